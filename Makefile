@@ -1,0 +1,57 @@
+# Every command a contributor needs; `make` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# pip is upgraded first: the one that comes with Python 3.11 knows no dependency groups. torch is
+# named alone and exactly, so that the newest release, and with it gigabytes of CUDA, is not drawn in.
+$(BIN)/medreward: pyproject.toml clients/python/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable clients/python --editable '.[embedded]' --group dev
+	@touch $@
+
+.PHONY: install
+install: $(BIN)/medreward ## Make .venv with everything in it
+
+.PHONY: models
+models: install ## Fetch the two small models of the embedded profile
+	$(BIN)/medreward models fetch
+
+.PHONY: demo
+demo: models ## Score the example rollouts with two real models over HTTP
+	$(BIN)/medreward score examples/rollouts.jsonl
+
+.PHONY: serve
+serve: models ## Run the service on http://127.0.0.1:8080
+	$(BIN)/medreward serve
+
+.PHONY: check
+check: install ## Formatting, lint and types
+	$(BIN)/ruff format --diff .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: install ## Mend formatting and what lint can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: test
+test: check models ## Everything: checks, then all tests with branch coverage
+	$(BIN)/pytest --cov --cov-report=term
+
+.PHONY: quick
+quick: install ## The tests that need no model
+	$(BIN)/pytest -m 'not models'
+
+.PHONY: openapi
+openapi: install ## Write service/openapi.json anew
+	$(BIN)/python -m medreward.openapi > service/openapi.json

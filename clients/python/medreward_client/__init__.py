@@ -1,0 +1,71 @@
+"""Score free-form medical answers with a medreward service.
+
+Example:
+    with RewardClient("http://localhost:8080") as client:
+        reply = client.reward([Sample("<answer>Left lower lobe</answer>", "left lower lobe")])
+    print(reply.rewards)  # one number a sample, None where there is no reward
+
+"""
+
+from medreward_client._client import AsyncRewardClient, RewardClient
+from medreward_client._errors import (
+    BadReply,
+    MedrewardError,
+    Overloaded,
+    RequestRefused,
+    TimedOut,
+    TryAgain,
+    Unavailable,
+)
+from medreward_client._types import (
+    Component,
+    Counts,
+    Criterion,
+    EngineState,
+    Item,
+    JudgeCounts,
+    Judged,
+    JudgedCriterion,
+    JudgeProvenance,
+    JudgeReply,
+    Problem,
+    Provenance,
+    Readiness,
+    RewardReply,
+    Sample,
+    Scored,
+    Unjudged,
+    Unscored,
+    Vote,
+)
+
+__all__ = [
+    "AsyncRewardClient",
+    "BadReply",
+    "Component",
+    "Counts",
+    "Criterion",
+    "EngineState",
+    "Item",
+    "JudgeCounts",
+    "JudgeProvenance",
+    "JudgeReply",
+    "Judged",
+    "JudgedCriterion",
+    "MedrewardError",
+    "Overloaded",
+    "Problem",
+    "Provenance",
+    "Readiness",
+    "RequestRefused",
+    "RewardClient",
+    "RewardReply",
+    "Sample",
+    "Scored",
+    "TimedOut",
+    "TryAgain",
+    "Unavailable",
+    "Unjudged",
+    "Unscored",
+    "Vote",
+]

@@ -1,0 +1,63 @@
+"""Why a call brought no reply, sorted by who can act."""
+
+
+class MedrewardError(Exception):
+    """A call that brought no reply.
+
+    MedrewardError
+    ├── RequestRefused   the caller: change the request; carries kind, status, request_id
+    ├── TryAgain         the caller: same request, later
+    │   ├── Overloaded       not let in; carries retry_after_s
+    │   ├── Unavailable      not reached, loading, draining or broken
+    │   └── TimedOut         no answer in time
+    └── BadReply         whoever runs the service: it, or a proxy, does not speak our contract
+
+    A message never holds a question, a response or a reference. Every class can be
+    built from its message alone, and pickled, so that it survives the way from a
+    worker process to its trainer.
+    """
+
+
+class RequestRefused(MedrewardError):
+    """The service will not take the request as it stands; nothing was scored.
+
+    `status` is the HTTP status, `kind` the service's word for what is wrong and
+    `request_id` the name under which it logged the request; each is None if unknown.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+        self.request_id = request_id
+
+
+class TryAgain(MedrewardError):
+    """Nothing is wrong with the request; the service could not serve it now."""
+
+
+class Overloaded(TryAgain):
+    """The service is full; it asks to be left alone for `retry_after_s` seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(TryAgain):
+    """The service could not be reached, is not ready, or failed."""
+
+
+class TimedOut(TryAgain):
+    """No reply came in time."""
+
+
+class BadReply(MedrewardError):
+    """A reply came, and it is not what the contract says."""

@@ -1,0 +1,80 @@
+"""The composition root: builds the service, owns its lifetime, mounts the routes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+import medreward
+from medreward.embedding.embedder import Embedder
+from medreward.errors import MethodNotAllowed, NotFound, Overloaded, RequestError, TooLarge
+from medreward.ingress import BearerAuth, RequestLog
+from medreward.judging.judge import Judge
+from medreward.openapi import document
+from medreward.replies import error_response
+from medreward.routes import NOTICE, router
+from medreward.service import Service
+from medreward.settings import Settings
+
+DESCRIPTION = f"Turns free-form medical answers into training rewards and grades. {NOTICE}"
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    judge: Judge | None = None,
+    embedder: Embedder | None = None,
+) -> FastAPI:
+    """Build the app; the only place that reads the environment.
+
+    Engines given here are used in place of those that the settings name.
+
+    Raises:
+        SetupError: the settings name something that does not exist, or a recipe is wrong.
+    """
+    service = Service(settings or Settings(), judge=judge, embedder=embedder)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # In the background, so that /livez and /readyz answer while the models load.
+        loading = asyncio.create_task(service.load())
+        try:
+            yield
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            await service.aclose()
+
+    app = FastAPI(
+        title="medreward", version=medreward.__version__, description=DESCRIPTION, lifespan=lifespan
+    )
+    app.state.service = service
+    app.include_router(router)
+    app.add_exception_handler(RequestError, _refuse)
+    app.add_exception_handler(HTTPException, _refuse_route)
+    keys = [key.get_secret_value() for key in service.settings.api_keys]
+    app.add_middleware(BearerAuth, api_keys=keys)
+    app.add_middleware(RequestLog, metrics=service.metrics)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign] - FastAPI's own way to extend
+    return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Write the reply for a request that was refused."""
+    assert isinstance(error, RequestError)
+    if isinstance(error, Overloaded | TooLarge):
+        request.app.state.service.metrics.count_rejected(error.kind)
+    return error_response(error, request.state.request_id)
+
+
+async def _refuse_route(request: Request, error: Exception) -> Response:
+    """Write the reply for a path or method that there is not."""
+    assert isinstance(error, HTTPException)
+    refusal: RequestError = NotFound("no such path; /docs lists those there are")
+    if error.status_code == 405:
+        refusal = MethodNotAllowed("this path takes another method; /docs lists them")
+    response = error_response(refusal, request.state.request_id)
+    response.headers.update(error.headers or {})
+    return response

@@ -1,0 +1,54 @@
+"""What an embedder is asked and what it says: the seam between the pipeline and the engines."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medreward.errors import Problem
+from medreward.judging.judge import Capacity
+
+Vector = npt.NDArray[np.float32]
+"""One text's embedding, of unit length."""
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors, in order.
+
+    An engine that cannot be asked raises an `EngineError`; what concerns one text alone comes back
+    as a `Problem` in its place.
+    """
+
+    identity: str
+    """Everything besides the text that can change a vector: model, revision, dtype."""
+    capacity: Capacity
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
+        """Embed each text."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+def cosine(one: Vector, other: Vector) -> float:
+    """Cosine of two vectors of unit length, between -1 and 1."""
+    return max(-1.0, min(1.0, float(np.dot(one, other))))
+
+
+def unit(vector: Vector) -> Vector:
+    """Scale *vector* to length 1; a zero vector stays zero, and is like nothing."""
+    length = float(np.linalg.norm(vector))
+    return vector / np.float32(length) if length > 0 else vector
+
+
+def is_sound(vector: Vector, _text: str) -> bool:
+    """Tell an embedding from nonsense: one row of finite numbers of length 1, or of zeros."""
+    if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
+        return False
+    length = float(np.linalg.norm(vector))
+    return length == 0.0 or abs(length - 1.0) < 1e-3  # float16 caches and bf16 models round
+
+

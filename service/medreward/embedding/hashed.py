@@ -1,0 +1,34 @@
+"""An embedder without a model, for demonstrations and tests: it sees letters, not meaning."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from medreward.embedding.embedder import Vector, unit
+from medreward.errors import Problem
+from medreward.judging.judge import Capacity
+
+
+class HashedEmbedder:
+    """Counts hashed three-letter pieces, so texts that share letters are near each other."""
+
+    def __init__(self, *, dimensions: int = 256) -> None:
+        self._dimensions = dimensions
+        self.identity = f"hashed:{dimensions}"
+        self.capacity = Capacity(batch=1024)
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
+        """Embed each text."""
+        return [self._embed(text) for text in texts]
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+    def _embed(self, text: str) -> Vector:
+        counts = np.zeros(self._dimensions, dtype=np.float32)
+        padded = f" {text.casefold()} ".encode("utf-8", "surrogatepass")
+        for start in range(len(padded) - 2):
+            digest = hashlib.blake2b(padded[start : start + 3], digest_size=4).digest()
+            counts[int.from_bytes(digest) % self._dimensions] += 1.0
+        return unit(counts)

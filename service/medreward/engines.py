@@ -1,0 +1,178 @@
+"""The engines by name. To add one, add its module and a line here.
+
+torch and its kin are imported by the builders that need them: a service that talks to remote
+engines starts without.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import SecretStr
+
+from medreward.embedding.embedder import Embedder
+from medreward.errors import SetupError
+from medreward.judging.judge import Judge
+from medreward.models import CATALOGUE, locate
+from medreward.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What a builder gets to build with."""
+
+    settings: Settings
+    worker: Executor
+    """One thread for all models on the CPU: two would fight for the same cores."""
+
+
+def _causal_lm(workshop: Workshop) -> Judge:
+    _use_threads(workshop.settings)
+    from medreward.judging.causal_lm import CausalLmJudge  # noqa: PLC0415 - imports torch
+
+    settings = workshop.settings
+    name = _given(settings.judge_choice.model, "MEDREWARD_JUDGE_MODEL")
+    return CausalLmJudge.load(
+        locate(name, settings.models_dir),
+        name=name,
+        revision=_revision(name, settings.judge_revision),
+        device=settings.torch_device,
+        secret=settings.secret.get_secret_value(),
+        coverage_floor=settings.judge_coverage_floor,
+        worker=workshop.worker,
+    )
+
+
+def _openai_judge(workshop: Workshop) -> Judge:
+    from medreward.judging.openai import OpenAiJudge  # noqa: PLC0415 - beside its siblings
+
+    settings = workshop.settings
+    return OpenAiJudge(
+        _given(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8000/v1"),
+        model=_given(settings.judge_choice.model, "MEDREWARD_JUDGE_MODEL"),
+        api_key=_opened(settings.judge_api_key),
+        secret=settings.secret.get_secret_value(),
+        coverage_floor=settings.judge_coverage_floor,
+        timeout_s=settings.judge_timeout_s,
+    )
+
+
+def _scripted(_workshop: Workshop) -> Judge:
+    from medreward.judging.scripted import ScriptedJudge  # noqa: PLC0415 - beside its siblings
+
+    return ScriptedJudge()
+
+
+def _sentence_transformer(workshop: Workshop) -> Embedder:
+    _use_threads(workshop.settings)
+    from medreward.embedding.sentence_transformer import (  # noqa: PLC0415 - imports torch
+        SentenceTransformerEmbedder,
+    )
+
+    settings = workshop.settings
+    name = _given(settings.embedder_choice.model, "MEDREWARD_EMBEDDER_MODEL")
+    return SentenceTransformerEmbedder.load(
+        locate(name, settings.models_dir),
+        name=name,
+        revision=_revision(name, settings.embedder_revision),
+        device=settings.torch_device,
+        worker=workshop.worker,
+    )
+
+
+def _openai_embedder(workshop: Workshop) -> Embedder:
+    from medreward.embedding.openai import OpenAiEmbedder  # noqa: PLC0415 - beside its siblings
+
+    settings = workshop.settings
+    return OpenAiEmbedder(
+        _given(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8000/v1"),
+        model=_given(settings.embedder_choice.model, "MEDREWARD_EMBEDDER_MODEL"),
+        api_key=_opened(settings.embedder_api_key),
+        timeout_s=settings.embedder_timeout_s,
+    )
+
+
+def _hashed(_workshop: Workshop) -> Embedder:
+    from medreward.embedding.hashed import HashedEmbedder  # noqa: PLC0415 - beside its siblings
+
+    return HashedEmbedder()
+
+
+JUDGES: Mapping[str, Callable[[Workshop], Judge]] = {
+    "causal_lm": _causal_lm,
+    "openai": _openai_judge,
+    "scripted": _scripted,
+}
+
+EMBEDDERS: Mapping[str, Callable[[Workshop], Embedder]] = {
+    "sentence_transformer": _sentence_transformer,
+    "openai": _openai_embedder,
+    "hashed": _hashed,
+}
+
+
+def build_judge(workshop: Workshop) -> Judge:
+    """Build the judge that the settings name; blocks until it is loaded."""
+    return _build(JUDGES, workshop.settings.judge_choice.engine, "MEDREWARD_JUDGE", workshop)
+
+
+def build_embedder(workshop: Workshop) -> Embedder:
+    """Build the embedder that the settings name; blocks until it is loaded."""
+    choice = workshop.settings.embedder_choice
+    return _build(EMBEDDERS, choice.engine, "MEDREWARD_EMBEDDER", workshop)
+
+
+def check_choices(settings: Settings) -> None:
+    """Refuse an engine that does not exist before anything is loaded.
+
+    Raises:
+        SetupError: naming the setting and the choices.
+    """
+    _builder(JUDGES, settings.judge_choice.engine, "MEDREWARD_JUDGE")
+    _builder(EMBEDDERS, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
+
+
+def _build(
+    registry: Mapping[str, Callable[[Workshop], T]], engine: str, setting: str, workshop: Workshop
+) -> T:
+    try:
+        return _builder(registry, engine, setting)(workshop)
+    except ModuleNotFoundError as exc:
+        raise SetupError(
+            f"the engine {engine!r} needs {exc.name}: `pip install 'medreward[embedded]'`, "
+            f"or set MEDREWARD_PROFILE=remote and the URLs of your servers"
+        ) from exc
+
+
+def _builder(
+    registry: Mapping[str, Callable[[Workshop], T]], engine: str, setting: str
+) -> Callable[[Workshop], T]:
+    try:
+        return registry[engine]
+    except KeyError:
+        raise SetupError(f"{setting}={engine!r}; choose from {', '.join(registry)}") from None
+
+
+def _given(value: str | None, setting: str) -> str:
+    if not value:
+        raise SetupError(f"this engine needs {setting}")
+    return value
+
+
+def _revision(name: str, revision: str | None) -> str | None:
+    """A packaged model is pinned by the catalogue; another by its setting."""
+    return None if name in CATALOGUE else revision
+
+
+def _opened(key: SecretStr | None) -> str | None:
+    return key.get_secret_value() if key else None
+
+
+def _use_threads(settings: Settings) -> None:
+    import torch  # noqa: PLC0415 - only with the extra `embedded`
+
+    if settings.torch_threads is not None:
+        torch.set_num_threads(settings.torch_threads)

@@ -1,0 +1,118 @@
+"""What every request passes on its way in and out: its id, its key, its log line, its metrics.
+
+Plain ASGI, so that a route can still see its caller hang up.
+"""
+
+import hmac
+import re
+import time
+import uuid
+from collections.abc import Sequence
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from medreward.errors import RequestError, Unauthorized
+from medreward.metrics import Metrics
+from medreward.replies import bug_response, error_response
+
+OPEN_PATHS = frozenset({"/livez", "/readyz"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+log = structlog.get_logger(__name__)
+
+
+class RequestLog:
+    """Gives each request an id, and writes one log line and one observation about it."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope).get("x-request-id", ""))
+        scope.setdefault("state", {})["request_id"] = request_id
+        code = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        started = time.perf_counter()
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets a reply
+            _log_bug(exc, request_id)
+            if code == 0:
+                await bug_response(request_id)(scope, receive, send_with_id)
+        finally:
+            self._note(scope, request_id, code, time.perf_counter() - started)
+
+    def _note(self, scope: Scope, request_id: str, code: int, seconds: float) -> None:
+        route, method = _route(scope), scope["method"] if scope["method"] in METHODS else "OTHER"
+        self._metrics.observe_request(route, method, code, seconds)
+        # Probes and scrapes come every few seconds and say nothing when all is well.
+        is_probe = code < 400 and route in {"/livez", "/readyz", "/metrics"}  # noqa: PLR2004
+        (log.debug if is_probe else log.info)(
+            "request",
+            request_id=request_id,
+            route=route,
+            method=method,
+            status=code,
+            duration_ms=round(seconds * 1000, 1),
+        )
+
+
+def _log_bug(error: Exception, request_id: str) -> None:
+    """Log what should not have happened by its type and place: its message might quote a sample."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else "unknown"
+    log.error("bug", error=type(error).__name__, where=where, request_id=request_id)
+
+
+def _request_id(sent: str) -> str:
+    return sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+
+
+def _route(scope: Scope) -> str:
+    """The route's path with its placeholders, so that the label is one of few."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))
+
+
+class BearerAuth:
+    """Lets a request pass only with one of the keys; without keys, all pass."""
+
+    def __init__(self, app: ASGIApp, *, api_keys: Sequence[str]) -> None:
+        self._app = app
+        self._api_keys = [key.encode() for key in api_keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] == "http" and not self._may_pass(scope):
+            refusal: RequestError = Unauthorized(
+                "send one of this deployment's keys as `Authorization: Bearer <key>`"
+            )
+            await error_response(refusal, scope["state"]["request_id"])(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _may_pass(self, scope: Scope) -> bool:
+        if not self._api_keys or scope["path"] in OPEN_PATHS:
+            return True
+        scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
+        key = sent.strip().encode("utf-8", "surrogateescape")
+        # Every key is compared, so that the time taken does not tell which one came close.
+        matches = [hmac.compare_digest(key, known) for known in self._api_keys]
+        return scheme.lower() == "bearer" and any(matches)

@@ -1,0 +1,109 @@
+"""What a judge is asked and what it says: the seam between the pipeline and the engines."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from medreward.errors import Problem
+from medreward.judging.templates import Template
+
+Verdict = Literal["YES", "NO"]
+
+
+class View(StrEnum):
+    """How an inquiry is laid out. Engines are deterministic, so a vote is a view, not a repeat."""
+
+    AS_WRITTEN = "as_written"
+    SWAPPED = "swapped"
+    """Candidate before reference."""
+    WITHOUT_QUESTION = "without_question"
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """One thing to ask a judge. Equal inquiries get equal judgements, so each is asked once."""
+
+    template: Template
+    answer: str
+    reference: str | None = None
+    question: str | None = None
+    criterion: str | None = None
+    view: View = View.AS_WRITTEN
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How likely the judge found each label of its template."""
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    """One for each label, adding up to 1."""
+    coverage: float | None = None
+    """Probability that fell on any label at all; None where the engine sees only the labels."""
+
+    @property
+    def likeliest(self) -> str:
+        """The label with the highest probability; the earlier one where two are equal."""
+        return self.labels[self.probabilities.index(max(self.probabilities))]
+
+    @property
+    def verdict(self) -> Verdict:
+        """YES only where YES is likelier than NO: what hangs in the balance is NO."""
+        return "YES" if self.p_yes > 0.5 else "NO"  # noqa: PLR2004 - half is half
+
+    @property
+    def p_yes(self) -> float:
+        """P(YES) among YES and NO."""
+        return self.probabilities[self.labels.index("YES")]
+
+    @property
+    def expected(self) -> float:
+        """Mean of the labels read as numbers."""
+        return math.fsum(
+            int(label) * probability
+            for label, probability in zip(self.labels, self.probabilities, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What suits an engine: how many inquiries at once, in how many batches side by side."""
+
+    batch: int
+    concurrency: int = 1
+
+
+class Judge(Protocol):
+    """Answers inquiries, in order.
+
+    An engine that cannot be asked raises an `EngineError`, and the whole batch is unscored; what
+    concerns one inquiry alone comes back as a `Problem` in its place.
+    """
+
+    identity: str
+    """Everything besides the inquiry that can change a judgement: model, revision, prompt fence."""
+    capacity: Capacity
+
+    def can_answer(self, template: Template) -> bool:
+        """Tell whether this engine understands *template*."""
+        ...
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Judge each inquiry."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+def is_sound(judgement: Judgement, inquiry: Inquiry) -> bool:
+    """Tell a judgement from nonsense: the template's labels, and probabilities that are some."""
+    return (
+        judgement.labels == inquiry.template.labels
+        and len(judgement.probabilities) == len(judgement.labels)
+        and all(0.0 <= probability <= 1.0 for probability in judgement.probabilities)
+        and math.isclose(math.fsum(judgement.probabilities), 1.0, abs_tol=1e-6)
+    )

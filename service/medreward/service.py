@@ -1,0 +1,155 @@
+"""Everything that lives as long as the process does, and what a request needs of it."""
+
+from functools import partial
+
+from medreward.admission import Admission, Deadline, Load
+from medreward.asking import Asker, Engine
+from medreward.embedding import embedder as embeddings
+from medreward.embedding.embedder import Embedder, Vector
+from medreward.errors import (
+    EMBEDDER_FAILURES,
+    JUDGE_FAILURES,
+    InvalidRequest,
+    NotFound,
+    SetupError,
+)
+from medreward.judging import judge as judgements
+from medreward.judging.judge import Inquiry, Judge, Judgement
+from medreward.judging.templates import load_templates
+from medreward.loading import Engines
+from medreward.metrics import Metrics
+from medreward.pipeline import Stages
+from medreward.recipe import Recipe, load_recipes
+from medreward.rules import Limits
+from medreward.score_cache import MemoryScoreCache, inquiry_key, text_key
+from medreward.settings import Settings
+
+
+class Service:
+    """Settings, recipes, engines and stages of one process."""
+
+    def __init__(
+        self, settings: Settings, *, judge: Judge | None = None, embedder: Embedder | None = None
+    ) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.templates = load_templates()
+        self.recipes = load_recipes(settings.recipes)
+        self._check_recipes()
+        self.engines = Engines(settings, self.metrics, judge, embedder)
+        self.admission = Admission(
+            Load(
+                requests=settings.max_requests_in_flight,
+                body_bytes=settings.max_bytes_in_flight,
+                samples=settings.max_samples_in_flight,
+            )
+        )
+        self.metrics.watch_load(
+            lambda: self.admission.in_flight.requests, lambda: self.admission.in_flight.samples
+        )
+        self._stages: Stages | None = None
+
+    @property
+    def stages(self) -> Stages:
+        """What the pipeline runs on.
+
+        Raises:
+            NotReady: the engines are loading, could not be loaded, or are being given back.
+        """
+        self.engines.check_ready()
+        if self._stages is None:
+            self._stages = self._build_stages()
+        return self._stages
+
+    async def load(self) -> None:
+        """Load the engines; `engines.readiness` says how that went."""
+        await self.engines.load(self.templates[self.recipe(None).template])
+
+    async def aclose(self) -> None:
+        """Stop asking, then give back what the engines hold."""
+        if self._stages is not None:
+            await self._stages.judge.aclose()
+            await self._stages.embedder.aclose()
+        await self.engines.aclose()
+
+    def recipe(self, name: str | None) -> Recipe:
+        """Find a recipe; without a name, the default one.
+
+        Raises:
+            InvalidRequest: there is none of that name; the message lists those there are.
+        """
+        found = self.recipes.get(name or self.settings.recipe)
+        if found is None:
+            raise InvalidRequest(
+                f"recipe: unknown; choose from {', '.join(self.recipes)}", kind="unknown_recipe"
+            )
+        return found
+
+    def shown_recipe(self, name: str) -> Recipe:
+        """Find the recipe under a path.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if name not in self.recipes:
+            raise NotFound(f"no recipe of that name; choose from {', '.join(self.recipes)}")
+        return self.recipes[name]
+
+    def fingerprint(self, recipe: Recipe) -> str:
+        """Name everything in a recipe that can change a reward."""
+        return recipe.fingerprint(self.templates[recipe.template].sha)
+
+    def deadline(self, deadline_ms: int | None) -> Deadline:
+        """Set a request's deadline.
+
+        Raises:
+            InvalidRequest: it asks for more than this deployment allows.
+        """
+        seconds = self.settings.deadline_s if deadline_ms is None else deadline_ms / 1000
+        if seconds > self.settings.max_deadline_s:
+            longest_ms = round(self.settings.max_deadline_s * 1000)
+            raise InvalidRequest(f"deadline_ms: at most {longest_ms} here")
+        return Deadline.after(seconds)
+
+    def _check_recipes(self) -> None:
+        if self.settings.recipe not in self.recipes:
+            raise SetupError(
+                f"MEDREWARD_RECIPE={self.settings.recipe!r}; choose from {', '.join(self.recipes)}"
+            )
+        for recipe in self.recipes.values():
+            if recipe.template not in self.templates:
+                raise SetupError(
+                    f"recipe {recipe.name!r}: no template {recipe.template!r}; "
+                    f"choose from {', '.join(self.templates)}"
+                )
+
+    def _build_stages(self) -> Stages:
+        judge, embedder, settings = self.engines.judge, self.engines.embedder, self.settings
+        asking_judge: Engine[Inquiry, Judgement] = Engine(
+            source="judge",
+            ask=judge.decide,
+            key_of=partial(inquiry_key, judge.identity),
+            is_sound=judgements.is_sound,
+            failures=JUDGE_FAILURES,
+            capacity=judge.capacity,
+            timeout_s=settings.judge_timeout_s,
+        )
+        asking_embedder: Engine[str, Vector] = Engine(
+            source="embedder",
+            ask=embedder.embed,
+            key_of=partial(text_key, embedder.identity),
+            is_sound=embeddings.is_sound,
+            failures=EMBEDDER_FAILURES,
+            capacity=embedder.capacity,
+            timeout_s=settings.embedder_timeout_s,
+        )
+        return Stages(
+            judge=Asker(
+                asking_judge, MemoryScoreCache(max_entries=settings.cache_entries), self.metrics
+            ),
+            embedder=Asker(
+                asking_embedder, MemoryScoreCache(max_entries=settings.cache_entries), self.metrics
+            ),
+            templates=self.templates,
+            limits=Limits(settings.max_response_bytes, settings.max_text_bytes),
+        )

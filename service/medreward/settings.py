@@ -1,0 +1,183 @@
+"""Every setting, once: each is read from the environment as `MEDREWARD_<NAME>`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Choice(NamedTuple):
+    """Which engine answers, with which model."""
+
+    engine: str
+    model: str
+
+
+class Profile(NamedTuple):
+    """The engines of one kind of machine."""
+
+    judge: Choice
+    embedder: Choice
+    device: str
+
+
+PROFILES = {
+    # A laptop: small models that come in ordinary packages. Shows the machinery; not to train on.
+    "embedded": Profile(
+        judge=Choice("causal_lm", "smollm2-135m-instruct"),
+        embedder=Choice("sentence_transformer", "all-minilm-l6-v2"),
+        device="cpu",
+    ),
+    # One GPU, models from a hub, in this process.
+    "gpu": Profile(
+        judge=Choice("causal_lm", "Qwen/Qwen3-4B-Instruct-2507"),
+        embedder=Choice("sentence_transformer", "abhinand/MedEmbed-large-v0.1"),
+        device="cuda",
+    ),
+    # Servers that speak OpenAI's protocol; this process holds no model.
+    "remote": Profile(
+        judge=Choice("openai", "Qwen/Qwen3-4B-Instruct-2507"),
+        embedder=Choice("openai", "abhinand/MedEmbed-large-v0.1"),
+        device="cpu",
+    ),
+}
+
+
+def default_models_dir() -> Path:
+    """The folder for fetched models where no setting names one."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "medreward" / "models"
+
+
+def _items(value: object) -> object:
+    """Split a comma-separated list, as environments have it."""
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return value
+
+
+class Settings(BaseSettings):
+    """Everything the environment decides."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MEDREWARD_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    profile: Literal["embedded", "gpu", "remote"] = "embedded"
+    """Which engines and models are the defaults of the settings below."""
+
+    judge: str | None = None
+    """Engine of the judge: causal_lm, openai or scripted."""
+    judge_model: str | None = None
+    """Name of a model in `medreward models list`, a folder, or a Hugging Face id."""
+    judge_revision: str | None = None
+    """Revision of a Hugging Face model; a commit is best."""
+    judge_url: str | None = None
+    """Base URL of the openai engine, ending in /v1."""
+    judge_api_key: SecretStr | None = None
+    """Key of the openai engine."""
+    judge_coverage_floor: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Least probability on any label at all; below it the judge said nothing readable."""
+    judge_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds one batch of judgements may take."""
+
+    embedder: str | None = None
+    """Engine of the embedder: sentence_transformer, openai or hashed."""
+    embedder_model: str | None = None
+    """As `judge_model`."""
+    embedder_revision: str | None = None
+    """As `judge_revision`."""
+    embedder_url: str | None = None
+    """As `judge_url`."""
+    embedder_api_key: SecretStr | None = None
+    """As `judge_api_key`."""
+    embedder_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds one batch of embeddings may take."""
+
+    device: str | None = None
+    """Where models in this process run: cpu, cuda, cuda:1, mps."""
+    torch_threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads of torch on the CPU; by default as many as there are cores."""
+    models_dir: Path = Field(default_factory=default_models_dir)
+    """Where `medreward models fetch` keeps models."""
+
+    recipe: str = "medix-r1"
+    """Recipe of requests that name none."""
+    recipes: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Files and folders with recipes of your own, separated by commas."""
+    secret: SecretStr = SecretStr("")
+    """Makes the prompt fence's nonce hard to guess; the same on all replicas."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """Port to listen on; 0 takes a free one."""
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Keys accepted as `Authorization: Bearer …`, separated by commas; none turns auth off."""
+    allow_unauthenticated: bool = False
+    """Listen beyond loopback without a key."""
+
+    max_samples: Annotated[int, Field(ge=1)] = 16_384
+    """Samples or items in one request."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024**2
+    """Bytes of one request's body."""
+    max_response_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
+    """Bytes of one sample's response; a longer one is `too_long`."""
+    max_text_bytes: Annotated[int, Field(ge=1)] = 16 * 1024
+    """Bytes of a question, reference, answer or criterion; a longer one is `too_long`."""
+    max_votes: Annotated[int, Field(ge=1, le=5)] = 5
+    """Votes a request may ask for."""
+    max_requests_in_flight: Annotated[int, Field(ge=1)] = 4096
+    """Requests served at once; more get 429."""
+    max_samples_in_flight: Annotated[int, Field(ge=1)] = 65_536
+    """Samples of all requests served at once; more get 429."""
+    max_bytes_in_flight: Annotated[int, Field(ge=1024)] = 256 * 1024**2
+    """Body bytes of all requests served at once; more get 429."""
+    deadline_s: Annotated[float, Field(gt=0)] = 120.0
+    """Deadline of requests that name none."""
+    max_deadline_s: Annotated[float, Field(gt=0)] = 3600.0
+    """Longest deadline a request may name."""
+    cache_entries: Annotated[int, Field(ge=1)] = 200_000
+    """Judgements, and embeddings, remembered in memory."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged. No level logs what a sample says."""
+    log_format: Literal["json", "console"] = "json"
+    """One JSON object a line, or text for people."""
+
+    _split_lists = field_validator("recipes", "api_keys", mode="before")(_items)
+
+    @model_validator(mode="after")
+    def _keys_beyond_loopback(self) -> Self:
+        if self.host not in LOOPBACK and not self.api_keys and not self.allow_unauthenticated:
+            raise ValueError(
+                f"listening on {self.host} lets anyone score: set MEDREWARD_API_KEYS, "
+                "or MEDREWARD_ALLOW_UNAUTHENTICATED=true if something in front checks keys"
+            )
+        return self
+
+    @property
+    def judge_choice(self) -> Choice:
+        """The judge's engine and model: those set, else the profile's."""
+        return _choose(PROFILES[self.profile].judge, self.judge, self.judge_model)
+
+    @property
+    def embedder_choice(self) -> Choice:
+        """The embedder's engine and model: those set, else the profile's."""
+        return _choose(PROFILES[self.profile].embedder, self.embedder, self.embedder_model)
+
+    @property
+    def torch_device(self) -> str:
+        """Where models in this process run."""
+        return self.device or PROFILES[self.profile].device
+
+
+def _choose(default: Choice, engine: str | None, model: str | None) -> Choice:
+    """A profile's model goes with the profile's engine; another engine needs one of its own."""
+    if engine is None or engine == default.engine:
+        return Choice(default.engine, model or default.model)
+    return Choice(engine, model or "")

@@ -1,0 +1,16 @@
+"""Signals: one scorer's say about one sample."""
+
+from dataclasses import dataclass
+
+from medreward.wire import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A value between 0 and 1, and where it came from."""
+
+    value: float
+    source: Source
+    p_yes: float | None = None
+    coverage: float | None = None
+    cosine: float | None = None
