@@ -9,7 +9,15 @@ from httpx import AsyncBaseTransport, AsyncClient, Client, Response
 
 from medreward.errors import BackendDown, DeadlinePassed, NonsenseReply
 
-__all__ = ["AsyncBaseTransport", "AsyncClient", "Client", "Response", "json_of", "reaching", "server"]
+__all__ = [
+    "AsyncBaseTransport",
+    "AsyncClient",
+    "Client",
+    "Response",
+    "json_of",
+    "reaching",
+    "server",
+]
 
 
 def server(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -52,28 +53,27 @@ def create_app(
     )
     app.state.service = service
     app.include_router(router)
-    app.add_exception_handler(RequestError, _refuse)
-    app.add_exception_handler(HTTPException, _refuse_route)
+    app.exception_handler(RequestError)(_refuse)
+    app.exception_handler(HTTPException)(_refuse_route)
     keys = [key.get_secret_value() for key in service.settings.api_keys]
     app.add_middleware(BearerAuth, api_keys=keys)
     app.add_middleware(RequestLog, metrics=service.metrics)
-    app.openapi = lambda: document(app)  # type: ignore[method-assign] - FastAPI's own way to extend
+    # FastAPI's own way to extend the document.
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: RequestError) -> Response:
     """Write the reply for a request that was refused."""
-    assert isinstance(error, RequestError)
     if isinstance(error, Overloaded | TooLarge):
         request.app.state.service.metrics.count_rejected(error.kind)
     return error_response(error, request.state.request_id)
 
 
-async def _refuse_route(request: Request, error: Exception) -> Response:
+async def _refuse_route(request: Request, error: HTTPException) -> Response:
     """Write the reply for a path or method that there is not."""
-    assert isinstance(error, HTTPException)
     refusal: RequestError = NotFound("no such path; /docs lists those there are")
-    if error.status_code == 405:
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         refusal = MethodNotAllowed("this path takes another method; /docs lists them")
     response = error_response(refusal, request.state.request_id)
     response.headers.update(error.headers or {})

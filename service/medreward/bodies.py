@@ -73,7 +73,9 @@ def _forgiving_json(body: bytes) -> object:
         # The exception's own text ends with the place and never quotes the body.
         raise MalformedBody(f"the body is not JSON: {exc}") from None
     except ValueError:
-        raise MalformedBody("the body is not UTF-8, or has a number of thousands of digits") from None
+        raise MalformedBody(
+            "the body is not UTF-8, or has a number of thousands of digits"
+        ) from None
 
 
 def _mended_object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -134,7 +134,7 @@ def _pair(name: str) -> tuple[str, str]:
 
 
 def _answer_ends_body(body: str, thinking: str | None, answer: str) -> bool:
-    """Match `<thinking>.*</thinking>\\s*<answer>.*</answer>` against the whole of *body*."""
+    r"""Match `<thinking>.*</thinking>\s*<answer>.*</answer>` against the whole of *body*."""
     if not body.endswith(f"</{answer}>"):
         return False
     if thinking is None:

@@ -79,9 +79,7 @@ def views_of_item(item: Item, template: Template, votes: int) -> tuple[View, ...
     )
 
 
-def inquiries_of_item(
-    item: Item, template: Template, votes: int, limits: Limits
-) -> list[Inquiry]:
+def inquiries_of_item(item: Item, template: Template, votes: int, limits: Limits) -> list[Inquiry]:
     """Everything a judge is asked about one item."""
     if item_problem(item, limits) or settled_grade(item, template):
         return []
@@ -212,13 +210,11 @@ def _grade_rubric(
             return Ungraded(verdict)
         p_yes = _mean([judgement.p_yes for judgement in _judgements(ballots)])
         verdicts.append(CriterionVerdict(criterion, verdict, p_yes, ballots[0].answered.source))
-    return Grade(
-        score=rubric_score(verdicts), source=verdicts[0].source, criteria=tuple(verdicts)
-    )
+    return Grade(score=rubric_score(verdicts), source=verdicts[0].source, criteria=tuple(verdicts))
 
 
 def rubric_score(verdicts: Sequence[CriterionVerdict]) -> float:
-    """Points of the criteria met over the positive points, clipped to 0–1."""
+    """Points of the criteria met over the positive points, clipped to 0..1."""
     earned = math.fsum(v.criterion.points for v in verdicts if v.verdict == "YES")
     possible = math.fsum(v.criterion.points for v in verdicts if v.criterion.points > 0)
     return min(1.0, max(0.0, earned / possible))

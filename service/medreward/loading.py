@@ -15,7 +15,7 @@ from medreward.errors import EngineError, NotReady, Problem, SetupError
 from medreward.judging.judge import Inquiry, Judge
 from medreward.judging.templates import Template
 from medreward.metrics import Metrics
-from medreward.settings import Settings
+from medreward.settings import Choice, Settings
 from medreward.wire import EngineState, Readiness
 
 T = TypeVar("T")
@@ -41,8 +41,8 @@ class Engines:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
         self.status: Literal["ready", "loading", "failed", "draining"] = "loading"
         self._states: dict[Role, EngineState] = {
-            "judge": _loading(settings.judge_choice.model),
-            "embedder": _loading(settings.embedder_choice.model),
+            "judge": _loading(settings.judge_choice),
+            "embedder": _loading(settings.embedder_choice),
         }
 
     @property
@@ -93,7 +93,8 @@ class Engines:
 
     async def _load_judge(self, template: Template) -> None:
         started = time.perf_counter()
-        self._judge = judge = self._judge or await self._in_thread(build_judge)
+        judge: Judge = self._judge or await self._in_thread(build_judge)
+        self._judge = judge
         if not judge.can_answer(template):
             raise SetupError(f"the judge cannot answer the template {template.name!r}")
         inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
@@ -103,7 +104,8 @@ class Engines:
 
     async def _load_embedder(self) -> None:
         started = time.perf_counter()
-        self._embedder = embedder = self._embedder or await self._in_thread(build_embedder)
+        embedder: Embedder = self._embedder or await self._in_thread(build_embedder)
+        self._embedder = embedder
         await self._warm_up("embedder", lambda: embedder.embed([WARM_UP_TEXT]))
         choice = self._settings.embedder_choice
         self._note_ready("embedder", choice.engine, self._settings.embedder_revision, started)
@@ -154,8 +156,8 @@ class Engines:
         return engine
 
 
-def _loading(model: str) -> EngineState:
-    return EngineState(ready=False, model=model, message="loading")
+def _loading(choice: Choice) -> EngineState:
+    return EngineState(ready=False, model=choice.model or choice.engine, message="loading")
 
 
 async def _first_problem(

@@ -15,8 +15,15 @@ from medreward.grading import Grade, Ungraded, grade_item, inquiries_of_item
 from medreward.judging.judge import Inquiry, Judgement
 from medreward.judging.templates import Template
 from medreward.recipe import Recipe
-from medreward.reward import Reward, Signals, Unscored, compose
-from medreward.reward import embed_signal, judge_signal, signals_of_rules
+from medreward.reward import (
+    Reward,
+    Signals,
+    Unscored,
+    compose,
+    embed_signal,
+    judge_signal,
+    signals_of_rules,
+)
 from medreward.rules import Limits, Reading, read_sample
 from medreward.wire import Item, Sample
 
@@ -46,7 +53,7 @@ class Trace:
 
 
 async def score(
-    samples: Sequence[Sample], recipe: Recipe, stages: Stages, deadline: Deadline, trace: Trace
+    samples: Sequence[Sample], recipe: Recipe, stages: Stages, *, deadline: Deadline, trace: Trace
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
     readings = [read_sample(sample, recipe, stages.limits) for sample in samples]
@@ -68,12 +75,15 @@ async def grade(
     template: Template,
     votes: int,
     stages: Stages,
+    *,
     deadline: Deadline,
     trace: Trace,
 ) -> list[Grade | Ungraded]:
     """Turn items into grades, in order: the same path, without tags to read or signals to add."""
     inquiries = [
-        inquiry for item in items for inquiry in inquiries_of_item(item, template, votes, stages.limits)
+        inquiry
+        for item in items
+        for inquiry in inquiries_of_item(item, template, votes, stages.limits)
     ]
     judgements = await stages.judge.answer(inquiries, deadline, trace.judge)
     return [grade_item(item, template, votes, stages.limits, judgements) for item in items]

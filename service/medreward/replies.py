@@ -116,22 +116,28 @@ def bug_response(request_id: str) -> Response:
     return json_response(_error_reply("internal", message, request_id, retryable=True), 500)
 
 
-def _error_reply(
-    kind: str, message: str, request_id: str, *, retryable: bool
-) -> wire.ErrorReply:
+def _error_reply(kind: str, message: str, request_id: str, *, retryable: bool) -> wire.ErrorReply:
     body = wire.ErrorBody(kind=kind, message=message, retryable=retryable)
     return wire.ErrorReply(error=body, request_id=request_id)
 
 
 def _sample_result(sample: wire.Sample, result: Reward | Unscored) -> wire.SampleResult:
-    is_scored = isinstance(result, Reward)
+    components = {name: _component(part) for name, part in result.components.items()}
+    flags = list(result.flags)
+    if isinstance(result, Reward):
+        return wire.SampleResult(
+            id=sample.id,
+            status="scored",
+            reward=result.total,
+            components=components,
+            flags=flags,
+        )
     return wire.SampleResult(
         id=sample.id,
-        status="scored" if is_scored else "unscored",
-        reward=result.total if is_scored else None,
-        components={name: _component(part) for name, part in result.components.items()},
-        flags=list(result.flags),
-        error=None if is_scored else _problem(result.problem),
+        status="unscored",
+        components=components,
+        flags=flags,
+        error=_problem(result.problem),
     )
 
 

@@ -100,9 +100,7 @@ def judge_signal(answers: Sequence[Answered[Judgement]]) -> Signal | Problem:
         return problems[0]
     judged = [(a.value, a.source) for a in answers if isinstance(a.value, Judgement)]
     judgement, source = max(judged, key=lambda pair: pair[0].p_yes)
-    return Signal(
-        float(bool(yes)), source, p_yes=judgement.p_yes, coverage=judgement.coverage
-    )
+    return Signal(float(bool(yes)), source, p_yes=judgement.p_yes, coverage=judgement.coverage)
 
 
 def embed_signal(

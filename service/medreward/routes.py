@@ -16,10 +16,9 @@ from medreward.observing import observe_grades, observe_rewards
 from medreward.openapi import body_schema, refusals
 from medreward.pipeline import Trace, grade, score
 from medreward.replies import (
-    JSON,
+    json_response,
     judge_provenance,
     judge_reply,
-    json_response,
     recipe_reply,
     reward_provenance,
     reward_reply,
@@ -57,7 +56,7 @@ async def reward(request: Request) -> Response:
         deadline = service.deadline(asked.deadline_ms)
         _take_samples(permit, "samples", len(asked.samples), service)
         check_modalities(asked.samples, recipe)
-        work = score(asked.samples, recipe, stages, deadline, trace)
+        work = score(asked.samples, recipe, stages, deadline=deadline, trace=trace)
         results = await _while_connected(request, work)
         reply = reward_reply(
             asked.samples, results, reward_provenance(service, asked.recipe), trace
@@ -83,7 +82,7 @@ async def judge(request: Request) -> Response:
         _take_samples(permit, "items", len(asked.items), service)
         _check_votes(asked, service)
         template = service.templates[asked.template]
-        work = grade(asked.items, template, asked.votes, stages, deadline, trace)
+        work = grade(asked.items, template, asked.votes, stages, deadline=deadline, trace=trace)
         results = await _while_connected(request, work)
         reply = judge_reply(asked.items, results, judge_provenance(service, asked.template), trace)
         observe_grades(service.metrics, results, trace)
@@ -128,7 +127,9 @@ async def livez() -> Response:
     "/readyz",
     tags=["operations"],
     response_model=wire.Readiness,
-    responses={503: {"model": wire.Readiness, "description": "Not ready; says which engine is not"}},
+    responses={
+        503: {"model": wire.Readiness, "description": "Not ready; says which engine is not"}
+    },
 )
 async def readyz(request: Request) -> Response:
     """Tell whether models are loaded, warm and answering; 503 until they are."""
@@ -148,9 +149,7 @@ async def metrics(request: Request) -> Response:
     return Response(exposition, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@router.get(
-    "/version", tags=["operations"], response_model=wire.Version, responses=refusals(401)
-)
+@router.get("/version", tags=["operations"], response_model=wire.Version, responses=refusals(401))
 async def version() -> Response:
     """Tell the version of the service, and what its numbers are not for."""
     return json_response(wire.Version(service=medreward.__version__, notice=NOTICE))

@@ -129,10 +129,10 @@ class SampleResult(BaseModel):
 
     id: str | None
     status: Status
-    reward: float | None
+    reward: float | None = None
     components: dict[str, Component]
     flags: list[str]
-    error: Problem | None
+    error: Problem | None = None
 
 
 class RewardCounts(BaseModel):

@@ -19,7 +19,20 @@ SIGNS = re.compile(r"\s*(<|>|/)\s*")
 PIECES = st.sampled_from(
     [
         *("<thinking>", "</thinking>", "<answer>", "</answer>", "<X_RAY>", "<answer", "</answ"),
-        *("<", ">", "/", " ", "\n", "\t", "\u3000", "\x1c", ".", "left lower lobe", "é", "120 / 80"),
+        *(
+            "<",
+            ">",
+            "/",
+            " ",
+            "\n",
+            "\t",
+            "\u3000",
+            "\x1c",
+            ".",
+            "left lower lobe",
+            "é",
+            "120 / 80",
+        ),
     ]
 )
 RESPONSES = st.one_of(
@@ -105,7 +118,12 @@ def test_the_answer_is_the_first_closed_block_or_everything(response: str, answe
     [
         (Tags(thinking="think"), "<think>a</think> <answer>b</answer>", "b", True),
         (Tags(thinking="think", answer="\\boxed"), "<think>a</think>so \\boxed{b}", "b", True),
-        (Tags(thinking="think", answer="\\boxed"), r"\boxed{a}</think>\boxed{\frac{1}{2}}", r"\frac{1}{2}", False),
+        (
+            Tags(thinking="think", answer="\\boxed"),
+            r"\boxed{a}</think>\boxed{\frac{1}{2}}",
+            r"\frac{1}{2}",
+            False,
+        ),
         (Tags(thinking=None, answer="\\boxed"), r"it is \boxed{b", r"it is \boxed{b", False),
         (Tags(thinking=None, answer="answer"), "<answer>b</answer>", "b", True),
         (Tags(thinking=None, answer="answer"), "<answer>b</answer> tail", "b", False),

@@ -1,0 +1,1 @@
+"""Embedders: how near two texts are."""

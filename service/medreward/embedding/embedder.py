@@ -1,5 +1,6 @@
 """What an embedder is asked and what it says: the seam between the pipeline and the engines."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -8,6 +9,9 @@ import numpy.typing as npt
 
 from medreward.errors import Problem
 from medreward.judging.judge import Capacity
+
+LENGTH_TOLERANCE = 1e-3
+"""Engines in half precision round."""
 
 Vector = npt.NDArray[np.float32]
 """One text's embedding, of unit length."""
@@ -49,6 +53,4 @@ def is_sound(vector: Vector, _text: str) -> bool:
     if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
         return False
     length = float(np.linalg.norm(vector))
-    return length == 0.0 or abs(length - 1.0) < 1e-3  # float16 caches and bf16 models round
-
-
+    return length == 0.0 or math.isclose(length, 1.0, abs_tol=LENGTH_TOLERANCE)

@@ -1,0 +1,1 @@
+"""Judges: whether an answer means what the reference means."""

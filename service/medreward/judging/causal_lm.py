@@ -128,7 +128,7 @@ class CausalLmJudge:
         # Positions start at the first real token, so padding cannot move a probability.
         positions_PT = (mask_PT.cumsum(dim=1) - 1).clamp(min=0)
         device = self._model.device
-        logits_P1V = self._model(
+        logits_P1V: torch.Tensor = self._model(
             input_ids=ids_PT.to(device),
             attention_mask=mask_PT.to(device),
             position_ids=positions_PT.to(device),

@@ -103,9 +103,7 @@ class OpenAiJudge:
             )
         return self._weigh(pairs, template)
 
-    def _weigh(
-        self, pairs: Iterable[tuple[str, float]], template: Template
-    ) -> Judgement | Problem:
+    def _weigh(self, pairs: Iterable[tuple[str, float]], template: Template) -> Judgement | Problem:
         masses = dict.fromkeys(template.labels, 0.0)
         for token, probability in pairs:
             label = label_begun_by(token, template.labels)
@@ -136,6 +134,7 @@ COMMON_SPECIAL_TOKENS = (
     *("<|eot_id|>", "<|eom_id|>", "<|python_tag|>", "<start_of_turn>", "<end_of_turn>"),
     *("<bos>", "<eos>", "<pad>", "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>"),
     *("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>"),
+    # ruff: noqa: RUF001 - DeepSeek writes its marks with full-width bars
     *("<｜User｜>", "<｜Assistant｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"),
     *("<think>", "</think>", "<tool_call>", "</tool_call>"),
 )
