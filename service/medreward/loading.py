@@ -93,8 +93,9 @@ class Engines:
 
     async def _load_judge(self, template: Template) -> None:
         started = time.perf_counter()
-        judge: Judge = self._judge or await self._in_thread(build_judge)
-        self._judge = judge
+        if self._judge is None:
+            self._judge = await self._in_thread(build_judge)
+        judge = self._judge
         if not judge.can_answer(template):
             raise SetupError(f"the judge cannot answer the template {template.name!r}")
         inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
@@ -104,8 +105,9 @@ class Engines:
 
     async def _load_embedder(self) -> None:
         started = time.perf_counter()
-        embedder: Embedder = self._embedder or await self._in_thread(build_embedder)
-        self._embedder = embedder
+        if self._embedder is None:
+            self._embedder = await self._in_thread(build_embedder)
+        embedder = self._embedder
         await self._warm_up("embedder", lambda: embedder.embed([WARM_UP_TEXT]))
         choice = self._settings.embedder_choice
         self._note_ready("embedder", choice.engine, self._settings.embedder_revision, started)
