@@ -99,8 +99,8 @@ class Asker(Generic[Q, A]):
         """Answer each distinct question."""
         keys = {question: self._engine.key_of(question) for question in questions}
         remembered = await self._remembered(list(keys.values()), effort)
-        answered = {
-            question: Answered[A](remembered[key], "cache")
+        answered: dict[Q, Answered[A]] = {
+            question: Answered(remembered[key], "cache")
             for question, key in keys.items()
             if key in remembered
         }

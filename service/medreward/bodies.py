@@ -66,7 +66,7 @@ def parse(model: type[M], body: bytes) -> M:
 def _forgiving_json(body: bytes) -> object:
     """Read JSON with lone surrogates, as Python writes a degenerate rollout, as U+FFFD."""
     try:
-        return json.loads(body, object_pairs_hook=_mended_object)
+        return json.loads(body.decode("utf-8"), object_pairs_hook=_mended_object)
     except RecursionError:
         raise MalformedBody("the body is nested too deeply") from None
     except json.JSONDecodeError as exc:

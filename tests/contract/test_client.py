@@ -1,0 +1,175 @@
+"""The client against the app in one process: every field of the contract arrives."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import medreward_client as client
+import pytest
+from pydantic import BaseModel
+
+from medreward import wire
+from medreward.app import create_app
+from medreward.embedding.hashed import HashedEmbedder
+from medreward.errors import Problem, ProblemKind
+from medreward.judging.judge import Judgement
+from medreward.judging.scripted import ScriptedJudge
+from medreward.judging.templates import load_templates
+from medreward.settings import Settings
+from tests.conftest import loaded
+
+DOCUMENT = json.loads((Path(__file__).parents[2] / "service" / "openapi.json").read_text("utf-8"))
+YES = Judgement(("YES", "NO"), (0.75, 0.25), coverage=0.5)
+JUDGE = ScriptedJudge(
+    {
+        ("Left lower lobe", "left lower lobe"): YES,
+        ("lost", "left lower lobe"): Problem(ProblemKind.JUDGE_REFUSED, "no comment"),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (wire.Sample, client.Sample),
+        (wire.Criterion, client.Criterion),
+        (wire.Item, client.Item),
+        (wire.Component, client.Component),
+        (wire.Problem, client.Problem),
+        (wire.Vote, client.Vote),
+        (wire.JudgedCriterion, client.JudgedCriterion),
+        (wire.RewardCounts, client.Counts),
+        (wire.JudgeCounts, client.JudgeCounts),
+        (wire.RewardProvenance, client.Provenance),
+        (wire.JudgeProvenance, client.JudgeProvenance),
+        (wire.RewardReply, client.RewardReply),
+        (wire.JudgeReply, client.JudgeReply),
+        (wire.EngineState, client.EngineState),
+        (wire.Readiness, client.Readiness),
+    ],
+)
+def test_both_sides_know_the_same_fields(ours: type[BaseModel], theirs: type[Any]) -> None:
+    """Each wire type exists twice, and the two and the committed document agree."""
+    fields = {field.name for field in dataclasses.fields(theirs)}
+    documented = DOCUMENT["components"]["schemas"][ours.__name__]["properties"]
+
+    assert fields == set(ours.model_fields) == set(documented)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (wire.SampleResult, (client.Scored, client.Unscored)),
+        (wire.ItemResult, (client.Judged, client.Unjudged)),
+    ],
+)
+def test_a_result_is_split_by_what_became_of_it(
+    ours: type[BaseModel], theirs: tuple[type[Any], type[Any]]
+) -> None:
+    """Scored and unscored together hold every field but the status, which their type tells."""
+    good, bad = ({field.name for field in dataclasses.fields(cls)} for cls in theirs)
+
+    assert good | bad == set(ours.model_fields) - {"status"}
+    assert not {"reward", "score"} & bad
+
+
+@pytest.mark.anyio
+async def test_rewards_arrive_typed() -> None:
+    """What the service says of each sample is what the client gives."""
+    app = create_app(Settings(api_keys="k"), judge=JUDGE, embedder=HashedEmbedder())
+    samples = [
+        client.Sample(
+            response="<X_RAY><thinking>t</thinking><answer>Left lower lobe</answer>",
+            reference=["left lower lobe", "LLL"],
+            id="right",
+            group="g",
+            question="Where?",
+            modality="X_RAY",
+            criteria=[client.Criterion(text="names the lobe", points=1)],
+            extra={"kind": "right"},
+        ),
+        client.Sample(response="<answer>lost</answer>", reference="left lower lobe", id="lost"),
+    ]
+    async with app.router.lifespan_context(app):
+        await loaded(app)
+        async with client.AsyncRewardClient(
+            "http://service", api_key="k", transport=httpx.ASGITransport(app)
+        ) as service:
+            reply = await service.reward(
+                samples, recipe="medix-r1", run_id="run", step=3, deadline_s=20
+            )
+            readiness = await service.ready()
+
+    right, lost = reply.results
+    assert isinstance(right, client.Scored)
+    assert right.reward == pytest.approx(1.0)
+    assert right.components["accuracy_llm"] == client.Component(
+        value=1.0, weight=0.5175, source="judge", p_yes=0.75, coverage=0.5, cosine=None
+    )
+    assert isinstance(lost, client.Unscored)
+    assert lost.error == client.Problem("judge_refused", "no comment", retryable=False)
+    assert set(lost.components) == {"accuracy_embed", "format"}
+    assert reply.rewards == [right.reward, None]
+    assert (reply.counts.scored, reply.counts.unscored) == (1, 1)
+    assert reply.provenance.recipe == "medix-r1"
+    assert set(reply.timings_ms) == {"queue", "cache", "judge", "embed", "total"}
+    assert readiness.ready
+    assert set(readiness.engines) == {"judge", "embedder"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("template", ["equivalence", "report", "rubric"])
+async def test_grades_arrive_typed(template: str) -> None:
+    """All three templates, with votes and criteria."""
+    app = create_app(Settings(), judge=ScriptedJudge(), embedder=HashedEmbedder())
+    criteria = [client.Criterion(text="names the lobe", points=1)] if template == "rubric" else None
+    item = client.Item(
+        answer="basal left", reference="left lower lobe", id="i", question="Where?", criteria=criteria
+    )
+    async with app.router.lifespan_context(app):
+        await loaded(app)
+        async with client.AsyncRewardClient(
+            "http://service", transport=httpx.ASGITransport(app)
+        ) as service:
+            reply = await service.judge([item], template=template, votes=3)
+
+    (judged,) = reply.results
+    assert isinstance(judged, client.Judged)
+    assert (judged.id, judged.score) == ("i", 0.0)
+    assert len(judged.votes) == (0 if template == "rubric" else 3)
+    assert (judged.criteria is None) is (template != "rubric")
+    assert (judged.expected is None) is (template != "report")
+    assert reply.provenance.template == template
+    assert reply.provenance.fingerprint == f"sha256:{load_templates()[template].sha}"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("settings", "call", "error"),
+    [
+        ({"api_keys": "other"}, {}, client.RequestRefused),
+        ({}, {"recipe": "none"}, client.RequestRefused),
+        ({"max_samples": 1}, {}, client.RequestRefused),
+        ({"max_requests_in_flight": 1}, {}, None),
+    ],
+)
+async def test_refusals_arrive_as_errors(
+    settings: dict[str, Any], call: dict[str, Any], error: type[Exception] | None
+) -> None:
+    """A request that the service refuses raises what the caller can act on."""
+    app = create_app(
+        Settings.model_validate(settings), judge=ScriptedJudge(), embedder=HashedEmbedder()
+    )
+    samples = [client.Sample(response="ab", reference="cd")] * 2
+    async with app.router.lifespan_context(app):
+        await loaded(app)
+        async with client.AsyncRewardClient(
+            "http://service", transport=httpx.ASGITransport(app)
+        ) as service:
+            if error is None:
+                assert len((await service.reward(samples, **call)).results) == 2
+                return
+            with pytest.raises(error):
+                await service.reward(samples, **call)

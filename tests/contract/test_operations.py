@@ -1,0 +1,231 @@
+"""Routes around scoring: liveness, readiness, recipes, metrics, version, keys and request ids."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import medreward
+from medreward.app import create_app
+from medreward.embedding.hashed import HashedEmbedder
+from medreward.errors import BackendDown, Problem, SetupError
+from medreward.judging.judge import Inquiry, Judgement
+from medreward.judging.scripted import ScriptedJudge
+from medreward.judging.templates import Template
+from medreward.settings import Settings
+from tests.conftest import Serve, loaded
+
+pytestmark = pytest.mark.anyio
+
+BODY = {"samples": [{"response": "<answer>basal left</answer>", "reference": "left lower lobe"}]}
+
+
+async def test_livez_answers_and_readyz_says_ready(serve: Serve) -> None:
+    """A service that is loaded is alive and ready, and names its models."""
+    async with serve() as client:
+        alive, ready = await client.get("/livez"), await client.get("/readyz")
+
+    assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+    assert ready.json()["engines"]["judge"] == {
+        "ready": True,
+        "model": "scripted",
+        "message": "ready",
+    }
+
+
+class LateJudge(ScriptedJudge):
+    """A judge whose server comes up later, or never says anything readable."""
+
+    def __init__(self, failures: Sequence[Problem | BackendDown]) -> None:
+        super().__init__()
+        self._failures = list(failures)
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Fail as told, then answer."""
+        if self._failures:
+            failure = self._failures.pop(0)
+            if isinstance(failure, BackendDown):
+                raise failure
+            return [failure for _ in inquiries]
+        return await super().decide(inquiries)
+
+
+async def test_while_loading_the_service_lives_but_does_not_score() -> None:
+    """Until the warm-up verdict, readyz and reward say 503 and which engine is waited for."""
+    app = create_app(
+        Settings(), judge=LateJudge([BackendDown("refused")] * 99), embedder=HashedEmbedder()
+    )
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0.01)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://service"
+        ) as client:
+            alive, ready = await client.get("/livez"), await client.get("/readyz")
+            refused = await client.post("/reward", json=BODY)
+
+    assert alive.status_code == 200
+    assert (ready.status_code, ready.json()["status"]) == (503, "loading")
+    assert ready.json()["engines"]["judge"]["message"] == "refused"
+    error = refused.json()["error"]
+    assert (refused.status_code, error["kind"], error["retryable"]) == (503, "not_ready", True)
+    assert "judge: refused" in error["message"]
+
+
+class DeafJudge(ScriptedJudge):
+    """A judge that understands no template."""
+
+    def can_answer(self, template: Template) -> bool:
+        """It cannot."""
+        return not template.labels
+
+
+async def test_an_engine_that_cannot_be_used_fails_loading_with_the_reason() -> None:
+    """Readyz tells what is wrong instead of loading for ever."""
+    app = create_app(Settings(), judge=DeafJudge(), embedder=HashedEmbedder())
+    async with app.router.lifespan_context(app):
+        service = await loaded(app)
+
+        readiness = service.engines.readiness
+
+    assert readiness.status == "failed"
+    assert "cannot answer the template 'match'" in readiness.engines["judge"].message
+
+
+async def test_a_model_that_was_not_fetched_fails_loading_with_the_command() -> None:
+    """The reason names the command that mends it."""
+    app = create_app(Settings(models_dir="/nowhere"), embedder=HashedEmbedder())
+    async with app.router.lifespan_context(app):
+        service = await loaded(app)
+
+    message = service.engines.readiness.engines["judge"].message
+    assert "medreward models fetch" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"judge": "oracle"}, "MEDREWARD_JUDGE='oracle'; choose from causal_lm, openai, scripted"),
+        ({"embedder": "glove"}, "MEDREWARD_EMBEDDER='glove'; choose from sentence_transformer"),
+        ({"recipe": "medix"}, "MEDREWARD_RECIPE='medix'; choose from medix-r1"),
+    ],
+)
+def test_a_setting_that_names_nothing_is_refused_at_start(
+    settings: dict[str, str], told: str
+) -> None:
+    """No service starts with a misspelt engine or recipe."""
+    with pytest.raises(SetupError, match=re.escape(told)):
+        create_app(Settings.model_validate(settings))
+
+
+async def test_recipes_are_shown_as_they_were_resolved(serve: Serve) -> None:
+    """The list and the single recipe agree, with the fingerprint that rewards carry."""
+    async with serve() as client:
+        listed = (await client.get("/recipes")).json()
+        shown = (await client.get("/recipes/medix-r1")).json()
+        reward = (await client.post("/reward", json=BODY)).json()
+        missing = await client.get("/recipes/none")
+
+    assert listed == {"default": "medix-r1", "recipes": [shown]}
+    assert shown["fingerprint"] == reward["provenance"]["fingerprint"]
+    assert shown["signals"]["accuracy_embed"] == {"weight": 0.3375, "threshold": 0.8}
+    assert (missing.status_code, missing.json()["error"]["kind"]) == (404, "not_found")
+
+
+async def test_version_tells_what_the_numbers_are_not_for(serve: Serve) -> None:
+    """The notice stands where users of the API see it."""
+    async with serve() as client:
+        version = (await client.get("/version")).json()
+
+    assert version["service"] == medreward.__version__
+    assert "not for clinical use" in version["notice"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [("GET", "/nothing", 404, "not_found"), ("GET", "/reward", 405, "method_not_allowed")],
+)
+async def test_wrong_paths_and_methods_get_the_contracts_error(
+    serve: Serve, method: str, path: str, status: int, kind: str
+) -> None:
+    """Every refusal has the same body."""
+    async with serve() as client:
+        reply = await client.request(method, path)
+
+    assert (reply.status_code, reply.json()["error"]["kind"]) == (status, kind)
+    assert reply.json()["request_id"] == reply.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("run-7.step:3_a", True), ("x" * 129, False), ("a b", False), ("", False)]
+)
+async def test_a_request_id_is_echoed_or_made(serve: Serve, sent: str, *, kept: bool) -> None:
+    """One that is too long or not plain is replaced."""
+    async with serve() as client:
+        reply = await client.get("/livez", headers={"X-Request-ID": sent})
+
+    assert (reply.headers["x-request-id"] == sent) is kept
+    assert reply.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        ("Bearer key-one", 200),
+        ("bearer key-two", 200),
+        ("Bearer key", 401),
+        ("Bearer key-one key-two", 401),
+        ("Basic key-one", 401),
+        ("key-one", 401),
+        ("Bearer ", 401),
+        ("", 401),
+    ],
+)
+async def test_with_keys_set_only_they_open_the_door(
+    serve: Serve, authorization: str, status: int
+) -> None:
+    """Everything but livez and readyz asks for a key, and the refusal says how to send it."""
+    headers = {"Authorization": authorization} if authorization else {}
+    async with serve(api_keys="key-one, key-two") as client:
+        replies = [
+            await client.get(path, headers=headers)
+            for path in ("/recipes", "/metrics", "/version", "/openapi.json", "/docs")
+        ]
+        replies.append(await client.post("/reward", json=BODY, headers=headers))
+        probes = [await client.get("/livez"), await client.get("/readyz")]
+
+    assert {reply.status_code for reply in replies} == {status}
+    assert {probe.status_code for probe in probes} == {200}
+    if status == 401:
+        assert replies[0].headers["www-authenticate"] == "Bearer"
+        assert "key-one" not in "".join(reply.text for reply in replies)
+
+
+async def test_metrics_tell_what_happened(serve: Serve) -> None:
+    """Requests, samples, verdicts, rewards and judge calls are counted, by closed labels."""
+    async with serve() as client:
+        for _ in range(2):
+            await client.post("/reward", json=BODY)
+        await client.post("/reward", content=b"{")
+        await client.get("/secret-path")
+        exposition = (await client.get("/metrics")).text
+
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+    }
+    assert samples["medreward_http_requests_total", "/reward", "200", "POST"] == 2
+    assert samples["medreward_http_requests_total", "/reward", "400", "POST"] == 1
+    assert samples["medreward_http_requests_total", "404", "GET", "unmatched"] == 1
+    assert samples["medreward_samples_total", "scored"] == 2
+    assert samples["medreward_verdicts_total", "no"] == 2
+    assert samples["medreward_judge_calls_total",] == 1
+    assert samples["medreward_cache_requests_total", "hit", "judge", "memory"] == 1
+    assert samples["medreward_reward_count", "medix-r1"] == 2
+    assert samples["medreward_build_info", medreward.__version__] == 1
+    assert "secret-path" not in exposition
+    assert "basal left" not in exposition

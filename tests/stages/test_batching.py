@@ -1,0 +1,238 @@
+"""The batcher: equal questions once, trouble where it belongs, and no caller left waiting."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import pytest
+
+from medreward.admission import Deadline
+from medreward.batching import Batcher
+from medreward.errors import (
+    JUDGE_FAILURES,
+    BackendDown,
+    DeadlinePassed,
+    EngineError,
+    NonsenseReply,
+    Problem,
+    ProblemKind,
+)
+from medreward.judging.judge import Capacity
+
+Ask = Callable[[Sequence[str]], Awaitable[Sequence[int | Problem]]]
+
+pytestmark = pytest.mark.anyio
+
+
+class Lengths:
+    """An engine that answers with a text's length, remembers its batches, and can be held."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.remembered: dict[str, int] = {}
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def ask(self, texts: Sequence[str]) -> Sequence[int | Problem]:
+        """Answer when the gate is open."""
+        self.batches.append(list(texts))
+        await self.open.wait()
+        return [len(text) for text in texts]
+
+    async def remember(self, answers: Mapping[str, int]) -> None:
+        """Keep what was answered."""
+        self.remembered |= answers
+
+
+def batcher(
+    ask: Ask, remember: Lengths | None = None, *, batch: int = 4, timeout_s: float = 5.0
+) -> Batcher[str, int]:
+    """A batcher in front of an engine."""
+    return Batcher(
+        ask,
+        remember=(remember or Lengths()).remember,
+        is_sound=lambda answer, _: answer >= 0,
+        failures=JUDGE_FAILURES,
+        capacity=Capacity(batch=batch),
+        timeout_s=timeout_s,
+    )
+
+
+async def answers(
+    asked: Batcher[str, int], questions: Sequence[str], deadline_s: float = 5.0
+) -> dict[str, int | Problem]:
+    """What the batcher answers, without the time it took."""
+    found, _ = await asked.answers(questions, Deadline.after(deadline_s))
+    return found
+
+
+async def test_equal_questions_are_asked_once() -> None:
+    """However often a question comes, within a request or from several, the engine sees it once."""
+    engine = Lengths()
+    asked = batcher(engine.ask)
+
+    replies = await asyncio.gather(*(answers(asked, ["a", "bb", "a"]) for _ in range(32)))
+
+    assert replies == [{"a": 1, "bb": 2}] * 32
+    assert sorted(q for batch in engine.batches for q in batch) == ["a", "bb"]
+
+
+async def test_what_gathers_while_the_engine_is_busy_is_the_next_batch() -> None:
+    """Nobody waits for a batch to fill, and none is larger than suits the engine."""
+    engine = Lengths()
+    engine.open.clear()
+    asked = batcher(engine.ask)
+
+    first = asyncio.create_task(answers(asked, ["a"]))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(answers(asked, [q])) for q in "bcdefg"]
+    await asyncio.sleep(0)
+    assert asked.depth == 6
+    engine.open.set()
+    await asyncio.gather(first, *others)
+
+    assert engine.batches == [["a"], ["b", "c", "d", "e"], ["f", "g"]]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (BackendDown("gone"), ProblemKind.JUDGE_UNREACHABLE),
+        (DeadlinePassed("late"), ProblemKind.JUDGE_TIMEOUT),
+        (NonsenseReply("what"), ProblemKind.JUDGE_UNPARSEABLE),
+        (TimeoutError(), ProblemKind.JUDGE_TIMEOUT),
+    ],
+)
+async def test_an_engines_error_is_every_members_problem(
+    error: EngineError | TimeoutError, kind: ProblemKind
+) -> None:
+    """An engine that cannot be asked leaves the whole batch without an answer, with the kind."""
+
+    async def fail(_: Sequence[str]) -> Sequence[int]:
+        raise error
+
+    found = await answers(batcher(fail), ["a", "b"])
+
+    assert [p.kind for p in found.values() if isinstance(p, Problem)] == [kind, kind]
+
+
+async def test_a_question_that_breaks_the_engine_is_found_and_the_others_answered() -> None:
+    """One poisonous text costs its neighbours nothing, and its words are not repeated."""
+
+    async def fragile(texts: Sequence[str]) -> Sequence[int]:
+        if "poison" in texts:
+            raise ValueError("cannot take poison")
+        return [len(text) for text in texts]
+
+    found = await answers(batcher(fragile, batch=8), ["a", "b", "poison", "c", "d"])
+
+    problem = found.pop("poison")
+    assert found == {"a": 1, "b": 1, "c": 1, "d": 1}
+    assert isinstance(problem, Problem)
+    assert problem.kind is ProblemKind.JUDGE_UNREACHABLE
+    assert "poison" not in problem.message
+
+
+@pytest.mark.parametrize("reply", [[], [1], [1, 2, 3]])
+async def test_the_wrong_number_of_answers_is_nonsense(reply: list[int]) -> None:
+    """Nobody can tell whose answer is missing, so nobody gets one."""
+
+    async def miscount(_: Sequence[str]) -> Sequence[int]:
+        return reply
+
+    found = await answers(batcher(miscount), ["a", "b"])
+
+    assert {p.kind for p in found.values() if isinstance(p, Problem)} == {
+        ProblemKind.JUDGE_UNPARSEABLE
+    }
+    assert len(found) == 2
+
+
+async def test_an_unsound_answer_is_nonsense_and_is_not_remembered() -> None:
+    """Only what is an answer is kept."""
+    engine = Lengths()
+
+    async def half_mad(texts: Sequence[str]) -> Sequence[int]:
+        return [-1 if text == "b" else len(text) for text in texts]
+
+    found = await answers(batcher(half_mad, engine), ["a", "b"])
+
+    assert found["a"] == 1
+    assert isinstance(found["b"], Problem)
+    assert engine.remembered == {"a": 1}
+
+
+async def test_an_engine_that_hangs_is_given_up() -> None:
+    """After its time the batch has a problem, and the next batch is asked."""
+    calls = []
+
+    async def hang_once(texts: Sequence[str]) -> Sequence[int]:
+        calls.append(texts)
+        if len(calls) == 1:
+            await asyncio.Event().wait()
+        return [len(text) for text in texts]
+
+    asked = batcher(hang_once, timeout_s=0.02)
+
+    (problem,) = (await answers(asked, ["a"])).values()
+    assert isinstance(problem, Problem)
+    assert problem.kind is ProblemKind.JUDGE_TIMEOUT
+    assert await answers(asked, ["a"]) == {"a": 1}
+
+
+async def test_past_the_deadline_the_caller_gets_what_there_is() -> None:
+    """Answers that came are given, the others are problems, and what comes later is remembered."""
+    engine = Lengths()
+    asked = batcher(engine.ask, engine, batch=1)
+    await answers(asked, ["a"])
+    engine.open.clear()
+
+    found = await answers(asked, ["b", "c"], deadline_s=0.02)
+
+    assert [p.kind for p in found.values() if isinstance(p, Problem)] == [ProblemKind.DEADLINE] * 2
+    engine.open.set()
+    await asyncio.sleep(0.01)
+    assert engine.remembered == {"a": 1, "b": 1}
+    assert engine.batches == [["a"], ["b"]], "c was dropped: its caller had gone"
+
+
+async def test_a_callers_leaving_does_not_take_the_question_from_others() -> None:
+    """What two asked for is asked as long as one still waits."""
+    engine = Lengths()
+    engine.open.clear()
+    asked = batcher(engine.ask, batch=1)
+    blocking = asyncio.create_task(answers(asked, ["a"]))
+    await asyncio.sleep(0)
+    staying = asyncio.create_task(answers(asked, ["b"]))
+    leaving = asyncio.create_task(answers(asked, ["b", "c"]))
+    await asyncio.sleep(0)
+
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    engine.open.set()
+    await asyncio.gather(blocking, staying)
+
+    assert engine.batches == [["a"], ["b"]]
+
+
+async def test_closing_answers_everybody_who_waits() -> None:
+    """A service that stops leaves no request hanging."""
+    engine = Lengths()
+    engine.open.clear()
+    asked = batcher(engine.ask, batch=1)
+    waiting = asyncio.create_task(answers(asked, ["a", "b"]))
+    await asyncio.sleep(0)
+
+    await asked.aclose()
+
+    found = await waiting
+    assert {p.kind for p in found.values() if isinstance(p, Problem)} == {
+        ProblemKind.JUDGE_UNREACHABLE
+    }
+
+
+async def test_no_questions_are_no_work() -> None:
+    """An empty request does not reach the engine."""
+    engine = Lengths()
+
+    assert await answers(batcher(engine.ask), []) == {}
+    assert engine.batches == []

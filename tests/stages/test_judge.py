@@ -1,0 +1,53 @@
+"""Judgements: verdict and grade read off probabilities, and nonsense told from them."""
+
+import math
+
+import pytest
+
+from medreward.judging.judge import Inquiry, Judgement, is_sound
+from medreward.judging.templates import load_templates
+
+TEMPLATES = load_templates()
+YES_NO = ("YES", "NO")
+DIGITS = ("0", "1", "2", "3", "4", "5")
+ASKED = Inquiry(TEMPLATES["match"], answer="a", reference="b")
+
+
+@pytest.mark.parametrize(
+    ("p_yes", "verdict"), [(0.51, "YES"), (0.5, "NO"), (0.49, "NO"), (1.0, "YES"), (0.0, "NO")]
+)
+def test_yes_has_to_be_likelier_than_no(p_yes: float, verdict: str) -> None:
+    """What hangs in the balance is NO."""
+    judgement = Judgement(YES_NO, (p_yes, 1 - p_yes))
+
+    assert (judgement.verdict, judgement.p_yes) == (verdict, p_yes)
+
+
+def test_a_grade_is_the_likeliest_digit_with_the_mean_beside_it() -> None:
+    """Score and expectation are different things."""
+    judgement = Judgement(DIGITS, (0.0, 0.0, 0.3, 0.0, 0.3, 0.4))
+
+    assert judgement.likeliest == "5"
+    assert judgement.expected == pytest.approx(0.6 + 1.2 + 2.0)
+
+
+@pytest.mark.parametrize(
+    "judgement",
+    [
+        Judgement(YES_NO, (math.nan, math.nan)),
+        Judgement(YES_NO, (0.7, 0.7)),
+        Judgement(YES_NO, (1.5, -0.5)),
+        Judgement(YES_NO, (1.0,)),
+        Judgement(YES_NO, ()),
+        Judgement(("NO", "YES"), (0.5, 0.5)),
+        Judgement(DIGITS, (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)),
+    ],
+)
+def test_what_is_no_distribution_over_the_labels_is_nonsense(judgement: Judgement) -> None:
+    """NaN, sums other than 1, other labels: none of them is a verdict."""
+    assert not is_sound(judgement, ASKED)
+
+
+def test_a_distribution_over_the_labels_is_sound() -> None:
+    """A verdict is one."""
+    assert is_sound(Judgement(YES_NO, (0.25, 0.75)), ASKED)
