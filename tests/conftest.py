@@ -1,8 +1,10 @@
 """What every test may lean on: asyncio, and an app with engines of the test's choice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -12,6 +14,7 @@ from fastapi import FastAPI
 from medreward.app import create_app
 from medreward.embedding.embedder import Embedder
 from medreward.embedding.hashed import HashedEmbedder
+from medreward.engines import Workshop, build_embedder, build_judge
 from medreward.judging.judge import Judge
 from medreward.judging.scripted import ScriptedJudge
 from medreward.service import Service
@@ -49,9 +52,27 @@ def serve() -> Serve:
     return serve
 
 
+@dataclass(frozen=True)
+class RealEngines:
+    """The engines of the embedded profile, with their models."""
+
+    judge: Judge
+    embedder: Embedder
+    worker: Executor
+
+
+@pytest.fixture(scope="session")
+def real_engines() -> Iterator[RealEngines]:
+    """The embedded profile, loaded once; `medreward models fetch` has to have been run."""
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        workshop = Workshop(Settings(), worker)
+        yield RealEngines(build_judge(workshop), build_embedder(workshop), worker)
+
+
 async def loaded(app: FastAPI) -> Service:
     """Wait until an app's engines are loaded, or have failed to."""
     service: Service = app.state.service
-    while service.engines.status == "loading":
+    # Readiness is asked for from outside, by polling, so the service has no event to wait for.
+    while service.engines.status == "loading":  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     return service

@@ -10,6 +10,7 @@ from httpx import AsyncBaseTransport, AsyncClient, Client, Response
 from medreward.errors import BackendDown, DeadlinePassed, NonsenseReply
 
 __all__ = [
+    "TOO_LARGE_STATUS",
     "AsyncBaseTransport",
     "AsyncClient",
     "Client",
@@ -18,6 +19,9 @@ __all__ = [
     "reaching",
     "server",
 ]
+
+TOO_LARGE_STATUS = (400, 413, 422)
+"""What servers answer to a text that is over their model's window, or to too many at once."""
 
 
 def server(
@@ -52,9 +56,10 @@ def json_of(response: Response) -> Any:
         BackendDown: the server says that it cannot answer.
         NonsenseReply: it is not JSON.
     """
-    if response.is_error:
+    # A redirect is refused too: followed, a POST would turn into a GET without its body.
+    if not response.is_success:
         raise BackendDown(f"the server answers {response.status_code}")
     try:
         return response.json()
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise NonsenseReply("the server's reply is not JSON") from exc

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from medreward.embedding.embedder import Embedder
 from medreward.errors import SetupError
 from medreward.judging.judge import Judge
-from medreward.models import CATALOGUE, locate
+from medreward.models import CATALOGUE, identify, locate
 from medreward.settings import Settings
 
 T = TypeVar("T")
@@ -37,11 +37,12 @@ def _causal_lm(workshop: Workshop) -> Judge:
     name = _given(settings.judge_choice.model, "MEDREWARD_JUDGE_MODEL")
     return CausalLmJudge.load(
         locate(name, settings.models_dir),
-        name=name,
+        name=identify(name, settings.judge_revision, settings.models_dir),
         revision=_revision(name, settings.judge_revision),
         device=settings.torch_device,
         secret=settings.secret.get_secret_value(),
         coverage_floor=settings.judge_coverage_floor,
+        max_prompt_tokens=settings.judge_max_prompt_tokens,
         worker=workshop.worker,
     )
 
@@ -76,7 +77,7 @@ def _sentence_transformer(workshop: Workshop) -> Embedder:
     name = _given(settings.embedder_choice.model, "MEDREWARD_EMBEDDER_MODEL")
     return SentenceTransformerEmbedder.load(
         locate(name, settings.models_dir),
-        name=name,
+        name=identify(name, settings.embedder_revision, settings.models_dir),
         revision=_revision(name, settings.embedder_revision),
         device=settings.torch_device,
         worker=workshop.worker,

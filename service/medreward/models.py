@@ -101,6 +101,20 @@ def locate(name: str, models_dir: Path) -> str:
     return name
 
 
+def identify(name: str, revision: str | None, models_dir: Path) -> str:
+    """Name a model so that other weights have another name; part of every cache key."""
+    if name in CATALOGUE:
+        return f"{name}@{CATALOGUE[name].version}"
+    folder = Path(locate(name, models_dir)).expanduser()
+    if not folder.is_dir():
+        return f"{name}@{revision or 'latest'}"
+    # Hashing gigabytes at every start would be slow; a changed file changes its size or its time.
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    stats = [(str(file.relative_to(folder)), file.stat()) for file in files]
+    facts = [(inside, stat.st_size, stat.st_mtime_ns) for inside, stat in stats]
+    return f"{name}@{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
+
+
 def is_fetched(model: PackagedModel, models_dir: Path) -> bool:
     """Tell whether the model is ready to load."""
     return (models_dir / model.name / MANIFEST).is_file()

@@ -82,7 +82,9 @@ class Settings(BaseSettings):
     """Key of the openai engine."""
     judge_coverage_floor: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Least probability on any label at all; below it the judge said nothing readable."""
-    judge_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    judge_max_prompt_tokens: Annotated[int, Field(ge=256)] = 2048
+    """Tokens of a prompt that a judge in this process reads; a longer one is `too_long`."""
+    judge_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     """Seconds one batch of judgements may take."""
 
     embedder: str | None = None

@@ -140,7 +140,8 @@ async def test_odd_texts_are_scored_or_named_and_their_neighbours_are_scored(
 
 async def test_lone_surrogates_are_read_as_the_replacement_character(serve: Serve) -> None:
     """Python writes a degenerate rollout's half characters into JSON; they cost no batch."""
-    samples = '[{"response": "\\ud83d", "reference": "a", "id": "\\udc00"}, %s]' % json.dumps(GOOD)
+    broken_one = r'{"response": "\ud83d", "reference": "a", "id": "\udc00"}'
+    samples = f"[{broken_one}, {json.dumps(GOOD)}]"
     async with serve() as client:
         reply = await client.post("/reward", content=f'{{"samples": {samples}}}')
 
@@ -166,7 +167,9 @@ async def test_one_sample_over_its_limit_is_too_long_and_its_neighbours_are_scor
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 FIELDS = st.sampled_from(

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import medreward_client as client
 import pytest
 from pydantic import BaseModel
 
+import medreward_client as client
 from medreward import wire
 from medreward.app import create_app
 from medreward.embedding.hashed import HashedEmbedder
@@ -126,7 +126,11 @@ async def test_grades_arrive_typed(template: str) -> None:
     app = create_app(Settings(), judge=ScriptedJudge(), embedder=HashedEmbedder())
     criteria = [client.Criterion(text="names the lobe", points=1)] if template == "rubric" else None
     item = client.Item(
-        answer="basal left", reference="left lower lobe", id="i", question="Where?", criteria=criteria
+        answer="basal left",
+        reference="left lower lobe",
+        id="i",
+        question="Where?",
+        criteria=criteria,
     )
     async with app.router.lifespan_context(app):
         await loaded(app)

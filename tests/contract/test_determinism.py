@@ -3,54 +3,105 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from medreward.app import create_app
-from medreward.settings import Settings
-from tests.conftest import loaded
+from tests.conftest import RealEngines, Serve
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
 ROLLOUTS: list[dict[str, Any]] = [
     json.loads(line) for line in EXAMPLES.read_text("utf-8").splitlines()
 ]
+A_BATCH = ROLLOUTS[::5]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.models]
 
+Outcome = tuple[float, dict[str, float], dict[str, float]]
 
-@pytest.fixture
-async def fresh() -> AsyncIterator[Any]:
-    """Services with the embedded models, each with an empty cache."""
-    opened = []
 
-    async def make() -> httpx.AsyncClient:
-        app = create_app(Settings())
-        context = app.router.lifespan_context(app)
-        await context.__aenter__()
-        service = await loaded(app)
-        assert service.engines.readiness.status == "ready", service.engines.readiness
-        client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://service", timeout=300
+async def outcomes(
+    client: httpx.AsyncClient, samples: Sequence[dict[str, Any]]
+) -> dict[str, Outcome]:
+    """Score samples: each one's reward, signal values, and probabilities and cosines."""
+    reply = await client.post("/reward", json={"samples": samples}, timeout=300)
+    return {result["id"]: outcome(result) for result in reply.json()["results"]}
+
+
+def outcome(result: dict[str, Any]) -> Outcome:
+    """What of a result has to be the same every time."""
+    parts = result["components"]
+    measured = {
+        f"{name} {key}": part[key]
+        for name, part in parts.items()
+        for key in ("p_yes", "cosine")
+        if part[key] is not None
+    }
+    return result["reward"], {name: part["value"] for name, part in parts.items()}, measured
+
+
+def assert_same(one: dict[str, Outcome], other: dict[str, Outcome]) -> None:
+    """Rewards and signals are identical; probabilities and cosines agree to 1e-4."""
+    assert {i: o[:2] for i, o in one.items()} == {i: o[:2] for i, o in other.items()}
+    for sample, (_, _, measured) in one.items():
+        assert measured == pytest.approx(other[sample][2], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, Outcome]:
+    """What the batch was worth the first time."""
+    return {}
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_order_and_batch_size_change_nothing(
+    serve: Serve, real_engines: RealEngines, known: dict[str, Outcome], seed: int
+) -> None:
+    """Ten orders, cut into requests of ten sizes, each with an empty cache: identical rewards."""
+    shuffle = random.Random(seed)  # noqa: S311 - a test's order is no secret
+    samples = shuffle.sample(A_BATCH, len(A_BATCH))
+    size = shuffle.randint(1, len(samples))
+    found: dict[str, Outcome] = {}
+    async with serve(judge=real_engines.judge, embedder=real_engines.embedder) as client:
+        for start in range(0, len(samples), size):
+            found |= await outcomes(client, samples[start : start + size])
+
+    assert len(found) == len(A_BATCH)
+    assert_same(found, known or found)
+    known.update(found)
+
+
+async def test_a_crowd_of_requests_changes_nothing(
+    serve: Serve, real_engines: RealEngines, known: dict[str, Outcome]
+) -> None:
+    """32 requests at once, each a random part of the batch: identical rewards in each."""
+    shuffle = random.Random(32)  # noqa: S311 - as above
+    crowd = [shuffle.sample(A_BATCH, shuffle.randint(1, len(A_BATCH))) for _ in range(32)]
+    async with serve(judge=real_engines.judge, embedder=real_engines.embedder) as client:
+        replies = await asyncio.gather(*(outcomes(client, samples) for samples in crowd))
+        alone = known or await outcomes(client, A_BATCH)
+
+    for reply in replies:
+        assert_same(reply, {sample: alone[sample] for sample in reply})
+
+
+async def test_the_judge_is_asked_each_distinct_question_once(
+    serve: Serve, real_engines: RealEngines
+) -> None:
+    """Whoever asks at the same time, judge calls are the distinct questions."""
+    judge_alone = A_BATCH[:6]
+    async with serve(judge=real_engines.judge, embedder=real_engines.embedder) as client:
+        replies = await asyncio.gather(
+            *(client.post("/reward", json={"samples": judge_alone}, timeout=300) for _ in range(8))
         )
-        opened.append((context, client))
-        return client
 
-    yield make
-    for context, client in opened:
-        await client.aclose()
-        await context.__aexit__(None, None, None)
-
-
-async def rewards_of(client: httpx.AsyncClient, samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Score samples, and give each one's reward, signals and probabilities by its id."""
-    reply = await client.post("/reward", json={"samples": samples})
-    return {result["id"]: result for result in reply.json()["results"]}
-
-
-def values(result: dict[str, Any]) -> tuple[float, dict[str, float]]:
-    """A reward and the values it is made of."""
-    return result["reward"], {n: part["value"] for n, part in result["components"].items()}
+    calls = [reply.json()["counts"]["judge_calls"] for reply in replies]
+    asked = {
+        result["id"]
+        for result in replies[0].json()["results"]
+        if result["components"]["accuracy_llm"]["p_yes"] is not None
+    }
+    assert sum(calls) == len(asked)

@@ -19,7 +19,12 @@ REFERENCE = "left lower lobe"
 TAG = "<X_RAY>"
 
 HEADINGS = ["<X_RAY>", "<x_ray>\n", "<CT_SCAN>", "", "An image. <X_RAY>"]
-THINKING = ["<thinking>Dense.</thinking>", "<thinking>Never closed", "", "<thinking></thinking>\n\n"]
+THINKING = [
+    "<thinking>Dense.</thinking>",
+    "<thinking>Never closed",
+    "",
+    "<thinking></thinking>\n\n",
+]
 ANSWERS = [
     "<answer>left lower lobe</answer>",
     "<answer> Left lower lobe. </answer>",

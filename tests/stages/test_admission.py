@@ -23,7 +23,8 @@ def test_a_permit_holds_what_it_took_until_the_reply() -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "more"), [(Load(body_bytes=60), Load(body_bytes=41)), (Load(samples=8), Load(samples=3))]
+    ("held", "more"),
+    [(Load(body_bytes=60), Load(body_bytes=41)), (Load(samples=8), Load(samples=3))],
 )
 def test_what_does_not_fit_beside_the_others_is_told_when_to_come_back(
     held: Load, more: Load

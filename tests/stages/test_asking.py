@@ -53,7 +53,9 @@ class FrozenCache:
         await asyncio.Event().wait()
 
 
-def asker(engine: Counting, cache: ScoreCache[int], metrics: Metrics | None = None) -> Asker[str, int]:
+def asker(
+    engine: Counting, cache: ScoreCache[int], metrics: Metrics | None = None
+) -> Asker[str, int]:
     """Put a cache before an engine."""
     described: Engine[str, int] = Engine(
         source="judge",

@@ -85,7 +85,7 @@ def test_recipes_come_from_the_users_files_and_folders_too(tmp_path: Path) -> No
     ("prepare", "told"),
     [
         (lambda path: path.mkdir(), r"no recipe \(\*\.toml\)"),
-        (lambda path: None, "No such file"),
+        (lambda _: None, "No such file"),
         (lambda path: path.write_bytes(b"\xff"), "decode"),
         (lambda path: path.write_text(MINIMAL.replace("mine", "medix-r1")), "is taken"),
     ],

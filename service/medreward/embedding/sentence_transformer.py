@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
+from transformers.utils.logging import disable_progress_bar
 
 from medreward.embedding.embedder import Vector, unit
 from medreward.errors import Problem, SetupError
@@ -34,11 +35,12 @@ class SentenceTransformerEmbedder:
         worker: Executor,
     ) -> "SentenceTransformerEmbedder":
         """Load the model; blocks for as long as that takes."""
+        disable_progress_bar()  # `medreward serve` shows its own
         try:
             model = SentenceTransformer(str(source), revision=revision, device=device)
         except (OSError, ValueError) as exc:
             raise SetupError(f"cannot load the embedder {name!r}: {exc}") from exc
-        return cls(model.eval(), name=f"{name}@{revision or 'default'}", worker=worker)
+        return cls(model.eval(), name=name, worker=worker)
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
         """Embed each text, off the event loop."""

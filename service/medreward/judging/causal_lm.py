@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from medreward.errors import Problem, ProblemKind, SetupError
 from medreward.judging.judge import Capacity, Inquiry, Judgement
@@ -33,6 +34,7 @@ class CausalLmJudge:
         name: str,
         secret: str,
         coverage_floor: float,
+        max_prompt_tokens: int = 2048,
         worker: Executor,
     ) -> None:
         self._model = model
@@ -40,10 +42,12 @@ class CausalLmJudge:
         self._fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
         self._coverage_floor = coverage_floor
         self._worker = worker
-        self._window_tokens = int(getattr(model.config, "max_position_embeddings", 4096))
+        window_tokens = int(getattr(model.config, "max_position_embeddings", max_prompt_tokens))
+        self._max_prompt_tokens = min(window_tokens, max_prompt_tokens)
         self._label_ids: dict[Template, list[list[int]]] = {}
         self.identity = f"causal_lm:{name}:{model.dtype}:{self._fence.identity}:{coverage_floor}"
-        self.capacity = Capacity(batch=32)
+        # Few enough that a batch of the longest prompts ends within the judge's time-out on a CPU.
+        self.capacity = Capacity(batch=16)
 
     @classmethod
     def load(
@@ -55,11 +59,13 @@ class CausalLmJudge:
         device: str = "cpu",
         secret: str = "",
         coverage_floor: float = 0.2,
+        max_prompt_tokens: int = 2048,
         worker: Executor,
     ) -> "CausalLmJudge":
         """Load model and tokenizer; blocks for as long as that takes."""
         # bfloat16 halves a GPU's memory; on processors without AMX it is slower than float32.
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        disable_progress_bar()  # `medreward serve` shows its own
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
             model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype)
@@ -69,9 +75,10 @@ class CausalLmJudge:
         return cls(
             model,
             tokenizer,
-            name=f"{name}@{revision or 'default'}",
+            name=name,
             secret=secret,
             coverage_floor=coverage_floor,
+            max_prompt_tokens=max_prompt_tokens,
             worker=worker,
         )
 
@@ -103,7 +110,7 @@ class CausalLmJudge:
     def _decide(self, inquiries: Sequence[Inquiry]) -> list[Judgement | Problem]:
         prompts = [self.prompt_ids(inquiry) for inquiry in inquiries]
         answers: list[Judgement | Problem] = [self._too_long(prompt) for prompt in prompts]
-        fitting = [i for i, prompt in enumerate(prompts) if len(prompt) <= self._window_tokens]
+        fitting = [i for i, prompt in enumerate(prompts) if len(prompt) <= self._max_prompt_tokens]
         for group in _passes(fitting, prompts):
             probabilities = self._next_token_probabilities([prompts[i] for i in group])
             for i, row in zip(group, probabilities, strict=True):
@@ -113,7 +120,7 @@ class CausalLmJudge:
     def _too_long(self, prompt: list[int]) -> Problem:
         return Problem(
             ProblemKind.TOO_LONG,
-            f"the judge's prompt has {len(prompt)} tokens; its window is {self._window_tokens}",
+            f"the judge's prompt has {len(prompt)} tokens; it reads at most {self._max_prompt_tokens}",
         )
 
     @torch.inference_mode()

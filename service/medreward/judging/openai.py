@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from medreward._http import AsyncBaseTransport, json_of, reaching, server
+from medreward._http import TOO_LARGE_STATUS, AsyncBaseTransport, json_of, reaching, server
 from medreward.errors import (
     JUDGE_FAILURES,
     EngineError,
@@ -22,7 +22,6 @@ from medreward.judging.templates import Template
 
 REQUESTS_IN_FLIGHT = 16
 TOP_LOGPROBS = 20
-TOO_LARGE_STATUS = (400, 413, 422)
 
 
 class OpenAiJudge:
@@ -75,11 +74,11 @@ class OpenAiJudge:
                 ProblemKind.TOO_LONG,
                 f"judge: the server refuses this prompt ({response.status_code})",
             )
-        try:
-            choice: dict[str, Any] = json_of(response)["choices"][0]
-        except (KeyError, IndexError, TypeError) as exc:
-            raise NonsenseReply("the server's reply holds no choice") from exc
-        return choice
+        match json_of(response):
+            case {"choices": [dict(choice), *_]}:
+                return choice
+            case _:
+                raise NonsenseReply("the server's reply holds no choice")
 
     def _body(self, inquiry: Inquiry) -> dict[str, Any]:
         return {
@@ -97,7 +96,7 @@ class OpenAiJudge:
         try:
             tokens = choice["logprobs"]["content"][0]["top_logprobs"]
             pairs = [(str(token["token"]), math.exp(float(token["logprob"]))) for token in tokens]
-        except (KeyError, IndexError, TypeError, ValueError):
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError):
             return Problem(
                 ProblemKind.JUDGE_UNPARSEABLE, "judge: the reply holds no token probabilities"
             )
@@ -128,13 +127,14 @@ def label_begun_by(token: str, labels: Sequence[str]) -> str | None:
 
 
 COMMON_SPECIAL_TOKENS = (
-    # The server's tokenizer is not at hand, so the marks of the usual families are broken up.
-    *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|image_pad|>", "<|vision_start|>"),
-    *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>"),
-    *("<|eot_id|>", "<|eom_id|>", "<|python_tag|>", "<start_of_turn>", "<end_of_turn>"),
-    *("<bos>", "<eos>", "<pad>", "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>"),
-    *("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>"),
+    # The server's tokenizer is not at hand, so the marks of the usual families are broken up. Most
+    # are written between bars, and what begins so means nothing else in medical text.
     # ruff: noqa: RUF001 - DeepSeek writes its marks with full-width bars
-    *("<｜User｜>", "<｜Assistant｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"),
-    *("<think>", "</think>", "<tool_call>", "</tool_call>"),
+    *("<|", "<｜"),
+    *("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<mask>", "<BOS_TOKEN>", "<EOS_TOKEN>"),
+    *("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<<SYS>>", "<</SYS>>"),
+    *("[AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[IMG]", "[IMG_BREAK]", "[IMG_END]"),
+    *("[CLS]", "[SEP]", "[MASK]", "[PAD]", "[UNK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"),
+    *("<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image>"),
+    *("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
 )

@@ -9,10 +9,15 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from medreward.judging.judge import Inquiry, View
 from medreward.judging.templates import Template
+
+ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of what ends a line, or is not seen, or is no character at all."""
 
 
 class Fence:
@@ -20,15 +25,13 @@ class Fence:
 
     def __init__(self, *, secret: str, special_tokens: Iterable[str] = ()) -> None:
         self._secret = secret.encode()
-        # Longest first: "<|im_end|>" must not be spared because "<" was matched before it.
-        specials = sorted({token for token in special_tokens if token}, key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, specials))) if specials else None
+        self._marks = sorted({_folded(token) for token in special_tokens} - {""})
 
     @property
     def identity(self) -> str:
         """A digest of what the fence depends on, for cache keys; the secret cannot be read off it."""
-        pattern = self._special.pattern if self._special else ""
-        return hmac.new(self._secret, pattern.encode(), hashlib.sha256).hexdigest()[:16]
+        marks = json.dumps(self._marks)
+        return hmac.new(self._secret, marks.encode(), hashlib.sha256).hexdigest()[:16]
 
     def nonce(self, template: Template) -> str:
         """Derive the nonce: the same on every replica, not to be known without the secret."""
@@ -37,21 +40,62 @@ class Fence:
     def render(self, inquiry: Inquiry) -> str:
         """Write the user's turn for one inquiry."""
         nonce = self.nonce(inquiry.template)
-        lines = [f"{name}: {self._quote(text, nonce)}" for name, text in _fields(inquiry)]
+        marks = [*self._marks, nonce]
+        lines = [_line(name, text, marks) for name, text in _fields(inquiry)]
         fenced = "\n".join([f"[data {nonce}]", *lines, f"[end {nonce}]"])
         return f"{inquiry.template.instruction}\n\n{fenced}"
 
-    def _quote(self, text: str, nonce: str) -> str:
-        quoted = json.dumps(text, ensure_ascii=False)
-        if self._special is not None:
-            quoted = self._special.sub(_escape_first, quoted)
-        return quoted.replace(nonce, f"\\u{ord(nonce[0]):04x}{nonce[1:]}")
+
+def _line(name: str, text: str, marks: Sequence[str]) -> str:
+    """Write a field such that no character of *text* is seen to take part in a mark."""
+    # One part a character, between what stands around it: a mark may reach across the quotes.
+    parts = [f'\n{name}: "', *map(_in_json, text), '"\n']
+    # Again, because a mark may be spelt in part by an escape; each turn escapes something more.
+    while numbers := _parts_to_escape(parts, marks):
+        for number in numbers:
+            parts[number] = _escape(text[number - 1])
+    return "".join(parts).strip("\n")
 
 
-def _escape_first(match: re.Match[str]) -> str:
-    """Write the first character of a special token as JSON's escape for it."""
-    token = match.group()
-    return f"\\u{ord(token[0]):04x}{token[1:]}"
+def _parts_to_escape(parts: Sequence[str], marks: Sequence[str]) -> set[int]:
+    """Find, in each mark that occurs, the first part that is not fixed and not escaped yet."""
+    folded = _folded("".join(parts))
+    found = [mark for mark in marks if mark in folded]
+    if not found:
+        return set()
+    owners = [number for number, part in enumerate(parts) for _ in _folded(part)]
+    open_parts = {n for n in range(1, len(parts) - 1) if not parts[n].startswith("\\u")}
+    first_open = (
+        next((n for n in owners[match.start() : match.start() + len(mark)] if n in open_parts), 0)
+        for mark in found
+        # Looking ahead finds also the occurrences that overlap one another.
+        for match in re.finditer(f"(?={re.escape(mark)})", folded)
+    )
+    return {number for number in first_open if number}
+
+
+def _folded(text: str) -> str:
+    """Fold *text* like the most forgiving tokenizer: without case, accents or widths."""
+    return text.lower() if text.isascii() else "".join(map(_folded_character, text))
+
+
+@lru_cache(maxsize=4096)
+def _folded_character(character: str) -> str:
+    bare = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+    return "".join(part for part in bare if not unicodedata.combining(part))
+
+
+@lru_cache(maxsize=4096)
+def _in_json(character: str) -> str:
+    """Write a character inside a JSON string: as itself, if it is seen and ends nothing."""
+    plain = json.dumps(character, ensure_ascii=False)[1:-1]
+    hidden = plain == character and unicodedata.category(character) in ESCAPED
+    return _escape(character) if hidden else plain
+
+
+def _escape(character: str) -> str:
+    """Write a character as JSON's escape for it."""
+    return f"\\u{ord(character):04x}" if character.isascii() else json.dumps(character)[1:-1]
 
 
 def _fields(inquiry: Inquiry) -> list[tuple[str, str]]:
