@@ -52,6 +52,7 @@ test: check models ## Everything: checks, then all tests with branch coverage
 quick: install ## The tests that need no model
 	$(BIN)/pytest -m 'not models'
 
-.PHONY: openapi
-openapi: install ## Write service/openapi.json anew
+.PHONY: docs
+docs: install ## Write service/openapi.json and docs/settings.md anew
 	$(BIN)/python -m medreward.openapi > service/openapi.json
+	$(BIN)/python docs/make_settings.py > docs/settings.md

@@ -53,7 +53,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write the document to standard output, as `make openapi` keeps it in the repository."""
+    """Write the document to standard output, as `make docs` keeps it in the repository."""
     from medreward.app import create_app  # noqa: PLC0415 - the app imports this module
     from medreward.settings import Settings  # noqa: PLC0415 - the same
 

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from medreward.errors import SetupError
@@ -31,11 +31,16 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _none(value: object) -> object:
+    """TOML has no null; "none" stands for it."""
+    return None if value == "none" else value
+
+
 class Tags(_Table):
     """How the policy was told to mark up its response. None of them at all is a choice too."""
 
-    thinking: TagName | None = "thinking"
-    answer: TagName | Literal["\\boxed"] | None = "answer"
+    thinking: Annotated[TagName | None, BeforeValidator(_none)] = "thinking"
+    answer: Annotated[TagName | Literal["\\boxed"] | None, BeforeValidator(_none)] = "answer"
     modalities: tuple[TagName, ...] = ()
     """The tags that may stand before everything else, without their angle brackets."""
     tighten: bool = False
@@ -88,8 +93,14 @@ class Recipe(_Table):
     template: str
     """The judge's template, by name."""
     tags: Tags
+    """A table, or "none" for a policy that marks nothing up."""
     rules: Rules = Rules()
     signals: Signals
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _no_tags(cls, tags: object) -> object:
+        return Tags(thinking=None, answer=None) if tags == "none" else tags
 
     @field_validator("signals")
     @classmethod

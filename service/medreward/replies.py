@@ -95,7 +95,9 @@ def recipe_reply(service: Service, name: str) -> wire.RecipeReply:
     """Write a recipe as it was resolved."""
     recipe = service.shown_recipe(name)
     return wire.RecipeReply(
-        **recipe.model_dump(mode="json", exclude_none=True), fingerprint=service.fingerprint(recipe)
+        **recipe.model_dump(mode="json", exclude={"signals"}),
+        signals={name: signal.model_dump(mode="json") for name, signal in recipe.signals},
+        fingerprint=service.fingerprint(recipe),
     )
 
 

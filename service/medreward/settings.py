@@ -64,7 +64,12 @@ class Settings(BaseSettings):
     """Everything the environment decides."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MEDREWARD_", frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix="MEDREWARD_",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        # A refusal is printed at start-up, and would quote keys that stand beside the mistake.
+        hide_input_in_errors=True,
     )
 
     profile: Literal["embedded", "gpu", "remote"] = "embedded"

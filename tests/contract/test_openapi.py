@@ -13,7 +13,7 @@ PINNED = Path(__file__).parents[2] / "service" / "openapi.json"
 
 @pytest.mark.anyio
 async def test_the_served_document_is_the_committed_one(serve: Serve) -> None:
-    """A change of the contract shows as a change of service/openapi.json (`make openapi`)."""
+    """A change of the contract shows as a change of service/openapi.json (`make docs`)."""
     async with serve() as client:
         served = (await client.get("/openapi.json")).json()
 

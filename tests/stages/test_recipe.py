@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from medreward.errors import SetupError
-from medreward.recipe import Recipe, load_recipes, read_recipe
+from medreward.recipe import Recipe, Tags, load_recipes, read_recipe
 
 MINIMAL = """
 name = "mine"
@@ -129,3 +129,32 @@ def test_whatever_can_change_a_reward_changes_the_fingerprint(
 def test_a_description_does_not_change_the_fingerprint() -> None:
     """Words for people change no reward."""
     assert _changed(description="Other words").fingerprint("sha") == _changed().fingerprint("sha")
+
+
+@pytest.mark.parametrize(
+    ("table", "tags"),
+    [
+        ('[tags]\nthinking = "think"\nanswer = "none"', Tags(thinking="think", answer=None)),
+        ('[tags]\nthinking = "none"\nanswer = "\\\\boxed"', Tags(thinking=None, answer="\\boxed")),
+        ("[tags]", Tags()),
+    ],
+)
+def test_tags_may_be_left_out_one_by_one(table: str, tags: Tags) -> None:
+    """A box, an answer straight after the thinking, or the defaults."""
+    text = MINIMAL.replace('[tags]\nthinking = "think"\nanswer = "answer"', table)
+
+    assert read_recipe(text, source="mine.toml").tags == tags
+
+
+def test_a_recipe_may_have_no_tags_at_all() -> None:
+    """A policy that marks nothing up is judged by its whole response."""
+    text = """
+name = "plain"
+version = 1
+description = "The judge alone."
+template = "equivalence"
+tags = "none"
+signals.accuracy_llm.weight = 1.0
+"""
+
+    assert read_recipe(text, source="plain.toml").tags == Tags(thinking=None, answer=None)

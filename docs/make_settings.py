@@ -1,0 +1,58 @@
+"""Write docs/settings.md from the settings themselves: `python docs/make_settings.py > docs/settings.md`."""
+
+import sys
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from medreward.settings import PROFILES, Settings
+
+
+def page() -> str:
+    """The whole page."""
+    rows = [_row(name, field) for name, field in Settings.model_fields.items()]
+    profiles = [
+        f"| `{name}` | {p.judge.engine}: `{p.judge.model}` | {p.embedder.engine}: `{p.embedder.model}`"
+        f" | {p.device} |"
+        for name, p in PROFILES.items()
+    ]
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Read from the environment when the service starts; lists are separated by commas.",
+            "This page is written by `make docs`.",
+            "",
+            "| variable | default | meaning |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "## Profiles",
+            "",
+            "A profile gives the defaults of engines, models and device.",
+            "It is chosen by name, never by whether a network or a GPU answers.",
+            "",
+            "| profile | judge | embedder | device |",
+            "|---|---|---|---|",
+            *profiles,
+            "",
+        ]
+    )
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    return f"| `MEDREWARD_{name.upper()}` | {_default(name, field)} | {field.description} |"
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if name == "models_dir":
+        return "`~/.cache/medreward/models`"
+    value = field.default
+    if value is PydanticUndefined or value is None or value == () or isinstance(value, SecretStr):
+        return "–"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,348 @@
+"""The settings: read once from the environment, typed, told apart, and quiet about secrets."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from medreward.settings import PROFILES, Settings, default_models_dir
+
+SECRETS = {
+    "MEDREWARD_JUDGE_API_KEY": "sk-judge",
+    "MEDREWARD_EMBEDDER_API_KEY": "sk-embedder",
+    "MEDREWARD_SECRET": "of-the-fence",
+    "MEDREWARD_API_KEYS": "sk-one,sk-two",
+}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Leave nothing of this machine's own settings."""
+    for name in os.environ:
+        if name.upper().startswith("MEDREWARD_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+# Profiles.
+
+
+@pytest.mark.parametrize(
+    ("profile", "judge", "embedder", "device"),
+    [
+        (
+            "embedded",
+            ("causal_lm", "smollm2-135m-instruct"),
+            ("sentence_transformer", "all-minilm-l6-v2"),
+            "cpu",
+        ),
+        (
+            "gpu",
+            ("causal_lm", "Qwen/Qwen3-4B-Instruct-2507"),
+            ("sentence_transformer", "abhinand/MedEmbed-large-v0.1"),
+            "cuda",
+        ),
+        (
+            "remote",
+            ("openai", "Qwen/Qwen3-4B-Instruct-2507"),
+            ("openai", "abhinand/MedEmbed-large-v0.1"),
+            "cpu",
+        ),
+    ],
+)
+def test_a_profile_names_engines_models_and_device(
+    monkeypatch: pytest.MonkeyPatch,
+    profile: str,
+    judge: tuple[str, str],
+    embedder: tuple[str, str],
+    device: str,
+) -> None:
+    """A profile is chosen by name, never by what happens to answer."""
+    monkeypatch.setenv("MEDREWARD_PROFILE", profile)
+
+    settings = Settings()
+
+    assert (settings.judge_choice, settings.embedder_choice) == (judge, embedder)
+    assert settings.torch_device == device
+
+
+def test_the_embedded_profile_is_the_default() -> None:
+    """A newcomer with a laptop sets nothing."""
+    assert Settings().judge_choice == PROFILES["embedded"].judge
+
+
+@pytest.mark.parametrize(
+    ("given", "judge"),
+    [
+        ({}, ("causal_lm", "smollm2-135m-instruct")),
+        ({"judge": "causal_lm"}, ("causal_lm", "smollm2-135m-instruct")),
+        ({"judge_model": "other"}, ("causal_lm", "other")),
+        ({"judge": "causal_lm", "judge_model": "other"}, ("causal_lm", "other")),
+        ({"judge": "openai", "judge_model": "other"}, ("openai", "other")),
+        ({"judge": "openai"}, ("openai", "")),  # another engine's model would be the wrong one
+        ({"judge": "scripted"}, ("scripted", "")),
+        ({"profile": "remote", "judge_model": "other"}, ("openai", "other")),
+        ({"embedder": "hashed", "embedder_model": "x"}, ("causal_lm", "smollm2-135m-instruct")),
+    ],
+)
+def test_an_engine_or_model_of_ones_own_goes_before_the_profiles(
+    given: dict[str, str], judge: tuple[str, str]
+) -> None:
+    """A profile's model goes with its engine; another engine needs a model of its own."""
+    assert Settings(**given).judge_choice == judge
+
+
+@pytest.mark.parametrize(
+    ("given", "embedder"),
+    [
+        ({}, ("sentence_transformer", "all-minilm-l6-v2")),
+        ({"embedder_model": "other"}, ("sentence_transformer", "other")),
+        ({"embedder": "openai", "embedder_model": "other"}, ("openai", "other")),
+        ({"embedder": "hashed"}, ("hashed", "")),
+        ({"judge": "scripted"}, ("sentence_transformer", "all-minilm-l6-v2")),
+    ],
+)
+def test_the_embedder_is_chosen_likewise_and_by_itself(
+    given: dict[str, Any], embedder: tuple[str, str]
+) -> None:
+    """What is set for the judge leaves the embedder alone."""
+    assert Settings(**given).embedder_choice == embedder
+
+
+def test_a_device_of_ones_own_goes_before_the_profiles() -> None:
+    """A second GPU is one setting away."""
+    assert Settings(profile="gpu", device="cuda:1").torch_device == "cuda:1"
+
+
+# The environment.
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "expected"),
+    [
+        ("MEDREWARD_PORT", "9000", "port", 9000),
+        ("medreward_port", "9000", "port", 9000),
+        ("MEDREWARD_DEADLINE_S", "1.5", "deadline_s", 1.5),
+        ("MEDREWARD_ALLOW_UNAUTHENTICATED", "true", "allow_unauthenticated", True),
+        ("MEDREWARD_JUDGE_URL", "http://judge:8000/v1", "judge_url", "http://judge:8000/v1"),
+        ("MEDREWARD_SECRET", "s", "secret", SecretStr("s")),
+        ("MEDREWARD_MODELS_DIR", "/models", "models_dir", Path("/models")),
+    ],
+)
+def test_each_setting_is_read_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, field: str, expected: object
+) -> None:
+    """Under its name with the prefix, in any case."""
+    monkeypatch.setenv(variable, value)
+
+    assert getattr(Settings(), field) == expected
+
+
+@pytest.mark.parametrize("variable", ["PORT", "HOST", "MEDREWARDPORT", "SECRET", "API_KEYS"])
+def test_nothing_without_the_prefix_is_read(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """Other programs' variables are not ours."""
+    expected = Settings().model_dump()
+    monkeypatch.setenv(variable, "1")
+
+    assert Settings().model_dump() == expected
+
+
+def test_a_file_named_env_is_not_read(tmp_path: Path) -> None:
+    """What lies in the working directory must not decide who may score."""
+    (tmp_path / ".env").write_text("MEDREWARD_PORT=9000\n", encoding="utf-8")
+
+    assert Settings().port == 8080
+
+
+@pytest.mark.parametrize(
+    ("value", "keys"),
+    [
+        ("one", ["one"]),
+        ("one,two", ["one", "two"]),
+        (" one , two ,", ["one", "two"]),
+        ("one two", ["one two"]),
+        ("", []),
+        (" , ", []),
+        ('["one"]', ['["one"]']),  # as it is: no second notation to know
+    ],
+)
+def test_a_list_is_separated_by_commas(
+    monkeypatch: pytest.MonkeyPatch, value: str, keys: list[str]
+) -> None:
+    """As one writes it in a shell, a compose file or a chart."""
+    monkeypatch.setenv("MEDREWARD_API_KEYS", value)
+    monkeypatch.setenv("MEDREWARD_RECIPES", value)
+
+    settings = Settings()
+
+    assert [key.get_secret_value() for key in settings.api_keys] == keys
+    assert settings.recipes == tuple(map(Path, keys))
+
+
+def test_models_lie_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the desktop standard says, or in ~/.cache where it says nothing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert Settings().models_dir == tmp_path / "medreward" / "models"
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert default_models_dir() == tmp_path / "home" / ".cache" / "medreward" / "models"
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("profile", "tpu"),
+        ("port", "70000"),
+        ("port", "-1"),
+        ("port", "http"),
+        ("judge_coverage_floor", "1.1"),
+        ("judge_coverage_floor", "nan"),
+        ("judge_timeout_s", "0"),
+        ("judge_timeout_s", "nan"),
+        ("embedder_timeout_s", "-1"),
+        ("torch_threads", "0"),
+        ("max_samples", "0"),
+        ("max_body_bytes", "1"),
+        ("max_votes", "6"),
+        ("deadline_s", "soon"),
+        ("deadline_s", "nan"),
+        ("max_deadline_s", "0"),
+        ("cache_entries", "0"),
+        ("log_level", "verbose"),
+        ("log_format", "xml"),
+        ("allow_unauthenticated", "perhaps"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_name_of_its_field(
+    monkeypatch: pytest.MonkeyPatch, field: str, value: str
+) -> None:
+    """The operator reads which variable to mend."""
+    monkeypatch.setenv(f"MEDREWARD_{field.upper()}", value)
+
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+
+    assert [error["loc"] for error in caught.value.errors()] == [(field,)]
+    assert field in str(caught.value)
+
+
+def test_an_argument_that_is_no_setting_is_refused() -> None:
+    """A misspelt name would be a silent default."""
+    with pytest.raises(ValidationError, match="judge_modle"):
+        Settings(judge_modle="other")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_loopback_needs_no_key(host: str) -> None:
+    """Only this machine can reach it."""
+    assert Settings(host=host).host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.7", "medreward.internal"])  # noqa: S104
+@pytest.mark.parametrize("keys", ["", " , "])
+def test_beyond_loopback_a_key_is_needed(
+    monkeypatch: pytest.MonkeyPatch, host: str, keys: str
+) -> None:
+    """The refusal names both settings that mend it."""
+    monkeypatch.setenv("MEDREWARD_HOST", host)
+    monkeypatch.setenv("MEDREWARD_API_KEYS", keys)
+
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+
+    assert "MEDREWARD_API_KEYS" in str(caught.value)
+    assert "MEDREWARD_ALLOW_UNAUTHENTICATED" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("MEDREWARD_API_KEYS", "sk-one"), ("MEDREWARD_ALLOW_UNAUTHENTICATED", "true")],
+)
+def test_beyond_loopback_a_key_or_an_explicit_setting_suffices(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """Either callers are told apart here, or somebody says that they are elsewhere."""
+    monkeypatch.setenv("MEDREWARD_HOST", "0.0.0.0")  # noqa: S104
+    monkeypatch.setenv(variable, value)
+
+    assert Settings().host == "0.0.0.0"  # noqa: S104
+
+
+# Secrets.
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the settings are printed, dumped or logged."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+
+    shown = [
+        repr(settings),
+        str(settings),
+        f"{settings.model_dump()}",
+        settings.model_dump_json(),
+        f"{settings.secret} {settings.api_keys} {settings.judge_api_key!r}",
+    ]
+
+    assert settings.api_keys[1].get_secret_value() == "sk-two"
+    assert [s for s in _pieces_of_secrets() if any(s in text for text in shown)] == []
+
+
+@pytest.mark.parametrize("variable", ["MEDREWARD_JUDGE_API_KEY", "MEDREWARD_SECRET"])
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"MEDREWARD_HOST": "0.0.0.0"},  # noqa: S104
+        {"MEDREWARD_PORT": "http"},
+        {"MEDREWARD_PROFILE": "tpu"},
+    ],
+)
+def test_a_refusal_does_not_quote_the_secret_beside_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, mistake: dict[str, str]
+) -> None:
+    """The message ends in a start-up log; what was set elsewhere has no place in it."""
+    for name, value in {variable: SECRETS[variable], **mistake}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+
+    assert SECRETS[variable] not in f"{caught.value} {caught.value!r}"
+
+
+def test_a_refusal_does_not_quote_a_secret_given_in_a_wrong_shape() -> None:
+    """A key that is a list is refused by its field's name alone."""
+    with pytest.raises(ValidationError) as caught:
+        Settings(judge_api_key=["sk-judge"])  # type: ignore[arg-type]
+
+    assert "judge_api_key" in str(caught.value)
+    assert "sk-judge" not in str(caught.value)
+
+
+def _pieces_of_secrets() -> list[str]:
+    return [piece for value in SECRETS.values() for piece in value.split(",")]
+
+
+# The class.
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_described(name: str) -> None:
+    """The docstring below a field is what `--help` and the documentation show."""
+    description = Settings.model_fields[name].description
+
+    assert description
+    assert description.endswith((".", "`"))
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    """What the service was built from stays what it was."""
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 9000  # type: ignore[misc]
