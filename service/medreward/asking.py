@@ -97,7 +97,7 @@ class Asker(Generic[Q, A]):
         self, questions: Iterable[Q], deadline: Deadline, effort: Effort
     ) -> Answers[Q, A]:
         """Answer each distinct question."""
-        keys = {question: self._engine.key_of(question) for question in questions}
+        keys = {question: self._engine.key_of(question) for question in dict.fromkeys(questions)}
         remembered = await self._remembered(list(keys.values()), effort)
         answered: dict[Q, Answered[A]] = {
             question: Answered(remembered[key], "cache")

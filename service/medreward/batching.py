@@ -7,6 +7,7 @@ the engine was busy is the next batch.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Generic, TypeVar
 
 import structlog
@@ -128,7 +129,7 @@ class Batcher(Generic[Q, A]):
 
     def _start_batches(self) -> None:
         while self._waiting and len(self._batches) < self._capacity.concurrency:
-            questions = list(self._waiting)[: self._capacity.batch]
+            questions = list(islice(self._waiting, self._capacity.batch))
             for question in questions:
                 ticket = self._asking[question] = self._waiting.pop(question)
                 ticket.start()

@@ -97,7 +97,11 @@ class Engines:
             self._judge = await self._in_thread(build_judge)
         judge = self._judge
         if not judge.can_answer(template):
-            raise SetupError(f"the judge cannot answer the template {template.name!r}")
+            raise SetupError(
+                f"the judge cannot answer the template {template.name!r}: it is no language model, "
+                "or its tokenizer cannot tell the labels apart by their first token; "
+                "choose another MEDREWARD_JUDGE or MEDREWARD_JUDGE_MODEL"
+            )
         inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
         await self._warm_up("judge", lambda: judge.decide([inquiry]))
         choice = self._settings.judge_choice

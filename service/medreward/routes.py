@@ -12,6 +12,7 @@ from medreward.admission import Load, Permit
 from medreward.bodies import parse, read_body
 from medreward.errors import Abandoned, InvalidRequest, TemplateUnavailable, TooLarge
 from medreward.grading import VIEWS
+from medreward.judging.templates import Template
 from medreward.observing import observe_grades, observe_rewards
 from medreward.openapi import body_schema, refusals
 from medreward.pipeline import Trace, grade, score
@@ -56,6 +57,7 @@ async def reward(request: Request) -> Response:
         deadline = service.deadline(asked.deadline_ms)
         _take_samples(permit, "samples", len(asked.samples), service)
         check_modalities(asked.samples, recipe)
+        _answerable_template(recipe.template, service)
         work = score(asked.samples, recipe, stages, deadline=deadline, trace=trace)
         results = await _while_connected(request, work)
         reply = reward_reply(
@@ -80,8 +82,8 @@ async def judge(request: Request) -> Response:
         asked = await _receive(request, wire.JudgeRequest, permit)
         deadline = service.deadline(asked.deadline_ms)
         _take_samples(permit, "items", len(asked.items), service)
-        _check_votes(asked, service)
-        template = service.templates[asked.template]
+        _check_votes(asked.votes, service)
+        template = _answerable_template(asked.template, service)
         work = grade(asked.items, template, asked.votes, stages, deadline=deadline, trace=trace)
         results = await _while_connected(request, work)
         reply = judge_reply(asked.items, results, judge_provenance(service, asked.template), trace)
@@ -170,18 +172,20 @@ def _take_samples(permit: Permit, field: str, count: int, service: Service) -> N
     permit.take(Load(samples=count))
 
 
-def _check_votes(asked: wire.JudgeRequest, service: Service) -> None:
+def _check_votes(votes: int, service: Service) -> None:
     most = min(service.settings.max_votes, len(VIEWS))
-    if asked.votes > most:
-        raise InvalidRequest(
-            f"votes: {asked.votes} asked for; with one judge at most {most} differ"
-        )
-    template = service.templates[asked.template]
+    if votes > most:
+        raise InvalidRequest(f"votes: {votes} asked for; with one judge at most {most} differ")
+
+
+def _answerable_template(name: str, service: Service) -> Template:
+    template = service.templates[name]
     if not service.engines.judge.can_answer(template):
         raise TemplateUnavailable(
-            f"template: this deployment's judge cannot answer {template.name!r}; "
+            f"template: this deployment's judge cannot answer {name!r}; "
             "it needs a language model (MEDREWARD_JUDGE)"
         )
+    return template
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import shutil
+import subprocess
 from collections.abc import Sequence
 
 import httpx
@@ -229,3 +231,17 @@ async def test_metrics_tell_what_happened(serve: Serve) -> None:
     assert samples["medreward_build_info", medreward.__version__] == 1
     assert "secret-path" not in exposition
     assert "basal left" not in exposition
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+async def test_promtool_finds_nothing_to_complain_about(serve: Serve) -> None:
+    """Base units, help texts, `_total` only on counters."""
+    async with serve() as client:
+        await client.post("/reward", json=BODY)
+        await client.post("/judge", json={"items": [{"answer": "a b", "reference": "a c"}]})
+        exposition = (await client.get("/metrics")).content
+
+    checked = await asyncio.to_thread(
+        subprocess.run, ["promtool", "check", "metrics"], input=exposition, capture_output=True
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

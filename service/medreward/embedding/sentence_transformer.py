@@ -14,6 +14,12 @@ from medreward.errors import Problem, SetupError
 from medreward.judging.judge import Capacity
 
 
+REMEDY = (
+    "`medreward models fetch` brings it where a hub can be reached; "
+    "or name a folder that holds it (MEDREWARD_EMBEDDER_MODEL)"
+)
+
+
 class SentenceTransformerEmbedder:
     """Embeds with a sentence-transformers model; what is over its window is cut, as published."""
 
@@ -39,7 +45,7 @@ class SentenceTransformerEmbedder:
         try:
             model = SentenceTransformer(str(source), revision=revision, device=device)
         except (OSError, ValueError) as exc:
-            raise SetupError(f"cannot load the embedder {name!r}: {exc}") from exc
+            raise SetupError(f"cannot load the embedder {name!r}: {exc}; {REMEDY}") from exc
         return cls(model.eval(), name=name, worker=worker)
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:

@@ -23,6 +23,12 @@ PADDED_TOKENS_PER_PASS = 4096
 """Bounds the memory of a forward pass; short prompts share one, a long one goes alone."""
 
 
+REMEDY = (
+    "`medreward models fetch` brings it where a hub can be reached; "
+    "or name a folder that holds it (MEDREWARD_JUDGE_MODEL)"
+)
+
+
 class CausalLmJudge:
     """Judges by the probabilities of the label forms at the verdict position."""
 
@@ -70,7 +76,7 @@ class CausalLmJudge:
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
             model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype)
         except (OSError, ValueError) as exc:
-            raise SetupError(f"cannot load the judge {name!r}: {exc}") from exc
+            raise SetupError(f"cannot load the judge {name!r}: {exc}; {REMEDY}") from exc
         model = model.to(device).eval()
         return cls(
             model,
@@ -84,7 +90,10 @@ class CausalLmJudge:
 
     def can_answer(self, template: Template) -> bool:
         """A language model understands every template whose labels its tokenizer can tell apart."""
-        return bool(self._ids_of(template))
+        try:
+            return bool(self._ids_of(template))
+        except SetupError:
+            return False
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Judge each inquiry, off the event loop."""
