@@ -245,3 +245,24 @@ async def test_promtool_finds_nothing_to_complain_about(serve: Serve) -> None:
         subprocess.run, ["promtool", "check", "metrics"], input=exposition, capture_output=True
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+class VerdictJudge(ScriptedJudge):
+    """A judge that is no language model: it knows one template."""
+
+    def can_answer(self, template: Template) -> bool:
+        """Only whether two texts match."""
+        return template.name in {"match", "equivalence"}
+
+
+async def test_a_template_that_the_judge_cannot_answer_is_unavailable(serve: Serve) -> None:
+    """Report and rubric need a language model, and the refusal says so."""
+    item = {"answer": "a b", "reference": "a c", "criteria": [{"text": "t", "points": 1}]}
+    async with serve(judge=VerdictJudge()) as client:
+        replies = [
+            await client.post("/judge", json={"template": template, "items": [item]})
+            for template in ("equivalence", "report", "rubric")
+        ]
+
+    assert [reply.status_code for reply in replies] == [200, 422, 422]
+    assert {reply.json()["error"]["kind"] for reply in replies[1:]} == {"template_unavailable"}
