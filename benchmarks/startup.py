@@ -84,7 +84,9 @@ def score(url: str, samples: list[Any]) -> float:
     """Rewards a second for one request."""
     body = json.dumps({"samples": samples, "deadline_ms": 600_000}).encode()
     started = time.perf_counter()
-    with urllib.request.urlopen(urllib.request.Request(f"{url}/reward", body), timeout=600) as reply:
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{url}/reward", body), timeout=600
+    ) as reply:
         results = json.load(reply)["results"]
     if any(result["status"] != "scored" for result in results):
         raise SystemExit("not all samples were scored")

@@ -50,7 +50,7 @@ def _default(name: str, field: FieldInfo) -> str:
         return "`~/.cache/medreward/models`"
     value = field.default
     if value is PydanticUndefined or value is None or value == () or isinstance(value, SecretStr):
-        return "–"
+        return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

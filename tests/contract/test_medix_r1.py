@@ -65,7 +65,9 @@ class TableEmbedder:
 
 def table_judge() -> ScriptedJudge:
     """A judge whose verdicts are the table's."""
-    script = {(answer, REFERENCE): "YES" if yes else "NO" for answer, (yes, _) in OPINIONS.items()}
+    script: dict[tuple[str, str | None], str] = {
+        (answer, REFERENCE): "YES" if yes else "NO" for answer, (yes, _) in OPINIONS.items()
+    }
     return ScriptedJudge(script, default="NO")
 
 

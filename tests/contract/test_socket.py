@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-import medreward_client as client
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
+import medreward_client as client
 from medreward.app import create_app
 from medreward.embedding.hashed import HashedEmbedder
 from medreward.errors import Problem
@@ -91,7 +91,9 @@ async def test_a_caller_that_hangs_up_frees_its_place_and_its_question() -> None
         await asyncio.to_thread(wait_for, lambda: service.engines.status == "ready")
         for answer in ("the first", "the second"):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
-            head = f"POST /reward HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body(answer))}\r\n\r\n"
+            head = (
+                f"POST /reward HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body(answer))}\r\n\r\n"
+            )
             writer.write(head.encode() + body(answer))
             await writer.drain()
             await asyncio.to_thread(wait_for, lambda: service.admission.in_flight.samples == 1)
@@ -112,7 +114,9 @@ def test_a_service_that_stops_finishes_what_it_has() -> None:
 
     def ask(port: int) -> None:
         with client.RewardClient(f"http://127.0.0.1:{port}") as service:
-            sample = client.Sample(response="<answer>basal left</answer>", reference="left lower lobe")
+            sample = client.Sample(
+                response="<answer>basal left</answer>", reference="left lower lobe"
+            )
             replies.append(service.reward([sample]))
 
     with listening(app) as port:

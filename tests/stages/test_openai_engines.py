@@ -119,7 +119,7 @@ async def test_the_verdict_is_the_share_of_yes_among_the_labels(
 
     assert isinstance(answer, Judgement)
     assert is_sound(answer, INQUIRY)
-    assert (answer.p_yes, answer.coverage) == (IsApprox(p_yes), IsApprox(coverage))
+    assert [answer.p_yes, answer.coverage] == [IsApprox(p_yes), IsApprox(coverage)]
     assert answer.verdict == ("YES" if p_yes > 0.5 else "NO")
 
 
@@ -442,11 +442,11 @@ async def test_the_identity_is_what_can_change_a_judgement() -> None:
     """Model, secret and floor are part of it; address, key and patience are not."""
 
     def identity(**changed: Any) -> str:
-        options = {"model": "qwen", "secret": "s", "coverage_floor": 0.2, "api_key": API_KEY}
-        return OpenAiJudge(str(changed.pop("url", URL)), **{**options, **changed}).identity
+        options: dict[str, Any] = {"model": "qwen", "secret": "s", "api_key": API_KEY}
+        return OpenAiJudge(changed.pop("url", URL), **{**options, **changed}).identity
 
     assert identity(url="http://other/v1", api_key=None, timeout_s=1.0) == identity()
-    changes = [{"model": "other"}, {"secret": "t"}, {"coverage_floor": 0.5}]
+    changes: list[dict[str, Any]] = [{"model": "other"}, {"secret": "t"}, {"coverage_floor": 0.5}]
     assert len({identity(), *(identity(**change) for change in changes)}) == 4
     assert API_KEY not in identity()
 

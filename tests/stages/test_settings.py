@@ -88,7 +88,7 @@ def test_the_embedded_profile_is_the_default() -> None:
     ],
 )
 def test_an_engine_or_model_of_ones_own_goes_before_the_profiles(
-    given: dict[str, str], judge: tuple[str, str]
+    given: dict[str, Any], judge: tuple[str, str]
 ) -> None:
     """A profile's model goes with its engine; another engine needs a model of its own."""
     assert Settings(**given).judge_choice == judge
@@ -320,7 +320,7 @@ def test_a_refusal_does_not_quote_the_secret_beside_it(
 def test_a_refusal_does_not_quote_a_secret_given_in_a_wrong_shape() -> None:
     """A key that is a list is refused by its field's name alone."""
     with pytest.raises(ValidationError) as caught:
-        Settings(judge_api_key=["sk-judge"])  # type: ignore[arg-type]
+        Settings(judge_api_key=["sk-judge"])
 
     assert "judge_api_key" in str(caught.value)
     assert "sk-judge" not in str(caught.value)

@@ -21,7 +21,10 @@ ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 class Fence:
-    """Writes the data part of a prompt so that nothing in it can pass for anything else."""
+    """Writes the data part of a prompt so that nothing in it can pass for anything else.
+
+    A special token that JSON's escapes are made of, a backslash or digits, is beyond it.
+    """
 
     def __init__(self, *, secret: str, special_tokens: Iterable[str] = ()) -> None:
         self._secret = secret.encode()

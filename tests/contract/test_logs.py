@@ -1,0 +1,460 @@
+"""What is logged: one JSON object a line, one line a request, and nothing that a sample says."""
+
+import asyncio
+import gc
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import httpx
+import pytest
+import structlog
+from dirty_equals import IsFloat, IsPartialDict, IsStr
+
+from medreward import logs
+from medreward.embedding.embedder import Embedder
+from medreward.embedding.hashed import HashedEmbedder
+from medreward.judging.judge import Inquiry, Judge, Judgement
+from medreward.judging.scripted import ScriptedJudge
+from tests.conftest import Serve
+
+Line = dict[str, Any]
+Read = Callable[[], list[Line]]
+Configure = Callable[..., Read]
+
+MARK = "xq7Zmark"
+"""In everything that a caller says; in no log line, in no case."""
+KEY = f"sk-{MARK}-key"
+
+
+def marked(what: str) -> str:
+    """A text that would be known again anywhere."""
+    return f"{MARK} {what} {MARK}"
+
+
+SAMPLE: dict[str, Any] = {
+    "id": f"{MARK}-id",
+    "group": f"{MARK}-group",
+    "question": marked("question"),
+    "response": f"<X_RAY><thinking>{marked('thoughts')}</thinking><answer>{marked('A')}</answer>",
+    "reference": [marked("reference"), marked("other reference")],
+    "modality": "X_RAY",
+    "extra": {MARK: marked("extra")},
+}
+ITEM: dict[str, Any] = {
+    "id": f"{MARK}-id",
+    "question": marked("question"),
+    "answer": marked("answer"),
+    "reference": marked("reference"),
+    "criteria": [{"text": marked("criterion"), "points": 1}],
+}
+REWARD = {"samples": [SAMPLE, {**SAMPLE, "response": ""}], "run": {"id": f"{MARK}-run"}}
+JUDGE = {"items": [ITEM], "votes": 3}
+
+
+@pytest.fixture
+def configure(
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Configure]:
+    """Configure logging as the command does, and read what came; put everything back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    before = {name: (one.level, one.propagate, one.handlers[:]) for name, one in _loggers()}
+    configuration = structlog.get_config() if structlog.is_configured() else None
+
+    def configure(level: str, style: Literal["json", "console"] = "json") -> Read:
+        logs.configure(level, style)
+        return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+    yield configure
+
+    root.handlers = handlers
+    root.setLevel(level)
+    for name, logger in _loggers():
+        level_before, logger.propagate, logger.handlers = before.get(name, (0, True, []))
+        logger.setLevel(level_before)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+    if configuration is not None:
+        structlog.configure(**configuration)
+    for name, module in sys.modules.items():
+        if name.startswith("medreward.") and hasattr(module, "log"):
+            # A logger that has been used keeps what was configured then.
+            vars(module.log).pop("bind", None)
+
+
+def _loggers() -> list[tuple[str, logging.Logger]]:
+    known = logging.Logger.manager.loggerDict.items()
+    return [(name, logger) for name, logger in known if isinstance(logger, logging.Logger)]
+
+
+# Engines that quote what they were asked.
+
+
+class QuotingJudge(ScriptedJudge):
+    """Fails on marked text with an error that quotes it."""
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement]:
+        """Say all of it."""
+        if any(MARK in inquiry.answer for inquiry in inquiries):
+            raise ValueError(f"cannot judge {inquiries}")
+        return await super().decide(inquiries)  # type: ignore[return-value]
+
+
+class NonsenseJudge(ScriptedJudge):
+    """Answers marked text with that text."""
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Any]:
+        """Give back what came."""
+        if any(MARK in inquiry.answer for inquiry in inquiries):
+            return [inquiry.answer for inquiry in inquiries]
+        return await super().decide(inquiries)
+
+
+class Explosive(Judgement):
+    """Sound to look at; whoever reads the verdict learns otherwise."""
+
+    @property
+    def verdict(self) -> Any:
+        """Fail like a bug of our own."""
+        raise ValueError(f"cannot read the verdict of {marked('answer')}")
+
+
+class ExplosiveJudge(ScriptedJudge):
+    """Answers marked text with what breaks the pipeline."""
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Any]:
+        """Break later."""
+        if any(MARK in inquiry.answer for inquiry in inquiries):
+            return [Explosive(inquiry.template.labels, (1.0, 0.0)) for inquiry in inquiries]
+        return await super().decide(inquiries)
+
+
+class QuotingEmbedder(HashedEmbedder):
+    """Fails on marked text with an error that quotes it."""
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
+        """Say all of it."""
+        if any(MARK in text for text in texts):
+            raise ValueError(f"cannot embed {texts}")
+        return await super().embed(texts)
+
+
+class NonsenseEmbedder(HashedEmbedder):
+    """Answers marked text with that text."""
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
+        """Give back what came."""
+        return list(texts) if any(MARK in t for t in texts) else await super().embed(texts)
+
+
+# Requests, each with its end.
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, and how it should end."""
+
+    status: int
+    method: str = "POST"
+    path: str = "/reward"
+    route: str = "/reward"
+    body: Any = field(default_factory=lambda: REWARD)
+    headers: dict[str, str] = field(default_factory=dict)
+    judge: type[Judge] = ScriptedJudge
+    embedder: type[Embedder] = HashedEmbedder
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    async def make(self, client: httpx.AsyncClient) -> httpx.Response:
+        """Send it."""
+        content = self.body if isinstance(self.body, bytes) else json.dumps(self.body)
+        headers = {"Authorization": f"Bearer {KEY}", **self.headers}
+        response = await client.request(self.method, self.path, content=content, headers=headers)
+        assert response.status_code == self.status
+        return response
+
+    @classmethod
+    def judging(cls, status: int, template: str, **more: Any) -> Self:
+        """A request to /judge."""
+        body = {**JUDGE, "template": template, "votes": 3 if template == "equivalence" else 1}
+        return cls(status, path="/judge", route="/judge", body=body, **more)
+
+
+CALLS = {
+    "scored": Call(200),
+    "scored, guarded by a key": Call(200, settings={"api_keys": KEY}),
+    "judged": Call.judging(200, "equivalence"),
+    "graded": Call.judging(200, "report"),
+    "by criteria": Call.judging(200, "rubric"),
+    "too long": Call(200, settings={"max_text_bytes": 8}),
+    "past its deadline": Call(200, body={**REWARD, "deadline_ms": 1}),
+    "a judge that fails": Call(200, judge=QuotingJudge),
+    "a judge of nonsense": Call(200, judge=NonsenseJudge),
+    "grades of a judge that fails": Call.judging(200, "report", judge=QuotingJudge),
+    "an embedder that fails": Call(200, embedder=QuotingEmbedder),
+    "an embedder of nonsense": Call(200, embedder=NonsenseEmbedder),
+    "a bug": Call(500, judge=ExplosiveJudge),
+    "not JSON": Call(400, body=f'{{"samples": "{MARK}'.encode()),
+    "not UTF-8": Call(400, body=f'{{"samples": "{MARK}\xff"}}'.encode("latin-1")),
+    "a field of another name": Call(422, body={"samples": [{**SAMPLE, MARK: marked("field")}]}),
+    "a field of another type": Call(422, body={"samples": [{**SAMPLE, "response": [MARK]}]}),
+    "an unknown modality": Call(422, body={"samples": [{**SAMPLE, "modality": MARK}]}),
+    "an unknown recipe": Call(422, body={**REWARD, "recipe": MARK}),
+    "no recipe of that name": Call(
+        404, method="GET", path=f"/recipes/{MARK}?{MARK}", route="/recipes/{name}"
+    ),
+    "no such path": Call(404, path=f"/{MARK}/{MARK}?key={KEY}", route="unmatched"),
+    "another method": Call(405, method="DELETE", path=f"/reward?{MARK}"),
+    "a wrong key": Call(401, route="unmatched", settings={"api_keys": "another"}),
+    "too large": Call(413, body={**REWARD, "pad": MARK * 1000}, settings={"max_body_bytes": 1024}),
+    "an odd request id": Call(200, headers={"X-Request-ID": f"{MARK} of a patient"}),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("level", ["info", "debug"])
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_request_is_one_line_and_says_nothing_of_its_samples(
+    configure: Configure, serve: Serve, name: str, level: str
+) -> None:
+    """However it ends: its id, route, status and duration; no text, no name, no key."""
+    call = CALLS[name]
+    read = configure(level)
+
+    async with serve(judge=call.judge(), embedder=call.embedder(), **call.settings) as client:
+        response = await call.make(client)
+
+    lines = read()
+    assert [line for line in lines if line["event"] == "request"] == [
+        IsPartialDict(
+            request_id=response.headers["X-Request-ID"],
+            route=call.route,
+            method=call.method,
+            status=call.status,
+            duration_ms=IsFloat(ge=0),
+            level="info",
+            timestamp=IsStr(regex=r"\d{4}-\d\d-\d\dT[\d:.]+Z"),
+        )
+    ]
+    assert MARK.lower() not in json.dumps(lines).lower()
+
+
+@pytest.mark.anyio
+async def test_a_bug_is_logged_by_its_type_and_place(configure: Configure, serve: Serve) -> None:
+    """Enough to find it, with the id that the caller was given; not its message."""
+    read = configure("info")
+
+    async with serve(judge=ExplosiveJudge()) as client:
+        response = await CALLS["a bug"].make(client)
+
+    (line,) = [line for line in read() if line["event"] == "bug"]
+    assert line == IsPartialDict(
+        level="error",
+        error="ValueError",
+        where=IsStr(regex=r".*verdict:\d+"),
+        request_id=response.headers["X-Request-ID"],
+    )
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_raises_is_logged_by_its_error(
+    configure: Configure, serve: Serve
+) -> None:
+    """The operator learns which engine, and the type of what it raised."""
+    read = configure("info")
+
+    async with serve(judge=QuotingJudge(), embedder=QuotingEmbedder()) as client:
+        await CALLS["scored"].make(client)
+
+    raised = [line for line in read() if line["event"] == "engine_raised"]
+    assert {(line["engine"], line["error"]) for line in raised} == {
+        ("judge", "ValueError"),
+        ("embedder", "ValueError"),
+    }
+
+
+@pytest.mark.anyio
+async def test_a_proper_request_id_is_the_callers(configure: Configure, serve: Serve) -> None:
+    """So that one line here and one in the training job tell of the same request."""
+    read = configure("info")
+
+    async with serve() as client:
+        await Call(200, headers={"X-Request-ID": "run-7.step-120"}).make(client)
+
+    assert [line["request_id"] for line in read() if line["event"] == "request"] == [
+        "run-7.step-120"
+    ]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("level", "count"), [("info", 0), ("debug", 3)])
+async def test_probes_are_logged_only_for_debugging(
+    configure: Configure, serve: Serve, level: str, count: int
+) -> None:
+    """They come every few seconds, and say nothing while all is well."""
+    read = configure(level)
+
+    async with serve() as client:
+        for path in ("/livez", "/readyz", "/metrics"):
+            await Call(200, method="GET", path=path, route=path).make(client)
+
+    assert len([line for line in read() if line["event"] == "request"]) == count
+
+
+@pytest.mark.anyio
+async def test_at_the_level_of_warnings_requests_are_not_logged(
+    configure: Configure, serve: Serve
+) -> None:
+    """The level is the operator's; what went wrong is still told."""
+    read = configure("warning")
+
+    async with serve(judge=QuotingJudge()) as client:
+        await CALLS["scored"].make(client)
+
+    assert {line["event"] for line in read()} == {"engine_raised"}
+
+
+# What the libraries log.
+
+
+def _raise_with_data() -> None:
+    patient = marked("a local variable")
+    raise ValueError(f"cannot read {patient}")
+
+
+def _log_an_exception() -> None:
+    try:
+        _raise_with_data()
+    except ValueError:
+        logging.getLogger("some.library").exception("it failed")
+
+
+def _log_a_bound_exception() -> None:
+    try:
+        _raise_with_data()
+    except ValueError as exc:
+        structlog.get_logger("medreward.somewhere").error("it failed", exc_info=exc)
+
+
+def _log_the_current_exception() -> None:
+    try:
+        _raise_with_data()
+    except ValueError:
+        structlog.get_logger("medreward.somewhere").exception("it failed")
+
+
+FAILURES = [_log_an_exception, _log_a_bound_exception, _log_the_current_exception]
+
+
+@pytest.mark.parametrize("fail", FAILURES)
+def test_an_exception_is_logged_without_its_message(
+    configure: Configure, fail: Callable[[], None]
+) -> None:
+    """Whoever logs it: its type and place are told, for a message may quote what could not be read."""
+    read = configure("debug")
+
+    fail()
+
+    (line,) = read()
+    assert line == IsPartialDict(
+        event="it failed",
+        level="error",
+        error="ValueError",
+        where=IsStr(regex=r"_raise_with_data:\d+"),
+    )
+    assert MARK not in json.dumps(line)
+
+
+@pytest.mark.parametrize("fail", FAILURES)
+def test_the_text_for_people_keeps_the_same_silence(
+    configure: Configure, capsys: pytest.CaptureFixture[str], fail: Callable[[], None]
+) -> None:
+    """No message, and no local variables in a fine-looking traceback."""
+    configure("debug", "console")
+
+    fail()
+
+    told = capsys.readouterr().err
+    assert "it failed" in told
+    assert "ValueError" in told
+    assert MARK not in told
+
+
+def test_a_forgotten_task_is_logged_without_what_it_raised(configure: Configure) -> None:
+    """Below its first line, asyncio writes the exception also into its message."""
+    read = configure("info")
+
+    async def fail() -> None:
+        _raise_with_data()
+
+    async def forget() -> None:
+        await asyncio.wait([asyncio.create_task(fail())])
+        gc.collect()
+
+    asyncio.run(forget())
+
+    (line,) = read()
+    assert line == IsPartialDict(
+        event="Task exception was never retrieved", logger="asyncio", error="ValueError"
+    )
+    assert MARK not in json.dumps(line)
+
+
+def test_a_librarys_line_is_one_line(configure: Configure) -> None:
+    """Also with its arguments, line breaks and letters beyond ASCII."""
+    read = configure("info")
+
+    logging.getLogger("some.library").warning("%s files\nin %s \u2028", 3, "Füße")
+
+    assert read() == [
+        IsPartialDict(
+            event="3 files\nin Füße \u2028", level="warning", logger="some.library", timestamp=IsStr
+        )
+    ]
+
+
+def test_a_warning_is_a_line_too(configure: Configure) -> None:
+    """What a library says through Python's warnings would else break up the JSON."""
+    read = configure("info")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logs.configure("info", "json")
+        warnings.warn("an argument is deprecated", DeprecationWarning, stacklevel=1)
+
+    (line,) = read()
+    assert line == IsPartialDict(level="warning", logger="py.warnings")
+    assert "an argument is deprecated" in line["event"]
+
+
+@pytest.mark.parametrize("name", logs.CHATTY)
+def test_chatty_libraries_are_heard_only_when_something_is_wrong(
+    configure: Configure, name: str
+) -> None:
+    """And then in our form, not in their own: a line for each file would bury the rest."""
+    logging.getLogger(name).addHandler(logging.StreamHandler())
+    logging.getLogger(name).propagate = False
+    read = configure("debug")
+
+    logging.getLogger(name).info("GET /v1?key=%s", KEY)
+    logging.getLogger(name).warning("something is wrong")
+
+    assert [line["event"] for line in read()] == ["something is wrong"]
+
+
+def test_text_for_people_has_no_colours_in_a_file(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Standard error that is no terminal gets plain text."""
+    configure("info", "console")
+
+    structlog.get_logger("medreward.somewhere").info("ready", judge="scripted")
+
+    told = capsys.readouterr().err
+    assert "ready" in told
+    assert "judge=scripted" in told
+    assert "\x1b" not in told
