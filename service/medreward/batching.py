@@ -143,9 +143,14 @@ class Batcher(Generic[Q, A]):
             self._start_batches()
 
     async def _run_batch(self, questions: list[Q]) -> None:
-        answers = dict(zip(questions, await self._answer(questions), strict=True))
-        for question, answer in answers.items():
-            _resolve(self._asking.pop(question), answer)
+        answers: dict[Q, A | Problem] = {}
+        try:
+            answers = dict(zip(questions, await self._answer(questions), strict=True))
+        finally:
+            # Whatever happened, nobody is left waiting, and the questions can be asked again.
+            lost = self._failures.problem(BackendDown("the batch was lost"))
+            for question in questions:
+                _resolve(self._asking.pop(question), answers.get(question, lost))
         # After the callers are served: also what came too late for them is worth remembering.
         await self._remember({q: a for q, a in answers.items() if not isinstance(a, Problem)})
 
@@ -183,8 +188,8 @@ class Batcher(Generic[Q, A]):
     def _sounds(self, question: Q, answer: A) -> bool:
         try:
             return self._is_sound(answer, question)
-        except (AttributeError, TypeError, ValueError):
-            return False  # not even of the right type
+        except Exception:  # noqa: BLE001 - not even of the right type; looking at it may raise anything
+            return False
 
 
 def _resolve(ticket: _Ticket[A], answer: A | Problem) -> None:

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medreward.errors import RequestError, Unauthorized
+from medreward.logs import place_of
 from medreward.metrics import Metrics
 from medreward.replies import bug_response, error_response
 
@@ -75,11 +76,7 @@ class RequestLog:
 
 def _log_bug(error: Exception, request_id: str) -> None:
     """Log what should not have happened by its type and place: its message might quote a sample."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else "unknown"
-    log.error("bug", error=type(error).__name__, where=where, request_id=request_id)
+    log.error("bug", error=type(error).__name__, where=place_of(error), request_id=request_id)
 
 
 def _request_id(sent: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from medreward.asking import Answered
 from medreward.embedding.embedder import Vector, cosine
-from medreward.errors import Problem
+from medreward.errors import EMBEDDER_FAILURES, NonsenseReply, Problem
 from medreward.judging.judge import Judgement
 from medreward.recipe import Recipe, SignalName
 from medreward.rules import Reading
@@ -109,6 +109,11 @@ def embed_signal(
     """Compare the answer with the nearest reference; unscored as `judge_signal` is."""
     if isinstance(answer.value, Problem):
         return answer.value
+    if any(
+        not isinstance(other.value, Problem) and other.value.shape != answer.value.shape
+        for other in references
+    ):
+        return EMBEDDER_FAILURES.problem(NonsenseReply("its vectors differ in length"))
     near = [
         (cosine(answer.value, other.value), _later(answer.source, other.source))
         for other in references

@@ -68,6 +68,8 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
+        # Compose and Helm write a variable that is left out as an empty one.
+        env_ignore_empty=True,
         # A refusal is printed at start-up, and would quote keys that stand beside the mistake.
         hide_input_in_errors=True,
     )

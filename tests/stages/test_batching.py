@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
 
 import pytest
 
@@ -159,6 +160,20 @@ async def test_an_unsound_answer_is_nonsense_and_is_not_remembered() -> None:
     assert found["a"] == 1
     assert isinstance(found["b"], Problem)
     assert engine.remembered == {"a": 1}
+
+
+async def test_an_answer_that_cannot_even_be_looked_at_is_nonsense() -> None:
+    """Whatever looking at an answer raises, its caller gets a problem, and can ask again."""
+
+    async def strange(texts: Sequence[str]) -> Sequence[int]:
+        return [Decimal("sNaN")] * len(texts)  # type: ignore[list-item]  # that is the point
+
+    asked = batcher(strange)
+
+    for _ in range(2):
+        (problem,) = (await answers(asked, ["a"])).values()
+        assert isinstance(problem, Problem)
+        assert problem.kind is ProblemKind.JUDGE_UNPARSEABLE
 
 
 async def test_an_engine_that_hangs_is_given_up() -> None:

@@ -171,6 +171,16 @@ def test_what_could_not_be_compared_is_no_signal(
     assert embed_signal(answer, references, threshold=0.8) is UNREACHABLE
 
 
+def test_vectors_of_different_lengths_are_no_signal() -> None:
+    """An embedder that changes its mind about dimensions leaves the sample unscored."""
+    longer: Answered[Vector] = Answered(np.array([1, 0, 0], dtype=np.float32), "cache")
+
+    problem = embed_signal(vector(0), [vector(0), longer], threshold=0.8)
+
+    assert isinstance(problem, Problem)
+    assert problem.kind is ProblemKind.EMBEDDER_UNREACHABLE
+
+
 @pytest.mark.parametrize(
     ("answer", "reference", "told"),
     [

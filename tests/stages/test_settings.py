@@ -238,6 +238,16 @@ def test_an_argument_that_is_no_setting_is_refused() -> None:
         Settings(judge_modle="other")  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize("variable", ["MEDREWARD_HOST", "MEDREWARD_PORT", "MEDREWARD_JUDGE"])
+def test_an_empty_variable_is_one_that_is_not_set(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Compose and Helm write a variable that is left out as an empty one."""
+    monkeypatch.setenv(variable, "")
+
+    assert Settings() == Settings.model_construct()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_loopback_needs_no_key(host: str) -> None:
     """Only this machine can reach it."""
@@ -250,11 +260,10 @@ def test_beyond_loopback_a_key_is_needed(
     monkeypatch: pytest.MonkeyPatch, host: str, keys: str
 ) -> None:
     """The refusal names both settings that mend it."""
-    monkeypatch.setenv("MEDREWARD_HOST", host)
     monkeypatch.setenv("MEDREWARD_API_KEYS", keys)
 
     with pytest.raises(ValidationError) as caught:
-        Settings()
+        Settings(host=host)
 
     assert "MEDREWARD_API_KEYS" in str(caught.value)
     assert "MEDREWARD_ALLOW_UNAUTHENTICATED" in str(caught.value)

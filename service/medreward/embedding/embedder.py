@@ -44,8 +44,10 @@ def cosine(one: Vector, other: Vector) -> float:
 
 def unit(vector: Vector) -> Vector:
     """Scale *vector* to length 1; a zero vector stays zero, and is like nothing."""
-    length = float(np.linalg.norm(vector))
-    return vector / np.float32(length) if length > 0 else vector
+    # In float32 the squares of very large and very small numbers are infinite or zero.
+    exact = vector.astype(np.float64)
+    length = float(np.linalg.norm(exact))
+    return (exact / length).astype(np.float32) if length > 0 else vector
 
 
 def is_sound(vector: Vector, _text: str) -> bool:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
-from transformers.utils.logging import disable_progress_bar
 
 from medreward.embedding.embedder import Vector, unit
 from medreward.errors import Problem, SetupError
+from medreward.hugging_face import speak_through_our_logs
 from medreward.judging.judge import Capacity
-
 
 REMEDY = (
     "`medreward models fetch` brings it where a hub can be reached; "
@@ -41,7 +40,7 @@ class SentenceTransformerEmbedder:
         worker: Executor,
     ) -> "SentenceTransformerEmbedder":
         """Load the model; blocks for as long as that takes."""
-        disable_progress_bar()  # `medreward serve` shows its own
+        speak_through_our_logs()
         try:
             model = SentenceTransformer(str(source), revision=revision, device=device)
         except (OSError, ValueError) as exc:

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils.logging import disable_progress_bar
 
 from medreward.errors import Problem, ProblemKind, SetupError
+from medreward.hugging_face import speak_through_our_logs
 from medreward.judging.judge import Capacity, Inquiry, Judgement
 from medreward.judging.prompt import Fence
 from medreward.judging.templates import Template
@@ -71,7 +71,7 @@ class CausalLmJudge:
         """Load model and tokenizer; blocks for as long as that takes."""
         # bfloat16 halves a GPU's memory; on processors without AMX it is slower than float32.
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        disable_progress_bar()  # `medreward serve` shows its own
+        speak_through_our_logs()
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
             model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype)

@@ -20,6 +20,10 @@ ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of what ends a line, or is not seen, or is no character at all."""
 
 
+QUOTING_VERSION = 1
+"""Raised when the same text would be written differently, so that judgements are asked anew."""
+
+
 class Fence:
     """Writes the data part of a prompt so that nothing in it can pass for anything else.
 
@@ -33,7 +37,7 @@ class Fence:
     @property
     def identity(self) -> str:
         """A digest of what the fence depends on, for cache keys; the secret cannot be read off it."""
-        marks = json.dumps(self._marks)
+        marks = json.dumps([QUOTING_VERSION, self._marks])
         return hmac.new(self._secret, marks.encode(), hashlib.sha256).hexdigest()[:16]
 
     def nonce(self, template: Template) -> str:
