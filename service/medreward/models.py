@@ -243,7 +243,8 @@ def _dequantise(source: Path, model: PackagedModel, target: Path, report: Report
     It needs a gigabyte for half a minute, and draws progress bars that cannot be turned off.
     """
     report("converting (half a minute)", 0, 0)
-    command = [sys.executable, "-m", "medreward.dequantise", source, model.gguf or "", target]
+    command = [sys.executable, "-m", "medreward.dequantise"]
+    command += [str(source), model.gguf or "", str(target)]
     done = subprocess.run(  # noqa: S603 - the arguments are the catalogue's
         command, capture_output=True, text=True, check=False, env=os.environ | {"TQDM_DISABLE": "1"}
     )
