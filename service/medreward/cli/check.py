@@ -1,0 +1,254 @@
+"""`medreward check`: what this deployment would load, and whether it can."""
+
+import asyncio
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.text import Text
+
+from medreward.cli.check_samples import check_samples
+from medreward.cli.environment import (
+    DEFAULT_KEY_VARIABLE,
+    limits_of,
+    read_settings,
+    without_password,
+)
+from medreward.cli.failures import CommandError, Misuse
+from medreward.cli.models import changed_files
+from medreward.cli.progress import silence_other_bars, waiting
+from medreward.cli.readiness import LOADING, Patience, what_is_awaited
+from medreward.cli.reward_tables import facts_grid, plain_table
+from medreward.cli.temporary import log_quietly
+from medreward.cli.terminal import output, shown
+from medreward.engines import check_choices
+from medreward.errors import Problem, SetupError
+from medreward.judging.judge import Inquiry
+from medreward.judging.templates import load_templates
+from medreward.loading import WARM_UP_TEXT
+from medreward.models import CATALOGUE, is_fetched, locate
+from medreward.recipe import Recipe, load_recipes
+from medreward.service import Service
+from medreward.settings import Choice, Settings
+from medreward.wire import Readiness
+
+LOCAL_ENGINES = frozenset({"causal_lm", "sentence_transformer"})
+URLS = frozenset({"judge_url", "embedder_url"})
+
+
+class Check(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    is_fine: bool
+    found: str
+    mend: str = ""
+    """What to do where it is not fine."""
+
+
+def run_checks(file: Path | None, *, recipe: str | None, loads: bool) -> None:
+    """Look at everything that a service would need, and at a file of samples if there is one.
+
+    Raises:
+        CommandError: something is not as it should be.
+    """
+    console = output()
+    try:
+        settings = read_settings()
+    except Misuse as exc:
+        _print_checks(console, [Check("settings", False, str(exc), "set the variable anew")])
+        raise CommandError("the settings are wrong, so nothing else was looked at") from None
+    log_quietly(settings)
+    silence_other_bars()
+    _print_settings(console, settings)
+    checks = [*_look(settings)]
+    if loads and all(check.is_fine for check in checks):
+        checks += asyncio.run(_load(settings))
+    _print_checks(console, checks)
+    failed = [check.name for check in checks if not check.is_fine]
+    if file is not None:
+        console.print()
+        if not check_samples(console, file, _recipe(settings, recipe), limits_of(settings)):
+            failed.append(str(file))
+    if failed:
+        raise CommandError(f"not as it should be: {', '.join(failed)}")
+
+
+def _look(settings: Settings) -> Iterator[Check]:
+    """Everything that can be seen without loading anything."""
+    yield from _variables()
+    yield _recipes(settings)
+    try:
+        check_choices(settings)
+    except SetupError as exc:
+        yield Check("engines", False, str(exc))
+        return
+    yield Check(
+        "engines", True, f"{settings.judge_choice.engine}, {settings.embedder_choice.engine}"
+    )
+    yield _model("judge model", settings.judge_choice, settings.models_dir)
+    yield _model("embedder model", settings.embedder_choice, settings.models_dir)
+
+
+def _variables() -> list[Check]:
+    """Find variables that look like settings but are none: they would do nothing, silently."""
+    found = [*_misspelt()]
+    return found or [Check("settings", is_fine=True, found="every MEDREWARD_ variable is known")]
+
+
+def _misspelt() -> Iterator[Check]:
+    known = {f"MEDREWARD_{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        # Kubernetes describes a service named medreward to its pods in variables of these names.
+        is_link = name.startswith(("MEDREWARD_PORT_", "MEDREWARD_SERVICE_"))
+        is_ours = name.startswith("MEDREWARD_") and name != DEFAULT_KEY_VARIABLE
+        if is_ours and not is_link and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            mend = f"did you mean {near[0]}?" if near else "unset it; docs/settings.md lists all"
+            yield Check("settings", False, f"{name} is no setting", mend)
+
+
+def _recipes(settings: Settings) -> Check:
+    try:
+        recipes, templates = load_recipes(settings.recipes), load_templates()
+    except SetupError as exc:
+        return Check("recipes", False, str(exc))
+    if settings.recipe not in recipes:
+        mend = f"set MEDREWARD_RECIPE to one of {', '.join(recipes)}"
+        return Check("recipes", False, f"none is named {settings.recipe!r}", mend)
+    for recipe in recipes.values():
+        if recipe.template not in templates:
+            mend = f"choose from {', '.join(templates)} in its file"
+            found = f"{recipe.name!r} names a template {recipe.template!r}"
+            return Check("recipes", False, found, mend)
+    return Check("recipes", True, f"{', '.join(recipes)}; {settings.recipe} by default")
+
+
+def _model(name: str, choice: Choice, models_dir: Path) -> Check:
+    if choice.engine not in LOCAL_ENGINES:
+        return Check(name, True, f"{choice.model or 'none'}, not loaded in this process")
+    if not choice.model:
+        mend = f"set MEDREWARD_{name.upper().replace(' ', '_')}"
+        return Check(name, False, "not named", mend)
+    try:
+        where = locate(choice.model, models_dir)
+    except SetupError as exc:
+        return Check(name, False, str(exc))
+    model = CATALOGUE.get(choice.model)
+    if model is None:
+        is_folder = Path(where).is_dir()
+        return Check(name, True, where if is_folder else f"{where}, from a hub or its cache")
+    changed = changed_files(model, models_dir) if is_fetched(model, models_dir) else []
+    if changed:
+        mend = "run `medreward models fetch --again`"
+        return Check(name, False, f"{choice.model}: changed on disk: {', '.join(changed)}", mend)
+    return Check(name, True, f"{choice.model}, every file as it was fetched")
+
+
+async def _load(settings: Settings) -> list[Check]:
+    """Do what a service does at its start, and ask the judge what share of it is an answer."""
+    service = Service(settings)
+    loading, patience = asyncio.create_task(service.load()), Patience()
+    try:
+        with waiting("loading the engines") as say:
+            while service.engines.status == "loading":
+                patience.check(service.engines.readiness)
+                say(what_is_awaited(service.engines.readiness))
+                await asyncio.wait({loading}, timeout=0.1)
+        is_ready = service.engines.status == "ready"
+        told = _engine_checks(service.engines.readiness)
+        return [*told, await _coverage(service)] if is_ready else told
+    except CommandError as exc:
+        return [Check("loading", is_fine=False, found=str(exc))]
+    finally:
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
+        await service.aclose()
+
+
+def _engine_checks(readiness: Readiness) -> list[Check]:
+    return [
+        Check(f"load {role}", state.ready, f"{state.model}: {state.message}".removeprefix(": "))
+        for role, state in readiness.engines.items()
+        # The embedder's turn does not come where the judge fails.
+        if state.ready or state.message != LOADING
+    ]
+
+
+async def _coverage(service: Service) -> Check:
+    """Ask whether a text means the same as itself: of all questions the easiest."""
+    template = service.templates[service.recipe(None).template]
+    inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
+    (answer,) = await service.engines.judge.decide([inquiry])
+    if isinstance(answer, Problem):
+        return Check("coverage", is_fine=False, found=answer.message)
+    if answer.coverage is None:
+        return Check("coverage", is_fine=True, found="this engine sees only the labels")
+    floor = service.settings.judge_coverage_floor
+    return Check(
+        "coverage",
+        answer.coverage >= floor,
+        f"{answer.coverage:.3f} of the probability falls on {'/'.join(answer.labels)}; "
+        f"the floor is {floor:g}",
+        "use another judge: this one hardly answers with its labels",
+    )
+
+
+def _print_settings(console: Console, settings: Settings) -> None:
+    """Show what the environment sets; what is secret, as stars."""
+    facts = {
+        f"MEDREWARD_{name.upper()}": shown(_value(name, getattr(settings, name)))
+        for name in sorted(settings.model_fields_set)
+    }
+    if facts:
+        console.print(Text("Set in the environment", "bold underline"))
+        console.print(facts_grid(facts))
+    left = len(Settings.model_fields) - len(facts)
+    console.print(
+        Text(f"{left} settings have their defaults; docs/settings.md lists them\n", "dim")
+    )
+    console.print(Text("In force", "bold underline"))
+    keys = "asked for" if settings.api_keys else "not asked for"
+    console.print(
+        facts_grid(
+            {
+                "profile": settings.profile,
+                "judge": shown(" ".join(reversed(settings.judge_choice)).strip()),
+                "embedder": shown(" ".join(reversed(settings.embedder_choice)).strip()),
+                "device": shown(settings.torch_device),
+                "recipe": shown(settings.recipe),
+                "address": shown(f"{settings.host} port {settings.port}, keys {keys}"),
+                "models": shown(str(settings.models_dir)),
+            }
+        )
+    )
+    console.print()
+
+
+def _value(name: str, value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(_value(name, part) for part in value)
+    if isinstance(value, str) and name in URLS:
+        return without_password(value)
+    return str(value)
+
+
+def _print_checks(console: Console, checks: Sequence[Check]) -> None:
+    console.print(Text("Checks", "bold underline"))
+    table = plain_table("", "check", "found", "what mends it")
+    for check in checks:
+        mark = Text("✓", "green") if check.is_fine else Text("✗", "red")
+        found = shown(check.found, "" if check.is_fine else "red")
+        table.add_row(mark, check.name, found, shown("" if check.is_fine else check.mend))
+    console.print(table)
+
+
+def _recipe(settings: Settings, name: str | None) -> Recipe:
+    recipes = load_recipes(settings.recipes)
+    wanted = name or settings.recipe
+    if wanted not in recipes:
+        raise Misuse(f"no recipe {wanted!r}; choose from {', '.join(recipes)}")
+    return recipes[wanted]

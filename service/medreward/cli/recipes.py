@@ -1,0 +1,104 @@
+"""`medreward recipes`: the recipes there are, without loading a model."""
+
+from rich.console import Console
+from rich.text import Text
+
+from medreward.cli.environment import read_settings
+from medreward.cli.failures import Misuse
+from medreward.cli.reward_tables import NOTHING, TITLES, facts_grid, plain_table, short
+from medreward.cli.terminal import output, shown
+from medreward.judging.templates import Template, load_templates
+from medreward.recipe import Recipe, Tags, Thresholded, load_recipes
+
+
+def print_recipes() -> None:
+    """List the recipes.
+
+    Raises:
+        SetupError: a recipe file is wrong.
+    """
+    settings = read_settings()
+    console, templates = output(), load_templates()
+    table = plain_table("recipe", "weights", "tags", "template", "fingerprint")
+    for recipe in load_recipes(settings.recipes).values():
+        is_default = recipe.name == settings.recipe
+        table.add_row(
+            shown(recipe.name, "bold" if is_default else "").append(" *" if is_default else ""),
+            shown(_weights(recipe)),
+            shown(_tags(recipe.tags)),
+            shown(recipe.template),
+            _fingerprint(recipe, templates.get(recipe.template), whole=False),
+        )
+    console.print(table)
+    console.print(Text("* scores requests that name none (MEDREWARD_RECIPE)", "dim"))
+
+
+def print_recipe(name: str) -> None:
+    """Show one recipe, whole.
+
+    Raises:
+        Misuse: there is none of that name.
+        SetupError: a recipe file is wrong.
+    """
+    recipes = load_recipes(read_settings().recipes)
+    if name not in recipes:
+        raise Misuse(f"no recipe {name!r}; choose from {', '.join(recipes)}")
+    recipe, console = recipes[name], output()
+    template = load_templates().get(recipe.template)
+    console.print(shown(f"{recipe.name}, version {recipe.version}", "bold"))
+    console.print(shown(f"{recipe.description}\n"))
+    console.print(facts_grid(_facts(recipe, template)))
+    _print_signals(console, recipe)
+
+
+def _facts(recipe: Recipe, template: Template | None) -> dict[str, Text | str]:
+    shows = template is not None and template.shows_question
+    question = "shows the question" if shows else "shows no question"
+    return {
+        "fingerprint": _fingerprint(recipe, template, whole=True),
+        "template": shown(f"{recipe.template}, {question}"),
+        "tags": shown(_tags(recipe.tags)),
+        "modalities": shown(", ".join(recipe.tags.modalities) or "none"),
+        "white space": "removed around < > /" if recipe.tags.tighten else "left as it is",
+        "rejected": shown(_rejected(recipe)),
+    }
+
+
+def _print_signals(console: Console, recipe: Recipe) -> None:
+    table = plain_table("signal", "weight", "threshold")
+    for name, signal in recipe.signals:
+        threshold = f"{signal.threshold:g}" if isinstance(signal, Thresholded) else NOTHING
+        table.add_row(name, f"{signal.weight:.6g}", threshold)
+    console.print(table)
+
+
+def _weights(recipe: Recipe) -> str:
+    told = []
+    for name, signal in recipe.signals:
+        at = f" (≥ {signal.threshold:g})" if isinstance(signal, Thresholded) else ""
+        told.append(f"{TITLES.get(name, name)} {signal.weight:.4g}{at}")
+    return "\n".join(told)
+
+
+def _tags(tags: Tags) -> str:
+    modality = ["<MODALITY>"] if tags.modalities else []
+    thinking = [f"<{tags.thinking}>"] if tags.thinking else []
+    if tags.answer is None:
+        answer = []
+    else:
+        answer = ["\\boxed{}" if tags.answer == "\\boxed" else f"<{tags.answer}>"]
+    return " ".join([*modality, *thinking, *answer]) or "none"
+
+
+def _rejected(recipe: Recipe) -> str:
+    told = [f"answers under {recipe.rules.min_answer_characters} characters"]
+    if recipe.rules.rejected_substrings:
+        told.append("with " + " or ".join(map(repr, recipe.rules.rejected_substrings)))
+    return ", or ".join(told)
+
+
+def _fingerprint(recipe: Recipe, template: Template | None, *, whole: bool) -> Text:
+    if template is None:
+        return Text("none: there is no such template", "red")
+    fingerprint = recipe.fingerprint(template.sha)
+    return shown(fingerprint if whole else short(fingerprint), "dim")

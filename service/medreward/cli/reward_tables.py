@@ -1,0 +1,193 @@
+"""What rewards look like: one row a sample, then what they are like together."""
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from medreward.cli.runs import RewardRun, Scored
+from medreward.cli.terminal import shown
+from medreward.recipe import SIGNALS
+from medreward.wire import Component, SampleResult
+
+ROWS_SHOWN = 40
+BINS = 10
+BAR_WIDTH = 30
+NOTHING = "-"
+"""Stands where there is no number; a 0 would be one."""
+TITLES = {"accuracy_llm": "judge", "accuracy_embed": "embed"}
+"""The signals' names are long; the columns are not."""
+
+
+def print_rewards(console: Console, run: RewardRun, *, shows_all: bool) -> None:
+    """Show each sample's reward and what it is made of."""
+    rows = run.scored if shows_all else run.scored[:ROWS_SHOWN]
+    names = signal_names(run.scored)
+    table = plain_table("id", "reward", *(TITLES.get(name, name) for name in names), "remarks")
+    for number in range(1, len(table.columns) - 1):
+        table.columns[number].no_wrap = True
+    for label, _, result in rows:
+        parts = [component_cell(result.components.get(name)) for name in names]
+        table.add_row(shown(label), reward_cell(result.reward), *parts, remarks(result))
+    console.print(table)
+    if len(rows) < len(run.scored):
+        hidden = len(run.scored) - len(rows)
+        console.print(Text(f"… and {hidden} more; --all shows them\n", "dim"))
+
+
+def print_summary(console: Console, run: RewardRun) -> None:
+    """Show what the rewards are like together, and what they depend on."""
+    _print_kinds(console, run.scored)
+    if run.rewards:
+        _print_histogram(console, run.rewards)
+    console.print(facts_grid(_facts(run)))
+    if not run.is_of_one_origin:
+        console.print(
+            shown("The service changed its recipe or its models on the way: score again.", "red")
+        )
+
+
+def signal_names(scored: Sequence[Scored]) -> list[str]:
+    """The signals that any of the samples has; those of another version come last."""
+    found = {name: None for _, _, result in scored for name in result.components}
+    return [name for name in SIGNALS if name in found] + [n for n in found if n not in SIGNALS]
+
+
+def plain_table(*titles: str) -> Table:
+    """A table with one rule under its head, whose long cells are folded and never cut."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def facts_grid(facts: Mapping[str, Text | str]) -> Table:
+    """Names and what stands behind them, below one another."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, fact in facts.items():
+        grid.add_row(name, fact)
+    return grid
+
+
+def reward_cell(reward: float | None) -> Text:
+    """A reward, or that there is none: never a 0 in its place."""
+    return Text("none", "red") if reward is None else Text(f"{reward:.4f}")
+
+
+def component_cell(component: Component | None) -> Text:
+    """A signal's value, and the number or the rule behind it."""
+    if component is None:
+        return Text(NOTHING, "dim")
+    text = Text(f"{component.value:.3g}", "green" if component.value > 0 else "red")
+    behind = component.p_yes if component.cosine is None else component.cosine
+    if behind is not None:
+        text.append(f" {behind:.3f}", "dim")
+    elif component.source != "rule":
+        text.append(f" {component.source}", "dim")
+    return text
+
+
+def remarks(result: SampleResult) -> Text:
+    """What the service flagged, or why there is no reward."""
+    if result.error is not None:
+        return shown(f"{result.error.kind}: {result.error.message}", "red")
+    return shown(", ".join(result.flags), "yellow")
+
+
+def mean_of(name: str, scored: Sequence[Scored]) -> float | None:
+    """Mean of one signal over the samples that have it."""
+    found = [s.result.components[name].value for s in scored if name in s.result.components]
+    return statistics.fmean(found) if found else None
+
+
+def number(value: float | None) -> str:
+    """A mean, where there is one."""
+    return NOTHING if value is None else f"{value:.4f}"
+
+
+def share(value: float | None) -> str:
+    """A mean of zeros and ones, where there is one."""
+    return NOTHING if value is None else f"{value:.2f}"
+
+
+def _print_kinds(console: Console, scored: Sequence[Scored]) -> None:
+    """Compare the kinds of sample, where `extra.kind` tells them apart."""
+    by_kind: dict[str, list[Scored]] = {}
+    for one in scored:
+        if isinstance(kind := one.sample.extra.get("kind"), str):
+            by_kind.setdefault(kind, []).append(one)
+    if not by_kind:
+        return
+    names = signal_names(scored)
+    titles = [TITLES.get(name, name) for name in names]
+    console.print(Text("Means by kind", "bold underline"))
+    table = plain_table("kind", "samples", "reward", *titles)
+    for kind, members in by_kind.items():
+        rewards = [s.result.reward for s in members if s.result.reward is not None]
+        means = [share(mean_of(name, members)) for name in names]
+        mean = number(statistics.fmean(rewards) if rewards else None)
+        table.add_row(shown(kind), str(len(members)), mean, *means)
+    console.print(table)
+
+
+def _print_histogram(console: Console, rewards: Sequence[float]) -> None:
+    # A reward on a bin's edge belongs above it, whatever the rounding of its weights' sum.
+    bins = Counter(min(BINS - 1, int(reward * BINS + 1e-9)) for reward in rewards)
+    widest = max(bins.values())
+    for edge in range(BINS):
+        bar = _bar(bins[edge] / widest, ascii_only=console.options.ascii_only)
+        line = Text(f"{edge / BINS:.1f}-{(edge + 1) / BINS:.1f}  ", "dim")
+        line.append(bar.ljust(BAR_WIDTH), "cyan").append(f"  {bins[edge] or ''}")
+        console.print(line)
+    console.print()
+
+
+def _bar(share: float, *, ascii_only: bool) -> str:
+    """A bar as long as its share, to an eighth of a sign."""
+    if ascii_only:
+        return "#" * round(share * BAR_WIDTH)
+    whole, eighths = divmod(round(share * BAR_WIDTH * 8), 8)
+    return "█" * whole + " ▏▎▍▌▋▊▉"[eighths].strip()
+
+
+def _facts(run: RewardRun) -> dict[str, Text | str]:
+    counts, origin, total = run.counts, run.provenance, len(run.scored)
+    facts: dict[str, Text | str] = {"samples": f"{total}, {_unscored(run)}"}
+    if rewards := run.rewards:
+        facts["reward"] = (
+            f"mean {statistics.fmean(rewards):.4f}, median {statistics.median(rewards):.4f}, "
+            f"least {min(rewards):.4f}, greatest {max(rewards):.4f}"
+        )
+    means = [
+        f"{TITLES.get(name, name)} {share(mean_of(name, run.scored))}"
+        for name in signal_names(run.scored)
+    ]
+    facts["means"] = ", ".join(means)
+    facts["work"] = (
+        f"{counts.judge_calls} judge calls, {counts.cache_hits} from the cache, "
+        f"{counts.coalesced} shared with an equal one"
+    )
+    facts["time"] = f"{run.seconds:.1f} s, {total / run.seconds:.1f} samples/s"
+    facts["recipe"] = shown(f"{origin.recipe} {short(origin.fingerprint)}")
+    facts["judge"] = shown(origin.judge)
+    facts["embedder"] = shown(origin.embedder)
+    return facts
+
+
+def short(fingerprint: str) -> str:
+    """Enough of a fingerprint to tell two apart by eye."""
+    return fingerprint[: len("sha256:") + 12]
+
+
+def _unscored(run: RewardRun) -> Text | str:
+    kinds = Counter(s.result.error.kind for s in run.scored if s.result.error is not None)
+    if not kinds:
+        return "all scored"
+    told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+    return f"{sum(kinds.values())} without a reward ({run.unscored_share:.1%}): {told}"

@@ -1,0 +1,132 @@
+"""`medreward score`: a file of samples becomes rewards."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medreward.cli.comparison import print_comparison
+from medreward.cli.connection import Connection, Target, connected
+from medreward.cli.failures import CommandError
+from medreward.cli.files import Line, labels, raise_bad_lines, read_samples
+from medreward.cli.fitness import print_fitness
+from medreward.cli.keeping import Keeper
+from medreward.cli.known_recipes import find_recipe, rebuild_recipe, unknown_modality
+from medreward.cli.progress import counting
+from medreward.cli.reward_tables import print_rewards, print_summary
+from medreward.cli.runs import RewardRun, Scored
+from medreward.cli.sending import batches, exchange, in_order
+from medreward.cli.terminal import output
+from medreward.wire import EngineState, RecipeReply, RewardReply, RewardRequest, Sample
+
+Lines = Sequence[Line[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to score, and what to do with the rewards."""
+
+    file: Path
+    target: Target
+    recipe: str | None
+    compare: str | None
+    out: Path | None
+    batch: int | None
+    limit: int | None
+    max_unscored: float
+    shows_all: bool
+
+
+def score_file(plan: Plan) -> None:
+    """Score a file and show what came of it.
+
+    Raises:
+        CommandError: the service fails, or more is unscored than the plan allows.
+    """
+    lines = read_samples(plan.file, plan.limit)
+    with Keeper(plan.out, source=plan.file) as keeper:
+        runs, engines = asyncio.run(_score(plan, lines, keeper))
+    console = output()
+    print_rewards(console, runs[0], shows_all=plan.shows_all)
+    print_summary(console, runs[0])
+    for other in runs[1:]:
+        print_comparison(console, runs[0], other)
+    print_fitness(console, engines)
+    _check_unscored(runs, plan.max_unscored)
+
+
+async def _score(
+    plan: Plan, lines: Lines, keeper: Keeper
+) -> tuple[list[RewardRun], Mapping[str, EngineState]]:
+    async with connected(plan.target) as service:
+        known = await service.recipes()
+        names = [plan.recipe] if plan.compare is None else [plan.recipe, plan.compare]
+        recipes = [find_recipe(known, name) for name in names]
+        for recipe in recipes:
+            _check_modalities(plan.file, lines, recipe)
+        runs = [await _run(service, lines, recipe, plan, keeper) for recipe in recipes]
+        return runs, service.engines
+
+
+async def _run(
+    service: Connection,
+    lines: Lines,
+    recipe: RecipeReply,
+    plan: Plan,
+    keeper: Keeper,
+) -> RewardRun:
+    async def ask(batch: Lines) -> RewardReply:
+        body = RewardRequest(
+            samples=tuple(line.value for line in batch),
+            recipe=recipe.name,
+            deadline_ms=plan.target.deadline_ms,
+        ).model_dump_json(exclude_unset=True)
+        return await exchange(service, "reward", body, batch, RewardReply)
+
+    replies: list[RewardReply] = []
+    started, pieces = time.perf_counter(), batches(lines, plan.batch)
+    with counting(f"scoring under {recipe.name}", len(lines)) as add:
+        async for reply in in_order(pieces, ask):
+            keeper.keep(_rows(pieces[len(replies)], reply))
+            replies.append(reply)
+            add(len(reply.results))
+    return RewardRun(_join(lines, replies), replies, time.perf_counter() - started)
+
+
+def _rows(lines: Lines, reply: RewardReply) -> Iterator[dict[str, Any]]:
+    """One object a sample: where it came from, what came of it, and what that depends on."""
+    origin = reply.provenance.model_dump(include={"recipe", "fingerprint"})
+    for line, result in zip(lines, reply.results, strict=True):
+        place = {"line": line.number, "id": line.value.id, "group": line.value.group}
+        yield {**place, **origin, **result.model_dump(mode="json")}
+
+
+def _join(lines: Lines, replies: Sequence[RewardReply]) -> list[Scored]:
+    names = labels(lines, lambda sample: sample.id)
+    results = [result for reply in replies for result in reply.results]
+    return [
+        Scored(name, line.value, result)
+        for name, line, result in zip(names, lines, results, strict=True)
+    ]
+
+
+def _check_modalities(path: Path, lines: Lines, reply: RecipeReply) -> None:
+    """Find before anything is sent what would have a whole batch refused."""
+    recipe = rebuild_recipe(reply)
+    if recipe is None:
+        return
+    bad = [found for line in lines if (found := unknown_modality(line, recipe))]
+    if bad:
+        raise_bad_lines(path, bad, len(lines))
+
+
+def _check_unscored(runs: Sequence[RewardRun], most: float) -> None:
+    worst = max(runs, key=lambda run: run.unscored_share)
+    if worst.unscored_share > most:
+        total = len(worst.scored)
+        raise CommandError(
+            f"{total - len(worst.rewards)} of {total} samples have no reward, more than "
+            f"--max-unscored {most:g} allows; the table says why"
+        )

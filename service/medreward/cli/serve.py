@@ -1,0 +1,153 @@
+"""`medreward serve`: the service, until it is stopped."""
+
+import logging
+import signal
+import socket
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import uvicorn
+from rich.console import Console
+from rich.text import Text
+
+import medreward
+from medreward import logs
+from medreward.app import create_app
+from medreward.cli.environment import DEFAULT_KEY_VARIABLE, read_settings, without_password
+from medreward.cli.failures import CommandError, Misuse
+from medreward.cli.fitness import print_fitness
+from medreward.cli.progress import silence_other_bars, waiting
+from medreward.cli.readiness import reasons, what_is_awaited
+from medreward.cli.reward_tables import facts_grid, short
+from medreward.cli.terminal import messages, output, shown
+from medreward.service import Service
+from medreward.settings import Settings
+
+POLL_S = 0.1
+BACKLOG = 2048
+"""Connections that wait to be accepted: a trainer opens hundreds at once."""
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not chosen
+BODY = """{"samples": [{
+    "response": "<X_RAY><thinking>…</thinking><answer>Lower left lobe</answer>",
+    "reference": "left lower lobe", "modality": "X_RAY"}]}"""
+
+
+def serve(**options: Any) -> None:
+    """Run the service; options that are given win over the environment.
+
+    Raises:
+        Misuse: a setting is wrong, or the address cannot be listened on.
+        SetupError: a setting names something that does not exist.
+        CommandError: the engines cannot be loaded.
+    """
+    settings = read_settings(**options)
+    _configure_logs(settings)
+    silence_other_bars()
+    app = create_app(settings)
+    listener = _listen(settings.host, settings.port)
+    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", backlog=BACKLOG)
+    server = uvicorn.Server(config)
+    # uvicorn takes these signals while it serves and raises them again when it has shut down.
+    # All is well by then, and dying of them would say otherwise.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    with ThreadPoolExecutor(1, "announcing") as pool:
+        announcing = pool.submit(_announce, app.state.service, server, listener.getsockname()[1])
+        server.run(sockets=[listener])
+        announcing.result()
+    messages().print(shown("stopped"))
+
+
+def _configure_logs(settings: Settings) -> None:
+    """Write logs for people where people look, unless the environment says how."""
+    is_chosen = "log_format" in settings.model_fields_set
+    is_watched = sys.stderr.isatty()
+    logs.configure(
+        settings.log_level,
+        "console" if is_watched and not is_chosen else settings.log_format,
+    )
+    # It says that the start is complete while the models still load.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    if is_watched:
+        # The spinner and the welcome tell it, and would be torn apart by the same in a log line.
+        logging.getLogger("medreward.loading").setLevel(logging.CRITICAL)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as exc:
+        # Python adds the address to some of these messages.
+        reason = (exc.strerror or "unknown").partition(" (while")[0]
+        raise Misuse(
+            f"cannot listen on {host} port {port} ({reason}): choose others by --host and "
+            "--port, or MEDREWARD_HOST and MEDREWARD_PORT"
+        ) from exc
+
+
+def _announce(service: Service, server: uvicorn.Server, port: int) -> None:
+    """Say what is loading, then what was loaded and how to use it."""
+    started, engines = time.perf_counter(), service.engines
+    with waiting(what_is_awaited(engines.readiness)) as say:
+        while engines.status == "loading" and not server.should_exit:
+            say(what_is_awaited(engines.readiness))
+            time.sleep(POLL_S)
+    if engines.status == "failed":
+        server.should_exit = True
+        raise CommandError(reasons(engines.readiness))
+    if engines.status == "ready":
+        _print_welcome(output(), service, port, time.perf_counter() - started)
+
+
+def _print_welcome(console: Console, service: Service, port: int, seconds: float) -> None:
+    settings, engines = service.settings, service.engines
+    url = _url(settings.host, port)
+    console.print(Text(f"medreward {medreward.__version__} is ready at {url}", "bold green"))
+    recipe = service.recipe(None)
+    console.print(
+        facts_grid(
+            {
+                "  judge": shown(_described(settings, "judge")),
+                "  embedder": shown(_described(settings, "embedder")),
+                "  loaded": f"in {seconds:.1f} s",
+                "  recipe": shown(f"{recipe.name} {short(service.fingerprint(recipe))}"),
+                "  listens": shown(f"on {settings.host} port {port}; {url}/docs tells the routes"),
+                "  keys": _keys(settings),
+            }
+        )
+    )
+    console.print(Text("\nTry it from another terminal:\n", "bold"))
+    console.print(shown(_curl(url, has_keys=bool(settings.api_keys))), soft_wrap=True)
+    print_fitness(console, engines.readiness.engines)
+
+
+def _described(settings: Settings, role: str) -> str:
+    is_judge = role == "judge"
+    choice = settings.judge_choice if is_judge else settings.embedder_choice
+    url = settings.judge_url if is_judge else settings.embedder_url
+    where = f"at {without_password(url)}" if choice.engine == "openai" and url else ""
+    return " ".join(part for part in (choice.model, f"({choice.engine})", where) if part)
+
+
+def _keys(settings: Settings) -> str:
+    if settings.api_keys:
+        return f"every request has to send one; {len(settings.api_keys)} known"
+    return "none are asked for"
+
+
+def _url(host: str, port: int) -> str:
+    """Where this machine reaches the service."""
+    host = EVERYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _curl(url: str, *, has_keys: bool) -> str:
+    """A command to paste; it names the variable with the key, never the key."""
+    parts = [f"curl -s {url}/reward"]
+    if has_keys:
+        parts.append(f'-H "Authorization: Bearer ${DEFAULT_KEY_VARIABLE}"')
+    parts += ["-H 'Content-Type: application/json'", f"-d '{BODY}'"]
+    return " \\\n  ".join(parts)
