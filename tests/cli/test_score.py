@@ -350,7 +350,7 @@ def test_real_models_score_the_example(run_apart: Run, tmp_path: Path) -> None:
     assert told.code == 0
     assert rewards["q01-right"] == 1.0
     assert rewards["q01-injected"] == pytest.approx(0.145)
-    assert "smollm2-135m-instruct: shows the machinery and is not fit to train on" in " ".join(
+    assert "smollm2-135m-instruct shows the machinery and is not fit to train on" in " ".join(
         told.stdout.split()
     )
     assert "not for clinical use" in told.stdout

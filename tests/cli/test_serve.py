@@ -180,5 +180,5 @@ def test_the_small_models_say_what_they_are_worth() -> None:
     with serving() as service:
         words = " ".join(service.welcome.split())
 
-    assert "smollm2-135m-instruct: shows the machinery and is not fit to train on" in words
-    assert "all-minilm-l6-v2: a general model, not a medical one" in words
+    assert "smollm2-135m-instruct shows the machinery and is not fit to train on" in words
+    assert "all-minilm-l6-v2 is a general model, not a medical one" in words
