@@ -10,7 +10,7 @@ from httpx import AsyncBaseTransport, AsyncClient, Client, Response
 from medreward.errors import BackendDown, DeadlinePassed, NonsenseReply
 
 __all__ = [
-    "TOO_LARGE_STATUS",
+    "REFUSAL_STATUS",
     "AsyncBaseTransport",
     "AsyncClient",
     "Client",
@@ -20,8 +20,8 @@ __all__ = [
     "server",
 ]
 
-TOO_LARGE_STATUS = (400, 413, 422)
-"""What servers answer to a text that is over their model's window, or to too many at once."""
+REFUSAL_STATUS = (400, 413, 422)
+"""What servers answer to one text they do not take, most often since it is too long."""
 
 
 def server(

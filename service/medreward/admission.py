@@ -32,7 +32,7 @@ class Load:
 
     requests: int = 0
     body_bytes: int = 0
-    samples: int = 0
+    questions: int = 0
 
 
 class Permit:
@@ -79,7 +79,7 @@ class Admission:
 
     def reserve(self, *, wanted: Load, more: Load) -> None:
         """Count *more* as in flight, where one request would then hold *wanted*."""
-        for unit in ("requests", "body_bytes", "samples"):
+        for unit in ("requests", "body_bytes", "questions"):
             limit = getattr(self._limits, unit)
             name = unit.replace("_", " ")
             if getattr(wanted, unit) > limit:
@@ -96,7 +96,7 @@ class Admission:
         self.in_flight = Load(
             self.in_flight.requests - held.requests,
             self.in_flight.body_bytes - held.body_bytes,
-            self.in_flight.samples - held.samples,
+            self.in_flight.questions - held.questions,
         )
 
 
@@ -104,5 +104,5 @@ def _sum(one: Load, other: Load) -> Load:
     return Load(
         one.requests + other.requests,
         one.body_bytes + other.body_bytes,
-        one.samples + other.samples,
+        one.questions + other.questions,
     )

@@ -49,7 +49,11 @@ def create_app(
             await service.aclose()
 
     app = FastAPI(
-        title="medreward", version=medreward.__version__, description=DESCRIPTION, lifespan=lifespan
+        title="medreward",
+        version=medreward.__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
     )
     app.state.service = service
     app.include_router(router)

@@ -74,6 +74,8 @@ class Engine(Generic[Q, A]):
     failures: Failures
     capacity: Capacity
     timeout_s: float
+    note: Callable[[Problem | None], None]
+    """Told after each batch why it got no answer at all, or None where it got one."""
 
 
 class Asker(Generic[Q, A]):
@@ -86,6 +88,7 @@ class Asker(Generic[Q, A]):
         self._batcher = Batcher(
             self._ask,
             remember=self._remember,
+            note=engine.note,
             is_sound=engine.is_sound,
             failures=engine.failures,
             capacity=engine.capacity,
@@ -98,11 +101,9 @@ class Asker(Generic[Q, A]):
     ) -> Answers[Q, A]:
         """Answer each distinct question."""
         keys = {question: self._engine.key_of(question) for question in dict.fromkeys(questions)}
-        remembered = await self._remembered(list(keys.values()), effort)
+        remembered = await self._remembered(keys, effort)
         answered: dict[Q, Answered[A]] = {
-            question: Answered(remembered[key], "cache")
-            for question, key in keys.items()
-            if key in remembered
+            question: Answered(answer, "cache") for question, answer in remembered.items()
         }
         missing = [question for question in keys if question not in answered]
         return Answers(answered | await self._asked(missing, deadline, effort))
@@ -111,11 +112,17 @@ class Asker(Generic[Q, A]):
         """Stop asking."""
         await self._batcher.aclose()
 
-    async def _remembered(self, keys: Sequence[str], effort: Effort) -> Mapping[str, A]:
+    async def _remembered(self, keys: Mapping[Q, str], effort: Effort) -> dict[Q, A]:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(CACHE_TIMEOUT_S):
-                found = await self._cache.get_many(keys)
+                kept = await self._cache.get_many(list(keys.values()))
+            # What another process wrote is looked at as closely as what an engine says.
+            found = {
+                question: kept[key]
+                for question, key in keys.items()
+                if key in kept and self._engine.is_sound(kept[key], question)
+            }
         except Exception as exc:  # noqa: BLE001 - a broken cache, however broken, is a miss
             self._metrics.count_cache(self._engine.source, errors=len(keys))
             log.warning("cache_failed", operation="get", error=type(exc).__name__)
@@ -130,16 +137,15 @@ class Asker(Generic[Q, A]):
     async def _asked(
         self, questions: list[Q], deadline: Deadline, effort: Effort
     ) -> dict[Q, Answered[A]]:
-        # A question that another request has on its way is not asked again.
-        shared = {question for question in questions if self._batcher.is_under_way(question)}
         started = time.perf_counter()
-        answers, waited_s = await self._batcher.answers(questions, deadline)
+        replies = await self._batcher.answers(questions, deadline)
         effort.engine_s += time.perf_counter() - started
-        effort.queue_s = max(effort.queue_s, waited_s)
-        effort.asked += len(questions) - len(shared)
+        effort.queue_s = max(effort.queue_s, replies.waited_s)
+        effort.asked += replies.asked
+        own = self._engine.source
         return {
-            question: Answered(value, "coalesced" if question in shared else self._engine.source)
-            for question, value in answers.items()
+            question: Answered(value, "coalesced" if question in replies.shared else own)
+            for question, value in replies.answers.items()
         }
 
     async def _ask(self, questions: Sequence[Q]) -> Sequence[A | Problem]:

@@ -7,6 +7,8 @@ the engine was busy is the next batch.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -29,6 +31,8 @@ A = TypeVar("A")
 
 log = structlog.get_logger(__name__)
 
+STOPPED = BackendDown("the service stopped")
+
 AskBatch = Callable[[Sequence[Q]], Awaitable[Sequence[A | Problem]]]
 
 
@@ -38,12 +42,35 @@ class _Ticket(Generic[A]):
     def __init__(self) -> None:
         self.answer: asyncio.Future[A | Problem] = asyncio.get_running_loop().create_future()
         self.callers = 0
-        self.joined_s = time.monotonic()
-        self.waited_s = 0.0
+        self._joined_s = time.monotonic()
+        self._started_s: float | None = None
 
     def start(self) -> None:
         """Note that its batch is on the way."""
-        self.waited_s = time.monotonic() - self.joined_s
+        self._started_s = time.monotonic()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether its batch is, or was, on the way."""
+        return self._started_s is not None
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds it waited for its batch, or has waited so far."""
+        return (self._started_s or time.monotonic()) - self._joined_s
+
+
+@dataclass(frozen=True, slots=True)
+class Replies(Generic[Q, A]):
+    """What one caller's questions came to."""
+
+    answers: Mapping[Q, A | Problem]
+    shared: AbstractSet[Q] = frozenset()
+    """Those that somebody else had asked before."""
+    asked: int = 0
+    """Those of its own that were put to the engine."""
+    waited_s: float = 0.0
+    """The longest that one waited for its batch."""
 
 
 class Batcher(Generic[Q, A]):
@@ -57,6 +84,7 @@ class Batcher(Generic[Q, A]):
         ask: AskBatch[Q, A],
         *,
         remember: Callable[[Mapping[Q, A]], Awaitable[None]],
+        note: Callable[[Problem | None], None],
         is_sound: Callable[[A, Q], bool],
         failures: Failures,
         capacity: Capacity,
@@ -64,6 +92,7 @@ class Batcher(Generic[Q, A]):
     ) -> None:
         self._ask = ask
         self._remember = remember
+        self._note = note
         self._is_sound = is_sound
         self._failures = failures
         self._capacity = capacity
@@ -78,29 +107,26 @@ class Batcher(Generic[Q, A]):
         """How many questions wait for their batch."""
         return len(self._waiting)
 
-    def is_under_way(self, question: Q) -> bool:
-        """Whether somebody has asked this already and the answer is still to come."""
-        return question in self._waiting or question in self._asking
-
-    async def answers(
-        self, questions: Iterable[Q], deadline: Deadline
-    ) -> tuple[dict[Q, A | Problem], float]:
-        """Answer each distinct question, and say how many seconds one waited at most for its batch.
-
-        Where the deadline comes first, the answer is a problem.
-        """
-        tickets = {question: self._join(question) for question in questions}
-        if not tickets:
-            return {}, 0.0
+    async def answers(self, questions: Iterable[Q], deadline: Deadline) -> Replies[Q, A]:
+        """Answer each distinct question; where the deadline comes first, the answer is a problem."""
+        wanted = dict.fromkeys(questions)
+        if not wanted or self._closed:
+            return Replies(dict.fromkeys(wanted, self._failures.problem(STOPPED)))
+        shared = {q for q in wanted if q in self._waiting or q in self._asking}
+        tickets = {question: self._join(question) for question in wanted}
         self._start_batches()
         try:
             waits = [ticket.answer for ticket in tickets.values()]
             await asyncio.wait(waits, timeout=deadline.left_s)
-            answers = {
-                question: ticket.answer.result() if ticket.answer.done() else _past_deadline()
-                for question, ticket in tickets.items()
-            }
-            return answers, max(ticket.waited_s for ticket in tickets.values())
+            return Replies(
+                answers={
+                    question: ticket.answer.result() if ticket.answer.done() else _past_deadline()
+                    for question, ticket in tickets.items()
+                },
+                shared=shared,
+                asked=sum(t.is_started for q, t in tickets.items() if q not in shared),
+                waited_s=max(ticket.waited_s for ticket in tickets.values()),
+            )
         finally:
             for question, ticket in tickets.items():
                 self._leave(question, ticket)
@@ -112,9 +138,8 @@ class Batcher(Generic[Q, A]):
         for batch in batches:
             batch.cancel()
         await asyncio.gather(*batches, return_exceptions=True)
-        stopped = self._failures.problem(BackendDown("the service stopped"))
         for ticket in (*self._waiting.values(), *self._asking.values()):
-            _resolve(ticket, stopped)
+            _resolve(ticket, self._failures.problem(STOPPED))
 
     def _join(self, question: Q) -> _Ticket[A]:
         ticket = self._asking.get(question) or self._waiting.setdefault(question, _Ticket())
@@ -151,6 +176,7 @@ class Batcher(Generic[Q, A]):
             lost = self._failures.problem(BackendDown("the batch was lost"))
             for question in questions:
                 _resolve(self._asking.pop(question), answers.get(question, lost))
+        self._note(_common_problem(answers.values()))
         # After the callers are served: also what came too late for them is worth remembering.
         await self._remember({q: a for q, a in answers.items() if not isinstance(a, Problem)})
 
@@ -195,6 +221,12 @@ class Batcher(Generic[Q, A]):
 def _resolve(ticket: _Ticket[A], answer: A | Problem) -> None:
     if not ticket.answer.done():
         ticket.answer.set_result(answer)
+
+
+def _common_problem(answers: Iterable[object]) -> Problem | None:
+    """The problem of a batch that got no answer at all, where trying again might help."""
+    problems = [a if isinstance(a, Problem) and a.retryable else None for a in answers]
+    return problems[0] if problems and all(problems) else None
 
 
 def _past_deadline() -> Problem:

@@ -1,5 +1,6 @@
 """Stage 1: from the bytes of a body to a request, or to an error that names the field."""
 
+import asyncio
 import json
 from collections.abc import Iterable
 from typing import TypeVar
@@ -10,7 +11,7 @@ from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect
 
 from medreward.admission import Load, Permit
-from medreward.errors import Abandoned, InvalidRequest, MalformedBody, TooLarge
+from medreward.errors import Abandoned, BodyTooSlow, InvalidRequest, MalformedBody, TooLarge
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -18,24 +19,25 @@ ERRORS_TOLD = 5
 NAME_CHARACTERS_TOLD = 64
 
 
-async def read_body(request: Request, permit: Permit, max_bytes: int) -> bytes:
-    """Read a body within the limit of one request and what the permit can still take.
+async def read_body(request: Request, permit: Permit, *, max_bytes: int, timeout_s: float) -> bytes:
+    """Read a body within the limits of one request and what the permit can still take.
 
     Raises:
+        BodyTooSlow: it did not arrive in time.
         TooLarge: more than one request may send.
         Overloaded: more than the service holds at the moment.
         Abandoned: the caller hung up halfway.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            if len(body) + len(chunk) > max_bytes:
-                raise _too_large(max_bytes)
-            permit.take(Load(body_bytes=len(chunk)))
-            body += chunk
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > max_bytes:
+                    raise _too_large(max_bytes)
+                permit.take(Load(body_bytes=len(chunk)))
+                body += chunk
+    except TimeoutError as exc:
+        raise BodyTooSlow(f"the body did not arrive within {timeout_s:g} s") from exc
     except ClientDisconnect as exc:
         raise Abandoned("the caller hung up while sending") from exc
     return bytes(body)

@@ -74,14 +74,17 @@ def _thinking(text: str, tags: Tags) -> str:
 
 def _find_answer(text: str, tags: Tags) -> str | None:
     if tags.answer is None:
-        return _after_thinking(text, tags.thinking) if tags.thinking else None
+        return _after_thinking(text, tags.thinking)
     if tags.answer == "\\boxed":
-        return _last_box(_after_thinking(text, tags.thinking) or text)
+        tail = _after_thinking(text, tags.thinking)
+        return _last_box(text if tail is None else tail)
     return _between(text, *_pair(tags.answer))
 
 
 def _after_thinking(text: str, thinking: str | None) -> str | None:
     """Give what follows the thinking, also where its opening tag was part of the prompt."""
+    if thinking is None:
+        return None
     _, closing, tail = text.partition(f"</{thinking}>")
     return tail if closing else None
 

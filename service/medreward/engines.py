@@ -43,6 +43,7 @@ def _causal_lm(workshop: Workshop) -> Judge:
         secret=settings.secret.get_secret_value(),
         coverage_floor=settings.judge_coverage_floor,
         max_prompt_tokens=settings.judge_max_prompt_tokens,
+        timeout_s=settings.judge_timeout_s,
         worker=workshop.worker,
     )
 
@@ -54,6 +55,7 @@ def _openai_judge(workshop: Workshop) -> Judge:
     return OpenAiJudge(
         _given(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8000/v1"),
         model=_given(settings.judge_choice.model, "MEDREWARD_JUDGE_MODEL"),
+        revision=settings.judge_revision,
         api_key=_opened(settings.judge_api_key),
         secret=settings.secret.get_secret_value(),
         coverage_floor=settings.judge_coverage_floor,
@@ -91,6 +93,7 @@ def _openai_embedder(workshop: Workshop) -> Embedder:
     return OpenAiEmbedder(
         _given(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8000/v1"),
         model=_given(settings.embedder_choice.model, "MEDREWARD_EMBEDDER_MODEL"),
+        revision=settings.embedder_revision,
         api_key=_opened(settings.embedder_api_key),
         timeout_s=settings.embedder_timeout_s,
     )

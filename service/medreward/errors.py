@@ -7,6 +7,7 @@ MedrewardError
 │   ├── Unauthorized         401  no key, or a wrong one
 │   ├── NotFound             404  no such path or recipe
 │   ├── MethodNotAllowed     405  another method would do
+│   ├── BodyTooSlow          408  the body did not arrive in time
 │   ├── TooLarge             413  send less at once
 │   ├── InvalidRequest       422  JSON, but not what the route takes
 │   ├── TemplateUnavailable  422  this deployment's judge cannot grade so
@@ -68,6 +69,12 @@ class MethodNotAllowed(RequestError):
     """The path exists; another HTTP method reaches it."""
 
     kind = "method_not_allowed"
+
+
+class BodyTooSlow(RequestError):
+    """The body did not arrive in time; nothing waits for it any longer."""
+
+    kind = "body_too_slow"
 
 
 class TooLarge(RequestError):
@@ -135,6 +142,7 @@ STATUS_OF: Mapping[type[RequestError], int] = {
     Unauthorized: 401,
     NotFound: 404,
     MethodNotAllowed: 405,
+    BodyTooSlow: 408,
     TooLarge: 413,
     InvalidRequest: 422,
     TemplateUnavailable: 422,
@@ -194,7 +202,8 @@ class Failures:
 
     def problem(self, error: EngineError) -> Problem:
         """Turn an engine's error into the value that the sample carries."""
-        return Problem(self.kinds[type(error)], f"{self.engine}: {error}")
+        kind = next(kind for cls, kind in self.kinds.items() if isinstance(error, cls))
+        return Problem(kind, f"{self.engine}: {error}")
 
 
 JUDGE_FAILURES = Failures(

@@ -11,7 +11,7 @@ import structlog
 
 from medreward.embedding.embedder import Embedder
 from medreward.engines import Workshop, build_embedder, build_judge, check_choices
-from medreward.errors import EngineError, NotReady, Problem, SetupError
+from medreward.errors import DeadlinePassed, EngineError, NotReady, Problem, SetupError
 from medreward.judging.judge import Inquiry, Judge
 from medreward.judging.templates import Template
 from medreward.metrics import Metrics
@@ -21,7 +21,12 @@ from medreward.wire import EngineState, Readiness
 T = TypeVar("T")
 Role = Literal["judge", "embedder"]
 
+AskOnce = Callable[[], Awaitable[Sequence[object]]]
+
 WARM_UP_PAUSE_S = 2.0
+SILENCES_TO_LOSE = 3
+"""Batches in a row without any answer, after which an engine is taken to have gone."""
+WARM_UP_TIMEOUT_S = 120.0
 WARM_UP_TEXT = "left lower lobe"
 
 log = structlog.get_logger(__name__)
@@ -44,6 +49,9 @@ class Engines:
             "judge": _loading(settings.judge_choice),
             "embedder": _loading(settings.embedder_choice),
         }
+        self._asks: dict[Role, AskOnce] = {}
+        self._silences: dict[Role, int] = {"judge": 0, "embedder": 0}
+        self._probes: dict[Role, asyncio.Task[None]] = {}
 
     @property
     def judge(self) -> Judge:
@@ -57,8 +65,10 @@ class Engines:
 
     @property
     def readiness(self) -> Readiness:
-        """What `/readyz` says."""
-        return Readiness(status=self.status, engines={**self._states})
+        """What `/readyz` says: an engine that has gone since makes the service not ready."""
+        has_lost_one = self.status == "ready" and not all(s.ready for s in self._states.values())
+        status = "failed" if has_lost_one else self.status
+        return Readiness(status=status, engines={**self._states})
 
     def check_ready(self) -> None:
         """Let a request pass only where both engines can answer.
@@ -83,9 +93,19 @@ class Engines:
             self.status = "ready"
             log.info("ready", judge=self.judge.identity, embedder=self.embedder.identity)
 
+    def note(self, role: Role, problem: Problem | None) -> None:
+        """Hear what became of a batch; after several without an answer, look for the engine."""
+        self._silences[role] = 0 if problem is None else self._silences[role] + 1
+        if problem is not None and self._silences[role] == SILENCES_TO_LOSE:
+            self._note_lost(role, problem.message)
+            self._probes[role] = asyncio.create_task(self._wait_for(role))
+
     async def aclose(self) -> None:
         """Give back what the engines hold."""
         self.status = "draining"
+        for probe in self._probes.values():
+            probe.cancel()
+        await asyncio.gather(*self._probes.values(), return_exceptions=True)
         for engine in (self._judge, self._embedder):
             if engine is not None:
                 await engine.aclose()
@@ -103,7 +123,8 @@ class Engines:
                 "choose another MEDREWARD_JUDGE or MEDREWARD_JUDGE_MODEL"
             )
         inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
-        await self._warm_up("judge", lambda: judge.decide([inquiry]))
+        self._asks["judge"] = lambda: judge.decide([inquiry])
+        await self._warm_up("judge")
         choice = self._settings.judge_choice
         self._note_ready("judge", choice.engine, self._settings.judge_revision, started)
 
@@ -112,7 +133,8 @@ class Engines:
         if self._embedder is None:
             self._embedder = await self._in_thread(build_embedder)
         embedder = self._embedder
-        await self._warm_up("embedder", lambda: embedder.embed([WARM_UP_TEXT]))
+        self._asks["embedder"] = lambda: embedder.embed([WARM_UP_TEXT])
+        await self._warm_up("embedder")
         choice = self._settings.embedder_choice
         self._note_ready("embedder", choice.engine, self._settings.embedder_revision, started)
 
@@ -121,19 +143,39 @@ class Engines:
         workshop = Workshop(self._settings, self._worker)
         return await loop.run_in_executor(self._worker, partial(build, workshop))
 
-    async def _warm_up(self, role: Role, ask: Callable[[], Awaitable[Sequence[object]]]) -> None:
+    async def _wait_for(self, role: Role) -> None:
+        """Ask an engine that has gone until it is back."""
+        try:
+            await self._warm_up(role)
+        except SetupError as exc:
+            self._note_lost(role, str(exc))
+            return
+        self._states[role] = self._states[role].model_copy(
+            update={"ready": True, "message": "ready"}
+        )
+        log.info("engine_back", role=role)
+
+    def _note_lost(self, role: Role, message: str) -> None:
+        self._states[role] = self._states[role].model_copy(
+            update={"ready": False, "message": message}
+        )
+        log.error("engine_lost", role=role, reason=message)
+
+    async def _warm_up(self, role: Role) -> None:
         """Ask until there is an answer: a remote engine may come up after we do.
 
         Raises:
             SetupError: it answers, but not what was asked; waiting will not mend that.
         """
         while True:
-            problem = await _first_problem(ask)
+            problem = await _first_problem(self._asks[role])
             if problem is None:
                 return
             if isinstance(problem, Problem) and not problem.retryable:
                 raise SetupError(f"the {role} fails its warm-up: {problem.message}")
             message = problem.message if isinstance(problem, Problem) else str(problem)
+            if message != self._states[role].message:
+                log.warning("engine_awaited", role=role, reason=message)
             self._states[role] = self._states[role].model_copy(update={"message": message})
             await asyncio.sleep(WARM_UP_PAUSE_S)
 
@@ -166,11 +208,12 @@ def _loading(choice: Choice) -> EngineState:
     return EngineState(ready=False, model=choice.model or choice.engine, message="loading")
 
 
-async def _first_problem(
-    ask: Callable[[], Awaitable[Sequence[object]]],
-) -> Problem | EngineError | None:
+async def _first_problem(ask: AskOnce) -> Problem | EngineError | None:
     try:
-        (answer,) = await ask()
+        async with asyncio.timeout(WARM_UP_TIMEOUT_S):
+            (answer,) = await ask()
+    except TimeoutError:
+        return DeadlinePassed(f"no answer within {WARM_UP_TIMEOUT_S:g} s")
     except EngineError as exc:
         return exc
     return answer if isinstance(answer, Problem) else None

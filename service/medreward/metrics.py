@@ -55,8 +55,10 @@ class Metrics:
         self._in_flight = Gauge(
             "medreward_inflight_requests", "Requests that hold a permit.", registry=registry
         )
-        self._in_flight_samples = Gauge(
-            "medreward_inflight_samples", "Samples and items being scored.", registry=registry
+        self._in_flight_questions = Gauge(
+            "medreward_inflight_questions",
+            "Questions of all requests that hold a permit.",
+            registry=registry,
         )
         self._rejected = Counter(
             "medreward_admission_rejected",
@@ -161,10 +163,10 @@ class Metrics:
         self._requests.labels(route, method, str(code)).inc()
         self._request_seconds.labels(route).observe(seconds)
 
-    def watch_load(self, requests: Callable[[], float], samples: Callable[[], float]) -> None:
+    def watch_load(self, requests: Callable[[], float], questions: Callable[[], float]) -> None:
         """Read what is in flight whenever somebody looks."""
         self._in_flight.set_function(requests)
-        self._in_flight_samples.set_function(samples)
+        self._in_flight_questions.set_function(questions)
 
     def count_rejected(self, reason: str) -> None:
         """Count a request turned away."""

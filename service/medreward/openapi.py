@@ -18,6 +18,7 @@ REASONS = {
     400: "Not JSON",
     401: "No key, or a wrong one",
     404: "Nothing under this name",
+    408: "The body did not arrive in time",
     413: "More than this deployment takes at once",
     422: "JSON, but not what the route takes; names sample and field. Nothing was scored",
     429: "Every permit is taken; `Retry-After` says when to come back",

@@ -5,8 +5,9 @@ Ingress and reply are `routes.py`, permits and deadlines `admission.py`; between
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from medreward.admission import Deadline
 from medreward.asking import Answers, Asker, Effort
@@ -26,6 +27,12 @@ from medreward.reward import (
 )
 from medreward.rules import Limits, Reading, read_sample
 from medreward.wire import Item, Sample
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SLICE = 128
+"""Samples handled at a stretch: some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ async def score(
     samples: Sequence[Sample], recipe: Recipe, stages: Stages, *, deadline: Deadline, trace: Trace
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
-    readings = [read_sample(sample, recipe, stages.limits) for sample in samples]
+    readings = await in_slices(samples, lambda s: read_sample(s, recipe, stages.limits))
     template = stages.templates[recipe.template]
 
     judgements, vectors = await asyncio.gather(
@@ -64,10 +71,12 @@ async def score(
         stages.embedder.answer(_texts(readings, recipe), deadline, trace.embed),
     )
 
-    return [
-        compose(_signals(reading, recipe, template, judgements, vectors), recipe, reading.flags)
-        for reading in readings
-    ]
+    return await in_slices(
+        readings,
+        lambda reading: compose(
+            _signals(reading, recipe, template, judgements, vectors), recipe, reading.flags
+        ),
+    )
 
 
 async def grade(
@@ -80,13 +89,20 @@ async def grade(
     trace: Trace,
 ) -> list[Grade | Ungraded]:
     """Turn items into grades, in order: the same path, without tags to read or signals to add."""
-    inquiries = [
-        inquiry
-        for item in items
-        for inquiry in inquiries_of_item(item, template, votes, stages.limits)
-    ]
+    limits = stages.limits
+    opened = await in_slices(items, lambda i: inquiries_of_item(i, template, votes, limits))
+    inquiries = [inquiry for of_item in opened for inquiry in of_item]
     judgements = await stages.judge.answer(inquiries, deadline, trace.judge)
-    return [grade_item(item, template, votes, stages.limits, judgements) for item in items]
+    return await in_slices(items, lambda i: grade_item(i, template, votes, limits, judgements))
+
+
+async def in_slices(things: Sequence[T], make: Callable[[T], R]) -> list[R]:
+    """Make one of each, and let others have their turn in between: a request may hold thousands."""
+    made: list[R] = []
+    for start in range(0, len(things), SLICE):
+        made += [make(thing) for thing in things[start : start + SLICE]]
+        await asyncio.sleep(0)
+    return made
 
 
 def _inquiries(readings: Sequence[Reading], recipe: Recipe, template: Template) -> list[Inquiry]:

@@ -63,7 +63,8 @@ def compose(signals: Signals, recipe: Recipe, flags: tuple[str, ...] = ()) -> Re
     if problem is not None:
         return Unscored(problem, components, flags)
     total = math.fsum(part.weight * part.signal.value for part in components.values())
-    return Reward(total, components, flags)
+    # Scaled weights may add up to a rounding error more than 1.
+    return Reward(min(1.0, total), components, flags)
 
 
 def _weights_shown(signals: Signals, recipe: Recipe) -> dict[SignalName, float]:

@@ -1,7 +1,7 @@
 """The routes of docs/api.md. No decisions: those are in the pipeline."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -44,7 +44,7 @@ def service_of(request: Request) -> Service:
     "/reward",
     tags=["scoring"],
     response_model=wire.RewardReply,
-    responses=refusals(400, 401, 413, 422, 429, 503),
+    responses=refusals(400, 401, 408, 413, 422, 429, 503),
     openapi_extra=body_schema(wire.RewardRequest),
 )
 async def reward(request: Request) -> Response:
@@ -55,7 +55,8 @@ async def reward(request: Request) -> Response:
         asked = await _receive(request, wire.RewardRequest, permit)
         recipe = service.recipe(asked.recipe)
         deadline = service.deadline(asked.deadline_ms)
-        _take_samples(permit, "samples", len(asked.samples), service)
+        counts = [len(sample.references) for sample in asked.samples]
+        _take_questions(permit, "samples", counts, service)
         check_modalities(asked.samples, recipe)
         _answerable_template(recipe.template, service)
         work = score(asked.samples, recipe, stages, deadline=deadline, trace=trace)
@@ -71,7 +72,7 @@ async def reward(request: Request) -> Response:
     "/judge",
     tags=["scoring"],
     response_model=wire.JudgeReply,
-    responses=refusals(400, 401, 413, 422, 429, 503),
+    responses=refusals(400, 401, 408, 413, 422, 429, 503),
     openapi_extra=body_schema(wire.JudgeRequest),
 )
 async def judge(request: Request) -> Response:
@@ -81,8 +82,9 @@ async def judge(request: Request) -> Response:
     with service.admission.permit() as permit:
         asked = await _receive(request, wire.JudgeRequest, permit)
         deadline = service.deadline(asked.deadline_ms)
-        _take_samples(permit, "items", len(asked.items), service)
         _check_votes(asked.votes, service)
+        counts = [asked.votes * max(1, len(item.criteria or ())) for item in asked.items]
+        _take_questions(permit, "items", counts, service)
         template = _answerable_template(asked.template, service)
         work = grade(asked.items, template, asked.votes, stages, deadline=deadline, trace=trace)
         results = await _while_connected(request, work)
@@ -161,15 +163,19 @@ M = TypeVar("M", wire.RewardRequest, wire.JudgeRequest)
 
 
 async def _receive(request: Request, model: type[M], permit: Permit) -> M:
-    body = await read_body(request, permit, service_of(request).settings.max_body_bytes)
+    settings = service_of(request).settings
+    body = await read_body(
+        request, permit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
+    )
     return parse(model, body)
 
 
-def _take_samples(permit: Permit, field: str, count: int, service: Service) -> None:
+def _take_questions(permit: Permit, field: str, counts: Sequence[int], service: Service) -> None:
+    """Bound what is asked: samples by number, and their questions by what the permit can take."""
     limit = service.settings.max_samples
-    if count > limit:
-        raise TooLarge(f"{field}: {count} of them; send at most {limit} at once")
-    permit.take(Load(samples=count))
+    if len(counts) > limit:
+        raise TooLarge(f"{field}: {len(counts)} of them; send at most {limit} at once")
+    permit.take(Load(questions=sum(counts)))
 
 
 def _check_votes(votes: int, service: Service) -> None:

@@ -8,6 +8,12 @@ from medreward.recipe import Recipe
 from medreward.signals import Signal
 from medreward.wire import Sample
 
+MEDIX_MODALITIES = (
+    *("X_RAY", "MICROSCOPY", "CLINICAL_PHOTOGRAPHY", "CT_SCAN", "GRAPHICS", "ANGIOGRAPHY"),
+    *("PET_SCAN", "ULTRASOUND", "MRI_SCAN", "FUNDUS_PHOTOGRAPHY", "OCT_SCAN", "ENDOSCOPY"),
+    *("MAMMOGRAPHY", "FLUOROSCOPY", "OTHER", "SPECT"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -50,13 +56,13 @@ def read_sample(sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
     if _bytes(sample.response) > limits.response_bytes:
         return Reading(problem=_over("response", limits.response_bytes))
     completion = read_completion(sample.response, recipe.tags)
-    modality, references = _take_references_apart(sample, recipe)
+    references = _take_references_apart(sample, recipe)
     reading = Reading(
-        references=references,
+        references=references.texts,
         question=sample.question,
         completion=completion,
-        modality=_modality_signal(completion, modality),
-        flags=_flags(completion, modality, recipe),
+        modality=_modality_signal(completion, references.modality),
+        flags=_flags(completion, references.modality, recipe),
     )
     problem = _reference_problem(references, limits)
     return replace(reading, problem=problem) if problem else _settle(reading, recipe, limits)
@@ -99,18 +105,32 @@ def too_long(field: str, text: str, limits: Limits) -> Problem | None:
     return _over(field, limits.text_bytes) if _bytes(text) > limits.text_bytes else None
 
 
-def _take_references_apart(sample: Sample, recipe: Recipe) -> tuple[str | None, tuple[str, ...]]:
-    """Give the modality, if any is known, and the bare references.
+@dataclass(frozen=True, slots=True)
+class _References:
+    """What the references say, taken apart."""
 
-    A reference such as "<X_RAY>left lower lobe" is taken apart only where the sample names no
-    modality, and only at one of the recipe's tags.
+    texts: tuple[str, ...]
+    modality: str | None
+    is_contradictory: bool = False
+    """They name different modalities, or another than the sample."""
+
+
+def _take_references_apart(sample: Sample, recipe: Recipe) -> _References:
+    """Give the bare references, and the modality if any is known.
+
+    A reference such as "<X_RAY>left lower lobe" is taken apart at a modality tag at its start:
+    one of the recipe's, or of MediX-R1's sixteen, which such data sets have.
     """
-    texts = (sample.reference,) if isinstance(sample.reference, str) else sample.reference
+    tags = (*recipe.tags.modalities, *MEDIX_MODALITIES)
+    pairs = [_split_tag(text, tags) for text in sample.references]
+    named = {tag for tag, _ in pairs if tag}
     if sample.modality is not None:
-        return _bare_tag(sample.modality), tuple(map(_bare_reference, texts))
-    pairs = [_split_tag(text, recipe.tags.modalities) for text in texts]
-    modality = next((tag for tag, _ in pairs if tag), None)
-    return modality, tuple(_bare_reference(text) for _, text in pairs)
+        named.add(_bare_tag(sample.modality))
+    return _References(
+        texts=tuple(_bare_reference(text) for _, text in pairs),
+        modality=next(iter(named), None),
+        is_contradictory=len(named) > 1,
+    )
 
 
 def _split_tag(text: str, modalities: tuple[str, ...]) -> tuple[str | None, str]:
@@ -127,15 +147,21 @@ def _bare_reference(text: str) -> str:
     return text.strip().strip(".")
 
 
-def _reference_problem(references: tuple[str, ...], limits: Limits) -> Problem | None:
+def _reference_problem(found: _References, limits: Limits) -> Problem | None:
+    if found.is_contradictory:
+        return Problem(
+            ProblemKind.INVALID_REFERENCE,
+            "reference: its modality tag is not that of the sample, or of another reference",
+        )
+    references = found.texts
     for number, reference in enumerate(references):
         if not reference.strip():
             return Problem(
                 ProblemKind.INVALID_REFERENCE,
                 f"{_name(number, references)}: empty; give the ground truth as text",
             )
-    found = (too_long(_name(i, references), text, limits) for i, text in enumerate(references))
-    return next((problem for problem in found if problem), None)
+    checked = (too_long(_name(i, references), text, limits) for i, text in enumerate(references))
+    return next((problem for problem in checked if problem), None)
 
 
 def _name(number: int, references: tuple[str, ...]) -> str:

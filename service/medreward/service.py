@@ -41,11 +41,11 @@ class Service:
             Load(
                 requests=settings.max_requests_in_flight,
                 body_bytes=settings.max_bytes_in_flight,
-                samples=settings.max_samples_in_flight,
+                questions=settings.max_questions_in_flight,
             )
         )
         self.metrics.watch_load(
-            lambda: self.admission.in_flight.requests, lambda: self.admission.in_flight.samples
+            lambda: self.admission.in_flight.requests, lambda: self.admission.in_flight.questions
         )
         self._stages: Stages | None = None
 
@@ -78,7 +78,7 @@ class Service:
         Raises:
             InvalidRequest: there is none of that name; the message lists those there are.
         """
-        found = self.recipes.get(name or self.settings.recipe)
+        found = self.recipes.get(self.settings.recipe if name is None else name)
         if found is None:
             raise InvalidRequest(
                 f"recipe: unknown; choose from {', '.join(self.recipes)}", kind="unknown_recipe"
@@ -133,6 +133,7 @@ class Service:
             failures=JUDGE_FAILURES,
             capacity=judge.capacity,
             timeout_s=settings.judge_timeout_s,
+            note=partial(self.engines.note, "judge"),
         )
         asking_embedder: Engine[str, Vector] = Engine(
             source="embedder",
@@ -142,6 +143,7 @@ class Service:
             failures=EMBEDDER_FAILURES,
             capacity=embedder.capacity,
             timeout_s=settings.embedder_timeout_s,
+            note=partial(self.engines.note, "embedder"),
         )
         return Stages(
             judge=Asker(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -83,7 +84,7 @@ class Settings(BaseSettings):
     """Name of a model in `medreward models list`, a folder, or a Hugging Face id."""
     judge_revision: str | None = None
     """Revision of a Hugging Face model; a commit is best."""
-    judge_url: str | None = None
+    judge_url: HttpUrl | None = None
     """Base URL of the openai engine, ending in /v1."""
     judge_api_key: SecretStr | None = None
     """Key of the openai engine."""
@@ -100,7 +101,7 @@ class Settings(BaseSettings):
     """As `judge_model`."""
     embedder_revision: str | None = None
     """As `judge_revision`."""
-    embedder_url: str | None = None
+    embedder_url: HttpUrl | None = None
     """As `judge_url`."""
     embedder_api_key: SecretStr | None = None
     """As `judge_api_key`."""
@@ -134,16 +135,19 @@ class Settings(BaseSettings):
     """Samples or items in one request."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024**2
     """Bytes of one request's body."""
+    body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds in which a request's body has to arrive."""
     max_response_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
     """Bytes of one sample's response; a longer one is `too_long`."""
     max_text_bytes: Annotated[int, Field(ge=1)] = 16 * 1024
     """Bytes of a question, reference, answer or criterion; a longer one is `too_long`."""
     max_votes: Annotated[int, Field(ge=1, le=5)] = 5
-    """Votes a request may ask for."""
+    """Votes a request may ask for; with one judge at most three differ."""
     max_requests_in_flight: Annotated[int, Field(ge=1)] = 4096
     """Requests served at once; more get 429."""
-    max_samples_in_flight: Annotated[int, Field(ge=1)] = 65_536
-    """Samples of all requests served at once; more get 429."""
+    max_questions_in_flight: Annotated[int, Field(ge=1)] = 65_536
+    """Questions of all requests served at once; more get 429. A sample asks one for each of its
+    references, an item one for each vote and criterion."""
     max_bytes_in_flight: Annotated[int, Field(ge=1024)] = 256 * 1024**2
     """Body bytes of all requests served at once; more get 429."""
     deadline_s: Annotated[float, Field(gt=0)] = 120.0
@@ -166,6 +170,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"listening on {self.host} lets anyone score: set MEDREWARD_API_KEYS, "
                 "or MEDREWARD_ALLOW_UNAUTHENTICATED=true if something in front checks keys"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _default_deadline_is_allowed(self) -> Self:
+        if self.deadline_s > self.max_deadline_s:
+            raise ValueError(
+                "MEDREWARD_DEADLINE_S is over MEDREWARD_MAX_DEADLINE_S; raise that too"
             )
         return self
 

@@ -8,6 +8,7 @@ from medreward.errors import ProblemKind
 from medreward.judging.judge import Verdict, View
 
 Identifier = Annotated[str, Field(max_length=256)]
+DeadlineMs = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
 Status = Literal["scored", "unscored"]
 Source = Literal["judge", "embedder", "cache", "coalesced", "exact", "rule", "veto"]
 
@@ -52,6 +53,11 @@ class Sample(_Body):
     criteria: Criteria | None = None
     extra: dict[str, Any] = {}
 
+    @property
+    def references(self) -> References:
+        """The accepted references, one or several."""
+        return (self.reference,) if isinstance(self.reference, str) else self.reference
+
 
 class RewardRequest(_Body):
     """Body of `POST /reward`."""
@@ -59,7 +65,7 @@ class RewardRequest(_Body):
     samples: tuple[Sample, ...]
     recipe: str | None = None
     run: Run | None = None
-    deadline_ms: Annotated[int, Field(ge=1)] | None = None
+    deadline_ms: DeadlineMs | None = None
 
     @model_validator(mode="after")
     def _some_samples(self) -> "RewardRequest":
@@ -84,7 +90,7 @@ class JudgeRequest(_Body):
     items: tuple[Item, ...]
     template: Literal["equivalence", "report", "rubric"] = "equivalence"
     votes: Annotated[int, Field(ge=1)] = 1
-    deadline_ms: Annotated[int, Field(ge=1)] | None = None
+    deadline_ms: DeadlineMs | None = None
 
     @model_validator(mode="after")
     def _items_suit_template(self) -> "JudgeRequest":

@@ -196,7 +196,7 @@ def test_a_key_that_no_header_can_carry_is_refused_unseen(
 
 def test_a_batch_that_takes_too_long_is_unscored_not_lost(run: Run, jsonl: Write) -> None:
     """--deadline goes with every request."""
-    with served(create_app(settings(max_deadline_s=1.0))) as url:
+    with served(create_app(settings(deadline_s=1.0, max_deadline_s=1.0))) as url:
         told = run("score", jsonl(SAMPLE), "--url", url, "--deadline", "2")
 
     assert told.code == 1

@@ -162,6 +162,17 @@ def test_a_wrong_setting_is_told_in_one_line(run_apart: Run, options: list[str],
     assert said in told.stderr
 
 
+def test_a_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch, run_apart: Run) -> None:
+    """A key in a variable that nobody reads would leave the door open."""
+    monkeypatch.setenv("MEDREWARD_API_KEY", "hush")
+
+    told = run_apart("serve", "--port", "0")
+
+    assert told.code == 2
+    assert "MEDREWARD_API_KEY is no setting; did you mean MEDREWARD_API_KEYS?" in told.stderr
+    assert "hush" not in told.stderr
+
+
 def test_models_that_cannot_be_loaded_end_it(
     run_apart: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

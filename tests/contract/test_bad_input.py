@@ -1,5 +1,6 @@
 """Bad input gets an error that names sample, field and fix; no input gives a 5xx."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -39,7 +40,9 @@ pytestmark = pytest.mark.anyio
         ("/reward", {"samples": [GOOD | {"id": "x" * 257}]}, 422, "samples[0].id: "),
         ("/reward", {"samples": [GOOD], "recipe": "medix"}, 422, "choose from medix-r1"),
         ("/reward", {"samples": [GOOD], "deadline_ms": 0}, 422, "deadline_ms: "),
-        ("/reward", {"samples": [GOOD], "deadline_ms": 10**9}, 422, "deadline_ms: at most 3600000"),
+        ("/reward", {"samples": [GOOD], "deadline_ms": 5_000_000}, 422, "at most 3600000 here"),
+        ("/reward", {"samples": [GOOD], "deadline_ms": 10**400}, 422, "deadline_ms: "),
+        ("/judge", {"items": [ITEM], "deadline_ms": 10**400}, 422, "deadline_ms: "),
         ("/reward", {"samples": [GOOD], "run": {"id": "r", "step": -1}}, 422, "run.step: "),
         ("/reward", b'{"samples": [], "deadline_ms": NaN}', 422, "deadline_ms: "),
         ("/judge", {"items": []}, 422, "items: empty"),
@@ -82,7 +85,7 @@ async def test_a_wrong_request_is_told_what_is_wrong_and_where(
         ({"max_samples": 2}, 3, "samples: 3 of them; send at most 2 at once"),
         ({"max_body_bytes": 1024}, 40, "over 1024 bytes"),
         ({"max_bytes_in_flight": 1024}, 40, "body bytes"),
-        ({"max_samples_in_flight": 2}, 3, "at most 2 do"),
+        ({"max_questions_in_flight": 2}, 3, "more questions than fit at all; at most 2 do"),
     ],
 )
 async def test_more_than_fits_is_413(
@@ -96,6 +99,17 @@ async def test_more_than_fits_is_413(
     assert told in reply.json()["error"]["message"]
 
 
+async def test_votes_and_criteria_count_as_questions(serve: Serve) -> None:
+    """A small request that asks much is as large as what it asks."""
+    item = {"answer": "a", "criteria": [{"text": "t", "points": 1}] * 10}
+    async with serve(max_questions_in_flight=29) as client:
+        body = {"items": [item], "template": "rubric", "votes": 3}
+        refused = await client.post("/judge", json=body)
+        taken = await client.post("/judge", json=body | {"votes": 2})
+
+    assert (refused.status_code, taken.status_code) == (413, 200)
+
+
 async def test_a_body_that_grows_over_the_limit_is_cut_off(serve: Serve) -> None:
     """A body without a declared length is refused as soon as it is too long."""
 
@@ -107,6 +121,21 @@ async def test_a_body_that_grows_over_the_limit_is_cut_off(serve: Serve) -> None
         reply = await client.post("/reward", content=endless())
 
     assert reply.status_code == 413
+
+
+async def test_a_body_that_trickles_is_given_up(serve: Serve) -> None:
+    """Nobody holds a permit for ever by sending slowly."""
+
+    async def trickle() -> Any:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with serve(body_timeout_s=0.02) as client:
+        reply = await client.post("/reward", content=trickle())
+        exposition = (await client.get("/metrics")).text
+
+    assert (reply.status_code, reply.json()["error"]["kind"]) == (408, "body_too_slow")
+    assert "medreward_inflight_requests 0.0" in exposition
 
 
 ODD_TEXTS = {

@@ -77,6 +77,40 @@ async def test_while_loading_the_service_lives_but_does_not_score() -> None:
     assert "judge: refused" in error["message"]
 
 
+class MortalJudge(ScriptedJudge):
+    """A judge whose server can be stopped and started."""
+
+    is_down = False
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Answer while it lives."""
+        if self.is_down:
+            raise BackendDown("refused")
+        return await super().decide(inquiries)
+
+
+async def test_an_engine_that_goes_is_missed_and_its_return_noticed(serve: Serve) -> None:
+    """Readyz stops being ready, scoring goes on with reasons, and no restart is needed."""
+    judge = MortalJudge()
+    async with serve(judge=judge) as client:
+        judge.is_down = True
+        lost = [(await client.post("/reward", json=BODY)).json()["results"][0] for _ in range(3)]
+        while_down = await client.get("/readyz")
+        still = await client.post("/reward", json=BODY)
+        judge.is_down = False
+        async with asyncio.timeout(10):
+            while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - as a probe
+                await asyncio.sleep(0.05)
+        found = (await client.post("/reward", json=BODY)).json()["results"][0]
+
+    assert {result["error"]["kind"] for result in lost} == {"judge_unreachable"}
+    assert (while_down.status_code, while_down.json()["status"]) == (503, "failed")
+    assert "refused" in while_down.json()["engines"]["judge"]["message"]
+    assert while_down.json()["engines"]["embedder"]["ready"]
+    assert still.status_code == 200
+    assert found["status"] == "scored"
+
+
 class DeafJudge(ScriptedJudge):
     """A judge that understands no template."""
 
@@ -148,7 +182,11 @@ async def test_version_tells_what_the_numbers_are_not_for(serve: Serve) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "kind"),
-    [("GET", "/nothing", 404, "not_found"), ("GET", "/reward", 405, "method_not_allowed")],
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("POST", "/reward/", 404, "not_found"),
+        ("GET", "/reward", 405, "method_not_allowed"),
+    ],
 )
 async def test_wrong_paths_and_methods_get_the_contracts_error(
     serve: Serve, method: str, path: str, status: int, kind: str

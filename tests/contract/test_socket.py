@@ -96,7 +96,7 @@ async def test_a_caller_that_hangs_up_frees_its_place_and_its_question() -> None
             )
             writer.write(head.encode() + body(answer))
             await writer.drain()
-            await asyncio.to_thread(wait_for, lambda: service.admission.in_flight.samples == 1)
+            await asyncio.to_thread(wait_for, lambda: service.admission.in_flight.questions == 1)
             writer.close()
             await asyncio.to_thread(wait_for, lambda: service.admission.in_flight.requests == 0)
 
@@ -123,7 +123,7 @@ def test_a_service_that_stops_finishes_what_it_has() -> None:
         wait_for(lambda: app.state.service.engines.status == "ready")
         asking = threading.Thread(target=ask, args=[port])
         asking.start()
-        wait_for(lambda: app.state.service.admission.in_flight.samples == 1)
+        wait_for(lambda: app.state.service.admission.in_flight.questions == 1)
     asking.join()
 
     assert [reply.counts.scored for reply in replies] == [1]

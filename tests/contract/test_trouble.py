@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import httpx
 import pytest
 
 from medreward.embedding.hashed import HashedEmbedder
 from medreward.errors import BackendDown, DeadlinePassed, NonsenseReply, Problem, ProblemKind
 from medreward.judging.judge import Capacity, Inquiry, Judgement
+from medreward.judging.openai import OpenAiJudge
 from medreward.judging.scripted import ScriptedJudge, certain
 from medreward.judging.templates import Template
 from tests.conftest import Serve
@@ -104,6 +106,27 @@ async def test_a_judge_in_trouble_is_a_reason_and_not_a_zero(
     assert set(lost["components"]) == {"accuracy_embed", "format"}
     assert (settled["status"], settled["error"]) == ("scored", None)
     assert "Basal left" not in lost["error"]["message"]
+
+
+async def test_one_slow_judge_call_holds_up_no_other(serve: Serve) -> None:
+    """Of eighty questions to a server, one hangs: seventy-nine have their verdicts in time."""
+
+    async def server(request: httpx.Request) -> httpx.Response:
+        if b"stuck" in request.content:
+            await asyncio.Event().wait()
+        top = [{"token": "YES", "logprob": -0.01}, {"token": "NO", "logprob": -5.0}]
+        return httpx.Response(
+            200, json={"choices": [{"logprobs": {"content": [{"top_logprobs": top}]}}]}
+        )
+
+    judge = OpenAiJudge("http://judge/v1", model="m", transport=httpx.MockTransport(server))
+    answers = [*(f"answer {i}" for i in range(79)), "stuck"]
+    samples = [OPEN | {"response": f"<answer>{answer}</answer>"} for answer in answers]
+    async with serve(judge=judge, judge_timeout_s=0.5) as client:
+        reply = (await client.post("/reward", json={"samples": samples})).json()
+
+    kinds = [r["error"]["kind"] for r in reply["results"] if r["status"] == "unscored"]
+    assert kinds == ["judge_timeout"]
 
 
 async def test_past_the_requests_deadline_samples_are_unscored(serve: Serve) -> None:

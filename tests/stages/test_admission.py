@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from medreward.admission import Admission, Deadline, Load
 from medreward.errors import Overloaded, TooLarge
 
-LIMITS = Load(requests=2, body_bytes=100, samples=10)
+LIMITS = Load(requests=2, body_bytes=100, questions=10)
 
 
 def test_a_permit_holds_what_it_took_until_the_reply() -> None:
@@ -16,7 +16,7 @@ def test_a_permit_holds_what_it_took_until_the_reply() -> None:
 
     with admission.permit() as permit:
         permit.take(Load(body_bytes=60))
-        permit.take(Load(samples=4))
+        permit.take(Load(questions=4))
         assert admission.in_flight == Load(1, 60, 4)
 
     assert admission.in_flight == Load()
@@ -24,7 +24,7 @@ def test_a_permit_holds_what_it_took_until_the_reply() -> None:
 
 @pytest.mark.parametrize(
     ("held", "more"),
-    [(Load(body_bytes=60), Load(body_bytes=41)), (Load(samples=8), Load(samples=3))],
+    [(Load(body_bytes=60), Load(body_bytes=41)), (Load(questions=8), Load(questions=3))],
 )
 def test_what_does_not_fit_beside_the_others_is_told_when_to_come_back(
     held: Load, more: Load
@@ -36,7 +36,7 @@ def test_what_does_not_fit_beside_the_others_is_told_when_to_come_back(
         first.take(held)
         with pytest.raises(Overloaded) as refusal:
             second.take(more)
-        assert admission.in_flight == Load(2, held.body_bytes, held.samples)
+        assert admission.in_flight == Load(2, held.body_bytes, held.questions)
 
     assert refusal.value.retry_after_s == 3.0
 
@@ -54,7 +54,7 @@ def test_what_would_never_fit_is_too_large() -> None:
     admission = Admission(LIMITS)
 
     with pytest.raises(TooLarge, match="at most 10"), admission.permit() as permit:
-        permit.take(Load(samples=11))
+        permit.take(Load(questions=11))
 
     assert admission.in_flight == Load()
 
@@ -68,9 +68,9 @@ def test_nothing_is_lost_whatever_is_taken(loads: list[tuple[int, int]]) -> None
         try:
             with admission.permit() as permit:
                 permit.take(Load(body_bytes=body_bytes))
-                permit.take(Load(samples=samples))
-                permit.take(Load(samples=samples))
-                assert admission.in_flight.samples <= LIMITS.samples
+                permit.take(Load(questions=samples))
+                permit.take(Load(questions=samples))
+                assert admission.in_flight.questions <= LIMITS.questions
         except (Overloaded, TooLarge):
             pass
 

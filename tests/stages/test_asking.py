@@ -65,6 +65,7 @@ def asker(
         failures=JUDGE_FAILURES,
         capacity=Capacity(batch=8),
         timeout_s=5.0,
+        note=lambda _: None,
     )
     return Asker(described, cache, metrics or Metrics())
 
@@ -108,6 +109,23 @@ async def test_a_broken_cache_is_a_miss(cache: ScoreCache[int]) -> None:
     assert answered == {"a": Answered(1, "judge")}
     line = 'medreward_cache_requests_total{result="error",role="judge",tier="memory"} 1.0'
     assert line in metrics.exposition().decode()
+
+
+class LyingCache(MemoryScoreCache[int]):
+    """A cache whose values are no answers."""
+
+    async def get_many(self, keys: Sequence[str]) -> Mapping[str, int]:
+        """Give something for every key."""
+        return dict.fromkeys(keys, -1)
+
+
+async def test_what_is_remembered_is_looked_at_too() -> None:
+    """A value that is no answer is a miss, whoever wrote it."""
+    engine = Counting()
+
+    answered = await ask(asker(engine, LyingCache(max_entries=1)), "a")
+
+    assert answered == {"a": Answered(1, "judge")}
 
 
 async def test_a_question_on_its_way_for_another_request_is_shared() -> None:

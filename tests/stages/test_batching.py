@@ -30,6 +30,7 @@ class Lengths:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.remembered: dict[str, int] = {}
+        self.noted: list[ProblemKind | None] = []
         self.open = asyncio.Event()
         self.open.set()
 
@@ -38,6 +39,10 @@ class Lengths:
         self.batches.append(list(texts))
         await self.open.wait()
         return [len(text) for text in texts]
+
+    def note(self, problem: Problem | None) -> None:
+        """Keep what became of a batch."""
+        self.noted.append(problem.kind if problem else None)
 
     async def remember(self, answers: Mapping[str, int]) -> None:
         """Keep what was answered."""
@@ -51,6 +56,7 @@ def batcher(
     return Batcher(
         ask,
         remember=(remember or Lengths()).remember,
+        note=(remember or Lengths()).note,
         is_sound=lambda answer, _: answer >= 0,
         failures=JUDGE_FAILURES,
         capacity=Capacity(batch=batch),
@@ -61,9 +67,8 @@ def batcher(
 async def answers(
     asked: Batcher[str, int], questions: Sequence[str], deadline_s: float = 5.0
 ) -> dict[str, int | Problem]:
-    """What the batcher answers, without the time it took."""
-    found, _ = await asked.answers(questions, Deadline.after(deadline_s))
-    return found
+    """What the batcher answers, without what it took."""
+    return dict((await asked.answers(questions, Deadline.after(deadline_s))).answers)
 
 
 async def test_equal_questions_are_asked_once() -> None:
@@ -250,4 +255,60 @@ async def test_no_questions_are_no_work() -> None:
     engine = Lengths()
 
     assert await answers(batcher(engine.ask), []) == {}
+    assert engine.batches == []
+
+
+async def test_what_a_caller_caused_is_what_was_put_to_the_engine_for_it() -> None:
+    """Questions shared with others, and those that nobody got round to, do not count."""
+    engine = Lengths()
+    engine.open.clear()
+    asked = batcher(engine.ask, batch=1)
+    first = asyncio.create_task(asked.answers(["a"], Deadline.after(5)))
+    await asyncio.sleep(0)
+
+    late = await asked.answers(["a", "b"], Deadline.after(0.02))
+    engine.open.set()
+
+    assert (late.shared, late.asked) == ({"a"}, 0)
+    assert late.waited_s >= 0.02
+    assert (await first).asked == 1
+
+
+async def test_it_is_told_whether_an_engine_answers_at_all() -> None:
+    """A batch without any answer is noted with its reason; one answer, or nonsense, is life."""
+    engine = Lengths()
+    replies: list[list[int | Problem] | Exception] = [
+        BackendDown("gone"),
+        [1, Problem(ProblemKind.JUDGE_TIMEOUT, "late")],
+        [Problem(ProblemKind.JUDGE_TIMEOUT, "late")] * 2,
+        [Problem(ProblemKind.JUDGE_REFUSED, "no")] * 2,
+    ]
+
+    async def ask(_: Sequence[str]) -> Sequence[int | Problem]:
+        reply = replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    asked = batcher(ask, engine)
+    for _ in range(4):
+        await answers(asked, ["a", "b"])
+
+    assert engine.noted == [
+        ProblemKind.JUDGE_UNREACHABLE,
+        None,
+        ProblemKind.JUDGE_TIMEOUT,
+        None,
+    ]
+
+
+async def test_after_closing_nothing_is_asked() -> None:
+    """Who comes too late is told at once."""
+    engine = Lengths()
+    asked = batcher(engine.ask)
+    await asked.aclose()
+
+    (problem,) = (await answers(asked, ["a"])).values()
+
+    assert isinstance(problem, Problem)
     assert engine.batches == []

@@ -115,6 +115,20 @@ async def test_a_prompt_that_is_too_long_is_named_and_its_neighbours_are_judged(
 
 
 @pytest.mark.anyio
+async def test_what_was_judged_before_the_time_ran_out_counts(
+    judge: CausalLmJudge, real_engines: RealEngines
+) -> None:
+    """A batch that cannot be finished gives its first passes' verdicts, so that the next gets on."""
+    hasty = remade(judge, real_engines, timeout_s=0.001)
+    brief, long = INQUIRIES[0], Inquiry(MATCH, answer="left lower lobe " * 400, reference="b")
+
+    first, second = await hasty.decide([long, brief]), await judge.decide([brief])
+
+    assert all(isinstance(a, Problem) and a.kind is ProblemKind.JUDGE_TIMEOUT for a in first)
+    assert isinstance(second[0], Judgement)
+
+
+@pytest.mark.anyio
 async def test_under_the_coverage_floor_there_is_no_verdict(
     judge: CausalLmJudge, real_engines: RealEngines
 ) -> None:

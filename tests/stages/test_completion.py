@@ -125,6 +125,13 @@ def test_the_answer_is_the_first_closed_block_or_everything(response: str, answe
             False,
         ),
         (Tags(thinking=None, answer="\\boxed"), r"it is \boxed{b", r"it is \boxed{b", False),
+        (Tags(thinking=None, answer="\\boxed"), r"\boxed{a} </None> tail", "a", True),
+        (
+            Tags(thinking="think", answer="\\boxed"),
+            r"<think>\boxed{a}</think>",
+            r"<think>\boxed{a}</think>",
+            False,
+        ),
         (Tags(thinking=None, answer="answer"), "<answer>b</answer>", "b", True),
         (Tags(thinking=None, answer="answer"), "<answer>b</answer> tail", "b", False),
         (Tags(thinking="think", answer=None), "<think>a</think> b", "b", True),

@@ -28,7 +28,7 @@ from medreward.errors import (
     Problem,
     ProblemKind,
 )
-from medreward.judging.judge import Inquiry, Judgement, View, is_sound
+from medreward.judging.judge import Capacity, Inquiry, Judgement, View, is_sound
 from medreward.judging.openai import OpenAiJudge
 from medreward.judging.templates import Template, load_templates
 
@@ -236,13 +236,26 @@ async def test_a_filtered_reply_is_a_refusal() -> None:
 # The judge: a server that does not answer.
 
 
-@pytest.mark.parametrize("status", [400, 413, 422])
-async def test_a_prompt_that_is_refused_costs_its_neighbours_nothing(status: int) -> None:
-    """Too long is the trouble of one inquiry; the others are judged."""
+@pytest.mark.parametrize(
+    ("status", "reason", "kind"),
+    [
+        (413, "", ProblemKind.TOO_LONG),
+        (400, "This model's maximum context length is 4096 tokens.", ProblemKind.TOO_LONG),
+        (400, "context_length_exceeded", ProblemKind.TOO_LONG),
+        (422, "inputs: too long", ProblemKind.TOO_LONG),
+        (400, "content_filter", ProblemKind.JUDGE_REFUSED),
+        (400, "logprobs are not supported", ProblemKind.JUDGE_REFUSED),
+    ],
+)
+async def test_a_prompt_that_is_refused_costs_its_neighbours_nothing(
+    status: int, reason: str, kind: ProblemKind
+) -> None:
+    """A refusal is the trouble of one inquiry, with the server's reason; the others are judged."""
 
     def server(request: httpx.Request) -> httpx.Response:
         if "enormous" in prompt_of(request):
-            return httpx.Response(status, json={"error": {"message": prompt_of(request)}})
+            said = f"{reason} {prompt_of(request)}"
+            return httpx.Response(status, json={"error": {"message": said}})
         return says({"YES": 1.0})(request)
 
     async with judge(server) as engine:
@@ -252,7 +265,7 @@ async def test_a_prompt_that_is_refused_costs_its_neighbours_nothing(status: int
 
     assert [type(answer) for answer in answers] == [Judgement, Problem, Judgement]
     assert isinstance(answers[1], Problem)
-    assert answers[1].kind is ProblemKind.TOO_LONG
+    assert answers[1].kind is kind
     assert str(status) in answers[1].message
     _tells_nothing(answers[1].message)
 
@@ -403,24 +416,19 @@ async def test_any_text_can_be_sent(text: str) -> None:
     assert isinstance(answer, Judgement)
 
 
-async def test_never_more_than_sixteen_requests_are_on_their_way() -> None:
-    """However many inquiries and batches come at once, the server sees at most sixteen."""
-    in_flight, peak = 0, 0
+async def test_each_inquiry_is_a_batch_of_its_own_and_sixteen_go_at_once() -> None:
+    """What the batcher is told, so that a slow inquiry holds up no other's answer."""
+    async with judge(says({"YES": 1.0})) as engine:
+        assert engine.capacity == Capacity(batch=1, concurrency=16)
 
-    async def server(request: httpx.Request) -> httpx.Response:
-        nonlocal in_flight, peak
-        in_flight += 1
-        peak = max(peak, in_flight)
-        await asyncio.sleep(0.001)
-        in_flight -= 1
-        return says({"YES": 1.0})(request)
 
-    async with judge(server) as engine:
-        batches = [[Inquiry(MATCH, f"{b}-{i}", "ref") for i in range(20)] for b in range(4)]
-        answers = await asyncio.gather(*map(engine.decide, batches))
+async def test_a_sum_a_little_over_one_is_rounding() -> None:
+    """Servers round log-probabilities; the coverage is still at most 1."""
+    async with judge(says({"YES": 1.0, "NO": 1e-4})) as engine:
+        (answer,) = await engine.decide([Inquiry(MATCH, "a", "ref")])
 
-    assert peak == 16
-    assert all(isinstance(answer, Judgement) for batch in answers for answer in batch)
+    assert isinstance(answer, Judgement)
+    assert answer.coverage == 1.0
 
 
 async def test_answers_keep_the_order_of_the_inquiries() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from medreward.errors import InvalidRequest, ProblemKind
-from medreward.recipe import Recipe, load_recipes
+from medreward.recipe import Recipe, Tags, load_recipes
 from medreward.rules import Limits, Reading, check_modalities, read_sample
 from medreward.signals import Signal
 from medreward.wire import Sample
@@ -46,7 +46,8 @@ def test_rejected_answers_come_before_equal_ones(
     [
         ("<X_RAY>left lower lobe.", None, ("left lower lobe",), True),
         ("<x_ray> left lower lobe", None, ("left lower lobe",), True),
-        ("<X_RAY>left lower lobe", "CT_SCAN", ("<X_RAY>left lower lobe",), True),
+        ("<X_RAY>left lower lobe", "X_RAY", ("left lower lobe",), True),
+        ("left lower lobe", "X_RAY", ("left lower lobe",), True),
         ("p > 0.05", None, ("p > 0.05",), False),
         ("<SONAR>left lower lobe", None, ("<SONAR>left lower lobe",), False),
         (("<X_RAY>left", "<X_RAY>sinistral"), None, ("left", "sinistral"), True),
@@ -59,11 +60,33 @@ def test_a_reference_is_taken_apart_only_at_a_modality_tag(
     *,
     known: bool,
 ) -> None:
-    """MediX-style references give their modality where the sample names none."""
+    """MediX-style references give their modality, and the tag is no part of the answer."""
     reading = read("<answer>right</answer>", reference, modality)
 
     assert reading.references == references
     assert (reading.modality is not None) is known
+
+
+@pytest.mark.parametrize(
+    ("reference", "modality"),
+    [("<X_RAY>left", "CT_SCAN"), (("<X_RAY>left", "<CT_SCAN>left"), None)],
+)
+def test_contradictory_modalities_are_the_data_sets_fault(
+    reference: str | tuple[str, ...], modality: str | None
+) -> None:
+    """Nobody can tell which one is meant, so the sample is unscored."""
+    problem = read("<answer>right</answer>", reference, modality).problem
+
+    assert problem is not None
+    assert problem.kind is ProblemKind.INVALID_REFERENCE
+
+
+def test_a_tag_is_taken_off_whatever_the_recipe_says_of_modalities() -> None:
+    """A MediX-style data set works under a recipe without modality tags."""
+    plain = MEDIX.model_copy(update={"tags": Tags()})
+    sample = Sample(response="<answer>left</answer>", reference="<X_RAY>left")
+
+    assert read_sample(sample, plain, LIMITS).accuracy == Signal(1.0, "exact")
 
 
 @pytest.mark.parametrize(

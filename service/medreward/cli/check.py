@@ -1,8 +1,6 @@
 """`medreward check`: what this deployment would load, and whether it can."""
 
 import asyncio
-import difflib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +10,8 @@ from rich.text import Text
 
 from medreward.cli.check_samples import check_samples
 from medreward.cli.environment import (
-    DEFAULT_KEY_VARIABLE,
     limits_of,
+    misspelt_variables,
     read_settings,
     without_password,
 )
@@ -95,20 +93,11 @@ def _look(settings: Settings) -> Iterator[Check]:
 
 def _variables() -> list[Check]:
     """Find variables that look like settings but are none: they would do nothing, silently."""
-    found = [*_misspelt()]
+    found = [
+        Check("settings", False, f"{name} is no setting", mend)
+        for name, mend in misspelt_variables().items()
+    ]
     return found or [Check("settings", is_fine=True, found="every MEDREWARD_ variable is known")]
-
-
-def _misspelt() -> Iterator[Check]:
-    known = {f"MEDREWARD_{name.upper()}" for name in Settings.model_fields}
-    for name in sorted(os.environ):
-        # Kubernetes describes a service named medreward to its pods in variables of these names.
-        is_link = name.startswith(("MEDREWARD_PORT_", "MEDREWARD_SERVICE_"))
-        is_ours = name.startswith("MEDREWARD_") and name != DEFAULT_KEY_VARIABLE
-        if is_ours and not is_link and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            mend = f"did you mean {near[0]}?" if near else "unset it; docs/settings.md lists all"
-            yield Check("settings", False, f"{name} is no setting", mend)
 
 
 def _recipes(settings: Settings) -> Check:

@@ -1,5 +1,6 @@
 """The settings that the environment gives, and what is wrong with them in words."""
 
+import difflib
 import os
 from typing import Any
 
@@ -28,6 +29,24 @@ def read_settings(**options: Any) -> Settings:
         raise Misuse("; ".join(found)) from None
     except SettingsError as exc:
         raise Misuse(str(exc)) from None
+
+
+def misspelt_variables() -> dict[str, str]:
+    """Name the variables that look like settings but are none, and what mends each.
+
+    They would be silent defaults: a service whose `MEDREWARD_API_KEY` is set asks for no key.
+    """
+    known = {f"MEDREWARD_{name.upper()}" for name in Settings.model_fields}
+    misspelt = {}
+    for name in sorted(os.environ):
+        # Kubernetes describes a service named medreward to its pods in variables of these names.
+        is_link = name.startswith(("MEDREWARD_PORT_", "MEDREWARD_SERVICE_"))
+        is_ours = name.startswith("MEDREWARD_") and name != DEFAULT_KEY_VARIABLE
+        if is_ours and not is_link and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            mend = f"did you mean {near[0]}?" if near else "unset it; docs/settings.md lists all"
+            misspelt[name] = mend
+    return misspelt
 
 
 def service_key(variable: str) -> str | None:

@@ -1,6 +1,7 @@
 """`medreward serve`: the service, until it is stopped."""
 
 import logging
+import math
 import signal
 import socket
 import sys
@@ -15,7 +16,12 @@ from rich.text import Text
 import medreward
 from medreward import logs
 from medreward.app import create_app
-from medreward.cli.environment import DEFAULT_KEY_VARIABLE, read_settings, without_password
+from medreward.cli.environment import (
+    DEFAULT_KEY_VARIABLE,
+    misspelt_variables,
+    read_settings,
+    without_password,
+)
 from medreward.cli.failures import CommandError, Misuse
 from medreward.cli.fitness import print_fitness
 from medreward.cli.progress import silence_other_bars, waiting
@@ -43,11 +49,21 @@ def serve(**options: Any) -> None:
         CommandError: the engines cannot be loaded.
     """
     settings = read_settings(**options)
+    for name, mend in misspelt_variables().items():
+        raise Misuse(f"{name} is no setting; {mend}")
     _configure_logs(settings)
     silence_other_bars()
     app = create_app(settings)
     listener = _listen(settings.host, settings.port)
-    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", backlog=BACKLOG)
+    config = uvicorn.Config(
+        app,
+        http="h11",  # bounds what a caller may send in headers; httptools does not
+        ws="none",
+        log_config=None,
+        access_log=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=math.ceil(settings.deadline_s),
+    )
     server = uvicorn.Server(config)
     # uvicorn takes these signals while it serves and raises them again when it has shut down.
     # All is well by then, and dying of them would say otherwise.

@@ -43,7 +43,7 @@ def cosine(one: Vector, other: Vector) -> float:
 
 
 def unit(vector: Vector) -> Vector:
-    """Scale *vector* to length 1; a zero vector stays zero, and is like nothing."""
+    """Scale *vector* to length 1; a zero vector stays zero, and is no embedding."""
     # In float32 the squares of very large and very small numbers are infinite or zero.
     exact = vector.astype(np.float64)
     length = float(np.linalg.norm(exact))
@@ -51,8 +51,10 @@ def unit(vector: Vector) -> Vector:
 
 
 def is_sound(vector: Vector, _text: str) -> bool:
-    """Tell an embedding from nonsense: one row of finite numbers of length 1, or of zeros."""
+    """Tell an embedding from nonsense: one row of finite numbers, of length 1.
+
+    A model that embeds a text as zeros has failed; its cosine with anything would be a 0.
+    """
     if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
         return False
-    length = float(np.linalg.norm(vector))
-    return length == 0.0 or math.isclose(length, 1.0, abs_tol=LENGTH_TOLERANCE)
+    return math.isclose(float(np.linalg.norm(vector)), 1.0, abs_tol=LENGTH_TOLERANCE)

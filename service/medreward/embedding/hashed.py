@@ -16,7 +16,8 @@ class HashedEmbedder:
     def __init__(self, *, dimensions: int = 256) -> None:
         self._dimensions = dimensions
         self.identity = f"hashed:{dimensions}"
-        self.capacity = Capacity(batch=1024)
+        # It runs on the event loop, so others get their turn between batches.
+        self.capacity = Capacity(batch=32)
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
         """Embed each text."""
@@ -27,7 +28,7 @@ class HashedEmbedder:
 
     def _embed(self, text: str) -> Vector:
         counts = np.zeros(self._dimensions, dtype=np.float32)
-        padded = f" {text.casefold()} ".encode("utf-8", "surrogatepass")
+        padded = f"  {text.casefold()} ".encode("utf-8", "surrogatepass")
         for start in range(len(padded) - 2):
             digest = hashlib.blake2b(padded[start : start + 3], digest_size=4).digest()
             counts[int.from_bytes(digest) % self._dimensions] += 1.0

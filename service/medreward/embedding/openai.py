@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from medreward._http import TOO_LARGE_STATUS, AsyncBaseTransport, json_of, reaching, server
+from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, json_of, reaching, server
 from medreward.embedding.embedder import Vector
 from medreward.errors import EMBEDDER_FAILURES, NonsenseReply, Problem, ProblemKind
 from medreward.judging.judge import Capacity
@@ -20,6 +20,7 @@ class OpenAiEmbedder:
         url: str,
         *,
         model: str,
+        revision: str | None = None,
         api_key: str | None = None,
         timeout_s: float = 60.0,
         transport: AsyncBaseTransport | None = None,
@@ -28,7 +29,7 @@ class OpenAiEmbedder:
         self._http = server(url, api_key=api_key, timeout_s=timeout_s, transport=transport)
         self._dimensions: int | None = None
         """How many numbers a vector has: as many as the first one had."""
-        self.identity = f"openai:{model}"
+        self.identity = f"openai:{model}@{revision or 'default'}"
         self.capacity = Capacity(batch=64, concurrency=8)
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
@@ -40,7 +41,7 @@ class OpenAiEmbedder:
         body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
         with reaching():
             response = await self._http.post("embeddings", json=body)
-        if response.status_code in TOO_LARGE_STATUS:
+        if response.status_code in REFUSAL_STATUS:
             return await self._embed_halves(texts, response.status_code)
         try:
             rows = sorted(json_of(response)["data"], key=lambda row: row["index"])

@@ -25,7 +25,7 @@ class SentenceTransformerEmbedder:
     def __init__(self, model: SentenceTransformer, *, name: str, worker: Executor) -> None:
         self._model = model
         self._worker = worker
-        self.identity = f"sentence_transformer:{name}"
+        self.identity = f"sentence_transformer:{name}:{model.dtype}"
         # Above 32 texts the activations leave a CPU's second-level cache, and speed falls.
         self.capacity = Capacity(batch=32)
 
@@ -42,7 +42,13 @@ class SentenceTransformerEmbedder:
         """Load the model; blocks for as long as that takes."""
         speak_through_our_logs()
         try:
-            model = SentenceTransformer(str(source), revision=revision, device=device)
+            model = SentenceTransformer(
+                str(source),
+                revision=revision,
+                device=device,
+                # Weights in pickles could run code.
+                model_kwargs={"use_safetensors": True},
+            )
         except (OSError, ValueError) as exc:
             raise SetupError(f"cannot load the embedder {name!r}: {exc}; {REMEDY}") from exc
         return cls(model.eval(), name=name, worker=worker)

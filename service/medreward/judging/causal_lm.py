@@ -5,19 +5,26 @@ inquiry costs one forward pass and always has an answer.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from medreward.errors import Problem, ProblemKind, SetupError
+from medreward.errors import JUDGE_FAILURES, DeadlinePassed, Problem, ProblemKind, SetupError
 from medreward.hugging_face import speak_through_our_logs
 from medreward.judging.judge import Capacity, Inquiry, Judgement
 from medreward.judging.prompt import Fence
 from medreward.judging.templates import Template
+
+T = TypeVar("T")
+
+SHARE_OF_TIMEOUT = 0.7
+"""No pass is begun later than this, so that the last one ends in time."""
 
 PADDED_TOKENS_PER_PASS = 4096
 """Bounds the memory of a forward pass; short prompts share one, a long one goes alone."""
@@ -41,12 +48,14 @@ class CausalLmJudge:
         secret: str,
         coverage_floor: float,
         max_prompt_tokens: int = 2048,
+        timeout_s: float = 120.0,
         worker: Executor,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
         self._coverage_floor = coverage_floor
+        self._timeout_s = timeout_s
         self._worker = worker
         window_tokens = int(getattr(model.config, "max_position_embeddings", max_prompt_tokens))
         self._max_prompt_tokens = min(window_tokens, max_prompt_tokens)
@@ -66,6 +75,7 @@ class CausalLmJudge:
         secret: str = "",
         coverage_floor: float = 0.2,
         max_prompt_tokens: int = 2048,
+        timeout_s: float = 120.0,
         worker: Executor,
     ) -> "CausalLmJudge":
         """Load model and tokenizer; blocks for as long as that takes."""
@@ -74,7 +84,12 @@ class CausalLmJudge:
         speak_through_our_logs()
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-            model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype)
+            model = AutoModelForCausalLM.from_pretrained(
+                source,
+                revision=revision,
+                dtype=dtype,
+                use_safetensors=True,  # weights in pickles could run code
+            )
         except (OSError, ValueError) as exc:
             raise SetupError(f"cannot load the judge {name!r}: {exc}; {REMEDY}") from exc
         model = model.to(device).eval()
@@ -85,6 +100,7 @@ class CausalLmJudge:
             secret=secret,
             coverage_floor=coverage_floor,
             max_prompt_tokens=max_prompt_tokens,
+            timeout_s=timeout_s,
             worker=worker,
         )
 
@@ -96,9 +112,28 @@ class CausalLmJudge:
             return False
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Judge each inquiry, off the event loop."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, self._decide, inquiries)
+        """Judge each inquiry, off the event loop.
+
+        Each forward pass is a task of its own for the worker, so that others get their turn, and
+        what was judged before the time runs out counts.
+        """
+        give_up_s = time.monotonic() + SHARE_OF_TIMEOUT * self._timeout_s
+        prompts = await self._in_worker(lambda: [self.prompt_ids(i) for i in inquiries])
+        answers: list[Judgement | Problem] = [self._too_long(prompt) for prompt in prompts]
+        fitting = [i for i, p in enumerate(prompts) if len(p) <= self._max_prompt_tokens]
+        for group in _passes(fitting, prompts):
+            if time.monotonic() > give_up_s:
+                late = self._too_late()
+                answers = [late if i in group else answer for i, answer in enumerate(answers)]
+                continue
+            asked = [prompts[i] for i in group]
+            rows = await self._in_worker(partial(self._next_token_probabilities, asked))
+            for i, row in zip(group, rows, strict=True):
+                answers[i] = self._read(row, inquiries[i].template)
+        return answers
+
+    async def _in_worker(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     async def aclose(self) -> None:
         """The memory goes with the object."""
@@ -116,20 +151,15 @@ class CausalLmJudge:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def _decide(self, inquiries: Sequence[Inquiry]) -> list[Judgement | Problem]:
-        prompts = [self.prompt_ids(inquiry) for inquiry in inquiries]
-        answers: list[Judgement | Problem] = [self._too_long(prompt) for prompt in prompts]
-        fitting = [i for i, prompt in enumerate(prompts) if len(prompt) <= self._max_prompt_tokens]
-        for group in _passes(fitting, prompts):
-            probabilities = self._next_token_probabilities([prompts[i] for i in group])
-            for i, row in zip(group, probabilities, strict=True):
-                answers[i] = self._read(row, inquiries[i].template)
-        return answers
-
     def _too_long(self, prompt: list[int]) -> Problem:
         return Problem(
             ProblemKind.TOO_LONG,
             f"the judge's prompt has {len(prompt)} tokens; it reads at most {self._max_prompt_tokens}",
+        )
+
+    def _too_late(self) -> Problem:
+        return JUDGE_FAILURES.problem(
+            DeadlinePassed(f"its batch could not be finished within {self._timeout_s:g} s")
         )
 
     @torch.inference_mode()

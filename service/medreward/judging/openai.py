@@ -6,9 +6,10 @@ One token is asked for, with the probabilities of the likeliest ones.
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
+from http import HTTPStatus
 from typing import Any
 
-from medreward._http import TOO_LARGE_STATUS, AsyncBaseTransport, json_of, reaching, server
+from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, Response, json_of, reaching, server
 from medreward.errors import (
     JUDGE_FAILURES,
     EngineError,
@@ -22,6 +23,7 @@ from medreward.judging.templates import Template
 
 REQUESTS_IN_FLIGHT = 16
 TOP_LOGPROBS = 20
+MAX_COVERAGE = 1.01
 
 
 class OpenAiJudge:
@@ -32,6 +34,7 @@ class OpenAiJudge:
         url: str,
         *,
         model: str,
+        revision: str | None = None,
         api_key: str | None = None,
         secret: str = "",
         coverage_floor: float = 0.2,
@@ -42,9 +45,10 @@ class OpenAiJudge:
         self._fence = Fence(secret=secret, special_tokens=COMMON_SPECIAL_TOKENS)
         self._coverage_floor = coverage_floor
         self._http = server(url, api_key=api_key, timeout_s=timeout_s, transport=transport)
-        self._turns = asyncio.Semaphore(REQUESTS_IN_FLIGHT)
-        self.identity = f"openai:{model}:{self._fence.identity}:{coverage_floor}"
-        self.capacity = Capacity(batch=64, concurrency=4)
+        name = f"{model}@{revision or 'default'}"
+        self.identity = f"openai:{name}:{self._fence.identity}:{coverage_floor}"
+        # Each inquiry is a request of its own, so a slow one holds up no other's answer.
+        self.capacity = Capacity(batch=1, concurrency=REQUESTS_IN_FLIGHT)
 
     def can_answer(self, template: Template) -> bool:
         """A chat model understands every template."""
@@ -60,8 +64,7 @@ class OpenAiJudge:
 
     async def _decide_one(self, inquiry: Inquiry) -> Judgement | Problem:
         try:
-            async with self._turns:
-                choice = await self._ask(inquiry)
+            choice = await self._ask(inquiry)
         except EngineError as exc:
             return JUDGE_FAILURES.problem(exc)
         return choice if isinstance(choice, Problem) else self._read(choice, inquiry.template)
@@ -69,11 +72,8 @@ class OpenAiJudge:
     async def _ask(self, inquiry: Inquiry) -> dict[str, Any] | Problem:
         with reaching():
             response = await self._http.post("chat/completions", json=self._body(inquiry))
-        if response.status_code in TOO_LARGE_STATUS:
-            return Problem(
-                ProblemKind.TOO_LONG,
-                f"judge: the server refuses this prompt ({response.status_code})",
-            )
+        if response.status_code in REFUSAL_STATUS:
+            return _refusal(response)
         match json_of(response):
             case {"choices": [dict(choice), *_]}:
                 return choice
@@ -109,14 +109,25 @@ class OpenAiJudge:
             if label is not None:
                 masses[label] += probability
         coverage = math.fsum(masses.values())
-        if not self._coverage_floor <= coverage <= 1 + 1e-6 or coverage == 0:
+        # Servers round log-probabilities, so a sum may come out a little over 1.
+        if not self._coverage_floor <= coverage <= MAX_COVERAGE or coverage == 0:
             return Problem(
                 ProblemKind.JUDGE_UNPARSEABLE,
                 f"judge: {coverage:.3f} of the probability fell on {'/'.join(template.labels)}; "
                 f"the floor is {self._coverage_floor}",
             )
         shares = tuple(mass / coverage for mass in masses.values())
-        return Judgement(template.labels, shares, coverage)
+        return Judgement(template.labels, shares, min(1.0, coverage))
+
+
+def _refusal(response: Response) -> Problem:
+    """Tell why a server refuses one prompt; its reply is looked at, but not repeated."""
+    said = response.text.casefold()
+    is_long = response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or any(
+        sign in said for sign in ("context length", "context_length", "too long", "maximum")
+    )
+    kind = ProblemKind.TOO_LONG if is_long else ProblemKind.JUDGE_REFUSED
+    return Problem(kind, f"judge: the server refuses this prompt ({response.status_code})")
 
 
 def label_begun_by(token: str, labels: Sequence[str]) -> str | None:

@@ -12,16 +12,16 @@ from typing import Literal
 class Template:
     """One way to ask the judge; its text is part of every cache key and fingerprint."""
 
-    name: str
-    version: int
-    kind: Literal["verdict", "grade"]
-    labels: tuple[str, ...]
-    shows_question: bool
-    instruction: str
-    opening: str
+    name: str = field(compare=False)
+    version: int = field(compare=False)
+    kind: Literal["verdict", "grade"] = field(compare=False)
+    labels: tuple[str, ...] = field(compare=False)
+    shows_question: bool = field(compare=False)
+    instruction: str = field(compare=False)
+    opening: str = field(compare=False)
     """How the judge's turn begins, so that the label is the very next token."""
     sha: str = field(init=False, repr=False)
-    """SHA-256 of all of the above."""
+    """SHA-256 of all of the above; alone compared and hashed, since inquiries are, by the thousand."""
 
     def __post_init__(self) -> None:
         content = {**{name: getattr(self, name) for name in _CONTENT}, "labels": list(self.labels)}
