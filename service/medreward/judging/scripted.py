@@ -1,16 +1,19 @@
 """A judge without a model, for demonstrations and tests: it reads its verdicts from a script."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from medreward.errors import Problem
 from medreward.judging.judge import Capacity, Inquiry, Judgement
 from medreward.judging.templates import Template
 
+BATCHES_KEPT = 100
+
 Line = str | Judgement | Problem
 
 
 class ScriptedJudge:
-    """Answers by (answer, reference), otherwise by default; remembers the batches it saw."""
+    """Answers by (answer, reference), otherwise by default; remembers the batches it saw last."""
 
     def __init__(
         self,
@@ -23,7 +26,7 @@ class ScriptedJudge:
         self._default = default
         self.identity = "scripted"
         self.capacity = Capacity(batch=batch)
-        self.batches: list[list[Inquiry]] = []
+        self.batches: deque[list[Inquiry]] = deque(maxlen=BATCHES_KEPT)
 
     def can_answer(self, template: Template) -> bool:
         """A script says what it says, whatever the template."""
