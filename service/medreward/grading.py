@@ -69,7 +69,65 @@ class Ungraded:
     ballots: tuple[Ballot, ...] = field(default=())
 
 
-def views_of_item(item: Item, template: Template, votes: int) -> tuple[View, ...]:
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One thing that is voted on: the item as a whole, or one line of its rubric."""
+
+    inquiries: tuple[Inquiry, ...]
+    """One for each view."""
+    criterion: Criterion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedItem:
+    """What is known of an item before the judge is asked, and what it will be asked."""
+
+    template: Template
+    outcome: Grade | Ungraded | None = None
+    """Where no judge is needed, or none could help."""
+    polls: tuple[Poll, ...] = ()
+
+    @property
+    def inquiries(self) -> list[Inquiry]:
+        """Everything the judge is asked."""
+        return [inquiry for poll in self.polls for inquiry in poll.inquiries]
+
+
+def open_item(item: Item, template: Template, votes: int, limits: Limits) -> OpenedItem:
+    """Decide what needs no judge, and lay out what does."""
+    problem = _item_problem(item, limits)
+    if problem is not None:
+        return OpenedItem(template, outcome=Ungraded(problem))
+    is_rubric = template.name == "rubric"
+    settled = None if is_rubric else _settled_grade(item, template)
+    if settled is not None:
+        return OpenedItem(template, outcome=settled)
+    views = _views(item, template, votes)
+    criteria = (item.criteria or ()) if is_rubric else (None,)
+    polls = tuple(
+        Poll(tuple(_inquiry(item, template, view, criterion) for view in views), criterion)
+        for criterion in criteria
+    )
+    return OpenedItem(template, polls=polls)
+
+
+def grade_item(opened: OpenedItem, judgements: Answers[Inquiry, Judgement]) -> Grade | Ungraded:
+    """Add up what the judge said of one item."""
+    if opened.outcome is not None:
+        return opened.outcome
+    cast = [(poll.criterion, _ballots(poll, judgements)) for poll in opened.polls]
+    rubric = [(criterion, ballots) for criterion, ballots in cast if criterion is not None]
+    if rubric:
+        return _grade_rubric(rubric)
+    ((_, ballots),) = cast
+    return _grade_report(ballots) if opened.template.kind == "grade" else _grade_verdict(ballots)
+
+
+def _ballots(poll: Poll, judgements: Answers[Inquiry, Judgement]) -> tuple[Ballot, ...]:
+    return tuple(Ballot(inquiry.view, judgements.take(inquiry)) for inquiry in poll.inquiries)
+
+
+def _views(item: Item, template: Template, votes: int) -> tuple[View, ...]:
     """The views that differ for this item: a vote is never a repeat."""
     return tuple(
         view
@@ -79,42 +137,7 @@ def views_of_item(item: Item, template: Template, votes: int) -> tuple[View, ...
     )
 
 
-def inquiries_of_item(item: Item, template: Template, votes: int, limits: Limits) -> list[Inquiry]:
-    """Everything a judge is asked about one item."""
-    if item_problem(item, limits) or settled_grade(item, template):
-        return []
-    views = views_of_item(item, template, votes)
-    if template.name == "rubric":
-        return [
-            _inquiry(item, template, view, criterion)
-            for criterion in item.criteria or ()
-            for view in views
-        ]
-    return [_inquiry(item, template, view) for view in views]
-
-
-def grade_item(
-    item: Item,
-    template: Template,
-    votes: int,
-    limits: Limits,
-    judgements: Answers[Inquiry, Judgement],
-) -> Grade | Ungraded:
-    """Add up what the judge said of one item."""
-    problem = item_problem(item, limits)
-    if problem is not None:
-        return Ungraded(problem)
-    settled = settled_grade(item, template)
-    if settled is not None:
-        return settled
-    views = views_of_item(item, template, votes)
-    if template.name == "rubric":
-        return _grade_rubric(item, template, views, judgements)
-    ballots = tuple(Ballot(view, judgements.take(_inquiry(item, template, view))) for view in views)
-    return _grade_report(ballots) if template.kind == "grade" else _grade_verdict(ballots)
-
-
-def item_problem(item: Item, limits: Limits) -> Problem | None:
+def _item_problem(item: Item, limits: Limits) -> Problem | None:
     """Why an item cannot be judged, whatever the judge says."""
     if item.reference is not None and not item.reference.strip():
         return Problem(
@@ -128,9 +151,9 @@ def item_problem(item: Item, limits: Limits) -> Problem | None:
     )
 
 
-def settled_grade(item: Item, template: Template) -> Grade | None:
+def _settled_grade(item: Item, template: Template) -> Grade | None:
     """What needs no model: an empty answer is worth nothing, the reference itself everything."""
-    if template.name == "rubric" or item.reference is None:
+    if item.reference is None:
         return None
     best = 1.0 if template.kind == "verdict" else float(template.labels[-1])
     if not item.answer.strip():
@@ -192,25 +215,17 @@ def _grade_report(ballots: tuple[Ballot, ...]) -> Grade | Ungraded:
     )
 
 
-def _grade_rubric(
-    item: Item,
-    template: Template,
-    views: tuple[View, ...],
-    judgements: Answers[Inquiry, Judgement],
-) -> Grade | Ungraded:
+def _grade_rubric(cast: Sequence[tuple[Criterion, tuple[Ballot, ...]]]) -> Grade | Ungraded:
     """Points earned over points possible, between 0 and 1; every criterion has to be decided."""
     verdicts: list[CriterionVerdict] = []
-    for criterion in item.criteria or ():
-        ballots = tuple(
-            Ballot(view, judgements.take(_inquiry(item, template, view, criterion)))
-            for view in views
-        )
+    for criterion, ballots in cast:
         verdict = _majority(ballots)
         if isinstance(verdict, Problem):
             return Ungraded(verdict)
         p_yes = _mean([judgement.p_yes for judgement in _judgements(ballots)])
-        verdicts.append(CriterionVerdict(criterion, verdict, p_yes, ballots[0].answered.source))
-    return Grade(score=rubric_score(verdicts), source=verdicts[0].source, criteria=tuple(verdicts))
+        source = ballots[0].answered.source
+        verdicts.append(CriterionVerdict(criterion, verdict, p_yes, source))
+    return Grade(rubric_score(verdicts), verdicts[0].source, criteria=tuple(verdicts))
 
 
 def rubric_score(verdicts: Sequence[CriterionVerdict]) -> float:

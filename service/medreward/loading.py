@@ -82,13 +82,15 @@ class Engines:
 
     async def load(self, template: Template) -> None:
         """Load both and ask each once; on failure `readiness` says why."""
+        role: Role = "judge"
         try:
             await self._load_judge(template)
+            role = "embedder"
             await self._load_embedder()
         except SetupError as exc:
-            self._fail(str(exc))
+            self._fail(role, str(exc))
         except Exception as exc:  # noqa: BLE001 - a loader may raise anything, and readyz must say so
-            self._fail(f"loading failed with {type(exc).__name__}: {exc}")
+            self._fail(role, f"loading failed with {type(exc).__name__}: {exc}")
         else:
             self.status = "ready"
             log.info("ready", judge=self.judge.identity, embedder=self.embedder.identity)
@@ -190,12 +192,12 @@ class Engines:
             load_s=time.perf_counter() - started,
         )
 
-    def _fail(self, message: str) -> None:
+    def _fail(self, role: Role, message: str) -> None:
+        """Give up loading; the libraries' reasons may have several lines."""
         self.status = "failed"
-        for role, state in self._states.items():
-            if not state.ready:
-                self._states[role] = state.model_copy(update={"message": message})
-        log.error("loading_failed", reason=message)
+        reason = " ".join(message.split())
+        self._states[role] = self._states[role].model_copy(update={"message": reason})
+        log.error("loading_failed", role=role, reason=reason)
 
     def _loaded(self, engine: T | None) -> T:
         if engine is None:

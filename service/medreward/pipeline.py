@@ -12,7 +12,7 @@ from typing import TypeVar
 from medreward.admission import Deadline
 from medreward.asking import Answers, Asker, Effort
 from medreward.embedding.embedder import Vector
-from medreward.grading import Grade, Ungraded, grade_item, inquiries_of_item
+from medreward.grading import Grade, Ungraded, grade_item, open_item
 from medreward.judging.judge import Inquiry, Judgement
 from medreward.judging.templates import Template
 from medreward.recipe import Recipe
@@ -90,10 +90,10 @@ async def grade(
 ) -> list[Grade | Ungraded]:
     """Turn items into grades, in order: the same path, without tags to read or signals to add."""
     limits = stages.limits
-    opened = await in_slices(items, lambda i: inquiries_of_item(i, template, votes, limits))
-    inquiries = [inquiry for of_item in opened for inquiry in of_item]
+    opened = await in_slices(items, lambda item: open_item(item, template, votes, limits))
+    inquiries = [inquiry for item in opened for inquiry in item.inquiries]
     judgements = await stages.judge.answer(inquiries, deadline, trace.judge)
-    return await in_slices(items, lambda i: grade_item(i, template, votes, limits, judgements))
+    return await in_slices(opened, lambda item: grade_item(item, judgements))
 
 
 async def in_slices(things: Sequence[T], make: Callable[[T], R]) -> list[R]:

@@ -12,7 +12,7 @@ from medreward.grading import (
     Grade,
     Ungraded,
     grade_item,
-    inquiries_of_item,
+    open_item,
     rubric_score,
 )
 from medreward.judging.judge import Inquiry, Judgement, View
@@ -36,12 +36,12 @@ def grade(item: Item, answers: list[Judgement | Problem], template_name: str) ->
     """Grade an item whose inquiries are answered in turn."""
     template = TEMPLATES[template_name]
     votes = len(VIEWS) if template_name != "rubric" and len(answers) > 1 else 1
-    inquiries = inquiries_of_item(item, template, votes, LIMITS)
+    opened = open_item(item, template, votes, LIMITS)
     answered: dict[Inquiry, Answered[Judgement]] = {
         inquiry: Answered(answer, "judge")
-        for inquiry, answer in zip(inquiries, answers, strict=True)
+        for inquiry, answer in zip(opened.inquiries, answers, strict=True)
     }
-    return grade_item(item, template, votes, LIMITS, Answers(answered))
+    return grade_item(opened, Answers(answered))
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,9 @@ def test_equally_divided_votes_are_an_abstention() -> None:
 
 def test_a_vote_is_a_view_and_never_a_repeat() -> None:
     """Views that would put the same words to the judge are left out."""
-    with_question = inquiries_of_item(ITEM, EQUIVALENCE, 3, LIMITS)
-    without = inquiries_of_item(ITEM.model_copy(update={"question": None}), EQUIVALENCE, 3, LIMITS)
+    with_question = open_item(ITEM, EQUIVALENCE, 3, LIMITS).inquiries
+    silent = ITEM.model_copy(update={"question": None})
+    without = open_item(silent, EQUIVALENCE, 3, LIMITS).inquiries
 
     assert [inquiry.view for inquiry in with_question] == list(VIEWS)
     assert [inquiry.view for inquiry in without] == [View.AS_WRITTEN, View.SWAPPED]
