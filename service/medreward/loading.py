@@ -97,8 +97,12 @@ class Engines:
 
     def note(self, role: Role, problem: Problem | None) -> None:
         """Hear what became of a batch; after several without an answer, look for the engine."""
-        self._silences[role] = 0 if problem is None else self._silences[role] + 1
-        if problem is not None and self._silences[role] == SILENCES_TO_LOSE:
+        if problem is None:
+            self._silences[role] = 0
+            self._note_back(role)
+            return
+        self._silences[role] += 1
+        if self._silences[role] >= SILENCES_TO_LOSE and self._states[role].ready:
             self._note_lost(role, problem.message)
             self._probes[role] = asyncio.create_task(self._wait_for(role))
 
@@ -151,11 +155,17 @@ class Engines:
             await self._warm_up(role)
         except SetupError as exc:
             self._note_lost(role, str(exc))
-            return
-        self._states[role] = self._states[role].model_copy(
-            update={"ready": True, "message": "ready"}
-        )
-        log.info("engine_back", role=role)
+        except Exception as exc:  # noqa: BLE001 - as when loading; a later answer still brings it back
+            self._note_lost(role, f"asking for it failed with {type(exc).__name__}")
+        else:
+            self._note_back(role)
+
+    def _note_back(self, role: Role) -> None:
+        """Note that an engine answers, where it was thought to have gone."""
+        state = self._states[role]
+        if not state.ready:
+            self._states[role] = state.model_copy(update={"ready": True, "message": "ready"})
+            log.info("engine_back", role=role)
 
     def _note_lost(self, role: Role, message: str) -> None:
         self._states[role] = self._states[role].model_copy(

@@ -111,6 +111,33 @@ async def test_an_engine_that_goes_is_missed_and_its_return_noticed(serve: Serve
     assert found["status"] == "scored"
 
 
+class ShakenJudge(MortalJudge):
+    """A judge that, asked whether it is back, raises something unheard of."""
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Fail oddly for the warm-up's question only."""
+        if self.is_down and inquiries[0].answer == inquiries[0].reference:
+            raise ZeroDivisionError
+        return await super().decide(inquiries)
+
+
+async def test_an_answer_brings_an_engine_back_whatever_its_probe_said(serve: Serve) -> None:
+    """A probe that fails in an unforeseen way does not leave the service not ready for ever."""
+    judge = ShakenJudge()
+    async with serve(judge=judge) as client:
+        judge.is_down = True
+        for _ in range(3):
+            await client.post("/reward", json=BODY)
+        await asyncio.sleep(0.01)
+        lost = await client.get("/readyz")
+        judge.is_down = False
+        await client.post("/reward", json=BODY)
+        found = await client.get("/readyz")
+
+    assert "ZeroDivisionError" in lost.json()["engines"]["judge"]["message"]
+    assert (lost.status_code, found.status_code) == (503, 200)
+
+
 class DeafJudge(ScriptedJudge):
     """A judge that understands no template."""
 
