@@ -85,13 +85,12 @@ def locate(name: str, models_dir: Path) -> str:
         SetupError: the model is in the catalogue but has not been fetched, or the path is wrong.
     """
     if name in CATALOGUE:
-        folder = models_dir / name
-        if not (folder / MANIFEST).is_file():
+        if not is_fetched(CATALOGUE[name], models_dir):
             raise SetupError(
                 f"the model {name!r} is not in {models_dir}: run `medreward models fetch`, "
                 "or set MEDREWARD_MODELS_DIR to where it was fetched"
             )
-        return str(folder)
+        return str(models_dir / name)
     try:
         path = Path(name).expanduser()
         if name and path.is_dir():

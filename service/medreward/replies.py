@@ -11,6 +11,7 @@ import medreward
 from medreward import errors, wire
 from medreward.grading import Ballot, CriterionVerdict, Grade, Ungraded
 from medreward.pipeline import Trace
+from medreward.recipe import Recipe
 from medreward.reward import Component, Reward, Unscored
 from medreward.service import Service
 
@@ -69,9 +70,8 @@ def judge_reply(
     )
 
 
-def reward_provenance(service: Service, recipe_name: str | None) -> wire.RewardProvenance:
+def reward_provenance(service: Service, recipe: Recipe) -> wire.RewardProvenance:
     """Say what a reward depends on."""
-    recipe = service.recipe(recipe_name)
     return wire.RewardProvenance(
         recipe=recipe.name,
         fingerprint=service.fingerprint(recipe),

@@ -61,9 +61,7 @@ async def reward(request: Request) -> Response:
         _answerable_template(recipe.template, service)
         work = score(asked.samples, recipe, stages, deadline=deadline, trace=trace)
         results = await _while_connected(request, work)
-        reply = reward_reply(
-            asked.samples, results, reward_provenance(service, asked.recipe), trace
-        )
+        reply = reward_reply(asked.samples, results, reward_provenance(service, recipe), trace)
         observe_rewards(service.metrics, recipe, results, trace)
         return json_response(reply)
 

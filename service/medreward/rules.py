@@ -123,12 +123,12 @@ def _take_references_apart(sample: Sample, recipe: Recipe) -> _References:
     """
     tags = (*recipe.tags.modalities, *MEDIX_MODALITIES)
     pairs = [_split_tag(text, tags) for text in sample.references]
-    named = {tag for tag, _ in pairs if tag}
-    if sample.modality is not None:
-        named.add(_bare_tag(sample.modality))
+    own = _bare_tag(sample.modality) if sample.modality is not None else None
+    # In the order in which they are met: what a set gives first differs from process to process.
+    named = [tag for tag in dict.fromkeys((own, *(tag for tag, _ in pairs))) if tag]
     return _References(
         texts=tuple(_bare_reference(text) for _, text in pairs),
-        modality=next(iter(named), None),
+        modality=named[0] if named else None,
         is_contradictory=len(named) > 1,
     )
 

@@ -20,7 +20,6 @@ from medreward.loading import Engines
 from medreward.metrics import Metrics
 from medreward.pipeline import Stages
 from medreward.recipe import Recipe, load_recipes
-from medreward.rules import Limits
 from medreward.score_cache import MemoryScoreCache, inquiry_key, text_key
 from medreward.settings import Settings
 
@@ -36,6 +35,10 @@ class Service:
         self.templates = load_templates()
         self.recipes = load_recipes(settings.recipes)
         self._check_recipes()
+        self._fingerprints = {
+            name: recipe.fingerprint(self.templates[recipe.template].sha)
+            for name, recipe in self.recipes.items()
+        }
         self.engines = Engines(settings, self.metrics, judge, embedder)
         self.admission = Admission(
             Load(
@@ -97,7 +100,7 @@ class Service:
 
     def fingerprint(self, recipe: Recipe) -> str:
         """Name everything in a recipe that can change a reward."""
-        return recipe.fingerprint(self.templates[recipe.template].sha)
+        return self._fingerprints[recipe.name]
 
     def deadline(self, deadline_ms: int | None) -> Deadline:
         """Set a request's deadline.
@@ -153,5 +156,5 @@ class Service:
                 asking_embedder, MemoryScoreCache(max_entries=settings.cache_entries), self.metrics
             ),
             templates=self.templates,
-            limits=Limits(settings.max_response_bytes, settings.max_text_bytes),
+            limits=settings.limits,
         )

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from medreward.rules import Limits
+
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -190,6 +192,11 @@ class Settings(BaseSettings):
     def embedder_choice(self) -> Choice:
         """The embedder's engine and model: those set, else the profile's."""
         return _choose(PROFILES[self.profile].embedder, self.embedder, self.embedder_model)
+
+    @property
+    def limits(self) -> Limits:
+        """How long the texts of one sample may be."""
+        return Limits(self.max_response_bytes, self.max_text_bytes)
 
     @property
     def torch_device(self) -> str:

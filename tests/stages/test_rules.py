@@ -4,7 +4,7 @@ import pytest
 
 from medreward.errors import InvalidRequest, ProblemKind
 from medreward.recipe import Recipe, Tags, load_recipes
-from medreward.rules import Limits, Reading, check_modalities, read_sample
+from medreward.rules import MEDIX_MODALITIES, Limits, Reading, check_modalities, read_sample
 from medreward.signals import Signal
 from medreward.wire import Sample
 
@@ -170,3 +170,8 @@ def test_flags_say_what_was_odd(
 ) -> None:
     """A low reward explains itself."""
     assert read(response, "cd", modality).flags == flags
+
+
+def test_medix_r1s_tags_are_the_sixteen() -> None:
+    """The tags taken off references are those of the recipe that such data sets were made for."""
+    assert MEDIX.tags.modalities == MEDIX_MODALITIES

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from medreward.cli.check_samples import check_samples
 from medreward.cli.environment import (
-    limits_of,
     misspelt_variables,
     read_settings,
     without_password,
@@ -69,7 +68,7 @@ def run_checks(file: Path | None, *, recipe: str | None, loads: bool) -> None:
     failed = [check.name for check in checks if not check.is_fine]
     if file is not None:
         console.print()
-        if not check_samples(console, file, _recipe(settings, recipe), limits_of(settings)):
+        if not check_samples(console, file, _recipe(settings, recipe), settings.limits):
             failed.append(str(file))
     if failed:
         raise CommandError(f"not as it should be: {', '.join(failed)}")

@@ -9,7 +9,6 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from medreward.cli.failures import Misuse
-from medreward.rules import Limits
 from medreward.settings import Settings
 
 DEFAULT_KEY_VARIABLE = "MEDREWARD_KEY"
@@ -73,8 +72,3 @@ def without_password(url: str) -> str:
     scheme, sign, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{sign}{host.rpartition('@')[2]}{slash}{path}" if sign else url
-
-
-def limits_of(settings: Settings) -> Limits:
-    """How long the texts of a sample may be under these settings."""
-    return Limits(settings.max_response_bytes, settings.max_text_bytes)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from medreward.cli.connection import Target, connected
-from medreward.cli.environment import limits_of, read_settings
+from medreward.cli.environment import read_settings
 from medreward.cli.failures import CommandError, Misuse
 from medreward.cli.files import Line, name_of, read_samples
 from medreward.cli.fitness import print_fitness
@@ -144,7 +144,7 @@ async def _ask(
 
 def _limits(target: Target) -> Limits:
     """The limits that the sample was read with; those of a service elsewhere are not known here."""
-    return Limits() if target.url is not None else limits_of(read_settings())
+    return Limits() if target.url is not None else read_settings().limits
 
 
 def _print_texts(console: Console, line: Line[Sample], explanation: Explanation) -> None:

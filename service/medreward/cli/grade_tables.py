@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from medreward.cli.reward_tables import NOTHING, ROWS_SHOWN, facts_grid, number, plain_table, short
+from medreward.cli.reward_tables import (
+    NOTHING,
+    ROWS_SHOWN,
+    facts_grid,
+    number,
+    plain_table,
+    print_hidden,
+    short,
+    work,
+)
 from medreward.cli.runs import Graded, GradeRun
 from medreward.cli.terminal import shown
 from medreward.wire import ItemResult
@@ -23,21 +32,15 @@ def print_grades(console: Console, run: GradeRun, *, shows_all: bool) -> None:
             shown(label), template, _grade(result), _behind(result), source, _remarks(result)
         )
     console.print(table)
-    if len(rows) < len(run.graded):
-        hidden = len(run.graded) - len(rows)
-        console.print(Text(f"… and {hidden} more; --all shows them\n", "dim"))
+    print_hidden(console, len(run.graded) - len(rows))
 
 
 def print_grade_summary(console: Console, run: GradeRun) -> None:
     """Show what each template gave, and what it depends on."""
     _print_templates(console, run.graded)
-    counts = run.counts
     facts: dict[str, Text | str] = {
         "items": f"{len(run.graded)}, {_unjudged(run)}",
-        "work": (
-            f"{counts.judge_calls} judge calls, {counts.cache_hits} from the cache, "
-            f"{counts.coalesced} shared with an equal one"
-        ),
+        "work": work(run.counts),
         "time": f"{run.seconds:.1f} s, {len(run.graded) / run.seconds:.1f} items/s",
     }
     facts |= {o.template: shown(short(o.fingerprint)) for o in run.provenances}

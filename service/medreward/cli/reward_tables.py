@@ -12,7 +12,7 @@ from rich.text import Text
 from medreward.cli.runs import RewardRun, Scored
 from medreward.cli.terminal import shown
 from medreward.recipe import SIGNALS
-from medreward.wire import Component, SampleResult
+from medreward.wire import Component, JudgeCounts, RewardCounts, SampleResult
 
 ROWS_SHOWN = 40
 BINS = 10
@@ -34,8 +34,12 @@ def print_rewards(console: Console, run: RewardRun, *, shows_all: bool) -> None:
         parts = [component_cell(result.components.get(name)) for name in names]
         table.add_row(shown(label), reward_cell(result.reward), *parts, remarks(result))
     console.print(table)
-    if len(rows) < len(run.scored):
-        hidden = len(run.scored) - len(rows)
+    print_hidden(console, len(run.scored) - len(rows))
+
+
+def print_hidden(console: Console, hidden: int) -> None:
+    """Say how many rows are not shown, where some are not."""
+    if hidden:
         console.print(Text(f"… and {hidden} more; --all shows them\n", "dim"))
 
 
@@ -49,6 +53,14 @@ def print_summary(console: Console, run: RewardRun) -> None:
         console.print(
             shown("The service changed its recipe or its models on the way: score again.", "red")
         )
+
+
+def work(counts: RewardCounts | JudgeCounts) -> str:
+    """What it took, in words."""
+    return (
+        f"{counts.judge_calls} judge calls, {counts.cache_hits} from the cache, "
+        f"{counts.coalesced} shared with an equal one"
+    )
 
 
 def signal_names(scored: Sequence[Scored]) -> list[str]:
@@ -157,7 +169,7 @@ def _bar(share: float, *, ascii_only: bool) -> str:
 
 
 def _facts(run: RewardRun) -> dict[str, Text | str]:
-    counts, origin, total = run.counts, run.provenance, len(run.scored)
+    origin, total = run.provenance, len(run.scored)
     facts: dict[str, Text | str] = {"samples": f"{total}, {_unscored(run)}"}
     if rewards := run.rewards:
         facts["reward"] = (
@@ -169,10 +181,7 @@ def _facts(run: RewardRun) -> dict[str, Text | str]:
         for name in signal_names(run.scored)
     ]
     facts["means"] = ", ".join(means)
-    facts["work"] = (
-        f"{counts.judge_calls} judge calls, {counts.cache_hits} from the cache, "
-        f"{counts.coalesced} shared with an equal one"
-    )
+    facts["work"] = work(run.counts)
     facts["time"] = f"{run.seconds:.1f} s, {total / run.seconds:.1f} samples/s"
     facts["recipe"] = shown(f"{origin.recipe} {short(origin.fingerprint)}")
     facts["judge"] = shown(origin.judge)

@@ -49,8 +49,9 @@ def serve(**options: Any) -> None:
         CommandError: the engines cannot be loaded.
     """
     settings = read_settings(**options)
-    for name, mend in misspelt_variables().items():
-        raise Misuse(f"{name} is no setting; {mend}")
+    misspelt = [f"{name} is no setting; {mend}" for name, mend in misspelt_variables().items()]
+    if misspelt:
+        raise Misuse("; ".join(misspelt))
     _configure_logs(settings)
     silence_other_bars()
     app = create_app(settings)

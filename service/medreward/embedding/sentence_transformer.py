@@ -9,14 +9,9 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from medreward.embedding.embedder import Vector, unit
-from medreward.errors import Problem, SetupError
-from medreward.hugging_face import speak_through_our_logs
+from medreward.errors import Problem
+from medreward.hugging_face import loading
 from medreward.judging.judge import Capacity
-
-REMEDY = (
-    "`medreward models fetch` brings it where a hub can be reached; "
-    "or name a folder that holds it (MEDREWARD_EMBEDDER_MODEL)"
-)
 
 
 class SentenceTransformerEmbedder:
@@ -40,8 +35,7 @@ class SentenceTransformerEmbedder:
         worker: Executor,
     ) -> "SentenceTransformerEmbedder":
         """Load the model; blocks for as long as that takes."""
-        speak_through_our_logs()
-        try:
+        with loading("embedder", name):
             model = SentenceTransformer(
                 str(source),
                 revision=revision,
@@ -49,8 +43,6 @@ class SentenceTransformerEmbedder:
                 # Weights in pickles could run code.
                 model_kwargs={"use_safetensors": True},
             )
-        except (OSError, ValueError) as exc:
-            raise SetupError(f"cannot load the embedder {name!r}: {exc}; {REMEDY}") from exc
         return cls(model.eval(), name=name, worker=worker)
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:

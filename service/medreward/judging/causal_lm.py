@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medreward.errors import JUDGE_FAILURES, DeadlinePassed, Problem, ProblemKind, SetupError
-from medreward.hugging_face import speak_through_our_logs
+from medreward.hugging_face import loading
 from medreward.judging.judge import Capacity, Inquiry, Judgement
 from medreward.judging.prompt import Fence
 from medreward.judging.templates import Template
@@ -28,12 +28,6 @@ SHARE_OF_TIMEOUT = 0.7
 
 PADDED_TOKENS_PER_PASS = 4096
 """Bounds the memory of a forward pass; short prompts share one, a long one goes alone."""
-
-
-REMEDY = (
-    "`medreward models fetch` brings it where a hub can be reached; "
-    "or name a folder that holds it (MEDREWARD_JUDGE_MODEL)"
-)
 
 
 class CausalLmJudge:
@@ -81,8 +75,7 @@ class CausalLmJudge:
         """Load model and tokenizer; blocks for as long as that takes."""
         # bfloat16 halves a GPU's memory; on processors without AMX it is slower than float32.
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        speak_through_our_logs()
-        try:
+        with loading("judge", name):
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
             model = AutoModelForCausalLM.from_pretrained(
                 source,
@@ -90,8 +83,6 @@ class CausalLmJudge:
                 dtype=dtype,
                 use_safetensors=True,  # weights in pickles could run code
             )
-        except (OSError, ValueError) as exc:
-            raise SetupError(f"cannot load the judge {name!r}: {exc}; {REMEDY}") from exc
         model = model.to(device).eval()
         return cls(
             model,
