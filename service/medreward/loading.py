@@ -21,11 +21,14 @@ from medreward.wire import EngineState, Readiness
 T = TypeVar("T")
 Role = Literal["judge", "embedder"]
 
+Start = Callable[[], Awaitable[None]]
 AskOnce = Callable[[], Awaitable[Sequence[object]]]
 
 WARM_UP_PAUSE_S = 2.0
 SILENCES_TO_LOSE = 3
 """Batches in a row without any answer, after which an engine is taken to have gone."""
+START_TIMEOUT_S = 1800.0
+"""A large model takes its time to come from the disk and be compiled."""
 WARM_UP_TIMEOUT_S = 120.0
 WARM_UP_TEXT = "left lower lobe"
 
@@ -49,6 +52,7 @@ class Engines:
             "judge": _loading(settings.judge_choice),
             "embedder": _loading(settings.embedder_choice),
         }
+        self._starts: dict[Role, Start] = {}
         self._asks: dict[Role, AskOnce] = {}
         self._silences: dict[Role, int] = {"judge": 0, "embedder": 0}
         self._probes: dict[Role, asyncio.Task[None]] = {}
@@ -129,6 +133,7 @@ class Engines:
                 "choose another MEDREWARD_JUDGE or MEDREWARD_JUDGE_MODEL"
             )
         inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
+        self._starts["judge"] = judge.start
         self._asks["judge"] = lambda: judge.decide([inquiry])
         await self._warm_up("judge")
         choice = self._settings.judge_choice
@@ -139,6 +144,7 @@ class Engines:
         if self._embedder is None:
             self._embedder = await self._in_thread(build_embedder)
         embedder = self._embedder
+        self._starts["embedder"] = embedder.start
         self._asks["embedder"] = lambda: embedder.embed([WARM_UP_TEXT])
         await self._warm_up("embedder")
         choice = self._settings.embedder_choice
@@ -180,7 +186,7 @@ class Engines:
             SetupError: it answers, but not what was asked; waiting will not mend that.
         """
         while True:
-            problem = await _first_problem(self._asks[role])
+            problem = await _first_problem(self._starts[role], self._asks[role])
             if problem is None:
                 return
             if isinstance(problem, Problem) and not problem.retryable:
@@ -220,12 +226,14 @@ def _loading(choice: Choice) -> EngineState:
     return EngineState(ready=False, model=choice.model or choice.engine, message="loading")
 
 
-async def _first_problem(ask: AskOnce) -> Problem | EngineError | None:
+async def _first_problem(start: Start, ask: AskOnce) -> Problem | EngineError | None:
     try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await start()
         async with asyncio.timeout(WARM_UP_TIMEOUT_S):
             (answer,) = await ask()
     except TimeoutError:
-        return DeadlinePassed(f"no answer within {WARM_UP_TIMEOUT_S:g} s")
+        return DeadlinePassed("no answer in time")
     except EngineError as exc:
         return exc
     return answer if isinstance(answer, Problem) else None

@@ -98,6 +98,9 @@ def _loggers() -> list[tuple[str, logging.Logger]]:
 class QuotingJudge(ScriptedJudge):
     """Fails on marked text with an error that quotes it."""
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement]:
         """Say all of it."""
         if any(MARK in inquiry.answer for inquiry in inquiries):
@@ -107,6 +110,9 @@ class QuotingJudge(ScriptedJudge):
 
 class NonsenseJudge(ScriptedJudge):
     """Answers marked text with that text."""
+
+    async def start(self) -> None:
+        """Nothing is left to do."""
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Any]:
         """Give back what came."""
@@ -127,6 +133,9 @@ class Explosive(Judgement):
 class ExplosiveJudge(ScriptedJudge):
     """Answers marked text with what breaks the pipeline."""
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Any]:
         """Break later."""
         if any(MARK in inquiry.answer for inquiry in inquiries):
@@ -137,6 +146,9 @@ class ExplosiveJudge(ScriptedJudge):
 class QuotingEmbedder(HashedEmbedder):
     """Fails on marked text with an error that quotes it."""
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
         """Say all of it."""
         if any(MARK in text for text in texts):
@@ -146,6 +158,9 @@ class QuotingEmbedder(HashedEmbedder):
 
 class NonsenseEmbedder(HashedEmbedder):
     """Answers marked text with that text."""
+
+    async def start(self) -> None:
+        """Nothing is left to do."""
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
         """Give back what came."""

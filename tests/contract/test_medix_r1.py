@@ -51,6 +51,9 @@ class TableEmbedder:
     identity = "table"
     capacity = Capacity(batch=1024)
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
         """Put the reference on the first axis, and each text at its angle to it."""
         return [self._vector(1.0 if text == REFERENCE else cosine_of(text)) for text in texts]

@@ -46,6 +46,9 @@ class LateJudge(ScriptedJudge):
         super().__init__()
         self._failures = list(failures)
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Fail as told, then answer."""
         if self._failures:
@@ -82,6 +85,9 @@ class MortalJudge(ScriptedJudge):
 
     is_down = False
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Answer while it lives."""
         if self.is_down:
@@ -113,6 +119,9 @@ async def test_an_engine_that_goes_is_missed_and_its_return_noticed(serve: Serve
 
 class ShakenJudge(MortalJudge):
     """A judge that, asked whether it is back, raises something unheard of."""
+
+    async def start(self) -> None:
+        """Nothing is left to do."""
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Fail oddly for the warm-up's question only."""

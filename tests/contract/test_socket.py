@@ -52,6 +52,9 @@ class SlowJudge(ScriptedJudge):
         super().__init__()
         self._seconds = seconds
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Wait, unless it is the first time; then answer."""
         if self.batches:

@@ -38,6 +38,9 @@ class TroubledJudge:
         """It could."""
         return bool(template.labels)
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Answer once, and be in trouble from then on."""
         if self._is_warm:
@@ -207,6 +210,9 @@ class TroubledEmbedder(HashedEmbedder):
         super().__init__()
         self._trouble = trouble
         self._is_warm = False
+
+    async def start(self) -> None:
+        """Nothing is left to do."""
 
     async def embed(self, texts: Sequence[str]) -> Any:
         """Answer once; then raise, or hang."""

@@ -28,6 +28,10 @@ class Embedder(Protocol):
     """Everything besides the text that can change a vector: model, revision, dtype."""
     capacity: Capacity
 
+    async def start(self) -> None:
+        """Get ready to answer, as `Judge.start`."""
+        ...
+
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
         """Embed each text."""
         ...

@@ -19,6 +19,9 @@ class HashedEmbedder:
         # It runs on the event loop, so others get their turn between batches.
         self.capacity = Capacity(batch=32)
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
         """Embed each text."""
         return [self._embed(text) for text in texts]

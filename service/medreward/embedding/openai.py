@@ -32,6 +32,9 @@ class OpenAiEmbedder:
         self.identity = f"openai:{model}@{revision or 'default'}"
         self.capacity = Capacity(batch=64, concurrency=8)
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
         """Embed each text.
 

@@ -45,6 +45,9 @@ class SentenceTransformerEmbedder:
             )
         return cls(model.eval(), name=name, worker=worker)
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
         """Embed each text, off the event loop."""
         loop = asyncio.get_running_loop()

@@ -102,6 +102,9 @@ class CausalLmJudge:
         except SetupError:
             return False
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Judge each inquiry, off the event loop.
 

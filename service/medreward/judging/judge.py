@@ -73,6 +73,9 @@ class Capacity:
 
     batch: int
     concurrency: int = 1
+    tokens: int | None = None
+    """The most tokens of a batch, as the engine's callers estimate them; None where only the number
+    counts."""
 
 
 class Judge(Protocol):
@@ -88,6 +91,17 @@ class Judge(Protocol):
 
     def can_answer(self, template: Template) -> bool:
         """Tell whether this engine understands *template*."""
+        ...
+
+    async def start(self) -> None:
+        """Get ready to answer: called once before the first question, and again when it was lost.
+
+        What it finds out may change `identity` and `capacity`, which are read after it.
+
+        Raises:
+            EngineError: not yet; it is called again after a pause.
+            SetupError: never, as things are set; the message says what mends it.
+        """
         ...
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:

@@ -54,6 +54,9 @@ class OpenAiJudge:
         """A chat model understands every template."""
         return bool(template.labels)
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Judge each inquiry; each has its own request, so each has its own trouble."""
         return await asyncio.gather(*(self._decide_one(inquiry) for inquiry in inquiries))

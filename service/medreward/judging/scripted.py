@@ -32,6 +32,9 @@ class ScriptedJudge:
         """A script says what it says, whatever the template."""
         return bool(template.labels)
 
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Read each inquiry's line."""
         self.batches.append(list(inquiries))
