@@ -1,11 +1,22 @@
 """Stage 2: let in what can be finished in time, turn the rest away at once."""
 
+import operator
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from medreward.errors import Overloaded, TooLarge
+
+DRAIN_S = 30.0
+"""How far back the drain rate looks."""
+DRAIN_SAMPLES = 1024
+SHORTEST_SPAN_S = 0.1
+FIRST_RETRY_S = 1.0
+"""What a caller is told while nothing has drained yet."""
+SHORTEST_RETRY_S, LONGEST_RETRY_S = 0.1, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +37,40 @@ class Deadline:
         return max(0.0, self.at_s - time.monotonic())
 
 
+async def _patiently(work: Awaitable[Any]) -> None:
+    await work
+
+
 @dataclass(frozen=True, slots=True)
-class Load:
+class Caller:
+    """Who waits for the results: until when, and with whom it shares what is remembered."""
+
+    deadline: Deadline
+    namespace: str = ""
+    run: str | None = None
+    """The training job that it belongs to."""
+    while_connected: Callable[[Awaitable[Any]], Awaitable[None]] = _patiently
+    """Does some work as long as the caller waits; raises `Abandoned` when it has gone."""
+
+
+class Load(NamedTuple):
     """What requests hold, or may hold: how many they are, and how much they carry."""
 
     requests: int = 0
     body_bytes: int = 0
     questions: int = 0
+
+    def plus(self, more: "Load") -> "Load":
+        """Add unit by unit."""
+        return Load(*map(operator.add, self, more))
+
+    def minus(self, less: "Load") -> "Load":
+        """Subtract unit by unit."""
+        return Load(*map(operator.sub, self, less))
+
+
+UNITS = ("requests", "bytes of bodies", "questions")
+"""What the units of a `Load` are called."""
 
 
 class Permit:
@@ -49,7 +87,7 @@ class Permit:
             TooLarge: the request alone is more than the service ever holds.
             Overloaded: not now.
         """
-        wanted = _sum(self._held, more)
+        wanted = self._held.plus(more)
         self._admission.reserve(wanted=wanted, more=more)
         self._held = wanted
 
@@ -62,9 +100,10 @@ class Permit:
 class Admission:
     """Counts what is in flight, and refuses what would go over the limits."""
 
-    def __init__(self, limits: Load, *, retry_after_s: float = 1.0) -> None:
+    def __init__(self, limits: Load, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
-        self._retry_after_s = retry_after_s
+        self._clock = clock
+        self._drained: deque[tuple[float, Load]] = deque(maxlen=DRAIN_SAMPLES)
         self.in_flight = Load()
 
     @contextmanager
@@ -79,30 +118,31 @@ class Admission:
 
     def reserve(self, *, wanted: Load, more: Load) -> None:
         """Count *more* as in flight, where one request would then hold *wanted*."""
-        for unit in ("requests", "body_bytes", "questions"):
-            limit = getattr(self._limits, unit)
-            name = unit.replace("_", " ")
-            if getattr(wanted, unit) > limit:
-                raise TooLarge(f"the request has more {name} than fit at all; at most {limit} do")
-            if getattr(self.in_flight, unit) + getattr(more, unit) > limit:
-                raise Overloaded(
-                    f"the limit of {limit} {name} in flight is reached; send it again later",
-                    retry_after_s=self._retry_after_s,
+        then = self.in_flight.plus(more)
+        for unit, (limit, asked, total) in enumerate(zip(self._limits, wanted, then, strict=True)):
+            if asked > limit:
+                raise TooLarge(
+                    f"the request has {asked} {UNITS[unit]}, more than fit at all; at most {limit} do"
                 )
-        self.in_flight = _sum(self.in_flight, more)
+            if total > limit and more[unit]:
+                raise Overloaded(
+                    f"the limit of {limit} {UNITS[unit]} in flight is reached; send it again later",
+                    retry_after_s=self._seconds_to_drain(unit, total - limit),
+                )
+        self.in_flight = then
 
     def give_back(self, held: Load) -> None:
         """Count *held* as in flight no more."""
-        self.in_flight = Load(
-            self.in_flight.requests - held.requests,
-            self.in_flight.body_bytes - held.body_bytes,
-            self.in_flight.questions - held.questions,
-        )
+        self.in_flight = self.in_flight.minus(held)
+        self._drained.append((self._clock(), held))
 
-
-def _sum(one: Load, other: Load) -> Load:
-    return Load(
-        one.requests + other.requests,
-        one.body_bytes + other.body_bytes,
-        one.questions + other.questions,
-    )
+    def _seconds_to_drain(self, unit: int, amount: int) -> float:
+        """Estimate from what was given back of late how long *amount* more will take."""
+        now_s = self._clock()
+        lately = [(at_s, held[unit]) for at_s, held in self._drained if at_s > now_s - DRAIN_S]
+        drained = sum(number for _, number in lately)
+        if not drained:
+            return FIRST_RETRY_S
+        # From the first of them on: a service that has just begun has not been slow for long.
+        span_s = max(now_s - lately[0][0], SHORTEST_SPAN_S)
+        return min(max(amount * span_s / drained, SHORTEST_RETRY_S), LONGEST_RETRY_S)

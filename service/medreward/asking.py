@@ -1,31 +1,27 @@
 """Stages 4 to 6 for one engine: remembered, else asked once, and remembered then."""
 
-import asyncio
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
 from medreward.admission import Deadline
 from medreward.batching import AskBatch, Batcher
-from medreward.errors import Failures, Problem
+from medreward.errors import Failures, NonsenseReply, Problem
 from medreward.judging.judge import Capacity
 from medreward.metrics import Metrics
-from medreward.score_cache import ScoreCache
+from medreward.score_cache import MemoryTier
 from medreward.wire import Source
 
 Q = TypeVar("Q", bound=Hashable)
 A = TypeVar("A")
 
-CACHE_TIMEOUT_S = 0.2
-
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Answered(Generic[A]):
+class Answered(NamedTuple, Generic[A]):
     """An answer, or why there is none, and where it came from."""
 
     value: A | Problem
@@ -38,15 +34,24 @@ class Answers(Generic[Q, A]):
     The first sample to take an answer got it from the engine; the others shared it.
     """
 
-    def __init__(self, answers: Mapping[Q, Answered[A]]) -> None:
-        self._answers = answers
+    def __init__(self, keys: Mapping[Q, bytes]) -> None:
+        self.missing: dict[Q, bytes] = dict(keys)
+        """Questions without an answer yet, and their keys."""
+        self._answers: dict[Q, Answered[A]] = {}
         self._taken: set[Q] = set()
+
+    def add(self, question: Q, value: A | Problem, source: Source) -> None:
+        """Note an answer."""
+        self._answers[question] = Answered(value, source)
+        self.missing.pop(question, None)
 
     def take(self, question: Q) -> Answered[A]:
         """Give the answer, and say where it came from for this sample."""
         answered = self._answers[question]
-        if question in self._taken and answered.source != "cache":
-            return Answered(answered.value, "coalesced")
+        if answered.source == "cache":
+            return answered
+        if question in self._taken:
+            return answered._replace(source="coalesced")
         self._taken.add(question)
         return answered
 
@@ -65,97 +70,103 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Engine(Generic[Q, A]):
-    """One engine as the stages see it: how to ask, how to name a question, how to tell nonsense."""
+    """One engine as the stages see it: how to ask, how to name and keep what was asked."""
 
     source: Source
     ask: AskBatch[Q, A]
-    key_of: Callable[[Q], str]
+    key_of: Callable[[Q, str], bytes]
+    """Of a question and the namespace of its caller."""
     is_sound: Callable[[A, Q], bool]
+    pack: Callable[[A], bytes]
+    unpack: Callable[[bytes, Q], A | None]
     failures: Failures
     capacity: Capacity
     timeout_s: float
     note: Callable[[Problem | None], None]
     """Told after each batch why it got no answer at all, or None where it got one."""
+    group_of: Callable[[Q], Hashable] = field(default=lambda _: None)
+    """What questions have in common that go best side by side."""
+    tokens_of: Callable[[Q], int] = field(default=lambda _: 1)
 
 
 class Asker(Generic[Q, A]):
     """Answers questions by the cheapest way that gives the same answer."""
 
-    def __init__(self, engine: Engine[Q, A], cache: ScoreCache[A], metrics: Metrics) -> None:
+    def __init__(self, engine: Engine[Q, A], memory: MemoryTier, metrics: Metrics) -> None:
         self._engine = engine
-        self._cache = cache
+        self._memory = memory
         self._metrics = metrics
         self._batcher = Batcher(
             self._ask,
             remember=self._remember,
             note=engine.note,
-            is_sound=engine.is_sound,
+            settle=self._settle,
+            group_of=engine.group_of,
+            tokens_of=engine.tokens_of,
             failures=engine.failures,
             capacity=engine.capacity,
             timeout_s=engine.timeout_s,
         )
         metrics.watch_queue(engine.source, lambda: self._batcher.depth)
 
-    async def answer(
-        self, questions: Iterable[Q], deadline: Deadline, effort: Effort
-    ) -> Answers[Q, A]:
-        """Answer each distinct question."""
-        keys = {question: self._engine.key_of(question) for question in dict.fromkeys(questions)}
-        remembered = await self._remembered(keys, effort)
-        answered: dict[Q, Answered[A]] = {
-            question: Answered(answer, "cache") for question, answer in remembered.items()
+    def recall(self, questions: Iterable[Q], effort: Effort, namespace: str = "") -> Answers[Q, A]:
+        """Give the answers that this process remembers; the others are `missing`."""
+        started = time.perf_counter()
+        engine = self._engine
+        keys = {
+            question: engine.key_of(question, namespace) for question in dict.fromkeys(questions)
         }
-        missing = [question for question in keys if question not in answered]
-        return Answers(answered | await self._asked(missing, deadline, effort))
+        answers: Answers[Q, A] = Answers(keys)
+        kept = self._memory.get_many(keys.values())
+        for question, key in keys.items():
+            if key in kept and (answer := engine.unpack(kept[key], question)) is not None:
+                answers.add(question, answer, "cache")
+        hits = len(keys) - len(answers.missing)
+        self._metrics.count_cache(engine.source, hits=hits, misses=len(answers.missing))
+        effort.cache_s += time.perf_counter() - started
+        return answers
+
+    async def find(self, answers: Answers[Q, A], deadline: Deadline, effort: Effort) -> None:
+        """Answer what is missing, by asking the engine."""
+        if not answers.missing:
+            return
+        started = time.perf_counter()
+        by_key = {key: question for question, key in answers.missing.items()}
+        replies = await self._batcher.answers(by_key, deadline)
+        effort.engine_s += time.perf_counter() - started
+        effort.queue_s = max(effort.queue_s, replies.waited_s)
+        effort.asked += replies.asked
+        for key, value in replies.answers.items():
+            source = "coalesced" if key in replies.shared else self._engine.source
+            answers.add(by_key[key], value, source)
 
     async def aclose(self) -> None:
         """Stop asking."""
         await self._batcher.aclose()
 
-    async def _remembered(self, keys: Mapping[Q, str], effort: Effort) -> dict[Q, A]:
-        started = time.perf_counter()
-        try:
-            async with asyncio.timeout(CACHE_TIMEOUT_S):
-                kept = await self._cache.get_many(list(keys.values()))
-            # What another process wrote is looked at as closely as what an engine says.
-            found = {
-                question: kept[key]
-                for question, key in keys.items()
-                if key in kept and self._engine.is_sound(kept[key], question)
-            }
-        except Exception as exc:  # noqa: BLE001 - a broken cache, however broken, is a miss
-            self._metrics.count_cache(self._engine.source, errors=len(keys))
-            log.warning("cache_failed", operation="get", error=type(exc).__name__)
-            found = {}
-        else:
-            self._metrics.count_cache(
-                self._engine.source, hits=len(found), misses=len(keys) - len(found)
-            )
-        effort.cache_s += time.perf_counter() - started
-        return found
-
-    async def _asked(
-        self, questions: list[Q], deadline: Deadline, effort: Effort
-    ) -> dict[Q, Answered[A]]:
-        started = time.perf_counter()
-        replies = await self._batcher.answers(questions, deadline)
-        effort.engine_s += time.perf_counter() - started
-        effort.queue_s = max(effort.queue_s, replies.waited_s)
-        effort.asked += replies.asked
-        own = self._engine.source
-        return {
-            question: Answered(value, "coalesced" if question in replies.shared else own)
-            for question, value in replies.answers.items()
-        }
-
     async def _ask(self, questions: Sequence[Q]) -> Sequence[A | Problem]:
         with self._metrics.time_engine(self._engine.source, len(questions)):
             return await self._engine.ask(questions)
 
-    async def _remember(self, answers: Mapping[Q, A]) -> None:
-        keyed = {self._engine.key_of(question): answer for question, answer in answers.items()}
+    def _settle(self, question: Q, answer: A) -> A | Problem:
+        """Refuse nonsense; give the rest as the cache will, so that neither can differ."""
         try:
-            async with asyncio.timeout(CACHE_TIMEOUT_S):
-                await self._cache.put_many(keyed)
-        except Exception as exc:  # noqa: BLE001 - what cannot be remembered is asked again
-            log.warning("cache_failed", operation="put", error=type(exc).__name__)
+            settled = (
+                self._engine.unpack(self._engine.pack(answer), question)
+                if self._engine.is_sound(answer, question)
+                else None
+            )
+        except Exception:  # noqa: BLE001 - not even of the right type; looking at it may raise anything
+            settled = None
+        if settled is None:
+            return self._engine.failures.problem(NonsenseReply("what it said is no answer"))
+        return settled
+
+    def _remember(self, answers: Mapping[bytes, A | Problem]) -> None:
+        self._memory.put_many(
+            {
+                key: self._engine.pack(answer)
+                for key, answer in answers.items()
+                if not isinstance(answer, Problem)
+            }
+        )

@@ -1,15 +1,19 @@
 """Stage 5: equal questions are asked once, in batches; each caller gets its answer or learns why not.
 
-A question is anything hashable. There is no waiting for a batch to fill: what has gathered while
-the engine was busy is the next batch.
+A question goes by its key. There is no waiting for a batch to fill: what has gathered while the
+engine was busy is the next batch. Callers get their turn by what they have had so far, so thousands
+of questions of one do not hold up the few of another (start-time fair queueing; Goyal, Vin and
+Cheng 1996, with one unit of service a question).
 """
 
 import asyncio
+import heapq
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Generic, TypeVar
 
 import structlog
@@ -26,8 +30,11 @@ from medreward.errors import (
 )
 from medreward.judging.judge import Capacity
 
-Q = TypeVar("Q", bound=Hashable)
+Q = TypeVar("Q")
 A = TypeVar("A")
+
+TURN = 8
+"""Questions that a caller puts into a batch before it is the next one's turn; about a group."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,10 +43,13 @@ STOPPED = BackendDown("the service stopped")
 AskBatch = Callable[[Sequence[Q]], Awaitable[Sequence[A | Problem]]]
 
 
-class _Ticket(Generic[A]):
+class _Ticket(Generic[Q, A]):
     """One question on its way, and how many callers still wait for it."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_joined_s", "_started_s", "answer", "callers", "question")
+
+    def __init__(self, question: Q) -> None:
+        self.question = question
         self.answer: asyncio.Future[A | Problem] = asyncio.get_running_loop().create_future()
         self.callers = 0
         self._joined_s = time.monotonic()
@@ -60,12 +70,23 @@ class _Ticket(Generic[A]):
         return (self._started_s or time.monotonic()) - self._joined_s
 
 
+@dataclass(order=True, slots=True)
+class _Line:
+    """What one caller waits for, in its order among the other callers."""
+
+    served: float
+    """Questions it has had answered, counted from where the others stood when it came."""
+    deadline_s: float
+    number: int
+    keys: deque[bytes] = field(compare=False)
+
+
 @dataclass(frozen=True, slots=True)
-class Replies(Generic[Q, A]):
+class Replies(Generic[A]):
     """What one caller's questions came to."""
 
-    answers: Mapping[Q, A | Problem]
-    shared: AbstractSet[Q] = frozenset()
+    answers: Mapping[bytes, A | Problem]
+    shared: AbstractSet[bytes] = frozenset()
     """Those that somebody else had asked before."""
     asked: int = 0
     """Those of its own that were put to the engine."""
@@ -83,9 +104,11 @@ class Batcher(Generic[Q, A]):
         self,
         ask: AskBatch[Q, A],
         *,
-        remember: Callable[[Mapping[Q, A]], Awaitable[None]],
+        remember: Callable[[Mapping[bytes, A | Problem]], None],
         note: Callable[[Problem | None], None],
-        is_sound: Callable[[A, Q], bool],
+        settle: Callable[[Q, A], A | Problem],
+        group_of: Callable[[Q], Hashable],
+        tokens_of: Callable[[Q], int],
         failures: Failures,
         capacity: Capacity,
         timeout_s: float,
@@ -93,12 +116,16 @@ class Batcher(Generic[Q, A]):
         self._ask = ask
         self._remember = remember
         self._note = note
-        self._is_sound = is_sound
+        self._settle = settle
+        self._group_of = group_of
+        self._tokens_of = tokens_of
         self._failures = failures
         self._capacity = capacity
         self._timeout_s = timeout_s
-        self._waiting: dict[Q, _Ticket[A]] = {}
-        self._asking: dict[Q, _Ticket[A]] = {}
+        self._waiting: dict[bytes, _Ticket[Q, A]] = {}
+        self._asking: dict[bytes, _Ticket[Q, A]] = {}
+        self._lines: list[_Line] = []
+        self._line_numbers = count()
         self._batches: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -107,29 +134,29 @@ class Batcher(Generic[Q, A]):
         """How many questions wait for their batch."""
         return len(self._waiting)
 
-    async def answers(self, questions: Iterable[Q], deadline: Deadline) -> Replies[Q, A]:
-        """Answer each distinct question; where the deadline comes first, the answer is a problem."""
-        wanted = dict.fromkeys(questions)
-        if not wanted or self._closed:
-            return Replies(dict.fromkeys(wanted, self._failures.problem(STOPPED)))
-        shared = {q for q in wanted if q in self._waiting or q in self._asking}
-        tickets = {question: self._join(question) for question in wanted}
+    async def answers(self, questions: Mapping[bytes, Q], deadline: Deadline) -> Replies[A]:
+        """Answer each question; where the deadline comes first, the answer is a problem."""
+        if not questions or self._closed:
+            return Replies(dict.fromkeys(questions, self._failures.problem(STOPPED)))
+        shared = {key for key in questions if key in self._waiting or key in self._asking}
+        tickets = {key: self._join(key, question) for key, question in questions.items()}
+        self._line_up(tickets, deadline)
         self._start_batches()
         try:
             waits = [ticket.answer for ticket in tickets.values()]
             await asyncio.wait(waits, timeout=deadline.left_s)
             return Replies(
                 answers={
-                    question: ticket.answer.result() if ticket.answer.done() else _past_deadline()
-                    for question, ticket in tickets.items()
+                    key: ticket.answer.result() if ticket.answer.done() else _past_deadline()
+                    for key, ticket in tickets.items()
                 },
                 shared=shared,
-                asked=sum(t.is_started for q, t in tickets.items() if q not in shared),
+                asked=sum(t.is_started for key, t in tickets.items() if key not in shared),
                 waited_s=max(ticket.waited_s for ticket in tickets.values()),
             )
         finally:
-            for question, ticket in tickets.items():
-                self._leave(question, ticket)
+            for key, ticket in tickets.items():
+                self._leave(key, ticket)
 
     async def aclose(self) -> None:
         """Stop asking; whoever still waits gets a problem."""
@@ -141,44 +168,89 @@ class Batcher(Generic[Q, A]):
         for ticket in (*self._waiting.values(), *self._asking.values()):
             _resolve(ticket, self._failures.problem(STOPPED))
 
-    def _join(self, question: Q) -> _Ticket[A]:
-        ticket = self._asking.get(question) or self._waiting.setdefault(question, _Ticket())
+    def _join(self, key: bytes, question: Q) -> _Ticket[Q, A]:
+        ticket = self._asking.get(key) or self._waiting.get(key)
+        if ticket is None:
+            ticket = self._waiting[key] = _Ticket(question)
         ticket.callers += 1
         return ticket
 
-    def _leave(self, question: Q, ticket: _Ticket[A]) -> None:
+    def _line_up(self, tickets: Mapping[bytes, _Ticket[Q, A]], deadline: Deadline) -> None:
+        """Give a caller its place among the others; a question may stand in several lines."""
+        keys = deque(key for key in tickets if key in self._waiting)
+        if keys:
+            # Nobody earns a lead by having been away.
+            served = self._lines[0].served if self._lines else 0.0
+            line = _Line(served, deadline.at_s, next(self._line_numbers), keys)
+            heapq.heappush(self._lines, line)
+
+    def _leave(self, key: bytes, ticket: _Ticket[Q, A]) -> None:
         ticket.callers -= 1
-        if ticket.callers == 0 and self._waiting.get(question) is ticket:
+        if ticket.callers == 0 and self._waiting.get(key) is ticket:
             # Its callers have gone: nobody would read the answer.
-            del self._waiting[question]
+            del self._waiting[key]
 
     def _start_batches(self) -> None:
         while self._waiting and len(self._batches) < self._capacity.concurrency:
-            questions = list(islice(self._waiting, self._capacity.batch))
-            for question in questions:
-                ticket = self._asking[question] = self._waiting.pop(question)
+            tickets = self._next_batch()
+            for key, ticket in tickets.items():
+                self._asking[key] = ticket
                 ticket.start()
-            task = asyncio.create_task(self._run_batch(questions))
+            task = asyncio.create_task(self._run_batch(tickets))
             self._batches.add(task)
             task.add_done_callback(self._finish_batch)
+
+    def _next_batch(self) -> dict[bytes, _Ticket[Q, A]]:
+        """Take what is asked next, turn by turn, and lay what shares a group side by side."""
+        taken: dict[bytes, _Ticket[Q, A]] = {}
+        tokens = 0
+        while self._waiting and not self._is_full(len(taken), tokens):
+            line = heapq.heappop(self._lines)
+            turn = 0
+            while line.keys and turn < TURN and not self._is_full(len(taken), tokens):
+                key = line.keys.popleft()
+                # It may have been taken from another line, or left.
+                ticket = self._waiting.pop(key, None)
+                if ticket is not None:
+                    taken[key] = ticket
+                    tokens += self._tokens_of(ticket.question)
+                    turn += 1
+            line.served += turn
+            if line.keys:
+                heapq.heappush(self._lines, line)
+        if not self._waiting:
+            self._lines.clear()
+        return self._by_group(taken)
+
+    def _is_full(self, questions: int, tokens: int) -> bool:
+        limit = self._capacity.tokens
+        return questions >= self._capacity.batch or (limit is not None and tokens >= limit)
+
+    def _by_group(self, taken: dict[bytes, _Ticket[Q, A]]) -> dict[bytes, _Ticket[Q, A]]:
+        groups: dict[Hashable, list[bytes]] = {}
+        for key, ticket in taken.items():
+            groups.setdefault(self._group_of(ticket.question), []).append(key)
+        return {key: taken[key] for group in groups.values() for key in group}
 
     def _finish_batch(self, task: asyncio.Task[None]) -> None:
         self._batches.discard(task)
         if not self._closed:
             self._start_batches()
 
-    async def _run_batch(self, questions: list[Q]) -> None:
-        answers: dict[Q, A | Problem] = {}
+    async def _run_batch(self, tickets: Mapping[bytes, _Ticket[Q, A]]) -> None:
+        answers: dict[bytes, A | Problem] = {}
         try:
-            answers = dict(zip(questions, await self._answer(questions), strict=True))
+            found = await self._answer([ticket.question for ticket in tickets.values()])
+            answers = dict(zip(tickets, found, strict=True))
         finally:
             # Whatever happened, nobody is left waiting, and the questions can be asked again.
             lost = self._failures.problem(BackendDown("the batch was lost"))
-            for question in questions:
-                _resolve(self._asking.pop(question), answers.get(question, lost))
+            # Also what came too late for its callers is worth remembering.
+            self._remember({key: answers.get(key, lost) for key in tickets})
+            for key, ticket in tickets.items():
+                del self._asking[key]
+                _resolve(ticket, answers.get(key, lost))
         self._note(_common_problem(answers.values()))
-        # After the callers are served: also what came too late for them is worth remembering.
-        await self._remember({q: a for q, a in answers.items() if not isinstance(a, Problem)})
 
     async def _answer(self, questions: list[Q]) -> list[A | Problem]:
         """Ask once; where a question makes the engine fall over, find it and spare the others."""
@@ -195,7 +267,10 @@ class Batcher(Generic[Q, A]):
         if len(answers) != len(questions):
             nonsense = NonsenseReply(f"{len(answers)} answers to {len(questions)} questions")
             return [self._failures.problem(nonsense)] * len(questions)
-        return [self._checked(q, a) for q, a in zip(questions, answers, strict=True)]
+        return [
+            answer if isinstance(answer, Problem) else self._settle(question, answer)
+            for question, answer in zip(questions, answers, strict=True)
+        ]
 
     async def _halves(self, questions: list[Q], error: Exception) -> list[A | Problem]:
         # The message may quote the text that broke the engine, so only its type is told.
@@ -206,19 +281,8 @@ class Batcher(Generic[Q, A]):
         middle = len(questions) // 2
         return [*await self._answer(questions[:middle]), *await self._answer(questions[middle:])]
 
-    def _checked(self, question: Q, answer: A | Problem) -> A | Problem:
-        if isinstance(answer, Problem) or self._sounds(question, answer):
-            return answer
-        return self._failures.problem(NonsenseReply("what it said is no answer"))
 
-    def _sounds(self, question: Q, answer: A) -> bool:
-        try:
-            return self._is_sound(answer, question)
-        except Exception:  # noqa: BLE001 - not even of the right type; looking at it may raise anything
-            return False
-
-
-def _resolve(ticket: _Ticket[A], answer: A | Problem) -> None:
+def _resolve(ticket: _Ticket[Q, A], answer: A | Problem) -> None:
     if not ticket.answer.done():
         ticket.answer.set_result(answer)
 

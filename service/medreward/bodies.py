@@ -8,7 +8,6 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from starlette.requests import ClientDisconnect
 
 from medreward.admission import Load, Permit
 from medreward.errors import Abandoned, BodyTooSlow, InvalidRequest, MalformedBody, TooLarge
@@ -28,19 +27,24 @@ async def read_body(request: Request, permit: Permit, *, max_bytes: int, timeout
         Overloaded: more than the service holds at the moment.
         Abandoned: the caller hung up halfway.
     """
-    body = bytearray()
+    chunks: list[bytes] = []
+    size_bytes = 0
     try:
         async with asyncio.timeout(timeout_s):
-            async for chunk in request.stream():
-                if len(body) + len(chunk) > max_bytes:
+            has_more = True
+            while has_more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise Abandoned("the caller hung up while sending")
+                chunk, has_more = message.get("body", b""), message.get("more_body", False)
+                size_bytes += len(chunk)
+                if size_bytes > max_bytes:
                     raise _too_large(max_bytes)
                 permit.take(Load(body_bytes=len(chunk)))
-                body += chunk
+                chunks.append(chunk)
     except TimeoutError as exc:
         raise BodyTooSlow(f"the body did not arrive within {timeout_s:g} s") from exc
-    except ClientDisconnect as exc:
-        raise Abandoned("the caller hung up while sending") from exc
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def _too_large(max_bytes: int) -> TooLarge:

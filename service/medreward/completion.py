@@ -5,7 +5,9 @@ the published reward are quadratic on a run of newlines or of unclosed tags.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from medreward.recipe import Tags
 
@@ -13,13 +15,11 @@ _SIGN = re.compile("([<>/])")
 _BOX = "\\boxed{"
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """What the policy wrote, taken apart."""
 
     answer: str
     """What stands inside the answer's tags, or the whole response where there are none."""
-    thinking: str = ""
     heading: str = ""
     """What stands before the first tag, where the modality belongs."""
     well_formed: bool = False
@@ -28,19 +28,15 @@ class Completion:
 
 def read_completion(response: str, tags: Tags) -> Completion:
     """Take a response apart; a malformed one is a value like any other."""
-    text = tighten(response) if tags.tighten else response
-    answer = _find_answer(text, tags)
-    return Completion(
-        answer=_bare(text if answer is None else answer),
-        thinking=_thinking(text, tags),
-        heading=_heading(text, tags),
-        well_formed=_is_well_formed(text, tags),
-        has_answer_tag=answer is not None,
-    )
+    if tags.answer is None or tags.answer == "\\boxed":
+        return _read_unmarked(tighten(response) if tags.tighten else response, tags)
+    return _read_marked(response, tags, tags.answer)
 
 
 def tighten(text: str) -> str:
     r"""Remove white space around `<`, `>` and `/`: what `re.sub(r"\s*(<|>|/)\s*", r"\1")` gives."""
+    if len(text.split(None, 1)) < 2 and text == text.strip():  # noqa: PLR2004 - one word
+        return text
     pieces = _SIGN.split(text)
     if len(pieces) == 1:
         return text
@@ -55,30 +51,70 @@ def _bare(text: str) -> str:
     return text.strip().strip(".")
 
 
-def _between(text: str, opening: str, closing: str) -> str | None:
-    """Give what stands between the first *opening* and the next *closing*.
+def _read_marked(response: str, tags: Tags, answer: str) -> Completion:
+    """Find the tags in one pass; what is tightened is then only what stands between them.
 
-    Where the first *opening* is never closed, no later one is either, so one look is enough.
+    A tag of the tightened text is, in the text as it came, a tag with white space in it.
     """
-    start = text.find(opening)
-    if start < 0:
-        return None
-    start += len(opening)
-    end = text.find(closing, start)
-    return None if end < 0 else text[start:end]
+    marks = list(_tag_pattern(tags.thinking, answer, tags.tighten).finditer(response))
+    # T and t open and close the thinking, A and a the answer: mostly "TtAa".
+    order = "".join(["TtAa"[(mark.lastindex or 1) - 1] for mark in marks])
+    first = order.find("T" if tags.thinking else "A")
+    opening = order.find("A")
+    closing = order.find("a", opening) if opening >= 0 else -1
+    inner = response if closing < 0 else response[marks[opening].end() : marks[closing].start()]
+    heading = "" if first < 0 else response[: marks[first].start()]
+    return Completion(
+        answer=_bare(tighten(inner) if tags.tighten else inner),
+        heading=(tighten(heading) if tags.tighten else heading).strip(),
+        well_formed=first >= 0
+        and order[-1] == "a"
+        and marks[-1].end() == len(response)
+        and (tags.thinking is None or _has_seam(order, marks, first)),
+        has_answer_tag=closing >= 0,
+    )
 
 
-def _thinking(text: str, tags: Tags) -> str:
-    return (_between(text, *_pair(tags.thinking)) or "") if tags.thinking else ""
+def _has_seam(order: str, marks: Sequence[re.Match[str]], first: int) -> bool:
+    """Tell whether somewhere behind the first mark the thinking ends and the answer begins."""
+    seam = order.find("tA", first)
+    while seam >= 0 and marks[seam].end() != marks[seam + 1].start():
+        seam = order.find("tA", seam + 1)
+    return seam >= 0
 
 
-def _find_answer(text: str, tags: Tags) -> str | None:
+@lru_cache(maxsize=64)
+def _tag_pattern(thinking: str | None, answer: str, is_tightened: bool) -> re.Pattern[str]:
+    """Match any of the four tags, as group 1 to 4, and the white space behind it."""
+    gap = r"\s*" if is_tightened else ""
+    # A hyphen is all that a tag's name may hold beyond word characters, so nothing needs escaping.
+    names = (f"({name})|/{gap}({name})" for name in (thinking or "(?!)", answer))
+    return re.compile(rf"<{gap}(?:{'|'.join(names)}){gap}>\s*")
+
+
+def _read_unmarked(text: str, tags: Tags) -> Completion:
+    r"""Read a response whose answer is what follows the thinking, or the last `\boxed{…}`."""
+    first_tag = f"<{tags.thinking}>" if tags.thinking else None
+    start = text.find(first_tag) if first_tag else 0
+    answer = _unmarked_answer(text, tags)
+    return Completion(
+        answer=_bare(text if answer is None else answer),
+        heading=text[:start].strip() if first_tag and start >= 0 else "",
+        well_formed=start >= 0 and _is_unmarked_well_formed(text[start:].strip(), tags),
+        has_answer_tag=answer is not None,
+    )
+
+
+def _unmarked_answer(text: str, tags: Tags) -> str | None:
+    tail = _after_thinking(text, tags.thinking)
+    return tail if tags.answer is None else _last_box(text if tail is None else tail)
+
+
+def _is_unmarked_well_formed(body: str, tags: Tags) -> bool:
     if tags.answer is None:
-        return _after_thinking(text, tags.thinking)
-    if tags.answer == "\\boxed":
-        tail = _after_thinking(text, tags.thinking)
-        return _last_box(text if tail is None else tail)
-    return _between(text, *_pair(tags.answer))
+        return bool((_after_thinking(body, tags.thinking) or "").strip())
+    tail = _after_thinking(body, tags.thinking) if tags.thinking else body
+    return tail is not None and _last_box(tail) is not None
 
 
 def _after_thinking(text: str, thinking: str | None) -> str | None:
@@ -101,47 +137,3 @@ def _last_box(text: str) -> str | None:
         if depth == 0:
             return text[start : start + match.start()]
     return None
-
-
-def _first_tag(tags: Tags) -> str | None:
-    if tags.thinking is not None:
-        return f"<{tags.thinking}>"
-    if tags.answer is not None and tags.answer != "\\boxed":
-        return f"<{tags.answer}>"
-    return None
-
-
-def _heading(text: str, tags: Tags) -> str:
-    first_tag = _first_tag(tags)
-    end = text.find(first_tag) if first_tag is not None else -1
-    return text[:end].strip() if end >= 0 else ""
-
-
-def _is_well_formed(text: str, tags: Tags) -> bool:
-    """Tell whether, from the first tag on, the parts stand in order and nothing stands outside."""
-    first_tag = _first_tag(tags)
-    start = text.find(first_tag) if first_tag is not None else 0
-    if start < 0:
-        return False
-    body = text[start:].strip()
-    if tags.answer is None:
-        return bool((_after_thinking(body, tags.thinking) or "").strip())
-    if tags.answer == "\\boxed":
-        tail = _after_thinking(body, tags.thinking) if tags.thinking else body
-        return tail is not None and _last_box(tail) is not None
-    return _answer_ends_body(body, tags.thinking, tags.answer)
-
-
-def _pair(name: str) -> tuple[str, str]:
-    return f"<{name}>", f"</{name}>"
-
-
-def _answer_ends_body(body: str, thinking: str | None, answer: str) -> bool:
-    r"""Match `<thinking>.*</thinking>\s*<answer>.*</answer>` against the whole of *body*."""
-    if not body.endswith(f"</{answer}>"):
-        return False
-    if thinking is None:
-        return len(body) >= len(f"<{answer}></{answer}>")
-    # A hyphen is all that a tag's name may hold beyond word characters, so nothing needs escaping.
-    seam = re.compile(rf"</{thinking}>\s*<{answer}>").search(body, len(f"<{thinking}>"))
-    return seam is not None and seam.end() <= len(body) - len(f"</{answer}>")

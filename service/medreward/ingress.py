@@ -3,6 +3,7 @@
 Plain ASGI, so that a route can still see its caller hang up.
 """
 
+import hashlib
 import hmac
 import re
 import time
@@ -19,6 +20,8 @@ from medreward.metrics import Metrics
 from medreward.replies import bug_response, error_response
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
+PLAIN_ROUTES = frozenset({"/reward", "/judge"})
+"""Those that FastAPI documents but does not serve, so that it names no route."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -85,31 +88,52 @@ def _request_id(sent: str) -> str:
 
 def _route(scope: Scope) -> str:
     """The route's path with its placeholders, so that the label is one of few."""
+    if scope["path"] in PLAIN_ROUTES:
+        return str(scope["path"])
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 class BearerAuth:
-    """Lets a request pass only with one of the keys; without keys, all pass."""
+    """Lets a request pass only with one of the keys; without keys, all pass.
 
-    def __init__(self, app: ASGIApp, *, api_keys: Sequence[str]) -> None:
+    What callers with different keys had judged is kept apart in the cache: each key has a
+    namespace, from which the key cannot be read off.
+    """
+
+    def __init__(self, app: ASGIApp, *, api_keys: Sequence[str], shares_cache: bool) -> None:
         self._app = app
-        self._api_keys = [key.encode() for key in api_keys]
+        self._namespaces = {
+            key.encode(): "" if shares_cache else namespace_of(key) for key in api_keys
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
-        if scope["type"] == "http" and not self._may_pass(scope):
-            refusal: RequestError = Unauthorized(
-                "send one of this deployment's keys as `Authorization: Bearer <key>`"
-            )
-            await error_response(refusal, scope["state"]["request_id"])(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            namespace = self._namespace(scope)
+            if namespace is None:
+                refusal: RequestError = Unauthorized(
+                    "send one of this deployment's keys as `Authorization: Bearer <key>`"
+                )
+                await error_response(refusal, scope["state"]["request_id"])(scope, receive, send)
+                return
+            scope["state"]["namespace"] = namespace
         await self._app(scope, receive, send)
 
-    def _may_pass(self, scope: Scope) -> bool:
-        if not self._api_keys or scope["path"] in OPEN_PATHS:
-            return True
+    def _namespace(self, scope: Scope) -> str | None:
+        """Give the namespace of the key that was sent; None where it is none of ours."""
+        if not self._namespaces or scope["path"] in OPEN_PATHS:
+            return ""
         scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
         key = sent.strip().encode("utf-8", "surrogateescape")
         # Every key is compared, so that the time taken does not tell which one came close.
-        matches = [hmac.compare_digest(key, known) for known in self._api_keys]
-        return scheme.lower() == "bearer" and any(matches)
+        found = [
+            namespace
+            for known, namespace in self._namespaces.items()
+            if hmac.compare_digest(key, known)
+        ]
+        return found[0] if found and scheme.lower() == "bearer" else None
+
+
+def namespace_of(api_key: str) -> str:
+    """Name the part of the cache that callers with this key share."""
+    return hashlib.sha256(b"namespace:" + api_key.encode()).hexdigest()[:16]

@@ -1,6 +1,7 @@
 """What the metrics learn of each request's results: numbers and closed names, never text."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from medreward.errors import Problem, ProblemKind
 from medreward.grading import Grade, Ungraded
@@ -14,47 +15,43 @@ def observe_rewards(
     metrics: Metrics, recipe: Recipe, results: Sequence[Reward | Unscored], trace: Trace
 ) -> None:
     """Count and distribute the rewards of one request."""
-    for result in results:
-        for name, part in result.components.items():
-            metrics.observe_component(recipe.name, name, part.signal.value)
-        if "accuracy_llm" in result.components:
-            says_yes = result.components["accuracy_llm"].signal.value > 0
-            metrics.count_verdict("yes" if says_yes else "no")
-        if isinstance(result, Reward):
-            metrics.observe_score("scored")
-            metrics.observe_reward(recipe.name, result.total)
-        else:
-            _count_unscored(metrics, "unscored", result.problem)
+    for name in recipe.weights:
+        values = [r.components[name].signal.value for r in results if name in r.components]
+        metrics.observe_component(recipe.name, name, values)
+        if name == "accuracy_llm":
+            says_yes = len(values) - values.count(0.0)
+            metrics.count_verdicts("yes", says_yes)
+            metrics.count_verdicts("no", len(values) - says_yes)
+    rewards = [result.total for result in results if isinstance(result, Reward)]
+    metrics.observe_rewards(recipe.name, rewards)
+    metrics.count_scores("scored", len(rewards))
+    if len(rewards) < len(results):
+        problems = (result.problem for result in results if isinstance(result, Unscored))
+        _count_problems(metrics, "unscored", problems)
     _observe_stages(metrics, trace)
 
 
 def observe_grades(metrics: Metrics, results: Sequence[Grade | Ungraded], trace: Trace) -> None:
     """Count the grades of one request."""
-    for result in results:
-        if isinstance(result, Ungraded):
-            _count_unscored(metrics, "unjudged", result.problem)
-            continue
-        metrics.observe_score("judged")
-        if result.verdict is not None:
-            metrics.count_verdict(result.verdict.lower())
+    verdicts = Counter(result.verdict for result in results if isinstance(result, Grade))
+    metrics.count_scores("judged", verdicts.total())
+    for verdict, number in verdicts.items():
+        if verdict is not None:
+            metrics.count_verdicts(verdict.lower(), number)
+    _count_problems(metrics, "unjudged", (r.problem for r in results if isinstance(r, Ungraded)))
     _observe_stages(metrics, trace)
 
 
-def _count_unscored(metrics: Metrics, status: str, problem: Problem) -> None:
-    metrics.observe_score(status, problem.kind)
-    if problem.kind is ProblemKind.JUDGE_UNPARSEABLE:
-        metrics.count_verdict("unparseable")
-    elif problem.kind.startswith("judge_"):
-        metrics.count_verdict("error")
+def _count_problems(metrics: Metrics, status: str, problems: Iterable[Problem]) -> None:
+    for kind, number in Counter(problem.kind for problem in problems).items():
+        metrics.count_scores(status, number)
+        metrics.count_unscored(kind, number)
+        if kind is ProblemKind.JUDGE_UNPARSEABLE:
+            metrics.count_verdicts("unparseable", number)
+        elif kind.startswith("judge_"):
+            metrics.count_verdicts("error", number)
 
 
 def _observe_stages(metrics: Metrics, trace: Trace) -> None:
-    metrics.observe_stages(
-        {
-            "queue": max(trace.judge.queue_s, trace.embed.queue_s),
-            "cache": trace.judge.cache_s + trace.embed.cache_s,
-            "judge": trace.judge.engine_s,
-            "embed": trace.embed.engine_s,
-            "total": trace.elapsed_s,
-        }
-    )
+    # What was remembered did not wait, and asked nobody.
+    metrics.observe_stages({stage: seconds for stage, seconds in trace.seconds.items() if seconds})

@@ -5,26 +5,19 @@ Ingress and reply are `routes.py`, permits and deadlines `admission.py`; between
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import TypeVar
 
-from medreward.admission import Deadline
+from medreward.admission import Caller
 from medreward.asking import Answers, Asker, Effort
 from medreward.embedding.embedder import Vector
 from medreward.grading import Grade, Ungraded, grade_item, open_item
 from medreward.judging.judge import Inquiry, Judgement
 from medreward.judging.templates import Template
 from medreward.recipe import Recipe
-from medreward.reward import (
-    Reward,
-    Signals,
-    Unscored,
-    compose,
-    embed_signal,
-    judge_signal,
-    signals_of_rules,
-)
+from medreward.reward import Evidence, Reward, Unscored
 from medreward.rules import Limits, Reading, read_sample
 from medreward.wire import Item, Sample
 
@@ -54,29 +47,32 @@ class Trace:
     _started_s: float = field(default_factory=time.perf_counter)
 
     @property
-    def elapsed_s(self) -> float:
-        """Seconds since the request began."""
-        return time.perf_counter() - self._started_s
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage, so far; judge and embed run side by side."""
+        judge, embed = self.judge, self.embed
+        return {
+            "queue": max(judge.queue_s, embed.queue_s),
+            "cache": judge.cache_s + embed.cache_s,
+            "judge": judge.engine_s,
+            "embed": embed.engine_s,
+            "total": time.perf_counter() - self._started_s,
+        }
 
 
 async def score(
-    samples: Sequence[Sample], recipe: Recipe, stages: Stages, *, deadline: Deadline, trace: Trace
+    samples: Sequence[Sample], recipe: Recipe, stages: Stages, *, caller: Caller, trace: Trace
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
     readings = await in_slices(samples, lambda s: read_sample(s, recipe, stages.limits))
     template = stages.templates[recipe.template]
+    asked = [_inquiries(reading, recipe, template) for reading in readings]
 
-    judgements, vectors = await asyncio.gather(
-        stages.judge.answer(_inquiries(readings, recipe, template), deadline, trace.judge),
-        stages.embedder.answer(_texts(readings, recipe), deadline, trace.embed),
-    )
+    judgements = stages.judge.recall(chain(*asked), trace.judge, caller.namespace)
+    vectors = stages.embedder.recall(_texts(readings, recipe), trace.embed, caller.namespace)
+    await _find(stages, judgements, vectors, caller=caller, trace=trace)
 
-    return await in_slices(
-        readings,
-        lambda reading: compose(
-            _signals(reading, recipe, template, judgements, vectors), recipe, reading.flags
-        ),
-    )
+    evidence = Evidence(recipe, judgements, vectors)
+    return await in_slices(zip(readings, asked, strict=True), lambda pair: evidence.reward(*pair))
 
 
 async def grade(
@@ -85,80 +81,59 @@ async def grade(
     votes: int,
     stages: Stages,
     *,
-    deadline: Deadline,
+    caller: Caller,
     trace: Trace,
 ) -> list[Grade | Ungraded]:
     """Turn items into grades, in order: the same path, without tags to read or signals to add."""
     limits = stages.limits
     opened = await in_slices(items, lambda item: open_item(item, template, votes, limits))
     inquiries = [inquiry for item in opened for inquiry in item.inquiries]
-    judgements = await stages.judge.answer(inquiries, deadline, trace.judge)
+    judgements = stages.judge.recall(inquiries, trace.judge, caller.namespace)
+    await _find(stages, judgements, None, caller=caller, trace=trace)
     return await in_slices(opened, lambda item: grade_item(item, judgements))
 
 
-async def in_slices(things: Sequence[T], make: Callable[[T], R]) -> list[R]:
+async def in_slices(things: Iterable[T], make: Callable[[T], R]) -> list[R]:
     """Make one of each, and let others have their turn in between: a request may hold thousands."""
     made: list[R] = []
-    for start in range(0, len(things), SLICE):
-        made += [make(thing) for thing in things[start : start + SLICE]]
-        await asyncio.sleep(0)
+    remaining = iter(things)
+    while part := [make(thing) for thing in islice(remaining, SLICE)]:
+        made += part
+        if len(part) == SLICE:
+            await asyncio.sleep(0)
     return made
 
 
-def _inquiries(readings: Sequence[Reading], recipe: Recipe, template: Template) -> list[Inquiry]:
-    if recipe.signals.accuracy_llm is None:
-        return []
-    return [
-        inquiry
-        for reading in readings
-        if reading.is_open
-        for inquiry in _inquiries_of(reading, template)
-    ]
-
-
-def _inquiries_of(reading: Reading, template: Template) -> list[Inquiry]:
-    return [
-        Inquiry(
-            template=template,
-            answer=reading.answer,
-            reference=reference,
-            # What the prompt does not show must not keep equal inquiries apart.
-            question=reading.question if template.shows_question else None,
-        )
-        for reference in reading.references
-    ]
-
-
-def _texts(readings: Sequence[Reading], recipe: Recipe) -> list[str]:
-    if recipe.signals.accuracy_embed is None:
-        return []
-    return [
-        text
-        for reading in readings
-        if reading.is_open
-        for text in (reading.answer, *reading.references)
-    ]
-
-
-def _signals(
-    reading: Reading,
-    recipe: Recipe,
-    template: Template,
+async def _find(
+    stages: Stages,
     judgements: Answers[Inquiry, Judgement],
-    vectors: Answers[str, Vector],
-) -> Signals:
-    """Bring together what rules, judge and embedder say of one sample."""
-    signals = signals_of_rules(reading, recipe)
-    if not reading.is_open:
-        return signals
-    if recipe.signals.accuracy_llm is not None:
-        signals["accuracy_llm"] = judge_signal(
-            [judgements.take(inquiry) for inquiry in _inquiries_of(reading, template)]
-        )
+    vectors: Answers[str, Vector] | None,
+    *,
+    caller: Caller,
+    trace: Trace,
+) -> None:
+    """Ask the engines for what is missing, side by side, as long as the caller waits."""
+    asking = []
+    if judgements.missing:
+        asking.append(stages.judge.find(judgements, caller.deadline, trace.judge))
+    if vectors is not None and vectors.missing:
+        asking.append(stages.embedder.find(vectors, caller.deadline, trace.embed))
+    if asking:
+        await caller.while_connected(asyncio.gather(*asking))
+
+
+def _inquiries(reading: Reading, recipe: Recipe, template: Template) -> list[Inquiry]:
+    """What the judge is asked of one sample: one inquiry for each accepted reference."""
+    if recipe.signals.accuracy_llm is None or not reading.is_open:
+        return []
+    # What the prompt does not show must not keep equal inquiries apart.
+    question = reading.question if template.shows_question else None
+    return [Inquiry(template, reading.answer, text, question) for text in reading.references]
+
+
+def _texts(readings: Iterable[Reading], recipe: Recipe) -> Iterator[str]:
     if recipe.signals.accuracy_embed is not None:
-        signals["accuracy_embed"] = embed_signal(
-            vectors.take(reading.answer),
-            [vectors.take(reference) for reference in reading.references],
-            recipe.signals.accuracy_embed.threshold,
-        )
-    return signals
+        for reading in readings:
+            if reading.is_open:
+                yield reading.answer
+                yield from reading.references

@@ -9,8 +9,10 @@ import json
 import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
@@ -53,6 +55,11 @@ class Tags(_Table):
     """The tags that may stand before everything else, without their angle brackets."""
     tighten: bool = False
     """Remove white space around `<`, `>` and `/` in the response before reading it."""
+
+    @cached_property
+    def modality_names(self) -> frozenset[str]:
+        """The modality tags in capitals."""
+        return frozenset(tag.upper() for tag in self.modalities)
 
 
 class Rules(_Table):
@@ -130,10 +137,22 @@ class Recipe(_Table):
             raise ValueError("the format signal needs a thinking or answer tag to look for")
         return self
 
-    @property
-    def weights(self) -> dict[SignalName, float]:
+    @cached_property
+    def weights(self) -> Mapping[SignalName, float]:
         """Weight of each signal that the recipe adds up."""
-        return {name: signal.weight for name, signal in self.signals}
+        return MappingProxyType({name: signal.weight for name, signal in self.signals})
+
+    @cached_property
+    def weights_without_modality(self) -> Mapping[SignalName, float]:
+        """The weights where no modality is known: the others scaled up to the same sum."""
+        if "modality" not in self.weights:
+            return self.weights
+        total = math.fsum(self.weights.values())
+        scale = total / (total - self.weights["modality"])
+        others: dict[SignalName, float] = {
+            name: weight * scale for name, weight in self.weights.items() if name != "modality"
+        }
+        return MappingProxyType(others)
 
     def fingerprint(self, template_sha: str) -> str:
         """Name everything in the recipe and its judge template that can change a reward."""

@@ -1,9 +1,10 @@
 """Stage 8: results and refusals become reply bodies."""
 
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
+import orjson
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -26,24 +27,32 @@ def json_response(body: BaseModel, status: int = 200) -> Response:
 def reward_reply(
     samples: Sequence[wire.Sample],
     results: Sequence[Reward | Unscored],
-    provenance: wire.RewardProvenance,
+    provenance: Mapping[str, str],
     trace: Trace,
-) -> wire.RewardReply:
-    """Write the reply of `/reward`."""
-    scored = sum(isinstance(result, Reward) for result in results)
-    sources = [part.signal.source for result in results for part in result.components.values()]
-    return wire.RewardReply(
-        results=[_sample_result(s, r) for s, r in zip(samples, results, strict=True)],
-        counts=wire.RewardCounts(
-            scored=scored,
-            unscored=len(results) - scored,
-            cache_hits=sources.count("cache"),
-            coalesced=sources.count("coalesced"),
-            judge_calls=trace.judge.asked,
-        ),
-        provenance=provenance,
-        timings_ms=_timings(trace),
-    )
+) -> Response:
+    """Write the reply of `/reward`, a `wire.RewardReply`.
+
+    As plain dictionaries, since it has thousands of parts, and a model for each would cost more
+    than all the rest of scoring from the cache.
+    """
+    # Equal samples share one result.
+    shown = {key: _shown(result) for key, result in {id(r): r for r in results}.items()}
+    rows = [{"id": s.id, **shown[id(r)]} for s, r in zip(samples, results, strict=True)]
+    sources = [part["source"] for row in rows for part in row["components"].values()]
+    scored = [row["status"] for row in rows].count("scored")
+    body = {
+        "results": rows,
+        "counts": {
+            "scored": scored,
+            "unscored": len(rows) - scored,
+            "cache_hits": sources.count("cache"),
+            "coalesced": sources.count("coalesced"),
+            "judge_calls": trace.judge.asked,
+        },
+        "provenance": provenance,
+        "timings_ms": _timings(trace),
+    }
+    return Response(orjson.dumps(body), media_type=JSON)
 
 
 def judge_reply(
@@ -66,19 +75,19 @@ def judge_reply(
             judge_calls=trace.judge.asked,
         ),
         provenance=provenance,
-        timings_ms=_timings(trace),
+        timings_ms=wire.Timings(**_timings(trace)),
     )
 
 
-def reward_provenance(service: Service, recipe: Recipe) -> wire.RewardProvenance:
-    """Say what a reward depends on."""
-    return wire.RewardProvenance(
-        recipe=recipe.name,
-        fingerprint=service.fingerprint(recipe),
-        judge=service.engines.judge.identity,
-        embedder=service.engines.embedder.identity,
-        service=medreward.__version__,
-    )
+def reward_provenance(service: Service, recipe: Recipe) -> dict[str, str]:
+    """Say what a reward depends on: a `wire.RewardProvenance`."""
+    return {
+        "recipe": recipe.name,
+        "fingerprint": service.fingerprint(recipe),
+        "judge": service.engines.judge.identity,
+        "embedder": service.engines.embedder.identity,
+        "service": medreward.__version__,
+    }
 
 
 def judge_provenance(service: Service, template: str) -> wire.JudgeProvenance:
@@ -123,36 +132,29 @@ def _error_reply(kind: str, message: str, request_id: str, *, retryable: bool) -
     return wire.ErrorReply(error=body, request_id=request_id)
 
 
-def _sample_result(sample: wire.Sample, result: Reward | Unscored) -> wire.SampleResult:
-    components = {name: _component(part) for name, part in result.components.items()}
-    flags = list(result.flags)
-    if isinstance(result, Reward):
-        return wire.SampleResult(
-            id=sample.id,
-            status="scored",
-            reward=result.total,
-            components=components,
-            flags=flags,
-        )
-    return wire.SampleResult(
-        id=sample.id,
-        status="unscored",
-        components=components,
-        flags=flags,
-        error=_problem(result.problem),
-    )
+def _shown(result: Reward | Unscored) -> dict[str, Any]:
+    """Write a `wire.SampleResult`, but for its id."""
+    reward, error = (result.total, None) if isinstance(result, Reward) else (None, result.problem)
+    return {
+        "status": "scored" if error is None else "unscored",
+        "reward": reward,
+        "components": {name: _component(part) for name, part in result.components.items()},
+        "flags": result.flags,
+        "error": None if error is None else _problem(error).model_dump(),
+    }
 
 
-def _component(component: Component) -> wire.Component:
-    signal = component.signal
-    return wire.Component(
-        value=signal.value,
-        weight=component.weight,
-        source=signal.source,
-        p_yes=signal.p_yes,
-        coverage=signal.coverage,
-        cosine=signal.cosine,
-    )
+def _component(component: Component) -> dict[str, Any]:
+    """Write a `wire.Component`."""
+    (value, source, p_yes, coverage, cosine), weight = component
+    return {
+        "value": value,
+        "weight": weight,
+        "source": source,
+        "p_yes": p_yes,
+        "coverage": coverage,
+        "cosine": cosine,
+    }
 
 
 def _item_result(item: wire.Item, result: Grade | Ungraded) -> wire.ItemResult:
@@ -200,14 +202,6 @@ def _problem(problem: errors.Problem) -> wire.Problem:
     return wire.Problem(kind=problem.kind, message=problem.message, retryable=problem.retryable)
 
 
-def _timings(trace: Trace) -> wire.Timings:
-    def ms(seconds: float) -> float:
-        return round(seconds * 1000, 3)
-
-    return wire.Timings(
-        queue=ms(max(trace.judge.queue_s, trace.embed.queue_s)),
-        cache=ms(trace.judge.cache_s + trace.embed.cache_s),
-        judge=ms(trace.judge.engine_s),
-        embed=ms(trace.embed.engine_s),
-        total=ms(trace.elapsed_s),
-    )
+def _timings(trace: Trace) -> dict[str, float]:
+    """Write a `wire.Timings`."""
+    return {stage: round(1000 * seconds, 3) for stage, seconds in trace.seconds.items()}

@@ -2,33 +2,32 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
-from medreward.asking import Answered
+from medreward.asking import Answered, Answers
 from medreward.embedding.embedder import Vector, cosine
-from medreward.errors import EMBEDDER_FAILURES, NonsenseReply, Problem
-from medreward.judging.judge import Judgement
+from medreward.errors import EMBEDDER_FAILURES, JUDGE_FAILURES, NonsenseReply, Problem
+from medreward.judging.judge import Inquiry, Judgement
 from medreward.recipe import Recipe, SignalName
-from medreward.rules import Reading
+from medreward.rules import RIGHT, WRONG, Reading
 from medreward.signals import Signal
 from medreward.wire import Source
 
 Signals = Mapping[SignalName, Signal | Problem]
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(NamedTuple):
     """A signal with the weight it was given."""
 
     signal: Signal
     weight: float
 
 
-Components = dict[SignalName, Component]
+Components = Mapping[SignalName, Component]
 
 
-@dataclass(frozen=True, slots=True)
-class Reward:
+class Reward(NamedTuple):
     """The recipe's number, between 0 and 1, and what it is made of."""
 
     total: float
@@ -36,12 +35,11 @@ class Reward:
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Unscored:
+class Unscored(NamedTuple):
     """No reward, and why; the components that were had."""
 
     problem: Problem
-    components: Components = field(default_factory=dict)
+    components: Components = MappingProxyType({})
     flags: tuple[str, ...] = ()
 
 
@@ -51,42 +49,73 @@ def compose(signals: Signals, recipe: Recipe, flags: tuple[str, ...] = ()) -> Re
     A signal that the recipe weighs but that is a `Problem` leaves the sample unscored. The modality
     alone may be missing from *signals*, where none is known: its weight goes to the others.
     """
-    weights = _weights_shown(signals, recipe)
-    components: Components = {}
+    weights = recipe.weights if "modality" in signals else recipe.weights_without_modality
+    components: dict[SignalName, Component] = {}
     problem: Problem | None = None
     for name, weight in weights.items():
-        match signals[name]:
-            case Problem() as found:
-                problem = problem or found
-            case signal:
-                components[name] = Component(signal, weight)
+        signal = signals[name]
+        if isinstance(signal, Problem):
+            problem = problem or signal
+        else:
+            components[name] = Component(signal, weight)
     if problem is not None:
         return Unscored(problem, components, flags)
-    total = math.fsum(part.weight * part.signal.value for part in components.values())
+    total = math.fsum([part.weight * part.signal.value for part in components.values()])
     # Scaled weights may add up to a rounding error more than 1.
     return Reward(min(1.0, total), components, flags)
 
 
-def _weights_shown(signals: Signals, recipe: Recipe) -> dict[SignalName, float]:
-    """Drop the modality where it is unknown, and scale the other weights up to the same sum."""
-    weights = recipe.weights
-    if "modality" in signals or "modality" not in weights:
-        return weights
-    total = math.fsum(weights.values())
-    scale = total / (total - weights.pop("modality"))
-    return {name: weight * scale for name, weight in weights.items()}
+class Evidence:
+    """What rules, judge and embedder say of the samples of one request."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        judgements: Answers[Inquiry, Judgement],
+        vectors: Answers[str, Vector],
+    ) -> None:
+        self._recipe = recipe
+        self._judgements = judgements
+        self._vectors = vectors
+        self._settled: dict[Reading, Reward | Unscored] = {}
+
+    def reward(self, reading: Reading, inquiries: Sequence[Inquiry]) -> Reward | Unscored:
+        """Reward one sample, of which the judge was asked *inquiries*; equal ones but once."""
+        settled = self._settled.get(reading)
+        if settled is not None:
+            return settled
+        result = compose(self.signals(reading, inquiries), self._recipe, reading.flags)
+        # The sample that an engine was asked for says so; those that only share its answer do not.
+        if all(part.signal.source not in _FRESH for part in result.components.values()):
+            self._settled[reading] = result
+        return result
+
+    def signals(self, reading: Reading, inquiries: Sequence[Inquiry]) -> Signals:
+        """Bring together what is said of one sample."""
+        signals = signals_of_rules(reading, self._recipe)
+        if not reading.is_open:
+            return signals
+        if inquiries:
+            signals["accuracy_llm"] = judge_signal([self._judgements.take(i) for i in inquiries])
+        embed = self._recipe.signals.accuracy_embed
+        if embed is not None:
+            take = self._vectors.take
+            signals["accuracy_embed"] = embed_signal(
+                take(reading.answer), [take(text) for text in reading.references], embed.threshold
+            )
+        return signals
 
 
 def signals_of_rules(reading: Reading, recipe: Recipe) -> dict[SignalName, Signal | Problem]:
     """Collect what is known of a sample without a model."""
     signals: dict[SignalName, Signal | Problem] = {}
     if reading.completion is not None:
-        signals["format"] = Signal(float(reading.completion.well_formed), "rule")
+        signals["format"] = RIGHT if reading.completion.well_formed else WRONG
     if reading.modality is not None:
         signals["modality"] = reading.modality
     settled = reading.problem or reading.accuracy
     if settled is not None:
-        signals |= {"accuracy_llm": settled, "accuracy_embed": settled}
+        signals["accuracy_llm"] = signals["accuracy_embed"] = settled
     if reading.completion is None and reading.problem is not None:
         # Nothing of the response was read, so nothing can be said of its form either.
         signals |= dict.fromkeys(recipe.weights, reading.problem)
@@ -95,13 +124,19 @@ def signals_of_rules(reading: Reading, recipe: Recipe) -> dict[SignalName, Signa
 
 def judge_signal(answers: Sequence[Answered[Judgement]]) -> Signal | Problem:
     """Say YES where any accepted reference got YES; unscored where none did and one failed."""
-    yes = [a for a in answers if isinstance(a.value, Judgement) and a.value.verdict == "YES"]
-    problems = [a.value for a in answers if isinstance(a.value, Problem)]
-    if problems and not yes:
-        return problems[0]
-    judged = [(a.value, a.source) for a in answers if isinstance(a.value, Judgement)]
-    judgement, source = max(judged, key=lambda pair: pair[0].p_yes)
-    return Signal(float(bool(yes)), source, p_yes=judgement.p_yes, coverage=judgement.coverage)
+    problem: Problem | None = None
+    best: tuple[Judgement, Source] | None = None
+    for value, source in answers:
+        if isinstance(value, Problem):
+            problem = problem or value
+        elif best is None or value.p_yes > best[0].p_yes:
+            best = value, source
+    if best is None or (problem is not None and best[0].verdict == "NO"):
+        # Without any answer there would have been no inquiry.
+        return problem or JUDGE_FAILURES.problem(NonsenseReply("it was asked nothing"))
+    judgement, source = best
+    says_yes = judgement.verdict == "YES"
+    return Signal(1.0 if says_yes else 0.0, source, judgement.p_yes, judgement.coverage)
 
 
 def embed_signal(
@@ -110,24 +145,23 @@ def embed_signal(
     """Compare the answer with the nearest reference; unscored as `judge_signal` is."""
     if isinstance(answer.value, Problem):
         return answer.value
-    if any(
-        not isinstance(other.value, Problem) and other.value.shape != answer.value.shape
-        for other in references
-    ):
-        return EMBEDDER_FAILURES.problem(NonsenseReply("its vectors differ in length"))
-    near = [
-        (cosine(answer.value, other.value), _later(answer.source, other.source))
-        for other in references
-        if not isinstance(other.value, Problem)
-    ]
-    problems = [other.value for other in references if isinstance(other.value, Problem)]
-    best, source = max(near, default=(-math.inf, answer.source))
-    if problems and best < threshold:
-        return problems[0]
-    return Signal(float(best >= threshold), source, cosine=best)
+    problem: Problem | None = None
+    best, best_source = -math.inf, answer.source
+    for value, source in references:
+        if isinstance(value, Problem):
+            problem = problem or value
+            continue
+        if value.shape != answer.value.shape:
+            return EMBEDDER_FAILURES.problem(NonsenseReply("its vectors differ in length"))
+        near = cosine(answer.value, value)
+        if near > best:
+            best, best_source = near, source
+    if problem is not None and best < threshold:
+        return problem
+    # A pair is from the cache only if both texts were.
+    source = max(answer.source, best_source, key=_COST.__getitem__)
+    return Signal(1.0 if best >= threshold else 0.0, source, cosine=best)
 
 
-def _later(one: Source, other: Source) -> Source:
-    """Name the costlier of two sources: a pair is from the cache only if both texts were."""
-    order: tuple[Source, ...] = ("cache", "coalesced", "embedder")
-    return max(one, other, key=order.index)
+_FRESH: frozenset[Source] = frozenset({"judge", "embedder"})
+_COST: Mapping[Source, int] = {"cache": 0, "coalesced": 1, "embedder": 2}

@@ -1,14 +1,16 @@
 """The routes of docs/api.md. No decisions: those are in the pipeline."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
 import medreward
 from medreward import wire
-from medreward.admission import Load, Permit
+from medreward.admission import Caller, Load, Permit
 from medreward.bodies import parse, read_body
 from medreward.errors import Abandoned, InvalidRequest, TemplateUnavailable, TooLarge
 from medreward.grading import VIEWS
@@ -26,8 +28,6 @@ from medreward.replies import (
 )
 from medreward.rules import check_modalities
 from medreward.service import Service
-
-T = TypeVar("T")
 
 NOTICE = "Rewards and grades are for research and training, not for clinical use."
 
@@ -54,16 +54,14 @@ async def reward(request: Request) -> Response:
     with service.admission.permit() as permit:
         asked = await _receive(request, wire.RewardRequest, permit)
         recipe = service.recipe(asked.recipe)
-        deadline = service.deadline(asked.deadline_ms)
         counts = [len(sample.references) for sample in asked.samples]
         _take_questions(permit, "samples", counts, service)
         check_modalities(asked.samples, recipe)
         _answerable_template(recipe.template, service)
-        work = score(asked.samples, recipe, stages, deadline=deadline, trace=trace)
-        results = await _while_connected(request, work)
-        reply = reward_reply(asked.samples, results, reward_provenance(service, recipe), trace)
+        caller = _caller(request, asked, service)
+        results = await score(asked.samples, recipe, stages, caller=caller, trace=trace)
         observe_rewards(service.metrics, recipe, results, trace)
-        return json_response(reply)
+        return reward_reply(asked.samples, results, reward_provenance(service, recipe), trace)
 
 
 @router.post(
@@ -79,13 +77,14 @@ async def judge(request: Request) -> Response:
     stages, trace = service.stages, Trace()
     with service.admission.permit() as permit:
         asked = await _receive(request, wire.JudgeRequest, permit)
-        deadline = service.deadline(asked.deadline_ms)
         _check_votes(asked.votes, service)
         counts = [asked.votes * max(1, len(item.criteria or ())) for item in asked.items]
         _take_questions(permit, "items", counts, service)
         template = _answerable_template(asked.template, service)
-        work = grade(asked.items, template, asked.votes, stages, deadline=deadline, trace=trace)
-        results = await _while_connected(request, work)
+        caller = _caller(request, asked, service)
+        results = await grade(
+            asked.items, template, asked.votes, stages, caller=caller, trace=trace
+        )
         reply = judge_reply(asked.items, results, judge_provenance(service, asked.template), trace)
         observe_grades(service.metrics, results, trace)
         return json_response(reply)
@@ -173,7 +172,14 @@ def _take_questions(permit: Permit, field: str, counts: Sequence[int], service: 
     limit = service.settings.max_samples
     if len(counts) > limit:
         raise TooLarge(f"{field}: {len(counts)} of them; send at most {limit} at once")
-    permit.take(Load(questions=sum(counts)))
+    total, most = sum(counts), service.settings.max_questions_in_flight
+    if total > most:
+        fitting = sum(so_far <= most for so_far in accumulate(counts))
+        raise TooLarge(
+            f"{field}: {len(counts)} of them ask {total} questions, and {most} fit at all; "
+            f"send at most {fitting} at once"
+        )
+    permit.take(Load(questions=total))
 
 
 def _check_votes(votes: int, service: Service) -> None:
@@ -192,7 +198,19 @@ def _answerable_template(name: str, service: Service) -> Template:
     return template
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+def _caller(
+    request: Request, asked: wire.RewardRequest | wire.JudgeRequest, service: Service
+) -> Caller:
+    run = asked.run if isinstance(asked, wire.RewardRequest) else None
+    return Caller(
+        deadline=service.deadline(asked.deadline_ms),
+        namespace=request.state.namespace,
+        run=None if run is None else run.id,
+        while_connected=partial(_while_connected, request),
+    )
+
+
+async def _while_connected(request: Request, work: Awaitable[Any]) -> None:
     """Do *work* while the caller waits; when the caller hangs up, stop it.
 
     Raises:
@@ -204,7 +222,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise Abandoned("the caller hung up before the reply")
-        return working.result()
+        working.result()
     finally:
         for task in (working, leaving):
             task.cancel()

@@ -1,6 +1,9 @@
 """Stage 3, second half: what is decided without a model, and the questions left open."""
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from medreward.completion import Completion, read_completion
 from medreward.errors import InvalidRequest, Problem, ProblemKind
@@ -24,8 +27,13 @@ class Limits:
     """A question, a reference, a criterion, or an answer that a model is asked about."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+RIGHT, WRONG, EXACT = Signal(1.0, "rule"), Signal(0.0, "rule"), Signal(1.0, "exact")
+
+BYTES_PER_CHARACTER = 4
+"""At most, in UTF-8."""
+
+
+class Reading(NamedTuple):
     """What is known of a sample before any model is asked."""
 
     references: tuple[str, ...] = ()
@@ -53,19 +61,30 @@ class Reading:
 
 def read_sample(sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
     """Take a sample apart and settle what the recipe's rules can."""
-    if _bytes(sample.response) > limits.response_bytes:
+    if _is_over(sample.response, limits.response_bytes):
         return Reading(problem=_over("response", limits.response_bytes))
     completion = read_completion(sample.response, recipe.tags)
     references = _take_references_apart(sample, recipe)
-    reading = Reading(
+    is_rejected = _is_rejected(completion.answer, recipe)
+    problem = _reference_problem(references, limits)
+    accuracy = None
+    if problem is None:
+        # Rejected before equal, as published.
+        accuracy = (
+            WRONG if is_rejected else EXACT if completion.answer in references.texts else None
+        )
+    if problem is None and accuracy is None:
+        problem = too_long("answer", completion.answer, limits)
+        problem = problem or too_long("question", sample.question or "", limits)
+    return Reading(
         references=references.texts,
         question=sample.question,
         completion=completion,
         modality=_modality_signal(completion, references.modality),
-        flags=_flags(completion, references.modality, recipe),
+        accuracy=accuracy,
+        problem=problem,
+        flags=_flags(completion, references.modality, recipe, is_rejected=is_rejected),
     )
-    problem = _reference_problem(references, limits)
-    return replace(reading, problem=problem) if problem else _settle(reading, recipe, limits)
 
 
 def check_modalities(samples: tuple[Sample, ...], recipe: Recipe) -> None:
@@ -74,11 +93,9 @@ def check_modalities(samples: tuple[Sample, ...], recipe: Recipe) -> None:
     Raises:
         InvalidRequest: naming the sample and the choices.
     """
-    if not recipe.tags.modalities:
-        return
-    known = {tag.upper() for tag in recipe.tags.modalities}
+    known = recipe.tags.modality_names
     for number, sample in enumerate(samples):
-        if sample.modality is not None and _bare_tag(sample.modality) not in known:
+        if known and sample.modality is not None and _bare_tag(sample.modality) not in known:
             raise InvalidRequest(
                 f"samples[{number}].modality: not a modality of the recipe {recipe.name!r}; "
                 f"choose from {', '.join(recipe.tags.modalities)}, or leave it out"
@@ -89,9 +106,11 @@ def _bare_tag(modality: str) -> str:
     return modality.strip().removeprefix("<").removesuffix(">").upper()
 
 
-def _bytes(text: str) -> int:
+def _is_over(text: str, limit_bytes: int) -> bool:
     # Most texts are far from their limit; only the others are worth encoding.
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    if BYTES_PER_CHARACTER * len(text) <= limit_bytes:
+        return False
+    return len(text.encode("utf-8", "surrogatepass")) > limit_bytes
 
 
 def _over(field: str, limit: int) -> Problem:
@@ -102,11 +121,10 @@ def _over(field: str, limit: int) -> Problem:
 
 def too_long(field: str, text: str, limits: Limits) -> Problem | None:
     """Tell whether a text is longer than a model should be asked about."""
-    return _over(field, limits.text_bytes) if _bytes(text) > limits.text_bytes else None
+    return _over(field, limits.text_bytes) if _is_over(text, limits.text_bytes) else None
 
 
-@dataclass(frozen=True, slots=True)
-class _References:
+class _References(NamedTuple):
     """What the references say, taken apart."""
 
     texts: tuple[str, ...]
@@ -121,26 +139,27 @@ def _take_references_apart(sample: Sample, recipe: Recipe) -> _References:
     A reference such as "<X_RAY>left lower lobe" is taken apart at a modality tag at its start:
     one of the recipe's, or of MediX-R1's sixteen, which such data sets have.
     """
-    tags = (*recipe.tags.modalities, *MEDIX_MODALITIES)
-    pairs = [_split_tag(text, tags) for text in sample.references]
-    own = _bare_tag(sample.modality) if sample.modality is not None else None
+    pattern = _modality_tag((*recipe.tags.modalities, *MEDIX_MODALITIES))
     # In the order in which they are met: what a set gives first differs from process to process.
-    named = [tag for tag in dict.fromkeys((own, *(tag for tag, _ in pairs))) if tag]
+    named = [_bare_tag(sample.modality)] if sample.modality else []
+    texts = []
+    for reference in sample.references:
+        text = reference.lstrip()
+        if found := pattern.match(text):
+            named.append(found[1].upper())
+            text = text[found.end() :]
+        texts.append(_bare_reference(text))
+    named = [tag for tag in named if tag]
     return _References(
-        texts=tuple(_bare_reference(text) for _, text in pairs),
+        texts=tuple(texts),
         modality=named[0] if named else None,
-        is_contradictory=len(named) > 1,
+        is_contradictory=len(named) > 1 and len(set(named)) > 1,
     )
 
 
-def _split_tag(text: str, modalities: tuple[str, ...]) -> tuple[str | None, str]:
-    stripped = text.lstrip()
-    if stripped.startswith("<"):
-        for tag in modalities:
-            opening = f"<{tag}>"
-            if stripped[: len(opening)].upper() == opening.upper():
-                return tag.upper(), stripped[len(opening) :]
-    return None, text
+@lru_cache(maxsize=64)
+def _modality_tag(modalities: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(f"<({'|'.join(modalities)})>", re.IGNORECASE | re.ASCII)
 
 
 def _bare_reference(text: str) -> str:
@@ -153,15 +172,16 @@ def _reference_problem(found: _References, limits: Limits) -> Problem | None:
             ProblemKind.INVALID_REFERENCE,
             "reference: its modality tag is not that of the sample, or of another reference",
         )
-    references = found.texts
-    for number, reference in enumerate(references):
-        if not reference.strip():
+    for number, reference in enumerate(found.texts):
+        if not reference or reference.isspace():
             return Problem(
                 ProblemKind.INVALID_REFERENCE,
-                f"{_name(number, references)}: empty; give the ground truth as text",
+                f"{_name(number, found.texts)}: empty; give the ground truth as text",
             )
-    checked = (too_long(_name(i, references), text, limits) for i, text in enumerate(references))
-    return next((problem for problem in checked if problem), None)
+    for number, reference in enumerate(found.texts):
+        if _is_over(reference, limits.text_bytes):
+            return _over(_name(number, found.texts), limits.text_bytes)
+    return None
 
 
 def _name(number: int, references: tuple[str, ...]) -> str:
@@ -171,35 +191,30 @@ def _name(number: int, references: tuple[str, ...]) -> str:
 def _modality_signal(completion: Completion, modality: str | None) -> Signal | None:
     if modality is None:
         return None
-    return Signal(float(completion.heading.upper() == f"<{modality}>"), "rule")
+    return RIGHT if completion.heading.upper() == f"<{modality}>" else WRONG
 
 
-def _flags(completion: Completion, modality: str | None, recipe: Recipe) -> tuple[str, ...]:
-    flags = {
-        "no_answer_tag": recipe.tags.answer is not None and not completion.has_answer_tag,
-        "malformed": recipe.signals.format is not None and not completion.well_formed,
-        "no_modality": recipe.signals.modality is not None and modality is None,
-        "rejected_answer": _is_rejected(completion.answer, recipe),
-    }
-    return tuple(name for name, is_set in flags.items() if is_set)
+def _flags(
+    completion: Completion, modality: str | None, recipe: Recipe, *, is_rejected: bool
+) -> tuple[str, ...]:
+    flags = []
+    if recipe.tags.answer is not None and not completion.has_answer_tag:
+        flags.append("no_answer_tag")
+    if recipe.signals.format is not None and not completion.well_formed:
+        flags.append("malformed")
+    if recipe.signals.modality is not None and modality is None:
+        flags.append("no_modality")
+    if is_rejected:
+        flags.append("rejected_answer")
+    return tuple(flags)
 
 
 def _is_rejected(answer: str, recipe: Recipe) -> bool:
     """Tell whether the recipe's rules call the answer wrong whatever the reference."""
-    return len(answer) < recipe.rules.min_answer_characters or any(
-        rejected in answer for rejected in recipe.rules.rejected_substrings
-    )
-
-
-def _settle(reading: Reading, recipe: Recipe, limits: Limits) -> Reading:
-    """Decide the accuracies where a rule can: rejected before equal, as published."""
-    if reading.completion is None:
-        return reading
-    answer = reading.completion.answer
-    if _is_rejected(answer, recipe):
-        return replace(reading, accuracy=Signal(0.0, "rule"))
-    if answer in reading.references:
-        return replace(reading, accuracy=Signal(1.0, "exact"))
-    problem = too_long("answer", answer, limits)
-    problem = problem or too_long("question", reading.question or "", limits)
-    return replace(reading, problem=problem)
+    if len(answer) < recipe.rules.min_answer_characters:
+        return True
+    # A loop, since a generator for each of thousands of answers costs as much as all else here.
+    for rejected in recipe.rules.rejected_substrings:  # noqa: SIM110 - see above
+        if rejected in answer:
+            return True
+    return False

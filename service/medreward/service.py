@@ -20,7 +20,7 @@ from medreward.loading import Engines
 from medreward.metrics import Metrics
 from medreward.pipeline import Stages
 from medreward.recipe import Recipe, load_recipes
-from medreward.score_cache import MemoryScoreCache, inquiry_key, text_key
+from medreward.score_cache import MemoryTier, inquiry_key, text_key
 from medreward.settings import Settings
 
 
@@ -133,6 +133,10 @@ class Service:
             ask=judge.decide,
             key_of=partial(inquiry_key, judge.identity),
             is_sound=judgements.is_sound,
+            pack=judgements.pack_judgement,
+            unpack=judgements.unpack_judgement,
+            group_of=judgements.group_of,
+            tokens_of=judgements.tokens_of,
             failures=JUDGE_FAILURES,
             capacity=judge.capacity,
             timeout_s=settings.judge_timeout_s,
@@ -143,17 +147,18 @@ class Service:
             ask=embedder.embed,
             key_of=partial(text_key, embedder.identity),
             is_sound=embeddings.is_sound,
+            pack=embeddings.pack_vector,
+            unpack=embeddings.unpack_vector,
+            tokens_of=embeddings.tokens_of,
             failures=EMBEDDER_FAILURES,
             capacity=embedder.capacity,
             timeout_s=settings.embedder_timeout_s,
             note=partial(self.engines.note, "embedder"),
         )
         return Stages(
-            judge=Asker(
-                asking_judge, MemoryScoreCache(max_entries=settings.cache_entries), self.metrics
-            ),
+            judge=Asker(asking_judge, MemoryTier(settings.judgement_cache_bytes), self.metrics),
             embedder=Asker(
-                asking_embedder, MemoryScoreCache(max_entries=settings.cache_entries), self.metrics
+                asking_embedder, MemoryTier(settings.embedding_cache_bytes), self.metrics
             ),
             templates=self.templates,
             limits=settings.limits,

@@ -156,8 +156,12 @@ class Settings(BaseSettings):
     """Deadline of requests that name none."""
     max_deadline_s: Annotated[float, Field(gt=0)] = 3600.0
     """Longest deadline a request may name."""
-    cache_entries: Annotated[int, Field(ge=1)] = 200_000
-    """Judgements, and embeddings, remembered in memory."""
+    judgement_cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024**2
+    """Bytes of judgements remembered in memory; one takes about 200."""
+    embedding_cache_bytes: Annotated[int, Field(ge=0)] = 256 * 1024**2
+    """Bytes of embeddings remembered in memory; one of 1,024 numbers takes about 2,300."""
+    share_cache_between_keys: bool = False
+    """Let callers with different keys share what was judged; else each key has its own part."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged. No level logs what a sample says."""

@@ -1,12 +1,11 @@
 """Signals: one scorer's say about one sample."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from medreward.wire import Source
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(NamedTuple):
     """A value between 0 and 1, and where it came from."""
 
     value: float

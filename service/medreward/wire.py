@@ -51,7 +51,7 @@ class Sample(_Body):
     modality: str | None = None
     """One of the recipe's modality tags, with or without its angle brackets."""
     criteria: Criteria | None = None
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def references(self) -> References:

@@ -70,9 +70,6 @@ class Run(Protocol):
 class SlowJudge(ScriptedJudge):
     """Takes its time over each batch."""
 
-    async def start(self) -> None:
-        """Nothing is left to do."""
-
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Answer after a while."""
         await asyncio.sleep(0.5)

@@ -84,8 +84,12 @@ async def test_a_wrong_request_is_told_what_is_wrong_and_where(
     [
         ({"max_samples": 2}, 3, "samples: 3 of them; send at most 2 at once"),
         ({"max_body_bytes": 1024}, 40, "over 1024 bytes"),
-        ({"max_bytes_in_flight": 1024}, 40, "body bytes"),
-        ({"max_questions_in_flight": 2}, 3, "more questions than fit at all; at most 2 do"),
+        ({"max_bytes_in_flight": 1024}, 40, "bytes of bodies"),
+        (
+            {"max_questions_in_flight": 2},
+            3,
+            "ask 3 questions, and 2 fit at all; send at most 2 at once",
+        ),
     ],
 )
 async def test_more_than_fits_is_413(

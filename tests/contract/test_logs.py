@@ -20,6 +20,7 @@ from medreward.embedding.embedder import Embedder
 from medreward.embedding.hashed import HashedEmbedder
 from medreward.judging.judge import Inquiry, Judge, Judgement
 from medreward.judging.scripted import ScriptedJudge
+from medreward.judging.templates import Template
 from tests.conftest import Serve
 
 Line = dict[str, Any]
@@ -98,9 +99,6 @@ def _loggers() -> list[tuple[str, logging.Logger]]:
 class QuotingJudge(ScriptedJudge):
     """Fails on marked text with an error that quotes it."""
 
-    async def start(self) -> None:
-        """Nothing is left to do."""
-
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement]:
         """Say all of it."""
         if any(MARK in inquiry.answer for inquiry in inquiries):
@@ -111,9 +109,6 @@ class QuotingJudge(ScriptedJudge):
 class NonsenseJudge(ScriptedJudge):
     """Answers marked text with that text."""
 
-    async def start(self) -> None:
-        """Nothing is left to do."""
-
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Any]:
         """Give back what came."""
         if any(MARK in inquiry.answer for inquiry in inquiries):
@@ -121,33 +116,21 @@ class NonsenseJudge(ScriptedJudge):
         return await super().decide(inquiries)
 
 
-class Explosive(Judgement):
-    """Sound to look at; whoever reads the verdict learns otherwise."""
-
-    @property
-    def verdict(self) -> Any:
-        """Fail like a bug of our own."""
-        raise ValueError(f"cannot read the verdict of {marked('answer')}")
-
-
 class ExplosiveJudge(ScriptedJudge):
-    """Answers marked text with what breaks the pipeline."""
+    """Breaks the route once it is loaded."""
 
-    async def start(self) -> None:
-        """Nothing is left to do."""
+    is_loaded = False
 
-    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Any]:
-        """Break later."""
-        if any(MARK in inquiry.answer for inquiry in inquiries):
-            return [Explosive(inquiry.template.labels, (1.0, 0.0)) for inquiry in inquiries]
-        return await super().decide(inquiries)
+    def can_answer(self, template: Template) -> bool:
+        """Fail like a bug of our own."""
+        if self.is_loaded:
+            raise ValueError(f"cannot answer {marked('answer')}")
+        self.is_loaded = True
+        return super().can_answer(template)
 
 
 class QuotingEmbedder(HashedEmbedder):
     """Fails on marked text with an error that quotes it."""
-
-    async def start(self) -> None:
-        """Nothing is left to do."""
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
         """Say all of it."""
@@ -158,9 +141,6 @@ class QuotingEmbedder(HashedEmbedder):
 
 class NonsenseEmbedder(HashedEmbedder):
     """Answers marked text with that text."""
-
-    async def start(self) -> None:
-        """Nothing is left to do."""
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
         """Give back what came."""
@@ -224,7 +204,7 @@ CALLS = {
     ),
     "no such path": Call(404, path=f"/{MARK}/{MARK}?key={KEY}", route="unmatched"),
     "another method": Call(405, method="DELETE", path=f"/reward?{MARK}"),
-    "a wrong key": Call(401, route="unmatched", settings={"api_keys": "another"}),
+    "a wrong key": Call(401, settings={"api_keys": "another"}),
     "too large": Call(413, body={**REWARD, "pad": MARK * 1000}, settings={"max_body_bytes": 1024}),
     "an odd request id": Call(200, headers={"X-Request-ID": f"{MARK} of a patient"}),
 }
@@ -270,7 +250,7 @@ async def test_a_bug_is_logged_by_its_type_and_place(configure: Configure, serve
     assert line == IsPartialDict(
         level="error",
         error="ValueError",
-        where=IsStr(regex=r".*verdict:\d+"),
+        where=IsStr(regex=r".*can_answer:\d+"),
         request_id=response.headers["X-Request-ID"],
     )
 

@@ -46,9 +46,6 @@ class LateJudge(ScriptedJudge):
         super().__init__()
         self._failures = list(failures)
 
-    async def start(self) -> None:
-        """Nothing is left to do."""
-
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Fail as told, then answer."""
         if self._failures:
@@ -84,9 +81,6 @@ class MortalJudge(ScriptedJudge):
     """A judge whose server can be stopped and started."""
 
     is_down = False
-
-    async def start(self) -> None:
-        """Nothing is left to do."""
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Answer while it lives."""

@@ -1,7 +1,9 @@
 """The service on a real socket, as uvicorn runs it."""
 
 import asyncio
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from medreward.embedding.hashed import HashedEmbedder
 from medreward.errors import Problem
 from medreward.judging.judge import Inquiry, Judgement
 from medreward.judging.scripted import ScriptedJudge
+from medreward.listening import MOST_HEAD_BYTES, server_config
 from medreward.settings import Settings
 
 Listening = Callable[[FastAPI], AbstractContextManager[int]]
@@ -25,8 +28,7 @@ Listening = Callable[[FastAPI], AbstractContextManager[int]]
 @contextmanager
 def listening(app: FastAPI) -> Iterator[int]:
     """Serve an app on a free port of loopback, in a thread; give the port."""
-    config = uvicorn.Config(app, port=0, log_config=None, ws="none")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(app, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -51,9 +53,6 @@ class SlowJudge(ScriptedJudge):
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds = seconds
-
-    async def start(self) -> None:
-        """Nothing is left to do."""
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Wait, unless it is the first time; then answer."""
@@ -130,3 +129,33 @@ def test_a_service_that_stops_finishes_what_it_has() -> None:
     asking.join()
 
     assert [reply.counts.scored for reply in replies] == [1]
+
+
+ENDLESS = {
+    "one header": b"POST /reward HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 4096,
+    "headers": b"POST /reward HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 512,
+    "a target": b"GET /" + b"a" * 4096,
+    "trailers": (
+        b"POST /reward HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"1\r\n{\r\n0\r\n" + b"X-A: b\r\n" * 512
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_head_without_an_end_is_refused(name: str) -> None:
+    """A caller that goes on and on is cut off; it takes no more than a little memory."""
+    start = ENDLESS[name]
+    more = start[-4096:]
+
+    with (
+        listening(create_app(Settings(judge="scripted", embedder="hashed"))) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as caller,
+    ):
+        caller.sendall(start)
+        sent_bytes = 0
+        with contextlib.suppress(ConnectionError):
+            while sent_bytes < 64 * MOST_HEAD_BYTES:
+                sent_bytes += caller.send(more)
+
+    assert sent_bytes < 64 * MOST_HEAD_BYTES

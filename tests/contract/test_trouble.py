@@ -211,9 +211,6 @@ class TroubledEmbedder(HashedEmbedder):
         self._trouble = trouble
         self._is_warm = False
 
-    async def start(self) -> None:
-        """Nothing is left to do."""
-
     async def embed(self, texts: Sequence[str]) -> Any:
         """Answer once; then raise, or hang."""
         if not self._is_warm:

@@ -30,7 +30,7 @@ def test_what_does_not_fit_beside_the_others_is_told_when_to_come_back(
     held: Load, more: Load
 ) -> None:
     """Overloaded carries the seconds after which to try again, and takes nothing."""
-    admission = Admission(LIMITS, retry_after_s=3.0)
+    admission = Admission(LIMITS)
 
     with admission.permit() as first, admission.permit() as second:
         first.take(held)
@@ -38,7 +38,43 @@ def test_what_does_not_fit_beside_the_others_is_told_when_to_come_back(
             second.take(more)
         assert admission.in_flight == Load(2, held.body_bytes, held.questions)
 
-    assert refusal.value.retry_after_s == 3.0
+    assert refusal.value.retry_after_s == 1.0, "nothing has drained yet"
+
+
+@pytest.mark.parametrize(("drained_in_s", "hint_s"), [(2.0, 1.0), (20.0, 10.0), (1e-9, 0.1)])
+def test_the_hint_when_to_come_back_follows_from_how_fast_things_go(
+    drained_in_s: float, hint_s: float
+) -> None:
+    """Eight questions took so long, so the four that are too many take half of it."""
+    now_s = 1000.0
+    admission = Admission(LIMITS, clock=lambda: now_s)
+    for _ in range(2):
+        with admission.permit() as earlier:
+            earlier.take(Load(questions=4))
+    now_s += drained_in_s
+
+    with admission.permit() as first, admission.permit() as second:
+        first.take(Load(questions=8))
+        with pytest.raises(Overloaded) as refusal:
+            second.take(Load(questions=6))
+
+    assert refusal.value.retry_after_s == pytest.approx(hint_s)
+
+
+def test_what_drained_long_ago_tells_nothing() -> None:
+    """A service that was fast this morning may be slow now."""
+    now_s = 1000.0
+    admission = Admission(LIMITS, clock=lambda: now_s)
+    with admission.permit() as earlier:
+        earlier.take(Load(questions=4))
+    now_s += 3600
+
+    with admission.permit() as first, admission.permit() as second:
+        first.take(Load(questions=8))
+        with pytest.raises(Overloaded) as refusal:
+            second.take(Load(questions=6))
+
+    assert refusal.value.retry_after_s == 1.0
 
 
 def test_one_request_too_many_is_turned_away() -> None:

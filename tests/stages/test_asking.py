@@ -1,7 +1,9 @@
-"""Remembered, else asked: a cache spares the engine, and one that is broken costs nothing."""
+"""Remembered, else asked: memory spares the engine, and what an engine says is looked at first."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,8 @@ from medreward.asking import Answered, Answers, Asker, Effort, Engine
 from medreward.errors import JUDGE_FAILURES, Problem, ProblemKind
 from medreward.judging.judge import Capacity
 from medreward.metrics import Metrics
-from medreward.score_cache import MemoryScoreCache, ScoreCache
+from medreward.score_cache import MemoryTier
+from medreward.wire import Source
 
 pytestmark = pytest.mark.anyio
 
@@ -21,77 +24,67 @@ class Counting:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def ask(self, texts: Sequence[str]) -> Sequence[int | Problem]:
-        """Answer, but for the text that it refuses."""
+    async def ask(self, texts: Sequence[str]) -> Sequence[Any]:
+        """Answer, but for the texts that it refuses or does not understand."""
         self.asked += texts
-        refusal = Problem(ProblemKind.JUDGE_REFUSED, "no")
-        return [refusal if text == "refused" else len(text) for text in texts]
+        odd = {"refused": Problem(ProblemKind.JUDGE_REFUSED, "no"), "strange": Decimal("sNaN")}
+        return [odd.get(text, len(text)) for text in texts]
 
 
-class BrokenCache:
-    """A cache that fails in every call."""
-
-    async def get_many(self, keys: Sequence[str]) -> Mapping[str, int]:
-        """Fail."""
-        raise ConnectionError(keys)
-
-    async def put_many(self, answers: Mapping[str, int]) -> None:
-        """Fail."""
-        raise ConnectionError(answers)
-
-
-class FrozenCache:
-    """A cache that never answers."""
-
-    async def get_many(self, keys: Sequence[str]) -> Mapping[str, int]:
-        """Wait for ever."""
-        await asyncio.Event().wait()
-        return {}
-
-    async def put_many(self, answers: Mapping[str, int]) -> None:
-        """Wait for ever."""
-        await asyncio.Event().wait()
-
-
-def asker(
-    engine: Counting, cache: ScoreCache[int], metrics: Metrics | None = None
-) -> Asker[str, int]:
-    """Put a cache before an engine."""
+def asker(engine: Counting, memory: MemoryTier | None = None) -> Asker[str, int]:
+    """Put a memory before an engine; it keeps lengths to the nearest ten."""
     described: Engine[str, int] = Engine(
         source="judge",
         ask=engine.ask,
-        key_of=str.upper,
+        key_of=lambda text, namespace: f"{namespace}:{text}".encode(),
         is_sound=lambda answer, _: answer >= 0,
+        pack=lambda answer: bytes([answer // 10]),
+        unpack=lambda packed, _: packed[0] * 10 if packed[0] < 200 else None,
         failures=JUDGE_FAILURES,
         capacity=Capacity(batch=8),
         timeout_s=5.0,
         note=lambda _: None,
     )
-    return Asker(described, cache, metrics or Metrics())
+    return Asker(described, MemoryTier(10_000) if memory is None else memory, Metrics())
 
 
-async def ask(asked: Asker[str, int], *questions: str) -> dict[str, Answered[int]]:
+async def ask(
+    asked: Asker[str, int], *questions: str, namespace: str = ""
+) -> dict[str, Answered[int]]:
     """What is answered to each question, taken once."""
-    answers = await asked.answer(questions, Deadline.after(5), Effort())
+    answers = asked.recall(questions, Effort(), namespace)
+    await asked.find(answers, Deadline.after(5), Effort())
     return {question: answers.take(question) for question in dict.fromkeys(questions)}
+
+
+TEN, TWENTY = "t" * 10, "t" * 20
 
 
 async def test_what_was_answered_is_remembered() -> None:
     """The second time the engine is not asked, and the answer says that it is from the cache."""
     engine = Counting()
-    asked = asker(engine, MemoryScoreCache(max_entries=8))
+    asked = asker(engine)
 
-    first, second = await ask(asked, "a", "bb"), await ask(asked, "a", "bb")
+    first, second = await ask(asked, TEN, TWENTY), await ask(asked, TEN, TWENTY)
 
-    assert first == {"a": Answered(1, "judge"), "bb": Answered(2, "judge")}
-    assert second == {"a": Answered(1, "cache"), "bb": Answered(2, "cache")}
-    assert engine.asked == ["a", "bb"]
+    assert first == {TEN: Answered(10, "judge"), TWENTY: Answered(20, "judge")}
+    assert second == {TEN: Answered(10, "cache"), TWENTY: Answered(20, "cache")}
+    assert engine.asked == [TEN, TWENTY]
+
+
+async def test_a_fresh_answer_is_what_the_cache_will_say() -> None:
+    """What is rounded to be kept is rounded at once, so that no reward depends on who was first."""
+    asked = asker(Counting())
+
+    first, second = await ask(asked, "t" * 17), await ask(asked, "t" * 17)
+
+    assert [a.value for a in (*first.values(), *second.values())] == [10, 10]
 
 
 async def test_a_failure_is_not_remembered() -> None:
     """What was not answered is asked again."""
     engine = Counting()
-    asked = asker(engine, MemoryScoreCache(max_entries=8))
+    asked = asker(engine)
 
     await ask(asked, "refused")
     await ask(asked, "refused")
@@ -99,53 +92,55 @@ async def test_a_failure_is_not_remembered() -> None:
     assert engine.asked == ["refused", "refused"]
 
 
-@pytest.mark.parametrize("cache", [BrokenCache(), FrozenCache()], ids=["broken", "frozen"])
-async def test_a_broken_cache_is_a_miss(cache: ScoreCache[int]) -> None:
-    """Without its cache the engine answers everything, and the miss is counted as an error."""
-    engine, metrics = Counting(), Metrics()
-
-    answered = await ask(asker(engine, cache, metrics), "a")
-
-    assert answered == {"a": Answered(1, "judge")}
-    line = 'medreward_cache_requests_total{result="error",role="judge",tier="memory"} 1.0'
-    assert line in metrics.exposition().decode()
-
-
-class LyingCache(MemoryScoreCache[int]):
-    """A cache whose values are no answers."""
-
-    async def get_many(self, keys: Sequence[str]) -> Mapping[str, int]:
-        """Give something for every key."""
-        return dict.fromkeys(keys, -1)
-
-
-async def test_what_is_remembered_is_looked_at_too() -> None:
-    """A value that is no answer is a miss, whoever wrote it."""
+async def test_callers_of_different_namespaces_share_nothing() -> None:
+    """What one had judged, another's question does not find, whether remembered or on its way."""
     engine = Counting()
+    asked = asker(engine)
 
-    answered = await ask(asker(engine, LyingCache(max_entries=1)), "a")
+    await asyncio.gather(ask(asked, TEN, namespace="one"), ask(asked, TEN, namespace="other"))
+    again = await ask(asked, TEN, namespace="third")
 
-    assert answered == {"a": Answered(1, "judge")}
+    assert again == {TEN: Answered(10, "judge")}
+    assert engine.asked == [TEN] * 3
+
+
+async def test_a_value_that_is_no_answer_is_a_miss() -> None:
+    """Whoever wrote it, it is asked again."""
+    engine, memory = Counting(), MemoryTier(10_000)
+    memory.put_many({f":{TEN}".encode(): b"\xff"})
+
+    answered = await ask(asker(engine, memory), TEN)
+
+    assert answered == {TEN: Answered(10, "judge")}
+
+
+async def test_an_answer_that_cannot_even_be_looked_at_is_nonsense() -> None:
+    """Whatever looking at an answer raises, its caller gets a problem, and can ask again."""
+    asked = asker(Counting())
+
+    for _ in range(2):
+        (answered,) = (await ask(asked, "strange")).values()
+        assert isinstance(answered.value, Problem)
+        assert answered.value.kind is ProblemKind.JUDGE_UNPARSEABLE
 
 
 async def test_a_question_on_its_way_for_another_request_is_shared() -> None:
     """The second request says that its answer was coalesced, and the engine was asked once."""
     engine = Counting()
-    asked = asker(engine, BrokenCache())
+    asked = asker(engine)
 
-    one, other = await asyncio.gather(ask(asked, "a"), ask(asked, "a"))
+    one, other = await asyncio.gather(ask(asked, TEN), ask(asked, TEN))
 
-    assert [one["a"].source, other["a"].source] == ["judge", "coalesced"]
-    assert engine.asked == ["a"]
+    assert [one[TEN].source, other[TEN].source] == ["judge", "coalesced"]
+    assert engine.asked == [TEN]
 
 
 async def test_the_effort_is_what_this_request_caused() -> None:
     """Questions put to the engine are counted for the request that put them."""
-    engine, effort = Counting(), Effort()
-    asked = asker(engine, MemoryScoreCache(max_entries=8))
+    effort, asked = Effort(), asker(Counting())
 
-    await asked.answer(["a", "bb", "a"], Deadline.after(5), effort)
-    await asked.answer(["a", "ccc"], Deadline.after(5), effort)
+    for questions in ([TEN, TWENTY, TEN], [TEN, "t" * 30]):
+        await asked.find(asked.recall(questions, effort), Deadline.after(5), effort)
 
     assert effort.asked == 3
 
@@ -154,9 +149,11 @@ async def test_the_effort_is_what_this_request_caused() -> None:
     ("source", "later"), [("judge", "coalesced"), ("coalesced", "coalesced"), ("cache", "cache")]
 )
 async def test_the_first_sample_got_the_answer_and_the_others_shared_it(
-    source: str, later: str
+    source: Source, later: Source
 ) -> None:
     """Within a request, too, an answer is paid for once."""
-    answers: Answers[str, int] = Answers({"a": Answered(1, source)})  # type: ignore[arg-type]  # parametrized
+    answers: Answers[str, int] = Answers({"a": b"key"})
+    answers.add("a", 1, source)
 
     assert [answers.take("a").source, answers.take("a").source] == [source, later]
+    assert not answers.missing

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from decimal import Decimal
 
 import pytest
 
@@ -44,31 +43,51 @@ class Lengths:
         """Keep what became of a batch."""
         self.noted.append(problem.kind if problem else None)
 
-    async def remember(self, answers: Mapping[str, int]) -> None:
+    def remember(self, answers: Mapping[bytes, int | Problem]) -> None:
         """Keep what was answered."""
-        self.remembered |= answers
+        self.remembered |= {
+            key.decode(): a for key, a in answers.items() if not isinstance(a, Problem)
+        }
+
+
+def settle(_: str, answer: int) -> int | Problem:
+    """Refuse what is no length."""
+    return answer if answer >= 0 else JUDGE_FAILURES.problem(NonsenseReply("what?"))
 
 
 def batcher(
-    ask: Ask, remember: Lengths | None = None, *, batch: int = 4, timeout_s: float = 5.0
+    ask: Ask,
+    remember: Lengths | None = None,
+    *,
+    batch: int = 4,
+    tokens: int | None = None,
+    timeout_s: float = 5.0,
 ) -> Batcher[str, int]:
-    """A batcher in front of an engine."""
+    """A batcher in front of an engine; a question's group is its first letter."""
     return Batcher(
         ask,
         remember=(remember or Lengths()).remember,
         note=(remember or Lengths()).note,
-        is_sound=lambda answer, _: answer >= 0,
+        settle=settle,
+        group_of=lambda question: question[0],
+        tokens_of=len,
         failures=JUDGE_FAILURES,
-        capacity=Capacity(batch=batch),
+        capacity=Capacity(batch=batch, tokens=tokens),
         timeout_s=timeout_s,
     )
+
+
+def keyed(questions: Sequence[str]) -> dict[bytes, str]:
+    """Questions by their keys."""
+    return {question.encode(): question for question in questions}
 
 
 async def answers(
     asked: Batcher[str, int], questions: Sequence[str], deadline_s: float = 5.0
 ) -> dict[str, int | Problem]:
     """What the batcher answers, without what it took."""
-    return dict((await asked.answers(questions, Deadline.after(deadline_s))).answers)
+    replies = await asked.answers(keyed(questions), Deadline.after(deadline_s))
+    return {key.decode(): answer for key, answer in replies.answers.items()}
 
 
 async def test_equal_questions_are_asked_once() -> None:
@@ -167,20 +186,6 @@ async def test_an_unsound_answer_is_nonsense_and_is_not_remembered() -> None:
     assert engine.remembered == {"a": 1}
 
 
-async def test_an_answer_that_cannot_even_be_looked_at_is_nonsense() -> None:
-    """Whatever looking at an answer raises, its caller gets a problem, and can ask again."""
-
-    async def strange(texts: Sequence[str]) -> Sequence[int]:
-        return [Decimal("sNaN")] * len(texts)  # type: ignore[list-item]  # that is the point
-
-    asked = batcher(strange)
-
-    for _ in range(2):
-        (problem,) = (await answers(asked, ["a"])).values()
-        assert isinstance(problem, Problem)
-        assert problem.kind is ProblemKind.JUDGE_UNPARSEABLE
-
-
 async def test_an_engine_that_hangs_is_given_up() -> None:
     """After its time the batch has a problem, and the next batch is asked."""
     calls = []
@@ -263,13 +268,13 @@ async def test_what_a_caller_caused_is_what_was_put_to_the_engine_for_it() -> No
     engine = Lengths()
     engine.open.clear()
     asked = batcher(engine.ask, batch=1)
-    first = asyncio.create_task(asked.answers(["a"], Deadline.after(5)))
+    first = asyncio.create_task(asked.answers(keyed(["a"]), Deadline.after(5)))
     await asyncio.sleep(0)
 
-    late = await asked.answers(["a", "b"], Deadline.after(0.02))
+    late = await asked.answers(keyed(["a", "b"]), Deadline.after(0.02))
     engine.open.set()
 
-    assert (late.shared, late.asked) == ({"a"}, 0)
+    assert (late.shared, late.asked) == ({b"a"}, 0)
     assert late.waited_s >= 0.02
     assert (await first).asked == 1
 
@@ -312,3 +317,87 @@ async def test_after_closing_nothing_is_asked() -> None:
 
     assert isinstance(problem, Problem)
     assert engine.batches == []
+
+
+async def busy(engine: Lengths, asked: Batcher[str, int]) -> asyncio.Task[dict[str, int | Problem]]:
+    """Keep the engine busy with one question, so that what comes now has to wait."""
+    engine.open.clear()
+    task = asyncio.create_task(answers(asked, ["?"]))
+    await asyncio.sleep(0)
+    return task
+
+
+async def served(
+    engine: Lengths, asked: Batcher[str, int], *waiting: tuple[Sequence[str], float]
+) -> list[list[str]]:
+    """The batches in which questions that came while the engine was busy are asked."""
+    first = await busy(engine, asked)
+    tasks = []
+    for questions, deadline_s in waiting:
+        tasks.append(asyncio.create_task(answers(asked, questions, deadline_s)))
+        await asyncio.sleep(0)
+    engine.open.set()
+    await asyncio.gather(first, *tasks)
+    return engine.batches[1:]
+
+
+async def test_a_few_questions_do_not_wait_behind_thousands() -> None:
+    """The next batch has room for every caller, whoever came first and however much it wants."""
+    engine = Lengths()
+    many = [f"x{number}" for number in range(4000)]
+
+    batches = await served(engine, batcher(engine.ask, batch=64), (many, 60.0), (["single"], 60.0))
+
+    assert "single" in batches[0]
+    assert sum(map(len, batches)) == 4001
+
+
+async def test_callers_who_want_much_take_turns() -> None:
+    """Each gets about the same, until one has all its answers."""
+    engine = Lengths()
+    one, other = [f"a{n}" for n in range(64)], [f"b{n}" for n in range(64)]
+
+    batches = await served(engine, batcher(engine.ask, batch=32), (one, 60.0), (other, 60.0))
+
+    assert [sum(q.startswith("a") for q in batch) for batch in batches] == [16, 16, 16, 16]
+
+
+async def test_of_equals_the_one_with_the_nearest_deadline_comes_first() -> None:
+    """Who has the least time left is served first, though it came last."""
+    engine = Lengths()
+
+    batches = await served(
+        engine, batcher(engine.ask, batch=1), (["late"], 60.0), (["soon"], 5.0), (["mid"], 30.0)
+    )
+
+    assert batches == [["soon"], ["mid"], ["late"]]
+
+
+async def test_what_shares_a_group_lies_side_by_side() -> None:
+    """So that an engine can read once what their prompts have in common."""
+    engine = Lengths()
+
+    batches = await served(engine, batcher(engine.ask, batch=8), (["a1", "b1", "a2", "b2"], 60.0))
+
+    assert batches == [["a1", "a2", "b1", "b2"]]
+
+
+async def test_a_batch_ends_where_its_tokens_are_enough() -> None:
+    """Long questions make short batches; one that is too long by itself goes alone."""
+    engine = Lengths()
+    questions = ["aaaa", "bbbb", "c" * 40, "dd", "ee"]
+
+    batches = await served(engine, batcher(engine.ask, batch=8, tokens=8), (questions, 60.0))
+
+    assert [list(map(len, batch)) for batch in batches] == [[4, 4], [40], [2, 2]]
+
+
+async def test_a_question_that_a_second_caller_wants_sooner_is_asked_sooner() -> None:
+    """It stands in both lines, and is taken from whichever comes first."""
+    engine = Lengths()
+    many = [f"x{number}" for number in range(100)]
+
+    batches = await served(engine, batcher(engine.ask, batch=16), (many, 60.0), (["x99"], 60.0))
+
+    assert "x99" in batches[0]
+    assert sum(map(len, batches)) == 100

@@ -149,10 +149,10 @@ def test_a_recipe_names_its_own_tags(
     assert (completion.answer, completion.well_formed) == (answer, well_formed)
 
 
-def test_modality_and_thinking_are_kept_apart() -> None:
-    """What stands before the thinking is the heading, what stands inside it the thinking."""
+def test_the_heading_is_what_stands_before_the_first_tag() -> None:
+    """The modality belongs there; white space around the signs does not count."""
     completion = read_completion(
         "< X_RAY >\n<thinking> Dense. </thinking>\n<answer>Effusion</answer>", MEDIX
     )
 
-    assert (completion.heading, completion.thinking) == ("<X_RAY>", "Dense.")
+    assert (completion.heading, completion.answer) == ("<X_RAY>", "Effusion")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward.asking import Answered, Answers
+from medreward.asking import Answers
 from medreward.errors import Problem, ProblemKind
 from medreward.grading import (
     VIEWS,
@@ -37,11 +37,10 @@ def grade(item: Item, answers: list[Judgement | Problem], template_name: str) ->
     template = TEMPLATES[template_name]
     votes = len(VIEWS) if template_name != "rubric" and len(answers) > 1 else 1
     opened = open_item(item, template, votes, LIMITS)
-    answered: dict[Inquiry, Answered[Judgement]] = {
-        inquiry: Answered(answer, "judge")
-        for inquiry, answer in zip(opened.inquiries, answers, strict=True)
-    }
-    return grade_item(opened, Answers(answered))
+    judgements: Answers[Inquiry, Judgement] = Answers({})
+    for inquiry, answer in zip(opened.inquiries, answers, strict=True):
+        judgements.add(inquiry, answer, "judge")
+    return grade_item(opened, judgements)
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_models_lie_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("deadline_s", "soon"),
         ("deadline_s", "nan"),
         ("max_deadline_s", "0"),
-        ("cache_entries", "0"),
+        ("judgement_cache_bytes", "-1"),
         ("log_level", "verbose"),
         ("log_format", "xml"),
         ("allow_unauthenticated", "perhaps"),

@@ -28,6 +28,7 @@ from medreward.cli.progress import silence_other_bars, waiting
 from medreward.cli.readiness import reasons, what_is_awaited
 from medreward.cli.reward_tables import facts_grid, short
 from medreward.cli.terminal import messages, output, shown
+from medreward.listening import collect_garbage_seldom, server_config
 from medreward.service import Service
 from medreward.settings import Settings
 
@@ -56,12 +57,8 @@ def serve(**options: Any) -> None:
     silence_other_bars()
     app = create_app(settings)
     listener = _listen(settings.host, settings.port)
-    config = uvicorn.Config(
+    config = server_config(
         app,
-        http="h11",  # bounds what a caller may send in headers; httptools does not
-        ws="none",
-        log_config=None,
-        access_log=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=math.ceil(settings.deadline_s),
     )
@@ -85,8 +82,6 @@ def _configure_logs(settings: Settings) -> None:
         settings.log_level,
         "console" if is_watched and not is_chosen else settings.log_format,
     )
-    # It says that the start is complete while the models still load.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     if is_watched:
         # The spinner and the welcome tell it, and would be torn apart by the same in a log line.
         logging.getLogger("medreward.loading").setLevel(logging.CRITICAL)
@@ -116,6 +111,7 @@ def _announce(service: Service, server: uvicorn.Server, port: int) -> None:
         server.should_exit = True
         raise CommandError(reasons(engines.readiness))
     if engines.status == "ready":
+        collect_garbage_seldom()
         _print_welcome(output(), service, port, time.perf_counter() - started)
 
 

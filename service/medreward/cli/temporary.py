@@ -15,6 +15,7 @@ from medreward import logs
 from medreward.app import create_app
 from medreward.cli.environment import read_settings
 from medreward.cli.progress import silence_other_bars
+from medreward.listening import server_config
 from medreward.settings import Settings
 
 LOOPBACK = "127.0.0.1"
@@ -43,7 +44,7 @@ def temporary_service() -> Iterator[Address]:
     silence_other_bars()
     app = create_app(settings)
     listener = socket.create_server((LOOPBACK, 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none"))
+    server = uvicorn.Server(server_config(app))
     # In a thread, so that uvicorn leaves the signals of this process alone.
     serving = threading.Thread(
         target=server.run, args=([listener],), name="temporary-service", daemon=True

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medreward.errors import Problem
-from medreward.judging.judge import Capacity
+from medreward.judging.judge import CHARACTERS_PER_TOKEN, Capacity
 
 LENGTH_TOLERANCE = 1e-3
 """Engines in half precision round."""
@@ -52,6 +52,23 @@ def unit(vector: Vector) -> Vector:
     exact = vector.astype(np.float64)
     length = float(np.linalg.norm(exact))
     return (exact / length).astype(np.float32) if length > 0 else vector
+
+
+def tokens_of(text: str) -> int:
+    """Estimate the tokens of a text, its first and last included."""
+    return 2 + len(text) // CHARACTERS_PER_TOKEN
+
+
+def pack_vector(vector: Vector) -> bytes:
+    """Write a vector for the cache: float16, which moves a cosine by some 1e-5."""
+    return vector.astype(np.float16).tobytes()
+
+
+def unpack_vector(packed: bytes, _text: str) -> Vector | None:
+    """Read what `pack_vector` wrote; None where it is something else."""
+    if not packed or len(packed) % np.dtype(np.float16).itemsize:
+        return None
+    return np.frombuffer(packed, dtype=np.float16).astype(np.float32)
 
 
 def is_sound(vector: Vector, _text: str) -> bool:

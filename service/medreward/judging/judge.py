@@ -1,15 +1,22 @@
 """What a judge is asked and what it says: the seam between the pipeline and the engines."""
 
 import math
-from collections.abc import Sequence
+import struct
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from medreward.errors import Problem
 from medreward.judging.templates import Template
 
 Verdict = Literal["YES", "NO"]
+
+FLOAT32_BYTES = 4
+CHARACTERS_PER_TOKEN = 4
+"""About, in English; an estimate is all that a batch needs."""
+FRAME_TOKENS = 32
+"""The chat template, the fence and the names of the fields."""
 
 
 class View(StrEnum):
@@ -21,8 +28,7 @@ class View(StrEnum):
     WITHOUT_QUESTION = "without_question"
 
 
-@dataclass(frozen=True, slots=True)
-class Inquiry:
+class Inquiry(NamedTuple):
     """One thing to ask a judge. Equal inquiries get equal judgements, so each is asked once."""
 
     template: Template
@@ -121,3 +127,30 @@ def is_sound(judgement: Judgement, inquiry: Inquiry) -> bool:
         and all(0.0 <= probability <= 1.0 for probability in judgement.probabilities)
         and math.isclose(math.fsum(judgement.probabilities), 1.0, abs_tol=1e-6)
     )
+
+
+def group_of(inquiry: Inquiry) -> Hashable:
+    """What an inquiry's prompt has in common with others before the answer."""
+    return inquiry.template, inquiry.view, inquiry.question, inquiry.criterion, inquiry.reference
+
+
+def tokens_of(inquiry: Inquiry) -> int:
+    """Estimate the tokens of an inquiry's prompt, from its characters."""
+    _, answer, reference, question, criterion, _ = inquiry
+    texts = (inquiry.template.instruction, question, criterion, reference, answer)
+    return FRAME_TOKENS + sum(len(text) for text in texts if text) // CHARACTERS_PER_TOKEN
+
+
+def pack_judgement(judgement: Judgement) -> bytes:
+    """Write a judgement for the cache: float32 each, the coverage last, NaN where there is none."""
+    coverage = math.nan if judgement.coverage is None else judgement.coverage
+    return struct.pack(f"<{len(judgement.labels) + 1}f", *judgement.probabilities, coverage)
+
+
+def unpack_judgement(packed: bytes, inquiry: Inquiry) -> Judgement | None:
+    """Read what `pack_judgement` wrote for *inquiry*; None where it is something else."""
+    labels = inquiry.template.labels
+    if len(packed) != FLOAT32_BYTES * (len(labels) + 1):
+        return None
+    *probabilities, coverage = struct.unpack(f"<{len(labels) + 1}f", packed)
+    return Judgement(labels, tuple(probabilities), None if math.isnan(coverage) else coverage)
