@@ -1,0 +1,75 @@
+"""Figures of interleaved rounds: medians, and ratios as the medians of the rounds' own ratios."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+PACKAGES = ("medreward", "fastapi", "pydantic", "uvicorn", "httpx")
+
+
+class Rounds:
+    """What each variant took, round by round."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = {}
+
+    def add(self, variant: str, value: float) -> None:
+        """Note what a variant took in the round at hand."""
+        self._values.setdefault(variant, []).append(value)
+
+    def median(self, variant: str) -> float:
+        """The median of the rounds."""
+        return statistics.median(self._values[variant])
+
+    def ratio(self, variant: str, to: str) -> float:
+        """How many times as much as *to* a variant took: the median of the rounds' ratios."""
+        return statistics.median(self._ratios(variant, to))
+
+    def shown_ratio(self, variant: str, to: str) -> str:
+        """The ratio with its least and greatest round."""
+        ratios = self._ratios(variant, to)
+        return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+
+    def _ratios(self, variant: str, to: str) -> list[float]:
+        pairs = zip(self._values[variant], self._values[to], strict=True)
+        return [value / base for value, base in pairs]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that *share* of them do not exceed."""
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
+
+
+def options(about: str, *, rounds: int) -> argparse.ArgumentParser:
+    """The options that every script takes."""
+    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--quick", action="store_true", help="only show that it runs")
+    return parser
+
+
+def say_where(console: Console) -> None:
+    """Say on what machine, when, and with which versions."""
+    memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    console.print(
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {os.cpu_count()} cores of {_processor()}, "
+        f"{memory_gib:.0f} GiB; Python {platform.python_version()}; {versions}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
