@@ -13,12 +13,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from baselines import medix_r1, per_sample
 from baselines.medix_r1 import JUDGE_ALONE, PUBLISHED, Weights
-from figures import Rounds, options, say_where
+from figures import Rounds, options, show
 from rollouts import Burst, Rollout, make_rollouts, nonces, pairs_of
 from running import Connection, service, stand_in
 from verdicts import says_yes
@@ -109,20 +108,18 @@ def main() -> None:
                 rewards[name] = way(fresh)
                 took.add(name, time.perf_counter() - started)
             check(rewards, [rollout.renewed(fresh) for rollout in samples])
-    show(took, number, len(pairs_of(samples)), arguments.delay_ms)
+    show(table_of(took, number, len(pairs_of(samples)), arguments.delay_ms))
 
 
-def show(took: Rounds, number: int, distinct: int, delay_ms: float) -> None:
-    """Print the table."""
-    console = Console()
-    say_where(console)
+def table_of(took: Rounds, number: int, distinct: int, delay_ms: float) -> Table:
+    """What each way took."""
     title = f"{number} samples of 2 KB, {distinct} distinct pairs, judge {delay_ms:g} ms"
     table = Table("way", "ms", "samples/s", "times ours", title=title)
     for name in (PUBLISHED_WAY, ONE_SESSION, MANY_SESSIONS, OURS, OURS_WITH_EMBEDDER):
         seconds = took.median(name)
         cells = (f"{seconds * 1e3:,.1f}", f"{number / seconds:,.0f}")
         table.add_row(name, *cells, took.shown_ratio(name, OURS))
-    console.print(table)
+    return table
 
 
 if __name__ == "__main__":

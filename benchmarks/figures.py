@@ -5,12 +5,15 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
+WIDTH = 110
 PACKAGES = ("medreward", "fastapi", "pydantic", "uvicorn", "httpx")
 
 
@@ -56,8 +59,15 @@ def options(about: str, *, rounds: int) -> argparse.ArgumentParser:
     return parser
 
 
-def say_where(console: Console) -> None:
-    """Say on what machine, when, and with which versions."""
+def show(*tables: Table) -> None:
+    """Print tables, and on what machine, when, and with which versions."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    _say_where(console)
+    for table in tables:
+        console.print(table)
+
+
+def _say_where(console: Console) -> None:
     memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     console.print(
