@@ -21,6 +21,8 @@ HERE = Path(__file__).parent
 POLL_S = 0.02
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
+IDLE_S = 2.0
+"""After this long a server may be about to close a connection, so a new one is opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Connection:
 
     def __init__(self, url: str) -> None:
         self._http = http.client.HTTPConnection(urlsplit(url).netloc, timeout=600)
+        self._used_s = time.monotonic()
 
     def post(self, path: str, body: bytes) -> bytes:
         """Send a JSON body; give the reply's.
@@ -86,10 +89,13 @@ class Connection:
         return self._exchange("PUT", path, body)
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> bytes:
+        if time.monotonic() - self._used_s > IDLE_S:
+            self._http.close()
         headers = {} if body is None else {"Content-Type": "application/json"}
         self._http.request(method, path, body, headers)
         with self._http.getresponse() as reply:
             content = reply.read()
+        self._used_s = time.monotonic()
         if reply.status != http.HTTPStatus.OK:
             raise SystemExit(f"{method} {path}: {reply.status} {content[:500]!r}")
         return content
