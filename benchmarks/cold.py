@@ -16,11 +16,10 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 
 from baselines import medix_r1, per_sample
-from baselines.medix_r1 import JUDGE_ALONE, PUBLISHED, Weights
+from baselines.medix_r1 import JUDGE_ALONE, PUBLISHED
 from figures import Rounds, options, show
 from rollouts import Burst, Rollout, make_rollouts, nonces, pairs_of
 from running import Connection, service, stand_in
-from verdicts import says_yes
 
 PUBLISHED_WAY = "MediX-R1: requests.post, one by one"
 ONE_SESSION = "aiohttp, one session, 64 at a time"
@@ -70,16 +69,9 @@ def check(rewards: dict[str, list[float]], samples: Sequence[Rollout]) -> None:
     """Stop unless all ways gave the published rewards."""
     for way, got in rewards.items():
         weights = PUBLISHED if way == OURS_WITH_EMBEDDER else JUDGE_ALONE
-        expected = [expected_reward(rollout, weights) for rollout in samples]
-        if not all(map(math.isclose, got, expected)):
+        right = [medix_r1.expected(r.response, r.reference, weights) for r in samples]
+        if not all(map(math.isclose, got, right)):
             raise SystemExit(f"{way}: other rewards than the published rules give")
-
-
-def expected_reward(rollout: Rollout, weights: Weights) -> float:
-    """The published reward, the judge's verdict known; the embedder finds no two texts near."""
-    reading = medix_r1.read(rollout.response, rollout.reference)
-    judged = float(says_yes(reading.answer, reading.reference))
-    return medix_r1.total(reading, judged, weights)
 
 
 def main() -> None:

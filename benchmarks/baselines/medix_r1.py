@@ -10,6 +10,8 @@ from typing import Any
 
 import requests
 
+from verdicts import says_yes
+
 MODEL = "Qwen/Qwen3-4B-Instruct-2507"
 TIMEOUT_S = 60.0
 PROMPT = """You compare a predicted answer to a medical question with the ground truth.
@@ -84,6 +86,12 @@ def total(reading: Reading, judged: float, weights: Weights) -> float:
         + weights.modality * reading.modality
         + weights.format * reading.format
     )
+
+
+def expected(response: str, solution: str, weights: Weights) -> float:
+    """The reward where the stand-in is asked: its verdict is known, and no two texts are near."""
+    reading = read(response, solution)
+    return total(reading, float(says_yes(reading.answer, reading.reference)), weights)
 
 
 def question(reading: Reading) -> dict[str, Any]:
