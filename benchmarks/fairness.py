@@ -131,7 +131,7 @@ def measure(arguments: argparse.Namespace) -> Table:
 
 def main() -> None:
     """Measure and print."""
-    parser = options(__doc__, rounds=1)
+    parser = options(__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each probe")
     parser.add_argument("--delay-ms", type=float, default=10.0)
     show(measure(parser.parse_args()))

@@ -51,10 +51,11 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
 
 
-def options(about: str, *, rounds: int) -> argparse.ArgumentParser:
-    """The options that every script takes."""
+def options(about: str, *, rounds: int | None = None) -> argparse.ArgumentParser:
+    """The options that scripts share; *rounds* where there are some."""
     parser = argparse.ArgumentParser(description=about.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=rounds)
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--quick", action="store_true", help="only show that it runs")
     return parser
 

@@ -10,6 +10,7 @@ Beside it a plain FastAPI service with the same reward and a cache.
 import asyncio
 import random
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import aiohttp
 from rich.table import Table
@@ -18,8 +19,6 @@ from figures import Rounds, options, show
 from rollouts import Burst, Rollout, make_rollouts, nonces, pairs_of
 from running import Server, baseline, service, stand_in
 
-CLIENTS = 32
-SAMPLES_A_CLIENT = 128
 KNOWN_SHARE = 8
 """One rollout in this many has been scored before."""
 OURS, PLAIN = "ours", "plain FastAPI service"
@@ -49,53 +48,74 @@ def judge_counts(engines: Server) -> tuple[int, int]:
     return questions, sum(stats["calls"].get(route, 0) for route in routes)
 
 
-def one_round(
-    rollouts: Sequence[Rollout], chance: random.Random, nonce: str, engines: Server, asked: Server
-) -> tuple[int, int, int]:
-    """Distinct pairs nobody had asked before, questions asked, and HTTP requests, of one service."""
-    known = rollouts[::KNOWN_SHARE]
-    shares = [chance.sample(list(rollouts), SAMPLES_A_CLIENT) for _ in range(CLIENTS)]
-    asyncio.run(post_all(asked.url, [Burst(known).body(nonce)]))
+class Overlap(NamedTuple):
+    """What the clients send: each its own share of the same rollouts."""
+
+    clients: int
+    samples: int
+    """Of each client."""
+
+    def shares(self, rollouts: Sequence[Rollout], seed: int) -> list[list[Rollout]]:
+        """Draw the shares."""
+        chance = random.Random(seed)  # noqa: S311 - the same shares for each service
+        return [chance.sample(rollouts, self.samples) for _ in range(self.clients)]
+
+
+class Count(NamedTuple):
+    """What the judge was asked, and had to be asked."""
+
+    questions: int
+    calls: int
+    distinct: int
+
+
+def count_calls(
+    engines: Server, asked: Server, known: Burst, shares: Sequence[Sequence[Rollout]]
+) -> Count:
+    """Score what is known, then all shares at once; count the questions of the latter."""
+    nonce = next(nonces())
+    asyncio.run(post_all(asked.url, [known.body(nonce)]))
     before = judge_counts(engines)
     asyncio.run(post_all(asked.url, [Burst(share).body(nonce) for share in shares]))
-    after = judge_counts(engines)
-    new = {pair for share in shares for pair in pairs_of(share)} - pairs_of(known)
-    return len(new), after[0] - before[0], after[1] - before[1]
+    questions, calls = judge_counts(engines)
+    new = {pair for share in shares for pair in pairs_of(share)} - pairs_of(known.rollouts)
+    return Count(questions - before[0], calls - before[1], len(new))
 
 
 def main() -> None:
     """Run the rounds, print the table, stop with an error if a question was asked twice."""
     arguments = options(__doc__, rounds=5).parse_args()
-    rounds = 1 if arguments.quick else arguments.rounds
-    rollouts = make_rollouts(512, characters=512)
-    counts, nonce = Rounds(), nonces()
+    overlap = Overlap(8, 16) if arguments.quick else Overlap(clients=32, samples=128)
+    rollouts = make_rollouts(4 * overlap.samples, characters=512)
+    known = Burst(rollouts[::KNOWN_SHARE])
+    counts = Rounds()
     with (
         stand_in() as engines,
         service(engines) as ours,
         baseline("plain_service", engines) as plain,
     ):
-        for _ in range(rounds):
+        for seed in range(1 if arguments.quick else arguments.rounds):
             for name, server in ((OURS, ours), (PLAIN, plain)):
-                chance = random.Random(1)  # noqa: S311 - the same shares for both
-                new, questions, calls = one_round(rollouts, chance, next(nonce), engines, server)
-                counts.add(f"{name} questions", questions)
-                counts.add(f"{name} calls", calls)
-                if name == OURS and questions != new:
-                    raise SystemExit(f"{questions} questions for {new} distinct new pairs")
-    show(table_of(counts, new))
+                count = count_calls(engines, server, known, overlap.shares(rollouts, seed))
+                if name == OURS and count.questions != count.distinct:
+                    raise SystemExit(f"not one question a distinct new pair: {count}")
+                for field, value in count._asdict().items():
+                    counts.add(f"{name} {field}", value)
+    show(table_of(counts, overlap))
 
 
-def table_of(counts: Rounds, new: int) -> Table:
+def table_of(counts: Rounds, overlap: Overlap) -> Table:
     """What the judge was asked."""
-    title = f"{CLIENTS} clients, {SAMPLES_A_CLIENT} samples each, {new} distinct new pairs"
+    new = counts.median(f"{OURS} distinct")
+    title = (
+        f"{overlap.clients} clients, {overlap.samples} samples each, {new:.0f} distinct new pairs"
+    )
     table = Table("service", "questions", "a pair", "HTTP requests", title=title)
     for name in (OURS, PLAIN):
         questions, calls = counts.median(f"{name} questions"), counts.median(f"{name} calls")
         table.add_row(name, f"{questions:,.0f}", f"{questions / new:.2f}", f"{calls:,.0f}")
-    asked = CLIENTS * SAMPLES_A_CLIENT
-    table.add_row(
-        "one call a sample, as published", f"{asked:,}", f"{asked / new:.2f}", f"{asked:,}"
-    )
+    sent = overlap.clients * overlap.samples
+    table.add_row("one call a sample, as published", f"{sent:,}", f"{sent / new:.2f}", f"{sent:,}")
     return table
 
 

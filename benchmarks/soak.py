@@ -252,7 +252,7 @@ def outcomes_table(outcomes: Counter[str], engines: Server) -> Table:
 
 def main() -> None:
     """Soak, print, and stop with an error where something is left behind or memory grew."""
-    parser = options(__doc__, rounds=1)
+    parser = options(__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--faults", type=float, default=0.01, help="share of the engines' replies")
     parser.add_argument("--clients", type=int, default=6)
