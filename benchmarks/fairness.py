@@ -23,6 +23,7 @@ from figures import options, percentile, show
 from rollouts import Burst, make_rollouts, nonces
 from running import Server, service, stand_in
 
+AIMS = "aims: p99 of livez under 25 ms, of the small request at most twice the idle one"
 PAUSE_S = 0.005
 """Between probes: they look on, and are no load."""
 WARM_UP_S = 0.5
@@ -113,7 +114,7 @@ def measure(arguments: argparse.Namespace) -> Table:
     small = Burst(make_rollouts(1, characters=512), recipe="medix-r1")
     title = f"Probes of {seconds:g} s each, engines {arguments.delay_ms:g} ms"
     columns = ("probes", "p50 ms", "p99 ms", "most ms", "p99, times idle")
-    table = Table("probe", "meanwhile", *columns, title=title)
+    table = Table("probe", "meanwhile", *columns, title=title, caption=AIMS)
     with stand_in(arguments.delay_ms) as engines, service(engines) as ours:
         probe(ours, small, WARM_UP_S)
         idle = probe(ours, small, seconds)

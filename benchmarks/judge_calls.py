@@ -21,6 +21,7 @@ from running import Server, baseline, service, stand_in
 
 KNOWN_SHARE = 8
 """One rollout in this many has been scored before."""
+AIM = "aim: ours exactly one question a pair"
 OURS, PLAIN = "ours", "plain FastAPI service"
 
 
@@ -110,7 +111,7 @@ def table_of(counts: Rounds, overlap: Overlap) -> Table:
     title = (
         f"{overlap.clients} clients, {overlap.samples} samples each, {new:.0f} distinct new pairs"
     )
-    table = Table("service", "questions", "a pair", "HTTP requests", title=title)
+    table = Table("service", "questions", "a pair", "HTTP requests", title=title, caption=AIM)
     for name in (OURS, PLAIN):
         questions, calls = counts.median(f"{name} questions"), counts.median(f"{name} calls")
         table.add_row(name, f"{questions:,.0f}", f"{questions / new:.2f}", f"{calls:,.0f}")

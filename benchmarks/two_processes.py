@@ -19,6 +19,7 @@ from running import Server, service, stand_in
 REQUESTS = 8
 SAMPLES = 256
 WARM_REPEATS = 4
+AIM = "aim: two processes within 10 % of one"
 ONE, TWO = "one process", "two processes"
 
 
@@ -66,7 +67,9 @@ def main() -> None:
 def table_of(took: Rounds, samples: int) -> Table:
     """What a sample costs one process and two."""
     title = f"{REQUESTS} requests of {samples} samples at once"
-    table = Table("samples", "processes", "service CPU µs/sample", "times one", title=title)
+    table = Table(
+        "samples", "processes", "service CPU µs/sample", "times one", title=title, caption=AIM
+    )
     for kind in ("new", "remembered"):
         for name in (ONE, TWO):
             us = took.median(f"{name} {kind}") * 1e6
