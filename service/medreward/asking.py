@@ -1,11 +1,11 @@
 """Stages 4 to 6 for one engine: remembered, else asked once, and remembered then."""
 
+import asyncio
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
-
-import structlog
 
 from medreward.admission import Deadline
 from medreward.batching import AskBatch, Batcher
@@ -18,7 +18,8 @@ from medreward.wire import Source
 Q = TypeVar("Q", bound=Hashable)
 A = TypeVar("A")
 
-log = structlog.get_logger(__name__)
+SLICE = 512
+"""Questions looked up at a stretch: a millisecond or two."""
 
 
 class Answered(NamedTuple, Generic[A]):
@@ -34,8 +35,8 @@ class Answers(Generic[Q, A]):
     The first sample to take an answer got it from the engine; the others shared it.
     """
 
-    def __init__(self, keys: Mapping[Q, bytes]) -> None:
-        self.missing: dict[Q, bytes] = dict(keys)
+    def __init__(self) -> None:
+        self.missing: dict[Q, bytes] = {}
         """Questions without an answer yet, and their keys."""
         self._answers: dict[Q, Answered[A]] = {}
         self._taken: set[Q] = set()
@@ -109,22 +110,34 @@ class Asker(Generic[Q, A]):
         )
         metrics.watch_queue(engine.source, lambda: self._batcher.depth)
 
-    def recall(self, questions: Iterable[Q], effort: Effort, namespace: str = "") -> Answers[Q, A]:
+    async def recall(
+        self, questions: Iterable[Q], effort: Effort, namespace: str = ""
+    ) -> Answers[Q, A]:
         """Give the answers that this process remembers; the others are `missing`."""
-        started = time.perf_counter()
-        engine = self._engine
-        keys = {
-            question: engine.key_of(question, namespace) for question in dict.fromkeys(questions)
-        }
-        answers: Answers[Q, A] = Answers(keys)
-        kept = self._memory.get_many(keys.values())
-        for question, key in keys.items():
-            if key in kept and (answer := engine.unpack(kept[key], question)) is not None:
-                answers.add(question, answer, "cache")
-        hits = len(keys) - len(answers.missing)
-        self._metrics.count_cache(engine.source, hits=hits, misses=len(answers.missing))
-        effort.cache_s += time.perf_counter() - started
+        answers: Answers[Q, A] = Answers()
+        remaining = iter(dict.fromkeys(questions))
+        while part := list(islice(remaining, SLICE)):
+            started = time.perf_counter()
+            self._recall(part, answers, namespace)
+            effort.cache_s += time.perf_counter() - started
+            if len(part) == SLICE:
+                await asyncio.sleep(0)
         return answers
+
+    def _recall(self, questions: Sequence[Q], answers: Answers[Q, A], namespace: str) -> None:
+        engine = self._engine
+        keys = [engine.key_of(question, namespace) for question in questions]
+        kept = self._memory.get_many(keys)
+        misses = 0
+        for question, key in zip(questions, keys, strict=True):
+            value = kept.get(key)
+            answer = None if value is None else engine.unpack(value, question)
+            if answer is None:
+                answers.missing[question] = key
+                misses += 1
+            else:
+                answers.add(question, answer, "cache")
+        self._metrics.count_cache(engine.source, hits=len(keys) - misses, misses=misses)
 
     async def find(self, answers: Answers[Q, A], deadline: Deadline, effort: Effort) -> None:
         """Answer what is missing, by asking the engine."""

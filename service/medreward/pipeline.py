@@ -18,7 +18,7 @@ from medreward.judging.judge import Inquiry, Judgement
 from medreward.judging.templates import Template
 from medreward.recipe import Recipe
 from medreward.reward import Evidence, Reward, Unscored
-from medreward.rules import Limits, Reading, read_sample
+from medreward.rules import Limits, Reading, SampleReader
 from medreward.wire import Item, Sample
 
 T = TypeVar("T")
@@ -63,16 +63,18 @@ async def score(
     samples: Sequence[Sample], recipe: Recipe, stages: Stages, *, caller: Caller, trace: Trace
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
-    readings = await in_slices(samples, lambda s: read_sample(s, recipe, stages.limits))
+    readings = await in_slices(samples, SampleReader(recipe, stages.limits).read)
     template = stages.templates[recipe.template]
-    asked = [_inquiries(reading, recipe, template) for reading in readings]
+    # Samples that say the same share a reading, and all that follows from it.
+    asked = {r: _inquiries(r, recipe, template) for r in dict.fromkeys(readings)}
+    inquiries, texts = chain(*asked.values()), _texts(asked, recipe)
 
-    judgements = stages.judge.recall(chain(*asked), trace.judge, caller.namespace)
-    vectors = stages.embedder.recall(_texts(readings, recipe), trace.embed, caller.namespace)
+    judgements = await stages.judge.recall(inquiries, trace.judge, caller.namespace)
+    vectors = await stages.embedder.recall(texts, trace.embed, caller.namespace)
     await _find(stages, judgements, vectors, caller=caller, trace=trace)
 
     evidence = Evidence(recipe, judgements, vectors)
-    return await in_slices(zip(readings, asked, strict=True), lambda pair: evidence.reward(*pair))
+    return await in_slices(readings, lambda reading: evidence.reward(reading, asked[reading]))
 
 
 async def grade(
@@ -88,7 +90,7 @@ async def grade(
     limits = stages.limits
     opened = await in_slices(items, lambda item: open_item(item, template, votes, limits))
     inquiries = [inquiry for item in opened for inquiry in item.inquiries]
-    judgements = stages.judge.recall(inquiries, trace.judge, caller.namespace)
+    judgements = await stages.judge.recall(inquiries, trace.judge, caller.namespace)
     await _find(stages, judgements, None, caller=caller, trace=trace)
     return await in_slices(opened, lambda item: grade_item(item, judgements))
 

@@ -81,9 +81,8 @@ class Evidence:
 
     def reward(self, reading: Reading, inquiries: Sequence[Inquiry]) -> Reward | Unscored:
         """Reward one sample, of which the judge was asked *inquiries*; equal ones but once."""
-        settled = self._settled.get(reading)
-        if settled is not None:
-            return settled
+        if reading in self._settled:
+            return self._settled[reading]
         result = compose(self.signals(reading, inquiries), self._recipe, reading.flags)
         # The sample that an engine was asked for says so; those that only share its answer do not.
         if all(part.signal.source not in _FRESH for part in result.components.values()):

@@ -1,6 +1,7 @@
 """Stage 3, second half: what is decided without a model, and the questions left open."""
 
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -33,8 +34,9 @@ BYTES_PER_CHARACTER = 4
 """At most, in UTF-8."""
 
 
-class Reading(NamedTuple):
-    """What is known of a sample before any model is asked."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What is known of a sample before any model is asked; one is equal to itself alone."""
 
     references: tuple[str, ...] = ()
     question: str | None = None
@@ -59,20 +61,41 @@ class Reading(NamedTuple):
         return self.problem is None and self.accuracy is None
 
 
+class SampleReader:
+    """Reads the samples of one request; those that say the same share one reading."""
+
+    def __init__(self, recipe: Recipe, limits: Limits) -> None:
+        self._recipe = recipe
+        self._limits = limits
+        self._readings: dict[Hashable, Reading] = {}
+
+    def read(self, sample: Sample) -> Reading:
+        """Take a sample apart and settle what the recipe's rules can."""
+        limits = self._limits
+        if _is_over(sample.response, limits.response_bytes):
+            return Reading(problem=_over("response", limits.response_bytes))
+        completion = read_completion(sample.response, self._recipe.tags)
+        said = (completion, sample.reference, sample.question, sample.modality)
+        reading = self._readings.get(said)
+        if reading is None:
+            reading = self._readings[said] = _reading(completion, sample, self._recipe, limits)
+        return reading
+
+
 def read_sample(sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
-    """Take a sample apart and settle what the recipe's rules can."""
-    if _is_over(sample.response, limits.response_bytes):
-        return Reading(problem=_over("response", limits.response_bytes))
-    completion = read_completion(sample.response, recipe.tags)
+    """Read one sample by itself."""
+    return SampleReader(recipe, limits).read(sample)
+
+
+def _reading(completion: Completion, sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
     references = _take_references_apart(sample, recipe)
     is_rejected = _is_rejected(completion.answer, recipe)
+    accuracy: Signal | None = None
     problem = _reference_problem(references, limits)
-    accuracy = None
     if problem is None:
         # Rejected before equal, as published.
-        accuracy = (
-            WRONG if is_rejected else EXACT if completion.answer in references.texts else None
-        )
+        is_equal = completion.answer in references.texts
+        accuracy = WRONG if is_rejected else EXACT if is_equal else None
     if problem is None and accuracy is None:
         problem = too_long("answer", completion.answer, limits)
         problem = problem or too_long("question", sample.question or "", limits)

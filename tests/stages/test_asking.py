@@ -52,7 +52,7 @@ async def ask(
     asked: Asker[str, int], *questions: str, namespace: str = ""
 ) -> dict[str, Answered[int]]:
     """What is answered to each question, taken once."""
-    answers = asked.recall(questions, Effort(), namespace)
+    answers = await asked.recall(questions, Effort(), namespace)
     await asked.find(answers, Deadline.after(5), Effort())
     return {question: answers.take(question) for question in dict.fromkeys(questions)}
 
@@ -140,7 +140,7 @@ async def test_the_effort_is_what_this_request_caused() -> None:
     effort, asked = Effort(), asker(Counting())
 
     for questions in ([TEN, TWENTY, TEN], [TEN, "t" * 30]):
-        await asked.find(asked.recall(questions, effort), Deadline.after(5), effort)
+        await asked.find(await asked.recall(questions, effort), Deadline.after(5), effort)
 
     assert effort.asked == 3
 
@@ -152,7 +152,7 @@ async def test_the_first_sample_got_the_answer_and_the_others_shared_it(
     source: Source, later: Source
 ) -> None:
     """Within a request, too, an answer is paid for once."""
-    answers: Answers[str, int] = Answers({"a": b"key"})
+    answers: Answers[str, int] = Answers()
     answers.add("a", 1, source)
 
     assert [answers.take("a").source, answers.take("a").source] == [source, later]

@@ -37,7 +37,7 @@ def grade(item: Item, answers: list[Judgement | Problem], template_name: str) ->
     template = TEMPLATES[template_name]
     votes = len(VIEWS) if template_name != "rubric" and len(answers) > 1 else 1
     opened = open_item(item, template, votes, LIMITS)
-    judgements: Answers[Inquiry, Judgement] = Answers({})
+    judgements: Answers[Inquiry, Judgement] = Answers()
     for inquiry, answer in zip(opened.inquiries, answers, strict=True):
         judgements.add(inquiry, answer, "judge")
     return grade_item(opened, judgements)
