@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from typing import TypeVar
 
+import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -59,12 +60,11 @@ def parse(model: type[M], body: bytes) -> M:
         InvalidRequest: it is, but not as the route takes it; the message names sample and field.
     """
     try:
-        return model.model_validate_json(body)
-    except ValidationError as exc:
-        if exc.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
-            raise InvalidRequest(_explain(exc)) from None
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        content = _forgiving_json(body)
     try:
-        return model.model_validate(_forgiving_json(body))
+        return model.model_validate(content)
     except ValidationError as exc:
         raise InvalidRequest(_explain(exc)) from None
 
