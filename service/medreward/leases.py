@@ -126,8 +126,6 @@ class Leases:
 
     async def claim(self, names: Mapping[bytes, bytes], role: Role, hold_s: float) -> Claimed:
         """Take the leases that are free, in one round trip; renewed for *hold_s* at most."""
-        if self._link.refuses_writes:
-            return self._alone(names, role)
         try:
             replies = await self._link.run(
                 "claim", CLAIM, list(names.values()), self._lease_arguments()

@@ -60,6 +60,8 @@ class RedisLink:
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._store: Store | None = None
+        self._opened: set[Store] = set()
+        """The one in use, and those being given up."""
         self._breaker = Breaker(failures=1, pause_s=FIRST_PAUSE_S, longest_pause_s=LONGEST_PAUSE_S)
         self._writes = Breaker(
             failures=1, pause_s=FIRST_REFUSAL_PAUSE_S, longest_pause_s=LONGEST_REFUSAL_PAUSE_S
@@ -75,16 +77,11 @@ class RedisLink:
         """Whether Redis is left alone."""
         return not self._answers.is_set()
 
-    @property
-    def refuses_writes(self) -> bool:
-        """Whether it answers, but would not write the last time."""
-        return self._writes.is_open
-
     def state(self) -> str:
         """Say in words how it is."""
         if self.is_open:
             return f"not answering for {time.monotonic() - self._lost_s:.0f} s, memory alone"
-        return "answering, but refuses to write" if self.refuses_writes else "answering"
+        return "answering, but refuses to write" if self._writes.is_open else "answering"
 
     async def start(self) -> None:
         """Connect; where that fails, go on trying in the background."""
@@ -98,9 +95,8 @@ class RedisLink:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._store is not None:
-            await _close(self._store)
-            self._store = None
+        self._store = None
+        await self._close_all()
 
     async def read(self, operation: Operation, names: Sequence[bytes]) -> list[object]:
         """Give what stands under each name, in order.
@@ -124,38 +120,38 @@ class RedisLink:
             Unavailable: it did not answer in time, or is left alone; what it did is not known.
             Refused: it would not write, or not all.
         """
-        timeout_s = max(self._timeout_s, PUT_TIMEOUT_S) if operation == "put" else self._timeout_s
+        is_put = operation == "put"
+        if not is_put and not self._writes.allows():
+            raise Refused
+        timeout_s = max(self._timeout_s, PUT_TIMEOUT_S) if is_put else self._timeout_s
         try:
-            return await self._ask(
+            replies = await self._ask(
                 operation, timeout_s, lambda store: store.run(script, names, shared, each)
             )
         except Refused as exc:
             self._note_refusal(str(exc))
             raise
+        except BaseException:
+            self._writes.gave_up()
+            raise
+        self._note_written()
+        return replies
 
     async def may_write(self) -> None:
-        """Wait until a write is worth a try; `note_written` has to be told how it went."""
+        """Wait until a put is worth a try."""
         while True:
             await self._answers.wait()
             if self._writes.allows():
                 return
             await asyncio.sleep(max(self._writes.left_s, 0.01))
 
-    def note_written(self, *, is_known: bool = True) -> None:
-        """Hear that a write succeeded, or that its try told nothing."""
-        if not is_known:
-            self._writes.gave_up()
-            return
-        if self._writes.is_open:
-            log.info("redis_writes_again")
-        self._writes.succeeded()
-
     def renew(self) -> None:
         """Go on over new connections: what came over these was not what was asked for."""
         if time.monotonic() - self._renewed_s < 1.0:
             return
         self._renewed_s = time.monotonic()
-        self._spawn(self._swap())
+        if self._answers.is_set():
+            self._spawn(self._swap())
 
     async def _ask(
         self,
@@ -194,6 +190,11 @@ class RedisLink:
             # What was a master is a replica now; a new connection may lead to the new master.
             self.renew()
 
+    def _note_written(self) -> None:
+        if self._writes.is_open:
+            log.info("redis_writes_again")
+        self._writes.succeeded()
+
     async def _try_until_back(self) -> None:
         while self._breaker.is_open:
             await asyncio.sleep(self._breaker.left_s)
@@ -209,17 +210,13 @@ class RedisLink:
         """Ask over a new connection; gives the reason why it did not answer."""
         old, self._store = self._store, None
         if old is not None:
-            await _close(old)
-        store: Store | None = None
+            await self._close(old)
         try:
-            store = self._connect()
+            store = self._open()
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await store.read(probe_names())
-        except BaseException as exc:
-            if store is not None:
-                await _close(store)
-            if not isinstance(exc, Exception):
-                raise
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it does not answer
+            await self._close_all()
             return _reason(exc)
         self._store = store
         self._answers.set()
@@ -228,16 +225,31 @@ class RedisLink:
     async def _swap(self) -> None:
         old = self._store
         try:
-            new = self._connect()
+            new = self._open()
         except SetupError:
-            return
-        if self._store is not old or old is None:
-            await _close(new)
             return
         self._store = new
         # What is being asked over the old connections may end first.
         await asyncio.sleep(self._timeout_s)
-        await _close(old)
+        if old is not None:
+            await self._close(old)
+
+    def _open(self) -> Store:
+        store = self._connect()
+        self._opened.add(store)
+        return store
+
+    async def _close_all(self) -> None:
+        for store in list(self._opened):
+            await self._close(store)
+
+    async def _close(self, store: Store) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await store.aclose()
+        except Exception as exc:  # noqa: BLE001 - what is given up may fail to close in any way
+            log.debug("redis_close_failed", error=type(exc).__name__)
+        self._opened.discard(store)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -274,11 +286,3 @@ WORDS = (
     "BUSY",
     "NOREPLICAS",
 )
-
-
-async def _close(store: Store) -> None:
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await store.aclose()
-    except Exception as exc:  # noqa: BLE001 - what is given up may fail to close in any way
-        log.debug("redis_close_failed", error=type(exc).__name__)

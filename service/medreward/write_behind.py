@@ -113,11 +113,8 @@ class WriteBehind:
             except Refused:
                 self._metrics.count_redis_dropped("refused", _values(batch.values()))
             except Unavailable:
-                self._link.note_written(is_known=False)
                 # What has come since is as good: the same question has the same answer.
                 self.put({n: v for n, v in batch.items() if n not in self._waiting})
-            else:
-                self._link.note_written()
             if not self._waiting:
                 self._wakes.clear()
                 self._is_empty.set()
