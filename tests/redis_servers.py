@@ -266,9 +266,8 @@ def started(
 
 
 def _is_whole(node: RedisServer) -> bool:
-    told = node.client.execute_command("CLUSTER", "INFO")
-    state = told if isinstance(told, dict) else {}
-    return state.get("cluster_state") == "ok" and state.get("cluster_known_nodes") == "3"
+    lines = node.client.execute_command("CLUSTER", "INFO").split()
+    return b"cluster_state:ok" in lines and b"cluster_known_nodes:3" in lines
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = START_TIMEOUT_S) -> None:

@@ -4,7 +4,8 @@ Nothing here waits or retries by itself: who asks sets the time, and the breaker
 ask again.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -147,6 +148,41 @@ def make_client(
     if settings.redis_mode == "cluster":
         return _cluster(settings, kwargs), None
     return one_server(kwargs), None
+
+
+@asynccontextmanager
+async def primaries(settings: Settings, *, timeout_s: float) -> AsyncIterator[Sequence[Redis]]:
+    """Reach each server that holds a part of what is remembered.
+
+    Raises:
+        SetupError: as `make_client`.
+        RedisError: the cluster does not tell its nodes.
+    """
+    async with AsyncExitStack() as stack:
+        client, sentinel = make_client(settings, timeout_s=timeout_s)
+        stack.push_async_callback(client.aclose)
+        if sentinel is not None:
+            stack.push_async_callback(sentinel.aclose)
+        if isinstance(client, Redis):
+            yield [client]
+            return
+        await client.initialize()
+        nodes = [
+            one_server(_at(settings, node.host, int(node.port), timeout_s))
+            for node in client.get_primaries()
+        ]
+        for node in nodes:
+            stack.push_async_callback(node.aclose)
+        yield nodes
+
+
+def _at(settings: Settings, host: str, port: int, timeout_s: float) -> dict[str, Any]:
+    return connection_kwargs(settings) | {
+        "host": host,
+        "port": port,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+    }
 
 
 def connection_kwargs(settings: Settings) -> dict[str, Any]:

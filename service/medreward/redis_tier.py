@@ -61,6 +61,10 @@ class RedisTier:
         await self._writes.aclose()
         await self._link.aclose()
 
+    async def flushed(self) -> None:
+        """Wait until nothing waits to be written; without end where Redis takes nothing."""
+        await self._writes.flushed()
+
     async def get_many(
         self, keys: Sequence[bytes], namespace: str = "", *, role: Role
     ) -> dict[bytes, bytes]:

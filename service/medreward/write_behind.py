@@ -64,6 +64,10 @@ class WriteBehind:
         """Write from now on."""
         self._task = asyncio.create_task(self._run())
 
+    async def flushed(self) -> None:
+        """Wait until nothing waits."""
+        await self._is_empty.wait()
+
     async def aclose(self) -> None:
         """Write what waits, for a second at most, and stop."""
         if self._task is None:
