@@ -20,6 +20,8 @@ from medreward.judging.scripted import ScriptedJudge
 from medreward.service import Service
 from medreward.settings import Settings
 
+pytest_plugins = ["tests.redis_servers"]
+
 Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -55,6 +55,7 @@ class Metrics:
         self._http(self.registry)
         self._stages(self.registry)
         self._scores(self.registry)
+        self._redis(self.registry)
 
     def _http(self, registry: CollectorRegistry) -> None:
         self._requests = _ByLabels(
@@ -191,6 +192,37 @@ class Metrics:
         registry.register(self._rewards)
         registry.register(self._components)
 
+    def _redis(self, registry: CollectorRegistry) -> None:
+        self._redis_seconds = Histogram(
+            "medreward_redis_operation_duration_seconds",
+            "Time Redis took for one round trip, also one that failed.",
+            ["operation"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self._redis_dropped = Counter(
+            "medreward_redis_writes_dropped",
+            "Answers that were not written to Redis.",
+            ["reason"],
+            registry=registry,
+        )
+        self._single_flight = Counter(
+            "medreward_single_flight",
+            "Questions claimed among replicas, by what came of it.",
+            ["role", "result"],
+            registry=registry,
+        )
+        self._redis_open = Gauge(
+            "medreward_redis_breaker_open",
+            "1 while Redis does not answer and is left alone.",
+            registry=registry,
+        )
+        self._redis_buffered = Gauge(
+            "medreward_redis_writes_waiting",
+            "Answers that wait to be written to Redis.",
+            registry=registry,
+        )
+
     def exposition(self) -> bytes:
         """Write everything in Prometheus' text format."""
         return generate_latest(self.registry)
@@ -262,3 +294,48 @@ class Metrics:
     def observe_component(self, recipe: str, component: str, values: Iterable[float]) -> None:
         """Add values of one signal to its distribution."""
         self._components.observe((recipe, component), values)
+
+    def count_redis_reads(
+        self,
+        role: str,
+        *,
+        hits: int = 0,
+        misses: int = 0,
+        errors: int = 0,
+        rubbish: int = 0,
+        bypassed: int = 0,
+    ) -> None:
+        """Count look-ups in the Redis tier; bypassed are those while it is left alone."""
+        results = {"hit": hits, "miss": misses, "error": errors, "rubbish": rubbish}
+        for result, count in (results | {"bypass": bypassed}).items():
+            if count:
+                self._cache[role, "redis", result].inc(count)
+
+    def count_redis_dropped(self, reason: Literal["full", "refused", "closed"], count: int) -> None:
+        """Count answers that Redis will not remember."""
+        self._redis_dropped.labels(reason).inc(count)
+
+    def count_single_flight(
+        self,
+        role: str,
+        result: Literal["mine", "theirs", "found", "alone", "taken_over", "late"],
+        count: int,
+    ) -> None:
+        """Count questions claimed: alone are those asked without a lease, as Redis was no help."""
+        self._single_flight.labels(role, result).inc(count)
+
+    @contextmanager
+    def time_redis(
+        self, operation: Literal["get", "put", "claim", "wait", "renew"]
+    ) -> Iterator[None]:
+        """Time one round trip, also one that fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._redis_seconds.labels(operation).observe(time.perf_counter() - started)
+
+    def watch_redis(self, is_open: Callable[[], float], waiting: Callable[[], float]) -> None:
+        """Read whether Redis is left alone, and what waits for it, whenever somebody looks."""
+        self._redis_open.set_function(is_open)
+        self._redis_buffered.set_function(waiting)

@@ -1,6 +1,7 @@
 """Every setting, once: each is read from the environment as `MEDREWARD_<NAME>`."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -10,6 +11,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from medreward.rules import Limits
 
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+REDIS_URL = re.compile(
+    r"rediss?://([^\s/@]*@)?(\[[0-9a-fA-F:.]+\]|[^\s/@:\[\]?#]+)(:\d{1,5})?(/\d{0,5})?"
+    r"|unix://([^\s/@]*@)?/[^\s?#]+(\?db=\d{1,5})?"
+)
+"""No options but the database: a time-out set in a URL would undo ours."""
+HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/@:\[\]]+):\d{1,5}")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -163,12 +170,68 @@ class Settings(BaseSettings):
     share_cache_between_keys: bool = False
     """Let callers with different keys share what was judged; else each key has its own part."""
 
+    redis_url: SecretStr | None = None
+    """Redis that replicas share what they remember through: `redis://`, `rediss://` (TLS) or
+    `unix://`, with user, password and database if it needs them. Without it, memory alone."""
+    redis_mode: Literal["standalone", "sentinel", "cluster"] = "standalone"
+    """What answers there. With sentinel, the URL's host and port are a sentinel's, and its user,
+    password and database are the master's; with cluster, they are those of any node."""
+    redis_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Further sentinels or cluster nodes, as `host:port`, separated by commas."""
+    redis_sentinel_master: str = "mymaster"
+    """Name under which the sentinels know the master."""
+    redis_sentinel_password: SecretStr | None = None
+    """Password of the sentinels themselves."""
+    redis_password_file: Path | None = None
+    """File that holds the password; read at each new start of the connection."""
+    redis_ca_file: Path | None = None
+    """Certificates that sign the server's; by default those of this system."""
+    redis_cert_file: Path | None = None
+    """Certificate that this client shows."""
+    redis_key_file: Path | None = None
+    """Key of `redis_cert_file`."""
+    redis_tls_check: Literal["full", "chain", "none"] = "full"
+    """What is checked of the server's certificate: chain and name, the chain alone, or nothing."""
+    redis_timeout_s: Annotated[float, Field(gt=0, le=10)] = 0.2
+    """Seconds a request waits for Redis; then it goes on without, and so do others until Redis
+    answers again."""
+    cache_ttl_s: Annotated[int, Field(ge=1)] = 30 * 24 * 3600
+    """Seconds for which Redis keeps what nobody wrote again."""
+    lease_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
+    """Seconds after which another replica asks in the place of one that died asking."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged. No level logs what a sample says."""
     log_format: Literal["json", "console"] = "json"
     """One JSON object a line, or text for people."""
 
-    _split_lists = field_validator("recipes", "api_keys", mode="before")(_items)
+    _split_lists = field_validator("recipes", "api_keys", "redis_hosts", mode="before")(_items)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_is_one(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not REDIS_URL.fullmatch(url.get_secret_value()):
+            # The message must not quote it: it may hold a password.
+            raise ValueError("has to be redis://host:port/database, rediss://… or unix:///path")
+        return url
+
+    @field_validator("redis_hosts")
+    @classmethod
+    def _redis_hosts_are_some(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not HOST_AND_PORT.fullmatch(host):
+                raise ValueError("has to be host:port, separated by commas")
+        return hosts
+
+    @model_validator(mode="after")
+    def _redis_settings_agree(self) -> Self:
+        if self.redis_mode != "standalone" and self.redis_url is None:
+            raise ValueError(f"MEDREWARD_REDIS_MODE={self.redis_mode} needs MEDREWARD_REDIS_URL")
+        if self.redis_hosts and self.redis_mode == "standalone":
+            raise ValueError(
+                "MEDREWARD_REDIS_HOSTS is for MEDREWARD_REDIS_MODE=sentinel or cluster"
+            )
+        return self
 
     @model_validator(mode="after")
     def _keys_beyond_loopback(self) -> Self:

@@ -29,6 +29,12 @@ models_app = typer.Typer(
     help="See and fetch the models that run in this process.",
 )
 app.add_typer(models_app)
+cache_app = typer.Typer(
+    name="cache",
+    no_args_is_help=True,
+    help="See and clear what the replicas of a service remember in Redis.",
+)
+app.add_typer(cache_app)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -301,3 +307,41 @@ def check(
     from medreward.cli.check import run_checks
 
     run_checks(file, recipe=recipe, loads=load)
+
+
+@cache_app.command(
+    epilog=examples(
+        "medreward cache stats",
+        "MEDREWARD_REDIS_URL=redis://cache:6379/0 medreward cache stats",
+    )
+)
+@failing_in_words()
+def stats() -> None:
+    """Show how Redis is and what it remembers: entries by kind and namespace, memory, hit rate.
+
+    Which Redis is told by MEDREWARD_REDIS_URL and its kin; see docs/settings.md.
+    """
+    from medreward.cli.cache import print_stats
+
+    print_stats()
+
+
+@cache_app.command(
+    epilog=examples("medreward cache clear", "medreward cache clear --namespace 3fa9c1 --yes")
+)
+@failing_in_words()
+def clear(
+    *,
+    namespace: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="Only the entries of this namespace; else all of ours."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before.")] = False,
+) -> None:
+    """Remove what Redis remembers, and the leases; what is not medreward's stays.
+
+    Services that run keep what they have in memory, and write anew what they learn.
+    """
+    from medreward.cli.cache import clear_entries
+
+    clear_entries(namespace, is_sure=yes)

