@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
-from medreward.admission import Deadline
-from medreward.batching import AskBatch, Batcher
+from medreward.admission import Caller
+from medreward.batching import PAST_DEADLINE, AskBatch, Batcher
 from medreward.errors import Failures, NonsenseReply, Problem
 from medreward.judging.judge import Capacity
 from medreward.metrics import Metrics
+from medreward.redis_entries import Role
+from medreward.redis_tier import RedisTier
 from medreward.score_cache import MemoryTier
 from medreward.wire import Source
 
@@ -73,7 +75,7 @@ class Effort:
 class Engine(Generic[Q, A]):
     """One engine as the stages see it: how to ask, how to name and keep what was asked."""
 
-    source: Source
+    source: Role
     ask: AskBatch[Q, A]
     key_of: Callable[[Q, str], bytes]
     """Of a question and the namespace of its caller."""
@@ -90,39 +92,70 @@ class Engine(Generic[Q, A]):
     tokens_of: Callable[[Q], int] = field(default=lambda _: 1)
 
 
+class _Asked(NamedTuple, Generic[Q]):
+    """A question with what its caller has to do with it."""
+
+    question: Q
+    namespace: str
+
+
 class Asker(Generic[Q, A]):
     """Answers questions by the cheapest way that gives the same answer."""
 
-    def __init__(self, engine: Engine[Q, A], memory: MemoryTier, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        engine: Engine[Q, A],
+        memory: MemoryTier,
+        metrics: Metrics,
+        shared: RedisTier | None = None,
+    ) -> None:
         self._engine = engine
         self._memory = memory
         self._metrics = metrics
-        self._batcher = Batcher(
+        self._shared = shared
+        self._batcher: Batcher[_Asked[Q], A] = Batcher(
             self._ask,
             remember=self._remember,
+            drop=self._drop,
             note=engine.note,
-            settle=self._settle,
-            group_of=engine.group_of,
-            tokens_of=engine.tokens_of,
+            settle=lambda asked, answer: self._settle(asked.question, answer),
+            group_of=lambda asked: engine.group_of(asked.question),
+            tokens_of=lambda asked: engine.tokens_of(asked.question),
             failures=engine.failures,
             capacity=engine.capacity,
             timeout_s=engine.timeout_s,
         )
         metrics.watch_queue(engine.source, lambda: self._batcher.depth)
 
-    async def recall(
-        self, questions: Iterable[Q], effort: Effort, namespace: str = ""
-    ) -> Answers[Q, A]:
+    async def recall(self, questions: Iterable[Q], caller: Caller, effort: Effort) -> Answers[Q, A]:
         """Give the answers that this process remembers; the others are `missing`."""
         answers: Answers[Q, A] = Answers()
         remaining = iter(dict.fromkeys(questions))
         while part := list(islice(remaining, SLICE)):
             started = time.perf_counter()
-            self._recall(part, answers, namespace)
+            self._recall(part, answers, caller.namespace)
             effort.cache_s += time.perf_counter() - started
             if len(part) == SLICE:
                 await asyncio.sleep(0)
         return answers
+
+    async def find(self, answers: Answers[Q, A], caller: Caller, effort: Effort) -> None:
+        """Answer what is missing: from what replicas share, else by asking the engine once."""
+        if self._shared is not None and answers.missing:
+            await self._recall_shared(self._shared, answers, caller, effort)
+        if not answers.missing:
+            return
+        started = time.perf_counter()
+        missing = {key: question for question, key in answers.missing.items()}
+        if self._shared is None:
+            await self._ask_once(missing, answers, caller, effort)
+        else:
+            await self._ask_among_replicas(self._shared, missing, answers, caller, effort)
+        effort.engine_s += time.perf_counter() - started
+
+    async def aclose(self) -> None:
+        """Stop asking."""
+        await self._batcher.aclose()
 
     def _recall(self, questions: Sequence[Q], answers: Answers[Q, A], namespace: str) -> None:
         engine = self._engine
@@ -139,27 +172,97 @@ class Asker(Generic[Q, A]):
                 answers.add(question, answer, "cache")
         self._metrics.count_cache(engine.source, hits=len(keys) - misses, misses=misses)
 
-    async def find(self, answers: Answers[Q, A], deadline: Deadline, effort: Effort) -> None:
-        """Answer what is missing, by asking the engine."""
-        if not answers.missing:
-            return
+    async def _recall_shared(
+        self, shared: RedisTier, answers: Answers[Q, A], caller: Caller, effort: Effort
+    ) -> None:
         started = time.perf_counter()
-        by_key = {key: question for question, key in answers.missing.items()}
-        replies = await self._batcher.answers(by_key, deadline)
-        effort.engine_s += time.perf_counter() - started
+        missing = {key: question for question, key in answers.missing.items()}
+        found = await shared.get_many(list(missing), caller.namespace, role=self._engine.source)
+        self._take_in(found, missing, answers)
+        effort.cache_s += time.perf_counter() - started
+
+    def _take_in(
+        self, found: Mapping[bytes, bytes], missing: Mapping[bytes, Q], answers: Answers[Q, A]
+    ) -> None:
+        """Believe another process as little as an engine: what is no answer stays missing."""
+        engine, good = self._engine, {}
+        for key, value in found.items():
+            question = missing[key]
+            answer = engine.unpack(value, question)
+            if answer is not None and engine.is_sound(answer, question):
+                answers.add(question, answer, "cache")
+                good[key] = value
+        self._memory.put_many(good)
+
+    async def _ask_among_replicas(
+        self,
+        shared: RedisTier,
+        missing: Mapping[bytes, Q],
+        answers: Answers[Q, A],
+        caller: Caller,
+        effort: Effort,
+    ) -> None:
+        """Ask what no other replica is asking; wait for the others, or take over what they lost."""
+        claimed = await shared.claim(
+            list(missing),
+            caller.namespace,
+            role=self._engine.source,
+            hold_s=self._hold_s(caller),
+        )
+        self._take_in(claimed.found, missing, answers)
+        theirs = {key: missing[key] for key in claimed.theirs}
+        # What was found but is no answer is nobody's lease: it is asked again.
+        mine = {k: q for k, q in missing.items() if q in answers.missing and k not in theirs}
+        await asyncio.gather(
+            self._ask_once(mine, answers, caller, effort),
+            self._await_theirs(shared, theirs, answers, caller, effort),
+        )
+
+    async def _await_theirs(
+        self,
+        shared: RedisTier,
+        theirs: Mapping[bytes, Q],
+        answers: Answers[Q, A],
+        caller: Caller,
+        effort: Effort,
+    ) -> None:
+        """Wait for what other replicas ask; what they lost is asked here."""
+        if not theirs:
+            return
+        deadline, role = caller.deadline, self._engine.source
+        if deadline.left_s <= 0:
+            for question in theirs.values():
+                answers.add(question, PAST_DEADLINE, role)
+            return
+        came = await shared.await_theirs(
+            theirs, deadline.at_s, caller.namespace, role=role, hold_s=self._hold_s(caller)
+        )
+        self._take_in(came.found, theirs, answers)
+        still = {key: theirs[key] for key in came.theirs}
+        lost = {k: q for k, q in theirs.items() if q in answers.missing and k not in still}
+        await asyncio.gather(
+            self._ask_once(lost, answers, caller, effort),
+            self._await_theirs(shared, still, answers, caller, effort),
+        )
+
+    def _hold_s(self, caller: Caller) -> float:
+        """Until its answer is there, or nobody can want it any longer."""
+        return caller.deadline.left_s + self._engine.timeout_s
+
+    async def _ask_once(
+        self, questions: Mapping[bytes, Q], answers: Answers[Q, A], caller: Caller, effort: Effort
+    ) -> None:
+        asked = {key: _Asked(question, caller.namespace) for key, question in questions.items()}
+        replies = await self._batcher.answers(asked, caller.deadline)
         effort.queue_s = max(effort.queue_s, replies.waited_s)
         effort.asked += replies.asked
         for key, value in replies.answers.items():
             source = "coalesced" if key in replies.shared else self._engine.source
-            answers.add(by_key[key], value, source)
+            answers.add(questions[key], value, source)
 
-    async def aclose(self) -> None:
-        """Stop asking."""
-        await self._batcher.aclose()
-
-    async def _ask(self, questions: Sequence[Q]) -> Sequence[A | Problem]:
-        with self._metrics.time_engine(self._engine.source, len(questions)):
-            return await self._engine.ask(questions)
+    async def _ask(self, asked: Sequence[_Asked[Q]]) -> Sequence[A | Problem]:
+        with self._metrics.time_engine(self._engine.source, len(asked)):
+            return await self._engine.ask([one.question for one in asked])
 
     def _settle(self, question: Q, answer: A) -> A | Problem:
         """Refuse nonsense; give the rest as the cache will, so that neither can differ."""
@@ -175,11 +278,29 @@ class Asker(Generic[Q, A]):
             return self._engine.failures.problem(NonsenseReply("what it said is no answer"))
         return settled
 
-    def _remember(self, answers: Mapping[bytes, A | Problem]) -> None:
-        self._memory.put_many(
-            {
-                key: self._engine.pack(answer)
-                for key, answer in answers.items()
-                if not isinstance(answer, Problem)
-            }
-        )
+    def _remember(self, answers: Mapping[bytes, tuple[_Asked[Q], A | Problem]]) -> None:
+        values = {
+            key: self._engine.pack(answer)
+            for key, (_, answer) in answers.items()
+            if not isinstance(answer, Problem)
+        }
+        self._memory.put_many(values)
+        if self._shared is None:
+            return
+        for namespace, keys in _by_namespace({k: asked for k, (asked, _) in answers.items()}):
+            known = {key: values[key] for key in keys if key in values}
+            self._shared.put_soon(known, namespace, role=self._engine.source)
+            unknown = [key for key in keys if key not in values]
+            self._shared.release(unknown, namespace, role=self._engine.source)
+
+    def _drop(self, asked: Mapping[bytes, _Asked[Q]]) -> None:
+        if self._shared is not None:
+            for namespace, keys in _by_namespace(asked):
+                self._shared.release(keys, namespace, role=self._engine.source)
+
+
+def _by_namespace(asked: Mapping[bytes, _Asked[Q]]) -> Iterable[tuple[str, list[bytes]]]:
+    keys: dict[str, list[bytes]] = {}
+    for key, one in asked.items():
+        keys.setdefault(one.namespace, []).append(key)
+    return keys.items()

@@ -39,6 +39,9 @@ TURN = 8
 log = structlog.get_logger(__name__)
 
 STOPPED = BackendDown("the service stopped")
+PAST_DEADLINE = Problem(
+    ProblemKind.DEADLINE, "the request's deadline passed before the answer came"
+)
 
 AskBatch = Callable[[Sequence[Q]], Awaitable[Sequence[A | Problem]]]
 
@@ -104,7 +107,8 @@ class Batcher(Generic[Q, A]):
         self,
         ask: AskBatch[Q, A],
         *,
-        remember: Callable[[Mapping[bytes, A | Problem]], None],
+        remember: Callable[[Mapping[bytes, tuple[Q, A | Problem]]], None],
+        drop: Callable[[Mapping[bytes, Q]], None],
         note: Callable[[Problem | None], None],
         settle: Callable[[Q, A], A | Problem],
         group_of: Callable[[Q], Hashable],
@@ -115,6 +119,7 @@ class Batcher(Generic[Q, A]):
     ) -> None:
         self._ask = ask
         self._remember = remember
+        self._drop = drop
         self._note = note
         self._settle = settle
         self._group_of = group_of
@@ -147,7 +152,7 @@ class Batcher(Generic[Q, A]):
             await asyncio.wait(waits, timeout=deadline.left_s)
             return Replies(
                 answers={
-                    key: ticket.answer.result() if ticket.answer.done() else _past_deadline()
+                    key: ticket.answer.result() if ticket.answer.done() else PAST_DEADLINE
                     for key, ticket in tickets.items()
                 },
                 shared=shared,
@@ -155,8 +160,10 @@ class Batcher(Generic[Q, A]):
                 waited_s=max(ticket.waited_s for ticket in tickets.values()),
             )
         finally:
-            for key, ticket in tickets.items():
-                self._leave(key, ticket)
+            # Where no caller is left, nobody would read the answer.
+            dropped = {k: t.question for k, t in tickets.items() if self._leave(k, t)}
+            if dropped:
+                self._drop(dropped)
 
     async def aclose(self) -> None:
         """Stop asking; whoever still waits gets a problem."""
@@ -184,11 +191,13 @@ class Batcher(Generic[Q, A]):
             line = _Line(served, deadline.at_s, next(self._line_numbers), keys)
             heapq.heappush(self._lines, line)
 
-    def _leave(self, key: bytes, ticket: _Ticket[Q, A]) -> None:
+    def _leave(self, key: bytes, ticket: _Ticket[Q, A]) -> bool:
+        """Note that a caller has gone; tell whether its question is dropped with that."""
         ticket.callers -= 1
-        if ticket.callers == 0 and self._waiting.get(key) is ticket:
-            # Its callers have gone: nobody would read the answer.
-            del self._waiting[key]
+        if ticket.callers or self._waiting.get(key) is not ticket:
+            return False
+        del self._waiting[key]
+        return True
 
     def _start_batches(self) -> None:
         while self._waiting and len(self._batches) < self._capacity.concurrency:
@@ -246,7 +255,7 @@ class Batcher(Generic[Q, A]):
             # Whatever happened, nobody is left waiting, and the questions can be asked again.
             lost = self._failures.problem(BackendDown("the batch was lost"))
             # Also what came too late for its callers is worth remembering.
-            self._remember({key: answers.get(key, lost) for key in tickets})
+            self._remember({k: (t.question, answers.get(k, lost)) for k, t in tickets.items()})
             for key, ticket in tickets.items():
                 del self._asking[key]
                 _resolve(ticket, answers.get(key, lost))
@@ -291,7 +300,3 @@ def _common_problem(answers: Iterable[object]) -> Problem | None:
     """The problem of a batch that got no answer at all, where trying again might help."""
     problems = [a if isinstance(a, Problem) and a.retryable else None for a in answers]
     return problems[0] if problems and all(problems) else None
-
-
-def _past_deadline() -> Problem:
-    return Problem(ProblemKind.DEADLINE, "the request's deadline passed before the answer came")

@@ -69,8 +69,8 @@ async def score(
     asked = {r: _inquiries(r, recipe, template) for r in dict.fromkeys(readings)}
     inquiries, texts = chain(*asked.values()), _texts(asked, recipe)
 
-    judgements = await stages.judge.recall(inquiries, trace.judge, caller.namespace)
-    vectors = await stages.embedder.recall(texts, trace.embed, caller.namespace)
+    judgements = await stages.judge.recall(inquiries, caller, trace.judge)
+    vectors = await stages.embedder.recall(texts, caller, trace.embed)
     await _find(stages, judgements, vectors, caller=caller, trace=trace)
 
     evidence = Evidence(recipe, judgements, vectors)
@@ -90,7 +90,7 @@ async def grade(
     limits = stages.limits
     opened = await in_slices(items, lambda item: open_item(item, template, votes, limits))
     inquiries = [inquiry for item in opened for inquiry in item.inquiries]
-    judgements = await stages.judge.recall(inquiries, trace.judge, caller.namespace)
+    judgements = await stages.judge.recall(inquiries, caller, trace.judge)
     await _find(stages, judgements, None, caller=caller, trace=trace)
     return await in_slices(opened, lambda item: grade_item(item, judgements))
 
@@ -117,9 +117,9 @@ async def _find(
     """Ask the engines for what is missing, side by side, as long as the caller waits."""
     asking = []
     if judgements.missing:
-        asking.append(stages.judge.find(judgements, caller.deadline, trace.judge))
+        asking.append(stages.judge.find(judgements, caller, trace.judge))
     if vectors is not None and vectors.missing:
-        asking.append(stages.embedder.find(vectors, caller.deadline, trace.embed))
+        asking.append(stages.embedder.find(vectors, caller, trace.embed))
     if asking:
         await caller.while_connected(asyncio.gather(*asking))
 

@@ -134,7 +134,7 @@ async def livez() -> Response:
 )
 async def readyz(request: Request) -> Response:
     """Tell whether models are loaded, warm and answering; 503 until they are."""
-    readiness = service_of(request).engines.readiness
+    readiness = service_of(request).readiness
     return json_response(readiness, 200 if readiness.status == "ready" else 503)
 
 

@@ -20,8 +20,10 @@ from medreward.loading import Engines
 from medreward.metrics import Metrics
 from medreward.pipeline import Stages
 from medreward.recipe import Recipe, load_recipes
+from medreward.redis_tier import build_redis_tier
 from medreward.score_cache import MemoryTier, inquiry_key, text_key
 from medreward.settings import Settings
+from medreward.wire import Readiness
 
 
 class Service:
@@ -50,6 +52,7 @@ class Service:
         self.metrics.watch_load(
             lambda: self.admission.in_flight.requests, lambda: self.admission.in_flight.questions
         )
+        self.redis = build_redis_tier(settings, self.metrics)
         self._stages: Stages | None = None
 
     @property
@@ -65,7 +68,9 @@ class Service:
         return self._stages
 
     async def load(self) -> None:
-        """Load the engines; `engines.readiness` says how that went."""
+        """Load the engines; `readiness` says how that went."""
+        if self.redis is not None:
+            await self.redis.start()
         await self.engines.load(self.templates[self.recipe(None).template])
 
     async def aclose(self) -> None:
@@ -73,7 +78,15 @@ class Service:
         if self._stages is not None:
             await self._stages.judge.aclose()
             await self._stages.embedder.aclose()
+        if self.redis is not None:
+            await self.redis.aclose()
         await self.engines.aclose()
+
+    @property
+    def readiness(self) -> Readiness:
+        """What `/readyz` says; Redis is told of, but a service without it serves all the same."""
+        cache = "memory" if self.redis is None else f"memory and Redis: {self.redis.state()}"
+        return self.engines.readiness.model_copy(update={"cache": cache})
 
     def recipe(self, name: str | None) -> Recipe:
         """Find a recipe; without a name, the default one.
@@ -156,9 +169,17 @@ class Service:
             note=partial(self.engines.note, "embedder"),
         )
         return Stages(
-            judge=Asker(asking_judge, MemoryTier(settings.judgement_cache_bytes), self.metrics),
+            judge=Asker(
+                asking_judge,
+                MemoryTier(settings.judgement_cache_bytes),
+                self.metrics,
+                self.redis,
+            ),
             embedder=Asker(
-                asking_embedder, MemoryTier(settings.embedding_cache_bytes), self.metrics
+                asking_embedder,
+                MemoryTier(settings.embedding_cache_bytes),
+                self.metrics,
+                self.redis,
             ),
             templates=self.templates,
             limits=settings.limits,

@@ -272,6 +272,8 @@ class Readiness(BaseModel):
 
     status: Literal["ready", "loading", "failed", "draining"]
     engines: dict[str, EngineState]
+    cache: str = "memory"
+    """Where answers are remembered. Redis is told of here, and never makes a service unready."""
 
 
 class Liveness(BaseModel):

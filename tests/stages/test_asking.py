@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medreward.admission import Deadline
+from medreward.admission import Caller, Deadline
 from medreward.asking import Answered, Answers, Asker, Effort, Engine
 from medreward.errors import JUDGE_FAILURES, Problem, ProblemKind
 from medreward.judging.judge import Capacity
@@ -52,8 +52,9 @@ async def ask(
     asked: Asker[str, int], *questions: str, namespace: str = ""
 ) -> dict[str, Answered[int]]:
     """What is answered to each question, taken once."""
-    answers = await asked.recall(questions, Effort(), namespace)
-    await asked.find(answers, Deadline.after(5), Effort())
+    caller = Caller(Deadline.after(5), namespace)
+    answers = await asked.recall(questions, caller, Effort())
+    await asked.find(answers, caller, Effort())
     return {question: answers.take(question) for question in dict.fromkeys(questions)}
 
 
@@ -140,7 +141,8 @@ async def test_the_effort_is_what_this_request_caused() -> None:
     effort, asked = Effort(), asker(Counting())
 
     for questions in ([TEN, TWENTY, TEN], [TEN, "t" * 30]):
-        await asked.find(await asked.recall(questions, effort), Deadline.after(5), effort)
+        caller = Caller(Deadline.after(5))
+        await asked.find(await asked.recall(questions, caller, effort), caller, effort)
 
     assert effort.asked == 3
 

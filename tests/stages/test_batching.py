@@ -29,6 +29,7 @@ class Lengths:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.remembered: dict[str, int] = {}
+        self.dropped: list[str] = []
         self.noted: list[ProblemKind | None] = []
         self.open = asyncio.Event()
         self.open.set()
@@ -43,11 +44,13 @@ class Lengths:
         """Keep what became of a batch."""
         self.noted.append(problem.kind if problem else None)
 
-    def remember(self, answers: Mapping[bytes, int | Problem]) -> None:
+    def remember(self, answers: Mapping[bytes, tuple[str, int | Problem]]) -> None:
         """Keep what was answered."""
-        self.remembered |= {
-            key.decode(): a for key, a in answers.items() if not isinstance(a, Problem)
-        }
+        self.remembered |= {q: a for q, a in answers.values() if not isinstance(a, Problem)}
+
+    def drop(self, questions: Mapping[bytes, str]) -> None:
+        """Keep what was not asked after all."""
+        self.dropped += questions.values()
 
 
 def settle(_: str, answer: int) -> int | Problem:
@@ -67,6 +70,7 @@ def batcher(
     return Batcher(
         ask,
         remember=(remember or Lengths()).remember,
+        drop=(remember or Lengths()).drop,
         note=(remember or Lengths()).note,
         settle=settle,
         group_of=lambda question: question[0],
@@ -218,6 +222,7 @@ async def test_past_the_deadline_the_caller_gets_what_there_is() -> None:
     await asyncio.sleep(0.01)
     assert engine.remembered == {"a": 1, "b": 1}
     assert engine.batches == [["a"], ["b"]], "c was dropped: its caller had gone"
+    assert engine.dropped == ["c"]
 
 
 async def test_a_callers_leaving_does_not_take_the_question_from_others() -> None:

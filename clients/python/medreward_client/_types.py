@@ -233,6 +233,8 @@ class Readiness:
 
     status: str
     engines: dict[str, EngineState]
+    cache: str = ""
+    """Where answers are remembered, and whether Redis answers."""
 
     @property
     def ready(self) -> bool:
