@@ -223,6 +223,9 @@ class RedisLink:
             store = self._open()
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await store.read(probe_names())
+            # Once connected it has to be as quick as callers need it.
+            async with asyncio.timeout(self._timeout_s):
+                await store.read(probe_names())
         except Exception as exc:  # noqa: BLE001 - whatever it is, it does not answer
             await self._close_all()
             return _reason(exc)

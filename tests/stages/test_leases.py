@@ -326,7 +326,8 @@ async def test_rubbish_in_the_place_of_an_answer_is_not_waited_for() -> None:
     """Who waits is told to ask."""
     [key], other = some_keys(1), bytes(16)
     lease = LEASE + b"somebody" + b"0"
-    replies = iter([array([None] * 32), array([lease]), array([seal(other, b"theirs")])])
+    probed = array([None] * 32)
+    replies = iter([probed, probed, array([lease]), array([seal(other, b"theirs")])])
 
     def answer(command: list[bytes]) -> bytes:
         return next(replies, array([b"rubbish"] * (len(command) - 1)))

@@ -22,6 +22,7 @@ from tests.stages.redis_tiers import (
     dropped,
     impostor,
     reads,
+    slow_way,
     some_keys,
     tier_on,
     until,
@@ -238,6 +239,25 @@ async def test_a_redis_that_is_not_there_yet_is_used_once_it_is(redis_server: Re
         await written(tier, dict.fromkeys(some_keys(1), b"x"))
 
 
+async def test_a_redis_that_has_become_slow_is_left_alone(redis_server: RedisServer) -> None:
+    """That it answers at all is not enough: one that is slower than callers wait stays bypassed."""
+    metrics = Metrics()
+    async with tier_on(redis_server.url, metrics) as tier, slow_way(redis_server.port) as way:
+        assert tier.state() == "answering"
+        async with tier_on(f"redis://127.0.0.1:{way.port}/0", metrics) as slow:
+            [key] = some_keys(1)
+            await written(slow, {key: b"x"})
+            way.delay_s = 1.5 * TIMEOUT_S
+            for _ in range(300):
+                await slow.get_many([key], role="judge")
+                await asyncio.sleep(0.005)
+            assert reads(metrics, "error") == 1
+
+            way.delay_s = 0.0
+            await until(lambda: slow.state() == "answering")
+            assert await slow.get_many([key], role="judge") == {key: b"x"}
+
+
 async def test_a_busy_process_does_not_take_redis_for_lost(redis_server: RedisServer) -> None:
     """A time-out that this process slept through says nothing about Redis."""
     async with tier_on(redis_server.url) as tier:
@@ -438,7 +458,7 @@ async def test_nonsense_is_a_miss_within_the_time(nonsense: bytes) -> None:
 
     def answer(command: list[bytes]) -> bytes:
         # What it says first is right, so that it is believed to be Redis.
-        return array([None] * (len(command) - 1)) if next(asked) == 0 else nonsense
+        return array([None] * (len(command) - 1)) if next(asked) < 2 else nonsense
 
     async with impostor(answer) as url, tier_on(url) as tier:
         keys = some_keys(1)
