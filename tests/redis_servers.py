@@ -223,6 +223,21 @@ class Certified:
         """Where it is, by the name that its certificate has."""
         return f"rediss://localhost:{self.server.port}/0"
 
+    def restart_as_cluster(self) -> None:
+        """Let it be a cluster of one."""
+        self.server.kill()
+        self.server.options += ("--cluster-enabled", "yes", "--tls-cluster", "yes")
+        self.server.start(waits=False)
+        wait_until(self.server.listens)
+        files: dict[str, Any] = {
+            "ssl_ca_certs": str(self.ca_file),
+            "ssl_certfile": str(self.cert_file),
+            "ssl_keyfile": str(self.key_file),
+        }
+        client: Any = redis.Redis(host="localhost", port=self.server.port, ssl=True, **files)
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+
 
 @pytest.fixture
 def redis_tls(tmp_path: Path) -> Iterator[Certified]:

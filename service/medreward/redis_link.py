@@ -32,6 +32,8 @@ PROBE_TIMEOUT_S = 2.0
 PUT_TIMEOUT_S = 1.0
 """Nobody waits for a write either."""
 CLOSE_TIMEOUT_S = 0.5
+STALL_S = 0.05
+"""A time-out that comes later than that by so much is this process's fault once: it was busy."""
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 FIRST_REFUSAL_PAUSE_S = 1.0
@@ -70,6 +72,7 @@ class RedisLink:
         self._places = asyncio.Semaphore(MAX_CONNECTIONS)
         self._lost_s = time.monotonic()
         self._renewed_s = 0.0
+        self._has_stalled = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -162,17 +165,22 @@ class RedisLink:
         store = self._store
         if self.is_open or store is None:
             raise LeftAlone
+        started_s = time.monotonic()
         try:
             with self._metrics.time_redis(operation):
                 async with asyncio.timeout(timeout_s), self._places:
-                    return await ask(store)
+                    replies = await ask(store)
         except Exception as exc:
             if operation in ("put", "claim", "renew") and _is_refusal(exc):
                 raise Refused(_reason(exc)) from exc
-            if store is self._store:
-                # A failure over connections that have been given up says nothing about the new.
+            is_stalled = time.monotonic() - started_s > timeout_s + STALL_S
+            # A failure over connections that have been given up says nothing about the new.
+            if store is self._store and (self._has_stalled or not is_stalled):
                 self._note_lost(_reason(exc))
+            self._has_stalled = is_stalled
             raise Unavailable(_reason(exc)) from exc
+        self._has_stalled = False
+        return replies
 
     def _note_lost(self, reason: str) -> None:
         if not self._breaker.is_open:
@@ -214,6 +222,9 @@ class RedisLink:
         try:
             store = self._open()
             async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await store.read(probe_names())
+            # Once connected it has to be as quick as callers need it.
+            async with asyncio.timeout(self._timeout_s):
                 await store.read(probe_names())
         except Exception as exc:  # noqa: BLE001 - whatever it is, it does not answer
             await self._close_all()

@@ -227,6 +227,9 @@ class Settings(BaseSettings):
     def _redis_settings_agree(self) -> Self:
         if self.redis_mode != "standalone" and self.redis_url is None:
             raise ValueError(f"MEDREWARD_REDIS_MODE={self.redis_mode} needs MEDREWARD_REDIS_URL")
+        url = self.redis_url.get_secret_value() if self.redis_url is not None else ""
+        if url.startswith("unix:") and self.redis_mode != "standalone":
+            raise ValueError(f"MEDREWARD_REDIS_MODE={self.redis_mode} needs redis:// or rediss://")
         if self.redis_hosts and self.redis_mode == "standalone":
             raise ValueError(
                 "MEDREWARD_REDIS_HOSTS is for MEDREWARD_REDIS_MODE=sentinel or cluster"

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import hiredis
@@ -100,6 +101,45 @@ async def impostor(answer: Answer) -> AsyncIterator[str]:
         for writer in writers:
             writer.close()
         await asyncio.sleep(0)
+
+
+@dataclass
+class Way:
+    """Leads to a server, as slowly as the test says."""
+
+    port: int = 0
+    delay_s: float = 0.0
+
+
+@asynccontextmanager
+async def slow_way(port: int) -> AsyncIterator[Way]:
+    """Pass bytes to and from a server; replies are held back for a while."""
+    way = Way()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_pass(reader, back, Way()))
+                group.create_task(_pass(there, writer, way))
+        finally:
+            back.close()
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    way.port = server.sockets[0].getsockname()[1]
+    try:
+        yield way
+    finally:
+        server.close()
+        await asyncio.sleep(0.05)
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
+    while data := await reader.read(65536):
+        await asyncio.sleep(way.delay_s)
+        writer.write(data)
+    writer.close()
 
 
 def array(values: list[bytes | None]) -> bytes:

@@ -1,6 +1,7 @@
 """Single flight across replicas: each question is asked once, and nobody waits for the dead."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterable, Iterator
 
@@ -172,6 +173,40 @@ async def test_a_leader_that_died_hands_over_when_its_lease_ends(
         assert flights(metrics, "taken_over") == 1
 
 
+LEADER = """
+import asyncio, sys
+from medreward.metrics import Metrics
+from medreward.redis_tier import build_redis_tier
+from medreward.settings import Settings
+
+async def main():
+    tier = build_redis_tier(Settings(redis_url=sys.argv[1], lease_s=0.5), Metrics())
+    await tier.start()
+    await tier.claim([bytes.fromhex(sys.argv[2])], role="judge")
+    print("claimed", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_leader_that_is_killed_while_it_asks_hands_over(redis_server: RedisServer) -> None:
+    """A process of its own: as long as it lives it renews, and then no longer."""
+    [key] = some_keys(1)
+    leader = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", LEADER, redis_server.url, key.hex()), stdout=asyncio.subprocess.PIPE
+    )
+    assert leader.stdout is not None
+    assert await leader.stdout.readline() == b"claimed\n"
+    async with tier_on(redis_server.url, lease_s=0.5) as tier:
+        assert (await waited(tier, [key], 1.2)).theirs == {key}
+
+        leader.kill()
+        await leader.wait()
+
+        assert (await waited(tier, [key])).mine == {key}
+
+
 async def test_a_lease_that_redis_never_ends_is_not_waited_for(redis_server: RedisServer) -> None:
     """One that is not seen to be renewed is over after its time, whatever Redis says."""
     [key] = some_keys(1)
@@ -291,7 +326,8 @@ async def test_rubbish_in_the_place_of_an_answer_is_not_waited_for() -> None:
     """Who waits is told to ask."""
     [key], other = some_keys(1), bytes(16)
     lease = LEASE + b"somebody" + b"0"
-    replies = iter([array([None] * 32), array([lease]), array([seal(other, b"theirs")])])
+    probed = array([None] * 32)
+    replies = iter([probed, probed, array([lease]), array([seal(other, b"theirs")])])
 
     def answer(command: list[bytes]) -> bytes:
         return next(replies, array([b"rubbish"] * (len(command) - 1)))

@@ -112,6 +112,20 @@ async def test_tls_checks_what_it_is_told_to(
         assert (tier.state() == "answering") is answers
 
 
+async def test_a_cluster_may_speak_tls(redis_tls: Certified) -> None:
+    """Its nodes are reached by the same certificates."""
+    redis_tls.restart_as_cluster()
+    files: dict[str, Any] = {
+        "redis_mode": "cluster",
+        "redis_tls_check": "chain",  # a node announces itself by its address
+        "redis_ca_file": redis_tls.ca_file,
+        "redis_cert_file": redis_tls.cert_file,
+        "redis_key_file": redis_tls.key_file,
+    }
+    async with tier_on(redis_tls.url, **files) as one, tier_on(redis_tls.url, **files) as other:
+        await check(one, other)
+
+
 # Sentinels.
 
 
@@ -253,6 +267,7 @@ def test_a_url_is_kept_and_not_shown(url: str) -> None:
     ("given", "told"),
     [
         ({"redis_mode": "cluster"}, "MEDREWARD_REDIS_URL"),
+        ({"redis_url": "unix:///s", "redis_mode": "cluster"}, "redis://"),
         ({"redis_url": "redis://a", "redis_hosts": "b:1"}, "MEDREWARD_REDIS_MODE"),
         ({"redis_url": "redis://a", "redis_mode": "cluster", "redis_hosts": "b"}, "host:port"),
         ({"redis_url": "redis://a", "redis_timeout_s": 0}, "redis_timeout_s"),

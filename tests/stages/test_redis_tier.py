@@ -1,6 +1,8 @@
 """The Redis tier on real servers: it remembers, and whatever is wrong with Redis costs little."""
 
 import asyncio
+import contextlib
+import random
 import time
 from collections.abc import Iterator, MutableMapping
 from itertools import count
@@ -12,7 +14,7 @@ import structlog
 from medreward.errors import SetupError
 from medreward.metrics import Metrics
 from medreward.redis_entries import entry_names, seal
-from medreward.redis_tier import build_redis_tier
+from medreward.redis_tier import RedisTier, build_redis_tier
 from medreward.settings import Settings
 from tests.redis_servers import PROGRAMS, NewServer, RedisServer
 from tests.stages.redis_tiers import (
@@ -20,6 +22,7 @@ from tests.stages.redis_tiers import (
     dropped,
     impostor,
     reads,
+    slow_way,
     some_keys,
     tier_on,
     until,
@@ -236,6 +239,86 @@ async def test_a_redis_that_is_not_there_yet_is_used_once_it_is(redis_server: Re
         await written(tier, dict.fromkeys(some_keys(1), b"x"))
 
 
+async def test_a_redis_that_has_become_slow_is_left_alone(redis_server: RedisServer) -> None:
+    """That it answers at all is not enough: one that is slower than callers wait stays bypassed."""
+    metrics = Metrics()
+    async with tier_on(redis_server.url, metrics) as tier, slow_way(redis_server.port) as way:
+        assert tier.state() == "answering"
+        async with tier_on(f"redis://127.0.0.1:{way.port}/0", metrics) as slow:
+            [key] = some_keys(1)
+            await written(slow, {key: b"x"})
+            way.delay_s = 1.5 * TIMEOUT_S
+            for _ in range(300):
+                await slow.get_many([key], role="judge")
+                await asyncio.sleep(0.005)
+            assert reads(metrics, "error") == 1
+
+            way.delay_s = 0.0
+            await until(lambda: slow.state() == "answering")
+            assert await slow.get_many([key], role="judge") == {key: b"x"}
+
+
+async def test_a_busy_process_does_not_take_redis_for_lost(redis_server: RedisServer) -> None:
+    """A time-out that this process slept through says nothing about Redis."""
+    async with tier_on(redis_server.url) as tier:
+        [key] = some_keys(1)
+        await written(tier, {key: b"x"})
+        reading = asyncio.create_task(tier.get_many([key], role="judge"))
+        await asyncio.sleep(0)
+        time.sleep(2 * TIMEOUT_S)  # noqa: ASYNC251 - that is the point
+        await reading
+
+        assert tier.state() == "answering"
+        assert await tier.get_many([key], role="judge") == {key: b"x"}
+
+
+async def test_no_trouble_ever_gives_a_wrong_answer(redis_server: RedisServer) -> None:
+    """Four replicas under load while Redis freezes, dies, comes back, is flushed, and callers leave."""
+    keys = some_keys(200)
+    rng = random.Random(7)  # noqa: S311 - no secret
+    over = asyncio.Event()
+
+    async def use(tier: RedisTier) -> int:
+        hits = 0
+        while not over.is_set():
+            some = rng.sample(keys, 20)
+            timeout_s = rng.choice([0.0005, 0.002, 1.0])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    found = await tier.get_many(some, role="judge")
+                    claimed = await tier.claim(some, role="judge")
+                    hits += len(found)
+                    for key, payload in (found | claimed.found).items():
+                        assert payload == key * 2
+                    tier.put_soon({key: key * 2 for key in claimed.mine}, role="judge")
+            await asyncio.sleep(0.001)
+        return hits
+
+    async with contextlib.AsyncExitStack() as stack:
+        tiers = [
+            await stack.enter_async_context(tier_on(redis_server.url, lease_s=0.2))
+            for _ in range(4)
+        ]
+        users = [asyncio.create_task(use(tier)) for tier in tiers for _ in range(4)]
+        for trouble in range(4):
+            await asyncio.sleep(0.3)
+            redis_server.freeze()
+            await asyncio.sleep(0.3)
+            redis_server.thaw()
+            await asyncio.sleep(0.3)
+            if trouble % 2:
+                redis_server.client.flushall()
+            else:
+                redis_server.kill()
+                await asyncio.sleep(0.1)
+                redis_server.start()
+        over.set()
+        hits = await asyncio.gather(*users)
+        await until(lambda: all(tier.state() == "answering" for tier in tiers))
+
+    assert min(hits) > 0
+
+
 @pytest.mark.parametrize("command", ["FLUSHALL", "SCRIPT FLUSH"])
 async def test_a_flush_is_only_a_miss(redis_server: RedisServer, command: str) -> None:
     """Nothing is lost but what was remembered, or the scripts, which go along each time."""
@@ -375,7 +458,7 @@ async def test_nonsense_is_a_miss_within_the_time(nonsense: bytes) -> None:
 
     def answer(command: list[bytes]) -> bytes:
         # What it says first is right, so that it is believed to be Redis.
-        return array([None] * (len(command) - 1)) if next(asked) == 0 else nonsense
+        return array([None] * (len(command) - 1)) if next(asked) < 2 else nonsense
 
     async with impostor(answer) as url, tier_on(url) as tier:
         keys = some_keys(1)
