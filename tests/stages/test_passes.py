@@ -79,7 +79,7 @@ def test_a_prompt_gets_what_it_gets_alone(
 
 
 def test_a_long_prompt_goes_alone() -> None:
-    """What is over the budget is computed, in a pass of its own."""
+    """What is longer than a tree is computed plainly, in a pass of its own."""
     model = llama()
     prompts = [[1] * 700, [1, 2], [1, 3]]
     passes = TreePasses(model).plan(dict(enumerate(prompts)), [])

@@ -59,12 +59,16 @@ class TreePasses:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._max_tokens = TREE_TOKENS.get(model.device.type, GPU_TREE_TOKENS)
+        self._padded = PaddedPasses(model)
         self._prefixes: LRUCache[tuple[int, ...], States] = LRUCache(PREFIXES_KEPT)
 
     def plan(self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]) -> list[Pass]:
-        """Plan one pass a tree."""
-        trees = plan_trees(prompts, prefix, max_tokens=self._max_tokens)
-        return [Pass(list(t.paths), len(t.tokens), partial(self._run, t)) for t in trees]
+        """Plan one pass a tree; what is as long as a tree gains little, and its mask is large."""
+        short = {n: p for n, p in prompts.items() if len(p) <= self._max_tokens}
+        trees = plan_trees(short, prefix, max_tokens=self._max_tokens)
+        shared = [Pass(list(t.paths), len(t.tokens), partial(self._run, t)) for t in trees]
+        long = {n: p for n, p in prompts.items() if n not in short}
+        return shared + self._padded.plan(long, prefix)
 
     @torch.inference_mode()
     def _run(self, tree: TokenTree) -> torch.Tensor:
