@@ -48,6 +48,24 @@ def _causal_lm(workshop: Workshop) -> Judge:
     )
 
 
+def _cross_encoder(workshop: Workshop) -> Judge:
+    _use_threads(workshop.settings)
+    from medreward.judging.cross_encoder import CrossEncoderJudge  # noqa: PLC0415 - imports torch
+
+    settings = workshop.settings
+    name = _given(settings.judge_choice.model, "MEDREWARD_JUDGE_MODEL")
+    return CrossEncoderJudge.load(
+        locate(name, settings.models_dir),
+        name=identify(name, settings.judge_revision, settings.models_dir),
+        revision=_revision(name, settings.judge_revision),
+        device=settings.torch_device,
+        positive_label=settings.judge_positive_label,
+        max_tokens=settings.judge_max_prompt_tokens,
+        timeout_s=settings.judge_timeout_s,
+        worker=workshop.worker,
+    )
+
+
 def _openai_judge(workshop: Workshop) -> Judge:
     from medreward.judging.openai import OpenAiJudge  # noqa: PLC0415 - beside its siblings
 
@@ -107,6 +125,7 @@ def _hashed(_workshop: Workshop) -> Embedder:
 
 JUDGES: Mapping[str, Callable[[Workshop], Judge]] = {
     "causal_lm": _causal_lm,
+    "cross_encoder": _cross_encoder,
     "openai": _openai_judge,
     "scripted": _scripted,
 }

@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     """Which engines and models are the defaults of the settings below."""
 
     judge: str | None = None
-    """Engine of the judge: causal_lm, openai or scripted."""
+    """Engine of the judge: causal_lm, cross_encoder, openai or scripted."""
     judge_model: str | None = None
     """Name of a model in `medreward models list`, a folder, or a Hugging Face id."""
     judge_revision: str | None = None
@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     """Least probability on any label at all; below it the judge said nothing readable."""
     judge_max_prompt_tokens: Annotated[int, Field(ge=256)] = 2048
     """Tokens of a prompt that a judge in this process reads; a longer one is `too_long`."""
+    judge_positive_label: str | None = None
+    """Label of a cross_encoder that means YES, where its labels do not say so themselves."""
     judge_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     """Seconds one batch of judgements may take."""
 

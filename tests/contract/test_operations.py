@@ -174,7 +174,10 @@ async def test_a_model_that_was_not_fetched_fails_loading_with_the_command() -> 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"judge": "oracle"}, "MEDREWARD_JUDGE='oracle'; choose from causal_lm, openai, scripted"),
+        (
+            {"judge": "oracle"},
+            "MEDREWARD_JUDGE='oracle'; choose from causal_lm, cross_encoder, openai, scripted",
+        ),
         ({"embedder": "glove"}, "MEDREWARD_EMBEDDER='glove'; choose from sentence_transformer"),
         ({"recipe": "medix"}, "MEDREWARD_RECIPE='medix'; choose from medix-r1"),
     ],

@@ -1,6 +1,8 @@
 """The embedded judge on its real model: verdicts read off the next token's probabilities."""
 
+import random
 from collections import Counter
+from concurrent.futures import Executor
 from itertools import cycle
 from typing import Any
 
@@ -13,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from medreward.errors import Problem, ProblemKind, SetupError
 from medreward.judging.causal_lm import CausalLmJudge, label_ids, special_tokens
 from medreward.judging.judge import Inquiry, Judgement, View, is_sound
+from medreward.judging.passes import PaddedPasses, TreePasses
 from medreward.judging.templates import load_templates
 from tests.conftest import RealEngines
 
@@ -90,10 +93,32 @@ async def test_the_last_position_gives_what_the_whole_pass_gives(judge: CausalLm
     assert judgement.p_yes == pytest.approx(yes / (yes + no), abs=1e-5)
 
 
-def remade(judge: CausalLmJudge, engines: RealEngines, **changed: Any) -> CausalLmJudge:
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_is_shared_does_not_change_the_verdict(
+    judge: CausalLmJudge, real_engines: RealEngines, seed: int
+) -> None:
+    """Random batches, some of whose prompts begin alike: what each is worth padded, to 1e-4."""
+    chance = random.Random(seed)  # noqa: S311 - a test's choice is no secret
+    batch = [
+        Inquiry(i.template, f"{i.answer} {chance.choice(['', 'left', 'of 5 mm'])}", i.reference)
+        for i in chance.choices(INQUIRIES, k=12)
+    ]
+    plain = remade(judge, real_engines.worker)
+    plain._passes = PaddedPasses(judge._model)  # noqa: SLF001
+
+    shared, padded = await decide(judge, batch), await decide(plain, batch)
+
+    assert isinstance(judge._passes, TreePasses)  # noqa: SLF001
+    for one, other in zip(shared, padded, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+        assert one.coverage == pytest.approx(other.coverage, abs=1e-4)
+
+
+def remade(judge: CausalLmJudge, worker: Executor, **changed: Any) -> CausalLmJudge:
     """The same model and tokenizer, judging under other settings."""
     options: dict[str, Any] = {"name": "remade", "secret": "", "coverage_floor": 0.2, **changed}
-    return CausalLmJudge(judge._model, judge._tokenizer, worker=engines.worker, **options)  # noqa: SLF001
+    return CausalLmJudge(judge._model, judge._tokenizer, worker=worker, **options)  # noqa: SLF001
 
 
 @pytest.mark.anyio
@@ -101,7 +126,7 @@ async def test_a_prompt_that_is_too_long_is_named_and_its_neighbours_are_judged(
     judge: CausalLmJudge, real_engines: RealEngines
 ) -> None:
     """Nothing is cut off before it is judged."""
-    brief = remade(judge, real_engines, max_prompt_tokens=256)
+    brief = remade(judge, real_engines.worker, max_prompt_tokens=256)
     long = Inquiry(MATCH, answer="γ-globulin " * 100, reference="b")
 
     answers = await brief.decide([INQUIRIES[0], long, INQUIRIES[1]])
@@ -119,7 +144,7 @@ async def test_what_was_judged_before_the_time_ran_out_counts(
     judge: CausalLmJudge, real_engines: RealEngines
 ) -> None:
     """A batch that cannot be finished gives its first passes' verdicts, so that the next gets on."""
-    hasty = remade(judge, real_engines, timeout_s=0.001)
+    hasty = remade(judge, real_engines.worker, timeout_s=0.001)
     brief, long = INQUIRIES[0], Inquiry(MATCH, answer="left lower lobe " * 400, reference="b")
 
     first, second = await hasty.decide([long, brief]), await judge.decide([brief])
@@ -133,7 +158,7 @@ async def test_under_the_coverage_floor_there_is_no_verdict(
     judge: CausalLmJudge, real_engines: RealEngines
 ) -> None:
     """A model that does not answer in labels has said nothing."""
-    (answer,) = await remade(judge, real_engines, coverage_floor=0.99).decide([INQUIRIES[0]])
+    (answer,) = await remade(judge, real_engines.worker, coverage_floor=0.99).decide([INQUIRIES[0]])
 
     assert isinstance(answer, Problem)
     assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE

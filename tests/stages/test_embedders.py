@@ -1,10 +1,25 @@
 """Embedders: unit vectors, the same whatever the batch."""
 
+import string
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import (
+    Dense,
+    Normalize,
+    Pooling,
+    Transformer,
+)
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from medreward.embedding.embedder import Vector, cosine, is_sound, unit
 from medreward.embedding.hashed import HashedEmbedder
+from medreward.embedding.sentence_transformer import SentenceTransformerEmbedder
 from tests.conftest import RealEngines
 
 TEXTS = ["left lower lobe", "right lower lobe", "", "気胸", "a" * 5000, "left lower lobe " * 40]
@@ -29,6 +44,63 @@ async def test_the_batch_does_not_change_a_cosine(real_engines: RealEngines) -> 
         [1.0] * len(TEXTS), abs=1e-4
     )
     assert cosine(together[0], together[1]) > 0.8, "it cannot see a side: known and documented"
+
+
+def saved_model(folder: Path, *, prompt: str | None = None, pooling: str = "mean") -> Path:
+    """A sentence-transformers model with random weights and letters for tokens, in a folder."""
+    torch.manual_seed(1)
+    letters = {letter: i for i, letter in enumerate(["[PAD]", "[UNK]", "[CLS]", *string.printable])}
+    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $0", None, [("[CLS]", 2)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=64
+    ).save_pretrained(folder / "bert")
+    config = BertConfig(
+        vocab_size=len(letters),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+    )
+    BertModel(config).save_pretrained(folder / "bert")
+    transformer = Transformer(str(folder / "bert"))
+    model = SentenceTransformer(
+        modules=[transformer, Pooling(32, pooling), Dense(32, 16), Normalize()],
+        prompts={"all": prompt} if prompt else None,
+        default_prompt_name="all" if prompt else None,
+        device="cpu",
+    )
+    model.save(str(folder / "whole"))
+    return folder / "whole"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("options", "is_direct"),
+    [
+        ({}, True),
+        ({"pooling": "cls"}, True),
+        ({"pooling": "max"}, True),
+        ({"prompt": "q: "}, False),
+    ],
+)
+async def test_vectors_are_those_of_encode(
+    tmp_path: Path, options: dict[str, str], is_direct: bool
+) -> None:
+    """By its modules or, where it has a prompt of its own, by its call: equal to 1e-5."""
+    folder = saved_model(tmp_path, **options)
+    texts = [*TEXTS, *(f"finding {i} " * (i % 7) for i in range(150))]
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        embedder = SentenceTransformerEmbedder.load(folder, name="small", worker=worker)
+        found = vectors_of(await embedder.embed(texts))
+
+    wanted = SentenceTransformer(str(folder), device="cpu").encode(texts, show_progress_bar=False)
+    assert embedder.is_direct is is_direct
+    assert np.allclose(np.stack(found), wanted, atol=1e-5)
+    assert cosine(found[0], found[1]) < 0.999, "random weights tell texts apart"
 
 
 @pytest.mark.anyio

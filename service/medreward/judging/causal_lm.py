@@ -4,30 +4,22 @@ The verdict is read off the probabilities of the next token, not off generated t
 inquiry costs one forward pass and always has an answer.
 """
 
-import asyncio
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from medreward.errors import JUDGE_FAILURES, DeadlinePassed, Problem, ProblemKind, SetupError
+from medreward.errors import Problem, ProblemKind, SetupError
 from medreward.hugging_face import loading
 from medreward.judging.judge import Capacity, Inquiry, Judgement
+from medreward.judging.passes import passes_for
 from medreward.judging.prompt import Fence
 from medreward.judging.templates import Template
-
-T = TypeVar("T")
-
-SHARE_OF_TIMEOUT = 0.7
-"""No pass is begun later than this, so that the last one ends in time."""
-
-PADDED_TOKENS_PER_PASS = 4096
-"""Bounds the memory of a forward pass; short prompts share one, a long one goes alone."""
+from medreward.judging.token_tree import common_length
+from medreward.judging.turns import Pass, Turns
 
 
 class CausalLmJudge:
@@ -49,11 +41,12 @@ class CausalLmJudge:
         self._tokenizer = tokenizer
         self._fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
         self._coverage_floor = coverage_floor
-        self._timeout_s = timeout_s
-        self._worker = worker
+        self._turns = Turns(worker, timeout_s=timeout_s)
+        self._passes = passes_for(model)
         window_tokens = int(getattr(model.config, "max_position_embeddings", max_prompt_tokens))
         self._max_prompt_tokens = min(window_tokens, max_prompt_tokens)
         self._label_ids: dict[Template, list[list[int]]] = {}
+        self._prefixes: dict[Template, list[int]] = {}
         self.identity = f"causal_lm:{name}:{model.dtype}:{self._fence.identity}:{coverage_floor}"
         # Few enough that a batch of the longest prompts ends within the judge's time-out on a CPU.
         self.capacity = Capacity(batch=16)
@@ -111,23 +104,13 @@ class CausalLmJudge:
         Each forward pass is a task of its own for the worker, so that others get their turn, and
         what was judged before the time runs out counts.
         """
-        give_up_s = time.monotonic() + SHARE_OF_TIMEOUT * self._timeout_s
-        prompts = await self._in_worker(lambda: [self.prompt_ids(i) for i in inquiries])
-        answers: list[Judgement | Problem] = [self._too_long(prompt) for prompt in prompts]
-        fitting = [i for i, p in enumerate(prompts) if len(p) <= self._max_prompt_tokens]
-        for group in _passes(fitting, prompts):
-            if time.monotonic() > give_up_s:
-                late = self._too_late()
-                answers = [late if i in group else answer for i, answer in enumerate(answers)]
-                continue
-            asked = [prompts[i] for i in group]
-            rows = await self._in_worker(partial(self._next_token_probabilities, asked))
-            for i, row in zip(group, rows, strict=True):
-                answers[i] = self._read(row, inquiries[i].template)
-        return answers
-
-    async def _in_worker(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        give_up_s = self._turns.give_up_s()
+        prompts = await self._turns.take(lambda: [self.prompt_ids(i) for i in inquiries])
+        passes = await self._turns.take(lambda: self._plan(inquiries, prompts))
+        judged = await self._turns.judge(
+            passes, lambda i, row: self._read(row, inquiries[i].template), give_up_s
+        )
+        return [judged.get(i) or self._too_long(prompt) for i, prompt in enumerate(prompts)]
 
     async def aclose(self) -> None:
         """The memory goes with the object."""
@@ -151,34 +134,34 @@ class CausalLmJudge:
             f"the judge's prompt has {len(prompt)} tokens; it reads at most {self._max_prompt_tokens}",
         )
 
-    def _too_late(self) -> Problem:
-        return JUDGE_FAILURES.problem(
-            DeadlinePassed(f"its batch could not be finished within {self._timeout_s:g} s")
-        )
+    def _plan(self, inquiries: Sequence[Inquiry], prompts: Sequence[list[int]]) -> list[Pass]:
+        """Plan passes over the prompts that fit, template by template: each begins its own way."""
+        by_template: dict[Template, dict[int, list[int]]] = {}
+        for i, (inquiry, prompt) in enumerate(zip(inquiries, prompts, strict=True)):
+            if len(prompt) <= self._max_prompt_tokens:
+                by_template.setdefault(inquiry.template, {})[i] = prompt
+        return [
+            one
+            for template, fitting in by_template.items()
+            for one in self._passes.plan(fitting, self._prefix_of(template))
+        ]
 
-    @torch.inference_mode()
-    def _next_token_probabilities(self, prompts: list[list[int]]) -> torch.Tensor:
-        """One forward pass, left-padded, the last position only: prompts x vocabulary, float32."""
-        longest = max(map(len, prompts))
-        ids_PT = torch.zeros((len(prompts), longest), dtype=torch.long)
-        mask_PT = torch.zeros_like(ids_PT)
-        for row, prompt in enumerate(prompts):
-            ids_PT[row, longest - len(prompt) :] = torch.tensor(prompt)
-            mask_PT[row, longest - len(prompt) :] = 1
-        # Positions start at the first real token, so padding cannot move a probability.
-        positions_PT = (mask_PT.cumsum(dim=1) - 1).clamp(min=0)
-        device = self._model.device
-        logits_P1V: torch.Tensor = self._model(
-            input_ids=ids_PT.to(device),
-            attention_mask=mask_PT.to(device),
-            position_ids=positions_PT.to(device),
-            logits_to_keep=1,
-            use_cache=False,
-        ).logits
-        return logits_P1V[:, -1].float().softmax(dim=-1).cpu()
+    def _prefix_of(self, template: Template) -> list[int]:
+        """Give what every prompt of *template* begins with, whichever field comes first."""
+        if template not in self._prefixes:
+            firsts = [
+                Inquiry(template, answer=""),
+                Inquiry(template, answer="", reference=""),
+                Inquiry(template, answer="", criterion=""),
+                Inquiry(template, answer="", question=""),
+            ]
+            prompts = [self.prompt_ids(inquiry) for inquiry in firsts]
+            first, last = min(prompts), max(prompts)
+            self._prefixes[template] = first[: common_length(first, last)]
+        return self._prefixes[template]
 
     def _read(self, probabilities: torch.Tensor, template: Template) -> Judgement | Problem:
-        masses = [float(probabilities[ids].sum()) for ids in self._ids_of(template)]
+        masses = torch.stack([probabilities[ids].sum() for ids in self._ids_of(template)]).tolist()
         coverage = sum(masses)
         if not coverage >= self._coverage_floor:
             return Problem(
@@ -192,18 +175,6 @@ class CausalLmJudge:
         if template not in self._label_ids:
             self._label_ids[template] = label_ids(self._tokenizer, template)
         return self._label_ids[template]
-
-
-def _passes(indices: list[int], prompts: list[list[int]]) -> Iterator[list[int]]:
-    """Group prompts of like length into forward passes within the token budget."""
-    group: list[int] = []
-    for i in sorted(indices, key=lambda i: len(prompts[i])):
-        if group and (len(group) + 1) * len(prompts[i]) > PADDED_TOKENS_PER_PASS:
-            yield group
-            group = []
-        group.append(i)
-    if group:
-        yield group
 
 
 def special_tokens(tokenizer: Any) -> set[str]:

@@ -1,0 +1,54 @@
+"""Prompts as a tree of tokens: what several begin with is computed once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTree:
+    """Prompts laid out in one row: each token stands once, after those that it follows.
+
+    A token may look at the prefix, at the tokens before it on its path, and at nothing else.
+    """
+
+    prefix: tuple[int, ...]
+    """What every prompt begins with; not among the tokens."""
+    tokens: list[int] = field(default_factory=list)
+    paths: dict[int, list[int]] = field(default_factory=dict)
+    """For each prompt, by its number: where in `tokens` it stands, from after the prefix on."""
+
+
+def plan_trees(
+    prompts: Mapping[int, Sequence[int]], prefix: Sequence[int], *, max_tokens: int
+) -> list[TokenTree]:
+    """Lay prompts out in trees of at most *max_tokens*; a longer prompt has one of its own.
+
+    The order of the prompts does not matter: sorted, those that begin alike are neighbours.
+    """
+    shared_prefix = tuple(prefix) if all(begins_with(p, prefix) for p in prompts.values()) else ()
+    trees: list[TokenTree] = []
+    last: Sequence[int] = ()
+    path: list[int] = []
+    for number, prompt in sorted(prompts.items(), key=lambda item: list(item[1])):
+        rest = prompt[len(shared_prefix) :]
+        known = common_length(last, rest)
+        if not trees or len(trees[-1].tokens) + len(rest) - known > max_tokens:
+            trees.append(TokenTree(shared_prefix))
+            known = 0
+        tree = trees[-1]
+        path = path[:known] + [len(tree.tokens) + i for i in range(len(rest) - known)]
+        tree.tokens.extend(rest[known:])
+        tree.paths[number] = path
+        last = rest
+    return trees
+
+
+def begins_with(prompt: Sequence[int], prefix: Sequence[int]) -> bool:
+    """Tell whether *prompt* goes on after *prefix*."""
+    return len(prompt) > len(prefix) and list(prompt[: len(prefix)]) == list(prefix)
+
+
+def common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """Count the tokens that both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
