@@ -280,7 +280,7 @@ async def test_what_a_caller_caused_is_what_was_put_to_the_engine_for_it() -> No
     engine.open.set()
 
     assert (late.shared, late.asked) == ({b"a"}, 0)
-    assert late.waited_s >= 0.02
+    assert late.waited_s > 0
     assert (await first).asked == 1
 
 
