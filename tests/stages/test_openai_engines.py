@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import uvicorn
 from dirty_equals import IsApprox
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from medreward.api_key import ApiKey
 from medreward.embedding.embedder import cosine
 from medreward.embedding.openai import OpenAiEmbedder
 from medreward.errors import (
@@ -36,6 +38,7 @@ pytestmark = pytest.mark.anyio
 
 URL = "http://judge.test/v1"
 API_KEY = "sk-key-of-the-server"
+KEY = ApiKey(SecretStr(API_KEY))
 PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
 TEMPLATES = load_templates()
 MATCH = TEMPLATES["match"]
@@ -49,9 +52,7 @@ def judge(server: Any, **options: Any) -> aclosing[OpenAiJudge]:
     """A judge whose server is *server*, or that connects to the address in its options."""
     wire = {"transport": httpx.MockTransport(server)} if server else {}
     return aclosing(
-        OpenAiJudge(
-            options.pop("url", URL), model="qwen", **{"api_key": API_KEY, **wire, **options}
-        )
+        OpenAiJudge(options.pop("url", URL), model="qwen", **{"api_key": KEY, **wire, **options})
     )
 
 
@@ -60,7 +61,7 @@ def embedder(server: Any, **options: Any) -> aclosing[OpenAiEmbedder]:
     wire = {"transport": httpx.MockTransport(server)} if server else {}
     return aclosing(
         OpenAiEmbedder(
-            options.pop("url", URL), model="medembed", **{"api_key": API_KEY, **wire, **options}
+            options.pop("url", URL), model="medembed", **{"api_key": KEY, **wire, **options}
         )
     )
 
@@ -450,7 +451,7 @@ async def test_the_identity_is_what_can_change_a_judgement() -> None:
     """Model, secret and floor are part of it; address, key and patience are not."""
 
     def identity(**changed: Any) -> str:
-        options: dict[str, Any] = {"model": "qwen", "secret": "s", "api_key": API_KEY}
+        options: dict[str, Any] = {"model": "qwen", "secret": "s", "api_key": KEY}
         return OpenAiJudge(changed.pop("url", URL), **{**options, **changed}).identity
 
     assert identity(url="http://other/v1", api_key=None, timeout_s=1.0) == identity()
