@@ -16,7 +16,7 @@ class ApiKey:
 
     def __init__(self, key: SecretStr | None = None, file: Path | None = None) -> None:
         self._file = file
-        self._key = key.get_secret_value() if key else None
+        self._key = None if key is None else key.get_secret_value()
         if file is not None:
             self._key = self._read(file)
         elif self._key is not None:

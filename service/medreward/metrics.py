@@ -133,6 +133,17 @@ class Metrics:
         self._judge_calls = Counter(
             "medreward_judge_calls", "Questions put to the judge.", registry=registry
         )
+        self._judge_tokens = Counter(
+            "medreward_judge_tokens",
+            "Tokens that a judge behind a server counted, by direction.",
+            ["direction"],
+            registry=registry,
+        )
+        self._judge_cost = Counter(
+            "medreward_judge_cost",
+            "What those tokens cost, in the money of the settings' prices.",
+            registry=registry,
+        )
         self._verdicts = Counter(
             "medreward_verdicts",
             "What the judge or a rule said, by sample.",
@@ -204,6 +215,12 @@ class Metrics:
         """Say which model an engine runs and how long it took to load."""
         self._model_info.labels(role, engine, model, revision).set(1)
         self._load_seconds.labels(role).set(load_s)
+
+    def count_judge_usage(self, prompt_tokens: int, completion_tokens: int, cost: float) -> None:
+        """Count the tokens of one reply, and their cost."""
+        self._judge_tokens.labels("prompt").inc(prompt_tokens)
+        self._judge_tokens.labels("completion").inc(completion_tokens)
+        self._judge_cost.inc(cost)
 
     def count_verdict(self, verdict: str) -> None:
         """Count one sample's verdict: yes, no, unparseable or error."""

@@ -1,6 +1,7 @@
 """Several servers with the same model: the least busy one is asked, a sick one is left alone."""
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -52,7 +53,8 @@ class Server:
             transport=transport,
         )
         self.outstanding = 0
-        self.asked = 0
+        self.last_turn = 0
+        """The number of the request that was sent here last: among equals, others come first."""
         self.breaker = Breaker(
             failures=FAILURES_TO_EJECT, pause_s=REST_S, longest_pause_s=LONGEST_REST_S
         )
@@ -104,6 +106,7 @@ class Servers:
             timeout_s, try_timeout_s or timeout_s / (TRIES_IN_TIME if len(urls) > 1 else 1)
         )
         self._chance = random.SystemRandom()
+        self._numbers = itertools.count(1)
         self._turns = asyncio.Semaphore(in_flight_each * len(urls))
         self.all = [
             Server(
@@ -158,7 +161,7 @@ class Servers:
     def _choose(self, tried: Sequence[Server]) -> Server | None:
         """Take the least busy server, and rather one that was not tried yet; None if all rest."""
         well = [server for server in self.all if not server.breaker.is_open]
-        return min(well, key=lambda s: (tried.count(s), s.outstanding, s.asked), default=None)
+        return min(well, key=lambda s: (tried.count(s), s.outstanding, s.last_turn), default=None)
 
     def _all_rest(self) -> BackendDown:
         left_s = min(server.breaker.left_s for server in self.all)
@@ -200,7 +203,7 @@ class Servers:
     ) -> Reply:
         """Send once; with a new key where the file has one and the old is refused."""
         server.outstanding += 1
-        server.asked += 1
+        server.last_turn = next(self._numbers)
         try:
             async with asyncio.timeout(min(left_s, self._try_timeout_s)):
                 headers = self._key.headers

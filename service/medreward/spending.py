@@ -41,11 +41,11 @@ class Caps:
     per_day: float | None = None
 
 
-Count = Callable[[Usage, float], None]
-"""Told of each reply's tokens and their cost."""
+Count = Callable[[int, int, float], None]
+"""Told of each reply: tokens of prompts, tokens of replies, cost."""
 
 
-def _ignore(_usage: Usage, _cost: float) -> None:
+def _ignore(_prompt: int, _completion: int, _cost: float) -> None:
     """Count nothing."""
 
 
@@ -127,7 +127,7 @@ class Ledger:
     def charge(self, inquiries: Sequence[Inquiry], usage: Usage) -> None:
         """Book one reply: in equal parts on its inquiries, and of each on the runs that wait for it."""
         cost = self._prices.cost(usage)
-        self._count(usage, cost)
+        self._count(usage.prompt, usage.completion, cost)
         self._turn_day()
         self._spent_today += cost
         for inquiry in inquiries:

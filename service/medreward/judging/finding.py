@@ -191,8 +191,9 @@ class Visit:
         said = str((free.get("message") or {}).get("content") or "").strip().upper()
         if not said.startswith(self._template.labels):
             raise SetupError(
-                "the judge gives no token probabilities, and its free reply to a probe does not "
-                f"begin with one of {'/'.join(self._template.labels)}: use another judge model"
+                "the judge does not answer in labels: it gives no token probabilities, and its "
+                f"free reply to a probe begins with none of {'/'.join(self._template.labels)}; "
+                "use another MEDREWARD_JUDGE_MODEL"
             )
         for structure in dict.fromkeys((STRUCTURES.get(kind, "response_format"), "plain")):
             way = replace(plain, structure=structure)
