@@ -121,13 +121,12 @@ class Servers:
         self.examine: Callable[[Server], Awaitable[None]] = self._greet
         """Asks a server that was ejected whether it is well again; raises where it is not."""
 
-    async def post(self, path: str, body: Mapping[str, object], *, timeout_s: float) -> Reply:
-        """Send a request, again where that may help, for at most *timeout_s*.
+    async def post(self, path: str, content: bytes, *, timeout_s: float) -> Reply:
+        """Send some JSON, again where that may help, for at most *timeout_s*.
 
         Raises:
             EngineError: no server answered.
         """
-        content = encoded(body)
         give_up_s = time.monotonic() + timeout_s
         async with self._turn(timeout_s):
             return await self._post(path, content, give_up_s)

@@ -14,6 +14,8 @@ from starlette.routing import Route
 
 MODEL = "toy"
 NOTHING = object()
+VOCABULARY: dict[str, int] = {}
+"""Each piece seen so far and its id: the same for all models, as for the revisions of one."""
 PIECES = re.compile(r"<\|\w+\|>|Y(?=ES)| ?[A-Za-z]+|\s|\S")
 """The tokenizer: marks, words with the space before them, and single characters. YES is two tokens."""
 
@@ -25,15 +27,14 @@ class Model:
         self._seed = seed
         self._spread = spread
         self._mute = mute
-        self._ids: dict[str, int] = {}
 
     def tokens(self, text: str) -> list[int]:
         """Text as token ids."""
-        return [self._ids.setdefault(piece, len(self._ids)) for piece in PIECES.findall(text)]
+        return [VOCABULARY.setdefault(piece, len(VOCABULARY)) for piece in PIECES.findall(text)]
 
     def text(self, ids: Sequence[int]) -> str:
         """Token ids as text."""
-        pieces = {number: piece for piece, number in self._ids.items()}
+        pieces = {number: piece for piece, number in VOCABULARY.items()}
         return "".join(pieces[number] for number in ids)
 
     def next(self, ids: Sequence[int]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The ways to ask a judge's server: found out at the start, and of one mind."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from medreward.errors import BackendDown, Problem, ProblemKind, SetupError
 from medreward.judging.judge import Inquiry, Judgement, View, is_sound
 from medreward.judging.openai import OpenAiJudge
 from medreward.judging.templates import load_templates
+from tests.conftest import Serve
 from tests.stages.judge_servers import MODEL, FakeServer, Hosts, Model
 
 pytestmark = pytest.mark.anyio
@@ -124,7 +126,8 @@ async def test_grades_have_their_own_way_beside_scoring() -> None:
     assert isinstance(verdict, Judgement)
     assert verdict.coverage is None
     assert isinstance(grade, Judgement)
-    assert (grade.likeliest, grade.coverage) == ("4", IsApprox(0.9))
+    assert grade.likeliest == "4"
+    assert grade.coverage == IsApprox(0.9)
     assert sorted(server.paths()) == ["generative_scoring", "v1/completions"]
 
 
@@ -230,6 +233,67 @@ async def test_while_no_server_answers_the_start_can_be_tried_again() -> None:
         assert judge.way == "scoring"
     finally:
         await judge.aclose()
+
+
+async def test_a_judge_that_comes_back_is_asked_as_before() -> None:
+    """Its server restarted: the same model, the same way, the same identity."""
+    server = FakeServer("vllm")
+    async with started(server) as judge:
+        before = judge.identity
+        await judge.start()
+
+        assert judge.identity == before
+        assert judge.way == "scoring"
+
+
+@pytest.mark.parametrize("other", [FakeServer("vllm", Model(seed="b")), FakeServer("openai")])
+async def test_a_judge_that_comes_back_as_another_is_refused(other: FakeServer) -> None:
+    """What it says would be remembered as if the first had said it."""
+    hosts = Hosts(judge=FakeServer("vllm"))
+    judge = OpenAiJudge("http://judge/v1", model=MODEL, transport=hosts)
+    try:
+        await judge.start()
+        hosts.servers["judge"] = other
+        with pytest.raises(SetupError):
+            await judge.start()
+    finally:
+        await judge.aclose()
+
+
+async def test_a_server_that_restarts_as_another_model_stays_out() -> None:
+    """Of two servers one dies and comes back with other verdicts: only the first is asked."""
+    hosts = Hosts(a=FakeServer("vllm"), b=FakeServer("vllm"))
+    judge = OpenAiJudge("http://a/v1", "http://b/v1", model=MODEL, transport=hosts)
+    try:
+        await judge.start()
+        hosts.servers["b"].fails_with = 500
+        for inquiry in INQUIRIES[:12]:
+            await judge.decide([inquiry])
+        changed = hosts.servers["b"] = FakeServer("vllm", Model(seed="b"))
+        while "generative_scoring" not in changed.paths():  # noqa: ASYNC110 - a probe in the background
+            await asyncio.sleep(0.01)
+        changed.asked.clear()
+        answers = await judge.decide(INQUIRIES)
+    finally:
+        await judge.aclose()
+
+    assert len(shares(answers)) == len(INQUIRIES)
+    assert not any(len(body["items"]) > 10 for path, body in changed.asked if path != "v1/models")
+
+
+@pytest.mark.parametrize("kind", ["vllm", "old vllm", "llamacpp", "sglang", "openai", "litellm"])
+async def test_rewards_come_out_whatever_the_server(serve: Serve, kind: str) -> None:
+    """The whole path, from a sample to its reward, with nothing set but the address."""
+    judge = OpenAiJudge("http://judge/v1", model=MODEL, transport=Hosts(judge=FakeServer(kind)))
+    samples = [
+        {"response": f"<answer>answer {n}</answer>", "reference": f"reference {n % 3}"}
+        for n in range(30)
+    ]
+    async with serve(judge=judge) as client:
+        reply = (await client.post("/reward", json={"samples": samples})).json()
+
+    assert {result["status"] for result in reply["results"]} == {"scored"}
+    assert judge.identity == reply["provenance"]["judge"]
 
 
 async def test_the_identity_names_the_way() -> None:

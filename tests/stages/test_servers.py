@@ -89,7 +89,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 async def post(servers: Servers, times: int = 1, *, timeout_s: float = 5.0) -> list[Any]:
     """Post several requests at once."""
-    posts = (servers.post("x", {"text": "a"}, timeout_s=timeout_s) for _ in range(times))
+    posts = (servers.post("x", b"{}", timeout_s=timeout_s) for _ in range(times))
     return list(await asyncio.gather(*posts, return_exceptions=True))
 
 
@@ -334,9 +334,9 @@ async def test_a_key_that_no_header_can_carry_is_refused(tmp_path: Path, key: st
     file = tmp_path / "key"
     file.write_text(key, "utf-8")
 
-    for make in (lambda: ApiKey(SecretStr(key)), lambda: ApiKey(file=file)):
+    for secret, path in ((SecretStr(key), None), (None, file)):
         with pytest.raises(SetupError) as caught:
-            make()
+            ApiKey(secret, path)
         assert not key or key not in str(caught.value)
 
 

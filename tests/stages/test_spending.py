@@ -41,7 +41,7 @@ def test_a_reply_is_booked_on_the_run_that_asked() -> None:
     with book.asking("run-a", INQUIRIES[:2]):
         book.charge(INQUIRIES[:2], DOLLAR)
 
-    assert (book.spent_on("run-a"), book.spent_on("run-b")) == (IsApprox(1.0), 0.0)
+    assert [book.spent_on("run-a"), book.spent_on("run-b")] == [IsApprox(1.0), 0.0]
     assert book.spent_today == IsApprox(1.0)
 
 
@@ -122,7 +122,7 @@ def test_a_new_day_has_new_money() -> None:
     days[0] = date(2026, 1, 2)
 
     assert book.refusal("run") is None
-    assert (book.spent_today, book.spent_on("run")) == (0.0, IsApprox(1.0))
+    assert [book.spent_today, book.spent_on("run")] == [0.0, IsApprox(1.0)]
 
 
 def test_without_caps_nothing_is_refused() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, json_of
+from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, encoded, json_of
 from medreward.api_key import ApiKey
 from medreward.embedding.embedder import Vector, cosine, is_sound
 from medreward.errors import (
@@ -112,8 +112,8 @@ class OpenAiEmbedder:
 
     async def _embed(self, texts: Sequence[str], give_up_s: float) -> list[Vector | Problem]:
         left_s = max(0.0, give_up_s - time.monotonic())
-        body = self._body(texts, self._format)
-        reply = await self._servers.post("embeddings", body, timeout_s=left_s)
+        content = encoded(self._body(texts, self._format))
+        reply = await self._servers.post("embeddings", content, timeout_s=left_s)
         if reply.status in REFUSAL_STATUS:
             return await self._embed_halves(texts, reply.status, give_up_s)
         vectors = _vectors(json_of(reply), len(texts), self._format)

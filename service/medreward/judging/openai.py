@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import structlog
 
-from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, Reply, json_of
+from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, Reply, encoded, json_of
 from medreward.api_key import ApiKey
 from medreward.errors import (
     JUDGE_FAILURES,
@@ -79,6 +79,9 @@ class OpenAiJudge:
             transport=transport,
         )
         self._served = Served()
+        self._expected: Sequence[float] | None = None
+        """What each probe gave to YES at the first start."""
+        self._servers.examine = self._examine
         self._name = f"openai:{model}@{revision or 'default'}:{fence.identity}:{coverage_floor}"
         self._use(Chat(model, fence, coverage_floor))
         self.why_not_cheaper: Mapping[str, str] = {}
@@ -96,22 +99,24 @@ class OpenAiJudge:
     async def start(self) -> None:
         """Find out what the servers can do, and take the cheapest way that all of them know.
 
+        A later start sees that they are still the same judge: other verdicts would be remembered
+        under the same identity.
+
         Raises:
             EngineError: none of them answers yet.
             SetupError: they serve different models, or none that answers in labels.
         """
         visits, served = await self._visit_all()
-        tried: dict[str, str] = {}
-        for name in CHEAPEST_FIRST if self._way_name == "auto" else (self._way_name,):
-            try:
-                ways = await asyncio.gather(*(_find(v, name, served.kind) for v in visits.values()))
-            except NoWay as exc:
-                tried[name] = str(exc)
-                continue
-            await self._take(ways, visits, served, tried)
-            return
-        told = "; ".join(f"{name}: {why}" for name, why in tried.items())
-        raise SetupError(f"no way to ask the judge's server ({told})")
+        if self._expected is not None:
+            await asyncio.gather(*(self._examine(server) for server in visits))
+        else:
+            self._use(await self._cheapest(visits, served))
+            shares = [await visit.shares(self._way) for visit in visits.values()]
+            _check_agreement(shares)
+            self._served, self._expected = served, shares[0]
+            log.info("judge_way", way=self._way.name, not_taken=dict(self.why_not_cheaper))
+        for server in visits:
+            server.breaker.succeeded()
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Judge each inquiry; what goes wrong with one request concerns its inquiries alone."""
@@ -157,11 +162,12 @@ class OpenAiJudge:
         members = [inquiries[number] for number in request.members]
         left_s = max(0.0, give_up_s - time.monotonic())
         try:
-            reply = await self._servers.post(request.path, request.body, timeout_s=left_s)
+            content = encoded(request.body)
+            reply = await self._servers.post(request.path, content, timeout_s=left_s)
             if reply.status in REFUSAL_STATUS:
                 return await self._send_halves(members, reply, give_up_s)
             told = json_of(reply)
-            self._book(members, told)
+            self._book(members, told, len(content))
             return way.read(told, members)
         except EngineError as exc:
             return [JUDGE_FAILURES.problem(exc)] * len(members)
@@ -177,12 +183,11 @@ class OpenAiJudge:
         first, second = await asyncio.gather(*(self._decide(half, give_up_s) for half in halves))
         return [*first, *second]
 
-    def _book(self, members: Sequence[Inquiry], told: Any) -> None:
+    def _book(self, members: Sequence[Inquiry], told: Any, sent_bytes: int) -> None:
         usage = usage_of(told)
         self._ledger.charge(members, usage)
         if self._limits is not None:
-            prompts = sum(len(self._wanted.fence.render(member)) for member in members)
-            self._limits.note(prompts, usage.prompt + usage.completion)
+            self._limits.note(sent_bytes, usage.prompt + usage.completion)
 
     async def _visit_all(self) -> tuple[dict[Server, Visit], Served]:
         """Call on every server; those that do not answer come later, the others have to agree."""
@@ -207,40 +212,36 @@ class OpenAiJudge:
             )
         return {s: visit for s, visit in visits.items() if s not in down}, found[0]
 
-    async def _take(
-        self,
-        ways: Sequence[Way],
-        visits: Mapping[Server, Visit],
-        served: Served,
-        tried: Mapping[str, str],
-    ) -> None:
-        """Take a way, if it is the same on every server."""
-        if len({way.identity for way in ways}) > 1:
-            raise SetupError(
-                "the servers of MEDREWARD_JUDGE_URL differ in their chat template or their tokens: "
-                "give them the same model and version"
-            )
-        shares = [await visit.shares(ways[0]) for visit in visits.values()]
-        _check_agreement(shares)
-        self._use(ways[0])
-        self._served, self.why_not_cheaper = served, dict(tried)
-        self._servers.examine = partial(self._examine, expected=shares[0])
-        for server in visits:
-            server.breaker.succeeded()
-        log.info("judge_way", way=self._way.name, not_taken=dict(tried))
+    async def _cheapest(self, visits: Mapping[Server, Visit], served: Served) -> Way:
+        """Find the cheapest way that is the same on every server."""
+        tried: dict[str, str] = {}
+        for name in CHEAPEST_FIRST if self._way_name == "auto" else (self._way_name,):
+            try:
+                ways = await asyncio.gather(*(_find(v, name, served.kind) for v in visits.values()))
+            except NoWay as exc:
+                tried[name] = str(exc)
+                continue
+            if len({way.identity for way in ways}) > 1:
+                raise SetupError(
+                    "the servers of MEDREWARD_JUDGE_URL differ in their chat template or their "
+                    "tokens: give them the same model and version"
+                )
+            self.why_not_cheaper = tried
+            return ways[0]
+        told = "; ".join(f"{name}: {why}" for name, why in tried.items())
+        raise SetupError(f"no way to ask the judge's server ({told})")
 
-    async def _examine(self, server: Server, expected: Sequence[float]) -> None:
+    async def _examine(self, server: Server) -> None:
         """See that a server that comes back is still the same judge."""
         visit = self._visit(server)
-        if await visit.served() != self._served:
-            raise SetupError("it serves another model now")
+        if self._expected is None or await visit.served() != self._served:
+            raise SetupError("the judge's server serves another model now: restart the service")
         try:
-            way = await _find(visit, self._way.name, self._served.kind)
-            if way.identity != self._way.identity:
-                raise SetupError("its chat template or its tokens are others now")
-            _check_agreement([expected, await visit.shares(way)])
+            _check_agreement([self._expected, await visit.shares(self._way)])
         except NoWay as exc:
-            raise SetupError(f"it cannot be asked as before: {exc}") from exc
+            raise SetupError(
+                f"the judge's server cannot be asked as before ({exc}): restart the service"
+            ) from exc
 
     def _visit(self, server: Server) -> Visit:
         return Visit(self._wanted, partial(self._servers.ask, server))
