@@ -42,7 +42,8 @@ def page() -> str:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    return f"| `MEDREWARD_{name.upper()}` | {_default(name, field)} | {field.description} |"
+    meaning = " ".join((field.description or "").split())
+    return f"| `MEDREWARD_{name.upper()}` | {_default(name, field)} | {meaning} |"
 
 
 def _default(name: str, field: FieldInfo) -> str:
