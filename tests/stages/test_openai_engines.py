@@ -33,6 +33,7 @@ from medreward.errors import (
 from medreward.judging.judge import Capacity, Inquiry, Judgement, View, is_sound
 from medreward.judging.openai import OpenAiJudge
 from medreward.judging.templates import Template, load_templates
+from tests.stages.judge_servers import MODEL, FakeServer
 
 pytestmark = pytest.mark.anyio
 
@@ -674,9 +675,11 @@ async def test_the_embedder_sends_its_texts_in_one_request() -> None:
 
 
 @asynccontextmanager
-async def listening(app: Starlette) -> AsyncIterator[str]:
-    """Serve *app* on a free port of the loopback."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
+async def listening(app: Starlette, port: int = 0) -> AsyncIterator[str]:
+    """Serve *app* on a port of the loopback, by default a free one."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_config=None, lifespan="off", ws="none")
+    )
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.001)
@@ -719,6 +722,28 @@ async def test_both_engines_talk_to_a_server_over_a_socket() -> None:
 
     assert [a.verdict for a in answers if isinstance(a, Judgement)] == ["YES", "NO"]
     assert [len(np.asarray(vector)) for vector in vectors] == [2, 2]
+
+
+async def test_a_server_that_restarts_is_found_again() -> None:
+    """While it is away the judge says so; when it is back, nothing has to be done."""
+    server = FakeServer("vllm")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    async with aclosing(OpenAiJudge(f"http://127.0.0.1:{port}/v1", model=MODEL)) as engine:
+        async with listening(server.app, port):
+            await engine.start()
+            (before,) = await engine.decide([INQUIRY])
+        (away,) = await engine.decide([INQUIRY])
+        async with listening(server.app, port):
+            (after,) = await engine.decide([INQUIRY])
+            while isinstance(after, Problem):
+                await asyncio.sleep(0.05)
+                (after,) = await engine.decide([INQUIRY])
+
+    assert isinstance(away, Problem)
+    assert away.kind is ProblemKind.JUDGE_UNREACHABLE
+    assert before == after
 
 
 async def test_a_closed_port_is_unreachable() -> None:

@@ -13,6 +13,8 @@ from medreward.judging.labels import forms_of, own_ids
 from medreward.judging.prompt import Fence
 from medreward.judging.templates import Template
 from medreward.judging.ways import (
+    FILTERED,
+    UNREADABLE,
     Chat,
     Choice,
     Completions,
@@ -51,6 +53,11 @@ PREFILLS: Mapping[str, Mapping[str, object]] = {
 }
 """What makes each kind of server go on from an assistant's turn that has begun."""
 STRUCTURES = {"vllm": "structured_outputs", "sglang": "regex", "llamacpp": "grammar"}
+
+FEW_LOGPROBS = 5
+"""What some hosted servers give at most."""
+NEWER_LIMIT = "max_completion_tokens"
+"""What OpenAI's newer models take instead of `max_tokens`."""
 
 WAIT_STATUS = (
     HTTPStatus.UNAUTHORIZED,
@@ -157,10 +164,10 @@ class Visit:
             SetupError: the model does not answer in labels.
         """
         plain = Chat(self._wanted.model, self._wanted.fence, self._wanted.coverage_floor)
-        tries = [plain, replace(plain, top=5), replace(plain, limit="max_completion_tokens")]
+        tries = [plain, replace(plain, top=FEW_LOGPROBS), replace(plain, limit=NEWER_LIMIT)]
         if kind in PREFILLS:
             tries.insert(0, replace(plain, prefill=PREFILLS[kind]))
-        reasons = []
+        reasons: list[str] = []
         for way in tries:
             try:
                 (answer,) = await self._answers(way, self._probes()[:1])
@@ -169,13 +176,11 @@ class Visit:
                 continue
             if isinstance(answer, Judgement):
                 return way
-            if "of the probability" in answer.message:
-                if way.prefill is None:
-                    raise _speechless(answer)
-                reasons.append(answer.message)
-                continue
-            if way.prefill is None:
+            if way.prefill is not None:
+                continue  # a server may know of beginnings, and its template not
+            if _is_mute(answer):
                 return await self._choice(kind, way.limit)
+            raise _speechless(answer)
         raise NoWay("; ".join(dict.fromkeys(reasons)))
 
     async def shares(self, way: Way) -> list[float]:
@@ -370,7 +375,8 @@ def _window(told: Any) -> int | None:
 
 
 def _is_mute(answer: Judgement | Problem) -> bool:
-    return isinstance(answer, Problem) and "of the probability" not in answer.message
+    """Tell whether the server gave no probabilities at all."""
+    return answer in {UNREADABLE, FILTERED}
 
 
 def _check_speech(answers: Sequence[Judgement | Problem]) -> None:
