@@ -299,11 +299,13 @@ class Scoring:
         scored = [n for n, i in enumerate(inquiries) if self._suits(i.template, prompts[n])]
         for template, members in _by_template([inquiries[n] for n in scored]).items():
             numbers = [scored[member] for member in members]
-            parts = [self.cut(prompts[number], template) for number in numbers]
+            # All before the data is the same for every inquiry of a template.
+            mark = f"[data {self.completions.fence.nonce(template)}]\n"
+            parts = [prompts[number].partition(mark) for number in numbers]
             body = {
                 "model": self.completions.model,
-                "query": parts[0][0],
-                "items": [item for _, item in parts],
+                "query": parts[0][0] + mark,
+                "items": [data for _, _, data in parts],
                 "label_token_ids": list(self.pairs[template]),
                 "add_special_tokens": False,
             }
@@ -324,12 +326,6 @@ class Scoring:
         if [row["index"] for row in rows] != list(range(len(inquiries))):
             raise NonsenseReply(f"the server's reply is not one score for {len(inquiries)} items")
         return [_scored(s, i.template) for s, i in zip(scores, inquiries, strict=True)]
-
-    def cut(self, prompt: str, template: Template) -> tuple[str, str]:
-        """Cut a prompt where its data begins: what stands before is the same for all."""
-        nonce = self.completions.fence.nonce(template)
-        before, mark, after = prompt.partition(f"[data {nonce}]\n")
-        return before + mark, after
 
     def _suits(self, template: Template, prompt: str) -> bool:
         is_short = len(prompt.encode("utf-8", "surrogatepass")) <= self.max_prompt_bytes
