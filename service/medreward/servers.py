@@ -261,6 +261,9 @@ class Servers:
             except (EngineError, SetupError) as exc:
                 server.breaker.failed()
                 log.info("server_still_ejected", server=server.name, reason=str(exc))
+            except Exception as exc:  # noqa: BLE001 - whatever it sent, it is looked at again
+                server.breaker.failed()
+                log.warning("server_still_ejected", server=server.name, reason=type(exc).__name__)
             else:
                 server.breaker.succeeded()
                 log.info("server_back", server=server.name)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from dirty_equals import IsApprox
 
-from medreward.errors import BackendDown, Problem, ProblemKind, SetupError
+from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, SetupError
 from medreward.judging.judge import Inquiry, Judgement, View, is_sound
 from medreward.judging.openai import OpenAiJudge
 from medreward.judging.templates import load_templates
@@ -184,6 +184,39 @@ async def test_why_no_cheaper_way_was_taken_is_told() -> None:
     async with started(FakeServer("openai")) as judge:
         assert set(judge.why_not_cheaper) == {"scoring", "completions"}
         assert "404" in judge.why_not_cheaper["scoring"]
+
+
+@pytest.mark.parametrize("way", ["auto", "scoring", "completions", "chat"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *([], {}, "YES", None, 7, {"data": "toy"}, {"data": [None, 7, {}]}, {"prompt": 5}),
+        {"tokens": ["a"]},
+        {"tokens": [1, 2], "prompt": "left lower lobe?"},
+        {"choices": [{"message": "YES"}]},
+        {"choices": [{"message": {"content": ["YES"]}, "index": "0"}]},
+        {"choices": "YES", "data": [{"index": 0}], "tokens": [], "prompt": ""},
+    ],
+)
+async def test_a_server_that_answers_nonsense_at_the_start_is_refused(reply: Any, way: str) -> None:
+    """Whatever it says, the judge does not start, and the reason is one of ours."""
+    server = FakeServer("vllm")
+    server.says = reply
+
+    with pytest.raises((SetupError, EngineError)):
+        async with started(server, way=way):
+            pass
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 502, 503])
+async def test_a_server_that_cannot_chat_yet_is_waited_for(status: int) -> None:
+    """Every such server can; loading tells what it answers, and asks again."""
+    server = FakeServer("openai")
+    server.fails_with = status
+
+    with pytest.raises(BackendDown, match=str(status)):
+        async with started(server):
+            pass
 
 
 async def test_a_server_of_another_model_is_refused() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from medreward._http import Reply, json_of
+from medreward._http import REFUSAL_STATUS, Reply, json_of
 from medreward.errors import BackendDown, NonsenseReply, Problem, SetupError
 from medreward.judging.judge import Inquiry, Judgement
 from medreward.judging.labels import forms_of, own_ids
@@ -192,8 +192,12 @@ class Visit:
         """Find a structure that the server takes, after the model has answered freely in labels."""
         plain = Choice(self._wanted.model, self._wanted.fence, "plain", limit)
         (request,) = plain.requests(self._probes()[:1])
-        free = first_choice(await self._told("POST", request.path, request.body))
-        said = str((free.get("message") or {}).get("content") or "").strip().upper()
+        told = await self._told("POST", request.path, request.body)
+        try:
+            free = first_choice(told)
+        except NonsenseReply as exc:
+            raise NoWay(str(exc)) from exc
+        said = (_text(free.get("message"), "content") or "").strip().upper()
         if not said.startswith(self._template.labels):
             raise SetupError(
                 "the judge does not answer in labels: it gives no token probabilities, and its "
@@ -242,8 +246,9 @@ class Visit:
         messages = [{"role": "user", "content": saying}]
         try:
             told = await self._told("POST", "/apply-template", {"messages": messages})
-            if isinstance(told, dict) and isinstance(told.get("prompt"), str):
-                return str(told["prompt"])
+            text = _text(told, "prompt")
+            if text is not None:
+                return text
         except (NoWay, NonsenseReply):
             pass
         asked = {"model": self._wanted.model, "messages": messages, "add_generation_prompt": True}
@@ -251,8 +256,8 @@ class Visit:
         tokens = _tokens(told)
         self._window_tokens = _window(told)
         body = {"model": self._wanted.model, "tokens": tokens}
-        text = (await self._told("POST", "/detokenize", body)).get("prompt")
-        if not isinstance(text, str) or await self._tokenised(text) != tokens:
+        text = _text(await self._told("POST", "/detokenize", body), "prompt")
+        if text is None or await self._tokenised(text) != tokens:
             raise NoWay("its chat template cannot be written as text and read again")
         return text
 
@@ -333,7 +338,9 @@ class Visit:
     async def _told(self, method: str, path: str, body: Mapping[str, object]) -> Any:
         """Ask, where it is not known whether the server takes it."""
         reply = await self._ask(method, path, body)
-        if reply.status in WAIT_STATUS:
+        # Every such server can chat: one that cannot is not up yet.
+        is_up = path != "chat/completions" or reply.is_success or reply.status in REFUSAL_STATUS
+        if reply.status in WAIT_STATUS or not is_up:
             json_of(reply)
         if not reply.is_success:
             raise NoWay(f"{path.lstrip('/')} is answered by {reply.status}")
@@ -360,6 +367,11 @@ def _served(row: Mapping[str, Any]) -> Served:
         kind=str(row.get("owned_by") or ""),
         window_tokens=window if isinstance(window, int) else None,
     )
+
+
+def _text(told: Any, name: str) -> str | None:
+    text = told.get(name) if isinstance(told, dict) else None
+    return text if isinstance(text, str) else None
 
 
 def _tokens(told: Any) -> list[int]:
