@@ -24,7 +24,6 @@ REST_S = 0.5
 LONGEST_REST_S = 15.0
 TRIES_IN_TIME = 3
 """How often a request that hangs on one server after the other may be sent within its time."""
-GREETING_TIMEOUT_S = 10.0
 
 KEY_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)

@@ -69,6 +69,9 @@ class FakeServer:
         """A status that every request gets, while it is set."""
         self.says: Any = NOTHING
         """What every request gets, while it is set."""
+        self.refuses: Callable[[Any], bool] = lambda _body: False
+        """Which chat requests get a 400."""
+        self.has_probabilities = kind != "litellm"
         self.app = Starlette(routes=[Route("/{path:path}", self._serve, methods=["GET", "POST"])])
 
     def paths(self) -> list[str]:
@@ -132,15 +135,14 @@ class FakeServer:
 
     def chat(self, body: Any) -> object:
         """One choice."""
-        if self.kind == "openai" and body.keys() - OPENAI_FIELDS:
+        if self.refuses(body) or (self.kind == "openai" and body.keys() - OPENAI_FIELDS):
             return {"error": {"message": "unknown field", "code": 400}}
         goes_on = body["messages"][-1]["role"] == "assistant"
         top = self.model.next(self.model.tokens(templated(body["messages"], goes_on=goes_on)))
         usage = {"prompt_tokens": 100, "completion_tokens": 1}
-        if self.kind == "litellm":
-            said = max(top, key=lambda token: top[token]).strip()
-            wanted = f'{{"verdict": "{said}"}}' if "response_format" in body else f"{said}."
-            return {"choices": [{"message": {"content": wanted}}], "usage": usage}
+        if not self.has_probabilities:
+            said = _said(max(top, key=lambda token: top[token]).strip(), body)
+            return {"choices": [{"message": {"content": said}}], "usage": usage}
         rows = [{"token": token, "logprob": _log(share)} for token, share in top.items()]
         return {"choices": [{"logprobs": {"content": [{"top_logprobs": rows}]}}], "usage": usage}
 
@@ -180,6 +182,13 @@ SERVES: Mapping[str, Mapping[str, str]] = {
     "openai": EVERYONE,
     "litellm": EVERYONE,
 }
+
+
+def _said(label: str, body: Any) -> str:
+    """What a server says that is, or is not, held to the labels."""
+    if "response_format" in body:
+        return f'{{"verdict": "{label}"}}'
+    return label if body.keys() & {"structured_outputs", "regex", "grammar"} else f"{label}."
 
 
 def _log(share: float) -> float:

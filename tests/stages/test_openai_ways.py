@@ -1,7 +1,7 @@
 """The ways to ask a judge's server: found out at the start, and of one mind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -95,7 +95,77 @@ async def test_where_a_label_is_spread_over_several_tokens_all_are_looked_at() -
 
     async with started(server) as judge:
         assert judge.way == "completions"
-        assert "probability is on one token each" in judge.why_not_cheaper["scoring"]
+        assert "of a label's probability is on one token" in judge.why_not_cheaper["scoring"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "refuses", "identity", "sent"),
+    [
+        ("openai", lambda body: body["top_logprobs"] > 5, "chat+top5", {"top_logprobs": 5}),
+        ("sglang", lambda body: "continue_final_message" in body, ":chat", {"top_logprobs": 20}),
+        ("litellm", lambda body: "max_tokens" in body, "choice", {"max_completion_tokens": 16}),
+    ],
+)
+async def test_a_chat_request_leaves_out_what_a_server_refuses(
+    kind: str, refuses: Callable[[Any], bool], identity: str, sent: dict[str, Any]
+) -> None:
+    """Twenty logarithms where they can be had, the beginning of a turn where it is understood."""
+    server = FakeServer(kind)
+    server.refuses = refuses
+
+    async with started(server) as judge:
+        server.asked.clear()
+        answers = await judge.decide(INQUIRIES[:3])
+
+    assert identity in judge.identity
+    assert len(shares(answers)) == 3
+    assert all(body.items() >= sent.items() for _, body in server.asked)
+
+
+@pytest.mark.parametrize(
+    ("kind", "structure"),
+    [
+        ("vllm", "structured_outputs"),
+        ("sglang", "regex"),
+        ("llamacpp", "grammar"),
+        ("openai", "response_format"),
+    ],
+)
+async def test_without_probabilities_a_reply_is_held_to_the_labels(
+    kind: str, structure: str
+) -> None:
+    """Each kind of server is told so in its own words; the verdict is sure, and has no coverage."""
+    server = FakeServer(kind)
+    server.has_probabilities = False
+
+    async with started(server, way="chat") as judge:
+        server.asked.clear()
+        answers = await judge.decide(INQUIRIES[:5])
+
+    assert all(structure in body for _, body in server.asked)
+    assert set(shares(answers)) <= {0.0, 1.0}
+    assert {a.coverage for a in answers if isinstance(a, Judgement)} == {None}
+
+
+@pytest.mark.parametrize(
+    "said", ["YES and NO", "Yes, since", "", None, '{"verdict": "MAYBE"}', "[1]", "[" * 100_000]
+)
+async def test_a_held_reply_that_is_no_label_is_no_verdict(said: object) -> None:
+    """A server may take a structure and not keep it."""
+    server = FakeServer("litellm")
+
+    async with started(server) as judge:
+        server.says = {"choices": [{"message": {"content": said}}]}
+        (answer,) = await judge.decide(INQUIRIES[:1])
+        server.says = {
+            "choices": [{"message": {"content": "NO"}, "finish_reason": "content_filter"}]
+        }
+        (filtered,) = await judge.decide(INQUIRIES[:1])
+
+    assert isinstance(answer, Problem)
+    assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE
+    assert isinstance(filtered, Problem)
+    assert filtered.kind is ProblemKind.JUDGE_REFUSED
 
 
 async def test_many_inquiries_are_few_requests() -> None:

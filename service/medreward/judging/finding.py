@@ -1,6 +1,7 @@
 """What one server can do: the cheapest way to ask it, found by trying, and why not a cheaper one."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -52,6 +53,8 @@ PREFILLS: Mapping[str, Mapping[str, object]] = {
     "llamacpp": {},
 }
 """What makes each kind of server go on from an assistant's turn that has begun."""
+SELF_HOSTED = PREFILLS.keys()
+"""Kinds that run one model, which says the same when it is asked again."""
 STRUCTURES = {"vllm": "structured_outputs", "sglang": "regex", "llamacpp": "grammar"}
 
 FEW_LOGPROBS = 5
@@ -302,10 +305,10 @@ class Visit:
             for token, mass in (completions.masses(choice, self._template) or {}).items():
                 totals[token] = totals.get(token, 0.0) + mass
         best = {label: max(ids, key=lambda i: totals.get(i, 0.0)) for label, ids in labels.items()}
-        whole = sum(totals.values())
-        share = sum(totals.get(token, 0.0) for token in best.values()) / whole if whole else 0.0
+        shares = (totals.get(best[name], 0.0) / _total(totals, ids) for name, ids in labels.items())
+        share = min(shares)
         if share < OWN_SHARE:
-            raise NoWay(f"only {share:.3f} of the labels' probability is on one token each")
+            raise NoWay(f"only {share:.3f} of a label's probability is on one token")
         answers = completions.read(reply, probes)
         judged = [answer for answer in answers if isinstance(answer, Judgement)]
         if len(judged) < len(probes):
@@ -367,6 +370,11 @@ def _served(row: Mapping[str, Any]) -> Served:
         kind=str(row.get("owned_by") or ""),
         window_tokens=window if isinstance(window, int) else None,
     )
+
+
+def _total(masses: Mapping[int, float], tokens: Sequence[int]) -> float:
+    """Add up, a little over zero, so that what never occurs has no share."""
+    return math.fsum((1e-12, *(masses.get(token, 0.0) for token in tokens)))
 
 
 def _text(told: Any, name: str) -> str | None:

@@ -22,7 +22,7 @@ from medreward.errors import (
     ProblemKind,
     SetupError,
 )
-from medreward.judging.finding import NoWay, Served, Visit, Wanted
+from medreward.judging.finding import SELF_HOSTED, NoWay, Served, Visit, Wanted
 from medreward.judging.judge import Capacity, Inquiry, Judgement
 from medreward.judging.prompt import Fence
 from medreward.judging.templates import Template, load_templates
@@ -112,7 +112,7 @@ class OpenAiJudge:
         else:
             self._use(await self._cheapest(visits, served))
             shares = [await visit.shares(self._way) for visit in visits.values()]
-            _check_agreement(shares)
+            _check_agreement(served, shares)
             self._served, self._expected = served, shares[0]
             log.info("judge_way", way=self._way.name, not_taken=dict(self.why_not_cheaper))
         for server in visits:
@@ -237,7 +237,8 @@ class OpenAiJudge:
         if self._expected is None or await visit.served() != self._served:
             raise SetupError("the judge's server serves another model now: restart the service")
         try:
-            _check_agreement([self._expected, await visit.shares(self._way)])
+            shares = [self._expected, await visit.shares(self._way)]
+            _check_agreement(self._served, shares)
         except NoWay as exc:
             raise SetupError(
                 f"the judge's server cannot be asked as before ({exc}): restart the service"
@@ -253,7 +254,10 @@ async def _find(visit: Visit, name: str, kind: str) -> Way:
     return await (visit.completions() if name == "completions" else visit.chat(kind))
 
 
-def _check_agreement(shares: Sequence[Sequence[float]]) -> None:
+def _check_agreement(served: Served, shares: Sequence[Sequence[float]]) -> None:
+    """Refuse servers that are not the same judge; hosted ones are many machines, and may waver."""
+    if served.kind not in SELF_HOSTED:
+        return
     for other in shares[1:]:
         if any(abs(p - q) > SAME_JUDGE_P for p, q in zip(shares[0], other, strict=True)):
             raise SetupError(
