@@ -5,7 +5,9 @@ import json
 import math
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,6 +24,7 @@ from starlette.routing import Route
 from medreward.api_key import ApiKey
 from medreward.embedding.embedder import cosine
 from medreward.embedding.openai import OpenAiEmbedder
+from medreward.engines import Workshop, build_embedder, build_judge
 from medreward.errors import (
     BackendDown,
     DeadlinePassed,
@@ -29,10 +32,13 @@ from medreward.errors import (
     NonsenseReply,
     Problem,
     ProblemKind,
+    SetupError,
 )
 from medreward.judging.judge import Capacity, Inquiry, Judgement, View, is_sound
 from medreward.judging.openai import OpenAiJudge
 from medreward.judging.templates import Template, load_templates
+from medreward.settings import Settings
+from medreward.spending import Ledger
 from tests.stages.judge_servers import MODEL, FakeServer
 
 pytestmark = pytest.mark.anyio
@@ -669,6 +675,42 @@ async def test_the_embedder_sends_its_texts_in_one_request() -> None:
         "input": ["a", "b"],
         "encoding_format": "float",
     }
+
+
+# From settings.
+
+
+def test_the_settings_reach_the_engines(tmp_path: Path) -> None:
+    """Several addresses, a key from a file, further headers; nothing secret shows."""
+    file = tmp_path / "key"
+    file.write_text(API_KEY)
+    settings = Settings(
+        profile="remote",
+        judge_url="http://a/v1, http://b/v1",
+        judge_api_key_file=file,
+        judge_headers={"X-Key": API_KEY},
+        judge_way="chat",
+        judge_requests_per_minute=60,
+        embedder_url="http://c/v1",
+        embedder_api_key=API_KEY,
+    )
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        workshop = Workshop(settings, worker, Ledger())
+        asks, sees = build_judge(workshop), build_embedder(workshop)
+
+    assert asks.capacity == Capacity(batch=1, concurrency=32)
+    assert sees.capacity.batch > 1
+    assert API_KEY not in repr([settings, vars(asks), vars(sees)])
+
+
+@pytest.mark.parametrize("role", ["judge", "embedder"])
+def test_an_engine_without_an_address_is_refused(role: str) -> None:
+    """The message names the setting."""
+    build = build_judge if role == "judge" else build_embedder
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        workshop = Workshop(Settings(profile="remote"), worker)
+        with pytest.raises(SetupError, match=f"needs MEDREWARD_{role.upper()}_URL"):
+            build(workshop)
 
 
 # Over a real socket.
