@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
@@ -90,6 +91,10 @@ class Engine(Generic[Q, A]):
     group_of: Callable[[Q], Hashable] = field(default=lambda _: None)
     """What questions have in common that go best side by side."""
     tokens_of: Callable[[Q], int] = field(default=lambda _: 1)
+    asking: Callable[[str | None, Sequence[Q]], AbstractContextManager[None]] = field(
+        default=lambda _run, _questions: nullcontext()
+    )
+    """Entered while a run waits for its questions: what they cost is booked on it."""
 
 
 class _Asked(NamedTuple, Generic[Q]):
@@ -253,7 +258,8 @@ class Asker(Generic[Q, A]):
         self, questions: Mapping[bytes, Q], answers: Answers[Q, A], caller: Caller, effort: Effort
     ) -> None:
         asked = {key: _Asked(question, caller.namespace) for key, question in questions.items()}
-        replies = await self._batcher.answers(asked, caller.deadline)
+        with self._engine.asking(caller.run, list(questions.values())):
+            replies = await self._batcher.answers(asked, caller.deadline)
         effort.queue_s = max(effort.queue_s, replies.waited_s)
         effort.asked += replies.asked
         for key, value in replies.answers.items():

@@ -11,11 +11,14 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
+from medreward.api_key import ApiKey
 from medreward.embedding.embedder import Embedder
 from medreward.errors import SetupError
 from medreward.judging.judge import Judge
 from medreward.models import CATALOGUE, identify, locate
+from medreward.rate_limits import RateLimits
 from medreward.settings import Settings
+from medreward.spending import Ledger
 
 T = TypeVar("T")
 
@@ -27,6 +30,8 @@ class Workshop:
     settings: Settings
     worker: Executor
     """One thread for all models on the CPU: two would fight for the same cores."""
+    ledger: Ledger | None = None
+    """Where a paid judge books what it costs."""
 
 
 def _causal_lm(workshop: Workshop) -> Judge:
@@ -71,13 +76,21 @@ def _openai_judge(workshop: Workshop) -> Judge:
 
     settings = workshop.settings
     return OpenAiJudge(
-        _given(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8000/v1"),
+        *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8000/v1"),
         model=_given(settings.judge_choice.model, "MEDREWARD_JUDGE_MODEL"),
         revision=settings.judge_revision,
-        api_key=_opened(settings.judge_api_key),
+        api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
+        headers=_opened(settings.judge_headers),
         secret=settings.secret.get_secret_value(),
         coverage_floor=settings.judge_coverage_floor,
+        way=settings.judge_way,
         timeout_s=settings.judge_timeout_s,
+        try_timeout_s=settings.judge_try_timeout_s,
+        limits=RateLimits(
+            requests_per_minute=settings.judge_requests_per_minute,
+            tokens_per_minute=settings.judge_tokens_per_minute,
+        ),
+        ledger=workshop.ledger,
     )
 
 
@@ -109,11 +122,13 @@ def _openai_embedder(workshop: Workshop) -> Embedder:
 
     settings = workshop.settings
     return OpenAiEmbedder(
-        _given(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8000/v1"),
+        *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8000/v1"),
         model=_given(settings.embedder_choice.model, "MEDREWARD_EMBEDDER_MODEL"),
         revision=settings.embedder_revision,
-        api_key=_opened(settings.embedder_api_key),
+        api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
+        headers=_opened(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
+        try_timeout_s=settings.embedder_try_timeout_s,
     )
 
 
@@ -190,8 +205,14 @@ def _revision(name: str, revision: str | None) -> str | None:
     return None if name in CATALOGUE else revision
 
 
-def _opened(key: SecretStr | None) -> str | None:
-    return key.get_secret_value() if key else None
+def _addresses(urls: tuple[str, ...], setting: str) -> tuple[str, ...]:
+    if not urls:
+        raise SetupError(f"this engine needs {setting}")
+    return urls
+
+
+def _opened(headers: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in headers.items()}
 
 
 def _use_threads(settings: Settings) -> None:

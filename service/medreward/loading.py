@@ -16,6 +16,7 @@ from medreward.judging.judge import Inquiry, Judge
 from medreward.judging.templates import Template
 from medreward.metrics import Metrics
 from medreward.settings import Choice, Settings
+from medreward.spending import Caps, Ledger, Prices
 from medreward.wire import EngineState, Readiness
 
 T = TypeVar("T")
@@ -46,6 +47,11 @@ class Engines:
         self._metrics = metrics
         self._judge = judge
         self._embedder = embedder
+        self.ledger = Ledger(
+            Prices(settings.judge_prompt_price, settings.judge_completion_price),
+            Caps(settings.judge_max_cost_per_run, settings.judge_max_cost_per_day),
+            count=metrics.count_judge_usage,
+        )
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
         self.status: Literal["ready", "loading", "failed", "draining"] = "loading"
         self._states: dict[Role, EngineState] = {
@@ -152,7 +158,7 @@ class Engines:
 
     async def _in_thread(self, build: Callable[[Workshop], T]) -> T:
         loop = asyncio.get_running_loop()
-        workshop = Workshop(self._settings, self._worker)
+        workshop = Workshop(self._settings, self._worker, self.ledger)
         return await loop.run_in_executor(self._worker, partial(build, workshop))
 
     async def _wait_for(self, role: Role) -> None:

@@ -172,6 +172,19 @@ class Metrics:
         self._judge_calls = Counter(
             "medreward_judge_calls", "Questions put to the judge.", registry=registry
         )
+        self._judge_tokens = _ByLabels(
+            Counter(
+                "medreward_judge_tokens",
+                "Tokens that a judge behind a server counted, by direction.",
+                ["direction"],
+                registry=registry,
+            )
+        )
+        self._judge_cost = Counter(
+            "medreward_judge_cost",
+            "What those tokens cost, in the money of the settings' prices.",
+            registry=registry,
+        )
         self._verdicts = _ByLabels(
             Counter(
                 "medreward_verdicts",
@@ -274,6 +287,12 @@ class Metrics:
         """Say which model an engine runs and how long it took to load."""
         self._model_info[role, engine, model, revision].set(1)
         self._load_seconds[(role,)].set(load_s)
+
+    def count_judge_usage(self, prompt_tokens: int, completion_tokens: int, cost: float) -> None:
+        """Count the tokens of one reply, and their cost."""
+        self._judge_tokens["prompt",].inc(prompt_tokens)
+        self._judge_tokens["completion",].inc(completion_tokens)
+        self._judge_cost.inc(cost)
 
     def count_verdicts(self, verdict: str, number: int) -> None:
         """Count samples by their verdict: yes, no, unparseable or error."""

@@ -17,6 +17,9 @@ REDIS_URL = re.compile(
 )
 """No options but the database: a time-out set in a URL would undo ours."""
 HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/@:\[\]]+):\d{1,5}")
+HttpUrls = Annotated[tuple[HttpUrl, ...], NoDecode]
+Headers = dict[str, SecretStr]
+Money = Annotated[float, Field(ge=0)]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -93,10 +96,17 @@ class Settings(BaseSettings):
     """Name of a model in `medreward models list`, a folder, or a Hugging Face id."""
     judge_revision: str | None = None
     """Revision of a Hugging Face model; a commit is best."""
-    judge_url: HttpUrl | None = None
-    """Base URL of the openai engine, ending in /v1."""
+    judge_url: HttpUrls = ()
+    """Base URL of the openai engine, ending in /v1; several with the same model, separated by
+    commas, share the work."""
     judge_api_key: SecretStr | None = None
     """Key of the openai engine."""
+    judge_api_key_file: Path | None = None
+    """File with that key; it is read anew when a server refuses the key."""
+    judge_headers: Headers = Field(default_factory=dict)
+    """Further headers of the openai engine's requests, as a JSON object."""
+    judge_way: Literal["auto", "scoring", "completions", "chat"] = "auto"
+    """How the openai engine asks; auto takes the cheapest way that every server knows."""
     judge_coverage_floor: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Least probability on any label at all; below it the judge said nothing readable."""
     judge_max_prompt_tokens: Annotated[int, Field(ge=256)] = 2048
@@ -105,6 +115,21 @@ class Settings(BaseSettings):
     """Label of a cross_encoder that means YES, where its labels do not say so themselves."""
     judge_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     """Seconds one batch of judgements may take."""
+    judge_try_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds one request to one server may take before it is tried elsewhere; by default all of
+    `judge_timeout_s`, or a third of it with several servers."""
+    judge_requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Requests a minute to a paid judge, from this process."""
+    judge_tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Tokens a minute to a paid judge, from this process; estimated before they are sent."""
+    judge_prompt_price: Money = 0.0
+    """Money for a million tokens of prompts."""
+    judge_completion_price: Money = 0.0
+    """Money for a million tokens of replies."""
+    judge_max_cost_per_run: Money | None = None
+    """Money after which a run's questions are refused; of this process."""
+    judge_max_cost_per_day: Money | None = None
+    """Money after which all questions are refused until midnight UTC; of this process."""
 
     embedder: str | None = None
     """Engine of the embedder: sentence_transformer, openai or hashed."""
@@ -112,12 +137,18 @@ class Settings(BaseSettings):
     """As `judge_model`."""
     embedder_revision: str | None = None
     """As `judge_revision`."""
-    embedder_url: HttpUrl | None = None
+    embedder_url: HttpUrls = ()
     """As `judge_url`."""
     embedder_api_key: SecretStr | None = None
     """As `judge_api_key`."""
+    embedder_api_key_file: Path | None = None
+    """As `judge_api_key_file`."""
+    embedder_headers: Headers = Field(default_factory=dict)
+    """As `judge_headers`."""
     embedder_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds one batch of embeddings may take."""
+    embedder_try_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """As `judge_try_timeout_s`."""
 
     device: str | None = None
     """Where models in this process run: cpu, cuda, cuda:1, mps."""
@@ -207,7 +238,9 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     """One JSON object a line, or text for people."""
 
-    _split_lists = field_validator("recipes", "api_keys", "redis_hosts", mode="before")(_items)
+    _split_lists = field_validator(
+        "recipes", "api_keys", "judge_url", "embedder_url", "redis_hosts", mode="before"
+    )(_items)
 
     @field_validator("redis_url")
     @classmethod

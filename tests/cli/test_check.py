@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import PATIENT_TEXT, ROLLOUTS, Run
+from tests.cli.conftest import PATIENT_TEXT, ROLLOUTS, Run, served
+from tests.stages.judge_servers import MODEL, FakeServer, Model
 
 Write = Callable[..., Path]
 
@@ -156,3 +157,43 @@ def _numbers(table: str) -> list[int]:
 
 def _unwrapped(table: str) -> str:
     return " ".join(table.split())
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("vllm", "by scoring"),
+        ("llamacpp", "by completions; not by scoring: no token ids can be had"),
+        ("openai", "by chat; not by scoring: tokenize is answered by 404"),
+    ],
+)
+@pytest.mark.usefixtures("no_models")
+def test_a_judge_behind_a_server_is_shown_with_the_way_it_is_asked(
+    run_apart: Run, monkeypatch: pytest.MonkeyPatch, kind: str, said: str
+) -> None:
+    """The way that was found, and why not a cheaper one."""
+    with served(FakeServer(kind).app) as url:
+        monkeypatch.setenv("MEDREWARD_JUDGE", "openai")
+        monkeypatch.setenv("MEDREWARD_JUDGE_URL", f"{url}/v1")
+        monkeypatch.setenv("MEDREWARD_JUDGE_MODEL", MODEL)
+        monkeypatch.setenv("NO_PROXY", "*")
+        told = run_apart("check")
+
+    assert told.code == 0
+    assert said in _unwrapped(told.stdout)
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_judge_that_does_not_answer_in_labels_fails_the_check(
+    run_apart: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a run would find out."""
+    with served(FakeServer("vllm", Model(mute=True)).app) as url:
+        monkeypatch.setenv("MEDREWARD_JUDGE", "openai")
+        monkeypatch.setenv("MEDREWARD_JUDGE_URL", f"{url}/v1")
+        monkeypatch.setenv("MEDREWARD_JUDGE_MODEL", MODEL)
+        monkeypatch.setenv("NO_PROXY", "*")
+        told = run_apart("check")
+
+    assert told.code == 1
+    assert "the judge does not answer in labels" in _unwrapped(told.stdout)

@@ -5,7 +5,9 @@ import json
 import math
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,13 +15,16 @@ import numpy as np
 import pytest
 import uvicorn
 from dirty_equals import IsApprox
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from medreward.api_key import ApiKey
 from medreward.embedding.embedder import cosine
 from medreward.embedding.openai import OpenAiEmbedder
+from medreward.engines import Workshop, build_embedder, build_judge
 from medreward.errors import (
     BackendDown,
     DeadlinePassed,
@@ -27,15 +32,20 @@ from medreward.errors import (
     NonsenseReply,
     Problem,
     ProblemKind,
+    SetupError,
 )
 from medreward.judging.judge import Capacity, Inquiry, Judgement, View, is_sound
 from medreward.judging.openai import OpenAiJudge
 from medreward.judging.templates import Template, load_templates
+from medreward.settings import Settings
+from medreward.spending import Ledger
+from tests.stages.judge_servers import MODEL, FakeServer
 
 pytestmark = pytest.mark.anyio
 
 URL = "http://judge.test/v1"
 API_KEY = "sk-key-of-the-server"
+KEY = ApiKey(SecretStr(API_KEY))
 PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
 TEMPLATES = load_templates()
 MATCH = TEMPLATES["match"]
@@ -49,9 +59,7 @@ def judge(server: Any, **options: Any) -> aclosing[OpenAiJudge]:
     """A judge whose server is *server*, or that connects to the address in its options."""
     wire = {"transport": httpx.MockTransport(server)} if server else {}
     return aclosing(
-        OpenAiJudge(
-            options.pop("url", URL), model="qwen", **{"api_key": API_KEY, **wire, **options}
-        )
+        OpenAiJudge(options.pop("url", URL), model="qwen", **{"api_key": KEY, **wire, **options})
     )
 
 
@@ -60,7 +68,7 @@ def embedder(server: Any, **options: Any) -> aclosing[OpenAiEmbedder]:
     wire = {"transport": httpx.MockTransport(server)} if server else {}
     return aclosing(
         OpenAiEmbedder(
-            options.pop("url", URL), model="medembed", **{"api_key": API_KEY, **wire, **options}
+            options.pop("url", URL), model="medembed", **{"api_key": KEY, **wire, **options}
         )
     )
 
@@ -450,7 +458,7 @@ async def test_the_identity_is_what_can_change_a_judgement() -> None:
     """Model, secret and floor are part of it; address, key and patience are not."""
 
     def identity(**changed: Any) -> str:
-        options: dict[str, Any] = {"model": "qwen", "secret": "s", "api_key": API_KEY}
+        options: dict[str, Any] = {"model": "qwen", "secret": "s", "api_key": KEY}
         return OpenAiJudge(changed.pop("url", URL), **{**options, **changed}).identity
 
     assert identity(url="http://other/v1", api_key=None, timeout_s=1.0) == identity()
@@ -669,13 +677,51 @@ async def test_the_embedder_sends_its_texts_in_one_request() -> None:
     }
 
 
+# From settings.
+
+
+def test_the_settings_reach_the_engines(tmp_path: Path) -> None:
+    """Several addresses, a key from a file, further headers; nothing secret shows."""
+    file = tmp_path / "key"
+    file.write_text(API_KEY)
+    settings = Settings(
+        profile="remote",
+        judge_url="http://a/v1, http://b/v1",
+        judge_api_key_file=file,
+        judge_headers={"X-Key": API_KEY},
+        judge_way="chat",
+        judge_requests_per_minute=60,
+        embedder_url="http://c/v1",
+        embedder_api_key=API_KEY,
+    )
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        workshop = Workshop(settings, worker, Ledger())
+        asks, sees = build_judge(workshop), build_embedder(workshop)
+
+    assert asks.capacity == Capacity(batch=1, concurrency=32)
+    assert sees.capacity.batch > 1
+    assert API_KEY not in repr([settings, vars(asks), vars(sees)])
+
+
+@pytest.mark.parametrize("role", ["judge", "embedder"])
+def test_an_engine_without_an_address_is_refused(role: str) -> None:
+    """The message names the setting."""
+    build = build_judge if role == "judge" else build_embedder
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        workshop = Workshop(Settings(profile="remote"), worker)
+        with pytest.raises(SetupError, match=f"needs MEDREWARD_{role.upper()}_URL"):
+            build(workshop)
+
+
 # Over a real socket.
 
 
 @asynccontextmanager
-async def listening(app: Starlette) -> AsyncIterator[str]:
-    """Serve *app* on a free port of the loopback."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
+async def listening(app: Starlette, port: int = 0) -> AsyncIterator[str]:
+    """Serve *app* on a port of the loopback, by default a free one."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_config=None, lifespan="off", ws="none")
+    )
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.001)
@@ -718,6 +764,28 @@ async def test_both_engines_talk_to_a_server_over_a_socket() -> None:
 
     assert [a.verdict for a in answers if isinstance(a, Judgement)] == ["YES", "NO"]
     assert [len(np.asarray(vector)) for vector in vectors] == [2, 2]
+
+
+async def test_a_server_that_restarts_is_found_again() -> None:
+    """While it is away the judge says so; when it is back, nothing has to be done."""
+    server = FakeServer("vllm")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    async with aclosing(OpenAiJudge(f"http://127.0.0.1:{port}/v1", model=MODEL)) as engine:
+        async with listening(server.app, port):
+            await engine.start()
+            (before,) = await engine.decide([INQUIRY])
+        (away,) = await engine.decide([INQUIRY])
+        async with listening(server.app, port):
+            (after,) = await engine.decide([INQUIRY])
+            while isinstance(after, Problem):
+                await asyncio.sleep(0.05)
+                (after,) = await engine.decide([INQUIRY])
+
+    assert isinstance(away, Problem)
+    assert away.kind is ProblemKind.JUDGE_UNREACHABLE
+    assert before == after
 
 
 async def test_a_closed_port_is_unreachable() -> None:

@@ -126,7 +126,12 @@ def test_a_device_of_ones_own_goes_before_the_profiles() -> None:
         ("medreward_port", "9000", "port", 9000),
         ("MEDREWARD_DEADLINE_S", "1.5", "deadline_s", 1.5),
         ("MEDREWARD_ALLOW_UNAUTHENTICATED", "true", "allow_unauthenticated", True),
-        ("MEDREWARD_JUDGE_URL", "http://judge:8000/v1", "judge_url", "http://judge:8000/v1"),
+        (
+            "MEDREWARD_JUDGE_URL",
+            "http://a/v1, http://b/v1",
+            "judge_url",
+            ("http://a/v1", "http://b/v1"),
+        ),
         ("MEDREWARD_SECRET", "s", "secret", SecretStr("s")),
         ("MEDREWARD_MODELS_DIR", "/models", "models_dir", Path("/models")),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from medreward.judging.openai import label_begun_by
+from medreward.judging.labels import label_begun_by
 from medreward.judging.templates import Template, load_templates
 
 TEMPLATES = load_templates()

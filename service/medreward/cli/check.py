@@ -24,6 +24,7 @@ from medreward.cli.terminal import output, shown
 from medreward.engines import check_choices
 from medreward.errors import Problem, SetupError
 from medreward.judging.judge import Inquiry
+from medreward.judging.openai import OpenAiJudge
 from medreward.judging.templates import load_templates
 from medreward.loading import WARM_UP_TEXT
 from medreward.models import CATALOGUE, is_fetched, locate
@@ -148,7 +149,7 @@ async def _load(settings: Settings) -> list[Check]:
                 await asyncio.wait({loading}, timeout=0.1)
         is_ready = service.engines.status == "ready"
         told = _engine_checks(service.engines.readiness)
-        return [*told, await _coverage(service)] if is_ready else told
+        return [*told, *_way(service), await _coverage(service)] if is_ready else told
     except CommandError as exc:
         return [Check("loading", is_fine=False, found=str(exc))]
     finally:
@@ -164,6 +165,14 @@ def _engine_checks(readiness: Readiness) -> list[Check]:
         # The embedder's turn does not come where the judge fails.
         if state.ready or state.message != LOADING
     ]
+
+
+def _way(service: Service) -> Iterator[Check]:
+    """Say how a judge behind a server is asked, and why not more cheaply."""
+    judge = service.engines.judge
+    if isinstance(judge, OpenAiJudge):
+        reasons = (f"; not by {name}: {why}" for name, why in judge.why_not_cheaper.items())
+        yield Check("judge's way", is_fine=True, found="".join((f"by {judge.way}", *reasons)))
 
 
 async def _coverage(service: Service) -> Check:

@@ -140,8 +140,9 @@ def _print_welcome(console: Console, service: Service, port: int, seconds: float
 def _described(settings: Settings, role: str) -> str:
     is_judge = role == "judge"
     choice = settings.judge_choice if is_judge else settings.embedder_choice
-    url = settings.judge_url if is_judge else settings.embedder_url
-    where = f"at {without_password(url)}" if choice.engine == "openai" and url else ""
+    urls = settings.judge_url if is_judge else settings.embedder_url
+    shown_urls = ", ".join(map(without_password, urls))
+    where = f"at {shown_urls}" if choice.engine == "openai" and urls else ""
     return " ".join(part for part in (choice.model, f"({choice.engine})", where) if part)
 
 

@@ -1,15 +1,44 @@
-"""An embedder behind any server with `/v1/embeddings`: TEI, infinity, vLLM, hosted ones."""
+"""An embedder behind any server with `/v1/embeddings`: TEI, infinity, vLLM, llama.cpp, hosted ones."""
 
+import asyncio
+import base64
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
-from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, json_of, reaching, server
-from medreward.embedding.embedder import Vector
-from medreward.errors import EMBEDDER_FAILURES, NonsenseReply, Problem, ProblemKind
+from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, encoded, json_of
+from medreward.api_key import ApiKey
+from medreward.embedding.embedder import Vector, cosine, is_sound
+from medreward.errors import (
+    EMBEDDER_FAILURES,
+    EngineError,
+    NonsenseReply,
+    Problem,
+    ProblemKind,
+    SetupError,
+)
 from medreward.judging.judge import Capacity
+from medreward.servers import Server, Servers
+
+BATCH_TEXTS = 256
+BATCH_TOKENS = 16_384
+"""About what servers take at once (TEI's own default); texts of an answer's length come by the hundred."""
+BATCHES_IN_FLIGHT = 4
+SHARE_OF_TIMEOUT = 0.95
+PROBES = ("left lower lobe", "fracture of the femur")
+SAME_COSINE = 0.999
+"""Half precision rounds; another model points elsewhere."""
+
+log = structlog.get_logger(__name__)
+
+Rows = list[npt.NDArray[np.float64]]
 
 
 class OpenAiEmbedder:
@@ -17,64 +46,201 @@ class OpenAiEmbedder:
 
     def __init__(
         self,
-        url: str,
-        *,
+        *urls: str,
         model: str,
         revision: str | None = None,
-        api_key: str | None = None,
+        api_key: ApiKey | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
+        try_timeout_s: float | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
         self._model = model
-        self._http = server(url, api_key=api_key, timeout_s=timeout_s, transport=transport)
+        self._timeout_s = timeout_s
+        self._servers = Servers(
+            urls,
+            key=api_key,
+            headers=headers,
+            timeout_s=timeout_s,
+            try_timeout_s=try_timeout_s,
+            in_flight_each=BATCHES_IN_FLIGHT,
+            transport=transport,
+        )
+        self._format = "float"
         self._dimensions: int | None = None
         """How many numbers a vector has: as many as the first one had."""
         self.identity = f"openai:{model}@{revision or 'default'}"
-        self.capacity = Capacity(batch=64, concurrency=8)
+        self.capacity = Capacity(BATCH_TEXTS, BATCHES_IN_FLIGHT * len(urls), BATCH_TOKENS)
 
     async def start(self) -> None:
-        """Nothing is left to do."""
+        """Find out what the servers take at once and in which format, and that they agree.
+
+        Raises:
+            EngineError: none of them answers yet.
+            SetupError: they do not give the same vectors.
+        """
+        visits = await asyncio.gather(*(self._visit(server) for server in self._servers.all))
+        met = dict(zip(self._servers.all, visits, strict=True))
+        found = [visit for visit in visits if isinstance(visit, Found)]
+        if not found:
+            raise next(visit for visit in visits if isinstance(visit, EngineError))
+        for other in found:
+            _check_same(found[0].vectors, other.vectors)
+        self._check_size(found[0].vectors[0])
+        self._format = "base64" if all(other.is_compact for other in found) else "float"
+        batch = min(other.batch for other in found)
+        self.capacity = replace(self.capacity, batch=batch)
+        self._servers.examine = partial(self._examine, expected=found[0].vectors)
+        for server, visit in met.items():
+            if isinstance(visit, Found):
+                server.breaker.succeeded()
+            else:
+                self._servers.eject(server, str(visit))
+        log.info("embedder_found", format=self._format, batch=batch)
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
         """Embed each text.
 
         Raises:
-            EngineError: the server cannot be reached, or its reply is not one vector a text.
+            EngineError: no server can be reached, or its reply is not one vector a text.
         """
-        body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
-        with reaching():
-            response = await self._http.post("embeddings", json=body)
-        if response.status_code in REFUSAL_STATUS:
-            return await self._embed_halves(texts, response.status_code)
-        try:
-            rows = sorted(json_of(response)["data"], key=lambda row: row["index"])
-            vectors = [np.asarray(row["embedding"], dtype=np.float64) for row in rows]
-        except (KeyError, TypeError, ValueError, OverflowError) as exc:
-            raise NonsenseReply("the server's reply holds no vectors") from exc
-        if [row["index"] for row in rows] != list(range(len(texts))):
-            raise NonsenseReply(f"the server's reply to {len(texts)} texts is not one vector each")
-        return [self._unit(vector) for vector in vectors]
+        return await self._embed(texts, time.monotonic() + SHARE_OF_TIMEOUT * self._timeout_s)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._servers.aclose()
 
-    async def _embed_halves(self, texts: Sequence[str], status: int) -> list[Vector | Problem]:
+    async def _embed(self, texts: Sequence[str], give_up_s: float) -> list[Vector | Problem]:
+        left_s = max(0.0, give_up_s - time.monotonic())
+        content = encoded(self._body(texts, self._format))
+        reply = await self._servers.post("embeddings", content, timeout_s=left_s)
+        if reply.status in REFUSAL_STATUS:
+            return await self._embed_halves(texts, reply.status, give_up_s)
+        vectors = _vectors(json_of(reply), len(texts), self._format)
+        return [self._sized(_unit(vector)) for vector in vectors]
+
+    async def _embed_halves(
+        self, texts: Sequence[str], status: int, give_up_s: float
+    ) -> list[Vector | Problem]:
         """Find the text that is too long, or the number of texts that is not too many."""
         if len(texts) <= 1:
             message = f"embedder: the server refuses this text ({status})"
             return [Problem(ProblemKind.TOO_LONG, message)] * len(texts)
         middle = len(texts) // 2
-        return [*await self.embed(texts[:middle]), *await self.embed(texts[middle:])]
+        halves = (self._embed(half, give_up_s) for half in (texts[:middle], texts[middle:]))
+        first, second = await asyncio.gather(*halves)
+        return [*first, *second]
 
-    def _unit(self, vector: npt.NDArray[np.float64]) -> Vector | Problem:
-        """Scale to length 1, in float64: in float32 what is far from it would become zeros."""
-        with np.errstate(all="ignore"):
-            length = float(np.linalg.norm(vector))
-        if vector.ndim != 1 or not vector.size or not math.isfinite(length):
-            return EMBEDDER_FAILURES.problem(NonsenseReply("what the server sent is no vector"))
+    def _body(self, texts: Sequence[str], form: str) -> dict[str, object]:
+        return {"model": self._model, "input": list(texts), "encoding_format": form}
+
+    async def _visit(self, server: Server) -> "Found | EngineError":
+        try:
+            plain = await self._probe(server, PROBES, "float")
+            is_compact = await self._has_base64(server, plain)
+            return Found(plain, is_compact, await self._batch_of(server))
+        except EngineError as exc:
+            return exc
+
+    async def _has_base64(self, server: Server, plain: Sequence[Vector]) -> bool:
+        """Tell whether it sends the same vectors in a third of the bytes."""
+        try:
+            _check_same(plain, await self._probe(server, PROBES, "base64"))
+        except (EngineError, SetupError):
+            return False
+        return True
+
+    async def _batch_of(self, server: Server) -> int:
+        """Find how many short texts it takes at once; some take 32 and no more."""
+        batch = BATCH_TEXTS
+        while batch > 1:
+            body = self._body([PROBES[0]] * batch, "float")
+            reply = await self._servers.ask(server, "POST", "embeddings", body)
+            if reply.status not in REFUSAL_STATUS:
+                break
+            batch //= 2
+        return batch
+
+    async def _probe(self, server: Server, texts: Sequence[str], form: str) -> list[Vector]:
+        reply = await self._servers.ask(server, "POST", "embeddings", self._body(texts, form))
+        vectors = [_unit(vector) for vector in _vectors(json_of(reply), len(texts), form)]
+        sound = [v for v in vectors if not isinstance(v, Problem) and is_sound(v, "")]
+        if len(sound) < len(texts):
+            raise NonsenseReply("what the server sends for a probe is no vector")
+        return sound
+
+    async def _examine(self, server: Server, expected: Sequence[Vector]) -> None:
+        """See that a server that comes back still has the same model."""
+        _check_same(expected, await self._probe(server, PROBES, self._format))
+
+    def _check_size(self, vector: Vector) -> None:
+        """Remember how many numbers a vector has; refuse another number.
+
+        Raises:
+            NonsenseReply: it has more or fewer than those before.
+        """
         self._dimensions = self._dimensions or vector.size
         if vector.size != self._dimensions:
-            changed = f"vectors had {self._dimensions} numbers, now {vector.size}: another model?"
-            return EMBEDDER_FAILURES.problem(NonsenseReply(changed))
-        return (vector / length if length > 0 else vector).astype(np.float32)
+            raise NonsenseReply(
+                f"vectors had {self._dimensions} numbers, now {vector.size}: another model?"
+            )
+
+    def _sized(self, vector: Vector | Problem) -> Vector | Problem:
+        try:
+            if not isinstance(vector, Problem):
+                self._check_size(vector)
+        except NonsenseReply as exc:
+            return EMBEDDER_FAILURES.problem(exc)
+        return vector
+
+
+class Found(NamedTuple):
+    """What one server was found to do."""
+
+    vectors: Sequence[Vector]
+    """Those of the probes."""
+    is_compact: bool
+    batch: int
+
+
+def _unit(vector: npt.NDArray[np.float64]) -> Vector | Problem:
+    """Scale to length 1, in float64: in float32 what is far from it would become zeros."""
+    with np.errstate(all="ignore"):
+        length = float(np.linalg.norm(vector))
+    if vector.ndim != 1 or not vector.size or not math.isfinite(length):
+        return EMBEDDER_FAILURES.problem(NonsenseReply("what the server sent is no vector"))
+    return (vector / length if length > 0 else vector).astype(np.float32)
+
+
+def _vectors(told: Any, texts: int, form: str) -> Rows:
+    """Read one vector for each text, by their numbers.
+
+    Raises:
+        NonsenseReply: the reply holds something else.
+    """
+    try:
+        rows = sorted(told["data"], key=lambda row: row["index"])
+        vectors = [_numbers(row["embedding"], form) for row in rows]
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+        raise NonsenseReply("the server's reply holds no vectors") from exc
+    if [row["index"] for row in rows] != list(range(texts)):
+        raise NonsenseReply(f"the server's reply to {texts} texts is not one vector each")
+    return vectors
+
+
+def _numbers(embedding: Any, form: str) -> npt.NDArray[np.float64]:
+    """Read numbers, or base64 of little-endian float32."""
+    if form == "base64":
+        raw = base64.b64decode(embedding, validate=True)
+        return np.frombuffer(raw, dtype="<f4").astype(np.float64)
+    return np.asarray(embedding, dtype=np.float64)
+
+
+def _check_same(ones: Sequence[Vector], others: Sequence[Vector]) -> None:
+    """Refuse vectors that are not those of the same model."""
+    for one, other in zip(ones, others, strict=True):
+        if one.size != other.size or cosine(one, other) < SAME_COSINE:
+            raise SetupError(
+                "the servers of MEDREWARD_EMBEDDER_URL give different vectors for the same text: "
+                "give them the same model and revision"
+            )

@@ -1,143 +1,294 @@
-"""A judge behind any server that speaks OpenAI's chat protocol: vLLM, SGLang, llama.cpp, hosted ones.
+"""A judge behind any server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, hosted ones.
 
-One token is asked for, with the probabilities of the likeliest ones.
+One token is asked for, with its probabilities. What the servers can do is found out at the start,
+and the cheapest way that all of them know is taken.
 """
 
 import asyncio
-import math
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
-from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, Response, json_of, reaching, server
+import structlog
+
+from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, Reply, encoded, json_of
+from medreward.api_key import ApiKey
 from medreward.errors import (
     JUDGE_FAILURES,
     EngineError,
-    NonsenseReply,
     Problem,
     ProblemKind,
+    SetupError,
 )
+from medreward.judging.finding import SELF_HOSTED, NoWay, Served, Visit, Wanted
 from medreward.judging.judge import Capacity, Inquiry, Judgement
 from medreward.judging.prompt import Fence
-from medreward.judging.templates import Template
+from medreward.judging.templates import Template, load_templates
+from medreward.judging.ways import Chat, Request, Way
+from medreward.rate_limits import RateLimits
+from medreward.servers import Server, Servers
+from medreward.spending import Ledger, Usage
 
-REQUESTS_IN_FLIGHT = 16
-TOP_LOGPROBS = 20
-MAX_COVERAGE = 1.01
+WayName = Literal["auto", "scoring", "completions", "chat"]
+CHEAPEST_FIRST = ("scoring", "completions", "chat")
+
+SHARE_OF_TIMEOUT = 0.95
+"""What is not answered by then is given up, so that what was answered is not lost with it."""
+SAME_JUDGE_P = 0.1
+"""How far two servers may differ on a probe: other hardware rounds, another model disagrees."""
+
+log = structlog.get_logger(__name__)
 
 
 class OpenAiJudge:
-    """Asks a server for the first token of its verdict."""
+    """Asks one of several servers for the first token of its verdicts."""
 
     def __init__(
         self,
-        url: str,
-        *,
+        *urls: str,
         model: str,
         revision: str | None = None,
-        api_key: str | None = None,
+        api_key: ApiKey | None = None,
+        headers: Mapping[str, str] | None = None,
         secret: str = "",
         coverage_floor: float = 0.2,
+        way: WayName = "auto",
         timeout_s: float = 60.0,
+        try_timeout_s: float | None = None,
+        limits: RateLimits | None = None,
+        ledger: Ledger | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
-        self._model = model
-        self._fence = Fence(secret=secret, special_tokens=COMMON_SPECIAL_TOKENS)
-        self._coverage_floor = coverage_floor
-        self._http = server(url, api_key=api_key, timeout_s=timeout_s, transport=transport)
-        name = f"{model}@{revision or 'default'}"
-        self.identity = f"openai:{name}:{self._fence.identity}:{coverage_floor}"
-        # Each inquiry is a request of its own, so a slow one holds up no other's answer.
-        self.capacity = Capacity(batch=1, concurrency=REQUESTS_IN_FLIGHT)
+        fence = Fence(secret=secret, special_tokens=COMMON_SPECIAL_TOKENS)
+        templates = load_templates()
+        ordered = sorted(templates.values(), key=lambda template: template.name != "match")
+        self._wanted = Wanted(model, fence, coverage_floor, ordered)
+        self._way_name = way
+        self._limits = limits
+        self._ledger = ledger or Ledger()
+        self._timeout_s = timeout_s
+        self._servers = Servers(
+            urls,
+            key=api_key,
+            headers=headers,
+            timeout_s=timeout_s,
+            try_timeout_s=try_timeout_s,
+            limits=limits,
+            transport=transport,
+        )
+        self._served = Served()
+        self._expected: Sequence[float] | None = None
+        """What each probe gave to YES at the first start."""
+        self._servers.examine = self._examine
+        self._name = f"openai:{model}@{revision or 'default'}:{fence.identity}:{coverage_floor}"
+        self._use(Chat(model, fence, coverage_floor))
+        self.why_not_cheaper: Mapping[str, str] = {}
+        """The cheaper ways that were not taken, and why."""
+
+    @property
+    def way(self) -> str:
+        """How the servers are asked: scoring, completions or chat."""
+        return self._way.name
 
     def can_answer(self, template: Template) -> bool:
-        """A chat model understands every template."""
+        """A language model understands every template."""
         return bool(template.labels)
 
     async def start(self) -> None:
-        """Nothing is left to do."""
+        """Find out what the servers can do, and take the cheapest way that all of them know.
+
+        A later start sees that they are still the same judge: other verdicts would be remembered
+        under the same identity.
+
+        Raises:
+            EngineError: none of them answers yet.
+            SetupError: they serve different models, or none that answers in labels.
+        """
+        visits, served = await self._visit_all()
+        if self._expected is not None:
+            await asyncio.gather(*(self._examine(server) for server in visits))
+        else:
+            self._use(await self._cheapest(visits, served))
+            shares = [await visit.shares(self._way) for visit in visits.values()]
+            _check_agreement(served, shares)
+            self._served, self._expected = served, shares[0]
+            log.info("judge_way", way=self._way.name, not_taken=dict(self.why_not_cheaper))
+        for server in visits:
+            server.breaker.succeeded()
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Judge each inquiry; each has its own request, so each has its own trouble."""
-        return await asyncio.gather(*(self._decide_one(inquiry) for inquiry in inquiries))
+        """Judge each inquiry; what goes wrong with one request concerns its inquiries alone."""
+        give_up_s = time.monotonic() + SHARE_OF_TIMEOUT * self._timeout_s
+        refusals = [self._ledger.refusal_of(inquiry) for inquiry in inquiries]
+        answers: dict[int, Judgement | Problem] = {
+            number: refusal for number, refusal in enumerate(refusals) if refusal is not None
+        }
+        left = [number for number in range(len(inquiries)) if number not in answers]
+        asked = await self._decide([inquiries[number] for number in left], give_up_s)
+        answers.update(zip(left, asked, strict=True))
+        return [answers[number] for number in range(len(inquiries))]
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._servers.aclose()
 
-    async def _decide_one(self, inquiry: Inquiry) -> Judgement | Problem:
-        try:
-            choice = await self._ask(inquiry)
-        except EngineError as exc:
-            return JUDGE_FAILURES.problem(exc)
-        return choice if isinstance(choice, Problem) else self._read(choice, inquiry.template)
+    def _use(self, way: Way) -> None:
+        """Ask so from now on; each way sees a little more or less, so it is part of the identity."""
+        self._way = way
+        self.identity = f"{self._name}:{way.identity}"
+        each = way.capacity
+        self.capacity = Capacity(each.batch, each.concurrency * len(self._servers.all))
 
-    async def _ask(self, inquiry: Inquiry) -> dict[str, Any] | Problem:
-        with reaching():
-            response = await self._http.post("chat/completions", json=self._body(inquiry))
-        if response.status_code in REFUSAL_STATUS:
-            return _refusal(response)
-        match json_of(response):
-            case {"choices": [dict(choice), *_]}:
-                return choice
-            case _:
-                raise NonsenseReply("the server's reply holds no choice")
-
-    def _body(self, inquiry: Inquiry) -> dict[str, Any]:
-        return {
-            "model": self._model,
-            "messages": [{"role": "user", "content": self._fence.render(inquiry)}],
-            "temperature": 0,
-            "max_tokens": 1,
-            "logprobs": True,
-            "top_logprobs": TOP_LOGPROBS,
+    async def _decide(
+        self, inquiries: Sequence[Inquiry], give_up_s: float
+    ) -> list[Judgement | Problem]:
+        way = self._way
+        requests = list(way.requests(inquiries))
+        parts = await asyncio.gather(
+            *(self._send(way, request, inquiries, give_up_s) for request in requests)
+        )
+        answers = {
+            number: answer
+            for request, part in zip(requests, parts, strict=True)
+            for number, answer in zip(request.members, part, strict=True)
         }
+        return [answers[number] for number in range(len(inquiries))]
 
-    def _read(self, choice: dict[str, Any], template: Template) -> Judgement | Problem:
-        if choice.get("finish_reason") == "content_filter":
-            return Problem(ProblemKind.JUDGE_REFUSED, "judge: the server filtered its reply")
+    async def _send(
+        self, way: Way, request: Request, inquiries: Sequence[Inquiry], give_up_s: float
+    ) -> list[Judgement | Problem]:
+        members = [inquiries[number] for number in request.members]
+        left_s = max(0.0, give_up_s - time.monotonic())
         try:
-            tokens = choice["logprobs"]["content"][0]["top_logprobs"]
-            pairs = [(str(token["token"]), math.exp(float(token["logprob"]))) for token in tokens]
-        except (KeyError, IndexError, TypeError, ValueError, OverflowError):
-            return Problem(
-                ProblemKind.JUDGE_UNPARSEABLE, "judge: the reply holds no token probabilities"
+            content = encoded(request.body)
+            reply = await self._servers.post(request.path, content, timeout_s=left_s)
+            if reply.status in REFUSAL_STATUS:
+                return await self._send_halves(members, reply, give_up_s)
+            told = json_of(reply)
+            self._book(members, told, len(content))
+            return way.read(told, members)
+        except EngineError as exc:
+            return [JUDGE_FAILURES.problem(exc)] * len(members)
+
+    async def _send_halves(
+        self, members: Sequence[Inquiry], reply: Reply, give_up_s: float
+    ) -> list[Judgement | Problem]:
+        """Find the prompt that is refused, and spare the others."""
+        if len(members) == 1:
+            return [_refusal(reply)]
+        middle = len(members) // 2
+        halves = (members[:middle], members[middle:])
+        first, second = await asyncio.gather(*(self._decide(half, give_up_s) for half in halves))
+        return [*first, *second]
+
+    def _book(self, members: Sequence[Inquiry], told: Any, sent_bytes: int) -> None:
+        usage = usage_of(told)
+        self._ledger.charge(members, usage)
+        if self._limits is not None:
+            self._limits.note(sent_bytes, usage.prompt + usage.completion)
+
+    async def _visit_all(self) -> tuple[dict[Server, Visit], Served]:
+        """Call on every server; those that do not answer come later, the others have to agree."""
+        visits = {server: self._visit(server) for server in self._servers.all}
+        calls = (visit.served() for visit in visits.values())
+        served = dict(
+            zip(visits, await asyncio.gather(*calls, return_exceptions=True), strict=True)
+        )
+        down = {s: e for s, e in served.items() if isinstance(e, EngineError)}
+        for error in served.values():
+            if isinstance(error, BaseException) and not isinstance(error, EngineError):
+                raise error
+        if len(down) == len(visits):
+            raise next(iter(down.values()))
+        for server, error in down.items():
+            self._servers.eject(server, str(error))
+        found = [told for told in served.values() if isinstance(told, Served)]
+        if len(set(found)) > 1:
+            raise SetupError(
+                "the servers of MEDREWARD_JUDGE_URL do not serve the same model in the same way: "
+                + "; ".join(f"{told.kind} with a window of {told.window_tokens}" for told in found)
             )
-        return self._weigh(pairs, template)
+        return {s: visit for s, visit in visits.items() if s not in down}, found[0]
 
-    def _weigh(self, pairs: Iterable[tuple[str, float]], template: Template) -> Judgement | Problem:
-        masses = dict.fromkeys(template.labels, 0.0)
-        for token, probability in pairs:
-            label = label_begun_by(token, template.labels)
-            if label is not None:
-                masses[label] += probability
-        coverage = math.fsum(masses.values())
-        # Servers round log-probabilities, so a sum may come out a little over 1.
-        if not self._coverage_floor <= coverage <= MAX_COVERAGE or coverage == 0:
-            return Problem(
-                ProblemKind.JUDGE_UNPARSEABLE,
-                f"judge: {coverage:.3f} of the probability fell on {'/'.join(template.labels)}; "
-                f"the floor is {self._coverage_floor}",
+    async def _cheapest(self, visits: Mapping[Server, Visit], served: Served) -> Way:
+        """Find the cheapest way that is the same on every server."""
+        tried: dict[str, str] = {}
+        for name in CHEAPEST_FIRST if self._way_name == "auto" else (self._way_name,):
+            try:
+                ways = await asyncio.gather(*(_find(v, name, served.kind) for v in visits.values()))
+            except NoWay as exc:
+                tried[name] = str(exc)
+                continue
+            if len({way.identity for way in ways}) > 1:
+                raise SetupError(
+                    "the servers of MEDREWARD_JUDGE_URL differ in their chat template or their "
+                    "tokens: give them the same model and version"
+                )
+            self.why_not_cheaper = tried
+            return ways[0]
+        told = "; ".join(f"{name}: {why}" for name, why in tried.items())
+        raise SetupError(f"no way to ask the judge's server ({told})")
+
+    async def _examine(self, server: Server) -> None:
+        """See that a server that comes back is still the same judge."""
+        visit = self._visit(server)
+        if self._expected is None or await visit.served() != self._served:
+            raise SetupError("the judge's server serves another model now: restart the service")
+        try:
+            shares = [self._expected, await visit.shares(self._way)]
+            _check_agreement(self._served, shares)
+        except NoWay as exc:
+            raise SetupError(
+                f"the judge's server cannot be asked as before ({exc}): restart the service"
+            ) from exc
+
+    def _visit(self, server: Server) -> Visit:
+        return Visit(self._wanted, partial(self._servers.ask, server))
+
+
+async def _find(visit: Visit, name: str, kind: str) -> Way:
+    if name == "scoring":
+        return await visit.scoring()
+    return await (visit.completions() if name == "completions" else visit.chat(kind))
+
+
+def _check_agreement(served: Served, shares: Sequence[Sequence[float]]) -> None:
+    """Refuse servers that are not the same judge; hosted ones are many machines, and may waver."""
+    if served.kind not in SELF_HOSTED:
+        return
+    for other in shares[1:]:
+        if any(abs(p - q) > SAME_JUDGE_P for p, q in zip(shares[0], other, strict=True)):
+            raise SetupError(
+                "the servers of MEDREWARD_JUDGE_URL give different verdicts on the same probe: "
+                "give them the same model and revision"
             )
-        shares = tuple(mass / coverage for mass in masses.values())
-        return Judgement(template.labels, shares, min(1.0, coverage))
 
 
-def _refusal(response: Response) -> Problem:
+def usage_of(told: Any) -> Usage:
+    """Read the tokens of a reply; zero where it does not tell."""
+    parts = told if isinstance(told, list) else [told]
+    usages = [part.get("usage") for part in parts if isinstance(part, dict)]
+    return Usage(
+        prompt=sum(_count(usage, "prompt_tokens") for usage in usages),
+        completion=sum(_count(usage, "completion_tokens") for usage in usages),
+    )
+
+
+def _count(usage: object, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _refusal(reply: Reply) -> Problem:
     """Tell why a server refuses one prompt; its reply is looked at, but not repeated."""
-    said = response.text.casefold()
-    is_long = response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or any(
+    said = reply.text.casefold()
+    is_long = reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or any(
         sign in said for sign in ("context length", "context_length", "too long", "maximum")
     )
     kind = ProblemKind.TOO_LONG if is_long else ProblemKind.JUDGE_REFUSED
-    return Problem(kind, f"judge: the server refuses this prompt ({response.status_code})")
-
-
-def label_begun_by(token: str, labels: Sequence[str]) -> str | None:
-    """Give the one label that *token* is the beginning of, in any case; None where none or several."""
-    begun = token.strip().upper()
-    fitting = [label for label in labels if begun and label.startswith(begun)]
-    return fitting[0] if len(fitting) == 1 else None
+    return Problem(kind, f"judge: the server refuses this prompt ({reply.status})")
 
 
 COMMON_SPECIAL_TOKENS = (
