@@ -5,6 +5,7 @@ answers. What it refuses while it answers, such as a write when it is full, is l
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Literal, TypeAlias
@@ -165,22 +166,29 @@ class RedisLink:
         store = self._store
         if self.is_open or store is None:
             raise LeftAlone
-        started_s = time.monotonic()
+        started_s, asked_s = time.monotonic(), math.inf
         try:
-            with self._metrics.time_redis(operation):
-                async with asyncio.timeout(timeout_s), self._places:
+            async with asyncio.timeout(timeout_s), self._places:
+                asked_s = time.monotonic()
+                with self._metrics.time_redis(operation):
                     replies = await ask(store)
         except Exception as exc:
             if operation in ("put", "claim", "renew") and _is_refusal(exc):
                 raise Refused(_reason(exc)) from exc
-            is_stalled = time.monotonic() - started_s > timeout_s + STALL_S
-            # A failure over connections that have been given up says nothing about the new.
-            if store is self._store and (self._has_stalled or not is_stalled):
-                self._note_lost(_reason(exc))
-            self._has_stalled = is_stalled
+            # A failure over connections that have been given up says nothing about the new, and
+            # one of who got a connection too late nothing about Redis: who had one finds out.
+            had_time = time.monotonic() - asked_s > timeout_s / 2
+            is_told = had_time or not isinstance(exc, TimeoutError)
+            if is_told and store is self._store:
+                self._note_trouble(exc, is_stalled=_is_late(started_s + timeout_s))
             raise Unavailable(_reason(exc)) from exc
         self._has_stalled = False
         return replies
+
+    def _note_trouble(self, error: Exception, *, is_stalled: bool) -> None:
+        if self._has_stalled or not is_stalled:
+            self._note_lost(_reason(error))
+        self._has_stalled = is_stalled
 
     def _note_lost(self, reason: str) -> None:
         if not self._breaker.is_open:
@@ -266,6 +274,10 @@ class RedisLink:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _is_late(due_s: float) -> bool:
+    return time.monotonic() > due_s + STALL_S
 
 
 def _is_refusal(error: Exception) -> bool:

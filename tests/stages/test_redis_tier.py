@@ -258,6 +258,14 @@ async def test_a_redis_that_has_become_slow_is_left_alone(redis_server: RedisSer
             assert await slow.get_many([key], role="judge") == {key: b"x"}
 
 
+async def test_a_crowd_of_callers_does_not_take_redis_for_lost(redis_server: RedisServer) -> None:
+    """Who gets no connection in time goes on without; those who have one know how Redis is."""
+    async with tier_on(redis_server.url) as tier:
+        await asyncio.gather(*(tier.get_many([key], role="judge") for key in some_keys(4000)))
+
+        assert tier.state() == "answering"
+
+
 async def test_a_busy_process_does_not_take_redis_for_lost(redis_server: RedisServer) -> None:
     """A time-out that this process slept through says nothing about Redis."""
     async with tier_on(redis_server.url) as tier:
