@@ -48,8 +48,9 @@ class CausalLmJudge:
         self._label_ids: dict[Template, list[list[int]]] = {}
         self._prefixes: dict[Template, list[int]] = {}
         self.identity = f"causal_lm:{name}:{model.dtype}:{self._fence.identity}:{coverage_floor}"
-        # Few enough that a batch of the longest prompts ends within the judge's time-out on a CPU.
-        self.capacity = Capacity(batch=16)
+        # A second of a CPU's work, so that a question that comes late is soon in the next batch; of
+        # long prompts a few seconds.
+        self.capacity = Capacity(batch=16, tokens=4096)
 
     @classmethod
     def load(
