@@ -5,10 +5,9 @@ Ingress and reply are `routes.py`, permits and deadlines `admission.py`; between
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import TypeVar
+from itertools import chain
 
 from medreward.admission import Caller
 from medreward.asking import Answers, Asker, Effort
@@ -16,16 +15,11 @@ from medreward.embedding.embedder import Vector
 from medreward.grading import Grade, Ungraded, grade_item, open_item
 from medreward.judging.judge import Inquiry, Judgement
 from medreward.judging.templates import Template
+from medreward.pacing import Pace
 from medreward.recipe import Recipe
 from medreward.reward import Evidence, Reward, Unscored
 from medreward.rules import Limits, Reading, SampleReader
 from medreward.wire import Item, Sample
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-SLICE = 128
-"""Samples handled at a stretch: some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +30,7 @@ class Stages:
     embedder: Asker[str, Vector]
     templates: Mapping[str, Template]
     limits: Limits
+    pace: Pace
 
 
 @dataclass(slots=True)
@@ -63,18 +58,18 @@ async def score(
     samples: Sequence[Sample], recipe: Recipe, stages: Stages, *, caller: Caller, trace: Trace
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
-    readings = await in_slices(samples, SampleReader(recipe, stages.limits).read)
+    readings = await stages.pace.map(SampleReader(recipe, stages.limits).read, samples)
     template = stages.templates[recipe.template]
     # Samples that say the same share a reading, and all that follows from it.
     asked = {r: _inquiries(r, recipe, template) for r in dict.fromkeys(readings)}
-    inquiries, texts = chain(*asked.values()), _texts(asked, recipe)
+    inquiries, texts = list(chain(*asked.values())), list(_texts(asked, recipe))
 
     judgements = await stages.judge.recall(inquiries, caller, trace.judge)
     vectors = await stages.embedder.recall(texts, caller, trace.embed)
     await _find(stages, judgements, vectors, caller=caller, trace=trace)
 
     evidence = Evidence(recipe, judgements, vectors)
-    return await in_slices(readings, lambda reading: evidence.reward(reading, asked[reading]))
+    return await stages.pace.map(lambda r: evidence.reward(r, asked[r]), readings)
 
 
 async def grade(
@@ -88,22 +83,11 @@ async def grade(
 ) -> list[Grade | Ungraded]:
     """Turn items into grades, in order: the same path, without tags to read or signals to add."""
     limits = stages.limits
-    opened = await in_slices(items, lambda item: open_item(item, template, votes, limits))
+    opened = await stages.pace.map(lambda item: open_item(item, template, votes, limits), items)
     inquiries = [inquiry for item in opened for inquiry in item.inquiries]
     judgements = await stages.judge.recall(inquiries, caller, trace.judge)
     await _find(stages, judgements, None, caller=caller, trace=trace)
-    return await in_slices(opened, lambda item: grade_item(item, judgements))
-
-
-async def in_slices(things: Iterable[T], make: Callable[[T], R]) -> list[R]:
-    """Make one of each, and let others have their turn in between: a request may hold thousands."""
-    made: list[R] = []
-    remaining = iter(things)
-    while part := [make(thing) for thing in islice(remaining, SLICE)]:
-        made += part
-        if len(part) == SLICE:
-            await asyncio.sleep(0)
-    return made
+    return await stages.pace.map(lambda item: grade_item(item, judgements), opened)
 
 
 async def _find(

@@ -31,6 +31,9 @@ from medreward.service import Service
 
 NOTICE = "Rewards and grades are for research and training, not for clinical use."
 
+BYTES_PER_SAMPLE = 1024
+"""Of a body, roughly: how long it takes to read."""
+
 router = APIRouter()
 
 
@@ -60,8 +63,9 @@ async def reward(request: Request) -> Response:
         _answerable_template(recipe.template, service)
         caller = _caller(request, asked, service)
         results = await score(asked.samples, recipe, stages, caller=caller, trace=trace)
-        observe_rewards(service.metrics, recipe, results, trace)
-        return reward_reply(asked.samples, results, reward_provenance(service, recipe), trace)
+        async with service.pace.stretch(len(results)):
+            observe_rewards(service.metrics, recipe, results, trace)
+            return reward_reply(asked.samples, results, reward_provenance(service, recipe), trace)
 
 
 @router.post(
@@ -85,9 +89,10 @@ async def judge(request: Request) -> Response:
         results = await grade(
             asked.items, template, asked.votes, stages, caller=caller, trace=trace
         )
-        reply = judge_reply(asked.items, results, judge_provenance(service, asked.template), trace)
-        observe_grades(service.metrics, results, trace)
-        return json_response(reply)
+        provenance = judge_provenance(service, asked.template)
+        async with service.pace.stretch(len(results)):
+            observe_grades(service.metrics, results, trace)
+            return json_response(judge_reply(asked.items, results, provenance, trace))
 
 
 @router.get(
@@ -160,11 +165,13 @@ M = TypeVar("M", wire.RewardRequest, wire.JudgeRequest)
 
 
 async def _receive(request: Request, model: type[M], permit: Permit) -> M:
-    settings = service_of(request).settings
+    service = service_of(request)
+    settings = service.settings
     body = await read_body(
         request, permit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
     )
-    return parse(model, body)
+    async with service.pace.stretch(len(body) // BYTES_PER_SAMPLE):
+        return parse(model, body)
 
 
 def _take_questions(permit: Permit, field: str, counts: Sequence[int], service: Service) -> None:

@@ -18,6 +18,7 @@ from medreward.judging.judge import Inquiry, Judge, Judgement
 from medreward.judging.templates import load_templates
 from medreward.loading import Engines
 from medreward.metrics import Metrics
+from medreward.pacing import Pace
 from medreward.pipeline import Stages
 from medreward.recipe import Recipe, load_recipes
 from medreward.redis_tier import build_redis_tier
@@ -53,6 +54,7 @@ class Service:
             lambda: self.admission.in_flight.requests, lambda: self.admission.in_flight.questions
         )
         self.redis = build_redis_tier(settings, self.metrics)
+        self.pace = Pace()
         self._stages: Stages | None = None
 
     @property
@@ -175,13 +177,16 @@ class Service:
                 MemoryTier(settings.judgement_cache_bytes),
                 self.metrics,
                 self.redis,
+                self.pace,
             ),
             embedder=Asker(
                 asking_embedder,
                 MemoryTier(settings.embedding_cache_bytes),
                 self.metrics,
                 self.redis,
+                self.pace,
             ),
             templates=self.templates,
             limits=settings.limits,
+            pace=self.pace,
         )
