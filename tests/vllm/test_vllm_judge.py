@@ -186,7 +186,7 @@ async def test_what_was_judged_before_the_time_ran_out_counts(judge: VllmJudge) 
 async def test_what_is_given_up_is_not_gone_on_with(judge: VllmJudge) -> None:
     """A batch that is cancelled leaves nothing behind in the engine, which judges the next."""
     batch = asyncio.create_task(judge.decide(grouped(groups=8, members=2)))
-    while not unfinished(judge):
+    while not unfinished(judge):  # noqa: ASYNC110 - vLLM offers no event
         await asyncio.sleep(0.01)
 
     batch.cancel()
