@@ -39,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.vllm)
+            # vLLM leaves its message context to the garbage collector.
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*:ResourceWarning"))
 
 
 def vllm_settings(**given: Any) -> Settings:

@@ -129,15 +129,16 @@ async def test_a_prompt_that_is_too_long_is_named_and_its_neighbours_are_judged(
 
 
 @pytest.mark.anyio
-async def test_the_longest_prompt_that_is_read_is_judged(judge: VllmJudge) -> None:
-    """At the limit itself there is room for the verdict's own token."""
+async def test_the_longest_prompt_that_is_read_is_asked(judge: VllmJudge) -> None:
+    """At the limit itself there is room for the verdict's own token, whatever it is."""
     words = 0
     while len(judge.prompt_ids(Inquiry(MATCH, "lung " * (words + 1), "b"))) <= 2048:
         words += 1
 
     (answer,) = await judge.decide([Inquiry(MATCH, "lung " * words, "b")])
 
-    assert isinstance(answer, Judgement)
+    said = answer.kind if isinstance(answer, Problem) else answer
+    assert said is ProblemKind.JUDGE_UNPARSEABLE or isinstance(said, Judgement)
 
 
 @pytest.mark.anyio

@@ -37,6 +37,8 @@ CPU_BLOCK_TOKENS = 32
 what most groups share."""
 WATCH_S = 0.5
 """How often an engine that nobody asks is looked at."""
+SHUTDOWN_TIMEOUT_S = 20.0
+"""After which what is left of its processes is killed; some seconds are usual."""
 FAILED_STARTS = 3
 """In a row, after which an engine that died is not started again."""
 
@@ -180,7 +182,9 @@ class VllmEngine:
             # Otherwise it sees the engine go, and logs that as a failure.
             llm.output_handler.cancel()
             await asyncio.gather(llm.output_handler, return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(self._worker, llm.shutdown)
+        await asyncio.get_running_loop().run_in_executor(
+            self._worker, llm.shutdown, SHUTDOWN_TIMEOUT_S
+        )
 
     async def _watch(self, llm: Any) -> None:
         # vLLM tells nobody when its process dies; it only stops.
