@@ -3,6 +3,7 @@
 They run in an environment of their own, by `make vllm`; elsewhere they are not collected.
 """
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -39,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.vllm)
-            # vLLM leaves its message context to the garbage collector.
+            # vLLM leaves its message contexts to the garbage collector, which is called below.
             item.add_marker(pytest.mark.filterwarnings("ignore:.*:ResourceWarning"))
 
 
@@ -65,6 +66,8 @@ async def judge(real_engines: RealEngines, metrics: Metrics) -> AsyncIterator["V
     await built.start()
     yield built
     await built.aclose()
+    del built
+    gc.collect()
 
 
 class ServeVllm(Protocol):
@@ -89,6 +92,7 @@ def serve_vllm() -> ServeVllm:
                 transport=transport, base_url="http://service", timeout=300
             ) as client:
                 yield client
+        gc.collect()
 
     return serve
 

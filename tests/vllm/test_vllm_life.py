@@ -48,7 +48,7 @@ async def engine_state(client: httpx.AsyncClient) -> tuple[int, dict[str, Any]]:
 async def wait_until(client: httpx.AsyncClient, status: int, *, seconds: float) -> dict[str, Any]:
     """Wait for /readyz to answer so."""
     async with asyncio.timeout(seconds):
-        while (told := await engine_state(client))[0] != status:
+        while (told := await engine_state(client))[0] != status:  # noqa: ASYNC110 - seen from outside
             await asyncio.sleep(0.05)
     return told[1]
 
@@ -99,7 +99,7 @@ async def test_a_crash_while_idle_is_seen(serve_vllm: ServeVllm) -> None:
 
         state = await wait_until(client, 503, seconds=10)
         assert "process died" in state["message"]
-        while core in own_processes() or not own_processes():
+        while core in own_processes() or not own_processes():  # noqa: ASYNC110 - the same
             await asyncio.sleep(0.05)
     assert own_processes() == []
 
