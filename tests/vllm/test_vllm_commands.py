@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,27 @@ CHOSEN = {
     "MEDREWARD_DEADLINE_S": "60",
 }
 PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
-SAMPLE = {
-    "response": f"<X_RAY><thinking>…</thinking><answer>{PATIENT_TEXT}</answer>",
-    "reference": "left lower lobe",
-    "modality": "X_RAY",
-}
+IN_FLIGHT = 24
+
+
+def sample(number: int) -> dict[str, str]:
+    """One that the judge has to be asked about."""
+    answer = f"<answer>{PATIENT_TEXT}, case {number}</answer>"
+    return {
+        "response": f"<X_RAY><thinking>…</thinking>{answer}",
+        "reference": "left lower lobe",
+        "modality": "X_RAY",
+    }
+
+
+def statuses_of(port: int) -> list[str]:
+    """What becomes of the samples of one request."""
+    body = json.dumps({"samples": [sample(number) for number in range(IN_FLIGHT)]}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/reward", body)
+    with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 - our own address
+        return [result["status"] for result in json.load(reply)["results"]]
+
+
 MEDREWARD = str(Path(sys.executable).with_name("medreward"))
 """The console script, as people run it: processes that are spawned import it again."""
 
@@ -102,17 +119,18 @@ def test_ctrl_c_finishes_what_is_in_flight_and_leaves_nothing(tmp_path: Path) ->
         wait_for(lambda: is_ready(port) or service.poll() is not None, seconds=240)
         processes = processes_of(service.pid)
         assert len(processes) >= 2
-        body = json.dumps({"samples": [SAMPLE] * 2}).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/reward", body)
-        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 - our own address
-            results = json.load(reply)["results"]
+        with ThreadPoolExecutor(1) as pool:
+            in_flight = pool.submit(statuses_of, port)
+            time.sleep(0.5)
+            assert not in_flight.done()
 
-        os.killpg(service.pid, signal.SIGINT)
+            os.killpg(service.pid, signal.SIGINT)
 
+            statuses = in_flight.result()
         assert service.wait(60) == 0
         wait_for(lambda: not any(map(exists, processes)), seconds=10)
     said = log.read_text()
-    assert [result["status"] for result in results] == ["scored"] * 2
+    assert statuses == ["scored"] * IN_FLIGHT
     assert "Traceback" not in said
     assert "engine_lost" not in said
     assert PATIENT_TEXT not in said
@@ -137,7 +155,7 @@ def test_the_other_commands_start_and_end_an_engine_too(command: list[str]) -> N
     """`check` finds all well, and `score` gives a reward."""
     done = subprocess.run(  # noqa: S603 - our own program
         [MEDREWARD, *command],
-        input=json.dumps(SAMPLE),
+        input=json.dumps(sample(0)),
         env=environment(free_port()),
         capture_output=True,
         text=True,

@@ -22,7 +22,7 @@ from medreward.judging.judge import Capacity, Inquiry, Judgement
 from medreward.judging.prompt import Fence
 from medreward.judging.rendering import label_ids, prompt_ids, special_tokens, too_long, weigh
 from medreward.judging.templates import Template
-from medreward.judging.vllm_engine import DIED, EngineOptions, VllmEngine
+from medreward.judging.vllm_engine import DIED, EngineOptions, VllmEngine, is_on_cpu
 
 SHARE_OF_TIMEOUT = 0.9
 """What has not been judged by then is given up, so that the rest of its batch counts."""
@@ -51,11 +51,12 @@ class VllmJudge:
         self._max_prompt_tokens = max_prompt_tokens
         self._timeout_s = timeout_s
         self._worker = worker
-        self._count_tokens = count_tokens
+        self.count_tokens = count_tokens
         self._label_ids: dict[Template, list[list[int]]] = {}
         self._request_ids = map(str, count())
         self.identity = identity
-        self.capacity = Capacity(batch=64, concurrency=4)
+        # Two steps' worth of prompts: vLLM is never idle, and a late one waits for little more.
+        self.capacity = Capacity(batch=16 if is_on_cpu() else 64, concurrency=4)
 
     @classmethod
     def load(
@@ -112,7 +113,7 @@ class VllmJudge:
     def can_answer(self, template: Template) -> bool:
         """A language model understands every template whose labels its tokenizer can tell apart."""
         try:
-            return bool(self._ids_of(template))
+            return bool(self.ids_of(template))
         except SetupError:
             return False
 
@@ -148,6 +149,11 @@ class VllmJudge:
                 one.cancel()
             await asyncio.gather(*judging, return_exceptions=True)
 
+    @property
+    def engine_arguments(self) -> Mapping[str, Any]:
+        """What the engine is started with, in vLLM's words."""
+        return self._engine.arguments
+
     async def aclose(self) -> None:
         """End the engine and its processes."""
         await self._engine.aclose()
@@ -160,14 +166,14 @@ class VllmJudge:
     async def _judge(self, prompt: list[int], template: Template) -> Judgement | Problem:
         if len(prompt) > self._max_prompt_tokens:
             return too_long(prompt, self._max_prompt_tokens)
-        groups = self._ids_of(template)
+        groups = self.ids_of(template)
         try:
             output = await self._engine.next_token(
-                prompt, _one_token(groups), next(self._request_ids)
+                prompt, one_token(groups), next(self._request_ids)
             )
         except (EngineDeadError, BackendDown):
             return JUDGE_FAILURES.problem(DIED)
-        self._count_tokens(len(prompt), output.num_cached_tokens or 0)
+        self.count_tokens(len(prompt), output.num_cached_tokens or 0)
         return weigh(_masses(output, groups), template, self._coverage_floor)
 
     def _too_late(self) -> Problem:
@@ -175,13 +181,14 @@ class VllmJudge:
             DeadlinePassed(f"its batch could not be finished within {self._timeout_s:g} s")
         )
 
-    def _ids_of(self, template: Template) -> list[list[int]]:
+    def ids_of(self, template: Template) -> list[list[int]]:
+        """Give the token ids of each label."""
         if template not in self._label_ids:
             self._label_ids[template] = label_ids(self._tokenizer, template)
         return self._label_ids[template]
 
 
-def _one_token(groups: Sequence[Sequence[int]]) -> SamplingParams:
+def one_token(groups: Sequence[Sequence[int]]) -> SamplingParams:
     """Ask for the next token, and for the log-probabilities of just the labels.
 
     Nothing is masked: over the whole vocabulary they add up to the coverage.

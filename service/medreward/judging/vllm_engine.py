@@ -102,7 +102,7 @@ class VllmEngine:
     ) -> None:
         self._model = model
         self._options = options
-        self._arguments = {
+        self.arguments = {
             "model": model,
             "revision": revision,
             "tokenizer_revision": revision,
@@ -210,7 +210,7 @@ class VllmEngine:
             told = Path(folder) / "reasons"
             try:
                 logging_config = _write_logging_config(Path(folder), told, self._options.log_style)
-                arguments = AsyncEngineArgs(**self._arguments, logging_config=logging_config)
+                arguments = AsyncEngineArgs(**self.arguments, logging_config=logging_config)
                 return AsyncLLM.from_engine_args(arguments)
             except Exception as exc:  # noqa: BLE001 - it raises anything, also what says that memory is short
                 raise _FailedStart(self._model, _reason(told, exc)) from None
