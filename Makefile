@@ -68,11 +68,14 @@ $(VLLM_BIN)/medreward: pyproject.toml clients/python/pyproject.toml
 .PHONY: vllm-env
 vllm-env: $(VLLM_BIN)/medreward ## Make .venv-vllm, with vLLM for the CPU
 
+# These ask a server of vLLM's own over HTTP.
+WAYS := $(wildcard tests/stages/test_openai_ways_live.py)
+
 .PHONY: vllm
 vllm: vllm-env ## The tests that need vLLM, on the CPU, in minutes
 	$(VLLM_BIN)/medreward models fetch
 	$(VLLM_BIN)/pytest tests/vllm
-	$(VLLM_BIN)/python tests/vllm/with_server.py $(VLLM_BIN)/pytest $(wildcard tests/stages/test_openai_ways_live.py)
+	$(if $(WAYS),$(VLLM_BIN)/python tests/vllm/with_server.py $(VLLM_BIN)/pytest $(WAYS))
 
 .PHONY: docs
 docs: install ## Write service/openapi.json and docs/settings.md anew

@@ -24,10 +24,6 @@ STOP_S = 30.0
 
 def main() -> int:
     """Give the command's exit status."""
-    command = sys.argv[1:]
-    if len(command) <= 1:
-        sys.stderr.write("nothing to run beside a vLLM server\n")
-        return 0
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -41,7 +37,7 @@ def main() -> int:
         try:
             wait_until_healthy(f"http://127.0.0.1:{port}/health", serving)
             url = {"MEDREWARD_TEST_JUDGE_URL": f"http://127.0.0.1:{port}/v1"}
-            return subprocess.run(command, env=os.environ | url, check=False).returncode  # noqa: S603 - the caller's
+            return subprocess.run(sys.argv[1:], env=os.environ | url, check=False).returncode  # noqa: S603 - the caller's
         finally:
             stop(serving)
 
