@@ -80,7 +80,7 @@ class Bench:
             for member in range(self.size)
         ]
 
-    def grouped(self, distinct: int) -> list[Inquiry]:
+    def grouped(self, distinct: int, view: View = View.AS_WRITTEN) -> list[Inquiry]:
         """Groups of eight rollouts with so many distinct answers each."""
         self._round += 1
         return [
@@ -89,6 +89,7 @@ class Bench:
                 answer=f"an opacity of the right {SITES[member % distinct]}",
                 reference=f"case {self._round}-{group}: a mass in the left {SITES[group % 7]}, "
                 "with spiculated margins, and enlarged lymph nodes beside the trachea",
+                view=view,
             )
             for group in range(self.size // GROUP)
             for member in range(GROUP)
@@ -188,7 +189,7 @@ async def show_hit_rates(bench: Bench) -> None:
     """Print the prefix cache's hit rate with the candidate last and with it before the reference."""
     print("prefix cache, groups of eight distinct answers sent at once")
     for name, view in (("candidate last", View.AS_WRITTEN), ("candidate first", View.SWAPPED)):
-        inquiries = [replace(i, view=view) for i in bench.grouped(GROUP)]
+        inquiries = bench.grouped(GROUP, view)
         bench.tokens.all = bench.tokens.found = 0
         await bench.ask_each(inquiries)
         prompts = [bench.judge.prompt_ids(i) for i in inquiries]

@@ -113,8 +113,7 @@ class Settings(BaseSettings):
     vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.85
     """Share of a GPU's memory that the vllm engine takes; an embedder on it needs the rest."""
     vllm_kv_cache_gib: Annotated[float, Field(gt=0)] | None = None
-    """GiB of the vllm engine's prefix cache; by default what is left of its share of a GPU, and 2 on
-    a CPU."""
+    """GiB of the vllm engine's prefix cache; by default the rest of its share of a GPU, or 2."""
     vllm_dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = None
     """Precision of the vllm engine; by default the model's own (auto), and float32 on a CPU."""
     vllm_enforce_eager: bool | None = None
