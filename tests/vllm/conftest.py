@@ -50,15 +50,15 @@ def vllm_settings(**given: Any) -> Settings:
     return Settings(**{**chosen, "vllm_kv_cache_gib": 1.0, **given})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def metrics() -> Metrics:
     """What the shared engine counts."""
     return Metrics()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def judge(real_engines: RealEngines, metrics: Metrics) -> AsyncIterator["VllmJudge"]:
-    """The engine that most tests share, started."""
+    """The engine that one module's tests share, started; it is gone before the next one's."""
     from medreward.judging.vllm import VllmJudge  # noqa: PLC0415 - where there is a vLLM
 
     built = build_judge(Workshop(vllm_settings(), real_engines.worker, metrics))

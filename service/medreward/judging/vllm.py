@@ -133,7 +133,7 @@ class VllmJudge:
             BackendDown: there is no engine.
         """
         if not self._engine.is_up:
-            raise DIED
+            raise BackendDown(DIED)
         prompts = await asyncio.get_running_loop().run_in_executor(
             self._worker, lambda: [self.prompt_ids(inquiry) for inquiry in inquiries]
         )
@@ -172,7 +172,7 @@ class VllmJudge:
                 prompt, one_token(groups), next(self._request_ids)
             )
         except (EngineDeadError, BackendDown):
-            return JUDGE_FAILURES.problem(DIED)
+            return JUDGE_FAILURES.problem(BackendDown(DIED))
         self.count_tokens(len(prompt), output.num_cached_tokens or 0)
         return weigh(_masses(output, groups), template, self._coverage_floor)
 

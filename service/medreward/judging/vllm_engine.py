@@ -47,7 +47,7 @@ MEND = (
     "MEDREWARD_VLLM_TENSOR_PARALLEL), shorter prompts (MEDREWARD_JUDGE_MAX_PROMPT_TOKENS) "
     "or a smaller MEDREWARD_JUDGE_MODEL"
 )
-DIED = BackendDown("vLLM's process died; a new one is being started")
+DIED = "vLLM's process died; a new one is being started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +156,13 @@ class VllmEngine:
             BackendDown: the engine is not there, or died meanwhile.
         """
         if not self.is_up:
-            raise DIED
+            raise BackendDown(DIED)
         # Rendered already, so that vLLM has nothing to tokenise.
         output = None
         async for output in self._llm.generate(tokens_input(prompt), params, request_id):  # noqa: B007 - the last one is whole
             pass
         if output is None:
-            raise DIED
+            raise BackendDown(DIED)
         return output
 
     async def aclose(self) -> None:
@@ -190,7 +190,7 @@ class VllmEngine:
         # vLLM tells nobody when its process dies; it only stops.
         while not llm.errored:  # noqa: ASYNC110 - it offers no event
             await asyncio.sleep(WATCH_S)
-        self._lost(str(DIED))
+        self._lost(DIED)
 
     async def _build(self) -> Any:
         building = asyncio.get_running_loop().run_in_executor(self._worker, self._construct)
