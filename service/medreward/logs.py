@@ -14,33 +14,20 @@ CHATTY = (
 )
 
 
-def configure(level: str, style: Literal["json", "console"]) -> None:
+Style = Literal["json", "console"]
+
+
+def configure(level: str, style: Style) -> None:
     """Send everything that is logged or warned of, ours and the libraries', to standard error."""
-    shared: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _quote_no_exception,
-    ]
-    rendered: list[Processor] = (
-        [structlog.processors.JSONRenderer()]
-        if style == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         # What is below the level costs next to nothing.
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
-        )
-    )
+    handler.setFormatter(formatter(style))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
@@ -51,6 +38,38 @@ def configure(level: str, style: Literal["json", "console"]) -> None:
         # Some bring handlers of their own, whose plain text would stand between the JSON.
         logger.handlers.clear()
         logger.propagate = True
+
+
+def formatter(style: Style) -> logging.Formatter:
+    """Write any record as we do; also for processes that a library starts."""
+    rendered: list[Processor] = (
+        [structlog.processors.JSONRenderer()]
+        if style == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_shared(),
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+    )
+
+
+class ReasonFormatter(logging.Formatter):
+    """Writes why something failed on one line: for a process that can tell its parent by a file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the exception with its message, or the record's own."""
+        error = _exception_of(record.exc_info)
+        reason = record.getMessage() if error is None else f"{type(error).__name__}: {error}"
+        return " ".join(reason.split())
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _quote_no_exception,
+    ]
 
 
 def _quote_no_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

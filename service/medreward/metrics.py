@@ -124,6 +124,12 @@ class Metrics:
                 registry=registry,
             )
         )
+        self._prompt_tokens = Counter(
+            "medreward_judge_prompt_tokens",
+            "Tokens of prompts judged in this process by vLLM: computed, or found in its prefix cache.",
+            ["source"],
+            registry=registry,
+        )
         self._cache = _ByLabels(
             Counter(
                 "medreward_cache_requests",
@@ -274,6 +280,11 @@ class Metrics:
             yield
         finally:
             self._engine_seconds[(role,)].observe(time.perf_counter() - started)
+
+    def count_prompt_tokens(self, tokens: int, found: int) -> None:
+        """Count the tokens of one prompt, and how many of them lay in the prefix cache."""
+        self._prompt_tokens.labels("computed").inc(tokens - found)
+        self._prompt_tokens.labels("prefix_cache").inc(found)
 
     def count_cache(self, role: str, *, hits: int = 0, misses: int = 0, errors: int = 0) -> None:
         """Count look-ups in the memory tier."""

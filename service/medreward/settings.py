@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     """Which engines and models are the defaults of the settings below."""
 
     judge: str | None = None
-    """Engine of the judge: causal_lm, cross_encoder, openai or scripted."""
+    """Engine of the judge: causal_lm, cross_encoder, vllm, openai or scripted."""
     judge_model: str | None = None
     """Name of a model in `medreward models list`, a folder, or a Hugging Face id."""
     judge_revision: str | None = None
@@ -130,6 +130,19 @@ class Settings(BaseSettings):
     """Money after which a run's questions are refused; of this process."""
     judge_max_cost_per_day: Money | None = None
     """Money after which all questions are refused until midnight UTC; of this process."""
+
+    vllm_tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    """GPUs that share each copy of the vllm engine's model."""
+    vllm_data_parallel: Annotated[int, Field(ge=1)] = 1
+    """Copies of the vllm engine's model."""
+    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.85
+    """Share of a GPU's memory that the vllm engine takes; an embedder on it needs the rest."""
+    vllm_kv_cache_gib: Annotated[float, Field(gt=0)] | None = None
+    """GiB of the vllm engine's prefix cache; by default the rest of its share of a GPU, or 2."""
+    vllm_dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = None
+    """Precision of the vllm engine; by default the model's own (auto), and float32 on a CPU."""
+    vllm_enforce_eager: bool | None = None
+    """Run the vllm engine's model uncompiled: starts sooner; by default only on a CPU."""
 
     embedder: str | None = None
     """Engine of the embedder: sentence_transformer, openai or hashed."""

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from medreward.errors import Problem, ProblemKind, SetupError
-from medreward.judging.causal_lm import CausalLmJudge, label_ids, special_tokens
+from medreward.judging.causal_lm import CausalLmJudge
 from medreward.judging.judge import Inquiry, Judgement, View, is_sound
 from medreward.judging.passes import PaddedPasses, TreePasses
+from medreward.judging.rendering import label_ids, special_tokens
 from medreward.judging.templates import load_templates
 from tests.conftest import RealEngines
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from medreward.judging.causal_lm import special_tokens
 from medreward.judging.judge import Inquiry, View
 from medreward.judging.prompt import Fence
+from medreward.judging.rendering import special_tokens
 from medreward.judging.templates import Template, load_templates
 
 SECRET = "of this deployment"

@@ -33,7 +33,7 @@ from medreward.service import Service
 from medreward.settings import Choice, Settings
 from medreward.wire import Readiness
 
-LOCAL_ENGINES = frozenset({"causal_lm", "sentence_transformer"})
+LOCAL_ENGINES = frozenset({"causal_lm", "vllm", "sentence_transformer"})
 URLS = frozenset({"judge_url", "embedder_url"})
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from medreward.errors import Problem, ProblemKind, SetupError
+from medreward.errors import Problem, SetupError
 from medreward.hugging_face import loading
 from medreward.judging.judge import Capacity, Inquiry, Judgement
 from medreward.judging.passes import passes_for
 from medreward.judging.prompt import Fence
+from medreward.judging.rendering import label_ids, prompt_ids, special_tokens, too_long, weigh
 from medreward.judging.templates import Template
 from medreward.judging.token_tree import common_length
 from medreward.judging.turns import Pass, Turns
@@ -105,35 +106,21 @@ class CausalLmJudge:
         Each forward pass is a task of its own for the worker, so that others get their turn, and
         what was judged before the time runs out counts.
         """
+        most = self._max_prompt_tokens
         give_up_s = self._turns.give_up_s()
         prompts = await self._turns.take(lambda: [self.prompt_ids(i) for i in inquiries])
         passes = await self._turns.take(lambda: self._plan(inquiries, prompts))
         judged = await self._turns.judge(
             passes, lambda i, row: self._read(row, inquiries[i].template), give_up_s
         )
-        return [judged.get(i) or self._too_long(prompt) for i, prompt in enumerate(prompts)]
+        return [judged.get(i) or too_long(prompt, most) for i, prompt in enumerate(prompts)]
 
     async def aclose(self) -> None:
         """The memory goes with the object."""
 
     def prompt_ids(self, inquiry: Inquiry) -> list[int]:
         """Tokenise the prompt up to the verdict position."""
-        content = self._fence.render(inquiry)
-        if self._tokenizer.chat_template:
-            text = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-            )
-        else:
-            text = content + "\n\n"
-        text += inquiry.template.opening
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
-    def _too_long(self, prompt: list[int]) -> Problem:
-        return Problem(
-            ProblemKind.TOO_LONG,
-            f"the judge's prompt has {len(prompt)} tokens; it reads at most {self._max_prompt_tokens}",
-        )
+        return prompt_ids(self._tokenizer, self._fence, inquiry)
 
     def _plan(self, inquiries: Sequence[Inquiry], prompts: Sequence[list[int]]) -> list[Pass]:
         """Plan passes over the prompts that fit, template by template: each begins its own way."""
@@ -163,56 +150,9 @@ class CausalLmJudge:
 
     def _read(self, probabilities: torch.Tensor, template: Template) -> Judgement | Problem:
         masses = torch.stack([probabilities[ids].sum() for ids in self._ids_of(template)]).tolist()
-        coverage = sum(masses)
-        if not coverage >= self._coverage_floor:
-            return Problem(
-                ProblemKind.JUDGE_UNPARSEABLE,
-                f"{coverage:.3f} of the probability fell on {'/'.join(template.labels)}; "
-                f"the floor is {self._coverage_floor}",
-            )
-        return Judgement(template.labels, tuple(mass / coverage for mass in masses), coverage)
+        return weigh(masses, template, self._coverage_floor)
 
     def _ids_of(self, template: Template) -> list[list[int]]:
         if template not in self._label_ids:
             self._label_ids[template] = label_ids(self._tokenizer, template)
         return self._label_ids[template]
-
-
-def special_tokens(tokenizer: Any) -> set[str]:
-    """Every string that the tokenizer reads as one special token."""
-    added = (str(token) for token in tokenizer.added_tokens_decoder.values())
-    return {*tokenizer.all_special_tokens, *added}
-
-
-def label_ids(tokenizer: Any, template: Template) -> list[list[int]]:
-    """Token ids that begin each label of *template* after its opening.
-
-    A label counts in upper, title and lower case, with and without a leading space, by its first
-    token; first tokens that two labels share tell nothing and are left out.
-
-    Raises:
-        SetupError: a label is left without a token of its own.
-    """
-    firsts = [_first_ids(tokenizer, template.opening, label) for label in template.labels]
-    own: list[list[int]] = []
-    for label, ids in zip(template.labels, firsts, strict=True):
-        others = set().union(*(other for other in firsts if other is not ids))
-        if not ids - others:
-            raise SetupError(
-                f"this judge's tokenizer cannot tell the label {label!r} of the template "
-                f"{template.name!r} from the others by its first token; choose another judge model"
-            )
-        own.append(sorted(ids - others))
-    return own
-
-
-def _first_ids(tokenizer: Any, opening: str, label: str) -> set[int]:
-    before: list[int] = tokenizer.encode(opening, add_special_tokens=False)
-    firsts = set()
-    for form in {label, label.title(), label.lower()}:
-        for spaced in (form, f" {form}"):
-            ids: list[int] = tokenizer.encode(opening + spaced, add_special_tokens=False)
-            # A tokenizer that merges the opening with the label has no verdict position there.
-            if ids[: len(before)] == before and len(ids) > len(before):
-                firsts.add(ids[len(before)])
-    return firsts
