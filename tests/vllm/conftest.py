@@ -61,7 +61,7 @@ async def judge(real_engines: RealEngines, metrics: Metrics) -> AsyncIterator["V
     """The engine that one module's tests share, started; it is gone before the next one's."""
     from medreward.judging.vllm import VllmJudge  # noqa: PLC0415 - where there is a vLLM
 
-    built = build_judge(Workshop(vllm_settings(), real_engines.worker, metrics))
+    built = build_judge(Workshop(vllm_settings(), real_engines.worker, metrics=metrics))
     assert isinstance(built, VllmJudge)
     await built.start()
     yield built
