@@ -21,9 +21,6 @@ from medreward.wire import Source
 Q = TypeVar("Q", bound=Hashable)
 A = TypeVar("A")
 
-SLICE = 256
-"""Questions looked up at a stretch: half a millisecond."""
-
 
 class Answered(NamedTuple, Generic[A]):
     """An answer, or why there is none, and where it came from."""
@@ -43,6 +40,11 @@ class Answers(Generic[Q, A]):
         """Questions without an answer yet, and their keys."""
         self._answers: dict[Q, Answered[A]] = {}
         self._taken: set[Q] = set()
+
+    @property
+    def known(self) -> int:
+        """How many questions have an answer."""
+        return len(self._answers)
 
     def add(self, question: Q, value: A | Problem, source: Source) -> None:
         """Note an answer."""
@@ -136,13 +138,13 @@ class Asker(Generic[Q, A]):
 
     async def recall(self, questions: Sequence[Q], caller: Caller, effort: Effort) -> Answers[Q, A]:
         """Give the answers that this process remembers; the others are `missing`."""
-        answers: Answers[Q, A] = Answers()
-        distinct = list(dict.fromkeys(questions))
-        for start in range(0, len(distinct), SLICE):
-            async with self._pace.stretch(len(distinct)):
-                started = time.perf_counter()
-                self._recall(distinct[start : start + SLICE], answers, caller.namespace)
-                effort.cache_s += time.perf_counter() - started
+        started = time.perf_counter()
+        answers = await self._pace.do(
+            lambda: self._recall(questions, caller.namespace), len(questions)
+        )
+        effort.cache_s += time.perf_counter() - started
+        missing = len(answers.missing)
+        self._metrics.count_cache(self._engine.source, hits=answers.known, misses=missing)
         return answers
 
     async def find(self, answers: Answers[Q, A], caller: Caller, effort: Effort) -> None:
@@ -163,20 +165,19 @@ class Asker(Generic[Q, A]):
         """Stop asking."""
         await self._batcher.aclose()
 
-    def _recall(self, questions: Sequence[Q], answers: Answers[Q, A], namespace: str) -> None:
+    def _recall(self, questions: Iterable[Q], namespace: str) -> Answers[Q, A]:
+        answers: Answers[Q, A] = Answers()
         engine = self._engine
-        keys = [engine.key_of(question, namespace) for question in questions]
-        kept = self._memory.get_many(keys)
-        misses = 0
-        for question, key in zip(questions, keys, strict=True):
+        keys = {q: engine.key_of(q, namespace) for q in dict.fromkeys(questions)}
+        kept = self._memory.get_many(keys.values())
+        for question, key in keys.items():
             value = kept.get(key)
             answer = None if value is None else engine.unpack(value, question)
             if answer is None:
                 answers.missing[question] = key
-                misses += 1
             else:
                 answers.add(question, answer, "cache")
-        self._metrics.count_cache(engine.source, hits=len(keys) - misses, misses=misses)
+        return answers
 
     async def _recall_shared(
         self, shared: RedisTier, answers: Answers[Q, A], caller: Caller, effort: Effort

@@ -1,43 +1,45 @@
-"""Long work in short stretches: a request may hold thousands of samples, and others wait meanwhile.
+"""Long work beside the event loop: a request may hold thousands of samples, and others wait meanwhile.
 
-In each round of the event loop at most one stretch of one request is worked on. So what a probe or
-a single sample waits for is one stretch a round, however many large requests there are.
+One thread does it for all large requests, in the order they came. Python lets the event loop in
+every half a millisecond (`SWITCH_S`), so that what a probe or a single sample waits for is that,
+however many large requests there are. Two threads would gain nothing: the work is Python's.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-STRETCH = 64
-"""Samples worked on at a stretch: a millisecond or less. A request of fewer never waits its turn."""
+FEW = 48
+"""Samples worked on in less time than it takes to hand them over and back."""
+SWITCH_S = 0.0005
 
 
 class Pace:
-    """Whose turn it is."""
+    """Where long work is done."""
 
     def __init__(self) -> None:
-        self._turn = asyncio.Lock()
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-work")
 
-    @asynccontextmanager
-    async def stretch(self, size: int) -> AsyncIterator[None]:
-        """Work on *size* samples when it is their turn, then let others have theirs."""
-        if size <= STRETCH:
-            yield
-            return
-        async with self._turn:
-            yield
-        await asyncio.sleep(0)
+    async def do(self, work: Callable[[], R], size: int) -> R:
+        """Do *work* on about *size* samples: at once where they are few, else in the thread."""
+        if size <= FEW:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     async def map(self, make: Callable[[T], R], things: Sequence[T]) -> list[R]:
-        """Make one of each, a stretch at a time."""
-        if len(things) <= STRETCH:
-            return [make(thing) for thing in things]
-        made: list[R] = []
-        for start in range(0, len(things), STRETCH):
-            async with self.stretch(len(things)):
-                made += [make(thing) for thing in things[start : start + STRETCH]]
-        return made
+        """Make one of each."""
+        return await self.do(lambda: [make(thing) for thing in things], len(things))
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def switch_often() -> None:
+    """Let the event loop of this process in as often as `SWITCH_S` says."""
+    sys.setswitchinterval(SWITCH_S)

@@ -61,8 +61,10 @@ async def score(
     readings = await stages.pace.map(SampleReader(recipe, stages.limits).read, samples)
     template = stages.templates[recipe.template]
     # Samples that say the same share a reading, and all that follows from it.
-    asked = {r: _inquiries(r, recipe, template) for r in dict.fromkeys(readings)}
-    inquiries, texts = list(chain(*asked.values())), list(_texts(asked, recipe))
+    distinct = list(dict.fromkeys(readings))
+    opened = await stages.pace.map(lambda r: _inquiries(r, recipe, template), distinct)
+    asked = dict(zip(distinct, opened, strict=True))
+    inquiries, texts = list(chain(*opened)), list(_texts(distinct, recipe))
 
     judgements = await stages.judge.recall(inquiries, caller, trace.judge)
     vectors = await stages.embedder.recall(texts, caller, trace.embed)

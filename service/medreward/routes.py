@@ -63,9 +63,11 @@ async def reward(request: Request) -> Response:
         _answerable_template(recipe.template, service)
         caller = _caller(request, asked, service)
         results = await score(asked.samples, recipe, stages, caller=caller, trace=trace)
-        async with service.pace.stretch(len(results)):
-            observe_rewards(service.metrics, recipe, results, trace)
-            return reward_reply(asked.samples, results, reward_provenance(service, recipe), trace)
+        observe_rewards(service.metrics, recipe, results, trace)
+        provenance = reward_provenance(service, recipe)
+        return await service.pace.do(
+            lambda: reward_reply(asked.samples, results, provenance, trace), len(results)
+        )
 
 
 @router.post(
@@ -90,9 +92,11 @@ async def judge(request: Request) -> Response:
             asked.items, template, asked.votes, stages, caller=caller, trace=trace
         )
         provenance = judge_provenance(service, asked.template)
-        async with service.pace.stretch(len(results)):
-            observe_grades(service.metrics, results, trace)
-            return json_response(judge_reply(asked.items, results, provenance, trace))
+        observe_grades(service.metrics, results, trace)
+        return await service.pace.do(
+            lambda: json_response(judge_reply(asked.items, results, provenance, trace)),
+            len(results),
+        )
 
 
 @router.get(
@@ -170,8 +174,7 @@ async def _receive(request: Request, model: type[M], permit: Permit) -> M:
     body = await read_body(
         request, permit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
     )
-    async with service.pace.stretch(len(body) // BYTES_PER_SAMPLE):
-        return parse(model, body)
+    return await service.pace.do(lambda: parse(model, body), len(body) // BYTES_PER_SAMPLE)
 
 
 def _take_questions(permit: Permit, field: str, counts: Sequence[int], service: Service) -> None:

@@ -8,6 +8,7 @@ deal in bytes: they cost a garbage collector nothing, and are the same in this p
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from threading import Lock
 
 from medreward.judging.judge import Inquiry
 
@@ -17,11 +18,12 @@ ENTRY_OVERHEAD_BYTES = 192
 
 
 class MemoryTier:
-    """Remembers the values used last, in this process, within a number of bytes."""
+    """Remembers the values used last, in this process, within a number of bytes. Thread-safe."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._values: OrderedDict[bytes, bytes] = OrderedDict()
+        self._lock = Lock()
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -30,15 +32,20 @@ class MemoryTier:
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Give what is remembered, and count it as used; a key that is not is left out."""
         found = {}
-        for key in keys:
-            value = self._values.get(key)
-            if value is not None:
-                self._values.move_to_end(key)
-                found[key] = value
+        with self._lock:
+            for key in keys:
+                value = self._values.get(key)
+                if value is not None:
+                    self._values.move_to_end(key)
+                    found[key] = value
         return found
 
     def put_many(self, values: Mapping[bytes, bytes]) -> None:
         """Remember *values*, dropping those not used for longest."""
+        with self._lock:
+            self._put_many(values)
+
+    def _put_many(self, values: Mapping[bytes, bytes]) -> None:
         for key, value in values.items():
             known = self._values.pop(key, None)
             if known is not None:

@@ -83,6 +83,7 @@ class Service:
         if self.redis is not None:
             await self.redis.aclose()
         await self.engines.aclose()
+        self.pace.close()
 
     @property
     def readiness(self) -> Readiness:

@@ -29,6 +29,7 @@ from medreward.cli.readiness import reasons, what_is_awaited
 from medreward.cli.reward_tables import facts_grid, short
 from medreward.cli.terminal import messages, output, shown
 from medreward.listening import collect_garbage_seldom, server_config
+from medreward.pacing import switch_often
 from medreward.service import Service
 from medreward.settings import Settings
 
@@ -67,6 +68,7 @@ def serve(**options: Any) -> None:
     # All is well by then, and dying of them would say otherwise.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    switch_often()
     with ThreadPoolExecutor(1, "announcing") as pool:
         announcing = pool.submit(_announce, app.state.service, server, listener.getsockname()[1])
         server.run(sockets=[listener])
