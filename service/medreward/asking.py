@@ -133,6 +133,7 @@ class Asker(Generic[Q, A]):
             failures=engine.failures,
             capacity=engine.capacity,
             timeout_s=engine.timeout_s,
+            pace=self._pace,
         )
         metrics.watch_queue(engine.source, lambda: self._batcher.depth)
 

@@ -29,6 +29,7 @@ from medreward.errors import (
     ProblemKind,
 )
 from medreward.judging.judge import Capacity
+from medreward.pacing import Pace
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -116,7 +117,9 @@ class Batcher(Generic[Q, A]):
         failures: Failures,
         capacity: Capacity,
         timeout_s: float,
+        pace: Pace | None = None,
     ) -> None:
+        self._pace = pace or Pace()
         self._ask = ask
         self._remember = remember
         self._drop = drop
@@ -276,6 +279,9 @@ class Batcher(Generic[Q, A]):
         if len(answers) != len(questions):
             nonsense = NonsenseReply(f"{len(answers)} answers to {len(questions)} questions")
             return [self._failures.problem(nonsense)] * len(questions)
+        return await self._pace.do(lambda: self._settled(questions, answers), len(questions))
+
+    def _settled(self, questions: Sequence[Q], answers: Sequence[A | Problem]) -> list[A | Problem]:
         return [
             answer if isinstance(answer, Problem) else self._settle(question, answer)
             for question, answer in zip(questions, answers, strict=True)

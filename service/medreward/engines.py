@@ -17,6 +17,7 @@ from medreward.errors import SetupError
 from medreward.judging.judge import Judge
 from medreward.metrics import Metrics
 from medreward.models import CATALOGUE, identify, locate
+from medreward.pacing import Pace
 from medreward.rate_limits import RateLimits
 from medreward.settings import Settings
 from medreward.spending import Ledger
@@ -31,6 +32,8 @@ class Workshop:
     settings: Settings
     worker: Executor
     """One thread for all models on the CPU: two would fight for the same cores."""
+    pace: Pace = field(default_factory=Pace)
+    """Where an engine does what would hold up the event loop."""
     ledger: Ledger | None = None
     """Where a paid judge books what it costs."""
     metrics: Metrics = field(default_factory=Metrics)
@@ -123,6 +126,7 @@ def _openai_judge(workshop: Workshop) -> Judge:
             tokens_per_minute=settings.judge_tokens_per_minute,
         ),
         ledger=workshop.ledger,
+        pace=workshop.pace,
     )
 
 
@@ -161,6 +165,7 @@ def _openai_embedder(workshop: Workshop) -> Embedder:
         headers=_opened(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
         try_timeout_s=settings.embedder_try_timeout_s,
+        pace=workshop.pace,
     )
 
 

@@ -15,6 +15,7 @@ from medreward.errors import DeadlinePassed, EngineError, NotReady, Problem, Set
 from medreward.judging.judge import Inquiry, Judge
 from medreward.judging.templates import Template
 from medreward.metrics import Metrics
+from medreward.pacing import Pace
 from medreward.settings import Choice, Settings
 from medreward.spending import Caps, Ledger, Prices
 from medreward.wire import EngineState, Readiness
@@ -40,11 +41,17 @@ class Engines:
     """The two engines of a service, from the first byte loaded to the last thing given back."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, judge: Judge | None, embedder: Embedder | None
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        pace: Pace,
+        judge: Judge | None,
+        embedder: Embedder | None,
     ) -> None:
         check_choices(settings)
         self._settings = settings
         self._metrics = metrics
+        self._pace = pace
         self._judge = judge
         self._embedder = embedder
         self.ledger = Ledger(
@@ -166,6 +173,7 @@ class Engines:
         workshop = Workshop(
             self._settings,
             self._worker,
+            self._pace,
             self.ledger,
             self._metrics,
             partial(self._hear_of_loss, role),

@@ -42,7 +42,8 @@ class Service:
             name: recipe.fingerprint(self.templates[recipe.template].sha)
             for name, recipe in self.recipes.items()
         }
-        self.engines = Engines(settings, self.metrics, judge, embedder)
+        self.pace = Pace()
+        self.engines = Engines(settings, self.metrics, self.pace, judge, embedder)
         self.admission = Admission(
             Load(
                 requests=settings.max_requests_in_flight,
@@ -54,7 +55,6 @@ class Service:
             lambda: self.admission.in_flight.requests, lambda: self.admission.in_flight.questions
         )
         self.redis = build_redis_tier(settings, self.metrics)
-        self.pace = Pace()
         self._stages: Stages | None = None
 
     @property

@@ -695,7 +695,7 @@ def test_the_settings_reach_the_engines(tmp_path: Path) -> None:
         embedder_api_key=API_KEY,
     )
     with ThreadPoolExecutor(max_workers=1) as worker:
-        workshop = Workshop(settings, worker, Ledger())
+        workshop = Workshop(settings, worker, ledger=Ledger())
         asks, sees = build_judge(workshop), build_embedder(workshop)
 
     assert asks.capacity == Capacity(batch=1, concurrency=32)

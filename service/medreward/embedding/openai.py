@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, encoded, json_of
+from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, Reply, encoded, json_of
 from medreward.api_key import ApiKey
 from medreward.embedding.embedder import Vector, cosine, is_sound
 from medreward.errors import (
@@ -25,6 +25,7 @@ from medreward.errors import (
     SetupError,
 )
 from medreward.judging.judge import Capacity
+from medreward.pacing import Pace
 from medreward.servers import Server, Servers
 
 BATCH_TEXTS = 256
@@ -53,9 +54,11 @@ class OpenAiEmbedder:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
         try_timeout_s: float | None = None,
+        pace: Pace | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
         self._model = model
+        self._pace = pace or Pace()
         self._timeout_s = timeout_s
         self._servers = Servers(
             urls,
@@ -116,7 +119,10 @@ class OpenAiEmbedder:
         reply = await self._servers.post("embeddings", content, timeout_s=left_s)
         if reply.status in REFUSAL_STATUS:
             return await self._embed_halves(texts, reply.status, give_up_s)
-        vectors = _vectors(json_of(reply), len(texts), self._format)
+        return await self._pace.do(lambda: self._read(reply, len(texts)), len(texts))
+
+    def _read(self, reply: Reply, texts: int) -> list[Vector | Problem]:
+        vectors = _vectors(json_of(reply), texts, self._format)
         return [self._sized(_unit(vector)) for vector in vectors]
 
     async def _embed_halves(

@@ -27,6 +27,7 @@ from medreward.judging.judge import Capacity, Inquiry, Judgement
 from medreward.judging.prompt import Fence
 from medreward.judging.templates import Template, load_templates
 from medreward.judging.ways import Chat, Request, Way
+from medreward.pacing import Pace
 from medreward.rate_limits import RateLimits
 from medreward.servers import Server, Servers
 from medreward.spending import Ledger, Usage
@@ -59,8 +60,10 @@ class OpenAiJudge:
         try_timeout_s: float | None = None,
         limits: RateLimits | None = None,
         ledger: Ledger | None = None,
+        pace: Pace | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
+        self._pace = pace or Pace()
         fence = Fence(secret=secret, special_tokens=COMMON_SPECIAL_TOKENS)
         templates = load_templates()
         ordered = sorted(templates.values(), key=lambda template: template.name != "match")
@@ -145,7 +148,7 @@ class OpenAiJudge:
         self, inquiries: Sequence[Inquiry], give_up_s: float
     ) -> list[Judgement | Problem]:
         way = self._way
-        requests = list(way.requests(inquiries))
+        requests = await self._pace.do(lambda: list(way.requests(inquiries)), len(inquiries))
         parts = await asyncio.gather(
             *(self._send(way, request, inquiries, give_up_s) for request in requests)
         )
@@ -166,9 +169,9 @@ class OpenAiJudge:
             reply = await self._servers.post(request.path, content, timeout_s=left_s)
             if reply.status in REFUSAL_STATUS:
                 return await self._send_halves(members, reply, give_up_s)
-            told = json_of(reply)
+            told = await self._pace.do(lambda: json_of(reply), len(members))
             self._book(members, told, len(content))
-            return way.read(told, members)
+            return await self._pace.do(lambda: way.read(told, members), len(members))
         except EngineError as exc:
             return [JUDGE_FAILURES.problem(exc)] * len(members)
 
