@@ -9,7 +9,6 @@ Cheng 1996, with one unit of service a question).
 import asyncio
 import heapq
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -50,13 +49,12 @@ AskBatch = Callable[[Sequence[Q]], Awaitable[Sequence[A | Problem]]]
 class _Ticket(Generic[Q, A]):
     """One question on its way, and how many callers still wait for it."""
 
-    __slots__ = ("_joined_s", "_started_s", "answer", "callers", "question")
+    __slots__ = ("_started_s", "answer", "callers", "question")
 
     def __init__(self, question: Q) -> None:
         self.question = question
         self.answer: asyncio.Future[A | Problem] = asyncio.get_running_loop().create_future()
         self.callers = 0
-        self._joined_s = time.monotonic()
         self._started_s: float | None = None
 
     def start(self) -> None:
@@ -68,10 +66,9 @@ class _Ticket(Generic[Q, A]):
         """Whether its batch is, or was, on the way."""
         return self._started_s is not None
 
-    @property
-    def waited_s(self) -> float:
-        """Seconds it waited for its batch, or has waited so far."""
-        return (self._started_s or time.monotonic()) - self._joined_s
+    def waited_s(self, since_s: float) -> float:
+        """Seconds from then on that it waited for its batch, or has waited so far."""
+        return max(0.0, (self._started_s or time.monotonic()) - since_s)
 
 
 @dataclass(order=True, slots=True)
@@ -79,10 +76,11 @@ class _Line:
     """What one caller waits for, in its order among the other callers."""
 
     served: float
-    """Questions it has had answered, counted from where the others stood when it came."""
+    """Questions it has had asked, counted from where the others stood when it came."""
     deadline_s: float
     number: int
-    keys: deque[bytes] = field(compare=False)
+    keys: list[bytes] = field(compare=False)
+    """The next one stands last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +132,8 @@ class Batcher(Generic[Q, A]):
         self._asking: dict[bytes, _Ticket[Q, A]] = {}
         self._lines: list[_Line] = []
         self._line_numbers = count()
+        self._share = 0.0
+        """Where a caller stands that has had its share ever since the first of the lines formed."""
         self._batches: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -142,13 +142,18 @@ class Batcher(Generic[Q, A]):
         """How many questions wait for their batch."""
         return len(self._waiting)
 
+    def is_asking(self, key: bytes) -> bool:
+        """Whether a question waits for its batch, or its batch is on the way."""
+        return key in self._waiting or key in self._asking
+
     async def answers(self, questions: Mapping[bytes, Q], deadline: Deadline) -> Replies[A]:
         """Answer each question; where the deadline comes first, the answer is a problem."""
         if not questions or self._closed:
             return Replies(dict.fromkeys(questions, self._failures.problem(STOPPED)))
-        shared = {key for key in questions if key in self._waiting or key in self._asking}
+        joined_s = time.monotonic()
+        shared = {key for key in questions if self.is_asking(key)}
         tickets = {key: self._join(key, question) for key, question in questions.items()}
-        self._line_up(tickets, deadline)
+        line = self._line_up(tickets, deadline)
         self._start_batches()
         try:
             waits = [ticket.answer for ticket in tickets.values()]
@@ -160,9 +165,11 @@ class Batcher(Generic[Q, A]):
                 },
                 shared=shared,
                 asked=sum(t.is_started for key, t in tickets.items() if key not in shared),
-                waited_s=max(ticket.waited_s for ticket in tickets.values()),
+                waited_s=max(ticket.waited_s(joined_s) for ticket in tickets.values()),
             )
         finally:
+            # Others who wait for one of its questions have that in lines of their own.
+            line.clear()
             # Where no caller is left, nobody would read the answer.
             dropped = {k: t.question for k, t in tickets.items() if self._leave(k, t)}
             if dropped:
@@ -185,14 +192,15 @@ class Batcher(Generic[Q, A]):
         ticket.callers += 1
         return ticket
 
-    def _line_up(self, tickets: Mapping[bytes, _Ticket[Q, A]], deadline: Deadline) -> None:
+    def _line_up(self, tickets: dict[bytes, _Ticket[Q, A]], deadline: Deadline) -> list[bytes]:
         """Give a caller its place among the others; a question may stand in several lines."""
-        keys = deque(key for key in tickets if key in self._waiting)
+        keys = [key for key in reversed(tickets) if key in self._waiting]
         if keys:
-            # Nobody earns a lead by having been away.
-            served = self._lines[0].served if self._lines else 0.0
-            line = _Line(served, deadline.at_s, next(self._line_numbers), keys)
+            # Nobody earns a lead by having been away, nor by coming while another waits its turn.
+            self._share = max(self._share, self._lines[0].served) if self._lines else 0.0
+            line = _Line(self._share, deadline.at_s, next(self._line_numbers), keys)
             heapq.heappush(self._lines, line)
+        return keys
 
     def _leave(self, key: bytes, ticket: _Ticket[Q, A]) -> bool:
         """Note that a caller has gone; tell whether its question is dropped with that."""
@@ -220,7 +228,7 @@ class Batcher(Generic[Q, A]):
             line = heapq.heappop(self._lines)
             turn = 0
             while line.keys and turn < TURN and not self._is_full(len(taken), tokens):
-                key = line.keys.popleft()
+                key = line.keys.pop()
                 # It may have been taken from another line, or left.
                 ticket = self._waiting.pop(key, None)
                 if ticket is not None:
@@ -228,6 +236,7 @@ class Batcher(Generic[Q, A]):
                     tokens += self._tokens_of(ticket.question)
                     turn += 1
             line.served += turn
+            self._share += turn / (1 + len(self._lines))
             if line.keys:
                 heapq.heappush(self._lines, line)
         if not self._waiting:
@@ -257,11 +266,11 @@ class Batcher(Generic[Q, A]):
         finally:
             # Whatever happened, nobody is left waiting, and the questions can be asked again.
             lost = self._failures.problem(BackendDown("the batch was lost"))
-            # Also what came too late for its callers is worth remembering.
-            self._remember({k: (t.question, answers.get(k, lost)) for k, t in tickets.items()})
             for key, ticket in tickets.items():
                 del self._asking[key]
                 _resolve(ticket, answers.get(key, lost))
+            # Also what came too late for its callers is worth remembering.
+            self._remember({k: (t.question, answers.get(k, lost)) for k, t in tickets.items()})
         self._note(_common_problem(answers.values()))
 
     async def _answer(self, questions: list[Q]) -> list[A | Problem]:

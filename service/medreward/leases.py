@@ -11,18 +11,18 @@ import random
 import secrets
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from medreward.metrics import Metrics
 from medreward.redis_entries import LEASE, Role, is_lease, unseal
-from medreward.redis_link import RedisLink, Unavailable
+from medreward.redis_link import MOST_AT_ONCE, RedisLink, Unavailable
 
 HOLDER_BYTES = 8
 FIRST_STEP_S = 0.01
 LONGEST_STEP_S = 0.1
 TICK_S = 0.005
 """What is due within this is asked for at once."""
-MAX_POLLED = 4096
 RENEWALS = 3
 """Renewals before a lease would end."""
 
@@ -77,17 +77,38 @@ class _Gone(enum.Enum):
     """Redis tells nothing of use: each asks for themselves."""
 
 
+class _Waiter:
+    """One caller, and what has come for it since it last looked."""
+
+    def __init__(self) -> None:
+        self._came: dict[bytes, bytes | _Gone] = {}
+        self._has_come = asyncio.Event()
+
+    def give(self, key: bytes, outcome: bytes | _Gone) -> None:
+        """Note what became of a key."""
+        self._came[key] = outcome
+        self._has_come.set()
+
+    async def take(self, until_s: float) -> dict[bytes, bytes | _Gone]:
+        """Wait until something has come, and take it; nothing where the time is over first."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, until_s - time.monotonic())):
+                await self._has_come.wait()
+        self._has_come.clear()
+        came, self._came = self._came, {}
+        return came
+
+
 @dataclass(slots=True)
 class _Watch:
-    """One key that others ask about, and how many callers wait for it here."""
+    """One key that others ask about, and who waits for it here."""
 
     key: bytes
-    outcome: asyncio.Future[bytes | _Gone]
+    waiters: set[_Waiter] = field(default_factory=set)
     seen: object = None
     seen_s: float = field(default_factory=time.monotonic)
     step_s: float = FIRST_STEP_S
     due_s: float = 0.0
-    callers: int = 0
 
     def schedule(self, jitter: float) -> None:
         """Look again after a step; the next one is longer."""
@@ -125,22 +146,25 @@ class Leases:
             self._resolve(name, _Gone.STUCK)
 
     async def claim(self, names: Mapping[bytes, bytes], role: Role, hold_s: float) -> Claimed:
-        """Take the leases that are free, in one round trip; renewed for *hold_s* at most."""
-        try:
-            replies = await self._link.run(
-                "claim", CLAIM, list(names.values()), self._lease_arguments()
-            )
-        except Unavailable:
-            return self._alone(names, role)
+        """Take the leases that are free; renewed for *hold_s* at most."""
         claimed = Claimed()
+        keys, replies = list(names), list[object]()
+        with suppress(Unavailable):
+            while len(replies) < len(keys):
+                some = keys[len(replies) : len(replies) + MOST_AT_ONCE]
+                replies += await self._link.run(
+                    "claim", CLAIM, [names[key] for key in some], self._lease_arguments()
+                )
         held_until_s = time.monotonic() + hold_s
-        for (key, name), reply in zip(names.items(), replies, strict=True):
+        for key, reply in zip(keys, replies, strict=False):
             if reply is None:
-                self._held[name] = held_until_s
+                # Another request of this process may want it for longer.
+                self._held[names[key]] = max(held_until_s, self._held.get(names[key], 0.0))
             _sort(key, reply, claimed)
         self._metrics.count_single_flight(role, "mine", len(claimed.mine))
         self._metrics.count_single_flight(role, "theirs", len(claimed.theirs))
         self._metrics.count_single_flight(role, "found", len(claimed.found))
+        claimed.mine.update(self._alone(keys[len(replies) :], role))
         return claimed
 
     async def await_theirs(
@@ -151,24 +175,31 @@ class Leases:
         *until_s* is a time of `time.monotonic`, after which it gives back whatever it has.
         """
         if not self._tasks:
-            return self._alone(names, role)
+            return Claimed(mine=self._alone(names, role))
         found: dict[bytes, bytes] = {}
-        waiting = dict(names)
-        while waiting:
-            outcomes = await self._outcomes(waiting, until_s)
-            gone = {key: outcome for key, outcome in outcomes.items() if isinstance(outcome, _Gone)}
-            found |= {k: o for k, o in outcomes.items() if isinstance(o, bytes)}
-            waiting = {key: name for key, name in waiting.items() if key not in outcomes}
-            stuck = {key for key, outcome in gone.items() if outcome is _Gone.STUCK}
-            free = {key: names[key] for key in gone if key not in stuck}
-            taken = await self.claim(free, role, hold_s) if free else Claimed()
-            found |= taken.found
-            waiting |= {key: names[key] for key in taken.theirs}
-            mine = stuck | taken.mine
-            if mine or time.monotonic() >= until_s:
-                self._metrics.count_single_flight(role, "taken_over", len(mine))
-                self._metrics.count_single_flight(role, "late", 0 if mine else len(waiting))
-                return Claimed(mine, set(waiting), found)
+        waiting, waiter = dict(names), _Waiter()
+        self._join(waiter, waiting)
+        try:
+            while waiting:
+                came = await waiter.take(until_s)
+                found |= {
+                    key: outcome for key, outcome in came.items() if isinstance(outcome, bytes)
+                }
+                waiting = {key: name for key, name in waiting.items() if key not in came}
+                stuck = {key for key, outcome in came.items() if outcome is _Gone.STUCK}
+                free = {k: names[k] for k, outcome in came.items() if outcome is _Gone.FREE}
+                taken = await self.claim(free, role, hold_s) if free else Claimed()
+                found |= taken.found
+                again = {key: names[key] for key in taken.theirs}
+                self._join(waiter, again)
+                waiting |= again
+                mine = stuck | taken.mine
+                if mine or not self._tasks or time.monotonic() >= until_s:
+                    self._metrics.count_single_flight(role, "taken_over", len(mine))
+                    self._metrics.count_single_flight(role, "late", 0 if mine else len(waiting))
+                    return Claimed(mine, set(waiting), found)
+        finally:
+            self._leave(waiter, waiting)
         return Claimed(found=found)
 
     def forget(self, names: Iterable[bytes]) -> list[bytes]:
@@ -179,9 +210,10 @@ class Leases:
         """Renew nothing any longer; gives all that was held."""
         return self.forget(list(self._held))
 
-    def _alone(self, names: Mapping[bytes, bytes], role: Role) -> Claimed:
-        self._metrics.count_single_flight(role, "alone", len(names))
-        return Claimed(mine=set(names))
+    def _alone(self, keys: Iterable[bytes], role: Role) -> set[bytes]:
+        alone = set(keys)
+        self._metrics.count_single_flight(role, "alone", len(alone))
+        return alone
 
     def _lease_arguments(self) -> tuple[bytes, bytes, bytes]:
         # The stamp makes each renewal seen by those who wait.
@@ -193,44 +225,30 @@ class Leases:
             now = time.monotonic()
             self._held = {name: until_s for name, until_s in self._held.items() if until_s > now}
             names = list(self._held)
-            for start in range(0, len(names), MAX_POLLED):
-                some = names[start : start + MAX_POLLED]
+            for start in range(0, len(names), MOST_AT_ONCE):
+                some = names[start : start + MOST_AT_ONCE]
                 try:
                     await self._link.run("renew", RENEW, some, self._lease_arguments())
                 except Unavailable:
                     break
 
-    async def _outcomes(
-        self, names: Mapping[bytes, bytes], until_s: float
-    ) -> dict[bytes, bytes | _Gone]:
-        """Wait for the first of several; gives all that there are then."""
+    def _join(self, waiter: _Waiter, names: Mapping[bytes, bytes]) -> None:
         jitter = _jitter()
-        watches = {key: self._join(key, name, jitter) for key, name in names.items()}
-        try:
-            await asyncio.wait(
-                [watch.outcome for watch in watches.values()],
-                timeout=max(0.0, until_s - time.monotonic()),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            return {k: w.outcome.result() for k, w in watches.items() if w.outcome.done()}
-        finally:
-            for key, watch in watches.items():
-                self._leave(names[key], watch)
+        for key, name in names.items():
+            watch = self._watched.get(name)
+            if watch is None:
+                watch = self._watched[name] = _Watch(key)
+                watch.schedule(jitter)
+            watch.waiters.add(waiter)
+        self._wakes.set()
 
-    def _join(self, key: bytes, name: bytes, jitter: float) -> _Watch:
-        watch = self._watched.get(name)
-        if watch is None:
-            watch = _Watch(key, asyncio.get_running_loop().create_future())
-            watch.schedule(jitter)
-            self._watched[name] = watch
-            self._wakes.set()
-        watch.callers += 1
-        return watch
-
-    def _leave(self, name: bytes, watch: _Watch) -> None:
-        watch.callers -= 1
-        if watch.callers == 0 and self._watched.get(name) is watch:
-            del self._watched[name]
+    def _leave(self, waiter: _Waiter, names: Mapping[bytes, bytes]) -> None:
+        for name in names.values():
+            watch = self._watched.get(name)
+            if watch is not None:
+                watch.waiters.discard(waiter)
+                if not watch.waiters:
+                    del self._watched[name]
 
     async def _poll(self) -> None:
         while True:
@@ -241,20 +259,30 @@ class Leases:
             await asyncio.sleep(max(TICK_S, first_s - time.monotonic()))
             soon_s = time.monotonic() + TICK_S
             due = [name for name, watch in self._watched.items() if watch.due_s <= soon_s]
-            await self._look(due[:MAX_POLLED])
+            await self._look(due[:MOST_AT_ONCE])
 
     async def _look(self, names: list[bytes]) -> None:
         if not names:
             return
+        jitter = _jitter()
         try:
             stored = await self._link.read("wait", names)
         except Unavailable:
-            stored = [_Gone.STUCK] * len(names)
-        jitter = _jitter()
+            for name in names:
+                self._note_silence(name, jitter)
+            return
         for name, value in zip(names, stored, strict=True):
             watch = self._watched.get(name)
             if watch is not None:
                 self._note(name, watch, value, jitter)
+
+    def _note_silence(self, name: bytes, jitter: float) -> None:
+        watch = self._watched.get(name)
+        if self._link.is_open:
+            self._resolve(name, _Gone.STUCK)
+        elif watch is not None:
+            # It was this process that was busy.
+            watch.schedule(jitter)
 
     def _note(self, name: bytes, watch: _Watch, value: object, jitter: float) -> None:
         if not is_lease(value):
@@ -272,8 +300,9 @@ class Leases:
 
     def _resolve(self, name: bytes, outcome: bytes | _Gone) -> None:
         watch = self._watched.pop(name, None)
-        if watch is not None and not watch.outcome.done():
-            watch.outcome.set_result(outcome)
+        if watch is not None:
+            for waiter in watch.waiters:
+                waiter.give(watch.key, outcome)
 
 
 def _jitter() -> float:

@@ -28,6 +28,9 @@ from medreward.redis_entries import probe_names
 
 Operation: TypeAlias = Literal["get", "put", "claim", "wait", "renew"]
 
+MOST_AT_ONCE = 1024
+"""Names in one command: it takes Redis some milliseconds, in which it does nothing else, and with
+the longest values it is some megabytes."""
 PROBE_TIMEOUT_S = 2.0
 """Nobody waits for a probe; a connection over TLS or by way of sentinels may take its time."""
 PUT_TIMEOUT_S = 1.0

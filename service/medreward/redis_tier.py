@@ -11,7 +11,7 @@ from medreward.leases import Claimed, Leases
 from medreward.metrics import Metrics
 from medreward.redis_client import connect, connection_kwargs
 from medreward.redis_entries import Role, entry_names, is_lease, seal, unseal
-from medreward.redis_link import LeftAlone, RedisLink, Unavailable
+from medreward.redis_link import MOST_AT_ONCE, LeftAlone, RedisLink, Unavailable
 from medreward.settings import Settings
 from medreward.write_behind import GIVE_BACK, WriteBehind
 
@@ -69,16 +69,23 @@ class RedisTier:
         self, keys: Sequence[bytes], namespace: str = "", *, role: Role
     ) -> dict[bytes, bytes]:
         """Give what is remembered; a key that is not, or that cannot be told, is left out."""
-        if not keys:
-            return {}
-        try:
-            stored = await self._link.read("get", entry_names(keys, role, namespace))
-        except LeftAlone:
-            self._metrics.count_redis_reads(role, bypassed=len(keys))
-            return {}
-        except Unavailable:
-            self._metrics.count_redis_reads(role, errors=len(keys))
-            return {}
+        found: dict[bytes, bytes] = {}
+        for start in range(0, len(keys), MOST_AT_ONCE):
+            some = keys[start : start + MOST_AT_ONCE]
+            try:
+                stored = await self._link.read("get", entry_names(some, role, namespace))
+            except LeftAlone:
+                self._metrics.count_redis_reads(role, bypassed=len(keys) - start)
+                break
+            except Unavailable:
+                self._metrics.count_redis_reads(role, errors=len(keys) - start)
+                break
+            found |= self._unsealed(some, stored, role)
+        return found
+
+    def _unsealed(
+        self, keys: Sequence[bytes], stored: Sequence[object], role: Role
+    ) -> dict[bytes, bytes]:
         found, rubbish = {}, 0
         for key, value in zip(keys, stored, strict=True):
             if value is None:

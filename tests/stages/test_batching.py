@@ -1,7 +1,9 @@
 """The batcher: equal questions once, trouble where it belongs, and no caller left waiting."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -406,3 +408,81 @@ async def test_a_question_that_a_second_caller_wants_sooner_is_asked_sooner() ->
 
     assert "x99" in batches[0]
     assert sum(map(len, batches)) == 100
+
+
+async def test_those_who_come_later_do_not_keep_one_from_its_turn() -> None:
+    """However many come with a nearer deadline while it waits, a caller gets its share."""
+    order: list[str] = []
+    hasty: list[asyncio.Task[dict[str, int | Problem]]] = []
+
+    async def besieged(texts: Sequence[str]) -> Sequence[int]:
+        order.extend(texts)
+        # While one is answered, the next one comes.
+        if len(order) < 40:
+            hasty.append(asyncio.create_task(answers(asked, [f"hasty{len(order)}"], 5.0)))
+        await asyncio.sleep(0.001)
+        return [len(text) for text in texts]
+
+    asked = batcher(besieged, batch=1)
+    hasty += [asyncio.create_task(answers(asked, [text], 5.0)) for text in ("one", "other")]
+    await asyncio.sleep(0)
+    await answers(asked, ["patient"], 60.0)
+    await asyncio.gather(*hasty)
+
+    assert "patient" in order[:12]
+
+
+async def test_what_a_caller_waited_is_its_own_time() -> None:
+    """Who joins a question that has long waited, or is on its way, has not waited since then."""
+    engine = Lengths()
+    engine.open.clear()
+    asked = batcher(engine.ask, batch=1)
+    first = asyncio.create_task(asked.answers(keyed(["a", "b"]), Deadline.after(5)))
+    await asyncio.sleep(0.05)
+
+    later = asyncio.create_task(asked.answers(keyed(["a", "b"]), Deadline.after(5)))
+    await asyncio.sleep(0)
+    engine.open.set()
+
+    assert (await first).waited_s >= 0.05
+    assert (await later).waited_s < 0.05
+
+
+async def test_callers_who_have_gone_leave_nothing_behind() -> None:
+    """While an engine hangs, those who give up and come again do not fill the memory."""
+
+    class Careless(Lengths):
+        def drop(self, questions: Mapping[bytes, str]) -> None:
+            pass
+
+    engine = Careless()
+    engine.open.clear()
+    asked = batcher(engine.ask, engine, batch=1)
+    staying = asyncio.create_task(answers(asked, ["a", "b"]))
+    await asyncio.sleep(0)
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            await answers(asked, [f"{number}:{n}" for n in range(2000)], deadline_s=0)
+        left_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    engine.open.set()
+    assert await staying == {"a": 1, "b": 1}
+    assert left_bytes < 200_000
+
+
+async def test_an_answer_that_cannot_be_kept_is_given_all_the_same() -> None:
+    """Whatever remembering raises, nobody is left waiting, and the question can be asked again."""
+
+    class Forgetful(Lengths):
+        def remember(self, answers: Mapping[bytes, tuple[str, int | Problem]]) -> None:
+            raise ValueError("full")
+
+    engine = Forgetful()
+    asked = batcher(engine.ask, engine)
+    unheard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+
+    assert [await answers(asked, ["a"], 1.0) for _ in range(2)] == [{"a": 1}] * 2

@@ -89,6 +89,16 @@ async def test_claiming_is_one_command(redis_server: RedisServer) -> None:
         assert (await tier.claim([], role="judge")) == Claimed()
 
 
+async def test_thousands_are_claimed_some_at_a_time(redis_server: RedisServer) -> None:
+    """No command keeps Redis from the other replicas for long."""
+    async with tier_on(redis_server.url) as tier:
+        keys = some_keys(5000)
+        redis_server.client.config_resetstat()
+
+        assert (await tier.claim(keys, role="judge")).mine == set(keys)
+        assert redis_server.calls("eval") == 5
+
+
 async def test_a_lease_is_no_answer(redis_server: RedisServer) -> None:
     """While a question is being asked, reading it is a miss."""
     async with tier_on(redis_server.url) as tier:
@@ -218,6 +228,24 @@ async def test_a_lease_that_redis_never_ends_is_not_waited_for(redis_server: Red
         assert 0.4 < time.monotonic() - started < 0.5 + GENEROUS_S
 
 
+async def test_answers_to_other_questions_do_not_prolong_a_wait(redis_server: RedisServer) -> None:
+    """Who waits for many learns of one that is over while the others are still coming."""
+    stuck, *coming = some_keys(31)
+    redis_server.client.set(entry_names([stuck], "judge", "")[0], LEASE + b"immortal" + b"0")
+    async with (
+        tier_on(redis_server.url, lease_s=0.5) as leader,
+        tier_on(redis_server.url, lease_s=0.5) as waiter,
+    ):
+        await leader.claim(coming, role="judge")
+        waiting = asyncio.create_task(waited(waiter, [stuck, *coming]))
+        for key in coming:
+            leader.put_soon({key: b"x"}, role="judge")
+            await asyncio.sleep(0.1)
+
+        assert waiting.done()
+        assert (await waiting).mine == {stuck}
+
+
 async def test_a_lease_is_renewed_while_its_question_is_asked(redis_server: RedisServer) -> None:
     """A slow answer keeps the others waiting, not asking."""
     async with (
@@ -247,6 +275,21 @@ async def test_a_lease_is_renewed_no_longer_than_its_holder_said(
         await leader.claim([key], role="judge", hold_s=0.1)
 
         assert (await waited(waiter, [key])).mine == {key}
+
+
+async def test_a_lease_is_renewed_as_long_as_one_of_its_holders_said(
+    redis_server: RedisServer,
+) -> None:
+    """Two requests of a replica ask the same question; the second has less time."""
+    async with (
+        tier_on(redis_server.url, lease_s=0.2) as leader,
+        tier_on(redis_server.url, lease_s=0.2) as waiter,
+    ):
+        [key] = some_keys(1)
+        await leader.claim([key], role="judge", hold_s=60)
+        await leader.claim([key], role="judge", hold_s=0.1)
+
+        assert (await waited(waiter, [key], 1.0)).theirs == {key}
 
 
 async def test_a_replica_that_stops_gives_its_leases_back(redis_server: RedisServer) -> None:

@@ -119,6 +119,17 @@ async def test_a_batch_is_read_by_one_command_and_written_by_one(redis_server: R
         assert redis_server.calls("eval") == 1
 
 
+async def test_thousands_are_read_some_at_a_time(redis_server: RedisServer) -> None:
+    """A reply of many megabytes would not come within the time of one."""
+    async with tier_on(redis_server.url) as tier:
+        keys = some_keys(3000)
+        await written(tier, {key: key[:4] for key in keys[::2]})
+        redis_server.client.config_resetstat()
+
+        assert await tier.get_many(keys, role="judge") == {key: key[:4] for key in keys[::2]}
+        assert redis_server.calls("mget") == 3
+
+
 async def test_no_text_stands_in_redis(redis_server: RedisServer) -> None:
     """A name is a digest under a fixed prefix."""
     async with tier_on(redis_server.url) as tier:
