@@ -36,6 +36,9 @@ A = TypeVar("A")
 TURN = 8
 """Questions that a caller puts into a batch before it is the next one's turn; about a group."""
 
+SPARE_PART = 8
+"""For so many batches of an engine's capacity, one more may be asked for callers of one turn."""
+
 log = structlog.get_logger(__name__)
 
 STOPPED = BackendDown("the service stopped")
@@ -130,11 +133,15 @@ class Batcher(Generic[Q, A]):
         self._timeout_s = timeout_s
         self._waiting: dict[bytes, _Ticket[Q, A]] = {}
         self._asking: dict[bytes, _Ticket[Q, A]] = {}
-        self._lines: list[_Line] = []
+        self._few: list[_Line] = []
+        self._many: list[_Line] = []
+        """Heaps of callers, apart: who wants one turn shares no batch with who wants many."""
+        self._spare = max(1, capacity.concurrency // SPARE_PART)
         self._line_numbers = count()
         self._share = 0.0
         """Where a caller stands that has had its share ever since the first of the lines formed."""
-        self._batches: set[asyncio.Task[None]] = set()
+        self._batches: dict[asyncio.Task[None], bool] = {}
+        """Those on their way, and whether they are of few questions."""
         self._closed = False
 
     @property
@@ -197,9 +204,10 @@ class Batcher(Generic[Q, A]):
         keys = [key for key in reversed(tickets) if key in self._waiting]
         if keys:
             # Nobody earns a lead by having been away, nor by coming while another waits its turn.
-            self._share = max(self._share, self._lines[0].served) if self._lines else 0.0
+            fronts = [lines[0].served for lines in (self._few, self._many) if lines]
+            self._share = max(self._share, min(fronts)) if fronts else 0.0
             line = _Line(self._share, deadline.at_s, next(self._line_numbers), keys)
-            heapq.heappush(self._lines, line)
+            heapq.heappush(self._few if len(keys) <= TURN else self._many, line)
         return keys
 
     def _leave(self, key: bytes, ticket: _Ticket[Q, A]) -> bool:
@@ -211,21 +219,37 @@ class Batcher(Generic[Q, A]):
         return True
 
     def _start_batches(self) -> None:
-        while self._waiting and len(self._batches) < self._capacity.concurrency:
-            tickets = self._next_batch()
+        while self._waiting and (lines := self._next_lines()):
+            is_of_few = lines is self._few
+            tickets = self._next_batch(lines)
+            if not tickets:
+                continue
             for key, ticket in tickets.items():
                 self._asking[key] = ticket
                 ticket.start()
             task = asyncio.create_task(self._run_batch(tickets))
-            self._batches.add(task)
+            self._batches[task] = is_of_few
             task.add_done_callback(self._finish_batch)
 
-    def _next_batch(self) -> dict[bytes, _Ticket[Q, A]]:
+    def _next_lines(self) -> list[_Line] | None:
+        """Tell whose batch is next, if there is room for one.
+
+        Large callers may take up an engine's whole capacity. For the small ones there is a little
+        more, so that a single sample does not wait for thousands.
+        """
+        has_room = len(self._batches) < self._capacity.concurrency
+        has_spare = sum(self._batches.values()) < self._spare
+        if self._few and (has_room or has_spare):
+            is_first = not self._many or self._few[0].served <= self._many[0].served
+            return self._few if is_first or not has_room else self._many
+        return self._many if self._many and has_room else None
+
+    def _next_batch(self, lines: list[_Line]) -> dict[bytes, _Ticket[Q, A]]:
         """Take what is asked next, turn by turn, and lay what shares a group side by side."""
         taken: dict[bytes, _Ticket[Q, A]] = {}
         tokens = 0
-        while self._waiting and not self._is_full(len(taken), tokens):
-            line = heapq.heappop(self._lines)
+        while lines and not self._is_full(len(taken), tokens):
+            line = heapq.heappop(lines)
             turn = 0
             while line.keys and turn < TURN and not self._is_full(len(taken), tokens):
                 key = line.keys.pop()
@@ -236,11 +260,12 @@ class Batcher(Generic[Q, A]):
                     tokens += self._tokens_of(ticket.question)
                     turn += 1
             line.served += turn
-            self._share += turn / (1 + len(self._lines))
+            self._share += turn / (1 + len(self._few) + len(self._many))
             if line.keys:
-                heapq.heappush(self._lines, line)
+                heapq.heappush(lines, line)
         if not self._waiting:
-            self._lines.clear()
+            self._few.clear()
+            self._many.clear()
         return self._by_group(taken)
 
     def _is_full(self, questions: int, tokens: int) -> bool:
@@ -254,7 +279,7 @@ class Batcher(Generic[Q, A]):
         return {key: taken[key] for group in groups.values() for key in group}
 
     def _finish_batch(self, task: asyncio.Task[None]) -> None:
-        self._batches.discard(task)
+        self._batches.pop(task, None)
         if not self._closed:
             self._start_batches()
 

@@ -349,14 +349,32 @@ async def served(
 
 
 async def test_a_few_questions_do_not_wait_behind_thousands() -> None:
-    """The next batch has room for every caller, whoever came first and however much it wants."""
+    """Who wants one turn gets it next, in a batch that no large caller makes slow."""
     engine = Lengths()
     many = [f"x{number}" for number in range(4000)]
 
     batches = await served(engine, batcher(engine.ask, batch=64), (many, 60.0), (["single"], 60.0))
 
-    assert "single" in batches[0]
+    assert batches[0] == ["single"]
     assert sum(map(len, batches)) == 4001
+
+
+async def test_a_busy_engine_has_a_little_room_for_a_few_questions() -> None:
+    """While large callers take up its whole capacity, one batch more is asked for small ones."""
+    engine = Lengths()
+    engine.open.clear()
+    asked = batcher(engine.ask, batch=64)
+    tasks = [asyncio.create_task(answers(asked, [f"x{number}" for number in range(200)]))]
+    await asyncio.sleep(0)
+
+    for small in ("one", "two"):
+        tasks.append(asyncio.create_task(answers(asked, [small])))
+        await asyncio.sleep(0)
+
+    assert engine.batches[1:] == [["one"]], "and no more than that"
+    engine.open.set()
+    await asyncio.gather(*tasks)
+    assert engine.batches[2] == ["two"]
 
 
 async def test_callers_who_want_much_take_turns() -> None:
