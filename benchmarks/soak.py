@@ -261,7 +261,8 @@ def main() -> None:
     arguments = parser.parse_args()
     settings: dict[str, object] = {
         # Small, so that it is full long before the end.
-        "cache_entries": 5000,
+        "judgement_cache_bytes": 1_000_000,
+        "embedding_cache_bytes": 4_000_000,
         "judge_timeout_s": ENGINE_TIMEOUT_S,
         "embedder_timeout_s": ENGINE_TIMEOUT_S,
         "log_level": "error",
