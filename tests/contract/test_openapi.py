@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
+from medreward import wire
 from tests.conftest import Serve
 
 PINNED = Path(__file__).parents[2] / "service" / "openapi.json"
@@ -37,3 +38,26 @@ def test_every_route_of_the_contract_is_in_the_document() -> None:
         "/metrics",
         "/version",
     }
+
+
+SAID = "<X_RAY><thinking>hm</thinking><answer>{}</answer>"
+EVERY_OUTCOME = [
+    {"id": "judged", "response": SAID.format("effusion"), "reference": "pleural effusion"},
+    {"id": "equal", "response": SAID.format("effusion"), "reference": "effusion"},
+    {"id": "rejected", "response": SAID.format("?"), "reference": "effusion"},
+    {"id": "malformed", "response": "effusion", "reference": ["effusion", "hydrothorax"]},
+    {"id": "modal", "response": SAID.format("air"), "reference": "free air", "modality": "X_RAY"},
+    {"id": None, "response": SAID.format("effusion"), "reference": " "},
+    {"response": SAID.format("x" * 300), "reference": "effusion"},
+]
+
+
+@pytest.mark.anyio
+async def test_a_reward_reply_is_what_its_wire_type_says(serve: Serve) -> None:
+    """It is written without the type, so it is read with it: every field is there, and no other."""
+    async with serve(max_text_bytes=200) as client:
+        for _ in range(2):  # asked, then remembered
+            reply = (await client.post("/reward", json={"samples": EVERY_OUTCOME})).json()
+
+            assert wire.RewardReply.model_validate(reply).model_dump(mode="json") == reply
+            assert {result["status"] for result in reply["results"]} == {"scored", "unscored"}
