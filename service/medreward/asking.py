@@ -14,7 +14,7 @@ from medreward.judging.judge import Capacity
 from medreward.metrics import Metrics
 from medreward.pacing import Pace
 from medreward.redis_entries import Role
-from medreward.redis_tier import RedisTier
+from medreward.redis_tier import Claimed, RedisTier
 from medreward.score_cache import MemoryTier
 from medreward.wire import Source
 
@@ -186,21 +186,25 @@ class Asker(Generic[Q, A]):
         started = time.perf_counter()
         missing = {key: question for question, key in answers.missing.items()}
         found = await shared.get_many(list(missing), caller.namespace, role=self._engine.source)
-        self._take_in(found, missing, answers)
+        await self._take_in(found, missing, answers)
         effort.cache_s += time.perf_counter() - started
 
-    def _take_in(
+    async def _take_in(
         self, found: Mapping[bytes, bytes], missing: Mapping[bytes, Q], answers: Answers[Q, A]
     ) -> None:
         """Believe another process as little as an engine: what is no answer stays missing."""
-        engine, good = self._engine, {}
-        for key, value in found.items():
-            question = missing[key]
-            answer = engine.unpack(value, question)
-            if answer is not None and engine.is_sound(answer, question):
-                answers.add(question, answer, "cache")
-                good[key] = value
-        self._memory.put_many(good)
+        engine, remaining = self._engine, iter(found.items())
+        while part := list(islice(remaining, SLICE)):
+            good = {}
+            for key, value in part:
+                question = missing[key]
+                answer = engine.unpack(value, question)
+                if answer is not None and engine.is_sound(answer, question):
+                    answers.add(question, answer, "cache")
+                    good[key] = value
+            self._memory.put_many(good)
+            if len(part) == SLICE:
+                await asyncio.sleep(0)
 
     async def _ask_among_replicas(
         self,
@@ -211,16 +215,33 @@ class Asker(Generic[Q, A]):
         effort: Effort,
     ) -> None:
         """Ask what no other replica is asking; wait for the others, or take over what they lost."""
-        claimed = await shared.claim(
-            list(missing),
-            caller.namespace,
-            role=self._engine.source,
-            hold_s=self._hold_s(caller),
-        )
-        self._take_in(claimed.found, missing, answers)
-        theirs = {key: missing[key] for key in claimed.theirs}
+        role = self._engine.source
+        try:
+            claimed = await shared.claim(
+                list(missing), caller.namespace, role=role, hold_s=self._hold_s(caller)
+            )
+            await self._ask_claimed(shared, claimed, missing, answers, caller=caller, effort=effort)
+        finally:
+            # Others may ask what is not asked here after all: it was known, or its caller has gone.
+            unasked = [key for key in missing if not self._batcher.is_asking(key)]
+            shared.release(unasked, caller.namespace, role=role)
+
+    async def _ask_claimed(
+        self,
+        shared: RedisTier,
+        claimed: Claimed,
+        questions: Mapping[bytes, Q],
+        answers: Answers[Q, A],
+        *,
+        caller: Caller,
+        effort: Effort,
+    ) -> None:
+        # This process may have been answered since it was asked what it remembers.
+        found = claimed.found | self._memory.get_many(claimed.mine)
+        await self._take_in(found, questions, answers)
+        theirs = {key: questions[key] for key in claimed.theirs}
         # What was found but is no answer is nobody's lease: it is asked again.
-        mine = {k: q for k, q in missing.items() if q in answers.missing and k not in theirs}
+        mine = {k: q for k, q in questions.items() if q in answers.missing and k not in theirs}
         await asyncio.gather(
             self._ask_once(mine, answers, caller, effort),
             self._await_theirs(shared, theirs, answers, caller, effort),
@@ -245,13 +266,7 @@ class Asker(Generic[Q, A]):
         came = await shared.await_theirs(
             theirs, deadline.at_s, caller.namespace, role=role, hold_s=self._hold_s(caller)
         )
-        self._take_in(came.found, theirs, answers)
-        still = {key: theirs[key] for key in came.theirs}
-        lost = {k: q for k, q in theirs.items() if q in answers.missing and k not in still}
-        await asyncio.gather(
-            self._ask_once(lost, answers, caller, effort),
-            self._await_theirs(shared, still, answers, caller, effort),
-        )
+        await self._ask_claimed(shared, came, theirs, answers, caller=caller, effort=effort)
 
     def _hold_s(self, caller: Caller) -> float:
         """Until its answer is there, or nobody can want it any longer."""

@@ -124,7 +124,8 @@ class BearerAuth:
         if not self._namespaces or scope["path"] in OPEN_PATHS:
             return ""
         scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
-        key = sent.strip().encode("utf-8", "surrogateescape")
+        # A header's bytes come as characters of Latin-1, whatever they were meant to be.
+        key = sent.strip(" \t").encode("latin-1")
         # Every key is compared, so that the time taken does not tell which one came close.
         found = [
             namespace

@@ -83,7 +83,10 @@ class WriteBehind:
         self._waiting.clear()
 
     def put(self, values: Mapping[bytes, bytes]) -> None:
-        """Take sealed values by name; an empty one gives the lease of that name back."""
+        """Take sealed values by name; an empty one gives the lease of that name back.
+
+        A value ends its lease by itself, and is not forgotten for one that is given back.
+        """
         dropped = []
         for name, value in values.items():
             if not self._take(name, value):
@@ -96,6 +99,8 @@ class WriteBehind:
 
     def _take(self, name: bytes, value: bytes) -> bool:
         replaced = self._waiting.get(name)
+        if replaced and value == GIVE_BACK:
+            return True
         size = self._waiting_bytes + len(name) + len(value)
         if replaced is not None:
             size -= len(name) + len(replaced)

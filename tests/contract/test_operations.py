@@ -277,6 +277,18 @@ async def test_with_keys_set_only_they_open_the_door(
         assert "key-one" not in "".join(reply.text for reply in replies)
 
 
+@pytest.mark.parametrize("key", ["schlüssel", "clé à", "密钥"])
+async def test_a_key_may_have_any_letters(serve: Serve, key: str) -> None:
+    """It is compared as the bytes that were sent."""
+    async with serve(api_keys=key) as client:
+        replies = [
+            await client.get("/version", headers={"Authorization": f"Bearer {sent}".encode()})
+            for sent in (key, key[:-1])
+        ]
+
+    assert [reply.status_code for reply in replies] == [200, 401]
+
+
 async def test_metrics_tell_what_happened(serve: Serve) -> None:
     """Requests, samples, verdicts, rewards and judge calls are counted, by closed labels."""
     async with serve() as client:

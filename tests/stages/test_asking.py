@@ -12,8 +12,11 @@ from medreward.asking import Answered, Answers, Asker, Effort, Engine
 from medreward.errors import JUDGE_FAILURES, Problem, ProblemKind
 from medreward.judging.judge import Capacity
 from medreward.metrics import Metrics
-from medreward.score_cache import MemoryTier
+from medreward.redis_tier import RedisTier
+from medreward.score_cache import MemoryTier, text_key
 from medreward.wire import Source
+from tests.redis_servers import RedisServer
+from tests.stages.redis_tiers import slow_way, tier_on, until
 
 pytestmark = pytest.mark.anyio
 
@@ -30,22 +33,32 @@ class Counting:
         odd = {"refused": Problem(ProblemKind.JUDGE_REFUSED, "no"), "strange": Decimal("sNaN")}
         return [odd.get(text, len(text)) for text in texts]
 
+    def key_of(self, text: str, namespace: str) -> bytes:
+        """Give the key of a text."""
+        return text_key("counting", text, namespace)
 
-def asker(engine: Counting, memory: MemoryTier | None = None) -> Asker[str, int]:
+    def unpack(self, packed: bytes, _text: str) -> int | None:
+        """Read a length to the nearest ten."""
+        return packed[0] * 10 if packed[0] < 200 else None
+
+
+def asker(
+    engine: Counting, memory: MemoryTier | None = None, shared: RedisTier | None = None
+) -> Asker[str, int]:
     """Put a memory before an engine; it keeps lengths to the nearest ten."""
     described: Engine[str, int] = Engine(
         source="judge",
         ask=engine.ask,
-        key_of=lambda text, namespace: f"{namespace}:{text}".encode(),
+        key_of=engine.key_of,
         is_sound=lambda answer, _: answer >= 0,
         pack=lambda answer: bytes([answer // 10]),
-        unpack=lambda packed, _: packed[0] * 10 if packed[0] < 200 else None,
+        unpack=engine.unpack,
         failures=JUDGE_FAILURES,
         capacity=Capacity(batch=8),
         timeout_s=5.0,
         note=lambda _: None,
     )
-    return Asker(described, MemoryTier(10_000) if memory is None else memory, Metrics())
+    return Asker(described, MemoryTier(10_000) if memory is None else memory, Metrics(), shared)
 
 
 async def ask(
@@ -108,7 +121,7 @@ async def test_callers_of_different_namespaces_share_nothing() -> None:
 async def test_a_value_that_is_no_answer_is_a_miss() -> None:
     """Whoever wrote it, it is asked again."""
     engine, memory = Counting(), MemoryTier(10_000)
-    memory.put_many({f":{TEN}".encode(): b"\xff"})
+    memory.put_many({engine.key_of(TEN, ""): b"\xff"})
 
     answered = await ask(asker(engine, memory), TEN)
 
@@ -159,3 +172,83 @@ async def test_the_first_sample_got_the_answer_and_the_others_shared_it(
 
     assert [answers.take("a").source, answers.take("a").source] == [source, later]
     assert not answers.missing
+
+
+class Held(Counting):
+    """An engine that answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = asyncio.Event()
+
+    async def ask(self, texts: Sequence[str]) -> Sequence[Any]:
+        """Answer when it is let."""
+        answers = await super().ask(texts)
+        await self.open.wait()
+        return answers
+
+
+async def test_what_was_answered_while_redis_was_asked_is_not_asked_again(
+    redis_server: RedisServer,
+) -> None:
+    """A request that comes just before the answer to another's question shares that answer."""
+    engine = Held()
+    async with (
+        slow_way(redis_server.port) as way,
+        tier_on(f"redis://127.0.0.1:{way.port}/0", redis_timeout_s=5) as tier,
+        tier_on(redis_server.url) as replica,
+    ):
+        asked = asker(engine, shared=tier)
+        first = asyncio.create_task(ask(asked, TEN))
+        await until(lambda: bool(engine.asked))
+        way.delay_s = 0.3
+        second = asyncio.create_task(ask(asked, TEN))
+        await until(lambda: redis_server.calls("eval") == 2)
+        engine.open.set()
+
+        assert await first == {TEN: Answered(10, "judge")}
+        assert await second == {TEN: Answered(10, "cache")}
+        assert engine.asked == [TEN]
+        key = engine.key_of(TEN, "")
+        await until(lambda: is_remembered(replica, key))
+
+
+async def is_remembered(tier: RedisTier, key: bytes) -> bool:
+    """Whether Redis has a value."""
+    return bool(await tier.get_many([key], role="judge"))
+
+
+class Leaving(Counting):
+    """An engine whose caller hangs up as soon as an answer is read."""
+
+    caller: asyncio.Task[Any]
+
+    def unpack(self, packed: bytes, text: str) -> int | None:
+        """Read an answer."""
+        self.caller.cancel()
+        return super().unpack(packed, text)
+
+
+async def test_a_caller_who_leaves_holds_up_no_other_replica(redis_server: RedisServer) -> None:
+    """What it was about to ask is asked elsewhere at once, not when its lease ends."""
+    engine = Leaving()
+    answered, lost = (engine.key_of(text, "") for text in (TEN, TWENTY))
+    async with (
+        tier_on(redis_server.url, lease_s=60) as tier,
+        tier_on(redis_server.url, lease_s=60) as replica,
+    ):
+        await replica.claim([answered, lost], role="judge")
+        engine.caller = asyncio.create_task(ask(asker(engine, shared=tier), TEN, TWENTY))
+        await asyncio.sleep(0.1)
+        replica.put_soon({answered: b"\x01"}, role="judge")
+        replica.release([lost], role="judge")
+        with pytest.raises(asyncio.CancelledError):
+            await engine.caller
+
+        await until(lambda: is_free(replica, lost))
+        assert engine.asked == []
+
+
+async def is_free(tier: RedisTier, key: bytes) -> bool:
+    """Whether nobody else is asking."""
+    return key in (await tier.claim([key], role="judge")).mine

@@ -139,6 +139,27 @@ async def test_no_text_stands_in_redis(redis_server: RedisServer) -> None:
         assert redis_server.client.keys() == entry_names([key], "judge", "")
 
 
+async def test_a_lease_given_back_forgets_no_answer(redis_server: RedisServer) -> None:
+    """An answer that waits to be written ends the lease by itself."""
+    [key, other] = some_keys(2)
+    async with (
+        slow_way(redis_server.port) as way,
+        tier_on(f"redis://127.0.0.1:{way.port}/0", redis_timeout_s=5) as tier,
+    ):
+        way.delay_s = 0.3
+        claiming = asyncio.create_task(tier.claim([key], role="judge"))
+        await until(lambda: redis_server.calls("eval") == 1)
+        tier.put_soon({other: b"keeps the writer busy"}, role="judge")
+        await until(lambda: redis_server.calls("eval") == 2)
+        tier.put_soon({key: b"answer"}, role="judge")
+
+        await claiming
+        tier.release([key], role="judge")
+        await tier.flushed()
+
+        assert await tier.get_many([key], role="judge") == {key: b"answer"}
+
+
 async def test_what_waits_is_written_before_it_closes(redis_server: RedisServer) -> None:
     """A replica that stops leaves what it learnt."""
     keys = some_keys(2000)
