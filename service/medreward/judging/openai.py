@@ -39,6 +39,9 @@ SHARE_OF_TIMEOUT = 0.95
 SAME_JUDGE_P = 0.1
 """How far two servers may differ on a probe: other hardware rounds, another model disagrees."""
 
+MAX_TOKENS = 100_000_000
+"""Far more than one reply can have taken; a larger number is nonsense, and would spend a budget."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -126,7 +129,8 @@ class OpenAiJudge:
             number: refusal for number, refusal in enumerate(refusals) if refusal is not None
         }
         left = [number for number in range(len(inquiries)) if number not in answers]
-        asked = await self._decide([inquiries[number] for number in left], give_up_s)
+        with self._ledger.until_booked(inquiries):
+            asked = await self._decide([inquiries[number] for number in left], give_up_s)
         answers.update(zip(left, asked, strict=True))
         return [answers[number] for number in range(len(inquiries))]
 
@@ -278,7 +282,7 @@ def usage_of(told: Any) -> Usage:
 
 def _count(usage: object, name: str) -> int:
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value <= MAX_TOKENS else 0
 
 
 def _refusal(reply: Reply) -> Problem:
