@@ -12,6 +12,7 @@ from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, Set
 from medreward.judging.judge import Inquiry, Judgement, View, is_sound
 from medreward.judging.openai import OpenAiJudge
 from medreward.judging.templates import load_templates
+from medreward.rate_limits import RateLimits
 from tests.conftest import Serve
 from tests.stages.judge_servers import MODEL, FakeServer, Hosts, Model
 
@@ -183,6 +184,14 @@ async def test_many_inquiries_are_few_requests() -> None:
         MATCH.instruction in body["query"] or EQUIVALENCE.instruction in body["query"]
         for body in sent
     )
+
+
+async def test_a_batch_is_no_more_than_may_go_at_once() -> None:
+    """Where tokens are limited, a request is not larger than a burst of them."""
+    limits = RateLimits(requests_per_minute=None, tokens_per_minute=6_000_000)
+
+    async with started(FakeServer("vllm"), limits=limits) as judge:
+        assert judge.capacity.tokens == 1_000_000
 
 
 async def test_grades_have_their_own_way_beside_scoring() -> None:

@@ -530,8 +530,39 @@ async def sent_at_once(limits: RateLimits) -> int:
         sent += 1
 
 
-async def test_a_request_bigger_than_the_allowance_still_goes() -> None:
-    """It takes the whole allowance, rather than never having its turn."""
-    limits = RateLimits(requests_per_minute=None, tokens_per_minute=60)
+async def test_a_request_bigger_than_the_allowance_is_counted_whole() -> None:
+    """It waits for as many allowances as it takes, and goes: 2,000 tokens a second, 500 too many."""
+    limits = RateLimits(requests_per_minute=None, tokens_per_minute=120_000)
+    loop = asyncio.get_running_loop()
+    started_s = loop.time()
 
-    await limits.wait(1_000_000, timeout_s=0.1)
+    await limits.wait(61_500, timeout_s=5.0)
+
+    assert loop.time() - started_s >= 0.2
+
+
+async def test_a_large_request_is_not_overtaken_for_ever() -> None:
+    """First come, first served: small ones that keep coming do not starve it."""
+    limits = RateLimits(requests_per_minute=None, tokens_per_minute=60_000)
+    turns: list[str] = []
+
+    async def wait(name: str, sent_bytes: int) -> None:
+        await limits.wait(sent_bytes, timeout_s=5.0)
+        turns.append(name)
+
+    await limits.wait(29_900, timeout_s=1.0)
+    await asyncio.gather(wait("large", 1_500), *(wait("small", 30) for _ in range(20)))
+
+    assert turns[0] == "large"
+
+
+async def test_a_request_that_gives_up_does_not_hold_up_the_next() -> None:
+    """Its place in the line is given back."""
+    limits = RateLimits(requests_per_minute=None, tokens_per_minute=60_000)
+    await limits.wait(29_900, timeout_s=1.0)
+    late = asyncio.gather(
+        *(limits.wait(30_000, timeout_s=0.01) for _ in range(5)), return_exceptions=True
+    )
+
+    assert {type(one) for one in await late} == {DeadlinePassed}
+    await limits.wait(300, timeout_s=1.0)

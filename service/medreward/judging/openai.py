@@ -143,7 +143,9 @@ class OpenAiJudge:
         self._way = way
         self.identity = f"{self._name}:{way.identity}"
         each = way.capacity
-        self.capacity = Capacity(each.batch, each.concurrency * len(self._servers.all))
+        # A request that takes several bursts would wait for them all, and might be late for good.
+        tokens = None if self._limits is None else self._limits.burst_tokens
+        self.capacity = Capacity(each.batch, each.concurrency * len(self._servers.all), tokens)
 
     async def _decide(
         self, inquiries: Sequence[Inquiry], give_up_s: float
