@@ -319,10 +319,68 @@ async def test_servers_whose_models_disagree_are_refused() -> None:
             pass
 
 
-async def test_a_server_that_is_down_at_the_start_does_not_hold_up_the_others() -> None:
+class Sure(Model):
+    """Answers each probe with the verdict that any good judge gives, as surely as it is."""
+
+    def __init__(self, no: float) -> None:
+        super().__init__()
+        self._no = no
+
+    def next(self, ids: Sequence[int]) -> dict[str, float]:
+        """Nearly always YES."""
+        return {" YES": 1.0 - self._no, " NO": self._no}
+
+
+@pytest.mark.parametrize(("one", "other", "is_same"), [(2e-3, 3e-3, True), (2e-3, 1e-4, False)])
+async def test_sure_judges_are_told_apart_by_how_sure_they_are(
+    one: float, other: float, is_same: bool
+) -> None:
+    """Half precision moves odds a little; another model, that agrees on easy probes, by far more."""
+    servers = [FakeServer("old vllm", Sure(no)) for no in (one, other)]
+    try:
+        async with started(*servers):
+            assert is_same
+    except SetupError:
+        assert not is_same
+
+
+class Evasive(FakeServer):
+    """Says a label only where it is held to one."""
+
+    def chat(self, body: Any) -> object:
+        """No probabilities, and no label unasked."""
+        said = '{"verdict": "NO"}' if "response_format" in body else "Not enough is known."
+        return {"choices": [{"message": {"content": said}}]}
+
+
+async def test_a_word_that_begins_like_a_label_is_none() -> None:
+    """A model that says "Not enough is known" did not say NO; held to the labels it would."""
+    with pytest.raises(SetupError, match="does not answer in labels"):
+        async with started(Evasive("litellm")):
+            pass
+
+
+class Shuffling(FakeServer):
+    """A hosted server that lists other models, in no order, and the one that is asked not at all."""
+
+    def models(self, _body: object) -> object:
+        """Now this one first, now that."""
+        rows = [{"id": owner, "owned_by": owner} for owner in ("system", "openai")]
+        return {"data": rows if len(self.asked) % 2 else rows[::-1]}
+
+
+async def test_a_hosted_server_comes_back_though_it_lists_its_models_in_any_order() -> None:
+    """Only what is said of the model that is asked tells of another one."""
+    async with started(Shuffling("openai")) as judge:
+        for _ in range(3):
+            await judge.start()
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_a_server_that_is_down_at_the_start_does_not_hold_up_the_others(status: int) -> None:
     """The judge starts with those that answer, and asks these."""
     up, down = FakeServer("vllm"), FakeServer("vllm")
-    down.fails_with = 503
+    down.fails_with = status
 
     async with started(up, down) as judge:
         down.asked.clear()

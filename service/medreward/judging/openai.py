@@ -38,6 +38,10 @@ SHARE_OF_TIMEOUT = 0.95
 """What is not answered by then is given up, so that what was answered is not lost with it."""
 SAME_JUDGE_P = 0.1
 """How far two servers may differ on a probe: other hardware rounds, another model disagrees."""
+SAME_JUDGE_ODDS = 8.0
+"""The same for the odds of YES: two sure judges agree on easy probes, but are not equally sure."""
+SUREST_ODDS = 1e4
+"""Beyond these, half precision rounds to anything."""
 
 MAX_TOKENS = 100_000_000
 """Far more than one reply can have taken; a larger number is nonsense, and would spend a budget."""
@@ -265,11 +269,21 @@ def _check_agreement(served: Served, shares: Sequence[Sequence[float]]) -> None:
     if served.kind not in SELF_HOSTED:
         return
     for other in shares[1:]:
-        if any(abs(p - q) > SAME_JUDGE_P for p, q in zip(shares[0], other, strict=True)):
+        if not all(_is_near(p, q) for p, q in zip(shares[0], other, strict=True)):
             raise SetupError(
                 "the servers of MEDREWARD_JUDGE_URL give different verdicts on the same probe: "
                 "give them the same model and revision"
             )
+
+
+def _is_near(one: float, other: float) -> bool:
+    times = max(_odds(one), _odds(other)) / min(_odds(one), _odds(other))
+    return abs(one - other) <= SAME_JUDGE_P and times <= SAME_JUDGE_ODDS
+
+
+def _odds(share: float) -> float:
+    least = 1 / SUREST_ODDS
+    return min(SUREST_ODDS, max(least, share / max(least, 1.0 - share)))
 
 
 def usage_of(told: Any) -> Usage:
