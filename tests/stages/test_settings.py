@@ -257,10 +257,10 @@ def test_an_empty_variable_is_one_that_is_not_set(
 def test_a_cap_on_what_costs_nothing_is_refused(cap: str) -> None:
     """It would never be reached, and whoever set it believes that it will."""
     with pytest.raises(ValidationError, match="MEDREWARD_JUDGE_PROMPT_PRICE"):
-        Settings(**{cap: 20.0})
+        Settings.model_validate({cap: 20.0})
 
     for price in ("judge_prompt_price", "judge_completion_price"):
-        Settings(**{cap: 20.0, price: 0.1})
+        Settings.model_validate({cap: 20.0, price: 0.1})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
