@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from medreward.errors import Problem, ProblemKind, SetupError
 from medreward.hugging_face import loading
 from medreward.judging.judge import Capacity, Inquiry, Judgement
+from medreward.judging.labels import weigh
 from medreward.judging.passes import passes_for
 from medreward.judging.prompt import Fence
 from medreward.judging.templates import Template
@@ -162,15 +163,10 @@ class CausalLmJudge:
         return self._prefixes[template]
 
     def _read(self, probabilities: torch.Tensor, template: Template) -> Judgement | Problem:
-        masses = torch.stack([probabilities[ids].sum() for ids in self._ids_of(template)]).tolist()
-        coverage = sum(masses)
-        if not coverage >= self._coverage_floor:
-            return Problem(
-                ProblemKind.JUDGE_UNPARSEABLE,
-                f"{coverage:.3f} of the probability fell on {'/'.join(template.labels)}; "
-                f"the floor is {self._coverage_floor}",
-            )
-        return Judgement(template.labels, tuple(mass / coverage for mass in masses), coverage)
+        ids = self._ids_of(template)
+        masses = torch.stack([probabilities[of_label].sum() for of_label in ids]).tolist()
+        by_label = dict(zip(template.labels, masses, strict=True))
+        return weigh(by_label, template, self._coverage_floor)
 
     def _ids_of(self, template: Template) -> list[list[int]]:
         if template not in self._label_ids:
