@@ -240,6 +240,85 @@ async def test_one_refused_prompt_in_a_list_costs_its_neighbours_nothing() -> No
     )
 
 
+class Stumbling(FakeServer):
+    """Falls over one prompt, whatever stands beside it."""
+
+    def completions(self, body: Any) -> object:
+        """A 500 for the whole list."""
+        if any("poison" in prompt for prompt in body["prompt"]):
+            return {"error": {"message": "not JSON compliant: nan", "code": 500}}
+        return super().completions(body)
+
+
+async def test_a_prompt_that_the_server_falls_over_costs_its_neighbours_nothing() -> None:
+    """It is found in halves like one that is refused, and alone may be sent again later."""
+    inquiries = [*INQUIRIES[:9], Inquiry(MATCH, "poison", "ref"), *INQUIRIES[9:20]]
+
+    async with started(Stumbling("old vllm")) as judge:
+        answers = await judge.decide(inquiries)
+
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, Problem)] == [9]
+    assert isinstance(answers[9], Problem)
+    assert answers[9].kind is ProblemKind.JUDGE_UNREACHABLE
+
+
+def numbered(*numbers: object) -> list[Any]:
+    """Choices with these numbers, the first for NO, all others for YES."""
+    tops = [{"NO": -0.01}] + [{"YES": -0.01}] * (len(numbers) - 1)
+    return [
+        {"index": n, "logprobs": {"top_logprobs": [top]}}
+        for n, top in zip(numbers, tops, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param({"choices": numbered(0)}, id="one too few"),
+        pytest.param({"choices": numbered(0, 1, 2)}, id="one too many"),
+        pytest.param({"choices": numbered(0, 0)}, id="one twice"),
+        pytest.param({"choices": numbered(1, 2)}, id="counted from one"),
+        pytest.param({"choices": numbered(None, None)}, id="not numbered"),
+        pytest.param({"choices": numbered({}, [])}, id="numbered by nothing"),
+        pytest.param({"choices": [*numbered(0), None]}, id="one of nothing"),
+        pytest.param([{"choices": numbered(0)}], id="one reply too few"),
+        pytest.param([{"error": "full"}, {"choices": numbered(0, 0)}], id="one reply of two"),
+        pytest.param([{"choices": numbered({})}, {"choices": numbered({})}], id="oddly numbered"),
+        pytest.param([{"choices": []}, {"choices": numbered(0)}], id="an empty reply"),
+    ],
+)
+async def test_choices_that_may_belong_to_other_prompts_are_no_verdicts(reply: Any) -> None:
+    """Nobody can tell whose they are, so none is used, and none is asked for twice."""
+    server = FakeServer("llamacpp")
+
+    async with started(server) as judge:
+        server.says = reply
+        server.asked.clear()
+        answers = await judge.decide(INQUIRIES[:2])
+
+    assert {a.kind for a in answers if isinstance(a, Problem)} == {ProblemKind.JUDGE_UNPARSEABLE}
+    assert len(answers) == 2
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param({"choices": numbered(1, 0)}, id="last first"),
+        pytest.param([{"choices": [one]} for one in numbered(1, 0)], id="replies last first"),
+    ],
+)
+async def test_choices_go_to_their_prompts_by_number(reply: Any) -> None:
+    """In whatever order they come."""
+    server = FakeServer("llamacpp")
+
+    async with started(server) as judge:
+        server.says = reply
+        answers = await judge.decide(INQUIRIES[:2])
+
+    assert shares(answers) == [1.0, 0.0]
+
+
 @pytest.mark.parametrize("kind", ["vllm", "old vllm", "sglang", "llamacpp", "openai", "litellm"])
 async def test_a_model_that_does_not_answer_in_labels_is_refused_at_the_start(kind: str) -> None:
     """Also where later replies would hide it: a probe looks at what the model says unasked."""

@@ -174,7 +174,7 @@ class OpenAiJudge:
         try:
             content = encoded(request.body)
             reply = await self._servers.post(request.path, content, timeout_s=left_s)
-            if reply.status in REFUSAL_STATUS:
+            if reply.status in REFUSAL_STATUS or _may_stumble(reply, members):
                 return await self._send_halves(members, reply, give_up_s)
             told = json_of(reply)
             self._book(members, told, len(content))
@@ -185,7 +185,7 @@ class OpenAiJudge:
     async def _send_halves(
         self, members: Sequence[Inquiry], reply: Reply, give_up_s: float
     ) -> list[Judgement | Problem]:
-        """Find the prompt that is refused, and spare the others."""
+        """Find the prompt that is refused, or that the server falls over, and spare the others."""
         if len(members) == 1:
             return [_refusal(reply)]
         middle = len(members) // 2
@@ -299,6 +299,11 @@ def usage_of(told: Any) -> Usage:
 def _count(usage: object, name: str) -> int:
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if isinstance(value, int) and 0 < value <= MAX_TOKENS else 0
+
+
+def _may_stumble(reply: Reply, members: Sequence[Inquiry]) -> bool:
+    """Whether one of several prompts may be what makes the server fall over."""
+    return reply.status == HTTPStatus.INTERNAL_SERVER_ERROR and len(members) > 1
 
 
 def _refusal(reply: Reply) -> Problem:
