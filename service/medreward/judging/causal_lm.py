@@ -21,6 +21,10 @@ from medreward.judging.prompt import Fence
 from medreward.judging.templates import Template
 from medreward.judging.token_tree import common_length
 from medreward.judging.turns import Pass, Turns
+from medreward.judging.ways import Frame
+
+SAYING = "Is there a fracture: yes or no."
+"""A message to find in what a chat template makes of it."""
 
 
 class CausalLmJudge:
@@ -42,13 +46,15 @@ class CausalLmJudge:
         self._tokenizer = tokenizer
         self._fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
         self._coverage_floor = coverage_floor
+        # Once: a template with today's date would else change verdicts, and what is shared, at midnight.
+        self._frame = chat_frame(tokenizer)
         self._turns = Turns(worker, timeout_s=timeout_s)
         self._passes = passes_for(model)
         window_tokens = int(getattr(model.config, "max_position_embeddings", max_prompt_tokens))
         self._max_prompt_tokens = min(window_tokens, max_prompt_tokens)
         self._label_ids: dict[Template, list[list[int]]] = {}
         self._prefixes: dict[Template, list[int]] = {}
-        self.identity = f"causal_lm:{name}:{model.dtype}:{self._fence.identity}:{coverage_floor}"
+        self.identity = f"causal_lm:{name}:{model.dtype}:{self._fence.identity}:{coverage_floor}:{self._frame.sha}"
         # A second of a CPU's work, so that a question that comes late is soon in the next batch; of
         # long prompts a few seconds.
         self.capacity = Capacity(batch=16, tokens=4096)
@@ -119,15 +125,10 @@ class CausalLmJudge:
 
     def prompt_ids(self, inquiry: Inquiry) -> list[int]:
         """Tokenise the prompt up to the verdict position."""
-        content = self._fence.render(inquiry)
-        if self._tokenizer.chat_template:
-            text = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-            )
-        else:
-            text = content + "\n\n"
-        text += inquiry.template.opening
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        text = f"{self._frame.before}{self._fence.render(inquiry)}{self._frame.after}"
+        ids: list[int] = self._tokenizer.encode(
+            text + inquiry.template.opening, add_special_tokens=False
+        )
         return ids
 
     def _too_long(self, prompt: list[int]) -> Problem:
@@ -172,6 +173,26 @@ class CausalLmJudge:
         if template not in self._label_ids:
             self._label_ids[template] = label_ids(self._tokenizer, template)
         return self._label_ids[template]
+
+
+def chat_frame(tokenizer: Any) -> Frame:
+    """Learn what the chat template writes around a message; none leaves an empty line.
+
+    Raises:
+        SetupError: the template does not leave a message as it is.
+    """
+    if not tokenizer.chat_template:
+        return Frame("", "\n\n")
+    text: str = tokenizer.apply_chat_template(
+        [{"role": "user", "content": SAYING}], tokenize=False, add_generation_prompt=True
+    )
+    before, found, after = text.partition(SAYING)
+    if not found or SAYING in after:
+        raise SetupError(
+            "the judge's chat template does not leave a message as it is; "
+            "choose another MEDREWARD_JUDGE_MODEL"
+        )
+    return Frame(before, after)
 
 
 def special_tokens(tokenizer: Any) -> set[str]:
