@@ -27,6 +27,8 @@ Start = Callable[[], Awaitable[None]]
 AskOnce = Callable[[], Awaitable[Sequence[object]]]
 
 WARM_UP_PAUSE_S = 2.0
+LONGEST_PAUSE_S = 60.0
+"""Between looks at an engine that answers, but not as it should: somebody has to mend it."""
 SILENCES_TO_LOSE = 3
 """Batches in a row without any answer, after which an engine is taken to have gone."""
 START_TIMEOUT_S = 1800.0
@@ -126,7 +128,9 @@ class Engines:
         """Look for an engine that was ready and has gone."""
         if self._states[role].ready and self.status != "draining":
             self._note_lost(role, message)
-            self._probes[role] = asyncio.create_task(self._wait_for(role))
+            probe = self._probes.get(role)
+            if probe is None or probe.done():
+                self._probes[role] = asyncio.create_task(self._wait_for(role))
 
     async def aclose(self) -> None:
         """Give back what the engines hold."""
@@ -181,15 +185,20 @@ class Engines:
         return await loop.run_in_executor(self._worker, partial(build, workshop))
 
     async def _wait_for(self, role: Role) -> None:
-        """Ask an engine that has gone until it is back."""
-        try:
-            await self._warm_up(role)
-        except SetupError as exc:
-            self._note_lost(role, str(exc))
-        except Exception as exc:  # noqa: BLE001 - as when loading; a later answer still brings it back
-            self._note_lost(role, f"asking for it failed with {type(exc).__name__}")
-        else:
-            self._note_back(role)
+        """Ask an engine that has gone until it is back: without requests, nothing else finds out."""
+        pause_s = WARM_UP_PAUSE_S
+        while not self._states[role].ready:
+            try:
+                await self._warm_up(role)
+            except SetupError as exc:
+                self._note_lost(role, str(exc))
+            except Exception as exc:  # noqa: BLE001 - as when loading; it is asked again
+                self._note_lost(role, f"asking for it failed with {type(exc).__name__}")
+            else:
+                self._note_back(role)
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _note_back(self, role: Role) -> None:
         """Note that an engine answers, where it was thought to have gone."""

@@ -14,12 +14,19 @@ WEIGHT_OF_NEWS = 0.1
 
 
 class RateLimits:
-    """Makes each request wait for its turn."""
+    """Makes each request wait for its turn, in the order in which they came."""
 
     def __init__(self, *, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
         self._requests = _bucket(requests_per_minute)
         self._tokens = _bucket(tokens_per_minute)
         self._tokens_per_byte = FIRST_TOKENS_PER_BYTE
+        # The bucket itself lets whoever wants least go first, and a large request never.
+        self._order = asyncio.Lock()
+
+    @property
+    def burst_tokens(self) -> int | None:
+        """The tokens that may go at once; None where they are not limited."""
+        return None if self._tokens is None else int(self._tokens.max_rate)
 
     async def wait(self, sent_bytes: int, *, timeout_s: float) -> None:
         """Wait until a request of *sent_bytes* may go.
@@ -28,13 +35,11 @@ class RateLimits:
             DeadlinePassed: its turn does not come within *timeout_s*.
         """
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s), self._order:
                 if self._requests is not None:
                     await self._requests.acquire()
                 if self._tokens is not None:
-                    tokens = sent_bytes * self._tokens_per_byte
-                    # More than the bucket holds can only wait for a full one.
-                    await self._tokens.acquire(min(tokens, self._tokens.max_rate))
+                    await _take(self._tokens, sent_bytes * self._tokens_per_byte)
         except TimeoutError:
             raise DeadlinePassed(
                 "the rate limit left no turn within the time-out: raise it, or ask for less"
@@ -45,6 +50,14 @@ class RateLimits:
         if sent_bytes > 0 and tokens > 0:
             news = min(1.0, tokens / sent_bytes) - self._tokens_per_byte
             self._tokens_per_byte += WEIGHT_OF_NEWS * news
+
+
+async def _take(bucket: AsyncLimiter, amount: float) -> None:
+    """Take what may be more than the bucket holds, one bucket after the other."""
+    while amount > bucket.max_rate:
+        await bucket.acquire(bucket.max_rate)
+        amount -= bucket.max_rate
+    await bucket.acquire(amount)
 
 
 def _bucket(per_minute: int | None) -> AsyncLimiter | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -10,7 +11,14 @@ from http import HTTPStatus
 
 import structlog
 
-from medreward._http import AsyncBaseTransport, Reply, encoded, send, server
+from medreward._http import (
+    REFUSAL_STATUS,
+    AsyncBaseTransport,
+    Reply,
+    encoded,
+    send,
+    server,
+)
 from medreward.api_key import ApiKey
 from medreward.breaker import Breaker
 from medreward.errors import BackendDown, DeadlinePassed, EngineError, SetupError
@@ -24,6 +32,8 @@ REST_S = 0.5
 LONGEST_REST_S = 15.0
 TRIES_IN_TIME = 3
 """How often a request that hangs on one server after the other may be sent within its time."""
+FAIR_SHARE = 0.5
+"""Of the time for one try, what a server has to be given before its silence counts against it."""
 
 KEY_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
@@ -58,6 +68,8 @@ class Server:
             failures=FAILURES_TO_EJECT, pause_s=REST_S, longest_pause_s=LONGEST_REST_S
         )
         self.watch: asyncio.Task[None] | None = None
+        self.trouble = ""
+        """Why it was ejected last."""
 
     @property
     def name(self) -> str:
@@ -133,21 +145,21 @@ class Servers:
     async def ask(
         self, server: Server, method: str, path: str, body: Mapping[str, object] | None = None
     ) -> Reply:
-        """Send one request to one server, once.
+        """Send one request to one server, once; ahead of those that wait for it to come back.
 
         Raises:
             EngineError: there is no reply in time.
         """
         content = None if body is None else encoded(body)
-        async with self._turn(self._try_timeout_s):
-            if content is not None:
-                await self._wait_for_limits(content, self._try_timeout_s)
-            return await self._try(server, method, path, content, self._try_timeout_s)
+        if content is not None:
+            await self._wait_for_limits(content, self._try_timeout_s)
+        return await self._try(server, method, path, content, self._try_timeout_s)
 
     def eject(self, server: Server, reason: str) -> None:
         """Leave a server alone until it is well again."""
         while not server.breaker.is_open:
             server.breaker.failed()
+        server.trouble = reason
         if server.watch is None or server.watch.done():
             log.warning("server_ejected", server=server.name, reason=reason)
             server.watch = asyncio.create_task(self._watch(server))
@@ -162,38 +174,62 @@ class Servers:
         return min(well, key=lambda s: (tried.count(s), s.outstanding, s.last_turn), default=None)
 
     def _all_rest(self) -> BackendDown:
-        left_s = min(server.breaker.left_s for server in self.all)
-        return BackendDown(f"no server answers; the next try is in {left_s:.1f} s")
+        first = min(self.all, key=lambda server: server.breaker.left_s)
+        next_s = first.breaker.left_s
+        return BackendDown(
+            f"no server answers ({first.trouble}); the next try is in {next_s:.1f} s"
+        )
 
     async def _post(self, path: str, content: bytes, give_up_s: float) -> Reply:
         tried: list[Server] = []
-        outcome: Reply | EngineError = self._all_rest()
-        while (chosen := self._choose(tried)) is not None:
-            tried.append(chosen)
-            await self._wait_for_limits(content, _left_s(give_up_s))
-            outcome = await self._outcome(chosen, path, content, _left_s(give_up_s))
-            if isinstance(outcome, Reply) and not _may_help(outcome):
+        outcome: Reply | EngineError | None = None
+        while (chosen := await self._next(tried, content, give_up_s)) is not None:
+            outcome = await self._outcome(chosen, path, content, _left_s(give_up_s), tried)
+            if isinstance(outcome, Reply) and _is_answer(outcome):
                 return outcome
+            tried.append(chosen)
             pause_s = self._pause_s(outcome, tried)
             if len(tried) >= TRIES or pause_s >= _left_s(give_up_s):
                 break
             await asyncio.sleep(pause_s)
         if isinstance(outcome, Reply):
             return outcome
-        raise outcome
+        raise outcome or self._all_rest()
+
+    async def _next(
+        self, tried: Sequence[Server], content: bytes, give_up_s: float
+    ) -> Server | None:
+        """Wait until a request may go, and choose only then: meanwhile servers come and go."""
+        if not tried:
+            await self._wait_out_a_rest(_left_s(give_up_s))
+        if self._choose(tried) is not None:
+            await self._wait_for_limits(content, _left_s(give_up_s))
+        return self._choose(tried)
+
+    async def _wait_out_a_rest(self, left_s: float) -> None:
+        """Where all rest, but one not for long, wait for it: else a queue is used up in a moment."""
+        watches = [server.watch for server in self.all if server.watch and server.breaker.is_open]
+        next_s = min(server.breaker.left_s for server in self.all)
+        if len(watches) == len(self.all) and next_s < LONGEST_PAUSE_S:
+            wait_s = min(left_s, LONGEST_PAUSE_S)
+            await asyncio.wait(watches, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _outcome(
-        self, server: Server, path: str, content: bytes, left_s: float
+        self, server: Server, path: str, content: bytes, left_s: float, tried: Sequence[Server]
     ) -> Reply | EngineError:
         try:
             reply = await self._try(server, "POST", path, content, left_s)
         except (BackendDown, DeadlinePassed) as exc:
-            self._note_failure(server, str(exc))
+            if isinstance(exc, BackendDown) or left_s >= FAIR_SHARE * self._try_timeout_s:
+                self._note_failure(server, str(exc))
             return exc
-        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if _is_answer(reply) or reply.status in BUSY:
+            # An ejected server comes back by being examined, not by an answer from before.
+            if not server.breaker.is_open:
+                server.breaker.succeeded()
+        # It may be the request that it stumbles over: what it says to the same again is no news.
+        elif server not in tried:
             self._note_failure(server, f"it answers {reply.status}")
-        else:
-            server.breaker.succeeded()
         return reply
 
     async def _try(
@@ -244,6 +280,8 @@ class Servers:
         others = [s for s in self.all if not s.breaker.is_open and s not in tried]
         if others:
             return 0.0
+        if isinstance(outcome, Reply) and not _may_pass(outcome):
+            return math.inf
         longest_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** len(tried))
         jitter_s = self._chance.uniform(0.0, longest_s)
         asked_s = outcome.retry_after_s if isinstance(outcome, Reply) else None
@@ -278,6 +316,12 @@ def _left_s(give_up_s: float) -> float:
     return max(0.0, give_up_s - time.monotonic())
 
 
-def _may_help(reply: Reply) -> bool:
-    """Whether the same request may succeed later, or elsewhere."""
+def _is_answer(reply: Reply) -> bool:
+    """Whether it speaks of what was sent: a refusal of that, or JSON and not a proxy's page."""
+    begins = reply.content.lstrip()[:1]
+    return reply.status in REFUSAL_STATUS or (reply.is_success and begins in {b"{", b"["})
+
+
+def _may_pass(reply: Reply) -> bool:
+    """Whether the same server may answer the same request later."""
     return reply.status in BUSY or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR

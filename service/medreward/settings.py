@@ -285,6 +285,17 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _caps_have_prices(self) -> Self:
+        is_free = self.judge_prompt_price == 0 and self.judge_completion_price == 0
+        caps = (self.judge_max_cost_per_run, self.judge_max_cost_per_day)
+        if is_free and any(cap is not None for cap in caps):
+            raise ValueError(
+                "a cap on the judge's cost is never reached without a price: "
+                "set MEDREWARD_JUDGE_PROMPT_PRICE or MEDREWARD_JUDGE_COMPLETION_PRICE"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _keys_beyond_loopback(self) -> Self:
         if self.host not in LOOPBACK and not self.api_keys and not self.allow_unauthenticated:
             raise ValueError(

@@ -124,6 +124,18 @@ class Ledger:
         finally:
             self.close(run, inquiries)
 
+    @contextmanager
+    def until_booked(self, inquiries: Sequence[Inquiry]) -> Iterator[None]:
+        """Keep the runs that wait for these now: they pay also where they leave before the reply."""
+        waiting = [(run, i) for i in inquiries for run in self._asking.get(i, ())]
+        for run, inquiry in waiting:
+            self.open(run, [inquiry])
+        try:
+            yield
+        finally:
+            for run, inquiry in waiting:
+                self.close(run, [inquiry])
+
     def charge(self, inquiries: Sequence[Inquiry], usage: Usage) -> None:
         """Book one reply: in equal parts on its inquiries, and of each on the runs that wait for it."""
         cost = self._prices.cost(usage)

@@ -141,6 +141,34 @@ async def test_an_answer_brings_an_engine_back_whatever_its_probe_said(serve: Se
     assert (lost.status_code, found.status_code) == (503, 200)
 
 
+class ReplacedJudge(MortalJudge):
+    """A judge whose server comes back with another model, until somebody mends that."""
+
+    is_another = False
+
+    async def start(self) -> None:
+        """Refuse the other model."""
+        if self.is_another:
+            raise SetupError("it serves another model now")
+
+
+async def test_an_engine_that_is_mended_is_noticed_without_a_request(serve: Serve) -> None:
+    """Nobody sends requests to a service that is not ready, so no answer could bring it back."""
+    judge = ReplacedJudge()
+    async with serve(judge=judge) as client:
+        judge.is_down = judge.is_another = True
+        for _ in range(3):
+            await client.post("/reward", json=BODY)
+        await asyncio.sleep(0.01)
+        lost = await client.get("/readyz")
+        judge.is_down = judge.is_another = False
+        async with asyncio.timeout(10):
+            while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - as a probe
+                await asyncio.sleep(0.05)
+
+    assert "another model" in lost.json()["engines"]["judge"]["message"]
+
+
 class DeafJudge(ScriptedJudge):
     """A judge that understands no template."""
 

@@ -1,5 +1,6 @@
 """The embedded judge on its real model: verdicts read off the next token's probabilities."""
 
+import copy
 import random
 from collections import Counter
 from concurrent.futures import Executor
@@ -10,13 +11,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from medreward.errors import Problem, ProblemKind, SetupError
 from medreward.judging.causal_lm import CausalLmJudge
 from medreward.judging.judge import Inquiry, Judgement, View, is_sound
 from medreward.judging.passes import PaddedPasses, TreePasses
-from medreward.judging.rendering import label_ids, special_tokens
+from medreward.judging.rendering import chat_frame, label_ids, special_tokens
 from medreward.judging.templates import load_templates
 from tests.conftest import RealEngines
 
@@ -120,6 +121,70 @@ def remade(judge: CausalLmJudge, worker: Executor, **changed: Any) -> CausalLmJu
     """The same model and tokenizer, judging under other settings."""
     options: dict[str, Any] = {"name": "remade", "secret": "", "coverage_floor": 0.2, **changed}
     return CausalLmJudge(judge._model, judge._tokenizer, worker=worker, **options)  # noqa: SLF001
+
+
+def test_a_template_with_the_time_in_it_is_written_once(
+    judge: CausalLmJudge, real_engines: RealEngines
+) -> None:
+    """The same inquiry has the same prompt all day and the next; another start has another identity."""
+    tokenizer = copy.deepcopy(judge._tokenizer)  # noqa: SLF001
+    tokenizer.chat_template = "It is {{ strftime_now('%f') }}.\n{{ messages[0]['content'] }}\nYou:"
+    one, other = (
+        CausalLmJudge(
+            judge._model,  # noqa: SLF001
+            tokenizer,
+            name="dated",
+            secret="",
+            coverage_floor=0.2,
+            worker=real_engines.worker,
+        )
+        for _ in range(2)
+    )
+
+    assert one.prompt_ids(INQUIRIES[0]) == one.prompt_ids(INQUIRIES[0])
+    assert one.identity != other.identity
+
+
+def test_a_template_that_changes_messages_is_refused(judge: CausalLmJudge) -> None:
+    """What it would do to the fence around the data, nobody knows."""
+    tokenizer = copy.deepcopy(judge._tokenizer)  # noqa: SLF001
+    tokenizer.chat_template = "{{ messages[0]['content'] | upper }}"
+
+    with pytest.raises(SetupError, match="chat template"):
+        chat_frame(tokenizer)
+
+
+@pytest.mark.anyio
+async def test_no_probability_on_a_label_is_no_verdict_without_a_floor(
+    judge: CausalLmJudge, real_engines: RealEngines
+) -> None:
+    """Where the floor is zero, a model that says something else for certain has still said nothing."""
+    words = judge._model.config.vocab_size  # noqa: SLF001
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    sure: Any = LlamaForCausalLM(LlamaConfig(vocab_size=words, num_attention_heads=2, **sizes))
+    sure.lm_head = SureOfTheFirst(words)
+    options: dict[str, Any] = {"name": "sure", "secret": "", "coverage_floor": 0.0}
+    tokenizer = judge._tokenizer  # noqa: SLF001
+    certain = CausalLmJudge(sure, tokenizer, worker=real_engines.worker, **options)
+
+    (answer,) = await certain.decide([INQUIRIES[0]])
+
+    assert isinstance(answer, Problem)
+    assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE
+
+
+class SureOfTheFirst(torch.nn.Module):
+    """A head that leaves nothing for any token but the first."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__()
+        self._words = words
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits that only the first token is likely under."""
+        logits = torch.full((*states.shape[:-1], self._words), -1e4)
+        logits[..., 0] = 0.0
+        return logits
 
 
 @pytest.mark.anyio

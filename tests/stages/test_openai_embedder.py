@@ -39,6 +39,8 @@ class EmbeddingServer:
         self.model = model or by_digest()
         self.compact = compact
         self.most_texts = most_texts
+        self.too_many = 413
+        """What it says to more texts than it takes."""
         self.fails_with: int | None = None
         self.bodies: list[dict[str, Any]] = []
 
@@ -54,7 +56,7 @@ class EmbeddingServer:
         if is_base64 and self.compact == "refused":
             return httpx.Response(422)
         if len(body["input"]) > self.most_texts:
-            return httpx.Response(413)
+            return httpx.Response(self.too_many)
         vectors = [self._written(self.model(text), is_base64) for text in body["input"]]
         rows = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
         return httpx.Response(200, json={"data": rows})
@@ -137,6 +139,16 @@ async def test_the_batch_is_what_the_server_takes(most_texts: int, batch: int) -
     assert [len(body["input"]) for body in server.bodies] == [batch]
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_batch_that_overloads_the_server_is_made_smaller(status: int) -> None:
+    """TEI has a permit for each text and answers 429 where there are too few; others fall over."""
+    server = EmbeddingServer(most_texts=64)
+    server.too_many = status
+
+    async with started(server) as embedder:
+        assert embedder.capacity.batch == 64
+
+
 async def test_a_batch_is_bounded_in_tokens_too() -> None:
     """What the batcher is told, so that long texts do not fill a server's memory."""
     async with started(EmbeddingServer(), EmbeddingServer()) as embedder:
@@ -168,13 +180,16 @@ async def test_servers_with_different_models_are_refused(other: Embed) -> None:
             pass
 
 
-async def test_a_start_after_a_change_of_model_is_refused() -> None:
-    """Vectors of another size cannot be compared with those that are remembered."""
+@pytest.mark.parametrize("other", [by_digest(seed="b"), by_digest(size=16)])
+async def test_a_start_after_a_change_of_model_is_refused(other: Embed) -> None:
+    """Vectors of another model, also of the same size, cannot be compared with those remembered."""
     server = EmbeddingServer()
     async with started(server) as embedder:
-        server.model = by_digest(size=16)
-        with pytest.raises(NonsenseReply, match="another model"):
+        server.model = other
+        with pytest.raises(SetupError, match="restart the service"):
             await embedder.start()
+        server.model = by_digest()
+        await embedder.start()
 
 
 async def test_one_server_of_three_that_fails_costs_no_vector() -> None:

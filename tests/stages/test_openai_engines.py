@@ -115,6 +115,11 @@ def prompt_of(request: httpx.Request) -> str:
         ({" Yes": 0.3, "yes": 0.2, "\nYES ": 0.1, " no": 0.2, "No": 0.2}, 0.6, 1.0),
         ({"Y": 0.6, "NO": 0.3}, 2 / 3, 0.9),  # YES is two tokens to some
         ({"YE": 0.5, "n": 0.5}, 0.5, 1.0),
+        (
+            {"\u0120YES": 0.5, "\u2581No": 0.3, "\u0120Normal": 0.2},
+            0.625,
+            0.8,
+        ),  # as vocabularies write
         ({"YES": 0.3, "YESTERDAY": 0.3, "NOT": 0.2, "NO": 0.1, "EYES": 0.1}, 0.75, 0.4),
         ({"YES": 0.4, "": 0.2, " ": 0.2, "\n": 0.1, "YES.": 0.1}, 1.0, 0.4),
     ],
@@ -216,6 +221,7 @@ UNREADABLE = {
     "logprob -infinite": httpx.Response(200, content=json.dumps(choice([("YES", -math.inf)]))),
     "logprob positive": httpx.Response(200, json=choice([("YES", 0.7)])),
     "logprob huge": httpx.Response(200, json=choice([("YES", 1e9)])),
+    "logprobs just not infinite": httpx.Response(200, json=choice([("YES", 709.7), ("NO", 709.7)])),
     "logprob of many digits": httpx.Response(200, json=choice([("YES", 10**400)])),
     "logprobs of more than all": httpx.Response(200, json=choice([("YES", -0.1), ("yes", -0.1)])),
 }

@@ -12,6 +12,7 @@ from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, Set
 from medreward.judging.judge import Inquiry, Judgement, View, is_sound
 from medreward.judging.openai import OpenAiJudge
 from medreward.judging.templates import load_templates
+from medreward.rate_limits import RateLimits
 from tests.conftest import Serve
 from tests.stages.judge_servers import MODEL, FakeServer, Hosts, Model
 
@@ -185,6 +186,14 @@ async def test_many_inquiries_are_few_requests() -> None:
     )
 
 
+async def test_a_batch_is_no_more_than_may_go_at_once() -> None:
+    """Where tokens are limited, a request is not larger than a burst of them."""
+    limits = RateLimits(requests_per_minute=None, tokens_per_minute=6_000_000)
+
+    async with started(FakeServer("vllm"), limits=limits) as judge:
+        assert judge.capacity.tokens == 1_000_000
+
+
 async def test_grades_have_their_own_way_beside_scoring() -> None:
     """A score knows two labels, so a digit is asked for by completions, in the same batch."""
     server = FakeServer("vllm")
@@ -229,6 +238,85 @@ async def test_one_refused_prompt_in_a_list_costs_its_neighbours_nothing() -> No
     assert all(
         is_sound(a, i) for a, i in zip(answers, inquiries, strict=True) if isinstance(a, Judgement)
     )
+
+
+class Stumbling(FakeServer):
+    """Falls over one prompt, whatever stands beside it."""
+
+    def completions(self, body: Any) -> object:
+        """A 500 for the whole list."""
+        if any("poison" in prompt for prompt in body["prompt"]):
+            return {"error": {"message": "not JSON compliant: nan", "code": 500}}
+        return super().completions(body)
+
+
+async def test_a_prompt_that_the_server_falls_over_costs_its_neighbours_nothing() -> None:
+    """It is found in halves like one that is refused, and alone may be sent again later."""
+    inquiries = [*INQUIRIES[:9], Inquiry(MATCH, "poison", "ref"), *INQUIRIES[9:20]]
+
+    async with started(Stumbling("old vllm")) as judge:
+        answers = await judge.decide(inquiries)
+
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, Problem)] == [9]
+    assert isinstance(answers[9], Problem)
+    assert answers[9].kind is ProblemKind.JUDGE_UNREACHABLE
+
+
+def numbered(*numbers: object) -> list[Any]:
+    """Choices with these numbers, the first for NO, all others for YES."""
+    tops = [{"NO": -0.01}] + [{"YES": -0.01}] * (len(numbers) - 1)
+    return [
+        {"index": n, "logprobs": {"top_logprobs": [top]}}
+        for n, top in zip(numbers, tops, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param({"choices": numbered(0)}, id="one too few"),
+        pytest.param({"choices": numbered(0, 1, 2)}, id="one too many"),
+        pytest.param({"choices": numbered(0, 0)}, id="one twice"),
+        pytest.param({"choices": numbered(1, 2)}, id="counted from one"),
+        pytest.param({"choices": numbered(None, None)}, id="not numbered"),
+        pytest.param({"choices": numbered({}, [])}, id="numbered by nothing"),
+        pytest.param({"choices": [*numbered(0), None]}, id="one of nothing"),
+        pytest.param([{"choices": numbered(0)}], id="one reply too few"),
+        pytest.param([{"error": "full"}, {"choices": numbered(0, 0)}], id="one reply of two"),
+        pytest.param([{"choices": numbered({})}, {"choices": numbered({})}], id="oddly numbered"),
+        pytest.param([{"choices": []}, {"choices": numbered(0)}], id="an empty reply"),
+    ],
+)
+async def test_choices_that_may_belong_to_other_prompts_are_no_verdicts(reply: Any) -> None:
+    """Nobody can tell whose they are, so none is used, and none is asked for twice."""
+    server = FakeServer("llamacpp")
+
+    async with started(server) as judge:
+        server.says = reply
+        server.asked.clear()
+        answers = await judge.decide(INQUIRIES[:2])
+
+    assert {a.kind for a in answers if isinstance(a, Problem)} == {ProblemKind.JUDGE_UNPARSEABLE}
+    assert len(answers) == 2
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param({"choices": numbered(1, 0)}, id="last first"),
+        pytest.param([{"choices": [one]} for one in numbered(1, 0)], id="replies last first"),
+    ],
+)
+async def test_choices_go_to_their_prompts_by_number(reply: Any) -> None:
+    """In whatever order they come."""
+    server = FakeServer("llamacpp")
+
+    async with started(server) as judge:
+        server.says = reply
+        answers = await judge.decide(INQUIRIES[:2])
+
+    assert shares(answers) == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("kind", ["vllm", "old vllm", "sglang", "llamacpp", "openai", "litellm"])
@@ -310,10 +398,68 @@ async def test_servers_whose_models_disagree_are_refused() -> None:
             pass
 
 
-async def test_a_server_that_is_down_at_the_start_does_not_hold_up_the_others() -> None:
+class Sure(Model):
+    """Answers each probe with the verdict that any good judge gives, as surely as it is."""
+
+    def __init__(self, no: float) -> None:
+        super().__init__()
+        self._no = no
+
+    def next(self, ids: Sequence[int]) -> dict[str, float]:
+        """Nearly always YES."""
+        return {" YES": 1.0 - self._no, " NO": self._no}
+
+
+@pytest.mark.parametrize(("one", "other", "is_same"), [(2e-3, 3e-3, True), (2e-3, 1e-4, False)])
+async def test_sure_judges_are_told_apart_by_how_sure_they_are(
+    one: float, other: float, is_same: bool
+) -> None:
+    """Half precision moves odds a little; another model, that agrees on easy probes, by far more."""
+    servers = [FakeServer("old vllm", Sure(no)) for no in (one, other)]
+    try:
+        async with started(*servers):
+            assert is_same
+    except SetupError:
+        assert not is_same
+
+
+class Evasive(FakeServer):
+    """Says a label only where it is held to one."""
+
+    def chat(self, body: Any) -> object:
+        """No probabilities, and no label unasked."""
+        said = '{"verdict": "NO"}' if "response_format" in body else "Not enough is known."
+        return {"choices": [{"message": {"content": said}}]}
+
+
+async def test_a_word_that_begins_like_a_label_is_none() -> None:
+    """A model that says "Not enough is known" did not say NO; held to the labels it would."""
+    with pytest.raises(SetupError, match="does not answer in labels"):
+        async with started(Evasive("litellm")):
+            pass
+
+
+class Shuffling(FakeServer):
+    """A hosted server that lists other models, in no order, and the one that is asked not at all."""
+
+    def models(self, _body: object) -> object:
+        """Now this one first, now that."""
+        rows = [{"id": owner, "owned_by": owner} for owner in ("system", "openai")]
+        return {"data": rows if len(self.asked) % 2 else rows[::-1]}
+
+
+async def test_a_hosted_server_comes_back_though_it_lists_its_models_in_any_order() -> None:
+    """Only what is said of the model that is asked tells of another one."""
+    async with started(Shuffling("openai")) as judge:
+        for _ in range(3):
+            await judge.start()
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_a_server_that_is_down_at_the_start_does_not_hold_up_the_others(status: int) -> None:
     """The judge starts with those that answer, and asks these."""
     up, down = FakeServer("vllm"), FakeServer("vllm")
-    down.fails_with = 503
+    down.fails_with = status
 
     async with started(up, down) as judge:
         down.asked.clear()

@@ -1,5 +1,6 @@
 """What a paid judge costs, and where the money ends."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
@@ -209,3 +210,32 @@ async def test_a_judge_whose_budget_is_spent_asks_nothing() -> None:
     assert {p.kind for p in refused if isinstance(p, Problem)} == {ProblemKind.JUDGE_REFUSED}
     assert all(isinstance(answer, Judgement) for answer in others)
     assert len(server.asked) == len(others)
+
+
+@pytest.mark.anyio
+async def test_a_run_that_leaves_pays_for_what_it_asked() -> None:
+    """A caller whose deadline passes first is not asked for its money in the name of another."""
+    server, book = FakeServer("openai"), Ledger(Prices(prompt=1_000.0))
+    async with paid(server, book) as judge:
+        with book.asking("hasty", INQUIRIES):
+            asking = asyncio.create_task(judge.decide(INQUIRIES))
+            await asyncio.sleep(0)
+        await asking
+
+    assert [book.spent_on("hasty"), book.spent_on(None)] == [IsApprox(0.8), 0.0]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("tokens", [10**400, 10**30, -5, True, "100", None, 1.5])
+async def test_a_number_of_tokens_that_cannot_be_costs_nothing(tokens: object) -> None:
+    """The verdict counts, is asked for once, and no budget is spent on nonsense."""
+    server, book = FakeServer("openai"), Ledger(Prices(prompt=1_000.0), Caps(per_day=5.0))
+    async with paid(server, book) as judge:
+        told = server.chat({"messages": [{"role": "user", "content": "?"}]})
+        server.says = {**told, "usage": {"prompt_tokens": tokens}}  # type: ignore[dict-item]
+        server.asked.clear()
+        (answer,) = await judge.decide(INQUIRIES[:1])
+
+    assert isinstance(answer, Judgement)
+    assert len(server.asked) == 1
+    assert book.refusal(None) is None

@@ -72,11 +72,15 @@ class OpenAiEmbedder:
         self._format = "float"
         self._dimensions: int | None = None
         """How many numbers a vector has: as many as the first one had."""
+        self._expected: Sequence[Vector] | None = None
+        """The probes' vectors at the first start."""
         self.identity = f"openai:{model}@{revision or 'default'}"
         self.capacity = Capacity(BATCH_TEXTS, BATCHES_IN_FLIGHT * len(urls), BATCH_TOKENS)
 
     async def start(self) -> None:
         """Find out what the servers take at once and in which format, and that they agree.
+
+        A later start sees that they still agree with the first: its vectors are remembered.
 
         Raises:
             EngineError: none of them answers yet.
@@ -87,13 +91,15 @@ class OpenAiEmbedder:
         found = [visit for visit in visits if isinstance(visit, Found)]
         if not found:
             raise next(visit for visit in visits if isinstance(visit, EngineError))
+        expected = self._expected or found[0].vectors
         for other in found:
-            _check_same(found[0].vectors, other.vectors)
-        self._check_size(found[0].vectors[0])
+            _check_same(expected, other.vectors)
+        self._check_size(expected[0])
+        self._expected = expected
         self._format = "base64" if all(other.is_compact for other in found) else "float"
         batch = min(other.batch for other in found)
         self.capacity = replace(self.capacity, batch=batch)
-        self._servers.examine = partial(self._examine, expected=found[0].vectors)
+        self._servers.examine = partial(self._examine, expected=expected)
         for server, visit in met.items():
             if isinstance(visit, Found):
                 server.breaker.succeeded()
@@ -162,7 +168,7 @@ class OpenAiEmbedder:
         while batch > 1:
             body = self._body([PROBES[0]] * batch, "float")
             reply = await self._servers.ask(server, "POST", "embeddings", body)
-            if reply.status not in REFUSAL_STATUS:
+            if reply.is_success:
                 break
             batch //= 2
         return batch
@@ -247,6 +253,6 @@ def _check_same(ones: Sequence[Vector], others: Sequence[Vector]) -> None:
     for one, other in zip(ones, others, strict=True):
         if one.size != other.size or cosine(one, other) < SAME_COSINE:
             raise SetupError(
-                "the servers of MEDREWARD_EMBEDDER_URL give different vectors for the same text: "
-                "give them the same model and revision"
+                "the servers of MEDREWARD_EMBEDDER_URL give different vectors for the same text, or "
+                "others than at the start: give them one model and revision, or restart the service"
             )

@@ -15,9 +15,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from medreward.errors import Problem, SetupError
 from medreward.hugging_face import loading
 from medreward.judging.judge import Capacity, Inquiry, Judgement
+from medreward.judging.labels import weigh
 from medreward.judging.passes import passes_for
 from medreward.judging.prompt import Fence
-from medreward.judging.rendering import label_ids, prompt_ids, special_tokens, too_long, weigh
+from medreward.judging.rendering import (
+    chat_frame,
+    label_ids,
+    prompt_ids,
+    special_tokens,
+    too_long,
+)
 from medreward.judging.templates import Template
 from medreward.judging.token_tree import common_length
 from medreward.judging.turns import Pass, Turns
@@ -42,13 +49,15 @@ class CausalLmJudge:
         self._tokenizer = tokenizer
         self._fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
         self._coverage_floor = coverage_floor
+        # Once: a template with today's date would else change verdicts, and what is shared, at midnight.
+        self._frame = chat_frame(tokenizer)
         self._turns = Turns(worker, timeout_s=timeout_s)
         self._passes = passes_for(model)
         window_tokens = int(getattr(model.config, "max_position_embeddings", max_prompt_tokens))
         self._max_prompt_tokens = min(window_tokens, max_prompt_tokens)
         self._label_ids: dict[Template, list[list[int]]] = {}
         self._prefixes: dict[Template, list[int]] = {}
-        self.identity = f"causal_lm:{name}:{model.dtype}:{self._fence.identity}:{coverage_floor}"
+        self.identity = f"causal_lm:{name}:{model.dtype}:{self._fence.identity}:{coverage_floor}:{self._frame.sha}"
         # A second of a CPU's work, so that a question that comes late is soon in the next batch; of
         # long prompts a few seconds.
         self.capacity = Capacity(batch=16, tokens=4096)
@@ -120,7 +129,7 @@ class CausalLmJudge:
 
     def prompt_ids(self, inquiry: Inquiry) -> list[int]:
         """Tokenise the prompt up to the verdict position."""
-        return prompt_ids(self._tokenizer, self._fence, inquiry)
+        return prompt_ids(self._tokenizer, self._frame, self._fence, inquiry)
 
     def _plan(self, inquiries: Sequence[Inquiry], prompts: Sequence[list[int]]) -> list[Pass]:
         """Plan passes over the prompts that fit, template by template: each begins its own way."""
@@ -149,8 +158,10 @@ class CausalLmJudge:
         return self._prefixes[template]
 
     def _read(self, probabilities: torch.Tensor, template: Template) -> Judgement | Problem:
-        masses = torch.stack([probabilities[ids].sum() for ids in self._ids_of(template)]).tolist()
-        return weigh(masses, template, self._coverage_floor)
+        ids = self._ids_of(template)
+        masses = torch.stack([probabilities[of_label].sum() for of_label in ids]).tolist()
+        by_label = dict(zip(template.labels, masses, strict=True))
+        return weigh(by_label, template, self._coverage_floor)
 
     def _ids_of(self, template: Template) -> list[list[int]]:
         if template not in self._label_ids:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -113,7 +114,7 @@ class Visit:
             SetupError: it is a server of one model, and that is another one.
         """
         reply = await self._ask("GET", "models", None)
-        if reply.status in WAIT_STATUS:
+        if reply.status in WAIT_STATUS or reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             json_of(reply)
         rows = _rows(reply)
         for row in rows:
@@ -125,7 +126,9 @@ class Visit:
                 f"a server of MEDREWARD_JUDGE_URL serves {names}, not {self._wanted.model}: "
                 "set MEDREWARD_JUDGE_MODEL to the name it is served by"
             )
-        return Served(kind=str(rows[0].get("owned_by", "")) if rows else "")
+        # It may serve others under another name, and list them in any order.
+        owners = {str(row.get("owned_by") or "") for row in rows}
+        return Served(kind=owners.pop() if len(owners) == 1 else "")
 
     async def completions(self) -> Completions:
         """Find out whether many prompts can go in one request.
@@ -201,7 +204,7 @@ class Visit:
         except NonsenseReply as exc:
             raise NoWay(str(exc)) from exc
         said = (_text(free.get("message"), "content") or "").strip().upper()
-        if not said.startswith(self._template.labels):
+        if not re.match(rf"({'|'.join(self._template.labels)})\b", said):
             raise SetupError(
                 "the judge does not answer in labels: it gives no token probabilities, and its "
                 f"free reply to a probe begins with none of {'/'.join(self._template.labels)}; "

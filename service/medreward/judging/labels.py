@@ -1,6 +1,5 @@
 """From the probabilities of tokens to a judgement, and from a label to the tokens that begin it."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from medreward.errors import Problem, ProblemKind
@@ -8,11 +7,13 @@ from medreward.judging.judge import Judgement
 from medreward.judging.templates import Template
 
 MAX_COVERAGE = 1.01
+SPACES = "\u0120\u2581"
+"""How vocabularies write a space; some servers give tokens as they stand there."""
 
 
 def label_begun_by(token: str, labels: Sequence[str]) -> str | None:
     """Give the one label that *token* is the beginning of, in any case; None where none or several."""
-    begun = token.strip().upper()
+    begun = token.strip().lstrip(SPACES).upper()
     fitting = [label for label in labels if begun and label.startswith(begun)]
     return fitting[0] if len(fitting) == 1 else None
 
@@ -31,7 +32,7 @@ def weigh(
     masses: Mapping[str, float], template: Template, coverage_floor: float
 ) -> Judgement | Problem:
     """Turn the probability of each label into a judgement, if enough fell on them at all."""
-    coverage = math.fsum(masses.values())
+    coverage = sum(masses.values())
     # Servers round log-probabilities, so a sum may come out a little over 1.
     if not coverage_floor <= coverage <= MAX_COVERAGE or coverage == 0:
         return Problem(

@@ -39,6 +39,13 @@ SHARE_OF_TIMEOUT = 0.95
 """What is not answered by then is given up, so that what was answered is not lost with it."""
 SAME_JUDGE_P = 0.1
 """How far two servers may differ on a probe: other hardware rounds, another model disagrees."""
+SAME_JUDGE_ODDS = 8.0
+"""The same for the odds of YES: two sure judges agree on easy probes, but are not equally sure."""
+SUREST_ODDS = 1e4
+"""Beyond these, half precision rounds to anything."""
+
+MAX_TOKENS = 100_000_000
+"""Far more than one reply can have taken; a larger number is nonsense, and would spend a budget."""
 
 log = structlog.get_logger(__name__)
 
@@ -129,7 +136,8 @@ class OpenAiJudge:
             number: refusal for number, refusal in enumerate(refusals) if refusal is not None
         }
         left = [number for number in range(len(inquiries)) if number not in answers]
-        asked = await self._decide([inquiries[number] for number in left], give_up_s)
+        with self._ledger.until_booked(inquiries):
+            asked = await self._decide([inquiries[number] for number in left], give_up_s)
         answers.update(zip(left, asked, strict=True))
         return [answers[number] for number in range(len(inquiries))]
 
@@ -142,7 +150,9 @@ class OpenAiJudge:
         self._way = way
         self.identity = f"{self._name}:{way.identity}"
         each = way.capacity
-        self.capacity = Capacity(each.batch, each.concurrency * len(self._servers.all))
+        # A request that takes several bursts would wait for them all, and might be late for good.
+        tokens = None if self._limits is None else self._limits.burst_tokens
+        self.capacity = Capacity(each.batch, each.concurrency * len(self._servers.all), tokens)
 
     async def _decide(
         self, inquiries: Sequence[Inquiry], give_up_s: float
@@ -167,7 +177,7 @@ class OpenAiJudge:
         try:
             content = encoded(request.body)
             reply = await self._servers.post(request.path, content, timeout_s=left_s)
-            if reply.status in REFUSAL_STATUS:
+            if reply.status in REFUSAL_STATUS or _may_stumble(reply, members):
                 return await self._send_halves(members, reply, give_up_s)
             told = await self._pace.do(lambda: json_of(reply), len(members))
             self._book(members, told, len(content))
@@ -178,7 +188,7 @@ class OpenAiJudge:
     async def _send_halves(
         self, members: Sequence[Inquiry], reply: Reply, give_up_s: float
     ) -> list[Judgement | Problem]:
-        """Find the prompt that is refused, and spare the others."""
+        """Find the prompt that is refused, or that the server falls over, and spare the others."""
         if len(members) == 1:
             return [_refusal(reply)]
         middle = len(members) // 2
@@ -262,11 +272,21 @@ def _check_agreement(served: Served, shares: Sequence[Sequence[float]]) -> None:
     if served.kind not in SELF_HOSTED:
         return
     for other in shares[1:]:
-        if any(abs(p - q) > SAME_JUDGE_P for p, q in zip(shares[0], other, strict=True)):
+        if not all(_is_near(p, q) for p, q in zip(shares[0], other, strict=True)):
             raise SetupError(
                 "the servers of MEDREWARD_JUDGE_URL give different verdicts on the same probe: "
                 "give them the same model and revision"
             )
+
+
+def _is_near(one: float, other: float) -> bool:
+    times = max(_odds(one), _odds(other)) / min(_odds(one), _odds(other))
+    return abs(one - other) <= SAME_JUDGE_P and times <= SAME_JUDGE_ODDS
+
+
+def _odds(share: float) -> float:
+    least = 1 / SUREST_ODDS
+    return min(SUREST_ODDS, max(least, share / max(least, 1.0 - share)))
 
 
 def usage_of(told: Any) -> Usage:
@@ -281,7 +301,12 @@ def usage_of(told: Any) -> Usage:
 
 def _count(usage: object, name: str) -> int:
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value <= MAX_TOKENS else 0
+
+
+def _may_stumble(reply: Reply, members: Sequence[Inquiry]) -> bool:
+    """Whether one of several prompts may be what makes the server fall over."""
+    return reply.status == HTTPStatus.INTERNAL_SERVER_ERROR and len(members) > 1
 
 
 def _refusal(reply: Reply) -> Problem:

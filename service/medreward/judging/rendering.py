@@ -1,29 +1,45 @@
-"""From an inquiry to the tokens a language model reads, and from its next token to a judgement.
+"""From an inquiry to the tokens a language model reads, and which tokens begin its labels.
 
 Shared by the engines that hold a tokenizer, so that they ask alike and read alike. The tokenizer is
 any of transformers'; nothing here needs torch.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from medreward.errors import Problem, ProblemKind, SetupError
-from medreward.judging.judge import Inquiry, Judgement
+from medreward.judging.judge import Inquiry
 from medreward.judging.prompt import Fence
 from medreward.judging.templates import Template
+from medreward.judging.ways import Frame
+
+SAYING = "Is there a fracture: yes or no."
+"""A message to find in what a chat template makes of it."""
 
 
-def prompt_ids(tokenizer: Any, fence: Fence, inquiry: Inquiry) -> list[int]:
-    """Tokenise the prompt up to the verdict position."""
-    content = fence.render(inquiry)
-    if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+def chat_frame(tokenizer: Any) -> Frame:
+    """Learn what the chat template writes around a message; none leaves an empty line.
+
+    Raises:
+        SetupError: the template does not leave a message as it is.
+    """
+    if not tokenizer.chat_template:
+        return Frame("", "\n\n")
+    text: str = tokenizer.apply_chat_template(
+        [{"role": "user", "content": SAYING}], tokenize=False, add_generation_prompt=True
+    )
+    before, found, after = text.partition(SAYING)
+    if not found or SAYING in after:
+        raise SetupError(
+            "the judge's chat template does not leave a message as it is; "
+            "choose another MEDREWARD_JUDGE_MODEL"
         )
-    else:
-        text = content + "\n\n"
-    text += inquiry.template.opening
+    return Frame(before, after)
+
+
+def prompt_ids(tokenizer: Any, frame: Frame, fence: Fence, inquiry: Inquiry) -> list[int]:
+    """Tokenise the prompt up to the verdict position."""
+    text = f"{frame.before}{fence.render(inquiry)}{frame.after}{inquiry.template.opening}"
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
     return ids
 
@@ -34,19 +50,6 @@ def too_long(prompt: Sequence[int], most: int) -> Problem:
         ProblemKind.TOO_LONG,
         f"the judge's prompt has {len(prompt)} tokens; it reads at most {most}",
     )
-
-
-def weigh(masses: Sequence[float], template: Template, floor: float) -> Judgement | Problem:
-    """Turn the probability that fell on each label into a judgement, if enough fell on any."""
-    coverage = math.fsum(masses)
-    # Written so that what is no number is refused as well.
-    if not (coverage >= floor and coverage > 0):
-        return Problem(
-            ProblemKind.JUDGE_UNPARSEABLE,
-            f"{coverage:.3f} of the probability fell on {'/'.join(template.labels)}; "
-            f"the floor is {floor}",
-        )
-    return Judgement(template.labels, tuple(mass / coverage for mass in masses), min(1.0, coverage))
 
 
 def special_tokens(tokenizer: Any) -> set[str]:

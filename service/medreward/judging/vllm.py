@@ -19,10 +19,18 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from medreward.errors import JUDGE_FAILURES, BackendDown, DeadlinePassed, Problem, SetupError
 from medreward.hugging_face import loading
 from medreward.judging.judge import Capacity, Inquiry, Judgement
+from medreward.judging.labels import weigh
 from medreward.judging.prompt import Fence
-from medreward.judging.rendering import label_ids, prompt_ids, special_tokens, too_long, weigh
+from medreward.judging.rendering import (
+    chat_frame,
+    label_ids,
+    prompt_ids,
+    special_tokens,
+    too_long,
+)
 from medreward.judging.templates import Template
 from medreward.judging.vllm_engine import DIED, EngineOptions, VllmEngine, is_on_cpu
+from medreward.judging.ways import Frame
 
 SHARE_OF_TIMEOUT = 0.9
 """What has not been judged by then is given up, so that the rest of its batch counts."""
@@ -37,6 +45,7 @@ class VllmJudge:
         tokenizer: Any,
         *,
         identity: str,
+        frame: Frame,
         fence: Fence,
         coverage_floor: float,
         max_prompt_tokens: int,
@@ -46,6 +55,7 @@ class VllmJudge:
     ) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
+        self._frame = frame
         self._fence = fence
         self._coverage_floor = coverage_floor
         self._max_prompt_tokens = max_prompt_tokens
@@ -87,6 +97,7 @@ class VllmJudge:
         # The verdict's own token has to fit into the window too.
         window_tokens = int(getattr(config, "max_position_embeddings", max_prompt_tokens + 1))
         max_prompt_tokens = min(window_tokens - 1, max_prompt_tokens)
+        frame = chat_frame(tokenizer)
         fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
         # One thread for what blocks: tokenising, starting and ending the engine.
         worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
@@ -101,7 +112,10 @@ class VllmJudge:
         return cls(
             engine,
             tokenizer,
-            identity=f"vllm:{name}:{options.resolved_dtype}:{fence.identity}:{coverage_floor}",
+            identity=(
+                f"vllm:{name}:{options.resolved_dtype}:{fence.identity}:{coverage_floor}:{frame.sha}"
+            ),
+            frame=frame,
             fence=fence,
             coverage_floor=coverage_floor,
             max_prompt_tokens=max_prompt_tokens,
@@ -161,7 +175,7 @@ class VllmJudge:
 
     def prompt_ids(self, inquiry: Inquiry) -> list[int]:
         """Tokenise the prompt up to the verdict position."""
-        return prompt_ids(self._tokenizer, self._fence, inquiry)
+        return prompt_ids(self._tokenizer, self._frame, self._fence, inquiry)
 
     async def _judge(self, prompt: list[int], template: Template) -> Judgement | Problem:
         if len(prompt) > self._max_prompt_tokens:
@@ -174,7 +188,8 @@ class VllmJudge:
         except (EngineDeadError, BackendDown):
             return JUDGE_FAILURES.problem(BackendDown(DIED))
         self.count_tokens(len(prompt), output.num_cached_tokens or 0)
-        return weigh(_masses(output, groups), template, self._coverage_floor)
+        masses = dict(zip(template.labels, _masses(output, groups), strict=True))
+        return weigh(masses, template, self._coverage_floor)
 
     def _too_late(self) -> Problem:
         return JUDGE_FAILURES.problem(

@@ -265,8 +265,7 @@ class Completions:
         if masses is None:
             return UNREADABLE
         by_label = {
-            label: math.fsum(masses[token] for token in ids)
-            for label, ids in self.ids[template].items()
+            label: sum(masses[token] for token in ids) for label, ids in self.ids[template].items()
         }
         return weigh(by_label, template, self.coverage_floor)
 
@@ -354,17 +353,19 @@ def all_choices(reply: Any) -> list[dict[str, Any]]:
     Raises:
         NonsenseReply: they are not one for each number from 0.
     """
-    # llama.cpp answers a list of prompts by a list of replies.
-    parts = reply if isinstance(reply, list) else [reply]
-    choices = [
-        choice for part in parts for choice in (part.get("choices") if _has_choices(part) else ())
-    ]
-    numbers = [choice.get("index") if isinstance(choice, dict) else None for choice in choices]
-    if isinstance(reply, list) and set(numbers) <= {0}:
-        numbers = list(range(len(choices)))
-    if sorted(n for n in numbers if isinstance(n, int)) != list(range(len(choices))):
+    told = reply.get("choices") if isinstance(reply, dict) else None
+    if isinstance(reply, list):
+        # llama.cpp answers a list of prompts by a list of replies; in older versions each is a 0.
+        told = [first_choice(part) for part in reply]
+        if all(choice.get("index") == 0 for choice in told):
+            return told
+    try:
+        choices: list[dict[str, Any]] = sorted(told or (), key=lambda choice: choice["index"])
+    except (KeyError, TypeError) as exc:
+        raise NonsenseReply("the server's choices are not numbered") from exc
+    if [choice["index"] for choice in choices] != list(range(len(choices))):
         raise NonsenseReply("the server's choices are not numbered")
-    return [choice for _, choice in sorted(zip(numbers, choices, strict=True), key=_number)]
+    return choices
 
 
 def first_tokens(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -420,11 +421,3 @@ def _by_template(inquiries: Sequence[Inquiry]) -> dict[Template, list[int]]:
     for number, inquiry in enumerate(inquiries):
         found.setdefault(inquiry.template, []).append(number)
     return found
-
-
-def _has_choices(part: object) -> bool:
-    return isinstance(part, dict) and isinstance(part.get("choices"), list)
-
-
-def _number(numbered: tuple[Any, object]) -> int:
-    return int(numbered[0])
