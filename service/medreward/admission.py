@@ -91,9 +91,9 @@ class Permit:
         self._admission.reserve(wanted=wanted, more=more)
         self._held = wanted
 
-    def release(self) -> None:
-        """Give everything back."""
-        self._admission.give_back(self._held)
+    def release(self, *, is_served: bool = True) -> None:
+        """Give everything back, served or turned away."""
+        self._admission.give_back(self._held, is_served=is_served)
         self._held = Load()
 
 
@@ -111,10 +111,14 @@ class Admission:
         """Hold a permit for one request until its reply is made."""
         permit = Permit(self)
         permit.take(Load(requests=1))
+        is_served = True
         try:
             yield permit
+        except Overloaded:
+            is_served = False
+            raise
         finally:
-            permit.release()
+            permit.release(is_served=is_served)
 
     def reserve(self, *, wanted: Load, more: Load) -> None:
         """Count *more* as in flight, where one request would then hold *wanted*."""
@@ -131,10 +135,12 @@ class Admission:
                 )
         self.in_flight = then
 
-    def give_back(self, held: Load) -> None:
+    def give_back(self, held: Load, *, is_served: bool = True) -> None:
         """Count *held* as in flight no more."""
         self.in_flight = self.in_flight.minus(held)
-        self._drained.append((self._clock(), held))
+        # Those who are turned away come again and again; they say nothing about how fast things go.
+        if is_served:
+            self._drained.append((self._clock(), held))
 
     def _seconds_to_drain(self, unit: int, amount: int) -> float:
         """Estimate from what was given back of late how long *amount* more will take."""

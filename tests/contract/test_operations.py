@@ -310,7 +310,7 @@ async def test_a_key_may_have_any_letters(serve: Serve, key: str) -> None:
     """It is compared as the bytes that were sent."""
     async with serve(api_keys=key) as client:
         replies = [
-            await client.get("/version", headers={"Authorization": f"Bearer {sent}".encode()})
+            await client.get("/version", headers={b"Authorization": f"Bearer {sent}".encode()})
             for sent in (key, key[:-1])
         ]
 

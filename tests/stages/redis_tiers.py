@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,9 +136,11 @@ async def slow_way(port: int) -> AsyncIterator[Way]:
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
-    while data := await reader.read(65536):
-        await asyncio.sleep(way.delay_s)
-        writer.write(data)
+    # Who gives up on a reply leaves it unread.
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            await asyncio.sleep(way.delay_s)
+            writer.write(data)
     writer.close()
 
 

@@ -117,3 +117,23 @@ def test_a_deadline_never_has_less_than_no_time_left() -> None:
     """A deadline in the past has 0 seconds left."""
     assert Deadline.after(-5).left_s == 0.0
     assert 9 < Deadline.after(10).left_s <= 10
+
+
+def test_those_who_are_turned_away_do_not_change_the_hint() -> None:
+    """However many of them come again and again, it still follows from what was served."""
+    now_s = 1000.0
+    admission = Admission(LIMITS, clock=lambda: now_s)
+    for _ in range(2):
+        with admission.permit() as earlier:
+            earlier.take(Load(questions=4))
+    now_s += 20.0
+
+    hints = []
+    with admission.permit() as first:
+        first.take(Load(questions=8))
+        for _ in range(2000):
+            with pytest.raises(Overloaded) as refusal, admission.permit() as second:
+                second.take(Load(questions=6))
+            hints.append(refusal.value.retry_after_s)
+
+    assert set(hints) == {10.0}

@@ -16,6 +16,7 @@ from tests.stages.redis_tiers import (
     array,
     flights,
     impostor,
+    slow_way,
     some_keys,
     tier_on,
     until,
@@ -363,6 +364,30 @@ async def test_without_redis_each_asks_for_themselves(
         assert time.monotonic() - started < GENEROUS_S
         assert flights(metrics, "alone") == 5
         redis_server.thaw() if is_frozen else redis_server.start()
+
+
+async def test_a_busy_process_does_not_take_over_what_it_waits_for(
+    redis_server: RedisServer,
+) -> None:
+    """That it was late itself says nothing about who asks."""
+    async with (
+        slow_way(redis_server.port) as way,
+        tier_on(redis_server.url) as leader,
+        tier_on(f"redis://127.0.0.1:{way.port}/0", redis_timeout_s=0.5) as waiter,
+    ):
+        [key] = some_keys(1)
+        await leader.claim([key], role="judge")
+        waiting = asyncio.create_task(waited(waiter, [key]))
+        await asyncio.sleep(0.1)
+        way.delay_s = 0.2
+        redis_server.client.config_resetstat()
+        await until(lambda: redis_server.calls("mget") > 0)
+        time.sleep(0.8)  # noqa: ASYNC251 - the loop has to stand still
+        way.delay_s = 0.0
+        await asyncio.sleep(0.1)
+        leader.put_soon({key: b"x"}, role="judge")
+
+        assert await waiting == Claimed(found={key: b"x"})
 
 
 async def test_rubbish_in_the_place_of_an_answer_is_not_waited_for() -> None:
