@@ -192,19 +192,21 @@ class Asker(Generic[Q, A]):
     async def _take_in(
         self, found: Mapping[bytes, bytes], missing: Mapping[bytes, Q], answers: Answers[Q, A]
     ) -> None:
-        """Believe another process as little as an engine: what is no answer stays missing."""
-        engine, remaining = self._engine, iter(found.items())
-        while part := list(islice(remaining, SLICE)):
-            good = {}
-            for key, value in part:
-                question = missing[key]
-                answer = engine.unpack(value, question)
-                if answer is not None and engine.is_sound(answer, question):
-                    answers.add(question, answer, "cache")
-                    good[key] = value
-            self._memory.put_many(good)
-            if len(part) == SLICE:
-                await asyncio.sleep(0)
+        """Note what another process remembers; what is no answer stays missing."""
+        sound = await self._pace.do(lambda: self._sound(found, missing), len(found))
+        for key, answer in sound.items():
+            answers.add(missing[key], answer, "cache")
+        self._memory.put_many({key: found[key] for key in sound})
+
+    def _sound(self, found: Mapping[bytes, bytes], missing: Mapping[bytes, Q]) -> dict[bytes, A]:
+        """Believe another process as little as an engine."""
+        engine, sound = self._engine, {}
+        for key, value in found.items():
+            question = missing[key]
+            answer = engine.unpack(value, question)
+            if answer is not None and engine.is_sound(answer, question):
+                sound[key] = answer
+        return sound
 
     async def _ask_among_replicas(
         self,
