@@ -484,6 +484,28 @@ async def test_while_no_server_answers_the_start_can_be_tried_again() -> None:
         await judge.aclose()
 
 
+class Shaky(FakeServer):
+    """Fails once, in the middle of a start."""
+
+    def generative_scoring(self, body: Any) -> object:
+        """The second request is lost."""
+        if self.paths().count("generative_scoring") == 2:
+            return {"error": {"message": "worker died", "code": 500}}
+        return super().generative_scoring(body)
+
+
+async def test_a_server_that_fails_in_the_middle_of_a_start_is_asked_again() -> None:
+    """What it could do a moment ago is no fault of the settings."""
+    judge = OpenAiJudge("http://judge/v1", model=MODEL, transport=Hosts(judge=Shaky("vllm")))
+    try:
+        with pytest.raises(BackendDown, match="500"):
+            await judge.start()
+        await judge.start()
+        assert judge.way == "scoring"
+    finally:
+        await judge.aclose()
+
+
 async def test_a_judge_that_comes_back_is_asked_as_before() -> None:
     """Its server restarted: the same model, the same way, the same identity."""
     server = FakeServer("vllm")

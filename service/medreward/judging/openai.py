@@ -17,6 +17,7 @@ from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, Reply, encoded, 
 from medreward.api_key import ApiKey
 from medreward.errors import (
     JUDGE_FAILURES,
+    BackendDown,
     EngineError,
     Problem,
     ProblemKind,
@@ -121,7 +122,11 @@ class OpenAiJudge:
             await asyncio.gather(*(self._examine(server) for server in visits))
         else:
             self._use(await self._cheapest(visits, served))
-            shares = [await visit.shares(self._way) for visit in visits.values()]
+            try:
+                shares = [await visit.shares(self._way) for visit in visits.values()]
+            except NoWay as exc:
+                # It could a moment ago.
+                raise BackendDown(str(exc)) from exc
             _check_agreement(served, shares)
             self._served, self._expected = served, shares[0]
             log.info("judge_way", way=self._way.name, not_taken=dict(self.why_not_cheaper))
