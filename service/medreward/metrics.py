@@ -54,7 +54,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._http(self.registry)
         self._stages(self.registry)
+        self._engines(self.registry)
         self._scores(self.registry)
+        self._rewards_given(self.registry)
         self._redis(self.registry)
 
     def _http(self, registry: CollectorRegistry) -> None:
@@ -124,6 +126,8 @@ class Metrics:
                 registry=registry,
             )
         )
+
+    def _engines(self, registry: CollectorRegistry) -> None:
         self._prompt_tokens = Counter(
             "medreward_judge_prompt_tokens",
             "Tokens of prompts judged in this process by vLLM: computed, or found in its prefix cache.",
@@ -199,6 +203,8 @@ class Metrics:
                 registry=registry,
             )
         )
+
+    def _rewards_given(self, registry: CollectorRegistry) -> None:
         self._rewards = Distribution(
             "medreward_reward", "Rewards given.", ["recipe"], SHARE_BUCKETS
         )
