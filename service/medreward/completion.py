@@ -35,11 +35,9 @@ def read_completion(response: str, tags: Tags) -> Completion:
 
 def tighten(text: str) -> str:
     r"""Remove white space around `<`, `>` and `/`: what `re.sub(r"\s*(<|>|/)\s*", r"\1")` gives."""
-    if len(text.split(None, 1)) < 2 and text == text.strip():  # noqa: PLR2004 - one word
+    if not ("<" in text or ">" in text or "/" in text):
         return text
     pieces = _SIGN.split(text)
-    if len(pieces) == 1:
-        return text
     pieces[0] = pieces[0].rstrip()
     pieces[-1] = pieces[-1].lstrip()
     pieces[2:-1:2] = [piece.strip() for piece in pieces[2:-1:2]]
