@@ -238,9 +238,7 @@ class Asker(Generic[Q, A]):
         caller: Caller,
         effort: Effort,
     ) -> None:
-        # This process may have been answered since it was asked what it remembers.
-        found = claimed.found | self._memory.get_many(claimed.mine)
-        await self._take_in(found, questions, answers)
+        await self._take_in(claimed.found, questions, answers)
         theirs = {key: questions[key] for key in claimed.theirs}
         # What was found but is no answer is nobody's lease: it is asked again.
         mine = {k: q for k, q in questions.items() if q in answers.missing and k not in theirs}
@@ -277,8 +275,15 @@ class Asker(Generic[Q, A]):
     async def _ask_once(
         self, questions: Mapping[bytes, Q], answers: Answers[Q, A], caller: Caller, effort: Effort
     ) -> None:
-        asked = {key: _Asked(question, caller.namespace) for key, question in questions.items()}
-        with self._engine.asking(caller.run, list(questions.values())):
+        # Another request may have been answered since this one looked. Between here and the
+        # batcher nothing is awaited, so what is asked is asked once.
+        for key, packed in self._memory.get_many(questions).items():
+            answer = self._engine.unpack(packed, questions[key])
+            if answer is not None:
+                answers.add(questions[key], answer, "cache")
+        left = {key: q for key, q in questions.items() if q in answers.missing}
+        asked = {key: _Asked(question, caller.namespace) for key, question in left.items()}
+        with self._engine.asking(caller.run, list(left.values())):
             replies = await self._batcher.answers(asked, caller.deadline)
         effort.queue_s = max(effort.queue_s, replies.waited_s)
         effort.asked += replies.asked

@@ -252,3 +252,16 @@ async def test_a_caller_who_leaves_holds_up_no_other_replica(redis_server: Redis
 async def is_free(tier: RedisTier, key: bytes) -> bool:
     """Whether nobody else is asking."""
     return key in (await tier.claim([key], role="judge")).mine
+
+
+async def test_what_was_answered_since_it_was_looked_up_is_not_asked_again() -> None:
+    """A request that looked before another was answered finds the answer when it comes to ask."""
+    engine = Counting()
+    asked, caller = asker(engine), Caller(Deadline.after(5))
+
+    early = await asked.recall([TEN, TWENTY], caller, Effort())
+    await ask(asked, TEN)
+    await asked.find(early, caller, Effort())
+
+    assert [early.take(TEN).source, early.take(TWENTY).source] == ["cache", "judge"]
+    assert engine.asked == [TEN, TWENTY]
