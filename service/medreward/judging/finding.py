@@ -293,7 +293,8 @@ class Visit:
             # A tokenizer that merges the opening with the label has no verdict position there.
             kept = [ids for ids in written if ids[: len(before)] == before]
             firsts[label] = {ids[len(before)] for ids in kept if len(ids) > len(before)}
-        return own_ids(firsts)
+        own = own_ids(firsts)
+        return own if all(own.values()) else None
 
     async def _pairs(
         self, completions: Completions

@@ -50,10 +50,10 @@ def forms_of(label: str) -> list[str]:
     return [spaced for form in cases for spaced in (form, f" {form}")]
 
 
-def own_ids(firsts: Mapping[str, set[int]]) -> dict[str, list[int]] | None:
-    """Leave out first tokens that labels share; None where a label is left without one of its own."""
+def own_ids(firsts: Mapping[str, set[int]]) -> dict[str, list[int]]:
+    """Leave out first tokens that labels share; a label may be left without one of its own."""
     own: dict[str, list[int]] = {}
     for label, ids in firsts.items():
         others = set().union(*(other for name, other in firsts.items() if name != label))
         own[label] = sorted(ids - others)
-    return own if all(own.values()) else None
+    return own

@@ -9,6 +9,7 @@ from typing import Any
 
 from medreward.errors import Problem, ProblemKind, SetupError
 from medreward.judging.judge import Inquiry
+from medreward.judging.labels import forms_of, own_ids
 from medreward.judging.prompt import Fence
 from medreward.judging.templates import Template
 from medreward.judging.ways import Frame
@@ -67,26 +68,23 @@ def label_ids(tokenizer: Any, template: Template) -> list[list[int]]:
     Raises:
         SetupError: a label is left without a token of its own.
     """
-    firsts = [_first_ids(tokenizer, template.opening, label) for label in template.labels]
-    own: list[list[int]] = []
-    for label, ids in zip(template.labels, firsts, strict=True):
-        others = set().union(*(other for other in firsts if other is not ids))
-        if not ids - others:
+    firsts = {label: _first_ids(tokenizer, template.opening, label) for label in template.labels}
+    own = own_ids(firsts)
+    for label, ids in own.items():
+        if not ids:
             raise SetupError(
                 f"this judge's tokenizer cannot tell the label {label!r} of the template "
                 f"{template.name!r} from the others by its first token; choose another judge model"
             )
-        own.append(sorted(ids - others))
-    return own
+    return list(own.values())
 
 
 def _first_ids(tokenizer: Any, opening: str, label: str) -> set[int]:
     before: list[int] = tokenizer.encode(opening, add_special_tokens=False)
     firsts = set()
-    for form in {label, label.title(), label.lower()}:
-        for spaced in (form, f" {form}"):
-            ids: list[int] = tokenizer.encode(opening + spaced, add_special_tokens=False)
-            # A tokenizer that merges the opening with the label has no verdict position there.
-            if ids[: len(before)] == before and len(ids) > len(before):
-                firsts.add(ids[len(before)])
+    for form in forms_of(label):
+        ids: list[int] = tokenizer.encode(opening + form, add_special_tokens=False)
+        # A tokenizer that merges the opening with the label has no verdict position there.
+        if ids[: len(before)] == before and len(ids) > len(before):
+            firsts.add(ids[len(before)])
     return firsts
