@@ -11,6 +11,7 @@ from medreward_client._client import AsyncRewardClient, RewardClient
 from medreward_client._errors import (
     BadReply,
     MedrewardError,
+    NoReward,
     Overloaded,
     RequestRefused,
     TimedOut,
@@ -53,6 +54,7 @@ __all__ = [
     "Judged",
     "JudgedCriterion",
     "MedrewardError",
+    "NoReward",
     "Overloaded",
     "Problem",
     "Provenance",

@@ -1,5 +1,7 @@
 """Why a call brought no reply, sorted by who can act."""
 
+from collections.abc import Mapping
+
 
 class MedrewardError(Exception):
     """A call that brought no reply.
@@ -10,6 +12,7 @@ class MedrewardError(Exception):
     │   ├── Overloaded       not let in; carries retry_after_s
     │   ├── Unavailable      not reached, loading, draining or broken
     │   └── TimedOut         no answer in time
+    ├── NoReward         the caller: samples came back without a reward; carries counts
     └── BadReply         whoever runs the service: it, or a proxy, does not speak our contract
 
     A message never holds a question, a response or a reference. Every class can be
@@ -61,3 +64,11 @@ class TimedOut(TryAgain):
 
 class BadReply(MedrewardError):
     """A reply came, and it is not what the contract says."""
+
+
+class NoReward(MedrewardError):
+    """Samples have no reward, and there is no other way to say so; `counts` of each kind."""
+
+    def __init__(self, message: str, *, counts: Mapping[str, int] | None = None) -> None:
+        super().__init__(message)
+        self.counts = dict(counts or {})
