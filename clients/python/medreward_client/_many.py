@@ -1,0 +1,159 @@
+"""Any number of samples into a file of results, a few requests at a time, resumable."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from itertools import islice
+from os import PathLike
+
+from medreward_client._client import RewardClient
+from medreward_client._progress import Show, showing
+from medreward_client._results import Named, ResultsFile, name
+from medreward_client._types import RewardReply, Sample, Scored
+
+BATCH = 256
+IN_FLIGHT = 4
+FOUND_SHOWN = 1000
+"""Samples that cost nothing go by faster than they can be drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many samples have a reward now, how many have none, and how many had one before.
+
+    `found` of the `scored` were in the file already and were not asked about.
+    """
+
+    scored: int
+    unscored: int
+    found: int
+
+
+def score_many(
+    client: RewardClient,
+    samples: Iterable[Sample],
+    path: str | PathLike[str],
+    *,
+    recipe: str | None = None,
+    run_id: str | None = None,
+    step: int | None = None,
+    deadline_s: float | None = None,
+    batch: int = BATCH,
+    in_flight: int = IN_FLIGHT,
+    progress: bool | None = None,
+) -> Tally:
+    """Score samples into a file: one JSON line a sample, in the order in which replies come.
+
+    A run that was interrupted goes on where it was: what has a reward in the file is skipped,
+    what has none is asked about again. `read_results` gives the last word on each sample.
+
+    Ids must be unique; a sample without one is named by its position, `#0`, `#1`, so let the
+    order stay the same, or give ids. Samples are read as they are needed: `in_flight` requests of
+    `batch` samples are in memory, and about 250 bytes for each sample that was seen.
+    `recipe`, `run_id`, `step` and `deadline_s` (of each request) are those of
+    `RewardClient.reward`. `progress` draws a bar (needs rich); None draws one on a terminal.
+
+    Raises:
+        OtherResults: the file holds rewards of another recipe, judge or embedder, other samples
+            under the same ids, or no results at all. They are left as they are.
+        ValueError: two samples have one id.
+        MedrewardError: a request failed; the other answers are in the file, so run it again.
+    """
+    total = len(samples) if isinstance(samples, Sized) else None
+    with (
+        ResultsFile(path, recipe=recipe) as file,
+        showing(progress=progress, total=total) as show,
+    ):
+        count = _Count(show)
+
+        def ask(asked: Sequence[Named]) -> None:
+            reply = client.reward(
+                [one.sample for one in asked],
+                recipe=recipe,
+                run_id=run_id,
+                step=step,
+                deadline_s=deadline_s,
+            )
+            if file.add(asked, reply):
+                count.add(reply)
+
+        left = _without_reward(samples, file, count)
+        _each(ask, iter(lambda: tuple(islice(left, batch)), ()), in_flight)
+    return count.tally
+
+
+class _Count:
+    """Counts what became of the samples, and shows it."""
+
+    def __init__(self, show: Show) -> None:
+        self._show = show
+        self._lock = threading.Lock()
+        self._scored = self._unscored = self._found = 0
+
+    def add(self, reply: RewardReply) -> None:
+        """Count a reply."""
+        scored = sum(isinstance(result, Scored) for result in reply.results)
+        with self._lock:
+            self._scored += scored
+            self._unscored += len(reply.results) - scored
+            self._tell()
+
+    def find(self) -> None:
+        """Count a sample that has its reward already."""
+        with self._lock:
+            self._found += 1
+            if self._found % FOUND_SHOWN == 0:
+                self._tell()
+
+    @property
+    def tally(self) -> Tally:
+        """The counts, once all is done."""
+        return Tally(self._scored + self._found, self._unscored, self._found)
+
+    def _tell(self) -> None:
+        self._show(scored=self._scored, unscored=self._unscored, found=self._found)
+
+
+def _without_reward(samples: Iterable[Sample], file: ResultsFile, count: _Count) -> Iterator[Named]:
+    for position, sample in enumerate(samples):
+        named = name(sample, position)
+        if file.has_reward_of(named):
+            count.find()
+        else:
+            yield named
+
+
+def _each(
+    ask: Callable[[Sequence[Named]], None], batches: Iterator[Sequence[Named]], in_flight: int
+) -> None:
+    """Ask about each batch, so many at a time; raise the first failure when all are back.
+
+    The batches are made in this thread, which an interruption reaches at once. The threads that
+    ask are daemons: nobody who interrupts wants to wait for what is still on its way.
+    """
+    slots = threading.Semaphore(in_flight)
+    failures: list[Exception] = []
+
+    def work(asked: Sequence[Named]) -> None:
+        try:
+            ask(asked)
+        except Exception as exc:  # noqa: BLE001 - raised again by the thread that waits
+            exc.add_note(f"Samples asked about: {asked[0].id!r} to {asked[-1].id!r}.")
+            failures.append(exc)
+        finally:
+            slots.release()
+
+    try:
+        while True:
+            slots.acquire()
+            if failures or not (asked := next(batches, ())):
+                slots.release()
+                break
+            threading.Thread(target=work, args=(asked,), daemon=True).start()
+    except Exception as exc:  # noqa: BLE001 - raised below, once what is on its way is back
+        slots.release()
+        failures.insert(0, exc)
+    for _ in range(in_flight):
+        slots.acquire()
+    if failures:
+        raise failures[0]
