@@ -87,6 +87,11 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+def tally_of(*, scored: int, found: int, **reasons: int) -> Tally:
+    """Count what was scored, what was found, and what was not scored for which reasons."""
+    return Tally(scored, sum(reasons.values()), found, reasons)
+
+
 def wait_for(is_so: Callable[[], bool]) -> None:
     """Wait until something is so, at most ten seconds."""
     give_up = time.monotonic() + 10
@@ -116,7 +121,7 @@ def test_each_sample_becomes_a_line_that_says_what_its_reward_depends_on(
         "embedder": "MedEmbed",
     }
     assert components["accuracy_llm"]["p_yes"] == 0.998
-    assert tally == Tally(scored=1, unscored=0, found=0)
+    assert tally == tally_of(scored=1, found=0)
 
 
 def test_the_file_holds_no_text_of_a_sample(client: RewardClient, path: Path) -> None:
@@ -153,7 +158,7 @@ def test_a_second_run_asks_about_nothing_that_was_scored(
     tally = score_many(client, samples_of(5), path)
 
     assert service.ids == ["s0", "s1", "s2", "s3", "s4"]
-    assert tally == Tally(scored=5, unscored=0, found=3)
+    assert tally == tally_of(scored=5, found=3)
 
 
 def test_what_was_unscored_is_asked_about_again_and_the_last_line_holds(
@@ -165,8 +170,8 @@ def test_what_was_unscored_is_asked_about_again_and_the_last_line_holds(
     service.unscored = set()
     second = score_many(client, samples_of(3), path)
 
-    assert first == Tally(scored=2, unscored=1, found=0)
-    assert second == Tally(scored=3, unscored=0, found=2)
+    assert first == tally_of(scored=2, found=0, judge_timeout=1)
+    assert second == tally_of(scored=3, found=2)
     assert service.ids == ["s0", "s1", "s2", "s1"]
     assert [line["id"] for line in lines_of(path)] == ["s0", "s1", "s2", "s1"]
     assert all(isinstance(result, Scored) for result in read_results(path).values())
@@ -366,7 +371,7 @@ def test_an_interruption_loses_nothing_that_was_answered(
 
     stuck.set()
     service.before_reply = lambda: None
-    assert score_many(client, samples_of(5), path) == Tally(scored=5, unscored=0, found=4)
+    assert score_many(client, samples_of(5), path) == tally_of(scored=5, found=4)
     assert [line["id"] for line in lines_of(path)].count("s4") == 1
 
 
@@ -432,7 +437,7 @@ def test_two_runs_do_not_write_into_one_file(client: RewardClient, path: Path) -
 
 def test_nothing_to_score_is_no_error(client: RewardClient, path: Path) -> None:
     """An empty shard of a data set is done."""
-    assert score_many(client, [], path) == Tally(scored=0, unscored=0, found=0)
+    assert score_many(client, [], path) == tally_of(scored=0, found=0)
     assert read_results(path) == {}
 
 

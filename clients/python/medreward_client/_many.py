@@ -1,6 +1,7 @@
 """Any number of samples into a file of results, a few requests at a time, resumable."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
@@ -9,7 +10,7 @@ from os import PathLike
 from medreward_client._client import RewardClient
 from medreward_client._progress import Show, showing
 from medreward_client._results import Named, ResultsFile, name
-from medreward_client._types import RewardReply, Sample, Scored
+from medreward_client._types import RewardReply, Sample, Unscored
 
 BATCH = 256
 IN_FLIGHT = 4
@@ -19,14 +20,16 @@ FOUND_SHOWN = 1000
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many samples have a reward now, how many have none, and how many had one before.
+    """How many samples have a reward now, and how many have none.
 
-    `found` of the `scored` were in the file already and were not asked about.
+    `found` of the `scored` were in the file already and were not asked about. `reasons` counts
+    the unscored by the kind of their error.
     """
 
     scored: int
     unscored: int
     found: int
+    reasons: dict[str, int]
 
 
 def score_many(
@@ -49,7 +52,7 @@ def score_many(
 
     Ids must be unique; a sample without one is named by its position, `#0`, `#1`, so let the
     order stay the same, or give ids. Samples are read as they are needed: `in_flight` requests of
-    `batch` samples are in memory, and about 250 bytes for each sample that was seen.
+    `batch` samples are in memory, and about 200 bytes for each sample that was seen.
     `recipe`, `run_id`, `step` and `deadline_s` (of each request) are those of
     `RewardClient.reward`. `progress` draws a bar (needs rich); None draws one on a terminal.
 
@@ -88,14 +91,15 @@ class _Count:
     def __init__(self, show: Show) -> None:
         self._show = show
         self._lock = threading.Lock()
-        self._scored = self._unscored = self._found = 0
+        self._scored = self._found = 0
+        self._reasons: Counter[str] = Counter()
 
     def add(self, reply: RewardReply) -> None:
         """Count a reply."""
-        scored = sum(isinstance(result, Scored) for result in reply.results)
+        reasons = [r.error.kind for r in reply.results if isinstance(r, Unscored)]
         with self._lock:
-            self._scored += scored
-            self._unscored += len(reply.results) - scored
+            self._scored += len(reply.results) - len(reasons)
+            self._reasons.update(reasons)
             self._tell()
 
     def find(self) -> None:
@@ -108,10 +112,11 @@ class _Count:
     @property
     def tally(self) -> Tally:
         """The counts, once all is done."""
-        return Tally(self._scored + self._found, self._unscored, self._found)
+        unscored = self._reasons.total()
+        return Tally(self._scored + self._found, unscored, self._found, dict(self._reasons))
 
     def _tell(self) -> None:
-        self._show(scored=self._scored, unscored=self._unscored, found=self._found)
+        self._show(scored=self._scored, unscored=self._reasons.total(), found=self._found)
 
 
 def _without_reward(samples: Iterable[Sample], file: ResultsFile, count: _Count) -> Iterator[Named]:

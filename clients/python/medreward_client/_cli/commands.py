@@ -1,0 +1,243 @@
+"""The commands with their options; what they do is in the modules that they name."""
+
+from collections.abc import Mapping
+from importlib.metadata import version as version_of
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medreward_client._cli.case import Case
+from medreward_client._cli.doctor import examine, print_findings
+from medreward_client._cli.sample_file import SampleFile
+from medreward_client._cli.terminal import (
+    FAILED,
+    INTERRUPTED,
+    Misuse,
+    failing_in_words,
+    messages,
+    output,
+    shown,
+)
+from medreward_client._client import RewardClient
+from medreward_client._many import BATCH, IN_FLIGHT, Tally, score_many
+
+PATH_TRAINERS: Mapping[str, str] = {
+    "easyr1": "worker.reward.reward_function",
+    "ms_swift": "--external_plugins",
+    "openrlhf": "--reward.remote_url",
+}
+"""Trainers that load a file by its path, and the option that takes it."""
+
+app = typer.Typer(
+    name="medreward-client",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    # Its tracebacks would show what a sample says.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+URL_VARIABLE = "MEDREWARD_URL"
+KEY_VARIABLE = "MEDREWARD_API_KEY"
+
+UrlArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="URL", envvar=URL_VARIABLE, help="The service, such as http://rewards:8080."
+    ),
+]
+UrlOption = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        envvar=URL_VARIABLE,
+        help="The service, such as http://rewards:8080.",
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        envvar=KEY_VARIABLE,
+        show_default=False,
+        help="The service's key; better in the environment, where no list of processes shows it.",
+    ),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Which recipe; else the service's default."),
+]
+
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"medreward-client {version_of('medreward-client')}")
+        raise typer.Exit
+
+
+@app.callback()
+def medreward_client_(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Score free-form medical answers with a medreward service.
+
+    Rewards are for research and training, not for clinical use.
+    """
+
+
+@app.command(
+    epilog=_examples(
+        "medreward-client doctor http://rewards:8080",
+        "MEDREWARD_API_KEY=... medreward-client doctor https://rewards.example.org",
+    )
+)
+@failing_in_words()
+def doctor(
+    url: UrlArgument,
+    *,
+    api_key: ApiKey = None,
+    recipe: Recipe = None,
+    timeout_s: Annotated[
+        float,
+        typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long one look may take."),
+    ] = 5.0,
+) -> None:
+    """Say in plain words what is wrong between here and a service, and what to do next.
+
+    Ends with 0 where two samples were scored and made sense, else with 1.
+    """
+    is_well = print_findings(examine(Case(url, api_key, recipe, timeout_s)))
+    raise typer.Exit(0 if is_well else FAILED)
+
+
+@app.command(
+    epilog=_examples(
+        "medreward-client score rollouts.jsonl --out rewards.jsonl --url http://rewards:8080",
+        "medreward-client score - --out rewards.jsonl < rollouts.jsonl",
+    )
+)
+@failing_in_words()
+def score(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.jsonl", help="One /reward sample a line; - is standard input."
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path, typer.Option(metavar="OUT.jsonl", help="Where results go, one a line, as they come.")
+    ],
+    url: UrlOption,
+    api_key: ApiKey = None,
+    recipe: Recipe = None,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Samples in a request.")] = BATCH,
+    in_flight: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Requests on their way at once.")
+    ] = IN_FLIGHT,
+    deadline_s: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline",
+            metavar="SECONDS",
+            min=0.001,
+            help="How long a request may take; else as long as the service allows by itself.",
+        ),
+    ] = None,
+) -> None:
+    """Score a file of samples; run it again to go on after an interruption or a failure.
+
+    What has a reward in OUT.jsonl is skipped, what has none is asked about again; the last line
+    of an id holds. A sample without a reward is never counted as 0, and makes the exit code 1.
+    """
+    samples = SampleFile(file)
+    _check_out(out, file)
+    try:
+        with _client(url, api_key) as client:
+            tally = score_many(
+                client,
+                samples,
+                out,
+                recipe=recipe,
+                deadline_s=deadline_s,
+                batch=batch,
+                in_flight=in_flight,
+            )
+    except KeyboardInterrupt:
+        text = f"interrupted; {out} keeps what was answered: run the same command again to go on"
+        messages().print(shown(text), soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    _print_tally(tally, out)
+    raise typer.Exit(FAILED if tally.unscored else 0)
+
+
+@app.command(epilog=_examples("medreward-client health http://rewards:8080"))
+@failing_in_words()
+def health(url: UrlArgument, *, api_key: ApiKey = None) -> None:
+    """Say whether a service takes work, and which engine is missing; 0 if it does, else 1."""
+    with _client(url, api_key) as client:
+        readiness = client.ready()
+    console = output()
+    console.print(shown(readiness.status, "green" if readiness.ready else "red"))
+    for role, engine in readiness.engines.items():
+        state = "ready" if engine.ready else engine.message
+        console.print(shown(f"{role:8} {engine.model}: {state}"), soft_wrap=True)
+    if readiness.cache:
+        console.print(shown(f"{'cache':8} {readiness.cache}"), soft_wrap=True)
+    raise typer.Exit(0 if readiness.ready else FAILED)
+
+
+@app.command(epilog=_examples("medreward-client path easyr1"))
+@failing_in_words()
+def path(
+    trainer: Annotated[
+        str, typer.Argument(metavar="TRAINER", help=f"One of {', '.join(PATH_TRAINERS)}.")
+    ],
+) -> None:
+    """Print the path of a trainer's adapter, for trainers that load a file by its path."""
+    if trainer not in PATH_TRAINERS:
+        raise Misuse(f"no trainer {trainer!r} takes a path; choose from {', '.join(PATH_TRAINERS)}")
+    found = find_spec(f"medreward_client.trainers.{trainer}")
+    if found is None or found.origin is None:
+        raise Misuse(f"this medreward-client has no adapter for {trainer}; install a newer one")
+    typer.echo(found.origin)
+
+
+def _client(url: str, api_key: str | None) -> RewardClient:
+    try:
+        return RewardClient(url, api_key=api_key)
+    except ValueError as exc:
+        raise Misuse(str(exc)) from exc
+
+
+def _check_out(out: Path, file: Path) -> None:
+    if out.is_dir():
+        raise Misuse(f"--out: {out} is a folder; name a file")
+    if not out.parent.is_dir():
+        raise Misuse(f"--out: no folder {out.parent}; make it first")
+    if out.exists() and file.exists() and out.samefile(file):
+        raise Misuse(f"--out: {out} is the file that is read; name another")
+
+
+def _print_tally(tally: Tally, out: Path) -> None:
+    before = f" ({tally.found:,} of them before)" if tally.found else ""
+    console = output()
+    console.print(shown(f"{tally.scored:,} scored{before}, {tally.unscored:,} unscored: {out}"))
+    for kind, number in sorted(tally.reasons.items()):
+        console.print(shown(f"  {number:,} {kind}", "yellow"))
+    if tally.unscored:
+        console.print(shown("Run the same command again to ask about the unscored once more."))

@@ -1,0 +1,193 @@
+"""What can be asked of a service: whether it takes the key, has its engines, and scores well."""
+
+import secrets
+import ssl
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from importlib.metadata import version as version_of
+
+from medreward_client._cli.case import Case, Ill, Odd
+from medreward_client._cli.probing import causes
+from medreward_client._errors import MedrewardError, Overloaded, TimedOut
+from medreward_client._types import RewardReply, Sample, Scored, Unscored
+
+REWARD_DEADLINE_S = 60.0
+ROUND_TRIPS = 5
+SLOW_MS = 50.0
+CLOCK_TOLERANCE_S = 30.0
+RIGHT_ANSWER = "consolidation of the left lower lobe"
+WRONG_ANSWER = "a fracture of the right femur, seen in case {nonce}"
+
+
+def look_at_key(case: Case) -> str | Odd:
+    """Whether the key is accepted, if one is needed."""
+    key = case.api_key
+    if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key != ""):
+        raise Ill(
+            "the key is empty, or holds a line break, a blank or signs that no key has",
+            "set MEDREWARD_API_KEY to the key alone",
+        )
+    if case.version.status == HTTPStatus.UNAUTHORIZED:
+        if key is None:
+            raise Ill(
+                "the service asks for a key, and none was given",
+                "set MEDREWARD_API_KEY to one of the service's MEDREWARD_API_KEYS",
+            )
+        raise Ill(
+            "the service does not know this key",
+            "compare it with the service's MEDREWARD_API_KEYS; ask whoever runs it",
+        )
+    if key is None:
+        return "none was given, and none is needed"
+    if case.get("/version").status == HTTPStatus.OK:
+        return Odd("one was given, and the service asks for none", "fine")
+    return "accepted"
+
+
+def look_at_versions(case: Case) -> str | Odd:
+    """Whether client and service are of one age."""
+    client = version_of("medreward-client")
+    said = case.version.said
+    service = said.get("service") if isinstance(said, dict) else None
+    if not isinstance(service, str):
+        raise Ill(
+            f"/version answers HTTP {case.version.status}, and not as medreward would",
+            "look at what stands between here and the service",
+        )
+    found = f"client {client}, service {service}"
+    if client.split(".")[:2] != service.split(".")[:2]:
+        return Odd(found, "they differ; if a look below fails, update the older one")
+    return found
+
+
+def look_at_engines(case: Case) -> str:
+    """Whether the judge and the embedder are there."""
+    with _told(case), case.client() as client:
+        readiness = client.ready()
+    missing = "; ".join(
+        f"the {role} {engine.model}: {engine.message}"
+        for role, engine in readiness.engines.items()
+        if not engine.ready
+    )
+    if readiness.ready:
+        engines = readiness.engines.items()
+        return ", ".join(f"{role} {engine.model}" for role, engine in engines) + " are ready"
+    advice = {
+        "loading": "wait: large models take minutes to load, and longer to be fetched at first",
+        "failed": "mend its settings, or start what it needs, and start the service again",
+        "draining": "it is being stopped: wait for the one that takes its place",
+    }
+    raise Ill(
+        f"the service is {readiness.status}" + (f": {missing}" if missing else ""),
+        advice.get(readiness.status, "look at the service's log"),
+    )
+
+
+def look_at_scores(case: Case) -> str:
+    """Whether samples get rewards, and a right answer more than a wrong one."""
+    # New to every cache, so that judge and embedder are really asked.
+    wrong = WRONG_ANSWER.format(nonce=secrets.token_hex(4))
+    samples = [
+        Sample(
+            f"<thinking>Look at the base of the lung.</thinking><answer>{answer}</answer>",
+            RIGHT_ANSWER,
+            id=name,
+            question="What is seen, and where?",
+        )
+        for name, answer in (("right", RIGHT_ANSWER), ("wrong", wrong))
+    ]
+    began_s = time.perf_counter()
+    with _told(case), case.client() as client:
+        reply = client.reward(samples, recipe=case.recipe, deadline_s=REWARD_DEADLINE_S)
+    took_ms = 1000 * (time.perf_counter() - began_s)
+    match reply.results:
+        case (Scored(reward=right), Scored(reward=other)):
+            found = (
+                f"right answer {right:g}, wrong answer {other:g} ({reply.provenance.recipe}), "
+                f"in {took_ms:.0f} ms{_engines_ms(reply)}"
+            )
+            if right > other:
+                return found
+            raise Ill(
+                found,
+                "the service takes a wrong answer for a right one: do not train on this judge "
+                "and this recipe",
+            )
+        case (Unscored(error=error), _) | (_, Unscored(error=error)):
+            raise Ill(
+                f"a sample came back unscored: {error.kind}, {error.message}",
+                _advice_for(error.kind),
+            )
+    raise Ill("two samples, and not two results", "look at what stands in between")
+
+
+def _engines_ms(reply: RewardReply) -> str:
+    told = [f"{name} {reply.timings_ms.get(name, 0.0):.0f}" for name in ("judge", "embed")]
+    return f" ({', '.join(told)})"
+
+
+def _advice_for(kind: str) -> str:
+    engine = "embedder" if kind.startswith("embedder") else "judge"
+    if kind.endswith("unreachable"):
+        return f"start the {engine}'s server, or mend its URL in the service's settings"
+    if kind.endswith("timeout") or kind == "deadline":
+        return f"the {engine} is too slow or overloaded: look at its server, or wait longer"
+    return f"look at the {engine}'s model and at the service's log"
+
+
+def look_at_distance(case: Case) -> str | Odd:
+    """How long a request is on its way."""
+    took_ms = []
+    with _told(case), case.client() as client:
+        for _ in range(ROUND_TRIPS + 1):
+            began_s = time.perf_counter()
+            client.ready()
+            took_ms.append(1000 * (time.perf_counter() - began_s))
+    # Without the first, which makes the connection.
+    median_ms = statistics.median(took_ms[1:])
+    found = f"{median_ms:.1f} ms there and back (median of {ROUND_TRIPS})"
+    if median_ms > SLOW_MS:
+        return Odd(found, "far away: send many samples at once, and a step ahead if you can")
+    return found
+
+
+def look_at_clock(case: Case) -> str | Odd:
+    """Whether both clocks agree, so that both logs can be read side by side."""
+    with suppress(TypeError, ValueError):
+        theirs = parsedate_to_datetime(case.get("/livez").headers["Date"])
+        off_s = (datetime.now(UTC) - theirs).total_seconds()
+        if abs(off_s) <= CLOCK_TOLERANCE_S:
+            return "agrees with the service's"
+        return Odd(
+            f"{abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's",
+            "logs of both will not fit together, and certificates may seem not to be valid",
+        )
+    return "the service tells no time"
+
+
+@contextmanager
+def _told(case: Case) -> Iterator[None]:
+    """Turn what stops the client into what was found and what to do."""
+    try:
+        yield
+    except MedrewardError as error:
+        for cause in causes(error):
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise Ill(
+                    f"the client does not trust the certificate: {cause.verify_message}",
+                    "let SSL_CERT_FILE name the file of your organisation's certificates",
+                ) from error
+        raise Ill(f"{type(error).__name__}: {error}", _advice(error) + case.way_around) from error
+
+
+def _advice(error: MedrewardError) -> str:
+    if isinstance(error, Overloaded):
+        return f"the service is full: come back in {error.retry_after_s:g} s"
+    if isinstance(error, TimedOut):
+        return "the service is alive and slow: look at its load and at its engines"
+    return "look at the service's log"

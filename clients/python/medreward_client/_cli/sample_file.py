@@ -1,0 +1,142 @@
+"""A file of samples: the JSON objects of /reward, one a line, as `medreward score` reads them."""
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from medreward_client._cli.terminal import Misuse
+from medreward_client._types import Criterion, Sample
+
+STANDARD_INPUT = Path("-")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BAD_LINES_TOLD = 5
+TEXTS = ("id", "group", "question", "modality")
+FIELDS = {"response", "reference", *TEXTS, "criteria", "extra"}
+
+
+class SampleFile:
+    """Samples that are read anew, a line at a time, whenever they are gone through.
+
+    Every line is looked at first: Misuse where one is no sample, and nothing has been sent.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = "standard input" if path == STANDARD_INPUT else str(path)
+        self._path = path
+        self._content = sys.stdin.buffer.read() if path == STANDARD_INPUT else None
+        self._number = self._check()
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __iter__(self) -> Iterator[Sample]:
+        with self._open() as file:
+            for _, line in _written_lines(file):
+                yield _sample(line)
+
+    def _open(self) -> BinaryIO:
+        try:
+            return self._path.open("rb") if self._content is None else io.BytesIO(self._content)
+        except OSError as exc:
+            raise Misuse(f"{self._path}: cannot be read ({exc.strerror}); check the path") from exc
+
+    def _check(self) -> int:
+        bad: list[str] = []
+        first_of: dict[str, int] = {}
+        number = 0
+        with self._open() as file:
+            for at, line in _written_lines(file):
+                number += 1
+                try:
+                    sample = _sample(line)
+                    if sample.id is not None and first_of.setdefault(sample.id, at) != at:
+                        raise ValueError(f"id: that of line {first_of[sample.id]} as well")  # noqa: TRY301
+                except ValueError as exc:
+                    bad.append(f"line {at}: {exc}")
+        if bad:
+            more = f"; and {len(bad) - BAD_LINES_TOLD} more" if len(bad) > BAD_LINES_TOLD else ""
+            raise Misuse(
+                f"{self._name}: {len(bad)} of {number} lines cannot be used, so nothing was sent; "
+                f"mend them first\n  " + "\n  ".join(bad[:BAD_LINES_TOLD]) + more
+            )
+        if not number:
+            raise Misuse(f"{self._name}: empty; give one JSON object a line")
+        return number
+
+
+def _written_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Number the lines from 1 and leave out the empty ones."""
+    for number, line in enumerate(file, start=1):
+        written = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+        if written.strip():
+            yield number, written
+
+
+def _sample(line: bytes) -> Sample:
+    """Read a line; ValueError names the field that is wrong, never what it says."""
+    told = _object(line)
+    unknown = told.keys() - FIELDS
+    if unknown:
+        raise ValueError(f"{min(unknown)}: no field of a sample; those are {_listed(FIELDS)}")
+    missing = {"response", "reference"} - told.keys()
+    if missing:
+        raise ValueError(f"{min(missing)}: required, but missing")
+    texts = {name: _text(name, told[name]) for name in TEXTS if told.get(name) is not None}
+    return Sample(
+        _text("response", told["response"]),
+        _references(told["reference"]),
+        **texts,
+        criteria=_criteria(told.get("criteria")),
+        extra=_extra(told.get("extra")),
+    )
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"not UTF-8 at byte {exc.start + 1}; save the file as UTF-8") from None
+    except json.JSONDecodeError as exc:
+        raise ValueError(f"not JSON at column {exc.colno}: {exc.msg}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(told, dict):
+        raise ValueError('not a JSON object, such as {"response": "...", "reference": "..."}')  # noqa: TRY004 - of the file, not of our caller
+    return told
+
+
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{field}: must be a text")  # noqa: TRY004 - as above
+    # Half an emoji, as programs write that cut texts by UTF-16: read as the service reads it.
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _references(value: object) -> str | list[str]:
+    if isinstance(value, list) and value:
+        return [_text("reference", one) for one in value]
+    if isinstance(value, str):
+        return _text("reference", value)
+    raise ValueError("reference: must be a text, or a list of accepted texts")
+
+
+def _criteria(value: object) -> list[Criterion] | None:
+    if value is None:
+        return None
+    try:
+        return [Criterion(**one) for one in value]  # type: ignore[attr-defined]
+    except TypeError:
+        raise ValueError('criteria: must be a list of {"text": "...", "points": 1}') from None
+
+
+def _extra(value: object) -> dict[str, object] | None:
+    if value is None or isinstance(value, dict):
+        return value
+    raise ValueError("extra: must be an object")
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
