@@ -78,10 +78,10 @@ def test_the_blocking_client_scores_over_a_socket() -> None:
         listening(app_with(ScriptedJudge())) as port,
         client.RewardClient(f"http://127.0.0.1:{port}") as service,
     ):
-        wait_for(lambda: service.ready().ready)
+        wait_for(lambda: service.health().ready)
         reply = service.reward([client.Sample(response="a b", reference="A B")])
 
-    assert reply.rewards == [pytest.approx(0.855 / 0.955)]
+    assert reply.rewards == (pytest.approx(0.855 / 0.955),)
 
 
 @pytest.mark.anyio
