@@ -1,10 +1,11 @@
 """Scoring any number of samples into a file that a later run can go on with."""
 
+import asyncio
 import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ import pytest
 
 from medreward_client import (
     Criterion,
-    MedrewardError,
     RequestRefused,
     RewardClient,
     Sample,
     Scored,
+    Unavailable,
     Unscored,
 )
 from medreward_client._many import Tally, score_many
@@ -34,14 +35,15 @@ class StandIn:
         self.asked: list[list[dict[str, Any]]] = []
         self.unscored: set[str | None] = set()
         self.provenance: dict[str, str] = {}
-        self.before_reply: Callable[[], object] = lambda: None
+        self.before_reply: Callable[[], Awaitable[object]] | None = None
         self.refusal: httpx.Response | None = None
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answer one request."""
         samples = json.loads(request.content)["samples"]
         self.asked.append(samples)
-        self.before_reply()
+        if self.before_reply is not None:
+            await self.before_reply()
         if self.refusal is not None:
             return self.refusal
         body = reward_body(*map(self._result, samples))
@@ -319,7 +321,6 @@ def test_samples_are_read_as_they_are_needed(
 ) -> None:
     """A generator of millions is never held whole, and only so many requests are on their way."""
     read = most_ahead = at_once = most_at_once = 0
-    lock = threading.Lock()
 
     def generated() -> Iterator[Sample]:
         nonlocal read, most_ahead
@@ -328,21 +329,14 @@ def test_samples_are_read_as_they_are_needed(
             most_ahead = max(most_ahead, read - len(path.read_bytes().splitlines()))
             yield sample
 
-    meeting = threading.Barrier(3, timeout=0.2)
-
-    def notice() -> None:
+    async def wait_for_others() -> None:
         nonlocal at_once, most_at_once
-        with lock:
-            at_once += 1
-            most_at_once = max(most_at_once, at_once)
-        try:
-            meeting.wait()
-        except threading.BrokenBarrierError:
-            meeting.reset()
-        with lock:
-            at_once -= 1
+        at_once += 1
+        most_at_once = max(most_at_once, at_once)
+        await asyncio.sleep(0.02)
+        at_once -= 1
 
-    service.before_reply = notice
+    service.before_reply = wait_for_others
     tally = score_many(client, generated(), path, batch=10, in_flight=3)
 
     assert tally.scored == 200
@@ -354,23 +348,25 @@ def test_an_interruption_loses_nothing_that_was_answered(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
     """Ctrl-C ends the run at once, also while an answer is outstanding; the next goes on."""
-    stuck = threading.Event()
+    freed = threading.Event()
+
+    async def is_freed() -> None:
+        await asyncio.to_thread(freed.wait)
 
     def interrupted() -> Iterator[Sample]:
         *first, last = samples_of(5)
         yield from first
         wait_for(lambda: len(path.read_bytes().splitlines()) == 4)
-        service.before_reply = stuck.wait
+        service.before_reply = is_freed
         yield last
         wait_for(lambda: len(service.asked) == 5)
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         score_many(client, interrupted(), path, batch=1, in_flight=2)
-    assert list(read_results(path)) == ["s0", "s1", "s2", "s3"]
+    assert sorted(read_results(path)) == ["s0", "s1", "s2", "s3"]
 
-    stuck.set()
-    service.before_reply = lambda: None
+    freed.set()
     assert score_many(client, samples_of(5), path) == tally_of(scored=5, found=4)
     assert [line["id"] for line in lines_of(path)].count("s4") == 1
 
@@ -394,17 +390,19 @@ def test_a_failure_keeps_what_others_are_answered_meanwhile(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
     """One request of several fails while another is on its way."""
-    both = threading.Barrier(2)
+    other_asked = asyncio.Event()
 
-    def one_fails(request: httpx.Request) -> httpx.Response:
-        both.wait()
+    async def one_fails(request: httpx.Request) -> httpx.Response:
         if b'"s0"' in request.content:
+            await other_asked.wait()
             raise httpx.ConnectError("gone")
-        return service(request)
+        other_asked.set()
+        return await service(request)
 
+    transport = httpx.MockTransport(one_fails)
     with (
-        RewardClient(URL, transport=httpx.MockTransport(one_fails)) as failing,
-        pytest.raises(MedrewardError),
+        RewardClient(URL, transport=transport, deadline_s=0.1) as failing,
+        pytest.raises(Unavailable),
     ):
         score_many(failing, samples_of(2), path, batch=1, in_flight=2)
     assert list(read_results(path)) == ["s1"]

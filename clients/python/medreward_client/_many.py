@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
+from typing import Unpack
 
 from medreward_client._client import RewardClient
 from medreward_client._progress import Show, showing
 from medreward_client._results import Named, ResultsFile, name
-from medreward_client._types import RewardReply, Sample, Unscored
+from medreward_client._types import Asking, RewardReply, Sample, Unscored
 
 BATCH = 256
 IN_FLIGHT = 4
@@ -37,13 +38,10 @@ def score_many(
     samples: Iterable[Sample],
     path: str | PathLike[str],
     *,
-    recipe: str | None = None,
-    run_id: str | None = None,
-    step: int | None = None,
-    deadline_s: float | None = None,
     batch: int = BATCH,
     in_flight: int = IN_FLIGHT,
     progress: bool | None = None,
+    **asking: Unpack[Asking],
 ) -> Tally:
     """Score samples into a file: one JSON line a sample, in the order in which replies come.
 
@@ -53,30 +51,24 @@ def score_many(
     Ids must be unique; a sample without one is named by its position, `#0`, `#1`, so let the
     order stay the same, or give ids. Samples are read as they are needed: `in_flight` requests of
     `batch` samples are in memory, and about 200 bytes for each sample that was seen.
-    `recipe`, `run_id`, `step` and `deadline_s` (of each request) are those of
-    `RewardClient.reward`. `progress` draws a bar (needs rich); None draws one on a terminal.
+    `asking` is that of `RewardClient.reward`; its deadline is each request's. `progress` draws a bar (needs rich); None draws one on a terminal.
 
     Raises:
         OtherResults: the file holds rewards of another recipe, judge or embedder, other samples
             under the same ids, or no results at all. They are left as they are.
         ValueError: two samples have one id.
-        MedrewardError: a request failed; the other answers are in the file, so run it again.
+        MedrewardError: a request failed until its deadline, or was refused; the other answers
+            are in the file, so run it again.
     """
     total = len(samples) if isinstance(samples, Sized) else None
     with (
-        ResultsFile(path, recipe=recipe) as file,
+        ResultsFile(path, recipe=asking.get("recipe")) as file,
         showing(progress=progress, total=total) as show,
     ):
         count = _Count(show)
 
         def ask(asked: Sequence[Named]) -> None:
-            reply = client.reward(
-                [one.sample for one in asked],
-                recipe=recipe,
-                run_id=run_id,
-                step=step,
-                deadline_s=deadline_s,
-            )
+            reply = client.reward([one.sample for one in asked], **asking)
             if file.add(asked, reply):
                 count.add(reply)
 

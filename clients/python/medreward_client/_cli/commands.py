@@ -155,7 +155,7 @@ def score(
             "--deadline",
             metavar="SECONDS",
             min=0.001,
-            help="How long a request may take; else as long as the service allows by itself.",
+            help="How long a request may take, with all that is asked again; else five minutes.",
         ),
     ] = None,
 ) -> None:
@@ -185,20 +185,20 @@ def score(
     raise typer.Exit(FAILED if tally.unscored else 0)
 
 
-@app.command(epilog=_examples("medreward-client health http://rewards:8080"))
+@app.command("health", epilog=_examples("medreward-client health http://rewards:8080"))
 @failing_in_words()
-def health(url: UrlArgument, *, api_key: ApiKey = None) -> None:
+def health_(url: UrlArgument, *, api_key: ApiKey = None) -> None:
     """Say whether a service takes work, and which engine is missing; 0 if it does, else 1."""
     with _client(url, api_key) as client:
-        readiness = client.ready()
+        health = client.health()
     console = output()
-    console.print(shown(readiness.status, "green" if readiness.ready else "red"))
-    for role, engine in readiness.engines.items():
+    console.print(shown(health.status, "green" if health.ready else "red"))
+    for role, engine in health.engines.items():
         state = "ready" if engine.ready else engine.message
         console.print(shown(f"{role:8} {engine.model}: {state}"), soft_wrap=True)
-    if readiness.cache:
-        console.print(shown(f"{'cache':8} {readiness.cache}"), soft_wrap=True)
-    raise typer.Exit(0 if readiness.ready else FAILED)
+    if health.cache:
+        console.print(shown(f"{'cache':8} {health.cache}"), soft_wrap=True)
+    raise typer.Exit(0 if health.ready else FAILED)
 
 
 @app.command(epilog=_examples("medreward-client path easyr1"))

@@ -1,15 +1,18 @@
 """What is wrong between here and a service: one look after another, each with what to do next."""
 
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 
 from rich.console import Console
-from rich.table import Table
 
 from medreward_client._cli import inside, outside
 from medreward_client._cli.case import Case, Ill, Odd
 from medreward_client._cli.terminal import output, shown
+
+LOOK_WIDTH = 8
+INDENT = LOOK_WIDTH + 3
 
 LOOKS: Mapping[str, Callable[[Case], str | Odd]] = {
     "URL": outside.look_at_url,
@@ -62,26 +65,31 @@ def print_findings(findings: Iterable[Finding]) -> bool:
     console = output()
     ill = 0
     for finding in findings:
-        console.print(_row(finding, console))
+        _print(finding, console)
         ill += finding.is_well is False
     last = "Mend this, and ask again." if ill else "All is well."
     console.print(shown(last, "bold red" if ill else "bold green"))
     return not ill
 
 
-def _row(finding: Finding, console: Console) -> Table:
+def _print(finding: Finding, console: Console) -> None:
     has_signs = console.encoding.lower().startswith("utf")
     sign, style = {
         True: ("✓" if has_signs else "+", "green"),
         None: ("!", "yellow"),
         False: ("✗" if has_signs else "x", "red"),
     }[finding.is_well]
-    row = Table.grid(padding=(0, 1))
-    row.add_column(width=1)
-    row.add_column(width=8)
-    row.add_column(overflow="fold")
-    row.add_row(shown(sign, style), shown(finding.look, "bold"), shown(finding.found))
+    head = shown(f"{sign} ", style).append(f"{finding.look:{LOOK_WIDTH}} ", "bold")
+    console.print(head, shown(_folded(finding.found, console)), sep="", soft_wrap=True)
     if finding.advice:
         arrow = "→" if has_signs else "->"
-        row.add_row("", "", shown(f"{arrow} {finding.advice}", style))
-    return row
+        text = _folded(f"{arrow} {finding.advice}", console)
+        console.print(shown(" " * INDENT + text, style), soft_wrap=True)
+
+
+def _folded(text: str, console: Console) -> str:
+    """Fold a text beside the looks' names; whole where there is no terminal to fit it into."""
+    if not console.is_terminal:
+        return text
+    lines = textwrap.wrap(text, max(console.width - INDENT, 20), break_on_hyphens=False)
+    return f"\n{' ' * INDENT}".join(lines)

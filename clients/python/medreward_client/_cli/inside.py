@@ -45,7 +45,7 @@ def look_at_key(case: Case) -> str | Odd:
     if key is None:
         return "none was given, and none is needed"
     if case.get("/version").status == HTTPStatus.OK:
-        return Odd("one was given, and the service asks for none", "fine")
+        return Odd("one was given, and the service asks for none", "no harm; it can be left out")
     return "accepted"
 
 
@@ -68,14 +68,14 @@ def look_at_versions(case: Case) -> str | Odd:
 def look_at_engines(case: Case) -> str:
     """Whether the judge and the embedder are there."""
     with _told(case), case.client() as client:
-        readiness = client.ready()
+        health = client.health()
     missing = "; ".join(
         f"the {role} {engine.model}: {engine.message}"
-        for role, engine in readiness.engines.items()
+        for role, engine in health.engines.items()
         if not engine.ready
     )
-    if readiness.ready:
-        engines = readiness.engines.items()
+    if health.ready:
+        engines = health.engines.items()
         return ", ".join(f"{role} {engine.model}" for role, engine in engines) + " are ready"
     advice = {
         "loading": "wait: large models take minutes to load, and longer to be fetched at first",
@@ -83,8 +83,8 @@ def look_at_engines(case: Case) -> str:
         "draining": "it is being stopped: wait for the one that takes its place",
     }
     raise Ill(
-        f"the service is {readiness.status}" + (f": {missing}" if missing else ""),
-        advice.get(readiness.status, "look at the service's log"),
+        f"the service is {health.status}" + (f": {missing}" if missing else ""),
+        advice.get(health.status, "look at the service's log"),
     )
 
 
@@ -146,7 +146,7 @@ def look_at_distance(case: Case) -> str | Odd:
     with _told(case), case.client() as client:
         for _ in range(ROUND_TRIPS + 1):
             began_s = time.perf_counter()
-            client.ready()
+            client.health()
             took_ms.append(1000 * (time.perf_counter() - began_s))
     # Without the first, which makes the connection.
     median_ms = statistics.median(took_ms[1:])

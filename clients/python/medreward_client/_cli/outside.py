@@ -86,7 +86,7 @@ def look_at_name(case: Case) -> str:
         raise Ill(
             f"no address is known for {host}",
             "check the spelling; names of containers and of Kubernetes services are known only "
-            "inside their own network",
+            f"inside their own network{case.way_around}",
         ) from None
     if found == [host]:
         return f"{host} is an address"
@@ -102,12 +102,13 @@ def look_at_port(case: Case) -> str:
         raise Ill(
             f"nobody listens on port {port} of {host}",
             "check the port, and that the service runs; in a container it must listen on "
-            f"0.0.0.0, and the port be published (medreward's own is {USUAL_PORT})",
+            f"0.0.0.0, and the port be published (medreward's own is {USUAL_PORT}){case.way_around}",
         ) from None
     except TimeoutError:
         raise Ill(
             f"no word from {host}:{port} in {case.timeout_s:g} s",
-            "the host is down, or a firewall or security group swallows the connection",
+            "the host is down, or a firewall or security group swallows the connection"
+            f"{case.way_around}",
         ) from None
     except OSError as exc:
         raise Ill(

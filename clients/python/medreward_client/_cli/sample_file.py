@@ -90,7 +90,7 @@ def _sample(line: bytes) -> Sample:
         _references(told["reference"]),
         **texts,
         criteria=_criteria(told.get("criteria")),
-        extra=_extra(told.get("extra")),
+        extra=_extra(told.get("extra") or {}),
     )
 
 
@@ -132,8 +132,8 @@ def _criteria(value: object) -> list[Criterion] | None:
         raise ValueError('criteria: must be a list of {"text": "...", "points": 1}') from None
 
 
-def _extra(value: object) -> dict[str, object] | None:
-    if value is None or isinstance(value, dict):
+def _extra(value: object) -> dict[str, object]:
+    if isinstance(value, dict):
         return value
     raise ValueError("extra: must be an object")
 
