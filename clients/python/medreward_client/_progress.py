@@ -35,18 +35,21 @@ def showing(*, progress: bool | None, total: int | None) -> Iterator[Show]:
 def _bar(total: int | None) -> Iterator[Show]:
     # Here, so that a trainer need not have it.
     from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
     bar = Progress(
         BarColumn(bar_width=20),
-        MofNCompleteColumn(),
+        TextColumn("{task.completed:,} of {task.fields[all]}"),
         TextColumn("[green]{task.fields[scored]:,} scored"),
         TextColumn("[{task.fields[warning]}]{task.fields[unscored]:,} unscored"),
         TextColumn("[cyan]{task.fields[rate]:,.0f}/s"),
         TextColumn("{task.fields[left]}"),
         console=Console(stderr=True),
     )
-    task = bar.add_task("", total=total, scored=0, unscored=0, warning="dim", rate=0.0, left="")
+    shown_total = "?" if total is None else f"{total:,}"
+    task = bar.add_task(
+        "", total=total, all=shown_total, scored=0, unscored=0, warning="dim", rate=0.0, left=""
+    )
     began_s = time.monotonic()
 
     def show(*, scored: int, unscored: int, found: int) -> None:

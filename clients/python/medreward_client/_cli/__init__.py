@@ -21,4 +21,4 @@ def main() -> None:
             f"medreward-client: {exc.name} is not installed; "
             "pip install 'medreward-client[cli]' brings it"
         )
-    app()
+    app(prog_name="medreward-client")

@@ -1,5 +1,6 @@
 """The commands with their options; what they do is in the modules that they name."""
 
+import logging
 from collections.abc import Mapping
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
@@ -120,6 +121,8 @@ def doctor(
 
     Ends with 0 where two samples were scored and made sense, else with 1.
     """
+    # What is tried again is told by what comes of it.
+    logging.getLogger("medreward_client").setLevel(logging.ERROR)
     is_well = print_findings(examine(Case(url, api_key, recipe, timeout_s)))
     raise typer.Exit(0 if is_well else FAILED)
 
@@ -159,28 +162,30 @@ def score(
         ),
     ] = None,
 ) -> None:
-    """Score a file of samples; run it again to go on after an interruption or a failure.
+    """Score a file of samples; run it again to go on where it was interrupted.
 
-    What has a reward in OUT.jsonl is skipped, what has none is asked about again; the last line
-    of an id holds. A sample without a reward is never counted as 0, and makes the exit code 1.
+    What has a reward in OUT.jsonl is skipped, the rest is asked about (again).
+
+    The last line of an id holds. No reward is never 0: it makes the exit code 1.
     """
     samples = SampleFile(file)
     _check_out(out, file)
+    client = _client(url, api_key)
     try:
-        with _client(url, api_key) as client:
-            tally = score_many(
-                client,
-                samples,
-                out,
-                recipe=recipe,
-                deadline_s=deadline_s,
-                batch=batch,
-                in_flight=in_flight,
-            )
+        tally = score_many(
+            client,
+            samples,
+            out,
+            recipe=recipe,
+            deadline_s=deadline_s,
+            batch=batch,
+            in_flight=in_flight,
+        )
     except KeyboardInterrupt:
         text = f"interrupted; {out} keeps what was answered: run the same command again to go on"
         messages().print(shown(text), soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
+    client.close()
     _print_tally(tally, out)
     raise typer.Exit(FAILED if tally.unscored else 0)
 
