@@ -9,7 +9,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("script", ["cold.py", "judge_calls.py", "warm.py"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "client_cpu.py",
+        "cold.py",
+        "judge_calls.py",
+        pytest.param("medix_way.py", marks=pytest.mark.models),
+        "single_calls.py",
+        "warm.py",
+    ],
+)
 def test_a_benchmark_runs(script: str) -> None:
     """A quick run ends well: ours and the baselines start, and give the same rewards."""
     ran = subprocess.run(  # noqa: S603 - our own script

@@ -1,10 +1,11 @@
 """MediX-R1's published reward (arXiv 2602.23363) as it runs in a trainer: one blocking call a sample.
 
-Its embedder is a constant here, so what is measured is the reading and the judge's calls.
+Unless it is given an embedder, that is a constant, and what is measured is the reading and the
+judge's calls.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,10 +77,10 @@ def _settled(answer: str, reference: str) -> float | None:
     return 1.0 if answer == reference else None
 
 
-def total(reading: Reading, judged: float, weights: Weights) -> float:
+def total(reading: Reading, judged: float, weights: Weights, embedded: float = 0.0) -> float:
     """Add the signals up; the embedder's constant is 0 where it would be asked."""
     accuracy = reading.accuracy
-    llm, embed = (judged, 0.0) if accuracy is None else (accuracy, accuracy)
+    llm, embed = (judged, embedded) if accuracy is None else (accuracy, accuracy)
     return (
         weights.judge * llm
         + weights.embed * embed
@@ -106,15 +107,27 @@ def verdict(reply: Any) -> float:
     return float("YES" in reply["choices"][0]["message"]["content"].upper())
 
 
-def rewards(url: str, pairs: Iterable[tuple[str, str]], weights: Weights) -> list[float]:
+Embed = Callable[[str, str], float]
+"""Says 1 for two texts that are near, else 0."""
+
+
+def never_near(_answer: str, _reference: str) -> float:
+    """Stand in for an embedder."""
+    return 0.0
+
+
+def rewards(
+    url: str, pairs: Iterable[tuple[str, str]], weights: Weights, embed: Embed = never_near
+) -> list[float]:
     """Score responses against solutions one after the other."""
-    return [_reward(url, response, solution, weights) for response, solution in pairs]
+    return [_reward(url, response, solution, weights, embed) for response, solution in pairs]
 
 
-def _reward(url: str, response: str, solution: str, weights: Weights) -> float:
+def _reward(url: str, response: str, solution: str, weights: Weights, embed: Embed) -> float:
     reading = read(response, solution)
     if reading.accuracy is not None:
         return total(reading, reading.accuracy, weights)
     reply = requests.post(f"{url}/chat/completions", json=question(reading), timeout=TIMEOUT_S)
     reply.raise_for_status()
-    return total(reading, verdict(reply.json()), weights)
+    embedded = embed(reading.answer, reading.reference)
+    return total(reading, verdict(reply.json()), weights, embedded)
