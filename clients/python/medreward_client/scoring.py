@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Literal, TypedDict, Unpack, get_args
 
 from medreward_client._client import AsyncRewardClient
-from medreward_client._errors import Overloaded, TimedOut, TryAgain
+from medreward_client._errors import NoReward, Overloaded, TimedOut, TryAgain
 from medreward_client._gathering import batches_of
 from medreward_client._loops import run_in_background
 from medreward_client._types import Asking, Problem, Sample, Scored, Unscored
@@ -62,9 +62,18 @@ class Outcome:
         """True if the reward is the service's own."""
         return self.error is None
 
+    @property
+    def number(self) -> float:
+        """The reward; NoReward, with the reason, where there is none."""
+        if self.reward is None:
+            problem = self.error or Problem("unknown", "no reason given", retryable=False)
+            counts = {problem.kind: 1}
+            raise NoReward(f"no reward: {problem.kind}: {problem.message}", counts=counts)
+        return self.reward
+
 
 class Scorer:
-    """Scores for one trainer; threads, event loops and forked or unpickled processes may share it.
+    """Scores for one trainer; threads, event loops and forked processes may share it.
 
     Takes what Options names. ValueError if there is no address or an option cannot be.
     """
@@ -80,17 +89,6 @@ class Scorer:
         on_unscored: OnUnscored = "native",
         max_unscored_share: float = MAX_UNSCORED_SHARE,
     ) -> None:
-        # As given: what came from the environment stays there, above all the key.
-        self._made_like = partial(
-            scorer,
-            base_url=base_url,
-            api_key=api_key,
-            recipe=recipe,
-            run_id=run_id,
-            deadline_s=deadline_s,
-            on_unscored=on_unscored,
-            max_unscored_share=max_unscored_share,
-        )
         base_url = base_url or os.environ.get("MEDREWARD_URL")
         if base_url is None:
             raise ValueError("no address: give base_url, or set MEDREWARD_URL")
@@ -104,9 +102,6 @@ class Scorer:
         self._recipe, self._run_id = recipe, run_id
         self._on_unscored = on_unscored
         self._breaker = StepBreaker(max_unscored_share)
-
-    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
-        return self._made_like, ()
 
     async def score(
         self, samples: Sequence[Sample], *, step: int | None = None, says_none: bool = False
