@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -241,6 +241,20 @@ def test_nobody_listens(run: Run) -> None:
     assert "0.0.0.0" in ill_line_of(told)  # noqa: S104 - what a container has to listen on
 
 
+def test_a_host_that_swallows_connections(run: Run) -> None:
+    """A firewall that drops what it does not like is told apart from a port that is closed."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(4):
+            caller = waiting.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(full.getsockname())
+        told = run("doctor", f"http://127.0.0.1:{full.getsockname()[1]}", "--timeout", "0.2")
+
+    assert told.code == 1
+    assert "no word from 127.0.0.1:" in ill_line_of(told)
+    assert "firewall" in ill_line_of(told)
+
+
 def test_a_port_that_says_nothing(run: Run) -> None:
     """It is open, and no answer comes: that is not a firewall."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -326,6 +340,43 @@ def test_a_path_that_leads_nowhere(run: Run, url: str) -> None:
 
     assert told.code == 1
     assert f"medreward is at {url}, without a path" in ill_line_of(told)
+
+
+def test_a_service_behind_a_path(run: Run) -> None:
+    """Gateways put services under a path; that is worth knowing, and no fault."""
+    inner = create_app(settings())
+
+    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            assert scope["path"].startswith("/med/")
+            scope = {**scope, "path": scope["path"].removeprefix("/med")}
+        await inner(scope, receive, send)
+
+    with served(gateway) as url:
+        wait_for(lambda: inner.state.service.engines.status == "ready")
+        told = run("doctor", f"{url}/med/")
+
+    assert told.code == 0
+    assert f"! URL      {url}/med; requests go to /med/reward" in told.stdout
+
+
+def test_a_connection_that_breaks_off(run: Run) -> None:
+    """The service died between two looks."""
+    alive = b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n" + b'{"status":"alive"}'
+    answers = [b"", alive]
+
+    def die_soon(connection: socket.socket) -> None:
+        if answers:
+            # The first look opens a connection, and says nothing.
+            connection.recv(65_536)
+            connection.sendall(answers.pop(0))
+
+    with answering(die_soon) as port:
+        told = run("doctor", f"http://127.0.0.1:{port}", "--timeout", "1")
+
+    assert told.code == 1
+    assert "✓ service  it is medreward" in told.stdout
+    assert "the connection broke off" in ill_line_of(told)
 
 
 def test_a_key_that_is_missing_wrong_and_right(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,6 +532,18 @@ def test_health_names_the_engines(run: Run, url: str) -> None:
         "judge    scripted: ready",
         "embedder hashed: ready",
     ]
+
+
+def test_a_service_that_went_away_is_told_in_one_line(
+    run: Run, jsonl: Callable[..., Path], tmp_path: Path
+) -> None:
+    """With the command that says more."""
+    arguments = ["--url", f"http://127.0.0.1:{free_port()}", "--deadline", "0.1"]
+    told = run("score", jsonl(SAMPLE), "--out", tmp_path / "out.jsonl", *arguments)
+
+    assert told.code == 1
+    assert told.stderr.count("\n") == 1
+    assert "`medreward-client doctor URL` tells more" in told.stderr
 
 
 def test_a_file_is_scored_and_gone_on_with(
@@ -670,6 +733,19 @@ def test_an_unknown_trainer_is_answered_by_the_choices(run: Run) -> None:
 
     assert told.code == 2
     assert "choose from easyr1, ms_swift, openrlhf" in told.stderr
+
+
+def test_an_address_that_can_never_work_is_a_misuse(run: Run) -> None:
+    """The message shows one that can."""
+    told = run("health", "rewards:8080")
+
+    assert told.code == 2
+    assert "base_url must look like http://host:8080" in told.stderr
+
+
+def test_the_version_is_told(run: Run) -> None:
+    """It is asked for in every report of a fault."""
+    assert run("--version").stdout.startswith("medreward-client 0.")
 
 
 @pytest.mark.parametrize("command", ["doctor", "health", "score", "path"])

@@ -121,8 +121,7 @@ def doctor(
 
     Ends with 0 where two samples were scored and made sense, else with 1.
     """
-    # What is tried again is told by what comes of it.
-    logging.getLogger("medreward_client").setLevel(logging.ERROR)
+    _leave_retries_untold()
     is_well = print_findings(examine(Case(url, api_key, recipe, timeout_s)))
     raise typer.Exit(0 if is_well else FAILED)
 
@@ -182,9 +181,13 @@ def score(
             in_flight=in_flight,
         )
     except KeyboardInterrupt:
+        # The client stays open: closed, it would complain of what is still on its way.
         text = f"interrupted; {out} keeps what was answered: run the same command again to go on"
         messages().print(shown(text), soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
+    except Exception:
+        client.close()
+        raise
     client.close()
     _print_tally(tally, out)
     raise typer.Exit(FAILED if tally.unscored else 0)
@@ -194,6 +197,7 @@ def score(
 @failing_in_words()
 def health_(url: UrlArgument, *, api_key: ApiKey = None) -> None:
     """Say whether a service takes work, and which engine is missing; 0 if it does, else 1."""
+    _leave_retries_untold()
     with _client(url, api_key) as client:
         health = client.health()
     console = output()
@@ -220,6 +224,11 @@ def path(
     if found is None or found.origin is None:
         raise Misuse(f"this medreward-client has no adapter for {trainer}; install a newer one")
     typer.echo(found.origin)
+
+
+def _leave_retries_untold() -> None:
+    """Keep the client's log quiet where what comes of it is told anyway."""
+    logging.getLogger("medreward_client").setLevel(logging.ERROR)
 
 
 def _client(url: str, api_key: str | None) -> RewardClient:

@@ -64,9 +64,10 @@ def print_findings(findings: Iterable[Finding]) -> bool:
     """Print findings as they come; True if nothing is ill."""
     console = output()
     ill = 0
-    for finding in findings:
-        _print(finding, console)
-        ill += finding.is_well is False
+    with console.status("looking"):
+        for finding in findings:
+            _print(finding, console)
+            ill += finding.is_well is False
     last = "Mend this, and ask again." if ill else "All is well."
     console.print(shown(last, "bold red" if ill else "bold green"))
     return not ill

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from medreward_client._errors import MedrewardError
+from medreward_client._errors import BadReply, MedrewardError, TryAgain
 
 FAILED = 1
 MISUSED = 2
@@ -46,6 +46,9 @@ def failing_in_words() -> Iterator[None]:
     except Misuse as exc:
         _tell(str(exc))
         raise typer.Exit(MISUSED) from exc
+    except (TryAgain, BadReply) as exc:
+        _tell(f"{exc}; `medreward-client doctor URL` tells more")
+        raise typer.Exit(FAILED) from exc
     except (MedrewardError, ValueError, OSError) as exc:
         _tell(" ".join([str(exc), *getattr(exc, "__notes__", ())]))
         raise typer.Exit(FAILED) from exc
