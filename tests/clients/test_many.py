@@ -433,6 +433,16 @@ def test_two_runs_do_not_write_into_one_file(client: RewardClient, path: Path) -
     assert score_many(client, second_run(), path).scored == 1
 
 
+@pytest.mark.parametrize("number", [{"batch": 0}, {"in_flight": 0}])
+def test_a_number_that_would_score_nothing_is_refused(
+    client: RewardClient, path: Path, number: dict[str, int]
+) -> None:
+    """Neither an endless wait nor an empty file that looks done."""
+    with pytest.raises(ValueError, match="at least 1"):
+        score_many(client, samples_of(1), path, **number)  # type: ignore[arg-type]
+    assert not path.exists()
+
+
 def test_nothing_to_score_is_no_error(client: RewardClient, path: Path) -> None:
     """An empty shard of a data set is done."""
     assert score_many(client, [], path) == tally_of(scored=0, found=0)
@@ -454,6 +464,11 @@ def test_a_bar_is_drawn_where_it_is_asked_for(
     assert "3 scored" in said.err
     assert "1 unscored" in said.err
     assert said.out == ""
+
+    service.unscored = set()
+    score_many(client, samples_of(4), path)
+    score_many(client, samples_of(4), path, progress=True)
+    assert "4 of 4 4 scored 0 unscored" in capsys.readouterr().err
 
 
 def test_the_number_of_samples_need_not_be_known(

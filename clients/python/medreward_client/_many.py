@@ -51,15 +51,18 @@ def score_many(
     Ids must be unique; a sample without one is named by its position, `#0`, `#1`, so let the
     order stay the same, or give ids. Samples are read as they are needed: `in_flight` requests of
     `batch` samples are in memory, and about 200 bytes for each sample that was seen.
-    `asking` is that of `RewardClient.reward`; its deadline is each request's. `progress` draws a bar (needs rich); None draws one on a terminal.
+    `asking` is that of `RewardClient.reward`; its deadline is each request's. `progress` draws a
+    bar (needs rich); None draws one on a terminal.
 
     Raises:
         OtherResults: the file holds rewards of another recipe, judge or embedder, other samples
             under the same ids, or no results at all. They are left as they are.
-        ValueError: two samples have one id.
+        ValueError: two samples have one id, or a number is less than 1.
         MedrewardError: a request failed until its deadline, or was refused; the other answers
             are in the file, so run it again.
     """
+    if batch < 1 or in_flight < 1:
+        raise ValueError("batch and in_flight must be at least 1")
     total = len(samples) if isinstance(samples, Sized) else None
     with (
         ResultsFile(path, recipe=asking.get("recipe")) as file,
@@ -74,6 +77,7 @@ def score_many(
 
         left = _without_reward(samples, file, count)
         _each(ask, iter(lambda: tuple(islice(left, batch)), ()), in_flight)
+        count.tell()
     return count.tally
 
 
@@ -92,14 +96,14 @@ class _Count:
         with self._lock:
             self._scored += len(reply.results) - len(reasons)
             self._reasons.update(reasons)
-            self._tell()
+            self.tell()
 
     def find(self) -> None:
         """Count a sample that has its reward already."""
         with self._lock:
             self._found += 1
             if self._found % FOUND_SHOWN == 0:
-                self._tell()
+                self.tell()
 
     @property
     def tally(self) -> Tally:
@@ -107,7 +111,8 @@ class _Count:
         unscored = self._reasons.total()
         return Tally(self._scored + self._found, unscored, self._found, dict(self._reasons))
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Show the counts."""
         self._show(scored=self._scored, unscored=self._reasons.total(), found=self._found)
 
 

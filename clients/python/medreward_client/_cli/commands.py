@@ -1,7 +1,6 @@
 """The commands with their options; what they do is in the modules that they name."""
 
 import logging
-from collections.abc import Mapping
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,12 +23,8 @@ from medreward_client._cli.terminal import (
 from medreward_client._client import RewardClient
 from medreward_client._many import BATCH, IN_FLIGHT, Tally, score_many
 
-PATH_TRAINERS: Mapping[str, str] = {
-    "easyr1": "worker.reward.reward_function",
-    "ms_swift": "--external_plugins",
-    "openrlhf": "--reward.remote_url",
-}
-"""Trainers that load a file by its path, and the option that takes it."""
+PATH_TRAINERS = ("easyr1", "ms_swift", "openrlhf")
+"""Trainers that load a file by its path."""
 
 app = typer.Typer(
     name="medreward-client",
