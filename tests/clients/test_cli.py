@@ -267,7 +267,7 @@ def test_a_port_that_says_nothing(run: Run) -> None:
 def test_something_that_is_no_http(run: Run) -> None:
     """A database, say."""
     with answering(lambda connection: connection.sendall(b"-ERR unknown command\r\n")) as port:
-        told = run("doctor", f"http://127.0.0.1:{port}", "--timeout", "1")
+        told = run("doctor", f"http://127.0.0.1:{port}")
 
     assert told.code == 1
     assert "does not speak HTTP" in ill_line_of(told)
@@ -283,8 +283,8 @@ def test_tls_where_plain_http_is_meant(run: Run) -> None:
             talking.recv(1)
 
     with answering(shake_hands) as port:
-        told = run("doctor", f"http://127.0.0.1:{port}", "--timeout", "1")
-        untrusted = run("doctor", f"https://127.0.0.1:{port}", "--timeout", "1")
+        told = run("doctor", f"http://127.0.0.1:{port}")
+        untrusted = run("doctor", f"https://127.0.0.1:{port}")
 
     assert "the port speaks TLS, not plain HTTP" in ill_line_of(told)
     assert f"give https://127.0.0.1:{port}" in ill_line_of(told)
@@ -372,7 +372,7 @@ def test_a_connection_that_breaks_off(run: Run) -> None:
             connection.sendall(answers.pop(0))
 
     with answering(die_soon) as port:
-        told = run("doctor", f"http://127.0.0.1:{port}", "--timeout", "1")
+        told = run("doctor", f"http://127.0.0.1:{port}")
 
     assert told.code == 1
     assert "✓ service  it is medreward" in told.stdout
