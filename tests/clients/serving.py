@@ -45,7 +45,8 @@ class Serving:
 @contextmanager
 def serving() -> Iterator[Serving]:
     """Serve on a free port of loopback, in a thread."""
-    config = uvicorn.Config(app, port=0, log_level="warning", lifespan="off", timeout_keep_alive=60)
+    # Without uvicorn's own logging, which would outlast this server.
+    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", timeout_keep_alive=60)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -167,10 +167,12 @@ async def test_a_judge_call_sends_what_it_was_given(ask: Ask) -> None:
 
 
 async def test_a_call_with_nothing_set_leaves_the_choice_to_the_service(ask: Ask) -> None:
-    """Without recipe or run the body holds the samples, and when the client stops waiting."""
+    """Without recipe or run the body holds null for them, and when the client stops waiting."""
 
     def check(request: httpx.Request) -> httpx.Response:
-        assert orjson.loads(request.content).keys() == {"deadline_ms", "samples"}
+        body = orjson.loads(request.content)
+        assert body["deadline_ms"] > 0
+        assert (body["recipe"], body["run"]) == (None, None)
         return httpx.Response(200, json=reward_body(SCORED))
 
     await ask(check, lambda client: client.reward([SAMPLE]))

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_client import AsyncRewardClient, Counts, RewardClient, Sample, Scored, Unavailable
+from medreward_client import (
+    AsyncRewardClient,
+    Counts,
+    RequestRefused,
+    RewardClient,
+    Sample,
+    Scored,
+    Unavailable,
+)
 from medreward_client._gathering import BATCH_CHARACTERS, BATCH_SAMPLES, batches_of
 
 from .stand_in import SCORED, UNSCORED, URL, reward_body
@@ -77,7 +85,7 @@ async def test_long_samples_fill_a_request_sooner() -> None:
         await asyncio.gather(*(client.reward(sample(n, long)) for n in range(9)))
         await client.reward([sample(n, long) for n in range(9)])
 
-    assert service.sizes == [4, 4, 1] * 2
+    assert service.sizes == [4, 4, 1, 4, 2, 3]
 
 
 async def test_only_what_is_asked_alike_travels_together() -> None:
@@ -119,6 +127,43 @@ async def test_a_request_that_fails_fails_for_all_in_it() -> None:
         )
 
     assert [type(failure) for failure in failures] == [Unavailable] * 3
+
+
+async def test_a_sample_that_is_refused_costs_its_neighbours_nothing() -> None:
+    """A refusal that names a sample is for that one: the others are asked about without it."""
+    service = Echo()
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        ids = [one["id"] for one in orjson.loads(request.content)["samples"]]
+        if "5" not in ids:
+            return service(request)
+        message = f"samples[{ids.index('5')}].modality: not one of the recipe's"
+        problem = {"kind": "invalid_request", "message": message, "retryable": False}
+        return httpx.Response(422, json={"error": problem, "request_id": "r-1"})
+
+    async with AsyncRewardClient(URL, transport=httpx.MockTransport(refuse)) as client:
+        results = await asyncio.gather(
+            *(client.reward(sample(n)) for n in range(100)), return_exceptions=True
+        )
+
+    assert [n for n, one in enumerate(results) if isinstance(one, RequestRefused)] == [5]
+    assert sum(isinstance(one, Scored) for one in results) == 99
+
+
+async def test_a_request_that_is_refused_as_a_whole_is_asked_once() -> None:
+    """A recipe that does not exist is not looked for sample by sample."""
+    asked = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(422)
+
+    async with AsyncRewardClient(URL, transport=httpx.MockTransport(refuse)) as client:
+        await asyncio.gather(
+            *(client.reward(sample(n)) for n in range(100)), return_exceptions=True
+        )
+
+    assert len(asked) == 1
 
 
 async def test_a_large_call_travels_in_parts() -> None:

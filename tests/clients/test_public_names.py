@@ -30,6 +30,7 @@ PUBLIC_NAMES = [
     "JudgedCriterion",
     "MedrewardError",
     "NoReward",
+    "OtherResults",
     "Overloaded",
     "Problem",
     "Provenance",
@@ -38,12 +39,15 @@ PUBLIC_NAMES = [
     "RewardReply",
     "Sample",
     "Scored",
+    "Tally",
     "TimedOut",
     "TryAgain",
     "Unavailable",
     "Unjudged",
     "Unscored",
     "Vote",
+    "read_results",
+    "score_many",
 ]
 
 

@@ -82,7 +82,7 @@ def reply(body: object, status: int = 200, **headers: str) -> Reply:
 
 def sent(*samples: Sample) -> list[dict[str, Any]]:
     """Read the samples from the body of a request."""
-    content = reward_call(samples, Terms()).content
+    content = reward_call(samples, Terms()).content(60.0)
     assert content is not None
     received: list[dict[str, Any]] = orjson.loads(content)["samples"]
     return received
@@ -117,7 +117,7 @@ def test_what_is_not_set_is_null_and_what_is_empty_is_empty() -> None:
 
 def test_half_a_character_reaches_the_service() -> None:
     """A degenerate rollout may hold a lone surrogate, which costs its neighbours nothing."""
-    content = reward_call([Sample("left \ud83d", ("a", "b")), SAMPLE], Terms()).content
+    content = reward_call([Sample("left \ud83d", ("a", "b")), SAMPLE], Terms()).content(60.0)
 
     assert content is not None
     assert json.loads(content)["samples"][0]["response"] == "left \ud83d"
@@ -143,7 +143,7 @@ def test_any_sequence_and_any_mapping_will_do() -> None:
 def test_what_json_cannot_hold_is_a_type_error(value: object) -> None:
     """It is raised before anything is sent, and does not show the sample."""
     with pytest.raises(TypeError) as caught:
-        reward_call([Sample(PATIENT_TEXT, "left", extra={"x": value})], Terms())
+        reward_call([Sample(PATIENT_TEXT, "left", extra={"x": value})], Terms()).content(60.0)
 
     assert PATIENT_TEXT not in str(caught.value)
 
@@ -160,7 +160,7 @@ def test_a_run_travels_with_what_is_known_of_it(
     run_id: str | None, step: int | None, run: dict[str, object] | None
 ) -> None:
     """Step 0 is a step; a step without its run says nothing, and stays at home."""
-    content = reward_call([SAMPLE], Terms(None, run_id, step)).content
+    content = reward_call([SAMPLE], Terms(None, run_id, step)).content(60.0)
 
     assert content is not None
     assert orjson.loads(content).get("run") == run

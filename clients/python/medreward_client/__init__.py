@@ -18,6 +18,8 @@ from medreward_client._errors import (
     TryAgain,
     Unavailable,
 )
+from medreward_client._many import Tally, score_many
+from medreward_client._results import OtherResults, read_results
 from medreward_client._types import (
     Asking,
     Component,
@@ -58,6 +60,7 @@ __all__ = [
     "JudgedCriterion",
     "MedrewardError",
     "NoReward",
+    "OtherResults",
     "Overloaded",
     "Problem",
     "Provenance",
@@ -66,10 +69,13 @@ __all__ = [
     "RewardReply",
     "Sample",
     "Scored",
+    "Tally",
     "TimedOut",
     "TryAgain",
     "Unavailable",
     "Unjudged",
     "Unscored",
     "Vote",
+    "read_results",
+    "score_many",
 ]

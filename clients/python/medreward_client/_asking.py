@@ -59,7 +59,7 @@ class Link:
         while True:
             try:
                 async with asyncio.timeout_at(gives_up_at), self._places:
-                    content = call.content_within(ends_at - time())
+                    content = call.content(ends_at - time())
                     reply = await self._connections.send(call.path, content)
                 if reply.status in call.passing:
                     raise error_of(reply)

@@ -8,27 +8,27 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from medreward_client._types import Item, RewardReply, Sample, Scored, Terms, Unscored
+from medreward_client._errors import RequestRefused
+from medreward_client._types import RewardReply, Sample, Scored, Terms, Unscored
 
 GATHERING_S = 0.005
 BATCH_SAMPLES = 512
 BATCH_CHARACTERS = 4_000_000
 """At most six times as many bytes, which is far below what a service takes."""
 
-Asked = TypeVar("Asked", Sample, Item)
+Result = Scored | Unscored | RequestRefused
 Send = Callable[[Sequence[Sample], Terms, float], Awaitable[RewardReply]]
 
 
 @dataclass(slots=True)
 class Batch:
-    """Samples that will be one request, and its reply."""
+    """Samples that will be one request, and what becomes of each."""
 
     samples: list[Sample] = field(default_factory=list)
     characters: int = 0
     full: asyncio.Event = field(default_factory=asyncio.Event)
-    reply: asyncio.Future[RewardReply] = field(init=False)
+    results: asyncio.Future[Sequence[Result]] = field(init=False)
 
 
 class Gatherer:
@@ -43,25 +43,46 @@ class Gatherer:
         batch = self._open.get(terms)
         if batch is None:
             batch = self._open[terms] = Batch()
-            batch.reply = asyncio.ensure_future(self._ask(batch, terms, ends_at))
+            batch.results = asyncio.ensure_future(self._ask(batch, terms, ends_at))
         place = len(batch.samples)
         batch.samples.append(sample)
         batch.characters += _characters_of(sample)
-        if _is_full(place + 1, batch.characters):
+        if place + 1 == BATCH_SAMPLES or batch.characters >= BATCH_CHARACTERS:
             self._close(batch, terms)
         try:
             # Shielded, since who gives up waiting gives up for himself alone.
-            return (await asyncio.shield(batch.reply)).results[place]
+            result = (await asyncio.shield(batch.results))[place]
         finally:
             # An error's traceback holds this frame, which must not hold the error.
             del batch
+        if isinstance(result, RequestRefused):
+            raise result
+        return result
 
-    async def _ask(self, batch: Batch, terms: Terms, ends_at: float) -> RewardReply:
+    async def _ask(self, batch: Batch, terms: Terms, ends_at: float) -> Sequence[Result]:
         with suppress(TimeoutError):
             async with asyncio.timeout(GATHERING_S):
                 await batch.full.wait()
         self._close(batch, terms)
-        return await self._send(batch.samples, terms, ends_at)
+        return await self._results(batch.samples, terms, ends_at)
+
+    async def _results(
+        self, samples: Sequence[Sample], terms: Terms, ends_at: float
+    ) -> Sequence[Result]:
+        """Ask; where one of many samples cannot be asked about, find it, for the others' sake."""
+        try:
+            return (await self._send(samples, terms, ends_at)).results
+        except RequestRefused as refused:
+            # A refusal names the sample, unless it is about the request as a whole.
+            if "samples[" not in str(refused):
+                raise
+            if len(samples) == 1:
+                return [refused]
+        half = len(samples) // 2
+        return [
+            *await self._results(samples[:half], terms, ends_at),
+            *await self._results(samples[half:], terms, ends_at),
+        ]
 
     def _close(self, batch: Batch, terms: Terms) -> None:
         if self._open.get(terms) is batch:
@@ -69,26 +90,22 @@ class Gatherer:
             batch.full.set()
 
 
-def batches_of(asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
-    """Cut what is asked into what one request may hold; nothing is one empty request."""
-    batch: list[Asked] = []
-    characters = 0
-    for one in asked:
-        batch.append(one)
-        characters += _characters_of(one)
-        if _is_full(len(batch), characters):
-            yield batch
-            batch, characters = [], 0
-    if batch or not asked:
-        yield batch
+def batches_of(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+    """Cut samples into what one request may hold; nothing is one empty request."""
+    for start in range(0, len(samples) or 1, BATCH_SAMPLES):
+        yield from _halved(samples[start : start + BATCH_SAMPLES])
 
 
-def _is_full(samples: int, characters: int) -> bool:
-    return samples >= BATCH_SAMPLES or characters >= BATCH_CHARACTERS
+def _halved(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+    """Halve samples until they are short enough."""
+    half = len(samples) // 2
+    if half == 0 or sum(map(_characters_of, samples)) <= BATCH_CHARACTERS:
+        yield samples
+    else:
+        yield from _halved(samples[:half])
+        yield from _halved(samples[half:])
 
 
-def _characters_of(asked: Sample | Item) -> int:
-    text = asked.response if isinstance(asked, Sample) else asked.answer
-    references = asked.reference or ""
-    reference = len(references) if isinstance(references, str) else sum(map(len, references))
-    return len(text) + len(asked.question or "") + reference
+def _characters_of(sample: Sample) -> int:
+    # References are short beside these, and a service bounds them.
+    return len(sample.response) + len(sample.question or "")

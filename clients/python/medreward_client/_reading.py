@@ -4,6 +4,7 @@ What no record names is ignored, so that a newer service may say more. What has 
 must be there, with the type it is annotated with.
 """
 
+import gc
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -30,11 +31,18 @@ Reader = Callable[[Any], Any]
 
 def load(content: bytes) -> object:
     """Read JSON; BadReply if it is none."""
+    # Nothing becomes garbage meanwhile, and to look for it again and again, among thousands of new
+    # objects, takes as long as the reading.
+    was_collecting = gc.isenabled()
+    gc.disable()
     try:
         return cast("object", orjson.loads(content))
     except orjson.JSONDecodeError:
         # The decoder's error would bring the whole document along, in `doc`.
         raise BadReply("the reply is not JSON") from None
+    finally:
+        if was_collecting:
+            gc.enable()
 
 
 def read_as(kind: type[T], document: object, place: str = "reply") -> T:

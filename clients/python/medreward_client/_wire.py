@@ -55,19 +55,19 @@ class Reply:
 class Call(Generic[T]):
     """One exchange: what to send, how to read the reply, which statuses are worth another try.
 
-    Without `content`, a JSON object, it is a GET.
+    Without a `body` it is a GET.
     """
 
     path: str
     read: Callable[[Reply], T]
-    content: bytes | None = None
+    body: Mapping[str, object] | None = None
     passing: frozenset[int] = PASSING
 
-    def content_within(self, seconds: float) -> bytes | None:
-        """Give what to send, and with it the time that is left."""
-        if self.content is None:
+    def content(self, left_s: float) -> bytes | None:
+        """Write what to send, and how much time is left for it; TypeError where JSON cannot."""
+        if self.body is None:
             return None
-        return b'{"deadline_ms":%d,%b' % (max(1, round(1000 * seconds)), self.content[1:])
+        return _json_of({"deadline_ms": max(1, round(1000 * left_s)), **self.body})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +91,14 @@ class _Body:
 def reward_call(samples: Sequence[Sample], terms: Terms) -> Call[RewardReply]:
     """Ask for the reward of each sample; a step means nothing without its run."""
     run = None if terms.run_id is None else {"id": terms.run_id, "step": terms.step}
-    content = _json_of({"recipe": terms.recipe, "run": run, "samples": samples})
-    return Call("/reward", partial(_read_rewards, samples), content)
+    body = {"recipe": terms.recipe, "run": run, "samples": samples}
+    return Call("/reward", partial(_read_rewards, samples), body)
 
 
 def judge_call(items: Sequence[Item], template: str, votes: int) -> Call[JudgeReply]:
     """Ask for the judge's say about each item."""
-    content = _json_of({"template": template, "votes": votes, "items": items})
-    return Call("/judge", partial(_read_judgements, items), content)
+    body = {"template": template, "votes": votes, "items": items}
+    return Call("/judge", partial(_read_judgements, items), body)
 
 
 def health_call() -> Call[Health]:
@@ -107,14 +107,13 @@ def health_call() -> Call[Health]:
 
 
 def _json_of(body: Mapping[str, object]) -> bytes:
-    given = {name: value for name, value in body.items() if value is not None}
     try:
-        return orjson.dumps(given, default=_as_builtin)
+        return orjson.dumps(body, default=_as_builtin)
     except orjson.JSONEncodeError as exc:
         if "surrogates" not in str(exc):
             raise
         # A degenerate rollout may hold half a character, which only an escape can carry.
-        return json.dumps(given, default=_as_builtin).encode()
+        return json.dumps(body, default=_as_builtin).encode()
 
 
 def _as_builtin(value: object) -> object:
