@@ -145,19 +145,22 @@ async def _component(name: Component, bound: _Binding, given: dict[str, Any]) ->
     ]
 
 
-_in_flight: dict[tuple[object, ...], asyncio.Task[list[Outcome]]] = {}
+_in_flight: list[tuple[object, asyncio.Task[list[Outcome]]]] = []
 
 
 async def _outcomes(bound: _Binding, given: dict[str, Any]) -> list[Outcome]:
     """Score a batch; functions that ask for the same one at the same time share one request."""
-    samples = tuple(_samples(bound, given))
+    samples = list(_samples(bound, given))
     step = getattr(given.get("trainer_state"), "global_step", None)
-    key = (asyncio.get_running_loop(), bound, step, samples)
-    if key not in _in_flight:
-        _in_flight[key] = asyncio.create_task(_score(bound, samples, step, given))
-        _in_flight[key].add_done_callback(lambda _: _in_flight.pop(key))
+    batch = (asyncio.get_running_loop(), bound, step, samples)
+    task = next((task for other, task in tuple(_in_flight) if other == batch), None)
+    if task is None:
+        task = asyncio.create_task(_score(bound, samples, step, given))
+        entry = (batch, task)
+        _in_flight.append(entry)
+        task.add_done_callback(lambda _: _in_flight.remove(entry))
     # A function that is cancelled does not take the others with it.
-    return await asyncio.shield(_in_flight[key])
+    return await asyncio.shield(task)
 
 
 async def _score(
