@@ -1,0 +1,121 @@
+"""Batches of trainers that hand over a data set's columns: read once, asked once.
+
+Such trainers call each of their reward functions with the same batch; functions that ask at the
+same time share one request.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Literal, cast, get_args
+
+from medreward_client import Sample
+from medreward_client.scoring import Options, Outcome, scorer
+
+Component = Literal["accuracy_llm", "accuracy_embed", "modality", "format"]
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+Turns = str | Sequence[Mapping[str, Any]]
+"""Plain text, or messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a reward function was made with: where to find what, and how to reach the service."""
+
+    reference_column: str
+    question_column: str
+    modality_column: str
+    # A function may be printed by whoever holds it, and there may be a key among these.
+    options: tuple[tuple[str, Any], ...] = field(repr=False)
+
+
+_in_flight: list[tuple[object, asyncio.Task[list[Outcome]]]] = []
+
+
+async def outcomes_of(
+    bound: Binding, samples: Sequence[Sample], *, step: int | None, says_none: bool
+) -> tuple[list[Outcome], bool]:
+    """Score a batch; also tell whether it was this call that asked, or one that it shares with."""
+    batch = (asyncio.get_running_loop(), bound, step, samples)
+    task = next((task for other, task in tuple(_in_flight) if other == batch), None)
+    if task is not None:
+        # A function that is cancelled does not take the others with it.
+        return await asyncio.shield(task), False
+    service = scorer(**cast("Options", dict(bound.options)))
+    task = asyncio.create_task(service.score(samples, step=step, says_none=says_none))
+    entry = (batch, task)
+    _in_flight.append(entry)
+    task.add_done_callback(lambda _: _in_flight.remove(entry))
+    return await asyncio.shield(task), True
+
+
+def values_of(
+    component: Component | None, outcomes: Iterable[Outcome], bound: Binding
+) -> list[float | None]:
+    """Give the rewards, or one component of them; no reward, then no component either."""
+    if component is None:
+        return [outcome.reward for outcome in outcomes]
+    missing = 0.0 if dict(bound.options).get("on_unscored") == "zero" else None
+    return [
+        outcome.components.get(component) if outcome.scored else missing for outcome in outcomes
+    ]
+
+
+def samples_of(
+    bound: Binding,
+    prompts: Sequence[Turns],
+    completions: Sequence[Turns],
+    columns: Mapping[str, Any],
+) -> list[Sample]:
+    """Read a batch; where there is no column for the question, it is what the prompt says last.
+
+    Raises:
+        ValueError: there is no column for the reference.
+    """
+    if bound.reference_column not in columns:
+        raise ValueError(
+            f"the data set has no column {bound.reference_column!r} for the reference: "
+            "name yours with reference_column"
+        )
+    asked = [_last(prompt, "user") for prompt in prompts]
+    cells = zip(
+        asked,
+        completions,
+        columns[bound.reference_column],
+        columns.get(bound.question_column) or asked,
+        columns.get(bound.modality_column) or [None] * len(asked),
+        strict=True,
+    )
+    return [
+        Sample(
+            response=_last(completion, "assistant"),
+            reference=_reference(reference),
+            group=sha256(repr((prompt, reference)).encode()).hexdigest()[:16],
+            question=question,
+            modality=modality or None,
+        )
+        for prompt, completion, reference, question, modality in cells
+    ]
+
+
+def _last(turns: Turns, role: str) -> str:
+    """Give a plain text, or what was said last in a role."""
+    if isinstance(turns, str):
+        return turns
+    said = [turn.get("content") for turn in turns if turn["role"] == role]
+    return _text(said[-1]) if said else ""
+
+
+def _text(content: object) -> str:
+    """Give the text of a message, which may have parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type") == "text")
+    return content if isinstance(content, str) else ""
+
+
+def _reference(cell: object) -> str | tuple[str, ...]:
+    """Give a data set's cell as text; where there is none, the service says so of that sample."""
+    if isinstance(cell, list | tuple):
+        return tuple(map(str, cell)) or ""
+    return "" if cell is None else str(cell)
