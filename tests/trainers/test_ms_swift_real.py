@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from swift.rewards import orms
-from swift.rl_core.grpo_algorithm import compute_rewards_per_func
 from swift.rl_core.data import GRPOSample
+from swift.rl_core.grpo_algorithm import compute_rewards_per_func
 from swift.utils.utils import import_external_file
 
 from medreward_client import NoReward
@@ -46,10 +46,11 @@ def rewarded(functions: list[Any], step: int) -> torch.Tensor:
         )
         for answer in ANSWERS
     ]
-    return compute_rewards_per_func(
+    rewards: torch.Tensor = compute_rewards_per_func(
         samples, functions, [None] * len(functions), torch.device("cpu"),
         trainer_state=SimpleNamespace(global_step=step),
     )  # fmt: skip
+    return rewards
 
 
 def fails_for_effusion(answer: str, reference: str) -> Say:

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM,
 from trl import GRPOConfig, GRPOTrainer
 
 from medreward_client import RewardClient, Sample
-from medreward_client.trainers.trl import Component, make_reward_funcs
+from medreward_client.trainers.trl import make_reward_funcs
 from tests.trainers.serving import Models, Say, Service, equal_is_yes, serving
 
 REFERENCE = "pneumonia"
@@ -175,9 +175,11 @@ def test_components_are_rewards_of_their_own(
 ) -> None:
     """Normalised each by itself, with weights; a sample without a reward has none in any."""
     models.rule = fails_for_a_third
-    components: list[Component] = ["accuracy_llm", "accuracy_embed", "format"]
     funcs = make_reward_funcs(
-        components, reference_column="solution", base_url=service.url, max_unscored_share=0.5
+        ["accuracy_llm", "accuracy_embed", "format"],
+        reference_column="solution",
+        base_url=service.url,
+        max_unscored_share=0.5,
     )
 
     trainer = trained(
@@ -194,7 +196,7 @@ def test_components_are_rewards_of_their_own(
         for response, rewards, advantage in rows:
             assert [math.isnan(reward) for reward in rewards] == [response in UNJUDGED] * 3
             assert response not in UNJUDGED or advantage == 0.0
-    for name in components:
+    for name in ["accuracy_llm", "accuracy_embed", "format"]:
         assert len(logged(trainer, f"rewards/medreward_{name}/mean")) == STEPS
 
 
