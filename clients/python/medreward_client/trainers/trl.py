@@ -10,13 +10,13 @@ Example:
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from inspect import iscoroutinefunction
+from inspect import isawaitable
 from math import nan
 from statistics import fmean
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 from medreward_client.scoring import Options, Outcome
 from medreward_client.trainers._batches import (
@@ -30,7 +30,7 @@ from medreward_client.trainers._batches import (
 
 Rewards = list[float | None]
 AsyncRewardFunc = Callable[..., Coroutine[Any, Any, Rewards]]
-RewardFunc = Callable[..., Sequence[float | None]] | AsyncRewardFunc
+RewardFunc = Callable[..., Sequence[float | None] | Awaitable[Sequence[float | None]]]
 
 NONE_IS_NOT_ZERO = (1, 6)
 """The first TRL that leaves a sample without any reward out; before, it counted as 0."""
@@ -124,10 +124,9 @@ class _Beside:
         return [None if outcome.reward is None else reward for outcome, reward in pairs]
 
     async def _said(self, given: dict[str, Any]) -> Sequence[float | None]:
-        if iscoroutinefunction(self._func):
-            return await cast("AsyncRewardFunc", self._func)(**given)
-        func = cast("Callable[..., Sequence[float | None]]", self._func)
-        return await asyncio.to_thread(func, **given)
+        # An async function gives in the thread what can be awaited here.
+        said = await asyncio.to_thread(self._func, **given)
+        return await said if isawaitable(said) else said
 
 
 async def _outcomes(bound: Binding, given: dict[str, Any]) -> list[Outcome]:
