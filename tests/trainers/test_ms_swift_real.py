@@ -1,6 +1,10 @@
-"""ms-swift's own plugin registry and reward computation, against a running service."""
+"""ms-swift itself, on the CPU, against a running service: a run, and what rewards it in one step."""
 
+import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +17,7 @@ from swift.rl_core.grpo_algorithm import compute_rewards_per_func
 from swift.utils.utils import import_external_file
 
 from medreward_client import NoReward
+from tests.trainers.bandit import PROMPT, REFERENCE, bandit
 from tests.trainers.serving import Models, Say, Service, equal_is_yes
 
 FUNCTIONS = ["medreward", "medreward_accuracy_llm", "medreward_format"]
@@ -109,3 +114,48 @@ def test_a_service_that_is_killed_in_a_step_costs_no_reward(
 
     torch.testing.assert_close(rewarded(functions, 0), torch.tensor(EXPECTED))
     assert deaths
+
+
+def test_a_run_is_rewarded(models: Models, service: Service, tmp_path: Path) -> None:
+    """Two steps by the command and the plugin file of docs/trainers/ms_swift.md, to the end."""
+    models.rule = fails_for_effusion
+    model, tokenizer = bandit()
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    row = {
+        "messages": [{"role": "user", "content": PROMPT}],
+        "solution": REFERENCE,
+        "modality": "X_RAY",
+    }
+    (tmp_path / "data.jsonl").write_text(f"{json.dumps(row)}\n" * 16)
+    (tmp_path / "medreward_plugin.py").write_text(plugin_of_the_page())
+    command = """
+        rlhf --rlhf_type grpo --model model --model_type qwen3 --template qwen3 --tuner_type full
+        --torch_dtype float32 --dataset data.jsonl --split_dataset_ratio 0 --max_steps 2
+        --per_device_train_batch_size 16 --num_generations 16 --max_completion_length 1
+        --report_to none --save_strategy no --logging_steps 1 --output_dir out --add_version false
+        --external_plugins medreward_plugin.py
+        --reward_funcs medreward medreward_accuracy_llm medreward_format
+        --reward_weights 1 0 0
+    """
+
+    subprocess.run(  # noqa: S603 - the trainer's own command
+        [Path(sys.executable).with_name("swift"), *command.split()],
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | {"MEDREWARD_URL": service.url, "USE_HF": "1", "HF_HUB_OFFLINE": "1"},
+    )
+
+    lines = map(json.loads, (tmp_path / "out" / "logging.jsonl").read_text().splitlines())
+    steps = [line for line in lines if "reward" in line]
+    assert len(steps) == 2
+    for step in steps:
+        assert float(step["rewards/medreward/mean"]) == float(step["reward"]) > 0.0
+        assert 0.0 < float(step["rewards/medreward_format/mean"]) < 1.0
+        assert "rewards/medreward_accuracy_llm/mean" in step
+
+
+def plugin_of_the_page() -> str:
+    """Read the plugin file off the page that users read."""
+    page = Path(__file__).parents[2] / "docs" / "trainers" / "ms_swift.md"
+    return page.read_text("utf-8").split("```python\n")[1].split("```")[0]

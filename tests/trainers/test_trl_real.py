@@ -1,8 +1,4 @@
-"""TRL's own GRPOTrainer, on the CPU, against a running service.
-
-The policy is a bandit: its vocabulary is a list of whole responses, and it says one of them. So
-what a response is, and whether the judge fails for it, can be told from its one token.
-"""
+"""TRL's own GRPOTrainer, on the CPU, against a running service."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -12,24 +8,13 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 from medreward_client import RewardClient, Sample
 from medreward_client.trainers.trl import make_reward_funcs
+from tests.trainers.bandit import ANSWERS, PROMPT, REFERENCE, RESPONSES, bandit
 from tests.trainers.serving import Models, Say, Service, equal_is_yes, serving
 
-REFERENCE = "pneumonia"
-ANSWERS = [
-    *("pneumonia.", "Pneumonia", "pneumothorax", "effusion", "atelectasis", "fibrosis"),
-    *("oedema", "fracture", "abscess", "embolism", "tuberculosis", "sarcoidosis"),
-]
-RESPONSES = [
-    f"<X_RAY><thinking>Seen.</thinking><answer>{answer}</answer>" for answer in ANSWERS[:8]
-] + [f"<answer>{answer}</answer>" for answer in ANSWERS[8:]]
 UNJUDGED = RESPONSES[2::3]
 """A third of them: those for which the judge fails."""
 GENERATIONS = 8
@@ -63,31 +48,12 @@ class Recorder(GRPOTrainer):  # type: ignore[misc]
         return output
 
 
-def bandit() -> tuple[Any, Any]:
-    """Build a tiny model whose every token, but for three, is a whole response."""
-    words = ["<pad>", "<eos>", "Finding?", *RESPONSES]
-    tokenizer = Tokenizer(WordLevel({w: n for n, w in enumerate(words)}, unk_token="<pad>"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", padding_side="left"
-    )
-    wrapped.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
-    set_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0, eos_token_id=1,
-    )  # fmt: skip
-    model = Qwen3ForCausalLM(config)
-    model.generation_config.suppress_tokens = [0, 1, 2]
-    return model, wrapped
-
-
 def trained(
     funcs: Sequence[Callable[..., Any]], folder: Path, *, chat: bool = False, **config: Any
 ) -> Recorder:
     """Train for two steps on two prompts, each answered eight times."""
     model, tokenizer = bandit()
-    prompt = [{"role": "user", "content": "Finding?"}] if chat else "Finding?"
+    prompt = [{"role": "user", "content": PROMPT}] if chat else PROMPT
     rows = [{"prompt": prompt, "solution": REFERENCE, "modality": "X_RAY"} for _ in range(8)]
     arguments = GRPOConfig(
         output_dir=str(folder), max_steps=STEPS, per_device_train_batch_size=2 * GENERATIONS,
