@@ -256,10 +256,18 @@ async def test_a_zero_in_place_of_a_reward_is_a_zero_in_each_component(url: str)
     assert await called(funcs, **batch(SCORED, UNSCORED)) == [[1.0, 0.0], [1.0, 0.0]]
 
 
-def test_components_are_not_imputed() -> None:
-    """There is no rule for it, and that is said before a run begins."""
-    with pytest.raises(ValueError, match="choose native, raise or zero"):
-        make_reward_funcs(["format"], on_unscored="impute")
+async def test_components_are_imputed_one_by_one(url: str) -> None:
+    """Those that a sample has stay; in place of the others is its group's mean."""
+    funcs = make_reward_funcs(["accuracy_llm", "format"], base_url=url, on_unscored="impute")
+    given = batch(SCORED, "right lower lobe", UNSCORED, SCORED, UNSCORED)
+    given["prompts"][3:] = ["Which one?", "And which here?"]
+    given["completions"][2] = UNSCORED
+
+    judged, formed = await called(funcs, **given)
+
+    # The last one is alone in its group, and gets the mean of all.
+    assert judged == [1.0, 0.0, 0.5, 1.0, pytest.approx(2 / 3)]
+    assert formed == [1.0, 1.0, 0.0, 1.0, 1.0]
 
 
 async def test_neither_key_nor_text_is_shown(

@@ -5,9 +5,10 @@ same time share one request.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from statistics import fmean
 from typing import Any, Literal, cast, get_args
 
 from medreward_client import Sample
@@ -51,15 +52,45 @@ async def outcomes_of(
 
 
 def values_of(
-    component: Component | None, outcomes: Iterable[Outcome], bound: Binding
+    component: Component | None,
+    outcomes: Sequence[Outcome],
+    samples: Sequence[Sample],
+    bound: Binding,
 ) -> list[float | None]:
-    """Give the rewards, or one component of them; no reward, then no component either."""
+    """Give the rewards, or one component; what is done about the unscored is done to both.
+
+    Under `native` a sample without a reward has no component either. Under `impute` it keeps
+    those it has, and gets its group's mean of the others, or the batch's if the group has none.
+    """
     if component is None:
         return [outcome.reward for outcome in outcomes]
-    missing = 0.0 if dict(bound.options).get("on_unscored") == "zero" else None
-    return [
-        outcome.components.get(component) if outcome.scored else missing for outcome in outcomes
-    ]
+    had = [outcome.components.get(component) for outcome in outcomes]
+    match dict(bound.options).get("on_unscored"):
+        case "impute":
+            return _imputed(had, outcomes, samples)
+        case "zero":
+            missing: float | None = 0.0
+        case _:
+            missing = None
+    pairs = zip(outcomes, had, strict=True)
+    return [value if outcome.scored else missing for outcome, value in pairs]
+
+
+def _imputed(
+    had: Sequence[float | None], outcomes: Sequence[Outcome], samples: Sequence[Sample]
+) -> list[float | None]:
+    groups: dict[str | None, list[float]] = {}
+    everyone: list[float] = []
+    for value, outcome, sample in zip(had, outcomes, samples, strict=True):
+        if outcome.scored and value is not None:
+            groups.setdefault(sample.group, []).append(value)
+            everyone.append(value)
+    values = list(had)
+    for number, (outcome, sample) in enumerate(zip(outcomes, samples, strict=True)):
+        others = groups.get(sample.group, everyone)
+        if not outcome.scored and values[number] is None and others:
+            values[number] = fmean(others)
+    return values
 
 
 def samples_of(

@@ -57,7 +57,7 @@ def _make(name: str, component: Component | None, bound: Binding, **_: object) -
         samples = samples_of(bound, given["messages"], completions, given)
         step = getattr(given.get("trainer_state"), "global_step", None)
         outcomes, _ = await outcomes_of(bound, samples, step=step, says_none=False)
-        return values_of(component, outcomes, bound)
+        return values_of(component, outcomes, samples, bound)
 
     # It is logged under this name.
     reward.__name__ = name

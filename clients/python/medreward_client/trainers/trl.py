@@ -18,6 +18,7 @@ from math import nan
 from statistics import fmean
 from typing import Any, Unpack
 
+from medreward_client import Sample
 from medreward_client.scoring import Options, Outcome
 from medreward_client.trainers._batches import (
     COMPONENTS,
@@ -53,12 +54,7 @@ def make_reward_funcs(
 
     `beside` are your own functions, to be given here and not next to these: TRL leaves a sample
     out only if every function returned None, so they are made to return None with ours.
-
-    Raises:
-        ValueError: components are to be imputed, for which there is no rule.
     """
-    if components and options.get("on_unscored") == "impute":
-        raise ValueError("components cannot be imputed: choose native, raise or zero")
     bound = Binding(
         reference_column, question_column, modality_column, tuple(sorted(options.items()))
     )
@@ -70,27 +66,27 @@ def make_reward_funcs(
 # they stand in the module, so that they can be pickled.
 async def medreward(bound: Binding, /, **given: Any) -> Rewards:
     """Give the recipe's rewards."""
-    return values_of(None, await _outcomes(bound, given), bound)
+    return await _values(None, bound, given)
 
 
 async def medreward_accuracy_llm(bound: Binding, /, **given: Any) -> Rewards:
     """Give what the judge says."""
-    return values_of("accuracy_llm", await _outcomes(bound, given), bound)
+    return await _values("accuracy_llm", bound, given)
 
 
 async def medreward_accuracy_embed(bound: Binding, /, **given: Any) -> Rewards:
     """Give what the embedder says."""
-    return values_of("accuracy_embed", await _outcomes(bound, given), bound)
+    return await _values("accuracy_embed", bound, given)
 
 
 async def medreward_modality(bound: Binding, /, **given: Any) -> Rewards:
     """Tell whether the modality is right; None where none is known."""
-    return values_of("modality", await _outcomes(bound, given), bound)
+    return await _values("modality", bound, given)
 
 
 async def medreward_format(bound: Binding, /, **given: Any) -> Rewards:
     """Tell whether the response is well formed."""
-    return values_of("format", await _outcomes(bound, given), bound)
+    return await _values("format", bound, given)
 
 
 _FUNCTION_OF: dict[Component | None, AsyncRewardFunc] = {
@@ -129,15 +125,23 @@ class _Beside:
         return await said if isawaitable(said) else said
 
 
+async def _values(component: Component | None, bound: Binding, given: dict[str, Any]) -> Rewards:
+    outcomes = await _outcomes(bound, given)
+    return values_of(component, outcomes, _samples(bound, given), bound)
+
+
 async def _outcomes(bound: Binding, given: dict[str, Any]) -> list[Outcome]:
-    samples = samples_of(bound, given["prompts"], given["completions"], given)
     step = getattr(given.get("trainer_state"), "global_step", None)
     outcomes, has_asked = await outcomes_of(
-        bound, samples, step=step, says_none=_none_is_not_zero()
+        bound, _samples(bound, given), step=step, says_none=_none_is_not_zero()
     )
     if has_asked and "log_extra" in given and "log_metric" in given:
         _log(outcomes, given["log_extra"], given["log_metric"])
     return outcomes
+
+
+def _samples(bound: Binding, given: dict[str, Any]) -> list[Sample]:
+    return samples_of(bound, given["prompts"], given["completions"], given)
 
 
 def _none_is_not_zero() -> bool:
