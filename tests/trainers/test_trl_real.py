@@ -1,5 +1,6 @@
 """TRL's own GRPOTrainer, on the CPU, against a running service."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -213,6 +214,27 @@ def test_a_service_that_is_killed_in_a_step_costs_no_reward(
     assert deaths
     for responses, rewards, _ in steps_of(trainer):
         assert rewards == pytest.approx([told[response] for response in responses])
+
+
+def test_trl_can_be_kept_from_logging_samples(
+    models: Models,
+    service: Service,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It logs what has no reward, text and all, unless its logger is told not to, as our page says."""
+    models.rule = fails_for_a_third
+    funcs = make_reward_funcs(
+        reference_column="solution", base_url=service.url, max_unscored_share=0.5
+    )
+
+    trained(funcs, tmp_path)
+    assert any(response in caplog.text for response in UNJUDGED)
+
+    caplog.clear()
+    with caplog.at_level(logging.ERROR, logger="trl.trainer.grpo_trainer"):
+        trained(funcs, tmp_path)
+    assert not any(response in caplog.text for response in RESPONSES)
 
 
 @pytest.mark.models
