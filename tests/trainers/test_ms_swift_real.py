@@ -17,6 +17,7 @@ from swift.rl_core.grpo_algorithm import compute_rewards_per_func
 from swift.utils.utils import import_external_file
 
 from medreward_client import NoReward
+from medreward_client.trainers import ms_swift
 from tests.trainers.bandit import PROMPT, REFERENCE, bandit
 from tests.trainers.serving import Models, Say, Service, equal_is_yes
 
@@ -29,8 +30,7 @@ def plugged_in(folder: Path, options: str) -> list[Any]:
     """Write a plugin file, have ms-swift import it, and make the functions as its trainer does."""
     plugin = folder / "plugin.py"
     plugin.write_text(
-        "from medreward_client.trainers.ms_swift import register\n"
-        f"register(reference_column='solution', {options})\n"
+        f"from medreward_client.trainers.ms_swift import register\nregister({options})\n"
     )
     import_external_file(str(plugin))
     return [orms[name](args=None) for name in FUNCTIONS]
@@ -70,6 +70,18 @@ def test_each_step_is_rewarded_in_a_loop_of_its_own(service: Service, tmp_path: 
     for step in range(3):
         torch.testing.assert_close(rewarded(functions, step), torch.tensor(EXPECTED))
     assert [function.__name__ for function in functions] == FUNCTIONS
+
+
+def test_the_module_is_a_plugin_itself(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named to ms-swift as a file it registers the functions, with options of the environment."""
+    monkeypatch.setenv("MEDREWARD_URL", service.url)
+    for name in FUNCTIONS:
+        orms.pop(name, None)
+
+    import_external_file(ms_swift.__file__)
+
+    functions = [orms[name](args=None) for name in FUNCTIONS]
+    torch.testing.assert_close(rewarded(functions, 0), torch.tensor(EXPECTED))
 
 
 def test_a_sample_without_a_reward_ends_the_step(

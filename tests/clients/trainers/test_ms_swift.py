@@ -65,7 +65,7 @@ def step(functions: list[Any], *answers: str, number: int = 0) -> list[list[floa
 
 def test_functions_work_in_the_loop_of_each_step(url: str, orms: dict[str, Any]) -> None:
     """The reward and its components, named as they are registered, step after step."""
-    register(reference_column="solution", base_url=url)
+    register(base_url=url)
     functions = [orms[name](args=None) for name in ("medreward", "medreward_accuracy_llm")]
 
     for number in range(3):
@@ -77,7 +77,7 @@ def test_functions_work_in_the_loop_of_each_step(url: str, orms: dict[str, Any])
 
 def test_what_cannot_be_said_is_raised(url: str, orms: dict[str, Any]) -> None:
     """A None would become a 0 there, so a sample without a reward raises, without its text."""
-    register(reference_column="solution", base_url=url)
+    register(base_url=url)
 
     with pytest.raises(NoReward, match="judge_refused") as caught:
         step([orms["medreward"]()], SCORED, UNSCORED)
@@ -87,7 +87,7 @@ def test_what_cannot_be_said_is_raised(url: str, orms: dict[str, Any]) -> None:
 
 def test_a_reward_may_be_imputed(url: str, orms: dict[str, Any]) -> None:
     """The mean of its group moves nobody's advantage."""
-    register(reference_column="solution", base_url=url, on_unscored="impute")
+    register(base_url=url, on_unscored="impute")
 
     (rewards,) = step([orms["medreward"]()], SCORED, "right lower lobe", UNSCORED)
 

@@ -1,10 +1,10 @@
 """Reward functions for ms-swift's GRPO, by name: `--reward_funcs medreward`.
 
-They are registered by a plugin file of two lines, which `--external_plugins` names:
+This file is a plugin, which `--external_plugins` takes. One of your own sets options:
 
     from medreward_client.trainers.ms_swift import register
 
-    register(reference_column="solution")
+    register(reference_column="answer", on_unscored="impute")
 
 ms-swift takes a None, but adds it up as 0, so it has no way to say that a sample has no reward.
 """
@@ -28,7 +28,7 @@ RewardFunc = Callable[..., Coroutine[Any, Any, list[float | None]]]
 
 def register(
     *,
-    reference_column: str = "reference",
+    reference_column: str = "solution",
     question_column: str = "question",
     modality_column: str = "modality",
     **options: Unpack[Options],
@@ -62,3 +62,9 @@ def _make(name: str, component: Component | None, bound: Binding, **_: object) -
     # It is logged under this name.
     reward.__name__ = name
     return reward
+
+
+# ms-swift loads a plugin as a file, under a name of its own, and has it register itself; whoever
+# imports this module by its name calls `register`.
+if __name__ != "medreward_client.trainers.ms_swift":
+    register()
