@@ -54,6 +54,8 @@ class Models:
         self.rule = rule
         self.asked: list[tuple[str, str]] = []
         """Each answer and reference that the judge was asked about, probes included."""
+        self.responses: Iterator[str] = iter(())
+        """What is said to whoever asks nothing of a judge: it makes this server a policy too."""
         self.closing = threading.Event()
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,))
@@ -73,9 +75,11 @@ class Models:
         self._thread.join()
         self._server.server_close()
 
-    def say(self, prompt: str) -> Say:
-        """Do what the rule wants done about a prompt of the service's."""
+    def say(self, prompt: str) -> str:
+        """Do what the rule wants done about a prompt of the service's; else give a response."""
         fields = {name: json.loads(text) for name, text in _FIELD.findall(prompt)}
+        if not fields:
+            return next(self.responses)
         pair = fields["candidate"], fields["reference"]
         self.asked.append(pair)
         return self.rule(*pair)
@@ -138,11 +142,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _chat_reply(said: Say) -> object:
+def _chat_reply(said: str) -> object:
     likely = {"YES": {"YES": 0.9, "NO": 0.05}, "NO": {"NO": 0.9, "YES": 0.05}}
     tops = [
         {"token": token, "logprob": math.log(share)}
-        for token, share in likely.get(said, {"The": 0.99}).items()
+        for token, share in likely.get(said, {said: 0.99}).items()
     ]
     choice = {
         "index": 0,
@@ -150,7 +154,9 @@ def _chat_reply(said: Say) -> object:
         "logprobs": {"content": [{**tops[0], "top_logprobs": tops}]},
         "finish_reason": "length",
     }
-    return {"object": "chat.completion", "model": MODEL, "choices": [choice]}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    named = {"id": "stand-in", "object": "chat.completion", "created": 0, "model": MODEL}
+    return {**named, "choices": [choice], "usage": usage}
 
 
 def vector(text: str) -> list[float]:

@@ -1,6 +1,12 @@
 """verifiers' own scoring of traces, against a running service; prime-rl trains on these traces."""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
+from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,3 +138,78 @@ def test_a_service_that_is_killed_costs_no_reward(models: Models, service: Servi
 
     assert deaths
     assert [trace.reward for trace in traces] == pytest.approx(EXPECTED)
+
+
+PACKAGE = """
+import httpx
+import verifiers.v1 as vf
+
+
+class MedicalData(vf.TaskData):
+    reference: str
+    modality: str
+
+
+class MedicalTask(vf.Task[MedicalData]):
+    pass
+
+
+class MedicalTaskset(vf.Taskset[MedicalTask, vf.TasksetConfig]):
+    def load(self):
+        data = MedicalData(prompt="What is seen?", reference="pneumonia", modality="X_RAY")
+        return [MedicalTask(data, self.config.task)]
+
+
+class OneCall(vf.Harness[vf.HarnessConfig]):
+    EXECUTES_CODE = NEEDS_CONTAINER = False
+
+    async def launch(self, ctx, trace, runtime, endpoint, secret, mcp_urls, data, **_):
+        body = {"model": ctx.model, "messages": [{"role": "user", "content": data.prompt}]}
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {secret}"}) as http:
+            (await http.post(f"{endpoint}/chat/completions", json=body)).raise_for_status()
+        return vf.ProgramResult(exit_code=0, stdout="", stderr="")
+
+
+__all__ = ["MedicalTaskset", "OneCall"]
+"""
+
+
+def test_an_evaluation_is_rewarded(models: Models, service: Service, tmp_path: Path) -> None:
+    """`vf-eval` with the configuration of docs/trainers/verifiers.md, rollouts and all."""
+    models.rule = fails_for_effusion
+    models.responses = cycle(
+        f"<X_RAY><thinking>Seen.</thinking><answer>{answer}</answer>" for answer in ANSWERS
+    )
+    (tmp_path / "medical_v1.py").write_text(PACKAGE)
+    (tmp_path / "eval.toml").write_text(f"""
+        model = "policy"
+        num_rollouts = {2 * len(ANSWERS)}
+        output_dir = "out"
+        push = false
+        client = {{ base_url = "{models.url}", api_key_var = "NO_KEY" }}
+        env.taskset.id = "medical_v1"
+        env.agent.runtime.type = "subprocess"
+        {table_of_the_page()}
+    """)
+
+    subprocess.run(  # noqa: S603 - the trainer's own command
+        [Path(sys.executable).with_name("vf-eval"), "@", "eval.toml"],
+        check=True,
+        cwd=tmp_path,
+        env=os.environ
+        | {"MEDREWARD_URL": service.url, "NO_KEY": "none", "PYTHONPATH": str(tmp_path)},
+    )
+
+    (written,) = (tmp_path / "out").rglob("traces.jsonl")
+    episodes = map(json.loads, written.read_text().splitlines())
+    traces = [trace for episode in episodes for trace in episode["traces"]]
+    rewards = [trace["rewards"]["medreward"] for trace in traces if trace["ok"]]
+    assert sorted(reward["score"] for reward in rewards) == pytest.approx(sorted(2 * EXPECTED[:3]))
+    failed = [trace for trace in traces if not trace["ok"]]
+    assert [trace["rewards"] for trace in failed] == [{"medreward": None}] * 2
+
+
+def table_of_the_page() -> str:
+    """Read the configuration off the page that users read."""
+    page = Path(__file__).parents[2] / "docs" / "trainers" / "verifiers.md"
+    return page.read_text("utf-8").split("```toml\n")[1].split("```")[0]
