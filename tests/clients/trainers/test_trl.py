@@ -4,7 +4,7 @@ import asyncio
 import logging
 import pickle
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from medreward_client import NoReward, RequestRefused
+from medreward_client.trainers._batches import Component
 from medreward_client.trainers.trl import AsyncRewardFunc, Rewards, make_reward_funcs
 from tests.trainers.serving import Models, Say, equal_is_yes, serving
 
@@ -50,6 +51,11 @@ def batch(*answers: str, **columns: list[Any]) -> dict[str, Any]:
     }
 
 
+def made(url: str, components: Sequence[Component] = (), **options: Any) -> list[AsyncRewardFunc]:
+    """Make reward functions that bear any share of failures: all tests' samples count together."""
+    return make_reward_funcs(components, base_url=url, max_unscored_share=1.0, **options)
+
+
 async def called(funcs: list[AsyncRewardFunc], **given: Any) -> list[Rewards]:
     """Call reward functions as TRL does: all at once."""
     return list(await asyncio.gather(*(func(**given) for func in funcs)))
@@ -57,7 +63,7 @@ async def called(funcs: list[AsyncRewardFunc], **given: Any) -> list[Rewards]:
 
 async def test_a_sample_without_a_reward_is_none(url: str) -> None:
     """None and not 0; its neighbours keep their rewards."""
-    funcs = make_reward_funcs(base_url=url)
+    funcs = made(url)
 
     (rewards,) = await called(funcs, **batch(SCORED, UNSCORED, "right lower lobe"))
 
@@ -79,7 +85,7 @@ async def test_conversations_are_read_as_plain_text_is(url: str) -> None:
             [{"role": "assistant", "content": parts}],
         ],
     }
-    funcs = make_reward_funcs(base_url=url)
+    funcs = made(url)
 
     assert await called(funcs, **plain | turns) == await called(funcs, **plain)
 
@@ -87,9 +93,7 @@ async def test_conversations_are_read_as_plain_text_is(url: str) -> None:
 async def test_components_share_one_request(url: str) -> None:
     """However many functions, each sample is scored once; an unscored one has no component."""
     names = ["accuracy_llm", "accuracy_embed", "modality", "format"]
-    funcs = make_reward_funcs(
-        ["accuracy_llm", "accuracy_embed", "modality", "format"], base_url=url
-    )
+    funcs = made(url, ["accuracy_llm", "accuracy_embed", "modality", "format"])
     before = samples_scored(url)
 
     rewards = await called(funcs, **batch(SCORED, UNSCORED))
@@ -116,7 +120,7 @@ def samples_scored(url: str) -> float:
 async def test_functions_reach_another_process_under_their_names(url: str, name: str) -> None:
     """They can be pickled, and are told apart by name, before and after."""
     components = {"medreward": [], "medreward_accuracy_llm": ["accuracy_llm"]}[name]
-    (func,) = make_reward_funcs(components, base_url=url)  # type: ignore[arg-type]
+    (func,) = made(url, components)  # type: ignore[arg-type]
 
     arrived = pickle.loads(pickle.dumps(func))  # noqa: S301 - our own
 
@@ -128,7 +132,7 @@ async def test_components_are_logged_where_trl_offers_it(url: str) -> None:
     """Columns for the table and means for the charts: the same names whatever was had, no text."""
     columns: dict[str, list[Any]] = {}
     means: dict[str, float] = {}
-    funcs = make_reward_funcs(["accuracy_llm", "format"], base_url=url)
+    funcs = made(url, ["accuracy_llm", "format"])
 
     await called(
         funcs,
@@ -164,7 +168,7 @@ async def ten_later(completions: list[str], **_: Any) -> list[float]:
 
 async def test_a_function_beside_ours_has_no_say_where_we_have_none(url: str) -> None:
     """Else TRL would add up the rest, and our failure would count as a 0."""
-    funcs = make_reward_funcs(beside=[ten, ten_later], base_url=url)
+    funcs = made(url, beside=[ten, ten_later])
 
     rewards = await called(funcs, **batch(SCORED, UNSCORED))
 
@@ -178,7 +182,7 @@ async def test_columns_have_the_names_of_the_data_set(url: str) -> None:
     given = batch(SCORED, SCORED, options=[["a"], ["b"]], bound=[1, 2], components=[3, 4])
     given["solution"] = [given.pop("reference")[0], ["right lower lobe", SCORED]]
     given["kind"] = ["X_RAY", ""]
-    funcs = make_reward_funcs(base_url=url, reference_column="solution", modality_column="kind")
+    funcs = made(url, reference_column="solution", modality_column="kind")
 
     ((first, second),) = await called(funcs, **given)
 
@@ -190,14 +194,14 @@ async def test_columns_have_the_names_of_the_data_set(url: str) -> None:
 async def test_a_row_without_a_reference_costs_no_other_row(url: str) -> None:
     """It has no reward; the rest of the batch does."""
     given = batch(SCORED, SCORED, SCORED, reference=[None, [], SCORED])
-    funcs = make_reward_funcs(base_url=url)
+    funcs = made(url)
 
     assert await called(funcs, **given) == [[None, None, pytest.approx(1.0)]]
 
 
 async def test_a_column_that_is_not_there_is_named(url: str) -> None:
     """The error says which one, and which option names another."""
-    funcs = make_reward_funcs(base_url=url, reference_column="solution")
+    funcs = made(url, reference_column="solution")
 
     with pytest.raises(ValueError, match=r"no column 'solution'.*reference_column"):
         await called(funcs, **batch(SCORED))
@@ -205,7 +209,7 @@ async def test_a_column_that_is_not_there_is_named(url: str) -> None:
 
 async def test_a_request_that_is_refused_ends_the_step(url: str) -> None:
     """Every function raises the same, so that nothing is trained on."""
-    funcs = make_reward_funcs(["format", "modality"], base_url=url)
+    funcs = made(url, ["format", "modality"])
     calls = [func(**batch(SCORED, modality=["CRYSTAL_BALL"])) for func in funcs]
 
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -215,7 +219,7 @@ async def test_a_request_that_is_refused_ends_the_step(url: str) -> None:
 
 async def test_a_function_that_is_cancelled_takes_no_other_along(url: str) -> None:
     """The request that they share goes on for those that are left."""
-    one, other = make_reward_funcs(["format", "accuracy_llm"], base_url=url)
+    one, other = made(url, ["format", "accuracy_llm"])
     cancelled, left = (asyncio.create_task(f(**batch(SCORED))) for f in (one, other))
     await asyncio.sleep(0)
     cancelled.cancel()
@@ -231,7 +235,7 @@ async def test_an_old_trl_raises_instead_of_counting_a_none_as_zero(
     installed.mkdir()
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: trl\nVersion: 1.5.2\n")
     monkeypatch.syspath_prepend(tmp_path)
-    funcs = make_reward_funcs(base_url=url)
+    funcs = made(url)
 
     with pytest.raises(NoReward):
         await called(funcs, **batch(SCORED, UNSCORED))
@@ -242,7 +246,7 @@ async def test_a_rule_for_the_unscored_gives_a_number(
     url: str, rule: Any, expected: list[float]
 ) -> None:
     """Asked for, it stands where the reward would."""
-    funcs = make_reward_funcs(base_url=url, on_unscored=rule)
+    funcs = made(url, on_unscored=rule)
 
     ((_, reward),) = await called(funcs, **batch(SCORED, UNSCORED))
 
@@ -251,14 +255,14 @@ async def test_a_rule_for_the_unscored_gives_a_number(
 
 async def test_a_zero_in_place_of_a_reward_is_a_zero_in_each_component(url: str) -> None:
     """Components that were had do not make it a little more."""
-    funcs = make_reward_funcs(["format", "accuracy_llm"], base_url=url, on_unscored="zero")
+    funcs = made(url, ["format", "accuracy_llm"], on_unscored="zero")
 
     assert await called(funcs, **batch(SCORED, UNSCORED)) == [[1.0, 0.0], [1.0, 0.0]]
 
 
 async def test_components_are_imputed_one_by_one(url: str) -> None:
     """Those that a sample has stay; in place of the others is its group's mean."""
-    funcs = make_reward_funcs(["accuracy_llm", "format"], base_url=url, on_unscored="impute")
+    funcs = made(url, ["accuracy_llm", "format"], on_unscored="impute")
     given = batch(SCORED, "right lower lobe", UNSCORED, SCORED, UNSCORED)
     given["prompts"][3:] = ["Which one?", "And which here?"]
     given["completions"][2] = UNSCORED
@@ -274,7 +278,7 @@ async def test_neither_key_nor_text_is_shown(
     url: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Printing a function shows no key, and scoring logs and prints nothing of a sample."""
-    (func,) = make_reward_funcs(base_url=url, api_key="sesame")
+    (func,) = made(url, api_key="sesame")
 
     with caplog.at_level(logging.DEBUG, logger="medreward_client"):
         await func(**batch(SCORED, UNSCORED))
