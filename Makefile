@@ -77,6 +77,43 @@ vllm: vllm-env ## The tests that need vLLM, on the CPU, in minutes
 	$(VLLM_BIN)/pytest tests/vllm
 	$(if $(WAYS),$(VLLM_BIN)/python tests/vllm/with_server.py $(VLLM_BIN)/pytest $(WAYS))
 
+# Real trainers: an environment each, with the trainer and the client but not the server, which runs
+# beside it as a process. torch comes first, or one with gigabytes of CUDA is drawn in. The tests'
+# configuration above tests/trainers imports the server, so it stays out. What is pinned is what
+# docs/trainers says was run.
+TRAINER_TESTS = MEDREWARD_COMMAND=$(abspath $(BIN)/medreward) $(1)/bin/python -m pytest --confcutdir tests/trainers
+define TRAINER_ENV
+$(PYTHON) -m venv $(1)
+$(1)/bin/python -m pip install --quiet --upgrade pip
+$(if $(3),$(1)/bin/python -m pip install --quiet $(3))
+$(1)/bin/python -m pip install --quiet $(2) 'pytest>=8.4' --editable clients/python
+@touch $(1)/made
+endef
+
+.PHONY: trainers
+trainers: trl swift verifiers ## The adapters on real trainers, in an environment each
+
+.venv-trl/made: clients/python/pyproject.toml
+	$(call TRAINER_ENV,.venv-trl,trl==1.16.0,torch==2.13.0)
+
+.PHONY: trl
+trl: models .venv-trl/made ## The adapter for TRL, on its own trainer
+	$(call TRAINER_TESTS,.venv-trl) tests/trainers/test_trl_real.py
+
+.venv-swift/made: clients/python/pyproject.toml
+	$(call TRAINER_ENV,.venv-swift,ms-swift==4.6.0,torch==2.13.0)
+
+.PHONY: swift
+swift: install .venv-swift/made ## The adapter for ms-swift, on its own trainer
+	$(call TRAINER_TESTS,.venv-swift) tests/trainers/test_ms_swift_real.py
+
+.venv-verifiers/made: clients/python/pyproject.toml
+	$(call TRAINER_ENV,.venv-verifiers,verifiers==0.4.0)
+
+.PHONY: verifiers
+verifiers: install .venv-verifiers/made ## The adapter for verifiers, on its own package
+	$(call TRAINER_TESTS,.venv-verifiers) tests/trainers/test_verifiers_real.py
+
 .PHONY: docs
 docs: install ## Write service/openapi.json and docs/settings.md anew
 	$(BIN)/python -m medreward.openapi > service/openapi.json

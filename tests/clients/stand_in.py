@@ -14,7 +14,7 @@ ITEM = Item(PATIENT_TEXT, "left lower lobe", id="q1", criteria=[Criterion("names
 
 Handler = Callable[[httpx.Request], httpx.Response]
 Question = Callable[[Any], Any]
-"""What to do with a client, whichever it is: `lambda client: client.ready()`."""
+"""What to do with a client, whichever it is: `lambda client: client.health()`."""
 
 PROBLEM = {"kind": "judge_timeout", "message": "no answer in time", "retryable": True}
 SCORED = {
@@ -106,6 +106,7 @@ async def ask_blocking(handler: Handler, question: Question, **options: Any) -> 
     settings: dict[str, Any] = {
         "base_url": URL,
         "transport": httpx.MockTransport(handler),
+        "deadline_s": 0.1,
     } | options
     with RewardClient(**settings) as client:
         return question(client)
@@ -116,6 +117,7 @@ async def ask_async(handler: Handler, question: Question, **options: Any) -> Any
     settings: dict[str, Any] = {
         "base_url": URL,
         "transport": httpx.MockTransport(handler),
+        "deadline_s": 0.1,
     } | options
     async with AsyncRewardClient(**settings) as client:
         return await question(client)

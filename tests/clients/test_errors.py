@@ -9,6 +9,7 @@ import pytest
 from medreward_client import (
     BadReply,
     MedrewardError,
+    NoReward,
     Overloaded,
     RequestRefused,
     TimedOut,
@@ -25,8 +26,8 @@ def family(error: type[MedrewardError]) -> list[type[MedrewardError]]:
 
 
 def test_the_tree_is_the_one_that_was_drawn() -> None:
-    """Three classes say who can act, and three below TryAgain say why it was not now."""
-    assert set(family(MedrewardError)) == {MedrewardError, RequestRefused, BadReply} | {
+    """Four classes say who can act, and three below TryAgain say why it was not now."""
+    assert set(family(MedrewardError)) == {MedrewardError, RequestRefused, NoReward, BadReply} | {
         TryAgain,
         Overloaded,
         Unavailable,
@@ -47,6 +48,7 @@ def test_an_error_can_be_built_from_its_message(error: type[MedrewardError]) -> 
         *(error("no judge") for error in family(MedrewardError)),
         RequestRefused("no judge", kind="too_large", status=413, request_id="r-1"),
         Overloaded("no judge", retry_after_s=7.0),
+        NoReward("no judge", counts={"judge_timeout": 3}),
     ],
     ids=repr,
 )
@@ -93,8 +95,9 @@ COMPONENT = {"value": PATIENT_TEXT, "weight": 1.0, "source": "judge"}
 )
 async def test_patient_text_is_never_in_an_error(ask: Ask, handler: Handler) -> None:
     """Neither the message nor the traceback shows it, even if the reply quotes the request."""
-    with pytest.raises(MedrewardError) as caught:
-        await ask(handler, lambda client: client.reward([SAMPLE]))
+    with pytest.raises(MedrewardError) as caught:  # noqa: PT012 - some is read when looked at
+        reply = await ask(handler, lambda client: client.reward([SAMPLE]))
+        _ = reply.results
 
     shown = "".join(traceback.format_exception(caught.value))
     assert PATIENT_TEXT not in shown

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import json
 from collections import deque
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +22,8 @@ from medreward_client import (
     TimedOut,
     Unavailable,
 )
-from medreward_client._wire import Call, Reply, judge_call, ready_call, reward_call
+from medreward_client._types import Terms
+from medreward_client._wire import Call, Reply, health_call, judge_call, reward_call
 
 from .stand_in import (
     ITEM,
@@ -38,11 +40,11 @@ from .stand_in import (
 
 CALLS: dict[str, tuple[Call[Any], dict[str, Any]]] = {
     "reward": (
-        reward_call([SAMPLE, SAMPLE], None, None, None, None),
+        reward_call([SAMPLE, SAMPLE], Terms()),
         reward_body(SCORED, UNSCORED),
     ),
-    "judge": (judge_call([ITEM, ITEM], "rubric", 1, None), judge_body(JUDGED, UNJUDGED)),
-    "ready": (ready_call(), READINESS),
+    "judge": (judge_call([ITEM, ITEM], "rubric", 1), judge_body(JUDGED, UNJUDGED)),
+    "health": (health_call(), READINESS),
 }
 REWARD, REWARD_BODY = CALLS["reward"]
 
@@ -66,7 +68,7 @@ SAMPLES = st.builds(
     question=st.none() | st.text(),
     modality=st.none() | st.text(),
     criteria=st.none() | st.lists(CRITERIA),
-    extra=st.none() | st.dictionaries(st.text(), JSON),
+    extra=st.dictionaries(st.text(), JSON),
 )
 
 
@@ -80,7 +82,7 @@ def reply(body: object, status: int = 200, **headers: str) -> Reply:
 
 def sent(*samples: Sample) -> list[dict[str, Any]]:
     """Read the samples from the body of a request."""
-    content = reward_call(samples, None, None, None, None).content
+    content = reward_call(samples, Terms()).content
     assert content is not None
     received: list[dict[str, Any]] = orjson.loads(content)["samples"]
     return received
@@ -101,13 +103,24 @@ def test_a_sample_arrives_as_it_was_sent(samples: list[Sample]) -> None:
     assert [as_sample(received) for received in sent(*samples)] == samples
 
 
-def test_a_field_that_is_not_set_is_not_sent() -> None:
-    """None stays at home; what is empty, or None inside of `extra`, was set and travels."""
+def test_what_is_not_set_is_null_and_what_is_empty_is_empty() -> None:
+    """To the service null is as good as absent, and an empty text is a text."""
     sample = Sample("left", "", question="", extra={"site": None})
 
-    assert sent(sample) == [
-        {"response": "left", "reference": "", "question": "", "extra": {"site": None}}
-    ]
+    (received,) = sent(sample)
+
+    assert {name for name, value in received.items() if value is None} == {
+        *("id", "group", "modality", "criteria")
+    }
+    assert (received["question"], received["extra"]) == ("", {"site": None})
+
+
+def test_half_a_character_reaches_the_service() -> None:
+    """A degenerate rollout may hold a lone surrogate, which costs its neighbours nothing."""
+    content = reward_call([Sample("left \ud83d", ("a", "b")), SAMPLE], Terms()).content
+
+    assert content is not None
+    assert json.loads(content)["samples"][0]["response"] == "left \ud83d"
 
 
 def test_any_sequence_and_any_mapping_will_do() -> None:
@@ -119,37 +132,44 @@ def test_any_sequence_and_any_mapping_will_do() -> None:
         extra=MappingProxyType({"sites": deque([1, 2])}),
     )
 
-    assert sent(sample) == [
-        {
-            "response": "left",
-            "reference": ["left", "left side"],
-            "criteria": [{"text": "names the side", "points": 1}],
-            "extra": {"sites": [1, 2]},
-        }
-    ]
+    (received,) = sent(sample)
+
+    assert received["reference"] == ["left", "left side"]
+    assert received["criteria"] == [{"text": "names the side", "points": 1}]
+    assert received["extra"] == {"sites": [1, 2]}
 
 
 @pytest.mark.parametrize("value", [b"bytes", {PATIENT_TEXT}, object(), {1: "no name"}])
 def test_what_json_cannot_hold_is_a_type_error(value: object) -> None:
     """It is raised before anything is sent, and does not show the sample."""
     with pytest.raises(TypeError) as caught:
-        reward_call([Sample(PATIENT_TEXT, "left", extra={"x": value})], None, None, None, None)
+        reward_call([Sample(PATIENT_TEXT, "left", extra={"x": value})], Terms())
 
     assert PATIENT_TEXT not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("run_id", "step", "run"),
-    [("r", 0, {"id": "r", "step": 0}), ("r", None, {"id": "r"}), (None, None, None)],
+    [
+        ("r", 0, {"id": "r", "step": 0}),
+        ("r", None, {"id": "r", "step": None}),
+        (None, 7, None),
+    ],
 )
 def test_a_run_travels_with_what_is_known_of_it(
     run_id: str | None, step: int | None, run: dict[str, object] | None
 ) -> None:
-    """Step 0 is a step; without run and step there is no `run`."""
-    content = reward_call([SAMPLE], None, run_id, step, None).content
+    """Step 0 is a step; a step without its run says nothing, and stays at home."""
+    content = reward_call([SAMPLE], Terms(None, run_id, step)).content
 
     assert content is not None
     assert orjson.loads(content).get("run") == run
+
+
+def read_whole(call: Call[Any], answer: Reply) -> Any:
+    """Read a reply and everything in it, also what is read only when it is looked at."""
+    found = call.read(answer)
+    return found, getattr(found, "results", None)
 
 
 Place = tuple[str | int, ...]
@@ -169,8 +189,8 @@ NEEDED: dict[tuple[str, Place], str] = {
     ("judge", ("results", 1)): "id status error votes",
     ("judge", ("counts",)): "judged unjudged cache_hits coalesced judge_calls",
     ("judge", ("provenance",)): "template fingerprint judge service",
-    ("ready", ()): "status engines",
-    ("ready", ("engines", "judge")): "ready message model",
+    ("health", ()): "status engines",
+    ("health", ("engines", "judge")): "ready message model",
 }
 """What each part of each reply must hold."""
 
@@ -193,7 +213,7 @@ def test_a_reply_that_lacks_a_field_is_no_reply(name: str, place: Place, field: 
     del at(lacking, place)[field]
 
     with pytest.raises(BadReply, match=rf"\.{field} is (missing|not)"):
-        call.read(reply(lacking))
+        read_whole(call, reply(lacking))
 
 
 @pytest.mark.parametrize(("name", "place"), NEEDED)
@@ -203,7 +223,7 @@ def test_fields_from_the_future_are_ignored(name: str, place: Place) -> None:
     newer = copy.deepcopy(body)
     at(newer, place)["horoscope"] = {"sign": "Virgo"}
 
-    assert call.read(reply(newer)) == call.read(reply(body))
+    assert read_whole(call, reply(newer)) == read_whole(call, reply(body))
 
 
 @given(st.sampled_from(sorted(NEEDED, key=str)), st.data())
@@ -216,7 +236,7 @@ def test_a_reply_is_read_or_refused_but_never_breaks_us(
     at(odd, part[1])[data.draw(st.sampled_from(NEEDED[part].split()))] = data.draw(JSON)
 
     with contextlib.suppress(BadReply):
-        call.read(reply(odd))
+        read_whole(call, reply(odd))
 
 
 @given(st.sampled_from(sorted(CALLS)), st.data())
@@ -247,7 +267,7 @@ def test_something_else_instead_of_a_reply_is_a_bad_reply(name: str, page: bytes
         (("results", 0, "status"), "guessed", "results[0].status is not scored or unscored"),
         (("results", 1, "status"), ["scored"], "results[1].status is not scored or unscored"),
         (("results", 0, "flags", 0), 3, "results[0].flags[0] is int, not str"),
-        (("results",), {}, "results is dict, not array"),
+        (("results",), {}, "results is dict, not list"),
         (("counts", "scored"), 1.0, "counts.scored is float, not int"),
         (("timings_ms", "total"), None, "timings_ms.total is NoneType, not float"),
     ],
@@ -258,7 +278,7 @@ def test_a_field_of_another_type_is_named(place: Place, value: object, complaint
     at(odd, place[:-1])[place[-1]] = value
 
     with pytest.raises(BadReply) as caught:
-        REWARD.read(reply(odd))
+        read_whole(REWARD, reply(odd))
 
     assert str(caught.value) == f"reply.{complaint}"
 
@@ -288,9 +308,9 @@ def test_a_result_must_carry_the_id_of_its_sample() -> None:
 
 def test_a_sample_without_an_id_takes_the_result_in_its_place() -> None:
     """The service may name what we did not."""
-    call = reward_call([Sample("left", "left")], None, None, None, None)
+    call = reward_call([Sample("left", "left")], Terms())
 
-    assert call.read(reply(reward_body(SCORED))).rewards == [1.0]
+    assert call.read(reply(reward_body(SCORED))).rewards == (1.0,)
 
 
 REFUSAL = {
@@ -379,4 +399,4 @@ def test_readiness_that_cannot_be_read_is_an_error(
 ) -> None:
     """A proxy's page is not the service's word on its engines."""
     with pytest.raises(error):
-        ready_call().read(reply(b"<html>", status))
+        health_call().read(reply(b"<html>", status))

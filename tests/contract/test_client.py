@@ -44,10 +44,9 @@ JUDGE = ScriptedJudge(
         (wire.JudgeCounts, client.JudgeCounts),
         (wire.RewardProvenance, client.Provenance),
         (wire.JudgeProvenance, client.JudgeProvenance),
-        (wire.RewardReply, client.RewardReply),
         (wire.JudgeReply, client.JudgeReply),
         (wire.EngineState, client.EngineState),
-        (wire.Readiness, client.Readiness),
+        (wire.Readiness, client.Health),
     ],
 )
 def test_both_sides_know_the_same_fields(ours: type[BaseModel], theirs: type[Any]) -> None:
@@ -100,7 +99,7 @@ async def test_rewards_arrive_typed() -> None:
             reply = await service.reward(
                 samples, recipe="medix-r1", run_id="run", step=3, deadline_s=20
             )
-            readiness = await service.ready()
+            readiness = await service.health()
 
     right, lost = reply.results
     assert isinstance(right, client.Scored)
@@ -111,7 +110,7 @@ async def test_rewards_arrive_typed() -> None:
     assert isinstance(lost, client.Unscored)
     assert lost.error == client.Problem("judge_refused", "no comment", retryable=False)
     assert set(lost.components) == {"accuracy_embed", "format"}
-    assert reply.rewards == [right.reward, None]
+    assert reply.rewards == (right.reward, None)
     assert (reply.counts.scored, reply.counts.unscored) == (1, 1)
     assert reply.provenance.recipe == "medix-r1"
     assert set(reply.timings_ms) == {"queue", "cache", "judge", "embed", "total"}

@@ -19,10 +19,12 @@ from medreward_client._errors import (
     Unavailable,
 )
 from medreward_client._types import (
+    Asking,
     Component,
     Counts,
     Criterion,
     EngineState,
+    Health,
     Item,
     JudgeCounts,
     Judged,
@@ -31,7 +33,6 @@ from medreward_client._types import (
     JudgeReply,
     Problem,
     Provenance,
-    Readiness,
     RewardReply,
     Sample,
     Scored,
@@ -41,12 +42,14 @@ from medreward_client._types import (
 )
 
 __all__ = [
+    "Asking",
     "AsyncRewardClient",
     "BadReply",
     "Component",
     "Counts",
     "Criterion",
     "EngineState",
+    "Health",
     "Item",
     "JudgeCounts",
     "JudgeProvenance",
@@ -58,7 +61,6 @@ __all__ = [
     "Overloaded",
     "Problem",
     "Provenance",
-    "Readiness",
     "RequestRefused",
     "RewardClient",
     "RewardReply",

@@ -1,105 +1,43 @@
-"""One client in two shells: they differ in `await`, and nothing else."""
+"""The two clients: a body that awaits, and a shell around it for those who cannot."""
 
-from collections.abc import Sequence
-from typing import Self
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Self, Unpack, overload
 
-from medreward_client._http import (
-    AsyncHttp,
-    AsyncTransport,
-    SyncHttp,
-    SyncTransport,
-    connection_to,
-    reaching,
-    reply_of,
-    request_of,
+from medreward_client._asking import Link
+from medreward_client._http import Connections, Transport, check_address
+from medreward_client._loops import PerLoop, run_in_background
+from medreward_client._types import (
+    Asking,
+    Health,
+    Item,
+    JudgeReply,
+    RewardReply,
+    Sample,
+    Scored,
+    Terms,
+    Unscored,
 )
-from medreward_client._types import Item, JudgeReply, Readiness, RewardReply, Sample
-from medreward_client._wire import MARGIN_S, Call, T, judge_call, ready_call, reward_call
+from medreward_client._wire import health_call, judge_call
 
-# The service's own deadline is 120 s unless its operator or the call says otherwise.
-TIMEOUT_S = 120.0 + MARGIN_S
-
-
-class RewardClient:
-    """Ask a medreward service, waiting for each answer; threads may share one client.
-
-    `base_url` is where the service answers, such as `http://rewards:8080`. `timeout_s`
-    bounds, in seconds, each wait on the connection in a call that names no deadline.
-    `transport` replaces the network, for tests. ValueError if the address or the key
-    can never work.
-
-    Every call raises a MedrewardError where there is no reply to be had.
-    """
-
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        api_key: str | None = None,
-        timeout_s: float = TIMEOUT_S,
-        transport: SyncTransport | None = None,
-    ) -> None:
-        connection = connection_to(base_url, api_key, timeout_s)
-        self._http = SyncHttp(**connection, transport=transport)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._http.close()
-
-    def reward(
-        self,
-        samples: Sequence[Sample],
-        *,
-        recipe: str | None = None,
-        run_id: str | None = None,
-        step: int | None = None,
-        deadline_s: float | None = None,
-    ) -> RewardReply:
-        """Score samples: one result each, in their order.
-
-        What the service could not score by `deadline_s` (in seconds; None: its default)
-        comes back as Unscored. `run_id` and `step` name the training job, and `recipe`
-        the way to score; None is the service's default. TypeError if `extra` holds what
-        JSON cannot.
-        """
-        return self._answer(reward_call(samples, recipe, run_id, step, deadline_s))
-
-    def judge(
-        self,
-        items: Sequence[Item],
-        *,
-        template: str = "equivalence",
-        votes: int = 1,
-        deadline_s: float | None = None,
-    ) -> JudgeReply:
-        """Judge answers: one result each, in their order.
-
-        `template` is equivalence, report or rubric, and `votes` the number of views
-        that decide by majority. What was not judged by `deadline_s` (in seconds; None:
-        the service's default) comes back as Unjudged.
-        """
-        return self._answer(judge_call(items, template, votes, deadline_s))
-
-    def ready(self) -> Readiness:
-        """Ask whether the service takes work, and which engine is missing if not."""
-        return self._answer(ready_call())
-
-    def _answer(self, call: Call[T]) -> T:
-        with reaching(self._http):
-            response = self._http.send(request_of(self._http, call))
-        return call.read(reply_of(response))
+DEADLINE_S = 300.0
+"""Of a call that names none: long enough for a service to be started anew."""
+HEALTH_DEADLINE_S = 10.0
 
 
 class AsyncRewardClient:
-    """Ask a medreward service without blocking; a client belongs to one event loop.
+    """Ask a medreward service without blocking.
 
-    Arguments, results and errors are those of RewardClient.
+    `base_url` is where the service answers, such as `http://rewards:8080`. `deadline_s` bounds,
+    in seconds, each call that names no other. `transport` replaces the network, for tests.
+    ValueError if the address or the key can never work.
+
+    A client serves any number of event loops, and any process that it is pickled or forked
+    into; each loop has connections of its own, which are closed before `asyncio.run` ends.
+
+    A call that finds the service gone or full asks again until its deadline, and raises a
+    MedrewardError where there is no reply to be had.
     """
 
     def __init__(
@@ -107,11 +45,18 @@ class AsyncRewardClient:
         base_url: str,
         *,
         api_key: str | None = None,
-        timeout_s: float = TIMEOUT_S,
-        transport: AsyncTransport | None = None,
+        deadline_s: float = DEADLINE_S,
+        transport: Transport | None = None,
     ) -> None:
-        connection = connection_to(base_url, api_key, timeout_s)
-        self._http = AsyncHttp(**connection, transport=transport)
+        check_address(base_url, api_key)
+        self._deadline_s = deadline_s
+        self._made_like = partial(
+            type(self), base_url, api_key=api_key, deadline_s=deadline_s, transport=transport
+        )
+        self._links = PerLoop(partial(Link, partial(Connections, base_url, api_key, transport)))
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return self._made_like, ()
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,20 +65,32 @@ class AsyncRewardClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give the connections back."""
-        await self._http.aclose()
+        """Give back the connections of the running loop."""
+        await self._links.aclose()
 
+    @overload
+    async def reward(self, samples: Sample, **asking: Unpack[Asking]) -> Scored | Unscored: ...
+    @overload
+    async def reward(self, samples: Sequence[Sample], **asking: Unpack[Asking]) -> RewardReply: ...
     async def reward(
         self,
-        samples: Sequence[Sample],
+        samples: Sample | Sequence[Sample],
         *,
         recipe: str | None = None,
         run_id: str | None = None,
         step: int | None = None,
         deadline_s: float | None = None,
-    ) -> RewardReply:
-        """Score samples, as RewardClient.reward does."""
-        return await self._answer(reward_call(samples, recipe, run_id, step, deadline_s))
+    ) -> Scored | Unscored | RewardReply:
+        """Score samples: one result each, in their order; or one sample alone.
+
+        Calls with one sample that come within a few milliseconds travel together, and a call
+        with thousands travels in several requests. TypeError if `extra` holds what JSON cannot.
+        """
+        link = await self._links.get()
+        terms, ends_at = Terms(recipe, run_id, step), self._ends_at(deadline_s)
+        if isinstance(samples, Sample):
+            return await link.gatherer.reward(samples, terms, ends_at)
+        return await link.reward(samples, terms, ends_at)
 
     async def judge(
         self,
@@ -143,14 +100,76 @@ class AsyncRewardClient:
         votes: int = 1,
         deadline_s: float | None = None,
     ) -> JudgeReply:
-        """Judge answers, as RewardClient.judge does."""
-        return await self._answer(judge_call(items, template, votes, deadline_s))
+        """Judge answers: one result each, in their order.
 
-    async def ready(self) -> Readiness:
-        """Ask whether the service takes work, as RewardClient.ready does."""
-        return await self._answer(ready_call())
+        `template` is equivalence, report or rubric, and `votes` the number of views that decide
+        by majority. What was not judged by `deadline_s`, in seconds, comes back as Unjudged.
+        """
+        link = await self._links.get()
+        return await link.ask(judge_call(items, template, votes), self._ends_at(deadline_s))
 
-    async def _answer(self, call: Call[T]) -> T:
-        with reaching(self._http):
-            response = await self._http.send(request_of(self._http, call))
-        return call.read(reply_of(response))
+    async def health(self) -> Health:
+        """Ask whether the service takes work, and which engine is missing if not."""
+        link = await self._links.get()
+        return await link.ask(health_call(), self._ends_at(HEALTH_DEADLINE_S))
+
+    def _ends_at(self, deadline_s: float | None) -> float:
+        seconds = self._deadline_s if deadline_s is None else deadline_s
+        return asyncio.get_running_loop().time() + seconds
+
+
+class RewardClient:
+    """Ask a medreward service, waiting for each answer; threads may share one client.
+
+    Arguments, results and errors are those of AsyncRewardClient. What many threads ask for at
+    the same time travels together, too.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        deadline_s: float = DEADLINE_S,
+        transport: Transport | None = None,
+    ) -> None:
+        self._client = AsyncRewardClient(
+            base_url, api_key=api_key, deadline_s=deadline_s, transport=transport
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        run_in_background(self._client.aclose())
+
+    @overload
+    def reward(self, samples: Sample, **asking: Unpack[Asking]) -> Scored | Unscored: ...
+    @overload
+    def reward(self, samples: Sequence[Sample], **asking: Unpack[Asking]) -> RewardReply: ...
+    def reward(self, samples: Any, **asking: Unpack[Asking]) -> Scored | Unscored | RewardReply:
+        """Score samples, as AsyncRewardClient.reward does."""
+        answer: Scored | Unscored | RewardReply = run_in_background(
+            self._client.reward(samples, **asking)
+        )
+        return answer
+
+    def judge(
+        self,
+        items: Sequence[Item],
+        *,
+        template: str = "equivalence",
+        votes: int = 1,
+        deadline_s: float | None = None,
+    ) -> JudgeReply:
+        """Judge answers, as AsyncRewardClient.judge does."""
+        judging = self._client.judge(items, template=template, votes=votes, deadline_s=deadline_s)
+        return run_in_background(judging)
+
+    def health(self) -> Health:
+        """Ask whether the service takes work, as AsyncRewardClient.health does."""
+        return run_in_background(self._client.health())

@@ -8,8 +8,8 @@ class MedrewardError(Exception):
 
     MedrewardError
     ├── RequestRefused   the caller: change the request; carries kind, status, request_id
-    ├── TryAgain         the caller: same request, later
-    │   ├── Overloaded       not let in; carries retry_after_s
+    ├── TryAgain         the caller: same request, later; carries retry_after_s
+    │   ├── Overloaded       the service is full
     │   ├── Unavailable      not reached, loading, draining or broken
     │   └── TimedOut         no answer in time
     ├── NoReward         the caller: samples came back without a reward; carries counts
@@ -43,15 +43,18 @@ class RequestRefused(MedrewardError):
 
 
 class TryAgain(MedrewardError):
-    """Nothing is wrong with the request; the service could not serve it now."""
+    """Nothing is wrong with the request; the service could not serve it now.
+
+    `retry_after_s` is for how many seconds it asks to be left alone; 0 if it does not say.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Overloaded(TryAgain):
-    """The service is full; it asks to be left alone for `retry_after_s` seconds."""
-
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    """The service is full."""
 
 
 class Unavailable(TryAgain):

@@ -1,75 +1,76 @@
-"""All that is known of the HTTP library: its clients, its replies, its exceptions."""
+"""All that is known of the HTTP library: its client, its replies, its exceptions."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TypedDict
+from functools import cache
 
 import httpx
 
 from medreward_client._errors import BadReply, TimedOut, Unavailable
-from medreward_client._wire import Call, Reply, T
+from medreward_client._wire import Reply
 
-SyncHttp = httpx.Client
-AsyncHttp = httpx.AsyncClient
-SyncTransport = httpx.BaseTransport
-AsyncTransport = httpx.AsyncBaseTransport
+Transport = httpx.AsyncBaseTransport
 
 # A host that is gone may swallow packets; nobody should wait a whole deadline to learn that.
 CONNECT_TIMEOUT_S = 10.0
 
 
-class Connection(TypedDict):
-    """What both of the library's clients are built from."""
+class Connections:
+    """The connections from one event loop to one service."""
 
-    base_url: httpx.URL
-    headers: dict[str, str]
-    timeout: httpx.Timeout
+    def __init__(
+        self, base_url: str, api_key: str | None, transport: Transport | None = None
+    ) -> None:
+        headers = {"Content-Type": "application/json"}
+        if api_key is not None:
+            headers["Authorization"] = f"Bearer {api_key}"
+        url = httpx.URL(base_url)
+        # Host and port alone: a URL may hold a password.
+        self._service = url.netloc.decode()
+        # How long a whole call may take is bounded by whoever makes it.
+        timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers=headers,
+            timeout=timeout,
+            transport=transport,
+            verify=_certificates(),
+        )
+
+    async def aclose(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def send(self, path: str, content: bytes | None) -> Reply:
+        """Send a body, or a GET where there is none; failures come under our names."""
+        with reaching(self._service):
+            method = "GET" if content is None else "POST"
+            response = await self._http.request(method, path, content=content)
+        return Reply(response.status_code, response.headers, response.content)
 
 
-def connection_to(base_url: str, api_key: str | None, timeout_s: float) -> Connection:
-    """Say how to reach a service; ValueError where a slip of the pen would look like an outage."""
-    headers = {"Content-Type": "application/json"}
-    if api_key is not None:
-        # A key read from a file ends in a line break; the library's own error would show the key.
-        if not (api_key.isascii() and api_key.isprintable()):
-            raise ValueError("api_key must be one line of ASCII")
-        headers["Authorization"] = f"Bearer {api_key}"
-    return {
-        "base_url": _service_url(base_url),
-        "headers": headers,
-        "timeout": _timeout(timeout_s),
-    }
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read the certificates once: it takes 40 ms, and each event loop needs them."""
+    return httpx.create_ssl_context()
 
 
-def _service_url(base_url: str) -> httpx.URL:
+def check_address(base_url: str, api_key: str | None) -> None:
+    """Refuse at once, with ValueError, what would look like an outage later."""
+    # A key from a file ends in a line break; the library's own error would show the key.
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("api_key must be one line of ASCII")
     with suppress(httpx.InvalidURL):
         url = httpx.URL(base_url)
         if url.scheme in ("http", "https") and url.host:
-            return url
+            return
     raise ValueError("base_url must look like http://host:8080")
 
 
-def _timeout(timeout_s: float) -> httpx.Timeout:
-    return httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
-
-
-def request_of(http: SyncHttp | AsyncHttp, call: Call[T]) -> httpx.Request:
-    """Put a call into the library's form; no wait on the socket outlasts its timeout."""
-    method = "GET" if call.content is None else "POST"
-    timeout = http.timeout if call.timeout_s is None else _timeout(call.timeout_s)
-    return http.build_request(method, call.path, content=call.content, timeout=timeout)
-
-
-def reply_of(response: httpx.Response) -> Reply:
-    """Take a reply out of the library's form."""
-    return Reply(response.status_code, response.headers, response.content)
-
-
 @contextmanager
-def reaching(http: SyncHttp | AsyncHttp) -> Iterator[None]:
-    """Give the library's failures our names while talking to the service."""
-    # Host and port alone: a URL may hold a password.
-    service = http.base_url.netloc.decode()
+def reaching(service: str) -> Iterator[None]:
+    """Give the library's failures our names while talking to *service*."""
     try:
         yield
     except httpx.ConnectTimeout as exc:

@@ -4,7 +4,7 @@ What no record names is ignored, so that a newer service may say more. What has 
 must be there, with the type it is annotated with.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -28,21 +28,25 @@ T = TypeVar("T")
 Reader = Callable[[Any], Any]
 
 
-def read_as(kind: type[T], content: bytes) -> T:
-    """Read a JSON document as *kind*.
+def load(content: bytes) -> object:
+    """Read JSON; BadReply if it is none."""
+    try:
+        return cast("object", orjson.loads(content))
+    except orjson.JSONDecodeError:
+        # The decoder's error would bring the whole document along, in `doc`.
+        raise BadReply("the reply is not JSON") from None
+
+
+def read_as(kind: type[T], document: object, place: str = "reply") -> T:
+    """Read what JSON held at *place* as *kind*.
 
     Raises BadReply, which names the field that is wrong but never its value: that may
     be patient text.
     """
     try:
-        document = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        # The decoder's error would bring the whole document along, in `doc`.
-        raise BadReply("the reply is not JSON") from None
-    try:
         return cast("T", _reader_of(cast("Any", kind))(document))
     except BadReply as misread:
-        raise BadReply(f"reply{misread}") from None
+        raise BadReply(f"{place}{misread}") from None
 
 
 @cache
@@ -56,7 +60,7 @@ def _reader_of(kind: Any) -> Reader:
         return _array_reader(_reader_of(inside[0]))
     if origin is dict:
         return _table_reader(_reader_of(inside[1]))
-    return _record_reader(kind) if is_dataclass(kind) else _scalar_reader(kind)
+    return _record_reader(kind) if is_dataclass(kind) else _scalar_reader(origin or kind)
 
 
 def _refuse(value: object, expected: str) -> NoReturn:
@@ -92,7 +96,13 @@ def _variant_reader(kinds: tuple[Any, ...]) -> Reader:
 def _array_reader(read_entry: Reader) -> Reader:
     def read(value: object) -> object:
         entries = value if isinstance(value, list) else _refuse(value, "array")
-        return tuple(_read_each((f"[{n}]", read_entry, entry) for n, entry in enumerate(entries)))
+        found: list[object] = []
+        try:
+            for entry in entries:
+                found.append(read_entry(entry))  # noqa: PERF401 - how far it came is the place
+        except BadReply as misread:
+            raise BadReply(f"[{len(found)}]{misread}") from None
+        return tuple(found)
 
     return read
 
@@ -100,28 +110,29 @@ def _array_reader(read_entry: Reader) -> Reader:
 def _table_reader(read_entry: Reader) -> Reader:
     def read(value: object) -> object:
         table = value if isinstance(value, dict) else _refuse(value, "object")
-        parts = ((f".{name}", read_entry, entry) for name, entry in table.items())
-        return dict(zip(table, _read_each(parts), strict=True))
+        found: dict[str, object] = {}
+        try:
+            for name, entry in table.items():
+                found[name] = read_entry(entry)
+        except BadReply as misread:
+            raise BadReply(f".{name}{misread}") from None
+        return found
 
     return read
 
 
 def _record_reader(kind: Any) -> Reader:
     hints = get_type_hints(kind)
-    named = [(f.name, f".{f.name}", _reader_of(hints[f.name]), f.default) for f in fields(kind)]
+    named = [(f.name, _reader_of(hints[f.name]), f.default) for f in fields(kind)]
 
     def read(value: object) -> object:
         table = value if isinstance(value, dict) else _refuse(value, "object")
-        return kind(*_read_each((place, r, table.get(name, d)) for name, place, r, d in named))
-
-    return read
-
-
-def _read_each(parts: Iterable[tuple[str, Reader, object]]) -> list[object]:
-    read = []
-    for place, reader, value in parts:
+        found: list[object] = []
         try:
-            read.append(reader(value))
+            for name, read_field, default in named:
+                found.append(read_field(table.get(name, default)))
         except BadReply as misread:
-            raise BadReply(f"{place}{misread}") from None
+            raise BadReply(f".{name}{misread}") from None
+        return kind(*found)
+
     return read

@@ -4,8 +4,11 @@ A field with a default may be left out, by us in a request and by the service in
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Literal, NamedTuple, TypedDict
+
+from medreward_client._reading import read_as
 
 Verdict = Literal["YES", "NO"]
 
@@ -16,6 +19,28 @@ class Criterion:
 
     text: str
     points: float
+
+
+class Terms(NamedTuple):
+    """How samples are to be scored, and for which training job; None is the service's choice."""
+
+    recipe: str | None = None
+    run_id: str | None = None
+    step: int | None = None
+
+
+class Asking(TypedDict, total=False):
+    """How samples are to be scored; what is left out is the service's choice, or the client's.
+
+    `recipe` names the way to score. `run_id` and `step` name the training job and where it is.
+    `deadline_s` bounds the whole call, in seconds, retries included: what the service could not
+    score by then comes back as Unscored.
+    """
+
+    recipe: str | None
+    run_id: str | None
+    step: int | None
+    deadline_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +58,7 @@ class Sample:
     question: str | None = None
     modality: str | None = None
     criteria: Sequence[Criterion] | None = None
-    extra: Mapping[str, object] | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,19 +218,24 @@ class JudgeProvenance:
     service: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RewardReply:
-    """One result a sample, in the order of the samples; `timings_ms` in milliseconds a stage."""
+    """One result a sample, in the order of the samples; `timings_ms` in milliseconds a stage.
 
-    results: tuple[Scored | Unscored, ...]
+    `rewards` holds one number a sample, None where there is no reward.
+    """
+
+    rewards: tuple[float | None, ...]
     counts: Counts
     provenance: Provenance
     timings_ms: dict[str, float]
+    rows: list[object] = field(repr=False, compare=False)
+    """The results as they came."""
 
-    @property
-    def rewards(self) -> list[float | None]:
-        """One number a sample, in order; None where there is no reward."""
-        return [result.reward if isinstance(result, Scored) else None for result in self.results]
+    @cached_property
+    def results(self) -> tuple[Scored | Unscored, ...]:
+        """Each sample's result, with its components; read when first asked for."""
+        return read_as(tuple[Scored | Unscored, ...], self.rows, "reply.results")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +258,7 @@ class EngineState:
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
+class Health:
     """Whether the service takes work; `status` is ready, loading, failed or draining."""
 
     status: str

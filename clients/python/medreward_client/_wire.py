@@ -1,11 +1,13 @@
 """Requests into bytes, replies into results or errors: plain functions, no network in them."""
 
+import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields, is_dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import orjson
 
@@ -17,15 +19,27 @@ from medreward_client._errors import (
     TimedOut,
     Unavailable,
 )
-from medreward_client._reading import read_as
-from medreward_client._types import Item, JudgeReply, Problem, Readiness, RewardReply, Sample
-
-# What a wait allows beyond the service's own deadline: large bodies travel both ways.
-MARGIN_S = 5.0
-READY_TIMEOUT_S = 10.0
+from medreward_client._reading import load, read_as
+from medreward_client._types import (
+    Counts,
+    Health,
+    Item,
+    JudgeReply,
+    Problem,
+    Provenance,
+    RewardReply,
+    Sample,
+    Scored,
+    Terms,
+    Unscored,
+)
 
 T = TypeVar("T")
-Answers = TypeVar("Answers", RewardReply, JudgeReply)
+
+PASSING = frozenset({408, 429, 502, 503, 504})
+"""What may pass; any other status is about the request, or a bug, and would come again."""
+
+log = logging.getLogger("medreward_client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +53,21 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One exchange: what to send, how to read the reply, how many seconds to wait.
+    """One exchange: what to send, how to read the reply, which statuses are worth another try.
 
-    Without `content` it is a GET; without `timeout_s` the client's own holds.
+    Without `content`, a JSON object, it is a GET.
     """
 
     path: str
     read: Callable[[Reply], T]
     content: bytes | None = None
-    timeout_s: float | None = None
+    passing: frozenset[int] = PASSING
+
+    def content_within(self, seconds: float) -> bytes | None:
+        """Give what to send, and with it the time that is left."""
+        if self.content is None:
+            return None
+        return b'{"deadline_ms":%d,%b' % (max(1, round(1000 * seconds)), self.content[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,52 +78,49 @@ class Refusal:
     request_id: str | None = None
 
 
-def reward_call(
-    samples: Sequence[Sample],
-    recipe: str | None,
-    run_id: str | None,
-    step: int | None,
-    deadline_s: float | None,
-) -> Call[RewardReply]:
-    """Ask for the reward of each sample."""
-    run = _given(id=run_id, step=step)
-    body = _given(recipe=recipe, run=run or None, samples=_records(samples))
-    return _post("/reward", body, deadline_s, partial(_read_answers, RewardReply, samples))
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A reply of /reward, its results not yet looked at."""
+
+    results: list[Any]
+    counts: Counts
+    provenance: Provenance
+    timings_ms: dict[str, float]
 
 
-def judge_call(
-    items: Sequence[Item], template: str, votes: int, deadline_s: float | None
-) -> Call[JudgeReply]:
+def reward_call(samples: Sequence[Sample], terms: Terms) -> Call[RewardReply]:
+    """Ask for the reward of each sample; a step means nothing without its run."""
+    run = None if terms.run_id is None else {"id": terms.run_id, "step": terms.step}
+    content = _json_of({"recipe": terms.recipe, "run": run, "samples": samples})
+    return Call("/reward", partial(_read_rewards, samples), content)
+
+
+def judge_call(items: Sequence[Item], template: str, votes: int) -> Call[JudgeReply]:
     """Ask for the judge's say about each item."""
-    body = _given(template=template, votes=votes, items=_records(items))
-    return _post("/judge", body, deadline_s, partial(_read_answers, JudgeReply, items))
+    content = _json_of({"template": template, "votes": votes, "items": items})
+    return Call("/judge", partial(_read_judgements, items), content)
 
 
-def ready_call() -> Call[Readiness]:
+def health_call() -> Call[Health]:
     """Ask whether the service takes work."""
-    return Call("/readyz", _read_readiness, timeout_s=READY_TIMEOUT_S)
+    return Call("/readyz", _read_health, passing=frozenset())
 
 
-def _post(
-    path: str, body: dict[str, object], deadline_s: float | None, read: Callable[[Reply], T]
-) -> Call[T]:
-    timeout_s = None
-    if deadline_s is not None:
-        body["deadline_ms"] = round(deadline_s * 1000)
-        timeout_s = max(deadline_s, 0.0) + MARGIN_S
-    return Call(path, read, orjson.dumps(body, default=_as_builtin), timeout_s)
-
-
-def _records(asked: Sequence[Sample | Item]) -> list[dict[str, object]]:
-    return [_given(**{f.name: getattr(one, f.name) for f in fields(one)}) for one in asked]
-
-
-def _given(**named: object) -> dict[str, object]:
-    return {name: value for name, value in named.items() if value is not None}
+def _json_of(body: Mapping[str, object]) -> bytes:
+    given = {name: value for name, value in body.items() if value is not None}
+    try:
+        return orjson.dumps(given, default=_as_builtin)
+    except orjson.JSONEncodeError as exc:
+        if "surrogates" not in str(exc):
+            raise
+        # A degenerate rollout may hold half a character, which only an escape can carry.
+        return json.dumps(given, default=_as_builtin).encode()
 
 
 def _as_builtin(value: object) -> object:
-    """Let every mapping and sequence into JSON, not only dict, list and tuple."""
+    """Let records, and every mapping and sequence, into JSON: not only dict, list and tuple."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     match value:
         case Mapping():
             return dict(value)
@@ -112,23 +129,71 @@ def _as_builtin(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _read_answers(kind: type[Answers], asked: Sequence[Sample | Item], reply: Reply) -> Answers:
-    """Read what came back for *asked*; a number that may be a neighbour's is no answer."""
-    if reply.status != HTTPStatus.OK:
-        raise error_of(reply)
-    answers = read_as(kind, reply.content)
-    if len(answers.results) != len(asked):
-        raise BadReply(f"the reply has {len(answers.results)} results for {len(asked)} asked")
-    for index, (one, result) in enumerate(zip(asked, answers.results, strict=True)):
-        if one.id not in (None, result.id):
-            raise BadReply(f"reply.results[{index}].id is not the id that was sent")
+def _read_rewards(samples: Sequence[Sample], reply: Reply) -> RewardReply:
+    """Read the rewards, and leave the rest of each result for when somebody looks at it."""
+    body = read_as(_Body, _answer_in(reply))
+    try:
+        rewards = tuple([_reward_of(row) for row in body.results])
+        ids = [row["id"] for row in body.results]
+    except (KeyError, TypeError):
+        # Reading all of it finds the words for what is wrong.
+        read_as(tuple[Scored | Unscored, ...], body.results, "reply.results")
+        raise BadReply("reply.results cannot be read") from None
+    _check_ids(samples, ids)
+    return RewardReply(rewards, body.counts, body.provenance, body.timings_ms, body.results)
+
+
+def _reward_of(row: dict[str, Any]) -> float | None:
+    if row["status"] == "unscored":
+        return None
+    # Not isinstance: to it, True is an int, and would pass for a reward of 1.
+    if row["status"] == "scored" and type(row["reward"]) in (float, int):
+        return float(row["reward"])
+    raise TypeError
+
+
+def _read_judgements(items: Sequence[Item], reply: Reply) -> JudgeReply:
+    answers = read_as(JudgeReply, _answer_in(reply))
+    _check_ids(items, [result.id for result in answers.results])
     return answers
 
 
-def _read_readiness(reply: Reply) -> Readiness:
+def _answer_in(reply: Reply) -> object:
+    if reply.status != HTTPStatus.OK:
+        raise error_of(reply)
+    return load(reply.content)
+
+
+def _check_ids(asked: Sequence[Sample | Item], ids: Sequence[str | None]) -> None:
+    """See that each result is its sample's own: a neighbour's number is worse than none."""
+    if len(ids) != len(asked):
+        raise BadReply(f"the reply has {len(ids)} results for {len(asked)} asked")
+    for index, (one, found) in enumerate(zip(asked, ids, strict=True)):
+        if one.id is not None and one.id != found:
+            raise BadReply(f"reply.results[{index}].id is not the id that was sent")
+
+
+def merged(replies: Sequence[RewardReply]) -> RewardReply:
+    """Make one reply of those to the parts of a call, in their order."""
+    first = replies[0]
+    if len(replies) == 1:
+        return first
+    if len({reply.provenance.fingerprint for reply in replies}) > 1:
+        log.warning("the service changed during a call: not all of its rewards are comparable")
+    counts = (astuple(reply.counts) for reply in replies)
+    return RewardReply(
+        tuple(reward for reply in replies for reward in reply.rewards),
+        Counts(*map(sum, zip(*counts, strict=True))),
+        first.provenance,
+        {stage: max(r.timings_ms.get(stage, 0.0) for r in replies) for stage in first.timings_ms},
+        [row for reply in replies for row in reply.rows],
+    )
+
+
+def _read_health(reply: Reply) -> Health:
     """Read /readyz, whose 503 has the body of a 200."""
     try:
-        return read_as(Readiness, reply.content)
+        return read_as(Health, load(reply.content))
     except BadReply:
         if reply.status == HTTPStatus.OK:
             raise
@@ -141,11 +206,11 @@ def error_of(reply: Reply) -> MedrewardError:
     kind = refusal.error.kind
     message = f"status {status}, {kind}: {refusal.error.message}"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Overloaded(message, retry_after_s=_retry_after_s(reply))
+        return Overloaded(message, retry_after_s=_retry_after_s(reply, 1.0))
     if status == HTTPStatus.REQUEST_TIMEOUT:
         return TimedOut(message)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Unavailable(message)
+        return Unavailable(message, retry_after_s=_retry_after_s(reply, 0.0))
     if status >= HTTPStatus.BAD_REQUEST:
         return RequestRefused(message, kind=kind, status=status, request_id=refusal.request_id)
     return BadReply(message)
@@ -153,17 +218,17 @@ def error_of(reply: Reply) -> MedrewardError:
 
 def _refusal_in(reply: Reply) -> Refusal:
     try:
-        return read_as(Refusal, reply.content)
+        return read_as(Refusal, load(reply.content))
     except BadReply:
         # Not ours, so it may quote the request: say the status and no more.
         unexplained = Problem(f"http_{reply.status}", "no reason given", retryable=False)
         return Refusal(unexplained, reply.headers.get("x-request-id"))
 
 
-def _retry_after_s(reply: Reply) -> float:
-    """Read Retry-After in seconds; 1 where it is absent, a date, or no use."""
+def _retry_after_s(reply: Reply, otherwise: float) -> float:
+    """Read Retry-After in seconds; *otherwise* where it is absent, a date, or no use."""
     try:
         wait_s = float(reply.headers.get("retry-after", ""))
     except ValueError:
-        return 1.0
-    return wait_s if 0.0 <= wait_s < math.inf else 1.0
+        return otherwise
+    return wait_s if 0.0 <= wait_s < math.inf else otherwise

@@ -1,16 +1,27 @@
 """What every trainer's adapter stands on: samples in, one Outcome each, a failure never a zero."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack, get_args
 
 from medreward_client._client import AsyncRewardClient
-from medreward_client._errors import NoReward
-from medreward_client._types import Problem, Sample, Scored
+from medreward_client._errors import Overloaded, TimedOut, TryAgain
+from medreward_client._gathering import batches_of
+from medreward_client._loops import run_in_background
+from medreward_client._types import Asking, Problem, Sample, Scored, Unscored
+from medreward_client._unscored import StepBreaker, impute, refuse
 
 OnUnscored = Literal["native", "raise", "impute", "zero"]
+
+DEADLINE_S = 600.0
+"""Better a step that waits for a service to come back than one without rewards."""
+MAX_UNSCORED_SHARE = 0.25
+FEW_SAMPLES = 64
+"""A call with no more than these travels together with others of its kind."""
+KINDS = {Overloaded: "service_overloaded", TimedOut: "service_timeout"}
 
 
 class Options(TypedDict, total=False):
@@ -24,10 +35,10 @@ class Options(TypedDict, total=False):
     `max_unscored_share` of a step without a reward is borne; more raises.
     """
 
-    base_url: str
-    api_key: str
-    recipe: str
-    run_id: str
+    base_url: str | None
+    api_key: str | None
+    recipe: str | None
+    run_id: str | None
     deadline_s: float
     on_unscored: OnUnscored
     max_unscored_share: float
@@ -53,10 +64,35 @@ class Outcome:
 
 
 class Scorer:
-    """Scores for one trainer, in one process; safe to share between threads and event loops."""
+    """Scores for one trainer; threads, event loops and forked processes may share it.
 
-    def __init__(self, **options: Unpack[Options]) -> None:
-        self._options = options
+    Takes what Options names. ValueError if there is no address or an option cannot be.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        recipe: str | None = None,
+        run_id: str | None = None,
+        deadline_s: float = DEADLINE_S,
+        on_unscored: OnUnscored = "native",
+        max_unscored_share: float = MAX_UNSCORED_SHARE,
+    ) -> None:
+        base_url = base_url or os.environ.get("MEDREWARD_URL")
+        if base_url is None:
+            raise ValueError("no address: give base_url, or set MEDREWARD_URL")
+        if on_unscored not in get_args(OnUnscored):
+            choices = ", ".join(get_args(OnUnscored))
+            raise ValueError(f"on_unscored={on_unscored!r}: choose from {choices}")
+        if not 0.0 <= max_unscored_share <= 1.0:
+            raise ValueError(f"max_unscored_share={max_unscored_share:g}: between 0 and 1")
+        api_key = api_key or os.environ.get("MEDREWARD_API_KEY")
+        self._client = AsyncRewardClient(base_url, api_key=api_key, deadline_s=deadline_s)
+        self._recipe, self._run_id = recipe, run_id
+        self._on_unscored = on_unscored
+        self._breaker = StepBreaker(max_unscored_share)
 
     async def score(
         self, samples: Sequence[Sample], *, step: int | None = None, says_none: bool = False
@@ -69,31 +105,66 @@ class Scorer:
 
         Raises:
             NoReward: a sample has none and no way to say so, or too many have none.
-            MedrewardError: the request itself is refused.
+            MedrewardError: the service refuses the request itself.
         """
-        client = AsyncRewardClient(self._options["base_url"])
-        async with client:
-            reply = await client.reward(samples, step=step)
-        outcomes = [
+        results = await self._results(samples, step)
+        self._breaker.note(results, step)
+        rewards = self._rewards(samples, results, says_none=says_none)
+        return [
             Outcome(
-                result.reward if isinstance(result, Scored) else None,
+                reward,
                 {name: part.value for name, part in result.components.items()},
-                None if isinstance(result, Scored) else result.error,
+                result.error if isinstance(result, Unscored) else None,
             )
-            for result in reply.results
+            for reward, result in zip(rewards, results, strict=True)
         ]
-        if not says_none and any(outcome.reward is None for outcome in outcomes):
-            raise NoReward("a sample has no reward")
-        return outcomes
 
     def score_blocking(
         self, samples: Sequence[Sample], *, step: int | None = None, says_none: bool = False
     ) -> list[Outcome]:
         """Score samples as `score` does, from any thread, with or without a running loop."""
-        return asyncio.run(self.score(samples, step=step, says_none=says_none))
+        return run_in_background(self.score(samples, step=step, says_none=says_none))
+
+    async def _results(
+        self, samples: Sequence[Sample], step: int | None
+    ) -> list[Scored | Unscored]:
+        """Ask in parts, so that one that fails takes no other along."""
+        alone = len(samples) <= FEW_SAMPLES
+        parts = [[sample] for sample in samples] if alone else batches_of(samples)
+        answers = await asyncio.gather(*(self._part(part, step) for part in parts))
+        return [result for answer in answers for result in answer]
+
+    async def _part(
+        self, samples: Sequence[Sample], step: int | None
+    ) -> Sequence[Scored | Unscored]:
+        asking: Asking = {"recipe": self._recipe, "run_id": self._run_id, "step": step}
+        try:
+            if len(samples) == 1:
+                return [await self._client.reward(samples[0], **asking)]
+            return (await self._client.reward(samples, **asking)).results
+        except TryAgain as trouble:
+            kind = KINDS.get(type(trouble), "service_unavailable")
+            problem = Problem(kind, str(trouble), retryable=True)
+            return [Unscored(None, problem, {}, ())] * len(samples)
+
+    def _rewards(
+        self, samples: Sequence[Sample], results: Sequence[Scored | Unscored], *, says_none: bool
+    ) -> list[float | None]:
+        match self._on_unscored:
+            case "impute":
+                return list(impute(samples, results))
+            case "zero":
+                return [r.reward if isinstance(r, Scored) else 0.0 for r in results]
+            case "native" if says_none:
+                return [r.reward if isinstance(r, Scored) else None for r in results]
+            case _:
+                refuse(results)
+                return [r.reward for r in results if isinstance(r, Scored)]
 
 
-@cache
+_scorer = cache(Scorer)
+
+
 def scorer(**options: Unpack[Options]) -> Scorer:
-    """Give the process's one Scorer with these options."""
-    return Scorer(**options)
+    """Give this process's one Scorer with these options."""
+    return _scorer(**options)

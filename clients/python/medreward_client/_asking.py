@@ -1,0 +1,86 @@
+"""How a service is asked: a few requests at a time, again after what passes, until the deadline."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from medreward_client._errors import TimedOut, TryAgain
+from medreward_client._gathering import Gatherer, batches_of
+from medreward_client._http import Connections
+from medreward_client._types import RewardReply, Sample, Terms
+from medreward_client._wire import Call, T, error_of, merged, reward_call
+
+IN_FLIGHT = 8
+"""Requests at once: more would only wait at the service, and slow down the library's pool."""
+MARGIN_S, MARGIN_SHARE = 0.5, 0.05
+"""What a wait allows beyond the service's own deadline: large bodies travel both ways."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+
+log = logging.getLogger("medreward_client")
+
+
+class Link:
+    """What one event loop has of a client: connections, places in flight, what is gathered."""
+
+    def __init__(self, connect: Callable[[], Connections]) -> None:
+        self._connections = connect()
+        self._places = asyncio.Semaphore(IN_FLIGHT)
+        self.gatherer = Gatherer(self.reward)
+
+    async def aclose(self) -> None:
+        """Give the connections back."""
+        await self._connections.aclose()
+
+    async def reward(self, samples: Sequence[Sample], terms: Terms, ends_at: float) -> RewardReply:
+        """Score samples, in as many requests as it takes."""
+        calls = [reward_call(batch, terms) for batch in batches_of(samples)]
+        if len(calls) == 1:
+            return await self.ask(calls[0], ends_at)
+        try:
+            async with asyncio.TaskGroup() as group:
+                parts = [group.create_task(self.ask(call, ends_at)) for call in calls]
+        except ExceptionGroup as failed:
+            # One reason is enough, and callers catch it by its class.
+            raise failed.exceptions[0] from None
+        return merged([part.result() for part in parts])
+
+    async def ask(self, call: Call[T], ends_at: float) -> T:
+        """Ask until there is an answer, or the loop's clock says *ends_at*.
+
+        What failed on the way or was turned away is asked again: an answer depends on the
+        request alone, so that to ask twice is safe.
+
+        Raises:
+            MedrewardError: the service refuses; at the end, the last trouble there was.
+        """
+        time, attempt = asyncio.get_running_loop().time, 1
+        gives_up_at = ends_at + MARGIN_S + MARGIN_SHARE * max(0.0, ends_at - time())
+        while True:
+            try:
+                async with asyncio.timeout_at(gives_up_at), self._places:
+                    content = call.content_within(ends_at - time())
+                    reply = await self._connections.send(call.path, content)
+                if reply.status in call.passing:
+                    raise error_of(reply)
+            except TimeoutError as exc:
+                raise TimedOut(f"no answer by the deadline, at attempt {attempt}") from exc
+            except TryAgain as trouble:
+                pause_s = pause_after(attempt, trouble)
+                if time() + pause_s >= ends_at:
+                    raise
+                log.warning("%s; attempt %d in %.1f s", trouble, attempt + 1, pause_s)
+            else:
+                return call.read(reply)
+            attempt += 1
+            await asyncio.sleep(pause_s)
+
+
+def pause_after(attempt: int, trouble: TryAgain) -> float:
+    """Give the seconds to wait: what the service asked for, and up to twice as long each time.
+
+    Anything between nothing and the most, so that the workers of a run, which all failed at the
+    same moment, do not all come back at the same moment.
+    """
+    most_s = min(FIRST_PAUSE_S * 2.0 ** min(attempt, 16), LONGEST_PAUSE_S)
+    return trouble.retry_after_s + random.uniform(0.0, most_s)  # noqa: S311 - no secret

@@ -1,0 +1,260 @@
+"""A real service as a process of its own, and a stand-in for its models that does as it is told.
+
+Nothing of the server is imported: these run in a trainer's environment, which has the client alone.
+"""
+
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import shake_256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import IO, Any, Literal, Self
+
+Say = Literal["YES", "NO", "gibberish", "400", "500", "silence"]
+"""What the stand-in's judge does: a verdict, a word that is none, a status, or nothing at all."""
+Rule = Callable[[str, str], Say]
+"""What it does about an answer and a reference."""
+
+MODEL = "stand-in"
+DIMENSIONS = 32
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 20.0
+POLL_S = 0.05
+
+_FIELD = re.compile(r'^(reference|candidate): (".*")$', re.MULTILINE)
+
+
+def equal_is_yes(answer: str, reference: str) -> Say:
+    """Say YES to what the reference says, in whatever case."""
+    return "YES" if answer.casefold() == reference.casefold() else "NO"
+
+
+class Models:
+    """Judge and embedder behind one address, in threads of this process.
+
+    `rule` may be replaced at any time, and may do more than answer: it runs while the service
+    waits for a verdict. The service's own probes (its start, and after failures) go by it too.
+    """
+
+    def __init__(self, rule: Rule = equal_is_yes) -> None:
+        self.rule = rule
+        self.asked: list[tuple[str, str]] = []
+        """Each answer and reference that the judge was asked about, probes included."""
+        self.closing = threading.Event()
+        self._server = _Server(self)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,))
+
+    @property
+    def url(self) -> str:
+        """What MEDREWARD_JUDGE_URL and MEDREWARD_EMBEDDER_URL are set to."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def say(self, prompt: str) -> Say:
+        """Do what the rule wants done about a prompt of the service's."""
+        fields = {name: json.loads(text) for name, text in _FIELD.findall(prompt)}
+        pair = fields["candidate"], fields["reference"]
+        self.asked.append(pair)
+        return self.rule(*pair)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # A thread ends when its connection does, and the service keeps connections open.
+    block_on_close = False
+
+    def __init__(self, models: Models) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.models = models
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers as an OpenAI-compatible server would."""
+
+    server: "_Server"
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the standard library's
+        """Say nothing: the tests' own output is enough."""
+
+    def handle(self) -> None:
+        # A service that is killed leaves its connections in any state.
+        with suppress(ConnectionError):
+            super().handle()
+
+    def do_GET(self) -> None:
+        self._reply({"object": "list", "data": [{"id": MODEL, "owned_by": "system"}]})
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/v1/chat/completions":
+            self._judge("\n".join(message["content"] for message in asked["messages"]))
+        elif self.path == "/v1/embeddings":
+            texts = [asked["input"]] if isinstance(asked["input"], str) else asked["input"]
+            rows = [{"index": n, "embedding": vector(text)} for n, text in enumerate(texts)]
+            self._reply({"object": "list", "model": MODEL, "data": rows})
+        else:
+            self._reply({"error": {"message": "no such path"}}, 404)
+
+    def _judge(self, prompt: str) -> None:
+        said = self.server.models.say(prompt)
+        if said == "silence":
+            self.server.models.closing.wait()
+            self.close_connection = True
+        elif said in {"400", "500"}:
+            self._reply({"error": {"message": "told to fail"}}, int(said))
+        else:
+            self._reply(_chat_reply(said))
+
+    def _reply(self, reply: object, status: int = 200) -> None:
+        body = json.dumps(reply).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _chat_reply(said: Say) -> object:
+    likely = {"YES": {"YES": 0.9, "NO": 0.05}, "NO": {"NO": 0.9, "YES": 0.05}}
+    tops = [
+        {"token": token, "logprob": math.log(share)}
+        for token, share in likely.get(said, {"The": 0.99}).items()
+    ]
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": tops[0]["token"]},
+        "logprobs": {"content": [{**tops[0], "top_logprobs": tops}]},
+        "finish_reason": "length",
+    }
+    return {"object": "chat.completion", "model": MODEL, "choices": [choice]}
+
+
+def vector(text: str) -> list[float]:
+    """A vector of unit length; those of different texts point different ways."""
+    noise = [byte - 127.5 for byte in shake_256(text.encode()).digest(DIMENSIONS)]
+    length = math.hypot(*noise)
+    return [value / length for value in noise]
+
+
+class Service:
+    """`medreward serve` as a process; it can be killed, and comes back at the same address."""
+
+    def __init__(self, settings: dict[str, object]) -> None:
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        chosen = {"port": port, "log_level": "warning", **settings}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MEDREWARD_")}
+        named = {f"MEDREWARD_{name.upper()}": str(value) for name, value in chosen.items()}
+        self._environment = inherited | named
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            RuntimeError: it did not come up; with what it said.
+        """
+        command = [_command(), "serve"]
+        with tempfile.TemporaryFile() as said:
+            self._process = subprocess.Popen(  # noqa: S603 - the command under test
+                command, env=self._environment, stdout=subprocess.DEVNULL, stderr=said
+            )
+            if not self._is_ready():
+                self.kill()
+                raise RuntimeError(f"{command} did not get ready\n{_end_of(said)}")
+
+    def kill(self) -> None:
+        """End it as a crash would, in the middle of whatever it does."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _is_ready(self) -> bool:
+        ends_s = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < ends_s and self._process and self._process.poll() is None:
+            with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                url = f"{self.url}/readyz"
+                with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own address
+                    return True
+            time.sleep(POLL_S)
+        return False
+
+
+@contextmanager
+def serving(models: Models | None, **settings: object) -> Iterator[Service]:
+    """Run a service with its engines at *models*, or with the embedded profile's real ones.
+
+    *settings* are those of docs/settings.md, in lower case and without MEDREWARD.
+    """
+    remote = {
+        "profile": "remote",
+        "judge_way": "chat",
+        "judge_url": models.url,
+        "judge_model": MODEL,
+        "embedder_url": models.url,
+        "embedder_model": MODEL,
+    } if models else {}  # fmt: skip
+    service = Service({**remote, **settings})
+    try:
+        service.start()
+        yield service
+    finally:
+        service.stop()
+
+
+def _command() -> str:
+    """Find `medreward`: as MEDREWARD_COMMAND says, else beside this Python, else on the PATH."""
+    beside = Path(sys.executable).with_name("medreward")
+    found = os.environ.get("MEDREWARD_COMMAND") or shutil.which(beside) or shutil.which("medreward")
+    if found is None:
+        raise RuntimeError("no `medreward` to serve with; name it in MEDREWARD_COMMAND")
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _end_of(said: IO[bytes]) -> str:
+    said.seek(0)
+    return said.read()[-4000:].decode(errors="replace")
