@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEAD_BYTES = 64 * 1024
@@ -41,7 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
 
-def server_config(app: FastAPI, **options: Any) -> uvicorn.Config:
+def server_config(app: ASGIApp, **options: Any) -> uvicorn.Config:
     """Configure uvicorn for *app*; *options* are uvicorn's own."""
     # It says that the start is complete while the models still load.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 import medreward_client as client
 from medreward.app import create_app
@@ -26,7 +27,7 @@ Listening = Callable[[FastAPI], AbstractContextManager[int]]
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[int]:
+def listening(app: ASGIApp) -> Iterator[int]:
     """Serve an app on a free port of loopback, in a thread; give the port."""
     server = uvicorn.Server(server_config(app, port=0))
     thread = threading.Thread(target=server.run)
@@ -81,7 +82,7 @@ def test_the_blocking_client_scores_over_a_socket() -> None:
         wait_for(lambda: service.health().ready)
         reply = service.reward([client.Sample(response="a b", reference="A B")])
 
-    assert reply.rewards == (pytest.approx(0.855 / 0.955),)
+    assert list(reply.rewards) == [pytest.approx(0.855 / 0.955)]
 
 
 @pytest.mark.anyio

@@ -82,5 +82,5 @@ def pause_after(attempt: int, trouble: TryAgain) -> float:
     Anything between nothing and the most, so that the workers of a run, which all failed at the
     same moment, do not all come back at the same moment.
     """
-    most_s = min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)
+    most_s = min(FIRST_PAUSE_S * 2.0 ** min(attempt, 16), LONGEST_PAUSE_S)
     return trouble.retry_after_s + random.uniform(0.0, most_s)  # noqa: S311 - no secret

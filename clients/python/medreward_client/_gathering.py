@@ -49,9 +49,12 @@ class Gatherer:
         batch.characters += _characters_of(sample)
         if _is_full(place + 1, batch.characters):
             self._close(batch, terms)
-        # Shielded, since who gives up waiting gives up for himself alone.
-        reply = await asyncio.shield(batch.reply)
-        return reply.results[place]
+        try:
+            # Shielded, since who gives up waiting gives up for himself alone.
+            return (await asyncio.shield(batch.reply)).results[place]
+        finally:
+            # An error's traceback holds this frame, which must not hold the error.
+            del batch
 
     async def _ask(self, batch: Batch, terms: Terms, ends_at: float) -> RewardReply:
         with suppress(TimeoutError):

@@ -67,6 +67,8 @@ def run_in_background(work: Coroutine[Any, Any, T]) -> T:
     finally:
         # Of use where the wait was broken off, by Ctrl-C say.
         doing.cancel()
+        # An error's traceback holds this frame, which must not hold the error.
+        del doing
 
 
 def _background_loop() -> asyncio.AbstractEventLoop:

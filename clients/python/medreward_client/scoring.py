@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Literal, TypedDict, Unpack, get_args
 
 from medreward_client._client import AsyncRewardClient
@@ -64,7 +64,7 @@ class Outcome:
 
 
 class Scorer:
-    """Scores for one trainer; threads, event loops and forked or unpickled processes may share it.
+    """Scores for one trainer; threads, event loops and forked processes may share it.
 
     Takes what Options names. ValueError if there is no address or an option cannot be.
     """
@@ -80,17 +80,6 @@ class Scorer:
         on_unscored: OnUnscored = "native",
         max_unscored_share: float = MAX_UNSCORED_SHARE,
     ) -> None:
-        # As given: what came from the environment stays there, above all the key.
-        self._made_like = partial(
-            scorer,
-            base_url=base_url,
-            api_key=api_key,
-            recipe=recipe,
-            run_id=run_id,
-            deadline_s=deadline_s,
-            on_unscored=on_unscored,
-            max_unscored_share=max_unscored_share,
-        )
         base_url = base_url or os.environ.get("MEDREWARD_URL")
         if base_url is None:
             raise ValueError("no address: give base_url, or set MEDREWARD_URL")
@@ -104,9 +93,6 @@ class Scorer:
         self._recipe, self._run_id = recipe, run_id
         self._on_unscored = on_unscored
         self._breaker = StepBreaker(max_unscored_share)
-
-    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
-        return self._made_like, ()
 
     async def score(
         self, samples: Sequence[Sample], *, step: int | None = None, says_none: bool = False
