@@ -96,12 +96,13 @@ async def roll_out(
     """Let OpenRLHF roll out one prompt, all responses at once."""
     tokenizer = tokenizer or byte_tokenizer()
     params = SimpleNamespace(max_tokens=512, logprobs=None)
-    return await asyncio.gather(
+    outputs: list[dict[str, Any]] = await asyncio.gather(
         *(
             executor.execute(PROMPT, label, params, 8192, tokenizer, Engine(tokenizer, response))
             for response in responses
         )
     )
+    return outputs
 
 
 @pytest.fixture(scope="session")
@@ -289,7 +290,7 @@ def test_a_file_of_ones_own_has_options(
 
 def test_a_restart_is_waited_for(own_file: Callable[..., str]) -> None:
     """The service dies with the question in its hands and comes back; the rollout has its reward."""
-    is_asked, threads = threading.Event(), list[threading.Thread]()
+    is_asked = threading.Event()
 
     def hanging(answer: str, reference: str) -> Say:
         if is_asked.is_set() or answer.casefold() != "left lower lobe":
@@ -299,15 +300,15 @@ def test_a_restart_is_waited_for(own_file: Callable[..., str]) -> None:
 
     def restart() -> None:
         is_asked.wait()
-        service.kill()
-        service.start()
+        mortal.kill()
+        mortal.start()
 
-    with Models() as models, serving(models) as service:
+    with Models() as models, serving(models) as mortal:
         models.rule = hanging
-        threads.append(threading.Thread(target=restart))
-        threads[0].start()
-        executor = SingleTurnAgentExecutor([own_file(base_url=service.url)])
+        restarting = threading.Thread(target=restart)
+        restarting.start()
+        executor = SingleTurnAgentExecutor([own_file(base_url=mortal.url)])
         (output,) = asyncio.run(roll_out(executor, RIGHT))
-        threads[0].join()
+        restarting.join()
 
     assert output["reward"] == pytest.approx(REWARDS[RIGHT])
