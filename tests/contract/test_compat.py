@@ -141,6 +141,16 @@ async def test_nemo_gym_gets_its_row_back_with_components_that_add_up(serve: Ser
     assert known["medreward_fingerprint"].startswith("sha256:")
 
 
+async def test_a_row_may_call_its_reference_as_other_rows_of_gyms(serve: Serve) -> None:
+    """Many of its data sets say `expected_answer`."""
+    given = row(expected_answer="left lower lobe")
+    del given["reference"]
+    async with serve() as client:
+        reply = (await client.post("/verify", json=given)).json()
+
+    assert reply["reward"] == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("output", [[], [{"type": "function_call", "name": "look"}]])
 async def test_a_rollout_that_says_nothing_has_a_reward(serve: Serve, output: list[Any]) -> None:
     """A missing answer is a legitimate low reward."""
