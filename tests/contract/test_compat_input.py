@@ -125,6 +125,28 @@ async def test_a_response_over_its_limit_has_no_reward(serve: Serve) -> None:
     assert (reply.status_code, reply.json()["error"]["kind"]) == (422, "too_long")
 
 
+@pytest.mark.parametrize("odd", [b"[" * 300 + b"]" * 300, b"[NaN, " + b"9" * 40 + b"]"])
+async def test_a_row_that_cannot_go_back_is_refused(serve: Serve, odd: bytes) -> None:
+    """It could be read, but is nothing that this service can write."""
+    body = json.dumps(row(odd=0)).encode().replace(b'"odd": 0', b'"odd": ' + odd)
+    async with serve() as client:
+        reply = await client.post("/verify", content=body)
+
+    assert reply.status_code == 422
+    assert "the row cannot go back" in reply.json()["error"]["message"]
+
+
+async def test_odd_numbers_are_left_out_of_an_evaluation(serve: Serve) -> None:
+    """Infinities, none at all, and integers of many digits."""
+    rewards = b"1.0, NaN, Infinity, 1e400, " + b"9" * 400 + b', "1", null, [1]'
+    rows = b", ".join(b'{"reward": %b}' % one for one in rewards.split(b", "))
+    async with serve() as client:
+        url = "/aggregate_metrics"
+        reply = await client.post(url, content=b'{"verify_responses": [' + rows + b"]}")
+
+    assert reply.json()["key_metrics"] == {"mean/reward": 1.0}
+
+
 texts = st.text(max_size=20)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts,
@@ -132,14 +154,17 @@ anything = st.recursive(
     max_leaves=8,
 )
 fields = st.sampled_from(
-    ["query", "prompts", "labels", "prompt", "response", "label", "reference", "output"]
+    ["query", "prompts", "labels", "response", "label", "reference", "verify_responses", "x"]
 )
 
 
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.sampled_from([OPENRLHF, SLIME, "/verify"]), st.dictionaries(fields, anything))
+@given(
+    st.sampled_from([OPENRLHF, SLIME, "/verify", "/aggregate_metrics"]),
+    st.dictionaries(fields, anything),
+)
 async def test_no_body_is_an_error_of_ours(serve: Serve, path: str, body: dict[str, Any]) -> None:
     """Whatever is sent is scored or refused by name."""
     async with serve() as client:

@@ -13,6 +13,8 @@ from medreward.reward import Reward, Unscored
 OURS = "medreward_"
 """Before each number that is ours alone: a row may have a field of a signal's name."""
 TASK = "_ng_task_index"
+LARGEST = 1e100
+"""A larger number, or none at all, is nobody's reward, and its square would not be finite."""
 FAILURE = ("_ng_failure_class", "_ng_failure_judge_error", "failure_kind", "failure_reason")
 FAILURE_KINDS = {
     ProblemKind.JUDGE_UNPARSEABLE: "judge_unparseable",
@@ -95,7 +97,8 @@ def _described(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     columns: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         for name, value in row.items():
-            if isinstance(value, int | float) and (name == "reward" or name.startswith(OURS)):
+            is_figure = isinstance(value, int | float) and abs(value) < LARGEST
+            if is_figure and (name == "reward" or name.startswith(OURS)):
                 columns[name].append(float(value))
     described = {}
     for name, values in columns.items():

@@ -107,7 +107,7 @@ async def verify(request: Request) -> Response:
         samples = [_sample(without_end(asked.response.text), label)]
         names = Names("response", lambda _: "modality")
         recipe, (result,) = await _rewarded(request, samples, query, permit, names)
-        return _json(verified(row.root, result, recipe, service.fingerprint(recipe)))
+        return _echo(verified(row.root, result, recipe, service.fingerprint(recipe)))
 
 
 @router.post(
@@ -191,6 +191,16 @@ def _openrlhf_reply(
         return _json({"rewards": rewards[0], "scores": rewards[0], "extra_logs": logs[0]})
     columns = {name: [log[name] for log in logs] for name in ("scored", *recipe.weights)}
     return _json({"rewards": rewards, "scores": rewards, "extra_logs": columns})
+
+
+def _echo(row: dict[str, Any]) -> Response:
+    try:
+        return _json(row)
+    except orjson.JSONEncodeError:
+        # What can be read cannot always be written.
+        raise InvalidRequest(
+            "the row cannot go back: it is nested too deeply, or holds an integer over 64 bits"
+        ) from None
 
 
 def _json(content: object) -> Response:
