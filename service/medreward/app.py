@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 import medreward
+from medreward.compat import routes as compat
 from medreward.embedding.embedder import Embedder
 from medreward.errors import MethodNotAllowed, NotFound, Overloaded, RequestError, TooLarge
 from medreward.ingress import BearerAuth, RequestLog
@@ -58,12 +59,14 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service = service
-    # FastAPI documents these two; plain routes before them answer, at a third of the cost a request.
+    # FastAPI documents these; plain routes before them answer, at a third of the cost a request.
     app.router.routes[:0] = [
         Route("/reward", reward, methods=["POST"]),
         Route("/judge", judge_answers, methods=["POST"]),
+        *compat.PLAIN,
     ]
     app.include_router(router)
+    app.include_router(compat.router)
     app.exception_handler(RequestError)(_refuse)
     app.exception_handler(HTTPException)(_refuse_route)
     keys = [key.get_secret_value() for key in service.settings.api_keys]

@@ -63,6 +63,15 @@ def parse(model: type[M], body: bytes) -> M:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
         content = _forgiving_json(body)
+    return validated(model, content)
+
+
+def validated(model: type[M], content: object) -> M:
+    """Read what was sent, taken out of its JSON or of its URL, as *model*.
+
+    Raises:
+        InvalidRequest: the message names what is wrong where.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as exc:

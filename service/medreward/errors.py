@@ -11,9 +11,11 @@ MedrewardError
 │   ├── TooLarge             413  send less at once
 │   ├── InvalidRequest       422  JSON, but not what the route takes
 │   ├── TemplateUnavailable  422  this deployment's judge cannot grade so
+│   ├── NoReward             422  a sample has none, and its trainer cannot be told so
 │   └── TryAgain             the same request, later
 │       ├── Overloaded           429  carries retry_after_s
 │       ├── NotReady             503  loading or draining
+│       ├── NoRewardYet          503  a sample has none for now; otherwise as NoReward
 │       └── Abandoned            499  the caller hung up; nobody reads the reply
 └── EngineError          an engine: the sample is unscored, its neighbours are not touched
     ├── BackendDown          it does not answer, or died answering
@@ -93,6 +95,10 @@ class TemplateUnavailable(RequestError):
     kind = "template_unavailable"
 
 
+class NoReward(RequestError):
+    """A sample is unscored, and its trainer knows rewards alone; the kind is the problem's."""
+
+
 class TryAgain(RequestError):
     """Nothing is wrong with the request; the service could not serve it now."""
 
@@ -113,6 +119,10 @@ class NotReady(TryAgain):
     """The models are loading, or the service is draining."""
 
     kind = "not_ready"
+
+
+class NoRewardYet(TryAgain):
+    """A sample is unscored for now, and its trainer knows rewards alone; the kind is the problem's."""
 
 
 class Abandoned(TryAgain):
@@ -146,10 +156,12 @@ STATUS_OF: Mapping[type[RequestError], int] = {
     TooLarge: 413,
     InvalidRequest: 422,
     TemplateUnavailable: 422,
+    NoReward: 422,
     Overloaded: 429,
     # nginx's word for a caller that left; it is only ever seen in metrics and logs.
     Abandoned: 499,
     NotReady: 503,
+    NoRewardYet: 503,
 }
 
 

@@ -20,7 +20,9 @@ from medreward.metrics import Metrics
 from medreward.replies import bug_response, error_response
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
-PLAIN_ROUTES = frozenset({"/reward", "/judge"})
+KEYED_ROUTES = ("/compat/openrlhf", "/compat/slime")
+"""Those of trainers that send no header: behind them the path may hold the key."""
+PLAIN_ROUTES = frozenset({"/reward", "/judge", "/verify", *KEYED_ROUTES})
 """Those that FastAPI documents but does not serve, so that it names no route."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -43,6 +45,7 @@ class RequestLog:
             return
         request_id = _request_id(Headers(scope=scope).get("x-request-id", ""))
         scope.setdefault("state", {})["request_id"] = request_id
+        _take_key_from_path(scope)
         code = 0
 
         async def send_with_id(message: Message) -> None:
@@ -86,6 +89,14 @@ def _request_id(sent: str) -> str:
     return sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
 
 
+def _take_key_from_path(scope: Scope) -> None:
+    """Put a key that stands in the path elsewhere, before anything reads, logs or counts the path."""
+    for route in KEYED_ROUTES:
+        if scope["path"].startswith(f"{route}/"):
+            scope["state"]["path_key"] = scope["path"][len(route) + 1 :]
+            scope["path"], scope["raw_path"] = route, route.encode()
+
+
 def _route(scope: Scope) -> str:
     """The route's path with its placeholders, so that the label is one of few."""
     if scope["path"] in PLAIN_ROUTES:
@@ -112,7 +123,8 @@ class BearerAuth:
             namespace = self._namespace(scope)
             if namespace is None:
                 refusal: RequestError = Unauthorized(
-                    "send one of this deployment's keys as `Authorization: Bearer <key>`"
+                    "send one of this deployment's keys as `Authorization: Bearer <key>`, "
+                    "or on a route of a trainer that cannot, at the end of the path"
                 )
                 await error_response(refusal, scope["state"]["request_id"])(scope, receive, send)
                 return
@@ -123,16 +135,26 @@ class BearerAuth:
         """Give the namespace of the key that was sent; None where it is none of ours."""
         if not self._namespaces or scope["path"] in OPEN_PATHS:
             return ""
-        scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
-        # A header's bytes come as characters of Latin-1, whatever they were meant to be.
-        key = sent.strip(" \t").encode("latin-1")
+        key = _sent_key(scope)
         # Every key is compared, so that the time taken does not tell which one came close.
         found = [
             namespace
             for known, namespace in self._namespaces.items()
             if hmac.compare_digest(key, known)
         ]
-        return found[0] if found and scheme.lower() == "bearer" else None
+        return found[0] if found else None
+
+
+def _sent_key(scope: Scope) -> bytes:
+    """Give the key at the end of the path, else that of the header; nothing is no key either."""
+    if "path_key" in scope["state"]:
+        in_path: str = scope["state"]["path_key"]
+        return in_path.encode("utf-8", "surrogatepass")
+    scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return b""
+    # A header's bytes come as characters of Latin-1, whatever they were meant to be.
+    return sent.strip(" \t").encode("latin-1")
 
 
 def namespace_of(api_key: str) -> str:

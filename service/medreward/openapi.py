@@ -10,8 +10,16 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from medreward import wire
+from medreward.compat import wire as trainers
 
-REQUESTS: tuple[type[BaseModel], ...] = (wire.RewardRequest, wire.JudgeRequest)
+REQUESTS: tuple[type[BaseModel], ...] = (
+    wire.RewardRequest,
+    wire.JudgeRequest,
+    trainers.OpenRlhfRequest,
+    trainers.SlimeRequest,
+    trainers.VerifyRequest,
+    trainers.AggregateRequest,
+)
 REF = "#/components/schemas/{model}"
 
 REASONS = {
@@ -22,7 +30,7 @@ REASONS = {
     413: "More than this deployment takes at once",
     422: "JSON, but not what the route takes; names sample and field. Nothing was scored",
     429: "Every permit is taken; `Retry-After` says when to come back",
-    503: "Loading or draining",
+    503: "Loading or draining; on a trainer's route also: a sample has no reward for now",
 }
 
 
@@ -30,6 +38,17 @@ def body_schema(model: type[BaseModel]) -> dict[str, Any]:
     """Describe the body that a route reads as *model*."""
     schema = {"$ref": REF.format(model=model.__name__)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def query_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Describe what a route reads from its URL as *model*."""
+    fields = model.model_json_schema()["properties"]
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "description": field.pop("description"), "schema": field}
+            for name, field in fields.items()
+        ]
+    }
 
 
 def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:

@@ -1,12 +1,13 @@
 """The routes of docs/api.md. No decisions: those are in the pipeline."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 import medreward
 from medreward import wire
@@ -18,6 +19,7 @@ from medreward.judging.templates import Template
 from medreward.observing import observe_grades, observe_rewards
 from medreward.openapi import body_schema, refusals
 from medreward.pipeline import Trace, grade, score
+from medreward.recipe import Recipe
 from medreward.replies import (
     json_response,
     judge_provenance,
@@ -26,6 +28,7 @@ from medreward.replies import (
     reward_provenance,
     reward_reply,
 )
+from medreward.reward import Reward, Unscored
 from medreward.rules import check_modalities
 from medreward.service import Service
 
@@ -35,6 +38,18 @@ BYTES_PER_SAMPLE = 1024
 """Of a body, roughly: how long it takes to read."""
 
 router = APIRouter()
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Names(NamedTuple):
+    """What a route calls its samples, and the modality of one, where it refuses them."""
+
+    samples: str = "samples"
+    modality: Callable[[int], str] = "samples[{}].modality".format
+
+
+IN_SAMPLES = Names()
 
 
 def service_of(request: Request) -> Service:
@@ -52,22 +67,34 @@ def service_of(request: Request) -> Service:
 )
 async def reward(request: Request) -> Response:
     """Score samples: one reward each, or the reason there is none."""
-    service = service_of(request)
-    stages, trace = service.stages, Trace()
+    service, trace = service_of(request), Trace()
     with service.admission.permit() as permit:
-        asked = await _receive(request, wire.RewardRequest, permit)
-        recipe = service.recipe(asked.recipe)
-        counts = [len(sample.references) for sample in asked.samples]
-        _take_questions(permit, "samples", counts, service)
-        check_modalities(asked.samples, recipe)
-        _answerable_template(recipe.template, service)
-        caller = _caller(request, asked, service)
-        results = await score(asked.samples, recipe, stages, caller=caller, trace=trace)
-        observe_rewards(service.metrics, recipe, results, trace)
+        asked = await receive(request, wire.RewardRequest, permit)
+        recipe, results = await rewarded(request, asked, permit, trace)
         provenance = reward_provenance(service, recipe)
         return await service.pace.do(
             lambda: reward_reply(asked.samples, results, provenance, trace), len(results)
         )
+
+
+async def rewarded(
+    request: Request,
+    asked: wire.RewardRequest,
+    permit: Permit,
+    trace: Trace,
+    names: Names = IN_SAMPLES,
+) -> tuple[Recipe, Sequence[Reward | Unscored]]:
+    """Reward the samples of a request that was let in, whichever route it came by."""
+    service = service_of(request)
+    stages, recipe = service.stages, service.recipe(asked.recipe)
+    counts = [len(sample.references) for sample in asked.samples]
+    _take_questions(permit, names.samples, counts, service)
+    check_modalities(asked.samples, recipe, names.modality)
+    _answerable_template(recipe.template, service)
+    caller = _caller(request, asked, service)
+    results = await score(asked.samples, recipe, stages, caller=caller, trace=trace)
+    observe_rewards(service.metrics, recipe, results, trace)
+    return recipe, results
 
 
 @router.post(
@@ -79,10 +106,10 @@ async def reward(request: Request) -> Response:
 )
 async def judge(request: Request) -> Response:
     """Grade answers against references or rubrics."""
-    service = service_of(request)
-    stages, trace = service.stages, Trace()
+    service, trace = service_of(request), Trace()
     with service.admission.permit() as permit:
-        asked = await _receive(request, wire.JudgeRequest, permit)
+        asked = await receive(request, wire.JudgeRequest, permit)
+        stages = service.stages
         _check_votes(asked.votes, service)
         counts = [asked.votes * max(1, len(item.criteria or ())) for item in asked.items]
         _take_questions(permit, "items", counts, service)
@@ -165,11 +192,11 @@ async def version() -> Response:
     return json_response(wire.Version(service=medreward.__version__, notice=NOTICE))
 
 
-M = TypeVar("M", wire.RewardRequest, wire.JudgeRequest)
-
-
-async def _receive(request: Request, model: type[M], permit: Permit) -> M:
+async def receive(request: Request, model: type[M], permit: Permit) -> M:
+    """Read a body of which nothing is yet known, as *model*."""
     service = service_of(request)
+    # Before a body is taken that could not be answered.
+    service.engines.check_ready()
     settings = service.settings
     body = await read_body(
         request, permit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s

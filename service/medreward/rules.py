@@ -1,7 +1,7 @@
 """Stage 3, second half: what is decided without a model, and the questions left open."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -110,8 +110,14 @@ def _reading(completion: Completion, sample: Sample, recipe: Recipe, limits: Lim
     )
 
 
-def check_modalities(samples: tuple[Sample, ...], recipe: Recipe) -> None:
+def check_modalities(
+    samples: tuple[Sample, ...],
+    recipe: Recipe,
+    name: Callable[[int], str] = "samples[{}].modality".format,
+) -> None:
     """Refuse a modality that is none of the recipe's: it would cost every such sample its signal.
+
+    *name* tells what the caller calls the modality of a sample.
 
     Raises:
         InvalidRequest: naming the sample and the choices.
@@ -120,7 +126,7 @@ def check_modalities(samples: tuple[Sample, ...], recipe: Recipe) -> None:
     for number, sample in enumerate(samples):
         if known and sample.modality is not None and _bare_tag(sample.modality) not in known:
             raise InvalidRequest(
-                f"samples[{number}].modality: not a modality of the recipe {recipe.name!r}; "
+                f"{name(number)}: not a modality of the recipe {recipe.name!r}; "
                 f"choose from {', '.join(recipe.tags.modalities)}, or leave it out"
             )
 

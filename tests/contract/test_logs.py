@@ -173,11 +173,37 @@ class Call:
         return response
 
     @classmethod
+    def of_a_trainer(cls, status: int, route: str, key: str = "", **more: Any) -> Self:
+        """A request to a trainer's route, with a key at the end of the path or without."""
+        body = more.pop("body", BODIES[route])
+        return cls(status, path=f"{route}{key}", route=route, body=body, **more)
+
+    @classmethod
     def judging(cls, status: int, template: str, **more: Any) -> Self:
         """A request to /judge."""
         body = {**JUDGE, "template": template, "votes": 3 if template == "equivalence" else 1}
         return cls(status, path="/judge", route="/judge", body=body, **more)
 
+
+BODIES: dict[str, Any] = {
+    "/compat/openrlhf": {
+        "query": [marked("prompt") + marked("query")],
+        "prompts": [marked("prompt")],
+        "labels": [marked("label")],
+    },
+    "/compat/slime": {
+        "prompt": marked("prompt"),
+        "response": marked("response"),
+        "label": {"reference": marked("label"), "question": marked("question")},
+    },
+    "/verify": {
+        "responses_create_params": {"input": marked("prompt")},
+        "response": {"output": [{"content": marked("response")}]},
+        "reference": marked("reference"),
+        "uuid": marked("row"),
+    },
+}
+"""What trainers send."""
 
 CALLS = {
     "scored": Call(200),
@@ -206,6 +232,33 @@ CALLS = {
     "another method": Call(405, method="DELETE", path=f"/reward?{MARK}"),
     "a wrong key": Call(401, settings={"api_keys": "another"}),
     "too large": Call(413, body={**REWARD, "pad": MARK * 1000}, settings={"max_body_bytes": 1024}),
+    "for OpenRLHF, the key in the path": Call.of_a_trainer(
+        200, "/compat/openrlhf", f"/{KEY}", settings={"api_keys": KEY}
+    ),
+    "for OpenRLHF, a wrong key in the path": Call.of_a_trainer(
+        401, "/compat/openrlhf", f"/{KEY}/{MARK}", settings={"api_keys": KEY}
+    ),
+    "for OpenRLHF, a judge that fails": Call.of_a_trainer(
+        503, "/compat/openrlhf", f"/{KEY}", judge=QuotingJudge
+    ),
+    "for OpenRLHF, a prompt that is none": Call.of_a_trainer(
+        422,
+        "/compat/openrlhf",
+        f"/{KEY}",
+        body=BODIES["/compat/openrlhf"] | {"prompts": [marked("else")]},
+    ),
+    "for OpenRLHF, a bug": Call.of_a_trainer(
+        500, "/compat/openrlhf", f"/{KEY}", judge=ExplosiveJudge
+    ),
+    "for slime, the key in the path": Call.of_a_trainer(
+        200, "/compat/slime", f"/{KEY}?key={MARK}", settings={"api_keys": KEY}
+    ),
+    "for slime, a judge of nonsense": Call.of_a_trainer(
+        422, "/compat/slime", f"/{KEY}?run={MARK}", judge=NonsenseJudge
+    ),
+    "for slime, another method": Call.of_a_trainer(405, "/compat/slime", f"/{KEY}", method="GET"),
+    "for NeMo Gym": Call.of_a_trainer(200, "/verify"),
+    "for NeMo Gym, a judge that fails": Call.of_a_trainer(200, "/verify", judge=QuotingJudge),
     "an odd request id": Call(200, headers={"X-Request-ID": f"{MARK} of a patient"}),
 }
 

@@ -15,6 +15,8 @@ from tests.trainers.serving import Models, Service, serving
 
 PACKAGE_OF = {
     "test_ms_swift_real.py": "swift",
+    "test_openrlhf_real.py": "openrlhf",
+    "test_slime_real.py": "slime",
     "test_trl_real.py": "trl",
     "test_verifiers_real.py": "verifiers",
     "test_verl_real.py": "verl",

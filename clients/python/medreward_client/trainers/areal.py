@@ -1,0 +1,78 @@
+"""AReaL's reward function: one response a call, in a pool of processes.
+
+RLVRWorkflow(reward_fn="medreward_client.trainers.areal.reward", ...)
+RLVRWorkflow(reward_fn=reward_with(reference="solution", recipe="medix-r1"), ...)
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Unpack
+
+from medreward_client._errors import NoReward
+from medreward_client.scoring import Options, scorer
+from medreward_client.trainers._rows import read_sample
+
+AREALS_TIMEOUT_S = 15.0
+"""A call that takes longer is asked again three times, and is then worth 0 to AReaL."""
+DEADLINE_S = 12.0
+
+SPECIAL_TOKENS_AT_END = re.compile(r"(?:\s*(?:<\|[^|<>]*\|>|</s>|<eos>|<end_of_turn>))+\s*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Where a row of the data set holds what."""
+
+    reference: str = "answer"
+    question: str = "question"
+    modality: str = "modality"
+
+
+def reward(prompt: str, completions: str, /, *token_ids: Sequence[int], **row: Any) -> float:
+    """Score one response by the row's `answer`, `question` and `modality`, with default options.
+
+    AReaL decodes with special tokens, so those at the end of the response are cut off.
+
+    Raises:
+        NoReward: the service gave none; AReaL has no other way to hear of it.
+    """
+    return _score(_Columns(), {}, prompt, completions, *token_ids, **row)
+
+
+def reward_with(
+    *,
+    reference: str = "answer",
+    question: str = "question",
+    modality: str = "modality",
+    **options: Unpack[Options],
+) -> Callable[..., float]:
+    """Give a reward function with these options, which reads these columns; it can be pickled.
+
+    Raises:
+        ValueError: `deadline_s` is not below AReaL's own 15 seconds.
+    """
+    if options.get("deadline_s", DEADLINE_S) >= AREALS_TIMEOUT_S:
+        raise ValueError(f"deadline_s has to be below AReaL's {AREALS_TIMEOUT_S:g} seconds")
+    # Given by position: a row may have a column of any name.
+    return partial(_score, _Columns(reference, question, modality), options)
+
+
+def _score(
+    columns: _Columns,
+    options: Options,
+    _prompt: str,
+    completions: str,
+    /,
+    *_token_ids: Sequence[int],
+    **row: Any,
+) -> float:
+    about = {"question": row.get(columns.question), "modality": row.get(columns.modality)}
+    response = SPECIAL_TOKENS_AT_END.sub("", completions)
+    sample = read_sample(response, row.get(columns.reference), about)
+    bounded: Options = {"deadline_s": DEADLINE_S, **options}
+    (outcome,) = scorer(**bounded).score_blocking([sample])
+    if outcome.reward is None:
+        raise NoReward("a sample has no reward")
+    return outcome.reward

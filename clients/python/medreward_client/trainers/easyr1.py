@@ -1,0 +1,51 @@
+"""EasyR1's and MediX-R1's reward function: a drop-in for MediX-R1's `medical.py`.
+
+    worker.reward.reward_function="$(medreward-client path easyr1):compute_score"
+
+EasyR1 loads this file by its path, under a name of its own. The options are those of
+`medreward_client.scoring.Options`, given in `worker.reward.reward_function_kwargs`.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import nan
+from typing import Any, Unpack
+
+from medreward_client.scoring import Options, Outcome, scorer
+from medreward_client.trainers._rows import read_sample
+
+REWARD_NAME = "medreward"
+REWARD_TYPE = "batch"
+
+COMPONENTS = ("format", "accuracy_llm", "accuracy_embed", "modality")
+"""Every signal that a recipe can have; `medical.py` has the same names."""
+
+
+def compute_score(
+    reward_inputs: Sequence[Mapping[str, Any]],
+    *,
+    online_filtering: bool = False,
+    **options: Unpack[Options],
+) -> list[dict[str, float]]:
+    """Score a batch of `{"response", "response_length", "ground_truth"}`.
+
+    Each result has `overall`, the components, and `scored`, whose mean EasyR1 logs as
+    `reward/scored`. A component that a sample has not is left out, so that EasyR1's mean is of
+    those that have it.
+
+    `online_filtering` says that `algorithm.online_filtering` is on. Then, under `native`, a
+    sample without a reward has `overall` NaN: the mean of its group is no longer within the
+    filter's bounds, and the group is dropped. A missing component is NaN too, because the filter
+    reads one value for each sample.
+
+    Raises:
+        NoReward: samples have none, and `online_filtering` is off.
+    """
+    samples = [read_sample(one["response"], one["ground_truth"], {}) for one in reward_inputs]
+    outcomes = scorer(**options).score_blocking(samples, says_none=online_filtering)
+    missing = dict.fromkeys(COMPONENTS, nan) if online_filtering else {}
+    return [missing | _read(outcome) for outcome in outcomes]
+
+
+def _read(outcome: Outcome) -> dict[str, float]:
+    overall = nan if outcome.reward is None else outcome.reward
+    return {"overall": overall, **outcome.components, "scored": float(outcome.scored)}

@@ -1,0 +1,63 @@
+"""OpenRLHF's reward function: this file's path is the value of `--reward.remote_url`.
+
+For other options than the default ones, point it at a file of your own that says
+    from functools import partial
+    from medreward_client.trainers import openrlhf
+    reward_func = partial(openrlhf.reward_func, recipe="my-recipe", on_unscored="impute")
+"""
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+from medreward_client._errors import NoReward
+from medreward_client._types import Sample
+from medreward_client.scoring import Options, Outcome, scorer
+from medreward_client.trainers._labels import read_labelled
+from medreward_client.trainers._texts import response_in
+
+SIGNALS = ("accuracy_llm", "accuracy_embed", "modality", "format")
+"""Logged for every sample, had or not: OpenRLHF ends a step whose samples' logs differ in names."""
+
+
+def reward_func(
+    queries: Sequence[str],
+    prompts: Sequence[str],
+    labels: Sequence[object],
+    **options: Unpack[Options],
+) -> dict[str, Any]:
+    """Score what OpenRLHF decoded: `rewards`, `scores` and `extra_logs`, a number each for one query.
+
+    In the logs `scored` is 1 where the reward is the service's own, and a signal that was not had
+    is 0.
+
+    Raises:
+        NoReward: a sample has none, and `on_unscored` names nothing in its place; OpenRLHF has no
+            other way to hear of it.
+        ValueError: a query does not begin with its prompt.
+    """
+    samples = [_read(*parts) for parts in zip(queries, prompts, labels, strict=True)]
+    outcomes = scorer(**options).score_blocking(samples)
+    rewards = [_reward(outcome) for outcome in outcomes]
+    logs = [_logs(outcome) for outcome in outcomes]
+    if len(samples) == 1:
+        return {"rewards": rewards[0], "scores": rewards[0], "extra_logs": logs[0]}
+    columns = {name: [log[name] for log in logs] for name in ("scored", *SIGNALS)}
+    return {"rewards": rewards, "scores": rewards, "extra_logs": columns}
+
+
+def _read(query: str, prompt: str, label: object) -> Sample:
+    response = response_in(query, prompt)
+    if response is None:
+        raise ValueError("a query does not begin with its prompt, whatever is left out of both")
+    return read_labelled(response, label)
+
+
+def _reward(outcome: Outcome) -> float:
+    if outcome.reward is None:
+        raise NoReward("a sample has no reward")
+    return outcome.reward
+
+
+def _logs(outcome: Outcome) -> dict[str, float]:
+    signals = {name: outcome.components.get(name, 0.0) for name in SIGNALS}
+    return {"scored": float(outcome.scored), **signals}

@@ -1,0 +1,68 @@
+"""SkyRL's environment of one turn: the response comes in, its reward goes out.
+
+    register(id="medreward", entry_point="medreward_client.trainers.skyrl:RewardEnv",
+             kwargs={"base_url": "http://localhost:8080"})
+
+`skyrl_gym.make` takes nothing but subclasses of its own `Env`. So `RewardEnv` is built when it is
+first asked for, and this module can be imported without skyrl_gym.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Unpack
+
+from medreward_client._errors import NoReward
+from medreward_client.scoring import Options, scorer
+from medreward_client.trainers._rows import read_sample
+
+
+class _Scoring:
+    """What RewardEnv adds to SkyRL's `BaseTextEnv`."""
+
+    def __init__(
+        self,
+        env_config: object = None,  # noqa: ARG002 - SkyRL passes one to every environment
+        extras: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__()
+        # Nothing is checked here: skyrl_gym prints what it passed, so the row, with a TypeError.
+        self._row = extras or {}
+        self._options = options
+        self._metrics: dict[str, float] = {}
+
+    def step(self, action: str) -> dict[str, Any]:
+        """Score the response, which ends the episode.
+
+        The reference is the row's `reward_spec.ground_truth`; `question` and `modality` are
+        columns of their own, or of `extra_info`.
+
+        Raises:
+            NoReward: the service gave none; SkyRL has no other way to hear of it.
+        """
+        about = {**self._row, **(self._row.get("extra_info") or {})}
+        truth = (self._row.get("reward_spec") or {}).get("ground_truth")
+        sample = read_sample(action, truth, about)
+        (outcome,) = scorer(**self._options).score_blocking([sample])
+        if outcome.reward is None:
+            raise NoReward("a sample has no reward")
+        self._metrics = {**outcome.components, "scored": float(outcome.scored)}
+        return {"observations": [], "reward": outcome.reward, "done": True, "metadata": {}}
+
+    def get_metrics(self) -> dict[str, float]:
+        """Give the components, and `scored`; SkyRL averages each over the episodes that have it."""
+        return self._metrics
+
+
+@cache
+def _build_env() -> type:
+    from skyrl_gym.envs.base_text_env import BaseTextEnv  # noqa: PLC0415 - as the module says
+
+    return type("RewardEnv", (_Scoring, BaseTextEnv), {"__module__": __name__})
+
+
+def __getattr__(name: str) -> type:
+    """Build RewardEnv when it is asked for."""
+    if name != "RewardEnv":
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return _build_env()

@@ -1,0 +1,73 @@
+"""slime's custom reward: `--custom-rm-path medreward_client.trainers.slime.custom_rm --group-rm`.
+
+Options stand in the file of `--custom-config-path`, as `medreward_recipe: my-recipe` and so on.
+"""
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any, cast
+
+from medreward_client._types import Sample
+from medreward_client.scoring import Options, Outcome, scorer
+from medreward_client.trainers._labels import read_labelled
+
+PREFIX = "medreward_"
+
+Reward = float | dict[str, float]
+
+
+async def custom_rm(args: Any, samples: Any, **_: Any) -> Reward | list[Reward]:
+    """Score one sample of slime's, or with `--group-rm` all of one prompt, in place of its own.
+
+    In a group, a sample without a reward gets the mean of the others and `remove_sample`: slime
+    keeps it out of the loss, yet counts its number in the baseline, which the mean leaves as it
+    is. Where nobody has one all get 0 and are removed. By itself a sample has no such mean, so
+    that `native` raises; `impute` gives what its components say, and removes it too. With `zero`
+    it stays and is trained on.
+
+    `sample.metadata["medreward"]` tells what each reward is made of. With `--reward-key` the
+    reward is an object that holds it.
+
+    Raises:
+        NoReward: a sample has none, and there is no way to say so.
+    """
+    options = _options(args)
+    several = samples if isinstance(samples, list) else [samples]
+    outcomes = await scorer(**options).score(
+        [_read(sample) for sample in several], says_none=bool(args.group_rm)
+    )
+    rewards = [outcome.reward for outcome in outcomes if outcome.reward is not None]
+    mean = fmean(rewards) if rewards else 0.0
+    given = []
+    for sample, outcome in zip(several, outcomes, strict=True):
+        _tell(sample, outcome, is_trained_on=options.get("on_unscored") == "zero")
+        given.append(_shaped(mean if outcome.reward is None else outcome.reward, outcome, args))
+    return given if isinstance(samples, list) else given[0]
+
+
+def _options(args: Any) -> Options:
+    given = {name: getattr(args, PREFIX + name, None) for name in Options.__annotations__}
+    return cast("Options", {name: value for name, value in given.items() if value is not None})
+
+
+def _read(sample: Any) -> Sample:
+    row = sample.metadata if isinstance(sample.metadata, Mapping) else {}
+    group = None if sample.group_index is None else str(sample.group_index)
+    return read_labelled(sample.response, sample.label, row=row, group=group)
+
+
+def _tell(sample: Any, outcome: Outcome, *, is_trained_on: bool) -> None:
+    if not outcome.scored and not is_trained_on:
+        sample.remove_sample = True
+    if isinstance(sample.metadata, dict):
+        sample.metadata["medreward"] = _parts(outcome)
+
+
+def _parts(outcome: Outcome) -> dict[str, float]:
+    return {"scored": float(outcome.scored), **outcome.components}
+
+
+def _shaped(reward: float, outcome: Outcome, args: Any) -> Reward:
+    keys = {getattr(args, name, None) for name in ("reward_key", "eval_reward_key")}
+    named = dict.fromkeys(filter(None, keys), reward)
+    return {**_parts(outcome), **named} if args.reward_key else reward

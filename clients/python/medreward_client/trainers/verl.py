@@ -1,0 +1,74 @@
+"""verl's custom reward function: one response a call, all those of a step at once.
+
+    reward.custom_reward_function.path=pkg://medreward_client.trainers.verl
+    '+reward.custom_reward_function.reward_kwargs.base_url=http://localhost:8080'
+
+The options are those of `medreward_client.scoring.Options`, given as `reward_kwargs`.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from logging import getLogger
+from typing import Any, cast
+
+from medreward_client._errors import NoReward
+from medreward_client.scoring import Options, scorer
+from medreward_client.trainers._rows import read_sample
+
+COMPONENTS = ("accuracy_llm", "accuracy_embed", "modality", "format")
+"""Every signal that a recipe can have."""
+
+VERLS_OWN = frozenset({"reward_router_address", "reward_model_tokenizer"})
+"""What verl 0.9 adds to the call for the sake of its own reward models."""
+
+
+async def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: object,
+    extra_info: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> dict[str, float | None]:
+    """Score one response; `question` and `modality` are read from its `extra_info`.
+
+    The keys are the same for every sample, since verl reads those of the first alone: `score`,
+    `scored` (1.0 if the service gave the reward, 0.0 if it was put in its place) and the
+    COMPONENTS. A component that a sample has not is None, which verl's validation leaves out of
+    its means; NaN would spoil them, and 0.0 would count as a verdict. There is no `acc`: verl
+    fills that one with zeros for responses without a reward.
+
+    Raises:
+        NoReward: the service gave none; verl leaves such a response out of its group.
+    """
+    row = extra_info or {}
+    sample = read_sample(solution_str, ground_truth, row, group=_name_group(data_source, row))
+    (outcome,) = await scorer(**_read_options(kwargs)).score([sample], says_none=True)
+    if outcome.reward is None:
+        kind = outcome.error.kind if outcome.error else "unknown"
+        raise NoReward(f"no reward: {kind}", counts={kind: 1})
+    components: dict[str, float | None] = {
+        name: outcome.components.get(name) for name in COMPONENTS
+    }
+    return {"score": outcome.reward, "scored": float(outcome.scored), **components}
+
+
+def _name_group(data_source: str, row: Mapping[str, Any]) -> str | None:
+    """Name the prompt by its place in the data, which is all that verl tells of it."""
+    index = row.get("index")
+    return None if index is None else f"{data_source}/{row.get('split')}/{index}"
+
+
+def _read_options(given: Mapping[str, Any]) -> Options:
+    _check_names(frozenset(given))
+    return cast("Options", {k: v for k, v in given.items() if k in Options.__annotations__})
+
+
+@cache  # Once for a run's names, not once a sample: the warning is for people.
+def _check_names(given: frozenset[str]) -> None:
+    """Refuse a misspelt option, and say which other names are ignored: verl's next may be there."""
+    for name in sorted(given - Options.__annotations__.keys() - VERLS_OWN):
+        meant = get_close_matches(name, Options.__annotations__, n=1)
+        if meant:
+            raise TypeError(f"{name} is no option; did you mean {meant[0]}?")
+        getLogger(__name__).warning("%s is no option of medreward's, and is ignored", name)

@@ -1,0 +1,83 @@
+"""Where the prompt ends and where the response does, in text decoded with its special tokens."""
+
+import re
+import unicodedata
+
+MARK = (
+    r"<\|[^<>|\s]{1,64}\|>|<\uff5c[^<>\uff5c\s]{1,64}\uff5c>"
+    r"|</?s>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn|image)>"
+    r"|\[/?INST\]|\[(?:CLS|SEP|PAD)\]"
+)
+"""Of the tokenizers in use. A recipe's own tags look otherwise and are never taken for one."""
+_SPECIAL = re.compile(MARK)
+_GAP = re.compile(rf"(?:{MARK}|\s)+")
+
+CUT_PROMPT_CHARACTERS = 32
+"""Of a prompt that the trainer cut at its start, at least these many are recognised."""
+PLACES_TRIED = 100
+
+
+def response_in(query: str, prompt: str) -> str | None:
+    """Give what follows the prompt in *query*, without special tokens at its end.
+
+    The query begins with the prompt as it stands; or it does once special tokens and white space
+    are left out of both (a tokenizer adds, drops and moves them) and the prompt's characters are
+    composed as the tokenizer does; or it begins with the end of such a prompt, which was cut to
+    fit. None where none of that is so.
+    """
+    if query.startswith(prompt):
+        return without_end(query[len(prompt) :])
+    words = _words(query)
+    text = "".join(query[start:end] for start, end in words)
+    for form in (prompt, *(unicodedata.normalize(name, prompt) for name in ("NFC", "NFKC"))):
+        length = _shared(text, "".join(form[start:end] for start, end in _words(form)))
+        if length is not None:
+            return without_end(query[_place(words, length) :])
+    return None
+
+
+def without_end(response: str) -> str:
+    """Take away special tokens at the end of a response, with the white space around them."""
+    end = len(response)
+    for token in reversed(list(_SPECIAL.finditer(response))):
+        if response[token.end() : end].strip():
+            break
+        end = token.start()
+    return response if end == len(response) else response[:end].rstrip()
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    """Places of what is neither special token nor white space."""
+    words, at = [], 0
+    for gap in _GAP.finditer(text):
+        words.append((at, gap.start()))
+        at = gap.end()
+    return [*words, (at, len(text))]
+
+
+def _shared(query: str, prompt: str) -> int | None:
+    """Characters of *query* that belong to the prompt, or to the end of one that was cut."""
+    if query.startswith(prompt):
+        return len(prompt)
+    beginning = query[:CUT_PROMPT_CHARACTERS]
+    if len(beginning) < CUT_PROMPT_CHARACTERS:
+        return None
+    at = -1
+    for _ in range(PLACES_TRIED):
+        at = prompt.find(beginning, at + 1)
+        if at < 0:
+            return None
+        if query.startswith(prompt[at:]):
+            return len(prompt) - at
+    return None
+
+
+def _place(words: list[tuple[int, int]], length: int) -> int:
+    """Where in the text the first *length* characters of its words are over, and what follows begins."""
+    for number, (start, end) in enumerate(words):
+        if length < end - start:
+            return start + length
+        length -= end - start
+        if not length and number + 1 < len(words):
+            return words[number + 1][0]
+    return words[-1][1]
