@@ -116,8 +116,9 @@ verifiers: install .venv-verifiers/made ## The adapter for verifiers, on its own
 
 # skyrl-gym is small and fits in here; TransferQueue is what verl's V1 trainer moves its data by.
 # EASYR1 names EasyR1's source tree, which is no package: the tests of it are left out without.
+# verl imports cachetools, uvicorn and fastapi, and does not ask for them.
 .venv-verl/made: clients/python/pyproject.toml
-	$(call TRAINER_ENV,.venv-verl,verl==0.9.1 TransferQueue==0.1.11 skyrl-gym==0.4.0,torch==2.13.0)
+	$(call TRAINER_ENV,.venv-verl,verl==0.9.1 TransferQueue==0.1.11 cachetools uvicorn fastapi skyrl-gym==0.4.0,torch==2.13.0)
 
 .PHONY: verl
 verl: install .venv-verl/made ## The adapters for verl, EasyR1 and SkyRL, on their own code

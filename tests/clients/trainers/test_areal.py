@@ -69,7 +69,7 @@ def test_it_works_in_a_fork_of_a_process_that_has_scored(service: ToldService) -
 def test_a_response_without_a_reward_raises_in_areals_process(
     service: ToldService, pool: ProcessPoolExecutor
 ) -> None:
-    """The error comes back from the pool as it was raised; AReaL asks again, then stops."""
+    """The error comes back as it was raised; AReaL asks again, then leaves the group out."""
     function = reward_with(base_url=service.url)
 
     with pytest.raises(NoReward):

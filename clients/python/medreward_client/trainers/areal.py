@@ -36,7 +36,7 @@ def reward(prompt: str, completions: str, /, *token_ids: Sequence[int], **row: A
     AReaL decodes with special tokens, so those at the end of the response are cut off.
 
     Raises:
-        NoReward: the service gave none; AReaL has no other way to hear of it.
+        NoReward: the service gave none; AReaL then leaves the response's whole group out.
     """
     return _score(_Columns(), {}, prompt, completions, *token_ids, **row)
 
