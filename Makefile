@@ -101,7 +101,7 @@ trl: models .venv-trl/made ## The adapter for TRL, on its own trainer
 	$(call TRAINER_TESTS,.venv-trl) tests/trainers/test_trl_real.py
 
 .venv-swift/made: clients/python/pyproject.toml
-	$(call TRAINER_ENV,.venv-swift,ms-swift==4.6.0,torch==2.13.0)
+	$(call TRAINER_ENV,.venv-swift,ms-swift==4.6.0 msgspec,torch==2.13.0)
 
 .PHONY: swift
 swift: install .venv-swift/made ## The adapter for ms-swift, on its own trainer

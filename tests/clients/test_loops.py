@@ -7,6 +7,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -82,6 +83,21 @@ def test_connections_are_kept_for_the_next_call(service: Serving) -> None:
     asyncio.run(count())
 
     assert opened == [1]
+
+
+KEEPALIVE_TIMER = "02"
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux shows the timers there")
+def test_a_host_that_vanishes_is_noticed(service: Serving) -> None:
+    """The kernel asks on a silent connection whether the other end is still there."""
+    port = f":{int(service.url.rpartition(':')[2]):04X}"
+    with RewardClient(service.url) as client:
+        rewards_of(client)
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        timers = [row[5][:2] for row in rows if row[2].endswith(port)]
+
+    assert KEEPALIVE_TIMER in timers
 
 
 def test_a_blocking_client_works_inside_a_running_loop(service: Serving) -> None:

@@ -1,10 +1,13 @@
 """What users may import; the rest may move."""
 
 import ast
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import medreward_client
 
@@ -91,6 +94,23 @@ def test_the_client_needs_nothing_of_the_server() -> None:
     """A trainer installs the client alone."""
     imported = set().union(*map(imported_by, PACKAGE.glob("*.py")))
     assert not imported & {"medreward", "pydantic", "fastapi"}
+
+
+def needed_by(distribution: str) -> set[str]:
+    """List what pip installs for a distribution, without extras, itself included."""
+    needed, open_ = set(), {distribution}
+    while open_:
+        name = open_.pop()
+        needed.add(name)
+        requirements = [Requirement(text) for text in metadata.requires(name) or ()]
+        plain = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+        open_ |= {canonicalize_name(r.name) for r in plain} - needed
+    return needed
+
+
+def test_the_client_installs_little() -> None:
+    """A trainer's environment is crowded enough."""
+    assert len(needed_by("medreward-client")) <= 9
 
 
 def test_the_types_are_there_for_type_checkers() -> None:

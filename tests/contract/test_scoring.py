@@ -53,6 +53,9 @@ def test_native_says_none_where_the_trainer_can_take_it(url: str) -> None:
     assert lost.error is not None
     assert lost.error.kind == "judge_timeout"
     assert set(lost.components) == {"accuracy_embed", "format"}
+    assert right.number == right.reward
+    with pytest.raises(NoReward, match="no reward: judge_timeout: no answer in time"):
+        _ = lost.number
 
 
 def test_native_raises_where_the_trainer_cannot_take_it(url: str) -> None:

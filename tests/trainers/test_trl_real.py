@@ -1,9 +1,6 @@
-"""TRL's own GRPOTrainer, on the CPU, against a running service.
+"""TRL's own GRPOTrainer, on the CPU, against a running service."""
 
-The policy is a bandit: its vocabulary is a list of whole responses, and it says one of them. So
-what a response is, and whether the judge fails for it, can be told from its one token.
-"""
-
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,24 +9,13 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 from medreward_client import RewardClient, Sample
-from medreward_client.trainers.trl import Component, make_reward_funcs
+from medreward_client.trainers.trl import make_reward_funcs
+from tests.trainers.bandit import ANSWERS, PROMPT, REFERENCE, RESPONSES, bandit
 from tests.trainers.serving import Models, Say, Service, equal_is_yes, serving
 
-REFERENCE = "pneumonia"
-ANSWERS = [
-    *("pneumonia.", "Pneumonia", "pneumothorax", "effusion", "atelectasis", "fibrosis"),
-    *("oedema", "fracture", "abscess", "embolism", "tuberculosis", "sarcoidosis"),
-]
-RESPONSES = [
-    f"<X_RAY><thinking>Seen.</thinking><answer>{answer}</answer>" for answer in ANSWERS[:8]
-] + [f"<answer>{answer}</answer>" for answer in ANSWERS[8:]]
 UNJUDGED = RESPONSES[2::3]
 """A third of them: those for which the judge fails."""
 GENERATIONS = 8
@@ -63,31 +49,12 @@ class Recorder(GRPOTrainer):  # type: ignore[misc]
         return output
 
 
-def bandit() -> tuple[Any, Any]:
-    """Build a tiny model whose every token, but for three, is a whole response."""
-    words = ["<pad>", "<eos>", "Finding?", *RESPONSES]
-    tokenizer = Tokenizer(WordLevel({w: n for n, w in enumerate(words)}, unk_token="<pad>"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", padding_side="left"
-    )
-    wrapped.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
-    set_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0, eos_token_id=1,
-    )  # fmt: skip
-    model = Qwen3ForCausalLM(config)
-    model.generation_config.suppress_tokens = [0, 1, 2]
-    return model, wrapped
-
-
 def trained(
     funcs: Sequence[Callable[..., Any]], folder: Path, *, chat: bool = False, **config: Any
 ) -> Recorder:
     """Train for two steps on two prompts, each answered eight times."""
     model, tokenizer = bandit()
-    prompt = [{"role": "user", "content": "Finding?"}] if chat else "Finding?"
+    prompt = [{"role": "user", "content": PROMPT}] if chat else PROMPT
     rows = [{"prompt": prompt, "solution": REFERENCE, "modality": "X_RAY"} for _ in range(8)]
     arguments = GRPOConfig(
         output_dir=str(folder), max_steps=STEPS, per_device_train_batch_size=2 * GENERATIONS,
@@ -144,7 +111,7 @@ def test_a_run_trains_on_the_rewards_of_the_service(
     told = rewards_of(service)
     for responses, rewards, _ in steps_of(trainer):
         assert rewards == pytest.approx([told[response] for response in responses])
-    assert len({reward for reward in told.values()}) > 2
+    assert len(set(told.values())) > 2
     assert logged(trainer, "medreward/unscored") == [0.0] * STEPS
     assert len(logged(trainer, "medreward/accuracy_llm")) == STEPS
     assert len(logged(trainer, "rewards/medreward/mean")) == STEPS
@@ -155,7 +122,9 @@ def test_samples_that_the_judge_fails_for_move_nobody(
 ) -> None:
     """Their advantage is 0, and the others' are what they would be without them."""
     models.rule = fails_for_a_third
-    funcs = make_reward_funcs(reference_column="solution", base_url=service.url)
+    funcs = make_reward_funcs(
+        reference_column="solution", base_url=service.url, max_unscored_share=0.5
+    )
 
     trainer = trained(funcs, tmp_path)
 
@@ -173,8 +142,12 @@ def test_components_are_rewards_of_their_own(
 ) -> None:
     """Normalised each by itself, with weights; a sample without a reward has none in any."""
     models.rule = fails_for_a_third
-    components: list[Component] = ["accuracy_llm", "accuracy_embed", "format"]
-    funcs = make_reward_funcs(components, reference_column="solution", base_url=service.url)
+    funcs = make_reward_funcs(
+        ["accuracy_llm", "accuracy_embed", "format"],
+        reference_column="solution",
+        base_url=service.url,
+        max_unscored_share=0.5,
+    )
 
     trainer = trained(
         funcs,
@@ -190,7 +163,7 @@ def test_components_are_rewards_of_their_own(
         for response, rewards, advantage in rows:
             assert [math.isnan(reward) for reward in rewards] == [response in UNJUDGED] * 3
             assert response not in UNJUDGED or advantage == 0.0
-    for name in components:
+    for name in ["accuracy_llm", "accuracy_embed", "format"]:
         assert len(logged(trainer, f"rewards/medreward_{name}/mean")) == STEPS
 
 
@@ -204,7 +177,12 @@ def test_a_function_beside_ours_scores_nothing_that_we_did_not(
 ) -> None:
     """Were it to, TRL would take the sum of the rest for the reward, and our failure for a 0."""
     models.rule = fails_for_a_third
-    funcs = make_reward_funcs(beside=[shortness], reference_column="solution", base_url=service.url)
+    funcs = make_reward_funcs(
+        beside=[shortness],
+        reference_column="solution",
+        base_url=service.url,
+        max_unscored_share=0.5,
+    )
 
     trainer = trained(funcs, tmp_path)
 
@@ -218,7 +196,7 @@ def test_a_service_that_is_killed_in_a_step_costs_no_reward(
     models: Models, service: Service, tmp_path: Path
 ) -> None:
     """It dies while it scores, comes back at its address, and the step ends with every reward."""
-    deaths = []
+    deaths: list[str] = []
 
     def dies_once(answer: str, reference: str) -> Say:
         if answer in ANSWERS and not deaths:
@@ -238,6 +216,27 @@ def test_a_service_that_is_killed_in_a_step_costs_no_reward(
         assert rewards == pytest.approx([told[response] for response in responses])
 
 
+def test_trl_can_be_kept_from_logging_samples(
+    models: Models,
+    service: Service,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It logs what has no reward, text and all, unless its logger is told not to, as our page says."""
+    models.rule = fails_for_a_third
+    funcs = make_reward_funcs(
+        reference_column="solution", base_url=service.url, max_unscored_share=0.5
+    )
+
+    trained(funcs, tmp_path)
+    assert any(response in caplog.text for response in UNJUDGED)
+
+    caplog.clear()
+    with caplog.at_level(logging.ERROR, logger="trl.trainer.grpo_trainer"):
+        trained(funcs, tmp_path)
+    assert not any(response in caplog.text for response in RESPONSES)
+
+
 @pytest.mark.models
 def test_real_models_reward_a_run(tmp_path: Path) -> None:
     """The two small models of the embedded profile score every response, and a right one best."""
@@ -247,4 +246,5 @@ def test_real_models_reward_a_run(tmp_path: Path) -> None:
 
     for responses, rewards, _ in steps_of(trainer):
         assert None not in rewards
-        assert all(r == pytest.approx(1.0) for s, r in zip(responses, rewards) if s == RESPONSES[0])
+        scored = zip(responses, rewards, strict=True)
+        assert {reward for response, reward in scored if response == RESPONSES[0]} <= {1.0}

@@ -1,9 +1,11 @@
 """All that is known of the HTTP library: its client, its replies, its exceptions."""
 
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from urllib.request import getproxies
 
 import httpx
 
@@ -14,6 +16,17 @@ Transport = httpx.AsyncBaseTransport
 
 # A host that is gone may swallow packets; nobody should wait a whole deadline to learn that.
 CONNECT_TIMEOUT_S = 10.0
+# A host that goes while it works on a request says nothing, ever; so the kernel asks whether it is
+# still there, after 15 s of silence, and gives up after 30. Not every kernel lets one choose when.
+ASKING_AFTER_S = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in ASKING_AFTER_S.items()
+        if hasattr(socket, name)
+    ),
+]
 
 
 class Connections:
@@ -30,12 +43,16 @@ class Connections:
         self._service = url.netloc.decode()
         # How long a whole call may take is bounded by whoever makes it.
         timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
+        certificates = _certificates()
+        # The library heeds proxies of the environment only if it makes the transport itself.
+        if transport is None and not getproxies():
+            transport = httpx.AsyncHTTPTransport(verify=certificates, socket_options=KEEPALIVE)
         self._http = httpx.AsyncClient(
             base_url=url,
             headers=headers,
             timeout=timeout,
             transport=transport,
-            verify=_certificates(),
+            verify=certificates,
         )
 
     async def aclose(self) -> None:

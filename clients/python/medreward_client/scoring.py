@@ -8,7 +8,7 @@ from functools import cache
 from typing import Literal, TypedDict, Unpack, get_args
 
 from medreward_client._client import AsyncRewardClient
-from medreward_client._errors import Overloaded, TimedOut, TryAgain
+from medreward_client._errors import NoReward, Overloaded, TimedOut, TryAgain
 from medreward_client._gathering import batches_of
 from medreward_client._loops import run_in_background
 from medreward_client._types import Asking, Problem, Sample, Scored, Unscored
@@ -61,6 +61,15 @@ class Outcome:
     def scored(self) -> bool:
         """True if the reward is the service's own."""
         return self.error is None
+
+    @property
+    def number(self) -> float:
+        """The reward; NoReward, with the reason, where there is none."""
+        if self.reward is None:
+            problem = self.error or Problem("unknown", "no reason given", retryable=False)
+            counts = {problem.kind: 1}
+            raise NoReward(f"no reward: {problem.kind}: {problem.message}", counts=counts)
+        return self.reward
 
 
 class Scorer:

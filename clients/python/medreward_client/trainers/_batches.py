@@ -1,0 +1,152 @@
+"""Batches of trainers that hand over a data set's columns: read once, asked once.
+
+Such trainers call each of their reward functions with the same batch; functions that ask at the
+same time share one request.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from statistics import fmean
+from typing import Any, Literal, cast, get_args
+
+from medreward_client import Sample
+from medreward_client.scoring import Options, Outcome, scorer
+
+Component = Literal["accuracy_llm", "accuracy_embed", "modality", "format"]
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+Turns = str | Sequence[Mapping[str, Any]]
+"""Plain text, or messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a reward function was made with: where to find what, and how to reach the service."""
+
+    reference_column: str
+    question_column: str
+    modality_column: str
+    # A function may be printed by whoever holds it, and there may be a key among these.
+    options: tuple[tuple[str, Any], ...] = field(repr=False)
+
+
+_in_flight: list[tuple[object, asyncio.Task[list[Outcome]]]] = []
+
+
+async def outcomes_of(
+    bound: Binding, samples: Sequence[Sample], *, step: int | None, says_none: bool
+) -> tuple[list[Outcome], bool]:
+    """Score a batch; also tell whether it was this call that asked, or one that it shares with."""
+    batch = (asyncio.get_running_loop(), bound, step, samples)
+    task = next((task for other, task in tuple(_in_flight) if other == batch), None)
+    if task is not None:
+        # A function that is cancelled does not take the others with it.
+        return await asyncio.shield(task), False
+    service = scorer(**cast("Options", dict(bound.options)))
+    task = asyncio.create_task(service.score(samples, step=step, says_none=says_none))
+    entry = (batch, task)
+    _in_flight.append(entry)
+    task.add_done_callback(lambda _: _in_flight.remove(entry))
+    return await asyncio.shield(task), True
+
+
+def values_of(
+    component: Component | None,
+    outcomes: Sequence[Outcome],
+    samples: Sequence[Sample],
+    bound: Binding,
+) -> list[float | None]:
+    """Give the rewards, or one component; what is done about the unscored is done to both.
+
+    Under `native` a sample without a reward has no component either. Under `impute` it keeps
+    those it has, and gets its group's mean of the others, or the batch's if the group has none.
+    """
+    if component is None:
+        return [outcome.reward for outcome in outcomes]
+    had = [outcome.components.get(component) for outcome in outcomes]
+    match dict(bound.options).get("on_unscored"):
+        case "impute":
+            return _imputed(had, outcomes, samples)
+        case "zero":
+            missing: float | None = 0.0
+        case _:
+            missing = None
+    pairs = zip(outcomes, had, strict=True)
+    return [value if outcome.scored else missing for outcome, value in pairs]
+
+
+def _imputed(
+    had: Sequence[float | None], outcomes: Sequence[Outcome], samples: Sequence[Sample]
+) -> list[float | None]:
+    groups: dict[str | None, list[float]] = {}
+    everyone: list[float] = []
+    for value, outcome, sample in zip(had, outcomes, samples, strict=True):
+        if outcome.scored and value is not None:
+            groups.setdefault(sample.group, []).append(value)
+            everyone.append(value)
+    values = list(had)
+    for number, (outcome, sample) in enumerate(zip(outcomes, samples, strict=True)):
+        others = groups.get(sample.group, everyone)
+        if not outcome.scored and values[number] is None and others:
+            values[number] = fmean(others)
+    return values
+
+
+def samples_of(
+    bound: Binding,
+    prompts: Sequence[Turns],
+    completions: Sequence[Turns],
+    columns: Mapping[str, Any],
+) -> list[Sample]:
+    """Read a batch; where there is no column for the question, it is what the prompt says last.
+
+    Raises:
+        ValueError: there is no column for the reference.
+    """
+    if bound.reference_column not in columns:
+        raise ValueError(
+            f"the data set has no column {bound.reference_column!r} for the reference: "
+            "name yours with reference_column"
+        )
+    asked = [_last(prompt, "user") for prompt in prompts]
+    cells = zip(
+        asked,
+        completions,
+        columns[bound.reference_column],
+        columns.get(bound.question_column) or asked,
+        columns.get(bound.modality_column) or [None] * len(asked),
+        strict=True,
+    )
+    return [
+        Sample(
+            response=_last(completion, "assistant"),
+            reference=_reference(reference),
+            group=sha256(repr((prompt, reference)).encode()).hexdigest()[:16],
+            question=question,
+            modality=modality or None,
+        )
+        for prompt, completion, reference, question, modality in cells
+    ]
+
+
+def _last(turns: Turns, role: str) -> str:
+    """Give a plain text, or what was said last in a role."""
+    if isinstance(turns, str):
+        return turns
+    said = [turn.get("content") for turn in turns if turn["role"] == role]
+    return _text(said[-1]) if said else ""
+
+
+def _text(content: object) -> str:
+    """Give the text of a message, which may have parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type") == "text")
+    return content if isinstance(content, str) else ""
+
+
+def _reference(cell: object) -> str | tuple[str, ...]:
+    """Give a data set's cell as text; where there is none, the service says so of that sample."""
+    if isinstance(cell, list | tuple):
+        return tuple(map(str, cell)) or ""
+    return "" if cell is None else str(cell)

@@ -1,0 +1,64 @@
+"""Reward functions for ms-swift's GRPO, by name: `--reward_funcs medreward`.
+
+They are registered by a plugin file of two lines, which `--external_plugins` names:
+
+    from medreward_client.trainers.ms_swift import register
+
+    register(reference_column="solution")
+
+ms-swift takes a None, but adds it up as 0, so it has no way to say that a sample has no reward.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Unpack
+
+from medreward_client.scoring import Options
+from medreward_client.trainers._batches import (
+    COMPONENTS,
+    Binding,
+    Component,
+    outcomes_of,
+    samples_of,
+    values_of,
+)
+
+RewardFunc = Callable[..., Coroutine[Any, Any, list[float | None]]]
+
+
+def register(
+    *,
+    reference_column: str = "reference",
+    question_column: str = "question",
+    modality_column: str = "modality",
+    **options: Unpack[Options],
+) -> None:
+    """Make `medreward` known to ms-swift, and each component as `medreward_` and its name.
+
+    Functions that are named together share one request. The columns are those of the data set;
+    only the reference has to be there, and the question is else what the user said last.
+
+    A sample without a reward ends the step with NoReward, unless `on_unscored` says otherwise.
+    """
+    from swift.rewards import orms  # noqa: PLC0415 - ms-swift is there where this is called
+
+    bound = Binding(
+        reference_column, question_column, modality_column, tuple(sorted(options.items()))
+    )
+    orms["medreward"] = partial(_make, "medreward", None, bound)
+    for name in COMPONENTS:
+        orms[f"medreward_{name}"] = partial(_make, f"medreward_{name}", name, bound)
+
+
+def _make(name: str, component: Component | None, bound: Binding, **_: object) -> RewardFunc:
+    """Make a reward function, as ms-swift does with a class, which it gives its arguments."""
+
+    async def reward(completions: Sequence[str], **given: Any) -> list[float | None]:
+        samples = samples_of(bound, given["messages"], completions, given)
+        step = getattr(given.get("trainer_state"), "global_step", None)
+        outcomes, _ = await outcomes_of(bound, samples, step=step, says_none=False)
+        return values_of(component, outcomes, samples, bound)
+
+    # It is logged under this name.
+    reward.__name__ = name
+    return reward

@@ -1,0 +1,55 @@
+"""A reward for verifiers, and so for prime-rl; it raises where there is none.
+
+An error in a reward is how verifiers says that a trace was not scored: the error is recorded, the
+reward stays None, and prime-rl leaves the trace out.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+from medreward_client import Sample
+from medreward_client.scoring import Options, scorer
+
+
+async def medreward(task: Any, trace: Any) -> float:
+    """Reward a trace, without code of the task's: name this in the configuration's `rewards`.
+
+    The reference is the task data's field `reference`, else `answer`; `modality` is a field too,
+    where there is one. Options come from the environment alone: MEDREWARD_URL, MEDREWARD_API_KEY.
+
+    Raises:
+        NoReward: there is none.
+        MedrewardError: the service refuses the request itself.
+    """
+    reference = getattr(task, "reference", None) or task.answer
+    return await reward_of(trace, reference, modality=getattr(task, "modality", None))
+
+
+async def reward_of(
+    trace: Any,
+    reference: str | Sequence[str],
+    *,
+    question: str | None = None,
+    modality: str | None = None,
+    **options: Unpack[Options],
+) -> float:
+    """Reward a trace's last reply, in a method that is marked `@vf.reward`.
+
+    The components are recorded as metrics, `medreward/` and their name. The question is the
+    task's prompt if none is given.
+
+    Raises:
+        NoReward: there is none.
+        MedrewardError: the service refuses the request itself.
+    """
+    sample = Sample(
+        response=trace.last_reply,
+        reference=reference,
+        group=trace.task.key,
+        question=question or trace.task.data.prompt_text,
+        modality=modality,
+    )
+    (outcome,) = await scorer(**options).score([sample])
+    trace.record_metrics({f"medreward/{name}": v for name, v in outcome.components.items()})
+    assert outcome.reward is not None  # noqa: S101 - native raises
+    return outcome.reward
