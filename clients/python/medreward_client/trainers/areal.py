@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Unpack
 
-from medreward_client._errors import NoReward
 from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._rows import read_sample
 
@@ -73,6 +72,4 @@ def _score(
     sample = read_sample(response, row.get(columns.reference), about)
     bounded: Options = {"deadline_s": DEADLINE_S, **options}
     (outcome,) = scorer(**bounded).score_blocking([sample])
-    if outcome.reward is None:
-        raise NoReward("a sample has no reward")
-    return outcome.reward
+    return outcome.number

@@ -43,7 +43,7 @@ async def compute_score(
     sample = read_sample(solution_str, ground_truth, extra_info or {})
     (outcome,) = await scorer(**_read_options(kwargs)).score([sample])
     components = {name: outcome.components.get(name) for name in COMPONENTS}
-    return {"score": outcome.reward, "scored": float(outcome.scored), **components}
+    return {"score": outcome.number, "scored": float(outcome.scored), **components}
 
 
 def _read_options(given: Mapping[str, Any]) -> Options:
