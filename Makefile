@@ -91,7 +91,7 @@ $(1)/bin/python -m pip install --quiet $(2) 'pytest>=8.4' --editable clients/pyt
 endef
 
 .PHONY: trainers
-trainers: trl swift verifiers ## The adapters on real trainers, in an environment each
+trainers: trl swift verifiers verl ## The adapters on real trainers, in an environment each
 
 .venv-trl/made: clients/python/pyproject.toml
 	$(call TRAINER_ENV,.venv-trl,trl==1.16.0,torch==2.13.0)
@@ -113,6 +113,18 @@ swift: install .venv-swift/made ## The adapter for ms-swift, on its own trainer
 .PHONY: verifiers
 verifiers: install .venv-verifiers/made ## The adapter for verifiers, on its own package
 	$(call TRAINER_TESTS,.venv-verifiers) tests/trainers/test_verifiers_real.py
+
+# skyrl-gym is small and fits in here; TransferQueue is what verl's V1 trainer moves its data by.
+# EASYR1 names EasyR1's source tree, which is no package: the tests of it are left out without.
+# verl imports cachetools, uvicorn and fastapi, and does not ask for them.
+.venv-verl/made: clients/python/pyproject.toml
+	$(call TRAINER_ENV,.venv-verl,verl==0.9.1 TransferQueue==0.1.11 cachetools uvicorn fastapi skyrl-gym==0.4.0,torch==2.13.0)
+
+.PHONY: verl
+verl: install .venv-verl/made ## The adapters for verl, EasyR1 and SkyRL, on their own code
+	$(call TRAINER_TESTS,.venv-verl) tests/trainers/test_verl_real.py
+	$(if $(EASYR1),PYTHONPATH=$(EASYR1) $(call TRAINER_TESTS,.venv-verl) tests/trainers/test_easyr1_real.py)
+	.venv-verl/bin/python -m pytest --confcutdir tests/clients/trainers tests/clients/trainers/test_skyrl.py
 
 .PHONY: docs
 docs: install ## Write service/openapi.json and docs/settings.md anew

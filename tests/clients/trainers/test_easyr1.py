@@ -96,14 +96,12 @@ def test_with_online_filtering_its_group_is_dropped(compute_score: Compute) -> N
     """Whatever the filter's key and bounds, the mean of a group with NaN is not between them."""
     failed, right = compute_score(UNJUDGED, RIGHT, online_filtering=True)
 
-    assert math.isnan(failed["overall"])
-    assert math.isnan(failed["accuracy_llm"])
-    assert failed["scored"] == 0.0
-    assert failed.keys() == right.keys()  # the filter reads one value for each sample
+    assert failed.pop("scored") == 0.0
+    assert all(math.isnan(value) for value in failed.values())
+    assert failed.keys() == right.keys() - {"scored"}  # the filter reads one value for each sample
     assert right["overall"] == 1.0
 
 
-@pytest.mark.xfail(reason="the seam applies no rule yet", strict=False)
 def test_a_run_may_choose_zero_or_impute(compute_score: Compute) -> None:
     """What was put in the place of a reward is marked; a component not had is left out."""
     zeroed, _ = compute_score(UNJUDGED, RIGHT, on_unscored="zero")

@@ -82,10 +82,10 @@ def test_metrics_are_means_over_those_that_have_the_component(service: ToldServi
 def test_a_batch_is_one_request_with_its_step(service: ToldService) -> None:
     """Columns of the data set that say something of the sample go along."""
     data = batch(RIGHT, WRONG, question=["Which lobe?", None])
-    compute_rewards(data, Decoder(), base_url=service.url)
+    compute_rewards(data, Decoder(), base_url=service.url, run_id="medix")
 
     (body,) = service.bodies
-    assert body["run"]["step"] == 3
+    assert body["run"] == {"id": "medix", "step": 3}
     assert [one.get("question") for one in body["samples"]] == ["Which lobe?", None]
 
 

@@ -138,16 +138,14 @@ async def test_a_ground_truth_of_another_kind_is_refused_without_being_told(
 
 
 @pytest.mark.anyio
-async def test_question_modality_and_prompt_come_from_extra_info(service: ToldService) -> None:
-    """Neither prompt nor image is passed; what a row has not is not sent."""
-    about = {"question": "Which lobe?", "modality": "X_RAY", "index": 17, "split": "train"}
+async def test_question_and_modality_come_from_extra_info(service: ToldService) -> None:
+    """Neither prompt nor image is passed; what a row has not is not made up."""
+    about = {"question": "Which lobe?", "modality": "X_RAY", "index": 17}
     await score(service, RIGHT, extra_info=about)
     await score(service, RIGHT, extra_info={"question": None, "modality": float("nan")})
 
-    full, empty = service.samples
-    assert (full["question"], full["modality"]) == ("Which lobe?", "X_RAY")
-    assert full["group"] == "slake/train/17"
-    assert empty.keys().isdisjoint({"question", "modality", "group"})
+    asked = [(sample["question"], sample["modality"]) for sample in service.samples]
+    assert asked == [("Which lobe?", "X_RAY"), (None, None)]
 
 
 @pytest.mark.anyio
@@ -180,7 +178,6 @@ async def test_a_name_like_none_of_ours_is_ignored_aloud(
 
 
 @pytest.mark.anyio
-@pytest.mark.xfail(reason="the seam applies no rule yet", strict=False)
 async def test_a_run_without_a_channel_may_choose_zero_or_impute(service: ToldService) -> None:
     """The legacy trainer stops at an exception; what was put in the place of a reward is marked."""
     zeroed = await score(service, UNJUDGED, on_unscored="zero")

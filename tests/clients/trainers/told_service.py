@@ -15,6 +15,7 @@ WRONG = "<X_RAY><thinking>Apical.</thinking><answer>right upper lobe</answer>"
 UNJUDGED = "<X_RAY><thinking>Basal.</thinking><answer>the judge times out</answer>"
 
 REWARDS = {RIGHT: 1.0, WRONG: 0.145}
+SOURCES = {"accuracy_llm": "judge", "accuracy_embed": "embedder"}
 
 
 @dataclass
@@ -83,7 +84,7 @@ def _result(sample: dict[str, Any]) -> dict[str, Any]:
         "status": "unscored" if error else "scored",
         "reward": None if error else REWARDS[sample["response"]],
         "components": {
-            name: {"value": value, "weight": 0.25, "source": "rule"}
+            name: {"value": value, "weight": 0.25, "source": SOURCES.get(name, "rule")}
             for name, value in values.items()
         },
         "flags": [],

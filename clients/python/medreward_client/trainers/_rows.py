@@ -4,13 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from medreward_client._types import Sample
 
-LONGEST_GROUP = 256
-"""Characters of a group's name, as the service takes them."""
 
-
-def read_sample(
-    response: str, ground_truth: object, row: Mapping[str, object], *, group: str | None = None
-) -> Sample:
+def read_sample(response: str, ground_truth: object, row: Mapping[str, object]) -> Sample:
     """Make a sample of a response, its ground truth, and the row's `question` and `modality`.
 
     The ground truth is a text, a number, or several accepted ones in whatever sequence the data
@@ -22,7 +17,6 @@ def read_sample(
     return Sample(
         response=response,
         reference=_read_reference(ground_truth),
-        group=None if group is None else group[-LONGEST_GROUP:],
         question=_read_text(row.get("question")),
         modality=_read_text(row.get("modality")),
     )

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Unpack
 
-from medreward_client._errors import NoReward
 from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._rows import read_sample
 
-AREALS_TIMEOUT_S = 15.0
-"""A call that takes longer is asked again three times, and is then worth 0 to AReaL."""
 DEADLINE_S = 12.0
+LONGEST_DEADLINE_S = 13.0
+"""AReaL gives a call up after 15 seconds, at the fourth time as a 0, and a reply travels too."""
 
 SPECIAL_TOKENS_AT_END = re.compile(r"(?:\s*(?:<\|[^|<>]*\|>|</s>|<eos>|<end_of_turn>))+\s*\Z")
 
@@ -36,7 +35,7 @@ def reward(prompt: str, completions: str, /, *token_ids: Sequence[int], **row: A
     AReaL decodes with special tokens, so those at the end of the response are cut off.
 
     Raises:
-        NoReward: the service gave none; AReaL has no other way to hear of it.
+        NoReward: the service gave none; AReaL then leaves the response's whole group out.
     """
     return _score(_Columns(), {}, prompt, completions, *token_ids, **row)
 
@@ -51,10 +50,10 @@ def reward_with(
     """Give a reward function with these options, which reads these columns; it can be pickled.
 
     Raises:
-        ValueError: `deadline_s` is not below AReaL's own 15 seconds.
+        ValueError: `deadline_s` is too near to AReaL's own 15 seconds.
     """
-    if options.get("deadline_s", DEADLINE_S) >= AREALS_TIMEOUT_S:
-        raise ValueError(f"deadline_s has to be below AReaL's {AREALS_TIMEOUT_S:g} seconds")
+    if options.get("deadline_s", DEADLINE_S) > LONGEST_DEADLINE_S:
+        raise ValueError(f"deadline_s: at most {LONGEST_DEADLINE_S:g}, since AReaL waits 15")
     # Given by position: a row may have a column of any name.
     return partial(_score, _Columns(reference, question, modality), options)
 
@@ -73,6 +72,4 @@ def _score(
     sample = read_sample(response, row.get(columns.reference), about)
     bounded: Options = {"deadline_s": DEADLINE_S, **options}
     (outcome,) = scorer(**bounded).score_blocking([sample])
-    if outcome.reward is None:
-        raise NoReward("a sample has no reward")
-    return outcome.reward
+    return outcome.number

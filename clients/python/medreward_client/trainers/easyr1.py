@@ -33,19 +33,21 @@ def compute_score(
     those that have it.
 
     `online_filtering` says that `algorithm.online_filtering` is on. Then, under `native`, a
-    sample without a reward has `overall` NaN: the mean of its group is no longer within the
-    filter's bounds, and the group is dropped. A missing component is NaN too, because the filter
-    reads one value for each sample.
+    sample without a reward is NaN in all but `scored`: whatever the filter's key, the mean of its
+    group is no longer within the bounds, and the group is dropped. A component that a scored
+    sample has not is NaN too, because the filter reads one value for each sample.
 
     Raises:
         NoReward: samples have none, and `online_filtering` is off.
     """
     samples = [read_sample(one["response"], one["ground_truth"], {}) for one in reward_inputs]
     outcomes = scorer(**options).score_blocking(samples, says_none=online_filtering)
-    missing = dict.fromkeys(COMPONENTS, nan) if online_filtering else {}
-    return [missing | _read(outcome) for outcome in outcomes]
+    return [_read(outcome, padded=online_filtering) for outcome in outcomes]
 
 
-def _read(outcome: Outcome) -> dict[str, float]:
-    overall = nan if outcome.reward is None else outcome.reward
-    return {"overall": overall, **outcome.components, "scored": float(outcome.scored)}
+def _read(outcome: Outcome, *, padded: bool) -> dict[str, float]:
+    missing = dict.fromkeys(COMPONENTS, nan) if padded else {}
+    if outcome.reward is None:
+        return {"overall": nan, **missing, "scored": 0.0}
+    said = {**missing, **outcome.components}
+    return {"overall": outcome.reward, **said, "scored": float(outcome.scored)}

@@ -5,7 +5,6 @@ ROLL wants a subclass of its own `Worker`; the page on ROLL shows the few lines 
 
 from typing import Any, Protocol, Unpack
 
-from medreward_client._errors import NoReward
 from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._rows import read_sample
 
@@ -57,9 +56,7 @@ def compute_rewards(
         )
     ]
     outcomes = scorer(**options).score_blocking(samples, step=data.meta_info.get("global_step"))
-    rewards = [outcome.reward for outcome in outcomes]
-    if None in rewards:
-        raise NoReward("a sample has no reward")
+    rewards = [outcome.number for outcome in outcomes]
     scores = torch.tensor(rewards, dtype=torch.float16)  # The type that ROLL's own workers give.
     tensors = {
         "token_level_rewards": torch.zeros_like(responses, dtype=torch.float16),

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Unpack
 
-from medreward_client._errors import NoReward
 from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._rows import read_sample
 
@@ -44,10 +43,8 @@ class _Scoring:
         truth = (self._row.get("reward_spec") or {}).get("ground_truth")
         sample = read_sample(action, truth, about)
         (outcome,) = scorer(**self._options).score_blocking([sample])
-        if outcome.reward is None:
-            raise NoReward("a sample has no reward")
         self._metrics = {**outcome.components, "scored": float(outcome.scored)}
-        return {"observations": [], "reward": outcome.reward, "done": True, "metadata": {}}
+        return {"observations": [], "reward": outcome.number, "done": True, "metadata": {}}
 
     def get_metrics(self) -> dict[str, float]:
         """Give the components, and `scored`; SkyRL averages each over the episodes that have it."""

@@ -12,7 +12,6 @@ from functools import cache
 from logging import getLogger
 from typing import Any, cast
 
-from medreward_client._errors import NoReward
 from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._rows import read_sample
 
@@ -24,7 +23,7 @@ VERLS_OWN = frozenset({"reward_router_address", "reward_model_tokenizer"})
 
 
 async def compute_score(
-    data_source: str,
+    data_source: str,  # noqa: ARG001 - verl passes it by name
     solution_str: str,
     ground_truth: object,
     extra_info: Mapping[str, Any] | None = None,
@@ -41,22 +40,10 @@ async def compute_score(
     Raises:
         NoReward: the service gave none; verl leaves such a response out of its group.
     """
-    row = extra_info or {}
-    sample = read_sample(solution_str, ground_truth, row, group=_name_group(data_source, row))
-    (outcome,) = await scorer(**_read_options(kwargs)).score([sample], says_none=True)
-    if outcome.reward is None:
-        kind = outcome.error.kind if outcome.error else "unknown"
-        raise NoReward(f"no reward: {kind}", counts={kind: 1})
-    components: dict[str, float | None] = {
-        name: outcome.components.get(name) for name in COMPONENTS
-    }
-    return {"score": outcome.reward, "scored": float(outcome.scored), **components}
-
-
-def _name_group(data_source: str, row: Mapping[str, Any]) -> str | None:
-    """Name the prompt by its place in the data, which is all that verl tells of it."""
-    index = row.get("index")
-    return None if index is None else f"{data_source}/{row.get('split')}/{index}"
+    sample = read_sample(solution_str, ground_truth, extra_info or {})
+    (outcome,) = await scorer(**_read_options(kwargs)).score([sample])
+    components = {name: outcome.components.get(name) for name in COMPONENTS}
+    return {"score": outcome.number, "scored": float(outcome.scored), **components}
 
 
 def _read_options(given: Mapping[str, Any]) -> Options:
