@@ -91,7 +91,7 @@ $(1)/bin/python -m pip install --quiet $(2) 'pytest>=8.4' --editable clients/pyt
 endef
 
 .PHONY: trainers
-trainers: trl swift verifiers verl ## The adapters on real trainers, in an environment each
+trainers: trl verl openrlhf verifiers swift ## The adapters on real trainers, in an environment each
 
 .venv-trl/made: clients/python/pyproject.toml
 	$(call TRAINER_ENV,.venv-trl,trl==1.16.0,torch==2.13.0)
@@ -113,6 +113,18 @@ swift: install .venv-swift/made ## The adapter for ms-swift, on its own trainer
 .PHONY: verifiers
 verifiers: install .venv-verifiers/made ## The adapter for verifiers, on its own package
 	$(call TRAINER_TESTS,.venv-verifiers) tests/trainers/test_verifiers_real.py
+
+# What openrlhf asks for is built with CUDA; its client code needs none of that, but these.
+OPENRLHF_NEEDS = transformers==5.15.0 aiohttp sympy pylatexenc numpy tqdm packaging pyyaml
+.venv-openrlhf/made: clients/python/pyproject.toml
+	$(call TRAINER_ENV,.venv-openrlhf,$(OPENRLHF_NEEDS),torch==2.13.0)
+	.venv-openrlhf/bin/python -m pip install --quiet --no-deps openrlhf==0.11.2
+
+# SLIME names slime's source tree, which is no package: the tests of it are left out without.
+.PHONY: openrlhf
+openrlhf: install .venv-openrlhf/made ## The adapters for OpenRLHF and slime, on their own client code
+	$(call TRAINER_TESTS,.venv-openrlhf) tests/trainers/test_openrlhf_real.py
+	$(if $(SLIME),PYTHONPATH=$(SLIME) $(call TRAINER_TESTS,.venv-openrlhf) tests/trainers/test_slime_real.py)
 
 # skyrl-gym is small and fits in here; TransferQueue is what verl's V1 trainer moves its data by.
 # EASYR1 names EasyR1's source tree, which is no package: the tests of it are left out without.

@@ -299,7 +299,7 @@ def test_a_restart_is_waited_for(own_file: Callable[..., str]) -> None:
         return "silence"
 
     def restart() -> None:
-        is_asked.wait()
+        assert is_asked.wait(60)
         mortal.kill()
         mortal.start()
 

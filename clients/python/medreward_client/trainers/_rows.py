@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from medreward_client._types import Sample
 
 
-def read_sample(response: str, ground_truth: object, row: Mapping[str, object]) -> Sample:
+def read_sample(
+    response: str, ground_truth: object, row: Mapping[str, object], *, group: str | None = None
+) -> Sample:
     """Make a sample of a response, its ground truth, and the row's `question` and `modality`.
 
     The ground truth is a text, a number, or several accepted ones in whatever sequence the data
@@ -17,6 +19,7 @@ def read_sample(response: str, ground_truth: object, row: Mapping[str, object]) 
     return Sample(
         response=response,
         reference=_read_reference(ground_truth),
+        group=group,
         question=_read_text(row.get("question")),
         modality=_read_text(row.get("modality")),
     )
