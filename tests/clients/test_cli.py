@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -67,9 +68,15 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def unseen_logs() -> Iterator[None]:
-    """Keep the log of services in this process out of the output of commands in it."""
+    """Keep the log of services in this process out of the output of commands in it.
+
+    And put back what a command, which has a process to itself, may have turned off.
+    """
+    log = logging.getLogger("medreward_client")
+    level = log.level
     with structlog.testing.capture_logs():
         yield
+    log.setLevel(level)
 
 
 @pytest.fixture
