@@ -191,3 +191,22 @@ async def test_what_stays_unreached_is_said_with_the_last_reason(ask: Ask) -> No
     """The error at the deadline is the trouble that stood in the way."""
     with pytest.raises(Unavailable, match="rewards:8080 failed: ConnectError"):
         await ask(raising(httpx.ConnectError), lambda client: client.reward([SAMPLE]))
+
+
+async def test_a_password_in_the_address_is_sent_and_not_logged(
+    ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also not by the HTTP library, which logs each request."""
+    caplog.set_level(logging.DEBUG)
+    sent = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["Authorization"])
+        return httpx.Response(200, json=reward_body(SCORED))
+
+    address = "http://me:hush-hush@rewards:8080/behind"
+    await ask(answer, lambda client: client.reward([SAMPLE]), base_url=address)
+
+    assert sent == ["Basic bWU6aHVzaC1odXNo"]
+    assert "hush-hush" not in caplog.text
+    assert "rewards:8080/behind/reward" in caplog.text

@@ -16,6 +16,7 @@ from medreward_client import (
     RewardClient,
     Sample,
     Scored,
+    TimedOut,
     Unavailable,
 )
 from medreward_client._gathering import BATCH_CHARACTERS, BATCH_SAMPLES, batches_of
@@ -233,3 +234,73 @@ def test_cutting_loses_nothing(lengths: list[int]) -> None:
 
     assert [one for part in parts for one in part] == asked
     assert all(sum(len(one.response) for one in part[:-1]) < BATCH_CHARACTERS for part in parts)
+
+
+async def test_a_call_has_its_own_deadline() -> None:
+    """Who can wait does not keep who cannot, nor is given up together with him."""
+
+    async def answer_the_patient(request: httpx.Request) -> httpx.Response:
+        body = orjson.loads(request.content)
+        if body["deadline_ms"] < 1000:
+            await asyncio.Event().wait()
+        return Echo()(request)
+
+    transport = httpx.MockTransport(answer_the_patient)
+    async with AsyncRewardClient(URL, transport=transport) as client:
+        found = await asyncio.gather(
+            client.reward(sample(1), deadline_s=0.01),
+            client.reward(sample(2), deadline_s=60),
+            return_exceptions=True,
+        )
+
+    assert [type(one) for one in found] == [TimedOut, Scored]
+
+
+@pytest.mark.parametrize(
+    ("odd", "complaint"),
+    [
+        (Sample(None, "left"), "the response of a sample is NoneType, not str"),  # type: ignore[arg-type]
+        (Sample("left", "left", question=7), "the question of a sample is int"),  # type: ignore[arg-type]
+        (Sample("left", "left", extra={"a": object()}), "object"),
+    ],
+)
+async def test_a_sample_that_cannot_be_sent_costs_its_neighbours_nothing(
+    odd: Sample, complaint: str
+) -> None:
+    """The error is its caller's alone, and says what is wrong."""
+    async with Echo().client() as client:
+        found = await asyncio.gather(
+            client.reward(sample(1)),
+            client.reward(odd),
+            client.reward(sample(2)),
+            return_exceptions=True,
+        )
+        with pytest.raises(TypeError, match=complaint):
+            await client.reward([sample(1), odd])
+
+    assert [type(one) for one in found] == [Scored, TypeError, Scored]
+    assert complaint in str(found[1])
+
+
+async def test_a_sample_that_is_too_large_costs_its_neighbours_nothing() -> None:
+    """A service that takes no body of that size takes those of the others."""
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(413) if b'"5"' in request.content else Echo()(request)
+
+    async with AsyncRewardClient(URL, transport=httpx.MockTransport(refuse)) as client:
+        found = await asyncio.gather(
+            *(client.reward(sample(n)) for n in range(10)), return_exceptions=True
+        )
+
+    assert [n for n, one in enumerate(found) if isinstance(one, RequestRefused)] == [5]
+
+
+@pytest.mark.parametrize("deadline_s", [float("inf"), float("nan")])
+async def test_a_deadline_is_a_number_of_seconds(deadline_s: float) -> None:
+    """Said at once, by name, not when it is written into a request."""
+    with pytest.raises(ValueError, match="deadline_s"):
+        AsyncRewardClient(URL, deadline_s=deadline_s)
+    async with Echo().client() as client:
+        with pytest.raises(ValueError, match="deadline_s"):
+            await client.reward(sample(1), deadline_s=deadline_s)

@@ -5,14 +5,16 @@ import gc
 import multiprocessing
 import pickle
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from medreward_client import AsyncRewardClient, RewardClient, RewardReply, Sample
+from medreward_client import AsyncRewardClient, MedrewardError, RewardClient, RewardReply, Sample
 
 from .serving import Serving, serving
 from .stand_in import SCORED, URL, reward_body
@@ -174,3 +176,57 @@ def test_a_pickled_client_is_like_the_first(kind: type[AsyncRewardClient | Rewar
 
     assert type(copied) is kind
     assert pickle.dumps(copied) == pickle.dumps(client)
+
+
+def test_loops_that_are_closed_are_forgotten() -> None:
+    """A run with `asyncio.run` at each step does not keep the loops of all its steps."""
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=reward_body(SCORED)))
+    client = AsyncRewardClient(URL, transport=transport)
+
+    async def step() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        # More than may be in flight: who waits for a place holds on to the loop.
+        await asyncio.gather(*(client.reward([SAMPLE]) for _ in range(20)))
+
+    for _ in range(4):
+        asyncio.run(step())
+    gc.collect()
+
+    assert sum(loop() is not None for loop in loops) <= 1
+
+
+@pytest.mark.parametrize("asked", [SAMPLE, [SAMPLE]], ids=["gathered", "at once"])
+def test_closing_ends_the_calls_that_wait(asked: Any) -> None:
+    """With an error of ours, not with more attempts on a connection that is closed."""
+    is_asked = threading.Event()
+
+    async def never(_: httpx.Request) -> httpx.Response:
+        is_asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    client = RewardClient(URL, transport=httpx.MockTransport(never))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.reward, asked)
+        is_asked.wait()
+        client.close()
+        with pytest.raises(MedrewardError, match="the client was closed"):
+            waiting.result(timeout=60)
+
+
+def test_closing_ends_the_calls_that_pause() -> None:
+    """A call that waits to ask again is not left waiting either."""
+    is_asked = threading.Event()
+
+    def fail(_: httpx.Request) -> httpx.Response:
+        is_asked.set()
+        return httpx.Response(503, headers={"Retry-After": "200"})
+
+    client = RewardClient(URL, transport=httpx.MockTransport(fail))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.reward, [SAMPLE])
+        is_asked.wait()
+        client.close()
+        with pytest.raises(MedrewardError, match="the client was closed"):
+            waiting.result(timeout=60)

@@ -168,3 +168,9 @@ def test_an_outage_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> N
 
     assert "1 of 1 samples" in caplog.records[0].message
     assert len(caplog.records) == 9
+
+
+def test_a_group_without_a_name_is_not_the_samples_without_a_group() -> None:
+    """An empty name is a name; no name is none."""
+    with pytest.raises(NoReward):
+        impute([sample(""), sample()], [scored(1.0), unscored()])

@@ -170,3 +170,21 @@ def test_calls_with_few_samples_travel_together(url: str) -> None:
     assert {outcome.reward for (outcome,) in asyncio.run(score())} == {
         chosen.score_blocking([WRONG, RIGHT])[1].reward
     }
+
+
+def test_the_order_of_options_makes_no_other_scorer() -> None:
+    """Two halves of a step that count their losses apart would both miss an outage."""
+    one = scorer(base_url="http://rewards:8080", recipe="medix-r1")
+
+    assert scorer(recipe="medix-r1", base_url="http://rewards:8080", run_id=None) is one
+
+
+@pytest.mark.parametrize("name", ["MEDREWARD_URL", "MEDREWARD_API_KEY"])
+def test_another_environment_is_another_scorer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook that sets another address, or the right key, is not kept to the first."""
+    monkeypatch.setenv("MEDREWARD_URL", "http://rewards:8080")
+    one = scorer()
+
+    monkeypatch.setenv(name, "http://others:8080")
+
+    assert scorer() is not one

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable, Sequence
 
-from medreward_client._errors import TimedOut, TryAgain
+from medreward_client._errors import MedrewardError, TimedOut, TryAgain
 from medreward_client._gathering import Gatherer, batches_of
 from medreward_client._http import Connections
 from medreward_client._types import RewardReply, Sample, Terms
@@ -26,10 +27,16 @@ class Link:
     def __init__(self, connect: Callable[[], Connections]) -> None:
         self._connections = connect()
         self._places = asyncio.Semaphore(IN_FLIGHT)
+        self._waits: set[asyncio.Timeout] = set()
+        self._is_closed = False
         self.gatherer = Gatherer(self.reward)
 
     async def aclose(self) -> None:
-        """Give the connections back."""
+        """Give the connections back; who still waits for an answer waits no longer."""
+        self._is_closed = True
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(0.0)
         await self._connections.aclose()
 
     async def reward(self, samples: Sequence[Sample], terms: Terms, ends_at: float) -> RewardReply:
@@ -54,17 +61,30 @@ class Link:
         Raises:
             MedrewardError: the service refuses; at the end, the last trouble there was.
         """
+        left_s = ends_at - asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(left_s + MARGIN_S + MARGIN_SHARE * max(0.0, left_s)) as wait:
+                self._waits.add(wait)
+                # Of a call that was gathered while the client was closed.
+                if self._is_closed:
+                    wait.reschedule(0.0)
+                return await self._ask(call, ends_at)
+        except TimeoutError as exc:
+            if self._is_closed:
+                raise MedrewardError("the client was closed before there was an answer") from exc
+            raise TimedOut("no answer by the deadline") from exc
+        finally:
+            self._waits.discard(wait)
+
+    async def _ask(self, call: Call[T], ends_at: float) -> T:
         time, attempt = asyncio.get_running_loop().time, 1
-        gives_up_at = ends_at + MARGIN_S + MARGIN_SHARE * max(0.0, ends_at - time())
         while True:
             try:
-                async with asyncio.timeout_at(gives_up_at), self._places:
+                async with self._places:
                     content = call.content(ends_at - time())
                     reply = await self._connections.send(call.path, content)
                 if reply.status in call.passing:
                     raise error_of(reply)
-            except TimeoutError as exc:
-                raise TimedOut(f"no answer by the deadline, at attempt {attempt}") from exc
             except TryAgain as trouble:
                 pause_s = pause_after(attempt, trouble)
                 if time() + pause_s >= ends_at:
@@ -74,6 +94,13 @@ class Link:
                 return call.read(reply)
             attempt += 1
             await asyncio.sleep(pause_s)
+
+
+def check_deadline(deadline_s: float) -> float:
+    """Refuse with ValueError what is no number of seconds."""
+    if not math.isfinite(deadline_s):
+        raise ValueError(f"deadline_s={deadline_s}: a finite number of seconds")
+    return deadline_s
 
 
 def pause_after(attempt: int, trouble: TryAgain) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self, Unpack, overload
 
-from medreward_client._asking import Link
+from medreward_client._asking import Link, check_deadline
 from medreward_client._http import Connections, Transport, check_address
 from medreward_client._loops import PerLoop, run_in_background
 from medreward_client._types import (
@@ -49,7 +49,7 @@ class AsyncRewardClient:
         transport: Transport | None = None,
     ) -> None:
         check_address(base_url, api_key)
-        self._deadline_s = deadline_s
+        self._deadline_s = check_deadline(deadline_s)
         self._made_like = partial(
             type(self), base_url, api_key=api_key, deadline_s=deadline_s, transport=transport
         )
@@ -65,7 +65,7 @@ class AsyncRewardClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give back the connections of the running loop."""
+        """Give back the connections of the running loop, and end the calls that wait there."""
         await self._links.aclose()
 
     @overload
@@ -87,10 +87,10 @@ class AsyncRewardClient:
         with thousands travels in several requests. TypeError if `extra` holds what JSON cannot.
         """
         link = await self._links.get()
-        terms, ends_at = Terms(recipe, run_id, step), self._ends_at(deadline_s)
+        terms, seconds = Terms(recipe, run_id, step), self._seconds(deadline_s)
         if isinstance(samples, Sample):
-            return await link.gatherer.reward(samples, terms, ends_at)
-        return await link.reward(samples, terms, ends_at)
+            return await link.gatherer.reward(samples, terms, seconds)
+        return await link.reward(samples, terms, _in(seconds))
 
     async def judge(
         self,
@@ -106,16 +106,19 @@ class AsyncRewardClient:
         by majority. What was not judged by `deadline_s`, in seconds, comes back as Unjudged.
         """
         link = await self._links.get()
-        return await link.ask(judge_call(items, template, votes), self._ends_at(deadline_s))
+        return await link.ask(judge_call(items, template, votes), _in(self._seconds(deadline_s)))
 
     async def health(self) -> Health:
         """Ask whether the service takes work, and which engine is missing if not."""
         link = await self._links.get()
-        return await link.ask(health_call(), self._ends_at(HEALTH_DEADLINE_S))
+        return await link.ask(health_call(), _in(HEALTH_DEADLINE_S))
 
-    def _ends_at(self, deadline_s: float | None) -> float:
-        seconds = self._deadline_s if deadline_s is None else deadline_s
-        return asyncio.get_running_loop().time() + seconds
+    def _seconds(self, deadline_s: float | None) -> float:
+        return self._deadline_s if deadline_s is None else check_deadline(deadline_s)
+
+
+def _in(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
 
 
 class RewardClient:
@@ -144,7 +147,7 @@ class RewardClient:
         self.close()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Give the connections back; calls that still wait end with a MedrewardError."""
         run_in_background(self._client.aclose())
 
     @overload

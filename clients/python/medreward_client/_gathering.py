@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from medreward_client._errors import RequestRefused
 from medreward_client._types import RewardReply, Sample, Scored, Terms, Unscored
@@ -17,7 +18,9 @@ BATCH_SAMPLES = 512
 BATCH_CHARACTERS = 4_000_000
 """At most six times as many bytes, which is far below what a service takes."""
 
-Result = Scored | Unscored | RequestRefused
+Result = Scored | Unscored | RequestRefused | TypeError
+Alike = tuple[Terms, float]
+"""What calls must share to travel together: terms, and for how many seconds they wait."""
 Send = Callable[[Sequence[Sample], Terms, float], Awaitable[RewardReply]]
 
 
@@ -36,34 +39,40 @@ class Gatherer:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._open: dict[Terms, Batch] = {}
+        self._open: dict[Alike, Batch] = {}
 
-    async def reward(self, sample: Sample, terms: Terms, ends_at: float) -> Scored | Unscored:
+    async def reward(self, sample: Sample, terms: Terms, deadline_s: float) -> Scored | Unscored:
         """Score a sample together with those that come in the next few milliseconds."""
-        batch = self._open.get(terms)
+        # Before it joins the others: what cannot be counted is its own caller's to mend.
+        characters = _characters_of(sample)
+        # With another deadline, one would outlast its own, or be given up with the other.
+        alike = (terms, deadline_s)
+        batch = self._open.get(alike)
         if batch is None:
-            batch = self._open[terms] = Batch()
-            batch.results = asyncio.ensure_future(self._ask(batch, terms, ends_at))
+            batch = self._open[alike] = Batch()
+            batch.results = asyncio.ensure_future(self._ask(batch, alike))
         place = len(batch.samples)
         batch.samples.append(sample)
-        batch.characters += _characters_of(sample)
+        batch.characters += characters
         if place + 1 == BATCH_SAMPLES or batch.characters >= BATCH_CHARACTERS:
-            self._close(batch, terms)
+            self._close(batch, alike)
         try:
             # Shielded, since who gives up waiting gives up for himself alone.
             result = (await asyncio.shield(batch.results))[place]
         finally:
             # An error's traceback holds this frame, which must not hold the error.
             del batch
-        if isinstance(result, RequestRefused):
+        if isinstance(result, Exception):
             raise result
         return result
 
-    async def _ask(self, batch: Batch, terms: Terms, ends_at: float) -> Sequence[Result]:
+    async def _ask(self, batch: Batch, alike: Alike) -> Sequence[Result]:
+        terms, deadline_s = alike
+        ends_at = asyncio.get_running_loop().time() + deadline_s
         with suppress(TimeoutError):
             async with asyncio.timeout(GATHERING_S):
                 await batch.full.wait()
-        self._close(batch, terms)
+        self._close(batch, alike)
         return await self._results(batch.samples, terms, ends_at)
 
     async def _results(
@@ -72,9 +81,8 @@ class Gatherer:
         """Ask; where one of many samples cannot be asked about, find it, for the others' sake."""
         try:
             return (await self._send(samples, terms, ends_at)).results
-        except RequestRefused as refused:
-            # A refusal names the sample, unless it is about the request as a whole.
-            if "samples[" not in str(refused):
+        except (RequestRefused, TypeError) as refused:
+            if not _is_about_a_sample(refused):
                 raise
             if len(samples) == 1:
                 return [refused]
@@ -84,10 +92,17 @@ class Gatherer:
             *await self._results(samples[half:], terms, ends_at),
         ]
 
-    def _close(self, batch: Batch, terms: Terms) -> None:
-        if self._open.get(terms) is batch:
-            del self._open[terms]
+    def _close(self, batch: Batch, alike: Alike) -> None:
+        if self._open.get(alike) is batch:
+            del self._open[alike]
             batch.full.set()
+
+
+def _is_about_a_sample(refused: RequestRefused | TypeError) -> bool:
+    """Tell what one sample may have brought on from what is about the request as a whole."""
+    if isinstance(refused, TypeError):
+        return True  # of one whose `extra` JSON cannot hold
+    return refused.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or "samples[" in str(refused)
 
 
 def batches_of(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
@@ -98,8 +113,8 @@ def batches_of(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
 
 def _halved(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
     """Halve samples until they are short enough."""
-    half = len(samples) // 2
-    if half == 0 or sum(map(_characters_of, samples)) <= BATCH_CHARACTERS:
+    half, characters = len(samples) // 2, sum(map(_characters_of, samples))
+    if half == 0 or characters <= BATCH_CHARACTERS:
         yield samples
     else:
         yield from _halved(samples[:half])
@@ -107,5 +122,9 @@ def _halved(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
 
 
 def _characters_of(sample: Sample) -> int:
+    """Count them; TypeError, which names the field, where there is no text to count."""
+    for name, text in (("response", sample.response), ("question", sample.question or "")):
+        if not isinstance(text, str):
+            raise TypeError(f"the {name} of a sample is {type(text).__name__}, not str")
     # References are short beside these, and a service bounds them.
     return len(sample.response) + len(sample.question or "")

@@ -48,7 +48,9 @@ class Connections:
         if transport is None and not getproxies():
             transport = httpx.AsyncHTTPTransport(verify=certificates, socket_options=KEEPALIVE)
         self._http = httpx.AsyncClient(
-            base_url=url,
+            # The library logs the address of each request.
+            base_url=url.copy_with(userinfo=b""),
+            auth=(url.username, url.password) if url.userinfo else None,
             headers=headers,
             timeout=timeout,
             transport=transport,

@@ -35,6 +35,9 @@ class PerLoop(Generic[C]):
         loop, pid = asyncio.get_running_loop(), os.getpid()
         # A fork takes the parent's sockets along: to use them would mix up two conversations.
         if loop not in self._opened or self._opened[loop][0] != pid:
+            # What was opened holds on to its loop, so that neither would ever be forgotten.
+            for closed in [one for one in self._opened if one.is_closed()]:
+                self._opened.pop(closed, None)
             life = _life_of(self._make)
             self._opened[loop] = (pid, await anext(life), life)
         return self._opened[loop][1]

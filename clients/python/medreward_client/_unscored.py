@@ -74,7 +74,7 @@ def impute(samples: Sequence[Sample], results: Sequence[Scored | Unscored]) -> l
     Raises:
         NoReward: neither can be had.
     """
-    groups: dict[str, list[float]] = {}
+    groups: dict[str | None, list[float]] = {}
     for sample, result in zip(samples, results, strict=True):
         if sample.group is not None and isinstance(result, Scored):
             groups.setdefault(sample.group, []).append(result.reward)
@@ -83,7 +83,7 @@ def impute(samples: Sequence[Sample], results: Sequence[Scored | Unscored]) -> l
         if isinstance(result, Scored):
             rewards.append(result.reward)
             continue
-        peers = groups.get(sample.group or "")
+        peers = groups.get(sample.group)
         stand_in = fmean(peers) if peers else _mean_of(result.components)
         if stand_in is None:
             refuse([result])

@@ -175,5 +175,11 @@ _scorer = cache(Scorer)
 
 
 def scorer(**options: Unpack[Options]) -> Scorer:
-    """Give this process's one Scorer with these options."""
-    return _scorer(**options)
+    """Give this process's one Scorer with these options; what the environment says is one, too."""
+    said: Options = {
+        "base_url": os.environ.get("MEDREWARD_URL"),
+        "api_key": os.environ.get("MEDREWARD_API_KEY"),
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    # In one order, since the cache would tell a=1, b=2 from b=2, a=1.
+    return _scorer(**dict(sorted({**said, **given}.items())))
