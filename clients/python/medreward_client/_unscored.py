@@ -31,7 +31,8 @@ class StepBreaker:
         Raises:
             NoReward: more than the share of this step has no reward; says how many of each kind.
         """
-        if self._seen >= (FEWEST if step != self._step else WINDOW):
+        is_over = step != self._step or (step is None and self._seen >= WINDOW)
+        if is_over and self._seen >= FEWEST:
             self._seen, self._kinds = 0, Counter()
         self._step = step
         self._seen += len(results)
@@ -49,7 +50,7 @@ class StepBreaker:
             )
         # At 1, 2, 4, 8 and so on, so that an outage does not flood the log.
         if before.bit_length() != missing.bit_length():
-            log.warning("%s, at step %s", told, step)
+            log.warning("%s", told if step is None else f"{told}, at step {step}")
 
 
 def refuse(results: Sequence[Scored | Unscored]) -> None:
