@@ -24,7 +24,7 @@ from medreward_client.trainers._rows import read_sample
 )
 def test_a_reference_is_text_and_what_is_missing_is_none(cell: object, reference: object) -> None:
     """A `nan` or a `None` would be graded against, as if someone had written it."""
-    assert read_sample("", cell, {}).reference == reference
+    assert read_sample("", cell).reference == reference
     (sample,) = samples_of(BOUND, ["Which?"], ["left"], {"reference": [cell]})
     assert sample.reference == reference
 
@@ -33,7 +33,7 @@ def test_a_reference_is_text_and_what_is_missing_is_none(cell: object, reference
 def test_what_is_no_text_is_refused_by_its_type(cell: object) -> None:
     """The error does not quote the row."""
     with pytest.raises(TypeError, match=r"the ground truth is a (dict|list)") as caught:
-        read_sample("", cell, {})
+        read_sample("", cell)
     assert "Roe" not in str(caught.value)
 
 

@@ -175,6 +175,7 @@ def test_what_a_reward_is_made_of_stands_in_the_metadata(service: ToldService) -
         ('{"reference": "left", "question": "Which?", "modality": "X_RAY"}', {"question": "?"}),
         ("left", {"question": "Which?", "modality": "X_RAY"}),
         ("left", {"question": "Which?", "modality": "X_RAY", "rm_type": "custom"}),
+        ({"reference": "left", "question": None, "modality": "X_RAY"}, {"question": "Which?"}),
     ],
 )
 def test_question_and_modality_are_the_labels_or_the_rows(

@@ -1,6 +1,6 @@
 """A row of a trainer's data set and the policy's response to it, as the sample to score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from medreward_client._types import Sample
 
@@ -9,9 +9,11 @@ LONGEST_GROUP = 256
 
 
 def read_sample(
-    response: str, ground_truth: object, row: Mapping[str, object], *, group: str | None = None
+    response: str, ground_truth: object, *rows: Mapping[str, object], group: str | None = None
 ) -> Sample:
-    """Make a sample of a response, its ground truth, and the row's `question` and `modality`.
+    """Make a sample of a response, its ground truth, and the rows' `question` and `modality`.
+
+    Where there are several rows, the first that says something counts.
 
     The ground truth is a text, a number, or several accepted ones in whatever sequence the data
     set's file format made of them. Where it is missing the service says `invalid_reference`.
@@ -23,14 +25,18 @@ def read_sample(
         response=response,
         reference=_read_reference(ground_truth),
         group=None if group is None else group[-LONGEST_GROUP:],
-        question=read_text(row.get("question")),
-        modality=read_text(row.get("modality")),
+        question=_first("question", rows),
+        modality=_first("modality", rows),
     )
 
 
 def read_text(value: object) -> str | None:
     """Give a column's text; a row without it holds None, NaN or nothing."""
     return value if isinstance(value, str) and value.strip() else None
+
+
+def _first(name: str, rows: Iterable[Mapping[str, object]]) -> str | None:
+    return next(filter(None, (read_text(row.get(name)) for row in rows)), None)
 
 
 def _read_reference(ground_truth: object) -> str | Sequence[str]:

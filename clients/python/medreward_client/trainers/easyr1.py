@@ -38,7 +38,7 @@ def compute_score(
     Raises:
         NoReward: samples have none, and `online_filtering` is off.
     """
-    samples = [read_sample(one["response"], one["ground_truth"], {}) for one in reward_inputs]
+    samples = [read_sample(one["response"], one["ground_truth"]) for one in reward_inputs]
     outcomes = scorer(**options).score_blocking(samples, says_none=online_filtering)
     return [_read(outcome, padded=online_filtering) for outcome in outcomes]
 
