@@ -15,6 +15,7 @@ from medreward.compat import texts
 from medreward.recipe import SIGNALS
 from medreward_client import NoReward
 from medreward_client.trainers import _texts, openrlhf
+from medreward_client.trainers._signals import COMPONENTS
 
 from .told_service import RIGHT, UNJUDGED, WRONG, ToldService, told_service
 
@@ -153,4 +154,4 @@ def test_the_response_is_found_as_the_service_finds_it() -> None:
 
 def test_every_signal_is_logged() -> None:
     """Those that a recipe can have."""
-    assert openrlhf.SIGNALS == SIGNALS
+    assert COMPONENTS == SIGNALS

@@ -110,6 +110,14 @@ def test_many_threads_step_at_once(make: Any) -> None:
     assert [one["reward"] for one in steps] == [1.0, 0.145] * 16
 
 
+def test_a_column_speaks_where_extra_info_is_silent(make: Any, service: ToldService) -> None:
+    """Parquet gives a field that only other rows have as None."""
+    make(question="Which?", extra_info={"question": None, "modality": "X_RAY"}).step(RIGHT)
+
+    (asked,) = service.samples
+    assert (asked["question"], asked["modality"]) == ("Which?", "X_RAY")
+
+
 def test_a_row_without_a_reference_is_the_services_to_judge(
     make: Any, service: ToldService
 ) -> None:

@@ -17,6 +17,7 @@ import pytest
 from dirty_equals import IsPartialDict
 
 from medreward_client import NoReward
+from medreward_client.trainers.slime import custom_rm
 
 from .told_service import RIGHT, UNJUDGED, WRONG, ToldService, told_service
 
@@ -113,6 +114,12 @@ def test_one_by_one_there_is_no_mean_to_stand_in(service: ToldService) -> None:
         rewarded(args_of(service, group_rm=False), Sample(UNJUDGED))
 
 
+def test_a_sample_that_comes_without_its_group_gets_no_mean_of_it(service: ToldService) -> None:
+    """With `--group-rm` too: a mean of nobody would be a 0."""
+    with pytest.raises(NoReward):
+        asyncio.run(custom_rm(args_of(service), Sample(UNJUDGED)))
+
+
 def test_what_is_imputed_is_removed_too(service: ToldService) -> None:
     """The number serves the baseline alone."""
     args = args_of(service, options={"on_unscored": "impute"})
@@ -168,6 +175,7 @@ def test_what_a_reward_is_made_of_stands_in_the_metadata(service: ToldService) -
         ('{"reference": "left", "question": "Which?", "modality": "X_RAY"}', {"question": "?"}),
         ("left", {"question": "Which?", "modality": "X_RAY"}),
         ("left", {"question": "Which?", "modality": "X_RAY", "rm_type": "custom"}),
+        ({"reference": "left", "question": None, "modality": "X_RAY"}, {"question": "Which?"}),
     ],
 )
 def test_question_and_modality_are_the_labels_or_the_rows(

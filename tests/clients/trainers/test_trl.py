@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from medreward_client import NoReward, RequestRefused
-from medreward_client.trainers._batches import Component
+from medreward_client.trainers._signals import Component
 from medreward_client.trainers.trl import AsyncRewardFunc, Rewards, make_reward_funcs
 from tests.trainers.serving import Models, Say, equal_is_yes, serving
 

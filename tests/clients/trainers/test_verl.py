@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from medreward_client import NoReward
-from medreward_client.trainers.verl import COMPONENTS, compute_score
+from medreward_client.trainers._signals import COMPONENTS
+from medreward_client.trainers.verl import compute_score
 
 from .told_service import RIGHT, UNJUDGED, WRONG, ToldService, told_service
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from statistics import fmean
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 from medreward_client import Sample
 from medreward_client.scoring import Options, Outcome, scorer
+from medreward_client.trainers._rows import read_sample, read_text
+from medreward_client.trainers._signals import Component
 
-Component = Literal["accuracy_llm", "accuracy_embed", "modality", "format"]
-COMPONENTS: tuple[Component, ...] = get_args(Component)
 Turns = str | Sequence[Mapping[str, Any]]
 """Plain text, or messages."""
 
@@ -99,35 +99,39 @@ def samples_of(
     completions: Sequence[Turns],
     columns: Mapping[str, Any],
 ) -> list[Sample]:
-    """Read a batch; where there is no column for the question, it is what the prompt says last.
+    """Read a batch; where a row has no question, it is what the prompt says last.
 
     Raises:
         ValueError: there is no column for the reference.
+        TypeError: a reference is no text and no list of texts; only its type is named.
     """
     if bound.reference_column not in columns:
         raise ValueError(
             f"the data set has no column {bound.reference_column!r} for the reference: "
             "name yours with reference_column"
         )
-    asked = [_last(prompt, "user") for prompt in prompts]
-    cells = zip(
-        asked,
+    nothing = [None] * len(prompts)
+    rows = zip(
+        prompts,
         completions,
         columns[bound.reference_column],
-        columns.get(bound.question_column) or asked,
-        columns.get(bound.modality_column) or [None] * len(asked),
+        columns.get(bound.question_column, nothing),
+        columns.get(bound.modality_column, nothing),
         strict=True,
     )
-    return [
-        Sample(
-            response=_last(completion, "assistant"),
-            reference=_reference(reference),
-            group=sha256(repr((prompt, reference)).encode()).hexdigest()[:16],
-            question=question,
-            modality=modality or None,
-        )
-        for prompt, completion, reference, question, modality in cells
-    ]
+    return [_sample(*row) for row in rows]
+
+
+def _sample(
+    prompt: Turns, completion: Turns, reference: object, question: object, modality: object
+) -> Sample:
+    asked = _last(prompt, "user")
+    return read_sample(
+        _last(completion, "assistant"),
+        reference,
+        {"question": read_text(question) or asked, "modality": modality},
+        group=sha256(repr((asked, reference)).encode()).hexdigest()[:16],
+    )
 
 
 def _last(turns: Turns, role: str) -> str:
@@ -143,10 +147,3 @@ def _text(content: object) -> str:
     if isinstance(content, list):
         return "".join(part["text"] for part in content if part.get("type") == "text")
     return content if isinstance(content, str) else ""
-
-
-def _reference(cell: object) -> str | tuple[str, ...]:
-    """Give a data set's cell as text; where there is none, the service says so of that sample."""
-    if isinstance(cell, list | tuple):
-        return tuple(map(str, cell)) or ""
-    return "" if cell is None else str(cell)

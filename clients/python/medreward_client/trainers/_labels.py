@@ -33,7 +33,7 @@ def read_labelled(
         return read_sample(without_end(response), parts, row, group=group)
     if "reference" not in parts:
         raise TypeError("the label is an object without `reference`")
-    return read_sample(without_end(response), parts["reference"], {**row, **parts}, group=group)
+    return read_sample(without_end(response), parts["reference"], parts, row, group=group)
 
 
 def _object_in(label: str) -> object:

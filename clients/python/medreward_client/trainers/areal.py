@@ -4,7 +4,6 @@ RLVRWorkflow(reward_fn="medreward_client.trainers.areal.reward", ...)
 RLVRWorkflow(reward_fn=reward_with(reference="solution", recipe="medix-r1"), ...)
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +11,11 @@ from typing import Any, Unpack
 
 from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._rows import read_sample
+from medreward_client.trainers._texts import without_end
 
 DEADLINE_S = 12.0
 LONGEST_DEADLINE_S = 13.0
 """AReaL gives a call up after 15 seconds, at the fourth time as a 0, and a reply travels too."""
-
-SPECIAL_TOKENS_AT_END = re.compile(r"(?:\s*(?:<\|[^|<>]*\|>|</s>|<eos>|<end_of_turn>))+\s*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,7 @@ def _score(
     **row: Any,
 ) -> float:
     about = {"question": row.get(columns.question), "modality": row.get(columns.modality)}
-    response = SPECIAL_TOKENS_AT_END.sub("", completions)
-    sample = read_sample(response, row.get(columns.reference), about)
+    sample = read_sample(without_end(completions), row.get(columns.reference), about)
     bounded: Options = {"deadline_s": DEADLINE_S, **options}
     (outcome,) = scorer(**bounded).score_blocking([sample])
     return outcome.number

@@ -12,12 +12,10 @@ from typing import Any, Unpack
 
 from medreward_client.scoring import Options, Outcome, scorer
 from medreward_client.trainers._rows import read_sample
+from medreward_client.trainers._signals import COMPONENTS, figures_of
 
 REWARD_NAME = "medreward"
 REWARD_TYPE = "batch"
-
-COMPONENTS = ("format", "accuracy_llm", "accuracy_embed", "modality")
-"""Every signal that a recipe can have; `medical.py` has the same names."""
 
 
 def compute_score(
@@ -40,14 +38,13 @@ def compute_score(
     Raises:
         NoReward: samples have none, and `online_filtering` is off.
     """
-    samples = [read_sample(one["response"], one["ground_truth"], {}) for one in reward_inputs]
+    samples = [read_sample(one["response"], one["ground_truth"]) for one in reward_inputs]
     outcomes = scorer(**options).score_blocking(samples, says_none=online_filtering)
     return [_read(outcome, padded=online_filtering) for outcome in outcomes]
 
 
 def _read(outcome: Outcome, *, padded: bool) -> dict[str, float]:
-    missing = dict.fromkeys(COMPONENTS, nan) if padded else {}
+    missing: dict[str, float] = dict.fromkeys(COMPONENTS, nan) if padded else {}
     if outcome.reward is None:
         return {"overall": nan, **missing, "scored": 0.0}
-    said = {**missing, **outcome.components}
-    return {"overall": outcome.reward, **said, "scored": float(outcome.scored)}
+    return {"overall": outcome.reward, **missing, **figures_of(outcome)}

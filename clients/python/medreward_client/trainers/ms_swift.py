@@ -15,13 +15,12 @@ from typing import Any, Unpack
 
 from medreward_client.scoring import Options
 from medreward_client.trainers._batches import (
-    COMPONENTS,
     Binding,
-    Component,
     outcomes_of,
     samples_of,
     values_of,
 )
+from medreward_client.trainers._signals import COMPONENTS, Component
 
 RewardFunc = Callable[..., Coroutine[Any, Any, list[float | None]]]
 

@@ -9,14 +9,14 @@ For other options than the default ones, point it at a file of your own that say
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from medreward_client._errors import NoReward
 from medreward_client._types import Sample
-from medreward_client.scoring import Options, Outcome, scorer
+from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._labels import read_labelled
+from medreward_client.trainers._signals import COMPONENTS, figures_of
 from medreward_client.trainers._texts import response_in
 
-SIGNALS = ("accuracy_llm", "accuracy_embed", "modality", "format")
-"""Logged for every sample, had or not: OpenRLHF ends a step whose samples' logs differ in names."""
+NOT_HAD = dict.fromkeys(("scored", *COMPONENTS), 0.0)
+"""In the logs alone: OpenRLHF ends a step whose samples' logs differ in names."""
 
 
 def reward_func(
@@ -37,11 +37,11 @@ def reward_func(
     """
     samples = [_read(*parts) for parts in zip(queries, prompts, labels, strict=True)]
     outcomes = scorer(**options).score_blocking(samples)
-    rewards = [_reward(outcome) for outcome in outcomes]
-    logs = [_logs(outcome) for outcome in outcomes]
+    rewards = [outcome.number for outcome in outcomes]
+    logs = [NOT_HAD | figures_of(outcome) for outcome in outcomes]
     if len(samples) == 1:
         return {"rewards": rewards[0], "scores": rewards[0], "extra_logs": logs[0]}
-    columns = {name: [log[name] for log in logs] for name in ("scored", *SIGNALS)}
+    columns = {name: [log[name] for log in logs] for name in NOT_HAD}
     return {"rewards": rewards, "scores": rewards, "extra_logs": columns}
 
 
@@ -50,14 +50,3 @@ def _read(query: str, prompt: str, label: object) -> Sample:
     if response is None:
         raise ValueError("a query does not begin with its prompt, whatever is left out of both")
     return read_labelled(response, label)
-
-
-def _reward(outcome: Outcome) -> float:
-    if outcome.reward is None:
-        raise NoReward("a sample has no reward")
-    return outcome.reward
-
-
-def _logs(outcome: Outcome) -> dict[str, float]:
-    signals = {name: outcome.components.get(name, 0.0) for name in SIGNALS}
-    return {"scored": float(outcome.scored), **signals}

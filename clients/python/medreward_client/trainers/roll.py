@@ -3,10 +3,12 @@
 ROLL wants a subclass of its own `Worker`; the page on ROLL shows the few lines around this.
 """
 
+from statistics import fmean
 from typing import Any, Protocol, Unpack
 
 from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._rows import read_sample
+from medreward_client.trainers._signals import figures_of
 
 
 class Batch(Protocol):
@@ -63,13 +65,9 @@ def compute_rewards(
         "response_level_rewards": scores,
         "scores": scores.clone(),
     }
-    said = [{**one.components, "scored": float(one.scored)} for one in outcomes]
+    said = [figures_of(outcome) for outcome in outcomes]
     means = {
-        f"reward/{name}": _mean([one[name] for one in said if name in one])
+        f"reward/{name}": fmean(one[name] for one in said if name in one)
         for name in sorted({name for one in said for name in one})
     }
     return tensors, means
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

@@ -13,6 +13,7 @@ from typing import Any, Unpack
 
 from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._rows import read_sample
+from medreward_client.trainers._signals import figures_of
 
 
 class _Scoring:
@@ -39,11 +40,10 @@ class _Scoring:
         Raises:
             NoReward: the service gave none; SkyRL has no other way to hear of it.
         """
-        about = {**self._row, **(self._row.get("extra_info") or {})}
         truth = (self._row.get("reward_spec") or {}).get("ground_truth")
-        sample = read_sample(action, truth, about)
+        sample = read_sample(action, truth, self._row.get("extra_info") or {}, self._row)
         (outcome,) = scorer(**self._options).score_blocking([sample])
-        self._metrics = {**outcome.components, "scored": float(outcome.scored)}
+        self._metrics = figures_of(outcome)
         return {"observations": [], "reward": outcome.number, "done": True, "metadata": {}}
 
     def get_metrics(self) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from medreward_client._types import Sample
 from medreward_client.scoring import Options, Outcome, scorer
 from medreward_client.trainers._labels import read_labelled
+from medreward_client.trainers._signals import figures_of
 
 PREFIX = "medreward_"
 
@@ -32,9 +33,10 @@ async def custom_rm(args: Any, samples: Any, **_: Any) -> Reward | list[Reward]:
         NoReward: a sample has none, and there is no way to say so.
     """
     options = _options(args)
+    is_group = isinstance(samples, list) and bool(args.group_rm)
     several = samples if isinstance(samples, list) else [samples]
     outcomes = await scorer(**options).score(
-        [_read(sample) for sample in several], says_none=bool(args.group_rm)
+        [_read(sample) for sample in several], says_none=is_group
     )
     rewards = [outcome.reward for outcome in outcomes if outcome.reward is not None]
     mean = fmean(rewards) if rewards else 0.0
@@ -60,14 +62,10 @@ def _tell(sample: Any, outcome: Outcome, *, is_trained_on: bool) -> None:
     if not outcome.scored and not is_trained_on:
         sample.remove_sample = True
     if isinstance(sample.metadata, dict):
-        sample.metadata["medreward"] = _parts(outcome)
-
-
-def _parts(outcome: Outcome) -> dict[str, float]:
-    return {"scored": float(outcome.scored), **outcome.components}
+        sample.metadata["medreward"] = figures_of(outcome)
 
 
 def _shaped(reward: float, outcome: Outcome, args: Any) -> Reward:
     keys = {getattr(args, name, None) for name in ("reward_key", "eval_reward_key")}
     named = dict.fromkeys(filter(None, keys), reward)
-    return {**_parts(outcome), **named} if args.reward_key else reward
+    return {**figures_of(outcome), **named} if args.reward_key else reward

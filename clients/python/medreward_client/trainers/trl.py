@@ -21,13 +21,12 @@ from typing import Any, Unpack
 from medreward_client import Sample
 from medreward_client.scoring import Options, Outcome
 from medreward_client.trainers._batches import (
-    COMPONENTS,
     Binding,
-    Component,
     outcomes_of,
     samples_of,
     values_of,
 )
+from medreward_client.trainers._signals import COMPONENTS, Component
 
 Rewards = list[float | None]
 AsyncRewardFunc = Callable[..., Coroutine[Any, Any, Rewards]]

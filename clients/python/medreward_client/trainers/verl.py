@@ -14,9 +14,7 @@ from typing import Any, cast
 
 from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._rows import read_sample
-
-COMPONENTS = ("accuracy_llm", "accuracy_embed", "modality", "format")
-"""Every signal that a recipe can have."""
+from medreward_client.trainers._signals import COMPONENTS
 
 VERLS_OWN = frozenset({"reward_router_address", "reward_model_tokenizer"})
 """What verl 0.9 adds to the call for the sake of its own reward models."""
@@ -42,7 +40,9 @@ async def compute_score(
     """
     sample = read_sample(solution_str, ground_truth, extra_info or {})
     (outcome,) = await scorer(**_read_options(kwargs)).score([sample])
-    components = {name: outcome.components.get(name) for name in COMPONENTS}
+    components: dict[str, float | None] = {
+        name: outcome.components.get(name) for name in COMPONENTS
+    }
     return {"score": outcome.number, "scored": float(outcome.scored), **components}
 
 
