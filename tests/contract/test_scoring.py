@@ -15,7 +15,7 @@ from medreward.judging.scripted import ScriptedJudge
 from medreward.settings import Settings
 from medreward_client import NoReward, RequestRefused, Sample
 from medreward_client._gathering import BATCH_SAMPLES
-from medreward_client.scoring import FEW_SAMPLES, OnUnscored, Outcome, Scorer, scorer
+from medreward_client.scoring import OnUnscored, Outcome, Scorer, scorer
 
 from .test_socket import listening
 
@@ -100,7 +100,7 @@ def test_a_service_that_is_away_leaves_samples_unscored() -> None:
     """After the deadline; it is the trainer's channel that says so, and no zero."""
     away = scorer(base_url="http://127.0.0.1:9", deadline_s=0.01, max_unscored_share=1.0)
 
-    outcomes = away.score_blocking([RIGHT] * (FEW_SAMPLES + 1), says_none=True, step=1)
+    outcomes = away.score_blocking([RIGHT] * 70, says_none=True, step=1)
 
     kinds = {outcome.error.kind for outcome in outcomes if outcome.error}
     assert (kinds, {outcome.reward for outcome in outcomes}) == ({"service_unavailable"}, {None})
@@ -127,6 +127,18 @@ def test_of_a_large_step_only_what_was_lost_is_missing() -> None:
     lost = [outcome for outcome in outcomes if not outcome.scored]
     assert len(lost) in {200, BATCH_SAMPLES}
     assert {outcome.reward for outcome in lost} == {None}
+
+
+def test_a_sample_that_is_refused_costs_its_neighbours_nothing(url: str) -> None:
+    """A row with a modality that no recipe knows is unscored, and says what is wrong with it."""
+    odd = Sample("<answer>basal left</answer>", "left lower lobe", modality="XRAY")
+
+    outcomes = scorer(base_url=url).score_blocking([RIGHT, odd, *[RIGHT] * 100], says_none=True)
+
+    assert [n for n, outcome in enumerate(outcomes) if not outcome.scored] == [1]
+    assert outcomes[1].error is not None
+    assert outcomes[1].error.kind == "sample_refused"
+    assert "modality" in outcomes[1].error.message
 
 
 def test_a_refused_request_is_not_a_lost_sample(url: str) -> None:

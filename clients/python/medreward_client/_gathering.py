@@ -18,7 +18,7 @@ BATCH_SAMPLES = 512
 BATCH_CHARACTERS = 4_000_000
 """At most six times as many bytes, which is far below what a service takes."""
 
-Result = Scored | Unscored | RequestRefused | TypeError
+Result = Scored | Unscored | Exception
 Alike = tuple[Terms, float]
 """What calls must share to travel together: terms, and for how many seconds they wait."""
 Send = Callable[[Sequence[Sample], Terms, float], Awaitable[RewardReply]]
@@ -26,12 +26,12 @@ Send = Callable[[Sequence[Sample], Terms, float], Awaitable[RewardReply]]
 
 @dataclass(slots=True)
 class Batch:
-    """Samples that will be one request, and what becomes of each."""
+    """Samples that will be one request, and who waits for each."""
 
     samples: list[Sample] = field(default_factory=list)
+    waiting: list[asyncio.Future[Scored | Unscored]] = field(default_factory=list)
     characters: int = 0
     full: asyncio.Event = field(default_factory=asyncio.Event)
-    results: asyncio.Future[Sequence[Result]] = field(init=False)
 
 
 class Gatherer:
@@ -40,6 +40,7 @@ class Gatherer:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._open: dict[Alike, Batch] = {}
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def reward(self, sample: Sample, terms: Terms, deadline_s: float) -> Scored | Unscored:
         """Score a sample together with those that come in the next few milliseconds."""
@@ -50,30 +51,38 @@ class Gatherer:
         batch = self._open.get(alike)
         if batch is None:
             batch = self._open[alike] = Batch()
-            batch.results = asyncio.ensure_future(self._ask(batch, alike))
-        place = len(batch.samples)
+            asking = asyncio.create_task(self._ask(batch, alike))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
+        # A future of its own: who gives up waiting gives up for himself alone.
+        answer: asyncio.Future[Scored | Unscored] = asyncio.get_running_loop().create_future()
         batch.samples.append(sample)
+        batch.waiting.append(answer)
         batch.characters += characters
-        if place + 1 == BATCH_SAMPLES or batch.characters >= BATCH_CHARACTERS:
+        if len(batch.samples) == BATCH_SAMPLES or batch.characters >= BATCH_CHARACTERS:
             self._close(batch, alike)
-        try:
-            # Shielded, since who gives up waiting gives up for himself alone.
-            result = (await asyncio.shield(batch.results))[place]
-        finally:
-            # An error's traceback holds this frame, which must not hold the error.
-            del batch
-        if isinstance(result, Exception):
-            raise result
-        return result
+        # An error's traceback holds this frame, which must not hold the error.
+        del batch
+        return await answer
 
-    async def _ask(self, batch: Batch, alike: Alike) -> Sequence[Result]:
+    async def _ask(self, batch: Batch, alike: Alike) -> None:
         terms, deadline_s = alike
         ends_at = asyncio.get_running_loop().time() + deadline_s
         with suppress(TimeoutError):
             async with asyncio.timeout(GATHERING_S):
                 await batch.full.wait()
         self._close(batch, alike)
-        return await self._results(batch.samples, terms, ends_at)
+        try:
+            results = await self._results(batch.samples, terms, ends_at)
+        except Exception as error:  # noqa: BLE001 - raised by each of those who wait
+            results = [error] * len(batch.samples)
+        for answer, result in zip(batch.waiting, results, strict=True):
+            if answer.done():
+                continue  # its caller gave up
+            if isinstance(result, Exception):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
 
     async def _results(
         self, samples: Sequence[Sample], terms: Terms, ends_at: float
@@ -82,7 +91,7 @@ class Gatherer:
         try:
             return (await self._send(samples, terms, ends_at)).results
         except (RequestRefused, TypeError) as refused:
-            if not _is_about_a_sample(refused):
+            if not is_about_a_sample(refused):
                 raise
             if len(samples) == 1:
                 return [refused]
@@ -98,7 +107,7 @@ class Gatherer:
             batch.full.set()
 
 
-def _is_about_a_sample(refused: RequestRefused | TypeError) -> bool:
+def is_about_a_sample(refused: RequestRefused | TypeError) -> bool:
     """Tell what one sample may have brought on from what is about the request as a whole."""
     if isinstance(refused, TypeError):
         return True  # of one whose `extra` JSON cannot hold

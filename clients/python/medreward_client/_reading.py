@@ -28,6 +28,8 @@ from medreward_client._errors import BadReply
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
 
+SCALARS = (str, float, int, bool)
+
 
 def load(content: bytes) -> object:
     """Read JSON; BadReply if it is none."""
@@ -129,16 +131,26 @@ def _table_reader(read_entry: Reader) -> Reader:
     return read
 
 
+def _plain(kind: Any) -> type | None:
+    """Give the scalar type that a field may simply have; None where there is none."""
+    inside = [one for one in get_args(kind) if one is not NoneType] or [kind]
+    return inside[0] if len(inside) == 1 and inside[0] in SCALARS else None
+
+
 def _record_reader(kind: Any) -> Reader:
     hints = get_type_hints(kind)
-    named = [(f.name, _reader_of(hints[f.name]), f.default) for f in fields(kind)]
+    # What is of the very type needs no reading, and most is.
+    named = [
+        (f.name, _plain(hints[f.name]), _reader_of(hints[f.name]), f.default) for f in fields(kind)
+    ]
 
     def read(value: object) -> object:
         table = value if isinstance(value, dict) else _refuse(value, "object")
         found: list[object] = []
         try:
-            for name, read_field, default in named:
-                found.append(read_field(table.get(name, default)))
+            for name, plain, read_field, default in named:
+                value = table.get(name, default)
+                found.append(value if type(value) is plain else read_field(value))
         except BadReply as misread:
             raise BadReply(f".{name}{misread}") from None
         return kind(*found)

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Literal, TypedDict, Unpack, get_args
 
 from medreward_client._client import AsyncRewardClient
-from medreward_client._errors import NoReward, Overloaded, TimedOut, TryAgain
-from medreward_client._gathering import batches_of
+from medreward_client._errors import NoReward, Overloaded, RequestRefused, TimedOut, TryAgain
+from medreward_client._gathering import is_about_a_sample
 from medreward_client._loops import run_in_background
-from medreward_client._types import Asking, Problem, Sample, Scored, Unscored
+from medreward_client._types import Problem, Sample, Scored, Unscored
 from medreward_client._unscored import StepBreaker, impute, refuse
 
 OnUnscored = Literal["native", "raise", "impute", "zero"]
@@ -19,8 +19,6 @@ OnUnscored = Literal["native", "raise", "impute", "zero"]
 DEADLINE_S = 600.0
 """Better a step that waits for a service to come back than one without rewards."""
 MAX_UNSCORED_SHARE = 0.25
-FEW_SAMPLES = 64
-"""A call with no more than these travels together with others of its kind."""
 KINDS = {Overloaded: "service_overloaded", TimedOut: "service_timeout"}
 
 
@@ -116,7 +114,7 @@ class Scorer:
             NoReward: a sample has none and no way to say so, or too many have none.
             MedrewardError: the service refuses the request itself.
         """
-        results = await self._results(samples, step)
+        results = await asyncio.gather(*(self._result(sample, step) for sample in samples))
         self._breaker.note(results, step)
         rewards = self._rewards(samples, results, says_none=says_none)
         return [
@@ -134,27 +132,21 @@ class Scorer:
         """Score samples as `score` does, from any thread, with or without a running loop."""
         return run_in_background(self.score(samples, step=step, says_none=says_none))
 
-    async def _results(
-        self, samples: Sequence[Sample], step: int | None
-    ) -> list[Scored | Unscored]:
-        """Ask in parts, so that one that fails takes no other along."""
-        alone = len(samples) <= FEW_SAMPLES
-        parts = [[sample] for sample in samples] if alone else batches_of(samples)
-        answers = await asyncio.gather(*(self._part(part, step) for part in parts))
-        return [result for answer in answers for result in answer]
-
-    async def _part(
-        self, samples: Sequence[Sample], step: int | None
-    ) -> Sequence[Scored | Unscored]:
-        asking: Asking = {"recipe": self._recipe, "run_id": self._run_id, "step": step}
+    async def _result(self, sample: Sample, step: int | None) -> Scored | Unscored:
+        """Ask about one sample; with the others of its step, but for good or ill on its own."""
         try:
-            if len(samples) == 1:
-                return [await self._client.reward(samples[0], **asking)]
-            return (await self._client.reward(samples, **asking)).results
+            return await self._client.reward(
+                sample, recipe=self._recipe, run_id=self._run_id, step=step
+            )
         except TryAgain as trouble:
-            kind = KINDS.get(type(trouble), "service_unavailable")
-            problem = Problem(kind, str(trouble), retryable=True)
-            return [Unscored(None, problem, {}, ())] * len(samples)
+            kind, is_retryable = KINDS.get(type(trouble), "service_unavailable"), True
+            message = str(trouble)
+        except RequestRefused as refused:
+            # What is about the request as a whole, an unknown recipe say, is the user's to mend.
+            if not is_about_a_sample(refused):
+                raise
+            kind, message, is_retryable = "sample_refused", str(refused), False
+        return Unscored(sample.id, Problem(kind, message, is_retryable), {}, ())
 
     def _rewards(
         self, samples: Sequence[Sample], results: Sequence[Scored | Unscored], *, says_none: bool

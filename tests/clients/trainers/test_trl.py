@@ -209,12 +209,19 @@ async def test_a_column_that_is_not_there_is_named(url: str) -> None:
 
 async def test_a_request_that_is_refused_ends_the_step(url: str) -> None:
     """Every function raises the same, so that nothing is trained on."""
-    funcs = made(url, ["format", "modality"])
-    calls = [func(**batch(SCORED, modality=["CRYSTAL_BALL"])) for func in funcs]
+    funcs = made(url, ["format", "modality"], recipe="none")
+    calls = [func(**batch(SCORED)) for func in funcs]
 
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
 
     assert [type(outcome) for outcome in outcomes] == [RequestRefused] * 2
+
+
+async def test_a_row_that_is_refused_has_no_reward(url: str) -> None:
+    """A modality that nobody knows costs that row its reward, and no other row."""
+    (rewards,) = await called(made(url), **batch(SCORED, SCORED, modality=["", "CRYSTAL_BALL"]))
+
+    assert [reward is None for reward in rewards] == [False, True]
 
 
 async def test_a_function_that_is_cancelled_takes_no_other_along(url: str) -> None:
