@@ -1,0 +1,54 @@
+"""Suite T2: right answers that look odd, and so must not be vetoed."""
+
+import tomllib
+import unicodedata
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import resources
+
+from medreward.audit.cases import Case
+
+FORMS: tuple[Callable[[str], str], ...] = (
+    lambda answer: answer,
+    lambda answer: f" {answer}\n",
+    lambda answer: answer + "." * (answer[-1].isalnum()),
+    lambda answer: unicodedata.normalize("NFD", answer),
+    lambda answer: f"\ufeff{answer}",
+    lambda answer: f"Answer: {answer}",
+    lambda answer: answer.replace(" ", "\u00a0"),
+    lambda answer: answer[:1].upper() + answer[1:],
+)
+"""How one and the same answer may be written."""
+
+
+def twins() -> list[Case]:
+    """All of them, in every form, none twice."""
+    cases = (
+        Case("benign", kind, form(answer), reference, equivalent=True, question=question)
+        for kind, reference, answer, question in _rows()
+        for form in FORMS
+    )
+    return list(dict.fromkeys(cases))
+
+
+def equal_twins() -> list[Case]:
+    """Every reference as its own answer."""
+    cases = (
+        Case("benign", kind, reference, reference, equivalent=True, question=question)
+        for kind, reference, _, question in _rows()
+    )
+    return list(dict.fromkeys(cases))
+
+
+@lru_cache(maxsize=1)
+def _rows() -> tuple[tuple[str, str, str, str | None], ...]:
+    """Kind, reference, answer, question."""
+    table = tomllib.loads(
+        resources.files("medreward.audit").joinpath("twins.toml").read_text("utf-8")
+    )
+    kinds = {kind: rows for kind, rows in table.items() if kind != "version"}
+    return tuple(
+        (kind, reference, answer, question[0] if question else None)
+        for kind, rows in kinds.items()
+        for reference, answer, *question in rows
+    )

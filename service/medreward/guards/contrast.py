@@ -1,0 +1,304 @@
+"""What answer and reference say differently where only one can hold: side, level, stage, negation.
+
+An answer that says less than its reference, or more, is for the judge. A contrast is a group of
+which the answer says a member that the reference does not, and the reference one that the answer
+does not: `left` against `right`, `hypo-` against `hyper-`, `stage II` against `stage III`. Only for
+negation the other text need not say anything of its own: `fracture` against `no fracture`.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import product
+from typing import NamedTuple
+
+from medreward.guards.negation import Denial, denial
+from medreward.guards.normal import Normal, Word, normal
+from medreward.guards.numbered import names_digit, numbered, numeral
+from medreward.guards.pair import Pair, Span, Veto
+from medreward.guards.polarity import Key, lexicon, shape
+
+MAX_CACHED = 2048
+"""Characters of a text of which it is remembered what it says."""
+
+SHORT = 14
+"""Words of a text that speaks of one thing; in longer ones the words must stand by one noun."""
+
+REACH = 3
+"""Words behind a member in which its noun is looked for."""
+
+_SIDES = frozenset({"l", "r"})
+_HYPHENS = frozenset({"-", "‐", "‑", "–"})  # noqa: RUF001 - as they are written
+
+MAX_MEMBERS = 8
+"""Of one group in one text; where more are said, as in a list of numbers, nothing is compared."""
+
+Members = dict[str, list[int]]
+"""Of one group, the members that a text says, each with the places of the words that say it."""
+
+
+class Said(NamedTuple):
+    """What a text says, for being compared with what another says."""
+
+    words: tuple[Word, ...]
+    stems: tuple[str, ...]
+    members: Mapping[Key, Members]
+    denial: Denial
+    asserted: frozenset[str]
+    """Stems of the words that no negation reaches."""
+    denies: Mapping[str, Word]
+    """What a prefix may negate: `displaced` for `nondisplaced`."""
+    absences: frozenset[str]
+    """Words that may say that something is missing."""
+    weak: frozenset[str]
+    """Words that may say that something is hardly there."""
+
+
+def contrast(pair: Pair) -> Veto | None:
+    """Find what the answer says otherwise than the reference."""
+    answer, reference = said(pair.answer), said(pair.reference)
+    return (
+        _exclusive(answer, reference)
+        or _negated(answer, reference)
+        or _swapped(answer, reference)
+        or _twin(answer, reference)
+    )
+
+
+def said(text: Normal) -> Said:
+    """Tell what a text says."""
+    return _remembered(text.text) if len(text.text) <= MAX_CACHED else _read(text)
+
+
+@lru_cache(maxsize=8192)
+def _remembered(text: str) -> Said:
+    return _read(normal(text))
+
+
+def _read(text: Normal) -> Said:
+    words = text.words
+    shapes = [shape(word.text) for word in words]
+    stems = [known.stem for known in shapes]
+    members: dict[Key, Members] = {}
+    denies: dict[str, Word] = {}
+    for i, known in enumerate(shapes):
+        if known.says and not (i and (words[i - 1].text, words[i].text) in lexicon().silent):
+            _add(members, i, _amount_or_name(words, i) or known.says)
+        for rest in known.denies:
+            denies[rest] = words[i]
+    for word, key, member in _found(words, text.text):
+        _add(members, bisect_left(words, word.start, key=_start), ((key, member),))
+    for i, joined in _joined(words, text.text):
+        _add(members, i, shape(joined).says)
+        denies |= dict.fromkeys(shape(joined).denies, words[i])
+        stems[i + 1] = shape(joined).stem
+    _add_wholes(members)
+    found = denial(words, text.text)
+    asserted = frozenset(
+        [stem for i, stem in enumerate(stems) if i not in found.doubtful]
+        if found.doubtful
+        else stems
+    )
+    bare, uses = [word.text for word in words], lexicon().negation
+    absences, weak = uses["absences"].intersection(bare), uses["weak"].intersection(bare)
+    return Said(words, tuple(stems), members, found, asserted, denies, absences, weak)
+
+
+def _add(members: dict[Key, Members], place: int, says: Sequence[tuple[Key, str]]) -> None:
+    for key, member in says:
+        members.setdefault(key, {}).setdefault(member, []).append(place)
+
+
+def _start(word: Word) -> int:
+    return word.start
+
+
+def _amount_or_name(words: Sequence[Word], place: int) -> tuple[tuple[Key, str], ...]:
+    """Read `high-density` as a name: `decreased high-density lipoprotein` is low."""
+    after, nouns = lexicon().compounds
+    word = words[place].text
+    if names_digit(words, place):
+        return ((("digit", word), word),)
+    if word not in after or place + 1 >= len(words) or words[place + 1].text not in nouns:
+        return ()
+    return ((("amount", words[place + 1].text), word),)
+
+
+def _found(words: Sequence[Word], text: str) -> Iterator[tuple[Word, Key, str]]:
+    """Find numbers and abbreviations, which depend on what stands around them."""
+    for key, value, word in numbered(words, text):
+        yield word, key, value
+    abbreviations = lexicon().abbreviations
+    for word in words:
+        if word.text in abbreviations and _is_side(word, text):
+            for key, member in abbreviations[word.text]:
+                yield word, key, member
+
+
+def _is_side(word: Word, text: str) -> bool:
+    """Tell whether a word is an abbreviation; a single letter also has to stand by a noun."""
+    if not text[word.start : word.end].isupper():
+        return False
+    if word.text not in _SIDES:
+        return True
+    before, behind = text[max(0, word.start - 2) : word.start], text[word.end : word.end + 2]
+    before = before.rstrip()[-1:]
+    is_unit = before.isdigit() or before in {"/", "^"}
+    return not is_unit and (behind[:1] == ")" or (behind[:1] == " " and behind[1:].islower()))
+
+
+def _joined(words: Sequence[Word], text: str) -> Iterator[tuple[int, str]]:
+    """Join what a hyphen parts: `non-displaced`, `hyper-intense`."""
+    known = lexicon()
+    for i in range(len(words) - 1):
+        word, following = words[i], words[i + 1]
+        if word.text in known.prefixes or word.text in known.negating:
+            gap = text[word.end : following.start]
+            if gap in _HYPHENS or (gap == " " and word.text == "non"):
+                yield i, word.text + following.text
+
+
+def _add_wholes(members: dict[Key, Members]) -> None:
+    for key, (whole, parts) in lexicon().together.items():
+        if key in members and parts <= members[key].keys():
+            members[key].setdefault(whole, members[key][min(parts)])
+
+
+def _twin(answer: Said, reference: Said) -> Veto | None:
+    """Find the one word in which two texts differ, and which makes a contrast there.
+
+    Only so is a contrast seen where the same words stand elsewhere in both texts as well.
+    """
+    if len(answer.stems) != len(reference.stems):
+        return None
+    places = [
+        i
+        for i, (one, other) in enumerate(zip(answer.stems, reference.stems, strict=True))
+        if one != other
+    ]
+    if len(places) != 1:
+        return None
+    place = places[0]
+    word, against = answer.words[place], reference.words[place]
+    rule = _rule(word.text, against.text)
+    return _veto(rule, word, against) if rule else None
+
+
+def _rule(one: str, other: str) -> str | None:
+    """Tell by which rule two words exclude each other, wherever they stand."""
+    if {one, other} == {"with", "without"}:
+        return "negation"
+    ours, theirs = shape(one), shape(other)
+    if ours.stem in theirs.denies or theirs.stem in ours.denies:
+        return "negation"
+    for key, member in ours.says:
+        for their_key, their_member in theirs.says:
+            if key == their_key and not _may_agree(key, member, their_member):
+                return key[0]
+    mine, its = numeral(one), numeral(other)
+    if not mine or not its or _may_agree(("number", ""), mine, its):
+        return None
+    # 0.5 is 0.50; and where 5 mg stands for 50 mg, the quantities see it.
+    return "number" if mine.rstrip("0") != its.rstrip("0") else None
+
+
+def _exclusive(answer: Said, reference: Said) -> Veto | None:
+    """Find a group of which each text says a member that the other does not."""
+    is_short = max(len(answer.words), len(reference.words)) <= SHORT
+    for key in filter(reference.members.__contains__, answer.members):
+        ours, theirs = answer.members[key], reference.members[key]
+        if ours.keys() == theirs.keys() or max(len(ours), len(theirs)) > MAX_MEMBERS:
+            continue
+        for mine, other in product(ours, theirs):
+            if mine not in theirs and other not in ours and not _may_agree(key, mine, other):
+                place, against = ours[mine][0], theirs[other][0]
+                nouns = _nouns(answer, key, place), _nouns(reference, key, against)
+                # At the end of a clause neither stands before a noun: `the lesion is benign`.
+                if is_short or not all(nouns) or nouns[0] & nouns[1]:
+                    return _veto(key[0], answer.words[place], reference.words[against])
+    return None
+
+
+def _may_agree(key: Key, mine: str, other: str) -> bool:
+    """Tell whether two members may be said of one thing: `stage III` of `stage IIIA`."""
+    if mine == other or (key, mine, other) in lexicon().compatible:
+        return True
+    short, long = sorted((mine, other), key=len)
+    return short[-1:].isdigit() and long.startswith(short) and long[len(short) :].isalpha()
+
+
+def _nouns(text: Said, key: Key, place: int) -> frozenset[str]:
+    """Give the words that a member stands by: those behind it, up to the next of its group."""
+    others = [
+        other
+        for places in text.members[key].values()
+        for other in places
+        if place < other <= place + REACH
+    ]
+    end = min((place + 1 + REACH, *others))
+    return frozenset(text.stems[place + 1 : end])
+
+
+_JOINING = frozenset({"and", "or"})
+"""Between two members that stand by the same noun: `left and right lung`."""
+
+
+def _swapped(answer: Said, reference: Said) -> Veto | None:
+    """Find members exchanged between two nouns: `right liver, left spleen` for the other way."""
+    for key in filter(reference.members.__contains__, answer.members):
+        ours, theirs = answer.members[key], reference.members[key]
+        if not 1 < len(ours) <= MAX_MEMBERS or ours.keys() != theirs.keys():
+            continue
+        mine = {m: _nouns(answer, key, places[0]) - _JOINING for m, places in ours.items()}
+        other = {m: _nouns(reference, key, places[0]) - _JOINING for m, places in theirs.items()}
+        for member, places in ours.items():
+            for opposite in other:
+                if _is_exchanged(member, opposite, mine, other):
+                    against = reference.words[theirs[opposite][0]]
+                    return _veto(key[0], answer.words[places[0]], against)
+    return None
+
+
+def _is_exchanged(
+    member: str,
+    opposite: str,
+    mine: Mapping[str, frozenset[str]],
+    other: Mapping[str, frozenset[str]],
+) -> bool:
+    return (
+        member != opposite
+        and bool(mine[member] and mine[opposite])
+        and mine[member] == other[opposite]
+        and mine[opposite] == other[member]
+        and mine[member] != mine[opposite]
+    )
+
+
+def _negated(answer: Said, reference: Said) -> Veto | None:
+    """Find what one text denies and the other says."""
+    if (found := _denied(answer, reference)) is not None:
+        return _veto("negation", *found)
+    if (found := _denied(reference, answer)) is not None:
+        return _veto("negation", *reversed(found))
+    return None
+
+
+def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
+    if other.absences - text.absences:
+        return None
+    for stem, word in text.denial.denied.items():
+        is_open = stem in text.asserted or stem in other.denial.denied
+        is_open = is_open or (stem in text.denial.is_lack and bool(other.weak))
+        if stem in other.asserted and not is_open:
+            return word, other.words[other.stems.index(stem)]
+    if other.weak:
+        return None
+    for rest, word in text.denies.items():
+        is_open = rest in text.stems or rest in other.denies
+        if rest in other.asserted and not is_open:
+            return word, other.words[other.stems.index(rest)]
+    return None
+
+
+def _veto(rule: str, word: Word, against: Word) -> Veto:
+    return Veto(f"contrast.{rule}", Span(word.start, word.end), Span(against.start, against.end))

@@ -1,0 +1,181 @@
+"""The question given back as the answer, or all of its options."""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from medreward.guards.lexicon import words_of
+from medreward.guards.normal import STOPWORDS, Normal, normal, stem
+from medreward.guards.pair import Pair, Span, Veto
+
+MIN_SHARE = 0.6
+"""An answer that says nothing else and so much of the question is a copy of it."""
+
+_OPTION = re.compile(r"(?:^|(?<=[\s;,?:.]))\(?([a-j])[.):]\s{1,8}", re.MULTILINE)
+_ASKING = frozenset(
+    (
+        "what",
+        "which",
+        "who",
+        "whom",
+        "whose",
+        "where",
+        "when",
+        "why",
+        "how",
+        "name",
+        "describe",
+        "identify",
+    )
+)
+_CLOSING = frozenset(
+    (
+        "is",
+        "are",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "has",
+        "have",
+        "had",
+        "will",
+        "would",
+        "should",
+    )
+)
+_LISTING = frozenset(
+    (
+        "a",
+        "an",
+        "and",
+        "all",
+        "of",
+        "the",
+        "above",
+        "following",
+        "options",
+        "option",
+        "both",
+        "are",
+        "is",
+        "or",
+    )
+)
+_ASIDES = frozenset(("you", "asked", "asks", "ask", "stated", "said"))
+_AGAINST = frozenset(
+    ("not", "no", "rather", "unlike", "without", "than", "excluding", "except", "neither", "nor")
+)
+
+
+class Options(NamedTuple):
+    """The options of a question, by their letter."""
+
+    texts: dict[str, frozenset[str]]
+    """Content of each; never empty."""
+    stem: str
+    """The question before the first of them."""
+
+
+def copying(pair: Pair) -> Veto | None:
+    """Look for the question, or two and more of its options, in the place of an answer."""
+    if pair.question is None or not pair.question.text:
+        return None
+    options = read_options(pair.question)
+    rule = _options_rule(pair, options) or _question_rule(pair, options)
+    return None if rule is None else Veto(rule, Span(0, len(pair.answer.text)))
+
+
+@lru_cache(maxsize=4096)
+def read_options(question: Normal) -> Options | None:
+    """Read `A. … B. …`, `A) …` or `(A) …`, on one line or on several; None where there are none."""
+    marks = list(_OPTION.finditer(question.folded))
+    run = [m for i, m in enumerate(marks) if i < 10 and m[1] == "abcdefghij"[i]]  # noqa: PLR2004 letters
+    if len(run) < 2 or len(run) != len(marks):  # noqa: PLR2004 one option is no choice
+        return None
+    ends = [*(m.start() for m in run[1:]), len(question.folded)]
+    texts = {
+        m[1]: normal(question.folded[m.end() : end]).content
+        for m, end in zip(run, ends, strict=True)
+    }
+    if not all(texts.values()):
+        return None
+    return Options(texts, question.folded[: run[0].start()])
+
+
+def _options_rule(pair: Pair, options: Options | None) -> str | None:
+    if options is None:
+        return None
+    named = _named(pair.answer, options)
+    if len(named) < 2 or named <= _named(pair.reference, options):  # noqa: PLR2004 one is a choice
+        return None
+    # `B, not C` is a choice as well.
+    against = _AGAINST - frozenset[str]().union(*options.texts.values())
+    if len(named) < len(options.texts) and not against.isdisjoint(pair.answer.vocabulary):
+        return None
+    return "copying.options" if len(named) == len(options.texts) else "hedge.options"
+
+
+def _named(text: Normal, options: Options) -> frozenset[str]:
+    """The letters of the options that a text names, in words or by nothing but letters."""
+    listed = text.vocabulary - _LISTING
+    if listed <= options.texts.keys():
+        letters = [word for word in text.tokens if word in options.texts]
+        return frozenset(letters)
+    found = {letter: said for letter, said in options.texts.items() if said <= text.content}
+    # The longer of two that hold one another is the one that is meant.
+    return frozenset(
+        letter
+        for letter, said in found.items()
+        if not any(said < other for other in found.values())
+    )
+
+
+def _question_rule(pair: Pair, options: Options | None) -> str | None:
+    question = pair.question if options is None else normal(options.stem)
+    if question is None or not question.tokens:
+        return None
+    if _is_repeated_with_options(pair, question):
+        return "copying.options"
+    is_made_of_it = pair.answer.content - _skipped() <= _told(question)
+    return "copying.question" if is_made_of_it and _is_copy(pair, question) else None
+
+
+def _is_copy(pair: Pair, question: Normal) -> bool:
+    """Whether words of the question, and no others, repeat it rather than answer it."""
+    said, asked = _told(pair.answer), _told(question)
+    if not said or len(said) < MIN_SHARE * len(asked):
+        return False
+    # A statement may well be made of the words of a question that yes or no answers.
+    if question.tokens[0] in _CLOSING and not _begins_alike(pair.answer, question):
+        return False
+    return len(said) == len(asked) or not pair.reference.content <= pair.answer.content
+
+
+def _is_repeated_with_options(pair: Pair, question: Normal) -> bool:
+    """Whether the question comes back word for word with options that were not given with it."""
+    size = len(question.tokens)
+    if pair.answer.tokens[:size] != question.tokens or len(pair.answer.tokens) == size:
+        return False
+    return read_options(pair.answer) is not None and read_options(pair.reference) is None
+
+
+@lru_cache(maxsize=4096)
+def _told(text: Normal) -> frozenset[str]:
+    return text.content - _skipped()
+
+
+@lru_cache(maxsize=1)
+def _skipped() -> frozenset[str]:
+    words = STOPWORDS | _ASKING | _CLOSING | _ASIDES | words_of("openers", "english")
+    return frozenset(map(stem, words))
+
+
+def _begins_alike(answer: Normal, question: Normal) -> bool:
+    """Whether the answer holds the beginning of the question, or has put it at its end."""
+    first = " ".join(question.tokens[:3])
+    is_turned = answer.tokens[-1:] == question.tokens[:1]
+    return is_turned or f" {first} " in f" {' '.join(answer.tokens)} "

@@ -1,0 +1,98 @@
+"""The guards by name, and the order in which an answer meets them."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib import resources
+from typing import Literal, NamedTuple
+
+from medreward.guards.contrast import contrast
+from medreward.guards.copying import copying
+from medreward.guards.hedge import hedge
+from medreward.guards.injection import injection
+from medreward.guards.length import length
+from medreward.guards.pair import Guard, Pair, Veto
+from medreward.guards.quantities import quantities
+from medreward.guards.structure import structure
+from medreward.guards.symbolic import settle
+from medreward.guards.vacuity import vacuity
+
+GuardName = Literal[
+    "structure",
+    "injection",
+    "vacuity",
+    "length",
+    "copying",
+    "hedge",
+    "contrast",
+    "quantities",
+]
+
+GUARDS: Mapping[GuardName, Guard] = {
+    "structure": structure,
+    "injection": injection,
+    "vacuity": vacuity,
+    "length": length,
+    "copying": copying,
+    "hedge": hedge,
+    "contrast": contrast,
+    "quantities": quantities,
+}
+BEFORE_SETTLING: frozenset[GuardName] = frozenset({"structure", "injection"})
+"""What is meant for the judge and not for a reader is looked for before anything can be right."""
+
+GUARDS_VERSION = 1
+"""Raised when a guard decides otherwise with the same lexicons."""
+
+
+class Finding(NamedTuple):
+    """What is decided of an answer and one reference without a model."""
+
+    says_yes: bool
+    veto: Veto | None = None
+    """Where a guard said no."""
+
+
+class Examiner:
+    """The guards of one recipe."""
+
+    def __init__(self, checks: Sequence[GuardName], *, settles: bool) -> None:
+        self._first = tuple(GUARDS[name] for name in checks if name in BEFORE_SETTLING)
+        self._then = tuple(GUARDS[name] for name in checks if name not in BEFORE_SETTLING)
+        self._settles = settles
+
+    def examine(self, pair: Pair) -> Finding | None:
+        """Decide what can be decided; None leaves it to the models.
+
+        What is plainly the reference is right however odd it looks, so it is settled before the
+        other guards look.
+        """
+        if veto := _first_veto(self._first, pair):
+            return Finding(says_yes=False, veto=veto)
+        settled = settle(pair) if self._settles else None
+        if settled is None:
+            veto = _first_veto(self._then, pair)
+            return None if veto is None else Finding(says_yes=False, veto=veto)
+        if settled.says_yes:
+            return Finding(says_yes=True)
+        return Finding(
+            says_yes=False, veto=Veto(settled.rule, settled.span, settled.reference_span)
+        )
+
+
+def _first_veto(guards: Sequence[Guard], pair: Pair) -> Veto | None:
+    for guard in guards:
+        if (veto := guard(pair)) is not None:
+            return veto
+    return None
+
+
+@lru_cache(maxsize=1)
+def guards_identity() -> str:
+    """Name what the guards know: their version and their lexicons."""
+    digest = hashlib.sha256(str(GUARDS_VERSION).encode())
+    folder = resources.files("medreward.guards") / "lexicons"
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".toml"):
+            digest.update(entry.name.encode() + entry.read_bytes())
+    return digest.hexdigest()

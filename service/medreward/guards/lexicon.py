@@ -1,0 +1,31 @@
+"""Lexicons are data: a versioned table of words or patterns a guard, read once."""
+
+import re
+import tomllib
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+
+@lru_cache(maxsize=32)
+def lexicon(name: str) -> dict[str, Any]:
+    """The table of that name."""
+    path = resources.files("medreward.guards").joinpath("lexicons", f"{name}.toml")
+    return tomllib.loads(path.read_text("utf-8"))
+
+
+@lru_cache(maxsize=64)
+def words_of(name: str, *keys: str) -> frozenset[str]:
+    """The words of some of a lexicon's lists, or of all; white space holds them apart."""
+    table = lexicon(name)
+    keys = keys or tuple(key for key in table if key != "version")
+    return frozenset(word for key in keys for line in table[key] for word in line.split())
+
+
+@lru_cache(maxsize=64)
+def pattern_of(name: str, *keys: str) -> re.Pattern[str]:
+    """Match any of the patterns of some of a lexicon's lists; they are written for folded text."""
+    table = lexicon(name)
+    return re.compile(
+        "|".join(f"(?:{entry})" for key in keys for entry in table[key]), re.MULTILINE
+    )

@@ -1,0 +1,267 @@
+"""A copy of a text for detection: the judge reads the text as it came.
+
+The copy holds what looks alike in one form: NFKC, lower case, one sign for the dashes and one for
+the quotes, Latin letters for the Cyrillic and Greek ones hidden inside Latin words, and nothing for
+what cannot be seen. Words know where they stand in the text as it came.
+"""
+
+# ruff: noqa: RUF001, RUF003 signs that look like others are the matter of this module
+
+import re
+import unicodedata
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+from medreward.guards.lexicon import words_of
+
+WORD = re.compile(r"[^\W_]+")
+
+# Signs of vowels and tones belong to their word, and Python counts them as no letters.
+_MARKS = (
+    "\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
+    "\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963\u0981-\u0983\u09bc-\u09cd\u09d7\u0a01-\u0a71"
+    "\u0abc-\u0acd\u0b3c-\u0b57\u0bbe-\u0bcd\u0c00-\u0c56\u0cbc-\u0cd6\u0d3b-\u0d57\u0e31-\u0e4e\u200c\u200d"
+)
+_MARKED_WORD = re.compile(rf"[^\W_](?:[^\W_]|[{_MARKS}])*")
+
+_SUPERSCRIPTS = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹")
+_FRACTIONS = frozenset("¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞")
+_ALIKE = str.maketrans(
+    dict.fromkeys("‐‑‒–—―−﹣", "-")
+    | dict.fromkeys("‘’‛′ʼ", "'")
+    | dict.fromkeys("“”„″", '"')
+    | {"⁄": "/"}
+)
+
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
+_JOINERS = frozenset("\u200c\u200d")
+"""In Indic and Arabic script they choose the shape of a letter."""
+
+_FIRST_OTHER_SCRIPT = "\u0590"
+"""From here on no letter is Latin, Greek or Cyrillic; Vietnamese letters are let through as such."""
+
+LOOKALIKES = str.maketrans(
+    "асеіјорхуѕԁһӏԛԝАВСЕНІЈКМОРЅТХУονιυρτΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "aceijopxysdhlqwABCEHIJKMOPSTXYoviuptABEZHIKMNOPTYX",
+)
+"""Cyrillic and Greek letters that pass for Latin ones; not those that medicine writes: α β γ κ μ."""
+
+_LETTERS = re.compile(r"[^\W\d_]+")
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
+_OTHER_LETTER = re.compile(r"[\u0370-\u03ff\u0400-\u052f]")
+_GREEK_BETWEEN = re.compile(r"(?<=[a-z])[αη](?=[a-z])")
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+
+STOPWORDS = frozenset(
+    (
+        *("a", "an", "the", "of", "in", "on", "at", "to", "by", "for", "from", "with", "as"),
+        *("is", "are", "was", "were", "be", "been", "being", "this", "that", "these"),
+        *("those", "it", "its", "and", "there", "here", "which", "who", "whom", "has"),
+        *("have", "had", "do", "does", "did", "will", "would", "shall", "so", "such", "than"),
+        *("then", "also", "any", "some", "into", "within"),
+    )
+)
+"""Words without a meaning of their own; `no`, `not`, `or` and `without` have one."""
+
+_ENDINGS = ("es", "s", "al", "ic", "ed", "ing", "ity")
+_STEM_LETTERS = 4
+"""An ending is taken off only where so much is left."""
+
+_ROOT_LETTERS = 5
+
+
+class Word(NamedTuple):
+    """A run of letters and digits, folded, and where it stands in the text as it came."""
+
+    text: str
+    start: int
+    end: int
+
+
+class Folding(NamedTuple):
+    """A text that is not all ASCII, folded."""
+
+    folded: str
+    places: tuple[tuple[int, int], ...]
+    """For each folded character, what it was in the text as it came."""
+    hidden: tuple[tuple[int, int], ...]
+    lookalikes: tuple[tuple[int, int], ...]
+
+
+class Normal:
+    """A text folded so that what looks alike is alike."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        """As it came."""
+        self._folding = None if text.isascii() else _fold(text)
+        self.folded = text.lower() if self._folding is None else self._folding.folded
+
+    @property
+    def hidden(self) -> tuple[tuple[int, int], ...]:
+        """Where something stands that cannot be seen: zero width, direction, tags, fillers."""
+        return () if self._folding is None else self._folding.hidden
+
+    @property
+    def lookalikes(self) -> tuple[tuple[int, int], ...]:
+        """Runs of letters that are Latin but for some that only look so."""
+        return () if self._folding is None else self._folding.lookalikes
+
+    def place(self, start: int, end: int) -> tuple[int, int]:
+        """Where a part of the folded text stands in the text as it came."""
+        if self._folding is None or start >= end:
+            return start, end
+        return self._folding.places[start][0], self._folding.places[end - 1][1]
+
+    @cached_property
+    def words(self) -> tuple[Word, ...]:
+        """The words of the folded text, in order."""
+        if self._folding is None:
+            return tuple([Word(m[0], m.start(), m.end()) for m in WORD.finditer(self.folded)])
+        found = _MARKED_WORD.finditer(self.folded)
+        return tuple(Word(m[0], *self.place(m.start(), m.end())) for m in found)
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """The words without their places."""
+        if self._folding is None:
+            return tuple(WORD.findall(self.folded))
+        return tuple(_MARKED_WORD.findall(self.folded))
+
+    @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        """The words, each once."""
+        return frozenset(self.tokens)
+
+    @cached_property
+    def content(self) -> frozenset[str]:
+        """The stems of all words that mean something by themselves."""
+        return frozenset(map(stem, self.vocabulary - STOPWORDS))
+
+    @cached_property
+    def roots(self) -> frozenset[str]:
+        """How the words that are not too wide to tell anything begin; of all, if all are."""
+        told = self.content - _wide() or self.content
+        return frozenset([said[:_ROOT_LETTERS] for said in told])
+
+    @cached_property
+    def plain(self) -> str:
+        """The folded text without accents."""
+        if self._folding is None:
+            return self.folded
+        parts = unicodedata.normalize("NFD", self.folded)
+        return re.sub("[\u0300-\u036f]", "", parts)
+
+    @cached_property
+    def trigrams(self) -> frozenset[str]:
+        """Every three letters in a row of the words, with a space before and behind each word."""
+        spaced = f" {' '.join(WORD.findall(self.plain))} "
+        return frozenset([spaced[i : i + 3] for i in range(len(spaced) - 2)])
+
+    @cached_property
+    def size(self) -> int:
+        """How many words; two letters of a script without spaces count as one."""
+        packed = len(_CJK.findall(self.folded)) if self._folding else 0
+        return len(self.tokens) + packed // 2
+
+
+@lru_cache(maxsize=16_384)
+def normal(text: str) -> Normal:
+    """Fold a text once: the samples of a group share their reference and question."""
+    return Normal(text)
+
+
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """Take off the ending of an English word, as far as a plural or an adjective goes."""
+    if word.endswith("ies") and len(word) > _STEM_LETTERS + 1:
+        return f"{word[:-3]}y"
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= _STEM_LETTERS:
+            return _without_e(word[: -len(ending)])
+    return _without_e(word)
+
+
+def _without_e(word: str) -> str:
+    return word.removesuffix("e") if len(word) > _STEM_LETTERS else word
+
+
+@lru_cache(maxsize=1)
+def _wide() -> frozenset[str]:
+    return frozenset(map(stem, words_of("generic", "wide")))
+
+
+def is_same(one: Normal, other: Normal) -> bool:
+    """Whether two texts are the same once folded, but for their white space."""
+    return one.folded == other.folded or one.folded.split() == other.folded.split()
+
+
+def _fold(text: str) -> Folding:
+    seen, lookalikes = _without_lookalikes(text)
+    folded: list[str] = []
+    places: list[tuple[int, int]] = []
+    hidden: list[tuple[int, int]] = []
+    for start, end in _clusters(seen):
+        cluster = seen[start:end]
+        if _UNSEEN.match(cluster) and not _is_shaping(cluster, folded):
+            hidden.append((start, start + 1))
+            cluster = cluster[1:]
+        piece = _folded_cluster(cluster)
+        if cluster in _SUPERSCRIPTS and not (start and seen[start - 1] in _SUPERSCRIPTS):
+            piece = f"^{piece}"
+        elif cluster in _FRACTIONS and folded and folded[-1].isdigit():
+            piece = f" {piece}"
+        folded.append(piece)
+        places += [(start, end)] * len(piece)
+    return Folding("".join(folded), tuple(places), tuple(hidden), tuple(lookalikes))
+
+
+def _clusters(text: str) -> list[tuple[int, int]]:
+    """Every letter with the marks that follow it."""
+    starts = [i for i, sign in enumerate(text) if not i or not _is_mark(sign)]
+    return list(zip(starts, [*starts[1:], len(text)], strict=True))
+
+
+def _is_mark(sign: str) -> bool:
+    # The second and third part of a Korean syllable taken apart go with the first.
+    is_jamo = "\u1161" <= sign <= "\u11ff"
+    return is_jamo or (unicodedata.category(sign)[0] == "M" and not _UNSEEN.match(sign))
+
+
+def _is_shaping(cluster: str, folded: list[str]) -> bool:
+    before = next((piece[-1] for piece in reversed(folded[-2:]) if piece), "")
+    return (
+        cluster[0] in _JOINERS
+        and before >= _FIRST_OTHER_SCRIPT
+        and not "\u1e00" <= before <= "\u1eff"
+    )
+
+
+@lru_cache(maxsize=16_384)
+def _folded_cluster(cluster: str) -> str:
+    lowered = unicodedata.normalize("NFKC", cluster.translate(_ALIKE)).casefold()
+    folded = unicodedata.normalize("NFKC", lowered).translate(_ALIKE)
+    return " " if folded.isspace() and folded not in {"\n", "\t"} else folded
+
+
+def _without_lookalikes(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """Write Latin letters where others hide in a Latin word; the length stays."""
+    if not _OTHER_LETTER.search(text):
+        return text, []
+    found: list[tuple[int, int]] = []
+
+    def write(run: re.Match[str]) -> str:
+        letters = run[0]
+        if not _OTHER_LETTER.search(letters) or not _LATIN.search(letters):
+            return letters
+        latin = _GREEK_BETWEEN.sub("a", letters).translate(LOOKALIKES)
+        # What still is not Latin makes it a word of medicine (TNFα) or of another language.
+        if latin == letters or not all(_LATIN.match(sign) for sign in latin):
+            return letters
+        found.append(run.span())
+        return latin
+
+    return _LETTERS.sub(write, text), found

@@ -1,0 +1,250 @@
+"""Things told apart by their number: stage II, type 1, L4, CD25, the fifth finger."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from medreward.guards.measures import is_unit
+from medreward.guards.normal import Word
+from medreward.guards.polarity import MAX_CHARACTERS, Key, lexicon, stemmed
+
+_NAME = re.compile(r"([a-z]{1,6})(\d{1,3})([a-z]?)")
+_ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
+_NUMERAL = re.compile(r"(\d{1,4}|[ivx]{1,5})([a-d]?)")
+_SPINE = re.compile(r"c[1-8]|t(?:[1-9]|1[0-2])|l[1-5]|s[1-5]")
+_JOINT = re.compile(r"\s*[-–—/,&]\s*|\s+")  # noqa: RUF001 - dashes as they are written
+_LINK = frozenset({"and", "or", "to", "through"})
+
+_ONES = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix")
+ROMAN = {
+    ten + one: str(10 * tens + ones)
+    for tens, ten in enumerate(("", "x"))
+    for ones, one in enumerate(("", *_ONES))
+    if ten + one
+} | {"xx": "20"}
+"""From 1 to 20."""
+
+CARDINALS = {
+    word: str(number)
+    for number, word in enumerate(
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+        ]
+    )
+}
+ORDINALS = {
+    word: str(number + 1)
+    for number, word in enumerate(
+        [
+            "first",
+            "second",
+            "third",
+            "fourth",
+            "fifth",
+            "sixth",
+            "seventh",
+            "eighth",
+            "ninth",
+            "tenth",
+            "eleventh",
+            "twelfth",
+        ]
+    )
+}
+_SMALL = frozenset({"of", "in", "and", "or", "to", "with", "by", "at", "the", "a", "is", "was"})
+
+MAX_LIST = 6
+"""Numbers said of one thing, at most."""
+
+
+class Numbered(NamedTuple):
+    """A thing with its number."""
+
+    key: Key
+    value: str
+    word: Word
+
+
+def numbered(words: Sequence[Word], text: str) -> Iterator[Numbered]:
+    """Find the things in a text that have numbers."""
+    known = lexicon()
+    for i, word in enumerate(words):
+        folded = word.text
+        if len(folded) > MAX_CHARACTERS or not _may_count(folded):
+            continue
+        if folded in known.digits:
+            yield Numbered(("digit", ""), known.digits[folded], word)
+        elif names_digit(words, i):
+            yield Numbered(("digit", ""), known.which[folded], word)
+        elif (key := known.numbered.get(stemmed(folded))) is not None:
+            yield from _behind(words, text, i, key)
+        elif folded[-1].isdigit() and not folded.isdigit():
+            yield from _named(words, text, i)
+        elif folded in ORDINALS or (folded[0].isdigit() and not folded.isdigit()):
+            yield from _ordinal(words, text, i)
+        elif folded in ROMAN and len(folded) > 1 and i and words[i - 1].text.isalpha():
+            yield from _roman(words, i)
+        elif folded.isdigit() and folded.isascii():
+            yield from _plain(words, text, i)
+
+
+@lru_cache(maxsize=16_384)
+def _may_count(word: str) -> bool:
+    """Tell whether a word has to do with numbers: most have not."""
+    known = lexicon()
+    return (
+        any(map(str.isdigit, word))
+        or any(word in table for table in (known.digits, known.which, ORDINALS, ROMAN))
+        or stemmed(word) in known.numbered
+    )
+
+
+def names_digit(words: Sequence[Word], place: int) -> bool:
+    """Tell whether a word says which finger or toe is meant: `middle finger`."""
+    if words[place].text not in lexicon().which or place + 1 >= len(words):
+        return False
+    return stemmed(words[place + 1].text) in {"finger", "toe"}
+
+
+def _behind(words: Sequence[Word], text: str, place: int, key: Key) -> Iterator[Numbered]:
+    """Read the numerals behind a word such as `stage`: `stage II or III`."""
+    for i in range(place + 1, min(place + 1 + MAX_LIST, len(words))):
+        if not _JOINT.fullmatch(text[words[i - 1].end : words[i].start]):
+            break
+        value = _value(words[i].text)
+        if value is not None and not is_measured(words, text, i):
+            yield Numbered(key, value, words[i])
+        elif words[i].text not in _LINK:
+            break
+
+
+def _value(word: str) -> str | None:
+    """Read a numeral, in any of the ways in which grades are written."""
+    if word in CARDINALS:
+        return CARDINALS[word]
+    if found := _NUMERAL.fullmatch(word):
+        return _number(found[1]) + found[2] if _number(found[1]) else word
+    return word if len(word) == 1 or word == "ab" or _NAME.fullmatch(word) else None
+
+
+def numeral(word: str) -> str | None:
+    """Read a word that is a number by itself; one letter or Roman numeral is none for certain."""
+    if word in ORDINALS:
+        return ORDINALS[word]
+    if found := _ORDINAL.fullmatch(word):
+        return found[1]
+    if _NAME.fullmatch(word):
+        return word
+    return _value(word) if word[:1].isdigit() or len(word) > 1 else None
+
+
+def _number(digits: str) -> str:
+    return (digits.lstrip("0") or "0") if digits.isdigit() else ROMAN.get(digits, "")
+
+
+def _named(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]:
+    """Read `L4`, `L4-5`, `CD25`, `T2N1`."""
+    word = words[place]
+    if _SPINE.fullmatch(word.text):
+        yield Numbered(("level", "vertebra"), word.text, word)
+        following = words[place + 1] if place + 1 < len(words) else None
+        if (
+            following is not None
+            and following.text.isdigit()
+            and text[word.end : following.start].strip() in {"-", "–", "/"}  # noqa: RUF001
+        ):
+            yield Numbered(("level", "vertebra"), word.text[0] + following.text, following)
+    elif found := _NAME.fullmatch(word.text):
+        yield Numbered(("number", found[1]), found[2] + found[3], word)
+
+
+def _ordinal(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]:
+    """Read `3rd`, `third`, by the noun that follows."""
+    word = words[place]
+    found = _ORDINAL.fullmatch(word.text)
+    value = ORDINALS.get(word.text) or (found[1] if found else None)
+    if value is not None and (key := _noun(words, text, place)):
+        yield Numbered(key, value, word)
+
+
+def _noun(words: Sequence[Word], text: str, place: int) -> Key | None:
+    """Find what is counted: a finger within reach, or else the next word."""
+    known, nearest = lexicon(), ""
+    for i in range(place + 1, min(place + 1 + MAX_LIST, len(words))):
+        gap = text[words[i - 1].end : words[i].start]
+        if "." in gap or ";" in gap:
+            break
+        folded = words[i].text
+        stem = stemmed(folded)
+        if stem in known.numbered:
+            return known.numbered[stem]
+        if not nearest and folded.isalpha() and folded not in _LINK and folded not in ORDINALS:
+            nearest = stem
+    return ("number", f"{nearest}-") if nearest else None
+
+
+def _roman(words: Sequence[Word], place: int) -> Iterator[Numbered]:
+    """Read a Roman numeral behind any word: `Le Fort II`."""
+    before = stemmed(words[place - 1].text)
+    if before not in lexicon().numbered and before not in _SMALL:
+        yield Numbered(("number", before), ROMAN[words[place].text], words[place])
+
+
+def _plain(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]:
+    """Read a bare number by the word before it: `GCS 7`; or by the noun behind: `3 vessels`."""
+    word = words[place]
+    if is_measured(words, text, place):
+        return
+    value = word.text.lstrip("0") or "0"
+    key = _noun(words, text, place)
+    if key == ("digit", ""):
+        yield from (Numbered(key, one, word) for one in _reach(words, text, place))
+    elif before := _before(words, place):
+        if before not in lexicon().numbered:
+            yield Numbered(("number", before), value, word)
+    elif key is not None and not place:
+        yield Numbered(key, value, word)
+
+
+def _before(words: Sequence[Word], place: int) -> str:
+    """Give the word that a number stands behind, as in `score of 5`."""
+    place -= 2 if place > 1 and words[place - 1].text == "of" else 1
+    before = words[place].text if place >= 0 else ""
+    return stemmed(before) if before.isalpha() and before not in _SMALL else ""
+
+
+def _reach(words: Sequence[Word], text: str, place: int) -> Iterator[str]:
+    """Give a number, or all of a range: `3-5`."""
+    first = int(words[place].text[:2])
+    yield str(first)
+    if place + 1 < len(words) and words[place + 1].text.isdigit():
+        gap = text[words[place].end : words[place + 1].start].strip()
+        last = int(words[place + 1].text[:2])
+        if gap in {"-", "–", "to"} and last - first <= MAX_LIST:  # noqa: RUF001
+            yield from map(str, range(first + 1, last))
+
+
+def is_measured(words: Sequence[Word], text: str, place: int) -> bool:
+    """Tell whether a number has a unit, or is part of a longer one: the quantities see to it."""
+    word = words[place]
+    if not word.text.isdigit():
+        return False
+    before, behind = text[max(0, word.start - 1) : word.start], text[word.end : word.end + 2]
+    if before in {".", "^", "<", ">", "/", "%"} or behind[:1] in {"%", "°", "^", "/"}:
+        return True
+    if behind[:1] in {".", ","} and behind[1:].isdigit():
+        return True
+    return place + 1 < len(words) and is_unit(words[place + 1].text)

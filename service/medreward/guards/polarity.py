@@ -1,0 +1,190 @@
+"""What single words say that other words exclude: left and right, hypo- and hyper-, benign."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+Key = tuple[str, str]
+"""A rule's name, and which of the groups under that name; members of one key exclude each other."""
+
+MAX_CHARACTERS = 40
+"""Longer runs are no words and say nothing."""
+
+MIN_REST = 3
+"""Characters that a word keeps without its prefix or suffix, at least."""
+
+REST = 5
+"""Characters of the rest that are compared: `hypotension` stands against `hypertensive`."""
+
+
+class Shape(NamedTuple):
+    """What is known of a word wherever it stands."""
+
+    stem: str
+    says: tuple[tuple[Key, str], ...] = ()
+    """Keys with the member of each that the word says."""
+    denies: tuple[str, ...] = ()
+    """The words that it may negate by its prefix: `displaced` for `nondisplaced`."""
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The words of `lexicons/contrast.toml`, ready for looking up."""
+
+    table: Mapping[str, Any]
+
+    @cached_property
+    def words(self) -> Mapping[str, tuple[tuple[Key, str], ...]]:
+        """What each word says."""
+        return _inverted(self.table["words"])
+
+    @cached_property
+    def prefixes(self) -> Mapping[str, tuple[tuple[Key, str], ...]]:
+        """What each prefix says."""
+        return _inverted(self.table["prefixes"])
+
+    @cached_property
+    def suffixes(self) -> Mapping[str, tuple[tuple[Key, str], ...]]:
+        """What each suffix says."""
+        return _inverted(self.table["suffixes"])
+
+    @cached_property
+    def compatible(self) -> frozenset[tuple[Key, str, str]]:
+        """Members that may stand for one another, both ways round."""
+        return frozenset(
+            (key, *pair)
+            for key, group in _keyed(self.table["words"])
+            for a, b in group.get("compatible", ())
+            for pair in ((a, b), (b, a))
+        )
+
+    @cached_property
+    def together(self) -> Mapping[Key, tuple[str, frozenset[str]]]:
+        """Of a group, the member that others say together."""
+        return {
+            key: (whole, frozenset(parts))
+            for key, group in _keyed(self.table["words"])
+            for whole, parts in group.get("together", {}).items()
+        }
+
+    @cached_property
+    def abbreviations(self) -> Mapping[str, tuple[tuple[Key, str], ...]]:
+        """What each abbreviation in capitals says."""
+        first = {key[0]: key for key, _ in reversed(list(_keyed(self.table["words"])))}
+        return {
+            word: tuple((first[name], member) for name, member in said.items())
+            for word, said in self.table["abbreviations"].items()
+        }
+
+    @cached_property
+    def compounds(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Words that are no amount before certain nouns, and these nouns."""
+        compounds = self.table["compounds"]
+        return frozenset(compounds["after"]), frozenset(compounds["nouns"])
+
+    @cached_property
+    def negating(self) -> Mapping[str, int]:
+        """Prefixes that negate, with the characters that a word keeps without, at least."""
+        return dict(self.table["negating"])
+
+    @cached_property
+    def silent(self) -> frozenset[tuple[str, str]]:
+        """Words that say nothing, each with the word before it."""
+        return frozenset(
+            (before, word) for before, words in self.table["silent"].items() for word in words
+        )
+
+    @cached_property
+    def numbered(self) -> Mapping[str, Key]:
+        """Words that carry a number, each with its key."""
+        found = {
+            word: (rule, word) for rule, words in self.table["numbered"].items() for word in words
+        }
+        return found | dict.fromkeys(self.table["numbered"]["digit"], ("digit", ""))
+
+    @cached_property
+    def digits(self) -> Mapping[str, str]:
+        """Fingers and toes that have names, with their numbers."""
+        return dict(self.table["digits"]["names"])
+
+    @cached_property
+    def which(self) -> Mapping[str, str]:
+        """What tells a finger or toe from the others when it stands before the word."""
+        return dict(self.table["digits"]["before"])
+
+    @cached_property
+    def negation(self) -> Mapping[str, frozenset[str]]:
+        """The words of negation by what they do."""
+        uses = {use: frozenset(words) for use, words in self.table["negation"].items()}
+        single = frozenset({"not", "cannot", "negative", "free", "ruled"})
+        return uses | {"triggers": uses["before"] | uses["lack"] | uses["behind"] | single}
+
+
+def _keyed(groups: list[dict[str, Any]]) -> Iterator[tuple[Key, dict[str, Any]]]:
+    for number, group in enumerate(groups):
+        yield (group["name"], next(iter(group["members"])) + str(number)), group
+
+
+def _inverted(groups: list[dict[str, Any]]) -> dict[str, tuple[tuple[Key, str], ...]]:
+    found: dict[str, tuple[tuple[Key, str], ...]] = {}
+    for key, group in _keyed(groups):
+        for member, words in group["members"].items():
+            for word in words:
+                found[word] = (*found.get(word, ()), (key, member))
+    return found
+
+
+@lru_cache(maxsize=1)
+def lexicon() -> Lexicon:
+    """Read the lexicon once."""
+    file = resources.files("medreward.guards") / "lexicons" / "contrast.toml"
+    return Lexicon(tomllib.loads(file.read_text("utf-8")))
+
+
+def shape(word: str) -> Shape:
+    """Tell what is known of a folded word."""
+    return _shape(word) if len(word) <= MAX_CHARACTERS else Shape(word)
+
+
+@lru_cache(maxsize=65_536)
+def _shape(word: str) -> Shape:
+    stem = stemmed(word)
+    known = lexicon()
+    said = known.words.get(word) or known.words.get(stem) or known.words.get(respelled(word), ())
+    return Shape(stem, (*said, *_affixes(stem, known)), tuple(_denied(stem, known)))
+
+
+def _affixes(stem: str, known: Lexicon) -> Iterator[tuple[Key, str]]:
+    for cut in range(1, len(stem) - MIN_REST + 1):
+        for (rule, group), member in known.prefixes.get(stem[:cut], ()):
+            # One letter is a prefix too easily: `a|cute` is none.
+            if cut > 1 or len(stem) - cut >= REST:
+                yield (rule, f"{group}-{stem[cut:][:REST]}"), member
+        for (rule, group), member in known.suffixes.get(stem[cut:], ()):
+            if cut >= MIN_REST:
+                yield (rule, f"{stem[:cut]}-{group}"), member
+
+
+def _denied(stem: str, known: Lexicon) -> Iterator[str]:
+    for prefix, least in known.negating.items():
+        if stem.startswith(prefix) and len(stem) - len(prefix) >= least:
+            yield stem[len(prefix) :]
+
+
+def respelled(word: str) -> str:
+    """Write a word as in the United States."""
+    if len(word) > len("toes") and ("ae" in word or "oe" in word):
+        word = word.replace("ae", "e").replace("oe", "e")
+    return word.replace("our", "or") if len(word) > len("colour") - 1 and "our" in word else word
+
+
+def stemmed(word: str) -> str:
+    """Respell a word and take its plural off."""
+    word = respelled(word)
+    if word.endswith("ies") and len(word) > len("ies") + 1:
+        return word[:-3] + "y"
+    is_plural = word.endswith("s") and not word.endswith(("ss", "us", "is", "as", "os"))
+    return word[:-1] if is_plural and len(word) > MIN_REST else word

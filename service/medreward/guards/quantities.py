@@ -1,0 +1,56 @@
+"""The same quantity with another value or unit."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from medreward.guards.measures import Quantity, measured
+from medreward.guards.pair import Pair, Span, Veto
+
+MAX_CACHED = 2048
+"""Characters of a text whose quantities are remembered."""
+
+MAX_QUANTITIES = 64
+"""Of one text; a longer list of numbers is for the judge."""
+
+
+def quantities(pair: Pair) -> Veto | None:
+    """Find a quantity of the answer that the reference gives otherwise."""
+    answer, reference = _of(pair.answer.folded), _of(pair.reference.folded)
+    if not answer or not reference or max(len(answer), len(reference)) > MAX_QUANTITIES:
+        return None
+    for dimension in dict.fromkeys(quantity.dimension for quantity in answer):
+        said = [quantity for quantity in answer if quantity.dimension == dimension]
+        meant = [quantity for quantity in reference if quantity.dimension == dimension]
+        found = _difference(_without(said, meant), _without(meant, said))
+        if found is not None:
+            rule, one, other = found
+            span = Span(*pair.answer.place(*one.span))
+            return Veto(rule, span, Span(*pair.reference.place(*other.span)))
+    return None
+
+
+def _of(folded: str) -> tuple[Quantity, ...]:
+    return _remembered(folded) if len(folded) <= MAX_CACHED else measured(folded)
+
+
+@lru_cache(maxsize=8192)
+def _remembered(folded: str) -> tuple[Quantity, ...]:
+    return measured(folded)
+
+
+def _without(some: Sequence[Quantity], others: Sequence[Quantity]) -> list[Quantity]:
+    return [one for one in some if not any(one.agrees(other) for other in others)]
+
+
+Found = tuple[str, Quantity, Quantity] | None
+"""The rule, what the answer says, and what the reference says instead."""
+
+
+def _difference(said: list[Quantity], meant: list[Quantity]) -> Found:
+    if not said or not meant:
+        return None
+    for one in said:
+        for other in meant:
+            if one.digits and one.digits == other.digits and one.unit != other.unit:
+                return "quantity.unit", one, other
+    return "quantity.value", said[0], meant[0]

@@ -1,0 +1,210 @@
+"""Answers that need no model: the same words, yes or no, an option, a quantity.
+
+Only what is plain is settled; all else is left to the judge.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from medreward.guards.measures import Quantity, alone
+from medreward.guards.normal import Normal
+from medreward.guards.numbered import CARDINALS
+from medreward.guards.pair import Pair, Span
+from medreward.guards.polarity import respelled
+
+MAX_WORDS = 24
+"""Of an answer that begins with yes or no; what is longer is for the judge."""
+
+YES = frozenset(
+    {"yes", "true", "yeah", "sí", "oui", "ja", "sim", "да", "是", "是的", "对", "はい", "نعم"}
+    | {"हाँ", "हां", "হ্যাঁ", "evet", "tak", "예", "네", "có"}
+)
+NO = frozenset(
+    {"no", "false", "non", "nein", "não", "nee", "nej", "нет", "否", "不", "不是", "いいえ", "لا"}
+    | {"नहीं", "না", "hayır", "nie", "아니요", "아니오", "không"}  # noqa: RUF001 - Turkish
+)
+_AFTER_VERDICT = re.compile(r"\s*(?:$|[.,;:!?\n—–-]|。|、|،|،|।)")  # noqa: RUF001 - as written
+
+_ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)")
+_HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+_EDGES = " \t\n\"'`*.!"
+
+_OPTION = re.compile(r"(?<![^\W_])\(?([a-j])[.):](?=\s)\s*")
+_CHOICE = re.compile(
+    r"(?:(?:the )?(?:correct |best |right |final )?(?:answer|option|choice)(?: is)?:?\s*"
+    r"(?:option\s*)?)?\(?([a-j])(?:\)?[.):]?|\)?[.):]\s+(\S.*)|\)\s*(\S.*))",
+    re.DOTALL,
+)
+_DIGIT = re.compile(r"\d")
+
+MIN_OPTIONS = 2
+
+MAX_CHOICE = 40
+"""Characters of a letter with what may stand around it: `the correct answer is option B`."""
+
+
+class Settled(NamedTuple):
+    """What is decided without a model."""
+
+    says_yes: bool
+    rule: str
+    """From a closed set: `equal`, `yes_no`, `option`, `quantity`, `number`."""
+    span: Span
+    """In the answer."""
+    reference_span: Span | None = None
+
+
+def settle(pair: Pair) -> Settled | None:
+    """Decide what is plain; None where a model has to be asked."""
+    answer, reference = pair.answer, pair.reference
+    decided = _equal(answer, reference) or _option(pair) or _yes_no(answer, reference)
+    decided = decided or _quantity(answer, reference)
+    if decided is None:
+        return None
+    says_yes, rule = decided
+    whole, against = Span(0, len(answer.text)), Span(0, len(reference.text))
+    return Settled(says_yes, rule, whole, against)
+
+
+Decision = tuple[bool, str] | None
+"""Whether yes, and by which rule."""
+
+
+def _equal(answer: Normal, reference: Normal) -> Decision:
+    said = plain(answer.folded)
+    return (True, "equal") if said and said == plain(reference.folded) else None
+
+
+@lru_cache(maxsize=1024)
+def _remembered(folded: str) -> str:
+    text = " ".join(folded.split()).strip(_EDGES)
+    if "-" in text:
+        text = _HYPHEN.sub(" ", text)
+    return respelled(_ARTICLE.sub("", text))
+
+
+MAX_CACHED = 2048
+
+
+def plain(folded: str) -> str:
+    """Take from a folded text what does not change what it says: article, hyphens, final stop.
+
+    All else stays: `< 5` is not `5`.
+    """
+    if len(folded) > MAX_CACHED:
+        return _remembered.__wrapped__(folded)
+    return _remembered(folded)
+
+
+def _yes_no(answer: Normal, reference: Normal) -> Decision:
+    meant = _verdict(reference)
+    if meant is None:
+        return None
+    said = _verdict(answer)
+    if said is None or len(answer.words) > MAX_WORDS:
+        return None
+    if said.is_yes is not meant.is_yes:
+        return False, "yes_no"
+    return (True, "yes_no") if said.is_bare or meant.is_bare else None
+
+
+class _Verdict(NamedTuple):
+    is_yes: bool
+    is_bare: bool
+    """Nothing else is said."""
+
+
+def _verdict(text: Normal) -> _Verdict | None:
+    """Read the yes or no that a text begins with, unless it takes it back."""
+    words = text.words
+    if not words or (words[0].text not in YES and words[0].text not in NO):
+        return None
+    is_yes = words[0].text in YES
+    same, opposite = (YES, NO) if is_yes else (NO, YES)
+    rest = text.text[words[0].end :]
+    if all(word.text in same for word in words):
+        return _Verdict(is_yes, is_bare=True)
+    is_taken_back = any(word.text in opposite for word in words)
+    if is_taken_back or not _AFTER_VERDICT.match(rest):
+        return None
+    return _Verdict(is_yes, is_bare=False)
+
+
+def _option(pair: Pair) -> Decision:
+    options = _options(pair.question) if pair.question is not None else {}
+    meant = _choice(pair.reference, options)
+    if meant is None:
+        return None
+    said = _choice(pair.answer, options)
+    return None if said is None else (said == meant, "option")
+
+
+def _options(question: Normal) -> Mapping[str, str]:
+    """Read the options of a question: `A. text`, `(A) text`, `A) text`, in order."""
+    if len(question.folded) <= MAX_CACHED:
+        return _remembered_options(question.folded)
+    return _read_options(question.folded)
+
+
+@lru_cache(maxsize=4096)
+def _remembered_options(folded: str) -> Mapping[str, str]:
+    return _read_options(folded)
+
+
+def _read_options(folded: str) -> Mapping[str, str]:
+    marks: list[re.Match[str]] = []
+    for mark in _OPTION.finditer(folded):
+        if ord(mark[1]) - ord("a") == len(marks):
+            marks.append(mark)
+    if len(marks) < MIN_OPTIONS:
+        return {}
+    ends = [mark.start() for mark in marks[1:]] + [len(folded)]
+    texts = [folded[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
+    texts[-1] = texts[-1].split("\n")[0]
+    return {
+        mark[1]: plain(text.strip().rstrip(",;")) for mark, text in zip(marks, texts, strict=True)
+    }
+
+
+CONTRADICTION = "contradiction"
+"""A letter with the text of another option."""
+
+
+def _choice(text: Normal, options: Mapping[str, str]) -> str | None:
+    """Read which option a text chooses; None where it says something else."""
+    if not options and len(text.folded) > MAX_CHOICE:
+        return None
+    found = _CHOICE.fullmatch(text.folded.strip())
+    if found is None:
+        return _named(plain(text.folded), options)
+    letter, rest = found[1], plain(found[2] or found[3] or "")
+    if not rest:
+        return letter
+    named = _named(rest, options)
+    if named is None or options.get(letter) == rest:
+        return None if named is None else letter
+    return CONTRADICTION
+
+
+def _named(said: str, options: Mapping[str, str]) -> str | None:
+    return next((letter for letter, text in options.items() if text == said), None)
+
+
+def _quantity(answer: Normal, reference: Normal) -> Decision:
+    meant = _number(reference)
+    if meant is None:
+        return None
+    said = _number(answer)
+    if said is None or said.dimension != meant.dimension:
+        return None
+    if said.is_same(meant):
+        return True, "quantity" if said.dimension else "number"
+    is_plain = not said.dimension and said.is_point and meant.is_point
+    return (False, "number") if is_plain else None
+
+
+def _number(text: Normal) -> Quantity | None:
+    said = CARDINALS.get(plain(text.folded), text.folded)
+    return alone(said) if _DIGIT.search(said) else None

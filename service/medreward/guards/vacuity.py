@@ -1,0 +1,152 @@
+"""An answer that says nothing: blank, an opening, a verdict, a refusal, or words for everything."""
+
+import re
+
+from medreward.guards.injection import names_all
+from medreward.guards.lexicon import pattern_of, words_of
+from medreward.guards.normal import STOPWORDS, Normal, stem
+from medreward.guards.pair import Pair, Span, Veto
+
+MIN_LETTERS = 2
+"""Fewer letters or digits than that are an answer only where the reference is so short."""
+
+FEW = 12
+"""Openings and verdicts come alone or in few words."""
+
+MIN_COVER = 0.5
+"""Talk about reasoning that names more of its reference than this is taken for an answer."""
+
+_ALWAYS_WHOLE = re.compile(r"\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+"""A digit, or a sign that is a word or a syllable, says as much as two letters."""
+
+
+def vacuity(pair: Pair) -> Veto | None:
+    """Look for an answer without content."""
+    rule = _rule(pair)
+    return None if rule is None else Veto(f"vacuity.{rule}", Span(0, len(pair.answer.text)))
+
+
+def _rule(pair: Pair) -> str | None:
+    answer = pair.answer.vocabulary
+    if not answer:
+        return "blank" if pair.reference.vocabulary else None
+    if len(answer) <= FEW and not answer <= pair.reference.vocabulary:
+        if _is_too_short(pair):
+            return "opener"
+        if _is_verdict_alone(pair):
+            return "verdict"
+    if _is_too_wide(pair):
+        return "generic"
+    if _is_refusal(pair):
+        return "refusal"
+    return "reasoning" if _is_reasoning_alone(pair) else None
+
+
+def _is_too_short(pair: Pair) -> bool:
+    left = pair.answer.vocabulary - words_of("openers")
+    size = sum(map(len, left))
+    if size >= MIN_LETTERS or (left and _ALWAYS_WHOLE.search("".join(left))):
+        return False
+    if pair.reference.vocabulary <= pair.answer.vocabulary:
+        return False
+    if not pair.answer.content.isdisjoint(pair.reference.content):
+        return False
+    is_short = sum(map(len, pair.reference.tokens)) < MIN_LETTERS
+    return not (left and is_short)
+
+
+def _is_verdict_alone(pair: Pair) -> bool:
+    """Whether only words of a verdict stand there, and not the one that the reference gives."""
+    said = _spelled(pair.answer)
+    if not said <= words_of("verdicts") or said.isdisjoint(words_of("verdicts", "yes", "no")):
+        return False
+    if "not" in said:
+        return True
+    yes, no = words_of("verdicts", "yes"), words_of("verdicts", "no")
+    first = pair.reference.tokens[:1]
+    if first and first[0] in yes:
+        return not said.isdisjoint(no)
+    if first and first[0] in no | words_of("generic", "negations"):
+        return not said.isdisjoint(yes)
+    return not (len(pair.answer.tokens) == 1 and _asks_yes_or_no(pair.question))
+
+
+def _spelled(answer: Normal) -> frozenset[str]:
+    """The words, or the one word spelled letter by letter."""
+    if len(answer.tokens) > 1 and all(len(word) == 1 for word in answer.tokens):
+        return frozenset({"".join(answer.tokens)})
+    return answer.vocabulary
+
+
+_ASKING = frozenset(
+    (
+        "is",
+        "are",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "has",
+        "have",
+        "had",
+        "will",
+        "would",
+        "should",
+    )
+)
+
+
+def _asks_yes_or_no(question: Normal | None) -> bool:
+    return question is not None and question.tokens[:1] != () and question.tokens[0] in _ASKING
+
+
+def _is_too_wide(pair: Pair) -> bool:
+    """Whether nothing is said but what fits most patients, or most patients with that organ."""
+    wide = words_of("generic", "wide")
+    said = pair.answer.vocabulary
+    if said.isdisjoint(wide) or not said.isdisjoint(words_of("generic", "negations")):
+        return False
+    left = said - wide - STOPWORDS - words_of("openers", "english")
+    regions = words_of("generic", "regions")
+    if not left <= regions:
+        return False
+    told = pair.reference.vocabulary - STOPWORDS
+    if not told.isdisjoint(words_of("generic", "wide_references")):
+        return False
+    named = told - wide - regions
+    if not left:
+        return bool(told - wide)
+    # One word of Greek may well be an organ and its disease: nephropathy.
+    return bool(named) and len(told) > 1 and not _says_alike(left | said, named)
+
+
+def _says_alike(said: frozenset[str], named: frozenset[str]) -> bool:
+    return not {stem(word)[:4] for word in said}.isdisjoint({stem(word)[:4] for word in named})
+
+
+def _is_refusal(pair: Pair) -> bool:
+    if not _may_match(pair.answer, "refusals"):
+        return False
+    if not pattern_of("refusals", "patterns").search(pair.answer.folded):
+        return False
+    is_excused = pattern_of("refusals", "excused_by").search(pair.reference.folded)
+    return not is_excused and not names_all(pair.answer, pair.reference)
+
+
+def _is_reasoning_alone(pair: Pair) -> bool:
+    if not _may_match(pair.answer, "reasoning"):
+        return False
+    if not pattern_of("reasoning", "patterns").search(pair.answer.folded):
+        return False
+    told = pair.reference.content
+    named = len(told & pair.answer.content)
+    return named <= MIN_COVER * len(told)
+
+
+def _may_match(answer: Normal, name: str) -> bool:
+    """Whether a word stands there without which no pattern of that lexicon matches."""
+    is_english = answer.folded.isascii()
+    return not is_english or not words_of(name, "triggers").isdisjoint(answer.vocabulary)

@@ -1,0 +1,50 @@
+"""Whether an answer has anything to do with its reference, beside what a judge says of it."""
+
+from itertools import chain
+from math import sqrt
+
+from medreward.guards.normal import STOPWORDS, Normal
+from medreward.guards.pair import Pair
+
+MIN_COSINE = 0.25
+"""Of the sets of three letters in a row (`judging.md`, S8b)."""
+
+SHORT = 3
+"""A reference of so few letters is found as a word or not at all: `yes` is in `eyes`."""
+
+ACRONYM = range(2, 8)
+"""Letters that an acronym has."""
+
+
+def has_witness(pair: Pair) -> bool:
+    """Whether answer and reference share a word, many letters, or one abbreviates the other."""
+    answer, reference = pair.answer, pair.reference
+    if not answer.roots.isdisjoint(reference.roots):
+        return True
+    if sum(map(len, reference.tokens)) <= SHORT:
+        is_said = bool(reference.vocabulary) and reference.vocabulary <= answer.vocabulary
+        return is_said or _abbreviates(answer, reference)
+    return (
+        _cosine(answer, reference) >= MIN_COSINE
+        or _abbreviates(answer, reference)
+        or _abbreviates(reference, answer)
+    )
+
+
+def _cosine(one: Normal, other: Normal) -> float:
+    if not one.trigrams or not other.trigrams:
+        return 0.0
+    return len(one.trigrams & other.trigrams) / sqrt(len(one.trigrams) * len(other.trigrams))
+
+
+def _abbreviates(long: Normal, short: Normal) -> bool:
+    """Whether a word of the one text is made of first letters of the other's."""
+    letters = "".join([word[0] for word in long.tokens])
+    told = "".join([word[0] for word in long.tokens if word not in STOPWORDS])
+    return any(
+        word in line
+        for word, line in chain(
+            ((w, letters) for w in short.tokens), ((w, told) for w in short.tokens)
+        )
+        if len(word) in ACRONYM
+    )
