@@ -1,0 +1,1 @@
+"""The embedded verifier: the pairs it learns from, and how it is trained."""

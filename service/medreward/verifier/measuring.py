@@ -1,0 +1,51 @@
+"""What a verifier is worth on pairs of which the truth is known."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from medreward.verifier.examples import Example
+
+MOST_SWAPS, MOST_SIBLINGS = 0.01, 0.08
+"""Shares of wrong pairs that may be taken for right ones, at the threshold."""
+
+
+class Scores(NamedTuple):
+    """Area under the ROC curve, and at one threshold the share of each kind that gets YES."""
+
+    auc: float
+    threshold: float
+    far: float
+    near: float
+    sibling: float
+    swap: float
+    unrelated: float
+
+
+def measure(
+    examples: Sequence[Example],
+    score: Callable[[Sequence[tuple[str, str]]], np.ndarray],
+    threshold: float | None = None,
+) -> Scores:
+    """Score labelled pairs; without a threshold, at the lowest that keeps the wrong ones out."""
+    p_yes = score([(e.reference, e.answer) for e in examples])
+    truth = np.array([e.equivalent for e in examples])
+    kinds = np.array([e.kind for e in examples])
+    at = lowest_threshold(p_yes, kinds) if threshold is None else threshold
+    share = {kind: float((p_yes[kinds == kind] > at).mean()) for kind in Scores._fields[2:]}
+    return Scores(area_under_curve(p_yes[truth], p_yes[~truth]), at, **share)
+
+
+def lowest_threshold(p_yes: np.ndarray, kinds: np.ndarray) -> float:
+    """Give the lowest threshold at which few enough siblings and swaps get YES."""
+    quantiles = ((kinds == "sibling", MOST_SIBLINGS), (kinds == "swap", MOST_SWAPS))
+    return max(float(np.quantile(p_yes[chosen], 1 - most)) for chosen, most in quantiles)
+
+
+def area_under_curve(right: np.ndarray, wrong: np.ndarray) -> float:
+    """Give the share of (right, wrong) pairs in which the right one scores higher; ties are half."""
+    ordered = np.sort(wrong)
+    below = np.searchsorted(ordered, right, "left")
+    up_to = np.searchsorted(ordered, right, "right")
+    return float((below + up_to).mean() / (2 * len(wrong)))

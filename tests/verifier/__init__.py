@@ -1,0 +1,1 @@
+"""The verifier: its terms, its pairs, its training."""
