@@ -1,0 +1,274 @@
+"""`medreward calibrate`: a file of labelled answers becomes a calibration file."""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, StrictBool
+from rich.console import Console
+from rich.text import Text
+
+from medreward.bodies import parse
+from medreward.calibration import Calibration, Family, family_of, load_calibration
+from medreward.cli.connection import Connection, Target, connected
+from medreward.cli.failures import CommandError, Misuse
+from medreward.cli.files import BadLine, Line, raise_bad_lines, read_lines, read_object
+from medreward.cli.fit_tables import print_fits
+from medreward.cli.fitness import print_fitness
+from medreward.cli.progress import counting
+from medreward.cli.reward_tables import facts_grid, short
+from medreward.cli.sending import batches, exchange, in_order
+from medreward.cli.terminal import output, shown
+from medreward.errors import InvalidRequest, MalformedBody
+from medreward.fitting import ErrorRates, Fitted, Label, Origin, Unfitted, fit_families
+from medreward.wire import EngineState, Identifier, ItemResult, JudgeReply
+
+TEMPLATES: Final = ("equivalence",)
+"""Those of `/judge` that ask one question of an answer and a reference."""
+CALIBRATED: Final = "+calibration"
+"""Stands in a judge's identity once its P(YES) is no longer its own."""
+
+SHARED: Final = ("beside[", "cascade[")
+"""How the identity of two engines begins."""
+
+
+class LabelledAnswer(BaseModel):
+    """One line: an answer, its reference, and whether somebody says that they mean the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    answer: str
+    reference: str
+    equivalent: StrictBool
+    id: Identifier | None = None
+    question: str | None = None
+    family: Family | None = None
+    """Else that of the reference."""
+
+    @property
+    def texts(self) -> tuple[str | None, str, str]:
+        """What the judge gets to see."""
+        return self.question, self.reference, self.answer
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the texts and the label."""
+        content = json.dumps([*self.texts, self.equivalent])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+Lines = Sequence[Line[LabelledAnswer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to calibrate on, and what is to be certified."""
+
+    file: Path
+    target: Target
+    template: str
+    out: Path
+    rates: ErrorRates
+    batch: int | None
+    limit: int | None
+
+
+class Asked(NamedTuple):
+    """What the judge said of each line, and whose words they are."""
+
+    results: Sequence[ItemResult]
+    origin: Origin
+    engines: dict[str, EngineState]
+
+
+def calibrate_judge(plan: Plan) -> None:
+    """Ask the judge about labelled answers, fit, show what it gains, and write the file.
+
+    Raises:
+        Misuse: the file, an option or the service is not fit for it; nothing was written.
+        CommandError: the service fails, or the labels certify nothing; nothing was written.
+    """
+    earlier = _check_out(plan)
+    lines, repeats = _distinct(read_lines(plan.file, _read, plan.limit), plan.file)
+    asked = asyncio.run(_ask(plan, lines))
+    labels = _labels(lines, asked.results)
+    if not labels:
+        raise CommandError(f"the judge gave no P(YES): {_use(asked.results, repeats)}")
+    console = output()
+    fits = fit_families(labels, asked.origin, plan.rates)
+    print_fits(console, fits)
+    entries = [fit.entry for fit in fits if isinstance(fit, Fitted)]
+    _check_pool(fits[0])
+    calibration = earlier.renewed(entries)
+    _write(plan.out, calibration)
+    _print_facts(console, asked, _use(asked.results, repeats), plan.out, calibration)
+    print_fitness(console, {role: s for role, s in asked.engines.items() if role == "judge"})
+
+
+def _check_out(plan: Plan) -> Calibration:
+    """Look at options before anything is sent; gives what the file holds already."""
+    if plan.template not in TEMPLATES:
+        raise Misuse(
+            f"--template: choose {' or '.join(TEMPLATES)}; no other asks for a verdict on an answer "
+            "and its reference"
+        )
+    if not plan.out.parent.is_dir():
+        raise Misuse(f"--out: no folder {plan.out.parent}; make it first")
+    # What is no calibration, such as the labels themselves, is refused and not overwritten.
+    return load_calibration(plan.out) if plan.out.exists() else Calibration()
+
+
+def _read(raw: bytes) -> LabelledAnswer:
+    try:
+        return parse(LabelledAnswer, raw)
+    except (MalformedBody, InvalidRequest) as exc:
+        # Says it better where the line is no object at all.
+        read_object(raw, example='{"answer": "…", "reference": "…", "equivalent": true}')
+        raise InvalidRequest(str(exc)) from None
+
+
+def _distinct(lines: Lines, path: Path) -> tuple[Lines, int]:
+    """Keep the first of equal lines: a label that is counted twice would certify too much.
+
+    Raises:
+        Misuse: lines with the same texts have different labels.
+    """
+    first: dict[tuple[str | None, str, str], Line[LabelledAnswer]] = {}
+    bad: list[BadLine] = []
+    for line in lines:
+        known = first.setdefault(line.value.texts, line)
+        if known.value.equivalent != line.value.equivalent:
+            reason = f"equivalent: the same texts have the other label on line {known.number}"
+            bad.append(BadLine(line.number, reason))
+    if bad:
+        raise_bad_lines(path, bad, len(lines))
+    return list(first.values()), len(lines) - len(first)
+
+
+async def _ask(plan: Plan, lines: Lines) -> Asked:
+    async with connected(plan.target) as service:
+        with counting("judging", len(lines)) as add:
+            replies = await _replies(service, batches(lines, plan.batch), plan, add)
+        results = [result for reply in replies for result in reply.results]
+        return Asked(results, _origin(replies), dict(service.engines))
+
+
+async def _replies(
+    service: Connection, pieces: Sequence[Lines], plan: Plan, add: Callable[[int], None]
+) -> list[JudgeReply]:
+    async def ask(batch: Lines) -> JudgeReply:
+        fields = {"id", "question", "reference", "answer"}
+        items = [line.value.model_dump(include=fields, exclude_none=True) for line in batch]
+        body = {
+            "template": plan.template,
+            "deadline_ms": plan.target.deadline_ms,
+            "items": items,
+        }
+        reply = await exchange(service, "judge", json.dumps(body), batch, JudgeReply)
+        _check_judge(service.url, reply.provenance.judge)
+        return reply
+
+    replies: list[JudgeReply] = []
+    async for reply in in_order(pieces, ask):
+        replies.append(reply)
+        add(len(reply.results))
+    return replies
+
+
+def _check_judge(url: str, identity: str) -> None:
+    """Refuse a judge whose P(YES) is not that of one engine as it comes.
+
+    Raises:
+        Misuse: it is calibrated already, or two engines share the work.
+    """
+    if CALIBRATED in identity:
+        raise Misuse(
+            f"{url}: its judge is calibrated already, and a map of mapped numbers would hold for no "
+            "other; set MEDREWARD_CALIBRATION=off where the service starts"
+        )
+    if identity.startswith(SHARED):
+        raise Misuse(
+            f"{url}: its judge is two engines, and an entry is for one; name one with "
+            "MEDREWARD_JUDGE, and no MEDREWARD_LLM, where the service starts"
+        )
+
+
+def _origin(replies: Sequence[JudgeReply]) -> Origin:
+    origins = {
+        (r.provenance.judge, r.provenance.template, r.provenance.fingerprint) for r in replies
+    }
+    if len(origins) > 1:
+        raise CommandError("the service changed its judge on the way; calibrate again")
+    ((engine, template, fingerprint),) = origins
+    return Origin(engine, template, fingerprint.removeprefix("sha256:"))
+
+
+def _labels(lines: Lines, results: Sequence[ItemResult]) -> list[Label]:
+    """Pair each P(YES) with its label; what has none was settled by a rule, or not judged."""
+    return [
+        Label(
+            result.p_yes,
+            line.value.equivalent,
+            line.value.family or family_of(line.value.reference),
+            line.value.digest,
+        )
+        for line, result in zip(lines, results, strict=True)
+        if result.p_yes is not None
+    ]
+
+
+def _use(results: Sequence[ItemResult], repeats: int) -> str:
+    """Tell how many lines were of use, and what became of the others."""
+    settled = [r.source or "rule" for r in results if r.p_yes is None and r.error is None]
+    unjudged = [r.error.kind for r in results if r.error is not None]
+    told = [f"{sum(result.p_yes is not None for result in results)} used"]
+    if settled:
+        told.append(f"{len(settled)} left out that rules settle ({_counts(settled)})")
+    if unjudged:
+        told.append(f"{len(unjudged)} left out without a grade ({_counts(unjudged)})")
+    if repeats:
+        told.append(f"{repeats} left out that repeat another")
+    return ", ".join(told)
+
+
+def _counts(names: Iterable[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())
+
+
+def _check_pool(pool: Fitted | Unfitted) -> None:
+    if isinstance(pool, Unfitted):
+        raise CommandError(f"nothing is written, since the labels do not suffice: {pool.reason}")
+
+
+def _write(path: Path, calibration: Calibration) -> None:
+    """Put the file in its place whole: a service that reads meanwhile sees the old or the new one.
+
+    Raises:
+        CommandError: the disk does not take it.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(calibration.model_dump_json(indent=2) + "\n", "utf-8")
+        part.replace(path)
+    except OSError as exc:
+        part.unlink(missing_ok=True)
+        raise CommandError(f"{path}: cannot be written ({exc.strerror})") from exc
+
+
+def _print_facts(
+    console: Console, asked: Asked, use: str, path: Path, calibration: Calibration
+) -> None:
+    facts: dict[str, Text | str] = {
+        "labels": use,
+        "judge": shown(asked.origin.engine),
+        asked.origin.template: shown(short(f"sha256:{asked.origin.template_sha}")),
+        "calibration": shown(short(f"sha256:{calibration.fingerprint}")),
+        "written": shown(f"{path}; set MEDREWARD_CALIBRATION to it"),
+    }
+    console.print(facts_grid(facts))
