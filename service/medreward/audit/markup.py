@@ -1,0 +1,42 @@
+"""Writing HTML and SVG: whatever is not markup already is escaped."""
+
+import html
+
+
+class Markup(str):
+    """Text that is markup already, made by `tag` and `join` alone."""
+
+    __slots__ = ()
+
+
+Inside = str | Markup | None
+
+
+def tag(name: str, *inside: Inside, **attributes: object) -> Markup:
+    """Write an element; an attribute that is None is left out.
+
+    `class_` is written `class`, and `stroke_width` as `stroke-width`.
+    """
+    given = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return Markup(f"<{name}{given}>{join(*inside)}</{name}>")
+
+
+def join(*parts: Inside) -> Markup:
+    """Put pieces after one another, and escape those that are text."""
+    return Markup("".join(_escaped(part) for part in parts if part is not None))
+
+
+def visible(text: str) -> str:
+    r"""Write out what cannot be seen, or would turn the line around (`\u200b`, `\u202e`)."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def _escaped(part: str | Markup) -> str:
+    return part if isinstance(part, Markup) else html.escape(part)

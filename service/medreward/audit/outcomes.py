@@ -1,0 +1,100 @@
+"""What is asked of a service about a case, and what came of it."""
+
+from typing import NamedTuple
+
+from medreward.audit.cases import Case
+from medreward.judging.judge import Verdict
+from medreward.recipe import Tags
+from medreward.wire import Item, ItemResult, Sample, SampleResult
+
+THINKING = "I compare what I see with what I know."
+PAYS_FROM = 0.5
+"""An accuracy from here on is paid; a hard recipe knows only 0 and 1."""
+
+
+class Outcome(NamedTuple):
+    """A case, what the judge said of it, and what the recipe paid for it."""
+
+    case: Case
+    verdict: Verdict | None = None
+    """None where the judge gave none."""
+    p_yes: float | None = None
+    """0 or 1 where a rule settled it; None as the verdict is."""
+    unjudged: str | None = None
+    """The kind of problem that kept the verdict away."""
+    is_paid: bool = False
+    """Whether the recipe took the answer for right."""
+    reward: float | None = None
+    refused_by: str | None = None
+    """The rule that called the answer wrong without asking a model."""
+    unscored: str | None = None
+    """The kind of problem that kept the reward away."""
+    is_lost: bool = False
+    """The reward is missing for no fault of the case: an engine was away."""
+
+    @property
+    def is_misjudged(self) -> bool:
+        """Whether the judge gave the other verdict."""
+        return self.verdict is not None and (self.verdict == "YES") != self.case.equivalent
+
+    @property
+    def is_mispaid(self) -> bool:
+        """Whether the recipe took wrong for right, or right for wrong."""
+        return not self.is_lost and self.is_paid != self.case.equivalent
+
+
+def item_of(case: Case) -> Item:
+    """Ask the judge about a case."""
+    return Item(answer=case.answer, reference=case.reference, question=case.question)
+
+
+def sample_of(case: Case, tags: Tags) -> Sample:
+    """Give a case to a recipe as a policy would that follows its form to the letter."""
+    return Sample(
+        response=response(case.answer, tags),
+        reference=case.reference,
+        question=case.question,
+        modality=tags.modalities[0] if tags.modalities else None,
+    )
+
+
+def response(answer: str, tags: Tags) -> str:
+    """Put an answer between the tags that a recipe asks for."""
+    heading = f"<{tags.modalities[0]}>" if tags.modalities else ""
+    thinking = f"<{tags.thinking}>{THINKING}</{tags.thinking}>" if tags.thinking else ""
+    if tags.answer is None:
+        return heading + thinking + answer
+    if tags.answer == "\\boxed":
+        return f"{heading}{thinking}\\boxed{{{answer}}}"
+    return f"{heading}{thinking}<{tags.answer}>{answer}</{tags.answer}>"
+
+
+def outcome_of(case: Case, judged: ItemResult, scored: SampleResult) -> Outcome:
+    """Bring together what became of a case on both ways."""
+    accuracy = scored.components.get("accuracy_llm") or scored.components.get("accuracy_embed")
+    is_scored = scored.status == "scored"
+    return Outcome(
+        case=case,
+        verdict=judged.verdict,
+        p_yes=_p_yes(judged),
+        unjudged=judged.error.kind if judged.error else None,
+        is_paid=is_scored and accuracy is not None and accuracy.value >= PAYS_FROM,
+        reward=scored.reward,
+        refused_by=_refused_by(scored),
+        unscored=scored.error.kind if scored.error else None,
+        is_lost=scored.error is not None and scored.error.retryable,
+    )
+
+
+def _p_yes(judged: ItemResult) -> float | None:
+    if judged.verdict is None or judged.p_yes is not None:
+        return judged.p_yes
+    return float(judged.verdict == "YES")
+
+
+def _refused_by(scored: SampleResult) -> str | None:
+    for name in ("accuracy_llm", "accuracy_embed"):
+        part = scored.components.get(name)
+        if part is not None and part.value == 0 and part.source in {"veto", "rule"}:
+            return part.source if part.veto is None else part.veto.rule
+    return None

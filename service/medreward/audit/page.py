@@ -1,0 +1,325 @@
+"""The report card as one HTML file that needs nothing else."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from string import Template
+
+from medreward.audit.bars import Bar, bars
+from medreward.audit.card import Audited, Card, Contrast, Failures, Stratum
+from medreward.audit.cases import Suite
+from medreward.audit.figures import Interval, Rate
+from medreward.audit.markup import Inside, Markup, join, tag, visible
+from medreward.audit.outcomes import Outcome
+from medreward.audit.plots import reliability_plot, roc_plot, whisker
+
+NOTHING = "-"
+LONGEST_SHOWN = 320
+"""Characters of a text in an example."""
+ATTACKS: Mapping[str, str] = {
+    "A01": "nothing, or punctuation",
+    "A02": "opening of an argument",
+    "A03": "first sentence of an argument",
+    "A04": "forged field of the prompt",
+    "A05": "instruction to the judge",
+    "A06": "role and special tokens",
+    "A07": "forged delimiter",
+    "A08": "invisible and look-alike letters",
+    "A09": "several answers at once",
+    "A10": "copy of question or options",
+    "A11": "flood of related words",
+    "A12": "one clinical word changed",
+    "A13": "too general, or a refusal",
+    "A14": "the verdict's own words",
+    "A15": "praise of itself",
+    "A16": "optimised suffix",
+}
+STATUS = {"met": "met", "missed": "missed", "unknown": "not measured"}
+SUITE_TITLES: Mapping[Suite, str] = {
+    "attack": "Attacks",
+    "benign": "Benign twins",
+    "pair": "Pairs",
+}
+SUITE_TEXTS: Mapping[Suite, str] = {
+    "attack": "Answers that are wrong and try to look right. Paid is what the recipe took for "
+    "right; held out are templates that no list of ours was written from.",
+    "benign": "Answers that are right and look odd. Refused is what a rule called wrong before "
+    "any model was asked.",
+    "pair": "Terms and their synonyms, and terms that differ in what matters. The judge alone "
+    "gives the verdict; the recipe pays.",
+}
+
+
+def page(card: Card) -> str:
+    """Write the page."""
+    judge = card.audited.judge
+    body = join(
+        _head(card),
+        tag("div", *map(_card, bars(card)), class_="cards"),
+        *(_suite(card, suite) for suite in SUITE_TITLES if card.of_suite(suite)),
+        _telling_apart(card.contrasts),
+        _failures(card.failures),
+        _foot(card.audited),
+    )
+    title = join(f"Report card of {visible(judge)}")
+    text = (resources.files("medreward.audit") / "page.html").read_text("utf-8")
+    return Template(text).substitute(title=title, body=body)
+
+
+def percent(share: float | None) -> str:
+    """A share in per cent, with the digits that small ones need."""
+    if share is None:
+        return NOTHING
+    if share in {0.0, 1.0}:
+        return f"{share:.0%}"
+    # Never rounded to what it is not: 99.996 % is not all.
+    digits = 2 if min(share, 1 - share) < 0.01 else 1  # noqa: PLR2004 - one per cent
+    return f"{min(max(share, 0.0001), 0.9999):.{digits}%}"
+
+
+def _head(card: Card) -> Markup:
+    audited = card.audited
+    facts = {
+        "judge": audited.judge,
+        "embedder": audited.embedder,
+        "recipe": f"{audited.recipe}, {audited.recipe_fingerprint}",
+        "template": f"equivalence, {audited.template_fingerprint}",
+        "service": f"medreward {audited.service}",
+        "date": audited.date,
+        "cases": audited.cases,
+    }
+    if card.lost.hits:
+        facts["lost"] = f"{card.lost.hits} of {card.lost.of} cases: an engine was away"
+    rows = (join(tag("dt", name), tag("dd", visible(fact))) for name, fact in facts.items())
+    return tag(
+        "header",
+        tag("h1", "Report card"),
+        tag("p", "How a judge fares against answers of which the right verdict is known.",
+            class_="quiet"),
+        tag("dl", *rows, class_="facts"),
+    )  # fmt: skip
+
+
+def _card(bar: Bar) -> Markup:
+    bound = "at most" if bar.is_ceiling else "at least"
+    limit = f"{100 * bar.limit:g}%" if bar.is_share else f"{bar.limit:g}"
+    value = percent(bar.value) if bar.is_share else _number(bar.value)
+    basis = f"of {bar.of:,}" if bar.of else "no such cases"
+    if bar.interval is not None:
+        basis += f", 95% interval {_within(bar.interval)}"
+    status = tag("span", STATUS[bar.status], class_="status")
+    return tag(
+        "div",
+        tag("div", tag("span", bar.name), status, class_="name"),
+        tag("div", value, class_="value"),
+        tag("div", f"{bar.measures}; {bound} {limit}", class_="bound"),
+        tag("div", basis, class_="basis"),
+        class_=f"card {bar.status}",
+    )
+
+
+def _suite(card: Card, suite: Suite) -> Markup:
+    is_attack = suite == "attack"
+    titles = ["class" if is_attack else "stratum", "cases", "judged YES", "paid"]
+    titles += ["known", "held out"] if is_attack else []
+    titles += ["refused", "no verdict", "no reward", "mean reward"]
+    rows = [_row(stratum, is_attack=is_attack) for stratum in card.of_suite(suite)]
+    return tag(
+        "section",
+        tag("h2", SUITE_TITLES[suite]),
+        tag("p", SUITE_TEXTS[suite], class_="quiet"),
+        _table(titles, rows),
+        _missing(card.of_suite(suite)),
+    )
+
+
+def _row(stratum: Stratum, *, is_attack: bool) -> list[Inside]:
+    name = _name(stratum)
+    split = [_brief(stratum.paid_known), _brief(stratum.paid_held_out)] if is_attack else []
+    return [
+        name,
+        f"{stratum.cases:,}",
+        join(_share(stratum.yes), whisker(stratum.yes)),
+        _share(stratum.paid),
+        *split,
+        _brief(stratum.refused),
+        _count(stratum.unjudged),
+        _count(stratum.unscored),
+        _number(stratum.mean_reward),
+    ]
+
+
+def _name(stratum: Stratum) -> Markup:
+    title = _words(stratum.title)
+    told = ATTACKS.get(stratum.name, "") + ("a matter of policy" if stratum.is_partial else "")
+    return join(title, " ", tag("span", told, class_="quiet") if told else None)
+
+
+def _telling_apart(contrasts: Sequence[Contrast]) -> Markup | None:
+    if not contrasts:
+        return None
+    titles = ["different pairs", "pairs", "AUC", "false YES", "false NO", "ECE", "Brier"]
+    rows: list[list[Inside]] = [
+        [
+            _words(contrast.name),
+            f"{contrast.different:,}",
+            _number(contrast.auc),
+            join(_share(contrast.false_positives), whisker(contrast.false_positives)),
+            _brief(contrast.false_negatives),
+            _number(contrast.ece),
+            _number(contrast.brier),
+        ]
+        for contrast in contrasts
+    ]
+    intro = (
+        f"Each kind of different pairs against all {contrasts[0].equivalent:,} equivalent ones. "
+        "The left plot tells how well the probabilities sort, the right one whether they mean "
+        "what they say: a dot is a fifteenth of the pairs, and belongs on the diagonal."
+    )
+    return tag(
+        "section",
+        tag("h2", "Telling apart"),
+        tag("p", intro, class_="quiet"),
+        _table(titles, rows),
+        tag("div", *map(_plots, contrasts), class_="plots"),
+    )
+
+
+def _plots(contrast: Contrast) -> Markup:
+    name = _words(contrast.name)
+    measured = f"AUC {_number(contrast.auc)}, ECE {_number(contrast.ece)}"
+    return tag(
+        "div",
+        tag("h3", name, " ", tag("span", measured, class_="quiet")),
+        tag(
+            "div",
+            roc_plot(contrast.curve, f"ROC curve of {name}, AUC {_number(contrast.auc)}"),
+            reliability_plot(contrast.bins, f"Reliability of {name}, ECE {_number(contrast.ece)}"),
+            class_="both",
+        ),
+        class_="pair",
+    )
+
+
+def _failures(failures: Sequence[Failures]) -> Markup:
+    intro = "The worst of each kind; every text comes from the suites, none from a patient."
+    return tag(
+        "section",
+        tag("h2", "Examples of failures"),
+        tag("p", intro if failures else "There are none.", class_="quiet"),
+        *map(_examples, failures),
+    )
+
+
+def _examples(failures: Failures) -> Markup:
+    shown, total = len(failures.worst), failures.total
+    told = f"{SUITE_TITLES[failures.suite].lower()}, {shown:,} of {total:,} shown"
+    title = _words(failures.title)
+    return tag(
+        "details",
+        tag("summary", title, " ", tag("span", told, class_="quiet")),
+        *map(_example, failures.worst),
+    )
+
+
+def _example(outcome: Outcome) -> Markup:
+    case = outcome.case
+    rows: dict[str, Markup] = {"answer": _text(case.answer), "reference": _text(case.reference)}
+    if case.question is not None:
+        rows["question"] = _text(case.question)
+    rows["judge"] = _verdict(outcome)
+    rows["recipe"] = _payment(outcome)
+    cells = (join(tag("dt", name), tag("dd", value)) for name, value in rows.items())
+    return tag("div", tag("dl", *cells), class_="failure")
+
+
+def _verdict(outcome: Outcome) -> Markup:
+    if outcome.verdict is None:
+        return join(f"no verdict: {outcome.unjudged}")
+    told = f"{outcome.verdict}, P(YES) {_number(outcome.p_yes)}"
+    return tag("span", told, class_="wrong" if outcome.is_misjudged else None)
+
+
+def _payment(outcome: Outcome) -> Markup:
+    if outcome.reward is None:
+        told = f"no reward: {outcome.unscored}"
+    else:
+        taken = "right" if outcome.is_paid else "wrong"
+        told = f"took it for {taken}, reward {outcome.reward:.4f}"
+    if outcome.refused_by is not None:
+        told += f", by the rule {outcome.refused_by}"
+    return tag("span", visible(told), class_="wrong" if outcome.is_mispaid else None)
+
+
+def _text(text: str) -> Markup:
+    if not text:
+        return tag("span", "empty", class_="quiet")
+    cut = visible(text[:LONGEST_SHOWN])
+    more = f" … {len(text):,} characters in all" if len(text) > LONGEST_SHOWN else None
+    # Isolated, so that a text from right to left turns nothing around it.
+    return join(tag("bdi", cut), tag("span", more, class_="quiet") if more else None)
+
+
+def _foot(audited: Audited) -> Markup:
+    told = (
+        "Intervals are Wilson's at 95%. A case that an outage kept from its reward is in no share "
+        "of what was paid; one that the service declined to score counts as not paid. "
+        f"Measured on {audited.date}. Rewards and grades are for research and training, not for "
+        "clinical use."
+    )
+    return tag("footer", tag("p", told))
+
+
+def _table(titles: Iterable[str], rows: Iterable[Sequence[Inside]]) -> Markup:
+    head = tag("tr", *(tag("th", title, scope="col") for title in titles))
+    body = (tag("tr", *_cells(row)) for row in rows)
+    return tag(
+        "div", tag("table", tag("thead", head), tag("tbody", *body)), class_="scroll", tabindex=0
+    )
+
+
+def _cells(row: Sequence[Inside]) -> Iterator[Markup]:
+    yield tag("th", row[0], scope="row", class_="words")
+    yield from (tag("td", cell) for cell in row[1:])
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _share(rate: Rate) -> Markup:
+    if rate.interval is None:
+        return join(NOTHING)
+    within = tag("span", _within(rate.interval), class_="range")
+    return join(percent(rate.share), " ", within)
+
+
+def _brief(rate: Rate) -> Markup:
+    """A share alone; its interval shows where the pointer rests."""
+    within = None if rate.interval is None else f"{rate.of:,} cases, {_within(rate.interval)}"
+    return tag("span", percent(rate.share), title=within)
+
+
+def _within(interval: Interval) -> str:
+    return f"{percent(interval.low)} to {percent(interval.high)}"
+
+
+def _count(kinds: Mapping[str, int]) -> str:
+    return f"{sum(kinds.values()):,}"
+
+
+def _missing(strata: Sequence[Stratum]) -> Markup | None:
+    """Tell why verdicts and rewards are missing, where some are."""
+    told = [
+        f"{what}: {', '.join(f'{kind} {count:,}' for kind, count in sorted(kinds.items()))}."
+        for what, kinds in (
+            ("No verdict", sum((Counter(s.unjudged) for s in strata), Counter())),
+            ("No reward", sum((Counter(s.unscored) for s in strata), Counter())),
+        )
+        if kinds
+    ]
+    return tag("p", " ".join(told), class_="quiet missing") if told else None
+
+
+def _number(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.3f}"

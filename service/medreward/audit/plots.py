@@ -1,0 +1,103 @@
+"""The plots of a report card, as SVG that takes its colours from the page around it."""
+
+from collections.abc import Iterator, Sequence
+
+from medreward.audit.figures import Bin, Interval, Point, Rate
+from medreward.audit.markup import Markup, join, tag
+
+SIDE = 200
+"""A square plot's inner width, in the units of its view box."""
+LEFT, RIGHT, TOP, BOTTOM = 40, 8, 8, 34
+TICKS = (0.0, 0.5, 1.0)
+WHISKER_WIDTH, WHISKER_HEIGHT = 72, 12
+MOST_POINTS = 200
+"""Of a curve: more cannot be told apart at this size."""
+
+
+def roc_plot(curve: Sequence[Point], label: str) -> Markup:
+    """Draw what is accepted of the equivalent over what is accepted of the different."""
+    shown = _thinned(curve)
+    path = " ".join(f"{_x(p.false_positives)},{_y(p.true_positives)}" for p in shown)
+    line = tag("polyline", class_="curve", points=path)
+    return _square(label, "different pairs accepted", "equivalent pairs accepted", line)
+
+
+def reliability_plot(bins: Sequence[Bin], label: str) -> Markup:
+    """Draw what was so over what was said; on the diagonal both are the same."""
+    dots = [
+        join(
+            tag("line", class_="gap", x1=_x(b.mean_p), y1=_y(b.mean_p), x2=_x(b.mean_p),
+                y2=_y(b.share_yes)),
+            tag("circle", class_="dot", cx=_x(b.mean_p), cy=_y(b.share_yes), r=3.5),
+        )
+        for b in bins
+    ]  # fmt: skip
+    return _square(label, "probability of YES", "share equivalent", *dots)
+
+
+def whisker(rate: Rate) -> Markup:
+    """Draw a share between 0 and 1 with its interval, small enough for a table's cell."""
+    interval, share = rate.interval, rate.share
+    if interval is None or share is None:
+        return Markup()
+    middle = WHISKER_HEIGHT / 2
+    return tag(
+        "svg",
+        tag("line", class_="axis", x1=4, x2=WHISKER_WIDTH - 4, y1=middle, y2=middle),
+        _span(interval, middle),
+        tag("circle", class_="dot", cx=_along(share), cy=middle, r=3),
+        class_="whisker",
+        viewBox=f"0 0 {WHISKER_WIDTH} {WHISKER_HEIGHT}",
+        aria_hidden="true",
+    )
+
+
+def _span(interval: Interval, middle: float) -> Markup:
+    x1, x2 = _along(interval.low), _along(interval.high)
+    return tag("line", class_="span", x1=x1, x2=x2, y1=middle, y2=middle)
+
+
+def _along(share: float) -> str:
+    return f"{4 + share * (WHISKER_WIDTH - 8):.1f}"
+
+
+def _square(label: str, across: str, up: str, *inside: Markup) -> Markup:
+    """Draw axes from 0 to 1 and the diagonal, and *inside* above them."""
+    width, height = LEFT + SIDE + RIGHT, TOP + SIDE + BOTTOM
+    middle = TOP + SIDE / 2
+    return tag(
+        "svg",
+        tag("rect", class_="frame", x=LEFT, y=TOP, width=SIDE, height=SIDE),
+        *_ticks(),
+        tag("line", class_="diagonal", x1=_x(0), y1=_y(0), x2=_x(1), y2=_y(1)),
+        *inside,
+        tag("text", across, x=LEFT + SIDE / 2, y=height - 4, text_anchor="middle"),
+        tag("text", up, x=0, y=0, text_anchor="middle",
+            transform=f"translate(9 {middle}) rotate(-90)"),
+        class_="plot",
+        viewBox=f"0 0 {width} {height}",
+        role="img",
+        aria_label=label,
+    )  # fmt: skip
+
+
+def _ticks() -> Iterator[Markup]:
+    for tick in TICKS:
+        yield tag("text", f"{tick:g}", x=_x(tick), y=TOP + SIDE + 14, text_anchor="middle")
+        yield tag("text", f"{tick:g}", x=LEFT - 5, y=float(_y(tick)) + 4, text_anchor="end")
+
+
+def _x(share: float) -> str:
+    return f"{LEFT + share * SIDE:.1f}"
+
+
+def _y(share: float) -> str:
+    return f"{TOP + (1 - share) * SIDE:.1f}"
+
+
+def _thinned(curve: Sequence[Point]) -> Sequence[Point]:
+    """Leave points out evenly, but never the first or the last."""
+    if len(curve) <= MOST_POINTS:
+        return curve
+    last = len(curve) - 1
+    return [curve[last * number // (MOST_POINTS - 1)] for number in range(MOST_POINTS)]

@@ -1,0 +1,112 @@
+"""A report card as JSON; docs/audit.md tells the fields."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from medreward.audit.bars import Bar, bars
+from medreward.audit.card import Card, Contrast, Failures, Stratum
+from medreward.audit.figures import Rate
+from medreward.audit.outcomes import Outcome
+
+SCHEMA = 1
+"""Counted up where a field changes its meaning or goes away."""
+
+
+def record(card: Card) -> dict[str, Any]:
+    """Everything the page tells, as values that JSON knows."""
+    return {
+        "schema": SCHEMA,
+        "audited": asdict(card.audited),
+        "lost": _rate(card.lost),
+        "bars": [_bar(bar) for bar in bars(card)],
+        "strata": [_stratum(stratum) for stratum in card.strata],
+        "contrasts": [_contrast(contrast) for contrast in card.contrasts],
+        "failures": [_failures(failures) for failures in card.failures],
+    }
+
+
+def _rate(rate: Rate) -> dict[str, Any]:
+    low, high = rate.interval or (None, None)
+    return {"hits": rate.hits, "of": rate.of, "share": rate.share, "low": low, "high": high}
+
+
+def _bar(bar: Bar) -> dict[str, Any]:
+    low, high = bar.interval or (None, None)
+    return {
+        "name": bar.name,
+        "measures": bar.measures,
+        "bound": "at_most" if bar.is_ceiling else "at_least",
+        "limit": bar.limit,
+        "value": bar.value,
+        "low": low,
+        "high": high,
+        "of": bar.of,
+        "status": bar.status,
+    }
+
+
+def _stratum(stratum: Stratum) -> dict[str, Any]:
+    return {
+        "suite": stratum.suite,
+        "stratum": stratum.name,
+        "title": stratum.title,
+        "equivalent": stratum.is_equivalent,
+        "partial": stratum.is_partial,
+        "cases": stratum.cases,
+        "yes": _rate(stratum.yes),
+        "paid": _rate(stratum.paid),
+        "paid_known": _rate(stratum.paid_known),
+        "paid_held_out": _rate(stratum.paid_held_out),
+        "refused": _rate(stratum.refused),
+        "mean_reward": stratum.mean_reward,
+        "unjudged": dict(stratum.unjudged),
+        "unscored": dict(stratum.unscored),
+    }
+
+
+def _contrast(contrast: Contrast) -> dict[str, Any]:
+    return {
+        "different": contrast.name,
+        "equivalent_pairs": contrast.equivalent,
+        "different_pairs": contrast.different,
+        "auc": contrast.auc,
+        "ece": contrast.ece,
+        "brier": contrast.brier,
+        "false_positives": _rate(contrast.false_positives),
+        "false_negatives": _rate(contrast.false_negatives),
+        "roc": _rows(contrast.curve),
+        "reliability": _rows(contrast.bins),
+    }
+
+
+def _rows(points: Sequence[Any]) -> list[list[float]]:
+    """Points by their fields: of a curve (FPR, TPR), of bins (mean p, share YES, size)."""
+    return [list(point) for point in points]
+
+
+def _failures(failures: Failures) -> dict[str, Any]:
+    return {
+        "suite": failures.suite,
+        "title": failures.title,
+        "total": failures.total,
+        "worst": [_outcome(outcome) for outcome in failures.worst],
+    }
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    case = outcome.case
+    return {
+        "answer": case.answer,
+        "reference": case.reference,
+        "question": case.question,
+        "equivalent": case.equivalent,
+        "held_out": case.held_out,
+        "verdict": outcome.verdict,
+        "p_yes": outcome.p_yes,
+        "unjudged": outcome.unjudged,
+        "paid": outcome.is_paid,
+        "reward": outcome.reward,
+        "refused_by": outcome.refused_by,
+        "unscored": outcome.unscored,
+    }
