@@ -6,15 +6,14 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from medreward.settings import PROFILES, Settings
+from medreward.settings import PROFILES, Choice, Settings
 
 
 def page() -> str:
     """The whole page."""
     rows = [_row(name, field) for name, field in Settings.model_fields.items()]
     profiles = [
-        f"| `{name}` | {p.judge.engine}: `{p.judge.model}` | {p.embedder.engine}: `{p.embedder.model}`"
-        f" | {p.device} |"
+        f"| `{name}` | {_choice(p.judge)} | {_choice(p.llm)} | {_choice(p.embedder)} | {p.device} |"
         for name, p in PROFILES.items()
     ]
     return "\n".join(
@@ -33,12 +32,16 @@ def page() -> str:
             "A profile gives the defaults of engines, models and device.",
             "It is chosen by name, never by whether a network or a GPU answers.",
             "",
-            "| profile | judge | embedder | device |",
-            "|---|---|---|---|",
+            "| profile | judge | language model beside it | embedder | device |",
+            "|---|---|---|---|---|",
             *profiles,
             "",
         ]
     )
+
+
+def _choice(choice: Choice | None) -> str:
+    return "none" if choice is None else f"{choice.engine}: `{choice.model}`"
 
 
 def _row(name: str, field: FieldInfo) -> str:

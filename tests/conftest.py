@@ -22,6 +22,8 @@ from medreward.settings import Settings
 
 pytest_plugins = ["tests.redis_servers"]
 
+MEDIX = "medix-r1"
+
 Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
@@ -33,14 +35,17 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def serve() -> Serve:
-    """A service in this process, loaded and ready, and a client that reaches it over ASGI."""
+    """A service in this process, loaded and ready, and a client that reaches it over ASGI.
+
+    Its default recipe is the published one, which asks the engines whatever an answer says.
+    """
 
     @asynccontextmanager
     async def serve(
         *, judge: Judge | None = None, embedder: Embedder | None = None, **settings: Any
     ) -> AsyncIterator[httpx.AsyncClient]:
         app = create_app(
-            Settings(judge="scripted", embedder="hashed", **settings),
+            Settings(**{"judge": "scripted", "embedder": "hashed", "recipe": MEDIX} | settings),
             judge=judge or ScriptedJudge(),
             embedder=embedder or HashedEmbedder(),
         )
@@ -68,6 +73,14 @@ def real_engines() -> Iterator[RealEngines]:
     """The embedded profile, loaded once; `medreward models fetch` has to have been run."""
     with ThreadPoolExecutor(max_workers=1) as worker:
         workshop = Workshop(Settings(), worker)
+        yield RealEngines(build_judge(workshop), build_embedder(workshop), worker)
+
+
+@pytest.fixture(scope="session")
+def language_model() -> Iterator[RealEngines]:
+    """The language model of the embedded profile as the judge of everything."""
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        workshop = Workshop(Settings(judge="causal_lm"), worker)
         yield RealEngines(build_judge(workshop), build_embedder(workshop), worker)
 
 

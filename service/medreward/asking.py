@@ -51,6 +51,10 @@ class Answers(Generic[Q, A]):
         self._answers[question] = Answered(value, source)
         self.missing.pop(question, None)
 
+    def look(self, question: Q) -> A | Problem:
+        """Give the answer without taking it for a sample."""
+        return self._answers[question].value
+
     def take(self, question: Q) -> Answered[A]:
         """Give the answer, and say where it came from for this sample."""
         answered = self._answers[question]

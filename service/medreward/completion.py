@@ -24,6 +24,10 @@ class Completion(NamedTuple):
     """What stands before the first tag, where the modality belongs."""
     well_formed: bool = False
     has_answer_tag: bool = False
+    has_one_answer: bool = False
+    """There is an answer between tags, and nothing begins another."""
+    is_single: bool = False
+    """There is one block of each kind and no more."""
 
 
 def read_completion(response: str, tags: Tags) -> Completion:
@@ -70,6 +74,8 @@ def _read_marked(response: str, tags: Tags, answer: str) -> Completion:
         and marks[-1].end() == len(response)
         and (tags.thinking is None or _has_seam(order, marks, first)),
         has_answer_tag=closing >= 0,
+        has_one_answer=closing >= 0 and order.count("A") == 1,
+        is_single=order == ("TtAa" if tags.thinking else "Aa"),
     )
 
 
@@ -100,6 +106,8 @@ def _read_unmarked(text: str, tags: Tags) -> Completion:
         heading=text[:start].strip() if first_tag and start >= 0 else "",
         well_formed=start >= 0 and _is_unmarked_well_formed(text[start:].strip(), tags),
         has_answer_tag=answer is not None,
+        has_one_answer=answer is not None,
+        is_single=answer is not None,
     )
 
 

@@ -6,23 +6,29 @@ engines starts without.
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pydantic import SecretStr
 
 from medreward.api_key import ApiKey
+from medreward.calibration import Calibration, load_calibration
 from medreward.embedding.embedder import Embedder
 from medreward.errors import SetupError
+from medreward.judging.calibrated import CalibratedJudge
+from medreward.judging.cascade import Cascade
 from medreward.judging.judge import Judge
+from medreward.judging.templates import load_templates
 from medreward.metrics import Metrics
-from medreward.models import CATALOGUE, identify, locate
+from medreward.models import CATALOGUE, identify, locate, own_calibration
 from medreward.pacing import Pace
 from medreward.rate_limits import RateLimits
-from medreward.settings import Settings
+from medreward.settings import Choice, Settings
 from medreward.spending import Ledger
 
 T = TypeVar("T")
+
+NOTHING = Choice("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,28 @@ class Workshop:
     metrics: Metrics = field(default_factory=Metrics)
     lost: Callable[[str], None] = lambda _: None
     """Told why, on the event loop, by an engine that sees itself go while nobody asks."""
+    choice: Choice = NOTHING
+    """The engine and model to build."""
+    revision: str | None = None
+    """Of that model."""
+    variable: str = "MEDREWARD_JUDGE"
+    """The setting that chose the engine; with `_MODEL`, that of the model."""
+
+    @property
+    def model(self) -> str:
+        """The chosen model.
+
+        Raises:
+            SetupError: none is, and the engine needs one.
+        """
+        if not self.choice.model:
+            raise SetupError(f"this engine needs {self.variable}_MODEL")
+        return self.choice.model
+
+    @property
+    def identified(self) -> str:
+        """The chosen model, with what tells its weights from others."""
+        return identify(self.model, self.revision, self.settings.models_dir)
 
 
 def _causal_lm(workshop: Workshop) -> Judge:
@@ -46,11 +74,11 @@ def _causal_lm(workshop: Workshop) -> Judge:
     from medreward.judging.causal_lm import CausalLmJudge  # noqa: PLC0415 - imports torch
 
     settings = workshop.settings
-    name = _given(settings.judge_choice.model, "MEDREWARD_JUDGE_MODEL")
+    name = workshop.model
     return CausalLmJudge.load(
         locate(name, settings.models_dir),
-        name=identify(name, settings.judge_revision, settings.models_dir),
-        revision=_revision(name, settings.judge_revision),
+        name=workshop.identified,
+        revision=_revision(name, workshop.revision),
         device=settings.torch_device,
         secret=settings.secret.get_secret_value(),
         coverage_floor=settings.judge_coverage_floor,
@@ -65,11 +93,11 @@ def _cross_encoder(workshop: Workshop) -> Judge:
     from medreward.judging.cross_encoder import CrossEncoderJudge  # noqa: PLC0415 - imports torch
 
     settings = workshop.settings
-    name = _given(settings.judge_choice.model, "MEDREWARD_JUDGE_MODEL")
+    name = workshop.model
     return CrossEncoderJudge.load(
         locate(name, settings.models_dir),
-        name=identify(name, settings.judge_revision, settings.models_dir),
-        revision=_revision(name, settings.judge_revision),
+        name=workshop.identified,
+        revision=_revision(name, workshop.revision),
         device=settings.torch_device,
         positive_label=settings.judge_positive_label,
         max_tokens=settings.judge_max_prompt_tokens,
@@ -83,11 +111,11 @@ def _vllm(workshop: Workshop) -> Judge:
     from medreward.judging.vllm_engine import EngineOptions  # noqa: PLC0415 - the same
 
     settings = workshop.settings
-    name = _given(settings.judge_choice.model, "MEDREWARD_JUDGE_MODEL")
+    name = workshop.model
     return VllmJudge.load(
         locate(name, settings.models_dir),
-        name=identify(name, settings.judge_revision, settings.models_dir),
-        revision=_revision(name, settings.judge_revision),
+        name=workshop.identified,
+        revision=_revision(name, workshop.revision),
         options=EngineOptions(
             tensor_parallel=settings.vllm_tensor_parallel,
             data_parallel=settings.vllm_data_parallel,
@@ -112,8 +140,8 @@ def _openai_judge(workshop: Workshop) -> Judge:
     settings = workshop.settings
     return OpenAiJudge(
         *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8000/v1"),
-        model=_given(settings.judge_choice.model, "MEDREWARD_JUDGE_MODEL"),
-        revision=settings.judge_revision,
+        model=workshop.model,
+        revision=workshop.revision,
         api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
         headers=_opened(settings.judge_headers),
         secret=settings.secret.get_secret_value(),
@@ -143,11 +171,11 @@ def _sentence_transformer(workshop: Workshop) -> Embedder:
     )
 
     settings = workshop.settings
-    name = _given(settings.embedder_choice.model, "MEDREWARD_EMBEDDER_MODEL")
+    name = workshop.model
     return SentenceTransformerEmbedder.load(
         locate(name, settings.models_dir),
-        name=identify(name, settings.embedder_revision, settings.models_dir),
-        revision=_revision(name, settings.embedder_revision),
+        name=workshop.identified,
+        revision=_revision(name, workshop.revision),
         device=settings.torch_device,
         worker=workshop.worker,
     )
@@ -159,8 +187,8 @@ def _openai_embedder(workshop: Workshop) -> Embedder:
     settings = workshop.settings
     return OpenAiEmbedder(
         *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8000/v1"),
-        model=_given(settings.embedder_choice.model, "MEDREWARD_EMBEDDER_MODEL"),
-        revision=settings.embedder_revision,
+        model=workshop.model,
+        revision=workshop.revision,
         api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
         headers=_opened(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
@@ -183,6 +211,9 @@ JUDGES: Mapping[str, Callable[[Workshop], Judge]] = {
     "scripted": _scripted,
 }
 
+READERS = tuple(name for name in JUDGES if name != "cross_encoder")
+"""Engines of language models, and the script that stands in for one."""
+
 EMBEDDERS: Mapping[str, Callable[[Workshop], Embedder]] = {
     "sentence_transformer": _sentence_transformer,
     "openai": _openai_embedder,
@@ -191,14 +222,55 @@ EMBEDDERS: Mapping[str, Callable[[Workshop], Embedder]] = {
 
 
 def build_judge(workshop: Workshop) -> Judge:
-    """Build the judge that the settings name; blocks until it is loaded."""
-    return _build(JUDGES, workshop.settings.judge_choice.engine, "MEDREWARD_JUDGE", workshop)
+    """Build what judges, as the settings name it; blocks until it is loaded.
+
+    That is an engine, or one with a calibration, or two side by side.
+
+    Raises:
+        SetupError: it cannot be had; the message says which setting mends it.
+    """
+    settings = workshop.settings
+    first = _build_calibrated(
+        replace(
+            workshop,
+            choice=settings.judge_choice,
+            revision=settings.judge_revision,
+            variable="MEDREWARD_JUDGE",
+        ),
+        must_be_known=settings.abstains,
+    )
+    if settings.llm_choice is None:
+        return first
+    second = _build_calibrated(
+        replace(
+            workshop,
+            choice=settings.llm_choice,
+            revision=settings.llm_revision,
+            variable="MEDREWARD_LLM",
+        )
+    )
+    return Cascade(
+        first,
+        second,
+        escalates=settings.cascade,
+        shadow=settings.cascade_shadow,
+        timeout_s=settings.judge_timeout_s,
+        metrics=workshop.metrics,
+    )
 
 
 def build_embedder(workshop: Workshop) -> Embedder:
     """Build the embedder that the settings name; blocks until it is loaded."""
-    choice = workshop.settings.embedder_choice
-    return _build(EMBEDDERS, choice.engine, "MEDREWARD_EMBEDDER", workshop)
+    settings = workshop.settings
+    return _build(
+        EMBEDDERS,
+        replace(
+            workshop,
+            choice=settings.embedder_choice,
+            revision=settings.embedder_revision,
+            variable="MEDREWARD_EMBEDDER",
+        ),
+    )
 
 
 def check_choices(settings: Settings) -> None:
@@ -209,13 +281,45 @@ def check_choices(settings: Settings) -> None:
     """
     _builder(JUDGES, settings.judge_choice.engine, "MEDREWARD_JUDGE")
     _builder(EMBEDDERS, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
+    if settings.llm_choice is not None:
+        readers = {name: JUDGES[name] for name in READERS}
+        _builder(readers, settings.llm_choice.engine, "MEDREWARD_LLM")
 
 
-def _build(
-    registry: Mapping[str, Callable[[Workshop], T]], engine: str, setting: str, workshop: Workshop
-) -> T:
+def _build_calibrated(workshop: Workshop, *, must_be_known: bool = False) -> Judge:
+    """Build an engine, and around it what its probabilities are worth, where somebody knows."""
+    engine = _build(JUDGES, workshop)
+    settings = workshop.settings
+    calibration = _calibration_of(engine, workshop)
+    if calibration is None and not must_be_known:
+        return engine
+    return CalibratedJudge(
+        engine,
+        calibration or Calibration(),
+        templates=load_templates(),
+        abstains=settings.abstains,
+        must_be_known=must_be_known,
+        timeout_s=settings.judge_timeout_s,
+    )
+
+
+def _calibration_of(engine: Judge, workshop: Workshop) -> Calibration | None:
+    """Take the user's calibration, and the model's own where that says nothing of the engine."""
+    settings = workshop.settings
+    if settings.calibration == "off":
+        return None
+    file = settings.calibration_file
+    users = None if file is None else load_calibration(file)
+    if users is not None and any(entry.engine == engine.identity for entry in users.entries):
+        return users
+    own = own_calibration(workshop.choice.model, settings.models_dir)
+    return users if own is None else load_calibration(own)
+
+
+def _build(registry: Mapping[str, Callable[[Workshop], T]], workshop: Workshop) -> T:
+    engine = workshop.choice.engine
     try:
-        return _builder(registry, engine, setting)(workshop)
+        return _builder(registry, engine, workshop.variable)(workshop)
     except ModuleNotFoundError as exc:
         extra = "vllm" if engine == "vllm" else "embedded"
         raise SetupError(
@@ -231,12 +335,6 @@ def _builder(
         return registry[engine]
     except KeyError:
         raise SetupError(f"{setting}={engine!r}; choose from {', '.join(registry)}") from None
-
-
-def _given(value: str | None, setting: str) -> str:
-    if not value:
-        raise SetupError(f"this engine needs {setting}")
-    return value
 
 
 def _revision(name: str, revision: str | None) -> str | None:

@@ -12,7 +12,8 @@ from medreward.judging.templates import Template
 from medreward.rules import Limits, too_long
 from medreward.wire import Criterion, Item, Source
 
-VIEWS = (View.AS_WRITTEN, View.SWAPPED, View.WITHOUT_QUESTION)
+VIEWS = (View.AS_WRITTEN, View.SWAPPED, View.WITHOUT_QUESTION, View.OTHER_ENGINE)
+"""In the order of the votes; the last needs a second engine."""
 
 
 @dataclass(frozen=True, slots=True)

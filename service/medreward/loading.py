@@ -11,9 +11,18 @@ import structlog
 
 from medreward.embedding.embedder import Embedder
 from medreward.engines import Workshop, build_embedder, build_judge, check_choices
-from medreward.errors import DeadlinePassed, EngineError, NotReady, Problem, SetupError
+from medreward.errors import (
+    DeadlinePassed,
+    EngineError,
+    NonsenseReply,
+    NotReady,
+    Problem,
+    SetupError,
+)
+from medreward.judging.cascade import Cascade
 from medreward.judging.judge import Inquiry, Judge
-from medreward.judging.templates import Template
+from medreward.judging.sparing import has_abstained
+from medreward.judging.templates import Template, load_templates
 from medreward.metrics import Metrics
 from medreward.pacing import Pace
 from medreward.settings import Choice, Settings
@@ -35,6 +44,8 @@ START_TIMEOUT_S = 1800.0
 """A large model takes its time to come from the disk and be compiled."""
 WARM_UP_TIMEOUT_S = 120.0
 WARM_UP_TEXT = "left lower lobe"
+LLM_TEMPLATE = "report"
+"""Only a language model grades reports."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +75,7 @@ class Engines:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
         self.status: Literal["ready", "loading", "failed", "draining"] = "loading"
         self._states: dict[Role, EngineState] = {
-            "judge": _loading(settings.judge_choice),
+            "judge": _loading(settings.judge_choice, settings.llm_choice),
             "embedder": _loading(settings.embedder_choice),
         }
         self._starts: dict[Role, Start] = {}
@@ -154,12 +165,17 @@ class Engines:
                 "or its tokenizer cannot tell the labels apart by their first token; "
                 "choose another MEDREWARD_JUDGE or MEDREWARD_JUDGE_MODEL"
             )
-        inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
+        templates = [template]
+        if isinstance(judge, Cascade):
+            # Else a language model that is broken would be found by the first that needs it.
+            templates.append(load_templates()[LLM_TEMPLATE])
+        inquiries = [Inquiry(t, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT) for t in templates]
         self._starts["judge"] = judge.start
-        self._asks["judge"] = lambda: judge.decide([inquiry])
+        self._asks["judge"] = lambda: judge.decide(inquiries)
         await self._warm_up("judge")
         choice = self._settings.judge_choice
-        self._note_ready("judge", choice.engine, self._settings.judge_revision, started)
+        self._note_ready("judge", choice, self._settings.judge_revision, started)
+        self._name_llm()
 
     async def _load_embedder(self) -> None:
         started = time.perf_counter()
@@ -170,7 +186,7 @@ class Engines:
         self._asks["embedder"] = lambda: embedder.embed([WARM_UP_TEXT])
         await self._warm_up("embedder")
         choice = self._settings.embedder_choice
-        self._note_ready("embedder", choice.engine, self._settings.embedder_revision, started)
+        self._note_ready("embedder", choice, self._settings.embedder_revision, started)
 
     async def _in_thread(self, role: Role, build: Callable[[Workshop], T]) -> T:
         loop = asyncio.get_running_loop()
@@ -231,16 +247,23 @@ class Engines:
             self._states[role] = self._states[role].model_copy(update={"message": message})
             await asyncio.sleep(WARM_UP_PAUSE_S)
 
-    def _note_ready(self, role: Role, engine: str, revision: str | None, started: float) -> None:
+    def _note_ready(self, role: Role, choice: Choice, revision: str | None, started: float) -> None:
         state = self._states[role].model_copy(update={"ready": True, "message": "ready"})
         self._states[role] = state
         self._metrics.observe_model(
             role,
-            engine=engine,
-            model=state.model,
+            engine=choice.engine,
+            model=named(choice),
             revision=revision or "",
             load_s=time.perf_counter() - started,
         )
+
+    def _name_llm(self) -> None:
+        choice, revision = self._settings.llm_choice, self._settings.llm_revision or ""
+        if choice is not None:
+            self._metrics.name_model(
+                "llm", engine=choice.engine, model=named(choice), revision=revision
+            )
 
     def _fail(self, role: Role, message: str) -> None:
         """Give up loading; the libraries' reasons may have several lines."""
@@ -256,18 +279,28 @@ class Engines:
         return engine
 
 
-def _loading(choice: Choice) -> EngineState:
-    return EngineState(ready=False, model=choice.model or choice.engine, message="loading")
+def named(choice: Choice) -> str:
+    """Name a choice in a word: its model, or its engine where that needs none."""
+    return choice.model or choice.engine
+
+
+def _loading(*choices: Choice | None) -> EngineState:
+    models = ", ".join(named(choice) for choice in choices if choice is not None)
+    return EngineState(ready=False, model=models, message="loading")
 
 
 async def _first_problem(start: Start, ask: AskOnce) -> Problem | EngineError | None:
+    """Ask once; an engine that would rather not say has been heard."""
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             await start()
         async with asyncio.timeout(WARM_UP_TIMEOUT_S):
-            (answer,) = await ask()
+            answers = await ask()
     except TimeoutError:
         return DeadlinePassed("no answer in time")
     except EngineError as exc:
         return exc
-    return answer if isinstance(answer, Problem) else None
+    if not answers:
+        return NonsenseReply("it gave no answer")
+    problems = (answer for answer in answers if isinstance(answer, Problem))
+    return next((problem for problem in problems if not has_abstained(problem)), None)

@@ -58,6 +58,8 @@ class Metrics:
         self._scores(self.registry)
         self._rewards_given(self.registry)
         self._redis(self.registry)
+        self._cascade(self.registry)
+        self._watching(self.registry)
 
     def _http(self, registry: CollectorRegistry) -> None:
         self._requests = _ByLabels(
@@ -248,6 +250,24 @@ class Metrics:
             registry=registry,
         )
 
+    def _cascade(self, registry: CollectorRegistry) -> None:
+        self._cascade_inquiries = _ByLabels(
+            Counter(
+                "medreward_cascade_inquiries",
+                "Inquiries answered where there are two engines, by which of them did.",
+                ["answered_by"],
+                registry=registry,
+            )
+        )
+        self._cascade_agreement = _ByLabels(
+            Counter(
+                "medreward_cascade_agreement",
+                "Sure answers of the first engine that were put to the second, by its verdict.",
+                ["agrees"],
+                registry=registry,
+            )
+        )
+
     def exposition(self) -> bytes:
         """Write everything in Prometheus' text format."""
         return generate_latest(self.registry)
@@ -304,6 +324,19 @@ class Metrics:
         """Say which model an engine runs and how long it took to load."""
         self._model_info[role, engine, model, revision].set(1)
         self._load_seconds[(role,)].set(load_s)
+
+    def name_model(self, role: str, *, engine: str, model: str, revision: str) -> None:
+        """Say which model an engine runs that was loaded along with another."""
+        self._model_info[role, engine, model, revision].set(1)
+
+    def count_cascade(self, *, first: int, second: int) -> None:
+        """Count inquiries by which of two engines answered."""
+        self._cascade_inquiries[("first",)].inc(first)
+        self._cascade_inquiries[("second",)].inc(second)
+
+    def count_agreement(self, *, agrees: bool) -> None:
+        """Count one sure answer by whether the second engine says the same."""
+        self._cascade_agreement[("yes" if agrees else "no",)].inc()
 
     def count_judge_usage(self, prompt_tokens: int, completion_tokens: int, cost: float) -> None:
         """Count the tokens of one reply, and their cost."""
@@ -375,3 +408,50 @@ class Metrics:
         """Read whether Redis is left alone, and what waits for it, whenever somebody looks."""
         self._redis_open.set_function(is_open)
         self._redis_buffered.set_function(waiting)
+
+    def _watching(self, registry: CollectorRegistry) -> None:
+        self._runs_watched = Gauge(
+            "medreward_runs_watched", "Training runs of which a report is kept.", registry=registry
+        )
+        self._run_alerts = _ByLabels(
+            Counter(
+                "medreward_run_alerts",
+                "Alerts raised about training runs.",
+                ["kind"],
+                registry=registry,
+            )
+        )
+        self._disagreements = _ByLabels(
+            Counter(
+                "medreward_judge_embedder_disagreement",
+                "Samples of runs to which one of the two alone said yes.",
+                ["kind"],
+                registry=registry,
+            )
+        )
+        self._run_groups = _ByLabels(
+            Counter(
+                "medreward_run_groups",
+                "Groups of runs' samples, by whether their rewards differ.",
+                ["variance"],
+                registry=registry,
+            )
+        )
+
+    def watch_runs(self, runs: Callable[[], float]) -> None:
+        """Read how many runs are watched whenever somebody looks."""
+        self._runs_watched.set_function(runs)
+
+    def count_run_alert(self, kind: str) -> None:
+        """Count an alert that was not there before."""
+        self._run_alerts[(kind,)].inc()
+
+    def count_disagreements(self, kind: Literal["judge_only", "embedder_only"], count: int) -> None:
+        """Count samples to which one of the two alone said yes."""
+        if count:
+            self._disagreements[(kind,)].inc(count)
+
+    def count_groups(self, variance: Literal["none", "some"], count: int) -> None:
+        """Count groups of a step that is over."""
+        if count:
+            self._run_groups[(variance,)].inc(count)

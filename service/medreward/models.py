@@ -1,6 +1,7 @@
 """Where models come from: ordinary packages, a folder, or a Hugging Face hub.
 
-`medreward models fetch` brings them once; after that they load without a network.
+`medreward models fetch` brings them once; after that they load without a network. Those that are
+installed as packages of their own are there already.
 """
 
 import hashlib
@@ -15,11 +16,15 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from medreward.errors import SetupError
 
 MANIFEST = "medreward.json"
+CALIBRATION = "calibration.json"
+"""What a model's probabilities are worth, where it comes with that."""
 HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
 Report = Callable[[str, int, int], None]
@@ -44,7 +49,25 @@ class PackagedModel:
     """The quantised file to turn into ordinary weights, where it is one."""
 
 
-CATALOGUE = {
+@dataclass(frozen=True, slots=True)
+class InstalledModel:
+    """A model that is a package of its own, installed beside this one."""
+
+    name: str
+    role: str
+    package: str
+    source: str
+    """Where a checkout of medreward has it."""
+    folder: str
+    """The folder inside the package, after its name."""
+    licence: str
+    fitness: str
+    """As a `PackagedModel`'s."""
+
+
+Model = PackagedModel | InstalledModel
+
+CATALOGUE: dict[str, Model] = {
     model.name: model
     for model in (
         PackagedModel(
@@ -74,6 +97,18 @@ CATALOGUE = {
                 "flips and 11 % of true synonyms that share few words"
             ),
         ),
+        InstalledModel(
+            name="medreward-verifier",
+            role="judge",
+            package="medreward-verifier",
+            source="service/verifier",
+            folder="medreward_verifier/model",
+            licence="Apache-2.0",
+            fitness=(
+                "tells whether a short medical answer means what the reference means; "
+                "its measurements are in docs/verifier.md"
+            ),
+        ),
     )
 }
 
@@ -85,12 +120,10 @@ def locate(name: str, models_dir: Path) -> str:
         SetupError: the model is in the catalogue but has not been fetched, or the path is wrong.
     """
     if name in CATALOGUE:
-        if not is_fetched(CATALOGUE[name], models_dir):
-            raise SetupError(
-                f"the model {name!r} is not in {models_dir}: run `medreward models fetch`, "
-                "or set MEDREWARD_MODELS_DIR to where it was fetched"
-            )
-        return str(models_dir / name)
+        model = CATALOGUE[name]
+        if not is_fetched(model, models_dir):
+            raise SetupError(how_to_have(model, models_dir))
+        return str(folder_of(model, models_dir))
     try:
         path = Path(name).expanduser()
         if name and path.is_dir():
@@ -107,8 +140,11 @@ def locate(name: str, models_dir: Path) -> str:
 
 def identify(name: str, revision: str | None, models_dir: Path) -> str:
     """Name a model so that other weights have another name; part of every cache key."""
-    if name in CATALOGUE:
-        return f"{name}@{CATALOGUE[name].version}"
+    model = CATALOGUE.get(name)
+    if isinstance(model, PackagedModel):
+        return f"{name}@{model.version}"
+    if isinstance(model, InstalledModel):
+        return identify_installed(model, models_dir)
     folder = Path(locate(name, models_dir)).expanduser()
     if not folder.is_dir():
         return f"{name}@{revision or 'latest'}"
@@ -119,20 +155,79 @@ def identify(name: str, revision: str | None, models_dir: Path) -> str:
     return f"{name}@{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
 
-def is_fetched(model: PackagedModel, models_dir: Path) -> bool:
+def identify_installed(model: InstalledModel, models_dir: Path) -> str:
+    """Name an installed model by its version and its files.
+
+    Its calibration is left out: that names the model by this.
+
+    Raises:
+        SetupError: it is not there, or its list of files is broken.
+    """
+    if not is_fetched(model, models_dir):
+        raise SetupError(how_to_have(model, models_dir))
+    try:
+        manifest = _manifest(model, models_dir)
+        files = {file: sha for file, sha in manifest["files"].items() if file != CALIBRATION}
+        version = manifest["version"]
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise SetupError(
+            f"the model {model.name!r} is broken: `pip install --force-reinstall {model.package}`"
+        ) from exc
+    listed = json.dumps(files, sort_keys=True)
+    return f"{model.name}@{version}+{hashlib.sha256(listed.encode()).hexdigest()[:12]}"
+
+
+def folder_of(model: Model, models_dir: Path) -> Path:
+    """Tell where a model of the catalogue lies, or would lie."""
+    if isinstance(model, PackagedModel):
+        return models_dir / model.name
+    module, _, inside = model.folder.partition("/")
+    try:
+        return Path(str(resources.files(module))) / inside
+    except ModuleNotFoundError:
+        # Nothing of that name: a path for people, in which no manifest lies.
+        return Path(sys.prefix) / model.folder
+
+
+def own_calibration(name: str, models_dir: Path) -> Path | None:
+    """Find the calibration that a model of the catalogue comes with."""
+    model = CATALOGUE.get(name)
+    if model is None:
+        return None
+    file = folder_of(model, models_dir) / CALIBRATION
+    return file if file.is_file() else None
+
+
+def is_fetched(model: Model, models_dir: Path) -> bool:
     """Tell whether the model is ready to load."""
-    return (models_dir / model.name / MANIFEST).is_file()
+    return (folder_of(model, models_dir) / MANIFEST).is_file()
 
 
-def verify(model: PackagedModel, models_dir: Path) -> list[str]:
-    """Name the files of a fetched model that are missing or changed since it was fetched."""
-    folder = models_dir / model.name
-    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+def verify(model: Model, models_dir: Path) -> list[str]:
+    """Name the files of a model that are missing or changed since it was fetched or built."""
+    folder = folder_of(model, models_dir)
     return [
         file
-        for file, sha256 in manifest["files"].items()
+        for file, sha256 in _manifest(model, models_dir)["files"].items()
         if not (folder / file).is_file() or _sha256(folder / file) != sha256
     ]
+
+
+def _manifest(model: Model, models_dir: Path) -> Any:
+    return json.loads((folder_of(model, models_dir) / MANIFEST).read_text("utf-8"))
+
+
+def how_to_have(model: Model, models_dir: Path) -> str:
+    """Say what brings a model that is not there."""
+    if isinstance(model, InstalledModel):
+        return (
+            f"the model {model.name!r} is not installed: `pip install ./{model.source}` in a "
+            "checkout of medreward, or set MEDREWARD_JUDGE and MEDREWARD_JUDGE_MODEL to another"
+        )
+    return (
+        f"the model {model.name!r} is not in {models_dir}: run `medreward models fetch`, "
+        "or set MEDREWARD_MODELS_DIR to where it was fetched"
+    )
 
 
 def fetch(model: PackagedModel, models_dir: Path, report: Report) -> Path:

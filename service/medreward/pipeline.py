@@ -13,11 +13,11 @@ from medreward.admission import Caller
 from medreward.asking import Answers, Asker, Effort
 from medreward.embedding.embedder import Vector
 from medreward.grading import Grade, Ungraded, grade_item, open_item
-from medreward.judging.judge import Inquiry, Judgement
+from medreward.judging.judge import Inquiry, Judgement, View
 from medreward.judging.templates import Template
 from medreward.pacing import Pace
 from medreward.recipe import Recipe
-from medreward.reward import Evidence, Reward, Unscored
+from medreward.reward import Asked, Evidence, Reward, Unscored, second_opinion
 from medreward.rules import Limits, Reading, SampleReader
 from medreward.wire import Item, Sample
 
@@ -31,14 +31,18 @@ class Stages:
     templates: Mapping[str, Template]
     limits: Limits
     pace: Pace
+    has_other_engine: bool = False
+    """Whether the judge can ask an engine of another family for its opinion."""
 
 
 @dataclass(slots=True)
 class Trace:
-    """What one request took."""
+    """What one request took, and the answers that were read in it."""
 
     judge: Effort = field(default_factory=Effort)
     embed: Effort = field(default_factory=Effort)
+    answers: list[str] = field(default_factory=list)
+    """One for each sample, in order; empty where its response was not read."""
     _started_s: float = field(default_factory=time.perf_counter)
 
     @property
@@ -64,14 +68,36 @@ async def score(
     distinct = list(dict.fromkeys(readings))
     opened = await stages.pace.map(lambda r: _inquiries(r, recipe, template), distinct)
     asked = dict(zip(distinct, opened, strict=True))
-    inquiries, texts = list(chain(*opened)), list(_texts(distinct, recipe))
+    inquiries, texts = list(chain(*chain(*opened))), list(_texts(distinct, recipe))
+    trace.answers = [reading.answer for reading in readings]
 
     judgements = await stages.judge.recall(inquiries, caller, trace.judge)
     vectors = await stages.embedder.recall(texts, caller, trace.embed)
     await _find(stages, judgements, vectors, caller=caller, trace=trace)
 
     evidence = Evidence(recipe, judgements, vectors)
+    if recipe.wants_witness and stages.has_other_engine:
+        await _call_witnesses(evidence, asked, stages, caller=caller, trace=trace)
     return await stages.pace.map(lambda r: evidence.reward(r, asked[r]), readings)
+
+
+async def _call_witnesses(
+    evidence: Evidence,
+    asked: Mapping[Reading, Sequence[Asked]],
+    stages: Stages,
+    *,
+    caller: Caller,
+    trace: Trace,
+) -> None:
+    """Ask another engine about each YES that nothing else bears witness to."""
+    inquiries = [
+        second_opinion(inquiries[number])
+        for reading, inquiries in asked.items()
+        for number in evidence.unwitnessed(reading, inquiries)
+    ]
+    opinions = await stages.judge.recall(inquiries, caller, trace.judge)
+    await _find(stages, opinions, None, caller=caller, trace=trace)
+    evidence.hear(opinions)
 
 
 async def grade(
@@ -110,13 +136,18 @@ async def _find(
         await caller.while_connected(asyncio.gather(*asking))
 
 
-def _inquiries(reading: Reading, recipe: Recipe, template: Template) -> list[Inquiry]:
-    """What the judge is asked of one sample: one inquiry for each accepted reference."""
+def _inquiries(reading: Reading, recipe: Recipe, template: Template) -> list[Asked]:
+    """What the judge is asked of one sample: for each accepted reference, once or in two views."""
     if recipe.signals.accuracy_llm is None or not reading.is_open:
         return []
     # What the prompt does not show must not keep equal inquiries apart.
     question = reading.question if template.shows_question else None
-    return [Inquiry(template, reading.answer, text, question) for text in reading.references]
+    in_both = question is not None and recipe.guards is not None and recipe.guards.both_views
+    views = (View.AS_WRITTEN, View.WITHOUT_QUESTION) if in_both else (View.AS_WRITTEN,)
+    return [
+        tuple(Inquiry(template, reading.answer, text, question, view=view) for view in views)
+        for text in reading.references
+    ]
 
 
 def _texts(readings: Iterable[Reading], recipe: Recipe) -> Iterator[str]:

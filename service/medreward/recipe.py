@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from medreward.errors import SetupError
+from medreward.guards.examining import Examiner, GuardName, guards_identity
 
 SignalName = Literal["accuracy_llm", "accuracy_embed", "modality", "format"]
 SIGNALS: tuple[SignalName, ...] = get_args(SignalName)
@@ -62,6 +63,11 @@ class Tags(_Table):
         return frozenset(tag.upper() for tag in self.modalities)
 
 
+def _is_unset(value: object) -> bool:
+    """A choice that came after the first recipes is left out of a fingerprint where it is not made."""
+    return not value
+
+
 class Rules(_Table):
     """What is decided of an answer without a model."""
 
@@ -69,6 +75,27 @@ class Rules(_Table):
     """A shorter answer is wrong; the least is 1, since an empty answer is always wrong."""
     rejected_substrings: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """An answer that holds one of these is wrong, and no model is asked."""
+    needs_answer_tag: Annotated[bool, Field(exclude_if=_is_unset)] = False
+    """A response without exactly one answer between its tags is wrong."""
+
+
+class Guards(_Table):
+    """What stands between an answer and a YES, besides the judge."""
+
+    checks: tuple[GuardName, ...] = ()
+    """Guards that may veto an answer, by name, in the order in which they look."""
+    settles: bool = False
+    """Decide without a model what is plain: yes and no, option letters, equal quantities."""
+    both_views: bool = False
+    """A YES has to hold with the question shown and without it."""
+    witness_cosine: Annotated[float | None, Field(ge=-1, le=1)] = None
+    """A YES needs a witness besides the judge: a word in common, a cosine of at least this, or
+    another engine's YES. None asks for no witness."""
+
+    @property
+    def identity(self) -> str:
+        """A digest of what the guards know, for fingerprints."""
+        return guards_identity()
 
 
 class Weighted(_Table):
@@ -77,19 +104,35 @@ class Weighted(_Table):
     weight: Weight
 
 
+class Judged(Weighted):
+    """The judge's signal."""
+
+    soft: Annotated[bool, Field(exclude_if=_is_unset)] = False
+    """Take the probability of YES in place of 0 or 1."""
+
+
 class Thresholded(Weighted):
     """A signal that is 1 where a cosine reaches the threshold."""
 
     threshold: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+    gated: Annotated[bool, Field(exclude_if=_is_unset)] = False
+    """Multiply it by the judge's signal: a similarity alone earns nothing."""
+
+
+class Formatted(Weighted):
+    """The signal of the response's form."""
+
+    single: Annotated[bool, Field(exclude_if=_is_unset)] = False
+    """There has to be one block of each kind, and something in the answer."""
 
 
 class Signals(_Table):
     """The signals a recipe adds up; one that is absent is neither had nor shown."""
 
-    accuracy_llm: Weighted | None = None
+    accuracy_llm: Judged | None = None
     accuracy_embed: Thresholded | None = None
     modality: Weighted | None = None
-    format: Weighted | None = None
+    format: Formatted | None = None
 
     def __iter__(self) -> Iterator[tuple[SignalName, Weighted]]:  # type: ignore[override]
         """Give name and signal of those that are present, in the order of `SIGNALS`."""
@@ -110,6 +153,7 @@ class Recipe(_Table):
     tags: Tags
     """A table, or "none" for a policy that marks nothing up."""
     rules: Rules = Rules()
+    guards: Annotated[Guards | None, Field(exclude_if=_is_unset)] = None
     signals: Signals
 
     @field_validator("tags", mode="before")
@@ -137,6 +181,29 @@ class Recipe(_Table):
             raise ValueError("the format signal needs a thinking or answer tag to look for")
         return self
 
+    @model_validator(mode="after")
+    def _guards_have_a_judge(self) -> Self:
+        embed = self.signals.accuracy_embed
+        if self.signals.accuracy_llm is None and embed is not None and embed.gated:
+            raise ValueError("a gated embedding needs the signal accuracy_llm as its gate")
+        if self.rules.needs_answer_tag and self.tags.answer is None:
+            raise ValueError("`rules.needs_answer_tag` needs `tags.answer`")
+        wants_witness = self.guards is not None and self.guards.witness_cosine is not None
+        if wants_witness and (embed is None or self.signals.accuracy_llm is None):
+            raise ValueError("`guards.witness_cosine` needs accuracy_llm and accuracy_embed")
+        return self
+
+    @cached_property
+    def examiner(self) -> Examiner:
+        """The guards that look at an answer before any model does."""
+        guards = self.guards or Guards()
+        return Examiner(guards.checks, settles=guards.settles)
+
+    @property
+    def wants_witness(self) -> bool:
+        """Whether a YES needs a witness besides the judge."""
+        return self.guards is not None and self.guards.witness_cosine is not None
+
     @cached_property
     def weights(self) -> Mapping[SignalName, float]:
         """Weight of each signal that the recipe adds up."""
@@ -157,7 +224,10 @@ class Recipe(_Table):
     def fingerprint(self, template_sha: str) -> str:
         """Name everything in the recipe and its judge template that can change a reward."""
         content = self.model_dump(mode="json", exclude={"description"})
-        canonical = json.dumps([content, template_sha], sort_keys=True, separators=(",", ":"))
+        parts = [content, template_sha]
+        if self.guards is not None:
+            parts.append(self.guards.identity)
+        canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -187,11 +257,17 @@ def _explain(error: ErrorDetails) -> str:
 
 
 def _keys_of(parents: list[str]) -> list[str]:
-    tables: Mapping[str, type[BaseModel]] = {"tags": Tags, "rules": Rules, "signals": Signals}
-    table = tables.get(parents[0], Recipe) if parents else Recipe
-    if len(parents) > 1:
-        table = Thresholded
-    return list(table.model_fields)
+    tables: Mapping[str, type[BaseModel]] = {
+        "tags": Tags,
+        "rules": Rules,
+        "guards": Guards,
+        "signals": Signals,
+        "signals.accuracy_llm": Judged,
+        "signals.accuracy_embed": Thresholded,
+        "signals.modality": Weighted,
+        "signals.format": Formatted,
+    }
+    return list(tables.get(".".join(parents), Recipe).model_fields)
 
 
 def load_recipes(paths: Iterable[Path] = ()) -> dict[str, Recipe]:

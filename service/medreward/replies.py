@@ -11,10 +11,13 @@ from starlette.responses import Response
 import medreward
 from medreward import errors, wire
 from medreward.grading import Ballot, CriterionVerdict, Grade, Ungraded
+from medreward.guards.pair import Veto
+from medreward.judging.cascade import Cascade, engine_for
 from medreward.pipeline import Trace
 from medreward.recipe import Recipe
 from medreward.reward import Component, Reward, Unscored
 from medreward.service import Service
+from medreward.watching.runs import RunKey
 
 JSON: Final = "application/json"
 
@@ -84,7 +87,7 @@ def reward_provenance(service: Service, recipe: Recipe) -> dict[str, str]:
     return {
         "recipe": recipe.name,
         "fingerprint": service.fingerprint(recipe),
-        "judge": service.engines.judge.identity,
+        "judge": _answering(service, recipe.template),
         "embedder": service.engines.embedder.identity,
         "service": medreward.__version__,
     }
@@ -95,9 +98,16 @@ def judge_provenance(service: Service, template: str) -> wire.JudgeProvenance:
     return wire.JudgeProvenance(
         template=template,
         fingerprint=f"sha256:{service.templates[template].sha}",
-        judge=service.engines.judge.identity,
+        judge=_answering(service, template),
         service=medreward.__version__,
     )
+
+
+def _answering(service: Service, template: str) -> str:
+    """Name what answers a template: of two engines that share the work, the one whose it is."""
+    judge = service.engines.judge
+    asks_both = isinstance(judge, Cascade) and judge.has_other_engine
+    return (judge if asks_both else engine_for(judge, service.templates[template])).identity
 
 
 def recipe_reply(service: Service, name: str) -> wire.RecipeReply:
@@ -146,7 +156,7 @@ def _shown(result: Reward | Unscored) -> dict[str, Any]:
 
 def _component(component: Component) -> dict[str, Any]:
     """Write a `wire.Component`."""
-    (value, source, p_yes, coverage, cosine), weight = component
+    (value, source, p_yes, coverage, cosine, veto), weight = component
     return {
         "value": value,
         "weight": weight,
@@ -154,6 +164,17 @@ def _component(component: Component) -> dict[str, Any]:
         "p_yes": p_yes,
         "coverage": coverage,
         "cosine": cosine,
+        "veto": None if veto is None else _veto(veto),
+    }
+
+
+def _veto(veto: Veto) -> dict[str, Any]:
+    """Write a `wire.Veto`; orjson takes no named tuple for a list."""
+    against = veto.reference_span
+    return {
+        "rule": veto.rule,
+        "span": list(veto.span),
+        "reference_span": None if against is None else list(against),
     }
 
 
@@ -205,3 +226,15 @@ def _problem(problem: errors.Problem) -> wire.Problem:
 def _timings(trace: Trace) -> dict[str, float]:
     """Write a `wire.Timings`."""
     return {stage: round(1000 * seconds, 3) for stage, seconds in trace.seconds.items()}
+
+
+def run_reply(service: Service, key: RunKey) -> Response:
+    """Write the report of a run.
+
+    Raises:
+        errors.NotFound: nothing has been heard of it from these callers, or not for long.
+    """
+    report = service.runs.report(key)
+    if report is None:
+        raise errors.NotFound("no run of that id; one is known by the `run` of its samples")
+    return json_response(report)

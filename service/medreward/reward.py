@@ -7,14 +7,32 @@ from typing import NamedTuple
 
 from medreward.asking import Answered, Answers
 from medreward.embedding.embedder import Vector, cosine
-from medreward.errors import EMBEDDER_FAILURES, JUDGE_FAILURES, NonsenseReply, Problem
-from medreward.judging.judge import Inquiry, Judgement
+from medreward.errors import (
+    EMBEDDER_FAILURES,
+    JUDGE_FAILURES,
+    NonsenseReply,
+    Problem,
+    ProblemKind,
+)
+from medreward.guards.normal import normal
+from medreward.guards.pair import Pair
+from medreward.guards.witness import has_witness
+from medreward.judging.judge import Inquiry, Judgement, View
 from medreward.recipe import Recipe, SignalName
-from medreward.rules import RIGHT, WRONG, Reading
+from medreward.rules import RIGHT, WRONG, Reading, is_well_formed
 from medreward.signals import Signal
 from medreward.wire import Source
 
 Signals = Mapping[SignalName, Signal | Problem]
+
+Asked = tuple[Inquiry, ...]
+"""What the judge is asked about one reference: one inquiry for each view that has to agree."""
+
+UNWITNESSED = Problem(
+    ProblemKind.JUDGE_ABSTAINED,
+    "judge: its YES has no witness: answer and reference share no word, the embedder finds them "
+    "apart, and no other engine says YES",
+)
 
 
 class Component(NamedTuple):
@@ -47,9 +65,13 @@ def compose(signals: Signals, recipe: Recipe, flags: tuple[str, ...] = ()) -> Re
     """Add up the weighted signals (MediX-R1, arXiv 2602.23363, section on the composite reward).
 
     A signal that the recipe weighs but that is a `Problem` leaves the sample unscored. The modality
-    alone may be missing from *signals*, where none is known: its weight goes to the others.
+    alone may be missing from *signals*, where none is known: its weight goes to the others. A gated
+    embedding is multiplied by the judge's signal, and not missed where that is 0.
     """
     weights = recipe.weights if "modality" in signals else recipe.weights_without_modality
+    embed = recipe.signals.accuracy_embed
+    if embed is not None and embed.gated:
+        signals = {**signals, "accuracy_embed": _gated(signals)}
     components: dict[SignalName, Component] = {}
     problem: Problem | None = None
     for name, weight in weights.items():
@@ -65,6 +87,16 @@ def compose(signals: Signals, recipe: Recipe, flags: tuple[str, ...] = ()) -> Re
     return Reward(min(1.0, total), components, flags)
 
 
+def _gated(signals: Signals) -> Signal | Problem:
+    """Give the embedding's say behind the judge's: J x E."""
+    judge, embed = signals["accuracy_llm"], signals["accuracy_embed"]
+    if isinstance(judge, Problem):
+        return judge
+    if isinstance(embed, Problem):
+        return embed if judge.value else judge._replace(p_yes=None, coverage=None)
+    return embed._replace(value=judge.value * embed.value)
+
+
 class Evidence:
     """What rules, judge and embedder say of the samples of one request."""
 
@@ -78,24 +110,44 @@ class Evidence:
         self._judgements = judgements
         self._vectors = vectors
         self._settled: dict[Reading, Reward | Unscored] = {}
+        self._unwitnessed: dict[Reading, list[int]] = {}
+        self._opinions: Answers[Inquiry, Judgement] | None = None
 
-    def reward(self, reading: Reading, inquiries: Sequence[Inquiry]) -> Reward | Unscored:
-        """Reward one sample, of which the judge was asked *inquiries*; equal ones but once."""
+    def unwitnessed(self, reading: Reading, asked: Sequence[Asked]) -> Sequence[int]:
+        """Number the references of which the judge says YES and nothing bears witness."""
+        if not self._recipe.wants_witness or not reading.is_open:
+            return ()
+        if reading not in self._unwitnessed:
+            self._unwitnessed[reading] = [
+                number
+                for number, inquiries in enumerate(asked)
+                if all(_says_yes(self._judgements.look(inquiry)) for inquiry in inquiries)
+                and not self._is_near(reading, number)
+                and not has_witness(_pair(reading, number))
+            ]
+        return self._unwitnessed[reading]
+
+    def hear(self, opinions: Answers[Inquiry, Judgement]) -> None:
+        """Take another engine's opinions as witnesses."""
+        self._opinions = opinions
+
+    def reward(self, reading: Reading, asked: Sequence[Asked]) -> Reward | Unscored:
+        """Reward one sample, of which the judge was *asked*; equal ones but once."""
         if reading in self._settled:
             return self._settled[reading]
-        result = compose(self.signals(reading, inquiries), self._recipe, reading.flags)
+        result = compose(self.signals(reading, asked), self._recipe, reading.flags)
         # The sample that an engine was asked for says so; those that only share its answer do not.
         if all(part.signal.source not in _FRESH for part in result.components.values()):
             self._settled[reading] = result
         return result
 
-    def signals(self, reading: Reading, inquiries: Sequence[Inquiry]) -> Signals:
+    def signals(self, reading: Reading, asked: Sequence[Asked]) -> Signals:
         """Bring together what is said of one sample."""
         signals = signals_of_rules(reading, self._recipe)
         if not reading.is_open:
             return signals
-        if inquiries:
-            signals["accuracy_llm"] = judge_signal([self._judgements.take(i) for i in inquiries])
+        if asked:
+            signals["accuracy_llm"] = self._judge_signal(reading, asked)
         embed = self._recipe.signals.accuracy_embed
         if embed is not None:
             take = self._vectors.take
@@ -104,12 +156,69 @@ class Evidence:
             )
         return signals
 
+    def _judge_signal(self, reading: Reading, asked: Sequence[Asked]) -> Signal | Problem:
+        answers = [agreed([self._judgements.take(i) for i in inquiries]) for inquiries in asked]
+        for number in self.unwitnessed(reading, asked):
+            if not self._is_confirmed(asked[number]):
+                answers[number] = Answered(UNWITNESSED, answers[number].source)
+        judge = self._recipe.signals.accuracy_llm
+        return judge_signal(answers, soft=judge is not None and judge.soft)
+
+    def _is_near(self, reading: Reading, number: int) -> bool:
+        """Tell whether the embedder bears witness."""
+        floor = self._recipe.guards.witness_cosine if self._recipe.guards else None
+        if floor is None:
+            return True
+        answer = self._vectors.look(reading.answer)
+        reference = self._vectors.look(reading.references[number])
+        if isinstance(answer, Problem) or isinstance(reference, Problem):
+            return False
+        return answer.shape == reference.shape and cosine(answer, reference) >= floor
+
+    def _is_confirmed(self, inquiries: Asked) -> bool:
+        """Tell whether another engine says YES too."""
+        other = second_opinion(inquiries)
+        return self._opinions is not None and _says_yes(self._opinions.look(other))
+
+
+def _pair(reading: Reading, number: int) -> Pair:
+    return Pair(normal(reading.answer), normal(reading.references[number]))
+
+
+def second_opinion(inquiries: Asked) -> Inquiry:
+    """What another engine is asked where a YES has no witness."""
+    return inquiries[0]._replace(view=View.OTHER_ENGINE)
+
+
+def _says_yes(answer: Judgement | Problem) -> bool:
+    return not isinstance(answer, Problem) and answer.verdict == "YES"
+
+
+def agreed(views: Sequence[Answered[Judgement]]) -> Answered[Judgement]:
+    """Give the view that is furthest from YES: all have to say it.
+
+    One NO settles it whatever became of the other views; without a NO, a failed view leaves it open.
+    """
+    if len(views) == 1:
+        return views[0]
+    judged = [view for view in views if not isinstance(view.value, Problem)]
+    if judged:
+        least = min(judged, key=lambda view: _margin(view.value))
+        if len(judged) == len(views) or not _says_yes(least.value):
+            return least
+    return next(view for view in views if isinstance(view.value, Problem))
+
+
+def _margin(answer: Judgement | Problem) -> float:
+    """How far above its threshold P(YES) is; what failed has none."""
+    return -math.inf if isinstance(answer, Problem) else answer.p_yes - answer.threshold
+
 
 def signals_of_rules(reading: Reading, recipe: Recipe) -> dict[SignalName, Signal | Problem]:
     """Collect what is known of a sample without a model."""
     signals: dict[SignalName, Signal | Problem] = {}
     if reading.completion is not None:
-        signals["format"] = RIGHT if reading.completion.well_formed else WRONG
+        signals["format"] = RIGHT if is_well_formed(reading.completion, recipe) else WRONG
     if reading.modality is not None:
         signals["modality"] = reading.modality
     settled = reading.problem or reading.accuracy
@@ -121,21 +230,24 @@ def signals_of_rules(reading: Reading, recipe: Recipe) -> dict[SignalName, Signa
     return signals
 
 
-def judge_signal(answers: Sequence[Answered[Judgement]]) -> Signal | Problem:
-    """Say YES where any accepted reference got YES; unscored where none did and one failed."""
+def judge_signal(answers: Sequence[Answered[Judgement]], *, soft: bool = False) -> Signal | Problem:
+    """Say YES where any accepted reference got YES; unscored where none did and one failed.
+
+    A *soft* signal is the probability of YES in place of 0 or 1.
+    """
     problem: Problem | None = None
     best: tuple[Judgement, Source] | None = None
     for value, source in answers:
         if isinstance(value, Problem):
             problem = problem or value
-        elif best is None or value.p_yes > best[0].p_yes:
+        elif best is None or _margin(value) > _margin(best[0]):
             best = value, source
     if best is None or (problem is not None and best[0].verdict == "NO"):
         # Without any answer there would have been no inquiry.
         return problem or JUDGE_FAILURES.problem(NonsenseReply("it was asked nothing"))
     judgement, source = best
-    says_yes = judgement.verdict == "YES"
-    return Signal(1.0 if says_yes else 0.0, source, judgement.p_yes, judgement.coverage)
+    worth = judgement.p_yes if soft else float(judgement.verdict == "YES")
+    return Signal(worth, source, judgement.p_yes, judgement.coverage)
 
 
 def embed_signal(

@@ -27,10 +27,13 @@ from medreward.replies import (
     recipe_reply,
     reward_provenance,
     reward_reply,
+    run_reply,
 )
 from medreward.reward import Reward, Unscored
 from medreward.rules import check_modalities
 from medreward.service import Service
+from medreward.watching.runs import MOST_STEPS, RunKey
+from medreward.watching.samples import observed
 
 NOTICE = "Rewards and grades are for research and training, not for clinical use."
 
@@ -94,6 +97,10 @@ async def rewarded(
     caller = _caller(request, asked, service)
     results = await score(asked.samples, recipe, stages, caller=caller, trace=trace)
     observe_rewards(service.metrics, recipe, results, trace)
+    if asked.run is not None:
+        key, step = RunKey(request.state.namespace, asked.run.id), asked.run.step
+        seen = observed(asked.samples, results, trace.answers)
+        await service.pace.do(lambda: service.runs.observe(key, step, seen), len(results))
     return recipe, results
 
 
@@ -152,6 +159,20 @@ async def recipes(request: Request) -> Response:
 async def recipe(request: Request, name: str) -> Response:
     """Show one recipe as it was resolved, with its fingerprint."""
     return json_response(recipe_reply(service_of(request), name))
+
+
+@router.get(
+    "/runs/{run_id:path}",
+    tags=["runs"],
+    response_model=wire.RunReport,
+    responses=refusals(401, 404),
+)
+async def run(request: Request, run_id: str) -> Response:
+    """Tell what was seen of a training run, and what of it is worth looking at."""
+    service = service_of(request)
+    return await service.pace.do(
+        lambda: run_reply(service, RunKey(request.state.namespace, run_id)), MOST_STEPS
+    )
 
 
 @router.get("/livez", tags=["operations"], response_model=wire.Liveness)
@@ -220,9 +241,10 @@ def _take_questions(permit: Permit, field: str, counts: Sequence[int], service: 
 
 
 def _check_votes(votes: int, service: Service) -> None:
-    most = min(service.settings.max_votes, len(VIEWS))
+    views = len(VIEWS) if service.stages.has_other_engine else len(VIEWS) - 1
+    most = min(service.settings.max_votes, views)
     if votes > most:
-        raise InvalidRequest(f"votes: {votes} asked for; with one judge at most {most} differ")
+        raise InvalidRequest(f"votes: {votes} asked for; at most {most} differ here")
 
 
 def _answerable_template(name: str, service: Service) -> Template:

@@ -1,13 +1,16 @@
 """Stage 3, second half: what is decided without a model, and the questions left open."""
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from medreward.completion import Completion, read_completion
 from medreward.errors import InvalidRequest, Problem, ProblemKind
+from medreward.guards.examining import Finding
+from medreward.guards.normal import normal
+from medreward.guards.pair import Pair
 from medreward.recipe import Recipe
 from medreward.signals import Signal
 from medreward.wire import Sample
@@ -39,6 +42,7 @@ class Reading:
     """What is known of a sample before any model is asked; one is equal to itself alone."""
 
     references: tuple[str, ...] = ()
+    """Those that the models are asked about, where they are asked."""
     question: str | None = None
     completion: Completion | None = None
     """None where the response is over its limit and was not read."""
@@ -89,7 +93,7 @@ def read_sample(sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
 
 def _reading(completion: Completion, sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
     references = _take_references_apart(sample, recipe)
-    is_rejected = _is_rejected(completion.answer, recipe)
+    is_rejected = _is_rejected(completion, recipe)
     accuracy: Signal | None = None
     problem = _reference_problem(references, limits)
     if problem is None:
@@ -99,15 +103,48 @@ def _reading(completion: Completion, sample: Sample, recipe: Recipe, limits: Lim
     if problem is None and accuracy is None:
         problem = too_long("answer", completion.answer, limits)
         problem = problem or too_long("question", sample.question or "", limits)
+    guarded = _Guarded(references.texts)
+    if recipe.guards is not None and problem is None and accuracy is None:
+        guarded = _guarded(completion.answer, references.texts, sample.question, recipe)
     return Reading(
-        references=references.texts,
+        references=guarded.references,
         question=sample.question,
         completion=completion,
         modality=_modality_signal(completion, references.modality),
-        accuracy=accuracy,
+        accuracy=accuracy or guarded.accuracy,
         problem=problem,
         flags=_flags(completion, references.modality, recipe, is_rejected=is_rejected),
     )
+
+
+class _Guarded(NamedTuple):
+    """What the guards left of the references, or what they decided."""
+
+    references: tuple[str, ...]
+    accuracy: Signal | None = None
+
+
+def _guarded(
+    answer: str, references: Sequence[str], question: str | None, recipe: Recipe
+) -> _Guarded:
+    """Let the guards look at an answer beside each reference.
+
+    Right by one reference is right; a reference that an answer contradicts is asked of no model,
+    and an answer that contradicts them all is wrong.
+    """
+    asked = None if question is None else normal(question)
+    pairs = [Pair(normal(answer), normal(text), asked) for text in references]
+    findings = [recipe.examiner.examine(pair) for pair in pairs]
+    if any(finding is not None and finding.says_yes for finding in findings):
+        return _Guarded(tuple(references), accuracy=RIGHT)
+    left = tuple(text for text, found in zip(references, findings, strict=True) if found is None)
+    return _Guarded(left) if left else _Guarded(tuple(references), accuracy=_vetoed(findings))
+
+
+def _vetoed(findings: Sequence[Finding | None]) -> Signal:
+    """Say what spoke against the answer, by the first reference."""
+    veto = next((finding.veto for finding in findings if finding is not None), None)
+    return Signal(0.0, "rule" if veto is None else "veto", veto=veto)
 
 
 def check_modalities(
@@ -229,7 +266,7 @@ def _flags(
     flags = []
     if recipe.tags.answer is not None and not completion.has_answer_tag:
         flags.append("no_answer_tag")
-    if recipe.signals.format is not None and not completion.well_formed:
+    if recipe.signals.format is not None and not is_well_formed(completion, recipe):
         flags.append("malformed")
     if recipe.signals.modality is not None and modality is None:
         flags.append("no_modality")
@@ -238,9 +275,19 @@ def _flags(
     return tuple(flags)
 
 
-def _is_rejected(answer: str, recipe: Recipe) -> bool:
+def is_well_formed(completion: Completion, recipe: Recipe) -> bool:
+    """Tell whether a response has the form that the recipe's format signal pays for."""
+    is_strict = recipe.signals.format is not None and recipe.signals.format.single
+    is_enough = not is_strict or (completion.is_single and bool(completion.answer.strip()))
+    return completion.well_formed and is_enough
+
+
+def _is_rejected(completion: Completion, recipe: Recipe) -> bool:
     """Tell whether the recipe's rules call the answer wrong whatever the reference."""
+    answer = completion.answer
     if len(answer) < recipe.rules.min_answer_characters:
+        return True
+    if recipe.rules.needs_answer_tag and not completion.has_one_answer:
         return True
     # A loop, since a generator for each of thousands of answers costs as much as all else here.
     for rejected in recipe.rules.rejected_substrings:  # noqa: SIM110 - see above

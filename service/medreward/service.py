@@ -14,6 +14,7 @@ from medreward.errors import (
     SetupError,
 )
 from medreward.judging import judge as judgements
+from medreward.judging.cascade import Cascade
 from medreward.judging.judge import Inquiry, Judge, Judgement
 from medreward.judging.templates import load_templates
 from medreward.loading import Engines
@@ -24,6 +25,7 @@ from medreward.recipe import Recipe, load_recipes
 from medreward.redis_tier import build_redis_tier
 from medreward.score_cache import MemoryTier, inquiry_key, text_key
 from medreward.settings import Settings
+from medreward.watching.runs import RunWatch
 from medreward.wire import Readiness
 
 
@@ -55,6 +57,7 @@ class Service:
             lambda: self.admission.in_flight.requests, lambda: self.admission.in_flight.questions
         )
         self.redis = build_redis_tier(settings, self.metrics)
+        self.runs = RunWatch(self.metrics)
         self._stages: Stages | None = None
 
     @property
@@ -190,4 +193,5 @@ class Service:
             templates=self.templates,
             limits=settings.limits,
             pace=self.pace,
+            has_other_engine=isinstance(judge, Cascade) and judge.has_other_engine,
         )

@@ -36,12 +36,16 @@ class Profile(NamedTuple):
     judge: Choice
     embedder: Choice
     device: str
+    llm: Choice | None = None
+    """A language model beside the judge, where that understands no instructions."""
 
 
 PROFILES = {
-    # A laptop: small models that come in ordinary packages. Shows the machinery; not to train on.
+    # A laptop: small models that come in ordinary packages. The judge is a verifier of medical
+    # answers; the language model beside it shows the machinery, and is not to train on.
     "embedded": Profile(
-        judge=Choice("causal_lm", "smollm2-135m-instruct"),
+        judge=Choice("cross_encoder", "medreward-verifier"),
+        llm=Choice("causal_lm", "smollm2-135m-instruct"),
         embedder=Choice("sentence_transformer", "all-minilm-l6-v2"),
         device="cpu",
     ),
@@ -96,9 +100,28 @@ class Settings(BaseSettings):
     """Name of a model in `medreward models list`, a folder, or a Hugging Face id."""
     judge_revision: str | None = None
     """Revision of a Hugging Face model; a commit is best."""
+    llm: str | None = None
+    """Engine of a language model beside the judge, which answers what the judge cannot: causal_lm,
+    vllm or openai. By default the profile's, and none where `judge` is set."""
+    llm_model: str | None = None
+    """As `judge_model`."""
+    llm_revision: str | None = None
+    """As `judge_revision`."""
+    cascade: bool = False
+    """Ask the language model what the judge is not sure of."""
+    cascade_shadow: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the judge's sure answers that the language model is asked too, to measure how often
+    they agree."""
+    calibration: Annotated[Literal["off"] | Path | None, Field(union_mode="left_to_right")] = None
+    """File of `medreward calibrate` that says what the judge's probabilities are worth; by default
+    the one that comes with the model, if any, and with `off` none at all."""
+    abstain: bool | None = None
+    """Whether the judge may leave a sample without a verdict where it is not sure; by default where
+    `calibration` names a file, or with `cascade`."""
     judge_url: HttpUrls = ()
     """Base URL of the openai engine, ending in /v1; several with the same model, separated by
-    commas, share the work."""
+    commas, share the work. This and what follows serves whichever of judge and language model is
+    behind a server."""
     judge_api_key: SecretStr | None = None
     """Key of the openai engine."""
     judge_api_key_file: Path | None = None
@@ -170,7 +193,7 @@ class Settings(BaseSettings):
     models_dir: Path = Field(default_factory=default_models_dir)
     """Where `medreward models fetch` keeps models."""
 
-    recipe: str = "medix-r1"
+    recipe: str = "medix-r1-guarded"
     """Recipe of requests that name none."""
     recipes: Annotated[tuple[Path, ...], NoDecode] = ()
     """Files and folders with recipes of your own, separated by commas."""
@@ -296,6 +319,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _a_cascade_has_two_engines(self) -> Self:
+        if self.llm_choice is None and (self.cascade or self.llm_model):
+            name = "CASCADE" if self.cascade else "LLM_MODEL"
+            raise ValueError(
+                f"MEDREWARD_{name} is for a language model beside the judge: set MEDREWARD_LLM"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _keys_beyond_loopback(self) -> Self:
         if self.host not in LOOPBACK and not self.api_keys and not self.allow_unauthenticated:
             raise ValueError(
@@ -315,7 +347,29 @@ class Settings(BaseSettings):
     @property
     def judge_choice(self) -> Choice:
         """The judge's engine and model: those set, else the profile's."""
-        return _choose(PROFILES[self.profile].judge, self.judge, self.judge_model)
+        profile = PROFILES[self.profile]
+        # A profile's language model may be the judge itself: naming its engine is enough.
+        named = (c for c in (profile.judge, profile.llm) if c and c.engine == self.judge)
+        return _choose(next(named, profile.judge), self.judge, self.judge_model)
+
+    @property
+    def llm_choice(self) -> Choice | None:
+        """The engine and model beside the judge; None where there is none."""
+        default = PROFILES[self.profile].llm if self.judge is None else None
+        if default is not None:
+            return _choose(default, self.llm, self.llm_model)
+        return None if self.llm is None else Choice(self.llm, self.llm_model or "")
+
+    @property
+    def calibration_file(self) -> Path | None:
+        """The calibration that somebody made for this deployment."""
+        return self.calibration if isinstance(self.calibration, Path) else None
+
+    @property
+    def abstains(self) -> bool:
+        """Whether a verdict may be left open."""
+        is_wanted = self.cascade or self.calibration_file is not None
+        return is_wanted if self.abstain is None else self.abstain
 
     @property
     def embedder_choice(self) -> Choice:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from medreward.guards.pair import Veto
 from medreward.wire import Source
 
 
@@ -13,3 +14,4 @@ class Signal(NamedTuple):
     p_yes: float | None = None
     coverage: float | None = None
     cosine: float | None = None
+    veto: Veto | None = None

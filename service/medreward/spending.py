@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from medreward.errors import Problem, ProblemKind
-from medreward.judging.judge import Inquiry
+from medreward.judging.judge import Inquiry, View
 
 RUNS_KEPT = 10_000
 MILLION = 1_000_000
@@ -127,7 +127,7 @@ class Ledger:
     @contextmanager
     def until_booked(self, inquiries: Sequence[Inquiry]) -> Iterator[None]:
         """Keep the runs that wait for these now: they pay also where they leave before the reply."""
-        waiting = [(run, i) for i in inquiries for run in self._asking.get(i, ())]
+        waiting = [(run, i) for i in inquiries for run in self._waiting_for(i)]
         for run, inquiry in waiting:
             self.open(run, [inquiry])
         try:
@@ -148,7 +148,12 @@ class Ledger:
                 self._book(run, cost / len(inquiries) / len(runs))
 
     def _runs(self, inquiry: Inquiry) -> list[str | None]:
-        return list(self._asking.get(inquiry, ())) or [None]
+        return self._waiting_for(inquiry) or [None]
+
+    def _waiting_for(self, inquiry: Inquiry) -> list[str | None]:
+        # A judge takes a second look of its own accord: who asked for the first one pays.
+        first_look = inquiry._replace(view=View.AS_WRITTEN)
+        return list(self._asking.get(inquiry, {}) or self._asking.get(first_look, {}))
 
     def _book(self, run: str | None, cost: float) -> None:
         self._spent[run] = self._spent.pop(run, 0.0) + cost

@@ -119,6 +119,17 @@ class Problem(BaseModel):
     retryable: bool
 
 
+class Veto(BaseModel):
+    """Why an answer cannot be right, whatever a judge says."""
+
+    rule: str
+    """Which guard, and what it saw, such as `contrast.laterality`."""
+    span: tuple[int, int]
+    """Where it stands in the answer, in characters: the first, and the one behind the last."""
+    reference_span: tuple[int, int] | None = None
+    """What it stands against in the reference, where that is something."""
+
+
 class Component(BaseModel):
     """One signal's say: its value between 0 and 1, and the weight it was given."""
 
@@ -128,6 +139,7 @@ class Component(BaseModel):
     p_yes: float | None = None
     coverage: float | None = None
     cosine: float | None = None
+    veto: Veto | None = None
 
 
 class SampleResult(BaseModel):
@@ -299,6 +311,7 @@ class RecipeReply(BaseModel):
     template: str
     tags: dict[str, Any]
     rules: dict[str, Any]
+    guards: dict[str, Any] | None = None
     signals: dict[str, Any]
 
 
@@ -307,3 +320,104 @@ class RecipesReply(BaseModel):
 
     default: str
     recipes: list[RecipeReply]
+
+
+AlertKind = Literal[
+    "reward_jump",
+    "reward_climb",
+    "disagreement",
+    "repeated_answer",
+    "zero_variance",
+    "length_correlation",
+    "flags",
+    "unscored",
+]
+
+
+class RunMoments(BaseModel):
+    """Number, mean and standard deviation of values."""
+
+    count: int
+    mean: float
+    sd: float
+
+
+class RunSums(BaseModel):
+    """What is known of the samples of a run, or of one of its steps."""
+
+    samples: int
+    unscored: int
+    reward: RunMoments
+    components: dict[str, RunMoments]
+    answer_characters: RunMoments
+    length_correlation: float | None
+    """Of the logarithm of an answer's length with its reward; None where one does not vary."""
+    groups: int
+    """Prompts of which more than one sample has a reward."""
+    zero_variance_groups: int
+    judge_only: float | None
+    """Share of samples to which the judge said yes and the embedder no."""
+    embedder_only: float | None
+    flags: dict[str, float]
+    """Share of the highly rewarded samples with each flag."""
+    distinct_answers: float | None
+    """Different answers, as a share of the answers."""
+
+
+class RunStep(RunSums):
+    """One step of a run."""
+
+    step: int
+
+
+class RunAlert(BaseModel):
+    """Something to look at: not proof, and it changes no reward."""
+
+    kind: AlertKind
+    of: str | None
+    """A flag's name, the one who said yes, or an answer's hash."""
+    since: int
+    """Step at which it was first seen."""
+    step: int
+    """Step at which it was last seen."""
+    value: float
+    """The highest of those steps."""
+    threshold: float
+    signs: list[Literal["shorter_answers", "fewer_answers"]]
+    """What came with a jump or climb of the reward."""
+
+
+class RunAnswer(BaseModel):
+    """An answer that is often rewarded highly; of late, and without its text."""
+
+    answer: str
+    """A hash, of use within this process alone."""
+    characters: int
+    references: int
+    """Different references that it was rewarded for without being any of them, up to 16."""
+    share: float
+    """Of all high rewards."""
+    right: float
+    """Share of its uses that were rewarded highly."""
+
+
+class RunForgotten(BaseModel):
+    """What a run of this size no longer shows."""
+
+    steps: int
+    """Only in `total`."""
+    groups: int
+    """Let go before their step was over; their later samples count as other groups."""
+    late_samples: int
+    """Came when their step had been looked at: no alert rests on them."""
+
+
+class RunReport(BaseModel):
+    """Reply of `GET /runs/{id}`: what this replica has seen of a run, since it last heard of it."""
+
+    id: str
+    alerts: list[RunAlert]
+    total: RunSums
+    steps: list[RunStep]
+    answers: list[RunAnswer]
+    forgotten: RunForgotten

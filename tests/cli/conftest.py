@@ -33,7 +33,12 @@ ROOT = Path(__file__).parents[2]
 ROLLOUTS = ROOT / "examples" / "rollouts.jsonl"
 ANSWERS = ROOT / "examples" / "answers.jsonl"
 PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
-NO_MODELS = {"MEDREWARD_JUDGE": "scripted", "MEDREWARD_EMBEDDER": "hashed"}
+NO_MODELS = {
+    "MEDREWARD_JUDGE": "scripted",
+    "MEDREWARD_EMBEDDER": "hashed",
+    "MEDREWARD_RECIPE": "medix-r1",
+}
+"""Stand-ins, and the published recipe, which asks them whatever an answer says."""
 PROGRAM = [sys.executable, "-c", "from medreward.cli import main; main()"]
 
 STRICT_RECIPE = """
@@ -153,7 +158,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 def settings(**given: Any) -> Settings:
     """The settings of a service without models."""
-    return Settings(judge="scripted", embedder="hashed", **given)
+    return Settings(**{"judge": "scripted", "embedder": "hashed", "recipe": "medix-r1"} | given)
 
 
 @contextmanager

@@ -50,15 +50,16 @@ def test_secrets_are_masked(run_apart: Run, monkeypatch: pytest.MonkeyPatch) -> 
 def test_missing_models_are_told_with_what_mends_them(
     run_apart: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Both at once, and nothing is loaded."""
+    """Both at once, and nothing is loaded; the verifier is installed with the package."""
     monkeypatch.setenv("MEDREWARD_MODELS_DIR", str(tmp_path))
     told = run_apart("check")
 
     assert told.code == 1
-    assert "✗   judge model" in told.stdout
+    assert "✓   judge model" in told.stdout
+    assert "✗   llm model" in told.stdout
     assert "✗   embedder model" in told.stdout
     assert "run `medreward models fetch`" in _unwrapped(told.stdout)
-    assert told.stderr == "medreward: not as it should be: judge model, embedder model\n"
+    assert told.stderr == "medreward: not as it should be: llm model, embedder model\n"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_what_is_asked_is_named(explained: Callable[..., str]) -> None:
     told = explained("Left lower lobe")
 
     assert "asked the judge (template match) and the embedder" in told
-    assert "asked the judge, P(YES) 1.0000, YES above 0.5, coverage 1.000" in told
+    assert "asked the judge, P(YES) 1.0000, coverage 1.000" in told
     assert "asked the embedder, cosine 1.0000 ≥ 0.8" in told
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medreward.models import CATALOGUE, MANIFEST
+from medreward.models import CATALOGUE, MANIFEST, PackagedModel, folder_of
 from tests.cli.conftest import Run
 
 
@@ -38,9 +38,10 @@ def test_a_missing_model_is_listed_with_the_command_that_fetches_it(
 
     assert told.code == 0
     for model in CATALOGUE.values():
+        state = "not fetched" if isinstance(model, PackagedModel) else "installed"
         assert model.name in words
-        assert f"role {model.role} licence {model.licence} state not fetched" in words
-        assert str(models_dir / model.name) in told.stdout.replace("\n", "")
+        assert f"role {model.role} licence {model.licence} state {state}" in words
+        assert str(folder_of(model, models_dir)) in told.stdout.replace("\n", "")
         assert model.fitness in words
     assert "run `medreward models fetch`" in words
 

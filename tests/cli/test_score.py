@@ -183,7 +183,10 @@ def test_a_recipe_that_is_not_there_is_refused(run: Run, url: str, jsonl: Write)
     told = run("score", jsonl(RIGHT), "--url", url, "--compare", "medix")
 
     assert told.code == 2
-    assert told.stderr == "medreward: no recipe 'medix' here; choose from medix-r1, strict\n"
+    assert (
+        told.stderr
+        == "medreward: no recipe 'medix' here; choose from medix-r1-guarded, medix-r1, strict\n"
+    )
 
 
 def test_an_unknown_modality_is_refused_by_line(run: Run, url: str, jsonl: Write) -> None:

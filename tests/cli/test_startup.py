@@ -12,6 +12,7 @@ COMMANDS = [
     ("serve",),
     ("score",),
     ("judge",),
+    ("calibrate",),
     ("explain",),
     ("recipes",),
     ("models", "list"),

@@ -45,6 +45,7 @@ PUBLIC_NAMES = [
     "Unavailable",
     "Unjudged",
     "Unscored",
+    "Veto",
     "Vote",
     "read_results",
     "score_many",

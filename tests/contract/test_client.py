@@ -37,6 +37,7 @@ JUDGE = ScriptedJudge(
         (wire.Criterion, client.Criterion),
         (wire.Item, client.Item),
         (wire.Component, client.Component),
+        (wire.Veto, client.Veto),
         (wire.Problem, client.Problem),
         (wire.Vote, client.Vote),
         (wire.JudgedCriterion, client.JudgedCriterion),

@@ -38,6 +38,7 @@ def test_every_route_of_the_contract_is_in_the_document() -> None:
         "/verify",
         "/seed_session",
         "/aggregate_metrics",
+        "/runs/{run_id}",
         "/reverify_mode",
         "/livez",
         "/readyz",

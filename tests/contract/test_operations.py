@@ -186,12 +186,12 @@ async def test_an_engine_that_cannot_be_used_fails_loading_with_the_reason() -> 
         readiness = service.engines.readiness
 
     assert readiness.status == "failed"
-    assert "cannot answer the template 'match'" in readiness.engines["judge"].message
+    assert "cannot answer the template 'equivalence'" in readiness.engines["judge"].message
 
 
 async def test_a_model_that_was_not_fetched_fails_loading_with_the_command() -> None:
     """The reason names the command that mends it."""
-    app = create_app(Settings(models_dir="/nowhere"), embedder=HashedEmbedder())
+    app = create_app(Settings(judge="causal_lm", models_dir="/nowhere"), embedder=HashedEmbedder())
     async with app.router.lifespan_context(app):
         service = await loaded(app)
 
@@ -226,7 +226,10 @@ async def test_recipes_are_shown_as_they_were_resolved(serve: Serve) -> None:
         reward = (await client.post("/reward", json=BODY)).json()
         missing = await client.get("/recipes/none")
 
-    assert listed == {"default": "medix-r1", "recipes": [shown]}
+    by_name = {recipe["name"]: recipe for recipe in listed["recipes"]}
+    assert listed["default"] == "medix-r1"
+    assert by_name["medix-r1"] == shown
+    assert by_name["medix-r1-guarded"]["guards"]["witness_cosine"] == 0.7
     assert shown["fingerprint"] == reward["provenance"]["fingerprint"]
     assert shown["signals"]["accuracy_embed"] == {"weight": 0.3375, "threshold": 0.8}
     assert (missing.status_code, missing.json()["error"]["kind"]) == (404, "not_found")

@@ -31,7 +31,9 @@ LOSING = Sample("<answer>lost</answer>", "left lower lobe", group="p1")
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Serve the app, with a judge that has no answer for one of the samples."""
-    app = create_app(Settings(api_keys="s3cret"), judge=JUDGE, embedder=HashedEmbedder())
+    app = create_app(
+        Settings(api_keys="s3cret", recipe="medix-r1"), judge=JUDGE, embedder=HashedEmbedder()
+    )
     with listening(app) as port:
         yield f"http://127.0.0.1:{port}"
 

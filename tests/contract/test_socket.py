@@ -64,7 +64,7 @@ class SlowJudge(ScriptedJudge):
 
 def app_with(judge: ScriptedJudge) -> FastAPI:
     """An app with this judge."""
-    return create_app(Settings(), judge=judge, embedder=HashedEmbedder())
+    return create_app(Settings(recipe="medix-r1"), judge=judge, embedder=HashedEmbedder())
 
 
 def body(answer: str) -> bytes:

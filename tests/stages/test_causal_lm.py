@@ -45,10 +45,10 @@ INQUIRIES = [
 
 
 @pytest.fixture(scope="module")
-def judge(real_engines: RealEngines) -> CausalLmJudge:
+def judge(language_model: RealEngines) -> CausalLmJudge:
     """The judge of the embedded profile."""
-    assert isinstance(real_engines.judge, CausalLmJudge)
-    return real_engines.judge
+    assert isinstance(language_model.judge, CausalLmJudge)
+    return language_model.judge
 
 
 async def decide(judge: CausalLmJudge, inquiries: list[Inquiry]) -> list[Judgement]:
@@ -98,7 +98,7 @@ async def test_the_last_position_gives_what_the_whole_pass_gives(judge: CausalLm
 @pytest.mark.anyio
 @pytest.mark.parametrize("seed", range(3))
 async def test_what_is_shared_does_not_change_the_verdict(
-    judge: CausalLmJudge, real_engines: RealEngines, seed: int
+    judge: CausalLmJudge, language_model: RealEngines, seed: int
 ) -> None:
     """Random batches, some of whose prompts begin alike: what each is worth padded, to 1e-4."""
     chance = random.Random(seed)  # noqa: S311 - a test's choice is no secret
@@ -106,7 +106,7 @@ async def test_what_is_shared_does_not_change_the_verdict(
         Inquiry(i.template, f"{i.answer} {chance.choice(['', 'left', 'of 5 mm'])}", i.reference)
         for i in chance.choices(INQUIRIES, k=12)
     ]
-    plain = remade(judge, real_engines.worker)
+    plain = remade(judge, language_model.worker)
     plain._passes = PaddedPasses(judge._model)  # noqa: SLF001
 
     shared, padded = await decide(judge, batch), await decide(plain, batch)
@@ -124,7 +124,7 @@ def remade(judge: CausalLmJudge, worker: Executor, **changed: Any) -> CausalLmJu
 
 
 def test_a_template_with_the_time_in_it_is_written_once(
-    judge: CausalLmJudge, real_engines: RealEngines
+    judge: CausalLmJudge, language_model: RealEngines
 ) -> None:
     """The same inquiry has the same prompt all day and the next; another start has another identity."""
     tokenizer = copy.deepcopy(judge._tokenizer)  # noqa: SLF001
@@ -136,7 +136,7 @@ def test_a_template_with_the_time_in_it_is_written_once(
             name="dated",
             secret="",
             coverage_floor=0.2,
-            worker=real_engines.worker,
+            worker=language_model.worker,
         )
         for _ in range(2)
     )
@@ -156,7 +156,7 @@ def test_a_template_that_changes_messages_is_refused(judge: CausalLmJudge) -> No
 
 @pytest.mark.anyio
 async def test_no_probability_on_a_label_is_no_verdict_without_a_floor(
-    judge: CausalLmJudge, real_engines: RealEngines
+    judge: CausalLmJudge, language_model: RealEngines
 ) -> None:
     """Where the floor is zero, a model that says something else for certain has still said nothing."""
     words = judge._model.config.vocab_size  # noqa: SLF001
@@ -165,7 +165,7 @@ async def test_no_probability_on_a_label_is_no_verdict_without_a_floor(
     sure.lm_head = SureOfTheFirst(words)
     options: dict[str, Any] = {"name": "sure", "secret": "", "coverage_floor": 0.0}
     tokenizer = judge._tokenizer  # noqa: SLF001
-    certain = CausalLmJudge(sure, tokenizer, worker=real_engines.worker, **options)
+    certain = CausalLmJudge(sure, tokenizer, worker=language_model.worker, **options)
 
     (answer,) = await certain.decide([INQUIRIES[0]])
 
@@ -189,10 +189,10 @@ class SureOfTheFirst(torch.nn.Module):
 
 @pytest.mark.anyio
 async def test_a_prompt_that_is_too_long_is_named_and_its_neighbours_are_judged(
-    judge: CausalLmJudge, real_engines: RealEngines
+    judge: CausalLmJudge, language_model: RealEngines
 ) -> None:
     """Nothing is cut off before it is judged."""
-    brief = remade(judge, real_engines.worker, max_prompt_tokens=256)
+    brief = remade(judge, language_model.worker, max_prompt_tokens=256)
     long = Inquiry(MATCH, answer="γ-globulin " * 100, reference="b")
 
     answers = await brief.decide([INQUIRIES[0], long, INQUIRIES[1]])
@@ -207,10 +207,10 @@ async def test_a_prompt_that_is_too_long_is_named_and_its_neighbours_are_judged(
 
 @pytest.mark.anyio
 async def test_what_was_judged_before_the_time_ran_out_counts(
-    judge: CausalLmJudge, real_engines: RealEngines
+    judge: CausalLmJudge, language_model: RealEngines
 ) -> None:
     """A batch that cannot be finished gives its first passes' verdicts, so that the next gets on."""
-    hasty = remade(judge, real_engines.worker, timeout_s=0.001)
+    hasty = remade(judge, language_model.worker, timeout_s=0.001)
     brief, long = INQUIRIES[0], Inquiry(MATCH, answer="left lower lobe " * 400, reference="b")
 
     first, second = await hasty.decide([long, brief]), await judge.decide([brief])
@@ -221,10 +221,12 @@ async def test_what_was_judged_before_the_time_ran_out_counts(
 
 @pytest.mark.anyio
 async def test_under_the_coverage_floor_there_is_no_verdict(
-    judge: CausalLmJudge, real_engines: RealEngines
+    judge: CausalLmJudge, language_model: RealEngines
 ) -> None:
     """A model that does not answer in labels has said nothing."""
-    (answer,) = await remade(judge, real_engines.worker, coverage_floor=0.99).decide([INQUIRIES[0]])
+    (answer,) = await remade(judge, language_model.worker, coverage_floor=0.99).decide(
+        [INQUIRIES[0]]
+    )
 
     assert isinstance(answer, Problem)
     assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE

@@ -1,6 +1,8 @@
 """The cross-encoder judge: any sequence classifier, here small ones with random weights."""
 
+import json
 import string
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -21,10 +23,14 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+from medreward.calibration import Calibration, Entry
+from medreward.engines import Workshop, build_judge
 from medreward.errors import Problem, ProblemKind, SetupError
 from medreward.judging.cross_encoder import CrossEncoderJudge, text_pair
-from medreward.judging.judge import Inquiry, Judgement, View, is_sound
+from medreward.judging.judge import Inquiry, Judge, Judgement, View, is_sound
 from medreward.judging.templates import Template, load_templates
+from medreward.models import CALIBRATION, MANIFEST
+from medreward.settings import Settings
 from tests.conftest import Serve
 
 TEMPLATES = load_templates()
@@ -127,6 +133,7 @@ def test_a_pair_is_reference_and_answer() -> None:
     assert pair(EQUIVALENCE, View.AS_WRITTEN) == ("Where?\nleft lobe", "left")
     assert pair(EQUIVALENCE, View.SWAPPED) == ("left", "Where?\nleft lobe")
     assert pair(EQUIVALENCE, View.WITHOUT_QUESTION) == ("left lobe", "left")
+    assert pair(EQUIVALENCE, View.OTHER_ENGINE) == pair(EQUIVALENCE, View.AS_WRITTEN)
 
 
 def test_it_answers_only_whether_two_texts_mean_the_same(judge: CrossEncoderJudge) -> None:
@@ -283,3 +290,50 @@ async def test_rewards_and_grades_come_through_the_service(
     assert len(grade["results"][0]["votes"]) == 3
     assert report.status_code == 422
     assert report.json()["error"]["kind"] == "template_unavailable"
+
+
+@pytest.mark.anyio
+async def test_an_installed_verifier_comes_with_its_calibration(
+    tmp_path: Path, worker: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is used without being asked for, and without abstaining; `off` leaves it out."""
+    package = tmp_path / "medreward_verifier"
+    folder = save(package / "model", {0: "NO", 1: "YES"})
+    (package / "__init__.py").touch()
+    (folder / MANIFEST).write_text(json.dumps({"version": "1", "files": {}}), "utf-8")
+    monkeypatch.delitem(sys.modules, "medreward_verifier", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def built(**given: Any) -> Judge:
+        return build_judge(Workshop(Settings(judge="cross_encoder", **given), worker))
+
+    bare = built()
+    entry = Entry(
+        engine=bare.identity,
+        template="match",
+        template_sha=MATCH.sha,
+        bias=30.0,
+        threshold=0.6,
+        no_below=0.5,
+        yes_above=0.7,
+        labels=1,
+        positives=1,
+        labels_sha256="",
+        alpha_fpr=0.02,
+        alpha_fnr=0.1,
+        confidence=0.95,
+        ece_before=0,
+        ece_after=0,
+        sensitivity=1,
+        specificity=1,
+        abstained=0,
+    )
+    (folder / CALIBRATION).write_text(Calibration(entries=(entry,)).model_dump_json(), "utf-8")
+    judge = built()
+    (told,) = await judge.decide([Inquiry(MATCH, "left", "right")])
+
+    assert bare.identity == built(calibration="off").identity
+    assert bare.identity.startswith("cross_encoder:medreward-verifier@1+")
+    assert judge.identity.startswith(f"{bare.identity}+calibration:")
+    assert isinstance(told, Judgement)
+    assert (told.verdict, told.threshold) == ("YES", 0.6)

@@ -4,10 +4,12 @@ import hashlib
 import io
 import json
 import os
+import sys
 import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,17 +18,26 @@ import pytest
 
 from medreward.errors import SetupError
 from medreward.models import (
+    CALIBRATION,
     CATALOGUE,
     MANIFEST,
+    InstalledModel,
     PackagedModel,
     fetch,
+    folder_of,
+    how_to_have,
     identify,
+    identify_installed,
     is_fetched,
     locate,
+    own_calibration,
     verify,
 )
 
 Publish = Callable[..., PackagedModel]
+
+FETCHED = {name: m for name, m in CATALOGUE.items() if isinstance(m, PackagedModel)}
+"""Those that `medreward models fetch` brings."""
 
 FILES = {
     "tiny_model/weights/model.bin": b"\x00\x01weights",
@@ -364,7 +375,7 @@ def test_verifying_names_what_is_changed_or_missing(publish: Publish, tmp_path: 
 # Locating.
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", FETCHED)
 @pytest.mark.parametrize("half", [False, True])
 def test_a_catalogue_model_that_is_not_fetched_is_told_how_to_be(
     tmp_path: Path, name: str, half: bool
@@ -381,7 +392,7 @@ def test_a_catalogue_model_that_is_not_fetched_is_told_how_to_be(
     assert not is_fetched(CATALOGUE[name], tmp_path)
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", FETCHED)
 def test_a_catalogue_model_that_is_fetched_is_its_folder(tmp_path: Path, name: str) -> None:
     """The name in the settings stays the same wherever models are kept."""
     (tmp_path / name).mkdir()
@@ -446,11 +457,11 @@ def test_an_identity_changes_with_the_weights(tmp_path: Path) -> None:
     assert identify("org/model", None, tmp_path) == "org/model@latest"
     assert {
         name: identify(name, None, tmp_path) == f"{name}@{model.version}"
-        for name, model in CATALOGUE.items()
-    } == dict.fromkeys(CATALOGUE, True)
+        for name, model in FETCHED.items()
+    } == dict.fromkeys(FETCHED, True)
 
 
-@pytest.mark.parametrize("model", CATALOGUE.values(), ids=CATALOGUE)
+@pytest.mark.parametrize("model", FETCHED.values(), ids=FETCHED)
 def test_the_catalogue_pins_and_describes_its_models(model: PackagedModel) -> None:
     """A version, a hash, a licence, and what it is worth before anyone trains on it."""
     assert len(bytes.fromhex(model.wheel_sha256)) == 32
@@ -459,3 +470,112 @@ def test_the_catalogue_pins_and_describes_its_models(model: PackagedModel) -> No
     assert model.fitness
     assert model.folder.endswith("/")
     assert CATALOGUE[model.name] is model
+
+
+# Installed models.
+
+VERIFIER = InstalledModel(
+    name="tiny-verifier",
+    role="judge",
+    package="tiny-verifier",
+    source="tiny",
+    folder="tiny_verifier/model",
+    licence="Apache-2.0",
+    fitness="none",
+)
+BUILT = {"model.safetensors": b"weights", "config.json": b"{}", CALIBRATION: b"{}"}
+
+
+def install(site: Path, package: str, changed: Mapping[str, bytes] | None = None) -> Path:
+    """Lay a model down as pip does: a package with a folder of data and a list of it."""
+    folder = site / package / "model"
+    folder.mkdir(parents=True)
+    (site / package / "__init__.py").touch()
+    content = {**BUILT, **(changed or {})}
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    (folder / MANIFEST).write_text(json.dumps({"version": "1.2", "files": files}), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that Python finds packages in, before all others."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for package in ("tiny_verifier", "medreward_verifier"):
+        monkeypatch.delitem(sys.modules, package, raising=False)
+    monkeypatch.syspath_prepend(site)
+    return site
+
+
+def test_an_installed_model_is_its_packages_folder(site: Path, tmp_path: Path) -> None:
+    """Nothing is fetched for it, and the models' folder is not looked at."""
+    folder = install(site, "medreward_verifier")
+
+    assert locate("medreward-verifier", tmp_path) == str(folder)
+    assert own_calibration("medreward-verifier", tmp_path) == folder / CALIBRATION
+    assert identify("medreward-verifier", None, tmp_path).startswith("medreward-verifier@1.2+")
+
+
+def test_an_installed_model_is_compared_with_its_list(site: Path, tmp_path: Path) -> None:
+    """As one that was fetched is."""
+    folder = install(site, "tiny_verifier")
+    assert is_fetched(VERIFIER, tmp_path)
+    assert verify(VERIFIER, tmp_path) == []
+
+    (folder / "config.json").write_bytes(b"{ }")
+
+    assert verify(VERIFIER, tmp_path) == ["config.json"]
+
+
+def test_an_installed_model_is_named_by_version_and_files(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by its calibration, whose entries hold the name."""
+    sites: dict[str, dict[str, bytes]] = {
+        "first": {},
+        "other": {"config.json": b"[]"},
+        "recalibrated": {CALIBRATION: b"[]"},
+    }
+    names = {}
+    for name, changed in sites.items():
+        install(site / name, "tiny_verifier", changed)
+        monkeypatch.delitem(sys.modules, "tiny_verifier", raising=False)
+        monkeypatch.syspath_prepend(site / name)
+        names[name] = identify_installed(VERIFIER, tmp_path)
+
+    assert names["first"] == names["recalibrated"] != names["other"]
+
+
+def test_a_model_that_is_not_installed_is_told_how_to_be(tmp_path: Path) -> None:
+    """By pip, or by choosing another."""
+    missing = replace(VERIFIER, folder="no_such_package_of_weights/model")
+
+    with pytest.raises(SetupError, match="`pip install ./tiny`") as caught:
+        identify_installed(missing, tmp_path)
+
+    assert str(caught.value) == how_to_have(missing, tmp_path)
+    assert "MEDREWARD_JUDGE" in str(caught.value)
+    assert not is_fetched(missing, tmp_path)
+    assert not folder_of(missing, tmp_path).exists()
+
+
+@pytest.mark.parametrize("listed", ["{", "[]", "{}", '{"version": "1", "files": []}'])
+def test_an_installed_model_with_a_broken_list_is_told_what_mends_it(
+    site: Path, tmp_path: Path, listed: str
+) -> None:
+    """Half an installation is none."""
+    (install(site, "tiny_verifier") / MANIFEST).write_text(listed, "utf-8")
+
+    with pytest.raises(SetupError, match="`pip install --force-reinstall tiny-verifier`"):
+        identify_installed(VERIFIER, tmp_path)
+
+
+def test_only_a_model_of_the_catalogue_brings_a_calibration(tmp_path: Path) -> None:
+    """A file of that name in somebody's folder may be anything."""
+    (tmp_path / CALIBRATION).touch()
+
+    assert own_calibration(str(tmp_path), tmp_path) is None
+    assert own_calibration("smollm2-135m-instruct", tmp_path) is None

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from medreward.judging.judge import Inquiry, View
 from medreward.judging.prompt import Fence
 from medreward.judging.rendering import special_tokens
+from medreward.judging.special_tokens import load_special_tokens
 from medreward.judging.templates import Template, load_templates
 
 SECRET = "of this deployment"
@@ -210,6 +212,86 @@ def test_no_candidate_adds_a_special_token(name: str, candidate: str, view: View
     assert specials_with(candidate) == specials_with("")
 
 
+KNOWN = load_special_tokens()
+FAMILY_TOKENIZERS = {
+    "qwen": tokenizer_of(KNOWN.families["qwen"], normalizers.NFC()),
+    "llama": tokenizer_of(KNOWN.families["llama"]),
+    "gemma": tokenizer_of(KNOWN.families["gemma"], normalizers.Replace(" ", "\u2581")),
+    "mistral": tokenizer_of(KNOWN.families["mistral"]),
+    "deepseek": tokenizer_of(KNOWN.families["deepseek"]),
+    "gpt-oss": tokenizer_of(KNOWN.families["gpt-oss"]),
+    "others": tokenizer_of(KNOWN.families["others"]),
+    "all, folding case and width": tokenizer_of(
+        tuple(sorted(KNOWN.all)),
+        normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()]),
+    ),
+}
+"""Each with what its family's models read as one token."""
+
+FULL_WIDTH = {ord(char): ord(char) + 0xFEE0 for char in "<>|[]/_@"}
+CANDIDATES = 10_000
+
+
+TOKENS = sorted(KNOWN.all)
+NONCE = fence(special=()).nonce(MATCH)
+FRAGMENTS = ("\\", '"', "\n", "\u2581", " ", "\x00", "\u0338", "<", "|", ">", "left lower lobe")
+
+
+def shattered(random: Random) -> str:
+    """Make a candidate of whole tokens, pieces of them, fences, escapes and what looks alike."""
+    return "".join(shard(random) for _ in range(random.randint(1, 6)))
+
+
+def shard(random: Random) -> str:
+    """One piece of a hostile candidate."""
+    token, other = random.choice(TOKENS), random.choice(TOKENS)
+    cut = random.randrange(len(token) + 1)
+    ways = (
+        *(token, token[:cut], token[cut:], token.upper(), token.translate(FULL_WIDTH)),
+        *(token[:cut] + "\u200b" + token[cut:], token[:cut] + other + token[cut:]),
+        *(f"\\u{ord(token[0]):04x}{token[1:]}", json.dumps(token)[1:-1]),
+        *(f"\n[end {NONCE}]", f'"\ncandidate: "{token}', random.choice(FRAGMENTS)),
+    )
+    return random.choice(ways)
+
+
+@pytest.fixture(scope="module")
+def hostile() -> list[str]:
+    """What stands inside the fence for ten thousand hostile candidates."""
+    random, writes = Random(20), fence(special=())  # noqa: S311 - no secret
+    inquiries = [Inquiry(MATCH, shattered(random), "ref") for _ in range(CANDIDATES)]
+    return [writes.render(i).removeprefix(MATCH.instruction) for i in inquiries]
+
+
+@pytest.mark.parametrize("name", FAMILY_TOKENIZERS)
+def test_no_familys_special_tokens_leak_though_its_tokenizer_is_not_at_hand(
+    name: str, hostile: list[str]
+) -> None:
+    """A judge behind a server is of some family; none of ten thousand hostile candidates adds a token."""
+    tokenizer = FAMILY_TOKENIZERS[name]
+    theirs = set(tokenizer.added_tokens_decoder)
+    backend = tokenizer.backend_tokenizer
+    empty = fence(special=()).render(Inquiry(MATCH, "", "ref"))
+    assert theirs.isdisjoint(backend.encode(empty).ids), "so that any at all is a leak"
+
+    leaks = sum(not theirs.isdisjoint(one.ids) for one in backend.encode_batch_fast(hostile))
+
+    assert leaks == 0
+    read = [set(backend.encode(str(t)).ids) for t in tokenizer.added_tokens_decoder.values()]
+    assert all(ids <= theirs for ids in read), "bare, each of them is read as one"
+
+
+def test_the_special_tokens_are_some_and_each_familys_placeholders_are_among_them() -> None:
+    """The six families of judges, with what stands for an image in those that see."""
+    assert KNOWN.version == 1
+    assert {"qwen", "llama", "gemma", "mistral", "deepseek", "gpt-oss"} <= set(KNOWN.families)
+    assert {
+        *("<|image_pad|>", "<|video_pad|>", "<|image|>", "<image_soft_token>", "[IMG]"),
+        *("<image_placeholder>", "<|channel|>", "<\uff5cUser\uff5c>", "<end_of_turn>", "[INST]"),
+    } <= KNOWN.all
+    assert not [token for token in KNOWN.all if not token.strip()]
+
+
 @given(candidate=TEXTS, reference=TEXTS)
 @settings(max_examples=200, deadline=None)
 def test_awkward_tokens_leave_the_text_what_it_is(candidate: str, reference: str) -> None:
@@ -334,13 +416,15 @@ def test_the_nonce_follows_secret_and_template() -> None:
 
 def test_the_identity_tells_what_the_prompt_depends_on_and_not_the_secret() -> None:
     """It changes with the secret and the special tokens, and not with the order they are named in."""
+    own = ("%begin%", "%end%")
     identities = {
-        fence("a").identity,
-        fence("b").identity,
+        fence("a", special=own).identity,
+        fence("b", special=own).identity,
         fence("a", special=()).identity,
-        fence("a", special=CHATML[1:]).identity,
+        fence("a", special=own[1:]).identity,
     }
 
     assert len(identities) == 4
-    assert fence("a", special=CHATML[::-1]).identity == fence("a").identity
+    assert fence("a", special=own[::-1]).identity == fence("a", special=own).identity
+    assert fence("a", special=CHATML).identity == fence("a", special=()).identity, "known anyway"
     assert "a-long-secret" not in fence("a-long-secret").identity

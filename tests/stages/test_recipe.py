@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from medreward.errors import SetupError
+from medreward.judging.templates import load_templates
 from medreward.recipe import Recipe, Tags, load_recipes, read_recipe
 
 MINIMAL = """
@@ -41,6 +42,39 @@ def test_medix_r1_has_the_published_weights_and_threshold() -> None:
     assert len(recipe.tags.modalities) == 16
 
 
+def test_medix_r1_keeps_its_fingerprint() -> None:
+    """What recipes can say since leaves the published one what it was, to the bit."""
+    recipe = load_recipes()["medix-r1"]
+
+    assert recipe.fingerprint(load_templates()["match"].sha) == (
+        "sha256:bc152162ab00dc7b1e4456be5197fc177d4c433fd70cfd9488e396de655168c3"
+    )
+
+
+def test_the_guarded_recipe_pays_the_embedding_only_behind_the_judge() -> None:
+    """0.75 for the judge, 0.10 for an embedding that it gates, 0.05 and 0.10 for the rest."""
+    recipe = load_recipes()["medix-r1-guarded"]
+
+    assert recipe.weights == {
+        "accuracy_llm": 0.75,
+        "accuracy_embed": 0.10,
+        "modality": 0.05,
+        "format": 0.10,
+    }
+    assert recipe.signals.accuracy_embed is not None
+    assert recipe.signals.accuracy_embed.gated
+    assert recipe.wants_witness
+
+
+def test_what_guards_know_is_part_of_a_recipes_fingerprint() -> None:
+    """A recipe with guards and one without differ, and a choice of guards is a difference."""
+    plain = read_recipe(MINIMAL, source="test")
+    guarded = read_recipe(MINIMAL + '\n[guards]\nchecks = ["hedge"]\n', source="test")
+    other = read_recipe(MINIMAL + '\n[guards]\nchecks = ["length"]\n', source="test")
+
+    assert len({recipe.fingerprint("") for recipe in (plain, guarded, other)}) == 3
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -51,6 +85,11 @@ def test_medix_r1_has_the_published_weights_and_threshold() -> None:
         (("weight = 0.9", "weight = nan"), "signals.accuracy_llm.weight"),
         (("weight = 0.9", 'weight = "much"'), "signals.accuracy_llm.weight"),
         (("weight = 0.9", "wieght = 0.9"), "did you mean `weight`?"),
+        (("weight = 0.9", "weight = 0.9\nsotf = true"), "did you mean `soft`?"),
+        (("[tags]", '[guards]\nchecks = ["hegde"]\n[tags]'), "guards.checks"),
+        (("[tags]", "[guards]\nsettle = true\n[tags]"), "did you mean `settles`?"),
+        (("[tags]", "[guards]\nwitness_cosine = 0.7\n[tags]"), "needs accuracy_llm and"),
+        (('answer = "answer"', 'answer = "none"\n[rules]\nneeds_answer_tag = true'), "tags.answer"),
         (("[signals.accuracy_llm]", "[signals.accuracy_embed]\nthreshold = 1.5"), "threshold"),
         (("[signals.accuracy_llm]", "[signals.accuracy_embed]"), "threshold`: Field required"),
         (("[signals.accuracy_llm]", "[signals.modality]"), "needs `tags.modalities`"),
@@ -78,7 +117,9 @@ def test_recipes_come_from_the_users_files_and_folders_too(tmp_path: Path) -> No
     (folder / "mine.toml").write_text(MINIMAL)
     (tmp_path / "other.toml").write_text(MINIMAL.replace('"mine"', '"other"'))
 
-    assert set(load_recipes([folder, tmp_path / "other.toml"])) == {"medix-r1", "mine", "other"}
+    found = set(load_recipes([folder, tmp_path / "other.toml"]))
+
+    assert found == {"medix-r1", "medix-r1-guarded", "mine", "other"}
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from medreward.embedding.embedder import Vector
 from medreward.errors import Problem, ProblemKind
 from medreward.judging.judge import Judgement
 from medreward.recipe import SIGNALS, Recipe, SignalName, load_recipes
-from medreward.reward import Reward, Unscored, compose, embed_signal, judge_signal
+from medreward.reward import Reward, Unscored, agreed, compose, embed_signal, judge_signal
 from medreward.signals import Signal
 from medreward.wire import Source
 
 MEDIX: Recipe = load_recipes()["medix-r1"]
+GUARDED: Recipe = load_recipes()["medix-r1-guarded"]
 UNREACHABLE = Problem(ProblemKind.JUDGE_UNREACHABLE, "nobody home")
 
 HAND_COMPUTED = {
@@ -198,3 +199,96 @@ def test_a_comparison_is_as_fresh_as_its_freshest_text(
 
     assert isinstance(signal, Signal)
     assert signal.source == told
+
+
+GUARDED_BY_HAND = {
+    # judge, embedding, modality, format -> reward
+    (0, 0, 0, 0): 0.0,
+    (0, 0, 0, 1): 0.1,
+    (0, 0, 1, 0): 0.05,
+    (0, 0, 1, 1): 0.15,
+    (0, 1, 0, 0): 0.0,
+    (0, 1, 0, 1): 0.1,
+    (0, 1, 1, 0): 0.05,
+    (0, 1, 1, 1): 0.15,
+    (1, 0, 0, 0): 0.75,
+    (1, 0, 0, 1): 0.85,
+    (1, 0, 1, 0): 0.80,
+    (1, 0, 1, 1): 0.90,
+    (1, 1, 0, 0): 0.85,
+    (1, 1, 0, 1): 0.95,
+    (1, 1, 1, 0): 0.90,
+    (1, 1, 1, 1): 1.0,
+}
+
+
+@pytest.mark.parametrize(("values", "total"), GUARDED_BY_HAND.items())
+def test_the_guarded_recipe_pays_no_similarity_by_itself(
+    values: tuple[int, ...], total: float
+) -> None:
+    """All sixteen rewards of medix-r1-guarded are those computed by hand."""
+    reward = compose(signals_of(values), GUARDED)
+
+    assert isinstance(reward, Reward)
+    assert math.isclose(reward.total, total, abs_tol=1e-12)
+
+
+@given(st.floats(0, 1), st.integers(0, 1), st.integers(0, 1), st.integers(0, 1))
+def test_a_gated_embedding_is_multiplied_by_a_soft_judge(
+    judge: float, embed: int, modality: int, form: int
+) -> None:
+    """The reward is J x (0.75 + 0.10 x E) + 0.05 x M + 0.10 x F, also between 0 and 1."""
+    signals = signals_of((0, embed, modality, form)) | {"accuracy_llm": Signal(judge, "judge")}
+
+    reward = compose(signals, GUARDED)
+
+    by_hand = judge * (0.75 + 0.10 * embed) + 0.05 * modality + 0.10 * form
+    assert isinstance(reward, Reward)
+    assert math.isclose(reward.total, by_hand, abs_tol=1e-12)
+
+
+def test_an_embedder_that_failed_is_not_missed_where_the_judge_says_no() -> None:
+    """Behind a NO the embedding is worth nothing, so its failure costs no score."""
+    lost = Problem(ProblemKind.EMBEDDER_TIMEOUT, "too late")
+
+    wrong = compose(signals_of((0, 0, 1, 1)) | {"accuracy_embed": lost}, GUARDED)
+    right = compose(signals_of((1, 0, 1, 1)) | {"accuracy_embed": lost}, GUARDED)
+
+    assert isinstance(wrong, Reward)
+    assert math.isclose(wrong.total, 0.15)
+    assert isinstance(right, Unscored)
+    assert right.problem is lost
+
+
+def said(p_yes: float, threshold: float = 0.5) -> Answered[Judgement]:
+    """A judge's answer."""
+    return Answered(Judgement(("YES", "NO"), (p_yes, 1 - p_yes), threshold=threshold), "judge")
+
+
+FAILED: Answered[Judgement] = Answered(UNREACHABLE, "judge")
+
+
+@pytest.mark.parametrize(
+    ("views", "decides"),
+    [
+        ([said(0.9)], 0),
+        ([said(0.9), said(0.7)], 1),
+        ([said(0.3), said(0.9)], 0),
+        ([said(0.9, threshold=0.95), said(0.6)], 0),
+        ([said(0.3), FAILED], 0),  # a NO is a NO whatever the other view had said
+        ([said(0.9), FAILED], 1),
+        ([FAILED, said(0.9)], 0),
+    ],
+)
+def test_a_yes_has_to_hold_in_every_view(views: list[Answered[Judgement]], decides: int) -> None:
+    """The view furthest from YES decides; a failed one leaves open only what no NO has settled."""
+    assert agreed(views) is views[decides]
+
+
+def test_a_soft_signal_is_the_probability_of_yes() -> None:
+    """Where a recipe wants it soft, the signal is P(YES), also below the threshold."""
+    hard, soft = judge_signal([said(0.4)]), judge_signal([said(0.4)], soft=True)
+
+    assert isinstance(hard, Signal)
+    assert isinstance(soft, Signal)
+    assert (hard.value, soft.value) == (0.0, 0.4)

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -30,10 +30,11 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "judge", "embedder", "device"),
+    ("profile", "judge", "llm", "embedder", "device"),
     [
         (
             "embedded",
+            ("cross_encoder", "medreward-verifier"),
             ("causal_lm", "smollm2-135m-instruct"),
             ("sentence_transformer", "all-minilm-l6-v2"),
             "cpu",
@@ -41,30 +42,31 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (
             "gpu",
             ("causal_lm", "Qwen/Qwen3-4B-Instruct-2507"),
+            None,
             ("sentence_transformer", "abhinand/MedEmbed-large-v0.1"),
             "cuda",
         ),
         (
             "remote",
             ("openai", "Qwen/Qwen3-4B-Instruct-2507"),
+            None,
             ("openai", "abhinand/MedEmbed-large-v0.1"),
             "cpu",
         ),
     ],
 )
 def test_a_profile_names_engines_models_and_device(
-    monkeypatch: pytest.MonkeyPatch,
-    profile: str,
+    profile: Literal["embedded", "gpu", "remote"],
     judge: tuple[str, str],
+    llm: tuple[str, str] | None,
     embedder: tuple[str, str],
     device: str,
 ) -> None:
     """A profile is chosen by name, never by what happens to answer."""
-    monkeypatch.setenv("MEDREWARD_PROFILE", profile)
+    settings = Settings(profile=profile)
 
-    settings = Settings()
-
-    assert (settings.judge_choice, settings.embedder_choice) == (judge, embedder)
+    assert (settings.judge_choice, settings.llm_choice) == (judge, llm)
+    assert settings.embedder_choice == embedder
     assert settings.torch_device == device
 
 
@@ -76,15 +78,16 @@ def test_the_embedded_profile_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("given", "judge"),
     [
-        ({}, ("causal_lm", "smollm2-135m-instruct")),
+        ({}, ("cross_encoder", "medreward-verifier")),
+        ({"judge": "cross_encoder"}, ("cross_encoder", "medreward-verifier")),
         ({"judge": "causal_lm"}, ("causal_lm", "smollm2-135m-instruct")),
-        ({"judge_model": "other"}, ("causal_lm", "other")),
+        ({"judge_model": "other"}, ("cross_encoder", "other")),
         ({"judge": "causal_lm", "judge_model": "other"}, ("causal_lm", "other")),
         ({"judge": "openai", "judge_model": "other"}, ("openai", "other")),
         ({"judge": "openai"}, ("openai", "")),  # another engine's model would be the wrong one
         ({"judge": "scripted"}, ("scripted", "")),
         ({"profile": "remote", "judge_model": "other"}, ("openai", "other")),
-        ({"embedder": "hashed", "embedder_model": "x"}, ("causal_lm", "smollm2-135m-instruct")),
+        ({"embedder": "hashed", "embedder_model": "x"}, ("cross_encoder", "medreward-verifier")),
     ],
 )
 def test_an_engine_or_model_of_ones_own_goes_before_the_profiles(
@@ -92,6 +95,76 @@ def test_an_engine_or_model_of_ones_own_goes_before_the_profiles(
 ) -> None:
     """A profile's model goes with its engine; another engine needs a model of its own."""
     assert Settings(**given).judge_choice == judge
+
+
+@pytest.mark.parametrize(
+    ("given", "llm"),
+    [
+        ({}, ("causal_lm", "smollm2-135m-instruct")),
+        ({"judge_model": "other"}, ("causal_lm", "smollm2-135m-instruct")),
+        ({"judge": "causal_lm"}, None),
+        ({"judge": "cross_encoder"}, None),
+        ({"llm_model": "other"}, ("causal_lm", "other")),
+        ({"llm": "openai", "llm_model": "other"}, ("openai", "other")),
+        ({"llm": "openai"}, ("openai", "")),
+        ({"judge": "cross_encoder", "llm": "vllm", "llm_model": "other"}, ("vllm", "other")),
+        ({"judge": "cross_encoder", "llm": "causal_lm"}, ("causal_lm", "")),
+        ({"profile": "remote"}, None),
+        ({"profile": "remote", "llm": "openai", "llm_model": "other"}, ("openai", "other")),
+    ],
+)
+def test_a_language_model_stands_beside_the_judge(
+    given: dict[str, Any], llm: tuple[str, str] | None
+) -> None:
+    """The profile's, unless the judge is somebody's own; then one has to be named."""
+    assert Settings(**given).llm_choice == llm
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"profile": "remote", "cascade": True}, "MEDREWARD_CASCADE"),
+        ({"judge": "scripted", "cascade": True}, "MEDREWARD_CASCADE"),
+        ({"judge": "scripted", "llm_model": "other"}, "MEDREWARD_LLM_MODEL"),
+    ],
+)
+def test_what_needs_a_second_engine_is_refused_without_one(
+    given: dict[str, Any], name: str
+) -> None:
+    """A setting that would do nothing is no default."""
+    with pytest.raises(ValidationError, match=f"{name} is for .*: set MEDREWARD_LLM"):
+        Settings(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "abstains"),
+    [
+        ({}, False),
+        ({"calibration": "off"}, False),
+        ({"calibration": "file.json"}, True),
+        ({"cascade": True}, True),
+        ({"cascade": True, "abstain": False}, False),
+        ({"calibration": "file.json", "abstain": False}, False),
+        ({"abstain": True}, True),
+    ],
+)
+def test_a_judge_abstains_where_somebody_has_looked_into_it(
+    given: dict[str, Any], abstains: bool
+) -> None:
+    """A calibration of one's own, or another engine to turn to; or where it is said."""
+    assert Settings(**given).abstains is abstains
+
+
+@pytest.mark.parametrize(
+    ("value", "file"), [("off", None), ("", None), ("./off", Path("off")), ("a/b", Path("a/b"))]
+)
+def test_a_calibration_is_a_file_or_off(
+    monkeypatch: pytest.MonkeyPatch, value: str, file: Path | None
+) -> None:
+    """Off leaves out also the one that comes with the model."""
+    monkeypatch.setenv("MEDREWARD_CALIBRATION", value)
+
+    assert Settings().calibration_file == file
 
 
 @pytest.mark.parametrize(
@@ -208,6 +281,9 @@ def test_models_lie_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("port", "http"),
         ("judge_coverage_floor", "1.1"),
         ("judge_coverage_floor", "nan"),
+        ("cascade_shadow", "1.1"),
+        ("cascade_shadow", "nan"),
+        ("cascade", "perhaps"),
         ("judge_timeout_s", "0"),
         ("judge_timeout_s", "nan"),
         ("embedder_timeout_s", "-1"),

@@ -172,7 +172,8 @@ class Service:
     def __init__(self, settings: dict[str, object]) -> None:
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        chosen = {"port": port, "log_level": "warning", **settings}
+        # The published recipe asks the stand-in models whatever an answer says.
+        chosen = {"port": port, "log_level": "warning", "recipe": "medix-r1", **settings}
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MEDREWARD_")}
         named = {f"MEDREWARD_{name.upper()}": str(value) for name, value in chosen.items()}
         self._environment = inherited | named

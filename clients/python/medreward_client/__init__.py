@@ -40,6 +40,7 @@ from medreward_client._types import (
     Scored,
     Unjudged,
     Unscored,
+    Veto,
     Vote,
 )
 
@@ -75,6 +76,7 @@ __all__ = [
     "Unavailable",
     "Unjudged",
     "Unscored",
+    "Veto",
     "Vote",
     "read_results",
     "score_many",

@@ -85,6 +85,19 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Veto:
+    """Why an answer cannot be right, whatever a judge says.
+
+    `rule` names the guard and what it saw; `span` is where, in characters of the answer, and
+    `reference_span` what it stands against in the reference.
+    """
+
+    rule: str
+    span: tuple[int, ...]
+    reference_span: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """One signal's say about a sample, with the weight it had and where it came from."""
 
@@ -94,6 +107,7 @@ class Component:
     p_yes: float | None = None
     cosine: float | None = None
     coverage: float | None = None
+    veto: Veto | None = None
 
 
 @dataclass(frozen=True, slots=True)

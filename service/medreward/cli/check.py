@@ -15,7 +15,7 @@ from medreward.cli.environment import (
     without_password,
 )
 from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.models import changed_files
+from medreward.cli.models import changed_files, how_to_mend
 from medreward.cli.progress import silence_other_bars, waiting
 from medreward.cli.readiness import LOADING, Patience, what_is_awaited
 from medreward.cli.reward_tables import facts_grid, plain_table
@@ -23,17 +23,18 @@ from medreward.cli.temporary import log_quietly
 from medreward.cli.terminal import output, shown
 from medreward.engines import check_choices
 from medreward.errors import Problem, SetupError
+from medreward.judging.cascade import engines_of
 from medreward.judging.judge import Inquiry
 from medreward.judging.openai import OpenAiJudge
 from medreward.judging.templates import load_templates
 from medreward.loading import WARM_UP_TEXT
-from medreward.models import CATALOGUE, is_fetched, locate
+from medreward.models import CATALOGUE, locate
 from medreward.recipe import Recipe, load_recipes
 from medreward.service import Service
 from medreward.settings import Choice, Settings
 from medreward.wire import Readiness
 
-LOCAL_ENGINES = frozenset({"causal_lm", "vllm", "sentence_transformer"})
+LOCAL_ENGINES = frozenset({"causal_lm", "cross_encoder", "vllm", "sentence_transformer"})
 URLS = frozenset({"judge_url", "embedder_url"})
 
 
@@ -84,10 +85,11 @@ def _look(settings: Settings) -> Iterator[Check]:
     except SetupError as exc:
         yield Check("engines", False, str(exc))
         return
-    yield Check(
-        "engines", True, f"{settings.judge_choice.engine}, {settings.embedder_choice.engine}"
-    )
+    chosen = (settings.judge_choice, settings.llm_choice, settings.embedder_choice)
+    yield Check("engines", True, ", ".join(choice.engine for choice in chosen if choice))
     yield _model("judge model", settings.judge_choice, settings.models_dir)
+    if settings.llm_choice is not None:
+        yield _model("llm model", settings.llm_choice, settings.models_dir)
     yield _model("embedder model", settings.embedder_choice, settings.models_dir)
 
 
@@ -130,9 +132,9 @@ def _model(name: str, choice: Choice, models_dir: Path) -> Check:
     if model is None:
         is_folder = Path(where).is_dir()
         return Check(name, True, where if is_folder else f"{where}, from a hub or its cache")
-    changed = changed_files(model, models_dir) if is_fetched(model, models_dir) else []
+    changed = changed_files(model, models_dir)
     if changed:
-        mend = "run `medreward models fetch --again`"
+        mend = how_to_mend(model)
         return Check(name, False, f"{choice.model}: changed on disk: {', '.join(changed)}", mend)
     return Check(name, True, f"{choice.model}, every file as it was fetched")
 
@@ -169,17 +171,19 @@ def _engine_checks(readiness: Readiness) -> list[Check]:
 
 def _way(service: Service) -> Iterator[Check]:
     """Say how a judge behind a server is asked, and why not more cheaply."""
-    judge = service.engines.judge
-    if isinstance(judge, OpenAiJudge):
-        reasons = (f"; not by {name}: {why}" for name, why in judge.why_not_cheaper.items())
-        yield Check("judge's way", is_fine=True, found="".join((f"by {judge.way}", *reasons)))
+    for judge in engines_of(service.engines.judge):
+        if isinstance(judge, OpenAiJudge):
+            reasons = (f"; not by {name}: {why}" for name, why in judge.why_not_cheaper.items())
+            yield Check("judge's way", is_fine=True, found="".join((f"by {judge.way}", *reasons)))
 
 
 async def _coverage(service: Service) -> Check:
     """Ask whether a text means the same as itself: of all questions the easiest."""
     template = service.templates[service.recipe(None).template]
     inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
-    (answer,) = await service.engines.judge.decide([inquiry])
+    # What a calibration or another engine makes of the answer is no matter here.
+    engine = next(e for e in engines_of(service.engines.judge) if e.can_answer(template))
+    (answer,) = await engine.decide([inquiry])
     if isinstance(answer, Problem):
         return Check("coverage", is_fine=False, found=answer.message)
     if answer.coverage is None:
@@ -213,8 +217,9 @@ def _print_settings(console: Console, settings: Settings) -> None:
         facts_grid(
             {
                 "profile": settings.profile,
-                "judge": shown(" ".join(reversed(settings.judge_choice)).strip()),
-                "embedder": shown(" ".join(reversed(settings.embedder_choice)).strip()),
+                "judge": _choice(settings.judge_choice),
+                "llm": _choice(settings.llm_choice),
+                "embedder": _choice(settings.embedder_choice),
                 "device": shown(settings.torch_device),
                 "recipe": shown(settings.recipe),
                 "address": shown(f"{settings.host} port {settings.port}, keys {keys}"),
@@ -223,6 +228,10 @@ def _print_settings(console: Console, settings: Settings) -> None:
         )
     )
     console.print()
+
+
+def _choice(choice: Choice | None) -> Text:
+    return shown("none" if choice is None else " ".join(reversed(choice)).strip())
 
 
 def _value(name: str, value: object) -> str:

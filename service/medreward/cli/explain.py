@@ -212,13 +212,17 @@ def _why(component: Component, recipe: Recipe) -> str:
     """The numbers behind a signal, and who gave them."""
     told = [SOURCES[component.source]]
     if component.p_yes is not None:
-        told.append(f"P(YES) {component.p_yes:.4f}, YES above 0.5")
+        told.append(f"P(YES) {component.p_yes:.4f}")
     if component.coverage is not None:
         told.append(f"coverage {component.coverage:.3f}")
     embed = recipe.signals.accuracy_embed
     if component.cosine is not None and embed is not None:
         sign = "≥" if component.cosine >= embed.threshold else "<"
         told.append(f"cosine {component.cosine:.4f} {sign} {embed.threshold:g}")
+        if embed.gated:
+            told.append("times the judge's say")
+    if component.veto is not None:
+        told.append(component.veto.rule)
     return ", ".join(told)
 
 

@@ -14,7 +14,7 @@ def print_fitness(console: Console, engines: Mapping[str, EngineState]) -> None:
     """Say what the models are worth where they are the small ones, and what no model is for."""
     console.print()
     for role, state in engines.items():
-        model = CATALOGUE.get(state.model)
-        if model is not None:
+        # A judge and the language model beside it are one state.
+        for model in (CATALOGUE[name] for name in state.model.split(", ") if name in CATALOGUE):
             console.print(shown(f"The {role} {model.name} {model.fitness}.", "yellow"))
     console.print(shown(NOTICE, "dim"))

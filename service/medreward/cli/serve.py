@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,7 +32,7 @@ from medreward.cli.terminal import messages, output, shown
 from medreward.listening import collect_garbage_seldom, server_config
 from medreward.pacing import switch_often
 from medreward.service import Service
-from medreward.settings import Settings
+from medreward.settings import Choice, Settings
 
 POLL_S = 0.1
 BACKLOG = 2048
@@ -140,9 +141,13 @@ def _print_welcome(console: Console, service: Service, port: int, seconds: float
 
 
 def _described(settings: Settings, role: str) -> str:
-    is_judge = role == "judge"
-    choice = settings.judge_choice if is_judge else settings.embedder_choice
-    urls = settings.judge_url if is_judge else settings.embedder_url
+    if role == "embedder":
+        return _engine(settings.embedder_choice, settings.embedder_url)
+    choices = filter(None, (settings.judge_choice, settings.llm_choice))
+    return ", ".join(_engine(choice, settings.judge_url) for choice in choices)
+
+
+def _engine(choice: Choice, urls: Sequence[str]) -> str:
     shown_urls = ", ".join(map(without_password, urls))
     where = f"at {shown_urls}" if choice.engine == "openai" and urls else ""
     return " ".join(part for part in (choice.model, f"({choice.engine})", where) if part)

@@ -13,6 +13,8 @@ from medreward.judging.templates import Template
 Verdict = Literal["YES", "NO"]
 
 FLOAT32_BYTES = 4
+NUMBERS_BESIDE = 2
+"""The coverage and the threshold, in what is remembered."""
 CHARACTERS_PER_TOKEN = 4
 """About, in English; an estimate is all that a batch needs."""
 FRAME_TOKENS = 32
@@ -26,6 +28,8 @@ class View(StrEnum):
     SWAPPED = "swapped"
     """Candidate before reference."""
     WITHOUT_QUESTION = "without_question"
+    OTHER_ENGINE = "other_engine"
+    """As written, but put to the second of two engines; an engine alone answers it itself."""
 
 
 class Inquiry(NamedTuple):
@@ -48,6 +52,8 @@ class Judgement:
     """One for each label, adding up to 1."""
     coverage: float | None = None
     """Probability that fell on any label at all; None where the engine sees only the labels."""
+    threshold: float = 0.5
+    """P(YES) above which the verdict is YES."""
 
     @property
     def likeliest(self) -> str:
@@ -56,8 +62,8 @@ class Judgement:
 
     @property
     def verdict(self) -> Verdict:
-        """YES only where YES is likelier than NO: what hangs in the balance is NO."""
-        return "YES" if self.p_yes > 0.5 else "NO"  # noqa: PLR2004 - half is half
+        """YES only where P(YES) is above the threshold: what hangs in the balance is NO."""
+        return "YES" if self.p_yes > self.threshold else "NO"
 
     @property
     def p_yes(self) -> float:
@@ -91,9 +97,15 @@ class Judge(Protocol):
     concerns one inquiry alone comes back as a `Problem` in its place.
     """
 
-    identity: str
-    """Everything besides the inquiry that can change a judgement: model, revision, prompt fence."""
-    capacity: Capacity
+    @property
+    def identity(self) -> str:
+        """Everything besides the inquiry that can change a judgement: model, revision, prompt fence."""
+        ...
+
+    @property
+    def capacity(self) -> Capacity:
+        """What suits it."""
+        ...
 
     def can_answer(self, template: Template) -> bool:
         """Tell whether this engine understands *template*."""
@@ -120,12 +132,13 @@ class Judge(Protocol):
 
 
 def is_sound(judgement: Judgement, inquiry: Inquiry) -> bool:
-    """Tell a judgement from nonsense: the template's labels, and probabilities that are some."""
+    """Tell a judgement from nonsense: the template's labels, and numbers that are probabilities."""
     return (
         judgement.labels == inquiry.template.labels
         and len(judgement.probabilities) == len(judgement.labels)
         and all(0.0 <= probability <= 1.0 for probability in judgement.probabilities)
         and math.isclose(math.fsum(judgement.probabilities), 1.0, abs_tol=1e-6)
+        and 0.0 <= judgement.threshold <= 1.0
     )
 
 
@@ -142,15 +155,23 @@ def tokens_of(inquiry: Inquiry) -> int:
 
 
 def pack_judgement(judgement: Judgement) -> bytes:
-    """Write a judgement for the cache: float32 each, the coverage last, NaN where there is none."""
+    """Write a judgement for the cache, in float32.
+
+    The probabilities come first, then the coverage, NaN where there is none, and the threshold.
+    """
     coverage = math.nan if judgement.coverage is None else judgement.coverage
-    return struct.pack(f"<{len(judgement.labels) + 1}f", *judgement.probabilities, coverage)
+    numbers = (*judgement.probabilities, coverage, judgement.threshold)
+    return struct.pack(f"<{len(numbers)}f", *numbers)
 
 
 def unpack_judgement(packed: bytes, inquiry: Inquiry) -> Judgement | None:
     """Read what `pack_judgement` wrote for *inquiry*; None where it is something else."""
     labels = inquiry.template.labels
-    if len(packed) != FLOAT32_BYTES * (len(labels) + 1):
+    numbers = len(labels) + NUMBERS_BESIDE
+    if len(packed) != FLOAT32_BYTES * numbers:
         return None
-    *probabilities, coverage = struct.unpack(f"<{len(labels) + 1}f", packed)
-    return Judgement(labels, tuple(probabilities), None if math.isnan(coverage) else coverage)
+    *probabilities, coverage, threshold = struct.unpack(f"<{numbers}f", packed)
+    if math.isnan(threshold):
+        return None
+    told = None if math.isnan(coverage) else coverage
+    return Judgement(labels, tuple(probabilities), told, threshold)

@@ -72,7 +72,7 @@ class OpenAiJudge:
         transport: AsyncBaseTransport | None = None,
     ) -> None:
         self._pace = pace or Pace()
-        fence = Fence(secret=secret, special_tokens=COMMON_SPECIAL_TOKENS)
+        fence = Fence(secret=secret)
         templates = load_templates()
         ordered = sorted(templates.values(), key=lambda template: template.name != "match")
         self._wanted = Wanted(model, fence, coverage_floor, ordered)
@@ -322,17 +322,3 @@ def _refusal(reply: Reply) -> Problem:
     )
     kind = ProblemKind.TOO_LONG if is_long else ProblemKind.JUDGE_REFUSED
     return Problem(kind, f"judge: the server refuses this prompt ({reply.status})")
-
-
-COMMON_SPECIAL_TOKENS = (
-    # The server's tokenizer is not at hand, so the marks of the usual families are broken up. Most
-    # are written between bars, and what begins so means nothing else in medical text.
-    # ruff: noqa: RUF001 - DeepSeek writes its marks with full-width bars
-    *("<|", "<｜"),
-    *("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<mask>", "<BOS_TOKEN>", "<EOS_TOKEN>"),
-    *("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<<SYS>>", "<</SYS>>"),
-    *("[AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[IMG]", "[IMG_BREAK]", "[IMG_END]"),
-    *("[CLS]", "[SEP]", "[MASK]", "[PAD]", "[UNK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"),
-    *("<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image>"),
-    *("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
-)

@@ -1,8 +1,9 @@
 """From an inquiry to the text a judge reads: fixed text first, candidate last, data fenced.
 
 Candidate, reference and question are JSON strings between two lines that hold a nonce. JSON keeps
-each on one line, so none can forge a field or the closing fence; what a tokenizer or the fence
-would read as special is written with JSON's own escapes, so the text stays the same text.
+each on one line, so none can forge a field or the closing fence; what the judge's tokenizer, that
+of another family or the fence would read as special is written with JSON's own escapes, so the text
+stays the same text.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from medreward.judging.judge import Inquiry, View
+from medreward.judging.special_tokens import load_special_tokens
 from medreward.judging.templates import Template
 
 ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -27,12 +29,13 @@ QUOTING_VERSION = 1
 class Fence:
     """Writes the data part of a prompt so that nothing in it can pass for anything else.
 
-    A special token that JSON's escapes are made of, a backslash or digits, is beyond it.
+    *special_tokens* are those of the judge's tokenizer, where it is at hand; those of the usual
+    families are known. A special token that JSON's escapes are made of, a backslash or digits, is beyond it.
     """
 
     def __init__(self, *, secret: str, special_tokens: Iterable[str] = ()) -> None:
         self._secret = secret.encode()
-        self._marks = sorted({_folded(token) for token in special_tokens} - {""})
+        self._marks = _marks(special_tokens)
 
     @property
     def identity(self) -> str:
@@ -51,6 +54,14 @@ class Fence:
         lines = [_line(name, text, marks) for name, text in _fields(inquiry)]
         fenced = "\n".join([f"[data {nonce}]", *lines, f"[end {nonce}]"])
         return f"{inquiry.template.instruction}\n\n{fenced}"
+
+
+def _marks(special_tokens: Iterable[str]) -> list[str]:
+    """List what may not be spelt in data, without what cannot be where another of them is not."""
+    known = load_special_tokens()
+    general = {_folded(piece) for piece in known.general}
+    tokens = {_folded(token) for token in (*known.all, *special_tokens)} - {""}
+    return sorted(general | {t for t in tokens if not any(piece in t for piece in general)})
 
 
 def _line(name: str, text: str, marks: Sequence[str]) -> str:

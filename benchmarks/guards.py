@@ -1,0 +1,125 @@
+"""The guarded recipe beside the published one: what hardening costs a sample beyond the models.
+
+usage: python benchmarks/guards.py [--rounds 9]
+
+Both score the same samples through the whole pipeline of one process, interleaved, with a judge that
+answers at once; every answer is one that the process has not seen. Needs `medreward[audit]`.
+Prints CPU microseconds a sample (median of the rounds), the difference, and the share of each guard.
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from medreward.admission import Caller, Deadline
+from medreward.embedding.hashed import HashedEmbedder
+from medreward.guards.examining import GUARDS
+from medreward.guards.normal import normal
+from medreward.guards.pair import Pair
+from medreward.guards.symbolic import settle
+from medreward.guards.witness import has_witness
+from medreward.judging.scripted import ScriptedJudge
+from medreward.pipeline import Trace, score
+from medreward.service import Service
+from medreward.settings import Settings
+from medreward.verifier.vocabulary import read_hpo
+from medreward.wire import Sample
+
+GROUP = 8
+SAMPLES = 1024
+AIM_US = 60
+
+
+def rounds_of(rounds: int) -> list[list[tuple[str, str, str]]]:
+    """Give questions, references and answers for each round; no answer comes twice."""
+    terms = [term for term in read_hpo().values() if term.split == "validation"]
+    names = [name for term in terms for name in term.names]
+    made = []
+    for number in range(rounds):
+        rows = []
+        for at in range(SAMPLES):
+            term = terms[(number * 131 + at // GROUP) % len(terms)]
+            answer = f"{names[(number * 977 + 13 * at) % len(names)]}, seen {number}.{at}"
+            right = f"{term.names[-1]} as in case {number}.{at}"
+            rows.append(("What is the finding?", term.name, right if at % 2 else answer))
+        made.append(rows)
+    return made
+
+
+def samples(rows: Sequence[tuple[str, str, str]]) -> list[Sample]:
+    """Write them as a policy would."""
+    return [
+        Sample(
+            question=question,
+            response=f"<X_RAY><thinking>Dense.</thinking><answer>{answer}</answer>",
+            reference=reference,
+            modality="X_RAY",
+        )
+        for question, reference, answer in rows
+    ]
+
+
+async def compare(rounds: int) -> dict[str, list[float]]:
+    """CPU microseconds a sample, by recipe and round."""
+    settings = Settings(judge="scripted", embedder="hashed")
+    service = Service(settings, judge=ScriptedJudge(default="YES"), embedder=HashedEmbedder())
+    await service.load()
+    caller = Caller(deadline=Deadline.after(60), namespace="")
+    spent: dict[str, list[float]] = {"medix-r1": [], "medix-r1-guarded": []}
+    for number, rows in enumerate(rounds_of(rounds + 1)):
+        for name in sorted(spent, reverse=bool(number % 2)):
+            batch = samples(rows)
+            # Once to fill the caches of judge and embedder, which are not what is measured.
+            await score(batch, service.recipe(name), service.stages, caller=caller, trace=Trace())
+            normal.cache_clear()
+            started = time.process_time()
+            await score(batch, service.recipe(name), service.stages, caller=caller, trace=Trace())
+            spent[name].append(1e6 * (time.process_time() - started) / len(batch))
+    await service.aclose()
+    # The first round fills what is filled once for a process.
+    return {name: values[1:] for name, values in spent.items()}
+
+
+def by_guard(rows: Sequence[tuple[str, str, str]]) -> dict[str, float]:
+    """CPU microseconds a sample of each guard alone."""
+    steps: dict[str, Callable[[Pair], object]] = {"settle": settle, "witness": has_witness}
+    steps.update(GUARDS)
+    spent = {}
+    for name, step in steps.items():
+        normal.cache_clear()
+        pairs = [Pair(normal(a), normal(r), normal(q)) for q, r, a in rows]
+        for pair in pairs:
+            _ = pair.answer.words, pair.reference.words
+        started = time.process_time()
+        for pair in pairs:
+            step(pair)
+        spent[name] = 1e6 * (time.process_time() - started) / len(pairs)
+    return spent
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    spent = asyncio.run(compare(rounds))
+    console = Console()
+    table = Table("recipe", "µs a sample", title="remembered samples, whole pipeline")
+    for name, values in spent.items():
+        table.add_row(name, f"{statistics.median(values):.1f}")
+    extra = [b - a for a, b in zip(spent["medix-r1"], spent["medix-r1-guarded"], strict=True)]
+    table.add_row("hardening", f"{statistics.median(extra):.1f} (aim: {AIM_US})")
+    console.print(table)
+    guards = Table("guard", "µs a sample")
+    for name, value in by_guard(rounds_of(1)[0]).items():
+        guards.add_row(name, f"{value:.1f}")
+    console.print(guards)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Weights, tokenizer and thresholds of medreward's embedded judge; there is no code here."""
