@@ -3,8 +3,9 @@
 usage: python benchmarks/guards.py [--rounds 9]
 
 Both score the same samples through the whole pipeline of one process, interleaved, with a judge that
-answers at once; every answer is one that the process has not seen. Needs `medreward[audit]`.
-Prints CPU microseconds a sample (median of the rounds), the difference, and the share of each guard.
+answers at once; no answer was seen in an earlier round. Groups have eight samples, once with three
+answers among them, as rollouts of a prompt have, and once with eight. Needs `medreward[audit]`.
+Prints CPU microseconds a sample (median of the rounds), the difference, and what each guard takes.
 """
 
 import argparse
@@ -35,18 +36,19 @@ SAMPLES = 1024
 AIM_US = 60
 
 
-def rounds_of(rounds: int) -> list[list[tuple[str, str, str]]]:
-    """Give questions, references and answers for each round; no answer comes twice."""
-    terms = [term for term in read_hpo().values() if term.split == "validation"]
+def rounds_of(rounds: int, answers: int = GROUP) -> list[list[tuple[str, str, str]]]:
+    """Give questions, references and answers for each round; a group has so many *answers*."""
+    terms = list(read_hpo().values())
     names = [name for term in terms for name in term.names]
     made = []
     for number in range(rounds):
         rows = []
         for at in range(SAMPLES):
-            term = terms[(number * 131 + at // GROUP) % len(terms)]
-            answer = f"{names[(number * 977 + 13 * at) % len(names)]}, seen {number}.{at}"
-            right = f"{term.names[-1]} as in case {number}.{at}"
-            rows.append(("What is the finding?", term.name, right if at % 2 else answer))
+            group = number * SAMPLES // GROUP + at // GROUP
+            term = terms[group % len(terms)]
+            wrong = names[(group * GROUP + at % answers) % len(names)]
+            answer = f"{term.names[-1]}, as it seems" if at % answers == 0 else wrong
+            rows.append(("What is the finding?", term.name, answer))
         made.append(rows)
     return made
 
@@ -64,14 +66,14 @@ def samples(rows: Sequence[tuple[str, str, str]]) -> list[Sample]:
     ]
 
 
-async def compare(rounds: int) -> dict[str, list[float]]:
+async def compare(rounds: int, answers: int) -> dict[str, list[float]]:
     """CPU microseconds a sample, by recipe and round."""
     settings = Settings(judge="scripted", embedder="hashed")
     service = Service(settings, judge=ScriptedJudge(default="YES"), embedder=HashedEmbedder())
     await service.load()
     caller = Caller(deadline=Deadline.after(60), namespace="")
     spent: dict[str, list[float]] = {"medix-r1": [], "medix-r1-guarded": []}
-    for number, rows in enumerate(rounds_of(rounds + 1)):
+    for number, rows in enumerate(rounds_of(rounds + 1, answers)):
         for name in sorted(spent, reverse=bool(number % 2)):
             batch = samples(rows)
             # Once to fill the caches of judge and embedder, which are not what is measured.
@@ -88,7 +90,7 @@ async def compare(rounds: int) -> dict[str, list[float]]:
 def by_guard(rows: Sequence[tuple[str, str, str]]) -> dict[str, float]:
     """CPU microseconds a sample of each guard alone."""
     steps: dict[str, Callable[[Pair], object]] = {"settle": settle, "witness": has_witness}
-    steps.update(GUARDS)
+    steps |= dict[str, Callable[[Pair], object]](GUARDS.items())
     spent = {}
     for name, step in steps.items():
         normal.cache_clear()
@@ -107,13 +109,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
-    spent = asyncio.run(compare(rounds))
     console = Console()
-    table = Table("recipe", "µs a sample", title="remembered samples, whole pipeline")
-    for name, values in spent.items():
-        table.add_row(name, f"{statistics.median(values):.1f}")
-    extra = [b - a for a, b in zip(spent["medix-r1"], spent["medix-r1-guarded"], strict=True)]
-    table.add_row("hardening", f"{statistics.median(extra):.1f} (aim: {AIM_US})")
+    table = Table("answers in a group of 8", "medix-r1", "medix-r1-guarded", "hardening", "aim")
+    for answers in (3, GROUP):
+        spent = asyncio.run(compare(rounds, answers))
+        plain, guarded = spent["medix-r1"], spent["medix-r1-guarded"]
+        extra = [after - before for before, after in zip(plain, guarded, strict=True)]
+        cells = [f"{statistics.median(values):.1f}" for values in (plain, guarded, extra)]
+        table.add_row(str(answers), *cells, f"{AIM_US}")
+    console.print("CPU µs a sample, remembered, whole pipeline")
     console.print(table)
     guards = Table("guard", "µs a sample")
     for name, value in by_guard(rounds_of(1)[0]).items():

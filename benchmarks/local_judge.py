@@ -140,7 +140,7 @@ def main() -> None:
     rounds, size = (3, 2) if options.quick else (options.rounds, 4)
     console = Console()
     with ThreadPoolExecutor(max_workers=1) as worker:
-        workshop = Workshop(Settings(torch_threads=options.threads), worker)
+        workshop = Workshop(Settings(judge="causal_lm", torch_threads=options.threads), worker)
         sharing, padded = (build_judge(workshop) for _ in range(2))
         assert isinstance(sharing, CausalLmJudge)  # noqa: S101 - the embedded profile's
         assert isinstance(padded, CausalLmJudge)  # noqa: S101

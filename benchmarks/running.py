@@ -122,6 +122,8 @@ def service(engines: Server, **settings: object) -> Iterator[Server]:
         "embedder_url": url,
         "port": port,
         "recipes": HERE / "recipes",
+        # What the baselines compute.
+        "recipe": "medix-r1",
         "log_level": "warning",
         **settings,
     }

@@ -120,7 +120,9 @@ class Bench:
     async def ask_over_http(self, inquiries: Sequence[Inquiry]) -> None:
         """Send all as one request's samples to the whole service."""
         app = create_app(
-            Settings(judge_timeout_s=TIME_S), judge=self.judge, embedder=HashedEmbedder()
+            Settings(judge_timeout_s=TIME_S, recipe="medix-r1"),
+            judge=self.judge,
+            embedder=HashedEmbedder(),
         )
         samples = [
             {"response": f"<answer>{i.answer}</answer>", "reference": i.reference}

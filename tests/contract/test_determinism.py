@@ -1,15 +1,23 @@
-"""Same request, same versions: the same rewards, however samples are ordered, batched or crowded."""
+"""Same request, same versions: the same rewards, however samples are ordered, batched or crowded.
+
+Under the default recipe, with the real models of the embedded profile.
+"""
 
 import asyncio
 import json
 import random
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from medreward.recipe import load_recipes
+from medreward.rules import Limits, read_sample
+from medreward.settings import Settings
+from medreward.wire import Sample
 from tests.conftest import RealEngines, Serve
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
@@ -20,7 +28,7 @@ A_BATCH = ROLLOUTS[::5]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.models]
 
-Outcome = tuple[float, dict[str, float], dict[str, float]]
+Outcome = tuple[float | None, dict[str, float], dict[str, float]]
 
 
 async def outcomes(
@@ -50,6 +58,12 @@ def assert_same(one: dict[str, Outcome], other: dict[str, Outcome]) -> None:
         assert measured == pytest.approx(other[sample][2], abs=1e-4)
 
 
+def serving(serve: Serve, engines: RealEngines) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+    """A service as it comes, but for the models, which are loaded already."""
+    recipe = Settings().recipe
+    return serve(judge=engines.judge, embedder=engines.embedder, recipe=recipe)
+
+
 @pytest.fixture(scope="module")
 def known() -> dict[str, Outcome]:
     """What the batch was worth the first time."""
@@ -65,7 +79,7 @@ async def test_order_and_batch_size_change_nothing(
     samples = shuffle.sample(A_BATCH, len(A_BATCH))
     size = shuffle.randint(1, len(samples))
     found: dict[str, Outcome] = {}
-    async with serve(judge=real_engines.judge, embedder=real_engines.embedder) as client:
+    async with serving(serve, real_engines) as client:
         for start in range(0, len(samples), size):
             found |= await outcomes(client, samples[start : start + size])
 
@@ -80,7 +94,7 @@ async def test_a_crowd_of_requests_changes_nothing(
     """32 requests at once, each a random part of the batch: identical rewards in each."""
     shuffle = random.Random(32)  # noqa: S311 - as above
     crowd = [shuffle.sample(A_BATCH, shuffle.randint(1, len(A_BATCH))) for _ in range(32)]
-    async with serve(judge=real_engines.judge, embedder=real_engines.embedder) as client:
+    async with serving(serve, real_engines) as client:
         replies = await asyncio.gather(*(outcomes(client, samples) for samples in crowd))
         alone = known or await outcomes(client, A_BATCH)
 
@@ -91,17 +105,16 @@ async def test_a_crowd_of_requests_changes_nothing(
 async def test_the_judge_is_asked_each_distinct_question_once(
     serve: Serve, real_engines: RealEngines
 ) -> None:
-    """Whoever asks at the same time, judge calls are the distinct questions."""
+    """Whoever asks at the same time, judge calls are the distinct questions, each in two views."""
     judge_alone = A_BATCH[:6]
-    async with serve(judge=real_engines.judge, embedder=real_engines.embedder) as client:
+    async with serving(serve, real_engines) as client:
         replies = await asyncio.gather(
             *(client.post("/reward", json={"samples": judge_alone}, timeout=300) for _ in range(8))
         )
 
     calls = [reply.json()["counts"]["judge_calls"] for reply in replies]
-    asked = {
-        result["id"]
-        for result in replies[0].json()["results"]
-        if result["components"]["accuracy_llm"]["p_yes"] is not None
-    }
-    assert sum(calls) == len(asked)
+    recipe = load_recipes()[Settings().recipe]
+    readings = [read_sample(Sample(**sample), recipe, Limits()) for sample in judge_alone]
+    asked = {(r.question, r.references, r.answer) for r in readings if r.is_open}
+    assert asked
+    assert sum(calls) == 2 * len(asked)

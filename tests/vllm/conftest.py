@@ -57,11 +57,11 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture(scope="module")
-async def judge(real_engines: RealEngines, metrics: Metrics) -> AsyncIterator["VllmJudge"]:
+async def judge(language_model: RealEngines, metrics: Metrics) -> AsyncIterator["VllmJudge"]:
     """The engine that one module's tests share, started; it is gone before the next one's."""
     from medreward.judging.vllm import VllmJudge  # noqa: PLC0415 - where there is a vLLM
 
-    built = build_judge(Workshop(vllm_settings(), real_engines.worker, metrics=metrics))
+    built = build_judge(Workshop(vllm_settings(), language_model.worker, metrics=metrics))
     assert isinstance(built, VllmJudge)
     await built.start()
     yield built

@@ -65,10 +65,10 @@ def only_judgements(answers: object) -> list[Judgement]:
 
 
 @pytest.mark.anyio
-async def test_it_agrees_with_transformers(judge: VllmJudge, real_engines: RealEngines) -> None:
+async def test_it_agrees_with_transformers(judge: VllmJudge, language_model: RealEngines) -> None:
     """On every example rollout: the same verdict, and P(YES) and coverage to 1e-3 in float32."""
     inquiries = inquiries_of_the_examples()
-    reference = real_engines.judge
+    reference = language_model.judge
     assert isinstance(reference, CausalLmJudge)
     assert [judge.prompt_ids(i) for i in inquiries] == [reference.prompt_ids(i) for i in inquiries]
 
@@ -84,7 +84,9 @@ async def test_it_agrees_with_transformers(judge: VllmJudge, real_engines: RealE
 
 
 @pytest.mark.anyio
-async def test_every_template_is_judged_alike(judge: VllmJudge, real_engines: RealEngines) -> None:
+async def test_every_template_is_judged_alike(
+    judge: VllmJudge, language_model: RealEngines
+) -> None:
     """Grades and rubrics too: each label gets the share that transformers gives it."""
     inquiries = [
         Inquiry(template, "a nodule", "a mass of 5 mm", "What is seen?", "Names the size")
@@ -92,7 +94,7 @@ async def test_every_template_is_judged_alike(judge: VllmJudge, real_engines: Re
     ]
 
     ours = only_judgements(await judge.decide(inquiries))
-    theirs = only_judgements(await real_engines.judge.decide(inquiries))
+    theirs = only_judgements(await language_model.judge.decide(inquiries))
 
     for one, other in zip(ours, theirs, strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=SAME)

@@ -87,11 +87,13 @@ def _print_signals(console: Console, recipe: Recipe) -> None:
 def _weights(recipe: Recipe) -> str:
     told = []
     for name, signal in recipe.signals:
-        is_cosine = isinstance(signal, Thresholded)
-        gate = ", times judge" if is_cosine and signal.gated else ""
-        at = f" (≥ {signal.threshold:g}{gate})" if is_cosine else ""
+        at = _threshold(signal) if isinstance(signal, Thresholded) else ""
         told.append(f"{TITLES.get(name, name)} {signal.weight:.4g}{at}")
     return "\n".join(told)
+
+
+def _threshold(signal: Thresholded) -> str:
+    return f" (≥ {signal.threshold:g}{', times judge' if signal.gated else ''})"
 
 
 def _tags(tags: Tags) -> str:

@@ -12,7 +12,7 @@ from medreward.cli.terminal import messages, output, shown
 from medreward.models import CATALOGUE, folder_of, locate
 from medreward.verifier.examples import held_out
 from medreward.verifier.measuring import Scores, measure
-from medreward.verifier.packing import REPORTING, SIZE, load_scorer, pack
+from medreward.verifier.packing import REPORTING, SIZE, load_scorer, pack, shipped_threshold
 from medreward.verifier.training import Plan, Step, train
 
 BASE = "all-minilm-l6-v2"
@@ -59,8 +59,9 @@ def measure_verifier(folder: Path | None) -> None:
     """Measure a model folder, or the installed verifier, on terms that no choice was made with."""
     silence_other_bars()
     model = CATALOGUE["medreward-verifier"]
-    score = load_scorer(folder or folder_of(model, read_settings().models_dir))
-    output().print(_table(measure(held_out(size=SIZE, digits=REPORTING), score)))
+    folder = folder or folder_of(model, read_settings().models_dir)
+    pairs, threshold = held_out(size=SIZE, digits=REPORTING), shipped_threshold(folder)
+    output().print(_table(measure(pairs, load_scorer(folder), threshold)))
 
 
 def _line(step: Step, scores: Scores) -> str:

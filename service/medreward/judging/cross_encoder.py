@@ -30,7 +30,7 @@ PAIR_VERSION = 1
 """Raised when the same inquiry would be laid out as another pair, so that it is asked anew."""
 
 PAIRS_PER_PASS = 32
-PADDED_TOKENS_PER_PASS = 1024
+PADDED_TOKENS_PER_PASS = 512
 
 
 class CrossEncoderJudge:

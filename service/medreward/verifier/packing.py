@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from medreward.calibration import ANY, Calibration, Entry, family_of
+from medreward.calibration import ANY, Calibration, Entry, family_of, load_calibration
 from medreward.errors import SetupError
 from medreward.fitting import ErrorRates, Fitted, Label, Origin, fit_entry
 from medreward.judging.templates import load_templates
@@ -60,6 +61,16 @@ def pack(folder: Path, version: str, score: Scorer) -> Scores:
     manifest = {"name": NAME, "version": version, "licence": LICENCE, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
     return measure(held_out(size=SIZE, digits=REPORTING), score, at)
+
+
+def shipped_threshold(folder: Path) -> float | None:
+    """Give the threshold that comes with a model, on its own scale; None where none comes."""
+    file = folder / CALIBRATION
+    if not file.is_file():
+        return None
+    entry = load_calibration(file).entries[0]
+    logit = math.log(entry.threshold / (1 - entry.threshold))
+    return 1 / (1 + math.exp(-(logit - entry.bias) * entry.temperature))
 
 
 def _entry(

@@ -32,8 +32,6 @@ NEIGHBOURS = 6
 """Terms that a term is paired with for looking like it."""
 MAX_TOKENS = 96
 """Longer pairs are left out of training; HPO has hardly any."""
-EVALUATIONS = 12
-"""Looks at the validation pairs in a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,8 @@ class Plan:
     mixture: Mixture = field(default_factory=Mixture)
     limit: int | None = None
     """Examples an epoch, for trying the command out."""
+    looks: int = 12
+    """At the validation pairs, in a run."""
 
 
 class Step(NamedTuple):
@@ -129,9 +129,10 @@ def _fit(
             schedule.step()
             done += 1
             smooth = loss if done == 1 else 0.98 * smooth + 0.02 * loss
-            is_look = done % max(1, total // EVALUATIONS) == 0 and done < total
-            scores = measure(validation, scorer(model, tokenizer)) if is_look else None
-            log.step(Step(done, total, smooth, scores))
+            log.step(Step(done, total, smooth))
+            if done % max(1, total // plan.looks) == 0 and done < total:
+                scores = measure(validation, scorer(model, tokenizer))
+                log.step(Step(done, total, smooth, scores))
     scores = measure(validation, scorer(model, tokenizer))
     log.step(Step(total, total, smooth, scores))
     return scores
