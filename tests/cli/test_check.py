@@ -143,11 +143,23 @@ def test_the_users_limits_are_the_ones_that_count(
 
 @pytest.mark.models
 def test_the_embedded_profile_is_sound(run_apart: Run) -> None:
-    """The real models are what they were, load, and cover the labels."""
+    """The three real models are what they were, and load."""
     told = run_apart("check")
 
     assert told.code == 0
-    assert _unwrapped(told.stdout).count("every file as it was fetched") == 2
+    assert _unwrapped(told.stdout).count("every file as it was fetched") == 3
+    assert "this engine sees only the labels" in told.stdout
+
+
+@pytest.mark.models
+def test_a_language_model_is_told_how_well_it_covers_the_labels(
+    run_apart: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The share of the probability that falls on YES and NO, beside the floor."""
+    monkeypatch.setenv("MEDREWARD_JUDGE", "causal_lm")
+    told = run_apart("check")
+
+    assert told.code == 0
     assert "of the probability falls on YES/NO; the floor is 0.2" in told.stdout
 
 

@@ -346,14 +346,14 @@ def test_a_place_that_cannot_be_written_is_refused_first(
 
 @pytest.mark.models
 def test_real_models_score_the_example(run_apart: Run, tmp_path: Path) -> None:
-    """The newcomer's command: two real models, one real reward for every rollout of a question."""
+    """The newcomer's command: real models, one real reward for every rollout of a question."""
     out = tmp_path / "out.jsonl"
     told = run_apart("score", ROLLOUTS, "--limit", "5", "--out", out)
     rewards = {row["id"]: row["reward"] for row in rows_of(out)}
 
     assert told.code == 0
     assert rewards["q01-right"] == 1.0
-    assert rewards["q01-injected"] == pytest.approx(0.145)
+    assert rewards["q01-wrong_side"] == rewards["q01-injected"] == pytest.approx(0.15)
     assert "smollm2-135m-instruct shows the machinery and is not fit to train on" in " ".join(
         told.stdout.split()
     )

@@ -59,3 +59,20 @@ def test_any_question_can_be_read(answer: str, reference: str, question: str) ->
     """Whatever the texts, the guard answers with one of its rules or none."""
     known = {None, "copying.question", "copying.options", "hedge.options"}
     assert rule(copying, answer, reference, question) in known
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "is_vetoed"),
+    [
+        ("A. left main B. left anterior descending artery C. circumflex", "left main", True),
+        ("(a) pneumonia\n(b) asthma", "pneumonia", True),
+        ("B. pneumonia", "pneumonia", False),
+        ("A. pneumonia B. effusion", "A. pneumonia B. effusion", False),
+        ("vitamin B. A deficiency", "vitamin B deficiency", False),
+    ],
+)
+def test_a_list_of_options_is_no_answer_whatever_was_asked(
+    answer: str, reference: str, is_vetoed: bool
+) -> None:
+    """Also where the question shows none, unless the reference is such a list."""
+    assert (rule(copying, answer, reference) == "copying.options") is is_vetoed

@@ -131,3 +131,11 @@ def test_long_texts_are_read(piece: str) -> None:
     """A text at the limit of 16 KiB is read like any other."""
     text = (piece * 16_384)[:16_384]
     assert decided(text, "pneumonia", text) is None
+
+
+def test_a_possessive_is_no_difference() -> None:
+    """Diseases are called by their discoverer with and without an s."""
+    settled = settle(Pair(normal("Barrett's oesophagus"), normal("Barrett esophagus")))
+
+    assert settled is not None
+    assert settled.says_yes

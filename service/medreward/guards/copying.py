@@ -11,6 +11,9 @@ from medreward.guards.pair import Pair, Span, Veto
 MIN_SHARE = 0.6
 """An answer that says nothing else and so much of the question is a copy of it."""
 
+SHORT_REFERENCE = 12
+"""Words; beside a longer one, letters may number findings."""
+
 _OPTION = re.compile(r"(?:^|(?<=[\s;,?:.]))\(?([a-j])[.):]\s{1,8}", re.MULTILINE)
 _ASKING = frozenset(
     (
@@ -82,6 +85,8 @@ class Options(NamedTuple):
 
 def copying(pair: Pair) -> Veto | None:
     """Look for the question, or two and more of its options, in the place of an answer."""
+    if _lists_options(pair):
+        return Veto("copying.options", Span(0, len(pair.answer.text)))
     if pair.question is None or not pair.question.text:
         return None
     options = read_options(pair.question)
@@ -89,8 +94,20 @@ def copying(pair: Pair) -> Veto | None:
     return None if rule is None else Veto(rule, Span(0, len(pair.answer.text)))
 
 
+def _lists_options(pair: Pair) -> bool:
+    """Whether the answer itself is a list of options, beside a short reference that is none."""
+    if not _OPTION.search(pair.answer.folded) or len(pair.reference.tokens) > SHORT_REFERENCE:
+        return False
+    return _read_options(pair.answer) is not None and read_options(pair.reference) is None
+
+
 @lru_cache(maxsize=4096)
 def read_options(question: Normal) -> Options | None:
+    """Read the options of a question; None where there are none."""
+    return _read_options(question)
+
+
+def _read_options(question: Normal) -> Options | None:
     """Read `A. … B. …`, `A) …` or `(A) …`, on one line or on several; None where there are none."""
     marks = list(_OPTION.finditer(question.folded))
     run = [m for i, m in enumerate(marks) if i < 10 and m[1] == "abcdefghij"[i]]  # noqa: PLR2004 letters

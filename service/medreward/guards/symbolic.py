@@ -82,6 +82,9 @@ def _remembered(folded: str) -> str:
     text = " ".join(folded.split()).strip(_EDGES)
     if "-" in text:
         text = _HYPHEN.sub(" ", text)
+    if "'s " in text:
+        # Barrett's esophagus is Barrett esophagus.
+        text = text.replace("'s ", " ")
     return respelled(_ARTICLE.sub("", text))
 
 
