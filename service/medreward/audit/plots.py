@@ -16,7 +16,7 @@ MOST_POINTS = 200
 
 def roc_plot(curve: Sequence[Point], label: str) -> Markup:
     """Draw what is accepted of the equivalent over what is accepted of the different."""
-    shown = _thinned(curve)
+    shown = thinned(curve)
     path = " ".join(f"{_x(p.false_positives)},{_y(p.true_positives)}" for p in shown)
     line = tag("polyline", class_="curve", points=path)
     return _square(label, "different pairs accepted", "equivalent pairs accepted", line)
@@ -95,7 +95,7 @@ def _y(share: float) -> str:
     return f"{TOP + (1 - share) * SIDE:.1f}"
 
 
-def _thinned(curve: Sequence[Point]) -> Sequence[Point]:
+def thinned(curve: Sequence[Point]) -> Sequence[Point]:
     """Leave points out evenly, but never the first or the last."""
     if len(curve) <= MOST_POINTS:
         return curve

@@ -8,6 +8,7 @@ from medreward.audit.bars import Bar, bars
 from medreward.audit.card import Card, Contrast, Failures, Stratum
 from medreward.audit.figures import Rate
 from medreward.audit.outcomes import Outcome
+from medreward.audit.plots import thinned
 
 SCHEMA = 1
 """Counted up where a field changes its meaning or goes away."""
@@ -75,7 +76,7 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
         "brier": contrast.brier,
         "false_positives": _rate(contrast.false_positives),
         "false_negatives": _rate(contrast.false_negatives),
-        "roc": _rows(contrast.curve),
+        "roc": _rows(thinned(contrast.curve)),
         "reliability": _rows(contrast.bins),
     }
 
