@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from medreward.guards.lexicon import words_of
-from medreward.guards.normal import STOPWORDS, Normal, normal, stem
+from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, normal, stem
 from medreward.guards.pair import Pair, Span, Veto
 
 MIN_SHARE = 0.6
@@ -29,25 +29,6 @@ _ASKING = frozenset(
         "name",
         "describe",
         "identify",
-    )
-)
-_CLOSING = frozenset(
-    (
-        "is",
-        "are",
-        "was",
-        "were",
-        "do",
-        "does",
-        "did",
-        "can",
-        "could",
-        "has",
-        "have",
-        "had",
-        "will",
-        "would",
-        "should",
     )
 )
 _LISTING = frozenset(
@@ -167,7 +148,7 @@ def _is_copy(pair: Pair, question: Normal) -> bool:
     if not said or len(said) < MIN_SHARE * len(asked):
         return False
     # A statement may well be made of the words of a question that yes or no answers.
-    if question.tokens[0] in _CLOSING and not _begins_alike(pair.answer, question):
+    if question.tokens[0] in AUXILIARIES and not _begins_alike(pair.answer, question):
         return False
     return len(said) == len(asked) or not pair.reference.content <= pair.answer.content
 
@@ -187,7 +168,7 @@ def _told(text: Normal) -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _skipped() -> frozenset[str]:
-    words = STOPWORDS | _ASKING | _CLOSING | _ASIDES | words_of("openers", "english")
+    words = STOPWORDS | _ASKING | AUXILIARIES | _ASIDES | words_of("openers", "english")
     return frozenset(map(stem, words))
 
 

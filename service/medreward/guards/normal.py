@@ -55,6 +55,27 @@ _OTHER_LETTER = re.compile(r"[\u0370-\u03ff\u0400-\u052f]")
 _GREEK_BETWEEN = re.compile(r"(?<=[a-z])[αη](?=[a-z])")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 
+AUXILIARIES = frozenset(
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "has",
+        "have",
+        "had",
+        "will",
+        "would",
+        "should",
+    ]
+)
+"""What a question that is answered by yes or no begins with."""
+
 STOPWORDS = frozenset(
     (
         *("a", "an", "the", "of", "in", "on", "at", "to", "by", "for", "from", "with", "as"),

@@ -4,7 +4,7 @@ import re
 
 from medreward.guards.injection import names_all
 from medreward.guards.lexicon import pattern_of, words_of
-from medreward.guards.normal import STOPWORDS, Normal, stem
+from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, stem
 from medreward.guards.pair import Pair, Span, Veto
 
 MIN_LETTERS = 2
@@ -78,29 +78,8 @@ def _spelled(answer: Normal) -> frozenset[str]:
     return answer.vocabulary
 
 
-_ASKING = frozenset(
-    (
-        "is",
-        "are",
-        "was",
-        "were",
-        "do",
-        "does",
-        "did",
-        "can",
-        "could",
-        "has",
-        "have",
-        "had",
-        "will",
-        "would",
-        "should",
-    )
-)
-
-
 def _asks_yes_or_no(question: Normal | None) -> bool:
-    return question is not None and question.tokens[:1] != () and question.tokens[0] in _ASKING
+    return question is not None and question.tokens[:1] != () and question.tokens[0] in AUXILIARIES
 
 
 def _is_too_wide(pair: Pair) -> bool:
