@@ -17,6 +17,9 @@ COMMANDS = [
     ("recipes",),
     ("models", "list"),
     ("models", "fetch"),
+    ("verifier", "train"),
+    ("verifier", "measure"),
+    ("audit",),
     ("check",),
 ]
 

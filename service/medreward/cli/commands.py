@@ -4,6 +4,8 @@ Each imports that module when it runs: an app and its kin take a second, and --h
 """
 # ruff: noqa: PLC0415 - see above
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +16,7 @@ import medreward
 from medreward.cli import options
 from medreward.cli.failures import failing_in_words
 from medreward.cli.options import examples
+from medreward.errors import SetupError
 
 app = typer.Typer(
     name="medreward",
@@ -476,6 +479,18 @@ def clear(
     clear_entries(namespace, is_sure=yes)
 
 
+@contextmanager
+def _needing_extras() -> Iterator[None]:
+    """Say what brings a module that is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        raise SetupError(
+            f"this needs {exc.name}: `pip install ./service/verifier '.[embedded,audit]'` in a "
+            "checkout of medreward"
+        ) from exc
+
+
 @verifier_app.command(
     "train",
     epilog=examples(
@@ -501,8 +516,9 @@ def verifier_train(
 
     It takes about an hour of two cores, and needs `pip install 'medreward[embedded,audit]'`.
     """
-    from medreward.cli.verifier import train_verifier
-    from medreward.verifier.training import Plan
+    with _needing_extras():
+        from medreward.cli.verifier import train_verifier
+        from medreward.verifier.training import Plan
 
     plan = Plan(seed=seed, epochs=epochs, limit=limit)
     train_verifier(out, plan, version=version, threads=threads)
@@ -519,6 +535,7 @@ def verifier_measure(
     ] = None,
 ) -> None:
     """Measure a verifier on pairs of terms that it was not trained on."""
-    from medreward.cli.verifier import measure_verifier
+    with _needing_extras():
+        from medreward.cli.verifier import measure_verifier
 
     measure_verifier(folder)
