@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+import structlog
+
 from medreward.completion import Completion, read_completion
 from medreward.errors import InvalidRequest, Problem, ProblemKind
 from medreward.guards.examining import Finding
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
+from medreward.logs import place_of
 from medreward.recipe import Recipe
 from medreward.signals import Signal
 from medreward.wire import Sample
+
+log = structlog.get_logger(__name__)
 
 MEDIX_MODALITIES = (
     *("X_RAY", "MICROSCOPY", "CLINICAL_PHOTOGRAPHY", "CT_SCAN", "GRAPHICS", "ANGIOGRAPHY"),
@@ -30,6 +35,10 @@ class Limits:
     text_bytes: int = 16 * 1024
     """A question, a reference, a criterion, or an answer that a model is asked about."""
 
+
+GUARD_FAILED = Problem(
+    ProblemKind.JUDGE_ABSTAINED, "answer: a guard failed on it; the log tells where"
+)
 
 RIGHT, WRONG, EXACT = Signal(1.0, "rule"), Signal(0.0, "rule"), Signal(1.0, "exact")
 
@@ -105,7 +114,12 @@ def _reading(completion: Completion, sample: Sample, recipe: Recipe, limits: Lim
         problem = problem or too_long("question", sample.question or "", limits)
     guarded = _Guarded(references.texts)
     if recipe.guards is not None and problem is None and accuracy is None:
-        guarded = _guarded(completion.answer, references.texts, sample.question, recipe)
+        try:
+            guarded = _guarded(completion.answer, references.texts, sample.question, recipe)
+        except Exception as exc:  # noqa: BLE001 - a guard that falls over costs its sample alone
+            # Without the error's message, which might quote the sample.
+            log.error("guard_raised", error=type(exc).__name__, where=place_of(exc))  # noqa: TRY400
+            problem = GUARD_FAILED
     return Reading(
         references=guarded.references,
         question=sample.question,

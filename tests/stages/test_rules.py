@@ -1,10 +1,21 @@
 """What is decided of a sample without a model, in the published order."""
 
+from functools import cached_property
+
 import pytest
 
 from medreward.errors import InvalidRequest, ProblemKind
+from medreward.guards.examining import Examiner, Finding
+from medreward.guards.pair import Pair
 from medreward.recipe import Recipe, Tags, load_recipes
-from medreward.rules import MEDIX_MODALITIES, Limits, Reading, check_modalities, read_sample
+from medreward.rules import (
+    GUARD_FAILED,
+    MEDIX_MODALITIES,
+    Limits,
+    Reading,
+    check_modalities,
+    read_sample,
+)
 from medreward.signals import Signal
 from medreward.wire import Sample
 
@@ -175,3 +186,32 @@ def test_flags_say_what_was_odd(
 def test_medix_r1s_tags_are_the_sixteen() -> None:
     """The tags taken off references are those of the recipe that such data sets were made for."""
     assert MEDIX.tags.modalities == MEDIX_MODALITIES
+
+
+class FallingExaminer(Examiner):
+    """Guards of which one has a bug."""
+
+    def examine(self, pair: Pair) -> Finding | None:
+        """Fall over."""
+        raise ZeroDivisionError(pair.answer.text)
+
+
+class FallingRecipe(Recipe):
+    """A recipe with such guards."""
+
+    @cached_property
+    def examiner(self) -> Examiner:
+        """The guards."""
+        return FallingExaminer((), settles=False)
+
+
+def test_a_guard_that_falls_over_costs_its_sample_and_no_reward_is_made_up() -> None:
+    """The sample has a problem that names no text; it is neither right nor wrong."""
+    recipe = FallingRecipe.model_validate(load_recipes()["medix-r1-guarded"].model_dump())
+    sample = Sample(response="<thinking>t</thinking><answer>PATIENT</answer>", reference="left")
+
+    reading = read_sample(sample, recipe, LIMITS)
+
+    assert reading.problem is GUARD_FAILED
+    assert reading.accuracy is None
+    assert "PATIENT" not in reading.problem.message

@@ -179,10 +179,11 @@ def _unit(match: re.Match[str]) -> tuple[str, float]:
         return "", 1.0
     for divisor in _DIVISOR.finditer(match["per"] or ""):
         below, amount = units().get(divisor[2].replace("^", ""), ("", 1.0))
-        if not below:
+        parts = float(divisor[1] or 1)
+        if not below or not parts:
             return "", 1.0
         dimension += f"/{below}"
-        size /= amount * float(divisor[1] or 1)
+        size /= amount * parts
     return dimension, size
 
 
