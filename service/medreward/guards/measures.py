@@ -2,12 +2,11 @@
 
 import math
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from importlib import resources
 from typing import NamedTuple
 
+from medreward.guards.lexicon import lexicon
 from medreward.guards.pair import Span
 
 _DIGITS = r"\d{1,15}(?:[.,]\d{1,15}){0,5}(?!\d)"
@@ -89,12 +88,10 @@ def _size(quantity: Quantity) -> float:
 @lru_cache(maxsize=1)
 def units() -> Mapping[str, tuple[str, float]]:
     """Give dimension and size of each unit by name."""
-    file = resources.files("medreward.guards") / "lexicons" / "units.toml"
-    table = tomllib.loads(file.read_text("utf-8"))
-    del table["version"]
     return {
         name: (dimension, float(size))
-        for dimension, sizes in table.items()
+        for dimension, sizes in lexicon("units").items()
+        if dimension != "version"
         for size, names in sizes.items()
         for name in names
     }

@@ -1,11 +1,11 @@
 """What single words say that other words exclude: left and right, hypo- and hyper-, benign."""
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib import resources
 from typing import Any, NamedTuple
+
+from medreward.guards.lexicon import lexicon as read_lexicon
 
 Key = tuple[str, str]
 """A rule's name, and which of the groups under that name; members of one key exclude each other."""
@@ -140,8 +140,7 @@ def _inverted(groups: list[dict[str, Any]]) -> dict[str, tuple[tuple[Key, str], 
 @lru_cache(maxsize=1)
 def lexicon() -> Lexicon:
     """Read the lexicon once."""
-    file = resources.files("medreward.guards") / "lexicons" / "contrast.toml"
-    return Lexicon(tomllib.loads(file.read_text("utf-8")))
+    return Lexicon(read_lexicon("contrast"))
 
 
 def shape(word: str) -> Shape:

@@ -279,6 +279,7 @@ def held_out(seed: int = 0, size: int = 400, digits: Collection[int] = VALIDATIO
 
 
 FAR = 0.25
+"""Share of all words of both names that stand in both, below which synonyms are far apart."""
 
 
 def shared_words(a: str, b: str) -> float:

@@ -14,7 +14,7 @@ from medreward.calibration import ANY, Calibration, Entry, family_of, load_calib
 from medreward.errors import SetupError
 from medreward.fitting import ErrorRates, Fitted, Label, Origin, fit_entry
 from medreward.judging.templates import load_templates
-from medreward.models import CALIBRATION, MANIFEST
+from medreward.models import CALIBRATION, MANIFEST, sha256_of
 from medreward.verifier.examples import Example, held_out
 from medreward.verifier.measuring import Scores, lowest_threshold, measure
 from medreward.verifier.training import Scorer, scorer
@@ -44,7 +44,7 @@ def pack(folder: Path, version: str, score: Scorer) -> Scores:
         SetupError: the model does not tell right from wrong.
     """
     files = {
-        file.name: _sha256(file)
+        file.name: sha256_of(file)
         for file in sorted(folder.iterdir())
         if file.name not in {CALIBRATION, MANIFEST, "README.md"}
     }
@@ -57,7 +57,7 @@ def pack(folder: Path, version: str, score: Scorer) -> Scores:
     ]
     calibration = Calibration(entries=tuple(entries))
     (folder / CALIBRATION).write_text(calibration.model_dump_json(indent=1) + "\n", "utf-8")
-    files[CALIBRATION] = _sha256(folder / CALIBRATION)
+    files[CALIBRATION] = sha256_of(folder / CALIBRATION)
     manifest = {"name": NAME, "version": version, "licence": LICENCE, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
     return measure(held_out(size=SIZE, digits=REPORTING), score, at)
@@ -102,8 +102,3 @@ def _entry(
 
 def _digest(example: Example) -> str:
     return hashlib.sha256(json.dumps(example).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,7 +8,6 @@ stopping, since the learning rate falls to nothing by the last step.
 
 import itertools
 import json
-import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -257,8 +256,3 @@ def _embed(encoder: Any, tokenizer: Any, texts: list[str]) -> np.ndarray:
     mask = rows["attention_mask"].unsqueeze(-1)
     mean = (states * mask).sum(1) / mask.sum(1)
     return torch.nn.functional.normalize(mean, dim=-1).numpy()
-
-
-def hours(seconds: float) -> str:
-    """Write a duration for people."""
-    return f"{math.floor(seconds / 60)} min {seconds % 60:.0f} s"
