@@ -1,0 +1,28 @@
+"""Which groups are learnt from. Pure functions; P prompts, G samples of a group."""
+
+from torch import Tensor
+
+
+def keep(values_PG: Tensor, scored_PG: Tensor, *, low: float, high: float) -> Tensor:
+    """True (P) for groups whose mean over the scored is between the bounds, and on neither.
+
+    MediX-R1 filters on the composite. There a group that is all wrong and mostly well formed has
+    a mean of 0.1 or so, and is kept: it teaches format, and that what is wrong is as good as
+    any other wrong. On `accuracy_llm` it has mean 0, and goes.
+
+    A group with fewer than two scored samples teaches nothing, and is not kept.
+    """
+    known_PG = values_PG.masked_fill(~scored_PG, 0.0)
+    count_P = scored_PG.sum(dim=1)
+    mean_P = known_PG.sum(dim=1) / count_P.clamp(min=1)
+    return (count_P > 1) & (mean_P > low) & (mean_P < high)
+
+
+def no_variance(rewards_PG: Tensor, scored_PG: Tensor) -> Tensor:
+    """True (P) for groups whose scored samples, two or more, all have the same reward.
+
+    The same to the last bit: equal components make an equal sum.
+    """
+    highest_P = rewards_PG.masked_fill(~scored_PG, float("-inf")).amax(dim=1)
+    lowest_P = rewards_PG.masked_fill(~scored_PG, float("inf")).amin(dim=1)
+    return (scored_PG.sum(dim=1) > 1) & (highest_P == lowest_P)

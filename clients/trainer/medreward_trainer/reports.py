@@ -1,0 +1,201 @@
+"""What a run tells: lines in files, curves in TensorBoard, progress in the terminal."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Kind = Literal["warm_up", "train", "val"]
+METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
+
+SHOWN: Mapping[str, str] = {
+    "reward/mean": "reward",
+    "reward/format/mean": "format",
+    "reward/accuracy_llm/mean": "judge",
+    "groups/zero_variance_share": "no variance",
+    "unscored/share": "unscored",
+    "response_length/mean": "tokens",
+    "actor/kl_loss": "KL",
+    "actor/entropy": "entropy",
+    "actor/grad_norm": "gradient",
+    "timing_s/reward_wait": "wait s",
+    "timing_s/step": "s",
+    "warm_up/loss": "loss",
+    "val/accuracy": "accuracy",
+    "val/reward/mean": "reward",
+    "val/reward/format/mean": "format",
+    "val/unjudged": "unjudged",
+}
+"""What of a line's metrics a person sees, and under which word."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRecord:
+    """A rollout as it stands in rollouts.jsonl; the one place of a run that holds texts."""
+
+    uid: str
+    question: str
+    response: str
+    reference: str
+    modality: str | None
+    reward: float | None
+    components: dict[str, float]
+    error: str | None
+
+
+class RunLog:
+    """Writes what a run does, into its folder and to the terminal.
+
+    `loggers` are console, file and tensorboard, or none of them. Lines of steps after
+    `resumed_step` are of work that was lost, and go: each step stands once. None begins anew.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        loggers: Sequence[str],
+        *,
+        total_steps: int,
+        resumed_step: int | None = None,
+    ) -> None:
+        self._files = {}
+        if "file" in loggers:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            for name in (METRICS, ROLLOUTS):
+                keep_until(run_dir / name, resumed_step)
+                self._files[name] = (run_dir / name).open("a", encoding="utf-8")
+        self._board = board_of(run_dir, resumed_step) if "tensorboard" in loggers else None
+        self._console = Console(stderr=True, quiet="console" not in loggers, soft_wrap=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable="console" not in loggers or not self._console.is_terminal,
+            transient=True,
+        )
+        self._steps = self._progress.add_task(
+            "steps", total=total_steps, completed=resumed_step or 0
+        )
+        self._stage = self._progress.add_task("", total=None, visible=False)
+        self._total = total_steps
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()
+        for file in self._files.values():
+            file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def train(
+        self, step: int, metrics: Mapping[str, float], rollouts: Sequence[RolloutRecord]
+    ) -> None:
+        """Log a training step."""
+        self._write("train", step, metrics, rollouts)
+        self._progress.update(self._steps, completed=step)
+        self._progress.update(self._stage, visible=False)
+
+    def warm_up(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log a supervised step before the training."""
+        self._write("warm_up", step, metrics, ())
+
+    def validation(
+        self, step: int, metrics: Mapping[str, float], generations: Sequence[RolloutRecord]
+    ) -> None:
+        """Log a validation after a step."""
+        self._write("val", step, metrics, generations)
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Show how far the current stage of a step is."""
+        self._progress.update(
+            self._stage, description=name, completed=done, total=total, visible=True
+        )
+
+    def say(self, message: str) -> None:
+        """Tell a person something, above the progress."""
+        self._console.print(message, highlight=False, markup=False)
+
+    def caution(self, message: str) -> None:
+        """Tell a person something that may need them."""
+        self._console.print(f"warning: {message}", style="yellow", highlight=False, markup=False)
+
+    def _write(
+        self,
+        kind: Kind,
+        step: int,
+        metrics: Mapping[str, float],
+        rollouts: Sequence[RolloutRecord],
+    ) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._line(METRICS, {"kind": kind, "step": step, "time": now, **metrics})
+        for record in rollouts:
+            self._line(ROLLOUTS, {"kind": kind, "step": step, **asdict(record)})
+        if self._board is not None:
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
+            self._board.flush()
+        self.say(summary(kind, step, self._total, metrics))
+
+    def _line(self, name: str, line: Mapping[str, Any]) -> None:
+        if file := self._files.get(name):
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.flush()
+
+
+def summary(kind: Kind, step: int, total: int, metrics: Mapping[str, float]) -> str:
+    """One line about a step for a person."""
+    where = {"warm_up": f"warm-up {step}", "train": f"step {step}/{total}", "val": f"val {step}"}
+    shown = [f"{word} {metrics[name]:.3g}" for name, word in SHOWN.items() if name in metrics]
+    return f"{where[kind]:<14} {'  '.join(shown)}"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a log; a last line that was cut off is left out."""
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def keep_until(path: Path, step: int | None) -> None:
+    """Drop the lines of later steps, or all for None.
+
+    Written beside and renamed, so that a log is never half there.
+    """
+    lines = read_lines(path)
+    kept = [one for one in lines if is_before(one, step)]
+    if path.is_file():
+        fresh = path.with_suffix(".new")
+        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept)
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+
+
+def is_before(line: Mapping[str, Any], resumed_step: int | None) -> bool:
+    """Whether a line is of work that a resumed run still has: a warm-up is before every step."""
+    if resumed_step is None:
+        return False
+    return bool(line["kind"] == "warm_up" or line["step"] <= resumed_step)
+
+
+def board_of(run_dir: Path, resumed_step: int | None) -> Any:
+    """TensorBoard's writer; imported only where it is asked for."""
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes seconds
+
+    purge = 0 if resumed_step is None else resumed_step + 1
+    return SummaryWriter(run_dir / "tensorboard", purge_step=purge)

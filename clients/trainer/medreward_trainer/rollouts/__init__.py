@@ -1,0 +1,1 @@
+"""How groups are generated; the choices are in samplers.py."""

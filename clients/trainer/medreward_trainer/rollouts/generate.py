@@ -1,0 +1,61 @@
+"""Rollouts by `generate` of the model that is trained: no second copy, and slow."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from medreward_trainer.batches import prompt_batch
+from medreward_trainer.config import Rollout as RolloutConfig
+from medreward_trainer.config import Sampling
+from medreward_trainer.policy import Policy
+from medreward_trainer.prompts import Prompt
+from medreward_trainer.rollouts.rollout import Group, Rollout, read_rollout
+
+
+class GeneratingSampler:
+    """Groups a few prompts at a time; each such batch is finished before the next begins."""
+
+    def __init__(self, policy: Policy, config: RolloutConfig, *, max_response_length: int) -> None:
+        self._policy = policy
+        self._micro_batch = config.micro_batch_size
+        self._longest = max_response_length
+
+    def take_weights(self) -> None:
+        """Nothing to take: the weights are the policy's own."""
+
+    @torch.no_grad()
+    def groups(self, prompts: Sequence[Prompt], *, n: int, how: Sampling) -> Iterator[Group]:
+        """Give the groups in the order of their prompts."""
+        for start in range(0, len(prompts), self._micro_batch):
+            batch = prompts[start : start + self._micro_batch]
+            rollouts = self._generate(batch, n=n, how=how)
+            for position, prompt in enumerate(batch):
+                yield Group(prompt, tuple(rollouts[position * n : (position + 1) * n]))
+
+    def _generate(self, prompts: Sequence[Prompt], *, n: int, how: Sampling) -> list[Rollout]:
+        policy = self._policy
+        inputs = policy.placed(prompt_batch(prompts, policy.prompter))
+        drawn = (
+            {"do_sample": True, "temperature": how.temperature, "top_p": how.top_p,
+             "top_k": max(0, how.top_k)}
+            if how.temperature > 0
+            else {"do_sample": False}
+        )  # fmt: skip
+        model = policy.bare_model
+        model.eval()
+        with policy.autocast():
+            sequences: Tensor = model.generate(
+                **inputs,
+                **drawn,
+                num_return_sequences=n,
+                max_new_tokens=self._longest,
+                pad_token_id=policy.tokenizer.pad_token_id,
+                eos_token_id=sorted(policy.end_ids),
+            )
+        responses = sequences[:, inputs["input_ids"].shape[1] :].tolist()
+        return [self._read(tokens) for tokens in responses]
+
+    def _read(self, tokens: list[int]) -> Rollout:
+        read = read_rollout(tokens, ends=self._policy.end_ids, text="")
+        return Rollout(read.tokens, self._policy.text_of(read.tokens), read.is_cut)

@@ -1,0 +1,303 @@
+"""Rewards from the service: asked for as groups finish, waited for, never made up."""
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Self
+
+from medreward_client import (
+    Item,
+    Judged,
+    MedrewardError,
+    Problem,
+    Provenance,
+    RequestRefused,
+    RewardClient,
+    Sample,
+    Scored,
+    TimedOut,
+    TryAgain,
+    Unjudged,
+    Unscored,
+)
+from medreward_trainer.config import Reward
+from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
+from medreward_trainer.rollouts.rollout import Group
+from medreward_trainer.waiting import SLICE_S, IsStopping, Patience, Say
+
+IN_FLIGHT = 8
+"""Groups asked about at once; the client sends no more requests at a time."""
+AGAIN = 3
+"""Times that samples without a reward are asked about again when they are few."""
+REMINDER_S = 15.0
+MAX_REFUSED_SHARE = 0.5
+"""Of a step's samples that may be unscorable whatever one waits."""
+PROBE = Sample(
+    "<OTHER><thinking>a probe</thinking><answer>probe</answer>", "probe", modality="OTHER"
+)
+"""Equal to its reference, so that no model is asked."""
+ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What became of one sample: its reward, or why there is none."""
+
+    reward: float | None
+    components: dict[str, float]
+    error: str | None
+    """The kind of the error where there is no reward."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A group that is being scored."""
+
+    samples: tuple[Sample, ...]
+    step: int
+    future: "Future[list[Scored | Unscored]]"
+
+
+class RewardSource:
+    """The service as a run sees it.
+
+    `say` tells a person what is waited for, and `is_stopping` ends each wait. `began_with` is
+    what the run's rewards depended on before it was interrupted.
+    """
+
+    def __init__(
+        self,
+        config: Reward,
+        *,
+        run_id: str,
+        say: Say,
+        is_stopping: IsStopping = lambda: False,
+        began_with: Provenance | None = None,
+    ) -> None:
+        self._config, self._run_id = config, run_id
+        self._say, self._is_stopping = say, is_stopping
+        self._client = RewardClient(
+            config.base_url,
+            api_key=os.environ.get("MEDREWARD_API_KEY"),
+            deadline_s=config.deadline_s,
+        )
+        self._threads = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="rewards")
+        self.provenance = began_with
+        self.weights = MappingProxyType[str, float]({})
+        """Of the recipe's components; known once the service is ready."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._client.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def wait_until_ready(self) -> None:
+        """Wait for the service, and learn what it scores by.
+
+        Raises:
+            NoRewards: it did not get ready in `patience_s`, or it refuses what the run asks for.
+            RewardsChanged: it scores by something else than the run began with.
+        """
+        patience, trouble = self._patience(), ""
+        while not trouble or patience.wait(f"the service is not ready: {trouble}"):
+            try:
+                health = self._client.health()
+                if health.ready:
+                    return self._probe()
+                trouble = f"it is {health.status}"
+            except TryAgain as exc:
+                trouble = str(exc)
+        raise NoRewards(
+            f"the service at {self._config.base_url} did not get ready in "
+            f"{self._config.patience_s:g} s: {trouble}. Start it with `medreward serve`, or name "
+            "another in reward.base_url"
+        )
+
+    def submit(self, group: Group, *, step: int) -> Pending:
+        """Begin to score a group, and return at once."""
+        samples = samples_of(group)
+        return Pending(samples, step, self._threads.submit(self._ask, samples, step))
+
+    def collect(self, pending: Sequence[Pending]) -> list[list[Score]]:
+        """Wait for the scores of groups: one list a group, in their order.
+
+        Samples whose failure may pass are asked about again: a few times if they are few, and
+        until `patience_s` is over while more than `max_unscored_share` of them have no reward.
+
+        Raises:
+            NoRewards: too many have none; nothing was put in their place.
+            RewardsChanged: the service began to score by something else.
+        """
+        results = [self._result(one, pending) for one in pending]
+        self._ask_again(pending, results)
+        self._check_refused(results)
+        return [[score_of(result) for result in group] for group in results]
+
+    def judge(self, items: Sequence[Item]) -> list[Judged | Unjudged]:
+        """Judge answers, and wait for the service as `collect` does."""
+        patience, trouble = self._patience(), ""
+        while not trouble or patience.wait(trouble):
+            try:
+                results = list(self._client.judge(items).results)
+            except RequestRefused as exc:
+                raise NoRewards(f"the service refuses to judge: {exc}") from exc
+            except MedrewardError as exc:
+                trouble = str(exc)
+            else:
+                passing = sum(isinstance(r, Unjudged) and r.error.retryable for r in results)
+                if passing <= self._config.max_unscored_share * len(results):
+                    return results
+                trouble = f"{passing} of {len(results)} answers are unjudged"
+        raise NoRewards(f"no judgements in {self._config.patience_s:g} s: {trouble}")
+
+    def _probe(self) -> None:
+        try:
+            reply = self._client.reward([PROBE], recipe=self._config.recipe)
+        except RequestRefused as exc:
+            raise NoRewards(
+                f"the service at {self._config.base_url} refuses: {exc}; see reward.recipe, and "
+                "MEDREWARD_API_KEY"
+            ) from exc
+        self._check(reply.provenance)
+        (result,) = reply.results
+        self.weights = MappingProxyType(
+            {name: part.weight for name, part in result.components.items()}
+        )
+
+    def _ask(self, samples: Sequence[Sample], step: int) -> list[Scored | Unscored]:
+        """Ask about samples; whatever goes wrong is said sample by sample."""
+        try:
+            reply = self._client.reward(
+                samples, recipe=self._config.recipe, run_id=self._run_id, step=step
+            )
+        except RequestRefused as refused:
+            if len(samples) > 1:
+                return [one for sample in samples for one in self._ask([sample], step)]
+            problem = Problem("sample_refused", str(refused), retryable=False)
+        except MedrewardError as trouble:
+            kind = "service_timeout" if isinstance(trouble, TimedOut) else "service_unavailable"
+            problem = Problem(kind, str(trouble), retryable=True)
+        else:
+            self._check(reply.provenance)
+            return list(reply.results)
+        return [Unscored(sample.id, problem, {}, ()) for sample in samples]
+
+    def _check(self, provenance: Provenance) -> None:
+        """Notice that rewards no longer compare with those the run began with."""
+        before, self.provenance = self.provenance, provenance
+        if before is None or not self._config.pinned:
+            return
+        changed = [
+            f"{name} was {getattr(before, name)}, is {getattr(provenance, name)}"
+            for name in ("recipe", "fingerprint", "judge", "embedder")
+            if getattr(before, name) != getattr(provenance, name)
+        ]
+        if changed:
+            self.provenance = before
+            raise RewardsChanged(
+                f"the service scores by something else than this run began with: "
+                f"{'; '.join(changed)}. Bring the former back, or go on with reward.pinned=false"
+            )
+
+    def _patience(self) -> Patience:
+        return Patience(self._config.patience_s, say=self._say, is_stopping=self._is_stopping)
+
+    def _result(self, one: Pending, among: Sequence[Pending]) -> list[Scored | Unscored]:
+        reminds_at = time.monotonic() + REMINDER_S
+        while not one.future.done():
+            wait([one.future], timeout=SLICE_S)
+            if self._is_stopping():
+                raise Stopped("asked to stop")
+            if time.monotonic() >= reminds_at:
+                reminds_at += REMINDER_S
+                done = sum(other.future.done() for other in among)
+                self._say(f"waiting for rewards: {done} of {len(among)} groups are scored")
+        return one.future.result()
+
+    def _ask_again(
+        self, pending: Sequence[Pending], results: Sequence[list[Scored | Unscored]]
+    ) -> None:
+        """Put later results in the place of failures that may pass."""
+        total = sum(map(len, results))
+        patience, attempt = self._patience(), 0
+        while passing := _passing(results):
+            is_borne = len(passing) <= self._config.max_unscored_share * total
+            if is_borne and attempt >= AGAIN:
+                break
+            without = f"{len(passing)} of {total} samples have no reward ({_kinds(results)})"
+            if not patience.wait(without):
+                if is_borne:
+                    break
+                raise NoRewards(
+                    f"{without}, after {self._config.patience_s:g} s of asking. Mend the service "
+                    "and run the same command again; reward.patience_s says how long a step waits"
+                )
+            again = [pending[group].samples[position] for group, position in passing]
+            answers = self._ask(again, pending[0].step)
+            for (group, position), result in zip(passing, answers, strict=True):
+                results[group][position] = result
+            attempt += 1
+
+    def _check_refused(self, results: Sequence[Sequence[Scored | Unscored]]) -> None:
+        """Stop a run whose samples cannot be scored at all: a mistake in its data or recipe."""
+        refused = [
+            r for row in results for r in row if isinstance(r, Unscored) and not r.error.retryable
+        ]
+        total = sum(map(len, results))
+        if len(refused) > MAX_REFUSED_SHARE * total:
+            raise NoRewards(
+                f"{len(refused)} of {total} samples cannot be scored, however long one waits "
+                f"({_kinds(results)}): {refused[0].error.message}"
+            )
+
+
+def samples_of(group: Group) -> tuple[Sample, ...]:
+    """What the service is asked about a group."""
+    example = group.prompt.example
+    return tuple(
+        Sample(
+            rollout.text,
+            example.reference,
+            id=f"{example.uid}/{number}",
+            group=example.uid,
+            question=example.problem,
+            modality=example.modality,
+        )
+        for number, rollout in enumerate(group.rollouts)
+    )
+
+
+def score_of(result: Scored | Unscored) -> Score:
+    """Read what a trainer needs of a result."""
+    components = {name: part.value for name, part in result.components.items()}
+    if isinstance(result, Unscored):
+        return Score(None, components, result.error.kind)
+    return Score(result.reward, components, None)
+
+
+def answer_of(response: str) -> str | None:
+    """What stands between the first answer tags, stripped; None without them or with nothing."""
+    found = ANSWER.search(response)
+    return (found[1].strip() or None) if found else None
+
+
+def _kinds(results: Sequence[Sequence[Scored | Unscored]]) -> str:
+    counts = Counter(r.error.kind for row in results for r in row if isinstance(r, Unscored))
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+
+
+def _passing(results: Sequence[Sequence[Scored | Unscored]]) -> list[tuple[int, int]]:
+    """Where the failures are that may pass: group, and position in it."""
+    return [
+        (group, position)
+        for group, row in enumerate(results)
+        for position, result in enumerate(row)
+        if isinstance(result, Unscored) and result.error.retryable
+    ]

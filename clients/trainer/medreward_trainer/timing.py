@@ -1,0 +1,58 @@
+"""Seconds a stage, and what a stage that runs out of memory says."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from medreward_trainer.errors import OutOfMemory
+
+FEWER = {
+    "gen": "actor_rollout_ref.rollout.micro_batch_size, or rollout.gpu_memory_utilization",
+    "old_log_prob": "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu",
+    "ref": "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu",
+    "update_actor": "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",
+    "validation": "actor_rollout_ref.rollout.micro_batch_size",
+    "warm_up": "warm_up.batch_size",
+}
+"""What to lower when a stage does not fit."""
+
+
+class StageTimes:
+    """Adds up the seconds of each stage of one step."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._began = time.monotonic()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage.
+
+        Raises:
+            OutOfMemory: it did not fit; with the key to lower.
+        """
+        began = time.monotonic()
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError) as exc:
+            raise out_of_memory(name) from exc
+        except RuntimeError as exc:
+            # What the allocator of the CPU raises has no class of its own.
+            if "can't allocate memory" in str(exc):
+                raise out_of_memory(name) from exc
+            raise
+        finally:
+            self._seconds[name] += time.monotonic() - began
+
+    def metrics(self) -> dict[str, float]:
+        """Seconds a stage, and of the whole step so far."""
+        seconds = {f"timing_s/{name}": spent for name, spent in self._seconds.items()}
+        return {**seconds, "timing_s/step": time.monotonic() - self._began}
+
+
+def out_of_memory(stage: str) -> OutOfMemory:
+    """Say what to lower."""
+    return OutOfMemory(f"{stage} does not fit into memory; lower {FEWER.get(stage, 'the batch')}")

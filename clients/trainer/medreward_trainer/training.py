@@ -1,0 +1,117 @@
+"""Group-based RL on rewards from a service: the loop, from prompts to new weights."""
+
+from medreward_trainer.advantages import advantages_of
+from medreward_trainer.checkpoints import taken
+from medreward_trainer.config import Config
+from medreward_trainer.config_files import check_runnable
+from medreward_trainer.errors import NothingToLearn
+from medreward_trainer.figures import describe
+from medreward_trainer.losses import next_kl_coef
+from medreward_trainer.run import Run, begin
+from medreward_trainer.scored_groups import (
+    ScoredGroup,
+    is_kept,
+    mean_kl,
+    rows_of,
+    with_rewards,
+)
+from medreward_trainer.stopping import stoppable
+from medreward_trainer.timing import StageTimes
+from medreward_trainer.validating import validate
+from medreward_trainer.warming import warm_up
+
+
+def train(config: Config) -> None:
+    """Train a policy as the configuration says, from where its folder was left.
+
+    A step draws a group of responses to each prompt, has the service score each group while the
+    next is drawn, compares the scored samples of a group with each other, and takes a few
+    optimiser steps. Left out on purpose: a critic, and steps on rollouts of an older policy.
+
+    Raises:
+        TrainerError: what a person has to mend; the run's state is saved first.
+    """
+    check_runnable(config)
+    with stoppable() as is_stopping, taken(config.run_dir), begin(config, is_stopping) as run:
+        if run.is_new:
+            warm_up(run)
+            validate(run)
+        while run.has_steps_left:
+            with run.saved_on_trouble():
+                times = StageTimes()
+                groups, drawn = fill_step(run, times)
+                shaped = with_rewards(groups, config, kl_coef=run.progress.kl_coef)
+                advantages_PG = advantages_of(shaped, config.algorithm, run.rewards.weights)
+                run.check_stop()
+                with times.stage("update_actor"):
+                    updated = run.update(rows_of(groups, advantages_PG))
+                    run.sampler.take_weights()
+                run.advance(
+                    next_kl_coef(
+                        config.algorithm.kl_ctrl,
+                        run.progress.kl_coef,
+                        mean_kl=mean_kl(groups, config),
+                        samples=shaped.rewards_PG.numel(),
+                    )
+                )
+                run.report(groups, {**describe(groups, shaped, drawn=drawn), **updated}, times)
+            if run.is_due(config.trainer.test_freq):
+                validate(run)
+            if run.is_due(config.trainer.save_freq):
+                run.save()
+
+
+def fill_step(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]:
+    """Draw and score groups until there are enough to learn from; also how many were drawn.
+
+    Raises:
+        NothingToLearn: no group is left, or none has two samples to compare.
+    """
+    wanted, filters = run.config.data.train_batch_size, run.config.algorithm.filter_groups
+    if not filters.enable:
+        groups = draw_batch(run, times)
+        return _that_teach(groups, "has two scored samples", drawn=len(groups))
+    kept: list[ScoredGroup] = []
+    drawn = batches = 0
+    while len(kept) < wanted and not (batches and batches == filters.max_num_gen_batches):
+        groups = draw_batch(run, times)
+        drawn, batches = drawn + len(groups), batches + 1
+        kept += [group for group in groups if is_kept(group, filters)]
+        run.log.stage("groups kept", min(len(kept), wanted), wanted)
+    why = f"is neither all right nor all wrong by {filters.metric} (algorithm.filter_groups)"
+    kept = _that_teach(kept[:wanted], why, drawn=drawn)[0]
+    if len(kept) < wanted:
+        run.log.caution(
+            f"learning from {len(kept)} groups, not {wanted}: of {drawn}, no other {why}"
+        )
+    return run.with_log_probs(kept, times), drawn
+
+
+def draw_batch(run: Run, times: StageTimes) -> list[ScoredGroup]:
+    """Draw groups for the next prompts and have them scored; gives those of all processes."""
+    rollout, prompts = run.config.actor_rollout_ref.rollout, run.next_prompts()
+    groups, pending = [], []
+    with times.stage("gen"):
+        for group in run.sampler.groups(prompts, n=rollout.n, how=rollout):
+            groups.append(ScoredGroup(group))
+            pending.append(run.rewards.submit(group, step=run.progress.step + 1))
+            run.log.stage("rollouts", len(groups), len(prompts))
+            run.check_stop()
+    if not run.config.algorithm.filter_groups.enable:
+        # While the service is at the last groups; behind a filter, only for what is kept.
+        groups = run.with_own_log_probs(groups, times)
+    with times.stage("reward_wait"):
+        return run.of_every_process(
+            lambda: [
+                group.scored(scores)
+                for group, scores in zip(groups, run.rewards.collect(pending), strict=True)
+            ]
+        )
+
+
+def _that_teach(
+    groups: list[ScoredGroup], what: str, *, drawn: int
+) -> tuple[list[ScoredGroup], int]:
+    if not any(group.can_teach for group in groups):
+        raise NothingToLearn(f"none of the {drawn} groups of this step {what}")
+    return groups, drawn

@@ -1,0 +1,89 @@
+"""Validation: greedy responses to held-out prompts, scored by /reward and judged by /judge."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from medreward_client import Item, Judged, Unjudged
+from medreward_trainer.figures import length_figures, reward_figures
+from medreward_trainer.prompts import Prompt
+from medreward_trainer.rollouts.rollout import Rollout
+from medreward_trainer.run import Run, record_of
+from medreward_trainer.scored_groups import ScoredGroup
+from medreward_trainer.scoring import answer_of
+from medreward_trainer.timing import StageTimes
+
+JUDGED_AT_ONCE = 256
+
+
+def validate(run: Run) -> None:
+    """Log how the policy does on the held-out prompts; nothing if there are none.
+
+    Raises:
+        TrainerError: there are no rewards or judgements to be had.
+    """
+    if not run.validation_prompts:
+        return
+    with run.saved_on_trouble():
+        times = StageTimes()
+        with times.stage("validation"):
+            groups = run.of_every_process(lambda: _scored(run))
+            judged = judge(run, [(g.group.prompt, g.group.rollouts[0]) for g in groups])
+        metrics = {**figures_of(groups, judged), **times.metrics()}
+        few = run.config.trainer.log_val_generations
+        records = [
+            record_of(g.group.prompt, g.group.rollouts[0], g.scores[0]) for g in groups[:few]
+        ]
+        run.log.validation(run.progress.step, metrics, records)
+
+
+def _scored(run: Run) -> list[ScoredGroup]:
+    """Respond to this process's share of the held-out prompts, and have the responses scored."""
+    first, every = run.accelerator.process_index, run.accelerator.num_processes
+    prompts = run.validation_prompts[first::every]
+    how = run.config.actor_rollout_ref.rollout.val_kwargs
+    groups, pending = [], []
+    for group in run.sampler.groups(prompts, n=1, how=how):
+        groups.append(ScoredGroup(group))
+        pending.append(run.rewards.submit(group, step=run.progress.step))
+        run.log.stage("validation", len(groups), len(prompts))
+        run.check_stop()
+    scores = run.rewards.collect(pending)
+    return [group.scored(row) for group, row in zip(groups, scores, strict=True)]
+
+
+def judge(run: Run, answers: Sequence[tuple[Prompt, Rollout]]) -> list[Judged | Unjudged | None]:
+    """Judge what stands in the answer tags of each response; None where nothing does."""
+    found = [answer_of(rollout.text) for _, rollout in answers]
+    asked = [
+        Item(answer, prompt.example.reference, question=prompt.example.problem)
+        for (prompt, _), answer in zip(answers, found, strict=True)
+        if answer is not None
+    ]
+    results: list[Judged | Unjudged] = []
+    for start in range(0, len(asked), JUDGED_AT_ONCE):
+        results += run.rewards.judge(asked[start : start + JUDGED_AT_ONCE])
+        run.check_stop()
+    following = iter(results)
+    return [None if answer is None else next(following) for answer in found]
+
+
+def figures_of(
+    groups: Sequence[ScoredGroup], judged: Sequence[Judged | Unjudged | None]
+) -> dict[str, float]:
+    """Give the metrics of a validation.
+
+    A response without an answer is wrong. One that the judge could not judge is neither right
+    nor wrong, and is counted apart.
+    """
+    settled = [0.0 if one is None else one.score for one in judged if not isinstance(one, Unjudged)]
+    scores = [group.scores[0] for group in groups]
+    lengths = length_figures(groups)
+    figures = {
+        "answered": fmean(one is not None for one in judged),
+        "unjudged": fmean(isinstance(one, Unjudged) for one in judged),
+        **reward_figures(scores),
+        "response_length/mean": lengths["response_length/mean"],
+    }
+    if settled:
+        figures["accuracy"] = fmean(settled)
+    return {f"val/{name}": value for name, value in figures.items()}

@@ -1,0 +1,146 @@
+"""A reward service on a socket that does what it is told: the only fake of the trainer's tests."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+from tests.clients.stand_in import reward_body
+
+Result = dict[str, Any]
+Rule = Callable[[dict[str, Any]], Result]
+"""What comes back for a sample or an item."""
+
+
+def scored(reward: float, **components: float) -> Result:
+    """A sample with its reward."""
+    return {
+        "status": "scored",
+        "reward": reward,
+        "components": {
+            name: {"value": value, "weight": 0.5, "source": "rule"}
+            for name, value in (components or {"accuracy_llm": reward}).items()
+        },
+        "flags": [],
+        "error": None,
+    }
+
+
+def unscored(kind: str, *, retryable: bool) -> Result:
+    """A sample without a reward."""
+    error = {"kind": kind, "message": "as it was told", "retryable": retryable}
+    return {"status": "unscored", "reward": None, "components": {}, "flags": [], "error": error}
+
+
+def judged(score: float) -> Result:
+    """An item with its score."""
+    verdict = "YES" if score else "NO"
+    vote = {"view": "as_written", "verdict": verdict, "p_yes": score, "source": "judge",
+            "error": None}  # fmt: skip
+    return {
+        "status": "judged",
+        "verdict": verdict,
+        "p_yes": score,
+        "score": score,
+        "expected": None,
+        "votes": [vote],
+        "criteria": None,
+        "source": "judge",
+        "error": None,
+    }
+
+
+@dataclass
+class StandIn:
+    """Where it listens, what it says, and what it was asked.
+
+    `refusals` are statuses to answer the next requests with, whatever they ask.
+    """
+
+    url: str
+    rule: Rule = field(default=lambda _: scored(1.0))
+    judging: Rule = field(default=lambda _: judged(1.0))
+    health: str = "ready"
+    origin: dict[str, str] = field(default_factory=dict)
+    refusals: list[int] = field(default_factory=list)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """Each sample that it was asked to score, probes left out."""
+        found = [one for body in self.asked for one in body.get("samples", ())]
+        return [one for one in found if one["reference"] != "probe"]
+
+    def answer(self, path: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Give status and body."""
+        self.asked.append(asked)
+        if self.refusals:
+            status = self.refusals.pop(0)
+            error = {"kind": "told", "message": "as it was told", "retryable": False}
+            return status, {"error": error}
+        if path == "/judge":
+            rows = [{"id": one.get("id"), **self.judging(one)} for one in asked["items"]]
+            return 200, judge_body_of(rows)
+        rows = [{"id": one.get("id"), **self._result(one)} for one in asked["samples"]]
+        body = reward_body(*rows)
+        body["provenance"] |= self.origin
+        return 200, body
+
+    def _result(self, sample: dict[str, Any]) -> Result:
+        return scored(1.0) if sample["reference"] == "probe" else self.rule(sample)
+
+
+def judge_body_of(rows: list[Result]) -> dict[str, Any]:
+    """Write the body of a reply of /judge."""
+    unjudged = sum(row["status"] == "unjudged" for row in rows)
+    return {
+        "results": rows,
+        "counts": {"judged": len(rows) - unjudged, "unjudged": unjudged, "cache_hits": 0,
+                   "coalesced": 0, "judge_calls": 1},
+        "provenance": {"template": "equivalence", "fingerprint": "sha256:1f", "judge": "Qwen3-4B",
+                       "service": "1"},
+        "timings_ms": {"total": 1.0},
+    }  # fmt: skip
+
+
+@contextmanager
+def standing_in() -> Iterator[StandIn]:
+    """Listen until the block ends."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            ready = service.health == "ready"
+            self._reply(200 if ready else 503, {"status": service.health, "engines": {}})
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._reply(*service.answer(self.path, asked))
+
+        def _reply(self, status: int, reply: dict[str, Any]) -> None:
+            body = json.dumps(reply).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            # A client whose deadline has passed is gone.
+            with suppress(ConnectionError):
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        service = StandIn(f"http://127.0.0.1:{server.server_address[1]}")
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield service
+        finally:
+            server.shutdown()
+            thread.join()
