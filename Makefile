@@ -135,10 +135,13 @@ openrlhf: install .venv-openrlhf/made ## The adapters for OpenRLHF and slime, on
 .PHONY: verl
 verl: install .venv-verl/made ## The adapters for verl, EasyR1 and SkyRL, on their own code
 	$(call TRAINER_TESTS,.venv-verl) tests/trainers/test_verl_real.py
-	$(if $(EASYR1),PYTHONPATH=$(EASYR1) $(call TRAINER_TESTS,.venv-verl) tests/trainers/test_easyr1_real.py)
+	PYTHONPATH=clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/trainers/test_trainer_maths_verl.py
+	PYTHONPATH=clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/trainers/test_trainer_recipes_verl.py
+	$(if $(EASYR1),PYTHONPATH=$(EASYR1):clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/trainers/test_easyr1_real.py tests/trainers/test_trainer_recipes_easyr1.py)
 	.venv-verl/bin/python -m pytest --confcutdir tests/clients/trainers tests/clients/trainers/test_skyrl.py
 
 .PHONY: docs
-docs: install ## Write service/openapi.json and docs/settings.md anew
+docs: install ## Write service/openapi.json, docs/settings.md and docs/trainer/config.md anew
 	$(BIN)/python -m medreward.openapi > service/openapi.json
 	$(BIN)/python docs/make_settings.py > docs/settings.md
+	$(BIN)/python docs/make_trainer_config.py > docs/trainer/config.md

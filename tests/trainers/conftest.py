@@ -17,6 +17,8 @@ PACKAGE_OF = {
     "test_ms_swift_real.py": "swift",
     "test_openrlhf_real.py": "openrlhf",
     "test_slime_real.py": "slime",
+    "test_trainer_maths_verl.py": "verl",
+    "test_trainer_recipes_verl.py": "verl",
     "test_trl_real.py": "trl",
     "test_verifiers_real.py": "verifiers",
     "test_verl_real.py": "verl",

@@ -1,6 +1,6 @@
-"""Prompts and responses as the tensors that a model takes. B samples, L prompt and T response tokens."""
+"""Prompts and responses as the tensors a model takes: B samples, L prompt and T response tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,56 +26,93 @@ class SequenceBatch:
 
 
 def prompt_batch(prompts: Sequence[Prompt], prompter: Prompter) -> dict[str, Tensor]:
-    """Lay prompts out for `generate`: padded on the left, so that all end where a response begins."""
-    pad_id = prompter.tokenizer.pad_token_id
-    longest = max(prompt.length for prompt in prompts)
-    tokens_BL = torch.tensor([[pad_id] * (longest - p.length) + list(p.token_ids) for p in prompts])
-    mask_BL = torch.tensor([[0] * (longest - p.length) + [1] * p.length for p in prompts])
-    pictures = _pictures(prompts, prompter, longest=longest, behind=0)
-    return {"input_ids": tokens_BL, "attention_mask": mask_BL, **pictures}
+    """Lay prompts out for `generate`: padded on the left, so that all end where a response begins.
+
+    Raises:
+        BadData: an image cannot be read.
+    """
+    return {
+        **_tokens(prompts, prompter.tokenizer.pad_token_id),
+        **_pictures(prompts, prompter, behind=0),
+    }
 
 
 def sequence_batch(
     prompts: Sequence[Prompt], responses: Sequence[Sequence[int]], prompter: Prompter
 ) -> SequenceBatch:
-    """Lay prompts and their responses out for one pass."""
-    front, pad_id = prompt_batch(prompts, prompter), prompter.tokenizer.pad_token_id
+    """Lay prompts and their responses out for one pass.
+
+    Raises:
+        BadData: an image cannot be read.
+    """
+    pad_id = prompter.tokenizer.pad_token_id
     longest = max(len(response) for response in responses)
-    responses_BT = torch.tensor([[*r, *[pad_id] * (longest - len(r))] for r in responses])
-    mask_BT = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in responses])
+    responses_BT = _table([[*r, *[pad_id] * (longest - len(r))] for r in responses])
+    mask_BT = _table([[1] * len(r) + [0] * (longest - len(r)) for r in responses])
+    front = _tokens(prompts, pad_id)
     mask_BS = torch.cat([front["attention_mask"], mask_BT], dim=1)
     inputs = {
         "input_ids": torch.cat([front["input_ids"], responses_BT], dim=1),
         "attention_mask": mask_BS,
-        **_pictures(prompts, prompter, longest=front["input_ids"].shape[1], behind=longest),
     }
-    if len(inputs) == 2:  # noqa: PLR2004 - the two above: text alone
-        # With pictures a model counts its positions itself, in two dimensions.
-        inputs["position_ids"] = (mask_BS.cumsum(dim=1) - 1).clamp(min=0)
-    return SequenceBatch(inputs, responses_BT, mask_BT.float())
+    pictures = _pictures(prompts, prompter, behind=longest)
+    # With pictures a model counts its positions itself, in two dimensions.
+    positions = {} if pictures else {"position_ids": (mask_BS.cumsum(dim=1) - 1).clamp(min=0)}
+    return SequenceBatch({**inputs, **pictures, **positions}, responses_BT, mask_BT.float())
 
 
-def _pictures(
-    prompts: Sequence[Prompt], prompter: Prompter, *, longest: int, behind: int
-) -> dict[str, Tensor]:
-    """What the processor makes of the prompts' images; padded where it has a value a token."""
-    found = [prompter.picture_tensors(prompt) for prompt in prompts]
-    names = {name for tensors in found for name in tensors}
+def _table(rows: list[list[int]]) -> Tensor:
+    # Empty rows would have no dtype of their own.
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def _tokens(prompts: Sequence[Prompt], pad_id: int) -> dict[str, Tensor]:
+    longest = max(prompt.length for prompt in prompts)
     return {
-        name: torch.cat(
-            [
-                _along(tensors.get(name), prompt, longest=longest, behind=behind)
-                if name in ALONG_TOKENS
-                else tensors[name]
-                for prompt, tensors in zip(prompts, found, strict=True)
-                if name in ALONG_TOKENS or name in tensors
-            ]
-        )
-        for name in sorted(names)
+        "input_ids": _table([[pad_id] * (longest - p.length) + [*p.token_ids] for p in prompts]),
+        "attention_mask": _table([[0] * (longest - p.length) + [1] * p.length for p in prompts]),
     }
 
 
-def _along(values_1L: Tensor | None, prompt: Prompt, *, longest: int, behind: int) -> Tensor:
-    if values_1L is None:
-        values_1L = torch.zeros(1, prompt.length, dtype=torch.long)
-    return pad(values_1L, (longest - prompt.length, behind))
+def _pictures(prompts: Sequence[Prompt], prompter: Prompter, *, behind: int) -> dict[str, Tensor]:
+    """What the processor makes of the prompts' images; padded where it has a value a token."""
+    # The samples of a group share their prompt, and its images are prepared once.
+    made = {id(prompt): prompter.picture_tensors(prompt) for prompt in prompts}
+    rows = [made[id(prompt)] for prompt in prompts]
+    longest = max(prompt.length for prompt in prompts)
+    return {
+        name: _along_tokens(name, rows, prompts, longest=longest, behind=behind)
+        if name in ALONG_TOKENS
+        else joined([tensors[name] for tensors in rows if name in tensors])
+        for name in sorted({name for tensors in rows for name in tensors})
+    }
+
+
+def _along_tokens(
+    name: str,
+    rows: Sequence[Mapping[str, Tensor]],
+    prompts: Sequence[Prompt],
+    *,
+    longest: int,
+    behind: int,
+) -> Tensor:
+    """Pad what has a value a token as the tokens are; of text, and so of a response, it is 0."""
+    text = [torch.zeros(1, prompt.length, dtype=torch.long) for prompt in prompts]
+    return torch.cat(
+        [
+            pad(tensors.get(name, zeros_1L), (longest - prompt.length, behind))
+            for tensors, zeros_1L, prompt in zip(rows, text, prompts, strict=True)
+        ]
+    )
+
+
+def joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Put pictures behind each other; zeros fill the smaller, as in a processor's own batches."""
+    largest = [max(edges) for edges in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    return torch.cat([_filled(tensor, largest) for tensor in tensors])
+
+
+def _filled(tensor: Tensor, largest: Sequence[int]) -> Tensor:
+    missing = [edge - own for edge, own in zip(largest, tensor.shape[1:], strict=True)]
+    # Of the last dimension first, and of each before and behind.
+    return pad(tensor, [edge for gap in reversed(missing) for edge in (0, gap)])

@@ -6,9 +6,10 @@ from torch import Tensor
 def keep(values_PG: Tensor, scored_PG: Tensor, *, low: float, high: float) -> Tensor:
     """True (P) for groups whose mean over the scored is between the bounds, and on neither.
 
-    MediX-R1 filters on the composite. There a group that is all wrong and mostly well formed has
-    a mean of 0.1 or so, and is kept: it teaches format, and that what is wrong is as good as
-    any other wrong. On `accuracy_llm` it has mean 0, and goes.
+    The values are those of `algorithm.filter_groups.metric`. MediX-R1 filters on the composite.
+    There a group that is all wrong, with some samples at 0.145 (well formed, and of the right
+    modality) and some at 0.1 (well formed), has a mean between 0.01 and 0.99, and is kept: it
+    teaches the tag alone. On `accuracy_llm`, the default, its mean is 0, and it goes.
 
     A group with fewer than two scored samples teaches nothing, and is not kept.
     """

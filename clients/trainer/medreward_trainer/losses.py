@@ -21,10 +21,12 @@ ADAPTIVE_ERROR_BOUND = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Surrogate:
-    """The loss of each token, and which tokens the clipping keeps from learning; both (B, T)."""
+    """The loss of each token, and which of them are clipped; both (B, T)."""
 
     loss_BT: Tensor
     clipped_BT: Tensor
+    """True where `low` or `high` keeps a token that counts from learning. The dual clip is not in
+    it: verl's pg_clipfrac leaves that out too."""
 
 
 def clipped(
@@ -42,15 +44,15 @@ def clipped(
     `new_BT` and `old_BT` are log-probabilities. Where the advantage is negative, the ratio counts
     for no more than *c* (dual clip, arXiv 1912.09729).
     """
-    ratio_BT = (new_BT - old_BT).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
+    log_ratio_BT = _log_ratio(new_BT, old_BT, mask_BT)
+    ratio_BT = log_ratio_BT.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
+    surrogate = _within(ratio_BT, advantages_B, mask_BT, low=low, high=high)
+    if c is None:
+        return surrogate
     advantages_B1 = advantages_B.unsqueeze(1)
-    plain_BT = -advantages_B1 * ratio_BT
-    bounded_BT = -advantages_B1 * ratio_BT.clamp(1 - low, 1 + high)
-    loss_BT = torch.maximum(plain_BT, bounded_BT)
-    if c is not None:
-        dual_BT = torch.minimum(loss_BT, -advantages_B1 * c)
-        loss_BT = torch.where(advantages_B1 < 0, dual_BT, loss_BT)
-    return Surrogate(loss_BT, (bounded_BT > plain_BT) & (mask_BT > 0))
+    dual_BT = torch.minimum(surrogate.loss_BT, -advantages_B1 * c)
+    loss_BT = torch.where(advantages_B1 < 0, dual_BT, surrogate.loss_BT)
+    return Surrogate(loss_BT, surrogate.clipped_BT)
 
 
 def gspo(
@@ -63,14 +65,27 @@ def gspo(
     high: float,
     c: float | None = None,  # noqa: ARG001 - the sequence's ratio has no dual clip
 ) -> Surrogate:
-    """Clip the geometric mean of a sequence's ratios (GSPO-token, arXiv 2507.18071, eq. 16).
+    """Clip the geometric mean of a sequence's ratios (GSPO-token, arXiv 2507.18071).
 
     Each token has the ratio of its sequence, and the gradient of its own log-probability.
     """
     tokens_B1 = mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
-    sequence_B1 = ((new_BT - old_BT) * mask_BT).sum(dim=1, keepdim=True) / tokens_B1
-    log_ratio_BT = new_BT - new_BT.detach() + sequence_B1.detach()
-    ratio_BT = log_ratio_BT.clamp(max=SEQUENCE_LOG_RATIO_BOUND).exp()
+    sequence_B1 = _log_ratio(new_BT, old_BT, mask_BT).sum(dim=1, keepdim=True) / tokens_B1
+    own_BT = _log_ratio(new_BT, new_BT.detach(), mask_BT)
+    ratio_BT = (own_BT + sequence_B1.detach()).clamp(max=SEQUENCE_LOG_RATIO_BOUND).exp()
+    return _within(ratio_BT, advantages_B, mask_BT, low=low, high=high)
+
+
+def _log_ratio(new_BT: Tensor, old_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """The logarithm of new to old probability, 0 where nothing counts."""
+    # Here and not at the end: the gradient of an infinite ratio is NaN, and 0 times NaN too.
+    return (new_BT - old_BT).masked_fill(mask_BT == 0, 0.0)
+
+
+def _within(
+    ratio_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor, *, low: float, high: float
+) -> Surrogate:
+    """The worse of a ratio and the same ratio kept within the bounds."""
     advantages_B1 = advantages_B.unsqueeze(1)
     plain_BT = -advantages_B1 * ratio_BT
     bounded_BT = -advantages_B1 * ratio_BT.clamp(1 - low, 1 + high)
@@ -114,7 +129,7 @@ def aggregate(
     of any micro-batches add up to the same loss. `horizon` is the longest response, by which
     seq-mean-token-sum-norm divides instead of by a sample's own length (Dr. GRPO, 2503.20783).
     """
-    # Not a product: what stands where nothing counts may be infinite.
+    # Not a product: 0 times an infinite loss is NaN.
     sums_B = loss_BT.masked_fill(mask_BT == 0, 0.0).sum(dim=1)
     match mode:
         case "token-mean":

@@ -23,6 +23,7 @@ SHOWN: Mapping[str, str] = {
     "actor/kl_loss": "KL",
     "actor/entropy": "entropy",
     "actor/grad_norm": "gradient",
+    "actor/lr": "lr",
     "timing_s/reward_wait": "wait s",
     "timing_s/step": "s",
     "warm_up/loss": "loss",
@@ -84,6 +85,7 @@ class RunLog:
             "steps", total=total_steps, completed=resumed_step or 0
         )
         self._stage = self._progress.add_task("", total=None, visible=False)
+        self._shown_stage = ""
         self._total = total_steps
 
     def __enter__(self) -> Self:
@@ -117,6 +119,10 @@ class RunLog:
 
     def stage(self, name: str, done: int, total: int) -> None:
         """Show how far the current stage of a step is."""
+        if name != self._shown_stage:
+            # Or its end is told from the pace of the stage before.
+            self._progress.reset(self._stage)
+            self._shown_stage = name
         self._progress.update(
             self._stage, description=name, completed=done, total=total, visible=True
         )
@@ -164,7 +170,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    # A line that was cut off may end within a letter. Not `splitlines`, which takes the separators
+    # that a response may hold for ends of lines.
+    for text in path.read_bytes().decode(errors="replace").split("\n"):
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:

@@ -1,7 +1,7 @@
 """Everything a run holds: made once, restored from its folder, and saved."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +13,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from medreward_trainer import checkpoints
-from medreward_trainer.checkpoints import Progress, Saved
+from medreward_trainer.checkpoints import Progress, Saved, taken
 from medreward_trainer.config import Config
-from medreward_trainer.config_files import changed_keys, dump_config
+from medreward_trainer.config_files import changed_values, dump_config
 from medreward_trainer.errors import BadCheckpoint, Stopped, TrainerError
 from medreward_trainer.examples import read_examples
 from medreward_trainer.figures import tokens_per_s
@@ -235,19 +235,31 @@ class Run:
 
 @contextmanager
 def begin(config: Config, is_stopping: IsStopping) -> Iterator[Run]:
-    """Build a run, as it begins or as its folder was left, and wait for the service.
+    """Hold a run's folder, and build the run as it begins or as it was left there.
 
     Raises:
-        TrainerError: the service, the model, the data or the checkpoint cannot be had.
+        TrainerError: the folder, the service, the model, the data or the checkpoint cannot be had.
     """
+    accelerator = Accelerator(cpu=config.trainer.device == "cpu")
+    is_main = accelerator.is_main_process
+    with (
+        taken(config.run_dir) if is_main else nullcontext(),
+        assembled(config, accelerator, is_stopping) as run,
+    ):
+        yield run
+
+
+@contextmanager
+def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping) -> Iterator[Run]:
+    """Load what a run is made of, and wait for the service."""
     # A bar for each file that is read or written would push the run's own off the screen.
     transformers.utils.logging.disable_progress_bar()
-    accelerator = Accelerator(cpu=config.trainer.device == "cpu")
     checkpoint = checkpoint_of(config)
     saved = checkpoints.read(checkpoint) if checkpoint else None
-    # Other rollouts in each process, and the same ones in each run.
-    torch.manual_seed(config.trainer.seed + accelerator.process_index)
     policy = Policy.load(config, accelerator, saved=checkpoint and checkpoint / "model")
+    sampler = make_sampler(policy, config)
+    # Other rollouts in each process, and the same ones in each run; after what draws, or seeds.
+    torch.manual_seed(config.trainer.seed + accelerator.process_index)
     prompts, left_out = policy.prompter.prompts_of(
         read_examples(config.data, config.data.train_files, limit=config.data.train_max_samples)
     )
@@ -275,7 +287,8 @@ def begin(config: Config, is_stopping: IsStopping) -> Iterator[Run]:
             began_with=progress.provenance,
         ) as rewards,
     ):
-        tell_beginning(config, log, saved, prompts=len(prompts), left_out=left_out)
+        if accelerator.is_main_process:
+            tell_beginning(config, log, saved, prompts=len(prompts), left_out=left_out)
         rewards.wait_until_ready()
         yield Run(
             config=config,
@@ -283,7 +296,7 @@ def begin(config: Config, is_stopping: IsStopping) -> Iterator[Run]:
             log=log,
             rewards=rewards,
             policy=policy,
-            sampler=make_sampler(policy, config),
+            sampler=sampler,
             prompts=prompts,
             validation_prompts=held_out,
             order=order,
@@ -403,7 +416,7 @@ def tell_beginning(
         log.say(f"{prompts} prompts; logs and checkpoints in {config.run_dir}")
     else:
         log.say(f"going on after step {saved.progress.step} of {config.run_dir}")
-        changed = changed_keys(Config.model_validate(saved.config), config)
+        changed = changed_values(Config.model_validate(saved.config), config)
         if changed:
             log.caution(f"the configuration differs from the checkpoint's in {', '.join(changed)}")
         if saved.progress.partial_update:

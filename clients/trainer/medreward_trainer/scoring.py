@@ -59,7 +59,7 @@ class Pending:
     """A group that is being scored."""
 
     samples: tuple[Sample, ...]
-    step: int
+    step: int | None
     future: "Future[list[Scored | Unscored]]"
 
 
@@ -95,8 +95,11 @@ class RewardSource:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._client.close()
+        # First nothing new begins, then what waits for the service ends, and leaves nothing open.
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+        self._threads.shutdown()
+        self._client.close()
 
     def wait_until_ready(self) -> None:
         """Wait for the service, and learn what it scores by.
@@ -120,8 +123,11 @@ class RewardSource:
             "another in reward.base_url"
         )
 
-    def submit(self, group: Group, *, step: int) -> Pending:
-        """Begin to score a group, and return at once."""
+    def submit(self, group: Group, *, step: int | None) -> Pending:
+        """Begin to score a group, and return at once.
+
+        `step` is of the training; None for what is no part of it, and of what the service watches.
+        """
         samples = samples_of(group)
         return Pending(samples, step, self._threads.submit(self._ask, samples, step))
 
@@ -171,11 +177,14 @@ class RewardSource:
             {name: part.weight for name, part in result.components.items()}
         )
 
-    def _ask(self, samples: Sequence[Sample], step: int) -> list[Scored | Unscored]:
+    def _ask(self, samples: Sequence[Sample], step: int | None) -> list[Scored | Unscored]:
         """Ask about samples; whatever goes wrong is said sample by sample."""
         try:
             reply = self._client.reward(
-                samples, recipe=self._config.recipe, run_id=self._run_id, step=step
+                samples,
+                recipe=self._config.recipe,
+                run_id=None if step is None else self._run_id,
+                step=step,
             )
         except RequestRefused as refused:
             if len(samples) > 1:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
@@ -51,11 +52,15 @@ def load_model(wanted: Model, *, seed: int, device: str | torch.device = "cpu") 
     """Load a model and its processor (or tokenizer, if it reads text alone).
 
     Raises:
-        BadConfig: there is no such model, or it has no token to end with.
+        BadConfig: there is no such model, some of its weights are not there, or it has no token to
+            end with.
     """
     name, _, alphabet = wanted.path.partition(":")
     if name in TINY:
         model, processor = TINY[name](seed, alphabet or PRINTABLE)
+        for weight in model.parameters():
+            # Not `model.to`, which would round the angles of positions as well.
+            weight.data = weight.data.to(getattr(torch, wanted.dtype))
     else:
         model, processor = _load(wanted)
     tokenizer = getattr(processor, "tokenizer", processor)
@@ -63,7 +68,7 @@ def load_model(wanted: Model, *, seed: int, device: str | torch.device = "cpu") 
         raise BadConfig(f"actor_rollout_ref.model.path: the tokenizer of {wanted.path} has no eos")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(device=device, dtype=getattr(torch, wanted.dtype)), processor
+    return model.to(device), processor
 
 
 def plain_generation(model: Any) -> None:
@@ -81,8 +86,8 @@ def plain_generation(model: Any) -> None:
 
 def tiny_tokenizer(alphabet: str = PRINTABLE, extra: tuple[str, ...] = ()) -> Any:
     """Make a tokenizer whose tokens are single characters."""
-    special = (PAD, END, UNKNOWN, *extra)
-    vocabulary = {token: number for number, token in enumerate((*special, *alphabet))}
+    tokens = dict.fromkeys((PAD, END, UNKNOWN, *extra, *alphabet))
+    vocabulary = {token: number for number, token in enumerate(tokens)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = Split("", "isolated")
     tokenizer.decoder = Fuse()
@@ -168,28 +173,45 @@ def _text_config(tokenizer: Any) -> LlamaConfig:
 def _drawn(kind: Callable[[Any], Any], config: Any, seed: int) -> Any:
     """Draw a model's weights, and leave the global random numbers as they are."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Not `torch.manual_seed`, which reaches the generators of GPUs as well.
+        torch.default_generator.manual_seed(seed)
         return kind(config)
 
 
 def _load(wanted: Model) -> tuple[Any, Any]:
-    trust = wanted.trust_remote_code
+    path, trust = wanted.path, wanted.trust_remote_code
     try:
-        config = AutoConfig.from_pretrained(wanted.path, trust_remote_code=trust)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust)
         sees = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         kind, reader = (
             (AutoModelForImageTextToText, AutoProcessor)
             if sees
             else (AutoModelForCausalLM, AutoTokenizer)
         )
-        model = kind.from_pretrained(
-            wanted.path, dtype=getattr(torch, wanted.dtype), trust_remote_code=trust
+        processor = reader.from_pretrained(path, trust_remote_code=trust)
+        model, report = kind.from_pretrained(
+            path,
+            dtype=getattr(torch, wanted.dtype),
+            trust_remote_code=trust,
+            output_loading_info=True,
         )
-        return model, reader.from_pretrained(wanted.path, trust_remote_code=trust)
-    except (OSError, ValueError) as exc:
-        there = "" if Path(wanted.path).is_dir() else " (no such folder here)"
+    except (OSError, ValueError, ImportError, SafetensorError) as exc:
+        raise BadConfig(_cannot_load(path, exc)) from exc
+    if report["missing_keys"]:
+        # transformers would draw them at random and go on.
+        first, *more = sorted(report["missing_keys"])
         raise BadConfig(
-            f"actor_rollout_ref.model.path: {wanted.path}{there} cannot be loaded: "
-            f"{str(exc).splitlines()[0]}. Give a folder, an id of the hub, or one of "
-            f"{', '.join(TINY)}"
-        ) from exc
+            f"actor_rollout_ref.model.path: {path} has no weights for {first}"
+            + (f" and {len(more)} more" * bool(more))
+        )
+    return model, processor
+
+
+def _cannot_load(path: str, exc: Exception) -> str:
+    there = "" if Path(path).is_dir() else " (no such folder here)"
+    # Some reasons begin with an empty line.
+    reason = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+    return (
+        f"actor_rollout_ref.model.path: {path}{there} cannot be loaded: {reason} "
+        f"Give a folder, an id of the hub, or one of {', '.join(TINY)}"
+    )

@@ -1,7 +1,6 @@
 """Group-based RL on rewards from a service: the loop, from prompts to new weights."""
 
 from medreward_trainer.advantages import advantages_of
-from medreward_trainer.checkpoints import taken
 from medreward_trainer.config import Config
 from medreward_trainer.config_files import check_runnable
 from medreward_trainer.errors import NothingToLearn
@@ -32,7 +31,7 @@ def train(config: Config) -> None:
         TrainerError: what a person has to mend; the run's state is saved first.
     """
     check_runnable(config)
-    with stoppable() as is_stopping, taken(config.run_dir), begin(config, is_stopping) as run:
+    with stoppable() as is_stopping, begin(config, is_stopping) as run:
         if run.is_new:
             warm_up(run)
             validate(run)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from medreward_client import Item, Judged, Unjudged
-from medreward_trainer.figures import length_figures, reward_figures
+from medreward_trainer.figures import length_figures, reward_figures, unscored_figures
 from medreward_trainer.prompts import Prompt
 from medreward_trainer.rollouts.rollout import Rollout
 from medreward_trainer.run import Run, record_of
@@ -44,7 +44,7 @@ def _scored(run: Run) -> list[ScoredGroup]:
     groups, pending = [], []
     for group in run.sampler.groups(prompts, n=1, how=how):
         groups.append(ScoredGroup(group))
-        pending.append(run.rewards.submit(group, step=run.progress.step))
+        pending.append(run.rewards.submit(group, step=None))
         run.log.stage("validation", len(groups), len(prompts))
         run.check_stop()
     scores = run.rewards.collect(pending)
@@ -82,6 +82,7 @@ def figures_of(
         "answered": fmean(one is not None for one in judged),
         "unjudged": fmean(isinstance(one, Unjudged) for one in judged),
         **reward_figures(scores),
+        **unscored_figures(scores),
         "response_length/mean": lengths["response_length/mean"],
     }
     if settled:

@@ -36,25 +36,31 @@ class GeneratingSampler:
     def _generate(self, prompts: Sequence[Prompt], *, n: int, how: Sampling) -> list[Rollout]:
         policy = self._policy
         inputs = policy.placed(prompt_batch(prompts, policy.prompter))
+        is_greedy = how.temperature == 0
         drawn = (
-            {"do_sample": True, "temperature": how.temperature, "top_p": how.top_p,
-             "top_k": max(0, how.top_k)}
-            if how.temperature > 0
-            else {"do_sample": False}
-        )  # fmt: skip
+            {"do_sample": False}
+            if is_greedy
+            else {
+                "do_sample": True,
+                "temperature": how.temperature,
+                "top_p": how.top_p,
+                "top_k": max(0, how.top_k),
+                "num_return_sequences": n,
+            }
+        )
         model = policy.bare_model
         model.eval()
         with policy.autocast():
             sequences: Tensor = model.generate(
                 **inputs,
                 **drawn,
-                num_return_sequences=n,
                 max_new_tokens=self._longest,
                 pad_token_id=policy.tokenizer.pad_token_id,
                 eos_token_id=sorted(policy.end_ids),
             )
         responses = sequences[:, inputs["input_ids"].shape[1] :].tolist()
-        return [self._read(tokens) for tokens in responses]
+        # The likeliest response is the same each time, and is computed once.
+        return [self._read(tokens) for tokens in responses for _ in range(n if is_greedy else 1)]
 
     def _read(self, tokens: list[int]) -> Rollout:
         read = read_rollout(tokens, ends=self._policy.end_ids, text="")

@@ -52,8 +52,10 @@ class VLLMSampler:
 
     def take_weights(self) -> None:
         """Copy the policy's weights, and forget what was computed with the former ones."""
+        # By way of the checkpoint's names and layouts: what the engine holds is fused and packed.
         weights: list[tuple[str, Tensor]] = list(self._policy.whole_weights())
-        self._engine.apply_model(lambda model: model.load_weights(iter(weights)))
+        self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+        self._engine.apply_model(pack_head)
         self._engine.reset_prefix_cache()
 
     def groups(self, prompts: Sequence[Prompt], *, n: int, how: Sampling) -> Iterator[Group]:
@@ -96,6 +98,16 @@ class VLLMSampler:
         return tuple(
             Rollout(one.tokens, self._policy.text_of(one.tokens), one.is_cut) for one in read
         )
+
+
+def pack_head(model: Any) -> None:
+    """Pack the output layer anew: vLLM's reload leaves out one that is tied to the embedding.
+
+    On a GPU there is nothing to pack; on a CPU it would go on with the former weights.
+    """
+    head = getattr(model, "lm_head", None)
+    if head is not None and getattr(head, "quant_method", None) is not None:
+        head.quant_method.process_weights_after_loading(head)
 
 
 def request_of(prompt: Prompt, prompter: Prompter) -> dict[str, Any]:

@@ -1,0 +1,195 @@
+"""The command `medreward-train`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from medreward_trainer.config import Config
+from medreward_trainer.config_files import (
+    changed_values,
+    dump_config,
+    load_config,
+    recipe_names,
+    recipe_purpose,
+)
+from medreward_trainer.errors import BadConfig, Stopped, TrainerError
+
+FAILED, MISUSED, STOPPED = 1, 2, 130
+PLAIN_WIDTH = 160
+"""Columns where there is no terminal to measure."""
+
+app = typer.Typer(
+    name="medreward-train",
+    help="Group-based RL for medical (vision-)language models, rewarded by a medreward service.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    # Its tracebacks would show what rollouts say.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Source = Annotated[
+    str, typer.Argument(metavar="RECIPE|FILE", help="A recipe's name, or a YAML file.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE…", help="Keys to change, such as trainer.total_epochs=1."),
+]
+
+
+def main() -> None:
+    """Run the command that the command line names."""
+    app(prog_name="medreward-train")
+
+
+@app.command()
+def run(source: Source, overrides: Overrides = None) -> None:
+    """Train a policy; the same command again goes on from the last checkpoint.
+
+    [bold]Examples[/bold], beside a service that `medreward serve` started:
+
+      medreward-train run smoke
+      medreward-train run medix_2b_dapo reward.base_url=http://rewards:8080
+      accelerate launch --num_processes 8 -m medreward_trainer run medix_2b_dapo
+
+    Ctrl-C ends it in good order, with a checkpoint. Exit code 1: stopped by trouble, and the
+    state is saved; 2: the configuration cannot be; 130: stopped by you.
+    """
+    with failing_in_words():
+        config = load_config(source, overrides or ())
+        from medreward_trainer.training import train  # noqa: PLC0415 - torch takes seconds
+
+        train(config)
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of runs.")],
+    out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("runs.png"),
+    smooth: Annotated[int, typer.Option(min=1, help="Steps in a running mean.")] = 1,
+) -> None:
+    """Draw reward, components, lengths and times of one or several runs.
+
+    [bold]Example[/bold]:
+
+      medreward-train plot checkpoints/medreward/smoke --out smoke.png
+    """
+    with failing_in_words():
+        from medreward_trainer.plotting import plot_runs  # noqa: PLC0415 - as is matplotlib
+
+        plot_runs(runs, out, smooth=smooth)
+        Console(soft_wrap=True).print(f"wrote {out}", highlight=False, markup=False)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A folder global_step_N of a run.")],
+    folder: Annotated[Path, typer.Argument(help="Where the model goes.")],
+    dtype: Annotated[
+        Literal["bfloat16", "float32"], typer.Option(help="Of the weights that are written.")
+    ] = "bfloat16",
+) -> None:
+    """Write a checkpoint's model as a plain Hugging Face folder, adapters merged.
+
+    [bold]Example[/bold]:
+
+      medreward-train export checkpoints/medreward/smoke/global_step_4 smoke-model
+    """
+    with failing_in_words():
+        from medreward_trainer.checkpoints import export as write  # noqa: PLC0415 - as is torch
+
+        write(checkpoint, folder, dtype)
+        Console(soft_wrap=True).print(f"wrote {folder}", highlight=False, markup=False)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that come along.
+
+    [bold]Example[/bold]:
+
+      medreward-train recipes
+    """
+    table = Table(box=None, pad_edge=False)
+    for column in ("recipe", "model", "algorithm", "what for"):
+        # A name that is cut short cannot be copied.
+        table.add_column(column, overflow="fold", no_wrap=column == "recipe")
+    for name in recipe_names():
+        config = load_config(name)
+        table.add_row(
+            name, config.actor_rollout_ref.model.path, algorithm_of(config), recipe_purpose(name)
+        )
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    console.print(table)
+
+
+@app.command()
+def show(
+    source: Source,
+    overrides: Overrides = None,
+    *,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Only what differs from the defaults.")
+    ] = False,
+) -> None:
+    """Show a whole configuration, as a run would have it.
+
+    [bold]Examples[/bold]:
+
+      medreward-train show medix_8b_dapo --changed
+      medreward-train show smoke trainer.total_training_steps=10 > mine.yaml
+    """
+    with failing_in_words():
+        config = load_config(source, overrides or ())
+        if changed:
+            for key, value in changed_values(Config(), config).items():
+                typer.echo(f"{key}={value}")
+        else:
+            typer.echo(dump_config(config), nl=False)
+
+
+def algorithm_of(config: Config) -> str:
+    """Name what a configuration does, as papers do."""
+    actor = config.actor_rollout_ref.actor
+    parts: list[str] = [config.algorithm.adv_estimator]
+    if actor.policy_loss.loss_mode != "vanilla":
+        parts.append(actor.policy_loss.loss_mode)
+    if config.algorithm.filter_groups.enable:
+        parts.append("filtered groups")
+    if actor.use_kl_loss:
+        parts.append("KL in the loss")
+    if config.algorithm.use_kl_in_reward:
+        parts.append("KL in the reward")
+    return ", ".join(parts)
+
+
+@contextmanager
+def failing_in_words() -> Iterator[None]:
+    """Turn what stops a command into words and an exit code."""
+    try:
+        yield
+    except BadConfig as exc:
+        _tell(exc)
+        raise typer.Exit(MISUSED) from exc
+    except Stopped as exc:
+        _tell(exc)
+        raise typer.Exit(STOPPED) from exc
+    except TrainerError as exc:
+        _tell(exc)
+        raise typer.Exit(FAILED) from exc
+    except KeyboardInterrupt as exc:
+        typer.echo("medreward-train: interrupted", err=True)
+        raise typer.Exit(STOPPED) from exc
+
+
+def _tell(exc: Exception) -> None:
+    words = "\n".join([str(exc), *getattr(exc, "__notes__", ())])
+    typer.secho(f"medreward-train: {words}", fg=typer.colors.RED, err=True)

@@ -1,0 +1,363 @@
+"""Advantages: each sample against the scored others of its group."""
+
+from collections.abc import Callable, Sequence
+from math import inf, nan
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from medreward_trainer.advantages import (
+    ESTIMATORS,
+    Groups,
+    advantages_of,
+    dr_grpo,
+    gdpo,
+    grpo,
+    rloo,
+)
+from medreward_trainer.config import Algorithm, Estimator
+from medreward_trainer.errors import BadConfig
+
+Estimate = Callable[[Tensor, Tensor], Tensor]
+# What torch does for the first time may take longer than Hypothesis grants.
+UNHURRIED = settings(deadline=None)
+OF_REWARDS = pytest.mark.parametrize("estimate", [grpo, dr_grpo, rloo])
+ALL: list[Estimator] = ["grpo", "dr_grpo", "rloo", "gdpo"]
+RECIPE = {"accuracy_llm": 0.5, "format": 0.5}
+
+# Thousandths, as composed rewards are: no two differ by less than rounding.
+rewards = st.integers(0, 1000).map(lambda thousandths: thousandths / 1000)
+
+
+def doubles(*rows: Sequence[float]) -> Tensor:
+    """Rows as a tensor that rounds little."""
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def all_scored(values_PG: Tensor) -> Tensor:
+    """Mark every sample as one with a reward."""
+    return torch.ones_like(values_PG, dtype=torch.bool)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
+    """Rewards (P, G), and which of them were given."""
+    prompts, samples = draw(st.integers(1, 4)), draw(st.integers(2, 6))
+    rows = st.lists(rewards, min_size=samples, max_size=samples)
+    marks = st.lists(st.booleans(), min_size=samples, max_size=samples)
+    return (
+        doubles(*(draw(rows) for _ in range(prompts))),
+        torch.tensor([draw(marks) for _ in range(prompts)]),
+    )
+
+
+def as_groups(rewards_PG: Tensor, scored_PG: Tensor) -> Groups:
+    """Groups whose components are the reward and its square; lengths from 1 up."""
+    lengths_PG = torch.arange(1.0, rewards_PG.numel() + 1, dtype=torch.float64)
+    return Groups(
+        rewards_PG=rewards_PG,
+        components={"accuracy_llm": rewards_PG, "format": rewards_PG.square()},
+        scored_PG=scored_PG,
+        lengths_PG=lengths_PG.reshape(rewards_PG.shape),
+    )
+
+
+@pytest.mark.parametrize(
+    ("estimate", "expected"),
+    [
+        # Mean 2/3, deviation sqrt((1/9 + 4/9 + 1/9) / 2) = 0.57735.
+        (grpo, [0.57735, -1.15470, 0.57735, 0.0]),
+        (dr_grpo, [1 / 3, -2 / 3, 1 / 3, 0.0]),
+        # The others' means are 1/2, 1 and 1/2.
+        (rloo, [0.5, -1.0, 0.5, 0.0]),
+    ],
+)
+def test_a_sample_is_compared_with_the_scored_of_its_group(
+    estimate: Estimate, expected: list[float]
+) -> None:
+    """Three have a reward and the fourth has none, whose advantage is 0."""
+    scored_PG = torch.tensor([[True, True, True, False]])
+    advantages_PG = estimate(doubles([1, 0, 1, nan]), scored_PG)
+
+    assert advantages_PG[0].tolist() == pytest.approx(expected, abs=2e-6)
+
+
+@UNHURRIED
+@given(batches())
+def test_rloo_is_a_reward_minus_the_mean_of_the_others(batch: tuple[Tensor, Tensor]) -> None:
+    """Computed as it is said, one sample at a time."""
+    rewards_PG, scored_PG = batch
+    advantages_PG = rloo(rewards_PG, scored_PG)
+
+    for p, g in scored_PG.nonzero().tolist():
+        others = [
+            rewards_PG[p, i].item() for i in scored_PG[p].nonzero().flatten().tolist() if i != g
+        ]
+        if others:
+            expected = rewards_PG[p, g].item() - sum(others) / len(others)
+            assert advantages_PG[p, g].item() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("estimator", ALL)
+@UNHURRIED
+@given(batches(), st.sampled_from([nan, inf, -inf, -7.0]))
+def test_what_stands_for_a_missing_reward_does_not_matter(
+    estimator: Estimator, batch: tuple[Tensor, Tensor], filler: float
+) -> None:
+    """NaN and infinity in its place change nothing, and its own advantage is 0."""
+    rewards_PG, scored_PG = batch
+
+    def advantages(filler: float) -> Tensor:
+        groups = as_groups(rewards_PG.masked_fill(~scored_PG, filler), scored_PG)
+        return advantages_of(groups, Algorithm(adv_estimator=estimator), RECIPE)
+
+    assert torch.equal(advantages(filler), advantages(0.5))
+    assert not advantages(filler)[~scored_PG].any()
+
+
+@pytest.mark.parametrize("estimator", ALL)
+@UNHURRIED
+@given(batches(), st.permutations(range(6)))
+def test_the_order_of_samples_does_not_matter(
+    estimator: Estimator, batch: tuple[Tensor, Tensor], places: list[int]
+) -> None:
+    """Shuffled within their groups, all keep their advantages."""
+    groups = as_groups(*batch)
+    order = [place for place in places if place < groups.rewards_PG.shape[1]]
+    shuffled = Groups(
+        groups.rewards_PG[:, order],
+        {name: values_PG[:, order] for name, values_PG in groups.components.items()},
+        groups.scored_PG[:, order],
+        groups.lengths_PG[:, order],
+    )
+    algorithm = Algorithm(adv_estimator=estimator)
+
+    torch.testing.assert_close(
+        advantages_of(shuffled, algorithm, RECIPE),
+        advantages_of(groups, algorithm, RECIPE)[:, order],
+        atol=1e-6,
+        rtol=1e-6,
+    )
+
+
+@OF_REWARDS
+@UNHURRIED
+@given(batches(), st.floats(-10, 10))
+def test_a_group_that_is_paid_more_throughout_learns_the_same(
+    estimate: Estimate, batch: tuple[Tensor, Tensor], more: float
+) -> None:
+    """A number added to all rewards of a group changes no advantage."""
+    rewards_PG, scored_PG = batch
+
+    torch.testing.assert_close(
+        estimate(rewards_PG + more, scored_PG),
+        estimate(rewards_PG, scored_PG),
+        atol=1e-6,
+        rtol=1e-6,
+    )
+
+
+@OF_REWARDS
+@UNHURRIED
+@given(batches())
+def test_a_group_as_a_whole_is_neither_praised_nor_blamed(
+    estimate: Estimate, batch: tuple[Tensor, Tensor]
+) -> None:
+    """A group's advantages add up to 0, and the best paid has none below 0."""
+    rewards_PG, scored_PG = batch
+    advantages_PG = estimate(rewards_PG, scored_PG)
+    best_P1 = rewards_PG.masked_fill(~scored_PG, -inf).argmax(dim=1, keepdim=True)
+
+    assert advantages_PG.sum(dim=1).abs().max() < 1e-9
+    assert advantages_PG.gather(1, best_P1).min() >= 0
+
+
+@OF_REWARDS
+@UNHURRIED
+@given(batches())
+def test_groups_do_not_see_each_other(estimate: Estimate, batch: tuple[Tensor, Tensor]) -> None:
+    """A group alone has the advantages that it has among others."""
+    rewards_PG, scored_PG = batch
+    alone = [
+        estimate(r_G.unsqueeze(0), s_G.unsqueeze(0))
+        for r_G, s_G in zip(rewards_PG, scored_PG, strict=True)
+    ]
+
+    torch.testing.assert_close(torch.cat(alone), estimate(rewards_PG, scored_PG))
+
+
+@OF_REWARDS
+@UNHURRIED
+@given(st.floats(-1e6, 1e6, width=32), st.integers(2, 9))
+def test_equal_rewards_teach_exactly_nothing(
+    estimate: Estimate, reward: float, samples: int
+) -> None:
+    """Rounding leaves nothing behind in float32 that a tiny deviation could blow up."""
+    rewards_PG = torch.full((1, samples), reward)
+
+    assert not estimate(rewards_PG, all_scored(rewards_PG)).any()
+
+
+def test_gdpo_does_not_whiten_what_rounding_leaves() -> None:
+    """A step whose samples are all alike has advantages of 0, not of 1 and -1."""
+    components_KPG = torch.full((2, 4, 7), 0.3)
+    advantages_PG = gdpo(
+        components_KPG,
+        all_scored(components_KPG[0]),
+        torch.tensor([0.7, 0.1]),
+        torch.arange(1.0, 29.0).reshape(4, 7),
+    )
+
+    assert not advantages_PG.any()
+
+
+@pytest.mark.parametrize("estimator", ALL)
+@pytest.mark.parametrize("marks", [[False, True, False], [False, False, False]])
+def test_a_sample_with_nothing_to_compare_has_no_advantage(
+    estimator: Estimator, marks: list[bool]
+) -> None:
+    """It is 0 where one of a group has a reward or none has, whatever other groups are like."""
+    rewards_PG = doubles([0.2, 0.9, 0.4], [0.0, 1.0, 1.0])
+    scored_PG = torch.tensor([marks, [True, True, True]])
+    algorithm = Algorithm(adv_estimator=estimator)
+    both_PG = advantages_of(as_groups(rewards_PG, scored_PG), algorithm, RECIPE)
+
+    assert both_PG[0].tolist() == [0.0, 0.0, 0.0]
+    assert both_PG[1].all()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        # The first component is (1, 0): 0.5 / sqrt(0.5) = 0.7071 and its opposite; the second is 0.
+        # Half of it is 0.35355. Mean 0, variance 2 x 0.125 / 1 = 0.25.
+        ([1, 1], [0.70711, -0.70711]),
+        # The first counts three times. Mean 0.35355 / 2, variance (3 x 0.03125 + 0.28125) / 3.
+        ([3, 1], [0.5, -1.5]),
+    ],
+)
+def test_gdpo_whitens_over_tokens(lengths: list[float], expected: list[float]) -> None:
+    """A component without variance says nothing, and a long response counts for its length."""
+    components_KPG = torch.stack([doubles([1, 0]), doubles([1, 1])])
+    advantages_PG = gdpo(
+        components_KPG, all_scored(components_KPG[0]), doubles([0.5, 0.5])[0], doubles(lengths)
+    )
+
+    assert advantages_PG[0].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@UNHURRIED
+@given(batches())
+def test_gdpo_has_mean_0_and_variance_1_over_tokens(batch: tuple[Tensor, Tensor]) -> None:
+    """Over those of samples that can be compared, if any differ."""
+    groups = as_groups(*batch)
+    advantages_PG = advantages_of(groups, Algorithm(adv_estimator="gdpo"), RECIPE)
+    comparable_PG = groups.scored_PG & (groups.scored_PG.sum(dim=1, keepdim=True) > 1)
+    tokens = advantages_PG[comparable_PG].repeat_interleave(groups.lengths_PG[comparable_PG].long())
+
+    if advantages_PG.any():
+        assert tokens.mean().item() == pytest.approx(0, abs=1e-6)
+        assert tokens.var().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_gdpo_hears_a_component_however_little_it_varies() -> None:
+    """A component in tenths of its size gives the same advantages, where grpo's would change."""
+    accuracy_PG, format_PG = doubles([1, 0, 0, 1]), doubles([1, 1, 0, 1])
+    scored_PG, even_K = all_scored(accuracy_PG), doubles([0.5, 0.5])[0]
+    lengths_PG = doubles([5, 5, 5, 5])
+
+    def advantages(size: float) -> Tensor:
+        components_KPG = torch.stack([accuracy_PG, size * format_PG])
+        return gdpo(components_KPG, scored_PG, even_K, lengths_PG)
+
+    torch.testing.assert_close(advantages(0.1), advantages(1.0), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "estimate"), [("grpo", grpo), ("dr_grpo", dr_grpo), ("rloo", rloo)]
+)
+def test_the_configuration_names_the_estimator(name: Estimator, estimate: Estimate) -> None:
+    """Each name of the key has its function."""
+    groups = as_groups(doubles([1, 0, 0.5]), torch.tensor([[True, True, True]]))
+    advantages_PG = advantages_of(groups, Algorithm(adv_estimator=name), RECIPE)
+
+    assert list(ESTIMATORS) == ALL
+    assert torch.equal(advantages_PG, estimate(groups.rewards_PG, groups.scored_PG))
+
+
+def by_gdpo(
+    groups: Groups, keys: Sequence[str] = (), weights: Sequence[float] = (), **recipe: float
+) -> Tensor:
+    """Advantages by gdpo, with the keys and weights of the configuration and the recipe's."""
+    algorithm = Algorithm(
+        adv_estimator="gdpo", gdpo_reward_keys=tuple(keys), gdpo_reward_weights=tuple(weights)
+    )
+    return advantages_of(groups, algorithm, recipe)
+
+
+THREE = Groups(
+    rewards_PG=doubles([0.9, 0.4, 0.1]),
+    components={
+        "accuracy_llm": doubles([1, 0, 0]),
+        "format": doubles([1, 1, 0]),
+        "length": doubles([0.1, 0.2, 0.9]),
+    },
+    scored_PG=torch.tensor([[True, True, True]]),
+    lengths_PG=doubles([4, 2, 3]),
+)
+
+
+def straight(keys: Sequence[str], weights: Sequence[float]) -> Tensor:
+    """What gdpo makes of these components of THREE."""
+    components_KPG = torch.stack([THREE.components[key] for key in keys])
+    return gdpo(components_KPG, THREE.scored_PG, doubles(weights)[0], THREE.lengths_PG)
+
+
+def test_gdpo_takes_what_the_recipe_pays_for() -> None:
+    """Unless told otherwise, it takes components with a weight, by their weights."""
+    expected_PG = straight(["accuracy_llm", "format"], [0.8, 0.2])
+
+    assert torch.equal(by_gdpo(THREE, accuracy_llm=0.8, format=0.2), expected_PG)
+    assert torch.equal(by_gdpo(THREE, accuracy_llm=0.8, format=0.2, length=0.0), expected_PG)
+
+
+def test_gdpo_takes_the_components_and_weights_that_it_is_told() -> None:
+    """The configuration's keys and weights come before the recipe's."""
+    chosen_PG = by_gdpo(THREE, ["format"], accuracy_llm=0.8, format=0.2)
+    weighed_PG = by_gdpo(THREE, ["length", "format"], [0.3, 0.7], accuracy_llm=0.8, format=0.2)
+
+    assert torch.equal(chosen_PG, straight(["format"], [0.2]))
+    assert torch.equal(weighed_PG, straight(["length", "format"], [0.3, 0.7]))
+
+
+def test_gdpo_goes_on_without_a_component_that_a_step_has_not() -> None:
+    """The recipe has modality, and no sample of this step has: it says nothing."""
+    advantages_PG = by_gdpo(THREE, ["accuracy_llm", "modality"], accuracy_llm=0.8, modality=0.2)
+
+    torch.testing.assert_close(advantages_PG, straight(["accuracy_llm"], [0.8]))
+
+
+@pytest.mark.parametrize(
+    ("keys", "weights", "message"),
+    [
+        (
+            ["accurracy", "format"],
+            [],
+            "have no accurracy; choose from accuracy_llm, format, length",
+        ),
+        (["format", "length"], [], "pays nothing for length; say its weight"),
+    ],
+)
+def test_gdpo_says_which_key_is_wrong(keys: list[str], weights: list[float], message: str) -> None:
+    """A misspelt component and one without a weight are refused."""
+    with pytest.raises(BadConfig, match=message):
+        by_gdpo(THREE, keys, weights, accuracy_llm=0.8, format=0.2)
+
+
+def test_gdpo_without_any_component_is_refused() -> None:
+    """There is nothing to normalise if the recipe pays for nothing that the samples have."""
+    with pytest.raises(BadConfig, match="have no component; choose from accuracy_llm"):
+        by_gdpo(THREE)

@@ -1,0 +1,189 @@
+"""Prompts and responses as tensors: padding is seen by nobody."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from io import BytesIO
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from medreward_trainer.batches import SequenceBatch, joined, prompt_batch, sequence_batch
+from medreward_trainer.config import Data, Model
+from medreward_trainer.examples import Example
+from medreward_trainer.prompts import Prompt, Prompter
+from medreward_trainer.tiny import load_model, plain_generation
+
+DATA = Data(format_prompt="plain", min_pixels=None)
+RESPONSES = st.lists(st.integers(4, 90), min_size=1, max_size=6)
+PAD = 0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Several threads wait for each other longer than a tiny model computes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@cache
+def tiny(name: str) -> tuple[Any, Prompter]:
+    """Load a tiny model, sharper than it is drawn so that differences show, and its prompter."""
+    model, processor = load_model(Model(path=name, dtype="float32"), seed=1)
+    plain_generation(model)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(4 if weight.ndim > 1 else 1)
+    return model.eval(), Prompter(processor, DATA)
+
+
+def shaded(*shades: int) -> tuple[bytes, ...]:
+    """Draw an image of each shade, brighter to one side."""
+    images = []
+    for shade in shades:
+        image, written = Image.linear_gradient("L").resize((8, 8)), BytesIO()
+        image.point(lambda value, by=shade: value * by // 255).save(written, "PNG")
+        images.append(written.getvalue())
+    return tuple(images)
+
+
+def asked(prompter: Prompter, problem: str, *shades: int) -> Prompt:
+    """Make a prompt, with an image of each shade."""
+    return prompter.prompt(Example("a:1", problem, "b", None, images=shaded(*shades)))
+
+
+@torch.no_grad()
+def log_probs(model: Any, batch: SequenceBatch) -> Tensor:
+    """Read the log-probabilities of the responses, of shape (B, T)."""
+    longest = batch.responses_BT.shape[1]
+    logits_BSV = model(**batch.inputs, use_cache=False, logits_to_keep=longest + 1).logits
+    logs_BTV = logits_BSV[:, :-1].log_softmax(dim=-1)
+    chosen_BT: Tensor = logs_BTV.gather(-1, batch.responses_BT.unsqueeze(-1)).squeeze(-1)
+    return chosen_BT
+
+
+def assert_padding_is_unseen(
+    name: str, prompts: Sequence[Prompt], responses: Sequence[Sequence[int]]
+) -> None:
+    """Compare each row of a batch with itself alone."""
+    model, prompter = tiny(name)
+    together_BT = log_probs(model, sequence_batch(prompts, responses, prompter))
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        alone_1T = log_probs(model, sequence_batch([prompt], [response], prompter))
+        assert torch.allclose(together_BT[row, : len(response)], alone_1T[0], atol=1e-5)
+
+
+def test_prompts_end_and_responses_begin_at_one_position() -> None:
+    """Prompts are padded on the left, responses on the right, and positions count tokens alone."""
+    _, prompter = tiny("tiny-random")
+    prompts = [asked(prompter, "a"), asked(prompter, "abc")]
+    a, b, c = prompts[1].token_ids
+
+    batch = sequence_batch(prompts, [(5, 6), (7,)], prompter)
+
+    assert batch.inputs["input_ids"].tolist() == [[PAD, PAD, a, 5, 6], [a, b, c, 7, PAD]]
+    assert batch.inputs["attention_mask"].tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 0]]
+    assert batch.inputs["position_ids"].tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 3, 3]]
+    assert batch.responses_BT.tolist() == [[5, 6], [7, PAD]]
+    assert batch.mask_BT.tolist() == [[1, 1], [1, 0]]
+
+
+def test_responses_may_be_empty() -> None:
+    """Then there is nothing to learn from, and nothing breaks."""
+    model, prompter = tiny("tiny-random")
+
+    batch = sequence_batch([asked(prompter, "a"), asked(prompter, "abc")], [(), ()], prompter)
+
+    assert batch.mask_BT.shape == log_probs(model, batch).shape == (2, 0)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.lists(st.tuples(st.text("abc", min_size=1, max_size=9), RESPONSES), min_size=1, max_size=4)
+)
+def test_log_probabilities_do_not_depend_on_the_rows_beside(
+    rows: list[tuple[str, list[int]]],
+) -> None:
+    """Each response has those that it has alone."""
+    _, prompter = tiny("tiny-random")
+
+    prompts = [asked(prompter, problem) for problem, _ in rows]
+
+    assert_padding_is_unseen("tiny-random", prompts, [response for _, response in rows])
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    st.lists(
+        st.tuples(
+            st.text("abc", min_size=1, max_size=9),
+            st.lists(st.integers(0, 255), max_size=2),
+            RESPONSES,
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_nor_on_their_images(rows: list[tuple[str, list[int], list[int]]]) -> None:
+    """Also where some rows have several images and others none."""
+    _, prompter = tiny("tiny-random-vl")
+
+    prompts = [asked(prompter, problem, *shades) for problem, shades, _ in rows]
+
+    assert_padding_is_unseen("tiny-random-vl", prompts, [row[-1] for row in rows])
+
+
+def test_images_are_seen() -> None:
+    """Else nothing above would be worth anything."""
+    model, prompter = tiny("tiny-random-vl")
+    prompts = [asked(prompter, "ab", 0), asked(prompter, "ab", 255)]
+
+    dark_T, bright_T = log_probs(model, sequence_batch(prompts, [(5, 6), (5, 6)], prompter))
+
+    assert (dark_T - bright_T).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["tiny-random", "tiny-random-vl"])
+def test_what_is_generated_does_not_depend_on_the_rows_beside(name: str) -> None:
+    """The likeliest response to a prompt is the same in any batch."""
+    model, prompter = tiny(name)
+    shades = [(200,), (), (10, 250)] if name == "tiny-random-vl" else [(), (), ()]
+    prompts = [
+        asked(prompter, problem, *own)
+        for problem, own in zip(["a", "abcdef", "cab"], shades, strict=True)
+    ]
+
+    def generated(rows: Sequence[Prompt]) -> list[list[int]]:
+        inputs = prompt_batch(rows, prompter)
+        found: Tensor = model.generate(**inputs, do_sample=False, max_new_tokens=4)
+        return found[:, inputs["input_ids"].shape[1] :].tolist()
+
+    assert generated(prompts) == [generated([prompt])[0] for prompt in prompts]
+
+
+def test_a_prompt_that_stands_in_several_rows_has_its_images_in_each() -> None:
+    """The samples of a group share what was made of them."""
+    model, prompter = tiny("tiny-random-vl")
+    prompt, other = asked(prompter, "ab", 200, 20), asked(prompter, "b", 90)
+
+    found = log_probs(
+        model, sequence_batch([prompt, other, prompt], [(5, 6), (5, 6), (5, 6)], prompter)
+    )
+
+    assert torch.allclose(found[0], found[2], atol=1e-6)
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
+
+
+def test_pictures_of_several_sizes_are_filled_up_with_zeros() -> None:
+    """Some processors give a picture's own height and width, and mask what is beyond."""
+    found = joined([torch.ones(1, 2, 1), torch.ones(2, 1, 3)])
+
+    assert found.shape == (3, 2, 3)
+    assert found.sum(dim=(1, 2)).tolist() == [2, 3, 3]
+    assert found[0].tolist() == [[1, 0, 0], [1, 0, 0]]

@@ -1,0 +1,164 @@
+"""Checkpoints: whole or not there, the newest few, read back as they were."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from medreward_client import Provenance
+from medreward_trainer.checkpoints import (
+    Progress,
+    Saved,
+    checkpoints,
+    export,
+    random_state,
+    read,
+    save,
+    set_random_state,
+    step_of,
+    taken,
+)
+from medreward_trainer.config import Config, Model
+from medreward_trainer.config_files import load_config
+from medreward_trainer.errors import BadCheckpoint, RunIsTaken
+from medreward_trainer.policy import Policy, make_optimizer
+from medreward_trainer.prompt_order import Place
+from medreward_trainer.tiny import load_model
+
+PROVENANCE = Provenance("medix-r1", "sha256:1f", "Qwen3-4B", "MedEmbed", "0.1.0")
+
+
+@pytest.fixture
+def config() -> Config:
+    """The tiny model's."""
+    return load_config("smoke")
+
+
+@pytest.fixture
+def policy(config: Config) -> Policy:
+    """The tiny model."""
+    return Policy.load(config, Accelerator(cpu=True), saved=None)
+
+
+def saved_at(step: int, policy: Policy, config: Config) -> Saved:
+    """A state after a step."""
+    optimizer = make_optimizer(policy, config.actor_rollout_ref.actor.optim)
+    progress = Progress(
+        step=step, place=Place(1, 4), kl_coef=0.1, prompts=16, provenance=PROVENANCE
+    )
+    return Saved(
+        progress=progress,
+        optimizer=optimizer.state_dict(),
+        schedule={"last_epoch": step},
+        random=[random_state()],
+        config=config.model_dump(mode="json"),
+    )
+
+
+def test_a_checkpoint_reads_back_as_it_was(policy: Policy, config: Config, tmp_path: Path) -> None:
+    """Progress, provenance, configuration and random numbers, without running any code."""
+    state = saved_at(7, policy, config)
+
+    found = read(save(tmp_path, policy, state, keep=3))
+
+    assert found.progress == state.progress
+    assert Config.model_validate(found.config) == config
+    assert torch.equal(found.random[0]["cpu"], state.random[0]["cpu"])
+
+
+def test_random_numbers_go_on_where_they_were() -> None:
+    """What is drawn after a state is drawn again from it."""
+    state = random_state()
+    drawn = torch.rand(3)
+
+    set_random_state(state)
+
+    assert torch.equal(torch.rand(3), drawn)
+
+
+def test_only_the_newest_are_kept(policy: Policy, config: Config, tmp_path: Path) -> None:
+    """By step, not by name: 10 is newer than 9."""
+    for step in (8, 9, 10):
+        save(tmp_path, policy, saved_at(step, policy, config), keep=2)
+
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [9, 10]
+    assert (tmp_path / "latest_checkpointed_iteration.txt").read_text() == "10"
+
+
+def test_a_checkpoint_of_the_same_step_takes_the_place_of_the_former(
+    policy: Policy, config: Config, tmp_path: Path
+) -> None:
+    """And nothing of the former is left."""
+    for _ in range(2):
+        save(tmp_path, policy, saved_at(3, policy, config), keep=2)
+
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["global_step_3"]
+
+
+def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path: Path) -> None:
+    """It is not found, and is cleared away by the next run."""
+    half = tmp_path / ".unfinished-global_step_4"
+    (half / "model").mkdir(parents=True)
+
+    assert checkpoints(tmp_path) == []
+    with taken(tmp_path):
+        assert not half.exists()
+
+
+def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
+    """Two runs would write into each other's logs."""
+    with taken(tmp_path), pytest.raises(RunIsTaken, match="experiment_name"), taken(tmp_path):
+        pass
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    """With what is wrong with it."""
+    folder = tmp_path / "global_step_1"
+    folder.mkdir()
+    (folder / "state.pt").write_bytes(b"half a file")
+
+    with pytest.raises(BadCheckpoint, match="cannot be read"):
+        read(folder)
+
+
+def test_something_else_is_no_checkpoint(tmp_path: Path) -> None:
+    """The message says what to name."""
+    with pytest.raises(BadCheckpoint, match="global_step_<step>"):
+        read(tmp_path)
+    with pytest.raises(BadCheckpoint, match="global_step_<step>"):
+        export(tmp_path, tmp_path / "out")
+
+
+# peft asks transformers for an attribute under its former name.
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+@pytest.mark.parametrize("rank", [0, 4])
+def test_an_exported_model_says_what_the_policy_says(tmp_path: Path, rank: int) -> None:
+    """As a plain folder, whether all weights were trained or an adapter."""
+    base, tokenizer = load_model(Model(path="tiny-random", dtype="float32"), seed=1)
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    config = load_config("smoke", [f"actor_rollout_ref.model.path={tmp_path / 'base'}",
+                                   f"actor_rollout_ref.model.lora_rank={rank}"])  # fmt: skip
+    policy = Policy.load(config, Accelerator(cpu=True), saved=None)
+    with torch.no_grad():
+        for weight in policy.trained:
+            weight.add_(0.01)
+    checkpoint = save(tmp_path, policy, saved_at(1, policy, config), keep=1)
+
+    export(checkpoint, tmp_path / "out", "float32")
+
+    exported, _ = load_model(Model(path=str(tmp_path / "out"), dtype="float32"), seed=0)
+    tokens = torch.tensor([[5, 6, 7]])
+    assert torch.allclose(exported(tokens).logits, policy.bare_model(tokens).logits, atol=1e-5)
+    assert not (tmp_path / "out" / "adapter_config.json").exists()
+
+
+def test_an_export_does_not_write_into_what_is_there(tmp_path: Path) -> None:
+    """A folder that holds something is refused."""
+    (tmp_path / "global_step_1" / "model").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+
+    with pytest.raises(BadCheckpoint, match="not empty"):
+        export(tmp_path / "global_step_1", tmp_path / "out")

@@ -1,0 +1,199 @@
+"""The command `medreward-train`: what it prints, and what its exit codes say."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from medreward_trainer.cli import app
+from medreward_trainer.config import Config
+from medreward_trainer.config_files import load_config, recipe_names
+from medreward_trainer.reports import RunLog
+from tests.trainer.conftest import Configure
+from tests.trainer.standing_in import StandIn, scored
+
+COMMANDS = ("run", "plot", "export", "recipes", "show")
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep lines whole, and colours out."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def medreward_train(*arguments: str | Path) -> Result:
+    """Run the command in this process; what it does not handle is raised."""
+    words = [str(one) for one in arguments]
+    return CliRunner().invoke(app, words, catch_exceptions=False, prog_name="medreward-train")
+
+
+def examples_of(command: str) -> list[list[str]]:
+    """The command lines that a command's help shows, without the program's name."""
+    shown = medreward_train(command, "--help").output
+    lines = re.findall(r"^\W*medreward-train (.*?)\s*$", shown, re.MULTILINE)
+    return [shlex.split(line.partition(" > ")[0]) for line in lines]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_shows_examples(command: str) -> None:
+    """Each is of the command that the help is of."""
+    examples = examples_of(command)
+
+    assert examples
+    assert all(words[0] == command for words in examples)
+
+
+@pytest.mark.parametrize("command", ["run", "show"])
+def test_the_configurations_of_examples_can_be_had(command: str) -> None:
+    """Recipes and keys in the help are there; `show` reads what `run` would."""
+    for _, *words in examples_of(command):
+        assert medreward_train("show", *words).exit_code == 0
+
+
+def test_help_is_quick() -> None:
+    """What takes seconds to import is imported by the commands that need it."""
+    program = "import sys, medreward_trainer.cli; print(*sys.modules)"
+
+    loaded = subprocess.run(  # noqa: S603 - this interpreter
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert not {"torch", "transformers", "matplotlib", "pyarrow"} & set(loaded)
+
+
+def test_recipes_are_listed_with_what_they_are_for() -> None:
+    """Each has its line, and its model's name is whole, to be copied."""
+    listed = medreward_train("recipes").output
+
+    first_words = [line.split()[0] for line in listed.splitlines()]
+    assert [word for word in first_words if word in recipe_names()] == recipe_names()
+    for name in recipe_names():
+        assert load_config(name).actor_rollout_ref.model.path in listed
+
+
+def test_show_gives_a_configuration_that_reads_back_equal(tmp_path: Path) -> None:
+    """Its output is a file for `run`."""
+    shown = medreward_train("show", "smoke", "trainer.total_training_steps=7")
+    (tmp_path / "mine.yaml").write_text(shown.output, encoding="utf-8")
+
+    config = load_config(str(tmp_path / "mine.yaml"))
+    assert config == load_config("smoke", ["trainer.total_training_steps=7"])
+    assert yaml.safe_load(shown.output).keys() == Config.model_fields.keys()
+
+
+def test_show_can_leave_the_defaults_out() -> None:
+    """Only keys that differ are shown, as the overrides that make them so."""
+    shown = medreward_train("show", "smoke", "algorithm.adv_estimator=rloo", "--changed").output
+
+    assert "algorithm.adv_estimator=rloo" in shown.splitlines()
+    assert "kl_ctrl" not in shown
+
+
+@pytest.mark.parametrize("command", ["run", "show"])
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["smok"], "did you mean smoke?"),
+        (["smoke", "trainer.total_step=2"], "did you mean"),
+        (["smoke", "trainer.total_epochs"], "trainer.total_epochs"),
+        (["smoke", "algorithm.adv_estimator=grop"], "did you mean grpo?"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_wrong_use(
+    command: str, words: list[str], advice: str
+) -> None:
+    """Exit code 2, and words that say what was meant."""
+    outcome = medreward_train(command, *words)
+
+    assert outcome.exit_code == 2
+    assert outcome.stdout == ""
+    assert advice in outcome.stderr
+
+
+def test_a_run_that_ends_well_ends_with_0(toy: Configure, service: StandIn, tmp_path: Path) -> None:
+    """Steps are told on standard error, and standard output stays empty."""
+    service.rule = lambda one: scored(float(one["response"].startswith("a")))
+    file = tmp_path / "config.yaml"
+    config = toy(service.url, "trainer.total_training_steps=1", "trainer.logger=[console]")
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+
+    outcome = medreward_train("run", file)
+
+    assert outcome.exit_code == 0
+    assert outcome.stdout == ""
+    assert "step 1/1" in outcome.stderr
+
+
+def test_a_run_that_trouble_stops_ends_with_1(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """What happened and where the state is are told in words, without a traceback."""
+    service.rule = lambda _: scored(1.0)
+    file = tmp_path / "config.yaml"
+    config = toy(service.url, "algorithm.filter_groups.enable=true",
+                 "algorithm.filter_groups.max_num_gen_batches=1")  # fmt: skip
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+
+    outcome = medreward_train("run", file)
+
+    assert outcome.exit_code == 1
+    assert "algorithm.filter_groups" in outcome.stderr
+    assert f"saved in {config.run_dir}" in outcome.stderr.replace("\n", " ")
+
+
+def test_plot_says_what_it_wrote(tmp_path: Path) -> None:
+    """Its folder is made if need be."""
+    with RunLog(tmp_path / "run", ["file"], total_steps=1) as log:
+        log.train(1, {"reward/mean": 0.5}, [])
+    picture = tmp_path / "pictures" / "run.png"
+
+    outcome = medreward_train("plot", tmp_path / "run", "--out", picture)
+
+    assert outcome.exit_code == 0
+    assert outcome.stdout == f"wrote {picture}\n"
+    assert picture.is_file()
+
+
+@pytest.mark.parametrize("words", [["plot"], ["export", "model"]], ids=lambda words: words[0])
+def test_a_folder_that_is_of_no_run_is_said(words: list[str], tmp_path: Path) -> None:
+    """Exit code 1, and what the folder should have been."""
+    command, *more = words
+
+    outcome = medreward_train(command, tmp_path / "nowhere", *more)
+
+    assert outcome.exit_code == 1
+    assert "nowhere holds no" in outcome.stderr
+
+
+def test_a_dtype_that_is_not_known_is_wrong_use(tmp_path: Path) -> None:
+    """The choices are told."""
+    outcome = medreward_train("export", tmp_path, tmp_path / "out", "--dtype", "float17")
+
+    assert outcome.exit_code == 2
+    assert "bfloat16" in outcome.stderr
+
+
+def test_an_exported_checkpoint_can_be_loaded(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """It is a plain folder with a model and what reads its text."""
+    service.rule = lambda one: scored(float(one["response"].startswith("a")))
+    file = tmp_path / "config.yaml"
+    config = toy(service.url, "trainer.total_training_steps=1")
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+    medreward_train("run", file)
+
+    outcome = medreward_train(
+        "export", config.run_dir / "global_step_1", tmp_path / "model", "--dtype", "float32"
+    )
+
+    assert outcome.exit_code == 0
+    assert {"config.json", "model.safetensors"} <= {
+        one.name for one in (tmp_path / "model").iterdir()
+    }

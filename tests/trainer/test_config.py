@@ -1,0 +1,413 @@
+"""A configuration is read from a file and overrides, or refused in words that lead further."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from medreward_trainer.config import Config, Estimator
+from medreward_trainer.config_files import (
+    changed_values,
+    check_runnable,
+    dump_config,
+    key_fields,
+    key_names,
+    load_config,
+)
+from medreward_trainer.errors import BadConfig
+from medreward_trainer.other_keys import INSTEAD, OTHER_NAMES, VALUES, ours_of
+
+ROOT = Path(__file__).parents[2]
+ACTOR = "actor_rollout_ref.actor"
+OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> str:
+    """A file that leaves everything at its default."""
+    path = tmp_path / "empty.yaml"
+    path.write_text("")
+    return str(path)
+
+
+def refusal(source: str, *overrides: str) -> str:
+    """What is said of a configuration that cannot be."""
+    with pytest.raises(BadConfig) as caught:
+        load_config(source, overrides)
+    return str(caught.value)
+
+
+def at(config: BaseModel, key: str) -> Any:
+    """The value of a key."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def test_an_empty_file_is_the_defaults(empty: str) -> None:
+    """What a file leaves out has its default."""
+    assert load_config(empty) == Config()
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        (f"{ACTOR}.optim.lr=1e-6", 1e-6),  # a text for YAML 1.1, which wants 1.0e-6
+        (f"{ACTOR}.optim.lr=.5", 0.5),
+        (f"++{ACTOR}.optim.lr=2e-5", 2e-5),
+        ("+trainer.total_training_steps=7", 7),
+        ("trainer.total_training_steps=null", None),
+        ("data.train_files=[a.jsonl, b.parquet]", ("a.jsonl", "b.parquet")),
+        ("data.train_files=a.jsonl", ("a.jsonl",)),
+        ("trainer.logger=file", ("file",)),
+        ("data.shuffle=false", False),
+        ("reward.recipe=medix-r1", "medix-r1"),
+        ("trainer.experiment_name=1e-6", "1e-6"),
+        ("trainer.experiment_name='7'", "7"),
+        ("reward.base_url=http://a:1/b?c=d", "http://a:1/b?c=d"),
+        ("trainer.default_local_dir=/tmp/a=b", Path("/tmp/a=b")),  # noqa: S108 - only a value
+    ],
+)
+def test_an_override_is_read_as_yaml(empty: str, override: str, value: object) -> None:
+    """Its value is what YAML makes of it, and a number wherever a number is wanted."""
+    key = override.partition("=")[0].lstrip("+")
+
+    assert at(load_config(empty, [override]), key) == value
+
+
+def test_an_override_of_a_section_leaves_its_neighbours(tmp_path: Path) -> None:
+    """Keys that it does not name stay as the file has them."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("algorithm: {filter_groups: {metric: reward, low: 0.2}}\nwarm_up:\n")
+
+    config = load_config(
+        str(path), ["algorithm.filter_groups={enable: true, low: 0.1}", "warm_up.lr=1"]
+    )
+
+    assert config.algorithm.filter_groups.metric == "reward"
+    assert (config.algorithm.filter_groups.enable, config.algorithm.filter_groups.low) == (
+        True,
+        0.1,
+    )
+    assert config.warm_up.lr == 1
+
+
+def test_the_last_override_of_a_key_counts(empty: str) -> None:
+    """As in a shell."""
+    assert load_config(empty, ["data.seed=2", "data.seed=3"]).data.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("trainer.total_epoch", "did you mean trainer.total_epochs?"),
+        (f"{ACTOR}.kl_loss_coeff", f"did you mean {ACTOR}.kl_loss_coef?"),
+        ("actor.clip_ratio_low", f"did you mean {ACTOR}.clip_ratio_low?"),
+        ("kl_loss_coeff", f"did you mean {ACTOR}.kl_loss_coef?"),
+        ("worker.actor.clip_ratio_low", f"called {ACTOR}.clip_ratio_low here"),
+        ("data.rollout_batch_size", "called data.train_batch_size here"),
+        ("worker.rollout.n", "called actor_rollout_ref.rollout.n here"),
+        ("algorithm.kl_coef", f"{ACTOR}.kl_loss_coef or algorithm.kl_ctrl.kl_coef here"),
+        (f"{ACTOR}.optim.clip_grad", f"called {ACTOR}.grad_clip here"),
+        (f"{ACTOR}.clip_ratio", f"give {ACTOR}.clip_ratio_low and"),
+        ("reward.custom_reward_function.path", "come from the service at reward.base_url"),
+        ("worker.reward.reward_function", "come from the service at reward.base_url"),
+        ("trainer.n_gpus_per_node", "--num_processes"),
+        ("weather", "see docs/trainer/config.md"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_one_that_was_meant(
+    empty: str, wrong: str, meant: str
+) -> None:
+    """A misspelt one, EasyR1's and verl's each lead to ours, or to what to do instead."""
+    said = refusal(empty, f"{wrong}=1")
+
+    assert said.startswith(f"{wrong}=1: ")
+    assert "is no key; " in said
+    assert meant in said
+
+
+def test_what_is_wrong_is_said_with_the_place_it_stands_in(tmp_path: Path) -> None:
+    """All of it at once, each with the file or the override."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("trainer: {total_epoch: 3, save_freq: -2}\n")
+
+    lines = refusal(str(path), "data.seed=no", "worker={rollout: {n: 5}, actor: {ppo_epochs: 1}}")
+
+    starts = [line.partition(": ")[0] for line in lines.splitlines()]
+    assert starts.count(str(path)) == 2
+    assert "data.seed=no: data.seed must be a number or a text, not False" in lines
+    assert f"worker.actor.ppo_epochs is no key; it is called {ACTOR}.ppo_epochs here" in lines
+    assert "worker.rollout.n is no key; it is called actor_rollout_ref.rollout.n here" in lines
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("algorithm.adv_estimator=gropo", "'gdpo', not 'gropo'; did you mean grpo?"),
+        (f"{ACTOR}.loss_agg_mode=token", "did you mean token-mean?"),
+        (f"{ACTOR}.loss_agg_mode=seq", "did you mean seq-mean-token-mean?"),
+        (f"{ACTOR}.policy_loss.loss_mode=gspo_token", "did you mean gspo?"),
+        ("actor_rollout_ref.model.dtype=bf16", "did you mean bfloat16?"),
+        ("trainer.logger=[file, wandb]", "must be 'console', 'file' or 'tensorboard', not 'wandb'"),
+        ("actor_rollout_ref.rollout.n=1", "must be greater than or equal to 2, not 1"),
+        ("actor_rollout_ref.rollout.temperature=0", "must be greater than 0, not 0"),
+        ("actor_rollout_ref.rollout.n=yes", "must be a number or a text, not True"),
+        (f"{ACTOR}.optim.lr=.nan", "must be a finite number"),
+        (f"{ACTOR}.optim.betas=[0.9]", "has too few values"),
+        ("trainer.experiment_name=7", "must be a text"),
+        ("data.train_files=7", "must be a list, not 7"),
+        ("data.val_files={a: 1}", "must be a list"),
+        ("data=7", "must hold keys and values, not 7"),
+        ("trainer.save_freq.x=1", "must be a valid integer"),
+        ("actor_rollout_ref.model.target_modules=7", "target_modules must be a list"),
+        ("reward.base_url=rewards:80", "did you mean http://rewards:80?"),
+        ("reward.base_url=ftp://rewards", "did you mean http://rewards?"),
+    ],
+)
+def test_an_impossible_value_is_refused_with_what_would_do(
+    empty: str, override: str, said: str
+) -> None:
+    """Key, value and what is valid are named, and the nearest choice if there are choices."""
+    words = refusal(empty, override)
+
+    assert override.partition("=")[0].removesuffix(".x") in words
+    assert said in words
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data.train_batch_size=96", f"{ACTOR}.ppo_mini_batch_size=40"],
+         f"the nearest that fits is {ACTOR}.ppo_mini_batch_size=32"),
+        (["data.train_batch_size=64"], f"nearest that fits is {ACTOR}.ppo_mini_batch_size=64"),
+        (["data.gen_batch_size=128"], "is for algorithm.filter_groups.enable=true"),
+        (["data.gen_batch_size=16", "algorithm.filter_groups.enable=true"], "the least is 32"),
+        ([f"{ACTOR}.use_kl_loss=true", "algorithm.use_kl_in_reward=true"], "choose one"),
+        ([f"{ACTOR}.use_kl_loss=true", f"{ACTOR}.kl_loss_coef=0"], "changes nothing"),
+        (["algorithm.use_kl_in_reward=true", "algorithm.kl_ctrl.kl_coef=0"], "changes nothing"),
+        (["algorithm.kl_ctrl.type=adaptive"], "algorithm.use_kl_in_reward=true too"),
+        (["algorithm.use_kl_in_reward=true", "algorithm.adv_estimator=gdpo"],
+         f"say {ACTOR}.use_kl_loss=true"),
+        ([f"{OVERLONG}.enable=true", "algorithm.adv_estimator=gdpo"], "say enable=false"),
+        ([f"{OVERLONG}.enable=true", f"{OVERLONG}.len=4096"], "less than data.max_response_length"),
+        (["algorithm.gdpo_reward_keys=format"], "are for algorithm.adv_estimator=gdpo"),
+        (["algorithm.adv_estimator=gdpo", "algorithm.gdpo_reward_keys=[a, a]"], "stands twice"),
+        (["algorithm.adv_estimator=gdpo", "algorithm.gdpo_reward_keys=[a, b]",
+          "algorithm.gdpo_reward_weights=[1]"], "has 1 for 2 of algorithm.gdpo_reward_keys"),
+        (["algorithm.adv_estimator=gdpo", "algorithm.gdpo_reward_weights=[1]"], "has 1 for 0"),
+        ([f"{ACTOR}.policy_loss.loss_mode=gspo"], "clip_ratio_low=3e-4 and clip_ratio_high=4e-4"),
+        (["algorithm.filter_groups.low=0.9", "algorithm.filter_groups.high=0.5"], "is not under"),
+        (["algorithm.filter_groups.metric=overall"], "is called reward here"),
+        (["trainer.resume_mode=resume_path"], "needs trainer.resume_from_path"),
+        (["trainer.resume_from_path=a"], "trainer.resume_mode=resume_path"),
+        (["warm_up.steps=2"], "no warm_up.files"),
+        (["data.min_pixels=9", "data.max_pixels=4"], "data.min_pixels=9 is over"),
+        (["trainer.total_training_steps=2", f"{ACTOR}.optim.lr_warmup_steps=8"], "all of the run's 8"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_together_is_refused(empty: str, overrides: list[str], said: str) -> None:
+    """The keys are named, and what to change."""
+    assert said in refusal(empty, *overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.gen_batch_size=512"],
+        ["data.gen_batch_size=128", "algorithm.filter_groups.enable=true"],
+        ["data.gen_batch_size=16", "algorithm.filter_groups.enable=true",
+         "algorithm.filter_groups.max_num_gen_batches=0"],
+        [f"{ACTOR}.policy_loss.loss_mode=gspo", f"{ACTOR}.clip_ratio_low=3e-4",
+         f"{ACTOR}.clip_ratio_high=4e-4"],
+        ["warm_up.steps=0", "warm_up.files=a.jsonl"],
+        ["trainer.resume_mode=resume_path", "trainer.resume_from_path=a"],
+        ["trainer.total_training_steps=2", f"{ACTOR}.optim.lr_warmup_steps=7"],
+        ["data.min_pixels=null", "data.max_pixels=4"],
+        [f"{OVERLONG}.enable=true", f"{OVERLONG}.len=4095"],
+    ],
+)  # fmt: skip
+def test_what_can_be_together_is_taken(empty: str, overrides: list[str]) -> None:
+    """The other side of each bound."""
+    load_config(empty, overrides)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "word", "7"])
+def test_a_file_holds_keys_and_values(tmp_path: Path, text: str) -> None:
+    """Any other YAML is refused."""
+    path = tmp_path / "list.yaml"
+    path.write_text(text)
+
+    assert refusal(str(path)) == f"{path} must hold keys and values"
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """YAML would take the last one and say nothing."""
+    path = tmp_path / "twice.yaml"
+    path.write_text("data:\n  seed: 1\n  shuffle: true\n  seed: 2\n")
+
+    said = refusal(str(path))
+
+    assert "the key seed stands twice" in said
+    assert "line 4" in said
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: b: c", "\tdata: 1", "a: 2026-99-99"])
+def test_what_is_not_yaml_is_refused_with_its_file(tmp_path: Path, text: str) -> None:
+    """Whatever is wrong with it."""
+    path = tmp_path / "torn.yaml"
+    path.write_text(text)
+
+    assert refusal(str(path)).startswith(f"{path} is not YAML: ")
+
+
+@pytest.mark.parametrize("override", ["", "data.seed", "=3", ".=3", "data.=3", "data..seed=3"])
+def test_what_is_no_override_is_refused_with_one_that_is(empty: str, override: str) -> None:
+    """A key, an equals sign, a value."""
+    assert "write it as trainer.total_epochs=2" in refusal(empty, override)
+
+
+def test_an_override_that_is_not_yaml_is_refused(empty: str) -> None:
+    """With the override, not the file."""
+    assert refusal(empty, "data.train_files=[a").startswith("data.train_files=[a is not YAML")
+
+
+def test_a_key_below_a_value_is_refused(tmp_path: Path) -> None:
+    """A value of the file has no keys below it."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("data: {seed: 1}\n")
+
+    assert refusal(str(path), "data.seed.of=2") == (
+        "data.seed.of: seed holds a value, and no further keys"
+    )
+
+
+def test_a_missing_file_is_refused_with_the_recipe_that_was_meant() -> None:
+    """Or with all of them, if none is like it."""
+    assert refusal("smoek") == "smoek is no file, and no recipe; did you mean smoke?"
+    assert "no recipe: medix_2b_dapo, " in refusal("/there/is/nothing.yaml")
+
+
+def test_a_run_needs_data() -> None:
+    """To show a configuration it does not."""
+    with pytest.raises(BadConfig, match=r"data\.train_files"):
+        check_runnable(Config())
+    check_runnable(load_config("smoke"))
+
+
+names = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=12
+)
+
+
+@given(
+    experiment=names | st.sampled_from(["1e-6", "null", "~", "yes", "0x1F", "2026-11-25", "a: b"]),
+    files=st.lists(names, max_size=3),
+    lr=st.floats(min_value=1e-12, max_value=1e3),
+    steps=st.none() | st.integers(1, 10**6),
+    folder=st.none() | st.just(Path("/work/runs")),
+    estimator=st.sampled_from(get_args(Estimator)),
+    filtered=st.booleans(),
+)
+def test_what_is_written_reads_back_equal(
+    tmp_path_factory: pytest.TempPathFactory,
+    *,
+    experiment: str,
+    files: list[str],
+    lr: float,
+    steps: int | None,
+    folder: Path | None,
+    estimator: str,
+    filtered: bool,
+) -> None:
+    """Whatever texts it holds, also those that YAML takes for something else."""
+    config = Config.model_validate(
+        {
+            "data": {"train_files": files},
+            "actor_rollout_ref": {"actor": {"optim": {"lr": lr}}},
+            "algorithm": {"adv_estimator": estimator, "filter_groups": {"enable": filtered}},
+            "trainer": {"experiment_name": experiment, "total_training_steps": steps,
+                        "default_local_dir": folder},
+        }
+    )  # fmt: skip
+    path = tmp_path_factory.getbasetemp() / "written.yaml"
+    path.write_text(dump_config(config), encoding="utf-8")
+
+    assert load_config(str(path)) == config
+
+
+def test_every_key_is_written() -> None:
+    """A run's config.yaml says what it was told in whole, whatever defaults become of later."""
+    written = yaml.safe_load(dump_config(Config()))
+
+    for key in key_names():
+        below = written
+        for part in key.split("."):
+            below = below[part]
+
+
+def test_changed_values_are_those_that_differ(empty: str) -> None:
+    """In the order of the configuration, with the later values."""
+    before = load_config(empty)
+    after = load_config(empty, ["trainer.save_freq=3", f"{ACTOR}.optim.lr=1e-5"])
+
+    assert list(changed_values(before, after).items()) == [
+        (f"{ACTOR}.optim.lr", 1e-5),
+        ("trainer.save_freq", 3),
+    ]
+    assert changed_values(before, before) == {}
+
+
+def test_a_run_has_a_folder_of_its_name(empty: str) -> None:
+    """Unless it is told another."""
+    named = load_config(empty, ["trainer.experiment_name=b", "trainer.project_name=a"])
+    told = load_config(empty, ["trainer.default_local_dir=/c"])
+
+    assert (named.run_dir, told.run_dir) == (Path("checkpoints/a/b"), Path("/c"))
+
+
+@pytest.mark.parametrize(
+    ("override", "needs"),
+    [
+        ("data.seed=1", False),
+        (f"{ACTOR}.use_kl_loss=true", True),
+        ("algorithm.use_kl_in_reward=true", True),
+    ],
+)
+def test_a_reference_is_needed_for_kl_alone(empty: str, override: str, *, needs: bool) -> None:
+    """Without KL no second model is held."""
+    assert load_config(empty, [override]).needs_reference is needs
+
+
+def test_the_table_of_other_names_is_of_every_key() -> None:
+    """And of none that there is not; what there is none of is none of ours."""
+    keys = key_names()
+
+    assert list(OTHER_NAMES) == keys
+    assert set(VALUES) <= set(keys)
+    assert not set(INSTEAD) & set(keys)
+    assert not [key for key in INSTEAD if ours_of(key)]
+
+
+def test_every_key_says_what_it_is() -> None:
+    """A docstring under the field, or a section."""
+    assert [key for key, field in key_fields().items() if not field.description] == []
+
+
+def test_the_page_of_the_configuration_lists_it() -> None:
+    """docs/trainer/config.md is what `make docs` writes."""
+    script = ROOT / "docs" / "make_trainer_config.py"
+    written = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, script], check=True, capture_output=True, text=True
+    )
+
+    page = (ROOT / "docs" / "trainer" / "config.md").read_text("utf-8")
+    assert written.stdout == page
+    assert all(f"| `{key}` |" in page for key in key_names())

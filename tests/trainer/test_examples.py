@@ -1,0 +1,284 @@
+"""Rows of a data set: which are read, how, and what is said of those that cannot be."""
+
+import base64
+import importlib.util
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medreward_trainer.config import Data
+from medreward_trainer.errors import BadData
+from medreward_trainer.examples import MODALITIES, labels_of, read_examples, split_solution
+
+GOOD = {"problem": "Which lung?", "solution": "<X_RAY>left lung"}
+SECRET = "Mrs. Smith, born 1950"
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
+
+
+def jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str | bytes]) -> str:
+    """Write rows, or lines as they are."""
+    lines = [
+        row.encode() if isinstance(row, str)
+        else row if isinstance(row, bytes)
+        else json.dumps(row, ensure_ascii=False).encode()
+        for row in rows
+    ]  # fmt: skip
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return str(path)
+
+
+def parquet(path: Path, columns: Mapping[str, list[Any]]) -> str:
+    """Write columns."""
+    pq.write_table(pa.table(dict(columns)), path)
+    return str(path)
+
+
+def complaint(data: Data, *files: str, **how: Any) -> str:
+    """Read files that cannot be read, and give what is said of them."""
+    with pytest.raises(BadData) as caught:
+        read_examples(data, files, **how)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("solution", "modality", "reference"),
+    [
+        ("<X_RAY>pneumonia", "X_RAY", "pneumonia"),
+        ("  <ct_scan>  left lung ", "CT_SCAN", "left lung"),
+        ("pneumonia", None, "pneumonia"),
+        ("p > 0.05", None, "p > 0.05"),
+        ("<SEX>male", None, "<SEX>male"),
+        ("X_RAY>pneumonia", None, "X_RAY>pneumonia"),
+        ("<X_RAY", None, "<X_RAY"),
+    ],
+)
+def test_a_solution_is_taken_apart_only_at_one_of_the_tags(
+    solution: str, modality: str | None, reference: str
+) -> None:
+    """A sign of comparison or another tag is part of the reference."""
+    assert split_solution(solution) == (modality, reference)
+
+
+@given(st.sampled_from(MODALITIES), TEXTS)
+def test_whatever_stands_behind_a_tag_is_the_reference(tag: str, reference: str) -> None:
+    """Signs that look like tags may follow."""
+    assert split_solution(f"<{tag}>{reference}") == (tag, reference.strip())
+
+
+@given(problem=TEXTS, reference=TEXTS)
+def test_texts_of_a_line_are_read_as_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, problem: str, reference: str
+) -> None:
+    """Separators of lines that JSON does not know as such do not cut a row."""
+    row = {"problem": f"?{problem}?", "solution": f"<OTHER>={reference}="}
+    file = jsonl(tmp_path_factory.mktemp("data") / "a.jsonl", [row])
+
+    (example,) = read_examples(Data(), [file])
+
+    assert example.problem == f"?{problem}?"
+    assert (example.modality, example.reference) == ("OTHER", f"={reference}=")
+
+
+def test_files_are_read_in_their_order_up_to_a_limit(tmp_path: Path) -> None:
+    """The limit is of all files together, and empty lines are none."""
+    first = jsonl(tmp_path / "a.jsonl", [b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), "", GOOD])
+    second = parquet(tmp_path / "b.parquet", {key: [GOOD[key]] * 3 for key in GOOD})
+
+    found = read_examples(Data(), [first, second], limit=4)
+
+    assert [one.uid for one in found] == ["a.jsonl:1", "a.jsonl:3", "b.parquet:1", "b.parquet:2"]
+    assert {(one.problem, one.reference, one.modality) for one in found} == {
+        ("Which lung?", "left lung", "X_RAY")
+    }
+
+
+def test_rows_of_files_with_one_name_have_names_of_their_own() -> None:
+    """Else the groups of two data sets would be taken for one."""
+    assert labels_of(["a/train.jsonl", "val.jsonl", "b/train.jsonl"]) == [
+        "train.jsonl#1", "val.jsonl", "train.jsonl#3",
+    ]  # fmt: skip
+
+
+def test_all_bad_rows_are_counted_and_the_first_are_named(tmp_path: Path) -> None:
+    """One look tells what is wrong with a file, by line and field."""
+    file = jsonl(
+        tmp_path / "a.jsonl",
+        [
+            GOOD,
+            {"problem": SECRET},
+            {**GOOD, "solution": "<MRI_SCAN> "},
+            {**GOOD, "problem": 3},
+            "{" + SECRET,
+            f'["{SECRET}"]',
+            SECRET.encode("utf-16"),
+            {**GOOD, "problem": " "},
+        ],
+    )
+
+    said = complaint(Data(), file)
+
+    assert said == (
+        f"{file}: line 2 has no `solution` (data.answer_key); it has problem; "
+        "line 3 has a tag in `solution` and no reference behind it; "
+        "line 4 must have a text in `problem` (data.prompt_key) and has int; "
+        "line 5 is not JSON: Expecting property name enclosed in double quotes, at character 2; "
+        "line 6 must be an object whose keys are columns, not list; and 2 more"
+    )
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        SECRET,
+        json.dumps(SECRET),
+        SECRET.encode("utf-16"),
+        {"problem": SECRET, "solution": ""},
+        {"problem": SECRET, "solution": "<OTHER>"},
+        {"problem": f"<image>{SECRET}", "solution": SECRET},
+        {"problem": SECRET, "solution": SECRET, "image": SECRET},
+        {"problem": SECRET, "solution": SECRET, "image": SECRET * 500},
+        {"problem": SECRET, "solution": SECRET, "image": "data:image/png;base64," + SECRET},
+        {"problem": SECRET, "solution": SECRET, "image": {"text": SECRET}},
+    ],
+)
+def test_nothing_of_a_bad_row_is_shown(tmp_path: Path, row: Any) -> None:
+    """Patients' texts do not reach the log by way of a mistake."""
+    said = complaint(Data(), jsonl(tmp_path / "a.jsonl", [row]))
+
+    assert "line 1 " in said
+    assert "Smith" not in said
+
+
+def test_a_bad_row_before_the_limit_is_no_row_left_out(tmp_path: Path) -> None:
+    """A limit bounds how far is read, and excuses nothing on the way."""
+    file = jsonl(tmp_path / "a.jsonl", [GOOD, {"problem": "?"}, GOOD, "behind the limit"])
+
+    assert "line 2" in complaint(Data(), file, limit=3)
+
+
+def test_columns_are_those_that_the_configuration_names(tmp_path: Path) -> None:
+    """Other data sets call them otherwise."""
+    file = parquet(tmp_path / "a.parquet", {"question": ["Which lung?"], "answer": ["left"]})
+
+    (example,) = read_examples(Data(prompt_key="question", answer_key="answer"), [file])
+
+    assert (example.problem, example.reference) == ("Which lung?", "left")
+
+
+def test_a_column_that_is_missing_is_told_with_those_there(tmp_path: Path) -> None:
+    """A misspelt key is seen at once, and once a file."""
+    file = parquet(tmp_path / "a.parquet", {"question": ["?"] * 9, "solution": ["left"] * 9})
+
+    assert complaint(Data(), file) == (
+        f"{file} has no column `problem` (data.prompt_key); it has question, solution"
+    )
+
+
+def test_a_response_is_read_where_it_is_needed(tmp_path: Path) -> None:
+    """Supervised steps cannot do without, rollouts never see it."""
+    file = jsonl(tmp_path / "a.jsonl", [{**GOOD, "response": "left"}])
+    bare = jsonl(tmp_path / "b.jsonl", [GOOD])
+
+    assert read_examples(Data(), [file], needs_response=True)[0].response == "left"
+    assert read_examples(Data(), [file])[0].response is None
+    assert "has no `response`" in complaint(Data(), bare, needs_response=True)
+
+
+def test_images_are_kept_as_they_are_stored(tmp_path: Path) -> None:
+    """Of the hub's structs, of paths, of data URLs and of lists, none is opened yet."""
+    (tmp_path / "a.png").write_bytes(b"one")
+    url = "data:image/png;base64," + base64.b64encode(b"two").decode()
+    images: list[Any] = ["a.png", url, ["a.png", url], None, ""]
+    file = jsonl(tmp_path / "a.jsonl", [{**GOOD, "image": image} for image in images])
+    hub = parquet(
+        tmp_path / "b.parquet",
+        {
+            **{key: [GOOD[key]] * 2 for key in GOOD},
+            "image": [{"bytes": b"three", "path": "a.png"}, {"bytes": None, "path": "a.png"}],
+        },
+    )
+
+    found = [one.images for one in read_examples(Data(), [file, hub])]
+
+    path = tmp_path / "a.png"
+    assert found == [(path,), (b"two",), (path, b"two"), (), (), (b"three",), (path,)]
+
+
+def test_image_paths_are_relative_to_a_folder_if_one_is_given(tmp_path: Path) -> None:
+    """Else to the file that names them."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"one")
+    file = jsonl(tmp_path / "a.jsonl", [{**GOOD, "image": "a.png"}])
+
+    (example,) = read_examples(Data(image_dir=tmp_path / "images"), [file])
+
+    assert example.images == (tmp_path / "images" / "a.png",)
+    assert f"relative to {tmp_path}" in complaint(Data(), file)
+
+
+def test_the_place_of_an_image_is_kept_beside_the_problem(tmp_path: Path) -> None:
+    """The service reads the question, and the template where the image belongs."""
+    (tmp_path / "a.png").write_bytes(b"one")
+    row = {**GOOD, "problem": "<image>Which lung?", "image": "a.png"}
+
+    (example,) = read_examples(Data(), [jsonl(tmp_path / "a.jsonl", [row])])
+
+    assert (example.problem, example.content) == ("Which lung?", "<image>Which lung?")
+
+
+def test_a_place_without_an_image_is_a_mistake(tmp_path: Path) -> None:
+    """A question about an image that nobody sees teaches to guess."""
+    file = jsonl(tmp_path / "a.jsonl", [{**GOOD, "problem": "<image>Which lung?"}])
+
+    assert "1 <image> in `problem` and 0 images in `image` (data.image_key)" in (
+        complaint(Data(), file)
+    )
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+    """With the keys that name files."""
+    said = complaint(Data(), str(tmp_path / name))
+
+    assert said == f"no file at {tmp_path / name}; see data.train_files and data.val_files"
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+    """Whatever else it is."""
+    (tmp_path / "a.parquet").write_bytes(b"not Parquet")
+
+    assert "cannot be read as Parquet" in complaint(Data(), str(tmp_path / "a.parquet"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("datasets") is not None, reason="datasets is here")
+def test_data_sets_of_the_hub_name_the_extra_they_need() -> None:
+    """Files need it not."""
+    said = complaint(Data(), "owner/name@train")
+
+    assert "pip install 'medreward-trainer[hub]'" in said
+
+
+def test_a_saved_data_set_is_read_by_folder_and_split(tmp_path: Path) -> None:
+    """Its images stay as they are stored."""
+    datasets = pytest.importorskip("datasets")
+    kinds = datasets.Features(
+        {
+            **dict.fromkeys(GOOD, datasets.Value("string")),
+            "image": datasets.Sequence(datasets.Image()),
+        }
+    )
+    rows = {**{key: [GOOD[key]] for key in GOOD}, "image": [[{"bytes": b"one", "path": None}]]}
+    saved = datasets.Dataset.from_dict(rows, features=kinds)
+    datasets.DatasetDict({"train": saved, "test": saved}).save_to_disk(tmp_path / "set")
+
+    (example,) = read_examples(Data(), [f"{tmp_path}/set@test"])
+
+    assert (example.uid, example.images) == ("set@test:1", (b"one",))
+    assert "has no split val; it has train, test" in complaint(Data(), f"{tmp_path}/set@val")

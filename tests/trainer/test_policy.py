@@ -1,0 +1,158 @@
+"""The policy: its log-probabilities, its adapter, its learning rate."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medreward_trainer.batches import sequence_batch
+from medreward_trainer.config import Config, Optim, Sampling
+from medreward_trainer.config_files import load_config
+from medreward_trainer.examples import Example
+from medreward_trainer.policy import Policy, log_probs_of, make_schedule
+from medreward_trainer.rollouts.generate import GeneratingSampler
+from medreward_trainer.updating import log_probs_of_rows
+
+# peft asks transformers for an attribute under its former name.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
+)
+GREEDY = Sampling(temperature=0.0)
+
+
+def made(*overrides: str) -> tuple[Policy, Config]:
+    """A tiny policy."""
+    config = load_config("smoke", overrides)
+    return Policy.load(config, Accelerator(cpu=True), saved=None), config
+
+
+def test_the_log_probability_is_that_of_the_softmax() -> None:
+    """Two logits of 0 and log 3 are a quarter and three quarters."""
+    logits_BTV = torch.tensor([[[0.0, 3.0]]]).log1p()  # log 1 and log 4
+    found = log_probs_of(logits_BTV, torch.tensor([[1]]))
+
+    assert found.chosen_BT.exp().item() == pytest.approx(0.8)
+    expected = -(0.8 * torch.tensor(0.8).log() + 0.2 * torch.tensor(0.2).log()).item()
+    assert found.entropy_BT.item() == pytest.approx(expected)
+
+
+def test_the_temperature_of_the_rollouts_is_that_of_the_log_probabilities() -> None:
+    """A policy that draws at 2.0 is measured at 2.0, as in verl."""
+    warm, _ = made("actor_rollout_ref.rollout.temperature=2.0")
+    plain, _ = made()
+    prompt = plain.prompter.prompt(Example("a:1", "ab", "b", None))
+    batch = sequence_batch([prompt], [(5, 6, 7)], plain.prompter)
+
+    logits = plain.bare_model(**batch.inputs).logits[:, -4:-1]
+
+    assert torch.allclose(
+        warm.log_probs(batch).chosen_BT,
+        (logits / 2.0).log_softmax(-1).gather(-1, batch.responses_BT.unsqueeze(-1)).squeeze(-1),
+        atol=1e-6,
+    )
+
+
+def test_rows_of_any_length_have_the_log_probabilities_they_have_alone() -> None:
+    """Sorting, padding and micro-batches change nothing, and the order is kept."""
+    policy, _ = made()
+    prompts = [policy.prompter.prompt(Example("a:1", text, "b", None)) for text in ("a", "abcdef")]
+    rows = [(prompts[0], (5, 6)), (prompts[1], (7,)), (prompts[0], (8, 9, 10, 1))]
+
+    together = log_probs_of_rows(policy, rows, micro_batch=2)
+    alone = [log_probs_of_rows(policy, [row], micro_batch=1)[0] for row in rows]
+
+    for one, other in zip(together, alone, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_an_adapter_alone_is_trained_and_can_be_switched_off() -> None:
+    """The policy before its training is the base, of which no copy is held."""
+    policy, _ = made("actor_rollout_ref.model.lora_rank=4")
+    plain, _ = made()
+    tokens = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        for weight in policy.trained:
+            weight.add_(0.05)
+
+    with policy.as_it_began() as model:
+        assert torch.allclose(model(tokens).logits, plain.bare_model(tokens).logits, atol=1e-6)
+    assert len(policy.trained) < len(plain.trained) * 4
+    assert not torch.allclose(policy.bare_model(tokens).logits, plain.bare_model(tokens).logits)
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_whole_weights_are_those_of_a_merged_model(tmp_path: Path, rank: int) -> None:
+    """Under the names of a checkpoint, and without changing the base."""
+    policy, _ = made(f"actor_rollout_ref.model.lora_rank={rank}")
+    with torch.no_grad():
+        for weight in policy.trained:
+            weight.add_(0.05)
+    weights = dict(policy.whole_weights())
+    policy.save_whole(tmp_path)
+
+    fresh, _ = made(f"actor_rollout_ref.model.path={tmp_path}")
+    expected = dict(fresh.bare_model.named_parameters())
+
+    assert weights.keys() == expected.keys()
+    for name, whole in weights.items():
+        assert torch.allclose(whole, expected[name], atol=1e-6), name
+
+
+def test_a_sampler_ends_at_the_end_and_says_what_was_cut() -> None:
+    """Tokens hold their end, the text does not, and one that had none was cut."""
+    policy, config = made()
+    sampler = GeneratingSampler(policy, config.actor_rollout_ref.rollout, max_response_length=6)
+    prompts = [policy.prompter.prompt(Example("a:1", text, "b", None)) for text in ("a", "bcd")]
+    torch.manual_seed(3)
+
+    groups = list(sampler.groups(prompts, n=40, how=Sampling(temperature=3.0)))
+
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    assert [group.prompt for group in groups] == prompts
+    assert {rollout.is_cut for rollout in rollouts} == {True, False}
+    for rollout in rollouts:
+        assert rollout.is_cut == (rollout.tokens[-1] not in policy.end_ids)
+        assert "<|end|>" not in rollout.text
+        assert len(rollout.tokens) <= 6
+
+
+def test_greedy_rollouts_of_a_prompt_are_alike() -> None:
+    """And do not depend on which other prompts are in the batch."""
+    policy, config = made()
+    sampler = GeneratingSampler(policy, config.actor_rollout_ref.rollout, max_response_length=8)
+    first, second = (
+        policy.prompter.prompt(Example("a:1", text, "b", None)) for text in ("a", "bcdefgh")
+    )
+
+    (alone,) = sampler.groups([first], n=1, how=GREEDY)
+    together = list(sampler.groups([first, second], n=2, how=GREEDY))
+
+    assert together[0].rollouts[0].tokens == together[0].rollouts[1].tokens
+    assert together[0].rollouts[0].tokens == alone.rollouts[0].tokens
+
+
+@given(
+    warm_up=st.integers(0, 8), kind=st.sampled_from(["constant", "cosine"]), low=st.floats(0, 0.9)
+)
+def test_the_learning_rate_rises_and_never_leaves_its_bounds(
+    warm_up: int, kind: str, low: float
+) -> None:
+    """Up in a line to its full height; a cosine ends at its lowest."""
+    optim = Optim.model_validate(
+        {"lr": 1.0, "lr_warmup_steps": warm_up, "lr_scheduler_type": kind, "min_lr_ratio": low}
+    )
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = make_schedule(optimizer, optim, steps=20)
+
+    rates = []
+    for _ in range(21):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+
+    assert rates[:warm_up] == sorted(rates[:warm_up])
+    assert rates[warm_up] == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(low if kind == "cosine" else 1.0)

@@ -1,0 +1,208 @@
+"""Rewards from the service: what is asked, what is waited for, what ends a run."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from medreward_client import Item, Judged
+from medreward_trainer.config import Reward
+from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
+from medreward_trainer.examples import Example
+from medreward_trainer.prompts import Prompt
+from medreward_trainer.rollouts.rollout import Group, Rollout
+from medreward_trainer.scoring import RewardSource, answer_of
+from tests.trainer.standing_in import StandIn, scored, unscored
+
+EXAMPLE = Example("toy.jsonl:1", "Which lobe?", "left lower lobe", "X_RAY")
+
+
+def group(*responses: str) -> Group:
+    """A group of one prompt."""
+    prompt = Prompt(EXAMPLE, "Which lobe?", (1, 2))
+    return Group(prompt, tuple(Rollout((1,), text, is_cut=False) for text in responses))
+
+
+class Source:
+    """A source of rewards, and what it told people."""
+
+    def __init__(self, service: StandIn, **changed: Any) -> None:
+        config = Reward(base_url=service.url, **{"patience_s": 3, "deadline_s": 5, **changed})
+        self.said: list[str] = []
+        self.is_stopping = False
+        self.rewards = RewardSource(
+            config, run_id="toy", say=self.said.append, is_stopping=lambda: self.is_stopping
+        )
+
+    def scores(self, *responses: str) -> list[float | None]:
+        """Score one group."""
+        pending = self.rewards.submit(group(*responses), step=3)
+        (scores,) = self.rewards.collect([pending])
+        return [score.reward for score in scores]
+
+
+@pytest.fixture
+def source(service: StandIn) -> Iterator[Source]:
+    """A source of rewards from the stand-in."""
+    made = Source(service)
+    with made.rewards:
+        yield made
+
+
+def test_a_sample_carries_all_that_the_service_can_use(source: Source, service: StandIn) -> None:
+    """Question, reference, modality, group, run and step go along with the response."""
+    source.scores("<answer>left</answer>")
+
+    (sample,) = service.samples
+    assert sample["question"] == "Which lobe?"
+    assert (sample["reference"], sample["modality"]) == ("left lower lobe", "X_RAY")
+    assert sample["group"] == "toy.jsonl:1"
+    assert service.asked[-1]["run"] == {"id": "toy", "step": 3}
+
+
+def test_rewards_come_in_the_order_of_the_samples(source: Source, service: StandIn) -> None:
+    """Whatever else is on its way."""
+    service.rule = lambda one: scored(float(one["response"]))
+
+    assert source.scores("0.25", "0.5", "1.0") == [0.25, 0.5, 1.0]
+
+
+def test_what_cannot_be_scored_has_no_reward(source: Source, service: StandIn) -> None:
+    """A failure that will not pass is None at once, and not a zero."""
+    service.rule = lambda one: (
+        unscored("judge_abstained", retryable=False) if one["response"] == "?" else scored(1.0)
+    )
+
+    assert source.scores("a", "?", "b") == [1.0, None, 1.0]
+    assert len(service.samples) == 3
+
+
+def test_what_may_pass_is_asked_about_again(source: Source, service: StandIn) -> None:
+    """Only the samples that failed are, and people are told."""
+    failures = iter(["judge_timeout"])
+    service.rule = lambda one: (
+        unscored(kind, retryable=True)
+        if one["response"] == "b" and (kind := next(failures, ""))
+        else scored(1.0)
+    )
+
+    assert source.scores("a", "b", "c") == [1.0, 1.0, 1.0]
+    assert [one["response"] for one in service.samples] == ["a", "b", "c", "b"]
+    assert "1 of 3 samples have no reward (1 judge_timeout)" in source.said[0]
+
+
+def test_few_failures_are_borne_after_a_few_attempts(service: StandIn) -> None:
+    """Below the share that may stay unscored, a step does not wait for its last sample."""
+    service.rule = lambda one: (
+        unscored("judge_timeout", retryable=True) if one["response"] == "?" else scored(1.0)
+    )
+    made = Source(service, max_unscored_share=0.5, patience_s=600)
+
+    with made.rewards:
+        assert made.scores("a", "?", "b") == [1.0, None, 1.0]
+
+
+def test_many_failures_end_the_wait_in_words(service: StandIn) -> None:
+    """After its patience the message says how many, which kinds, and what to do."""
+    service.rule = lambda _: unscored("judge_timeout", retryable=True)
+    made = Source(service, patience_s=0.5)
+
+    with made.rewards, pytest.raises(NoRewards, match=r"2 of 2 .*2 judge_timeout.*patience_s"):
+        made.scores("a", "b")
+
+
+def test_a_sample_that_the_service_refuses_costs_itself_alone(
+    source: Source, service: StandIn
+) -> None:
+    """When a request is refused, its samples are asked about one by one."""
+    answer = service.answer
+
+    def refusing(path: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if any(one["response"] == "too large" for one in asked["samples"]):
+            return 422, {"error": {"kind": "invalid_sample", "message": "no", "retryable": False}}
+        return answer(path, asked)
+
+    service.answer = refusing  # type: ignore[method-assign]  # the stand-in is told what to say
+
+    assert source.scores("a", "too large", "b") == [1.0, None, 1.0]
+
+
+def test_the_recipe_s_weights_are_known_once_the_service_is_ready(
+    source: Source, service: StandIn
+) -> None:
+    """They come with the first reply."""
+    source.rewards.wait_until_ready()
+
+    assert source.rewards.weights == {"accuracy_llm": 0.5}
+    assert source.rewards.provenance is not None
+
+
+def test_a_service_that_never_gets_ready_is_given_up(service: StandIn) -> None:
+    """The message says what it was last, and how to start one."""
+    service.health = "loading"
+    made = Source(service, patience_s=0.4)
+
+    with made.rewards, pytest.raises(NoRewards, match=r"it is loading.*medreward serve"):
+        made.rewards.wait_until_ready()
+
+
+def test_a_refusal_at_the_start_names_what_to_set(source: Source, service: StandIn) -> None:
+    """An unknown recipe, or a missing key, is not waited for."""
+    service.refusals = [404]
+
+    with pytest.raises(NoRewards, match=r"reward\.recipe, and MEDREWARD_API_KEY"):
+        source.rewards.wait_until_ready()
+
+
+@pytest.mark.parametrize("is_pinned", [True, False])
+def test_another_judge_ends_a_pinned_run(service: StandIn, *, is_pinned: bool) -> None:
+    """Rewards of two judges do not compare; a run that is not pinned goes on."""
+    made = Source(service, pinned=is_pinned)
+    with made.rewards:
+        made.rewards.wait_until_ready()
+        service.origin = {"judge": "Qwen3-14B"}
+
+        if is_pinned:
+            with pytest.raises(RewardsChanged, match="judge was Qwen3-4B, is Qwen3-14B"):
+                made.scores("a")
+        else:
+            assert made.scores("a") == [1.0]
+
+
+def test_a_wait_ends_when_the_run_is_to_stop(source: Source, service: StandIn) -> None:
+    """However much patience is left."""
+    service.rule = lambda _: unscored("judge_timeout", retryable=True)
+    threading.Timer(0.3, lambda: setattr(source, "is_stopping", True)).start()
+
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        source.scores("a")
+    assert time.monotonic() - began < 2.5
+
+
+def test_answers_are_judged(source: Source) -> None:
+    """An item's score is the judge's."""
+    (one,) = source.rewards.judge([Item("left lower lobe", "left lower lobe")])
+
+    assert isinstance(one, Judged)
+    assert one.score == 1.0
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("<answer> left </answer>", "left"),
+        ("<answer>a</answer><answer>b</answer>", "a"),
+        ("<answer>two\nlines</answer>", "two\nlines"),
+        ("<answer>  </answer>", None),
+        ("left", None),
+        ("<answer>left", None),
+    ],
+)
+def test_the_answer_is_what_stands_between_the_first_tags(
+    response: str, answer: str | None
+) -> None:
+    """Nothing between them is no answer."""
+    assert answer_of(response) == answer

@@ -1,0 +1,195 @@
+"""Models: tiny ones drawn from a seed, and those that are loaded."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from medreward_trainer.config import Model
+from medreward_trainer.errors import BadConfig
+from medreward_trainer.tiny import (
+    END,
+    PAD,
+    PRINTABLE,
+    TINY,
+    load_model,
+    plain_generation,
+    tiny_text,
+)
+from medreward_trainer.tiny import tiny_tokenizer as made_tokenizer
+
+
+def loaded(path: str | Path, *, seed: int = 1, dtype: str = "float32") -> tuple[Any, Any]:
+    """Load a model."""
+    return load_model(Model.model_validate({"path": str(path), "dtype": dtype}), seed=seed)
+
+
+def saved(folder: Path, name: str = "tiny-random", *, seed: int = 1) -> Path:
+    """Save a tiny model."""
+    for part in loaded(name, seed=seed):
+        part.save_pretrained(folder)
+    return folder
+
+
+def weights_of(model: Any) -> Mapping[str, Tensor]:
+    """Give a model's weights."""
+    return dict(model.named_parameters())
+
+
+def are_equal(one: Any, other: Any) -> bool:
+    """Compare two models' weights."""
+    ours, theirs = weights_of(one), weights_of(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+def refusal(path: str | Path) -> str:
+    """Load what cannot be loaded, and give what is said."""
+    with pytest.raises(BadConfig) as caught:
+        loaded(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_tiny_model_is_drawn_from_its_seed_alone(name: str) -> None:
+    """The same weights each time, whatever was drawn before, and nothing else is moved."""
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, _ = loaded(name, seed=1)
+    after = torch.get_rng_state()
+    torch.rand(3)
+    again, _ = loaded(name, seed=1)
+
+    assert torch.equal(before, after)
+    assert are_equal(first, again)
+    assert not are_equal(first, loaded(name, seed=2)[0])
+    assert sum(weight.numel() for weight in first.parameters()) < 100_000
+
+
+@given(st.text(PRINTABLE))
+def test_a_token_of_a_tiny_model_is_a_sign(text: str) -> None:
+    """And what was taken apart can be put together."""
+    tokenizer = made_tokenizer()
+
+    tokens = tokenizer(text)["input_ids"]
+
+    assert len(tokens) == len(text)
+    assert tokenizer.decode(tokens) == text
+
+
+def test_a_toy_may_have_an_alphabet_of_its_own() -> None:
+    """A sign that is named twice is one, and what is not named is unknown."""
+    model, tokenizer = loaded("tiny-random:abca")
+
+    assert tokenizer("cab?")["input_ids"] == [5, 3, 4, tokenizer.unk_token_id]
+    assert model.get_input_embeddings().num_embeddings == len(tokenizer) == 6
+    assert tokenizer.convert_ids_to_tokens([0, 1]) == [PAD, END]
+
+
+def test_the_angles_of_positions_keep_their_precision() -> None:
+    """Weights are rounded to the dtype asked for, and nothing else is."""
+    rounded, _ = loaded("tiny-random", dtype="bfloat16")
+    exact, _ = loaded("tiny-random")
+
+    assert {weight.dtype for weight in rounded.parameters()} == {torch.bfloat16}
+    for (name, ours), (_, theirs) in zip(
+        rounded.named_buffers(), exact.named_buffers(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+
+
+def test_a_saved_text_model_computes_the_same(tmp_path: Path) -> None:
+    """And its tokenizer reads the same."""
+    model, tokenizer = loaded("tiny-random")
+    again, reader = loaded(saved(tmp_path), seed=9)
+    inputs = tokenizer("Which lung? <left>", return_tensors="pt")
+
+    assert reader("Which lung? <left>")["input_ids"] == inputs["input_ids"][0].tolist()
+    assert reader.chat_template == tokenizer.chat_template
+    assert torch.equal(model(**inputs).logits, again(**inputs).logits)
+
+
+def test_a_saved_vision_model_computes_the_same(tmp_path: Path) -> None:
+    """Its processor makes the same of an image."""
+    model, processor = loaded("tiny-random-vl")
+    again, reader = loaded(saved(tmp_path, "tiny-random-vl"), seed=9)
+    asked = {"text": ["<image>Which lung?"], "images": [Image.linear_gradient("L").convert("RGB")]}
+    inputs, read = (one(**asked, return_tensors="pt") for one in (processor, reader))
+
+    assert inputs.keys() == read.keys()
+    assert all(torch.equal(inputs[name], read[name]) for name in inputs)
+    assert torch.equal(model(**inputs).logits, again(**read).logits)
+
+
+def test_a_model_that_is_not_there_is_told_with_what_may_be_given(tmp_path: Path) -> None:
+    """A folder, an id, or a tiny one."""
+    said = refusal(tmp_path / "nothing")
+
+    assert said.startswith(f"actor_rollout_ref.model.path: {tmp_path / 'nothing'} (no such folder")
+    assert "tiny-random, tiny-random-vl" in said
+
+
+def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
+    """It is there, and holds none."""
+    assert f"{tmp_path} cannot be loaded" in refusal(tmp_path)
+
+
+def test_weights_that_are_cut_off_are_told(tmp_path: Path) -> None:
+    """A copy may have been interrupted."""
+    file = saved(tmp_path) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+
+    assert "cannot be loaded" in refusal(tmp_path)
+
+
+def test_weights_that_are_missing_are_not_drawn(tmp_path: Path) -> None:
+    """A policy with a random layer in it would train, to no end."""
+    file = saved(tmp_path) / "model.safetensors"
+    weights = load_file(file)
+    del weights["model.norm.weight"], weights["model.layers.0.mlp.up_proj.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+
+    assert "has no weights for model.layers.0.mlp.up_proj.weight and 1 more" in refusal(tmp_path)
+
+
+def test_a_tokenizer_without_padding_pads_with_the_end(tmp_path: Path) -> None:
+    """Many models have no sign for it, and nobody reads it."""
+    file = saved(tmp_path) / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    del settings["pad_token"]
+    file.write_text(json.dumps(settings))
+
+    _, tokenizer = loaded(tmp_path)
+
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+
+
+def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
+    """No response would ever be finished."""
+    file = saved(tmp_path) / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    del settings["eos_token"]
+    file.write_text(json.dumps(settings))
+
+    assert "has no eos" in refusal(tmp_path)
+
+
+def test_a_checkpoint_does_not_shape_rollouts_unseen() -> None:
+    """Of its defaults for generating only the signs that begin, end and fill stay."""
+    model, tokenizer = tiny_text(1)
+    model.generation_config.update(temperature=0.3, top_k=5, repetition_penalty=1.2, do_sample=True)
+
+    plain_generation(model)
+
+    kept = model.generation_config
+    assert kept.eos_token_id == tokenizer.eos_token_id
+    assert kept.pad_token_id == tokenizer.pad_token_id
+    assert not kept.do_sample
+    assert {kept.temperature, kept.top_k, kept.repetition_penalty} == {None}

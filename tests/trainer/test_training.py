@@ -1,0 +1,411 @@
+"""The loop: it learns, it can be killed, it waits, and it never steps on a made-up reward."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medreward_trainer.checkpoints import checkpoints, read
+from medreward_trainer.config import Config
+from medreward_trainer.config_files import dump_config
+from medreward_trainer.errors import NoRewards, NothingToLearn, OutOfMemory, RewardsChanged
+from medreward_trainer.reports import read_lines
+from medreward_trainer.timing import StageTimes
+from medreward_trainer.training import train
+from tests.trainer.conftest import Configure
+from tests.trainer.standing_in import StandIn, scored, unscored
+from tests.trainers.serving import Service
+
+WEIGHTS = "model/model.safetensors"
+
+
+def metrics(config: Config, kind: str = "train") -> list[dict[str, Any]]:
+    """The logged lines of one kind."""
+    return [one for one in read_lines(config.run_dir / "metrics.jsonl") if one["kind"] == kind]
+
+
+def is_a(sample: dict[str, Any]) -> dict[str, Any]:
+    """Reward responses that begin with an a, which every group has some of."""
+    return scored(float(sample["response"].startswith("a")))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_toy_task_is_learnt_from_a_real_service(
+    toy: Configure, toy_service: Service, seed: int
+) -> None:
+    """The mean reward goes from under 0.2 to over 0.8."""
+    config = toy(toy_service.url, f"trainer.seed={seed}", "trainer.total_training_steps=80")
+
+    train(config)
+
+    rewards = [line["reward/mean"] for line in metrics(config)]
+    assert rewards[0] < 0.2
+    assert sum(rewards[-5:]) / 5 > 0.8
+
+
+# peft asks transformers for an attribute under its former name.
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        ["algorithm.adv_estimator=dr_grpo",
+         "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum-norm"],
+        ["algorithm.adv_estimator=rloo", "actor_rollout_ref.actor.ppo_mini_batch_size=8"],
+        ["algorithm.adv_estimator=gdpo", "actor_rollout_ref.actor.ppo_epochs=2"],
+        ["actor_rollout_ref.actor.policy_loss.loss_mode=gspo",
+         "actor_rollout_ref.actor.clip_ratio_low=3e-4",
+         "actor_rollout_ref.actor.clip_ratio_high=4e-4",
+         "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean",
+         "actor_rollout_ref.actor.ppo_mini_batch_size=8"],
+        ["actor_rollout_ref.actor.use_kl_loss=true", "actor_rollout_ref.actor.kl_loss_coef=0.001"],
+        ["algorithm.use_kl_in_reward=true", "algorithm.kl_ctrl.type=adaptive"],
+        ["algorithm.filter_groups.enable=true", "data.gen_batch_size=8",
+         "actor_rollout_ref.actor.clip_ratio_high=0.28"],
+        ["actor_rollout_ref.model.lora_rank=8", "actor_rollout_ref.actor.optim.lr=3e-2",
+         "trainer.total_training_steps=20"],
+    ],
+    ids=["dr_grpo", "rloo", "gdpo", "gspo", "kl_loss", "kl_reward", "dapo", "lora"],
+)  # fmt: skip
+def test_each_algorithm_learns(toy: Configure, service: StandIn, algorithm: list[str]) -> None:
+    """Whatever the estimator, the loss and the filter, what is rewarded becomes more frequent."""
+    service.rule = is_a
+    config = toy(
+        service.url, "trainer.total_training_steps=10", "trainer.log_rollouts=16", *algorithm
+    )
+
+    train(config)
+
+    # Not the mean reward: a filter keeps the groups of middling ones.
+    lines = metrics(config)
+    assert lines[-1]["actor/entropy"] < lines[0]["actor/entropy"]
+    assert all(line["actor/grad_norm"] > 0 for line in lines if "actor/loss" in line)
+    learnt = [
+        one["response"].startswith("a") for one in read_lines(config.run_dir / "rollouts.jsonl")
+    ]
+    assert sum(learnt[-16:]) > sum(learnt[:16])
+
+
+def test_a_killed_run_goes_on_with_the_same_losses(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """Killed by SIGKILL and started again, each step has the loss of a run that was not."""
+    service.rule = is_a
+    whole = toy(service.url, "trainer.total_training_steps=9", "trainer.save_freq=2",
+                f"trainer.default_local_dir={tmp_path / 'whole'}",
+                "actor_rollout_ref.actor.ppo_mini_batch_size=8")  # fmt: skip
+    train(whole)
+    killed = toy(service.url, "trainer.total_training_steps=9", "trainer.save_freq=2",
+                 "actor_rollout_ref.actor.ppo_mini_batch_size=8")  # fmt: skip
+
+    kill_at_step(killed, 5, tmp_path)
+    train(killed)
+
+    losses = [line["actor/loss"] for line in metrics(killed)]
+    assert [line["step"] for line in metrics(killed)] == list(range(1, 10))
+    assert losses == pytest.approx([line["actor/loss"] for line in metrics(whole)], abs=1e-7)
+    last = "global_step_9"
+    assert (killed.run_dir / last / WEIGHTS).stat().st_size > 0
+    assert read(killed.run_dir / last).progress.place == read(whole.run_dir / last).progress.place
+
+
+def kill_at_step(config: Config, step: int, folder: Path) -> None:
+    """Run in a process of its own, and kill it once it has logged a step."""
+    file = folder / "config.yaml"
+    file.write_text(dump_config(config), encoding="utf-8")
+    with subprocess.Popen(  # noqa: S603 - the command under test
+        [sys.executable, "-m", "medreward_trainer", "run", str(file)], stderr=subprocess.DEVNULL
+    ) as process:
+        ends_at = time.monotonic() + 120
+        while time.monotonic() < ends_at and process.poll() is None:
+            if any(line["step"] >= step for line in metrics(config)):
+                break
+            time.sleep(0.01)
+        process.kill()
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_ends(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """SIGTERM ends it with exit code 130, and a checkpoint of its last whole step."""
+    service.rule = is_a
+    config = toy(service.url, "trainer.total_training_steps=500", "trainer.save_freq=-1")
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config), encoding="utf-8")
+    with subprocess.Popen(  # noqa: S603 - the command under test
+        [sys.executable, "-m", "medreward_trainer", "run", str(file)],
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        while process.poll() is None and not metrics(config):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+
+    (checkpoint,) = checkpoints(config.run_dir)
+    assert process.returncode == 130
+    assert f"saved in {config.run_dir}" in said
+    assert read(checkpoint).progress.step == metrics(config)[-1]["step"]
+
+
+def run_together(config: Config, folder: Path, *, processes: int) -> list[int]:
+    """Run as `accelerate launch` would, with gradients averaged over processes; gives exit codes."""
+    file = folder / "config.yaml"
+    file.write_text(dump_config(config), encoding="utf-8")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes),
+              "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}  # fmt: skip
+    started = [
+        subprocess.Popen(  # noqa: S603 - the command under test
+            [sys.executable, "-m", "medreward_trainer", "run", str(file)],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.DEVNULL,
+        )
+        for rank in range(processes)
+    ]
+    return [process.wait(timeout=240) for process in started]
+
+
+def test_several_processes_train_one_policy(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """Each draws its share of the prompts, all learn from all groups, and one keeps the files."""
+    service.rule = is_a
+    config = toy(service.url, "trainer.total_training_steps=4", "trainer.save_freq=2",
+                 "actor_rollout_ref.actor.ppo_mini_batch_size=8",
+                 "algorithm.use_kl_in_reward=true", "trainer.max_actor_ckpt_to_keep=1")  # fmt: skip
+
+    assert run_together(config, tmp_path, processes=2) == [0, 0]
+
+    lines = metrics(config)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert all(line["groups/generated"] == 16 for line in lines)
+    (checkpoint,) = checkpoints(config.run_dir)
+    first, second = read(checkpoint).random
+    assert not torch.equal(first["cpu"], second["cpu"])
+
+
+def test_when_one_process_has_no_rewards_all_stop(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """None is left waiting for the others, and the state is saved."""
+    # Unshuffled, the letters take turns: the second process has the b's and the d's.
+    service.rule = lambda one: (
+        unscored("invalid_reference", retryable=False) if one["question"] in "bd" else is_a(one)
+    )
+    config = toy(service.url, "data.shuffle=false", "trainer.total_training_steps=2")
+
+    assert run_together(config, tmp_path, processes=2) == [1, 1]
+
+    assert len(checkpoints(config.run_dir)) == 1
+    assert metrics(config) == []
+
+
+def test_samples_without_a_reward_have_no_part(toy: Configure, service: StandIn) -> None:
+    """They are counted by kind, and the mean is over the others."""
+    service.rule = lambda one: (
+        unscored("judge_abstained", retryable=False)
+        if one["response"].startswith("b")
+        else is_a(one)
+    )
+    config = toy(service.url, "trainer.total_training_steps=1")
+
+    train(config)
+
+    (line,) = metrics(config)
+    assert line["unscored/judge_abstained"] > 0
+    assert 0 < line["unscored/share"] < 1
+    assert line["actor/optimizer_steps"] == 1
+
+
+def test_a_service_that_comes_late_is_waited_for(
+    toy: Configure, service: StandIn, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A run that finds no service ready says so, and begins when it is."""
+    service.rule, service.health = is_a, "loading"
+    threading.Timer(1.5, lambda: setattr(service, "health", "ready")).start()
+    config = toy(service.url, "trainer.total_training_steps=1", "trainer.logger=[console,file]")
+
+    train(config)
+
+    assert "not ready" in capfd.readouterr().err
+    assert len(metrics(config)) == 1
+
+
+def test_an_outage_changes_nothing_but_the_time(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """Requests turned away and samples unscored for a while lead to the same losses."""
+    service.rule = is_a
+    calm = toy(service.url, "trainer.total_training_steps=3",
+               f"trainer.default_local_dir={tmp_path / 'calm'}")  # fmt: skip
+    train(calm)
+    rough = toy(service.url, "trainer.total_training_steps=3")
+    failures = iter(range(40))
+
+    def failing(sample: dict[str, Any]) -> dict[str, Any]:
+        if next(failures, None) is not None:
+            return unscored("judge_timeout", retryable=True)
+        return is_a(sample)
+
+    service.rule, service.refusals = failing, [429, 503, 429]
+
+    train(rough)
+
+    assert [one["actor/loss"] for one in metrics(rough)] == pytest.approx(
+        [one["actor/loss"] for one in metrics(calm)], abs=1e-7
+    )
+
+
+def test_a_run_without_rewards_stops_with_a_checkpoint(toy: Configure, service: StandIn) -> None:
+    """After its patience it ends, in words, and the state before the step is saved."""
+    steps_served = 2 * 16 * 8
+    answered = iter(range(steps_served))
+
+    def ending(sample: dict[str, Any]) -> dict[str, Any]:
+        if next(answered, None) is None:
+            return unscored("judge_unavailable", retryable=True)
+        return is_a(sample)
+
+    service.rule = ending
+    config = toy(service.url, "reward.patience_s=1", "trainer.total_training_steps=5",
+                 "trainer.save_freq=-1")  # fmt: skip
+
+    with pytest.raises(NoRewards, match="128 of 128 samples have no reward") as caught:
+        train(config)
+
+    (checkpoint,) = checkpoints(config.run_dir)
+    assert read(checkpoint).progress.step == 2
+    assert "goes on from there" in caught.value.__notes__[-1]
+
+
+def test_a_run_that_stopped_for_want_of_rewards_goes_on_as_if_it_had_not(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """The steps after the stop have the losses of a run that was served all along."""
+    service.rule = is_a
+    served = toy(service.url, "trainer.total_training_steps=4",
+                 f"trainer.default_local_dir={tmp_path / 'served'}")  # fmt: skip
+    train(served)
+    answered = iter(range(2 * 16 * 8 + 50))
+    service.rule = lambda one: (
+        unscored("judge_unavailable", retryable=True) if next(answered, None) is None else is_a(one)
+    )
+    stopped = toy(service.url, "reward.patience_s=1", "trainer.total_training_steps=4")
+    with pytest.raises(NoRewards):
+        train(stopped)
+    service.rule = is_a
+
+    train(stopped)
+
+    assert [one["actor/loss"] for one in metrics(stopped)] == pytest.approx(
+        [one["actor/loss"] for one in metrics(served)], abs=1e-7
+    )
+
+
+def test_a_service_that_scores_otherwise_ends_the_run(toy: Configure, service: StandIn) -> None:
+    """A changed recipe is noticed, and names what changed and how to go on."""
+
+    def turning(sample: dict[str, Any]) -> dict[str, Any]:
+        if len(service.samples) > 16 * 8:
+            service.origin = {"recipe": "another", "fingerprint": "sha256:2f"}
+        return is_a(sample)
+
+    service.rule = turning
+    config = toy(service.url, "trainer.total_training_steps=5")
+
+    with pytest.raises(RewardsChanged, match=r"recipe was medix-r1, is another.*reward.pinned"):
+        train(config)
+
+
+def test_groups_that_are_all_filtered_end_the_run_in_words(
+    toy: Configure, service: StandIn
+) -> None:
+    """When no group is left after the last batch, the message names metric and switch."""
+    service.rule = lambda _: scored(0.145, accuracy_llm=0.0, format=1.0)
+    config = toy(service.url, "algorithm.filter_groups.enable=true",
+                 "algorithm.filter_groups.max_num_gen_batches=2")  # fmt: skip
+
+    with pytest.raises(NothingToLearn, match=r"32 groups .*accuracy_llm.*filter_groups"):
+        train(config)
+
+    assert len(checkpoints(config.run_dir)) == 1
+
+
+def test_groups_without_any_reward_end_the_run_in_words(toy: Configure, service: StandIn) -> None:
+    """When nothing can be scored, the first reason is told."""
+    service.rule = lambda _: unscored("invalid_reference", retryable=False)
+    config = toy(service.url)
+
+    with pytest.raises(NoRewards, match=r"128 of 128 samples cannot be scored.*invalid_reference"):
+        train(config)
+
+
+def test_a_step_without_variance_takes_no_optimiser_step(toy: Configure, service: StandIn) -> None:
+    """Where every group is alike the weights stay, and the metrics say so."""
+    config = toy(service.url, "trainer.total_training_steps=1")
+
+    train(config)
+
+    (line,) = metrics(config)
+    assert line["actor/optimizer_steps"] == 0
+    assert line["groups/zero_variance_share"] == 1
+
+
+def test_what_does_not_fit_into_memory_names_the_key_to_lower() -> None:
+    """An allocator's failure becomes words, by the stage it happened in."""
+    with pytest.raises(OutOfMemory, match="ppo_micro_batch_size_per_gpu"), \
+            StageTimes().stage("update_actor"):  # fmt: skip
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 10 bytes")
+
+
+def test_rollouts_are_logged_with_their_components(toy: Configure, service: StandIn) -> None:
+    """A few rollouts a step stand in rollouts.jsonl, each with what it was rewarded for."""
+    service.rule = is_a
+    config = toy(service.url, "trainer.total_training_steps=1", "trainer.log_rollouts=3")
+
+    train(config)
+
+    records = read_lines(config.run_dir / "rollouts.jsonl")
+    assert len(records) == 3
+    assert all(one["components"] == {"accuracy_llm": one["reward"]} for one in records)
+
+
+def test_validation_goes_through_the_judge(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """Held-out responses without an answer count as wrong, and are not asked about."""
+    service.rule = is_a
+    held_out = tmp_path / "val.jsonl"
+    held_out.write_text(json.dumps({"problem": "a", "solution": "AA"}) + "\n", encoding="utf-8")
+    config = toy(service.url, f"data.val_files=[{held_out}]", "trainer.total_training_steps=1")
+
+    train(config)
+
+    before, after = metrics(config, "val")
+    assert (before["step"], after["step"]) == (0, 1)
+    assert before["val/accuracy"] == before["val/answered"] == 0
+    assert not any("items" in body for body in service.asked)
+
+
+def test_the_settings_of_the_environment_stay_out_of_a_run(
+    toy: Configure, service: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service's key is read from the environment, and is in none of the run's files."""
+    monkeypatch.setitem(os.environ, "MEDREWARD_API_KEY", "not-to-be-written")
+    service.rule = is_a
+    config = toy(service.url, "trainer.total_training_steps=1")
+
+    train(config)
+
+    written = [path.read_bytes() for path in config.run_dir.rglob("*") if path.is_file()]
+    assert not any(b"not-to-be-written" in content for content in written)

@@ -1,0 +1,127 @@
+"""The update: which rows have a part in it, and what it divides by."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from medreward_trainer.config import Actor
+from medreward_trainer.config_files import load_config
+from medreward_trainer.errors import NotFinite
+from medreward_trainer.examples import Example
+from medreward_trainer.policy import Policy
+from medreward_trainer.prompts import Prompt
+from medreward_trainer.updating import Row, Updater
+
+PROMPT = Prompt(Example("a:1", "ab", "b", None), "ab", (5, 6))
+
+
+def row(tokens: tuple[int, ...], advantage: float, *, is_scored: bool = True) -> Row:
+    """A row to one prompt, of the policy that drew it."""
+    return Row(PROMPT, tokens, advantage, is_scored=is_scored, old_T=None, reference_T=None)
+
+
+ROWS = [row((7, 8, 9), 1.0), row((8, 9), -0.5), row((10, 11, 12, 13), 0.25)]
+
+
+def step_of(rows: Sequence[Row], **changed: object) -> tuple[Tensor, dict[str, float]]:
+    """Take one plain gradient step; give how far each weight moved, and the metrics."""
+    policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
+    before = torch.cat([weight.detach().flatten().clone() for weight in policy.trained])
+    optimizer = torch.optim.SGD(policy.trained, lr=1.0)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    actor = Actor.model_validate({"ppo_micro_batch_size_per_gpu": 8, "grad_clip": 1e9, **changed})
+
+    metrics = Updater(policy, optimizer, schedule, actor, horizon=8).update(
+        rows, samples_a_step=len(rows)
+    )
+
+    after = torch.cat([weight.detach().flatten() for weight in policy.trained])
+    return after - before, metrics
+
+
+@pytest.mark.parametrize(
+    "mode",
+    ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"],
+)
+def test_micro_batches_make_the_step_of_the_whole(mode: str) -> None:
+    """One row at a time or all together, the gradient is the same."""
+    whole, _ = step_of(ROWS, loss_agg_mode=mode)
+    split, _ = step_of(ROWS, loss_agg_mode=mode, ppo_micro_batch_size_per_gpu=1)
+
+    assert torch.allclose(whole, split, atol=1e-6)
+    assert whole.abs().max() > 1e-4
+
+
+def test_an_unscored_row_might_as_well_not_be_there() -> None:
+    """It moves no weight, and is not in what the loss is divided by."""
+    without, _ = step_of(ROWS)
+    with_it, _ = step_of([*ROWS, row((9, 9, 9, 9), 0.0, is_scored=False)])
+
+    assert torch.equal(without, with_it)
+
+
+def test_a_row_without_an_advantage_is_divided_by() -> None:
+    """Three tokens more make the mean of nine one of twelve."""
+    without, _ = step_of(ROWS)
+    with_it, _ = step_of([*ROWS, row((9, 9, 9), 0.0)])
+
+    assert torch.allclose(with_it, without * 9 / 12, atol=1e-6)
+
+
+def test_rows_without_any_advantage_take_no_step() -> None:
+    """Not even one on weight decay or momentum."""
+    moved, metrics = step_of([row((7, 8), 0.0), row((8, 9), 0.0)])
+
+    assert not moved.any()
+    assert metrics["actor/optimizer_steps"] == 0
+
+
+def test_praised_tokens_become_likelier() -> None:
+    """And blamed ones less likely."""
+    policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
+    optimizer = torch.optim.SGD(policy.trained, lr=0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    updater = Updater(policy, optimizer, schedule, Actor(), horizon=8)
+
+    def log_probability(token: int) -> float:
+        with torch.no_grad():
+            logits = policy.bare_model(torch.tensor([[*PROMPT.token_ids]])).logits[0, -1]
+        return float(logits.log_softmax(-1)[token])
+
+    praised, blamed = log_probability(7), log_probability(8)
+    updater.update([row((7,), 1.0), row((8,), -1.0)], samples_a_step=2)
+
+    assert log_probability(7) > praised
+    assert log_probability(8) < blamed
+
+
+def test_a_gradient_that_is_no_number_is_not_stepped_on() -> None:
+    """The weights stay, and the message says what to look at."""
+    policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
+    optimizer = torch.optim.SGD(policy.trained, lr=1.0)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    updater = Updater(policy, optimizer, schedule, Actor(), horizon=8)
+    before = [weight.detach().clone() for weight in policy.trained]
+
+    with pytest.raises(NotFinite, match=r"optim\.lr"):
+        updater.update([row((7, 8), float("inf"))], samples_a_step=1)
+
+    assert updater.taken == 0
+    assert all(torch.equal(one, other) for one, other in zip(before, policy.trained, strict=True))
+
+
+def test_several_epochs_take_several_steps() -> None:
+    """Two epochs of two steps are four."""
+    policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
+    optimizer = torch.optim.SGD(policy.trained, lr=0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    actor = Actor(ppo_epochs=2)
+
+    metrics = Updater(policy, optimizer, schedule, actor, horizon=8).update(
+        ROWS[:2], samples_a_step=1
+    )
+
+    assert metrics["actor/optimizer_steps"] == 4
