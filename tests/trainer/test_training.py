@@ -13,13 +13,22 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 
 from medreward_trainer.checkpoints import checkpoints, read
 from medreward_trainer.config import Config
 from medreward_trainer.config_files import dump_config
-from medreward_trainer.errors import NoRewards, NothingToLearn, OutOfMemory, RewardsChanged
+from medreward_trainer.errors import (
+    BadConfig,
+    NoRewards,
+    NothingToLearn,
+    OutOfMemory,
+    RewardsChanged,
+)
 from medreward_trainer.reports import read_lines
 from medreward_trainer.timing import StageTimes
+from medreward_trainer.tiny import load_model
 from medreward_trainer.training import train
 from tests.trainer.conftest import Configure
 from tests.trainer.standing_in import StandIn, scored, unscored
@@ -264,6 +273,78 @@ def test_an_outage_changes_nothing_but_the_time(
     assert [one["actor/loss"] for one in metrics(rough)] == pytest.approx(
         [one["actor/loss"] for one in metrics(calm)], abs=1e-7
     )
+
+
+def test_a_service_that_is_killed_and_comes_back_leaves_no_trace(
+    toy: Configure, toy_service: Service, tmp_path: Path
+) -> None:
+    """A real one, gone for seconds in the middle of a run: the final weights are the same."""
+    keys = ("trainer.total_training_steps=12", "actor_rollout_ref.actor.ppo_mini_batch_size=8")
+    calm = toy(toy_service.url, *keys, f"trainer.default_local_dir={tmp_path / 'calm'}")
+    train(calm)
+    rough = toy(toy_service.url, *keys)
+
+    def kill_and_bring_back() -> None:
+        while len(metrics(rough)) < 3:
+            time.sleep(0.01)
+        toy_service.kill()
+        time.sleep(2)
+        toy_service.start()
+
+    killer = threading.Thread(target=kill_and_bring_back)
+    killer.start()
+    train(rough)
+    killer.join()
+
+    weights = [load_file(config.run_dir / "global_step_12" / WEIGHTS) for config in (calm, rough)]
+    assert max(line["timing_s/reward_wait"] for line in metrics(rough)) > 1
+    for name, weight in weights[0].items():
+        assert torch.equal(weight, weights[1][name]), name
+
+
+def test_a_policy_that_sees_is_trained_on_images(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """A tiny vision-language model: pictures go through its processor, and their encoder learns."""
+    service.rule = is_a
+    data = tmp_path / "seen.jsonl"
+    rows = []
+    for number, color in enumerate(("red", "green", "blue", "white")):
+        Image.new("RGB", (20 + number, 12), color).save(tmp_path / f"{color}.png")
+        rows.append({"problem": "<image>a", "solution": "<X_RAY>A", "image": f"{color}.png"})
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = toy(
+        service.url, f"data.train_files=[{data}]", "data.train_batch_size=4",
+        "actor_rollout_ref.actor.ppo_mini_batch_size=4", "trainer.total_training_steps=2",
+        "actor_rollout_ref.model.path=tiny-random-vl:abcd",
+    )  # fmt: skip
+
+    train(config)
+
+    model = config.actor_rollout_ref.model
+    before, _ = load_model(model, seed=config.trainer.seed)
+    saved = model.model_copy(update={"path": str(config.run_dir / "global_step_2" / "model")})
+    after, _ = load_model(saved, seed=0)
+    moved = [
+        name
+        for (name, one), other in zip(before.named_parameters(), after.parameters(), strict=True)
+        if "vision" in name and not torch.equal(one, other)
+    ]
+    assert moved
+    assert {one["modality"] for one in service.samples} == {"X_RAY"}
+
+
+def test_a_component_that_the_recipe_has_not_is_refused_before_the_first_rollout(
+    toy: Configure, service: StandIn
+) -> None:
+    """The message names the key, and the components there are."""
+    config = toy(service.url, "algorithm.filter_groups.enable=true",
+                 "algorithm.filter_groups.metric=acuracy_llm")  # fmt: skip
+
+    with pytest.raises(BadConfig, match=r"filter_groups\.metric.*has accuracy_llm"):
+        train(config)
+
+    assert service.samples == []
 
 
 def test_a_run_without_rewards_stops_with_a_checkpoint(toy: Configure, service: StandIn) -> None:

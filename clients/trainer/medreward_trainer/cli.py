@@ -12,6 +12,7 @@ from rich.table import Table
 from medreward_trainer.config import Config
 from medreward_trainer.config_files import (
     changed_values,
+    check_runnable,
     dump_config,
     load_config,
     recipe_names,
@@ -154,6 +155,27 @@ def show(
                 typer.echo(f"{key}={value}")
         else:
             typer.echo(dump_config(config), nl=False)
+
+
+@app.command("verl-data")
+def verl_data(
+    source: Source,
+    folder: Annotated[Path, typer.Argument(help="Where train.parquet and test.parquet go.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write the data of a configuration as verl wants it.
+
+    [bold]Example[/bold]:
+
+      medreward-train verl-data smoke verl-data
+    """
+    with failing_in_words():
+        from medreward_trainer.verl_data import write_verl_data  # noqa: PLC0415 - as is pyarrow
+
+        config = load_config(source, overrides or ())
+        check_runnable(config)
+        for path in write_verl_data(config, folder):
+            Console(soft_wrap=True).print(f"wrote {path}", highlight=False, markup=False)
 
 
 def algorithm_of(config: Config) -> str:

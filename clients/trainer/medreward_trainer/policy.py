@@ -52,6 +52,7 @@ class Policy:
         self.model: Any = accelerator.prepare(model) if accelerator.num_processes > 1 else model
         self.trained = [weight for weight in model.parameters() if weight.requires_grad]
         self.end_ids = end_ids(model, self.tokenizer)
+        self.picture_ids = picture_ids(model)
 
     @classmethod
     def load(cls, config: Config, accelerator: Accelerator, *, saved: Path | None) -> Self:
@@ -184,6 +185,17 @@ def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     named = model.generation_config.eos_token_id
     ends = named if isinstance(named, list) else [named]
     return frozenset(end for end in (*ends, tokenizer.eos_token_id) if end is not None)
+
+
+def picture_ids(model: Any) -> frozenset[int]:
+    """Which tokens stand for a part of a picture.
+
+    A response must hold none: the next pass would look for a picture that is not there.
+    """
+    config = model.config
+    named = (getattr(config, f"{kind}_token_{suffix}", None) for kind in ("image", "video")
+             for suffix in ("id", "index"))  # fmt: skip
+    return frozenset(token for token in named if token is not None)
 
 
 def log_probs_of(

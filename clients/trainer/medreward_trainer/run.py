@@ -16,7 +16,7 @@ from medreward_trainer import checkpoints
 from medreward_trainer.checkpoints import Progress, Saved, taken
 from medreward_trainer.config import Config
 from medreward_trainer.config_files import changed_values, dump_config
-from medreward_trainer.errors import BadCheckpoint, Stopped, TrainerError
+from medreward_trainer.errors import BadCheckpoint, BadConfig, Stopped, TrainerError
 from medreward_trainer.examples import read_examples
 from medreward_trainer.figures import tokens_per_s
 from medreward_trainer.policy import Policy, make_optimizer, make_schedule, optimizer_steps
@@ -25,7 +25,7 @@ from medreward_trainer.prompts import Prompt
 from medreward_trainer.reports import RolloutRecord, RunLog
 from medreward_trainer.rollouts.rollout import Rollout, Sampler
 from medreward_trainer.rollouts.samplers import make_sampler
-from medreward_trainer.scored_groups import ScoredGroup
+from medreward_trainer.scored_groups import COMPOSITE, ScoredGroup
 from medreward_trainer.scoring import RewardSource, Score
 from medreward_trainer.timing import StageTimes
 from medreward_trainer.updating import Row, Updater, log_probs_of_rows
@@ -290,6 +290,7 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
         if accelerator.is_main_process:
             tell_beginning(config, log, saved, prompts=len(prompts), left_out=left_out)
         rewards.wait_until_ready()
+        check_components(config, rewards)
         yield Run(
             config=config,
             accelerator=accelerator,
@@ -315,6 +316,23 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
             is_new=saved is None,
             reference=reference_of(config, policy, accelerator, is_new=saved is None),
         )
+
+
+def check_components(config: Config, rewards: RewardSource) -> None:
+    """Refuse a component that the service's recipe has not, before a rollout is drawn for it.
+
+    Raises:
+        BadConfig: the filter or gdpo names one.
+    """
+    filters, known = config.algorithm.filter_groups, {COMPOSITE, *rewards.weights}
+    asked = dict.fromkeys(config.algorithm.gdpo_reward_keys, "algorithm.gdpo_reward_keys")
+    if filters.enable:
+        asked[filters.metric] = "algorithm.filter_groups.metric"
+    for name, key in asked.items():
+        if name not in known:
+            raise BadConfig(
+                f"{key}: the service's recipe has no {name}; it has {', '.join(rewards.weights)}"
+            )
 
 
 def checkpoint_of(config: Config) -> Path | None:

@@ -57,6 +57,7 @@ class GeneratingSampler:
                 max_new_tokens=self._longest,
                 pad_token_id=policy.tokenizer.pad_token_id,
                 eos_token_id=sorted(policy.end_ids),
+                suppress_tokens=sorted(policy.picture_ids) or None,
             )
         responses = sequences[:, inputs["input_ids"].shape[1] :].tolist()
         # The likeliest response is the same each time, and is computed once.

@@ -20,6 +20,9 @@ os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 from vllm import EngineArgs, LLMEngine, SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
+NEVER = -100.0
+"""A bias that no token survives; vLLM has no lower one."""
+
 
 class VLLMSampler:
     """An engine beside the policy: groups are given in the order in which they finish.
@@ -85,6 +88,7 @@ class VLLMSampler:
             top_k=how.top_k,
             max_tokens=self._longest,
             stop_token_ids=sorted(self._policy.end_ids),
+            logit_bias=dict.fromkeys(self._policy.picture_ids, NEVER) or None,
             # From the run's random numbers, which a checkpoint brings back.
             seed=int(torch.randint(2**31, ())),
             output_kind=RequestOutputKind.FINAL_ONLY,
