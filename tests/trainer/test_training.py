@@ -478,6 +478,24 @@ def test_validation_goes_through_the_judge(
     assert not any("items" in body for body in service.asked)
 
 
+def test_validation_can_be_left_out(toy: Configure, service: StandIn, tmp_path: Path) -> None:
+    """Before the training by val_before_train=false, and during it by test_freq=-1."""
+    service.rule = is_a
+    held_out = tmp_path / "val.jsonl"
+    held_out.write_text('{"problem": "a", "solution": "AA"}\n' * 5, encoding="utf-8")
+    keys = [f"data.val_files=[{held_out}]", "data.val_batch_size=2",
+            "trainer.total_training_steps=2"]  # fmt: skip
+    never = toy(service.url, *keys, "trainer.val_before_train=false", "trainer.test_freq=-1")
+    each = toy(service.url, *keys, "trainer.val_before_train=false", "trainer.test_freq=1",
+               f"trainer.default_local_dir={tmp_path / 'each'}")  # fmt: skip
+
+    train(never)
+    train(each)
+
+    assert metrics(never, "val") == []
+    assert [line["step"] for line in metrics(each, "val")] == [1, 2]
+
+
 def test_the_settings_of_the_environment_stay_out_of_a_run(
     toy: Configure, service: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

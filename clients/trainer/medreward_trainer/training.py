@@ -34,7 +34,8 @@ def train(config: Config) -> None:
     with stoppable() as is_stopping, begin(config, is_stopping) as run:
         if run.is_new:
             warm_up(run)
-            validate(run)
+            if config.trainer.val_before_train:
+                validate(run)
         while run.has_steps_left:
             with run.saved_on_trouble():
                 times = StageTimes()
@@ -54,7 +55,7 @@ def train(config: Config) -> None:
                     )
                 )
                 run.report(groups, {**describe(groups, shaped, drawn=drawn), **updated}, times)
-            if run.is_due(config.trainer.test_freq):
+            if config.trainer.test_freq > 0 and run.is_due(config.trainer.test_freq):
                 validate(run)
             if run.is_due(config.trainer.save_freq):
                 run.save()

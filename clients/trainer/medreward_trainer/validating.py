@@ -1,6 +1,7 @@
 """Validation: greedy responses to held-out prompts, scored by /reward and judged by /judge."""
 
 from collections.abc import Sequence
+from itertools import chain
 from statistics import fmean
 
 from medreward_client import Item, Judged, Unjudged
@@ -41,8 +42,10 @@ def _scored(run: Run) -> list[ScoredGroup]:
     first, every = run.accelerator.process_index, run.accelerator.num_processes
     prompts = run.validation_prompts[first::every]
     how = run.config.actor_rollout_ref.rollout.val_kwargs
+    size = run.config.data.val_batch_size
+    batches = (prompts[start : start + size] for start in range(0, len(prompts), size))
     groups, pending = [], []
-    for group in run.sampler.groups(prompts, n=1, how=how):
+    for group in chain.from_iterable(run.sampler.groups(b, n=1, how=how) for b in batches):
         groups.append(ScoredGroup(group))
         pending.append(run.rewards.submit(group, step=None))
         run.log.stage("validation", len(groups), len(prompts))
