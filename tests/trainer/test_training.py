@@ -478,6 +478,25 @@ def test_validation_goes_through_the_judge(
     assert not any("items" in body for body in service.asked)
 
 
+def test_validation_does_not_change_what_is_learnt(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """Not even where its responses are drawn, and not taken greedily."""
+    service.rule = is_a
+    held_out = tmp_path / "val.jsonl"
+    held_out.write_text('{"problem": "a", "solution": "AA"}\n', encoding="utf-8")
+    keys = ["trainer.total_training_steps=3", "trainer.test_freq=1"]
+    without = toy(service.url, *keys, f"trainer.default_local_dir={tmp_path / 'without'}")
+    validated = toy(service.url, *keys, f"data.val_files=[{held_out}]",
+                    "actor_rollout_ref.rollout.val_kwargs.temperature=1.0")  # fmt: skip
+
+    train(without)
+    train(validated)
+
+    losses = [[line["actor/loss"] for line in metrics(one)] for one in (without, validated)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-7)
+
+
 def test_validation_can_be_left_out(toy: Configure, service: StandIn, tmp_path: Path) -> None:
     """Before the training by val_before_train=false, and during it by test_freq=-1."""
     service.rule = is_a

@@ -73,13 +73,26 @@ class Run:
         return not self.has_steps_left or (every > 0 and step % every == 0)
 
     def check_stop(self) -> None:
-        """Leave the step if the run was asked to stop.
+        """Leave the step if the run was asked to stop; to be called in `of_every_process` alone.
 
         Raises:
             Stopped: it was.
         """
         if self.is_stopping():
             raise Stopped(f"asked to stop in step {self.progress.step + 1}")
+
+    def check_stop_together(self) -> None:
+        """Leave what is being done in all processes if one of them was asked to stop.
+
+        Raises:
+            Stopped: it was.
+        """
+
+        def check() -> list[None]:
+            self.check_stop()
+            return []
+
+        self.of_every_process(check)
 
     def next_prompts(self) -> list[Prompt]:
         """Draw the next prompts, this process's share of them."""
@@ -206,6 +219,15 @@ class Run:
                 "same command goes on from there."
             )
             raise
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Give the random numbers back as they were, so that what is drawn aside changes nothing."""
+        state = checkpoints.random_state()
+        try:
+            yield
+        finally:
+            checkpoints.set_random_state(state)
 
     def _log_probs(self, groups: Sequence[ScoredGroup], model: Any) -> list[tuple[Any, ...]]:
         rollout = self.config.actor_rollout_ref.rollout

@@ -42,7 +42,6 @@ def train(config: Config) -> None:
                 groups, drawn = fill_step(run, times)
                 shaped = with_rewards(groups, config, kl_coef=run.progress.kl_coef)
                 advantages_PG = advantages_of(shaped, config.algorithm, run.rewards.weights)
-                run.check_stop()
                 with times.stage("update_actor"):
                     updated = run.update(rows_of(groups, advantages_PG))
                     run.sampler.take_weights()
@@ -89,6 +88,11 @@ def fill_step(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]:
 
 def draw_batch(run: Run, times: StageTimes) -> list[ScoredGroup]:
     """Draw groups for the next prompts and have them scored; gives those of all processes."""
+    return run.of_every_process(lambda: draw_share(run, times))
+
+
+def draw_share(run: Run, times: StageTimes) -> list[ScoredGroup]:
+    """Draw and score this process's groups of the next prompts."""
     rollout, prompts = run.config.actor_rollout_ref.rollout, run.next_prompts()
     groups, pending = [], []
     with times.stage("gen"):
@@ -101,12 +105,8 @@ def draw_batch(run: Run, times: StageTimes) -> list[ScoredGroup]:
         # While the service is at the last groups; behind a filter, only for what is kept.
         groups = run.with_own_log_probs(groups, times)
     with times.stage("reward_wait"):
-        return run.of_every_process(
-            lambda: [
-                group.scored(scores)
-                for group, scores in zip(groups, run.rewards.collect(pending), strict=True)
-            ]
-        )
+        scores = run.rewards.collect(pending)
+    return [group.scored(row) for group, row in zip(groups, scores, strict=True)]
 
 
 def _that_teach(

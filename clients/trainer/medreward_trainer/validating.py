@@ -6,14 +6,15 @@ from statistics import fmean
 
 from medreward_client import Item, Judged, Unjudged
 from medreward_trainer.figures import length_figures, reward_figures, unscored_figures
-from medreward_trainer.prompts import Prompt
-from medreward_trainer.rollouts.rollout import Rollout
 from medreward_trainer.run import Run, record_of
 from medreward_trainer.scored_groups import ScoredGroup
 from medreward_trainer.scoring import answer_of
 from medreward_trainer.timing import StageTimes
 
 JUDGED_AT_ONCE = 256
+
+Judgement = Judged | Unjudged | None
+"""None is a response without an answer, about which nobody is asked."""
 
 
 def validate(run: Run) -> None:
@@ -24,11 +25,11 @@ def validate(run: Run) -> None:
     """
     if not run.validation_prompts:
         return
-    with run.saved_on_trouble():
+    with run.saved_on_trouble(), run.undisturbed():
         times = StageTimes()
         with times.stage("validation"):
-            groups = run.of_every_process(lambda: _scored(run))
-            judged = judge(run, [(g.group.prompt, g.group.rollouts[0]) for g in groups])
+            answers = run.of_every_process(lambda: answered(run))
+        groups, judged = [one for one, _ in answers], [one for _, one in answers]
         metrics = {**figures_of(groups, judged), **times.metrics()}
         few = run.config.trainer.log_val_generations
         records = [
@@ -37,12 +38,11 @@ def validate(run: Run) -> None:
         run.log.validation(run.progress.step, metrics, records)
 
 
-def _scored(run: Run) -> list[ScoredGroup]:
-    """Respond to this process's share of the held-out prompts, and have the responses scored."""
+def answered(run: Run) -> list[tuple[ScoredGroup, Judgement]]:
+    """Respond to this process's share of the held-out prompts; score and judge the responses."""
     first, every = run.accelerator.process_index, run.accelerator.num_processes
     prompts = run.validation_prompts[first::every]
-    how = run.config.actor_rollout_ref.rollout.val_kwargs
-    size = run.config.data.val_batch_size
+    how, size = run.config.actor_rollout_ref.rollout.val_kwargs, run.config.data.val_batch_size
     batches = (prompts[start : start + size] for start in range(0, len(prompts), size))
     groups, pending = [], []
     for group in chain.from_iterable(run.sampler.groups(b, n=1, how=how) for b in batches):
@@ -50,16 +50,19 @@ def _scored(run: Run) -> list[ScoredGroup]:
         pending.append(run.rewards.submit(group, step=None))
         run.log.stage("validation", len(groups), len(prompts))
         run.check_stop()
+    judged = judge(run, groups)
     scores = run.rewards.collect(pending)
-    return [group.scored(row) for group, row in zip(groups, scores, strict=True)]
+    scored = [group.scored(row) for group, row in zip(groups, scores, strict=True)]
+    return list(zip(scored, judged, strict=True))
 
 
-def judge(run: Run, answers: Sequence[tuple[Prompt, Rollout]]) -> list[Judged | Unjudged | None]:
+def judge(run: Run, groups: Sequence[ScoredGroup]) -> list[Judgement]:
     """Judge what stands in the answer tags of each response; None where nothing does."""
-    found = [answer_of(rollout.text) for _, rollout in answers]
+    found = [answer_of(one.group.rollouts[0].text) for one in groups]
+    examples = [one.group.prompt.example for one in groups]
     asked = [
-        Item(answer, prompt.example.reference, question=prompt.example.problem)
-        for (prompt, _), answer in zip(answers, found, strict=True)
+        Item(answer, example.reference, question=example.problem)
+        for example, answer in zip(examples, found, strict=True)
         if answer is not None
     ]
     results: list[Judged | Unjudged] = []
@@ -70,9 +73,7 @@ def judge(run: Run, answers: Sequence[tuple[Prompt, Rollout]]) -> list[Judged | 
     return [None if answer is None else next(following) for answer in found]
 
 
-def figures_of(
-    groups: Sequence[ScoredGroup], judged: Sequence[Judged | Unjudged | None]
-) -> dict[str, float]:
+def figures_of(groups: Sequence[ScoredGroup], judged: Sequence[Judgement]) -> dict[str, float]:
     """Give the metrics of a validation.
 
     A response without an answer is wrong. One that the judge could not judge is neither right

@@ -35,7 +35,7 @@ def warm_up(run: Run) -> None:
             loss = supervised_step(run.policy, [rows[i] for i in order.take()], optimizer)
         metrics = {"warm_up/loss": loss, "warm_up/lr": config.lr, **times.metrics()}
         run.log.warm_up(step, metrics)
-        run.check_stop()
+        run.check_stop_together()
     run.sampler.take_weights()
     run.freeze_reference()
     run.save()
