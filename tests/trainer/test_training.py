@@ -21,6 +21,7 @@ from medreward_trainer.config import Config
 from medreward_trainer.config_files import dump_config
 from medreward_trainer.errors import (
     BadConfig,
+    BadData,
     NoRewards,
     NothingToLearn,
     OutOfMemory,
@@ -476,6 +477,45 @@ def test_validation_goes_through_the_judge(
     assert (before["step"], after["step"]) == (0, 1)
     assert before["val/accuracy"] == before["val/answered"] == 0
     assert not any("items" in body for body in service.asked)
+
+
+def test_supervised_steps_come_first_and_are_kept(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """They raise what is written before the first rollout, and KL is measured from after them."""
+    service.rule = is_a
+    written = tmp_path / "written.jsonl"
+    row = {"problem": "b", "solution": "A", "response": "a"}
+    written.write_text(4 * (json.dumps(row) + "\n"), encoding="utf-8")
+    config = toy(
+        service.url, f"warm_up.files=[{written}]", "warm_up.steps=20", "warm_up.batch_size=4",
+        "warm_up.lr=1e-2", "trainer.total_training_steps=1",
+        "actor_rollout_ref.actor.use_kl_loss=true",
+    )  # fmt: skip
+
+    train(config)
+
+    losses = [line["warm_up/loss"] for line in metrics(config, "warm_up")]
+    (line,) = metrics(config)
+    assert len(losses) == 20
+    assert losses[-1] < 0.5 * losses[0]
+    assert line["reward/mean"] > 0.5
+    assert line["actor/kl_loss"] == pytest.approx(0.0, abs=1e-6)
+    assert (config.run_dir / "reference" / "model.safetensors").is_file()
+
+
+def test_written_responses_that_are_too_long_are_named(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """With their row, and what to raise."""
+    written = tmp_path / "written.jsonl"
+    row = {"problem": "b", "solution": "A", "response": "abcdabcd"}
+    written.write_text(4 * (json.dumps(row) + "\n"), encoding="utf-8")
+    config = toy(service.url, f"warm_up.files=[{written}]", "warm_up.steps=1",
+                 "warm_up.batch_size=4")  # fmt: skip
+
+    with pytest.raises(BadData, match=r"written\.jsonl:1 has 9 tokens.*max_response_length"):
+        train(config)
 
 
 def test_validation_does_not_change_what_is_learnt(
