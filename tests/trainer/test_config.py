@@ -312,7 +312,7 @@ names = st.text(
     files=st.lists(names, max_size=3),
     lr=st.floats(min_value=1e-12, max_value=1e3),
     steps=st.none() | st.integers(1, 10**6),
-    folder=st.none() | st.just(Path("/work/runs")),
+    folder=st.none() | st.just(Path("/data/runs")),
     estimator=st.sampled_from(get_args(Estimator)),
     filtered=st.booleans(),
 )
