@@ -87,7 +87,7 @@ class ToldPolicy(AgentLoopBase):  # type: ignore[misc]  # verl is not there wher
     """Writes the row's responses, one each session."""
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
-        """Write this session's response."""
+        """Write this rollout's response."""
         written = self.tokenizer.encode(row["told"][row["session_id"]])
         return AgentLoopOutput(
             prompt_ids=[1],
