@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from tests.clients.listening import listening
 from tests.clients.stand_in import reward_body
 
 Result = dict[str, Any]
@@ -134,13 +134,6 @@ def standing_in() -> Iterator[StandIn]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        service = StandIn(f"http://127.0.0.1:{server.server_address[1]}")
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield service
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(Handler) as url:
+        service = StandIn(url)
+        yield service

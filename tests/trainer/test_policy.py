@@ -12,7 +12,7 @@ from medreward_trainer.batches import sequence_batch
 from medreward_trainer.config import Config, Optim, Sampling
 from medreward_trainer.config_files import load_config
 from medreward_trainer.examples import Example
-from medreward_trainer.policy import Policy, log_probs_of, make_schedule
+from medreward_trainer.policy import Policy, chosen_of, entropy_of, make_schedule
 from medreward_trainer.rollouts.generate import GeneratingSampler
 from medreward_trainer.updating import log_probs_of_rows
 
@@ -32,11 +32,11 @@ def made(*overrides: str) -> tuple[Policy, Config]:
 def test_the_log_probability_is_that_of_the_softmax() -> None:
     """Two logits of 0 and log 3 are a quarter and three quarters."""
     logits_BTV = torch.tensor([[[0.0, 3.0]]]).log1p()  # log 1 and log 4
-    found = log_probs_of(logits_BTV, torch.tensor([[1]]))
+    logs_BTV = logits_BTV.log_softmax(dim=-1)
 
-    assert found.chosen_BT.exp().item() == pytest.approx(0.8)
+    assert chosen_of(logs_BTV, torch.tensor([[1]])).exp().item() == pytest.approx(0.8)
     expected = -(0.8 * torch.tensor(0.8).log() + 0.2 * torch.tensor(0.2).log()).item()
-    assert found.entropy_BT.item() == pytest.approx(expected)
+    assert entropy_of(logs_BTV).item() == pytest.approx(expected)
 
 
 def test_the_temperature_of_the_rollouts_is_that_of_the_log_probabilities() -> None:

@@ -1,6 +1,5 @@
 """The recipes that come along, and their siblings for verl and EasyR1."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from medreward_trainer.config import Config
 from medreward_trainer.config_files import (
     check_runnable,
     dump_config,
+    flat,
     load_config,
     recipe_names,
     recipe_path,
@@ -40,17 +40,6 @@ MAY_DIFFER = {
     "algorithm.filter_groups.max_num_gen_batches",
     "algorithm.kl_penalty", "algorithm.kl_ctrl.kl_coef",
 }  # fmt: skip
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give every value by its key with dots."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def written(name: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from medreward_trainer.timing import StageTimes
 from medreward_trainer.tiny import load_model
 from medreward_trainer.training import train
 from tests.trainer.conftest import Configure
-from tests.trainer.standing_in import StandIn, scored, unscored
+from tests.trainer.standing_in import Rule, StandIn, scored, unscored
 from tests.trainers.serving import Service
 
 WEIGHTS = "model/model.safetensors"
@@ -46,6 +46,18 @@ def metrics(config: Config, kind: str = "train") -> list[dict[str, Any]]:
 def is_a(sample: dict[str, Any]) -> dict[str, Any]:
     """Reward responses that begin with an a, which every group has some of."""
     return scored(float(sample["response"].startswith("a")))
+
+
+def is_a_until(samples: int) -> Rule:
+    """Reward so many samples, and then none, as a judge that is gone."""
+    answered = iter(range(samples))
+
+    def rule(sample: dict[str, Any]) -> dict[str, Any]:
+        if next(answered, None) is None:
+            return unscored("judge_unavailable", retryable=True)
+        return is_a(sample)
+
+    return rule
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -350,15 +362,7 @@ def test_a_component_that_the_recipe_has_not_is_refused_before_the_first_rollout
 
 def test_a_run_without_rewards_stops_with_a_checkpoint(toy: Configure, service: StandIn) -> None:
     """After its patience it ends, in words, and the state before the step is saved."""
-    steps_served = 2 * 16 * 8
-    answered = iter(range(steps_served))
-
-    def ending(sample: dict[str, Any]) -> dict[str, Any]:
-        if next(answered, None) is None:
-            return unscored("judge_unavailable", retryable=True)
-        return is_a(sample)
-
-    service.rule = ending
+    service.rule = is_a_until(2 * 16 * 8)
     config = toy(service.url, "reward.patience_s=1", "trainer.total_training_steps=5",
                  "trainer.save_freq=-1")  # fmt: skip
 
@@ -378,10 +382,7 @@ def test_a_run_that_stopped_for_want_of_rewards_goes_on_as_if_it_had_not(
     served = toy(service.url, "trainer.total_training_steps=4",
                  f"trainer.default_local_dir={tmp_path / 'served'}")  # fmt: skip
     train(served)
-    answered = iter(range(2 * 16 * 8 + 50))
-    service.rule = lambda one: (
-        unscored("judge_unavailable", retryable=True) if next(answered, None) is None else is_a(one)
-    )
+    service.rule = is_a_until(2 * 16 * 8 + 50)
     stopped = toy(service.url, "reward.patience_s=1", "trainer.total_training_steps=4")
     with pytest.raises(NoRewards):
         train(stopped)

@@ -112,12 +112,7 @@ def _weights_of(
     keys: Sequence[str], given: Sequence[float], weights: Mapping[str, float]
 ) -> list[float]:
     if given:
-        if len(given) != len(keys):
-            raise BadConfig(
-                f"algorithm.gdpo_reward_weights: {len(given)} of them for {len(keys)} components, "
-                f"{', '.join(keys)}; give one each"
-            )
-        return list(given)
+        return list(given)  # one a key: the configuration sees to it
     unpaid = [key for key in keys if not weights.get(key)]
     if unpaid:
         raise BadConfig(

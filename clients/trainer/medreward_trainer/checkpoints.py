@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from filelock import FileLock, Timeout
 from peft import PeftConfig, PeftModel
 
@@ -173,8 +172,6 @@ def _load(path: str, dtype: str) -> tuple[Any, Any]:
 def _as_plain(saved: Saved) -> dict[str, Any]:
     """Only what torch reads back without running code."""
     plain = {name: getattr(saved, name) for name in Saved.__dataclass_fields__}
-    # Through YAML: the configuration as the texts and numbers it is made of.
-    plain["config"] = yaml.safe_load(yaml.safe_dump(dict(saved.config)))
     return {**plain, "progress": asdict(saved.progress), "random": list(saved.random)}
 
 

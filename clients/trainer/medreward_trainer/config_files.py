@@ -84,7 +84,7 @@ def dump_config(config: Config) -> str:
 
 def changed_values(before: Config, after: Config) -> dict[str, Any]:
     """The keys whose values differ, in the order of the configuration, with the later values."""
-    was, now = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    was, now = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
     return {key: value for key, value in now.items() if was.get(key) != value}
 
 
@@ -200,7 +200,7 @@ def _truths_for_numbers(tree: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     Pydantic would make 1 and 0 of them.
     """
     fields = key_fields()
-    for key, value in _flat(tree).items():
+    for key, value in flat(tree).items():
         if isinstance(value, bool) and key in fields and fields[key].annotation is not bool:
             yield key, value
 
@@ -268,11 +268,12 @@ def _choice(name: str, names: Sequence[str]) -> str:
     return f"; did you mean {close[0]}?" if close else f": {', '.join(names)}"
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give every value by its key with dots."""
+    found: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+            found[f"{prefix}{name}"] = value
+    return found

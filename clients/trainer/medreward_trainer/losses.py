@@ -156,7 +156,7 @@ def overlong_penalty(
 def next_kl_coef(control: KLControl, coef: float, *, mean_kl: float, samples: int) -> float:
     """The coefficient of KL in the reward for the next step (Ziegler et al., arXiv 1909.08593).
 
-    A fixed one stays. An adaptive one moves towards where KL, a sample, is `target_kl`.
+    A fixed one stays. An adaptive one moves towards where KL, a token, is `target_kl`.
     """
     if control.type == "fixed":
         return coef

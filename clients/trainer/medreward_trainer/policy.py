@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -17,6 +17,8 @@ from medreward_trainer.batches import SequenceBatch
 from medreward_trainer.config import Actor, Config, Model, Optim
 from medreward_trainer.prompts import Prompter
 from medreward_trainer.tiny import load_model, plain_generation
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +89,33 @@ class Policy:
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
         return text
 
-    def log_probs(
-        self, batch: SequenceBatch, *, model: Any = None, entropy_learns: bool = False
-    ) -> LogProbs:
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's part of what all processes hold."""
+        return items[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def log_probs(self, batch: SequenceBatch, *, entropy_learns: bool = False) -> LogProbs:
         """Of the responses, under the temperature they were drawn with; shapes (B, T).
 
         `entropy_learns` if the entropy is part of the loss; it costs memory.
         """
+        logs_BTV = self._logs(batch, self.model)
+        with torch.set_grad_enabled(entropy_learns and torch.is_grad_enabled()):
+            entropy_BT = entropy_of(logs_BTV)
+        return LogProbs(chosen_of(logs_BTV, batch.responses_BT), entropy_BT)
+
+    def chosen_log_probs(self, batch: SequenceBatch, model: Any) -> Tensor:
+        """The same for *model*, without the entropy, which costs a pass over the vocabulary."""
+        return chosen_of(self._logs(batch, model), batch.responses_BT)
+
+    def _logs(self, batch: SequenceBatch, model: Any) -> Tensor:
+        """The logs of all probabilities, (B, T, V)."""
         inputs = self.placed(batch.inputs)
-        responses_BT = batch.responses_BT.to(self.accelerator.device)
         with self.autocast():
-            logits = (model or self.model)(
-                **inputs, use_cache=False, logits_to_keep=responses_BT.shape[1] + 1
+            logits = model(
+                **inputs, use_cache=False, logits_to_keep=batch.responses_BT.shape[1] + 1
             ).logits
-        logits_BTV = logits[:, :-1].float() / self._temperature
-        return log_probs_of(logits_BTV, responses_BT, entropy_learns=entropy_learns)
+        logits_BTV: Tensor = logits[:, :-1].float() / self._temperature
+        return logits_BTV.log_softmax(dim=-1)
 
     @contextmanager
     def as_it_began(self) -> Iterator[Any]:
@@ -198,15 +212,15 @@ def picture_ids(model: Any) -> frozenset[int]:
     return frozenset(token for token in named if token is not None)
 
 
-def log_probs_of(
-    logits_BTV: Tensor, responses_BT: Tensor, *, entropy_learns: bool = False
-) -> LogProbs:
-    """Read the log-probabilities of the chosen tokens, and the entropies, from logits."""
-    logs_BTV = logits_BTV.log_softmax(dim=-1)
-    chosen_BT = logs_BTV.gather(-1, responses_BT.unsqueeze(-1)).squeeze(-1)
-    with torch.set_grad_enabled(entropy_learns and torch.is_grad_enabled()):
-        entropy_BT = -(logs_BTV.exp() * logs_BTV).sum(dim=-1)
-    return LogProbs(chosen_BT, entropy_BT)
+def chosen_of(logs_BTV: Tensor, responses_BT: Tensor) -> Tensor:
+    """The log-probabilities (B, T) of the tokens that were chosen."""
+    chosen_BT1 = responses_BT.to(logs_BTV.device).unsqueeze(-1)
+    return logs_BTV.gather(-1, chosen_BT1).squeeze(-1)
+
+
+def entropy_of(logs_BTV: Tensor) -> Tensor:
+    """The entropy (B, T) of each token's distribution."""
+    return -(logs_BTV.exp() * logs_BTV).sum(dim=-1)
 
 
 def make_optimizer(policy: Policy, optim: Optim) -> torch.optim.AdamW:

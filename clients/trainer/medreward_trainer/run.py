@@ -96,9 +96,7 @@ class Run:
 
     def next_prompts(self) -> list[Prompt]:
         """Draw the next prompts, this process's share of them."""
-        numbers = self.order.take()
-        mine = numbers[self.accelerator.process_index :: self.accelerator.num_processes]
-        return [self.prompts[number] for number in mine]
+        return [self.prompts[number] for number in self.policy.share(self.order.take())]
 
     def of_every_process(self, mine: Callable[[], list[T]]) -> list[T]:
         """Do something in each process, and give all of them all results.
@@ -121,8 +119,7 @@ class Run:
 
     def with_log_probs(self, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
         """Add what the update needs of groups that all processes hold; each does a part."""
-        first, every = self.accelerator.process_index, self.accelerator.num_processes
-        numbers = range(first, len(groups), every)
+        numbers = self.policy.share(range(len(groups)))
         mine = self.with_own_log_probs([groups[number] for number in numbers], times)
         pairs = self.of_every_process(lambda: list(zip(numbers, mine, strict=True)))
         return [group for _, group in sorted(pairs, key=lambda pair: pair[0])]

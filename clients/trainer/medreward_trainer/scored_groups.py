@@ -47,8 +47,12 @@ def is_kept(group: ScoredGroup, filters: FilterGroups) -> bool:
     return bool(keep(values_PG, scored_PG, low=filters.low, high=filters.high)[0])
 
 
-def with_rewards(groups: Sequence[ScoredGroup], config: Config, *, kl_coef: float) -> Groups:
+def with_rewards(
+    groups: Sequence[ScoredGroup], config: Config, *, kl_PG: Tensor, kl_coef: float
+) -> Groups:
     """Shape the rewards of groups: the service's, and what the configuration takes off.
+
+    `kl_PG` is what `kl_in_reward` gives.
 
     An unscored sample is NaN, and marked so. A component that a scored sample has not is 0: it is
     missing in its whole group, so that it says nothing there.
@@ -67,8 +71,7 @@ def with_rewards(groups: Sequence[ScoredGroup], config: Config, *, kl_coef: floa
             buffer=overlong.len,
             factor=overlong.penalty_factor,
         )
-    if config.algorithm.use_kl_in_reward:
-        rewards_PG = rewards_PG - kl_coef * _kl_sums(groups, config)
+    rewards_PG = rewards_PG - kl_coef * kl_PG
     return Groups(
         rewards_PG=rewards_PG,
         components={
@@ -80,12 +83,18 @@ def with_rewards(groups: Sequence[ScoredGroup], config: Config, *, kl_coef: floa
     )
 
 
-def mean_kl(groups: Sequence[ScoredGroup], config: Config) -> float:
-    """KL to the policy before its training, a token, the mean over samples; 0 if not asked for."""
+def kl_in_reward(groups: Sequence[ScoredGroup], config: Config) -> Tensor:
+    """KL (P, G) to the policy before its training, summed over tokens; 0 if it is not asked for."""
     if not config.algorithm.use_kl_in_reward:
-        return 0.0
-    lengths_PG = torch.tensor([[float(len(r.tokens)) for r in g.group.rollouts] for g in groups])
-    return float((_kl_sums(groups, config) / lengths_PG).mean())
+        return torch.zeros(len(groups), config.actor_rollout_ref.rollout.n)
+    kind = config.algorithm.kl_penalty
+    return torch.tensor(
+        [
+            [float(kl(old, ref, kind).sum()) for old, ref in zip(g.old, g.reference, strict=True)]
+            for g in groups
+            if g.old is not None and g.reference is not None
+        ]
+    )
 
 
 def rows_of(groups: Sequence[ScoredGroup], advantages_PG: Tensor) -> list[Row]:
@@ -110,14 +119,3 @@ def _value(score: Score, metric: str) -> float | None:
     if score.reward is None:
         return None
     return score.reward if metric == COMPOSITE else score.components.get(metric)
-
-
-def _kl_sums(groups: Sequence[ScoredGroup], config: Config) -> Tensor:
-    kind = config.algorithm.kl_penalty
-    return torch.tensor(
-        [
-            [float(kl(old, ref, kind).sum()) for old, ref in zip(g.old, g.reference, strict=True)]
-            for g in groups
-            if g.old is not None and g.reference is not None
-        ]
-    )

@@ -1,5 +1,7 @@
 """Group-based RL on rewards from a service: the loop, from prompts to new weights."""
 
+from collections.abc import Sequence
+
 from medreward_trainer.advantages import advantages_of
 from medreward_trainer.config import Config
 from medreward_trainer.config_files import check_runnable
@@ -10,7 +12,7 @@ from medreward_trainer.run import Run, begin
 from medreward_trainer.scored_groups import (
     ScoredGroup,
     is_kept,
-    mean_kl,
+    kl_in_reward,
     rows_of,
     with_rewards,
 )
@@ -40,7 +42,8 @@ def train(config: Config) -> None:
             with run.saved_on_trouble():
                 times = StageTimes()
                 groups, drawn = fill_step(run, times)
-                shaped = with_rewards(groups, config, kl_coef=run.progress.kl_coef)
+                kl_PG = kl_in_reward(groups, config)
+                shaped = with_rewards(groups, config, kl_PG=kl_PG, kl_coef=run.progress.kl_coef)
                 advantages_PG = advantages_of(shaped, config.algorithm, run.rewards.weights)
                 with times.stage("update_actor"):
                     updated = run.update(rows_of(groups, advantages_PG))
@@ -49,7 +52,7 @@ def train(config: Config) -> None:
                     next_kl_coef(
                         config.algorithm.kl_ctrl,
                         run.progress.kl_coef,
-                        mean_kl=mean_kl(groups, config),
+                        mean_kl=float((kl_PG / shaped.lengths_PG).mean()),
                         samples=shaped.rewards_PG.numel(),
                     )
                 )
@@ -69,7 +72,8 @@ def fill_step(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]:
     wanted, filters = run.config.data.train_batch_size, run.config.algorithm.filter_groups
     if not filters.enable:
         groups = draw_batch(run, times)
-        return _that_teach(groups, "has two scored samples", drawn=len(groups))
+        check_teaching(groups, "has two scored samples", drawn=len(groups))
+        return groups, len(groups)
     kept: list[ScoredGroup] = []
     drawn = batches = 0
     while len(kept) < wanted and not (batches and batches == filters.max_num_gen_batches):
@@ -78,7 +82,8 @@ def fill_step(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]:
         kept += [group for group in groups if is_kept(group, filters)]
         run.log.stage("groups kept", min(len(kept), wanted), wanted)
     why = f"is neither all right nor all wrong by {filters.metric} (algorithm.filter_groups)"
-    kept = _that_teach(kept[:wanted], why, drawn=drawn)[0]
+    kept = kept[:wanted]
+    check_teaching(kept, why, drawn=drawn)
     if len(kept) < wanted:
         run.log.caution(
             f"learning from {len(kept)} groups, not {wanted}: of {drawn}, no other {why}"
@@ -109,9 +114,11 @@ def draw_share(run: Run, times: StageTimes) -> list[ScoredGroup]:
     return [group.scored(row) for group, row in zip(groups, scores, strict=True)]
 
 
-def _that_teach(
-    groups: list[ScoredGroup], what: str, *, drawn: int
-) -> tuple[list[ScoredGroup], int]:
+def check_teaching(groups: Sequence[ScoredGroup], what: str, *, drawn: int) -> None:
+    """Refuse to learn from groups none of which can teach.
+
+    Raises:
+        NothingToLearn: as it says; *what* is what none of them has.
+    """
     if not any(group.can_teach for group in groups):
         raise NothingToLearn(f"none of the {drawn} groups of this step {what}")
-    return groups, drawn

@@ -64,7 +64,7 @@ def log_probs_of_rows(
             [rows[i][0] for i in numbers], [rows[i][1] for i in numbers], policy.prompter
         )
         with torch.no_grad():
-            chosen_BT = policy.log_probs(batch, model=chosen_model).chosen_BT.cpu()
+            chosen_BT = policy.chosen_log_probs(batch, chosen_model).cpu()
         for i, log_probs_T in zip(numbers, chosen_BT, strict=True):
             found[i] = log_probs_T[: len(rows[i][1])].clone()
     return [found[i] for i in range(len(rows))]
@@ -139,11 +139,9 @@ class Updater:
 
     def _micro_batches(self, rows: Sequence[Row]) -> Iterator[tuple[list[Row], bool]]:
         """This process's share, rows of like length together; and whether it is its last batch."""
-        accelerator = self._policy.accelerator
         longest_first = sorted(rows, key=lambda row: -(row.prompt.length + len(row.tokens)))
         # A process without a row of its own still takes part in averaging: with a part of nothing.
-        mine = longest_first[accelerator.process_index :: accelerator.num_processes]
-        mine = mine or [_without_part(longest_first[-1])]
+        mine = [*self._policy.share(longest_first)] or [_without_part(longest_first[-1])]
         size = self._actor.ppo_micro_batch_size_per_gpu
         for start in range(0, len(mine), size):
             yield mine[start : start + size], start + size >= len(mine)

@@ -40,8 +40,7 @@ def validate(run: Run) -> None:
 
 def answered(run: Run) -> list[tuple[ScoredGroup, Judgement]]:
     """Respond to this process's share of the held-out prompts; score and judge the responses."""
-    first, every = run.accelerator.process_index, run.accelerator.num_processes
-    prompts = run.validation_prompts[first::every]
+    prompts = run.policy.share(run.validation_prompts)
     how, size = run.config.actor_rollout_ref.rollout.val_kwargs, run.config.data.val_batch_size
     batches = (prompts[start : start + size] for start in range(0, len(prompts), size))
     groups, pending = [], []

@@ -52,7 +52,7 @@ def supervised_step(
     mask_BT = batch.mask_BT.to(policy.accelerator.device)
     policy.model.train()
     optimizer.zero_grad(set_to_none=True)
-    chosen_BT = policy.log_probs(batch).chosen_BT
+    chosen_BT = policy.chosen_log_probs(batch, policy.model)
     loss = -(chosen_BT * mask_BT).sum() / mask_BT.sum()
     loss.backward()  # type: ignore[no-untyped-call]  # torch's own
     torch.nn.utils.clip_grad_norm_(policy.trained, 1.0)

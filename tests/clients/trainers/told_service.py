@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from tests.clients.listening import listening
 from tests.clients.stand_in import reward_body
 
 RIGHT = "<X_RAY><thinking>Basal.</thinking><answer>left lower lobe</answer>"
@@ -58,16 +58,9 @@ def told_service() -> Iterator[ToldService]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        service = ToldService(f"http://127.0.0.1:{server.server_address[1]}")
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield service
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(Handler) as url:
+        service = ToldService(url)
+        yield service
 
 
 def _result(sample: dict[str, Any]) -> dict[str, Any]:

@@ -61,8 +61,5 @@ class GeneratingSampler:
             )
         responses = sequences[:, inputs["input_ids"].shape[1] :].tolist()
         # The likeliest response is the same each time, and is computed once.
-        return [self._read(tokens) for tokens in responses for _ in range(n if is_greedy else 1)]
-
-    def _read(self, tokens: list[int]) -> Rollout:
-        read = read_rollout(tokens, ends=self._policy.end_ids, text="")
-        return Rollout(read.tokens, self._policy.text_of(read.tokens), read.is_cut)
+        times = n if is_greedy else 1
+        return [read_rollout(tokens, policy) for tokens in responses for _ in range(times)]

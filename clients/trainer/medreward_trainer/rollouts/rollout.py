@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from medreward_trainer.config import Sampling
+from medreward_trainer.policy import Policy
 from medreward_trainer.prompts import Prompt
 
 
@@ -41,9 +42,8 @@ class Sampler(Protocol):
         ...
 
 
-def read_rollout(tokens: Sequence[int], *, ends: frozenset[int], text: str) -> Rollout:
+def read_rollout(tokens: Sequence[int], policy: Policy) -> Rollout:
     """Make a rollout of the tokens up to its end; without an end among them it was cut."""
-    for position, token in enumerate(tokens):
-        if token in ends:
-            return Rollout(tuple(tokens[: position + 1]), text, is_cut=False)
-    return Rollout(tuple(tokens), text, is_cut=True)
+    end = next((at for at, token in enumerate(tokens) if token in policy.end_ids), None)
+    whole = tuple(tokens if end is None else tokens[: end + 1])
+    return Rollout(whole, policy.text_of(whole), is_cut=end is None)

@@ -96,12 +96,8 @@ class VLLMSampler:
         )
 
     def _read(self, output: Any) -> tuple[Rollout, ...]:
-        ends = self._policy.end_ids
         samples = sorted(output.outputs, key=lambda sample: sample.index)
-        read = [read_rollout(sample.token_ids, ends=ends, text="") for sample in samples]
-        return tuple(
-            Rollout(one.tokens, self._policy.text_of(one.tokens), one.is_cut) for one in read
-        )
+        return tuple(read_rollout(sample.token_ids, self._policy) for sample in samples)
 
 
 def pack_head(model: Any) -> None:
