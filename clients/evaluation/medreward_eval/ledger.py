@@ -1,0 +1,157 @@
+"""Files that a run can be killed over: appended to, one line each, never rewritten.
+
+The first line is a header: what the lines depend on. Then comes a line for each thing, in the
+order of what was read, so that the same work leaves the same file however often it was
+interrupted. What is tried again later stands behind all others, marked `"again": true`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Self
+
+import orjson
+from filelock import FileLock, Timeout
+
+from medreward_eval.errors import BadData, OtherRun
+
+HEADER_KEY: Final = "medreward_eval"
+"""The first key of a header; its value says what the lines are: `predictions` or `grades`."""
+AGAIN: Final = "again"
+BLOCK_BYTES: Final = 1 << 16
+
+Row = dict[str, Any]
+
+
+class Ledger:
+    """A file of lines that one run at a time adds to.
+
+    Raises:
+        OtherRun: another run writes there, or the file's header is another one and *mix* is off.
+        BadData: the file holds something else.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any], *, mix: bool = False) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OtherRun(f"{path}: another run is writing there; wait for it") from None
+        try:
+            self._file = path.open("ab")
+            mend(path)
+            self._begin(dict(header), mix=mix)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write."""
+        if hasattr(self, "_file"):
+            self._file.close()
+        self._lock.release()
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add lines, and hand them to the system."""
+        self._file.write(b"".join(map(line_of, rows)))
+        self._file.flush()
+
+    def _begin(self, header: Row, *, mix: bool) -> None:
+        found = headers_of(self.path)
+        kind = header[HEADER_KEY]
+        if found and any(one[HEADER_KEY] != kind for one in found):
+            raise OtherRun(f"{self.path} holds {found[0][HEADER_KEY]}, not {kind}")
+        if not found and self.path.stat().st_size:
+            raise OtherRun(f"{self.path} has no header and is none of ours; name another file")
+        if found and found[-1] != header:
+            if not mix:
+                raise OtherRun(
+                    f"{self.path} was made otherwise ({differences(found[-1], header)}), and the "
+                    "lines would not compare; write to a new file, or ask for the mixture "
+                    "with --mix"
+                )
+            found = []
+        if not found:
+            self.append([header])
+
+
+def line_of(row: Mapping[str, Any]) -> bytes:
+    """Write an object as a line."""
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
+    """Give the objects of a file with the numbers of their lines, headers too.
+
+    A last line that was cut off is left out.
+
+    Raises:
+        BadData: the file cannot be read, or another line is no object.
+    """
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                row = _object_in(line.removeprefix(b"\xef\xbb\xbf"))
+                if row is not None:
+                    yield number, row
+                elif line.strip() and line.endswith(b"\n"):
+                    raise BadData(f"{path}: line {number} is not a JSON object")
+    except OSError as exc:
+        raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
+
+
+def headers_of(path: Path) -> list[Row]:
+    """Give the headers of a file in their order: more than one where runs were mixed."""
+    # A line's other texts cannot hold this: JSON would escape the quotes.
+    mark = f'{{"{HEADER_KEY}":'.encode()
+    try:
+        with path.open("rb") as lines:
+            found = [_object_in(line) for line in lines if line.startswith(mark)]
+    except OSError as exc:
+        raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
+    return [row for row in found if row is not None]
+
+
+def is_header(row: Mapping[str, Any]) -> bool:
+    """Tell a header from what it is about."""
+    return HEADER_KEY in row
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in which keys two headers differ."""
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return "; ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
+
+
+def mend(path: Path) -> None:
+    """Cut off what stands behind the last line feed: a run was killed while it wrote it."""
+    with path.open("rb+") as file:
+        file.truncate(_end_of_lines(file))
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Find where the last whole line ends, from the back."""
+    end = file.seek(0, 2)
+    while end:
+        start = max(0, end - BLOCK_BYTES)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def _object_in(line: bytes) -> Row | None:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) else None
