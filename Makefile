@@ -140,6 +140,13 @@ verl: install .venv-verl/made ## The adapters for verl, EasyR1 and SkyRL, on the
 	$(if $(EASYR1),PYTHONPATH=$(EASYR1):clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/trainers/test_easyr1_real.py tests/trainers/test_trainer_recipes_easyr1.py)
 	.venv-verl/bin/python -m pytest --confcutdir tests/clients/trainers tests/clients/trainers/test_skyrl.py
 
+.venv-ray/made: clients/python/pyproject.toml clients/evaluation/pyproject.toml
+	$(call TRAINER_ENV,.venv-ray,--editable clients/evaluation 'ray[data]==2.60.0')
+
+.PHONY: ray
+ray: install .venv-ray/made ## Grading as a stage of Ray Data, on a Ray of this machine
+	MEDREWARD_COMMAND=$(abspath $(BIN)/medreward) .venv-ray/bin/python -m pytest --confcutdir tests/ray tests/ray
+
 .PHONY: docs
 docs: install ## Write service/openapi.json, docs/settings.md and docs/trainer/config.md anew
 	$(BIN)/python -m medreward.openapi > service/openapi.json

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 Asked = TypeVar("Asked")
@@ -15,7 +15,7 @@ async def in_order(
     *,
     at_once: int,
     window: int | None = None,
-) -> AsyncIterator[Answer]:
+) -> AsyncGenerator[Answer, None]:
     """Ask about each thing, *at_once* at a time, and give the answers in the order of *things*.
 
     An answer that comes early waits for those before it: *window*, by default 4 x *at_once*,

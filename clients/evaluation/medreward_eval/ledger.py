@@ -2,7 +2,7 @@
 
 The first line is a header: what the lines depend on. Then comes a line for each thing, in the
 order of what was read, so that the same work leaves the same file however often it was
-interrupted. What is tried again later stands behind all others, marked `"again": true`.
+interrupted. What is tried again later stands behind, and begins with `{"again":true`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,6 +63,10 @@ class Ledger:
         self._file.write(b"".join(map(line_of, rows)))
         self._file.flush()
 
+    def append_again(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add lines that take the place of earlier ones with their ids."""
+        self.append([{AGAIN: True, **row} for row in rows])
+
     def _begin(self, header: Row, *, mix: bool) -> None:
         found = headers_of(self.path)
         kind = header[HEADER_KEY]
@@ -109,14 +113,29 @@ def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
 
 def headers_of(path: Path) -> list[Row]:
     """Give the headers of a file in their order: more than one where runs were mixed."""
-    # A line's other texts cannot hold this: JSON would escape the quotes.
-    mark = f'{{"{HEADER_KEY}":'.encode()
+    return list(_beginning(path, f'{{"{HEADER_KEY}":'.encode()))
+
+
+def standing_rows(path: Path) -> Iterator[Row]:
+    """Give the rows in their order, each as it was last told; headers are left out.
+
+    What is held in memory is what was told again.
+    """
+    again = {row["id"]: row for row in _beginning(path, f'{{"{AGAIN}":true'.encode())}
+    for _, row in rows_of(path):
+        if not is_header(row) and AGAIN not in row:
+            yield again.get(row.get("id"), row)
+
+
+def _beginning(path: Path, start: bytes) -> Iterator[Row]:
+    """Give the objects whose lines begin so, without reading the others."""
     try:
         with path.open("rb") as lines:
-            found = [_object_in(line) for line in lines if line.startswith(mark)]
+            for line in lines:
+                if line.startswith(start) and (row := _object_in(line)) is not None:
+                    yield row
     except OSError as exc:
         raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
-    return [row for row in found if row is not None]
 
 
 def is_header(row: Mapping[str, Any]) -> bool:

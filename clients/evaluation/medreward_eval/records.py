@@ -41,6 +41,8 @@ class Question:
     template: Template = "equivalence"
     options: tuple[str, ...] = ()
     image: bytes | None = field(default=None, repr=False)
+    trouble: Trouble | None = None
+    """Why it cannot be asked, such as an image that cannot be read; it counts all the same."""
 
 
 @dataclass(frozen=True, slots=True)

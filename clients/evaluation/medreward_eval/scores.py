@@ -10,6 +10,9 @@ Group = Literal["llm", "vlm", "own"]
 """Text tasks, image tasks, and those of the user's predictions."""
 
 
+AverageName = Literal["LLM", "VLM", "Overall", "Own"]
+
+
 class Interval(NamedTuple):
     """Bounds, at 95 %."""
 
@@ -59,10 +62,12 @@ class TaskScore:
 class Average:
     """The plain mean of tasks' accuracies, each task counting the same, as MediX-R1 reports.
 
-    `tasks` of the `of` tasks of that kind that MediX-R1 has are in it.
+    `tasks` of the `of` tasks of that kind that MediX-R1 has are in it. The user's own tasks have
+    one of their own, where there are several. In `corrected`, reports count
+    as they are: a calibration is of verdicts.
     """
 
-    name: Literal["LLM", "VLM", "Overall"]
+    name: AverageName
     tasks: int
     of: int
     accuracy: Estimate

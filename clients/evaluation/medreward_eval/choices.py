@@ -1,0 +1,107 @@
+"""Multiple choice without a judge, where the answer names an option in plain words.
+
+Only what is plain is settled, right or wrong: a letter, an option's text, or both, alone or as the
+whole of what follows `the answer is`. All else is left to the judge.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from string import ascii_uppercase
+
+_EDGES = " \t\r\n\"'`*_.!,;:。"
+_ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)")
+_WRAPPED = re.compile(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}")
+_LETTER = re.compile(
+    r"(?:(?:option|choice|answer)\s+)?\(?([a-z])(?:\s*[.):]+\s*|\s+[-–—]\s+|\s*$)(.*)"  # noqa: RUF001 - as written
+)
+_STATED = re.compile(
+    r"\b(?:answer|option|choice)\s*(?:is\s*:?|[:=])\s*(?:therefore\s+)?([^\n]+)", re.IGNORECASE
+)
+_QUALIFIED = re.compile(
+    r"(?:^|[.!?;:,\n(]|\b(?:so|therefore|thus|hence)\b)\W*"
+    r"(?:the\s+|my\s+)?(?:(?:most\s+likely|single|correct|best|right|final)\s+)*$",
+    re.IGNORECASE,
+)
+_FENCES = re.compile(r"[*_`]{1,3}|\$")
+
+MAX_CHARACTERS = 20_000
+"""Of an answer that is looked at; a longer one is the judge's."""
+MAX_OPTIONS = len(ascii_uppercase)
+
+
+def settle_choice(answer: str, reference: str, options: Sequence[str]) -> bool | None:
+    """Tell whether an answer names the right option; None where either is not plain.
+
+    *reference* may be the right option's letter, its text, or both, or begin with a line of these.
+    """
+    if not 1 < len(options) <= MAX_OPTIONS or len(answer) > MAX_CHARACTERS:
+        return None
+    named = [plain(option) for option in options]
+    right, said = right_option(reference, options), _chosen(answer, named)
+    return None if right is None or said is None else said == right
+
+
+def right_option(reference: str, options: Sequence[str]) -> int | None:
+    """Find which option a reference means, from 0; None where that is not plain."""
+    named = [plain(option) for option in options]
+    whole = _option(reference, named)
+    return _option(reference.strip().partition("\n")[0], named) if whole is None else whole
+
+
+def lettered(reference: str, options: Sequence[str]) -> str:
+    """Write the right option as `B. text`, so that letter and text can both be compared with it."""
+    right = right_option(reference, options) if options else None
+    if right is None:
+        return reference
+    _, _, explanation = reference.strip().partition("\n")
+    named = f"{ascii_uppercase[right]}. {options[right].strip()}"
+    return f"{named}\n{explanation.strip()}" if explanation.strip() else named
+
+
+def plain(text: str) -> str:
+    """Take from a text what does not change what it says: case, article, edges, white space."""
+    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return _ARTICLE.sub("", folded.strip(_EDGES))
+
+
+def _chosen(answer: str, named: Sequence[str]) -> int | None:
+    """Read which option an answer chooses: as a whole, or in each of its plain statements."""
+    unwrapped = _WRAPPED.sub(r"\1", _WRAPPED.sub(r"\1", answer))
+    text = _FENCES.sub("", unwrapped).strip()
+    whole = _option(text, named)
+    if whole is not None:
+        return whole
+    stated = {_option(said, named) for said in _statements(text)}
+    return stated.pop() if len(stated) == 1 else None
+
+
+def _statements(text: str) -> Iterator[str]:
+    """Give what follows each `the answer is`, to the end of its line."""
+    for found in _STATED.finditer(text):
+        line = text.rfind("\n", 0, found.start()) + 1
+        if _QUALIFIED.search(text[line : found.start()]):
+            yield found[1]
+
+
+def _option(said: str, named: Sequence[str]) -> int | None:
+    """Read a letter, an option's text, or a letter with its own text."""
+    by_text, by_letter = _by_text(plain(said), named), _by_letter(said, named)
+    if None not in (by_text, by_letter) and by_text != by_letter:
+        return None  # where the options are letters themselves, as blood groups are
+    return by_letter if by_text is None else by_text
+
+
+def _by_text(said: str, named: Sequence[str]) -> int | None:
+    return named.index(said) if said and named.count(said) == 1 else None
+
+
+def _by_letter(said: str, named: Sequence[str]) -> int | None:
+    folded = " ".join(unicodedata.normalize("NFKC", said).casefold().split())
+    found = _LETTER.fullmatch(folded.strip("\"'`*_ ").rstrip(".!,;"))
+    if found is None:
+        return None
+    place, text = ord(found[1]) - ord("a"), plain(found[2])
+    if place >= len(named) or text not in ("", named[place]):
+        return None
+    return place

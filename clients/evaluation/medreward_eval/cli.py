@@ -1,0 +1,509 @@
+"""The command `medreward-eval`."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medreward_client import AsyncRewardClient
+from medreward_eval._http import ChatServer
+from medreward_eval.answers import read_answer
+from medreward_eval.comparison_tables import (
+    comparison_conclusions,
+    comparison_csv,
+    comparison_table,
+)
+from medreward_eval.errors import BadData, BadTask
+from medreward_eval.generating import AT_ONCE as QUESTIONS_AT_ONCE
+from medreward_eval.generating import Sampling, predictions_header
+from medreward_eval.generating import Tally as Generated
+from medreward_eval.generating import generate as generate_responses
+from medreward_eval.graded_pairs import compare_files
+from medreward_eval.grading import DEADLINE_S, VOTES, Grader, find_origin, grades_header
+from medreward_eval.grading_run import AT_ONCE, GradingRun, Tally
+from medreward_eval.ledger import Ledger
+from medreward_eval.page import write_page
+from medreward_eval.predictions import Inventory, Reading, take_stock
+from medreward_eval.question_source import QuestionSource
+from medreward_eval.records import Template
+from medreward_eval.scores import Group
+from medreward_eval.scoring import read_graded, score_file
+from medreward_eval.submission import underscored, write_submission
+from medreward_eval.tables import csv_text, markdown, score_table, task_table
+from medreward_eval.tasks import load_tasks, select, task_file_hash
+from medreward_eval.terminal import FAILED, failing_in_words, output, progress, shown, tell
+
+MOST_SHOWN = 300
+GREEDY = Sampling()
+
+app = typer.Typer(
+    name="medreward-eval",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    # Its tracebacks would show what patients' records say.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url", metavar="URL", envvar="MEDREWARD_URL", help="The medreward service that judges."
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        envvar="MEDREWARD_API_KEY",
+        show_default=False,
+        help="The service's key; better in the environment, where no list of processes shows it.",
+    ),
+]
+TaskFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.yaml", help="Tasks of yours, beside those that come along."),
+]
+Grades = Annotated[
+    Path, typer.Argument(metavar="GRADES.jsonl", help="What `medreward-eval grade` wrote.")
+]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE.json",
+        help="What `medreward calibrate` wrote of the judge: accuracies as if it never erred.",
+    ),
+]
+
+
+def main() -> None:
+    """Run the command that the command line names."""
+    app(prog_name="medreward-eval")
+
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"medreward-eval {version_of('medreward-eval')}")
+        raise typer.Exit
+
+
+@app.callback()
+def medreward_eval_(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Grade a model on medical benchmarks, or anyone's predictions, by a medreward service.
+
+    In their order: generate, grade, score, report; compare for two models.
+    A command that was interrupted goes on where it was.
+
+    For research, not for clinical use.
+    """
+
+
+@app.command(
+    epilog=_examples(
+        "medreward-eval generate medqa slake_vqa --server http://127.0.0.1:8000/v1 --data data",
+        "medreward-eval generate example_open example_choice example_report "
+        "--task-file examples/evaluation/tasks.yaml --server http://127.0.0.1:8000/v1",
+    )
+)
+@failing_in_words()
+def generate(
+    tasks: Annotated[
+        list[str], typer.Argument(metavar="TASK...", help="Names of tasks, or all, llm, vlm.")
+    ],
+    *,
+    server: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar="OPENAI_BASE_URL",
+            help="The model's server, of OpenAI's protocol: vLLM, SGLang, llama.cpp, or a hosted one.",
+        ),
+    ],
+    server_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            envvar="OPENAI_API_KEY",
+            show_default=False,
+            help="Its key; better in the environment.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The model; else the one that the server has."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PREDICTIONS.jsonl", help="Else results/MODEL/MODEL.jsonl, as MediX-R1 has it."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Copies of data sets, by their names; else they are downloaded."
+        ),
+    ] = None,
+    images_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Images that a data set names by their URL (MIMIC)."),
+    ] = None,
+    task_file: TaskFile = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first questions of each task.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A system prompt; else there is none.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, metavar="N")] = GREEDY.max_tokens,
+    temperature: Annotated[float, typer.Option(min=0)] = GREEDY.temperature,
+    extra: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON", help="Keys of the server's own, sent beside the rest, as an object."
+        ),
+    ] = None,
+    mix: Annotated[
+        bool, typer.Option("--mix", help="Go on in a file that was generated otherwise.")
+    ] = False,
+    at_once: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Questions on their way.")
+    ] = QUESTIONS_AT_ONCE,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Of one response.")
+    ] = GREEDY.timeout_s,
+) -> None:
+    """Ask a model the questions of benchmarks; run it again to go on where it was.
+
+    Greedy, 2,048 tokens, images as data URLs. Responses are kept whole, with their thinking.
+    A question without a response is no wrong answer: it is asked again by the next run, and makes
+    the exit code 1.
+    """
+    chosen = select(load_tasks(task_file), tasks)
+    sampling = Sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        system=system,
+        extra=_object(extra),
+        timeout_s=timeout_s,
+    )
+    source = QuestionSource(chosen, data, images_dir, limit)
+
+    async def run() -> tuple[Generated, Path]:
+        async with ChatServer(server, api_key=server_key, model=model) as chat:
+            name = underscored(chat.model)
+            path = out or Path("results", name, f"{name}.jsonl")
+            header = predictions_header(chat.model, chat.model, task_file_hash(chosen), sampling)
+            total = source.count()
+            with (
+                Ledger(path, header, mix=mix) as ledger,
+                progress(total, done="generated", trouble="without a response") as bar,
+            ):
+                told = await generate_responses(
+                    source.questions,
+                    chat,
+                    ledger,
+                    settings=sampling,
+                    say=tell,
+                    show=lambda done, failed, found: bar(done=done, trouble=failed, found=found),
+                    at_once=at_once,
+                )
+            return told, path
+
+    tally, path = asyncio.run(run())
+    _print_generated(tally, path, source)
+    raise typer.Exit(FAILED if tally.failed or source.mistakes else 0)
+
+
+@app.command(
+    epilog=_examples(
+        "medreward-eval grade examples/evaluation/smollm2.jsonl --url http://127.0.0.1:8080",
+        "medreward-eval grade answers.jsonl --out grades.jsonl --model my-model",
+    )
+)
+@failing_in_words()
+def grade(
+    predictions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS.jsonl",
+            help="A line each with id, question, reference, response; or what generate wrote.",
+        ),
+    ],
+    *,
+    url: Url = "http://127.0.0.1:8080",
+    api_key: ApiKey = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="GRADES.jsonl", help="Where grades go; else beside PREDICTIONS, as ..._eval."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose predictions; else as they say.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of predictions that name no task.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="equivalence (YES or NO) or report (0 to 5), for predictions that name none.",
+        ),
+    ] = None,
+    votes: Annotated[
+        int, typer.Option(min=1, max=3, help="Views of the judge; the majority decides.")
+    ] = VOTES,
+    task_file: TaskFile = None,
+    mix: Annotated[
+        bool,
+        typer.Option("--mix", help="Go on in a file whose grades are of another judge or service."),
+    ] = False,
+    at_once: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Requests on their way.")
+    ] = AT_ONCE,
+    deadline_s: Annotated[
+        float,
+        typer.Option(
+            "--deadline", min=1, metavar="SECONDS", help="How long a service is waited for."
+        ),
+    ] = DEADLINE_S,
+) -> None:
+    """Grade predictions; run it again to go on, and to ask again about what was not judged.
+
+    Options named in plain words are settled without the judge. What could not be judged is
+    unjudged, never 0, and makes the exit code 1.
+    """
+    tasks = load_tasks(task_file)
+    reading = Reading(
+        {name: one.template for name, one in tasks.items()}, task, _template(template)
+    )
+    stock = take_stock(predictions, reading)
+    model = model or stock.header.get("model") or predictions.stem
+    out = out or predictions.with_name(f"{predictions.stem}_eval.jsonl")
+    if out.resolve() == predictions.resolve():
+        raise BadData(f"--out: {out} is the file that is read; name another")
+
+    async def run() -> Tally:
+        async with AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s) as client:
+            origin = await find_origin(client, stock.templates, deadline_s=deadline_s)
+            header = grades_header(model, origin, stock.header, votes=votes)
+            with (
+                Ledger(out, header, mix=mix) as ledger,
+                progress(stock.total, done="judged", trouble="unjudged") as bar,
+            ):
+                return await GradingRun(
+                    predictions,
+                    reading,
+                    ledger,
+                    Grader(client, origin, votes=votes, deadline_s=deadline_s),
+                    show=lambda judged, unjudged, found: bar(
+                        done=judged, trouble=unjudged, found=found
+                    ),
+                    at_once=at_once,
+                ).run()
+
+    tally = asyncio.run(run())
+    _print_tally(tally, stock, out)
+    raise typer.Exit(FAILED if tally.unjudged else 0)
+
+
+def _template(name: str | None) -> Template | None:
+    match name:
+        case None | "equivalence" | "report":
+            return name
+        case _:
+            raise BadTask(f"--template: no {name!r}; choose from equivalence, report")
+
+
+def _print_tally(tally: Tally, stock: Inventory, out: Path) -> None:
+    before = f" ({tally.found:,} of them before)" if tally.found else ""
+    unjudged = tally.unjudged.total()
+    console = output()
+    console.print(
+        shown(
+            f"{tally.judged + tally.found:,} of {stock.total:,} judged{before}, "
+            f"{unjudged:,} unjudged: {out}"
+        ),
+        soft_wrap=True,
+    )
+    for kind, number in sorted(tally.unjudged.items()):
+        console.print(shown(f"  {number:,} {kind}", "yellow"))
+    if unjudged:
+        tell("Run the same command again to ask about the unjudged once more.")
+    tell(f"Next: medreward-eval score {out}")
+
+
+@app.command(
+    epilog=_examples(
+        "medreward-eval score results/MediX_R1_8B/MediX_R1_8B_eval.jsonl",
+        "medreward-eval score grades.jsonl --calibration calibration.json --csv scores.csv",
+    )
+)
+@failing_in_words()
+def score(
+    grades: Grades,
+    *,
+    calibration: CalibrationFile = None,
+    task_file: TaskFile = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write it as CSV, too.")
+    ] = None,
+    markdown_file: Annotated[
+        Path | None,
+        typer.Option("--markdown", metavar="FILE.md", help="Write it as Markdown, too."),
+    ] = None,
+) -> None:
+    """Show accuracies with their intervals, by task and on average, and what was not judged."""
+    scores = score_file(grades, _groups(task_file), calibration=calibration)
+    output().print(score_table(scores))
+    for path, text in ((csv, csv_text), (markdown_file, markdown)):
+        if path is not None:
+            path.write_text(text(scores), encoding="utf-8")
+            tell(f"wrote {path}")
+
+
+@app.command(
+    epilog=_examples(
+        "medreward-eval report results/MediX_R1_8B/MediX_R1_8B_eval.jsonl",
+        "medreward-eval report grades.jsonl --out report.html --no-texts",
+    )
+)
+@failing_in_words()
+def report(
+    grades: Grades,
+    *,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Else beside GRADES, as .html.")
+    ] = None,
+    calibration: CalibrationFile = None,
+    task_file: TaskFile = None,
+    texts: Annotated[
+        bool,
+        typer.Option(help="Show questions, references and predictions; without, numbers alone."),
+    ] = True,
+    most: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Examples of each task and kind.")
+    ] = MOST_SHOWN,
+) -> None:
+    """Write one HTML page: plots, tables, and the answers on which model and reference differ."""
+    scores = score_file(grades, _groups(task_file), calibration=calibration)
+    path = out or grades.with_suffix(".html")
+    write_page(
+        path, scores, read_graded(grades), with_texts=texts, most=most, answer_of=read_answer
+    )
+    output().print(shown(f"wrote {path}"), soft_wrap=True)
+
+
+@app.command(
+    epilog=_examples(
+        "medreward-eval compare a_eval.jsonl b_eval.jsonl",
+        "medreward-eval compare base_eval.jsonl tuned_eval.jsonl --csv difference.csv",
+    )
+)
+@failing_in_words()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A.jsonl", help="Grades of one model.")],
+    second: Annotated[Path, typer.Argument(metavar="B.jsonl", help="Grades of the other.")],
+    *,
+    task_file: TaskFile = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write it as CSV, too.")
+    ] = None,
+) -> None:
+    """Say what can be concluded of the difference between two models, on the same questions.
+
+    Paired: only questions that are judged in both count. Grades of two judges do not compare.
+    """
+    both = compare_files(first, second, _groups(task_file))
+    console = output()
+    console.print(comparison_table(both))
+    for line in comparison_conclusions(both):
+        console.print(shown(line), soft_wrap=True)
+    if csv is not None:
+        csv.write_text(comparison_csv(both), encoding="utf-8")
+        tell(f"wrote {csv}")
+
+
+@app.command(
+    epilog=_examples("medreward-eval submission results/MediX_R1_8B/MediX_R1_8B_eval.jsonl")
+)
+@failing_in_words()
+def submission(
+    grades: Grades,
+    *,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the zip goes; else beside GRADES.")
+    ] = None,
+    task_file: TaskFile = None,
+) -> None:
+    """Pack a zip as the leaderboard of MediX-R1 takes it."""
+    scores = score_file(grades, _groups(task_file))
+    path = write_submission(grades, scores, out or grades.parent)
+    output().print(shown(f"wrote {path}"), soft_wrap=True)
+
+
+@app.command("tasks", epilog=_examples("medreward-eval tasks", "medreward-eval tasks vlm"))
+@failing_in_words()
+def tasks_(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="TASK...", help="Names, or all, llm, vlm.")
+    ] = None,
+    *,
+    task_file: TaskFile = None,
+) -> None:
+    """List the tasks, where their questions come from, and what they need."""
+    output().print(task_table(select(load_tasks(task_file), names or ["all"])))
+
+
+def _groups(task_file: Path | None) -> dict[str, Group]:
+    tasks = load_tasks(task_file)
+    return {name: "own" if one.is_own else one.group for name, one in tasks.items()}
+
+
+def _object(text: str | None) -> Mapping[str, Any]:
+    try:
+        value = {} if text is None else json.loads(text)
+    except json.JSONDecodeError as exc:
+        raise BadData(f"--extra is not JSON: {exc.msg}") from exc
+    if not isinstance(value, dict):
+        raise BadData("--extra must be an object, such as '{\"top_k\": 1}'")
+    return value
+
+
+def _print_generated(tally: Generated, out: Path, source: QuestionSource) -> None:
+    before = f" ({tally.found:,} of them before)" if tally.found else ""
+    console = output()
+    console.print(
+        shown(
+            f"{tally.generated + tally.found:,} responses{before}, "
+            f"{tally.failed.total():,} questions without one: {out}"
+        ),
+        soft_wrap=True,
+    )
+    for kind, number in sorted(tally.failed.items()):
+        console.print(shown(f"  {number:,} {kind}", "yellow"))
+    for task, mistakes in source.mistakes.items():
+        tell(f"{task}: rows that cannot be asked: {mistakes}", "yellow")
+    if tally.failed:
+        tell("Run the same command again to ask them once more.")
+    tell(f"Next: medreward-eval grade {out}")

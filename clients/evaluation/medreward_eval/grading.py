@@ -1,0 +1,249 @@
+"""Grades for predictions: options in plain words by rule, all else by the service's judge."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from medreward_client import (
+    AsyncRewardClient,
+    Item,
+    Judged,
+    JudgeProvenance,
+    MedrewardError,
+    RequestRefused,
+    Unjudged,
+)
+from medreward_eval.answers import read_answer
+from medreward_eval.choices import lettered, settle_choice
+from medreward_eval.errors import Failed, OtherRun
+from medreward_eval.ledger import HEADER_KEY
+from medreward_eval.records import (
+    Grade,
+    Graded,
+    Prediction,
+    SettledBy,
+    Template,
+    Trouble,
+    Vote,
+)
+
+VERSION: Final = 1
+"""Of how a grade comes about here: the reading of answers, and the rules for options."""
+VOTES: Final = 3
+"""As written, swapped, without the question."""
+DEADLINE_S: Final = 300.0
+BATCH_ITEMS: Final = 256
+BATCH_CHARACTERS: Final = 4_000_000
+"""At most six times as many bytes, which is far below what a service takes."""
+MOST_CHARACTERS: Final = 1_000_000
+"""Of one answer: no service takes it, and it is not worth sending."""
+DIGITS: Final = 6
+"""Of a probability: what an engine's batches leave the same of it, and more than anyone reads."""
+
+SOURCES: Final[Mapping[str, SettledBy]] = {"exact": "exact", "rule": "rule"}
+"""What the service says of a result's source; whatever is remembered was the judge's."""
+ITS_OWN: Final = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
+"""Statuses that one item may have brought on the whole request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What grades depend on beside the predictions: two files compare if these are equal."""
+
+    service: str
+    """Its version."""
+    judges: Mapping[Template, str]
+    """Who answers each template: beside a judge of verdicts there may be one for reports."""
+    templates: Mapping[Template, str]
+    """Their fingerprints."""
+
+    def header(self) -> dict[str, Any]:
+        """Write what a file's header says of it."""
+        return {
+            "service": self.service,
+            "judges": dict(sorted(self.judges.items())),
+            "templates": dict(sorted(self.templates.items())),
+        }
+
+    def fits(self, told: JudgeProvenance, template: Template) -> bool:
+        """Tell whether a reply is of the same service."""
+        own = self.service, self.judges[template], self.templates[template]
+        return own == (told.service, told.judge, told.fingerprint)
+
+
+class Grader:
+    """Grades by one service, and by nothing but what it was when the run began."""
+
+    def __init__(
+        self,
+        client: AsyncRewardClient,
+        origin: Origin,
+        *,
+        votes: int = VOTES,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self._client = client
+        self._origin = origin
+        self._votes = votes
+        self._deadline_s = deadline_s
+
+    async def grade(self, predictions: Sequence[Prediction]) -> list[Graded]:
+        """Grade each prediction, in their order.
+
+        Raises:
+            OtherRun: the service has changed since the run began.
+            Failed: it was away for longer than the deadline, or refuses us altogether.
+        """
+        grades: dict[int, Grade] = {}
+        open_: dict[Template, dict[int, Item]] = {}
+        for place, prediction in enumerate(predictions):
+            settled = settled_grade(prediction)
+            if settled is None:
+                open_.setdefault(prediction.template, {})[place] = item_of(prediction)
+            else:
+                grades[place] = settled
+        for template, items in open_.items():
+            judged = await self._judge(template, list(items.values()))
+            grades.update(zip(items, judged, strict=True))
+        return [Graded(one, grades[place]) for place, one in enumerate(predictions)]
+
+    async def _judge(self, template: Template, items: Sequence[Item]) -> list[Grade]:
+        """Ask about items; where one of many cannot be asked about, find it, for the others' sake."""
+        try:
+            reply = await self._client.judge(
+                items, template=template, votes=self._votes, deadline_s=self._deadline_s
+            )
+        except RequestRefused as refused:
+            if refused.status not in ITS_OWN:
+                raise Failed(f"the service refuses to grade: {refused}") from refused
+            if len(items) == 1:
+                trouble = Trouble(refused.kind or "refused", "the service refuses this item")
+                return [Grade(None, error=trouble)]
+        except MedrewardError as exc:
+            raise Failed(
+                f"the service could not be asked: {exc}; what was graded is in the file, "
+                "so run this again"
+            ) from exc
+        else:
+            self._check(template, reply.provenance)
+            return [grade_of(template, result) for result in reply.results]
+        half = len(items) // 2
+        return [
+            *await self._judge(template, items[:half]),
+            *await self._judge(template, items[half:]),
+        ]
+
+    def _check(self, template: Template, told: JudgeProvenance) -> None:
+        if not self._origin.fits(told, template):
+            raise OtherRun(
+                "the service has changed since the run began, so its grades would not compare: "
+                f"now {told.judge}, {told.fingerprint}, medreward {told.service}; "
+                "write to a new file, or put the old service back"
+            )
+
+
+async def find_origin(
+    client: AsyncRewardClient,
+    templates: Iterable[Template],
+    *,
+    deadline_s: float = DEADLINE_S,
+) -> Origin:
+    """Ask a service what it grades by, with an answer that needs no model.
+
+    Raises:
+        Failed: it cannot be asked, or has no judge for a template.
+    """
+    told: dict[Template, JudgeProvenance] = {}
+    for template in sorted(templates):
+        try:
+            reply = await client.judge(
+                [Item("same", "same")], template=template, deadline_s=deadline_s
+            )
+        except MedrewardError as exc:
+            raise Failed(f"the service cannot grade by the template {template!r}: {exc}") from exc
+        told[template] = reply.provenance
+    return Origin(
+        service=next((one.service for one in told.values()), ""),
+        judges={template: one.judge for template, one in told.items()},
+        templates={template: one.fingerprint for template, one in told.items()},
+    )
+
+
+def settled_grade(prediction: Prediction) -> Grade | None:
+    """Grade what needs no judge, or cannot be judged; None where the judge is to be asked."""
+    if prediction.response is None:
+        trouble = prediction.error or Trouble("no_response", "the model gave no response")
+        return Grade(None, error=trouble)
+    answer = read_answer(prediction.response)
+    if len(answer) > MOST_CHARACTERS:
+        told = f"the answer has more than {MOST_CHARACTERS:,} characters"
+        return Grade(None, error=Trouble("too_long", told))
+    is_right = (
+        settle_choice(answer, prediction.reference, prediction.options)
+        if prediction.template == "equivalence"
+        else None
+    )
+    return None if is_right is None else Grade(float(is_right), "option")
+
+
+def item_of(prediction: Prediction) -> Item:
+    """Write what the judge is shown."""
+    return Item(
+        read_answer(prediction.response or ""),
+        lettered(prediction.reference, prediction.options),
+        question=prediction.question or None,
+    )
+
+
+def grade_of(template: Template, result: Judged | Unjudged) -> Grade:
+    """Read what the service made of an item: a verdict by majority, or the mean of the views."""
+    votes = tuple(Vote(vote.view, vote.verdict, _rounded(vote.p_yes)) for vote in result.votes)
+    if isinstance(result, Unjudged):
+        error = Trouble(result.error.kind, result.error.message, result.error.retryable)
+        return Grade(None, votes=votes, error=error)
+    settled_by = SOURCES.get(result.source or "", "judge")
+    score = result.expected if template == "report" else result.score
+    if score is None:
+        return Grade(None, error=Trouble("bad_reply", "the service gave no score"))
+    return Grade(round(score, DIGITS), settled_by, _rounded(result.p_yes), votes)
+
+
+def grades_header(
+    model: str, origin: Origin, predictions: Mapping[str, Any], *, votes: int
+) -> dict[str, Any]:
+    """Write the first line of a file of grades; *predictions* is the header of their file."""
+    tasks = {"tasks": predictions["tasks"]} if "tasks" in predictions else {}
+    return {
+        HEADER_KEY: "grades",
+        "version": VERSION,
+        "model": model,
+        **tasks,
+        **origin.header(),
+        "votes": votes,
+    }
+
+
+def batches(predictions: Iterable[Prediction]) -> Iterator[list[Prediction]]:
+    """Cut predictions into what one request may hold."""
+    batch: list[Prediction] = []
+    characters = 0
+    for one in predictions:
+        size = len(one.response or "") + len(one.question) + len(one.reference)
+        if batch and (len(batch) == BATCH_ITEMS or characters + size > BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(one)
+        characters += size
+    if batch:
+        yield batch
+
+
+def _rounded(p: float | None) -> float | None:
+    return None if p is None else round(p, DIGITS)

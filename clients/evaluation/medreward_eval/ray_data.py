@@ -1,0 +1,131 @@
+"""The same grading on a cluster: a Ray Data stage over our client.
+
+Example:
+    ray.data.read_parquet("predictions/").map_batches(**grading("http://rewards:8080"))
+
+A data set needs the columns `id`, `reference` and `response`; `question`, `options`, `task` and
+`template` are used where they are there. See docs/evaluation/cluster.md for when it is worth it.
+
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from medreward_client import AsyncRewardClient
+from medreward_eval.grading import BATCH_ITEMS, DEADLINE_S, VOTES, Grader, Origin, find_origin
+from medreward_eval.predictions import Reading, prediction_of
+from medreward_eval.records import Grade, Prediction, Template, Trouble
+
+GRADE = pa.struct(
+    {
+        "score": pa.float64(),
+        "settled_by": pa.string(),
+        "p_yes": pa.float64(),
+        "unjudged": pa.string(),
+        "message": pa.string(),
+    }
+)
+"""What a row gets, as the column `grade`; `unjudged` is the kind of trouble, or null."""
+
+
+def grading(
+    url: str,
+    *,
+    api_key: str | None = None,
+    templates: Sequence[Template] = ("equivalence",),
+    votes: int = VOTES,
+    workers: int = 4,
+    batch: int = BATCH_ITEMS,
+    deadline_s: float = DEADLINE_S,
+    reading: Reading | None = None,
+) -> dict[str, Any]:
+    """Give the arguments for `Dataset.map_batches`: rows in, the same rows with `grade` out.
+
+    The service is asked here what it grades by, so that all *workers* grade by the same, or fail.
+    *batch* rows are a request of one worker. A row that is no prediction is unjudged, and its
+    neighbours are graded.
+
+    Raises:
+        Failed: the service cannot be asked, or has no judge for one of *templates*.
+    """
+    origin = asyncio.run(_origin(url, api_key, templates, deadline_s))
+    return {
+        "fn": GradeRows,
+        "fn_constructor_kwargs": {
+            "url": url,
+            "api_key": api_key,
+            "origin": origin,
+            "votes": votes,
+            "deadline_s": deadline_s,
+            "reading": reading or Reading({}),
+        },
+        "batch_format": "pyarrow",
+        "batch_size": batch,
+        "concurrency": workers,
+        # They wait for the service; with a processor each, a small cluster would have none to read.
+        "num_cpus": 0,
+    }
+
+
+class GradeRows:
+    """Grades tables of predictions; Ray makes one for each worker."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        api_key: str | None,
+        origin: Origin,
+        votes: int,
+        deadline_s: float,
+        reading: Reading,
+    ) -> None:
+        self._client = AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s)
+        self._grader = Grader(self._client, origin, votes=votes, deadline_s=deadline_s)
+        self._reading = reading
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Add the column `grade`.
+
+        Raises:
+            Failed: the service is gone; Ray tells, and may try the batch again.
+            OtherRun: it is another one than when the job began.
+        """
+        read = [_read(row, self._reading) for row in table.to_pylist()]
+        predictions = [one for one in read if isinstance(one, Prediction)]
+        graded = iter(asyncio.run(self._grade(predictions)))
+        grades = [
+            next(graded) if isinstance(one, Prediction) else Grade(None, error=one) for one in read
+        ]
+        return table.append_column("grade", pa.array(map(_row, grades), GRADE))
+
+    async def _grade(self, predictions: Sequence[Prediction]) -> list[Grade]:
+        graded = await self._grader.grade(predictions)
+        return [one.grade for one in graded]
+
+
+async def _origin(
+    url: str, api_key: str | None, templates: Sequence[Template], deadline_s: float
+) -> Origin:
+    async with AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s) as client:
+        return await find_origin(client, templates, deadline_s=deadline_s)
+
+
+def _read(row: dict[str, Any], reading: Reading) -> Prediction | Trouble:
+    try:
+        return prediction_of(row, reading)
+    except ValueError as exc:
+        return Trouble("invalid_prediction", f"the row {exc}")
+
+
+def _row(grade: Grade) -> Mapping[str, Any]:
+    return {
+        "score": grade.score,
+        "settled_by": grade.settled_by,
+        "p_yes": grade.p_yes,
+        "unjudged": None if grade.error is None else grade.error.kind,
+        "message": None if grade.error is None else grade.error.message,
+    }

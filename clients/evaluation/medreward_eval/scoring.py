@@ -1,0 +1,228 @@
+"""What a file of grades adds up to, read once, line by line."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from medreward_eval.answers import read_answer
+from medreward_eval.errors import BadData
+from medreward_eval.grading import item_of
+from medreward_eval.intervals import (
+    JudgedTask,
+    Stratum,
+    agreement,
+    corrected,
+    corrected_macro,
+    macro,
+    mean_interval,
+    wilson,
+)
+from medreward_eval.judge_calibration import ANY, Entry, family_of, fitting, load_calibration
+from medreward_eval.ledger import HEADER_KEY, Row, headers_of, standing_rows
+from medreward_eval.predictions import Reading, prediction_of
+from medreward_eval.records import BEST, Grade, Graded, SettledBy, Template, Trouble, Vote
+from medreward_eval.scores import Average, AverageName, Estimate, Group, Judging, Scores, TaskScore
+
+AVERAGES: Final[Mapping[AverageName, tuple[Group, ...]]] = {
+    "LLM": ("llm",),
+    "VLM": ("vlm",),
+    "Overall": ("llm", "vlm"),
+    "Own": ("own",),
+}
+
+
+FEWEST_TASKS: Final[Mapping[AverageName, int]] = {"LLM": 1, "VLM": 1, "Overall": 1, "Own": 2}
+
+
+@dataclass(slots=True)
+class Sums:
+    """What is kept of a task while its lines go by."""
+
+    template: Template
+    judged: int = 0
+    credit: float = 0.0
+    squares: float = 0.0
+    unjudged: Counter[str] = field(default_factory=Counter)
+    settled_by: Counter[SettledBy] = field(default_factory=Counter)
+    settled_right: int = 0
+    split: int = 0
+    unanswered: int = 0
+    characters: int = 0
+    by_family: dict[str, Counter[bool]] = field(default_factory=dict)
+    """Of the judge's verdicts, by the family of the reference: how many said YES, and NO."""
+
+    def add(self, graded: Graded, entries: Mapping[str, Entry]) -> None:
+        """Count a line."""
+        credit, grade = graded.credit, graded.grade
+        if credit is None:
+            self.unjudged["unknown" if grade.error is None else grade.error.kind] += 1
+            return
+        answer = read_answer(graded.prediction.response or "")
+        self.judged += 1
+        self.credit += credit
+        self.squares += credit * credit
+        self.characters += len(answer)
+        self.unanswered += not answer
+        self.split += is_split(grade)
+        self.settled_by[grade.settled_by or "judge"] += 1
+        if grade.settled_by != "judge":
+            self.settled_right += credit == 1
+        elif entries:
+            family = family_of(item_of(graded.prediction).reference or "")
+            found = family if family in entries else ANY
+            self.by_family.setdefault(found, Counter())[first_verdict(grade)] += 1
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        """The mean credit, with its interval."""
+        if not self.judged:
+            return None
+        interval = (
+            mean_interval(self.judged, self.credit, self.squares)
+            if self.template == "report"
+            else wilson(round(self.credit), self.judged)
+        )
+        return Estimate(self.credit / self.judged, interval)
+
+    def strata(self, entries: Mapping[str, Entry]) -> tuple[Stratum, ...] | None:
+        """What the judge said of each family; None where one has no calibration, or for reports."""
+        if self.template == "report" or not entries or not self.by_family.keys() <= entries.keys():
+            return None
+        return tuple(
+            Stratum(said.total(), said[True], entries[family].calibrated, family)
+            for family, said in sorted(self.by_family.items())
+        )
+
+
+def score_file(
+    path: Path, groups: Mapping[str, Group], *, calibration: Path | None = None
+) -> Scores:
+    """Add up a file of grades; *groups* are those of the known tasks, by their names.
+
+    Raises:
+        BadData: it is no file of grades, or the calibration is not of its judge.
+    """
+    headers = grades_headers(path)
+    entries: Mapping[str, Entry] = (
+        {} if calibration is None else fitting(load_calibration(calibration), headers)
+    )
+    sums: dict[str, Sums] = {}
+    for graded in read_graded(path):
+        one = graded.prediction
+        sums.setdefault(one.task, Sums(one.template)).add(graded, entries)
+    order = {name: place for place, name in enumerate(groups)}
+    named = sorted(sums.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
+    tasks = [_task_score(name, task, groups, entries) for name, task in named]
+    return Scores(
+        model=str(headers[-1].get("model", path.stem)),
+        headers=headers,
+        tasks=tasks,
+        averages=list(_averages(tasks, dict(named), groups, entries)),
+        judging=[_judging(family, entry) for family, entry in sorted(entries.items())],
+    )
+
+
+def grades_headers(path: Path) -> list[Row]:
+    """Read what a file's grades depend on.
+
+    Raises:
+        BadData: it is no file of grades.
+    """
+    headers = headers_of(path)
+    if not headers or any(header[HEADER_KEY] != "grades" for header in headers):
+        raise BadData(f"{path} is no file of grades; make one with `medreward-eval grade`")
+    return headers
+
+
+def read_graded(path: Path) -> Iterator[Graded]:
+    """Read graded predictions, each as it was last told."""
+    return map(graded_of, standing_rows(path))
+
+
+def graded_of(row: Row) -> Graded:
+    """Read a line of a file of grades."""
+    told = row["grade"]
+    error = None if told["error"] is None else Trouble(**told["error"])
+    votes = tuple(Vote(**vote) for vote in told["votes"])
+    grade = Grade(told["score"], told["settled_by"], told["p_yes"], votes, error)
+    return Graded(prediction_of(row, Reading({})), grade)
+
+
+def is_split(grade: Grade) -> bool:
+    """Tell whether the views of the judge differ."""
+    return len({vote.verdict for vote in grade.votes}) > 1
+
+
+def first_verdict(grade: Grade) -> bool:
+    """Tell whether the judge said YES to the item as written, which is what a calibration is of."""
+    for vote in grade.votes:
+        if vote.view == "as_written" and vote.verdict is not None:
+            return vote.verdict == "YES"
+    return grade.score == BEST["equivalence"]
+
+
+def _task_score(
+    name: str, task: Sums, groups: Mapping[str, Group], entries: Mapping[str, Entry]
+) -> TaskScore:
+    return TaskScore(
+        task=name,
+        group=groups.get(name, "own"),
+        template=task.template,
+        judged=task.judged,
+        unjudged=dict(task.unjudged),
+        accuracy=task.accuracy,
+        corrected=_corrected(task, entries),
+        settled_by=dict(task.settled_by),
+        split=task.split,
+        unanswered=task.unanswered,
+        mean_answer_characters=task.characters / max(1, task.judged),
+    )
+
+
+def _corrected(task: Sums, entries: Mapping[str, Entry]) -> Estimate | None:
+    strata = task.strata(entries)
+    settled = task.judged - task.settled_by["judge"]
+    return None if strata is None else corrected(task.settled_right, settled, strata)
+
+
+def _averages(
+    tasks: Sequence[TaskScore],
+    sums: Mapping[str, Sums],
+    groups: Mapping[str, Group],
+    entries: Mapping[str, Entry],
+) -> Iterator[Average]:
+    for name, parts in AVERAGES.items():
+        scored = [t for t in tasks if t.group in parts and t.accuracy is not None]
+        if len(scored) < FEWEST_TASKS[name]:
+            continue
+        yield Average(
+            name=name,
+            tasks=len(scored),
+            # Which tasks of the user's there might be, nobody knows.
+            of=len(scored) if name == "Own" else sum(group in parts for group in groups.values()),
+            accuracy=macro([task.accuracy for task in scored if task.accuracy is not None]),
+            corrected=_corrected_macro([sums[task.task] for task in scored], entries),
+        )
+
+
+def _corrected_macro(sums: Sequence[Sums], entries: Mapping[str, Entry]) -> Estimate | None:
+    """Average what the judge's errors are taken out of; reports, which nothing corrects, as they are."""
+    if not entries:
+        return None
+    parts: list[JudgedTask] = []
+    for task in sums:
+        strata = task.strata(entries)
+        if task.template == "report":
+            parts.append((task.credit, task.judged, ()))
+        elif strata is None:
+            return None
+        else:
+            parts.append((task.settled_right, task.judged - task.settled_by["judge"], strata))
+    return corrected_macro(parts)
+
+
+def _judging(family: str, entry: Entry) -> Judging:
+    kappa, ac1 = agreement(entry.calibrated)
+    return Judging(family, entry.labels, entry.sensitivity, entry.specificity, kappa, ac1)

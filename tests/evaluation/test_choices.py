@@ -1,0 +1,159 @@
+"""Multiple choice without a judge."""
+
+import string
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medreward_eval.choices import lettered, right_option, settle_choice
+
+ORGANS = ("Liver", "Pancreas", "Spleen", "The left kidney")
+BLOOD = ("B", "A", "AB", "O")
+YES_NO = ("yes", "no", "maybe")
+
+WORDS = st.text(string.ascii_lowercase, min_size=3, max_size=12).filter(
+    lambda word: word not in {"the", "and", "answer", "option", "choice"}
+)
+OPTIONS = st.lists(WORDS, min_size=2, max_size=10, unique=True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "B",
+        "b",
+        "(B)",
+        "B.",
+        "B)",
+        "B:",
+        "**B**",
+        "Option B",
+        "option (b).",
+        "Answer: B",
+        "Pancreas",
+        "pancreas.",
+        "The pancreas",
+        "B. Pancreas",
+        "(B) Pancreas",
+        "B) pancreas.",
+        "B - Pancreas",
+        r"\boxed{B}",
+        r"$\boxed{\text{B}}$",
+        "The answer is B.",
+        "The correct answer is: **B. Pancreas**",
+        "The correct answer is (B) Pancreas.",
+        "It secretes insulin.\n\nTherefore, the answer is B.",
+        "Islets lie in it. So the best option is B",
+        "Final answer: Pancreas",
+        "Answer: B\n\nIt is the only one with islets.",
+        "The answer is B.\nThus, the final answer is (B).",
+    ],
+)
+def test_the_right_option_in_plain_words_is_right(answer: str) -> None:
+    """Letter, text or both, alone or as what the answer is said to be."""
+    assert settle_choice(answer, "Pancreas", ORGANS) is True
+    assert settle_choice(answer, "B", ORGANS) is True
+
+
+@pytest.mark.parametrize("answer", ["C", "Spleen", "C. Spleen", "The answer is C.", "kidney\nC"])
+def test_another_option_in_plain_words_is_wrong(answer: str) -> None:
+    """What is plainly another option needs no judge either."""
+    expected = None if answer == "kidney\nC" else False
+
+    assert settle_choice(answer, "Pancreas", ORGANS) is expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "B or C",
+        "B, not C",
+        "Not B",
+        "B. Spleen",
+        "The answer is not B.",
+        "The answer is B because it has islets",
+        "The answer is B. Or rather C.",
+        "The answer is B.\nNo, the answer is C.",
+        "A. Liver\nB. Pancreas\nC. Spleen\nD. The left kidney",
+        "A bile duct",
+        "Insulin comes from islets",
+        "E",
+        "All of them",
+        "Whether the answer is B is unclear",
+        "Many say the wrong answer is B",
+        "pancreatic tail",
+    ],
+)
+def test_what_is_not_plain_is_left_to_the_judge(answer: str) -> None:
+    """Two options, a letter with another's text, a denial, a reason: a judge has to read those."""
+    assert settle_choice(answer, "Pancreas", ORGANS) is None
+
+
+def test_options_that_are_letters_themselves_are_left_to_the_judge() -> None:
+    """For blood groups `A` is an option's text and another option's letter."""
+    assert settle_choice("A", "A", BLOOD) is None
+    assert settle_choice("B", "O", BLOOD) is None
+    assert settle_choice("AB", "AB", BLOOD) is True
+    assert settle_choice("D", "O", BLOOD) is True
+
+
+def test_a_reference_may_go_on_after_the_option() -> None:
+    """PubMedQA's references are a decision and, on the next line, its reasons."""
+    reference = "yes\nHypothermia was more common in the treated group."
+
+    assert right_option(reference, YES_NO) == 0
+    assert settle_choice("Yes.", reference, YES_NO) is True
+    assert settle_choice("C", reference, YES_NO) is False
+
+
+def test_without_options_nothing_is_settled() -> None:
+    """An open question is the judge's, even if the answer is a letter."""
+    assert settle_choice("B", "B", ()) is None
+
+
+def test_options_of_one_text_are_left_to_the_judge() -> None:
+    """Which of two equal options is meant, no text can tell."""
+    assert settle_choice("lung", "lung", ("lung", "Lung", "heart")) is None
+
+
+def test_the_judge_is_shown_letter_and_text() -> None:
+    """A candidate may use either."""
+    assert lettered("Pancreas", ORGANS) == "B. Pancreas"
+    assert lettered("b", ORGANS) == "B. Pancreas"
+    assert lettered("yes\nBecause.", YES_NO) == "A. yes\nBecause."
+    assert lettered("gall bladder", ORGANS) == "gall bladder"
+    assert lettered("Pancreas", ()) == "Pancreas"
+
+
+@given(OPTIONS, st.data())
+def test_letter_and_text_stand_for_each_other(options: list[str], data: st.DataObject) -> None:
+    """Either may be the answer and either the reference, whatever the options."""
+    right = data.draw(st.integers(0, len(options) - 1))
+    said = data.draw(st.integers(0, len(options) - 1))
+    letter, text = string.ascii_uppercase[said], options[said]
+    answer = data.draw(st.sampled_from([letter, text, f"{letter}. {text}", f"({letter})"]))
+    reference = data.draw(st.sampled_from([string.ascii_uppercase[right], options[right]]))
+
+    assert settle_choice(answer, reference, options) is (said == right)
+
+
+@given(st.text(), st.text(), st.lists(st.text(), max_size=12))
+def test_any_texts_at_all_are_settled_or_left(
+    answer: str, reference: str, options: list[str]
+) -> None:
+    """Nothing that a model writes is an error."""
+    assert settle_choice(answer, reference, options) in {True, False, None}
+
+
+@pytest.mark.parametrize(
+    "piece", ["answer is ", "the ", "(", "answer: answer: ", "\n", "**", "so "]
+)
+def test_long_answers_are_read_at_once(piece: str) -> None:
+    """No text makes the patterns go back and forth."""
+    began_s = time.perf_counter()
+    settle_choice(piece * (19_000 // len(piece)), "Pancreas", ORGANS)
+
+    assert time.perf_counter() - began_s < 5

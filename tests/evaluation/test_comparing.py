@@ -1,0 +1,311 @@
+"""Two models are compared by the same items, and what cannot be told is said."""
+
+from itertools import product
+from statistics import fmean
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from medreward_eval.comparing import (
+    AverageDifference,
+    Comparison,
+    TaskDifference,
+    compare,
+    conclusion,
+    conclusions,
+    holm,
+    mcnemar,
+)
+from medreward_eval.intervals import Floats
+from medreward_eval.scores import Estimate, Group, Interval
+
+SURE = "(95 % interval {} to {}); chance alone would rarely give this."
+OPEN = "anything from A {} points better to B {} points better fits"
+
+answers = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0])), min_size=1)
+reports = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.2, 1 / 3, 0.6, 1.0]), st.sampled_from([0.0, 0.2, 0.4, 0.9, 1.0])
+    ),
+    min_size=1,
+)
+
+
+def binary(
+    both: int, only_first: int, only_second: int, neither: int, group: Group = "llm"
+) -> tuple[Group, Floats, Floats, bool]:
+    """Right and wrong answers of two models, so many of each outcome."""
+    outcomes = np.repeat(
+        [[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]],
+        [both, only_first, only_second, neither],
+        axis=0,
+    )
+    return group, outcomes[:, 0], outcomes[:, 1], True
+
+
+def one_task(pairs: list[tuple[float, float]], *, is_binary: bool) -> TaskDifference:
+    """Compare by a single task."""
+    first, second = np.array(pairs).T
+    return compare({"medqa": ("own", first, second, is_binary)}, draws=200).tasks[0]
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_mcnemars_test_is_the_exact_one(only_first: int, only_second: int) -> None:
+    """It is the two-sided test of a fair coin, and no discordant answers give no evidence."""
+    total = only_first + only_second
+    known = stats.binomtest(only_first, total).pvalue if total else 1.0
+
+    assert mcnemar(only_first, only_second).p == pytest.approx(known)
+
+
+def test_mcnemars_test_counts_what_chance_would_give() -> None:
+    """Of all ways in which 7 answers can go, those as lopsided as 6 to 1 are its p."""
+    ways = [sum(way) for way in product([0, 1], repeat=7)]
+
+    assert mcnemar(6, 1).p == pytest.approx(fmean(abs(2 * way - 7) >= 5 for way in ways))
+
+
+def test_p_values_are_adjusted_by_holm() -> None:
+    """Each is multiplied by how many are not smaller, and none comes out below a smaller one."""
+    assert holm([0.04, 0.01, 0.03, 0.9]) == pytest.approx([0.09, 0.04, 0.09, 0.9])
+    assert holm([]) == []
+
+
+@given(answers)
+def test_swapping_the_models_changes_signs_only(pairs: list[tuple[float, float]]) -> None:
+    """A against B says the same as B against A."""
+    check_swapped(pairs, is_binary=True)
+
+
+@given(reports)
+def test_swapping_the_models_of_reports_changes_signs_only(
+    pairs: list[tuple[float, float]],
+) -> None:
+    """So it is with scores of many steps."""
+    check_swapped(pairs, is_binary=False)
+
+
+def check_swapped(pairs: list[tuple[float, float]], *, is_binary: bool) -> None:
+    """Compare both ways."""
+    there = one_task(pairs, is_binary=is_binary).difference
+    back = one_task([(b, a) for a, b in pairs], is_binary=is_binary).difference
+
+    assert back.value == pytest.approx(-there.value)
+    assert back.interval == pytest.approx((-there.interval.high, -there.interval.low), abs=1e-9)
+
+
+@given(reports)
+def test_the_order_of_items_does_not_matter(pairs: list[tuple[float, float]]) -> None:
+    """A sorted file gives the same bounds."""
+    mixed = sorted(pairs)
+
+    there, back = (one_task(one, is_binary=False).difference for one in (pairs, mixed))
+
+    assert back.value == pytest.approx(there.value)
+    assert back.interval == pytest.approx(there.interval)
+
+
+@given(reports)
+def test_a_difference_lies_in_its_interval(pairs: list[tuple[float, float]]) -> None:
+    """The bounds hold it, are apart, and go from -1 to 1 at most."""
+    value, (low, high) = one_task(pairs, is_binary=False).difference
+
+    assert -1 <= low <= value <= high <= 1
+    assert high - low > 1e-4
+
+
+@given(answers)
+def test_a_model_does_not_differ_from_itself(pairs: list[tuple[float, float]]) -> None:
+    """The difference is 0, and yet its interval has a width: other items might differ."""
+    row = one_task([(a, a) for a, _ in pairs], is_binary=True)
+
+    assert row.difference.value == 0
+    assert row.difference.interval.low < 0 < row.difference.interval.high
+    assert row.p_adjusted == 1
+    assert not row.is_told
+
+
+def test_a_task_says_how_each_model_did() -> None:
+    """Accuracies, discordant answers and p are of the items in common."""
+    row = compare({"medqa": binary(100, 20, 50, 30)}).tasks[0]
+
+    assert (row.items, row.first, row.second) == (200, 0.6, 0.75)
+    assert row.difference.value == pytest.approx(0.15)
+    assert row.difference.interval == pytest.approx((0.07, 0.23), abs=0.01)
+    assert row.discordant == mcnemar(20, 50)
+    assert row.is_told
+
+
+def test_p_values_are_adjusted_over_the_tasks_that_have_one() -> None:
+    """Reports have none, and do not count as a test."""
+    first, second = np.array([0.2, 0.4, 0.6]), np.array([0.4, 0.4, 1.0])
+    rows = compare(
+        {
+            "medqa": binary(90, 5, 20, 5),
+            "reports": ("llm", first, second, False),
+            "medmcqa": binary(90, 10, 10, 5),
+        }
+    ).tasks
+
+    assert rows[0].discordant is not None
+    assert rows[0].p_adjusted == pytest.approx(2 * rows[0].discordant.p)
+    assert (rows[1].discordant, rows[1].p_adjusted) == (None, None)
+    assert rows[2].p_adjusted == 1
+
+
+def test_averages_count_each_task_the_same() -> None:
+    """They are plain means of tasks, and the user's own tasks are no part of the benchmarks'."""
+    found = compare(
+        {
+            "medqa": binary(80, 0, 10, 10),
+            "medmcqa": binary(800, 0, 0, 200),
+            "rad_vqa": binary(50, 10, 0, 40, "vlm"),
+            "mine": binary(1, 0, 9, 0, "own"),
+        }
+    )
+    averages = {average.name: average for average in found.averages}
+
+    assert [
+        (averages[name].tasks, averages[name].items, round(averages[name].difference.value, 6))
+        for name in ("LLM", "VLM", "Overall")
+    ] == [(2, 1_100, 0.05), (1, 100, -0.1), (3, 1_200, 0.0)]
+    assert averages["Overall"].discordant == mcnemar(10, 10)
+
+
+def test_swapping_the_models_swaps_averages_too() -> None:
+    """Tasks of both kinds, and one that is its own mirror, keep their draws together."""
+    tasks: dict[str, tuple[Group, Floats, Floats, bool]] = {
+        "medqa": binary(80, 3, 10, 10),
+        "medmcqa": binary(80, 5, 5, 10),
+        "reports": ("llm", np.array([0.2, 0.4, 0.6]), np.array([0.4, 0.4, 1.0]), False),
+    }
+    swapped = {name: (group, b, a, kind) for name, (group, a, b, kind) in tasks.items()}
+
+    there, back = (compare(one).averages[-1].difference for one in (tasks, swapped))
+
+    assert back.interval == pytest.approx((-there.interval.high, -there.interval.low))
+
+
+def test_a_tasks_bounds_do_not_depend_on_other_tasks() -> None:
+    """A task is drawn by itself, wherever it stands."""
+    alone = compare({"medqa": binary(80, 3, 10, 10)}).tasks[0]
+    beside = compare({"medmcqa": binary(80, 5, 5, 10), "medqa": binary(80, 3, 10, 10)}).tasks[1]
+
+    assert alone.difference == beside.difference
+
+
+def test_many_distinct_scores_are_drawn_in_bounded_memory() -> None:
+    """A hundred thousand differences, no two alike, are few thousand steps."""
+    first, second = np.random.default_rng(0).uniform(0, 1, (2, 100_000))
+
+    row = compare({"reports": ("own", first, second, False)}, draws=500).tasks[0]
+
+    spread = 1.96 * float(np.std(second - first)) / 100_000**0.5
+    assert row.difference.interval == pytest.approx(
+        (row.difference.value - spread, row.difference.value + spread), abs=spread / 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_binary", "message"),
+    [
+        ([1.0], [1.0, 0.0], True, "medqa: the models' credits are not of the same items"),
+        ([1.0], [float("nan")], False, "medqa: credits must be from 0 to 1"),
+        ([5.0], [1.0], False, "medqa: credits must be from 0 to 1"),
+        ([0.5], [1.0], True, "medqa: credits of right and wrong answers must be 0 or 1"),
+    ],
+)
+def test_credits_that_cannot_be_are_refused(
+    first: list[float], second: list[float], is_binary: bool, message: str
+) -> None:
+    """The task is named; what is unjudged must not slip in as a number."""
+    with pytest.raises(ValueError, match=message):
+        compare({"medqa": ("own", np.array(first), np.array(second), is_binary)})
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "sentence"),
+    [
+        ((100, 20, 50, 30), "B scores 15.0 points more than A on medqa " + SURE),
+        ((100, 50, 20, 30), "A scores 15.0 points more than B on medqa " + SURE),
+        (
+            (100, 10, 14, 76),
+            f"No difference can be told on medqa: {OPEN} these 200 answers.",
+        ),
+        (
+            (190, 1, 4, 1_005),
+            "Too few answers tell the two apart on medqa: 5 of 1,200, and it takes 6 or more; "
+            + f"{OPEN} these 1,200 answers.",
+        ),
+        (
+            (1, 0, 0, 0),
+            "Too few answers tell the two apart on medqa: 0 of 1, and it takes 6 or more; "
+            + f"{OPEN} this 1 answer.",
+        ),
+    ],
+)
+def test_a_sentence_says_what_can_be_concluded(
+    outcomes: tuple[int, int, int, int], sentence: str
+) -> None:
+    """The better model is named, or the range that the answers leave open."""
+    row = compare({"medqa": binary(*outcomes)}).tasks[0]
+    low, high = sorted(abs(100 * bound) for bound in row.difference.interval)
+    if not row.is_told:
+        low, high = -100 * row.difference.interval.low, 100 * row.difference.interval.high
+
+    assert conclusion(row, "A", "B") == sentence.format(f"{low:.1f}", f"{high:.1f}")
+
+
+def test_one_task_of_many_may_differ_by_chance() -> None:
+    """An interval beside 0 is not enough where the adjusted p is not below 0.05."""
+    found = compare(
+        {"medqa": binary(90, 2, 10, 98), **{f"t{i}": binary(50, 9, 9, 32) for i in range(10)}}
+    )
+    row = found.tasks[0]
+
+    assert row.difference.interval.low > 0
+    assert not row.is_told
+    assert "chance alone would give one like it too often (p = 0.42, adjusted)" in conclusion(
+        row, "A", "B"
+    )
+
+
+def test_averages_are_concluded_first() -> None:
+    """The whole comes before its parts, and what was not compared comes last."""
+    nothing = np.array([])
+    found = compare(
+        {
+            "medqa": binary(100, 20, 50, 30),
+            "rad_vqa": binary(100, 10, 14, 76, "vlm"),
+            "usmle_sa": ("llm", nothing, nothing, True),
+        }
+    )
+
+    told = conclusions(found, "A", "B")
+
+    assert [line.split(" points")[0] for line in told[:1]] == ["B scores 8.5"]
+    assert "on average over 2 tasks" in told[0]
+    assert "on average over 1 VLM task:" in told[1]
+    assert "on average over 1 LLM task (" in told[2]
+    assert told[5] == "On usmle_sa nothing can be said: no answer was judged for both models."
+    assert found.without_items == ["usmle_sa"]
+
+
+def test_nothing_in_common_is_no_difference_of_0() -> None:
+    """Models without common items have no rows."""
+    assert compare({}) == Comparison([], [], [])
+
+
+def test_a_bound_of_0_is_no_difference() -> None:
+    """No model is said to be 0.0 points better."""
+    average = AverageDifference(
+        "Overall", 2, 300, 0.5, 0.51, Estimate(0.01, Interval(-0.0004, 0.02)), None
+    )
+
+    assert conclusion(average, "A", "B") == (
+        "No difference can be told on average over 2 tasks: anything from no difference to B 2.0 "
+        "points better fits these 300 answers."
+    )

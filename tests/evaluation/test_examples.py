@@ -1,0 +1,84 @@
+"""The small evaluation in examples/evaluation: that it can be asked, and that it is fair."""
+
+from collections import Counter
+from pathlib import Path
+
+import orjson
+import pytest
+
+from medreward_eval.choices import right_option
+from medreward_eval.questions import read_questions
+from medreward_eval.records import Question
+from medreward_eval.tasks import load_tasks, select
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = ["example_open", "example_choice", "example_report"]
+
+ByTask = dict[str, list[Question]]
+
+
+@pytest.fixture(scope="module")
+def asked() -> ByTask:
+    """The questions of each of the three tasks."""
+    tasks = load_tasks(EXAMPLES / "evaluation" / "tasks.yaml")
+    return {task.name: list(read_questions(task)) for task in select(tasks, NAMES)}
+
+
+def every(asked: ByTask) -> list[Question]:
+    """All questions, of whichever task."""
+    return [question for questions in asked.values() for question in questions]
+
+
+def asked_before() -> set[str]:
+    """What the other example files ask."""
+    rows = [
+        orjson.loads(line)
+        for file in EXAMPLES.glob("*.jsonl")
+        for line in file.read_bytes().splitlines()
+    ]
+    return {str(row[key]) for row in rows for key in ("question", "problem") if key in row}
+
+
+def test_three_tasks_of_text_hold_enough_to_tell_models_apart(asked: ByTask) -> None:
+    """There are 26 open questions, 26 with options and 16 reports, of which none is left out."""
+    assert {name: len(questions) for name, questions in asked.items()} == {
+        "example_open": 26,
+        "example_choice": 26,
+        "example_report": 16,
+    }
+
+
+def test_each_question_is_asked_once(asked: ByTask) -> None:
+    """No id and no question stands twice, here or in the other examples."""
+    questions = every(asked)
+    texts = {question.question.partition("\n\nChoices:")[0] for question in questions}
+    assert len({question.id for question in questions}) == len(questions)
+    assert len(texts) == len(questions)
+    assert not texts & asked_before()
+
+
+def test_no_letter_is_a_good_guess(asked: ByTask) -> None:
+    """Each question has four different options, and each letter is right at least five times."""
+    questions = asked["example_choice"]
+    letters = Counter(right_option(one.reference, one.options) for one in questions)
+    assert all(len(set(one.options)) == len("ABCD") for one in questions)
+    assert set(letters) == set(range(len("ABCD")))
+    assert min(letters.values()) >= 5
+
+
+def test_only_reports_are_graded_by_degrees(asked: ByTask) -> None:
+    """Summaries are worth 0 to 5, and all else is right or wrong."""
+    templates = {name: {one.template for one in questions} for name, questions in asked.items()}
+    assert templates == {
+        "example_open": {"equivalence"},
+        "example_choice": {"equivalence"},
+        "example_report": {"report"},
+    }
+
+
+def test_a_summary_is_shorter_than_its_report(asked: ByTask) -> None:
+    """What is asked begins with the instruction, and the report below it outweighs its summary."""
+    for one in asked["example_report"]:
+        instruction, _, report = one.question.partition("\n\nReport:\n")
+        assert instruction.startswith("Summarize")
+        assert len(report) > 1.5 * len(one.reference)

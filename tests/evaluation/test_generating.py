@@ -1,0 +1,720 @@
+"""Responses to questions, by a model's server on a socket."""
+
+import asyncio
+import base64
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medreward_eval._http import ChatServer
+from medreward_eval.errors import Failed, OtherRun
+from medreward_eval.generating import (
+    BARREN_ROWS,
+    Sampling,
+    Tally,
+    generate,
+    predictions_header,
+    read_reply,
+)
+from medreward_eval.ledger import Ledger, Row, rows_of, standing_rows
+from medreward_eval.records import Question
+from tests.evaluation.model_server import (
+    Body,
+    ModelServer,
+    Reply,
+    asked,
+    echo,
+    model_server,
+    refused,
+    said,
+)
+
+pytestmark = pytest.mark.anyio
+
+PNG = b"\x89PNG\r\n\x1a\n and the rest"
+QUICK = Sampling(timeout_s=5.0, patience_s=5.0)
+TOO_LONG = "This model's maximum context length is 128 tokens."
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    """A server that answers by what it was asked."""
+    with model_server() as running:
+        yield running
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where predictions are kept."""
+    return tmp_path / "predictions.jsonl"
+
+
+def questions(number: int, **changes: Any) -> list[Question]:
+    """Questions without images."""
+    known = {"task": "medqa", "reference": "spleen", "options": ("liver", "spleen")}
+    return [
+        Question(f"medqa_{n}", question=f"question {n}", **{**known, **changes})
+        for n in range(number)
+    ]
+
+
+async def run(
+    server: ModelServer,
+    path: Path,
+    asked: Iterable[Question],
+    sampling: Sampling = QUICK,
+    **options: Any,
+) -> Tally:
+    """One run, as the command does it."""
+    told = {"say": lambda _: None, "show": lambda **_: None, **options}
+    async with ChatServer(server.url, api_key="secret") as chat:
+        header = predictions_header("My model", chat.model, "sha256:0", sampling)
+        with Ledger(path, header) as ledger:
+            return await generate(lambda: asked, chat, ledger, settings=sampling, **told)
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file."""
+    return path.read_bytes()
+
+
+def lines(path: Path) -> list[Row]:
+    """The rows of a file, without its header."""
+    return [row for _, row in rows_of(path)][1:]
+
+
+def except_for(text: str, reply: Reply | Callable[[], Reply]) -> Callable[[Body], Reply]:
+    """Answers everything, but one question otherwise."""
+
+    def say(body: Body) -> Reply:
+        if asked(body) != text:
+            return echo(body)
+        return reply if isinstance(reply, Reply) else reply()
+
+    return say
+
+
+def one_after_the_other(*replies: Reply) -> Callable[[Body], Reply]:
+    """Answers to one request after the other; the last one stays."""
+    left = list(replies)
+    return lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+
+async def test_a_question_becomes_a_line(server: ModelServer, path: Path) -> None:
+    """With all that grading needs, and the thinking left in the response."""
+    tally = await run(server, path, questions(1))
+
+    header, row = (row for _, row in rows_of(path))
+    assert header == {
+        "medreward_eval": "predictions",
+        "version": 1,
+        "model": "My model",
+        "server_model": "tiny",
+        "tasks": "sha256:0",
+        "sampling": {
+            "max_tokens": 2048,
+            "temperature": 0.0,
+            "top_p": 1.0,
+            "system": None,
+            "extra": {},
+        },
+    }
+    assert row == {
+        "id": "medqa_0",
+        "task": "medqa",
+        "template": "equivalence",
+        "question": "question 0",
+        "reference": "spleen",
+        "options": ["liver", "spleen"],
+        "response": "<think>question 0?</think>to question 0",
+        "finish_reason": "stop",
+    }
+    assert (tally.generated, tally.found, tally.failed.total()) == (1, 0, 0)
+
+
+async def test_what_a_server_is_asked(server: ModelServer, path: Path) -> None:
+    """A text alone is plain text; a server's own keys go along, and one of None takes one away."""
+    extra = {"chat_template_kwargs": {"enable_thinking": False}, "top_p": None}
+
+    await run(server, path, questions(1), replace(QUICK, system="Be brief.", extra=extra))
+
+    assert server.bodies == [
+        {
+            "model": "tiny",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "question 0"},
+            ],
+            "max_tokens": 2048,
+            "temperature": 0.0,
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+    ]
+    assert server.headers[0]["Authorization"] == "Bearer secret"
+
+
+async def test_an_image_goes_before_its_question(server: ModelServer, path: Path) -> None:
+    """As a data URL of the very bytes."""
+    await run(server, path, questions(1, image=PNG))
+
+    (message,) = server.bodies[0]["messages"]
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    assert message["content"] == [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": "question 0"},
+    ]
+
+
+async def test_an_image_that_cannot_be_sent_is_its_questions_trouble(
+    server: ModelServer, path: Path
+) -> None:
+    """The server is not asked."""
+    await run(server, path, questions(1, image=b"BM, a bitmap"))
+
+    assert lines(path)[0]["error"]["kind"] == "bad_image"
+    assert server.bodies == []
+
+
+async def test_responses_are_kept_in_the_order_of_the_questions(
+    server: ModelServer, path: Path
+) -> None:
+    """Whichever comes first."""
+    server.say = lambda body: replace(echo(body), after_s=0.1 * asked(body).endswith(("0", "5")))
+
+    await run(server, path, questions(12))
+
+    assert [row["id"] for row in lines(path)] == [f"medqa_{n}" for n in range(12)]
+
+
+async def test_no_more_than_so_many_are_asked_at_once(server: ModelServer, path: Path) -> None:
+    """And as many, where there are enough."""
+    server.say = lambda body: replace(echo(body), after_s=0.02)
+
+    await run(server, path, questions(20), at_once=3)
+
+    assert server.most_at_once == 3
+
+
+async def test_questions_are_read_as_they_are_needed(server: ModelServer, path: Path) -> None:
+    """While the first is waited for, no more than the window, with its images, is in memory."""
+    read: list[str] = []
+    read_by_then: list[int] = []
+
+    def counted() -> Iterator[Question]:
+        for question in questions(60):
+            read.append(question.id)
+            yield question
+
+    def slow() -> Reply:
+        time.sleep(0.5)
+        read_by_then.append(len(read))
+        return said("slow")
+
+    server.say = except_for("question 0", slow)
+
+    await run(server, path, counted(), at_once=2)
+
+    assert read_by_then == [8]
+    assert len(lines(path)) == 60
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[ModelServer, Path, list[Question]]]:
+    """A server, a finished file of its responses, and the questions; one of them it refuses."""
+    with model_server() as server:
+        server.say = except_for("question 4", refused(400))
+        path = tmp_path_factory.mktemp("finished") / "whole.jsonl"
+        asked = questions(9)
+        asyncio.run(run(server, path, asked))
+        yield server, path, asked
+
+
+@given(share=st.floats(0, 1))
+@settings(max_examples=25, deadline=None)
+def test_a_run_cut_off_anywhere_ends_in_the_same_file(
+    finished: tuple[ModelServer, Path, list[Question]], share: float
+) -> None:
+    """Byte for byte, as if it had never been interrupted."""
+    server, path, asked = finished
+    whole = content(path)
+    cut = path.with_name("cut.jsonl")
+    cut.write_bytes(whole[: round(share * len(whole))])
+
+    asyncio.run(run(server, cut, asked))
+
+    assert cut.read_bytes() == whole
+
+
+async def test_what_was_answered_is_not_asked_again(server: ModelServer, path: Path) -> None:
+    """A second run asks nothing, and an enlarged one what is new."""
+    await run(server, path, questions(3))
+    before = content(path)
+    server.bodies.clear()
+
+    tally = await run(server, path, questions(3))
+    assert (tally.found, server.bodies, content(path)) == (3, [], before)
+
+    tally = await run(server, path, questions(5))
+    assert (tally.found, tally.generated) == (3, 2)
+    assert [asked(body) for body in server.bodies] == ["question 3", "question 4"]
+
+
+async def test_what_got_no_response_is_asked_again_by_the_next_run(
+    server: ModelServer, path: Path
+) -> None:
+    """The new response stands behind, and in the place of the old line when read."""
+    server.say = except_for("question 1", refused(422))
+    await run(server, path, questions(3))
+    before = content(path)
+    server.say = echo
+
+    tally = await run(server, path, questions(5))
+
+    assert content(path).startswith(before)
+    assert [row.get("again", False) for row in lines(path)] == [False] * 5 + [True]
+    assert [row["response"][-10:] for row in standing_rows(path)] == [
+        f"question {n}" for n in range(5)
+    ]
+    assert (tally.found, tally.generated, tally.failed.total()) == (2, 3, 0)
+
+
+@pytest.mark.parametrize("left", [0, 10, 300])
+async def test_asking_again_can_be_cut_off_too(server: ModelServer, path: Path, left: int) -> None:
+    """And ends in the same file."""
+    server.say = lambda body: refused(422) if asked(body)[-1] in "13" else echo(body)
+    await run(server, path, questions(5))
+    before = content(path)
+    server.say = echo
+    await run(server, path, questions(5))
+    whole = content(path)
+    cut = path.with_name("cut.jsonl")
+    cut.write_bytes(whole[: len(before) + left])
+
+    await run(server, cut, questions(5))
+
+    assert content(cut) == whole
+    assert whole.count(b'{"again":true') == 2
+
+
+async def test_the_same_trouble_again_is_not_told_again(server: ModelServer, path: Path) -> None:
+    """Another one is."""
+    server.say = except_for("question 1", refused(422))
+    await run(server, path, questions(3))
+    before = content(path)
+
+    tally = await run(server, path, questions(3))
+    assert content(path) == before
+    assert (tally.found, tally.failed) == (2, {"refused": 1})
+
+    server.say = except_for("question 1", refused(400, TOO_LONG))
+    await run(server, path, questions(3))
+    assert lines(path)[-1]["again"]
+    assert lines(path)[-1]["error"]["kind"] == "context_length"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"reference": "liver"}, "reference"),
+        ({"options": ("spleen",)}, "options"),
+        ({"task": "medmcqa"}, "task"),
+    ],
+)
+async def test_a_file_of_other_questions_is_not_added_to(
+    server: ModelServer, path: Path, changes: dict[str, Any], field: str
+) -> None:
+    """The first line that differs is named, and nothing of its text."""
+    await run(server, path, questions(2))
+
+    with pytest.raises(OtherRun, match=rf"questions changed.*'medqa_0'.*\({field}\)"):
+        await run(server, path, questions(3, **changes))
+
+    assert len(lines(path)) == 2
+
+
+async def test_a_file_of_more_questions_is_not_added_to(server: ModelServer, path: Path) -> None:
+    """Its responses would be counted as of these."""
+    await run(server, path, questions(3))
+
+    with pytest.raises(OtherRun, match="more questions than are asked"):
+        await run(server, path, questions(2))
+
+
+async def test_other_sampling_is_another_run(server: ModelServer, path: Path) -> None:
+    """But not another patience."""
+    await run(server, path, questions(1))
+    await run(server, path, questions(1), replace(QUICK, timeout_s=9.0, patience_s=9.0))
+
+    with pytest.raises(OtherRun, match="sampling"):
+        await run(server, path, questions(1), replace(QUICK, temperature=1.0))
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (refused(400, TOO_LONG), "context_length"),
+        (refused(400, "image_url"), "refused"),
+        (refused(413), "refused"),
+        (refused(422), "refused"),
+        (Reply(b"<html>patient John Doe", 400), "refused"),
+        (Reply({"choices": []}), "no_response"),
+        (said(None), "no_response"),
+    ],
+)
+async def test_what_is_wrong_with_one_question_is_told_of_that_one(
+    server: ModelServer, path: Path, reply: Reply, kind: str
+) -> None:
+    """It has no response, rather than an empty one, and its neighbours have theirs."""
+    server.say = except_for("question 1", reply)
+
+    tally = await run(server, path, questions(3))
+
+    assert [row["response"] is None for row in lines(path)] == [False, True, False]
+    assert lines(path)[1]["error"]["kind"] == kind
+    assert tally.failed == {kind: 1}
+    assert len(server.bodies) == 3
+    assert b"John Doe" not in content(path)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (replace(said("late"), after_s=0.6), "timeout"),
+        (refused(500), "server_error"),
+        (refused(504), "timeout"),
+        (Reply(b"no JSON"), "bad_reply"),
+    ],
+)
+async def test_what_fails_three_times_has_no_response(
+    server: ModelServer, path: Path, reply: Reply, kind: str
+) -> None:
+    """Its trouble says that the same may succeed later."""
+    server.say = except_for("question 1", reply)
+
+    await run(server, path, questions(3), replace(QUICK, timeout_s=0.3))
+
+    error = lines(path)[1]["error"]
+    assert (error["kind"], error["retryable"]) == (kind, True)
+    assert "John Doe" not in error["message"]
+    assert [asked(body) for body in server.bodies].count("question 1") == 3
+
+
+async def test_what_fails_once_is_asked_again_at_once(server: ModelServer, path: Path) -> None:
+    """And leaves no trace."""
+    server.say = one_after_the_other(refused(500), refused(503), said("spleen"))
+
+    tally = await run(server, path, questions(1))
+
+    assert lines(path)[0]["response"] == "spleen"
+    assert tally.failed.total() == 0
+
+
+async def test_a_busy_server_is_asked_again_when_it_says(server: ModelServer, path: Path) -> None:
+    """Its Retry-After is heeded, and a person is told that it is waited for."""
+    heard: list[str] = []
+    server.say = one_after_the_other(refused(429, **{"Retry-After": "1"}), said("spleen"))
+
+    began = time.monotonic()
+    await run(server, path, questions(1), say=heard.append)
+
+    assert 1.0 <= time.monotonic() - began < 4.0
+    assert lines(path)[0]["response"] == "spleen"
+    (told,) = heard
+    assert "429" in told
+    assert "waiting" in told
+
+
+async def test_a_server_that_goes_down_is_waited_for(server: ModelServer, path: Path) -> None:
+    """What was on its way is asked again, and the file is as if nothing had happened."""
+    undisturbed = path.with_name("undisturbed.jsonl")
+    await run(server, undisturbed, questions(20))
+    stopped: list[Timer] = []
+
+    def stop() -> None:
+        server.stop()
+        time.sleep(0.3)
+        server.start()
+
+    def say(body: Body) -> Reply:
+        if asked(body) == "question 7" and not stopped:
+            stopped.append(Timer(0.0, stop))
+            stopped[0].start()
+        return replace(echo(body), after_s=0.1)
+
+    server.say = say
+    server.bodies.clear()
+
+    await run(server, path, questions(20), at_once=4)
+
+    stopped[0].join()
+    assert len(server.bodies) > 20
+    assert content(path) == content(undisturbed)
+
+
+async def test_a_server_that_stays_down_ends_the_run(server: ModelServer, path: Path) -> None:
+    """After so long as it is waited for, which is told once; the next run goes on."""
+    stopping: list[Timer] = []
+    heard: list[str] = []
+
+    def say(body: Body) -> Reply:
+        if asked(body) == "question 3":
+            stopping.append(Timer(0.05, server.stop))
+            stopping[-1].start()
+            time.sleep(0.2)
+        return echo(body)
+
+    server.say = say
+    with pytest.raises(Failed, match=r"cannot be reached, for 0\.5 s now"):
+        await run(
+            server, path, questions(9), replace(QUICK, patience_s=0.5), say=heard.append, at_once=1
+        )
+    assert len(lines(path)) == 3
+    assert len(heard) == 1
+
+    stopping[0].join()
+    server.say = echo
+    server.start()
+    await run(server, path, questions(9))
+    assert [row["id"] for row in lines(path)] == [f"medqa_{n}" for n in range(9)]
+
+
+async def test_who_is_turned_away_while_others_are_answered_has_no_response(
+    server: ModelServer, path: Path
+) -> None:
+    """The server is there, so one question does not hold up the run for ever, nor end it."""
+    turning_away = except_for("question 0", refused(503))
+    server.say = lambda body: replace(turning_away(body), after_s=0.05)
+
+    await run(server, path, questions(20), replace(QUICK, patience_s=0.5), at_once=2)
+
+    rows = lines(path)
+    assert rows[0]["error"]["kind"] == "unavailable"
+    assert all(row["response"] for row in rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"), [(401, "API key"), (403, "API key"), (404, "no such model"), (405, "no")]
+)
+async def test_what_is_wrong_with_all_questions_ends_the_run(
+    server: ModelServer, path: Path, status: int, advice: str
+) -> None:
+    """At once, with what to do, and nothing in the file that says that there is no response."""
+    server.say = lambda _: refused(status)
+
+    with pytest.raises(Failed, match=rf"{status} \(BadRequestError\).*{advice}") as failed:
+        await run(server, path, questions(3))
+
+    assert lines(path) == []
+    assert "secret" not in str(failed.value)
+    assert "John Doe" not in str(failed.value)
+
+
+async def test_a_server_that_answers_nothing_ends_the_run(server: ModelServer, path: Path) -> None:
+    """Long before it has failed at all of a data set."""
+    server.say = lambda _: refused(400)
+
+    with pytest.raises(Failed, match=f"no response to {BARREN_ROWS} questions in a row"):
+        await run(server, path, questions(200))
+
+    assert len(lines(path)) == BARREN_ROWS
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"), [(None, "context_length"), (b"BM, a bitmap", "bad_image")]
+)
+async def test_many_questions_may_be_unfit(
+    server: ModelServer, path: Path, image: bytes | None, kind: str
+) -> None:
+    """That is the questions' matter, and no reason to end the run."""
+    server.say = lambda _: refused(400, TOO_LONG)
+
+    tally = await run(server, path, questions(2 * BARREN_ROWS, image=image))
+
+    assert tally.failed == {kind: 2 * BARREN_ROWS}
+
+
+async def test_an_interrupted_run_leaves_a_file_to_go_on_with(
+    server: ModelServer, path: Path
+) -> None:
+    """Whole lines, in order, and the next run makes the file complete."""
+    undisturbed = path.with_name("undisturbed.jsonl")
+    await run(server, undisturbed, questions(20))
+
+    def show(*, done: int, failed: int, found: int) -> None:
+        if done == 5:
+            interrupted.cancel()
+
+    interrupted = asyncio.create_task(run(server, path, questions(20), show=show, at_once=2))
+    with pytest.raises(asyncio.CancelledError):
+        await interrupted
+
+    assert content(undisturbed).startswith(content(path))
+    assert 5 <= len(lines(path)) < 20
+    await run(server, path, questions(20))
+    assert content(path) == content(undisturbed)
+
+
+async def test_progress_is_shown(server: ModelServer, path: Path) -> None:
+    """How many have a response, have none, or had one before."""
+    shown: list[tuple[int, int, int]] = []
+    await run(server, path, questions(1))
+    server.say = except_for("question 2", refused(400))
+
+    await run(
+        server,
+        path,
+        questions(3),
+        show=lambda *, done, failed, found: shown.append((done, failed, found)),
+    )
+
+    assert shown == [(1, 0, 1), (1, 1, 1), (1, 1, 1)]
+
+
+async def test_nothing_of_questions_and_keys_is_logged(
+    server: ModelServer, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a library logs, and at its most talkative."""
+    caplog.set_level(logging.DEBUG)
+
+    await run(server, path, questions(2, reference="a secret reference"))
+
+    assert "question 0" not in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_the_one_model_that_is_served_is_taken(server: ModelServer) -> None:
+    """Where none is named; a name is taken at its word."""
+    async with ChatServer(server.url + "/") as chat:
+        assert chat.model == "tiny"
+    server.models = Reply({"data": []}, 404)
+    async with ChatServer(server.url, model="mine") as chat:
+        assert chat.model == "mine"
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        (Reply({"data": [{"id": "a"}, {"id": "b"}]}), "several models; name one of a, b"),
+        (
+            Reply({"data": [{"id": f"m{n}"} for n in range(25)]}),
+            "m18, m19, and 5 more",
+        ),
+        (Reply({"data": []}), "name the model"),
+        (Reply({"object": "list"}), "name the model"),
+        (Reply(b"<html>", 404), r"\(404\); name the model"),
+        (refused(401), "give its API key"),
+    ],
+)
+async def test_where_no_model_can_be_taken_it_is_told_at_once(
+    server: ModelServer, models: Reply, told: str
+) -> None:
+    """With those to choose from."""
+    server.models = models
+
+    with pytest.raises(Failed, match=told):
+        async with ChatServer(server.url):
+            pass
+
+
+async def test_a_server_that_is_not_there_is_told_at_once(server: ModelServer) -> None:
+    """Before anything is read or written, whether or not a model is named."""
+    server.stop()
+
+    with pytest.raises(Failed, match="cannot be reached; is the model's server running"):
+        async with ChatServer(server.url, model="tiny"):
+            pass
+    server.start()
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "ftp://host/v1", "http://", "http://host/v1?key=secret", "\n"]
+)
+def test_an_address_that_cannot_be_is_refused(url: str) -> None:
+    """And not repeated: it may hold a password."""
+    with pytest.raises(ValueError, match="must be like http://localhost:8000/v1") as refused_:
+        ChatServer(url)
+
+    assert "secret" not in str(refused_.value)
+
+
+@pytest.mark.parametrize("key", ["secret\n", "schlüssel", ""])
+def test_a_key_that_cannot_be_sent_is_refused(key: str) -> None:
+    """And not repeated."""
+    with pytest.raises(ValueError, match=r"one line of ASCII$"):
+        ChatServer("http://host/v1", api_key=key)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"extra": {"stream": True}}, {"timeout_s": 0.0}, {"patience_s": float("inf")}]
+)
+def test_sampling_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    """What would make replies unreadable, and waits without an end."""
+    with pytest.raises(ValueError, match=next(iter(wrong.get("extra", wrong)))):
+        Sampling(**wrong)
+
+
+THOUGHT = "It may be the spleen"
+
+
+@pytest.mark.parametrize(
+    ("message", "finish_reason", "response", "reasoning"),
+    [
+        ({"content": "spleen"}, "stop", "spleen", None),
+        ({"content": ""}, "stop", "", None),
+        ({"content": "spleen", "reasoning_content": THOUGHT}, "stop", "spleen", THOUGHT),
+        ({"content": "spleen", "reasoning": THOUGHT}, "stop", "spleen", THOUGHT),
+        ({"content": None, "reasoning": THOUGHT}, "length", "", THOUGHT),
+        ({"content": None, "reasoning": THOUGHT}, "stop", None, THOUGHT),
+        ({"content": None}, "length", None, None),
+        ({"content": ["spleen"]}, "stop", None, None),
+    ],
+)
+def test_what_a_reply_says(
+    message: dict[str, Any], finish_reason: str, response: str | None, reasoning: str | None
+) -> None:
+    """Cut off while it thought is an empty response; no text for another reason is none at all."""
+    (question,) = questions(1)
+
+    told = read_reply(question, {"choices": [{"message": message, "finish_reason": finish_reason}]})
+
+    assert (told.response, told.reasoning, told.finish_reason) == (
+        response,
+        reasoning,
+        finish_reason,
+    )
+    assert (told.error is None) == (response is not None)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["choices", "message", "content", "finish_reason", "reasoning"]),
+            inner,
+        )
+    ),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["choices", "message", "error"]), json_values))
+def test_every_reply_is_a_response_or_an_error(reply: dict[str, Any]) -> None:
+    """And never both, whatever a server sends; what it calls its end is no text of a patient."""
+    (question,) = questions(1)
+
+    told = read_reply(question, reply)
+
+    assert (told.response is None) == (told.error is not None)
+    assert json.dumps(told.finish_reason)
+    assert " " not in (told.finish_reason or "")

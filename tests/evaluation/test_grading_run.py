@@ -1,0 +1,250 @@
+"""Runs of grading: interrupted, resumed, in trouble."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+import pytest
+
+from medreward_eval.errors import Failed, OtherRun
+from medreward_eval.grading import BATCH_ITEMS, Grader, grades_header
+from medreward_eval.grading_run import BARREN_BATCHES, GradingRun, Tally
+from medreward_eval.ledger import Ledger, rows_of, standing_rows
+from medreward_eval.predictions import Reading
+from medreward_eval.records import Prediction, prediction_row
+from tests.evaluation.conftest import Run
+from tests.evaluation.wire import ORIGIN, Item, Say, client, judged, prediction, service, unjudged
+from tests.trainers.serving import Service
+
+pytestmark = pytest.mark.anyio
+
+HEADER = grades_header("m", ORIGIN, {}, votes=3)
+KILLS = 5
+
+
+def yes(items: Sequence[Item], template: str) -> list[Item]:
+    """YES to everything."""
+    return [judged(item, "YES") for item in items]
+
+
+def written(path: Path, predictions: Sequence[Prediction]) -> Path:
+    """A file of predictions."""
+    path.write_bytes(b"".join(orjson.dumps(prediction_row(one)) + b"\n" for one in predictions))
+    return path
+
+
+async def graded(predictions: Path, out: Path, say: Say = yes) -> Tally:
+    """One run."""
+    async with client(service(say)) as asked:
+        with Ledger(out, HEADER) as ledger:
+            return await GradingRun(
+                predictions,
+                Reading({}),
+                ledger,
+                Grader(asked, ORIGIN),
+                show=lambda **_: None,
+            ).run()
+
+
+async def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
+    """Run again it asks about nothing, and leaves the file as it is."""
+    path = written(tmp_path / "p.jsonl", [prediction(f"q{n}") for n in range(600)])
+    first = await graded(path, tmp_path / "g.jsonl")
+    content = (tmp_path / "g.jsonl").read_bytes()
+
+    def nobody(items: Sequence[Item], template: str) -> list[Item]:
+        raise AssertionError
+
+    again = await graded(path, tmp_path / "g.jsonl", nobody)
+
+    assert (first.judged, first.found) == (600, 0)
+    assert (again.judged, again.found) == (0, 600)
+    assert (tmp_path / "g.jsonl").read_bytes() == content
+
+
+async def test_a_line_holds_the_prediction_and_its_grade(tmp_path: Path) -> None:
+    """So that a report needs no other file."""
+    path = written(tmp_path / "p.jsonl", [prediction("q1", "A", options=("spleen", "liver"))])
+    await graded(path, tmp_path / "g.jsonl")
+    rows = [row for _, row in rows_of(tmp_path / "g.jsonl")]
+
+    assert rows[0] == HEADER
+    assert rows[1] == {
+        "id": "q1",
+        "task": "answers",
+        "question": "Which organ?",
+        "reference": "spleen",
+        "response": "A",
+        "template": "equivalence",
+        "options": ["spleen", "liver"],
+        "grade": {
+            "score": 1.0,
+            "settled_by": "option",
+            "p_yes": None,
+            "votes": [],
+            "error": None,
+        },
+    }
+
+
+async def test_what_was_not_judged_is_asked_about_again(tmp_path: Path) -> None:
+    """Behind all others; its first place gets the later word."""
+    path = written(tmp_path / "p.jsonl", [prediction(f"q{n}") for n in range(4)])
+    out = tmp_path / "g.jsonl"
+
+    def some(items: Sequence[Item], template: str) -> list[Item]:
+        return [unjudged(one) if one["id"] == "q1" else judged(one, "NO") for one in items]
+
+    first = await graded(path, out, lambda items, t: some(named(items), t))
+    again = await graded(path, out)
+    scores = [(row["id"], row["grade"]["score"]) for row in standing_rows(out)]
+
+    assert (first.judged, dict(first.unjudged)) == (3, {"judge_timeout": 1})
+    assert (again.judged, again.found, dict(again.unjudged)) == (1, 3, {})
+    assert scores == [("q0", 0.0), ("q1", 1.0), ("q2", 0.0), ("q3", 0.0)]
+    assert [row.get("again") for _, row in rows_of(out)][-1] is True
+
+
+def named(items: Sequence[Item]) -> list[Item]:
+    """Items by their place, as ids are not sent."""
+    return [{**item, "id": f"q{n}"} for n, item in enumerate(items)]
+
+
+async def test_the_same_trouble_again_adds_no_line(tmp_path: Path) -> None:
+    """However often a run is repeated while the judge is away."""
+    path = written(tmp_path / "p.jsonl", [prediction("q0"), prediction("q1")])
+    out = tmp_path / "g.jsonl"
+
+    def away(items: Sequence[Item], template: str) -> list[Item]:
+        return [unjudged(item) for item in items]
+
+    await graded(path, out, away)
+    content = out.read_bytes()
+    tally = await graded(path, out, away)
+
+    assert dict(tally.unjudged) == {"judge_timeout": 2}
+    assert out.read_bytes() == content
+
+
+async def test_a_response_that_came_later_is_graded(tmp_path: Path) -> None:
+    """A question that the model had not answered when its grades were begun."""
+    out = tmp_path / "g.jsonl"
+    path = written(tmp_path / "p.jsonl", [prediction("q0", None), prediction("q1")])
+    first = await graded(path, out)
+    written(path, [prediction("q0"), prediction("q1")])
+    again = await graded(path, out)
+
+    assert dict(first.unjudged) == {"no_response": 1}
+    assert (again.judged, again.found) == (1, 1)
+    assert [row["response"] for row in standing_rows(out)] == ["spleen", "spleen"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"response": "liver"}, "response"), ({"reference": "liver"}, "reference")],
+)
+async def test_other_predictions_are_not_mixed_in(
+    change: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    """A grade of another response under the same id would be believed."""
+    out = tmp_path / "g.jsonl"
+    path = written(tmp_path / "p.jsonl", [prediction("q0")])
+    await graded(path, out)
+    changed = {**prediction_row(prediction("q0")), **change}
+    path.write_text(json.dumps(changed) + "\n")
+
+    with pytest.raises(OtherRun, match=rf"'q0' is of another prediction \({told}\)"):
+        await graded(path, out)
+
+
+async def test_grades_of_more_than_there_is_are_told(tmp_path: Path) -> None:
+    """Lines were taken out of the predictions, or it is another file."""
+    out = tmp_path / "g.jsonl"
+    path = written(tmp_path / "p.jsonl", [prediction("q0"), prediction("q1")])
+    await graded(path, out)
+    written(path, [prediction("q0")])
+
+    with pytest.raises(OtherRun, match="grades of more predictions"):
+        await graded(path, out)
+
+
+async def test_predictions_may_be_added_at_the_end(tmp_path: Path) -> None:
+    """Only what is new is asked about, also after some were asked about twice."""
+    out = tmp_path / "g.jsonl"
+    path = written(tmp_path / "p.jsonl", [prediction("q0")])
+    await graded(path, out, lambda items, _: [unjudged(item) for item in items])
+    await graded(path, out)
+    written(path, [prediction("q0"), prediction("q1")])
+    tally = await graded(path, out)
+
+    assert (tally.judged, tally.found) == (1, 1)
+    assert [row["id"] for row in standing_rows(out)] == ["q0", "q1"]
+
+
+async def test_a_judge_that_answers_nothing_ends_the_run(tmp_path: Path) -> None:
+    """A million lines of `judge_timeout` help nobody; the first are kept and asked about again."""
+    many = [prediction(f"q{n}") for n in range(BATCH_ITEMS * (BARREN_BATCHES + 2))]
+    path = written(tmp_path / "p.jsonl", many)
+    with pytest.raises(Failed, match=r"answers nothing any more \(judge_timeout\)"):
+        await graded(
+            path, tmp_path / "g.jsonl", lambda items, _: [unjudged(item) for item in items]
+        )
+    tally = await graded(path, tmp_path / "g.jsonl")
+
+    assert tally.judged == len(many)
+
+
+async def test_items_that_no_judge_can_help_do_not_end_the_run(tmp_path: Path) -> None:
+    """What is too long is too long, and the rest of the file may be short."""
+    many = [prediction(f"q{n}") for n in range(BATCH_ITEMS * (BARREN_BATCHES + 1))]
+    path = written(tmp_path / "p.jsonl", many)
+    tally = await graded(
+        path,
+        tmp_path / "g.jsonl",
+        lambda items, _: [unjudged(item, kind="too_long", retryable=False) for item in items],
+    )
+
+    assert dict(tally.unjudged) == {"too_long": len(many)}
+
+
+def test_killed_at_random_points_it_leaves_the_same_file(
+    service: Service, tmp_path: Path, run: Run
+) -> None:
+    """Five kills, wherever they strike, and the file is that of a run that was never touched."""
+    many = [
+        prediction(f"q{n}", "Spleen" if n % 3 else f"liver {n}", question=f"Organ {n}?" * 20)
+        for n in range(3000)
+    ]
+    path = written(tmp_path / "p.jsonl", many)
+    whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
+    assert run("grade", path, "--out", whole, "--url", service.url).returncode == 0
+    size = whole.stat().st_size
+    draw = random.Random(5)  # noqa: S311 - where to kill
+
+    struck = [
+        _killed_beyond(round(size * share), path, killed, service.url)
+        for share in sorted(draw.uniform(0.02, 0.9) for _ in range(KILLS))
+    ]
+    last = run("grade", path, "--out", killed, "--url", service.url)
+
+    assert last.returncode == 0, last.stderr
+    assert sum(struck) >= KILLS - 1, "the kills came too late to mean anything"
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+def _killed_beyond(size: int, path: Path, out: Path, url: str) -> bool:
+    """Start a run and kill it once its file is so long; tell whether it was still running."""
+    command = [sys.executable, "-m", "medreward_eval", "grade", str(path), "--out", str(out)]
+    with subprocess.Popen(  # noqa: S603 - the command under test
+        [*command, "--url", url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as running:
+        while running.poll() is None and not (out.exists() and out.stat().st_size > size):
+            time.sleep(0.0005)
+        running.send_signal(signal.SIGKILL)
+    return running.returncode == -signal.SIGKILL

@@ -1,0 +1,155 @@
+"""Files that a run can be killed over."""
+
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medreward_eval.errors import BadData, OtherRun
+from medreward_eval.ledger import Ledger, headers_of, mend, rows_of, standing_rows
+
+HEADER = {"medreward_eval": "grades", "version": 1, "model": "m"}
+ROWS = [{"id": f"q{n}", "score": n} for n in range(3)]
+
+
+def filled(path: Path, *rows: dict[str, object]) -> Path:
+    """A ledger with rows."""
+    with Ledger(path, HEADER) as ledger:
+        ledger.append(rows or ROWS)
+    return path
+
+
+def test_the_header_comes_first_and_once(tmp_path: Path) -> None:
+    """A second run with the same header adds none."""
+    path = filled(filled(tmp_path / "a.jsonl"))
+
+    assert [row for _, row in rows_of(path)] == [HEADER, *ROWS, *ROWS]
+
+
+def test_another_header_is_refused_and_the_difference_told(tmp_path: Path) -> None:
+    """Grades of two judges in one file would not compare."""
+    path = filled(tmp_path / "a.jsonl")
+    with pytest.raises(OtherRun, match=r"model 'm', now 'other'.*--mix"):
+        Ledger(path, {**HEADER, "model": "other"})
+
+    assert [row for _, row in rows_of(path)] == [HEADER, *ROWS]
+
+
+def test_another_header_is_written_where_that_is_asked_for(tmp_path: Path) -> None:
+    """It stands before the lines that depend on it."""
+    path = filled(tmp_path / "a.jsonl")
+    other = {**HEADER, "model": "other"}
+    with Ledger(path, other, mix=True) as ledger:
+        ledger.append([{"id": "late"}])
+
+    assert headers_of(path) == [HEADER, other]
+    assert [row for _, row in rows_of(path)][-2:] == [other, {"id": "late"}]
+
+
+def test_going_on_after_a_mixture_needs_no_new_header(tmp_path: Path) -> None:
+    """The last header is what is compared with."""
+    path = filled(tmp_path / "a.jsonl")
+    other = {**HEADER, "model": "other"}
+    Ledger(path, other, mix=True).close()
+    Ledger(path, other).close()
+
+    assert headers_of(path) == [HEADER, other]
+
+
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """Whoever names the wrong file loses nothing."""
+    for content in ['{"id": 1}\n', "notes\n"]:
+        path = tmp_path / "notes"
+        path.write_text(content)
+        with pytest.raises(OtherRun, match="none of ours"):
+            Ledger(path, HEADER)
+        assert path.read_text() == content
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """Predictions are not added to grades."""
+    path = filled(tmp_path / "a.jsonl")
+    with pytest.raises(OtherRun, match="holds grades, not predictions"):
+        Ledger(path, {**HEADER, "medreward_eval": "predictions"}, mix=True)
+
+
+def test_two_runs_do_not_write_to_one_file(tmp_path: Path) -> None:
+    """The second one is told, whichever process it is in."""
+    path = tmp_path / "a.jsonl"
+    second = f"""
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from medreward_eval.errors import OtherRun
+from medreward_eval.ledger import Ledger
+try:
+    Ledger(Path({str(path)!r}), {HEADER!r})
+except OtherRun as exc:
+    print(exc)
+"""
+    with Ledger(path, HEADER):
+        told = subprocess.run(  # noqa: S603 - this very Python
+            [sys.executable, "-c", second], capture_output=True, text=True, check=True
+        )
+
+    assert "another run is writing there" in told.stdout
+
+
+@given(st.data())
+def test_a_file_cut_anywhere_keeps_its_whole_lines(data: st.DataObject) -> None:
+    """And nothing of the line that a kill cut in two."""
+    lines = [orjson.dumps(row) + b"\n" for row in [HEADER, *ROWS]]
+    content = b"".join(lines)
+    cut = data.draw(st.integers(0, len(content)))
+    whole = [line for n, line in enumerate(lines) if sum(map(len, lines[: n + 1])) <= cut]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "cut.jsonl"
+        path.write_bytes(content[:cut])
+        mend(path)
+        assert path.read_bytes() == b"".join(whole)
+
+
+def test_a_long_torn_line_is_cut_off_whole(tmp_path: Path) -> None:
+    """Where its beginning lies is looked for from the back, however far that is."""
+    path = filled(tmp_path / "a.jsonl")
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"id":"' + b"x" * 200_000)
+    mend(path)
+
+    assert path.read_bytes() == whole
+
+
+def test_what_was_told_again_stands_in_its_first_place(tmp_path: Path) -> None:
+    """The last word on each, in the order in which they were first told."""
+    path = filled(tmp_path / "a.jsonl")
+    with Ledger(path, HEADER) as ledger:
+        ledger.append_again([{"id": "q1", "score": 7}])
+        ledger.append([{"id": "q3", "score": 3}])
+        ledger.append_again([{"id": "q1", "score": 8}])
+
+    assert [(row["id"], row["score"]) for row in standing_rows(path)] == [
+        ("q0", 0),
+        ("q1", 8),
+        ("q2", 2),
+        ("q3", 3),
+    ]
+
+
+def test_a_line_in_the_middle_that_is_none_is_named(tmp_path: Path) -> None:
+    """By its number; what it says stays untold."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": 1}\nMrs Roe\n{"id": 2}\n')
+    with pytest.raises(BadData, match="line 2 is not a JSON object") as refused:
+        list(rows_of(path))
+
+    assert "Roe" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """By its path and what the system says."""
+    with pytest.raises(BadData, match=r"gone\.jsonl cannot be read: No such file"):
+        list(rows_of(tmp_path / "gone.jsonl"))

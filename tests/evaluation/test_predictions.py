@@ -1,0 +1,143 @@
+"""Anyone's predictions."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medreward_eval.errors import BadData
+from medreward_eval.predictions import Reading, prediction_of, read_predictions, take_stock
+from medreward_eval.records import Prediction, Trouble
+
+READING = Reading({"medqa": "equivalence", "mimic_cxr_report_generation": "report"})
+ROW = {"id": "q1", "question": "Which lobe?", "reference": "left lower lobe", "response": "Left"}
+
+
+def written(path: Path, *rows: object) -> Path:
+    """A file of rows."""
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def test_four_keys_are_enough() -> None:
+    """Whatever has an id, a question, a reference and a response can be graded."""
+    assert prediction_of(ROW, READING) == Prediction(
+        "q1", "answers", "Which lobe?", "left lower lobe", "Left"
+    )
+
+
+def test_a_task_follows_from_the_id_where_it_names_one() -> None:
+    """So the files of MediX-R1's own evaluation are read as they are, reports as reports."""
+    theirs = {"id": "mimic_cxr_report_generation_7", "question": "", "answer": "Clear.",
+              "response": "Clear lungs.", "answer_idx": None}  # fmt: skip
+    read = prediction_of(theirs, READING)
+
+    assert (read.task, read.template, read.reference) == (
+        "mimic_cxr_report_generation",
+        "report",
+        "Clear.",
+    )
+
+
+def test_what_a_line_says_wins() -> None:
+    """Over what the command line says of lines that say nothing."""
+    reading = Reading(READING.tasks, task="mine", template="report")
+    said = prediction_of({**ROW, "task": "other", "template": "equivalence"}, reading)
+    unsaid = prediction_of(ROW, reading)
+
+    assert (said.task, said.template) == ("other", "equivalence")
+    assert (unsaid.task, unsaid.template) == ("mine", "report")
+
+
+def test_options_are_a_list_or_an_object_of_letters() -> None:
+    """Data sets have both."""
+    listed = prediction_of({**ROW, "options": ["liver", "lung"]}, READING)
+    lettered = prediction_of({**ROW, "choices": {"A": "liver", "B": "lung"}}, READING)
+
+    assert listed.options == lettered.options == ("liver", "lung")
+
+
+def test_a_response_that_never_came_keeps_its_reason() -> None:
+    """It is not an empty response, which would be wrong."""
+    error = {"kind": "timeout", "message": "no answer in 180 s", "retryable": True}
+
+    assert prediction_of({**ROW, "response": None, "error": error}, READING).error == Trouble(
+        "timeout", "no answer in 180 s", retryable=True
+    )
+    assert prediction_of({**ROW, "response": None}, READING).error == Trouble(
+        "no_response", "the model gave no response"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"id": None}, "must have an `id`"),
+        ({"id": True}, "must have an `id`"),
+        ({"reference": None}, "ground truth as text in `reference`"),
+        ({"reference": ["a"]}, "ground truth as text in `reference`"),
+        ({"response": 3}, "must have text in `response`, and has int"),
+        ({"question": ["Mrs Roe?"]}, "must have text in `question`, and has list"),
+        ({"options": "A, B"}, "a list of texts in `options`"),
+        ({"options": [1, 2]}, "a list of texts in `options`"),
+        ({"template": "bleu"}, "unknown `template`; choose from equivalence, report"),
+        ({"response": None, "error": {"why": "?"}}, "a `kind` and a `message` in `error`"),
+    ],
+)
+def test_a_line_that_is_none_is_named_with_what_is_missing(
+    wrong: dict[str, object], told: str, tmp_path: Path
+) -> None:
+    """All of them before anything is spent; nothing of what they say is shown."""
+    path = written(tmp_path / "p.jsonl", ROW, {**ROW, "id": "q2", **wrong})
+    with pytest.raises(BadData, match="line 2") as refused:
+        take_stock(path, READING)
+
+    assert told in str(refused.value)
+    assert "Roe" not in str(refused.value)
+
+
+def test_many_bad_lines_are_counted(tmp_path: Path) -> None:
+    """The first five are named."""
+    rows = [{"id": n} for n in range(12)]
+    with pytest.raises(BadData, match=r"line 1 .*line 5 .*; and 7 more") as refused:
+        take_stock(written(tmp_path / "p.jsonl", *rows), READING)
+
+    assert "line 6" not in str(refused.value)
+
+
+def test_lines_that_share_an_id_are_named(tmp_path: Path) -> None:
+    """Which of them would a grade be of?"""
+    path = written(tmp_path / "p.jsonl", ROW, {**ROW, "id": "q2"}, ROW)
+    with pytest.raises(BadData, match=r"line 3 that of line 1\); ids must be unique"):
+        take_stock(path, READING)
+
+
+def test_stock_tells_what_there_is(tmp_path: Path) -> None:
+    """How many, of which tasks, and what the file's header says."""
+    header = {"medreward_eval": "predictions", "model": "m"}
+    path = written(tmp_path / "p.jsonl", header, {**ROW, "id": "medqa_0"}, ROW)
+    stock = take_stock(path, READING)
+
+    assert (stock.total, stock.by_task, stock.header) == (2, {"medqa": 1, "answers": 1}, header)
+    assert [one.id for one in read_predictions(path, READING)] == ["medqa_0", "q1"]
+
+
+def test_a_last_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    """A generation that was killed can be graded as far as it came."""
+    path = written(tmp_path / "p.jsonl", ROW)
+    path.write_text(path.read_text() + '{"id": "q2", "que')
+
+    assert take_stock(path, READING).total == 1
+
+
+@given(st.dictionaries(st.sampled_from([*ROW, "task", "options", "template", "error", "answer"]),
+       st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()) |
+       st.dictionaries(st.text(), st.text())))  # fmt: skip
+def test_any_object_is_a_prediction_or_is_told_why_not(row: dict[str, object]) -> None:
+    """By the one error that knows how to be told."""
+    try:
+        prediction_of(row, READING)
+    except ValueError as exc:
+        assert str(exc).startswith(("must have", "has"))  # noqa: PT017 - either is fine

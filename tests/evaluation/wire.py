@@ -1,0 +1,75 @@
+"""A service that says what it is told, at the only place where grading meets the network."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from medreward_client import AsyncRewardClient
+from medreward_eval.grading import Origin
+from medreward_eval.records import Prediction
+
+ORIGIN = Origin(
+    "1.0", {"equivalence": "judge", "report": "judge"}, {"equivalence": "sha256:e", "report": "sha256:r"}
+)  # fmt: skip
+
+Item = dict[str, Any]
+Say = Callable[[Sequence[Item], str], Sequence[Mapping[str, Any]]]
+"""What is said to the items of a request, by its template."""
+NO_TIME = {"kind": "judge_timeout", "message": "no answer in time", "retryable": True}
+
+
+def prediction(id_: str, response: str | None = "spleen", **changes: Any) -> Prediction:
+    """An open question with its response."""
+    known = {"task": "answers", "question": "Which organ?", "reference": "spleen"}
+    return Prediction(id_, response=response, **{**known, **changes})
+
+
+def judged(item: Item, verdict: str | None, **changes: Any) -> dict[str, Any]:
+    """One result, of three votes that agree unless told otherwise."""
+    vote = {"verdict": verdict, "p_yes": 0.9, "source": "judge", "error": None}
+    views = ("as_written", "swapped", "without_question")
+    return {
+        "id": item.get("id"),
+        "status": "judged",
+        "verdict": verdict,
+        "p_yes": 0.9,
+        "score": float(verdict == "YES"),
+        "expected": None,
+        "votes": [{"view": view, **vote} for view in views],
+        "criteria": None,
+        "source": "judge",
+        "error": None,
+        **changes,
+    }
+
+
+def unjudged(item: Item, **error: Any) -> dict[str, Any]:
+    """A result without a score."""
+    return judged(item, None, status="unjudged", score=None, votes=[], error={**NO_TIME, **error})
+
+
+def service(say: Say, *, judge: str = "judge") -> httpx.MockTransport:
+    """A service on the wire; what it answers to the question what it is needs no judge."""
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        items, template = body["items"], body["template"]
+        results = say(items, template)
+        counts = {"judged": 0, "unjudged": 0, "cache_hits": 0, "coalesced": 0, "judge_calls": 0}
+        provenance = {
+            "template": template,
+            "fingerprint": f"sha256:{template[0]}",
+            "judge": judge,
+            "service": "1.0",
+        }
+        told = {"results": results, "counts": counts, "provenance": provenance, "timings_ms": {}}
+        return httpx.Response(200, json=told)
+
+    return httpx.MockTransport(reply)
+
+
+def client(transport: httpx.MockTransport, deadline_s: float = 1.0) -> AsyncRewardClient:
+    """A client of it."""
+    return AsyncRewardClient("http://judge:8080", transport=transport, deadline_s=deadline_s)

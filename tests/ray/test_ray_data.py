@@ -1,0 +1,89 @@
+"""Grading as a stage of Ray Data, on a local Ray."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ray = pytest.importorskip("ray", reason="`make ray` has it")
+pytest.importorskip("ray.data", reason="`make ray` has it")
+
+import pyarrow as pa  # noqa: E402 - where there is Ray
+import pyarrow.parquet as pq  # noqa: E402 - the same
+
+from medreward_eval.ray_data import grading  # noqa: E402 - the same
+from tests.trainers.serving import Service, serving  # noqa: E402 - the same
+
+pytestmark = [
+    pytest.mark.ray,
+    # Ray's own processes and sockets outlast it a little.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning",
+                               "ignore::FutureWarning", "ignore::UserWarning"),
+]  # fmt: skip
+
+ROWS = 2_000
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """A service whose judge says YES to the reference's own words."""
+    with serving(None, judge="scripted", embedder="hashed") as running:
+        yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    """Two processors' worth of Ray, without its dashboard."""
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield
+    ray.shutdown()
+
+
+def written(folder: Path) -> Path:
+    """Predictions in two Parquet files: right, wrong, of options, and without a response."""
+    rows = [
+        {
+            "id": f"q{n}",
+            "question": "Which organ?",
+            "reference": "spleen",
+            "response": ("SPLEEN", f"liver {n}", "B", None)[n % 4],
+            "options": ["liver", "spleen"] if n % 4 == 2 else None,
+        }
+        for n in range(ROWS)
+    ]
+    half = ROWS // 2
+    for name, part in (("a", rows[:half]), ("b", rows[half:])):
+        pq.write_table(pa.Table.from_pylist(part), folder / f"{name}.parquet")
+    return folder
+
+
+def test_every_row_gets_its_grade(service: Service, tmp_path: Path) -> None:
+    """By the same rules as on one machine; what has no response is unjudged, not 0."""
+    rows = ray.data.read_parquet(str(written(tmp_path)))
+    graded = rows.map_batches(**grading(service.url, workers=2)).take_all()
+    by_id = {row["id"]: row["grade"] for row in graded}
+
+    assert len(by_id) == ROWS
+    assert {by_id[f"q{n}"]["score"] for n in range(0, ROWS, 4)} == {1.0}
+    assert {by_id[f"q{n}"]["score"] for n in range(1, ROWS, 4)} == {0.0}
+    assert {by_id[f"q{n}"]["settled_by"] for n in range(2, ROWS, 4)} == {"option"}
+    assert {(by_id[f"q{n}"]["score"], by_id[f"q{n}"]["unjudged"]) for n in range(3, ROWS, 4)} == {
+        (None, "no_response")
+    }
+
+
+def test_a_row_that_is_no_prediction_costs_its_neighbours_nothing(service: Service) -> None:
+    """It is unjudged, and says which column is wrong."""
+    rows = ray.data.from_items(
+        [
+            {"id": "q0", "reference": "spleen", "response": "spleen"},
+            {"id": "q1", "reference": None, "response": "spleen"},
+        ]
+    )
+    graded = rows.map_batches(**grading(service.url, workers=1)).take_all()
+    by_id = {row["id"]: row["grade"] for row in graded}
+
+    assert by_id["q0"]["score"] == 1.0
+    assert (by_id["q1"]["score"], by_id["q1"]["unjudged"]) == (None, "invalid_prediction")
+    assert "`reference`" in by_id["q1"]["message"]
