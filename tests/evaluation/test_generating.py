@@ -26,7 +26,7 @@ from medreward_eval.generating import (
     read_reply,
 )
 from medreward_eval.ledger import Ledger, Row, rows_of, standing_rows
-from medreward_eval.records import Question
+from medreward_eval.records import Question, Trouble
 from tests.evaluation.model_server import (
     Body,
     ModelServer,
@@ -337,7 +337,7 @@ async def test_a_file_of_other_questions_is_not_added_to(
     """The first line that differs is named, and nothing of its text."""
     await run(server, path, questions(2))
 
-    with pytest.raises(OtherRun, match=rf"questions changed.*'medqa_0'.*\({field}\)"):
+    with pytest.raises(OtherRun, match=rf"'medqa_0' is of another \({field}\)"):
         await run(server, path, questions(3, **changes))
 
     assert len(lines(path)) == 2
@@ -347,7 +347,7 @@ async def test_a_file_of_more_questions_is_not_added_to(server: ModelServer, pat
     """Its responses would be counted as of these."""
     await run(server, path, questions(3))
 
-    with pytest.raises(OtherRun, match="more questions than are asked"):
+    with pytest.raises(OtherRun, match="has lines of more than there is now"):
         await run(server, path, questions(2))
 
 
@@ -718,3 +718,16 @@ def test_every_reply_is_a_response_or_an_error(reply: dict[str, Any]) -> None:
     assert (told.response is None) == (told.error is not None)
     assert json.dumps(told.finish_reason)
     assert " " not in (told.finish_reason or "")
+
+
+async def test_a_question_that_cannot_be_asked_has_no_response(
+    server: ModelServer, path: Path
+) -> None:
+    """The server is not bothered with it; it stands in its place, with its reason."""
+    first, second = questions(2)
+    trouble = Trouble("bad_image", "`image` has no image")
+    tally = await run(server, path, [replace(first, trouble=trouble), second])
+    rows = list(standing_rows(path))
+
+    assert (tally.generated, dict(tally.failed), len(server.bodies)) == (1, {"bad_image": 1}, 1)
+    assert (rows[0]["response"], rows[0]["error"]["kind"]) == (None, "bad_image")

@@ -191,6 +191,19 @@ def test_nothing_judged_is_not_corrected() -> None:
     assert corrected_macro([(0, 0, []), (150, 200, [])]) == corrected(150, 200, [])
 
 
+def test_reports_that_nothing_corrects_count_as_they_are() -> None:
+    """A task's sum of shares stands in an average, and its bounds are those of right answers."""
+    reports, answers = (320.5, 500, ()), (0, 0, [Stratum(500, 300, GOOD, "any")])
+
+    alone, both = corrected_macro([reports]), corrected_macro([reports, answers])
+
+    assert alone is not None
+    assert both is not None
+    assert alone.value == 320.5 / 500
+    assert alone.interval == pytest.approx(wilson(320, 500), abs=0.01)
+    assert both.value == pytest.approx((alone.value + (0.6 - 0.12) / 0.82) / 2)
+
+
 @given(yes=st.integers(0, 300), right=st.integers(0, 50))
 def test_a_corrected_accuracy_lies_in_its_interval(yes: int, right: int) -> None:
     """Even where the judge said YES more or less often than it can."""

@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, stdtrit
 
 from medreward_eval.intervals import SEED, TAILS, Floats
-from medreward_eval.scores import Estimate, Group, Interval
-from medreward_eval.scoring import AVERAGES
+from medreward_eval.scores import AVERAGES, FEWEST_TASKS, AverageName, Estimate, Group, Interval
 
+KINDS: Final[Mapping[AverageName, str]] = {
+    "LLM": "text tasks",
+    "VLM": "image tasks",
+    "Overall": "tasks",
+    "Own": "tasks of yours",
+}
 DRAWS: Final = 10_000
 CHANCE: Final = 0.05
 """A p-value below it is told as a difference."""
@@ -77,7 +82,7 @@ class TaskDifference:
 class AverageDifference:
     """Tasks' plain mean, each task counting the same. The discordant answers are all tasks'."""
 
-    name: str
+    name: AverageName
     tasks: int
     items: int
     first: float
@@ -147,11 +152,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def conclusions(comparison: Comparison, first: str, second: str) -> list[str]:
-    """Say in sentences what can be concluded: of the averages, of each task, of what is missing."""
-    rows: list[TaskDifference | AverageDifference] = [
-        *reversed(comparison.averages),
-        *comparison.tasks,
-    ]
+    """Say in sentences what can be concluded: of averages, of each task, of what is missing.
+
+    Averages that would only repeat a task or one another are left out.
+    """
+    averages = {
+        average.difference: average
+        for average in reversed(comparison.averages)
+        if average.tasks > 1
+    }
+    rows: list[TaskDifference | AverageDifference] = [*averages.values(), *comparison.tasks]
     return [
         *(conclusion(row, first, second) for row in rows),
         *(
@@ -189,8 +199,8 @@ def conclusion(row: TaskDifference | AverageDifference, first: str, second: str)
             )
         if _excludes_zero(row.difference):
             return (
-                f"No difference can be told {where}: {fits}, but with so many tasks chance alone "
-                f"would give one like it too often (p = {row.p_adjusted:.2g}, adjusted)."
+                f"No difference can be told {where}: {fits}, but chance alone would give as much "
+                f"too often (p = {row.p_adjusted:.2g}, adjusted for the number of tasks)."
             )
     return f"No difference can be told {where}: {fits}."
 
@@ -198,8 +208,7 @@ def conclusion(row: TaskDifference | AverageDifference, first: str, second: str)
 def _where(row: TaskDifference | AverageDifference) -> str:
     if isinstance(row, TaskDifference):
         return f"on {row.task}"
-    named = "" if row.name == "Overall" else f"{row.name} "
-    return f"on average over {row.tasks} {named}task{'s' * (row.tasks != 1)}"
+    return f"on average over {row.tasks} {KINDS[row.name]}"
 
 
 def _these(items: int) -> str:
@@ -252,7 +261,7 @@ def _averages(
 ) -> Iterator[AverageDifference]:
     for name, groups in AVERAGES.items():
         members = [row for row in rows if row.group in groups]
-        if not members:
+        if len(members) < FEWEST_TASKS[name]:
             continue
         apart = [row.discordant for row in members if row.discordant is not None]
         first, second = fmean(row.first for row in members), fmean(row.second for row in members)

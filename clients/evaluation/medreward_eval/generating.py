@@ -7,18 +7,21 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 import orjson
 
 from medreward_eval._http import Away, Broke, ChatServer, NotAnswered, Refused, name_of
-from medreward_eval.errors import Failed, OtherRun
+from medreward_eval.errors import Failed
 from medreward_eval.images import data_url
 from medreward_eval.in_order import in_order
-from medreward_eval.ledger import HEADER_KEY, Ledger, Row, standing_rows
+from medreward_eval.ledger import HEADER_KEY, Ledger, Row
 from medreward_eval.records import Prediction, Question, Trouble, prediction_row
+from medreward_eval.resuming import Outcome, Resumed, see_that_same
 
 VERSION: Final = 1
 """Of how a question becomes a request: the order of image and text, what is sent beside them."""
@@ -32,8 +35,6 @@ BARREN_ROWS: Final = 32
 """After so many new questions in a row without one response, it is no use to go on."""
 OF_ONE_QUESTION: Final = frozenset({"context_length", "bad_image"})
 """Kinds of trouble that tell nothing of the server, however many questions have them."""
-FOUND_SHOWN: Final = 1000
-"""What costs nothing goes by faster than it can be drawn."""
 OURS: Final = frozenset({"messages", "model", "n", "stream"})
 """What a server's own keys cannot change: a reply could not be read, or be of something else."""
 ASKED: Final = ("id", "task", "question", "reference", "template")
@@ -105,10 +106,6 @@ class Tally:
         else:
             self.failed[prediction.error.kind] += 1
 
-    def tell(self, show: Show) -> None:
-        """Show the counts."""
-        show(done=self.generated, failed=self.failed.total(), found=self.found)
-
 
 def predictions_header(
     model: str, server_model: str, tasks_hash: str, sampling: Sampling
@@ -145,31 +142,38 @@ async def generate(
         Failed: the server is gone, refuses everything, or answers nothing; what there is is kept.
     """
     tally = Tally()
-    unanswered: dict[str, str | None] = {}
+
+    def tell() -> None:
+        tally.found = resumed.found
+        show(done=tally.generated, failed=tally.failed.total(), found=tally.found)
+
+    async def ask(things: Iterable[Question], most_barren: float) -> None:
+        barren = 0
+        async with aclosing(in_order(asking.ask, things, at_once=at_once)) as predictions:
+            async for prediction in predictions:
+                resumed.keep([_outcome(prediction)])
+                tally.add(prediction)
+                tell()
+                barren = barren + 1 if _is_barren(prediction) else 0
+                if prediction.error is not None and barren == most_barren:
+                    raise Failed(
+                        f"no response to {barren} questions in a row; the last: "
+                        f"{prediction.error.message}. See to the server, then run this again: "
+                        "what there is is in the file"
+                    )
+
     asking = Asking(server, settings, say)
-    barren = 0
-    new = _new(questions(), ledger, tally, unanswered, show)
-    async for prediction in in_order(asking.ask, new, at_once=at_once):
-        ledger.append([prediction_row(prediction)])
-        tally.add(prediction)
-        tally.tell(show)
-        barren = barren + 1 if _is_barren(prediction) else 0
-        if prediction.error is not None and barren == BARREN_ROWS:
-            raise Failed(
-                f"no response to {barren} questions in a row; the last: "
-                f"{prediction.error.message}. See to the server, then run this again: what there "
-                "is is in the file"
-            )
-    if unanswered:
-        again = (one for one in questions() if one.id in unanswered)
-        async for prediction in in_order(asking.ask, again, at_once=at_once):
-            # The same trouble again is known already.
-            if prediction.error is None or prediction.error.kind != unanswered[prediction.id]:
-                ledger.append_again([prediction_row(prediction)])
-            tally.add(prediction)
-            tally.tell(show)
-    tally.tell(show)
+    resumed = Resumed(ledger, tell=tell)
+    await ask(resumed.new(questions(), partial(_trouble_in, ledger)), BARREN_ROWS)
+    if resumed.troubled:
+        await ask((one for one in questions() if one.id in resumed.troubled), math.inf)
+    tell()
     return tally
+
+
+def _outcome(prediction: Prediction) -> Outcome:
+    kind = None if prediction.error is None else prediction.error.kind
+    return Outcome(prediction.id, kind, prediction_row(prediction))
 
 
 def _is_barren(prediction: Prediction) -> bool:
@@ -177,42 +181,14 @@ def _is_barren(prediction: Prediction) -> bool:
     return prediction.error is not None and prediction.error.kind not in OF_ONE_QUESTION
 
 
-def _new(
-    questions: Iterable[Question],
-    ledger: Ledger,
-    tally: Tally,
-    unanswered: dict[str, str | None],
-    show: Show,
-) -> Iterator[Question]:
-    """Give what has no line in the ledger, and note what has one without a response."""
-    rows = standing_rows(ledger.path)
-    for question in questions:
-        row = next(rows, None)
-        if row is None:
-            yield question
-            continue
-        _see_that_same(row, question, ledger)
-        if row.get("response") is None:
-            unanswered[question.id] = (row.get("error") or {}).get("kind")
-            continue
-        tally.found += 1
-        if tally.found % FOUND_SHOWN == 0:
-            tally.tell(show)
-    if next(rows, None) is not None:
-        raise OtherRun(
-            f"{ledger.path} has responses to more questions than are asked; write to a new file"
-        )
-
-
-def _see_that_same(row: Row, question: Question, ledger: Ledger) -> None:
+def _trouble_in(ledger: Ledger, row: Row, question: Question) -> str | None:
     differing = [key for key in ASKED if row.get(key) != getattr(question, key)]
     if tuple(row.get("options", ())) != question.options:
         differing.append("options")
-    if differing:
-        raise OtherRun(
-            f"{ledger.path}: the questions changed: the line that should be of {question.id!r} is "
-            f"of another ({', '.join(differing)}); write to a new file"
-        )
+    see_that_same(differing, question, ledger)
+    if row.get("response") is not None:
+        return None
+    return str((row.get("error") or {}).get("kind"))
 
 
 class Asking:
@@ -230,6 +206,8 @@ class Asking:
         Raises:
             Failed: the server is gone, or refuses everything.
         """
+        if question.trouble is not None:
+            return _without_response(question, question.trouble)
         try:
             body = request_body(question, self._server.model, self._settings)
             reply = await self._reply_to(body)

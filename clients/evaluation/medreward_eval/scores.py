@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from medreward_eval.records import SettledBy, Template
 
@@ -11,6 +11,15 @@ Group = Literal["llm", "vlm", "own"]
 
 
 AverageName = Literal["LLM", "VLM", "Overall", "Own"]
+AVERAGES: Final[Mapping[AverageName, tuple[Group, ...]]] = {
+    "LLM": ("llm",),
+    "VLM": ("vlm",),
+    "Overall": ("llm", "vlm"),
+    "Own": ("own",),
+}
+
+
+FEWEST_TASKS: Final[Mapping[AverageName, int]] = {"LLM": 1, "VLM": 1, "Overall": 1, "Own": 2}
 
 
 class Interval(NamedTuple):

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from medreward_eval.answers import read_answer
 from medreward_eval.errors import BadData
@@ -23,17 +22,16 @@ from medreward_eval.judge_calibration import ANY, Entry, family_of, fitting, loa
 from medreward_eval.ledger import HEADER_KEY, Row, headers_of, standing_rows
 from medreward_eval.predictions import Reading, prediction_of
 from medreward_eval.records import BEST, Grade, Graded, SettledBy, Template, Trouble, Vote
-from medreward_eval.scores import Average, AverageName, Estimate, Group, Judging, Scores, TaskScore
-
-AVERAGES: Final[Mapping[AverageName, tuple[Group, ...]]] = {
-    "LLM": ("llm",),
-    "VLM": ("vlm",),
-    "Overall": ("llm", "vlm"),
-    "Own": ("own",),
-}
-
-
-FEWEST_TASKS: Final[Mapping[AverageName, int]] = {"LLM": 1, "VLM": 1, "Overall": 1, "Own": 2}
+from medreward_eval.scores import (
+    AVERAGES,
+    FEWEST_TASKS,
+    Average,
+    Estimate,
+    Group,
+    Judging,
+    Scores,
+    TaskScore,
+)
 
 
 @dataclass(slots=True)
