@@ -118,7 +118,7 @@ def medreward_eval_(
 
 @app.command(
     epilog=_examples(
-        "medreward-eval generate medqa slake_vqa --server http://127.0.0.1:8000/v1 --data data",
+        "medreward-eval generate medqa slake_vqa --server http://127.0.0.1:8000/v1 --data-dir data",
         "medreward-eval generate example_open example_choice example_report "
         "--task-file examples/evaluation/tasks.yaml --server http://127.0.0.1:8000/v1",
     )
@@ -156,7 +156,7 @@ def generate(
             metavar="PREDICTIONS.jsonl", help="Else results/MODEL/MODEL.jsonl, as MediX-R1 has it."
         ),
     ] = None,
-    data: Annotated[
+    data_dir: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER", help="Copies of data sets, by their names; else they are downloaded."
@@ -205,7 +205,7 @@ def generate(
         extra=_object(extra),
         timeout_s=timeout_s,
     )
-    source = QuestionSource(chosen, data, images_dir, limit)
+    source = QuestionSource(chosen, data_dir, images_dir, limit)
 
     async def run() -> tuple[Generated, Path]:
         async with ChatServer(server, api_key=server_key, model=model) as chat:

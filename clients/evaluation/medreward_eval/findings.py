@@ -35,12 +35,6 @@ def is_wrong(graded: Graded) -> bool:
     return graded.prediction.template == "equivalence" and graded.grade.score == 0
 
 
-def is_split(graded: Graded) -> bool:
-    """Tell whether an item was judged by votes that differ."""
-    verdicts = {vote.verdict for vote in graded.grade.votes}
-    return graded.grade.score is not None and len(verdicts) > 1
-
-
 def is_low(graded: Graded) -> bool:
     """Tell whether a report scored low."""
     score = graded.grade.score
@@ -54,7 +48,7 @@ def is_unjudged(graded: Graded) -> bool:
 
 KINDS: Final[Mapping[str, Kind]] = {
     "wrong": Kind("judged wrong", is_wrong),
-    "split": Kind("split votes", is_split),
+    "split": Kind("split votes", lambda graded: graded.grade.is_split),
     "low": Kind(f"report of {LOW_REPORT:g} or less", is_low),
     "unjudged": Kind("unjudged", is_unjudged),
 }

@@ -83,6 +83,11 @@ class Grade:
     error: Trouble | None = None
     """Why it is unjudged."""
 
+    @property
+    def is_split(self) -> bool:
+        """Whether it was judged by votes that differ."""
+        return self.score is not None and len({vote.verdict for vote in self.votes}) > 1
+
 
 @dataclass(frozen=True, slots=True)
 class Graded:

@@ -18,10 +18,10 @@ from medreward_eval.intervals import (
     mean_interval,
     wilson,
 )
-from medreward_eval.judge_calibration import ANY, Entry, family_of, fitting, load_calibration
+from medreward_eval.judge_calibration import Entry, JudgeErrors, judge_errors
 from medreward_eval.ledger import HEADER_KEY, Row, headers_of, standing_rows
 from medreward_eval.predictions import Reading, prediction_of
-from medreward_eval.records import BEST, Grade, Graded, SettledBy, Template, Trouble, Vote
+from medreward_eval.records import Grade, Graded, SettledBy, Template, Trouble, Vote
 from medreward_eval.scores import (
     AVERAGES,
     FEWEST_TASKS,
@@ -49,9 +49,11 @@ class Sums:
     unanswered: int = 0
     characters: int = 0
     by_family: dict[str, Counter[bool]] = field(default_factory=dict)
-    """Of the judge's verdicts, by the family of the reference: how many said YES, and NO."""
+    """Of the judge's verdicts, by the family of a calibration: how many said YES, and NO."""
+    uncorrectable: int = 0
+    """How many the calibration does not cover, or have no probability."""
 
-    def add(self, graded: Graded, entries: Mapping[str, Entry]) -> None:
+    def add(self, graded: Graded, errors: JudgeErrors | None) -> None:
         """Count a line."""
         credit, grade = graded.credit, graded.grade
         if credit is None:
@@ -63,14 +65,22 @@ class Sums:
         self.squares += credit * credit
         self.characters += len(answer)
         self.unanswered += not answer
-        self.split += is_split(grade)
+        self.split += grade.is_split
         self.settled_by[grade.settled_by or "judge"] += 1
         if grade.settled_by != "judge":
             self.settled_right += credit == 1
-        elif entries:
-            family = family_of(item_of(graded.prediction).reference or "")
-            found = family if family in entries else ANY
-            self.by_family.setdefault(found, Counter())[first_verdict(grade)] += 1
+        elif errors is not None:
+            self._add_verdict(graded, errors)
+
+    def _add_verdict(self, graded: Graded, errors: JudgeErrors) -> None:
+        """Count what the judge said to the item as written: that is what a calibration is of."""
+        entry = errors.entry_of(item_of(graded.prediction).reference or "")
+        p_yes = next((v.p_yes for v in graded.grade.votes if v.view == "as_written"), None)
+        if entry is None or p_yes is None:
+            self.uncorrectable += 1
+        else:
+            said = self.by_family.setdefault(entry.family, Counter())
+            said[errors.says_yes(entry, p_yes)] += 1
 
     @property
     def accuracy(self) -> Estimate | None:
@@ -84,12 +94,12 @@ class Sums:
         )
         return Estimate(self.credit / self.judged, interval)
 
-    def strata(self, entries: Mapping[str, Entry]) -> tuple[Stratum, ...] | None:
-        """What the judge said of each family; None where one has no calibration, or for reports."""
-        if self.template == "report" or not entries or not self.by_family.keys() <= entries.keys():
+    def strata(self, errors: JudgeErrors) -> tuple[Stratum, ...] | None:
+        """Give what the judge said of each family; None where not all can be corrected."""
+        if self.template == "report" or self.uncorrectable:
             return None
         return tuple(
-            Stratum(said.total(), said[True], entries[family].calibrated, family)
+            Stratum(said.total(), said[True], errors.entries[family].calibrated, family)
             for family, said in sorted(self.by_family.items())
         )
 
@@ -103,22 +113,20 @@ def score_file(
         BadData: it is no file of grades, or the calibration is not of its judge.
     """
     headers = grades_headers(path)
-    entries: Mapping[str, Entry] = (
-        {} if calibration is None else fitting(load_calibration(calibration), headers)
-    )
+    errors = None if calibration is None else judge_errors(calibration, headers)
     sums: dict[str, Sums] = {}
     for graded in read_graded(path):
         one = graded.prediction
-        sums.setdefault(one.task, Sums(one.template)).add(graded, entries)
+        sums.setdefault(one.task, Sums(one.template)).add(graded, errors)
     order = {name: place for place, name in enumerate(groups)}
     named = sorted(sums.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
-    tasks = [_task_score(name, task, groups, entries) for name, task in named]
+    tasks = [_task_score(name, task, groups, errors) for name, task in named]
     return Scores(
         model=str(headers[-1].get("model", path.stem)),
         headers=headers,
         tasks=tasks,
-        averages=list(_averages(tasks, dict(named), groups, entries)),
-        judging=[_judging(family, entry) for family, entry in sorted(entries.items())],
+        averages=list(_averages(tasks, dict(named), groups, errors)),
+        judging=[] if errors is None else [_judging(one) for one in errors.entries.values()],
     )
 
 
@@ -148,21 +156,8 @@ def graded_of(row: Row) -> Graded:
     return Graded(prediction_of(row, Reading({})), grade)
 
 
-def is_split(grade: Grade) -> bool:
-    """Tell whether the views of the judge differ."""
-    return len({vote.verdict for vote in grade.votes}) > 1
-
-
-def first_verdict(grade: Grade) -> bool:
-    """Tell whether the judge said YES to the item as written, which is what a calibration is of."""
-    for vote in grade.votes:
-        if vote.view == "as_written" and vote.verdict is not None:
-            return vote.verdict == "YES"
-    return grade.score == BEST["equivalence"]
-
-
 def _task_score(
-    name: str, task: Sums, groups: Mapping[str, Group], entries: Mapping[str, Entry]
+    name: str, task: Sums, groups: Mapping[str, Group], errors: JudgeErrors | None
 ) -> TaskScore:
     return TaskScore(
         task=name,
@@ -171,7 +166,7 @@ def _task_score(
         judged=task.judged,
         unjudged=dict(task.unjudged),
         accuracy=task.accuracy,
-        corrected=_corrected(task, entries),
+        corrected=_corrected(task, errors),
         settled_by=dict(task.settled_by),
         split=task.split,
         unanswered=task.unanswered,
@@ -179,8 +174,8 @@ def _task_score(
     )
 
 
-def _corrected(task: Sums, entries: Mapping[str, Entry]) -> Estimate | None:
-    strata = task.strata(entries)
+def _corrected(task: Sums, errors: JudgeErrors | None) -> Estimate | None:
+    strata = None if errors is None else task.strata(errors)
     settled = task.judged - task.settled_by["judge"]
     return None if strata is None else corrected(task.settled_right, settled, strata)
 
@@ -189,7 +184,7 @@ def _averages(
     tasks: Sequence[TaskScore],
     sums: Mapping[str, Sums],
     groups: Mapping[str, Group],
-    entries: Mapping[str, Entry],
+    errors: JudgeErrors | None,
 ) -> Iterator[Average]:
     for name, parts in AVERAGES.items():
         scored = [t for t in tasks if t.group in parts and t.accuracy is not None]
@@ -201,17 +196,17 @@ def _averages(
             # Which tasks of the user's there might be, nobody knows.
             of=len(scored) if name == "Own" else sum(group in parts for group in groups.values()),
             accuracy=macro([task.accuracy for task in scored if task.accuracy is not None]),
-            corrected=_corrected_macro([sums[task.task] for task in scored], entries),
+            corrected=_corrected_macro([sums[task.task] for task in scored], errors),
         )
 
 
-def _corrected_macro(sums: Sequence[Sums], entries: Mapping[str, Entry]) -> Estimate | None:
+def _corrected_macro(sums: Sequence[Sums], errors: JudgeErrors | None) -> Estimate | None:
     """Average what the judge's errors are taken out of; reports, which nothing corrects, as they are."""
-    if not entries:
+    if errors is None:
         return None
     parts: list[JudgedTask] = []
     for task in sums:
-        strata = task.strata(entries)
+        strata = task.strata(errors)
         if task.template == "report":
             parts.append((task.credit, task.judged, ()))
         elif strata is None:
@@ -221,6 +216,6 @@ def _corrected_macro(sums: Sequence[Sums], entries: Mapping[str, Entry]) -> Esti
     return corrected_macro(parts)
 
 
-def _judging(family: str, entry: Entry) -> Judging:
+def _judging(entry: Entry) -> Judging:
     kappa, ac1 = agreement(entry.calibrated)
-    return Judging(family, entry.labels, entry.sensitivity, entry.specificity, kappa, ac1)
+    return Judging(entry.family, entry.labels, entry.sensitivity, entry.specificity, kappa, ac1)
