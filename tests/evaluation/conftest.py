@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medreward_eval.ledger import line_of
+from medreward_eval.records import Graded, graded_row
+from tests.evaluation.sample_scores import HEADER
 from tests.trainers.serving import Service, serving
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "evaluation"
@@ -34,3 +37,11 @@ def run() -> Run:
         )
 
     return run
+
+
+def grades_file(
+    path: Path, graded: Iterable[Graded], headers: Sequence[Mapping[str, Any]] = (HEADER,)
+) -> Path:
+    """A file of grades, as runs of grading leave it; more headers are of runs that added nothing."""
+    path.write_bytes(b"".join(map(line_of, [*headers, *map(graded_row, graded)])))
+    return path

@@ -54,20 +54,23 @@ def service(say: Say, *, judge: str = "judge") -> httpx.MockTransport:
     """A service on the wire; what it answers to the question what it is needs no judge."""
 
     def reply(request: httpx.Request) -> httpx.Response:
-        body = json.loads(request.content)
-        items, template = body["items"], body["template"]
-        results = say(items, template)
-        counts = {"judged": 0, "unjudged": 0, "cache_hits": 0, "coalesced": 0, "judge_calls": 0}
-        provenance = {
-            "template": template,
-            "fingerprint": f"sha256:{template[0]}",
-            "judge": judge,
-            "service": "1.0",
-        }
-        told = {"results": results, "counts": counts, "provenance": provenance, "timings_ms": {}}
-        return httpx.Response(200, json=told)
+        return httpx.Response(200, json=told(say, json.loads(request.content), judge))
 
     return httpx.MockTransport(reply)
+
+
+def told(say: Say, body: Mapping[str, Any], judge: str = "judge") -> dict[str, Any]:
+    """What `/judge` answers to a request's body."""
+    items, template = body["items"], body["template"]
+    results = say(items, template)
+    counts = {"judged": 0, "unjudged": 0, "cache_hits": 0, "coalesced": 0, "judge_calls": 0}
+    provenance = {
+        "template": template,
+        "fingerprint": f"sha256:{template[0]}",
+        "judge": judge,
+        "service": "1.0",
+    }
+    return {"results": results, "counts": counts, "provenance": provenance, "timings_ms": {}}
 
 
 def client(transport: httpx.MockTransport, deadline_s: float = 1.0) -> AsyncRewardClient:

@@ -300,8 +300,7 @@ def grade(
     stock = take_stock(predictions, reading)
     model = model or stock.header.get("model") or predictions.stem
     out = out or predictions.with_name(f"{predictions.stem}_eval.jsonl")
-    if out.resolve() == predictions.resolve():
-        raise BadData(f"--out: {out} is the file that is read; name another")
+    _see_that_other("--out", out, predictions)
 
     async def run() -> Tally:
         async with AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s) as client:
@@ -325,6 +324,12 @@ def grade(
     tally = asyncio.run(run())
     _print_tally(tally, stock, out)
     raise typer.Exit(FAILED if tally.unjudged else 0)
+
+
+def _see_that_other(option: str, out: Path | None, *read: Path) -> None:
+    """Refuse to write over what is read: it may be hours of a judge's work."""
+    if out is not None and out.resolve() in {path.resolve() for path in read}:
+        raise BadData(f"{option}: {out} is the file that is read; name another")
 
 
 def _template(name: str | None) -> Template | None:
@@ -374,6 +379,8 @@ def score(
     ] = None,
 ) -> None:
     """Show accuracies with their intervals, by task and on average, and what was not judged."""
+    _see_that_other("--csv", csv, grades)
+    _see_that_other("--markdown", markdown_file, grades)
     scores = score_file(grades, _groups(task_file), calibration=calibration)
     output().print(score_table(scores))
     for path, text in ((csv, csv_text), (markdown_file, markdown)):
@@ -406,8 +413,9 @@ def report(
     ] = MOST_SHOWN,
 ) -> None:
     """Write one HTML page: plots, tables, and the answers on which model and reference differ."""
-    scores = score_file(grades, _groups(task_file), calibration=calibration)
     path = out or grades.with_suffix(".html")
+    _see_that_other("--out", path, grades)
+    scores = score_file(grades, _groups(task_file), calibration=calibration)
     write_page(
         path, scores, read_graded(grades), with_texts=texts, most=most, answer_of=read_answer
     )
@@ -434,6 +442,7 @@ def compare(
 
     Paired: only questions that are judged in both count. Grades of two judges do not compare.
     """
+    _see_that_other("--csv", csv, first, second)
     both = compare_files(first, second, _groups(task_file))
     console = output()
     console.print(comparison_table(both))

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from medreward_eval.markup import visible
 from medreward_eval.records import BEST, Grade, Graded, Prediction, SettledBy, Vote
+from medreward_eval.witness import is_unwitnessed
 
 LOW_REPORT: Final = 2.0
 """The highest score, of 5, that counts as a low report."""
@@ -50,6 +51,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "wrong": Kind("judged wrong", is_wrong),
     "split": Kind("split votes", lambda graded: graded.grade.is_split),
     "low": Kind(f"report of {LOW_REPORT:g} or less", is_low),
+    "unwitnessed": Kind("right by the judge alone", is_unwitnessed),
     "unjudged": Kind("unjudged", is_unjudged),
 }
 

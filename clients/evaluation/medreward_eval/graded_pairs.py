@@ -57,8 +57,10 @@ def compare_files(first: Path, second: Path, groups: Mapping[str, Group]) -> Com
         elif credit is None or graded.credit is None:
             left_out["unjudged in one of them"] += 1
         else:
-            credits_.setdefault(graded.prediction.task, []).append((credit, graded.credit))
-            binary[graded.prediction.task] = graded.prediction.template == "equivalence"
+            task = graded.prediction.task
+            credits_.setdefault(task, []).append((credit, graded.credit))
+            # A task may be of both: then its credits are shares.
+            binary[task] = binary.get(task, True) and graded.prediction.template == "equivalence"
     if known:
         left_out["only in the first file"] = len(known)
     columns = {task: np.array(pairs, np.float64).T for task, pairs in credits_.items()}

@@ -167,7 +167,10 @@ async def find_origin(
                 [Item("same", "same")], template=template, deadline_s=deadline_s
             )
         except MedrewardError as exc:
-            raise Failed(f"the service cannot grade by the template {template!r}: {exc}") from exc
+            raise Failed(
+                f"the service does not grade by the template {template!r}: {exc}; see that it "
+                "runs (`medreward serve`), and that the URL is its own"
+            ) from exc
         told[template] = reply.provenance
     return Origin(
         service=next((one.service for one in told.values()), ""),

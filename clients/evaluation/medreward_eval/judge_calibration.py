@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medreward_eval.errors import BadData
 from medreward_eval.intervals import Calibrated
+from medreward_eval.records import Vote
 
 TEMPLATE: Final = "equivalence"
 ANY: Final = "any"
@@ -64,7 +65,9 @@ class Entry(BaseModel):
         """
         p = min(1 - LEAST_P, max(LEAST_P, p_yes))
         moved = math.log(p / (1 - p)) / self.temperature + self.bias
-        return 1 / (1 + math.exp(-moved)) > self.threshold
+        # Of a great number there is no exp.
+        odds = math.exp(-abs(moved))
+        return (1 if moved >= 0 else odds) / (1 + odds) > self.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,15 @@ class JudgeErrors:
         """Give what is known of answers to such a reference."""
         return self.entries.get(family_of(reference)) or self.entries.get(ANY)
 
-    def says_yes(self, entry: Entry, p_yes: float) -> bool:
-        """Tell the verdict whose errors the calibration counted."""
-        return p_yes > entry.threshold if self.is_applied else entry.raw_says_yes(p_yes)
+    def says_yes(self, entry: Entry, vote: Vote) -> bool | None:
+        """Tell the verdict whose errors the calibration counted; None where that cannot be told.
+
+        Where the calibration is applied, the service said it itself. The probability is rounded,
+        and may have crossed the threshold by that.
+        """
+        if vote.verdict is None or vote.p_yes is None:
+            return None
+        return vote.verdict == "YES" if self.is_applied else entry.raw_says_yes(vote.p_yes)
 
 
 def judge_errors(path: Path, headers: Sequence[Mapping[str, Any]]) -> JudgeErrors:

@@ -5,14 +5,17 @@ order of what was read, so that the same work leaves the same file however often
 interrupted. What is tried again later stands behind, and begins with `{"again":true`.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
 import orjson
-from filelock import FileLock, Timeout
 
 from medreward_eval.errors import BadData, OtherRun
+
+if sys.platform != "win32":
+    import fcntl
 
 HEADER_KEY: Final = "medreward_eval"
 """The first key of a header; its value says what the lines are: `predictions` or `grades`."""
@@ -33,13 +36,9 @@ class Ledger:
     def __init__(self, path: Path, header: Mapping[str, Any], *, mix: bool = False) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._file = path.open("ab")
         try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise OtherRun(f"{path}: another run is writing there; wait for it") from None
-        try:
-            self._file = path.open("ab")
+            self._keep_others_out()
             mend(path)
             self._begin(dict(header), mix=mix)
         except BaseException:
@@ -54,9 +53,7 @@ class Ledger:
 
     def close(self) -> None:
         """Let others write."""
-        if hasattr(self, "_file"):
-            self._file.close()
-        self._lock.release()
+        self._file.close()
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add lines, and hand them to the system."""
@@ -66,6 +63,17 @@ class Ledger:
     def append_again(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add lines that take the place of earlier ones with their ids."""
         self.append([{AGAIN: True, **row} for row in rows])
+
+    def _keep_others_out(self) -> None:
+        """Lock the file itself, for as long as this process has it open."""
+        if sys.platform == "win32":
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OtherRun(f"{self.path}: another run is writing there; wait for it") from None
+        except OSError:
+            return  # a file system without locks
 
     def _begin(self, header: Row, *, mix: bool) -> None:
         found = headers_of(self.path)

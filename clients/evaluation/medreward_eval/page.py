@@ -34,8 +34,7 @@ AVERAGES: Final[Mapping[AverageName, str]] = {
     "Overall": "all seventeen tasks",
     "Own": "tasks of yours",
 }
-OWN_ALONE: Final[frozenset[AverageName]] = frozenset({"Own"})
-"""Averages that nobody misses where they are not."""
+SEVENTEEN: Final[frozenset[AverageName]] = frozenset({"LLM", "VLM", "Overall"})
 CALIBRATE: Final = "medreward calibrate labels.jsonl --out calibration.json"
 
 
@@ -147,7 +146,8 @@ def _cards(averages: Sequence[Average]) -> Markup:
     cards = (
         _card(name, words, held.get(name))
         for name, words in AVERAGES.items()
-        if name in held or name not in OWN_ALONE
+        # One that is missing among the seventeen's is told; of the user's own, nothing is missing.
+        if name in held or (name in SEVENTEEN and held.keys() & SEVENTEEN)
     )
     return _section("Averages", element("div", *cards, class_="cards"))
 

@@ -60,6 +60,10 @@ class TaskScore:
     unanswered: int
     """How many of the judged had no answer in their response: cut off, or empty."""
     mean_answer_characters: float
+    judged_right: int = 0
+    """How many the judge took for right, rules apart."""
+    unwitnessed: int = 0
+    """How many of those have no word or number of their reference."""
 
     @property
     def of(self) -> int:

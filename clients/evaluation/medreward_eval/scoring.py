@@ -32,13 +32,15 @@ from medreward_eval.scores import (
     Scores,
     TaskScore,
 )
+from medreward_eval.witness import is_unwitnessed
 
 
 @dataclass(slots=True)
 class Sums:
     """What is kept of a task while its lines go by."""
 
-    template: Template
+    template: Template = "equivalence"
+    """`report` where any line is one: what is not right or wrong is a mean of shares."""
     judged: int = 0
     credit: float = 0.0
     squares: float = 0.0
@@ -47,6 +49,8 @@ class Sums:
     settled_right: int = 0
     split: int = 0
     unanswered: int = 0
+    judged_right: int = 0
+    unwitnessed: int = 0
     characters: int = 0
     by_family: dict[str, Counter[bool]] = field(default_factory=dict)
     """Of the judge's verdicts, by the family of a calibration: how many said YES, and NO."""
@@ -56,6 +60,8 @@ class Sums:
     def add(self, graded: Graded, errors: JudgeErrors | None) -> None:
         """Count a line."""
         credit, grade = graded.credit, graded.grade
+        if graded.prediction.template == "report":
+            self.template = "report"
         if credit is None:
             self.unjudged["unknown" if grade.error is None else grade.error.kind] += 1
             return
@@ -66,6 +72,8 @@ class Sums:
         self.characters += len(answer)
         self.unanswered += not answer
         self.split += grade.is_split
+        self.judged_right += grade.settled_by == "judge" and credit == 1
+        self.unwitnessed += is_unwitnessed(graded)
         self.settled_by[grade.settled_by or "judge"] += 1
         if grade.settled_by != "judge":
             self.settled_right += credit == 1
@@ -75,12 +83,12 @@ class Sums:
     def _add_verdict(self, graded: Graded, errors: JudgeErrors) -> None:
         """Count what the judge said to the item as written: that is what a calibration is of."""
         entry = errors.entry_of(item_of(graded.prediction).reference or "")
-        p_yes = next((v.p_yes for v in graded.grade.votes if v.view == "as_written"), None)
-        if entry is None or p_yes is None:
+        vote = next((vote for vote in graded.grade.votes if vote.view == "as_written"), None)
+        says_yes = None if entry is None or vote is None else errors.says_yes(entry, vote)
+        if entry is None or says_yes is None:
             self.uncorrectable += 1
         else:
-            said = self.by_family.setdefault(entry.family, Counter())
-            said[errors.says_yes(entry, p_yes)] += 1
+            self.by_family.setdefault(entry.family, Counter())[says_yes] += 1
 
     @property
     def accuracy(self) -> Estimate | None:
@@ -116,8 +124,7 @@ def score_file(
     errors = None if calibration is None else judge_errors(calibration, headers)
     sums: dict[str, Sums] = {}
     for graded in read_graded(path):
-        one = graded.prediction
-        sums.setdefault(one.task, Sums(one.template)).add(graded, errors)
+        sums.setdefault(graded.prediction.task, Sums()).add(graded, errors)
     order = {name: place for place, name in enumerate(groups)}
     named = sorted(sums.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
     tasks = [_task_score(name, task, groups, errors) for name, task in named]
@@ -143,8 +150,20 @@ def grades_headers(path: Path) -> list[Row]:
 
 
 def read_graded(path: Path) -> Iterator[Graded]:
-    """Read graded predictions, each as it was last told."""
-    return map(graded_of, standing_rows(path))
+    """Read graded predictions, each as it was last told.
+
+    Raises:
+        BadData: a line holds something else.
+    """
+    for row in standing_rows(path):
+        try:
+            graded = graded_of(row)
+        except (KeyError, TypeError, ValueError):
+            raise BadData(
+                f"{path}: the line of {row.get('id')!r} holds no prediction with its grade; "
+                "grade anew, to a new file"
+            ) from None
+        yield graded
 
 
 def graded_of(row: Row) -> Graded:
@@ -171,6 +190,8 @@ def _task_score(
         split=task.split,
         unanswered=task.unanswered,
         mean_answer_characters=task.characters / max(1, task.judged),
+        judged_right=0 if task.template == "report" else task.judged_right,
+        unwitnessed=task.unwitnessed,
     )
 
 

@@ -34,11 +34,15 @@ SINGULAR: Final = {"judges": "judge", "templates": "template"}
 CSV_COLUMNS: Final = (
     "task", "group", "template", "n", "judged", "unjudged", "accuracy", "low", "high",
     "corrected", "corrected_low", "corrected_high", "by_option", "by_exact", "by_rule", "by_judge",
-    "split", "unanswered", "mean_answer_characters", "tasks", "of_tasks",
+    "split", "unanswered", "mean_answer_characters", "judged_right", "unwitnessed", "tasks",
+    "of_tasks",
 )  # fmt: skip
 RETRY: Final = "`medreward-eval grade` again retries them"
 
 
+FEW_UNWITNESSED: Final = 3
+UNWITNESSED_SHARE: Final = 0.2
+"""Of what a judge takes for right; of true synonyms, fewer share no word with their term."""
 GRADED: Final[Mapping[Template, str]] = {"equivalence": "right or wrong", "report": "0 to 5"}
 
 
@@ -164,7 +168,12 @@ def notes(scores: Scores) -> list[str]:
 
 def warnings(scores: Scores) -> list[str]:
     """Say what keeps the numbers from being compared or from being whole."""
-    return [*_mixed(scores.headers), *_incomplete(scores.averages), *_unjudged(scores.tasks)]
+    return [
+        *_mixed(scores.headers),
+        *_incomplete(scores.averages),
+        *_unjudged(scores.tasks),
+        *_unwitnessed(scores.tasks),
+    ]
 
 
 def _readings(scores: Scores) -> Iterator[str]:
@@ -183,6 +192,18 @@ def _readings(scores: Scores) -> Iterator[str]:
         yield "Without a calibration, accuracies include the judge's own errors."
     if unanswered := sum(score.unanswered for score in scores.tasks):
         yield f"{unanswered:,} of the judged responses had no answer in them: cut off, or empty."
+
+
+def _unwitnessed(tasks: Iterable[TaskScore]) -> Iterator[str]:
+    for score in tasks:
+        least = max(FEW_UNWITNESSED, UNWITNESSED_SHARE * score.judged_right)
+        if score.unwitnessed >= least:
+            yield (
+                f"Warning: {score.unwitnessed:,} of {score.judged_right:,} answers that the judge "
+                f"took for right on {visible(score.task)} have no word of their reference in them. "
+                "Read some in the report (`right by the judge alone`): a judge that is too small "
+                "for such answers says YES to fluent nonsense."
+            )
 
 
 def _mixed(headers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -316,6 +337,8 @@ def _task_record(score: TaskScore) -> dict[str, object]:
         "split": score.split,
         "unanswered": score.unanswered,
         "mean_answer_characters": round(score.mean_answer_characters, 1),
+        "judged_right": score.judged_right,
+        "unwitnessed": score.unwitnessed,
     }
 
 

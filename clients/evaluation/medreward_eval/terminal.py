@@ -50,10 +50,11 @@ def failing_in_words() -> Iterator[None]:
     """Turn what stops a command into a line of words and an exit code."""
     try:
         yield
-    except (BadTask, BadData) as exc:
+    # A ValueError is of what the command line gave: a URL, a key, a number of seconds.
+    except (BadTask, BadData, ValueError) as exc:
         tell(f"medreward-eval: {exc}", "red")
         raise typer.Exit(MISUSED) from exc
-    except (EvalError, MedrewardError, ValueError, OSError) as exc:
+    except (EvalError, MedrewardError, OSError) as exc:
         tell(f"medreward-eval: {exc}", "red")
         raise typer.Exit(FAILED) from exc
     except KeyboardInterrupt as exc:

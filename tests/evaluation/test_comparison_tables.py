@@ -1,0 +1,178 @@
+"""The table of a difference: signs, bounds and p as they are, and names that do nothing."""
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from medreward_eval.comparing import compare
+from medreward_eval.comparison_tables import (
+    CSV_COLUMNS,
+    comparison_conclusions,
+    comparison_csv,
+    comparison_table,
+)
+from medreward_eval.graded_pairs import Compared
+from medreward_eval.intervals import Floats
+from medreward_eval.scores import Group
+
+Given = tuple[Group, Floats, Floats, bool]
+
+
+def binary(*, both: int, first: int, second: int, neither: int, group: Group = "llm") -> Given:
+    """So many questions that both got right, the first alone, the second alone, and neither."""
+    ours = np.repeat([1.0, 1.0, 0.0, 0.0], [both, first, second, neither])
+    theirs = np.repeat([1.0, 0.0, 1.0, 0.0], [both, first, second, neither])
+    return group, ours, theirs, True
+
+
+def reports(*credit: float) -> Given:
+    """Reports that the second writes better by 0.2."""
+    ours = np.array(credit)
+    return "vlm", ours, ours + 0.2, False
+
+
+TASKS: dict[str, Given] = {
+    "medqa": binary(both=40, first=5, second=35, neither=20),
+    "pubmedqa": binary(both=40, first=1, second=2, neither=57),
+    "mimic": reports(0.2, 0.4, 0.4, 0.6, 0.8),
+}
+
+
+def compared(tasks: Mapping[str, Given] = TASKS, **changes: Any) -> Compared:
+    """Two models."""
+    told = {"first": "base", "second": "tuned", "left_out": {}, **changes}
+    return Compared(comparison=compare(tasks), **told)
+
+
+def printed(both: Compared, width: int = 160) -> list[str]:
+    """The lines that a terminal shows."""
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    with console.capture() as shown:
+        console.print(comparison_table(both))
+    return shown.get().splitlines()
+
+
+def line(both: Compared, task: str) -> list[str]:
+    """The cells of a task, taken apart at each space."""
+    (found,) = [one for one in printed(both) if one.startswith(task)]
+    return found.split()
+
+
+def test_a_task_stands_with_both_accuracies_and_what_parts_them() -> None:
+    """By hand: 45 and 75 of 100, 30 points more, and 5 against 35 answers apart."""
+    cells = line(compared(), "medqa")
+
+    assert cells[:5] == ["medqa", "100", "45.0", "75.0", "+30.0"]
+    assert cells[6] == "to"
+    assert cells[8:] == ["5", ":", "35", "<0.001"]
+    assert 10 < float(cells[5]) < 30 < float(cells[7]) < 45
+
+
+def test_columns_are_named_by_the_models() -> None:
+    """So that nobody has to remember which file came first."""
+    assert "base % " in printed(compared())[0]
+    assert "tuned % " in printed(compared())[0]
+
+
+def test_p_is_the_adjusted_one() -> None:
+    """By hand: 1 against 2 is 1 with McNemar, which no number of tasks makes more."""
+    assert line(compared(), "pubmedqa")[-4:] == ["1", ":", "2", "1.000"]
+
+
+def test_reports_have_neither_discordant_answers_nor_p() -> None:
+    """They are not right or wrong."""
+    assert line(compared(), "mimic")[-2:] == ["-", "-"]
+
+
+def test_averages_stand_behind_the_tasks() -> None:
+    """The discordant answers are those of all their tasks."""
+    lines = printed(compared())
+    firsts = [one.split()[0] for one in lines[1:7]]
+
+    assert firsts == ["medqa", "pubmedqa", "mimic", "LLM", "VLM", "Overall"]
+    assert line(compared(), "LLM")[1:5] == ["200", "43.0", "58.5", "+15.5"]
+    assert line(compared(), "LLM")[8:11] == ["6", ":", "37"]
+
+
+def test_what_was_left_out_is_told() -> None:
+    """A comparison of a tenth of the questions must not look like one of all."""
+    left_out = {"unjudged in one of them": 1200, "only in the first file": 3}
+    text = "\n".join(printed(compared(left_out=left_out)))
+
+    assert "Left out: 1,200 questions, unjudged in one of them." in text
+    assert "Left out: 3 questions, only in the first file." in text
+
+
+def test_holm_is_told_where_there_are_several_tasks() -> None:
+    """Of one task there is nothing to adjust."""
+    one = compared({"medqa": TASKS["medqa"]})
+
+    assert "(Holm)" in "\n".join(printed(compared()))
+    assert "(Holm)" not in "\n".join(printed(one))
+    assert "McNemar's, exact." in "\n".join(printed(one))
+
+
+def test_a_task_without_common_questions_is_named() -> None:
+    """In the table and among the conclusions."""
+    both = compared({**TASKS, "ward": binary(both=0, first=0, second=0, neither=0)})
+
+    assert "Without a question that both were judged on: ward." in "\n".join(printed(both))
+    assert comparison_conclusions(both)[-1].startswith("On ward nothing can be said")
+
+
+@pytest.mark.parametrize("width", [100, 160])
+def test_no_number_is_cut_off(width: int) -> None:
+    """Also where the names of models are long."""
+    long = "an-organisation/a-model-of-a-very-long-name-8B-Instruct"
+    text = "\n".join(printed(compared(first=long, second=f"{long}-tuned"), width))
+
+    assert "…" not in text
+    assert "+30.0" in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_name_is_no_markup() -> None:
+    """Neither of a task nor of a model, and nothing invisible is in it."""
+    odd = compared({"[red]a\u202e": TASKS["medqa"]}, first="[bold]b\x1b")
+    text = "\n".join(printed(odd))
+
+    assert "[red]a⟨U+202E⟩" in text
+    assert "[bold]b⟨U+001B⟩" in text
+    assert "\x1b" not in text
+
+
+def test_conclusions_say_which_is_better_and_where_that_cannot_be_told() -> None:
+    """A sentence for each average of several tasks, then one for each task."""
+    told = comparison_conclusions(compared())
+
+    assert told[0].startswith("tuned scores 17.0 points more than base on average over 3 tasks")
+    assert any(one.startswith("tuned scores 30.0 points more than base on medqa") for one in told)
+    assert any(one.startswith("Too few answers tell the two apart on pubmedqa") for one in told)
+
+
+def test_csv_holds_tasks_then_averages() -> None:
+    """Numbers are from 0 to 1, and what there is none of is empty."""
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(compared()))))
+    medqa, mimic, llm = rows[0], rows[2], rows[3]
+
+    assert list(medqa) == list(CSV_COLUMNS)
+    assert [row["task"] for row in rows] == [*TASKS, "LLM", "VLM", "Overall"]
+    assert (medqa["items"], medqa["first"], medqa["second"]) == ("100", "0.45", "0.75")
+    assert (medqa["difference"], medqa["only_first"], medqa["only_second"]) == ("0.3", "5", "35")
+    assert float(medqa["p_adjusted"]) == pytest.approx(2 * float(medqa["p"]))
+    assert (mimic["only_first"], mimic["p"], mimic["p_adjusted"]) == ("", "", "")
+    assert (llm["only_second"], llm["p_adjusted"]) == ("37", "")
+
+
+def test_nothing_in_common_is_a_table_all_the_same() -> None:
+    """Two files of other questions are no error."""
+    both = compared({}, left_out={"only in the first file": 1})
+
+    assert printed(both)
+    assert comparison_csv(both).count("\n") == 1
+    assert comparison_conclusions(both) == []

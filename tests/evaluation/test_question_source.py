@@ -1,0 +1,117 @@
+"""The questions of several tasks: in their order, each time anew, with what cannot be asked."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from pyarrow import Table, parquet
+
+from medreward_eval.errors import BadData
+from medreward_eval.question_source import QuestionSource
+from medreward_eval.tasks import Task
+
+GOOD = {"question": "Which organ?", "answer": "spleen"}
+
+
+def task(folder: Path, name: str, rows: list[dict[str, Any]] | None, **changes: Any) -> Task:
+    """A task of the user's with a data set of those rows, or with none."""
+    path = str(changes.pop("path", f"{name}.jsonl"))
+    if rows is not None and path.endswith("parquet"):
+        parquet.write_table(Table.from_pylist(rows), folder / path)
+    elif rows is not None:
+        (folder / path).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    told: dict[str, Any] = {
+        "path": path,
+        "question_column": ["question"],
+        "answer_column": ["answer"],
+        "name": name,
+        "group": "llm",
+        "folder": folder,
+        **changes,
+    }
+    return Task(**told)
+
+
+def ids(source: QuestionSource) -> list[str]:
+    """The questions, by their ids."""
+    return [question.id for question in source.questions()]
+
+
+def test_tasks_follow_one_another(tmp_path: Path) -> None:
+    """In the order in which they are named, each with its own numbers."""
+    source = QuestionSource([task(tmp_path, "b", [GOOD, GOOD]), task(tmp_path, "a", [GOOD])])
+
+    assert ids(source) == ["b_0", "b_1", "a_0"]
+    assert source.mistakes == {}
+
+
+def test_questions_are_read_anew_each_time(tmp_path: Path) -> None:
+    """What had no response is asked again, from the same questions."""
+    source = QuestionSource([task(tmp_path, "a", [GOOD, {"question": "?"}, GOOD])])
+
+    assert list(source.questions()) == list(source.questions())
+    assert source.mistakes["a"].count == 1
+
+
+def test_a_limit_is_each_tasks_own(tmp_path: Path) -> None:
+    """The first questions of every task, so that none is left out."""
+    tasks = [task(tmp_path, "a", [GOOD] * 5), task(tmp_path, "b", [GOOD])]
+    source = QuestionSource(tasks, limit=2)
+
+    assert ids(source) == ["a_0", "a_1", "b_0"]
+
+
+def test_rows_that_cannot_be_asked_are_told_by_task(tmp_path: Path) -> None:
+    """By file and line, and nothing of what they hold; the ids of the others do not change."""
+    bad = {"question": "Patient John Doe?", "answer": None}
+    tasks = [task(tmp_path, "a", [GOOD]), task(tmp_path, "b", [bad, GOOD])]
+    source = QuestionSource(tasks)
+
+    assert ids(source) == ["a_0", "b_1"]
+    assert list(source.mistakes) == ["b"]
+    assert "b.jsonl" in str(source.mistakes["b"])
+    assert "line 1" in str(source.mistakes["b"])
+    assert "John Doe" not in str(source.mistakes["b"])
+
+
+def test_questions_are_counted_where_files_tell(tmp_path: Path) -> None:
+    """A Parquet file knows its rows; of each task no more than the limit are asked."""
+    tasks = [
+        task(tmp_path, "a", [GOOD] * 5, path="a.parquet"),
+        task(tmp_path, "b", [GOOD], path="b.parquet"),
+    ]
+
+    assert QuestionSource(tasks).count() == 6
+    assert QuestionSource(tasks, limit=2).count() == 3
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [{"path": "b.jsonl"}, {"path": "b.parquet", "only": {"kind": "rare"}}],
+    ids=["lines", "only"],
+)
+def test_the_count_is_unknown_where_it_takes_reading(
+    unknown: dict[str, Any], tmp_path: Path
+) -> None:
+    """How many lines there are, or which rows `only` keeps, is seen when they are read."""
+    rows = [{**GOOD, "kind": "rare"}, {**GOOD, "kind": "common"}]
+    known = task(tmp_path, "a", rows, path="a.parquet")
+
+    assert QuestionSource([known, task(tmp_path, "b", rows, **unknown)]).count() is None
+
+
+def test_a_missing_data_set_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    """To count is to open each: better then than after hours of the first task."""
+    source = QuestionSource([task(tmp_path, "a", [GOOD]), task(tmp_path, "away", None)])
+
+    with pytest.raises(BadData, match=r"away"):
+        source.count()
+
+
+def test_no_tasks_are_no_questions() -> None:
+    """There is nothing to open."""
+    source = QuestionSource([])
+
+    assert ids(source) == []
+    assert source.count() == 0
