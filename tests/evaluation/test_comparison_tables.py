@@ -14,6 +14,7 @@ from medreward_eval.comparison_tables import (
     CSV_COLUMNS,
     comparison_conclusions,
     comparison_csv,
+    comparison_notes,
     comparison_table,
 )
 from medreward_eval.graded_pairs import Compared
@@ -54,6 +55,7 @@ def printed(both: Compared, width: int = 160) -> list[str]:
     console = Console(width=width, file=io.StringIO(), color_system=None)
     with console.capture() as shown:
         console.print(comparison_table(both))
+        console.print("\n".join(comparison_notes(both)))
     return shown.get().splitlines()
 
 

@@ -152,7 +152,7 @@ def test_an_average_that_there_is_none_of_is_no_zero() -> None:
     ("graded", "kinds", "worth"),
     [
         (item("medqa", 1, WRONG), ["wrong"], "wrong"),
-        (item("medqa", 1, SPLIT), ["split"], "right"),
+        (item("medqa", 1, SPLIT), ["split", "unwitnessed"], "right"),
         (item("medqa", 1, replace(SPLIT, score=0.0)), ["wrong", "split"], "wrong"),
         (item("medqa", 1, UNJUDGED), ["unjudged"], "unjudged"),
         (item("a_report", 1, Grade(2.0, "judge")), ["low"], "2 of 5"),
@@ -188,7 +188,7 @@ def test_the_first_of_each_task_and_kind_are_kept_and_all_are_counted() -> None:
         held.add(graded)
 
     assert len(held.items) == 2 * 2 * 3
-    assert held.found["a"] == {"any": 1000, "wrong": 500, "split": 500}
+    assert held.found["a"] == {"any": 1000, "wrong": 500, "split": 500, "unwitnessed": 500}
 
 
 def test_an_item_of_two_kinds_counts_for_the_one_that_has_room() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 
 from medreward_eval.scores import Estimate, Interval, Scores
 from medreward_eval.tables import (
@@ -31,6 +32,7 @@ def printed(scores: Scores, width: int) -> list[str]:
     console = Console(width=width, file=io.StringIO(), color_system=None)
     with console.capture() as shown:
         console.print(score_table(scores))
+        console.print(Text("\n".join(notes(scores))))
     return shown.get().splitlines()
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from medreward_client import AsyncRewardClient
 from medreward_eval._http import ChatServer
@@ -15,6 +16,7 @@ from medreward_eval.answers import read_answer
 from medreward_eval.comparison_tables import (
     comparison_conclusions,
     comparison_csv,
+    comparison_notes,
     comparison_table,
 )
 from medreward_eval.errors import BadData, BadTask
@@ -33,7 +35,7 @@ from medreward_eval.records import Template
 from medreward_eval.scores import Group
 from medreward_eval.scoring import read_graded, score_file
 from medreward_eval.submission import underscored, write_submission
-from medreward_eval.tables import csv_text, markdown, score_table, task_table
+from medreward_eval.tables import csv_text, markdown, notes, score_table, task_table
 from medreward_eval.tasks import load_tasks, select, task_file_hash
 from medreward_eval.terminal import FAILED, failing_in_words, output, progress, shown, tell
 
@@ -382,7 +384,9 @@ def score(
     _see_that_other("--csv", csv, grades)
     _see_that_other("--markdown", markdown_file, grades)
     scores = score_file(grades, _groups(task_file), calibration=calibration)
-    output().print(score_table(scores))
+    console = output()
+    console.print(score_table(scores))
+    _print_notes(console, notes(scores))
     for path, text in ((csv, csv_text), (markdown_file, markdown)):
         if path is not None:
             path.write_text(text(scores), encoding="utf-8")
@@ -446,6 +450,7 @@ def compare(
     both = compare_files(first, second, _groups(task_file))
     console = output()
     console.print(comparison_table(both))
+    _print_notes(console, comparison_notes(both))
     for line in comparison_conclusions(both):
         console.print(shown(line), soft_wrap=True)
     if csv is not None:
@@ -487,6 +492,14 @@ def tasks_(
 def _groups(task_file: Path | None) -> dict[str, Group]:
     tasks = load_tasks(task_file)
     return {name: "own" if one.is_own else one.group for name, one in tasks.items()}
+
+
+def _print_notes(console: Console, lines: Iterable[str]) -> None:
+    """Print notes under a table; what is a warning stands out."""
+    console.print()
+    for line in lines:
+        console.print(shown(line, "yellow" if line.startswith("Warning") else "dim"))
+    console.print()
 
 
 def _object(text: str | None) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ Difference = TaskDifference | AverageDifference
 
 
 def comparison_table(compared: Compared) -> Table:
-    """Draw the differences, second minus first, in points of 100."""
+    """Draw the differences, second minus first, in points of 100; notes belong below."""
     table = Table(box=None, pad_edge=False)
     for title in ("task", "items"):
         table.add_column(title, justify="left" if title == "task" else "right")
@@ -34,8 +34,6 @@ def comparison_table(compared: Compared) -> Table:
         table.add_row(*map(Text, _cells(row)))
     for average in compared.comparison.averages:
         table.add_row(*map(Text, _cells(average)), style="bold")
-    table.caption = Text("\n".join(_notes(compared)), style="dim", justify="left")
-    table.caption_justify = "left"
     return table
 
 
@@ -55,9 +53,10 @@ def comparison_csv(compared: Compared) -> str:
     return out.getvalue()
 
 
-def _notes(compared: Compared) -> Iterator[str]:
+def comparison_notes(compared: Compared) -> Iterator[str]:
+    """Say in words how to read the table, and what is not in it."""
     yield (
-        "Paired bootstrap; p is McNemar's, exact"
+        "Intervals by the Bayesian bootstrap of pairs; p is McNemar's, exact"
         + (
             ", adjusted for the number of tasks (Holm)."
             if len(compared.comparison.tasks) > 1

@@ -15,7 +15,7 @@ from medreward_eval.predictions import Reading, prediction_of, read_predictions
 from medreward_eval.records import Graded, Prediction, graded_row, prediction_row
 from medreward_eval.resuming import Outcome, Resumed, see_that_same
 
-AT_ONCE: Final = 4
+AT_ONCE: Final = 8
 """Requests on their way."""
 BARREN_BATCHES: Final = 3
 """After so many batches in a row without one judgement, it is no use to go on."""

@@ -15,10 +15,11 @@ from typing import Any
 import pyarrow as pa
 
 from medreward_client import AsyncRewardClient
-from medreward_eval.grading import BATCH_ITEMS, DEADLINE_S, VOTES, Grader, Origin, find_origin
+from medreward_eval.grading import DEADLINE_S, VOTES, Grader, Origin, find_origin
 from medreward_eval.predictions import Reading, prediction_of
 from medreward_eval.records import Grade, Prediction, Template, Trouble
 
+BATCH_ROWS = 256
 GRADE = pa.struct(
     {
         "score": pa.float64(),
@@ -38,7 +39,7 @@ def grading(
     templates: Sequence[Template] = ("equivalence",),
     votes: int = VOTES,
     workers: int = 4,
-    batch: int = BATCH_ITEMS,
+    batch: int = BATCH_ROWS,
     deadline_s: float = DEADLINE_S,
     reading: Reading | None = None,
 ) -> dict[str, Any]:

@@ -47,7 +47,7 @@ GRADED: Final[Mapping[Template, str]] = {"equivalence": "right or wrong", "repor
 
 
 def score_table(scores: Scores) -> Table:
-    """Draw the scores for a terminal of 80 columns or more; the notes are its caption."""
+    """Draw the scores for a terminal of 80 columns or more; `notes` belong below."""
     table = Table(box=HORIZONTALS, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     longest = max((cell_len(visible(score.task)) for score in scores.tasks), default=0)
     width = min(longest, WIDEST_NAME)
@@ -63,8 +63,6 @@ def score_table(scores: Scores) -> Table:
     for average in scores.averages:
         cells = average_cells(average, corrected=has_corrected(scores))
         table.add_row(*_texts(cells), style="bold")
-    table.caption = Text("\n".join(notes(scores)), style="dim", justify="left")
-    table.caption_justify = "left"
     return table
 
 
