@@ -59,9 +59,7 @@ async def ours(url: str, predictions: Path, out: Path) -> dict[str, float]:
         origin = await find_origin(client, ["equivalence"])
         with Ledger(out, grades_header("m", origin, {}, votes=3)) as ledger:
             grader = Grader(client, origin)
-            await GradingRun(
-                predictions, Reading({}), ledger, grader, show=lambda **_: None
-            ).run()
+            await GradingRun(predictions, Reading({}), ledger, grader, show=lambda **_: None).run()
     return {row["id"]: row["grade"]["score"] for row in standing_rows(out)}
 
 
@@ -173,7 +171,7 @@ def main() -> None:
     parser.add_argument("--million", type=int, default=1_000_000)
     chosen: argparse.Namespace = parser.parse_args()
     if chosen.quick:
-        chosen.rounds, chosen.samples, chosen.delay_ms, chosen.million = 1, 64, 1.0, 20_000
+        chosen.rounds, chosen.samples, chosen.delay_ms, chosen.million = 1, 64, 1.0, 4_000
     tables = [compare(chosen.rounds, chosen.samples, chosen.delay_ms)]
     if chosen.million:
         tables.append(many(chosen.million))

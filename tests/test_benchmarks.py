@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
     [
         "client_cpu.py",
         "cold.py",
+        "grading.py",
         "judge_calls.py",
         pytest.param("medix_way.py", marks=pytest.mark.models),
         "single_calls.py",

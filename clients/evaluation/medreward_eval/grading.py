@@ -39,8 +39,8 @@ BATCH_CHARACTERS: Final = 4_000_000
 """At most six times as many bytes, which is far below what a service takes."""
 MOST_CHARACTERS: Final = 1_000_000
 """Of one answer: no service takes it, and it is not worth sending."""
-DIGITS: Final = 6
-"""Of a probability: what an engine's batches leave the same of it, and more than anyone reads."""
+DIGITS: Final = 4
+"""Of a probability: as many as the service promises to be the same again."""
 
 SOURCES: Final[Mapping[str, SettledBy]] = {"exact": "exact", "rule": "rule"}
 """What the service says of a result's source; whatever is remembered was the judge's."""
