@@ -13,6 +13,7 @@ from medreward_eval.intervals import (
     Calibrated,
     Stratum,
     agreement,
+    contradicts,
     corrected,
     corrected_macro,
     macro,
@@ -233,3 +234,16 @@ def test_agreement_is_the_services(
 def width(estimate: Estimate) -> float:
     """How far the bounds are apart."""
     return estimate.interval.high - estimate.interval.low
+
+
+@pytest.mark.parametrize(
+    ("yes", "expected"), [(0, True), (6, False), (50, False), (94, False), (97, False), (100, True)]
+)
+def test_more_yes_than_right_answers_get_contradicts_the_labels(yes: int, expected: bool) -> None:
+    """With sensitivity 0.94 and specificity 0.88, 97 of 100 may be chance, and 0 or 100 are not."""
+    assert contradicts(Stratum(100, yes, GOOD, "any")) is expected
+
+
+def test_a_judge_of_no_use_contradicts_nothing() -> None:
+    """There is nothing that its YES could tell."""
+    assert not contradicts(Stratum(100, 100, Calibrated(50, 100, 40, 100), "any"))

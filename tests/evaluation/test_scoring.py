@@ -294,6 +294,15 @@ def test_the_vote_as_written_is_corrected_and_the_majority_scored(tmp_path: Path
     assert medqa.corrected.value == 0.0
 
 
+def test_verdicts_that_no_labels_explain_are_not_corrected(tmp_path: Path) -> None:
+    """A judge that finds half of the right answers cannot say YES to 96 of 100 of the like."""
+    graded = items("medqa", *[YES] * 96, *[NO] * 4)
+    (medqa,) = corrected(tmp_path, graded, "any", sensitivity=0.5).tasks
+
+    assert medqa.is_beyond_calibration
+    assert medqa.corrected is None
+
+
 def test_each_family_is_corrected_by_its_own_entry(tmp_path: Path) -> None:
     """A judge of quantities may err otherwise than one of words; both share one task."""
     graded = [

@@ -187,3 +187,23 @@ def test_a_share_fits_its_column(share: float) -> None:
     """Five characters do, whatever the share."""
     assert len(percent(share)) <= 5
     assert len(spread_bare(Estimate(share, Interval(0.0, share))).split()) == 2
+
+
+@pytest.mark.parametrize(
+    ("right", "alone", "is_told"), [(50, 10, True), (50, 9, False), (4, 2, False), (3, 3, True)]
+)
+def test_a_judge_that_stands_alone_is_warned_of(right: int, alone: int, is_told: bool) -> None:
+    """A fifth of what it took for right, and three at least, have no word of their reference."""
+    medqa = replace(task_score("medqa", 100, "llm"), judged_right=right, unwitnessed=alone)
+    told = " ".join(warnings(replace(EMPTY, tasks=[medqa])))
+
+    assert (f"{alone} of {right} answers that the judge took for right on medqa" in told) is is_told
+
+
+def test_a_calibration_of_other_answers_is_warned_of() -> None:
+    """It says which tasks, and what to do."""
+    beyond = replace(task_score("medqa", 100, "llm"), is_beyond_calibration=True)
+    (told,) = warnings(replace(EMPTY, tasks=[beyond]))
+
+    assert "nothing is corrected on medqa" in told
+    assert "calibrate it on some of these" in told

@@ -150,6 +150,20 @@ def corrected_macro(tasks: Sequence[JudgedTask], *, draws: int = DRAWS) -> Estim
     return Estimate(value, Interval(min(low, value), max(high, value)))
 
 
+def contradicts(stratum: Stratum, *, draws: int = DRAWS) -> bool:
+    """Tell whether a judge says YES to more than right answers get of it, or to fewer than wrong ones.
+
+    Then its labels are of other answers than these, and nothing can be corrected by them: of what
+    fits the counts, hardly any (2.5 %) has a share of right answers from 0 to 1.
+    """
+    if not stratum.calibrated.is_better_than_chance:
+        return False
+    rng = np.random.default_rng(SEED)
+    sensitivity, specificity = _judge_draws(stratum.calibrated, rng, draws)
+    yes = _beta(stratum.yes, stratum.trials, rng, draws)
+    return float(np.mean((1 - specificity <= yes) & (yes <= sensitivity))) < TAILS[0]
+
+
 def agreement(calibrated: Calibrated) -> tuple[float | None, float | None]:
     """Give Cohen's kappa (1960) and Gwet's AC1 (2008) of a judge with its labels.
 

@@ -64,6 +64,8 @@ class TaskScore:
     """How many the judge took for right, rules apart."""
     unwitnessed: int = 0
     """How many of those have no word or number of their reference."""
+    is_beyond_calibration: bool = False
+    """Whether the judge's verdicts show that its calibration is of other answers."""
 
     @property
     def of(self) -> int:

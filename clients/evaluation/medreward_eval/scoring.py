@@ -12,6 +12,7 @@ from medreward_eval.intervals import (
     JudgedTask,
     Stratum,
     agreement,
+    contradicts,
     corrected,
     corrected_macro,
     macro,
@@ -104,8 +105,15 @@ class Sums:
 
     def strata(self, errors: JudgeErrors) -> tuple[Stratum, ...] | None:
         """Give what the judge said of each family; None where not all can be corrected."""
-        if self.template == "report" or self.uncorrectable:
+        if self.template == "report" or self.uncorrectable or self.contradicts(errors):
             return None
+        return self._strata(errors)
+
+    def contradicts(self, errors: JudgeErrors) -> bool:
+        """Tell whether the calibration cannot be of such answers."""
+        return any(map(contradicts, self._strata(errors)))
+
+    def _strata(self, errors: JudgeErrors) -> tuple[Stratum, ...]:
         return tuple(
             Stratum(said.total(), said[True], errors.entries[family].calibrated, family)
             for family, said in sorted(self.by_family.items())
@@ -192,6 +200,7 @@ def _task_score(
         mean_answer_characters=task.characters / max(1, task.judged),
         judged_right=0 if task.template == "report" else task.judged_right,
         unwitnessed=task.unwitnessed,
+        is_beyond_calibration=errors is not None and task.contradicts(errors),
     )
 
 

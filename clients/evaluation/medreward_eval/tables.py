@@ -171,6 +171,7 @@ def warnings(scores: Scores) -> list[str]:
         *_incomplete(scores.averages),
         *_unjudged(scores.tasks),
         *_unwitnessed(scores.tasks),
+        *_beyond_calibration(scores.tasks),
     ]
 
 
@@ -186,7 +187,7 @@ def _readings(scores: Scores) -> Iterator[str]:
         yield "Corrected: as if the judge never erred, with what its calibration leaves open."
         if any(score.template == "report" for score in scores.tasks):
             yield "A calibration is of verdicts: reports are in the corrected averages as they are."
-    else:
+    elif not scores.judging:
         yield "Without a calibration, accuracies include the judge's own errors."
     if unanswered := sum(score.unanswered for score in scores.tasks):
         yield f"{unanswered:,} of the judged responses had no answer in them: cut off, or empty."
@@ -202,6 +203,16 @@ def _unwitnessed(tasks: Iterable[TaskScore]) -> Iterator[str]:
                 "Read some in the report (`right by the judge alone`): a judge that is too small "
                 "for such answers says YES to fluent nonsense."
             )
+
+
+def _beyond_calibration(tasks: Iterable[TaskScore]) -> Iterator[str]:
+    names = ", ".join(visible(score.task) for score in tasks if score.is_beyond_calibration)
+    if names:
+        yield (
+            f"Warning: nothing is corrected on {names}, nor on average with it: the judge says YES "
+            "more often than its calibration's right answers got, or less often than the wrong "
+            "ones. Its labels are of other answers than these: calibrate it on some of these."
+        )
 
 
 def _mixed(headers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
