@@ -169,8 +169,8 @@ async def find_origin(
             )
         except MedrewardError as exc:
             raise Failed(
-                f"the service does not grade by the template {template!r}: {exc}; see that it "
-                "runs (`medreward serve`), and that the URL is its own"
+                f"the service cannot be asked to grade by the template {template!r}: {exc}; see "
+                "that it runs (`medreward serve`), and that the URL is its own"
             ) from exc
         told[template] = reply.provenance
     return Origin(
