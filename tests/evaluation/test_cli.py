@@ -284,7 +284,7 @@ def test_without_a_service_the_exit_code_is_1(tmp_path: Path) -> None:
     graded = invoked("grade", path, "--url", "http://127.0.0.1:9", "--deadline", 1)
 
     assert graded.exit_code == 1
-    assert "medreward-eval: the service does not grade by the template" in graded.stderr
+    assert "medreward-eval: the service cannot be asked to grade by the template" in graded.stderr
     assert "the connection to 127.0.0.1:9 failed" in graded.stderr
     assert "see that it runs (`medreward serve`)" in graded.stderr
     assert "Traceback" not in graded.output
