@@ -85,6 +85,8 @@ def test_another_option_in_plain_words_is_wrong(answer: str) -> None:
         "Whether the answer is B is unclear",
         "Many say the wrong answer is B",
         "pancreatic tail",
+        "If he were older, the answer is B",
+        "I do not think the answer is B",
     ],
 )
 def test_what_is_not_plain_is_left_to_the_judge(answer: str) -> None:
@@ -107,6 +109,14 @@ def test_a_reference_may_go_on_after_the_option() -> None:
     assert right_option(reference, YES_NO) == 0
     assert settle_choice("Yes.", reference, YES_NO) is True
     assert settle_choice("C", reference, YES_NO) is False
+
+
+@pytest.mark.parametrize(
+    ("answer", "option"), [("5 mg", ".5 mg"), ("109/L", "10⁹/L"), ("5", "-5"), ("5", "≤5")]
+)
+def test_what_looks_alike_is_not_the_same(answer: str, option: str) -> None:
+    """A point, a superscript or a sign at the edge makes another number."""
+    assert settle_choice(answer, option, (option, "none of these")) is None
 
 
 def test_without_options_nothing_is_settled() -> None:

@@ -20,6 +20,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from medreward_eval.cli import app
+from medreward_eval.grading import BATCH_ITEMS
 from medreward_eval.ledger import standing_rows
 from medreward_eval.records import prediction_row
 from tests.evaluation.conftest import EXAMPLES, Run, grades_file
@@ -420,10 +421,14 @@ def ended_by_ctrl_c(arguments: Sequence[object], out: Path, lines: int) -> tuple
     with running:
         ends_s = time.monotonic() + FOREVER_S
         while running.poll() is None and not (out.exists() and count(out) >= lines):
-            assert time.monotonic() < ends_s
+            if time.monotonic() > ends_s:
+                running.kill()
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)
-        _, words = running.communicate(timeout=FOREVER_S)
+        try:
+            _, words = running.communicate(timeout=FOREVER_S)
+        finally:
+            running.kill()
     return running.returncode, words
 
 
@@ -471,15 +476,15 @@ def test_ctrl_c_leaves_grades_that_the_next_run_goes_on_with(tmp_path: Path) -> 
     with model_server() as server:
         server.say = judge_of_one_batch
         arguments = ("grade", path, "--url", server.url.removesuffix("/v1"))
-        code, words = ended_by_ctrl_c([*arguments, "--at-once", 1], out, 1 + 256)
+        code, words = ended_by_ctrl_c([*arguments, "--at-once", 1], out, 1 + BATCH_ITEMS)
         server.say, server.bodies = judge, []
         again = invoked(*arguments, "--out", out)
 
     assert code == 130
     assert words.startswith("interrupted; what was done is in its file")
     assert "Traceback" not in words
-    assert again.stdout.startswith("600 of 600 judged (256 of them before), 0 unjudged")
-    assert sum(len(body["items"]) for body in server.bodies) == 1 + 600 - 256
+    assert again.stdout.startswith(f"600 of 600 judged ({BATCH_ITEMS} of them before), 0 unjudged")
+    assert sum(len(body["items"]) for body in server.bodies) == 1 + 600 - BATCH_ITEMS
     assert [row["id"] for row in standing_rows(out)] == [f"q{n}" for n in range(600)]
 
 

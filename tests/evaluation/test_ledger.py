@@ -63,12 +63,21 @@ def test_going_on_after_a_mixture_needs_no_new_header(tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
     """Whoever names the wrong file loses nothing."""
-    for content in ['{"id": 1}\n', "notes\n"]:
+    for content in ['{"id": 1}\n', "notes\n", "notes without an end", '{"id": 1}\n{"id"']:
         path = tmp_path / "notes"
         path.write_text(content)
         with pytest.raises(OtherRun, match="none of ours"):
             Ledger(path, HEADER)
         assert path.read_text() == content
+
+
+def test_a_header_that_was_cut_off_is_written_anew(tmp_path: Path) -> None:
+    """A run that was killed at once leaves half of one."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"medrew')
+    Ledger(path, HEADER).close()
+
+    assert [row for _, row in rows_of(path)] == [HEADER]
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

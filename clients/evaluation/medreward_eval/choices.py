@@ -9,7 +9,9 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from string import ascii_uppercase
 
-_EDGES = " \t\r\n\"'`*_.!,;:。"
+_EDGES = " \t\r\n\"'`*_"
+_ENDS = _EDGES + ".!,;:。"
+"""Not at the beginning: `.5` is not `5`."""
 _ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)")
 _WRAPPED = re.compile(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}")
 _LETTER = re.compile(
@@ -19,7 +21,7 @@ _STATED = re.compile(
     r"\b(?:answer|option|choice)\s*(?:is\s*:?|[:=])\s*(?:therefore\s+)?([^\n]+)", re.IGNORECASE
 )
 _QUALIFIED = re.compile(
-    r"(?:^|[.!?;:,\n(]|\b(?:so|therefore|thus|hence)\b)\W*"
+    r"(?:^|[.!?;:\n(]|\b(?:so|therefore|thus|hence|conclusion)\b)\W*"
     r"(?:the\s+|my\s+)?(?:(?:most\s+likely|single|correct|best|right|final)\s+)*$",
     re.IGNORECASE,
 )
@@ -61,8 +63,12 @@ def lettered(reference: str, options: Sequence[str]) -> str:
 
 def plain(text: str) -> str:
     """Take from a text what does not change what it says: case, article, edges, white space."""
-    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    return _ARTICLE.sub("", folded.strip(_EDGES))
+    return _ARTICLE.sub("", _folded(text).lstrip(_EDGES).rstrip(_ENDS))
+
+
+def _folded(text: str) -> str:
+    # Not NFKC, to which 10⁹ is 109.
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def _chosen(answer: str, named: Sequence[str]) -> int | None:
@@ -77,11 +83,13 @@ def _chosen(answer: str, named: Sequence[str]) -> int | None:
 
 
 def _statements(text: str) -> Iterator[str]:
-    """Give what follows each `the answer is`, to the end of its line."""
+    """Give what follows each `the answer is`, to the end of its line.
+
+    Where that is part of a longer sentence (`if he were older, the answer is B`) it is nothing.
+    """
     for found in _STATED.finditer(text):
         line = text.rfind("\n", 0, found.start()) + 1
-        if _QUALIFIED.search(text[line : found.start()]):
-            yield found[1]
+        yield found[1] if _QUALIFIED.search(text[line : found.start()]) else ""
 
 
 def _option(said: str, named: Sequence[str]) -> int | None:
@@ -97,8 +105,7 @@ def _by_text(said: str, named: Sequence[str]) -> int | None:
 
 
 def _by_letter(said: str, named: Sequence[str]) -> int | None:
-    folded = " ".join(unicodedata.normalize("NFKC", said).casefold().split())
-    found = _LETTER.fullmatch(folded.strip("\"'`*_ ").rstrip(".!,;"))
+    found = _LETTER.fullmatch(_folded(said).strip("\"'`*_ ").rstrip(".!,;"))
     if found is None:
         return None
     place, text = ord(found[1]) - ord("a"), plain(found[2])

@@ -306,7 +306,7 @@ def grade(
 
     async def run() -> Tally:
         async with AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s) as client:
-            origin = await find_origin(client, stock.templates, deadline_s=deadline_s)
+            origin = await find_origin(client, stock.templates, votes=votes, deadline_s=deadline_s)
             header = grades_header(model, origin, stock.header, votes=votes)
             with (
                 Ledger(out, header, mix=mix) as ledger,

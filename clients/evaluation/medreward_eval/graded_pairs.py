@@ -15,8 +15,8 @@ from medreward_eval.records import Graded
 from medreward_eval.scores import Group
 from medreward_eval.scoring import grades_headers, read_graded
 
-BASIS: Final = ("version", "tasks", "service", "judges", "templates", "votes")
-"""What two files must share for their grades to compare."""
+BASIS: Final = ("version", "service", "judges", "templates", "votes")
+"""What two files must share for their grades to compare; questions are compared one by one."""
 
 
 @dataclass(frozen=True, slots=True)

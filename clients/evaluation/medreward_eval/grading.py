@@ -154,9 +154,12 @@ async def find_origin(
     client: AsyncRewardClient,
     templates: Iterable[Template],
     *,
+    votes: int = VOTES,
     deadline_s: float = DEADLINE_S,
 ) -> Origin:
     """Ask a service what it grades by, with an answer that needs no model.
+
+    What it refuses here, such as so many votes, it would refuse of each item.
 
     Raises:
         Failed: it cannot be asked, or has no judge for a template.
@@ -165,7 +168,7 @@ async def find_origin(
     for template in sorted(templates):
         try:
             reply = await client.judge(
-                [Item("same", "same")], template=template, deadline_s=deadline_s
+                [Item("same", "same")], template=template, votes=votes, deadline_s=deadline_s
             )
         except MedrewardError as exc:
             raise Failed(

@@ -19,6 +19,7 @@ if sys.platform != "win32":
 
 HEADER_KEY: Final = "medreward_eval"
 """The first key of a header; its value says what the lines are: `predictions` or `grades`."""
+HEADER_START: Final = f'{{"{HEADER_KEY}":'.encode()
 AGAIN: Final = "again"
 BLOCK_BYTES: Final = 1 << 16
 
@@ -39,6 +40,7 @@ class Ledger:
         self._file = path.open("ab")
         try:
             self._keep_others_out()
+            self._see_that_ours()
             mend(path)
             self._begin(dict(header), mix=mix)
         except BaseException:
@@ -75,13 +77,18 @@ class Ledger:
         except OSError:
             return  # a file system without locks
 
+    def _see_that_ours(self) -> None:
+        """Look before anything is cut off: whoever names the wrong file loses nothing."""
+        with self.path.open("rb") as file:
+            start = file.read(len(HEADER_START))
+        if not HEADER_START.startswith(start):
+            raise OtherRun(f"{self.path} has no header and is none of ours; name another file")
+
     def _begin(self, header: Row, *, mix: bool) -> None:
         found = headers_of(self.path)
         kind = header[HEADER_KEY]
         if found and any(one[HEADER_KEY] != kind for one in found):
             raise OtherRun(f"{self.path} holds {found[0][HEADER_KEY]}, not {kind}")
-        if not found and self.path.stat().st_size:
-            raise OtherRun(f"{self.path} has no header and is none of ours; name another file")
         if found and found[-1] != header:
             if not mix:
                 raise OtherRun(
@@ -121,7 +128,7 @@ def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
 
 def headers_of(path: Path) -> list[Row]:
     """Give the headers of a file in their order: more than one where runs were mixed."""
-    return list(_beginning(path, f'{{"{HEADER_KEY}":'.encode()))
+    return list(_beginning(path, HEADER_START))
 
 
 def standing_rows(path: Path) -> Iterator[Row]:

@@ -52,7 +52,7 @@ def grading(
     Raises:
         Failed: the service cannot be asked, or has no judge for one of *templates*.
     """
-    origin = asyncio.run(_origin(url, api_key, templates, deadline_s))
+    origin = asyncio.run(_origin(url, api_key, templates, votes, deadline_s))
     return {
         "fn": GradeRows,
         "fn_constructor_kwargs": {
@@ -109,10 +109,10 @@ class GradeRows:
 
 
 async def _origin(
-    url: str, api_key: str | None, templates: Sequence[Template], deadline_s: float
+    url: str, api_key: str | None, templates: Sequence[Template], votes: int, deadline_s: float
 ) -> Origin:
     async with AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s) as client:
-        return await find_origin(client, templates, deadline_s=deadline_s)
+        return await find_origin(client, templates, votes=votes, deadline_s=deadline_s)
 
 
 def _read(row: dict[str, Any], reading: Reading) -> Prediction | Trouble:
