@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from medreward.cli.environment import misspelt_variables
 from medreward.routes import NOTICE
 from tests.cli.conftest import PROGRAM, Run
 
@@ -171,6 +172,16 @@ def test_a_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch, run_apar
     assert told.code == 2
     assert "MEDREWARD_API_KEY is no setting; did you mean MEDREWARD_API_KEYS?" in told.stderr
     assert "hush" not in told.stderr
+
+
+def test_what_commands_find_a_service_by_is_no_misspelt_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever grades and serves in one shell has both."""
+    for name in ("MEDREWARD_URL", "MEDREWARD_KEY"):
+        monkeypatch.setenv(name, "http://rewards:8080")
+
+    assert misspelt_variables() == {}
 
 
 def test_models_that_cannot_be_loaded_end_it(

@@ -11,6 +11,7 @@ pytest.importorskip("ray.data", reason="`make ray` has it")
 import pyarrow as pa  # noqa: E402 - where there is Ray
 import pyarrow.parquet as pq  # noqa: E402 - the same
 
+from medreward_eval.errors import BadData  # noqa: E402 - the same
 from medreward_eval.ray_data import grading  # noqa: E402 - the same
 from tests.trainers.serving import Service, serving  # noqa: E402 - the same
 
@@ -87,3 +88,13 @@ def test_a_row_that_is_no_prediction_costs_its_neighbours_nothing(service: Servi
     assert by_id["q0"]["score"] == 1.0
     assert (by_id["q1"]["score"], by_id["q1"]["unjudged"]) == (None, "invalid_prediction")
     assert "`reference`" in by_id["q1"]["message"]
+
+
+def test_rows_that_are_graded_already_are_refused(service: Service) -> None:
+    """In words, before a second column of that name is made."""
+    rows = pa.table({"id": ["q0"], "reference": ["a"], "response": ["a"], "grade": [1.0]})
+    stage = grading(service.url)
+    grade = stage["fn"](**stage["fn_constructor_kwargs"])
+
+    with pytest.raises(BadData, match="a column `grade` already"):
+        grade(rows)

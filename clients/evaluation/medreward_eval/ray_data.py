@@ -13,13 +13,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import ray.data
 
 from medreward_client import AsyncRewardClient
+from medreward_eval.errors import BadData
 from medreward_eval.grading import DEADLINE_S, VOTES, Grader, Origin, find_origin
 from medreward_eval.predictions import Reading, prediction_of
 from medreward_eval.records import Grade, Prediction, Template, Trouble
 
 BATCH_ROWS = 256
+COLUMN = "grade"
 GRADE = pa.struct(
     {
         "score": pa.float64(),
@@ -65,7 +68,7 @@ def grading(
         },
         "batch_format": "pyarrow",
         "batch_size": batch,
-        "concurrency": workers,
+        "compute": ray.data.ActorPoolStrategy(size=workers),
         # They wait for the service; with a processor each, a small cluster would have none to read.
         "num_cpus": 0,
     }
@@ -94,14 +97,17 @@ class GradeRows:
         Raises:
             Failed: the service is gone; Ray tells, and may try the batch again.
             OtherRun: it is another one than when the job began.
+            BadData: the rows have that column.
         """
+        if COLUMN in table.column_names:
+            raise BadData(f"the rows have a column `{COLUMN}` already; drop it or rename it")
         read = [_read(row, self._reading) for row in table.to_pylist()]
         predictions = [one for one in read if isinstance(one, Prediction)]
         graded = iter(asyncio.run(self._grade(predictions)))
         grades = [
             next(graded) if isinstance(one, Prediction) else Grade(None, error=one) for one in read
         ]
-        return table.append_column("grade", pa.array(map(_row, grades), GRADE))
+        return table.append_column(COLUMN, pa.array(map(_row, grades), GRADE))
 
     async def _grade(self, predictions: Sequence[Prediction]) -> list[Grade]:
         graded = await self._grader.grade(predictions)

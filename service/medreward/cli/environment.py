@@ -12,6 +12,8 @@ from medreward.cli.failures import Misuse
 from medreward.settings import Settings
 
 DEFAULT_KEY_VARIABLE = "MEDREWARD_KEY"
+NO_SETTINGS = frozenset({DEFAULT_KEY_VARIABLE, "MEDREWARD_URL"})
+"""What commands read to find a service, and may be there where one is started."""
 
 
 def read_settings(**options: Any) -> Settings:
@@ -40,7 +42,7 @@ def misspelt_variables() -> dict[str, str]:
     for name in sorted(os.environ):
         # Kubernetes describes a service named medreward to its pods in variables of these names.
         is_link = name.startswith(("MEDREWARD_PORT_", "MEDREWARD_SERVICE_"))
-        is_ours = name.startswith("MEDREWARD_") and name != DEFAULT_KEY_VARIABLE
+        is_ours = name.startswith("MEDREWARD_") and name not in NO_SETTINGS
         if is_ours and not is_link and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             mend = f"did you mean {near[0]}?" if near else "unset it; docs/settings.md lists all"
