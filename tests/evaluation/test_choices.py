@@ -47,7 +47,6 @@ OPTIONS = st.lists(WORDS, min_size=2, max_size=10, unique=True)
         "It secretes insulin.\n\nTherefore, the answer is B.",
         "Islets lie in it. So the best option is B",
         "Final answer: Pancreas",
-        "Answer: B\n\nIt is the only one with islets.",
         "The answer is B.\nThus, the final answer is (B).",
     ],
 )
@@ -86,6 +85,10 @@ def test_another_option_in_plain_words_is_wrong(answer: str) -> None:
         "Many say the wrong answer is B",
         "pancreatic tail",
         "If he were older, the answer is B",
+        "If so, the answer is B.",
+        "Answer: B\n\nIt is the only one with islets.",
+        "The answer is B.\nWait, that is wrong. I choose C.",
+        "Answer: B\n\nCorrection: C",
         "I do not think the answer is B",
     ],
 )

@@ -731,3 +731,15 @@ async def test_a_question_that_cannot_be_asked_has_no_response(
 
     assert (tally.generated, dict(tally.failed), len(server.bodies)) == (1, {"bad_image": 1}, 1)
     assert (rows[0]["response"], rows[0]["error"]["kind"]) == (None, "bad_image")
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_what_the_server_broke_off_is_no_answer(reason: str) -> None:
+    """Half of an answer, or none of it, would be graded as the model's."""
+    (question,) = questions(1)
+    choice = {"finish_reason": reason, "message": {"content": "The answ"}}
+    told = read_reply(question, {"choices": [choice]})
+
+    assert told.response is None
+    assert told.error is not None
+    assert (told.error.kind, told.error.retryable) == ("broken_off", True)

@@ -1,6 +1,7 @@
 """Grades for predictions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -192,6 +193,14 @@ async def test_a_service_that_changed_stops_the_run() -> None:
     async with client(service(saying("YES"), judge="another")) as asked:
         with pytest.raises(OtherRun, match="now another"):
             await Grader(asked, ORIGIN).grade([prediction("q1")])
+
+
+async def test_a_template_that_the_run_did_not_begin_with_is_told() -> None:
+    """Before the judge is asked about anything of the batch."""
+    origin = replace(ORIGIN, judges={"equivalence": "judge"})
+    async with client(service(saying("YES"))) as asked:
+        with pytest.raises(OtherRun, match="whether it grades by report"):
+            await Grader(asked, origin).grade([prediction("r1", template="report")])
 
 
 async def test_what_a_service_is_can_be_asked_without_a_model() -> None:

@@ -17,7 +17,7 @@ from medreward_eval.grading import BATCH_ITEMS, Grader, grades_header
 from medreward_eval.grading_run import BARREN_BATCHES, GradingRun, Tally
 from medreward_eval.ledger import Ledger, rows_of, standing_rows
 from medreward_eval.predictions import Reading
-from medreward_eval.records import Prediction, prediction_row
+from medreward_eval.records import Prediction, Trouble, prediction_row
 from tests.evaluation.conftest import Run
 from tests.evaluation.wire import ORIGIN, Item, Say, client, judged, prediction, service, unjudged
 from tests.trainers.serving import Service
@@ -211,6 +211,20 @@ async def test_items_that_no_judge_can_help_do_not_end_the_run(tmp_path: Path) -
     )
 
     assert dict(tally.unjudged) == {"too_long": len(many)}
+
+
+async def test_responses_that_never_came_do_not_end_the_run(tmp_path: Path) -> None:
+    """They are no trouble of the judge's, and what stands behind them is asked about again."""
+    late = Trouble("timeout", "no answer in 180 s", retryable=True)
+    many = [
+        prediction(f"q{n}", None, error=late) for n in range(BATCH_ITEMS * (BARREN_BATCHES + 1))
+    ]
+    path = written(tmp_path / "p.jsonl", [*many, prediction("last")])
+    out = tmp_path / "g.jsonl"
+    await graded(path, out, lambda items, _: [unjudged(item) for item in items])
+    tally = await graded(path, out)
+
+    assert (tally.judged, dict(tally.unjudged)) == (1, {"timeout": len(many)})
 
 
 def test_killed_at_random_points_it_leaves_the_same_file(

@@ -54,7 +54,7 @@ def test_what_a_line_says_wins() -> None:
 def test_options_are_a_list_or_an_object_of_letters() -> None:
     """Data sets have both."""
     listed = prediction_of({**ROW, "options": ["liver", "lung"]}, READING)
-    lettered = prediction_of({**ROW, "choices": {"A": "liver", "B": "lung"}}, READING)
+    lettered = prediction_of({**ROW, "choices": {"B": "lung", "A": "liver"}}, READING)
 
     assert listed.options == lettered.options == ("liver", "lung")
 
@@ -82,6 +82,9 @@ def test_a_response_that_never_came_keeps_its_reason() -> None:
         ({"question": ["Mrs Roe?"]}, "must have text in `question`, and has list"),
         ({"options": "A, B"}, "a list of texts in `options`"),
         ({"options": [1, 2]}, "a list of texts in `options`"),
+        ({"options": 5}, "a list of texts in `options`"),
+        ({"options": {"A": "liver", "C": "lung"}}, "the letters A, B, C ... in `options`"),
+        ({"response": None, "error": {"kind": [], "message": ""}}, "a `kind` and a `message`"),
         ({"template": "bleu"}, "unknown `template`; choose from equivalence, report"),
         ({"response": None, "error": {"why": "?"}}, "a `kind` and a `message` in `error`"),
     ],

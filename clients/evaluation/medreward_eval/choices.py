@@ -21,7 +21,7 @@ _STATED = re.compile(
     r"\b(?:answer|option|choice)\s*(?:is\s*:?|[:=])\s*(?:therefore\s+)?([^\n]+)", re.IGNORECASE
 )
 _QUALIFIED = re.compile(
-    r"(?:^|[.!?;:\n(]|\b(?:so|therefore|thus|hence|conclusion)\b)\W*"
+    r"(?:^|[.!?;:\n(])\W*(?:(?:so|therefore|thus|hence|in\s+conclusion)\b\W*)?"
     r"(?:the\s+|my\s+)?(?:(?:most\s+likely|single|correct|best|right|final)\s+)*$",
     re.IGNORECASE,
 )
@@ -79,7 +79,13 @@ def _chosen(answer: str, named: Sequence[str]) -> int | None:
     if whole is not None:
         return whole
     stated = {_option(said, named) for said in _statements(text)}
-    return stated.pop() if len(stated) == 1 else None
+    return stated.pop() if len(stated) == 1 and _ends_in_statement(text) else None
+
+
+def _ends_in_statement(text: str) -> bool:
+    """Tell whether nothing follows the last `the answer is`: it may be taken back there."""
+    *_, last = _STATED.finditer(text)
+    return last.end() == len(text)
 
 
 def _statements(text: str) -> Iterator[str]:

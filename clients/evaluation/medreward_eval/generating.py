@@ -35,6 +35,8 @@ BARREN_ROWS: Final = 32
 """After so many new questions in a row without one response, it is no use to go on."""
 OF_ONE_QUESTION: Final = frozenset({"context_length", "bad_image"})
 """Kinds of trouble that tell nothing of the server, however many questions have them."""
+BROKEN_OFF: Final = frozenset({"abort", "error"})
+"""Reasons to finish that are the server's, not the model's: what there is by then is no answer."""
 OURS: Final = frozenset({"messages", "model", "n", "stream"})
 """What a server's own keys cannot change: a reply could not be read, or be of something else."""
 ASKED: Final = ("id", "task", "question", "reference", "template")
@@ -314,6 +316,9 @@ def read_reply(question: Question, reply: Mapping[str, Any]) -> Prediction:
         finish_reason=name_of(choice.get("finish_reason")),
         reasoning=reasoning if isinstance(reasoning, str) else None,
     )
+    if told.finish_reason in BROKEN_OFF:
+        why = f"the server broke off (finish_reason {told.finish_reason})"
+        return replace(told, error=Trouble("broken_off", why, retryable=True))
     if isinstance(response, str):
         return replace(told, response=response)
     if told.reasoning and told.finish_reason == "length":

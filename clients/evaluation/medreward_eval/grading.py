@@ -110,6 +110,11 @@ class Grader:
                 open_.setdefault(prediction.template, {})[place] = item_of(prediction)
             else:
                 grades[place] = settled
+        if missing := open_.keys() - self._origin.judges.keys():
+            raise OtherRun(
+                f"the service was not asked whether it grades by {', '.join(sorted(missing))}; "
+                "name these templates when the run begins"
+            )
         for template, items in open_.items():
             judged = await self._judge(template, list(items.values()))
             grades.update(zip(items, judged, strict=True))

@@ -1,5 +1,6 @@
 """One run of grading: what is graded already is left alone, what is not is graded, in order."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
@@ -83,7 +84,9 @@ class GradingRun:
         await self._grade(self._resumed.new(self._predictions(), self._trouble_in))
         troubled = self._resumed.troubled
         if troubled:
-            await self._grade(one for one in self._predictions() if one.id in troubled)
+            again = (one for one in self._predictions() if one.id in troubled)
+            # Those that never come right would keep the ones behind them from being asked about.
+            await self._grade(again, most_barren=math.inf)
         self._tell()
         return self._tally
 
@@ -99,7 +102,9 @@ class GradingRun:
         error = row["grade"]["error"]
         return None if error is None else str(error["kind"])
 
-    async def _grade(self, predictions: Iterator[Prediction]) -> None:
+    async def _grade(
+        self, predictions: Iterator[Prediction], *, most_barren: float = BARREN_BATCHES
+    ) -> None:
         barren = 0
         asked = in_order(self._grader.grade, batches(predictions), at_once=self._at_once)
         async with aclosing(asked) as answers:
@@ -108,7 +113,7 @@ class GradingRun:
                 self._tally.add(graded)
                 self._tell()
                 barren = barren + 1 if all(map(_is_held_up, graded)) else 0
-                if barren == BARREN_BATCHES:
+                if barren == most_barren:
                     raise Failed(
                         f"the judge answers nothing any more ({_kind(graded[-1])}): see the "
                         "service's /readyz and its log, then run this again; what was graded is "
@@ -134,4 +139,6 @@ def _kind(graded: Graded) -> str | None:
 
 
 def _is_held_up(graded: Graded) -> bool:
-    return graded.grade.error is not None and graded.grade.error.retryable
+    """Tell whether the judge was asked, and could not answer."""
+    error = graded.grade.error
+    return graded.prediction.response is not None and error is not None and error.retryable

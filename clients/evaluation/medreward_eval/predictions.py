@@ -9,10 +9,11 @@ of MediX-R1's own evaluation, whose references are under `answer`, can be read a
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -135,10 +136,15 @@ def _text(row: Row, key: str) -> str | None:
 
 
 def _options(row: Row) -> tuple[str, ...]:
-    """Read a list of texts, or an object of letters and texts."""
+    """Read a list of texts, or an object of letters and texts, in the order of the letters."""
     value = row.get("options", row.get("choices")) or ()
-    texts = list(value.values()) if isinstance(value, Mapping) else value
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    if isinstance(value, Mapping):
+        texts: object = [value[letter] for letter in sorted(value, key=str.upper)]
+        if list(ascii_uppercase[: len(value)]) != sorted(letter.upper() for letter in value):
+            raise ValueError("must have the letters A, B, C ... in `options`, and leave none out")
+    else:
+        texts = value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise ValueError("must have a list of texts in `options`")
     return tuple(texts)
 
@@ -146,11 +152,12 @@ def _options(row: Row) -> tuple[str, ...]:
 def _trouble(told: object) -> Trouble:
     if not isinstance(told, Mapping):
         return Trouble("no_response", "the model gave no response")
-    known = {field.name: told[field.name] for field in fields(Trouble) if field.name in told}
-    try:
-        return Trouble(**known)
-    except TypeError:
-        raise ValueError("must have a `kind` and a `message` in `error`") from None
+    kind, message = told.get("kind"), told.get("message")
+    if not isinstance(kind, str) or not isinstance(message, str):
+        raise ValueError(  # noqa: TRY004 - the line is wrong, not the call
+            "must have a `kind` and a `message` in `error`"
+        )
+    return Trouble(kind, message, retryable=told.get("retryable") is True)
 
 
 def _first_rows(path: Path) -> Iterator[tuple[int, Row]]:
