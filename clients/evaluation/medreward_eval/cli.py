@@ -345,16 +345,11 @@ def _template(name: str | None) -> Template | None:
 def _print_tally(tally: Tally, stock: Inventory, out: Path) -> None:
     before = f" ({tally.found:,} of them before)" if tally.found else ""
     unjudged = tally.unjudged.total()
-    console = output()
-    console.print(
-        shown(
-            f"{tally.judged + tally.found:,} of {stock.total:,} judged{before}, "
-            f"{unjudged:,} unjudged: {out}"
-        ),
-        soft_wrap=True,
+    _print_counts(
+        f"{tally.judged + tally.found:,} of {stock.total:,} judged{before}, "
+        f"{unjudged:,} unjudged: {out}",
+        tally.unjudged,
     )
-    for kind, number in sorted(tally.unjudged.items()):
-        console.print(shown(f"  {number:,} {kind}", "yellow"))
     if unjudged:
         tell("Run the same command again to ask about the unjudged once more.")
     tell(f"Next: medreward-eval score {out}")
@@ -514,18 +509,21 @@ def _object(text: str | None) -> Mapping[str, Any]:
 
 def _print_generated(tally: Generated, out: Path, source: QuestionSource) -> None:
     before = f" ({tally.found:,} of them before)" if tally.found else ""
-    console = output()
-    console.print(
-        shown(
-            f"{tally.generated + tally.found:,} responses{before}, "
-            f"{tally.failed.total():,} questions without one: {out}"
-        ),
-        soft_wrap=True,
+    _print_counts(
+        f"{tally.generated + tally.found:,} responses{before}, "
+        f"{tally.failed.total():,} questions without one: {out}",
+        tally.failed,
     )
-    for kind, number in sorted(tally.failed.items()):
-        console.print(shown(f"  {number:,} {kind}", "yellow"))
     for task, mistakes in source.mistakes.items():
         tell(f"{task}: rows that cannot be asked: {mistakes}", "yellow")
     if tally.failed:
         tell("Run the same command again to ask them once more.")
     tell(f"Next: medreward-eval grade {out}")
+
+
+def _print_counts(line: str, kinds: Mapping[str, int]) -> None:
+    """Print how a run ended, and each kind of trouble with its number."""
+    console = output()
+    console.print(shown(line), soft_wrap=True)
+    for kind, number in sorted(kinds.items()):
+        console.print(shown(f"  {number:,} {kind}", "yellow"))

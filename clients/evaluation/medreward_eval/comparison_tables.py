@@ -11,12 +11,12 @@ from rich.text import Text
 from medreward_eval.comparing import AverageDifference, TaskDifference, conclusions
 from medreward_eval.graded_pairs import Compared
 from medreward_eval.markup import visible
+from medreward_eval.tables import NOTHING
 
 CSV_COLUMNS: Final = (
     "task", "items", "first", "second", "difference", "low", "high", "only_first", "only_second",
     "p", "p_adjusted",
 )  # fmt: skip
-NOTHING: Final = "-"
 
 Difference = TaskDifference | AverageDifference
 

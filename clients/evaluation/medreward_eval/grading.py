@@ -105,11 +105,11 @@ class Grader:
         grades: dict[int, Grade] = {}
         open_: dict[Template, dict[int, Item]] = {}
         for place, prediction in enumerate(predictions):
-            settled = settled_grade(prediction)
-            if settled is None:
-                open_.setdefault(prediction.template, {})[place] = item_of(prediction)
+            found = opened(prediction)
+            if isinstance(found, Grade):
+                grades[place] = found
             else:
-                grades[place] = settled
+                open_.setdefault(prediction.template, {})[place] = found
         if missing := open_.keys() - self._origin.judges.keys():
             raise OtherRun(
                 f"the service was not asked whether it grades by {', '.join(sorted(missing))}; "
@@ -188,8 +188,8 @@ async def find_origin(
     )
 
 
-def settled_grade(prediction: Prediction) -> Grade | None:
-    """Grade what needs no judge, or cannot be judged; None where the judge is to be asked."""
+def opened(prediction: Prediction) -> Grade | Item:
+    """Grade what needs no judge, or cannot be judged; else write what the judge is shown."""
     if prediction.response is None:
         trouble = prediction.error or Trouble("no_response", "the model gave no response")
         return Grade(None, error=trouble)
@@ -197,21 +197,12 @@ def settled_grade(prediction: Prediction) -> Grade | None:
     if len(answer) > MOST_CHARACTERS:
         told = f"the answer has more than {MOST_CHARACTERS:,} characters"
         return Grade(None, error=Trouble("too_long", told))
-    is_right = (
-        settle_choice(answer, prediction.reference, prediction.options)
-        if prediction.template == "equivalence"
-        else None
-    )
-    return None if is_right is None else Grade(float(is_right), "option")
-
-
-def item_of(prediction: Prediction) -> Item:
-    """Write what the judge is shown."""
-    return Item(
-        read_answer(prediction.response or ""),
-        lettered(prediction.reference, prediction.options),
-        question=prediction.question or None,
-    )
+    if prediction.template == "equivalence":
+        is_right = settle_choice(answer, prediction.reference, prediction.options)
+        if is_right is not None:
+            return Grade(float(is_right), "option")
+    reference = lettered(prediction.reference, prediction.options)
+    return Item(answer, reference, question=prediction.question or None)
 
 
 def grade_of(template: Template, result: Judged | Unjudged) -> Grade:

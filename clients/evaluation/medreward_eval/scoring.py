@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medreward_eval.answers import read_answer
+from medreward_eval.choices import lettered
 from medreward_eval.errors import BadData
-from medreward_eval.grading import item_of
 from medreward_eval.intervals import (
     JudgedTask,
     Stratum,
@@ -74,7 +74,7 @@ class Sums:
         self.unanswered += not answer
         self.split += grade.is_split
         self.judged_right += grade.settled_by == "judge" and credit == 1
-        self.unwitnessed += is_unwitnessed(graded)
+        self.unwitnessed += is_unwitnessed(graded, answer)
         self.settled_by[grade.settled_by or "judge"] += 1
         if grade.settled_by != "judge":
             self.settled_right += credit == 1
@@ -83,7 +83,8 @@ class Sums:
 
     def _add_verdict(self, graded: Graded, errors: JudgeErrors) -> None:
         """Count what the judge said to the item as written: that is what a calibration is of."""
-        entry = errors.entry_of(item_of(graded.prediction).reference or "")
+        one = graded.prediction
+        entry = errors.entry_of(lettered(one.reference, one.options))
         vote = next((vote for vote in graded.grade.votes if vote.view == "as_written"), None)
         says_yes = None if entry is None or vote is None else errors.says_yes(entry, vote)
         if entry is None or says_yes is None:

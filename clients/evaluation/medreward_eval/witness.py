@@ -21,12 +21,16 @@ SHORT: Final = 3
 _WORD = re.compile(r"[^\W_]+")
 
 
-def is_unwitnessed(graded: Graded) -> bool:
-    """Tell whether the judge said YES to an answer without a word or number of its reference."""
+def is_unwitnessed(graded: Graded, answer: str | None = None) -> bool:
+    """Tell whether the judge said YES to an answer without a word or number of its reference.
+
+    *answer* is that of the response, for who has read it already.
+    """
     grade, prediction = graded.grade, graded.prediction
     if prediction.template == "report" or grade.settled_by != "judge" or grade.score != 1:
         return False
-    answer = read_answer(prediction.response or "")
+    if answer is None:
+        answer = read_answer(prediction.response or "")
     wanted, said = _words(prediction.reference), {word[:STEM] for word in _words(answer)}
     telling = {word for word in wanted if len(word) >= SHORT or word.isdigit()} or wanted
     return said.isdisjoint(word[:STEM] for word in telling) and not _names_option(
