@@ -16,8 +16,10 @@ from medreward.errors import MethodNotAllowed, NotFound, Overloaded, RequestErro
 from medreward.ingress import BearerAuth, RequestLog
 from medreward.judging.judge import Judge
 from medreward.openapi import document
+from medreward.operations import probe_routes
 from medreward.replies import error_response
-from medreward.routes import NOTICE, reward, router
+from medreward.roles.routes import embed_routes, judge_routes
+from medreward.routes import NOTICE, counting, operations, reward, router
 from medreward.routes import judge as judge_answers
 from medreward.service import Service
 from medreward.settings import Settings
@@ -43,12 +45,16 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # In the background, so that /livez and /readyz answer while the models load.
-        loading = asyncio.create_task(service.load())
+        tasks = [
+            asyncio.create_task(service.load()),
+            asyncio.create_task(service.heartbeat.beat()),
+        ]
         try:
             yield
         finally:
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await service.aclose()
 
     app = FastAPI(
@@ -59,6 +65,30 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service = service
+    app.router.routes[:0] = probe_routes()
+    if service.settings.role == "judge":
+        app.router.routes.extend(judge_routes())
+    elif service.settings.role == "embed":
+        app.router.routes.extend(embed_routes())
+    else:
+        _score(app)
+    app.include_router(operations)
+    if service.settings.admin_port is None:
+        app.include_router(counting)
+    app.exception_handler(RequestError)(_refuse)
+    app.exception_handler(HTTPException)(_refuse_route)
+    keys = [key.get_secret_value() for key in service.settings.api_keys]
+    app.add_middleware(
+        BearerAuth, api_keys=keys, shares_cache=service.settings.share_cache_between_keys
+    )
+    app.add_middleware(RequestLog, metrics=service.metrics, drain=service.drain)
+    # FastAPI's own way to extend the document.
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    return app
+
+
+def _score(app: FastAPI) -> None:
+    """Mount what callers come for."""
     # FastAPI documents these; plain routes before them answer, at a third of the cost a request.
     app.router.routes[:0] = [
         Route("/reward", reward, methods=["POST"]),
@@ -67,16 +97,6 @@ def create_app(
     ]
     app.include_router(router)
     app.include_router(compat.router)
-    app.exception_handler(RequestError)(_refuse)
-    app.exception_handler(HTTPException)(_refuse_route)
-    keys = [key.get_secret_value() for key in service.settings.api_keys]
-    app.add_middleware(
-        BearerAuth, api_keys=keys, shares_cache=service.settings.share_cache_between_keys
-    )
-    app.add_middleware(RequestLog, metrics=service.metrics)
-    # FastAPI's own way to extend the document.
-    app.openapi = lambda: document(app)  # type: ignore[method-assign]
-    return app
 
 
 async def _refuse(request: Request, error: RequestError) -> Response:

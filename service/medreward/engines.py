@@ -158,6 +158,20 @@ def _openai_judge(workshop: Workshop) -> Judge:
     )
 
 
+def _role_judge(workshop: Workshop) -> Judge:
+    from medreward.judging.role import RoleJudge  # noqa: PLC0415 - beside its siblings
+
+    settings = workshop.settings
+    return RoleJudge(
+        *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8080"),
+        api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
+        headers=_opened(settings.judge_headers),
+        timeout_s=settings.judge_timeout_s,
+        try_timeout_s=settings.judge_try_timeout_s,
+        pace=workshop.pace,
+    )
+
+
 def _scripted(_workshop: Workshop) -> Judge:
     from medreward.judging.scripted import ScriptedJudge  # noqa: PLC0415 - beside its siblings
 
@@ -197,6 +211,20 @@ def _openai_embedder(workshop: Workshop) -> Embedder:
     )
 
 
+def _role_embedder(workshop: Workshop) -> Embedder:
+    from medreward.embedding.role import RoleEmbedder  # noqa: PLC0415 - beside its siblings
+
+    settings = workshop.settings
+    return RoleEmbedder(
+        *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8080"),
+        api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
+        headers=_opened(settings.embedder_headers),
+        timeout_s=settings.embedder_timeout_s,
+        try_timeout_s=settings.embedder_try_timeout_s,
+        pace=workshop.pace,
+    )
+
+
 def _hashed(_workshop: Workshop) -> Embedder:
     from medreward.embedding.hashed import HashedEmbedder  # noqa: PLC0415 - beside its siblings
 
@@ -208,15 +236,20 @@ JUDGES: Mapping[str, Callable[[Workshop], Judge]] = {
     "cross_encoder": _cross_encoder,
     "vllm": _vllm,
     "openai": _openai_judge,
+    "role": _role_judge,
     "scripted": _scripted,
 }
 
-READERS = tuple(name for name in JUDGES if name != "cross_encoder")
+READERS = tuple(name for name in JUDGES if name not in {"cross_encoder", "role"})
 """Engines of language models, and the script that stands in for one."""
+
+WITHOUT_MODEL = frozenset({"openai", "role", "scripted", "hashed"})
+"""Engines for a process that holds no model."""
 
 EMBEDDERS: Mapping[str, Callable[[Workshop], Embedder]] = {
     "sentence_transformer": _sentence_transformer,
     "openai": _openai_embedder,
+    "role": _role_embedder,
     "hashed": _hashed,
 }
 
@@ -230,6 +263,8 @@ def build_judge(workshop: Workshop) -> Judge:
         SetupError: it cannot be had; the message says which setting mends it.
     """
     settings = workshop.settings
+    if settings.judge_choice.engine == "role":
+        return _role_judge(workshop)
     first = _build_calibrated(
         replace(
             workshop,
@@ -279,11 +314,51 @@ def check_choices(settings: Settings) -> None:
     Raises:
         SetupError: naming the setting and the choices.
     """
-    _builder(JUDGES, settings.judge_choice.engine, "MEDREWARD_JUDGE")
-    _builder(EMBEDDERS, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
+    if settings.role != "embed":
+        _check_judge(settings)
+    if settings.role != "judge":
+        _builder(EMBEDDERS, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
+        _check_role(settings, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
+
+
+def _check_judge(settings: Settings) -> None:
+    engine = settings.judge_choice.engine
+    _builder(JUDGES, engine, "MEDREWARD_JUDGE")
+    _check_role(settings, engine, "MEDREWARD_JUDGE")
+    if engine == "role":
+        _check_left_to_judge(settings)
     if settings.llm_choice is not None:
         readers = {name: JUDGES[name] for name in READERS}
         _builder(readers, settings.llm_choice.engine, "MEDREWARD_LLM")
+
+
+def _check_role(settings: Settings, engine: str, setting: str) -> None:
+    """Refuse a model in a process that is to hold none, and a chain of processes."""
+    if settings.role == "api" and engine not in WITHOUT_MODEL:
+        raise SetupError(
+            f"{setting}={engine!r}: MEDREWARD_ROLE=api holds no model; leave it out and set "
+            f"{setting}_URL, or choose openai or role"
+        )
+    if settings.role in {"judge", "embed"} and engine == "role":
+        raise SetupError(
+            f"{setting}=role: MEDREWARD_ROLE={settings.role} holds the model itself; leave it out"
+        )
+
+
+def _check_left_to_judge(settings: Settings) -> None:
+    """Refuse what would silently do nothing: these belong where the judge's model is."""
+    misplaced = {
+        "LLM": settings.llm is not None,
+        "CASCADE": settings.cascade,
+        "CALIBRATION": settings.calibration is not None,
+        "ABSTAIN": settings.abstain is not None,
+    }
+    for name, is_set in misplaced.items():
+        if is_set:
+            raise SetupError(
+                f"MEDREWARD_{name}: set it for the process with MEDREWARD_ROLE=judge, not for one "
+                "that asks it (MEDREWARD_JUDGE=role)"
+            )
 
 
 def _build_calibrated(workshop: Workshop, *, must_be_known: bool = False) -> Judge:

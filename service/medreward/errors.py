@@ -8,6 +8,7 @@ MedrewardError
 │   ├── NotFound             404  no such path or recipe
 │   ├── MethodNotAllowed     405  another method would do
 │   ├── BodyTooSlow          408  the body did not arrive in time
+│   ├── OtherModel           409  another process of ours means another engine than is here
 │   ├── TooLarge             413  send less at once
 │   ├── InvalidRequest       422  JSON, but not what the route takes
 │   ├── TemplateUnavailable  422  this deployment's judge cannot grade so
@@ -79,6 +80,12 @@ class BodyTooSlow(RequestError):
     kind = "body_too_slow"
 
 
+class OtherModel(RequestError):
+    """A process of ours means another engine than this one holds; its answers would be mistaken."""
+
+    kind = "other_model"
+
+
 class TooLarge(RequestError):
     """The request is over a limit of this deployment."""
 
@@ -119,6 +126,7 @@ class NotReady(TryAgain):
     """The models are loading, or the service is draining."""
 
     kind = "not_ready"
+    retry_after_s = 2.0
 
 
 class NoRewardYet(TryAgain):
@@ -153,6 +161,7 @@ STATUS_OF: Mapping[type[RequestError], int] = {
     NotFound: 404,
     MethodNotAllowed: 405,
     BodyTooSlow: 408,
+    OtherModel: 409,
     TooLarge: 413,
     InvalidRequest: 422,
     TemplateUnavailable: 422,

@@ -14,16 +14,21 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from medreward.draining import Drain
 from medreward.errors import RequestError, Unauthorized
 from medreward.logs import place_of
 from medreward.metrics import Metrics
+from medreward.operations import PROBES
 from medreward.replies import bug_response, error_response
+from medreward.roles.wire import ENGINE_ROUTES
 
-OPEN_PATHS = frozenset({"/livez", "/readyz"})
+OPEN_PATHS = frozenset(PROBES)
 KEYED_ROUTES = ("/compat/openrlhf", "/compat/slime")
 """Those of trainers that send no header: behind them the path may hold the key."""
-PLAIN_ROUTES = frozenset({"/reward", "/judge", "/verify", *KEYED_ROUTES})
-"""Those that FastAPI documents but does not serve, so that it names no route."""
+PLAIN_ROUTES = frozenset({"/reward", "/judge", "/verify", *KEYED_ROUTES, *PROBES, *ENGINE_ROUTES})
+"""Those that FastAPI does not serve, so that it names no route."""
+QUIET_ROUTES = frozenset({*PROBES, "/metrics"})
+"""They come every few seconds, and say nothing when all is well."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -34,9 +39,10 @@ log = structlog.get_logger(__name__)
 class RequestLog:
     """Gives each request an id, and writes one log line and one observation about it."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, drain: Drain) -> None:
         self._app = app
         self._metrics = metrics
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -52,7 +58,11 @@ class RequestLog:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                if self._drain.has_begun:
+                    # Who keeps a connection to a process that leaves would send into the void.
+                    headers["Connection"] = "close"
             await send(message)
 
         started = time.perf_counter()
@@ -68,9 +78,8 @@ class RequestLog:
     def _note(self, scope: Scope, request_id: str, code: int, seconds: float) -> None:
         route, method = _route(scope), scope["method"] if scope["method"] in METHODS else "OTHER"
         self._metrics.observe_request(route, method, code, seconds)
-        # Probes and scrapes come every few seconds and say nothing when all is well.
-        is_probe = code < 400 and route in {"/livez", "/readyz", "/metrics"}  # noqa: PLR2004
-        (log.debug if is_probe else log.info)(
+        is_quiet = code < 400 and route in QUIET_ROUTES  # noqa: PLR2004 - HTTP's own number
+        (log.debug if is_quiet else log.info)(
             "request",
             request_id=request_id,
             route=route,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal, TypeVar
@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import structlog
 
 from medreward.embedding.embedder import Embedder
+from medreward.embedding.role import RoleEmbedder
 from medreward.engines import Workshop, build_embedder, build_judge, check_choices
 from medreward.errors import (
     DeadlinePassed,
@@ -21,6 +22,7 @@ from medreward.errors import (
 )
 from medreward.judging.cascade import Cascade
 from medreward.judging.judge import Inquiry, Judge
+from medreward.judging.role import RoleJudge
 from medreward.judging.sparing import has_abstained
 from medreward.judging.templates import Template, load_templates
 from medreward.metrics import Metrics
@@ -31,6 +33,13 @@ from medreward.wire import EngineState, Readiness
 
 T = TypeVar("T")
 Role = Literal["judge", "embedder"]
+HELD: Mapping[str, tuple[Role, ...]] = {
+    "all": ("judge", "embedder"),
+    "api": ("judge", "embedder"),
+    "judge": ("judge",),
+    "embed": ("embedder",),
+}
+"""What a process has to do with, by its role."""
 
 Start = Callable[[], Awaitable[None]]
 AskOnce = Callable[[], Awaitable[Sequence[object]]]
@@ -74,10 +83,15 @@ class Engines:
         )
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
         self.status: Literal["ready", "loading", "failed", "draining"] = "loading"
-        self._states: dict[Role, EngineState] = {
-            "judge": _loading(settings.judge_choice, settings.llm_choice),
-            "embedder": _loading(settings.embedder_choice),
+        choices = {
+            "judge": (settings.judge_choice, settings.llm_choice),
+            "embedder": (settings.embedder_choice,),
         }
+        self._states: dict[Role, EngineState] = {
+            role: _loading(*choices[role]) for role in HELD[settings.role]
+        }
+        self._began_s = time.monotonic()
+        self._ready_after_s: float | None = None
         self._starts: dict[Role, Start] = {}
         self._asks: dict[Role, AskOnce] = {}
         self._silences: dict[Role, int] = {"judge": 0, "embedder": 0}
@@ -100,8 +114,25 @@ class Engines:
         status = "failed" if has_lost_one else self.status
         return Readiness(status=status, engines={**self._states})
 
+    @property
+    def stage(self) -> Literal["load", "warm_up", "ready", "failed"]:
+        """How far the start is; an engine that goes later does not undo it."""
+        if self._ready_after_s is not None:
+            return "ready"
+        if self.status == "failed":
+            return "failed"
+        is_asked = any(role in self._asks and not s.ready for role, s in self._states.items())
+        return "warm_up" if is_asked else "load"
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since loading began, or that it took."""
+        if self._ready_after_s is not None:
+            return self._ready_after_s
+        return time.monotonic() - self._began_s
+
     def check_ready(self) -> None:
-        """Let a request pass only where both engines can answer.
+        """Let a request pass only where the engines can answer.
 
         Raises:
             NotReady: they are loading, could not be loaded, or are being given back.
@@ -111,19 +142,26 @@ class Engines:
             raise NotReady("; ".join([f"the service is {self.status}", *waiting]))
 
     async def load(self, template: Template) -> None:
-        """Load both and ask each once; on failure `readiness` says why."""
+        """Load what this process is to hold and ask it once; on failure `readiness` says why."""
+        loads: dict[Role, Callable[[], Awaitable[None]]] = {
+            "judge": lambda: self._load_judge(template),
+            "embedder": self._load_embedder,
+        }
         role: Role = "judge"
         try:
-            await self._load_judge(template)
-            role = "embedder"
-            await self._load_embedder()
+            for role in self._states:
+                await loads[role]()
         except SetupError as exc:
             self._fail(role, str(exc))
         except Exception as exc:  # noqa: BLE001 - a loader may raise anything, and readyz must say so
             self._fail(role, f"loading failed with {type(exc).__name__}: {exc}")
         else:
-            self.status = "ready"
-            log.info("ready", judge=self.judge.identity, embedder=self.embedder.identity)
+            self.status, self._ready_after_s = "ready", self.elapsed_s
+            log.info("ready", **self._identities())
+
+    def _identities(self) -> dict[str, str]:
+        held = {"judge": self._judge, "embedder": self._embedder}
+        return {role: engine.identity for role, engine in held.items() if engine is not None}
 
     def note(self, role: Role, problem: Problem | None) -> None:
         """Hear what became of a batch; after several without an answer, look for the engine."""
@@ -159,21 +197,17 @@ class Engines:
         if self._judge is None:
             self._judge = await self._in_thread("judge", build_judge)
         judge = self._judge
-        if not judge.can_answer(template):
-            raise SetupError(
-                f"the judge cannot answer the template {template.name!r}: it is no language model, "
-                "or its tokenizer cannot tell the labels apart by their first token; "
-                "choose another MEDREWARD_JUDGE or MEDREWARD_JUDGE_MODEL"
-            )
         templates = [template]
         if isinstance(judge, Cascade):
             # Else a language model that is broken would be found by the first that needs it.
             templates.append(load_templates()[LLM_TEMPLATE])
         inquiries = [Inquiry(t, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT) for t in templates]
         self._starts["judge"] = judge.start
-        self._asks["judge"] = lambda: judge.decide(inquiries)
+        self._asks["judge"] = lambda: _ask_judge(judge, inquiries)
         await self._warm_up("judge")
         choice = self._settings.judge_choice
+        if isinstance(judge, RoleJudge):
+            choice = choice._replace(model=judge.model)
         self._note_ready("judge", choice, self._settings.judge_revision, started)
         self._name_llm()
 
@@ -186,6 +220,8 @@ class Engines:
         self._asks["embedder"] = lambda: embedder.embed([WARM_UP_TEXT])
         await self._warm_up("embedder")
         choice = self._settings.embedder_choice
+        if isinstance(embedder, RoleEmbedder):
+            choice = choice._replace(model=embedder.model)
         self._note_ready("embedder", choice, self._settings.embedder_revision, started)
 
     async def _in_thread(self, role: Role, build: Callable[[Workshop], T]) -> T:
@@ -249,6 +285,9 @@ class Engines:
 
     def _note_ready(self, role: Role, choice: Choice, revision: str | None, started: float) -> None:
         state = self._states[role].model_copy(update={"ready": True, "message": "ready"})
+        if choice.engine == "role":
+            # Only the process that holds the model knows its name.
+            state = state.model_copy(update={"model": choice.model})
         self._states[role] = state
         self._metrics.observe_model(
             role,
@@ -287,6 +326,22 @@ def named(choice: Choice) -> str:
 def _loading(*choices: Choice | None) -> EngineState:
     models = ", ".join(named(choice) for choice in choices if choice is not None)
     return EngineState(ready=False, model=models, message="loading")
+
+
+async def _ask_judge(judge: Judge, inquiries: Sequence[Inquiry]) -> Sequence[object]:
+    """Ask a judge that has started, and so knows what it can answer.
+
+    Raises:
+        SetupError: not the recipe's template.
+    """
+    for template in (inquiry.template for inquiry in inquiries):
+        if not judge.can_answer(template):
+            raise SetupError(
+                f"the judge cannot answer the template {template.name!r}: it is no language model, "
+                "or its tokenizer cannot tell the labels apart by their first token; "
+                "choose another MEDREWARD_JUDGE or MEDREWARD_JUDGE_MODEL"
+            )
+    return await judge.decide(inquiries)
 
 
 async def _first_problem(start: Start, ask: AskOnce) -> Problem | EngineError | None:

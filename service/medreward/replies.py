@@ -12,7 +12,7 @@ import medreward
 from medreward import errors, wire
 from medreward.grading import Ballot, CriterionVerdict, Grade, Ungraded
 from medreward.guards.pair import Veto
-from medreward.judging.cascade import Cascade, engine_for
+from medreward.judging.cascade import identity_for
 from medreward.pipeline import Trace
 from medreward.recipe import Recipe
 from medreward.reward import Component, Reward, Unscored
@@ -104,10 +104,7 @@ def judge_provenance(service: Service, template: str) -> wire.JudgeProvenance:
 
 
 def _answering(service: Service, template: str) -> str:
-    """Name what answers a template: of two engines that share the work, the one whose it is."""
-    judge = service.engines.judge
-    asks_both = isinstance(judge, Cascade) and judge.has_other_engine
-    return (judge if asks_both else engine_for(judge, service.templates[template])).identity
+    return identity_for(service.engines.judge, service.templates[template])
 
 
 def recipe_reply(service: Service, name: str) -> wire.RecipeReply:
@@ -124,7 +121,7 @@ def error_response(error: errors.RequestError, request_id: str) -> Response:
     """Write a refusal."""
     body = _error_reply(error.kind, str(error), request_id, retryable=error.retryable)
     response = json_response(body, errors.STATUS_OF[type(error)])
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, errors.Overloaded | errors.NotReady):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, errors.Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"

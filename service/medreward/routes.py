@@ -18,6 +18,7 @@ from medreward.grading import VIEWS
 from medreward.judging.templates import Template
 from medreward.observing import observe_grades, observe_rewards
 from medreward.openapi import body_schema, refusals
+from medreward.operations import livez, metrics, readyz, startupz
 from medreward.pipeline import Trace, grade, score
 from medreward.recipe import Recipe
 from medreward.replies import (
@@ -41,6 +42,10 @@ BYTES_PER_SAMPLE = 1024
 """Of a body, roughly: how long it takes to read."""
 
 router = APIRouter()
+operations = APIRouter()
+"""In every role."""
+counting = APIRouter()
+"""On the admin port alone, where there is one."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -175,39 +180,40 @@ async def run(request: Request, run_id: str) -> Response:
     )
 
 
-@router.get("/livez", tags=["operations"], response_model=wire.Liveness)
-async def livez() -> Response:
-    """Tell that the process answers."""
-    return json_response(wire.Liveness())
+operations.get(
+    "/livez",
+    tags=["operations"],
+    response_model=wire.Liveness,
+    responses={503: {"model": wire.Liveness, "description": "The event loop has stalled"}},
+)(livez)
 
-
-@router.get(
+operations.get(
     "/readyz",
     tags=["operations"],
     response_model=wire.Readiness,
     responses={
         503: {"model": wire.Readiness, "description": "Not ready; says which engine is not"}
     },
-)
-async def readyz(request: Request) -> Response:
-    """Tell whether models are loaded, warm and answering; 503 until they are."""
-    readiness = service_of(request).readiness
-    return json_response(readiness, 200 if readiness.status == "ready" else 503)
+)(readyz)
 
+operations.get(
+    "/startupz",
+    tags=["operations"],
+    response_model=wire.Startup,
+    responses={503: {"model": wire.Startup, "description": "Not ready yet; says how far it is"}},
+)(startupz)
 
-@router.get(
+counting.get(
     "/metrics",
     tags=["operations"],
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}}, **refusals(401)},
+)(metrics)
+
+
+@operations.get(
+    "/version", tags=["operations"], response_model=wire.Version, responses=refusals(401)
 )
-async def metrics(request: Request) -> Response:
-    """Expose Prometheus metrics."""
-    exposition = service_of(request).metrics.exposition()
-    return Response(exposition, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-@router.get("/version", tags=["operations"], response_model=wire.Version, responses=refusals(401))
 async def version() -> Response:
     """Tell the version of the service, and what its numbers are not for."""
     return json_response(wire.Version(service=medreward.__version__, notice=NOTICE))
@@ -217,7 +223,7 @@ async def receive(request: Request, model: type[M], permit: Permit) -> M:
     """Read a body of which nothing is yet known, as *model*."""
     service = service_of(request)
     # Before a body is taken that could not be answered.
-    service.engines.check_ready()
+    service.check_open()
     settings = service.settings
     body = await read_body(
         request, permit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
@@ -265,11 +271,11 @@ def _caller(
         deadline=service.deadline(asked.deadline_ms),
         namespace=request.state.namespace,
         run=None if run is None else run.id,
-        while_connected=partial(_while_connected, request),
+        while_connected=partial(connected, request),
     )
 
 
-async def _while_connected(request: Request, work: Awaitable[Any]) -> None:
+async def connected(request: Request, work: Awaitable[Any]) -> None:
     """Do *work* while the caller waits; when the caller hangs up, stop it.
 
     Raises:

@@ -4,6 +4,7 @@ from functools import partial
 
 from medreward.admission import Admission, Deadline, Load
 from medreward.asking import Asker, Engine
+from medreward.draining import Drain
 from medreward.embedding import embedder as embeddings
 from medreward.embedding.embedder import Embedder, Vector
 from medreward.errors import (
@@ -13,8 +14,9 @@ from medreward.errors import (
     NotFound,
     SetupError,
 )
+from medreward.heartbeat import Heartbeat
 from medreward.judging import judge as judgements
-from medreward.judging.cascade import Cascade
+from medreward.judging.cascade import has_other_engine
 from medreward.judging.judge import Inquiry, Judge, Judgement
 from medreward.judging.templates import load_templates
 from medreward.loading import Engines
@@ -26,7 +28,7 @@ from medreward.redis_tier import build_redis_tier
 from medreward.score_cache import MemoryTier, inquiry_key, text_key
 from medreward.settings import Settings
 from medreward.watching.runs import RunWatch
-from medreward.wire import Readiness
+from medreward.wire import Readiness, Startup
 
 
 class Service:
@@ -56,9 +58,17 @@ class Service:
         self.metrics.watch_load(
             lambda: self.admission.in_flight.requests, lambda: self.admission.in_flight.questions
         )
+        self.drain = Drain(
+            delay_s=settings.drain_delay_s,
+            longest_s=settings.longest_drain_s,
+            in_flight=lambda: self.admission.in_flight.requests,
+        )
+        self.heartbeat = Heartbeat()
         self.redis = build_redis_tier(settings, self.metrics)
         self.runs = RunWatch(self.metrics)
         self._stages: Stages | None = None
+        self._judge_asker: Asker[Inquiry, Judgement] | None = None
+        self._embedder_asker: Asker[str, Vector] | None = None
 
     @property
     def stages(self) -> Stages:
@@ -72,6 +82,29 @@ class Service:
             self._stages = self._build_stages()
         return self._stages
 
+    @property
+    def judge_asker(self) -> Asker[Inquiry, Judgement]:
+        """What stands before the judge: cache and batches."""
+        if self._judge_asker is None:
+            self._judge_asker = self._build_judge_asker()
+        return self._judge_asker
+
+    @property
+    def embedder_asker(self) -> Asker[str, Vector]:
+        """What stands before the embedder."""
+        if self._embedder_asker is None:
+            self._embedder_asker = self._build_embedder_asker()
+        return self._embedder_asker
+
+    def check_open(self) -> None:
+        """Let a request pass.
+
+        Raises:
+            NotReady: the engines cannot answer yet, or this process is leaving.
+        """
+        self.drain.check_admits()
+        self.engines.check_ready()
+
     async def load(self) -> None:
         """Load the engines; `readiness` says how that went."""
         if self.redis is not None:
@@ -80,9 +113,9 @@ class Service:
 
     async def aclose(self) -> None:
         """Stop asking, then give back what the engines hold."""
-        if self._stages is not None:
-            await self._stages.judge.aclose()
-            await self._stages.embedder.aclose()
+        for asker in (self._judge_asker, self._embedder_asker):
+            if asker is not None:
+                await asker.aclose()
         if self.redis is not None:
             await self.redis.aclose()
         await self.engines.aclose()
@@ -92,7 +125,16 @@ class Service:
     def readiness(self) -> Readiness:
         """What `/readyz` says; Redis is told of, but a service without it serves all the same."""
         cache = "memory" if self.redis is None else f"memory and Redis: {self.redis.state()}"
-        return self.engines.readiness.model_copy(update={"cache": cache})
+        told = self.engines.readiness.model_copy(update={"cache": cache})
+        return told.model_copy(update={"status": "draining"}) if self.drain.has_begun else told
+
+    @property
+    def startup(self) -> Startup:
+        """What `/startupz` says."""
+        engines = self.engines
+        return Startup(
+            stage=engines.stage, engines=engines.readiness.engines, elapsed_s=engines.elapsed_s
+        )
 
     def recipe(self, name: str | None) -> Recipe:
         """Find a recipe; without a name, the default one.
@@ -146,8 +188,18 @@ class Service:
                 )
 
     def _build_stages(self) -> Stages:
-        judge, embedder, settings = self.engines.judge, self.engines.embedder, self.settings
-        asking_judge: Engine[Inquiry, Judgement] = Engine(
+        return Stages(
+            judge=self.judge_asker,
+            embedder=self.embedder_asker,
+            templates=self.templates,
+            limits=self.settings.limits,
+            pace=self.pace,
+            has_other_engine=has_other_engine(self.engines.judge),
+        )
+
+    def _build_judge_asker(self) -> Asker[Inquiry, Judgement]:
+        judge, settings = self.engines.judge, self.settings
+        engine: Engine[Inquiry, Judgement] = Engine(
             source="judge",
             ask=judge.decide,
             key_of=partial(inquiry_key, judge.identity),
@@ -162,7 +214,12 @@ class Service:
             timeout_s=settings.judge_timeout_s,
             note=partial(self.engines.note, "judge"),
         )
-        asking_embedder: Engine[str, Vector] = Engine(
+        memory = MemoryTier(settings.judgement_cache_bytes)
+        return Asker(engine, memory, self.metrics, self.redis, self.pace)
+
+    def _build_embedder_asker(self) -> Asker[str, Vector]:
+        embedder, settings = self.engines.embedder, self.settings
+        engine: Engine[str, Vector] = Engine(
             source="embedder",
             ask=embedder.embed,
             key_of=partial(text_key, embedder.identity),
@@ -175,23 +232,5 @@ class Service:
             timeout_s=settings.embedder_timeout_s,
             note=partial(self.engines.note, "embedder"),
         )
-        return Stages(
-            judge=Asker(
-                asking_judge,
-                MemoryTier(settings.judgement_cache_bytes),
-                self.metrics,
-                self.redis,
-                self.pace,
-            ),
-            embedder=Asker(
-                asking_embedder,
-                MemoryTier(settings.embedding_cache_bytes),
-                self.metrics,
-                self.redis,
-                self.pace,
-            ),
-            templates=self.templates,
-            limits=settings.limits,
-            pace=self.pace,
-            has_other_engine=isinstance(judge, Cascade) and judge.has_other_engine,
-        )
+        memory = MemoryTier(settings.embedding_cache_bytes)
+        return Asker(engine, memory, self.metrics, self.redis, self.pace)

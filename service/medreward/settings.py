@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from medreward.rules import Limits
 
@@ -21,6 +27,7 @@ HttpUrls = Annotated[tuple[HttpUrl, ...], NoDecode]
 Headers = dict[str, SecretStr]
 Money = Annotated[float, Field(ge=0)]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+Role = Literal["all", "api", "judge", "embed"]
 
 
 class Choice(NamedTuple):
@@ -64,6 +71,10 @@ PROFILES = {
 }
 
 
+ELSEWHERE = Choice("role", "")
+"""An engine in another process of ours, which knows its model by itself."""
+
+
 def default_models_dir() -> Path:
     """The folder for fetched models where no setting names one."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -91,11 +102,15 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
+    role: Role = "all"
+    """What this process does: all of it, or its part where several share the work. `api` answers
+    requests and holds no model; `judge` and `embed` hold one each, for any number of `api`."""
     profile: Literal["embedded", "gpu", "remote"] = "embedded"
     """Which engines and models are the defaults of the settings below."""
 
     judge: str | None = None
-    """Engine of the judge: causal_lm, cross_encoder, vllm, openai or scripted."""
+    """Engine of the judge: causal_lm, cross_encoder, vllm, openai, role (another process of ours,
+    with MEDREWARD_ROLE=judge) or scripted."""
     judge_model: str | None = None
     """Name of a model in `medreward models list`, a folder, or a Hugging Face id."""
     judge_revision: str | None = None
@@ -119,11 +134,11 @@ class Settings(BaseSettings):
     """Whether the judge may leave a sample without a verdict where it is not sure; by default where
     `calibration` names a file, or with `cascade`."""
     judge_url: HttpUrls = ()
-    """Base URL of the openai engine, ending in /v1; several with the same model, separated by
-    commas, share the work. This and what follows serves whichever of judge and language model is
-    behind a server."""
+    """Base URL of the openai engine, ending in /v1, or of the role engine, such as
+    http://judge:8080; several with the same model, separated by commas, share the work. This and
+    what follows serves whichever of judge and language model is behind a server."""
     judge_api_key: SecretStr | None = None
-    """Key of the openai engine."""
+    """Key of the openai or role engine."""
     judge_api_key_file: Path | None = None
     """File with that key; it is read anew when a server refuses the key."""
     judge_headers: Headers = Field(default_factory=dict)
@@ -168,7 +183,8 @@ class Settings(BaseSettings):
     """Run the vllm engine's model uncompiled: starts sooner; by default only on a CPU."""
 
     embedder: str | None = None
-    """Engine of the embedder: sentence_transformer, openai or hashed."""
+    """Engine of the embedder: sentence_transformer, openai, role (another process of ours, with
+    MEDREWARD_ROLE=embed) or hashed."""
     embedder_model: str | None = None
     """As `judge_model`."""
     embedder_revision: str | None = None
@@ -204,6 +220,19 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port to listen on; 0 takes a free one."""
+    admin_port: Annotated[int | None, Field(ge=0, le=65535)] = None
+    """Port of its own for probes, metrics and drain, without keys: never for the world. Without
+    one, probes and metrics are on `port`, and nothing drains by request."""
+    admin_host: str | None = None
+    """Address of that port; by default `host`."""
+    drain_token: SecretStr | None = None
+    """What `POST /drain` on the admin port has to send as `Authorization: Bearer …`; without one,
+    it is refused."""
+    drain_delay_s: Annotated[float, Field(ge=0, le=600)] = 0.0
+    """Seconds for which a service that was told to end, and says so in its readiness, still takes
+    requests: whoever sends them has to notice first."""
+    drain_s: Annotated[float | None, Field(gt=0)] = None
+    """Seconds it then waits for the requests in flight; by default `deadline_s`."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Keys accepted as `Authorization: Bearer …`, separated by commas; none turns auth off."""
     allow_unauthenticated: bool = False
@@ -269,14 +298,40 @@ class Settings(BaseSettings):
     lease_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
     """Seconds after which another replica asks in the place of one that died asking."""
 
+    secrets_dir: Path | None = None
+    """Folder with settings as files, as Kubernetes and Compose mount secrets: each named like its
+    variable in lower case, such as `medreward_api_keys`. The environment wins over a file."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged. No level logs what a sample says."""
     log_format: Literal["json", "console"] = "json"
     """One JSON object a line, or text for people."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what is given, then the environment, then the folder of secrets, if there is one."""
+        folder = os.environ.get("MEDREWARD_SECRETS_DIR", "")
+        # One that is not there is refused by its own setting, in words.
+        is_there = folder and Path(folder).is_dir()
+        files = [SecretsSettingsSource(settings_cls, folder)] if is_there else []
+        return init_settings, env_settings, *files
+
     _split_lists = field_validator(
         "recipes", "api_keys", "judge_url", "embedder_url", "redis_hosts", mode="before"
     )(_items)
+
+    @field_validator("secrets_dir")
+    @classmethod
+    def _secrets_dir_is_one(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.is_dir():
+            raise ValueError(f"there is no folder {folder}; mount the secrets there")
+        return folder
 
     @field_validator("redis_url")
     @classmethod
@@ -346,7 +401,9 @@ class Settings(BaseSettings):
 
     @property
     def judge_choice(self) -> Choice:
-        """The judge's engine and model: those set, else the profile's."""
+        """The judge's engine and model: those set, else the role's or the profile's."""
+        if self.role == "api" and self.judge is None:
+            return ELSEWHERE
         profile = PROFILES[self.profile]
         # A profile's language model may be the judge itself: naming its engine is enough.
         named = (c for c in (profile.judge, profile.llm) if c and c.engine == self.judge)
@@ -355,7 +412,8 @@ class Settings(BaseSettings):
     @property
     def llm_choice(self) -> Choice | None:
         """The engine and model beside the judge; None where there is none."""
-        default = PROFILES[self.profile].llm if self.judge is None else None
+        has_own = self.judge is None and self.role in {"all", "judge"}
+        default = PROFILES[self.profile].llm if has_own else None
         if default is not None:
             return _choose(default, self.llm, self.llm_model)
         return None if self.llm is None else Choice(self.llm, self.llm_model or "")
@@ -373,8 +431,15 @@ class Settings(BaseSettings):
 
     @property
     def embedder_choice(self) -> Choice:
-        """The embedder's engine and model: those set, else the profile's."""
+        """The embedder's engine and model: those set, else the role's or the profile's."""
+        if self.role == "api" and self.embedder is None:
+            return ELSEWHERE
         return _choose(PROFILES[self.profile].embedder, self.embedder, self.embedder_model)
+
+    @property
+    def longest_drain_s(self) -> float:
+        """Seconds to wait for the requests in flight."""
+        return self.deadline_s if self.drain_s is None else self.drain_s
 
     @property
     def limits(self) -> Limits:

@@ -288,10 +288,29 @@ class Readiness(BaseModel):
     """Where answers are remembered. Redis is told of here, and never makes a service unready."""
 
 
+class Startup(BaseModel):
+    """Reply of `GET /startupz`."""
+
+    stage: Literal["load", "warm_up", "ready", "failed"]
+    """How far the engines are: read from the disk or awaited, asked for the first time, or ready
+    once and for all."""
+    engines: dict[str, EngineState]
+    elapsed_s: float
+    """Since the process began to load, or in which it became ready."""
+
+
+class Drained(BaseModel):
+    """Reply of `POST /drain` and `DELETE /drain`."""
+
+    status: Literal["serving", "draining", "drained"]
+    in_flight: int
+    """Requests that are not answered yet."""
+
+
 class Liveness(BaseModel):
     """Reply of `GET /livez`."""
 
-    status: Literal["alive"] = "alive"
+    status: Literal["alive", "stalled"] = "alive"
 
 
 class Version(BaseModel):

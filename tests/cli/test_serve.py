@@ -7,7 +7,8 @@ import shlex
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,11 +40,28 @@ class Serving:
         """Where it says that it is."""
         return str(re.findall(r"ready at (\S+)", self.welcome)[0])
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def stop(self, number: signal.Signals) -> tuple[int, str]:
         """Send a signal; gives exit code and log."""
         os.kill(self._process.pid, number)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end; gives exit code and log."""
         _, log = self._process.communicate(timeout=30)
         return self._process.returncode, log
+
+
+def waited_for(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, at most ten seconds."""
+    give_up_s = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < give_up_s
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -115,6 +133,73 @@ def test_it_stops_when_asked(number: signal.Signals) -> None:
     assert log.endswith("stopped\n")
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@pytest.mark.usefixtures("no_models")
+def test_told_to_end_it_serves_until_its_callers_can_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unready at once, serving during the delay, and then gone, with its admin port."""
+    monkeypatch.setenv("MEDREWARD_DRAIN_DELAY_S", "2")
+    admin = f"http://127.0.0.1:{(admin_port := free_port())}"
+    sample = {"response": "<answer>left</answer>", "reference": "left"}
+    with serving("--admin-port", str(admin_port)) as service:
+        before = httpx.get(f"{admin}/readyz").status_code
+        os.kill(service.pid, signal.SIGTERM)
+        waited_for(lambda: httpx.get(f"{admin}/readyz").status_code == 503)
+        served = httpx.post(f"{service.url}/reward", json={"samples": [sample]})
+        code, log = service.ended()
+
+    assert before == 200
+    assert served.json()["results"][0]["status"] == "scored"
+    assert served.headers["connection"] == "close"
+    assert code == 0
+    assert log.endswith("stopped\n")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{admin}/readyz")
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_second_signal_ends_the_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is in a hurry need not kill it."""
+    monkeypatch.setenv("MEDREWARD_DRAIN_DELAY_S", "600")
+    with serving() as service:
+        os.kill(service.pid, signal.SIGTERM)
+        waited_for(lambda: httpx.get(f"{service.url}/readyz").status_code == 503)
+        code, _ = service.stop(signal.SIGTERM)
+
+    assert code == 0
+
+
+@pytest.mark.usefixtures("no_models")
+def test_ctrl_c_waits_for_nobody_to_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal there is nobody to tell."""
+    monkeypatch.setenv("MEDREWARD_DRAIN_DELAY_S", "600")
+    with serving() as service:
+        code, _ = service.stop(signal.SIGINT)
+
+    assert code == 0
+
+
+def test_a_misspelt_secret_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_apart: Run
+) -> None:
+    """A file that no setting reads would be a service without its key."""
+    (tmp_path / "medreward_api_key").write_text("hunter2")
+    monkeypatch.setenv("MEDREWARD_SECRETS_DIR", str(tmp_path))
+
+    refused = run_apart("serve", "--port", "0")
+
+    assert refused.code == 2
+    assert "MEDREWARD_API_KEY is no setting; did you mean MEDREWARD_API_KEYS?" in " ".join(
+        refused.stderr.split()
+    )
+    assert "hunter2" not in refused.stderr
+
+
 @pytest.mark.usefixtures("no_models")
 def test_the_log_is_one_json_object_a_line() -> None:
     """Whatever reads it need not tell ours from the libraries'."""
@@ -123,7 +208,12 @@ def test_the_log_is_one_json_object_a_line() -> None:
         _, log = service.stop(signal.SIGTERM)
     lines = [line for line in log.splitlines() if line.startswith("{")]
 
-    assert [json.loads(line)["event"] for line in lines] == ["ready", "request"]
+    assert [json.loads(line)["event"] for line in lines] == [
+        "ready",
+        "request",
+        "draining",
+        "drained",
+    ]
 
 
 @pytest.mark.usefixtures("no_models")

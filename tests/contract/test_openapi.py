@@ -42,6 +42,7 @@ def test_every_route_of_the_contract_is_in_the_document() -> None:
         "/reverify_mode",
         "/livez",
         "/readyz",
+        "/startupz",
         "/metrics",
         "/version",
     }

@@ -204,7 +204,7 @@ async def test_a_model_that_was_not_fetched_fails_loading_with_the_command() -> 
     [
         (
             {"judge": "oracle"},
-            "MEDREWARD_JUDGE='oracle'; choose from causal_lm, cross_encoder, vllm, openai, scripted",
+            "MEDREWARD_JUDGE='oracle'; choose from causal_lm, cross_encoder, vllm, openai, role, scripted",
         ),
         ({"embedder": "glove"}, "MEDREWARD_EMBEDDER='glove'; choose from sentence_transformer"),
         ({"recipe": "medix"}, "MEDREWARD_RECIPE='medix'; choose from medix-r1"),

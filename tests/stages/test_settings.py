@@ -446,3 +446,61 @@ def test_settings_cannot_be_changed_afterwards() -> None:
     """What the service was built from stays what it was."""
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 9000  # type: ignore[misc]
+
+
+def test_a_setting_can_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As Kubernetes and Compose mount secrets; a line's end is no part of it."""
+    (tmp_path / "medreward_api_keys").write_text("one,two\n")
+    (tmp_path / "medreward_redis_url").write_text("redis://:hunter2@cache:6379/0")
+    monkeypatch.setenv("MEDREWARD_SECRETS_DIR", str(tmp_path))
+
+    settings = Settings()
+
+    assert [key.get_secret_value() for key in settings.api_keys] == ["one", "two"]
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "redis://:hunter2@cache:6379/0"
+
+
+def test_the_environment_wins_over_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is set for this one process is meant."""
+    (tmp_path / "medreward_recipe").write_text("medix-r1")
+    monkeypatch.setenv("MEDREWARD_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("MEDREWARD_RECIPE", "medix-r1-guarded")
+
+    assert Settings().recipe == "medix-r1-guarded"
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else a service without its keys would start."""
+    monkeypatch.setenv("MEDREWARD_SECRETS_DIR", str(tmp_path / "nowhere"))
+
+    with pytest.raises(ValidationError, match="there is no folder"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("settings", "judge", "embedder"),
+    [
+        ({}, "role", "role"),
+        ({"profile": "gpu"}, "role", "role"),
+        ({"judge": "openai", "judge_model": "m"}, "openai", "role"),
+        ({"embedder": "openai"}, "role", "openai"),
+    ],
+)
+def test_an_api_leaves_models_to_other_processes(
+    settings: dict[str, Any], judge: str, embedder: str
+) -> None:
+    """Whatever the profile, unless it is told which server has them."""
+    chosen = Settings(role="api", **settings)
+
+    assert chosen.judge_choice.engine == judge
+    assert chosen.embedder_choice.engine == embedder
+    assert chosen.llm_choice is None
+
+
+def test_a_drain_takes_as_long_as_a_request_may() -> None:
+    """Unless it is told otherwise."""
+    assert Settings(deadline_s=33).longest_drain_s == 33
+    assert Settings(deadline_s=33, drain_s=7).longest_drain_s == 7

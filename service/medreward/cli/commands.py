@@ -92,6 +92,18 @@ def serve(
         str | None,
         typer.Option(metavar="embedded|gpu|remote", help="Which engines and models to run."),
     ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|api|judge|embed", help="Its part, where several processes share the work."
+        ),
+    ] = None,
+    admin_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Port for probes, metrics and drain alone."
+        ),
+    ] = None,
 ) -> None:
     """Run the service until it is stopped.
 
@@ -99,7 +111,7 @@ def serve(
     """
     from medreward.cli.serve import serve as run
 
-    run(host=host, port=port, recipe=recipe, profile=profile)
+    run(host=host, port=port, recipe=recipe, profile=profile, role=role, admin_port=admin_port)
 
 
 @app.command(

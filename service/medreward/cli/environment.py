@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -35,11 +36,12 @@ def read_settings(**options: Any) -> Settings:
 def misspelt_variables() -> dict[str, str]:
     """Name the variables that look like settings but are none, and what mends each.
 
-    They would be silent defaults: a service whose `MEDREWARD_API_KEY` is set asks for no key.
+    They would be silent defaults: a service whose `MEDREWARD_API_KEY` is set asks for no key. Files
+    of `MEDREWARD_SECRETS_DIR` are named like them, in lower case.
     """
     known = {f"MEDREWARD_{name.upper()}" for name in Settings.model_fields}
     misspelt = {}
-    for name in sorted(os.environ):
+    for name in sorted({*os.environ, *_names_of_secrets()}):
         # Kubernetes describes a service named medreward to its pods in variables of these names.
         is_link = name.startswith(("MEDREWARD_PORT_", "MEDREWARD_SERVICE_"))
         is_ours = name.startswith("MEDREWARD_") and name not in NO_SETTINGS
@@ -48,6 +50,13 @@ def misspelt_variables() -> dict[str, str]:
             mend = f"did you mean {near[0]}?" if near else "unset it; docs/settings.md lists all"
             misspelt[name] = mend
     return misspelt
+
+
+def _names_of_secrets() -> set[str]:
+    folder = os.environ.get("MEDREWARD_SECRETS_DIR", "")
+    if not folder or not Path(folder).is_dir():
+        return set()
+    return {file.name.upper() for file in Path(folder).iterdir() if file.is_file()}
 
 
 def service_key(variable: str) -> str | None:

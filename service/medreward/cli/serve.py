@@ -5,17 +5,21 @@ import math
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
+import structlog
 import uvicorn
 from rich.console import Console
 from rich.text import Text
 
 import medreward
 from medreward import logs
+from medreward.admin import administering
 from medreward.app import create_app
 from medreward.cli.environment import (
     DEFAULT_KEY_VARIABLE,
@@ -33,6 +37,8 @@ from medreward.listening import collect_garbage_seldom, server_config
 from medreward.pacing import switch_often
 from medreward.service import Service
 from medreward.settings import Choice, Settings
+
+log = structlog.get_logger(__name__)
 
 POLL_S = 0.1
 BACKLOG = 2048
@@ -59,22 +65,60 @@ def serve(**options: Any) -> None:
     silence_other_bars()
     app = create_app(settings)
     listener = _listen(settings.host, settings.port)
+    admin_listener = _admin_listener(settings)
+    service: Service = app.state.service
     config = server_config(
         app,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=math.ceil(settings.deadline_s),
+        timeout_graceful_shutdown=math.ceil(settings.longest_drain_s),
     )
-    server = uvicorn.Server(config)
+    server = LeavingServer(config, service)
     # uvicorn takes these signals while it serves and raises them again when it has shut down.
     # All is well by then, and dying of them would say otherwise.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     switch_often()
-    with ThreadPoolExecutor(1, "announcing") as pool:
-        announcing = pool.submit(_announce, app.state.service, server, listener.getsockname()[1])
+    with (
+        administering(service, admin_listener),
+        ThreadPoolExecutor(1, "announcing") as pool,
+    ):
+        announcing = pool.submit(
+            _announce, service, server, listener.getsockname()[1], admin_listener
+        )
         server.run(sockets=[listener])
         announcing.result()
     messages().print(shown("stopped"))
+
+
+class LeavingServer(uvicorn.Server):
+    """Told to end, it first serves to the end what it has begun, and what still comes."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._is_leaving = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first SIGTERM; end at once at a second, and at Ctrl-C."""
+        drain = self._service.drain
+        is_serving = self._service.engines.status == "ready"
+        if sig != signal.SIGTERM or not is_serving or self._is_leaving or self.should_exit:
+            super().handle_exit(sig, frame)
+            return
+        self._is_leaving = True
+        drain.begin()
+        log.info(
+            "draining", in_flight=drain.in_flight, delay_s=self._service.settings.drain_delay_s
+        )
+        threading.Thread(target=self._leave, args=(sig, frame), name="leaving", daemon=True).start()
+
+    def _leave(self, sig: int, frame: FrameType | None) -> None:
+        is_done = self._service.drain.wait()
+        log.info("drained", is_done=is_done, in_flight=self._service.drain.in_flight)
+        if not is_done:
+            # It has had its time.
+            self.config.timeout_graceful_shutdown = 1
+        super().handle_exit(sig, frame)
 
 
 def _configure_logs(settings: Settings) -> None:
@@ -90,7 +134,13 @@ def _configure_logs(settings: Settings) -> None:
         logging.getLogger("medreward.loading").setLevel(logging.CRITICAL)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _admin_listener(settings: Settings) -> socket.socket | None:
+    if settings.admin_port is None:
+        return None
+    return _listen(settings.admin_host or settings.host, settings.admin_port, "admin-")
+
+
+def _listen(host: str, port: int, which: str = "") -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -98,12 +148,18 @@ def _listen(host: str, port: int) -> socket.socket:
         # Python adds the address to some of these messages.
         reason = (exc.strerror or "unknown").partition(" (while")[0]
         raise Misuse(
-            f"cannot listen on {host} port {port} ({reason}): choose others by --host and "
-            "--port, or MEDREWARD_HOST and MEDREWARD_PORT"
+            f"cannot listen on {host} port {port} ({reason}): choose others by --{which}host and "
+            f"--{which}port, or MEDREWARD_{_variable(which)}HOST and MEDREWARD_{_variable(which)}PORT"
         ) from exc
 
 
-def _announce(service: Service, server: uvicorn.Server, port: int) -> None:
+def _variable(which: str) -> str:
+    return which.upper().replace("-", "_")
+
+
+def _announce(
+    service: Service, server: uvicorn.Server, port: int, admin: socket.socket | None
+) -> None:
     """Say what is loading, then what was loaded and how to use it."""
     started, engines = time.perf_counter(), service.engines
     with waiting(what_is_awaited(engines.readiness)) as say:
@@ -115,41 +171,55 @@ def _announce(service: Service, server: uvicorn.Server, port: int) -> None:
         raise CommandError(reasons(engines.readiness))
     if engines.status == "ready":
         collect_garbage_seldom()
-        _print_welcome(output(), service, port, time.perf_counter() - started)
+        admin_port = None if admin is None else admin.getsockname()[1]
+        _print_welcome(output(), service, port, admin_port, time.perf_counter() - started)
 
 
-def _print_welcome(console: Console, service: Service, port: int, seconds: float) -> None:
+def _print_welcome(
+    console: Console, service: Service, port: int, admin_port: int | None, seconds: float
+) -> None:
     settings, engines = service.settings, service.engines
     url = _url(settings.host, port)
     console.print(Text(f"medreward {medreward.__version__} is ready at {url}", "bold green"))
-    recipe = service.recipe(None)
-    console.print(
-        facts_grid(
-            {
-                "  judge": shown(_described(settings, "judge")),
-                "  embedder": shown(_described(settings, "embedder")),
-                "  loaded": f"in {seconds:.1f} s",
-                "  recipe": shown(f"{recipe.name} {short(service.fingerprint(recipe))}"),
-                "  listens": shown(f"on {settings.host} port {port}; {url}/docs tells the routes"),
-                "  keys": _keys(settings),
-            }
-        )
-    )
+    facts: dict[str, str | Text] = {
+        f"  {role}": shown(_described(service, role)) for role in engines.readiness.engines
+    }
+    facts["  loaded"] = f"in {seconds:.1f} s"
+    is_part = settings.role in {"judge", "embed"}
+    if is_part:
+        facts["  role"] = f"{settings.role}, for processes that ask it"
+    else:
+        recipe = service.recipe(None)
+        facts["  recipe"] = shown(f"{recipe.name} {short(service.fingerprint(recipe))}")
+    facts["  listens"] = shown(f"on {settings.host} port {port}; {url}/docs tells the routes")
+    if admin_port is not None:
+        admin_url = _url(settings.admin_host or settings.host, admin_port)
+        facts["  admin"] = shown(f"{admin_url}/readyz, /metrics, /drain")
+    facts["  keys"] = _keys(settings)
+    console.print(facts_grid(facts))
+    if is_part:
+        print_fitness(console, engines.readiness.engines)
+        return
     console.print(Text("\nTry it from another terminal:\n", "bold"))
     console.print(shown(_curl(url, has_keys=bool(settings.api_keys))), soft_wrap=True)
     print_fitness(console, engines.readiness.engines)
 
 
-def _described(settings: Settings, role: str) -> str:
+def _described(service: Service, role: str) -> str:
+    settings, state = service.settings, service.engines.readiness.engines[role]
     if role == "embedder":
-        return _engine(settings.embedder_choice, settings.embedder_url)
-    choices = filter(None, (settings.judge_choice, settings.llm_choice))
-    return ", ".join(_engine(choice, settings.judge_url) for choice in choices)
+        choice, urls = settings.embedder_choice, settings.embedder_url
+    else:
+        choice, urls = settings.judge_choice, settings.judge_url
+    if choice.engine == "role":
+        return _engine(choice._replace(model=state.model), urls)
+    llm = settings.llm_choice if role == "judge" else None
+    return ", ".join(_engine(one, urls) for one in (choice, llm) if one is not None)
 
 
 def _engine(choice: Choice, urls: Sequence[str]) -> str:
     shown_urls = ", ".join(map(without_password, urls))
-    where = f"at {shown_urls}" if choice.engine == "openai" and urls else ""
+    where = f"at {shown_urls}" if choice.engine in {"openai", "role"} and urls else ""
     return " ".join(part for part in (choice.model, f"({choice.engine})", where) if part)
 
 

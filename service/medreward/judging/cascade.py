@@ -8,6 +8,7 @@ import structlog
 from medreward.errors import EngineError, Problem, ProblemKind
 from medreward.judging.calibrated import CalibratedJudge
 from medreward.judging.judge import Capacity, Inquiry, Judge, Judgement, View, is_sound
+from medreward.judging.role import RoleJudge
 from medreward.judging.sparing import Answer, Patience, has_abstained, problems
 from medreward.judging.templates import Template
 from medreward.metrics import Metrics
@@ -189,6 +190,18 @@ def engine_for(judge: Judge, template: Template) -> Judge:
     if not isinstance(judge, Cascade):
         return judge
     return judge.first if judge.first.can_answer(template) else judge.second
+
+
+def has_other_engine(judge: Judge) -> bool:
+    """Whether a second engine bears witness, here or in the process that holds the judge."""
+    return isinstance(judge, Cascade | RoleJudge) and judge.has_other_engine
+
+
+def identity_for(judge: Judge, template: Template) -> str:
+    """Name what answers *template*: of two engines that share the work, the one whose it is."""
+    if isinstance(judge, RoleJudge):
+        return judge.identity_for(template)
+    return (judge if has_other_engine(judge) else engine_for(judge, template)).identity
 
 
 def _raise_what_costs_all(told: Sequence[Sequence[Answer] | BaseException]) -> None:

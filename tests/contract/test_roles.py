@@ -1,0 +1,449 @@
+"""One service in several processes: the same numbers as in one, and no answer of another engine."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from medreward.app import create_app
+from medreward.embedding.embedder import Embedder, Vector
+from medreward.embedding.hashed import HashedEmbedder
+from medreward.embedding.role import RoleEmbedder
+from medreward.errors import BackendDown, NonsenseReply, Problem, ProblemKind, SetupError
+from medreward.judging.judge import Inquiry, Judge, Judgement, is_sound
+from medreward.judging.role import RoleJudge
+from medreward.judging.scripted import ScriptedJudge
+from medreward.judging.templates import load_templates
+from medreward.settings import Settings
+from tests.conftest import RealEngines, loaded
+
+pytestmark = pytest.mark.anyio
+
+SAID = "<X_RAY><thinking>hm</thinking><answer>{}</answer>"
+PAIRS = [
+    ("lower left lobe", "left lower lobe"),
+    ("right lower lobe", "left lower lobe"),
+    ("Pleural effusion", "pleural effusion"),
+    ("a small pleural effusion on the left", "pleural effusion"),
+    ("no fracture", "fracture of the femur"),
+    ("", "left lower lobe"),
+]
+
+
+def sample(answer: str, reference: str) -> dict[str, Any]:
+    """One sample in the published form."""
+    return {"response": SAID.format(answer), "reference": reference, "modality": "X_RAY"}
+
+
+BODY = {"samples": [sample(*pair) for pair in PAIRS]}
+
+
+class Processes:
+    """An `api`, and behind it a `judge` and an `embed`, each an app of its own."""
+
+    def __init__(
+        self, api: httpx.AsyncClient, judge: httpx.AsyncClient, embed: httpx.AsyncClient
+    ) -> None:
+        self.api = api
+        self.judge = judge
+        self.embed = embed
+
+
+@asynccontextmanager
+async def app_client(
+    settings: Settings, judge: Judge | None = None, embedder: Embedder | None = None
+) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.ASGITransport]]:
+    """An app that is loaded, and how to reach it."""
+    app = create_app(settings, judge=judge, embedder=embedder)
+    async with app.router.lifespan_context(app):
+        await loaded(app)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            yield client, transport
+
+
+def settings_of(role: str, **more: Any) -> Settings:
+    """The settings of a process of this role."""
+    held = {"judge": {"judge": "scripted"}, "embed": {"embedder": "hashed"}}.get(role, {})
+    return Settings(**{"role": role, "recipe": "medix-r1", **held} | more)
+
+
+@asynccontextmanager
+async def processes(
+    judge: Judge | None = None, embedder: Embedder | None = None, **of_roles: Any
+) -> AsyncIterator[Processes]:
+    """The three of them; settings are those of the two that hold the engines."""
+    async with AsyncExitStack() as stack:
+        judging, to_judge = await stack.enter_async_context(
+            app_client(settings_of("judge", **of_roles), judge or ScriptedJudge())
+        )
+        embedding, to_embed = await stack.enter_async_context(
+            app_client(settings_of("embed", **of_roles), None, embedder or HashedEmbedder())
+        )
+        api, _ = await stack.enter_async_context(
+            app_client(
+                settings_of("api"),
+                RoleJudge("http://judge", transport=to_judge, timeout_s=5),
+                RoleEmbedder("http://embed", transport=to_embed, timeout_s=5),
+            )
+        )
+        yield Processes(api, judging, embedding)
+
+
+def numbers(reply: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Every number of a reply, and where it came from."""
+    return [
+        (
+            result["status"],
+            result["reward"],
+            *((p["value"], p["p_yes"], p["cosine"]) for p in result["components"].values()),
+        )
+        for result in reply["results"]
+    ]
+
+
+@pytest.mark.models
+async def test_in_three_processes_the_rewards_are_those_of_one(real_engines: RealEngines) -> None:
+    """To the last bit of every P(YES) and cosine, with the same provenance."""
+    judge, embedder = real_engines.judge, real_engines.embedder
+    async with app_client(settings_of("all"), judge, embedder) as (alone, _):
+        in_one = (await alone.post("/reward", json=BODY)).json()
+    async with processes(judge, embedder) as three:
+        in_three = (await three.api.post("/reward", json=BODY)).json()
+        again = (await three.api.post("/reward", json=BODY)).json()
+
+    assert numbers(in_three) == numbers(in_one) == numbers(again)
+    assert in_three["provenance"] == in_one["provenance"]
+    assert in_three["counts"] == in_one["counts"]
+    assert again["counts"]["judge_calls"] == 0
+
+
+async def test_the_api_names_the_models_that_others_hold() -> None:
+    """Readiness tells which engine answers, not only that another process does."""
+    async with processes() as three:
+        engines = (await three.api.get("/readyz")).json()["engines"]
+
+    assert engines["judge"]["model"] == "scripted"
+    assert engines["embedder"]["model"] == "hashed"
+
+
+async def test_each_process_is_ready_by_its_own_engine_alone() -> None:
+    """A judge that knows no embedder waits for none."""
+    async with processes() as three:
+        of_judge, of_embed = await three.judge.get("/readyz"), await three.embed.get("/readyz")
+
+    assert (of_judge.status_code, list(of_judge.json()["engines"])) == (200, ["judge"])
+    assert (of_embed.status_code, list(of_embed.json()["engines"])) == (200, ["embedder"])
+
+
+async def test_processes_that_hold_an_engine_score_nothing() -> None:
+    """Their port is for processes of ours."""
+    async with processes() as three:
+        replies = [await client.post("/reward", json=BODY) for client in (three.judge, three.embed)]
+
+    assert [reply.status_code for reply in replies] == [404, 404]
+
+
+class CountingJudge(ScriptedJudge):
+    """A judge that takes a moment, and counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Counter[str] = Counter()
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Answer after a moment."""
+        self.asked.update(inquiry.answer for inquiry in inquiries)
+        await asyncio.sleep(0.02)
+        return await super().decide(inquiries)
+
+
+async def test_what_several_processes_ask_at_once_is_asked_once() -> None:
+    """The judge's process has its own cache and batches."""
+    judge = CountingJudge()
+    async with AsyncExitStack() as stack:
+        _, to_judge = await stack.enter_async_context(app_client(settings_of("judge"), judge))
+        apis = [
+            (
+                await stack.enter_async_context(
+                    app_client(
+                        settings_of("api"),
+                        RoleJudge("http://judge", transport=to_judge),
+                        HashedEmbedder(),
+                    )
+                )
+            )[0]
+            for _ in range(3)
+        ]
+        judge.asked.clear()
+        replies = await asyncio.gather(*(api.post("/reward", json=BODY) for api in apis))
+
+    assert len({str(numbers(reply.json())) for reply in replies}) == 1
+    assert set(judge.asked.values()) == {1}
+
+
+ABSTAINED = Problem(ProblemKind.JUDGE_ABSTAINED, "judge: it is not sure")
+
+
+async def test_what_the_judge_leaves_open_is_unscored_with_its_reason() -> None:
+    """A problem crosses processes as a value; its neighbours are scored."""
+    judge = ScriptedJudge({("no fracture", "fracture of the femur"): ABSTAINED})
+    async with processes(judge) as three:
+        results = (await three.api.post("/reward", json=BODY)).json()["results"]
+
+    assert [r["status"] for r in results] == ["scored"] * 4 + ["unscored", "scored"]
+    assert results[4]["reward"] is None
+    assert results[4]["error"] == {
+        "kind": "judge_abstained",
+        "message": "judge: it is not sure",
+        "retryable": False,
+    }
+
+
+class FailingEmbedder(HashedEmbedder):
+    """An embedder that dies after its warm-up."""
+
+    has_answered = False
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
+        """Answer once."""
+        if self.has_answered:
+            raise BackendDown("out of memory")
+        self.has_answered = True
+        return await super().embed(texts)
+
+
+async def test_an_engine_that_dies_in_its_process_is_a_reason_and_no_zero() -> None:
+    """The samples that needed it are unscored and may be sent again."""
+    embedder = FailingEmbedder()
+    async with AsyncExitStack() as stack:
+        _, to_embed = await stack.enter_async_context(
+            app_client(settings_of("embed"), None, embedder)
+        )
+        # Its own warm-up is one more.
+        embedder.has_answered = False
+        api, _ = await stack.enter_async_context(
+            app_client(
+                settings_of("api"),
+                ScriptedJudge(),
+                RoleEmbedder("http://embed", transport=to_embed, timeout_s=5),
+            )
+        )
+        result = (await api.post("/reward", json=BODY)).json()["results"][0]
+
+    assert (result["status"], result["reward"]) == ("unscored", None)
+    assert result["error"]["kind"] == "embedder_unreachable"
+    assert result["error"]["retryable"]
+
+
+class Replaceable(httpx.AsyncBaseTransport):
+    """An address behind which another process may come to stand."""
+
+    def __init__(self, to: httpx.AsyncBaseTransport) -> None:
+        self.to = to
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Hand the request on."""
+        return await self.to.handle_async_request(request)
+
+
+async def test_another_engine_in_its_place_gives_no_number() -> None:
+    """Its verdicts would be remembered as the first one's: it refuses, and the samples wait."""
+    other = ScriptedJudge(default="YES")
+    other.identity = "scripted:other"
+    async with AsyncExitStack() as stack:
+        _, to_first = await stack.enter_async_context(
+            app_client(settings_of("judge"), ScriptedJudge())
+        )
+        _, to_other = await stack.enter_async_context(app_client(settings_of("judge"), other))
+        address = Replaceable(to_first)
+        api, _ = await stack.enter_async_context(
+            app_client(
+                settings_of("api"),
+                RoleJudge("http://judge", transport=address, timeout_s=5),
+                HashedEmbedder(),
+            )
+        )
+        address.to = to_other
+        replies = [
+            (await api.post("/reward", json={"samples": [sample(f"finding {n}", "effusion")]}))
+            for n in range(4)
+        ]
+        ready = await api.get("/readyz")
+
+    results = [reply.json()["results"][0] for reply in replies]
+    assert {r["status"] for r in results} == {"unscored"}
+    assert {r["error"]["kind"] for r in results} == {"judge_unreachable"}
+    assert ready.status_code == 503
+
+
+async def test_processes_with_different_engines_are_refused_at_the_start() -> None:
+    """Which of them answers would depend on chance."""
+    other = ScriptedJudge()
+    other.identity = "scripted:other"
+    async with AsyncExitStack() as stack:
+        _, to_first = await stack.enter_async_context(
+            app_client(settings_of("judge"), ScriptedJudge())
+        )
+        _, to_other = await stack.enter_async_context(app_client(settings_of("judge"), other))
+
+        class ByHost(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                chosen = {"first": to_first, "other": to_other}[request.url.host]
+                return await chosen.handle_async_request(request)
+
+        judge = RoleJudge("http://first", "http://other", transport=ByHost())
+        with pytest.raises(SetupError, match="hold different engines"):
+            await judge.start()
+        await judge.aclose()
+
+
+async def test_a_wrong_role_at_an_address_is_named() -> None:
+    """An embedder is no judge."""
+    async with app_client(settings_of("embed"), None, HashedEmbedder()) as (_, to_embed):
+        judge = RoleJudge("http://embed", transport=to_embed)
+        with pytest.raises(SetupError, match=r"MEDREWARD_JUDGE_URL.*role embed, not judge"):
+            await judge.start()
+        await judge.aclose()
+
+
+async def test_a_key_that_is_refused_is_named() -> None:
+    """The message says which setting holds it."""
+    settings = settings_of("judge", api_keys="inner")
+    async with app_client(settings, ScriptedJudge()) as (_, to_judge):
+        judge = RoleJudge("http://judge", transport=to_judge)
+        with pytest.raises(SetupError, match="MEDREWARD_JUDGE_API_KEY"):
+            await judge.start()
+        await judge.aclose()
+
+
+async def test_what_is_too_much_for_one_body_goes_in_several() -> None:
+    """Only what is too much alone has no answer."""
+    long = "finding " * 400
+    async with processes(max_body_bytes=2048) as three:
+        asked = {"samples": [sample(f"finding {n}", "effusion") for n in range(30)]}
+        asked["samples"].append(sample(long, "effusion"))
+        results = (await three.api.post("/reward", json=asked)).json()["results"]
+
+    assert [r["status"] for r in results] == ["scored"] * 30 + ["unscored"]
+    assert results[30]["error"]["kind"] == "too_long"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/engine/judge", {"questions": [{"template": "match", "answer": "x"}]}),
+        ("/engine/judge", {"identity": "scripted", "deadline_ms": 1}),
+        (
+            "/engine/judge",
+            {
+                "identity": "scripted",
+                "deadline_ms": 9,
+                "questions": [{"template": "none", "answer": "x"}],
+            },
+        ),
+        ("/engine/embed", {"identity": "hashed:256", "deadline_ms": 1, "texts": [1]}),
+    ],
+)
+async def test_a_body_of_another_shape_is_refused(path: str, body: dict[str, Any]) -> None:
+    """With a message that names the field and nothing of what it holds."""
+    async with processes() as three:
+        client = three.judge if path.endswith("judge") else three.embed
+        refused = await client.post(path, json=body)
+
+    assert refused.status_code == 422
+    assert refused.json()["error"]["kind"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"role": "api", "judge": "causal_lm"}, "MEDREWARD_ROLE=api holds no model"),
+        ({"role": "api", "embedder": "sentence_transformer"}, "MEDREWARD_ROLE=api holds no model"),
+        ({"role": "judge", "judge": "role", "judge_url": "http://j"}, "holds the model itself"),
+        ({"role": "api", "abstain": True}, "MEDREWARD_ABSTAIN: set it for the process"),
+        ({"role": "api", "calibration": "off"}, "MEDREWARD_CALIBRATION: set it for the process"),
+        ({"judge": "role", "llm": "openai", "llm_model": "m"}, "MEDREWARD_LLM: set it"),
+    ],
+)
+def test_a_setting_in_the_wrong_process_is_refused(settings: dict[str, Any], told: str) -> None:
+    """It would do nothing there, and nobody would see."""
+    with pytest.raises(SetupError, match=told):
+        create_app(Settings(**settings))
+
+
+async def test_an_api_without_an_address_says_which_setting_it_needs() -> None:
+    """Loading fails in words."""
+    async with app_client(settings_of("api")) as (api, _):
+        ready = await api.get("/readyz")
+
+    assert ready.status_code == 503
+    assert "MEDREWARD_JUDGE_URL" in ready.json()["engines"]["judge"]["message"]
+
+
+class OtherAnswers(httpx.AsyncBaseTransport):
+    """A process that says what it holds, and then answers something else."""
+
+    def __init__(self, answer: object) -> None:
+        self._answer = answer
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer as told."""
+        if request.method == "GET":
+            templates = {t.name: t.sha for t in load_templates().values()}
+            facts = {"role": "judge", "service": "9", "model": "m", "identity": "i"}
+            return httpx.Response(
+                200, json={**facts, "templates": templates, "batch": 8, "concurrency": 1}
+            )
+        return httpx.Response(200, json=self._answer)
+
+
+def inquiry() -> Inquiry:
+    """Something to ask."""
+    return Inquiry(load_templates()["match"], answer="effusion", reference="pleural effusion")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"answers": [{"probabilities": [0.5]}]},
+        {"answers": [{"probabilities": [2.0, -1.0]}]},
+        {"answers": [{}]},
+        {"answers": []},
+        {"answers": [{"probabilities": ["a", "b"]}]},
+        {"results": []},
+        [],
+    ],
+)
+async def test_nonsense_from_the_other_process_is_no_verdict(answer: object) -> None:
+    """It is believed as little as any engine."""
+    judge = RoleJudge("http://judge", transport=OtherAnswers(answer))
+    await judge.start()
+    try:
+        answers = await judge.decide([inquiry()])
+    except NonsenseReply:
+        answers = []
+    await judge.aclose()
+
+    assert not any(isinstance(a, Judgement) and is_sound(a, inquiry()) for a in answers)
+
+
+async def test_a_process_of_another_version_is_waited_for() -> None:
+    """While an upgrade goes on, the two may differ in what they ask."""
+
+    class Older(OtherAnswers):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            facts = {"role": "judge", "service": "0", "model": "m", "identity": "i"}
+            templates = {"match": "another"}
+            return httpx.Response(
+                200, json={**facts, "templates": templates, "batch": 8, "concurrency": 1}
+            )
+
+    judge = RoleJudge("http://judge", transport=Older([]))
+    with pytest.raises(BackendDown, match="another version of the template 'match': upgrade both"):
+        await judge.start()
+    await judge.aclose()
