@@ -62,7 +62,7 @@ async def both_ports(
     judge: ScriptedJudge | None = None, *, waits: bool = True, **settings: Any
 ) -> AsyncIterator[Ports]:
     """A service with an admin port, in this process."""
-    chosen = {"admin_port": 0, "drain_token": TOKEN, "recipe": "medix-r1"} | settings
+    chosen: dict[str, Any] = {"admin_port": 0, "drain_token": TOKEN, "recipe": "medix-r1"} | settings
     app = create_app(Settings(**chosen), judge=judge or ScriptedJudge(), embedder=HashedEmbedder())
     admin = admin_app(app.state.service)
     async with app.router.lifespan_context(app):
@@ -201,7 +201,7 @@ async def test_a_drain_can_be_taken_back() -> None:
 async def test_only_the_token_drains(method: str, sent: str) -> None:
     """Whoever reaches the port may look, but not close the service."""
     async with both_ports() as ports:
-        headers = {"Authorization": sent.encode("latin-1")} if sent else {}
+        headers = [(b"authorization", sent.encode("latin-1"))] if sent else []
         refused = await ports.admin.request(method, "/drain", headers=headers)
         ready = await ports.public.get("/readyz")
 

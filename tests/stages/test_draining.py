@@ -58,14 +58,16 @@ def test_it_is_done_when_the_delay_is_over_and_nothing_is_in_flight() -> None:
     """Neither alone is enough: within the delay more may come."""
     process = Process(delay_s=10.0)
     process.drain.begin()
-    assert process.drain.status == "draining"
+    told = [process.drain.status]
 
     process.clock.now_s += 11.0
     process.in_flight = 2
-    assert process.drain.status == "draining"
+    told.append(process.drain.status)
 
     process.in_flight = 0
-    assert process.drain.status == "drained"
+    told.append(process.drain.status)
+
+    assert told == ["draining", "draining", "drained"]
 
 
 def test_beginning_again_does_not_prolong_it() -> None:
