@@ -148,7 +148,8 @@ ray: install .venv-ray/made ## Grading as a stage of Ray Data, on a Ray of this 
 	MEDREWARD_COMMAND=$(abspath $(BIN)/medreward) .venv-ray/bin/python -m pytest --confcutdir tests/ray tests/ray
 
 .PHONY: docs
-docs: install ## Write service/openapi.json, docs/settings.md and docs/trainer/config.md anew
+docs: install ## Write service/openapi.json, docs/settings.md and other generated pages anew
 	$(BIN)/python -m medreward.openapi > service/openapi.json
 	$(BIN)/python docs/make_settings.py > docs/settings.md
 	$(BIN)/python docs/make_trainer_config.py > docs/trainer/config.md
+	$(BIN)/python docs/make_chart_readme.py > helm/medreward/README.md

@@ -1,0 +1,17 @@
+"""Metrics are there for whoever may scrape them, and not on the port that clients reach."""
+
+import os
+import urllib.error
+import urllib.request
+
+url = "http://" + os.environ["METRICS_HOST"] + ":9464/metrics"
+with urllib.request.urlopen(url, timeout=30) as reply:
+    text = reply.read().decode()
+print(len(text.splitlines()), "lines")
+assert "medreward_build_info" in text
+try:
+    urllib.request.urlopen(os.environ["SERVICE_URL"] + "/metrics", timeout=30)
+except urllib.error.HTTPError as error:
+    assert error.code in (401, 404), error.code
+else:
+    raise SystemExit("metrics are on the public port")

@@ -1,0 +1,11 @@
+"""The service that clients reach is ready, and names its engines."""
+
+import json
+import os
+import urllib.request
+
+with urllib.request.urlopen(os.environ["SERVICE_URL"] + "/readyz", timeout=30) as reply:
+    told = json.load(reply)
+print(json.dumps(told))
+assert told["status"] == "ready", told
+assert {"judge", "embedder"} <= told["engines"].keys(), told

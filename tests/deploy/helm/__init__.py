@@ -1,0 +1,1 @@
+"""The chart, rendered by two real Helms and read as a cluster would."""
