@@ -1,0 +1,46 @@
+# The embedder on a GPU, or all of medreward there with models run by transformers.
+#
+#   docker build -f deploy/embed.Dockerfile -t medreward-embed .
+#
+# torch brings the CUDA libraries that it needs; the machine needs the driver and NVIDIA's container toolkit.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cu128
+ARG TORCH=2.13.0
+WORKDIR /src
+RUN python3 -m venv /opt/medreward \
+    && /opt/medreward/bin/python -m pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch==${TORCH}"
+COPY deploy/requirements/embedded.txt constraints.txt
+COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
+COPY service service
+RUN /opt/medreward/bin/python -m pip install --no-cache-dir --constraint constraints.txt ./service/verifier '.[embedded]'
+
+FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="medreward-embed" \
+      org.opencontainers.image.description="medreward's embedder on a GPU." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+RUN groupadd --gid 10001 medreward \
+    && useradd --uid 10001 --gid 10001 --create-home --home-dir /home/medreward --shell /usr/sbin/nologin medreward \
+    && install --directory --owner 10001 --group 10001 /cache
+COPY --from=build /opt/medreward /opt/medreward
+ENV PATH=/opt/medreward/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    MEDREWARD_ROLE=embed \
+    MEDREWARD_PROFILE=gpu \
+    MEDREWARD_HOST=0.0.0.0 \
+    MEDREWARD_ADMIN_PORT=9464
+USER 10001:10001
+WORKDIR /home/medreward
+EXPOSE 8080 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=15s --timeout=5s --start-period=600s --retries=4 \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9464/readyz', timeout=4)"]
+ENTRYPOINT ["medreward"]
+CMD ["serve"]

@@ -1,0 +1,48 @@
+# All of medreward on a CPU, with the small models in it: needs no hub, no GPU and no other service.
+#
+#   docker build -f deploy/embedded.Dockerfile -t medreward-embedded .
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+# Where the CPU build of torch is; on PyPI the one for Linux brings gigabytes of CUDA along.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH=2.13.0
+WORKDIR /src
+RUN python3 -m venv /opt/medreward \
+    && /opt/medreward/bin/python -m pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch==${TORCH}"
+COPY deploy/requirements/embedded.txt constraints.txt
+COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
+COPY service service
+RUN /opt/medreward/bin/python -m pip install --no-cache-dir --constraint constraints.txt ./service/verifier '.[embedded]' \
+    && /opt/medreward/bin/medreward models fetch \
+    && mv /root/.cache/medreward/models /opt/models \
+    && find /opt/medreward/lib -type d -name tests -prune -exec rm -rf {} +
+
+FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="medreward-embedded" \
+      org.opencontainers.image.description="medreward with small models on a CPU: to try it, and for tests." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+RUN groupadd --gid 10001 medreward \
+    && useradd --uid 10001 --gid 10001 --create-home --home-dir /home/medreward --shell /usr/sbin/nologin medreward
+COPY --from=build /opt/medreward /opt/medreward
+COPY --from=build /opt/models /opt/models
+ENV PATH=/opt/medreward/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    HF_HUB_OFFLINE=1 \
+    TRANSFORMERS_OFFLINE=1 \
+    MEDREWARD_MODELS_DIR=/opt/models \
+    MEDREWARD_PROFILE=embedded \
+    MEDREWARD_HOST=0.0.0.0 \
+    MEDREWARD_ADMIN_PORT=9464
+USER 10001:10001
+WORKDIR /home/medreward
+EXPOSE 8080 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=15s --timeout=5s --start-period=300s --retries=4 \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9464/readyz', timeout=4)"]
+ENTRYPOINT ["medreward"]
+CMD ["serve"]

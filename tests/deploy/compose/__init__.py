@@ -1,0 +1,1 @@
+"""docker-compose.yml and the Dockerfiles, read by several tools and checked against the service."""

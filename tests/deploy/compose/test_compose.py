@@ -1,0 +1,191 @@
+"""docker-compose.yml: sound by its schema and by a second reader, hardened, and true to the service."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from medreward.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+BIN = Path(sys.executable).parent
+COMPOSE = ROOT / "docker-compose.yml"
+OURS = ("cpu", "api", "judge", "embed")
+WITH_GPU = ("judge", "embed")
+PROFILES = {
+    "cpu": {"cpu", "redis"},
+    "gpu": {"api", "judge", "embed", "redis", "prometheus", "grafana"},
+    "monitoring": {"prometheus", "grafana"},
+}
+
+
+def run(*command: str, **more: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a tool of this environment in the root of the repository."""
+    return subprocess.run(  # noqa: S603 - tools of the development environment
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, **more
+    )
+
+
+def compose() -> dict[str, Any]:
+    """The file, as YAML reads it: anchors resolved, variables not."""
+    read: dict[str, Any] = yaml.safe_load(COMPOSE.read_text("utf-8"))
+    return read
+
+
+def services() -> dict[str, dict[str, Any]]:
+    """Its services."""
+    found: dict[str, dict[str, Any]] = compose()["services"]
+    return found
+
+
+def test_it_is_a_compose_file() -> None:
+    """By the schema of the Compose specification."""
+    checked = run(
+        f"{BIN}/check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)
+    )
+
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_second_reader_finds_the_services_of_a_profile(profile: str) -> None:
+    """With nothing set: every variable has a default."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MEDREWARD", "HF_"))}
+    read = run(f"{BIN}/podman-compose", "--profile", profile, "config", env=clean)
+
+    assert read.returncode == 0, read.stderr
+    started = {n for n, s in services().items() if profile in s["profiles"]}
+    assert started == PROFILES[profile]
+    assert "${" not in read.stdout
+
+
+def test_a_linter_for_security_has_nothing_to_say() -> None:
+    """But for what `.compose-lint.yml` tells it, with reasons."""
+    linted = run(f"{BIN}/compose-lint", "docker-compose.yml")
+
+    assert linted.returncode == 0, linted.stdout
+    assert "0 issues" in linted.stdout
+
+
+@pytest.mark.parametrize("name", services())
+def test_every_container_is_hardened(name: str) -> None:
+    """No capability, no new privilege, no root, limits, logs with an end, a health check."""
+    service = services()[name]
+
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"].split(":")[0] != "0"
+    assert service["read_only"] is (name not in WITH_GPU)
+    assert {"cpus", "memory", "pids"} <= service["deploy"]["resources"]["limits"].keys()
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert "privileged" not in service
+    assert not any("docker.sock" in str(volume) for volume in service.get("volumes", []))
+
+
+@pytest.mark.parametrize("name", services())
+def test_ports_are_of_this_machine_alone(name: str) -> None:
+    """Unless somebody says otherwise in one place."""
+    for port in services()[name].get("ports", []):
+        assert port.startswith("${MEDREWARD_BIND:-127.0.0.1}:")
+    if name in {"judge", "embed", "redis"}:
+        assert "ports" not in services()[name]
+
+
+@pytest.mark.parametrize("name", services())
+def test_images_are_pinned(name: str) -> None:
+    """By a tag that is not the latest; .env may give a digest."""
+    found = re.fullmatch(r"\$\{[A-Z]+_IMAGE:-(.+):([^:]+)\}", services()[name]["image"])
+
+    assert found
+    assert found[2] != "latest"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_variables_and_secrets_are_settings(name: str) -> None:
+    """A misspelt one would stop the service at its start."""
+    known = set(Settings.model_fields)
+    service = services()[name]
+    variables = [v for v in service["environment"] if v.startswith("MEDREWARD_")]
+    files = [s if isinstance(s, str) else s["target"] for s in service["secrets"]]
+
+    assert {v.removeprefix("MEDREWARD_").lower() for v in variables} <= known
+    assert {f.removeprefix("medreward_") for f in files if f.startswith("medreward_")} <= known
+    assert "medreward_drain_token" in files
+    assert "medreward_api_keys" in files
+    assert not any(re.search(r"_(KEYS?|TOKEN|PASSWORD)$", v) for v in service["environment"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_container_has_the_time_to_drain(name: str) -> None:
+    """Ten seconds more than the service is told to take."""
+    service = services()[name]
+    told = service["environment"]
+    needed = float(told["MEDREWARD_DRAIN_S"]) + float(told["MEDREWARD_DRAIN_DELAY_S"])
+
+    assert int(service["stop_grace_period"].removesuffix("s")) >= needed + 10
+    assert f":{told['MEDREWARD_ADMIN_PORT']}/readyz" in service["healthcheck"]["test"][-1]
+
+
+def test_the_example_environment_lists_every_variable_with_its_default() -> None:
+    """What stands in .env.example is what is without it."""
+    text = COMPOSE.read_text("utf-8")
+    used = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", text))
+    example = dict(
+        line.split("=", 1)
+        for line in (ROOT / ".env.example").read_text("utf-8").splitlines()
+        if line and not line.startswith("#")
+    )
+
+    assert example == used
+    assert "${" not in re.sub(r"\$\{[A-Z0-9_]+:-[^}]*\}", "", text)
+
+
+def test_secrets_are_made_once_and_kept(tmp_path: Path) -> None:
+    """Long, different from each other, and the same after a second time."""
+    (tmp_path / "deploy").mkdir()
+    script = shutil.copy(ROOT / "deploy" / "make_secrets.sh", tmp_path / "deploy")
+    made = []
+    for _ in range(2):
+        ran = run("sh", str(script))
+        assert ran.returncode == 0, ran.stderr
+        made.append({f.name: f.read_text() for f in (tmp_path / "secrets").iterdir()})
+    wanted = {Path(secret["file"]).name for secret in compose()["secrets"].values()}
+
+    assert made[0] == made[1]
+    assert made[0].keys() == wanted
+    long = [text for name, text in made[0].items() if name != "hf_token"]
+    assert all(len(text) >= 32 for text in long)
+    assert len(set(long)) == len(long)
+    assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+    assert not any(text in ran.stdout for text in long)
+
+
+def test_secrets_stay_out_of_git_and_of_images() -> None:
+    """Neither is asked to remember them."""
+    assert "secrets/" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    assert (ROOT / ".dockerignore").read_text("utf-8").splitlines()[0] == "*"
+
+
+def test_prometheus_takes_its_configuration() -> None:
+    """With the rules that it names, and the ports that the services have."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    config = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text("utf-8")
+    checked = run(promtool, "check", "config", "--syntax-only", "deploy/prometheus/prometheus.yml")
+
+    assert checked.returncode == 0, checked.stderr
+    (job,) = yaml.safe_load(config)["scrape_configs"]
+    assert set(job["dns_sd_configs"][0]["names"]) == set(OURS)
+    assert job["dns_sd_configs"][0]["port"] == 9464
+    mounted = services()["prometheus"]["volumes"][0]
+    assert mounted == "./deploy/prometheus:/etc/prometheus:ro"
+    assert (ROOT / "deploy" / "prometheus" / "alerts.yml").exists()
