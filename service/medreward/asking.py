@@ -290,6 +290,8 @@ class Asker(Generic[Q, A]):
         with self._engine.asking(caller.run, list(left.values())):
             replies = await self._batcher.answers(asked, caller.deadline)
         effort.queue_s = max(effort.queue_s, replies.waited_s)
+        if asked:
+            self._metrics.observe_queue_wait(self._engine.source, replies.waited_s)
         effort.asked += replies.asked
         for key, value in replies.answers.items():
             source = "coalesced" if key in replies.shared else self._engine.source

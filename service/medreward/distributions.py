@@ -4,6 +4,7 @@ prometheus-client's takes them one by one, at more than a microsecond each; a st
 rewards with a dozen different values.
 """
 
+import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -31,15 +32,18 @@ class Distribution(Collector):
         self._sums: dict[tuple[str, ...], float] = {}
         self._new: dict[tuple[str, ...], Counter[float]] = {}
         """Values not yet put into their buckets, each with how often it was seen."""
+        self._lock = threading.Lock()
+        """The admin port looks from another thread."""
 
     def observe(self, labels: tuple[str, ...], values: Iterable[float]) -> None:
         """Add *values*."""
-        new = self._new.get(labels)
-        if new is None:
-            new = self._new[labels] = Counter()
-        new.update(values)
-        if len(new) > MOST_NEW:
-            self._sort_in(labels)
+        with self._lock:
+            new = self._new.get(labels)
+            if new is None:
+                new = self._new[labels] = Counter()
+            new.update(values)
+            if len(new) > MOST_NEW:
+                self._sort_in(labels)
 
     def _sort_in(self, labels: tuple[str, ...]) -> None:
         counts = self._counts.setdefault(labels, [0] * len(self._bounds))
@@ -49,13 +53,14 @@ class Distribution(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Give what was counted, as the registry asks for it."""
-        for labels in list(self._new):
-            self._sort_in(labels)
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
-        for labels, counts in self._counts.items():
-            bounds = map(floatToGoString, self._bounds)
-            buckets = list(zip(bounds, map(float, accumulate(counts)), strict=True))
-            family.add_metric(labels, buckets, self._sums.get(labels, 0.0))
+        with self._lock:
+            for labels in list(self._new):
+                self._sort_in(labels)
+            for labels, counts in self._counts.items():
+                bounds = map(floatToGoString, self._bounds)
+                buckets = list(zip(bounds, map(float, accumulate(counts)), strict=True))
+                family.add_metric(labels, buckets, self._sums.get(labels, 0.0))
         yield family
 
     def describe(self) -> Iterable[Metric]:

@@ -90,6 +90,8 @@ class Engines:
         self._states: dict[Role, EngineState] = {
             role: _loading(*choices[role]) for role in HELD[settings.role]
         }
+        for role in self._states:
+            metrics.observe_engine(role, is_ready=False)
         self._began_s = time.monotonic()
         self._ready_after_s: float | None = None
         self._starts: dict[Role, Start] = {}
@@ -257,12 +259,14 @@ class Engines:
         state = self._states[role]
         if not state.ready:
             self._states[role] = state.model_copy(update={"ready": True, "message": "ready"})
+            self._metrics.observe_engine(role, is_ready=True)
             log.info("engine_back", role=role)
 
     def _note_lost(self, role: Role, message: str) -> None:
         self._states[role] = self._states[role].model_copy(
             update={"ready": False, "message": message}
         )
+        self._metrics.observe_engine(role, is_ready=False)
         log.error("engine_lost", role=role, reason=message)
 
     async def _warm_up(self, role: Role) -> None:
@@ -289,6 +293,7 @@ class Engines:
             # Only the process that holds the model knows its name.
             state = state.model_copy(update={"model": choice.model})
         self._states[role] = state
+        self._metrics.observe_engine(role, is_ready=True)
         self._metrics.observe_model(
             role,
             engine=choice.engine,

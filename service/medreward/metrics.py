@@ -1,11 +1,19 @@
 """Prometheus metrics: base units, closed labels, no text. One registry for each app, none global."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 import medreward
 from medreward.distributions import Distribution
@@ -28,6 +36,10 @@ LATENCY_BUCKETS_S = (
     120,
 )
 SHARE_BUCKETS = tuple(tenths / 10 for tenths in range(11))
+MARGIN_BUCKETS = (-16, -8, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, 8, 16)
+"""Of the odds of YES, in natural logarithms: 2 is seven to one."""
+LONGEST_MARGIN = 20.0
+"""A judge that is surer than two thousand million to one says no more by it."""
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -48,10 +60,12 @@ class _ByLabels(dict[tuple[str, ...], M]):
 
 
 class Metrics:
-    """Everything the service counts and times."""
+    """Everything the service counts and times, in one of its roles."""
 
-    def __init__(self) -> None:
+    def __init__(self, role: str = "all") -> None:
+        self._role = role
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._http(self.registry)
         self._stages(self.registry)
         self._engines(self.registry)
@@ -85,6 +99,10 @@ class Metrics:
             "Questions of all requests that hold a permit.",
             registry=registry,
         )
+        self._ready = Gauge("medreward_ready", "1 while readiness says yes.", registry=registry)
+        self._draining = Gauge(
+            "medreward_draining", "1 since this process was told to end.", registry=registry
+        )
         self._rejected = _ByLabels(
             Counter(
                 "medreward_admission_rejected",
@@ -107,6 +125,15 @@ class Metrics:
                 "medreward_queue_depth",
                 "Questions that wait for their batch.",
                 ["role"],
+                registry=registry,
+            )
+        )
+        self._queue_wait = _ByLabels(
+            Histogram(
+                "medreward_queue_wait_seconds",
+                "The longest that one of a request's questions waited for its batch.",
+                ["role"],
+                buckets=LATENCY_BUCKETS_S,
                 registry=registry,
             )
         )
@@ -144,6 +171,14 @@ class Metrics:
                 registry=registry,
             )
         )
+        self._engine_ready = _ByLabels(
+            Gauge(
+                "medreward_backend_ready",
+                "1 while an engine answers; 0 while it loads, or has gone.",
+                ["role"],
+                registry=registry,
+            )
+        )
         self._load_seconds = _ByLabels(
             Gauge(
                 "medreward_model_load_seconds",
@@ -161,8 +196,11 @@ class Metrics:
             )
         )
         Gauge(
-            "medreward_build_info", "1, for this version.", ["version"], registry=registry
-        ).labels(medreward.__version__).set(1)
+            "medreward_build_info",
+            "1, for this version in this role.",
+            ["version", "role"],
+            registry=registry,
+        ).labels(medreward.__version__, self._role).set(1)
 
     def _scores(self, registry: CollectorRegistry) -> None:
         self._samples = _ByLabels(
@@ -216,8 +254,15 @@ class Metrics:
             ["recipe", "component"],
             SHARE_BUCKETS,
         )
+        self._margins = Distribution(
+            "medreward_verdict_margin",
+            "Logarithm of the judge's odds of YES, of each verdict that it gave.",
+            ["recipe"],
+            MARGIN_BUCKETS,
+        )
         registry.register(self._rewards)
         registry.register(self._components)
+        registry.register(self._margins)
 
     def _redis(self, registry: CollectorRegistry) -> None:
         self._redis_seconds = Histogram(
@@ -281,6 +326,21 @@ class Metrics:
         """Read what is in flight whenever somebody looks."""
         self._in_flight.set_function(requests)
         self._in_flight_questions.set_function(questions)
+
+    def watch_readiness(
+        self, is_ready: Callable[[], float], is_draining: Callable[[], float]
+    ) -> None:
+        """Read whether the service is ready, or leaves, whenever somebody looks."""
+        self._ready.set_function(is_ready)
+        self._draining.set_function(is_draining)
+
+    def observe_engine(self, role: str, *, is_ready: bool) -> None:
+        """Note that an engine answers, or does not yet or no longer."""
+        self._engine_ready[(role,)].set(is_ready)
+
+    def observe_queue_wait(self, role: str, seconds: float) -> None:
+        """Note how long one request's questions waited for their batch."""
+        self._queue_wait[(role,)].observe(seconds)
 
     def count_rejected(self, reason: str) -> None:
         """Count a request turned away."""
@@ -359,6 +419,10 @@ class Metrics:
     def observe_rewards(self, recipe: str, rewards: Iterable[float]) -> None:
         """Add rewards to the distribution."""
         self._rewards.observe((recipe,), rewards)
+
+    def observe_margins(self, recipe: str, p_yes: Iterable[float]) -> None:
+        """Add how sure the judge was to the distribution."""
+        self._margins.observe((recipe,), map(_log_odds, p_yes))
 
     def observe_component(self, recipe: str, component: str, values: Iterable[float]) -> None:
         """Add values of one signal to its distribution."""
@@ -455,3 +519,10 @@ class Metrics:
         """Count groups of a step that is over."""
         if count:
             self._run_groups[(variance,)].inc(count)
+
+
+def _log_odds(share: float) -> float:
+    """ln(p / (1 - p)), within `LONGEST_MARGIN` of 0."""
+    if share <= 0.0 or share >= 1.0:
+        return math.copysign(LONGEST_MARGIN, share - 0.5)
+    return max(-LONGEST_MARGIN, min(LONGEST_MARGIN, math.log(share / (1.0 - share))))

@@ -22,6 +22,7 @@ def observe_rewards(
             says_yes = len(values) - values.count(0.0)
             metrics.count_verdicts("yes", says_yes)
             metrics.count_verdicts("no", len(values) - says_yes)
+            metrics.observe_margins(recipe.name, _said_by_the_judge(results))
     rewards = [result.total for result in results if isinstance(result, Reward)]
     metrics.observe_rewards(recipe.name, rewards)
     metrics.count_scores("scored", len(rewards))
@@ -40,6 +41,14 @@ def observe_grades(metrics: Metrics, results: Sequence[Grade | Ungraded], trace:
             metrics.count_verdicts(verdict.lower(), number)
     _count_problems(metrics, "unjudged", (r.problem for r in results if isinstance(r, Ungraded)))
     _observe_stages(metrics, trace)
+
+
+def _said_by_the_judge(results: Sequence[Reward | Unscored]) -> Iterable[float]:
+    """Each P(YES) that a judge gave, now or before; what a rule decided has none."""
+    for result in results:
+        part = result.components.get("accuracy_llm")
+        if part is not None and part.signal.p_yes is not None:
+            yield part.signal.p_yes
 
 
 def _count_problems(metrics: Metrics, status: str, problems: Iterable[Problem]) -> None:

@@ -38,7 +38,7 @@ class Service:
         self, settings: Settings, *, judge: Judge | None = None, embedder: Embedder | None = None
     ) -> None:
         self.settings = settings
-        self.metrics = Metrics()
+        self.metrics = Metrics(settings.role)
         self.templates = load_templates()
         self.recipes = load_recipes(settings.recipes)
         self._check_recipes()
@@ -62,6 +62,9 @@ class Service:
             delay_s=settings.drain_delay_s,
             longest_s=settings.longest_drain_s,
             in_flight=lambda: self.admission.in_flight.requests,
+        )
+        self.metrics.watch_readiness(
+            lambda: self.readiness.status == "ready", lambda: self.drain.has_begun
         )
         self.heartbeat = Heartbeat()
         self.redis = build_redis_tier(settings, self.metrics)

@@ -34,4 +34,5 @@ result = ask("/reward", {"recipe": "medix-r1", "samples": [sample]})["results"][
 print(json.dumps(result))
 assert result["status"] == "scored", result
 cosine = result["components"]["accuracy_embed"]["cosine"]
-assert cosine is not None and -1 <= cosine <= 1, result
+assert cosine is not None, result
+assert -1 <= cosine <= 1, result

@@ -1,0 +1,1 @@
+"""What Prometheus and Grafana are given: alerts and dashboards, written by code and kept in the repository."""
