@@ -45,12 +45,16 @@ format: install ## Mend formatting and what lint can mend
 	$(BIN)/ruff format .
 
 .PHONY: test
-test: check models ## Everything: checks, then all tests with branch coverage
-	$(BIN)/pytest --cov --cov-report=term
+test: check models ## Checks, then all tests but the longest live ones, with branch coverage
+	$(BIN)/pytest -m 'not live' --cov --cov-report=term
 
 .PHONY: quick
 quick: install ## The tests that need no model
-	$(BIN)/pytest -m 'not models'
+	$(BIN)/pytest -m 'not models and not live'
+
+.PHONY: live
+live: install ## More of replicas, judges and Redis that come and go under load
+	$(BIN)/pytest -m live tests/deploy/live
 
 # vLLM's build for a CPU pins what it needs, so it gets an environment of its own: 3.4 GB, once.
 # torch comes first, or one with gigabytes of CUDA is drawn in; the torchvision that comes along is

@@ -94,7 +94,7 @@ ROWS = (
                 (
                     Query(
                         _share(
-                            f'sum(rate(medreward_samples_total{{{SELECTOR},status=~"unscored|unjudged"}}[$__rate_interval]))',
+                            f'(sum(rate(medreward_samples_total{{{SELECTOR},status=~"unscored|unjudged"}}[$__rate_interval])) or vector(0))',
                             f"sum(rate(medreward_samples_total{{{SELECTOR}}}[$__rate_interval]))",
                         ),
                         "share",
@@ -528,7 +528,9 @@ TABLE = [
     {
         "id": "organize",
         "options": {
-            "excludeByName": dict.fromkeys(("Time", "Value", "__name__", "job", "endpoint", "container"), True)
+            "excludeByName": dict.fromkeys(
+                ("Time", "Value", "__name__", "job", "endpoint", "container"), True
+            )
         },
     },
 ]
