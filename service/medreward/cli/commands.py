@@ -453,6 +453,95 @@ def check(
     run_checks(file, recipe=recipe, loads=load)
 
 
+@app.command(
+    epilog=examples(
+        "medreward size --samples 4096 --seconds 20 --judge-rate 400 --embed-rate 2000",
+        "medreward size --samples 8192 --seconds 20 --metrics judge:9464 --metrics embed:9464 "
+        "--metrics api:9464",
+        "medreward size --samples 4096 --seconds 10 --spread-s 60 --judge-rate 400 "
+        "--embed-rate 2000 --json",
+    )
+)
+@failing_in_words()
+def size(
+    *,
+    samples: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Samples of a step: prompts times group size.")
+    ],
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.1, metavar="S", help="Seconds from the last rollout to the last reward."
+        ),
+    ],
+    spread_s: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="S", help="Seconds over which rollouts arrive; 0: all at once."
+        ),
+    ] = 0.0,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Measure what is not given: a service's metrics, after it has scored a step. "
+            "Several: the first that knows a number tells it.",
+        ),
+    ] = None,
+    judge_rate: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="RATE", help="Questions a second of one judge replica."),
+    ] = None,
+    embed_rate: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="RATE", help="Texts a second of one embed replica."),
+    ] = None,
+    api_rate: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="RATE", help="Samples a second of one api; by default 2000."),
+    ] = None,
+    questions_per_sample: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="N", help="Questions to the judge for a sample; else 1."),
+    ] = None,
+    texts_per_sample: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="N", help="Texts to embed for a sample; else 1."),
+    ] = None,
+    utilisation: Annotated[
+        float,
+        typer.Option(min=0.05, max=1, metavar="SHARE", help="Share of its rate to count on."),
+    ] = 0.8,
+    batches_at_once: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Batches that a measured engine works on at once."),
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell how many replicas of judge, embedder and api a training run needs.
+
+    The formula and where to get its numbers: docs/scaling.md.
+    """
+    from medreward.cli.size import print_size
+
+    print_size(
+        metrics=metrics or [],
+        given={
+            "judge_rate": judge_rate,
+            "embed_rate": embed_rate,
+            "api_rate": api_rate,
+            "questions_per_sample": questions_per_sample,
+            "texts_per_sample": texts_per_sample,
+        },
+        samples=samples,
+        seconds=seconds,
+        spread_s=spread_s,
+        utilisation=utilisation,
+        batches_at_once=batches_at_once,
+        as_json=as_json,
+    )
+
+
 @cache_app.command(
     epilog=examples(
         "medreward cache stats",
