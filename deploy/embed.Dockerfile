@@ -11,10 +11,11 @@ ARG TORCH=2.13.0
 WORKDIR /src
 RUN python3 -m venv /opt/medreward \
     && /opt/medreward/bin/python -m pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch==${TORCH}"
-COPY deploy/requirements/embedded.txt constraints.txt
+COPY deploy/requirements/embedded.txt requirements.txt
+RUN /opt/medreward/bin/python -m pip install --no-cache-dir --requirement requirements.txt
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY service service
-RUN /opt/medreward/bin/python -m pip install --no-cache-dir --constraint constraints.txt ./service/verifier '.[embedded]'
+RUN /opt/medreward/bin/python -m pip install --no-cache-dir --no-deps ./service/verifier .
 
 FROM ${BASE}
 ARG VERSION=0.1.0

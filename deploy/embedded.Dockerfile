@@ -10,13 +10,15 @@ ARG TORCH=2.13.0
 WORKDIR /src
 RUN python3 -m venv /opt/medreward \
     && /opt/medreward/bin/python -m pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch==${TORCH}"
-COPY deploy/requirements/embedded.txt constraints.txt
+COPY deploy/requirements/embedded.txt requirements.txt
+RUN /opt/medreward/bin/python -m pip install --no-cache-dir --requirement requirements.txt
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY service service
-RUN /opt/medreward/bin/python -m pip install --no-cache-dir --constraint constraints.txt ./service/verifier '.[embedded]' \
+# Weights are fetched as root, and read by another user.
+RUN /opt/medreward/bin/python -m pip install --no-cache-dir --no-deps ./service/verifier . \
     && /opt/medreward/bin/medreward models fetch \
     && mv /root/.cache/medreward/models /opt/models \
-    && find /opt/medreward/lib -type d -name tests -prune -exec rm -rf {} +
+    && chmod -R a+rX /opt/models
 
 FROM ${BASE}
 ARG VERSION=0.1.0

@@ -63,6 +63,15 @@ def create_app(
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        # FastAPI's own spans hold paths, where keys may stand, and its logs what was sent wrong;
+        # ours are in tracing.py. A release that has none ignores this.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     app.state.service = service
     app.router.routes[:0] = probe_routes()

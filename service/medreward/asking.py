@@ -16,6 +16,7 @@ from medreward.pacing import Pace
 from medreward.redis_entries import Role
 from medreward.redis_tier import Claimed, RedisTier
 from medreward.score_cache import MemoryTier
+from medreward.tracing import batch_span
 from medreward.wire import Source
 
 Q = TypeVar("Q", bound=Hashable)
@@ -83,6 +84,7 @@ class Engine(Generic[Q, A]):
     """One engine as the stages see it: how to ask, how to name and keep what was asked."""
 
     source: Role
+    identity: str
     ask: AskBatch[Q, A]
     key_of: Callable[[Q, str], bytes]
     """Of a question and the namespace of its caller."""
@@ -298,7 +300,11 @@ class Asker(Generic[Q, A]):
             answers.add(questions[key], value, source)
 
     async def _ask(self, asked: Sequence[_Asked[Q]]) -> Sequence[A | Problem]:
-        with self._metrics.time_engine(self._engine.source, len(asked)):
+        engine = self._engine
+        with (
+            batch_span(engine.source, engine.identity, len(asked)),
+            self._metrics.time_engine(engine.source, len(asked)),
+        ):
             return await self._engine.ask([one.question for one in asked])
 
     def _settle(self, question: Q, answer: A) -> A | Problem:

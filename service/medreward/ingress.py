@@ -21,6 +21,7 @@ from medreward.metrics import Metrics
 from medreward.operations import PROBES
 from medreward.replies import bug_response, error_response
 from medreward.roles.wire import ENGINE_ROUTES
+from medreward.tracing import end_request, request_span
 
 OPEN_PATHS = frozenset(PROBES)
 KEYED_ROUTES = ("/compat/openrlhf", "/compat/slime")
@@ -66,17 +67,20 @@ class RequestLog:
             await send(message)
 
         started = time.perf_counter()
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets a reply
-            _log_bug(exc, request_id)
-            if code == 0:
-                await bug_response(request_id)(scope, receive, send_with_id)
-        finally:
-            self._note(scope, request_id, code, time.perf_counter() - started)
+        method = scope["method"] if scope["method"] in METHODS else "OTHER"
+        with request_span(method, Headers(scope=scope)) as span:
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets a reply
+                _log_bug(exc, request_id)
+                if code == 0:
+                    await bug_response(request_id)(scope, receive, send_with_id)
+            finally:
+                self._note(scope, method, request_id, code, time.perf_counter() - started)
+                end_request(span, method=method, route=_route(scope), code=code)
 
-    def _note(self, scope: Scope, request_id: str, code: int, seconds: float) -> None:
-        route, method = _route(scope), scope["method"] if scope["method"] in METHODS else "OTHER"
+    def _note(self, scope: Scope, method: str, request_id: str, code: int, seconds: float) -> None:
+        route = _route(scope)
         self._metrics.observe_request(route, method, code, seconds)
         is_quiet = code < 400 and route in QUIET_ROUTES  # noqa: PLR2004 - HTTP's own number
         (log.debug if is_quiet else log.info)(

@@ -5,6 +5,7 @@ import sys
 from typing import Any, Literal
 
 import structlog
+from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 CHATTY = (
@@ -69,7 +70,17 @@ def _shared() -> list[Processor]:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _quote_no_exception,
+        _name_span,
     ]
+
+
+def _name_span(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Tell to which span a line belongs, where there are any."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+        event["span_id"] = trace.format_span_id(context.span_id)
+    return event
 
 
 def _quote_no_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

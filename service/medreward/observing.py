@@ -1,7 +1,7 @@
 """What the metrics learn of each request's results: numbers and closed names, never text."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from medreward.errors import Problem, ProblemKind
 from medreward.grading import Grade, Ungraded
@@ -9,6 +9,7 @@ from medreward.metrics import Metrics
 from medreward.pipeline import Trace
 from medreward.recipe import Recipe
 from medreward.reward import Reward, Unscored
+from medreward.tracing import tell_evaluations, tell_stages
 
 
 def observe_rewards(
@@ -29,10 +30,13 @@ def observe_rewards(
     if len(rewards) < len(results):
         problems = (result.problem for result in results if isinstance(result, Unscored))
         _count_problems(metrics, "unscored", problems)
+    tell_evaluations(recipe.name, len(results), map(_evaluation_of, results))
     _observe_stages(metrics, trace)
 
 
-def observe_grades(metrics: Metrics, results: Sequence[Grade | Ungraded], trace: Trace) -> None:
+def observe_grades(
+    metrics: Metrics, template: str, results: Sequence[Grade | Ungraded], trace: Trace
+) -> None:
     """Count the grades of one request."""
     verdicts = Counter(result.verdict for result in results if isinstance(result, Grade))
     metrics.count_scores("judged", verdicts.total())
@@ -40,6 +44,7 @@ def observe_grades(metrics: Metrics, results: Sequence[Grade | Ungraded], trace:
         if verdict is not None:
             metrics.count_verdicts(verdict.lower(), number)
     _count_problems(metrics, "unjudged", (r.problem for r in results if isinstance(r, Ungraded)))
+    tell_evaluations(template, len(results), map(_evaluation_of, results))
     _observe_stages(metrics, trace)
 
 
@@ -49,6 +54,20 @@ def _said_by_the_judge(results: Sequence[Reward | Unscored]) -> Iterable[float]:
         part = result.components.get("accuracy_llm")
         if part is not None and part.signal.p_yes is not None:
             yield part.signal.p_yes
+
+
+def _evaluation_of(
+    result: Reward | Unscored | Grade | Ungraded,
+) -> Mapping[str, str | float]:
+    """Say what a result is as OpenTelemetry's evaluations do: what has no score has none, and no 0."""
+    match result:
+        case Reward():
+            return {"score.value": result.total}
+        case Grade():
+            label = {} if result.verdict is None else {"score.label": result.verdict}
+            return {"score.value": result.score, **label}
+        case _:
+            return {"error.type": str(result.problem.kind)}
 
 
 def _count_problems(metrics: Metrics, status: str, problems: Iterable[Problem]) -> None:
@@ -63,4 +82,6 @@ def _count_problems(metrics: Metrics, status: str, problems: Iterable[Problem]) 
 
 def _observe_stages(metrics: Metrics, trace: Trace) -> None:
     # What was remembered did not wait, and asked nobody.
-    metrics.observe_stages({stage: seconds for stage, seconds in trace.seconds.items() if seconds})
+    spent = {stage: seconds for stage, seconds in trace.seconds.items() if seconds}
+    metrics.observe_stages(spent)
+    tell_stages(spent)

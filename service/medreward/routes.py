@@ -131,7 +131,7 @@ async def judge(request: Request) -> Response:
             asked.items, template, asked.votes, stages, caller=caller, trace=trace
         )
         provenance = judge_provenance(service, asked.template)
-        observe_grades(service.metrics, results, trace)
+        observe_grades(service.metrics, asked.template, results, trace)
         return await service.pace.do(
             lambda: json_response(judge_reply(asked.items, results, provenance, trace)),
             len(results),

@@ -23,6 +23,7 @@ from medreward.api_key import ApiKey
 from medreward.breaker import Breaker
 from medreward.errors import BackendDown, DeadlinePassed, EngineError, SetupError
 from medreward.rate_limits import RateLimits
+from medreward.tracing import carried
 
 TRIES = 4
 FIRST_PAUSE_S = 0.1
@@ -86,7 +87,9 @@ class Server:
         """
         above = self._base.removesuffix("/v1")
         url = f"{above}{path}" if path.startswith("/") else path
-        return await send(self._http, method, url, content=content, headers=headers)
+        return await send(
+            self._http, method, url, content=content, headers={**headers, **carried()}
+        )
 
     async def aclose(self) -> None:
         """Stop watching, and close the connections."""

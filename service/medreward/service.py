@@ -204,6 +204,7 @@ class Service:
         judge, settings = self.engines.judge, self.settings
         engine: Engine[Inquiry, Judgement] = Engine(
             source="judge",
+            identity=judge.identity,
             ask=judge.decide,
             key_of=partial(inquiry_key, judge.identity),
             is_sound=judgements.is_sound,
@@ -224,6 +225,7 @@ class Service:
         embedder, settings = self.engines.embedder, self.settings
         engine: Engine[str, Vector] = Engine(
             source="embedder",
+            identity=embedder.identity,
             ask=embedder.embed,
             key_of=partial(text_key, embedder.identity),
             is_sound=embeddings.is_sound,

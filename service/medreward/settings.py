@@ -298,6 +298,9 @@ class Settings(BaseSettings):
     lease_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
     """Seconds after which another replica asks in the place of one that died asking."""
 
+    traces: bool = False
+    """Send spans to a collector, by OpenTelemetry; where to is told by the standard OTEL_* variables.
+    Needs the extra `otel`. No span holds what a sample says."""
     secrets_dir: Path | None = None
     """Folder with settings as files, as Kubernetes and Compose mount secrets: each named like its
     variable in lower case, such as `medreward_api_keys`. The environment wins over a file."""

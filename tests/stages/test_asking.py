@@ -47,6 +47,7 @@ def asker(
 ) -> Asker[str, int]:
     """Put a memory before an engine; it keeps lengths to the nearest ten."""
     described: Engine[str, int] = Engine(
+        identity="engine",
         source="judge",
         ask=engine.ask,
         key_of=engine.key_of,

@@ -37,6 +37,7 @@ from medreward.listening import collect_garbage_seldom, server_config
 from medreward.pacing import switch_often
 from medreward.service import Service
 from medreward.settings import Choice, Settings
+from medreward.tracing import exporting
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +80,7 @@ def serve(**options: Any) -> None:
         signal.signal(number, lambda *_: None)
     switch_often()
     with (
+        exporting(role=settings.role, is_on=settings.traces),
         administering(service, admin_listener),
         ThreadPoolExecutor(1, "announcing") as pool,
     ):

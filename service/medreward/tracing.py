@@ -1,0 +1,136 @@
+"""Spans, by OpenTelemetry: of requests and of batches, with numbers and closed names, never text.
+
+Everything here speaks OpenTelemetry's API, which does nothing until `exporting` puts its SDK behind
+it. What is sent where is decided by the standard `OTEL_*` variables.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Literal
+
+from opentelemetry import propagate, trace
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+import medreward
+from medreward.errors import SetupError
+
+MOST_EVENTS = 128
+"""Evaluations told of one request: a step has thousands, and a span is to be looked at."""
+EXPORT_TIMEOUT_S = 5.0
+"""A collector that hangs keeps nobody from ending."""
+SERVER_ERROR = 500
+OPERATIONS = {"judge": "chat", "embedder": "embeddings"}
+"""By GenAI's semantic conventions."""
+
+_tracer = trace.get_tracer("medreward", medreward.__version__)
+
+
+@contextmanager
+def exporting(*, role: str, is_on: bool) -> Iterator[None]:
+    """Send spans to a collector until the block ends.
+
+    Raises:
+        SetupError: the extra `otel` is not installed.
+    """
+    if not is_on:
+        yield
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - an extra
+            OTLPSpanExporter,
+        )
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - the same
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the same
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
+    except ModuleNotFoundError as exc:
+        raise SetupError(
+            f"MEDREWARD_TRACES needs {exc.name}: `pip install 'medreward[otel]'`"
+        ) from exc
+    names = {"service.name": "medreward", "service.version": medreward.__version__}
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over these.
+    resource = Resource.create({**names, "medreward.role": role})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=EXPORT_TIMEOUT_S)))
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        ending = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
+        ending.start()
+        ending.join(EXPORT_TIMEOUT_S)
+
+
+@contextmanager
+def request_span(method: str, headers: Mapping[str, str]) -> Iterator[Span]:
+    """Stand around one request; its caller's `traceparent` is carried on."""
+    context = propagate.extract(headers)
+    with _tracer.start_as_current_span(
+        method, context=context, kind=SpanKind.SERVER, record_exception=False
+    ) as span:
+        yield span
+
+
+def end_request(span: Span, *, method: str, route: str, code: int) -> None:
+    """Note how a request ended: its route, which is one of few, and never its path."""
+    if not span.is_recording():
+        return
+    span.update_name(f"{method} {route}")
+    span.set_attributes(
+        {"http.request.method": method, "http.route": route, "http.response.status_code": code}
+    )
+    if code >= SERVER_ERROR:
+        span.set_status(Status(StatusCode.ERROR))
+        span.set_attribute("error.type", str(code))
+
+
+@contextmanager
+def batch_span(role: Literal["judge", "embedder"], identity: str, questions: int) -> Iterator[None]:
+    """Stand around one batch put to an engine.
+
+    It hangs below the request whose question began the batch, and may hold others' questions.
+    """
+    operation = OPERATIONS[role]
+    attributes: dict[str, str | int] = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": "medreward",
+        "gen_ai.request.model": identity,
+        "medreward.batch.size": questions,
+    }
+    with _tracer.start_as_current_span(
+        f"{operation} {role}", kind=SpanKind.CLIENT, attributes=attributes, record_exception=False
+    ):
+        yield
+
+
+def carried() -> Mapping[str, str]:
+    """Give the headers that let another service hang its spans below the current one."""
+    headers: MutableMapping[str, str] = {}
+    propagate.inject(headers)
+    return headers
+
+
+def tell_stages(seconds: Mapping[str, float]) -> None:
+    """Note what a request spent where."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.set_attributes({f"medreward.stage.{name}_s": s for name, s in seconds.items()})
+
+
+def tell_evaluations(name: str, total: int, each: Iterable[Mapping[str, str | float]]) -> None:
+    """Tell the first of a request's *total* evaluations, under its recipe's or template's name.
+
+    *each* holds attributes without their prefix, such as `score.value`; what is not told is not made.
+    """
+    span = trace.get_current_span()
+    if not span.is_recording():
+        return
+    span.set_attribute("medreward.evaluations", total)
+    span.set_attribute("medreward.evaluations.left_out", max(0, total - MOST_EVENTS))
+    for attributes in islice(each, MOST_EVENTS):
+        named = {f"gen_ai.evaluation.{key}": value for key, value in attributes.items()}
+        # An error is no evaluation's alone, and has its name everywhere.
+        if "error.type" in attributes:
+            named["error.type"] = named.pop("gen_ai.evaluation.error.type")
+        span.add_event("gen_ai.evaluation.result", {"gen_ai.evaluation.name": name, **named})

@@ -1,0 +1,1 @@
+"""Images that are really built, and containers that really run: `make images`."""
