@@ -157,3 +157,20 @@ docs: install ## Write service/openapi.json, docs/settings.md and other generate
 	$(BIN)/python docs/make_settings.py > docs/settings.md
 	$(BIN)/python docs/make_trainer_config.py > docs/trainer/config.md
 	$(BIN)/python docs/make_chart_readme.py > helm/medreward/README.md
+	$(BIN)/python -m deploy.monitoring
+	$(BIN)/python -m docs.make_monitoring > docs/monitoring.new && mv docs/monitoring.new docs/monitoring.md
+
+# Images are built by buildah and run by podman, as root: a quarter of an hour at first.
+.PHONY: images
+images: install ## Build the CPU images and run them: needs root, buildah, podman and mmdebstrap
+	MEDREWARD_TEST_IMAGES=1 $(BIN)/pytest -m images tests/deploy/images
+
+# checkov pins much of what we use otherwise, so it gets an environment of its own.
+.venv-checkov/made:
+	$(PYTHON) -m venv .venv-checkov
+	.venv-checkov/bin/python -m pip install --quiet checkov==3.3.30
+	@touch $@
+
+.PHONY: checkov
+checkov: install .venv-checkov/made ## What a security scanner says of the chart and the Dockerfiles
+	$(BIN)/python -m tests.deploy.scanning .venv-checkov/bin/checkov

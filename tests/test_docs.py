@@ -1,5 +1,6 @@
 """What the documentation says is what the code does."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,19 @@ def test_the_readme_is_short() -> None:
 def test_the_notice_stands_where_users_look(page: str) -> None:
     """Rewards and grades are for research and training."""
     assert "not for clinical use" in (ROOT / page).read_text("utf-8")
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of a page is a file."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "helm").rglob("*.md")]
+    broken = [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text("utf-8"))
+        if not (page.parent / link).exists()
+    ]
+
+    assert broken == []
 
 
 def test_every_shipped_recipe_is_documented() -> None:

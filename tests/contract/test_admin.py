@@ -62,7 +62,11 @@ async def both_ports(
     judge: ScriptedJudge | None = None, *, waits: bool = True, **settings: Any
 ) -> AsyncIterator[Ports]:
     """A service with an admin port, in this process."""
-    chosen: dict[str, Any] = {"admin_port": 0, "drain_token": TOKEN, "recipe": "medix-r1"} | settings
+    chosen: dict[str, Any] = {
+        "admin_port": 0,
+        "drain_token": TOKEN,
+        "recipe": "medix-r1",
+    } | settings
     app = create_app(Settings(**chosen), judge=judge or ScriptedJudge(), embedder=HashedEmbedder())
     admin = admin_app(app.state.service)
     async with app.router.lifespan_context(app):

@@ -68,7 +68,9 @@ async def app_client(
 
 def settings_of(role: str, **more: Any) -> Settings:
     """The settings of a process of this role."""
-    held: dict[str, Any] = {"judge": {"judge": "scripted"}, "embed": {"embedder": "hashed"}}.get(role, {})
+    held: dict[str, Any] = {"judge": {"judge": "scripted"}, "embed": {"embedder": "hashed"}}.get(
+        role, {}
+    )
     return Settings(**{"role": role, "recipe": "medix-r1", **held} | more)
 
 

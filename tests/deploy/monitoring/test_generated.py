@@ -4,6 +4,7 @@ import promql_parser
 import pytest
 from deploy.monitoring.__main__ import files
 from deploy.monitoring.alerts import ALERTS
+from docs.make_monitoring import page
 
 from tests.deploy.helm.conftest import of_kind, rendered
 from tests.deploy.monitoring.queries import ROOT, alert_rules, panel_queries, panels
@@ -15,6 +16,11 @@ def test_the_files_are_what_the_code_writes() -> None:
     """`make docs` writes them anew."""
     for path, text in files().items():
         assert path.read_text("utf-8") == text, path
+
+
+def test_the_page_lists_every_alert_and_metric() -> None:
+    """docs/monitoring.md has their tables as `make docs` writes them."""
+    assert (ROOT / "docs" / "monitoring.md").read_text("utf-8") == page()
 
 
 def test_every_query_parses() -> None:
