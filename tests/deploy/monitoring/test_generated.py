@@ -36,9 +36,9 @@ def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
     pages = {page.stem: page.read_text("utf-8") for page in RUNBOOKS.glob("*.md")}
 
     assert pages.keys() == {alert.name for alert in ALERTS}
-    for page in pages.values():
-        assert "**What a training run sees:**" in page
-        assert "**Look at**" in page
+    for text in pages.values():
+        assert "**What a training run sees:**" in text
+        assert "**Look at**" in text
 
 
 def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
