@@ -185,28 +185,35 @@ class Watched:
 
 
 @pytest.fixture
-def redis_sentinel(tmp_path: Path, new_server: NewServer) -> Iterator[Watched]:
+def redis_sentinel(tmp_path: Path) -> Iterator[Watched]:
     """A master with a replica, under a sentinel that promotes it within a second or two."""
-    master = new_server()
-    replica = new_server("--replicaof", "127.0.0.1", str(master.port))
-    port = free_port()
-    config = tmp_path / "sentinel.conf"
+    with watched(tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[Watched]:
+    """The same, for whoever is no test."""
+    master, replica, sentinel = (RedisServer(any_program(), folder) for _ in range(3))
+    replica.options = ("--replicaof", "127.0.0.1", str(master.port))
+    config = folder / "sentinel.conf"
     config.write_text(
-        f"port {port}\nbind 127.0.0.1\nsentinel monitor cache 127.0.0.1 {master.port} 1\n"
+        f"port {sentinel.port}\nbind 127.0.0.1\nsentinel monitor cache 127.0.0.1 {master.port} 1\n"
         "sentinel down-after-milliseconds cache 300\nsentinel failover-timeout cache 2000\n"
     )
-    sentinel = RedisServer(any_program(), tmp_path, port=port)
-    process = subprocess.Popen(  # noqa: S603 - what is tested against
-        [sentinel.program, str(config), "--sentinel"], stdout=subprocess.DEVNULL
-    )
-    sentinel.process = process
     try:
+        master.start()
+        replica.start()
+        sentinel.process = subprocess.Popen(  # noqa: S603 - what is tested against
+            [sentinel.program, str(config), "--sentinel"], stdout=subprocess.DEVNULL
+        )
         wait_until(sentinel.answers)
         wait_until(lambda: replica.client.info("replication")["master_link_status"] == "up")
         wait_until(lambda: sentinel.client.sentinel_masters()["cache"]["num-slaves"] == 1)
         yield Watched(master, replica, sentinel)
     finally:
-        sentinel.kill()
+        for server in (sentinel, replica, master):
+            server.kill()
 
 
 @dataclass
