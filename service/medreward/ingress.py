@@ -30,6 +30,7 @@ PLAIN_ROUTES = frozenset({"/reward", "/judge", "/verify", *KEYED_ROUTES, *PROBES
 """Those that FastAPI does not serve, so that it names no route."""
 QUIET_ROUTES = frozenset({*PROBES, "/metrics"})
 """They come every few seconds, and say nothing when all is well."""
+REPLIES_TO_MOVE_ON = 50
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -44,6 +45,7 @@ class RequestLog:
         self._app = app
         self._metrics = metrics
         self._drain = drain
+        self._replies = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -61,7 +63,7 @@ class RequestLog:
                 code = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                if self._drain.has_begun:
+                if self._drain.has_begun or self._moves_on(scope["path"]):
                     # Who keeps a connection to a process that leaves would send into the void.
                     headers["Connection"] = "close"
             await send(message)
@@ -78,6 +80,17 @@ class RequestLog:
             finally:
                 self._note(scope, method, request_id, code, time.perf_counter() - started)
                 end_request(span, method=method, route=_route(scope), code=code)
+
+    def _moves_on(self, path: str) -> bool:
+        """Whether one of our processes is to connect anew.
+
+        Behind one address for several, as a Service of Kubernetes is, a connection goes to the same
+        process for ever: one that was restarted would not be asked until others break.
+        """
+        if path not in ENGINE_ROUTES:
+            return False
+        self._replies += 1
+        return self._replies % REPLIES_TO_MOVE_ON == 0
 
     def _note(self, scope: Scope, method: str, request_id: str, code: int, seconds: float) -> None:
         route = _route(scope)

@@ -14,6 +14,9 @@ MOST_HEAD_BYTES = 64 * 1024
 MANY_OBJECTS = 500_000
 """New objects after which garbage is collected whatever the time."""
 COLLECT_EVERY_S = 30.0
+KEEP_ALIVE_S = 120
+"""Longer than balancers keep a connection that nobody uses (a minute, mostly): who closes first must
+not be the one that the next request is sent to."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -46,7 +49,13 @@ def server_config(app: ASGIApp, **options: Any) -> uvicorn.Config:
     # It says that the start is complete while the models still load.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return uvicorn.Config(
-        app, http=BoundedProtocol, ws="none", log_config=None, access_log=False, **options
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        **options,
     )
 
 

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import structlog
@@ -186,7 +187,9 @@ class Servers:
     async def _post(self, path: str, content: bytes, give_up_s: float) -> Reply:
         tried: list[Server] = []
         outcome: Reply | EngineError | None = None
-        while (chosen := await self._next(tried, content, give_up_s)) is not None:
+        # Once, at whichever try: a request that waited for them again and again would be late.
+        rest = _Rest()
+        while (chosen := await self._next(tried, content, give_up_s, rest)) is not None:
             outcome = await self._outcome(chosen, path, content, _left_s(give_up_s), tried)
             if isinstance(outcome, Reply) and _is_answer(outcome):
                 return outcome
@@ -200,10 +203,11 @@ class Servers:
         raise outcome or self._all_rest()
 
     async def _next(
-        self, tried: Sequence[Server], content: bytes, give_up_s: float
+        self, tried: Sequence[Server], content: bytes, give_up_s: float, rest: "_Rest"
     ) -> Server | None:
         """Wait until a request may go, and choose only then: meanwhile servers come and go."""
-        if not tried:
+        if not rest.was_waited_out and self._choose(tried) is None:
+            rest.was_waited_out = True
             await self._wait_out_a_rest(_left_s(give_up_s))
         if self._choose(tried) is not None:
             await self._wait_for_limits(content, _left_s(give_up_s))
@@ -313,6 +317,13 @@ class Servers:
         reply = await self.ask(server, "GET", "models")
         if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise BackendDown(f"the server answers {reply.status}")
+
+
+@dataclass(slots=True)
+class _Rest:
+    """Whether one request has waited for servers that rest."""
+
+    was_waited_out: bool = False
 
 
 def _left_s(give_up_s: float) -> float:

@@ -342,7 +342,7 @@ async def test_metrics_tell_what_happened(serve: Serve) -> None:
     assert samples["medreward_judge_calls_total",] == 1
     assert samples["medreward_cache_requests_total", "hit", "judge", "memory"] == 1
     assert samples["medreward_reward_count", "medix-r1"] == 2
-    assert samples["medreward_build_info", medreward.__version__] == 1
+    assert samples["medreward_build_info", medreward.__version__, "all"] == 1
     assert "secret-path" not in exposition
     assert "basal left" not in exposition
 

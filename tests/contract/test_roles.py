@@ -14,6 +14,7 @@ from medreward.embedding.embedder import Embedder, Vector
 from medreward.embedding.hashed import HashedEmbedder
 from medreward.embedding.role import RoleEmbedder
 from medreward.errors import BackendDown, NonsenseReply, Problem, ProblemKind, SetupError
+from medreward.ingress import REPLIES_TO_MOVE_ON
 from medreward.judging.judge import Inquiry, Judge, Judgement, is_sound
 from medreward.judging.role import RoleJudge
 from medreward.judging.scripted import ScriptedJudge
@@ -449,3 +450,14 @@ async def test_a_process_of_another_version_is_waited_for() -> None:
     with pytest.raises(BackendDown, match="another version of the template 'match': upgrade both"):
         await judge.start()
     await judge.aclose()
+
+
+async def test_now_and_then_a_caller_is_asked_to_connect_anew() -> None:
+    """Behind one address for several processes, one that was restarted would else stay unasked."""
+    async with processes() as three:
+        replies = [await three.judge.get("/engine") for _ in range(2 * REPLIES_TO_MOVE_ON)]
+        probes = [await three.judge.get("/readyz") for _ in range(2 * REPLIES_TO_MOVE_ON)]
+
+    closing = [reply.headers.get("Connection") == "close" for reply in replies]
+    assert closing.count(True) == 2
+    assert not any("Connection" in reply.headers for reply in probes)
