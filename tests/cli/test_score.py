@@ -363,3 +363,16 @@ def test_real_models_score_the_example(run_apart: Run, tmp_path: Path) -> None:
 def _row(table: str, label: str) -> list[str]:
     """The cells of the first row that begins with *label*."""
     return next(line.split() for line in table.splitlines() if line.split()[:1] == [label])
+
+
+@pytest.mark.parametrize("role", ["judge", "embed"])
+def test_a_part_of_a_service_scores_nothing(
+    run_apart: Run, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    """It is told before anything is loaded."""
+    monkeypatch.setenv("MEDREWARD_ROLE", role)
+
+    told = run_apart("score", str(ROLLOUTS))
+
+    assert told.code == 2
+    assert f"MEDREWARD_ROLE={role} is a part of a service" in told.stderr

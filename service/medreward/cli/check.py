@@ -35,6 +35,7 @@ from medreward.settings import Choice, Settings
 from medreward.wire import Readiness
 
 LOCAL_ENGINES = frozenset({"causal_lm", "cross_encoder", "vllm", "sentence_transformer"})
+_ENGINES = ("judge", "llm", "embedder")
 URLS = frozenset({"judge_url", "embedder_url"})
 
 
@@ -85,12 +86,21 @@ def _look(settings: Settings) -> Iterator[Check]:
     except SetupError as exc:
         yield Check("engines", False, str(exc))
         return
-    chosen = (settings.judge_choice, settings.llm_choice, settings.embedder_choice)
-    yield Check("engines", True, ", ".join(choice.engine for choice in chosen if choice))
-    yield _model("judge model", settings.judge_choice, settings.models_dir)
-    if settings.llm_choice is not None:
-        yield _model("llm model", settings.llm_choice, settings.models_dir)
-    yield _model("embedder model", settings.embedder_choice, settings.models_dir)
+    chosen = _chosen(settings)
+    yield Check("engines", True, ", ".join(choice.engine for choice in chosen.values()))
+    for name, choice in chosen.items():
+        yield _model(f"{name} model", choice, settings.models_dir)
+
+
+def _chosen(settings: Settings) -> dict[str, Choice]:
+    """Give the engines that a process of this role has to do with."""
+    choices = {
+        "judge": settings.judge_choice,
+        "llm": settings.llm_choice,
+        "embedder": settings.embedder_choice,
+    }
+    left_out = {"judge": {"embedder"}, "embed": {"judge", "llm"}}.get(settings.role, set())
+    return {n: choice for n, choice in choices.items() if choice is not None and n not in left_out}
 
 
 def _variables() -> list[Check]:
@@ -216,10 +226,9 @@ def _print_settings(console: Console, settings: Settings) -> None:
     console.print(
         facts_grid(
             {
+                "role": settings.role,
                 "profile": settings.profile,
-                "judge": _choice(settings.judge_choice),
-                "llm": _choice(settings.llm_choice),
-                "embedder": _choice(settings.embedder_choice),
+                **{name: _choice(_chosen(settings).get(name)) for name in _ENGINES},
                 "device": shown(settings.torch_device),
                 "recipe": shown(settings.recipe),
                 "address": shown(f"{settings.host} port {settings.port}, keys {keys}"),

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from medreward import logs
 from medreward.app import create_app
 from medreward.cli.environment import read_settings
+from medreward.cli.failures import Misuse
 from medreward.cli.progress import silence_other_bars
 from medreward.listening import server_config
 from medreward.settings import Settings
@@ -40,6 +41,11 @@ def temporary_service() -> Iterator[Address]:
     # A key of its own: others on this machine may find the port.
     key = secrets.token_urlsafe()
     settings = read_settings(host=LOOPBACK, api_keys=(SecretStr(key),))
+    if settings.role in {"judge", "embed"}:
+        raise Misuse(
+            f"MEDREWARD_ROLE={settings.role} is a part of a service and scores nothing: unset it, "
+            "or name a service with --url"
+        )
     log_quietly(settings)
     silence_other_bars()
     app = create_app(settings)
