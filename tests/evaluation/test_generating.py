@@ -267,7 +267,8 @@ async def test_what_was_answered_is_not_asked_again(server: ModelServer, path: P
 
     tally = await run(server, path, questions(5))
     assert (tally.found, tally.generated) == (3, 2)
-    assert [asked(body) for body in server.bodies] == ["question 3", "question 4"]
+    # Both at once, so in any order.
+    assert {asked(body) for body in server.bodies} == {"question 3", "question 4"}
 
 
 async def test_what_got_no_response_is_asked_again_by_the_next_run(

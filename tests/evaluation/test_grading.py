@@ -216,16 +216,28 @@ async def test_what_a_service_is_can_be_asked_without_a_model() -> None:
 
     assert origin == ORIGIN
     assert all(one["answer"] == one["reference"] for one in asked)
-    assert grades_header("m", origin, {"tasks": "sha256:t"}, votes=3) == {
+    assert grades_header("m", origin, [{"tasks": "sha256:t"}], votes=3, total=7) == {
         "medreward_eval": "grades",
         "version": 1,
         "model": "m",
+        "predictions": 7,
         "tasks": "sha256:t",
         "service": "1.0",
         "judges": {"equivalence": "judge", "report": "judge"},
         "templates": {"equivalence": "sha256:e", "report": "sha256:r"},
         "votes": 3,
     }
+
+
+def test_a_header_names_every_way_in_which_predictions_were_generated() -> None:
+    """Also where runs of two models stand in one file; equal ones are told once."""
+    cool = {"model": "one", "sampling": {"temperature": 0}}
+    warm = {"model": "two", "sampling": {"temperature": 1}}
+    headers = [{"medreward_eval": "predictions", **way} for way in (cool, warm, cool)]
+
+    header = grades_header("one + two", ORIGIN, headers, votes=1, total=2)
+
+    assert header["generated"] == [cool, warm]
 
 
 async def test_a_template_without_a_judge_is_told_before_anything_is_graded() -> None:

@@ -24,7 +24,7 @@ from tests.trainers.serving import Service
 
 pytestmark = pytest.mark.anyio
 
-HEADER = grades_header("m", ORIGIN, {}, votes=3)
+HEADER = grades_header("m", ORIGIN, [], votes=3, total=1)
 KILLS = 5
 
 

@@ -162,3 +162,13 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     """By its path and what the system says."""
     with pytest.raises(BadData, match=r"gone\.jsonl cannot be read: No such file"):
         list(rows_of(tmp_path / "gone.jsonl"))
+
+
+def test_the_number_of_lines_to_come_may_change(tmp_path: Path) -> None:
+    """A run that goes on with more of them is the same run; its newest header tells how many."""
+    path = tmp_path / "grades.jsonl"
+    for count in (1, 1, 3):
+        with Ledger(path, {**HEADER, "predictions": count}):
+            pass
+
+    assert [header["predictions"] for header in headers_of(path)] == [1, 3]

@@ -123,7 +123,7 @@ def test_stock_tells_what_there_is(tmp_path: Path) -> None:
     path = written(tmp_path / "p.jsonl", header, {**ROW, "id": "medqa_0"}, ROW)
     stock = take_stock(path, READING)
 
-    assert (stock.total, stock.by_task, stock.header) == (2, {"medqa": 1, "answers": 1}, header)
+    assert (stock.total, stock.by_task, stock.headers) == (2, {"medqa": 1, "answers": 1}, [header])
     assert [one.id for one in read_predictions(path, READING)] == ["medqa_0", "q1"]
 
 
@@ -144,3 +144,19 @@ def test_any_object_is_a_prediction_or_is_told_why_not(row: dict[str, object]) -
         prediction_of(row, READING)
     except ValueError as exc:
         assert str(exc).startswith(("must have", "has"))  # noqa: PT017 - either is fine
+
+
+@pytest.mark.parametrize("key", ["again", "medreward_eval"])
+def test_in_a_file_of_somebody_elses_our_keys_are_theirs(tmp_path: Path, key: str) -> None:
+    """No line of it is left out."""
+    path = tmp_path / "answers.jsonl"
+    rows = [
+        {"id": "1", "reference": "a", "response": "<answer>a</answer>"},
+        {"id": "2", "reference": "b", "response": "<answer>b</answer>", key: True},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+    stock = take_stock(path, Reading({}))
+
+    assert stock.total == 2
+    assert [one.id for one in read_predictions(path, Reading({}))] == ["1", "2"]

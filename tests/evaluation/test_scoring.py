@@ -392,3 +392,33 @@ def test_it_is_told_how_far_the_judge_can_be_trusted(tmp_path: Path) -> None:
     assert judging.cohen_kappa == pytest.approx((0.85 - 0.5) / 0.5)
     assert judging.gwet_ac1 is not None
     assert math.isclose(judging.gwet_ac1, (0.85 - 0.49875) / (1 - 0.49875))
+
+
+def test_grades_whose_run_was_broken_off_are_told(tmp_path: Path) -> None:
+    """With how many there are of how many, and what goes on; a whole file has no such warning."""
+    graded = items("medqa", RIGHT, RIGHT)
+    part = scored(tmp_path, graded, headers=({**HEADER, "predictions": 5},))
+    whole = scored(tmp_path, graded, headers=({**HEADER, "predictions": 2},))
+    older = scored(tmp_path, graded)
+
+    assert any("2 of 5 predictions are graded so far" in text for text in warnings(part))
+    for scores in (whole, older):
+        assert not any("graded so far" in text for text in warnings(scores))
+
+
+def test_a_run_that_goes_on_with_more_predictions_is_no_mixture(tmp_path: Path) -> None:
+    """The number alone differs between its headers."""
+    headers = ({**HEADER, "predictions": 1}, {**HEADER, "predictions": 2})
+
+    assert not any(
+        "do not compare" in t for t in warnings(scored(tmp_path, three_tasks(), headers=headers))
+    )
+
+
+def test_predictions_of_two_models_are_told(tmp_path: Path) -> None:
+    """Their grades are no single model's."""
+    header = {**HEADER, "generated": [{"model": "one"}, {"model": "two"}]}
+
+    told = warnings(scored(tmp_path, three_tasks(), headers=(header,)))
+
+    assert any("generated in 2 ways (one, two)" in text for text in told)

@@ -300,14 +300,14 @@ def grade(
         {name: one.template for name, one in tasks.items()}, task, _template(template)
     )
     stock = take_stock(predictions, reading)
-    model = model or stock.header.get("model") or predictions.stem
+    model = model or stock.model or predictions.stem
     out = out or predictions.with_name(f"{predictions.stem}_eval.jsonl")
     _see_that_other("--out", out, predictions)
 
     async def run() -> Tally:
         async with AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s) as client:
             origin = await find_origin(client, stock.templates, votes=votes, deadline_s=deadline_s)
-            header = grades_header(model, origin, stock.header, votes=votes)
+            header = grades_header(model, origin, stock.headers, votes=votes, total=stock.total)
             with (
                 Ledger(out, header, mix=mix) as ledger,
                 progress(stock.total, done="judged", trouble="unjudged") as bar,

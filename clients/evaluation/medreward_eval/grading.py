@@ -17,7 +17,7 @@ from medreward_client import (
 from medreward_eval.answers import read_answer
 from medreward_eval.choices import lettered, settle_choice
 from medreward_eval.errors import Failed, OtherRun
-from medreward_eval.ledger import HEADER_KEY
+from medreward_eval.ledger import COUNT_KEY, GENERATED_KEY, HEADER_KEY
 from medreward_eval.records import (
     Grade,
     Graded,
@@ -219,14 +219,20 @@ def grade_of(template: Template, result: Judged | Unjudged) -> Grade:
 
 
 def grades_header(
-    model: str, origin: Origin, predictions: Mapping[str, Any], *, votes: int
+    model: str, origin: Origin, predictions: Sequence[Mapping[str, Any]], *, votes: int, total: int
 ) -> dict[str, Any]:
-    """Write the first line of a file of grades; *predictions* is the header of their file."""
-    tasks = {"tasks": predictions["tasks"]} if "tasks" in predictions else {}
+    """Write the first line of a file of grades; *predictions* are the headers of their file."""
+    of_tasks = [one["tasks"] for one in predictions if "tasks" in one]
+    tasks = {"tasks": of_tasks[-1]} if of_tasks else {}
+    # Each model and sampling once, also where runs were mixed.
+    made = [{key: one[key] for key in ("model", "sampling") if key in one} for one in predictions]
+    distinct = [one for n, one in enumerate(made) if one and one not in made[:n]]
     return {
         HEADER_KEY: "grades",
         "version": VERSION,
         "model": model,
+        COUNT_KEY: total,
+        **({GENERATED_KEY: distinct} if distinct else {}),
         **tasks,
         **origin.header(),
         "votes": votes,

@@ -21,6 +21,10 @@ HEADER_KEY: Final = "medreward_eval"
 """The first key of a header; its value says what the lines are: `predictions` or `grades`."""
 HEADER_START: Final = f'{{"{HEADER_KEY}":'.encode()
 AGAIN: Final = "again"
+GENERATED_KEY: Final = "generated"
+"""In a header of grades: by which models, with which sampling, the predictions were made."""
+COUNT_KEY: Final = "predictions"
+"""In a header, how many lines there are to be: alone of its keys it may change as a run goes on."""
 BLOCK_BYTES: Final = 1 << 16
 
 Row = dict[str, Any]
@@ -90,9 +94,10 @@ class Ledger:
         if found and any(one[HEADER_KEY] != kind for one in found):
             raise OtherRun(f"{self.path} holds {found[0][HEADER_KEY]}, not {kind}")
         if found and found[-1] != header:
-            if not mix:
+            if not mix and _but_count(found[-1]) != _but_count(header):
                 raise OtherRun(
-                    f"{self.path} was made otherwise ({differences(found[-1], header)}), and the "
+                    f"{self.path} was made otherwise "
+                    f"({differences(_but_count(found[-1]), _but_count(header))}), and the "
                     "lines would not compare; write to a new file, or ask for the mixture "
                     "with --mix"
                 )
@@ -128,7 +133,7 @@ def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
 
 def headers_of(path: Path) -> list[Row]:
     """Give the headers of a file in their order: more than one where runs were mixed."""
-    return list(_beginning(path, HEADER_START))
+    return list(_beginning(path, HEADER_START)) if has_header(path) else []
 
 
 def standing_rows(path: Path) -> Iterator[Row]:
@@ -136,10 +141,32 @@ def standing_rows(path: Path) -> Iterator[Row]:
 
     What is held in memory is what was told again.
     """
-    again = {row["id"]: row for row in _beginning(path, f'{{"{AGAIN}":true'.encode())}
-    for _, row in rows_of(path):
-        if not is_header(row) and AGAIN not in row:
-            yield again.get(row.get("id"), row)
+    is_ours = has_header(path)
+    told = _beginning(path, f'{{"{AGAIN}":true'.encode()) if is_ours else ()
+    again = {row["id"]: row for row in told}
+    for _, row in first_rows(path):
+        yield again.get(row.get("id"), row)
+
+
+def first_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Give the rows as they were first told, with the numbers of their lines.
+
+    Headers, and what was told again, are left out of a file that begins with a header. In another
+    one these keys are its owner's.
+    """
+    is_ours = has_header(path)
+    for number, row in rows_of(path):
+        if not (is_ours and (HEADER_KEY in row or AGAIN in row)):
+            yield number, row
+
+
+def has_header(path: Path) -> bool:
+    """Whether a file is one of ours: it begins with a header."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(HEADER_START)) == HEADER_START
+    except OSError as exc:
+        raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
 
 
 def _beginning(path: Path, start: bytes) -> Iterator[Row]:
@@ -153,15 +180,14 @@ def _beginning(path: Path, start: bytes) -> Iterator[Row]:
         raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
 
 
-def is_header(row: Mapping[str, Any]) -> bool:
-    """Tell a header from what it is about."""
-    return HEADER_KEY in row
-
-
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say in which keys two headers differ."""
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return "; ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
+
+
+def _but_count(header: Mapping[str, Any]) -> Row:
+    return {key: value for key, value in header.items() if key != COUNT_KEY}
 
 
 def mend(path: Path) -> None:

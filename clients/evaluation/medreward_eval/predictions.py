@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from medreward_eval.errors import BadData
-from medreward_eval.ledger import AGAIN, Row, headers_of, is_header, rows_of, standing_rows
+from medreward_eval.ledger import Row, first_rows, headers_of, standing_rows
 from medreward_eval.records import OWN_TASK, TEMPLATES, Prediction, Template, Trouble
 
 MISTAKES_SHOWN = 5
@@ -46,8 +46,14 @@ class Inventory:
     total: int
     by_task: Mapping[str, int]
     templates: Collection[Template]
-    header: Mapping[str, Any]
-    """That of the file, or empty."""
+    headers: Sequence[Mapping[str, Any]]
+    """Those of the file: several where runs were mixed, none where somebody else made it."""
+
+    @property
+    def model(self) -> str | None:
+        """Whose predictions they are: of several models, all of them."""
+        models = dict.fromkeys(str(one["model"]) for one in self.headers if one.get("model"))
+        return " + ".join(models) or None
 
 
 def take_stock(path: Path, reading: Reading) -> Inventory:
@@ -61,7 +67,7 @@ def take_stock(path: Path, reading: Reading) -> Inventory:
     templates: set[Template] = set()
     mistakes: list[str] = []
     ids = array("Q")
-    for number, row in _first_rows(path):
+    for number, row in first_rows(path):
         try:
             prediction = prediction_of(row, reading)
         except ValueError as exc:
@@ -74,7 +80,7 @@ def take_stock(path: Path, reading: Reading) -> Inventory:
     _check(path, mistakes)
     if len(np.unique(np.frombuffer(ids, np.uint64))) < len(ids):
         raise BadData(f"{path}: lines share ids ({_repeated(path)}); ids must be unique")
-    return Inventory(len(ids), tasks, templates, next(iter(headers_of(path)), {}))
+    return Inventory(len(ids), tasks, templates, headers_of(path))
 
 
 def read_predictions(path: Path, reading: Reading) -> Iterator[Prediction]:
@@ -160,12 +166,6 @@ def _trouble(told: object) -> Trouble:
     return Trouble(kind, message, retryable=told.get("retryable") is True)
 
 
-def _first_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    return (
-        (number, row) for number, row in rows_of(path) if not is_header(row) and AGAIN not in row
-    )
-
-
 def _check(path: Path, mistakes: Sequence[str]) -> None:
     if mistakes:
         more = len(mistakes) - MISTAKES_SHOWN
@@ -180,7 +180,7 @@ def _repeated(path: Path) -> str:
     seen: dict[str, int] = {}
     repeated = (
         f"line {number} that of line {seen[row_id]}"
-        for number, row in _first_rows(path)
+        for number, row in first_rows(path)
         if seen.setdefault(row_id := str(row.get("id")), number) != number
     )
     return ", ".join(islice(repeated, MISTAKES_SHOWN))

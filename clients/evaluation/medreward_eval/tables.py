@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from medreward_eval.ledger import HEADER_KEY
+from medreward_eval.ledger import COUNT_KEY, GENERATED_KEY, HEADER_KEY
 from medreward_eval.markup import visible
 from medreward_eval.records import Template
 from medreward_eval.scores import Average, Estimate, Group, Scores, TaskScore
@@ -168,6 +168,8 @@ def warnings(scores: Scores) -> list[str]:
     """Say what keeps the numbers from being compared or from being whole."""
     return [
         *_mixed(scores.headers),
+        *_generated_otherwise(scores.headers),
+        *_not_graded(scores),
         *_incomplete(scores.averages),
         *_unjudged(scores.tasks),
         *_unwitnessed(scores.tasks),
@@ -216,13 +218,34 @@ def _beyond_calibration(tasks: Iterable[TaskScore]) -> Iterator[str]:
 
 
 def _mixed(headers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    if len(headers) > 1:
-        told = [facts(header) for header in headers]
+    told = [facts(header) for header in headers]
+    if any(one != told[0] for one in told):
         keys = dict.fromkeys(key for one in told for key in one)
         differ = ", ".join(key for key in keys if len({one.get(key) for one in told}) > 1)
         yield (
             f"Warning: these grades were made in {len(headers)} ways ({differ or 'again'}), and "
             "do not compare. Grade anew, to a new file."
+        )
+
+
+def _generated_otherwise(headers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    made = headers[-1].get(GENERATED_KEY, ()) if headers else ()
+    if len(made) > 1:
+        models = ", ".join(dict.fromkeys(visible(str(one.get("model"))) for one in made))
+        yield (
+            f"Warning: the predictions were generated in {len(made)} ways ({models}), and are no "
+            "single model's. Generate anew, to a new file."
+        )
+
+
+def _not_graded(scores: Scores) -> Iterator[str]:
+    """Tell of predictions whose turn has not come: a run of grading was broken off."""
+    expected = scores.headers[-1].get(COUNT_KEY) if scores.headers else None
+    graded = sum(task.judged + sum(task.unjudged.values()) for task in scores.tasks)
+    if isinstance(expected, int) and graded < expected:
+        yield (
+            f"Warning: {graded:,} of {expected:,} predictions are graded so far, and the numbers "
+            "are of those alone. Run `medreward-eval grade` again: it goes on."
         )
 
 
@@ -292,7 +315,8 @@ def facts(header: Mapping[str, Any], *, whole: bool = False) -> dict[str, str]:
             _fact(value, whole=whole)
         )
         for path, value in _leaves(header, ())
-        if path[0] not in {HEADER_KEY, "version"} and value not in (None, "", [])
+        if path[0] not in {HEADER_KEY, "version", COUNT_KEY, GENERATED_KEY}
+        and value not in (None, "", [])
     }
 
 
