@@ -30,7 +30,7 @@ from medreward_client import AsyncRewardClient
 from medreward_eval.grading import Grader, find_origin, grades_header
 from medreward_eval.grading_run import GradingRun
 from medreward_eval.ledger import Ledger, standing_rows
-from medreward_eval.predictions import Reading
+from medreward_eval.predictions import Reading, take_stock
 from rollouts import make_rollouts, nonces
 from running import Server, service, stand_in
 
@@ -57,7 +57,8 @@ async def ours(url: str, predictions: Path, out: Path) -> dict[str, float]:
     """Grade by our run; give each id's score."""
     async with AsyncRewardClient(url) as client:
         origin = await find_origin(client, ["equivalence"])
-        with Ledger(out, grades_header("m", origin, {}, votes=3)) as ledger:
+        total = take_stock(predictions, Reading({})).total
+        with Ledger(out, grades_header("m", origin, [], votes=3, total=total)) as ledger:
             grader = Grader(client, origin)
             await GradingRun(predictions, Reading({}), ledger, grader, show=lambda **_: None).run()
     return {row["id"]: row["grade"]["score"] for row in standing_rows(out)}

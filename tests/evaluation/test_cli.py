@@ -325,6 +325,73 @@ def test_generating_otherwise_is_mixed_only_when_asked_for(tmp_path: Path) -> No
     assert mixed.stdout.startswith("6 responses (2 of them before)")
 
 
+def test_predictions_of_two_models_pass_for_no_single_one(
+    service: Service, worked: Path, tmp_path: Path
+) -> None:
+    """Grading, scores, page and comparison name both, and no zip is packed."""
+    tasks, out, page = write_tasks(tmp_path), tmp_path / "out.jsonl", tmp_path / "page.html"
+    with model_server() as server:
+        asking = ("generate", *OWN, "--task-file", tasks, "--server", server.url)
+        invoked(*asking, "--out", out, "--model", "one", "--limit", 2)
+        invoked(*asking, "--out", out, "--model", "two", "--temperature", 1, "--mix")
+    graded = invoked("grade", out, "--url", service.url)
+    grades = tmp_path / "out_eval.jsonl"
+    scored = invoked("score", grades)
+    reported = invoked("report", grades, "--out", page)
+    both = invoked("compare", grades, worked / "base_eval.jsonl")
+    packed = invoked("submission", grades)
+    differing = "generated in 2 ways (model one / two; temperature 0.0 / 1.0)"
+
+    assert [one.exit_code for one in (graded, scored, reported, both, packed)] == [0, 0, 0, 0, 2]
+    for words in (graded.stderr, scored.stdout, page.read_text()):
+        assert f"the predictions were {differing}" in words
+    assert f"the predictions of one + two were {differing}" in both.stdout
+    assert "of several models (one, two)" in packed.stderr
+    assert not list(tmp_path.glob("*.zip"))
+
+
+def test_grades_that_were_broken_off_never_pass_for_all(
+    service: Service, worked: Path, tmp_path: Path
+) -> None:
+    """Every command that shows numbers says so, until the same command has graded the rest."""
+    whole, part = worked / "base_eval.jsonl", tmp_path / "part.jsonl"
+    part.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[: 1 + 5]))
+    csv, page = tmp_path / "scores.csv", tmp_path / "page.html"
+    scored = invoked("score", part, "--csv", csv)
+    reported = invoked("report", part, "--out", page)
+    both = invoked("compare", whole, part)
+    packed = invoked("submission", part)
+    graded = invoked("grade", worked / "base.jsonl", "--out", part, "--url", service.url)
+    mended = invoked("score", part)
+
+    assert [one.exit_code for one in (scored, reported, both, packed)] == [0, 0, 0, 2]
+    for words in (scored.stdout, page.read_text(), packed.stderr):
+        assert "5 of 13 predictions are graded so far" in words
+    assert "5 of 13 predictions of base (B) are graded so far" in both.stdout
+    assert "8 more not graded yet" in page.read_text()
+    assert csv.read_text().splitlines()[-1].startswith("not graded yet,,,8,0,")
+    assert graded.exit_code == 0
+    assert "graded so far" not in mended.stdout
+    assert part.read_bytes() == whole.read_bytes()
+
+
+def test_a_reference_that_names_no_option_is_told_before_it_is_graded(
+    service: Service, tmp_path: Path
+) -> None:
+    """How many there are; they are graded all the same."""
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(
+        b"".join(
+            orjson.dumps(prediction_row(prediction(f"q{n}", options=options))) + b"\n"
+            for n, options in enumerate([("liver", "lung"), ("liver", "spleen"), ()])
+        )
+    )
+    graded = invoked("grade", path, "--url", service.url)
+
+    assert graded.exit_code == 0
+    assert "Warning: references that name none of their options plainly: 1." in graded.stderr
+
+
 def test_options_of_a_servers_own_are_sent(tmp_path: Path) -> None:
     """As they stand in --extra, beside a system prompt and the key."""
     tasks = write_tasks(tmp_path)

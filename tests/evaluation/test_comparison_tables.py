@@ -19,7 +19,7 @@ from medreward_eval.comparison_tables import (
 )
 from medreward_eval.graded_pairs import Compared
 from medreward_eval.intervals import Floats
-from medreward_eval.scores import Group
+from medreward_eval.scores import Group, Provenance
 
 Given = tuple[Group, Floats, Floats, bool]
 
@@ -178,3 +178,16 @@ def test_nothing_in_common_is_a_table_all_the_same() -> None:
     assert printed(both)
     assert comparison_csv(both).count("\n") == 1
     assert comparison_conclusions(both) == []
+
+
+def test_a_model_that_is_not_all_graded_is_told_by_its_name() -> None:
+    """Also where its predictions are of several ways; of a whole file there is nothing to tell."""
+    mixed = Provenance([{"model": "one"}, {"model": "two"}], graded=4, ungraded=6)
+    told = list(comparison_notes(compared(provenance=(Provenance(graded=10), mixed))))
+
+    assert told[0].startswith(
+        "Warning: the predictions of tuned were generated in 2 ways (model one / two)"
+    )
+    assert told[1].startswith("Warning: 4 of 10 predictions of tuned are graded so far")
+    assert not any("of base" in text for text in told)
+    assert not any("Warning" in text for text in comparison_notes(compared()))

@@ -186,3 +186,14 @@ def test_predictions_do_not_compare(tmp_path: Path) -> None:
 
     with pytest.raises(BadData, match=r"predictions\.jsonl is no file of grades; make one with"):
         compare_files(path, grades_file(tmp_path / "b.jsonl", []), GROUPS)
+
+
+def test_it_is_kept_of_which_predictions_either_file_is(tmp_path: Path) -> None:
+    """By which models, and how many are not graded yet, whatever the other file has."""
+    ways = [{"model": "tuned"}, {"model": "other"}]
+    first = [item("medqa", n, RIGHT) for n in range(3)]
+    second = [item("medqa", n, UNJUDGED) for n in range(2)]
+    base, tuned = compared(tmp_path, first, second, predictions=5, generated=ways).provenance
+
+    assert (base.generated, base.graded, base.ungraded) == ([], 3, 0)
+    assert (tuned.generated, tuned.graded, tuned.ungraded) == (ways, 2, 3)

@@ -1,5 +1,6 @@
 """Files that a run can be killed over."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -172,3 +173,40 @@ def test_the_number_of_lines_to_come_may_change(tmp_path: Path) -> None:
             pass
 
     assert [header["predictions"] for header in headers_of(path)] == [1, 3]
+
+
+def test_lines_that_another_program_wrote_anew_are_ours_still(tmp_path: Path) -> None:
+    """White space behind a colon neither hides a header nor what was told again."""
+    rows = [HEADER, *ROWS, {"again": True, "id": "q1", "score": 7}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    assert headers_of(path) == [HEADER]
+    assert [row["score"] for row in standing_rows(path)] == [0, 7, 2]
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"id": "q3", "again": True},
+        {"id": "q3", "medreward_eval": "mine"},
+        {"again": "and again", "id": "q3"},
+    ],
+    ids=str,
+)
+def test_a_line_of_somebody_elses_in_a_file_of_ours_is_kept(
+    own: dict[str, object], tmp_path: Path
+) -> None:
+    """Our marks are first keys, with the values that we give them."""
+    path = filled(tmp_path / "a.jsonl", *ROWS, own)
+
+    assert list(standing_rows(path)) == [*ROWS, own]
+
+
+@pytest.mark.parametrize("lost", [{}, {"id": ["q1"]}], ids=str)
+def test_a_line_that_tells_nothing_again_is_named(lost: dict[str, object], tmp_path: Path) -> None:
+    """By its number: whose place it takes, nobody knows."""
+    path = filled(tmp_path / "a.jsonl", *ROWS, {"again": True, **lost})
+
+    with pytest.raises(BadData, match=r"a\.jsonl: line 5 must have an `id`"):
+        list(standing_rows(path))

@@ -160,3 +160,26 @@ def test_in_a_file_of_somebody_elses_our_keys_are_theirs(tmp_path: Path, key: st
 
     assert stock.total == 2
     assert [one.id for one in read_predictions(path, Reading({}))] == ["1", "2"]
+
+
+def test_a_file_of_several_models_is_all_of_theirs(tmp_path: Path) -> None:
+    """Each is named once, in the order in which they came."""
+    headers = [{"medreward_eval": "predictions", "model": name} for name in ("b", "a", "b")]
+
+    assert take_stock(written(tmp_path / "p.jsonl", *headers, ROW), READING).model == "b + a"
+
+
+def test_references_that_name_no_option_are_counted(tmp_path: Path) -> None:
+    """Where there are options, and right or wrong is asked for; no rule settles these."""
+    options = {"options": ["liver", "lung"]}
+    rows: list[dict[str, object]] = [
+        {**ROW, **options, "reference": "spleen"},
+        {**ROW, **options, "reference": "E"},
+        {**ROW, **options, "reference": "B"},
+        {**ROW, **options, "reference": "liver"},
+        {**ROW, **options, "reference": "a letter", "template": "report"},
+        {**ROW},
+    ]
+    path = written(tmp_path / "p.jsonl", *({**row, "id": n} for n, row in enumerate(rows)))
+
+    assert take_stock(path, READING).unnamed == 2

@@ -186,3 +186,22 @@ def test_nothing_judged_is_nothing_to_hand_in(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="nothing is judged"):
         handed_in(tmp_path, [item("medqa", 0, UNJUDGED)])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"predictions": 20}, "12 of 20 predictions are graded so far; run `medreward-eval grade`"),
+        ({"generated": [{"model": "a"}, {"model": "b"}]}, r"of several models \(a, b\)"),
+    ],
+    ids=["broken off", "two models"],
+)
+def test_only_one_models_whole_answers_are_handed_in(
+    told: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """On a leaderboard nobody would see that it is a part, or a mixture; no zip is left behind."""
+    path = grades_file(tmp_path / "grades.jsonl", graded(), [{**MODEL, **told}])
+
+    with pytest.raises(BadData, match=words):
+        write_submission(path, score_file(path, GROUPS), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -207,3 +207,15 @@ def test_a_calibration_of_other_answers_is_warned_of() -> None:
 
     assert "nothing is corrected on medqa" in told
     assert "calibrate it on some of these" in told
+
+
+def test_a_csv_counts_what_is_not_graded_yet() -> None:
+    """So that no program takes a part for the whole; a whole file has no such row."""
+    whole = sample_scores()
+    total = sum(task.of for task in whole.tasks)
+    part = replace(whole, headers=[{**HEADER, "predictions": total + 7}])
+    last = list(csv.DictReader(io.StringIO(csv_text(part))))[-1]
+
+    assert (last["task"], last["n"], last["judged"]) == ("not graded yet", "7", "0")
+    assert not any(last[key] for key in CSV_COLUMNS if key not in {"task", "n", "judged"})
+    assert "not graded yet" not in csv_text(whole)

@@ -51,6 +51,11 @@ def right_option(reference: str, options: Sequence[str]) -> int | None:
     return _option(reference.strip().partition("\n")[0], named) if whole is None else whole
 
 
+def names_no_option(reference: str, options: Sequence[str]) -> bool:
+    """Tell whether there are options, and a reference that means none of them plainly."""
+    return bool(options) and right_option(reference, options) is None
+
+
 def lettered(reference: str, options: Sequence[str]) -> str:
     """Write the right option as `B. text`, so that letter and text can both be compared with it."""
     right = right_option(reference, options) if options else None

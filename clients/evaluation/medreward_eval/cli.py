@@ -32,10 +32,19 @@ from medreward_eval.page import write_page
 from medreward_eval.predictions import Inventory, Reading, take_stock
 from medreward_eval.question_source import QuestionSource
 from medreward_eval.records import Template
-from medreward_eval.scores import Group
+from medreward_eval.scores import Group, Provenance, ways_of
 from medreward_eval.scoring import read_graded, score_file
 from medreward_eval.submission import underscored, write_submission
-from medreward_eval.tables import csv_text, markdown, notes, score_table, task_table
+from medreward_eval.tables import (
+    csv_text,
+    markdown,
+    notes,
+    provenance_warnings,
+    score_table,
+    task_table,
+    unnamed_words,
+    warnings,
+)
 from medreward_eval.tasks import load_tasks, select, task_file_hash
 from medreward_eval.terminal import FAILED, failing_in_words, output, progress, shown, tell
 
@@ -300,6 +309,10 @@ def grade(
         {name: one.template for name, one in tasks.items()}, task, _template(template)
     )
     stock = take_stock(predictions, reading)
+    for line in provenance_warnings(Provenance(ways_of(stock.headers))):
+        tell(line, "yellow")
+    if stock.unnamed:
+        tell(f"Warning: {unnamed_words(stock.unnamed)}", "yellow")
     model = model or stock.model or predictions.stem
     out = out or predictions.with_name(f"{predictions.stem}_eval.jsonl")
     _see_that_other("--out", out, predictions)
@@ -468,6 +481,8 @@ def submission(
     """Pack a zip as the leaderboard of MediX-R1 takes it."""
     scores = score_file(grades, _groups(task_file))
     path = write_submission(grades, scores, out or grades.parent)
+    for line in warnings(scores):
+        tell(line, "yellow")
     output().print(shown(f"wrote {path}"), soft_wrap=True)
 
 

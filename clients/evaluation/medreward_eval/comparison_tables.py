@@ -11,7 +11,7 @@ from rich.text import Text
 from medreward_eval.comparing import AverageDifference, TaskDifference, conclusions
 from medreward_eval.graded_pairs import Compared
 from medreward_eval.markup import visible
-from medreward_eval.tables import NOTHING
+from medreward_eval.tables import NOTHING, provenance_warnings
 
 CSV_COLUMNS: Final = (
     "task", "items", "first", "second", "difference", "low", "high", "only_first", "only_second",
@@ -55,6 +55,9 @@ def comparison_csv(compared: Compared) -> str:
 
 def comparison_notes(compared: Compared) -> Iterator[str]:
     """Say in words how to read the table, and what is not in it."""
+    named = zip((compared.first, compared.second), compared.provenance, strict=True)
+    for name, told in named:
+        yield from provenance_warnings(told, whose=f" of {visible(name)}")
     yield (
         "Intervals by the Bayesian bootstrap of pairs; p is McNemar's, exact"
         + (

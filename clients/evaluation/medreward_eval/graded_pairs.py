@@ -12,7 +12,7 @@ from medreward_eval.comparing import Comparison, compare
 from medreward_eval.errors import OtherRun
 from medreward_eval.ledger import differences
 from medreward_eval.records import Graded
-from medreward_eval.scores import Group
+from medreward_eval.scores import Group, Provenance, provenance_of
 from medreward_eval.scoring import grades_headers, read_graded
 
 BASIS: Final = ("version", "service", "judges", "templates", "votes")
@@ -28,6 +28,8 @@ class Compared:
     comparison: Comparison
     left_out: Mapping[str, int]
     """Questions that do not count, by why."""
+    provenance: tuple[Provenance, Provenance] = (Provenance(), Provenance())
+    """Of which predictions either file's grades are."""
 
 
 def compare_files(first: Path, second: Path, groups: Mapping[str, Group]) -> Compared:
@@ -41,11 +43,14 @@ def compare_files(first: Path, second: Path, groups: Mapping[str, Group]) -> Com
     """
     headers = [grades_headers(path) for path in (first, second)]
     _see_that_comparable(headers, first, second)
+    graded_second = 0
     known = {one.prediction.id: (_digest(one), one.credit) for one in read_graded(first)}
+    graded_first = len(known)
     credits_: dict[str, list[tuple[float, float]]] = {}
     binary: dict[str, bool] = {}
     left_out: Counter[str] = Counter()
     for graded in read_graded(second):
+        graded_second += 1
         asked, credit = known.pop(graded.prediction.id, (None, None))
         if asked is None:
             left_out["only in the second file"] += 1
@@ -76,7 +81,11 @@ def compare_files(first: Path, second: Path, groups: Mapping[str, Group]) -> Com
     ]
     # Two runs of one model are told apart by their places.
     one, other = named if named[0] != named[1] else (f"{named[0]} (A)", f"{named[1]} (B)")
-    return Compared(one, other, comparison, dict(left_out))
+    provenance = (
+        provenance_of(headers[0], graded_first),
+        provenance_of(headers[1], graded_second),
+    )
+    return Compared(one, other, comparison, dict(left_out), provenance)
 
 
 def _see_that_comparable(

@@ -27,6 +27,7 @@ from medreward_eval.records import (
     Trouble,
     Vote,
 )
+from medreward_eval.scores import ways_of
 
 VERSION: Final = 1
 """Of how a grade comes about here: the reading of answers, and the rules for options."""
@@ -224,15 +225,13 @@ def grades_header(
     """Write the first line of a file of grades; *predictions* are the headers of their file."""
     of_tasks = [one["tasks"] for one in predictions if "tasks" in one]
     tasks = {"tasks": of_tasks[-1]} if of_tasks else {}
-    # Each model and sampling once, also where runs were mixed.
-    made = [{key: one[key] for key in ("model", "sampling") if key in one} for one in predictions]
-    distinct = [one for n, one in enumerate(made) if one and one not in made[:n]]
+    generated = ways_of(predictions)
     return {
         HEADER_KEY: "grades",
         "version": VERSION,
         "model": model,
         COUNT_KEY: total,
-        **({GENERATED_KEY: distinct} if distinct else {}),
+        **({GENERATED_KEY: generated} if generated else {}),
         **tasks,
         **origin.header(),
         "votes": votes,

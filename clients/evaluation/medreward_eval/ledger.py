@@ -5,6 +5,7 @@ order of what was read, so that the same work leaves the same file however often
 interrupted. What is tried again later stands behind, and begins with `{"again":true`.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,11 @@ HEADER_KEY: Final = "medreward_eval"
 """The first key of a header; its value says what the lines are: `predictions` or `grades`."""
 HEADER_START: Final = f'{{"{HEADER_KEY}":'.encode()
 AGAIN: Final = "again"
+_HEADER_LINE: Final = re.compile(rf'\{{\s*"{HEADER_KEY}"\s*:'.encode())
+_AGAIN_LINE: Final = re.compile(rf'\{{\s*"{AGAIN}"\s*:\s*true\b'.encode())
+"""With white space, as other programs write our lines anew."""
+LOOKED_AT_BYTES: Final = 64
+"""Of a file, to see whether it begins with a header."""
 GENERATED_KEY: Final = "generated"
 """In a header of grades: by which models, with which sampling, the predictions were made."""
 COUNT_KEY: Final = "predictions"
@@ -133,30 +139,41 @@ def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
 
 def headers_of(path: Path) -> list[Row]:
     """Give the headers of a file in their order: more than one where runs were mixed."""
-    return list(_beginning(path, HEADER_START)) if has_header(path) else []
+    return [row for _, row in _beginning(path, _HEADER_LINE)] if has_header(path) else []
 
 
 def standing_rows(path: Path) -> Iterator[Row]:
-    """Give the rows in their order, each as it was last told; headers are left out.
+    """Give the rows in their order, each as it was last told; headers are left out."""
+    return (row for _, row in standing_lines(path))
+
+
+def standing_lines(path: Path) -> Iterator[tuple[int, Row]]:
+    """Give the standing rows with the numbers of the lines that they are in.
 
     What is held in memory is what was told again.
+
+    Raises:
+        BadData: the file cannot be read, or a line tells something again of nothing.
     """
-    is_ours = has_header(path)
-    told = _beginning(path, f'{{"{AGAIN}":true'.encode()) if is_ours else ()
-    again = {row["id"]: row for row in told}
-    for _, row in first_rows(path):
-        yield again.get(row.get("id"), row)
+    again: dict[str, tuple[int, Row]] = {}
+    for number, row in _beginning(path, _AGAIN_LINE) if has_header(path) else ():
+        if not isinstance(row.get("id"), str):
+            raise BadData(f"{path}: line {number} must have an `id`, of what it tells again")
+        again[row["id"]] = number, row
+    for number, row in first_rows(path):
+        id_ = row.get("id")
+        yield again.get(id_, (number, row)) if isinstance(id_, str) else (number, row)
 
 
 def first_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """Give the rows as they were first told, with the numbers of their lines.
 
     Headers, and what was told again, are left out of a file that begins with a header. In another
-    one these keys are its owner's.
+    one, and behind another key, these keys are their owner's.
     """
     is_ours = has_header(path)
     for number, row in rows_of(path):
-        if not (is_ours and (HEADER_KEY in row or AGAIN in row)):
+        if not (is_ours and _is_of_the_ledger(row)):
             yield number, row
 
 
@@ -164,18 +181,24 @@ def has_header(path: Path) -> bool:
     """Whether a file is one of ours: it begins with a header."""
     try:
         with path.open("rb") as file:
-            return file.read(len(HEADER_START)) == HEADER_START
+            return _HEADER_LINE.match(file.read(LOOKED_AT_BYTES)) is not None
     except OSError as exc:
         raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
 
 
-def _beginning(path: Path, start: bytes) -> Iterator[Row]:
-    """Give the objects whose lines begin so, without reading the others."""
+def _is_of_the_ledger(row: Row) -> bool:
+    """Tell a header, or what was told again, by the first key."""
+    first = next(iter(row), None)
+    return first == HEADER_KEY or (first == AGAIN and row[AGAIN] is True)
+
+
+def _beginning(path: Path, mark: re.Pattern[bytes]) -> Iterator[tuple[int, Row]]:
+    """Give the objects whose lines begin so with their numbers, without reading the others."""
     try:
         with path.open("rb") as lines:
-            for line in lines:
-                if line.startswith(start) and (row := _object_in(line)) is not None:
-                    yield row
+            for number, line in enumerate(lines, start=1):
+                if mark.match(line) and (row := _object_in(line)) is not None:
+                    yield number, row
     except OSError as exc:
         raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from medreward_eval.choices import names_no_option
 from medreward_eval.errors import BadData
 from medreward_eval.ledger import Row, first_rows, headers_of, standing_rows
 from medreward_eval.records import OWN_TASK, TEMPLATES, Prediction, Template, Trouble
@@ -48,6 +49,8 @@ class Inventory:
     templates: Collection[Template]
     headers: Sequence[Mapping[str, Any]]
     """Those of the file: several where runs were mixed, none where somebody else made it."""
+    unnamed: int = 0
+    """How many references name none of their options plainly: no rule settles these."""
 
     @property
     def model(self) -> str | None:
@@ -67,6 +70,7 @@ def take_stock(path: Path, reading: Reading) -> Inventory:
     templates: set[Template] = set()
     mistakes: list[str] = []
     ids = array("Q")
+    unnamed = 0
     for number, row in first_rows(path):
         try:
             prediction = prediction_of(row, reading)
@@ -75,12 +79,13 @@ def take_stock(path: Path, reading: Reading) -> Inventory:
             continue
         tasks[prediction.task] += 1
         templates.add(prediction.template)
+        unnamed += is_unnamed(prediction)
         digest = blake2b(prediction.id.encode(), digest_size=DIGEST_BYTES).digest()
         ids.append(int.from_bytes(digest))
     _check(path, mistakes)
     if len(np.unique(np.frombuffer(ids, np.uint64))) < len(ids):
         raise BadData(f"{path}: lines share ids ({_repeated(path)}); ids must be unique")
-    return Inventory(len(ids), tasks, templates, headers_of(path))
+    return Inventory(len(ids), tasks, templates, headers_of(path), unnamed)
 
 
 def read_predictions(path: Path, reading: Reading) -> Iterator[Prediction]:
@@ -89,6 +94,13 @@ def read_predictions(path: Path, reading: Reading) -> Iterator[Prediction]:
     Where a response was asked for again, it stands in its first place.
     """
     return (prediction_of(row, reading) for row in standing_rows(path))
+
+
+def is_unnamed(prediction: Prediction) -> bool:
+    """Tell whether an answer could name an option, and its reference names none plainly."""
+    return prediction.template == "equivalence" and names_no_option(
+        prediction.reference, prediction.options
+    )
 
 
 def prediction_of(row: Row, reading: Reading) -> Prediction:

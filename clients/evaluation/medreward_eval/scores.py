@@ -1,9 +1,10 @@
 """What a file of grades adds up to: the numbers that tables, pages and files show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
+from medreward_eval.ledger import COUNT_KEY, GENERATED_KEY
 from medreward_eval.records import SettledBy, Template
 
 Group = Literal["llm", "vlm", "own"]
@@ -64,6 +65,8 @@ class TaskScore:
     """How many the judge took for right, rules apart."""
     unwitnessed: int = 0
     """How many of those have no word or number of their reference."""
+    unnamed: int = 0
+    """How many the judge graded whose reference names none of their options plainly."""
     is_beyond_calibration: bool = False
     """Whether the judge's verdicts show that its calibration is of other answers."""
 
@@ -101,6 +104,49 @@ class Judging:
     gwet_ac1: float | None
 
 
+Way = Mapping[str, Any]
+"""By which model, with which sampling, predictions were generated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Of which predictions a file's grades are: made in which ways, and how many of them."""
+
+    generated: Sequence[Way] = ()
+    """Each way once: several where runs were mixed, none where somebody else made them."""
+    graded: int = 0
+    """Judged or not."""
+    ungraded: int = 0
+    """Whose turn has not come: a run of grading was broken off."""
+
+    @property
+    def of(self) -> int:
+        """How many predictions there are."""
+        return self.graded + self.ungraded
+
+
+def ways_of(headers: Iterable[Mapping[str, Any]]) -> list[Way]:
+    """Read from headers of predictions in which ways they were generated, each once."""
+    keys = ("model", "server_model", "sampling")
+    return _each_once({key: one[key] for key in keys if key in one} for one in headers)
+
+
+def provenance_of(headers: Sequence[Mapping[str, Any]], graded: int) -> Provenance:
+    """Read from headers of grades of which predictions they are; older ones say nothing of it."""
+    ways = _each_once(way for header in headers for way in header.get(GENERATED_KEY, ()))
+    total = headers[-1].get(COUNT_KEY) if headers else None
+    ungraded = max(0, total - graded) if isinstance(total, int) else 0
+    return Provenance(ways, graded, ungraded)
+
+
+def _each_once(ways: Iterable[Way]) -> list[Way]:
+    found: list[Way] = []
+    for way in ways:
+        if way and way not in found:
+            found.append(way)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """One model's."""
@@ -111,3 +157,8 @@ class Scores:
     tasks: Sequence[TaskScore]
     averages: Sequence[Average]
     judging: Sequence[Judging] = ()
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of which predictions they are."""
+        return provenance_of(self.headers, sum(task.of for task in self.tasks))

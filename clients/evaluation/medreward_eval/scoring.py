@@ -20,8 +20,8 @@ from medreward_eval.intervals import (
     wilson,
 )
 from medreward_eval.judge_calibration import Entry, JudgeErrors, judge_errors
-from medreward_eval.ledger import HEADER_KEY, Row, headers_of, standing_rows
-from medreward_eval.predictions import Reading, prediction_of
+from medreward_eval.ledger import HEADER_KEY, Row, headers_of, standing_lines
+from medreward_eval.predictions import Reading, is_unnamed, prediction_of
 from medreward_eval.records import Grade, Graded, SettledBy, Template, Trouble, Vote
 from medreward_eval.scores import (
     AVERAGES,
@@ -34,6 +34,16 @@ from medreward_eval.scores import (
     TaskScore,
 )
 from medreward_eval.witness import is_unwitnessed
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a calibration can make of a task's verdicts."""
+
+    strata: tuple[Stratum, ...] | None
+    """What the judge said of each family; None where not all can be corrected."""
+    is_beyond: bool
+    """Whether the calibration cannot be of such answers."""
 
 
 @dataclass(slots=True)
@@ -52,6 +62,7 @@ class Sums:
     unanswered: int = 0
     judged_right: int = 0
     unwitnessed: int = 0
+    unnamed: int = 0
     characters: int = 0
     by_family: dict[str, Counter[bool]] = field(default_factory=dict)
     """Of the judge's verdicts, by the family of a calibration: how many said YES, and NO."""
@@ -78,7 +89,9 @@ class Sums:
         self.settled_by[grade.settled_by or "judge"] += 1
         if grade.settled_by != "judge":
             self.settled_right += credit == 1
-        elif errors is not None:
+            return
+        self.unnamed += is_unnamed(graded.prediction)
+        if errors is not None:
             self._add_verdict(graded, errors)
 
     def _add_verdict(self, graded: Graded, errors: JudgeErrors) -> None:
@@ -104,21 +117,15 @@ class Sums:
         )
         return Estimate(self.credit / self.judged, interval)
 
-    def strata(self, errors: JudgeErrors) -> tuple[Stratum, ...] | None:
-        """Give what the judge said of each family; None where not all can be corrected."""
-        if self.template == "report" or self.uncorrectable or self.contradicts(errors):
-            return None
-        return self._strata(errors)
-
-    def contradicts(self, errors: JudgeErrors) -> bool:
-        """Tell whether the calibration cannot be of such answers."""
-        return any(map(contradicts, self._strata(errors)))
-
-    def _strata(self, errors: JudgeErrors) -> tuple[Stratum, ...]:
-        return tuple(
+    def correction(self, errors: JudgeErrors) -> Correction:
+        """Tell what can be corrected; it takes draws, so ask once."""
+        strata = tuple(
             Stratum(said.total(), said[True], errors.entries[family].calibrated, family)
             for family, said in sorted(self.by_family.items())
         )
+        is_beyond = any(map(contradicts, strata))
+        is_whole = self.template != "report" and not self.uncorrectable and not is_beyond
+        return Correction(strata if is_whole else None, is_beyond)
 
 
 def score_file(
@@ -136,12 +143,13 @@ def score_file(
         sums.setdefault(graded.prediction.task, Sums()).add(graded, errors)
     order = {name: place for place, name in enumerate(groups)}
     named = sorted(sums.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
-    tasks = [_task_score(name, task, groups, errors) for name, task in named]
+    corrections = {} if errors is None else {name: task.correction(errors) for name, task in named}
+    tasks = [_task_score(name, task, groups, corrections.get(name)) for name, task in named]
     return Scores(
         model=str(headers[-1].get("model", path.stem)),
         headers=headers,
         tasks=tasks,
-        averages=list(_averages(tasks, dict(named), groups, errors)),
+        averages=list(_averages(tasks, dict(named), groups, corrections)),
         judging=[] if errors is None else [_judging(one) for one in errors.entries.values()],
     )
 
@@ -164,13 +172,14 @@ def read_graded(path: Path) -> Iterator[Graded]:
     Raises:
         BadData: a line holds something else.
     """
-    for row in standing_rows(path):
+    for number, row in standing_lines(path):
         try:
             graded = graded_of(row)
         except (KeyError, TypeError, ValueError):
+            id_ = row.get("id")
             raise BadData(
-                f"{path}: the line of {row.get('id')!r} holds no prediction with its grade; "
-                "grade anew, to a new file"
+                f"{path}: line {number} ({repr(id_) if isinstance(id_, str) else 'without an id'}) "
+                "holds no prediction with its grade; grade anew, to a new file"
             ) from None
         yield graded
 
@@ -185,7 +194,7 @@ def graded_of(row: Row) -> Graded:
 
 
 def _task_score(
-    name: str, task: Sums, groups: Mapping[str, Group], errors: JudgeErrors | None
+    name: str, task: Sums, groups: Mapping[str, Group], correction: Correction | None
 ) -> TaskScore:
     return TaskScore(
         task=name,
@@ -194,28 +203,30 @@ def _task_score(
         judged=task.judged,
         unjudged=dict(task.unjudged),
         accuracy=task.accuracy,
-        corrected=_corrected(task, errors),
+        corrected=_corrected(task, correction),
         settled_by=dict(task.settled_by),
         split=task.split,
         unanswered=task.unanswered,
         mean_answer_characters=task.characters / max(1, task.judged),
         judged_right=0 if task.template == "report" else task.judged_right,
         unwitnessed=task.unwitnessed,
-        is_beyond_calibration=errors is not None and task.contradicts(errors),
+        unnamed=task.unnamed,
+        is_beyond_calibration=correction is not None and correction.is_beyond,
     )
 
 
-def _corrected(task: Sums, errors: JudgeErrors | None) -> Estimate | None:
-    strata = None if errors is None else task.strata(errors)
+def _corrected(task: Sums, correction: Correction | None) -> Estimate | None:
+    if correction is None or correction.strata is None:
+        return None
     settled = task.judged - task.settled_by["judge"]
-    return None if strata is None else corrected(task.settled_right, settled, strata)
+    return corrected(task.settled_right, settled, correction.strata)
 
 
 def _averages(
     tasks: Sequence[TaskScore],
     sums: Mapping[str, Sums],
     groups: Mapping[str, Group],
-    errors: JudgeErrors | None,
+    corrections: Mapping[str, Correction],
 ) -> Iterator[Average]:
     for name, parts in AVERAGES.items():
         scored = [t for t in tasks if t.group in parts and t.accuracy is not None]
@@ -227,23 +238,23 @@ def _averages(
             # Which tasks of the user's there might be, nobody knows.
             of=len(scored) if name == "Own" else sum(group in parts for group in groups.values()),
             accuracy=macro([task.accuracy for task in scored if task.accuracy is not None]),
-            corrected=_corrected_macro([sums[task.task] for task in scored], errors),
+            corrected=_corrected_macro([(sums[t.task], corrections.get(t.task)) for t in scored]),
         )
 
 
-def _corrected_macro(sums: Sequence[Sums], errors: JudgeErrors | None) -> Estimate | None:
+def _corrected_macro(tasks: Sequence[tuple[Sums, Correction | None]]) -> Estimate | None:
     """Average what the judge's errors are taken out of; reports, which nothing corrects, as they are."""
-    if errors is None:
-        return None
     parts: list[JudgedTask] = []
-    for task in sums:
-        strata = task.strata(errors)
+    for task, correction in tasks:
+        if correction is None:
+            return None
         if task.template == "report":
             parts.append((task.credit, task.judged, ()))
-        elif strata is None:
+        elif correction.strata is None:
             return None
         else:
-            parts.append((task.settled_right, task.judged - task.settled_by["judge"], strata))
+            settled = task.judged - task.settled_by["judge"]
+            parts.append((task.settled_right, settled, correction.strata))
     return corrected_macro(parts)
 
 

@@ -18,7 +18,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from medreward_eval.errors import BadData
 from medreward_eval.ledger import line_of
 from medreward_eval.records import Graded
-from medreward_eval.scores import Scores
+from medreward_eval.scores import Provenance, Scores
 from medreward_eval.scoring import read_graded
 
 ID_LETTERS: Final = 8
@@ -28,8 +28,9 @@ def write_submission(grades: Path, scores: Scores, folder: Path) -> Path:
     """Write the zip into *folder*, under the name that their script gives it; return its path.
 
     Raises:
-        BadData: nothing was judged.
+        BadData: nothing was judged, not all is graded, or the predictions are of several models.
     """
+    _see_that_whole(grades, scores.provenance)
     if not any(task.judged for task in scores.tasks):
         raise BadData(f"{grades}: nothing is judged, so there is nothing to hand in")
     model = underscored(scores.model)
@@ -44,6 +45,21 @@ def write_submission(grades: Path, scores: Scores, folder: Path) -> Path:
                 out.write(line_of(row))
         file.writestr(f"{model}/{model}_score.txt", score_text(scores))
     return path
+
+
+def _see_that_whole(grades: Path, told: Provenance) -> None:
+    """Refuse what would stand on the leaderboard as one model's answers to all, and is not."""
+    models = dict.fromkeys(str(way.get("model")) for way in told.generated)
+    if len(models) > 1:
+        raise BadData(
+            f"{grades}: the predictions are of several models ({', '.join(models)}), and one "
+            "model hands in; generate anew, to a new file"
+        )
+    if told.ungraded:
+        raise BadData(
+            f"{grades}: {told.graded:,} of {told.of:,} predictions are graded so far; run "
+            "`medreward-eval grade` again, which goes on, and then this"
+        )
 
 
 def underscored(model: str) -> str:
