@@ -95,9 +95,9 @@ def make_base() -> None:
 
 def build(dockerfile: str, image: str, *options: str) -> None:
     """Build an image by its real Dockerfile."""
-    wheels = Path("/opt/wheels")
-    # Where a machine has wheels of its own, such as the CPU build of torch, pip looks there too.
-    mounts = ["-v", f"{wheels}:{wheels}:ro"] if wheels.is_dir() else []
+    # Where this machine's pip looks for wheels, such as the CPU build of torch, the image's does too.
+    wheels = os.environ.get("PIP_FIND_LINKS", "")
+    mounts = ["-v", f"{wheels}:{wheels}:ro"] if wheels and Path(wheels).is_dir() else []
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as pip:
         pip.write(f"[global]\nfind-links = {wheels}\n" if mounts else "[global]\n")
         pip.flush()
