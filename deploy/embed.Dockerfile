@@ -10,7 +10,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cu128
 ARG TORCH=2.13.0
 WORKDIR /src
 RUN python3 -m venv /opt/medreward \
-    && /opt/medreward/bin/python -m pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch==${TORCH}"
+    && /opt/medreward/bin/python -m pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "torch==${TORCH}"
 COPY deploy/requirements/embedded.txt requirements.txt
 RUN /opt/medreward/bin/python -m pip install --no-cache-dir --requirement requirements.txt
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./

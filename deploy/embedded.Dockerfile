@@ -9,15 +9,14 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG TORCH=2.13.0
 WORKDIR /src
 RUN python3 -m venv /opt/medreward \
-    && /opt/medreward/bin/python -m pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch==${TORCH}"
+    && /opt/medreward/bin/python -m pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "torch==${TORCH}"
 COPY deploy/requirements/embedded.txt requirements.txt
 RUN /opt/medreward/bin/python -m pip install --no-cache-dir --requirement requirements.txt
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY service service
 # Weights are fetched as root, and read by another user.
 RUN /opt/medreward/bin/python -m pip install --no-cache-dir --no-deps ./service/verifier . \
-    && /opt/medreward/bin/medreward models fetch \
-    && mv /root/.cache/medreward/models /opt/models \
+    && MEDREWARD_MODELS_DIR=/opt/models /opt/medreward/bin/medreward models fetch \
     && chmod -R a+rX /opt/models
 
 FROM ${BASE}
