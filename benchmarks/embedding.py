@@ -19,9 +19,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from medreward.embedding.embedder import cosine
-from medreward.embedding.sentence_transformer import SentenceTransformerEmbedder
-from medreward.engines import Workshop, build_embedder
+from medreward.engines.embedder import cosine
+from medreward.engines.embedders.sentence_transformer import SentenceTransformerEmbedder
+from medreward.engines.registry import Workshop, build_embedder
 from medreward.settings import Settings
 
 SENTENCE = (

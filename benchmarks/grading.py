@@ -27,10 +27,10 @@ from rich.table import Table
 from baselines import medix_eval
 from figures import Rounds, options, show
 from medreward_client import AsyncRewardClient
-from medreward_eval.grading import Grader, find_origin, grades_header
-from medreward_eval.grading_run import GradingRun
-from medreward_eval.ledger import Ledger, standing_rows
-from medreward_eval.predictions import Reading, take_stock
+from medreward_eval.grading.grader import Grader, find_origin, grades_header
+from medreward_eval.grading.predictions import Reading, take_stock
+from medreward_eval.grading.run import GradingRun
+from medreward_eval.journal import Ledger, standing_rows
 from rollouts import make_rollouts, nonces
 from running import Server, service, stand_in
 

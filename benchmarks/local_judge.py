@@ -21,11 +21,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from medreward.engines import Workshop, build_judge
-from medreward.judging.causal_lm import CausalLmJudge
-from medreward.judging.judge import Inquiry, Judgement
-from medreward.judging.passes import PaddedPasses
-from medreward.judging.templates import Template, load_templates
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.causal_lm import CausalLmJudge
+from medreward.engines.local.forward import PaddedPasses
+from medreward.engines.registry import Workshop, build_judge
+from medreward.engines.templates import Template, load_templates
 from medreward.settings import Settings
 
 SENTENCE = (

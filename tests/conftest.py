@@ -12,11 +12,11 @@ import pytest
 from fastapi import FastAPI
 
 from medreward.app import create_app
-from medreward.embedding.embedder import Embedder
-from medreward.embedding.hashed import HashedEmbedder
-from medreward.engines import Workshop, build_embedder, build_judge
-from medreward.judging.judge import Judge
-from medreward.judging.scripted import ScriptedJudge
+from medreward.engines.embedder import Embedder
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Judge
+from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.registry import Workshop, build_embedder, build_judge
 from medreward.service import Service
 from medreward.settings import Settings
 

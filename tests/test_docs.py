@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medreward.recipe import load_recipes, read_recipe
+from medreward.recipes.recipe import load_recipes, read_recipe
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,17 +10,17 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 import medreward
-from medreward.compat import routes as compat
-from medreward.embedding.embedder import Embedder
+from medreward.engines.embedder import Embedder
+from medreward.engines.judge import Judge
 from medreward.errors import MethodNotAllowed, NotFound, Overloaded, RequestError, TooLarge
-from medreward.ingress import BearerAuth, RequestLog
-from medreward.judging.judge import Judge
-from medreward.openapi import document
-from medreward.operations import probe_routes
-from medreward.replies import error_response
-from medreward.roles.routes import embed_routes, judge_routes
-from medreward.routes import NOTICE, counting, operations, reward, router
-from medreward.routes import judge as judge_answers
+from medreward.http.middleware import BearerAuth, RequestLog
+from medreward.http.openapi import document
+from medreward.http.responses import error_response
+from medreward.http.routes import compat
+from medreward.http.routes.engines import embed_routes, judge_routes
+from medreward.http.routes.probes import probe_routes
+from medreward.http.routes.scoring import NOTICE, counting, operations, reward, router
+from medreward.http.routes.scoring import judge as judge_answers
 from medreward.service import Service
 from medreward.settings import Settings
 
@@ -64,7 +64,7 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,
         # FastAPI's own spans hold paths, where keys may stand, and its logs what was sent wrong;
-        # ours are in tracing.py. A release that has none ignores this.
+        # ours are in telemetry/tracing.py. A release that has none ignores this.
         telemetry={
             "tracing": False,
             "metrics": False,

@@ -1,6 +1,6 @@
 """The table of contents: how samples become rewards, and items grades, stage by stage.
 
-Ingress and reply are `routes.py`, permits and deadlines `admission.py`; between them stands this.
+Ingress and reply are `http/routes/scoring.py`, permits and deadlines `admission.py`; between them stands this.
 """
 
 import asyncio
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from medreward.admission import Caller
-from medreward.asking import Answers, Asker, Effort
-from medreward.embedding.embedder import Vector
-from medreward.grading import Grade, Ungraded, grade_item, open_item
-from medreward.judging.judge import Inquiry, Judgement, View
-from medreward.judging.templates import Template
-from medreward.pacing import Pace
-from medreward.recipe import Recipe
-from medreward.reward import Asked, Evidence, Reward, Unscored, second_opinion
-from medreward.rules import Limits, Reading, SampleReader
-from medreward.wire import Item, Sample
+from medreward.engines.embedder import Vector
+from medreward.engines.judge import Inquiry, Judgement, View
+from medreward.engines.templates import Template
+from medreward.http.schemas import Item, Sample
+from medreward.inference.resolver import Answers, Asker, Effort
+from medreward.offload import Pace
+from medreward.parsing.sample import Limits, Reading, SampleReader
+from medreward.recipes.recipe import Recipe
+from medreward.rewards.grade import Grade, Ungraded, grade_item, open_item
+from medreward.rewards.reward import Asked, Evidence, Reward, Unscored, second_opinion
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,15 @@
 from functools import partial
 
 from medreward.admission import Admission, Deadline, Load
-from medreward.asking import Asker, Engine
-from medreward.draining import Drain
-from medreward.embedding import embedder as embeddings
-from medreward.embedding.embedder import Embedder, Vector
+from medreward.cache.memory import MemoryTier, inquiry_key, text_key
+from medreward.cache.redis import build_redis_tier
+from medreward.engines import embedder as embeddings
+from medreward.engines import judge as judgements
+from medreward.engines.embedder import Embedder, Vector
+from medreward.engines.judge import Inquiry, Judge, Judgement
+from medreward.engines.judges.cascade import has_other_engine
+from medreward.engines.supervisor import Engines
+from medreward.engines.templates import load_templates
 from medreward.errors import (
     EMBEDDER_FAILURES,
     JUDGE_FAILURES,
@@ -15,20 +20,15 @@ from medreward.errors import (
     SetupError,
 )
 from medreward.heartbeat import Heartbeat
-from medreward.judging import judge as judgements
-from medreward.judging.cascade import has_other_engine
-from medreward.judging.judge import Inquiry, Judge, Judgement
-from medreward.judging.templates import load_templates
-from medreward.loading import Engines
-from medreward.metrics import Metrics
-from medreward.pacing import Pace
+from medreward.http.schemas import Readiness, Startup
+from medreward.inference.resolver import Asker, Engine
+from medreward.lifecycle import Drain
+from medreward.offload import Pace
 from medreward.pipeline import Stages
-from medreward.recipe import Recipe, load_recipes
-from medreward.redis_tier import build_redis_tier
-from medreward.score_cache import MemoryTier, inquiry_key, text_key
+from medreward.recipes.recipe import Recipe, load_recipes
+from medreward.runs.watch import RunWatch
 from medreward.settings import Settings
-from medreward.watching.runs import RunWatch
-from medreward.wire import Readiness, Startup
+from medreward.telemetry.metrics import Metrics
 
 
 class Service:

@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from medreward.admin import admin_app
 from medreward.app import create_app
-from medreward.embedding.hashed import HashedEmbedder
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import BackendDown, Problem
-from medreward.judging.judge import Inquiry, Judgement
-from medreward.judging.scripted import ScriptedJudge
-from medreward.operations import READY_ALIASES, STALLED_S
+from medreward.http.admin import admin_app
+from medreward.http.routes.probes import READY_ALIASES, STALLED_S
 from medreward.settings import Settings
 from tests.conftest import Serve, loaded
 

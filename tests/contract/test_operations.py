@@ -12,11 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import medreward
 from medreward.app import create_app
-from medreward.embedding.hashed import HashedEmbedder
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.templates import Template
 from medreward.errors import BackendDown, Problem, SetupError
-from medreward.judging.judge import Inquiry, Judgement
-from medreward.judging.scripted import ScriptedJudge
-from medreward.judging.templates import Template
 from medreward.settings import Settings
 from tests.conftest import Serve, loaded
 

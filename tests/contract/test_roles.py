@@ -10,15 +10,15 @@ import httpx
 import pytest
 
 from medreward.app import create_app
-from medreward.embedding.embedder import Embedder, Vector
-from medreward.embedding.hashed import HashedEmbedder
-from medreward.embedding.role import RoleEmbedder
+from medreward.engines.embedder import Embedder, Vector
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.embedders.peer import RoleEmbedder
+from medreward.engines.judge import Inquiry, Judge, Judgement, is_sound
+from medreward.engines.judges.peer import RoleJudge
+from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.templates import load_templates
 from medreward.errors import BackendDown, NonsenseReply, Problem, ProblemKind, SetupError
-from medreward.ingress import REPLIES_TO_MOVE_ON
-from medreward.judging.judge import Inquiry, Judge, Judgement, is_sound
-from medreward.judging.role import RoleJudge
-from medreward.judging.scripted import ScriptedJudge
-from medreward.judging.templates import load_templates
+from medreward.http.middleware import REPLIES_TO_MOVE_ON
 from medreward.settings import Settings
 from tests.conftest import RealEngines, loaded
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from medreward_eval.records import Grade, Graded, Prediction, Trouble, Vote
-from medreward_eval.scores import (
+from medreward_eval.statistics.scores import (
     Average,
     Estimate,
     Group,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_eval.answers import read_answer
+from medreward_eval.grading.answers import read_answer
 
 PIECES = [
     "<think>",

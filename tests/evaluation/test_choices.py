@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_eval.choices import lettered, right_option, settle_choice
+from medreward_eval.grading.choices import lettered, right_option, settle_choice
 
 ORGANS = ("Liver", "Pancreas", "Spleen", "The left kidney")
 BLOOD = ("B", "A", "AB", "O")

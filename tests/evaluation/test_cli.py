@@ -20,15 +20,15 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from medreward_eval.cli import app
-from medreward_eval.grading import BATCH_ITEMS
-from medreward_eval.ledger import standing_rows
+from medreward_eval.grading.grader import BATCH_ITEMS
+from medreward_eval.journal import standing_rows
 from medreward_eval.records import prediction_row
 from tests.evaluation.conftest import EXAMPLES, Run, grades_file
 from tests.evaluation.model_server import Body, Reply, asked, model_server, said
 from tests.evaluation.sample_scores import RIGHT, item
 from tests.evaluation.test_judge_calibration import calibration_file, entry
 from tests.evaluation.wire import Item, judged, prediction, told
-from tests.trainers.serving import Service
+from tests.real_trainers.serving import Service
 
 LINE = 1_000
 """Columns, so that no sentence is broken."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from medreward_eval.comparing import (
+from medreward_eval.statistics.comparison import (
     AverageDifference,
     Comparison,
     TaskDifference,
@@ -19,8 +19,8 @@ from medreward_eval.comparing import (
     holm,
     mcnemar,
 )
-from medreward_eval.intervals import Floats
-from medreward_eval.scores import Estimate, Group, Interval
+from medreward_eval.statistics.intervals import Floats
+from medreward_eval.statistics.scores import Estimate, Group, Interval
 
 SURE = "(95 % interval {} to {}); chance alone would rarely give this."
 FEW = "Too few answers tell the two apart on medqa"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medreward_eval.comparing import compare
-from medreward_eval.intervals import (
+from medreward_eval.statistics.comparison import compare
+from medreward_eval.statistics.intervals import (
     Calibrated,
     Floats,
     Stratum,
@@ -17,7 +17,7 @@ from medreward_eval.intervals import (
     mean_interval,
     wilson,
 )
-from medreward_eval.scores import Estimate, Group, Interval
+from medreward_eval.statistics.scores import Estimate, Group, Interval
 
 SETS = 1_000
 DRAWS = 2_000

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medreward_eval._http import ChatServer
 from medreward_eval.errors import Failed, OtherRun
-from medreward_eval.generating import (
+from medreward_eval.generation.model_server import ChatServer
+from medreward_eval.generation.run import (
     BARREN_ROWS,
     Sampling,
     Tally,
@@ -25,7 +25,7 @@ from medreward_eval.generating import (
     predictions_header,
     read_reply,
 )
-from medreward_eval.ledger import Ledger, Row, rows_of, standing_rows
+from medreward_eval.journal import Ledger, Row, rows_of, standing_rows
 from medreward_eval.records import Question, Trouble
 from tests.evaluation.model_server import (
     Body,

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from medreward_eval.errors import BadData, OtherRun
-from medreward_eval.graded_pairs import Compared, compare_files
-from medreward_eval.ledger import Ledger, line_of
+from medreward_eval.journal import Ledger, line_of
 from medreward_eval.records import Grade, Graded, graded_row, prediction_row
-from medreward_eval.scores import Group
+from medreward_eval.statistics.paired import Compared, compare_files
+from medreward_eval.statistics.scores import Group
 from tests.evaluation.conftest import grades_file
 from tests.evaluation.sample_scores import HEADER, RIGHT, UNJUDGED, WRONG, item
 

@@ -8,7 +8,7 @@ import pytest
 
 from medreward_client import Judged
 from medreward_eval.errors import Failed, OtherRun
-from medreward_eval.grading import (
+from medreward_eval.grading.grader import (
     BATCH_CHARACTERS,
     BATCH_ITEMS,
     Grader,

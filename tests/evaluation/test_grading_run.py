@@ -13,14 +13,14 @@ import orjson
 import pytest
 
 from medreward_eval.errors import Failed, OtherRun
-from medreward_eval.grading import BATCH_ITEMS, Grader, grades_header
-from medreward_eval.grading_run import BARREN_BATCHES, GradingRun, Tally
-from medreward_eval.ledger import Ledger, rows_of, standing_rows
-from medreward_eval.predictions import Reading
+from medreward_eval.grading.grader import BATCH_ITEMS, Grader, grades_header
+from medreward_eval.grading.predictions import Reading
+from medreward_eval.grading.run import BARREN_BATCHES, GradingRun, Tally
+from medreward_eval.journal import Ledger, rows_of, standing_rows
 from medreward_eval.records import Prediction, Trouble, prediction_row
 from tests.evaluation.conftest import Run
 from tests.evaluation.wire import ORIGIN, Item, Say, client, judged, prediction, service, unjudged
-from tests.trainers.serving import Service
+from tests.real_trainers.serving import Service
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_eval.in_order import in_order
+from medreward_eval.ordered_map import in_order
 
 pytestmark = pytest.mark.anyio
 

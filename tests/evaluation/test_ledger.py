@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward_eval.errors import BadData, OtherRun
-from medreward_eval.ledger import Ledger, headers_of, mend, rows_of, standing_rows
+from medreward_eval.journal import Ledger, headers_of, mend, rows_of, standing_rows
 
 HEADER = {"medreward_eval": "grades", "version": 1, "model": "m"}
 ROWS = [{"id": f"q{n}", "score": n} for n in range(3)]
@@ -95,7 +95,7 @@ def test_two_runs_do_not_write_to_one_file(tmp_path: Path) -> None:
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from medreward_eval.errors import OtherRun
-from medreward_eval.ledger import Ledger
+from medreward_eval.journal import Ledger
 try:
     Ledger(Path({str(path)!r}), {HEADER!r})
 except OtherRun as exc:

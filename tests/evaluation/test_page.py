@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from medreward_eval.findings import MOST_CHARACTERS, Findings, outcome
-from medreward_eval.markup import element, joined, visible
-from medreward_eval.page import page, write_page
-from medreward_eval.plots import histogram
 from medreward_eval.records import Grade, Graded, Vote
-from medreward_eval.scores import Scores
+from medreward_eval.report.markup import element, joined, visible
+from medreward_eval.report.page import page, write_page
+from medreward_eval.report.plots import histogram
+from medreward_eval.statistics.findings import MOST_CHARACTERS, Findings, outcome
+from medreward_eval.statistics.scores import Scores
 from tests.evaluation.sample_scores import (
     HEADER,
     RIGHT,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward_eval.errors import BadData
-from medreward_eval.predictions import Reading, prediction_of, read_predictions, take_stock
+from medreward_eval.grading.predictions import Reading, prediction_of, read_predictions, take_stock
 from medreward_eval.records import Prediction, Trouble
 
 READING = Reading({"medqa": "equivalence", "mimic_cxr_report_generation": "report"})

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from medreward_eval.errors import BadData
-from medreward_eval.ledger import Ledger, line_of
+from medreward_eval.journal import Ledger, line_of
 from medreward_eval.records import Grade, Graded, Trouble, Vote, graded_row, prediction_row
-from medreward_eval.scores import Group, Scores, TaskScore
-from medreward_eval.scoring import Sums, score_file
-from medreward_eval.tables import notes, warnings
+from medreward_eval.report.tables import notes, warnings
+from medreward_eval.statistics.scores import Group, Scores, TaskScore
+from medreward_eval.statistics.scoring import Sums, score_file
 from tests.evaluation.conftest import grades_file
 from tests.evaluation.sample_scores import HEADER, RIGHT, SPLIT, UNJUDGED, WRONG, item
 from tests.evaluation.test_judge_calibration import JUDGE, SHA, calibration_file, entry

@@ -11,11 +11,11 @@ from zipfile import ZipFile
 import pytest
 
 from medreward_eval.errors import BadData
-from medreward_eval.ledger import Ledger
+from medreward_eval.journal import Ledger
 from medreward_eval.records import Grade, Graded, graded_row
-from medreward_eval.scores import Group, Scores
-from medreward_eval.scoring import score_file
-from medreward_eval.submission import score_text, underscored, write_submission, zip_name
+from medreward_eval.report.submission import score_text, underscored, write_submission, zip_name
+from medreward_eval.statistics.scores import Group, Scores
+from medreward_eval.statistics.scoring import score_file
 from tests.evaluation.conftest import grades_file
 from tests.evaluation.sample_scores import HEADER, RIGHT, UNJUDGED, WRONG, item
 

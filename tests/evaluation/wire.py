@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from medreward_client import AsyncRewardClient
-from medreward_eval.grading import Origin
+from medreward_eval.grading.grader import Origin
 from medreward_eval.records import Prediction
 
 ORIGIN = Origin(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from medreward_trainer.config import Config
-from medreward_trainer.config_files import load_config
+from medreward_trainer.config.config import Config
+from medreward_trainer.config.files import load_config
+from tests.real_trainers.serving import Service, serving
 from tests.trainer.standing_in import StandIn, standing_in
-from tests.trainers.serving import Service, serving
 
 LETTERS = "abcd"
 TOY_RECIPE = """

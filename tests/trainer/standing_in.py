@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.clients.listening import listening
-from tests.clients.stand_in import reward_body
+from tests.client.listening import listening
+from tests.client.stand_in import reward_body
 
 Result = dict[str, Any]
 Rule = Callable[[dict[str, Any]], Result]

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from medreward_trainer.advantages import (
+from medreward_trainer.config.config import Algorithm, Estimator
+from medreward_trainer.errors import BadConfig
+from medreward_trainer.update.advantages import (
     ESTIMATORS,
     Groups,
     advantages_of,
@@ -18,8 +20,6 @@ from medreward_trainer.advantages import (
     grpo,
     rloo,
 )
-from medreward_trainer.config import Algorithm, Estimator
-from medreward_trainer.errors import BadConfig
 
 Estimate = Callable[[Tensor, Tensor], Tensor]
 # What torch does for the first time may take longer than Hypothesis grants.

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from medreward_trainer.batches import SequenceBatch, joined, prompt_batch, sequence_batch
-from medreward_trainer.config import Data, Model
-from medreward_trainer.examples import Example
-from medreward_trainer.prompts import Prompt, Prompter
-from medreward_trainer.tiny import load_model, plain_generation
+from medreward_trainer.config.config import Data, Model
+from medreward_trainer.data.examples import Example
+from medreward_trainer.data.prompts import Prompt, Prompter
+from medreward_trainer.tiny_models import load_model, plain_generation
+from medreward_trainer.update.batches import SequenceBatch, joined, prompt_batch, sequence_batch
 
 DATA = Data(format_prompt="plain", min_pixels=None)
 RESPONSES = st.lists(st.integers(4, 90), min_size=1, max_size=6)

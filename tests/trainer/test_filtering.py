@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medreward_trainer.config import FilterGroups
-from medreward_trainer.filtering import keep, no_variance
+from medreward_trainer.config.config import FilterGroups
+from medreward_trainer.update.filtering import keep, no_variance
 
 
 def is_kept(values: list[float], *, low: float = 0.01, high: float = 0.99) -> bool:

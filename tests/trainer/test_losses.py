@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from medreward_trainer.config import KLControl, KLKind, LossAggregation, PolicyLoss
-from medreward_trainer.losses import (
+from medreward_trainer.config.config import KLControl, KLKind, LossAggregation, PolicyLoss
+from medreward_trainer.update.losses import (
     LOSSES,
     Surrogate,
     aggregate,

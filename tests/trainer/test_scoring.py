@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from medreward_client import Item, Judged
-from medreward_trainer.config import Reward
+from medreward_trainer.config.config import Reward
+from medreward_trainer.data.examples import Example
+from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
-from medreward_trainer.examples import Example
-from medreward_trainer.prompts import Prompt
 from medreward_trainer.rollouts.rollout import Group, Rollout
 from medreward_trainer.scoring import RewardSource, answer_of
 from tests.trainer.standing_in import StandIn, scored, unscored

@@ -16,9 +16,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from medreward_trainer.checkpoints import checkpoints, read
-from medreward_trainer.config import Config
-from medreward_trainer.config_files import dump_config
+from medreward_trainer.config.config import Config
+from medreward_trainer.config.files import dump_config
 from medreward_trainer.errors import (
     BadConfig,
     BadData,
@@ -27,13 +26,14 @@ from medreward_trainer.errors import (
     OutOfMemory,
     RewardsChanged,
 )
-from medreward_trainer.reports import read_lines
-from medreward_trainer.timing import StageTimes
-from medreward_trainer.tiny import load_model
+from medreward_trainer.run.checkpoints import checkpoints, read
+from medreward_trainer.run.reports import read_lines
+from medreward_trainer.run.timing import StageTimes
+from medreward_trainer.tiny_models import load_model
 from medreward_trainer.training import train
+from tests.real_trainers.serving import Service
 from tests.trainer.conftest import Configure
 from tests.trainer.standing_in import Rule, StandIn, scored, unscored
-from tests.trainers.serving import Service
 
 WEIGHTS = "model/model.safetensors"
 

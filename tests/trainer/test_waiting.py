@@ -5,7 +5,7 @@ import time
 import pytest
 
 from medreward_trainer.errors import Stopped
-from medreward_trainer.waiting import Patience, sleep
+from medreward_trainer.run.retry import Patience, sleep
 
 
 def test_patience_ends() -> None:

@@ -11,31 +11,27 @@ import typer
 from rich.console import Console
 
 from medreward_client import AsyncRewardClient
-from medreward_eval._http import ChatServer
-from medreward_eval.answers import read_answer
-from medreward_eval.comparison_tables import (
+from medreward_eval.errors import BadData, BadTask
+from medreward_eval.generation.model_server import ChatServer
+from medreward_eval.generation.run import AT_ONCE as QUESTIONS_AT_ONCE
+from medreward_eval.generation.run import Sampling, predictions_header
+from medreward_eval.generation.run import Tally as Generated
+from medreward_eval.generation.run import generate as generate_responses
+from medreward_eval.grading.answers import read_answer
+from medreward_eval.grading.grader import DEADLINE_S, VOTES, Grader, find_origin, grades_header
+from medreward_eval.grading.predictions import Inventory, Reading, take_stock
+from medreward_eval.grading.run import AT_ONCE, GradingRun, Tally
+from medreward_eval.journal import Ledger
+from medreward_eval.records import Template
+from medreward_eval.report.comparison_tables import (
     comparison_conclusions,
     comparison_csv,
     comparison_notes,
     comparison_table,
 )
-from medreward_eval.errors import BadData, BadTask
-from medreward_eval.generating import AT_ONCE as QUESTIONS_AT_ONCE
-from medreward_eval.generating import Sampling, predictions_header
-from medreward_eval.generating import Tally as Generated
-from medreward_eval.generating import generate as generate_responses
-from medreward_eval.graded_pairs import compare_files
-from medreward_eval.grading import DEADLINE_S, VOTES, Grader, find_origin, grades_header
-from medreward_eval.grading_run import AT_ONCE, GradingRun, Tally
-from medreward_eval.ledger import Ledger
-from medreward_eval.page import write_page
-from medreward_eval.predictions import Inventory, Reading, take_stock
-from medreward_eval.question_source import QuestionSource
-from medreward_eval.records import Template
-from medreward_eval.scores import Group, Provenance, ways_of
-from medreward_eval.scoring import read_graded, score_file
-from medreward_eval.submission import underscored, write_submission
-from medreward_eval.tables import (
+from medreward_eval.report.page import write_page
+from medreward_eval.report.submission import underscored, write_submission
+from medreward_eval.report.tables import (
     csv_text,
     markdown,
     notes,
@@ -45,7 +41,11 @@ from medreward_eval.tables import (
     unnamed_words,
     warnings,
 )
-from medreward_eval.tasks import load_tasks, select, task_file_hash
+from medreward_eval.statistics.paired import compare_files
+from medreward_eval.statistics.scores import Group, Provenance, ways_of
+from medreward_eval.statistics.scoring import read_graded, score_file
+from medreward_eval.tasks.question_source import QuestionSource
+from medreward_eval.tasks.tasks import load_tasks, select, task_file_hash
 from medreward_eval.terminal import FAILED, failing_in_words, output, progress, shown, tell
 
 MOST_SHOWN = 300

@@ -17,8 +17,8 @@ import ray.data
 
 from medreward_client import AsyncRewardClient
 from medreward_eval.errors import BadData
-from medreward_eval.grading import DEADLINE_S, VOTES, Grader, Origin, find_origin
-from medreward_eval.predictions import Reading, prediction_of
+from medreward_eval.grading.grader import DEADLINE_S, VOTES, Grader, Origin, find_origin
+from medreward_eval.grading.predictions import Reading, prediction_of
 from medreward_eval.records import Grade, Prediction, Template, Trouble
 
 BATCH_ROWS = 256

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from medreward_trainer.config import Config
-from medreward_trainer.config_files import (
+from medreward_trainer.config.config import Config
+from medreward_trainer.config.files import (
     changed_values,
     check_runnable,
     dump_config,
@@ -82,7 +82,7 @@ def plot(
       medreward-train plot checkpoints/medreward/smoke --out smoke.png
     """
     with failing_in_words():
-        from medreward_trainer.plotting import plot_runs  # noqa: PLC0415 - as is matplotlib
+        from medreward_trainer.run.plotting import plot_runs  # noqa: PLC0415 - as is matplotlib
 
         plot_runs(runs, out, smooth=smooth)
         Console(soft_wrap=True).print(f"wrote {out}", highlight=False, markup=False)
@@ -103,7 +103,7 @@ def export(
       medreward-train export checkpoints/medreward/smoke/global_step_4 smoke-model
     """
     with failing_in_words():
-        from medreward_trainer.checkpoints import export as write  # noqa: PLC0415 - as is torch
+        from medreward_trainer.run.checkpoints import export as write  # noqa: PLC0415 - as is torch
 
         write(checkpoint, folder, dtype)
         Console(soft_wrap=True).print(f"wrote {folder}", highlight=False, markup=False)
@@ -170,7 +170,7 @@ def verl_data(
       medreward-train verl-data smoke verl-data
     """
     with failing_in_words():
-        from medreward_trainer.verl_data import write_verl_data  # noqa: PLC0415 - as is pyarrow
+        from medreward_trainer.data.verl_data import write_verl_data  # noqa: PLC0415 - as is pyarrow
 
         config = load_config(source, overrides or ())
         check_runnable(config)

@@ -25,10 +25,10 @@ from medreward_client import (
     Unjudged,
     Unscored,
 )
-from medreward_trainer.config import Reward
+from medreward_trainer.config.config import Reward
 from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
 from medreward_trainer.rollouts.rollout import Group
-from medreward_trainer.waiting import SLICE_S, IsStopping, Patience, Say
+from medreward_trainer.run.retry import SLICE_S, IsStopping, Patience, Say
 
 IN_FLIGHT = 8
 """Groups asked about at once; the client sends no more requests at a time."""

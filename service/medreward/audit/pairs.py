@@ -15,8 +15,7 @@ from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 from medreward.audit.cases import Case
-from medreward.verifier.examples import FAR, shared_words
-from medreward.verifier.vocabulary import (
+from medreward.audit.vocabulary import (
     TRAIN,
     VALIDATION,
     Split,
@@ -27,6 +26,7 @@ from medreward.verifier.vocabulary import (
     read_hpo,
     read_icd,
 )
+from medreward.verifier.examples import FAR, shared_words
 
 T = TypeVar("T")
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medreward.audit.bars import bars
-from medreward.audit.card import SUITES, Audited, Card, make_card
 from medreward.audit.cases import Case, Suite
 from medreward.audit.outcomes import Outcome, item_of, outcome_of, sample_of
 from medreward.audit.page import page
 from medreward.audit.record import record
+from medreward.audit.report import SUITES, Audited, Card, make_card
 from medreward.audit.suites import cases_of
+from medreward.audit.targets import bars
 from medreward.cli.audit_tables import print_card
 from medreward.cli.connection import Connection, Target, connected, refusal
 from medreward.cli.failures import CommandError, Misuse
@@ -23,8 +23,7 @@ from medreward.cli.known_recipes import find_recipe, rebuild_recipe
 from medreward.cli.progress import counting, waiting
 from medreward.cli.sending import Reply, batches, in_order
 from medreward.cli.terminal import output, shown
-from medreward.recipe import Recipe
-from medreward.wire import (
+from medreward.http.schemas import (
     EngineState,
     JudgeReply,
     JudgeRequest,
@@ -32,6 +31,7 @@ from medreward.wire import (
     RewardReply,
     RewardRequest,
 )
+from medreward.recipes.recipe import Recipe
 
 R = TypeVar("R", JudgeReply, RewardReply)
 Cases = Sequence[Case]

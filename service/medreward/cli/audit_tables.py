@@ -3,9 +3,9 @@
 from rich.console import Console
 from rich.text import Text
 
-from medreward.audit.bars import Bar, Status, bars
-from medreward.audit.card import Card, Stratum
 from medreward.audit.page import STATUS, percent
+from medreward.audit.report import Card, Stratum
+from medreward.audit.targets import Bar, Status, bars
 from medreward.cli.reward_tables import NOTHING, facts_grid, number, plain_table, short
 from medreward.cli.terminal import shown
 

@@ -14,8 +14,7 @@ from pydantic import BaseModel, ConfigDict, StrictBool
 from rich.console import Console
 from rich.text import Text
 
-from medreward.bodies import parse
-from medreward.calibration import Calibration, Family, family_of, load_calibration
+from medreward.audit.fit import ErrorRates, Fitted, Label, Origin, Unfitted, fit_families
 from medreward.cli.connection import Connection, Target, connected
 from medreward.cli.failures import CommandError, Misuse
 from medreward.cli.files import BadLine, Line, raise_bad_lines, read_lines, read_object
@@ -25,9 +24,10 @@ from medreward.cli.progress import counting
 from medreward.cli.reward_tables import facts_grid, short
 from medreward.cli.sending import batches, exchange, in_order
 from medreward.cli.terminal import output, shown
+from medreward.engines.calibration import Calibration, Family, family_of, load_calibration
 from medreward.errors import InvalidRequest, MalformedBody
-from medreward.fitting import ErrorRates, Fitted, Label, Origin, Unfitted, fit_families
-from medreward.wire import EngineState, Identifier, ItemResult, JudgeReply
+from medreward.http.bodies import parse
+from medreward.http.schemas import EngineState, Identifier, ItemResult, JudgeReply
 
 TEMPLATES: Final = ("equivalence",)
 """Those of `/judge` that ask one question of an answer and a reference."""

@@ -21,18 +21,18 @@ from medreward.cli.readiness import LOADING, Patience, what_is_awaited
 from medreward.cli.reward_tables import facts_grid, plain_table
 from medreward.cli.temporary import log_quietly
 from medreward.cli.terminal import output, shown
-from medreward.engines import check_choices
+from medreward.engines.judge import Inquiry
+from medreward.engines.judges.cascade import engines_of
+from medreward.engines.judges.openai import OpenAiJudge
+from medreward.engines.models import CATALOGUE, locate
+from medreward.engines.registry import check_choices
+from medreward.engines.supervisor import WARM_UP_TEXT
+from medreward.engines.templates import load_templates
 from medreward.errors import Problem, SetupError
-from medreward.judging.cascade import engines_of
-from medreward.judging.judge import Inquiry
-from medreward.judging.openai import OpenAiJudge
-from medreward.judging.templates import load_templates
-from medreward.loading import WARM_UP_TEXT
-from medreward.models import CATALOGUE, locate
-from medreward.recipe import Recipe, load_recipes
+from medreward.http.schemas import Readiness
+from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.service import Service
 from medreward.settings import Choice, Settings
-from medreward.wire import Readiness
 
 LOCAL_ENGINES = frozenset({"causal_lm", "cross_encoder", "vllm", "sentence_transformer"})
 _ENGINES = ("judge", "llm", "embedder")

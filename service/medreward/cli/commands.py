@@ -253,9 +253,9 @@ def calibrate(
 
     Nothing is written unless the labels certify both error rates. docs/calibration.md tells more.
     """
+    from medreward.audit.fit import ErrorRates
     from medreward.cli.calibrate import Plan, calibrate_judge
     from medreward.cli.connection import Target
-    from medreward.fitting import ErrorRates
 
     target = Target(url, api_key_env, deadline_s)
     rates = ErrorRates(alpha, alpha_fnr)
@@ -619,7 +619,7 @@ def verifier_train(
     """
     with _needing_extras():
         from medreward.cli.verifier import train_verifier
-        from medreward.verifier.training import Plan
+        from medreward.verifier.train import Plan
 
     plan = Plan(seed=seed, epochs=epochs, limit=limit)
     train_verifier(out, plan, version=version, threads=threads)

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 import medreward
-from medreward._http import AsyncClient, Response, reaching
 from medreward.cli.environment import service_key
 from medreward.cli.failures import CommandError, Misuse
 from medreward.cli.progress import waiting
 from medreward.cli.readiness import Patience, what_is_awaited
 from medreward.cli.temporary import Address, temporary_service
+from medreward.engines.remote.http_client import AsyncClient, Response, reaching
 from medreward.errors import BackendDown, DeadlinePassed
-from medreward.wire import EngineState, ErrorReply, Readiness, RecipesReply
+from medreward.http.schemas import EngineState, ErrorReply, Readiness, RecipesReply
 
 M = TypeVar("M", bound=BaseModel)
 

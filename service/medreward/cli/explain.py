@@ -20,9 +20,7 @@ from medreward.cli.reading import steps
 from medreward.cli.reward_tables import facts_grid, plain_table, short
 from medreward.cli.sending import exchange
 from medreward.cli.terminal import output, shown
-from medreward.recipe import Recipe
-from medreward.rules import Limits
-from medreward.wire import (
+from medreward.http.schemas import (
     Component,
     EngineState,
     RewardReply,
@@ -31,6 +29,8 @@ from medreward.wire import (
     SampleResult,
     Source,
 )
+from medreward.parsing.sample import Limits
+from medreward.recipes.recipe import Recipe
 
 SAME = 1e-9
 

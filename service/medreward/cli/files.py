@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from medreward.bodies import parse
 from medreward.cli.failures import Misuse
 from medreward.errors import InvalidRequest, MalformedBody
-from medreward.wire import Sample
+from medreward.http.bodies import parse
+from medreward.http.schemas import Sample
 
 T = TypeVar("T")
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from medreward.calibration import ANY
+from medreward.audit.fit import Fitted, Unfitted
 from medreward.cli.reward_tables import NOTHING, plain_table
 from medreward.cli.terminal import shown
-from medreward.fitting import Fitted, Unfitted
+from medreward.engines.calibration import ANY
 
 
 def print_fits(console: Console, fits: Sequence[Fitted | Unfitted]) -> None:

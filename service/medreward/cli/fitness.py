@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from medreward.cli.terminal import shown
-from medreward.models import CATALOGUE
-from medreward.routes import NOTICE
-from medreward.wire import EngineState
+from medreward.engines.models import CATALOGUE
+from medreward.http.routes.scoring import NOTICE
+from medreward.http.schemas import EngineState
 
 
 def print_fitness(console: Console, engines: Mapping[str, EngineState]) -> None:

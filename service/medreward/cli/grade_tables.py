@@ -19,7 +19,7 @@ from medreward.cli.reward_tables import (
 )
 from medreward.cli.runs import Graded, GradeRun
 from medreward.cli.terminal import shown
-from medreward.wire import ItemResult
+from medreward.http.schemas import ItemResult
 
 
 def print_grades(console: Console, run: GradeRun, *, shows_all: bool) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medreward.bodies import parse
 from medreward.cli.connection import Connection, Target, connected
 from medreward.cli.failures import CommandError
 from medreward.cli.files import Line, labels, read_lines, read_object
@@ -20,7 +19,8 @@ from medreward.cli.runs import Graded, GradeRun
 from medreward.cli.sending import batches, exchange, in_order
 from medreward.cli.terminal import output
 from medreward.errors import InvalidRequest
-from medreward.wire import EngineState, Item, JudgeReply, JudgeRequest
+from medreward.http.bodies import parse
+from medreward.http.schemas import EngineState, Item, JudgeReply, JudgeRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from pydantic import ValidationError
 from medreward.cli.failures import Misuse
 from medreward.cli.files import BadLine, Line
 from medreward.errors import InvalidRequest
-from medreward.recipe import Recipe
-from medreward.rules import check_modalities
-from medreward.wire import RecipeReply, RecipesReply, Sample
+from medreward.http.schemas import RecipeReply, RecipesReply, Sample
+from medreward.parsing.sample import check_modalities
+from medreward.recipes.recipe import Recipe
 
 
 def find_recipe(known: RecipesReply, name: str | None) -> RecipeReply:

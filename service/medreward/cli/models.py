@@ -20,8 +20,7 @@ from medreward.cli.failures import CommandError, Misuse
 from medreward.cli.progress import silence_other_bars
 from medreward.cli.reward_tables import facts_grid
 from medreward.cli.terminal import messages, output, shown
-from medreward.errors import SetupError
-from medreward.models import (
+from medreward.engines.models import (
     CATALOGUE,
     HUB_ID,
     MANIFEST,
@@ -35,6 +34,7 @@ from medreward.models import (
     is_fetched,
     verify,
 )
+from medreward.errors import SetupError
 
 MIB = 1024**2
 

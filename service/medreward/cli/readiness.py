@@ -3,7 +3,7 @@
 import time
 
 from medreward.cli.failures import CommandError
-from medreward.wire import Readiness
+from medreward.http.schemas import Readiness
 
 LOADING = "loading"
 

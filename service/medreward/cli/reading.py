@@ -6,13 +6,13 @@ from typing import NamedTuple
 from rich.text import Text
 
 from medreward.cli.terminal import shown
-from medreward.completion import Completion, tighten
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
-from medreward.guards.witness import has_witness
-from medreward.recipe import Recipe, Tags
-from medreward.rules import Limits, Reading, is_well_formed, read_sample
-from medreward.wire import Sample
+from medreward.guards.support import has_witness
+from medreward.http.schemas import Sample
+from medreward.parsing.completion import Completion, tighten
+from medreward.parsing.sample import Limits, Reading, is_well_formed, read_sample
+from medreward.recipes.recipe import Recipe, Tags
 
 
 class Step(NamedTuple):

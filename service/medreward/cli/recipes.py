@@ -7,8 +7,8 @@ from medreward.cli.environment import read_settings
 from medreward.cli.failures import Misuse
 from medreward.cli.reward_tables import NOTHING, TITLES, facts_grid, plain_table, short
 from medreward.cli.terminal import output, shown
-from medreward.judging.templates import Template, load_templates
-from medreward.recipe import Recipe, Tags, Thresholded, load_recipes
+from medreward.engines.templates import Template, load_templates
+from medreward.recipes.recipe import Recipe, Tags, Thresholded, load_recipes
 
 
 def print_recipes() -> None:

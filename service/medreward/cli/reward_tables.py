@@ -11,8 +11,8 @@ from rich.text import Text
 
 from medreward.cli.runs import RewardRun, Scored
 from medreward.cli.terminal import shown
-from medreward.recipe import SIGNALS
-from medreward.wire import Component, JudgeCounts, RewardCounts, SampleResult
+from medreward.http.schemas import Component, JudgeCounts, RewardCounts, SampleResult
+from medreward.recipes.recipe import SIGNALS
 
 ROWS_SHOWN = 40
 BINS = 10

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from medreward.wire import (
+from medreward.http.schemas import (
     ItemResult,
     JudgeCounts,
     JudgeProvenance,

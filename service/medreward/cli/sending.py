@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from medreward.cli.connection import Connection, refusal
 from medreward.cli.failures import CommandError
 from medreward.cli.files import Line
-from medreward.wire import JudgeReply, RewardReply
+from medreward.http.schemas import JudgeReply, RewardReply
 
 A = TypeVar("A")
 T = TypeVar("T")

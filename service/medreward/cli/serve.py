@@ -18,8 +18,6 @@ from rich.console import Console
 from rich.text import Text
 
 import medreward
-from medreward import logs
-from medreward.admin import administering
 from medreward.app import create_app
 from medreward.cli.environment import (
     DEFAULT_KEY_VARIABLE,
@@ -33,11 +31,13 @@ from medreward.cli.progress import silence_other_bars, waiting
 from medreward.cli.readiness import reasons, what_is_awaited
 from medreward.cli.reward_tables import facts_grid, short
 from medreward.cli.terminal import messages, output, shown
-from medreward.listening import collect_garbage_seldom, server_config
-from medreward.pacing import switch_often
+from medreward.http.admin import administering
+from medreward.http.server import collect_garbage_seldom, server_config
+from medreward.offload import switch_often
 from medreward.service import Service
 from medreward.settings import Choice, Settings
-from medreward.tracing import exporting
+from medreward.telemetry import logs
+from medreward.telemetry.tracing import exporting
 
 log = structlog.get_logger(__name__)
 
@@ -133,7 +133,7 @@ def _configure_logs(settings: Settings) -> None:
     )
     if is_watched:
         # The spinner and the welcome tell it, and would be torn apart by the same in a log line.
-        logging.getLogger("medreward.loading").setLevel(logging.CRITICAL)
+        logging.getLogger("medreward.engines.supervisor").setLevel(logging.CRITICAL)
 
 
 def _admin_listener(settings: Settings) -> socket.socket | None:

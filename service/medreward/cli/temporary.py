@@ -11,13 +11,13 @@ from typing import NamedTuple
 import uvicorn
 from pydantic import SecretStr
 
-from medreward import logs
 from medreward.app import create_app
 from medreward.cli.environment import read_settings
 from medreward.cli.failures import Misuse
 from medreward.cli.progress import silence_other_bars
-from medreward.listening import server_config
+from medreward.http.server import server_config
 from medreward.settings import Settings
+from medreward.telemetry import logs
 
 LOOPBACK = "127.0.0.1"
 STOPS_WITHIN_S = 10.0
@@ -69,4 +69,4 @@ def log_quietly(settings: Settings) -> None:
     is_asked_for = "log_level" in settings.model_fields_set
     logs.configure(settings.log_level if is_asked_for else "warning", "console")
     # Whoever waits for the engines tells why they failed, in words of their own.
-    logging.getLogger("medreward.loading").setLevel(logging.CRITICAL)
+    logging.getLogger("medreward.engines.supervisor").setLevel(logging.CRITICAL)

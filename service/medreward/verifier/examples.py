@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from medreward.verifier import edits
-from medreward.verifier.vocabulary import (
+from medreward.audit.vocabulary import (
     TRAIN,
     VALIDATION,
     Term,
@@ -17,6 +16,7 @@ from medreward.verifier.vocabulary import (
     read_hpo,
     read_icd,
 )
+from medreward.verifier import edits
 
 MOST_NAMES = 6
 """Of one term: a few have dozens, which would crowd out the others."""

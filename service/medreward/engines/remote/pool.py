@@ -1,0 +1,341 @@
+"""Several servers with the same model: the least busy one is asked, a sick one is left alone."""
+
+import asyncio
+import itertools
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import structlog
+
+from medreward.breaker import Breaker
+from medreward.engines.remote.api_key import ApiKey
+from medreward.engines.remote.http_client import (
+    REFUSAL_STATUS,
+    AsyncBaseTransport,
+    Reply,
+    encoded,
+    send,
+    server,
+)
+from medreward.engines.remote.rate_limits import RateLimits
+from medreward.errors import BackendDown, DeadlinePassed, EngineError, SetupError
+from medreward.telemetry.tracing import carried
+
+TRIES = 4
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+FAILURES_TO_EJECT = 3
+REST_S = 0.5
+LONGEST_REST_S = 15.0
+TRIES_IN_TIME = 3
+"""How often a request that hangs on one server after the other may be sent within its time."""
+FAIR_SHARE = 0.5
+"""Of the time for one try, what a server has to be given before its silence counts against it."""
+
+KEY_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+
+log = structlog.get_logger(__name__)
+
+
+class Server:
+    """One server: its address, what is on its way to it, and how it has answered."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        connections: int,
+        transport: AsyncBaseTransport | None,
+    ) -> None:
+        self._base = url.rstrip("/")
+        self._http = server(
+            url,
+            headers=headers,
+            timeout_s=timeout_s,
+            connections=connections,
+            transport=transport,
+        )
+        self.outstanding = 0
+        self.last_turn = 0
+        """The number of the request that was sent here last: among equals, others come first."""
+        self.breaker = Breaker(
+            failures=FAILURES_TO_EJECT, pause_s=REST_S, longest_pause_s=LONGEST_REST_S
+        )
+        self.watch: asyncio.Task[None] | None = None
+        self.trouble = ""
+        """Why it was ejected last."""
+
+    @property
+    def name(self) -> str:
+        """Host and port, as logs and messages may show them."""
+        return str(self._http.base_url.netloc, "ascii", "replace")
+
+    async def send(
+        self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> Reply:
+        """Send one request; a path with a leading slash starts above the address's /v1.
+
+        Raises:
+            EngineError: there is no reply.
+        """
+        above = self._base.removesuffix("/v1")
+        url = f"{above}{path}" if path.startswith("/") else path
+        return await send(
+            self._http, method, url, content=content, headers={**headers, **carried()}
+        )
+
+    async def aclose(self) -> None:
+        """Stop watching, and close the connections."""
+        if self.watch is not None:
+            self.watch.cancel()
+            await asyncio.gather(self.watch, return_exceptions=True)
+        await self._http.aclose()
+
+
+class Servers:
+    """Sends requests to whichever server suits best, and again to another where that may help."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        key: ApiKey | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float,
+        try_timeout_s: float | None = None,
+        in_flight_each: int = 16,
+        limits: RateLimits | None = None,
+        transport: AsyncBaseTransport | None = None,
+    ) -> None:
+        self._key = key or ApiKey()
+        self._limits = limits
+        self._try_timeout_s = min(
+            timeout_s, try_timeout_s or timeout_s / (TRIES_IN_TIME if len(urls) > 1 else 1)
+        )
+        self._chance = random.SystemRandom()
+        self._numbers = itertools.count(1)
+        self._turns = asyncio.Semaphore(in_flight_each * len(urls))
+        self.all = [
+            Server(
+                url,
+                headers=headers or {},
+                timeout_s=self._try_timeout_s,
+                connections=2 * in_flight_each,
+                transport=transport,
+            )
+            for url in urls
+        ]
+        self.examine: Callable[[Server], Awaitable[None]] = self._greet
+        """Asks a server that was ejected whether it is well again; raises where it is not."""
+
+    async def post(self, path: str, content: bytes, *, timeout_s: float) -> Reply:
+        """Send some JSON, again where that may help, for at most *timeout_s*.
+
+        Raises:
+            EngineError: no server answered.
+        """
+        give_up_s = time.monotonic() + timeout_s
+        async with self._turn(timeout_s):
+            return await self._post(path, content, give_up_s)
+
+    async def ask(
+        self, server: Server, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> Reply:
+        """Send one request to one server, once; ahead of those that wait for it to come back.
+
+        Raises:
+            EngineError: there is no reply in time.
+        """
+        content = None if body is None else encoded(body)
+        if content is not None:
+            await self._wait_for_limits(content, self._try_timeout_s)
+        return await self._try(server, method, path, content, self._try_timeout_s)
+
+    def eject(self, server: Server, reason: str) -> None:
+        """Leave a server alone until it is well again."""
+        while not server.breaker.is_open:
+            server.breaker.failed()
+        server.trouble = reason
+        if server.watch is None or server.watch.done():
+            log.warning("server_ejected", server=server.name, reason=reason)
+            server.watch = asyncio.create_task(self._watch(server))
+
+    async def aclose(self) -> None:
+        """Close everything."""
+        await asyncio.gather(*(server.aclose() for server in self.all))
+
+    def _choose(self, tried: Sequence[Server]) -> Server | None:
+        """Take the least busy server, and rather one that was not tried yet; None if all rest."""
+        well = [server for server in self.all if not server.breaker.is_open]
+        return min(well, key=lambda s: (tried.count(s), s.outstanding, s.last_turn), default=None)
+
+    def _all_rest(self) -> BackendDown:
+        first = min(self.all, key=lambda server: server.breaker.left_s)
+        next_s = first.breaker.left_s
+        return BackendDown(
+            f"no server answers ({first.trouble}); the next try is in {next_s:.1f} s"
+        )
+
+    async def _post(self, path: str, content: bytes, give_up_s: float) -> Reply:
+        tried: list[Server] = []
+        outcome: Reply | EngineError | None = None
+        # Once, at whichever try: a request that waited for them again and again would be late.
+        rest = _Rest()
+        while (chosen := await self._next(tried, content, give_up_s, rest)) is not None:
+            outcome = await self._outcome(chosen, path, content, _left_s(give_up_s), tried)
+            if isinstance(outcome, Reply) and _is_answer(outcome):
+                return outcome
+            tried.append(chosen)
+            pause_s = self._pause_s(outcome, tried)
+            if len(tried) >= TRIES or pause_s >= _left_s(give_up_s):
+                break
+            await asyncio.sleep(pause_s)
+        if isinstance(outcome, Reply):
+            return outcome
+        raise outcome or self._all_rest()
+
+    async def _next(
+        self, tried: Sequence[Server], content: bytes, give_up_s: float, rest: "_Rest"
+    ) -> Server | None:
+        """Wait until a request may go, and choose only then: meanwhile servers come and go."""
+        if not rest.was_waited_out and self._choose(tried) is None:
+            rest.was_waited_out = True
+            await self._wait_out_a_rest(_left_s(give_up_s))
+        if self._choose(tried) is not None:
+            await self._wait_for_limits(content, _left_s(give_up_s))
+        return self._choose(tried)
+
+    async def _wait_out_a_rest(self, left_s: float) -> None:
+        """Where all rest, but one not for long, wait for it: else a queue is used up in a moment."""
+        watches = [server.watch for server in self.all if server.watch and server.breaker.is_open]
+        next_s = min(server.breaker.left_s for server in self.all)
+        if len(watches) == len(self.all) and next_s < LONGEST_PAUSE_S:
+            wait_s = min(left_s, LONGEST_PAUSE_S)
+            await asyncio.wait(watches, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _outcome(
+        self, server: Server, path: str, content: bytes, left_s: float, tried: Sequence[Server]
+    ) -> Reply | EngineError:
+        try:
+            reply = await self._try(server, "POST", path, content, left_s)
+        except (BackendDown, DeadlinePassed) as exc:
+            if isinstance(exc, BackendDown) or left_s >= FAIR_SHARE * self._try_timeout_s:
+                self._note_failure(server, str(exc))
+            return exc
+        if _is_answer(reply) or reply.status in BUSY:
+            # An ejected server comes back by being examined, not by an answer from before.
+            if not server.breaker.is_open:
+                server.breaker.succeeded()
+        # It may be the request that it stumbles over: what it says to the same again is no news.
+        elif server not in tried:
+            self._note_failure(server, f"it answers {reply.status}")
+        return reply
+
+    async def _try(
+        self, server: Server, method: str, path: str, content: bytes | None, left_s: float
+    ) -> Reply:
+        """Send once; with a new key where the file has one and the old is refused."""
+        server.outstanding += 1
+        server.last_turn = next(self._numbers)
+        try:
+            async with asyncio.timeout(min(left_s, self._try_timeout_s)):
+                headers = self._key.headers
+                reply = await server.send(method, path, content, headers)
+                if reply.status in KEY_REFUSED and self._has_other_key(headers):
+                    reply = await server.send(method, path, content, self._key.headers)
+                return reply
+        except TimeoutError:
+            raise DeadlinePassed("the server did not answer in time") from None
+        finally:
+            server.outstanding -= 1
+
+    def _has_other_key(self, headers: Mapping[str, str]) -> bool:
+        return self._key.headers != headers or self._key.reread()
+
+    @asynccontextmanager
+    async def _turn(self, timeout_s: float) -> AsyncIterator[None]:
+        """Be one of the few requests in flight."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise DeadlinePassed("too many requests were before it") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _wait_for_limits(self, content: bytes, timeout_s: float) -> None:
+        if self._limits is not None:
+            await self._limits.wait(len(content), timeout_s=timeout_s)
+
+    def _note_failure(self, server: Server, reason: str) -> None:
+        server.breaker.failed()
+        if server.breaker.is_open:
+            self.eject(server, reason)
+
+    def _pause_s(self, outcome: Reply | EngineError, tried: Sequence[Server]) -> float:
+        """How long to wait before the next try: not at all where another server may do better."""
+        others = [s for s in self.all if not s.breaker.is_open and s not in tried]
+        if others:
+            return 0.0
+        if isinstance(outcome, Reply) and not _may_pass(outcome):
+            return math.inf
+        longest_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** len(tried))
+        jitter_s = self._chance.uniform(0.0, longest_s)
+        asked_s = outcome.retry_after_s if isinstance(outcome, Reply) else None
+        return jitter_s if asked_s is None else asked_s + jitter_s / 10
+
+    async def _watch(self, server: Server) -> None:
+        """Look after an ejected server until it is well again."""
+        while server.breaker.is_open:
+            await asyncio.sleep(server.breaker.left_s)
+            if not server.breaker.allows():
+                continue
+            try:
+                await self.examine(server)
+            except (EngineError, SetupError) as exc:
+                server.breaker.failed()
+                log.info("server_still_ejected", server=server.name, reason=str(exc))
+            except Exception as exc:  # noqa: BLE001 - whatever it sent, it is looked at again
+                server.breaker.failed()
+                log.warning("server_still_ejected", server=server.name, reason=type(exc).__name__)
+            else:
+                server.breaker.succeeded()
+                log.info("server_back", server=server.name)
+
+    async def _greet(self, server: Server) -> None:
+        """Ask for what every such server has: the list of its models."""
+        reply = await self.ask(server, "GET", "models")
+        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise BackendDown(f"the server answers {reply.status}")
+
+
+@dataclass(slots=True)
+class _Rest:
+    """Whether one request has waited for servers that rest."""
+
+    was_waited_out: bool = False
+
+
+def _left_s(give_up_s: float) -> float:
+    return max(0.0, give_up_s - time.monotonic())
+
+
+def _is_answer(reply: Reply) -> bool:
+    """Whether it speaks of what was sent: a refusal of that, or JSON and not a proxy's page."""
+    begins = reply.content.lstrip()[:1]
+    return reply.status in REFUSAL_STATUS or (reply.is_success and begins in {b"{", b"["})
+
+
+def _may_pass(reply: Reply) -> bool:
+    """Whether the same server may answer the same request later."""
+    return reply.status in BUSY or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR
