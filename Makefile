@@ -153,7 +153,7 @@ ray: install .venv-ray/made ## Grading as a stage of Ray Data, on a Ray of this 
 
 .PHONY: docs
 docs: install ## Write service/openapi.json, docs/settings.md and other generated pages anew
-	$(BIN)/python -m medreward.http.openapi > service/openapi.json
+	$(BIN)/python docs/make_openapi.py > service/openapi.json
 	$(BIN)/python docs/make_settings.py > docs/settings.md
 	$(BIN)/python docs/make_trainer_config.py > docs/trainer/config.md
 	$(BIN)/python docs/make_chart_readme.py > helm/medreward/README.md

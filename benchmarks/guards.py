@@ -26,8 +26,8 @@ from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.guards.support import has_witness
 from medreward.guards.symbolic import settle
-from medreward.http.schemas import Sample
 from medreward.pipeline import Trace, score
+from medreward.samples import Sample
 from medreward.service import Service
 from medreward.settings import Settings
 

@@ -47,7 +47,7 @@ def create_app(
         # In the background, so that /livez and /readyz answer while the models load.
         tasks = [
             asyncio.create_task(service.load()),
-            asyncio.create_task(service.heartbeat.beat()),
+            asyncio.create_task(service.watchdog.run()),
         ]
         try:
             yield

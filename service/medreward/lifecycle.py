@@ -1,5 +1,10 @@
-"""How a process leaves: it says so, takes requests until those who send them know, then no more."""
+"""The life of a process: whether its event loop turns, and how it drains before it ends.
 
+A draining process fails its readiness probe at once, and takes requests until the balancers in
+front of it have seen that; then it refuses them.
+"""
+
+import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -8,6 +13,7 @@ from typing import Literal
 from medreward.errors import NotReady
 
 POLL_S = 0.05
+BEAT_S = 1.0
 
 
 class Drain:
@@ -79,3 +85,21 @@ class Drain:
 
     def _refuses(self) -> bool:
         return self._clock() >= self._refuses_from_s
+
+
+class EventLoopWatchdog:
+    """Notes each turn of the event loop, so that another thread can tell whether it stalls."""
+
+    def __init__(self) -> None:
+        self.last_s = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last turn."""
+        return time.monotonic() - self.last_s
+
+    async def run(self) -> None:
+        """Note a turn each second, until cancelled."""
+        while True:
+            self.last_s = time.monotonic()
+            await asyncio.sleep(BEAT_S)

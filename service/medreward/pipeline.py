@@ -13,13 +13,13 @@ from medreward.admission import Caller
 from medreward.engines.embedder import Vector
 from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.templates import Template
-from medreward.http.schemas import Item, Sample
 from medreward.inference.resolver import Answers, Asker, Effort
 from medreward.offload import Pace
-from medreward.parsing.sample import Limits, Reading, SampleReader
+from medreward.parsing.sample import Reading, SampleReader
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import Grade, Ungraded, grade_item, open_item
 from medreward.rewards.reward import Asked, Evidence, Reward, Unscored, second_opinion
+from medreward.samples import Item, Limits, Sample
 
 
 @dataclass(frozen=True, slots=True)

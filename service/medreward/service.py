@@ -3,13 +3,15 @@
 from functools import partial
 
 from medreward.admission import Admission, Deadline, Load
-from medreward.cache.memory import MemoryTier, inquiry_key, text_key
+from medreward.cache.memory import MemoryTier
 from medreward.cache.redis import build_redis_tier
 from medreward.engines import embedder as embeddings
 from medreward.engines import judge as judgements
 from medreward.engines.embedder import Embedder, Vector
 from medreward.engines.judge import Inquiry, Judge, Judgement
 from medreward.engines.judges.cascade import has_other_engine
+from medreward.engines.keys import inquiry_key, text_key
+from medreward.engines.status import Readiness, Startup
 from medreward.engines.supervisor import Engines
 from medreward.engines.templates import load_templates
 from medreward.errors import (
@@ -19,10 +21,8 @@ from medreward.errors import (
     NotFound,
     SetupError,
 )
-from medreward.heartbeat import Heartbeat
-from medreward.http.schemas import Readiness, Startup
 from medreward.inference.resolver import Asker, Engine
-from medreward.lifecycle import Drain
+from medreward.lifecycle import Drain, EventLoopWatchdog
 from medreward.offload import Pace
 from medreward.pipeline import Stages
 from medreward.recipes.recipe import Recipe, load_recipes
@@ -66,7 +66,7 @@ class Service:
         self.metrics.watch_readiness(
             lambda: self.readiness.status == "ready", lambda: self.drain.has_begun
         )
-        self.heartbeat = Heartbeat()
+        self.watchdog = EventLoopWatchdog()
         self.redis = build_redis_tier(settings, self.metrics)
         self.runs = RunWatch(self.metrics)
         self._stages: Stages | None = None

@@ -14,7 +14,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from medreward.parsing.sample import Limits
+from medreward.samples import Limits
 
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 REDIS_URL = re.compile(

@@ -14,9 +14,11 @@ from medreward.app import create_app
 from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.judge import Judgement
 from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.status import EngineState, Readiness
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
 from medreward.http import schemas
+from medreward.samples import Criterion, Item, Sample
 from medreward.settings import Settings
 from tests.conftest import loaded
 
@@ -33,9 +35,9 @@ JUDGE = ScriptedJudge(
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (schemas.Sample, client.Sample),
-        (schemas.Criterion, client.Criterion),
-        (schemas.Item, client.Item),
+        (Sample, client.Sample),
+        (Criterion, client.Criterion),
+        (Item, client.Item),
         (schemas.Component, client.Component),
         (schemas.Veto, client.Veto),
         (schemas.Problem, client.Problem),
@@ -46,8 +48,8 @@ JUDGE = ScriptedJudge(
         (schemas.RewardProvenance, client.Provenance),
         (schemas.JudgeProvenance, client.JudgeProvenance),
         (schemas.JudgeReply, client.JudgeReply),
-        (schemas.EngineState, client.EngineState),
-        (schemas.Readiness, client.Health),
+        (EngineState, client.EngineState),
+        (Readiness, client.Health),
     ],
 )
 def test_both_sides_know_the_same_fields(ours: type[BaseModel], theirs: type[Any]) -> None:

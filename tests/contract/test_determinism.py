@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from medreward.http.schemas import Sample
-from medreward.parsing.sample import Limits, read_sample
+from medreward.parsing.sample import read_sample
 from medreward.recipes.recipe import load_recipes
+from medreward.samples import Limits, Sample
 from medreward.settings import Settings
 from tests.conftest import RealEngines, Serve
 

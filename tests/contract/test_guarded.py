@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
-from medreward.engines.judge import Capacity
+from medreward.engines.capacity import Capacity
 from medreward.engines.judges.cascade import Cascade
 from medreward.engines.judges.scripted import ScriptedJudge
 from tests.conftest import Serve

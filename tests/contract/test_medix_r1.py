@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
+from medreward.engines.capacity import Capacity
 from medreward.engines.embedder import Vector
-from medreward.engines.judge import Capacity
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import Problem
 from tests.conftest import Serve

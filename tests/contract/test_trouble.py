@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from medreward.engines.capacity import Capacity
 from medreward.engines.embedders.hashed import HashedEmbedder
-from medreward.engines.judge import Capacity, Inquiry, Judgement
+from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.judges.scripted import certain
 from medreward.engines.templates import Template

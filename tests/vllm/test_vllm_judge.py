@@ -11,9 +11,9 @@ from medreward.engines.judges.causal_lm import CausalLmJudge
 from medreward.engines.judges.vllm import VllmJudge
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
-from medreward.http.schemas import Sample
-from medreward.parsing.sample import Limits, read_sample
+from medreward.parsing.sample import read_sample
 from medreward.recipes.recipe import load_recipes
+from medreward.samples import Limits, Sample
 from medreward.telemetry.metrics import Metrics
 from tests.conftest import RealEngines
 

@@ -16,6 +16,7 @@ from zlib import crc32
 
 from medreward.audit.cases import Case
 from medreward.audit.vocabulary import (
+    FAR,
     TRAIN,
     VALIDATION,
     Split,
@@ -25,8 +26,8 @@ from medreward.audit.vocabulary import (
     read_abbreviations,
     read_hpo,
     read_icd,
+    shared_words,
 )
-from medreward.verifier.examples import FAR, shared_words
 
 T = TypeVar("T")
 

@@ -170,3 +170,13 @@ def _packaged(package: str, distribution: str) -> Path:
     if found is None or not found.submodule_search_locations:
         raise SetupError(f"this needs the package {distribution}: `pip install 'medreward[audit]'`")
     return Path(found.submodule_search_locations[0])
+
+
+FAR = 0.25
+"""Share of all words of both names that stand in both, below which synonyms are far apart."""
+
+
+def shared_words(a: str, b: str) -> float:
+    """Share of all words of both that stand in both (Jaccard)."""
+    first, second = set(folded(a).split()), set(folded(b).split())
+    return len(first & second) / max(1, len(first | second))

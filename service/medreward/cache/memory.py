@@ -5,14 +5,10 @@ change the answer, and only answers are stored, never failures. Keys are digests
 deal in bytes: they cost a garbage collector nothing, and are the same in this process and in Redis.
 """
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from threading import Lock
 
-from medreward.engines.judge import Inquiry
-
-KEY_BYTES = 16
 ENTRY_OVERHEAD_BYTES = 192
 """What an entry takes beside its value: key, object headers, its place in the order (measured)."""
 
@@ -55,30 +51,3 @@ class MemoryTier:
         while self.size_bytes > self._max_bytes:
             _, dropped = self._values.popitem(last=False)
             self.size_bytes -= len(dropped) + ENTRY_OVERHEAD_BYTES
-
-
-def inquiry_key(identity: str, inquiry: Inquiry, namespace: str = "") -> bytes:
-    """Key of a judgement by the engine *identity*, for callers who share *namespace*."""
-    return _digest(
-        "judgement",
-        namespace,
-        identity,
-        inquiry.template.sha,
-        inquiry.view,
-        # A question that the prompt does not show cannot change the answer.
-        inquiry.question if inquiry.template.shows_question else None,
-        inquiry.criterion,
-        inquiry.reference,
-        inquiry.answer,
-    )
-
-
-def text_key(identity: str, text: str, namespace: str = "") -> bytes:
-    """Key of a text's embedding by the engine *identity*, for callers who share *namespace*."""
-    return _digest("embedding", namespace, identity, text)
-
-
-def _digest(*parts: str | None) -> bytes:
-    # Lengths keep the parts apart: ("ab", "c") is not ("a", "bc").
-    content = "".join(["-" if part is None else f"{len(part)}:{part}" for part in parts])
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]

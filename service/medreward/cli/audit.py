@@ -23,14 +23,8 @@ from medreward.cli.known_recipes import find_recipe, rebuild_recipe
 from medreward.cli.progress import counting, waiting
 from medreward.cli.sending import Reply, batches, in_order
 from medreward.cli.terminal import output, shown
-from medreward.http.schemas import (
-    EngineState,
-    JudgeReply,
-    JudgeRequest,
-    RecipeReply,
-    RewardReply,
-    RewardRequest,
-)
+from medreward.engines.status import EngineState
+from medreward.http.schemas import JudgeReply, JudgeRequest, RecipeReply, RewardReply, RewardRequest
 from medreward.recipes.recipe import Recipe
 
 R = TypeVar("R", JudgeReply, RewardReply)

@@ -25,9 +25,11 @@ from medreward.cli.reward_tables import facts_grid, short
 from medreward.cli.sending import batches, exchange, in_order
 from medreward.cli.terminal import output, shown
 from medreward.engines.calibration import Calibration, Family, family_of, load_calibration
+from medreward.engines.status import EngineState
 from medreward.errors import InvalidRequest, MalformedBody
 from medreward.http.bodies import parse
-from medreward.http.schemas import EngineState, Identifier, ItemResult, JudgeReply
+from medreward.http.schemas import ItemResult, JudgeReply
+from medreward.samples import Identifier
 
 TEMPLATES: Final = ("equivalence",)
 """Those of `/judge` that ask one question of an answer and a reference."""

@@ -26,10 +26,10 @@ from medreward.engines.judges.cascade import engines_of
 from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.models import CATALOGUE, locate
 from medreward.engines.registry import check_choices
+from medreward.engines.status import Readiness
 from medreward.engines.supervisor import WARM_UP_TEXT
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, SetupError
-from medreward.http.schemas import Readiness
 from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.service import Service
 from medreward.settings import Choice, Settings

@@ -12,9 +12,9 @@ from medreward.cli.files import BadLine, Line, name_of, read_sample_line, sort_l
 from medreward.cli.known_recipes import unknown_modality
 from medreward.cli.reward_tables import facts_grid, plain_table
 from medreward.cli.terminal import shown
-from medreward.http.schemas import Sample
-from medreward.parsing.sample import Limits, Reading, read_sample
+from medreward.parsing.sample import Reading, read_sample
 from medreward.recipes.recipe import Recipe
+from medreward.samples import Limits, Sample
 
 ROWS_SHOWN = 20
 

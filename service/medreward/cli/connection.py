@@ -16,8 +16,9 @@ from medreward.cli.progress import waiting
 from medreward.cli.readiness import Patience, what_is_awaited
 from medreward.cli.temporary import Address, temporary_service
 from medreward.engines.remote.http_client import AsyncClient, Response, reaching
+from medreward.engines.status import EngineState, Readiness
 from medreward.errors import BackendDown, DeadlinePassed
-from medreward.http.schemas import EngineState, ErrorReply, Readiness, RecipesReply
+from medreward.http.schemas import ErrorReply, RecipesReply
 
 M = TypeVar("M", bound=BaseModel)
 

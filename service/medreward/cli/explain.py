@@ -20,17 +20,10 @@ from medreward.cli.reading import steps
 from medreward.cli.reward_tables import facts_grid, plain_table, short
 from medreward.cli.sending import exchange
 from medreward.cli.terminal import output, shown
-from medreward.http.schemas import (
-    Component,
-    EngineState,
-    RewardReply,
-    RewardRequest,
-    Sample,
-    SampleResult,
-    Source,
-)
-from medreward.parsing.sample import Limits
+from medreward.engines.status import EngineState
+from medreward.http.schemas import Component, RewardReply, RewardRequest, SampleResult
 from medreward.recipes.recipe import Recipe
+from medreward.samples import Limits, Sample, Source
 
 SAME = 1e-9
 

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from medreward.cli.failures import Misuse
 from medreward.errors import InvalidRequest, MalformedBody
 from medreward.http.bodies import parse
-from medreward.http.schemas import Sample
+from medreward.samples import Sample
 
 T = TypeVar("T")
 

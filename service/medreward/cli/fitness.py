@@ -6,8 +6,8 @@ from rich.console import Console
 
 from medreward.cli.terminal import shown
 from medreward.engines.models import CATALOGUE
+from medreward.engines.status import EngineState
 from medreward.http.routes.scoring import NOTICE
-from medreward.http.schemas import EngineState
 
 
 def print_fitness(console: Console, engines: Mapping[str, EngineState]) -> None:

@@ -18,9 +18,11 @@ from medreward.cli.progress import counting
 from medreward.cli.runs import Graded, GradeRun
 from medreward.cli.sending import batches, exchange, in_order
 from medreward.cli.terminal import output
+from medreward.engines.status import EngineState
 from medreward.errors import InvalidRequest
 from medreward.http.bodies import parse
-from medreward.http.schemas import EngineState, Item, JudgeReply, JudgeRequest
+from medreward.http.schemas import JudgeReply, JudgeRequest
+from medreward.samples import Item
 
 
 @dataclass(frozen=True, slots=True)

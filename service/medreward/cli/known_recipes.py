@@ -5,9 +5,10 @@ from pydantic import ValidationError
 from medreward.cli.failures import Misuse
 from medreward.cli.files import BadLine, Line
 from medreward.errors import InvalidRequest
-from medreward.http.schemas import RecipeReply, RecipesReply, Sample
-from medreward.parsing.sample import check_modalities
+from medreward.http.schemas import RecipeReply, RecipesReply
+from medreward.parsing.references import check_modalities
 from medreward.recipes.recipe import Recipe
+from medreward.samples import Sample
 
 
 def find_recipe(known: RecipesReply, name: str | None) -> RecipeReply:

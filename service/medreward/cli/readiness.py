@@ -3,7 +3,7 @@
 import time
 
 from medreward.cli.failures import CommandError
-from medreward.http.schemas import Readiness
+from medreward.engines.status import Readiness
 
 LOADING = "loading"
 

@@ -9,10 +9,10 @@ from medreward.cli.terminal import shown
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.guards.support import has_witness
-from medreward.http.schemas import Sample
 from medreward.parsing.completion import Completion, tighten
-from medreward.parsing.sample import Limits, Reading, is_well_formed, read_sample
+from medreward.parsing.sample import Reading, is_well_formed, read_sample
 from medreward.recipes.recipe import Recipe, Tags
+from medreward.samples import Limits, Sample
 
 
 class Step(NamedTuple):

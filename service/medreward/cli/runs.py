@@ -12,9 +12,9 @@ from medreward.http.schemas import (
     RewardCounts,
     RewardProvenance,
     RewardReply,
-    Sample,
     SampleResult,
 )
+from medreward.samples import Sample
 
 Counts = TypeVar("Counts", RewardCounts, JudgeCounts)
 

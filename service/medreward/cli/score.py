@@ -19,7 +19,9 @@ from medreward.cli.reward_tables import print_rewards, print_summary
 from medreward.cli.runs import RewardRun, Scored
 from medreward.cli.sending import batches, exchange, in_order
 from medreward.cli.terminal import output
-from medreward.http.schemas import EngineState, RecipeReply, RewardReply, RewardRequest, Sample
+from medreward.engines.status import EngineState
+from medreward.http.schemas import RecipeReply, RewardReply, RewardRequest
+from medreward.samples import Sample
 
 Lines = Sequence[Line[Sample]]
 

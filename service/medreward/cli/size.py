@@ -8,10 +8,19 @@ from rich.text import Text
 
 from medreward.cli.failures import CommandError, Misuse
 from medreward.cli.reward_tables import facts_grid, plain_table
+from medreward.cli.sizing import (
+    DEFAULT_API_RATE,
+    Measured,
+    Part,
+    Rates,
+    Size,
+    Step,
+    read_metrics,
+    size,
+)
 from medreward.cli.terminal import messages, output, shown
 from medreward.engines.remote.http_client import Client, reaching
 from medreward.errors import EngineError
-from medreward.sizing import DEFAULT_API_RATE, Measured, Part, Rates, Size, Step, read_metrics, size
 
 TIMEOUT_S = 10.0
 MOST_BYTES = 16 * 1024**2

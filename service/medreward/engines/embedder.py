@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from medreward.engines.judge import CHARACTERS_PER_TOKEN, Capacity
+from medreward.engines.capacity import CHARACTERS_PER_TOKEN, Capacity
 from medreward.errors import Problem
 
 LENGTH_TOLERANCE = 1e-3

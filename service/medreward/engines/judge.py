@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
+from medreward.engines.capacity import CHARACTERS_PER_TOKEN, Capacity
 from medreward.engines.templates import Template
 from medreward.errors import Problem
 
@@ -15,8 +16,6 @@ Verdict = Literal["YES", "NO"]
 FLOAT32_BYTES = 4
 NUMBERS_BESIDE = 2
 """The coverage and the threshold, in what is remembered."""
-CHARACTERS_PER_TOKEN = 4
-"""About, in English; an estimate is all that a batch needs."""
 FRAME_TOKENS = 32
 """The chat template, the fence and the names of the fields."""
 
@@ -77,17 +76,6 @@ class Judgement:
             int(label) * probability
             for label, probability in zip(self.labels, self.probabilities, strict=True)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """What suits an engine: how many inquiries at once, in how many batches side by side."""
-
-    batch: int
-    concurrency: int = 1
-    tokens: int | None = None
-    """The most tokens of a batch, as the engine's callers estimate them; None where only the number
-    counts."""
 
 
 class Judge(Protocol):

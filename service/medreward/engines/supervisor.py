@@ -17,6 +17,7 @@ from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.judges.time_budget import has_abstained
 from medreward.engines.registry import Workshop, build_embedder, build_judge, check_choices
 from medreward.engines.remote.budget import Caps, Ledger, Prices
+from medreward.engines.status import EngineState, Readiness
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import (
     DeadlinePassed,
@@ -26,7 +27,6 @@ from medreward.errors import (
     Problem,
     SetupError,
 )
-from medreward.http.schemas import EngineState, Readiness
 from medreward.offload import Pace
 from medreward.settings import Choice, Settings
 from medreward.telemetry.metrics import Metrics

@@ -1,7 +1,5 @@
 """The OpenAPI document: routes read their bodies themselves, so their schemas are added here."""
 
-import json
-import sys
 from typing import Any
 
 from fastapi import FastAPI
@@ -70,16 +68,3 @@ def document(app: FastAPI) -> dict[str, Any]:
     # Auth is off on loopback, so the key is optional: `{}` stands for none.
     schema["security"] = [{}, {"key": []}]
     return schema
-
-
-def main() -> None:
-    """Write the document to standard output, as `make docs` keeps it in the repository."""
-    from medreward.app import create_app  # noqa: PLC0415 - the app imports this module
-    from medreward.settings import Settings  # noqa: PLC0415 - the same
-
-    app = create_app(Settings(judge="scripted", embedder="hashed"))
-    sys.stdout.write(json.dumps(document(app), indent=2, ensure_ascii=False) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -18,6 +18,7 @@ from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import Ballot, CriterionVerdict, Grade, Ungraded
 from medreward.rewards.reward import Component, Reward, Unscored
 from medreward.runs.watch import RunKey
+from medreward.samples import Item, Sample
 from medreward.service import Service
 
 JSON: Final = "application/json"
@@ -29,7 +30,7 @@ def json_response(body: BaseModel, status: int = 200) -> Response:
 
 
 def reward_reply(
-    samples: Sequence[schemas.Sample],
+    samples: Sequence[Sample],
     results: Sequence[Reward | Unscored],
     provenance: Mapping[str, str],
     trace: Trace,
@@ -60,7 +61,7 @@ def reward_reply(
 
 
 def judge_reply(
-    items: Sequence[schemas.Item],
+    items: Sequence[Item],
     results: Sequence[Grade | Ungraded],
     provenance: schemas.JudgeProvenance,
     trace: Trace,
@@ -178,7 +179,7 @@ def _veto(veto: Veto) -> dict[str, Any]:
     }
 
 
-def _item_result(item: schemas.Item, result: Grade | Ungraded) -> schemas.ItemResult:
+def _item_result(item: Item, result: Grade | Ungraded) -> schemas.ItemResult:
     votes = [_vote(ballot) for ballot in result.ballots]
     if isinstance(result, Ungraded):
         return schemas.ItemResult(

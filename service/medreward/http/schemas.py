@@ -2,64 +2,24 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from medreward.engines.judge import Verdict, View
 from medreward.errors import ProblemKind
+from medreward.samples import Closed, Identifier, Item, Sample, Source
 
-Identifier = Annotated[str, Field(max_length=256)]
 DeadlineMs = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
 Status = Literal["scored", "unscored"]
-Source = Literal["judge", "embedder", "cache", "coalesced", "exact", "rule", "veto"]
 
 
-class _Body(BaseModel):
-    """Closed: an unknown field is refused by name, since a misspelt one would be a silent default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Criterion(_Body):
-    """One line of a rubric."""
-
-    text: Annotated[str, Field(min_length=1)]
-    points: Annotated[float, Field(allow_inf_nan=False, ge=-1000, le=1000)]
-    """Earned where the answer meets the criterion; negative for what it should not do."""
-
-
-Criteria = Annotated[tuple[Criterion, ...], Field(min_length=1, max_length=64)]
-References = Annotated[tuple[str, ...], Field(min_length=1, max_length=32)]
-
-
-class Run(_Body):
+class Run(Closed):
     """The training job that sends the samples."""
 
     id: Identifier
     step: Annotated[int, Field(ge=0)] | None = None
 
 
-class Sample(_Body):
-    """One thing to score."""
-
-    response: str
-    """What the policy wrote, whole."""
-    reference: str | References
-    """The ground truth, or several accepted ones."""
-    id: Identifier | None = None
-    group: Identifier | None = None
-    question: str | None = None
-    modality: str | None = None
-    """One of the recipe's modality tags, with or without its angle brackets."""
-    criteria: Criteria | None = None
-    extra: dict[str, Any] = Field(default_factory=dict)
-
-    @property
-    def references(self) -> References:
-        """The accepted references, one or several."""
-        return (self.reference,) if isinstance(self.reference, str) else self.reference
-
-
-class RewardRequest(_Body):
+class RewardRequest(Closed):
     """Body of `POST /reward`."""
 
     samples: tuple[Sample, ...]
@@ -74,17 +34,7 @@ class RewardRequest(_Body):
         return self
 
 
-class Item(_Body):
-    """One answer to judge."""
-
-    answer: str
-    reference: str | None = None
-    id: Identifier | None = None
-    question: str | None = None
-    criteria: Criteria | None = None
-
-
-class JudgeRequest(_Body):
+class JudgeRequest(Closed):
     """Body of `POST /judge`."""
 
     items: tuple[Item, ...]
@@ -271,34 +221,6 @@ class ErrorReply(BaseModel):
     request_id: str
 
 
-class EngineState(BaseModel):
-    """Whether one engine is loaded, warm and answering."""
-
-    ready: bool
-    model: str
-    message: str
-
-
-class Readiness(BaseModel):
-    """Reply of `GET /readyz`."""
-
-    status: Literal["ready", "loading", "failed", "draining"]
-    engines: dict[str, EngineState]
-    cache: str = "memory"
-    """Where answers are remembered. Redis is told of here, and never makes a service unready."""
-
-
-class Startup(BaseModel):
-    """Reply of `GET /startupz`."""
-
-    stage: Literal["load", "warm_up", "ready", "failed"]
-    """How far the engines are: read from the disk or awaited, asked for the first time, or ready
-    once and for all."""
-    engines: dict[str, EngineState]
-    elapsed_s: float
-    """Since the process began to load, or in which it became ready."""
-
-
 class Drained(BaseModel):
     """Reply of `POST /drain` and `DELETE /drain`."""
 
@@ -339,104 +261,3 @@ class RecipesReply(BaseModel):
 
     default: str
     recipes: list[RecipeReply]
-
-
-AlertKind = Literal[
-    "reward_jump",
-    "reward_climb",
-    "disagreement",
-    "repeated_answer",
-    "zero_variance",
-    "length_correlation",
-    "flags",
-    "unscored",
-]
-
-
-class RunMoments(BaseModel):
-    """Number, mean and standard deviation of values."""
-
-    count: int
-    mean: float
-    sd: float
-
-
-class RunSums(BaseModel):
-    """What is known of the samples of a run, or of one of its steps."""
-
-    samples: int
-    unscored: int
-    reward: RunMoments
-    components: dict[str, RunMoments]
-    answer_characters: RunMoments
-    length_correlation: float | None
-    """Of the logarithm of an answer's length with its reward; None where one does not vary."""
-    groups: int
-    """Prompts of which more than one sample has a reward."""
-    zero_variance_groups: int
-    judge_only: float | None
-    """Share of samples to which the judge said yes and the embedder no."""
-    embedder_only: float | None
-    flags: dict[str, float]
-    """Share of the highly rewarded samples with each flag."""
-    distinct_answers: float | None
-    """Different answers, as a share of the answers."""
-
-
-class RunStep(RunSums):
-    """One step of a run."""
-
-    step: int
-
-
-class RunAlert(BaseModel):
-    """Something to look at: not proof, and it changes no reward."""
-
-    kind: AlertKind
-    of: str | None
-    """A flag's name, the one who said yes, or an answer's hash."""
-    since: int
-    """Step at which it was first seen."""
-    step: int
-    """Step at which it was last seen."""
-    value: float
-    """The highest of those steps."""
-    threshold: float
-    signs: list[Literal["shorter_answers", "fewer_answers"]]
-    """What came with a jump or climb of the reward."""
-
-
-class RunAnswer(BaseModel):
-    """An answer that is often rewarded highly; of late, and without its text."""
-
-    answer: str
-    """A hash, of use within this process alone."""
-    characters: int
-    references: int
-    """Different references that it was rewarded for without being any of them, up to 16."""
-    share: float
-    """Of all high rewards."""
-    right: float
-    """Share of its uses that were rewarded highly."""
-
-
-class RunForgotten(BaseModel):
-    """What a run of this size no longer shows."""
-
-    steps: int
-    """Only in `total`."""
-    groups: int
-    """Let go before their step was over; their later samples count as other groups."""
-    late_samples: int
-    """Came when their step had been looked at: no alert rests on them."""
-
-
-class RunReport(BaseModel):
-    """Reply of `GET /runs/{id}`: what this replica has seen of a run, since it last heard of it."""
-
-    id: str
-    alerts: list[RunAlert]
-    total: RunSums
-    steps: list[RunStep]
-    answers: list[RunAnswer]
-    forgotten: RunForgotten

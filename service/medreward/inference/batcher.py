@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from medreward.admission import Deadline
-from medreward.engines.judge import Capacity
+from medreward.engines.capacity import Capacity
 from medreward.errors import (
     BackendDown,
     DeadlinePassed,

@@ -11,11 +11,11 @@ from medreward.admission import Caller
 from medreward.cache.entries import Role
 from medreward.cache.memory import MemoryTier
 from medreward.cache.redis import Claimed, RedisTier
-from medreward.engines.judge import Capacity
+from medreward.engines.capacity import Capacity
 from medreward.errors import Failures, NonsenseReply, Problem
-from medreward.http.schemas import Source
 from medreward.inference.batcher import PAST_DEADLINE, AskBatch, Batcher
 from medreward.offload import Pace
+from medreward.samples import Source
 from medreward.telemetry.metrics import Metrics
 from medreward.telemetry.tracing import batch_span
 

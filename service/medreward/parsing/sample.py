@@ -1,39 +1,23 @@
 """Stage 3, second half: what is decided without a model, and the questions left open."""
 
-import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import structlog
 
-from medreward.errors import InvalidRequest, Problem, ProblemKind
+from medreward.errors import Problem, ProblemKind
 from medreward.guards.chain import Finding
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
-from medreward.http.schemas import Sample
 from medreward.parsing.completion import Completion, read_completion
+from medreward.parsing.references import reference_problem, take_references_apart
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe
+from medreward.samples import Limits, Sample, is_over, over_limit, too_long
 from medreward.telemetry.logs import place_of
 
 log = structlog.get_logger(__name__)
-
-MEDIX_MODALITIES = (
-    *("X_RAY", "MICROSCOPY", "CLINICAL_PHOTOGRAPHY", "CT_SCAN", "GRAPHICS", "ANGIOGRAPHY"),
-    *("PET_SCAN", "ULTRASOUND", "MRI_SCAN", "FUNDUS_PHOTOGRAPHY", "OCT_SCAN", "ENDOSCOPY"),
-    *("MAMMOGRAPHY", "FLUOROSCOPY", "OTHER", "SPECT"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long the texts of one sample may be, in bytes of UTF-8."""
-
-    response_bytes: int = 256 * 1024
-    text_bytes: int = 16 * 1024
-    """A question, a reference, a criterion, or an answer that a model is asked about."""
 
 
 GUARD_FAILED = Problem(
@@ -41,9 +25,6 @@ GUARD_FAILED = Problem(
 )
 
 RIGHT, WRONG, EXACT = Signal(1.0, "rule"), Signal(0.0, "rule"), Signal(1.0, "exact")
-
-BYTES_PER_CHARACTER = 4
-"""At most, in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,8 +66,8 @@ class SampleReader:
     def read(self, sample: Sample) -> Reading:
         """Take a sample apart and settle what the recipe's rules can."""
         limits = self._limits
-        if _is_over(sample.response, limits.response_bytes):
-            return Reading(problem=_over("response", limits.response_bytes))
+        if is_over(sample.response, limits.response_bytes):
+            return Reading(problem=over_limit("response", limits.response_bytes))
         completion = read_completion(sample.response, self._recipe.tags)
         said = (completion, sample.reference, sample.question, sample.modality)
         reading = self._readings.get(said)
@@ -101,10 +82,10 @@ def read_sample(sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
 
 
 def _reading(completion: Completion, sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
-    references = _take_references_apart(sample, recipe)
+    references = take_references_apart(sample, recipe)
     is_rejected = _is_rejected(completion, recipe)
     accuracy: Signal | None = None
-    problem = _reference_problem(references, limits)
+    problem = reference_problem(references, limits)
     if problem is None:
         # Rejected before equal, as published.
         is_equal = completion.answer in references.texts
@@ -159,113 +140,6 @@ def _vetoed(findings: Sequence[Finding | None]) -> Signal:
     """Say what spoke against the answer, by the first reference."""
     veto = next((finding.veto for finding in findings if finding is not None), None)
     return Signal(0.0, "rule" if veto is None else "veto", veto=veto)
-
-
-def check_modalities(
-    samples: tuple[Sample, ...],
-    recipe: Recipe,
-    name: Callable[[int], str] = "samples[{}].modality".format,
-) -> None:
-    """Refuse a modality that is none of the recipe's: it would cost every such sample its signal.
-
-    *name* tells what the caller calls the modality of a sample.
-
-    Raises:
-        InvalidRequest: naming the sample and the choices.
-    """
-    known = recipe.tags.modality_names
-    for number, sample in enumerate(samples):
-        if known and sample.modality is not None and _bare_tag(sample.modality) not in known:
-            raise InvalidRequest(
-                f"{name(number)}: not a modality of the recipe {recipe.name!r}; "
-                f"choose from {', '.join(recipe.tags.modalities)}, or leave it out"
-            )
-
-
-def _bare_tag(modality: str) -> str:
-    return modality.strip().removeprefix("<").removesuffix(">").upper()
-
-
-def _is_over(text: str, limit_bytes: int) -> bool:
-    # Most texts are far from their limit; only the others are worth encoding.
-    if BYTES_PER_CHARACTER * len(text) <= limit_bytes:
-        return False
-    return len(text.encode("utf-8", "surrogatepass")) > limit_bytes
-
-
-def _over(field: str, limit: int) -> Problem:
-    return Problem(
-        ProblemKind.TOO_LONG, f"{field}: over {limit} bytes; shorten it or raise the limit"
-    )
-
-
-def too_long(field: str, text: str, limits: Limits) -> Problem | None:
-    """Tell whether a text is longer than a model should be asked about."""
-    return _over(field, limits.text_bytes) if _is_over(text, limits.text_bytes) else None
-
-
-class _References(NamedTuple):
-    """What the references say, taken apart."""
-
-    texts: tuple[str, ...]
-    modality: str | None
-    is_contradictory: bool = False
-    """They name different modalities, or another than the sample."""
-
-
-def _take_references_apart(sample: Sample, recipe: Recipe) -> _References:
-    """Give the bare references, and the modality if any is known.
-
-    A reference such as "<X_RAY>left lower lobe" is taken apart at a modality tag at its start:
-    one of the recipe's, or of MediX-R1's sixteen, which such data sets have.
-    """
-    pattern = _modality_tag((*recipe.tags.modalities, *MEDIX_MODALITIES))
-    # In the order in which they are met: what a set gives first differs from process to process.
-    named = [_bare_tag(sample.modality)] if sample.modality else []
-    texts = []
-    for reference in sample.references:
-        text = reference.lstrip()
-        if found := pattern.match(text):
-            named.append(found[1].upper())
-            text = text[found.end() :]
-        texts.append(_bare_reference(text))
-    named = [tag for tag in named if tag]
-    return _References(
-        texts=tuple(texts),
-        modality=named[0] if named else None,
-        is_contradictory=len(named) > 1 and len(set(named)) > 1,
-    )
-
-
-@lru_cache(maxsize=64)
-def _modality_tag(modalities: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(f"<({'|'.join(modalities)})>", re.IGNORECASE | re.ASCII)
-
-
-def _bare_reference(text: str) -> str:
-    return text.strip().strip(".")
-
-
-def _reference_problem(found: _References, limits: Limits) -> Problem | None:
-    if found.is_contradictory:
-        return Problem(
-            ProblemKind.INVALID_REFERENCE,
-            "reference: its modality tag is not that of the sample, or of another reference",
-        )
-    for number, reference in enumerate(found.texts):
-        if not reference or reference.isspace():
-            return Problem(
-                ProblemKind.INVALID_REFERENCE,
-                f"{_name(number, found.texts)}: empty; give the ground truth as text",
-            )
-    for number, reference in enumerate(found.texts):
-        if _is_over(reference, limits.text_bytes):
-            return _over(_name(number, found.texts), limits.text_bytes)
-    return None
-
-
-def _name(number: int, references: tuple[str, ...]) -> str:
-    return "reference" if len(references) == 1 else f"reference[{number}]"
 
 
 def _modality_signal(completion: Completion, modality: str | None) -> Signal | None:

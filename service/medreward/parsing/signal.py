@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from medreward.guards.pair import Veto
-from medreward.http.schemas import Source
+from medreward.samples import Source
 
 
 class Signal(NamedTuple):

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from medreward.engines.judge import Inquiry, Judgement, Verdict, View
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind
-from medreward.http.schemas import Criterion, Item, Source
 from medreward.inference.resolver import Answered, Answers
-from medreward.parsing.sample import Limits, too_long
+from medreward.samples import Criterion, Item, Limits, Source, too_long
 
 VIEWS = (View.AS_WRITTEN, View.SWAPPED, View.WITHOUT_QUESTION, View.OTHER_ENGINE)
 """In the order of the votes; the last needs a second engine."""

@@ -17,11 +17,11 @@ from medreward.errors import (
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.guards.support import has_witness
-from medreward.http.schemas import Source
 from medreward.inference.resolver import Answered, Answers
 from medreward.parsing.sample import RIGHT, WRONG, Reading, is_well_formed
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, SignalName
+from medreward.samples import Source
 
 Signals = Mapping[SignalName, Signal | Problem]
 

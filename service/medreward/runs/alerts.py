@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from medreward.http.schemas import AlertKind
 from medreward.runs.answers import Repeat, RepeatedAnswers
 from medreward.runs.moments import Moments, Pairs
+from medreward.runs.report import AlertKind
 from medreward.runs.steps import MOST_NAMES, Count, Step
 from medreward.runs.trends import SMOOTHED, WITHIN, Climb, Crossing, Jump, Rise
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Generic, NamedTuple, TypeVar
 
-from medreward.http.schemas import Sample
 from medreward.rewards.reward import Reward, Unscored
+from medreward.samples import Sample
 
 T = TypeVar("T")
 

@@ -7,11 +7,11 @@ from itertools import islice
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
-from medreward.http.schemas import RunReport
 from medreward.runs.alerts import Alarms, Alert, shown
 from medreward.runs.answers import Repeat, RepeatedAnswers
 from medreward.runs.moments import Moments
 from medreward.runs.observe import Observed
+from medreward.runs.report import RunReport
 from medreward.runs.steps import Groups, Step
 from medreward.telemetry.metrics import Metrics
 

@@ -5,9 +5,10 @@ import pytest
 from medreward.audit.cases import Case
 from medreward.audit.outcomes import Outcome, item_of, outcome_of, response, sample_of
 from medreward.errors import ProblemKind
-from medreward.http.schemas import Component, ItemResult, Problem, SampleResult, Source
+from medreward.http.schemas import Component, ItemResult, Problem, SampleResult
 from medreward.parsing.completion import read_completion
 from medreward.recipes.recipe import Tags
+from medreward.samples import Source
 
 CASE = Case("attack", "A02", "Solution", "left lower lobe", equivalent=False, question="Where?")
 MEDIX = Tags(modalities=("X_RAY", "OTHER"), tighten=True)

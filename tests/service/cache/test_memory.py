@@ -7,8 +7,9 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward.cache.memory import ENTRY_OVERHEAD_BYTES, MemoryTier, inquiry_key, text_key
+from medreward.cache.memory import ENTRY_OVERHEAD_BYTES, MemoryTier
 from medreward.engines.judge import Inquiry, View
+from medreward.engines.keys import inquiry_key, text_key
 from medreward.engines.templates import load_templates
 
 TEMPLATES = load_templates()

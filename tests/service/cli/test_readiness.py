@@ -4,7 +4,7 @@ import pytest
 
 from medreward.cli.failures import CommandError
 from medreward.cli.readiness import Patience, what_is_awaited
-from medreward.http.schemas import EngineState, Readiness
+from medreward.engines.status import EngineState, Readiness
 
 
 def engines(judge: str, embedder: str = "loading", *, status: str = "loading") -> Readiness:

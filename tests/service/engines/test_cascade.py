@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from medreward.app import create_app
+from medreward.engines.capacity import Capacity
 from medreward.engines.embedders.hashed import HashedEmbedder
-from medreward.engines.judge import Capacity, Inquiry, Judge, Judgement, View
+from medreward.engines.judge import Inquiry, Judge, Judgement, View
 from medreward.engines.judges.calibrated import CalibratedJudge
 from medreward.engines.judges.cascade import Cascade, engine_for, engines_of
 from medreward.engines.judges.scripted import ScriptedJudge

@@ -21,9 +21,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from medreward.engines.capacity import Capacity
 from medreward.engines.embedder import cosine
 from medreward.engines.embedders.openai import OpenAiEmbedder
-from medreward.engines.judge import Capacity, Inquiry, Judgement, View, is_sound
+from medreward.engines.judge import Inquiry, Judgement, View, is_sound
 from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.registry import Workshop, build_embedder, build_judge
 from medreward.engines.remote.api_key import ApiKey

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from medreward.http.schemas import Sample
-from medreward.parsing.sample import Limits, read_sample
+from medreward.parsing.sample import read_sample
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, SignalName, load_recipes
 from medreward.rewards.reward import Reward, compose
+from medreward.samples import Limits, Sample
 
 SEEDS, STEPS, GROUP, RATE = 300, 400, 8, 0.5
 

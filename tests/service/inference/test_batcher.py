@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medreward.admission import Deadline
-from medreward.engines.judge import Capacity
+from medreward.engines.capacity import Capacity
 from medreward.errors import (
     JUDGE_FAILURES,
     BackendDown,

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from medreward.admission import Caller, Deadline
-from medreward.cache.memory import MemoryTier, text_key
+from medreward.cache.memory import MemoryTier
 from medreward.cache.redis import RedisTier
-from medreward.engines.judge import Capacity
+from medreward.engines.capacity import Capacity
+from medreward.engines.keys import text_key
 from medreward.errors import JUDGE_FAILURES, Problem, ProblemKind
-from medreward.http.schemas import Source
 from medreward.inference.resolver import Answered, Answers, Asker, Effort, Engine
+from medreward.samples import Source
 from medreward.telemetry.metrics import Metrics
 from tests.redis_servers import RedisServer
 from tests.service.cache.redis_tiers import slow_way, tier_on, until

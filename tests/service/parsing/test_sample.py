@@ -7,17 +7,11 @@ import pytest
 from medreward.errors import InvalidRequest, ProblemKind
 from medreward.guards.chain import Examiner, Finding
 from medreward.guards.pair import Pair
-from medreward.http.schemas import Sample
-from medreward.parsing.sample import (
-    GUARD_FAILED,
-    MEDIX_MODALITIES,
-    Limits,
-    Reading,
-    check_modalities,
-    read_sample,
-)
+from medreward.parsing.references import MEDIX_MODALITIES, check_modalities
+from medreward.parsing.sample import GUARD_FAILED, Reading, read_sample
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, Tags, load_recipes
+from medreward.samples import Limits, Sample
 
 MEDIX: Recipe = load_recipes()["medix-r1"]
 LIMITS = Limits(response_bytes=1000, text_bytes=100)

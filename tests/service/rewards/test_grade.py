@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
-from medreward.http.schemas import Criterion, Item
 from medreward.inference.resolver import Answers
-from medreward.parsing.sample import Limits
 from medreward.rewards.grade import (
     VIEWS,
     CriterionVerdict,
@@ -19,6 +17,7 @@ from medreward.rewards.grade import (
     open_item,
     rubric_score,
 )
+from medreward.samples import Criterion, Item, Limits
 
 TEMPLATES = load_templates()
 EQUIVALENCE, REPORT, RUBRIC = (TEMPLATES[name] for name in ("equivalence", "report", "rubric"))

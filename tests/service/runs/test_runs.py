@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from medreward.errors import Problem, ProblemKind
-from medreward.http.schemas import RunReport, Sample
 from medreward.parsing.signal import Signal
 from medreward.rewards.reward import Component, Reward, Unscored
 from medreward.runs.moments import Moments, Pairs
 from medreward.runs.observe import Observed, observed
+from medreward.runs.report import RunReport
 from medreward.runs.steps import Groups, Step
 from medreward.runs.trends import Climb, Crossing, Jump, Rise
 from medreward.runs.watch import RunKey, RunWatch
+from medreward.samples import Sample
 from medreward.telemetry.metrics import Metrics
 
 KEY = RunKey("", "run")

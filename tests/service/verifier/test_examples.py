@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward.audit.vocabulary import folded, read_hpo
+from medreward.audit.vocabulary import folded, read_hpo, shared_words
 from medreward.verifier.evaluate import area_under_curve, measure
-from medreward.verifier.examples import Example, Mixture, epoch, held_out, shared_words
+from medreward.verifier.examples import Example, Mixture, epoch, held_out
 
 FEW = Mixture(**dict.fromkeys(Mixture.__slots__, 120))
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medreward.engines.capacity import Capacity
 from medreward.engines.embedder import Vector, unit
-from medreward.engines.judge import Capacity
 from medreward.errors import Problem
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from medreward.engines.capacity import Capacity
 from medreward.engines.embedder import Vector, cosine, is_sound
-from medreward.engines.judge import Capacity
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.http_client import (
     REFUSAL_STATUS,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from medreward.engines.capacity import Capacity
 from medreward.engines.embedder import Vector, unpack_vector
-from medreward.engines.judge import Capacity
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.http_client import AsyncBaseTransport
 from medreward.engines.remote.peer import Calls

@@ -12,8 +12,8 @@ import structlog
 import torch
 from sentence_transformers import SentenceTransformer
 
+from medreward.engines.capacity import Capacity
 from medreward.engines.embedder import Vector, unit
-from medreward.engines.judge import Capacity
 from medreward.engines.local.bucketing import by_length
 from medreward.engines.local.loading import loading
 from medreward.errors import Problem

@@ -11,7 +11,8 @@ from dataclasses import replace
 import structlog
 
 from medreward.engines.calibration import LEAST_P, Calibration, Entry, family_of
-from medreward.engines.judge import Capacity, Inquiry, Judge, Judgement, View, is_sound
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
 from medreward.engines.judges.time_budget import Answer, Patience
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind, SetupError

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 
 import structlog
 
-from medreward.cache.memory import inquiry_key
-from medreward.engines.judge import Capacity, Inquiry, Judge, Judgement, View, is_sound
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
 from medreward.engines.judges.calibrated import CalibratedJudge
 from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.judges.time_budget import Answer, Patience, has_abstained, problems
+from medreward.engines.keys import inquiry_key
 from medreward.engines.templates import Template
 from medreward.errors import EngineError, Problem, ProblemKind
 from medreward.telemetry.metrics import Metrics

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from medreward.engines.judge import Capacity, Inquiry, Judgement, View
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.local.bucketing import by_length
 from medreward.engines.local.loading import loading
 from medreward.engines.local.worker import Pass, Turns

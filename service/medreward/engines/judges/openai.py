@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import structlog
 
-from medreward.engines.judge import Capacity, Inquiry, Judgement
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.prompts.fence import Fence
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.budget import Ledger, Usage

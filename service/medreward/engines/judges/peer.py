@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from medreward.engines.judge import Capacity, Inquiry, Judgement
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.http_client import AsyncBaseTransport
 from medreward.engines.remote.peer import Calls

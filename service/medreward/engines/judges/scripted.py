@@ -3,7 +3,8 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from medreward.engines.judge import Capacity, Inquiry, Judgement
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.templates import Template
 from medreward.errors import Problem
 

@@ -16,10 +16,12 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from medreward.engines.judge import Capacity, Inquiry, Judgement
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.vllm_engine import DIED, EngineOptions, VllmEngine, is_on_cpu
 from medreward.engines.local.loading import loading
 from medreward.engines.prompts.fence import Fence
+from medreward.engines.prompts.frame import Frame
 from medreward.engines.prompts.labels import weigh
 from medreward.engines.prompts.tokenization import (
     chat_frame,
@@ -28,7 +30,6 @@ from medreward.engines.prompts.tokenization import (
     special_tokens,
     too_long,
 )
-from medreward.engines.remote.dialects import Frame
 from medreward.engines.templates import Template
 from medreward.errors import JUDGE_FAILURES, BackendDown, DeadlinePassed, Problem, SetupError
 

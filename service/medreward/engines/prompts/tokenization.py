@@ -9,8 +9,8 @@ from typing import Any
 
 from medreward.engines.judge import Inquiry
 from medreward.engines.prompts.fence import Fence
+from medreward.engines.prompts.frame import Frame
 from medreward.engines.prompts.labels import forms_of, own_ids
-from medreward.engines.remote.dialects import Frame
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind, SetupError
 

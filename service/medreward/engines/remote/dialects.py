@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from medreward.engines.judge import Capacity, Inquiry, Judgement
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.prompts.fence import Fence
+from medreward.engines.prompts.frame import Frame
 from medreward.engines.prompts.labels import masses_of, weigh
 from medreward.engines.templates import Template
 from medreward.errors import NonsenseReply, Problem, ProblemKind
@@ -65,19 +67,6 @@ class Way(Protocol):
             NonsenseReply: it does not answer each inquiry.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What a model's chat template writes around the user's turn."""
-
-    before: str
-    after: str
-
-    @property
-    def sha(self) -> str:
-        """A short digest, for identities."""
-        return hashlib.sha256(repr((self.before, self.after)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.prompts.fence import Fence
+from medreward.engines.prompts.frame import Frame
 from medreward.engines.prompts.labels import forms_of, own_ids
 from medreward.engines.remote.dialects import (
     FILTERED,
@@ -17,7 +18,6 @@ from medreward.engines.remote.dialects import (
     Chat,
     Choice,
     Completions,
-    Frame,
     Labels,
     Scoring,
     Way,

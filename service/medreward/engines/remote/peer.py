@@ -9,7 +9,7 @@ from typing import Any, Literal
 import structlog
 from pydantic import ValidationError
 
-from medreward.engines.judge import Capacity
+from medreward.engines.capacity import Capacity
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.http_client import AsyncBaseTransport, Reply, encoded, json_of
 from medreward.engines.remote.peer_schemas import EngineFacts

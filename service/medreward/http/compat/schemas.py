@@ -6,7 +6,8 @@ import orjson
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from medreward.http.schemas import DeadlineMs, Identifier, References
+from medreward.http.schemas import DeadlineMs
+from medreward.samples import Identifier, References
 
 OnUnscored = Literal["raise", "impute", "zero"]
 

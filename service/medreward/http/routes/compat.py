@@ -34,6 +34,7 @@ from medreward.http.routes.scoring import Names, receive, rewarded, service_of
 from medreward.pipeline import Trace
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.reward import Reward, Unscored
+from medreward.samples import Sample
 
 SLIME_WAITS_MS = 120_000
 MARGIN_MS = 10_000
@@ -149,7 +150,7 @@ def _query(request: Request, model: type[Q]) -> Q:
 
 
 async def _rewarded(
-    request: Request, samples: Sequence[schemas.Sample], query: Query, permit: Permit, names: Names
+    request: Request, samples: Sequence[Sample], query: Query, permit: Permit, names: Names
 ) -> Rewarded:
     if not samples:
         return service_of(request).recipe(query.recipe), []
@@ -162,11 +163,11 @@ async def _rewarded(
     return await rewarded(request, asked, permit, Trace(), names)
 
 
-def _sample(response: str, label: Label) -> schemas.Sample:
-    return schemas.Sample(response=response, **dict(label))
+def _sample(response: str, label: Label) -> Sample:
+    return Sample(response=response, **dict(label))
 
 
-def _openrlhf_samples(asked: OpenRlhfRequest) -> list[schemas.Sample]:
+def _openrlhf_samples(asked: OpenRlhfRequest) -> list[Sample]:
     samples = []
     for number, query in enumerate(asked.queries):
         response = response_in(query, asked.prompts[number])

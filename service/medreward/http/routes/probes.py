@@ -21,7 +21,7 @@ hold it up for some seconds."""
 
 async def livez(request: Request) -> Response:
     """Tell that the process answers, and that its event loop turns; 503 where that has stalled."""
-    silent_s = _service(request).heartbeat.silent_s
+    silent_s = _service(request).watchdog.silent_s
     if silent_s > STALLED_S:
         return json_response(schemas.Liveness(status="stalled"), 503)
     return json_response(schemas.Liveness())

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 import medreward
 from medreward.admission import Caller, Load, Permit
+from medreward.engines.status import Readiness, Startup
 from medreward.engines.templates import Template
 from medreward.errors import Abandoned, InvalidRequest, TemplateUnavailable, TooLarge
 from medreward.http import schemas
@@ -27,12 +28,13 @@ from medreward.http.responses import (
     run_reply,
 )
 from medreward.http.routes.probes import livez, metrics, readyz, startupz
-from medreward.parsing.sample import check_modalities
+from medreward.parsing.references import check_modalities
 from medreward.pipeline import Trace, grade, score
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import VIEWS
 from medreward.rewards.reward import Reward, Unscored
 from medreward.runs.observe import observed
+from medreward.runs.report import RunReport
 from medreward.runs.watch import MOST_STEPS, RunKey
 from medreward.service import Service
 
@@ -169,7 +171,7 @@ async def recipe(request: Request, name: str) -> Response:
 @router.get(
     "/runs/{run_id:path}",
     tags=["runs"],
-    response_model=schemas.RunReport,
+    response_model=RunReport,
     responses=refusals(401, 404),
 )
 async def run(request: Request, run_id: str) -> Response:
@@ -190,17 +192,15 @@ operations.get(
 operations.get(
     "/readyz",
     tags=["operations"],
-    response_model=schemas.Readiness,
-    responses={
-        503: {"model": schemas.Readiness, "description": "Not ready; says which engine is not"}
-    },
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Not ready; says which engine is not"}},
 )(readyz)
 
 operations.get(
     "/startupz",
     tags=["operations"],
-    response_model=schemas.Startup,
-    responses={503: {"model": schemas.Startup, "description": "Not ready yet; says how far it is"}},
+    response_model=Startup,
+    responses={503: {"model": Startup, "description": "Not ready yet; says how far it is"}},
 )(startupz)
 
 counting.get(
