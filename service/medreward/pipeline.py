@@ -37,12 +37,10 @@ class Stages:
 
 @dataclass(slots=True)
 class Trace:
-    """What one request took, and the answers that were read in it."""
+    """The time that one request took, by stage."""
 
     judge: Effort = field(default_factory=Effort)
     embed: Effort = field(default_factory=Effort)
-    answers: list[str] = field(default_factory=list)
-    """One for each sample, in order; empty where its response was not read."""
     _started_s: float = field(default_factory=time.perf_counter)
 
     @property
@@ -69,7 +67,6 @@ async def score(
     opened = await stages.pace.map(lambda r: _inquiries(r, recipe, template), distinct)
     asked = dict(zip(distinct, opened, strict=True))
     inquiries, texts = list(chain(*chain(*opened))), list(_texts(distinct, recipe))
-    trace.answers = [reading.answer for reading in readings]
 
     judgements = await stages.judge.recall(inquiries, caller, trace.judge)
     vectors = await stages.embedder.recall(texts, caller, trace.embed)

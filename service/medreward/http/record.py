@@ -1,21 +1,23 @@
-"""What the metrics learn of each request's results: numbers and closed names, never text."""
+"""The record of each request's results, in metrics, spans and the watch of runs: never a text."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from medreward.errors import Problem, ProblemKind
+from medreward.http.intake import JudgeJob, RewardJob
 from medreward.pipeline import Trace
-from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import Grade, Ungraded
 from medreward.rewards.reward import Reward, Unscored
+from medreward.runs.observe import observed
 from medreward.telemetry.metrics import Metrics
 from medreward.telemetry.tracing import tell_evaluations, tell_stages
 
 
-def observe_rewards(
-    metrics: Metrics, recipe: Recipe, results: Sequence[Reward | Unscored], trace: Trace
-) -> None:
-    """Count and distribute the rewards of one request."""
+async def record_rewards(job: RewardJob, results: Sequence[Reward | Unscored]) -> None:
+    """Record the rewards of one request, and what its run did."""
+    service, recipe = job.service, job.recipe
+    metrics = service.metrics
     for name in recipe.weights:
         values = [r.components[name].signal.value for r in results if name in r.components]
         metrics.observe_component(recipe.name, name, values)
@@ -31,21 +33,24 @@ def observe_rewards(
         problems = (result.problem for result in results if isinstance(result, Unscored))
         _count_problems(metrics, "unscored", problems)
     tell_evaluations(recipe.name, len(results), map(_evaluation_of, results))
-    _observe_stages(metrics, trace)
+    _observe_stages(metrics, job.trace)
+    if job.run is not None:
+        seen = observed(job.samples, results)
+        observe = partial(service.runs.observe, job.run, job.step, seen)
+        await service.pace.do(observe, len(results))
 
 
-def observe_grades(
-    metrics: Metrics, template: str, results: Sequence[Grade | Ungraded], trace: Trace
-) -> None:
-    """Count the grades of one request."""
+def record_grades(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> None:
+    """Record the grades of one request."""
+    metrics = job.service.metrics
     verdicts = Counter(result.verdict for result in results if isinstance(result, Grade))
     metrics.count_scores("judged", verdicts.total())
     for verdict, number in verdicts.items():
         if verdict is not None:
             metrics.count_verdicts(verdict.lower(), number)
     _count_problems(metrics, "unjudged", (r.problem for r in results if isinstance(r, Ungraded)))
-    tell_evaluations(template, len(results), map(_evaluation_of, results))
-    _observe_stages(metrics, trace)
+    tell_evaluations(job.template.name, len(results), map(_evaluation_of, results))
+    _observe_stages(metrics, job.trace)
 
 
 def _said_by_the_judge(results: Sequence[Reward | Unscored]) -> Iterable[float]:

@@ -1,7 +1,7 @@
-"""Stage 8: results and refusals become reply bodies."""
+"""Bodies of responses: of results, and of refused requests."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -11,14 +11,16 @@ from starlette.responses import Response
 import medreward
 from medreward import errors
 from medreward.engines.judges.cascade import identity_for
+from medreward.engines.templates import Template
 from medreward.guards.pair import Veto
 from medreward.http import schemas
+from medreward.http.intake import JudgeJob, RewardJob
 from medreward.pipeline import Trace
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import Ballot, CriterionVerdict, Grade, Ungraded
 from medreward.rewards.reward import Component, Reward, Unscored
 from medreward.runs.watch import RunKey
-from medreward.samples import Item, Sample
+from medreward.samples import Item
 from medreward.service import Service
 
 JSON: Final = "application/json"
@@ -29,20 +31,15 @@ def json_response(body: BaseModel, status: int = 200) -> Response:
     return Response(body.model_dump_json(), status_code=status, media_type=JSON)
 
 
-def reward_reply(
-    samples: Sequence[Sample],
-    results: Sequence[Reward | Unscored],
-    provenance: Mapping[str, str],
-    trace: Trace,
-) -> Response:
-    """Write the reply of `/reward`, a `wire.RewardReply`.
+def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Response:
+    """Write the reply of `/reward`, a `schemas.RewardReply`.
 
     As plain dictionaries, since it has thousands of parts, and a model for each would cost more
     than all the rest of scoring from the cache.
     """
     # Equal samples share one result.
     shown = {key: _shown(result) for key, result in {id(r): r for r in results}.items()}
-    rows = [{"id": s.id, **shown[id(r)]} for s, r in zip(samples, results, strict=True)]
+    rows = [{"id": s.id, **shown[id(r)]} for s, r in zip(job.samples, results, strict=True)]
     sources = [part["source"] for row in rows for part in row["components"].values()]
     scored = [row["status"] for row in rows].count("scored")
     body = {
@@ -52,61 +49,53 @@ def reward_reply(
             "unscored": len(rows) - scored,
             "cache_hits": sources.count("cache"),
             "coalesced": sources.count("coalesced"),
-            "judge_calls": trace.judge.asked,
+            "judge_calls": job.trace.judge.asked,
         },
-        "provenance": provenance,
-        "timings_ms": _timings(trace),
+        "provenance": _reward_provenance(job.service, job.recipe),
+        "timings_ms": _timings(job.trace),
     }
     return Response(orjson.dumps(body), media_type=JSON)
 
 
-def judge_reply(
-    items: Sequence[Item],
-    results: Sequence[Grade | Ungraded],
-    provenance: schemas.JudgeProvenance,
-    trace: Trace,
-) -> schemas.JudgeReply:
-    """Write the reply of `/judge`."""
+def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:
+    """Write the reply of `/judge`, a `schemas.JudgeReply`."""
     grades = [result for result in results if isinstance(result, Grade)]
     sources = [ballot.answered.source for result in results for ballot in result.ballots]
     sources += [judged.source for grade in grades for judged in grade.criteria or ()]
-    return schemas.JudgeReply(
-        results=[_item_result(item, r) for item, r in zip(items, results, strict=True)],
+    body = schemas.JudgeReply(
+        results=[_item_result(item, r) for item, r in zip(job.items, results, strict=True)],
         counts=schemas.JudgeCounts(
             judged=len(grades),
             unjudged=len(results) - len(grades),
             cache_hits=sources.count("cache"),
             coalesced=sources.count("coalesced"),
-            judge_calls=trace.judge.asked,
+            judge_calls=job.trace.judge.asked,
         ),
-        provenance=provenance,
-        timings_ms=schemas.Timings(**_timings(trace)),
+        provenance=_judge_provenance(job.service, job.template),
+        timings_ms=schemas.Timings(**_timings(job.trace)),
     )
+    return json_response(body)
 
 
-def reward_provenance(service: Service, recipe: Recipe) -> dict[str, str]:
-    """Say what a reward depends on: a `wire.RewardProvenance`."""
+def _reward_provenance(service: Service, recipe: Recipe) -> dict[str, str]:
+    """Name everything that a reward depends on: a `schemas.RewardProvenance`."""
     return {
         "recipe": recipe.name,
         "fingerprint": service.fingerprint(recipe),
-        "judge": _answering(service, recipe.template),
+        "judge": identity_for(service.engines.judge, service.templates[recipe.template]),
         "embedder": service.engines.embedder.identity,
         "service": medreward.__version__,
     }
 
 
-def judge_provenance(service: Service, template: str) -> schemas.JudgeProvenance:
-    """Say what a grade depends on."""
+def _judge_provenance(service: Service, template: Template) -> schemas.JudgeProvenance:
+    """Name everything that a grade depends on."""
     return schemas.JudgeProvenance(
-        template=template,
-        fingerprint=f"sha256:{service.templates[template].sha}",
-        judge=_answering(service, template),
+        template=template.name,
+        fingerprint=f"sha256:{template.sha}",
+        judge=identity_for(service.engines.judge, template),
         service=medreward.__version__,
     )
-
-
-def _answering(service: Service, template: str) -> str:
-    return identity_for(service.engines.judge, service.templates[template])
 
 
 def recipe_reply(service: Service, name: str) -> schemas.RecipeReply:
@@ -144,7 +133,7 @@ def _error_reply(
 
 
 def _shown(result: Reward | Unscored) -> dict[str, Any]:
-    """Write a `wire.SampleResult`, but for its id."""
+    """Write a `schemas.SampleResult`, but for its id."""
     reward, error = (result.total, None) if isinstance(result, Reward) else (None, result.problem)
     return {
         "status": "scored" if error is None else "unscored",
@@ -156,7 +145,7 @@ def _shown(result: Reward | Unscored) -> dict[str, Any]:
 
 
 def _component(component: Component) -> dict[str, Any]:
-    """Write a `wire.Component`."""
+    """Write a `schemas.Component`."""
     (value, source, p_yes, coverage, cosine, veto), weight = component
     return {
         "value": value,
@@ -170,7 +159,7 @@ def _component(component: Component) -> dict[str, Any]:
 
 
 def _veto(veto: Veto) -> dict[str, Any]:
-    """Write a `wire.Veto`; orjson takes no named tuple for a list."""
+    """Write a `schemas.Veto`; orjson takes no named tuple for a list."""
     against = veto.reference_span
     return {
         "rule": veto.rule,
@@ -225,7 +214,7 @@ def _problem(problem: errors.Problem) -> schemas.Problem:
 
 
 def _timings(trace: Trace) -> dict[str, float]:
-    """Write a `wire.Timings`."""
+    """Write a `schemas.Timings`."""
     return {stage: round(1000 * seconds, 3) for stage, seconds in trace.seconds.items()}
 
 

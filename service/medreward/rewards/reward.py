@@ -51,6 +51,8 @@ class Reward(NamedTuple):
     total: float
     components: Components
     flags: tuple[str, ...] = ()
+    answer: str = ""
+    """The answer inside the response."""
 
 
 class Unscored(NamedTuple):
@@ -59,9 +61,13 @@ class Unscored(NamedTuple):
     problem: Problem
     components: Components = MappingProxyType({})
     flags: tuple[str, ...] = ()
+    answer: str = ""
+    """Empty if the response is over its limit and was not parsed."""
 
 
-def compose(signals: Signals, recipe: Recipe, flags: tuple[str, ...] = ()) -> Reward | Unscored:
+def compose(
+    signals: Signals, recipe: Recipe, flags: tuple[str, ...] = (), answer: str = ""
+) -> Reward | Unscored:
     """Add up the weighted signals (MediX-R1, arXiv 2602.23363, section on the composite reward).
 
     A signal that the recipe weighs but that is a `Problem` leaves the sample unscored. The modality
@@ -81,10 +87,10 @@ def compose(signals: Signals, recipe: Recipe, flags: tuple[str, ...] = ()) -> Re
         else:
             components[name] = Component(signal, weight)
     if problem is not None:
-        return Unscored(problem, components, flags)
+        return Unscored(problem, components, flags, answer)
     total = math.fsum([part.weight * part.signal.value for part in components.values()])
     # Scaled weights may add up to a rounding error more than 1.
-    return Reward(min(1.0, total), components, flags)
+    return Reward(min(1.0, total), components, flags, answer)
 
 
 def _gated(signals: Signals) -> Signal | Problem:
@@ -135,7 +141,7 @@ class Evidence:
         """Reward one sample, of which the judge was *asked*; equal ones but once."""
         if reading in self._settled:
             return self._settled[reading]
-        result = compose(self.signals(reading, asked), self._recipe, reading.flags)
+        result = compose(self.signals(reading, asked), self._recipe, reading.flags, reading.answer)
         # The sample that an engine was asked for says so; those that only share its answer do not.
         if all(part.signal.source not in _FRESH for part in result.components.values()):
             self._settled[reading] = result

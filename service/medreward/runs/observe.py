@@ -30,20 +30,18 @@ class Observed(NamedTuple):
     """Of the reference that the answer is equal to, else of the first; hashed as answers are."""
 
 
-def observed(
-    samples: Sequence[Sample], results: Sequence[Reward | Unscored], answers: Sequence[str]
-) -> Iterator[Observed]:
-    """Take from the samples of one request, their results and answers what the watch may see."""
+def observed(samples: Sequence[Sample], results: Sequence[Reward | Unscored]) -> Iterator[Observed]:
+    """Yield what the watch may see of the samples of one request and their results."""
     said, groups = _Hashes[str](_plain), _Hashes[str](_of_group)
     prompts = _Hashes[tuple[str, ...]](_joined)
     # Equal samples share one result.
     values = {id(result): _values(result) for result in results}
-    for sample, result, answer in zip(samples, results, answers, strict=True):
-        given, group = said[answer], sample.group
+    for sample, result in zip(samples, results, strict=True):
+        given, group = said[result.answer], sample.group
         yield Observed(
             prompts[_asked(sample)] if group is None else groups[group],
             given,
-            len(answer),
+            len(result.answer),
             result.total if isinstance(result, Reward) else None,
             values[id(result)],
             result.flags,

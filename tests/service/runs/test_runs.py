@@ -462,7 +462,7 @@ def observe(**fields: object) -> Observed:
     """What the watch sees of one scored sample with these fields."""
     answer = str(fields.pop("answer", "left lobe"))
     sample = Sample.model_validate({"response": "r", "reference": "left lower lobe"} | fields)
-    (found,) = observed([sample], [SCORED], [answer])
+    (found,) = observed([sample], [SCORED._replace(answer=answer)])
     return found
 
 
@@ -470,8 +470,7 @@ def test_the_watch_sees_numbers_and_hashes_alone() -> None:
     """No text, and nothing that can be looked up without this process's key."""
     scored, lost = observed(
         [Sample(response="r", reference="a", group="g"), Sample(response="s", reference="b")],
-        [SCORED, LOST],
-        ["secret words", ""],
+        [SCORED._replace(answer="secret words"), LOST],
     )
 
     assert scored[2:6] == (12, 0.75, {"accuracy_llm": 1.0}, ("malformed",))

@@ -28,10 +28,11 @@ from medreward.http.compat.schemas import (
     VerifyRequest,
 )
 from medreward.http.compat.texts import response_in, without_end
+from medreward.http.intake import Names, plan_rewards, receive, service_of
 from medreward.http.openapi import body_schema, query_schema, refusals
+from medreward.http.record import record_rewards
 from medreward.http.responses import JSON, json_response
-from medreward.http.routes.scoring import Names, receive, rewarded, service_of
-from medreward.pipeline import Trace
+from medreward.pipeline import score
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.reward import Reward, Unscored
 from medreward.samples import Sample
@@ -152,6 +153,7 @@ def _query(request: Request, model: type[Q]) -> Q:
 async def _rewarded(
     request: Request, samples: Sequence[Sample], query: Query, permit: Permit, names: Names
 ) -> Rewarded:
+    """Score the samples of a trainer as `/reward` does."""
     if not samples:
         return service_of(request).recipe(query.recipe), []
     asked = schemas.RewardRequest(
@@ -160,7 +162,10 @@ async def _rewarded(
         run=None if query.run is None else schemas.Run(id=query.run),
         deadline_ms=query.deadline_ms,
     )
-    return await rewarded(request, asked, permit, Trace(), names)
+    job = plan_rewards(request, asked, permit, names)
+    results = await score(job.samples, job.recipe, job.stages, caller=job.caller, trace=job.trace)
+    await record_rewards(job, results)
+    return job.recipe, results
 
 
 def _sample(response: str, label: Label) -> Sample:

@@ -27,8 +27,8 @@ from medreward.engines.remote.peer_schemas import (
     Texts,
 )
 from medreward.errors import InvalidRequest, OtherModel, Problem
+from medreward.http.intake import receive, service_of, while_connected
 from medreward.http.responses import JSON, json_response
-from medreward.http.routes.scoring import connected, receive, service_of
 from medreward.inference.resolver import Answers, Asker, Effort
 from medreward.service import Service
 
@@ -132,7 +132,7 @@ async def _answers(
     effort = Effort()
     answers = await asker.recall(questions, caller, effort)
     if answers.missing:
-        await connected(request, asker.find(answers, caller, effort))
+        await while_connected(request, asker.find(answers, caller, effort))
     return answers
 
 
