@@ -6,8 +6,11 @@ from typing import Any, Protocol
 import httpx
 
 from medreward_client import AsyncRewardClient, Criterion, Item, RewardClient, Sample
+from medreward_client.pauses import Pauses
 
 URL = "http://rewards:8080"
+PAUSES = Pauses(first_s=0.001, longest_s=0.01)
+"""So short that no test sleeps; that the client's own are longer is shown in test_asking.py."""
 PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
 SAMPLE = Sample(PATIENT_TEXT, "left lower lobe", id="p17-r3")
 ITEM = Item(PATIENT_TEXT, "left lower lobe", id="q1", criteria=[Criterion("names the side", 2.0)])
@@ -107,6 +110,7 @@ async def ask_blocking(handler: Handler, question: Question, **options: Any) -> 
         "base_url": URL,
         "transport": httpx.MockTransport(handler),
         "deadline_s": 0.1,
+        "pauses": PAUSES,
     } | options
     with RewardClient(**settings) as client:
         return question(client)
@@ -118,6 +122,7 @@ async def ask_async(handler: Handler, question: Question, **options: Any) -> Any
         "base_url": URL,
         "transport": httpx.MockTransport(handler),
         "deadline_s": 0.1,
+        "pauses": PAUSES,
     } | options
     async with AsyncRewardClient(**settings) as client:
         return await question(client)

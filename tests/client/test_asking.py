@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from inspect import signature
 
 import httpx
 import orjson
@@ -15,13 +16,15 @@ from medreward_client import (
     MedrewardError,
     Overloaded,
     RequestRefused,
+    RewardClient,
     Sample,
     TimedOut,
     TryAgain,
     Unavailable,
 )
-from medreward_client._asking import IN_FLIGHT, LONGEST_PAUSE_S, pause_after
+from medreward_client._asking import IN_FLIGHT, PAUSES, pause_after
 from medreward_client._gathering import BATCH_SAMPLES
+from medreward_client.pauses import Pauses
 from tests.client.stand_in import PATIENT_TEXT, SAMPLE, SCORED, URL, Ask, Handler, reward_body
 
 pytestmark = pytest.mark.anyio
@@ -152,7 +155,35 @@ def test_pauses_are_bounded_and_heed_the_service(attempt: int, retry_after_s: fl
     """A pause is never shorter than the service asked for, nor half a minute longer."""
     pause_s = pause_after(attempt, TryAgain("busy", retry_after_s=retry_after_s))
 
-    assert retry_after_s <= pause_s <= retry_after_s + LONGEST_PAUSE_S
+    assert retry_after_s <= pause_s <= retry_after_s + PAUSES.longest_s
+
+
+@pytest.mark.parametrize("client", [RewardClient, AsyncRewardClient])
+def test_pauses_begin_below_a_second_and_double_to_half_a_minute(client: type[object]) -> None:
+    """The bound after each attempt, in seconds, of a client that was given no other pauses."""
+    default = signature(client).parameters["pauses"].default
+
+    assert [default.doubled(attempt) for attempt in range(1, 8)] == [1, 2, 4, 8, 16, 30, 30]
+
+
+async def test_a_client_pauses_between_tries_as_it_was_made_to(
+    ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both clients hand on the pauses that they were given."""
+    service = Recovering(3, saying(503))
+    caplog.set_level(logging.WARNING, "medreward_client")
+
+    reply = await ask(
+        service,
+        lambda client: client.reward([SAMPLE]),
+        deadline_s=60,
+        pauses=Pauses(first_s=0.0, longest_s=0.0),
+    )
+
+    assert reply.rewards == (1.0,)
+    assert [record.message[-20:] for record in caplog.records] == [
+        f"; attempt {attempt} in 0.0 s" for attempt in (2, 3, 4)
+    ]
 
 
 def test_workers_that_failed_together_come_back_apart() -> None:

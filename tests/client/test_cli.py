@@ -121,8 +121,8 @@ def ready(app: FastAPI) -> Iterator[str]:
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, at most ten seconds."""
-    give_up = time.monotonic() + 10
+    """Wait until something is so, at most a minute."""
+    give_up = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < give_up
         time.sleep(0.005)
@@ -519,7 +519,7 @@ def test_clocks_that_differ() -> None:
         connection.sendall(reply)
 
     with answering(tell_the_time) as port:
-        found = look_at_clock(Case(f"http://127.0.0.1:{port}", None, None, timeout_s=5.0))
+        found = look_at_clock(Case(f"http://127.0.0.1:{port}", None, None, timeout_s=60.0))
 
     assert isinstance(found, Odd)
     assert found.found.endswith("s ahead of the service's")
@@ -710,7 +710,7 @@ def test_an_interrupted_command_says_how_to_go_on(
         ) as command:
             wait_for(lambda: len(judge.batches) > 2)
             command.send_signal(signal.SIGINT)
-            _, said = command.communicate(timeout=10)
+            _, said = command.communicate(timeout=60)
 
     assert command.returncode == 130
     assert said.endswith(f"{out} keeps what was answered: run the same command again to go on\n")

@@ -277,7 +277,7 @@ async def test_an_error_does_not_show_the_password_of_a_url(ask: Ask) -> None:
     with pytest.raises(Unavailable) as caught:
         await ask(
             failing(httpx.ConnectError),
-            lambda client: client.health(),
+            lambda client: client.reward([SAMPLE]),
             base_url="http://ward:hunter2@rewards:8080",
         )
 

@@ -76,7 +76,7 @@ def service_judge(*entries: of_service.Entry, abstains: bool = False) -> Calibra
         templates=TEMPLATES,
         abstains=abstains,
         must_be_known=False,
-        timeout_s=1.0,
+        timeout_s=60.0,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -79,7 +79,6 @@ def data_of(text: str) -> Any:
 
 
 @given(st.text(min_size=1) | st.just(HOSTILE))
-@settings(max_examples=40, deadline=None)
 def test_no_text_becomes_markup(text: str) -> None:
     """Whatever a question, a response or a name holds, the elements are the same."""
     plain = text_of(item("own", 1, WRONG), scores=replace(sample_scores(), model="m"))

@@ -1,10 +1,28 @@
 """What the trainers' tests stand on: a service that can fail for chosen answers, and be killed."""
 
+from collections.abc import Iterator
+
+import pytest
+
 from medreward_client import RewardClient, Sample
-from tests.real_trainers.serving import Models, Say, Service, equal_is_yes
+from tests.real_trainers.serving import Models, Say, Service, equal_is_yes, serving
 
 ANSWERS = ["Left lobe", "right lobe", "both lobes", "no lobe"]
 SAMPLES = [Sample(f"<answer>{answer}</answer>", "left lobe") for answer in ANSWERS]
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[Models]:
+    """A stand-in for judge and embedder."""
+    with Models() as models:
+        yield models
+
+
+@pytest.fixture(scope="module")
+def service(models: Models) -> Iterator[Service]:
+    """One service for both tests: a start costs seconds, and each test leaves it running."""
+    with serving(models) as service:
+        yield service
 
 
 def test_chosen_answers_have_no_reward(models: Models, service: Service) -> None:
@@ -20,8 +38,9 @@ def test_chosen_answers_have_no_reward(models: Models, service: Service) -> None
     assert [reward is None for reward in rewards] == [False, True, False, False]
 
 
-def test_a_killed_service_comes_back_at_its_address(service: Service) -> None:
+def test_a_killed_service_comes_back_at_its_address(models: Models, service: Service) -> None:
     """What was killed can be started again, and answers where it did."""
+    models.rule = equal_is_yes
     service.kill()
     service.start()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
@@ -103,7 +103,6 @@ def test_responses_may_be_empty() -> None:
     assert batch.mask_BT.shape == log_probs(model, batch).shape == (2, 0)
 
 
-@settings(deadline=None, max_examples=20)
 @given(
     st.lists(st.tuples(st.text("abc", min_size=1, max_size=9), RESPONSES), min_size=1, max_size=4)
 )
@@ -118,7 +117,6 @@ def test_log_probabilities_do_not_depend_on_the_rows_beside(
     assert_padding_is_unseen("tiny-random", prompts, [response for _, response in rows])
 
 
-@settings(deadline=None, max_examples=10)
 @given(
     st.lists(
         st.tuples(

@@ -4,7 +4,7 @@ from math import inf, nan
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward_trainer.config.config import FilterGroups
@@ -67,7 +67,6 @@ def test_each_group_is_looked_at_by_itself() -> None:
     assert no_variance(values_PG, scored_PG).tolist() == [False, True, False]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=2, max_size=6),
     st.lists(st.sampled_from([nan, inf, -inf, 0.3]), max_size=4),

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,15 @@ import typer
 from rich.console import Console
 
 from medreward_client import AsyncRewardClient
+from medreward_client.terminal import (
+    FAILED,
+    command,
+    examples,
+    output,
+    shown,
+    tell,
+    version_printer,
+)
 from medreward_eval.errors import BadData, BadTask
 from medreward_eval.generation.model_server import ChatServer
 from medreward_eval.generation.run import AT_ONCE as QUESTIONS_AT_ONCE
@@ -46,20 +54,12 @@ from medreward_eval.statistics.scores import Group, Provenance, ways_of
 from medreward_eval.statistics.scoring import read_graded, score_file
 from medreward_eval.tasks.question_source import QuestionSource
 from medreward_eval.tasks.tasks import load_tasks, select, task_file_hash
-from medreward_eval.terminal import FAILED, failing_in_words, output, progress, shown, tell
+from medreward_eval.terminal import PLAIN_WIDTH, failing_in_words, progress
 
 MOST_SHOWN = 300
 GREEDY = Sampling()
 
-app = typer.Typer(
-    name="medreward-eval",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    # Its tracebacks would show what patients' records say.
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = command("medreward-eval")
 
 Url = Annotated[
     str,
@@ -98,23 +98,16 @@ def main() -> None:
     app(prog_name="medreward-eval")
 
 
-def _examples(*lines: str) -> str:
-    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
-
-
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
-        typer.echo(f"medreward-eval {version_of('medreward-eval')}")
-        raise typer.Exit
-
-
 @app.callback()
 def medreward_eval_(
     *,
     version: Annotated[
         bool,
         typer.Option(
-            "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+            "--version",
+            is_eager=True,
+            callback=version_printer("medreward-eval"),
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -128,7 +121,7 @@ def medreward_eval_(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-eval generate medqa slake_vqa --server http://127.0.0.1:8000/v1 --data-dir data",
         "medreward-eval generate example_open example_choice example_report "
         "--task-file examples/evaluation/tasks.yaml --server http://127.0.0.1:8000/v1",
@@ -245,7 +238,7 @@ def generate(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-eval grade examples/evaluation/smollm2.jsonl --url http://127.0.0.1:8080",
         "medreward-eval grade answers.jsonl --out grades.jsonl --model my-model",
     )
@@ -369,7 +362,7 @@ def _print_tally(tally: Tally, stock: Inventory, out: Path) -> None:
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-eval score results/MediX_R1_8B/MediX_R1_8B_eval.jsonl",
         "medreward-eval score grades.jsonl --calibration calibration.json --csv scores.csv",
     )
@@ -392,7 +385,7 @@ def score(
     _see_that_other("--csv", csv, grades)
     _see_that_other("--markdown", markdown_file, grades)
     scores = score_file(grades, _groups(task_file), calibration=calibration)
-    console = output()
+    console = output(plain_width=PLAIN_WIDTH)
     console.print(score_table(scores))
     _print_notes(console, notes(scores))
     for path, text in ((csv, csv_text), (markdown_file, markdown)):
@@ -402,7 +395,7 @@ def score(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-eval report results/MediX_R1_8B/MediX_R1_8B_eval.jsonl",
         "medreward-eval report grades.jsonl --out report.html --no-texts",
     )
@@ -431,11 +424,11 @@ def report(
     write_page(
         path, scores, read_graded(grades), with_texts=texts, most=most, answer_of=read_answer
     )
-    output().print(shown(f"wrote {path}"), soft_wrap=True)
+    output(plain_width=PLAIN_WIDTH).print(shown(f"wrote {path}"), soft_wrap=True)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-eval compare a_eval.jsonl b_eval.jsonl",
         "medreward-eval compare base_eval.jsonl tuned_eval.jsonl --csv difference.csv",
     )
@@ -456,7 +449,7 @@ def compare(
     """
     _see_that_other("--csv", csv, first, second)
     both = compare_files(first, second, _groups(task_file))
-    console = output()
+    console = output(plain_width=PLAIN_WIDTH)
     console.print(comparison_table(both))
     _print_notes(console, comparison_notes(both))
     for line in comparison_conclusions(both):
@@ -467,7 +460,7 @@ def compare(
 
 
 @app.command(
-    epilog=_examples("medreward-eval submission results/MediX_R1_8B/MediX_R1_8B_eval.jsonl")
+    epilog=examples("medreward-eval submission results/MediX_R1_8B/MediX_R1_8B_eval.jsonl")
 )
 @failing_in_words()
 def submission(
@@ -483,10 +476,10 @@ def submission(
     path = write_submission(grades, scores, out or grades.parent)
     for line in warnings(scores):
         tell(line, "yellow")
-    output().print(shown(f"wrote {path}"), soft_wrap=True)
+    output(plain_width=PLAIN_WIDTH).print(shown(f"wrote {path}"), soft_wrap=True)
 
 
-@app.command("tasks", epilog=_examples("medreward-eval tasks", "medreward-eval tasks vlm"))
+@app.command("tasks", epilog=examples("medreward-eval tasks", "medreward-eval tasks vlm"))
 @failing_in_words()
 def tasks_(
     names: Annotated[
@@ -496,7 +489,9 @@ def tasks_(
     task_file: TaskFile = None,
 ) -> None:
     """List the tasks, where their questions come from, and what they need."""
-    output().print(task_table(select(load_tasks(task_file), names or ["all"])))
+    output(plain_width=PLAIN_WIDTH).print(
+        task_table(select(load_tasks(task_file), names or ["all"]))
+    )
 
 
 def _groups(task_file: Path | None) -> dict[str, Group]:
@@ -538,7 +533,7 @@ def _print_generated(tally: Generated, out: Path, source: QuestionSource) -> Non
 
 def _print_counts(line: str, kinds: Mapping[str, int]) -> None:
     """Print how a run ended, and each kind of trouble with its number."""
-    console = output()
+    console = output(plain_width=PLAIN_WIDTH)
     console.print(shown(line), soft_wrap=True)
     for kind, number in sorted(kinds.items()):
         console.print(shown(f"  {number:,} {kind}", "yellow"))

@@ -6,17 +6,15 @@ interrupted. What is tried again later stands behind, and begins with `{"again":
 """
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
 import orjson
 
+from medreward_client.jsonl import numbered_lines, object_in
+from medreward_client.locks import lock
 from medreward_eval.errors import BadData, OtherRun
-
-if sys.platform != "win32":
-    import fcntl
 
 HEADER_KEY: Final = "medreward_eval"
 """The first key of a header; its value says what the lines are: `predictions` or `grades`."""
@@ -78,14 +76,10 @@ class Ledger:
 
     def _keep_others_out(self) -> None:
         """Lock the file itself, for as long as this process has it open."""
-        if sys.platform == "win32":
-            return
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file)
         except BlockingIOError:
             raise OtherRun(f"{self.path}: another run is writing there; wait for it") from None
-        except OSError:
-            return  # a file system without locks
 
     def _see_that_ours(self) -> None:
         """Look before anything is cut off: whoever names the wrong file loses nothing."""
@@ -127,11 +121,11 @@ def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
     """
     try:
         with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                row = _object_in(line.removeprefix(b"\xef\xbb\xbf"))
+            for number, line in numbered_lines(lines):
+                row = object_in(line)
                 if row is not None:
                     yield number, row
-                elif line.strip() and line.endswith(b"\n"):
+                elif line.endswith(b"\n"):
                     raise BadData(f"{path}: line {number} is not a JSON object")
     except OSError as exc:
         raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
@@ -197,7 +191,7 @@ def _beginning(path: Path, mark: re.Pattern[bytes]) -> Iterator[tuple[int, Row]]
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                if mark.match(line) and (row := _object_in(line)) is not None:
+                if mark.match(line) and (row := object_in(line)) is not None:
                     yield number, row
     except OSError as exc:
         raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
@@ -230,11 +224,3 @@ def _end_of_lines(file: BinaryIO) -> int:
             return start + found + 1
         end = start
     return 0
-
-
-def _object_in(line: bytes) -> Row | None:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return row if isinstance(row, dict) else None

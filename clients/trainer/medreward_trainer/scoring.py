@@ -25,10 +25,11 @@ from medreward_client import (
     Unjudged,
     Unscored,
 )
+from medreward_client.pauses import Pauses
 from medreward_trainer.config.config import Reward
 from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
 from medreward_trainer.rollouts.rollout import Group
-from medreward_trainer.run.retry import SLICE_S, IsStopping, Patience, Say
+from medreward_trainer.run.retry import PAUSES, SLICE_S, IsStopping, Patience, Say
 
 IN_FLIGHT = 8
 """Groups asked about at once; the client sends no more requests at a time."""
@@ -78,9 +79,10 @@ class RewardSource:
         say: Say,
         is_stopping: IsStopping = lambda: False,
         began_with: Provenance | None = None,
+        pauses: Pauses = PAUSES,
     ) -> None:
         self._config, self._run_id = config, run_id
-        self._say, self._is_stopping = say, is_stopping
+        self._say, self._is_stopping, self._pauses = say, is_stopping, pauses
         self._client = RewardClient(
             config.base_url,
             api_key=os.environ.get("MEDREWARD_API_KEY"),
@@ -216,7 +218,12 @@ class RewardSource:
             )
 
     def _patience(self) -> Patience:
-        return Patience(self._config.patience_s, say=self._say, is_stopping=self._is_stopping)
+        return Patience(
+            self._config.patience_s,
+            say=self._say,
+            is_stopping=self._is_stopping,
+            pauses=self._pauses,
+        )
 
     def _result(self, one: Pending, among: Sequence[Pending]) -> list[Scored | Unscored]:
         reminds_at = time.monotonic() + REMINDER_S

@@ -14,6 +14,8 @@ from typing import Any, Final, Self
 import httpx
 import orjson
 
+from medreward_client.jsonl import object_in
+from medreward_client.pauses import retry_after_s
 from medreward_eval.errors import Failed
 from medreward_eval.records import Trouble
 
@@ -138,7 +140,7 @@ class ChatServer:
         status, headers, told = await self._send("POST", "chat/completions", content, timeout_s)
         if status != HTTPStatus.OK:
             raise self._not_answered(status, headers, told)
-        reply = _object_in(told)
+        reply = object_in(told)
         if reply is None:
             raise Broke("bad_reply", f"{self._server} sent something that is no JSON object")
         return reply
@@ -184,7 +186,7 @@ class ChatServer:
                 return Refused("context_length", f"too long for the model: {said}")
             return Refused("refused", said)
         if status in BUSY:
-            return Away("unavailable", said, retry_after_s=_retry_after_s(headers))
+            return Away("unavailable", said, retry_after_s=retry_after_s(headers, otherwise=0.0))
         if status in TOOK_TOO_LONG:
             return Broke("timeout", said)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -223,16 +225,8 @@ def _authorization(api_key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {api_key}"}
 
 
-def _object_in(told: bytes) -> dict[str, Any] | None:
-    try:
-        value = orjson.loads(told)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _models_in(told: bytes) -> list[str]:
-    listed = (_object_in(told) or {}).get("data")
+    listed = (object_in(told) or {}).get("data")
     if not isinstance(listed, list):
         return []
     names = (one.get("id") for one in listed if isinstance(one, dict))
@@ -241,7 +235,7 @@ def _models_in(told: bytes) -> list[str]:
 
 def _in_words(status: int, told: bytes) -> str:
     """Tell a status, and what the server calls the error; what could be a text is left out."""
-    body = _object_in(told) or {}
+    body = object_in(told) or {}
     nested = body.get("error")
     error = nested if isinstance(nested, dict) else body
     names = {name_of(error.get(key)) for key in ("type", "code")} - {None, str(status)}
@@ -252,9 +246,3 @@ def name_of(told: object) -> str | None:
     """Give what names something, if it can be no more than that."""
     name = str(told) if isinstance(told, str | int) else ""
     return name if _NAME.fullmatch(name) else None
-
-
-def _retry_after_s(headers: httpx.Headers) -> float:
-    """Read a number of seconds; a date is not heeded, since clocks differ."""
-    told = headers.get("Retry-After", "")
-    return float(told) if told.isascii() and told.isdecimal() else 0.0

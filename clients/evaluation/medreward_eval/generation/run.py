@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from medreward_client.pauses import Pauses
 from medreward_eval.errors import Failed
 from medreward_eval.generation.model_server import (
     Away,
@@ -35,8 +36,7 @@ VERSION: Final = 1
 AT_ONCE: Final = 32
 TRIES: Final = 3
 """How often a question is taken on by the server before it counts as one without a response."""
-FIRST_PAUSE_S: Final = 0.25
-LONGEST_PAUSE_S: Final = 30.0
+PAUSES: Final = Pauses(first_s=0.25, longest_s=30.0)
 SAID_EVERY_S: Final = 30.0
 BARREN_ROWS: Final = 32
 """After so many new questions in a row without one response, it is no use to go on."""
@@ -139,6 +139,7 @@ async def generate(
     say: Say,
     show: Show,
     at_once: int = AT_ONCE,
+    pauses: Pauses = PAUSES,
 ) -> Tally:
     """Ask a model the questions whose responses are not in the ledger, and add them in order.
 
@@ -171,7 +172,7 @@ async def generate(
                         "what there is is in the file"
                     )
 
-    asking = Asking(server, settings, say)
+    asking = Asking(server, settings, say, pauses)
     resumed = Resumed(ledger, tell=tell)
     await ask(resumed.new(questions(), partial(_trouble_in, ledger)), BARREN_ROWS)
     if resumed.troubled:
@@ -203,10 +204,13 @@ def _trouble_in(ledger: Ledger, row: Row, question: Question) -> str | None:
 class Asking:
     """Asks a server; what is known of whether it is there is shared by all questions."""
 
-    def __init__(self, server: ChatServer, settings: Sampling, say: Say) -> None:
+    def __init__(
+        self, server: ChatServer, settings: Sampling, say: Say, pauses: Pauses = PAUSES
+    ) -> None:
         self._server = server
         self._settings = settings
         self._say = say
+        self._pauses = pauses
         self._answered_at = self._said_at = -math.inf
 
     async def ask(self, question: Question) -> Prediction:
@@ -237,7 +241,7 @@ class Asking:
                 away_since = None
                 if tries == TRIES:
                     raise
-                pause_s = _pause_s(tries)
+                pause_s = drawn(self._pauses, tries)
             except Away as away:
                 away_since = time() if away_since is None else away_since
                 pauses += 1
@@ -263,16 +267,15 @@ class Asking:
         if now - self._said_at >= SAID_EVERY_S:
             self._said_at = now
             self._say(f"{away}; waiting for it, {left_s:.0f} s at most")
-        return min(max(away.retry_after_s, _pause_s(pauses)), left_s)
+        return min(max(away.retry_after_s, drawn(self._pauses, pauses)), left_s)
 
 
-def _pause_s(attempt: int) -> float:
-    """Give a pause of up to twice as long each time.
+def drawn(pauses: Pauses, attempt: int) -> float:
+    """Draw the seconds to wait after an attempt: between half the pause's bound and all of it.
 
-    At least half of it, and not the same for all: they failed at the same moment and should not
-    all come back at the same moment.
+    Requests that failed at the same moment must not all come back at the same moment.
     """
-    most_s = min(FIRST_PAUSE_S * 2.0 ** min(attempt, 16), LONGEST_PAUSE_S)
+    most_s = pauses.doubled(attempt)
     return random.uniform(most_s / 2, most_s)  # noqa: S311 - no secret
 
 

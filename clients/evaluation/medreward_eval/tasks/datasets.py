@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medreward_client.jsonl import BYTE_ORDER_MARK, numbered_lines, object_in
 from medreward_eval.errors import BadData
 from medreward_eval.tasks.tasks import FILE_ENDINGS, Task
 
@@ -169,10 +170,11 @@ def _open_parquet(path: Path, name: str) -> File:
 def _open_lines(path: Path, name: str) -> File:
     def read(_: Sequence[str]) -> Iterator[tuple[int, Row]]:
         with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    # Some editors begin a file with a mark of its encoding.
-                    yield number, _object(line.removeprefix(b"\xef\xbb\xbf"), path, number)
+            for number, line in numbered_lines(lines):
+                row = object_in(line)
+                if row is None:
+                    raise BadData(f"{path}: line {number} is not a JSON object")
+                yield number, row
 
     first = next(read(()), (0, {}))[1]
     return File(name, "line", tuple(first), None, read)
@@ -181,7 +183,7 @@ def _open_lines(path: Path, name: str) -> File:
 def _open_json(path: Path, name: str) -> File:
     """Read an array of objects; or a file of lines that goes by this ending, as the hub's may."""
     with path.open("rb") as file:
-        start = file.read(1 << 10).removeprefix(b"\xef\xbb\xbf").lstrip()
+        start = file.read(1 << 10).removeprefix(BYTE_ORDER_MARK).lstrip()
     if not start.startswith(b"["):
         return _open_lines(path, name)
     if path.stat().st_size > LARGEST_ARRAY_BYTES:
@@ -190,7 +192,7 @@ def _open_json(path: Path, name: str) -> File:
             "be read as a whole; write it as .jsonl, a line for each row"
         )
     try:
-        found = orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+        found = orjson.loads(path.read_bytes().removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError as exc:
         raise BadData(f"{path} is not JSON: see its line {exc.lineno}") from None
     for number, row in enumerate(found, start=1):
@@ -205,16 +207,6 @@ OPENERS: Final[Mapping[str, Callable[[Path, str], File]]] = {
     ".json": _open_json,
     ".parquet": _open_parquet,
 }
-
-
-def _object(line: bytes, path: Path, number: int) -> Row:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        row = None
-    if not isinstance(row, dict):
-        raise BadData(f"{path}: line {number} is not a JSON object")
-    return row
 
 
 def _numbered(batches: Any) -> Iterator[tuple[int, Row]]:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medreward_client.jsonl import numbered_lines
 from medreward_trainer.config.config import Data
 from medreward_trainer.errors import BadData
 
@@ -229,13 +230,12 @@ def _rows(name: str, columns: Columns) -> Iterable[tuple[int, Row | bytes]]:
 def _jsonl_rows(path: Path, _: Columns) -> Iterator[tuple[int, bytes]]:
     """Give lines as they are: what is wrong with one is told together with the others."""
     with path.open("rb") as lines:
-        yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+        yield from numbered_lines(lines)
 
 
 def _object_of(line: bytes) -> Row:
     try:
-        # Some editors begin a file with a mark of its encoding.
-        row = json.loads(line.decode("utf-8-sig"))
+        row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8") from None
     except json.JSONDecodeError as exc:

@@ -7,16 +7,16 @@ writes them) and `state.pt` (optimiser, schedule, random numbers, place in the d
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from peft import PeftConfig, PeftModel
 
 from medreward_client import Provenance
+from medreward_client.locks import locked
 from medreward_trainer.config.config import Model
 from medreward_trainer.data.prompt_order import Place
 from medreward_trainer.errors import BadCheckpoint, RunIsTaken
@@ -63,15 +63,17 @@ def taken(run_dir: Path) -> Iterator[None]:
         RunIsTaken: another process holds it.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(run_dir / ".lock", timeout=0):
-            for left in run_dir.glob(f"{UNFINISHED}*"):
-                shutil.rmtree(left)
-            yield
-    except Timeout:
-        raise RunIsTaken(
-            f"another process trains into {run_dir}; wait for it, or set trainer.experiment_name"
-        ) from None
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(run_dir / ".lock"))
+        except BlockingIOError:
+            raise RunIsTaken(
+                f"another process trains into {run_dir}; wait for it, or set "
+                "trainer.experiment_name"
+            ) from None
+        for left in run_dir.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(left)
+        yield
 
 
 def save(run_dir: Path, policy: Policy, saved: Saved, *, keep: int) -> Path:

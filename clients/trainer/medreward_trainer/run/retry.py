@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable
 
+from medreward_client.pauses import Pauses
 from medreward_trainer.errors import Stopped
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+PAUSES = Pauses(first_s=1.0, longest_s=60.0)
 SLICE_S = 0.2
 """Between looks at whether the run is to stop."""
 
@@ -16,10 +17,12 @@ IsStopping = Callable[[], bool]
 class Patience:
     """Pauses, each twice as long as the last, until so many seconds are over."""
 
-    def __init__(self, seconds: float, *, say: Say, is_stopping: IsStopping) -> None:
+    def __init__(
+        self, seconds: float, *, say: Say, is_stopping: IsStopping, pauses: Pauses = PAUSES
+    ) -> None:
         self._ends_at = time.monotonic() + seconds
-        self._say, self._is_stopping = say, is_stopping
-        self._pause_s = FIRST_PAUSE_S
+        self._say, self._is_stopping, self._pauses = say, is_stopping, pauses
+        self._doublings = 0
 
     def wait(self, why: str) -> bool:
         """Say why, and pause; False if there is no time left. The last pause is cut short.
@@ -30,10 +33,10 @@ class Patience:
         left_s = self._ends_at - time.monotonic()
         if left_s <= 0:
             return False
-        seconds = min(self._pause_s, left_s)
+        seconds = min(self._pauses.doubled(self._doublings), left_s)
         self._say(f"{why}; again in {seconds:.0f} s")
         sleep(seconds, self._is_stopping)
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._doublings += 1
         return True
 
 
