@@ -30,7 +30,7 @@ from medreward_client import AsyncRewardClient
 from medreward_eval.grading.grader import Grader, find_origin, grades_header
 from medreward_eval.grading.predictions import Reading, take_stock
 from medreward_eval.grading.run import GradingRun
-from medreward_eval.journal import Ledger, standing_rows
+from medreward_eval.journal import Journal, standing_rows
 from rollouts import make_rollouts, nonces
 from running import Server, service, stand_in
 
@@ -58,9 +58,9 @@ async def ours(url: str, predictions: Path, out: Path) -> dict[str, float]:
     async with AsyncRewardClient(url) as client:
         origin = await find_origin(client, ["equivalence"])
         total = take_stock(predictions, Reading({})).total
-        with Ledger(out, grades_header("m", origin, [], votes=3, total=total)) as ledger:
+        with Journal(out, grades_header("m", origin, [], votes=3, total=total)) as journal:
             grader = Grader(client, origin)
-            await GradingRun(predictions, Reading({}), ledger, grader, show=lambda **_: None).run()
+            await GradingRun(predictions, Reading({}), journal, grader, show=lambda **_: None).run()
     return {row["id"]: row["grade"]["score"] for row in standing_rows(out)}
 
 

@@ -29,7 +29,7 @@ from medreward_eval.generation.run import (
     predictions_header,
     read_reply,
 )
-from medreward_eval.journal import Ledger, Row, rows_of, standing_rows
+from medreward_eval.journal import Journal, Row, rows_of, standing_rows
 from medreward_eval.records import Question, Trouble
 from tests.evaluation.model_server import (
     Body,
@@ -83,8 +83,8 @@ async def run(
     told = {"say": lambda _: None, "show": lambda **_: None, "pauses": SHORT, **options}
     async with ChatServer(server.url, api_key="secret") as chat:
         header = predictions_header("My model", chat.model, "sha256:0", sampling)
-        with Ledger(path, header) as ledger:
-            return await generate(lambda: asked, chat, ledger, settings=sampling, **told)
+        with Journal(path, header) as journal:
+            return await generate(lambda: asked, chat, journal, settings=sampling, **told)
 
 
 def content(path: Path) -> bytes:

@@ -16,7 +16,7 @@ from medreward_eval.errors import Failed, OtherRun
 from medreward_eval.grading.grader import BATCH_ITEMS, Grader, grades_header
 from medreward_eval.grading.predictions import Reading
 from medreward_eval.grading.run import BARREN_BATCHES, GradingRun, Tally
-from medreward_eval.journal import Ledger, rows_of, standing_rows
+from medreward_eval.journal import Journal, rows_of, standing_rows
 from medreward_eval.records import Prediction, Trouble, prediction_row
 from tests.evaluation.conftest import Run
 from tests.evaluation.wire import ORIGIN, Item, Say, client, judged, prediction, service, unjudged
@@ -41,11 +41,11 @@ def written(path: Path, predictions: Sequence[Prediction]) -> Path:
 async def graded(predictions: Path, out: Path, say: Say = yes) -> Tally:
     """One run."""
     async with client(service(say)) as asked:
-        with Ledger(out, HEADER) as ledger:
+        with Journal(out, HEADER) as journal:
             return await GradingRun(
                 predictions,
                 Reading({}),
-                ledger,
+                journal,
                 Grader(asked, ORIGIN),
                 show=lambda **_: None,
             ).run()

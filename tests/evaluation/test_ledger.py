@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward_eval.errors import BadData, OtherRun
-from medreward_eval.journal import Ledger, headers_of, mend, rows_of, standing_rows
+from medreward_eval.journal import Journal, headers_of, mend, rows_of, standing_rows
 
 HEADER = {"medreward_eval": "grades", "version": 1, "model": "m"}
 ROWS = [{"id": f"q{n}", "score": n} for n in range(3)]
@@ -20,8 +20,8 @@ ROWS = [{"id": f"q{n}", "score": n} for n in range(3)]
 
 def filled(path: Path, *rows: dict[str, object]) -> Path:
     """A ledger with rows."""
-    with Ledger(path, HEADER) as ledger:
-        ledger.append(rows or ROWS)
+    with Journal(path, HEADER) as journal:
+        journal.append(rows or ROWS)
     return path
 
 
@@ -36,7 +36,7 @@ def test_another_header_is_refused_and_the_difference_told(tmp_path: Path) -> No
     """Grades of two judges in one file would not compare."""
     path = filled(tmp_path / "a.jsonl")
     with pytest.raises(OtherRun, match=r"model 'm', now 'other'.*--mix"):
-        Ledger(path, {**HEADER, "model": "other"})
+        Journal(path, {**HEADER, "model": "other"})
 
     assert [row for _, row in rows_of(path)] == [HEADER, *ROWS]
 
@@ -45,8 +45,8 @@ def test_another_header_is_written_where_that_is_asked_for(tmp_path: Path) -> No
     """It stands before the lines that depend on it."""
     path = filled(tmp_path / "a.jsonl")
     other = {**HEADER, "model": "other"}
-    with Ledger(path, other, mix=True) as ledger:
-        ledger.append([{"id": "late"}])
+    with Journal(path, other, mix=True) as journal:
+        journal.append([{"id": "late"}])
 
     assert headers_of(path) == [HEADER, other]
     assert [row for _, row in rows_of(path)][-2:] == [other, {"id": "late"}]
@@ -56,8 +56,8 @@ def test_going_on_after_a_mixture_needs_no_new_header(tmp_path: Path) -> None:
     """The last header is what is compared with."""
     path = filled(tmp_path / "a.jsonl")
     other = {**HEADER, "model": "other"}
-    Ledger(path, other, mix=True).close()
-    Ledger(path, other).close()
+    Journal(path, other, mix=True).close()
+    Journal(path, other).close()
 
     assert headers_of(path) == [HEADER, other]
 
@@ -68,7 +68,7 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
         path = tmp_path / "notes"
         path.write_text(content)
         with pytest.raises(OtherRun, match="none of ours"):
-            Ledger(path, HEADER)
+            Journal(path, HEADER)
         assert path.read_text() == content
 
 
@@ -76,7 +76,7 @@ def test_a_header_that_was_cut_off_is_written_anew(tmp_path: Path) -> None:
     """A run that was killed at once leaves half of one."""
     path = tmp_path / "a.jsonl"
     path.write_text('{"medrew')
-    Ledger(path, HEADER).close()
+    Journal(path, HEADER).close()
 
     assert [row for _, row in rows_of(path)] == [HEADER]
 
@@ -85,7 +85,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     """Predictions are not added to grades."""
     path = filled(tmp_path / "a.jsonl")
     with pytest.raises(OtherRun, match="holds grades, not predictions"):
-        Ledger(path, {**HEADER, "medreward_eval": "predictions"}, mix=True)
+        Journal(path, {**HEADER, "medreward_eval": "predictions"}, mix=True)
 
 
 def test_two_runs_do_not_write_to_one_file(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ try:
 except OtherRun as exc:
     print(exc)
 """
-    with Ledger(path, HEADER):
+    with Journal(path, HEADER):
         told = subprocess.run(  # noqa: S603 - this very Python
             [sys.executable, "-c", second], capture_output=True, text=True, check=True
         )
@@ -136,10 +136,10 @@ def test_a_long_torn_line_is_cut_off_whole(tmp_path: Path) -> None:
 def test_what_was_told_again_stands_in_its_first_place(tmp_path: Path) -> None:
     """The last word on each, in the order in which they were first told."""
     path = filled(tmp_path / "a.jsonl")
-    with Ledger(path, HEADER) as ledger:
-        ledger.append_again([{"id": "q1", "score": 7}])
-        ledger.append([{"id": "q3", "score": 3}])
-        ledger.append_again([{"id": "q1", "score": 8}])
+    with Journal(path, HEADER) as journal:
+        journal.append_again([{"id": "q1", "score": 7}])
+        journal.append([{"id": "q3", "score": 3}])
+        journal.append_again([{"id": "q1", "score": 8}])
 
     assert [(row["id"], row["score"]) for row in standing_rows(path)] == [
         ("q0", 0),
@@ -169,7 +169,7 @@ def test_the_number_of_lines_to_come_may_change(tmp_path: Path) -> None:
     """A run that goes on with more of them is the same run; its newest header tells how many."""
     path = tmp_path / "grades.jsonl"
     for count in (1, 1, 3):
-        with Ledger(path, {**HEADER, "predictions": count}):
+        with Journal(path, {**HEADER, "predictions": count}):
             pass
 
     assert [header["predictions"] for header in headers_of(path)] == [1, 3]

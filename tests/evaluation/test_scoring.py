@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from medreward_eval.errors import BadData
-from medreward_eval.journal import Ledger, line_of
+from medreward_eval.journal import Journal, line_of
 from medreward_eval.records import Grade, Graded, Trouble, Vote, graded_row, prediction_row
 from medreward_eval.report.tables import notes, warnings
 from medreward_eval.statistics.scores import Group, Scores, TaskScore
@@ -151,8 +151,8 @@ def test_responses_without_an_answer_are_counted(tmp_path: Path) -> None:
 def test_what_was_graded_again_has_the_last_word(tmp_path: Path) -> None:
     """The line that tells it again stands behind, and counts in the place of the first."""
     path = grades_file(tmp_path / "grades.jsonl", items("medqa", UNJUDGED, NO))
-    with Ledger(path, HEADER) as ledger:
-        ledger.append_again([graded_row(item("medqa", 0, YES))])
+    with Journal(path, HEADER) as journal:
+        journal.append_again([graded_row(item("medqa", 0, YES))])
     (medqa,) = score_file(path, GROUPS).tasks
 
     assert (medqa.judged, medqa.unjudged) == (2, {})

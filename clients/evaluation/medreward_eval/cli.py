@@ -29,7 +29,7 @@ from medreward_eval.grading.answers import read_answer
 from medreward_eval.grading.grader import DEADLINE_S, VOTES, Grader, find_origin, grades_header
 from medreward_eval.grading.predictions import Inventory, Reading, take_stock
 from medreward_eval.grading.run import AT_ONCE, GradingRun, Tally
-from medreward_eval.journal import Ledger
+from medreward_eval.journal import Journal
 from medreward_eval.records import Template
 from medreward_eval.report.comparison_tables import (
     comparison_conclusions,
@@ -218,13 +218,13 @@ def generate(
             header = predictions_header(chat.model, chat.model, task_file_hash(chosen), sampling)
             total = source.count()
             with (
-                Ledger(path, header, mix=mix) as ledger,
+                Journal(path, header, mix=mix) as journal,
                 progress(total, done="generated", trouble="without a response") as bar,
             ):
                 told = await generate_responses(
                     source.questions,
                     chat,
-                    ledger,
+                    journal,
                     settings=sampling,
                     say=tell,
                     show=lambda done, failed, found: bar(done=done, trouble=failed, found=found),
@@ -315,13 +315,13 @@ def grade(
             origin = await find_origin(client, stock.templates, votes=votes, deadline_s=deadline_s)
             header = grades_header(model, origin, stock.headers, votes=votes, total=stock.total)
             with (
-                Ledger(out, header, mix=mix) as ledger,
+                Journal(out, header, mix=mix) as journal,
                 progress(stock.total, done="judged", trouble="unjudged") as bar,
             ):
                 return await GradingRun(
                     predictions,
                     reading,
-                    ledger,
+                    journal,
                     Grader(client, origin, votes=votes, deadline_s=deadline_s),
                     show=lambda judged, unjudged, found: bar(
                         done=judged, trouble=unjudged, found=found

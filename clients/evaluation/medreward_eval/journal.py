@@ -34,7 +34,7 @@ BLOCK_BYTES: Final = 1 << 16
 Row = dict[str, Any]
 
 
-class Ledger:
+class Journal:
     """A file of lines that one run at a time adds to.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from medreward_eval.errors import OtherRun
-from medreward_eval.journal import Ledger, Row, standing_rows
+from medreward_eval.journal import Journal, Row, standing_rows
 
 FOUND_SHOWN: Final = 1000
 """What costs nothing goes by faster than it can be drawn."""
@@ -36,8 +36,8 @@ class Resumed:
     Memory does not grow with the lines, but with what is in trouble (ids).
     """
 
-    def __init__(self, ledger: Ledger, *, tell: Callable[[], None]) -> None:
-        self._ledger = ledger
+    def __init__(self, journal: Journal, *, tell: Callable[[], None]) -> None:
+        self._journal = journal
         self._tell = tell
         self.found = 0
         self.troubled: dict[str, str] = {}
@@ -53,7 +53,7 @@ class Resumed:
         Raises:
             OtherRun: there are lines of more things.
         """
-        rows = standing_rows(self._ledger.path)
+        rows = standing_rows(self._journal.path)
         for thing in things:
             row = next(rows, None)
             if row is None:
@@ -71,14 +71,14 @@ class Resumed:
 
     def keep(self, outcomes: Sequence[Outcome]) -> None:
         """Add lines: of new things in their order, of others behind all, if there is news."""
-        self._ledger.append([one.row for one in outcomes if one.id not in self.troubled])
+        self._journal.append([one.row for one in outcomes if one.id not in self.troubled])
         news = [
             one.row
             for one in outcomes
             # The same trouble again is known already.
             if one.id in self.troubled and one.trouble != self.troubled[one.id]
         ]
-        self._ledger.append_again(news)
+        self._journal.append_again(news)
 
     def _find(self) -> None:
         self.found += 1
@@ -86,7 +86,7 @@ class Resumed:
             self._tell()
 
 
-def see_that_same(differing: Sequence[str], thing: Named, ledger: Ledger) -> None:
+def see_that_same(differing: Sequence[str], thing: Named, journal: Journal) -> None:
     """Refuse a line that should be of *thing* and has other content.
 
     Raises:
@@ -94,6 +94,6 @@ def see_that_same(differing: Sequence[str], thing: Named, ledger: Ledger) -> Non
     """
     if differing:
         raise OtherRun(
-            f"{ledger.path}: the line that should be of {thing.id!r} is of another "
+            f"{journal.path}: the line that should be of {thing.id!r} is of another "
             f"({', '.join(sorted(differing))}); write to a new file"
         )

@@ -25,7 +25,7 @@ from medreward_eval.generation.model_server import (
     Refused,
     name_of,
 )
-from medreward_eval.journal import HEADER_KEY, Ledger, Row
+from medreward_eval.journal import HEADER_KEY, Journal, Row
 from medreward_eval.ordered_map import in_order
 from medreward_eval.records import Prediction, Question, Trouble, prediction_row
 from medreward_eval.resume import Outcome, Resumed, see_that_same
@@ -133,7 +133,7 @@ def predictions_header(
 async def generate(
     questions: Callable[[], Iterable[Question]],
     server: ChatServer,
-    ledger: Ledger,
+    journal: Journal,
     *,
     settings: Sampling,
     say: Say,
@@ -173,8 +173,8 @@ async def generate(
                     )
 
     asking = Asking(server, settings, say, pauses)
-    resumed = Resumed(ledger, tell=tell)
-    await ask(resumed.new(questions(), partial(_trouble_in, ledger)), BARREN_ROWS)
+    resumed = Resumed(journal, tell=tell)
+    await ask(resumed.new(questions(), partial(_trouble_in, journal)), BARREN_ROWS)
     if resumed.troubled:
         await ask((one for one in questions() if one.id in resumed.troubled), math.inf)
     tell()
@@ -191,11 +191,11 @@ def _is_barren(prediction: Prediction) -> bool:
     return prediction.error is not None and prediction.error.kind not in OF_ONE_QUESTION
 
 
-def _trouble_in(ledger: Ledger, row: Row, question: Question) -> str | None:
+def _trouble_in(journal: Journal, row: Row, question: Question) -> str | None:
     differing = [key for key in ASKED if row.get(key) != getattr(question, key)]
     if tuple(row.get("options", ())) != question.options:
         differing.append("options")
-    see_that_same(differing, question, ledger)
+    see_that_same(differing, question, journal)
     if row.get("response") is not None:
         return None
     return str((row.get("error") or {}).get("kind"))

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from medreward_eval.errors import Failed
 from medreward_eval.grading.grader import Grader, batches
 from medreward_eval.grading.predictions import Reading, prediction_of, read_predictions
-from medreward_eval.journal import Ledger, Row
+from medreward_eval.journal import Journal, Row
 from medreward_eval.ordered_map import in_order
 from medreward_eval.records import Graded, Prediction, graded_row, prediction_row
 from medreward_eval.resume import Outcome, Resumed, see_that_same
@@ -58,7 +58,7 @@ class GradingRun:
         self,
         predictions: Path,
         reading: Reading,
-        ledger: Ledger,
+        journal: Journal,
         grader: Grader,
         *,
         show: Show,
@@ -66,11 +66,11 @@ class GradingRun:
     ) -> None:
         self._path = predictions
         self._reading = reading
-        self._ledger = ledger
+        self._journal = journal
         self._grader = grader
         self._show = show
         self._at_once = at_once
-        self._resumed = Resumed(ledger, tell=self._tell)
+        self._resumed = Resumed(journal, tell=self._tell)
         self._tally = Tally()
 
     async def run(self) -> Tally:
@@ -98,7 +98,7 @@ class GradingRun:
         later = FILLED_LATER if was.response is None else frozenset()
         keys = {**prediction_row(was), **prediction_row(now)}.keys() - later
         differing = [key for key in keys if getattr(was, key) != getattr(now, key)]
-        see_that_same(differing, now, self._ledger)
+        see_that_same(differing, now, self._journal)
         error = row["grade"]["error"]
         return None if error is None else str(error["kind"])
 
