@@ -30,7 +30,7 @@ from medreward_eval.generation.run import (
     read_reply,
 )
 from medreward_eval.journal import Journal, Row, rows_of, standing_rows
-from medreward_eval.records import Question, Trouble
+from medreward_eval.records import Failure, Question
 from tests.evaluation.model_server import (
     Body,
     ModelServer,
@@ -774,7 +774,7 @@ async def test_a_question_that_cannot_be_asked_has_no_response(
 ) -> None:
     """The server is not bothered with it; it stands in its place, with its reason."""
     first, second = questions(2)
-    trouble = Trouble("bad_image", "`image` has no image")
+    trouble = Failure("bad_image", "`image` has no image")
     tally = await run(server, path, [replace(first, trouble=trouble), second])
     rows = list(standing_rows(path))
 

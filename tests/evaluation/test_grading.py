@@ -17,7 +17,7 @@ from medreward_eval.grading.grader import (
     grade_of,
     grades_header,
 )
-from medreward_eval.records import Grade, Trouble, Vote
+from medreward_eval.records import Failure, Grade, Vote
 from tests.evaluation.wire import (
     ORIGIN,
     Item,
@@ -134,13 +134,13 @@ async def test_what_was_not_judged_has_a_reason_and_no_score() -> None:
     )
 
     assert told[0].score is None
-    assert told[0].error == Trouble("judge_timeout", "no answer in time", retryable=True)
+    assert told[0].error == Failure("judge_timeout", "no answer in time", retryable=True)
     assert told[1].score == 1.0
 
 
 async def test_a_response_that_never_came_is_not_graded_as_wrong() -> None:
     """It is unjudged, for the reason that it has none; an empty one is asked about."""
-    late = Trouble("timeout", "no answer in 180 s", retryable=True)
+    late = Failure("timeout", "no answer in 180 s", retryable=True)
     told = await grades(saying("NO"), prediction("q1", None, error=late), prediction("q2", ""))
 
     assert (told[0].score, told[0].error) == (None, late)
@@ -151,7 +151,7 @@ async def test_an_endless_answer_is_not_sent() -> None:
     """No service would take it."""
     (grade,) = await grades(saying("YES"), prediction("q1", "x" * 1_000_001))
 
-    assert grade.error == Trouble("too_long", "the answer has more than 1,000,000 characters")
+    assert grade.error == Failure("too_long", "the answer has more than 1,000,000 characters")
 
 
 async def test_an_item_that_the_service_refuses_costs_its_neighbours_nothing() -> None:
@@ -168,7 +168,7 @@ async def test_an_item_that_the_service_refuses_costs_its_neighbours_nothing() -
         graded = await Grader(asked, ORIGIN).grade(many)
 
     assert [one.grade.score for one in graded] == [1.0, 1.0, 1.0, None, 1.0, 1.0, 1.0]
-    assert graded[3].grade.error == Trouble("invalid_request", "the service refuses this item")
+    assert graded[3].grade.error == Failure("invalid_request", "the service refuses this item")
 
 
 async def test_a_service_that_is_gone_stops_the_run() -> None:
@@ -253,7 +253,7 @@ def test_a_reply_without_a_score_is_unjudged() -> None:
     """Whatever a service says beside it."""
     odd = Judged("q1", None, None, 4.0, None, (), None, "judge")
 
-    assert grade_of("report", odd).error == Trouble("bad_reply", "the service gave no score")
+    assert grade_of("report", odd).error == Failure("bad_reply", "the service gave no score")
 
 
 def test_batches_are_bounded_in_number_and_size() -> None:

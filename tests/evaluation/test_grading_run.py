@@ -17,7 +17,7 @@ from medreward_eval.grading.grader import BATCH_ITEMS, Grader, grades_header
 from medreward_eval.grading.predictions import Reading
 from medreward_eval.grading.run import BARREN_BATCHES, GradingRun, Tally
 from medreward_eval.journal import Journal, rows_of, standing_rows
-from medreward_eval.records import Prediction, Trouble, prediction_row
+from medreward_eval.records import Failure, Prediction, prediction_row
 from tests.evaluation.conftest import Run
 from tests.evaluation.wire import ORIGIN, Item, Say, client, judged, prediction, service, unjudged
 from tests.real_trainers.serving import Service
@@ -214,7 +214,7 @@ async def test_items_that_no_judge_can_help_do_not_end_the_run(tmp_path: Path) -
 
 async def test_responses_that_never_came_do_not_end_the_run(tmp_path: Path) -> None:
     """They are no trouble of the judge's, and what stands behind them is asked about again."""
-    late = Trouble("timeout", "no answer in 180 s", retryable=True)
+    late = Failure("timeout", "no answer in 180 s", retryable=True)
     many = [
         prediction(f"q{n}", None, error=late) for n in range(BATCH_ITEMS * (BARREN_BATCHES + 1))
     ]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from medreward_eval.errors import BadData
 from medreward_eval.grading.predictions import Reading, prediction_of, read_predictions, take_stock
-from medreward_eval.records import Prediction, Trouble
+from medreward_eval.records import Failure, Prediction
 
 READING = Reading({"medqa": "equivalence", "mimic_cxr_report_generation": "report"})
 ROW = {"id": "q1", "question": "Which lobe?", "reference": "left lower lobe", "response": "Left"}
@@ -63,10 +63,10 @@ def test_a_response_that_never_came_keeps_its_reason() -> None:
     """It is not an empty response, which would be wrong."""
     error = {"kind": "timeout", "message": "no answer in 180 s", "retryable": True}
 
-    assert prediction_of({**ROW, "response": None, "error": error}, READING).error == Trouble(
+    assert prediction_of({**ROW, "response": None, "error": error}, READING).error == Failure(
         "timeout", "no answer in 180 s", retryable=True
     )
-    assert prediction_of({**ROW, "response": None}, READING).error == Trouble(
+    assert prediction_of({**ROW, "response": None}, READING).error == Failure(
         "no_response", "the model gave no response"
     )
 

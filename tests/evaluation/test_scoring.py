@@ -14,7 +14,7 @@ from scipy import stats
 
 from medreward_eval.errors import BadData
 from medreward_eval.journal import Journal, line_of
-from medreward_eval.records import Grade, Graded, Trouble, Vote, graded_row, prediction_row
+from medreward_eval.records import Failure, Grade, Graded, Vote, graded_row, prediction_row
 from medreward_eval.report.tables import notes, warnings
 from medreward_eval.statistics.scores import Group, Scores, TaskScore
 from medreward_eval.statistics.scoring import Sums, score_file
@@ -36,7 +36,7 @@ CALIBRATED = {
 }
 YES = Grade(1.0, "judge", 0.9, (Vote("as_written", "YES", 0.9), Vote("swapped", "YES", 0.9)))
 NO = WRONG
-NO_RESPONSE = Grade(None, error=Trouble("no_response", "the model gave no response"))
+NO_RESPONSE = Grade(None, error=Failure("no_response", "the model gave no response"))
 
 
 def items(task: str, *grades: Grade, **changes: Any) -> list[Graded]:

@@ -19,7 +19,7 @@ from medreward_client import AsyncRewardClient
 from medreward_eval.errors import BadData
 from medreward_eval.grading.grader import DEADLINE_S, VOTES, Grader, Origin, find_origin
 from medreward_eval.grading.predictions import Reading, prediction_of
-from medreward_eval.records import Grade, Prediction, Template, Trouble
+from medreward_eval.records import Failure, Grade, Prediction, Template
 
 BATCH_ROWS = 256
 COLUMN = "grade"
@@ -121,11 +121,11 @@ async def _origin(
         return await find_origin(client, templates, votes=votes, deadline_s=deadline_s)
 
 
-def _read(row: dict[str, Any], reading: Reading) -> Prediction | Trouble:
+def _read(row: dict[str, Any], reading: Reading) -> Prediction | Failure:
     try:
         return prediction_of(row, reading)
     except ValueError as exc:
-        return Trouble("invalid_prediction", f"the row {exc}")
+        return Failure("invalid_prediction", f"the row {exc}")
 
 
 def _row(grade: Grade) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ import orjson
 from medreward_client.jsonl import object_in
 from medreward_client.pauses import retry_after_s
 from medreward_eval.errors import Failed
-from medreward_eval.records import Trouble
+from medreward_eval.records import Failure
 
 CONNECT_TIMEOUT_S: Final = 10.0
 MODELS_TIMEOUT_S: Final = 30.0
@@ -71,7 +71,7 @@ class NotAnswered(Exception):
 
     def __init__(self, kind: str, message: str, *, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
-        self.trouble = Trouble(kind, message, retryable=not isinstance(self, Refused))
+        self.trouble = Failure(kind, message, retryable=not isinstance(self, Refused))
         self.retry_after_s = retry_after_s
 
 

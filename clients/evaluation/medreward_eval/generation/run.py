@@ -27,7 +27,7 @@ from medreward_eval.generation.model_server import (
 )
 from medreward_eval.journal import HEADER_KEY, Journal, Row
 from medreward_eval.ordered_map import in_order
-from medreward_eval.records import Prediction, Question, Trouble, prediction_row
+from medreward_eval.records import Failure, Prediction, Question, prediction_row
 from medreward_eval.resume import Outcome, Resumed, see_that_same
 from medreward_eval.tasks.images import data_url
 
@@ -174,7 +174,7 @@ async def generate(
 
     asking = Asking(server, settings, say, pauses)
     resumed = Resumed(journal, tell=tell)
-    await ask(resumed.new(questions(), partial(_trouble_in, journal)), BARREN_ROWS)
+    await ask(resumed.new(questions(), partial(_failure_in, journal)), BARREN_ROWS)
     if resumed.troubled:
         await ask((one for one in questions() if one.id in resumed.troubled), math.inf)
     tell()
@@ -191,7 +191,7 @@ def _is_barren(prediction: Prediction) -> bool:
     return prediction.error is not None and prediction.error.kind not in OF_ONE_QUESTION
 
 
-def _trouble_in(journal: Journal, row: Row, question: Question) -> str | None:
+def _failure_in(journal: Journal, row: Row, question: Question) -> str | None:
     differing = [key for key in ASKED if row.get(key) != getattr(question, key)]
     if tuple(row.get("options", ())) != question.options:
         differing.append("options")
@@ -328,16 +328,16 @@ def read_reply(question: Question, reply: Mapping[str, Any]) -> Prediction:
     )
     if told.finish_reason in BROKEN_OFF:
         why = f"the server broke off (finish_reason {told.finish_reason})"
-        return replace(told, error=Trouble("broken_off", why, retryable=True))
+        return replace(told, error=Failure("broken_off", why, retryable=True))
     if isinstance(response, str):
         return replace(told, response=response)
     if told.reasoning and told.finish_reason == "length":
         return replace(told, response="")
     ended = f" (finish_reason {told.finish_reason})" if told.finish_reason else ""
-    return replace(told, error=Trouble("no_response", f"the server's reply has no text{ended}"))
+    return replace(told, error=Failure("no_response", f"the server's reply has no text{ended}"))
 
 
-def _without_response(question: Question, error: Trouble | None = None) -> Prediction:
+def _without_response(question: Question, error: Failure | None = None) -> Prediction:
     return Prediction(
         id=question.id,
         task=question.task,

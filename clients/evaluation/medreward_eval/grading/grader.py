@@ -19,12 +19,12 @@ from medreward_eval.grading.answers import read_answer
 from medreward_eval.grading.choices import lettered, settle_choice
 from medreward_eval.journal import COUNT_KEY, GENERATED_KEY, HEADER_KEY
 from medreward_eval.records import (
+    Failure,
     Grade,
     Graded,
     Prediction,
     SettledBy,
     Template,
-    Trouble,
     Vote,
 )
 from medreward_eval.statistics.scores import ways_of
@@ -131,7 +131,7 @@ class Grader:
             if refused.status not in ITS_OWN:
                 raise Failed(f"the service refuses to grade: {refused}") from refused
             if len(items) == 1:
-                trouble = Trouble(refused.kind or "refused", "the service refuses this item")
+                trouble = Failure(refused.kind or "refused", "the service refuses this item")
                 return [Grade(None, error=trouble)]
         except MedrewardError as exc:
             raise Failed(
@@ -192,12 +192,12 @@ async def find_origin(
 def opened(prediction: Prediction) -> Grade | Item:
     """Grade what needs no judge, or cannot be judged; else write what the judge is shown."""
     if prediction.response is None:
-        trouble = prediction.error or Trouble("no_response", "the model gave no response")
+        trouble = prediction.error or Failure("no_response", "the model gave no response")
         return Grade(None, error=trouble)
     answer = read_answer(prediction.response)
     if len(answer) > MOST_CHARACTERS:
         told = f"the answer has more than {MOST_CHARACTERS:,} characters"
-        return Grade(None, error=Trouble("too_long", told))
+        return Grade(None, error=Failure("too_long", told))
     if prediction.template == "equivalence":
         is_right = settle_choice(answer, prediction.reference, prediction.options)
         if is_right is not None:
@@ -210,12 +210,12 @@ def grade_of(template: Template, result: Judged | Unjudged) -> Grade:
     """Read what the service made of an item: a verdict by majority, or the mean of the views."""
     votes = tuple(Vote(vote.view, vote.verdict, _rounded(vote.p_yes)) for vote in result.votes)
     if isinstance(result, Unjudged):
-        error = Trouble(result.error.kind, result.error.message, result.error.retryable)
+        error = Failure(result.error.kind, result.error.message, result.error.retryable)
         return Grade(None, votes=votes, error=error)
     settled_by = SOURCES.get(result.source or "", "judge")
     score = result.expected if template == "report" else result.score
     if score is None:
-        return Grade(None, error=Trouble("bad_reply", "the service gave no score"))
+        return Grade(None, error=Failure("bad_reply", "the service gave no score"))
     return Grade(round(score, DIGITS), settled_by, _rounded(result.p_yes), votes)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from medreward_eval.errors import BadData
 from medreward_eval.grading.choices import names_no_option
 from medreward_eval.journal import Row, first_rows, headers_of, standing_rows
-from medreward_eval.records import OWN_TASK, TEMPLATES, Prediction, Template, Trouble
+from medreward_eval.records import OWN_TASK, TEMPLATES, Failure, Prediction, Template
 
 MISTAKES_SHOWN = 5
 DIGEST_BYTES = 8
@@ -167,15 +167,15 @@ def _options(row: Row) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _trouble(told: object) -> Trouble:
+def _trouble(told: object) -> Failure:
     if not isinstance(told, Mapping):
-        return Trouble("no_response", "the model gave no response")
+        return Failure("no_response", "the model gave no response")
     kind, message = told.get("kind"), told.get("message")
     if not isinstance(kind, str) or not isinstance(message, str):
         raise ValueError(  # noqa: TRY004 - the line is wrong, not the call
             "must have a `kind` and a `message` in `error`"
         )
-    return Trouble(kind, message, retryable=told.get("retryable") is True)
+    return Failure(kind, message, retryable=told.get("retryable") is True)
 
 
 def _check(path: Path, mistakes: Sequence[str]) -> None:

@@ -81,7 +81,7 @@ class GradingRun:
                 changed on the way.
             Failed: the service is gone, or its judge answers nothing; what was graded is kept.
         """
-        await self._grade(self._resumed.new(self._predictions(), self._trouble_in))
+        await self._grade(self._resumed.new(self._predictions(), self._failure_in))
         troubled = self._resumed.troubled
         if troubled:
             again = (one for one in self._predictions() if one.id in troubled)
@@ -93,7 +93,7 @@ class GradingRun:
     def _predictions(self) -> Iterator[Prediction]:
         return read_predictions(self._path, self._reading)
 
-    def _trouble_in(self, row: Row, now: Prediction) -> str | None:
+    def _failure_in(self, row: Row, now: Prediction) -> str | None:
         was = prediction_of(row, Reading({}))
         later = FILLED_LATER if was.response is None else frozenset()
         keys = {**prediction_row(was), **prediction_row(now)}.keys() - later

@@ -11,7 +11,7 @@ from medreward_eval.grading.choices import lettered
 from medreward_eval.grading.predictions import Reading, is_unnamed, prediction_of
 from medreward_eval.grading.witness import is_unwitnessed
 from medreward_eval.journal import HEADER_KEY, Row, headers_of, standing_lines
-from medreward_eval.records import Grade, Graded, SettledBy, Template, Trouble, Vote
+from medreward_eval.records import Failure, Grade, Graded, SettledBy, Template, Vote
 from medreward_eval.statistics.intervals import (
     JudgedTask,
     Stratum,
@@ -187,7 +187,7 @@ def read_graded(path: Path) -> Iterator[Graded]:
 def graded_of(row: Row) -> Graded:
     """Read a line of a file of grades."""
     told = row["grade"]
-    error = None if told["error"] is None else Trouble(**told["error"])
+    error = None if told["error"] is None else Failure(**told["error"])
     votes = tuple(Vote(**vote) for vote in told["votes"])
     grade = Grade(told["score"], told["settled_by"], told["p_yes"], votes, error)
     return Graded(prediction_of(row, Reading({})), grade)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from medreward_eval.errors import BadData
 from medreward_eval.grading.choices import MAX_OPTIONS, right_option
-from medreward_eval.records import Question, Trouble
+from medreward_eval.records import Failure, Question
 from medreward_eval.tasks.datasets import Row, Rows, needs_of, open_rows
 from medreward_eval.tasks.images import ImageFiles, read_image
 from medreward_eval.tasks.tasks import Task
@@ -249,7 +249,7 @@ def _option_at(row: Row, column: str, options: Sequence[str]) -> str:
     raise ValueError(f"has in `{column}` no number of an option, from 0 to {len(options) - 1}")
 
 
-def _image(task: Task, row: Row, files: ImageFiles) -> tuple[bytes | None, Trouble | None]:
+def _image(task: Task, row: Row, files: ImageFiles) -> tuple[bytes | None, Failure | None]:
     """Read a row's image; where it cannot be read, the question is there and cannot be asked.
 
     Left out, it would be in no count of what has no answer.
@@ -259,7 +259,7 @@ def _image(task: Task, row: Row, files: ImageFiles) -> tuple[bytes | None, Troub
     try:
         return read_image(row.get(column), files), None
     except ValueError as exc:
-        return None, Trouble("bad_image", f"`{column}` has {exc}")
+        return None, Failure("bad_image", f"`{column}` has {exc}")
 
 
 def _text(row: Row, column: str) -> str:
