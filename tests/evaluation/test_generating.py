@@ -22,14 +22,14 @@ from medreward_eval.generation.model_server import ChatServer
 from medreward_eval.generation.run import (
     BARREN_ROWS,
     PAUSES,
+    GenerationCounts,
     Sampling,
-    Tally,
     drawn,
     generate,
     predictions_header,
     read_reply,
 )
-from medreward_eval.journal import Journal, Row, rows_of, standing_rows
+from medreward_eval.journal import Journal, Row, latest_rows, rows_of
 from medreward_eval.records import Failure, Question
 from tests.evaluation.model_server import (
     Body,
@@ -78,7 +78,7 @@ async def run(
     asked: Iterable[Question],
     sampling: Sampling = QUICK,
     **options: Any,
-) -> Tally:
+) -> GenerationCounts:
     """One run, as the command does it."""
     told = {"say": lambda _: None, "show": lambda **_: None, "pauses": SHORT, **options}
     async with ChatServer(server.url, api_key="secret") as chat:
@@ -116,7 +116,7 @@ def one_after_the_other(*replies: Reply) -> Callable[[Body], Reply]:
 
 async def test_a_question_becomes_a_line(server: ModelServer, path: Path) -> None:
     """With all that grading needs, and the thinking left in the response."""
-    tally = await run(server, path, questions(1))
+    counts = await run(server, path, questions(1))
 
     header, row = (row for _, row in rows_of(path))
     assert header == {
@@ -143,7 +143,7 @@ async def test_a_question_becomes_a_line(server: ModelServer, path: Path) -> Non
         "response": "<think>question 0?</think>to question 0",
         "finish_reason": "stop",
     }
-    assert (tally.generated, tally.found, tally.failed.total()) == (1, 0, 0)
+    assert (counts.generated, counts.found, counts.failed.total()) == (1, 0, 0)
 
 
 async def test_what_a_server_is_asked(server: ModelServer, path: Path) -> None:
@@ -275,11 +275,11 @@ async def test_what_was_answered_is_not_asked_again(server: ModelServer, path: P
     before = content(path)
     server.bodies.clear()
 
-    tally = await run(server, path, questions(3))
-    assert (tally.found, server.bodies, content(path)) == (3, [], before)
+    counts = await run(server, path, questions(3))
+    assert (counts.found, server.bodies, content(path)) == (3, [], before)
 
-    tally = await run(server, path, questions(5))
-    assert (tally.found, tally.generated) == (3, 2)
+    counts = await run(server, path, questions(5))
+    assert (counts.found, counts.generated) == (3, 2)
     # Both at once, so in any order.
     assert {asked(body) for body in server.bodies} == {"question 3", "question 4"}
 
@@ -293,14 +293,14 @@ async def test_what_got_no_response_is_asked_again_by_the_next_run(
     before = content(path)
     server.say = echo
 
-    tally = await run(server, path, questions(5))
+    counts = await run(server, path, questions(5))
 
     assert content(path).startswith(before)
     assert [row.get("again", False) for row in lines(path)] == [False] * 5 + [True]
-    assert [row["response"][-10:] for row in standing_rows(path)] == [
+    assert [row["response"][-10:] for row in latest_rows(path)] == [
         f"question {n}" for n in range(5)
     ]
-    assert (tally.found, tally.generated, tally.failed.total()) == (2, 3, 0)
+    assert (counts.found, counts.generated, counts.failed.total()) == (2, 3, 0)
 
 
 @pytest.mark.parametrize("left", [0, 10, 300])
@@ -327,9 +327,9 @@ async def test_the_same_trouble_again_is_not_told_again(server: ModelServer, pat
     await run(server, path, questions(3))
     before = content(path)
 
-    tally = await run(server, path, questions(3))
+    counts = await run(server, path, questions(3))
     assert content(path) == before
-    assert (tally.found, tally.failed) == (2, {"refused": 1})
+    assert (counts.found, counts.failed) == (2, {"refused": 1})
 
     server.say = except_for("question 1", refused(400, TOO_LONG))
     await run(server, path, questions(3))
@@ -392,11 +392,11 @@ async def test_what_is_wrong_with_one_question_is_told_of_that_one(
     """It has no response, rather than an empty one, and its neighbours have theirs."""
     server.say = except_for("question 1", reply)
 
-    tally = await run(server, path, questions(3))
+    counts = await run(server, path, questions(3))
 
     assert [row["response"] is None for row in lines(path)] == [False, True, False]
     assert lines(path)[1]["error"]["kind"] == kind
-    assert tally.failed == {kind: 1}
+    assert counts.failed == {kind: 1}
     assert len(server.bodies) == 3
     assert b"John Doe" not in content(path)
 
@@ -461,10 +461,10 @@ async def test_what_fails_once_is_asked_again_at_once(server: ModelServer, path:
     """And leaves no trace."""
     server.say = one_after_the_other(refused(500), refused(503), said("spleen"))
 
-    tally = await run(server, path, questions(1))
+    counts = await run(server, path, questions(1))
 
     assert lines(path)[0]["response"] == "spleen"
-    assert tally.failed.total() == 0
+    assert counts.failed.total() == 0
 
 
 async def test_a_busy_server_is_asked_again_when_it_says(server: ModelServer, path: Path) -> None:
@@ -588,9 +588,9 @@ async def test_many_questions_may_be_unfit(
     """That is the questions' matter, and no reason to end the run."""
     server.say = lambda _: refused(400, TOO_LONG)
 
-    tally = await run(server, path, questions(2 * BARREN_ROWS, image=image))
+    counts = await run(server, path, questions(2 * BARREN_ROWS, image=image))
 
-    assert tally.failed == {kind: 2 * BARREN_ROWS}
+    assert counts.failed == {kind: 2 * BARREN_ROWS}
 
 
 async def test_an_interrupted_run_leaves_a_file_to_go_on_with(
@@ -775,10 +775,10 @@ async def test_a_question_that_cannot_be_asked_has_no_response(
     """The server is not bothered with it; it stands in its place, with its reason."""
     first, second = questions(2)
     trouble = Failure("bad_image", "`image` has no image")
-    tally = await run(server, path, [replace(first, trouble=trouble), second])
-    rows = list(standing_rows(path))
+    counts = await run(server, path, [replace(first, trouble=trouble), second])
+    rows = list(latest_rows(path))
 
-    assert (tally.generated, dict(tally.failed), len(server.bodies)) == (1, {"bad_image": 1}, 1)
+    assert (counts.generated, dict(counts.failed), len(server.bodies)) == (1, {"bad_image": 1}, 1)
     assert (rows[0]["response"], rows[0]["error"]["kind"]) == (None, "bad_image")
 
 

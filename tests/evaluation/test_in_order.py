@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_eval.ordered_map import in_order
+from medreward_eval.ordered_map import ordered_map
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ async def answered(delays: list[float], **bounds: int) -> tuple[list[int], int]:
         running -= 1
         return number
 
-    told = [one async for one in in_order(ask, range(len(delays)), **bounds)]
+    told = [one async for one in ordered_map(ask, range(len(delays)), **bounds)]
     return told, most
 
 
@@ -60,7 +60,7 @@ async def test_questions_are_read_as_they_are_needed() -> None:
             await gate.wait()
         return number
 
-    answers = in_order(ask, questions(), at_once=2, window=6)
+    answers = ordered_map(ask, questions(), at_once=2, window=6)
     first = asyncio.ensure_future(anext(answers))
     await asyncio.sleep(0.01)
 
@@ -84,7 +84,7 @@ async def test_a_failure_comes_in_its_turn_and_ends_the_rest() -> None:
             raise
         return number
 
-    answers = in_order(ask, range(4), at_once=4)
+    answers = ordered_map(ask, range(4), at_once=4)
 
     assert await anext(answers) == 0
     with pytest.raises(ValueError, match="no"):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward_eval.errors import BadData, OtherRun
-from medreward_eval.journal import Journal, headers_of, mend, rows_of, standing_rows
+from medreward_eval.journal import Journal, headers_of, latest_rows, mend, rows_of
 
 HEADER = {"medreward_eval": "grades", "version": 1, "model": "m"}
 ROWS = [{"id": f"q{n}", "score": n} for n in range(3)]
@@ -141,7 +141,7 @@ def test_what_was_told_again_stands_in_its_first_place(tmp_path: Path) -> None:
         journal.append([{"id": "q3", "score": 3}])
         journal.append_again([{"id": "q1", "score": 8}])
 
-    assert [(row["id"], row["score"]) for row in standing_rows(path)] == [
+    assert [(row["id"], row["score"]) for row in latest_rows(path)] == [
         ("q0", 0),
         ("q1", 8),
         ("q2", 2),
@@ -182,7 +182,7 @@ def test_lines_that_another_program_wrote_anew_are_ours_still(tmp_path: Path) ->
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
     assert headers_of(path) == [HEADER]
-    assert [row["score"] for row in standing_rows(path)] == [0, 7, 2]
+    assert [row["score"] for row in latest_rows(path)] == [0, 7, 2]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_line_of_somebody_elses_in_a_file_of_ours_is_kept(
     """Our marks are first keys, with the values that we give them."""
     path = filled(tmp_path / "a.jsonl", *ROWS, own)
 
-    assert list(standing_rows(path)) == [*ROWS, own]
+    assert list(latest_rows(path)) == [*ROWS, own]
 
 
 @pytest.mark.parametrize("lost", [{}, {"id": ["q1"]}], ids=str)
@@ -209,4 +209,4 @@ def test_a_line_that_tells_nothing_again_is_named(lost: dict[str, object], tmp_p
     path = filled(tmp_path / "a.jsonl", *ROWS, {"again": True, **lost})
 
     with pytest.raises(BadData, match=r"a\.jsonl: line 5 must have an `id`"):
-        list(standing_rows(path))
+        list(latest_rows(path))

@@ -22,13 +22,12 @@ from medreward_client.terminal import (
 from medreward_eval.errors import BadData, BadTask
 from medreward_eval.generation.model_server import ChatServer
 from medreward_eval.generation.run import AT_ONCE as QUESTIONS_AT_ONCE
-from medreward_eval.generation.run import Sampling, predictions_header
-from medreward_eval.generation.run import Tally as Generated
+from medreward_eval.generation.run import GenerationCounts, Sampling, predictions_header
 from medreward_eval.generation.run import generate as generate_responses
 from medreward_eval.grading.answers import read_answer
-from medreward_eval.grading.grader import DEADLINE_S, VOTES, Grader, find_origin, grades_header
-from medreward_eval.grading.predictions import Inventory, Reading, take_stock
-from medreward_eval.grading.run import AT_ONCE, GradingRun, Tally
+from medreward_eval.grading.grader import DEADLINE_S, VOTES, Grader, find_identity, grades_header
+from medreward_eval.grading.predictions import Inventory, Reading, inspect_predictions
+from medreward_eval.grading.run import AT_ONCE, GradeCounts, GradingRun
 from medreward_eval.journal import Journal
 from medreward_eval.records import Template
 from medreward_eval.report.comparison_tables import (
@@ -211,7 +210,7 @@ def generate(
     )
     source = QuestionSource(chosen, data_dir, images_dir, limit)
 
-    async def run() -> tuple[Generated, Path]:
+    async def run() -> tuple[GenerationCounts, Path]:
         async with ChatServer(server, api_key=server_key, model=model) as chat:
             name = underscored(chat.model)
             path = out or Path("results", name, f"{name}.jsonl")
@@ -232,9 +231,9 @@ def generate(
                 )
             return told, path
 
-    tally, path = asyncio.run(run())
-    _print_generated(tally, path, source)
-    raise typer.Exit(FAILED if tally.failed or source.mistakes else 0)
+    counts, path = asyncio.run(run())
+    _print_generated(counts, path, source)
+    raise typer.Exit(FAILED if counts.failed or source.mistakes else 0)
 
 
 @app.command(
@@ -301,7 +300,7 @@ def grade(
     reading = Reading(
         {name: one.template for name, one in tasks.items()}, task, _template(template)
     )
-    stock = take_stock(predictions, reading)
+    stock = inspect_predictions(predictions, reading)
     for line in provenance_warnings(Provenance(ways_of(stock.headers))):
         tell(line, "yellow")
     if stock.unnamed:
@@ -310,10 +309,14 @@ def grade(
     out = out or predictions.with_name(f"{predictions.stem}_eval.jsonl")
     _see_that_other("--out", out, predictions)
 
-    async def run() -> Tally:
+    async def run() -> GradeCounts:
         async with AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s) as client:
-            origin = await find_origin(client, stock.templates, votes=votes, deadline_s=deadline_s)
-            header = grades_header(model, origin, stock.headers, votes=votes, total=stock.total)
+            grader_identity = await find_identity(
+                client, stock.templates, votes=votes, deadline_s=deadline_s
+            )
+            header = grades_header(
+                model, grader_identity, stock.headers, votes=votes, total=stock.total
+            )
             with (
                 Journal(out, header, mix=mix) as journal,
                 progress(stock.total, done="judged", trouble="unjudged") as bar,
@@ -322,16 +325,16 @@ def grade(
                     predictions,
                     reading,
                     journal,
-                    Grader(client, origin, votes=votes, deadline_s=deadline_s),
+                    Grader(client, grader_identity, votes=votes, deadline_s=deadline_s),
                     show=lambda judged, unjudged, found: bar(
                         done=judged, trouble=unjudged, found=found
                     ),
                     at_once=at_once,
                 ).run()
 
-    tally = asyncio.run(run())
-    _print_tally(tally, stock, out)
-    raise typer.Exit(FAILED if tally.unjudged else 0)
+    counts = asyncio.run(run())
+    _print_graded(counts, stock, out)
+    raise typer.Exit(FAILED if counts.unjudged else 0)
 
 
 def _see_that_other(option: str, out: Path | None, *read: Path) -> None:
@@ -348,13 +351,13 @@ def _template(name: str | None) -> Template | None:
             raise BadTask(f"--template: no {name!r}; choose from equivalence, report")
 
 
-def _print_tally(tally: Tally, stock: Inventory, out: Path) -> None:
-    before = f" ({tally.found:,} of them before)" if tally.found else ""
-    unjudged = tally.unjudged.total()
+def _print_graded(counts: GradeCounts, stock: Inventory, out: Path) -> None:
+    before = f" ({counts.found:,} of them before)" if counts.found else ""
+    unjudged = counts.unjudged.total()
     _print_counts(
-        f"{tally.judged + tally.found:,} of {stock.total:,} judged{before}, "
+        f"{tally.judged + counts.found:,} of {stock.total:,} judged{before}, "
         f"{unjudged:,} unjudged: {out}",
-        tally.unjudged,
+        counts.unjudged,
     )
     if unjudged:
         tell("Run the same command again to ask about the unjudged once more.")
@@ -517,16 +520,16 @@ def _object(text: str | None) -> Mapping[str, Any]:
     return value
 
 
-def _print_generated(tally: Generated, out: Path, source: QuestionSource) -> None:
-    before = f" ({tally.found:,} of them before)" if tally.found else ""
+def _print_generated(counts: GenerationCounts, out: Path, source: QuestionSource) -> None:
+    before = f" ({counts.found:,} of them before)" if counts.found else ""
     _print_counts(
-        f"{tally.generated + tally.found:,} responses{before}, "
-        f"{tally.failed.total():,} questions without one: {out}",
-        tally.failed,
+        f"{tally.generated + counts.found:,} responses{before}, "
+        f"{counts.failed.total():,} questions without one: {out}",
+        counts.failed,
     )
     for task, mistakes in source.mistakes.items():
         tell(f"{task}: rows that cannot be asked: {mistakes}", "yellow")
-    if tally.failed:
+    if counts.failed:
         tell("Run the same command again to ask them once more.")
     tell(f"Next: medreward-eval grade {out}")
 

@@ -136,7 +136,7 @@ def headers_of(path: Path) -> list[Row]:
     return [row for _, row in _beginning(path, _HEADER_LINE)] if has_header(path) else []
 
 
-def standing_rows(path: Path) -> Iterator[Row]:
+def latest_rows(path: Path) -> Iterator[Row]:
     """Give the rows in their order, each as it was last told; headers are left out."""
     return (row for _, row in standing_lines(path))
 

@@ -9,7 +9,7 @@ Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
 
-async def in_order(
+async def ordered_map(
     ask: Callable[[Asked], Awaitable[Answer]],
     things: Iterable[Asked],
     *,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from medreward_eval.errors import OtherRun
-from medreward_eval.journal import Journal, Row, standing_rows
+from medreward_eval.journal import Journal, Row, latest_rows
 
 FOUND_SHOWN: Final = 1000
 """What costs nothing goes by faster than it can be drawn."""
@@ -53,7 +53,7 @@ class Resumed:
         Raises:
             OtherRun: there are lines of more things.
         """
-        rows = standing_rows(self._journal.path)
+        rows = latest_rows(self._journal.path)
         for thing in things:
             row = next(rows, None)
             if row is None:

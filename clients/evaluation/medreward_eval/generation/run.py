@@ -26,7 +26,7 @@ from medreward_eval.generation.model_server import (
     name_of,
 )
 from medreward_eval.journal import HEADER_KEY, Journal, Row
-from medreward_eval.ordered_map import in_order
+from medreward_eval.ordered_map import ordered_map
 from medreward_eval.records import Failure, Prediction, Question, prediction_row
 from medreward_eval.resume import Outcome, Resumed, see_that_same
 from medreward_eval.tasks.images import data_url
@@ -100,7 +100,7 @@ class Sampling:
 
 
 @dataclass(slots=True)
-class Tally:
+class GenerationCounts:
     """How many responses there are now, and how many not; `found` were there before this run."""
 
     generated: int = 0
@@ -140,7 +140,7 @@ async def generate(
     show: Show,
     at_once: int = AT_ONCE,
     pauses: Pauses = PAUSES,
-) -> Tally:
+) -> GenerationCounts:
     """Ask a model the questions whose responses are not in the ledger, and add them in order.
 
     *questions* gives the same ones in the same order whenever it is called: what an earlier run
@@ -151,18 +151,18 @@ async def generate(
         OtherRun: the ledger's lines are of other questions.
         Failed: the server is gone, refuses everything, or answers nothing; what there is is kept.
     """
-    tally = Tally()
+    counts = GenerationCounts()
 
     def tell() -> None:
-        tally.found = resumed.found
-        show(done=tally.generated, failed=tally.failed.total(), found=tally.found)
+        counts.found = resumed.found
+        show(done=counts.generated, failed=counts.failed.total(), found=counts.found)
 
     async def ask(things: Iterable[Question], most_barren: float) -> None:
         barren = 0
-        async with aclosing(in_order(asking.ask, things, at_once=at_once)) as predictions:
+        async with aclosing(ordered_map(asking.ask, things, at_once=at_once)) as predictions:
             async for prediction in predictions:
                 resumed.keep([_outcome(prediction)])
-                tally.add(prediction)
+                counts.add(prediction)
                 tell()
                 barren = barren + 1 if _is_barren(prediction) else 0
                 if prediction.error is not None and barren == most_barren:
@@ -178,7 +178,7 @@ async def generate(
     if resumed.troubled:
         await ask((one for one in questions() if one.id in resumed.troubled), math.inf)
     tell()
-    return tally
+    return counts
 
 
 def _outcome(prediction: Prediction) -> Outcome:

@@ -56,7 +56,7 @@ ITS_OWN: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class GraderIdentity:
     """What grades depend on beside the predictions: two files compare if these are equal."""
 
     service: str
@@ -86,13 +86,13 @@ class Grader:
     def __init__(
         self,
         client: AsyncRewardClient,
-        origin: Origin,
+        grader_identity: GraderIdentity,
         *,
         votes: int = VOTES,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self._client = client
-        self._origin = origin
+        self._identity = grader_identity
         self._votes = votes
         self._deadline_s = deadline_s
 
@@ -111,7 +111,7 @@ class Grader:
                 grades[place] = found
             else:
                 open_.setdefault(prediction.template, {})[place] = found
-        if missing := open_.keys() - self._origin.judges.keys():
+        if missing := open_.keys() - self._identity.judges.keys():
             raise OtherRun(
                 f"the service was not asked whether it grades by {', '.join(sorted(missing))}; "
                 "name these templates when the run begins"
@@ -148,7 +148,7 @@ class Grader:
         ]
 
     def _check(self, template: Template, told: JudgeProvenance) -> None:
-        if not self._origin.fits(told, template):
+        if not self._identity.fits(told, template):
             raise OtherRun(
                 "the service has changed since the run began, so its grades would not compare: "
                 f"now {told.judge}, {told.fingerprint}, medreward {told.service}; "
@@ -156,13 +156,13 @@ class Grader:
             )
 
 
-async def find_origin(
+async def find_identity(
     client: AsyncRewardClient,
     templates: Iterable[Template],
     *,
     votes: int = VOTES,
     deadline_s: float = DEADLINE_S,
-) -> Origin:
+) -> GraderIdentity:
     """Ask a service what it grades by, with an answer that needs no model.
 
     What it refuses here, such as so many votes, it would refuse of each item.
@@ -182,7 +182,7 @@ async def find_origin(
                 "that it runs (`medreward serve`), and that the URL is its own"
             ) from exc
         told[template] = reply.provenance
-    return Origin(
+    return GraderIdentity(
         service=next((one.service for one in told.values()), ""),
         judges={template: one.judge for template, one in told.items()},
         templates={template: one.fingerprint for template, one in told.items()},
@@ -220,7 +220,12 @@ def grade_of(template: Template, result: Judged | Unjudged) -> Grade:
 
 
 def grades_header(
-    model: str, origin: Origin, predictions: Sequence[Mapping[str, Any]], *, votes: int, total: int
+    model: str,
+    grader_identity: GraderIdentity,
+    predictions: Sequence[Mapping[str, Any]],
+    *,
+    votes: int,
+    total: int,
 ) -> dict[str, Any]:
     """Write the first line of a file of grades; *predictions* are the headers of their file."""
     of_tasks = [one["tasks"] for one in predictions if "tasks" in one]
@@ -233,7 +238,7 @@ def grades_header(
         COUNT_KEY: total,
         **({GENERATED_KEY: generated} if generated else {}),
         **tasks,
-        **origin.header(),
+        **grader_identity.header(),
         "votes": votes,
     }
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from medreward_eval.errors import BadData
 from medreward_eval.grading.choices import names_no_option
-from medreward_eval.journal import Row, first_rows, headers_of, standing_rows
+from medreward_eval.journal import Row, first_rows, headers_of, latest_rows
 from medreward_eval.records import OWN_TASK, TEMPLATES, Failure, Prediction, Template
 
 MISTAKES_SHOWN = 5
@@ -59,7 +59,7 @@ class Inventory:
         return " + ".join(models) or None
 
 
-def take_stock(path: Path, reading: Reading) -> Inventory:
+def inspect_predictions(path: Path, reading: Reading) -> Inventory:
     """Read a whole file once, before anything is spent on it: every line, and that ids are unique.
 
     Raises:
@@ -93,7 +93,7 @@ def read_predictions(path: Path, reading: Reading) -> Iterator[Prediction]:
 
     Where a response was asked for again, it stands in its first place.
     """
-    return (prediction_of(row, reading) for row in standing_rows(path))
+    return (prediction_of(row, reading) for row in latest_rows(path))
 
 
 def is_unnamed(prediction: Prediction) -> bool:

@@ -12,7 +12,7 @@ from medreward_eval.errors import Failed
 from medreward_eval.grading.grader import Grader, batches
 from medreward_eval.grading.predictions import Reading, prediction_of, read_predictions
 from medreward_eval.journal import Journal, Row
-from medreward_eval.ordered_map import in_order
+from medreward_eval.ordered_map import ordered_map
 from medreward_eval.records import Graded, Prediction, graded_row, prediction_row
 from medreward_eval.resume import Outcome, Resumed, see_that_same
 
@@ -31,7 +31,7 @@ class Show(Protocol):
 
 
 @dataclass(slots=True)
-class Tally:
+class GradeCounts:
     """How many are judged now and how many are not; `found` were judged before this run."""
 
     judged: int = 0
@@ -71,9 +71,9 @@ class GradingRun:
         self._show = show
         self._at_once = at_once
         self._resumed = Resumed(journal, tell=self._tell)
-        self._tally = Tally()
+        self._counts = GradeCounts()
 
-    async def run(self) -> Tally:
+    async def run(self) -> GradeCounts:
         """Grade what is not graded.
 
         Raises:
@@ -88,7 +88,7 @@ class GradingRun:
             # Those that never come right would keep the ones behind them from being asked about.
             await self._grade(again, most_barren=math.inf)
         self._tell()
-        return self._tally
+        return self._counts
 
     def _predictions(self) -> Iterator[Prediction]:
         return read_predictions(self._path, self._reading)
@@ -106,11 +106,11 @@ class GradingRun:
         self, predictions: Iterator[Prediction], *, most_barren: float = BARREN_BATCHES
     ) -> None:
         barren = 0
-        asked = in_order(self._grader.grade, batches(predictions), at_once=self._at_once)
+        asked = ordered_map(self._grader.grade, batches(predictions), at_once=self._at_once)
         async with aclosing(asked) as answers:
             async for graded in answers:
                 self._resumed.keep([_outcome(one) for one in graded])
-                self._tally.add(graded)
+                self._counts.add(graded)
                 self._tell()
                 barren = barren + 1 if all(map(_is_held_up, graded)) else 0
                 if barren == most_barren:
@@ -121,9 +121,9 @@ class GradingRun:
                     )
 
     def _tell(self) -> None:
-        tally = self._tally
-        tally.found = self._resumed.found
-        self._show(judged=tally.judged, unjudged=tally.unjudged.total(), found=tally.found)
+        counts = self._counts
+        counts.found = self._resumed.found
+        self._show(judged=counts.judged, unjudged=counts.unjudged.total(), found=counts.found)
 
 
 FILLED_LATER: Final = frozenset({"response", "finish_reason", "reasoning", "error"})
