@@ -7,13 +7,13 @@ import pytest
 
 from medreward_client.pauses import Pauses
 from medreward_trainer.errors import Stopped
-from medreward_trainer.run.retry import Patience, sleep
+from medreward_trainer.run.retry import Backoff, sleep
 
 
 def test_patience_ends() -> None:
     """Its last pause is cut short, so that there is one more attempt at the very end."""
     said: list[str] = []
-    patience = Patience(
+    patience = Backoff(
         0.3, say=said.append, is_stopping=lambda: False, pauses=Pauses(3600.0, 3600.0)
     )
 
@@ -27,7 +27,7 @@ def test_patience_ends() -> None:
 
 def test_each_pause_is_twice_as_long_as_the_last() -> None:
     """Up to the longest."""
-    patience = Patience(
+    patience = Backoff(
         3600.0, say=lambda _: None, is_stopping=lambda: False, pauses=Pauses(0.01, 0.04)
     )
     pauses_s = []
@@ -44,7 +44,7 @@ def test_each_pause_is_twice_as_long_as_the_last() -> None:
 
 def test_pauses_begin_at_a_second_and_double_to_a_minute() -> None:
     """In seconds, of a wait that was given no other pauses."""
-    default = signature(Patience).parameters["pauses"].default
+    default = signature(Backoff).parameters["pauses"].default
 
     assert [default.doubled(times) for times in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
 

@@ -29,7 +29,7 @@ from medreward_client.pauses import Pauses
 from medreward_trainer.config.config import Reward
 from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
 from medreward_trainer.rollouts.rollout import Group
-from medreward_trainer.run.retry import PAUSES, SLICE_S, IsStopping, Patience, Say
+from medreward_trainer.run.retry import PAUSES, SLICE_S, Backoff, IsStopping, Say
 
 IN_FLIGHT = 8
 """Groups asked about at once; the client sends no more requests at a time."""
@@ -110,7 +110,7 @@ class RewardSource:
             NoRewards: it did not get ready in `patience_s`, or it refuses what the run asks for.
             RewardsChanged: it scores by something else than the run began with.
         """
-        patience, trouble = self._patience(), ""
+        patience, trouble = self._backoff(), ""
         while not trouble or patience.wait(f"the service is not ready: {trouble}"):
             try:
                 health = self._client.health()
@@ -150,7 +150,7 @@ class RewardSource:
 
     def judge(self, items: Sequence[Item]) -> list[Judged | Unjudged]:
         """Judge answers, and wait for the service as `collect` does."""
-        patience, trouble = self._patience(), ""
+        patience, trouble = self._backoff(), ""
         while not trouble or patience.wait(trouble):
             try:
                 results = list(self._client.judge(items).results)
@@ -217,8 +217,8 @@ class RewardSource:
                 f"{'; '.join(changed)}. Bring the former back, or go on with reward.pinned=false"
             )
 
-    def _patience(self) -> Patience:
-        return Patience(
+    def _backoff(self) -> Backoff:
+        return Backoff(
             self._config.patience_s,
             say=self._say,
             is_stopping=self._is_stopping,
@@ -242,7 +242,7 @@ class RewardSource:
     ) -> None:
         """Put later results in the place of failures that may pass."""
         total = sum(map(len, results))
-        patience, attempt = self._patience(), 0
+        patience, attempt = self._backoff(), 0
         while passing := _passing(results):
             is_borne = len(passing) <= self._config.max_unscored_share * total
             if is_borne and attempt >= AGAIN:

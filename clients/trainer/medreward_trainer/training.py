@@ -88,12 +88,12 @@ def fill_step(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]:
         run.log.caution(
             f"learning from {len(kept)} groups, not {wanted}: of {drawn}, no other {why}"
         )
-    return run.with_log_probs(kept, times), drawn
+    return run.add_log_probs(kept, times), drawn
 
 
 def draw_batch(run: Run, times: StageTimes) -> list[ScoredGroup]:
     """Draw groups for the next prompts and have them scored; gives those of all processes."""
-    return run.of_every_process(lambda: draw_share(run, times))
+    return run.gather(lambda: draw_share(run, times))
 
 
 def draw_share(run: Run, times: StageTimes) -> list[ScoredGroup]:

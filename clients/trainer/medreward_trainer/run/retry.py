@@ -14,7 +14,7 @@ Say = Callable[[str], None]
 IsStopping = Callable[[], bool]
 
 
-class Patience:
+class Backoff:
     """Pauses, each twice as long as the last, until so many seconds are over."""
 
     def __init__(

@@ -73,7 +73,7 @@ class Run:
         return not self.has_steps_left or (every > 0 and step % every == 0)
 
     def check_stop(self) -> None:
-        """Leave the step if the run was asked to stop; to be called in `of_every_process` alone.
+        """Leave the step if the run was asked to stop; to be called in `gather` alone.
 
         Raises:
             Stopped: it was.
@@ -92,13 +92,13 @@ class Run:
             self.check_stop()
             return []
 
-        self.of_every_process(check)
+        self.gather(check)
 
     def next_prompts(self) -> list[Prompt]:
         """Draw the next prompts, this process's share of them."""
         return [self.prompts[number] for number in self.policy.share(self.order.take())]
 
-    def of_every_process(self, mine: Callable[[], list[T]]) -> list[T]:
+    def gather(self, mine: Callable[[], list[T]]) -> list[T]:
         """Do something in each process, and give all of them all results.
 
         Raises:
@@ -117,11 +117,11 @@ class Run:
                 raise error
         return [one for results, _ in everyone for one in results]
 
-    def with_log_probs(self, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
+    def add_log_probs(self, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
         """Add what the update needs of groups that all processes hold; each does a part."""
         numbers = self.policy.share(range(len(groups)))
         mine = self.with_own_log_probs([groups[number] for number in numbers], times)
-        pairs = self.of_every_process(lambda: list(zip(numbers, mine, strict=True)))
+        pairs = self.gather(lambda: list(zip(numbers, mine, strict=True)))
         return [group for _, group in sorted(pairs, key=lambda pair: pair[0])]
 
     def with_own_log_probs(self, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
@@ -218,7 +218,7 @@ class Run:
             raise
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def preserved_rng(self) -> Iterator[None]:
         """Give the random numbers back as they were, so that what is drawn aside changes nothing."""
         state = checkpoints.random_state()
         try:
@@ -307,7 +307,7 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
         ) as rewards,
     ):
         if accelerator.is_main_process:
-            tell_beginning(config, log, saved, prompts=len(prompts), left_out=left_out)
+            log_start(config, log, saved, prompts=len(prompts), left_out=left_out)
         rewards.wait_until_ready()
         check_components(config, rewards)
         yield Run(
@@ -442,7 +442,7 @@ def frozen(policy: Policy) -> Any:
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def tell_beginning(
+def log_start(
     config: Config, log: RunLog, saved: Saved | None, *, prompts: int, left_out: int
 ) -> None:
     """Say what the run begins with, and write its configuration beside its logs."""

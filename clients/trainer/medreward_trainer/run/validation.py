@@ -25,10 +25,10 @@ def validate(run: Run) -> None:
     """
     if not run.validation_prompts:
         return
-    with run.saved_on_trouble(), run.undisturbed():
+    with run.saved_on_trouble(), run.preserved_rng():
         times = StageTimes()
         with times.stage("validation"):
-            answers = run.of_every_process(lambda: answered(run))
+            answers = run.gather(lambda: answered(run))
         groups, judged = [one for one, _ in answers], [one for _, one in answers]
         metrics = {**figures_of(groups, judged), **times.metrics()}
         few = run.config.trainer.log_val_generations
