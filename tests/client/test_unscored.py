@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward_client import Component, NoReward, Problem, Sample, Scored, Unscored
-from medreward_client._unscored import FEWEST, WINDOW, StepBreaker, impute, refuse
+from medreward_client._unscored import FEWEST, WINDOW, UnscoredGuard, impute, refuse
 from tests.client.stand_in import PATIENT_TEXT
 
 FORMAT = Component(1.0, 0.1, "rule")
@@ -98,7 +98,7 @@ def test_nothing_is_refused_where_all_have_a_reward() -> None:
 
 def noted(results: Sequence[Scored | Unscored], max_share: float = 0.25) -> None:
     """Note the results of one step."""
-    StepBreaker(max_share).note(results, step=1)
+    UnscoredGuard(max_share).note(results, step=1)
 
 
 def test_the_odd_failure_is_borne() -> None:
@@ -123,7 +123,7 @@ def test_a_handful_is_no_share() -> None:
 
 def test_small_steps_are_counted_together() -> None:
     """An outage stops a run of steps of eight samples, too."""
-    breaker = StepBreaker(0.25)
+    breaker = UnscoredGuard(0.25)
     for step in range(FEWEST // 8 - 1):
         breaker.note([unscored()] * 8, step)
 
@@ -133,7 +133,7 @@ def test_small_steps_are_counted_together() -> None:
 
 def test_each_step_is_counted_anew() -> None:
     """Failures of a step that is over do not stop the next."""
-    breaker = StepBreaker(0.25)
+    breaker = UnscoredGuard(0.25)
     breaker.note([SCORED] * 48 + [unscored()] * 16, 1)
 
     breaker.note([unscored()] * 8 + [SCORED] * 24, 2)
@@ -141,7 +141,7 @@ def test_each_step_is_counted_anew() -> None:
 
 def test_a_step_that_comes_in_pieces_is_one_step() -> None:
     """Samples that are scored one by one add up."""
-    breaker = StepBreaker(0.25)
+    breaker = UnscoredGuard(0.25)
     for result in [SCORED] * 24 + [unscored()] * 8:
         breaker.note([result], 1)
 
@@ -151,7 +151,7 @@ def test_a_step_that_comes_in_pieces_is_one_step() -> None:
 
 def test_without_a_step_the_last_thousand_count() -> None:
     """A trainer that does not tell its step is not stopped for what is long over."""
-    breaker = StepBreaker(0.25)
+    breaker = UnscoredGuard(0.25)
     breaker.note([SCORED] * (WINDOW - 256) + [unscored()] * 256, None)
 
     breaker.note([unscored()] * 8 + [SCORED] * 24, None)
@@ -160,7 +160,7 @@ def test_without_a_step_the_last_thousand_count() -> None:
 def test_an_outage_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """Of hundreds of failures one by one, a few lines are written, the first at once."""
     caplog.set_level(logging.WARNING, "medreward_client")
-    breaker = StepBreaker(1.0)
+    breaker = UnscoredGuard(1.0)
 
     for _ in range(500):
         breaker.note([unscored()], 1)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from medreward_client._errors import MedrewardError, TimedOut, TryAgain
-from medreward_client._gathering import Gatherer, batches_of
+from medreward_client._gathering import MicroBatcher, batches_of
 from medreward_client._http import Connections
 from medreward_client._types import RewardReply, Sample, Terms
 from medreward_client._wire import Call, T, error_of, merged, reward_call
@@ -22,7 +22,7 @@ PAUSES = Pauses(first_s=0.5, longest_s=30.0)
 log = logging.getLogger("medreward_client")
 
 
-class Link:
+class Session:
     """What one event loop has of a client: connections, places in flight, what is gathered."""
 
     def __init__(self, connect: Callable[[], Connections], pauses: Pauses) -> None:
@@ -31,7 +31,7 @@ class Link:
         self._places = asyncio.Semaphore(IN_FLIGHT)
         self._waits: set[asyncio.Timeout] = set()
         self._is_closed = False
-        self.gatherer = Gatherer(self.reward)
+        self.micro_batcher = MicroBatcher(self.reward)
 
     async def aclose(self) -> None:
         """Give the connections back; who still waits for an answer waits no longer."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self, Unpack, overload
 
-from medreward_client._asking import PAUSES, Link, check_deadline
+from medreward_client._asking import PAUSES, Session, check_deadline
 from medreward_client._http import Connections, Transport, check_address
 from medreward_client._loops import PerLoop, run_in_background
 from medreward_client._types import (
@@ -62,7 +62,7 @@ class AsyncRewardClient:
             pauses=pauses,
         )
         connect = partial(Connections, base_url, api_key, transport)
-        self._links = PerLoop(partial(Link, connect, pauses))
+        self._sessions = PerLoop(partial(Session, connect, pauses))
 
     def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
         return self._made_like, ()
@@ -75,7 +75,7 @@ class AsyncRewardClient:
 
     async def aclose(self) -> None:
         """Give back the connections of the running loop, and end the calls that wait there."""
-        await self._links.aclose()
+        await self._sessions.aclose()
 
     @overload
     async def reward(self, samples: Sample, **asking: Unpack[Asking]) -> Scored | Unscored: ...
@@ -95,10 +95,10 @@ class AsyncRewardClient:
         Calls with one sample that come within a few milliseconds travel together, and a call
         with thousands travels in several requests. TypeError if `extra` holds what JSON cannot.
         """
-        link = await self._links.get()
+        link = await self._sessions.get()
         terms, seconds = Terms(recipe, run_id, step), self._seconds(deadline_s)
         if isinstance(samples, Sample):
-            return await link.gatherer.reward(samples, terms, seconds)
+            return await link.micro_batcher.reward(samples, terms, seconds)
         return await link.reward(samples, terms, _in(seconds))
 
     async def judge(
@@ -114,12 +114,12 @@ class AsyncRewardClient:
         `template` is equivalence, report or rubric, and `votes` the number of views that decide
         by majority. What was not judged by `deadline_s`, in seconds, comes back as Unjudged.
         """
-        link = await self._links.get()
+        link = await self._sessions.get()
         return await link.ask(judge_call(items, template, votes), _in(self._seconds(deadline_s)))
 
     async def health(self) -> Health:
         """Ask whether the service takes work, and which engine is missing if not."""
-        link = await self._links.get()
+        link = await self._sessions.get()
         return await link.ask(health_call(), _in(HEALTH_DEADLINE_S))
 
     def _seconds(self, deadline_s: float | None) -> float:
