@@ -355,7 +355,7 @@ def _print_graded(counts: GradeCounts, stock: Inventory, out: Path) -> None:
     before = f" ({counts.found:,} of them before)" if counts.found else ""
     unjudged = counts.unjudged.total()
     _print_counts(
-        f"{tally.judged + counts.found:,} of {stock.total:,} judged{before}, "
+        f"{counts.judged + counts.found:,} of {stock.total:,} judged{before}, "
         f"{unjudged:,} unjudged: {out}",
         counts.unjudged,
     )
@@ -523,7 +523,7 @@ def _object(text: str | None) -> Mapping[str, Any]:
 def _print_generated(counts: GenerationCounts, out: Path, source: QuestionSource) -> None:
     before = f" ({counts.found:,} of them before)" if counts.found else ""
     _print_counts(
-        f"{tally.generated + counts.found:,} responses{before}, "
+        f"{counts.generated + counts.found:,} responses{before}, "
         f"{counts.failed.total():,} questions without one: {out}",
         counts.failed,
     )

@@ -1,4 +1,4 @@
-"""Going on where earlier runs of the same work were, by the lines that they left in a ledger."""
+"""Going on where earlier runs of the same work were, by the lines that they left in a journal."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
 
 
 class Resumed:
-    """A ledger, and how far it is; `found` is how many were done before this run.
+    """A journal, and how far it is; `found` is how many were done before this run.
 
     Memory does not grow with the lines, but with what is in trouble (ids).
     """
@@ -66,7 +66,7 @@ class Resumed:
                 self._find()
         if next(rows, None) is not None:
             raise OtherRun(
-                f"{self._ledger.path} has lines of more than there is now; write to a new file"
+                f"{self._journal.path} has lines of more than there is now; write to a new file"
             )
 
     def keep(self, outcomes: Sequence[Outcome]) -> None:

@@ -141,14 +141,14 @@ async def generate(
     at_once: int = AT_ONCE,
     pauses: Pauses = PAUSES,
 ) -> GenerationCounts:
-    """Ask a model the questions whose responses are not in the ledger, and add them in order.
+    """Ask a model the questions whose responses are not in the journal, and add them in order.
 
     *questions* gives the same ones in the same order whenever it is called: what an earlier run
     got no response to is asked again, behind all others. Memory does not grow with the questions,
     but with what has no response (their ids).
 
     Raises:
-        OtherRun: the ledger's lines are of other questions.
+        OtherRun: the journal's lines are of other questions.
         Failed: the server is gone, refuses everything, or answers nothing; what there is is kept.
     """
     counts = GenerationCounts()

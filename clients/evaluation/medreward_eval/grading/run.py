@@ -49,7 +49,7 @@ class GradeCounts:
 
 
 class GradingRun:
-    """Grades a file of predictions into a ledger, going on where an earlier run was.
+    """Grades a file of predictions into a journal, going on where an earlier run was.
 
     What an earlier run could not have judged is asked about again, behind all others.
     """
@@ -77,7 +77,7 @@ class GradingRun:
         """Grade what is not graded.
 
         Raises:
-            OtherRun: the predictions are not those that the ledger's lines are of, or the service
+            OtherRun: the predictions are not those that the journal's lines are of, or the service
                 changed on the way.
             Failed: the service is gone, or its judge answers nothing; what was graded is kept.
         """

@@ -19,7 +19,7 @@ ROWS = [{"id": f"q{n}", "score": n} for n in range(3)]
 
 
 def filled(path: Path, *rows: dict[str, object]) -> Path:
-    """A ledger with rows."""
+    """A journal with rows."""
     with Journal(path, HEADER) as journal:
         journal.append(rows or ROWS)
     return path
