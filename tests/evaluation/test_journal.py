@@ -95,9 +95,9 @@ def test_two_runs_do_not_write_to_one_file(tmp_path: Path) -> None:
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from medreward_eval.errors import OtherRun
-from medreward_eval.journal import Ledger
+from medreward_eval.journal import Journal
 try:
-    Ledger(Path({str(path)!r}), {HEADER!r})
+    Journal(Path({str(path)!r}), {HEADER!r})
 except OtherRun as exc:
     print(exc)
 """
