@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     """File with that key; it is read anew when a server refuses the key."""
     judge_headers: Headers = Field(default_factory=dict)
     """Further headers of the openai engine's requests, as a JSON object."""
-    judge_way: Literal["auto", "scoring", "completions", "chat"] = "auto"
+    judge_way: Literal["auto", "completions", "chat"] = "auto"
     """How the openai engine asks; auto takes the cheapest way that every server knows."""
     judge_coverage_floor: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Least probability on any label at all; below it the judge said nothing readable."""

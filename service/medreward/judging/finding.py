@@ -1,7 +1,6 @@
 """What one server can do: the cheapest way to ask it, found by trying, and why not a cheaper one."""
 
 import asyncio
-import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,9 +21,7 @@ from medreward.judging.ways import (
     Completions,
     Frame,
     Labels,
-    Scoring,
     Way,
-    all_choices,
     first_choice,
 )
 
@@ -39,14 +36,8 @@ PROBES = (
 )
 """Answers and references that are asked at the start."""
 
-FIRST_FIELDS = ("question", "criterion", "reference", "candidate")
 SAYINGS = ("left lower lobe?", "Is there a fracture: yes or no.")
 """Two messages that a chat template has to leave as they are."""
-
-OWN_SHARE = 0.999
-"""Of what falls on a label, what has to fall on one token before that alone is looked at."""
-SAME_P = 0.03
-"""How far two ways may differ by rounding: half precision moves a probability by 0.015."""
 
 PREFILLS: Mapping[str, Mapping[str, object]] = {
     "vllm": {"add_generation_prompt": False, "continue_final_message": True},
@@ -104,8 +95,6 @@ class Visit:
         self._wanted = wanted
         self._ask = ask
         self._template = wanted.templates[0]
-        self._completions: Completions | None = None
-        self._window_tokens: int | None = None
 
     async def served(self) -> Served:
         """Ask what it serves.
@@ -137,29 +126,23 @@ class Visit:
             NoWay: it cannot.
             SetupError: the model does not answer in labels.
         """
-        if self._completions is None:
-            self._completions = await self._find_completions()
-        return self._completions
-
-    async def scoring(self) -> Scoring:
-        """Find out whether `/generative_scoring` gives the same verdicts.
-
-        Raises:
-            NoWay: it does not, or is not there.
-            SetupError: the model does not answer in labels.
-        """
-        completions = await self.completions()
-        if not completions.ids or self._window_tokens is None:
-            raise NoWay("no token ids can be had for the labels")
-        judged, pairs = await self._pairs(completions)
-        await self._check_seam(completions)
-        way = Scoring(completions, pairs, max_prompt_bytes=self._window_tokens - 2)
-        scored = await self._answers(way, self._probes())
-        for one, other in zip(judged, scored, strict=True):
-            if isinstance(other, Problem):
-                raise NoWay(other.message)
-            if abs(one.p_yes - other.p_yes) > SAME_P:
-                raise NoWay(f"it says {other.p_yes:.3f} where completions say {one.p_yes:.3f}")
+        frame = await self._frame()
+        wanted = self._wanted
+        way = Completions(wanted.model, wanted.fence, wanted.coverage_floor, frame)
+        ids = await self._ids()
+        if ids:
+            exact = replace(way, ids=ids)
+            try:
+                answers = await self._answers(exact, self._probes())
+            except NoWay:
+                answers = []
+            if answers and not any(_is_mute(answer) for answer in answers):
+                _check_speech(answers)
+                return exact
+        answers = await self._answers(way, self._probes())
+        if any(_is_mute(answer) for answer in answers):
+            raise NoWay("completions come without token probabilities")
+        _check_speech(answers)
         return way
 
     async def chat(self, kind: str) -> Chat | Choice:
@@ -220,26 +203,6 @@ class Visit:
                 return way
         raise NoWay("it neither gives probabilities nor keeps to the labels")
 
-    async def _find_completions(self) -> Completions:
-        frame = await self._frame()
-        wanted = self._wanted
-        way = Completions(wanted.model, wanted.fence, wanted.coverage_floor, frame)
-        ids = await self._ids()
-        if ids:
-            exact = replace(way, ids=ids)
-            try:
-                answers = await self._answers(exact, self._probes())
-            except NoWay:
-                answers = []
-            if answers and not any(_is_mute(answer) for answer in answers):
-                _check_speech(answers)
-                return exact
-        answers = await self._answers(way, self._probes())
-        if any(_is_mute(answer) for answer in answers):
-            raise NoWay("completions come without token probabilities")
-        _check_speech(answers)
-        return way
-
     async def _frame(self) -> Frame:
         """Learn what the chat template writes around a message, from two messages."""
         one, other = [await self._templated(saying) for saying in SAYINGS]
@@ -258,9 +221,7 @@ class Visit:
         except (NoWay, NonsenseReply):
             pass
         asked = {"model": self._wanted.model, "messages": messages, "add_generation_prompt": True}
-        told = await self._told("POST", "/tokenize", asked)
-        tokens = _tokens(told)
-        self._window_tokens = _window(told)
+        tokens = _tokens(await self._told("POST", "/tokenize", asked))
         body = {"model": self._wanted.model, "tokens": tokens}
         text = _text(await self._told("POST", "/detokenize", body), "prompt")
         if text is None or await self._tokenised(text) != tokens:
@@ -295,41 +256,6 @@ class Visit:
             firsts[label] = {ids[len(before)] for ids in kept if len(ids) > len(before)}
         own = own_ids(firsts)
         return own if all(own.values()) else None
-
-    async def _pairs(
-        self, completions: Completions
-    ) -> tuple[list[Judgement], dict[Template, tuple[int, int]]]:
-        """Find the one token of each label that takes all of its probability."""
-        probes = self._probes()
-        (request,) = completions.requests(probes)
-        reply = await self._told("POST", request.path, request.body)
-        labels = completions.ids[self._template]
-        totals: dict[int, float] = {}
-        for choice in all_choices(reply):
-            for token, mass in (completions.masses(choice, self._template) or {}).items():
-                totals[token] = totals.get(token, 0.0) + mass
-        best = {label: max(ids, key=lambda i: totals.get(i, 0.0)) for label, ids in labels.items()}
-        shares = (totals.get(best[name], 0.0) / _total(totals, ids) for name, ids in labels.items())
-        share = min(shares)
-        if share < OWN_SHARE:
-            raise NoWay(f"only {share:.3f} of a label's probability is on one token")
-        answers = completions.read(reply, probes)
-        judged = [answer for answer in answers if isinstance(answer, Judgement)]
-        if len(judged) < len(probes):
-            raise NoWay("a probe got no verdict")
-        same = (t for t in completions.ids if completions.ids[t] == labels)
-        return judged, dict.fromkeys(same, (best["YES"], best["NO"]))
-
-    async def _check_seam(self, completions: Completions) -> None:
-        """See that query and item, tokenised apart, are the tokens of the whole prompt."""
-        nonce = completions.fence.nonce(self._template)
-        query = f"{completions.frame.before}{self._template.instruction}\n\n[data {nonce}]\n"
-        first = await self._tokenised(query)
-        for name in FIRST_FIELDS:
-            item = f'{name}: "left lower lobe"\n'
-            parts = first + await self._tokenised(item)
-            if parts != await self._tokenised(query + item):
-                raise NoWay("its tokenizer joins query and item")
 
     async def _answers(self, way: Way, probes: Sequence[Inquiry]) -> list[Judgement | Problem]:
         answers: dict[int, Judgement | Problem] = {}
@@ -376,11 +302,6 @@ def _served(row: Mapping[str, Any]) -> Served:
     )
 
 
-def _total(masses: Mapping[int, float], tokens: Sequence[int]) -> float:
-    """Add up, a little over zero, so that what never occurs has no share."""
-    return math.fsum((1e-12, *(masses.get(token, 0.0) for token in tokens)))
-
-
 def _text(told: Any, name: str) -> str | None:
     text = told.get(name) if isinstance(told, dict) else None
     return text if isinstance(text, str) else None
@@ -391,11 +312,6 @@ def _tokens(told: Any) -> list[int]:
     if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
         raise NoWay("tokenize is not answered with token ids")
     return tokens
-
-
-def _window(told: Any) -> int | None:
-    window = told.get("max_model_len")
-    return window if isinstance(window, int) else None
 
 
 def _is_mute(answer: Judgement | Problem) -> bool:

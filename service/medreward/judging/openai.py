@@ -33,8 +33,8 @@ from medreward.rate_limits import RateLimits
 from medreward.servers import Server, Servers
 from medreward.spending import Ledger, Usage
 
-WayName = Literal["auto", "scoring", "completions", "chat"]
-CHEAPEST_FIRST = ("scoring", "completions", "chat")
+WayName = Literal["auto", "completions", "chat"]
+CHEAPEST_FIRST = ("completions", "chat")
 
 SHARE_OF_TIMEOUT = 0.95
 """What is not answered by then is given up, so that what was answered is not lost with it."""
@@ -100,7 +100,7 @@ class OpenAiJudge:
 
     @property
     def way(self) -> str:
-        """How the servers are asked: scoring, completions or chat."""
+        """How the servers are asked: completions or chat."""
         return self._way.name
 
     def can_answer(self, template: Template) -> bool:
@@ -267,8 +267,6 @@ class OpenAiJudge:
 
 
 async def _find(visit: Visit, name: str, kind: str) -> Way:
-    if name == "scoring":
-        return await visit.scoring()
     return await (visit.completions() if name == "completions" else visit.chat(kind))
 
 

@@ -270,67 +270,6 @@ class Completions:
         return weigh(by_label, template, self.coverage_floor)
 
 
-@dataclass(frozen=True, slots=True)
-class Scoring:
-    """Many items in one request, each weighed between one token for YES and one for NO.
-
-    The server sees two tokens only, so there is no coverage, and it cuts what is too long without
-    a word; what might be too long, and what is no yes-or-no question, goes by completions.
-    """
-
-    completions: Completions
-    pairs: Mapping[Template, tuple[int, int]]
-    """The token for YES and the one for NO."""
-    max_prompt_bytes: int
-    """No token is shorter than a byte, so what has fewer bytes than the window has tokens, fits."""
-    name: str = "scoring"
-    capacity: Capacity = MANY_EACH
-
-    @property
-    def identity(self) -> str:
-        """One token a label instead of all its forms."""
-        pairs = "+".join(sorted({f"{yes}/{no}" for yes, no in self.pairs.values()}))
-        return f"scoring:{pairs}:{self.completions.identity}"
-
-    def requests(self, inquiries: Sequence[Inquiry]) -> Iterator[Request]:
-        """One for each template, whose instruction is the query; the rest by completions."""
-        prompts = [self.completions.prompt(inquiry) for inquiry in inquiries]
-        scored = [n for n, i in enumerate(inquiries) if self._suits(i.template, prompts[n])]
-        for template, members in _by_template([inquiries[n] for n in scored]).items():
-            numbers = [scored[member] for member in members]
-            # All before the data is the same for every inquiry of a template.
-            mark = f"[data {self.completions.fence.nonce(template)}]\n"
-            parts = [prompts[number].partition(mark) for number in numbers]
-            body = {
-                "model": self.completions.model,
-                "query": parts[0][0] + mark,
-                "items": [data for _, _, data in parts],
-                "label_token_ids": list(self.pairs[template]),
-                "add_special_tokens": False,
-            }
-            yield Request("/generative_scoring", body, numbers)
-        rest = [n for n in range(len(inquiries)) if n not in set(scored)]
-        for request in self.completions.requests([inquiries[n] for n in rest]):
-            yield request._replace(members=[rest[member] for member in request.members])
-
-    def read(self, reply: Any, inquiries: Sequence[Inquiry]) -> list[Answer]:
-        """Read one score for each item."""
-        if isinstance(reply, dict) and "choices" in reply:
-            return self.completions.read(reply, inquiries)
-        try:
-            rows = sorted(reply["data"], key=lambda row: row["index"])
-            scores = [float(row["score"]) for row in rows]
-        except (KeyError, TypeError, ValueError, OverflowError) as exc:
-            raise NonsenseReply("the server's reply holds no scores") from exc
-        if [row["index"] for row in rows] != list(range(len(inquiries))):
-            raise NonsenseReply(f"the server's reply is not one score for {len(inquiries)} items")
-        return [_scored(s, i.template) for s, i in zip(scores, inquiries, strict=True)]
-
-    def _suits(self, template: Template, prompt: str) -> bool:
-        is_short = len(prompt.encode("utf-8", "surrogatepass")) <= self.max_prompt_bytes
-        return template in self.pairs and is_short
-
-
 TOKENLESS = (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError)
 
 
@@ -405,15 +344,6 @@ def _read_choice(choice: Mapping[str, Any], template: Template, coverage_floor: 
     except TOKENLESS:
         return UNREADABLE
     return weigh(masses_of(tokens, template.labels), template, coverage_floor)
-
-
-def _scored(score: float, template: Template) -> Answer:
-    if not 0.0 <= score <= 1.0:
-        return Problem(ProblemKind.JUDGE_UNPARSEABLE, "judge: the score is no probability")
-    return Judgement(
-        template.labels,
-        tuple(score if label == "YES" else 1.0 - score for label in template.labels),
-    )
 
 
 def _by_template(inquiries: Sequence[Inquiry]) -> dict[Template, list[int]]:
