@@ -38,7 +38,7 @@ from medreward.judging.judge import Capacity, Inquiry, Judgement, View, is_sound
 from medreward.judging.openai import OpenAiJudge
 from medreward.judging.templates import Template, load_templates
 from medreward.settings import Settings
-from medreward.spending import Ledger
+from medreward.spending import CostTracker
 from tests.stages.judge_servers import MODEL, FakeServer
 
 pytestmark = pytest.mark.anyio
@@ -701,7 +701,7 @@ def test_the_settings_reach_the_engines(tmp_path: Path) -> None:
         embedder_api_key=API_KEY,
     )
     with ThreadPoolExecutor(max_workers=1) as worker:
-        workshop = Workshop(settings, worker, ledger=Ledger())
+        workshop = Workshop(settings, worker, costs=CostTracker())
         asks, sees = build_judge(workshop), build_embedder(workshop)
 
     assert asks.capacity == Capacity(batch=1, concurrency=32)

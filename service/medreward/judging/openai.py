@@ -31,7 +31,7 @@ from medreward.judging.ways import Chat, Request, Way
 from medreward.pacing import Pace
 from medreward.rate_limits import RateLimits
 from medreward.servers import Server, Servers
-from medreward.spending import Ledger, Usage
+from medreward.spending import CostTracker, Usage
 
 WayName = Literal["auto", "completions", "chat"]
 CHEAPEST_FIRST = ("completions", "chat")
@@ -67,7 +67,7 @@ class OpenAiJudge:
         timeout_s: float = 60.0,
         try_timeout_s: float | None = None,
         limits: RateLimits | None = None,
-        ledger: Ledger | None = None,
+        costs: CostTracker | None = None,
         pace: Pace | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
@@ -78,7 +78,7 @@ class OpenAiJudge:
         self._wanted = Wanted(model, fence, coverage_floor, ordered)
         self._way_name = way
         self._limits = limits
-        self._ledger = ledger or Ledger()
+        self._costs = costs or CostTracker()
         self._timeout_s = timeout_s
         self._servers = Servers(
             urls,
@@ -136,15 +136,10 @@ class OpenAiJudge:
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Judge each inquiry; what goes wrong with one request concerns its inquiries alone."""
         give_up_s = time.monotonic() + SHARE_OF_TIMEOUT * self._timeout_s
-        refusals = [self._ledger.refusal_of(inquiry) for inquiry in inquiries]
-        answers: dict[int, Judgement | Problem] = {
-            number: refusal for number, refusal in enumerate(refusals) if refusal is not None
-        }
-        left = [number for number in range(len(inquiries)) if number not in answers]
-        with self._ledger.until_booked(inquiries):
-            asked = await self._decide([inquiries[number] for number in left], give_up_s)
-        answers.update(zip(left, asked, strict=True))
-        return [answers[number] for number in range(len(inquiries))]
+        refusal = self._costs.refusal()
+        if refusal is not None:
+            return [refusal] * len(inquiries)
+        return await self._decide(inquiries, give_up_s)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -185,7 +180,7 @@ class OpenAiJudge:
             if reply.status in REFUSAL_STATUS or _may_stumble(reply, members):
                 return await self._send_halves(members, reply, give_up_s)
             told = await self._pace.do(lambda: json_of(reply), len(members))
-            self._book(members, told, len(content))
+            self._book(told, len(content))
             return await self._pace.do(lambda: way.read(told, members), len(members))
         except EngineError as exc:
             return [JUDGE_FAILURES.problem(exc)] * len(members)
@@ -201,9 +196,9 @@ class OpenAiJudge:
         first, second = await asyncio.gather(*(self._decide(half, give_up_s) for half in halves))
         return [*first, *second]
 
-    def _book(self, members: Sequence[Inquiry], told: Any, sent_bytes: int) -> None:
+    def _book(self, told: Any, sent_bytes: int) -> None:
         usage = usage_of(told)
-        self._ledger.charge(members, usage)
+        self._costs.charge(usage)
         if self._limits is not None:
             self._limits.note(sent_bytes, usage.prompt + usage.completion)
 
