@@ -27,11 +27,7 @@ from medreward.rate_limits import RateLimits
 from medreward.tracing import carried
 
 TRIES = 4
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
 FAILURES_TO_EJECT = 3
-REST_S = 0.5
-LONGEST_REST_S = 15.0
 TRIES_IN_TIME = 3
 """How often a request that hangs on one server after the other may be sent within its time."""
 FAIR_SHARE = 0.5
@@ -43,8 +39,22 @@ BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """Seconds to wait before a server gets another request; each wait is longer than the one before."""
+
+    first_s: float = 0.1
+    """Upper bound of the random pause before a request's second try, doubled with each try."""
+    longest_s: float = 5.0
+    """Upper bound of any such pause, and of the time that a request waits for an ejected server."""
+    first_rest_s: float = 0.5
+    """Before an ejected server is probed for the first time."""
+    longest_rest_s: float = 15.0
+    """Between two probes of an ejected server."""
+
+
 class Server:
-    """One server: its address, what is on its way to it, and how it has answered."""
+    """One server: its address, its requests in flight, and how it has answered."""
 
     def __init__(
         self,
@@ -53,6 +63,7 @@ class Server:
         headers: Mapping[str, str],
         timeout_s: float,
         connections: int,
+        pauses: Pauses,
         transport: AsyncBaseTransport | None,
     ) -> None:
         self._base = url.rstrip("/")
@@ -67,7 +78,9 @@ class Server:
         self.last_turn = 0
         """The number of the request that was sent here last: among equals, others come first."""
         self.breaker = Breaker(
-            failures=FAILURES_TO_EJECT, pause_s=REST_S, longest_pause_s=LONGEST_REST_S
+            failures=FAILURES_TO_EJECT,
+            pause_s=pauses.first_rest_s,
+            longest_pause_s=pauses.longest_rest_s,
         )
         self.watch: asyncio.Task[None] | None = None
         self.trouble = ""
@@ -100,8 +113,8 @@ class Server:
         await self._http.aclose()
 
 
-class Servers:
-    """Sends requests to whichever server suits best, and again to another where that may help."""
+class ServerPool:
+    """Sends each request to the least busy server, and again to another if that may help."""
 
     def __init__(
         self,
@@ -113,10 +126,12 @@ class Servers:
         try_timeout_s: float | None = None,
         in_flight_each: int = 16,
         limits: RateLimits | None = None,
+        pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
         self._key = key or ApiKey()
         self._limits = limits
+        self._pauses = pauses or Pauses()
         self._try_timeout_s = min(
             timeout_s, try_timeout_s or timeout_s / (TRIES_IN_TIME if len(urls) > 1 else 1)
         )
@@ -129,6 +144,7 @@ class Servers:
                 headers=headers or {},
                 timeout_s=self._try_timeout_s,
                 connections=2 * in_flight_each,
+                pauses=self._pauses,
                 transport=transport,
             )
             for url in urls
@@ -217,8 +233,8 @@ class Servers:
         """Where all rest, but one not for long, wait for it: else a queue is used up in a moment."""
         watches = [server.watch for server in self.all if server.watch and server.breaker.is_open]
         next_s = min(server.breaker.left_s for server in self.all)
-        if len(watches) == len(self.all) and next_s < LONGEST_PAUSE_S:
-            wait_s = min(left_s, LONGEST_PAUSE_S)
+        if len(watches) == len(self.all) and next_s < self._pauses.longest_s:
+            wait_s = min(left_s, self._pauses.longest_s)
             await asyncio.wait(watches, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _outcome(
@@ -289,7 +305,7 @@ class Servers:
             return 0.0
         if isinstance(outcome, Reply) and not _may_pass(outcome):
             return math.inf
-        longest_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** len(tried))
+        longest_s = min(self._pauses.longest_s, self._pauses.first_s * 2 ** len(tried))
         jitter_s = self._chance.uniform(0.0, longest_s)
         asked_s = outcome.retry_after_s if isinstance(outcome, Reply) else None
         return jitter_s if asked_s is None else asked_s + jitter_s / 10

@@ -12,7 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from medreward.servers import Pauses
+
 MODEL = "toy"
+SHORT_PAUSES = Pauses(first_s=0.001, longest_s=0.02, first_rest_s=0.01, longest_rest_s=0.02)
+"""Pauses that no test has to sit through."""
 NOTHING = object()
 VOCABULARY: dict[str, int] = {}
 """Each piece seen so far and its id: the same for all models, as for the revisions of one."""

@@ -17,7 +17,7 @@ from medreward.judging.templates import load_templates
 from medreward.rate_limits import RateLimits
 from medreward.settings import Settings
 from tests.conftest import Serve
-from tests.stages.judge_servers import MODEL, FakeServer, Hosts, Model
+from tests.stages.judge_servers import MODEL, SHORT_PAUSES, FakeServer, Hosts, Model
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +36,9 @@ async def started(*servers: FakeServer, **options: Any) -> AsyncIterator[OpenAiJ
     """A judge that has found out about its servers."""
     hosts = {f"judge{n}": server for n, server in enumerate(servers)}
     urls = [f"http://{host}/v1" for host in hosts]
-    judge = OpenAiJudge(*urls, **{"model": MODEL, "transport": Hosts(**hosts), **options})
+    judge = OpenAiJudge(
+        *urls, **{"model": MODEL, "pauses": SHORT_PAUSES, "transport": Hosts(**hosts), **options}
+    )
     try:
         await judge.start()
         yield judge
@@ -516,7 +518,9 @@ async def test_a_judge_that_comes_back_as_another_is_refused(other: FakeServer) 
 async def test_a_server_that_restarts_as_another_model_stays_out() -> None:
     """Of two servers one dies and comes back with other verdicts: only the first is asked."""
     hosts = Hosts(a=FakeServer("vllm"), b=FakeServer("vllm"))
-    judge = OpenAiJudge("http://a/v1", "http://b/v1", model=MODEL, transport=hosts)
+    judge = OpenAiJudge(
+        "http://a/v1", "http://b/v1", model=MODEL, pauses=SHORT_PAUSES, transport=hosts
+    )
     try:
         await judge.start()
         hosts.servers["b"].fails_with = 500

@@ -26,7 +26,7 @@ from medreward.errors import (
 )
 from medreward.judging.judge import Capacity
 from medreward.pacing import Pace
-from medreward.servers import Server, Servers
+from medreward.servers import Pauses, Server, ServerPool
 
 BATCH_TEXTS = 256
 BATCH_TOKENS = 16_384
@@ -55,18 +55,20 @@ class OpenAiEmbedder:
         timeout_s: float = 60.0,
         try_timeout_s: float | None = None,
         pace: Pace | None = None,
+        pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
         self._model = model
         self._pace = pace or Pace()
         self._timeout_s = timeout_s
-        self._servers = Servers(
+        self._servers = ServerPool(
             urls,
             key=api_key,
             headers=headers,
             timeout_s=timeout_s,
             try_timeout_s=try_timeout_s,
             in_flight_each=BATCHES_IN_FLIGHT,
+            pauses=pauses,
             transport=transport,
         )
         self._format = "float"

@@ -30,7 +30,7 @@ from medreward.judging.templates import Template, load_templates
 from medreward.judging.ways import Chat, Request, Way
 from medreward.pacing import Pace
 from medreward.rate_limits import RateLimits
-from medreward.servers import Server, Servers
+from medreward.servers import Pauses, Server, ServerPool
 from medreward.spending import CostTracker, Usage
 
 WayName = Literal["auto", "completions", "chat"]
@@ -69,6 +69,7 @@ class OpenAiJudge:
         limits: RateLimits | None = None,
         costs: CostTracker | None = None,
         pace: Pace | None = None,
+        pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
         self._pace = pace or Pace()
@@ -80,13 +81,14 @@ class OpenAiJudge:
         self._limits = limits
         self._costs = costs or CostTracker()
         self._timeout_s = timeout_s
-        self._servers = Servers(
+        self._servers = ServerPool(
             urls,
             key=api_key,
             headers=headers,
             timeout_s=timeout_s,
             try_timeout_s=try_timeout_s,
             limits=limits,
+            pauses=pauses,
             transport=transport,
         )
         self._served = Served()

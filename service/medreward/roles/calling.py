@@ -14,7 +14,7 @@ from medreward.api_key import ApiKey
 from medreward.errors import BackendDown, EngineError, NonsenseReply, SetupError
 from medreward.judging.judge import Capacity
 from medreward.roles.wire import EngineFacts
-from medreward.servers import Server, Servers
+from medreward.servers import Server, ServerPool
 
 REQUESTS_IN_FLIGHT = 8
 """To each server; a request is one batch, and what several ask at once is batched again there."""
@@ -41,7 +41,7 @@ class Calls:
     ) -> None:
         self._role = role
         self._timeout_s = timeout_s
-        self._servers = Servers(
+        self._servers = ServerPool(
             urls,
             key=key,
             headers=headers,
