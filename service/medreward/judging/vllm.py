@@ -16,6 +16,7 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from medreward import timeouts
 from medreward.errors import JUDGE_FAILURES, BackendDown, DeadlinePassed, Problem, SetupError
 from medreward.hugging_face import loading
 from medreward.judging.judge import Capacity, Inquiry, Judgement
@@ -31,9 +32,6 @@ from medreward.judging.rendering import (
 from medreward.judging.templates import Template
 from medreward.judging.vllm_engine import DIED, EngineOptions, VllmEngine, is_on_cpu
 from medreward.judging.ways import Frame
-
-SHARE_OF_TIMEOUT = 0.9
-"""What has not been judged by then is given up, so that the rest of its batch counts."""
 
 
 class VllmJudge:
@@ -156,7 +154,7 @@ class VllmJudge:
             for prompt, inquiry in zip(prompts, inquiries, strict=True)
         ]
         try:
-            _, late = await asyncio.wait(judging, timeout=SHARE_OF_TIMEOUT * self._timeout_s)
+            _, late = await asyncio.wait(judging, timeout=timeouts.VLLM * self._timeout_s)
             return [self._too_late() if one in late else one.result() for one in judging]
         finally:
             for one in judging:
