@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from medreward import timeouts
 from medreward._http import REFUSAL_STATUS, AsyncBaseTransport, Reply, encoded, json_of
+from medreward.admission import Deadline
 from medreward.api_key import ApiKey
+from medreward.bisection import bisect
 from medreward.embedding.embedder import Vector, cosine, is_sound
 from medreward.errors import (
     EMBEDDER_FAILURES,
@@ -32,7 +34,6 @@ BATCH_TEXTS = 256
 BATCH_TOKENS = 16_384
 """About what servers take at once (TEI's own default); texts of an answer's length come by the hundred."""
 BATCHES_IN_FLIGHT = 4
-SHARE_OF_TIMEOUT = 0.95
 PROBES = ("left lower lobe", "fracture of the femur")
 SAME_COSINE = 0.999
 """Half precision rounds; another model points elsewhere."""
@@ -115,35 +116,27 @@ class OpenAiEmbedder:
         Raises:
             EngineError: no server can be reached, or its reply is not one vector a text.
         """
-        return await self._embed(texts, time.monotonic() + SHARE_OF_TIMEOUT * self._timeout_s)
+        deadline = timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE)
+        return await bisect(texts, partial(self._embed, deadline=deadline))
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._servers.aclose()
 
-    async def _embed(self, texts: Sequence[str], give_up_s: float) -> list[Vector | Problem]:
-        left_s = max(0.0, give_up_s - time.monotonic())
+    async def _embed(
+        self, texts: Sequence[str], deadline: Deadline
+    ) -> list[Vector | Problem] | Problem:
+        """Send one request; a problem if the server refuses it, for its length or its many texts."""
         content = encoded(self._body(texts, self._format))
-        reply = await self._servers.post("embeddings", content, timeout_s=left_s)
+        reply = await self._servers.post("embeddings", content, timeout_s=deadline.left_s)
         if reply.status in REFUSAL_STATUS:
-            return await self._embed_halves(texts, reply.status, give_up_s)
+            message = f"embedder: the server refuses this text ({reply.status})"
+            return Problem(ProblemKind.TOO_LONG, message)
         return await self._pace.do(lambda: self._read(reply, len(texts)), len(texts))
 
     def _read(self, reply: Reply, texts: int) -> list[Vector | Problem]:
         vectors = _vectors(json_of(reply), texts, self._format)
         return [self._sized(_unit(vector)) for vector in vectors]
-
-    async def _embed_halves(
-        self, texts: Sequence[str], status: int, give_up_s: float
-    ) -> list[Vector | Problem]:
-        """Find the text that is too long, or the number of texts that is not too many."""
-        if len(texts) <= 1:
-            message = f"embedder: the server refuses this text ({status})"
-            return [Problem(ProblemKind.TOO_LONG, message)] * len(texts)
-        middle = len(texts) // 2
-        halves = (self._embed(half, give_up_s) for half in (texts[:middle], texts[middle:]))
-        first, second = await asyncio.gather(*halves)
-        return [*first, *second]
 
     def _body(self, texts: Sequence[str], form: str) -> dict[str, object]:
         return {"model": self._model, "input": list(texts), "encoding_format": form}
