@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeVar
 
 import structlog
 
@@ -25,6 +26,8 @@ from medreward.breaker import Breaker
 from medreward.errors import BackendDown, DeadlinePassed, EngineError, SetupError
 from medreward.rate_limits import RateLimits
 from medreward.tracing import carried
+
+T = TypeVar("T")
 
 TRIES = 4
 FAILURES_TO_EJECT = 3
@@ -175,8 +178,31 @@ class ServerPool:
             await self._wait_for_limits(content, self._try_timeout_s)
         return await self._try(server, method, path, content, self._try_timeout_s)
 
+    async def ask_each(self, ask: Callable[[Server], Awaitable[T]]) -> dict[Server, T]:
+        """Put a question to each server at the start; one that is down is ejected, and joins later.
+
+        Raises:
+            EngineError: all of them are down.
+            Exception: whatever else *ask* raises.
+        """
+        outcomes = await asyncio.gather(*map(ask, self.all), return_exceptions=True)
+        found: dict[Server, T] = {}
+        down: dict[Server, EngineError] = {}
+        for asked, outcome in zip(self.all, outcomes, strict=True):
+            if isinstance(outcome, EngineError):
+                down[asked] = outcome
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                found[asked] = outcome
+        if not found:
+            raise next(iter(down.values()))
+        for asked, error in down.items():
+            self.eject(asked, str(error))
+        return found
+
     def eject(self, server: Server, reason: str) -> None:
-        """Leave a server alone until it is well again."""
+        """Send a server no requests until a probe finds it well again."""
         while not server.breaker.is_open:
             server.breaker.failed()
         server.trouble = reason

@@ -1,6 +1,5 @@
 """An embedder behind any server with `/v1/embeddings`: TEI, infinity, vLLM, llama.cpp, hosted ones."""
 
-import asyncio
 import base64
 import math
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from medreward.bisection import bisect
 from medreward.embedding.embedder import Vector, cosine, is_sound
 from medreward.errors import (
     EMBEDDER_FAILURES,
+    BackendDown,
     EngineError,
     NonsenseReply,
     Problem,
@@ -72,6 +72,7 @@ class OpenAiEmbedder:
             pauses=pauses,
             transport=transport,
         )
+        self._servers.examine = self._examine
         self._format = "float"
         self._dimensions: int | None = None
         """How many numbers a vector has: as many as the first one had."""
@@ -89,25 +90,18 @@ class OpenAiEmbedder:
             EngineError: none of them answers yet.
             SetupError: they do not give the same vectors.
         """
-        visits = await asyncio.gather(*(self._visit(server) for server in self._servers.all))
-        met = dict(zip(self._servers.all, visits, strict=True))
-        found = [visit for visit in visits if isinstance(visit, Found)]
-        if not found:
-            raise next(visit for visit in visits if isinstance(visit, EngineError))
-        expected = self._expected or found[0].vectors
-        for other in found:
+        found = await self._servers.ask_each(self._visit)
+        first, *_ = found.values()
+        expected = self._expected or first.vectors
+        for other in found.values():
             _check_same(expected, other.vectors)
         self._check_size(expected[0])
         self._expected = expected
-        self._format = "base64" if all(other.is_compact for other in found) else "float"
-        batch = min(other.batch for other in found)
+        self._format = "base64" if all(one.is_compact for one in found.values()) else "float"
+        batch = min(one.batch for one in found.values())
         self.capacity = replace(self.capacity, batch=batch)
-        self._servers.examine = partial(self._examine, expected=expected)
-        for server, visit in met.items():
-            if isinstance(visit, Found):
-                server.breaker.succeeded()
-            else:
-                self._servers.eject(server, str(visit))
+        for server in found:
+            server.breaker.succeeded()
         log.info("embedder_found", format=self._format, batch=batch)
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
@@ -141,13 +135,10 @@ class OpenAiEmbedder:
     def _body(self, texts: Sequence[str], form: str) -> dict[str, object]:
         return {"model": self._model, "input": list(texts), "encoding_format": form}
 
-    async def _visit(self, server: Server) -> "Found | EngineError":
-        try:
-            plain = await self._probe(server, PROBES, "float")
-            is_compact = await self._has_base64(server, plain)
-            return Found(plain, is_compact, await self._batch_of(server))
-        except EngineError as exc:
-            return exc
+    async def _visit(self, server: Server) -> "Found":
+        plain = await self._probe(server, PROBES, "float")
+        is_compact = await self._has_base64(server, plain)
+        return Found(plain, is_compact, await self._batch_of(server))
 
     async def _has_base64(self, server: Server, plain: Sequence[Vector]) -> bool:
         """Tell whether it sends the same vectors in a third of the bytes."""
@@ -176,9 +167,11 @@ class OpenAiEmbedder:
             raise NonsenseReply("what the server sends for a probe is no vector")
         return sound
 
-    async def _examine(self, server: Server, expected: Sequence[Vector]) -> None:
-        """See that a server that comes back still has the same model."""
-        _check_same(expected, await self._probe(server, PROBES, self._format))
+    async def _examine(self, server: Server) -> None:
+        """Check that a server that comes back still has the same model."""
+        if self._expected is None:
+            raise BackendDown("the embedder has not started yet")
+        _check_same(self._expected, await self._probe(server, PROBES, self._format))
 
     def _check_size(self, vector: Vector) -> None:
         """Remember how many numbers a vector has; refuse another number.

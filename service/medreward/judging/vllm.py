@@ -31,7 +31,7 @@ from medreward.judging.rendering import (
 )
 from medreward.judging.templates import Template
 from medreward.judging.vllm_engine import DIED, EngineOptions, VllmEngine, is_on_cpu
-from medreward.judging.ways import Frame
+from medreward.judging.ways import PromptFrame
 
 
 class VllmJudge:
@@ -43,7 +43,7 @@ class VllmJudge:
         tokenizer: Any,
         *,
         identity: str,
-        frame: Frame,
+        frame: PromptFrame,
         fence: Fence,
         coverage_floor: float,
         max_prompt_tokens: int,

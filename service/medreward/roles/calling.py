@@ -1,6 +1,5 @@
 """An engine that another process of ours holds: which one it is, and its answers."""
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -14,7 +13,6 @@ from medreward.api_key import ApiKey
 from medreward.bisection import bisect
 from medreward.errors import (
     BackendDown,
-    EngineError,
     Failures,
     NonsenseReply,
     Problem,
@@ -117,27 +115,13 @@ class Peer(ABC, Generic[Q, A]):
             EngineError: none of them answers yet.
             SetupError: they do not hold the same.
         """
-        servers = self._servers.all
-        replies = await asyncio.gather(*(self._visit(s) for s in servers), return_exceptions=True)
-        found: list[EngineFacts] = []
-        down: dict[Server, EngineError] = {}
-        for server, reply in zip(servers, replies, strict=True):
-            if isinstance(reply, EngineFacts):
-                found.append(reply)
-            elif isinstance(reply, EngineError):
-                down[server] = reply
-            else:
-                raise reply
-        if not found:
-            raise next(iter(down.values()))
-        for facts in found:
-            self._check_same(self._facts or found[0], facts)
-        for server in servers:
-            if server in down:
-                self._servers.eject(server, str(down[server]))
-            else:
-                server.breaker.succeeded()
-        self._facts = found[0]
+        found = await self._servers.ask_each(self._visit)
+        first, *_ = found.values()
+        for facts in found.values():
+            self._check_same(self._facts or first, facts)
+        for server in found:
+            server.breaker.succeeded()
+        self._facts = first
 
     async def aclose(self) -> None:
         """Close the connections."""
