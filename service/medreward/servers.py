@@ -1,10 +1,9 @@
-"""Several servers with the same model: the least busy one is asked, a sick one is left alone."""
+"""A pool of servers with the same model: the least busy one is asked, and one that fails is ejected."""
 
 import asyncio
 import itertools
 import math
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from medreward._http import (
     send,
     server,
 )
+from medreward.admission import Deadline
 from medreward.api_key import ApiKey
 from medreward.breaker import Breaker
 from medreward.errors import BackendDown, DeadlinePassed, EngineError, SetupError
@@ -140,7 +140,7 @@ class ServerPool:
         )
         self._chance = random.SystemRandom()
         self._numbers = itertools.count(1)
-        self._turns = asyncio.Semaphore(in_flight_each * len(urls))
+        self._places = asyncio.Semaphore(in_flight_each * len(urls))
         self.all = [
             Server(
                 url,
@@ -153,29 +153,28 @@ class ServerPool:
             for url in urls
         ]
         self.examine: Callable[[Server], Awaitable[None]] = self._greet
-        """Asks a server that was ejected whether it is well again; raises where it is not."""
+        """Probes an ejected server; raises if it has to stay ejected."""
 
-    async def post(self, path: str, content: bytes, *, timeout_s: float) -> Reply:
-        """Send some JSON, again where that may help, for at most *timeout_s*.
+    async def post(self, path: str, content: bytes, deadline: Deadline) -> Reply:
+        """Send JSON to one server, and again to another or later if that may help.
 
         Raises:
-            EngineError: no server answered.
+            EngineError: no server answered before the deadline.
         """
-        give_up_s = time.monotonic() + timeout_s
-        async with self._turn(timeout_s):
-            return await self._post(path, content, give_up_s)
+        async with self._place(deadline):
+            return await self._post(path, content, deadline)
 
     async def ask(
         self, server: Server, method: str, path: str, body: Mapping[str, object] | None = None
     ) -> Reply:
-        """Send one request to one server, once; ahead of those that wait for it to come back.
+        """Send one request to one server, once, also while it is ejected.
 
         Raises:
             EngineError: there is no reply in time.
         """
         content = None if body is None else encoded(body)
-        if content is not None:
-            await self._wait_for_limits(content, self._try_timeout_s)
+        if content is not None and self._limits is not None:
+            await self._limits.wait(len(content), timeout_s=self._try_timeout_s)
         return await self._try(server, method, path, content, self._try_timeout_s)
 
     async def ask_each(self, ask: Callable[[Server], Awaitable[T]]) -> dict[Server, T]:
@@ -215,7 +214,7 @@ class ServerPool:
         await asyncio.gather(*(server.aclose() for server in self.all))
 
     def _choose(self, tried: Sequence[Server]) -> Server | None:
-        """Take the least busy server, and rather one that was not tried yet; None if all rest."""
+        """Choose the least busy of the servers that were tried least; None if all are ejected."""
         well = [server for server in self.all if not server.breaker.is_open]
         return min(well, key=lambda s: (tried.count(s), s.outstanding, s.last_turn), default=None)
 
@@ -226,41 +225,39 @@ class ServerPool:
             f"no server answers ({first.trouble}); the next try is in {next_s:.1f} s"
         )
 
-    async def _post(self, path: str, content: bytes, give_up_s: float) -> Reply:
+    async def _post(self, path: str, content: bytes, deadline: Deadline) -> Reply:
         tried: list[Server] = []
         outcome: Reply | EngineError | None = None
-        # Once, at whichever try: a request that waited for them again and again would be late.
-        rest = _Rest()
-        while (chosen := await self._next(tried, content, give_up_s, rest)) is not None:
-            outcome = await self._outcome(chosen, path, content, _left_s(give_up_s), tried)
+        has_waited = False
+        while True:
+            if not has_waited and self._choose(tried) is None:
+                # Once, at whichever try: a request that waited again and again would be late.
+                has_waited = True
+                await self._wait_for_a_server(deadline)
+            if self._limits is not None and self._choose(tried) is not None:
+                await self._limits.wait(len(content), timeout_s=deadline.left_s)
+            # Chosen after both waits, since servers are ejected and come back meanwhile.
+            chosen = self._choose(tried)
+            if chosen is None:
+                break
+            outcome = await self._outcome(chosen, path, content, deadline.left_s, tried)
             if isinstance(outcome, Reply) and _is_answer(outcome):
                 return outcome
             tried.append(chosen)
             pause_s = self._pause_s(outcome, tried)
-            if len(tried) >= TRIES or pause_s >= _left_s(give_up_s):
+            if len(tried) >= TRIES or pause_s >= deadline.left_s:
                 break
             await asyncio.sleep(pause_s)
         if isinstance(outcome, Reply):
             return outcome
         raise outcome or self._all_rest()
 
-    async def _next(
-        self, tried: Sequence[Server], content: bytes, give_up_s: float, rest: "_Rest"
-    ) -> Server | None:
-        """Wait until a request may go, and choose only then: meanwhile servers come and go."""
-        if not rest.was_waited_out and self._choose(tried) is None:
-            rest.was_waited_out = True
-            await self._wait_out_a_rest(_left_s(give_up_s))
-        if self._choose(tried) is not None:
-            await self._wait_for_limits(content, _left_s(give_up_s))
-        return self._choose(tried)
-
-    async def _wait_out_a_rest(self, left_s: float) -> None:
-        """Where all rest, but one not for long, wait for it: else a queue is used up in a moment."""
+    async def _wait_for_a_server(self, deadline: Deadline) -> None:
+        """Wait for the first probe if all servers are ejected: else a queue fails in a moment."""
         watches = [server.watch for server in self.all if server.watch and server.breaker.is_open]
         next_s = min(server.breaker.left_s for server in self.all)
         if len(watches) == len(self.all) and next_s < self._pauses.longest_s:
-            wait_s = min(left_s, self._pauses.longest_s)
+            wait_s = min(deadline.left_s, self._pauses.longest_s)
             await asyncio.wait(watches, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _outcome(
@@ -273,10 +270,10 @@ class ServerPool:
                 self._note_failure(server, str(exc))
             return exc
         if _is_answer(reply) or reply.status in BUSY:
-            # An ejected server comes back by being examined, not by an answer from before.
+            # An answer sent before the ejection reveals nothing; only a probe brings a server back.
             if not server.breaker.is_open:
                 server.breaker.succeeded()
-        # It may be the request that it stumbles over: what it says to the same again is no news.
+        # A second failure with the same request counts for nothing: the request may be the cause.
         elif server not in tried:
             self._note_failure(server, f"it answers {reply.status}")
         return reply
@@ -284,7 +281,7 @@ class ServerPool:
     async def _try(
         self, server: Server, method: str, path: str, content: bytes | None, left_s: float
     ) -> Reply:
-        """Send once; with a new key where the file has one and the old is refused."""
+        """Send once; and with the new key if the old one is refused and its file holds another."""
         server.outstanding += 1
         server.last_turn = next(self._numbers)
         try:
@@ -303,21 +300,17 @@ class ServerPool:
         return self._key.headers != headers or self._key.reread()
 
     @asynccontextmanager
-    async def _turn(self, timeout_s: float) -> AsyncIterator[None]:
-        """Be one of the few requests in flight."""
+    async def _place(self, deadline: Deadline) -> AsyncIterator[None]:
+        """Hold one of the places for requests in flight."""
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._turns.acquire()
+            async with asyncio.timeout(deadline.left_s):
+                await self._places.acquire()
         except TimeoutError:
             raise DeadlinePassed("too many requests were before it") from None
         try:
             yield
         finally:
-            self._turns.release()
-
-    async def _wait_for_limits(self, content: bytes, timeout_s: float) -> None:
-        if self._limits is not None:
-            await self._limits.wait(len(content), timeout_s=timeout_s)
+            self._places.release()
 
     def _note_failure(self, server: Server, reason: str) -> None:
         server.breaker.failed()
@@ -325,7 +318,7 @@ class ServerPool:
             self.eject(server, reason)
 
     def _pause_s(self, outcome: Reply | EngineError, tried: Sequence[Server]) -> float:
-        """How long to wait before the next try: not at all where another server may do better."""
+        """Return the seconds before the next try: none if another server is left to be tried."""
         others = [s for s in self.all if not s.breaker.is_open and s not in tried]
         if others:
             return 0.0
@@ -337,7 +330,7 @@ class ServerPool:
         return jitter_s if asked_s is None else asked_s + jitter_s / 10
 
     async def _watch(self, server: Server) -> None:
-        """Look after an ejected server until it is well again."""
+        """Probe an ejected server until it is well again."""
         while server.breaker.is_open:
             await asyncio.sleep(server.breaker.left_s)
             if not server.breaker.allows():
@@ -355,25 +348,14 @@ class ServerPool:
                 log.info("server_back", server=server.name)
 
     async def _greet(self, server: Server) -> None:
-        """Ask for what every such server has: the list of its models."""
+        """Ask for the list of models, which every such server has."""
         reply = await self.ask(server, "GET", "models")
         if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise BackendDown(f"the server answers {reply.status}")
 
 
-@dataclass(slots=True)
-class _Rest:
-    """Whether one request has waited for servers that rest."""
-
-    was_waited_out: bool = False
-
-
-def _left_s(give_up_s: float) -> float:
-    return max(0.0, give_up_s - time.monotonic())
-
-
 def _is_answer(reply: Reply) -> bool:
-    """Whether it speaks of what was sent: a refusal of that, or JSON and not a proxy's page."""
+    """Whether a reply concerns the request: a refusal of it, or JSON and not a proxy's page."""
     begins = reply.content.lstrip()[:1]
     return reply.status in REFUSAL_STATUS or (reply.is_success and begins in {b"{", b"["})
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from medreward.admission import Deadline
 from medreward.api_key import ApiKey
 from medreward.errors import BackendDown, DeadlinePassed, NonsenseReply, SetupError
 from medreward.rate_limits import RateLimits
@@ -103,7 +104,7 @@ async def refuse_all(_server: object) -> None:
 
 async def post(servers: ServerPool, times: int = 1, *, timeout_s: float = 5.0) -> list[Any]:
     """Post several requests at once."""
-    posts = (servers.post("x", b"{}", timeout_s=timeout_s) for _ in range(times))
+    posts = (servers.post("x", b"{}", Deadline.after(timeout_s)) for _ in range(times))
     return list(await asyncio.gather(*posts, return_exceptions=True))
 
 

@@ -122,7 +122,7 @@ class OpenAiEmbedder:
     ) -> list[Vector | Problem] | Problem:
         """Send one request; a problem if the server refuses it, for its length or its many texts."""
         content = encoded(self._body(texts, self._format))
-        reply = await self._servers.post("embeddings", content, timeout_s=deadline.left_s)
+        reply = await self._servers.post("embeddings", content, deadline)
         if reply.status in REFUSAL_STATUS:
             message = f"embedder: the server refuses this text ({reply.status})"
             return Problem(ProblemKind.TOO_LONG, message)

@@ -173,7 +173,7 @@ class OpenAiJudge:
         try:
             body = await self._pace.do(lambda: dialect.body(members), len(members))
             content = encoded(body)
-            reply = await self._servers.post(dialect.path, content, timeout_s=deadline.left_s)
+            reply = await self._servers.post(dialect.path, content, deadline)
             if reply.status in REFUSAL_STATUS or _may_stumble(reply, members):
                 return _refusal(reply)
             told = await self._pace.do(lambda: json_of(reply), len(members))

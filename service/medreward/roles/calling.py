@@ -137,9 +137,10 @@ class Peer(ABC, Generic[Q, A]):
 
     async def _ask(self, questions: Sequence[Q]) -> list[A | Problem] | Problem:
         body = await self._pace.do(lambda: self._body(questions), len(questions))
-        left_s = timeouts.REMOTE * self._timeout_s
-        content = encoded({"identity": self.identity, "deadline_ms": round(1000 * left_s), **body})
-        reply = await self._servers.post(self.path.removeprefix("/"), content, timeout_s=left_s)
+        deadline = timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE)
+        deadline_ms = round(1000 * deadline.left_s)
+        content = encoded({"identity": self.identity, "deadline_ms": deadline_ms, **body})
+        reply = await self._servers.post(self.path.removeprefix("/"), content, deadline)
         if reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             message = f"{self.failures.engine}: its process takes no body so large"
             return Problem(ProblemKind.TOO_LONG, message)
