@@ -212,7 +212,6 @@ class Service:
             unpack=judgements.unpack_judgement,
             group_of=judgements.group_of,
             tokens_of=judgements.tokens_of,
-            asking=self.engines.ledger.asking,
             failures=JUDGE_FAILURES,
             capacity=judge.capacity,
             timeout_s=settings.judge_timeout_s,

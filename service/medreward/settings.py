@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     """File with that key; it is read anew when a server refuses the key."""
     judge_headers: Headers = Field(default_factory=dict)
     """Further headers of the openai engine's requests, as a JSON object."""
-    judge_way: Literal["auto", "scoring", "completions", "chat"] = "auto"
+    judge_way: Literal["auto", "completions", "chat"] = "auto"
     """How the openai engine asks; auto takes the cheapest way that every server knows."""
     judge_coverage_floor: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Least probability on any label at all; below it the judge said nothing readable."""
@@ -164,8 +164,6 @@ class Settings(BaseSettings):
     """Money for a million tokens of prompts."""
     judge_completion_price: Money = 0.0
     """Money for a million tokens of replies."""
-    judge_max_cost_per_run: Money | None = None
-    """Money after which a run's questions are refused; of this process."""
     judge_max_cost_per_day: Money | None = None
     """Money after which all questions are refused until midnight UTC; of this process."""
 
@@ -368,8 +366,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _caps_have_prices(self) -> Self:
         is_free = self.judge_prompt_price == 0 and self.judge_completion_price == 0
-        caps = (self.judge_max_cost_per_run, self.judge_max_cost_per_day)
-        if is_free and any(cap is not None for cap in caps):
+        if is_free and self.judge_max_cost_per_day is not None:
             raise ValueError(
                 "a cap on the judge's cost is never reached without a price: "
                 "set MEDREWARD_JUDGE_PROMPT_PRICE or MEDREWARD_JUDGE_COMPLETION_PRICE"

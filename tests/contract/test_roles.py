@@ -21,6 +21,7 @@ from medreward.errors import BackendDown, NonsenseReply, Problem, ProblemKind, S
 from medreward.http.middleware import REPLIES_TO_MOVE_ON
 from medreward.settings import Settings
 from tests.conftest import RealEngines, loaded
+from tests.service.engines.judge_servers import SHORT_PAUSES
 
 pytestmark = pytest.mark.anyio
 
@@ -267,7 +268,7 @@ async def test_another_engine_in_its_place_gives_no_number() -> None:
         api, _ = await stack.enter_async_context(
             app_client(
                 settings_of("api"),
-                RoleJudge("http://judge", transport=address, timeout_s=5),
+                RoleJudge("http://judge", transport=address, timeout_s=5, pauses=SHORT_PAUSES),
                 HashedEmbedder(),
             )
         )

@@ -23,9 +23,15 @@ class Embedder(Protocol):
     as a `Problem` in its place.
     """
 
-    identity: str
-    """Everything besides the text that can change a vector: model, revision, dtype."""
-    capacity: Capacity
+    @property
+    def identity(self) -> str:
+        """Everything besides the text that can change a vector: model, revision, dtype."""
+        ...
+
+    @property
+    def capacity(self) -> Capacity:
+        """The batches that suit the engine."""
+        ...
 
     async def start(self) -> None:
         """Get ready to answer, as `Judge.start`."""

@@ -18,7 +18,7 @@ from medreward.engines.judges.calibrated import CalibratedJudge
 from medreward.engines.judges.cascade import Cascade
 from medreward.engines.models import CATALOGUE, identify, locate, own_calibration
 from medreward.engines.remote.api_key import ApiKey
-from medreward.engines.remote.budget import Ledger
+from medreward.engines.remote.budget import CostTracker
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.engines.templates import load_templates
 from medreward.errors import SetupError
@@ -40,8 +40,8 @@ class Workshop:
     """One thread for all models on the CPU: two would fight for the same cores."""
     pace: Pace = field(default_factory=Pace)
     """Where an engine does what would hold up the event loop."""
-    ledger: Ledger | None = None
-    """Where a paid judge books what it costs."""
+    costs: CostTracker | None = None
+    """Adds up what a paid judge costs."""
     metrics: Metrics = field(default_factory=Metrics)
     lost: Callable[[str], None] = lambda _: None
     """Told why, on the event loop, by an engine that sees itself go while nobody asks."""
@@ -153,7 +153,7 @@ def _openai_judge(workshop: Workshop) -> Judge:
             requests_per_minute=settings.judge_requests_per_minute,
             tokens_per_minute=settings.judge_tokens_per_minute,
         ),
-        ledger=workshop.ledger,
+        costs=workshop.costs,
         pace=workshop.pace,
     )
 

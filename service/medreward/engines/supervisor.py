@@ -16,7 +16,7 @@ from medreward.engines.judges.cascade import Cascade
 from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.judges.time_budget import has_abstained
 from medreward.engines.registry import Workshop, build_embedder, build_judge, check_choices
-from medreward.engines.remote.budget import Caps, Ledger, Prices
+from medreward.engines.remote.budget import CostTracker, Prices
 from medreward.engines.status import EngineState, Readiness
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import (
@@ -76,9 +76,9 @@ class Engines:
         self._pace = pace
         self._judge = judge
         self._embedder = embedder
-        self.ledger = Ledger(
+        self._costs = CostTracker(
             Prices(settings.judge_prompt_price, settings.judge_completion_price),
-            Caps(settings.judge_max_cost_per_run, settings.judge_max_cost_per_day),
+            settings.judge_max_cost_per_day,
             count=metrics.count_judge_usage,
         )
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
@@ -232,7 +232,7 @@ class Engines:
             self._settings,
             self._worker,
             self._pace,
-            self.ledger,
+            self._costs,
             self._metrics,
             partial(self._hear_of_loss, role),
         )

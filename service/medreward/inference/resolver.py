@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -99,10 +98,6 @@ class Engine(Generic[Q, A]):
     group_of: Callable[[Q], Hashable] = field(default=lambda _: None)
     """What questions have in common that go best side by side."""
     tokens_of: Callable[[Q], int] = field(default=lambda _: 1)
-    asking: Callable[[str | None, Sequence[Q]], AbstractContextManager[None]] = field(
-        default=lambda _run, _questions: nullcontext()
-    )
-    """Entered while a run waits for its questions: what they cost is booked on it."""
 
 
 class _Asked(NamedTuple, Generic[Q]):
@@ -289,8 +284,7 @@ class Asker(Generic[Q, A]):
                 answers.add(questions[key], answer, "cache")
         left = {key: q for key, q in questions.items() if q in answers.missing}
         asked = {key: _Asked(question, caller.namespace) for key, question in left.items()}
-        with self._engine.asking(caller.run, list(left.values())):
-            replies = await self._batcher.answers(asked, caller.deadline)
+        replies = await self._batcher.answers(asked, caller.deadline)
         effort.queue_s = max(effort.queue_s, replies.waited_s)
         if asked:
             self._metrics.observe_queue_wait(self._engine.source, replies.waited_s)

@@ -175,9 +175,8 @@ def _unwrapped(table: str) -> str:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("vllm", "by scoring"),
-        ("llamacpp", "by completions; not by scoring: no token ids can be had"),
-        ("openai", "by chat; not by scoring: tokenize is answered by 404"),
+        ("vllm", "by completions"),
+        ("openai", "by chat; not by completions: tokenize is answered by 404"),
     ],
 )
 @pytest.mark.usefixtures("no_models")

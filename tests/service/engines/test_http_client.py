@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from medreward.engines.remote.http_client import Reply, encoded, json_of
+from medreward.engines.remote.http_client import Reply, encoded, json_of, retry_after_s
 from medreward.errors import BackendDown, NonsenseReply
 
 
@@ -29,3 +29,21 @@ def test_what_is_no_json_is_nonsense(content: bytes) -> None:
     with pytest.raises(NonsenseReply) as caught:
         json_of(Reply(200, content))
     assert "html" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("2", 2.0),
+        ("0.5", 0.5),
+        ("-1", 0.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("nan", None),
+        ("inf", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_read_in_seconds(header: str, seconds: float | None) -> None:
+    """A date, or what is no number, says nothing."""
+    assert retry_after_s({"Retry-After": header}) == seconds
+    assert retry_after_s({}) is None

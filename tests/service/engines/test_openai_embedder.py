@@ -14,6 +14,7 @@ import pytest
 from medreward.engines.embedder import Vector, cosine, is_sound
 from medreward.engines.embedders.openai import BATCH_TEXTS, OpenAiEmbedder
 from medreward.errors import BackendDown, NonsenseReply, Problem, SetupError
+from tests.service.engines.judge_servers import SHORT_PAUSES
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +75,7 @@ async def started(*servers: EmbeddingServer, **options: Any) -> AsyncIterator[Op
     hosts = {f"embed{n}": server for n, server in enumerate(servers)}
     transport = httpx.MockTransport(lambda request: hosts[request.url.host](request))
     urls = [f"http://{host}/v1" for host in hosts]
-    embedder = OpenAiEmbedder(*urls, model="m", transport=transport, **options)
+    embedder = OpenAiEmbedder(*urls, model="m", pauses=SHORT_PAUSES, transport=transport, **options)
     try:
         await embedder.start()
         yield embedder

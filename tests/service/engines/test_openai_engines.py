@@ -28,7 +28,7 @@ from medreward.engines.judge import Inquiry, Judgement, View, is_sound
 from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.registry import Workshop, build_embedder, build_judge
 from medreward.engines.remote.api_key import ApiKey
-from medreward.engines.remote.budget import Ledger
+from medreward.engines.remote.budget import CostTracker
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import (
     BackendDown,
@@ -40,7 +40,7 @@ from medreward.errors import (
     SetupError,
 )
 from medreward.settings import Settings
-from tests.service.engines.judge_servers import MODEL, FakeServer
+from tests.service.engines.judge_servers import MODEL, SHORT_PAUSES, FakeServer
 
 pytestmark = pytest.mark.anyio
 
@@ -59,19 +59,15 @@ Server = Callable[[httpx.Request], httpx.Response]
 def judge(server: Any, **options: Any) -> aclosing[OpenAiJudge]:
     """A judge whose server is *server*, or that connects to the address in its options."""
     wire = {"transport": httpx.MockTransport(server)} if server else {}
-    return aclosing(
-        OpenAiJudge(options.pop("url", URL), model="qwen", **{"api_key": KEY, **wire, **options})
-    )
+    options = {"api_key": KEY, "pauses": SHORT_PAUSES, **wire, **options}
+    return aclosing(OpenAiJudge(options.pop("url", URL), model="qwen", **options))
 
 
 def embedder(server: Any, **options: Any) -> aclosing[OpenAiEmbedder]:
     """An embedder, likewise."""
     wire = {"transport": httpx.MockTransport(server)} if server else {}
-    return aclosing(
-        OpenAiEmbedder(
-            options.pop("url", URL), model="medembed", **{"api_key": KEY, **wire, **options}
-        )
-    )
+    options = {"api_key": KEY, "pauses": SHORT_PAUSES, **wire, **options}
+    return aclosing(OpenAiEmbedder(options.pop("url", URL), model="medembed", **options))
 
 
 def choice(tokens: Iterable[tuple[str, object]], **more: object) -> dict[str, Any]:
@@ -702,7 +698,7 @@ def test_the_settings_reach_the_engines(tmp_path: Path) -> None:
         embedder_api_key=API_KEY,
     )
     with ThreadPoolExecutor(max_workers=1) as worker:
-        workshop = Workshop(settings, worker, ledger=Ledger())
+        workshop = Workshop(settings, worker, costs=CostTracker())
         asks, sees = build_judge(workshop), build_embedder(workshop)
 
     assert asks.capacity == Capacity(batch=1, concurrency=32)
@@ -779,7 +775,9 @@ async def test_a_server_that_restarts_is_found_again() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    async with aclosing(OpenAiJudge(f"http://127.0.0.1:{port}/v1", model=MODEL)) as engine:
+    async with aclosing(
+        OpenAiJudge(f"http://127.0.0.1:{port}/v1", model=MODEL, pauses=SHORT_PAUSES)
+    ) as engine:
         async with listening(server.app, port):
             await engine.start()
             (before,) = await engine.decide([INQUIRY])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,19 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from medreward.admission import Deadline
 from medreward.engines.remote.api_key import ApiKey
-from medreward.engines.remote.pool import FAILURES_TO_EJECT, Servers
+from medreward.engines.remote.pool import FAILURES_TO_EJECT, Pauses, ServerPool
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.errors import BackendDown, DeadlinePassed, NonsenseReply, SetupError
+from tests.service.engines.judge_servers import SHORT_PAUSES
 
 pytestmark = pytest.mark.anyio
 
 Behaviour = Callable[[httpx.Request], Coroutine[Any, Any, httpx.Response]]
 SECRET = "sk-the-key-of-the-servers"
+LONG_RESTS = replace(SHORT_PAUSES, first_rest_s=60.0, longest_rest_s=60.0)
+"""An ejected server stays ejected to the end of a test."""
 
 
 class Network:
@@ -38,11 +43,16 @@ class Network:
 
 
 @asynccontextmanager
-async def reaching(network: Network, **options: Any) -> AsyncIterator[Servers]:
+async def reaching(network: Network, **options: Any) -> AsyncIterator[ServerPool]:
     """The servers of a network."""
-    servers = Servers(
+    servers = ServerPool(
         [f"http://{host}/v1" for host in network.hosts],
-        **{"timeout_s": 5.0, "transport": httpx.MockTransport(network), **options},
+        **{
+            "timeout_s": 5.0,
+            "pauses": LONG_RESTS,
+            "transport": httpx.MockTransport(network),
+            **options,
+        },
     )
     try:
         yield servers
@@ -92,9 +102,9 @@ async def refuse_all(_server: object) -> None:
     raise SetupError("it serves another model now")
 
 
-async def post(servers: Servers, times: int = 1, *, timeout_s: float = 5.0) -> list[Any]:
+async def post(servers: ServerPool, times: int = 1, *, timeout_s: float = 5.0) -> list[Any]:
     """Post several requests at once."""
-    posts = (servers.post("x", b"{}", timeout_s=timeout_s) for _ in range(times))
+    posts = (servers.post("x", b"{}", Deadline.after(timeout_s)) for _ in range(times))
     return list(await asyncio.gather(*posts, return_exceptions=True))
 
 
@@ -146,7 +156,7 @@ async def test_a_server_that_fails_costs_no_answer_and_is_left_alone(sick: Behav
 async def test_a_server_that_is_well_again_is_asked_again() -> None:
     """A probe in the background looks after it; no request is spent on finding out."""
     network = Network(a=answers(), b=answers(500))
-    async with reaching(network) as servers:
+    async with reaching(network, pauses=SHORT_PAUSES) as servers:
         await post(servers, 12)
         assert servers.all[1].breaker.is_open
         network.hosts["b"] = answers()
@@ -160,7 +170,7 @@ async def test_a_server_that_is_well_again_is_asked_again() -> None:
 async def test_a_server_that_came_back_as_another_stays_out() -> None:
     """Who examines it may refuse it, though it answers."""
     network = Network(a=answers(), b=answers(500))
-    async with reaching(network) as servers:
+    async with reaching(network, pauses=SHORT_PAUSES) as servers:
         looks = 0
 
         async def examine(_server: object) -> None:
@@ -195,7 +205,7 @@ async def test_while_all_rest_no_request_is_sent() -> None:
 async def test_a_queue_is_not_used_up_while_a_server_rests() -> None:
     """A server that fails for a moment costs the requests that come then some time, not their answers."""
     network = Network(a=refuse)
-    async with reaching(network) as servers:
+    async with reaching(network, pauses=SHORT_PAUSES) as servers:
         await post(servers, FAILURES_TO_EJECT)
         network.hosts["a"] = answers()
         replies = await post(servers, 50)
@@ -228,11 +238,11 @@ async def test_a_server_that_is_ejected_comes_back_by_examination_alone() -> Non
 
 async def test_a_request_that_waited_for_its_turn_goes_to_no_ejected_server() -> None:
     """Who is asked is chosen after the rate limit's wait, when it is known who is well."""
-    limits = RateLimits(requests_per_minute=60, tokens_per_minute=None)
+    limits = RateLimits(requests_per_minute=600, tokens_per_minute=None)
     network = Network(a=answers(), b=answers())
     async with reaching(network, limits=limits) as servers:
         servers.examine = refuse_all
-        await post(servers, 10)  # as many as may go at once
+        await post(servers, 100)  # as many as may go at once
         waiting = asyncio.create_task(post(servers, 2))
         await asyncio.sleep(0.05)
         network.asked.clear()
@@ -331,15 +341,32 @@ async def test_what_waiting_does_not_mend_is_not_tried_again_on_the_same_server(
 
 
 async def test_a_busy_server_is_left_alone_as_long_as_it_says() -> None:
-    """`Retry-After` is honoured where it fits into the time."""
-    network = Network(a=in_turn(429, **{"Retry-After": "0.2"}))
+    """`Retry-After` is kept if it fits into the time: any earlier request would be refused too."""
+    loop = asyncio.get_running_loop()
+    opens_s: list[float] = []
+
+    async def busy(_request: httpx.Request) -> httpx.Response:
+        opens_s.append(loop.time() + 0.05)
+        status = 200 if loop.time() >= opens_s[0] else 429
+        return httpx.Response(status, json={}, headers={"Retry-After": "0.05"})
+
+    network = Network(a=busy)
     async with reaching(network) as servers:
-        started_s = asyncio.get_running_loop().time()
         (reply,) = await post(servers)
-        waited_s = asyncio.get_running_loop().time() - started_s
 
     assert reply.status == 200
-    assert waited_s >= 0.2
+    assert network.asked == ["a", "a"]
+
+
+async def test_without_pauses_of_its_own_a_pool_has_those_of_the_docs() -> None:
+    """A try after a tenth of a second, a wait of 5 s, probes after 0.5 s and every 15 s."""
+    assert astuple(Pauses()) == (0.1, 5.0, 0.5, 15.0)
+
+    network = Network(a=in_turn(503))
+    async with reaching(network, pauses=None) as servers:
+        (reply,) = await post(servers)
+
+    assert reply.status == 200
 
 
 async def test_a_wait_that_is_too_long_is_not_begun() -> None:
@@ -484,15 +511,13 @@ async def test_a_key_shows_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_requests_over_the_rate_wait_for_their_turn() -> None:
-    """600 a minute are 100 at once and ten a second: the last of 103 waits for 0.3 seconds."""
-    limits = RateLimits(requests_per_minute=600, tokens_per_minute=None)
-    loop = asyncio.get_running_loop()
-    started_s = loop.time()
+    """Twelve a minute are two at once, and the next after five seconds."""
+    limits = RateLimits(requests_per_minute=12, tokens_per_minute=None)
+    for _ in range(2):
+        await limits.wait(10, timeout_s=1.0)
 
-    for _ in range(103):
-        await limits.wait(10, timeout_s=5.0)
-
-    assert loop.time() - started_s >= 0.25
+    with pytest.raises(DeadlinePassed):
+        await limits.wait(10, timeout_s=0.01)
 
 
 async def test_a_turn_that_does_not_come_in_time_is_late() -> None:
@@ -531,27 +556,26 @@ async def sent_at_once(limits: RateLimits) -> int:
 
 
 async def test_a_request_bigger_than_the_allowance_is_counted_whole() -> None:
-    """It waits for as many allowances as it takes, and goes: 2,000 tokens a second, 500 too many."""
-    limits = RateLimits(requests_per_minute=None, tokens_per_minute=120_000)
-    loop = asyncio.get_running_loop()
-    started_s = loop.time()
+    """It waits for as many allowances as it takes, and goes; what comes next waits for its turn."""
+    limits = RateLimits(requests_per_minute=None, tokens_per_minute=1_200_000)
 
-    await limits.wait(61_500, timeout_s=5.0)
+    await limits.wait(603_000, timeout_s=5.0)
 
-    assert loop.time() - started_s >= 0.2
+    with pytest.raises(DeadlinePassed):
+        await limits.wait(300_000, timeout_s=0.01)
 
 
 async def test_a_large_request_is_not_overtaken_for_ever() -> None:
     """First come, first served: small ones that keep coming do not starve it."""
-    limits = RateLimits(requests_per_minute=None, tokens_per_minute=60_000)
+    limits = RateLimits(requests_per_minute=None, tokens_per_minute=600_000)
     turns: list[str] = []
 
     async def wait(name: str, sent_bytes: int) -> None:
         await limits.wait(sent_bytes, timeout_s=5.0)
         turns.append(name)
 
-    await limits.wait(29_900, timeout_s=1.0)
-    await asyncio.gather(wait("large", 1_500), *(wait("small", 30) for _ in range(20)))
+    await limits.wait(299_000, timeout_s=1.0)
+    await asyncio.gather(wait("large", 3_000), *(wait("small", 30) for _ in range(20)))
 
     assert turns[0] == "large"
 

@@ -1,9 +1,7 @@
 """An embedder behind any server with `/v1/embeddings`: TEI, infinity, vLLM, llama.cpp, hosted ones."""
 
-import asyncio
 import base64
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from medreward.admission import Deadline
+from medreward.engines import timeouts
+from medreward.engines.bisection import bisect
 from medreward.engines.capacity import Capacity
 from medreward.engines.embedder import Vector, cosine, is_sound
 from medreward.engines.remote.api_key import ApiKey
@@ -23,9 +24,10 @@ from medreward.engines.remote.http_client import (
     encoded,
     json_of,
 )
-from medreward.engines.remote.pool import Server, Servers
+from medreward.engines.remote.pool import Pauses, Server, ServerPool
 from medreward.errors import (
     EMBEDDER_FAILURES,
+    BackendDown,
     EngineError,
     NonsenseReply,
     Problem,
@@ -38,7 +40,6 @@ BATCH_TEXTS = 256
 BATCH_TOKENS = 16_384
 """About what servers take at once (TEI's own default); texts of an answer's length come by the hundred."""
 BATCHES_IN_FLIGHT = 4
-SHARE_OF_TIMEOUT = 0.95
 PROBES = ("left lower lobe", "fracture of the femur")
 SAME_COSINE = 0.999
 """Half precision rounds; another model points elsewhere."""
@@ -61,20 +62,23 @@ class OpenAiEmbedder:
         timeout_s: float = 60.0,
         try_timeout_s: float | None = None,
         pace: Pace | None = None,
+        pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
         self._model = model
         self._pace = pace or Pace()
         self._timeout_s = timeout_s
-        self._servers = Servers(
+        self._servers = ServerPool(
             urls,
             key=api_key,
             headers=headers,
             timeout_s=timeout_s,
             try_timeout_s=try_timeout_s,
             in_flight_each=BATCHES_IN_FLIGHT,
+            pauses=pauses,
             transport=transport,
         )
+        self._servers.examine = self._examine
         self._format = "float"
         self._dimensions: int | None = None
         """How many numbers a vector has: as many as the first one had."""
@@ -92,25 +96,18 @@ class OpenAiEmbedder:
             EngineError: none of them answers yet.
             SetupError: they do not give the same vectors.
         """
-        visits = await asyncio.gather(*(self._visit(server) for server in self._servers.all))
-        met = dict(zip(self._servers.all, visits, strict=True))
-        found = [visit for visit in visits if isinstance(visit, Found)]
-        if not found:
-            raise next(visit for visit in visits if isinstance(visit, EngineError))
-        expected = self._expected or found[0].vectors
-        for other in found:
+        found = await self._servers.ask_each(self._visit)
+        first, *_ = found.values()
+        expected = self._expected or first.vectors
+        for other in found.values():
             _check_same(expected, other.vectors)
         self._check_size(expected[0])
         self._expected = expected
-        self._format = "base64" if all(other.is_compact for other in found) else "float"
-        batch = min(other.batch for other in found)
+        self._format = "base64" if all(one.is_compact for one in found.values()) else "float"
+        batch = min(one.batch for one in found.values())
         self.capacity = replace(self.capacity, batch=batch)
-        self._servers.examine = partial(self._examine, expected=expected)
-        for server, visit in met.items():
-            if isinstance(visit, Found):
-                server.breaker.succeeded()
-            else:
-                self._servers.eject(server, str(visit))
+        for server in found:
+            server.breaker.succeeded()
         log.info("embedder_found", format=self._format, batch=batch)
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
@@ -119,46 +116,35 @@ class OpenAiEmbedder:
         Raises:
             EngineError: no server can be reached, or its reply is not one vector a text.
         """
-        return await self._embed(texts, time.monotonic() + SHARE_OF_TIMEOUT * self._timeout_s)
+        deadline = timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE)
+        return await bisect(texts, partial(self._embed, deadline=deadline))
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._servers.aclose()
 
-    async def _embed(self, texts: Sequence[str], give_up_s: float) -> list[Vector | Problem]:
-        left_s = max(0.0, give_up_s - time.monotonic())
+    async def _embed(
+        self, texts: Sequence[str], deadline: Deadline
+    ) -> list[Vector | Problem] | Problem:
+        """Send one request; a problem if the server refuses it, for its length or its many texts."""
         content = encoded(self._body(texts, self._format))
-        reply = await self._servers.post("embeddings", content, timeout_s=left_s)
+        reply = await self._servers.post("embeddings", content, deadline)
         if reply.status in REFUSAL_STATUS:
-            return await self._embed_halves(texts, reply.status, give_up_s)
+            message = f"embedder: the server refuses this text ({reply.status})"
+            return Problem(ProblemKind.TOO_LONG, message)
         return await self._pace.do(lambda: self._read(reply, len(texts)), len(texts))
 
     def _read(self, reply: Reply, texts: int) -> list[Vector | Problem]:
         vectors = _vectors(json_of(reply), texts, self._format)
         return [self._sized(_unit(vector)) for vector in vectors]
 
-    async def _embed_halves(
-        self, texts: Sequence[str], status: int, give_up_s: float
-    ) -> list[Vector | Problem]:
-        """Find the text that is too long, or the number of texts that is not too many."""
-        if len(texts) <= 1:
-            message = f"embedder: the server refuses this text ({status})"
-            return [Problem(ProblemKind.TOO_LONG, message)] * len(texts)
-        middle = len(texts) // 2
-        halves = (self._embed(half, give_up_s) for half in (texts[:middle], texts[middle:]))
-        first, second = await asyncio.gather(*halves)
-        return [*first, *second]
-
     def _body(self, texts: Sequence[str], form: str) -> dict[str, object]:
         return {"model": self._model, "input": list(texts), "encoding_format": form}
 
-    async def _visit(self, server: Server) -> "Found | EngineError":
-        try:
-            plain = await self._probe(server, PROBES, "float")
-            is_compact = await self._has_base64(server, plain)
-            return Found(plain, is_compact, await self._batch_of(server))
-        except EngineError as exc:
-            return exc
+    async def _visit(self, server: Server) -> "Found":
+        plain = await self._probe(server, PROBES, "float")
+        is_compact = await self._has_base64(server, plain)
+        return Found(plain, is_compact, await self._batch_of(server))
 
     async def _has_base64(self, server: Server, plain: Sequence[Vector]) -> bool:
         """Tell whether it sends the same vectors in a third of the bytes."""
@@ -187,9 +173,11 @@ class OpenAiEmbedder:
             raise NonsenseReply("what the server sends for a probe is no vector")
         return sound
 
-    async def _examine(self, server: Server, expected: Sequence[Vector]) -> None:
-        """See that a server that comes back still has the same model."""
-        _check_same(expected, await self._probe(server, PROBES, self._format))
+    async def _examine(self, server: Server) -> None:
+        """Check that a server that comes back still has the same model."""
+        if self._expected is None:
+            raise BackendDown("the embedder has not started yet")
+        _check_same(self._expected, await self._probe(server, PROBES, self._format))
 
     def _check_size(self, vector: Vector) -> None:
         """Remember how many numbers a vector has; refuse another number.

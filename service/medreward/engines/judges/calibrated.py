@@ -13,7 +13,7 @@ import structlog
 from medreward.engines.calibration import LEAST_P, Calibration, Entry, family_of
 from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
-from medreward.engines.judges.time_budget import Answer, Patience
+from medreward.engines.judges.time_budget import Answer, BatchBudget
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind, SetupError
 
@@ -89,8 +89,8 @@ class CalibratedJudge:
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Answer]:
         """Judge each inquiry; a second look costs only those that need it."""
-        patience = Patience(self._timeout_s)
-        told = await patience.ask(self.engine, inquiries)
+        budget = BatchBudget(self._timeout_s)
+        told = await budget.ask(self.engine, inquiries)
         first = [self._calibrated(i, answer) for i, answer in zip(inquiries, told, strict=True)]
         if not self._abstains:
             return first
@@ -99,7 +99,7 @@ class CalibratedJudge:
             for n, inquiry in enumerate(inquiries)
             if inquiry.reference is not None and self._is_unsure(inquiry, first[n])
         }
-        looked = await patience.ask_if_possible(self.engine, list(again.values()))
+        looked = await budget.ask_if_possible(self.engine, list(again.values()))
         second = {
             n: self._calibrated(again[n], answer) for n, answer in zip(again, looked, strict=True)
         }

@@ -9,7 +9,7 @@ from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
 from medreward.engines.judges.calibrated import CalibratedJudge
 from medreward.engines.judges.peer import RoleJudge
-from medreward.engines.judges.time_budget import Answer, Patience, has_abstained, problems
+from medreward.engines.judges.time_budget import Answer, BatchBudget, has_abstained, problems
 from medreward.engines.keys import inquiry_key
 from medreward.engines.templates import Template
 from medreward.errors import EngineError, Problem, ProblemKind
@@ -90,12 +90,12 @@ class Cascade:
         Raises:
             EngineError: no inquiry got an answer, because the engine that was asked has failed.
         """
-        patience = Patience(self._timeout_s)
+        budget = BatchBudget(self._timeout_s)
         to_first = {n: i for n, i in enumerate(inquiries) if self._is_for_first(i)}
         to_second = {n: i for n, i in enumerate(inquiries) if n not in to_first}
-        first, second = await self._ask_both(patience, to_first, to_second)
+        first, second = await self._ask_both(budget, to_first, to_second)
         unsure = {n: i for n, i in to_first.items() if self._may_escalate(i, first[n])}
-        looked = await patience.ask_if_possible(self.second, list(unsure.values()))
+        looked = await budget.ask_if_possible(self.second, list(unsure.values()))
         second |= zip(unsure, looked, strict=True)
         self._count(first, second)
         self._measure({n: i for n, i in to_first.items() if n not in unsure}, first)
@@ -122,13 +122,13 @@ class Cascade:
         )
 
     async def _ask_both(
-        self, patience: Patience, to_first: dict[int, Inquiry], to_second: dict[int, Inquiry]
+        self, budget: BatchBudget, to_first: dict[int, Inquiry], to_second: dict[int, Inquiry]
     ) -> tuple[dict[int, Answer], dict[int, Answer]]:
         """Ask both at once; where nobody answers, say so as an engine alone does."""
         can = {n: i for n, i in to_second.items() if self.second.can_answer(i.template)}
         told = await asyncio.gather(
-            patience.ask(self.first, list(to_first.values())),
-            patience.ask(self.second, list(can.values())),
+            budget.ask(self.first, list(to_first.values())),
+            budget.ask(self.second, list(can.values())),
             return_exceptions=True,
         )
         _raise_what_costs_all(told)
@@ -166,7 +166,7 @@ class Cascade:
     async def _compare(self, chosen: dict[Inquiry, Judgement]) -> None:
         """Count how often the second says what the first said; it has a batch's time for it."""
         try:
-            told = await Patience(self._timeout_s).ask(self.second, list(chosen))
+            told = await BatchBudget(self._timeout_s).ask(self.second, list(chosen))
         except Exception as exc:  # noqa: BLE001 - an engine may raise anything, and nobody waits for this
             log.warning("shadow_failed", error=type(exc).__name__)
             return

@@ -5,7 +5,6 @@ and the cheapest way that all of them know is taken.
 """
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -13,13 +12,22 @@ from typing import Any, Literal
 
 import structlog
 
+from medreward.admission import Deadline
+from medreward.engines import timeouts
+from medreward.engines.bisection import bisect
 from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.prompts.fence import Fence
 from medreward.engines.remote.api_key import ApiKey
-from medreward.engines.remote.budget import Ledger, Usage
-from medreward.engines.remote.dialects import Chat, Request, Way
-from medreward.engines.remote.discovery import SELF_HOSTED, NoWay, Served, Visit, Wanted
+from medreward.engines.remote.budget import CostTracker, Usage
+from medreward.engines.remote.dialects import Chat, Dialect, by_request
+from medreward.engines.remote.discovery import (
+    SELF_HOSTED,
+    JudgeSpec,
+    Probe,
+    ServedModel,
+    Unsupported,
+)
 from medreward.engines.remote.http_client import (
     REFUSAL_STATUS,
     AsyncBaseTransport,
@@ -27,7 +35,7 @@ from medreward.engines.remote.http_client import (
     encoded,
     json_of,
 )
-from medreward.engines.remote.pool import Server, Servers
+from medreward.engines.remote.pool import Pauses, Server, ServerPool
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import (
@@ -40,11 +48,9 @@ from medreward.errors import (
 )
 from medreward.offload import Pace
 
-WayName = Literal["auto", "scoring", "completions", "chat"]
-CHEAPEST_FIRST = ("scoring", "completions", "chat")
+WayName = Literal["auto", "completions", "chat"]
+CHEAPEST_FIRST = ("completions", "chat")
 
-SHARE_OF_TIMEOUT = 0.95
-"""What is not answered by then is given up, so that what was answered is not lost with it."""
 SAME_JUDGE_P = 0.1
 """How far two servers may differ on a probe: other hardware rounds, another model disagrees."""
 SAME_JUDGE_ODDS = 8.0
@@ -74,212 +80,184 @@ class OpenAiJudge:
         timeout_s: float = 60.0,
         try_timeout_s: float | None = None,
         limits: RateLimits | None = None,
-        ledger: Ledger | None = None,
+        costs: CostTracker | None = None,
         pace: Pace | None = None,
+        pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
         self._pace = pace or Pace()
         fence = Fence(secret=secret)
         templates = load_templates()
         ordered = sorted(templates.values(), key=lambda template: template.name != "match")
-        self._wanted = Wanted(model, fence, coverage_floor, ordered)
+        self._spec = JudgeSpec(model, fence, coverage_floor, ordered)
         self._way_name = way
         self._limits = limits
-        self._ledger = ledger or Ledger()
+        self._costs = costs or CostTracker()
         self._timeout_s = timeout_s
-        self._servers = Servers(
+        self._servers = ServerPool(
             urls,
             key=api_key,
             headers=headers,
             timeout_s=timeout_s,
             try_timeout_s=try_timeout_s,
             limits=limits,
+            pauses=pauses,
             transport=transport,
         )
-        self._served = Served()
+        self._served = ServedModel()
         self._expected: Sequence[float] | None = None
-        """What each probe gave to YES at the first start."""
+        """The probability of YES for each probe at the first start."""
         self._servers.examine = self._examine
         self._name = f"openai:{model}@{revision or 'default'}:{fence.identity}:{coverage_floor}"
         self._use(Chat(model, fence, coverage_floor))
         self.why_not_cheaper: Mapping[str, str] = {}
-        """The cheaper ways that were not taken, and why."""
+        """Why each cheaper dialect was not taken, by its name."""
 
     @property
     def way(self) -> str:
-        """How the servers are asked: scoring, completions or chat."""
-        return self._way.name
+        """The name of the dialect in use: completions or chat."""
+        return self._dialect.name
 
     def can_answer(self, template: Template) -> bool:
         """A language model understands every template."""
         return bool(template.labels)
 
     async def start(self) -> None:
-        """Find out what the servers can do, and take the cheapest way that all of them know.
+        """Find out which dialects the servers understand, and take the cheapest that all share.
 
-        A later start sees that they are still the same judge: other verdicts would be remembered
+        A later start checks that they are still the same judge: other verdicts would be cached
         under the same identity.
 
         Raises:
             EngineError: none of them answers yet.
             SetupError: they serve different models, or none that answers in labels.
         """
-        visits, served = await self._visit_all()
+        found = await self._servers.ask_each(lambda server: self._probe(server).served())
         if self._expected is not None:
-            await asyncio.gather(*(self._examine(server) for server in visits))
+            await asyncio.gather(*(self._examine(server) for server in found))
         else:
-            self._use(await self._cheapest(visits, served))
-            try:
-                shares = [await visit.shares(self._way) for visit in visits.values()]
-            except NoWay as exc:
-                # It could a moment ago.
-                raise BackendDown(str(exc)) from exc
+            served = _same_model(list(found.values()))
+            self._use(await self._cheapest([self._probe(server) for server in found], served.kind))
+            shares = [await self._p_yes(server) for server in found]
             _check_agreement(served, shares)
             self._served, self._expected = served, shares[0]
-            log.info("judge_way", way=self._way.name, not_taken=dict(self.why_not_cheaper))
-        for server in visits:
+            log.info("judge_way", way=self.way, not_taken=dict(self.why_not_cheaper))
+        for server in found:
             server.breaker.succeeded()
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Judge each inquiry; what goes wrong with one request concerns its inquiries alone."""
-        give_up_s = time.monotonic() + SHARE_OF_TIMEOUT * self._timeout_s
-        refusals = [self._ledger.refusal_of(inquiry) for inquiry in inquiries]
-        answers: dict[int, Judgement | Problem] = {
-            number: refusal for number, refusal in enumerate(refusals) if refusal is not None
+        """Judge each inquiry; a failed request concerns its own inquiries alone."""
+        refusal = self._costs.refusal()
+        if refusal is not None:
+            return [refusal] * len(inquiries)
+        ask = partial(
+            self._ask,
+            dialect=self._dialect,
+            deadline=timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE),
+        )
+        requests = by_request(self._dialect, inquiries)
+        parts = await asyncio.gather(
+            *(bisect([inquiries[number] for number in members], ask) for members in requests)
+        )
+        answers = {
+            number: answer
+            for members, part in zip(requests, parts, strict=True)
+            for number, answer in zip(members, part, strict=True)
         }
-        left = [number for number in range(len(inquiries)) if number not in answers]
-        with self._ledger.until_booked(inquiries):
-            asked = await self._decide([inquiries[number] for number in left], give_up_s)
-        answers.update(zip(left, asked, strict=True))
         return [answers[number] for number in range(len(inquiries))]
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._servers.aclose()
 
-    def _use(self, way: Way) -> None:
-        """Ask so from now on; each way sees a little more or less, so it is part of the identity."""
-        self._way = way
-        self.identity = f"{self._name}:{way.identity}"
-        each = way.capacity
+    def _use(self, dialect: Dialect) -> None:
+        """Ask in *dialect* from now on; it is part of the identity, since each sees other tokens."""
+        self._dialect = dialect
+        self.identity = f"{self._name}:{dialect.identity}"
+        each = dialect.capacity
         # A request that takes several bursts would wait for them all, and might be late for good.
         tokens = None if self._limits is None else self._limits.burst_tokens
         self.capacity = Capacity(each.batch, each.concurrency * len(self._servers.all), tokens)
 
-    async def _decide(
-        self, inquiries: Sequence[Inquiry], give_up_s: float
-    ) -> list[Judgement | Problem]:
-        way = self._way
-        requests = await self._pace.do(lambda: list(way.requests(inquiries)), len(inquiries))
-        parts = await asyncio.gather(
-            *(self._send(way, request, inquiries, give_up_s) for request in requests)
-        )
-        answers = {
-            number: answer
-            for request, part in zip(requests, parts, strict=True)
-            for number, answer in zip(request.members, part, strict=True)
-        }
-        return [answers[number] for number in range(len(inquiries))]
-
-    async def _send(
-        self, way: Way, request: Request, inquiries: Sequence[Inquiry], give_up_s: float
-    ) -> list[Judgement | Problem]:
-        members = [inquiries[number] for number in request.members]
-        left_s = max(0.0, give_up_s - time.monotonic())
+    async def _ask(
+        self, members: Sequence[Inquiry], dialect: Dialect, deadline: Deadline
+    ) -> list[Judgement | Problem] | Problem:
+        """Send one request; a problem if the server refuses it, or falls over one of several prompts."""
         try:
-            content = encoded(request.body)
-            reply = await self._servers.post(request.path, content, timeout_s=left_s)
+            body = await self._pace.do(lambda: dialect.body(members), len(members))
+            content = encoded(body)
+            reply = await self._servers.post(dialect.path, content, deadline)
             if reply.status in REFUSAL_STATUS or _may_stumble(reply, members):
-                return await self._send_halves(members, reply, give_up_s)
+                return _refusal(reply)
             told = await self._pace.do(lambda: json_of(reply), len(members))
-            self._book(members, told, len(content))
-            return await self._pace.do(lambda: way.read(told, members), len(members))
+            self._book(told, len(content))
+            return await self._pace.do(lambda: dialect.read(told, members), len(members))
         except EngineError as exc:
             return [JUDGE_FAILURES.problem(exc)] * len(members)
 
-    async def _send_halves(
-        self, members: Sequence[Inquiry], reply: Reply, give_up_s: float
-    ) -> list[Judgement | Problem]:
-        """Find the prompt that is refused, or that the server falls over, and spare the others."""
-        if len(members) == 1:
-            return [_refusal(reply)]
-        middle = len(members) // 2
-        halves = (members[:middle], members[middle:])
-        first, second = await asyncio.gather(*(self._decide(half, give_up_s) for half in halves))
-        return [*first, *second]
-
-    def _book(self, members: Sequence[Inquiry], told: Any, sent_bytes: int) -> None:
+    def _book(self, told: Any, sent_bytes: int) -> None:
         usage = usage_of(told)
-        self._ledger.charge(members, usage)
+        self._costs.charge(usage)
         if self._limits is not None:
             self._limits.note(sent_bytes, usage.prompt + usage.completion)
 
-    async def _visit_all(self) -> tuple[dict[Server, Visit], Served]:
-        """Call on every server; those that do not answer come later, the others have to agree."""
-        visits = {server: self._visit(server) for server in self._servers.all}
-        calls = (visit.served() for visit in visits.values())
-        served = dict(
-            zip(visits, await asyncio.gather(*calls, return_exceptions=True), strict=True)
-        )
-        down = {s: e for s, e in served.items() if isinstance(e, EngineError)}
-        for error in served.values():
-            if isinstance(error, BaseException) and not isinstance(error, EngineError):
-                raise error
-        if len(down) == len(visits):
-            raise next(iter(down.values()))
-        for server, error in down.items():
-            self._servers.eject(server, str(error))
-        found = [told for told in served.values() if isinstance(told, Served)]
-        if len(set(found)) > 1:
-            raise SetupError(
-                "the servers of MEDREWARD_JUDGE_URL do not serve the same model in the same way: "
-                + "; ".join(f"{told.kind} with a window of {told.window_tokens}" for told in found)
-            )
-        return {s: visit for s, visit in visits.items() if s not in down}, found[0]
-
-    async def _cheapest(self, visits: Mapping[Server, Visit], served: Served) -> Way:
-        """Find the cheapest way that is the same on every server."""
+    async def _cheapest(self, probes: Sequence[Probe], kind: str) -> Dialect:
+        """Find the cheapest dialect that is the same on every server."""
         tried: dict[str, str] = {}
         for name in CHEAPEST_FIRST if self._way_name == "auto" else (self._way_name,):
-            try:
-                ways = await asyncio.gather(*(_find(v, name, served.kind) for v in visits.values()))
-            except NoWay as exc:
-                tried[name] = str(exc)
+            found = await asyncio.gather(
+                *(p.completions() if name == "completions" else p.chat(kind) for p in probes)
+            )
+            refused = [one.reason for one in found if isinstance(one, Unsupported)]
+            dialects = [one for one in found if not isinstance(one, Unsupported)]
+            if refused:
+                tried[name] = refused[0]
                 continue
-            if len({way.identity for way in ways}) > 1:
+            if len({dialect.identity for dialect in dialects}) > 1:
                 raise SetupError(
                     "the servers of MEDREWARD_JUDGE_URL differ in their chat template or their "
                     "tokens: give them the same model and version"
                 )
             self.why_not_cheaper = tried
-            return ways[0]
+            return dialects[0]
         told = "; ".join(f"{name}: {why}" for name, why in tried.items())
         raise SetupError(f"no way to ask the judge's server ({told})")
 
     async def _examine(self, server: Server) -> None:
-        """See that a server that comes back is still the same judge."""
-        visit = self._visit(server)
-        if self._expected is None or await visit.served() != self._served:
+        """Check that a server that comes back is still the same judge."""
+        probe = self._probe(server)
+        if self._expected is None or await probe.served() != self._served:
             raise SetupError("the judge's server serves another model now: restart the service")
-        try:
-            shares = [self._expected, await visit.shares(self._way)]
-            _check_agreement(self._served, shares)
-        except NoWay as exc:
+        shares = await probe.p_yes(self._dialect)
+        if isinstance(shares, Unsupported):
             raise SetupError(
-                f"the judge's server cannot be asked as before ({exc}): restart the service"
-            ) from exc
+                f"the judge's server cannot be asked as before ({shares.reason}): restart the "
+                "service"
+            )
+        _check_agreement(self._served, [self._expected, shares])
 
-    def _visit(self, server: Server) -> Visit:
-        return Visit(self._wanted, partial(self._servers.ask, server))
+    async def _p_yes(self, server: Server) -> list[float]:
+        shares = await self._probe(server).p_yes(self._dialect)
+        if isinstance(shares, Unsupported):
+            # The dialect worked a moment ago, so its failure is no fault of the settings.
+            raise BackendDown(shares.reason)
+        return shares
+
+    def _probe(self, server: Server) -> Probe:
+        return Probe(self._spec, partial(self._servers.ask, server))
 
 
-async def _find(visit: Visit, name: str, kind: str) -> Way:
-    if name == "scoring":
-        return await visit.scoring()
-    return await (visit.completions() if name == "completions" else visit.chat(kind))
+def _same_model(found: Sequence[ServedModel]) -> ServedModel:
+    """Refuse servers that describe different models."""
+    if len(set(found)) > 1:
+        raise SetupError(
+            "the servers of MEDREWARD_JUDGE_URL do not serve the same model in the same way: "
+            + "; ".join(f"{told.kind} with a window of {told.window_tokens}" for told in found)
+        )
+    return found[0]
 
 
-def _check_agreement(served: Served, shares: Sequence[Sequence[float]]) -> None:
+def _check_agreement(served: ServedModel, shares: Sequence[Sequence[float]]) -> None:
     """Refuse servers that are not the same judge; hosted ones are many machines, and may waver."""
     if served.kind not in SELF_HOSTED:
         return

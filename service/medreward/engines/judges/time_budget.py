@@ -1,8 +1,9 @@
-"""Asking one engine on behalf of others, so that its trouble costs only what needed it."""
+"""The time budget of a batch that several engines share."""
 
 import asyncio
 from collections.abc import Sequence
 
+from medreward.engines import timeouts
 from medreward.engines.judge import Inquiry, Judge, Judgement
 from medreward.errors import (
     JUDGE_FAILURES,
@@ -15,19 +16,16 @@ from medreward.errors import (
 
 Answer = Judgement | Problem
 
-SHARE_OF_TIMEOUT = 0.95
-"""What is not answered by then is given up, so that what was answered is not lost with it."""
 
-
-class Patience:
-    """The time that one batch may take, however many engines it is put to."""
+class BatchBudget:
+    """The time that one batch may take, however many engines answer parts of it."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._until_s = asyncio.get_running_loop().time() + SHARE_OF_TIMEOUT * timeout_s
+        self._deadline = timeouts.engine_deadline(timeout_s, timeouts.REMOTE)
 
     async def ask(self, judge: Judge, inquiries: Sequence[Inquiry]) -> Sequence[Answer]:
-        """Ask for as long as there is time.
+        """Ask one engine within the time that is left.
 
         Raises:
             EngineError: it cannot be asked, answers too late, or not once for each.
@@ -35,7 +33,7 @@ class Patience:
         if not inquiries:
             return ()
         try:
-            async with asyncio.timeout_at(self._until_s):
+            async with asyncio.timeout(self._deadline.left_s):
                 answers = await judge.decide(inquiries)
         except TimeoutError as exc:
             late = f"its batch could not be finished within {self._timeout_s:g} s"
@@ -45,7 +43,7 @@ class Patience:
         return answers
 
     async def ask_if_possible(self, judge: Judge, inquiries: Sequence[Inquiry]) -> Sequence[Answer]:
-        """Ask, and turn an engine's error into what it means for those that needed it."""
+        """Ask one engine; its error becomes a problem of each inquiry."""
         try:
             return await self.ask(judge, inquiries)
         except EngineError as exc:
@@ -53,10 +51,10 @@ class Patience:
 
 
 def problems(error: EngineError, number: int) -> Sequence[Problem]:
-    """Give what an engine's error means, once for each that needed it."""
+    """Turn an engine's error into one problem for each of its inquiries."""
     return [JUDGE_FAILURES.problem(error)] * number
 
 
 def has_abstained(answer: Answer) -> bool:
-    """Whether the engine looked, and would rather not say."""
+    """Whether the engine answered without a verdict, since it was not sure."""
     return isinstance(answer, Problem) and answer.kind is ProblemKind.JUDGE_ABSTAINED

@@ -16,12 +16,13 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from medreward.engines import timeouts
 from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.vllm_engine import DIED, EngineOptions, VllmEngine, is_on_cpu
 from medreward.engines.local.loading import loading
 from medreward.engines.prompts.fence import Fence
-from medreward.engines.prompts.frame import Frame
+from medreward.engines.prompts.frame import PromptFrame
 from medreward.engines.prompts.labels import weigh
 from medreward.engines.prompts.tokenization import (
     chat_frame,
@@ -33,9 +34,6 @@ from medreward.engines.prompts.tokenization import (
 from medreward.engines.templates import Template
 from medreward.errors import JUDGE_FAILURES, BackendDown, DeadlinePassed, Problem, SetupError
 
-SHARE_OF_TIMEOUT = 0.9
-"""What has not been judged by then is given up, so that the rest of its batch counts."""
-
 
 class VllmJudge:
     """Judges by the probabilities of the label forms at the verdict position."""
@@ -46,7 +44,7 @@ class VllmJudge:
         tokenizer: Any,
         *,
         identity: str,
-        frame: Frame,
+        frame: PromptFrame,
         fence: Fence,
         coverage_floor: float,
         max_prompt_tokens: int,
@@ -157,7 +155,7 @@ class VllmJudge:
             for prompt, inquiry in zip(prompts, inquiries, strict=True)
         ]
         try:
-            _, late = await asyncio.wait(judging, timeout=SHARE_OF_TIMEOUT * self._timeout_s)
+            _, late = await asyncio.wait(judging, timeout=timeouts.VLLM * self._timeout_s)
             return [self._too_late() if one in late else one.result() for one in judging]
         finally:
             for one in judging:

@@ -10,13 +10,11 @@ from typing import TypeVar
 
 import torch
 
+from medreward.engines import timeouts
 from medreward.engines.judge import Judgement
 from medreward.errors import JUDGE_FAILURES, DeadlinePassed, Problem
 
 T = TypeVar("T")
-
-SHARE_OF_TIMEOUT = 0.7
-"""No pass is begun later than this, so that the last one ends in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Turns:
 
     def give_up_s(self) -> float:
         """Say when a batch that begins now begins no further pass, on the monotonic clock."""
-        return time.monotonic() + SHARE_OF_TIMEOUT * self._timeout_s
+        return timeouts.engine_deadline(self._timeout_s, timeouts.FORWARD_PASSES).at_s
 
     async def take(self, work: Callable[[], T]) -> T:
         """Do *work* off the event loop, when its turn comes."""

@@ -1,12 +1,12 @@
-"""The frame of a prompt: the tokens around what an inquiry says."""
+"""The frame of a prompt: the text of a chat template around the user's turn."""
 
 import hashlib
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """What a model's chat template writes around the user's turn."""
+class PromptFrame:
+    """The text that a model's chat template writes around the user's turn."""
 
     before: str
     after: str

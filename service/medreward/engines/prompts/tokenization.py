@@ -9,7 +9,7 @@ from typing import Any
 
 from medreward.engines.judge import Inquiry
 from medreward.engines.prompts.fence import Fence
-from medreward.engines.prompts.frame import Frame
+from medreward.engines.prompts.frame import PromptFrame
 from medreward.engines.prompts.labels import forms_of, own_ids
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind, SetupError
@@ -18,14 +18,14 @@ SAYING = "Is there a fracture: yes or no."
 """A message to find in what a chat template makes of it."""
 
 
-def chat_frame(tokenizer: Any) -> Frame:
+def chat_frame(tokenizer: Any) -> PromptFrame:
     """Learn what the chat template writes around a message; none leaves an empty line.
 
     Raises:
         SetupError: the template does not leave a message as it is.
     """
     if not tokenizer.chat_template:
-        return Frame("", "\n\n")
+        return PromptFrame("", "\n\n")
     text: str = tokenizer.apply_chat_template(
         [{"role": "user", "content": SAYING}], tokenize=False, add_generation_prompt=True
     )
@@ -35,10 +35,10 @@ def chat_frame(tokenizer: Any) -> Frame:
             "the judge's chat template does not leave a message as it is; "
             "choose another MEDREWARD_JUDGE_MODEL"
         )
-    return Frame(before, after)
+    return PromptFrame(before, after)
 
 
-def prompt_ids(tokenizer: Any, frame: Frame, fence: Fence, inquiry: Inquiry) -> list[int]:
+def prompt_ids(tokenizer: Any, frame: PromptFrame, fence: Fence, inquiry: Inquiry) -> list[int]:
     """Tokenise the prompt up to the verdict position."""
     text = f"{frame.before}{fence.render(inquiry)}{frame.after}{inquiry.template.opening}"
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False)

@@ -1,16 +1,16 @@
-"""The ways to ask a server for one token's probabilities: what is sent, and how replies are read."""
+"""The dialects of judge servers: each asks for one token's probabilities and reads the replies."""
 
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.prompts.fence import Fence
-from medreward.engines.prompts.frame import Frame
+from medreward.engines.prompts.frame import PromptFrame
 from medreward.engines.prompts.labels import masses_of, weigh
 from medreward.engines.templates import Template
 from medreward.errors import NonsenseReply, Problem, ProblemKind
@@ -30,34 +30,31 @@ UNREADABLE = Problem(ProblemKind.JUDGE_UNPARSEABLE, "judge: the reply holds no t
 FILTERED = Problem(ProblemKind.JUDGE_REFUSED, "judge: the server filtered its reply")
 
 
-class Request(NamedTuple):
-    """What to send, and for which inquiries, by their numbers."""
-
-    path: str
-    body: Mapping[str, object]
-    members: Sequence[int]
-
-
-class Way(Protocol):
-    """One way to ask."""
+class Dialect(Protocol):
+    """One form of request that a server may understand."""
 
     @property
     def name(self) -> str:
-        """How it is called in settings."""
+        """The name in `MEDREWARD_JUDGE_WAY`."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """The route, below the server's /v1."""
         ...
 
     @property
     def identity(self) -> str:
-        """What of it can change a judgement."""
+        """Everything in it that can change a judgement."""
         ...
 
     @property
     def capacity(self) -> Capacity:
-        """What suits one server."""
+        """The batches that suit one server; with a batch of one, each inquiry is a request."""
         ...
 
-    def requests(self, inquiries: Sequence[Inquiry]) -> Iterator[Request]:
-        """Write the requests that together ask all of them."""
+    def body(self, inquiries: Sequence[Inquiry]) -> dict[str, object]:
+        """Write one request for inquiries of one template."""
         ...
 
     def read(self, reply: Any, inquiries: Sequence[Inquiry]) -> list[Answer]:
@@ -67,6 +64,16 @@ class Way(Protocol):
             NonsenseReply: it does not answer each inquiry.
         """
         ...
+
+
+def by_request(dialect: Dialect, inquiries: Sequence[Inquiry]) -> list[list[int]]:
+    """Divide inquiries, by their numbers, into those that share a request."""
+    if dialect.capacity.batch == 1:
+        return [[number] for number in range(len(inquiries))]
+    shared: dict[Template, list[int]] = {}
+    for number, inquiry in enumerate(inquiries):
+        shared.setdefault(inquiry.template, []).append(number)
+    return list(shared.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class Chat:
     """What makes the server go on from the template's opening; None where it cannot."""
     limit: str = "max_tokens"
     name: str = "chat"
+    path: str = "chat/completions"
     capacity: Capacity = ONE_EACH
 
     @property
@@ -89,19 +97,18 @@ class Chat:
         prefilled = "" if self.prefill is None else "+opening"
         return f"chat{prefilled}" + ("" if self.top == TOP_LOGPROBS else f"+top{self.top}")
 
-    def requests(self, inquiries: Sequence[Inquiry]) -> Iterator[Request]:
-        """One for each."""
-        for number, inquiry in enumerate(inquiries):
-            body = {
-                "model": self.model,
-                "messages": self._messages(inquiry),
-                "temperature": 0,
-                self.limit: 1,
-                "logprobs": True,
-                "top_logprobs": self.top,
-                **(self.prefill or {}),
-            }
-            yield Request("chat/completions", body, [number])
+    def body(self, inquiries: Sequence[Inquiry]) -> dict[str, object]:
+        """Write the request for one inquiry."""
+        (inquiry,) = inquiries
+        return {
+            "model": self.model,
+            "messages": self._messages(inquiry),
+            "temperature": 0,
+            self.limit: 1,
+            "logprobs": True,
+            "top_logprobs": self.top,
+            **(self.prefill or {}),
+        }
 
     def read(self, reply: Any, inquiries: Sequence[Inquiry]) -> list[Answer]:
         """Read the one choice."""
@@ -116,14 +123,15 @@ class Chat:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One chat request for each inquiry, held to the labels, where a server gives no probabilities."""
+class ConstrainedChat:
+    """One chat request for each inquiry, its reply held to the labels: no probabilities are needed."""
 
     model: str
     fence: Fence
     structure: str = "response_format"
     limit: str = "max_tokens"
     name: str = "chat"
+    path: str = "chat/completions"
     capacity: Capacity = ONE_EACH
 
     @property
@@ -131,17 +139,16 @@ class Choice:
         """Verdicts without probabilities."""
         return f"choice:{self.structure}"
 
-    def requests(self, inquiries: Sequence[Inquiry]) -> Iterator[Request]:
-        """One for each."""
-        for number, inquiry in enumerate(inquiries):
-            body = {
-                "model": self.model,
-                "messages": [{"role": "user", "content": self.fence.render(inquiry)}],
-                "temperature": 0,
-                self.limit: WORDS_OF_A_VERDICT,
-                **STRUCTURES[self.structure](inquiry.template.labels),
-            }
-            yield Request("chat/completions", body, [number])
+    def body(self, inquiries: Sequence[Inquiry]) -> dict[str, object]:
+        """Write the request for one inquiry."""
+        (inquiry,) = inquiries
+        return {
+            "model": self.model,
+            "messages": [{"role": "user", "content": self.fence.render(inquiry)}],
+            "temperature": 0,
+            self.limit: WORDS_OF_A_VERDICT,
+            **STRUCTURES[self.structure](inquiry.template.labels),
+        }
 
     def read(self, reply: Any, inquiries: Sequence[Inquiry]) -> list[Answer]:
         """Read the one reply: nothing but a label counts."""
@@ -178,7 +185,7 @@ STRUCTURES: Mapping[str, Callable[[Sequence[str]], dict[str, object]]] = {
     "response_format": _as_json_schema,
     "plain": lambda _labels: {},
 }
-"""How servers are told that a reply has to be one of the labels."""
+"""The fields, by kind of server, that hold a reply to the labels; with `plain`, none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +195,12 @@ class Completions:
     model: str
     fence: Fence
     coverage_floor: float
-    frame: Frame
+    frame: PromptFrame
     ids: Mapping[Template, Labels] = field(default_factory=dict)
-    """Where known and the server tells the probability of given tokens, those that begin labels."""
+    """The tokens that begin labels, if they are known and the server returns the probability of
+    given tokens."""
     name: str = "completions"
+    path: str = "completions"
     capacity: Capacity = MANY_EACH
 
     @property
@@ -206,19 +215,17 @@ class Completions:
         content = self.fence.render(inquiry)
         return f"{self.frame.before}{content}{self.frame.after}{inquiry.template.opening}"
 
-    def requests(self, inquiries: Sequence[Inquiry]) -> Iterator[Request]:
-        """One for each template."""
-        for template, members in _by_template(inquiries).items():
-            body = {
-                "model": self.model,
-                "prompt": [self.prompt(inquiries[number]) for number in members],
-                "max_tokens": 1,
-                "temperature": 0,
-                # The frame has them; a second beginning-of-text would change the probabilities.
-                "add_special_tokens": False,
-                **self._wanted(template),
-            }
-            yield Request("completions", body, members)
+    def body(self, inquiries: Sequence[Inquiry]) -> dict[str, object]:
+        """Write the request for inquiries of one template."""
+        return {
+            "model": self.model,
+            "prompt": [self.prompt(inquiry) for inquiry in inquiries],
+            "max_tokens": 1,
+            "temperature": 0,
+            # The frame has them; a second beginning-of-text would change the probabilities.
+            "add_special_tokens": False,
+            **self._wanted(inquiries[0].template),
+        }
 
     def read(self, reply: Any, inquiries: Sequence[Inquiry]) -> list[Answer]:
         """Read one choice for each prompt, by their numbers."""
@@ -230,7 +237,7 @@ class Completions:
             for choice, inquiry in zip(choices, inquiries, strict=True)
         ]
 
-    def masses(self, choice: Mapping[str, Any], template: Template) -> dict[int, float] | None:
+    def _masses(self, choice: Mapping[str, Any], template: Template) -> dict[int, float] | None:
         """Give the probability of each token that begins a label; None where one is missing."""
         told = dict(first_tokens(choice))
         wanted = [token for ids in self.ids[template].values() for token in ids]
@@ -248,7 +255,7 @@ class Completions:
         if template not in self.ids or choice.get("finish_reason") == "content_filter":
             return _read_choice(choice, template, self.coverage_floor)
         try:
-            masses = self.masses(choice, template)
+            masses = self._masses(choice, template)
         except TOKENLESS:
             masses = None
         if masses is None:
@@ -257,67 +264,6 @@ class Completions:
             label: sum(masses[token] for token in ids) for label, ids in self.ids[template].items()
         }
         return weigh(by_label, template, self.coverage_floor)
-
-
-@dataclass(frozen=True, slots=True)
-class Scoring:
-    """Many items in one request, each weighed between one token for YES and one for NO.
-
-    The server sees two tokens only, so there is no coverage, and it cuts what is too long without
-    a word; what might be too long, and what is no yes-or-no question, goes by completions.
-    """
-
-    completions: Completions
-    pairs: Mapping[Template, tuple[int, int]]
-    """The token for YES and the one for NO."""
-    max_prompt_bytes: int
-    """No token is shorter than a byte, so what has fewer bytes than the window has tokens, fits."""
-    name: str = "scoring"
-    capacity: Capacity = MANY_EACH
-
-    @property
-    def identity(self) -> str:
-        """One token a label instead of all its forms."""
-        pairs = "+".join(sorted({f"{yes}/{no}" for yes, no in self.pairs.values()}))
-        return f"scoring:{pairs}:{self.completions.identity}"
-
-    def requests(self, inquiries: Sequence[Inquiry]) -> Iterator[Request]:
-        """One for each template, whose instruction is the query; the rest by completions."""
-        prompts = [self.completions.prompt(inquiry) for inquiry in inquiries]
-        scored = [n for n, i in enumerate(inquiries) if self._suits(i.template, prompts[n])]
-        for template, members in _by_template([inquiries[n] for n in scored]).items():
-            numbers = [scored[member] for member in members]
-            # All before the data is the same for every inquiry of a template.
-            mark = f"[data {self.completions.fence.nonce(template)}]\n"
-            parts = [prompts[number].partition(mark) for number in numbers]
-            body = {
-                "model": self.completions.model,
-                "query": parts[0][0] + mark,
-                "items": [data for _, _, data in parts],
-                "label_token_ids": list(self.pairs[template]),
-                "add_special_tokens": False,
-            }
-            yield Request("/generative_scoring", body, numbers)
-        rest = [n for n in range(len(inquiries)) if n not in set(scored)]
-        for request in self.completions.requests([inquiries[n] for n in rest]):
-            yield request._replace(members=[rest[member] for member in request.members])
-
-    def read(self, reply: Any, inquiries: Sequence[Inquiry]) -> list[Answer]:
-        """Read one score for each item."""
-        if isinstance(reply, dict) and "choices" in reply:
-            return self.completions.read(reply, inquiries)
-        try:
-            rows = sorted(reply["data"], key=lambda row: row["index"])
-            scores = [float(row["score"]) for row in rows]
-        except (KeyError, TypeError, ValueError, OverflowError) as exc:
-            raise NonsenseReply("the server's reply holds no scores") from exc
-        if [row["index"] for row in rows] != list(range(len(inquiries))):
-            raise NonsenseReply(f"the server's reply is not one score for {len(inquiries)} items")
-        return [_scored(s, i.template) for s, i in zip(scores, inquiries, strict=True)]
-
-    def _suits(self, template: Template, prompt: str) -> bool:
-        is_short = len(prompt.encode("utf-8", "surrogatepass")) <= self.max_prompt_bytes
-        return template in self.pairs and is_short
 
 
 TOKENLESS = (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError)
@@ -394,19 +340,3 @@ def _read_choice(choice: Mapping[str, Any], template: Template, coverage_floor: 
     except TOKENLESS:
         return UNREADABLE
     return weigh(masses_of(tokens, template.labels), template, coverage_floor)
-
-
-def _scored(score: float, template: Template) -> Answer:
-    if not 0.0 <= score <= 1.0:
-        return Problem(ProblemKind.JUDGE_UNPARSEABLE, "judge: the score is no probability")
-    return Judgement(
-        template.labels,
-        tuple(score if label == "YES" else 1.0 - score for label in template.labels),
-    )
-
-
-def _by_template(inquiries: Sequence[Inquiry]) -> dict[Template, list[int]]:
-    found: dict[Template, list[int]] = {}
-    for number, inquiry in enumerate(inquiries):
-        found.setdefault(inquiry.template, []).append(number)
-    return found

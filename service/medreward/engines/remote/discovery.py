@@ -1,7 +1,13 @@
-"""What one server can do: the cheapest way to ask it, found by trying, and why not a cheaper one."""
+"""Discovery of the dialects that a judge's server understands, by probes; the first that works is taken.
+
+Dialects are tried in the order of their price: many prompts in one request (`completions`), then
+one chat request for each inquiry. What varies within a dialect, such as the number of
+log-probabilities that a server returns, is a list of candidates in the order in which they are
+tried. A candidate that a server does not take is a value, `Unsupported`, with its reason; an
+exception means that no dialect can help: the server is down, or its model is not the one wanted.
+"""
 
 import asyncio
-import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,26 +16,25 @@ from typing import Any, NamedTuple
 
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.prompts.fence import Fence
-from medreward.engines.prompts.frame import Frame
+from medreward.engines.prompts.frame import PromptFrame
 from medreward.engines.prompts.labels import forms_of, own_ids
 from medreward.engines.remote.dialects import (
     FILTERED,
     UNREADABLE,
     Chat,
-    Choice,
     Completions,
+    ConstrainedChat,
+    Dialect,
     Labels,
-    Scoring,
-    Way,
-    all_choices,
+    by_request,
     first_choice,
 )
 from medreward.engines.remote.http_client import REFUSAL_STATUS, Reply, json_of
 from medreward.engines.templates import Template
 from medreward.errors import BackendDown, NonsenseReply, Problem, SetupError
 
-Ask = Callable[[str, str, Mapping[str, object] | None], Awaitable[Reply]]
-"""Sends one request to the server at hand: method, path, body."""
+Send = Callable[[str, str, Mapping[str, object] | None], Awaitable[Reply]]
+"""Sends one request to one server: method, path, body."""
 
 PROBES = (
     ("left lower lobe", "left lower lobe"),
@@ -37,31 +42,25 @@ PROBES = (
     ("fracture of the femur", "femoral fracture"),
     ("no pneumothorax", "pneumothorax"),
 )
-"""Answers and references that are asked at the start."""
+"""Answers and references that are judged at the start."""
 
-FIRST_FIELDS = ("question", "criterion", "reference", "candidate")
 SAYINGS = ("left lower lobe?", "Is there a fracture: yes or no.")
-"""Two messages that a chat template has to leave as they are."""
-
-OWN_SHARE = 0.999
-"""Of what falls on a label, what has to fall on one token before that alone is looked at."""
-SAME_P = 0.03
-"""How far two ways may differ by rounding: half precision moves a probability by 0.015."""
+"""Two messages that a chat template has to leave unchanged."""
 
 PREFILLS: Mapping[str, Mapping[str, object]] = {
     "vllm": {"add_generation_prompt": False, "continue_final_message": True},
     "sglang": {"continue_final_message": True},
     "llamacpp": {},
 }
-"""What makes each kind of server go on from an assistant's turn that has begun."""
+"""The fields, by kind of server, with which it continues an assistant's turn that has begun."""
 SELF_HOSTED = PREFILLS.keys()
-"""Kinds that run one model, which says the same when it is asked again."""
+"""Kinds of server that run one model, whose probabilities are the same each time."""
 STRUCTURES = {"vllm": "structured_outputs", "sglang": "regex", "llamacpp": "grammar"}
 
 FEW_LOGPROBS = 5
-"""What some hosted servers give at most."""
+"""The most that some hosted servers return."""
 NEWER_LIMIT = "max_completion_tokens"
-"""What OpenAI's newer models take instead of `max_tokens`."""
+"""The field that OpenAI's newer models take instead of `max_tokens`."""
 
 WAIT_STATUS = (
     HTTPStatus.UNAUTHORIZED,
@@ -71,290 +70,291 @@ WAIT_STATUS = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
-"""What says nothing about a way: the server is not up, or not for us."""
+"""Statuses that reveal nothing about a dialect: the server is not up, or refuses our key."""
 
 
-class NoWay(Exception):
-    """A server cannot be asked in some way; the message says why."""
-
-
-class Wanted(NamedTuple):
-    """What a judge is to be."""
+class JudgeSpec(NamedTuple):
+    """The judge that is wanted of a server."""
 
     model: str
     fence: Fence
     coverage_floor: float
     templates: Sequence[Template]
-    """Those it may be asked; the first one serves for probing."""
+    """Those that will be asked; the first one serves for probing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """What a server says of the model it serves."""
+class ServedModel:
+    """A server's own description of the model."""
 
     kind: str = ""
-    """Who serves it: vllm, sglang, llamacpp, or something else."""
+    """The server's software: vllm, sglang, llamacpp, or something else."""
     window_tokens: int | None = None
 
 
-class Visit:
-    """Finds out about one server, one question at a time."""
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A server does not take a dialect, or a request of it."""
 
-    def __init__(self, wanted: Wanted, ask: Ask) -> None:
-        self._wanted = wanted
-        self._ask = ask
-        self._template = wanted.templates[0]
-        self._completions: Completions | None = None
-        self._window_tokens: int | None = None
+    reason: str
 
-    async def served(self) -> Served:
-        """Ask what it serves.
+
+@dataclass(frozen=True, slots=True)
+class Mute(Unsupported):
+    """A server takes a chat request, but returns no probabilities: only its text can be read."""
+
+    limit: str
+    """The field for the most tokens that it took."""
+
+
+Trial = Callable[[Dialect], Awaitable[Unsupported | None]]
+
+
+async def first_that_works(candidates: Sequence[Dialect], trial: Trial) -> Dialect | Unsupported:
+    """Try candidates in their order; return the first that gives verdicts, or else all reasons.
+
+    A server that is mute is so in all that follow, so the search ends there.
+    """
+    reasons: list[str] = []
+    for dialect in candidates:
+        refusal = await trial(dialect)
+        if refusal is None:
+            return dialect
+        if isinstance(refusal, Mute):
+            return refusal
+        reasons.append(refusal.reason)
+    return Unsupported("; ".join(dict.fromkeys(reasons)))
+
+
+def completions_candidates(
+    spec: JudgeSpec, frame: PromptFrame, ids: Mapping[Template, Labels]
+) -> Sequence[Completions]:
+    """List the variants of completions: exactly the labels' tokens, then the likeliest tokens."""
+    top = Completions(spec.model, spec.fence, spec.coverage_floor, frame)
+    return [replace(top, ids=ids), top] if ids else [top]
+
+
+def chat_candidates(spec: JudgeSpec, kind: str) -> Sequence[Chat]:
+    """List the variants of a chat request whose reply has probabilities."""
+    plain = Chat(spec.model, spec.fence, spec.coverage_floor)
+    prefilled = [replace(plain, prefill=PREFILLS[kind])] if kind in PREFILLS else []
+    return [*prefilled, plain, replace(plain, top=FEW_LOGPROBS), replace(plain, limit=NEWER_LIMIT)]
+
+
+def constrained_candidates(spec: JudgeSpec, kind: str, limit: str) -> Sequence[ConstrainedChat]:
+    """List the variants of a chat request whose reply is held to the labels; the last is not held."""
+    structures = dict.fromkeys((STRUCTURES.get(kind, "response_format"), "plain"))
+    return [ConstrainedChat(spec.model, spec.fence, name, limit) for name in structures]
+
+
+class Probe:
+    """Asks one server, one request at a time, what it serves and which dialects it takes."""
+
+    def __init__(self, spec: JudgeSpec, send: Send) -> None:
+        self._spec = spec
+        self._send = send
+        self._template = spec.templates[0]
+
+    async def served(self) -> ServedModel:
+        """Ask which model is served.
 
         Raises:
             SetupError: it is a server of one model, and that is another one.
         """
-        reply = await self._ask("GET", "models", None)
+        reply = await self._send("GET", "models", None)
         if reply.status in WAIT_STATUS or reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             json_of(reply)
         rows = _rows(reply)
         for row in rows:
-            if row.get("id") == self._wanted.model:
+            if row.get("id") == self._spec.model:
                 return _served(row)
         if rows and all(row.get("owned_by") in {"vllm", "sglang"} for row in rows):
             names = ", ".join(str(row.get("id")) for row in rows[:5])
             raise SetupError(
-                f"a server of MEDREWARD_JUDGE_URL serves {names}, not {self._wanted.model}: "
+                f"a server of MEDREWARD_JUDGE_URL serves {names}, not {self._spec.model}: "
                 "set MEDREWARD_JUDGE_MODEL to the name it is served by"
             )
         # It may serve others under another name, and list them in any order.
         owners = {str(row.get("owned_by") or "") for row in rows}
-        return Served(kind=owners.pop() if len(owners) == 1 else "")
+        return ServedModel(kind=owners.pop() if len(owners) == 1 else "")
 
-    async def completions(self) -> Completions:
+    async def completions(self) -> Dialect | Unsupported:
         """Find out whether many prompts can go in one request.
 
         Raises:
-            NoWay: it cannot.
             SetupError: the model does not answer in labels.
         """
-        if self._completions is None:
-            self._completions = await self._find_completions()
-        return self._completions
+        frame = await self._frame()
+        if isinstance(frame, Unsupported):
+            return frame
+        candidates = completions_candidates(self._spec, frame, await self._ids())
+        return await first_that_works(candidates, self.trial)
 
-    async def scoring(self) -> Scoring:
-        """Find out whether `/generative_scoring` gives the same verdicts.
-
-        Raises:
-            NoWay: it does not, or is not there.
-            SetupError: the model does not answer in labels.
-        """
-        completions = await self.completions()
-        if not completions.ids or self._window_tokens is None:
-            raise NoWay("no token ids can be had for the labels")
-        judged, pairs = await self._pairs(completions)
-        await self._check_seam(completions)
-        way = Scoring(completions, pairs, max_prompt_bytes=self._window_tokens - 2)
-        scored = await self._answers(way, self._probes())
-        for one, other in zip(judged, scored, strict=True):
-            if isinstance(other, Problem):
-                raise NoWay(other.message)
-            if abs(one.p_yes - other.p_yes) > SAME_P:
-                raise NoWay(f"it says {other.p_yes:.3f} where completions say {one.p_yes:.3f}")
-        return way
-
-    async def chat(self, kind: str) -> Chat | Choice:
+    async def chat(self, kind: str) -> Dialect | Unsupported:
         """Find out how a chat request is answered.
 
         Raises:
-            NoWay: in no way that can be read.
             SetupError: the model does not answer in labels.
         """
-        plain = Chat(self._wanted.model, self._wanted.fence, self._wanted.coverage_floor)
-        tries = [plain, replace(plain, top=FEW_LOGPROBS), replace(plain, limit=NEWER_LIMIT)]
-        if kind in PREFILLS:
-            tries.insert(0, replace(plain, prefill=PREFILLS[kind]))
-        reasons: list[str] = []
-        for way in tries:
-            try:
-                (answer,) = await self._answers(way, self._probes()[:1])
-            except NoWay as exc:
-                reasons.append(str(exc))
-                continue
-            if isinstance(answer, Judgement):
-                return way
-            if way.prefill is not None:
-                continue  # a server may know of beginnings, and its template not
-            if _is_mute(answer):
-                return await self._choice(kind, way.limit)
-            raise _speechless(answer)
-        raise NoWay("; ".join(dict.fromkeys(reasons)))
+        found = await first_that_works(chat_candidates(self._spec, kind), self.trial)
+        if not isinstance(found, Mute):
+            return found
+        # A reply that is held to the labels hides a model that does not speak in labels, so the
+        # model answers freely first.
+        refusal = await self._check_free_reply(found.limit)
+        if refusal is not None:
+            return refusal
+        held = constrained_candidates(self._spec, kind, found.limit)
+        return await first_that_works(held, self.trial)
 
-    async def shares(self, way: Way) -> list[float]:
-        """Tell how likely YES is on each probe, 0.5 where there is no verdict."""
-        answers = await self._answers(way, self._probes())
+    async def trial(self, dialect: Dialect) -> Unsupported | None:
+        """Send the probes that go in one request; return why the dialect does not work, or None.
+
+        Raises:
+            SetupError: the model answers, but not in labels.
+        """
+        answers = await self._answers(dialect, self._probes()[: dialect.capacity.batch])
+        if isinstance(answers, Unsupported):
+            return answers
+        is_mute = any(answer in {UNREADABLE, FILTERED} for answer in answers)
+        if not is_mute and any(isinstance(answer, Judgement) for answer in answers):
+            return None
+        match dialect:
+            case ConstrainedChat():
+                return Unsupported("it neither gives probabilities nor keeps to the labels")
+            case Chat() if dialect.prefill is not None:
+                # The server may know of turns that have begun, and the model's template not.
+                return Unsupported("it does not continue a turn that has begun")
+            case Chat() if is_mute:
+                return Mute("chat replies come without token probabilities", dialect.limit)
+            case _ if is_mute:
+                return Unsupported("completions come without token probabilities")
+        raise _speechless(next(a for a in answers if isinstance(a, Problem)))
+
+    async def p_yes(self, dialect: Dialect) -> list[float] | Unsupported:
+        """Return the probability of YES for each probe, 0.5 without a verdict."""
+        answers = await self._answers(dialect, self._probes())
+        if isinstance(answers, Unsupported):
+            return answers
         return [a.p_yes if isinstance(a, Judgement) else 0.5 for a in answers]
 
-    async def _choice(self, kind: str, limit: str) -> Choice:
-        """Find a structure that the server takes, after the model has answered freely in labels."""
-        plain = Choice(self._wanted.model, self._wanted.fence, "plain", limit)
-        (request,) = plain.requests(self._probes()[:1])
-        told = await self._told("POST", request.path, request.body)
+    async def _check_free_reply(self, limit: str) -> Unsupported | None:
+        """Check that the model, unasked, begins its reply with a label."""
+        free = ConstrainedChat(self._spec.model, self._spec.fence, "plain", limit)
+        told = await self._json("POST", free.path, free.body(self._probes()[:1]))
+        if isinstance(told, Unsupported):
+            return told
         try:
-            free = first_choice(told)
+            choice = first_choice(told)
         except NonsenseReply as exc:
-            raise NoWay(str(exc)) from exc
-        said = (_text(free.get("message"), "content") or "").strip().upper()
+            return Unsupported(str(exc))
+        said = (_text(choice.get("message"), "content") or "").strip().upper()
         if not re.match(rf"({'|'.join(self._template.labels)})\b", said):
             raise SetupError(
                 "the judge does not answer in labels: it gives no token probabilities, and its "
                 f"free reply to a probe begins with none of {'/'.join(self._template.labels)}; "
                 "use another MEDREWARD_JUDGE_MODEL"
             )
-        for structure in dict.fromkeys((STRUCTURES.get(kind, "response_format"), "plain")):
-            way = replace(plain, structure=structure)
-            try:
-                (answer,) = await self._answers(way, self._probes()[:1])
-            except NoWay:
-                continue
-            if isinstance(answer, Judgement):
-                return way
-        raise NoWay("it neither gives probabilities nor keeps to the labels")
+        return None
 
-    async def _find_completions(self) -> Completions:
-        frame = await self._frame()
-        wanted = self._wanted
-        way = Completions(wanted.model, wanted.fence, wanted.coverage_floor, frame)
-        ids = await self._ids()
-        if ids:
-            exact = replace(way, ids=ids)
-            try:
-                answers = await self._answers(exact, self._probes())
-            except NoWay:
-                answers = []
-            if answers and not any(_is_mute(answer) for answer in answers):
-                _check_speech(answers)
-                return exact
-        answers = await self._answers(way, self._probes())
-        if any(_is_mute(answer) for answer in answers):
-            raise NoWay("completions come without token probabilities")
-        _check_speech(answers)
-        return way
-
-    async def _frame(self) -> Frame:
-        """Learn what the chat template writes around a message, from two messages."""
-        one, other = [await self._templated(saying) for saying in SAYINGS]
-        before, found, after = one.partition(SAYINGS[0])
-        if not found or other != before + SAYINGS[1] + after:
-            raise NoWay("its chat template does not leave a message as it is")
-        return Frame(before, after)
-
-    async def _templated(self, saying: str) -> str:
-        messages = [{"role": "user", "content": saying}]
-        try:
-            told = await self._told("POST", "/apply-template", {"messages": messages})
-            text = _text(told, "prompt")
-            if text is not None:
+    async def _frame(self) -> PromptFrame | Unsupported:
+        """Learn the text that the chat template writes around a message, from two messages."""
+        texts: list[str] = []
+        for saying in SAYINGS:
+            text = await self._templated(saying)
+            if isinstance(text, Unsupported):
                 return text
-        except (NoWay, NonsenseReply):
-            pass
-        asked = {"model": self._wanted.model, "messages": messages, "add_generation_prompt": True}
-        told = await self._told("POST", "/tokenize", asked)
-        tokens = _tokens(told)
-        self._window_tokens = _window(told)
-        body = {"model": self._wanted.model, "tokens": tokens}
-        text = _text(await self._told("POST", "/detokenize", body), "prompt")
+            texts.append(text)
+        before, found, after = texts[0].partition(SAYINGS[0])
+        if not found or texts[1] != before + SAYINGS[1] + after:
+            return Unsupported("its chat template does not leave a message as it is")
+        return PromptFrame(before, after)
+
+    async def _templated(self, saying: str) -> str | Unsupported:
+        messages = [{"role": "user", "content": saying}]
+        told = await self._json("POST", "/apply-template", {"messages": messages})
+        text = _text(told, "prompt")
+        if text is not None:
+            return text
+        model = self._spec.model
+        asked = {"model": model, "messages": messages, "add_generation_prompt": True}
+        tokens = _tokens(await self._json("POST", "/tokenize", asked))
+        if isinstance(tokens, Unsupported):
+            return tokens
+        told = await self._json("POST", "/detokenize", {"model": model, "tokens": tokens})
+        text = _text(told, "prompt")
         if text is None or await self._tokenised(text) != tokens:
-            raise NoWay("its chat template cannot be written as text and read again")
+            return Unsupported("its chat template cannot be written as text and read again")
         return text
 
-    async def _tokenised(self, text: str) -> list[int]:
-        asked = {"model": self._wanted.model, "prompt": text, "add_special_tokens": False}
-        return _tokens(await self._told("POST", "/tokenize", asked))
+    async def _tokenised(self, text: str) -> list[int] | Unsupported:
+        asked = {"model": self._spec.model, "prompt": text, "add_special_tokens": False}
+        return _tokens(await self._json("POST", "/tokenize", asked))
 
     async def _ids(self) -> dict[Template, Labels]:
-        """Find the tokens that begin each label; nothing where the server has no `/tokenize`."""
+        """Find the tokens that begin each label; none at all if the server has no `/tokenize`."""
         found: dict[tuple[str, tuple[str, ...]], Labels | None] = {}
-        try:
-            for template in self._wanted.templates:
-                key = (template.opening, template.labels)
-                if key not in found:
-                    found[key] = await self._labels(template)
-        except (NoWay, NonsenseReply):
-            return {}
-        known = ((t, found[t.opening, t.labels]) for t in self._wanted.templates)
+        for template in self._spec.templates:
+            key = (template.opening, template.labels)
+            if key not in found:
+                labels = await self._labels(template)
+                if isinstance(labels, Unsupported):
+                    return {}
+                found[key] = labels
+        known = ((t, found[t.opening, t.labels]) for t in self._spec.templates)
         return {template: labels for template, labels in known if labels is not None}
 
-    async def _labels(self, template: Template) -> Labels | None:
+    async def _labels(self, template: Template) -> Labels | Unsupported | None:
+        """Find the tokens that begin each label of a template; None if one has no token of its own."""
         before = await self._tokenised(template.opening)
+        if isinstance(before, Unsupported):
+            return before
         firsts: dict[str, set[int]] = {}
         for label in template.labels:
             forms = [template.opening + form for form in forms_of(label)]
-            written = await asyncio.gather(*map(self._tokenised, forms))
-            # A tokenizer that merges the opening with the label has no verdict position there.
-            kept = [ids for ids in written if ids[: len(before)] == before]
-            firsts[label] = {ids[len(before)] for ids in kept if len(ids) > len(before)}
+            firsts[label] = set()
+            for ids in await asyncio.gather(*map(self._tokenised, forms)):
+                if isinstance(ids, Unsupported):
+                    return ids
+                # A tokenizer that merges the opening with the label has no verdict position there.
+                if ids[: len(before)] == before and len(ids) > len(before):
+                    firsts[label].add(ids[len(before)])
         own = own_ids(firsts)
         return own if all(own.values()) else None
 
-    async def _pairs(
-        self, completions: Completions
-    ) -> tuple[list[Judgement], dict[Template, tuple[int, int]]]:
-        """Find the one token of each label that takes all of its probability."""
-        probes = self._probes()
-        (request,) = completions.requests(probes)
-        reply = await self._told("POST", request.path, request.body)
-        labels = completions.ids[self._template]
-        totals: dict[int, float] = {}
-        for choice in all_choices(reply):
-            for token, mass in (completions.masses(choice, self._template) or {}).items():
-                totals[token] = totals.get(token, 0.0) + mass
-        best = {label: max(ids, key=lambda i: totals.get(i, 0.0)) for label, ids in labels.items()}
-        shares = (totals.get(best[name], 0.0) / _total(totals, ids) for name, ids in labels.items())
-        share = min(shares)
-        if share < OWN_SHARE:
-            raise NoWay(f"only {share:.3f} of a label's probability is on one token")
-        answers = completions.read(reply, probes)
-        judged = [answer for answer in answers if isinstance(answer, Judgement)]
-        if len(judged) < len(probes):
-            raise NoWay("a probe got no verdict")
-        same = (t for t in completions.ids if completions.ids[t] == labels)
-        return judged, dict.fromkeys(same, (best["YES"], best["NO"]))
-
-    async def _check_seam(self, completions: Completions) -> None:
-        """See that query and item, tokenised apart, are the tokens of the whole prompt."""
-        nonce = completions.fence.nonce(self._template)
-        query = f"{completions.frame.before}{self._template.instruction}\n\n[data {nonce}]\n"
-        first = await self._tokenised(query)
-        for name in FIRST_FIELDS:
-            item = f'{name}: "left lower lobe"\n'
-            parts = first + await self._tokenised(item)
-            if parts != await self._tokenised(query + item):
-                raise NoWay("its tokenizer joins query and item")
-
-    async def _answers(self, way: Way, probes: Sequence[Inquiry]) -> list[Judgement | Problem]:
-        answers: dict[int, Judgement | Problem] = {}
-        for request in way.requests(probes):
-            reply = await self._told("POST", request.path, request.body)
+    async def _answers(
+        self, dialect: Dialect, probes: Sequence[Inquiry]
+    ) -> list[Judgement | Problem] | Unsupported:
+        answers: list[Judgement | Problem] = []
+        # All probes have one template, so the requests come in the order of the probes.
+        for numbers in by_request(dialect, probes):
+            members = [probes[number] for number in numbers]
+            told = await self._json("POST", dialect.path, dialect.body(members))
+            if isinstance(told, Unsupported):
+                return told
             try:
-                read = way.read(reply, [probes[number] for number in request.members])
+                answers += dialect.read(told, members)
             except NonsenseReply as exc:
-                raise NoWay(str(exc)) from exc
-            answers.update(zip(request.members, read, strict=True))
-        return [answers[number] for number in range(len(probes))]
+                return Unsupported(str(exc))
+        return answers
 
-    async def _told(self, method: str, path: str, body: Mapping[str, object]) -> Any:
-        """Ask, where it is not known whether the server takes it."""
-        reply = await self._ask(method, path, body)
+    async def _json(self, method: str, path: str, body: Mapping[str, object]) -> Any:
+        """Send a request that the server may not take; return its JSON, or `Unsupported`.
+
+        Raises:
+            BackendDown: the server is not up.
+        """
+        reply = await self._send(method, path, body)
         # Every such server can chat: one that cannot is not up yet.
         is_up = path != "chat/completions" or reply.is_success or reply.status in REFUSAL_STATUS
         if reply.status in WAIT_STATUS or not is_up:
             json_of(reply)
         if not reply.is_success:
-            raise NoWay(f"{path.lstrip('/')} is answered by {reply.status}")
+            return Unsupported(f"{path.lstrip('/')} is answered by {reply.status}")
         try:
             return json_of(reply)
-        except NonsenseReply as exc:
-            raise NoWay(f"{path.lstrip('/')} is not answered in JSON") from exc
+        except NonsenseReply:
+            return Unsupported(f"{path.lstrip('/')} is not answered in JSON")
 
     def _probes(self) -> list[Inquiry]:
         return [Inquiry(self._template, answer, reference) for answer, reference in PROBES]
@@ -368,17 +368,12 @@ def _rows(reply: Reply) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def _served(row: Mapping[str, Any]) -> Served:
+def _served(row: Mapping[str, Any]) -> ServedModel:
     window = row.get("max_model_len")
-    return Served(
+    return ServedModel(
         kind=str(row.get("owned_by") or ""),
         window_tokens=window if isinstance(window, int) else None,
     )
-
-
-def _total(masses: Mapping[int, float], tokens: Sequence[int]) -> float:
-    """Add up, a little over zero, so that what never occurs has no share."""
-    return math.fsum((1e-12, *(masses.get(token, 0.0) for token in tokens)))
 
 
 def _text(told: Any, name: str) -> str | None:
@@ -386,27 +381,13 @@ def _text(told: Any, name: str) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _tokens(told: Any) -> list[int]:
+def _tokens(told: Any) -> list[int] | Unsupported:
+    if isinstance(told, Unsupported):
+        return told
     tokens = told.get("tokens") if isinstance(told, dict) else None
     if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
-        raise NoWay("tokenize is not answered with token ids")
+        return Unsupported("tokenize is not answered with token ids")
     return tokens
-
-
-def _window(told: Any) -> int | None:
-    window = told.get("max_model_len")
-    return window if isinstance(window, int) else None
-
-
-def _is_mute(answer: Judgement | Problem) -> bool:
-    """Tell whether the server gave no probabilities at all."""
-    return answer in {UNREADABLE, FILTERED}
-
-
-def _check_speech(answers: Sequence[Judgement | Problem]) -> None:
-    """Refuse a model that answers none of the probes in labels."""
-    if not any(isinstance(answer, Judgement) for answer in answers):
-        raise _speechless(next(a for a in answers if isinstance(a, Problem)))
 
 
 def _speechless(problem: Problem) -> SetupError:

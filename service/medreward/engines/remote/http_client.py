@@ -24,6 +24,7 @@ __all__ = [
     "encoded",
     "json_of",
     "reaching",
+    "retry_after_s",
     "send",
     "server",
 ]
@@ -95,8 +96,7 @@ async def send(
                 if size_bytes > MAX_REPLY_BYTES:
                     raise NonsenseReply(f"the server's reply is over {MAX_REPLY_BYTES} bytes")
                 parts.append(part)
-            wait_s = _retry_after_s(response.headers.get("Retry-After"))
-            return Reply(response.status_code, b"".join(parts), wait_s)
+            return Reply(response.status_code, b"".join(parts), retry_after_s(response.headers))
 
 
 @contextmanager
@@ -134,10 +134,10 @@ def json_of(reply: Reply) -> Any:
         raise NonsenseReply("the server's reply is not JSON") from exc
 
 
-def _retry_after_s(header: str | None) -> float | None:
-    """Read how many seconds a server wants to be left alone; a date is not understood."""
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read the seconds of `Retry-After`, never negative; None if there are none, as with a date."""
     try:
-        seconds = float(header or "")
+        seconds = float(headers.get("Retry-After", ""))
     except ValueError:
         return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,17 +1,18 @@
-"""Several servers with the same model: the least busy one is asked, a sick one is left alone."""
+"""A pool of servers with the same model: the least busy one is asked, and one that fails is ejected."""
 
 import asyncio
 import itertools
 import math
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeVar
 
 import structlog
 
+from medreward.admission import Deadline
 from medreward.breaker import Breaker
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.http_client import (
@@ -26,12 +27,10 @@ from medreward.engines.remote.rate_limits import RateLimits
 from medreward.errors import BackendDown, DeadlinePassed, EngineError, SetupError
 from medreward.telemetry.tracing import carried
 
+T = TypeVar("T")
+
 TRIES = 4
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
 FAILURES_TO_EJECT = 3
-REST_S = 0.5
-LONGEST_REST_S = 15.0
 TRIES_IN_TIME = 3
 """How often a request that hangs on one server after the other may be sent within its time."""
 FAIR_SHARE = 0.5
@@ -43,8 +42,22 @@ BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """Seconds to wait before a server gets another request; each wait is longer than the one before."""
+
+    first_s: float = 0.1
+    """Upper bound of the random pause before a request's second try, doubled with each try."""
+    longest_s: float = 5.0
+    """Upper bound of any such pause, and of the time that a request waits for an ejected server."""
+    first_rest_s: float = 0.5
+    """Before an ejected server is probed for the first time."""
+    longest_rest_s: float = 15.0
+    """Between two probes of an ejected server."""
+
+
 class Server:
-    """One server: its address, what is on its way to it, and how it has answered."""
+    """One server: its address, its requests in flight, and how it has answered."""
 
     def __init__(
         self,
@@ -53,6 +66,7 @@ class Server:
         headers: Mapping[str, str],
         timeout_s: float,
         connections: int,
+        pauses: Pauses,
         transport: AsyncBaseTransport | None,
     ) -> None:
         self._base = url.rstrip("/")
@@ -67,7 +81,9 @@ class Server:
         self.last_turn = 0
         """The number of the request that was sent here last: among equals, others come first."""
         self.breaker = Breaker(
-            failures=FAILURES_TO_EJECT, pause_s=REST_S, longest_pause_s=LONGEST_REST_S
+            failures=FAILURES_TO_EJECT,
+            pause_s=pauses.first_rest_s,
+            longest_pause_s=pauses.longest_rest_s,
         )
         self.watch: asyncio.Task[None] | None = None
         self.trouble = ""
@@ -100,8 +116,8 @@ class Server:
         await self._http.aclose()
 
 
-class Servers:
-    """Sends requests to whichever server suits best, and again to another where that may help."""
+class ServerPool:
+    """Sends each request to the least busy server, and again to another if that may help."""
 
     def __init__(
         self,
@@ -113,54 +129,79 @@ class Servers:
         try_timeout_s: float | None = None,
         in_flight_each: int = 16,
         limits: RateLimits | None = None,
+        pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
         self._key = key or ApiKey()
         self._limits = limits
+        self._pauses = pauses or Pauses()
         self._try_timeout_s = min(
             timeout_s, try_timeout_s or timeout_s / (TRIES_IN_TIME if len(urls) > 1 else 1)
         )
         self._chance = random.SystemRandom()
         self._numbers = itertools.count(1)
-        self._turns = asyncio.Semaphore(in_flight_each * len(urls))
+        self._places = asyncio.Semaphore(in_flight_each * len(urls))
         self.all = [
             Server(
                 url,
                 headers=headers or {},
                 timeout_s=self._try_timeout_s,
                 connections=2 * in_flight_each,
+                pauses=self._pauses,
                 transport=transport,
             )
             for url in urls
         ]
         self.examine: Callable[[Server], Awaitable[None]] = self._greet
-        """Asks a server that was ejected whether it is well again; raises where it is not."""
+        """Probes an ejected server; raises if it has to stay ejected."""
 
-    async def post(self, path: str, content: bytes, *, timeout_s: float) -> Reply:
-        """Send some JSON, again where that may help, for at most *timeout_s*.
+    async def post(self, path: str, content: bytes, deadline: Deadline) -> Reply:
+        """Send JSON to one server, and again to another or later if that may help.
 
         Raises:
-            EngineError: no server answered.
+            EngineError: no server answered before the deadline.
         """
-        give_up_s = time.monotonic() + timeout_s
-        async with self._turn(timeout_s):
-            return await self._post(path, content, give_up_s)
+        async with self._place(deadline):
+            return await self._post(path, content, deadline)
 
     async def ask(
         self, server: Server, method: str, path: str, body: Mapping[str, object] | None = None
     ) -> Reply:
-        """Send one request to one server, once; ahead of those that wait for it to come back.
+        """Send one request to one server, once, also while it is ejected.
 
         Raises:
             EngineError: there is no reply in time.
         """
         content = None if body is None else encoded(body)
-        if content is not None:
-            await self._wait_for_limits(content, self._try_timeout_s)
+        if content is not None and self._limits is not None:
+            await self._limits.wait(len(content), timeout_s=self._try_timeout_s)
         return await self._try(server, method, path, content, self._try_timeout_s)
 
+    async def ask_each(self, ask: Callable[[Server], Awaitable[T]]) -> dict[Server, T]:
+        """Put a question to each server at the start; one that is down is ejected, and joins later.
+
+        Raises:
+            EngineError: all of them are down.
+            Exception: whatever else *ask* raises.
+        """
+        outcomes = await asyncio.gather(*map(ask, self.all), return_exceptions=True)
+        found: dict[Server, T] = {}
+        down: dict[Server, EngineError] = {}
+        for asked, outcome in zip(self.all, outcomes, strict=True):
+            if isinstance(outcome, EngineError):
+                down[asked] = outcome
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                found[asked] = outcome
+        if not found:
+            raise next(iter(down.values()))
+        for asked, error in down.items():
+            self.eject(asked, str(error))
+        return found
+
     def eject(self, server: Server, reason: str) -> None:
-        """Leave a server alone until it is well again."""
+        """Send a server no requests until a probe finds it well again."""
         while not server.breaker.is_open:
             server.breaker.failed()
         server.trouble = reason
@@ -173,7 +214,7 @@ class Servers:
         await asyncio.gather(*(server.aclose() for server in self.all))
 
     def _choose(self, tried: Sequence[Server]) -> Server | None:
-        """Take the least busy server, and rather one that was not tried yet; None if all rest."""
+        """Choose the least busy of the servers that were tried least; None if all are ejected."""
         well = [server for server in self.all if not server.breaker.is_open]
         return min(well, key=lambda s: (tried.count(s), s.outstanding, s.last_turn), default=None)
 
@@ -184,41 +225,39 @@ class Servers:
             f"no server answers ({first.trouble}); the next try is in {next_s:.1f} s"
         )
 
-    async def _post(self, path: str, content: bytes, give_up_s: float) -> Reply:
+    async def _post(self, path: str, content: bytes, deadline: Deadline) -> Reply:
         tried: list[Server] = []
         outcome: Reply | EngineError | None = None
-        # Once, at whichever try: a request that waited for them again and again would be late.
-        rest = _Rest()
-        while (chosen := await self._next(tried, content, give_up_s, rest)) is not None:
-            outcome = await self._outcome(chosen, path, content, _left_s(give_up_s), tried)
+        has_waited = False
+        while True:
+            if not has_waited and self._choose(tried) is None:
+                # Once, at whichever try: a request that waited again and again would be late.
+                has_waited = True
+                await self._wait_for_a_server(deadline)
+            if self._limits is not None and self._choose(tried) is not None:
+                await self._limits.wait(len(content), timeout_s=deadline.left_s)
+            # Chosen after both waits, since servers are ejected and come back meanwhile.
+            chosen = self._choose(tried)
+            if chosen is None:
+                break
+            outcome = await self._outcome(chosen, path, content, deadline.left_s, tried)
             if isinstance(outcome, Reply) and _is_answer(outcome):
                 return outcome
             tried.append(chosen)
             pause_s = self._pause_s(outcome, tried)
-            if len(tried) >= TRIES or pause_s >= _left_s(give_up_s):
+            if len(tried) >= TRIES or pause_s >= deadline.left_s:
                 break
             await asyncio.sleep(pause_s)
         if isinstance(outcome, Reply):
             return outcome
         raise outcome or self._all_rest()
 
-    async def _next(
-        self, tried: Sequence[Server], content: bytes, give_up_s: float, rest: "_Rest"
-    ) -> Server | None:
-        """Wait until a request may go, and choose only then: meanwhile servers come and go."""
-        if not rest.was_waited_out and self._choose(tried) is None:
-            rest.was_waited_out = True
-            await self._wait_out_a_rest(_left_s(give_up_s))
-        if self._choose(tried) is not None:
-            await self._wait_for_limits(content, _left_s(give_up_s))
-        return self._choose(tried)
-
-    async def _wait_out_a_rest(self, left_s: float) -> None:
-        """Where all rest, but one not for long, wait for it: else a queue is used up in a moment."""
+    async def _wait_for_a_server(self, deadline: Deadline) -> None:
+        """Wait for the first probe if all servers are ejected: else a queue fails in a moment."""
         watches = [server.watch for server in self.all if server.watch and server.breaker.is_open]
         next_s = min(server.breaker.left_s for server in self.all)
-        if len(watches) == len(self.all) and next_s < LONGEST_PAUSE_S:
-            wait_s = min(left_s, LONGEST_PAUSE_S)
+        if len(watches) == len(self.all) and next_s < self._pauses.longest_s:
+            wait_s = min(deadline.left_s, self._pauses.longest_s)
             await asyncio.wait(watches, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _outcome(
@@ -231,10 +270,10 @@ class Servers:
                 self._note_failure(server, str(exc))
             return exc
         if _is_answer(reply) or reply.status in BUSY:
-            # An ejected server comes back by being examined, not by an answer from before.
+            # An answer sent before the ejection reveals nothing; only a probe brings a server back.
             if not server.breaker.is_open:
                 server.breaker.succeeded()
-        # It may be the request that it stumbles over: what it says to the same again is no news.
+        # A second failure with the same request counts for nothing: the request may be the cause.
         elif server not in tried:
             self._note_failure(server, f"it answers {reply.status}")
         return reply
@@ -242,7 +281,7 @@ class Servers:
     async def _try(
         self, server: Server, method: str, path: str, content: bytes | None, left_s: float
     ) -> Reply:
-        """Send once; with a new key where the file has one and the old is refused."""
+        """Send once; and with the new key if the old one is refused and its file holds another."""
         server.outstanding += 1
         server.last_turn = next(self._numbers)
         try:
@@ -261,21 +300,17 @@ class Servers:
         return self._key.headers != headers or self._key.reread()
 
     @asynccontextmanager
-    async def _turn(self, timeout_s: float) -> AsyncIterator[None]:
-        """Be one of the few requests in flight."""
+    async def _place(self, deadline: Deadline) -> AsyncIterator[None]:
+        """Hold one of the places for requests in flight."""
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._turns.acquire()
+            async with asyncio.timeout(deadline.left_s):
+                await self._places.acquire()
         except TimeoutError:
             raise DeadlinePassed("too many requests were before it") from None
         try:
             yield
         finally:
-            self._turns.release()
-
-    async def _wait_for_limits(self, content: bytes, timeout_s: float) -> None:
-        if self._limits is not None:
-            await self._limits.wait(len(content), timeout_s=timeout_s)
+            self._places.release()
 
     def _note_failure(self, server: Server, reason: str) -> None:
         server.breaker.failed()
@@ -283,19 +318,19 @@ class Servers:
             self.eject(server, reason)
 
     def _pause_s(self, outcome: Reply | EngineError, tried: Sequence[Server]) -> float:
-        """How long to wait before the next try: not at all where another server may do better."""
+        """Return the seconds before the next try: none if another server is left to be tried."""
         others = [s for s in self.all if not s.breaker.is_open and s not in tried]
         if others:
             return 0.0
         if isinstance(outcome, Reply) and not _may_pass(outcome):
             return math.inf
-        longest_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** len(tried))
+        longest_s = min(self._pauses.longest_s, self._pauses.first_s * 2 ** len(tried))
         jitter_s = self._chance.uniform(0.0, longest_s)
         asked_s = outcome.retry_after_s if isinstance(outcome, Reply) else None
         return jitter_s if asked_s is None else asked_s + jitter_s / 10
 
     async def _watch(self, server: Server) -> None:
-        """Look after an ejected server until it is well again."""
+        """Probe an ejected server until it is well again."""
         while server.breaker.is_open:
             await asyncio.sleep(server.breaker.left_s)
             if not server.breaker.allows():
@@ -313,25 +348,14 @@ class Servers:
                 log.info("server_back", server=server.name)
 
     async def _greet(self, server: Server) -> None:
-        """Ask for what every such server has: the list of its models."""
+        """Ask for the list of models, which every such server has."""
         reply = await self.ask(server, "GET", "models")
         if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise BackendDown(f"the server answers {reply.status}")
 
 
-@dataclass(slots=True)
-class _Rest:
-    """Whether one request has waited for servers that rest."""
-
-    was_waited_out: bool = False
-
-
-def _left_s(give_up_s: float) -> float:
-    return max(0.0, give_up_s - time.monotonic())
-
-
 def _is_answer(reply: Reply) -> bool:
-    """Whether it speaks of what was sent: a refusal of that, or JSON and not a proxy's page."""
+    """Whether a reply concerns the request: a refusal of it, or JSON and not a proxy's page."""
     begins = reply.content.lstrip()[:1]
     return reply.status in REFUSAL_STATUS or (reply.is_success and begins in {b"{", b"["})
 
