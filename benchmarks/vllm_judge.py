@@ -24,7 +24,7 @@ from vllm import LLM
 from medreward import logs
 from medreward.app import create_app
 from medreward.embedding.hashed import HashedEmbedder
-from medreward.engines import Workshop, build_judge
+from medreward.engines import BuildContext, build_judge
 from medreward.errors import Problem
 from medreward.judging.judge import Inquiry, View
 from medreward.judging.templates import load_templates
@@ -216,7 +216,7 @@ async def run(arguments: argparse.Namespace) -> None:
     )
     tokens = Tokens()
     with ThreadPoolExecutor(1) as worker:
-        judge = build_judge(Workshop(settings, worker))
+        judge = build_judge(BuildContext(settings, worker))
         assert isinstance(judge, VllmJudge)  # noqa: S101 - the settings name it
         judge.count_tokens = tokens.count
         if arguments.batch:

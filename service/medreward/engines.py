@@ -32,7 +32,7 @@ NOTHING = Choice("", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class BuildContext:
     """What a builder gets to build with."""
 
     settings: Settings
@@ -69,53 +69,53 @@ class Workshop:
         return identify(self.model, self.revision, self.settings.models_dir)
 
 
-def _causal_lm(workshop: Workshop) -> Judge:
-    _use_threads(workshop.settings)
+def _causal_lm(context: BuildContext) -> Judge:
+    _use_threads(context.settings)
     from medreward.judging.causal_lm import CausalLmJudge  # noqa: PLC0415 - imports torch
 
-    settings = workshop.settings
-    name = workshop.model
+    settings = context.settings
+    name = context.model
     return CausalLmJudge.load(
         locate(name, settings.models_dir),
-        name=workshop.identified,
-        revision=_revision(name, workshop.revision),
+        name=context.identified,
+        revision=_revision(name, context.revision),
         device=settings.torch_device,
         secret=settings.secret.get_secret_value(),
         coverage_floor=settings.judge_coverage_floor,
         max_prompt_tokens=settings.judge_max_prompt_tokens,
         timeout_s=settings.judge_timeout_s,
-        worker=workshop.worker,
+        worker=context.worker,
     )
 
 
-def _cross_encoder(workshop: Workshop) -> Judge:
-    _use_threads(workshop.settings)
+def _cross_encoder(context: BuildContext) -> Judge:
+    _use_threads(context.settings)
     from medreward.judging.cross_encoder import CrossEncoderJudge  # noqa: PLC0415 - imports torch
 
-    settings = workshop.settings
-    name = workshop.model
+    settings = context.settings
+    name = context.model
     return CrossEncoderJudge.load(
         locate(name, settings.models_dir),
-        name=workshop.identified,
-        revision=_revision(name, workshop.revision),
+        name=context.identified,
+        revision=_revision(name, context.revision),
         device=settings.torch_device,
         positive_label=settings.judge_positive_label,
         max_tokens=settings.judge_max_prompt_tokens,
         timeout_s=settings.judge_timeout_s,
-        worker=workshop.worker,
+        worker=context.worker,
     )
 
 
-def _vllm(workshop: Workshop) -> Judge:
+def _vllm(context: BuildContext) -> Judge:
     from medreward.judging.vllm import VllmJudge  # noqa: PLC0415 - imports vLLM
     from medreward.judging.vllm_engine import EngineOptions  # noqa: PLC0415 - the same
 
-    settings = workshop.settings
-    name = workshop.model
+    settings = context.settings
+    name = context.model
     return VllmJudge.load(
         locate(name, settings.models_dir),
-        name=workshop.identified,
-        revision=_revision(name, workshop.revision),
+        name=context.identified,
+        revision=_revision(name, context.revision),
         options=EngineOptions(
             tensor_parallel=settings.vllm_tensor_parallel,
             data_parallel=settings.vllm_data_parallel,
@@ -129,19 +129,19 @@ def _vllm(workshop: Workshop) -> Judge:
         coverage_floor=settings.judge_coverage_floor,
         max_prompt_tokens=settings.judge_max_prompt_tokens,
         timeout_s=settings.judge_timeout_s,
-        count_tokens=workshop.metrics.count_prompt_tokens,
-        lost=workshop.lost,
+        count_tokens=context.metrics.count_prompt_tokens,
+        lost=context.lost,
     )
 
 
-def _openai_judge(workshop: Workshop) -> Judge:
+def _openai_judge(context: BuildContext) -> Judge:
     from medreward.judging.openai import OpenAiJudge  # noqa: PLC0415 - beside its siblings
 
-    settings = workshop.settings
+    settings = context.settings
     return OpenAiJudge(
         *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8000/v1"),
-        model=workshop.model,
-        revision=workshop.revision,
+        model=context.model,
+        revision=context.revision,
         api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
         headers=_opened(settings.judge_headers),
         secret=settings.secret.get_secret_value(),
@@ -153,85 +153,85 @@ def _openai_judge(workshop: Workshop) -> Judge:
             requests_per_minute=settings.judge_requests_per_minute,
             tokens_per_minute=settings.judge_tokens_per_minute,
         ),
-        ledger=workshop.ledger,
-        pace=workshop.pace,
+        ledger=context.ledger,
+        pace=context.pace,
     )
 
 
-def _role_judge(workshop: Workshop) -> Judge:
+def _role_judge(context: BuildContext) -> Judge:
     from medreward.judging.role import RoleJudge  # noqa: PLC0415 - beside its siblings
 
-    settings = workshop.settings
+    settings = context.settings
     return RoleJudge(
         *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8080"),
         api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
         headers=_opened(settings.judge_headers),
         timeout_s=settings.judge_timeout_s,
         try_timeout_s=settings.judge_try_timeout_s,
-        pace=workshop.pace,
+        pace=context.pace,
     )
 
 
-def _scripted(_workshop: Workshop) -> Judge:
+def _scripted(_workshop: BuildContext) -> Judge:
     from medreward.judging.scripted import ScriptedJudge  # noqa: PLC0415 - beside its siblings
 
     return ScriptedJudge()
 
 
-def _sentence_transformer(workshop: Workshop) -> Embedder:
-    _use_threads(workshop.settings)
+def _sentence_transformer(context: BuildContext) -> Embedder:
+    _use_threads(context.settings)
     from medreward.embedding.sentence_transformer import (  # noqa: PLC0415 - imports torch
         SentenceTransformerEmbedder,
     )
 
-    settings = workshop.settings
-    name = workshop.model
+    settings = context.settings
+    name = context.model
     return SentenceTransformerEmbedder.load(
         locate(name, settings.models_dir),
-        name=workshop.identified,
-        revision=_revision(name, workshop.revision),
+        name=context.identified,
+        revision=_revision(name, context.revision),
         device=settings.torch_device,
-        worker=workshop.worker,
+        worker=context.worker,
     )
 
 
-def _openai_embedder(workshop: Workshop) -> Embedder:
+def _openai_embedder(context: BuildContext) -> Embedder:
     from medreward.embedding.openai import OpenAiEmbedder  # noqa: PLC0415 - beside its siblings
 
-    settings = workshop.settings
+    settings = context.settings
     return OpenAiEmbedder(
         *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8000/v1"),
-        model=workshop.model,
-        revision=workshop.revision,
+        model=context.model,
+        revision=context.revision,
         api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
         headers=_opened(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
         try_timeout_s=settings.embedder_try_timeout_s,
-        pace=workshop.pace,
+        pace=context.pace,
     )
 
 
-def _role_embedder(workshop: Workshop) -> Embedder:
+def _role_embedder(context: BuildContext) -> Embedder:
     from medreward.embedding.role import RoleEmbedder  # noqa: PLC0415 - beside its siblings
 
-    settings = workshop.settings
+    settings = context.settings
     return RoleEmbedder(
         *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8080"),
         api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
         headers=_opened(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
         try_timeout_s=settings.embedder_try_timeout_s,
-        pace=workshop.pace,
+        pace=context.pace,
     )
 
 
-def _hashed(_workshop: Workshop) -> Embedder:
+def _hashed(_workshop: BuildContext) -> Embedder:
     from medreward.embedding.hashed import HashedEmbedder  # noqa: PLC0415 - beside its siblings
 
     return HashedEmbedder()
 
 
-JUDGES: Mapping[str, Callable[[Workshop], Judge]] = {
+JUDGES: Mapping[str, Callable[[BuildContext], Judge]] = {
     "causal_lm": _causal_lm,
     "cross_encoder": _cross_encoder,
     "vllm": _vllm,
@@ -246,7 +246,7 @@ READERS = tuple(name for name in JUDGES if name not in {"cross_encoder", "role"}
 WITHOUT_MODEL = frozenset({"openai", "role", "scripted", "hashed"})
 """Engines for a process that holds no model."""
 
-EMBEDDERS: Mapping[str, Callable[[Workshop], Embedder]] = {
+EMBEDDERS: Mapping[str, Callable[[BuildContext], Embedder]] = {
     "sentence_transformer": _sentence_transformer,
     "openai": _openai_embedder,
     "role": _role_embedder,
@@ -254,7 +254,7 @@ EMBEDDERS: Mapping[str, Callable[[Workshop], Embedder]] = {
 }
 
 
-def build_judge(workshop: Workshop) -> Judge:
+def build_judge(context: BuildContext) -> Judge:
     """Build what judges, as the settings name it; blocks until it is loaded.
 
     That is an engine, or one with a calibration, or two side by side.
@@ -262,12 +262,12 @@ def build_judge(workshop: Workshop) -> Judge:
     Raises:
         SetupError: it cannot be had; the message says which setting mends it.
     """
-    settings = workshop.settings
+    settings = context.settings
     if settings.judge_choice.engine == "role":
-        return _role_judge(workshop)
+        return _role_judge(context)
     first = _build_calibrated(
         replace(
-            workshop,
+            context,
             choice=settings.judge_choice,
             revision=settings.judge_revision,
             variable="MEDREWARD_JUDGE",
@@ -278,7 +278,7 @@ def build_judge(workshop: Workshop) -> Judge:
         return first
     second = _build_calibrated(
         replace(
-            workshop,
+            context,
             choice=settings.llm_choice,
             revision=settings.llm_revision,
             variable="MEDREWARD_LLM",
@@ -290,17 +290,17 @@ def build_judge(workshop: Workshop) -> Judge:
         escalates=settings.cascade,
         shadow=settings.cascade_shadow,
         timeout_s=settings.judge_timeout_s,
-        metrics=workshop.metrics,
+        metrics=context.metrics,
     )
 
 
-def build_embedder(workshop: Workshop) -> Embedder:
+def build_embedder(context: BuildContext) -> Embedder:
     """Build the embedder that the settings name; blocks until it is loaded."""
-    settings = workshop.settings
+    settings = context.settings
     return _build(
         EMBEDDERS,
         replace(
-            workshop,
+            context,
             choice=settings.embedder_choice,
             revision=settings.embedder_revision,
             variable="MEDREWARD_EMBEDDER",
@@ -361,11 +361,11 @@ def _check_left_to_judge(settings: Settings) -> None:
             )
 
 
-def _build_calibrated(workshop: Workshop, *, must_be_known: bool = False) -> Judge:
+def _build_calibrated(context: BuildContext, *, must_be_known: bool = False) -> Judge:
     """Build an engine, and around it what its probabilities are worth, where somebody knows."""
-    engine = _build(JUDGES, workshop)
-    settings = workshop.settings
-    calibration = _calibration_of(engine, workshop)
+    engine = _build(JUDGES, context)
+    settings = context.settings
+    calibration = _calibration_of(engine, context)
     if calibration is None and not must_be_known:
         return engine
     return CalibratedJudge(
@@ -378,23 +378,23 @@ def _build_calibrated(workshop: Workshop, *, must_be_known: bool = False) -> Jud
     )
 
 
-def _calibration_of(engine: Judge, workshop: Workshop) -> Calibration | None:
+def _calibration_of(engine: Judge, context: BuildContext) -> Calibration | None:
     """Take the user's calibration, and the model's own where that says nothing of the engine."""
-    settings = workshop.settings
+    settings = context.settings
     if settings.calibration == "off":
         return None
     file = settings.calibration_file
     users = None if file is None else load_calibration(file)
     if users is not None and any(entry.engine == engine.identity for entry in users.entries):
         return users
-    own = own_calibration(workshop.choice.model, settings.models_dir)
+    own = own_calibration(context.choice.model, settings.models_dir)
     return users if own is None else load_calibration(own)
 
 
-def _build(registry: Mapping[str, Callable[[Workshop], T]], workshop: Workshop) -> T:
-    engine = workshop.choice.engine
+def _build(registry: Mapping[str, Callable[[BuildContext], T]], context: BuildContext) -> T:
+    engine = context.choice.engine
     try:
-        return _builder(registry, engine, workshop.variable)(workshop)
+        return _builder(registry, engine, context.variable)(context)
     except ModuleNotFoundError as exc:
         extra = "vllm" if engine == "vllm" else "embedded"
         raise SetupError(
@@ -404,8 +404,8 @@ def _build(registry: Mapping[str, Callable[[Workshop], T]], workshop: Workshop) 
 
 
 def _builder(
-    registry: Mapping[str, Callable[[Workshop], T]], engine: str, setting: str
-) -> Callable[[Workshop], T]:
+    registry: Mapping[str, Callable[[BuildContext], T]], engine: str, setting: str
+) -> Callable[[BuildContext], T]:
     try:
         return registry[engine]
     except KeyError:

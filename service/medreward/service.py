@@ -19,7 +19,7 @@ from medreward.judging import judge as judgements
 from medreward.judging.cascade import has_other_engine
 from medreward.judging.judge import Inquiry, Judge, Judgement
 from medreward.judging.templates import load_templates
-from medreward.loading import Engines
+from medreward.loading import EngineSupervisor
 from medreward.metrics import Metrics
 from medreward.pacing import Pace
 from medreward.pipeline import Stages
@@ -47,7 +47,7 @@ class Service:
             for name, recipe in self.recipes.items()
         }
         self.pace = Pace()
-        self.engines = Engines(settings, self.metrics, self.pace, judge, embedder)
+        self.engines = EngineSupervisor(settings, self.metrics, self.pace, judge, embedder)
         self.admission = Admission(
             Load(
                 requests=settings.max_requests_in_flight,

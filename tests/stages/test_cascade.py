@@ -11,7 +11,7 @@ import pytest
 
 from medreward.app import create_app
 from medreward.embedding.hashed import HashedEmbedder
-from medreward.engines import Workshop, build_judge, check_choices
+from medreward.engines import BuildContext, build_judge, check_choices
 from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, SetupError
 from medreward.judging.calibrated import CalibratedJudge
 from medreward.judging.cascade import Cascade, engine_for, engines_of
@@ -314,7 +314,7 @@ async def test_what_is_behind_a_judge_can_be_told() -> None:
 def built(**given: Any) -> Judge:
     """What `build_judge` makes of settings, with engines that need no model."""
     with ThreadPoolExecutor(1) as worker:
-        return build_judge(Workshop(Settings(judge="scripted", **given), worker))
+        return build_judge(BuildContext(Settings(judge="scripted", **given), worker))
 
 
 def written(folder: Path, *, engine: str = "scripted") -> Path:

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from medreward.calibration import Calibration, Entry
-from medreward.engines import Workshop, build_judge
+from medreward.engines import BuildContext, build_judge
 from medreward.errors import Problem, ProblemKind, SetupError
 from medreward.judging.cross_encoder import CrossEncoderJudge, text_pair
 from medreward.judging.judge import Inquiry, Judge, Judgement, View, is_sound
@@ -305,7 +305,7 @@ async def test_an_installed_verifier_comes_with_its_calibration(
     monkeypatch.syspath_prepend(tmp_path)
 
     def built(**given: Any) -> Judge:
-        return build_judge(Workshop(Settings(judge="cross_encoder", **given), worker))
+        return build_judge(BuildContext(Settings(judge="cross_encoder", **given), worker))
 
     bare = built()
     entry = Entry(

@@ -174,7 +174,7 @@ def _engine_checks(readiness: Readiness) -> list[Check]:
     return [
         Check(f"load {role}", state.ready, f"{state.model}: {state.message}".removeprefix(": "))
         for role, state in readiness.engines.items()
-        # The embedder's turn does not come where the judge fails.
+        # If the embedder fails, the judge is not loaded at all.
         if state.ready or state.message != LOADING
     ]
 
