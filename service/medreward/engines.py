@@ -1,7 +1,7 @@
 """The engines by name. To add one, add its module and a line here.
 
-torch and its kin are imported by the builders that need them: a service that talks to remote
-engines starts without.
+torch and vLLM are imported only by the builders that need them, so a service with remote engines
+starts without either.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
+from medreward.accelerator import Probe, measure_platform, vllm_share
 from medreward.api_key import ApiKey
 from medreward.calibration import Calibration, load_calibration
 from medreward.embedding.embedder import Embedder
@@ -33,22 +34,23 @@ NOTHING = Choice("", "")
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """What a builder gets to build with."""
+    """The settings and shared objects that an engine is built with."""
 
     settings: Settings
     worker: Executor
     """One thread for all models on the CPU: two would fight for the same cores."""
     pace: Pace = field(default_factory=Pace)
-    """Where an engine does what would hold up the event loop."""
+    """Runs work that would block the event loop."""
     ledger: Ledger | None = None
     """Where a paid judge books what it costs."""
     metrics: Metrics = field(default_factory=Metrics)
     lost: Callable[[str], None] = lambda _: None
-    """Told why, on the event loop, by an engine that sees itself go while nobody asks."""
+    """Called with the reason, on the event loop, by an engine that ends between two requests."""
+    probe: Probe = measure_platform
     choice: Choice = NOTHING
     """The engine and model to build."""
     revision: str | None = None
-    """Of that model."""
+    """Revision of that model."""
     variable: str = "MEDREWARD_JUDGE"
     """The setting that chose the engine; with `_MODEL`, that of the model."""
 
@@ -57,7 +59,7 @@ class BuildContext:
         """The chosen model.
 
         Raises:
-            SetupError: none is, and the engine needs one.
+            SetupError: no model is chosen, and the engine needs one.
         """
         if not self.choice.model:
             raise SetupError(f"this engine needs {self.variable}_MODEL")
@@ -65,7 +67,7 @@ class BuildContext:
 
     @property
     def identified(self) -> str:
-        """The chosen model, with what tells its weights from others."""
+        """The chosen model with its version or revision; part of every cache key."""
         return identify(self.model, self.revision, self.settings.models_dir)
 
 
@@ -119,7 +121,7 @@ def _vllm(context: BuildContext) -> Judge:
         options=EngineOptions(
             tensor_parallel=settings.vllm_tensor_parallel,
             data_parallel=settings.vllm_data_parallel,
-            gpu_memory_utilization=settings.vllm_gpu_memory_utilization,
+            gpu_memory_utilization=_gpu_share(context),
             kv_cache_gib=settings.vllm_kv_cache_gib,
             dtype=settings.vllm_dtype,
             enforce_eager=settings.vllm_enforce_eager,
@@ -132,6 +134,17 @@ def _vllm(context: BuildContext) -> Judge:
         count_tokens=context.metrics.count_prompt_tokens,
         lost=context.lost,
     )
+
+
+def _gpu_share(context: BuildContext) -> float:
+    """The user's share of a GPU's memory, or what the embedder left of it, for each vLLM engine."""
+    settings = context.settings
+    if settings.vllm_gpu_memory_utilization is not None:
+        return settings.vllm_gpu_memory_utilization
+    gpus = settings.vllm_tensor_parallel * settings.vllm_data_parallel
+    choices = (settings.judge_choice, settings.llm_choice)
+    engines = sum(choice is not None and choice.engine == "vllm" for choice in choices)
+    return vllm_share(context.probe(gpus).memory, engines)
 
 
 def _openai_judge(context: BuildContext) -> Judge:
@@ -255,12 +268,12 @@ EMBEDDERS: Mapping[str, Callable[[BuildContext], Embedder]] = {
 
 
 def build_judge(context: BuildContext) -> Judge:
-    """Build what judges, as the settings name it; blocks until it is loaded.
+    """Build the judge that the settings name; blocks until it is loaded.
 
-    That is an engine, or one with a calibration, or two side by side.
+    It is one engine, with its calibration if there is one, or a cascade of two.
 
     Raises:
-        SetupError: it cannot be had; the message says which setting mends it.
+        SetupError: it cannot be built; the message names the setting to change.
     """
     settings = context.settings
     if settings.judge_choice.engine == "role":
@@ -308,17 +321,44 @@ def build_embedder(context: BuildContext) -> Embedder:
     )
 
 
-def check_choices(settings: Settings) -> None:
-    """Refuse an engine that does not exist before anything is loaded.
+def check_choices(settings: Settings, probe: Probe = measure_platform) -> None:
+    """Refuse an engine that does not exist, or cannot run here, before anything is loaded.
 
     Raises:
-        SetupError: naming the setting and the choices.
+        SetupError: naming the setting and the choices, or what the machine lacks.
     """
     if settings.role != "embed":
         _check_judge(settings)
     if settings.role != "judge":
         _builder(EMBEDDERS, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
         _check_role(settings, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
+    if settings.profile == "gpu":
+        _check_platform(settings, probe)
+
+
+def _check_platform(settings: Settings, probe: Probe) -> None:
+    """Refuse the engines of the profile `gpu` on a machine that cannot run them.
+
+    Engines that the user chose, or a device of their own, are not refused here.
+    """
+    judges = settings.role in {"all", "judge"} and settings.judge is None
+    embeds = settings.role in {"all", "embed"} and settings.embedder is None
+    if not judges and (not embeds or settings.device is not None):
+        return
+    platform = probe(0)
+    missing = []
+    if judges and not platform.has_vllm:
+        missing.append("vLLM (`pip install 'medreward[vllm]'`)")
+    if platform.cuda_devices == 0:
+        missing.append(
+            "a CUDA device (torch finds none: look at the driver, CUDA_VISIBLE_DEVICES, and "
+            "whether this torch is a build for CPUs)"
+        )
+    if missing:
+        raise SetupError(
+            f"MEDREWARD_PROFILE=gpu needs {' and '.join(missing)}. Other profiles: embedded (small "
+            "models on a CPU) and remote (servers of yours)"
+        )
 
 
 def _check_judge(settings: Settings) -> None:
@@ -346,7 +386,7 @@ def _check_role(settings: Settings, engine: str, setting: str) -> None:
 
 
 def _check_left_to_judge(settings: Settings) -> None:
-    """Refuse what would silently do nothing: these belong where the judge's model is."""
+    """Refuse settings without effect here: they belong to the process that holds the judge."""
     misplaced = {
         "LLM": settings.llm is not None,
         "CASCADE": settings.cascade,
@@ -362,7 +402,7 @@ def _check_left_to_judge(settings: Settings) -> None:
 
 
 def _build_calibrated(context: BuildContext, *, must_be_known: bool = False) -> Judge:
-    """Build an engine, and around it what its probabilities are worth, where somebody knows."""
+    """Build an engine, and wrap it in its calibration if there is one."""
     engine = _build(JUDGES, context)
     settings = context.settings
     calibration = _calibration_of(engine, context)
@@ -379,7 +419,7 @@ def _build_calibrated(context: BuildContext, *, must_be_known: bool = False) -> 
 
 
 def _calibration_of(engine: Judge, context: BuildContext) -> Calibration | None:
-    """Take the user's calibration, and the model's own where that says nothing of the engine."""
+    """The user's calibration, or the model's own if the user's has no entry for the engine."""
     settings = context.settings
     if settings.calibration == "off":
         return None

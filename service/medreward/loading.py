@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, Literal, TypeVar
 
 import structlog
 
+from medreward.accelerator import Probe, measure_platform
 from medreward.embedding.embedder import Embedder
 from medreward.embedding.role import RoleEmbedder
 from medreward.engines import BuildContext, build_embedder, build_judge, check_choices
@@ -210,17 +211,19 @@ class EngineSupervisor:
         pace: Pace,
         judge: Judge | None,
         embedder: Embedder | None,
+        *,
+        probe: Probe = measure_platform,
     ) -> None:
-        check_choices(settings)
-        self._settings = settings
-        self._metrics = metrics
-        self._pace = pace
+        check_choices(settings, probe)
         self.ledger = Ledger(
             Prices(settings.judge_prompt_price, settings.judge_completion_price),
             Caps(settings.judge_max_cost_per_run, settings.judge_max_cost_per_day),
             count=metrics.count_judge_usage,
         )
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
+        self._context = BuildContext(
+            settings, self._worker, pace, self.ledger, metrics, probe=probe
+        )
         self.status: Literal["ready", "loading", "failed", "draining"] = "loading"
         choice, llm = settings.judge_choice, settings.llm_choice
         self._judge = Slot(
@@ -230,11 +233,8 @@ class EngineSupervisor:
         self._embedder = Slot(
             "embedder", embedder, choice, settings.embedder_revision, metrics, _loading(choice)
         )
-        self._held = [
-            slot
-            for slot, other_role in ((self._judge, "embed"), (self._embedder, "judge"))
-            if settings.role != other_role
-        ]
+        without = ((self._judge, "embed"), (self._embedder, "judge"))
+        self._held = [slot for slot, role in without if role != settings.role]
         for slot in self._held:
             metrics.observe_engine(slot.role, is_ready=False)
         self._began_s = time.monotonic()
@@ -294,7 +294,11 @@ class EngineSupervisor:
         if not is_loaded or not await self._load(self._judge, build_judge, ask_judge):
             self.status = "failed"
             return
-        self._name_llm()
+        settings = self._context.settings
+        if (llm := settings.llm_choice) is not None and self._judge in self._held:
+            self._context.metrics.name_model(
+                "llm", engine=llm.engine, model=named(llm), revision=settings.llm_revision or ""
+            )
         self.status, self._ready_after_s = "ready", self.elapsed_s
         log.info("ready", **{s.role: s.engine.identity for s in self._held if s.engine is not None})
 
@@ -317,18 +321,9 @@ class EngineSupervisor:
     ) -> bool:
         if slot not in self._held:
             return True
-        context = BuildContext(
-            self._settings, self._worker, self._pace, self.ledger, self._metrics, slot.lost
-        )
+        context = replace(self._context, lost=slot.lost)
         loop = asyncio.get_running_loop()
         return await slot.load(lambda: loop.run_in_executor(self._worker, build, context), ask)
-
-    def _name_llm(self) -> None:
-        choice, revision = self._settings.llm_choice, self._settings.llm_revision or ""
-        if choice is not None and self._judge in self._held:
-            self._metrics.name_model(
-                "llm", engine=choice.engine, model=named(choice), revision=revision
-            )
 
     def _built(self, slot: Slot[E]) -> E:
         if slot.engine is None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from medreward.accelerator import Probe, measure_platform
 from medreward.admission import Admission, Deadline, Load
 from medreward.asking import Asker, Engine
 from medreward.draining import Drain
@@ -35,7 +36,12 @@ class Service:
     """Settings, recipes, engines and stages of one process."""
 
     def __init__(
-        self, settings: Settings, *, judge: Judge | None = None, embedder: Embedder | None = None
+        self,
+        settings: Settings,
+        *,
+        judge: Judge | None = None,
+        embedder: Embedder | None = None,
+        probe: Probe = measure_platform,
     ) -> None:
         self.settings = settings
         self.metrics = Metrics(settings.role)
@@ -47,7 +53,9 @@ class Service:
             for name, recipe in self.recipes.items()
         }
         self.pace = Pace()
-        self.engines = EngineSupervisor(settings, self.metrics, self.pace, judge, embedder)
+        self.engines = EngineSupervisor(
+            settings, self.metrics, self.pace, judge, embedder, probe=probe
+        )
         self.admission = Admission(
             Load(
                 requests=settings.max_requests_in_flight,
