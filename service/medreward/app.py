@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 import medreward
+from medreward.engines.accelerator import Probe, measure_platform
 from medreward.engines.embedder import Embedder
 from medreward.engines.judge import Judge
 from medreward.errors import MethodNotAllowed, NotFound, Overloaded, RequestError, TooLarge
@@ -32,15 +33,17 @@ def create_app(
     *,
     judge: Judge | None = None,
     embedder: Embedder | None = None,
+    probe: Probe = measure_platform,
 ) -> FastAPI:
     """Build the app; the only place that reads the environment.
 
-    Engines given here are used in place of those that the settings name.
+    Engines given here are used in place of those that the settings name; *probe* measures the
+    machine for the profile `gpu`.
 
     Raises:
         SetupError: the settings name something that does not exist, or a recipe is wrong.
     """
-    service = Service(settings or Settings(), judge=judge, embedder=embedder)
+    service = Service(settings or Settings(), judge=judge, embedder=embedder, probe=probe)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

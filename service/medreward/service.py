@@ -7,12 +7,13 @@ from medreward.cache.memory import MemoryTier
 from medreward.cache.redis import build_redis_tier
 from medreward.engines import embedder as embeddings
 from medreward.engines import judge as judgements
+from medreward.engines.accelerator import Probe, measure_platform
 from medreward.engines.embedder import Embedder, Vector
 from medreward.engines.judge import Inquiry, Judge, Judgement
 from medreward.engines.judges.cascade import has_other_engine
 from medreward.engines.keys import inquiry_key, text_key
 from medreward.engines.status import Readiness, Startup
-from medreward.engines.supervisor import Engines
+from medreward.engines.supervisor import EngineSupervisor
 from medreward.engines.templates import load_templates
 from medreward.errors import (
     EMBEDDER_FAILURES,
@@ -35,7 +36,12 @@ class Service:
     """Settings, recipes, engines and stages of one process."""
 
     def __init__(
-        self, settings: Settings, *, judge: Judge | None = None, embedder: Embedder | None = None
+        self,
+        settings: Settings,
+        *,
+        judge: Judge | None = None,
+        embedder: Embedder | None = None,
+        probe: Probe = measure_platform,
     ) -> None:
         self.settings = settings
         self.metrics = Metrics(settings.role)
@@ -47,7 +53,9 @@ class Service:
             for name, recipe in self.recipes.items()
         }
         self.pace = Pace()
-        self.engines = Engines(settings, self.metrics, self.pace, judge, embedder)
+        self.engines = EngineSupervisor(
+            settings, self.metrics, self.pace, judge, embedder, probe=probe
+        )
         self.admission = Admission(
             Load(
                 requests=settings.max_requests_in_flight,

@@ -45,6 +45,8 @@ class Profile(NamedTuple):
     device: str
     llm: Choice | None = None
     """A language model beside the judge, where that understands no instructions."""
+    other_judge: Choice | None = None
+    """The judge's model in another engine, if `judge` names that."""
 
 
 PROFILES = {
@@ -56,9 +58,10 @@ PROFILES = {
         embedder=Choice("sentence_transformer", "all-minilm-l6-v2"),
         device="cpu",
     ),
-    # One GPU, models from a hub, in this process.
+    # One GPU, models from a hub: the judge in vLLM, the embedder in this process.
     "gpu": Profile(
-        judge=Choice("causal_lm", "Qwen/Qwen3-4B-Instruct-2507"),
+        judge=Choice("vllm", "Qwen/Qwen3-4B-Instruct-2507"),
+        other_judge=Choice("causal_lm", "Qwen/Qwen3-4B-Instruct-2507"),
         embedder=Choice("sentence_transformer", "abhinand/MedEmbed-large-v0.1"),
         device="cuda",
     ),
@@ -171,8 +174,9 @@ class Settings(BaseSettings):
     """GPUs that share each copy of the vllm engine's model."""
     vllm_data_parallel: Annotated[int, Field(ge=1)] = 1
     """Copies of the vllm engine's model."""
-    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.85
-    """Share of a GPU's memory that the vllm engine takes; an embedder on it needs the rest."""
+    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of a GPU's memory that each vllm engine takes; by default computed from what is free
+    once the embedder is loaded, at most 0.9."""
     vllm_kv_cache_gib: Annotated[float, Field(gt=0)] | None = None
     """GiB of the vllm engine's prefix cache; by default the rest of its share of a GPU, or 2."""
     vllm_dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = None
@@ -405,8 +409,9 @@ class Settings(BaseSettings):
         if self.role == "api" and self.judge is None:
             return ELSEWHERE
         profile = PROFILES[self.profile]
-        # A profile's language model may be the judge itself: naming its engine is enough.
-        named = (c for c in (profile.judge, profile.llm) if c and c.engine == self.judge)
+        # Naming the engine of another model of the profile is enough to have it as the judge.
+        known = (profile.judge, profile.llm, profile.other_judge)
+        named = (c for c in known if c and c.engine == self.judge)
         return _choose(next(named, profile.judge), self.judge, self.judge_model)
 
     @property

@@ -189,6 +189,25 @@ async def test_an_engine_that_cannot_be_used_fails_loading_with_the_reason() -> 
     assert "cannot answer the template 'equivalence'" in readiness.engines["judge"].message
 
 
+async def test_the_embedder_is_loaded_before_the_judge() -> None:
+    """A judge in vLLM takes its share of what the embedder leaves of a GPU."""
+    started: list[str] = []
+
+    class NotedEmbedder(HashedEmbedder):
+        async def start(self) -> None:
+            started.append("embedder")
+
+    class NotedJudge(ScriptedJudge):
+        async def start(self) -> None:
+            started.append("judge")
+
+    app = create_app(Settings(), judge=NotedJudge(), embedder=NotedEmbedder())
+    async with app.router.lifespan_context(app):
+        await loaded(app)
+
+    assert started == ["embedder", "judge"]
+
+
 async def test_a_model_that_was_not_fetched_fails_loading_with_the_command() -> None:
     """The reason names the command that mends it."""
     app = create_app(Settings(judge="causal_lm", models_dir="/nowhere"), embedder=HashedEmbedder())

@@ -386,7 +386,7 @@ async def test_an_api_without_an_address_says_which_setting_it_needs() -> None:
         ready = await api.get("/readyz")
 
     assert ready.status_code == 503
-    assert "MEDREWARD_JUDGE_URL" in ready.json()["engines"]["judge"]["message"]
+    assert "MEDREWARD_EMBEDDER_URL" in ready.json()["engines"]["embedder"]["message"]
 
 
 class OtherAnswers(httpx.AsyncBaseTransport):

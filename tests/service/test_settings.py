@@ -41,7 +41,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ),
         (
             "gpu",
-            ("causal_lm", "Qwen/Qwen3-4B-Instruct-2507"),
+            ("vllm", "Qwen/Qwen3-4B-Instruct-2507"),
             None,
             ("sentence_transformer", "abhinand/MedEmbed-large-v0.1"),
             "cuda",
@@ -87,6 +87,10 @@ def test_the_embedded_profile_is_the_default() -> None:
         ({"judge": "openai"}, ("openai", "")),  # another engine's model would be the wrong one
         ({"judge": "scripted"}, ("scripted", "")),
         ({"profile": "remote", "judge_model": "other"}, ("openai", "other")),
+        ({"profile": "gpu", "judge_model": "other"}, ("vllm", "other")),
+        ({"profile": "gpu", "judge": "vllm"}, ("vllm", "Qwen/Qwen3-4B-Instruct-2507")),
+        ({"profile": "gpu", "judge": "causal_lm"}, ("causal_lm", "Qwen/Qwen3-4B-Instruct-2507")),
+        ({"profile": "gpu", "judge": "openai", "judge_model": "other"}, ("openai", "other")),
         ({"embedder": "hashed", "embedder_model": "x"}, ("cross_encoder", "medreward-verifier")),
     ],
 )

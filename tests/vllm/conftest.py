@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from medreward.app import create_app
-from medreward.engines.registry import Workshop, build_judge
+from medreward.engines.registry import BuildContext, build_judge
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
 from tests.conftest import RealEngines, loaded
@@ -61,7 +61,7 @@ async def judge(language_model: RealEngines, metrics: Metrics) -> AsyncIterator[
     """The engine that one module's tests share, started; it is gone before the next one's."""
     from medreward.engines.judges.vllm import VllmJudge  # noqa: PLC0415 - where there is a vLLM
 
-    built = build_judge(Workshop(vllm_settings(), language_model.worker, metrics=metrics))
+    built = build_judge(BuildContext(vllm_settings(), language_model.worker, metrics=metrics))
     assert isinstance(built, VllmJudge)
     await built.start()
     yield built

@@ -21,6 +21,7 @@ from medreward.cli.readiness import LOADING, Patience, what_is_awaited
 from medreward.cli.reward_tables import facts_grid, plain_table
 from medreward.cli.temporary import log_quietly
 from medreward.cli.terminal import output, shown
+from medreward.engines.accelerator import Probe, measure_platform
 from medreward.engines.judge import Inquiry
 from medreward.engines.judges.cascade import engines_of
 from medreward.engines.judges.openai import OpenAiJudge
@@ -49,7 +50,14 @@ class Check(NamedTuple):
     """What to do where it is not fine."""
 
 
-def run_checks(file: Path | None, *, recipe: str | None, loads: bool) -> None:
+def run_checks(
+    file: Path | None,
+    *,
+    recipe: str | None,
+    profile: str | None,
+    loads: bool,
+    probe: Probe = measure_platform,
+) -> None:
     """Look at everything that a service would need, and at a file of samples if there is one.
 
     Raises:
@@ -57,16 +65,16 @@ def run_checks(file: Path | None, *, recipe: str | None, loads: bool) -> None:
     """
     console = output()
     try:
-        settings = read_settings()
+        settings = read_settings(profile=profile)
     except Misuse as exc:
         _print_checks(console, [Check("settings", False, str(exc), "set the variable anew")])
         raise CommandError("the settings are wrong, so nothing else was looked at") from None
     log_quietly(settings)
     silence_other_bars()
     _print_settings(console, settings)
-    checks = [*_look(settings)]
+    checks = [*_look(settings, probe)]
     if loads and all(check.is_fine for check in checks):
-        checks += asyncio.run(_load(settings))
+        checks += asyncio.run(_load(settings, probe))
     _print_checks(console, checks)
     failed = [check.name for check in checks if not check.is_fine]
     if file is not None:
@@ -77,12 +85,12 @@ def run_checks(file: Path | None, *, recipe: str | None, loads: bool) -> None:
         raise CommandError(f"not as it should be: {', '.join(failed)}")
 
 
-def _look(settings: Settings) -> Iterator[Check]:
+def _look(settings: Settings, probe: Probe) -> Iterator[Check]:
     """Everything that can be seen without loading anything."""
     yield from _variables()
     yield _recipes(settings)
     try:
-        check_choices(settings)
+        check_choices(settings, probe)
     except SetupError as exc:
         yield Check("engines", False, str(exc))
         return
@@ -149,9 +157,9 @@ def _model(name: str, choice: Choice, models_dir: Path) -> Check:
     return Check(name, True, f"{choice.model}, every file as it was fetched")
 
 
-async def _load(settings: Settings) -> list[Check]:
+async def _load(settings: Settings, probe: Probe) -> list[Check]:
     """Do what a service does at its start, and ask the judge what share of it is an answer."""
-    service = Service(settings)
+    service = Service(settings, probe=probe)
     loading, patience = asyncio.create_task(service.load()), Patience()
     try:
         with waiting("loading the engines") as say:
@@ -174,7 +182,7 @@ def _engine_checks(readiness: Readiness) -> list[Check]:
     return [
         Check(f"load {role}", state.ready, f"{state.model}: {state.message}".removeprefix(": "))
         for role, state in readiness.engines.items()
-        # The embedder's turn does not come where the judge fails.
+        # If the embedder fails, the judge is not loaded at all.
         if state.ready or state.message != LOADING
     ]
 

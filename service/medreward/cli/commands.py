@@ -431,7 +431,13 @@ def fetch(
     fetch_models(names or [], revision=revision, again=again)
 
 
-@app.command(epilog=examples("medreward check", "medreward check rollouts.jsonl --no-load"))
+@app.command(
+    epilog=examples(
+        "medreward check",
+        "medreward check --profile gpu",
+        "medreward check rollouts.jsonl --no-load",
+    )
+)
 @failing_in_words()
 def check(
     file: Annotated[
@@ -446,11 +452,15 @@ def check(
         str | None,
         typer.Option(metavar="NAME", help="Recipe that the file is read with; else the default."),
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="embedded|gpu|remote", help="Which engines and models to check."),
+    ] = None,
 ) -> None:
     """Check what this deployment would load and whether it can, without listening."""
     from medreward.cli.check import run_checks
 
-    run_checks(file, recipe=recipe, loads=load)
+    run_checks(file, recipe=recipe, profile=profile, loads=load)
 
 
 @app.command(

@@ -49,7 +49,8 @@ def what_is_awaited(readiness: Readiness) -> str:
         for role, state in readiness.engines.items()
         if not state.ready
     ]
-    return awaited[0] if awaited else "loading"
+    # The last of them is loaded first.
+    return awaited[-1] if awaited else "loading"
 
 
 def reasons(readiness: Readiness) -> str:

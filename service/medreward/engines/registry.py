@@ -1,7 +1,7 @@
 """The engines by name. To add one, add its module and a line here.
 
-torch and its kin are imported by the builders that need them: a service that talks to remote
-engines starts without.
+torch and vLLM are imported only by the builders that need them, so a service with remote engines
+starts without either.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
+from medreward.engines.accelerator import Probe, measure_platform, vllm_share
 from medreward.engines.calibration import Calibration, load_calibration
 from medreward.engines.embedder import Embedder
 from medreward.engines.judge import Judge
@@ -32,23 +33,24 @@ NOTHING = Choice("", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
-    """What a builder gets to build with."""
+class BuildContext:
+    """The settings and shared objects that an engine is built with."""
 
     settings: Settings
     worker: Executor
     """One thread for all models on the CPU: two would fight for the same cores."""
     pace: Pace = field(default_factory=Pace)
-    """Where an engine does what would hold up the event loop."""
+    """Runs work that would block the event loop."""
     costs: CostTracker | None = None
-    """Adds up what a paid judge costs."""
+    """Adds up the cost of a paid judge."""
     metrics: Metrics = field(default_factory=Metrics)
     lost: Callable[[str], None] = lambda _: None
-    """Told why, on the event loop, by an engine that sees itself go while nobody asks."""
+    """Called with the reason, on the event loop, by an engine that ends between two requests."""
+    probe: Probe = measure_platform
     choice: Choice = NOTHING
     """The engine and model to build."""
     revision: str | None = None
-    """Of that model."""
+    """Revision of that model."""
     variable: str = "MEDREWARD_JUDGE"
     """The setting that chose the engine; with `_MODEL`, that of the model."""
 
@@ -57,7 +59,7 @@ class Workshop:
         """The chosen model.
 
         Raises:
-            SetupError: none is, and the engine needs one.
+            SetupError: no model is chosen, and the engine needs one.
         """
         if not self.choice.model:
             raise SetupError(f"this engine needs {self.variable}_MODEL")
@@ -65,61 +67,61 @@ class Workshop:
 
     @property
     def identified(self) -> str:
-        """The chosen model, with what tells its weights from others."""
+        """The chosen model with its version or revision; part of every cache key."""
         return identify(self.model, self.revision, self.settings.models_dir)
 
 
-def _causal_lm(workshop: Workshop) -> Judge:
-    _use_threads(workshop.settings)
+def _causal_lm(context: BuildContext) -> Judge:
+    _use_threads(context.settings)
     from medreward.engines.judges.causal_lm import CausalLmJudge  # noqa: PLC0415 - imports torch
 
-    settings = workshop.settings
-    name = workshop.model
+    settings = context.settings
+    name = context.model
     return CausalLmJudge.load(
         locate(name, settings.models_dir),
-        name=workshop.identified,
-        revision=_revision(name, workshop.revision),
+        name=context.identified,
+        revision=_revision(name, context.revision),
         device=settings.torch_device,
         secret=settings.secret.get_secret_value(),
         coverage_floor=settings.judge_coverage_floor,
         max_prompt_tokens=settings.judge_max_prompt_tokens,
         timeout_s=settings.judge_timeout_s,
-        worker=workshop.worker,
+        worker=context.worker,
     )
 
 
-def _cross_encoder(workshop: Workshop) -> Judge:
-    _use_threads(workshop.settings)
+def _cross_encoder(context: BuildContext) -> Judge:
+    _use_threads(context.settings)
     from medreward.engines.judges.cross_encoder import CrossEncoderJudge  # noqa: PLC0415 - imports torch
 
-    settings = workshop.settings
-    name = workshop.model
+    settings = context.settings
+    name = context.model
     return CrossEncoderJudge.load(
         locate(name, settings.models_dir),
-        name=workshop.identified,
-        revision=_revision(name, workshop.revision),
+        name=context.identified,
+        revision=_revision(name, context.revision),
         device=settings.torch_device,
         positive_label=settings.judge_positive_label,
         max_tokens=settings.judge_max_prompt_tokens,
         timeout_s=settings.judge_timeout_s,
-        worker=workshop.worker,
+        worker=context.worker,
     )
 
 
-def _vllm(workshop: Workshop) -> Judge:
+def _vllm(context: BuildContext) -> Judge:
     from medreward.engines.judges.vllm import VllmJudge  # noqa: PLC0415 - imports vLLM
     from medreward.engines.judges.vllm_engine import EngineOptions  # noqa: PLC0415 - the same
 
-    settings = workshop.settings
-    name = workshop.model
+    settings = context.settings
+    name = context.model
     return VllmJudge.load(
         locate(name, settings.models_dir),
-        name=workshop.identified,
-        revision=_revision(name, workshop.revision),
+        name=context.identified,
+        revision=_revision(name, context.revision),
         options=EngineOptions(
             tensor_parallel=settings.vllm_tensor_parallel,
             data_parallel=settings.vllm_data_parallel,
-            gpu_memory_utilization=settings.vllm_gpu_memory_utilization,
+            gpu_memory_utilization=_gpu_share(context),
             kv_cache_gib=settings.vllm_kv_cache_gib,
             dtype=settings.vllm_dtype,
             enforce_eager=settings.vllm_enforce_eager,
@@ -129,19 +131,30 @@ def _vllm(workshop: Workshop) -> Judge:
         coverage_floor=settings.judge_coverage_floor,
         max_prompt_tokens=settings.judge_max_prompt_tokens,
         timeout_s=settings.judge_timeout_s,
-        count_tokens=workshop.metrics.count_prompt_tokens,
-        lost=workshop.lost,
+        count_tokens=context.metrics.count_prompt_tokens,
+        lost=context.lost,
     )
 
 
-def _openai_judge(workshop: Workshop) -> Judge:
+def _gpu_share(context: BuildContext) -> float:
+    """The user's share of a GPU's memory, or what the embedder left of it, for each vLLM engine."""
+    settings = context.settings
+    if settings.vllm_gpu_memory_utilization is not None:
+        return settings.vllm_gpu_memory_utilization
+    gpus = settings.vllm_tensor_parallel * settings.vllm_data_parallel
+    choices = (settings.judge_choice, settings.llm_choice)
+    engines = sum(choice is not None and choice.engine == "vllm" for choice in choices)
+    return vllm_share(context.probe(gpus).memory, engines)
+
+
+def _openai_judge(context: BuildContext) -> Judge:
     from medreward.engines.judges.openai import OpenAiJudge  # noqa: PLC0415 - beside its siblings
 
-    settings = workshop.settings
+    settings = context.settings
     return OpenAiJudge(
         *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8000/v1"),
-        model=workshop.model,
-        revision=workshop.revision,
+        model=context.model,
+        revision=context.revision,
         api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
         headers=_opened(settings.judge_headers),
         secret=settings.secret.get_secret_value(),
@@ -153,83 +166,83 @@ def _openai_judge(workshop: Workshop) -> Judge:
             requests_per_minute=settings.judge_requests_per_minute,
             tokens_per_minute=settings.judge_tokens_per_minute,
         ),
-        costs=workshop.costs,
-        pace=workshop.pace,
+        costs=context.costs,
+        pace=context.pace,
     )
 
 
-def _role_judge(workshop: Workshop) -> Judge:
+def _role_judge(context: BuildContext) -> Judge:
     from medreward.engines.judges.peer import RoleJudge  # noqa: PLC0415 - beside its siblings
 
-    settings = workshop.settings
+    settings = context.settings
     return RoleJudge(
         *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8080"),
         api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
         headers=_opened(settings.judge_headers),
         timeout_s=settings.judge_timeout_s,
         try_timeout_s=settings.judge_try_timeout_s,
-        pace=workshop.pace,
+        pace=context.pace,
     )
 
 
-def _scripted(_workshop: Workshop) -> Judge:
+def _scripted(_context: BuildContext) -> Judge:
     from medreward.engines.judges.scripted import ScriptedJudge  # noqa: PLC0415 - beside its siblings
 
     return ScriptedJudge()
 
 
-def _sentence_transformer(workshop: Workshop) -> Embedder:
-    _use_threads(workshop.settings)
+def _sentence_transformer(context: BuildContext) -> Embedder:
+    _use_threads(context.settings)
     from medreward.engines.embedders.sentence_transformer import SentenceTransformerEmbedder  # noqa: PLC0415 - imports torch
 
-    settings = workshop.settings
-    name = workshop.model
+    settings = context.settings
+    name = context.model
     return SentenceTransformerEmbedder.load(
         locate(name, settings.models_dir),
-        name=workshop.identified,
-        revision=_revision(name, workshop.revision),
+        name=context.identified,
+        revision=_revision(name, context.revision),
         device=settings.torch_device,
-        worker=workshop.worker,
+        worker=context.worker,
     )
 
 
-def _openai_embedder(workshop: Workshop) -> Embedder:
+def _openai_embedder(context: BuildContext) -> Embedder:
     from medreward.engines.embedders.openai import OpenAiEmbedder  # noqa: PLC0415 - beside its siblings
 
-    settings = workshop.settings
+    settings = context.settings
     return OpenAiEmbedder(
         *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8000/v1"),
-        model=workshop.model,
-        revision=workshop.revision,
+        model=context.model,
+        revision=context.revision,
         api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
         headers=_opened(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
         try_timeout_s=settings.embedder_try_timeout_s,
-        pace=workshop.pace,
+        pace=context.pace,
     )
 
 
-def _role_embedder(workshop: Workshop) -> Embedder:
+def _role_embedder(context: BuildContext) -> Embedder:
     from medreward.engines.embedders.peer import RoleEmbedder  # noqa: PLC0415 - beside its siblings
 
-    settings = workshop.settings
+    settings = context.settings
     return RoleEmbedder(
         *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8080"),
         api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
         headers=_opened(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
         try_timeout_s=settings.embedder_try_timeout_s,
-        pace=workshop.pace,
+        pace=context.pace,
     )
 
 
-def _hashed(_workshop: Workshop) -> Embedder:
+def _hashed(_context: BuildContext) -> Embedder:
     from medreward.engines.embedders.hashed import HashedEmbedder  # noqa: PLC0415 - beside its siblings
 
     return HashedEmbedder()
 
 
-JUDGES: Mapping[str, Callable[[Workshop], Judge]] = {
+JUDGES: Mapping[str, Callable[[BuildContext], Judge]] = {
     "causal_lm": _causal_lm,
     "cross_encoder": _cross_encoder,
     "vllm": _vllm,
@@ -244,7 +257,7 @@ READERS = tuple(name for name in JUDGES if name not in {"cross_encoder", "role"}
 WITHOUT_MODEL = frozenset({"openai", "role", "scripted", "hashed"})
 """Engines for a process that holds no model."""
 
-EMBEDDERS: Mapping[str, Callable[[Workshop], Embedder]] = {
+EMBEDDERS: Mapping[str, Callable[[BuildContext], Embedder]] = {
     "sentence_transformer": _sentence_transformer,
     "openai": _openai_embedder,
     "role": _role_embedder,
@@ -252,20 +265,20 @@ EMBEDDERS: Mapping[str, Callable[[Workshop], Embedder]] = {
 }
 
 
-def build_judge(workshop: Workshop) -> Judge:
-    """Build what judges, as the settings name it; blocks until it is loaded.
+def build_judge(context: BuildContext) -> Judge:
+    """Build the judge that the settings name; blocks until it is loaded.
 
-    That is an engine, or one with a calibration, or two side by side.
+    It is one engine, with its calibration if there is one, or a cascade of two.
 
     Raises:
-        SetupError: it cannot be had; the message says which setting mends it.
+        SetupError: it cannot be built; the message names the setting to change.
     """
-    settings = workshop.settings
+    settings = context.settings
     if settings.judge_choice.engine == "role":
-        return _role_judge(workshop)
+        return _role_judge(context)
     first = _build_calibrated(
         replace(
-            workshop,
+            context,
             choice=settings.judge_choice,
             revision=settings.judge_revision,
             variable="MEDREWARD_JUDGE",
@@ -276,7 +289,7 @@ def build_judge(workshop: Workshop) -> Judge:
         return first
     second = _build_calibrated(
         replace(
-            workshop,
+            context,
             choice=settings.llm_choice,
             revision=settings.llm_revision,
             variable="MEDREWARD_LLM",
@@ -288,17 +301,17 @@ def build_judge(workshop: Workshop) -> Judge:
         escalates=settings.cascade,
         shadow=settings.cascade_shadow,
         timeout_s=settings.judge_timeout_s,
-        metrics=workshop.metrics,
+        metrics=context.metrics,
     )
 
 
-def build_embedder(workshop: Workshop) -> Embedder:
+def build_embedder(context: BuildContext) -> Embedder:
     """Build the embedder that the settings name; blocks until it is loaded."""
-    settings = workshop.settings
+    settings = context.settings
     return _build(
         EMBEDDERS,
         replace(
-            workshop,
+            context,
             choice=settings.embedder_choice,
             revision=settings.embedder_revision,
             variable="MEDREWARD_EMBEDDER",
@@ -306,17 +319,44 @@ def build_embedder(workshop: Workshop) -> Embedder:
     )
 
 
-def check_choices(settings: Settings) -> None:
-    """Refuse an engine that does not exist before anything is loaded.
+def check_choices(settings: Settings, probe: Probe = measure_platform) -> None:
+    """Refuse an engine that does not exist, or cannot run here, before anything is loaded.
 
     Raises:
-        SetupError: naming the setting and the choices.
+        SetupError: naming the setting and the choices, or what the machine lacks.
     """
     if settings.role != "embed":
         _check_judge(settings)
     if settings.role != "judge":
         _builder(EMBEDDERS, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
         _check_role(settings, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
+    if settings.profile == "gpu":
+        _check_platform(settings, probe)
+
+
+def _check_platform(settings: Settings, probe: Probe) -> None:
+    """Refuse the engines of the profile `gpu` on a machine that cannot run them.
+
+    Engines that the user chose, or a device of their own, are not refused here.
+    """
+    judges = settings.role in {"all", "judge"} and settings.judge is None
+    embeds = settings.role in {"all", "embed"} and settings.embedder is None
+    if not judges and (not embeds or settings.device is not None):
+        return
+    platform = probe(0)
+    missing = []
+    if judges and not platform.has_vllm:
+        missing.append("vLLM (`pip install 'medreward[vllm]'`)")
+    if platform.cuda_devices == 0:
+        missing.append(
+            "a CUDA device (torch finds none: look at the driver, CUDA_VISIBLE_DEVICES, and "
+            "whether this torch is a build for CPUs)"
+        )
+    if missing:
+        raise SetupError(
+            f"MEDREWARD_PROFILE=gpu needs {' and '.join(missing)}. Other profiles: embedded (small "
+            "models on a CPU) and remote (servers of yours)"
+        )
 
 
 def _check_judge(settings: Settings) -> None:
@@ -344,7 +384,7 @@ def _check_role(settings: Settings, engine: str, setting: str) -> None:
 
 
 def _check_left_to_judge(settings: Settings) -> None:
-    """Refuse what would silently do nothing: these belong where the judge's model is."""
+    """Refuse settings without effect here: they belong to the process that holds the judge."""
     misplaced = {
         "LLM": settings.llm is not None,
         "CASCADE": settings.cascade,
@@ -359,11 +399,11 @@ def _check_left_to_judge(settings: Settings) -> None:
             )
 
 
-def _build_calibrated(workshop: Workshop, *, must_be_known: bool = False) -> Judge:
-    """Build an engine, and around it what its probabilities are worth, where somebody knows."""
-    engine = _build(JUDGES, workshop)
-    settings = workshop.settings
-    calibration = _calibration_of(engine, workshop)
+def _build_calibrated(context: BuildContext, *, must_be_known: bool = False) -> Judge:
+    """Build an engine, and wrap it in its calibration if there is one."""
+    engine = _build(JUDGES, context)
+    settings = context.settings
+    calibration = _calibration_of(engine, context)
     if calibration is None and not must_be_known:
         return engine
     return CalibratedJudge(
@@ -376,23 +416,23 @@ def _build_calibrated(workshop: Workshop, *, must_be_known: bool = False) -> Jud
     )
 
 
-def _calibration_of(engine: Judge, workshop: Workshop) -> Calibration | None:
-    """Take the user's calibration, and the model's own where that says nothing of the engine."""
-    settings = workshop.settings
+def _calibration_of(engine: Judge, context: BuildContext) -> Calibration | None:
+    """The user's calibration, or the model's own if the user's has no entry for the engine."""
+    settings = context.settings
     if settings.calibration == "off":
         return None
     file = settings.calibration_file
     users = None if file is None else load_calibration(file)
     if users is not None and any(entry.engine == engine.identity for entry in users.entries):
         return users
-    own = own_calibration(workshop.choice.model, settings.models_dir)
+    own = own_calibration(context.choice.model, settings.models_dir)
     return users if own is None else load_calibration(own)
 
 
-def _build(registry: Mapping[str, Callable[[Workshop], T]], workshop: Workshop) -> T:
-    engine = workshop.choice.engine
+def _build(registry: Mapping[str, Callable[[BuildContext], T]], context: BuildContext) -> T:
+    engine = context.choice.engine
     try:
-        return _builder(registry, engine, workshop.variable)(workshop)
+        return _builder(registry, engine, context.variable)(context)
     except ModuleNotFoundError as exc:
         extra = "vllm" if engine == "vllm" else "embedded"
         raise SetupError(
@@ -402,8 +442,8 @@ def _build(registry: Mapping[str, Callable[[Workshop], T]], workshop: Workshop) 
 
 
 def _builder(
-    registry: Mapping[str, Callable[[Workshop], T]], engine: str, setting: str
-) -> Callable[[Workshop], T]:
+    registry: Mapping[str, Callable[[BuildContext], T]], engine: str, setting: str
+) -> Callable[[BuildContext], T]:
     try:
         return registry[engine]
     except KeyError:

@@ -1,25 +1,28 @@
-"""From settings to engines that have answered once: loading, warming up, and saying how far it is."""
+"""The engines of a service: loaded and asked once at the start, watched and probed afterwards."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import structlog
 
+from medreward.engines.accelerator import Probe, measure_platform
 from medreward.engines.embedder import Embedder
 from medreward.engines.embedders.peer import RoleEmbedder
 from medreward.engines.judge import Inquiry, Judge
 from medreward.engines.judges.cascade import Cascade
 from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.judges.time_budget import has_abstained
-from medreward.engines.registry import Workshop, build_embedder, build_judge, check_choices
+from medreward.engines.registry import BuildContext, build_embedder, build_judge, check_choices
 from medreward.engines.remote.budget import CostTracker, Prices
 from medreward.engines.status import EngineState, Readiness
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import (
+    BackendDown,
     DeadlinePassed,
     EngineError,
     NonsenseReply,
@@ -31,36 +34,175 @@ from medreward.offload import Pace
 from medreward.settings import Choice, Settings
 from medreward.telemetry.metrics import Metrics
 
-T = TypeVar("T")
+E = TypeVar("E", bound=Judge | Embedder)
 Role = Literal["judge", "embedder"]
-HELD: Mapping[str, tuple[Role, ...]] = {
-    "all": ("judge", "embedder"),
-    "api": ("judge", "embedder"),
-    "judge": ("judge",),
-    "embed": ("embedder",),
-}
-"""What a process has to do with, by its role."""
-
-Start = Callable[[], Awaitable[None]]
-AskOnce = Callable[[], Awaitable[Sequence[object]]]
 
 WARM_UP_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 60.0
-"""Between looks at an engine that answers, but not as it should: somebody has to mend it."""
+"""Between probes of a lost engine that replies with errors: only an operator can repair it."""
 SILENCES_TO_LOSE = 3
-"""Batches in a row without any answer, after which an engine is taken to have gone."""
+"""Failed batches in a row after which an engine counts as lost."""
 START_TIMEOUT_S = 1800.0
-"""A large model takes its time to come from the disk and be compiled."""
+"""A large model takes minutes to be read from disk and compiled."""
 WARM_UP_TIMEOUT_S = 120.0
 WARM_UP_TEXT = "left lower lobe"
 LLM_TEMPLATE = "report"
-"""Only a language model grades reports."""
+"""A template that only a language model can answer."""
 
 log = structlog.get_logger(__name__)
 
 
-class Engines:
-    """The two engines of a service, from the first byte loaded to the last thing given back."""
+@dataclass(eq=False)
+class Slot(Generic[E]):
+    """One engine of a service, with its state, its first question and its probe."""
+
+    role: Role
+    engine: E | None
+    """None until it is built."""
+    choice: Choice
+    revision: str | None
+    metrics: Metrics
+    state: EngineState
+    _ask: Callable[[E], Awaitable[Sequence[object]]] | None = None
+    """The first question, once the engine is built."""
+    _silences: int = 0
+    _probe: asyncio.Task[None] | None = None
+    _is_closed: bool = False
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the engine is built and has not answered its first question yet."""
+        return self._ask is not None and not self.state.ready
+
+    async def load(
+        self, build: Callable[[], Awaitable[E]], ask: Callable[[E], Awaitable[Sequence[object]]]
+    ) -> bool:
+        """Build the engine unless one was given, and ask it until it answers.
+
+        Returns False if that cannot succeed; the state's message is then the reason.
+        """
+        started = time.perf_counter()
+        try:
+            if self.engine is None:
+                self.engine = await build()
+            self._ask = ask
+            await self._wait_for_answer()
+        except SetupError as exc:
+            return self._fail(str(exc))
+        except Exception as exc:  # noqa: BLE001 - a loader may raise anything, and readyz must say so
+            return self._fail(f"loading failed with {type(exc).__name__}: {exc}")
+        if isinstance(self.engine, RoleJudge | RoleEmbedder):
+            # Only the process that holds the model knows its name.
+            self.choice = self.choice._replace(model=self.engine.model)
+            self.state = self.state.model_copy(update={"model": self.engine.model})
+        self._set(ready=True, message="ready")
+        self.metrics.observe_model(
+            self.role,
+            engine=self.choice.engine,
+            model=named(self.choice),
+            revision=self.revision or "",
+            load_s=time.perf_counter() - started,
+        )
+        return True
+
+    def note(self, problem: Problem | None) -> None:
+        """Record the outcome of a batch; after several failures in a row, probe the engine."""
+        if problem is None:
+            self._silences = 0
+            self.back()
+            return
+        self._silences += 1
+        if self._silences >= SILENCES_TO_LOSE:
+            self.lost(problem.message)
+
+    def lost(self, reason: str) -> None:
+        """Mark a ready engine as lost, and probe it until it answers."""
+        if self.state.ready and not self._is_closed:
+            self._mark_lost(reason)
+            if self._probe is None or self._probe.done():
+                self._probe = asyncio.create_task(self._probe_until_back())
+
+    def back(self) -> None:
+        """Mark a lost engine as ready again."""
+        if not self.state.ready:
+            self._set(ready=True, message="ready")
+            log.info("engine_back", role=self.role)
+
+    async def aclose(self) -> None:
+        """Stop probing and release what the engine holds."""
+        self._is_closed = True
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
+        if self.engine is not None:
+            await self.engine.aclose()
+
+    async def _probe_until_back(self) -> None:
+        """Ask a lost engine until it answers: a service that is not ready gets no requests."""
+        pause_s = WARM_UP_PAUSE_S
+        while not self.state.ready:
+            try:
+                await self._wait_for_answer()
+            except SetupError as exc:
+                self._mark_lost(str(exc))
+            except Exception as exc:  # noqa: BLE001 - an engine may raise anything; it is asked again
+                self._mark_lost(f"asking for it failed with {type(exc).__name__}")
+            else:
+                self.back()
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _wait_for_answer(self) -> None:
+        """Ask until there is an answer: a remote engine may start after this process.
+
+        Raises:
+            SetupError: the engine replies with an error that waiting does not repair.
+        """
+        while (problem := await self._first_problem()) is not None:
+            if isinstance(problem, Problem) and not problem.retryable:
+                raise SetupError(f"the {self.role} fails its warm-up: {problem.message}")
+            message = problem.message if isinstance(problem, Problem) else str(problem)
+            if message != self.state.message:
+                log.warning("engine_awaited", role=self.role, reason=message)
+                self.state = self.state.model_copy(update={"message": message})
+            await asyncio.sleep(WARM_UP_PAUSE_S)
+
+    async def _first_problem(self) -> Problem | EngineError | None:
+        """Start the engine and ask it once; an abstention counts as an answer."""
+        if self.engine is None or self._ask is None:
+            return BackendDown("the engine is not loaded")
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await self.engine.start()
+            async with asyncio.timeout(WARM_UP_TIMEOUT_S):
+                answers = await self._ask(self.engine)
+        except TimeoutError:
+            return DeadlinePassed("no answer in time")
+        except EngineError as exc:
+            return exc
+        if not answers:
+            return NonsenseReply("it gave no answer")
+        problems = (answer for answer in answers if isinstance(answer, Problem))
+        return next((problem for problem in problems if not has_abstained(problem)), None)
+
+    def _set(self, *, ready: bool, message: str) -> None:
+        self.state = self.state.model_copy(update={"ready": ready, "message": message})
+        self.metrics.observe_engine(self.role, is_ready=ready)
+
+    def _fail(self, reason: str) -> bool:
+        # A library's reason may have several lines.
+        self._set(ready=False, message=" ".join(reason.split()))
+        log.error("loading_failed", role=self.role, reason=self.state.message)
+        return False
+
+    def _mark_lost(self, reason: str) -> None:
+        self._set(ready=False, message=reason)
+        log.error("engine_lost", role=self.role, reason=reason)
+
+
+class EngineSupervisor:
+    """The judge and the embedder of a service, from their loading to their shutdown."""
 
     def __init__(
         self,
@@ -69,62 +211,60 @@ class Engines:
         pace: Pace,
         judge: Judge | None,
         embedder: Embedder | None,
+        *,
+        probe: Probe = measure_platform,
     ) -> None:
-        check_choices(settings)
-        self._settings = settings
-        self._metrics = metrics
-        self._pace = pace
-        self._judge = judge
-        self._embedder = embedder
-        self._costs = CostTracker(
+        check_choices(settings, probe)
+        costs = CostTracker(
             Prices(settings.judge_prompt_price, settings.judge_completion_price),
             settings.judge_max_cost_per_day,
             count=metrics.count_judge_usage,
         )
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
+        self._context = BuildContext(settings, self._worker, pace, costs, metrics, probe=probe)
         self.status: Literal["ready", "loading", "failed", "draining"] = "loading"
-        choices = {
-            "judge": (settings.judge_choice, settings.llm_choice),
-            "embedder": (settings.embedder_choice,),
-        }
-        self._states: dict[Role, EngineState] = {
-            role: _loading(*choices[role]) for role in HELD[settings.role]
-        }
-        for role in self._states:
-            metrics.observe_engine(role, is_ready=False)
+        choice, llm = settings.judge_choice, settings.llm_choice
+        self._judge = Slot(
+            "judge", judge, choice, settings.judge_revision, metrics, _loading(choice, llm)
+        )
+        choice = settings.embedder_choice
+        self._embedder = Slot(
+            "embedder", embedder, choice, settings.embedder_revision, metrics, _loading(choice)
+        )
+        without = ((self._judge, "embed"), (self._embedder, "judge"))
+        self._held = [slot for slot, role in without if role != settings.role]
+        for slot in self._held:
+            metrics.observe_engine(slot.role, is_ready=False)
         self._began_s = time.monotonic()
         self._ready_after_s: float | None = None
-        self._starts: dict[Role, Start] = {}
-        self._asks: dict[Role, AskOnce] = {}
-        self._silences: dict[Role, int] = {"judge": 0, "embedder": 0}
-        self._probes: dict[Role, asyncio.Task[None]] = {}
 
     @property
     def judge(self) -> Judge:
-        """The judge, once there is one."""
-        return self._loaded(self._judge)
+        """The judge, once it is built."""
+        return self._built(self._judge)
 
     @property
     def embedder(self) -> Embedder:
-        """The embedder, once there is one."""
-        return self._loaded(self._embedder)
+        """The embedder, once it is built."""
+        return self._built(self._embedder)
 
     @property
     def readiness(self) -> Readiness:
-        """What `/readyz` says: an engine that has gone since makes the service not ready."""
-        has_lost_one = self.status == "ready" and not all(s.ready for s in self._states.values())
-        status = "failed" if has_lost_one else self.status
-        return Readiness(status=status, engines={**self._states})
+        """Reply of `/readyz`: an engine that was lost makes the service not ready."""
+        has_lost_one = self.status == "ready" and not all(s.state.ready for s in self._held)
+        return Readiness(
+            status="failed" if has_lost_one else self.status,
+            engines={slot.role: slot.state for slot in self._held},
+        )
 
     @property
     def stage(self) -> Literal["load", "warm_up", "ready", "failed"]:
-        """How far the start is; an engine that goes later does not undo it."""
+        """Progress of the start; an engine that is lost later does not undo it."""
         if self._ready_after_s is not None:
             return "ready"
         if self.status == "failed":
             return "failed"
-        is_asked = any(role in self._asks and not s.ready for role, s in self._states.items())
-        return "warm_up" if is_asked else "load"
+        return "warm_up" if any(slot.is_warming_up for slot in self._held) else "load"
 
     @property
     def elapsed_s(self) -> float:
@@ -134,197 +274,64 @@ class Engines:
         return time.monotonic() - self._began_s
 
     def check_ready(self) -> None:
-        """Let a request pass only where the engines can answer.
+        """Let a request pass only if the engines can answer.
 
         Raises:
-            NotReady: they are loading, could not be loaded, or are being given back.
+            NotReady: they are loading, could not be loaded, or are being shut down.
         """
         if self.status != "ready":
-            waiting = [f"{role}: {s.message}" for role, s in self._states.items() if not s.ready]
+            states = [(slot.role, slot.state) for slot in self._held]
+            waiting = [f"{role}: {state.message}" for role, state in states if not state.ready]
             raise NotReady("; ".join([f"the service is {self.status}", *waiting]))
 
     async def load(self, template: Template) -> None:
-        """Load what this process is to hold and ask it once; on failure `readiness` says why."""
-        loads: dict[Role, Callable[[], Awaitable[None]]] = {
-            "judge": lambda: self._load_judge(template),
-            "embedder": self._load_embedder,
-        }
-        role: Role = "judge"
-        try:
-            for role in self._states:
-                await loads[role]()
-        except SetupError as exc:
-            self._fail(role, str(exc))
-        except Exception as exc:  # noqa: BLE001 - a loader may raise anything, and readyz must say so
-            self._fail(role, f"loading failed with {type(exc).__name__}: {exc}")
-        else:
-            self.status, self._ready_after_s = "ready", self.elapsed_s
-            log.info("ready", **self._identities())
-
-    def _identities(self) -> dict[str, str]:
-        held = {"judge": self._judge, "embedder": self._embedder}
-        return {role: engine.identity for role, engine in held.items() if engine is not None}
+        """Load the engines of this process and ask each once; `readiness` has the outcome."""
+        # The embedder first: a judge in vLLM takes a share of the GPU memory that it leaves.
+        is_loaded = await self._load(self._embedder, build_embedder, _ask_embedder)
+        ask_judge = partial(_ask_judge, template=template)
+        if not is_loaded or not await self._load(self._judge, build_judge, ask_judge):
+            self.status = "failed"
+            return
+        settings = self._context.settings
+        if (llm := settings.llm_choice) is not None and self._judge in self._held:
+            self._context.metrics.name_model(
+                "llm", engine=llm.engine, model=named(llm), revision=settings.llm_revision or ""
+            )
+        self.status, self._ready_after_s = "ready", self.elapsed_s
+        log.info("ready", **{s.role: s.engine.identity for s in self._held if s.engine is not None})
 
     def note(self, role: Role, problem: Problem | None) -> None:
-        """Hear what became of a batch; after several without an answer, look for the engine."""
-        if problem is None:
-            self._silences[role] = 0
-            self._note_back(role)
-            return
-        self._silences[role] += 1
-        if self._silences[role] >= SILENCES_TO_LOSE:
-            self._hear_of_loss(role, problem.message)
-
-    def _hear_of_loss(self, role: Role, message: str) -> None:
-        """Look for an engine that was ready and has gone."""
-        if self._states[role].ready and self.status != "draining":
-            self._note_lost(role, message)
-            probe = self._probes.get(role)
-            if probe is None or probe.done():
-                self._probes[role] = asyncio.create_task(self._wait_for(role))
+        """Record the outcome of one batch of an engine."""
+        (self._judge if role == "judge" else self._embedder).note(problem)
 
     async def aclose(self) -> None:
-        """Give back what the engines hold."""
+        """Shut the engines down."""
         self.status = "draining"
-        for probe in self._probes.values():
-            probe.cancel()
-        await asyncio.gather(*self._probes.values(), return_exceptions=True)
-        for engine in (self._judge, self._embedder):
-            if engine is not None:
-                await engine.aclose()
+        for slot in (self._judge, self._embedder):
+            await slot.aclose()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    async def _load_judge(self, template: Template) -> None:
-        started = time.perf_counter()
-        if self._judge is None:
-            self._judge = await self._in_thread("judge", build_judge)
-        judge = self._judge
-        templates = [template]
-        if isinstance(judge, Cascade):
-            # Else a language model that is broken would be found by the first that needs it.
-            templates.append(load_templates()[LLM_TEMPLATE])
-        inquiries = [Inquiry(t, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT) for t in templates]
-        self._starts["judge"] = judge.start
-        self._asks["judge"] = lambda: _ask_judge(judge, inquiries)
-        await self._warm_up("judge")
-        choice = self._settings.judge_choice
-        if isinstance(judge, RoleJudge):
-            choice = choice._replace(model=judge.model)
-        self._note_ready("judge", choice, self._settings.judge_revision, started)
-        self._name_llm()
-
-    async def _load_embedder(self) -> None:
-        started = time.perf_counter()
-        if self._embedder is None:
-            self._embedder = await self._in_thread("embedder", build_embedder)
-        embedder = self._embedder
-        self._starts["embedder"] = embedder.start
-        self._asks["embedder"] = lambda: embedder.embed([WARM_UP_TEXT])
-        await self._warm_up("embedder")
-        choice = self._settings.embedder_choice
-        if isinstance(embedder, RoleEmbedder):
-            choice = choice._replace(model=embedder.model)
-        self._note_ready("embedder", choice, self._settings.embedder_revision, started)
-
-    async def _in_thread(self, role: Role, build: Callable[[Workshop], T]) -> T:
+    async def _load(
+        self,
+        slot: Slot[E],
+        build: Callable[[BuildContext], E],
+        ask: Callable[[E], Awaitable[Sequence[object]]],
+    ) -> bool:
+        if slot not in self._held:
+            return True
+        context = replace(self._context, lost=slot.lost)
         loop = asyncio.get_running_loop()
-        workshop = Workshop(
-            self._settings,
-            self._worker,
-            self._pace,
-            self._costs,
-            self._metrics,
-            partial(self._hear_of_loss, role),
-        )
-        return await loop.run_in_executor(self._worker, partial(build, workshop))
+        return await slot.load(lambda: loop.run_in_executor(self._worker, build, context), ask)
 
-    async def _wait_for(self, role: Role) -> None:
-        """Ask an engine that has gone until it is back: without requests, nothing else finds out."""
-        pause_s = WARM_UP_PAUSE_S
-        while not self._states[role].ready:
-            try:
-                await self._warm_up(role)
-            except SetupError as exc:
-                self._note_lost(role, str(exc))
-            except Exception as exc:  # noqa: BLE001 - as when loading; it is asked again
-                self._note_lost(role, f"asking for it failed with {type(exc).__name__}")
-            else:
-                self._note_back(role)
-                return
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-
-    def _note_back(self, role: Role) -> None:
-        """Note that an engine answers, where it was thought to have gone."""
-        state = self._states[role]
-        if not state.ready:
-            self._states[role] = state.model_copy(update={"ready": True, "message": "ready"})
-            self._metrics.observe_engine(role, is_ready=True)
-            log.info("engine_back", role=role)
-
-    def _note_lost(self, role: Role, message: str) -> None:
-        self._states[role] = self._states[role].model_copy(
-            update={"ready": False, "message": message}
-        )
-        self._metrics.observe_engine(role, is_ready=False)
-        log.error("engine_lost", role=role, reason=message)
-
-    async def _warm_up(self, role: Role) -> None:
-        """Ask until there is an answer: a remote engine may come up after we do.
-
-        Raises:
-            SetupError: it answers, but not what was asked; waiting will not mend that.
-        """
-        while True:
-            problem = await _first_problem(self._starts[role], self._asks[role])
-            if problem is None:
-                return
-            if isinstance(problem, Problem) and not problem.retryable:
-                raise SetupError(f"the {role} fails its warm-up: {problem.message}")
-            message = problem.message if isinstance(problem, Problem) else str(problem)
-            if message != self._states[role].message:
-                log.warning("engine_awaited", role=role, reason=message)
-            self._states[role] = self._states[role].model_copy(update={"message": message})
-            await asyncio.sleep(WARM_UP_PAUSE_S)
-
-    def _note_ready(self, role: Role, choice: Choice, revision: str | None, started: float) -> None:
-        state = self._states[role].model_copy(update={"ready": True, "message": "ready"})
-        if choice.engine == "role":
-            # Only the process that holds the model knows its name.
-            state = state.model_copy(update={"model": choice.model})
-        self._states[role] = state
-        self._metrics.observe_engine(role, is_ready=True)
-        self._metrics.observe_model(
-            role,
-            engine=choice.engine,
-            model=named(choice),
-            revision=revision or "",
-            load_s=time.perf_counter() - started,
-        )
-
-    def _name_llm(self) -> None:
-        choice, revision = self._settings.llm_choice, self._settings.llm_revision or ""
-        if choice is not None:
-            self._metrics.name_model(
-                "llm", engine=choice.engine, model=named(choice), revision=revision
-            )
-
-    def _fail(self, role: Role, message: str) -> None:
-        """Give up loading; the libraries' reasons may have several lines."""
-        self.status = "failed"
-        reason = " ".join(message.split())
-        self._states[role] = self._states[role].model_copy(update={"message": reason})
-        log.error("loading_failed", role=role, reason=reason)
-
-    def _loaded(self, engine: T | None) -> T:
-        if engine is None:
+    def _built(self, slot: Slot[E]) -> E:
+        if slot.engine is None:
             self.check_ready()
             raise NotReady("the engine is not loaded")
-        return engine
+        return slot.engine
 
 
 def named(choice: Choice) -> str:
-    """Name a choice in a word: its model, or its engine where that needs none."""
+    """Name a choice in a word: its model, or its engine if that needs none."""
     return choice.model or choice.engine
 
 
@@ -333,34 +340,24 @@ def _loading(*choices: Choice | None) -> EngineState:
     return EngineState(ready=False, model=models, message="loading")
 
 
-async def _ask_judge(judge: Judge, inquiries: Sequence[Inquiry]) -> Sequence[object]:
+async def _ask_embedder(embedder: Embedder) -> Sequence[object]:
+    return await embedder.embed([WARM_UP_TEXT])
+
+
+async def _ask_judge(judge: Judge, template: Template) -> Sequence[object]:
     """Ask a judge that has started, and so knows what it can answer.
 
     Raises:
-        SetupError: not the recipe's template.
+        SetupError: the judge cannot answer the recipe's template.
     """
-    for template in (inquiry.template for inquiry in inquiries):
-        if not judge.can_answer(template):
+    # A broken language model would otherwise be found by the first request that needs it.
+    more = [load_templates()[LLM_TEMPLATE]] if isinstance(judge, Cascade) else []
+    templates = [template, *more]
+    for wanted in templates:
+        if not judge.can_answer(wanted):
             raise SetupError(
-                f"the judge cannot answer the template {template.name!r}: it is no language model, "
+                f"the judge cannot answer the template {wanted.name!r}: it is no language model, "
                 "or its tokenizer cannot tell the labels apart by their first token; "
                 "choose another MEDREWARD_JUDGE or MEDREWARD_JUDGE_MODEL"
             )
-    return await judge.decide(inquiries)
-
-
-async def _first_problem(start: Start, ask: AskOnce) -> Problem | EngineError | None:
-    """Ask once; an engine that would rather not say has been heard."""
-    try:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            await start()
-        async with asyncio.timeout(WARM_UP_TIMEOUT_S):
-            answers = await ask()
-    except TimeoutError:
-        return DeadlinePassed("no answer in time")
-    except EngineError as exc:
-        return exc
-    if not answers:
-        return NonsenseReply("it gave no answer")
-    problems = (answer for answer in answers if isinstance(answer, Problem))
-    return next((problem for problem in problems if not has_abstained(problem)), None)
+    return await judge.decide([Inquiry(t, WARM_UP_TEXT, WARM_UP_TEXT) for t in templates])

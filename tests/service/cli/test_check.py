@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from medreward.cli.check import run_checks
+from medreward.cli.failures import CommandError
+from medreward.engines.accelerator import Platform
 from tests.service.cli.conftest import PATIENT_TEXT, ROLLOUTS, Run, served
 from tests.service.engines.judge_servers import MODEL, FakeServer, Model
 
@@ -209,3 +212,35 @@ def test_a_judge_that_does_not_answer_in_labels_fails_the_check(
 
     assert told.code == 1
     assert "the judge does not answer in labels" in _unwrapped(told.stdout)
+
+
+@pytest.mark.parametrize(
+    ("platform", "said"),
+    [
+        (Platform(has_vllm=False, cuda_devices=1), "pip install 'medreward[vllm]'"),
+        (Platform(has_vllm=True, cuda_devices=0), "torch finds none"),
+    ],
+)
+def test_the_profile_gpu_is_refused_with_what_the_machine_lacks(
+    capsys: pytest.CaptureFixture[str], platform: Platform, said: str
+) -> None:
+    """The judge in vLLM is shown, and what mends the machine."""
+    with pytest.raises(CommandError, match=r"^not as it should be: engines$"):
+        run_checks(None, recipe=None, profile="gpu", loads=False, probe=lambda _: platform)
+
+    told = capsys.readouterr().out
+    assert "Qwen/Qwen3-4B-Instruct-2507 vllm" in told
+    assert "✗   engines" in told
+    assert said in _unwrapped(told)
+
+
+def test_the_profile_gpu_passes_on_a_machine_with_vllm_and_cuda(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its engines are listed."""
+    fit = Platform(has_vllm=True, cuda_devices=1)
+    run_checks(None, recipe=None, profile="gpu", loads=False, probe=lambda _: fit)
+
+    told = capsys.readouterr().out
+    assert "✓   engines" in told
+    assert "vllm, sentence_transformer" in told

@@ -16,7 +16,7 @@ from medreward.engines.judge import Inquiry, Judge, Judgement, View
 from medreward.engines.judges.calibrated import CalibratedJudge
 from medreward.engines.judges.cascade import Cascade, engine_for, engines_of
 from medreward.engines.judges.scripted import ScriptedJudge
-from medreward.engines.registry import Workshop, build_judge, check_choices
+from medreward.engines.registry import BuildContext, build_judge, check_choices
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, SetupError
 from medreward.settings import Settings
@@ -315,7 +315,7 @@ async def test_what_is_behind_a_judge_can_be_told() -> None:
 def built(**given: Any) -> Judge:
     """What `build_judge` makes of settings, with engines that need no model."""
     with ThreadPoolExecutor(1) as worker:
-        return build_judge(Workshop(Settings(judge="scripted", **given), worker))
+        return build_judge(BuildContext(Settings(judge="scripted", **given), worker))
 
 
 def written(folder: Path, *, engine: str = "scripted") -> Path:

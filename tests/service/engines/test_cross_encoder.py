@@ -27,7 +27,7 @@ from medreward.engines.calibration import Calibration, Entry
 from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
 from medreward.engines.judges.cross_encoder import CrossEncoderJudge, text_pair
 from medreward.engines.models import CALIBRATION, MANIFEST
-from medreward.engines.registry import Workshop, build_judge
+from medreward.engines.registry import BuildContext, build_judge
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import Problem, ProblemKind, SetupError
 from medreward.settings import Settings
@@ -305,7 +305,7 @@ async def test_an_installed_verifier_comes_with_its_calibration(
     monkeypatch.syspath_prepend(tmp_path)
 
     def built(**given: Any) -> Judge:
-        return build_judge(Workshop(Settings(judge="cross_encoder", **given), worker))
+        return build_judge(BuildContext(Settings(judge="cross_encoder", **given), worker))
 
     bare = built()
     entry = Entry(

@@ -26,7 +26,7 @@ from medreward.engines.embedder import cosine
 from medreward.engines.embedders.openai import OpenAiEmbedder
 from medreward.engines.judge import Inquiry, Judgement, View, is_sound
 from medreward.engines.judges.openai import OpenAiJudge
-from medreward.engines.registry import Workshop, build_embedder, build_judge
+from medreward.engines.registry import BuildContext, build_embedder, build_judge
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.budget import CostTracker
 from medreward.engines.templates import Template, load_templates
@@ -698,8 +698,8 @@ def test_the_settings_reach_the_engines(tmp_path: Path) -> None:
         embedder_api_key=API_KEY,
     )
     with ThreadPoolExecutor(max_workers=1) as worker:
-        workshop = Workshop(settings, worker, costs=CostTracker())
-        asks, sees = build_judge(workshop), build_embedder(workshop)
+        context = BuildContext(settings, worker, costs=CostTracker())
+        asks, sees = build_judge(context), build_embedder(context)
 
     assert asks.capacity == Capacity(batch=1, concurrency=32)
     assert sees.capacity.batch > 1
@@ -711,9 +711,9 @@ def test_an_engine_without_an_address_is_refused(role: str) -> None:
     """The message names the setting."""
     build = build_judge if role == "judge" else build_embedder
     with ThreadPoolExecutor(max_workers=1) as worker:
-        workshop = Workshop(Settings(profile="remote"), worker)
+        context = BuildContext(Settings(profile="remote"), worker)
         with pytest.raises(SetupError, match=f"needs MEDREWARD_{role.upper()}_URL"):
-            build(workshop)
+            build(context)
 
 
 # Over a real socket.
