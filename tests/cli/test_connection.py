@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from medreward._http import AsyncClient
 from medreward.app import create_app
-from medreward.cli.connection import Connection
-from medreward.cli.failures import CommandError
+from medreward.cli.client import Connection
+from medreward.cli.terminal import CommandError
 from tests.cli.conftest import PATIENT_TEXT, Run, served, settings
 
 Write = Callable[..., Path]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from medreward.cli.failures import CommandError
-from medreward.cli.readiness import Patience, what_is_awaited
+from medreward.cli.client import Patience, what_is_awaited
+from medreward.cli.terminal import CommandError
 from medreward.wire import EngineState, Readiness
 
 

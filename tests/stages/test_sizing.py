@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward.sizing import (
+from medreward.cli.size import (
     Rates,
     Step,
     backlog_s,

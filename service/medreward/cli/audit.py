@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medreward.audit.bars import bars
-from medreward.audit.card import SUITES, Audited, Card, make_card
+from rich.console import Console
+from rich.text import Text
+
+from medreward.audit.bars import Bar, Status, bars
+from medreward.audit.card import SUITES, Audited, Card, Stratum, make_card
 from medreward.audit.cases import Case, Suite
 from medreward.audit.outcomes import Outcome, item_of, outcome_of, sample_of
-from medreward.audit.page import page
+from medreward.audit.page import STATUS, page, percent
 from medreward.audit.record import record
 from medreward.audit.suites import cases_of
-from medreward.cli.audit_tables import print_card
-from medreward.cli.connection import Connection, Target, connected, refusal
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.fitness import print_fitness
-from medreward.cli.known_recipes import find_recipe, rebuild_recipe
-from medreward.cli.progress import counting, waiting
-from medreward.cli.sending import Reply, batches, in_order
-from medreward.cli.terminal import output, shown
+from medreward.cli.client import Connection, Reply, Target, batches, connected, in_order, refusal
+from medreward.cli.recipes import find_recipe, rebuild_recipe
+from medreward.cli.tables import NOTHING, facts_grid, number, plain_table, print_fitness, short
+from medreward.cli.terminal import CommandError, Misuse, counting, output, shown, waiting
 from medreward.recipe import Recipe
 from medreward.wire import (
     EngineState,
@@ -222,3 +221,61 @@ def _check_bars(card: Card) -> None:
     short = [f"{bar.name} ({bar.status})" for bar in bars(card) if bar.status != "met"]
     if short:
         raise CommandError(f"--strict: not every bar is met: {', '.join(short)}")
+
+
+STYLES: dict[Status, str] = {"met": "green", "missed": "red", "unknown": "yellow"}
+
+
+def print_card(console: Console, card: Card) -> None:
+    """Show what the page tells, in short."""
+    _print_strata(console, card)
+    _print_bars(console, card)
+    audited = card.audited
+    facts: dict[str, Text | str] = {
+        "judge": shown(audited.judge),
+        "embedder": shown(audited.embedder),
+        "recipe": shown(f"{audited.recipe} {short(audited.recipe_fingerprint)}"),
+        "cases": shown(audited.cases),
+    }
+    if card.lost.hits:
+        facts["lost"] = Text(f"{card.lost.hits} of {card.lost.of}: an engine was away", "red")
+    console.print(facts_grid(facts))
+
+
+def _print_strata(console: Console, card: Card) -> None:
+    table = plain_table(
+        "suite", "stratum", "cases", "judged YES", "paid", "refused", "unscored", "mean reward"
+    )
+    for stratum in card.strata:
+        table.add_row(*_row(stratum))
+    console.print(table)
+
+
+def _row(stratum: Stratum) -> list[str | Text]:
+    return [
+        stratum.suite,
+        shown(stratum.title),
+        f"{stratum.cases:,}",
+        percent(stratum.yes.share),
+        percent(stratum.paid.share),
+        percent(stratum.refused.share),
+        shown(", ".join(f"{kind} {count}" for kind, count in stratum.unscored.items()) or NOTHING),
+        number(stratum.mean_reward),
+    ]
+
+
+def _print_bars(console: Console, card: Card) -> None:
+    table = plain_table("bar", "measures", "limit", "value", "of", "")
+    for bar in bars(card):
+        status = Text(STATUS[bar.status], STYLES[bar.status])
+        table.add_row(bar.name, bar.measures, _limit(bar), _value(bar), f"{bar.of:,}", status)
+    console.print(table)
+
+
+def _limit(bar: Bar) -> str:
+    sign = "≤" if bar.is_ceiling else "≥"
+    return f"{sign} {100 * bar.limit:g}%" if bar.is_share else f"{sign} {bar.limit:g}"
+
+
+def _value(bar: Bar) -> str:
+    return percent(bar.value) if bar.is_share else number(bar.value)

@@ -13,10 +13,8 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from rich.text import Text
 
 from medreward.cli.environment import read_settings, without_password
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.progress import counting
-from medreward.cli.reward_tables import facts_grid, plain_table
-from medreward.cli.terminal import output, shown
+from medreward.cli.tables import facts_grid, plain_table
+from medreward.cli.terminal import CommandError, Misuse, counting, output, shown
 from medreward.redis_client import primaries
 from medreward.redis_entries import TAG, Origin, entry_pattern, origin_of
 from medreward.settings import Settings

@@ -15,16 +15,11 @@ from rich.console import Console
 from rich.text import Text
 
 from medreward.bodies import parse
-from medreward.calibration import Calibration, Family, family_of, load_calibration
-from medreward.cli.connection import Connection, Target, connected
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.files import BadLine, Line, raise_bad_lines, read_lines, read_object
-from medreward.cli.fit_tables import print_fits
-from medreward.cli.fitness import print_fitness
-from medreward.cli.progress import counting
-from medreward.cli.reward_tables import facts_grid, short
-from medreward.cli.sending import batches, exchange, in_order
-from medreward.cli.terminal import output, shown
+from medreward.calibration import ANY, Calibration, Family, family_of, load_calibration
+from medreward.cli.client import Connection, Target, batches, connected, exchange, in_order
+from medreward.cli.jsonl import BadLine, Line, raise_bad_lines, read_lines, read_object
+from medreward.cli.tables import NOTHING, facts_grid, plain_table, print_fitness, short
+from medreward.cli.terminal import CommandError, Misuse, counting, output, shown
 from medreward.errors import InvalidRequest, MalformedBody
 from medreward.fitting import ErrorRates, Fitted, Label, Origin, Unfitted, fit_families
 from medreward.wire import EngineState, Identifier, ItemResult, JudgeReply
@@ -272,3 +267,69 @@ def _print_facts(
         "written": shown(f"{path}; set MEDREWARD_CALIBRATION to it"),
     }
     console.print(facts_grid(facts))
+
+
+def print_fits(console: Console, fits: Sequence[Fitted | Unfitted]) -> None:
+    """Show each family's map and thresholds, and which families have none of their own."""
+    fitted = [fit for fit in fits if isinstance(fit, Fitted)]
+    if fitted:
+        _print_maps(console, fitted)
+        _print_thresholds(console, fitted)
+        _print_promise(console, fitted[0])
+    for fit in fits:
+        if isinstance(fit, Unfitted) and fit.family != ANY:
+            told = f"{fit.family} ({fit.labels} labels) has no entry of its own: {fit.reason}"
+            console.print(shown(told, "yellow"), soft_wrap=True)
+
+
+def _print_maps(console: Console, fitted: Sequence[Fitted]) -> None:
+    table = plain_table("family", "labels", "right", "temperature", "bias", "ECE", "NLL", "Brier")
+    for entry, before, after in ((fit.entry, fit.before, fit.after) for fit in fitted):
+        table.add_row(
+            entry.family,
+            str(entry.labels),
+            str(entry.positives),
+            f"{entry.temperature:.3g}",
+            f"{entry.bias:.3g}",
+            _change(before.ece, after.ece),
+            _change(before.nll, after.nll),
+            _change(before.brier, after.brier),
+        )
+    console.print(table)
+
+
+def _print_thresholds(console: Console, fitted: Sequence[Fitted]) -> None:
+    table = plain_table(
+        "family", "NO up to", "YES above", "abstains", "wrong, YES", "right, NO", "kappa", "AC1"
+    )
+    for fit in fitted:
+        table.add_row(
+            fit.entry.family,
+            f"{fit.entry.no_below:.4f}",
+            f"{fit.entry.yes_above:.4f}",
+            f"{fit.entry.abstained:.1%}",
+            _change(*fit.false_yes),
+            _change(*fit.false_no),
+            _agreement(fit.agreement.cohen_kappa),
+            _agreement(fit.agreement.gwet_ac1),
+        )
+    console.print(table)
+
+
+def _print_promise(console: Console, fit: Fitted) -> None:
+    """Say what is certified, and of what."""
+    entry = fit.entry
+    told = (
+        f"Of answers like those labelled, at most {entry.alpha_fpr:.1%} of the wrong ones get a YES "
+        f"and {entry.alpha_fnr:.1%} of the right ones a NO, each with {entry.confidence:.0%} "
+        "confidence. NLL, Brier and ECE after calibration are of labels that their map did not see."
+    )
+    console.print(Text(told, "dim"))
+
+
+def _change(before: float, after: float) -> str:
+    return f"{before:.3f} to {after:.3f}"
+
+
+def _agreement(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"

@@ -1,26 +1,26 @@
 """`medreward check`: what this deployment would load, and whether it can."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
-from medreward.cli.check_samples import check_samples
+from medreward.cli.client import LOADING, Patience, log_quietly, what_is_awaited
 from medreward.cli.environment import (
     misspelt_variables,
     read_settings,
     without_password,
 )
-from medreward.cli.failures import CommandError, Misuse
+from medreward.cli.jsonl import BadLine, Line, name_of, read_sample_line, sort_lines
 from medreward.cli.models import changed_files, how_to_mend
-from medreward.cli.progress import silence_other_bars, waiting
-from medreward.cli.readiness import LOADING, Patience, what_is_awaited
-from medreward.cli.reward_tables import facts_grid, plain_table
-from medreward.cli.temporary import log_quietly
-from medreward.cli.terminal import output, shown
+from medreward.cli.recipes import unknown_modality
+from medreward.cli.tables import facts_grid, plain_table
+from medreward.cli.terminal import CommandError, Misuse, output, shown, silence_other_bars, waiting
 from medreward.engines import check_choices
 from medreward.errors import Problem, SetupError
 from medreward.judging.cascade import engines_of
@@ -30,9 +30,10 @@ from medreward.judging.templates import load_templates
 from medreward.loading import WARM_UP_TEXT
 from medreward.models import CATALOGUE, locate
 from medreward.recipe import Recipe, load_recipes
+from medreward.rules import Limits, Reading, read_sample
 from medreward.service import Service
 from medreward.settings import Choice, Settings
-from medreward.wire import Readiness
+from medreward.wire import Readiness, Sample
 
 LOCAL_ENGINES = frozenset({"causal_lm", "cross_encoder", "vllm", "sentence_transformer"})
 _ENGINES = ("judge", "llm", "embedder")
@@ -267,3 +268,77 @@ def _recipe(settings: Settings, name: str | None) -> Recipe:
     if wanted not in recipes:
         raise Misuse(f"no recipe {wanted!r}; choose from {', '.join(recipes)}")
     return recipes[wanted]
+
+
+ROWS_SHOWN = 20
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the lines of a file would come to."""
+
+    refused: list[BadLine] = field(default_factory=list)
+    unscored: list[BadLine] = field(default_factory=list)
+    settled: Counter[str] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
+
+    def add(self, line: Line[Sample], reading: Reading) -> None:
+        """Count one sample."""
+        self.flags.update(reading.flags)
+        if reading.problem is not None:
+            problem = reading.problem
+            self.unscored.append(BadLine(line.number, f"{problem.kind}: {problem.message}"))
+        elif reading.accuracy is not None:
+            self.settled[reading.accuracy.source] += 1
+        else:
+            self.settled["asked"] += 1
+
+
+def check_samples(console: Console, path: Path, recipe: Recipe, limits: Limits) -> bool:
+    """Show what would be refused or unscored, and how the rest would be settled; tell if all is well.
+
+    Raises:
+        Misuse: the file cannot be read, or is empty.
+    """
+    good, bad = sort_lines(path, read_sample_line)
+    findings = Findings(refused=bad)
+    for line in good:
+        unknown = unknown_modality(line, recipe)
+        if unknown is None:
+            findings.add(line, read_sample(line.value, recipe, limits))
+        else:
+            findings.refused.append(unknown)
+    findings.refused.sort(key=lambda line: line.number)
+    console.print(shown(f"{name_of(path)} under {recipe.name}", "bold underline"))
+    _print_lines(console, "refused: mend them, or no line is scored", findings.refused)
+    _print_lines(console, "unscored, whatever the models say", findings.unscored)
+    console.print(facts_grid(_facts(findings)))
+    return not findings.refused and not findings.unscored
+
+
+def _print_lines(console: Console, title: str, lines: Sequence[BadLine]) -> None:
+    if not lines:
+        return
+    table = plain_table("line", title)
+    for line in lines[:ROWS_SHOWN]:
+        table.add_row(str(line.number), shown(line.reason, "red"))
+    console.print(table)
+    if len(lines) > ROWS_SHOWN:
+        console.print(Text(f"… and {len(lines) - ROWS_SHOWN} more\n", "dim"))
+
+
+def _facts(findings: Findings) -> dict[str, Text | str]:
+    settled = findings.settled
+    total = len(findings.refused) + len(findings.unscored) + settled.total()
+    facts: dict[str, Text | str] = {
+        "samples": str(total),
+        "refused": str(len(findings.refused)),
+        "unscored": str(len(findings.unscored)),
+        "wrong by rule": str(settled["rule"]),
+        "equal to it": str(settled["exact"]),
+        "asked": f"{settled['asked']} of the judge and the embedder",
+    }
+    if findings.flags:
+        told = (f"{name} {count}" for name, count in findings.flags.most_common())
+        facts["flags"] = shown(", ".join(told))
+    return facts

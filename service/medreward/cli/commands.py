@@ -14,8 +14,8 @@ import typer
 
 import medreward
 from medreward.cli import options
-from medreward.cli.failures import failing_in_words
 from medreward.cli.options import examples
+from medreward.cli.terminal import failing_in_words
 from medreward.errors import SetupError
 
 app = typer.Typer(
@@ -150,7 +150,7 @@ def score(
 
     Nothing is sent unless every line is a sample. A sample without a reward is never counted as 0.
     """
-    from medreward.cli.connection import Target
+    from medreward.cli.client import Target
     from medreward.cli.score import Plan, score_file
 
     target = Target(url, api_key_env, deadline_s)
@@ -198,7 +198,7 @@ def judge(
 
     Nothing is sent unless every line is an item. An item without a grade is never counted as 0.
     """
-    from medreward.cli.connection import Target
+    from medreward.cli.client import Target
     from medreward.cli.judge import Plan, judge_file
 
     target = Target(url, api_key_env, deadline_s)
@@ -254,7 +254,7 @@ def calibrate(
     Nothing is written unless the labels certify both error rates. docs/calibration.md tells more.
     """
     from medreward.cli.calibrate import Plan, calibrate_judge
-    from medreward.cli.connection import Target
+    from medreward.cli.client import Target
     from medreward.fitting import ErrorRates
 
     target = Target(url, api_key_env, deadline_s)
@@ -303,7 +303,7 @@ def explain(
 
     The sample is one of a file, or is given by --response and --reference.
     """
-    from medreward.cli.connection import Target
+    from medreward.cli.client import Target
     from medreward.cli.explain import Choice, explain_sample
 
     choice = Choice(file, sample_id, line, response, reference, question, modality)
@@ -356,7 +356,7 @@ def audit(
     The card is one HTML page that needs nothing else. docs/audit.md tells how to read it.
     """
     from medreward.cli.audit import Plan, audit_service
-    from medreward.cli.connection import Target
+    from medreward.cli.client import Target
 
     audit_service(
         Plan(

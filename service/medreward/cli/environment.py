@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from medreward.cli.failures import Misuse
+from medreward.cli.terminal import Misuse
 from medreward.settings import Settings
 
 DEFAULT_KEY_VARIABLE = "MEDREWARD_KEY"

@@ -9,17 +9,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from medreward.cli.connection import Target, connected
+from medreward.cli.client import Target, connected, exchange
 from medreward.cli.environment import read_settings
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.files import Line, name_of, read_samples
-from medreward.cli.fitness import print_fitness
-from medreward.cli.known_recipes import find_recipe, rebuild_recipe, unknown_modality
-from medreward.cli.problems import WHAT_TO_DO
-from medreward.cli.reading import steps
-from medreward.cli.reward_tables import facts_grid, plain_table, short
-from medreward.cli.sending import exchange
-from medreward.cli.terminal import output, shown
+from medreward.cli.jsonl import Line, name_of, read_samples
+from medreward.cli.recipes import find_recipe, rebuild_recipe, unknown_modality
+from medreward.cli.rule_trace import steps
+from medreward.cli.tables import facts_grid, plain_table, print_fitness, short
+from medreward.cli.terminal import CommandError, Misuse, output, shown
+from medreward.errors import ProblemKind
 from medreward.recipe import Recipe
 from medreward.rules import Limits
 from medreward.wire import (
@@ -234,4 +231,25 @@ SOURCES: Mapping[Source, str] = {
     "exact": "equal to a reference",
     "rule": "by rule",
     "veto": "vetoed",
+}
+
+
+WHAT_TO_DO: Mapping[ProblemKind, str] = {
+    ProblemKind.JUDGE_UNREACHABLE: "see that the judge's server runs (MEDREWARD_JUDGE_URL), "
+    "then score again",
+    ProblemKind.JUDGE_TIMEOUT: "score again with a smaller --batch, or give the judge longer "
+    "(MEDREWARD_JUDGE_TIMEOUT_S)",
+    ProblemKind.JUDGE_UNPARSEABLE: "this judge does not answer such a question with YES or NO: "
+    "use a better one (MEDREWARD_JUDGE_MODEL)",
+    ProblemKind.JUDGE_REFUSED: "the judge declines to answer: look at the texts, or use another "
+    "judge (MEDREWARD_JUDGE_MODEL)",
+    ProblemKind.JUDGE_ABSTAINED: "the votes are divided: ask for an odd number of --votes",
+    ProblemKind.EMBEDDER_UNREACHABLE: "see that the embedder's server runs "
+    "(MEDREWARD_EMBEDDER_URL), then score again",
+    ProblemKind.EMBEDDER_TIMEOUT: "score again with a smaller --batch, or give the embedder longer "
+    "(MEDREWARD_EMBEDDER_TIMEOUT_S)",
+    ProblemKind.INVALID_REFERENCE: "mend the sample's reference: scoring again will not help",
+    ProblemKind.DEADLINE: "score again with a longer --deadline or a smaller --batch",
+    ProblemKind.TOO_LONG: "shorten the text, or raise the service's limit "
+    "(MEDREWARD_MAX_RESPONSE_BYTES, MEDREWARD_MAX_TEXT_BYTES)",
 }

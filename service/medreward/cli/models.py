@@ -16,10 +16,8 @@ from rich.progress import (
 from rich.text import Text
 
 from medreward.cli.environment import read_settings
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.progress import silence_other_bars
-from medreward.cli.reward_tables import facts_grid
-from medreward.cli.terminal import messages, output, shown
+from medreward.cli.tables import facts_grid
+from medreward.cli.terminal import CommandError, Misuse, messages, output, shown, silence_other_bars
 from medreward.errors import SetupError
 from medreward.models import (
     CATALOGUE,

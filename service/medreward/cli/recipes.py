@@ -1,14 +1,18 @@
 """`medreward recipes`: the recipes there are, without loading a model."""
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
 from medreward.cli.environment import read_settings
-from medreward.cli.failures import Misuse
-from medreward.cli.reward_tables import NOTHING, TITLES, facts_grid, plain_table, short
-from medreward.cli.terminal import output, shown
+from medreward.cli.jsonl import BadLine, Line
+from medreward.cli.tables import NOTHING, TITLES, facts_grid, plain_table, short
+from medreward.cli.terminal import Misuse, output, shown
+from medreward.errors import InvalidRequest
 from medreward.judging.templates import Template, load_templates
 from medreward.recipe import Recipe, Tags, Thresholded, load_recipes
+from medreward.rules import check_modalities
+from medreward.wire import RecipeReply, RecipesReply, Sample
 
 
 def print_recipes() -> None:
@@ -120,3 +124,33 @@ def _fingerprint(recipe: Recipe, template: Template | None, *, whole: bool) -> T
         return Text("none: there is no such template", "red")
     fingerprint = recipe.fingerprint(template.sha)
     return shown(fingerprint if whole else short(fingerprint), "dim")
+
+
+def find_recipe(known: RecipesReply, name: str | None) -> RecipeReply:
+    """Find a recipe; without a name, the service's default one.
+
+    Raises:
+        Misuse: it has none of that name.
+    """
+    by_name = {recipe.name: recipe for recipe in known.recipes}
+    found = by_name.get(name or known.default)
+    if found is None:
+        raise Misuse(f"no recipe {name or known.default!r} here; choose from {', '.join(by_name)}")
+    return found
+
+
+def rebuild_recipe(reply: RecipeReply) -> Recipe | None:
+    """Make a recipe of its description; None where that is another version's."""
+    try:
+        return Recipe.model_validate(reply.model_dump(exclude={"fingerprint"}))
+    except ValidationError:
+        return None
+
+
+def unknown_modality(line: Line[Sample], recipe: Recipe) -> BadLine | None:
+    """Tell whether a sample names a modality that the recipe does not know."""
+    try:
+        check_modalities((line.value,), recipe)
+    except InvalidRequest as exc:
+        return BadLine(line.number, str(exc).removeprefix("samples[0]."))
+    return None

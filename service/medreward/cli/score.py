@@ -1,24 +1,28 @@
 """`medreward score`: a file of samples becomes rewards."""
 
 import asyncio
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from medreward.cli.comparison import print_comparison
-from medreward.cli.connection import Connection, Target, connected
-from medreward.cli.failures import CommandError
-from medreward.cli.files import Line, labels, raise_bad_lines, read_samples
-from medreward.cli.fitness import print_fitness
-from medreward.cli.keeping import Keeper
-from medreward.cli.known_recipes import find_recipe, rebuild_recipe, unknown_modality
-from medreward.cli.progress import counting
-from medreward.cli.reward_tables import print_rewards, print_summary
+from rich.console import Console
+from rich.text import Text
+
+from medreward.cli.client import Connection, Target, batches, connected, exchange, in_order
+from medreward.cli.jsonl import Keeper, Line, labels, raise_bad_lines, read_samples
+from medreward.cli.recipes import find_recipe, rebuild_recipe, unknown_modality
 from medreward.cli.runs import RewardRun, Scored
-from medreward.cli.sending import batches, exchange, in_order
-from medreward.cli.terminal import output
+from medreward.cli.tables import (
+    plain_table,
+    print_fitness,
+    print_rewards,
+    print_summary,
+    reward_cell,
+)
+from medreward.cli.terminal import CommandError, counting, output, shown
 from medreward.wire import EngineState, RecipeReply, RewardReply, RewardRequest, Sample
 
 Lines = Sequence[Line[Sample]]
@@ -130,3 +134,62 @@ def _check_unscored(runs: Sequence[RewardRun], most: float) -> None:
             f"{total - len(worst.rewards)} of {total} samples have no reward, more than "
             f"--max-unscored {most:g} allows; the table says why"
         )
+
+
+ROWS_SHOWN = 20
+SAME = 1e-9
+"""Rewards that differ by less differ by their rounding."""
+
+
+class Change(NamedTuple):
+    """One sample's two rewards."""
+
+    label: str
+    before: float
+    after: float
+
+    @property
+    def difference(self) -> float:
+        """By how much the second recipe gives more."""
+        return self.after - self.before
+
+
+def print_comparison(console: Console, before: RewardRun, after: RewardRun) -> None:
+    """Show which rewards change most, and by how much on average."""
+    names = (before.provenance.recipe, after.provenance.recipe)
+    changes = _changes(before, after)
+    changed = [change for change in changes if abs(change.difference) > SAME]
+    changed.sort(key=lambda change: -abs(change.difference))
+    if changed:
+        table = plain_table("id", *names, "difference")
+        for change in changed[:ROWS_SHOWN]:
+            table.add_row(
+                shown(change.label),
+                reward_cell(change.before),
+                reward_cell(change.after),
+                Text(f"{change.difference:+.4f}", "green" if change.difference > 0 else "red"),
+            )
+        console.print(table)
+    if len(changed) > ROWS_SHOWN:
+        console.print(Text(f"… and {len(changed) - ROWS_SHOWN} more that change", "dim"))
+    console.print(shown(_in_words(names, changes, len(changed), len(before.scored))))
+
+
+def _changes(before: RewardRun, after: RewardRun) -> list[Change]:
+    return [
+        Change(one.label, one.result.reward, other.result.reward)
+        for one, other in zip(before.scored, after.scored, strict=True)
+        if one.result.reward is not None and other.result.reward is not None
+    ]
+
+
+def _in_words(names: tuple[str, str], changes: list[Change], changed: int, total: int) -> str:
+    if not changes:
+        return f"No sample has a reward under both {names[0]} and {names[1]}."
+    mean = statistics.fmean(change.difference for change in changes)
+    unscored = total - len(changes)
+    left_out = f" Left out, without a reward under one of them: {unscored}." if unscored else ""
+    return (
+        f"From {names[0]} to {names[1]}, {changed} of {len(changes)} rewards change; "
+        f"the mean difference is {mean:+.4f}.{left_out}"
+    )

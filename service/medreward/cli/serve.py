@@ -21,18 +21,23 @@ import medreward
 from medreward import logs
 from medreward.admin import administering
 from medreward.app import create_app
+from medreward.cli.client import reasons, what_is_awaited
 from medreward.cli.environment import (
     DEFAULT_KEY_VARIABLE,
     misspelt_variables,
     read_settings,
     without_password,
 )
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.fitness import print_fitness
-from medreward.cli.progress import silence_other_bars, waiting
-from medreward.cli.readiness import reasons, what_is_awaited
-from medreward.cli.reward_tables import facts_grid, short
-from medreward.cli.terminal import messages, output, shown
+from medreward.cli.tables import facts_grid, print_fitness, short
+from medreward.cli.terminal import (
+    CommandError,
+    Misuse,
+    messages,
+    output,
+    shown,
+    silence_other_bars,
+    waiting,
+)
 from medreward.listening import collect_garbage_seldom, server_config
 from medreward.pacing import switch_often
 from medreward.service import Service

@@ -1,23 +1,146 @@
 """Talking to a service: finding it, waiting until it is ready, and sending again when it is busy."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+import logging
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ValidationError
+import uvicorn
+from pydantic import BaseModel, SecretStr, ValidationError
 
 import medreward
+from medreward import logs
 from medreward._http import AsyncClient, Response, reaching
-from medreward.cli.environment import service_key
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.progress import waiting
-from medreward.cli.readiness import Patience, what_is_awaited
-from medreward.cli.temporary import Address, temporary_service
+from medreward.app import create_app
+from medreward.cli.environment import read_settings, service_key
+from medreward.cli.jsonl import Line
+from medreward.cli.terminal import CommandError, Misuse, silence_other_bars, waiting
 from medreward.errors import BackendDown, DeadlinePassed
-from medreward.wire import EngineState, ErrorReply, Readiness, RecipesReply
+from medreward.listening import server_config
+from medreward.settings import Settings
+from medreward.wire import EngineState, ErrorReply, JudgeReply, Readiness, RecipesReply, RewardReply
+
+LOADING = "loading"
+
+
+class Patience:
+    """Runs out when engines load, or keep silent, for too long.
+
+    Large models come from a hub first, so loading may take long; a remote engine that does not
+    answer is more likely away than slow.
+    """
+
+    def __init__(self, *, loading_s: float = 1800.0, silence_s: float = 60.0) -> None:
+        self._loading_s = loading_s
+        self._silence_s = silence_s
+        self._began_s = time.monotonic()
+        self._silent_since_s: float | None = None
+
+    def check(self, readiness: Readiness) -> None:
+        """Say whether it is worth waiting on.
+
+        Raises:
+            CommandError: the engines cannot be loaded, or time is up.
+        """
+        if readiness.status in {"failed", "draining"}:
+            raise CommandError(reasons(readiness))
+        now_s = time.monotonic()
+        if not _is_silent(readiness):
+            self._silent_since_s = None
+        elif self._silent_since_s is None:
+            self._silent_since_s = now_s
+        elif now_s - self._silent_since_s > self._silence_s:
+            raise CommandError(f"{reasons(readiness)}; start it, or mend its URL in the settings")
+        if now_s - self._began_s > self._loading_s:
+            raise CommandError(f"still loading after {self._loading_s:.0f} s; its log says more")
+
+
+def what_is_awaited(readiness: Readiness) -> str:
+    """Say what is being loaded, or which engine keeps silent."""
+    awaited = [
+        f"loading the {role} {state.model}".rstrip()
+        if state.message == LOADING
+        else f"waiting for the {role}: {state.message}"
+        for role, state in readiness.engines.items()
+        if not state.ready
+    ]
+    return awaited[0] if awaited else "loading"
+
+
+def reasons(readiness: Readiness) -> str:
+    """Say why the engines are not ready; a reason that both share is said once."""
+    said: dict[str, list[str]] = {}
+    for role, state in readiness.engines.items():
+        if not state.ready and state.message != LOADING:
+            said.setdefault(state.message, []).append(role)
+    told = "; ".join(f"{' and '.join(roles)}: {message}" for message, roles in said.items())
+    return told or f"the service is {readiness.status}"
+
+
+def _is_silent(readiness: Readiness) -> bool:
+    return any(s.message != LOADING for s in readiness.engines.values() if not s.ready)
+
+
+LOOPBACK = "127.0.0.1"
+STOPS_WITHIN_S = 10.0
+
+
+class Address(NamedTuple):
+    """Where a service listens, and what it wants to see."""
+
+    url: str
+    key: str | None
+
+
+@contextmanager
+def temporary_service() -> Iterator[Address]:
+    """Start a service on a free loopback port, and stop it afterwards.
+
+    Raises:
+        Misuse: a setting is wrong.
+        SetupError: a setting names something that does not exist.
+    """
+    # A key of its own: others on this machine may find the port.
+    key = secrets.token_urlsafe()
+    settings = read_settings(host=LOOPBACK, api_keys=(SecretStr(key),))
+    if settings.role in {"judge", "embed"}:
+        raise Misuse(
+            f"MEDREWARD_ROLE={settings.role} is a part of a service and scores nothing: unset it, "
+            "or name a service with --url"
+        )
+    log_quietly(settings)
+    silence_other_bars()
+    app = create_app(settings)
+    listener = socket.create_server((LOOPBACK, 0))
+    server = uvicorn.Server(server_config(app))
+    # In a thread, so that uvicorn leaves the signals of this process alone.
+    serving = threading.Thread(
+        target=server.run, args=([listener],), name="temporary-service", daemon=True
+    )
+    serving.start()
+    try:
+        yield Address(f"http://{LOOPBACK}:{listener.getsockname()[1]}", key)
+    finally:
+        server.should_exit = True
+        serving.join(STOPS_WITHIN_S)
+        listener.close()
+
+
+def log_quietly(settings: Settings) -> None:
+    """Log only what went wrong, unless the user asked for more."""
+    is_asked_for = "log_level" in settings.model_fields_set
+    logs.configure(settings.log_level if is_asked_for else "warning", "console")
+    # Whoever waits for the engines tells why they failed, in words of their own.
+    logging.getLogger("medreward.loading").setLevel(logging.CRITICAL)
+
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -217,3 +340,59 @@ def _checked(url: str) -> str:
 def _retry_after_s(response: Response) -> float:
     value = response.headers.get("retry-after", "")
     return float(value) if value.isdecimal() else 0.0
+
+
+A = TypeVar("A")
+T = TypeVar("T")
+Reply = TypeVar("Reply", RewardReply, JudgeReply)
+
+MOST = 64
+LEAST = 8
+PIECES = 10
+IN_FLIGHT = 4
+"""Enough to keep the service at work while a reply is on its way."""
+
+
+def batches(lines: Sequence[T], size: int | None) -> list[Sequence[T]]:
+    """Cut *lines* into pieces of *size*; without one, short enough that progress can be seen."""
+    size = size or min(MOST, max(LEAST, len(lines) // PIECES))
+    return [lines[start : start + size] for start in range(0, len(lines), size)]
+
+
+async def in_order(
+    pieces: Sequence[T], ask: Callable[[T], Coroutine[Any, Any, A]]
+) -> AsyncIterator[A]:
+    """Ask about each piece, a few at a time; gives the answers in the order of the pieces."""
+    asked: deque[asyncio.Task[A]] = deque()
+    try:
+        for piece in pieces:
+            asked.append(asyncio.create_task(ask(piece)))
+            if len(asked) == IN_FLIGHT:
+                yield await asked.popleft()
+        while asked:
+            yield await asked.popleft()
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def exchange(
+    service: Connection, path: str, body: str, batch: Sequence[Line[T]], model: type[Reply]
+) -> Reply:
+    """Send one batch and read its reply.
+
+    Raises:
+        CommandError: it was refused, or the reply does not fit; names the lines.
+    """
+    response = await service.post(path, body)
+    where = f"lines {batch[0].number} to {batch[-1].number}"
+    if response.is_error:
+        raise CommandError(f"{service.url} refuses {where}: {refusal(response)}")
+    reply = service.read(response, model)
+    if len(reply.results) != len(batch):
+        raise CommandError(
+            f"{service.url} gave {len(reply.results)} results for {len(batch)} ({where}); "
+            "something between here and there is not medreward"
+        )
+    return reply

@@ -11,8 +11,10 @@ from rich.text import Text
 
 from medreward.cli.runs import RewardRun, Scored
 from medreward.cli.terminal import shown
+from medreward.models import CATALOGUE
 from medreward.recipe import SIGNALS
-from medreward.wire import Component, JudgeCounts, RewardCounts, SampleResult
+from medreward.routes import NOTICE
+from medreward.wire import Component, EngineState, JudgeCounts, RewardCounts, SampleResult
 
 ROWS_SHOWN = 40
 BINS = 10
@@ -200,3 +202,13 @@ def _unscored(run: RewardRun) -> Text | str:
         return "all scored"
     told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
     return f"{sum(kinds.values())} without a reward ({run.unscored_share:.1%}): {told}"
+
+
+def print_fitness(console: Console, engines: Mapping[str, EngineState]) -> None:
+    """Say what the models are worth where they are the small ones, and what no model is for."""
+    console.print()
+    for role, state in engines.items():
+        # A judge and the language model beside it are one state.
+        for model in (CATALOGUE[name] for name in state.model.split(", ") if name in CATALOGUE):
+            console.print(shown(f"The {role} {model.name} {model.fitness}.", "yellow"))
+    console.print(shown(NOTICE, "dim"))
