@@ -456,8 +456,6 @@ def check(
 @app.command(
     epilog=examples(
         "medreward size --samples 4096 --seconds 20 --judge-rate 400 --embed-rate 2000",
-        "medreward size --samples 8192 --seconds 20 --metrics judge:9464 --metrics embed:9464 "
-        "--metrics api:9464",
         "medreward size --samples 4096 --seconds 10 --spread-s 60 --judge-rate 400 "
         "--embed-rate 2000 --json",
     )
@@ -474,72 +472,43 @@ def size(
             min=0.1, metavar="S", help="Seconds from the last rollout to the last reward."
         ),
     ],
+    judge_rate: Annotated[
+        float,
+        typer.Option(min=0.001, metavar="RATE", help="Questions a second of one judge replica."),
+    ],
+    embed_rate: Annotated[
+        float, typer.Option(min=0.001, metavar="RATE", help="Texts a second of one embed replica.")
+    ],
+    api_rate: Annotated[
+        float, typer.Option(min=0.001, metavar="RATE", help="Samples a second of one api.")
+    ] = 2000.0,
     spread_s: Annotated[
         float,
         typer.Option(
             min=0, metavar="S", help="Seconds over which rollouts arrive; 0: all at once."
         ),
     ] = 0.0,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL",
-            help="Measure what is not given: a service's metrics, after it has scored a step. "
-            "Several: the first that knows a number tells it.",
-        ),
-    ] = None,
-    judge_rate: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="RATE", help="Questions a second of one judge replica."),
-    ] = None,
-    embed_rate: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="RATE", help="Texts a second of one embed replica."),
-    ] = None,
-    api_rate: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="RATE", help="Samples a second of one api; by default 2000."),
-    ] = None,
     questions_per_sample: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="N", help="Questions to the judge for a sample; else 1."),
-    ] = None,
+        float, typer.Option(min=0, metavar="N", help="Questions to the judge for a sample.")
+    ] = 1.0,
     texts_per_sample: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="N", help="Texts to embed for a sample; else 1."),
-    ] = None,
+        float, typer.Option(min=0, metavar="N", help="Texts to embed for a sample.")
+    ] = 1.0,
     utilisation: Annotated[
         float,
         typer.Option(min=0.05, max=1, metavar="SHARE", help="Share of its rate to count on."),
     ] = 0.8,
-    batches_at_once: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", help="Batches that a measured engine works on at once."),
-    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Tell how many replicas of judge, embedder and api a training run needs.
+    """Print how many replicas of judge, embedder and api a training run needs.
 
-    The formula and where to get its numbers: docs/scaling.md.
+    The formula, and the metrics that its rates are divided from: docs/scaling.md.
     """
-    from medreward.cli.size import print_size
+    from medreward.cli.size import Step, print_size
 
-    print_size(
-        metrics=metrics or [],
-        given={
-            "judge_rate": judge_rate,
-            "embed_rate": embed_rate,
-            "api_rate": api_rate,
-            "questions_per_sample": questions_per_sample,
-            "texts_per_sample": texts_per_sample,
-        },
-        samples=samples,
-        seconds=seconds,
-        spread_s=spread_s,
-        utilisation=utilisation,
-        batches_at_once=batches_at_once,
-        as_json=as_json,
-    )
+    step = Step(samples, questions_per_sample, texts_per_sample, seconds, spread_s)
+    rates = {"judge": judge_rate, "embed": embed_rate, "api": api_rate}
+    print_size(step, rates, utilisation=utilisation, as_json=as_json)
 
 
 @cache_app.command(
