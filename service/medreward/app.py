@@ -19,12 +19,14 @@ from medreward.openapi import document
 from medreward.operations import probe_routes
 from medreward.replies import error_response
 from medreward.roles.routes import embed_routes, judge_routes
-from medreward.routes import NOTICE, counting, operations, reward, router
+from medreward.routes import counting, operations, reward, router
 from medreward.routes import judge as judge_answers
 from medreward.service import Service
 from medreward.settings import Settings
 
-DESCRIPTION = f"Turns free-form medical answers into training rewards and grades. {NOTICE}"
+DESCRIPTION = (
+    f"Turns free-form medical answers into training rewards and grades. {medreward.NOTICE}"
+)
 
 
 def create_app(

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from medreward import NOTICE
 from medreward.cli.environment import misspelt_variables
-from medreward.routes import NOTICE
 from tests.cli.conftest import PROGRAM, Run
 
 

@@ -3,9 +3,7 @@
 import asyncio
 import hashlib
 import json
-import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,13 +12,19 @@ from pydantic import BaseModel, ConfigDict, StrictBool
 from rich.console import Console
 from rich.text import Text
 
-from medreward.bodies import parse
 from medreward.calibration import ANY, Calibration, Family, family_of, load_calibration
-from medreward.cli.client import Connection, Target, batches, connected, exchange, in_order
-from medreward.cli.jsonl import BadLine, Line, raise_bad_lines, read_lines, read_object
-from medreward.cli.tables import NOTHING, facts_grid, plain_table, print_fitness, short
-from medreward.cli.terminal import CommandError, Misuse, counting, output, shown
-from medreward.errors import InvalidRequest, MalformedBody
+from medreward.cli.client import Target, batches, connected
+from medreward.cli.jsonl import (
+    BadLine,
+    Line,
+    check_output,
+    raise_bad_lines,
+    read_lines,
+    read_model,
+    write_whole,
+)
+from medreward.cli.tables import NOTHING, counted, facts_grid, plain_table, print_disclaimer, short
+from medreward.cli.terminal import CommandError, Misuse, output, shown
 from medreward.fitting import ErrorRates, Fitted, Label, Origin, Unfitted, fit_families
 from medreward.wire import EngineState, Identifier, ItemResult, JudgeReply
 
@@ -101,9 +105,9 @@ def calibrate_judge(plan: Plan) -> None:
     entries = [fit.entry for fit in fits if isinstance(fit, Fitted)]
     _check_pool(fits[0])
     calibration = earlier.renewed(entries)
-    _write(plan.out, calibration)
+    write_whole(plan.out, calibration.model_dump_json(indent=2) + "\n")
     _print_facts(console, asked, _use(asked.results, repeats), plan.out, calibration)
-    print_fitness(console, {role: s for role, s in asked.engines.items() if role == "judge"})
+    print_disclaimer(console, {role: s for role, s in asked.engines.items() if role == "judge"})
 
 
 def _check_out(plan: Plan) -> Calibration:
@@ -113,19 +117,14 @@ def _check_out(plan: Plan) -> Calibration:
             f"--template: choose {' or '.join(TEMPLATES)}; no other asks for a verdict on an answer "
             "and its reference"
         )
-    if not plan.out.parent.is_dir():
-        raise Misuse(f"--out: no folder {plan.out.parent}; make it first")
+    check_output("--out", plan.out)
     # What is no calibration, such as the labels themselves, is refused and not overwritten.
     return load_calibration(plan.out) if plan.out.exists() else Calibration()
 
 
 def _read(raw: bytes) -> LabelledAnswer:
-    try:
-        return parse(LabelledAnswer, raw)
-    except (MalformedBody, InvalidRequest) as exc:
-        # Says it better where the line is no object at all.
-        read_object(raw, example='{"answer": "…", "reference": "…", "equivalent": true}')
-        raise InvalidRequest(str(exc)) from None
+    example = '{"answer": "…", "reference": "…", "equivalent": true}'
+    return read_model(LabelledAnswer, raw, example=example)
 
 
 def _distinct(lines: Lines, path: Path) -> tuple[Lines, int]:
@@ -147,33 +146,22 @@ def _distinct(lines: Lines, path: Path) -> tuple[Lines, int]:
 
 
 async def _ask(plan: Plan, lines: Lines) -> Asked:
-    async with connected(plan.target) as service:
-        with counting("judging", len(lines)) as add:
-            replies = await _replies(service, batches(lines, plan.batch), plan, add)
-        results = [result for reply in replies for result in reply.results]
-        return Asked(results, _origin(replies), dict(service.engines))
-
-
-async def _replies(
-    service: Connection, pieces: Sequence[Lines], plan: Plan, add: Callable[[int], None]
-) -> list[JudgeReply]:
-    async def ask(batch: Lines) -> JudgeReply:
+    def body(batch: Lines) -> str:
         fields = {"id", "question", "reference", "answer"}
         items = [line.value.model_dump(include=fields, exclude_none=True) for line in batch]
-        body = {
-            "template": plan.template,
-            "deadline_ms": plan.target.deadline_ms,
-            "items": items,
-        }
-        reply = await exchange(service, "judge", json.dumps(body), batch, JudgeReply)
-        _check_judge(service.url, reply.provenance.judge)
-        return reply
+        deadline_ms = plan.target.deadline_ms
+        return json.dumps({"template": plan.template, "deadline_ms": deadline_ms, "items": items})
 
-    replies: list[JudgeReply] = []
-    async for reply in in_order(pieces, ask):
-        replies.append(reply)
-        add(len(reply.results))
-    return replies
+    async with connected(plan.target) as service:
+
+        def check(_batch: Lines, reply: JudgeReply) -> None:
+            _check_judge(service.url, reply.provenance.judge)
+
+        replies = await service.send_all(
+            batches(lines, plan.batch), body, JudgeReply, title="judging", on_reply=check
+        )
+        results = [result for reply in replies for result in reply.results]
+        return Asked(results, _origin(replies), dict(service.engines))
 
 
 def _check_judge(url: str, identity: str) -> None:
@@ -224,36 +212,17 @@ def _use(results: Sequence[ItemResult], repeats: int) -> str:
     unjudged = [r.error.kind for r in results if r.error is not None]
     told = [f"{sum(result.p_yes is not None for result in results)} used"]
     if settled:
-        told.append(f"{len(settled)} left out that rules settle ({_counts(settled)})")
+        told.append(f"{len(settled)} left out that rules settle ({counted(settled)})")
     if unjudged:
-        told.append(f"{len(unjudged)} left out without a grade ({_counts(unjudged)})")
+        told.append(f"{len(unjudged)} left out without a grade ({counted(unjudged)})")
     if repeats:
         told.append(f"{repeats} left out that repeat another")
     return ", ".join(told)
 
 
-def _counts(names: Iterable[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())
-
-
 def _check_pool(pool: Fitted | Unfitted) -> None:
     if isinstance(pool, Unfitted):
         raise CommandError(f"nothing is written, since the labels do not suffice: {pool.reason}")
-
-
-def _write(path: Path, calibration: Calibration) -> None:
-    """Put the file in its place whole: a service that reads meanwhile sees the old or the new one.
-
-    Raises:
-        CommandError: the disk does not take it.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(calibration.model_dump_json(indent=2) + "\n", "utf-8")
-        part.replace(path)
-    except OSError as exc:
-        part.unlink(missing_ok=True)
-        raise CommandError(f"{path}: cannot be written ({exc.strerror})") from exc
 
 
 def _print_facts(

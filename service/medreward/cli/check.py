@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from medreward.cli.client import LOADING, Patience, log_quietly, what_is_awaited
+from medreward.cli.client import LOADING, LoadingLimit, log_quietly, what_is_awaited
 from medreward.cli.environment import (
     misspelt_variables,
     read_settings,
@@ -19,7 +19,7 @@ from medreward.cli.environment import (
 from medreward.cli.jsonl import BadLine, Line, name_of, read_sample_line, sort_lines
 from medreward.cli.models import changed_files, how_to_mend
 from medreward.cli.recipes import unknown_modality
-from medreward.cli.tables import facts_grid, plain_table
+from medreward.cli.tables import counted, facts_grid, plain_table
 from medreward.cli.terminal import CommandError, Misuse, output, shown, silence_other_bars, waiting
 from medreward.engines import check_choices
 from medreward.errors import Problem, SetupError
@@ -153,11 +153,11 @@ def _model(name: str, choice: Choice, models_dir: Path) -> Check:
 async def _load(settings: Settings) -> list[Check]:
     """Do what a service does at its start, and ask the judge what share of it is an answer."""
     service = Service(settings)
-    loading, patience = asyncio.create_task(service.load()), Patience()
+    loading, limit = asyncio.create_task(service.load()), LoadingLimit()
     try:
         with waiting("loading the engines") as say:
             while service.engines.status == "loading":
-                patience.check(service.engines.readiness)
+                limit.check(service.engines.readiness)
                 say(what_is_awaited(service.engines.readiness))
                 await asyncio.wait({loading}, timeout=0.1)
         is_ready = service.engines.status == "ready"
@@ -339,6 +339,5 @@ def _facts(findings: Findings) -> dict[str, Text | str]:
         "asked": f"{settled['asked']} of the judge and the embedder",
     }
     if findings.flags:
-        told = (f"{name} {count}" for name, count in findings.flags.most_common())
-        facts["flags"] = shown(", ".join(told))
+        facts["flags"] = shown(counted(findings.flags.elements()))
     return facts

@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from medreward.cli.client import Target, connected, exchange
+from medreward.cli.client import Target, connected
 from medreward.cli.environment import read_settings
 from medreward.cli.jsonl import Line, name_of, read_samples
 from medreward.cli.recipes import find_recipe, rebuild_recipe, unknown_modality
 from medreward.cli.rule_trace import steps
-from medreward.cli.tables import facts_grid, plain_table, print_fitness, short
+from medreward.cli.tables import facts_grid, plain_table, print_disclaimer, short
 from medreward.cli.terminal import CommandError, Misuse, output, shown
 from medreward.errors import ProblemKind
 from medreward.recipe import Recipe
@@ -73,7 +73,7 @@ def explain_sample(choice: Choice, recipe_name: str | None, target: Target) -> N
     _print_steps(console, explanation, _limits(target))
     _print_signals(console, explanation)
     _print_outcome(console, explanation)
-    print_fitness(console, engines)
+    print_disclaimer(console, engines)
     error = explanation.result.error
     if error is not None:
         raise CommandError(f"{error.kind}: {error.message}; {WHAT_TO_DO[error.kind]}")
@@ -135,7 +135,7 @@ async def _ask(
         body = RewardRequest(
             samples=(line.value,), recipe=recipe.name, deadline_ms=target.deadline_ms
         ).model_dump_json(exclude_unset=True)
-        reply = await exchange(service, "reward", body, [line], RewardReply)
+        reply = await service.exchange(body, [line], RewardReply)
         return Explanation(line.value, recipe, reply), service.engines
 
 

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from medreward.cli.environment import DEFAULT_KEY_VARIABLE
-
 Url = Annotated[
     str | None,
     typer.Option(
@@ -35,7 +33,7 @@ Out = Annotated[
 ]
 ShowsAll = Annotated[bool, typer.Option("--all", help="Show every row, not only the first 40.")]
 
-KEY_VARIABLE = DEFAULT_KEY_VARIABLE
+KEY_VARIABLE = "MEDREWARD_KEY"
 DEADLINE_S = 600.0
 
 

@@ -11,18 +11,19 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from medreward.cli.client import Connection, Target, batches, connected, exchange, in_order
-from medreward.cli.jsonl import Keeper, Line, labels, raise_bad_lines, read_samples
+from medreward.cli.client import Connection, Target, batches, connected
+from medreward.cli.jsonl import Line, ResultWriter, labels, raise_bad_lines, read_samples
 from medreward.cli.recipes import find_recipe, rebuild_recipe, unknown_modality
-from medreward.cli.runs import RewardRun, Scored
 from medreward.cli.tables import (
+    RewardRun,
+    Scored,
     plain_table,
-    print_fitness,
+    print_disclaimer,
     print_rewards,
     print_summary,
     reward_cell,
 )
-from medreward.cli.terminal import CommandError, counting, output, shown
+from medreward.cli.terminal import CommandError, output, shown
 from medreward.wire import EngineState, RecipeReply, RewardReply, RewardRequest, Sample
 
 Lines = Sequence[Line[Sample]]
@@ -50,19 +51,19 @@ def score_file(plan: Plan) -> None:
         CommandError: the service fails, or more is unscored than the plan allows.
     """
     lines = read_samples(plan.file, plan.limit)
-    with Keeper(plan.out, source=plan.file) as keeper:
-        runs, engines = asyncio.run(_score(plan, lines, keeper))
+    with ResultWriter(plan.out, source=plan.file) as writer:
+        runs, engines = asyncio.run(_score(plan, lines, writer))
     console = output()
     print_rewards(console, runs[0], shows_all=plan.shows_all)
     print_summary(console, runs[0])
     for other in runs[1:]:
         print_comparison(console, runs[0], other)
-    print_fitness(console, engines)
+    print_disclaimer(console, engines)
     _check_unscored(runs, plan.max_unscored)
 
 
 async def _score(
-    plan: Plan, lines: Lines, keeper: Keeper
+    plan: Plan, lines: Lines, writer: ResultWriter
 ) -> tuple[list[RewardRun], Mapping[str, EngineState]]:
     async with connected(plan.target) as service:
         known = await service.recipes()
@@ -70,32 +71,27 @@ async def _score(
         recipes = [find_recipe(known, name) for name in names]
         for recipe in recipes:
             _check_modalities(plan.file, lines, recipe)
-        runs = [await _run(service, lines, recipe, plan, keeper) for recipe in recipes]
+        runs = [await _run(service, lines, recipe, plan, writer) for recipe in recipes]
         return runs, service.engines
 
 
 async def _run(
-    service: Connection,
-    lines: Lines,
-    recipe: RecipeReply,
-    plan: Plan,
-    keeper: Keeper,
+    service: Connection, lines: Lines, recipe: RecipeReply, plan: Plan, writer: ResultWriter
 ) -> RewardRun:
-    async def ask(batch: Lines) -> RewardReply:
-        body = RewardRequest(
-            samples=tuple(line.value for line in batch),
-            recipe=recipe.name,
-            deadline_ms=plan.target.deadline_ms,
-        ).model_dump_json(exclude_unset=True)
-        return await exchange(service, "reward", body, batch, RewardReply)
+    def body(batch: Lines) -> str:
+        samples = tuple(line.value for line in batch)
+        deadline_ms = plan.target.deadline_ms
+        request = RewardRequest(samples=samples, recipe=recipe.name, deadline_ms=deadline_ms)
+        return request.model_dump_json(exclude_unset=True)
 
-    replies: list[RewardReply] = []
-    started, pieces = time.perf_counter(), batches(lines, plan.batch)
-    with counting(f"scoring under {recipe.name}", len(lines)) as add:
-        async for reply in in_order(pieces, ask):
-            keeper.keep(_rows(pieces[len(replies)], reply))
-            replies.append(reply)
-            add(len(reply.results))
+    started = time.perf_counter()
+    replies = await service.send_all(
+        batches(lines, plan.batch),
+        body,
+        RewardReply,
+        title=f"scoring under {recipe.name}",
+        on_reply=lambda batch, reply: writer.write(_rows(batch, reply)),
+    )
     return RewardRun(_join(lines, replies), replies, time.perf_counter() - started)
 
 
