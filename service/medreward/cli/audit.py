@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.text import Text
 
 from medreward.audit.bars import Bar, Status, bars
-from medreward.audit.card import SUITES, Audited, Card, Stratum, make_card
+from medreward.audit.card import SUITES, Audited, Card, make_card
 from medreward.audit.cases import Case, Suite
-from medreward.audit.outcomes import Outcome, item_of, outcome_of, sample_of
+from medreward.audit.outcomes import item_of, outcome_of, sample_of
 from medreward.audit.page import STATUS, page, percent
 from medreward.audit.record import record
 from medreward.audit.suites import cases_of
 from medreward.cli.client import Connection, Target, batches, connected
 from medreward.cli.jsonl import Line, check_output, write_whole
-from medreward.cli.recipes import find_recipe, rebuild_recipe
+from medreward.cli.recipes import readable_recipe
 from medreward.cli.tables import NOTHING, facts_grid, number, plain_table, print_disclaimer, short
 from medreward.cli.terminal import CommandError, Misuse, output, shown, waiting
 from medreward.recipe import Recipe
@@ -27,7 +27,6 @@ from medreward.wire import (
     EngineState,
     JudgeReply,
     JudgeRequest,
-    RecipeReply,
     RewardReply,
     RewardRequest,
 )
@@ -38,12 +37,12 @@ Lines = Sequence[Line[Case]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to audit, with which cases, and where to write what came of it."""
+    """The options of one audit."""
 
     target: Target
     recipe: str | None
     suites: Sequence[str]
-    """None of them stands for all."""
+    """Empty stands for all."""
     limit: int | None
     seed: int
     date: str
@@ -83,26 +82,21 @@ async def _audit(
     plan: Plan, suites: Sequence[Suite], cases: Cases
 ) -> tuple[Card, Mapping[str, EngineState]]:
     async with connected(plan.target) as service:
-        reply = find_recipe(await service.recipes(), plan.recipe)
-        recipe = _auditable(service, reply)
+        recipe = readable_recipe(service.url, await service.recipes(), plan.recipe)
+        _check_auditable(recipe)
         lines = list(starmap(Line, enumerate(cases, start=1)))
         judged = await _judge(service, plan, lines)
         scored = await _reward(service, plan, lines, recipe)
-        outcomes = _join(cases, judged, scored)
+        grades = [result for reply in judged for result in reply.results]
+        rewards = [result for reply in scored for result in reply.results]
+        outcomes = list(map(outcome_of, cases, grades, rewards))
         audited = _audited(plan, _chosen(plan, suites, cases), judged, scored)
         return make_card(outcomes, audited, examples=plan.examples), service.engines
 
 
-def _auditable(service: Connection, reply: RecipeReply) -> Recipe:
-    recipe = rebuild_recipe(reply)
-    if recipe is None:
-        raise CommandError(
-            f"{service.url} describes the recipe {reply.name!r} in a way that this version cannot "
-            "read; check that both have the same version"
-        )
+def _check_auditable(recipe: Recipe) -> None:
     if recipe.signals.accuracy_llm is None and recipe.signals.accuracy_embed is None:
         raise Misuse(f"--recipe: {recipe.name!r} does not look at the answer; choose another")
-    return recipe
 
 
 async def _judge(service: Connection, plan: Plan, cases: Lines) -> list[JudgeReply]:
@@ -135,14 +129,6 @@ async def _reward(
 def _check_unchanged(provenances: Sequence[object]) -> None:
     if any(provenance != provenances[0] for provenance in provenances):
         raise CommandError("the service changed its recipe or its models on the way; audit again")
-
-
-def _join(
-    cases: Cases, judged: Sequence[JudgeReply], scored: Sequence[RewardReply]
-) -> list[Outcome]:
-    grades = [result for reply in judged for result in reply.results]
-    rewards = [result for reply in scored for result in reply.results]
-    return list(map(outcome_of, cases, grades, rewards))
 
 
 def _audited(
@@ -183,7 +169,7 @@ STYLES: dict[Status, str] = {"met": "green", "missed": "red", "unknown": "yellow
 
 
 def print_card(console: Console, card: Card) -> None:
-    """Show what the page tells, in short."""
+    """Print the figures of the report card."""
     _print_strata(console, card)
     _print_bars(console, card)
     audited = card.audited
@@ -203,21 +189,16 @@ def _print_strata(console: Console, card: Card) -> None:
         "suite", "stratum", "cases", "judged YES", "paid", "refused", "unscored", "mean reward"
     )
     for stratum in card.strata:
-        table.add_row(*_row(stratum))
+        kinds = ", ".join(f"{kind} {count}" for kind, count in stratum.unscored.items())
+        table.add_row(
+            stratum.suite,
+            shown(stratum.title),
+            f"{stratum.cases:,}",
+            *(percent(s.share) for s in (stratum.yes, stratum.paid, stratum.refused)),
+            shown(kinds or NOTHING),
+            number(stratum.mean_reward),
+        )
     console.print(table)
-
-
-def _row(stratum: Stratum) -> list[str | Text]:
-    return [
-        stratum.suite,
-        shown(stratum.title),
-        f"{stratum.cases:,}",
-        percent(stratum.yes.share),
-        percent(stratum.paid.share),
-        percent(stratum.refused.share),
-        shown(", ".join(f"{kind} {count}" for kind, count in stratum.unscored.items()) or NOTHING),
-        number(stratum.mean_reward),
-    ]
 
 
 def _print_bars(console: Console, card: Card) -> None:

@@ -31,14 +31,13 @@ from medreward.wire import EngineState, Identifier, ItemResult, JudgeReply
 TEMPLATES: Final = ("equivalence",)
 """Those of `/judge` that ask one question of an answer and a reference."""
 CALIBRATED: Final = "+calibration"
-"""Stands in a judge's identity once its P(YES) is no longer its own."""
-
+"""Part of the identity of a judge that is calibrated already."""
 SHARED: Final = ("beside[", "cascade[")
-"""How the identity of two engines begins."""
+"""Beginnings of the identity of two engines."""
 
 
 class LabelledAnswer(BaseModel):
-    """One line: an answer, its reference, and whether somebody says that they mean the same."""
+    """One line: an answer, its reference, and the label that says if they mean the same."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,7 +51,7 @@ class LabelledAnswer(BaseModel):
 
     @property
     def texts(self) -> tuple[str | None, str, str]:
-        """What the judge gets to see."""
+        """The texts that the judge reads."""
         return self.question, self.reference, self.answer
 
     @property
@@ -67,7 +66,7 @@ Lines = Sequence[Line[LabelledAnswer]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to calibrate on, and what is to be certified."""
+    """The options of one calibration."""
 
     file: Path
     target: Target
@@ -79,7 +78,7 @@ class Plan:
 
 
 class Asked(NamedTuple):
-    """What the judge said of each line, and whose words they are."""
+    """The judge's results, one a line, and their origin."""
 
     results: Sequence[ItemResult]
     origin: Origin
@@ -87,7 +86,7 @@ class Asked(NamedTuple):
 
 
 def calibrate_judge(plan: Plan) -> None:
-    """Ask the judge about labelled answers, fit, show what it gains, and write the file.
+    """Judge labelled answers, fit, print what it gains, and write the file.
 
     Raises:
         Misuse: the file, an option or the service is not fit for it; nothing was written.
@@ -103,7 +102,9 @@ def calibrate_judge(plan: Plan) -> None:
     fits = fit_families(labels, asked.origin, plan.rates)
     print_fits(console, fits)
     entries = [fit.entry for fit in fits if isinstance(fit, Fitted)]
-    _check_pool(fits[0])
+    if isinstance(fits[0], Unfitted):
+        reason = fits[0].reason
+        raise CommandError(f"nothing is written, since the labels do not suffice: {reason}")
     calibration = earlier.renewed(entries)
     write_whole(plan.out, calibration.model_dump_json(indent=2) + "\n")
     _print_facts(console, asked, _use(asked.results, repeats), plan.out, calibration)
@@ -111,14 +112,14 @@ def calibrate_judge(plan: Plan) -> None:
 
 
 def _check_out(plan: Plan) -> Calibration:
-    """Look at options before anything is sent; gives what the file holds already."""
+    """Check options before anything is sent, and return the calibration of the file so far."""
     if plan.template not in TEMPLATES:
         raise Misuse(
             f"--template: choose {' or '.join(TEMPLATES)}; no other asks for a verdict on an answer "
             "and its reference"
         )
     check_output("--out", plan.out)
-    # What is no calibration, such as the labels themselves, is refused and not overwritten.
+    # A file that is no calibration, such as the labels themselves, must not be overwritten.
     return load_calibration(plan.out) if plan.out.exists() else Calibration()
 
 
@@ -165,7 +166,7 @@ async def _ask(plan: Plan, lines: Lines) -> Asked:
 
 
 def _check_judge(url: str, identity: str) -> None:
-    """Refuse a judge whose P(YES) is not that of one engine as it comes.
+    """Refuse a judge whose P(YES) is not the unchanged one of a single engine.
 
     Raises:
         Misuse: it is calibrated already, or two engines share the work.
@@ -193,7 +194,7 @@ def _origin(replies: Sequence[JudgeReply]) -> Origin:
 
 
 def _labels(lines: Lines, results: Sequence[ItemResult]) -> list[Label]:
-    """Pair each P(YES) with its label; what has none was settled by a rule, or not judged."""
+    """Pair each P(YES) with its label; items settled by a rule or unjudged have none."""
     return [
         Label(
             result.p_yes,
@@ -207,7 +208,7 @@ def _labels(lines: Lines, results: Sequence[ItemResult]) -> list[Label]:
 
 
 def _use(results: Sequence[ItemResult], repeats: int) -> str:
-    """Tell how many lines were of use, and what became of the others."""
+    """Count the lines that were used, and those left out by reason."""
     settled = [r.source or "rule" for r in results if r.p_yes is None and r.error is None]
     unjudged = [r.error.kind for r in results if r.error is not None]
     told = [f"{sum(result.p_yes is not None for result in results)} used"]
@@ -218,11 +219,6 @@ def _use(results: Sequence[ItemResult], repeats: int) -> str:
     if repeats:
         told.append(f"{repeats} left out that repeat another")
     return ", ".join(told)
-
-
-def _check_pool(pool: Fitted | Unfitted) -> None:
-    if isinstance(pool, Unfitted):
-        raise CommandError(f"nothing is written, since the labels do not suffice: {pool.reason}")
 
 
 def _print_facts(
@@ -286,7 +282,7 @@ def _print_thresholds(console: Console, fitted: Sequence[Fitted]) -> None:
 
 
 def _print_promise(console: Console, fit: Fitted) -> None:
-    """Say what is certified, and of what."""
+    """Print the certified error rates, and what they hold for."""
     entry = fit.entry
     told = (
         f"Of answers like those labelled, at most {entry.alpha_fpr:.1%} of the wrong ones get a YES "

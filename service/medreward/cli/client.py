@@ -124,9 +124,7 @@ class Connection:
         """
         response = await self.post(PATHS[model], body)
         where = f"{noun} {batch[0].number} to {batch[-1].number}"
-        if response.is_error:
-            raise CommandError(f"{self.url} refuses {where}: {refusal(response)}")
-        reply = self.read(response, model)
+        reply = self._read(response, model, f" {where}")
         if len(reply.results) != len(batch):
             raise CommandError(
                 f"{self.url} gave {len(reply.results)} results for {len(batch)} ({where}); "
@@ -177,16 +175,11 @@ class Connection:
                 response = await self.client.get("recipes")
         except (BackendDown, DeadlinePassed) as exc:
             raise CommandError(f"{self.url}: {exc}") from exc
+        return self._read(response, RecipesReply)
+
+    def _read(self, response: Response, model: type[M], what: str = "") -> M:
         if response.is_error:
-            raise CommandError(f"{self.url} refuses: {refusal(response)}")
-        return self.read(response, RecipesReply)
-
-    def read(self, response: Response, model: type[M]) -> M:
-        """Parse a response.
-
-        Raises:
-            CommandError: it does not have the shape of *model*.
-        """
+            raise CommandError(f"{self.url} refuses{what}: {refusal(response)}")
         try:
             return model.model_validate_json(response.content)
         except ValidationError as exc:
@@ -239,10 +232,10 @@ async def connected(target: Target) -> AsyncIterator[Connection]:
         CommandError: its engines cannot be loaded.
     """
     with ExitStack() as stack:
-        if target.url is None:
-            url, key = stack.enter_context(local_service())
-        else:
+        if target.url is not None:
             url, key = _checked(target.url), service_key(target.key_variable)
+        else:
+            url, key = stack.enter_context(local_service())
         reply_s = target.deadline_s + GRACE_S
         async with AsyncClient(
             base_url=url,

@@ -12,7 +12,7 @@ from rich.text import Text
 from medreward.cli.client import Target, connected
 from medreward.cli.environment import read_settings
 from medreward.cli.jsonl import Line, name_of, read_samples
-from medreward.cli.recipes import find_recipe, rebuild_recipe, unknown_modality
+from medreward.cli.recipes import readable_recipe, unknown_modality
 from medreward.cli.rule_trace import steps
 from medreward.cli.tables import facts_grid, plain_table, print_disclaimer, short
 from medreward.cli.terminal import CommandError, Misuse, output, shown
@@ -34,7 +34,7 @@ SAME = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which sample to explain: one of a file, or the one that the options spell out."""
+    """The sample to explain: one of a file, or the one that the options spell out."""
 
     file: Path | None
     sample_id: str | None
@@ -47,7 +47,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All that is known of one sample's reward."""
+    """A sample, its recipe and its reward."""
 
     sample: Sample
     recipe: Recipe
@@ -55,7 +55,7 @@ class Explanation:
 
     @property
     def result(self) -> SampleResult:
-        """What became of the sample."""
+        """The result of the sample."""
         return self.reply.results[0]
 
 
@@ -122,13 +122,7 @@ async def _ask(
     line: Line[Sample], recipe_name: str | None, target: Target
 ) -> tuple[Explanation, Mapping[str, EngineState]]:
     async with connected(target) as service:
-        described = find_recipe(await service.recipes(), recipe_name)
-        recipe = rebuild_recipe(described)
-        if recipe is None:
-            raise CommandError(
-                f"{service.url} describes the recipe {described.name!r} in a way that this version "
-                "cannot read; use the version of medreward that runs there"
-            )
+        recipe = readable_recipe(service.url, await service.recipes(), recipe_name)
         bad = unknown_modality(line, recipe)
         if bad is not None:
             raise Misuse(bad.reason)
@@ -140,7 +134,7 @@ async def _ask(
 
 
 def _limits(target: Target) -> Limits:
-    """The limits that the sample was read with; those of a service elsewhere are not known here."""
+    """The limits of a local service; those of a remote one are unknown, so the defaults."""
     return Limits() if target.url is not None else read_settings().limits
 
 
@@ -151,16 +145,14 @@ def _print_texts(console: Console, line: Line[Sample], explanation: Explanation)
     title.append_text(shown(f" under {origin.recipe} {short(origin.fingerprint)}\n", "dim"))
     console.print(title)
     is_one = isinstance(sample.reference, str)
-    references = [sample.reference] if isinstance(sample.reference, str) else sample.reference
-    texts: dict[str, Text | str] = {}
-    if sample.question is not None:
-        texts["question"] = shown(sample.question)
-    texts["response"] = shown(sample.response)
+    references = (sample.reference,) if isinstance(sample.reference, str) else sample.reference
+    texts = {"question": sample.question, "response": sample.response}
     for number, reference in enumerate(references, start=1):
-        texts["reference" if is_one else f"reference {number}"] = shown(reference)
-    if sample.modality is not None:
-        texts["modality"] = shown(sample.modality)
-    console.print(facts_grid(texts))
+        texts["reference" if is_one else f"reference {number}"] = reference
+    texts["modality"] = sample.modality
+    console.print(
+        facts_grid({name: shown(text) for name, text in texts.items() if text is not None})
+    )
 
 
 def _print_steps(console: Console, explanation: Explanation, limits: Limits) -> None:
@@ -206,7 +198,7 @@ def _print_outcome(console: Console, explanation: Explanation) -> None:
 
 
 def _why(component: Component, recipe: Recipe) -> str:
-    """The numbers behind a signal, and who gave them."""
+    """The source of a signal, and the numbers behind it."""
     told = [SOURCES[component.source]]
     if component.p_yes is not None:
         told.append(f"P(YES) {component.p_yes:.4f}")

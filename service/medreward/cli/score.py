@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -28,10 +28,14 @@ from medreward.wire import EngineState, RecipeReply, RewardReply, RewardRequest,
 
 Lines = Sequence[Line[Sample]]
 
+CHANGES_SHOWN = 20
+SAME = 1e-9
+"""Rewards that differ by less differ by their rounding."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to score, and what to do with the rewards."""
+    """The options of one run."""
 
     file: Path
     target: Target
@@ -45,7 +49,7 @@ class Plan:
 
 
 def score_file(plan: Plan) -> None:
-    """Score a file and show what came of it.
+    """Score a file and print the rewards.
 
     Raises:
         CommandError: the service fails, or more is unscored than the plan allows.
@@ -96,7 +100,7 @@ async def _run(
 
 
 def _rows(lines: Lines, reply: RewardReply) -> Iterator[dict[str, Any]]:
-    """One object a sample: where it came from, what came of it, and what that depends on."""
+    """One object a sample: its line, and the result with the fingerprint of its recipe."""
     origin = reply.provenance.model_dump(include={"recipe", "fingerprint"})
     for line, result in zip(lines, reply.results, strict=True):
         place = {"line": line.number, "id": line.value.id, "group": line.value.group}
@@ -113,7 +117,7 @@ def _join(lines: Lines, replies: Sequence[RewardReply]) -> list[Scored]:
 
 
 def _check_modalities(path: Path, lines: Lines, reply: RecipeReply) -> None:
-    """Find before anything is sent what would have a whole batch refused."""
+    """Refuse lines before anything is sent: one unknown modality fails its whole batch."""
     recipe = rebuild_recipe(reply)
     if recipe is None:
         return
@@ -132,60 +136,34 @@ def _check_unscored(runs: Sequence[RewardRun], most: float) -> None:
         )
 
 
-ROWS_SHOWN = 20
-SAME = 1e-9
-"""Rewards that differ by less differ by their rounding."""
-
-
-class Change(NamedTuple):
-    """One sample's two rewards."""
-
-    label: str
-    before: float
-    after: float
-
-    @property
-    def difference(self) -> float:
-        """By how much the second recipe gives more."""
-        return self.after - self.before
-
-
 def print_comparison(console: Console, before: RewardRun, after: RewardRun) -> None:
-    """Show which rewards change most, and by how much on average."""
+    """Print the rewards that change most from one recipe to the other, and the mean difference."""
     names = (before.provenance.recipe, after.provenance.recipe)
-    changes = _changes(before, after)
-    changed = [change for change in changes if abs(change.difference) > SAME]
-    changed.sort(key=lambda change: -abs(change.difference))
-    if changed:
-        table = plain_table("id", *names, "difference")
-        for change in changed[:ROWS_SHOWN]:
-            table.add_row(
-                shown(change.label),
-                reward_cell(change.before),
-                reward_cell(change.after),
-                Text(f"{change.difference:+.4f}", "green" if change.difference > 0 else "red"),
-            )
-        console.print(table)
-    if len(changed) > ROWS_SHOWN:
-        console.print(Text(f"… and {len(changed) - ROWS_SHOWN} more that change", "dim"))
-    console.print(shown(_in_words(names, changes, len(changed), len(before.scored))))
-
-
-def _changes(before: RewardRun, after: RewardRun) -> list[Change]:
-    return [
-        Change(one.label, one.result.reward, other.result.reward)
+    changes = [
+        (one.label, one.result.reward, other.result.reward)
         for one, other in zip(before.scored, after.scored, strict=True)
         if one.result.reward is not None and other.result.reward is not None
     ]
-
-
-def _in_words(names: tuple[str, str], changes: list[Change], changed: int, total: int) -> str:
+    changed = [change for change in changes if abs(change[2] - change[1]) > SAME]
+    changed.sort(key=lambda change: -abs(change[2] - change[1]))
+    if changed:
+        table = plain_table("id", *names, "difference")
+        for label, old, new in changed[:CHANGES_SHOWN]:
+            style = "green" if new > old else "red"
+            difference = Text(f"{new - old:+.4f}", style)
+            table.add_row(shown(label), reward_cell(old), reward_cell(new), difference)
+        console.print(table)
+    if len(changed) > CHANGES_SHOWN:
+        console.print(Text(f"… and {len(changed) - CHANGES_SHOWN} more that change", "dim"))
     if not changes:
-        return f"No sample has a reward under both {names[0]} and {names[1]}."
-    mean = statistics.fmean(change.difference for change in changes)
-    unscored = total - len(changes)
+        console.print(shown(f"No sample has a reward under both {names[0]} and {names[1]}."))
+        return
+    mean = statistics.fmean(new - old for _, old, new in changes)
+    unscored = len(before.scored) - len(changes)
     left_out = f" Left out, without a reward under one of them: {unscored}." if unscored else ""
-    return (
-        f"From {names[0]} to {names[1]}, {changed} of {len(changes)} rewards change; "
-        f"the mean difference is {mean:+.4f}.{left_out}"
+    console.print(
+        shown(
+            f"From {names[0]} to {names[1]}, {len(changed)} of {len(changes)} rewards change; "
+            f"the mean difference is {mean:+.4f}.{left_out}"
+        )
     )

@@ -71,7 +71,10 @@ def serve(**options: Any) -> None:
     silence_other_bars()
     app = create_app(settings)
     listener = _listen(settings.host, settings.port)
-    admin_listener = _admin_listener(settings)
+    admin_listener = None
+    if settings.admin_port is not None:
+        admin_host = settings.admin_host or settings.host
+        admin_listener = _listen(admin_host, settings.admin_port, "admin-")
     service: Service = app.state.service
     config = server_config(
         app,
@@ -141,12 +144,6 @@ def _configure_logs(settings: Settings) -> None:
         logging.getLogger("medreward.loading").setLevel(logging.CRITICAL)
 
 
-def _admin_listener(settings: Settings) -> socket.socket | None:
-    if settings.admin_port is None:
-        return None
-    return _listen(settings.admin_host or settings.host, settings.admin_port, "admin-")
-
-
 def _listen(host: str, port: int, which: str = "") -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -154,14 +151,11 @@ def _listen(host: str, port: int, which: str = "") -> socket.socket:
     except OSError as exc:
         # Python adds the address to some of these messages.
         reason = (exc.strerror or "unknown").partition(" (while")[0]
+        variable = f"MEDREWARD_{which.upper().replace('-', '_')}"
         raise Misuse(
             f"cannot listen on {host} port {port} ({reason}): choose others by --{which}host and "
-            f"--{which}port, or MEDREWARD_{_variable(which)}HOST and MEDREWARD_{_variable(which)}PORT"
+            f"--{which}port, or {variable}HOST and {variable}PORT"
         ) from exc
-
-
-def _variable(which: str) -> str:
-    return which.upper().replace("-", "_")
 
 
 def _announce(

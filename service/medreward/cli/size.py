@@ -38,15 +38,6 @@ class Step:
     spread_s: float = 0.0
     """Seconds over which the rollouts arrive; 0 if they arrive at once."""
 
-    @property
-    def work(self) -> dict[str, float]:
-        """Questions, texts and samples of the step, by part."""
-        return {
-            "judge": self.samples * self.questions_per_sample,
-            "embed": self.samples * self.texts_per_sample,
-            "api": float(self.samples),
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -85,13 +76,18 @@ def size(step: Step, rates: Mapping[str, float], *, utilisation: float = 0.8) ->
     Raises:
         ValueError: as `replicas_for`.
     """
-    work, period_s = step.work, step.spread_s + step.seconds
+    work = {
+        "judge": step.samples * step.questions_per_sample,
+        "embed": step.samples * step.texts_per_sample,
+        "api": float(step.samples),
+    }
     replicas = {
         part: replicas_for(
             work[part], rates[part], step.spread_s + share * step.seconds, utilisation
         )
         for part, share in TIME_SHARES.items()
     }
+    period_s = step.spread_s + step.seconds
     rate = {part: count * rates[part] for part, count in replicas.items()}
     seconds = {part: backlog_s(work[part], rate[part], step.spread_s) for part in work}
     return Size(

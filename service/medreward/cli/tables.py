@@ -56,11 +56,6 @@ class RewardRun:
         return self.replies[0].provenance
 
     @property
-    def is_of_one_origin(self) -> bool:
-        """True if the service stayed the same while the batches were scored."""
-        return all(reply.provenance == self.provenance for reply in self.replies)
-
-    @property
     def rewards(self) -> list[float]:
         """The rewards of the samples that have one."""
         return [s.result.reward for s in self.scored if s.result.reward is not None]
@@ -97,7 +92,7 @@ def print_summary(console: Console, run: RewardRun) -> None:
     if run.rewards:
         _print_histogram(console, run.rewards)
     console.print(facts_grid(_facts(run)))
-    if not run.is_of_one_origin:
+    if any(reply.provenance != run.provenance for reply in run.replies):
         console.print(
             shown("The service changed its recipe or its models on the way: score again.", "red")
         )
@@ -167,10 +162,10 @@ def remarks(result: SampleResult) -> Text:
     return shown(", ".join(result.flags), "yellow")
 
 
-def mean_of(name: str, scored: Sequence[Scored]) -> float | None:
-    """Mean of one signal over the samples that have it."""
+def signal_mean(name: str, scored: Sequence[Scored]) -> str:
+    """The mean of one signal over the samples that have it."""
     found = [s.result.components[name].value for s in scored if name in s.result.components]
-    return statistics.fmean(found) if found else None
+    return f"{statistics.fmean(found):.2f}" if found else NOTHING
 
 
 def mean(values: Iterable[float | None]) -> str:
@@ -182,11 +177,6 @@ def mean(values: Iterable[float | None]) -> str:
 def number(value: float | None) -> str:
     """A mean, or a sign that there is none."""
     return NOTHING if value is None else f"{value:.4f}"
-
-
-def share(value: float | None) -> str:
-    """A mean of zeros and ones, or a sign that there is none."""
-    return NOTHING if value is None else f"{value:.2f}"
 
 
 def _print_kinds(console: Console, scored: Sequence[Scored]) -> None:
@@ -202,7 +192,7 @@ def _print_kinds(console: Console, scored: Sequence[Scored]) -> None:
     console.print(Text("Means by kind", "bold underline"))
     table = plain_table("kind", "samples", "reward", *titles)
     for kind, members in by_kind.items():
-        means = [share(mean_of(name, members)) for name in names]
+        means = [signal_mean(name, members) for name in names]
         reward = mean(s.result.reward for s in members)
         table.add_row(shown(kind), str(len(members)), reward, *means)
     console.print(table)
@@ -237,7 +227,7 @@ def _facts(run: RewardRun) -> dict[str, Text | str]:
             f"least {min(rewards):.4f}, greatest {max(rewards):.4f}"
         )
     means = [
-        f"{TITLES.get(name, name)} {share(mean_of(name, run.scored))}"
+        f"{TITLES.get(name, name)} {signal_mean(name, run.scored)}"
         for name in signal_names(run.scored)
     ]
     facts["means"] = ", ".join(means)

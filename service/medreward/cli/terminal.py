@@ -1,4 +1,8 @@
-"""Where a command writes: results on standard output, everything else on standard error."""
+"""Output of commands: results on standard output, progress and failures on standard error.
+
+Exit codes: 0 all is well; 1 something failed, or more is unscored than allowed; 2 the command line
+or the environment is wrong; 130 interrupted.
+"""
 
 import os
 import sys
@@ -23,23 +27,26 @@ from rich.text import Text
 from medreward.errors import MedrewardError, SetupError
 
 PLAIN_WIDTH = 120
-"""Columns where there is no terminal to measure."""
+"""Columns if there is no terminal to measure."""
+LINES_PER_RUN = 4
+"""Lines of progress in a log, for one run."""
 
 
 def output() -> Console:
-    """What the command was asked for."""
+    """The console of results."""
     return _console(sys.stdout)
 
 
 def messages() -> Console:
-    """Progress and failures, so that a piped result stays clean."""
+    """The console of progress and failures, so that piped results stay clean."""
     return _console(sys.stderr)
 
 
 def shown(text: str, style: str = "") -> Text:
-    r"""Text of others, as it can be shown: neither markup nor a terminal's control sequences work.
+    r"""Make foreign text safe to print: markup and control sequences have no effect.
 
-    What cannot be seen is written out (`\xa0`, `\u200b`): it is often why two texts differ.
+    Invisible characters are escaped (`\xa0`, `\u200b`), since they often explain why two texts
+    differ.
     """
     visible = "".join(
         char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
@@ -59,14 +66,14 @@ def _console(stream: IO[str]) -> Console:
 
 
 class CommandError(MedrewardError):
-    """The command cannot go on; the message says what to do next."""
+    """The command failed; the message says what to do next."""
 
     exit_code = 1
 
     def __init__(self, message: str, *, details: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.details = details
-        """Told below the message, one a line."""
+        """Lines below the message."""
 
 
 class Misuse(CommandError):
@@ -77,40 +84,36 @@ class Misuse(CommandError):
 
 @contextmanager
 def failing_in_words() -> Iterator[None]:
-    """Turn what stops a command into words and an exit code."""
+    """Turn an exception into one line on standard error, and an exit code."""
     try:
         yield
     except CommandError as exc:
-        _tell(str(exc), exc.details)
+        _print_failure(str(exc), exc.details)
         raise typer.Exit(exc.exit_code) from exc
     except SetupError as exc:
-        _tell(str(exc))
+        _print_failure(str(exc))
         raise typer.Exit(Misuse.exit_code) from exc
     except KeyboardInterrupt as exc:
-        _tell("interrupted")
+        _print_failure("interrupted")
         raise typer.Exit(130) from exc
 
 
-def _tell(message: str, details: Sequence[str] = ()) -> None:
+def _print_failure(message: str, details: Sequence[str] = ()) -> None:
     console = messages()
     console.print(shown(f"medreward: {message}", "red"), soft_wrap=True)
     for detail in details:
         console.print(shown(f"  {detail}"), soft_wrap=True)
 
 
-LINES_TOLD = 4
-"""Lines in a log for one run."""
-
-
 def silence_other_bars() -> None:
-    """Keep the libraries that load models from drawing bars of their own across ours."""
+    """Stop the progress bars of the libraries that load models."""
     # All of them use tqdm, which reads this when it is imported.
     os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 @contextmanager
 def waiting(first: str) -> Iterator[Callable[[str], None]]:
-    """Show what is waited for; gives a function that says it anew."""
+    """Show a text while waiting; yields a function that replaces it."""
     console = messages()
     if not console.is_terminal:
         console.print(shown(f"{first} …"), soft_wrap=True)
@@ -122,7 +125,7 @@ def waiting(first: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def counting(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how many of *total* are done; gives a function that adds to them."""
+    """Show how many of *total* are done; yields a function that adds to them."""
     console = messages()
     if not console.is_terminal:
         yield _lines(console, title, total)
@@ -147,7 +150,7 @@ def _lines(console: Console, title: str, total: int) -> Callable[[int], None]:
     def add(count: int) -> None:
         nonlocal done, told
         done += count
-        reached = LINES_TOLD * done // total
+        reached = LINES_PER_RUN * done // total
         if reached > told:
             told = reached
             console.print(shown(f"{title}: {done} of {total}"), soft_wrap=True)
@@ -156,7 +159,7 @@ def _lines(console: Console, title: str, total: int) -> Callable[[int], None]:
 
 
 class _Rate(ProgressColumn):
-    """How many are done in a second."""
+    """A column with the number done in a second."""
 
     def render(self, task: Task) -> Text:
         """Show the rate, once there is one."""
