@@ -36,8 +36,6 @@ from medreward.runs.observe import observed
 from medreward.runs.watch import MOST_STEPS, RunKey
 from medreward.service import Service
 
-NOTICE = "Rewards and grades are for research and training, not for clinical use."
-
 BYTES_PER_SAMPLE = 1024
 """Of a body, roughly: how long it takes to read."""
 
@@ -216,7 +214,7 @@ counting.get(
 )
 async def version() -> Response:
     """Tell the version of the service, and what its numbers are not for."""
-    return json_response(schemas.Version(service=medreward.__version__, notice=NOTICE))
+    return json_response(schemas.Version(service=medreward.__version__, notice=medreward.NOTICE))
 
 
 async def receive(request: Request, model: type[M], permit: Permit) -> M:
