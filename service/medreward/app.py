@@ -20,12 +20,14 @@ from medreward.http.responses import error_response
 from medreward.http.routes import compat
 from medreward.http.routes.engines import embed_routes, judge_routes
 from medreward.http.routes.probes import probe_routes
-from medreward.http.routes.scoring import NOTICE, counting, operations, reward, router
+from medreward.http.routes.scoring import counting, operations, reward, router
 from medreward.http.routes.scoring import judge as judge_answers
 from medreward.service import Service
 from medreward.settings import Settings
 
-DESCRIPTION = f"Turns free-form medical answers into training rewards and grades. {NOTICE}"
+DESCRIPTION = (
+    f"Turns free-form medical answers into training rewards and grades. {medreward.NOTICE}"
+)
 
 
 def create_app(

@@ -6,9 +6,8 @@ import torch
 from rich.table import Table
 
 from medreward.cli.environment import read_settings
-from medreward.cli.progress import counting, silence_other_bars
-from medreward.cli.reward_tables import plain_table
-from medreward.cli.terminal import messages, output, shown
+from medreward.cli.tables import plain_table
+from medreward.cli.terminal import counting, messages, output, shown, silence_other_bars
 from medreward.engines.models import CATALOGUE, folder_of, locate
 from medreward.verifier.evaluate import Scores, measure
 from medreward.verifier.examples import held_out

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from medreward.cli.check import run_checks
-from medreward.cli.failures import CommandError
+from medreward.cli.terminal import CommandError
 from medreward.engines.accelerator import Platform
 from tests.service.cli.conftest import PATIENT_TEXT, ROLLOUTS, Run, served
 from tests.service.engines.judge_servers import MODEL, FakeServer, Model

@@ -10,8 +10,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from medreward.app import create_app
-from medreward.cli.connection import Connection
-from medreward.cli.failures import CommandError
+from medreward.cli.client import Connection
+from medreward.cli.terminal import CommandError
 from medreward.engines.remote.http_client import AsyncClient
 from tests.service.cli.conftest import PATIENT_TEXT, Run, served, settings
 

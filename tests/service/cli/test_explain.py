@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from medreward.app import create_app
-from medreward.cli.problems import WHAT_TO_DO
+from medreward.cli.explain import WHAT_TO_DO
 from medreward.errors import ProblemKind
 from tests.service.cli.conftest import (
     ROLLOUTS,

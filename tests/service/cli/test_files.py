@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from medreward.cli.failures import Misuse
-from medreward.cli.files import labels, read_samples
+from medreward.cli.jsonl import labels, read_samples
+from medreward.cli.terminal import Misuse
 from tests.service.cli.conftest import PATIENT_TEXT, Outcome, Run
 
 GOOD = {"response": PATIENT_TEXT, "reference": "left lower lobe"}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from medreward.cli.failures import CommandError
-from medreward.cli.readiness import Patience, what_is_awaited
+from medreward.cli.client import LoadingLimit, what_is_awaited
+from medreward.cli.terminal import CommandError
 from medreward.engines.status import EngineState, Readiness
 
 
@@ -18,56 +18,55 @@ def engines(judge: str, embedder: str = "loading", *, status: str = "loading") -
 
 def test_loading_is_waited_for() -> None:
     """Silence is what an engine keeps that should answer; one that loads cannot."""
-    patience = Patience(silence_s=0.0)
+    limit = LoadingLimit(silence_s=0.0)
 
-    patience.check(engines("loading"))
-    patience.check(engines("loading"))
+    limit.check(engines("loading"))
+    limit.check(engines("loading"))
 
 
 def test_loading_for_too_long_is_not() -> None:
     """Every wait has an end."""
     with pytest.raises(CommandError, match="still loading after 0 s"):
-        Patience(loading_s=0.0).check(engines("loading"))
+        LoadingLimit(loading_s=0.0).check(engines("loading"))
 
 
 def test_silence_is_not_waited_for_long() -> None:
     """A remote engine that is away is named, with its reason."""
-    patience = Patience(silence_s=0.0)
-    patience.check(engines("the server cannot be reached (ConnectError)"))
+    limit = LoadingLimit(silence_s=0.0)
+    limit.check(engines("the server cannot be reached (ConnectError)"))
 
     with pytest.raises(CommandError, match=r"^judge: the server cannot be reached"):
-        patience.check(engines("the server cannot be reached (ConnectError)"))
+        limit.check(engines("the server cannot be reached (ConnectError)"))
 
 
 def test_an_engine_that_came_back_is_forgiven() -> None:
     """Time is counted from the last sign of life."""
-    patience = Patience(silence_s=0.0)
-    patience.check(engines("the server cannot be reached (ConnectError)"))
-    patience.check(engines("ready"))
-    patience.check(engines("ready", "the server cannot be reached (ConnectError)"))
+    limit = LoadingLimit(silence_s=0.0)
+    limit.check(engines("the server cannot be reached (ConnectError)"))
+    limit.check(engines("ready"))
+    limit.check(engines("ready", "the server cannot be reached (ConnectError)"))
 
 
 def test_a_failure_is_told_once_where_both_share_it() -> None:
     """The reason, and whom it concerns."""
     with pytest.raises(CommandError, match=r"^judge and embedder: no model$"):
-        Patience().check(engines("no model", "no model", status="failed"))
+        LoadingLimit().check(engines("no model", "no model", status="failed"))
 
 
 def test_a_service_that_leaves_is_not_waited_for() -> None:
     """Draining ends in silence."""
     with pytest.raises(CommandError, match="the service is draining"):
-        Patience().check(engines("ready", "ready", status="draining"))
+        LoadingLimit().check(engines("ready", "ready", status="draining"))
 
 
 @pytest.mark.parametrize(
     ("readiness", "said"),
     [
-        (engines("loading"), "loading the embedder m"),
-        (engines("loading", "no reply"), "waiting for the embedder: no reply"),
-        (engines("loading", "ready"), "loading the judge m"),
-        (engines("no reply", "ready"), "waiting for the judge: no reply"),
+        (engines("loading"), "loading the judge m"),
+        (engines("ready"), "loading the embedder m"),
+        (engines("no reply"), "waiting for the judge: no reply"),
     ],
 )
 def test_the_first_that_is_awaited_is_named(readiness: Readiness, said: str) -> None:
-    """A spinner has room for one engine: the embedder is loaded before the judge."""
+    """A spinner has room for one."""
     assert what_is_awaited(readiness) == said

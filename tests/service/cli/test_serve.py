@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from medreward import NOTICE
 from medreward.cli.environment import misspelt_variables
-from medreward.http.routes.scoring import NOTICE
 from tests.service.cli.conftest import PROGRAM, Run
 
 

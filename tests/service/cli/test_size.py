@@ -1,15 +1,24 @@
-"""`medreward size`: a table from numbers given, measured, or both."""
+"""`medreward size`: the formula, a simulation that it has to agree with, and the command."""
 
+import heapq
 import json
-import time
+import math
 
-import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.real_trainers.serving import serving
+from medreward.cli.size import Step, backlog_s, replicas_for, size
 from tests.service.cli.conftest import Run
 
-GIVEN = (
+WORK = st.floats(1, 1e5)
+RATES = st.floats(1, 1e4)
+TIMES = st.floats(0.1, 1e3)
+SHARES = st.floats(0.05, 1)
+STEPS = st.builds(
+    Step, st.integers(1, 20_000), st.floats(0, 3), st.floats(0, 3), TIMES, st.floats(0, 300)
+)
+GIVEN = [
     "size",
     "--samples",
     "4096",
@@ -19,10 +28,84 @@ GIVEN = (
     "100",
     "--embed-rate",
     "500",
+]
+
+
+@given(WORK, RATES, TIMES, SHARES)
+def test_the_replicas_suffice_and_one_less_would_not(
+    work: float, rate: float, seconds: float, utilisation: float
+) -> None:
+    """They do the work in the time at that share of their rate, and are the fewest that do."""
+    replicas = replicas_for(work, rate, seconds, utilisation)
+    each = rate * utilisation * seconds
+
+    assert replicas * each >= work * (1 - 1e-6)
+    assert replicas == 1 or (replicas - 1) * each < work
+
+
+@given(WORK, WORK, RATES, TIMES, SHARES)
+def test_more_work_never_needs_fewer(
+    one: float, other: float, rate: float, seconds: float, utilisation: float
+) -> None:
+    """More time never needs more replicas either."""
+    less, more = (replicas_for(w, rate, seconds, utilisation) for w in sorted((one, other)))
+
+    assert less <= more
+    assert replicas_for(max(one, other), rate, 2 * seconds, utilisation) <= more
+
+
+@given(STEPS, st.fixed_dictionaries({"judge": RATES, "embed": RATES, "api": RATES}))
+def test_a_step_is_scored_in_its_time(step: Step, rates: dict[str, float]) -> None:
+    """The replicas score the step within the seconds that were asked for."""
+    result = size(step, rates)
+
+    assert result.step_s <= step.seconds * (1 + 1e-6)
+    assert all(share <= 1 + 1e-6 for share in result.utilisation.values())
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds", "utilisation"), [(0, 1, 0.8), (1, 0, 0.8), (1, 1, 0), (math.nan, 1, 1)]
 )
+def test_what_no_number_of_replicas_does_is_refused(
+    rate: float, seconds: float, utilisation: float
+) -> None:
+    """An infinite number of replicas is no size."""
+    with pytest.raises(ValueError, match="above 0"):
+        replicas_for(1, rate, seconds, utilisation)
 
 
-def test_a_table_tells_the_replicas_and_what_binds(run: Run) -> None:
+def simulated_s(questions: int, servers: int, batch: int, batch_s: float, spread_s: float) -> float:
+    """Seconds from the last arrival to the last answer, of servers that take a batch at a time."""
+    arrivals = [spread_s * (n + 1) / questions for n in range(questions)]
+    free = [0.0] * servers
+    heapq.heapify(free)
+    done_s, waiting = 0.0, 0
+    while waiting < questions:
+        start_s = max(heapq.heappop(free), arrivals[waiting])
+        taken = 0
+        while taken < batch and waiting < questions and arrivals[waiting] <= start_s:
+            taken, waiting = taken + 1, waiting + 1
+        # A part of a batch takes its part of the time, and a fifth of it whatever its size.
+        took_s = batch_s * (0.2 + 0.8 * taken / batch)
+        done_s = max(done_s, start_s + took_s)
+        heapq.heappush(free, start_s + took_s)
+    return done_s - spread_s
+
+
+@pytest.mark.parametrize("servers", [1, 3, 8])
+@pytest.mark.parametrize("spread_s", [0.0, 5.0, 20.0])
+@pytest.mark.parametrize("questions", [2048, 8192])
+def test_a_simulation_agrees(questions: int, servers: int, spread_s: float) -> None:
+    """Servers that take batches one by one stay within a fifth and two batches of the fluid model."""
+    batch, batch_s = 64, 0.25
+    predicted = max(batch_s, backlog_s(questions, servers * batch / batch_s, spread_s))
+    seen = simulated_s(questions, servers, batch, batch_s, spread_s)
+
+    assert predicted <= seen * 1.2 + 2 * batch_s
+    assert seen <= predicted * 1.2 + 2 * batch_s
+
+
+def test_a_table_shows_the_replicas_and_what_binds(run: Run) -> None:
     """4,096 questions in 18 s at 80 % of 100 a second are three judges."""
     told = run(*GIVEN)
 
@@ -34,61 +117,27 @@ def test_a_table_tells_the_replicas_and_what_binds(run: Run) -> None:
 
 
 def test_json_has_the_same(run: Run) -> None:
-    """For scripts."""
+    """Scripts read the figures of the table, and what they were worked out from."""
     told = json.loads(run(*GIVEN, "--json").stdout)
 
     assert told["replicas"] == {"judge": 3, "embed": 1, "api": 2}
     assert told["binds"] == "judge"
-    assert told["step_s"] <= 20
+    assert told["step_s"] == pytest.approx(4096 / 300 + 4096 / 4000)
+    assert told["rates"] == {"judge": 100, "embed": 500, "api": 2000}
 
 
-def test_without_a_rate_it_says_how_to_get_one(run: Run) -> None:
-    """It makes no number up."""
-    told = run("size", "--samples", "4096", "--seconds", "20")
+@pytest.mark.parametrize("option", ["--judge-rate", "--embed-rate"])
+def test_a_rate_is_never_made_up(run: Run, option: str) -> None:
+    """A missing rate, or one of 0, is a misuse that names its option."""
+    place = GIVEN.index(option)
+    missing = run(*GIVEN[:place], *GIVEN[place + 2 :])
+    nothing = run(*GIVEN, option, "0")
 
-    assert told.code == 2
-    assert "--judge-rate and --embed-rate" in told.stderr
-    assert "--metrics" in told.stderr
-
-
-def test_metrics_that_cannot_be_had_are_named(run: Run) -> None:
-    """With the address that was asked."""
-    told = run("size", "--samples", "1", "--seconds", "1", "--metrics", "127.0.0.1:1")
-
-    assert told.code == 1
-    assert "http://127.0.0.1:1/metrics" in told.stderr
+    assert (missing.code, nothing.code) == (2, 2)
+    assert option in missing.stderr
+    assert option in nothing.stderr
 
 
-@pytest.mark.models
-def test_what_a_service_measures_predicts_its_next_step(run: Run) -> None:
-    """With real models: what is told of a step is within a factor of two of what a step takes."""
-
-    def step(url: str, number: int) -> float:
-        samples = [
-            {"response": f"<answer>nodule of {number}{n} mm</answer>", "reference": "an effusion"}
-            for n in range(100)
-        ]
-        started = time.perf_counter()
-        reply = httpx.post(f"{url}/reward", json={"samples": samples}, timeout=120).json()
-        assert reply["counts"]["unscored"] == 0
-        return time.perf_counter() - started
-
-    with serving(None) as service:
-        step(service.url, 1)
-        told = run(*("size", "--samples", "100", "--seconds", "600", "--json"),
-                   *("--metrics", service.url))  # fmt: skip
-        seen_s = step(service.url, 2)
-
-    predicted = json.loads(told.stdout)
-    assert predicted["replicas"] == {"judge": 1, "embed": 1, "api": 1}
-    # On a CPU both engines share one thread, so that their times add up.
-    told_s = predicted["seconds"]["judge"] + predicted["seconds"]["embed"]
-    assert told_s / 2 <= seen_s <= told_s * 2
-
-
-@pytest.mark.parametrize("option", ["--help"])
-def test_help_shows_examples(run: Run, option: str) -> None:
-    """That can be pasted."""
-    told = run("size", option)
-
-    assert "medreward size --samples 4096" in told.stdout
+def test_help_shows_examples(run: Run) -> None:
+    """Both can be pasted."""
+    assert run("size", "--help").stdout.count("medreward size --samples 4096") == 2

@@ -22,8 +22,6 @@ from medreward.pipeline import grade, score
 from medreward.runs.report import RunReport
 from medreward.runs.watch import MOST_STEPS, RunKey
 
-NOTICE = "Rewards and grades are for research and training, not for clinical use."
-
 router = APIRouter()
 operations = APIRouter()
 """In every role."""
@@ -146,4 +144,4 @@ counting.get(
 )
 async def version() -> Response:
     """Tell the version of the service, and what its numbers are not for."""
-    return json_response(schemas.Version(service=medreward.__version__, notice=NOTICE))
+    return json_response(schemas.Version(service=medreward.__version__, notice=medreward.NOTICE))

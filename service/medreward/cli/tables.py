@@ -1,30 +1,73 @@
-"""What rewards look like: one row a sample, then what they are like together."""
+"""Tables: the rewards of a run, and the cells that several commands share."""
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from medreward.cli.runs import RewardRun, Scored
+from medreward import NOTICE
 from medreward.cli.terminal import shown
-from medreward.http.schemas import Component, JudgeCounts, RewardCounts, SampleResult
+from medreward.engines.models import CATALOGUE
+from medreward.engines.status import EngineState
+from medreward.http.schemas import (
+    Component,
+    JudgeReply,
+    RewardProvenance,
+    RewardReply,
+    SampleResult,
+)
 from medreward.recipes.recipe import SIGNALS
+from medreward.samples import Sample
 
 ROWS_SHOWN = 40
 BINS = 10
 BAR_WIDTH = 30
 NOTHING = "-"
-"""Stands where there is no number; a 0 would be one."""
+"""Printed for a missing number; a 0 would be a number."""
 TITLES = {"accuracy_llm": "judge", "accuracy_embed": "embed"}
 """The signals' names are long; the columns are not."""
 
 
+class Scored(NamedTuple):
+    """A sample and its result."""
+
+    label: str
+    sample: Sample
+    result: SampleResult
+
+
+@dataclass(frozen=True, slots=True)
+class RewardRun:
+    """The rewards of one recipe, and what they took."""
+
+    scored: Sequence[Scored]
+    replies: Sequence[RewardReply]
+    seconds: float
+
+    @property
+    def provenance(self) -> RewardProvenance:
+        """The versions that the rewards depend on."""
+        return self.replies[0].provenance
+
+    @property
+    def rewards(self) -> list[float]:
+        """The rewards of the samples that have one."""
+        return [s.result.reward for s in self.scored if s.result.reward is not None]
+
+    @property
+    def unscored_share(self) -> float:
+        """Share of the samples without a reward, between 0 and 1."""
+        return 1 - len(self.rewards) / len(self.scored)
+
+
 def print_rewards(console: Console, run: RewardRun, *, shows_all: bool) -> None:
-    """Show each sample's reward and what it is made of."""
+    """Print one row a sample: its reward and its signals."""
     rows = run.scored if shows_all else run.scored[:ROWS_SHOWN]
     names = signal_names(run.scored)
     table = plain_table("id", "reward", *(TITLES.get(name, name) for name in names), "remarks")
@@ -38,33 +81,40 @@ def print_rewards(console: Console, run: RewardRun, *, shows_all: bool) -> None:
 
 
 def print_hidden(console: Console, hidden: int) -> None:
-    """Say how many rows are not shown, where some are not."""
+    """Print how many rows are hidden, if any are."""
     if hidden:
         console.print(Text(f"… and {hidden} more; --all shows them\n", "dim"))
 
 
 def print_summary(console: Console, run: RewardRun) -> None:
-    """Show what the rewards are like together, and what they depend on."""
+    """Print the means of each kind, a histogram, and what the rewards depend on."""
     _print_kinds(console, run.scored)
     if run.rewards:
         _print_histogram(console, run.rewards)
     console.print(facts_grid(_facts(run)))
-    if not run.is_of_one_origin:
+    if any(reply.provenance != run.provenance for reply in run.replies):
         console.print(
             shown("The service changed its recipe or its models on the way: score again.", "red")
         )
 
 
-def work(counts: RewardCounts | JudgeCounts) -> str:
-    """What it took, in words."""
+def work(replies: Sequence[RewardReply] | Sequence[JudgeReply]) -> str:
+    """Add up the calls behind the replies."""
+    counts = [reply.counts for reply in replies]
     return (
-        f"{counts.judge_calls} judge calls, {counts.cache_hits} from the cache, "
-        f"{counts.coalesced} shared with an equal one"
+        f"{sum(c.judge_calls for c in counts)} judge calls, "
+        f"{sum(c.cache_hits for c in counts)} from the cache, "
+        f"{sum(c.coalesced for c in counts)} shared with an equal one"
     )
 
 
+def counted(names: Iterable[str]) -> str:
+    """Count equal names, the most frequent first."""
+    return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())
+
+
 def signal_names(scored: Sequence[Scored]) -> list[str]:
-    """The signals that any of the samples has; those of another version come last."""
+    """Names of the signals that any sample has; those of another version come last."""
     found = {name: None for _, _, result in scored for name in result.components}
     return [name for name in SIGNALS if name in found] + [n for n in found if n not in SIGNALS]
 
@@ -78,7 +128,7 @@ def plain_table(*titles: str) -> Table:
 
 
 def facts_grid(facts: Mapping[str, Text | str]) -> Table:
-    """Names and what stands behind them, below one another."""
+    """A grid of names and values, one pair a row."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -93,7 +143,7 @@ def reward_cell(reward: float | None) -> Text:
 
 
 def component_cell(component: Component | None) -> Text:
-    """A signal's value, and the number or the rule behind it."""
+    """A signal's value, and the probability, cosine or source behind it."""
     if component is None:
         return Text(NOTHING, "dim")
     text = Text(f"{component.value:.3g}", "green" if component.value > 0 else "red")
@@ -106,30 +156,31 @@ def component_cell(component: Component | None) -> Text:
 
 
 def remarks(result: SampleResult) -> Text:
-    """What the service flagged, or why there is no reward."""
+    """The flags of a sample, or the error because of which it has no reward."""
     if result.error is not None:
         return shown(f"{result.error.kind}: {result.error.message}", "red")
     return shown(", ".join(result.flags), "yellow")
 
 
-def mean_of(name: str, scored: Sequence[Scored]) -> float | None:
-    """Mean of one signal over the samples that have it."""
+def signal_mean(name: str, scored: Sequence[Scored]) -> str:
+    """The mean of one signal over the samples that have it."""
     found = [s.result.components[name].value for s in scored if name in s.result.components]
-    return statistics.fmean(found) if found else None
+    return f"{statistics.fmean(found):.2f}" if found else NOTHING
+
+
+def mean(values: Iterable[float | None]) -> str:
+    """The mean of the values that are known."""
+    known = [value for value in values if value is not None]
+    return number(statistics.fmean(known) if known else None)
 
 
 def number(value: float | None) -> str:
-    """A mean, where there is one."""
+    """A mean, or a sign that there is none."""
     return NOTHING if value is None else f"{value:.4f}"
 
 
-def share(value: float | None) -> str:
-    """A mean of zeros and ones, where there is one."""
-    return NOTHING if value is None else f"{value:.2f}"
-
-
 def _print_kinds(console: Console, scored: Sequence[Scored]) -> None:
-    """Compare the kinds of sample, where `extra.kind` tells them apart."""
+    """Print the means of each kind of sample, if samples have an `extra.kind`."""
     by_kind: dict[str, list[Scored]] = {}
     for one in scored:
         if isinstance(kind := one.sample.extra.get("kind"), str):
@@ -141,10 +192,9 @@ def _print_kinds(console: Console, scored: Sequence[Scored]) -> None:
     console.print(Text("Means by kind", "bold underline"))
     table = plain_table("kind", "samples", "reward", *titles)
     for kind, members in by_kind.items():
-        rewards = [s.result.reward for s in members if s.result.reward is not None]
-        means = [share(mean_of(name, members)) for name in names]
-        mean = number(statistics.fmean(rewards) if rewards else None)
-        table.add_row(shown(kind), str(len(members)), mean, *means)
+        means = [signal_mean(name, members) for name in names]
+        reward = mean(s.result.reward for s in members)
+        table.add_row(shown(kind), str(len(members)), reward, *means)
     console.print(table)
 
 
@@ -177,11 +227,11 @@ def _facts(run: RewardRun) -> dict[str, Text | str]:
             f"least {min(rewards):.4f}, greatest {max(rewards):.4f}"
         )
     means = [
-        f"{TITLES.get(name, name)} {share(mean_of(name, run.scored))}"
+        f"{TITLES.get(name, name)} {signal_mean(name, run.scored)}"
         for name in signal_names(run.scored)
     ]
     facts["means"] = ", ".join(means)
-    facts["work"] = work(run.counts)
+    facts["work"] = work(run.replies)
     facts["time"] = f"{run.seconds:.1f} s, {total / run.seconds:.1f} samples/s"
     facts["recipe"] = shown(f"{origin.recipe} {short(origin.fingerprint)}")
     facts["judge"] = shown(origin.judge)
@@ -190,13 +240,22 @@ def _facts(run: RewardRun) -> dict[str, Text | str]:
 
 
 def short(fingerprint: str) -> str:
-    """Enough of a fingerprint to tell two apart by eye."""
+    """The beginning of a fingerprint, long enough to tell two apart."""
     return fingerprint[: len("sha256:") + 12]
 
 
-def _unscored(run: RewardRun) -> Text | str:
-    kinds = Counter(s.result.error.kind for s in run.scored if s.result.error is not None)
+def _unscored(run: RewardRun) -> str:
+    kinds = [s.result.error.kind for s in run.scored if s.result.error is not None]
     if not kinds:
         return "all scored"
-    told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-    return f"{sum(kinds.values())} without a reward ({run.unscored_share:.1%}): {told}"
+    return f"{len(kinds)} without a reward ({run.unscored_share:.1%}): {counted(kinds)}"
+
+
+def print_disclaimer(console: Console, engines: Mapping[str, EngineState]) -> None:
+    """Print what the small models are fit for, and what no number is for."""
+    console.print()
+    for role, state in engines.items():
+        # A judge and the language model beside it are one state.
+        for model in (CATALOGUE[name] for name in state.model.split(", ") if name in CATALOGUE):
+            console.print(shown(f"The {role} {model.name} {model.fitness}.", "yellow"))
+    console.print(shown(NOTICE, "dim"))

@@ -1,4 +1,4 @@
-"""What the rules made of one sample, told in the order in which they come."""
+"""The rules applied to one sample, in their order, each with its outcome."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -16,14 +16,14 @@ from medreward.samples import Limits, Sample
 
 
 class Step(NamedTuple):
-    """One rule, and what it did."""
+    """One rule and its outcome."""
 
     rule: str
     outcome: Text
 
 
 def steps(sample: Sample, recipe: Recipe, limits: Limits) -> Iterator[Step]:
-    """Tell each rule that looked at the sample."""
+    """Yield each rule that applies to the sample."""
     reading = read_sample(sample, recipe, limits)
     completion = reading.completion
     if completion is None:
@@ -41,7 +41,7 @@ def steps(sample: Sample, recipe: Recipe, limits: Limits) -> Iterator[Step]:
 
 
 def _settling(completion: Completion, reading: Reading, recipe: Recipe) -> Iterator[Step]:
-    """Tell which of the rules decided, in their order: rejected, equal, else asked."""
+    """Yield the rules that decide the accuracy: rejected, equal, else asked."""
     if reading.problem is not None:
         yield Step("accuracy", _problem(reading))
         return
@@ -62,7 +62,7 @@ def _settling(completion: Completion, reading: Reading, recipe: Recipe) -> Itera
 
 
 def _guards(reading: Reading, recipe: Recipe) -> Text:
-    """Tell what the guards made of the answer."""
+    """The decision of the guards."""
     if reading.accuracy is None:
         witness = _witness(reading) if recipe.wants_witness else ""
         return shown(f"nothing speaks against it{witness}")
