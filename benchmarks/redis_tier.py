@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medreward.metrics import Metrics
-from medreward.redis_entries import entry_names, seal
+from medreward.redis_entries import encode, entry_names
 from medreward.redis_tier import RedisTier, build_redis_tier
 from medreward.settings import Settings
 
@@ -85,7 +85,7 @@ def writing(tier: RedisTier, redis: "Redis", keys: list[bytes], payload: bytes) 
     """Ways to write."""
     values = dict.fromkeys(keys, payload)
     sealed = dict(
-        zip(entry_names(keys, "judge", ""), (seal(k, payload) for k in keys), strict=True)
+        zip(entry_names(keys, "judge", ""), (encode(k, payload) for k in keys), strict=True)
     )
 
     async def put() -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from medreward.asking import Answered, Answers
+from medreward.answers import Answered, Answers
 from medreward.errors import Problem, ProblemKind
 from medreward.judging.judge import Inquiry, Judgement, Verdict, View
 from medreward.judging.templates import Template

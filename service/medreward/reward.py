@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from medreward.asking import Answered, Answers
+from medreward.answers import Answered, Answers
 from medreward.embedding.embedder import Vector, cosine
 from medreward.errors import (
     EMBEDDER_FAILURES,

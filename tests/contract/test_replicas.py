@@ -14,7 +14,7 @@ from medreward.judging.scripted import ScriptedJudge
 from tests.conftest import Serve
 from tests.redis_servers import RedisServer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
 
 
 class CountingJudge(ScriptedJudge):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward.asking import Answers
+from medreward.answers import Answers
 from medreward.errors import Problem, ProblemKind
 from medreward.grading import (
     VIEWS,

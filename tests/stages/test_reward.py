@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward.asking import Answered
+from medreward.answers import Answered
 from medreward.embedding.embedder import Vector
 from medreward.errors import Problem, ProblemKind
 from medreward.judging.judge import Judgement

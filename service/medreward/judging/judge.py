@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
@@ -17,8 +17,6 @@ NUMBERS_BESIDE = 2
 """The coverage and the threshold, in what is remembered."""
 CHARACTERS_PER_TOKEN = 4
 """About, in English; an estimate is all that a batch needs."""
-FRAME_TOKENS = 32
-"""The chat template, the fence and the names of the fields."""
 
 
 class View(StrEnum):
@@ -140,18 +138,6 @@ def is_sound(judgement: Judgement, inquiry: Inquiry) -> bool:
         and math.isclose(math.fsum(judgement.probabilities), 1.0, abs_tol=1e-6)
         and 0.0 <= judgement.threshold <= 1.0
     )
-
-
-def group_of(inquiry: Inquiry) -> Hashable:
-    """What an inquiry's prompt has in common with others before the answer."""
-    return inquiry.template, inquiry.view, inquiry.question, inquiry.criterion, inquiry.reference
-
-
-def tokens_of(inquiry: Inquiry) -> int:
-    """Estimate the tokens of an inquiry's prompt, from its characters."""
-    _, answer, reference, question, criterion, _ = inquiry
-    texts = (inquiry.template.instruction, question, criterion, reference, answer)
-    return FRAME_TOKENS + sum(len(text) for text in texts if text) // CHARACTERS_PER_TOKEN
 
 
 def pack_judgement(judgement: Judgement) -> bytes:
