@@ -1,5 +1,7 @@
 """What the resolver needs of an engine: how its questions are asked, and its answers stored."""
 
+import math
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from typing import ClassVar, Generic, TypeVar
@@ -15,6 +17,7 @@ from medreward.score_cache import inquiry_key, text_key
 Q = TypeVar("Q", bound=Hashable)
 A = TypeVar("A")
 
+FLOAT32_BYTES = 4
 FRAME_TOKENS = 32
 """The chat template, the fence and the names of the fields."""
 
@@ -101,12 +104,22 @@ class JudgeBinding(Binding[Inquiry, Judgement]):
         return judgements.is_sound(answer, question)
 
     def pack(self, answer: Judgement) -> bytes:
-        """Encode probabilities, coverage and threshold as float32."""
-        return judgements.pack_judgement(answer)
+        """Encode as float32: the probabilities, then the coverage, NaN if there is none, and the threshold."""
+        coverage = math.nan if answer.coverage is None else answer.coverage
+        numbers = (*answer.probabilities, coverage, answer.threshold)
+        return struct.pack(f"<{len(numbers)}f", *numbers)
 
     def unpack(self, packed: bytes, question: Inquiry) -> Judgement | None:
         """Decode a judgement on the template's labels."""
-        return judgements.unpack_judgement(packed, question)
+        labels = question.template.labels
+        numbers = len(labels) + 2
+        if len(packed) != FLOAT32_BYTES * numbers:
+            return None
+        *probabilities, coverage, threshold = struct.unpack(f"<{numbers}f", packed)
+        if math.isnan(threshold):
+            return None
+        told = None if math.isnan(coverage) else coverage
+        return Judgement(labels, tuple(probabilities), told, threshold)
 
     def group(self, question: Inquiry) -> Hashable:
         """Return the part of the prompt that stands before the answer."""

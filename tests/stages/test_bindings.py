@@ -1,5 +1,7 @@
 """The bindings: what the resolver and the batcher see of a judge and of an embedder."""
 
+import math
+import struct
 from typing import Any
 
 import numpy as np
@@ -59,6 +61,31 @@ def test_inquiries_that_differ_in_the_answer_are_neighbours() -> None:
 def test_tokens_grow_with_the_text() -> None:
     """Four characters count as one, each field of an inquiry included."""
     for field in ("answer", "reference", "question", "criterion"):
-        longer = INQUIRY._replace(**{field: "x" * 4000})
+        text: dict[str, Any] = {field: "x" * 4000}
+        longer = INQUIRY._replace(**text)
         assert JUDGE.tokens(longer) - JUDGE.tokens(INQUIRY) > 990
     assert EMBEDDER.tokens("x" * 4000) == 1002
+
+
+@pytest.mark.parametrize("coverage", [None, 0.25])
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.75, 1.0])
+def test_a_judgement_is_remembered_whole(coverage: float | None, threshold: float) -> None:
+    """Its probabilities, its coverage and its threshold."""
+    judgement = Judgement(THIRDS.labels, (0.625, 0.375), coverage, threshold)
+
+    assert JUDGE.unpack(JUDGE.pack(judgement), INQUIRY) == judgement
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (0.5, 0.5, 0.9),  # as before there was a threshold
+        (0.5, 0.5, 0.9, math.nan),
+        (0.5, 0.5, 0.9, 0.5, 0.5),
+        (0.1, 0.1, 0.2, 0.2, 0.2, 0.2, 1.0, 0.5),  # a grade
+        (),
+    ],
+)
+def test_what_another_version_remembered_is_asked_anew(numbers: tuple[float, ...]) -> None:
+    """Nothing is guessed of what is missing."""
+    assert JUDGE.unpack(struct.pack(f"<{len(numbers)}f", *numbers), INQUIRY) is None

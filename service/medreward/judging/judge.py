@@ -1,7 +1,6 @@
 """What a judge is asked and what it says: the seam between the pipeline and the engines."""
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,9 +11,6 @@ from medreward.judging.templates import Template
 
 Verdict = Literal["YES", "NO"]
 
-FLOAT32_BYTES = 4
-NUMBERS_BESIDE = 2
-"""The coverage and the threshold, in what is remembered."""
 CHARACTERS_PER_TOKEN = 4
 """About, in English; an estimate is all that a batch needs."""
 
@@ -138,26 +134,3 @@ def is_sound(judgement: Judgement, inquiry: Inquiry) -> bool:
         and math.isclose(math.fsum(judgement.probabilities), 1.0, abs_tol=1e-6)
         and 0.0 <= judgement.threshold <= 1.0
     )
-
-
-def pack_judgement(judgement: Judgement) -> bytes:
-    """Write a judgement for the cache, in float32.
-
-    The probabilities come first, then the coverage, NaN where there is none, and the threshold.
-    """
-    coverage = math.nan if judgement.coverage is None else judgement.coverage
-    numbers = (*judgement.probabilities, coverage, judgement.threshold)
-    return struct.pack(f"<{len(numbers)}f", *numbers)
-
-
-def unpack_judgement(packed: bytes, inquiry: Inquiry) -> Judgement | None:
-    """Read what `pack_judgement` wrote for *inquiry*; None where it is something else."""
-    labels = inquiry.template.labels
-    numbers = len(labels) + NUMBERS_BESIDE
-    if len(packed) != FLOAT32_BYTES * numbers:
-        return None
-    *probabilities, coverage, threshold = struct.unpack(f"<{numbers}f", packed)
-    if math.isnan(threshold):
-        return None
-    told = None if math.isnan(coverage) else coverage
-    return Judgement(labels, tuple(probabilities), told, threshold)
