@@ -9,7 +9,7 @@ from medreward.engines.judge import Inquiry, Judgement, Verdict, View
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind
 from medreward.http.schemas import Criterion, Item, Source
-from medreward.inference.resolver import Answered, Answers
+from medreward.inference.answers import Answered, Answers
 from medreward.parsing.sample import Limits, too_long
 
 VIEWS = (View.AS_WRITTEN, View.SWAPPED, View.WITHOUT_QUESTION, View.OTHER_ENGINE)

@@ -8,7 +8,7 @@ from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
 from medreward.http.schemas import Criterion, Item
-from medreward.inference.resolver import Answers
+from medreward.inference.answers import Answers
 from medreward.parsing.sample import Limits
 from medreward.rewards.grade import (
     VIEWS,
