@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from medreward.cache.entries import entry_names, seal
+from medreward.cache.entries import encode, entry_names
 from medreward.cache.redis import RedisTier, build_redis_tier
 from medreward.errors import SetupError
 from medreward.settings import Settings
@@ -29,13 +29,14 @@ from tests.service.cache.redis_tiers import (
     written,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
 
 Logs = list[MutableMapping[str, Any]]
 
 TIMEOUT_S = 0.2
-GENEROUS_S = 1.0
-"""What a busy machine may add to a wait that is bounded."""
+"""Of tests that wait for it; the others do not meet theirs."""
+ENDLESS_S = 20.0
+"""Many times what may be waited for, and still no hour."""
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +65,8 @@ async def test_what_one_replica_wrote_another_reads(new_server: NewServer, kind:
         other.release([free], role="judge")
 
         assert await other.get_many(list(values), role="judge") == values
-        assert claimed.mine == set(keys)
-        assert claimed.found == {key: values[key] for key in list(values)[:2]}
+        assert claimed.to_ask == set(keys)
+        assert claimed.answered == {key: values[key] for key in list(values)[:2]}
 
 
 async def test_a_key_that_is_not_remembered_is_left_out(redis_server: RedisServer) -> None:
@@ -174,7 +175,7 @@ async def test_what_does_not_fit_the_buffer_is_dropped_and_counted(
 ) -> None:
     """Memory is bounded while Redis takes nothing, in entries and in bytes."""
     metrics = Metrics()
-    async with tier_on(redis_server.url, metrics) as tier:
+    async with tier_on(redis_server.url, metrics, redis_timeout_s=TIMEOUT_S) as tier:
         redis_server.freeze()
         await tier.get_many(some_keys(1), role="judge")
         for _ in range(7):
@@ -199,22 +200,21 @@ async def test_a_frozen_redis_costs_its_time_once_and_comes_back(
 ) -> None:
     """One wait, then none, then answers again; nothing is restarted, and two lines are logged."""
     metrics = Metrics()
-    async with tier_on(redis_server.url, metrics) as tier:
+    async with tier_on(redis_server.url, metrics, redis_timeout_s=TIMEOUT_S) as tier:
         keys = some_keys(3)
         await written(tier, dict.fromkeys(keys, b"x"))
         redis_server.freeze()
 
         started = time.monotonic()
         assert await tier.get_many(keys, role="judge") == {}
-        assert TIMEOUT_S <= time.monotonic() - started < TIMEOUT_S + GENEROUS_S
-        started = time.monotonic()
-        for _ in range(50):
-            assert await tier.get_many(keys, role="judge") == {}
-            assert (await tier.claim(keys, role="judge")).mine == set(keys)
-        assert time.monotonic() - started < GENEROUS_S  # 100 waits would be 20 s
+        assert time.monotonic() - started >= TIMEOUT_S
+        async with asyncio.timeout(ENDLESS_S):
+            for _ in range(500):
+                assert await tier.get_many(keys, role="judge") == {}
+                assert (await tier.claim(keys, role="judge")).to_ask == set(keys)
         assert "not answering" in tier.state()
         assert reads(metrics, "error") == 3
-        assert reads(metrics, "bypass") == 150
+        assert reads(metrics, "bypass") == 1500
         assert metrics.registry.get_sample_value("medreward_redis_breaker_open") == 1
 
         redis_server.thaw()
@@ -229,13 +229,12 @@ async def test_many_callers_of_a_frozen_redis_wait_at_the_same_time(
     redis_server: RedisServer,
 ) -> None:
     """They do not queue for its connections."""
-    async with tier_on(redis_server.url) as tier:
+    async with tier_on(redis_server.url, redis_timeout_s=1.0) as tier:
         redis_server.freeze()
-        started = time.monotonic()
 
-        await asyncio.gather(*(tier.get_many(some_keys(1), role="judge") for _ in range(200)))
+        async with asyncio.timeout(ENDLESS_S):
+            await asyncio.gather(*(tier.get_many(some_keys(1), role="judge") for _ in range(2000)))
 
-        assert time.monotonic() - started < TIMEOUT_S + GENEROUS_S
         redis_server.thaw()
 
 
@@ -256,7 +255,7 @@ async def test_a_redis_that_is_killed_and_started_again_is_used_again(
 
         found = await tier.get_many(keys, role="judge")
         assert found == {keys[1]: b"meanwhile", keys[2]: b"new"}
-        assert (await tier.claim([keys[3]], role="judge")).mine == {keys[3]}
+        assert (await tier.claim([keys[3]], role="judge")).to_ask == {keys[3]}
 
 
 async def test_a_redis_that_is_not_there_yet_is_used_once_it_is(redis_server: RedisServer) -> None:
@@ -276,14 +275,17 @@ async def test_a_redis_that_has_become_slow_is_left_alone(redis_server: RedisSer
     metrics = Metrics()
     async with tier_on(redis_server.url, metrics) as tier, slow_way(redis_server.port) as way:
         assert tier.state() == "answering"
-        async with tier_on(f"redis://127.0.0.1:{way.port}/0", metrics) as slow:
+        url = f"redis://127.0.0.1:{way.port}/0"
+        async with tier_on(url, metrics, redis_timeout_s=TIMEOUT_S) as slow:
             [key] = some_keys(1)
             await written(slow, {key: b"x"})
-            way.delay_s = 1.5 * TIMEOUT_S
+            before = reads(metrics, "error")
+            way.delay_s = 2 * TIMEOUT_S
             for _ in range(300):
                 await slow.get_many([key], role="judge")
                 await asyncio.sleep(0.005)
-            assert reads(metrics, "error") == 1
+            # A time-out that this process slept through does not count, but for the second time.
+            assert reads(metrics, "error") - before in (1, 2)
 
             way.delay_s = 0.0
             await until(lambda: slow.state() == "answering")
@@ -292,8 +294,7 @@ async def test_a_redis_that_has_become_slow_is_left_alone(redis_server: RedisSer
 
 async def test_a_crowd_of_callers_does_not_take_redis_for_lost(redis_server: RedisServer) -> None:
     """Who gets no connection in time goes on without; those who have one know how Redis is."""
-    # So long a time-out that a machine with other work does not use it up between two replies.
-    async with tier_on(redis_server.url, redis_timeout_s=1.0) as tier:
+    async with tier_on(redis_server.url) as tier:
         await asyncio.gather(*(tier.get_many([key], role="judge") for key in some_keys(7500)))
 
         assert tier.state() == "answering"
@@ -301,12 +302,12 @@ async def test_a_crowd_of_callers_does_not_take_redis_for_lost(redis_server: Red
 
 async def test_a_busy_process_does_not_take_redis_for_lost(redis_server: RedisServer) -> None:
     """A time-out that this process slept through says nothing about Redis."""
-    async with tier_on(redis_server.url) as tier:
+    async with tier_on(redis_server.url, redis_timeout_s=1.0) as tier:
         [key] = some_keys(1)
         await written(tier, {key: b"x"})
         reading = asyncio.create_task(tier.get_many([key], role="judge"))
         await asyncio.sleep(0)
-        time.sleep(2 * TIMEOUT_S)  # noqa: ASYNC251 - that is the point
+        time.sleep(1.5)  # noqa: ASYNC251 - that is the point
         await reading
 
         assert tier.state() == "answering"
@@ -329,15 +330,17 @@ async def test_no_trouble_ever_gives_a_wrong_answer(redis_server: RedisServer) -
                     found = await tier.get_many(some, role="judge")
                     claimed = await tier.claim(some, role="judge")
                     hits += len(found)
-                    for key, payload in (found | claimed.found).items():
+                    for key, payload in (found | claimed.answered).items():
                         assert payload == key * 2
-                    tier.put_soon({key: key * 2 for key in claimed.mine}, role="judge")
+                    tier.put_soon({key: key * 2 for key in claimed.to_ask}, role="judge")
             await asyncio.sleep(0.001)
         return hits
 
     async with contextlib.AsyncExitStack() as stack:
         tiers = [
-            await stack.enter_async_context(tier_on(redis_server.url, lease_s=0.2))
+            await stack.enter_async_context(
+                tier_on(redis_server.url, lease_s=0.2, redis_timeout_s=TIMEOUT_S)
+            )
             for _ in range(4)
         ]
         users = [asyncio.create_task(use(tier)) for tier in tiers for _ in range(4)]
@@ -386,7 +389,7 @@ async def test_a_full_redis_is_still_read(redis_server: RedisServer) -> None:
         await until(lambda: tier.state() == "answering, but refuses to write")
         assert dropped(metrics, "refused") == 1
         assert await tier.get_many(keys, role="judge") == {keys[0]: b"x"}
-        assert (await tier.claim(keys[1:], role="judge")).mine == set(keys[1:])
+        assert (await tier.claim(keys[1:], role="judge")).to_ask == set(keys[1:])
 
         redis_server.client.config_set("maxmemory", 0)
         await written(tier, {keys[2]: b"z"})
@@ -401,7 +404,7 @@ async def test_a_claim_that_a_full_redis_refuses_gives_the_question_to_the_calle
         redis_server.client.config_set("maxmemory", 1)
         keys = some_keys(3)
 
-        assert (await tier.claim(keys, role="judge")).mine == set(keys)
+        assert (await tier.claim(keys, role="judge")).to_ask == set(keys)
         assert tier.state() == "answering, but refuses to write"
 
 
@@ -465,7 +468,7 @@ async def test_replies_to_other_questions_are_misses(
     stored: dict[bytes, bytes] = {}
     keys = some_keys(2)
     for key in keys:
-        stored[entry_names([key], "judge", "")[0]] = seal(key, key)
+        stored[entry_names([key], "judge", "")[0]] = encode(key, key)
     swapped = dict(zip(stored, reversed(stored.values()), strict=True))
 
     def answer(command: list[bytes]) -> bytes:
@@ -501,18 +504,17 @@ async def test_nonsense_is_a_miss_within_the_time(nonsense: bytes) -> None:
         # What it says first is right, so that it is believed to be Redis.
         return array([None] * (len(command) - 1)) if next(asked) < 2 else nonsense
 
-    async with impostor(answer) as url, tier_on(url) as tier:
+    async with impostor(answer) as url, tier_on(url, redis_timeout_s=TIMEOUT_S) as tier:
         keys = some_keys(1)
-        started = time.monotonic()
-        assert await tier.get_many(keys, role="judge") == {}
-        assert (await tier.claim(keys, role="judge")).mine == set(keys)
-        assert time.monotonic() - started < 2 * TIMEOUT_S + GENEROUS_S
+        async with asyncio.timeout(ENDLESS_S):
+            assert await tier.get_many(keys, role="judge") == {}
+            assert (await tier.claim(keys, role="judge")).to_ask == set(keys)
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"rubbish", b"\x01", b"L", seal(b"other key" + bytes(7), b"x")]
+    "value", [b"", b"corrupt", b"\x01", b"L", encode(b"other key" + bytes(7), b"x")]
 )
-async def test_rubbish_under_a_key_is_counted_and_overwritten(
+async def test_a_corrupt_entry_is_counted_and_overwritten(
     redis_server: RedisServer, value: bytes
 ) -> None:
     """It is nobody's answer; who asks next is told to ask, and what they say replaces it."""
@@ -525,7 +527,7 @@ async def test_rubbish_under_a_key_is_counted_and_overwritten(
         claimed = await tier.claim([key], role="judge")
         if value[:1] != b"L":
             assert reads(metrics, "rubbish") == 1
-            assert claimed.mine == {key}
+            assert claimed.to_ask == {key}
         await written(tier, {key: b"answer"})
 
 
