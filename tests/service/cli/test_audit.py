@@ -12,7 +12,15 @@ import pytest
 from medreward.app import create_app
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import Problem, ProblemKind
-from tests.service.cli.conftest import PROGRAM, WARM_UP, Run, SlowJudge, outage, served, settings
+from tests.service.cli.conftest import (
+    PROGRAM,
+    WARM_UP,
+    Run,
+    StuckJudge,
+    outage,
+    settings,
+)
+from tests.support.service import served
 
 QUICK = ("--suite", "attack", "--suite", "benign", "--limit", "2")
 
@@ -128,7 +136,7 @@ def test_an_interrupted_audit_writes_nothing(tmp_path: Path) -> None:
     """Half of the cases are not a report card; one that is there stays as it was."""
     out = tmp_path / "card.html"
     out.write_text("the last one", "utf-8")
-    with served(create_app(settings(), judge=SlowJudge())) as url:
+    with served(create_app(settings(), judge=StuckJudge(answered=0))) as url:
         started = subprocess.Popen(  # noqa: S603 - our own program
             [*PROGRAM, "audit", "--url", url, *QUICK, "--batch", "2", "--out", str(out)],
             stderr=subprocess.PIPE,
@@ -138,7 +146,7 @@ def test_an_interrupted_audit_writes_nothing(tmp_path: Path) -> None:
         assert started.stderr is not None
         assert any("judging" in line for line in iter(started.stderr.readline, ""))
         started.send_signal(signal.SIGINT)
-        _, rest = started.communicate(timeout=60)
+        _, rest = started.communicate(timeout=300)
 
     assert started.returncode == 130
     assert "interrupted" in rest

@@ -13,7 +13,8 @@ from medreward.engines.judge import Judgement
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
-from tests.service.cli.conftest import PATIENT_TEXT, Run, served, settings
+from tests.service.cli.conftest import PATIENT_TEXT, Run, settings
+from tests.support.service import served
 
 Write = Callable[..., Path]
 Row = dict[str, Any]

@@ -8,15 +8,8 @@ import pytest
 from medreward.app import create_app
 from medreward.cli.problems import WHAT_TO_DO
 from medreward.errors import ProblemKind
-from tests.service.cli.conftest import (
-    ROLLOUTS,
-    STRICT_RECIPE,
-    Outcome,
-    Run,
-    outage,
-    served,
-    settings,
-)
+from tests.service.cli.conftest import ROLLOUTS, STRICT_RECIPE, Outcome, Run, outage, settings
+from tests.support.service import served
 
 Write = Callable[..., Path]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.cli.conftest import ANSWERS, PATIENT_TEXT, Run, outage, rows_of, served
+from tests.service.cli.conftest import ANSWERS, PATIENT_TEXT, Run, outage, rows_of
+from tests.support.service import served
 
 Write = Callable[..., Path]
 

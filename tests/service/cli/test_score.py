@@ -15,13 +15,14 @@ from tests.service.cli.conftest import (
     PROGRAM,
     ROLLOUTS,
     Run,
-    SlowJudge,
+    StuckJudge,
     outage,
     rows_of,
-    served,
     settings,
-    wait_for,
 )
+from tests.support.process import Service
+from tests.support.service import served
+from tests.support.wait import wait_until
 
 Write = Callable[..., Path]
 
@@ -274,6 +275,8 @@ def test_models_that_are_not_there_are_asked_for(
     run_apart: Run, jsonl: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A newcomer is told the command that fetches them, in one line."""
+    monkeypatch.setenv("MEDREWARD_JUDGE", "causal_lm")
+    monkeypatch.setenv("MEDREWARD_EMBEDDER", "hashed")
     monkeypatch.setenv("MEDREWARD_MODELS_DIR", str(tmp_path))
     told = run_apart("score", jsonl(RIGHT))
 
@@ -288,7 +291,7 @@ def test_an_interrupted_run_keeps_what_it_has(jsonl: Write, tmp_path: Path) -> N
     out = tmp_path / "out.jsonl"
     many = [RIGHT | {"id": str(n), "response": f"answer {n}"} for n in range(200)]
     file = jsonl(*many)
-    with served(create_app(settings(), judge=SlowJudge(batch=1))) as url:
+    with served(create_app(settings(), judge=StuckJudge(answered=3, batch=1))) as url:
         command = ["score", str(file), "--url", url, "--out", str(out), "--batch", "1"]
         with subprocess.Popen(  # noqa: S603 - our own program
             [*PROGRAM, *command],
@@ -297,9 +300,9 @@ def test_an_interrupted_run_keeps_what_it_has(jsonl: Write, tmp_path: Path) -> N
             text=True,
             env={**os.environ},
         ) as scoring:
-            wait_for(lambda: out.exists() and len(out.read_text("utf-8").splitlines()) >= 2)
+            wait_until(lambda: out.exists() and len(out.read_text("utf-8").splitlines()) >= 2)
             os.kill(scoring.pid, signal.SIGINT)
-            stdout, stderr = scoring.communicate(timeout=30)
+            stdout, stderr = scoring.communicate(timeout=300)
 
     kept = rows_of(out)
     assert scoring.returncode == 130
@@ -345,10 +348,10 @@ def test_a_place_that_cannot_be_written_is_refused_first(
 
 
 @pytest.mark.models
-def test_real_models_score_the_example(run_apart: Run, tmp_path: Path) -> None:
-    """The newcomer's command: real models, one real reward for every rollout of a question."""
+def test_real_models_score_the_example(run: Run, embedded_service: Service, tmp_path: Path) -> None:
+    """Real models, and one real reward for every rollout of a question."""
     out = tmp_path / "out.jsonl"
-    told = run_apart("score", ROLLOUTS, "--limit", "5", "--out", out)
+    told = run("score", ROLLOUTS, "--url", embedded_service.url, "--limit", "5", "--out", out)
     rewards = {row["id"]: row["reward"] for row in rows_of(out)}
 
     assert told.code == 0

@@ -6,8 +6,8 @@ import time
 import httpx
 import pytest
 
-from tests.real_trainers.serving import serving
 from tests.service.cli.conftest import Run
+from tests.support.process import serving
 
 GIVEN = (
     "size",
