@@ -194,6 +194,8 @@ async def test_an_engine_that_cannot_be_used_fails_loading_with_the_reason() -> 
     assert "cannot answer the template 'equivalence'" in readiness.engines["judge"].message
 
 
+# The worker that has the models has also imported torch.
+@pytest.mark.xdist_group("models")
 async def test_a_model_that_was_not_fetched_fails_loading_with_the_command() -> None:
     """The reason names the command that mends it."""
     app = create_app(Settings(judge="causal_lm", models_dir="/nowhere"), embedder=HashedEmbedder())

@@ -291,10 +291,10 @@ def test_entries_of_other_judges_stay_in_the_file(
 
 
 def test_without_a_url_a_service_is_started_for_the_while(
-    run_apart: Run, no_models: None, rows: list[Row], jsonl: Write, tmp_path: Path
+    run: Run, no_models: None, rows: list[Row], jsonl: Write, tmp_path: Path
 ) -> None:
     """A judge that finds no answer right cannot be calibrated, and that is said."""
-    told = run_apart("calibrate", jsonl(*rows[:400]), "--out", tmp_path / "c.json")
+    told = run("calibrate", jsonl(*rows[:400]), "--out", tmp_path / "c.json")
 
     assert told.code == 1
     assert "no right answer gets a YES" in told.stderr
