@@ -1,15 +1,13 @@
 """What every test may lean on: asyncio, and an app with engines of the test's choice."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from medreward.app import create_app
 from medreward.engines.embedder import Embedder
@@ -17,8 +15,9 @@ from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.judge import Judge
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.registry import BuildContext, build_embedder, build_judge
-from medreward.service import Service
 from medreward.settings import Settings
+from tests.support.process import Service, serving
+from tests.support.service import over_asgi
 
 pytest_plugins = ["tests.redis_servers"]
 
@@ -40,21 +39,12 @@ def serve() -> Serve:
     Its default recipe is the published one, which asks the engines whatever an answer says.
     """
 
-    @asynccontextmanager
-    async def serve(
+    def serve(
         *, judge: Judge | None = None, embedder: Embedder | None = None, **settings: Any
-    ) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(
-            Settings(**{"judge": "scripted", "embedder": "hashed", "recipe": MEDIX} | settings),
-            judge=judge or ScriptedJudge(),
-            embedder=embedder or HashedEmbedder(),
-        )
-        async with app.router.lifespan_context(app):
-            await loaded(app)
-            # Starlette's errors are for its own reply, not for the test's stack.
-            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-                yield client
+    ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        chosen = {"judge": "scripted", "embedder": "hashed", "recipe": MEDIX} | settings
+        judge, embedder = judge or ScriptedJudge(), embedder or HashedEmbedder()
+        return over_asgi(create_app(Settings(**chosen), judge=judge, embedder=embedder))
 
     return serve
 
@@ -84,10 +74,8 @@ def language_model() -> Iterator[RealEngines]:
         yield RealEngines(build_judge(context), build_embedder(context), worker)
 
 
-async def loaded(app: FastAPI) -> Service:
-    """Wait until an app's engines are loaded, or have failed to."""
-    service: Service = app.state.service
-    # Readiness is asked for from outside, by polling, so the service has no event to wait for.
-    while service.engines.status == "loading":  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-    return service
+@pytest.fixture(scope="session")
+def embedded_service() -> Iterator[Service]:
+    """The embedded profile with its default recipe, as a process; tests share its cache."""
+    with serving(None, recipe="medix-r1-guarded") as service:
+        yield service

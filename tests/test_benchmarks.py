@@ -7,18 +7,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+MORE = ["client_cpu.py", "cold.py", "grading.py", "judge_calls.py", "single_calls.py"]
 
 
 @pytest.mark.parametrize(
     "script",
     [
-        "client_cpu.py",
-        "cold.py",
-        "rewards/grade.py",
-        "judge_calls.py",
-        pytest.param("medix_way.py", marks=pytest.mark.models),
-        "single_calls.py",
         "warm.py",
+        *(pytest.param(script, marks=pytest.mark.slow) for script in MORE),
+        pytest.param("medix_way.py", marks=[pytest.mark.slow, pytest.mark.models]),
     ],
 )
 def test_a_benchmark_runs(script: str) -> None:
@@ -27,7 +24,7 @@ def test_a_benchmark_runs(script: str) -> None:
         [sys.executable, ROOT / "benchmarks" / script, "--quick"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=1200,
         check=False,
     )
 

@@ -37,7 +37,8 @@ from medreward_client._cli.commands import PATH_TRAINERS
 from medreward_client._cli.commands import app as commands
 from medreward_client._cli.inside import look_at_clock
 from tests.client.stand_in import PATIENT_TEXT
-from tests.service.cli.conftest import Outcome, served, settings
+from tests.service.cli.conftest import Outcome, settings
+from tests.support.service import served
 
 KEY = "a-key-that-nobody-should-see"
 SAMPLE = {

@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from medreward_client import AsyncRewardClient, MedrewardError, RewardClient, RewardReply, Sample
-from tests.client.serving import Serving, serving
 from tests.client.stand_in import SCORED, URL, reward_body
+from tests.support.service import Listener, listening
+from tests.support.wait import wait_until
 
 # Python warns of what is tested here: a fork of a process that has threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -24,10 +29,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning
 SAMPLE = Sample("<answer>left</answer>", "left")
 
 
+async def score_all(scope: Scope, receive: Receive, send: Send) -> None:
+    """Score everything 1."""
+    body = orjson.loads(await Request(scope, receive).body())
+    rows = [SCORED | {"id": sample["id"]} for sample in body["samples"]]
+    reply = Response(orjson.dumps(reward_body(*rows)), media_type="application/json")
+    await reply(scope, receive, send)
+
+
 @pytest.fixture(scope="module")
-def service() -> Iterator[Serving]:
+def service() -> Iterator[Listener]:
     """Run a service that scores everything 1, on a real socket."""
-    with serving() as running:
+    with listening(score_all, lifespan="off") as running:
         yield running
 
 
@@ -45,18 +58,18 @@ def rewards_in_a_loop(client: AsyncRewardClient) -> tuple[float | None, ...]:
     return asyncio.run(score()).rewards
 
 
-def test_a_client_outlives_its_event_loops(service: Serving) -> None:
+def test_a_client_outlives_its_event_loops(service: Listener) -> None:
     """`asyncio.run` at each step, as some trainers do it, needs no new client, and nothing leaks."""
     client = AsyncRewardClient(service.url)
 
     assert [rewards_in_a_loop(client) for _ in range(3)] == [(1.0,)] * 3
     # A connection left open would warn when it is collected, and warnings are errors.
     gc.collect()
-    service.settle()
+    wait_until(lambda: service.connections == 0)
     assert service.connections == 0
 
 
-def test_loops_that_run_at_the_same_time_share_a_client(service: Serving) -> None:
+def test_loops_that_run_at_the_same_time_share_a_client(service: Listener) -> None:
     """Each has connections of its own."""
     client = AsyncRewardClient(service.url)
 
@@ -72,7 +85,7 @@ async def in_one_loop(client: AsyncRewardClient, calls: int) -> None:
         await asyncio.gather(*(client.reward([SAMPLE]) for _ in range(calls)))
 
 
-def test_connections_are_kept_for_the_next_call(service: Serving) -> None:
+def test_connections_are_kept_for_the_next_call(service: Listener) -> None:
     """Calls on one loop, one after the other, go through the same connection."""
     opened = []
 
@@ -90,7 +103,7 @@ KEEPALIVE_TIMER = "02"
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux shows the timers there")
-def test_a_host_that_vanishes_is_noticed(service: Serving) -> None:
+def test_a_host_that_vanishes_is_noticed(service: Listener) -> None:
     """The kernel asks on a silent connection whether the other end is still there."""
     port = f":{int(service.url.rpartition(':')[2]):04X}"
     with RewardClient(service.url) as client:
@@ -101,7 +114,7 @@ def test_a_host_that_vanishes_is_noticed(service: Serving) -> None:
     assert KEEPALIVE_TIMER in timers
 
 
-def test_a_blocking_client_works_inside_a_running_loop(service: Serving) -> None:
+def test_a_blocking_client_works_inside_a_running_loop(service: Listener) -> None:
     """A synchronous reward function may be called from a trainer's event loop."""
 
     async def inside() -> tuple[float | None, ...]:
@@ -135,7 +148,7 @@ def test_threads_share_a_blocking_client() -> None:
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_a_blocking_client_crosses_into_other_processes(start: str, service: Serving) -> None:
+def test_a_blocking_client_crosses_into_other_processes(start: str, service: Listener) -> None:
     """By pickle or by fork, also when it has been used before."""
     with RewardClient(service.url) as client:
         before = rewards_of(client)
@@ -147,7 +160,7 @@ def test_a_blocking_client_crosses_into_other_processes(start: str, service: Ser
     assert [before, *found, after] == [(1.0,)] * 6
 
 
-def test_an_inherited_client_makes_connections_of_its_own(service: Serving) -> None:
+def test_an_inherited_client_makes_connections_of_its_own(service: Listener) -> None:
     """A forked worker that uses the very client of its parent does not use its sockets."""
     client = RewardClient(service.url)
     before = rewards_of(client)

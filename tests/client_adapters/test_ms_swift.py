@@ -15,7 +15,8 @@ import pytest
 
 from medreward_client import NoReward
 from medreward_client.trainers.ms_swift import register
-from tests.real_trainers.serving import Models, Say, equal_is_yes, serving
+from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.process import serving
 
 SCORED, UNSCORED = "left lower lobe", "mass of Mrs Roe"
 

@@ -14,7 +14,8 @@ import pytest
 from medreward_client import NoReward, RequestRefused
 from medreward_client.trainers._signals import Component
 from medreward_client.trainers.trl import AsyncRewardFunc, Rewards, make_reward_funcs
-from tests.real_trainers.serving import Models, Say, equal_is_yes, serving
+from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.process import serving
 
 pytestmark = pytest.mark.anyio
 

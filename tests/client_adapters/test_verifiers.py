@@ -11,7 +11,8 @@ import pytest
 
 from medreward_client import NoReward
 from medreward_client.trainers.verifiers import medreward, reward_of
-from tests.real_trainers.serving import Models, Say, equal_is_yes, serving
+from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.process import serving
 
 pytestmark = pytest.mark.anyio
 

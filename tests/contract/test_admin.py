@@ -16,7 +16,9 @@ from medreward.errors import BackendDown, Problem
 from medreward.http.admin import admin_app
 from medreward.http.routes.probes import READY_ALIASES, STALLED_S
 from medreward.settings import Settings
-from tests.conftest import Serve, loaded
+from tests.conftest import Serve
+from tests.support.service import loaded
+from tests.support.wait import until
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +57,11 @@ class Ports:
     def __init__(self, public: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
         self.public = public
         self.admin = admin
+
+
+async def is_unready(port: httpx.AsyncClient) -> bool:
+    """Whether a probe would be told that the service is not ready."""
+    return (await port.get("/readyz")).status_code == 503
 
 
 @asynccontextmanager
@@ -109,9 +116,13 @@ async def test_probes_answer_on_both_ports(path: str, method: str) -> None:
 async def test_startup_tells_how_far_it_is() -> None:
     """Until everything was ready for the first time it is 503; nothing undoes it later."""
     async with both_ports(SilentJudge(), waits=False) as ports:
-        async with asyncio.timeout(5):
-            while (early := await ports.admin.get("/startupz")).json()["stage"] == "load":  # noqa: ASYNC110 - as a probe
-                await asyncio.sleep(0.01)
+
+        async def is_warming_up() -> bool:
+            stage: str = (await ports.admin.get("/startupz")).json()["stage"]
+            return stage != "load"
+
+        await until(is_warming_up)
+        early = await ports.admin.get("/startupz")
     judge = ScriptedJudge()
     async with both_ports(judge) as ports:
         await ports.admin.post("/drain", headers=WITH_TOKEN, params={"wait_s": 0})
@@ -146,9 +157,7 @@ async def test_drain_waits_for_what_is_in_flight() -> None:
         begun = asyncio.create_task(ports.public.post("/reward", json=BODY))
         await judge.is_asked.wait()
         draining = asyncio.create_task(ports.admin.post("/drain", headers=WITH_TOKEN))
-        async with asyncio.timeout(5):
-            while (await ports.public.get("/readyz")).status_code == 200:  # noqa: ASYNC110 - as a probe
-                await asyncio.sleep(0.01)
+        await until(lambda: is_unready(ports.public))
         refused = await ports.public.post("/reward", json=BODY)
         was_done = draining.done()
         judge.may_answer.set()

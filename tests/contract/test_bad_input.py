@@ -217,9 +217,7 @@ BODIES = (
 
 
 @given(st.lists(BODIES, min_size=5, max_size=20))
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_body_gives_a_5xx(serve: Serve, bodies: list[str]) -> None:
     """Any JSON, and any text that is none, gets a reply of the contract."""
     import anyio  # noqa: PLC0415 - Hypothesis drives synchronous functions only

@@ -20,7 +20,7 @@ from medreward.errors import Problem, ProblemKind
 from medreward.http import schemas
 from medreward.samples import Criterion, Item, Sample
 from medreward.settings import Settings
-from tests.conftest import loaded
+from tests.support.service import loaded
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "service" / "openapi.json").read_text("utf-8"))
 YES = Judgement(("YES", "NO"), (0.75, 0.25), coverage=0.5)

@@ -11,7 +11,7 @@ from medreward.engines.judge import Inquiry
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import BackendDown, NonsenseReply
 from tests.conftest import Serve
-from tests.contract.test_trouble import Trouble, TroubledJudge, hang, raising
+from tests.contract.test_trouble import Held, Trouble, TroubledJudge, hang, raising
 
 pytestmark = pytest.mark.anyio
 
@@ -376,12 +376,14 @@ async def test_a_row_that_is_verified_again_loses_its_failure(serve: Serve) -> N
 
 async def test_a_full_service_and_a_late_one_are_asked_again(serve: Serve) -> None:
     """429 with a time, 503 past the deadline that the URL names: both pass."""
-    async with serve(judge=TroubledJudge(hang), max_requests_in_flight=1) as client:
-        url = "/compat/slime?deadline_ms=200"
-        holding = asyncio.create_task(client.post(url, json=slime(OPEN)))
-        await asyncio.sleep(0.05)
+    held = Held()
+    async with serve(judge=TroubledJudge(held), max_requests_in_flight=1) as client:
+        holding = asyncio.create_task(client.post("/compat/slime", json=slime(OPEN)))
+        await held.is_asked.wait()
         refused = await client.post("/compat/slime", json=slime(OPEN))
-        held = await holding
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
+        late = await client.post("/compat/slime?deadline_ms=200", json=slime(OPEN))
 
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-    assert (held.status_code, held.json()["error"]["kind"]) == (503, "deadline")
+    assert (late.status_code, late.json()["error"]["kind"]) == (503, "deadline")

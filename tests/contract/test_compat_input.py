@@ -158,9 +158,7 @@ fields = st.sampled_from(
 )
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([OPENRLHF, SLIME, "/verify", "/aggregate_metrics"]),
     st.dictionaries(fields, anything),

@@ -2,12 +2,10 @@
 
 import asyncio
 import hashlib
+import os
 import signal
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,59 +16,36 @@ from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.judge import Judge
 from medreward.engines.judges.openai import OpenAiJudge
 from tests.conftest import Serve
+from tests.redis_servers import free_port
+from tests.support.process import Program
+from tests.support.wait import until
 
 pytestmark = pytest.mark.anyio
 
 STAND_IN = Path(__file__).parents[2] / "benchmarks" / "stand_ins.py"
 
 
-class ServerProcess:
-    """The stand-in for a model server, in a process of its own."""
+class ModelServer(Program):
+    """The stand-in for a model server, in a process of its own; it keeps its address."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
+        options = ("--port", str(self.port), "--delay-ms", "2")
+        super().__init__([sys.executable, str(STAND_IN), *options], os.environ)
         self.url = f"http://127.0.0.1:{self.port}/v1"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def spawn(self) -> None:
-        """Start it."""
-        self.process = subprocess.Popen(  # noqa: S603 - what is tested against
-            [sys.executable, str(STAND_IN), "--port", str(self.port), "--delay-ms", "2"]
-        )
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
         self.spawn()
-        async with httpx.AsyncClient() as client:
-            for _ in range(400):
-                try:
-                    await client.get(f"http://127.0.0.1:{self.port}/health")
-                except httpx.TransportError:
-                    await asyncio.sleep(0.05)
-                else:
-                    return
-        raise AssertionError("the stand-in does not answer")
+        await until(self._answers)
 
-    def send(self, number: signal.Signals) -> None:
-        """Freeze it, let it go on, or kill it."""
-        assert self.process is not None
-        self.process.send_signal(number)
-        if number is signal.SIGKILL:
-            self.process.wait()
-
-
-@contextmanager
-def two_servers() -> Iterator[tuple[ServerProcess, ServerProcess]]:
-    """Two that serve the same model, not started yet; killed in the end."""
-    servers = ServerProcess(), ServerProcess()
-    try:
-        yield servers
-    finally:
-        for server in servers:
-            if server.process is not None and server.process.poll() is None:
-                server.send(signal.SIGKILL)
+    async def _answers(self) -> bool:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            try:
+                await client.get(f"http://127.0.0.1:{self.port}/health")
+            except httpx.TransportError:
+                return False
+        return True
 
 
 def says_yes(answer: str, reference: str) -> bool:
@@ -100,34 +75,42 @@ async def check_scores(client: httpx.AsyncClient, numbers: Sequence[int]) -> Non
 async def test_a_judge_server_that_dies_under_load_costs_no_score(serve: Serve) -> None:
     """Frozen, killed, back again: the other takes over, and every verdict is the right one."""
     stop = asyncio.Event()
+    rounds = dict.fromkeys((0, 10**6, 2 * 10**6), 0)
 
-    async def load(client: httpx.AsyncClient, start: int) -> int:
-        rounds = 0
+    async def load(client: httpx.AsyncClient, start: int) -> None:
         while not stop.is_set():
-            first = start + 30 * rounds
+            first = start + 30 * rounds[start]
             await check_scores(client, range(first, first + 30))
-            rounds += 1
-        return rounds
+            rounds[start] += 1
 
-    with two_servers() as (one, other):
+    async def several_rounds() -> None:
+        """Wait until each of the loads has been answered a few times more."""
+        wanted = {start: count + 3 for start, count in rounds.items()}
+
+        async def are_done() -> bool:
+            return all(task.done() or rounds[n] >= wanted[n] for n, task in loads.items())
+
+        await until(are_done)
+
+    with ModelServer() as one, ModelServer() as other:
         await asyncio.gather(one.start(), other.start())
         judge: Judge = OpenAiJudge(
-            one.url, other.url, model="stand-in", timeout_s=20.0, try_timeout_s=0.5
+            one.url, other.url, model="stand-in", timeout_s=110.0, try_timeout_s=1.0
         )
         async with serve(judge=judge, embedder=HashedEmbedder()) as client:
-            loads = [asyncio.create_task(load(client, start)) for start in (0, 10**6, 2 * 10**6)]
-            await asyncio.sleep(0.3)
+            loads = {start: asyncio.create_task(load(client, start)) for start in rounds}
+            await several_rounds()
             one.send(signal.SIGSTOP)
-            await asyncio.sleep(1.5)
+            await several_rounds()
             one.send(signal.SIGCONT)
-            await asyncio.sleep(0.3)
-            other.send(signal.SIGKILL)
-            await asyncio.sleep(1.0)
+            await several_rounds()
+            other.kill()
+            await several_rounds()
             await other.start()
-            await asyncio.sleep(1.0)
-            one.send(signal.SIGKILL)
-            await asyncio.sleep(0.5)
+            await several_rounds()
+            one.kill()
+            await several_rounds()
             stop.set()
-            rounds = await asyncio.gather(*loads)
+            await asyncio.gather(*loads.values())
 
-    assert all(rounds)
+    assert min(rounds.values()) >= 18

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.templates import Template
 from medreward.telemetry import logs
 from tests.conftest import Serve
+from tests.support.logs import logging_restored
 
 Line = dict[str, Any]
 Read = Callable[[], list[Line]]
@@ -62,35 +62,13 @@ def configure(
     capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Configure]:
     """Configure logging as the command does, and read what came; put everything back afterwards."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    before = {name: (one.level, one.propagate, one.handlers[:]) for name, one in _loggers()}
-    configuration = structlog.get_config() if structlog.is_configured() else None
 
     def configure(level: str, style: Literal["json", "console"] = "json") -> Read:
         logs.configure(level, style)
         return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
-    yield configure
-
-    root.handlers = handlers
-    root.setLevel(level)
-    for name, logger in _loggers():
-        level_before, logger.propagate, logger.handlers = before.get(name, (0, True, []))
-        logger.setLevel(level_before)
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
-    if configuration is not None:
-        structlog.configure(**configuration)
-    for name, module in sys.modules.items():
-        if name.startswith("medreward.") and hasattr(module, "log"):
-            # A logger that has been used keeps what was configured then.
-            vars(module.log).pop("bind", None)
-
-
-def _loggers() -> list[tuple[str, logging.Logger]]:
-    known = logging.Logger.manager.loggerDict.items()
-    return [(name, logger) for name, logger in known if isinstance(logger, logging.Logger)]
+    with logging_restored():
+        yield configure
 
 
 # Engines that quote what they were asked.

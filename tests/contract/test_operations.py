@@ -18,7 +18,9 @@ from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.templates import Template
 from medreward.errors import BackendDown, Problem, SetupError
 from medreward.settings import Settings
-from tests.conftest import Serve, loaded
+from tests.conftest import Serve
+from tests.support.service import loaded
+from tests.support.wait import until
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +39,16 @@ async def test_livez_answers_and_readyz_says_ready(serve: Serve) -> None:
         "model": "scripted",
         "message": "ready",
     }
+
+
+async def is_ready(client: httpx.AsyncClient) -> bool:
+    """Whether a probe would be told that the service is ready."""
+    return (await client.get("/readyz")).status_code == 200
+
+
+async def judge_says(reason: str, client: httpx.AsyncClient) -> bool:
+    """Whether the service says this of why its judge is not ready."""
+    return reason in (await client.get("/readyz")).json()["engines"]["judge"]["message"]
 
 
 class LateJudge(ScriptedJudge):
@@ -61,13 +73,13 @@ async def test_while_loading_the_service_lives_but_does_not_score() -> None:
     app = create_app(
         Settings(), judge=LateJudge([BackendDown("refused")] * 99), embedder=HashedEmbedder()
     )
-    async with app.router.lifespan_context(app):
-        await asyncio.sleep(0.01)
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://service"
-        ) as client:
-            alive, ready = await client.get("/livez"), await client.get("/readyz")
-            refused = await client.post("/reward", json=BODY)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
+    ):
+        await until(lambda: judge_says("refused", client))
+        alive, ready = await client.get("/livez"), await client.get("/readyz")
+        refused = await client.post("/reward", json=BODY)
 
     assert alive.status_code == 200
     assert (ready.status_code, ready.json()["status"]) == (503, "loading")
@@ -98,9 +110,7 @@ async def test_an_engine_that_goes_is_missed_and_its_return_noticed(serve: Serve
         while_down = await client.get("/readyz")
         still = await client.post("/reward", json=BODY)
         judge.is_down = False
-        async with asyncio.timeout(10):
-            while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - as a probe
-                await asyncio.sleep(0.05)
+        await until(lambda: is_ready(client))
         found = (await client.post("/reward", json=BODY)).json()["results"][0]
 
     assert {result["error"]["kind"] for result in lost} == {"judge_unreachable"}
@@ -131,7 +141,7 @@ async def test_an_answer_brings_an_engine_back_whatever_its_probe_said(serve: Se
         judge.is_down = True
         for _ in range(3):
             await client.post("/reward", json=BODY)
-        await asyncio.sleep(0.01)
+        await until(lambda: judge_says("ZeroDivisionError", client))
         lost = await client.get("/readyz")
         judge.is_down = False
         await client.post("/reward", json=BODY)
@@ -159,14 +169,9 @@ async def test_an_engine_that_is_mended_is_noticed_without_a_request(serve: Serv
         judge.is_down = judge.is_another = True
         for _ in range(3):
             await client.post("/reward", json=BODY)
-        await asyncio.sleep(0.01)
-        lost = await client.get("/readyz")
+        await until(lambda: judge_says("another model", client))
         judge.is_down = judge.is_another = False
-        async with asyncio.timeout(10):
-            while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - as a probe
-                await asyncio.sleep(0.05)
-
-    assert "another model" in lost.json()["engines"]["judge"]["message"]
+        await until(lambda: is_ready(client))
 
 
 class DeafJudge(ScriptedJudge):
@@ -208,6 +213,8 @@ async def test_the_embedder_is_loaded_before_the_judge() -> None:
     assert started == ["embedder", "judge"]
 
 
+# The worker that has the models has also imported torch.
+@pytest.mark.xdist_group("models")
 async def test_a_model_that_was_not_fetched_fails_loading_with_the_command() -> None:
     """The reason names the command that mends it."""
     app = create_app(Settings(judge="causal_lm", models_dir="/nowhere"), embedder=HashedEmbedder())

@@ -20,8 +20,9 @@ from medreward.engines.templates import load_templates
 from medreward.errors import BackendDown, NonsenseReply, Problem, ProblemKind, SetupError
 from medreward.http.middleware import REPLIES_TO_MOVE_ON
 from medreward.settings import Settings
-from tests.conftest import RealEngines, loaded
+from tests.conftest import RealEngines
 from tests.service.engines.judge_servers import SHORT_PAUSES
+from tests.support.service import over_asgi
 
 pytestmark = pytest.mark.anyio
 
@@ -61,11 +62,8 @@ async def app_client(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.ASGITransport]]:
     """An app that is loaded, and how to reach it."""
     app = create_app(settings, judge=judge, embedder=embedder)
-    async with app.router.lifespan_context(app):
-        await loaded(app)
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            yield client, transport
+    async with over_asgi(app) as client:
+        yield client, httpx.ASGITransport(app, raise_app_exceptions=False)
 
 
 def settings_of(role: str, **more: Any) -> Settings:
@@ -91,8 +89,8 @@ async def processes(
         api, _ = await stack.enter_async_context(
             app_client(
                 settings_of("api"),
-                RoleJudge("http://judge", transport=to_judge, timeout_s=5),
-                RoleEmbedder("http://embed", transport=to_embed, timeout_s=5),
+                RoleJudge("http://judge", transport=to_judge, timeout_s=120),
+                RoleEmbedder("http://embed", transport=to_embed, timeout_s=120),
             )
         )
         yield Processes(api, judging, embedding)
@@ -234,7 +232,7 @@ async def test_an_engine_that_dies_in_its_process_is_a_reason_and_no_zero() -> N
             app_client(
                 settings_of("api"),
                 ScriptedJudge(),
-                RoleEmbedder("http://embed", transport=to_embed, timeout_s=5),
+                RoleEmbedder("http://embed", transport=to_embed, timeout_s=120),
             )
         )
         result = (await api.post("/reward", json=BODY)).json()["results"][0]
@@ -268,7 +266,7 @@ async def test_another_engine_in_its_place_gives_no_number() -> None:
         api, _ = await stack.enter_async_context(
             app_client(
                 settings_of("api"),
-                RoleJudge("http://judge", transport=address, timeout_s=5, pauses=SHORT_PAUSES),
+                RoleJudge("http://judge", transport=address, timeout_s=120, pauses=SHORT_PAUSES),
                 HashedEmbedder(),
             )
         )

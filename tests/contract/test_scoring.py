@@ -16,8 +16,7 @@ from medreward.settings import Settings
 from medreward_client import NoReward, RequestRefused, Sample
 from medreward_client._gathering import BATCH_SAMPLES
 from medreward_client.scoring import OnUnscored, Outcome, Scorer, scorer
-
-from .test_socket import listening
+from tests.support.service import listening
 
 YES = Judgement(("YES", "NO"), (0.75, 0.25), coverage=0.5)
 LOST = Problem(ProblemKind.JUDGE_TIMEOUT, "no answer in time")
@@ -34,8 +33,8 @@ def url() -> Iterator[str]:
     app = create_app(
         Settings(api_keys="s3cret", recipe="medix-r1"), judge=JUDGE, embedder=HashedEmbedder()
     )
-    with listening(app) as port:
-        yield f"http://127.0.0.1:{port}"
+    with listening(app) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 @pytest.fixture(autouse=True)
@@ -122,8 +121,8 @@ def test_of_a_large_step_only_what_was_lost_is_missing() -> None:
                 return
         await app(scope, receive, send)
 
-    with listening(fail_the_second) as port:
-        chosen = scorer(base_url=f"http://127.0.0.1:{port}", max_unscored_share=0.6)
+    with listening(fail_the_second) as server:
+        chosen = scorer(base_url=f"http://127.0.0.1:{server.port}", max_unscored_share=0.6)
         outcomes = chosen.score_blocking([RIGHT] * (BATCH_SAMPLES + 200), says_none=True)
 
     lost = [outcome for outcome in outcomes if not outcome.scored]

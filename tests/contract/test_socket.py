@@ -5,14 +5,10 @@ import contextlib
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp
 
 import medreward_client as client
 from medreward.app import create_app
@@ -20,45 +16,24 @@ from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import Problem
-from medreward.http.server import MOST_HEAD_BYTES, server_config
+from medreward.http.server import MOST_HEAD_BYTES
 from medreward.settings import Settings
-
-Listening = Callable[[FastAPI], AbstractContextManager[int]]
-
-
-@contextmanager
-def listening(app: ASGIApp) -> Iterator[int]:
-    """Serve an app on a free port of loopback, in a thread; give the port."""
-    server = uvicorn.Server(server_config(app, port=0))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_for(lambda: server.started)
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
+from tests.support.service import listening, served
+from tests.support.wait import wait_until
 
 
-def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, at most five seconds."""
-    give_up = time.monotonic() + 5
-    while not is_so():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
+class HeldJudge(ScriptedJudge):
+    """A judge that answers after its warm-up only when it may."""
 
-
-class SlowJudge(ScriptedJudge):
-    """A judge that takes its time after the warm-up."""
-
-    def __init__(self, seconds: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._seconds = seconds
+        self.may_answer = threading.Event()
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Wait, unless it is the first time; then answer."""
-        if self.batches:
-            await asyncio.sleep(self._seconds)
+        # Set from another thread, of which this loop is not told.
+        while self.batches and not self.may_answer.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         return await super().decide(inquiries)
 
 
@@ -76,10 +51,10 @@ def body(answer: str) -> bytes:
 def test_the_blocking_client_scores_over_a_socket() -> None:
     """Rewards come back over TCP, and readiness is true."""
     with (
-        listening(app_with(ScriptedJudge())) as port,
-        client.RewardClient(f"http://127.0.0.1:{port}") as service,
+        served(app_with(ScriptedJudge())) as url,
+        client.RewardClient(url) as service,
     ):
-        wait_for(lambda: service.health().ready)
+        wait_until(lambda: service.health().ready)
         reply = service.reward([client.Sample(response="a b", reference="A B")])
 
     assert list(reply.rewards) == [pytest.approx(0.855 / 0.955)]
@@ -88,20 +63,20 @@ def test_the_blocking_client_scores_over_a_socket() -> None:
 @pytest.mark.anyio
 async def test_a_caller_that_hangs_up_frees_its_place_and_its_question() -> None:
     """Uvicorn's disconnect reaches the pipeline: nothing stays in flight or in the queue."""
-    app = app_with(SlowJudge(60.0))
+    app = app_with(HeldJudge())
     service = app.state.service
-    with listening(app) as port:
-        await asyncio.to_thread(wait_for, lambda: service.engines.status == "ready")
+    with listening(app) as server:
+        await asyncio.to_thread(wait_until, lambda: service.engines.status == "ready")
         for answer in ("the first", "the second"):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
             head = (
                 f"POST /reward HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body(answer))}\r\n\r\n"
             )
             writer.write(head.encode() + body(answer))
             await writer.drain()
-            await asyncio.to_thread(wait_for, lambda: service.admission.in_flight.questions == 1)
+            await asyncio.to_thread(wait_until, lambda: service.admission.in_flight.questions == 1)
             writer.close()
-            await asyncio.to_thread(wait_for, lambda: service.admission.in_flight.requests == 0)
+            await asyncio.to_thread(wait_until, lambda: service.admission.in_flight.requests == 0)
 
         exposition = service.metrics.exposition().decode()
 
@@ -112,21 +87,25 @@ async def test_a_caller_that_hangs_up_frees_its_place_and_its_question() -> None
 
 def test_a_service_that_stops_finishes_what_it_has() -> None:
     """A request in flight gets its reply before the process goes."""
-    app = app_with(SlowJudge(0.2))
+    judge = HeldJudge()
+    app = app_with(judge)
     replies: list[client.RewardReply] = []
 
-    def ask(port: int) -> None:
-        with client.RewardClient(f"http://127.0.0.1:{port}") as service:
+    def ask(url: str) -> None:
+        with client.RewardClient(url) as service:
             sample = client.Sample(
                 response="<answer>basal left</answer>", reference="left lower lobe"
             )
             replies.append(service.reward([sample]))
 
-    with listening(app) as port:
-        wait_for(lambda: app.state.service.engines.status == "ready")
-        asking = threading.Thread(target=ask, args=[port])
+    with listening(app) as server:
+        wait_until(lambda: app.state.service.engines.status == "ready")
+        asking = threading.Thread(target=ask, args=[server.url])
         asking.start()
-        wait_for(lambda: app.state.service.admission.in_flight.questions == 1)
+        wait_until(lambda: app.state.service.admission.in_flight.questions == 1)
+        server.server.should_exit = True
+        wait_until(lambda: not any(one.is_serving() for one in server.server.servers))
+        judge.may_answer.set()
     asking.join()
 
     assert [reply.counts.scored for reply in replies] == [1]
@@ -153,8 +132,8 @@ def test_a_head_without_an_end_is_refused(name: str) -> None:
     more = 16 * start[-4096:]
 
     with (
-        listening(create_app(Settings(judge="scripted", embedder="hashed"))) as port,
-        socket.create_connection(("127.0.0.1", port), timeout=10) as caller,
+        listening(create_app(Settings(judge="scripted", embedder="hashed"))) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=120) as caller,
     ):
         caller.sendall(start)
         sent_bytes = 0

@@ -59,6 +59,20 @@ async def hang(_: Sequence[Inquiry]) -> Sequence[Judgement]:
     return []
 
 
+class Held:
+    """A judge that answers YES when it may."""
+
+    def __init__(self) -> None:
+        self.is_asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def __call__(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement]:
+        """Wait, then answer."""
+        self.is_asked.set()
+        await self.may_answer.wait()
+        return [certain(inquiry.template, "YES") for inquiry in inquiries]
+
+
 def raising(error: Exception) -> Trouble:
     """A judge that raises."""
 
@@ -126,7 +140,7 @@ async def test_one_slow_judge_call_holds_up_no_other(serve: Serve) -> None:
     judge = OpenAiJudge("http://judge/v1", model="m", transport=httpx.MockTransport(server))
     answers = [*(f"answer {i}" for i in range(79)), "stuck"]
     samples = [OPEN | {"response": f"<answer>{answer}</answer>"} for answer in answers]
-    async with serve(judge=judge, judge_timeout_s=0.5) as client:
+    async with serve(judge=judge, judge_timeout_s=5) as client:
         reply = (await client.post("/reward", json={"samples": samples})).json()
 
     kinds = [r["error"]["kind"] for r in reply["results"] if r["status"] == "unscored"]
@@ -136,7 +150,7 @@ async def test_one_slow_judge_call_holds_up_no_other(serve: Serve) -> None:
 async def test_past_the_requests_deadline_samples_are_unscored(serve: Serve) -> None:
     """A caller that cannot wait gets its reply in time, with the kind `deadline`."""
     async with serve(judge=TroubledJudge(hang)) as client:
-        reply = await client.post("/reward", json=BODY | {"deadline_ms": 30})
+        reply = await client.post("/reward", json=BODY | {"deadline_ms": 300})
 
     lost, settled = reply.json()["results"]
     assert (lost["reward"], lost["error"]["kind"]) == (None, "deadline")
@@ -247,10 +261,12 @@ async def test_an_embedder_in_trouble_is_a_reason_and_not_a_zero(
 
 async def test_a_caller_that_hangs_up_frees_its_place(serve: Serve) -> None:
     """What nobody waits for any more holds no permit and is dropped from the queue."""
-    async with serve(judge=TroubledJudge(hang), max_requests_in_flight=1) as client:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await client.post("/reward", json=BODY)
+    held = Held()
+    async with serve(judge=TroubledJudge(held), max_requests_in_flight=1) as client:
+        calling = asyncio.create_task(client.post("/reward", json=BODY))
+        await held.is_asked.wait()
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
         exposition = (await client.get("/metrics")).text
 
     assert "medreward_inflight_requests 0.0" in exposition
@@ -259,10 +275,12 @@ async def test_a_caller_that_hangs_up_frees_its_place(serve: Serve) -> None:
 
 async def test_a_full_service_says_when_to_come_back(serve: Serve) -> None:
     """The second request at once is turned away with `Retry-After`, and nothing of it was scored."""
-    async with serve(judge=TroubledJudge(hang), max_requests_in_flight=1) as client:
-        holding = asyncio.create_task(client.post("/reward", json=BODY | {"deadline_ms": 200}))
-        await asyncio.sleep(0.05)
+    judge = Held()
+    async with serve(judge=TroubledJudge(judge), max_requests_in_flight=1) as client:
+        holding = asyncio.create_task(client.post("/reward", json=BODY))
+        await judge.is_asked.wait()
         refused = await client.post("/reward", json=BODY)
+        judge.may_answer.set()
         held = await holding
 
     assert refused.status_code == 429

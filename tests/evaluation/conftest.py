@@ -11,7 +11,7 @@ import pytest
 from medreward_eval.journal import line_of
 from medreward_eval.records import Graded, graded_row
 from tests.evaluation.sample_scores import HEADER
-from tests.real_trainers.serving import Service, serving
+from tests.support.process import Service, serving
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "evaluation"
 TIMEOUT_S = 120

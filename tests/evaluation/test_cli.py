@@ -28,7 +28,7 @@ from tests.evaluation.model_server import Body, Reply, asked, model_server, said
 from tests.evaluation.sample_scores import RIGHT, item
 from tests.evaluation.test_judge_calibration import calibration_file, entry
 from tests.evaluation.wire import Item, judged, prediction, told
-from tests.real_trainers.serving import Service
+from tests.support.process import Service
 
 LINE = 1_000
 """Columns, so that no sentence is broken."""

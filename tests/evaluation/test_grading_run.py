@@ -20,7 +20,7 @@ from medreward_eval.journal import Journal, latest_rows, rows_of
 from medreward_eval.records import Failure, Prediction, prediction_row
 from tests.evaluation.conftest import Run
 from tests.evaluation.wire import IDENTITY, Item, Say, client, judged, prediction, service, unjudged
-from tests.real_trainers.serving import Service
+from tests.support.process import Service
 
 pytestmark = pytest.mark.anyio
 

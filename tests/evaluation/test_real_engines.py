@@ -1,7 +1,6 @@
 """Two real models' answers, graded by the embedded profile's real judges."""
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,12 @@ from medreward_eval.journal import line_of
 from medreward_eval.records import prediction_row
 from medreward_eval.statistics.scoring import read_graded
 from tests.evaluation.conftest import EXAMPLES, Run
-from tests.real_trainers.serving import Service, serving
+from tests.support.process import Service
 
 pytestmark = pytest.mark.models
 
 OF_EACH_TASK = 3
 MODELS = ("smollm2", "smollm2_tuned")
-
-
-@pytest.fixture(scope="module")
-def real_service() -> Iterator[Service]:
-    """The embedded profile, with its default recipe."""
-    with serving(None, recipe="medix-r1-guarded") as running:
-        yield running
 
 
 def shortened(model: str, folder: Path) -> Path:
@@ -39,13 +31,13 @@ def shortened(model: str, folder: Path) -> Path:
 
 
 def test_two_models_are_graded_shown_and_compared(
-    real_service: Service, tmp_path: Path, run: Run
+    embedded_service: Service, tmp_path: Path, run: Run
 ) -> None:
     """Text, options and reports, from predictions to a conclusion, by commands alone."""
     grades = []
     for model in MODELS:
         path = shortened(model, tmp_path)
-        assert run("grade", path, "--url", real_service.url).returncode == 0
+        assert run("grade", path, "--url", embedded_service.url).returncode == 0
         grades.append(path.with_name(f"{model}_eval.jsonl"))
     told = run("compare", *grades)
     page = run("report", grades[0])

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_trainers.serving import Models, Service, serving
+from tests.support.judge_server import Models
+from tests.support.process import Service, serving
 
 PACKAGE_OF = {
     "test_ms_swift_real.py": "swift",

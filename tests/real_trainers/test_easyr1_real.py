@@ -15,7 +15,8 @@ import pytest
 
 from medreward_client import NoReward
 from medreward_client.trainers import easyr1
-from tests.real_trainers.serving import Models, Say, Service, equal_is_yes
+from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.process import Service
 
 # Its package is called `verl` too, but verl itself has no such module.
 with warnings.catch_warnings(action="ignore"):

@@ -19,7 +19,8 @@ from swift.utils.utils import import_external_file
 from medreward_client import NoReward
 from medreward_client.trainers import ms_swift
 from tests.real_trainers.bandit import PROMPT, REFERENCE, bandit
-from tests.real_trainers.serving import Models, Say, Service, equal_is_yes
+from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.process import Service
 
 FUNCTIONS = ["medreward", "medreward_accuracy_llm", "medreward_format"]
 ANSWERS = ["pneumonia", "Pneumonia", "pneumothorax", "effusion"]

@@ -29,7 +29,8 @@ from tokenizers.models import BPE, Unigram
 from transformers import PreTrainedTokenizerFast
 
 from medreward_client.trainers import openrlhf as function_file
-from tests.real_trainers.serving import Models, Say, Service, equal_is_yes, serving
+from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.process import Service, serving
 
 KEY = "a key/with?signs"
 QUOTED_KEY = "a%20key%2Fwith%3Fsigns"

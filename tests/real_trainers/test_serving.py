@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from medreward_client import RewardClient, Sample
-from tests.real_trainers.serving import Models, Say, Service, equal_is_yes, serving
+from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.process import Service, serving
 
 ANSWERS = ["Left lobe", "right lobe", "both lobes", "no lobe"]
 SAMPLES = [Sample(f"<answer>{answer}</answer>", "left lobe") for answer in ANSWERS]

@@ -17,7 +17,8 @@ from slime.rollout.filter_hub.dynamic_sampling_filters import check_reward_nonze
 from slime.utils.types import Sample
 
 from medreward_client import NoReward
-from tests.real_trainers.serving import Models, Say, Service, equal_is_yes, serving
+from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.process import Service, serving
 
 KEY = "sk-slime"
 LABEL = {"reference": "left lower lobe", "question": "Where is it?", "modality": "X_RAY"}

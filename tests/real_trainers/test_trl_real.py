@@ -14,7 +14,8 @@ from trl import GRPOConfig, GRPOTrainer
 from medreward_client import RewardClient, Sample
 from medreward_client.trainers.trl import make_reward_funcs
 from tests.real_trainers.bandit import ANSWERS, PROMPT, REFERENCE, RESPONSES, bandit
-from tests.real_trainers.serving import Models, Say, Service, equal_is_yes, serving
+from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.process import Service, serving
 
 UNJUDGED = RESPONSES[2::3]
 """A third of them: those for which the judge fails."""

@@ -13,7 +13,8 @@ import pytest
 import verifiers.v1 as vf
 
 from medreward_client.trainers.verifiers import reward_of
-from tests.real_trainers.serving import Models, Say, Service, equal_is_yes
+from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.process import Service
 
 ANSWERS = ["pneumonia", "Pneumonia", "pneumothorax", "effusion"]
 EXPECTED = [1.0, 0.6625, 0.145, 0.145]

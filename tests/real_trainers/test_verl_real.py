@@ -18,7 +18,8 @@ import torch
 from transformers import AutoTokenizer
 
 from medreward_client import NoReward, RewardClient, Sample
-from tests.real_trainers.serving import Models, Say, Service, equal_is_yes, serving
+from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.process import Service, serving
 
 # Of what they import, much is deprecated, and where tests are collected a warning is an error.
 with warnings.catch_warnings(action="ignore"):

@@ -9,7 +9,7 @@ import pytest
 
 from medreward_trainer.config.config import Config
 from medreward_trainer.config.files import load_config
-from tests.real_trainers.serving import Service, serving
+from tests.support.process import Service, serving
 from tests.trainer.standing_in import StandIn, standing_in
 
 LETTERS = "abcd"

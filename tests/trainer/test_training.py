@@ -31,7 +31,7 @@ from medreward_trainer.run.reports import read_lines
 from medreward_trainer.run.timing import StageTimes
 from medreward_trainer.tiny_models import load_model
 from medreward_trainer.training import train
-from tests.real_trainers.serving import Service
+from tests.support.process import Service
 from tests.trainer.conftest import Configure
 from tests.trainer.standing_in import Rule, StandIn, scored, unscored
 

@@ -20,7 +20,8 @@ from medreward.app import create_app
 from medreward.engines.registry import BuildContext, build_judge
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
-from tests.conftest import RealEngines, loaded
+from tests.conftest import RealEngines
+from tests.support.service import over_asgi
 
 if TYPE_CHECKING:
     from medreward.engines.judges.vllm import VllmJudge
@@ -84,14 +85,8 @@ def serve_vllm() -> ServeVllm:
 
     @asynccontextmanager
     async def serve(**given: Any) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(vllm_settings(**given))
-        async with app.router.lifespan_context(app):
-            await loaded(app)
-            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(
-                transport=transport, base_url="http://service", timeout=300
-            ) as client:
-                yield client
+        async with over_asgi(create_app(vllm_settings(**given)), timeout=300) as client:
+            yield client
         gc.collect()
 
     return serve

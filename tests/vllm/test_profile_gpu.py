@@ -7,7 +7,7 @@ import pytest
 from medreward.app import create_app
 from medreward.engines.accelerator import GIB, GpuMemory, Platform
 from medreward.settings import Settings
-from tests.conftest import loaded
+from tests.support.service import loaded
 from tests.vllm.conftest import MODEL
 
 if TYPE_CHECKING:

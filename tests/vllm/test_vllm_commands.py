@@ -3,28 +3,27 @@
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from tests.support.process import Service, medreward_command
+from tests.support.wait import wait_until
 from tests.vllm.conftest import MODEL, processes_of
 
-CHOSEN = {
-    "MEDREWARD_JUDGE": "vllm",
-    "MEDREWARD_JUDGE_MODEL": MODEL,
-    "MEDREWARD_EMBEDDER": "hashed",
-    "MEDREWARD_VLLM_KV_CACHE_GIB": "1",
-    "MEDREWARD_DEADLINE_S": "60",
+CHOSEN: dict[str, Any] = {
+    "judge": "vllm",
+    "judge_model": MODEL,
+    "embedder": "hashed",
+    "recipe": "medix-r1-guarded",
+    "vllm_kv_cache_gib": 1,
+    "deadline_s": 60,
 }
 PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
 IN_FLIGHT = 24
@@ -40,68 +39,30 @@ def sample(number: int) -> dict[str, str]:
     }
 
 
-def statuses_of(port: int) -> list[str]:
+def statuses_of(url: str) -> list[str]:
     """What becomes of the samples of one request."""
-    body = json.dumps({"samples": [sample(number) for number in range(IN_FLIGHT)]}).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/reward", body)
-    with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 - our own address
-        return [result["status"] for result in json.load(reply)["results"]]
+    body = {"samples": [sample(number) for number in range(IN_FLIGHT)]}
+    reply = httpx.post(f"{url}/reward", json=body, timeout=120, trust_env=False)
+    return [result["status"] for result in reply.json()["results"]]
 
 
-MEDREWARD = str(Path(sys.executable).with_name("medreward"))
-"""The console script, as people run it: processes that are spawned import it again."""
-
-
-def environment(port: int) -> dict[str, str]:
-    """This one's, but for the settings."""
-    bare = {name: value for name, value in os.environ.items() if name[:10] != "MEDREWARD_"}
-    kept = {name: os.environ[name] for name in ("MEDREWARD_MODELS_DIR",) if name in os.environ}
-    return bare | kept | CHOSEN | {"MEDREWARD_PORT": str(port)}
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def has_a_request(url: str) -> bool:
+    """Whether the service works at a request to score something."""
+    exposition = httpx.get(f"{url}/metrics", trust_env=False).text
+    return "medreward_inflight_requests 1.0" in exposition
 
 
 @contextmanager
-def serving(port: int, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """`medreward serve` in a process group of its own, like one started from a terminal."""
-    with (
-        log.open("wb") as lines,
-        subprocess.Popen(  # noqa: S603 - our own program
-            [MEDREWARD, "serve"],
-            env=environment(port),
-            stdout=lines,
-            stderr=lines,
-            process_group=0,
-        ) as service,
-    ):
+def in_a_group() -> Iterator[Service]:
+    """`medreward serve` in a process group of its own, like one that was started from a terminal."""
+    with Service(**CHOSEN) as service:
+        service.spawn(process_group=0)
         try:
             yield service
         finally:
-            if service.poll() is None:
+            # The engine's processes are in the group too.
+            with suppress(ProcessLookupError):
                 os.killpg(service.pid, signal.SIGKILL)
-
-
-def wait_for(is_so: Callable[[], Any], *, seconds: float) -> None:
-    """Wait until something is so."""
-    give_up_s = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < give_up_s, "it did not come about"
-        time.sleep(0.05)
-
-
-def is_ready(port: int) -> bool:
-    """Whether /readyz says so."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
-            return True
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
 
 
 def exists(pid: int) -> bool:
@@ -112,56 +73,52 @@ def exists(pid: int) -> bool:
         return False
 
 
-def test_ctrl_c_finishes_what_is_in_flight_and_leaves_nothing(tmp_path: Path) -> None:
+def test_ctrl_c_finishes_what_is_in_flight_and_leaves_nothing() -> None:
     """The terminal tells every process of the group; the service alone acts on it."""
-    port, log = free_port(), tmp_path / "log"
-    with serving(port, log) as service:
-        wait_for(lambda: is_ready(port) or service.poll() is not None, seconds=240)
+    with in_a_group() as service:
+        service.wait_until_ready()
         processes = processes_of(service.pid)
         assert len(processes) >= 2
         with ThreadPoolExecutor(1) as pool:
-            in_flight = pool.submit(statuses_of, port)
-            time.sleep(0.5)
+            in_flight = pool.submit(statuses_of, service.url)
+            wait_until(lambda: has_a_request(service.url) or in_flight.done())
             assert not in_flight.done()
 
             os.killpg(service.pid, signal.SIGINT)
 
             statuses = in_flight.result()
-        assert service.wait(60) == 0
-        wait_for(lambda: not any(map(exists, processes)), seconds=10)
-    said = log.read_text()
+        assert service.wait() == 0
+        wait_until(lambda: not any(map(exists, processes)))
     assert statuses == ["scored"] * IN_FLIGHT
-    assert "Traceback" not in said
-    assert "engine_lost" not in said
-    assert PATIENT_TEXT not in said
+    assert "Traceback" not in service.stderr
+    assert "engine_lost" not in service.stderr
+    assert PATIENT_TEXT not in service.stderr
 
 
-def test_stopping_while_the_engine_starts_leaves_nothing(tmp_path: Path) -> None:
+def test_stopping_while_the_engine_starts_leaves_nothing() -> None:
     """SIGTERM with the model half loaded: the command ends soon, and so does what it started."""
-    port, log = free_port(), tmp_path / "log"
-    with serving(port, log) as service:
-        wait_for(lambda: processes_of(service.pid, b"VLLM::"), seconds=120)
+    with in_a_group() as service:
+        wait_until(lambda: processes_of(service.pid, b"VLLM::"))
         processes = processes_of(service.pid)
 
-        service.terminate()
-
-        assert service.wait(60) == 0
-        wait_for(lambda: not any(map(exists, processes)), seconds=10)
-    assert "Traceback" not in log.read_text()
+        assert service.stop() == 0
+        wait_until(lambda: not any(map(exists, processes)))
+    assert "Traceback" not in service.stderr
 
 
 @pytest.mark.parametrize("command", [["check"], ["score", "-"]], ids=["check", "score"])
 def test_the_other_commands_start_and_end_an_engine_too(command: list[str]) -> None:
     """`check` finds all well, and `score` gives a reward."""
-    done = subprocess.run(  # noqa: S603 - our own program
-        [MEDREWARD, *command],
-        input=json.dumps(sample(0)),
-        env=environment(free_port()),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    with Service(**CHOSEN) as service:
+        done = subprocess.run(  # noqa: S603 - our own program
+            [medreward_command(), *command],
+            input=json.dumps(sample(0)),
+            env=service.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
 
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

@@ -69,7 +69,7 @@ def elements() -> list[str]:
 
 
 @given(st.text(min_size=1) | st.just(ATTACK))
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 def test_no_text_of_a_case_becomes_markup(answer: str) -> None:
     """Whatever an attack holds, the page has the elements that it has without it."""
     assert Reader(whole_page(answer)).seen == elements()

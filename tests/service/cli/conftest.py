@@ -3,22 +3,16 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 import structlog
-import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp
 from typer.testing import CliRunner
 
 from medreward.app import create_app
@@ -28,6 +22,8 @@ from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.supervisor import WARM_UP_TEXT
 from medreward.errors import Problem, ProblemKind
 from medreward.settings import Settings
+from tests.support.logs import logging_restored
+from tests.support.service import served
 
 ROOT = Path(__file__).parents[3]
 ROLLOUTS = ROOT / "examples" / "rollouts.jsonl"
@@ -72,12 +68,17 @@ class Run(Protocol):
         ...
 
 
-class SlowJudge(ScriptedJudge):
-    """Takes its time over each batch."""
+class StuckJudge(ScriptedJudge):
+    """A judge that answers the warm-up and then a number of batches, and never again."""
+
+    def __init__(self, answered: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._answered = answered
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Answer after a while."""
-        await asyncio.sleep(0.5)
+        """Answer, or wait for ever."""
+        if len(self.batches) > self._answered:
+            await asyncio.Event().wait()
         return await super().decide(inquiries)
 
 
@@ -112,7 +113,9 @@ def run() -> Run:
     runner = CliRunner()
 
     def run(*arguments: str | Path, stdin: str = "") -> Outcome:
-        result = runner.invoke(commands, [str(a) for a in arguments], input=stdin)
+        # Some commands set up logging for their whole process, which is that of all tests here.
+        with logging_restored():
+            result = runner.invoke(commands, [str(a) for a in arguments], input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Outcome(result.exit_code, result.stdout, result.stderr)
@@ -132,7 +135,7 @@ def run_apart() -> Run:
             text=True,
             # Not what is inherited: pytest loads readline, which sets COLUMNS behind Python's back.
             env={**os.environ},
-            timeout=120,
+            timeout=600,
             check=False,
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
@@ -161,21 +164,6 @@ def settings(**given: Any) -> Settings:
     return Settings(**{"judge": "scripted", "embedder": "hashed", "recipe": "medix-r1"} | given)
 
 
-@contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    """Serve an app on a free loopback port."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none"))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
-
-
 @pytest.fixture
 def jsonl(tmp_path: Path) -> Callable[..., Path]:
     """Write a file of JSON Lines."""
@@ -197,11 +185,3 @@ def _line(row: Mapping[str, Any] | str | bytes) -> bytes:
 def rows_of(path: Path) -> list[dict[str, Any]]:
     """Read a file of JSON Lines."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
-    """Wait until something is so."""
-    give_up_at = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up_at, "it did not come about"
-        time.sleep(0.02)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,17 @@ import pytest
 from medreward.app import create_app
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import Problem, ProblemKind
-from tests.service.cli.conftest import PROGRAM, WARM_UP, Run, SlowJudge, outage, served, settings
+from tests.service.cli.conftest import (
+    PROGRAM,
+    WARM_UP,
+    Run,
+    StuckJudge,
+    outage,
+    settings,
+)
+from tests.support.process import Program
+from tests.support.service import served
+from tests.support.wait import wait_until
 
 QUICK = ("--suite", "attack", "--suite", "benign", "--limit", "2")
 
@@ -128,28 +137,23 @@ def test_an_interrupted_audit_writes_nothing(tmp_path: Path) -> None:
     """Half of the cases are not a report card; one that is there stays as it was."""
     out = tmp_path / "card.html"
     out.write_text("the last one", "utf-8")
-    with served(create_app(settings(), judge=SlowJudge())) as url:
-        started = subprocess.Popen(  # noqa: S603 - our own program
-            [*PROGRAM, "audit", "--url", url, *QUICK, "--batch", "2", "--out", str(out)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ},
-        )
-        assert started.stderr is not None
-        assert any("judging" in line for line in iter(started.stderr.readline, ""))
-        started.send_signal(signal.SIGINT)
-        _, rest = started.communicate(timeout=60)
+    with served(create_app(settings(), judge=StuckJudge(answered=20, batch=1))) as url:
+        options = ("--url", url, *QUICK, "--batch", "2", "--out", str(out))
+        with Program([*PROGRAM, "audit", *options], os.environ) as audit:
+            audit.spawn()
+            wait_until(lambda: "judging" in audit.stderr)
+            code = audit.stop(signal.SIGINT)
 
-    assert started.returncode == 130
-    assert "interrupted" in rest
+    assert code == 130
+    assert "interrupted" in audit.stderr
     assert out.read_text("utf-8") == "the last one"
 
 
 @pytest.mark.usefixtures("no_models")
-def test_without_a_url_a_service_is_started_for_the_while(run_apart: Run, tmp_path: Path) -> None:
+def test_without_a_url_a_service_is_started_for_the_while(run: Run, tmp_path: Path) -> None:
     """One command from nothing to a report card."""
     out = tmp_path / "card.html"
-    told = run_apart("audit", "--suite", "benign", "--limit", "1", "--out", out)
+    told = run("audit", "--suite", "benign", "--limit", "1", "--out", out)
 
     assert told.code == 0
     assert out.read_text("utf-8").startswith("<!doctype html>")

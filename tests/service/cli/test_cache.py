@@ -11,6 +11,8 @@ from medreward.cli import cache
 from tests.redis_servers import NewServer, RedisServer, Watched, free_port
 from tests.service.cli.conftest import Run
 
+pytestmark = pytest.mark.xdist_group("redis")
+
 Fill = Callable[[RedisServer], None]
 
 

@@ -13,7 +13,8 @@ from medreward.engines.judge import Judgement
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
-from tests.service.cli.conftest import PATIENT_TEXT, Run, served, settings
+from tests.service.cli.conftest import PATIENT_TEXT, Run, settings
+from tests.support.service import served
 
 Write = Callable[..., Path]
 Row = dict[str, Any]
@@ -290,10 +291,10 @@ def test_entries_of_other_judges_stay_in_the_file(
 
 
 def test_without_a_url_a_service_is_started_for_the_while(
-    run_apart: Run, no_models: None, rows: list[Row], jsonl: Write, tmp_path: Path
+    run: Run, no_models: None, rows: list[Row], jsonl: Write, tmp_path: Path
 ) -> None:
     """A judge that finds no answer right cannot be calibrated, and that is said."""
-    told = run_apart("calibrate", jsonl(*rows[:400]), "--out", tmp_path / "c.json")
+    told = run("calibrate", jsonl(*rows[:400]), "--out", tmp_path / "c.json")
 
     assert told.code == 1
     assert "no right answer gets a YES" in told.stderr

@@ -8,8 +8,9 @@ import pytest
 from medreward.cli.check import run_checks
 from medreward.cli.terminal import CommandError
 from medreward.engines.accelerator import Platform
-from tests.service.cli.conftest import PATIENT_TEXT, ROLLOUTS, Run, served
+from tests.service.cli.conftest import PATIENT_TEXT, ROLLOUTS, Run
 from tests.service.engines.judge_servers import MODEL, FakeServer, Model
+from tests.support.service import served
 
 Write = Callable[..., Path]
 
@@ -28,21 +29,21 @@ def test_a_sound_deployment_passes(run_apart: Run) -> None:
 
 
 @pytest.mark.usefixtures("no_models")
-def test_loading_can_be_left_out(run_apart: Run) -> None:
+def test_loading_can_be_left_out(run: Run) -> None:
     """--no-load looks and touches nothing."""
-    told = run_apart("check", "--no-load")
+    told = run("check", "--no-load")
 
     assert told.code == 0
     assert "load judge" not in told.stdout
 
 
 @pytest.mark.usefixtures("no_models")
-def test_secrets_are_masked(run_apart: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_masked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys, secrets and passwords in URLs are named and not shown."""
     for name in ("API_KEYS", "SECRET", "JUDGE_API_KEY"):
         monkeypatch.setenv(f"MEDREWARD_{name}", "hunter2")
     monkeypatch.setenv("MEDREWARD_JUDGE_URL", "http://me:hunter2@judge:8000/v1")
-    told = run_apart("check", "--no-load")
+    told = run("check", "--no-load")
 
     assert told.code == 0
     assert "hunter2" not in told.stdout + told.stderr
@@ -51,11 +52,11 @@ def test_secrets_are_masked(run_apart: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_missing_models_are_told_with_what_mends_them(
-    run_apart: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Both at once, and nothing is loaded; the verifier is installed with the package."""
     monkeypatch.setenv("MEDREWARD_MODELS_DIR", str(tmp_path))
-    told = run_apart("check")
+    told = run("check")
 
     assert told.code == 1
     assert "✓   judge model" in told.stdout
@@ -78,11 +79,11 @@ def test_missing_models_are_told_with_what_mends_them(
 )
 @pytest.mark.usefixtures("no_models")
 def test_a_wrong_setting_is_told_with_what_mends_it(
-    run_apart: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     """One row, and 1 at the end."""
     monkeypatch.setenv(name, value)
-    told = run_apart("check", "--no-load")
+    told = run("check", "--no-load")
 
     assert told.code == 1
     assert "✗" in told.stdout
@@ -90,20 +91,18 @@ def test_a_wrong_setting_is_told_with_what_mends_it(
 
 
 @pytest.mark.usefixtures("no_models")
-def test_what_kubernetes_sets_is_no_mistake(
-    run_apart: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_kubernetes_sets_is_no_mistake(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Service named medreward appears in the environment of its neighbours."""
     monkeypatch.setenv("MEDREWARD_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("MEDREWARD_PORT_8080_TCP_ADDR", "10.0.0.1")
 
-    assert run_apart("check", "--no-load").code == 0
+    assert run("check", "--no-load").code == 0
 
 
 @pytest.mark.usefixtures("no_models")
-def test_a_sound_file_is_counted(run_apart: Run) -> None:
+def test_a_sound_file_is_counted(run: Run) -> None:
     """How many would be settled by rule, found equal, and asked about."""
-    told = run_apart("check", "--no-load", ROLLOUTS)
+    told = run("check", "--no-load", ROLLOUTS)
 
     assert told.code == 0
     assert "samples        110" in told.stdout
@@ -113,7 +112,7 @@ def test_a_sound_file_is_counted(run_apart: Run) -> None:
 
 
 @pytest.mark.usefixtures("no_models")
-def test_lines_that_would_be_refused_or_unscored_are_named(run_apart: Run, jsonl: Write) -> None:
+def test_lines_that_would_be_refused_or_unscored_are_named(run: Run, jsonl: Write) -> None:
     """By number, in order, and without quoting them."""
     file = jsonl(
         GOOD,
@@ -123,7 +122,7 @@ def test_lines_that_would_be_refused_or_unscored_are_named(run_apart: Run, jsonl
         GOOD | {"rubric": PATIENT_TEXT},
         GOOD | {"response": PATIENT_TEXT * 20_000},
     )
-    told = run_apart("check", "--no-load", file)
+    told = run("check", "--no-load", file)
     refused, unscored = told.stdout.split("refused: ")[1].split("unscored, whatever")
 
     assert told.code == 1
@@ -136,12 +135,12 @@ def test_lines_that_would_be_refused_or_unscored_are_named(run_apart: Run, jsonl
 
 @pytest.mark.usefixtures("no_models")
 def test_the_users_limits_are_the_ones_that_count(
-    run_apart: Run, jsonl: Write, monkeypatch: pytest.MonkeyPatch
+    run: Run, jsonl: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is too long is a setting."""
     monkeypatch.setenv("MEDREWARD_MAX_RESPONSE_BYTES", "5")
 
-    assert "over 5 bytes" in run_apart("check", "--no-load", jsonl(GOOD)).stdout
+    assert "over 5 bytes" in run("check", "--no-load", jsonl(GOOD)).stdout
 
 
 @pytest.mark.models
@@ -160,6 +159,7 @@ def test_a_language_model_is_told_how_well_it_covers_the_labels(
 ) -> None:
     """The share of the probability that falls on YES and NO, beside the floor."""
     monkeypatch.setenv("MEDREWARD_JUDGE", "causal_lm")
+    monkeypatch.setenv("MEDREWARD_EMBEDDER", "hashed")
     told = run_apart("check")
 
     assert told.code == 0
@@ -184,7 +184,7 @@ def _unwrapped(table: str) -> str:
 )
 @pytest.mark.usefixtures("no_models")
 def test_a_judge_behind_a_server_is_shown_with_the_way_it_is_asked(
-    run_apart: Run, monkeypatch: pytest.MonkeyPatch, kind: str, said: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, kind: str, said: str
 ) -> None:
     """The way that was found, and why not a cheaper one."""
     with served(FakeServer(kind).app) as url:
@@ -192,7 +192,7 @@ def test_a_judge_behind_a_server_is_shown_with_the_way_it_is_asked(
         monkeypatch.setenv("MEDREWARD_JUDGE_URL", f"{url}/v1")
         monkeypatch.setenv("MEDREWARD_JUDGE_MODEL", MODEL)
         monkeypatch.setenv("NO_PROXY", "*")
-        told = run_apart("check")
+        told = run("check")
 
     assert told.code == 0
     assert said in _unwrapped(told.stdout)
@@ -200,7 +200,7 @@ def test_a_judge_behind_a_server_is_shown_with_the_way_it_is_asked(
 
 @pytest.mark.usefixtures("no_models")
 def test_a_judge_that_does_not_answer_in_labels_fails_the_check(
-    run_apart: Run, monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before a run would find out."""
     with served(FakeServer("vllm", Model(mute=True)).app) as url:
@@ -208,7 +208,7 @@ def test_a_judge_that_does_not_answer_in_labels_fails_the_check(
         monkeypatch.setenv("MEDREWARD_JUDGE_URL", f"{url}/v1")
         monkeypatch.setenv("MEDREWARD_JUDGE_MODEL", MODEL)
         monkeypatch.setenv("NO_PROXY", "*")
-        told = run_apart("check")
+        told = run("check")
 
     assert told.code == 1
     assert "the judge does not answer in labels" in _unwrapped(told.stdout)

@@ -13,7 +13,8 @@ from medreward.app import create_app
 from medreward.cli.client import Connection
 from medreward.cli.terminal import CommandError
 from medreward.engines.remote.http_client import AsyncClient
-from tests.service.cli.conftest import PATIENT_TEXT, Run, served, settings
+from tests.service.cli.conftest import PATIENT_TEXT, Run, settings
+from tests.support.service import served
 
 Write = Callable[..., Path]
 

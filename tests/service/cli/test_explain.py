@@ -8,15 +8,8 @@ import pytest
 from medreward.app import create_app
 from medreward.cli.explain import WHAT_TO_DO
 from medreward.errors import ProblemKind
-from tests.service.cli.conftest import (
-    ROLLOUTS,
-    STRICT_RECIPE,
-    Outcome,
-    Run,
-    outage,
-    served,
-    settings,
-)
+from tests.service.cli.conftest import ROLLOUTS, STRICT_RECIPE, Outcome, Run, outage, settings
+from tests.support.service import served
 
 Write = Callable[..., Path]
 
@@ -233,9 +226,9 @@ def test_every_way_to_mark_an_answer_is_told(
 
 
 @pytest.mark.usefixtures("no_models")
-def test_without_a_url_a_service_is_started_for_the_while(run_apart: Run) -> None:
+def test_without_a_url_a_service_is_started_for_the_while(run: Run) -> None:
     """One command from two texts to a reason."""
-    told = run_apart("explain", "--response", "spleen", "--reference", "Spleen")
+    told = run("explain", "--response", "spleen", "--reference", "Spleen")
 
     assert told.code == 0
     assert "reward" in told.stdout

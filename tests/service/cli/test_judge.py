@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.cli.conftest import ANSWERS, PATIENT_TEXT, Run, outage, rows_of, served
+from tests.service.cli.conftest import ANSWERS, PATIENT_TEXT, Run, outage, rows_of
+from tests.support.service import served
 
 Write = Callable[..., Path]
 
@@ -133,9 +134,9 @@ def test_more_views_than_there_are_is_refused_by_the_service(
 
 
 @pytest.mark.usefixtures("no_models")
-def test_without_a_url_a_service_is_started_for_the_while(run_apart: Run, jsonl: Write) -> None:
+def test_without_a_url_a_service_is_started_for_the_while(run: Run, jsonl: Write) -> None:
     """One command from a file to grades."""
-    told = run_apart("judge", jsonl(SAME))
+    told = run("judge", jsonl(SAME))
 
     assert told.code == 0
     assert "items        1, all judged" in told.stdout

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +14,14 @@ from tests.service.cli.conftest import (
     PROGRAM,
     ROLLOUTS,
     Run,
-    SlowJudge,
+    StuckJudge,
     outage,
     rows_of,
-    served,
     settings,
-    wait_for,
 )
+from tests.support.process import Program, Service
+from tests.support.service import served
+from tests.support.wait import wait_until
 
 Write = Callable[..., Path]
 
@@ -262,18 +262,20 @@ def test_without_a_url_a_service_is_started_for_the_while(run_apart: Run, jsonl:
 
 @pytest.mark.usefixtures("no_models")
 def test_a_proxy_does_not_stand_before_our_own_service(
-    run_apart: Run, jsonl: Write, monkeypatch: pytest.MonkeyPatch
+    run: Run, jsonl: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loopback is reached directly, whatever the environment says of proxies."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
 
-    assert run_apart("score", jsonl(RIGHT)).code == 0
+    assert run("score", jsonl(RIGHT)).code == 0
 
 
 def test_models_that_are_not_there_are_asked_for(
     run_apart: Run, jsonl: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A newcomer is told the command that fetches them, in one line."""
+    monkeypatch.setenv("MEDREWARD_JUDGE", "causal_lm")
+    monkeypatch.setenv("MEDREWARD_EMBEDDER", "hashed")
     monkeypatch.setenv("MEDREWARD_MODELS_DIR", str(tmp_path))
     told = run_apart("score", jsonl(RIGHT))
 
@@ -288,23 +290,17 @@ def test_an_interrupted_run_keeps_what_it_has(jsonl: Write, tmp_path: Path) -> N
     out = tmp_path / "out.jsonl"
     many = [RIGHT | {"id": str(n), "response": f"answer {n}"} for n in range(200)]
     file = jsonl(*many)
-    with served(create_app(settings(), judge=SlowJudge(batch=1))) as url:
-        command = ["score", str(file), "--url", url, "--out", str(out), "--batch", "1"]
-        with subprocess.Popen(  # noqa: S603 - our own program
-            [*PROGRAM, *command],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ},
-        ) as scoring:
-            wait_for(lambda: out.exists() and len(out.read_text("utf-8").splitlines()) >= 2)
-            os.kill(scoring.pid, signal.SIGINT)
-            stdout, stderr = scoring.communicate(timeout=30)
+    with served(create_app(settings(), judge=StuckJudge(answered=3, batch=1))) as url:
+        options = (str(file), "--url", url, "--out", str(out), "--batch", "1")
+        with Program([*PROGRAM, "score", *options], os.environ) as scoring:
+            scoring.spawn()
+            wait_until(lambda: out.exists() and len(out.read_text("utf-8").splitlines()) >= 2)
+            code = scoring.stop(signal.SIGINT)
 
     kept = rows_of(out)
-    assert scoring.returncode == 130
-    assert stdout == ""
-    assert stderr.splitlines() == [
+    assert code == 130
+    assert scoring.stdout == ""
+    assert scoring.stderr.splitlines() == [
         f"{out} keeps the {len(kept)} results there were",
         "medreward: interrupted",
     ]
@@ -345,10 +341,10 @@ def test_a_place_that_cannot_be_written_is_refused_first(
 
 
 @pytest.mark.models
-def test_real_models_score_the_example(run_apart: Run, tmp_path: Path) -> None:
-    """The newcomer's command: real models, one real reward for every rollout of a question."""
+def test_real_models_score_the_example(run: Run, embedded_service: Service, tmp_path: Path) -> None:
+    """Real models, and one real reward for every rollout of a question."""
     out = tmp_path / "out.jsonl"
-    told = run_apart("score", ROLLOUTS, "--limit", "5", "--out", out)
+    told = run("score", ROLLOUTS, "--url", embedded_service.url, "--limit", "5", "--out", out)
     rewards = {row["id"]: row["reward"] for row in rows_of(out)}
 
     assert told.code == 0
@@ -367,12 +363,12 @@ def _row(table: str, label: str) -> list[str]:
 
 @pytest.mark.parametrize("role", ["judge", "embed"])
 def test_a_part_of_a_service_scores_nothing(
-    run_apart: Run, monkeypatch: pytest.MonkeyPatch, role: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, role: str
 ) -> None:
     """It is told before anything is loaded."""
     monkeypatch.setenv("MEDREWARD_ROLE", role)
 
-    told = run_apart("score", str(ROLLOUTS))
+    told = run("score", str(ROLLOUTS))
 
     assert told.code == 2
     assert f"MEDREWARD_ROLE={role} is a part of a service" in told.stderr

@@ -21,7 +21,8 @@ from medreward.engines.templates import Template, load_templates
 from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, SetupError
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
-from tests.conftest import Serve, loaded
+from tests.conftest import Serve
+from tests.support.service import loaded
 
 pytestmark = pytest.mark.anyio
 

@@ -1,28 +1,17 @@
-"""A real service as a process of its own, and a stand-in for its models that does as it is told.
+"""A server in place of the models: a judge that does what a test's rule says, and an embedder.
 
-Nothing of the server is imported: these run in a trainer's environment, which has the client alone.
+Nothing of the service is imported: trainers' environments have the client alone.
 """
 
 import json
 import math
-import os
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from hashlib import shake_256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import IO, Any, Literal, Self
+from typing import Any, Literal, Self
 
 Say = Literal["YES", "NO", "gibberish", "400", "500", "silence"]
 """What the stand-in's judge does: a verdict, a word that is none, a status, or nothing at all."""
@@ -31,8 +20,6 @@ Rule = Callable[[str, str], Say]
 
 MODEL = "stand-in"
 DIMENSIONS = 32
-START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 20.0
 POLL_S = 0.05
 
 _FIELD = re.compile(r'^(reference|candidate): (".*")$', re.MULTILINE)
@@ -164,104 +151,3 @@ def vector(text: str) -> list[float]:
     noise = [byte - 127.5 for byte in shake_256(text.encode()).digest(DIMENSIONS)]
     length = math.hypot(*noise)
     return [value / length for value in noise]
-
-
-class Service:
-    """`medreward serve` as a process; it can be killed, and comes back at the same address."""
-
-    def __init__(self, settings: dict[str, object]) -> None:
-        port = _free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        # The published recipe asks the stand-in models whatever an answer says.
-        chosen = {"port": port, "log_level": "warning", "recipe": "medix-r1", **settings}
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MEDREWARD_")}
-        named = {f"MEDREWARD_{name.upper()}": str(value) for name, value in chosen.items()}
-        self._environment = inherited | named
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it is ready.
-
-        Raises:
-            RuntimeError: it did not come up; with what it said.
-        """
-        command = [_command(), "serve"]
-        with tempfile.TemporaryFile() as said:
-            self._process = subprocess.Popen(  # noqa: S603 - the command under test
-                command, env=self._environment, stdout=subprocess.DEVNULL, stderr=said
-            )
-            if not self._is_ready():
-                self.kill()
-                raise RuntimeError(f"{command} did not get ready\n{_end_of(said)}")
-
-    def kill(self) -> None:
-        """End it as a crash would, in the middle of whatever it does."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        """End it in good order."""
-        self._end(signal.SIGTERM)
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(how)
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-
-    def _is_ready(self) -> bool:
-        ends_s = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < ends_s and self._process and self._process.poll() is None:
-            with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                url = f"{self.url}/readyz"
-                with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own address
-                    return True
-            time.sleep(POLL_S)
-        return False
-
-
-@contextmanager
-def serving(models: Models | None, **settings: object) -> Iterator[Service]:
-    """Run a service with its engines at *models*, or with the embedded profile's real ones.
-
-    *settings* are those of docs/settings.md, in lower case and without MEDREWARD.
-    """
-    remote = {
-        "profile": "remote",
-        "judge_way": "chat",
-        "judge_url": models.url,
-        "judge_model": MODEL,
-        "embedder_url": models.url,
-        "embedder_model": MODEL,
-    } if models else {}  # fmt: skip
-    service = Service({**remote, **settings})
-    try:
-        service.start()
-        yield service
-    finally:
-        service.stop()
-
-
-def _command() -> str:
-    """Find `medreward`: as MEDREWARD_COMMAND says, else beside this Python, else on the PATH."""
-    beside = Path(sys.executable).with_name("medreward")
-    found = os.environ.get("MEDREWARD_COMMAND") or shutil.which(beside) or shutil.which("medreward")
-    if found is None:
-        raise RuntimeError("no `medreward` to serve with; name it in MEDREWARD_COMMAND")
-    return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _end_of(said: IO[bytes]) -> str:
-    said.seek(0)
-    return said.read()[-4000:].decode(errors="replace")
