@@ -61,10 +61,18 @@ class Refused(Unavailable):
 class RedisLink:
     """Asks Redis, and knows whether it answers. All in one event loop."""
 
-    def __init__(self, connect: Callable[[], Store], metrics: Metrics, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Store],
+        metrics: Metrics,
+        *,
+        timeout_s: float,
+        put_timeout_s: float = PUT_TIMEOUT_S,
+    ) -> None:
         self._connect = connect
         self._metrics = metrics
         self._timeout_s = timeout_s
+        self._put_timeout_s = max(timeout_s, put_timeout_s)
         self._store: Store | None = None
         self._opened: set[Store] = set()
         """The one in use, and those being given up."""
@@ -131,7 +139,7 @@ class RedisLink:
         is_put = operation == "put"
         if not is_put and not self._writes.allows():
             raise Refused
-        timeout_s = max(self._timeout_s, PUT_TIMEOUT_S) if is_put else self._timeout_s
+        timeout_s = self._put_timeout_s if is_put else self._timeout_s
         try:
             replies = await self._ask(
                 operation, timeout_s, lambda store: store.run(script, names, shared, each)

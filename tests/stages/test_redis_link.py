@@ -1,17 +1,21 @@
-"""Connections to Redis are closed, whenever the server is given up or the service ends."""
+"""Connections to Redis: who gets none in time, and that all are closed."""
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import hiredis
 import pytest
 import structlog
 import trustme
 
-from medreward.redis_client import MAX_CONNECTIONS
+from medreward.metrics import Metrics
+from medreward.redis_client import MAX_CONNECTIONS, connect
+from medreward.redis_link import RedisLink, Unavailable
+from medreward.settings import Settings
 from tests.stages.redis_tiers import array, some_keys, tier_on, until
 
 pytestmark = pytest.mark.anyio
@@ -85,6 +89,29 @@ async def listening(server: StallingServer) -> AsyncIterator[StallingServer]:
         listener.close()
         for writer in server.writers:
             writer.close()
+
+
+async def test_a_request_that_gets_no_connection_in_time_says_nothing_about_the_server() -> None:
+    """It goes on without an answer; the requests that have the connections find out."""
+    async with listening(StallingServer()) as server:
+        reach = partial(connect, Settings(redis_url=server.url))
+        link = RedisLink(reach, Metrics(), timeout_s=0.05, put_timeout_s=60)
+        await link.start()
+        await until(lambda: not link.is_open)
+        server.stalls = True
+        puts = [
+            asyncio.create_task(link.run("put", "script", [b"name"], []))
+            for _ in range(MAX_CONNECTIONS)
+        ]
+        await until(lambda: server.stalled == MAX_CONNECTIONS)
+
+        with pytest.raises(Unavailable):
+            await link.read("get", [b"name"])
+
+        assert link.state() == "answering"
+        await link.aclose()
+        outcomes = await asyncio.gather(*puts, return_exceptions=True)
+        assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
 
 
 async def test_a_request_that_waited_for_a_connection_does_not_ask_a_server_given_up() -> None:
