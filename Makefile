@@ -73,7 +73,7 @@ $(VLLM_BIN)/medreward: pyproject.toml clients/python/pyproject.toml clients/trai
 vllm-env: $(VLLM_BIN)/medreward ## Make .venv-vllm, with vLLM for the CPU
 
 # These ask a server of vLLM's own over HTTP.
-WAYS := $(wildcard tests/stages/test_openai_ways_live.py)
+WAYS := $(wildcard tests/service/engines/test_dialects_live.py)
 
 .PHONY: vllm
 vllm: vllm-env ## The tests that need vLLM, on the CPU, in minutes
@@ -83,9 +83,9 @@ vllm: vllm-env ## The tests that need vLLM, on the CPU, in minutes
 
 # Real trainers: an environment each, with the trainer and the client but not the server, which runs
 # beside it as a process. torch comes first, or one with gigabytes of CUDA is drawn in. The tests'
-# configuration above tests/trainers imports the server, so it stays out. What is pinned is what
+# configuration above tests/real_trainers imports the server, so it stays out. What is pinned is what
 # docs/trainers says was run.
-TRAINER_TESTS = MEDREWARD_COMMAND=$(abspath $(BIN)/medreward) $(1)/bin/python -m pytest --confcutdir tests/trainers
+TRAINER_TESTS = MEDREWARD_COMMAND=$(abspath $(BIN)/medreward) $(1)/bin/python -m pytest --confcutdir tests/real_trainers
 define TRAINER_ENV
 $(PYTHON) -m venv $(1)
 $(1)/bin/python -m pip install --quiet --upgrade pip
@@ -102,21 +102,21 @@ trainers: trl verl openrlhf verifiers swift ## The adapters on real trainers, in
 
 .PHONY: trl
 trl: models .venv-trl/made ## The adapter for TRL, on its own trainer
-	$(call TRAINER_TESTS,.venv-trl) tests/trainers/test_trl_real.py
+	$(call TRAINER_TESTS,.venv-trl) tests/real_trainers/test_trl_real.py
 
 .venv-swift/made: clients/python/pyproject.toml
 	$(call TRAINER_ENV,.venv-swift,ms-swift==4.6.0 msgspec,torch==2.13.0)
 
 .PHONY: swift
 swift: install .venv-swift/made ## The adapter for ms-swift, on its own trainer
-	$(call TRAINER_TESTS,.venv-swift) tests/trainers/test_ms_swift_real.py
+	$(call TRAINER_TESTS,.venv-swift) tests/real_trainers/test_ms_swift_real.py
 
 .venv-verifiers/made: clients/python/pyproject.toml
 	$(call TRAINER_ENV,.venv-verifiers,verifiers==0.4.0)
 
 .PHONY: verifiers
 verifiers: install .venv-verifiers/made ## The adapter for verifiers, on its own package
-	$(call TRAINER_TESTS,.venv-verifiers) tests/trainers/test_verifiers_real.py
+	$(call TRAINER_TESTS,.venv-verifiers) tests/real_trainers/test_verifiers_real.py
 
 # What openrlhf asks for is built with CUDA; its client code needs none of that, but these.
 OPENRLHF_NEEDS = transformers==5.15.0 aiohttp sympy pylatexenc numpy tqdm packaging pyyaml
@@ -127,8 +127,8 @@ OPENRLHF_NEEDS = transformers==5.15.0 aiohttp sympy pylatexenc numpy tqdm packag
 # SLIME names slime's source tree, which is no package: the tests of it are left out without.
 .PHONY: openrlhf
 openrlhf: install .venv-openrlhf/made ## The adapters for OpenRLHF and slime, on their own client code
-	$(call TRAINER_TESTS,.venv-openrlhf) tests/trainers/test_openrlhf_real.py
-	$(if $(SLIME),PYTHONPATH=$(SLIME) $(call TRAINER_TESTS,.venv-openrlhf) tests/trainers/test_slime_real.py)
+	$(call TRAINER_TESTS,.venv-openrlhf) tests/real_trainers/test_openrlhf_real.py
+	$(if $(SLIME),PYTHONPATH=$(SLIME) $(call TRAINER_TESTS,.venv-openrlhf) tests/real_trainers/test_slime_real.py)
 
 # skyrl-gym is small and fits in here; TransferQueue is what verl's V1 trainer moves its data by.
 # EASYR1 names EasyR1's source tree, which is no package: the tests of it are left out without.
@@ -138,11 +138,11 @@ openrlhf: install .venv-openrlhf/made ## The adapters for OpenRLHF and slime, on
 
 .PHONY: verl
 verl: install .venv-verl/made ## The adapters for verl, EasyR1 and SkyRL, on their own code
-	$(call TRAINER_TESTS,.venv-verl) tests/trainers/test_verl_real.py
-	PYTHONPATH=clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/trainers/test_trainer_maths_verl.py
-	PYTHONPATH=clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/trainers/test_trainer_recipes_verl.py
-	$(if $(EASYR1),PYTHONPATH=$(EASYR1):clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/trainers/test_easyr1_real.py tests/trainers/test_trainer_recipes_easyr1.py)
-	.venv-verl/bin/python -m pytest --confcutdir tests/clients/trainers tests/clients/trainers/test_skyrl.py
+	$(call TRAINER_TESTS,.venv-verl) tests/real_trainers/test_verl_real.py
+	PYTHONPATH=clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/real_trainers/test_trainer_maths_verl.py
+	PYTHONPATH=clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/real_trainers/test_trainer_recipes_verl.py
+	$(if $(EASYR1),PYTHONPATH=$(EASYR1):clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/real_trainers/test_easyr1_real.py tests/real_trainers/test_trainer_recipes_easyr1.py)
+	.venv-verl/bin/python -m pytest --confcutdir tests/client_adapters tests/client_adapters/test_skyrl.py
 
 .venv-ray/made: clients/python/pyproject.toml clients/evaluation/pyproject.toml
 	$(call TRAINER_ENV,.venv-ray,--editable clients/evaluation 'ray[data]==2.60.0')
@@ -153,7 +153,7 @@ ray: install .venv-ray/made ## Grading as a stage of Ray Data, on a Ray of this 
 
 .PHONY: docs
 docs: install ## Write service/openapi.json, docs/settings.md and other generated pages anew
-	$(BIN)/python -m medreward.openapi > service/openapi.json
+	$(BIN)/python docs/make_openapi.py > service/openapi.json
 	$(BIN)/python docs/make_settings.py > docs/settings.md
 	$(BIN)/python docs/make_trainer_config.py > docs/trainer/config.md
 	$(BIN)/python docs/make_chart_readme.py > helm/medreward/README.md

@@ -19,9 +19,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from medreward.embedding.embedder import cosine
-from medreward.embedding.sentence_transformer import SentenceTransformerEmbedder
-from medreward.engines import Workshop, build_embedder
+from medreward.engines.embedder import cosine
+from medreward.engines.embedders.sentence_transformer import SentenceTransformerEmbedder
+from medreward.engines.registry import BuildContext, build_embedder
 from medreward.settings import Settings
 
 SENTENCE = (
@@ -104,7 +104,7 @@ def main() -> None:
     options = parser.parse_args()
     rounds, pairs = (3, samples(16)) if options.quick else (options.rounds, samples(64))
     with ThreadPoolExecutor(max_workers=1) as worker:
-        embedder = build_embedder(Workshop(Settings(torch_threads=options.threads), worker))
+        embedder = build_embedder(BuildContext(Settings(torch_threads=options.threads), worker))
         assert isinstance(embedder, SentenceTransformerEmbedder)  # noqa: S101 - the embedded profile's
         model = embedder._model  # noqa: SLF001 - the very same
         ways: dict[str, Callable[[Pairs], list[float]]] = {

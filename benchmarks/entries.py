@@ -51,7 +51,7 @@ class Tier(Protocol):
 
 def memory_tier() -> Tier:
     """Our tier, with room for every entry."""
-    module = importlib.import_module("medreward.score_cache")
+    module = importlib.import_module("medreward.cache.memory")
     tier: Tier = module.MemoryTier(max_bytes=8 * 2**30)
     return tier
 

@@ -27,10 +27,10 @@ from rich.table import Table
 from baselines import medix_eval
 from figures import Rounds, options, show
 from medreward_client import AsyncRewardClient
-from medreward_eval.grading import Grader, find_origin, grades_header
-from medreward_eval.grading_run import GradingRun
-from medreward_eval.ledger import Ledger, standing_rows
-from medreward_eval.predictions import Reading, take_stock
+from medreward_eval.grading.grader import Grader, find_identity, grades_header
+from medreward_eval.grading.predictions import Reading, inspect_predictions
+from medreward_eval.grading.run import GradingRun
+from medreward_eval.journal import Journal, latest_rows
 from rollouts import make_rollouts, nonces
 from running import Server, service, stand_in
 
@@ -56,12 +56,12 @@ def write_new(path: Path, number: int, nonce: str) -> None:
 async def ours(url: str, predictions: Path, out: Path) -> dict[str, float]:
     """Grade by our run; give each id's score."""
     async with AsyncRewardClient(url) as client:
-        origin = await find_origin(client, ["equivalence"])
-        total = take_stock(predictions, Reading({})).total
-        with Ledger(out, grades_header("m", origin, [], votes=3, total=total)) as ledger:
-            grader = Grader(client, origin)
-            await GradingRun(predictions, Reading({}), ledger, grader, show=lambda **_: None).run()
-    return {row["id"]: row["grade"]["score"] for row in standing_rows(out)}
+        grader_identity = await find_identity(client, ["equivalence"])
+        total = inspect_predictions(predictions, Reading({})).total
+        with Journal(out, grades_header("m", grader_identity, [], votes=3, total=total)) as journal:
+            grader = Grader(client, grader_identity)
+            await GradingRun(predictions, Reading({}), journal, grader, show=lambda **_: None).run()
+    return {row["id"]: row["grade"]["score"] for row in latest_rows(out)}
 
 
 def compare(rounds: int, number: int, delay_ms: float) -> Table:
@@ -128,7 +128,7 @@ def many(number: int) -> Table:
             looks = list(_looks(Server("", process.pid), process, out, number))
         if process.returncode:
             raise SystemExit(f"{command}: {process.returncode}")
-        lines = sum(1 for _ in standing_rows(out))
+        lines = sum(1 for _ in latest_rows(out))
         if lines != number:
             raise SystemExit(f"{lines} grades of {number}")
     resident = [mb for _, _, mb in looks]

@@ -18,18 +18,18 @@ from rich.console import Console
 from rich.table import Table
 
 from medreward.admission import Caller, Deadline
-from medreward.embedding.hashed import HashedEmbedder
-from medreward.guards.examining import GUARDS
+from medreward.audit.vocabulary import read_hpo
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.guards.chain import GUARDS
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
+from medreward.guards.support import has_witness
 from medreward.guards.symbolic import settle
-from medreward.guards.witness import has_witness
-from medreward.judging.scripted import ScriptedJudge
 from medreward.pipeline import Trace, score
+from medreward.samples import Sample
 from medreward.service import Service
 from medreward.settings import Settings
-from medreward.verifier.vocabulary import read_hpo
-from medreward.wire import Sample
 
 GROUP = 8
 SAMPLES = 1024

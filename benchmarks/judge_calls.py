@@ -44,7 +44,7 @@ async def post_all(url: str, bodies: Sequence[bytes]) -> None:
 def judge_counts(engines: Server) -> tuple[int, int]:
     """Questions the judge was asked so far, and the HTTP requests they came in."""
     stats = engines.get("/stats")
-    routes = ("/v1/chat/completions", "/v1/completions", "/generative_scoring")
+    routes = ("/v1/chat/completions", "/v1/completions")
     questions = sum(stats["questions"].get(route, 0) for route in routes)
     return questions, sum(stats["calls"].get(route, 0) for route in routes)
 

@@ -21,11 +21,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from medreward.engines import Workshop, build_judge
-from medreward.judging.causal_lm import CausalLmJudge
-from medreward.judging.judge import Inquiry, Judgement
-from medreward.judging.passes import PaddedPasses
-from medreward.judging.templates import Template, load_templates
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.causal_lm import CausalLmJudge
+from medreward.engines.local.forward import PaddedPasses
+from medreward.engines.registry import BuildContext, build_judge
+from medreward.engines.templates import Template, load_templates
 from medreward.settings import Settings
 
 SENTENCE = (
@@ -140,8 +140,8 @@ def main() -> None:
     rounds, size = (3, 2) if options.quick else (options.rounds, 4)
     console = Console()
     with ThreadPoolExecutor(max_workers=1) as worker:
-        workshop = Workshop(Settings(judge="causal_lm", torch_threads=options.threads), worker)
-        sharing, padded = (build_judge(workshop) for _ in range(2))
+        context = BuildContext(Settings(judge="causal_lm", torch_threads=options.threads), worker)
+        sharing, padded = (build_judge(context) for _ in range(2))
         assert isinstance(sharing, CausalLmJudge)  # noqa: S101 - the embedded profile's
         assert isinstance(padded, CausalLmJudge)  # noqa: S101
         padded._passes = PaddedPasses(padded._model)  # noqa: SLF001 - the way before prefixes were shared

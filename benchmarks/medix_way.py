@@ -24,7 +24,7 @@ from rich.table import Table
 from baselines import medix_r1, mini_lm
 from baselines.medix_r1 import JUDGE_ALONE, PUBLISHED
 from figures import Rounds, options, show
-from medreward.models import locate
+from medreward.engines.models import locate
 from medreward.settings import default_models_dir
 from medreward_client import RewardClient, RewardReply, Sample, Scored
 from rollouts import Rollout, make_rollouts, nonces

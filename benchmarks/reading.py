@@ -16,8 +16,8 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from medreward.completion import read_completion
-from medreward.recipe import load_recipes
+from medreward.parsing.completion import read_completion
+from medreward.recipes.recipe import load_recipes
 
 TAGS = load_recipes()["medix-r1"].tags
 SENTENCE = "The opacity is dense (>= 3 cm), left of the midline; compare 120/80 and p < 0.05. "

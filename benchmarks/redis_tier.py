@@ -24,10 +24,10 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from medreward.metrics import Metrics
-from medreward.redis_entries import entry_names, seal
-from medreward.redis_tier import RedisTier, build_redis_tier
+from medreward.cache.entries import entry_names, seal
+from medreward.cache.redis import RedisTier, build_redis_tier
 from medreward.settings import Settings
+from medreward.telemetry.metrics import Metrics
 
 Way = Callable[[], Awaitable[object]]
 REPEATS = 10

@@ -70,7 +70,6 @@ class StandIn:
         self._answer_to: dict[str, Callable[[Asked], Any]] = {
             "/v1/chat/completions": self._chat,
             "/v1/completions": self._completions,
-            "/generative_scoring": self._generative_scoring,
             "/v1/embeddings": self._embeddings,
         }
 
@@ -160,22 +159,6 @@ class StandIn:
         }
         shown = logprobs if asked.get("logprobs") is not None else None
         return {"index": index, "text": best, "logprobs": shown, "finish_reason": "length"}
-
-    def _generative_scoring(self, asked: Asked) -> Any:
-        items = _prompts(asked["items"])
-        self._questions["/generative_scoring"] += len(items)
-        query = self._tokenizer.decode(asked["query"])
-        texts = [self._tokenizer.decode(item) for item in items]
-        whole = [text + query if asked.get("item_first") else query + text for text in texts]
-        scores = [self._score(text, asked) for text in whole]
-        rows = [{"index": n, "object": "score", "score": s} for n, s in enumerate(scores)]
-        return {"object": "list", "model": asked.get("model"), "data": rows, "usage": _USAGE}
-
-    def _score(self, prompt: str, asked: Asked) -> float:
-        """Probability of the first label, among the labels or among all tokens."""
-        numbered = {self._tokenizer.number(t): p for t, p in probabilities(prompt).items()}
-        labels = [numbered.get(number, 1e-6) for number in asked["label_token_ids"]]
-        return labels[0] / sum(labels) if asked.get("apply_softmax", True) else labels[0]
 
     def _tokenize(self, asked: Asked) -> Any:
         text = asked["prompt"] if "prompt" in asked else _chat_text(asked)

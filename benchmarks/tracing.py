@@ -22,9 +22,9 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from rich.table import Table
 
 from figures import options, show
-from medreward import logs
 from medreward.app import create_app
 from medreward.settings import Settings
+from medreward.telemetry import logs
 
 REQUESTS = {1: 200, 512: 6}
 """Of each size, in a round."""

@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from medreward.engines.judge import Inquiry
+from medreward.engines.judges import cross_encoder
+from medreward.engines.judges.cross_encoder import CrossEncoderJudge
+from medreward.engines.models import locate
+from medreward.engines.templates import load_templates
 from medreward.errors import SetupError
-from medreward.judging import cross_encoder
-from medreward.judging.cross_encoder import CrossEncoderJudge
-from medreward.judging.judge import Inquiry
-from medreward.judging.templates import load_templates
-from medreward.models import locate
 from medreward.settings import default_models_dir
 
 SENTENCE = (

@@ -21,17 +21,17 @@ from typing import Any
 import httpx
 from vllm import LLM
 
-from medreward import logs
 from medreward.app import create_app
-from medreward.embedding.hashed import HashedEmbedder
-from medreward.engines import Workshop, build_judge
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Inquiry, View
+from medreward.engines.judges.vllm import VllmJudge, one_token
+from medreward.engines.judges.vllm_engine import CPU_BLOCK_TOKENS, is_on_cpu
+from medreward.engines.models import locate
+from medreward.engines.registry import BuildContext, build_judge
+from medreward.engines.templates import load_templates
 from medreward.errors import Problem
-from medreward.judging.judge import Inquiry, View
-from medreward.judging.templates import load_templates
-from medreward.judging.vllm import VllmJudge, one_token
-from medreward.judging.vllm_engine import CPU_BLOCK_TOKENS, is_on_cpu
-from medreward.models import locate
 from medreward.settings import Settings
+from medreward.telemetry import logs
 
 MATCH = load_templates()["match"]
 GROUP = 8
@@ -216,7 +216,7 @@ async def run(arguments: argparse.Namespace) -> None:
     )
     tokens = Tokens()
     with ThreadPoolExecutor(1) as worker:
-        judge = build_judge(Workshop(settings, worker))
+        judge = build_judge(BuildContext(settings, worker))
         assert isinstance(judge, VllmJudge)  # noqa: S101 - the settings name it
         judge.count_tokens = tokens.count
         if arguments.batch:

@@ -1,4 +1,4 @@
-# The embedder on a GPU, or all of medreward there with models run by transformers.
+# The embedder on a GPU. With MEDREWARD_ROLE=all and MEDREWARD_JUDGE=causal_lm also everything else.
 #
 #   docker build -f deploy/embed.Dockerfile -t medreward-embed .
 #

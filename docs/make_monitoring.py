@@ -6,7 +6,7 @@ from pathlib import Path
 from deploy.monitoring.alerts import ALERTS
 from prometheus_client.metrics_core import Metric
 
-from medreward.metrics import Metrics
+from medreward.telemetry.metrics import Metrics
 
 PAGE = Path(__file__).parent / "monitoring.md"
 HEADS = {

@@ -10,9 +10,9 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from medreward_trainer.config import Config
-from medreward_trainer.config_files import key_fields
-from medreward_trainer.other_keys import INSTEAD, OTHER_NAMES, VALUES
+from medreward_trainer.config.config import Config
+from medreward_trainer.config.files import key_fields
+from medreward_trainer.config.key_aliases import INSTEAD, OTHER_NAMES, VALUES
 
 
 def page() -> str:

@@ -12,11 +12,11 @@ import pytest
 from fastapi import FastAPI
 
 from medreward.app import create_app
-from medreward.embedding.embedder import Embedder
-from medreward.embedding.hashed import HashedEmbedder
-from medreward.engines import Workshop, build_embedder, build_judge
-from medreward.judging.judge import Judge
-from medreward.judging.scripted import ScriptedJudge
+from medreward.engines.embedder import Embedder
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Judge
+from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.registry import BuildContext, build_embedder, build_judge
 from medreward.service import Service
 from medreward.settings import Settings
 
@@ -72,16 +72,16 @@ class RealEngines:
 def real_engines() -> Iterator[RealEngines]:
     """The embedded profile, loaded once; `medreward models fetch` has to have been run."""
     with ThreadPoolExecutor(max_workers=1) as worker:
-        workshop = Workshop(Settings(), worker)
-        yield RealEngines(build_judge(workshop), build_embedder(workshop), worker)
+        context = BuildContext(Settings(), worker)
+        yield RealEngines(build_judge(context), build_embedder(context), worker)
 
 
 @pytest.fixture(scope="session")
 def language_model() -> Iterator[RealEngines]:
     """The language model of the embedded profile as the judge of everything."""
     with ThreadPoolExecutor(max_workers=1) as worker:
-        workshop = Workshop(Settings(judge="causal_lm"), worker)
-        yield RealEngines(build_judge(workshop), build_embedder(workshop), worker)
+        context = BuildContext(Settings(judge="causal_lm"), worker)
+        yield RealEngines(build_judge(context), build_embedder(context), worker)
 
 
 async def loaded(app: FastAPI) -> Service:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
     [
         "client_cpu.py",
         "cold.py",
-        "grading.py",
+        "rewards/grade.py",
         "judge_calls.py",
         pytest.param("medix_way.py", marks=pytest.mark.models),
         "single_calls.py",

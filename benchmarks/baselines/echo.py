@@ -7,7 +7,7 @@ The reply is given beforehand, by `PUT /reply`.
 
 from fastapi import FastAPI, Request, Response
 
-from medreward.wire import RewardReply, RewardRequest
+from medreward.http.schemas import RewardReply, RewardRequest
 
 app = FastAPI()
 

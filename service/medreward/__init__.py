@@ -4,3 +4,4 @@ Rewards and grades are for research and training, not for clinical use.
 """
 
 __version__ = "0.1.0"
+NOTICE = "Rewards and grades are for research and training, not for clinical use."

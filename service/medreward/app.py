@@ -10,21 +10,24 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 import medreward
-from medreward.compat import routes as compat
-from medreward.embedding.embedder import Embedder
+from medreward.engines.accelerator import Probe, measure_platform
+from medreward.engines.embedder import Embedder
+from medreward.engines.judge import Judge
 from medreward.errors import MethodNotAllowed, NotFound, Overloaded, RequestError, TooLarge
-from medreward.ingress import BearerAuth, RequestLog
-from medreward.judging.judge import Judge
-from medreward.openapi import document
-from medreward.operations import probe_routes
-from medreward.replies import error_response
-from medreward.roles.routes import embed_routes, judge_routes
-from medreward.routes import NOTICE, counting, operations, reward, router
-from medreward.routes import judge as judge_answers
+from medreward.http.middleware import BearerAuth, RequestLog
+from medreward.http.openapi import document
+from medreward.http.responses import error_response
+from medreward.http.routes import compat
+from medreward.http.routes.engines import embed_routes, judge_routes
+from medreward.http.routes.probes import probe_routes
+from medreward.http.routes.scoring import counting, operations, reward, router
+from medreward.http.routes.scoring import judge as judge_answers
 from medreward.service import Service
 from medreward.settings import Settings
 
-DESCRIPTION = f"Turns free-form medical answers into training rewards and grades. {NOTICE}"
+DESCRIPTION = (
+    f"Turns free-form medical answers into training rewards and grades. {medreward.NOTICE}"
+)
 
 
 def create_app(
@@ -32,22 +35,24 @@ def create_app(
     *,
     judge: Judge | None = None,
     embedder: Embedder | None = None,
+    probe: Probe = measure_platform,
 ) -> FastAPI:
     """Build the app; the only place that reads the environment.
 
-    Engines given here are used in place of those that the settings name.
+    Engines given here are used in place of those that the settings name; *probe* measures the
+    machine for the profile `gpu`.
 
     Raises:
         SetupError: the settings name something that does not exist, or a recipe is wrong.
     """
-    service = Service(settings or Settings(), judge=judge, embedder=embedder)
+    service = Service(settings or Settings(), judge=judge, embedder=embedder, probe=probe)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # In the background, so that /livez and /readyz answer while the models load.
         tasks = [
             asyncio.create_task(service.load()),
-            asyncio.create_task(service.heartbeat.beat()),
+            asyncio.create_task(service.watchdog.run()),
         ]
         try:
             yield
@@ -64,7 +69,7 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,
         # FastAPI's own spans hold paths, where keys may stand, and its logs what was sent wrong;
-        # ours are in tracing.py. A release that has none ignores this.
+        # ours are in telemetry/tracing.py. A release that has none ignores this.
         telemetry={
             "tracing": False,
             "metrics": False,

@@ -3,10 +3,18 @@
 from functools import partial
 
 from medreward.admission import Admission, Deadline, Load
-from medreward.asking import Asker, Engine
-from medreward.draining import Drain
-from medreward.embedding import embedder as embeddings
-from medreward.embedding.embedder import Embedder, Vector
+from medreward.cache.memory import MemoryTier
+from medreward.cache.redis import build_redis_tier
+from medreward.engines import embedder as embeddings
+from medreward.engines import judge as judgements
+from medreward.engines.accelerator import Probe, measure_platform
+from medreward.engines.embedder import Embedder, Vector
+from medreward.engines.judge import Inquiry, Judge, Judgement
+from medreward.engines.judges.cascade import has_other_engine
+from medreward.engines.keys import inquiry_key, text_key
+from medreward.engines.status import Readiness, Startup
+from medreward.engines.supervisor import EngineSupervisor
+from medreward.engines.templates import load_templates
 from medreward.errors import (
     EMBEDDER_FAILURES,
     JUDGE_FAILURES,
@@ -14,28 +22,26 @@ from medreward.errors import (
     NotFound,
     SetupError,
 )
-from medreward.heartbeat import Heartbeat
-from medreward.judging import judge as judgements
-from medreward.judging.cascade import has_other_engine
-from medreward.judging.judge import Inquiry, Judge, Judgement
-from medreward.judging.templates import load_templates
-from medreward.loading import Engines
-from medreward.metrics import Metrics
-from medreward.pacing import Pace
+from medreward.inference.resolver import Asker, Engine
+from medreward.lifecycle import Drain, EventLoopWatchdog
+from medreward.offload import Pace
 from medreward.pipeline import Stages
-from medreward.recipe import Recipe, load_recipes
-from medreward.redis_tier import build_redis_tier
-from medreward.score_cache import MemoryTier, inquiry_key, text_key
+from medreward.recipes.recipe import Recipe, load_recipes
+from medreward.runs.watch import RunWatch
 from medreward.settings import Settings
-from medreward.watching.runs import RunWatch
-from medreward.wire import Readiness, Startup
+from medreward.telemetry.metrics import Metrics
 
 
 class Service:
     """Settings, recipes, engines and stages of one process."""
 
     def __init__(
-        self, settings: Settings, *, judge: Judge | None = None, embedder: Embedder | None = None
+        self,
+        settings: Settings,
+        *,
+        judge: Judge | None = None,
+        embedder: Embedder | None = None,
+        probe: Probe = measure_platform,
     ) -> None:
         self.settings = settings
         self.metrics = Metrics(settings.role)
@@ -47,7 +53,9 @@ class Service:
             for name, recipe in self.recipes.items()
         }
         self.pace = Pace()
-        self.engines = Engines(settings, self.metrics, self.pace, judge, embedder)
+        self.engines = EngineSupervisor(
+            settings, self.metrics, self.pace, judge, embedder, probe=probe
+        )
         self.admission = Admission(
             Load(
                 requests=settings.max_requests_in_flight,
@@ -66,7 +74,7 @@ class Service:
         self.metrics.watch_readiness(
             lambda: self.readiness.status == "ready", lambda: self.drain.has_begun
         )
-        self.heartbeat = Heartbeat()
+        self.watchdog = EventLoopWatchdog()
         self.redis = build_redis_tier(settings, self.metrics)
         self.runs = RunWatch(self.metrics)
         self._stages: Stages | None = None
@@ -212,7 +220,6 @@ class Service:
             unpack=judgements.unpack_judgement,
             group_of=judgements.group_of,
             tokens_of=judgements.tokens_of,
-            asking=self.engines.ledger.asking,
             failures=JUDGE_FAILURES,
             capacity=judge.capacity,
             timeout_s=settings.judge_timeout_s,

@@ -14,7 +14,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from medreward.rules import Limits
+from medreward.samples import Limits
 
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 REDIS_URL = re.compile(
@@ -45,6 +45,8 @@ class Profile(NamedTuple):
     device: str
     llm: Choice | None = None
     """A language model beside the judge, where that understands no instructions."""
+    other_judge: Choice | None = None
+    """The judge's model in another engine, if `judge` names that."""
 
 
 PROFILES = {
@@ -56,9 +58,10 @@ PROFILES = {
         embedder=Choice("sentence_transformer", "all-minilm-l6-v2"),
         device="cpu",
     ),
-    # One GPU, models from a hub, in this process.
+    # One GPU, models from a hub: the judge in vLLM, the embedder in this process.
     "gpu": Profile(
-        judge=Choice("causal_lm", "Qwen/Qwen3-4B-Instruct-2507"),
+        judge=Choice("vllm", "Qwen/Qwen3-4B-Instruct-2507"),
+        other_judge=Choice("causal_lm", "Qwen/Qwen3-4B-Instruct-2507"),
         embedder=Choice("sentence_transformer", "abhinand/MedEmbed-large-v0.1"),
         device="cuda",
     ),
@@ -143,7 +146,7 @@ class Settings(BaseSettings):
     """File with that key; it is read anew when a server refuses the key."""
     judge_headers: Headers = Field(default_factory=dict)
     """Further headers of the openai engine's requests, as a JSON object."""
-    judge_way: Literal["auto", "scoring", "completions", "chat"] = "auto"
+    judge_way: Literal["auto", "completions", "chat"] = "auto"
     """How the openai engine asks; auto takes the cheapest way that every server knows."""
     judge_coverage_floor: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Least probability on any label at all; below it the judge said nothing readable."""
@@ -164,8 +167,6 @@ class Settings(BaseSettings):
     """Money for a million tokens of prompts."""
     judge_completion_price: Money = 0.0
     """Money for a million tokens of replies."""
-    judge_max_cost_per_run: Money | None = None
-    """Money after which a run's questions are refused; of this process."""
     judge_max_cost_per_day: Money | None = None
     """Money after which all questions are refused until midnight UTC; of this process."""
 
@@ -173,8 +174,9 @@ class Settings(BaseSettings):
     """GPUs that share each copy of the vllm engine's model."""
     vllm_data_parallel: Annotated[int, Field(ge=1)] = 1
     """Copies of the vllm engine's model."""
-    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.85
-    """Share of a GPU's memory that the vllm engine takes; an embedder on it needs the rest."""
+    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of a GPU's memory that each vllm engine takes; by default computed from what is free
+    once the embedder is loaded, at most 0.9."""
     vllm_kv_cache_gib: Annotated[float, Field(gt=0)] | None = None
     """GiB of the vllm engine's prefix cache; by default the rest of its share of a GPU, or 2."""
     vllm_dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = None
@@ -368,8 +370,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _caps_have_prices(self) -> Self:
         is_free = self.judge_prompt_price == 0 and self.judge_completion_price == 0
-        caps = (self.judge_max_cost_per_run, self.judge_max_cost_per_day)
-        if is_free and any(cap is not None for cap in caps):
+        if is_free and self.judge_max_cost_per_day is not None:
             raise ValueError(
                 "a cap on the judge's cost is never reached without a price: "
                 "set MEDREWARD_JUDGE_PROMPT_PRICE or MEDREWARD_JUDGE_COMPLETION_PRICE"
@@ -408,8 +409,9 @@ class Settings(BaseSettings):
         if self.role == "api" and self.judge is None:
             return ELSEWHERE
         profile = PROFILES[self.profile]
-        # A profile's language model may be the judge itself: naming its engine is enough.
-        named = (c for c in (profile.judge, profile.llm) if c and c.engine == self.judge)
+        # Naming the engine of another model of the profile is enough to have it as the judge.
+        known = (profile.judge, profile.llm, profile.other_judge)
+        named = (c for c in known if c and c.engine == self.judge)
         return _choose(next(named, profile.judge), self.judge, self.judge_model)
 
     @property

@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from medreward.admin import admin_app
 from medreward.app import create_app
-from medreward.embedding.hashed import HashedEmbedder
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import BackendDown, Problem
-from medreward.judging.judge import Inquiry, Judgement
-from medreward.judging.scripted import ScriptedJudge
-from medreward.operations import READY_ALIASES, STALLED_S
+from medreward.http.admin import admin_app
+from medreward.http.routes.probes import READY_ALIASES, STALLED_S
 from medreward.settings import Settings
 from tests.conftest import Serve, loaded
 
@@ -132,7 +132,7 @@ async def test_a_stalled_event_loop_is_not_alive() -> None:
         transport=httpx.ASGITransport(admin), base_url="http://a"
     ) as client:
         alive = await client.get("/livez")
-        service.heartbeat.last_s -= STALLED_S + 1
+        service.watchdog.last_s -= STALLED_S + 1
         stalled = await client.get("/livez")
 
     assert alive.status_code == 200

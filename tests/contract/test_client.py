@@ -10,13 +10,15 @@ import pytest
 from pydantic import BaseModel
 
 import medreward_client as client
-from medreward import wire
 from medreward.app import create_app
-from medreward.embedding.hashed import HashedEmbedder
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Judgement
+from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.status import EngineState, Readiness
+from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
-from medreward.judging.judge import Judgement
-from medreward.judging.scripted import ScriptedJudge
-from medreward.judging.templates import load_templates
+from medreward.http import schemas
+from medreward.samples import Criterion, Item, Sample
 from medreward.settings import Settings
 from tests.conftest import loaded
 
@@ -33,21 +35,21 @@ JUDGE = ScriptedJudge(
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (wire.Sample, client.Sample),
-        (wire.Criterion, client.Criterion),
-        (wire.Item, client.Item),
-        (wire.Component, client.Component),
-        (wire.Veto, client.Veto),
-        (wire.Problem, client.Problem),
-        (wire.Vote, client.Vote),
-        (wire.JudgedCriterion, client.JudgedCriterion),
-        (wire.RewardCounts, client.Counts),
-        (wire.JudgeCounts, client.JudgeCounts),
-        (wire.RewardProvenance, client.Provenance),
-        (wire.JudgeProvenance, client.JudgeProvenance),
-        (wire.JudgeReply, client.JudgeReply),
-        (wire.EngineState, client.EngineState),
-        (wire.Readiness, client.Health),
+        (Sample, client.Sample),
+        (Criterion, client.Criterion),
+        (Item, client.Item),
+        (schemas.Component, client.Component),
+        (schemas.Veto, client.Veto),
+        (schemas.Problem, client.Problem),
+        (schemas.Vote, client.Vote),
+        (schemas.JudgedCriterion, client.JudgedCriterion),
+        (schemas.RewardCounts, client.Counts),
+        (schemas.JudgeCounts, client.JudgeCounts),
+        (schemas.RewardProvenance, client.Provenance),
+        (schemas.JudgeProvenance, client.JudgeProvenance),
+        (schemas.JudgeReply, client.JudgeReply),
+        (EngineState, client.EngineState),
+        (Readiness, client.Health),
     ],
 )
 def test_both_sides_know_the_same_fields(ours: type[BaseModel], theirs: type[Any]) -> None:
@@ -61,8 +63,8 @@ def test_both_sides_know_the_same_fields(ours: type[BaseModel], theirs: type[Any
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (wire.SampleResult, (client.Scored, client.Unscored)),
-        (wire.ItemResult, (client.Judged, client.Unjudged)),
+        (schemas.SampleResult, (client.Scored, client.Unscored)),
+        (schemas.ItemResult, (client.Judged, client.Unjudged)),
     ],
 )
 def test_a_result_is_split_by_what_became_of_it(

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from medreward.engines.judge import Inquiry
+from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import BackendDown, NonsenseReply
-from medreward.judging.judge import Inquiry
-from medreward.judging.scripted import ScriptedJudge
 from tests.conftest import Serve
 from tests.contract.test_trouble import Trouble, TroubledJudge, hang, raising
 

@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from medreward.recipe import load_recipes
-from medreward.rules import Limits, read_sample
+from medreward.parsing.sample import read_sample
+from medreward.recipes.recipe import load_recipes
+from medreward.samples import Limits, Sample
 from medreward.settings import Settings
-from medreward.wire import Sample
 from tests.conftest import RealEngines, Serve
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"

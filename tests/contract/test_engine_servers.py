@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from medreward.embedding.hashed import HashedEmbedder
-from medreward.judging.judge import Judge
-from medreward.judging.openai import OpenAiJudge
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Judge
+from medreward.engines.judges.openai import OpenAiJudge
 from tests.conftest import Serve
 
 pytestmark = pytest.mark.anyio

@@ -6,9 +6,9 @@ import httpx
 import numpy as np
 import pytest
 
-from medreward.judging.cascade import Cascade
-from medreward.judging.judge import Capacity
-from medreward.judging.scripted import ScriptedJudge
+from medreward.engines.capacity import Capacity
+from medreward.engines.judges.cascade import Cascade
+from medreward.engines.judges.scripted import ScriptedJudge
 from tests.conftest import Serve
 
 pytestmark = pytest.mark.anyio

@@ -15,12 +15,12 @@ import pytest
 import structlog
 from dirty_equals import IsFloat, IsPartialDict, IsStr
 
-from medreward import logs
-from medreward.embedding.embedder import Embedder
-from medreward.embedding.hashed import HashedEmbedder
-from medreward.judging.judge import Inquiry, Judge, Judgement
-from medreward.judging.scripted import ScriptedJudge
-from medreward.judging.templates import Template
+from medreward.engines.embedder import Embedder
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Inquiry, Judge, Judgement
+from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.templates import Template
+from medreward.telemetry import logs
 from tests.conftest import Serve
 
 Line = dict[str, Any]

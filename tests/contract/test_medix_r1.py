@@ -9,10 +9,10 @@ import httpx
 import numpy as np
 import pytest
 
-from medreward.embedding.embedder import Vector
+from medreward.engines.capacity import Capacity
+from medreward.engines.embedder import Vector
+from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import Problem
-from medreward.judging.judge import Capacity
-from medreward.judging.scripted import ScriptedJudge
 from tests.conftest import Serve
 
 REFERENCE = "left lower lobe"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
-from medreward import wire
+from medreward.http import schemas
 from tests.conftest import Serve
 
 PINNED = Path(__file__).parents[2] / "service" / "openapi.json"
@@ -67,5 +67,5 @@ async def test_a_reward_reply_is_what_its_wire_type_says(serve: Serve) -> None:
         for _ in range(2):  # asked, then remembered
             reply = (await client.post("/reward", json={"samples": EVERY_OUTCOME})).json()
 
-            assert wire.RewardReply.model_validate(reply).model_dump(mode="json") == reply
+            assert schemas.RewardReply.model_validate(reply).model_dump(mode="json") == reply
             assert {result["status"] for result in reply["results"]} == {"scored", "unscored"}

@@ -12,11 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import medreward
 from medreward.app import create_app
-from medreward.embedding.hashed import HashedEmbedder
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.templates import Template
 from medreward.errors import BackendDown, Problem, SetupError
-from medreward.judging.judge import Inquiry, Judgement
-from medreward.judging.scripted import ScriptedJudge
-from medreward.judging.templates import Template
 from medreward.settings import Settings
 from tests.conftest import Serve, loaded
 
@@ -187,6 +187,25 @@ async def test_an_engine_that_cannot_be_used_fails_loading_with_the_reason() -> 
 
     assert readiness.status == "failed"
     assert "cannot answer the template 'equivalence'" in readiness.engines["judge"].message
+
+
+async def test_the_embedder_is_loaded_before_the_judge() -> None:
+    """A judge in vLLM takes its share of what the embedder leaves of a GPU."""
+    started: list[str] = []
+
+    class NotedEmbedder(HashedEmbedder):
+        async def start(self) -> None:
+            started.append("embedder")
+
+    class NotedJudge(ScriptedJudge):
+        async def start(self) -> None:
+            started.append("judge")
+
+    app = create_app(Settings(), judge=NotedJudge(), embedder=NotedEmbedder())
+    async with app.router.lifespan_context(app):
+        await loaded(app)
+
+    assert started == ["embedder", "judge"]
 
 
 async def test_a_model_that_was_not_fetched_fails_loading_with_the_command() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import Problem
-from medreward.judging.judge import Inquiry, Judgement
-from medreward.judging.scripted import ScriptedJudge
 from tests.conftest import Serve
 from tests.redis_servers import RedisServer
 

@@ -10,17 +10,18 @@ import httpx
 import pytest
 
 from medreward.app import create_app
-from medreward.embedding.embedder import Embedder, Vector
-from medreward.embedding.hashed import HashedEmbedder
-from medreward.embedding.role import RoleEmbedder
+from medreward.engines.embedder import Embedder, Vector
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.embedders.peer import RoleEmbedder
+from medreward.engines.judge import Inquiry, Judge, Judgement, is_sound
+from medreward.engines.judges.peer import RoleJudge
+from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.templates import load_templates
 from medreward.errors import BackendDown, NonsenseReply, Problem, ProblemKind, SetupError
-from medreward.ingress import REPLIES_TO_MOVE_ON
-from medreward.judging.judge import Inquiry, Judge, Judgement, is_sound
-from medreward.judging.role import RoleJudge
-from medreward.judging.scripted import ScriptedJudge
-from medreward.judging.templates import load_templates
+from medreward.http.middleware import REPLIES_TO_MOVE_ON
 from medreward.settings import Settings
 from tests.conftest import RealEngines, loaded
+from tests.service.engines.judge_servers import SHORT_PAUSES
 
 pytestmark = pytest.mark.anyio
 
@@ -267,7 +268,7 @@ async def test_another_engine_in_its_place_gives_no_number() -> None:
         api, _ = await stack.enter_async_context(
             app_client(
                 settings_of("api"),
-                RoleJudge("http://judge", transport=address, timeout_s=5),
+                RoleJudge("http://judge", transport=address, timeout_s=5, pauses=SHORT_PAUSES),
                 HashedEmbedder(),
             )
         )
@@ -385,7 +386,7 @@ async def test_an_api_without_an_address_says_which_setting_it_needs() -> None:
         ready = await api.get("/readyz")
 
     assert ready.status_code == 503
-    assert "MEDREWARD_JUDGE_URL" in ready.json()["engines"]["judge"]["message"]
+    assert "MEDREWARD_EMBEDDER_URL" in ready.json()["engines"]["embedder"]["message"]
 
 
 class OtherAnswers(httpx.AsyncBaseTransport):

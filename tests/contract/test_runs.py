@@ -2,8 +2,8 @@
 
 import pytest
 
-from medreward.judging.judge import Judgement
-from medreward.judging.scripted import ScriptedJudge
+from medreward.engines.judge import Judgement
+from medreward.engines.judges.scripted import ScriptedJudge
 from tests.conftest import Serve
 
 pytestmark = pytest.mark.anyio

@@ -8,10 +8,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from medreward.app import create_app
-from medreward.embedding.hashed import HashedEmbedder
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Judgement
+from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import Problem, ProblemKind
-from medreward.judging.judge import Judgement
-from medreward.judging.scripted import ScriptedJudge
 from medreward.settings import Settings
 from medreward_client import NoReward, RequestRefused, Sample
 from medreward_client._gathering import BATCH_SAMPLES

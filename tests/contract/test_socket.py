@@ -16,11 +16,11 @@ from starlette.types import ASGIApp
 
 import medreward_client as client
 from medreward.app import create_app
-from medreward.embedding.hashed import HashedEmbedder
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import Problem
-from medreward.judging.judge import Inquiry, Judgement
-from medreward.judging.scripted import ScriptedJudge
-from medreward.listening import MOST_HEAD_BYTES, server_config
+from medreward.http.server import MOST_HEAD_BYTES, server_config
 from medreward.settings import Settings
 
 Listening = Callable[[FastAPI], AbstractContextManager[int]]

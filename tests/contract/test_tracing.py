@@ -16,9 +16,9 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from medreward.tracing import MOST_EVENTS
-from tests.cli.conftest import PROGRAM
-from tests.cli.test_serve import Serving
+from medreward.telemetry.tracing import MOST_EVENTS
+from tests.service.cli.conftest import PROGRAM
+from tests.service.cli.test_serve import Serving
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"}

@@ -7,12 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
-from medreward.embedding.hashed import HashedEmbedder
+from medreward.engines.capacity import Capacity
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.openai import OpenAiJudge
+from medreward.engines.judges.scripted import certain
+from medreward.engines.templates import Template
 from medreward.errors import BackendDown, DeadlinePassed, NonsenseReply, Problem, ProblemKind
-from medreward.judging.judge import Capacity, Inquiry, Judgement
-from medreward.judging.openai import OpenAiJudge
-from medreward.judging.scripted import certain
-from medreward.judging.templates import Template
 from tests.conftest import Serve
 
 pytestmark = pytest.mark.anyio

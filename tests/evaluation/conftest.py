@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from medreward_eval.ledger import line_of
+from medreward_eval.journal import line_of
 from medreward_eval.records import Graded, graded_row
 from tests.evaluation.sample_scores import HEADER
-from tests.trainers.serving import Service, serving
+from tests.real_trainers.serving import Service, serving
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "evaluation"
 TIMEOUT_S = 120

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from medreward_eval.records import Grade, Graded, Prediction, Trouble, Vote
-from medreward_eval.scores import (
+from medreward_eval.records import Failure, Grade, Graded, Prediction, Vote
+from medreward_eval.statistics.scores import (
     Average,
     Estimate,
     Group,
@@ -138,7 +138,7 @@ def item(task: str, number: int, grade: Grade, **changes: Any) -> Graded:
 WRONG = Grade(0.0, "judge", 0.08, (Vote("as_written", "NO", 0.07), Vote("swapped", "NO", 0.09)))
 SPLIT = Grade(1.0, "judge", 0.56, (Vote("as_written", "YES", 0.81), Vote("swapped", "NO", 0.31)))
 RIGHT = Grade(1.0, "option")
-UNJUDGED = Grade(None, error=Trouble("judge_timeout", "no verdict within 60 s", retryable=True))
+UNJUDGED = Grade(None, error=Failure("judge_timeout", "no verdict within 60 s", retryable=True))
 
 
 def sample_grades() -> Iterator[Graded]:

@@ -1,12 +1,12 @@
 """What of a response is graded."""
 
-import time
+from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_eval.answers import read_answer
+from medreward_eval.grading.answers import read_answer
 
 PIECES = [
     "<think>",
@@ -26,7 +26,8 @@ PIECES = [
     "spleen",
     "ß",
 ]
-ENOUGH_S = 2.0
+ENOUGH_S = 5.0
+"""Of this process alone, however busy the machine is; what is not linear takes hours."""
 """For a megabyte; what is quadratic takes hours."""
 
 responses = st.text() | st.lists(st.sampled_from(PIECES)).map("".join)
@@ -183,7 +184,7 @@ def test_it_takes_time_in_proportion_to_the_length(piece: str) -> None:
     """A megabyte of anything is read at once."""
     response = piece * (1_000_000 // len(piece))
 
-    began = time.perf_counter()
+    began_s = process_time()
     read_answer(response)
 
-    assert time.perf_counter() - began < ENOUGH_S
+    assert process_time() - began_s < ENOUGH_S

@@ -1,13 +1,13 @@
 """Multiple choice without a judge."""
 
 import string
-import time
+from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_eval.choices import lettered, right_option, settle_choice
+from medreward_eval.grading.choices import lettered, right_option, settle_choice
 
 ORGANS = ("Liver", "Pancreas", "Spleen", "The left kidney")
 BLOOD = ("B", "A", "AB", "O")
@@ -166,7 +166,8 @@ def test_any_texts_at_all_are_settled_or_left(
 )
 def test_long_answers_are_read_at_once(piece: str) -> None:
     """No text makes the patterns go back and forth."""
-    began_s = time.perf_counter()
+    began_s = process_time()
     settle_choice(piece * (19_000 // len(piece)), "Pancreas", ORGANS)
 
-    assert time.perf_counter() - began_s < 5
+    # Of this process alone, however busy the machine is; going back and forth takes hours.
+    assert process_time() - began_s < 5

@@ -20,15 +20,15 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from medreward_eval.cli import app
-from medreward_eval.grading import BATCH_ITEMS
-from medreward_eval.ledger import standing_rows
+from medreward_eval.grading.grader import BATCH_ITEMS
+from medreward_eval.journal import latest_rows
 from medreward_eval.records import prediction_row
 from tests.evaluation.conftest import EXAMPLES, Run, grades_file
 from tests.evaluation.model_server import Body, Reply, asked, model_server, said
 from tests.evaluation.sample_scores import RIGHT, item
 from tests.evaluation.test_judge_calibration import calibration_file, entry
 from tests.evaluation.wire import Item, judged, prediction, told
-from tests.trainers.serving import Service
+from tests.real_trainers.serving import Service
 
 LINE = 1_000
 """Columns, so that no sentence is broken."""
@@ -523,7 +523,7 @@ def test_ctrl_c_leaves_responses_that_the_next_run_goes_on_with(tmp_path: Path) 
     assert again.exit_code == 0
     assert again.stdout.startswith("6 responses (3 of them before)")
     assert len(server.bodies) == 3
-    assert [row["id"] for row in standing_rows(out)] == [f"organs_{n}" for n in range(6)]
+    assert [row["id"] for row in latest_rows(out)] == [f"organs_{n}" for n in range(6)]
 
 
 def test_ctrl_c_leaves_grades_that_the_next_run_goes_on_with(tmp_path: Path) -> None:
@@ -552,7 +552,7 @@ def test_ctrl_c_leaves_grades_that_the_next_run_goes_on_with(tmp_path: Path) -> 
     assert "Traceback" not in words
     assert again.stdout.startswith(f"600 of 600 judged ({BATCH_ITEMS} of them before), 0 unjudged")
     assert sum(len(body["items"]) for body in server.bodies) == 1 + 600 - BATCH_ITEMS
-    assert [row["id"] for row in standing_rows(out)] == [f"q{n}" for n in range(600)]
+    assert [row["id"] for row in latest_rows(out)] == [f"q{n}" for n in range(600)]
 
 
 def test_the_version_is_shown() -> None:

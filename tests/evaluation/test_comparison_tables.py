@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from medreward_eval.comparing import compare
-from medreward_eval.comparison_tables import (
+from medreward_eval.report.comparison_tables import (
     CSV_COLUMNS,
     comparison_conclusions,
     comparison_csv,
     comparison_notes,
     comparison_table,
 )
-from medreward_eval.graded_pairs import Compared
-from medreward_eval.intervals import Floats
-from medreward_eval.scores import Group, Provenance
+from medreward_eval.statistics.comparison import compare
+from medreward_eval.statistics.intervals import Floats
+from medreward_eval.statistics.paired import Compared
+from medreward_eval.statistics.scores import Group, Provenance
 
 Given = tuple[Group, Floats, Floats, bool]
 

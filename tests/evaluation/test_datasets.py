@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_eval.datasets import ROWS_AT_A_TIME, open_rows
 from medreward_eval.errors import BadData
-from medreward_eval.tasks import Task
+from medreward_eval.tasks.datasets import ROWS_AT_A_TIME, open_rows
+from medreward_eval.tasks.tasks import Task
 
 ROWS = [{"question": f"Q{n}?", "answer": f"A{n}"} for n in range(3)]
 

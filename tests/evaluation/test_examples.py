@@ -6,10 +6,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from medreward_eval.choices import right_option
-from medreward_eval.questions import read_questions
+from medreward_eval.grading.choices import right_option
 from medreward_eval.records import Question
-from medreward_eval.tasks import load_tasks, select
+from medreward_eval.tasks.questions import read_questions
+from medreward_eval.tasks.tasks import load_tasks, select
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ["example_open", "example_choice", "example_report"]

@@ -7,26 +7,30 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
-from threading import Timer
+from threading import Barrier, Event, Thread
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_eval._http import ChatServer
+from medreward_client.pauses import Pauses
 from medreward_eval.errors import Failed, OtherRun
-from medreward_eval.generating import (
+from medreward_eval.generation.model_server import ChatServer
+from medreward_eval.generation.run import (
     BARREN_ROWS,
+    PAUSES,
+    GenerationCounts,
     Sampling,
-    Tally,
+    drawn,
     generate,
     predictions_header,
     read_reply,
 )
-from medreward_eval.ledger import Ledger, Row, rows_of, standing_rows
-from medreward_eval.records import Question, Trouble
+from medreward_eval.journal import Journal, Row, latest_rows, rows_of
+from medreward_eval.records import Failure, Question
 from tests.evaluation.model_server import (
     Body,
     ModelServer,
@@ -41,7 +45,8 @@ from tests.evaluation.model_server import (
 pytestmark = pytest.mark.anyio
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
-QUICK = Sampling(timeout_s=5.0, patience_s=5.0)
+QUICK = Sampling(timeout_s=60.0, patience_s=60.0)
+SHORT = Pauses(first_s=0.001, longest_s=0.01)
 TOO_LONG = "This model's maximum context length is 128 tokens."
 
 
@@ -73,13 +78,13 @@ async def run(
     asked: Iterable[Question],
     sampling: Sampling = QUICK,
     **options: Any,
-) -> Tally:
+) -> GenerationCounts:
     """One run, as the command does it."""
-    told = {"say": lambda _: None, "show": lambda **_: None, **options}
+    told = {"say": lambda _: None, "show": lambda **_: None, "pauses": SHORT, **options}
     async with ChatServer(server.url, api_key="secret") as chat:
         header = predictions_header("My model", chat.model, "sha256:0", sampling)
-        with Ledger(path, header) as ledger:
-            return await generate(lambda: asked, chat, ledger, settings=sampling, **told)
+        with Journal(path, header) as journal:
+            return await generate(lambda: asked, chat, journal, settings=sampling, **told)
 
 
 def content(path: Path) -> bytes:
@@ -111,7 +116,7 @@ def one_after_the_other(*replies: Reply) -> Callable[[Body], Reply]:
 
 async def test_a_question_becomes_a_line(server: ModelServer, path: Path) -> None:
     """With all that grading needs, and the thinking left in the response."""
-    tally = await run(server, path, questions(1))
+    counts = await run(server, path, questions(1))
 
     header, row = (row for _, row in rows_of(path))
     assert header == {
@@ -138,7 +143,7 @@ async def test_a_question_becomes_a_line(server: ModelServer, path: Path) -> Non
         "response": "<think>question 0?</think>to question 0",
         "finish_reason": "stop",
     }
-    assert (tally.generated, tally.found, tally.failed.total()) == (1, 0, 0)
+    assert (counts.generated, counts.found, counts.failed.total()) == (1, 0, 0)
 
 
 async def test_what_a_server_is_asked(server: ModelServer, path: Path) -> None:
@@ -196,10 +201,16 @@ async def test_responses_are_kept_in_the_order_of_the_questions(
 
 
 async def test_no_more_than_so_many_are_asked_at_once(server: ModelServer, path: Path) -> None:
-    """And as many, where there are enough."""
-    server.say = lambda body: replace(echo(body), after_s=0.02)
+    """And as many, if there are enough: each is answered once three of them are there."""
+    meeting = Barrier(3)
 
-    await run(server, path, questions(20), at_once=3)
+    def say(body: Body) -> Reply:
+        meeting.wait(60)
+        return echo(body)
+
+    server.say = say
+
+    await run(server, path, questions(21), at_once=3)
 
     assert server.most_at_once == 3
 
@@ -215,7 +226,10 @@ async def test_questions_are_read_as_they_are_needed(server: ModelServer, path: 
             yield question
 
     def slow() -> Reply:
-        time.sleep(0.5)
+        while len(read) < 8:
+            time.sleep(0.001)
+        # Long enough for a ninth to be read, if anything would.
+        time.sleep(0.05)
         read_by_then.append(len(read))
         return said("slow")
 
@@ -241,7 +255,6 @@ def finished(
 
 
 @given(share=st.floats(0, 1))
-@settings(max_examples=25, deadline=None)
 def test_a_run_cut_off_anywhere_ends_in_the_same_file(
     finished: tuple[ModelServer, Path, list[Question]], share: float
 ) -> None:
@@ -262,11 +275,11 @@ async def test_what_was_answered_is_not_asked_again(server: ModelServer, path: P
     before = content(path)
     server.bodies.clear()
 
-    tally = await run(server, path, questions(3))
-    assert (tally.found, server.bodies, content(path)) == (3, [], before)
+    counts = await run(server, path, questions(3))
+    assert (counts.found, server.bodies, content(path)) == (3, [], before)
 
-    tally = await run(server, path, questions(5))
-    assert (tally.found, tally.generated) == (3, 2)
+    counts = await run(server, path, questions(5))
+    assert (counts.found, counts.generated) == (3, 2)
     # Both at once, so in any order.
     assert {asked(body) for body in server.bodies} == {"question 3", "question 4"}
 
@@ -280,14 +293,14 @@ async def test_what_got_no_response_is_asked_again_by_the_next_run(
     before = content(path)
     server.say = echo
 
-    tally = await run(server, path, questions(5))
+    counts = await run(server, path, questions(5))
 
     assert content(path).startswith(before)
     assert [row.get("again", False) for row in lines(path)] == [False] * 5 + [True]
-    assert [row["response"][-10:] for row in standing_rows(path)] == [
+    assert [row["response"][-10:] for row in latest_rows(path)] == [
         f"question {n}" for n in range(5)
     ]
-    assert (tally.found, tally.generated, tally.failed.total()) == (2, 3, 0)
+    assert (counts.found, counts.generated, counts.failed.total()) == (2, 3, 0)
 
 
 @pytest.mark.parametrize("left", [0, 10, 300])
@@ -314,9 +327,9 @@ async def test_the_same_trouble_again_is_not_told_again(server: ModelServer, pat
     await run(server, path, questions(3))
     before = content(path)
 
-    tally = await run(server, path, questions(3))
+    counts = await run(server, path, questions(3))
     assert content(path) == before
-    assert (tally.found, tally.failed) == (2, {"refused": 1})
+    assert (counts.found, counts.failed) == (2, {"refused": 1})
 
     server.say = except_for("question 1", refused(400, TOO_LONG))
     await run(server, path, questions(3))
@@ -379,11 +392,11 @@ async def test_what_is_wrong_with_one_question_is_told_of_that_one(
     """It has no response, rather than an empty one, and its neighbours have theirs."""
     server.say = except_for("question 1", reply)
 
-    tally = await run(server, path, questions(3))
+    counts = await run(server, path, questions(3))
 
     assert [row["response"] is None for row in lines(path)] == [False, True, False]
     assert lines(path)[1]["error"]["kind"] == kind
-    assert tally.failed == {kind: 1}
+    assert counts.failed == {kind: 1}
     assert len(server.bodies) == 3
     assert b"John Doe" not in content(path)
 
@@ -391,7 +404,6 @@ async def test_what_is_wrong_with_one_question_is_told_of_that_one(
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (replace(said("late"), after_s=0.6), "timeout"),
         (refused(500), "server_error"),
         (refused(504), "timeout"),
         (Reply(b"no JSON"), "bad_reply"),
@@ -403,7 +415,7 @@ async def test_what_fails_three_times_has_no_response(
     """Its trouble says that the same may succeed later."""
     server.say = except_for("question 1", reply)
 
-    await run(server, path, questions(3), replace(QUICK, timeout_s=0.3))
+    await run(server, path, questions(3))
 
     error = lines(path)[1]["error"]
     assert (error["kind"], error["retryable"]) == (kind, True)
@@ -411,14 +423,48 @@ async def test_what_fails_three_times_has_no_response(
     assert [asked(body) for body in server.bodies].count("question 1") == 3
 
 
+async def test_what_takes_too_long_three_times_has_no_response(
+    server: ModelServer, path: Path
+) -> None:
+    """A server that never answers costs three times the timeout, and the question's response."""
+    ended = Event()
+
+    def say(_: Body) -> Reply:
+        ended.wait()
+        return said("late")
+
+    server.say = say
+    await run(server, path, questions(1), replace(QUICK, timeout_s=0.4))
+    ended.set()
+
+    error = lines(path)[0]["error"]
+    assert (error["kind"], error["retryable"]) == ("timeout", True)
+    assert len(server.bodies) == 3
+
+
+def test_pauses_begin_below_half_a_second_and_double_to_half_a_minute() -> None:
+    """The bound after each attempt, in seconds, of a run that was given no other pauses."""
+    default = signature(generate).parameters["pauses"].default
+
+    assert [default.doubled(attempt) for attempt in range(1, 9)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+
+
+@given(st.integers(1, 10_000))
+def test_a_pause_is_at_least_half_of_its_bound(attempt: int) -> None:
+    """And never longer than the longest."""
+    most_s = PAUSES.doubled(attempt)
+
+    assert most_s / 2 <= drawn(PAUSES, attempt) <= most_s <= PAUSES.longest_s
+
+
 async def test_what_fails_once_is_asked_again_at_once(server: ModelServer, path: Path) -> None:
     """And leaves no trace."""
     server.say = one_after_the_other(refused(500), refused(503), said("spleen"))
 
-    tally = await run(server, path, questions(1))
+    counts = await run(server, path, questions(1))
 
     assert lines(path)[0]["response"] == "spleen"
-    assert tally.failed.total() == 0
+    assert counts.failed.total() == 0
 
 
 async def test_a_busy_server_is_asked_again_when_it_says(server: ModelServer, path: Path) -> None:
@@ -429,7 +475,7 @@ async def test_a_busy_server_is_asked_again_when_it_says(server: ModelServer, pa
     began = time.monotonic()
     await run(server, path, questions(1), say=heard.append)
 
-    assert 1.0 <= time.monotonic() - began < 4.0
+    assert time.monotonic() - began >= 1.0
     assert lines(path)[0]["response"] == "spleen"
     (told,) = heard
     assert "429" in told
@@ -440,50 +486,52 @@ async def test_a_server_that_goes_down_is_waited_for(server: ModelServer, path: 
     """What was on its way is asked again, and the file is as if nothing had happened."""
     undisturbed = path.with_name("undisturbed.jsonl")
     await run(server, undisturbed, questions(20))
-    stopped: list[Timer] = []
+    stopped = Event()
 
     def stop() -> None:
         server.stop()
-        time.sleep(0.3)
+        stopped.set()
+        # Long enough to be found gone, again and again.
+        time.sleep(0.1)
         server.start()
 
+    stopping = Thread(target=stop)
+
     def say(body: Body) -> Reply:
-        if asked(body) == "question 7" and not stopped:
-            stopped.append(Timer(0.0, stop))
-            stopped[0].start()
-        return replace(echo(body), after_s=0.1)
+        if asked(body) == "question 7" and not stopped.is_set():
+            stopping.start()
+            stopped.wait()
+        return echo(body)
 
     server.say = say
     server.bodies.clear()
 
     await run(server, path, questions(20), at_once=4)
 
-    stopped[0].join()
+    stopping.join()
     assert len(server.bodies) > 20
     assert content(path) == content(undisturbed)
 
 
 async def test_a_server_that_stays_down_ends_the_run(server: ModelServer, path: Path) -> None:
     """After so long as it is waited for, which is told once; the next run goes on."""
-    stopping: list[Timer] = []
+    stopping = Thread(target=server.stop)
     heard: list[str] = []
 
     def say(body: Body) -> Reply:
         if asked(body) == "question 3":
-            stopping.append(Timer(0.05, server.stop))
-            stopping[-1].start()
-            time.sleep(0.2)
+            stopping.start()
+            stopping.join()
         return echo(body)
 
     server.say = say
-    with pytest.raises(Failed, match=r"cannot be reached, for 0\.5 s now"):
+    with pytest.raises(Failed, match=r"cannot be reached, for 0\.1 s now"):
         await run(
-            server, path, questions(9), replace(QUICK, patience_s=0.5), say=heard.append, at_once=1
+            server, path, questions(9), replace(QUICK, patience_s=0.1), say=heard.append, at_once=1
         )
     assert len(lines(path)) == 3
     assert len(heard) == 1
 
-    stopping[0].join()
     server.say = echo
     server.start()
     await run(server, path, questions(9))
@@ -540,9 +588,9 @@ async def test_many_questions_may_be_unfit(
     """That is the questions' matter, and no reason to end the run."""
     server.say = lambda _: refused(400, TOO_LONG)
 
-    tally = await run(server, path, questions(2 * BARREN_ROWS, image=image))
+    counts = await run(server, path, questions(2 * BARREN_ROWS, image=image))
 
-    assert tally.failed == {kind: 2 * BARREN_ROWS}
+    assert counts.failed == {kind: 2 * BARREN_ROWS}
 
 
 async def test_an_interrupted_run_leaves_a_file_to_go_on_with(
@@ -726,11 +774,11 @@ async def test_a_question_that_cannot_be_asked_has_no_response(
 ) -> None:
     """The server is not bothered with it; it stands in its place, with its reason."""
     first, second = questions(2)
-    trouble = Trouble("bad_image", "`image` has no image")
-    tally = await run(server, path, [replace(first, trouble=trouble), second])
-    rows = list(standing_rows(path))
+    trouble = Failure("bad_image", "`image` has no image")
+    counts = await run(server, path, [replace(first, trouble=trouble), second])
+    rows = list(latest_rows(path))
 
-    assert (tally.generated, dict(tally.failed), len(server.bodies)) == (1, {"bad_image": 1}, 1)
+    assert (counts.generated, dict(counts.failed), len(server.bodies)) == (1, {"bad_image": 1}, 1)
     assert (rows[0]["response"], rows[0]["error"]["kind"]) == (None, "bad_image")
 
 

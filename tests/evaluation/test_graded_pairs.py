@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from medreward_eval.errors import BadData, OtherRun
-from medreward_eval.graded_pairs import Compared, compare_files
-from medreward_eval.ledger import Ledger, line_of
+from medreward_eval.journal import Journal, line_of
 from medreward_eval.records import Grade, Graded, graded_row, prediction_row
-from medreward_eval.scores import Group
+from medreward_eval.statistics.paired import Compared, compare_files
+from medreward_eval.statistics.scores import Group
 from tests.evaluation.conftest import grades_file
 from tests.evaluation.sample_scores import HEADER, RIGHT, UNJUDGED, WRONG, item
 
@@ -83,8 +83,8 @@ def test_what_was_graded_again_has_the_last_word(tmp_path: Path) -> None:
     """As in the scores."""
     first = grades_file(tmp_path / "a.jsonl", [item("medqa", 0, UNJUDGED)])
     second = grades_file(tmp_path / "b.jsonl", [item("medqa", 0, RIGHT)])
-    with Ledger(first, HEADER) as ledger:
-        ledger.append_again([graded_row(item("medqa", 0, WRONG))])
+    with Journal(first, HEADER) as journal:
+        journal.append_again([graded_row(item("medqa", 0, WRONG))])
     both = compare_files(first, second, GROUPS)
 
     assert both.comparison.tasks[0].items == 1

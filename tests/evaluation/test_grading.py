@@ -8,18 +8,18 @@ import pytest
 
 from medreward_client import Judged
 from medreward_eval.errors import Failed, OtherRun
-from medreward_eval.grading import (
+from medreward_eval.grading.grader import (
     BATCH_CHARACTERS,
     BATCH_ITEMS,
     Grader,
     batches,
-    find_origin,
+    find_identity,
     grade_of,
     grades_header,
 )
-from medreward_eval.records import Grade, Trouble, Vote
+from medreward_eval.records import Failure, Grade, Vote
 from tests.evaluation.wire import (
-    ORIGIN,
+    IDENTITY,
     Item,
     Say,
     client,
@@ -40,7 +40,7 @@ def saying(verdict: str) -> Say:
 async def grades(say: Say, *predictions: object) -> list[Grade]:
     """Grades by a service that says so."""
     async with client(service(say)) as asked:
-        graded = await Grader(asked, ORIGIN).grade(predictions)  # type: ignore[arg-type]
+        graded = await Grader(asked, IDENTITY).grade(predictions)  # type: ignore[arg-type]
     return [one.grade for one in graded]
 
 
@@ -134,13 +134,13 @@ async def test_what_was_not_judged_has_a_reason_and_no_score() -> None:
     )
 
     assert told[0].score is None
-    assert told[0].error == Trouble("judge_timeout", "no answer in time", retryable=True)
+    assert told[0].error == Failure("judge_timeout", "no answer in time", retryable=True)
     assert told[1].score == 1.0
 
 
 async def test_a_response_that_never_came_is_not_graded_as_wrong() -> None:
     """It is unjudged, for the reason that it has none; an empty one is asked about."""
-    late = Trouble("timeout", "no answer in 180 s", retryable=True)
+    late = Failure("timeout", "no answer in 180 s", retryable=True)
     told = await grades(saying("NO"), prediction("q1", None, error=late), prediction("q2", ""))
 
     assert (told[0].score, told[0].error) == (None, late)
@@ -151,7 +151,7 @@ async def test_an_endless_answer_is_not_sent() -> None:
     """No service would take it."""
     (grade,) = await grades(saying("YES"), prediction("q1", "x" * 1_000_001))
 
-    assert grade.error == Trouble("too_long", "the answer has more than 1,000,000 characters")
+    assert grade.error == Failure("too_long", "the answer has more than 1,000,000 characters")
 
 
 async def test_an_item_that_the_service_refuses_costs_its_neighbours_nothing() -> None:
@@ -165,10 +165,10 @@ async def test_an_item_that_the_service_refuses_costs_its_neighbours_nothing() -
 
     many = [prediction(f"q{n}", "poison" if n == 3 else f"answer {n}") for n in range(7)]
     async with client(httpx.MockTransport(reply)) as asked:
-        graded = await Grader(asked, ORIGIN).grade(many)
+        graded = await Grader(asked, IDENTITY).grade(many)
 
     assert [one.grade.score for one in graded] == [1.0, 1.0, 1.0, None, 1.0, 1.0, 1.0]
-    assert graded[3].grade.error == Trouble("invalid_request", "the service refuses this item")
+    assert graded[3].grade.error == Failure("invalid_request", "the service refuses this item")
 
 
 async def test_a_service_that_is_gone_stops_the_run() -> None:
@@ -176,7 +176,7 @@ async def test_a_service_that_is_gone_stops_the_run() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(503))
     async with client(transport, deadline_s=0.1) as asked:
         with pytest.raises(Failed, match="what was graded is in the file, so run this again"):
-            await Grader(asked, ORIGIN, deadline_s=0.1).grade([prediction("q1")])
+            await Grader(asked, IDENTITY, deadline_s=0.1).grade([prediction("q1")])
 
 
 async def test_a_wrong_key_stops_the_run_at_once() -> None:
@@ -185,22 +185,22 @@ async def test_a_wrong_key_stops_the_run_at_once() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(401, json=error))
     async with client(transport) as asked:
         with pytest.raises(Failed, match=r"refuses to grade.*unauthorized"):
-            await Grader(asked, ORIGIN).grade([prediction("q1"), prediction("q2")])
+            await Grader(asked, IDENTITY).grade([prediction("q1"), prediction("q2")])
 
 
 async def test_a_service_that_changed_stops_the_run() -> None:
     """Half a file by one judge and half by another looks like one model."""
     async with client(service(saying("YES"), judge="another")) as asked:
         with pytest.raises(OtherRun, match="now another"):
-            await Grader(asked, ORIGIN).grade([prediction("q1")])
+            await Grader(asked, IDENTITY).grade([prediction("q1")])
 
 
 async def test_a_template_that_the_run_did_not_begin_with_is_told() -> None:
     """Before the judge is asked about anything of the batch."""
-    origin = replace(ORIGIN, judges={"equivalence": "judge"})
+    grader_identity = replace(IDENTITY, judges={"equivalence": "judge"})
     async with client(service(saying("YES"))) as asked:
         with pytest.raises(OtherRun, match="whether it grades by report"):
-            await Grader(asked, origin).grade([prediction("r1", template="report")])
+            await Grader(asked, grader_identity).grade([prediction("r1", template="report")])
 
 
 async def test_what_a_service_is_can_be_asked_without_a_model() -> None:
@@ -212,11 +212,11 @@ async def test_what_a_service_is_can_be_asked_without_a_model() -> None:
         return [judged(items[0], "YES", source="exact")]
 
     async with client(service(say)) as asking:
-        origin = await find_origin(asking, ["report", "equivalence"])
+        grader_identity = await find_identity(asking, ["report", "equivalence"])
 
-    assert origin == ORIGIN
+    assert grader_identity == IDENTITY
     assert all(one["answer"] == one["reference"] for one in asked)
-    assert grades_header("m", origin, [{"tasks": "sha256:t"}], votes=3, total=7) == {
+    assert grades_header("m", grader_identity, [{"tasks": "sha256:t"}], votes=3, total=7) == {
         "medreward_eval": "grades",
         "version": 1,
         "model": "m",
@@ -235,7 +235,7 @@ def test_a_header_names_every_way_in_which_predictions_were_generated() -> None:
     warm = {"model": "two", "sampling": {"temperature": 1}}
     headers = [{"medreward_eval": "predictions", **way} for way in (cool, warm, cool)]
 
-    header = grades_header("one + two", ORIGIN, headers, votes=1, total=2)
+    header = grades_header("one + two", IDENTITY, headers, votes=1, total=2)
 
     assert header["generated"] == [cool, warm]
 
@@ -246,14 +246,14 @@ async def test_a_template_without_a_judge_is_told_before_anything_is_graded() ->
     transport = httpx.MockTransport(lambda _: httpx.Response(422, json=error))
     async with client(transport) as asked:
         with pytest.raises(Failed, match=r"the template 'report'.*template_unavailable"):
-            await find_origin(asked, ["report"])
+            await find_identity(asked, ["report"])
 
 
 def test_a_reply_without_a_score_is_unjudged() -> None:
     """Whatever a service says beside it."""
     odd = Judged("q1", None, None, 4.0, None, (), None, "judge")
 
-    assert grade_of("report", odd).error == Trouble("bad_reply", "the service gave no score")
+    assert grade_of("report", odd).error == Failure("bad_reply", "the service gave no score")
 
 
 def test_batches_are_bounded_in_number_and_size() -> None:

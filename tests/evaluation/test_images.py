@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medreward_eval.errors import BadData
-from medreward_eval.images import MOST_PIXELS, ImageFiles, data_url, read_image, sendable
+from medreward_eval.tasks.images import MOST_PIXELS, ImageFiles, data_url, read_image, sendable
 
 
 def picture(kind: str = "PNG", mode: str = "RGB", size: tuple[int, int] = (4, 3)) -> bytes:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from medreward import proportions
-from medreward_eval.intervals import (
+from medreward.audit import binomial
+from medreward_eval.statistics.intervals import (
     CONFIDENCE,
     Calibrated,
     Stratum,
@@ -20,7 +20,7 @@ from medreward_eval.intervals import (
     mean_interval,
     wilson,
 )
-from medreward_eval.scores import Estimate, Interval
+from medreward_eval.statistics.scores import Estimate, Interval
 
 GOOD = Calibrated(true_positives=188, positives=200, true_negatives=176, negatives=200)
 """Sensitivity 0.94, specificity 0.88."""
@@ -106,10 +106,10 @@ def test_one_stratum_is_corrected_as_the_service_does(
     yes = round(of * share)
 
     ours = corrected(0, 0, [Stratum(of, yes, judge, "any")], draws=4_000)
-    known = proportions.corrected_accuracy(
-        proportions.Share(yes, of),
-        proportions.Share(judge.true_positives, 200),
-        proportions.Share(judge.true_negatives, 200),
+    known = binomial.corrected_accuracy(
+        binomial.Share(yes, of),
+        binomial.Share(judge.true_positives, 200),
+        binomial.Share(judge.true_negatives, 200),
     )
 
     assert ours is not None
@@ -219,7 +219,7 @@ def test_agreement_is_the_services(
     both_yes: int, only_judge: int, only_label: int, both_no: int
 ) -> None:
     """Kappa and AC1 are those that `medreward calibrate` tells."""
-    known = proportions.Agreement(both_yes, only_judge, only_label, both_no)
+    known = binomial.Agreement(both_yes, only_judge, only_label, both_no)
 
     kappa, ac1 = agreement(
         Calibrated(both_yes, both_yes + only_label, both_no, both_no + only_judge)

@@ -7,14 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward import calibration as of_service
-from medreward.judging.calibrated import CalibratedJudge
-from medreward.judging.scripted import ScriptedJudge
-from medreward.judging.templates import load_templates
+from medreward.engines import calibration as of_service
+from medreward.engines.judges.calibrated import CalibratedJudge
+from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.templates import load_templates
 from medreward_eval.errors import BadData
-from medreward_eval.intervals import Calibrated
-from medreward_eval.judge_calibration import Entry, family_of, judge_errors, load_calibration
 from medreward_eval.records import Vote
+from medreward_eval.statistics.intervals import Calibrated
+from medreward_eval.statistics.judge_calibration import (
+    Entry,
+    family_of,
+    judge_errors,
+    load_calibration,
+)
 
 TEMPLATES = load_templates()
 SHA = TEMPLATES["equivalence"].sha
@@ -71,7 +76,7 @@ def service_judge(*entries: of_service.Entry, abstains: bool = False) -> Calibra
         templates=TEMPLATES,
         abstains=abstains,
         must_be_known=False,
-        timeout_s=1.0,
+        timeout_s=60.0,
     )
 
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from medreward_eval.findings import MOST_CHARACTERS, Findings, outcome
-from medreward_eval.markup import element, joined, visible
-from medreward_eval.page import page, write_page
-from medreward_eval.plots import histogram
 from medreward_eval.records import Grade, Graded, Vote
-from medreward_eval.scores import Scores
+from medreward_eval.report.markup import element, joined, visible
+from medreward_eval.report.page import page, write_page
+from medreward_eval.report.plots import histogram
+from medreward_eval.statistics.findings import MOST_CHARACTERS, Findings, outcome
+from medreward_eval.statistics.scores import Scores
 from tests.evaluation.sample_scores import (
     HEADER,
     RIGHT,
@@ -79,7 +79,6 @@ def data_of(text: str) -> Any:
 
 
 @given(st.text(min_size=1) | st.just(HOSTILE))
-@settings(max_examples=40, deadline=None)
 def test_no_text_becomes_markup(text: str) -> None:
     """Whatever a question, a response or a name holds, the elements are the same."""
     plain = text_of(item("own", 1, WRONG), scores=replace(sample_scores(), model="m"))

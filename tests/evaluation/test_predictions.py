@@ -8,8 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward_eval.errors import BadData
-from medreward_eval.predictions import Reading, prediction_of, read_predictions, take_stock
-from medreward_eval.records import Prediction, Trouble
+from medreward_eval.grading.predictions import (
+    Reading,
+    inspect_predictions,
+    prediction_of,
+    read_predictions,
+)
+from medreward_eval.records import Failure, Prediction
 
 READING = Reading({"medqa": "equivalence", "mimic_cxr_report_generation": "report"})
 ROW = {"id": "q1", "question": "Which lobe?", "reference": "left lower lobe", "response": "Left"}
@@ -63,10 +68,10 @@ def test_a_response_that_never_came_keeps_its_reason() -> None:
     """It is not an empty response, which would be wrong."""
     error = {"kind": "timeout", "message": "no answer in 180 s", "retryable": True}
 
-    assert prediction_of({**ROW, "response": None, "error": error}, READING).error == Trouble(
+    assert prediction_of({**ROW, "response": None, "error": error}, READING).error == Failure(
         "timeout", "no answer in 180 s", retryable=True
     )
-    assert prediction_of({**ROW, "response": None}, READING).error == Trouble(
+    assert prediction_of({**ROW, "response": None}, READING).error == Failure(
         "no_response", "the model gave no response"
     )
 
@@ -95,7 +100,7 @@ def test_a_line_that_is_none_is_named_with_what_is_missing(
     """All of them before anything is spent; nothing of what they say is shown."""
     path = written(tmp_path / "p.jsonl", ROW, {**ROW, "id": "q2", **wrong})
     with pytest.raises(BadData, match="line 2") as refused:
-        take_stock(path, READING)
+        inspect_predictions(path, READING)
 
     assert told in str(refused.value)
     assert "Roe" not in str(refused.value)
@@ -105,7 +110,7 @@ def test_many_bad_lines_are_counted(tmp_path: Path) -> None:
     """The first five are named."""
     rows = [{"id": n} for n in range(12)]
     with pytest.raises(BadData, match=r"line 1 .*line 5 .*; and 7 more") as refused:
-        take_stock(written(tmp_path / "p.jsonl", *rows), READING)
+        inspect_predictions(written(tmp_path / "p.jsonl", *rows), READING)
 
     assert "line 6" not in str(refused.value)
 
@@ -114,14 +119,14 @@ def test_lines_that_share_an_id_are_named(tmp_path: Path) -> None:
     """Which of them would a grade be of?"""
     path = written(tmp_path / "p.jsonl", ROW, {**ROW, "id": "q2"}, ROW)
     with pytest.raises(BadData, match=r"line 3 that of line 1\); ids must be unique"):
-        take_stock(path, READING)
+        inspect_predictions(path, READING)
 
 
 def test_stock_tells_what_there_is(tmp_path: Path) -> None:
     """How many, of which tasks, and what the file's header says."""
     header = {"medreward_eval": "predictions", "model": "m"}
     path = written(tmp_path / "p.jsonl", header, {**ROW, "id": "medqa_0"}, ROW)
-    stock = take_stock(path, READING)
+    stock = inspect_predictions(path, READING)
 
     assert (stock.total, stock.by_task, stock.headers) == (2, {"medqa": 1, "answers": 1}, [header])
     assert [one.id for one in read_predictions(path, READING)] == ["medqa_0", "q1"]
@@ -132,7 +137,7 @@ def test_a_last_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     path = written(tmp_path / "p.jsonl", ROW)
     path.write_text(path.read_text() + '{"id": "q2", "que')
 
-    assert take_stock(path, READING).total == 1
+    assert inspect_predictions(path, READING).total == 1
 
 
 @given(st.dictionaries(st.sampled_from([*ROW, "task", "options", "template", "error", "answer"]),
@@ -156,7 +161,7 @@ def test_in_a_file_of_somebody_elses_our_keys_are_theirs(tmp_path: Path, key: st
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
-    stock = take_stock(path, Reading({}))
+    stock = inspect_predictions(path, Reading({}))
 
     assert stock.total == 2
     assert [one.id for one in read_predictions(path, Reading({}))] == ["1", "2"]
@@ -166,7 +171,9 @@ def test_a_file_of_several_models_is_all_of_theirs(tmp_path: Path) -> None:
     """Each is named once, in the order in which they came."""
     headers = [{"medreward_eval": "predictions", "model": name} for name in ("b", "a", "b")]
 
-    assert take_stock(written(tmp_path / "p.jsonl", *headers, ROW), READING).model == "b + a"
+    assert (
+        inspect_predictions(written(tmp_path / "p.jsonl", *headers, ROW), READING).model == "b + a"
+    )
 
 
 def test_references_that_name_no_option_are_counted(tmp_path: Path) -> None:
@@ -182,4 +189,4 @@ def test_references_that_name_no_option_are_counted(tmp_path: Path) -> None:
     ]
     path = written(tmp_path / "p.jsonl", *({**row, "id": n} for n, row in enumerate(rows)))
 
-    assert take_stock(path, READING).unnamed == 2
+    assert inspect_predictions(path, READING).unnamed == 2

@@ -8,8 +8,8 @@ import pytest
 from pyarrow import Table, parquet
 
 from medreward_eval.errors import BadData
-from medreward_eval.question_source import QuestionSource
-from medreward_eval.tasks import Task
+from medreward_eval.tasks.question_source import QuestionSource
+from medreward_eval.tasks.tasks import Task
 
 GOOD = {"question": "Which organ?", "answer": "spleen"}
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medreward_eval.errors import BadData
-from medreward_eval.images import ImageFiles
-from medreward_eval.questions import open_questions, question_of, read_questions, unlabelled
 from medreward_eval.records import Question
-from medreward_eval.tasks import Task, load_tasks
+from medreward_eval.tasks.images import ImageFiles
+from medreward_eval.tasks.questions import open_questions, question_of, read_questions, unlabelled
+from medreward_eval.tasks.tasks import Task, load_tasks
 
 Rows = list[dict[str, Any]]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from medreward_eval.ledger import line_of
-from medreward_eval.predictions import Reading, read_predictions
+from medreward_eval.grading.predictions import Reading, read_predictions
+from medreward_eval.journal import line_of
 from medreward_eval.records import prediction_row
-from medreward_eval.scoring import read_graded
+from medreward_eval.statistics.scoring import read_graded
 from tests.evaluation.conftest import EXAMPLES, Run
-from tests.trainers.serving import Service, serving
+from tests.real_trainers.serving import Service, serving
 
 pytestmark = pytest.mark.models
 

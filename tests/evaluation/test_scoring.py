@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from medreward_eval.errors import BadData
-from medreward_eval.ledger import Ledger, line_of
-from medreward_eval.records import Grade, Graded, Trouble, Vote, graded_row, prediction_row
-from medreward_eval.scores import Group, Scores, TaskScore
-from medreward_eval.scoring import Sums, score_file
-from medreward_eval.tables import notes, warnings
+from medreward_eval.journal import Journal, line_of
+from medreward_eval.records import Failure, Grade, Graded, Vote, graded_row, prediction_row
+from medreward_eval.report.tables import notes, warnings
+from medreward_eval.statistics.scores import Group, Scores, TaskScore
+from medreward_eval.statistics.scoring import Sums, score_file
 from tests.evaluation.conftest import grades_file
 from tests.evaluation.sample_scores import HEADER, RIGHT, SPLIT, UNJUDGED, WRONG, item
 from tests.evaluation.test_judge_calibration import JUDGE, SHA, calibration_file, entry
@@ -36,7 +36,7 @@ CALIBRATED = {
 }
 YES = Grade(1.0, "judge", 0.9, (Vote("as_written", "YES", 0.9), Vote("swapped", "YES", 0.9)))
 NO = WRONG
-NO_RESPONSE = Grade(None, error=Trouble("no_response", "the model gave no response"))
+NO_RESPONSE = Grade(None, error=Failure("no_response", "the model gave no response"))
 
 
 def items(task: str, *grades: Grade, **changes: Any) -> list[Graded]:
@@ -151,8 +151,8 @@ def test_responses_without_an_answer_are_counted(tmp_path: Path) -> None:
 def test_what_was_graded_again_has_the_last_word(tmp_path: Path) -> None:
     """The line that tells it again stands behind, and counts in the place of the first."""
     path = grades_file(tmp_path / "grades.jsonl", items("medqa", UNJUDGED, NO))
-    with Ledger(path, HEADER) as ledger:
-        ledger.append_again([graded_row(item("medqa", 0, YES))])
+    with Journal(path, HEADER) as journal:
+        journal.append_again([graded_row(item("medqa", 0, YES))])
     (medqa,) = score_file(path, GROUPS).tasks
 
     assert (medqa.judged, medqa.unjudged) == (2, {})

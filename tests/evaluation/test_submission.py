@@ -11,11 +11,11 @@ from zipfile import ZipFile
 import pytest
 
 from medreward_eval.errors import BadData
-from medreward_eval.ledger import Ledger
+from medreward_eval.journal import Journal
 from medreward_eval.records import Grade, Graded, graded_row
-from medreward_eval.scores import Group, Scores
-from medreward_eval.scoring import score_file
-from medreward_eval.submission import score_text, underscored, write_submission, zip_name
+from medreward_eval.report.submission import score_text, underscored, write_submission, zip_name
+from medreward_eval.statistics.scores import Group, Scores
+from medreward_eval.statistics.scoring import score_file
 from tests.evaluation.conftest import grades_file
 from tests.evaluation.sample_scores import HEADER, RIGHT, UNJUDGED, WRONG, item
 
@@ -141,8 +141,8 @@ def test_their_scoring_of_our_file_gives_our_accuracies(tmp_path: Path) -> None:
 def test_what_was_graded_again_is_handed_in_once(tmp_path: Path) -> None:
     """In its first place, with the later word."""
     path = grades_file(tmp_path / "grades.jsonl", graded(), [MODEL])
-    with Ledger(path, MODEL) as ledger:
-        ledger.append_again([graded_row(item("medqa", 2, RIGHT))])
+    with Journal(path, MODEL) as journal:
+        journal.append_again([graded_row(item("medqa", 2, RIGHT))])
     files = content(write_submission(path, score_file(path, GROUPS), tmp_path))
     answered = rows(files["MediX_R1_8B/MediX_R1_8B.jsonl"])
     evaluated = rows(files["MediX_R1_8B/MediX_R1_8B_eval.jsonl"])

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from medreward_eval.scores import Estimate, Interval, Scores
-from medreward_eval.tables import (
+from medreward_eval.report.tables import (
     CSV_COLUMNS,
     csv_text,
     facts,
@@ -22,6 +21,7 @@ from medreward_eval.tables import (
     spread_bare,
     warnings,
 )
+from medreward_eval.statistics.scores import Estimate, Interval, Scores
 from tests.evaluation.sample_scores import HEADER, sample_scores, task_score, uncorrected
 
 EMPTY = Scores(model="none", headers=[], tasks=[], averages=[])

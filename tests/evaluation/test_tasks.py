@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from medreward_eval.errors import BadTask
-from medreward_eval.tasks import Task, load_tasks, select, task_file_hash
+from medreward_eval.tasks.tasks import Task, load_tasks, select, task_file_hash
 
 TEXT_TASKS = [
     "mmlu_clinical_knowledge",

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medreward_eval.grading.witness import is_unwitnessed
 from medreward_eval.records import Grade, Graded, Prediction
-from medreward_eval.witness import is_unwitnessed
 
 YES = Grade(1.0, "judge")
 

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 
 from medreward_client import AsyncRewardClient
-from medreward_eval.grading import Origin
+from medreward_eval.grading.grader import GraderIdentity
 from medreward_eval.records import Prediction
 
-ORIGIN = Origin(
+IDENTITY = GraderIdentity(
     "1.0", {"equivalence": "judge", "report": "judge"}, {"equivalence": "sha256:e", "report": "sha256:r"}
 )  # fmt: skip
 

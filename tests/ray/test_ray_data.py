@@ -13,7 +13,7 @@ import pyarrow.parquet as pq  # noqa: E402 - the same
 
 from medreward_eval.errors import BadData  # noqa: E402 - the same
 from medreward_eval.ray_data import grading  # noqa: E402 - the same
-from tests.trainers.serving import Service, serving  # noqa: E402 - the same
+from tests.real_trainers.serving import Service, serving  # noqa: E402 - the same
 
 pytestmark = [
     pytest.mark.ray,

@@ -1,15 +1,16 @@
 """What the trainer's tests share: a stand-in service, a toy task, and a real service for it."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from medreward_trainer.config import Config
-from medreward_trainer.config_files import load_config
+from medreward_trainer.config.config import Config
+from medreward_trainer.config.files import load_config
+from tests.real_trainers.serving import Service, serving
 from tests.trainer.standing_in import StandIn, standing_in
-from tests.trainers.serving import Service, serving
 
 LETTERS = "abcd"
 TOY_RECIPE = """
@@ -34,6 +35,22 @@ weight = 1.0
 
 Configure = Callable[..., Config]
 """Makes the configuration of a toy run of a few changed keys."""
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: for tiny models more only wait for each other, on a busy machine long.
+
+    The processes that tests start get the same, so that their sums are added up in the same order.
+    """
+    import torch  # noqa: PLC0415 - takes seconds
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(os.environ, "OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

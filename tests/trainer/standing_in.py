@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.clients.listening import listening
-from tests.clients.stand_in import reward_body
+from tests.client.listening import listening
+from tests.client.stand_in import reward_body
 
 Result = dict[str, Any]
 Rule = Callable[[dict[str, Any]], Result]
@@ -57,13 +57,15 @@ def judged(score: float) -> Result:
 class StandIn:
     """Where it listens, what it says, and what it was asked.
 
-    `refusals` are statuses to answer the next requests with, whatever they ask.
+    `refusals` are statuses to answer the next requests with, whatever they ask. It is loading for
+    the first `looks_while_loading` looks at whether it is ready.
     """
 
     url: str
     rule: Rule = field(default=lambda _: scored(1.0))
     judging: Rule = field(default=lambda _: judged(1.0))
     health: str = "ready"
+    looks_while_loading: int = 0
     origin: dict[str, str] = field(default_factory=dict)
     refusals: list[int] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -114,8 +116,10 @@ def standing_in() -> Iterator[StandIn]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            ready = service.health == "ready"
-            self._reply(200 if ready else 503, {"status": service.health, "engines": {}})
+            health = "loading" if service.looks_while_loading > 0 else service.health
+            service.looks_while_loading -= 1
+            status = 200 if health == "ready" else 503
+            self._reply(status, {"status": health, "engines": {}})
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -5,11 +5,13 @@ from math import inf, nan
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from medreward_trainer.advantages import (
+from medreward_trainer.config.config import Algorithm, Estimator
+from medreward_trainer.errors import BadConfig
+from medreward_trainer.update.advantages import (
     ESTIMATORS,
     Groups,
     advantages_of,
@@ -18,12 +20,9 @@ from medreward_trainer.advantages import (
     grpo,
     rloo,
 )
-from medreward_trainer.config import Algorithm, Estimator
-from medreward_trainer.errors import BadConfig
 
 Estimate = Callable[[Tensor, Tensor], Tensor]
 # What torch does for the first time may take longer than Hypothesis grants.
-UNHURRIED = settings(deadline=None)
 OF_REWARDS = pytest.mark.parametrize("estimate", [grpo, dr_grpo, rloo])
 ALL: list[Estimator] = ["grpo", "dr_grpo", "rloo", "gdpo"]
 RECIPE = {"accuracy_llm": 0.5, "format": 0.5}
@@ -85,7 +84,6 @@ def test_a_sample_is_compared_with_the_scored_of_its_group(
     assert advantages_PG[0].tolist() == pytest.approx(expected, abs=2e-6)
 
 
-@UNHURRIED
 @given(batches())
 def test_rloo_is_a_reward_minus_the_mean_of_the_others(batch: tuple[Tensor, Tensor]) -> None:
     """Computed as it is said, one sample at a time."""
@@ -102,7 +100,6 @@ def test_rloo_is_a_reward_minus_the_mean_of_the_others(batch: tuple[Tensor, Tens
 
 
 @pytest.mark.parametrize("estimator", ALL)
-@UNHURRIED
 @given(batches(), st.sampled_from([nan, inf, -inf, -7.0]))
 def test_what_stands_for_a_missing_reward_does_not_matter(
     estimator: Estimator, batch: tuple[Tensor, Tensor], filler: float
@@ -119,7 +116,6 @@ def test_what_stands_for_a_missing_reward_does_not_matter(
 
 
 @pytest.mark.parametrize("estimator", ALL)
-@UNHURRIED
 @given(batches(), st.permutations(range(6)))
 def test_the_order_of_samples_does_not_matter(
     estimator: Estimator, batch: tuple[Tensor, Tensor], places: list[int]
@@ -144,7 +140,6 @@ def test_the_order_of_samples_does_not_matter(
 
 
 @OF_REWARDS
-@UNHURRIED
 @given(batches(), st.floats(-10, 10))
 def test_a_group_that_is_paid_more_throughout_learns_the_same(
     estimate: Estimate, batch: tuple[Tensor, Tensor], more: float
@@ -161,7 +156,6 @@ def test_a_group_that_is_paid_more_throughout_learns_the_same(
 
 
 @OF_REWARDS
-@UNHURRIED
 @given(batches())
 def test_a_group_as_a_whole_is_neither_praised_nor_blamed(
     estimate: Estimate, batch: tuple[Tensor, Tensor]
@@ -176,7 +170,6 @@ def test_a_group_as_a_whole_is_neither_praised_nor_blamed(
 
 
 @OF_REWARDS
-@UNHURRIED
 @given(batches())
 def test_groups_do_not_see_each_other(estimate: Estimate, batch: tuple[Tensor, Tensor]) -> None:
     """A group alone has the advantages that it has among others."""
@@ -190,7 +183,6 @@ def test_groups_do_not_see_each_other(estimate: Estimate, batch: tuple[Tensor, T
 
 
 @OF_REWARDS
-@UNHURRIED
 @given(st.floats(-1e6, 1e6, width=32), st.integers(2, 9))
 def test_equal_rewards_teach_exactly_nothing(
     estimate: Estimate, reward: float, samples: int
@@ -249,7 +241,6 @@ def test_gdpo_whitens_over_tokens(lengths: list[float], expected: list[float]) -
     assert advantages_PG[0].tolist() == pytest.approx(expected, abs=1e-5)
 
 
-@UNHURRIED
 @given(batches())
 def test_gdpo_has_mean_0_and_variance_1_over_tokens(batch: tuple[Tensor, Tensor]) -> None:
     """Over those of samples that can be compared, if any differ."""

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from medreward_trainer.batches import SequenceBatch, joined, prompt_batch, sequence_batch
-from medreward_trainer.config import Data, Model
-from medreward_trainer.examples import Example
-from medreward_trainer.prompts import Prompt, Prompter
-from medreward_trainer.tiny import load_model, plain_generation
+from medreward_trainer.config.config import Data, Model
+from medreward_trainer.data.examples import Example
+from medreward_trainer.data.prompts import Prompt, Prompter
+from medreward_trainer.tiny_models import load_model, plain_generation
+from medreward_trainer.update.batches import SequenceBatch, joined, prompt_batch, sequence_batch
 
 DATA = Data(format_prompt="plain", min_pixels=None)
 RESPONSES = st.lists(st.integers(4, 90), min_size=1, max_size=6)
@@ -103,7 +103,6 @@ def test_responses_may_be_empty() -> None:
     assert batch.mask_BT.shape == log_probs(model, batch).shape == (2, 0)
 
 
-@settings(deadline=None, max_examples=20)
 @given(
     st.lists(st.tuples(st.text("abc", min_size=1, max_size=9), RESPONSES), min_size=1, max_size=4)
 )
@@ -118,7 +117,6 @@ def test_log_probabilities_do_not_depend_on_the_rows_beside(
     assert_padding_is_unseen("tiny-random", prompts, [response for _, response in rows])
 
 
-@settings(deadline=None, max_examples=10)
 @given(
     st.lists(
         st.tuples(

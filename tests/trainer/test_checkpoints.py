@@ -7,7 +7,11 @@ import torch
 from accelerate import Accelerator
 
 from medreward_client import Provenance
-from medreward_trainer.checkpoints import (
+from medreward_trainer.config.config import Config, Model
+from medreward_trainer.config.files import load_config
+from medreward_trainer.data.prompt_order import Place
+from medreward_trainer.errors import BadCheckpoint, RunIsTaken
+from medreward_trainer.run.checkpoints import (
     Progress,
     Saved,
     checkpoints,
@@ -19,12 +23,8 @@ from medreward_trainer.checkpoints import (
     step_of,
     taken,
 )
-from medreward_trainer.config import Config, Model
-from medreward_trainer.config_files import load_config
-from medreward_trainer.errors import BadCheckpoint, RunIsTaken
-from medreward_trainer.policy import Policy, make_optimizer
-from medreward_trainer.prompt_order import Place
-from medreward_trainer.tiny import load_model
+from medreward_trainer.tiny_models import load_model
+from medreward_trainer.update.policy import Policy, make_optimizer
 
 PROVENANCE = Provenance("medix-r1", "sha256:1f", "Qwen3-4B", "MedEmbed", "0.1.0")
 

@@ -11,9 +11,9 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from medreward_trainer.cli import app
-from medreward_trainer.config import Config
-from medreward_trainer.config_files import load_config, recipe_names
-from medreward_trainer.reports import RunLog
+from medreward_trainer.config.config import Config
+from medreward_trainer.config.files import load_config, recipe_names
+from medreward_trainer.run.reports import RunLog
 from tests.trainer.conftest import Configure
 from tests.trainer.standing_in import StandIn, scored
 

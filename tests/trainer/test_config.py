@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from medreward_trainer.config import Config, Estimator
-from medreward_trainer.config_files import (
+from medreward_trainer.config.config import Config, Estimator
+from medreward_trainer.config.files import (
     changed_values,
     check_runnable,
     dump_config,
@@ -20,8 +20,8 @@ from medreward_trainer.config_files import (
     key_names,
     load_config,
 )
+from medreward_trainer.config.key_aliases import INSTEAD, OTHER_NAMES, VALUES, ours_of
 from medreward_trainer.errors import BadConfig
-from medreward_trainer.other_keys import INSTEAD, OTHER_NAMES, VALUES, ours_of
 
 ROOT = Path(__file__).parents[2]
 ACTOR = "actor_rollout_ref.actor"

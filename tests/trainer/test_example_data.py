@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from medreward_trainer.config import Data
-from medreward_trainer.examples import MODALITIES, Example, read_examples
+from medreward_trainer.config.config import Data
+from medreward_trainer.data.examples import MODALITIES, Example, read_examples
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TRAINING, HELD_OUT, WRITTEN = "medical_questions", "medical_questions_val", "warm_up"

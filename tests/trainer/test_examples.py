@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_trainer.config import Data
+from medreward_trainer.config.config import Data
+from medreward_trainer.data.examples import MODALITIES, labels_of, read_examples, split_solution
 from medreward_trainer.errors import BadData
-from medreward_trainer.examples import MODALITIES, labels_of, read_examples, split_solution
 
 GOOD = {"problem": "Which lung?", "solution": "<X_RAY>left lung"}
 SECRET = "Mrs. Smith, born 1950"

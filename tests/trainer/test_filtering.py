@@ -4,11 +4,11 @@ from math import inf, nan
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_trainer.config import FilterGroups
-from medreward_trainer.filtering import keep, no_variance
+from medreward_trainer.config.config import FilterGroups
+from medreward_trainer.update.filtering import keep, no_variance
 
 
 def is_kept(values: list[float], *, low: float = 0.01, high: float = 0.99) -> bool:
@@ -67,7 +67,6 @@ def test_each_group_is_looked_at_by_itself() -> None:
     assert no_variance(values_PG, scored_PG).tolist() == [False, True, False]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=2, max_size=6),
     st.lists(st.sampled_from([nan, inf, -inf, 0.3]), max_size=4),

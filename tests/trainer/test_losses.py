@@ -6,12 +6,12 @@ from typing import get_args
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from medreward_trainer.config import KLControl, KLKind, LossAggregation, PolicyLoss
-from medreward_trainer.losses import (
+from medreward_trainer.config.config import KLControl, KLKind, LossAggregation, PolicyLoss
+from medreward_trainer.update.losses import (
     LOSSES,
     Surrogate,
     aggregate,
@@ -23,7 +23,6 @@ from medreward_trainer.losses import (
 )
 
 # What torch does for the first time may take longer than Hypothesis grants.
-UNHURRIED = settings(deadline=None)
 MODES: tuple[LossAggregation, ...] = get_args(LossAggregation)
 BOUNDS = {"low": 0.2, "high": 0.28}
 
@@ -72,7 +71,6 @@ def test_without_a_dual_clip_a_bad_token_may_cost_any_amount() -> None:
     assert of_ratios([exp(100)], -1.0, c=None).loss_BT.item() == pytest.approx(exp(20))
 
 
-@UNHURRIED
 @given(
     st.lists(log_ratios, min_size=1, max_size=5), advantages, st.sampled_from(["vanilla", "gspo"])
 )
@@ -145,7 +143,6 @@ def test_gspo_clips_a_sequence_by_the_geometric_mean_of_its_ratios() -> None:
     assert surrogate.clipped_BT.tolist() == [[True, True], [False, False]]
 
 
-@UNHURRIED
 @given(log_ratios, advantages)
 def test_gspo_of_one_token_is_the_plain_clip(value: float, advantage: float) -> None:
     """A sequence of one token has that token's ratio."""
@@ -182,7 +179,6 @@ def test_kl_of_a_token_half_a_nat_more_likely(kind: KLKind, expected: float) -> 
     assert kl(doubles([-1]), doubles([-1]), kind).item() == 0
 
 
-@UNHURRIED
 @given(
     st.lists(st.floats(0.1, 1), min_size=4, max_size=4),
     st.lists(st.floats(0.1, 1), min_size=4, max_size=4),
@@ -239,7 +235,6 @@ def split_batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, list[int]]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@UNHURRIED
 @given(split_batches())
 def test_micro_batches_add_up_to_the_whole(
     mode: LossAggregation, batch: tuple[Tensor, Tensor, list[int]]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medreward_trainer.errors import BadData
-from medreward_trainer.plotting import (
+from medreward_trainer.run.plotting import (
     PANELS,
     draw_components,
     draw_reward,
@@ -21,7 +21,7 @@ from medreward_trainer.plotting import (
     read_run,
     running_mean,
 )
-from medreward_trainer.reports import METRICS, RunLog
+from medreward_trainer.run.reports import METRICS, RunLog
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -8,13 +8,13 @@ from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward_trainer.batches import sequence_batch
-from medreward_trainer.config import Config, Optim, Sampling
-from medreward_trainer.config_files import load_config
-from medreward_trainer.examples import Example
-from medreward_trainer.policy import Policy, chosen_of, entropy_of, make_schedule
+from medreward_trainer.config.config import Config, Optim, Sampling
+from medreward_trainer.config.files import load_config
+from medreward_trainer.data.examples import Example
 from medreward_trainer.rollouts.generate import GeneratingSampler
-from medreward_trainer.updating import log_probs_of_rows
+from medreward_trainer.update.batches import sequence_batch
+from medreward_trainer.update.policy import Policy, chosen_of, entropy_of, make_schedule
+from medreward_trainer.update.updater import log_probs_of_rows
 
 # peft asks transformers for an attribute under its former name.
 pytestmark = pytest.mark.filterwarnings(

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medreward_trainer.data.prompt_order import PromptOrder
 from medreward_trainer.errors import BadData
-from medreward_trainer.prompt_order import PromptOrder
 
 
 @given(size=st.integers(1, 40), batch=st.integers(1, 40), seed=st.integers(0, 5))

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from tokenizers.processors import TemplateProcessing
 
-from medreward_trainer.config import Data, Model
+from medreward_trainer.config.config import Data, Model
+from medreward_trainer.data.examples import IMAGE_MARK, MODALITIES, Example
+from medreward_trainer.data.prompts import Prompter, open_image, parts_of, template_of
 from medreward_trainer.errors import BadConfig, BadData
-from medreward_trainer.examples import IMAGE_MARK, MODALITIES, Example
-from medreward_trainer.prompts import Prompter, open_image, parts_of, template_of
-from medreward_trainer.tiny import load_model, tiny_tokenizer
+from medreward_trainer.tiny_models import load_model, tiny_tokenizer
 
 PLAIN = Data(format_prompt="plain", min_pixels=None)
 BEGIN = "^"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from medreward_trainer.config import Config
-from medreward_trainer.config_files import (
+from medreward_trainer.config.config import Config
+from medreward_trainer.config.files import (
     check_runnable,
     dump_config,
     flat,
@@ -16,8 +16,8 @@ from medreward_trainer.config_files import (
     recipe_path,
     recipe_purpose,
 )
+from medreward_trainer.config.key_aliases import OTHER_NAMES, VALUES
 from medreward_trainer.errors import BadConfig
-from medreward_trainer.other_keys import OTHER_NAMES, VALUES
 
 PUBLISHED = {
     # name: (model, clip low, clip high, loss, KL in the loss, filtered, generated at a time)

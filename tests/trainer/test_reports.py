@@ -12,7 +12,14 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
     EventAccumulator,
 )
 
-from medreward_trainer.reports import METRICS, ROLLOUTS, RolloutRecord, RunLog, read_lines, summary
+from medreward_trainer.run.reports import (
+    METRICS,
+    ROLLOUTS,
+    RolloutRecord,
+    RunLog,
+    read_lines,
+    summary,
+)
 
 RECORD = RolloutRecord(
     uid="a.jsonl:1",

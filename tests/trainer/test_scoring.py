@@ -1,21 +1,22 @@
 """Rewards from the service: what is asked, what is waited for, what ends a run."""
 
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from medreward_client import Item, Judged
-from medreward_trainer.config import Reward
+from medreward_client.pauses import Pauses
+from medreward_trainer.config.config import Reward
+from medreward_trainer.data.examples import Example
+from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
-from medreward_trainer.examples import Example
-from medreward_trainer.prompts import Prompt
 from medreward_trainer.rollouts.rollout import Group, Rollout
 from medreward_trainer.scoring import RewardSource, answer_of
 from tests.trainer.standing_in import StandIn, scored, unscored
 
+SHORT = Pauses(first_s=0.001, longest_s=0.01)
 EXAMPLE = Example("toy.jsonl:1", "Which lobe?", "left lower lobe", "X_RAY")
 
 
@@ -28,12 +29,16 @@ def group(*responses: str) -> Group:
 class Source:
     """A source of rewards, and what it told people."""
 
-    def __init__(self, service: StandIn, **changed: Any) -> None:
-        config = Reward(base_url=service.url, **{"patience_s": 3, "deadline_s": 5, **changed})
+    def __init__(self, service: StandIn, *, pauses: Pauses = SHORT, **changed: Any) -> None:
+        config = Reward(base_url=service.url, **{"patience_s": 3600, "deadline_s": 60, **changed})
         self.said: list[str] = []
         self.is_stopping = False
         self.rewards = RewardSource(
-            config, run_id="toy", say=self.said.append, is_stopping=lambda: self.is_stopping
+            config,
+            run_id="toy",
+            say=self.said.append,
+            is_stopping=lambda: self.is_stopping,
+            pauses=pauses,
         )
 
     def scores(self, *responses: str) -> list[float | None]:
@@ -98,7 +103,7 @@ def test_few_failures_are_borne_after_a_few_attempts(service: StandIn) -> None:
     service.rule = lambda one: (
         unscored("judge_timeout", retryable=True) if one["response"] == "?" else scored(1.0)
     )
-    made = Source(service, max_unscored_share=0.5, patience_s=600)
+    made = Source(service, max_unscored_share=0.5)
 
     with made.rewards:
         assert made.scores("a", "?", "b") == [1.0, None, 1.0]
@@ -171,15 +176,14 @@ def test_another_judge_ends_a_pinned_run(service: StandIn, *, is_pinned: bool) -
             assert made.scores("a") == [1.0]
 
 
-def test_a_wait_ends_when_the_run_is_to_stop(source: Source, service: StandIn) -> None:
-    """However much patience is left."""
+def test_a_wait_ends_when_the_run_is_to_stop(service: StandIn) -> None:
+    """In the middle of a pause of an hour."""
     service.rule = lambda _: unscored("judge_timeout", retryable=True)
+    source = Source(service, pauses=Pauses(first_s=3600, longest_s=3600))
     threading.Timer(0.3, lambda: setattr(source, "is_stopping", True)).start()
 
-    began = time.monotonic()
-    with pytest.raises(Stopped):
+    with source.rewards, pytest.raises(Stopped):
         source.scores("a")
-    assert time.monotonic() - began < 2.5
 
 
 def test_answers_are_judged(source: Source) -> None:

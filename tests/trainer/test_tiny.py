@@ -13,9 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from medreward_trainer.config import Model
+from medreward_trainer.config.config import Model
 from medreward_trainer.errors import BadConfig
-from medreward_trainer.tiny import (
+from medreward_trainer.tiny_models import (
     END,
     PAD,
     PRINTABLE,
@@ -24,7 +24,7 @@ from medreward_trainer.tiny import (
     plain_generation,
     tiny_text,
 )
-from medreward_trainer.tiny import tiny_tokenizer as made_tokenizer
+from medreward_trainer.tiny_models import tiny_tokenizer as made_tokenizer
 
 
 def loaded(path: str | Path, *, seed: int = 1, dtype: str = "float32") -> tuple[Any, Any]:

@@ -16,9 +16,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from medreward_trainer.checkpoints import checkpoints, read
-from medreward_trainer.config import Config
-from medreward_trainer.config_files import dump_config
+from medreward_trainer.config.config import Config
+from medreward_trainer.config.files import dump_config
 from medreward_trainer.errors import (
     BadConfig,
     BadData,
@@ -27,15 +26,17 @@ from medreward_trainer.errors import (
     OutOfMemory,
     RewardsChanged,
 )
-from medreward_trainer.reports import read_lines
-from medreward_trainer.timing import StageTimes
-from medreward_trainer.tiny import load_model
+from medreward_trainer.run.checkpoints import checkpoints, read
+from medreward_trainer.run.reports import read_lines
+from medreward_trainer.run.timing import StageTimes
+from medreward_trainer.tiny_models import load_model
 from medreward_trainer.training import train
+from tests.real_trainers.serving import Service
 from tests.trainer.conftest import Configure
 from tests.trainer.standing_in import Rule, StandIn, scored, unscored
-from tests.trainers.serving import Service
 
 WEIGHTS = "model/model.safetensors"
+slow = pytest.mark.slow
 
 
 def metrics(config: Config, kind: str = "train") -> list[dict[str, Any]]:
@@ -60,7 +61,7 @@ def is_a_until(samples: int) -> Rule:
     return rule
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=slow) for n in (2, 3))])
 def test_a_toy_task_is_learnt_from_a_real_service(
     toy: Configure, toy_service: Service, seed: int
 ) -> None:
@@ -81,19 +82,25 @@ def test_a_toy_task_is_learnt_from_a_real_service(
     [
         ["algorithm.adv_estimator=dr_grpo",
          "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum-norm"],
-        ["algorithm.adv_estimator=rloo", "actor_rollout_ref.actor.ppo_mini_batch_size=8"],
-        ["algorithm.adv_estimator=gdpo", "actor_rollout_ref.actor.ppo_epochs=2"],
+        pytest.param(
+            ["algorithm.adv_estimator=rloo", "actor_rollout_ref.actor.ppo_mini_batch_size=8"],
+            marks=slow),
+        pytest.param(
+            ["algorithm.adv_estimator=gdpo", "actor_rollout_ref.actor.ppo_epochs=2"], marks=slow),
         ["actor_rollout_ref.actor.policy_loss.loss_mode=gspo",
          "actor_rollout_ref.actor.clip_ratio_low=3e-4",
          "actor_rollout_ref.actor.clip_ratio_high=4e-4",
          "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean",
          "actor_rollout_ref.actor.ppo_mini_batch_size=8"],
         ["actor_rollout_ref.actor.use_kl_loss=true", "actor_rollout_ref.actor.kl_loss_coef=0.001"],
-        ["algorithm.use_kl_in_reward=true", "algorithm.kl_ctrl.type=adaptive"],
-        ["algorithm.filter_groups.enable=true", "data.gen_batch_size=8",
-         "actor_rollout_ref.actor.clip_ratio_high=0.28"],
-        ["actor_rollout_ref.model.lora_rank=8", "actor_rollout_ref.actor.optim.lr=3e-2",
-         "trainer.total_training_steps=20"],
+        pytest.param(
+            ["algorithm.use_kl_in_reward=true", "algorithm.kl_ctrl.type=adaptive"], marks=slow),
+        pytest.param(
+            ["algorithm.filter_groups.enable=true", "data.gen_batch_size=8",
+             "actor_rollout_ref.actor.clip_ratio_high=0.28"], marks=slow),
+        pytest.param(
+            ["actor_rollout_ref.model.lora_rank=8", "actor_rollout_ref.actor.optim.lr=3e-2",
+             "trainer.total_training_steps=20"], marks=slow),
     ],
     ids=["dr_grpo", "rloo", "gdpo", "gspo", "kl_loss", "kl_reward", "dapo", "lora"],
 )  # fmt: skip
@@ -169,7 +176,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_ends(
         while process.poll() is None and not metrics(config):
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=240)
 
     (checkpoint,) = checkpoints(config.run_dir)
     assert process.returncode == 130
@@ -253,8 +260,7 @@ def test_a_service_that_comes_late_is_waited_for(
     toy: Configure, service: StandIn, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A run that finds no service ready says so, and begins when it is."""
-    service.rule, service.health = is_a, "loading"
-    threading.Timer(1.5, lambda: setattr(service, "health", "ready")).start()
+    service.rule, service.looks_while_loading = is_a, 1
     config = toy(service.url, "trainer.total_training_steps=1", "trainer.logger=[console,file]")
 
     train(config)
@@ -288,6 +294,7 @@ def test_an_outage_changes_nothing_but_the_time(
     )
 
 
+@slow  # An outage of the stand-in is shown to change nothing by the test above.
 def test_a_service_that_is_killed_and_comes_back_leaves_no_trace(
     toy: Configure, toy_service: Service, tmp_path: Path
 ) -> None:

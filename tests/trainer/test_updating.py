@@ -7,13 +7,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from medreward_trainer.config import Actor
-from medreward_trainer.config_files import load_config
+from medreward_trainer.config.config import Actor
+from medreward_trainer.config.files import load_config
+from medreward_trainer.data.examples import Example
+from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.errors import NotFinite
-from medreward_trainer.examples import Example
-from medreward_trainer.policy import Policy
-from medreward_trainer.prompts import Prompt
-from medreward_trainer.updating import Row, Updater
+from medreward_trainer.update.policy import Policy
+from medreward_trainer.update.updater import Row, Updater
 
 PROMPT = Prompt(Example("a:1", "ab", "b", None), "ab", (5, 6))
 

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from medreward_trainer.config import Data
-from medreward_trainer.config_files import load_config
+from medreward_trainer.config.config import Data
+from medreward_trainer.config.files import load_config
+from medreward_trainer.data.examples import Example
+from medreward_trainer.data.verl_data import ROWS_AT_ONCE, write_verl_data, write_verl_rows
 from medreward_trainer.errors import BadData
-from medreward_trainer.examples import Example
-from medreward_trainer.verl_data import ROWS_AT_ONCE, write_verl_data, write_verl_rows
 
 
 def test_a_row_has_what_verl_and_the_adapter_read(tmp_path: Path) -> None:

@@ -17,20 +17,20 @@ import httpx
 import pytest
 
 from medreward.app import create_app
-from medreward.engines import Workshop, build_judge
-from medreward.metrics import Metrics
+from medreward.engines.registry import BuildContext, build_judge
 from medreward.settings import Settings
+from medreward.telemetry.metrics import Metrics
 from tests.conftest import RealEngines, loaded
 
 if TYPE_CHECKING:
-    from medreward.judging.vllm import VllmJudge
+    from medreward.engines.judges.vllm import VllmJudge
 
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
 collect_ignore_glob = [] if HAS_VLLM else ["test_*.py"]
 if HAS_VLLM:
     # Importing it warns of what torch deprecates, and here a warning fails a test.
     with warnings.catch_warnings(action="ignore"):
-        importlib.import_module("medreward.judging.vllm")
+        importlib.import_module("medreward.engines.judges.vllm")
 
 MODEL = "smollm2-135m-instruct"
 
@@ -59,9 +59,9 @@ def metrics() -> Metrics:
 @pytest.fixture(scope="module")
 async def judge(language_model: RealEngines, metrics: Metrics) -> AsyncIterator["VllmJudge"]:
     """The engine that one module's tests share, started; it is gone before the next one's."""
-    from medreward.judging.vllm import VllmJudge  # noqa: PLC0415 - where there is a vLLM
+    from medreward.engines.judges.vllm import VllmJudge  # noqa: PLC0415 - where there is a vLLM
 
-    built = build_judge(Workshop(vllm_settings(), language_model.worker, metrics=metrics))
+    built = build_judge(BuildContext(vllm_settings(), language_model.worker, metrics=metrics))
     assert isinstance(built, VllmJudge)
     await built.start()
     yield built

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from medreward.engines.judge import Inquiry, Judgement, is_sound
+from medreward.engines.judges.causal_lm import CausalLmJudge
+from medreward.engines.judges.vllm import VllmJudge
+from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
-from medreward.judging.causal_lm import CausalLmJudge
-from medreward.judging.judge import Inquiry, Judgement, is_sound
-from medreward.judging.templates import load_templates
-from medreward.judging.vllm import VllmJudge
-from medreward.metrics import Metrics
-from medreward.recipe import load_recipes
-from medreward.rules import Limits, read_sample
-from medreward.wire import Sample
+from medreward.parsing.sample import read_sample
+from medreward.recipes.recipe import load_recipes
+from medreward.samples import Limits, Sample
+from medreward.telemetry.metrics import Metrics
 from tests.conftest import RealEngines
 
 ROLLOUTS = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"

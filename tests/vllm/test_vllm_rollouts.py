@@ -6,13 +6,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from medreward_trainer.config import Config, Sampling
-from medreward_trainer.config_files import load_config
-from medreward_trainer.examples import Example
-from medreward_trainer.policy import Policy
-from medreward_trainer.prompts import Prompt
+from medreward_trainer.config.config import Config, Sampling
+from medreward_trainer.config.files import load_config
+from medreward_trainer.data.examples import Example
+from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.rollouts.rollout import Sampler
 from medreward_trainer.rollouts.samplers import make_sampler
+from medreward_trainer.update.policy import Policy
 from tests.conftest import RealEngines
 
 # The engine is in this process, and so is what it and torch warn of.

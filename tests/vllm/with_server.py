@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 
-from medreward.models import locate
+from medreward.engines.models import locate
 from medreward.settings import default_models_dir
 
 MODEL = "smollm2-135m-instruct"

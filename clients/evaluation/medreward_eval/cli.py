@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,31 +10,35 @@ import typer
 from rich.console import Console
 
 from medreward_client import AsyncRewardClient
-from medreward_eval._http import ChatServer
-from medreward_eval.answers import read_answer
-from medreward_eval.comparison_tables import (
+from medreward_client.terminal import (
+    FAILED,
+    command,
+    examples,
+    output,
+    shown,
+    tell,
+    version_printer,
+)
+from medreward_eval.errors import BadData, BadTask
+from medreward_eval.generation.model_server import ChatServer
+from medreward_eval.generation.run import AT_ONCE as QUESTIONS_AT_ONCE
+from medreward_eval.generation.run import GenerationCounts, Sampling, predictions_header
+from medreward_eval.generation.run import generate as generate_responses
+from medreward_eval.grading.answers import read_answer
+from medreward_eval.grading.grader import DEADLINE_S, VOTES, Grader, find_identity, grades_header
+from medreward_eval.grading.predictions import Inventory, Reading, inspect_predictions
+from medreward_eval.grading.run import AT_ONCE, GradeCounts, GradingRun
+from medreward_eval.journal import Journal
+from medreward_eval.records import Template
+from medreward_eval.report.comparison_tables import (
     comparison_conclusions,
     comparison_csv,
     comparison_notes,
     comparison_table,
 )
-from medreward_eval.errors import BadData, BadTask
-from medreward_eval.generating import AT_ONCE as QUESTIONS_AT_ONCE
-from medreward_eval.generating import Sampling, predictions_header
-from medreward_eval.generating import Tally as Generated
-from medreward_eval.generating import generate as generate_responses
-from medreward_eval.graded_pairs import compare_files
-from medreward_eval.grading import DEADLINE_S, VOTES, Grader, find_origin, grades_header
-from medreward_eval.grading_run import AT_ONCE, GradingRun, Tally
-from medreward_eval.ledger import Ledger
-from medreward_eval.page import write_page
-from medreward_eval.predictions import Inventory, Reading, take_stock
-from medreward_eval.question_source import QuestionSource
-from medreward_eval.records import Template
-from medreward_eval.scores import Group, Provenance, ways_of
-from medreward_eval.scoring import read_graded, score_file
-from medreward_eval.submission import underscored, write_submission
-from medreward_eval.tables import (
+from medreward_eval.report.page import write_page
+from medreward_eval.report.submission import underscored, write_submission
+from medreward_eval.report.tables import (
     csv_text,
     markdown,
     notes,
@@ -45,21 +48,17 @@ from medreward_eval.tables import (
     unnamed_words,
     warnings,
 )
-from medreward_eval.tasks import load_tasks, select, task_file_hash
-from medreward_eval.terminal import FAILED, failing_in_words, output, progress, shown, tell
+from medreward_eval.statistics.paired import compare_files
+from medreward_eval.statistics.scores import Group, Provenance, ways_of
+from medreward_eval.statistics.scoring import read_graded, score_file
+from medreward_eval.tasks.question_source import QuestionSource
+from medreward_eval.tasks.tasks import load_tasks, select, task_file_hash
+from medreward_eval.terminal import PLAIN_WIDTH, failing_in_words, progress
 
 MOST_SHOWN = 300
 GREEDY = Sampling()
 
-app = typer.Typer(
-    name="medreward-eval",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    # Its tracebacks would show what patients' records say.
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = command("medreward-eval")
 
 Url = Annotated[
     str,
@@ -98,23 +97,16 @@ def main() -> None:
     app(prog_name="medreward-eval")
 
 
-def _examples(*lines: str) -> str:
-    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
-
-
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
-        typer.echo(f"medreward-eval {version_of('medreward-eval')}")
-        raise typer.Exit
-
-
 @app.callback()
 def medreward_eval_(
     *,
     version: Annotated[
         bool,
         typer.Option(
-            "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+            "--version",
+            is_eager=True,
+            callback=version_printer("medreward-eval"),
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -128,7 +120,7 @@ def medreward_eval_(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-eval generate medqa slake_vqa --server http://127.0.0.1:8000/v1 --data-dir data",
         "medreward-eval generate example_open example_choice example_report "
         "--task-file examples/evaluation/tasks.yaml --server http://127.0.0.1:8000/v1",
@@ -218,20 +210,20 @@ def generate(
     )
     source = QuestionSource(chosen, data_dir, images_dir, limit)
 
-    async def run() -> tuple[Generated, Path]:
+    async def run() -> tuple[GenerationCounts, Path]:
         async with ChatServer(server, api_key=server_key, model=model) as chat:
             name = underscored(chat.model)
             path = out or Path("results", name, f"{name}.jsonl")
             header = predictions_header(chat.model, chat.model, task_file_hash(chosen), sampling)
             total = source.count()
             with (
-                Ledger(path, header, mix=mix) as ledger,
+                Journal(path, header, mix=mix) as journal,
                 progress(total, done="generated", trouble="without a response") as bar,
             ):
                 told = await generate_responses(
                     source.questions,
                     chat,
-                    ledger,
+                    journal,
                     settings=sampling,
                     say=tell,
                     show=lambda done, failed, found: bar(done=done, trouble=failed, found=found),
@@ -239,13 +231,13 @@ def generate(
                 )
             return told, path
 
-    tally, path = asyncio.run(run())
-    _print_generated(tally, path, source)
-    raise typer.Exit(FAILED if tally.failed or source.mistakes else 0)
+    counts, path = asyncio.run(run())
+    _print_generated(counts, path, source)
+    raise typer.Exit(FAILED if counts.failed or source.mistakes else 0)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-eval grade examples/evaluation/smollm2.jsonl --url http://127.0.0.1:8080",
         "medreward-eval grade answers.jsonl --out grades.jsonl --model my-model",
     )
@@ -308,7 +300,7 @@ def grade(
     reading = Reading(
         {name: one.template for name, one in tasks.items()}, task, _template(template)
     )
-    stock = take_stock(predictions, reading)
+    stock = inspect_predictions(predictions, reading)
     for line in provenance_warnings(Provenance(ways_of(stock.headers))):
         tell(line, "yellow")
     if stock.unnamed:
@@ -317,28 +309,32 @@ def grade(
     out = out or predictions.with_name(f"{predictions.stem}_eval.jsonl")
     _see_that_other("--out", out, predictions)
 
-    async def run() -> Tally:
+    async def run() -> GradeCounts:
         async with AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s) as client:
-            origin = await find_origin(client, stock.templates, votes=votes, deadline_s=deadline_s)
-            header = grades_header(model, origin, stock.headers, votes=votes, total=stock.total)
+            grader_identity = await find_identity(
+                client, stock.templates, votes=votes, deadline_s=deadline_s
+            )
+            header = grades_header(
+                model, grader_identity, stock.headers, votes=votes, total=stock.total
+            )
             with (
-                Ledger(out, header, mix=mix) as ledger,
+                Journal(out, header, mix=mix) as journal,
                 progress(stock.total, done="judged", trouble="unjudged") as bar,
             ):
                 return await GradingRun(
                     predictions,
                     reading,
-                    ledger,
-                    Grader(client, origin, votes=votes, deadline_s=deadline_s),
+                    journal,
+                    Grader(client, grader_identity, votes=votes, deadline_s=deadline_s),
                     show=lambda judged, unjudged, found: bar(
                         done=judged, trouble=unjudged, found=found
                     ),
                     at_once=at_once,
                 ).run()
 
-    tally = asyncio.run(run())
-    _print_tally(tally, stock, out)
-    raise typer.Exit(FAILED if tally.unjudged else 0)
+    counts = asyncio.run(run())
+    _print_graded(counts, stock, out)
+    raise typer.Exit(FAILED if counts.unjudged else 0)
 
 
 def _see_that_other(option: str, out: Path | None, *read: Path) -> None:
@@ -355,13 +351,13 @@ def _template(name: str | None) -> Template | None:
             raise BadTask(f"--template: no {name!r}; choose from equivalence, report")
 
 
-def _print_tally(tally: Tally, stock: Inventory, out: Path) -> None:
-    before = f" ({tally.found:,} of them before)" if tally.found else ""
-    unjudged = tally.unjudged.total()
+def _print_graded(counts: GradeCounts, stock: Inventory, out: Path) -> None:
+    before = f" ({counts.found:,} of them before)" if counts.found else ""
+    unjudged = counts.unjudged.total()
     _print_counts(
-        f"{tally.judged + tally.found:,} of {stock.total:,} judged{before}, "
+        f"{counts.judged + counts.found:,} of {stock.total:,} judged{before}, "
         f"{unjudged:,} unjudged: {out}",
-        tally.unjudged,
+        counts.unjudged,
     )
     if unjudged:
         tell("Run the same command again to ask about the unjudged once more.")
@@ -369,7 +365,7 @@ def _print_tally(tally: Tally, stock: Inventory, out: Path) -> None:
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-eval score results/MediX_R1_8B/MediX_R1_8B_eval.jsonl",
         "medreward-eval score grades.jsonl --calibration calibration.json --csv scores.csv",
     )
@@ -392,7 +388,7 @@ def score(
     _see_that_other("--csv", csv, grades)
     _see_that_other("--markdown", markdown_file, grades)
     scores = score_file(grades, _groups(task_file), calibration=calibration)
-    console = output()
+    console = output(plain_width=PLAIN_WIDTH)
     console.print(score_table(scores))
     _print_notes(console, notes(scores))
     for path, text in ((csv, csv_text), (markdown_file, markdown)):
@@ -402,7 +398,7 @@ def score(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-eval report results/MediX_R1_8B/MediX_R1_8B_eval.jsonl",
         "medreward-eval report grades.jsonl --out report.html --no-texts",
     )
@@ -431,11 +427,11 @@ def report(
     write_page(
         path, scores, read_graded(grades), with_texts=texts, most=most, answer_of=read_answer
     )
-    output().print(shown(f"wrote {path}"), soft_wrap=True)
+    output(plain_width=PLAIN_WIDTH).print(shown(f"wrote {path}"), soft_wrap=True)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-eval compare a_eval.jsonl b_eval.jsonl",
         "medreward-eval compare base_eval.jsonl tuned_eval.jsonl --csv difference.csv",
     )
@@ -456,7 +452,7 @@ def compare(
     """
     _see_that_other("--csv", csv, first, second)
     both = compare_files(first, second, _groups(task_file))
-    console = output()
+    console = output(plain_width=PLAIN_WIDTH)
     console.print(comparison_table(both))
     _print_notes(console, comparison_notes(both))
     for line in comparison_conclusions(both):
@@ -467,7 +463,7 @@ def compare(
 
 
 @app.command(
-    epilog=_examples("medreward-eval submission results/MediX_R1_8B/MediX_R1_8B_eval.jsonl")
+    epilog=examples("medreward-eval submission results/MediX_R1_8B/MediX_R1_8B_eval.jsonl")
 )
 @failing_in_words()
 def submission(
@@ -483,10 +479,10 @@ def submission(
     path = write_submission(grades, scores, out or grades.parent)
     for line in warnings(scores):
         tell(line, "yellow")
-    output().print(shown(f"wrote {path}"), soft_wrap=True)
+    output(plain_width=PLAIN_WIDTH).print(shown(f"wrote {path}"), soft_wrap=True)
 
 
-@app.command("tasks", epilog=_examples("medreward-eval tasks", "medreward-eval tasks vlm"))
+@app.command("tasks", epilog=examples("medreward-eval tasks", "medreward-eval tasks vlm"))
 @failing_in_words()
 def tasks_(
     names: Annotated[
@@ -496,7 +492,9 @@ def tasks_(
     task_file: TaskFile = None,
 ) -> None:
     """List the tasks, where their questions come from, and what they need."""
-    output().print(task_table(select(load_tasks(task_file), names or ["all"])))
+    output(plain_width=PLAIN_WIDTH).print(
+        task_table(select(load_tasks(task_file), names or ["all"]))
+    )
 
 
 def _groups(task_file: Path | None) -> dict[str, Group]:
@@ -522,23 +520,23 @@ def _object(text: str | None) -> Mapping[str, Any]:
     return value
 
 
-def _print_generated(tally: Generated, out: Path, source: QuestionSource) -> None:
-    before = f" ({tally.found:,} of them before)" if tally.found else ""
+def _print_generated(counts: GenerationCounts, out: Path, source: QuestionSource) -> None:
+    before = f" ({counts.found:,} of them before)" if counts.found else ""
     _print_counts(
-        f"{tally.generated + tally.found:,} responses{before}, "
-        f"{tally.failed.total():,} questions without one: {out}",
-        tally.failed,
+        f"{counts.generated + counts.found:,} responses{before}, "
+        f"{counts.failed.total():,} questions without one: {out}",
+        counts.failed,
     )
     for task, mistakes in source.mistakes.items():
         tell(f"{task}: rows that cannot be asked: {mistakes}", "yellow")
-    if tally.failed:
+    if counts.failed:
         tell("Run the same command again to ask them once more.")
     tell(f"Next: medreward-eval grade {out}")
 
 
 def _print_counts(line: str, kinds: Mapping[str, int]) -> None:
     """Print how a run ended, and each kind of trouble with its number."""
-    console = output()
+    console = output(plain_width=PLAIN_WIDTH)
     console.print(shown(line), soft_wrap=True)
     for kind, number in sorted(kinds.items()):
         console.print(shown(f"  {number:,} {kind}", "yellow"))

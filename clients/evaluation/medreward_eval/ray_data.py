@@ -17,9 +17,9 @@ import ray.data
 
 from medreward_client import AsyncRewardClient
 from medreward_eval.errors import BadData
-from medreward_eval.grading import DEADLINE_S, VOTES, Grader, Origin, find_origin
-from medreward_eval.predictions import Reading, prediction_of
-from medreward_eval.records import Grade, Prediction, Template, Trouble
+from medreward_eval.grading.grader import DEADLINE_S, VOTES, Grader, GraderIdentity, find_identity
+from medreward_eval.grading.predictions import Reading, prediction_of
+from medreward_eval.records import Failure, Grade, Prediction, Template
 
 BATCH_ROWS = 256
 COLUMN = "grade"
@@ -55,13 +55,13 @@ def grading(
     Raises:
         Failed: the service cannot be asked, or has no judge for one of *templates*.
     """
-    origin = asyncio.run(_origin(url, api_key, templates, votes, deadline_s))
+    grader_identity = asyncio.run(_identity(url, api_key, templates, votes, deadline_s))
     return {
         "fn": GradeRows,
         "fn_constructor_kwargs": {
             "url": url,
             "api_key": api_key,
-            "origin": origin,
+            "origin": grader_identity,
             "votes": votes,
             "deadline_s": deadline_s,
             "reading": reading or Reading({}),
@@ -82,13 +82,13 @@ class GradeRows:
         *,
         url: str,
         api_key: str | None,
-        origin: Origin,
+        grader_identity: GraderIdentity,
         votes: int,
         deadline_s: float,
         reading: Reading,
     ) -> None:
         self._client = AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s)
-        self._grader = Grader(self._client, origin, votes=votes, deadline_s=deadline_s)
+        self._grader = Grader(self._client, grader_identity, votes=votes, deadline_s=deadline_s)
         self._reading = reading
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -114,18 +114,18 @@ class GradeRows:
         return [one.grade for one in graded]
 
 
-async def _origin(
+async def _identity(
     url: str, api_key: str | None, templates: Sequence[Template], votes: int, deadline_s: float
-) -> Origin:
+) -> GraderIdentity:
     async with AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s) as client:
-        return await find_origin(client, templates, votes=votes, deadline_s=deadline_s)
+        return await find_identity(client, templates, votes=votes, deadline_s=deadline_s)
 
 
-def _read(row: dict[str, Any], reading: Reading) -> Prediction | Trouble:
+def _read(row: dict[str, Any], reading: Reading) -> Prediction | Failure:
     try:
         return prediction_of(row, reading)
     except ValueError as exc:
-        return Trouble("invalid_prediction", f"the row {exc}")
+        return Failure("invalid_prediction", f"the row {exc}")
 
 
 def _row(grade: Grade) -> Mapping[str, Any]:

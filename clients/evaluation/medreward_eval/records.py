@@ -18,7 +18,7 @@ OWN_TASK: Final = "answers"
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Failure:
     """Why there is no response, or no score; `retryable` if the same may succeed later."""
 
     kind: str
@@ -41,7 +41,7 @@ class Question:
     template: Template = "equivalence"
     options: tuple[str, ...] = ()
     image: bytes | None = field(default=None, repr=False)
-    trouble: Trouble | None = None
+    trouble: Failure | None = None
     """Why it cannot be asked, such as an image that cannot be read; it counts all the same."""
 
 
@@ -60,7 +60,7 @@ class Prediction:
     """As the server says it; `length` where the response was cut off."""
     reasoning: str | None = None
     """What the server keeps apart from the response; it is not graded."""
-    error: Trouble | None = None
+    error: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Grade:
     settled_by: SettledBy | None = None
     p_yes: float | None = None
     votes: tuple[Vote, ...] = ()
-    error: Trouble | None = None
+    error: Failure | None = None
     """Why it is unjudged."""
 
     @property

@@ -1,62 +1,32 @@
-"""Where a command writes: what was asked for on standard output, all else on standard error."""
+"""What stops a command of the evaluation, in words and exit codes, and a bar for its progress."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from medreward_client import MedrewardError
+from medreward_client.terminal import FAILED, INTERRUPTED, MISUSED, ended, messages, tell
 from medreward_eval.errors import BadData, BadTask, EvalError
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 PLAIN_WIDTH = 160
-"""Columns where there is no terminal to measure."""
-
-
-def output() -> Console:
-    """What the command was asked for."""
-    console = Console(file=sys.stdout, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
-    return console
-
-
-def messages() -> Console:
-    """Progress and failures, so that a piped result stays clean."""
-    return Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True)
-
-
-def shown(text: str, style: str = "") -> Text:
-    """Text of others, as it can be shown: neither markup nor control sequences work."""
-    visible = "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
-        for char in text
-    )
-    return Text(visible, style=style)
-
-
-def tell(message: str, style: str = "") -> None:
-    """Say something beside the result."""
-    messages().print(shown(message, style))
+"""Columns if there is no terminal to measure."""
 
 
 @contextmanager
 def failing_in_words() -> Iterator[None]:
     """Turn what stops a command into a line of words and an exit code."""
+    end = partial(ended, "medreward-eval")
     try:
         yield
     # A ValueError is of what the command line gave: a URL, a key, a number of seconds.
     except (BadTask, BadData, ValueError) as exc:
-        tell(f"medreward-eval: {exc}", "red")
-        raise typer.Exit(MISUSED) from exc
+        raise end(exc, MISUSED) from exc
     except (EvalError, MedrewardError, OSError) as exc:
-        tell(f"medreward-eval: {exc}", "red")
-        raise typer.Exit(FAILED) from exc
+        raise end(exc, FAILED) from exc
     except KeyboardInterrupt as exc:
         tell("interrupted; what was done is in its file: run the same command again to go on")
         raise typer.Exit(INTERRUPTED) from exc

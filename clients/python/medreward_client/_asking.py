@@ -7,29 +7,31 @@ import random
 from collections.abc import Callable, Sequence
 
 from medreward_client._errors import MedrewardError, TimedOut, TryAgain
-from medreward_client._gathering import Gatherer, batches_of
+from medreward_client._gathering import MicroBatcher, batches_of
 from medreward_client._http import Connections
 from medreward_client._types import RewardReply, Sample, Terms
 from medreward_client._wire import Call, T, error_of, merged, reward_call
+from medreward_client.pauses import Pauses
 
 IN_FLIGHT = 8
 """Requests at once: more would only wait at the service, and slow down the library's pool."""
 MARGIN_S, MARGIN_SHARE = 0.5, 0.05
 """What a wait allows beyond the service's own deadline: large bodies travel both ways."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+PAUSES = Pauses(first_s=0.5, longest_s=30.0)
 
 log = logging.getLogger("medreward_client")
 
 
-class Link:
+class Session:
     """What one event loop has of a client: connections, places in flight, what is gathered."""
 
-    def __init__(self, connect: Callable[[], Connections]) -> None:
+    def __init__(self, connect: Callable[[], Connections], pauses: Pauses) -> None:
         self._connections = connect()
+        self._pauses = pauses
         self._places = asyncio.Semaphore(IN_FLIGHT)
         self._waits: set[asyncio.Timeout] = set()
         self._is_closed = False
-        self.gatherer = Gatherer(self.reward)
+        self.micro_batcher = MicroBatcher(self.reward)
 
     async def aclose(self) -> None:
         """Give the connections back; who still waits for an answer waits no longer."""
@@ -86,7 +88,7 @@ class Link:
                 if reply.status in call.passing:
                     raise error_of(reply)
             except TryAgain as trouble:
-                pause_s = pause_after(attempt, trouble)
+                pause_s = pause_after(attempt, trouble, self._pauses)
                 if time() + pause_s >= ends_at:
                     raise
                 log.warning("%s; attempt %d in %.1f s", trouble, attempt + 1, pause_s)
@@ -103,11 +105,10 @@ def check_deadline(deadline_s: float) -> float:
     return deadline_s
 
 
-def pause_after(attempt: int, trouble: TryAgain) -> float:
-    """Give the seconds to wait: what the service asked for, and up to twice as long each time.
+def pause_after(attempt: int, trouble: TryAgain, pauses: Pauses = PAUSES) -> float:
+    """Return the seconds to wait: what the service asked for, and a pause that grows with tries.
 
-    Anything between nothing and the most, so that the workers of a run, which all failed at the
-    same moment, do not all come back at the same moment.
+    The pause is drawn from 0 up to its bound. Workers of a run that all failed at the same moment
+    must not all come back at the same moment.
     """
-    most_s = min(FIRST_PAUSE_S * 2.0 ** min(attempt, 16), LONGEST_PAUSE_S)
-    return trouble.retry_after_s + random.uniform(0.0, most_s)  # noqa: S311 - no secret
+    return trouble.retry_after_s + random.uniform(0.0, pauses.doubled(attempt))  # noqa: S311 - no secret

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self, Unpack, overload
 
-from medreward_client._asking import Link, check_deadline
+from medreward_client._asking import PAUSES, Session, check_deadline
 from medreward_client._http import Connections, Transport, check_address
 from medreward_client._loops import PerLoop, run_in_background
 from medreward_client._types import (
@@ -20,6 +20,7 @@ from medreward_client._types import (
     Unscored,
 )
 from medreward_client._wire import health_call, judge_call
+from medreward_client.pauses import Pauses
 
 DEADLINE_S = 300.0
 """Of a call that names none: long enough for a service to be started anew."""
@@ -30,7 +31,8 @@ class AsyncRewardClient:
     """Ask a medreward service without blocking.
 
     `base_url` is where the service answers, such as `http://rewards:8080`. `deadline_s` bounds,
-    in seconds, each call that names no other. `transport` replaces the network, for tests.
+    in seconds, each call that names no other. `transport` replaces the network, and `pauses` the
+    bounds of the pauses between tries, for tests.
     ValueError if the address or the key can never work.
 
     A client serves any number of event loops, and any process that it is pickled or forked
@@ -47,13 +49,20 @@ class AsyncRewardClient:
         api_key: str | None = None,
         deadline_s: float = DEADLINE_S,
         transport: Transport | None = None,
+        pauses: Pauses = PAUSES,
     ) -> None:
         check_address(base_url, api_key)
         self._deadline_s = check_deadline(deadline_s)
         self._made_like = partial(
-            type(self), base_url, api_key=api_key, deadline_s=deadline_s, transport=transport
+            type(self),
+            base_url,
+            api_key=api_key,
+            deadline_s=deadline_s,
+            transport=transport,
+            pauses=pauses,
         )
-        self._links = PerLoop(partial(Link, partial(Connections, base_url, api_key, transport)))
+        connect = partial(Connections, base_url, api_key, transport)
+        self._sessions = PerLoop(partial(Session, connect, pauses))
 
     def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
         return self._made_like, ()
@@ -66,7 +75,7 @@ class AsyncRewardClient:
 
     async def aclose(self) -> None:
         """Give back the connections of the running loop, and end the calls that wait there."""
-        await self._links.aclose()
+        await self._sessions.aclose()
 
     @overload
     async def reward(self, samples: Sample, **asking: Unpack[Asking]) -> Scored | Unscored: ...
@@ -86,10 +95,10 @@ class AsyncRewardClient:
         Calls with one sample that come within a few milliseconds travel together, and a call
         with thousands travels in several requests. TypeError if `extra` holds what JSON cannot.
         """
-        link = await self._links.get()
+        link = await self._sessions.get()
         terms, seconds = Terms(recipe, run_id, step), self._seconds(deadline_s)
         if isinstance(samples, Sample):
-            return await link.gatherer.reward(samples, terms, seconds)
+            return await link.micro_batcher.reward(samples, terms, seconds)
         return await link.reward(samples, terms, _in(seconds))
 
     async def judge(
@@ -105,12 +114,12 @@ class AsyncRewardClient:
         `template` is equivalence, report or rubric, and `votes` the number of views that decide
         by majority. What was not judged by `deadline_s`, in seconds, comes back as Unjudged.
         """
-        link = await self._links.get()
+        link = await self._sessions.get()
         return await link.ask(judge_call(items, template, votes), _in(self._seconds(deadline_s)))
 
     async def health(self) -> Health:
         """Ask whether the service takes work, and which engine is missing if not."""
-        link = await self._links.get()
+        link = await self._sessions.get()
         return await link.ask(health_call(), _in(HEALTH_DEADLINE_S))
 
     def _seconds(self, deadline_s: float | None) -> float:
@@ -135,9 +144,10 @@ class RewardClient:
         api_key: str | None = None,
         deadline_s: float = DEADLINE_S,
         transport: Transport | None = None,
+        pauses: Pauses = PAUSES,
     ) -> None:
         self._client = AsyncRewardClient(
-            base_url, api_key=api_key, deadline_s=deadline_s, transport=transport
+            base_url, api_key=api_key, deadline_s=deadline_s, transport=transport, pauses=pauses
         )
 
     def __enter__(self) -> Self:

@@ -34,7 +34,7 @@ class Batch:
     full: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Gatherer:
+class MicroBatcher:
     """Gathers what is asked for one by one on one event loop."""
 
     def __init__(self, send: Send) -> None:

@@ -10,7 +10,6 @@ header would go astray. `digest` stands for what was scored, which is not in the
 
 import hashlib
 import json
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -21,9 +20,8 @@ from typing import Any, BinaryIO, NamedTuple, Self, TypeVar
 import orjson
 
 from medreward_client._types import Component, Problem, RewardReply, Sample, Scored, Unscored
-
-if sys.platform != "win32":
-    import fcntl
+from medreward_client.jsonl import object_in
+from medreward_client.locks import lock
 
 LINE_START = b'{"id":'
 DIGEST_BYTES = 16
@@ -158,14 +156,10 @@ class ResultsFile:
         return True
 
     def _keep_others_out(self) -> None:
-        if sys.platform == "win32":
-            return
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file)
         except BlockingIOError:
             raise OtherResults(f"{self._path}: another run is writing there") from None
-        except OSError:
-            return  # a file system without locks
 
     def _read(self) -> None:
         self._file.seek(0)
@@ -243,12 +237,8 @@ def _whole_lines(path: Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        told = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    is_ours = isinstance(told, dict) and told.keys() >= FIELDS
-    return told if is_ours else None
+    told = object_in(line)
+    return told if told is not None and told.keys() >= FIELDS else None
 
 
 def _begins_as_ours(line: bytes) -> bool:

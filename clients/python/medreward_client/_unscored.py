@@ -16,7 +16,7 @@ WINDOW = 1024
 log = logging.getLogger("medreward_client")
 
 
-class StepBreaker:
+class UnscoredGuard:
     """Bears the odd sample without a reward, and stops a step that has too many of them."""
 
     def __init__(self, max_share: float) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, is_dataclass
 from functools import partial
@@ -33,6 +32,7 @@ from medreward_client._types import (
     Terms,
     Unscored,
 )
+from medreward_client.pauses import retry_after_s
 
 T = TypeVar("T")
 
@@ -205,11 +205,11 @@ def error_of(reply: Reply) -> MedrewardError:
     kind = refusal.error.kind
     message = f"status {status}, {kind}: {refusal.error.message}"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Overloaded(message, retry_after_s=_retry_after_s(reply, 1.0))
+        return Overloaded(message, retry_after_s=retry_after_s(reply.headers, otherwise=1.0))
     if status == HTTPStatus.REQUEST_TIMEOUT:
         return TimedOut(message)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Unavailable(message, retry_after_s=_retry_after_s(reply, 0.0))
+        return Unavailable(message, retry_after_s=retry_after_s(reply.headers, otherwise=0.0))
     if status >= HTTPStatus.BAD_REQUEST:
         return RequestRefused(message, kind=kind, status=status, request_id=refusal.request_id)
     return BadReply(message)
@@ -222,12 +222,3 @@ def _refusal_in(reply: Reply) -> Refusal:
         # Not ours, so it may quote the request: say the status and no more.
         unexplained = Problem(f"http_{reply.status}", "no reason given", retryable=False)
         return Refusal(unexplained, reply.headers.get("x-request-id"))
-
-
-def _retry_after_s(reply: Reply, otherwise: float) -> float:
-    """Read Retry-After in seconds; *otherwise* where it is absent, a date, or no use."""
-    try:
-        wait_s = float(reply.headers.get("retry-after", ""))
-    except ValueError:
-        return otherwise
-    return wait_s if 0.0 <= wait_s < math.inf else otherwise

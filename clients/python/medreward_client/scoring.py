@@ -12,7 +12,7 @@ from medreward_client._errors import NoReward, Overloaded, RequestRefused, Timed
 from medreward_client._gathering import is_about_a_sample
 from medreward_client._loops import run_in_background
 from medreward_client._types import Problem, Sample, Scored, Unscored
-from medreward_client._unscored import StepBreaker, impute, refuse
+from medreward_client._unscored import UnscoredGuard, impute, refuse
 
 OnUnscored = Literal["native", "raise", "impute", "zero"]
 
@@ -99,7 +99,7 @@ class Scorer:
         self._client = AsyncRewardClient(base_url, api_key=api_key, deadline_s=deadline_s)
         self._recipe, self._run_id = recipe, run_id
         self._on_unscored = on_unscored
-        self._breaker = StepBreaker(max_unscored_share)
+        self._guard = UnscoredGuard(max_unscored_share)
 
     async def score(
         self, samples: Sequence[Sample], *, step: int | None = None, says_none: bool = False
@@ -115,7 +115,7 @@ class Scorer:
             MedrewardError: the service refuses the request itself.
         """
         results = await asyncio.gather(*(self._result(sample, step) for sample in samples))
-        self._breaker.note(results, step)
+        self._guard.note(results, step)
         rewards = self._rewards(samples, results, says_none=says_none)
         return [
             Outcome(

@@ -6,11 +6,20 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from medreward_trainer.config import Config
-from medreward_trainer.config_files import (
+from medreward_client.terminal import (
+    FAILED,
+    INTERRUPTED,
+    MISUSED,
+    command,
+    ended,
+    output,
+    shown,
+    tell,
+)
+from medreward_trainer.config.config import Config
+from medreward_trainer.config.files import (
     changed_values,
     check_runnable,
     dump_config,
@@ -20,19 +29,12 @@ from medreward_trainer.config_files import (
 )
 from medreward_trainer.errors import BadConfig, Stopped, TrainerError
 
-FAILED, MISUSED, STOPPED = 1, 2, 130
 PLAIN_WIDTH = 160
-"""Columns where there is no terminal to measure."""
+"""Columns if there is no terminal to measure."""
 
-app = typer.Typer(
-    name="medreward-train",
-    help="Group-based RL for medical (vision-)language models, rewarded by a medreward service.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    # Its tracebacks would show what rollouts say.
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = command(
+    "medreward-train",
+    "Group-based RL for medical (vision-)language models, rewarded by a medreward service.",
 )
 
 Source = Annotated[
@@ -82,10 +84,10 @@ def plot(
       medreward-train plot checkpoints/medreward/smoke --out smoke.png
     """
     with failing_in_words():
-        from medreward_trainer.plotting import plot_runs  # noqa: PLC0415 - as is matplotlib
+        from medreward_trainer.run.plotting import plot_runs  # noqa: PLC0415 - as is matplotlib
 
         plot_runs(runs, out, smooth=smooth)
-        Console(soft_wrap=True).print(f"wrote {out}", highlight=False, markup=False)
+        _print_written(out)
 
 
 @app.command()
@@ -103,10 +105,10 @@ def export(
       medreward-train export checkpoints/medreward/smoke/global_step_4 smoke-model
     """
     with failing_in_words():
-        from medreward_trainer.checkpoints import export as write  # noqa: PLC0415 - as is torch
+        from medreward_trainer.run.checkpoints import export as write  # noqa: PLC0415 - as is torch
 
         write(checkpoint, folder, dtype)
-        Console(soft_wrap=True).print(f"wrote {folder}", highlight=False, markup=False)
+        _print_written(folder)
 
 
 @app.command()
@@ -126,10 +128,7 @@ def recipes() -> None:
         table.add_row(
             name, config.actor_rollout_ref.model.path, algorithm_of(config), recipe_purpose(name)
         )
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
-    console.print(table)
+    output(plain_width=PLAIN_WIDTH).print(table)
 
 
 @app.command()
@@ -170,12 +169,12 @@ def verl_data(
       medreward-train verl-data smoke verl-data
     """
     with failing_in_words():
-        from medreward_trainer.verl_data import write_verl_data  # noqa: PLC0415 - as is pyarrow
+        from medreward_trainer.data.verl_data import write_verl_data  # noqa: PLC0415 - as is pyarrow
 
         config = load_config(source, overrides or ())
         check_runnable(config)
         for path in write_verl_data(config, folder):
-            Console(soft_wrap=True).print(f"wrote {path}", highlight=False, markup=False)
+            _print_written(path)
 
 
 def algorithm_of(config: Config) -> str:
@@ -199,19 +198,19 @@ def failing_in_words() -> Iterator[None]:
     try:
         yield
     except BadConfig as exc:
-        _tell(exc)
-        raise typer.Exit(MISUSED) from exc
+        raise _ended(exc, MISUSED) from exc
     except Stopped as exc:
-        _tell(exc)
-        raise typer.Exit(STOPPED) from exc
+        raise _ended(exc, INTERRUPTED) from exc
     except TrainerError as exc:
-        _tell(exc)
-        raise typer.Exit(FAILED) from exc
+        raise _ended(exc, FAILED) from exc
     except KeyboardInterrupt as exc:
-        typer.echo("medreward-train: interrupted", err=True)
-        raise typer.Exit(STOPPED) from exc
+        tell("medreward-train: interrupted")
+        raise typer.Exit(INTERRUPTED) from exc
 
 
-def _tell(exc: Exception) -> None:
-    words = "\n".join([str(exc), *getattr(exc, "__notes__", ())])
-    typer.secho(f"medreward-train: {words}", fg=typer.colors.RED, err=True)
+def _ended(exc: Exception, code: int) -> typer.Exit:
+    return ended("medreward-train", "\n".join([str(exc), *getattr(exc, "__notes__", ())]), code)
+
+
+def _print_written(path: Path) -> None:
+    output().print(shown(f"wrote {path}"), soft_wrap=True)

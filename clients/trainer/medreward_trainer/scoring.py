@@ -25,10 +25,11 @@ from medreward_client import (
     Unjudged,
     Unscored,
 )
-from medreward_trainer.config import Reward
+from medreward_client.pauses import Pauses
+from medreward_trainer.config.config import Reward
 from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
 from medreward_trainer.rollouts.rollout import Group
-from medreward_trainer.waiting import SLICE_S, IsStopping, Patience, Say
+from medreward_trainer.run.retry import PAUSES, SLICE_S, Backoff, IsStopping, Say
 
 IN_FLIGHT = 8
 """Groups asked about at once; the client sends no more requests at a time."""
@@ -78,9 +79,10 @@ class RewardSource:
         say: Say,
         is_stopping: IsStopping = lambda: False,
         began_with: Provenance | None = None,
+        pauses: Pauses = PAUSES,
     ) -> None:
         self._config, self._run_id = config, run_id
-        self._say, self._is_stopping = say, is_stopping
+        self._say, self._is_stopping, self._pauses = say, is_stopping, pauses
         self._client = RewardClient(
             config.base_url,
             api_key=os.environ.get("MEDREWARD_API_KEY"),
@@ -108,7 +110,7 @@ class RewardSource:
             NoRewards: it did not get ready in `patience_s`, or it refuses what the run asks for.
             RewardsChanged: it scores by something else than the run began with.
         """
-        patience, trouble = self._patience(), ""
+        patience, trouble = self._backoff(), ""
         while not trouble or patience.wait(f"the service is not ready: {trouble}"):
             try:
                 health = self._client.health()
@@ -148,7 +150,7 @@ class RewardSource:
 
     def judge(self, items: Sequence[Item]) -> list[Judged | Unjudged]:
         """Judge answers, and wait for the service as `collect` does."""
-        patience, trouble = self._patience(), ""
+        patience, trouble = self._backoff(), ""
         while not trouble or patience.wait(trouble):
             try:
                 results = list(self._client.judge(items).results)
@@ -215,8 +217,13 @@ class RewardSource:
                 f"{'; '.join(changed)}. Bring the former back, or go on with reward.pinned=false"
             )
 
-    def _patience(self) -> Patience:
-        return Patience(self._config.patience_s, say=self._say, is_stopping=self._is_stopping)
+    def _backoff(self) -> Backoff:
+        return Backoff(
+            self._config.patience_s,
+            say=self._say,
+            is_stopping=self._is_stopping,
+            pauses=self._pauses,
+        )
 
     def _result(self, one: Pending, among: Sequence[Pending]) -> list[Scored | Unscored]:
         reminds_at = time.monotonic() + REMINDER_S
@@ -235,7 +242,7 @@ class RewardSource:
     ) -> None:
         """Put later results in the place of failures that may pass."""
         total = sum(map(len, results))
-        patience, attempt = self._patience(), 0
+        patience, attempt = self._backoff(), 0
         while passing := _passing(results):
             is_borne = len(passing) <= self._config.max_unscored_share * total
             if is_borne and attempt >= AGAIN:

@@ -2,24 +2,24 @@
 
 from collections.abc import Sequence
 
-from medreward_trainer.advantages import advantages_of
-from medreward_trainer.config import Config
-from medreward_trainer.config_files import check_runnable
+from medreward_trainer.config.config import Config
+from medreward_trainer.config.files import check_runnable
 from medreward_trainer.errors import NothingToLearn
-from medreward_trainer.figures import describe
-from medreward_trainer.losses import next_kl_coef
-from medreward_trainer.run import Run, begin
-from medreward_trainer.scored_groups import (
+from medreward_trainer.run.figures import describe
+from medreward_trainer.run.run import Run, begin
+from medreward_trainer.run.signals import stoppable
+from medreward_trainer.run.timing import StageTimes
+from medreward_trainer.run.validation import validate
+from medreward_trainer.sft import warm_up
+from medreward_trainer.update.advantages import advantages_of
+from medreward_trainer.update.losses import next_kl_coef
+from medreward_trainer.update.scored_groups import (
     ScoredGroup,
     is_kept,
     kl_in_reward,
     rows_of,
     with_rewards,
 )
-from medreward_trainer.stopping import stoppable
-from medreward_trainer.timing import StageTimes
-from medreward_trainer.validating import validate
-from medreward_trainer.warming import warm_up
 
 
 def train(config: Config) -> None:
@@ -88,12 +88,12 @@ def fill_step(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]:
         run.log.caution(
             f"learning from {len(kept)} groups, not {wanted}: of {drawn}, no other {why}"
         )
-    return run.with_log_probs(kept, times), drawn
+    return run.add_log_probs(kept, times), drawn
 
 
 def draw_batch(run: Run, times: StageTimes) -> list[ScoredGroup]:
     """Draw groups for the next prompts and have them scored; gives those of all processes."""
-    return run.of_every_process(lambda: draw_share(run, times))
+    return run.gather(lambda: draw_share(run, times))
 
 
 def draw_share(run: Run, times: StageTimes) -> list[ScoredGroup]:

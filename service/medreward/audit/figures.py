@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from medreward.fitting import BINS
+from medreward.audit.fit import BINS
 
 Z_95 = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""

@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 from medreward.audit.cases import Case
-from medreward.judging.judge import Verdict
-from medreward.recipe import Tags
-from medreward.wire import Item, ItemResult, Sample, SampleResult
+from medreward.engines.judge import Verdict
+from medreward.http.schemas import ItemResult, SampleResult
+from medreward.recipes.recipe import Tags
+from medreward.samples import Item, Sample
 
 THINKING = "I compare what I see with what I know."
 PAYS_FROM = 0.5

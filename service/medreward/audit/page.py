@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from string import Template
 
-from medreward.audit.bars import Bar, bars
-from medreward.audit.card import Audited, Card, Contrast, Failures, Stratum
 from medreward.audit.cases import Suite
 from medreward.audit.figures import Interval, Rate
 from medreward.audit.markup import Inside, Markup, join, tag, visible
 from medreward.audit.outcomes import Outcome
 from medreward.audit.plots import reliability_plot, roc_plot, whisker
+from medreward.audit.report import Audited, Card, Contrast, Failures, Stratum
+from medreward.audit.targets import Bar, bars
 
 NOTHING = "-"
 LONGEST_SHOWN = 320

@@ -15,8 +15,8 @@ from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 from medreward.audit.cases import Case
-from medreward.verifier.examples import FAR, shared_words
-from medreward.verifier.vocabulary import (
+from medreward.audit.vocabulary import (
+    FAR,
     TRAIN,
     VALIDATION,
     Split,
@@ -26,6 +26,7 @@ from medreward.verifier.vocabulary import (
     read_abbreviations,
     read_hpo,
     read_icd,
+    shared_words,
 )
 
 T = TypeVar("T")

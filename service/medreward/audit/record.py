@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from medreward.audit.bars import Bar, bars
-from medreward.audit.card import Card, Contrast, Failures, Stratum
 from medreward.audit.figures import Rate
 from medreward.audit.outcomes import Outcome
 from medreward.audit.plots import thinned
+from medreward.audit.report import Card, Contrast, Failures, Stratum
+from medreward.audit.targets import Bar, bars
 
 SCHEMA = 1
 """Counted up where a field changes its meaning or goes away."""

@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterable, Sequence
 
 from medreward.audit.attacks import attacks, items
+from medreward.audit.benign import twins
 from medreward.audit.cases import Case, Suite
 from medreward.audit.pairs import pairs
-from medreward.audit.twins import twins
 
 
 def cases_of(suites: Iterable[Suite], *, seed: int, limit: int | None) -> list[Case]:

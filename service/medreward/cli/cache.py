@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,13 +11,11 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from rich.text import Text
 
+from medreward.cache.entries import TAG, Origin, entry_pattern, origin_of
+from medreward.cache.redis_client import primaries
 from medreward.cli.environment import read_settings, without_password
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.progress import counting
-from medreward.cli.reward_tables import facts_grid, plain_table
-from medreward.cli.terminal import output, shown
-from medreward.redis_client import primaries
-from medreward.redis_entries import TAG, Origin, entry_pattern, origin_of
+from medreward.cli.tables import facts_grid, plain_table
+from medreward.cli.terminal import CommandError, Misuse, counting, output, shown
 from medreward.settings import Settings
 
 TIMEOUT_S = 5.0
@@ -31,7 +28,7 @@ MIB = 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What was found among the names that were looked at."""
+    """Entries by origin, counted over the names that were scanned."""
 
     entries: Counter[Origin | None]
     """By whose they are; None is what is not ours."""
@@ -40,7 +37,7 @@ class Contents:
     """All there are."""
 
     def estimate(self, origin: Origin | None) -> str:
-        """How many entries there are of one origin, in words."""
+        """The number of entries of one origin, estimated if not all names were scanned."""
         seen = self.entries[origin]
         if self.scanned >= self.names:
             return f"{seen:,}"
@@ -95,14 +92,8 @@ def _run(settings: Settings, work: Callable[[Sequence[Redis]], Awaitable[Any]]) 
         async with primaries(settings, timeout_s=TIMEOUT_S) as nodes:
             return await work(nodes)
 
-    with _redis_in_words(settings):
-        return asyncio.run(run())
-
-
-@contextmanager
-def _redis_in_words(settings: Settings) -> Iterator[None]:
     try:
-        yield
+        return asyncio.run(run())
     except AuthenticationError as exc:
         raise CommandError(
             f"{_where(settings)} does not let this user in: mend the user and the password in "

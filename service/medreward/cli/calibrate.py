@@ -3,9 +3,7 @@
 import asyncio
 import hashlib
 import json
-import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,32 +12,34 @@ from pydantic import BaseModel, ConfigDict, StrictBool
 from rich.console import Console
 from rich.text import Text
 
-from medreward.bodies import parse
-from medreward.calibration import Calibration, Family, family_of, load_calibration
-from medreward.cli.connection import Connection, Target, connected
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.files import BadLine, Line, raise_bad_lines, read_lines, read_object
-from medreward.cli.fit_tables import print_fits
-from medreward.cli.fitness import print_fitness
-from medreward.cli.progress import counting
-from medreward.cli.reward_tables import facts_grid, short
-from medreward.cli.sending import batches, exchange, in_order
-from medreward.cli.terminal import output, shown
-from medreward.errors import InvalidRequest, MalformedBody
-from medreward.fitting import ErrorRates, Fitted, Label, Origin, Unfitted, fit_families
-from medreward.wire import EngineState, Identifier, ItemResult, JudgeReply
+from medreward.audit.fit import ErrorRates, Fitted, Label, Origin, Unfitted, fit_families
+from medreward.cli.client import Target, batches, connected
+from medreward.cli.jsonl import (
+    BadLine,
+    Line,
+    check_output,
+    raise_bad_lines,
+    read_lines,
+    read_model,
+    write_whole,
+)
+from medreward.cli.tables import NOTHING, counted, facts_grid, plain_table, print_disclaimer, short
+from medreward.cli.terminal import CommandError, Misuse, output, shown
+from medreward.engines.calibration import ANY, Calibration, Family, family_of, load_calibration
+from medreward.engines.status import EngineState
+from medreward.http.schemas import ItemResult, JudgeReply
+from medreward.samples import Identifier
 
 TEMPLATES: Final = ("equivalence",)
 """Those of `/judge` that ask one question of an answer and a reference."""
 CALIBRATED: Final = "+calibration"
-"""Stands in a judge's identity once its P(YES) is no longer its own."""
-
+"""Part of the identity of a judge that is calibrated already."""
 SHARED: Final = ("beside[", "cascade[")
-"""How the identity of two engines begins."""
+"""Beginnings of the identity of two engines."""
 
 
 class LabelledAnswer(BaseModel):
-    """One line: an answer, its reference, and whether somebody says that they mean the same."""
+    """One line: an answer, its reference, and the label that says if they mean the same."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +53,7 @@ class LabelledAnswer(BaseModel):
 
     @property
     def texts(self) -> tuple[str | None, str, str]:
-        """What the judge gets to see."""
+        """The texts that the judge reads."""
         return self.question, self.reference, self.answer
 
     @property
@@ -68,7 +68,7 @@ Lines = Sequence[Line[LabelledAnswer]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to calibrate on, and what is to be certified."""
+    """The options of one calibration."""
 
     file: Path
     target: Target
@@ -80,7 +80,7 @@ class Plan:
 
 
 class Asked(NamedTuple):
-    """What the judge said of each line, and whose words they are."""
+    """The judge's results, one a line, and their origin."""
 
     results: Sequence[ItemResult]
     origin: Origin
@@ -88,7 +88,7 @@ class Asked(NamedTuple):
 
 
 def calibrate_judge(plan: Plan) -> None:
-    """Ask the judge about labelled answers, fit, show what it gains, and write the file.
+    """Judge labelled answers, fit, print what it gains, and write the file.
 
     Raises:
         Misuse: the file, an option or the service is not fit for it; nothing was written.
@@ -104,33 +104,30 @@ def calibrate_judge(plan: Plan) -> None:
     fits = fit_families(labels, asked.origin, plan.rates)
     print_fits(console, fits)
     entries = [fit.entry for fit in fits if isinstance(fit, Fitted)]
-    _check_pool(fits[0])
+    if isinstance(fits[0], Unfitted):
+        reason = fits[0].reason
+        raise CommandError(f"nothing is written, since the labels do not suffice: {reason}")
     calibration = earlier.renewed(entries)
-    _write(plan.out, calibration)
+    write_whole(plan.out, calibration.model_dump_json(indent=2) + "\n")
     _print_facts(console, asked, _use(asked.results, repeats), plan.out, calibration)
-    print_fitness(console, {role: s for role, s in asked.engines.items() if role == "judge"})
+    print_disclaimer(console, {role: s for role, s in asked.engines.items() if role == "judge"})
 
 
 def _check_out(plan: Plan) -> Calibration:
-    """Look at options before anything is sent; gives what the file holds already."""
+    """Check options before anything is sent, and return the calibration of the file so far."""
     if plan.template not in TEMPLATES:
         raise Misuse(
             f"--template: choose {' or '.join(TEMPLATES)}; no other asks for a verdict on an answer "
             "and its reference"
         )
-    if not plan.out.parent.is_dir():
-        raise Misuse(f"--out: no folder {plan.out.parent}; make it first")
-    # What is no calibration, such as the labels themselves, is refused and not overwritten.
+    check_output("--out", plan.out)
+    # A file that is no calibration, such as the labels themselves, must not be overwritten.
     return load_calibration(plan.out) if plan.out.exists() else Calibration()
 
 
 def _read(raw: bytes) -> LabelledAnswer:
-    try:
-        return parse(LabelledAnswer, raw)
-    except (MalformedBody, InvalidRequest) as exc:
-        # Says it better where the line is no object at all.
-        read_object(raw, example='{"answer": "…", "reference": "…", "equivalent": true}')
-        raise InvalidRequest(str(exc)) from None
+    example = '{"answer": "…", "reference": "…", "equivalent": true}'
+    return read_model(LabelledAnswer, raw, example=example)
 
 
 def _distinct(lines: Lines, path: Path) -> tuple[Lines, int]:
@@ -152,37 +149,26 @@ def _distinct(lines: Lines, path: Path) -> tuple[Lines, int]:
 
 
 async def _ask(plan: Plan, lines: Lines) -> Asked:
+    def body(batch: Lines) -> str:
+        fields = {"id", "question", "reference", "answer"}
+        items = [line.value.model_dump(include=fields, exclude_none=True) for line in batch]
+        deadline_ms = plan.target.deadline_ms
+        return json.dumps({"template": plan.template, "deadline_ms": deadline_ms, "items": items})
+
     async with connected(plan.target) as service:
-        with counting("judging", len(lines)) as add:
-            replies = await _replies(service, batches(lines, plan.batch), plan, add)
+
+        def check(_batch: Lines, reply: JudgeReply) -> None:
+            _check_judge(service.url, reply.provenance.judge)
+
+        replies = await service.send_all(
+            batches(lines, plan.batch), body, JudgeReply, title="judging", on_reply=check
+        )
         results = [result for reply in replies for result in reply.results]
         return Asked(results, _origin(replies), dict(service.engines))
 
 
-async def _replies(
-    service: Connection, pieces: Sequence[Lines], plan: Plan, add: Callable[[int], None]
-) -> list[JudgeReply]:
-    async def ask(batch: Lines) -> JudgeReply:
-        fields = {"id", "question", "reference", "answer"}
-        items = [line.value.model_dump(include=fields, exclude_none=True) for line in batch]
-        body = {
-            "template": plan.template,
-            "deadline_ms": plan.target.deadline_ms,
-            "items": items,
-        }
-        reply = await exchange(service, "judge", json.dumps(body), batch, JudgeReply)
-        _check_judge(service.url, reply.provenance.judge)
-        return reply
-
-    replies: list[JudgeReply] = []
-    async for reply in in_order(pieces, ask):
-        replies.append(reply)
-        add(len(reply.results))
-    return replies
-
-
 def _check_judge(url: str, identity: str) -> None:
-    """Refuse a judge whose P(YES) is not that of one engine as it comes.
+    """Refuse a judge whose P(YES) is not the unchanged one of a single engine.
 
     Raises:
         Misuse: it is calibrated already, or two engines share the work.
@@ -210,7 +196,7 @@ def _origin(replies: Sequence[JudgeReply]) -> Origin:
 
 
 def _labels(lines: Lines, results: Sequence[ItemResult]) -> list[Label]:
-    """Pair each P(YES) with its label; what has none was settled by a rule, or not judged."""
+    """Pair each P(YES) with its label; items settled by a rule or unjudged have none."""
     return [
         Label(
             result.p_yes,
@@ -224,41 +210,17 @@ def _labels(lines: Lines, results: Sequence[ItemResult]) -> list[Label]:
 
 
 def _use(results: Sequence[ItemResult], repeats: int) -> str:
-    """Tell how many lines were of use, and what became of the others."""
+    """Count the lines that were used, and those left out by reason."""
     settled = [r.source or "rule" for r in results if r.p_yes is None and r.error is None]
     unjudged = [r.error.kind for r in results if r.error is not None]
     told = [f"{sum(result.p_yes is not None for result in results)} used"]
     if settled:
-        told.append(f"{len(settled)} left out that rules settle ({_counts(settled)})")
+        told.append(f"{len(settled)} left out that rules settle ({counted(settled)})")
     if unjudged:
-        told.append(f"{len(unjudged)} left out without a grade ({_counts(unjudged)})")
+        told.append(f"{len(unjudged)} left out without a grade ({counted(unjudged)})")
     if repeats:
         told.append(f"{repeats} left out that repeat another")
     return ", ".join(told)
-
-
-def _counts(names: Iterable[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())
-
-
-def _check_pool(pool: Fitted | Unfitted) -> None:
-    if isinstance(pool, Unfitted):
-        raise CommandError(f"nothing is written, since the labels do not suffice: {pool.reason}")
-
-
-def _write(path: Path, calibration: Calibration) -> None:
-    """Put the file in its place whole: a service that reads meanwhile sees the old or the new one.
-
-    Raises:
-        CommandError: the disk does not take it.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(calibration.model_dump_json(indent=2) + "\n", "utf-8")
-        part.replace(path)
-    except OSError as exc:
-        part.unlink(missing_ok=True)
-        raise CommandError(f"{path}: cannot be written ({exc.strerror})") from exc
 
 
 def _print_facts(
@@ -272,3 +234,69 @@ def _print_facts(
         "written": shown(f"{path}; set MEDREWARD_CALIBRATION to it"),
     }
     console.print(facts_grid(facts))
+
+
+def print_fits(console: Console, fits: Sequence[Fitted | Unfitted]) -> None:
+    """Show each family's map and thresholds, and which families have none of their own."""
+    fitted = [fit for fit in fits if isinstance(fit, Fitted)]
+    if fitted:
+        _print_maps(console, fitted)
+        _print_thresholds(console, fitted)
+        _print_promise(console, fitted[0])
+    for fit in fits:
+        if isinstance(fit, Unfitted) and fit.family != ANY:
+            told = f"{fit.family} ({fit.labels} labels) has no entry of its own: {fit.reason}"
+            console.print(shown(told, "yellow"), soft_wrap=True)
+
+
+def _print_maps(console: Console, fitted: Sequence[Fitted]) -> None:
+    table = plain_table("family", "labels", "right", "temperature", "bias", "ECE", "NLL", "Brier")
+    for entry, before, after in ((fit.entry, fit.before, fit.after) for fit in fitted):
+        table.add_row(
+            entry.family,
+            str(entry.labels),
+            str(entry.positives),
+            f"{entry.temperature:.3g}",
+            f"{entry.bias:.3g}",
+            _change(before.ece, after.ece),
+            _change(before.nll, after.nll),
+            _change(before.brier, after.brier),
+        )
+    console.print(table)
+
+
+def _print_thresholds(console: Console, fitted: Sequence[Fitted]) -> None:
+    table = plain_table(
+        "family", "NO up to", "YES above", "abstains", "wrong, YES", "right, NO", "kappa", "AC1"
+    )
+    for fit in fitted:
+        table.add_row(
+            fit.entry.family,
+            f"{fit.entry.no_below:.4f}",
+            f"{fit.entry.yes_above:.4f}",
+            f"{fit.entry.abstained:.1%}",
+            _change(*fit.false_yes),
+            _change(*fit.false_no),
+            _agreement(fit.agreement.cohen_kappa),
+            _agreement(fit.agreement.gwet_ac1),
+        )
+    console.print(table)
+
+
+def _print_promise(console: Console, fit: Fitted) -> None:
+    """Print the certified error rates, and what they hold for."""
+    entry = fit.entry
+    told = (
+        f"Of answers like those labelled, at most {entry.alpha_fpr:.1%} of the wrong ones get a YES "
+        f"and {entry.alpha_fnr:.1%} of the right ones a NO, each with {entry.confidence:.0%} "
+        "confidence. NLL, Brier and ECE after calibration are of labels that their map did not see."
+    )
+    console.print(Text(told, "dim"))
+
+
+def _change(before: float, after: float) -> str:
+    return f"{before:.3f} to {after:.3f}"
+
+
+def _agreement(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"

@@ -1,6 +1,7 @@
-"""`medreward check`: what this deployment would load, and whether it can."""
+"""`medreward check`: the settings of a deployment, tried before it serves."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,81 +9,91 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from medreward.cli.check_samples import check_samples
+from medreward.cli.client import LOADING, LoadingLimit, log_quietly, what_is_awaited
 from medreward.cli.environment import (
     misspelt_variables,
     read_settings,
     without_password,
 )
-from medreward.cli.failures import CommandError, Misuse
+from medreward.cli.jsonl import BadLine, name_of, read_sample_line, sort_lines
 from medreward.cli.models import changed_files, how_to_mend
-from medreward.cli.progress import silence_other_bars, waiting
-from medreward.cli.readiness import LOADING, Patience, what_is_awaited
-from medreward.cli.reward_tables import facts_grid, plain_table
-from medreward.cli.temporary import log_quietly
-from medreward.cli.terminal import output, shown
-from medreward.engines import check_choices
+from medreward.cli.recipes import find_local_recipe, unknown_modality
+from medreward.cli.tables import counted, facts_grid, plain_table
+from medreward.cli.terminal import CommandError, Misuse, output, shown, silence_other_bars, waiting
+from medreward.engines.accelerator import Probe, measure_platform
+from medreward.engines.judge import Inquiry
+from medreward.engines.judges.cascade import engines_of
+from medreward.engines.judges.openai import OpenAiJudge
+from medreward.engines.models import CATALOGUE, locate
+from medreward.engines.registry import check_choices
+from medreward.engines.status import Readiness
+from medreward.engines.supervisor import WARM_UP_TEXT
+from medreward.engines.templates import load_templates
 from medreward.errors import Problem, SetupError
-from medreward.judging.cascade import engines_of
-from medreward.judging.judge import Inquiry
-from medreward.judging.openai import OpenAiJudge
-from medreward.judging.templates import load_templates
-from medreward.loading import WARM_UP_TEXT
-from medreward.models import CATALOGUE, locate
-from medreward.recipe import Recipe, load_recipes
+from medreward.parsing.sample import read_sample
+from medreward.recipes.recipe import Recipe, load_recipes
+from medreward.samples import Limits
 from medreward.service import Service
 from medreward.settings import Choice, Settings
-from medreward.wire import Readiness
 
 LOCAL_ENGINES = frozenset({"causal_lm", "cross_encoder", "vllm", "sentence_transformer"})
 _ENGINES = ("judge", "llm", "embedder")
 URLS = frozenset({"judge_url", "embedder_url"})
+ROWS_SHOWN = 20
 
 
 class Check(NamedTuple):
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     name: str
     is_fine: bool
     found: str
     mend: str = ""
-    """What to do where it is not fine."""
+    """The remedy, if it is not fine."""
 
 
-def run_checks(file: Path | None, *, recipe: str | None, loads: bool) -> None:
-    """Look at everything that a service would need, and at a file of samples if there is one.
+def run_checks(
+    file: Path | None,
+    *,
+    recipe: str | None,
+    profile: str | None,
+    loads: bool,
+    probe: Probe = measure_platform,
+) -> None:
+    """Check everything that a service would need, and a file of samples if one is given.
 
     Raises:
         CommandError: something is not as it should be.
     """
     console = output()
     try:
-        settings = read_settings()
+        settings = read_settings(profile=profile)
     except Misuse as exc:
         _print_checks(console, [Check("settings", False, str(exc), "set the variable anew")])
         raise CommandError("the settings are wrong, so nothing else was looked at") from None
     log_quietly(settings)
     silence_other_bars()
     _print_settings(console, settings)
-    checks = [*_look(settings)]
+    checks = [*_look(settings, probe)]
     if loads and all(check.is_fine for check in checks):
-        checks += asyncio.run(_load(settings))
+        checks += asyncio.run(_load(settings, probe))
     _print_checks(console, checks)
     failed = [check.name for check in checks if not check.is_fine]
     if file is not None:
         console.print()
-        if not check_samples(console, file, _recipe(settings, recipe), settings.limits):
+        chosen = find_local_recipe(settings, recipe)
+        if not check_samples(console, file, chosen, settings.limits):
             failed.append(str(file))
     if failed:
         raise CommandError(f"not as it should be: {', '.join(failed)}")
 
 
-def _look(settings: Settings) -> Iterator[Check]:
-    """Everything that can be seen without loading anything."""
+def _look(settings: Settings, probe: Probe) -> Iterator[Check]:
+    """Check what needs no model."""
     yield from _variables()
     yield _recipes(settings)
     try:
-        check_choices(settings)
+        check_choices(settings, probe)
     except SetupError as exc:
         yield Check("engines", False, str(exc))
         return
@@ -93,7 +104,7 @@ def _look(settings: Settings) -> Iterator[Check]:
 
 
 def _chosen(settings: Settings) -> dict[str, Choice]:
-    """Give the engines that a process of this role has to do with."""
+    """Return the engines that a process of this role uses, by name."""
     choices = {
         "judge": settings.judge_choice,
         "llm": settings.llm_choice,
@@ -104,7 +115,7 @@ def _chosen(settings: Settings) -> dict[str, Choice]:
 
 
 def _variables() -> list[Check]:
-    """Find variables that look like settings but are none: they would do nothing, silently."""
+    """Find misspelt variables, which would be ignored without a message."""
     found = [
         Check("settings", False, f"{name} is no setting", mend)
         for name, mend in misspelt_variables().items()
@@ -149,14 +160,14 @@ def _model(name: str, choice: Choice, models_dir: Path) -> Check:
     return Check(name, True, f"{choice.model}, every file as it was fetched")
 
 
-async def _load(settings: Settings) -> list[Check]:
-    """Do what a service does at its start, and ask the judge what share of it is an answer."""
-    service = Service(settings)
-    loading, patience = asyncio.create_task(service.load()), Patience()
+async def _load(settings: Settings, probe: Probe) -> list[Check]:
+    """Load the engines as a service does, and measure the coverage of the judge's labels."""
+    service = Service(settings, probe=probe)
+    loading, limit = asyncio.create_task(service.load()), LoadingLimit()
     try:
         with waiting("loading the engines") as say:
             while service.engines.status == "loading":
-                patience.check(service.engines.readiness)
+                limit.check(service.engines.readiness)
                 say(what_is_awaited(service.engines.readiness))
                 await asyncio.wait({loading}, timeout=0.1)
         is_ready = service.engines.status == "ready"
@@ -174,13 +185,13 @@ def _engine_checks(readiness: Readiness) -> list[Check]:
     return [
         Check(f"load {role}", state.ready, f"{state.model}: {state.message}".removeprefix(": "))
         for role, state in readiness.engines.items()
-        # The embedder's turn does not come where the judge fails.
+        # If the judge fails, the embedder is never loaded.
         if state.ready or state.message != LOADING
     ]
 
 
 def _way(service: Service) -> Iterator[Check]:
-    """Say how a judge behind a server is asked, and why not more cheaply."""
+    """Report how a judge behind a server is asked, and why not more cheaply."""
     for judge in engines_of(service.engines.judge):
         if isinstance(judge, OpenAiJudge):
             reasons = (f"; not by {name}: {why}" for name, why in judge.why_not_cheaper.items())
@@ -188,10 +199,10 @@ def _way(service: Service) -> Iterator[Check]:
 
 
 async def _coverage(service: Service) -> Check:
-    """Ask whether a text means the same as itself: of all questions the easiest."""
+    """Ask the easiest of all questions, whether a text means the same as itself."""
     template = service.templates[service.recipe(None).template]
     inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
-    # What a calibration or another engine makes of the answer is no matter here.
+    # Of the engine itself: a calibration or a cascade would hide its own probabilities.
     engine = next(e for e in engines_of(service.engines.judge) if e.can_answer(template))
     (answer,) = await engine.decide([inquiry])
     if isinstance(answer, Problem):
@@ -209,7 +220,7 @@ async def _coverage(service: Service) -> Check:
 
 
 def _print_settings(console: Console, settings: Settings) -> None:
-    """Show what the environment sets; what is secret, as stars."""
+    """Print the settings of the environment, with stars for secrets."""
     facts = {
         f"MEDREWARD_{name.upper()}": shown(_value(name, getattr(settings, name)))
         for name in sorted(settings.model_fields_set)
@@ -261,9 +272,51 @@ def _print_checks(console: Console, checks: Sequence[Check]) -> None:
     console.print(table)
 
 
-def _recipe(settings: Settings, name: str | None) -> Recipe:
-    recipes = load_recipes(settings.recipes)
-    wanted = name or settings.recipe
-    if wanted not in recipes:
-        raise Misuse(f"no recipe {wanted!r}; choose from {', '.join(recipes)}")
-    return recipes[wanted]
+def check_samples(console: Console, path: Path, recipe: Recipe, limits: Limits) -> bool:
+    """Print what no model decides about a file of samples; return True if all can be scored.
+
+    Raises:
+        Misuse: the file cannot be read, or is empty.
+    """
+    good, refused = sort_lines(path, read_sample_line)
+    unscored: list[BadLine] = []
+    settled: Counter[str] = Counter()
+    flags: Counter[str] = Counter()
+    for line in good:
+        unknown = unknown_modality(line, recipe)
+        if unknown is not None:
+            refused.append(unknown)
+            continue
+        reading = read_sample(line.value, recipe, limits)
+        flags.update(reading.flags)
+        if (problem := reading.problem) is not None:
+            unscored.append(BadLine(line.number, f"{problem.kind}: {problem.message}"))
+        else:
+            settled["asked" if reading.accuracy is None else reading.accuracy.source] += 1
+    refused.sort(key=lambda line: line.number)
+    console.print(shown(f"{name_of(path)} under {recipe.name}", "bold underline"))
+    _print_lines(console, "refused: mend them, or no line is scored", refused)
+    _print_lines(console, "unscored, whatever the models say", unscored)
+    facts: dict[str, Text | str] = {
+        "samples": str(len(refused) + len(unscored) + settled.total()),
+        "refused": str(len(refused)),
+        "unscored": str(len(unscored)),
+        "wrong by rule": str(settled["rule"]),
+        "equal to it": str(settled["exact"]),
+        "asked": f"{settled['asked']} of the judge and the embedder",
+    }
+    if flags:
+        facts["flags"] = shown(counted(flags.elements()))
+    console.print(facts_grid(facts))
+    return not refused and not unscored
+
+
+def _print_lines(console: Console, title: str, lines: Sequence[BadLine]) -> None:
+    if not lines:
+        return
+    table = plain_table("line", title)
+    for line in lines[:ROWS_SHOWN]:
+        table.add_row(str(line.number), shown(line.reason, "red"))
+    console.print(table)
+    if len(lines) > ROWS_SHOWN:
+        console.print(Text(f"… and {len(lines) - ROWS_SHOWN} more\n", "dim"))

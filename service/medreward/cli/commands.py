@@ -1,22 +1,25 @@
-"""The commands with their options; what they do is in the modules that they name.
+"""The commands with their options.
 
-Each imports that module when it runs: an app and its kin take a second, and --help should not.
+Each command imports its module when it runs: the service and its libraries take seconds to import,
+which --help must not.
 """
 # ruff: noqa: PLC0415 - see above
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 import medreward
 from medreward.cli import options
-from medreward.cli.failures import failing_in_words
-from medreward.cli.options import examples
+from medreward.cli.options import argument, option
+from medreward.cli.terminal import failing_in_words
 from medreward.errors import SetupError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 app = typer.Typer(
     name="medreward",
@@ -27,24 +30,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(
-    name="models",
-    no_args_is_help=True,
-    help="See and fetch the models that run in this process.",
-)
-app.add_typer(models_app)
-cache_app = typer.Typer(
-    name="cache",
-    no_args_is_help=True,
-    help="See and clear what the replicas of a service remember in Redis.",
-)
-app.add_typer(cache_app)
-verifier_app = typer.Typer(
-    name="verifier",
-    no_args_is_help=True,
-    help="Train and measure the small judge that comes with this package.",
-)
-app.add_typer(verifier_app)
+
+
+def _group(name: str, text: str) -> typer.Typer:
+    group = typer.Typer(name=name, no_args_is_help=True, help=text)
+    app.add_typer(group)
+    return group
+
+
+models_app = _group("models", "See and fetch the models that run in this process.")
+cache_app = _group("cache", "See and clear what the replicas of a service remember in Redis.")
+verifier_app = _group("verifier", "Train and measure the small judge that comes with this package.")
+
+
+def _command(group: typer.Typer, *lines: str, name: str | None = None) -> Callable[[F], F]:
+    """Register a command: its help ends in *lines*, and a failure is one line and an exit code."""
+
+    def register(run: F) -> F:
+        epilog = "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+        return group.command(name, epilog=epilog)(failing_in_words()(run))
+
+    return register
 
 
 def _print_version(is_asked: bool) -> None:
@@ -69,40 +75,25 @@ def medreward_(
     """
 
 
-@app.command(
-    epilog=examples(
-        "medreward serve",
-        "MEDREWARD_API_KEYS=... medreward serve --host 0.0.0.0 --profile gpu",
-    )
+@_command(
+    app, "medreward serve", "MEDREWARD_API_KEYS=... medreward serve --host 0.0.0.0 --profile gpu"
 )
-@failing_in_words()
 def serve(
     *,
-    host: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on.")
-    ] = None,
+    host: Annotated[str | None, option("ADDRESS", "Address to listen on.")] = None,
     port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 takes any free."),
+        int | None, option("PORT", "Port to listen on; 0 takes any free.", least=0, most=65535)
     ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Recipe of requests that name none.")
-    ] = None,
+    recipe: Annotated[str | None, option("NAME", "Recipe of requests that name none.")] = None,
     profile: Annotated[
-        str | None,
-        typer.Option(metavar="embedded|gpu|remote", help="Which engines and models to run."),
+        str | None, option("embedded|gpu|remote", "Which engines and models to run.")
     ] = None,
     role: Annotated[
         str | None,
-        typer.Option(
-            metavar="all|api|judge|embed", help="Its part, where several processes share the work."
-        ),
+        option("all|api|judge|embed", "Its part, where several processes share the work."),
     ] = None,
     admin_port: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, metavar="PORT", help="Port for probes, metrics and drain alone."
-        ),
+        int | None, option("PORT", "Port for probes, metrics and drain alone.", least=0, most=65535)
     ] = None,
 ) -> None:
     """Run the service until it is stopped.
@@ -114,34 +105,27 @@ def serve(
     run(host=host, port=port, recipe=recipe, profile=profile, role=role, admin_port=admin_port)
 
 
-@app.command(
-    epilog=examples(
-        "medreward score examples/rollouts.jsonl",
-        "medreward score - --url http://gpu-box:8080 < rollouts.jsonl",
-    )
+@_command(
+    app,
+    "medreward score examples/rollouts.jsonl",
+    "medreward score - --url http://gpu-box:8080 < rollouts.jsonl",
 )
-@failing_in_words()
 def score(
     file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE.jsonl", help="One /reward sample a line; - is standard input."
-        ),
+        Path, argument("FILE.jsonl", "One /reward sample a line; - is standard input.")
     ],
     *,
     url: options.Url = None,
     api_key_env: options.ApiKeyEnv = options.KEY_VARIABLE,
     recipe: options.RecipeName = None,
     compare: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Score under this recipe too, and show what changes."),
+        str | None, option("NAME", "Score under this recipe too, and show what changes.")
     ] = None,
     out: options.Out = None,
     batch: options.Batch = None,
     limit: options.Limit = None,
     max_unscored: Annotated[
-        float,
-        typer.Option(min=0, max=1, metavar="SHARE", help="Share of unscored samples that is fine."),
+        float, option("SHARE", "Share of unscored samples that is fine.", least=0, most=1)
     ] = 0.0,
     deadline_s: options.DeadlineS = options.DEADLINE_S,
     shows_all: options.ShowsAll = False,
@@ -150,46 +134,38 @@ def score(
 
     Nothing is sent unless every line is a sample. A sample without a reward is never counted as 0.
     """
-    from medreward.cli.connection import Target
+    from medreward.cli.client import Target
     from medreward.cli.score import Plan, score_file
 
     target = Target(url, api_key_env, deadline_s)
     score_file(Plan(file, target, recipe, compare, out, batch, limit, max_unscored, shows_all))
 
 
-@app.command(
-    epilog=examples(
-        "medreward judge examples/answers.jsonl",
-        "medreward judge answers.jsonl --votes 3 --out grades.jsonl",
-    )
+@_command(
+    app,
+    "medreward judge examples/answers.jsonl",
+    "medreward judge answers.jsonl --votes 3 --out grades.jsonl",
 )
-@failing_in_words()
 def judge(
     file: Annotated[
         Path,
-        typer.Argument(
-            metavar="FILE.jsonl",
-            help="One /judge item a line, with an optional key `template`; - is standard input.",
+        argument(
+            "FILE.jsonl",
+            "One /judge item a line, with an optional key `template`; - is standard input.",
         ),
     ],
     *,
     template: Annotated[
-        str,
-        typer.Option(
-            metavar="equivalence|report|rubric", help="Template of the lines that name none."
-        ),
+        str, option("equivalence|report|rubric", "Template of the lines that name none.")
     ] = "equivalence",
-    votes: Annotated[
-        int, typer.Option(min=1, metavar="N", help="How many views of each item are asked about.")
-    ] = 1,
+    votes: Annotated[int, option("N", "How many views of each item are asked about.", least=1)] = 1,
     url: options.Url = None,
     api_key_env: options.ApiKeyEnv = options.KEY_VARIABLE,
     out: options.Out = None,
     batch: options.Batch = None,
     limit: options.Limit = None,
     max_unjudged: Annotated[
-        float,
-        typer.Option(min=0, max=1, metavar="SHARE", help="Share of unjudged items that is fine."),
+        float, option("SHARE", "Share of unjudged items that is fine.", least=0, most=1)
     ] = 0.0,
     deadline_s: options.DeadlineS = options.DEADLINE_S,
     shows_all: options.ShowsAll = False,
@@ -198,52 +174,41 @@ def judge(
 
     Nothing is sent unless every line is an item. An item without a grade is never counted as 0.
     """
-    from medreward.cli.connection import Target
+    from medreward.cli.client import Target
     from medreward.cli.judge import Plan, judge_file
 
     target = Target(url, api_key_env, deadline_s)
     judge_file(Plan(file, target, template, votes, out, batch, limit, max_unjudged, shows_all))
 
 
-@app.command(
-    epilog=examples(
-        "medreward calibrate labels.jsonl",
-        "medreward calibrate labels.jsonl --url http://gpu-box:8080 --alpha 0.01",
-    )
+@_command(
+    app,
+    "medreward calibrate labels.jsonl",
+    "medreward calibrate labels.jsonl --url http://gpu-box:8080 --alpha 0.01",
 )
-@failing_in_words()
 def calibrate(
     file: Annotated[
         Path,
-        typer.Argument(
-            metavar="FILE.jsonl",
-            help="One labelled answer a line, with a key `equivalent`; - is standard input.",
+        argument(
+            "FILE.jsonl",
+            "One labelled answer a line, with a key `equivalent`; - is standard input.",
         ),
     ],
     *,
     template: Annotated[
-        str, typer.Option(metavar="equivalence", help="Template to calibrate the judge for.")
+        str, option("equivalence", "Template to calibrate the judge for.")
     ] = "equivalence",
     alpha: Annotated[
-        float,
-        typer.Option(
-            min=0.0001, max=0.5, metavar="SHARE", help="Of the wrong answers, may get a YES."
-        ),
+        float, option("SHARE", "Of the wrong answers, may get a YES.", least=0.0001, most=0.5)
     ] = 0.02,
     alpha_fnr: Annotated[
-        float,
-        typer.Option(
-            min=0.0001, max=0.5, metavar="SHARE", help="Of the right answers, may get a NO."
-        ),
+        float, option("SHARE", "Of the right answers, may get a NO.", least=0.0001, most=0.5)
     ] = 0.10,
     url: options.Url = None,
     api_key_env: options.ApiKeyEnv = options.KEY_VARIABLE,
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="OUT.json",
-            help="File to write; what it holds of other judges and templates stays.",
-        ),
+        option("OUT.json", "File to write; what it holds of other judges and templates stays."),
     ] = Path("calibration.json"),
     batch: options.Batch = None,
     limit: options.Limit = None,
@@ -253,47 +218,33 @@ def calibrate(
 
     Nothing is written unless the labels certify both error rates. docs/calibration.md tells more.
     """
+    from medreward.audit.fit import ErrorRates
     from medreward.cli.calibrate import Plan, calibrate_judge
-    from medreward.cli.connection import Target
-    from medreward.fitting import ErrorRates
+    from medreward.cli.client import Target
 
     target = Target(url, api_key_env, deadline_s)
     rates = ErrorRates(alpha, alpha_fnr)
     calibrate_judge(Plan(file, target, template, out, rates, batch, limit))
 
 
-@app.command(
-    epilog=examples(
-        "medreward explain examples/rollouts.jsonl --id q01-wrong_side",
-        'medreward explain --response "Left lower lobe" --reference "left lower lobe"',
-    )
+@_command(
+    app,
+    "medreward explain examples/rollouts.jsonl --id q01-wrong_side",
+    'medreward explain --response "Left lower lobe" --reference "left lower lobe"',
 )
-@failing_in_words()
 def explain(
     file: Annotated[
-        Path | None,
-        typer.Argument(metavar="[FILE.jsonl]", help="Samples to choose from, with --id or --line."),
+        Path | None, argument("[FILE.jsonl]", "Samples to choose from, with --id or --line.")
     ] = None,
     *,
-    sample_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Which sample of the file.")
-    ] = None,
-    line: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Which line of the file.")
-    ] = None,
-    response: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What the policy wrote, whole.")
-    ] = None,
+    sample_id: Annotated[str | None, option("ID", "Which sample of the file.", "--id")] = None,
+    line: Annotated[int | None, option("N", "Which line of the file.", least=1)] = None,
+    response: Annotated[str | None, option("TEXT", "What the policy wrote, whole.")] = None,
     reference: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT", help="The ground truth; repeat it where several are accepted."
-        ),
+        list[str] | None, option("TEXT", "The ground truth; repeat it where several are accepted.")
     ] = None,
-    question: Annotated[str | None, typer.Option(metavar="TEXT", help="What was asked.")] = None,
-    modality: Annotated[
-        str | None, typer.Option(metavar="TAG", help="The modality, such as X_RAY.")
-    ] = None,
+    question: Annotated[str | None, option("TEXT", "What was asked.")] = None,
+    modality: Annotated[str | None, option("TAG", "The modality, such as X_RAY.")] = None,
     recipe: options.RecipeName = None,
     url: options.Url = None,
     api_key_env: options.ApiKeyEnv = options.KEY_VARIABLE,
@@ -303,20 +254,18 @@ def explain(
 
     The sample is one of a file, or is given by --response and --reference.
     """
-    from medreward.cli.connection import Target
+    from medreward.cli.client import Target
     from medreward.cli.explain import Choice, explain_sample
 
     choice = Choice(file, sample_id, line, response, reference, question, modality)
     explain_sample(choice, recipe, Target(url, api_key_env, deadline_s))
 
 
-@app.command(
-    epilog=examples(
-        "medreward audit --out audit.html --json audit.json",
-        "medreward audit --url http://gpu-box:8080 --suite attack --suite benign --strict",
-    )
+@_command(
+    app,
+    "medreward audit --out audit.html --json audit.json",
+    "medreward audit --url http://gpu-box:8080 --suite attack --suite benign --strict",
 )
-@failing_in_words()
 def audit(
     *,
     url: options.Url = None,
@@ -324,27 +273,16 @@ def audit(
     recipe: options.RecipeName = None,
     suite: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="attack|benign|pair", help="Which suite; repeat it for several. Else all."
-        ),
+        option("attack|benign|pair", "Which suite; repeat it for several. Else all."),
     ] = None,
     limit: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="At most N cases of each kind, chosen by the seed."),
+        int | None, option("N", "At most N cases of each kind, chosen by the seed.", least=1)
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="What random choices begin with.")] = 0,
-    out: Annotated[
-        Path, typer.Option(metavar="OUT.html", help="Write the report card there.")
-    ] = Path("audit.html"),
-    json: Annotated[
-        Path | None, typer.Option(metavar="OUT.json", help="Write its numbers there, too.")
-    ] = None,
-    date: Annotated[
-        str | None, typer.Option(metavar="DATE", help="The date that the card bears; else today.")
-    ] = None,
-    examples: Annotated[
-        int, typer.Option(min=0, metavar="N", help="How many failures of each kind to show.")
-    ] = 5,
+    seed: Annotated[int, option("N", "What random choices begin with.")] = 0,
+    out: Annotated[Path, option("OUT.html", "Write the report card there.")] = Path("audit.html"),
+    json: Annotated[Path | None, option("OUT.json", "Write its numbers there, too.")] = None,
+    date: Annotated[str | None, option("DATE", "The date that the card bears; else today.")] = None,
+    examples: Annotated[int, option("N", "How many failures of each kind to show.", least=0)] = 5,
     batch: options.Batch = None,
     deadline_s: options.DeadlineS = options.DEADLINE_S,
     strict: Annotated[
@@ -356,7 +294,7 @@ def audit(
     The card is one HTML page that needs nothing else. docs/audit.md tells how to read it.
     """
     from medreward.cli.audit import Plan, audit_service
-    from medreward.cli.connection import Target
+    from medreward.cli.client import Target
 
     audit_service(
         Plan(
@@ -375,12 +313,9 @@ def audit(
     )
 
 
-@app.command(epilog=examples("medreward recipes", "medreward recipes medix-r1"))
-@failing_in_words()
+@_command(app, "medreward recipes", "medreward recipes medix-r1")
 def recipes(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show this one, whole.")
-    ] = None,
+    name: Annotated[str | None, argument("[NAME]", "Show this one, whole.")] = None,
 ) -> None:
     """List the recipes: those that come along, and those of MEDREWARD_RECIPES."""
     from medreward.cli.recipes import print_recipe, print_recipes
@@ -388,10 +323,7 @@ def recipes(
     print_recipes() if name is None else print_recipe(name)
 
 
-@models_app.command(
-    "list", epilog=examples("medreward models list", "medreward models list --verify")
-)
-@failing_in_words()
+@_command(models_app, "medreward models list", "medreward models list --verify", name="list")
 def list_models(
     *,
     verify: Annotated[
@@ -404,25 +336,18 @@ def list_models(
     print_models(verifies=verify)
 
 
-@models_app.command(
-    epilog=examples(
-        "medreward models fetch",
-        "medreward models fetch Qwen/Qwen3-4B-Instruct-2507 --revision main",
-    )
+@_command(
+    models_app,
+    "medreward models fetch",
+    "medreward models fetch Qwen/Qwen3-4B-Instruct-2507 --revision main",
 )
-@failing_in_words()
 def fetch(
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[NAME_OR_HF_ID]...",
-            help="Names of `medreward models list`, or Hugging Face ids.",
-        ),
+        argument("[NAME_OR_HF_ID]...", "Names of `medreward models list`, or Hugging Face ids."),
     ] = None,
     *,
-    revision: Annotated[
-        str | None, typer.Option(metavar="REV", help="Revision of the Hugging Face models.")
-    ] = None,
+    revision: Annotated[str | None, option("REV", "Revision of the Hugging Face models.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Fetch also what is there.")] = False,
 ) -> None:
     """Fetch models; without a name, the two small ones of the profile `embedded`."""
@@ -431,124 +356,82 @@ def fetch(
     fetch_models(names or [], revision=revision, again=again)
 
 
-@app.command(epilog=examples("medreward check", "medreward check rollouts.jsonl --no-load"))
-@failing_in_words()
+@_command(
+    app,
+    "medreward check",
+    "medreward check --profile gpu",
+    "medreward check rollouts.jsonl --no-load",
+)
 def check(
     file: Annotated[
-        Path | None,
-        typer.Argument(metavar="[FILE.jsonl]", help="Samples to look at without asking a model."),
+        Path | None, argument("[FILE.jsonl]", "Samples to look at without asking a model.")
     ] = None,
     *,
     load: Annotated[
         bool, typer.Option("--load/--no-load", help="Load the models and ask each once.")
     ] = True,
+    profile: Annotated[
+        str | None, option("embedded|gpu|remote", "Which engines and models to check.")
+    ] = None,
     recipe: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Recipe that the file is read with; else the default."),
+        str | None, option("NAME", "Recipe that the file is read with; else the default.")
     ] = None,
 ) -> None:
     """Check what this deployment would load and whether it can, without listening."""
     from medreward.cli.check import run_checks
 
-    run_checks(file, recipe=recipe, loads=load)
+    run_checks(file, recipe=recipe, profile=profile, loads=load)
 
 
-@app.command(
-    epilog=examples(
-        "medreward size --samples 4096 --seconds 20 --judge-rate 400 --embed-rate 2000",
-        "medreward size --samples 8192 --seconds 20 --metrics judge:9464 --metrics embed:9464 "
-        "--metrics api:9464",
-        "medreward size --samples 4096 --seconds 10 --spread-s 60 --judge-rate 400 "
-        "--embed-rate 2000 --json",
-    )
+@_command(
+    app,
+    "medreward size --samples 4096 --seconds 20 --judge-rate 400 --embed-rate 2000",
+    "medreward size --samples 4096 --seconds 10 --spread-s 60 --judge-rate 400 "
+    "--embed-rate 2000 --json",
 )
-@failing_in_words()
 def size(
     *,
-    samples: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Samples of a step: prompts times group size.")
-    ],
+    samples: Annotated[int, option("N", "Samples of a step: prompts times group size.", least=1)],
     seconds: Annotated[
-        float,
-        typer.Option(
-            min=0.1, metavar="S", help="Seconds from the last rollout to the last reward."
-        ),
+        float, option("S", "Seconds from the last rollout to the last reward.", least=0.1)
     ],
-    spread_s: Annotated[
-        float,
-        typer.Option(
-            min=0, metavar="S", help="Seconds over which rollouts arrive; 0: all at once."
-        ),
-    ] = 0.0,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL",
-            help="Measure what is not given: a service's metrics, after it has scored a step. "
-            "Several: the first that knows a number tells it.",
-        ),
-    ] = None,
     judge_rate: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="RATE", help="Questions a second of one judge replica."),
-    ] = None,
+        float, option("RATE", "Questions a second of one judge replica.", least=0.001)
+    ],
     embed_rate: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="RATE", help="Texts a second of one embed replica."),
-    ] = None,
+        float, option("RATE", "Texts a second of one embed replica.", least=0.001)
+    ],
     api_rate: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="RATE", help="Samples a second of one api; by default 2000."),
-    ] = None,
+        float, option("RATE", "Samples a second of one api.", least=0.001)
+    ] = 2000.0,
+    spread_s: Annotated[
+        float, option("S", "Seconds over which rollouts arrive; 0: all at once.", least=0)
+    ] = 0.0,
     questions_per_sample: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="N", help="Questions to the judge for a sample; else 1."),
-    ] = None,
-    texts_per_sample: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="N", help="Texts to embed for a sample; else 1."),
-    ] = None,
+        float, option("N", "Questions to the judge for a sample.", least=0)
+    ] = 1.0,
+    texts_per_sample: Annotated[float, option("N", "Texts to embed for a sample.", least=0)] = 1.0,
     utilisation: Annotated[
-        float,
-        typer.Option(min=0.05, max=1, metavar="SHARE", help="Share of its rate to count on."),
+        float, option("SHARE", "Share of its rate to count on.", least=0.05, most=1)
     ] = 0.8,
-    batches_at_once: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", help="Batches that a measured engine works on at once."),
-    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Tell how many replicas of judge, embedder and api a training run needs.
+    """Print how many replicas of judge, embedder and api a training run needs.
 
-    The formula and where to get its numbers: docs/scaling.md.
+    The formula, and the metrics that its rates are divided from: docs/scaling.md.
     """
-    from medreward.cli.size import print_size
+    from medreward.cli.size import Step, print_size
 
-    print_size(
-        metrics=metrics or [],
-        given={
-            "judge_rate": judge_rate,
-            "embed_rate": embed_rate,
-            "api_rate": api_rate,
-            "questions_per_sample": questions_per_sample,
-            "texts_per_sample": texts_per_sample,
-        },
-        samples=samples,
-        seconds=seconds,
-        spread_s=spread_s,
-        utilisation=utilisation,
-        batches_at_once=batches_at_once,
-        as_json=as_json,
-    )
+    step = Step(samples, questions_per_sample, texts_per_sample, seconds, spread_s)
+    rates = {"judge": judge_rate, "embed": embed_rate, "api": api_rate}
+    print_size(step, rates, utilisation=utilisation, as_json=as_json)
 
 
-@cache_app.command(
-    epilog=examples(
-        "medreward cache stats",
-        "MEDREWARD_REDIS_URL=redis://cache:6379/0 medreward cache stats",
-    )
+@_command(
+    cache_app,
+    "medreward cache stats",
+    "MEDREWARD_REDIS_URL=redis://cache:6379/0 medreward cache stats",
 )
-@failing_in_words()
 def stats() -> None:
     """Show how Redis is and what it remembers: entries by kind and namespace, memory, hit rate.
 
@@ -559,15 +442,11 @@ def stats() -> None:
     print_stats()
 
 
-@cache_app.command(
-    epilog=examples("medreward cache clear", "medreward cache clear --namespace 3fa9c1 --yes")
-)
-@failing_in_words()
+@_command(cache_app, "medreward cache clear", "medreward cache clear --namespace 3fa9c1 --yes")
 def clear(
     *,
     namespace: Annotated[
-        str | None,
-        typer.Option(metavar="HEX", help="Only the entries of this namespace; else all of ours."),
+        str | None, option("HEX", "Only the entries of this namespace; else all of ours.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before.")] = False,
 ) -> None:
@@ -582,7 +461,7 @@ def clear(
 
 @contextmanager
 def _needing_extras() -> Iterator[None]:
-    """Say what brings a module that is missing."""
+    """Name the extras to install if a module is missing."""
     try:
         yield
     except ModuleNotFoundError as exc:
@@ -592,25 +471,21 @@ def _needing_extras() -> Iterator[None]:
         ) from exc
 
 
-@verifier_app.command(
-    "train",
-    epilog=examples(
-        "medreward verifier train --out my-verifier",
-        "medreward verifier train --out try --epochs 1 --limit 2000",
-    ),
+@_command(
+    verifier_app,
+    "medreward verifier train --out my-verifier",
+    "medreward verifier train --out try --epochs 1 --limit 2000",
+    name="train",
 )
-@failing_in_words()
 def verifier_train(
     *,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the model is written.")],
-    seed: Annotated[int, typer.Option(metavar="N", help="What random choices begin with.")] = 0,
-    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the terms.")] = 4,
-    limit: Annotated[
-        int | None, typer.Option(min=64, metavar="N", help="Pairs of an epoch, to try it out.")
-    ] = None,
-    version: Annotated[str, typer.Option(metavar="VERSION", help="What to call it.")] = "0.1.0",
+    out: Annotated[Path, option("FOLDER", "Where the model is written.")],
+    seed: Annotated[int, option("N", "What random choices begin with.")] = 0,
+    epochs: Annotated[int, option("N", "Passes over the terms.", least=1)] = 4,
+    limit: Annotated[int | None, option("N", "Pairs of an epoch, to try it out.", least=64)] = None,
+    version: Annotated[str, option("VERSION", "What to call it.")] = "0.1.0",
     threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Threads of torch; else every core.")
+        int | None, option("N", "Threads of torch; else every core.", least=1)
     ] = None,
 ) -> None:
     """Train the verifier from a sentence encoder, on pairs out of HPO, ICD-10-CM and abbreviations.
@@ -619,21 +494,20 @@ def verifier_train(
     """
     with _needing_extras():
         from medreward.cli.verifier import train_verifier
-        from medreward.verifier.training import Plan
+        from medreward.verifier.train import Plan
 
     plan = Plan(seed=seed, epochs=epochs, limit=limit)
     train_verifier(out, plan, version=version, threads=threads)
 
 
-@verifier_app.command(
-    "measure",
-    epilog=examples("medreward verifier measure", "medreward verifier measure my-verifier"),
+@_command(
+    verifier_app,
+    "medreward verifier measure",
+    "medreward verifier measure my-verifier",
+    name="measure",
 )
-@failing_in_words()
 def verifier_measure(
-    folder: Annotated[
-        Path | None, typer.Argument(metavar="FOLDER", help="A model; else the installed one.")
-    ] = None,
+    folder: Annotated[Path | None, argument("FOLDER", "A model; else the installed one.")] = None,
 ) -> None:
     """Measure a verifier on pairs of terms that it was not trained on."""
     with _needing_extras():

@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from medreward.cli.failures import Misuse
+from medreward.cli.options import KEY_VARIABLE
+from medreward.cli.terminal import Misuse
 from medreward.settings import Settings
 
-DEFAULT_KEY_VARIABLE = "MEDREWARD_KEY"
-NO_SETTINGS = frozenset({DEFAULT_KEY_VARIABLE, "MEDREWARD_URL"})
-"""What commands read to find a service, and may be there where one is started."""
+NO_SETTINGS = frozenset({KEY_VARIABLE, "MEDREWARD_URL"})
+"""Variables of clients of a service, which may be set where one is started."""
 
 
 def read_settings(**options: Any) -> Settings:
@@ -66,7 +66,7 @@ def service_key(variable: str) -> str | None:
         Misuse: the variable was named, but holds no key that HTTP could carry.
     """
     key = os.environ.get(variable, "").strip()
-    if not key and variable != DEFAULT_KEY_VARIABLE:
+    if not key and variable != KEY_VARIABLE:
         raise Misuse(f"--api-key-env: the variable {variable} is not set; export the key in it")
     if not (key.isascii() and key.isprintable()):
         raise Misuse(f"{variable} holds signs that no key has; export it anew")

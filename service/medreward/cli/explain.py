@@ -9,35 +9,25 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from medreward.cli.connection import Target, connected
+from medreward.cli.client import Target, connected
 from medreward.cli.environment import read_settings
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.files import Line, name_of, read_samples
-from medreward.cli.fitness import print_fitness
-from medreward.cli.known_recipes import find_recipe, rebuild_recipe, unknown_modality
-from medreward.cli.problems import WHAT_TO_DO
-from medreward.cli.reading import steps
-from medreward.cli.reward_tables import facts_grid, plain_table, short
-from medreward.cli.sending import exchange
-from medreward.cli.terminal import output, shown
-from medreward.recipe import Recipe
-from medreward.rules import Limits
-from medreward.wire import (
-    Component,
-    EngineState,
-    RewardReply,
-    RewardRequest,
-    Sample,
-    SampleResult,
-    Source,
-)
+from medreward.cli.jsonl import Line, name_of, read_samples
+from medreward.cli.recipes import readable_recipe, unknown_modality
+from medreward.cli.rule_trace import steps
+from medreward.cli.tables import facts_grid, plain_table, print_disclaimer, short
+from medreward.cli.terminal import CommandError, Misuse, output, shown
+from medreward.engines.status import EngineState
+from medreward.errors import ProblemKind
+from medreward.http.schemas import Component, RewardReply, RewardRequest, SampleResult
+from medreward.recipes.recipe import Recipe
+from medreward.samples import Limits, Sample, Source
 
 SAME = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which sample to explain: one of a file, or the one that the options spell out."""
+    """The sample to explain: one of a file, or the one that the options spell out."""
 
     file: Path | None
     sample_id: str | None
@@ -50,7 +40,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All that is known of one sample's reward."""
+    """A sample, its recipe and its reward."""
 
     sample: Sample
     recipe: Recipe
@@ -58,7 +48,7 @@ class Explanation:
 
     @property
     def result(self) -> SampleResult:
-        """What became of the sample."""
+        """The result of the sample."""
         return self.reply.results[0]
 
 
@@ -76,7 +66,7 @@ def explain_sample(choice: Choice, recipe_name: str | None, target: Target) -> N
     _print_steps(console, explanation, _limits(target))
     _print_signals(console, explanation)
     _print_outcome(console, explanation)
-    print_fitness(console, engines)
+    print_disclaimer(console, engines)
     error = explanation.result.error
     if error is not None:
         raise CommandError(f"{error.kind}: {error.message}; {WHAT_TO_DO[error.kind]}")
@@ -125,25 +115,19 @@ async def _ask(
     line: Line[Sample], recipe_name: str | None, target: Target
 ) -> tuple[Explanation, Mapping[str, EngineState]]:
     async with connected(target) as service:
-        described = find_recipe(await service.recipes(), recipe_name)
-        recipe = rebuild_recipe(described)
-        if recipe is None:
-            raise CommandError(
-                f"{service.url} describes the recipe {described.name!r} in a way that this version "
-                "cannot read; use the version of medreward that runs there"
-            )
+        recipe = readable_recipe(service.url, await service.recipes(), recipe_name)
         bad = unknown_modality(line, recipe)
         if bad is not None:
             raise Misuse(bad.reason)
         body = RewardRequest(
             samples=(line.value,), recipe=recipe.name, deadline_ms=target.deadline_ms
         ).model_dump_json(exclude_unset=True)
-        reply = await exchange(service, "reward", body, [line], RewardReply)
+        reply = await service.exchange(body, [line], RewardReply)
         return Explanation(line.value, recipe, reply), service.engines
 
 
 def _limits(target: Target) -> Limits:
-    """The limits that the sample was read with; those of a service elsewhere are not known here."""
+    """The limits of a local service; those of a remote one are unknown, so the defaults."""
     return Limits() if target.url is not None else read_settings().limits
 
 
@@ -154,16 +138,14 @@ def _print_texts(console: Console, line: Line[Sample], explanation: Explanation)
     title.append_text(shown(f" under {origin.recipe} {short(origin.fingerprint)}\n", "dim"))
     console.print(title)
     is_one = isinstance(sample.reference, str)
-    references = [sample.reference] if isinstance(sample.reference, str) else sample.reference
-    texts: dict[str, Text | str] = {}
-    if sample.question is not None:
-        texts["question"] = shown(sample.question)
-    texts["response"] = shown(sample.response)
+    references = (sample.reference,) if isinstance(sample.reference, str) else sample.reference
+    texts = {"question": sample.question, "response": sample.response}
     for number, reference in enumerate(references, start=1):
-        texts["reference" if is_one else f"reference {number}"] = shown(reference)
-    if sample.modality is not None:
-        texts["modality"] = shown(sample.modality)
-    console.print(facts_grid(texts))
+        texts["reference" if is_one else f"reference {number}"] = reference
+    texts["modality"] = sample.modality
+    console.print(
+        facts_grid({name: shown(text) for name, text in texts.items() if text is not None})
+    )
 
 
 def _print_steps(console: Console, explanation: Explanation, limits: Limits) -> None:
@@ -209,7 +191,7 @@ def _print_outcome(console: Console, explanation: Explanation) -> None:
 
 
 def _why(component: Component, recipe: Recipe) -> str:
-    """The numbers behind a signal, and who gave them."""
+    """The source of a signal, and the numbers behind it."""
     told = [SOURCES[component.source]]
     if component.p_yes is not None:
         told.append(f"P(YES) {component.p_yes:.4f}")
@@ -234,4 +216,25 @@ SOURCES: Mapping[Source, str] = {
     "exact": "equal to a reference",
     "rule": "by rule",
     "veto": "vetoed",
+}
+
+
+WHAT_TO_DO: Mapping[ProblemKind, str] = {
+    ProblemKind.JUDGE_UNREACHABLE: "see that the judge's server runs (MEDREWARD_JUDGE_URL), "
+    "then score again",
+    ProblemKind.JUDGE_TIMEOUT: "score again with a smaller --batch, or give the judge longer "
+    "(MEDREWARD_JUDGE_TIMEOUT_S)",
+    ProblemKind.JUDGE_UNPARSEABLE: "this judge does not answer such a question with YES or NO: "
+    "use a better one (MEDREWARD_JUDGE_MODEL)",
+    ProblemKind.JUDGE_REFUSED: "the judge declines to answer: look at the texts, or use another "
+    "judge (MEDREWARD_JUDGE_MODEL)",
+    ProblemKind.JUDGE_ABSTAINED: "the votes are divided: ask for an odd number of --votes",
+    ProblemKind.EMBEDDER_UNREACHABLE: "see that the embedder's server runs "
+    "(MEDREWARD_EMBEDDER_URL), then score again",
+    ProblemKind.EMBEDDER_TIMEOUT: "score again with a smaller --batch, or give the embedder longer "
+    "(MEDREWARD_EMBEDDER_TIMEOUT_S)",
+    ProblemKind.INVALID_REFERENCE: "mend the sample's reference: scoring again will not help",
+    ProblemKind.DEADLINE: "score again with a longer --deadline or a smaller --batch",
+    ProblemKind.TOO_LONG: "shorten the text, or raise the service's limit "
+    "(MEDREWARD_MAX_RESPONSE_BYTES, MEDREWARD_MAX_TEXT_BYTES)",
 }

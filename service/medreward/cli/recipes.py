@@ -1,14 +1,20 @@
 """`medreward recipes`: the recipes there are, without loading a model."""
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
 from medreward.cli.environment import read_settings
-from medreward.cli.failures import Misuse
-from medreward.cli.reward_tables import NOTHING, TITLES, facts_grid, plain_table, short
-from medreward.cli.terminal import output, shown
-from medreward.judging.templates import Template, load_templates
-from medreward.recipe import Recipe, Tags, Thresholded, load_recipes
+from medreward.cli.jsonl import BadLine, Line
+from medreward.cli.tables import NOTHING, TITLES, facts_grid, plain_table, short
+from medreward.cli.terminal import CommandError, Misuse, output, shown
+from medreward.engines.templates import Template, load_templates
+from medreward.errors import InvalidRequest
+from medreward.http.schemas import RecipeReply, RecipesReply
+from medreward.parsing.references import check_modalities
+from medreward.recipes.recipe import Recipe, Tags, Thresholded, load_recipes
+from medreward.samples import Sample
+from medreward.settings import Settings
 
 
 def print_recipes() -> None:
@@ -40,10 +46,7 @@ def print_recipe(name: str) -> None:
         Misuse: there is none of that name.
         SetupError: a recipe file is wrong.
     """
-    recipes = load_recipes(read_settings().recipes)
-    if name not in recipes:
-        raise Misuse(f"no recipe {name!r}; choose from {', '.join(recipes)}")
-    recipe, console = recipes[name], output()
+    recipe, console = find_local_recipe(read_settings(), name), output()
     template = load_templates().get(recipe.template)
     console.print(shown(f"{recipe.name}, version {recipe.version}", "bold"))
     console.print(shown(f"{recipe.description}\n"))
@@ -87,13 +90,11 @@ def _print_signals(console: Console, recipe: Recipe) -> None:
 def _weights(recipe: Recipe) -> str:
     told = []
     for name, signal in recipe.signals:
-        at = _threshold(signal) if isinstance(signal, Thresholded) else ""
-        told.append(f"{TITLES.get(name, name)} {signal.weight:.4g}{at}")
+        line = f"{TITLES.get(name, name)} {signal.weight:.4g}"
+        if isinstance(signal, Thresholded):
+            line += f" (≥ {signal.threshold:g}{', times judge' if signal.gated else ''})"
+        told.append(line)
     return "\n".join(told)
-
-
-def _threshold(signal: Thresholded) -> str:
-    return f" (≥ {signal.threshold:g}{', times judge' if signal.gated else ''})"
 
 
 def _tags(tags: Tags) -> str:
@@ -120,3 +121,63 @@ def _fingerprint(recipe: Recipe, template: Template | None, *, whole: bool) -> T
         return Text("none: there is no such template", "red")
     fingerprint = recipe.fingerprint(template.sha)
     return shown(fingerprint if whole else short(fingerprint), "dim")
+
+
+def find_local_recipe(settings: Settings, name: str | None) -> Recipe:
+    """Find a recipe of this machine; without a name, the default one.
+
+    Raises:
+        Misuse: there is none of that name.
+        SetupError: a recipe file is wrong.
+    """
+    recipes, wanted = load_recipes(settings.recipes), name or settings.recipe
+    if wanted not in recipes:
+        raise Misuse(f"no recipe {wanted!r}; choose from {', '.join(recipes)}")
+    return recipes[wanted]
+
+
+def find_recipe(known: RecipesReply, name: str | None) -> RecipeReply:
+    """Find a recipe; without a name, the service's default one.
+
+    Raises:
+        Misuse: it has none of that name.
+    """
+    by_name = {recipe.name: recipe for recipe in known.recipes}
+    found = by_name.get(name or known.default)
+    if found is None:
+        raise Misuse(f"no recipe {name or known.default!r} here; choose from {', '.join(by_name)}")
+    return found
+
+
+def rebuild_recipe(reply: RecipeReply) -> Recipe | None:
+    """Build a recipe from its description, or return None if another version wrote that."""
+    try:
+        return Recipe.model_validate(reply.model_dump(exclude={"fingerprint"}))
+    except ValidationError:
+        return None
+
+
+def readable_recipe(url: str, known: RecipesReply, name: str | None) -> Recipe:
+    """Find and build a recipe of the service at *url*.
+
+    Raises:
+        Misuse: it has none of that name.
+        CommandError: another version wrote its description.
+    """
+    reply = find_recipe(known, name)
+    recipe = rebuild_recipe(reply)
+    if recipe is None:
+        raise CommandError(
+            f"{url} describes the recipe {reply.name!r} in a way that this version cannot read; "
+            "use the version of medreward that runs there"
+        )
+    return recipe
+
+
+def unknown_modality(line: Line[Sample], recipe: Recipe) -> BadLine | None:
+    """Return the line with the reason if its modality is none of the recipe's."""
+    try:
+        check_modalities((line.value,), recipe)
+    except InvalidRequest as exc:
+        return BadLine(line.number, str(exc).removeprefix("samples[0]."))
+    return None

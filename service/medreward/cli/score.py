@@ -1,32 +1,43 @@
 """`medreward score`: a file of samples becomes rewards."""
 
 import asyncio
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medreward.cli.comparison import print_comparison
-from medreward.cli.connection import Connection, Target, connected
-from medreward.cli.failures import CommandError
-from medreward.cli.files import Line, labels, raise_bad_lines, read_samples
-from medreward.cli.fitness import print_fitness
-from medreward.cli.keeping import Keeper
-from medreward.cli.known_recipes import find_recipe, rebuild_recipe, unknown_modality
-from medreward.cli.progress import counting
-from medreward.cli.reward_tables import print_rewards, print_summary
-from medreward.cli.runs import RewardRun, Scored
-from medreward.cli.sending import batches, exchange, in_order
-from medreward.cli.terminal import output
-from medreward.wire import EngineState, RecipeReply, RewardReply, RewardRequest, Sample
+from rich.console import Console
+from rich.text import Text
+
+from medreward.cli.client import Connection, Target, batches, connected
+from medreward.cli.jsonl import Line, ResultWriter, labels, raise_bad_lines, read_samples
+from medreward.cli.recipes import find_recipe, rebuild_recipe, unknown_modality
+from medreward.cli.tables import (
+    RewardRun,
+    Scored,
+    plain_table,
+    print_disclaimer,
+    print_rewards,
+    print_summary,
+    reward_cell,
+)
+from medreward.cli.terminal import CommandError, output, shown
+from medreward.engines.status import EngineState
+from medreward.http.schemas import RecipeReply, RewardReply, RewardRequest
+from medreward.samples import Sample
 
 Lines = Sequence[Line[Sample]]
+
+CHANGES_SHOWN = 20
+SAME = 1e-9
+"""Rewards that differ by less differ by their rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to score, and what to do with the rewards."""
+    """The options of one run."""
 
     file: Path
     target: Target
@@ -40,25 +51,25 @@ class Plan:
 
 
 def score_file(plan: Plan) -> None:
-    """Score a file and show what came of it.
+    """Score a file and print the rewards.
 
     Raises:
         CommandError: the service fails, or more is unscored than the plan allows.
     """
     lines = read_samples(plan.file, plan.limit)
-    with Keeper(plan.out, source=plan.file) as keeper:
-        runs, engines = asyncio.run(_score(plan, lines, keeper))
+    with ResultWriter(plan.out, source=plan.file) as writer:
+        runs, engines = asyncio.run(_score(plan, lines, writer))
     console = output()
     print_rewards(console, runs[0], shows_all=plan.shows_all)
     print_summary(console, runs[0])
     for other in runs[1:]:
         print_comparison(console, runs[0], other)
-    print_fitness(console, engines)
+    print_disclaimer(console, engines)
     _check_unscored(runs, plan.max_unscored)
 
 
 async def _score(
-    plan: Plan, lines: Lines, keeper: Keeper
+    plan: Plan, lines: Lines, writer: ResultWriter
 ) -> tuple[list[RewardRun], Mapping[str, EngineState]]:
     async with connected(plan.target) as service:
         known = await service.recipes()
@@ -66,37 +77,32 @@ async def _score(
         recipes = [find_recipe(known, name) for name in names]
         for recipe in recipes:
             _check_modalities(plan.file, lines, recipe)
-        runs = [await _run(service, lines, recipe, plan, keeper) for recipe in recipes]
+        runs = [await _run(service, lines, recipe, plan, writer) for recipe in recipes]
         return runs, service.engines
 
 
 async def _run(
-    service: Connection,
-    lines: Lines,
-    recipe: RecipeReply,
-    plan: Plan,
-    keeper: Keeper,
+    service: Connection, lines: Lines, recipe: RecipeReply, plan: Plan, writer: ResultWriter
 ) -> RewardRun:
-    async def ask(batch: Lines) -> RewardReply:
-        body = RewardRequest(
-            samples=tuple(line.value for line in batch),
-            recipe=recipe.name,
-            deadline_ms=plan.target.deadline_ms,
-        ).model_dump_json(exclude_unset=True)
-        return await exchange(service, "reward", body, batch, RewardReply)
+    def body(batch: Lines) -> str:
+        samples = tuple(line.value for line in batch)
+        deadline_ms = plan.target.deadline_ms
+        request = RewardRequest(samples=samples, recipe=recipe.name, deadline_ms=deadline_ms)
+        return request.model_dump_json(exclude_unset=True)
 
-    replies: list[RewardReply] = []
-    started, pieces = time.perf_counter(), batches(lines, plan.batch)
-    with counting(f"scoring under {recipe.name}", len(lines)) as add:
-        async for reply in in_order(pieces, ask):
-            keeper.keep(_rows(pieces[len(replies)], reply))
-            replies.append(reply)
-            add(len(reply.results))
+    started = time.perf_counter()
+    replies = await service.send_all(
+        batches(lines, plan.batch),
+        body,
+        RewardReply,
+        title=f"scoring under {recipe.name}",
+        on_reply=lambda batch, reply: writer.write(_rows(batch, reply)),
+    )
     return RewardRun(_join(lines, replies), replies, time.perf_counter() - started)
 
 
 def _rows(lines: Lines, reply: RewardReply) -> Iterator[dict[str, Any]]:
-    """One object a sample: where it came from, what came of it, and what that depends on."""
+    """One object a sample: its line, and the result with the fingerprint of its recipe."""
     origin = reply.provenance.model_dump(include={"recipe", "fingerprint"})
     for line, result in zip(lines, reply.results, strict=True):
         place = {"line": line.number, "id": line.value.id, "group": line.value.group}
@@ -113,7 +119,7 @@ def _join(lines: Lines, replies: Sequence[RewardReply]) -> list[Scored]:
 
 
 def _check_modalities(path: Path, lines: Lines, reply: RecipeReply) -> None:
-    """Find before anything is sent what would have a whole batch refused."""
+    """Refuse lines before anything is sent: one unknown modality fails its whole batch."""
     recipe = rebuild_recipe(reply)
     if recipe is None:
         return
@@ -130,3 +136,36 @@ def _check_unscored(runs: Sequence[RewardRun], most: float) -> None:
             f"{total - len(worst.rewards)} of {total} samples have no reward, more than "
             f"--max-unscored {most:g} allows; the table says why"
         )
+
+
+def print_comparison(console: Console, before: RewardRun, after: RewardRun) -> None:
+    """Print the rewards that change most from one recipe to the other, and the mean difference."""
+    names = (before.provenance.recipe, after.provenance.recipe)
+    changes = [
+        (one.label, one.result.reward, other.result.reward)
+        for one, other in zip(before.scored, after.scored, strict=True)
+        if one.result.reward is not None and other.result.reward is not None
+    ]
+    changed = [change for change in changes if abs(change[2] - change[1]) > SAME]
+    changed.sort(key=lambda change: -abs(change[2] - change[1]))
+    if changed:
+        table = plain_table("id", *names, "difference")
+        for label, old, new in changed[:CHANGES_SHOWN]:
+            style = "green" if new > old else "red"
+            difference = Text(f"{new - old:+.4f}", style)
+            table.add_row(shown(label), reward_cell(old), reward_cell(new), difference)
+        console.print(table)
+    if len(changed) > CHANGES_SHOWN:
+        console.print(Text(f"… and {len(changed) - CHANGES_SHOWN} more that change", "dim"))
+    if not changes:
+        console.print(shown(f"No sample has a reward under both {names[0]} and {names[1]}."))
+        return
+    mean = statistics.fmean(new - old for _, old, new in changes)
+    unscored = len(before.scored) - len(changes)
+    left_out = f" Left out, without a reward under one of them: {unscored}." if unscored else ""
+    console.print(
+        shown(
+            f"From {names[0]} to {names[1]}, {len(changed)} of {len(changes)} rewards change; "
+            f"the mean difference is {mean:+.4f}.{left_out}"
+        )
+    )

@@ -18,26 +18,31 @@ from rich.console import Console
 from rich.text import Text
 
 import medreward
-from medreward import logs
-from medreward.admin import administering
 from medreward.app import create_app
+from medreward.cli.client import reasons, what_is_awaited
 from medreward.cli.environment import (
-    DEFAULT_KEY_VARIABLE,
     misspelt_variables,
     read_settings,
     without_password,
 )
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.fitness import print_fitness
-from medreward.cli.progress import silence_other_bars, waiting
-from medreward.cli.readiness import reasons, what_is_awaited
-from medreward.cli.reward_tables import facts_grid, short
-from medreward.cli.terminal import messages, output, shown
-from medreward.listening import collect_garbage_seldom, server_config
-from medreward.pacing import switch_often
+from medreward.cli.options import KEY_VARIABLE
+from medreward.cli.tables import facts_grid, print_disclaimer, short
+from medreward.cli.terminal import (
+    CommandError,
+    Misuse,
+    messages,
+    output,
+    shown,
+    silence_other_bars,
+    waiting,
+)
+from medreward.http.admin import administering
+from medreward.http.server import collect_garbage_seldom, server_config
+from medreward.offload import switch_often
 from medreward.service import Service
 from medreward.settings import Choice, Settings
-from medreward.tracing import exporting
+from medreward.telemetry import logs
+from medreward.telemetry.tracing import exporting
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +71,10 @@ def serve(**options: Any) -> None:
     silence_other_bars()
     app = create_app(settings)
     listener = _listen(settings.host, settings.port)
-    admin_listener = _admin_listener(settings)
+    admin_listener = None
+    if settings.admin_port is not None:
+        admin_host = settings.admin_host or settings.host
+        admin_listener = _listen(admin_host, settings.admin_port, "admin-")
     service: Service = app.state.service
     config = server_config(
         app,
@@ -74,8 +82,8 @@ def serve(**options: Any) -> None:
         timeout_graceful_shutdown=math.ceil(settings.longest_drain_s),
     )
     server = LeavingServer(config, service)
-    # uvicorn takes these signals while it serves and raises them again when it has shut down.
-    # All is well by then, and dying of them would say otherwise.
+    # uvicorn handles these signals while it serves, and raises them again after its shutdown. By
+    # then the process has ended well, and must not exit with the code of a signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     switch_often()
@@ -93,7 +101,7 @@ def serve(**options: Any) -> None:
 
 
 class LeavingServer(uvicorn.Server):
-    """Told to end, it first serves to the end what it has begun, and what still comes."""
+    """A server that drains at SIGTERM: requests in flight and late arrivals are still served."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -118,13 +126,13 @@ class LeavingServer(uvicorn.Server):
         is_done = self._service.drain.wait()
         log.info("drained", is_done=is_done, in_flight=self._service.drain.in_flight)
         if not is_done:
-            # It has had its time.
+            # The drain has used up its time, so what is left gets one second.
             self.config.timeout_graceful_shutdown = 1
         super().handle_exit(sig, frame)
 
 
 def _configure_logs(settings: Settings) -> None:
-    """Write logs for people where people look, unless the environment says how."""
+    """Write logs for people if stderr is a terminal, unless the environment sets a format."""
     is_chosen = "log_format" in settings.model_fields_set
     is_watched = sys.stderr.isatty()
     logs.configure(
@@ -132,14 +140,8 @@ def _configure_logs(settings: Settings) -> None:
         "console" if is_watched and not is_chosen else settings.log_format,
     )
     if is_watched:
-        # The spinner and the welcome tell it, and would be torn apart by the same in a log line.
-        logging.getLogger("medreward.loading").setLevel(logging.CRITICAL)
-
-
-def _admin_listener(settings: Settings) -> socket.socket | None:
-    if settings.admin_port is None:
-        return None
-    return _listen(settings.admin_host or settings.host, settings.admin_port, "admin-")
+        # The spinner and the welcome report it, and a log line would tear the spinner apart.
+        logging.getLogger("medreward.engines.supervisor").setLevel(logging.CRITICAL)
 
 
 def _listen(host: str, port: int, which: str = "") -> socket.socket:
@@ -149,20 +151,17 @@ def _listen(host: str, port: int, which: str = "") -> socket.socket:
     except OSError as exc:
         # Python adds the address to some of these messages.
         reason = (exc.strerror or "unknown").partition(" (while")[0]
+        variable = f"MEDREWARD_{which.upper().replace('-', '_')}"
         raise Misuse(
             f"cannot listen on {host} port {port} ({reason}): choose others by --{which}host and "
-            f"--{which}port, or MEDREWARD_{_variable(which)}HOST and MEDREWARD_{_variable(which)}PORT"
+            f"--{which}port, or {variable}HOST and {variable}PORT"
         ) from exc
-
-
-def _variable(which: str) -> str:
-    return which.upper().replace("-", "_")
 
 
 def _announce(
     service: Service, server: uvicorn.Server, port: int, admin: socket.socket | None
 ) -> None:
-    """Say what is loading, then what was loaded and how to use it."""
+    """Print what is loading, then what was loaded and how to use it."""
     started, engines = time.perf_counter(), service.engines
     with waiting(what_is_awaited(engines.readiness)) as say:
         while engines.status == "loading" and not server.should_exit:
@@ -180,31 +179,35 @@ def _announce(
 def _print_welcome(
     console: Console, service: Service, port: int, admin_port: int | None, seconds: float
 ) -> None:
-    settings, engines = service.settings, service.engines
+    settings, engines = service.settings, service.engines.readiness.engines
     url = _url(settings.host, port)
     console.print(Text(f"medreward {medreward.__version__} is ready at {url}", "bold green"))
     facts: dict[str, str | Text] = {
-        f"  {role}": shown(_described(service, role)) for role in engines.readiness.engines
+        **{f"  {role}": shown(_described(service, role)) for role in engines},
+        "  loaded": f"in {seconds:.1f} s",
+        **_part(service),
+        "  listens": shown(f"on {settings.host} port {port}; {url}/docs tells the routes"),
     }
-    facts["  loaded"] = f"in {seconds:.1f} s"
-    is_part = settings.role in {"judge", "embed"}
-    if is_part:
-        facts["  role"] = f"{settings.role}, for processes that ask it"
-    else:
-        recipe = service.recipe(None)
-        facts["  recipe"] = shown(f"{recipe.name} {short(service.fingerprint(recipe))}")
-    facts["  listens"] = shown(f"on {settings.host} port {port}; {url}/docs tells the routes")
     if admin_port is not None:
         admin_url = _url(settings.admin_host or settings.host, admin_port)
         facts["  admin"] = shown(f"{admin_url}/readyz, /metrics, /drain")
-    facts["  keys"] = _keys(settings)
-    console.print(facts_grid(facts))
-    if is_part:
-        print_fitness(console, engines.readiness.engines)
-        return
-    console.print(Text("\nTry it from another terminal:\n", "bold"))
-    console.print(shown(_curl(url, has_keys=bool(settings.api_keys))), soft_wrap=True)
-    print_fitness(console, engines.readiness.engines)
+    console.print(facts_grid(facts | {"  keys": _keys(settings)}))
+    if not _is_part(settings):
+        console.print(Text("\nTry it from another terminal:\n", "bold"))
+        console.print(shown(_curl(url, has_keys=bool(settings.api_keys))), soft_wrap=True)
+    print_disclaimer(console, engines)
+
+
+def _is_part(settings: Settings) -> bool:
+    return settings.role in {"judge", "embed"}
+
+
+def _part(service: Service) -> dict[str, str | Text]:
+    """The recipe of a process that scores, or the role of one that only runs an engine."""
+    if _is_part(service.settings):
+        return {"  role": f"{service.settings.role}, for processes that ask it"}
+    recipe = service.recipe(None)
+    return {"  recipe": shown(f"{recipe.name} {short(service.fingerprint(recipe))}")}
 
 
 def _described(service: Service, role: str) -> str:
@@ -232,7 +235,7 @@ def _keys(settings: Settings) -> str:
 
 
 def _url(host: str, port: int) -> str:
-    """Where this machine reaches the service."""
+    """The URL by which this machine reaches the service."""
     host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -241,6 +244,6 @@ def _curl(url: str, *, has_keys: bool) -> str:
     """A command to paste; it names the variable with the key, never the key."""
     parts = [f"curl -s {url}/reward"]
     if has_keys:
-        parts.append(f'-H "Authorization: Bearer ${DEFAULT_KEY_VARIABLE}"')
+        parts.append(f'-H "Authorization: Bearer ${KEY_VARIABLE}"')
     parts += ["-H 'Content-Type: application/json'", f"-d '{BODY}'"]
     return " \\\n  ".join(parts)

@@ -1,132 +1,146 @@
-"""`medreward size`: how many replicas a training run needs, from numbers given or measured."""
+"""`medreward size`: how many replicas a training run needs.
+
+The model is a fluid one: a replica works at a constant rate, arrivals are even, and batches are
+full. It holds for steps of thousands of samples. A step of a few samples takes one batch.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 from rich.text import Text
 
-from medreward._http import Client, reaching
-from medreward.cli.failures import CommandError, Misuse
-from medreward.cli.reward_tables import facts_grid, plain_table
-from medreward.cli.terminal import messages, output, shown
-from medreward.errors import EngineError
-from medreward.sizing import DEFAULT_API_RATE, Measured, Part, Rates, Size, Step, read_metrics, size
+from medreward.cli.tables import facts_grid, plain_table
+from medreward.cli.terminal import output, shown
 
-TIMEOUT_S = 10.0
-MOST_BYTES = 16 * 1024**2
-PARTS: tuple[Part, ...] = ("judge", "embed", "api")
+JUDGEMENT_BYTES = 140
+EMBEDDING_BYTES = 2300
+"""Bytes of an entry in Redis; an embedding is one of 1,024 numbers."""
 MIB = 1024**2
+
+# Requests pass the api before the engines, which run side by side: the shares of one chain add up
+# to the whole time.
+TIME_SHARES = {"judge": 0.9, "embed": 0.9, "api": 0.1}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The work of one step, and the time for it."""
+
+    samples: int
+    questions_per_sample: float
+    """Questions to the judge after rules, duplicates and the cache are taken off."""
+    texts_per_sample: float
+    """Texts to the embedder, counted in the same way."""
+    seconds: float
+    """From the last rollout to the last reward."""
+    spread_s: float = 0.0
+    """Seconds over which the rollouts arrive; 0 if they arrive at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Replicas by part, and how they would do."""
+
+    replicas: Mapping[str, int]
+    seconds: Mapping[str, float]
+    """From the last rollout to the end of this part's own work."""
+    utilisation: Mapping[str, float]
+    """Share of the time at work, if a step comes every `spread_s + seconds`."""
+    binds: str
+    """The part that takes longest."""
+    step_s: float
+    redis_bytes_per_step: float
 
 
 def print_size(
-    *,
-    metrics: Sequence[str],
-    given: Mapping[str, float | None],
-    samples: int,
-    seconds: float,
-    spread_s: float,
-    utilisation: float,
-    batches_at_once: int,
-    as_json: bool,
+    step: Step, rates: Mapping[str, float], *, utilisation: float, as_json: bool
 ) -> None:
-    """Print how many replicas it takes; what is given wins over what is measured.
-
-    Raises:
-        Misuse: a rate is neither given nor measured.
-        CommandError: the metrics cannot be had.
-    """
-    measured = [_measured(where, batches_at_once) for where in metrics]
-    known = {
-        name: _first(given.get(name), *(getattr(one, name) for one in measured)) for name in _FIELDS
-    }
-    missing = [option for name, option in NEEDED.items() if not known[name]]
-    if missing:
-        raise Misuse(
-            f"{' and '.join(missing)}: give the rate of one replica, or measure it: --metrics with "
-            "the address of a service that has scored a step (see docs/scaling.md)"
-        )
-    step = Step(
-        samples=samples,
-        questions_per_sample=_first(known["questions_per_sample"], 1.0) or 0.0,
-        texts_per_sample=_first(known["texts_per_sample"], 1.0) or 0.0,
-        seconds=seconds,
-        spread_s=spread_s,
-    )
-    rates = Rates(
-        judge=known["judge_rate"] or 0.0,
-        embed=known["embed_rate"] or 0.0,
-        judge_batch_s=known["judge_batch_s"] or 0.0,
-        embed_batch_s=known["embed_batch_s"] or 0.0,
-        api=_first(given.get("api_rate"), DEFAULT_API_RATE) or 0.0,
-    )
+    """Print the number of replicas, as a table or as one JSON object."""
     result = size(step, rates, utilisation=utilisation)
     if as_json:
-        output().print_json(json.dumps(_as_json(step, rates, result)))
+        inputs = {
+            "questions_per_sample": step.questions_per_sample,
+            "texts_per_sample": step.texts_per_sample,
+            "rates": rates,
+        }
+        output().print_json(json.dumps(asdict(result) | inputs))
     else:
         _print_table(step, rates, result)
 
 
-_FIELDS = (
-    "judge_rate",
-    "embed_rate",
-    "judge_batch_s",
-    "embed_batch_s",
-    "questions_per_sample",
-    "texts_per_sample",
-)
-NEEDED = {"judge_rate": "--judge-rate", "embed_rate": "--embed-rate"}
+def size(step: Step, rates: Mapping[str, float], *, utilisation: float = 0.8) -> Size:
+    """Size every part for a step; *rates* are what one replica of each does in a second.
 
-
-def _first(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)
-
-
-def _measured(where: str, batches_at_once: int) -> Measured:
-    if "://" not in where:
-        where = f"http://{where}"
-    url = where if where.rstrip("/").endswith("/metrics") else f"{where.rstrip('/')}/metrics"
-    try:
-        with reaching(), Client(timeout=TIMEOUT_S) as client:
-            reply = client.get(url)
-    except EngineError as exc:
-        raise CommandError(f"{url}: {exc}") from exc
-    if not reply.is_success or len(reply.content) > MOST_BYTES:
-        raise CommandError(
-            f"{url} answers {reply.status_code}: metrics are on the admin port where there is one"
+    Raises:
+        ValueError: as `replicas_for`.
+    """
+    work = {
+        "judge": step.samples * step.questions_per_sample,
+        "embed": step.samples * step.texts_per_sample,
+        "api": float(step.samples),
+    }
+    replicas = {
+        part: replicas_for(
+            work[part], rates[part], step.spread_s + share * step.seconds, utilisation
         )
-    try:
-        found = read_metrics(reply.text, batches_at_once=batches_at_once)
-    except ValueError as exc:
-        raise CommandError(f"{url} holds no metrics of Prometheus' kind") from exc
-    if found.questions_per_sample is None and found.judge_rate is None:
-        messages().print(
-            shown("the service has scored nothing yet; have it score a step", "yellow")
-        )
-    return found
-
-
-def _print_table(step: Step, rates: Rates, result: Size) -> None:
-    console = output()
-    console.print(
-        facts_grid(
-            {
-                "a step": f"{step.samples:,} samples, scored {step.seconds:g} s after the last",
-                "rollouts arrive": "all at once"
-                if step.spread_s == 0
-                else f"evenly over {step.spread_s:g} s",
-                "for each sample": f"{step.questions_per_sample:.3g} questions to the judge, "
-                f"{step.texts_per_sample:.3g} texts to the embedder",
-                "one replica": f"{rates.judge:,.4g} questions, {rates.embed:,.4g} texts, "
-                f"{rates.api:,.4g} samples a second",
-            }
-        )
+        for part, share in TIME_SHARES.items()
+    }
+    period_s = step.spread_s + step.seconds
+    rate = {part: count * rates[part] for part, count in replicas.items()}
+    seconds = {part: backlog_s(work[part], rate[part], step.spread_s) for part in work}
+    return Size(
+        replicas=replicas,
+        seconds=seconds,
+        utilisation={part: work[part] / rate[part] / period_s for part in work},
+        binds=max(seconds, key=lambda part: seconds[part]),
+        step_s=seconds["api"] + max(seconds["judge"], seconds["embed"]),
+        redis_bytes_per_step=work["judge"] * JUDGEMENT_BYTES + work["embed"] * EMBEDDING_BYTES,
     )
+
+
+def replicas_for(work: float, rate: float, seconds: float, utilisation: float) -> int:
+    """Return the fewest replicas that do *work* in *seconds* at a share of their rate.
+
+    The utilisation law: `replicas * rate * utilisation * seconds >= work`, with the seconds from
+    the first arrival on (Lazowska et al., Quantitative System Performance, 1984, section 3.2).
+
+    Raises:
+        ValueError: no number of replicas does it: the rate, the time or the share is not above 0.
+    """
+    each = rate * utilisation * seconds
+    if not (each > 0 and math.isfinite(each)):
+        raise ValueError("rate, seconds and utilisation have to be above 0")
+    # A rounding error above a whole number must not cost one more replica.
+    return max(1, math.ceil(work / each - 1e-9))
+
+
+def backlog_s(work: float, rate: float, spread_s: float) -> float:
+    """Return the seconds from the last arrival until *work* is done.
+
+    Arrivals are even over *spread_s*, after which `max(0, work - rate * spread_s)` is left (the
+    deterministic fluid queue of Newell, Applications of Queueing Theory, 1982).
+    """
+    return max(0.0, work / rate - spread_s)
+
+
+def _print_table(step: Step, rates: Mapping[str, float], result: Size) -> None:
+    console = output()
+    facts: dict[str, Text | str] = {
+        "a step": f"{step.samples:,} samples, scored {step.seconds:g} s after the last",
+        "rollouts arrive": f"evenly over {step.spread_s:g} s" if step.spread_s else "all at once",
+        "for each sample": f"{step.questions_per_sample:.3g} questions to the judge, "
+        f"{step.texts_per_sample:.3g} texts to the embedder",
+        "one replica": f"{rates['judge']:,.4g} questions, {rates['embed']:,.4g} texts, "
+        f"{rates['api']:,.4g} samples a second",
+    }
+    console.print(facts_grid(facts))
     table = plain_table("part", "replicas", "seconds after the last rollout", "busy")
-    for part in PARTS:
+    for part, replicas in result.replicas.items():
         table.add_row(
             Text(part, "bold" if part == result.binds else ""),
-            str(result.replicas[part]),
+            str(replicas),
             f"{result.seconds[part]:.2f}",
             f"{result.utilisation[part]:.0%}",
         )
@@ -137,25 +151,3 @@ def _print_table(step: Step, rates: Rates, result: Size) -> None:
             f"Redis grows by {result.redis_bytes_per_step / MIB:.1f} MiB a step, until its limit."
         )
     )
-    if result.step_s > step.seconds:
-        console.print(
-            shown(
-                f"That is over {step.seconds:g} s: one batch takes so long. Smaller batches, or a "
-                "faster engine, not more replicas.",
-                "yellow",
-            )
-        )
-
-
-def _as_json(step: Step, rates: Rates, result: Size) -> dict[str, Any]:
-    return {
-        "replicas": dict(result.replicas),
-        "seconds": dict(result.seconds),
-        "utilisation": dict(result.utilisation),
-        "binds": result.binds,
-        "step_s": result.step_s,
-        "redis_bytes_per_step": result.redis_bytes_per_step,
-        "questions_per_sample": step.questions_per_sample,
-        "texts_per_sample": step.texts_per_sample,
-        "rates": {"judge": rates.judge, "embed": rates.embed, "api": rates.api},
-    }

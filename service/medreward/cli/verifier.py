@@ -6,14 +6,13 @@ import torch
 from rich.table import Table
 
 from medreward.cli.environment import read_settings
-from medreward.cli.progress import counting, silence_other_bars
-from medreward.cli.reward_tables import plain_table
-from medreward.cli.terminal import messages, output, shown
-from medreward.models import CATALOGUE, folder_of, locate
+from medreward.cli.tables import plain_table
+from medreward.cli.terminal import counting, messages, output, shown, silence_other_bars
+from medreward.engines.models import CATALOGUE, folder_of, locate
+from medreward.verifier.evaluate import Scores, measure
 from medreward.verifier.examples import held_out
-from medreward.verifier.measuring import Scores, measure
-from medreward.verifier.packing import REPORTING, SIZE, load_scorer, pack, shipped_threshold
-from medreward.verifier.training import Plan, Step, train
+from medreward.verifier.package import REPORTING, SIZE, load_scorer, pack, shipped_threshold
+from medreward.verifier.train import Plan, Step, train
 
 BASE = "all-minilm-l6-v2"
 AIMS = {"auc": "≥ 0.96", "far": "≥ 65 %", "sibling": "≤ 8 %", "swap": "≤ 1 %"}

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from medreward.verifier import edits
-from medreward.verifier.vocabulary import (
+from medreward.audit.vocabulary import (
+    FAR,
     TRAIN,
     VALIDATION,
     Term,
@@ -16,7 +16,9 @@ from medreward.verifier.vocabulary import (
     read_abbreviations,
     read_hpo,
     read_icd,
+    shared_words,
 )
+from medreward.verifier import edits
 
 MOST_NAMES = 6
 """Of one term: a few have dozens, which would crowd out the others."""
@@ -276,13 +278,3 @@ def held_out(seed: int = 0, size: int = 400, digits: Collection[int] = VALIDATIO
         (_unrelated(source), size // 2),
     )
     return [example for made, number in kinds for example in itertools.islice(made, number)]
-
-
-FAR = 0.25
-"""Share of all words of both names that stand in both, below which synonyms are far apart."""
-
-
-def shared_words(a: str, b: str) -> float:
-    """Share of all words of both that stand in both (Jaccard)."""
-    first, second = set(folded(a).split()), set(folded(b).split())
-    return len(first & second) / max(1, len(first | second))

@@ -123,6 +123,37 @@ def test_variables_and_secrets_are_settings(name: str) -> None:
     assert not any(re.search(r"_(KEYS?|TOKEN|PASSWORD)$", v) for v in service["environment"])
 
 
+def settings_of(name: str) -> Settings:
+    """The settings of a service with nothing set in .env."""
+    given = {
+        variable.removeprefix("MEDREWARD_").lower(): re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value)
+        for variable, value in services()[name]["environment"].items()
+        if variable.startswith("MEDREWARD_") and variable != "MEDREWARD_SECRETS_DIR"
+    }
+    chosen: dict[str, Any] = {setting: value for setting, value in given.items() if value}
+    return Settings(allow_unauthenticated=True, **chosen)
+
+
+def test_the_profile_gpu_is_that_of_one_process() -> None:
+    """The same engines, models and device as `medreward serve --profile gpu`, on the same terms."""
+    alone, judge, embed = Settings(profile="gpu"), settings_of("judge"), settings_of("embed")
+    engines = {name for name in Settings.model_fields if name.startswith(("vllm_", "judge", "llm"))}
+    # Named in full, and pinned to a commit.
+    named = {"judge_model", "judge_revision"}
+
+    assert (settings_of("api").role, judge.role, embed.role) == ("api", "judge", "embed")
+    assert judge.judge_choice == alone.judge_choice
+    assert judge.llm_choice == alone.llm_choice
+    assert embed.embedder_choice == alone.embedder_choice
+    assert judge.torch_device == embed.torch_device == alone.torch_device
+    assert judge.model_dump(include=engines - named) == alone.model_dump(include=engines - named)
+
+
+def test_the_embedder_is_loaded_before_the_judge_measures_the_gpu() -> None:
+    """In two containers as in one process: the judge takes a share of what is left."""
+    assert services()["judge"]["depends_on"] == {"embed": {"condition": "service_healthy"}}
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_a_container_has_the_time_to_drain(name: str) -> None:
     """Ten seconds more than the service is told to take."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medreward.cli.environment import NO_SETTINGS
-from medreward.operations import PROBES
+from medreward.http.routes.probes import PROBES
 from medreward.settings import Settings
 from tests.deploy.helm.conftest import CHART, Document, of_kind, pod_specs, rendered
 

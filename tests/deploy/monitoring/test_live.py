@@ -23,8 +23,8 @@ from tests.deploy.monitoring.queries import (
     metrics_in,
     panel_queries,
 )
+from tests.real_trainers.serving import Service, serving
 from tests.redis_servers import RedisServer
-from tests.trainers.serving import Service, serving
 
 SUFFIXES = ("_bucket", "_sum", "_count", "_total")
 NEED_MORE = {

@@ -1,7 +1,6 @@
 """The commands with their options; what they do is in the modules that they name."""
 
 import logging
-from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -11,30 +10,24 @@ import typer
 from medreward_client._cli.case import Case
 from medreward_client._cli.doctor import examine, print_findings
 from medreward_client._cli.sample_file import SampleFile
-from medreward_client._cli.terminal import (
-    FAILED,
-    INTERRUPTED,
-    Misuse,
-    failing_in_words,
-    messages,
-    output,
-    shown,
-)
+from medreward_client._cli.terminal import Misuse, failing_in_words
 from medreward_client._client import RewardClient
 from medreward_client._many import BATCH, IN_FLIGHT, Tally, score_many
+from medreward_client.terminal import (
+    FAILED,
+    INTERRUPTED,
+    command,
+    examples,
+    output,
+    shown,
+    tell,
+    version_printer,
+)
 
 PATH_TRAINERS = ("easyr1", "ms_swift", "openrlhf")
 """Trainers that load a file by its path."""
 
-app = typer.Typer(
-    name="medreward-client",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    # Its tracebacks would show what a sample says.
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = command("medreward-client")
 
 URL_VARIABLE = "MEDREWARD_URL"
 KEY_VARIABLE = "MEDREWARD_API_KEY"
@@ -69,23 +62,16 @@ Recipe = Annotated[
 ]
 
 
-def _examples(*lines: str) -> str:
-    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
-
-
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
-        typer.echo(f"medreward-client {version_of('medreward-client')}")
-        raise typer.Exit
-
-
 @app.callback()
 def medreward_client_(
     *,
     version: Annotated[
         bool,
         typer.Option(
-            "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+            "--version",
+            is_eager=True,
+            callback=version_printer("medreward-client"),
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -96,7 +82,7 @@ def medreward_client_(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-client doctor http://rewards:8080",
         "MEDREWARD_API_KEY=... medreward-client doctor https://rewards.example.org",
     )
@@ -122,7 +108,7 @@ def doctor(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "medreward-client score rollouts.jsonl --out rewards.jsonl --url http://rewards:8080",
         "medreward-client score - --out rewards.jsonl < rollouts.jsonl",
     )
@@ -178,7 +164,7 @@ def score(
     except KeyboardInterrupt:
         # The client stays open: closed, it would complain of what is still on its way.
         text = f"interrupted; {out} keeps what was answered: run the same command again to go on"
-        messages().print(shown(text), soft_wrap=True)
+        tell(text)
         raise typer.Exit(INTERRUPTED) from None
     except Exception:
         client.close()
@@ -188,7 +174,7 @@ def score(
     raise typer.Exit(FAILED if tally.unscored else 0)
 
 
-@app.command("health", epilog=_examples("medreward-client health http://rewards:8080"))
+@app.command("health", epilog=examples("medreward-client health http://rewards:8080"))
 @failing_in_words()
 def health_(url: UrlArgument, *, api_key: ApiKey = None) -> None:
     """Say whether a service takes work, and which engine is missing; 0 if it does, else 1."""
@@ -205,7 +191,7 @@ def health_(url: UrlArgument, *, api_key: ApiKey = None) -> None:
     raise typer.Exit(0 if health.ready else FAILED)
 
 
-@app.command(epilog=_examples("medreward-client path easyr1"))
+@app.command(epilog=examples("medreward-client path easyr1"))
 @failing_in_words()
 def path(
     trainer: Annotated[

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from medreward_client._cli import inside, outside
 from medreward_client._cli.case import Case, Ill, Odd
-from medreward_client._cli.terminal import output, shown
+from medreward_client.terminal import output, shown
 
 LOOK_WIDTH = 8
 INDENT = LOOK_WIDTH + 3

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 from medreward_client._cli.terminal import Misuse
 from medreward_client._types import Criterion, Sample
+from medreward_client.jsonl import numbered_lines
 
 STANDARD_INPUT = Path("-")
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BAD_LINES_TOLD = 5
 TEXTS = ("id", "group", "question", "modality")
 FIELDS = {"response", "reference", *TEXTS, "criteria", "extra"}
@@ -34,7 +34,7 @@ class SampleFile:
 
     def __iter__(self) -> Iterator[Sample]:
         with self._open() as file:
-            for _, line in _written_lines(file):
+            for _, line in numbered_lines(file):
                 yield _sample(line)
 
     def _open(self) -> BinaryIO:
@@ -48,7 +48,7 @@ class SampleFile:
         first_of: dict[str, int] = {}
         number = 0
         with self._open() as file:
-            for at, line in _written_lines(file):
+            for at, line in numbered_lines(file):
                 number += 1
                 try:
                     sample = _sample(line)
@@ -65,14 +65,6 @@ class SampleFile:
         if not number:
             raise Misuse(f"{self._name}: empty; give one JSON object a line")
         return number
-
-
-def _written_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Number the lines from 1 and leave out the empty ones."""
-    for number, line in enumerate(file, start=1):
-        written = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
-        if written.strip():
-            yield number, written
 
 
 def _sample(line: bytes) -> Sample:

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from medreward_trainer.batches import prompt_batch
-from medreward_trainer.config import Rollout as RolloutConfig
-from medreward_trainer.config import Sampling
-from medreward_trainer.policy import Policy
-from medreward_trainer.prompts import Prompt
+from medreward_trainer.config.config import Rollout as RolloutConfig
+from medreward_trainer.config.config import Sampling
+from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.rollouts.rollout import Group, Rollout, read_rollout
+from medreward_trainer.update.batches import prompt_batch
+from medreward_trainer.update.policy import Policy
 
 
 class GeneratingSampler:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from medreward_trainer.config import Sampling
-from medreward_trainer.policy import Policy
-from medreward_trainer.prompts import Prompt
+from medreward_trainer.config.config import Sampling
+from medreward_trainer.data.prompts import Prompt
+from medreward_trainer.update.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

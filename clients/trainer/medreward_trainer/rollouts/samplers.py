@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 
-from medreward_trainer.config import Config
-from medreward_trainer.policy import Policy
+from medreward_trainer.config.config import Config
 from medreward_trainer.rollouts.generate import GeneratingSampler
 from medreward_trainer.rollouts.rollout import Sampler
+from medreward_trainer.update.policy import Policy
 
 
 def generating(policy: Policy, config: Config) -> Sampler:

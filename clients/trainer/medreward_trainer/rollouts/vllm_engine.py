@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medreward_trainer.config import Config, Sampling
-from medreward_trainer.policy import Policy
-from medreward_trainer.prompts import Prompt, Prompter
+from medreward_trainer.config.config import Config, Sampling
+from medreward_trainer.data.prompts import Prompt, Prompter
 from medreward_trainer.rollouts.rollout import Group, Rollout, read_rollout
+from medreward_trainer.update.policy import Policy
 
 # Before vLLM is imported: an engine in a process of its own could not be given weights in place.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")

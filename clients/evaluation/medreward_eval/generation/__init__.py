@@ -1,0 +1,1 @@
+"""Responses of a model's server to the questions of a task."""

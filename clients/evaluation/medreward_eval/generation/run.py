@@ -1,0 +1,354 @@
+"""Responses to questions, by a server that speaks as OpenAI's does, kept as they come.
+
+`generate` is the whole of a run; what one question goes through is `Asking.ask`.
+"""
+
+import asyncio
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final, Protocol
+
+import orjson
+
+from medreward_client.pauses import Pauses
+from medreward_eval.errors import Failed
+from medreward_eval.generation.model_server import (
+    Away,
+    Broke,
+    ChatServer,
+    NotAnswered,
+    Refused,
+    name_of,
+)
+from medreward_eval.journal import HEADER_KEY, Journal, Row
+from medreward_eval.ordered_map import ordered_map
+from medreward_eval.records import Failure, Prediction, Question, prediction_row
+from medreward_eval.resume import Outcome, Resumed, see_that_same
+from medreward_eval.tasks.images import data_url
+
+VERSION: Final = 1
+"""Of how a question becomes a request: the order of image and text, what is sent beside them."""
+AT_ONCE: Final = 32
+TRIES: Final = 3
+"""How often a question is taken on by the server before it counts as one without a response."""
+PAUSES: Final = Pauses(first_s=0.25, longest_s=30.0)
+SAID_EVERY_S: Final = 30.0
+BARREN_ROWS: Final = 32
+"""After so many new questions in a row without one response, it is no use to go on."""
+OF_ONE_QUESTION: Final = frozenset({"context_length", "bad_image"})
+"""Kinds of trouble that tell nothing of the server, however many questions have them."""
+BROKEN_OFF: Final = frozenset({"abort", "error"})
+"""Reasons to finish that are the server's, not the model's: what there is by then is no answer."""
+OURS: Final = frozenset({"messages", "model", "n", "stream"})
+"""What a server's own keys cannot change: a reply could not be read, or be of something else."""
+ASKED: Final = ("id", "task", "question", "reference", "template")
+
+Say = Callable[[str], None]
+"""Tells a person, while it runs, what they may want to know."""
+
+
+class Show(Protocol):
+    """Shows how many have a response, have none, and had one before this run."""
+
+    def __call__(self, *, done: int, failed: int, found: int) -> None:
+        """Show the counts so far."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are generated, and how long they are waited for.
+
+    `extra` is sent beside the rest, such as `{"chat_template_kwargs": {...}}`, and may change it; a
+    key that it gives as None is not sent.
+    """
+
+    max_tokens: int = 2048
+    temperature: float = 0.0
+    top_p: float = 1.0
+    system: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    timeout_s: float = 180.0
+    """Of one request."""
+    patience_s: float = 300.0
+    """How long a server is waited for that is gone, or takes nothing on."""
+
+    def __post_init__(self) -> None:
+        taken = sorted(OURS & self.extra.keys())
+        if taken:
+            raise ValueError(f"{', '.join(taken)}: not to be set, since replies depend on it")
+        for name in ("timeout_s", "patience_s"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of seconds above 0")
+
+    def header(self) -> dict[str, Any]:
+        """Write what responses depend on, as JSON gives it back."""
+        told = {
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "system": self.system,
+            "extra": self.extra,
+        }
+        as_json: dict[str, Any] = orjson.loads(orjson.dumps(told))
+        return as_json
+
+
+@dataclass(slots=True)
+class GenerationCounts:
+    """How many responses there are now, and how many not; `found` were there before this run."""
+
+    generated: int = 0
+    found: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """By the kind of their error."""
+
+    def add(self, prediction: Prediction) -> None:
+        """Count one."""
+        if prediction.error is None:
+            self.generated += 1
+        else:
+            self.failed[prediction.error.kind] += 1
+
+
+def predictions_header(
+    model: str, server_model: str, tasks_hash: str, sampling: Sampling
+) -> dict[str, Any]:
+    """Write the first line of a file of predictions; *server_model* is the server's own name."""
+    return {
+        HEADER_KEY: "predictions",
+        "version": VERSION,
+        "model": model,
+        "server_model": server_model,
+        "tasks": tasks_hash,
+        "sampling": sampling.header(),
+    }
+
+
+async def generate(
+    questions: Callable[[], Iterable[Question]],
+    server: ChatServer,
+    journal: Journal,
+    *,
+    settings: Sampling,
+    say: Say,
+    show: Show,
+    at_once: int = AT_ONCE,
+    pauses: Pauses = PAUSES,
+) -> GenerationCounts:
+    """Ask a model the questions whose responses are not in the journal, and add them in order.
+
+    *questions* gives the same ones in the same order whenever it is called: what an earlier run
+    got no response to is asked again, behind all others. Memory does not grow with the questions,
+    but with what has no response (their ids).
+
+    Raises:
+        OtherRun: the journal's lines are of other questions.
+        Failed: the server is gone, refuses everything, or answers nothing; what there is is kept.
+    """
+    counts = GenerationCounts()
+
+    def tell() -> None:
+        counts.found = resumed.found
+        show(done=counts.generated, failed=counts.failed.total(), found=counts.found)
+
+    async def ask(things: Iterable[Question], most_barren: float) -> None:
+        barren = 0
+        async with aclosing(ordered_map(asking.ask, things, at_once=at_once)) as predictions:
+            async for prediction in predictions:
+                resumed.keep([_outcome(prediction)])
+                counts.add(prediction)
+                tell()
+                barren = barren + 1 if _is_barren(prediction) else 0
+                if prediction.error is not None and barren == most_barren:
+                    raise Failed(
+                        f"no response to {barren} questions in a row; the last: "
+                        f"{prediction.error.message}. See to the server, then run this again: "
+                        "what there is is in the file"
+                    )
+
+    asking = Asking(server, settings, say, pauses)
+    resumed = Resumed(journal, tell=tell)
+    await ask(resumed.new(questions(), partial(_failure_in, journal)), BARREN_ROWS)
+    if resumed.troubled:
+        await ask((one for one in questions() if one.id in resumed.troubled), math.inf)
+    tell()
+    return counts
+
+
+def _outcome(prediction: Prediction) -> Outcome:
+    kind = None if prediction.error is None else prediction.error.kind
+    return Outcome(prediction.id, kind, prediction_row(prediction))
+
+
+def _is_barren(prediction: Prediction) -> bool:
+    """Tell what may befall every question from what is one question's own."""
+    return prediction.error is not None and prediction.error.kind not in OF_ONE_QUESTION
+
+
+def _failure_in(journal: Journal, row: Row, question: Question) -> str | None:
+    differing = [key for key in ASKED if row.get(key) != getattr(question, key)]
+    if tuple(row.get("options", ())) != question.options:
+        differing.append("options")
+    see_that_same(differing, question, journal)
+    if row.get("response") is not None:
+        return None
+    return str((row.get("error") or {}).get("kind"))
+
+
+class Asking:
+    """Asks a server; what is known of whether it is there is shared by all questions."""
+
+    def __init__(
+        self, server: ChatServer, settings: Sampling, say: Say, pauses: Pauses = PAUSES
+    ) -> None:
+        self._server = server
+        self._settings = settings
+        self._say = say
+        self._pauses = pauses
+        self._answered_at = self._said_at = -math.inf
+
+    async def ask(self, question: Question) -> Prediction:
+        """Ask one question, again where that may help, until there is a response or an error.
+
+        Raises:
+            Failed: the server is gone, or refuses everything.
+        """
+        if question.trouble is not None:
+            return _without_response(question, question.trouble)
+        try:
+            body = request_body(question, self._server.model, self._settings)
+            reply = await self._reply_to(body)
+            return read_reply(question, reply)
+        except NotAnswered as exc:
+            return _without_response(question, exc.trouble)
+
+    async def _reply_to(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask up to `TRIES` times, and wait as long as patience lasts for the server to be there."""
+        time = asyncio.get_running_loop().time
+        tries = pauses = 0
+        away_since: float | None = None
+        while True:
+            try:
+                reply = await self._server.complete(body, timeout_s=self._settings.timeout_s)
+            except Broke:
+                tries += 1
+                away_since = None
+                if tries == TRIES:
+                    raise
+                pause_s = drawn(self._pauses, tries)
+            except Away as away:
+                away_since = time() if away_since is None else away_since
+                pauses += 1
+                pause_s = self._wait_for(away, away_since, pauses, time())
+            else:
+                self._answered_at = time()
+                return reply
+            await asyncio.sleep(pause_s)
+
+    def _wait_for(self, away: Away, since: float, pauses: int, now: float) -> float:
+        """Give the seconds until the next try.
+
+        Where patience is at its end, the question is to blame if others were answered meanwhile.
+        """
+        left_s = since + self._settings.patience_s - now
+        if left_s <= 0 and self._answered_at > since:
+            raise away
+        if left_s <= 0:
+            raise Failed(
+                f"{away}, for {self._settings.patience_s:g} s now; what there is is in the file: "
+                "start the server, then run this again"
+            ) from away
+        if now - self._said_at >= SAID_EVERY_S:
+            self._said_at = now
+            self._say(f"{away}; waiting for it, {left_s:.0f} s at most")
+        return min(max(away.retry_after_s, drawn(self._pauses, pauses)), left_s)
+
+
+def drawn(pauses: Pauses, attempt: int) -> float:
+    """Draw the seconds to wait after an attempt: between half the pause's bound and all of it.
+
+    Requests that failed at the same moment must not all come back at the same moment.
+    """
+    most_s = pauses.doubled(attempt)
+    return random.uniform(most_s / 2, most_s)  # noqa: S311 - no secret
+
+
+def request_body(question: Question, model: str, settings: Sampling) -> dict[str, Any]:
+    """Write what a server is asked: the image, where there is one, then the text.
+
+    Raises:
+        Refused: the image is of a format that cannot be sent.
+    """
+    system = [] if settings.system is None else [{"role": "system", "content": settings.system}]
+    body = {
+        "model": model,
+        "messages": [*system, {"role": "user", "content": _content(question)}],
+        "max_tokens": settings.max_tokens,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        **settings.extra,
+    }
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def _content(question: Question) -> str | list[dict[str, Any]]:
+    if question.image is None:
+        return question.question
+    try:
+        url = data_url(question.image)
+    except ValueError as exc:
+        raise Refused("bad_image", f"the image of {question.id!r} is {exc}") from exc
+    return [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": question.question},
+    ]
+
+
+def read_reply(question: Question, reply: Mapping[str, Any]) -> Prediction:
+    """Read a server's reply; the response is kept as it came, its thinking too.
+
+    Who was cut off while thinking, kept apart, has an empty response: that is what was said. Any
+    other reply without a text is none.
+    """
+    choices = reply.get("choices")
+    choice = _object(choices[0] if isinstance(choices, list) and choices else None)
+    message = _object(choice.get("message"))
+    response = message.get("content")
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    told = replace(
+        _without_response(question),
+        finish_reason=name_of(choice.get("finish_reason")),
+        reasoning=reasoning if isinstance(reasoning, str) else None,
+    )
+    if told.finish_reason in BROKEN_OFF:
+        why = f"the server broke off (finish_reason {told.finish_reason})"
+        return replace(told, error=Failure("broken_off", why, retryable=True))
+    if isinstance(response, str):
+        return replace(told, response=response)
+    if told.reasoning and told.finish_reason == "length":
+        return replace(told, response="")
+    ended = f" (finish_reason {told.finish_reason})" if told.finish_reason else ""
+    return replace(told, error=Failure("no_response", f"the server's reply has no text{ended}"))
+
+
+def _without_response(question: Question, error: Failure | None = None) -> Prediction:
+    return Prediction(
+        id=question.id,
+        task=question.task,
+        question=question.question,
+        reference=question.reference,
+        response=None,
+        template=question.template,
+        options=question.options,
+        error=error,
+    )
+
+
+def _object(told: object) -> Mapping[str, Any]:
+    return told if isinstance(told, dict) else {}

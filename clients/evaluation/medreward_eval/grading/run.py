@@ -1,0 +1,144 @@
+"""One run of grading: what is graded already is left alone, what is not is graded, in order."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from medreward_eval.errors import Failed
+from medreward_eval.grading.grader import Grader, batches
+from medreward_eval.grading.predictions import Reading, prediction_of, read_predictions
+from medreward_eval.journal import Journal, Row
+from medreward_eval.ordered_map import ordered_map
+from medreward_eval.records import Graded, Prediction, graded_row, prediction_row
+from medreward_eval.resume import Outcome, Resumed, see_that_same
+
+AT_ONCE: Final = 8
+"""Requests on their way."""
+BARREN_BATCHES: Final = 3
+"""After so many batches in a row without one judgement, it is no use to go on."""
+
+
+class Show(Protocol):
+    """Shows how many are judged, unjudged, and were judged before this run."""
+
+    def __call__(self, *, judged: int, unjudged: int, found: int) -> None:
+        """Show the counts so far."""
+        ...
+
+
+@dataclass(slots=True)
+class GradeCounts:
+    """How many are judged now and how many are not; `found` were judged before this run."""
+
+    judged: int = 0
+    found: int = 0
+    unjudged: Counter[str] = field(default_factory=Counter)
+    """By the kind of their error."""
+
+    def add(self, graded: Sequence[Graded]) -> None:
+        """Count a batch."""
+        for one in graded:
+            if one.grade.error is None:
+                self.judged += 1
+            else:
+                self.unjudged[one.grade.error.kind] += 1
+
+
+class GradingRun:
+    """Grades a file of predictions into a journal, going on where an earlier run was.
+
+    What an earlier run could not have judged is asked about again, behind all others.
+    """
+
+    def __init__(
+        self,
+        predictions: Path,
+        reading: Reading,
+        journal: Journal,
+        grader: Grader,
+        *,
+        show: Show,
+        at_once: int = AT_ONCE,
+    ) -> None:
+        self._path = predictions
+        self._reading = reading
+        self._journal = journal
+        self._grader = grader
+        self._show = show
+        self._at_once = at_once
+        self._resumed = Resumed(journal, tell=self._tell)
+        self._counts = GradeCounts()
+
+    async def run(self) -> GradeCounts:
+        """Grade what is not graded.
+
+        Raises:
+            OtherRun: the predictions are not those that the journal's lines are of, or the service
+                changed on the way.
+            Failed: the service is gone, or its judge answers nothing; what was graded is kept.
+        """
+        await self._grade(self._resumed.new(self._predictions(), self._failure_in))
+        troubled = self._resumed.troubled
+        if troubled:
+            again = (one for one in self._predictions() if one.id in troubled)
+            # Those that never come right would keep the ones behind them from being asked about.
+            await self._grade(again, most_barren=math.inf)
+        self._tell()
+        return self._counts
+
+    def _predictions(self) -> Iterator[Prediction]:
+        return read_predictions(self._path, self._reading)
+
+    def _failure_in(self, row: Row, now: Prediction) -> str | None:
+        was = prediction_of(row, Reading({}))
+        later = FILLED_LATER if was.response is None else frozenset()
+        keys = {**prediction_row(was), **prediction_row(now)}.keys() - later
+        differing = [key for key in keys if getattr(was, key) != getattr(now, key)]
+        see_that_same(differing, now, self._journal)
+        error = row["grade"]["error"]
+        return None if error is None else str(error["kind"])
+
+    async def _grade(
+        self, predictions: Iterator[Prediction], *, most_barren: float = BARREN_BATCHES
+    ) -> None:
+        barren = 0
+        asked = ordered_map(self._grader.grade, batches(predictions), at_once=self._at_once)
+        async with aclosing(asked) as answers:
+            async for graded in answers:
+                self._resumed.keep([_outcome(one) for one in graded])
+                self._counts.add(graded)
+                self._tell()
+                barren = barren + 1 if all(map(_is_held_up, graded)) else 0
+                if barren == most_barren:
+                    raise Failed(
+                        f"the judge answers nothing any more ({_kind(graded[-1])}): see the "
+                        "service's /readyz and its log, then run this again; what was graded is "
+                        "in the file"
+                    )
+
+    def _tell(self) -> None:
+        counts = self._counts
+        counts.found = self._resumed.found
+        self._show(judged=counts.judged, unjudged=counts.unjudged.total(), found=counts.found)
+
+
+FILLED_LATER: Final = frozenset({"response", "finish_reason", "reasoning", "error"})
+"""What a question that had no response gets when it is asked again."""
+
+
+def _outcome(graded: Graded) -> Outcome:
+    return Outcome(graded.prediction.id, _kind(graded), graded_row(graded))
+
+
+def _kind(graded: Graded) -> str | None:
+    return None if graded.grade.error is None else graded.grade.error.kind
+
+
+def _is_held_up(graded: Graded) -> bool:
+    """Tell whether the judge was asked, and could not answer."""
+    error = graded.grade.error
+    return graded.prediction.response is not None and error is not None and error.retryable

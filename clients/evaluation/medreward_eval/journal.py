@@ -1,0 +1,226 @@
+"""Files that a run can be killed over: appended to, one line each, never rewritten.
+
+The first line is a header: what the lines depend on. Then comes a line for each thing, in the
+order of what was read, so that the same work leaves the same file however often it was
+interrupted. What is tried again later stands behind, and begins with `{"again":true`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Self
+
+import orjson
+
+from medreward_client.jsonl import numbered_lines, object_in
+from medreward_client.locks import lock
+from medreward_eval.errors import BadData, OtherRun
+
+HEADER_KEY: Final = "medreward_eval"
+"""The first key of a header; its value says what the lines are: `predictions` or `grades`."""
+HEADER_START: Final = f'{{"{HEADER_KEY}":'.encode()
+AGAIN: Final = "again"
+_HEADER_LINE: Final = re.compile(rf'\{{\s*"{HEADER_KEY}"\s*:'.encode())
+_AGAIN_LINE: Final = re.compile(rf'\{{\s*"{AGAIN}"\s*:\s*true\b'.encode())
+"""With white space, as other programs write our lines anew."""
+LOOKED_AT_BYTES: Final = 64
+"""Of a file, to see whether it begins with a header."""
+GENERATED_KEY: Final = "generated"
+"""In a header of grades: by which models, with which sampling, the predictions were made."""
+COUNT_KEY: Final = "predictions"
+"""In a header, how many lines there are to be: alone of its keys it may change as a run goes on."""
+BLOCK_BYTES: Final = 1 << 16
+
+Row = dict[str, Any]
+
+
+class Journal:
+    """A file of lines that one run at a time adds to.
+
+    Raises:
+        OtherRun: another run writes there, or the file's header is another one and *mix* is off.
+        BadData: the file holds something else.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any], *, mix: bool = False) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        try:
+            self._keep_others_out()
+            self._see_that_ours()
+            mend(path)
+            self._begin(dict(header), mix=mix)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write."""
+        self._file.close()
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add lines, and hand them to the system."""
+        self._file.write(b"".join(map(line_of, rows)))
+        self._file.flush()
+
+    def append_again(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add lines that take the place of earlier ones with their ids."""
+        self.append([{AGAIN: True, **row} for row in rows])
+
+    def _keep_others_out(self) -> None:
+        """Lock the file itself, for as long as this process has it open."""
+        try:
+            lock(self._file)
+        except BlockingIOError:
+            raise OtherRun(f"{self.path}: another run is writing there; wait for it") from None
+
+    def _see_that_ours(self) -> None:
+        """Look before anything is cut off: whoever names the wrong file loses nothing."""
+        with self.path.open("rb") as file:
+            start = file.read(len(HEADER_START))
+        if not HEADER_START.startswith(start):
+            raise OtherRun(f"{self.path} has no header and is none of ours; name another file")
+
+    def _begin(self, header: Row, *, mix: bool) -> None:
+        found = headers_of(self.path)
+        kind = header[HEADER_KEY]
+        if found and any(one[HEADER_KEY] != kind for one in found):
+            raise OtherRun(f"{self.path} holds {found[0][HEADER_KEY]}, not {kind}")
+        if found and found[-1] != header:
+            if not mix and _but_count(found[-1]) != _but_count(header):
+                raise OtherRun(
+                    f"{self.path} was made otherwise "
+                    f"({differences(_but_count(found[-1]), _but_count(header))}), and the "
+                    "lines would not compare; write to a new file, or ask for the mixture "
+                    "with --mix"
+                )
+            found = []
+        if not found:
+            self.append([header])
+
+
+def line_of(row: Mapping[str, Any]) -> bytes:
+    """Write an object as a line."""
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
+    """Give the objects of a file with the numbers of their lines, headers too.
+
+    A last line that was cut off is left out.
+
+    Raises:
+        BadData: the file cannot be read, or another line is no object.
+    """
+    try:
+        with path.open("rb") as lines:
+            for number, line in numbered_lines(lines):
+                row = object_in(line)
+                if row is not None:
+                    yield number, row
+                elif line.endswith(b"\n"):
+                    raise BadData(f"{path}: line {number} is not a JSON object")
+    except OSError as exc:
+        raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
+
+
+def headers_of(path: Path) -> list[Row]:
+    """Give the headers of a file in their order: more than one where runs were mixed."""
+    return [row for _, row in _beginning(path, _HEADER_LINE)] if has_header(path) else []
+
+
+def latest_rows(path: Path) -> Iterator[Row]:
+    """Give the rows in their order, each as it was last told; headers are left out."""
+    return (row for _, row in standing_lines(path))
+
+
+def standing_lines(path: Path) -> Iterator[tuple[int, Row]]:
+    """Give the standing rows with the numbers of the lines that they are in.
+
+    What is held in memory is what was told again.
+
+    Raises:
+        BadData: the file cannot be read, or a line tells something again of nothing.
+    """
+    again: dict[str, tuple[int, Row]] = {}
+    for number, row in _beginning(path, _AGAIN_LINE) if has_header(path) else ():
+        if not isinstance(row.get("id"), str):
+            raise BadData(f"{path}: line {number} must have an `id`, of what it tells again")
+        again[row["id"]] = number, row
+    for number, row in first_rows(path):
+        id_ = row.get("id")
+        yield again.get(id_, (number, row)) if isinstance(id_, str) else (number, row)
+
+
+def first_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Give the rows as they were first told, with the numbers of their lines.
+
+    Headers, and what was told again, are left out of a file that begins with a header. In another
+    one, and behind another key, these keys are their owner's.
+    """
+    is_ours = has_header(path)
+    for number, row in rows_of(path):
+        if not (is_ours and _is_of_the_ledger(row)):
+            yield number, row
+
+
+def has_header(path: Path) -> bool:
+    """Whether a file is one of ours: it begins with a header."""
+    try:
+        with path.open("rb") as file:
+            return _HEADER_LINE.match(file.read(LOOKED_AT_BYTES)) is not None
+    except OSError as exc:
+        raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
+
+
+def _is_of_the_ledger(row: Row) -> bool:
+    """Tell a header, or what was told again, by the first key."""
+    first = next(iter(row), None)
+    return first == HEADER_KEY or (first == AGAIN and row[AGAIN] is True)
+
+
+def _beginning(path: Path, mark: re.Pattern[bytes]) -> Iterator[tuple[int, Row]]:
+    """Give the objects whose lines begin so with their numbers, without reading the others."""
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if mark.match(line) and (row := object_in(line)) is not None:
+                    yield number, row
+    except OSError as exc:
+        raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in which keys two headers differ."""
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return "; ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
+
+
+def _but_count(header: Mapping[str, Any]) -> Row:
+    return {key: value for key, value in header.items() if key != COUNT_KEY}
+
+
+def mend(path: Path) -> None:
+    """Cut off what stands behind the last line feed: a run was killed while it wrote it."""
+    with path.open("rb+") as file:
+        file.truncate(_end_of_lines(file))
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Find where the last whole line ends, from the back."""
+    end = file.seek(0, 2)
+    while end:
+        start = max(0, end - BLOCK_BYTES)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0

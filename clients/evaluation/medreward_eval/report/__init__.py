@@ -1,0 +1,1 @@
+"""Scores as tables, as one HTML page, and as a submission."""

@@ -1,0 +1,111 @@
+"""A zip as MediX-R1's leaderboard takes it.
+
+    MediX_R1_8B/MediX_R1_8B.jsonl         what the model answered
+    MediX_R1_8B/MediX_R1_8B_eval.jsonl    and how it was graded: 0 or 1, reports 0 to 5
+    MediX_R1_8B/MediX_R1_8B_score.txt     the table
+
+Their files know no answer without a grade. What is unjudged is therefore in the first file alone,
+and the table says how many that are.
+"""
+
+import re
+from collections.abc import Iterator
+from hashlib import md5
+from pathlib import Path
+from typing import Any, Final
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from medreward_eval.errors import BadData
+from medreward_eval.journal import line_of
+from medreward_eval.records import Graded
+from medreward_eval.statistics.scores import Provenance, Scores
+from medreward_eval.statistics.scoring import read_graded
+
+ID_LETTERS: Final = 8
+
+
+def write_submission(grades: Path, scores: Scores, folder: Path) -> Path:
+    """Write the zip into *folder*, under the name that their script gives it; return its path.
+
+    Raises:
+        BadData: nothing was judged, not all is graded, or the predictions are of several models.
+    """
+    _see_that_whole(grades, scores.provenance)
+    if not any(task.judged for task in scores.tasks):
+        raise BadData(f"{grades}: nothing is judged, so there is nothing to hand in")
+    model = underscored(scores.model)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / zip_name(model)
+    with ZipFile(path, "w", ZIP_DEFLATED) as file:
+        with file.open(f"{model}/{model}.jsonl", "w") as out:
+            for row in map(_answered, read_graded(grades)):
+                out.write(line_of(row))
+        with file.open(f"{model}/{model}_eval.jsonl", "w") as out:
+            for row in _evaluated(grades):
+                out.write(line_of(row))
+        file.writestr(f"{model}/{model}_score.txt", score_text(scores))
+    return path
+
+
+def _see_that_whole(grades: Path, told: Provenance) -> None:
+    """Refuse what would stand on the leaderboard as one model's answers to all, and is not."""
+    models = dict.fromkeys(str(way.get("model")) for way in told.generated)
+    if len(models) > 1:
+        raise BadData(
+            f"{grades}: the predictions are of several models ({', '.join(models)}), and one "
+            "model hands in; generate anew, to a new file"
+        )
+    if told.ungraded:
+        raise BadData(
+            f"{grades}: {told.graded:,} of {told.of:,} predictions are graded so far; run "
+            "`medreward-eval grade` again, which goes on, and then this"
+        )
+
+
+def underscored(model: str) -> str:
+    """Name a model as their folders do: without its organisation, letters and digits alone."""
+    return re.sub(r"[^a-zA-Z0-9]", "_", model.rstrip("/").rpartition("/")[2])
+
+
+def zip_name(model: str) -> str:
+    """Name the zip: eight letters that stand for the model, and the model."""
+    base = f"{model}_submission"
+    # Not for security: it is how their script makes a name.
+    return f"{md5(base.encode(), usedforsecurity=False).hexdigest()[:ID_LETTERS]}_{base}.zip"
+
+
+def score_text(scores: Scores) -> str:
+    """Write the table: a task a line, its accuracy as a share and in per cent, the mean last."""
+    scored = [task for task in scores.tasks if task.accuracy is not None]
+    rows = [(task.task, task.accuracy.value) for task in scored if task.accuracy is not None]
+    if len(rows) > 1:
+        rows.append(("Overall", sum(value for _, value in rows) / len(rows)))
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:{width}}  {value:.6f}  {value:8.2%}" for name, value in rows]
+    unjudged = sum(task.of - task.judged for task in scores.tasks)
+    note = [f"\nIn no accuracy: {unjudged} answers that were not judged."] if unjudged else []
+    return "\n".join(
+        [f"Model: {scores.model}\n", f"{'Task':{width}}  Accuracy  Accuracy (%)", *lines, *note, ""]
+    )
+
+
+def _answered(graded: Graded) -> dict[str, Any]:
+    one = graded.prediction
+    return {
+        "id": one.id,
+        "question": one.question,
+        "answer": one.reference,
+        "response": one.response or "",
+        "answer_idx": None,
+    }
+
+
+def _evaluated(grades: Path) -> Iterator[dict[str, Any]]:
+    for graded in read_graded(grades):
+        score = graded.grade.score
+        if score is not None:
+            is_report = graded.prediction.template == "report"
+            yield {
+                **_answered(graded),
+                "evaluation": {"score": score if is_report else int(score)},
+            }

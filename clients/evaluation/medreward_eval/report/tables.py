@@ -1,0 +1,453 @@
+"""The scores as a table: in a terminal, in Markdown, and as CSV."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from rich.box import HORIZONTALS
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from medreward_eval.journal import COUNT_KEY, GENERATED_KEY, HEADER_KEY
+from medreward_eval.records import Template
+from medreward_eval.report.markup import visible
+from medreward_eval.statistics.scores import (
+    Average,
+    Estimate,
+    Group,
+    Provenance,
+    Scores,
+    TaskScore,
+    Way,
+)
+from medreward_eval.tasks.tasks import Task
+
+GROUPS: Final[Mapping[Group, str]] = {
+    "llm": "Text tasks",
+    "vlm": "Image tasks",
+    "own": "Own tasks",
+}
+NOTHING: Final = "-"
+WIDEST_NAME: Final = 30
+"""Characters of a task's name that a narrow terminal still shows in one line."""
+SHORT_DIGEST: Final = len("sha256:") + 12
+WIDEST_AVERAGE: Final = "Overall average"
+MOST_NAMED: Final = 20
+"""Tasks that one note names; of more it says how many."""
+Spread = Callable[[Estimate | None], str]
+SINGULAR: Final = {"judges": "judge", "templates": "template"}
+"""Of keys that hold one thing for each template: `equivalence judge`."""
+CSV_COLUMNS: Final = (
+    "task", "group", "template", "n", "judged", "unjudged", "accuracy", "low", "high",
+    "corrected", "corrected_low", "corrected_high", "by_option", "by_exact", "by_rule", "by_judge",
+    "split", "unanswered", "mean_answer_characters", "judged_right", "unwitnessed", "tasks",
+    "of_tasks",
+)  # fmt: skip
+UNGRADED_ROW: Final = "not graded yet"
+"""Names the row of a CSV that counts these, so that no program takes a part for the whole."""
+LONGEST_FACT: Final = 60
+"""Characters of a system prompt and the like that a note shows."""
+RETRY: Final = "`medreward-eval grade` again retries them"
+
+
+FEW_UNWITNESSED: Final = 3
+UNWITNESSED_SHARE: Final = 0.2
+"""Of what a judge takes for right; of true synonyms, fewer share no word with their term."""
+GRADED: Final[Mapping[Template, str]] = {"equivalence": "right or wrong", "report": "0 to 5"}
+
+
+def score_table(scores: Scores) -> Table:
+    """Draw the scores for a terminal of 80 columns or more; `notes` belong below."""
+    table = Table(box=HORIZONTALS, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    longest = max((cell_len(visible(score.task)) for score in scores.tasks), default=0)
+    width = min(longest, WIDEST_NAME)
+    first, *others = titles(scores)
+    # A width of its own, or rich would fold the names before it breaks the other cells.
+    table.add_column(first, width=max(width, len(WIDEST_AVERAGE)), overflow="fold")
+    for title in others:
+        table.add_column(title, justify="right")
+    for _, tasks in grouped(scores.tasks):
+        for score in tasks:
+            table.add_row(*_texts(task_cells(score, corrected=has_corrected(scores))))
+        table.add_section()
+    for average in scores.averages:
+        cells = average_cells(average, corrected=has_corrected(scores))
+        table.add_row(*_texts(cells), style="bold")
+    return table
+
+
+def task_table(tasks: Iterable[Task]) -> Table:
+    """List tasks: where their questions come from, how they are graded, what they need."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("task", "group", "graded", "data set", "needs"):
+        table.add_column(title, no_wrap=title == "task", overflow="fold")
+    for task in tasks:
+        source = " ".join(part for part in (task.path, task.config, f"({task.split})") if part)
+        cells = (task.name, task.group, GRADED[task.template], source, " ".join(task.needs.split()))
+        table.add_row(*_texts(map(visible, cells)))
+    return table
+
+
+def markdown(scores: Scores) -> str:
+    """Write the scores as a Markdown table with the notes as a list under it."""
+    corrected = has_corrected(scores)
+    head = titles(scores)
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    lines += [
+        task_cells(score, corrected=corrected, spread=spread_bracketed)
+        for _, tasks in grouped(scores.tasks)
+        for score in tasks
+    ]
+    lines += [
+        average_cells(average, corrected=corrected, spread=spread_bracketed)
+        for average in scores.averages
+    ]
+    table = "\n".join(f"| {' | '.join(map(_in_markdown, line))} |" for line in lines)
+    told = "\n".join(f"- {_in_markdown(note, code=True)}" for note in notes(scores))
+    return f"{table}\n\n{told}\n"
+
+
+def csv_text(scores: Scores) -> str:
+    """Write the scores as CSV: a row for each task, then one for each average.
+
+    A last row counts what is not graded yet, where there is some. Accuracies and their bounds are from 0 to 1. What there is none of is empty.
+    """
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(_task_record, scores.tasks))
+    writer.writerows(map(_average_record, scores.averages))
+    if scores.provenance.ungraded:
+        writer.writerow({"task": UNGRADED_ROW, "n": scores.provenance.ungraded, "judged": 0})
+    return out.getvalue()
+
+
+def spread_bare(estimate: Estimate | None) -> str:
+    """Write an estimate and its interval, in per cent; short, as a terminal's cell must be."""
+    if estimate is None:
+        return NOTHING
+    return f"{percent(estimate.value)} {between(estimate, '-')}"
+
+
+def spread_bracketed(estimate: Estimate | None) -> str:
+    """Write an estimate with its interval in brackets, in per cent."""
+    if estimate is None:
+        return NOTHING
+    return f"{percent(estimate.value)} ({between(estimate, ' to ')})"
+
+
+def titles(scores: Scores) -> list[str]:
+    """Name the columns; `corrected` only where something is."""
+    corrected = ["corrected %"] if has_corrected(scores) else []
+    return ["task", "judged", "accuracy %", *corrected, "rules %", "split"]
+
+
+def task_cells(score: TaskScore, *, corrected: bool, spread: Spread = spread_bare) -> list[str]:
+    """Write a task's cells, as `titles` names them."""
+    judged = f"{score.judged:,}"
+    return [
+        visible(score.task),
+        judged if score.judged == score.of else f"{judged} of {score.of:,}",
+        spread(score.accuracy),
+        *([spread(score.corrected)] if corrected else []),
+        percent(settled_share(score)),
+        f"{score.split:,}",
+    ]
+
+
+def average_cells(average: Average, *, corrected: bool, spread: Spread = spread_bare) -> list[str]:
+    """Write an average's cells."""
+    return [
+        f"{average.name} average",
+        f"{average.tasks} of {average.of} tasks",
+        spread(average.accuracy),
+        *([spread(average.corrected)] if corrected else []),
+        "",
+        "",
+    ]
+
+
+def notes(scores: Scores) -> list[str]:
+    """Say in words what the numbers rest on, and what is wrong with them."""
+    return [
+        *warnings(scores),
+        *_readings(scores),
+        *(f"Generated by {generated_by(way)}." for way in scores.provenance.generated[:MOST_NAMED]),
+        # Headers may differ in nothing but how many predictions there were.
+        *dict.fromkeys(f"Graded with {_listed(facts(header))}." for header in scores.headers),
+    ]
+
+
+def warnings(scores: Scores) -> list[str]:
+    """Say what keeps the numbers from being compared or from being whole."""
+    return [
+        *_mixed(scores.headers),
+        *provenance_warnings(scores.provenance),
+        *_incomplete(scores.averages),
+        *_unjudged(scores.tasks),
+        *_unnamed(scores.tasks),
+        *_unwitnessed(scores.tasks),
+        *_beyond_calibration(scores.tasks),
+    ]
+
+
+def _readings(scores: Scores) -> Iterator[str]:
+    """Say how to read the columns."""
+    yield (
+        "Intervals are at 95 %. Rules: the share that was settled without the judge, by an option "
+        "named, the reference itself or an empty answer. Split: judged by votes that differ."
+    )
+    if any(score.template == "report" for score in scores.tasks):
+        yield "The accuracy of reports is their mean score over the best one, 5."
+    if has_corrected(scores):
+        yield "Corrected: as if the judge never erred, with what its calibration leaves open."
+        if any(score.template == "report" for score in scores.tasks):
+            yield "A calibration is of verdicts: reports are in the corrected averages as they are."
+    elif not scores.judging:
+        yield "Without a calibration, accuracies include the judge's own errors."
+    if unanswered := sum(score.unanswered for score in scores.tasks):
+        yield f"{unanswered:,} of the judged responses had no answer in them: cut off, or empty."
+
+
+def _unwitnessed(tasks: Iterable[TaskScore]) -> Iterator[str]:
+    for score in tasks:
+        least = max(FEW_UNWITNESSED, UNWITNESSED_SHARE * score.judged_right)
+        if score.unwitnessed >= least:
+            yield (
+                f"Warning: {score.unwitnessed:,} of {score.judged_right:,} answers that the judge "
+                f"took for right on {visible(score.task)} have no word of their reference in them. "
+                "Read some in the report (`right by the judge alone`): a judge that is too small "
+                "for such answers says YES to fluent nonsense."
+            )
+
+
+def _beyond_calibration(tasks: Iterable[TaskScore]) -> Iterator[str]:
+    names = ", ".join(visible(score.task) for score in tasks if score.is_beyond_calibration)
+    if names:
+        yield (
+            f"Warning: nothing is corrected on {names}, nor on average with it: the judge says YES "
+            "more often than its calibration's right answers got, or less often than the wrong "
+            "ones. Its labels are of other answers than these: calibrate it on some of these."
+        )
+
+
+def _mixed(headers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    told: list[dict[str, str]] = []
+    for header in headers:
+        if (one := facts(header)) not in told:
+            told.append(one)
+    if len(told) > 1:
+        keys = dict.fromkeys(key for one in told for key in one)
+        differ = ", ".join(key for key in keys if len({one.get(key) for one in told}) > 1)
+        yield (
+            f"Warning: these grades were made in {len(told)} ways ({differ}), and "
+            "do not compare. Grade anew, to a new file."
+        )
+
+
+def provenance_warnings(told: Provenance, *, whose: str = "") -> Iterator[str]:
+    """Say what keeps grades from being one model's, or of all its predictions.
+
+    *whose* goes on after "predictions", where there are several models' files.
+    """
+    if len(told.generated) > 1:
+        yield (
+            f"Warning: the predictions{whose} were generated in {len(told.generated)} ways "
+            f"({_differing(told.generated)}), so the numbers are of no single model and sampling. "
+            "Generate anew, to a new file."
+        )
+    if told.ungraded:
+        yield (
+            f"Warning: {told.graded:,} of {told.of:,} predictions{whose} are graded so far, and "
+            "the numbers are of those alone. Run `medreward-eval grade` again: it goes on."
+        )
+
+
+def generated_by(way: Way, *, whole: bool = False) -> str:
+    """Name the model and what it was asked with; long texts are cut unless *whole*."""
+    model, *others = _way_facts(way).items()
+    told = [f"{key} {value if whole else _cut(value)}" for key, value in others]
+    return f"{_cut(model[1])}{': ' if told else ''}{', '.join(told)}"
+
+
+def _differing(ways: Sequence[Way]) -> str:
+    """Tell in which facts ways differ, each with its values."""
+    told = [_way_facts(way) for way in ways]
+    keys = dict.fromkeys(key for one in told for key in one)
+    values = {key: dict.fromkeys(_cut(one.get(key, "none")) for one in told) for key in keys}
+    return "; ".join(f"{key} {' / '.join(each)}" for key, each in values.items() if len(each) > 1)
+
+
+def _way_facts(way: Way) -> dict[str, str]:
+    """Flatten a way to names and values, the model first."""
+    model, server = (str(way.get(key) or "") for key in ("model", "server_model"))
+    sampling = way.get("sampling")
+    return {
+        "model": visible(model or server or "an unknown model"),
+        **({"served as": visible(server)} if server not in ("", model) else {}),
+        **(facts(sampling, whole=True) if isinstance(sampling, Mapping) else {}),
+    }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_FACT else f"{text[:LONGEST_FACT]}..."
+
+
+def _incomplete(averages: Iterable[Average]) -> Iterator[str]:
+    short = [f"{one.name} {one.tasks} of {one.of}" for one in averages if one.tasks < one.of]
+    if short:
+        yield (
+            f"Warning: tasks are missing from an average ({', '.join(short)}); it does not compare "
+            "with one of all tasks."
+        )
+
+
+def _unjudged(tasks: Iterable[TaskScore]) -> Iterator[str]:
+    short = [score for score in tasks if score.unjudged]
+    for score in short[:MOST_NAMED]:
+        missing = sum(score.unjudged.values())
+        yield (
+            f"Warning: {visible(score.task)}: {missing:,} of {score.of:,} are in no accuracy: "
+            f"{_counts(score.unjudged)}; {RETRY}."
+        )
+    if len(short) > MOST_NAMED:
+        yield f"Warning: so it is with {len(short) - MOST_NAMED:,} more tasks."
+
+
+def _unnamed(tasks: Iterable[TaskScore]) -> Iterator[str]:
+    for score in tasks:
+        if score.unnamed:
+            yield f"Warning: {visible(score.task)}: {unnamed_words(score.unnamed)}"
+
+
+def unnamed_words(count: int) -> str:
+    """Say that references name no option, and what follows."""
+    return (
+        f"references that name none of their options plainly: {count:,}. No rule settles these, so "
+        "the judge does. Give an option's letter or text."
+    )
+
+
+def has_corrected(scores: Scores) -> bool:
+    """Tell whether any accuracy could be corrected."""
+    return any(one.corrected for one in scores.tasks) or any(
+        one.corrected for one in scores.averages
+    )
+
+
+def grouped(tasks: Iterable[TaskScore]) -> Iterator[tuple[Group, list[TaskScore]]]:
+    """Give the tasks by their groups, in the order of `GROUPS`; none that is empty."""
+    held = list(tasks)
+    for group in GROUPS:
+        found = [score for score in held if score.group == group]
+        if found:
+            yield group, found
+
+
+def settled_share(score: TaskScore) -> float | None:
+    """Give the share of the judged that was settled without the judge, from 0 to 1."""
+    if not score.judged:
+        return None
+    return sum(n for by, n in score.settled_by.items() if by != "judge") / score.judged
+
+
+def percent(share: float | None) -> str:
+    """Write a share in per cent; never rounded to none or to all if it is not."""
+    if share is None:
+        return NOTHING
+    told = f"{100 * share:.1f}"
+    if told == "0.0" and share > 0:
+        return "<0.1"
+    return ">99.9" if told == "100.0" and share < 1 else told
+
+
+def between(estimate: Estimate, word: str) -> str:
+    """Write the bounds of an interval in per cent, with *word* between them."""
+    return word.join(f"{100 * bound:.1f}".replace("100.0", "100") for bound in estimate.interval)
+
+
+def facts(header: Mapping[str, Any], *, whole: bool = False) -> dict[str, str]:
+    """Flatten a header to names and values, as text; digests are cut unless *whole*."""
+    return {
+        " ".join(SINGULAR.get(key, key) for key in reversed(path)).replace("_", " "): visible(
+            _fact(value, whole=whole)
+        )
+        for path, value in _leaves(header, ())
+        if path[0] not in {HEADER_KEY, "version", COUNT_KEY, GENERATED_KEY}
+        and value not in (None, "", [])
+    }
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, str(key)))
+    else:
+        yield path, value
+
+
+def _fact(value: Any, *, whole: bool) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(_fact(one, whole=whole) for one in value)
+    text = str(value)
+    return text if whole or not text.startswith("sha256:") else text[:SHORT_DIGEST]
+
+
+def _listed(told: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in told.items())
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    named = [f"{visible(key)} {count:,}" for key, count in list(counts.items())[:MOST_NAMED]]
+    left = len(counts) - len(named)
+    return ", ".join(named) + (f", and {left:,} more" if left else "")
+
+
+def _texts(cells: Iterable[str]) -> Iterator[Text]:
+    """Keep names from being read as rich's own markup."""
+    return (Text(cell) for cell in cells)
+
+
+def _in_markdown(text: str, *, code: bool = False) -> str:
+    """Escape what Markdown would read; a note's own backticks stay with *code*."""
+    special = "\\|<>[]*" + ("" if code else "`")
+    return "".join(f"\\{char}" if char in special else char for char in text.replace("\n", " "))
+
+
+def _task_record(score: TaskScore) -> dict[str, object]:
+    return {
+        "task": score.task,
+        "group": score.group,
+        "template": score.template,
+        "n": score.of,
+        "judged": score.judged,
+        "unjudged": sum(score.unjudged.values()),
+        **_bounds(score.accuracy, "accuracy", "low", "high"),
+        **_bounds(score.corrected, "corrected", "corrected_low", "corrected_high"),
+        **{f"by_{by}": score.settled_by.get(by, 0) for by in ("option", "exact", "rule", "judge")},
+        "split": score.split,
+        "unanswered": score.unanswered,
+        "mean_answer_characters": round(score.mean_answer_characters, 1),
+        "judged_right": score.judged_right,
+        "unwitnessed": score.unwitnessed,
+    }
+
+
+def _average_record(average: Average) -> dict[str, object]:
+    return {
+        "task": average.name,
+        "group": "average",
+        **_bounds(average.accuracy, "accuracy", "low", "high"),
+        **_bounds(average.corrected, "corrected", "corrected_low", "corrected_high"),
+        "tasks": average.tasks,
+        "of_tasks": average.of,
+    }
+
+
+def _bounds(estimate: Estimate | None, *names: str) -> dict[str, float]:
+    if estimate is None:
+        return {}
+    numbers = (estimate.value, *estimate.interval)
+    return {name: round(number, 6) for name, number in zip(names, numbers, strict=True)}

@@ -1,0 +1,162 @@
+"""What of the grades deserves a look, gathered from a stream of any length into bounded space."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from medreward_eval.grading.witness import is_unwitnessed
+from medreward_eval.records import BEST, Grade, Graded, Prediction, SettledBy, Vote
+from medreward_eval.report.markup import visible
+
+LOW_REPORT: Final = 2.0
+"""The highest score, of 5, that counts as a low report."""
+LONGEST_TEXT: Final = 4_000
+LONGEST_RESPONSE: Final = 8_000
+"""Characters; what is longer is cut, and says how long it was."""
+MOST_CHARACTERS: Final = 30_000_000
+"""Of all findings together, so that a browser still opens the page."""
+ANY: Final = "any"
+SETTLED: Final[Mapping[SettledBy, str]] = {
+    "option": "an option named in plain words",
+    "exact": "the reference itself",
+    "rule": "an empty answer",
+    "judge": "the judge",
+}
+
+
+class Kind(NamedTuple):
+    """A reason to look at an item."""
+
+    words: str
+    tells: Callable[[Graded], bool]
+
+
+def is_wrong(graded: Graded) -> bool:
+    """Tell whether an answer was judged wrong."""
+    return graded.prediction.template == "equivalence" and graded.grade.score == 0
+
+
+def is_low(graded: Graded) -> bool:
+    """Tell whether a report scored low."""
+    score = graded.grade.score
+    return graded.prediction.template == "report" and score is not None and score <= LOW_REPORT
+
+
+def is_unjudged(graded: Graded) -> bool:
+    """Tell whether there is no score."""
+    return graded.grade.score is None
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "wrong": Kind("judged wrong", is_wrong),
+    "split": Kind("split votes", lambda graded: graded.grade.is_split),
+    "low": Kind(f"report of {LOW_REPORT:g} or less", is_low),
+    "unwitnessed": Kind("right by the judge alone", is_unwitnessed),
+    "unjudged": Kind("unjudged", is_unjudged),
+}
+
+
+class Findings:
+    """The first *most* items of each task and kind, and how many there were.
+
+    `found` counts by task and kind, with `any` for the items of whatever kind. `reports` counts
+    the scores of reports by task, each at the nearest whole number from 0 to 5.
+    """
+
+    def __init__(
+        self, *, most: int, with_texts: bool = True, answer_of: Callable[[str], str] = str
+    ) -> None:
+        self.items: list[dict[str, Any]] = []
+        self.found: dict[str, Counter[str]] = {}
+        self.reports: dict[str, Counter[int]] = defaultdict(Counter)
+        self._most = most
+        self._with_texts = with_texts
+        self._answer_of = answer_of
+        self._room = MOST_CHARACTERS
+
+    def add(self, graded: Graded) -> None:
+        """Count an item, and keep it if there is a reason and room."""
+        task, score = graded.prediction.task, graded.grade.score
+        if graded.prediction.template == "report" and score is not None:
+            self.reports[task][int(score + 0.5)] += 1
+        kinds = [name for name, kind in KINDS.items() if kind.tells(graded)]
+        if not kinds:
+            return
+        found = self.found.setdefault(task, Counter())
+        kept_as = [kind for kind in kinds if found[kind] < self._most]
+        found.update([ANY, *kinds])
+        if kept_as and self._room > 0:
+            self._keep(graded, kept_as)
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether texts were so long that later items are only counted."""
+        return self._room <= 0
+
+    @property
+    def is_tight(self) -> bool:
+        """Tell whether half the room is taken: whole responses then make way for later tasks."""
+        return self._room <= MOST_CHARACTERS / 2
+
+    def _keep(self, graded: Graded, kinds: list[str]) -> None:
+        texts, response = self._texts(graded.prediction) if self._with_texts else ([], "")
+        if self.is_tight:
+            response = ""
+        item = {
+            "task": visible(graded.prediction.task),
+            "id": visible(graded.prediction.id),
+            "kinds": kinds,
+            "why": ", ".join(KINDS[kind].words for kind in kinds),
+            "outcome": outcome(graded),
+            "facts": grade_facts(graded.grade),
+            "texts": texts,
+            "response": response,
+        }
+        self._room -= len(response) + sum(len(text) for _, text in texts) + 300
+        self.items.append(item)
+
+    def _texts(self, prediction: Prediction) -> tuple[list[tuple[str, str]], str]:
+        """Give the texts to show, and the whole response where it is more than the answer."""
+        response = prediction.response or ""
+        answer = self._answer_of(response)
+        texts = [
+            ("question", shown(prediction.question, LONGEST_TEXT)),
+            ("reference", shown(prediction.reference, LONGEST_TEXT)),
+        ]
+        if prediction.response is not None:
+            texts.append(("answer", shown(answer, LONGEST_TEXT)))
+        return texts, "" if answer == response else shown(response, LONGEST_RESPONSE)
+
+
+def outcome(graded: Graded) -> str:
+    """Say in a word or two what an item is worth."""
+    grade, template = graded.grade, graded.prediction.template
+    if grade.score is None:
+        return "unjudged"
+    if template == "report":
+        return f"{grade.score:.3g} of {BEST[template]:g}"
+    return "right" if grade.score else "wrong"
+
+
+def grade_facts(grade: Grade) -> list[tuple[str, str]]:
+    """Say how a grade came about, as names and values; no text of the item is in them."""
+    error = grade.error
+    told = {
+        "settled by": SETTLED[grade.settled_by] if grade.settled_by else "",
+        "P(YES)": "" if grade.p_yes is None else f"{grade.p_yes:.3f}",
+        "votes": "; ".join(map(_vote, grade.votes)),
+        "why unjudged": visible(f"{error.kind}: {error.message}") if error else "",
+    }
+    return [(name, value) for name, value in told.items() if value]
+
+
+def shown(text: str, longest: int) -> str:
+    """Make a text fit to be seen: nothing invisible, and no longer than *longest*."""
+    if len(text) <= longest:
+        return visible(text)
+    return f"{visible(text[:longest])} … ({len(text):,} characters in all)"
+
+
+def _vote(vote: Vote) -> str:
+    sure = "" if vote.p_yes is None else f" at P(YES) {vote.p_yes:.3f}"
+    return f"{visible(vote.view).replace('_', ' ')} {vote.verdict or 'no verdict'}{sure}"

@@ -1,0 +1,261 @@
+"""How sure an accuracy is: its interval, and what it would be if the judge never erred. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist, fmean
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from medreward_eval.statistics.scores import Estimate, Interval
+
+CONFIDENCE: Final = 0.95
+"""Of every interval."""
+TAILS: Final = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+DRAWS: Final = 20_000
+"""They leave a bound uncertain by about a fiftieth of the interval's width."""
+SEED: Final = 20_140_307
+"""The same counts give the same bounds, always."""
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+class Calibrated(NamedTuple):
+    """How a judge fared with items that people have labelled: counts."""
+
+    true_positives: int
+    positives: int
+    true_negatives: int
+    negatives: int
+
+    @property
+    def sensitivity(self) -> float:
+        """The share of right answers that it said YES to."""
+        return self.true_positives / self.positives
+
+    @property
+    def specificity(self) -> float:
+        """The share of wrong answers that it said NO to."""
+        return self.true_negatives / self.negatives
+
+    @property
+    def is_better_than_chance(self) -> bool:
+        """Tell whether its YES says anything, as far as the labels tell."""
+        return min(self.positives, self.negatives) > 0 and self.sensitivity + self.specificity > 1
+
+
+class Stratum(NamedTuple):
+    """What a judge said of items of one family of references: *yes* of *trials*."""
+
+    trials: int
+    yes: int
+    calibrated: Calibrated
+    family: str
+
+    @property
+    def right(self) -> float:
+        """The share of right answers behind the judge's YES (Rogan and Gladen 1978)."""
+        sensitivity, specificity = self.calibrated.sensitivity, self.calibrated.specificity
+        share = (self.yes / self.trials + specificity - 1) / (sensitivity + specificity - 1)
+        return min(1.0, max(0.0, share))
+
+
+JudgedTask: TypeAlias = tuple[float, int, Sequence[Stratum]]
+"""How many were settled right without the judge, of how many; and what the judge said.
+
+Of a mean of shares the first is their sum: no shares with that mean vary more than right or wrong.
+"""
+
+
+def wilson(hits: int, trials: int) -> Interval:
+    """Bound a share of right answers (Wilson 1927).
+
+    Raises:
+        ValueError: it is a share of nothing.
+    """
+    return _wilson(hits, trials)
+
+
+def mean_interval(trials: int, total: float, squares: float) -> Interval:
+    """Bound a mean of shares, each from 0 to 1, by Student's t.
+
+    *total* and *squares* are the sums of the shares and of their squares. Shares that are all
+    alike, or a single one, tell nothing of how others would differ. They are bounded as if each
+    were a right or a wrong answer, by Wilson: no shares with that mean can vary more.
+
+    Raises:
+        ValueError: it is a mean of nothing.
+    """
+    if trials < 1:
+        raise ValueError("there is nothing to take the mean of")
+    mean = total / trials
+    spread = squares - total * mean
+    # What is left of the sums of equal shares is their rounding.
+    if trials == 1 or spread <= 1e-12 * trials:
+        return _wilson(min(max(total, 0.0), trials), trials)
+    margin = float(stdtrit(trials - 1, TAILS[1])) * math.sqrt(spread / (trials - 1) / trials)
+    return Interval(max(0.0, mean - margin), min(1.0, mean + margin))
+
+
+def macro(parts: Sequence[Estimate]) -> Estimate:
+    """Take the plain mean of independent estimates.
+
+    Its bounds are as far off as the squares of the parts' own distances add up to, below and
+    above each for itself: MOVER (Zou and Donner 2008).
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not parts:
+        raise ValueError("there is nothing to take the mean of")
+    value = fmean(part.value for part in parts)
+    below = math.hypot(*(part.value - part.interval.low for part in parts)) / len(parts)
+    above = math.hypot(*(part.interval.high - part.value for part in parts)) / len(parts)
+    return Estimate(value, Interval(max(0.0, value - below), min(1.0, value + above)))
+
+
+def corrected(
+    settled_right: float, settled: int, strata: Sequence[Stratum], *, draws: int = DRAWS
+) -> Estimate | None:
+    """Give a task's accuracy as if the judge never erred.
+
+    Items settled without the judge count as they are. The interval holds what both the items and
+    the judge's labels leave open. None where a judge that was used is no better than chance, or
+    nothing was judged.
+    """
+    return corrected_macro([(settled_right, settled, strata)], draws=draws)
+
+
+def corrected_macro(tasks: Sequence[JudgedTask], *, draws: int = DRAWS) -> Estimate | None:
+    """Give the plain mean of tasks' accuracies as if the judge never erred.
+
+    The bounds are percentiles of *draws* accuracies that fit what was counted: shares are drawn
+    from Beta distributions, with Jeffreys's prior. A judge's error is drawn once for all strata of
+    a family, since it does not average out between tasks.
+    Tasks of nothing are left out. None where a judge that was used is no better than chance, or
+    no task is left.
+    """
+    tasks = [_without_empty(task) for task in tasks if _items(task)]
+    judges = {(s.family, s.calibrated) for _, _, strata in tasks for s in strata}
+    if not tasks or not all(calibrated.is_better_than_chance for _, calibrated in judges):
+        return None
+    rng = np.random.default_rng(SEED)
+    # In their order, since a set has none and the draws go by it.
+    rates = {judge: _judge_draws(judge[1], rng, draws) for judge in sorted(judges)}
+    accuracies = sum(_accuracy_draws(task, rates, rng, draws) for task in tasks) / len(tasks)
+    value = fmean(_accuracy(task) for task in tasks)
+    low, high = map(float, np.quantile(np.clip(accuracies, 0, 1), TAILS))
+    return Estimate(value, Interval(min(low, value), max(high, value)))
+
+
+def contradicts(stratum: Stratum, *, draws: int = DRAWS) -> bool:
+    """Tell whether a judge says YES to more than right answers get of it, or to fewer than wrong ones.
+
+    Then its labels are of other answers than these, and nothing can be corrected by them: of what
+    fits the counts, hardly any (2.5 %) has a share of right answers from 0 to 1.
+    """
+    if not stratum.calibrated.is_better_than_chance:
+        return False
+    rng = np.random.default_rng(SEED)
+    sensitivity, specificity = _judge_draws(stratum.calibrated, rng, draws)
+    yes = _beta(stratum.yes, stratum.trials, rng, draws)
+    return float(np.mean((1 - specificity <= yes) & (yes <= sensitivity))) < TAILS[0]
+
+
+def agreement(calibrated: Calibrated) -> tuple[float | None, float | None]:
+    """Give Cohen's kappa (1960) and Gwet's AC1 (2008) of a judge with its labels.
+
+    Either is None where chance alone would always agree, and without labels.
+    """
+    labels = calibrated.positives + calibrated.negatives
+    if not labels:
+        return None, None
+    agreed = (calibrated.true_positives + calibrated.true_negatives) / labels
+    right = calibrated.positives / labels
+    yes = (calibrated.true_positives + calibrated.negatives - calibrated.true_negatives) / labels
+    either = (right + yes) / 2
+    return (
+        _beyond_chance(agreed, right * yes + (1 - right) * (1 - yes)),
+        _beyond_chance(agreed, 2 * either * (1 - either)),
+    )
+
+
+def _wilson(hits: float, trials: int) -> Interval:
+    """Wilson's interval, of fractional hits too."""
+    if not 0 <= hits <= trials or trials < 1:
+        raise ValueError(f"{hits:g} of {trials} is no share")
+    z = NormalDist().inv_cdf(TAILS[1])
+    centre = (hits + z * z / 2) / (trials + z * z)
+    margin = z * math.sqrt(hits * (trials - hits) / trials + z * z / 4) / (trials + z * z)
+    # Rounding would leave the bounds of 0 and of all a hair beside them.
+    low = 0.0 if hits == 0 else max(0.0, centre - margin)
+    high = 1.0 if hits == trials else min(1.0, centre + margin)
+    return Interval(low, high)
+
+
+def _items(task: JudgedTask) -> int:
+    _, settled, strata = task
+    return settled + sum(stratum.trials for stratum in strata)
+
+
+def _without_empty(task: JudgedTask) -> JudgedTask:
+    right, settled, strata = task
+    return right, settled, [stratum for stratum in strata if stratum.trials]
+
+
+def _accuracy(task: JudgedTask) -> float:
+    right, _, strata = task
+    return (right + sum(stratum.trials * stratum.right for stratum in strata)) / _items(task)
+
+
+def _accuracy_draws(
+    task: JudgedTask,
+    rates: Mapping[tuple[str, Calibrated], tuple[Floats, Floats]],
+    rng: np.random.Generator,
+    draws: int,
+) -> Floats:
+    """Draw a task's accuracy; how many items fall to each stratum is a matter of chance, too."""
+    right, settled, strata = task
+    total, weighted = np.zeros(draws), np.zeros(draws)
+    if settled:
+        weight = rng.standard_gamma(settled, draws)
+        total += weight
+        weighted += weight * _beta(right, settled, rng, draws)
+    for stratum in strata:
+        weight = rng.standard_gamma(stratum.trials, draws)
+        yes = _beta(stratum.yes, stratum.trials, rng, draws)
+        total += weight
+        weighted += weight * _right_draws(yes, *rates[stratum.family, stratum.calibrated])
+    return weighted / total
+
+
+def _right_draws(yes: Floats, sensitivity: Floats, specificity: Floats) -> Floats:
+    """Rogan and Gladen's share for each draw, at most one unit out of 0 to 1.
+
+    Only a mean of them is cut to 0 to 1: to cut each would push the mean inwards.
+    Where a draw's judge is no better than chance, its YES leaves everything open: such draws say
+    0 and 1 by turns, so that the bounds go there once there are too many of them.
+    """
+    informed = sensitivity + specificity - 1
+    share = (yes + specificity - 1) / np.where(informed > 0, informed, 1)
+    return np.where(informed > 0, np.clip(share, -1, 2), np.arange(len(yes)) % 2)
+
+
+def _judge_draws(
+    calibrated: Calibrated, rng: np.random.Generator, draws: int
+) -> tuple[Floats, Floats]:
+    """Draw sensitivities and specificities."""
+    return (
+        _beta(calibrated.true_positives, calibrated.positives, rng, draws),
+        _beta(calibrated.true_negatives, calibrated.negatives, rng, draws),
+    )
+
+
+def _beta(hits: float, trials: int, rng: np.random.Generator, draws: int) -> Floats:
+    return rng.beta(hits + 0.5, trials - hits + 0.5, draws)
+
+
+def _beyond_chance(agreed: float, chance: float) -> float | None:
+    return None if chance == 1 else (agreed - chance) / (1 - chance)

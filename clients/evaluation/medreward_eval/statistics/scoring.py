@@ -1,0 +1,263 @@
+"""What a file of grades adds up to, read once, line by line."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medreward_eval.errors import BadData
+from medreward_eval.grading.answers import read_answer
+from medreward_eval.grading.choices import lettered
+from medreward_eval.grading.predictions import Reading, is_unnamed, prediction_of
+from medreward_eval.grading.witness import is_unwitnessed
+from medreward_eval.journal import HEADER_KEY, Row, headers_of, standing_lines
+from medreward_eval.records import Failure, Grade, Graded, SettledBy, Template, Vote
+from medreward_eval.statistics.intervals import (
+    JudgedTask,
+    Stratum,
+    agreement,
+    contradicts,
+    corrected,
+    corrected_macro,
+    macro,
+    mean_interval,
+    wilson,
+)
+from medreward_eval.statistics.judge_calibration import Entry, JudgeErrors, judge_errors
+from medreward_eval.statistics.scores import (
+    AVERAGES,
+    FEWEST_TASKS,
+    Average,
+    Estimate,
+    Group,
+    Judging,
+    Scores,
+    TaskScore,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a calibration can make of a task's verdicts."""
+
+    strata: tuple[Stratum, ...] | None
+    """What the judge said of each family; None where not all can be corrected."""
+    is_beyond: bool
+    """Whether the calibration cannot be of such answers."""
+
+
+@dataclass(slots=True)
+class Sums:
+    """What is kept of a task while its lines go by."""
+
+    template: Template = "equivalence"
+    """`report` where any line is one: what is not right or wrong is a mean of shares."""
+    judged: int = 0
+    credit: float = 0.0
+    squares: float = 0.0
+    unjudged: Counter[str] = field(default_factory=Counter)
+    settled_by: Counter[SettledBy] = field(default_factory=Counter)
+    settled_right: int = 0
+    split: int = 0
+    unanswered: int = 0
+    judged_right: int = 0
+    unwitnessed: int = 0
+    unnamed: int = 0
+    characters: int = 0
+    by_family: dict[str, Counter[bool]] = field(default_factory=dict)
+    """Of the judge's verdicts, by the family of a calibration: how many said YES, and NO."""
+    uncorrectable: int = 0
+    """How many the calibration does not cover, or have no probability."""
+
+    def add(self, graded: Graded, errors: JudgeErrors | None) -> None:
+        """Count a line."""
+        credit, grade = graded.credit, graded.grade
+        if graded.prediction.template == "report":
+            self.template = "report"
+        if credit is None:
+            self.unjudged["unknown" if grade.error is None else grade.error.kind] += 1
+            return
+        answer = read_answer(graded.prediction.response or "")
+        self.judged += 1
+        self.credit += credit
+        self.squares += credit * credit
+        self.characters += len(answer)
+        self.unanswered += not answer
+        self.split += grade.is_split
+        self.judged_right += grade.settled_by == "judge" and credit == 1
+        self.unwitnessed += is_unwitnessed(graded, answer)
+        self.settled_by[grade.settled_by or "judge"] += 1
+        if grade.settled_by != "judge":
+            self.settled_right += credit == 1
+            return
+        self.unnamed += is_unnamed(graded.prediction)
+        if errors is not None:
+            self._add_verdict(graded, errors)
+
+    def _add_verdict(self, graded: Graded, errors: JudgeErrors) -> None:
+        """Count what the judge said to the item as written: that is what a calibration is of."""
+        one = graded.prediction
+        entry = errors.entry_of(lettered(one.reference, one.options))
+        vote = next((vote for vote in graded.grade.votes if vote.view == "as_written"), None)
+        says_yes = None if entry is None or vote is None else errors.says_yes(entry, vote)
+        if entry is None or says_yes is None:
+            self.uncorrectable += 1
+        else:
+            self.by_family.setdefault(entry.family, Counter())[says_yes] += 1
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        """The mean credit, with its interval."""
+        if not self.judged:
+            return None
+        interval = (
+            mean_interval(self.judged, self.credit, self.squares)
+            if self.template == "report"
+            else wilson(round(self.credit), self.judged)
+        )
+        return Estimate(self.credit / self.judged, interval)
+
+    def correction(self, errors: JudgeErrors) -> Correction:
+        """Tell what can be corrected; it takes draws, so ask once."""
+        strata = tuple(
+            Stratum(said.total(), said[True], errors.entries[family].calibrated, family)
+            for family, said in sorted(self.by_family.items())
+        )
+        is_beyond = any(map(contradicts, strata))
+        is_whole = self.template != "report" and not self.uncorrectable and not is_beyond
+        return Correction(strata if is_whole else None, is_beyond)
+
+
+def score_file(
+    path: Path, groups: Mapping[str, Group], *, calibration: Path | None = None
+) -> Scores:
+    """Add up a file of grades; *groups* are those of the known tasks, by their names.
+
+    Raises:
+        BadData: it is no file of grades, or the calibration is not of its judge.
+    """
+    headers = grades_headers(path)
+    errors = None if calibration is None else judge_errors(calibration, headers)
+    sums: dict[str, Sums] = {}
+    for graded in read_graded(path):
+        sums.setdefault(graded.prediction.task, Sums()).add(graded, errors)
+    order = {name: place for place, name in enumerate(groups)}
+    named = sorted(sums.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
+    corrections = {} if errors is None else {name: task.correction(errors) for name, task in named}
+    tasks = [_task_score(name, task, groups, corrections.get(name)) for name, task in named]
+    return Scores(
+        model=str(headers[-1].get("model", path.stem)),
+        headers=headers,
+        tasks=tasks,
+        averages=list(_averages(tasks, dict(named), groups, corrections)),
+        judging=[] if errors is None else [_judging(one) for one in errors.entries.values()],
+    )
+
+
+def grades_headers(path: Path) -> list[Row]:
+    """Read what a file's grades depend on.
+
+    Raises:
+        BadData: it is no file of grades.
+    """
+    headers = headers_of(path)
+    if not headers or any(header[HEADER_KEY] != "grades" for header in headers):
+        raise BadData(f"{path} is no file of grades; make one with `medreward-eval grade`")
+    return headers
+
+
+def read_graded(path: Path) -> Iterator[Graded]:
+    """Read graded predictions, each as it was last told.
+
+    Raises:
+        BadData: a line holds something else.
+    """
+    for number, row in standing_lines(path):
+        try:
+            graded = graded_of(row)
+        except (KeyError, TypeError, ValueError):
+            id_ = row.get("id")
+            raise BadData(
+                f"{path}: line {number} ({repr(id_) if isinstance(id_, str) else 'without an id'}) "
+                "holds no prediction with its grade; grade anew, to a new file"
+            ) from None
+        yield graded
+
+
+def graded_of(row: Row) -> Graded:
+    """Read a line of a file of grades."""
+    told = row["grade"]
+    error = None if told["error"] is None else Failure(**told["error"])
+    votes = tuple(Vote(**vote) for vote in told["votes"])
+    grade = Grade(told["score"], told["settled_by"], told["p_yes"], votes, error)
+    return Graded(prediction_of(row, Reading({})), grade)
+
+
+def _task_score(
+    name: str, task: Sums, groups: Mapping[str, Group], correction: Correction | None
+) -> TaskScore:
+    return TaskScore(
+        task=name,
+        group=groups.get(name, "own"),
+        template=task.template,
+        judged=task.judged,
+        unjudged=dict(task.unjudged),
+        accuracy=task.accuracy,
+        corrected=_corrected(task, correction),
+        settled_by=dict(task.settled_by),
+        split=task.split,
+        unanswered=task.unanswered,
+        mean_answer_characters=task.characters / max(1, task.judged),
+        judged_right=0 if task.template == "report" else task.judged_right,
+        unwitnessed=task.unwitnessed,
+        unnamed=task.unnamed,
+        is_beyond_calibration=correction is not None and correction.is_beyond,
+    )
+
+
+def _corrected(task: Sums, correction: Correction | None) -> Estimate | None:
+    if correction is None or correction.strata is None:
+        return None
+    settled = task.judged - task.settled_by["judge"]
+    return corrected(task.settled_right, settled, correction.strata)
+
+
+def _averages(
+    tasks: Sequence[TaskScore],
+    sums: Mapping[str, Sums],
+    groups: Mapping[str, Group],
+    corrections: Mapping[str, Correction],
+) -> Iterator[Average]:
+    for name, parts in AVERAGES.items():
+        scored = [t for t in tasks if t.group in parts and t.accuracy is not None]
+        if len(scored) < FEWEST_TASKS[name]:
+            continue
+        yield Average(
+            name=name,
+            tasks=len(scored),
+            # Which tasks of the user's there might be, nobody knows.
+            of=len(scored) if name == "Own" else sum(group in parts for group in groups.values()),
+            accuracy=macro([task.accuracy for task in scored if task.accuracy is not None]),
+            corrected=_corrected_macro([(sums[t.task], corrections.get(t.task)) for t in scored]),
+        )
+
+
+def _corrected_macro(tasks: Sequence[tuple[Sums, Correction | None]]) -> Estimate | None:
+    """Average what the judge's errors are taken out of; reports, which nothing corrects, as they are."""
+    parts: list[JudgedTask] = []
+    for task, correction in tasks:
+        if correction is None:
+            return None
+        if task.template == "report":
+            parts.append((task.credit, task.judged, ()))
+        elif correction.strata is None:
+            return None
+        else:
+            settled = task.judged - task.settled_by["judge"]
+            parts.append((task.settled_right, settled, correction.strata))
+    return corrected_macro(parts)
+
+
+def _judging(entry: Entry) -> Judging:
+    kappa, ac1 = agreement(entry.calibrated)
+    return Judging(entry.family, entry.labels, entry.sensitivity, entry.specificity, kappa, ac1)

@@ -1,0 +1,1 @@
+"""Tasks, their data sets, and the questions in them."""

@@ -1,0 +1,290 @@
+"""From the rows of a task's data set to the questions that a model is asked."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any, Final
+
+from medreward_eval.errors import BadData
+from medreward_eval.grading.choices import MAX_OPTIONS, right_option
+from medreward_eval.records import Failure, Question
+from medreward_eval.tasks.datasets import Row, Rows, needs_of, open_rows
+from medreward_eval.tasks.images import ImageFiles, read_image
+from medreward_eval.tasks.tasks import Task
+
+MISTAKES_SHOWN: Final = 5
+FEWEST_OPTIONS: Final = 2
+
+
+@dataclass(slots=True)
+class Mistakes:
+    """Rows that cannot be asked: how many, and what is wrong with the first."""
+
+    count: int = 0
+    shown: list[str] = field(default_factory=list)
+
+    def add(self, mistake: str) -> None:
+        """Count one; rows are named by file and number, never quoted."""
+        self.count += 1
+        if len(self.shown) < MISTAKES_SHOWN:
+            self.shown.append(mistake)
+
+    def __str__(self) -> str:
+        more = self.count - len(self.shown)
+        return "; ".join(self.shown) + (f"; and {more} more" if more else "")
+
+
+class Questions:
+    """The questions of a task in their order, read as they are asked for, once.
+
+    Rows that cannot be asked are left out and are in `mistakes`; their ids stay unused, so that
+    the others' do not change when they are mended.
+    """
+
+    def __init__(
+        self, task: Task, rows: Rows, *, images_dir: Path | None, limit: int | None
+    ) -> None:
+        self.task = task
+        self.mistakes = Mistakes()
+        self.count = _count_of(task, rows, limit)
+        """How many rows there are to be asked, where it is known before they are read."""
+        self._files = ImageFiles(rows.beside, task.image_zip, task.image_folder, images_dir)
+        self._read = self._questions(rows, limit)
+
+    def __iter__(self) -> Iterator[Question]:
+        return self._read
+
+    def _questions(self, rows: Rows, limit: int | None) -> Iterator[Question]:
+        try:
+            for number, (place, row) in enumerate(islice(self._kept(rows), limit)):
+                try:
+                    question = question_of(self.task, number, row, self._files)
+                except ValueError as exc:
+                    self.mistakes.add(f"{place} {exc}")
+                else:
+                    yield question
+        except BadData as exc:
+            raise BadData(f"{self.task.name}: {exc}{needs_of(self.task)}") from exc
+        finally:
+            self._files.close()
+
+    def _kept(self, rows: Rows) -> Iterator[tuple[str, Row]]:
+        only = self.task.only.items()
+        return (one for one in rows if all(one[1].get(key) == value for key, value in only))
+
+
+def _count_of(task: Task, rows: Rows, limit: int | None) -> int | None:
+    # Which rows `only` keeps is seen when they are read.
+    if task.only or rows.count is None:
+        return None
+    return rows.count if limit is None else min(rows.count, limit)
+
+
+def open_questions(
+    task: Task,
+    *,
+    data_dir: Path | None = None,
+    images_dir: Path | None = None,
+    limit: int | None = None,
+) -> Questions:
+    """Open a task's data set; its bad rows are for the caller to tell, in `Questions.mistakes`.
+
+    Raises:
+        BadData: as `open_rows`. While reading, too, if it cannot be read further on or none of its
+            images can be found.
+    """
+    rows = open_rows(task, data_dir=data_dir)
+    return Questions(task, rows, images_dir=images_dir, limit=limit)
+
+
+def read_questions(
+    task: Task,
+    *,
+    data_dir: Path | None = None,
+    images_dir: Path | None = None,
+    limit: int | None = None,
+) -> Iterator[Question]:
+    """Read a task's questions, the first *limit* of them, for those who want all or none.
+
+    Raises:
+        BadData: as `open_questions`, and behind the last question if there were bad rows: the first
+            are named by number and all are counted; nothing of what they hold is shown.
+    """
+    questions = open_questions(task, data_dir=data_dir, images_dir=images_dir, limit=limit)
+    return _all_of(questions)
+
+
+def _all_of(questions: Questions) -> Iterator[Question]:
+    yield from questions
+    if questions.mistakes.count:
+        raise BadData(f"{questions.task.name}: {questions.mistakes}")
+
+
+def question_of(task: Task, number: int, row: Row, files: ImageFiles) -> Question:
+    """Make a question of a row; *number* counts the rows that are asked, from 0.
+
+    Raises:
+        BadData: no image of the data set can be found as it stands.
+        ValueError: the row is not as the task says; the message follows on the row's place.
+    """
+    options = options_of(task, row)
+    shown = tuple(text for text in options if text)
+    image, trouble = _image(task, row, files) if task.image_columns else (None, None)
+    return Question(
+        id=f"{task.name}_{number}",
+        task=task.name,
+        question=with_choices(_asked(task, row), shown),
+        reference=_reference(task, row, options),
+        template=task.template,
+        options=shown,
+        image=image,
+        trouble=trouble,
+    )
+
+
+def with_choices(asked: str, options: Sequence[str]) -> str:
+    """Write the options below what is asked: a blank line, `Choices:`, and a line for each."""
+    if not options:
+        return asked
+    lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, options, strict=False)]
+    return "\n".join([asked, "", "Choices:", *lines])
+
+
+def options_of(task: Task, row: Row) -> list[str]:
+    """Give a row's options in the order of their letters; one that it leaves empty is empty.
+
+    Raises:
+        ValueError: they are no texts, fewer than two or more than there are letters.
+    """
+    columns = task.choices_column
+    if not (task.choices or columns):
+        return []
+    place = " and ".join(f"`{column}`" for column in columns) or "choices"
+    found: object = task.choices or [_value(row, column) for column in columns]
+    if len(columns) == 1:
+        found = _value(row, columns[0])
+    if isinstance(found, dict):
+        found = _by_letter(found)
+    if not isinstance(found, list | tuple):
+        raise ValueError(  # noqa: TRY004 - the row is wrong, not the call
+            f"must have a list or an object in {place} and has {type(found).__name__}"
+        )
+    options = ["" if text is None else _plain(text, place) for text in found]
+    there = sum(map(bool, options))
+    if there < FEWEST_OPTIONS or len(options) > MAX_OPTIONS:
+        raise ValueError(
+            f"has {there} options in {place}; it takes {FEWEST_OPTIONS} to {MAX_OPTIONS}"
+        )
+    return unlabelled(options)
+
+
+def unlabelled(options: Sequence[str]) -> list[str]:
+    """Take the letters off options that all begin with their own: `A: text`, `(B) text`.
+
+    One that does so alone keeps it: `C. difficile` may well be option C.
+    """
+    labels = [
+        re.match(rf"\(?{letter}[:.)]\s*(?=\S)", text, re.IGNORECASE)
+        for letter, text in zip(ascii_uppercase, options, strict=False)
+        if text
+    ]
+    if not all(labels):
+        return list(options)
+    ends = iter(label.end() for label in labels if label)
+    return [text[next(ends) :] if text else "" for text in options]
+
+
+def _by_letter(options: Mapping[object, object]) -> list[object]:
+    """Order an object's options by the letters that are its keys; those left out are None."""
+    letters = {str(key).strip().upper(): text for key, text in options.items()}
+    if len(letters) < len(options) or not letters.keys() <= set(ascii_uppercase):
+        return list(options.values())
+    last = max(map(ascii_uppercase.index, letters), default=-1)
+    return [letters.get(letter) for letter in ascii_uppercase[: last + 1]]
+
+
+def _asked(task: Task, row: Row) -> str:
+    parts = [task.instruction] if task.instruction else []
+    for column in task.question_column:
+        heading = f"{column.replace('_', ' ').capitalize()}:\n" if task.headings else ""
+        parts.append(heading + _text(row, column))
+    return "\n\n".join(parts)
+
+
+def _reference(task: Task, row: Row, options: Sequence[str]) -> str:
+    if task.answer_index_column is not None:
+        return _option_at(row, task.answer_index_column, options)
+    first, *others = task.answer_column
+    answer = _text(row, first)
+    if options:
+        answer = _option_named(answer, options, first)
+    explained = [_text(row, column) for column in others if not _is_empty(_value(row, column))]
+    return "\n".join([answer, *explained])
+
+
+def _option_named(answer: str, options: Sequence[str], column: str) -> str:
+    # One letter may also be the letter of another option.
+    if len(answer) > 1 and answer in options:
+        return answer
+    right = right_option(answer, options)
+    if right is None or not options[right]:
+        raise ValueError(
+            f"must name one of the options in `{column}`, by its text or its letter; for a number "
+            "there is answer_index_column"
+        )
+    return options[right]
+
+
+def _option_at(row: Row, column: str, options: Sequence[str]) -> str:
+    value = _value(row, column)
+    # A column with gaps comes as decimals.
+    place = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(place, int) and not isinstance(place, bool) and 0 <= place < len(options):
+        option = options[place]
+        if option:
+            return option
+    raise ValueError(f"has in `{column}` no number of an option, from 0 to {len(options) - 1}")
+
+
+def _image(task: Task, row: Row, files: ImageFiles) -> tuple[bytes | None, Failure | None]:
+    """Read a row's image; where it cannot be read, the question is there and cannot be asked.
+
+    Left out, it would be in no count of what has no answer.
+    """
+    there = [column for column in task.image_columns if not _is_empty(row.get(column))]
+    column = there[0] if there else task.image_columns[0]
+    try:
+        return read_image(row.get(column), files), None
+    except ValueError as exc:
+        return None, Failure("bad_image", f"`{column}` has {exc}")
+
+
+def _text(row: Row, column: str) -> str:
+    """Read a text, a number, or a list of texts, which become lines."""
+    value = _value(row, column)
+    lines = value if isinstance(value, list) else [value]
+    text = "\n".join(_plain(line, f"`{column}`") for line in lines if line is not None)
+    if not text.strip():
+        raise ValueError(f"has nothing in `{column}`")
+    return text
+
+
+def _plain(value: object, place: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(  # noqa: TRY004 - the row is wrong, not the call
+            f"must have texts in {place} and has {type(value).__name__}"
+        )
+    return str(value).strip()
+
+
+def _value(row: Row, column: str) -> Any:
+    if column not in row:
+        raise ValueError(f"has no `{column}`; it has {', '.join(row) or 'nothing'}")
+    return row[column]
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str | list) and not value)

@@ -1,0 +1,1 @@
+"""Data sets as examples, and examples as prompts."""

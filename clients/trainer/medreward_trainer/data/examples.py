@@ -1,0 +1,299 @@
+"""Rows of a data set, read from JSONL, Parquet or the Hugging Face hub."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medreward_client.jsonl import numbered_lines
+from medreward_trainer.config.config import Data
+from medreward_trainer.errors import BadData
+
+MODALITIES = (
+    "X_RAY", "MICROSCOPY", "CLINICAL_PHOTOGRAPHY", "CT_SCAN", "GRAPHICS", "ANGIOGRAPHY", "PET_SCAN",
+    "ULTRASOUND", "MRI_SCAN", "FUNDUS_PHOTOGRAPHY", "OCT_SCAN", "ENDOSCOPY", "MAMMOGRAPHY",
+    "FLUOROSCOPY", "OTHER", "SPECT",
+)  # fmt: skip
+"""MediX-R1's sixteen tags."""
+IMAGE_MARK = "<image>"
+"""Where an image belongs in a problem or a template; EasyR1's."""
+MISTAKES_SHOWN = 5
+ROWS_AT_A_TIME = 64
+"""Of Parquet: pictures in them are large."""
+
+ImageSource = bytes | Path
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question with its reference; images are opened when they are needed."""
+
+    uid: str
+    """The file's name and the row's number; no two examples read together share one."""
+    problem: str
+    reference: str
+    modality: str | None
+    images: tuple[ImageSource, ...] = ()
+    response: str | None = None
+    """A written one, for supervised steps."""
+    content: str = ""
+    """The problem for the template, with `<image>` where an image belongs; empty is the problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns are read, and the keys of the configuration that name them."""
+
+    required: Mapping[str, str]
+    image: str
+
+    @classmethod
+    def named_by(cls, data: Data, *, needs_response: bool) -> "Columns":
+        """Read from the configuration."""
+        required = {data.prompt_key: "data.prompt_key", data.answer_key: "data.answer_key"}
+        if needs_response:
+            required["response"] = "of warm_up.files"
+        return cls(required, data.image_key)
+
+    def among(self, there: Sequence[str], name: str) -> list[str]:
+        """Choose those that are there.
+
+        Raises:
+            BadData: one that is required is not.
+        """
+        for column, key in self.required.items():
+            if column not in there:
+                raise BadData(f"{name} has no column `{column}` ({key}); it has {', '.join(there)}")
+        return [column for column in there if column in self.required or column == self.image]
+
+
+def read_examples(
+    data: Data, files: Sequence[str], *, limit: int | None = None, needs_response: bool = False
+) -> list[Example]:
+    """Read files in their order, and no more than *limit* rows of them.
+
+    Raises:
+        BadData: a file cannot be read, or rows are not as `data` says. All such rows of a file are
+            counted, and the first are named by number; nothing of what they hold is shown.
+    """
+    columns = Columns.named_by(data, needs_response=needs_response)
+    found: list[Example] = []
+    for name, label in zip(files, labels_of(files), strict=True):
+        rows = islice(_rows(name, columns), None if limit is None else limit - len(found))
+        found += _examples_of(rows, data, name, label=label, needs_response=needs_response)
+    return found
+
+
+def labels_of(files: Sequence[str]) -> list[str]:
+    """Name each file without its folder; files of one name are told apart by their place."""
+    names = [Path(file).name for file in files]
+    return [
+        name if names.count(name) == 1 else f"{name}#{place}"
+        for place, name in enumerate(names, start=1)
+    ]
+
+
+def split_solution(solution: str) -> tuple[str | None, str]:
+    """Take `<TAG>reference` apart; without one of the sixteen tags at its start it has none."""
+    tag, closed, rest = solution.lstrip().removeprefix("<").partition(">")
+    if closed and solution.lstrip().startswith("<") and tag.upper() in MODALITIES:
+        return tag.upper(), rest.strip()
+    return None, solution.strip()
+
+
+def _examples_of(
+    rows: Iterable[tuple[int, Row | bytes]],
+    data: Data,
+    name: str,
+    *,
+    label: str,
+    needs_response: bool,
+) -> list[Example]:
+    folder = data.image_dir or Path(name).parent
+    found, mistakes = [], []
+    for number, row in rows:
+        try:
+            columns = _object_of(row) if isinstance(row, bytes) else row
+            uid = f"{label}:{number}"
+            found.append(_example(columns, data, uid, folder, needs_response=needs_response))
+        except ValueError as exc:
+            mistakes.append(f"{'line' if isinstance(row, bytes) else 'row'} {number} {exc}")
+    if mistakes:
+        more = len(mistakes) - MISTAKES_SHOWN
+        raise BadData(
+            f"{name}: {'; '.join(mistakes[:MISTAKES_SHOWN])}" + (f"; and {more} more" * (more > 0))
+        )
+    return found
+
+
+def _example(row: Row, data: Data, uid: str, folder: Path, *, needs_response: bool) -> Example:
+    content = _text(row, data.prompt_key, "data.prompt_key").strip()
+    modality, reference = split_solution(_text(row, data.answer_key, "data.answer_key"))
+    if not reference:
+        raise ValueError(f"has a tag in `{data.answer_key}` and no reference behind it")
+    try:
+        images = tuple(_images(row.get(data.image_key), folder))
+    except ValueError as exc:
+        raise ValueError(f"has in `{data.image_key}` (data.image_key) {exc}") from None
+    marks, problem = content.count(IMAGE_MARK), content.replace(IMAGE_MARK, "").strip()
+    if marks > len(images):
+        raise ValueError(
+            f"has {marks} {IMAGE_MARK} in `{data.prompt_key}` and {len(images)} images in "
+            f"`{data.image_key}` (data.image_key)"
+        )
+    if not problem:
+        raise ValueError(f"has nothing but {IMAGE_MARK} in `{data.prompt_key}`")
+    return Example(
+        uid=uid,
+        problem=problem,
+        reference=reference,
+        modality=modality,
+        images=images,
+        response=_text(row, "response", "of warm_up.files") if needs_response else None,
+        content=content if marks else "",
+    )
+
+
+def _text(row: Row, key: str, named_by: str) -> str:
+    value = row.get(key)
+    if key not in row:
+        raise ValueError(f"has no `{key}` ({named_by}); it has {', '.join(row) or 'nothing'}")
+    if not isinstance(value, str) or not value.strip():
+        found = "nothing" if value is None or isinstance(value, str) else type(value).__name__
+        raise ValueError(f"must have a text in `{key}` ({named_by}) and has {found}")
+    return value
+
+
+def _images(value: object, folder: Path) -> Iterator[ImageSource]:
+    """Read a column of images: none, one, or a list of them."""
+    if value is None or value == "":
+        return
+    for one in value if isinstance(value, list | tuple) else [value]:
+        yield _image(one, folder)
+
+
+def _image(value: object, folder: Path) -> ImageSource:
+    """Read a path, a data URL, bytes, or the hub's struct of the two."""
+    match value:
+        case bytes():
+            return value
+        case str() if value.startswith("data:"):
+            return _read_data_url(value)
+        case str():
+            return _existing(folder / value, folder)
+        case {"bytes": bytes(content)}:
+            return content
+        case {"path": str(path)}:
+            return _existing(folder / path, folder)
+        case _:
+            raise ValueError(f"{type(value).__name__}; it takes a path, a data URL, or bytes")
+
+
+def _existing(path: Path, folder: Path) -> Path:
+    try:
+        is_there = path.is_file()
+    except OSError:
+        # A text that is no path at all may be too long for one.
+        is_there = False
+    if not is_there:
+        # Not the path itself: with a wrong key it is a patient's text.
+        raise ValueError(
+            f"a path to no file; paths are relative to {folder}, or to data.image_dir if given"
+        )
+    return path
+
+
+def _read_data_url(url: str) -> bytes:
+    try:
+        return base64.b64decode(url.partition(",")[2], validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("a data URL that is not base64") from None
+
+
+def _rows(name: str, columns: Columns) -> Iterable[tuple[int, Row | bytes]]:
+    reader = READERS.get(Path(name).suffix)
+    if reader is None:
+        return _hub_rows(name, columns)
+    if not Path(name).is_file():
+        raise BadData(f"no file at {name}; see data.train_files and data.val_files")
+    return reader(Path(name), columns)
+
+
+def _jsonl_rows(path: Path, _: Columns) -> Iterator[tuple[int, bytes]]:
+    """Give lines as they are: what is wrong with one is told together with the others."""
+    with path.open("rb") as lines:
+        yield from numbered_lines(lines)
+
+
+def _object_of(line: bytes) -> Row:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8") from None
+    except json.JSONDecodeError as exc:
+        raise ValueError(f"is not JSON: {exc.msg}, at character {exc.pos + 1}") from None
+    if not isinstance(row, dict):
+        raise ValueError(  # noqa: TRY004 - the row is wrong, not the call
+            f"must be an object whose keys are columns, not {type(row).__name__}"
+        )
+    return row
+
+
+def _parquet_rows(path: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            there = columns.among(file.schema_arrow.names, str(path))
+            for batch in file.iter_batches(batch_size=ROWS_AT_A_TIME, columns=there):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pa.ArrowException, OSError) as exc:
+        raise BadData(f"{path} cannot be read as Parquet: {type(exc).__name__}") from exc
+
+
+def _hub_rows(name: str, columns: Columns) -> Iterable[tuple[int, Row]]:
+    """Read a data set by its name on the hub, or a folder of one: `name@split`."""
+    try:
+        import datasets  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise BadData(
+            f"{name} is neither .jsonl nor .parquet, and data sets of the hub need "
+            "`pip install 'medreward-trainer[hub]'`"
+        ) from None
+    path, _, part = name.partition("@")
+    split = part or "train"
+    is_saved = any((Path(path) / one).is_file() for one in ("dataset_dict.json", "state.json"))
+    try:
+        found = (
+            datasets.load_from_disk(path) if is_saved else datasets.load_dataset(path, split=split)
+        )
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as exc:
+        first_line = next(iter(str(exc).splitlines()), "")
+        raise BadData(f"{name} cannot be read: {type(exc).__name__}: {first_line}") from exc
+    if isinstance(found, dict) and split not in found:
+        raise BadData(f"{name} has no split {split}; it has {', '.join(found)}")
+    rows = found[split] if isinstance(found, dict) else found
+    return _arrow_rows(rows.select_columns(columns.among(rows.column_names, name)))
+
+
+def _arrow_rows(rows: Any) -> Iterator[tuple[int, Row]]:
+    """Give rows as they are stored: to decode thousands of images now would fill the memory."""
+    number = 0
+    for table in rows.with_format("arrow").iter(ROWS_AT_A_TIME):
+        for row in table.to_pylist():
+            number += 1
+            yield number, row
+
+
+Reader = Callable[[Path, Columns], Iterator[tuple[int, Row | bytes]]]
+READERS: Mapping[str, Reader] = {".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+"""By a file's ending; anything else is a data set's name."""

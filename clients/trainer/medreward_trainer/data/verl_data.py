@@ -1,0 +1,104 @@
+"""The rows of a data set as verl reads them: Parquet, with each prompt as a chat."""
+
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medreward_trainer.config.config import Config, Data
+from medreward_trainer.data.examples import IMAGE_MARK, Example, ImageSource, read_examples
+from medreward_trainer.data.prompts import parts_of, read_template
+from medreward_trainer.errors import BadData
+
+ROWS_AT_ONCE = 64
+"""Pictures are large."""
+SCHEMA = pa.schema(
+    {
+        "data_source": pa.string(),
+        "prompt": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+        "images": pa.list_(
+            pa.struct({"bytes": pa.binary(), "min_pixels": pa.int64(), "max_pixels": pa.int64()})
+        ),
+        "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
+        "extra_info": pa.struct(
+            {"index": pa.int64(), "question": pa.string(), "modality": pa.string()}
+        ),
+    }
+)
+WIDEST = {"min_pixels": 1, "max_pixels": 2**31}
+"""What null means: verl's reader of pictures would put bounds of its own in its place."""
+
+
+def write_verl_data(config: Config, folder: Path) -> list[Path]:
+    """Write `train.parquet`, and `test.parquet` if there is validation, of a configuration's data.
+
+    Raises:
+        BadData: a file cannot be read, or rows are not as `data` says.
+    """
+    data, written = config.data, []
+    for name, files, limit in (
+        ("train.parquet", data.train_files, data.train_max_samples),
+        ("test.parquet", data.val_files, data.val_max_samples),
+    ):
+        if files:
+            path = folder / name
+            write_verl_rows(read_examples(data, files, limit=limit), path, data)
+            written.append(path)
+    return written
+
+
+def write_verl_rows(examples: Iterable[Example], path: Path, data: Data) -> None:
+    """Write examples with the columns that verl and medreward's adapter for it read.
+
+    The format prompt is in the chat, since verl has none. The file is whole or not there.
+
+    Raises:
+        BadConfig: there is no such template.
+        BadData: a picture cannot be read, or has no place.
+    """
+    template = read_template(data.format_prompt)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    rows = (
+        _row(example, index, template.render(content=example.content or example.problem), data)
+        for index, example in enumerate(examples)
+    )
+    with pq.ParquetWriter(unfinished, SCHEMA) as parquet:
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            parquet.write_table(pa.Table.from_pylist(some, SCHEMA))
+    unfinished.replace(path)
+
+
+def _row(example: Example, index: int, text: str, data: Data) -> dict[str, Any]:
+    bounds = {
+        "min_pixels": data.min_pixels or WIDEST["min_pixels"],
+        "max_pixels": data.max_pixels or WIDEST["max_pixels"],
+    }
+    parts = parts_of(text, images=len(example.images), uid=example.uid)
+    return {
+        # What validation is reported by; the files' names, without the row's number.
+        "data_source": example.uid.rpartition(":")[0],
+        # verl puts a picture where a mark stands, and wants as many marks as there are pictures.
+        "prompt": [
+            {"role": "user", "content": "".join(part.get("text", IMAGE_MARK) for part in parts)}
+        ],
+        "images": [{"bytes": _bytes_of(one, example.uid), **bounds} for one in example.images],
+        "reward_model": {"style": "model", "ground_truth": example.reference},
+        "extra_info": {
+            "index": index,
+            "question": example.problem,
+            "modality": example.modality,
+        },
+    }
+
+
+def _bytes_of(image: ImageSource, uid: str) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    try:
+        return image.read_bytes()
+    except OSError as exc:
+        raise BadData(f"an image of {uid} cannot be read: {type(exc).__name__}") from exc

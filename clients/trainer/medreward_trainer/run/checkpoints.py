@@ -1,0 +1,193 @@
+"""Checkpoints: written whole or not at all, the newest few kept, and read back exactly.
+
+A checkpoint is a folder `global_step_N` with `model/` (weights and processor as Hugging Face
+writes them) and `state.pt` (optimiser, schedule, random numbers, place in the data).
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel
+
+from medreward_client import Provenance
+from medreward_client.locks import locked
+from medreward_trainer.config.config import Model
+from medreward_trainer.data.prompt_order import Place
+from medreward_trainer.errors import BadCheckpoint, RunIsTaken
+from medreward_trainer.tiny_models import load_model
+from medreward_trainer.update.policy import Policy
+
+PREFIX = "global_step_"
+UNFINISHED = ".unfinished-"
+NEWEST = "latest_checkpointed_iteration.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands, beside its weights."""
+
+    step: int = 0
+    place: Place = field(default_factory=Place)
+    kl_coef: float = 0.0
+    prompts: int = 0
+    """Of the training data, so that other data is noticed."""
+    provenance: Provenance | None = None
+    """What the rewards so far depend on."""
+    partial_update: str = ""
+    """Which part of the next step's update is in the weights already, after a failure in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a checkpoint holds beside its model."""
+
+    progress: Progress
+    optimizer: Mapping[str, Any]
+    schedule: Mapping[str, Any]
+    random: Sequence[Mapping[str, Any]]
+    """The state of the random numbers of each process."""
+    config: Mapping[str, Any]
+
+
+@contextmanager
+def taken(run_dir: Path) -> Iterator[None]:
+    """Hold a run's folder alone, and clear away what a killed process left half written.
+
+    Raises:
+        RunIsTaken: another process holds it.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(run_dir / ".lock"))
+        except BlockingIOError:
+            raise RunIsTaken(
+                f"another process trains into {run_dir}; wait for it, or set "
+                "trainer.experiment_name"
+            ) from None
+        for left in run_dir.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(left)
+        yield
+
+
+def save(run_dir: Path, policy: Policy, saved: Saved, *, keep: int) -> Path:
+    """Write a checkpoint, and remove the oldest beyond *keep*."""
+    name = f"{PREFIX}{saved.progress.step}"
+    unfinished, final = run_dir / f"{UNFINISHED}{name}", run_dir / name
+    unfinished.mkdir()
+    policy.save(unfinished / "model")
+    torch.save(_as_plain(saved), unfinished / "state.pt")
+    for path in (*unfinished.rglob("*"), unfinished):
+        _sync(path)
+    if final.exists():
+        replaced = run_dir / f"{UNFINISHED}replaced-{name}"
+        final.rename(replaced)
+        unfinished.rename(final)
+        shutil.rmtree(replaced)
+    else:
+        unfinished.rename(final)
+    _sync(run_dir)
+    _say_newest(run_dir, saved.progress.step)
+    for old in checkpoints(run_dir)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """A run's checkpoints, oldest first."""
+    found = [path for path in run_dir.glob(f"{PREFIX}*") if (path / "state.pt").is_file()]
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint was written after."""
+    try:
+        return int(checkpoint.name.removeprefix(PREFIX))
+    except ValueError:
+        raise BadCheckpoint(f"{checkpoint} is not named {PREFIX}<step>") from None
+
+
+def read(checkpoint: Path) -> Saved:
+    """Read a checkpoint's state.
+
+    Raises:
+        BadCheckpoint: it is none, or it is damaged.
+    """
+    try:
+        plain = torch.load(checkpoint / "state.pt", weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        raise BadCheckpoint(f"{checkpoint} holds no state.pt; name a {PREFIX}<step>") from None
+    except Exception as exc:  # pickle, zip and torch each have errors of their own
+        raise BadCheckpoint(f"{checkpoint}/state.pt cannot be read: {exc}") from exc
+    progress = dict(plain["progress"])
+    progress["place"] = Place(**progress["place"])
+    if progress["provenance"] is not None:
+        progress["provenance"] = Provenance(**progress["provenance"])
+    return Saved(**{**plain, "progress": Progress(**progress)})
+
+
+def export(checkpoint: Path, folder: Path, dtype: str = "bfloat16") -> None:
+    """Write a checkpoint's model as a plain Hugging Face folder, an adapter merged into its base.
+
+    Raises:
+        BadCheckpoint: there is no model in it, or *folder* is there already.
+    """
+    source = checkpoint / "model"
+    if not source.is_dir():
+        raise BadCheckpoint(f"{checkpoint} holds no model; name a {PREFIX}<step>")
+    if folder.exists() and any(folder.iterdir()):
+        raise BadCheckpoint(f"{folder} is there already, and not empty")
+    if (source / "adapter_config.json").is_file():
+        base_path = PeftConfig.from_pretrained(source).base_model_name_or_path
+        base, processor = _load(base_path, dtype)
+        model: Any = PeftModel.from_pretrained(base, source).merge_and_unload()
+    else:
+        model, processor = _load(str(source), dtype)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def random_state() -> dict[str, Any]:
+    """The state of this process's random numbers."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Go on with random numbers from a state."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(list(state["cuda"]))
+
+
+def _load(path: str, dtype: str) -> tuple[Any, Any]:
+    wanted = Model.model_validate({"path": path, "dtype": dtype})
+    return load_model(wanted, seed=0, device="cpu")
+
+
+def _as_plain(saved: Saved) -> dict[str, Any]:
+    """Only what torch reads back without running code."""
+    plain = {name: getattr(saved, name) for name in Saved.__dataclass_fields__}
+    return {**plain, "progress": asdict(saved.progress), "random": list(saved.random)}
+
+
+def _say_newest(run_dir: Path, step: int) -> None:
+    """Name the newest checkpoint in the file that verl's tools read."""
+    unfinished = run_dir / f"{NEWEST}.new"
+    unfinished.write_text(str(step), encoding="utf-8")
+    unfinished.replace(run_dir / NEWEST)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what was written, before a name promises it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

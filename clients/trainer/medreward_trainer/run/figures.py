@@ -1,0 +1,91 @@
+"""What a step's rollouts and rewards look like, in numbers."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from medreward_trainer.scoring import Score
+from medreward_trainer.update.advantages import Groups
+from medreward_trainer.update.filtering import no_variance
+from medreward_trainer.update.scored_groups import ScoredGroup
+
+
+def describe(groups: Sequence[ScoredGroup], shaped: Groups, *, drawn: int) -> dict[str, float]:
+    """Give the metrics of the groups a step learns from; *drawn* is how many it took to get them.
+
+    Means are over scored samples alone: an unscored one is counted, and is no zero.
+    """
+    scores = [score for group in groups for score in group.scores]
+    alike_P = no_variance(shaped.rewards_PG, shaped.scored_PG)
+    return {
+        **reward_figures(scores),
+        "reward/group_std": _group_std(shaped.rewards_PG, shaped.scored_PG),
+        **{
+            f"reward/{name}/group_std": _group_std(values_PG, shaped.scored_PG)
+            for name, values_PG in shaped.components.items()
+        },
+        "groups/zero_variance_share": float(alike_P.float().mean()),
+        "groups/generated": float(drawn),
+        "groups/filtered_share": 1 - len(groups) / drawn,
+        **unscored_figures(scores),
+        **length_figures(groups),
+    }
+
+
+def reward_figures(scores: Sequence[Score]) -> dict[str, float]:
+    """Mean reward, and the mean of each component over the samples that have it."""
+    scored = [score for score in scores if score.reward is not None]
+    if not scored:
+        return {}
+    names = sorted({name for score in scored for name in score.components})
+    means = {
+        f"reward/{name}/mean": fmean(s.components[name] for s in scored if name in s.components)
+        for name in names
+    }
+    return {"reward/mean": fmean(s.reward for s in scored if s.reward is not None), **means}
+
+
+def unscored_figures(scores: Sequence[Score]) -> dict[str, float]:
+    """The share of samples without a reward, and how many for which reason."""
+    kinds = Counter(score.error for score in scores if score.error is not None)
+    share = kinds.total() / len(scores)
+    return {
+        "unscored/share": share,
+        **{f"unscored/{kind}": float(count) for kind, count in kinds.items()},
+    }
+
+
+def length_figures(groups: Sequence[ScoredGroup]) -> dict[str, float]:
+    """Lengths in tokens, and the share of responses that were cut at the longest."""
+    rollouts = [rollout for group in groups for rollout in group.group.rollouts]
+    lengths = [len(rollout.tokens) for rollout in rollouts]
+    return {
+        "response_length/mean": fmean(lengths),
+        "response_length/max": float(max(lengths)),
+        "response_length/min": float(min(lengths)),
+        "response_length/cut_share": fmean(rollout.is_cut for rollout in rollouts),
+        "prompt_length/mean": fmean(group.group.prompt.length for group in groups),
+    }
+
+
+def tokens_per_s(groups: Iterable[ScoredGroup], seconds: float) -> float:
+    """Tokens of prompts and responses that a step got through in a second."""
+    tokens = sum(
+        group.group.prompt.length + len(rollout.tokens)
+        for group in groups
+        for rollout in group.group.rollouts
+    )
+    return tokens / seconds
+
+
+def _group_std(values_PG: Tensor, scored_PG: Tensor) -> float:
+    """The mean over groups of the deviation among their scored samples; 0 if there is none."""
+    deviations = [
+        float(values_G[scored_G].std())
+        for values_G, scored_G in zip(values_PG, scored_PG, strict=True)
+        if int(scored_G.sum()) > 1
+    ]
+    return float(torch.tensor(deviations).mean()) if deviations else 0.0

@@ -1,0 +1,229 @@
+"""Runs as pictures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from medreward_trainer.errors import BadData
+from medreward_trainer.run.reports import METRICS, read_lines
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's, which differ to every kind of eye."""
+STYLES = ("-", "--", ":", "-.")
+HELD_OUT = (("val/accuracy", "o", "accuracy"), ("val/reward/mean", "s", "reward"))
+STAGES = ("gen", "old_log_prob", "ref", "reward_wait", "update_actor")
+COLUMNS, PANEL_INCHES, DPI = 2, (7.0, 3.4), 115
+GREY = "#444444"
+FEW = 12
+"""Steps that are few enough to be marked one by one: a run of one step is no line."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunLines:
+    """A run's name and the lines of its log, by kind."""
+
+    name: str
+    lines: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    def points(self, metric: str, kind: str = "train") -> tuple[list[float], list[float]]:
+        """Steps and values of a metric, where it was logged."""
+        found = [line for line in self.lines[kind] if metric in line]
+        return [line["step"] for line in found], [line[metric] for line in found]
+
+
+def plot_runs(runs: Sequence[Path], out: Path, *, smooth: int = 1) -> None:
+    """Draw runs into one PNG; `smooth` is how many steps a running mean is over.
+
+    Raises:
+        BadData: a folder holds no log, or the picture cannot be written.
+    """
+    read = [read_run(run, name) for run, name in zip(runs, names_of(runs), strict=True)]
+    rows = -(-len(PANELS) // COLUMNS)
+    width, height = PANEL_INCHES
+    figure = Figure(figsize=(width * COLUMNS, height * rows), layout="constrained", dpi=DPI)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    for (title, draw), panel in zip(PANELS.items(), axes, strict=False):
+        draw(panel, read, smooth)
+        finish(panel, title, read)
+    if len(read) == 1:
+        figure.suptitle(read[0].name)
+    else:
+        lines = [Line2D([], [], color=color_of(number), lw=3) for number in range(len(read))]
+        names = [run.name for run in read]
+        figure.legend(lines, names, loc="outside upper center", ncols=min(len(read), 4))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, format=out.suffix.removeprefix(".") or "png")
+    except (OSError, ValueError) as exc:  # ValueError: of a format that it does not know
+        raise BadData(f"{out} cannot be written: {exc}") from exc
+
+
+def color_of(number: int) -> str:
+    """Give a run's colour."""
+    return COLORS[number % len(COLORS)]
+
+
+def names_of(runs: Sequence[Path]) -> list[str]:
+    """The folders' names; with those above them where two are alike."""
+    paths = [run.resolve() for run in runs]
+    short = [path.name for path in paths]
+    if len(set(short)) == len(short):
+        return short
+    return ["/".join(path.parts[-2:]) for path in paths]
+
+
+def read_run(folder: Path, name: str) -> RunLines:
+    """Read a run's log.
+
+    Raises:
+        BadData: there is none.
+    """
+    lines = read_lines(folder / METRICS)
+    if not lines:
+        raise BadData(f"{folder} holds no {METRICS}; give the folder of a run")
+    kinds = {
+        kind: [one for one in lines if one["kind"] == kind] for kind in ("warm_up", "train", "val")
+    }
+    return RunLines(name, kinds)
+
+
+def running_mean(values: Sequence[float], over: int) -> list[float]:
+    """The mean of each value and those before it, *over* of them at most."""
+    return [
+        sum(values[max(0, i + 1 - over) : i + 1]) / min(i + 1, over) for i in range(len(values))
+    ]
+
+
+def finish(panel: Axes, title: str, runs: Sequence[RunLines]) -> None:
+    """Title, legend, and where the supervised steps were."""
+    panel.set_title(title, loc="left", fontsize=10)
+    panel.set_xlabel("step")
+    panel.grid(alpha=0.3)
+    warmed_up = max(len(run.lines["warm_up"]) for run in runs)
+    if warmed_up:
+        panel.axvspan(-warmed_up, 0, color="#999999", alpha=0.25, lw=0)
+        panel.axvline(0, color="#555555", lw=0.8, ls=":")
+        panel.annotate(
+            f"supervised warm-up, {warmed_up} steps", (0, 0.02), (-3, 0), fontsize=7,
+            xycoords=("data", "axes fraction"), textcoords="offset points", color="#333333",
+            rotation=90, ha="right", va="bottom",
+        )  # fmt: skip
+    handles, labels = panel.get_legend_handles_labels()
+    # Of several runs the colour says which, and a legend above the panels says so once.
+    once = dict(zip(labels, handles, strict=True))
+    if once:
+        legend = panel.legend(
+            once.values(), once, fontsize=7, framealpha=0.6, handlelength=3, loc="best"
+        )
+        for handle in legend.legend_handles if len(runs) > 1 else ():
+            if isinstance(handle, Line2D):
+                handle.set_color(GREY)
+    else:
+        panel.text(0.5, 0.5, "not logged", transform=panel.transAxes, ha="center", color="#555555")
+
+
+def draw_curve(
+    panel: Axes,
+    steps: Sequence[float],
+    values: Sequence[float],
+    *,
+    color: str,
+    label: str,
+    style: str = "-",
+) -> None:
+    """Draw a curve, if there is one; few points are marked."""
+    if steps:
+        marker = "." if len(steps) <= FEW else ""
+        panel.plot(steps, values, style, color=color, label=label, marker=marker)
+
+
+def draw_reward(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
+    """Mean reward, the deviation within groups as a band, and validation as points."""
+    for number, run in enumerate(runs):
+        steps, values = run.points("reward/mean")
+        mean, color = running_mean(values, smooth), color_of(number)
+        draw_curve(panel, steps, mean, color=color, label="training, mean")
+        spread = running_mean(run.points("reward/group_std")[1], smooth)
+        if mean and len(spread) == len(mean):
+            low = [m - s for m, s in zip(mean, spread, strict=True)]
+            high = [m + s for m, s in zip(mean, spread, strict=True)]
+            label = "± deviation within groups"
+            panel.fill_between(steps, low, high, color=color, alpha=0.12, lw=0, label=label)
+        for metric, marker, name in HELD_OUT:
+            points = run.points(metric, "val")
+            if points[0]:
+                panel.plot(*points, marker, color=color, ms=5, label=f"held-out {name}")
+
+
+def draw_components(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
+    """The mean of each component, in a colour of its own; of several runs in a style."""
+    found = {name for run in runs for line in run.lines["train"] for name in line}
+    names = sorted(filter(is_component, found))
+    for number, run in enumerate(runs):
+        for order, name in enumerate(names):
+            steps, values = run.points(name)
+            draw_curve(
+                panel,
+                steps,
+                running_mean(values, smooth),
+                color=color_of(number if len(runs) > 1 else order),
+                label=name.removeprefix("reward/").removesuffix("/mean"),
+                style=STYLES[order % len(STYLES)] if len(runs) > 1 else "-",
+            )
+
+
+def is_component(name: str) -> bool:
+    """Whether a metric is the mean of a component."""
+    return name.startswith("reward/") and name.endswith("/mean") and name != "reward/mean"
+
+
+def draw_stages(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
+    """Seconds a stage of the first run, on top of each other."""
+    run = runs[0]
+    prefix = f"{run.name}: " if len(runs) > 1 else ""
+    steps = [line["step"] for line in run.lines["train"]]
+    stages = {
+        name: running_mean(
+            [line.get(f"timing_s/{name}", 0.0) for line in run.lines["train"]], smooth
+        )
+        for name in STAGES
+        if any(f"timing_s/{name}" in line for line in run.lines["train"])
+    }
+    if steps and stages:
+        panel.stackplot(steps, *stages.values(), colors=COLORS, alpha=0.8,
+                        labels=[prefix + name for name in stages])  # fmt: skip
+
+
+def curves(*metrics: str) -> Callable[[Axes, Sequence[RunLines], int], None]:
+    """Make what draws one curve a run and metric."""
+
+    def draw(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
+        for number, run in enumerate(runs):
+            for style, metric in zip(STYLES, metrics, strict=False):
+                steps, values = run.points(metric)
+                mean, color = running_mean(values, smooth), color_of(number)
+                draw_curve(panel, steps, mean, color=color, label=metric, style=style)
+
+    return draw
+
+
+PANELS: Mapping[str, Callable[[Axes, Sequence[RunLines], int], None]] = {
+    "reward": draw_reward,
+    "components of the reward": draw_components,
+    "format": curves("reward/format/mean"),
+    "response length, tokens": curves("response_length/mean", "response_length/max"),
+    "shares: unscored, groups without variance, cut responses": curves(
+        "unscored/share", "groups/zero_variance_share", "response_length/cut_share"
+    ),
+    "entropy, KL": curves("actor/entropy", "actor/kl_loss", "actor/ppo_kl"),
+    "gradient norm": curves("actor/grad_norm"),
+    "seconds a stage": draw_stages,
+}
+"""What is drawn, in order."""

@@ -1,0 +1,53 @@
+"""Waiting that has an end, tells what for, and stops when the run is asked to stop."""
+
+import time
+from collections.abc import Callable
+
+from medreward_client.pauses import Pauses
+from medreward_trainer.errors import Stopped
+
+PAUSES = Pauses(first_s=1.0, longest_s=60.0)
+SLICE_S = 0.2
+"""Between looks at whether the run is to stop."""
+
+Say = Callable[[str], None]
+IsStopping = Callable[[], bool]
+
+
+class Backoff:
+    """Pauses, each twice as long as the last, until so many seconds are over."""
+
+    def __init__(
+        self, seconds: float, *, say: Say, is_stopping: IsStopping, pauses: Pauses = PAUSES
+    ) -> None:
+        self._ends_at = time.monotonic() + seconds
+        self._say, self._is_stopping, self._pauses = say, is_stopping, pauses
+        self._doublings = 0
+
+    def wait(self, why: str) -> bool:
+        """Say why, and pause; False if there is no time left. The last pause is cut short.
+
+        Raises:
+            Stopped: the run was asked to stop.
+        """
+        left_s = self._ends_at - time.monotonic()
+        if left_s <= 0:
+            return False
+        seconds = min(self._pauses.doubled(self._doublings), left_s)
+        self._say(f"{why}; again in {seconds:.0f} s")
+        sleep(seconds, self._is_stopping)
+        self._doublings += 1
+        return True
+
+
+def sleep(seconds: float, is_stopping: IsStopping) -> None:
+    """Sleep, in slices.
+
+    Raises:
+        Stopped: the run was asked to stop.
+    """
+    ends_at = time.monotonic() + seconds
+    while (left_s := ends_at - time.monotonic()) > 0:
+        if is_stopping():
+            raise Stopped("asked to stop")
+        time.sleep(min(SLICE_S, left_s))

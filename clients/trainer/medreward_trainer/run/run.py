@@ -1,0 +1,476 @@
+"""Everything a run holds: made once, restored from its folder, and saved."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import transformers
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from medreward_trainer.config.config import Config
+from medreward_trainer.config.files import changed_values, dump_config
+from medreward_trainer.data.examples import read_examples
+from medreward_trainer.data.prompt_order import PromptOrder
+from medreward_trainer.data.prompts import Prompt
+from medreward_trainer.errors import BadCheckpoint, BadConfig, Stopped, TrainerError
+from medreward_trainer.rollouts.rollout import Rollout, Sampler
+from medreward_trainer.rollouts.samplers import make_sampler
+from medreward_trainer.run import checkpoints
+from medreward_trainer.run.checkpoints import Progress, Saved, taken
+from medreward_trainer.run.figures import tokens_per_s
+from medreward_trainer.run.reports import RolloutRecord, RunLog
+from medreward_trainer.run.retry import IsStopping
+from medreward_trainer.run.timing import StageTimes
+from medreward_trainer.scoring import RewardSource, Score
+from medreward_trainer.update.policy import Policy, make_optimizer, make_schedule, optimizer_steps
+from medreward_trainer.update.scored_groups import COMPOSITE, ScoredGroup
+from medreward_trainer.update.updater import Row, Updater, log_probs_of_rows
+
+T = TypeVar("T")
+REFERENCE = "reference"
+"""Of a run's folder: the policy after the warm-up, where KL is measured from it."""
+
+
+@dataclass
+class Run:
+    """The parts of a run; the loop is in training.py."""
+
+    config: Config
+    accelerator: Accelerator
+    log: RunLog
+    rewards: RewardSource
+    policy: Policy
+    sampler: Sampler
+    prompts: Sequence[Prompt]
+    validation_prompts: Sequence[Prompt]
+    order: PromptOrder
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    updater: Updater
+    progress: Progress
+    total_steps: int
+    is_stopping: IsStopping
+    is_new: bool = True
+    """True if nothing was restored."""
+    reference: Any = None
+    """A frozen copy of the policy before its training, if KL is asked for and there is no adapter."""
+    random: Mapping[str, Any] = field(default_factory=checkpoints.random_state)
+    """The state of the random numbers when the current step began."""
+
+    @property
+    def has_steps_left(self) -> bool:
+        """True until the last step is done."""
+        return self.progress.step < self.total_steps
+
+    def is_due(self, every: int) -> bool:
+        """Whether what is done each so many steps, and after the last one, is to be done now."""
+        step = self.progress.step
+        return not self.has_steps_left or (every > 0 and step % every == 0)
+
+    def check_stop(self) -> None:
+        """Leave the step if the run was asked to stop; to be called in `gather` alone.
+
+        Raises:
+            Stopped: it was.
+        """
+        if self.is_stopping():
+            raise Stopped(f"asked to stop in step {self.progress.step + 1}")
+
+    def check_stop_together(self) -> None:
+        """Leave what is being done in all processes if one of them was asked to stop.
+
+        Raises:
+            Stopped: it was.
+        """
+
+        def check() -> list[None]:
+            self.check_stop()
+            return []
+
+        self.gather(check)
+
+    def next_prompts(self) -> list[Prompt]:
+        """Draw the next prompts, this process's share of them."""
+        return [self.prompts[number] for number in self.policy.share(self.order.take())]
+
+    def gather(self, mine: Callable[[], list[T]]) -> list[T]:
+        """Do something in each process, and give all of them all results.
+
+        Raises:
+            TrainerError: it failed in one of them; then in all, or the others would wait forever.
+        """
+        if self.accelerator.num_processes == 1:
+            return mine()
+        outcome: tuple[list[T], TrainerError | None]
+        try:
+            outcome = (mine(), None)
+        except TrainerError as exc:
+            outcome = ([], exc)
+        everyone = gather_object([outcome])
+        for _, error in everyone:
+            if error is not None:
+                raise error
+        return [one for results, _ in everyone for one in results]
+
+    def add_log_probs(self, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
+        """Add what the update needs of groups that all processes hold; each does a part."""
+        numbers = self.policy.share(range(len(groups)))
+        mine = self.with_own_log_probs([groups[number] for number in numbers], times)
+        pairs = self.gather(lambda: list(zip(numbers, mine, strict=True)))
+        return [group for _, group in sorted(pairs, key=lambda pair: pair[0])]
+
+    def with_own_log_probs(self, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
+        """Add the log-probabilities that the update needs of groups of this process."""
+        if self.needs_old:
+            with times.stage("old_log_prob"):
+                found = self._log_probs(groups, self.policy.bare_model)
+            groups = [replace(g, old=old) for g, old in zip(groups, found, strict=True)]
+        if self.config.needs_reference:
+            with times.stage("ref"), self._reference_model() as model:
+                found = self._log_probs(groups, model)
+            groups = [replace(g, reference=ref) for g, ref in zip(groups, found, strict=True)]
+        return groups
+
+    @property
+    def needs_old(self) -> bool:
+        """True unless the update is one step from the policy that drew the rollouts."""
+        prompts = self.config.data.train_batch_size
+        steps = optimizer_steps(self.config.actor_rollout_ref.actor, prompts=prompts)
+        return steps > 1 or self.config.algorithm.use_kl_in_reward
+
+    def update(self, rows: Sequence[Row]) -> dict[str, float]:
+        """Take the step's optimiser steps."""
+        actor, rollout = self.config.actor_rollout_ref.actor, self.config.actor_rollout_ref.rollout
+        samples = actor.ppo_mini_batch_size * rollout.n
+        return self.updater.update(rows, samples_a_step=samples)
+
+    def advance(self, kl_coef: float) -> None:
+        """Count a step that is in the weights."""
+        self.progress = replace(
+            self.progress,
+            step=self.progress.step + 1,
+            place=self.order.place,
+            kl_coef=kl_coef,
+            provenance=self.rewards.provenance,
+            partial_update="",
+        )
+        self.random = checkpoints.random_state()
+
+    def report(
+        self, groups: Sequence[ScoredGroup], figures: Mapping[str, float], times: StageTimes
+    ) -> None:
+        """Log a step, and a few of its rollouts."""
+        spent = times.metrics()
+        epoch = self.order.place.epoch + self.order.place.position / len(self.prompts)
+        metrics = {
+            **figures,
+            **spent,
+            "perf/tokens_per_s": tokens_per_s(groups, spent["timing_s/step"]),
+            "progress/epoch": epoch,
+        }
+        records = [
+            record_of(group.group.prompt, rollout, score)
+            for group in groups
+            for rollout, score in zip(group.group.rollouts, group.scores, strict=True)
+        ]
+        # Spread over the groups, so that not all are of the first prompt.
+        few = self.config.trainer.log_rollouts
+        spread = records[:: max(1, len(records) // few)][:few] if few else []
+        self.log.train(self.progress.step, metrics, spread)
+
+    def save(self) -> None:
+        """Write a checkpoint of the last whole step."""
+        random = gather_object([self.random])
+        if self.accelerator.is_main_process:
+            saved = Saved(
+                progress=self.progress,
+                optimizer=self.optimizer.state_dict(),
+                schedule=self.schedule.state_dict(),
+                random=random,
+                config=self.config.model_dump(mode="json"),
+            )
+            keep = self.config.trainer.max_actor_ckpt_to_keep
+            checkpoints.save(self.config.run_dir, self.policy, saved, keep=keep)
+        self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def saved_on_trouble(self) -> Iterator[None]:
+        """Save the state before a step that fails, and say so with the failure."""
+        self.updater.taken = 0
+        before = self.progress
+        try:
+            yield
+        except TrainerError as trouble:
+            if self.progress is before and self.updater.taken:
+                part = f"{self.updater.taken} optimiser steps of step {before.step + 1}"
+                self.progress = replace(before, partial_update=part)
+                trouble.add_note(f"The weights hold {part} already.")
+            self.save()
+            trouble.add_note(
+                f"The state after step {self.progress.step} is saved in {self.config.run_dir}; the "
+                "same command goes on from there."
+            )
+            raise
+
+    @contextmanager
+    def preserved_rng(self) -> Iterator[None]:
+        """Give the random numbers back as they were, so that what is drawn aside changes nothing."""
+        state = checkpoints.random_state()
+        try:
+            yield
+        finally:
+            checkpoints.set_random_state(state)
+
+    def _log_probs(self, groups: Sequence[ScoredGroup], model: Any) -> list[tuple[Any, ...]]:
+        rollout = self.config.actor_rollout_ref.rollout
+        flat = log_probs_of_rows(
+            self.policy,
+            [(g.group.prompt, r.tokens) for g in groups for r in g.group.rollouts],
+            micro_batch=rollout.log_prob_micro_batch_size_per_gpu,
+            model=model,
+        )
+        return [tuple(flat[i : i + rollout.n]) for i in range(0, len(flat), rollout.n)]
+
+    @contextmanager
+    def _reference_model(self) -> Iterator[Any]:
+        if self.policy.has_adapter:
+            with self.policy.as_it_began() as model:
+                yield model
+        else:
+            yield self.reference
+
+    def freeze_reference(self) -> None:
+        """Take the policy of this moment for the one before its training."""
+        if self.reference is not None:
+            self.reference = frozen(self.policy)
+            if self.accelerator.is_main_process:
+                self.policy.save(self.config.run_dir / REFERENCE)
+
+
+@contextmanager
+def begin(config: Config, is_stopping: IsStopping) -> Iterator[Run]:
+    """Hold a run's folder, and build the run as it begins or as it was left there.
+
+    Raises:
+        TrainerError: the folder, the service, the model, the data or the checkpoint cannot be had.
+    """
+    accelerator = Accelerator(cpu=config.trainer.device == "cpu")
+    is_main = accelerator.is_main_process
+    with (
+        taken(config.run_dir) if is_main else nullcontext(),
+        assembled(config, accelerator, is_stopping) as run,
+    ):
+        yield run
+
+
+@contextmanager
+def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping) -> Iterator[Run]:
+    """Load what a run is made of, and wait for the service."""
+    # A bar for each file that is read or written would push the run's own off the screen.
+    transformers.utils.logging.disable_progress_bar()
+    checkpoint = checkpoint_of(config)
+    saved = checkpoints.read(checkpoint) if checkpoint else None
+    policy = Policy.load(config, accelerator, saved=checkpoint and checkpoint / "model")
+    sampler = make_sampler(policy, config)
+    # Other rollouts in each process, and the same ones in each run; after what draws, or seeds.
+    torch.manual_seed(config.trainer.seed + accelerator.process_index)
+    prompts, left_out = policy.prompter.prompts_of(
+        read_examples(config.data, config.data.train_files, limit=config.data.train_max_samples)
+    )
+    held_out, _ = policy.prompter.prompts_of(
+        read_examples(config.data, config.data.val_files, limit=config.data.val_max_samples)
+    )
+    progress = saved.progress if saved else new_progress(config, prompts)
+    order, total_steps = order_of(config, prompts, progress)
+    optimizer, schedule = optimizer_of(config, policy, total_steps)
+    if saved:
+        restore(saved, optimizer, schedule, accelerator.process_index)
+    loggers = config.trainer.logger if accelerator.is_main_process else ()
+    with (
+        RunLog(
+            config.run_dir,
+            loggers,
+            total_steps=total_steps,
+            resumed_step=progress.step if saved else None,
+        ) as log,
+        RewardSource(
+            config.reward,
+            run_id=config.trainer.experiment_name,
+            say=log.say,
+            is_stopping=is_stopping,
+            began_with=progress.provenance,
+        ) as rewards,
+    ):
+        if accelerator.is_main_process:
+            log_start(config, log, saved, prompts=len(prompts), left_out=left_out)
+        rewards.wait_until_ready()
+        check_components(config, rewards)
+        yield Run(
+            config=config,
+            accelerator=accelerator,
+            log=log,
+            rewards=rewards,
+            policy=policy,
+            sampler=sampler,
+            prompts=prompts,
+            validation_prompts=held_out,
+            order=order,
+            optimizer=optimizer,
+            schedule=schedule,
+            updater=Updater(
+                policy,
+                optimizer,
+                schedule,
+                config.actor_rollout_ref.actor,
+                horizon=config.data.max_response_length,
+            ),
+            progress=progress,
+            total_steps=total_steps,
+            is_stopping=is_stopping,
+            is_new=saved is None,
+            reference=reference_of(config, policy, accelerator, is_new=saved is None),
+        )
+
+
+def check_components(config: Config, rewards: RewardSource) -> None:
+    """Refuse a component that the service's recipe has not, before a rollout is drawn for it.
+
+    Raises:
+        BadConfig: the filter or gdpo names one.
+    """
+    filters, known = config.algorithm.filter_groups, {COMPOSITE, *rewards.weights}
+    asked = dict.fromkeys(config.algorithm.gdpo_reward_keys, "algorithm.gdpo_reward_keys")
+    if filters.enable:
+        asked[filters.metric] = "algorithm.filter_groups.metric"
+    for name, key in asked.items():
+        if name not in known:
+            raise BadConfig(
+                f"{key}: the service's recipe has no {name}; it has {', '.join(rewards.weights)}"
+            )
+
+
+def checkpoint_of(config: Config) -> Path | None:
+    """The checkpoint to go on from; None to begin.
+
+    Raises:
+        BadCheckpoint: there are some, and the configuration says to begin anew.
+    """
+    trainer, found = config.trainer, checkpoints.checkpoints(config.run_dir)
+    if trainer.resume_mode == "resume_path":
+        return trainer.resume_from_path
+    if trainer.resume_mode == "disable" and found:
+        raise BadCheckpoint(
+            f"{config.run_dir} holds checkpoints already; name another run in "
+            "trainer.experiment_name, or go on with trainer.resume_mode=auto"
+        )
+    return found[-1] if found else None
+
+
+def new_progress(config: Config, prompts: Sequence[Prompt]) -> Progress:
+    """Where every run begins."""
+    return Progress(kl_coef=config.algorithm.kl_ctrl.kl_coef, prompts=len(prompts))
+
+
+def order_of(
+    config: Config, prompts: Sequence[Prompt], progress: Progress
+) -> tuple[PromptOrder, int]:
+    """The order of the prompts, from where it was left; and how many steps the run has.
+
+    Raises:
+        BadCheckpoint: the data is not what the run began with.
+    """
+    if progress.prompts != len(prompts):
+        raise BadCheckpoint(
+            f"the run began with {progress.prompts} prompts, and there are {len(prompts)} now; "
+            "give data.train_files as they were, or begin another run"
+        )
+    data, trainer = config.data, config.trainer
+    order = PromptOrder(
+        len(prompts),
+        batch=data.gen_batch_size or data.train_batch_size,
+        shuffle=data.shuffle,
+        seed=data.seed,
+    )
+    order.place = progress.place
+    steps = max(1, len(prompts) // data.train_batch_size) * trainer.total_epochs
+    return order, trainer.total_training_steps or steps
+
+
+def optimizer_of(
+    config: Config, policy: Policy, total_steps: int
+) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+    """The optimiser and the schedule of its learning rate."""
+    actor = config.actor_rollout_ref.actor
+    a_step = optimizer_steps(actor, prompts=config.data.train_batch_size)
+    optimizer = make_optimizer(policy, actor.optim)
+    return optimizer, make_schedule(optimizer, actor.optim, steps=total_steps * a_step)
+
+
+def restore(
+    saved: Saved,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    process: int,
+) -> None:
+    """Put optimiser, schedule and random numbers back as they were saved."""
+    optimizer.load_state_dict(dict(saved.optimizer))
+    schedule.load_state_dict(dict(saved.schedule))
+    if process >= len(saved.random):
+        raise BadCheckpoint(f"the run began with {len(saved.random)} processes; go on with as many")
+    checkpoints.set_random_state(saved.random[process])
+
+
+def reference_of(config: Config, policy: Policy, accelerator: Accelerator, *, is_new: bool) -> Any:
+    """A frozen copy of the policy before its training; None if it is not asked for."""
+    if not config.needs_reference or policy.has_adapter:
+        return None
+    if is_new:
+        return frozen(policy)
+    warmed_up = config.run_dir / REFERENCE
+    began = Policy.load(config, accelerator, saved=warmed_up if warmed_up.is_dir() else None)
+    return frozen(began)
+
+
+def frozen(policy: Policy) -> Any:
+    """Copy a model so that nothing changes it; in the dtype of its arithmetic."""
+    model = deepcopy(policy.bare_model).to(policy.dtype)
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def log_start(
+    config: Config, log: RunLog, saved: Saved | None, *, prompts: int, left_out: int
+) -> None:
+    """Say what the run begins with, and write its configuration beside its logs."""
+    if left_out:
+        longest = config.data.max_prompt_length
+        log.caution(f"left out {left_out} of {left_out + prompts} prompts: over {longest} tokens")
+    if saved is None:
+        log.say(f"{prompts} prompts; logs and checkpoints in {config.run_dir}")
+    else:
+        log.say(f"going on after step {saved.progress.step} of {config.run_dir}")
+        changed = changed_values(Config.model_validate(saved.config), config)
+        if changed:
+            log.caution(f"the configuration differs from the checkpoint's in {', '.join(changed)}")
+        if saved.progress.partial_update:
+            log.caution(f"the weights hold {saved.progress.partial_update} already")
+    (config.run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+
+
+def record_of(prompt: Prompt, rollout: Rollout, score: Score) -> RolloutRecord:
+    """A rollout as it stands in rollouts.jsonl."""
+    example = prompt.example
+    return RolloutRecord(
+        uid=example.uid,
+        question=example.problem,
+        response=rollout.text,
+        reference=example.reference,
+        modality=example.modality,
+        reward=score.reward,
+        components=score.components,
+        error=score.error,
+    )

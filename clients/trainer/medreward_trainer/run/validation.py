@@ -1,0 +1,93 @@
+"""Validation: greedy responses to held-out prompts, scored by /reward and judged by /judge."""
+
+from collections.abc import Sequence
+from itertools import chain
+from statistics import fmean
+
+from medreward_client import Item, Judged, Unjudged
+from medreward_trainer.run.figures import length_figures, reward_figures, unscored_figures
+from medreward_trainer.run.run import Run, record_of
+from medreward_trainer.run.timing import StageTimes
+from medreward_trainer.scoring import answer_of
+from medreward_trainer.update.scored_groups import ScoredGroup
+
+JUDGED_AT_ONCE = 256
+
+Judgement = Judged | Unjudged | None
+"""None is a response without an answer, about which nobody is asked."""
+
+
+def validate(run: Run) -> None:
+    """Log how the policy does on the held-out prompts; nothing if there are none.
+
+    Raises:
+        TrainerError: there are no rewards or judgements to be had.
+    """
+    if not run.validation_prompts:
+        return
+    with run.saved_on_trouble(), run.preserved_rng():
+        times = StageTimes()
+        with times.stage("validation"):
+            answers = run.gather(lambda: answered(run))
+        groups, judged = [one for one, _ in answers], [one for _, one in answers]
+        metrics = {**figures_of(groups, judged), **times.metrics()}
+        few = run.config.trainer.log_val_generations
+        records = [
+            record_of(g.group.prompt, g.group.rollouts[0], g.scores[0]) for g in groups[:few]
+        ]
+        run.log.validation(run.progress.step, metrics, records)
+
+
+def answered(run: Run) -> list[tuple[ScoredGroup, Judgement]]:
+    """Respond to this process's share of the held-out prompts; score and judge the responses."""
+    prompts = run.policy.share(run.validation_prompts)
+    how, size = run.config.actor_rollout_ref.rollout.val_kwargs, run.config.data.val_batch_size
+    batches = (prompts[start : start + size] for start in range(0, len(prompts), size))
+    groups, pending = [], []
+    for group in chain.from_iterable(run.sampler.groups(b, n=1, how=how) for b in batches):
+        groups.append(ScoredGroup(group))
+        pending.append(run.rewards.submit(group, step=None))
+        run.log.stage("validation", len(groups), len(prompts))
+        run.check_stop()
+    judged = judge(run, groups)
+    scores = run.rewards.collect(pending)
+    scored = [group.scored(row) for group, row in zip(groups, scores, strict=True)]
+    return list(zip(scored, judged, strict=True))
+
+
+def judge(run: Run, groups: Sequence[ScoredGroup]) -> list[Judgement]:
+    """Judge what stands in the answer tags of each response; None where nothing does."""
+    found = [answer_of(one.group.rollouts[0].text) for one in groups]
+    examples = [one.group.prompt.example for one in groups]
+    asked = [
+        Item(answer, example.reference, question=example.problem)
+        for example, answer in zip(examples, found, strict=True)
+        if answer is not None
+    ]
+    results: list[Judged | Unjudged] = []
+    for start in range(0, len(asked), JUDGED_AT_ONCE):
+        results += run.rewards.judge(asked[start : start + JUDGED_AT_ONCE])
+        run.check_stop()
+    following = iter(results)
+    return [None if answer is None else next(following) for answer in found]
+
+
+def figures_of(groups: Sequence[ScoredGroup], judged: Sequence[Judgement]) -> dict[str, float]:
+    """Give the metrics of a validation.
+
+    A response without an answer is wrong. One that the judge could not judge is neither right
+    nor wrong, and is counted apart.
+    """
+    settled = [0.0 if one is None else one.score for one in judged if not isinstance(one, Unjudged)]
+    scores = [group.scores[0] for group in groups]
+    lengths = length_figures(groups)
+    figures = {
+        "answered": fmean(one is not None for one in judged),
+        "unjudged": fmean(isinstance(one, Unjudged) for one in judged),
+        **reward_figures(scores),
+        **unscored_figures(scores),
+        "response_length/mean": lengths["response_length/mean"],
+    }
+    if settled:
+        figures["accuracy"] = fmean(settled)
+    return {f"val/{name}": value for name, value in figures.items()}

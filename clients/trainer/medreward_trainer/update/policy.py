@@ -1,0 +1,255 @@
+"""The model that is trained: its weights, its optimiser, and the log-probabilities it gives."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import torch
+from accelerate import Accelerator
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+
+from medreward_trainer.config.config import Actor, Config, Model, Optim
+from medreward_trainer.data.prompts import Prompter
+from medreward_trainer.tiny_models import load_model, plain_generation
+from medreward_trainer.update.batches import SequenceBatch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbs:
+    """Of each response token: the log of its probability, and the entropy of its distribution."""
+
+    chosen_BT: Tensor
+    entropy_BT: Tensor
+
+
+class Policy:
+    """A causal language model, with or without a picture before its text.
+
+    Trained weights are held in float32 whatever the dtype of the arithmetic: a step of 1e-6 of
+    a weight of 0.02 is lost in bfloat16, which has eight bits for both.
+    """
+
+    def __init__(
+        self, model: nn.Module, processor: Any, config: Config, accelerator: Accelerator
+    ) -> None:
+        self.prompter = Prompter(processor, config.data)
+        self.tokenizer = self.prompter.tokenizer
+        self.accelerator = accelerator
+        self.dtype = getattr(torch, config.actor_rollout_ref.model.dtype)
+        self._temperature = config.actor_rollout_ref.rollout.temperature
+        plain_generation(model)
+        if config.actor_rollout_ref.model.enable_gradient_checkpointing:
+            model.gradient_checkpointing_enable(  # type: ignore[operator]  # transformers' own
+                gradient_checkpointing_kwargs={"use_reentrant": False}
+            )
+        self.bare_model: Any = model.to(accelerator.device)
+        # Wrapped only where there are several processes, to average their gradients.
+        self.model: Any = accelerator.prepare(model) if accelerator.num_processes > 1 else model
+        self.trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self.end_ids = end_ids(model, self.tokenizer)
+        self.picture_ids = picture_ids(model)
+
+    @classmethod
+    def load(cls, config: Config, accelerator: Accelerator, *, saved: Path | None) -> Self:
+        """Load the policy: as it was saved in a checkpoint's folder, or as the run begins with.
+
+        Raises:
+            BadConfig: there is no such model.
+        """
+        wanted = config.actor_rollout_ref.model
+        seed = config.trainer.seed
+        if wanted.lora_rank == 0:
+            model, processor = load_trainable(wanted, saved, seed=seed)
+        else:
+            base, processor = load_trainable(wanted, None, seed=seed)
+            model = with_adapter(base, wanted, saved)
+        if config.actor_rollout_ref.actor.freeze_vision_tower:
+            freeze_vision(model)
+        return cls(model, processor, config, accelerator)
+
+    def placed(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Move tensors to where the model is."""
+        return {name: tensor.to(self.accelerator.device) for name, tensor in inputs.items()}
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Compute in the dtype of the arithmetic."""
+        if self.dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.accelerator.device.type, dtype=self.dtype)
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Decode a response as the service is to read it, without special tokens."""
+        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        return text
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's part of what all processes hold."""
+        return items[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def log_probs(self, batch: SequenceBatch, *, entropy_learns: bool = False) -> LogProbs:
+        """Of the responses, under the temperature they were drawn with; shapes (B, T).
+
+        `entropy_learns` if the entropy is part of the loss; it costs memory.
+        """
+        logs_BTV = self._logs(batch, self.model)
+        with torch.set_grad_enabled(entropy_learns and torch.is_grad_enabled()):
+            entropy_BT = entropy_of(logs_BTV)
+        return LogProbs(chosen_of(logs_BTV, batch.responses_BT), entropy_BT)
+
+    def chosen_log_probs(self, batch: SequenceBatch, model: Any) -> Tensor:
+        """The same for *model*, without the entropy, which costs a pass over the vocabulary."""
+        return chosen_of(self._logs(batch, model), batch.responses_BT)
+
+    def _logs(self, batch: SequenceBatch, model: Any) -> Tensor:
+        """The logs of all probabilities, (B, T, V)."""
+        inputs = self.placed(batch.inputs)
+        with self.autocast():
+            logits = model(
+                **inputs, use_cache=False, logits_to_keep=batch.responses_BT.shape[1] + 1
+            ).logits
+        logits_BTV: Tensor = logits[:, :-1].float() / self._temperature
+        return logits_BTV.log_softmax(dim=-1)
+
+    @contextmanager
+    def as_it_began(self) -> Iterator[Any]:
+        """Give the policy before its training, where only an adapter is trained."""
+        with self.bare_model.disable_adapter():
+            yield self.bare_model
+
+    @property
+    def has_adapter(self) -> bool:
+        """True if only an adapter is trained."""
+        return isinstance(self.bare_model, PeftModel)
+
+    def whole_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Give each weight under the name that a checkpoint has for it, an adapter added in.
+
+        Added to copies: to merge it into the base and take it out again would change the base by
+        what rounding leaves.
+        """
+        model = self.bare_model
+        if not self.has_adapter:
+            yield from ((name, weight.detach()) for name, weight in model.named_parameters())
+            return
+        bare = model.get_base_model()
+        layers = dict(bare.named_modules())
+        for name, weight in bare.named_parameters():
+            if "lora_" in name:
+                continue
+            layer = layers.get(name.removesuffix(".base_layer.weight"))
+            if layer is not None and name.endswith(".base_layer.weight"):
+                yield (
+                    name.replace(".base_layer", ""),
+                    weight.detach() + layer.get_delta_weight(model.active_adapter).detach(),
+                )
+            else:
+                yield name.replace(".base_layer", ""), weight.detach()
+
+    def save_whole(self, folder: Path) -> None:
+        """Write a model that needs no adapter, and its processor."""
+        model = self.bare_model
+        plain = deepcopy(model).merge_and_unload() if self.has_adapter else model
+        plain.save_pretrained(folder)
+        self.prompter.processor.save_pretrained(folder)
+
+    def save(self, folder: Path) -> None:
+        """Write weights and processor as Hugging Face does; of an adapter, it alone."""
+        self.bare_model.save_pretrained(folder)
+        self.prompter.processor.save_pretrained(folder)
+
+
+def load_trainable(wanted: Model, saved: Path | None, *, seed: int) -> tuple[Any, Any]:
+    """Load a model in float32."""
+    path = wanted.path if saved is None else str(saved)
+    asked = wanted.model_copy(update={"path": path, "dtype": "float32"})
+    return load_model(asked, seed=seed, device="cpu")
+
+
+def with_adapter(base: Any, wanted: Model, saved: Path | None) -> Any:
+    """Put a low-rank adapter on a frozen model: a new one, or one that was saved."""
+    if saved is not None:
+        return PeftModel.from_pretrained(base, saved, is_trainable=True)
+    adapter = LoraConfig(
+        r=wanted.lora_rank,
+        lora_alpha=wanted.lora_alpha,
+        target_modules=wanted.target_modules
+        if isinstance(wanted.target_modules, str)
+        else list(wanted.target_modules),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(base, adapter)
+
+
+def freeze_vision(model: Any) -> None:
+    """Leave the picture's encoder as it is."""
+    for name, weight in model.named_parameters():
+        if "visual" in name or "vision" in name:
+            weight.requires_grad_(requires_grad=False)
+
+
+def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Which tokens end a response: the model's own ends, and the tokenizer's."""
+    named = model.generation_config.eos_token_id
+    ends = named if isinstance(named, list) else [named]
+    return frozenset(end for end in (*ends, tokenizer.eos_token_id) if end is not None)
+
+
+def picture_ids(model: Any) -> frozenset[int]:
+    """Which tokens stand for a part of a picture.
+
+    A response must hold none: the next pass would look for a picture that is not there.
+    """
+    config = model.config
+    named = (getattr(config, f"{kind}_token_{suffix}", None) for kind in ("image", "video")
+             for suffix in ("id", "index"))  # fmt: skip
+    return frozenset(token for token in named if token is not None)
+
+
+def chosen_of(logs_BTV: Tensor, responses_BT: Tensor) -> Tensor:
+    """The log-probabilities (B, T) of the tokens that were chosen."""
+    chosen_BT1 = responses_BT.to(logs_BTV.device).unsqueeze(-1)
+    return logs_BTV.gather(-1, chosen_BT1).squeeze(-1)
+
+
+def entropy_of(logs_BTV: Tensor) -> Tensor:
+    """The entropy (B, T) of each token's distribution."""
+    return -(logs_BTV.exp() * logs_BTV).sum(dim=-1)
+
+
+def make_optimizer(policy: Policy, optim: Optim) -> torch.optim.AdamW:
+    """AdamW over the trained weights."""
+    return torch.optim.AdamW(
+        policy.trained, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay
+    )
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, optim: Optim, *, steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """The learning rate's share over *steps* optimiser steps: up in a line, then as the type says."""
+    warm_up = optim.lr_warmup_steps
+    if warm_up < 0:
+        warm_up = int(optim.lr_warmup_steps_ratio * steps)
+
+    def share(done: int) -> float:
+        if done < warm_up:
+            return (done + 1) / (warm_up + 1)
+        if optim.lr_scheduler_type == "constant":
+            return 1.0
+        progress = min(1.0, (done - warm_up) / max(1, steps - warm_up))
+        low = optim.min_lr_ratio
+        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
+def optimizer_steps(actor: Actor, *, prompts: int) -> int:
+    """How many optimiser steps the update on so many prompts takes."""
+    return actor.ppo_epochs * math.ceil(prompts / actor.ppo_mini_batch_size)

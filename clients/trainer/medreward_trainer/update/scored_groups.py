@@ -1,0 +1,121 @@
+"""A group with its scores, and how groups become tensors and rows of the update."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import nan
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from medreward_trainer.config.config import Config, FilterGroups
+from medreward_trainer.rollouts.rollout import Group
+from medreward_trainer.scoring import Score
+from medreward_trainer.update.advantages import Groups
+from medreward_trainer.update.filtering import keep
+from medreward_trainer.update.losses import kl, overlong_penalty
+from medreward_trainer.update.updater import Row
+
+COMPOSITE = "reward"
+"""The name by which a filter means the recipe's sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """A group on its way to the update; log-probabilities are (T) a sample, on the CPU."""
+
+    group: Group
+    scores: tuple[Score, ...] = ()
+    old: tuple[Tensor, ...] | None = None
+    reference: tuple[Tensor, ...] | None = None
+
+    def scored(self, scores: Sequence[Score]) -> Self:
+        """Give the group with its scores."""
+        return replace(self, scores=tuple(scores))
+
+    @property
+    def can_teach(self) -> bool:
+        """True if two samples can be compared."""
+        return sum(score.reward is not None for score in self.scores) > 1
+
+
+def is_kept(group: ScoredGroup, filters: FilterGroups) -> bool:
+    """Whether a group is neither all right nor all wrong by the filter's metric."""
+    values = [_value(score, filters.metric) for score in group.scores]
+    values_PG = torch.tensor([[nan if value is None else value for value in values]])
+    scored_PG = torch.tensor([[value is not None for value in values]])
+    return bool(keep(values_PG, scored_PG, low=filters.low, high=filters.high)[0])
+
+
+def with_rewards(
+    groups: Sequence[ScoredGroup], config: Config, *, kl_PG: Tensor, kl_coef: float
+) -> Groups:
+    """Shape the rewards of groups: the service's, and what the configuration takes off.
+
+    `kl_PG` is what `kl_in_reward` gives.
+
+    An unscored sample is NaN, and marked so. A component that a scored sample has not is 0: it is
+    missing in its whole group, so that it says nothing there.
+    """
+    rewards_PG = torch.tensor(
+        [[nan if s.reward is None else s.reward for s in g.scores] for g in groups]
+    )
+    names = sorted({name for g in groups for s in g.scores for name in s.components})
+    lengths_PG = torch.tensor([[float(len(r.tokens)) for r in g.group.rollouts] for g in groups])
+    overlong = config.reward.reward_kwargs.overlong_buffer_cfg
+    if overlong.enable:
+        longest = config.data.max_response_length
+        rewards_PG = rewards_PG + overlong_penalty(
+            lengths_PG,
+            max_response_length=longest,
+            buffer=overlong.len,
+            factor=overlong.penalty_factor,
+        )
+    rewards_PG = rewards_PG - kl_coef * kl_PG
+    return Groups(
+        rewards_PG=rewards_PG,
+        components={
+            name: torch.tensor([[s.components.get(name, 0.0) for s in g.scores] for g in groups])
+            for name in names
+        },
+        scored_PG=~rewards_PG.isnan(),
+        lengths_PG=lengths_PG,
+    )
+
+
+def kl_in_reward(groups: Sequence[ScoredGroup], config: Config) -> Tensor:
+    """KL (P, G) to the policy before its training, summed over tokens; 0 if it is not asked for."""
+    if not config.algorithm.use_kl_in_reward:
+        return torch.zeros(len(groups), config.actor_rollout_ref.rollout.n)
+    kind = config.algorithm.kl_penalty
+    return torch.tensor(
+        [
+            [float(kl(old, ref, kind).sum()) for old, ref in zip(g.old, g.reference, strict=True)]
+            for g in groups
+            if g.old is not None and g.reference is not None
+        ]
+    )
+
+
+def rows_of(groups: Sequence[ScoredGroup], advantages_PG: Tensor) -> list[Row]:
+    """Lay groups out as the rows of the update, sample by sample."""
+    rows = []
+    for group, advantages_G in zip(groups, advantages_PG.tolist(), strict=True):
+        for number, rollout in enumerate(group.group.rollouts):
+            rows.append(
+                Row(
+                    group.group.prompt,
+                    rollout.tokens,
+                    advantages_G[number],
+                    is_scored=group.scores[number].reward is not None,
+                    old_T=group.old[number] if group.old else None,
+                    reference_T=group.reference[number] if group.reference else None,
+                )
+            )
+    return rows
+
+
+def _value(score: Score, metric: str) -> float | None:
+    if score.reward is None:
+        return None
+    return score.reward if metric == COMPOSITE else score.components.get(metric)

@@ -1,0 +1,231 @@
+"""From advantages to new weights: a clipped surrogate, and what may be added to it."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medreward_trainer.config.config import Actor
+from medreward_trainer.data.prompts import Prompt
+from medreward_trainer.errors import NotFinite
+from medreward_trainer.update.batches import SequenceBatch, sequence_batch
+from medreward_trainer.update.losses import LOSSES, aggregate, kl
+from medreward_trainer.update.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One rollout as the update sees it; log-probabilities are of its tokens, shape (T)."""
+
+    prompt: Prompt
+    tokens: tuple[int, ...]
+    advantage: float
+    is_scored: bool
+    old_T: Tensor | None
+    """Of the policy that drew it; None if the update begins with that policy and is one step."""
+    reference_T: Tensor | None
+    """Of the policy before its training; None if the loss has no KL."""
+
+
+@dataclass(slots=True)
+class Sums:
+    """What the update adds up over tokens, to be divided by their number at the end."""
+
+    loss: float = 0.0
+    clipped: float = 0.0
+    ppo_kl: float = 0.0
+    kl: float = 0.0
+    entropy: float = 0.0
+    tokens: float = 0.0
+
+
+def log_probs_of_rows(
+    policy: Policy,
+    rows: Sequence[tuple[Prompt, tuple[int, ...]]],
+    *,
+    micro_batch: int,
+    model: Any = None,
+) -> list[Tensor]:
+    """Log-probabilities of each row's tokens, on the CPU, without gradients.
+
+    Rows of like length are computed together, so that little is padding.
+    """
+    order = sorted(range(len(rows)), key=lambda i: rows[i][0].length + len(rows[i][1]))
+    found: dict[int, Tensor] = {}
+    chosen_model = policy.bare_model if model is None else model
+    chosen_model.eval()
+    for start in range(0, len(order), micro_batch):
+        numbers = order[start : start + micro_batch]
+        batch = sequence_batch(
+            [rows[i][0] for i in numbers], [rows[i][1] for i in numbers], policy.prompter
+        )
+        with torch.no_grad():
+            chosen_BT = policy.chosen_log_probs(batch, chosen_model).cpu()
+        for i, log_probs_T in zip(numbers, chosen_BT, strict=True):
+            found[i] = log_probs_T[: len(rows[i][1])].clone()
+    return [found[i] for i in range(len(rows))]
+
+
+class Updater:
+    """Takes the optimiser steps of a training step.
+
+    An unscored row has no part in the loss, nor in what the loss is divided by. A row whose
+    advantage is zero is divided by, and adds nothing to the gradient unless KL or entropy is in
+    the loss: then it is not computed at all.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        actor: Actor,
+        *,
+        horizon: int,
+    ) -> None:
+        self._policy, self._optimizer, self._schedule = policy, optimizer, schedule
+        self._actor, self._horizon = actor, horizon
+        self.taken = 0
+        """Optimiser steps of the current update; what is in the weights if it fails."""
+
+    def update(self, rows: Sequence[Row], *, samples_a_step: int) -> dict[str, float]:
+        """Update the policy on all rows, `samples_a_step` of them an optimiser step.
+
+        Raises:
+            NotFinite: a loss or a gradient is not a number; that optimiser step was not taken.
+        """
+        self.taken = 0
+        sums, norms = Sums(), []
+        self._policy.model.train()
+        for _ in range(self._actor.ppo_epochs):
+            for start in range(0, len(rows), samples_a_step):
+                norm = self._step(rows[start : start + samples_a_step], sums)
+                if norm is not None:
+                    norms.append(norm)
+        self._policy.model.eval()
+        return self._metrics(sums, norms)
+
+    def _step(self, rows: Sequence[Row], sums: Sums) -> float | None:
+        """Take one optimiser step; gives the gradient's norm, None if there is nothing to learn."""
+        scored = [row for row in rows if row.is_scored]
+        learnt = [row for row in scored if row.advantage != 0 or self._always_learns]
+        if not learnt:
+            return None
+        tokens = sum(len(row.tokens) for row in scored)
+        self._optimizer.zero_grad(set_to_none=True)
+        for batch, is_last in self._micro_batches(learnt):
+            with self._averaged(is_last=is_last):
+                loss = self._loss(batch, sums, tokens=tokens, sequences=len(scored))
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        norm = float(torch.nn.utils.clip_grad_norm_(self._policy.trained, self._actor.grad_clip))
+        if not math.isfinite(norm):
+            self._optimizer.zero_grad(set_to_none=True)
+            raise NotFinite(
+                f"the gradient's norm is {norm}; lower actor_rollout_ref.actor.optim.lr, or look "
+                "at rollouts.jsonl for what the policy has begun to write"
+            )
+        self._optimizer.step()
+        self._schedule.step()
+        self.taken += 1
+        return norm
+
+    @property
+    def _always_learns(self) -> bool:
+        return self._actor.use_kl_loss or self._actor.entropy_coeff > 0
+
+    def _micro_batches(self, rows: Sequence[Row]) -> Iterator[tuple[list[Row], bool]]:
+        """This process's share, rows of like length together; and whether it is its last batch."""
+        longest_first = sorted(rows, key=lambda row: -(row.prompt.length + len(row.tokens)))
+        # A process without a row of its own still takes part in averaging: with a part of nothing.
+        mine = [*self._policy.share(longest_first)] or [_without_part(longest_first[-1])]
+        size = self._actor.ppo_micro_batch_size_per_gpu
+        for start in range(0, len(mine), size):
+            yield mine[start : start + size], start + size >= len(mine)
+
+    def _averaged(self, *, is_last: bool) -> AbstractContextManager[object]:
+        """Average the gradients of all processes once an optimiser step."""
+        model = self._policy.model
+        return nullcontext() if is_last or not hasattr(model, "no_sync") else model.no_sync()
+
+    def _loss(self, rows: Sequence[Row], sums: Sums, *, tokens: int, sequences: int) -> Tensor:
+        """A micro-batch's share of the loss of its optimiser step."""
+        policy, actor = self._policy, self._actor
+        batch = sequence_batch(
+            [row.prompt for row in rows], [row.tokens for row in rows], policy.prompter
+        )
+        mask_BT = batch.mask_BT.to(policy.accelerator.device) * _column(
+            [float(row.is_scored) for row in rows], policy
+        )
+        new = policy.log_probs(batch, entropy_learns=actor.entropy_coeff > 0)
+        old_BT = _padded([row.old_T for row in rows], batch, policy)
+        if old_BT is None:
+            old_BT = new.chosen_BT.detach()
+        surrogate = LOSSES[actor.policy_loss.loss_mode](
+            new.chosen_BT, old_BT, _column([row.advantage for row in rows], policy).squeeze(1),
+            mask_BT, low=actor.clip_ratio_low, high=actor.clip_ratio_high, c=actor.clip_ratio_c,
+        )  # fmt: skip
+        loss_BT = surrogate.loss_BT
+        if actor.entropy_coeff > 0:
+            loss_BT = loss_BT - actor.entropy_coeff * new.entropy_BT
+        reference_BT = _padded([row.reference_T for row in rows], batch, policy)
+        if actor.use_kl_loss and reference_BT is not None:
+            kl_BT = kl(new.chosen_BT, reference_BT, actor.kl_loss_type)
+            loss_BT = loss_BT + actor.kl_loss_coef * kl_BT
+            sums.kl += float((kl_BT.detach() * mask_BT).sum())
+        sums.clipped += float(surrogate.clipped_BT.sum())
+        sums.ppo_kl += float(((old_BT - new.chosen_BT.detach()) * mask_BT).sum())
+        sums.entropy += float((new.entropy_BT.detach() * mask_BT).sum())
+        sums.tokens += float(mask_BT.sum())
+        loss = aggregate(
+            loss_BT, mask_BT, actor.loss_agg_mode,
+            tokens=tokens, sequences=sequences, horizon=self._horizon,
+        )  # fmt: skip
+        sums.loss += float(loss.detach())
+        # Gradients of several processes are averaged, and the loss is a sum over all of them.
+        return loss.mul(policy.accelerator.num_processes)
+
+    def _metrics(self, sums: Sums, norms: Sequence[float]) -> dict[str, float]:
+        accelerator = self._policy.accelerator
+        local = torch.tensor(
+            [sums.loss, sums.clipped, sums.ppo_kl, sums.kl, sums.entropy, sums.tokens],
+            dtype=torch.float64,
+        ).to(accelerator.device)
+        loss, clipped, ppo_kl, kl_loss, entropy, tokens = accelerator.reduce(local).tolist()
+        metrics = {
+            "actor/optimizer_steps": float(len(norms)),
+            "actor/lr": float(self._schedule.get_last_lr()[0]),
+        }
+        if not norms:
+            return metrics
+        metrics["actor/loss"] = loss / len(norms)
+        metrics["actor/grad_norm"] = sum(norms) / len(norms)
+        metrics["actor/pg_clipfrac"] = clipped / max(1.0, tokens)
+        metrics["actor/ppo_kl"] = ppo_kl / max(1.0, tokens)
+        metrics["actor/entropy"] = entropy / max(1.0, tokens)
+        if self._actor.use_kl_loss:
+            metrics["actor/kl_loss"] = kl_loss / max(1.0, tokens)
+        return metrics
+
+
+def _without_part(row: Row) -> Row:
+    return Row(row.prompt, row.tokens, 0.0, is_scored=False, old_T=row.old_T,
+               reference_T=row.reference_T)  # fmt: skip
+
+
+def _column(values: Sequence[float], policy: Policy) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=policy.accelerator.device).unsqueeze(1)
+
+
+def _padded(parts: Sequence[Tensor | None], batch: SequenceBatch, policy: Policy) -> Tensor | None:
+    """Stack rows of log-probabilities to the batch's width; None if the rows have none."""
+    given = [part for part in parts if part is not None]
+    if len(given) < len(parts):
+        return None
+    stacked_BT = torch.zeros(batch.responses_BT.shape)
+    for row_T, part in zip(stacked_BT, given, strict=True):
+        row_T[: len(part)] = part
+    return stacked_BT.to(policy.accelerator.device)

@@ -1,0 +1,223 @@
+"""The report card: what the outcomes of an audit add up to. Pure, and the same for any order."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from medreward.audit.cases import Suite
+from medreward.audit.figures import (
+    Bin,
+    Point,
+    Rate,
+    Scored,
+    area,
+    mean,
+    rate,
+    reliability,
+    roc,
+)
+from medreward.audit.fit import quality
+from medreward.audit.outcomes import Outcome
+
+SUITES: tuple[Suite, ...] = ("attack", "benign", "pair")
+PARTIAL = frozenset({"parent"})
+"""Strata of pairs that a policy may call right or wrong; they are shown, and decide nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What was audited: everything that its numbers depend on."""
+
+    date: str
+    judge: str
+    embedder: str
+    recipe: str
+    recipe_fingerprint: str
+    template_fingerprint: str
+    service: str
+    cases: str
+    """Which cases were chosen, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """The cases of one kind that have the same right answer."""
+
+    suite: Suite
+    name: str
+    title: str
+    """The name, and the side where there are cases of both."""
+    is_equivalent: bool
+    yes: Rate
+    """Verdicts YES among the verdicts."""
+    paid: Rate
+    """What the recipe took for right, among all that no outage kept from it."""
+    paid_known: Rate
+    paid_held_out: Rate
+    refused: Rate
+    """What was called wrong without asking a model, among all that no outage kept from it."""
+    mean_reward: float | None
+    unjudged: Mapping[str, int]
+    unscored: Mapping[str, int]
+    cases: int
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether what is right here is a matter of policy."""
+        return self.name in PARTIAL
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """How well the judge tells one kind of different pairs from all equivalent ones."""
+
+    name: str
+    equivalent: int
+    different: int
+    curve: Sequence[Point]
+    auc: float | None
+    bins: Sequence[Bin]
+    ece: float
+    brier: float
+    false_positives: Rate
+    """Verdicts YES on what is different."""
+    false_negatives: Rate
+    """Verdicts NO on what is equivalent."""
+
+
+class Failures(NamedTuple):
+    """The cases of a stratum that the judge or the recipe got wrong."""
+
+    suite: Suite
+    title: str
+    total: int
+    worst: Sequence[Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Everything the page and the JSON tell."""
+
+    audited: Audited
+    strata: Sequence[Stratum]
+    contrasts: Sequence[Contrast]
+    """The first is of all different pairs, the others of one stratum each."""
+    failures: Sequence[Failures]
+    """Of the strata that have some."""
+    lost: Rate
+    """Cases whose reward an outage kept away."""
+
+    def of_suite(self, suite: Suite) -> list[Stratum]:
+        """The strata of one suite, in the order of their names."""
+        return [stratum for stratum in self.strata if stratum.suite == suite]
+
+
+def make_card(outcomes: Sequence[Outcome], audited: Audited, *, examples: int) -> Card:
+    """Add everything up, and choose up to *examples* failures of each stratum."""
+    groups = _groups(outcomes)
+    strata = [_stratum(title, members) for title, members in groups]
+    return Card(
+        audited=audited,
+        strata=strata,
+        contrasts=list(_contrasts([o for o in outcomes if o.case.suite == "pair"])),
+        failures=[
+            found
+            for title, members in groups
+            if (found := _failures(title, members, examples)).total
+        ],
+        lost=rate(outcome.is_lost for outcome in outcomes),
+    )
+
+
+def _groups(outcomes: Iterable[Outcome]) -> list[tuple[str, list[Outcome]]]:
+    """Sort into strata, each with its title."""
+    groups: dict[tuple[int, str, bool], list[Outcome]] = {}
+    for outcome in outcomes:
+        case = outcome.case
+        key = SUITES.index(case.suite), case.stratum, not case.equivalent
+        groups.setdefault(key, []).append(outcome)
+    sides = Counter((suite, name) for suite, name, _ in groups)
+    return [
+        (_title(name, is_different=side, of_both=sides[suite, name] > 1), groups[suite, name, side])
+        for suite, name, side in sorted(groups)
+    ]
+
+
+def _title(name: str, *, is_different: bool, of_both: bool) -> str:
+    side = "different" if is_different else "equivalent"
+    return f"{name} ({side})" if of_both else name
+
+
+def _stratum(title: str, members: Sequence[Outcome]) -> Stratum:
+    case = members[0].case
+    reached = [outcome for outcome in members if not outcome.is_lost]
+    return Stratum(
+        suite=case.suite,
+        name=case.stratum,
+        title=title,
+        is_equivalent=case.equivalent,
+        yes=rate(o.verdict == "YES" for o in members if o.verdict is not None),
+        paid=rate(o.is_paid for o in reached),
+        paid_known=rate(o.is_paid for o in reached if not o.case.held_out),
+        paid_held_out=rate(o.is_paid for o in reached if o.case.held_out),
+        refused=rate(o.refused_by is not None for o in reached),
+        mean_reward=mean([o.reward for o in members if o.reward is not None]),
+        unjudged=_kinds(o.unjudged for o in members),
+        unscored=_kinds(o.unscored for o in members),
+        cases=len(members),
+    )
+
+
+def _kinds(problems: Iterable[str | None]) -> dict[str, int]:
+    return dict(sorted(Counter(kind for kind in problems if kind is not None).items()))
+
+
+def _contrasts(pairs: Sequence[Outcome]) -> Iterator[Contrast]:
+    decided = [o for o in pairs if o.p_yes is not None and o.case.stratum not in PARTIAL]
+    equivalent = [o for o in decided if o.case.equivalent]
+    different = [o for o in decided if not o.case.equivalent]
+    if not equivalent or not different:
+        return
+    yield _contrast("all different pairs", equivalent, different)
+    for name in sorted({o.case.stratum for o in different}):
+        yield _contrast(name, equivalent, [o for o in different if o.case.stratum == name])
+
+
+def _contrast(name: str, equivalent: Sequence[Outcome], different: Sequence[Outcome]) -> Contrast:
+    # Sorted, since a sum depends on its order in the last digit.
+    scored = sorted(
+        Scored(o.p_yes, o.case.equivalent) for o in (*equivalent, *different) if o.p_yes is not None
+    )
+    curve = roc(scored)
+    measured = quality(np.array([s.p for s in scored]), np.array([s.is_yes for s in scored]))
+    return Contrast(
+        name=name,
+        equivalent=len(equivalent),
+        different=len(different),
+        curve=curve,
+        auc=area(curve),
+        bins=reliability(scored),
+        ece=measured.ece,
+        brier=measured.brier,
+        false_positives=rate(o.verdict == "YES" for o in different),
+        false_negatives=rate(o.verdict == "NO" for o in equivalent),
+    )
+
+
+def _failures(title: str, members: Sequence[Outcome], most: int) -> Failures:
+    """Find the worst: first what was paid wrongly, then what was judged wrongly and most surely."""
+    case = members[0].case
+    is_partial = case.stratum in PARTIAL
+    wrong = [o for o in members if not is_partial and (o.is_mispaid or o.is_misjudged)]
+    return Failures(case.suite, title, len(wrong), sorted(wrong, key=_rank)[:most])
+
+
+def _rank(outcome: Outcome) -> tuple[bool, float, str, str, str, bool, float]:
+    """Where a failure stands among others; its texts keep the order from hanging on chance."""
+    case = outcome.case
+    error = 0.0 if outcome.p_yes is None else abs(outcome.p_yes - case.equivalent)
+    texts = case.answer, case.reference, case.question or ""
+    return not outcome.is_mispaid, -error, *texts, case.held_out, outcome.p_yes or 0.0

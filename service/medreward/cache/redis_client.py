@@ -1,0 +1,297 @@
+"""The connection to Redis: one server, a master that sentinels know, or a cluster.
+
+Nothing here waits or retries by itself: who asks sets the time, and the breaker decides when to
+ask again.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, cast
+
+from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import ConnectionPool, SSLConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from medreward.cache.entries import TAG
+from medreward.errors import SetupError
+from medreward.settings import Settings
+
+Argument: TypeAlias = bytes | str | int
+AnyRedis: TypeAlias = "Redis | RedisCluster"
+
+MAX_CONNECTIONS = 16
+"""For one process, and for each node of a cluster."""
+CONNECT_TIMEOUT_S = 1.0
+SENTINEL_TIMEOUT_S = 0.5
+
+
+class NonsensicalReply(Exception):
+    """It answered, but not to what was asked."""
+
+
+class Store(Protocol):
+    """Redis, as far as the score cache needs it. Raises whatever the library raises."""
+
+    async def read(self, names: Sequence[bytes]) -> list[object]:
+        """Give what stands under each name, in order; None where nothing does."""
+        ...
+
+    async def run(
+        self, script: str, names: Sequence[bytes], shared: Sequence[bytes], each: Sequence[bytes]
+    ) -> list[object]:
+        """Run a script that gives one reply for each name; *each* has one argument a name."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class OneServer:
+    """A single Redis, or the master that sentinels name: one command for a batch."""
+
+    def __init__(self, redis: Redis, sentinel: Sentinel | None = None) -> None:
+        self._execute = cast("Callable[..., Awaitable[Any]]", redis.execute_command)
+        self._redis = redis
+        self._sentinel = sentinel
+
+    async def read(self, names: Sequence[bytes]) -> list[object]:
+        """As `Store`."""
+        return _checked(await self._execute("MGET", *names), len(names))
+
+    async def run(
+        self, script: str, names: Sequence[bytes], shared: Sequence[bytes], each: Sequence[bytes]
+    ) -> list[object]:
+        """As `Store`."""
+        # The script goes along each time: it is shorter than ten keys, and a server that was
+        # restarted, flushed or promoted needs no second round trip to learn it.
+        replies = await self._execute("EVAL", script, len(names), *names, *shared, *each)
+        return _checked(replies, len(names))
+
+    async def aclose(self) -> None:
+        """As `Store`."""
+        await self._redis.aclose()
+        if self._sentinel is not None:
+            await self._sentinel.aclose()
+
+
+class Cluster:
+    """A cluster: one command for each bucket in the batch, one round trip for each node."""
+
+    def __init__(self, redis: RedisCluster) -> None:
+        self._redis = redis
+
+    async def read(self, names: Sequence[bytes]) -> list[object]:
+        """As `Store`."""
+        return await self._spread(
+            names, lambda places: ("MGET", *(names[place] for place in places))
+        )
+
+    async def run(
+        self, script: str, names: Sequence[bytes], shared: Sequence[bytes], each: Sequence[bytes]
+    ) -> list[object]:
+        """As `Store`."""
+
+        def command(places: list[int]) -> tuple[Argument, ...]:
+            own = [names[place] for place in places]
+            theirs = [each[place] for place in places] if each else []
+            return ("EVAL", script, len(own), *own, *shared, *theirs)
+
+        return await self._spread(names, command)
+
+    async def aclose(self) -> None:
+        """As `Store`."""
+        await self._redis.aclose()
+
+    async def _spread(
+        self, names: Sequence[bytes], command: Callable[[list[int]], tuple[Argument, ...]]
+    ) -> list[object]:
+        places_by_bucket: dict[bytes, list[int]] = {}
+        for place, name in enumerate(names):
+            places_by_bucket.setdefault(name[TAG], []).append(place)
+        pipeline = self._redis.pipeline()
+        for places in places_by_bucket.values():
+            pipeline.execute_command(*command(places))
+        replies: list[object] = [None] * len(names)
+        for places, answer in zip(places_by_bucket.values(), await pipeline.execute(), strict=True):
+            for place, reply in zip(places, _checked(answer, len(places)), strict=True):
+                replies[place] = reply
+        return replies
+
+
+def connect(settings: Settings) -> Store:
+    """Make what connects when it is first asked.
+
+    Raises:
+        SetupError: a file that the settings name cannot be read.
+    """
+    client, sentinel = make_client(settings)
+    return Cluster(client) if isinstance(client, RedisCluster) else OneServer(client, sentinel)
+
+
+def make_client(
+    settings: Settings, *, timeout_s: float | None = None
+) -> tuple[AnyRedis, Sentinel | None]:
+    """Make a client, and with sentinels what asks them; *timeout_s* is for each of its waits.
+
+    Raises:
+        SetupError: there is no URL, or a file that the settings name cannot be read.
+    """
+    kwargs = connection_kwargs(settings)
+    kwargs["socket_timeout"] = timeout_s
+    kwargs["socket_connect_timeout"] = timeout_s or CONNECT_TIMEOUT_S
+    if settings.redis_mode == "sentinel":
+        return _master(settings, kwargs)
+    if settings.redis_mode == "cluster":
+        return _cluster(settings, kwargs), None
+    return one_server(kwargs), None
+
+
+@asynccontextmanager
+async def primaries(settings: Settings, *, timeout_s: float) -> AsyncIterator[Sequence[Redis]]:
+    """Reach each server that holds a part of what is remembered.
+
+    Raises:
+        SetupError: as `make_client`.
+        RedisError: the cluster does not tell its nodes.
+    """
+    async with AsyncExitStack() as stack:
+        client, sentinel = make_client(settings, timeout_s=timeout_s)
+        stack.push_async_callback(client.aclose)
+        if sentinel is not None:
+            stack.push_async_callback(sentinel.aclose)
+        if isinstance(client, Redis):
+            yield [client]
+            return
+        await client.initialize()
+        nodes = [
+            one_server(_at(settings, node.host, int(node.port), timeout_s))
+            for node in client.get_primaries()
+        ]
+        for node in nodes:
+            stack.push_async_callback(node.aclose)
+        yield nodes
+
+
+def _at(settings: Settings, host: str, port: int, timeout_s: float) -> dict[str, Any]:
+    return connection_kwargs(settings) | {
+        "host": host,
+        "port": port,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+    }
+
+
+def connection_kwargs(settings: Settings) -> dict[str, Any]:
+    """Everything about a connection but for how long it may take.
+
+    Raises:
+        SetupError: there is no URL, or a file that the settings name cannot be read.
+    """
+    if settings.redis_url is None:
+        raise SetupError("no Redis is configured: set MEDREWARD_REDIS_URL")
+    kwargs: dict[str, Any] = dict(parse_url(settings.redis_url.get_secret_value()))
+    if settings.redis_password_file is not None:
+        kwargs["password"] = _password(settings.redis_password_file)
+    if kwargs.get("connection_class") is SSLConnection:
+        kwargs |= _tls(settings)
+    return kwargs | {
+        # Retries of the library's own would multiply the time that a caller waits.
+        "retry": Retry(NoBackoff(), 0),
+        # The older protocol is what every server, proxy and version speaks without a greeting.
+        "protocol": 2,
+        "driver_info": None,
+    }
+
+
+def _master(settings: Settings, kwargs: dict[str, Any]) -> tuple[Redis, Sentinel]:
+    hosts = _hosts(settings, kwargs)
+    own = {key: value for key, value in kwargs.items() if key not in ("host", "port")}
+    is_tls = own.pop("connection_class", None) is SSLConnection
+    # A sentinel that is gone must not take all the time there is to ask the next one.
+    asking = {key: own[key] for key in own if key.startswith("ssl_")} | {
+        "socket_timeout": SENTINEL_TIMEOUT_S,
+        "socket_connect_timeout": SENTINEL_TIMEOUT_S,
+        "retry": own["retry"],
+        "protocol": own["protocol"],
+        "driver_info": None,
+        "ssl": is_tls,
+    }
+    if settings.redis_sentinel_password is not None:
+        asking["password"] = settings.redis_sentinel_password.get_secret_value()
+    sentinel = Sentinel(hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    master = sentinel.master_for(
+        settings.redis_sentinel_master,
+        max_connections=MAX_CONNECTIONS,
+        ssl=is_tls,
+        **own,
+    )
+    return cast("Redis", master), sentinel
+
+
+def _cluster(settings: Settings, kwargs: dict[str, Any]) -> RedisCluster:
+    nodes = [ClusterNode(host, port) for host, port in _hosts(settings, kwargs)]
+    own = {key: kwargs[key] for key in kwargs if key not in ("host", "port", "db")}
+    is_tls = own.pop("connection_class", None) is SSLConnection
+    return RedisCluster(
+        startup_nodes=nodes,
+        ssl=is_tls,
+        require_full_coverage=False,
+        max_connections=MAX_CONNECTIONS,
+        **own,
+    )
+
+
+def one_server(kwargs: dict[str, Any]) -> Redis:
+    """Make a client of one server, of which *kwargs* tell all."""
+    return Redis.from_pool(ConnectionPool(max_connections=MAX_CONNECTIONS, **kwargs))
+
+
+def _hosts(settings: Settings, kwargs: dict[str, Any]) -> list[tuple[str, int]]:
+    first = (kwargs.get("host", "localhost"), kwargs.get("port", _default_port(settings)))
+    further = (host.rpartition(":") for host in settings.redis_hosts)
+    return [first, *((host.strip("[]"), int(port)) for host, _, port in further)]
+
+
+def _default_port(settings: Settings) -> int:
+    return 26379 if settings.redis_mode == "sentinel" else 6379
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    files = {
+        "ssl_ca_certs": settings.redis_ca_file,
+        "ssl_certfile": settings.redis_cert_file,
+        "ssl_keyfile": settings.redis_key_file,
+    }
+    for name, file in files.items():
+        if file is not None and not file.is_file():
+            raise SetupError(f"{_VARIABLES[name]}: there is no such file")
+    return {name: str(file) for name, file in files.items() if file is not None} | {
+        "ssl_cert_reqs": "none" if settings.redis_tls_check == "none" else "required",
+        "ssl_check_hostname": settings.redis_tls_check == "full",
+    }
+
+
+_VARIABLES = {
+    "ssl_ca_certs": "MEDREWARD_REDIS_CA_FILE",
+    "ssl_certfile": "MEDREWARD_REDIS_CERT_FILE",
+    "ssl_keyfile": "MEDREWARD_REDIS_KEY_FILE",
+}
+
+
+def _password(file: Path) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SetupError(
+            f"MEDREWARD_REDIS_PASSWORD_FILE cannot be read ({type(exc).__name__})"
+        ) from exc
+
+
+def _checked(replies: Iterable[object], count: int) -> list[object]:
+    if not isinstance(replies, list) or len(replies) != count:
+        raise NonsensicalReply(f"not {count} replies to {count} names")
+    return replies

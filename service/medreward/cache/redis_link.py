@@ -1,0 +1,340 @@
+"""Redis, asked within a time: whatever is wrong with it costs callers that time once.
+
+After a failure it is left alone and tried in the background, over a new connection, until it
+answers. What it refuses while it answers, such as a write when it is full, is left alone likewise.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Literal, TypeAlias
+
+import structlog
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from medreward.breaker import Breaker
+from medreward.cache.entries import probe_names
+from medreward.cache.redis_client import MAX_CONNECTIONS, Store
+from medreward.errors import MedrewardError, SetupError
+from medreward.telemetry.metrics import Metrics
+
+Operation: TypeAlias = Literal["get", "put", "claim", "wait", "renew"]
+
+MOST_AT_ONCE = 1024
+"""Names in one command: it takes Redis some milliseconds, in which it does nothing else, and with
+the longest values it is some megabytes."""
+PROBE_TIMEOUT_S = 2.0
+"""Nobody waits for a probe; a connection over TLS or by way of sentinels may take its time."""
+PUT_TIMEOUT_S = 1.0
+"""Nobody waits for a write either."""
+CLOSE_TIMEOUT_S = 0.5
+STALL_S = 0.05
+"""A time-out that comes later than that by so much is this process's fault once: it was busy."""
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 5.0
+FIRST_REFUSAL_PAUSE_S = 1.0
+LONGEST_REFUSAL_PAUSE_S = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+class Unavailable(MedrewardError):
+    """Redis did not answer within its time."""
+
+
+class LeftAlone(Unavailable):
+    """Redis was not asked, as it did not answer the last time."""
+
+
+class Refused(Unavailable):
+    """Redis answers, but will not write."""
+
+
+class RedisLink:
+    """Asks Redis, and knows whether it answers. All in one event loop."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Store],
+        metrics: Metrics,
+        *,
+        timeout_s: float,
+        put_timeout_s: float = PUT_TIMEOUT_S,
+    ) -> None:
+        self._connect = connect
+        self._metrics = metrics
+        self._timeout_s = timeout_s
+        self._put_timeout_s = max(timeout_s, put_timeout_s)
+        self._store: Store | None = None
+        self._opened: set[Store] = set()
+        """The one in use, and those being given up."""
+        self._breaker = Breaker(failures=1, pause_s=FIRST_PAUSE_S, longest_pause_s=LONGEST_PAUSE_S)
+        self._writes = Breaker(
+            failures=1, pause_s=FIRST_REFUSAL_PAUSE_S, longest_pause_s=LONGEST_REFUSAL_PAUSE_S
+        )
+        self._answers = asyncio.Event()
+        self._places = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._lost_s = time.monotonic()
+        self._renewed_s = 0.0
+        self._has_stalled = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether Redis is left alone."""
+        return not self._answers.is_set()
+
+    def state(self) -> str:
+        """Say in words how it is."""
+        if self.is_open:
+            return f"not answering for {time.monotonic() - self._lost_s:.0f} s, memory alone"
+        return "answering, but refuses to write" if self._writes.is_open else "answering"
+
+    async def start(self) -> None:
+        """Connect; where that fails, go on trying in the background."""
+        reason = await self._try_anew()
+        if reason is not None:
+            self._note_lost(reason)
+
+    async def aclose(self) -> None:
+        """Stop asking and close the connections."""
+        self._answers.clear()
+        # Before the tasks end: a request that fails meanwhile must not start another.
+        self._store = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._close_all()
+
+    async def read(self, operation: Operation, names: Sequence[bytes]) -> list[object]:
+        """Give what stands under each name, in order.
+
+        Raises:
+            Unavailable: it did not answer in time, or is left alone.
+        """
+        return await self._ask(operation, self._timeout_s, lambda store: store.read(names))
+
+    async def run(
+        self,
+        operation: Operation,
+        script: str,
+        names: Sequence[bytes],
+        shared: Sequence[bytes],
+        each: Sequence[bytes] = (),
+    ) -> list[object]:
+        """Run a script that writes; gives its reply for each name.
+
+        Raises:
+            Unavailable: it did not answer in time, or is left alone; what it did is not known.
+            Refused: it would not write, or not all.
+        """
+        is_put = operation == "put"
+        if not is_put and not self._writes.allows():
+            raise Refused
+        timeout_s = self._put_timeout_s if is_put else self._timeout_s
+        try:
+            replies = await self._ask(
+                operation, timeout_s, lambda store: store.run(script, names, shared, each)
+            )
+        except Refused as exc:
+            self._note_refusal(str(exc))
+            raise
+        except BaseException:
+            self._writes.gave_up()
+            raise
+        self._note_written()
+        return replies
+
+    async def may_write(self) -> None:
+        """Wait until a put is worth a try."""
+        while True:
+            await self._answers.wait()
+            if self._writes.allows():
+                return
+            await asyncio.sleep(max(self._writes.left_s, 0.01))
+
+    def renew(self) -> None:
+        """Go on over new connections: what came over these was not what was asked for."""
+        if time.monotonic() - self._renewed_s < 1.0:
+            return
+        self._renewed_s = time.monotonic()
+        if self._answers.is_set():
+            self._spawn(self._swap())
+
+    async def _ask(
+        self,
+        operation: Operation,
+        timeout_s: float,
+        ask: Callable[[Store], Awaitable[list[object]]],
+    ) -> list[object]:
+        store = self._store_in_use()
+        started_s, asked_s = time.monotonic(), math.inf
+        try:
+            async with asyncio.timeout(timeout_s), self._places:
+                # Not sooner: a store that was closed while this waited would connect anew.
+                store = self._store_in_use()
+                asked_s = time.monotonic()
+                with self._metrics.time_redis(operation):
+                    replies = await self._over(store, ask)
+        except LeftAlone:
+            raise
+        except Exception as exc:
+            if operation in ("put", "claim", "renew") and _is_refusal(exc):
+                raise Refused(_reason(exc)) from exc
+            # A failure over connections that have been given up says nothing about the new, and
+            # one of who got a connection too late nothing about Redis: who had one finds out.
+            had_time = time.monotonic() - asked_s > timeout_s / 2
+            is_told = had_time or not isinstance(exc, TimeoutError)
+            if is_told and store is self._store:
+                self._note_trouble(exc, is_stalled=_is_late(started_s + timeout_s))
+            raise Unavailable(_reason(exc)) from exc
+        self._has_stalled = False
+        return replies
+
+    async def _over(
+        self, store: Store, ask: Callable[[Store], Awaitable[list[object]]]
+    ) -> list[object]:
+        try:
+            return await ask(store)
+        finally:
+            # A connection that was under way when the store was closed has been opened since.
+            if store not in self._opened:
+                self._spawn(self._close(store))
+
+    def _store_in_use(self) -> Store:
+        if self.is_open or self._store is None:
+            raise LeftAlone
+        return self._store
+
+    def _note_trouble(self, error: Exception, *, is_stalled: bool) -> None:
+        if self._has_stalled or not is_stalled:
+            self._note_lost(_reason(error))
+        self._has_stalled = is_stalled
+
+    def _note_lost(self, reason: str) -> None:
+        if not self._breaker.is_open:
+            self._lost_s = time.monotonic()
+            log.warning("redis_lost", reason=reason)
+            self._breaker.failed()
+            self._spawn(self._try_until_back())
+        self._answers.clear()
+
+    def _note_refusal(self, reason: str) -> None:
+        if not self._writes.is_open:
+            log.warning("redis_refuses_writes", reason=reason)
+        self._writes.failed()
+        if "READONLY" in reason:
+            # What was a master is a replica now; a new connection may lead to the new master.
+            self.renew()
+
+    def _note_written(self) -> None:
+        if self._writes.is_open:
+            log.info("redis_writes_again")
+        self._writes.succeeded()
+
+    async def _try_until_back(self) -> None:
+        while self._breaker.is_open:
+            await asyncio.sleep(self._breaker.left_s)
+            if not self._breaker.allows():
+                continue
+            if await self._try_anew() is None:
+                self._breaker.succeeded()
+                log.info("redis_back", after_s=round(time.monotonic() - self._lost_s, 1))
+            else:
+                self._breaker.failed()
+
+    async def _try_anew(self) -> str | None:
+        """Ask over a new connection; gives the reason why it did not answer."""
+        old, self._store = self._store, None
+        if old is not None:
+            await self._close(old)
+        try:
+            store = self._open()
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await store.read(probe_names())
+            # Once connected it has to be as quick as callers need it.
+            async with asyncio.timeout(self._timeout_s):
+                await store.read(probe_names())
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it does not answer
+            await self._close_all()
+            return _reason(exc)
+        self._store = store
+        self._answers.set()
+        return None
+
+    async def _swap(self) -> None:
+        old = self._store
+        try:
+            new = self._open()
+        except SetupError:
+            return
+        self._store = new
+        # What is being asked over the old connections may end first.
+        await asyncio.sleep(self._timeout_s)
+        if old is not None:
+            await self._close(old)
+
+    def _open(self) -> Store:
+        store = self._connect()
+        self._opened.add(store)
+        return store
+
+    async def _close_all(self) -> None:
+        for store in list(self._opened):
+            await self._close(store)
+
+    async def _close(self, store: Store) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await store.aclose()
+        except Exception as exc:  # noqa: BLE001 - what is given up may fail to close in any way
+            log.debug("redis_close_failed", error=type(exc).__name__)
+        self._opened.discard(store)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _is_late(due_s: float) -> bool:
+    return time.monotonic() > due_s + STALL_S
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether it answered that it will not, as when it is full or a replica."""
+    # A cluster that lacks or moves a slot is to be looked at anew, as one that does not answer.
+    is_moving = isinstance(error, (ClusterError, AskError, TryAgainError))
+    return isinstance(error, ResponseError) and not is_moving
+
+
+def _reason(error: Exception) -> str:
+    """The kind of error, and Redis' word for it; never what it quotes, such as names."""
+    kind = type(error).__name__
+    if isinstance(error, AuthenticationError):
+        return f"{kind}: check the user and the password in MEDREWARD_REDIS_URL"
+    found = [word for word in WORDS if isinstance(error, RedisError) and word in str(error)]
+    return ": ".join([kind, *found[:1]])
+
+
+WORDS = (
+    "OOM",
+    "READONLY",
+    "NOPERM",
+    "NOAUTH",
+    "WRONGPASS",
+    "LOADING",
+    "MISCONF",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "BUSY",
+    "NOREPLICAS",
+)

@@ -1,0 +1,146 @@
+"""Writes to Redis off the reply's path: gathered here, written in batches, one round trip each.
+
+Giving a lease back is a write too, so that an answer and what it settles travel together.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from medreward.cache.redis_link import RedisLink, Refused, Unavailable
+from medreward.telemetry.metrics import Metrics
+
+MAX_WAITING = 65_536
+"""Entries that wait to be written; what does not fit is not remembered by Redis."""
+MAX_WAITING_BYTES = 32 * 1024**2
+MAX_BATCH = 512
+"""Entries in one script: Redis does nothing else meanwhile, about a millisecond."""
+MAX_BATCH_BYTES = 1024**2
+FLUSH_TIMEOUT_S = 1.0
+GIVE_BACK = b""
+
+# An entry overwrites the lease that stands in its place. What cannot be written (Redis is full)
+# gives its lease back, so that nobody waits for it.
+WRITE = """
+local own, failed = ARGV[2], nil
+local function give_back(name)
+  local held = redis.call('GET', name)
+  if held and string.sub(held, 1, #own) == own then redis.call('DEL', name) end
+end
+local replies = {}
+for i, name in ipairs(KEYS) do
+  local value = ARGV[i + 2]
+  replies[i] = 1
+  if value == '' then
+    give_back(name)
+  else
+    local reply = redis.pcall('SET', name, value, 'EX', ARGV[1])
+    if reply['err'] then failed = reply; give_back(name) end
+  end
+end
+return failed or replies
+"""
+
+
+class WriteBehind:
+    """Holds what is to be written, and writes it as soon as Redis takes it."""
+
+    def __init__(self, link: RedisLink, metrics: Metrics, *, ttl_s: int, holder: bytes) -> None:
+        self._link = link
+        self._metrics = metrics
+        self._shared = (b"%d" % ttl_s, holder)
+        self._waiting: dict[bytes, bytes] = {}
+        self._waiting_bytes = 0
+        self._wakes = asyncio.Event()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """How many entries wait."""
+        return len(self._waiting)
+
+    def start(self) -> None:
+        """Write from now on."""
+        self._task = asyncio.create_task(self._run())
+
+    async def flushed(self) -> None:
+        """Wait until nothing waits."""
+        await self._is_empty.wait()
+
+    async def aclose(self) -> None:
+        """Write what waits, for a second at most, and stop."""
+        if self._task is None:
+            return
+        if not self._link.is_open:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                    await self._is_empty.wait()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+        self._metrics.count_redis_dropped("closed", _values(self._waiting.values()))
+        self._waiting.clear()
+
+    def put(self, values: Mapping[bytes, bytes]) -> None:
+        """Take sealed values by name; an empty one gives the lease of that name back.
+
+        A value ends its lease by itself, and is not forgotten for one that is given back.
+        """
+        dropped = []
+        for name, value in values.items():
+            if not self._take(name, value):
+                dropped.append(value)
+        if dropped:
+            self._metrics.count_redis_dropped("full", _values(dropped))
+        if self._waiting:
+            self._is_empty.clear()
+            self._wakes.set()
+
+    def _take(self, name: bytes, value: bytes) -> bool:
+        replaced = self._waiting.get(name)
+        if replaced and value == GIVE_BACK:
+            return True
+        size = self._waiting_bytes + len(name) + len(value)
+        if replaced is not None:
+            size -= len(name) + len(replaced)
+        elif len(self._waiting) >= MAX_WAITING:
+            return False
+        if size > MAX_WAITING_BYTES:
+            return False
+        self._waiting[name] = value
+        self._waiting_bytes = size
+        return True
+
+    async def _run(self) -> None:
+        while True:
+            await self._wakes.wait()
+            await self._link.may_write()
+            batch = self._next_batch()
+            try:
+                await self._link.run("put", WRITE, list(batch), self._shared, list(batch.values()))
+            except Refused:
+                self._metrics.count_redis_dropped("refused", _values(batch.values()))
+            except Unavailable:
+                # What has come since is as good: the same question has the same answer.
+                self.put({n: v for n, v in batch.items() if n not in self._waiting})
+            if not self._waiting:
+                self._wakes.clear()
+                self._is_empty.set()
+
+    def _next_batch(self) -> dict[bytes, bytes]:
+        batch: dict[bytes, bytes] = {}
+        size = 0
+        for name, value in self._waiting.items():
+            size += len(name) + len(value)
+            if len(batch) >= MAX_BATCH or (batch and size > MAX_BATCH_BYTES):
+                break
+            batch[name] = value
+        for name, value in batch.items():
+            del self._waiting[name]
+            self._waiting_bytes -= len(name) + len(value)
+        return batch
+
+
+def _values(waiting: Iterable[bytes]) -> int:
+    return sum(1 for value in waiting if value != GIVE_BACK)

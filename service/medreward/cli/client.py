@@ -1,0 +1,392 @@
+"""A client of the service for the commands: find or start one, wait until it is ready, send batches.
+
+A busy or unreachable service is asked again. `medreward_client` is not used, since the server
+imports no client.
+"""
+
+import asyncio
+import logging
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import uvicorn
+from pydantic import BaseModel, SecretStr, ValidationError
+
+import medreward
+from medreward.app import create_app
+from medreward.cli.environment import read_settings, service_key
+from medreward.cli.jsonl import Line
+from medreward.cli.terminal import CommandError, Misuse, counting, silence_other_bars, waiting
+from medreward.engines.remote.http_client import AsyncClient, Response, reaching
+from medreward.engines.status import EngineState, Readiness
+from medreward.errors import BackendDown, DeadlinePassed
+from medreward.http.schemas import ErrorReply, JudgeReply, RecipesReply, RewardReply
+from medreward.http.server import server_config
+from medreward.settings import Settings
+from medreward.telemetry import logs
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+A = TypeVar("A")
+Reply = TypeVar("Reply", RewardReply, JudgeReply)
+
+PATHS: Final[Mapping[type, str]] = {RewardReply: "reward", JudgeReply: "judge"}
+HEADERS: Final = {"Content-Type": "application/json"}
+BUSY: Final = frozenset({429, 503})
+CONNECT_S = 5.0
+PROBE_S = 10.0
+GRACE_S = 30.0
+"""Beyond a request's own deadline, for its way there and back."""
+POLL_S = 0.2
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 8.0
+
+LARGEST_BATCH = 64
+SMALLEST_BATCH = 8
+BATCHES = 10
+"""As many as a small file is cut into, so that progress can be seen."""
+IN_FLIGHT = 4
+"""Requests at once: enough to keep the service at work while a response is on its way."""
+
+LOADING = "loading"
+LOOPBACK = "127.0.0.1"
+STOPS_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which service to ask, and how long one request to it may take."""
+
+    url: str | None
+    """None starts one for this command."""
+    key_variable: str
+    deadline_s: float
+
+    @property
+    def deadline_ms(self) -> int:
+        """The deadline in the unit of requests."""
+        return max(1, round(self.deadline_s * 1000))
+
+
+@dataclass(slots=True)
+class Connection:
+    """An HTTP client of one service."""
+
+    client: AsyncClient
+    url: str
+    retry_for_s: float = 120.0
+    engines: Mapping[str, EngineState] = field(default_factory=dict)
+
+    async def send_all(
+        self,
+        pieces: Sequence[Sequence[Line[T]]],
+        body_of: Callable[[Sequence[Line[T]]], str],
+        model: type[Reply],
+        *,
+        title: str,
+        noun: str = "lines",
+        on_reply: Callable[[Sequence[Line[T]], Reply], None] | None = None,
+    ) -> list[Reply]:
+        """Send every piece, a few at once, and return the replies in the order of the pieces.
+
+        *on_reply* is called with each piece and its reply, in the same order.
+
+        Raises:
+            CommandError: as `exchange`.
+        """
+
+        async def send(piece: Sequence[Line[T]]) -> Reply:
+            return await self.exchange(body_of(piece), piece, model, noun=noun)
+
+        replies: list[Reply] = []
+        with counting(title, sum(map(len, pieces))) as add:
+            async for reply in in_order(pieces, send):
+                if on_reply is not None:
+                    on_reply(pieces[len(replies)], reply)
+                replies.append(reply)
+                add(len(reply.results))
+        return replies
+
+    async def exchange(
+        self, body: str, batch: Sequence[Line[Any]], model: type[Reply], *, noun: str = "lines"
+    ) -> Reply:
+        """Send one batch and return the reply, which has one result for each of its lines.
+
+        Raises:
+            CommandError: it was refused, or the reply does not fit; names the lines.
+        """
+        response = await self.post(PATHS[model], body)
+        where = f"{noun} {batch[0].number} to {batch[-1].number}"
+        reply = self._read(response, model, f" {where}")
+        if len(reply.results) != len(batch):
+            raise CommandError(
+                f"{self.url} gave {len(reply.results)} results for {len(batch)} ({where}); "
+                "something between here and there is not medreward"
+            )
+        return reply
+
+    async def post(self, path: str, body: str) -> Response:
+        """Send *body*, and retry while the service is busy or cannot be reached.
+
+        Raises:
+            CommandError: it stayed so for too long, or the response is too late.
+        """
+        clock = asyncio.get_running_loop().time
+        give_up_at, pause_s = clock() + self.retry_for_s, FIRST_PAUSE_S
+        while True:
+            wait_s = pause_s
+            try:
+                with reaching():
+                    response = await self.client.post(path, content=body, headers=HEADERS)
+            except BackendDown as exc:
+                reason = str(exc)
+            except DeadlinePassed as exc:
+                # Not retried: the service has spent the whole deadline on it already.
+                raise CommandError(
+                    f"{self.url}: {exc}; send fewer at once (--batch) or wait longer (--deadline)"
+                ) from exc
+            else:
+                if response.status_code not in BUSY:
+                    return response
+                reason = refusal(response)
+                wait_s = max(pause_s, _retry_after_s(response.headers.get("Retry-After", "")))
+            if clock() + wait_s > give_up_at:
+                raise CommandError(
+                    f"{self.url} took nothing for {self.retry_for_s:.0f} s: {reason}"
+                )
+            await asyncio.sleep(wait_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def recipes(self) -> RecipesReply:
+        """Return the recipes of the service.
+
+        Raises:
+            CommandError: it cannot be reached, or refuses.
+        """
+        try:
+            with reaching():
+                response = await self.client.get("recipes")
+        except (BackendDown, DeadlinePassed) as exc:
+            raise CommandError(f"{self.url}: {exc}") from exc
+        return self._read(response, RecipesReply)
+
+    def _read(self, response: Response, model: type[M], what: str = "") -> M:
+        if response.is_error:
+            raise CommandError(f"{self.url} refuses{what}: {refusal(response)}")
+        try:
+            return model.model_validate_json(response.content)
+        except ValidationError as exc:
+            raise CommandError(
+                f"{self.url} answers in a way that medreward {medreward.__version__} cannot read; "
+                "check the URL, and that both have the same version"
+            ) from exc
+
+    async def wait_until_ready(self) -> None:
+        """Wait for the engines, and show which one is loading.
+
+        Raises:
+            Misuse: no server answers there, or it is not medreward.
+            CommandError: the engines cannot be loaded, or take too long.
+        """
+        readiness, limit = await self._readiness(), LoadingLimit()
+        if readiness.status != "ready":
+            with waiting(what_is_awaited(readiness)) as show:
+                while (readiness := await self._readiness()).status != "ready":
+                    limit.check(readiness)
+                    show(what_is_awaited(readiness))
+                    await asyncio.sleep(POLL_S)
+        self.engines = readiness.engines
+
+    async def _readiness(self) -> Readiness:
+        try:
+            with reaching():
+                response = await self.client.get(
+                    "readyz", timeout=(CONNECT_S, PROBE_S, PROBE_S, PROBE_S)
+                )
+        except (BackendDown, DeadlinePassed) as exc:
+            raise Misuse(
+                f"{self.url}: {exc}; check --url, or leave it out to start a service here"
+            ) from exc
+        try:
+            return Readiness.model_validate_json(response.content)
+        except ValidationError:
+            raise Misuse(
+                f"{self.url} is no medreward: its /readyz answers HTTP {response.status_code} "
+                "and no readiness; check --url"
+            ) from None
+
+
+@asynccontextmanager
+async def connected(target: Target) -> AsyncIterator[Connection]:
+    """Connect to the target, or start a service, and yield the connection once it is ready.
+
+    Raises:
+        Misuse, SetupError: the URL, the key or a setting is wrong.
+        CommandError: its engines cannot be loaded.
+    """
+    with ExitStack() as stack:
+        if target.url is not None:
+            url, key = _checked(target.url), service_key(target.key_variable)
+        else:
+            url, key = stack.enter_context(local_service())
+        reply_s = target.deadline_s + GRACE_S
+        async with AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=(CONNECT_S, reply_s, reply_s, reply_s),
+            # The local service is never behind a proxy.
+            trust_env=target.url is not None,
+        ) as client:
+            connection = Connection(client, url)
+            await connection.wait_until_ready()
+            yield connection
+
+
+@contextmanager
+def local_service() -> Iterator[tuple[str, str]]:
+    """Start a service on a free loopback port; yield its URL and key, and stop it afterwards.
+
+    Raises:
+        Misuse: a setting is wrong.
+        SetupError: a setting names something that does not exist.
+    """
+    # A random key, since other users of this machine may find the port.
+    key = secrets.token_urlsafe()
+    settings = read_settings(host=LOOPBACK, api_keys=(SecretStr(key),))
+    if settings.role in {"judge", "embed"}:
+        raise Misuse(
+            f"MEDREWARD_ROLE={settings.role} is a part of a service and scores nothing: unset it, "
+            "or name a service with --url"
+        )
+    log_quietly(settings)
+    silence_other_bars()
+    app = create_app(settings)
+    listener = socket.create_server((LOOPBACK, 0))
+    server = uvicorn.Server(server_config(app))
+    # In a thread, so that uvicorn leaves the signals of this process alone.
+    thread = threading.Thread(
+        target=server.run, args=([listener],), name="local-service", daemon=True
+    )
+    thread.start()
+    try:
+        yield f"http://{LOOPBACK}:{listener.getsockname()[1]}", key
+    finally:
+        server.should_exit = True
+        thread.join(STOPS_WITHIN_S)
+        listener.close()
+
+
+def log_quietly(settings: Settings) -> None:
+    """Log only warnings and errors, unless the user set a level."""
+    is_set = "log_level" in settings.model_fields_set
+    logs.configure(settings.log_level if is_set else "warning", "console")
+    # The command reports a failure to load by itself.
+    logging.getLogger("medreward.engines.supervisor").setLevel(logging.CRITICAL)
+
+
+class LoadingLimit:
+    """A time limit for engines that load, and a shorter one for engines that do not respond.
+
+    Large models are downloaded first, so loading may take long; a remote engine that does not
+    respond is more likely down than slow.
+    """
+
+    def __init__(self, *, loading_s: float = 1800.0, silence_s: float = 60.0) -> None:
+        self._loading_s = loading_s
+        self._silence_s = silence_s
+        self._began_s = time.monotonic()
+        self._silent_since_s: float | None = None
+
+    def check(self, readiness: Readiness) -> None:
+        """Return if waiting may go on.
+
+        Raises:
+            CommandError: the engines cannot be loaded, or time is up.
+        """
+        if readiness.status in {"failed", "draining"}:
+            raise CommandError(reasons(readiness))
+        now_s = time.monotonic()
+        if all(s.message == LOADING for s in readiness.engines.values() if not s.ready):
+            self._silent_since_s = None
+        elif self._silent_since_s is None:
+            self._silent_since_s = now_s
+        elif now_s - self._silent_since_s > self._silence_s:
+            raise CommandError(f"{reasons(readiness)}; start it, or mend its URL in the settings")
+        if now_s - self._began_s > self._loading_s:
+            raise CommandError(f"still loading after {self._loading_s:.0f} s; its log says more")
+
+
+def what_is_awaited(readiness: Readiness) -> str:
+    """Name the engine that is loaded next, in words for a spinner."""
+    # The last of them is loaded first.
+    for role, state in reversed(readiness.engines.items()):
+        if not state.ready and state.message == LOADING:
+            return f"loading the {role} {state.model}".rstrip()
+        if not state.ready:
+            return f"waiting for the {role}: {state.message}"
+    return LOADING
+
+
+def reasons(readiness: Readiness) -> str:
+    """Join the reasons why engines are not ready; one that both share is written once."""
+    roles: dict[str, list[str]] = {}
+    for role, state in readiness.engines.items():
+        if not state.ready and state.message != LOADING:
+            roles.setdefault(state.message, []).append(role)
+    told = "; ".join(f"{' and '.join(names)}: {message}" for message, names in roles.items())
+    return told or f"the service is {readiness.status}"
+
+
+def batches(lines: Sequence[T], size: int | None) -> list[Sequence[T]]:
+    """Cut *lines* into pieces of *size*; without one, small enough that progress can be seen."""
+    size = size or min(LARGEST_BATCH, max(SMALLEST_BATCH, len(lines) // BATCHES))
+    return [lines[start : start + size] for start in range(0, len(lines), size)]
+
+
+async def in_order(
+    pieces: Sequence[T], ask: Callable[[T], Coroutine[Any, Any, A]]
+) -> AsyncIterator[A]:
+    """Call *ask* with each piece, `IN_FLIGHT` at once; yield the results in order."""
+    tasks: deque[asyncio.Task[A]] = deque()
+    try:
+        for piece in pieces:
+            tasks.append(asyncio.create_task(ask(piece)))
+            if len(tasks) == IN_FLIGHT:
+                yield await tasks.popleft()
+        while tasks:
+            yield await tasks.popleft()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def refusal(response: Response) -> str:
+    """Return the message of an error response, or its status if it has none."""
+    hint = "; set MEDREWARD_KEY to one, or name the variable that has it with --api-key-env"
+    try:
+        message = ErrorReply.model_validate_json(response.content).error.message
+    except ValidationError:
+        message = f"HTTP {response.status_code}"
+    return message + (hint if response.status_code == 401 else "")  # noqa: PLR2004 - HTTP's number
+
+
+def _checked(url: str) -> str:
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"} and parts.hostname:
+            return url.rstrip("/")
+    raise Misuse(f"--url: {url!r} is no URL; give one such as http://127.0.0.1:8080")
+
+
+def _retry_after_s(header: str) -> float:
+    """Read a Retry-After header in seconds; a date counts as none."""
+    return float(header) if header.isdecimal() else 0.0

@@ -1,0 +1,249 @@
+"""Files: JSON Lines are checked whole before the first is used, and results are written at once."""
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from medreward.cli.terminal import CommandError, Misuse, messages, shown
+from medreward.errors import InvalidRequest, MalformedBody
+from medreward.http.bodies import parse
+from medreward.samples import Sample
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+STANDARD_INPUT = Path("-")
+BAD_LINES_SHOWN = 5
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Line(Generic[T]):
+    """One line of a file: its number and its value."""
+
+    number: int
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that cannot be used, and the reason, which never quotes it."""
+
+    number: int
+    reason: str
+
+
+def read_samples(path: Path, limit: int | None = None) -> list[Line[Sample]]:
+    """Read a file of samples.
+
+    Raises:
+        Misuse: as `read_lines`.
+    """
+    return read_lines(path, read_sample_line, limit)
+
+
+def read_lines(path: Path, read: Callable[[bytes], T], limit: int | None = None) -> list[Line[T]]:
+    """Read a file with *read*, which raises `InvalidRequest` for a line that it cannot use.
+
+    Raises:
+        Misuse: the file cannot be read, is empty, or has bad lines; the first of those are named.
+    """
+    good, bad = sort_lines(path, read, limit)
+    if bad:
+        raise_bad_lines(path, bad, len(good) + len(bad))
+    return good
+
+
+def sort_lines(
+    path: Path, read: Callable[[bytes], T], limit: int | None = None
+) -> tuple[list[Line[T]], list[BadLine]]:
+    """Return the lines that can be used, and those that cannot.
+
+    Raises:
+        Misuse: the file cannot be read, or is empty.
+    """
+    good: list[Line[T]] = []
+    bad: list[BadLine] = []
+    for number, raw in islice(_numbered_lines(path), limit):
+        try:
+            good.append(Line(number, read(raw)))
+        except InvalidRequest as exc:
+            bad.append(BadLine(number, str(exc)))
+    if not good and not bad:
+        raise Misuse(f"{name_of(path)}: empty; give one JSON object a line")
+    return good, bad
+
+
+def raise_bad_lines(path: Path, bad: Sequence[BadLine], total: int) -> None:
+    """Refuse a file for its bad lines, naming the first of them.
+
+    Raises:
+        Misuse: always.
+    """
+    details = [f"line {line.number}: {line.reason}" for line in bad[:BAD_LINES_SHOWN]]
+    if len(bad) > BAD_LINES_SHOWN:
+        details.append(f"and {len(bad) - BAD_LINES_SHOWN} more")
+    raise Misuse(
+        f"{name_of(path)}: {len(bad)} of {total} lines cannot be used, so nothing was sent; "
+        "mend them first",
+        details=details,
+    )
+
+
+def read_sample_line(raw: bytes) -> Sample:
+    """Parse one line as a sample.
+
+    Raises:
+        InvalidRequest: as `read_model`.
+    """
+    return read_model(Sample, raw, example='{"response": "…", "reference": "…"}')
+
+
+def read_model(model: type[M], raw: bytes, *, example: str) -> M:
+    """Parse one line.
+
+    Raises:
+        InvalidRequest: it does not fit the model; the message names the field.
+    """
+    try:
+        return parse(model, raw)
+    except (MalformedBody, InvalidRequest) as exc:
+        # If the line is no object at all, this has the clearer message.
+        read_object(raw, example=example)
+        raise InvalidRequest(str(exc)) from None
+
+
+def read_object(raw: bytes, *, example: str) -> dict[str, object]:
+    """Parse one line as a JSON object.
+
+    Raises:
+        InvalidRequest: it is none; the message has the column at which it stops being one.
+    """
+    try:
+        value = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as exc:
+        raise InvalidRequest(f"not UTF-8 at byte {exc.start + 1}; save the file as UTF-8") from None
+    except json.JSONDecodeError as exc:
+        raise InvalidRequest(f"not JSON at column {exc.colno}: {exc.msg}") from None
+    except (RecursionError, ValueError):
+        raise InvalidRequest("nested too deeply, or has a number of thousands of digits") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"not a JSON object, such as {example}")
+    return value
+
+
+def labels(lines: Sequence[Line[T]], id_of: Callable[[T], str | None]) -> list[str]:
+    """Name each line by its id, and by its number too if ids are missing or occur twice."""
+    ids = [id_of(line.value) for line in lines]
+    seen = Counter(ids)
+
+    def label(line: Line[T], name: str | None) -> str:
+        if not name:
+            return f"line {line.number}"
+        return name if seen[name] == 1 else f"{name} (line {line.number})"
+
+    return list(map(label, lines, ids))
+
+
+def name_of(path: Path) -> str:
+    """Name a file in a message."""
+    return "standard input" if path == STANDARD_INPUT else str(path)
+
+
+class ResultWriter(AbstractContextManager["ResultWriter"]):
+    """Writes results as JSON Lines as they come, so that an interrupted run loses none.
+
+    Without a path it writes nothing.
+    """
+
+    def __init__(self, path: Path | None, *, source: Path) -> None:
+        self._path = path
+        self._file: IO[str] | None = None
+        self._written = 0
+        if path is not None:
+            check_output("--out", path)
+            if source != STANDARD_INPUT and path.exists() and path.samefile(source):
+                raise Misuse(f"--out: {path} is the file that is read; name another")
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows and flush them to the system.
+
+        Raises:
+            CommandError: the disk does not take them.
+        """
+        if self._path is None:
+            return
+        try:
+            # Opened at the first row: a run that fails before it must not empty an older file.
+            self._file = self._file or self._path.open("w", encoding="utf-8")
+            for row in rows:
+                self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                self._written += 1
+            self._file.flush()
+        except OSError as exc:
+            raise CommandError(f"{self._path}: cannot be written ({exc.strerror})") from exc
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file, and report after a failure how much it has."""
+        if self._file is None:
+            return
+        self._file.close()
+        if error is not None:
+            text = f"{self._path} keeps the {self._written} results there were"
+            messages().print(shown(text), soft_wrap=True)
+
+
+def check_output(option: str, path: Path) -> None:
+    """Refuse a path that no file can be written to.
+
+    Raises:
+        Misuse: its folder is missing, or it is a folder.
+    """
+    if not path.parent.is_dir():
+        raise Misuse(f"{option}: no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise Misuse(f"{option}: {path} is a folder; name a file")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file whole: a reader sees the old text or the new one, never a part.
+
+    Raises:
+        CommandError: the disk does not take it.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            draft.write_text(text, "utf-8")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as exc:
+        raise CommandError(f"{path}: cannot be written ({exc.strerror})") from exc
+
+
+def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Number the lines from 1 and leave out the empty ones."""
+    try:
+        content = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
+    except OSError as exc:
+        raise Misuse(f"{path}: cannot be read ({exc.strerror}); check the path") from exc
+    # Split at line feeds alone: JSON may hold the other line ends that Python knows.
+    for number, raw in enumerate(content.removeprefix(BYTE_ORDER_MARK).split(b"\n"), start=1):
+        if raw.strip():
+            yield number, raw

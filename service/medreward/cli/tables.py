@@ -1,0 +1,261 @@
+"""Tables: the rewards of a run, and the cells that several commands share."""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from medreward import NOTICE
+from medreward.cli.terminal import shown
+from medreward.engines.models import CATALOGUE
+from medreward.engines.status import EngineState
+from medreward.http.schemas import (
+    Component,
+    JudgeReply,
+    RewardProvenance,
+    RewardReply,
+    SampleResult,
+)
+from medreward.recipes.recipe import SIGNALS
+from medreward.samples import Sample
+
+ROWS_SHOWN = 40
+BINS = 10
+BAR_WIDTH = 30
+NOTHING = "-"
+"""Printed for a missing number; a 0 would be a number."""
+TITLES = {"accuracy_llm": "judge", "accuracy_embed": "embed"}
+"""The signals' names are long; the columns are not."""
+
+
+class Scored(NamedTuple):
+    """A sample and its result."""
+
+    label: str
+    sample: Sample
+    result: SampleResult
+
+
+@dataclass(frozen=True, slots=True)
+class RewardRun:
+    """The rewards of one recipe, and what they took."""
+
+    scored: Sequence[Scored]
+    replies: Sequence[RewardReply]
+    seconds: float
+
+    @property
+    def provenance(self) -> RewardProvenance:
+        """The versions that the rewards depend on."""
+        return self.replies[0].provenance
+
+    @property
+    def rewards(self) -> list[float]:
+        """The rewards of the samples that have one."""
+        return [s.result.reward for s in self.scored if s.result.reward is not None]
+
+    @property
+    def unscored_share(self) -> float:
+        """Share of the samples without a reward, between 0 and 1."""
+        return 1 - len(self.rewards) / len(self.scored)
+
+
+def print_rewards(console: Console, run: RewardRun, *, shows_all: bool) -> None:
+    """Print one row a sample: its reward and its signals."""
+    rows = run.scored if shows_all else run.scored[:ROWS_SHOWN]
+    names = signal_names(run.scored)
+    table = plain_table("id", "reward", *(TITLES.get(name, name) for name in names), "remarks")
+    for number in range(1, len(table.columns) - 1):
+        table.columns[number].no_wrap = True
+    for label, _, result in rows:
+        parts = [component_cell(result.components.get(name)) for name in names]
+        table.add_row(shown(label), reward_cell(result.reward), *parts, remarks(result))
+    console.print(table)
+    print_hidden(console, len(run.scored) - len(rows))
+
+
+def print_hidden(console: Console, hidden: int) -> None:
+    """Print how many rows are hidden, if any are."""
+    if hidden:
+        console.print(Text(f"… and {hidden} more; --all shows them\n", "dim"))
+
+
+def print_summary(console: Console, run: RewardRun) -> None:
+    """Print the means of each kind, a histogram, and what the rewards depend on."""
+    _print_kinds(console, run.scored)
+    if run.rewards:
+        _print_histogram(console, run.rewards)
+    console.print(facts_grid(_facts(run)))
+    if any(reply.provenance != run.provenance for reply in run.replies):
+        console.print(
+            shown("The service changed its recipe or its models on the way: score again.", "red")
+        )
+
+
+def work(replies: Sequence[RewardReply] | Sequence[JudgeReply]) -> str:
+    """Add up the calls behind the replies."""
+    counts = [reply.counts for reply in replies]
+    return (
+        f"{sum(c.judge_calls for c in counts)} judge calls, "
+        f"{sum(c.cache_hits for c in counts)} from the cache, "
+        f"{sum(c.coalesced for c in counts)} shared with an equal one"
+    )
+
+
+def counted(names: Iterable[str]) -> str:
+    """Count equal names, the most frequent first."""
+    return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())
+
+
+def signal_names(scored: Sequence[Scored]) -> list[str]:
+    """Names of the signals that any sample has; those of another version come last."""
+    found = {name: None for _, _, result in scored for name in result.components}
+    return [name for name in SIGNALS if name in found] + [n for n in found if n not in SIGNALS]
+
+
+def plain_table(*titles: str) -> Table:
+    """A table with one rule under its head, whose long cells are folded and never cut."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def facts_grid(facts: Mapping[str, Text | str]) -> Table:
+    """A grid of names and values, one pair a row."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, fact in facts.items():
+        grid.add_row(name, fact)
+    return grid
+
+
+def reward_cell(reward: float | None) -> Text:
+    """A reward, or that there is none: never a 0 in its place."""
+    return Text("none", "red") if reward is None else Text(f"{reward:.4f}")
+
+
+def component_cell(component: Component | None) -> Text:
+    """A signal's value, and the probability, cosine or source behind it."""
+    if component is None:
+        return Text(NOTHING, "dim")
+    text = Text(f"{component.value:.3g}", "green" if component.value > 0 else "red")
+    behind = component.p_yes if component.cosine is None else component.cosine
+    if behind is not None:
+        text.append(f" {behind:.3f}", "dim")
+    elif component.source != "rule":
+        text.append(f" {component.source}", "dim")
+    return text
+
+
+def remarks(result: SampleResult) -> Text:
+    """The flags of a sample, or the error because of which it has no reward."""
+    if result.error is not None:
+        return shown(f"{result.error.kind}: {result.error.message}", "red")
+    return shown(", ".join(result.flags), "yellow")
+
+
+def signal_mean(name: str, scored: Sequence[Scored]) -> str:
+    """The mean of one signal over the samples that have it."""
+    found = [s.result.components[name].value for s in scored if name in s.result.components]
+    return f"{statistics.fmean(found):.2f}" if found else NOTHING
+
+
+def mean(values: Iterable[float | None]) -> str:
+    """The mean of the values that are known."""
+    known = [value for value in values if value is not None]
+    return number(statistics.fmean(known) if known else None)
+
+
+def number(value: float | None) -> str:
+    """A mean, or a sign that there is none."""
+    return NOTHING if value is None else f"{value:.4f}"
+
+
+def _print_kinds(console: Console, scored: Sequence[Scored]) -> None:
+    """Print the means of each kind of sample, if samples have an `extra.kind`."""
+    by_kind: dict[str, list[Scored]] = {}
+    for one in scored:
+        if isinstance(kind := one.sample.extra.get("kind"), str):
+            by_kind.setdefault(kind, []).append(one)
+    if not by_kind:
+        return
+    names = signal_names(scored)
+    titles = [TITLES.get(name, name) for name in names]
+    console.print(Text("Means by kind", "bold underline"))
+    table = plain_table("kind", "samples", "reward", *titles)
+    for kind, members in by_kind.items():
+        means = [signal_mean(name, members) for name in names]
+        reward = mean(s.result.reward for s in members)
+        table.add_row(shown(kind), str(len(members)), reward, *means)
+    console.print(table)
+
+
+def _print_histogram(console: Console, rewards: Sequence[float]) -> None:
+    # A reward on a bin's edge belongs above it, whatever the rounding of its weights' sum.
+    bins = Counter(min(BINS - 1, int(reward * BINS + 1e-9)) for reward in rewards)
+    widest = max(bins.values())
+    for edge in range(BINS):
+        bar = _bar(bins[edge] / widest, ascii_only=console.options.ascii_only)
+        line = Text(f"{edge / BINS:.1f}-{(edge + 1) / BINS:.1f}  ", "dim")
+        line.append(bar.ljust(BAR_WIDTH), "cyan").append(f"  {bins[edge] or ''}")
+        console.print(line)
+    console.print()
+
+
+def _bar(share: float, *, ascii_only: bool) -> str:
+    """A bar as long as its share, to an eighth of a sign."""
+    if ascii_only:
+        return "#" * round(share * BAR_WIDTH)
+    whole, eighths = divmod(round(share * BAR_WIDTH * 8), 8)
+    return "█" * whole + " ▏▎▍▌▋▊▉"[eighths].strip()
+
+
+def _facts(run: RewardRun) -> dict[str, Text | str]:
+    origin, total = run.provenance, len(run.scored)
+    facts: dict[str, Text | str] = {"samples": f"{total}, {_unscored(run)}"}
+    if rewards := run.rewards:
+        facts["reward"] = (
+            f"mean {statistics.fmean(rewards):.4f}, median {statistics.median(rewards):.4f}, "
+            f"least {min(rewards):.4f}, greatest {max(rewards):.4f}"
+        )
+    means = [
+        f"{TITLES.get(name, name)} {signal_mean(name, run.scored)}"
+        for name in signal_names(run.scored)
+    ]
+    facts["means"] = ", ".join(means)
+    facts["work"] = work(run.replies)
+    facts["time"] = f"{run.seconds:.1f} s, {total / run.seconds:.1f} samples/s"
+    facts["recipe"] = shown(f"{origin.recipe} {short(origin.fingerprint)}")
+    facts["judge"] = shown(origin.judge)
+    facts["embedder"] = shown(origin.embedder)
+    return facts
+
+
+def short(fingerprint: str) -> str:
+    """The beginning of a fingerprint, long enough to tell two apart."""
+    return fingerprint[: len("sha256:") + 12]
+
+
+def _unscored(run: RewardRun) -> str:
+    kinds = [s.result.error.kind for s in run.scored if s.result.error is not None]
+    if not kinds:
+        return "all scored"
+    return f"{len(kinds)} without a reward ({run.unscored_share:.1%}): {counted(kinds)}"
+
+
+def print_disclaimer(console: Console, engines: Mapping[str, EngineState]) -> None:
+    """Print what the small models are fit for, and what no number is for."""
+    console.print()
+    for role, state in engines.items():
+        # A judge and the language model beside it are one state.
+        for model in (CATALOGUE[name] for name in state.model.split(", ") if name in CATALOGUE):
+            console.print(shown(f"The {role} {model.name} {model.fitness}.", "yellow"))
+    console.print(shown(NOTICE, "dim"))

@@ -1,1 +1,0 @@
-"""Embedders: how near two texts are."""

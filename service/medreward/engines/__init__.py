@@ -1,0 +1,1 @@
+"""Judges and embedders: protocols, what can be loaded, and what keeps it loaded."""

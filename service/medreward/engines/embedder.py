@@ -1,0 +1,87 @@
+"""What an embedder is asked and what it says: the seam between the pipeline and the engines."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medreward.engines.capacity import CHARACTERS_PER_TOKEN, Capacity
+from medreward.errors import Problem
+
+LENGTH_TOLERANCE = 1e-3
+"""Engines in half precision round."""
+
+Vector = npt.NDArray[np.float32]
+"""One text's embedding, of unit length."""
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors, in order.
+
+    An engine that cannot be asked raises an `EngineError`; what concerns one text alone comes back
+    as a `Problem` in its place.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Everything besides the text that can change a vector: model, revision, dtype."""
+        ...
+
+    @property
+    def capacity(self) -> Capacity:
+        """The batches that suit the engine."""
+        ...
+
+    async def start(self) -> None:
+        """Get ready to answer, as `Judge.start`."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
+        """Embed each text."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+def cosine(one: Vector, other: Vector) -> float:
+    """Cosine of two vectors of unit length, between -1 and 1."""
+    return max(-1.0, min(1.0, float(np.dot(one, other))))
+
+
+def unit(vector: Vector) -> Vector:
+    """Scale *vector* to length 1; a zero vector stays zero, and is no embedding."""
+    # In float32 the squares of very large and very small numbers are infinite or zero.
+    exact = vector.astype(np.float64)
+    length = float(np.linalg.norm(exact))
+    return (exact / length).astype(np.float32) if length > 0 else vector
+
+
+def tokens_of(text: str) -> int:
+    """Estimate the tokens of a text, its first and last included."""
+    return 2 + len(text) // CHARACTERS_PER_TOKEN
+
+
+def pack_vector(vector: Vector) -> bytes:
+    """Write a vector for the cache: float16, which moves a cosine by some 1e-5."""
+    return vector.astype(np.float16).tobytes()
+
+
+def unpack_vector(packed: bytes, _text: str) -> Vector | None:
+    """Read what `pack_vector` wrote; None where it is something else."""
+    if not packed or len(packed) % np.dtype(np.float16).itemsize:
+        return None
+    return np.frombuffer(packed, dtype=np.float16).astype(np.float32)
+
+
+def is_sound(vector: Vector, _text: str) -> bool:
+    """Tell an embedding from nonsense: one row of finite numbers, of length 1.
+
+    A model that embeds a text as zeros has failed; its cosine with anything would be a 0.
+    """
+    if vector.ndim != 1 or not vector.size:
+        return False
+    # Neither what is infinite nor what is no number has a length near 1.
+    return abs(float(np.dot(vector, vector)) - 1.0) <= 2 * LENGTH_TOLERANCE

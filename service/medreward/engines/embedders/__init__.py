@@ -1,0 +1,1 @@
+"""The embedder engines, one module each."""

@@ -1,0 +1,252 @@
+"""An embedder behind any server with `/v1/embeddings`: TEI, infinity, vLLM, llama.cpp, hosted ones."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from medreward.admission import Deadline
+from medreward.engines import timeouts
+from medreward.engines.bisection import bisect
+from medreward.engines.capacity import Capacity
+from medreward.engines.embedder import Vector, cosine, is_sound
+from medreward.engines.remote.api_key import ApiKey
+from medreward.engines.remote.http_client import (
+    REFUSAL_STATUS,
+    AsyncBaseTransport,
+    Reply,
+    encoded,
+    json_of,
+)
+from medreward.engines.remote.pool import Pauses, Server, ServerPool
+from medreward.errors import (
+    EMBEDDER_FAILURES,
+    BackendDown,
+    EngineError,
+    NonsenseReply,
+    Problem,
+    ProblemKind,
+    SetupError,
+)
+from medreward.offload import Pace
+
+BATCH_TEXTS = 256
+BATCH_TOKENS = 16_384
+"""About what servers take at once (TEI's own default); texts of an answer's length come by the hundred."""
+BATCHES_IN_FLIGHT = 4
+PROBES = ("left lower lobe", "fracture of the femur")
+SAME_COSINE = 0.999
+"""Half precision rounds; another model points elsewhere."""
+
+log = structlog.get_logger(__name__)
+
+Rows = list[npt.NDArray[np.float64]]
+
+
+class OpenAiEmbedder:
+    """Sends texts in batches; the server cuts, or refuses, what is over its model's window."""
+
+    def __init__(
+        self,
+        *urls: str,
+        model: str,
+        revision: str | None = None,
+        api_key: ApiKey | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 60.0,
+        try_timeout_s: float | None = None,
+        pace: Pace | None = None,
+        pauses: Pauses | None = None,
+        transport: AsyncBaseTransport | None = None,
+    ) -> None:
+        self._model = model
+        self._pace = pace or Pace()
+        self._timeout_s = timeout_s
+        self._servers = ServerPool(
+            urls,
+            key=api_key,
+            headers=headers,
+            timeout_s=timeout_s,
+            try_timeout_s=try_timeout_s,
+            in_flight_each=BATCHES_IN_FLIGHT,
+            pauses=pauses,
+            transport=transport,
+        )
+        self._servers.examine = self._examine
+        self._format = "float"
+        self._dimensions: int | None = None
+        """How many numbers a vector has: as many as the first one had."""
+        self._expected: Sequence[Vector] | None = None
+        """The probes' vectors at the first start."""
+        self.identity = f"openai:{model}@{revision or 'default'}"
+        self.capacity = Capacity(BATCH_TEXTS, BATCHES_IN_FLIGHT * len(urls), BATCH_TOKENS)
+
+    async def start(self) -> None:
+        """Find out what the servers take at once and in which format, and that they agree.
+
+        A later start sees that they still agree with the first: its vectors are remembered.
+
+        Raises:
+            EngineError: none of them answers yet.
+            SetupError: they do not give the same vectors.
+        """
+        found = await self._servers.ask_each(self._visit)
+        first, *_ = found.values()
+        expected = self._expected or first.vectors
+        for other in found.values():
+            _check_same(expected, other.vectors)
+        self._check_size(expected[0])
+        self._expected = expected
+        self._format = "base64" if all(one.is_compact for one in found.values()) else "float"
+        batch = min(one.batch for one in found.values())
+        self.capacity = replace(self.capacity, batch=batch)
+        for server in found:
+            server.breaker.succeeded()
+        log.info("embedder_found", format=self._format, batch=batch)
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
+        """Embed each text.
+
+        Raises:
+            EngineError: no server can be reached, or its reply is not one vector a text.
+        """
+        deadline = timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE)
+        return await bisect(texts, partial(self._embed, deadline=deadline))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._servers.aclose()
+
+    async def _embed(
+        self, texts: Sequence[str], deadline: Deadline
+    ) -> list[Vector | Problem] | Problem:
+        """Send one request; a problem if the server refuses it, for its length or its many texts."""
+        content = encoded(self._body(texts, self._format))
+        reply = await self._servers.post("embeddings", content, deadline)
+        if reply.status in REFUSAL_STATUS:
+            message = f"embedder: the server refuses this text ({reply.status})"
+            return Problem(ProblemKind.TOO_LONG, message)
+        return await self._pace.do(lambda: self._read(reply, len(texts)), len(texts))
+
+    def _read(self, reply: Reply, texts: int) -> list[Vector | Problem]:
+        vectors = _vectors(json_of(reply), texts, self._format)
+        return [self._sized(_unit(vector)) for vector in vectors]
+
+    def _body(self, texts: Sequence[str], form: str) -> dict[str, object]:
+        return {"model": self._model, "input": list(texts), "encoding_format": form}
+
+    async def _visit(self, server: Server) -> "Found":
+        plain = await self._probe(server, PROBES, "float")
+        is_compact = await self._has_base64(server, plain)
+        return Found(plain, is_compact, await self._batch_of(server))
+
+    async def _has_base64(self, server: Server, plain: Sequence[Vector]) -> bool:
+        """Tell whether it sends the same vectors in a third of the bytes."""
+        try:
+            _check_same(plain, await self._probe(server, PROBES, "base64"))
+        except (EngineError, SetupError):
+            return False
+        return True
+
+    async def _batch_of(self, server: Server) -> int:
+        """Find how many short texts it takes at once; some take 32 and no more."""
+        batch = BATCH_TEXTS
+        while batch > 1:
+            body = self._body([PROBES[0]] * batch, "float")
+            reply = await self._servers.ask(server, "POST", "embeddings", body)
+            if reply.is_success:
+                break
+            batch //= 2
+        return batch
+
+    async def _probe(self, server: Server, texts: Sequence[str], form: str) -> list[Vector]:
+        reply = await self._servers.ask(server, "POST", "embeddings", self._body(texts, form))
+        vectors = [_unit(vector) for vector in _vectors(json_of(reply), len(texts), form)]
+        sound = [v for v in vectors if not isinstance(v, Problem) and is_sound(v, "")]
+        if len(sound) < len(texts):
+            raise NonsenseReply("what the server sends for a probe is no vector")
+        return sound
+
+    async def _examine(self, server: Server) -> None:
+        """Check that a server that comes back still has the same model."""
+        if self._expected is None:
+            raise BackendDown("the embedder has not started yet")
+        _check_same(self._expected, await self._probe(server, PROBES, self._format))
+
+    def _check_size(self, vector: Vector) -> None:
+        """Remember how many numbers a vector has; refuse another number.
+
+        Raises:
+            NonsenseReply: it has more or fewer than those before.
+        """
+        self._dimensions = self._dimensions or vector.size
+        if vector.size != self._dimensions:
+            raise NonsenseReply(
+                f"vectors had {self._dimensions} numbers, now {vector.size}: another model?"
+            )
+
+    def _sized(self, vector: Vector | Problem) -> Vector | Problem:
+        try:
+            if not isinstance(vector, Problem):
+                self._check_size(vector)
+        except NonsenseReply as exc:
+            return EMBEDDER_FAILURES.problem(exc)
+        return vector
+
+
+class Found(NamedTuple):
+    """What one server was found to do."""
+
+    vectors: Sequence[Vector]
+    """Those of the probes."""
+    is_compact: bool
+    batch: int
+
+
+def _unit(vector: npt.NDArray[np.float64]) -> Vector | Problem:
+    """Scale to length 1, in float64: in float32 what is far from it would become zeros."""
+    with np.errstate(all="ignore"):
+        length = float(np.linalg.norm(vector))
+    if vector.ndim != 1 or not vector.size or not math.isfinite(length):
+        return EMBEDDER_FAILURES.problem(NonsenseReply("what the server sent is no vector"))
+    return (vector / length if length > 0 else vector).astype(np.float32)
+
+
+def _vectors(told: Any, texts: int, form: str) -> Rows:
+    """Read one vector for each text, by their numbers.
+
+    Raises:
+        NonsenseReply: the reply holds something else.
+    """
+    try:
+        rows = sorted(told["data"], key=lambda row: row["index"])
+        vectors = [_numbers(row["embedding"], form) for row in rows]
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+        raise NonsenseReply("the server's reply holds no vectors") from exc
+    if [row["index"] for row in rows] != list(range(texts)):
+        raise NonsenseReply(f"the server's reply to {texts} texts is not one vector each")
+    return vectors
+
+
+def _numbers(embedding: Any, form: str) -> npt.NDArray[np.float64]:
+    """Read numbers, or base64 of little-endian float32."""
+    if form == "base64":
+        raw = base64.b64decode(embedding, validate=True)
+        return np.frombuffer(raw, dtype="<f4").astype(np.float64)
+    return np.asarray(embedding, dtype=np.float64)
+
+
+def _check_same(ones: Sequence[Vector], others: Sequence[Vector]) -> None:
+    """Refuse vectors that are not those of the same model."""
+    for one, other in zip(ones, others, strict=True):
+        if one.size != other.size or cosine(one, other) < SAME_COSINE:
+            raise SetupError(
+                "the servers of MEDREWARD_EMBEDDER_URL give different vectors for the same text, or "
+                "others than at the start: give them one model and revision, or restart the service"
+            )

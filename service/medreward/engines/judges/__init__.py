@@ -1,0 +1,1 @@
+"""The judge engines, one module each."""

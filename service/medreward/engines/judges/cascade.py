@@ -1,0 +1,221 @@
+"""Two engines as one judge: each answers what suits it, and the second what the first is unsure of."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+import structlog
+
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
+from medreward.engines.judges.calibrated import CalibratedJudge
+from medreward.engines.judges.peer import RoleJudge
+from medreward.engines.judges.time_budget import Answer, BatchBudget, has_abstained, problems
+from medreward.engines.keys import inquiry_key
+from medreward.engines.templates import Template
+from medreward.errors import EngineError, Problem, ProblemKind
+from medreward.telemetry.metrics import Metrics
+
+HASHES = 2**64
+
+UNANSWERABLE = Problem(
+    ProblemKind.JUDGE_REFUSED, "judge: the language model beside it cannot answer this template"
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Cascade:
+    """Puts each inquiry to the first engine that understands it.
+
+    With *escalates*, the second also answers what the first abstains from, and a share of what the
+    first is sure of, chosen by the inquiry itself: how often they agree is measured, and nobody
+    waits for it. `View.OTHER_ENGINE` asks the second whatever the first would say.
+    """
+
+    def __init__(
+        self,
+        first: Judge,
+        second: Judge,
+        *,
+        escalates: bool = False,
+        shadow: float = 0.0,
+        timeout_s: float = 120.0,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.first = first
+        self.second = second
+        self._escalates = escalates
+        self._shadow = shadow
+        self._timeout_s = timeout_s
+        self._metrics = metrics or Metrics()
+        self._measuring: asyncio.Task[None] | None = None
+
+    @property
+    def has_other_engine(self) -> bool:
+        """Whether `View.OTHER_ENGINE` is the view of another engine that is trusted to judge.
+
+        One that only grades what the first does not understand bears no witness.
+        """
+        return self._escalates
+
+    @property
+    def identity(self) -> str:
+        """Both engines', and how they share the work."""
+        how = "cascade" if self._escalates else "beside"
+        return f"{how}[{self.first.identity}][{self.second.identity}]"
+
+    @property
+    def capacity(self) -> Capacity:
+        """What suits either: a batch is split between them, and neither keeps the other waiting."""
+        first, second = self.first.capacity, self.second.capacity
+        tokens = [c.tokens for c in (first, second) if c.tokens is not None]
+        return Capacity(
+            batch=max(first.batch, second.batch),
+            concurrency=max(first.concurrency, second.concurrency),
+            tokens=min(tokens, default=None),
+        )
+
+    def can_answer(self, template: Template) -> bool:
+        """One of them has to."""
+        return self.first.can_answer(template) or self.second.can_answer(template)
+
+    async def start(self) -> None:
+        """Start both."""
+        await self.first.start()
+        await self.second.start()
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Answer]:
+        """Judge each inquiry; what one engine fails to answer costs the other's nothing.
+
+        Raises:
+            EngineError: no inquiry got an answer, because the engine that was asked has failed.
+        """
+        budget = BatchBudget(self._timeout_s)
+        to_first = {n: i for n, i in enumerate(inquiries) if self._is_for_first(i)}
+        to_second = {n: i for n, i in enumerate(inquiries) if n not in to_first}
+        first, second = await self._ask_both(budget, to_first, to_second)
+        unsure = {n: i for n, i in to_first.items() if self._may_escalate(i, first[n])}
+        looked = await budget.ask_if_possible(self.second, list(unsure.values()))
+        second |= zip(unsure, looked, strict=True)
+        self._count(first, second)
+        self._measure({n: i for n, i in to_first.items() if n not in unsure}, first)
+        answers = first | second
+        return [answers[n] for n in range(len(inquiries))]
+
+    async def aclose(self) -> None:
+        """Give back what both hold."""
+        if self._measuring is not None:
+            self._measuring.cancel()
+            await asyncio.gather(self._measuring, return_exceptions=True)
+        try:
+            await self.first.aclose()
+        finally:
+            await self.second.aclose()
+
+    def _is_for_first(self, inquiry: Inquiry) -> bool:
+        is_for_other = inquiry.view is View.OTHER_ENGINE
+        return not is_for_other and self.first.can_answer(inquiry.template)
+
+    def _may_escalate(self, inquiry: Inquiry, answer: Answer) -> bool:
+        return (
+            self._escalates and has_abstained(answer) and self.second.can_answer(inquiry.template)
+        )
+
+    async def _ask_both(
+        self, budget: BatchBudget, to_first: dict[int, Inquiry], to_second: dict[int, Inquiry]
+    ) -> tuple[dict[int, Answer], dict[int, Answer]]:
+        """Ask both at once; where nobody answers, say so as an engine alone does."""
+        can = {n: i for n, i in to_second.items() if self.second.can_answer(i.template)}
+        told = await asyncio.gather(
+            budget.ask(self.first, list(to_first.values())),
+            budget.ask(self.second, list(can.values())),
+            return_exceptions=True,
+        )
+        _raise_what_costs_all(told)
+        first, second = (
+            dict(zip(asked, _spared(answers, len(asked)), strict=True))
+            for asked, answers in zip((to_first, can), told, strict=True)
+        )
+        return first, dict.fromkeys(to_second, UNANSWERABLE) | second
+
+    def _count(self, first: dict[int, Answer], second: dict[int, Answer]) -> None:
+        by_second = sum(isinstance(answer, Judgement) for answer in second.values())
+        by_first = sum(isinstance(a, Judgement) for n, a in first.items() if n not in second)
+        self._metrics.count_cascade(first=by_first, second=by_second)
+
+    def _measure(self, sure: dict[int, Inquiry], answers: dict[int, Answer]) -> None:
+        """Ask the second about some of what is sure, unless it still is about others."""
+        is_measuring = self._measuring is not None and not self._measuring.done()
+        if not self._escalates or is_measuring:
+            return
+        chosen = {
+            inquiry: answer
+            for n, inquiry in sure.items()
+            if isinstance(answer := answers[n], Judgement) and self._is_chosen(inquiry)
+        }
+        if chosen:
+            self._measuring = asyncio.create_task(self._compare(chosen))
+
+    def _is_chosen(self, inquiry: Inquiry) -> bool:
+        is_verdict = inquiry.template.kind == "verdict"
+        if not is_verdict or not self.second.can_answer(inquiry.template):
+            return False
+        digest = int.from_bytes(inquiry_key("shadow", inquiry)[:8], "big")
+        return digest < self._shadow * HASHES
+
+    async def _compare(self, chosen: dict[Inquiry, Judgement]) -> None:
+        """Count how often the second says what the first said; it has a batch's time for it."""
+        try:
+            told = await BatchBudget(self._timeout_s).ask(self.second, list(chosen))
+        except Exception as exc:  # noqa: BLE001 - an engine may raise anything, and nobody waits for this
+            log.warning("shadow_failed", error=type(exc).__name__)
+            return
+        for (inquiry, first), second in zip(chosen.items(), told, strict=True):
+            if isinstance(second, Judgement) and is_sound(second, inquiry):
+                self._metrics.count_agreement(agrees=first.verdict == second.verdict)
+
+
+def engines_of(judge: Judge) -> Iterator[Judge]:
+    """Give the engines behind a judge, the first one first."""
+    if isinstance(judge, Cascade):
+        yield from engines_of(judge.first)
+        yield from engines_of(judge.second)
+    elif isinstance(judge, CalibratedJudge):
+        yield judge.engine
+    else:
+        yield judge
+
+
+def engine_for(judge: Judge, template: Template) -> Judge:
+    """Give what answers *template* first: an engine, or an engine with its calibration."""
+    if not isinstance(judge, Cascade):
+        return judge
+    return judge.first if judge.first.can_answer(template) else judge.second
+
+
+def has_other_engine(judge: Judge) -> bool:
+    """Whether a second engine bears witness, here or in the process that holds the judge."""
+    return isinstance(judge, Cascade | RoleJudge) and judge.has_other_engine
+
+
+def identity_for(judge: Judge, template: Template) -> str:
+    """Name what answers *template*: of two engines that share the work, the one whose it is."""
+    if isinstance(judge, RoleJudge):
+        return judge.identity_for(template)
+    return (judge if has_other_engine(judge) else engine_for(judge, template)).identity
+
+
+def _raise_what_costs_all(told: Sequence[Sequence[Answer] | BaseException]) -> None:
+    """Raise what is no engine's error, and an engine's error that leaves nothing answered."""
+    is_answered = any(answers for answers in told if not isinstance(answers, BaseException))
+    for error in told:
+        if isinstance(error, BaseException) and not (
+            is_answered and isinstance(error, EngineError)
+        ):
+            raise error
+
+
+def _spared(answers: Sequence[Answer] | BaseException, asked: int) -> Sequence[Answer]:
+    if isinstance(answers, BaseException):
+        return problems(answers, asked) if isinstance(answers, EngineError) else ()
+    return answers

@@ -1,0 +1,170 @@
+"""A judge in this process: any causal language model that transformers can load.
+
+The verdict is read off the probabilities of the next token, not off generated text, so each
+inquiry costs one forward pass and always has an answer.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.local.forward import passes_for
+from medreward.engines.local.loading import loading
+from medreward.engines.local.token_tree import common_length
+from medreward.engines.local.worker import Pass, Turns
+from medreward.engines.prompts.fence import Fence
+from medreward.engines.prompts.labels import weigh
+from medreward.engines.prompts.tokenization import (
+    chat_frame,
+    label_ids,
+    prompt_ids,
+    special_tokens,
+    too_long,
+)
+from medreward.engines.templates import Template
+from medreward.errors import Problem, SetupError
+
+
+class CausalLmJudge:
+    """Judges by the probabilities of the label forms at the verdict position."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        secret: str,
+        coverage_floor: float,
+        max_prompt_tokens: int = 2048,
+        timeout_s: float = 120.0,
+        worker: Executor,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
+        self._coverage_floor = coverage_floor
+        # Once: a template with today's date would else change verdicts, and what is shared, at midnight.
+        self._frame = chat_frame(tokenizer)
+        self._turns = Turns(worker, timeout_s=timeout_s)
+        self._passes = passes_for(model)
+        window_tokens = int(getattr(model.config, "max_position_embeddings", max_prompt_tokens))
+        self._max_prompt_tokens = min(window_tokens, max_prompt_tokens)
+        self._label_ids: dict[Template, list[list[int]]] = {}
+        self._prefixes: dict[Template, list[int]] = {}
+        self.identity = f"causal_lm:{name}:{model.dtype}:{self._fence.identity}:{coverage_floor}:{self._frame.sha}"
+        # A second of a CPU's work, so that a question that comes late is soon in the next batch; of
+        # long prompts a few seconds.
+        self.capacity = Capacity(batch=16, tokens=4096)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        name: str,
+        revision: str | None = None,
+        device: str = "cpu",
+        secret: str = "",
+        coverage_floor: float = 0.2,
+        max_prompt_tokens: int = 2048,
+        timeout_s: float = 120.0,
+        worker: Executor,
+    ) -> "CausalLmJudge":
+        """Load model and tokenizer; blocks for as long as that takes."""
+        # bfloat16 halves a GPU's memory; on processors without AMX it is slower than float32.
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        with loading("judge", name):
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+            model = AutoModelForCausalLM.from_pretrained(
+                source,
+                revision=revision,
+                dtype=dtype,
+                use_safetensors=True,  # weights in pickles could run code
+            )
+        model = model.to(device).eval()
+        return cls(
+            model,
+            tokenizer,
+            name=name,
+            secret=secret,
+            coverage_floor=coverage_floor,
+            max_prompt_tokens=max_prompt_tokens,
+            timeout_s=timeout_s,
+            worker=worker,
+        )
+
+    def can_answer(self, template: Template) -> bool:
+        """A language model understands every template whose labels its tokenizer can tell apart."""
+        try:
+            return bool(self._ids_of(template))
+        except SetupError:
+            return False
+
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Judge each inquiry, off the event loop.
+
+        Each forward pass is a task of its own for the worker, so that others get their turn, and
+        what was judged before the time runs out counts.
+        """
+        most = self._max_prompt_tokens
+        give_up_s = self._turns.give_up_s()
+        prompts = await self._turns.take(lambda: [self.prompt_ids(i) for i in inquiries])
+        passes = await self._turns.take(lambda: self._plan(inquiries, prompts))
+        judged = await self._turns.judge(
+            passes, lambda i, row: self._read(row, inquiries[i].template), give_up_s
+        )
+        return [judged.get(i) or too_long(prompt, most) for i, prompt in enumerate(prompts)]
+
+    async def aclose(self) -> None:
+        """The memory goes with the object."""
+
+    def prompt_ids(self, inquiry: Inquiry) -> list[int]:
+        """Tokenise the prompt up to the verdict position."""
+        return prompt_ids(self._tokenizer, self._frame, self._fence, inquiry)
+
+    def _plan(self, inquiries: Sequence[Inquiry], prompts: Sequence[list[int]]) -> list[Pass]:
+        """Plan passes over the prompts that fit, template by template: each begins its own way."""
+        by_template: dict[Template, dict[int, list[int]]] = {}
+        for i, (inquiry, prompt) in enumerate(zip(inquiries, prompts, strict=True)):
+            if len(prompt) <= self._max_prompt_tokens:
+                by_template.setdefault(inquiry.template, {})[i] = prompt
+        return [
+            one
+            for template, fitting in by_template.items()
+            for one in self._passes.plan(fitting, self._prefix_of(template))
+        ]
+
+    def _prefix_of(self, template: Template) -> list[int]:
+        """Give what every prompt of *template* begins with, whichever field comes first."""
+        if template not in self._prefixes:
+            firsts = [
+                Inquiry(template, answer=""),
+                Inquiry(template, answer="", reference=""),
+                Inquiry(template, answer="", criterion=""),
+                Inquiry(template, answer="", question=""),
+            ]
+            prompts = [self.prompt_ids(inquiry) for inquiry in firsts]
+            first, last = min(prompts), max(prompts)
+            self._prefixes[template] = first[: common_length(first, last)]
+        return self._prefixes[template]
+
+    def _read(self, probabilities: torch.Tensor, template: Template) -> Judgement | Problem:
+        ids = self._ids_of(template)
+        masses = torch.stack([probabilities[of_label].sum() for of_label in ids]).tolist()
+        by_label = dict(zip(template.labels, masses, strict=True))
+        return weigh(by_label, template, self._coverage_floor)
+
+    def _ids_of(self, template: Template) -> list[list[int]]:
+        if template not in self._label_ids:
+            self._label_ids[template] = label_ids(self._tokenizer, template)
+        return self._label_ids[template]

@@ -1,0 +1,67 @@
+"""A judge in another process of ours, of the role `judge`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.remote.peer import Peer
+from medreward.engines.remote.peer_schemas import JUDGE, Judged
+from medreward.engines.templates import Template, load_templates
+from medreward.errors import JUDGE_FAILURES, BackendDown, Problem
+
+
+class RoleJudge(Peer[Inquiry, Judgement]):
+    """Sends inquiries to another process, which knows model, prompt and calibration."""
+
+    role = "judge"
+    path = JUDGE
+    failures = JUDGE_FAILURES
+
+    @property
+    def has_other_engine(self) -> bool:
+        """Whether a second engine in that process is trusted to give second opinions."""
+        return self.facts.has_other_engine
+
+    def identity_for(self, template: Template) -> str:
+        """Return the identity of the engine that answers *template* in that process."""
+        return self.facts.identities.get(template.name, self.identity)
+
+    def can_answer(self, template: Template) -> bool:
+        """Whether the engine in that process answers *template*, in the same version."""
+        return self.facts.templates.get(template.name) == template.sha
+
+    async def start(self) -> None:
+        """Find out which judge it is, as `Peer.start`.
+
+        Raises:
+            BackendDown: a process has another version of a template.
+        """
+        await super().start()
+        ours = load_templates()
+        for name, sha in self.facts.templates.items():
+            if name in ours and ours[name].sha != sha:
+                raise BackendDown(
+                    f"the judge's process (medreward {self.facts.service}) has another version of "
+                    f"the template {name!r}: upgrade both"
+                )
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Judge each inquiry.
+
+        Raises:
+            EngineError: no process answers.
+        """
+        return await self._answers(inquiries)
+
+    def _body(self, questions: Sequence[Inquiry]) -> dict[str, object]:
+        rows = [inquiry._asdict() | {"template": inquiry.template.name} for inquiry in questions]
+        return {"questions": rows}
+
+    def _read(self, told: Any, questions: Sequence[Inquiry]) -> list[Judgement | Problem]:
+        said = Judged.model_validate(told).answers
+        return [
+            one.error.problem
+            if one.error is not None
+            else Judgement(inquiry.template.labels, one.probabilities, one.coverage, one.threshold)
+            for inquiry, one in zip(questions, said, strict=True)
+        ]

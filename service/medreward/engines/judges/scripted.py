@@ -1,0 +1,66 @@
+"""A judge without a model, for demonstrations and tests: it reads its verdicts from a script."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.templates import Template
+from medreward.errors import Problem
+
+BATCHES_KEPT = 100
+
+Line = str | Judgement | Problem
+
+
+class ScriptedJudge:
+    """Answers by (answer, reference), otherwise by default; remembers the batches it saw last."""
+
+    def __init__(
+        self,
+        script: Mapping[tuple[str, str | None], Line] | None = None,
+        *,
+        default: Line | None = None,
+        batch: int = 64,
+    ) -> None:
+        self._script = dict(script or {})
+        self._default = default
+        self.identity = "scripted"
+        self.capacity = Capacity(batch=batch)
+        self.batches: deque[list[Inquiry]] = deque(maxlen=BATCHES_KEPT)
+
+    def can_answer(self, template: Template) -> bool:
+        """A script says what it says, whatever the template."""
+        return bool(template.labels)
+
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Read each inquiry's line."""
+        self.batches.append(list(inquiries))
+        return [self._read(inquiry) for inquiry in inquiries]
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+    def _read(self, inquiry: Inquiry) -> Judgement | Problem:
+        line = self._script.get((inquiry.answer, inquiry.reference), self._default)
+        if line is None:
+            line = _plain_opinion(inquiry)
+        return line if not isinstance(line, str) else certain(inquiry.template, line)
+
+
+def certain(template: Template, label: str) -> Judgement:
+    """The judgement of someone who is sure."""
+    return Judgement(
+        template.labels, tuple(float(label == other) for other in template.labels), coverage=1.0
+    )
+
+
+def _plain_opinion(inquiry: Inquiry) -> str:
+    """Without a script: the best label for the same words in any case, else the worst."""
+    same = inquiry.answer.casefold().split() == (inquiry.reference or "").casefold().split()
+    labels = inquiry.template.labels
+    best, worst = (labels[0], labels[-1]) if labels[0] == "YES" else (labels[-1], labels[0])
+    return best if same else worst

@@ -1,0 +1,223 @@
+"""A judge in vLLM, which this service starts and ends: many prompts at once, on GPUs or a CPU.
+
+The verdict is read off the probabilities of the next token, as `causal_lm.py` does, from the same
+prompts. vLLM forms the batches itself, and computes once what the prompts of a group share.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, count
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer
+from vllm import SamplingParams
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from medreward.engines import timeouts
+from medreward.engines.capacity import Capacity
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.vllm_engine import DIED, EngineOptions, VllmEngine, is_on_cpu
+from medreward.engines.local.loading import loading
+from medreward.engines.prompts.fence import Fence
+from medreward.engines.prompts.frame import PromptFrame
+from medreward.engines.prompts.labels import weigh
+from medreward.engines.prompts.tokenization import (
+    chat_frame,
+    label_ids,
+    prompt_ids,
+    special_tokens,
+    too_long,
+)
+from medreward.engines.templates import Template
+from medreward.errors import JUDGE_FAILURES, BackendDown, DeadlinePassed, Problem, SetupError
+
+
+class VllmJudge:
+    """Judges by the probabilities of the label forms at the verdict position."""
+
+    def __init__(
+        self,
+        engine: VllmEngine,
+        tokenizer: Any,
+        *,
+        identity: str,
+        frame: PromptFrame,
+        fence: Fence,
+        coverage_floor: float,
+        max_prompt_tokens: int,
+        timeout_s: float,
+        worker: ThreadPoolExecutor,
+        count_tokens: Callable[[int, int], None],
+    ) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._frame = frame
+        self._fence = fence
+        self._coverage_floor = coverage_floor
+        self._max_prompt_tokens = max_prompt_tokens
+        self._timeout_s = timeout_s
+        self._worker = worker
+        self.count_tokens = count_tokens
+        self._label_ids: dict[Template, list[list[int]]] = {}
+        self._request_ids = map(str, count())
+        self.identity = identity
+        # Two steps' worth of prompts: vLLM is never idle, and a late one waits for little more.
+        self.capacity = Capacity(batch=16 if is_on_cpu() else 64, concurrency=4)
+
+    @classmethod
+    def load(
+        cls,
+        source: str,
+        *,
+        name: str,
+        revision: str | None = None,
+        options: EngineOptions,
+        secret: str = "",
+        coverage_floor: float = 0.2,
+        max_prompt_tokens: int = 2048,
+        timeout_s: float = 120.0,
+        count_tokens: Callable[[int, int], None] = lambda _tokens, _found: None,
+        lost: Callable[[str], None] = lambda _: None,
+    ) -> "VllmJudge":
+        """Load the tokenizer; the model comes with `start`.
+
+        *count_tokens* hears of each prompt's tokens, and how many of them were in the prefix cache;
+        *lost* hears why when the engine's process dies.
+
+        Raises:
+            SetupError: there is no such model.
+        """
+        with loading("judge", name):
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+            config = AutoConfig.from_pretrained(source, revision=revision).get_text_config()
+        # The verdict's own token has to fit into the window too.
+        window_tokens = int(getattr(config, "max_position_embeddings", max_prompt_tokens + 1))
+        max_prompt_tokens = min(window_tokens - 1, max_prompt_tokens)
+        frame = chat_frame(tokenizer)
+        fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
+        # One thread for what blocks: tokenising, starting and ending the engine.
+        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
+        engine = VllmEngine(
+            source,
+            revision=revision,
+            max_model_len=max_prompt_tokens + 1,
+            options=options,
+            worker=worker,
+            lost=lost,
+        )
+        return cls(
+            engine,
+            tokenizer,
+            identity=(
+                f"vllm:{name}:{options.resolved_dtype}:{fence.identity}:{coverage_floor}:{frame.sha}"
+            ),
+            frame=frame,
+            fence=fence,
+            coverage_floor=coverage_floor,
+            max_prompt_tokens=max_prompt_tokens,
+            timeout_s=timeout_s,
+            worker=worker,
+            count_tokens=count_tokens,
+        )
+
+    def can_answer(self, template: Template) -> bool:
+        """A language model understands every template whose labels its tokenizer can tell apart."""
+        try:
+            return bool(self.ids_of(template))
+        except SetupError:
+            return False
+
+    async def start(self) -> None:
+        """Start the engine, or a new one where it died.
+
+        Raises:
+            SetupError: the model cannot be run as things are set.
+            BackendDown: a new engine could not be started, this time.
+        """
+        await self._engine.start()
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Judge each inquiry; what concerns one, also that it came too late, is its own problem.
+
+        Raises:
+            BackendDown: there is no engine.
+        """
+        if not self._engine.is_up:
+            raise BackendDown(DIED)
+        prompts = await asyncio.get_running_loop().run_in_executor(
+            self._worker, lambda: [self.prompt_ids(inquiry) for inquiry in inquiries]
+        )
+        judging = [
+            asyncio.create_task(self._judge(prompt, inquiry.template))
+            for prompt, inquiry in zip(prompts, inquiries, strict=True)
+        ]
+        try:
+            _, late = await asyncio.wait(judging, timeout=timeouts.VLLM * self._timeout_s)
+            return [self._too_late() if one in late else one.result() for one in judging]
+        finally:
+            for one in judging:
+                one.cancel()
+            await asyncio.gather(*judging, return_exceptions=True)
+
+    @property
+    def engine_arguments(self) -> Mapping[str, Any]:
+        """What the engine is started with, in vLLM's words."""
+        return self._engine.arguments
+
+    async def aclose(self) -> None:
+        """End the engine and its processes."""
+        await self._engine.aclose()
+        self._worker.shutdown(wait=False)
+
+    def prompt_ids(self, inquiry: Inquiry) -> list[int]:
+        """Tokenise the prompt up to the verdict position."""
+        return prompt_ids(self._tokenizer, self._frame, self._fence, inquiry)
+
+    async def _judge(self, prompt: list[int], template: Template) -> Judgement | Problem:
+        if len(prompt) > self._max_prompt_tokens:
+            return too_long(prompt, self._max_prompt_tokens)
+        groups = self.ids_of(template)
+        try:
+            output = await self._engine.next_token(
+                prompt, one_token(groups), next(self._request_ids)
+            )
+        except (EngineDeadError, BackendDown):
+            return JUDGE_FAILURES.problem(BackendDown(DIED))
+        self.count_tokens(len(prompt), output.num_cached_tokens or 0)
+        masses = dict(zip(template.labels, _masses(output, groups), strict=True))
+        return weigh(masses, template, self._coverage_floor)
+
+    def _too_late(self) -> Problem:
+        return JUDGE_FAILURES.problem(
+            DeadlinePassed(f"its batch could not be finished within {self._timeout_s:g} s")
+        )
+
+    def ids_of(self, template: Template) -> list[list[int]]:
+        """Give the token ids of each label."""
+        if template not in self._label_ids:
+            self._label_ids[template] = label_ids(self._tokenizer, template)
+        return self._label_ids[template]
+
+
+def one_token(groups: Sequence[Sequence[int]]) -> SamplingParams:
+    """Ask for the next token, and for the log-probabilities of just the labels.
+
+    Nothing is masked: over the whole vocabulary they add up to the coverage.
+    """
+    return SamplingParams(
+        temperature=0.0,
+        max_tokens=1,
+        logprob_token_ids=[*chain.from_iterable(groups)],
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
+    )
+
+
+def _masses(output: Any, groups: Sequence[Sequence[int]]) -> list[float]:
+    """The probability of each label: that of the tokens that begin it."""
+    found: Mapping[int, Any] = output.outputs[0].logprobs[0]
+    return [math.fsum(math.exp(found[i].logprob) for i in ids) for ids in groups]

@@ -1,0 +1,34 @@
+"""Keys of judgements and embeddings: digests of everything that can change an answer; no text."""
+
+import hashlib
+
+from medreward.engines.judge import Inquiry
+
+KEY_BYTES = 16
+
+
+def inquiry_key(identity: str, inquiry: Inquiry, namespace: str = "") -> bytes:
+    """Key of a judgement by the engine *identity*, for callers who share *namespace*."""
+    return _digest(
+        "judgement",
+        namespace,
+        identity,
+        inquiry.template.sha,
+        inquiry.view,
+        # A question that the prompt does not show cannot change the answer.
+        inquiry.question if inquiry.template.shows_question else None,
+        inquiry.criterion,
+        inquiry.reference,
+        inquiry.answer,
+    )
+
+
+def text_key(identity: str, text: str, namespace: str = "") -> bytes:
+    """Key of a text's embedding by the engine *identity*, for callers who share *namespace*."""
+    return _digest("embedding", namespace, identity, text)
+
+
+def _digest(*parts: str | None) -> bytes:
+    # Lengths keep the parts apart: ("ab", "c") is not ("a", "bc").
+    content = "".join(["-" if part is None else f"{len(part)}:{part}" for part in parts])
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]

@@ -1,0 +1,1 @@
+"""Models in this process: threads, forward passes, batches by length, weights."""

@@ -1,0 +1,69 @@
+"""Judging in this process, one forward pass at a time, so that others get their turn in between."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+from medreward.engines import timeouts
+from medreward.engines.judge import Judgement
+from medreward.errors import JUDGE_FAILURES, DeadlinePassed, Problem
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward pass."""
+
+    members: list[int]
+    """Which inquiries it judges."""
+    tokens: int
+    run: Callable[[], torch.Tensor]
+    """Gives one row for each member."""
+
+
+Read = Callable[[int, torch.Tensor], Judgement | Problem]
+"""From an inquiry's number and its row to what the judge said."""
+
+
+class Turns:
+    """The thread that models run on, and the time that one batch may take of it."""
+
+    def __init__(self, worker: Executor, *, timeout_s: float) -> None:
+        self._worker = worker
+        self._timeout_s = timeout_s
+
+    def give_up_s(self) -> float:
+        """Say when a batch that begins now begins no further pass, on the monotonic clock."""
+        return timeouts.engine_deadline(self._timeout_s, timeouts.FORWARD_PASSES).at_s
+
+    async def take(self, work: Callable[[], T]) -> T:
+        """Do *work* off the event loop, when its turn comes."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    async def judge(
+        self, passes: Sequence[Pass], read: Read, give_up_s: float
+    ) -> dict[int, Judgement | Problem]:
+        """Run passes, the smallest first; what was judged before the time runs out counts."""
+        answers: dict[int, Judgement | Problem] = {}
+        for one in sorted(passes, key=lambda one: one.tokens):
+            if time.monotonic() > give_up_s:
+                answers |= dict.fromkeys(one.members, self._too_late())
+            else:
+                answers |= await self.take(partial(_judged, one, read))
+        return answers
+
+    def _too_late(self) -> Problem:
+        late = DeadlinePassed(f"its batch could not be finished within {self._timeout_s:g} s")
+        return JUDGE_FAILURES.problem(late)
+
+
+def _judged(one: Pass, read: Read) -> dict[int, Judgement | Problem]:
+    rows = zip(one.members, one.run(), strict=True)
+    return {number: read(number, row) for number, row in rows}

@@ -1,0 +1,59 @@
+"""From the probabilities of tokens to a judgement, and from a label to the tokens that begin it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from medreward.engines.judge import Judgement
+from medreward.engines.templates import Template
+from medreward.errors import Problem, ProblemKind
+
+MAX_COVERAGE = 1.01
+SPACES = "\u0120\u2581"
+"""How vocabularies write a space; some servers give tokens as they stand there."""
+
+
+def label_begun_by(token: str, labels: Sequence[str]) -> str | None:
+    """Give the one label that *token* is the beginning of, in any case; None where none or several."""
+    begun = token.strip().lstrip(SPACES).upper()
+    fitting = [label for label in labels if begun and label.startswith(begun)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def masses_of(tokens: Iterable[tuple[str, float]], labels: Sequence[str]) -> dict[str, float]:
+    """Add up what fell on each label, by the tokens that begin it."""
+    masses = dict.fromkeys(labels, 0.0)
+    for token, probability in tokens:
+        label = label_begun_by(token, labels)
+        if label is not None:
+            masses[label] += probability
+    return masses
+
+
+def weigh(
+    masses: Mapping[str, float], template: Template, coverage_floor: float
+) -> Judgement | Problem:
+    """Turn the probability of each label into a judgement, if enough fell on them at all."""
+    coverage = sum(masses.values())
+    # Servers round log-probabilities, so a sum may come out a little over 1.
+    if not coverage_floor <= coverage <= MAX_COVERAGE or coverage == 0:
+        return Problem(
+            ProblemKind.JUDGE_UNPARSEABLE,
+            f"judge: {coverage:.3f} of the probability fell on {'/'.join(template.labels)}; "
+            f"the floor is {coverage_floor}",
+        )
+    shares = tuple(masses[label] / coverage for label in template.labels)
+    return Judgement(template.labels, shares, min(1.0, coverage))
+
+
+def forms_of(label: str) -> list[str]:
+    """Write a label in each way that counts: upper, title and lower case, with and without a space."""
+    cases = dict.fromkeys((label, label.title(), label.lower()))
+    return [spaced for form in cases for spaced in (form, f" {form}")]
+
+
+def own_ids(firsts: Mapping[str, set[int]]) -> dict[str, list[int]]:
+    """Leave out first tokens that labels share; a label may be left without one of its own."""
+    own: dict[str, list[int]] = {}
+    for label, ids in firsts.items():
+        others = set().union(*(other for name, other in firsts.items() if name != label))
+        own[label] = sorted(ids - others)
+    return own

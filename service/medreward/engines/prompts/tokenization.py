@@ -1,0 +1,90 @@
+"""From an inquiry to the tokens a language model reads, and which tokens begin its labels.
+
+Shared by the engines that hold a tokenizer, so that they ask alike and read alike. The tokenizer is
+any of transformers'; nothing here needs torch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from medreward.engines.judge import Inquiry
+from medreward.engines.prompts.fence import Fence
+from medreward.engines.prompts.frame import PromptFrame
+from medreward.engines.prompts.labels import forms_of, own_ids
+from medreward.engines.templates import Template
+from medreward.errors import Problem, ProblemKind, SetupError
+
+SAYING = "Is there a fracture: yes or no."
+"""A message to find in what a chat template makes of it."""
+
+
+def chat_frame(tokenizer: Any) -> PromptFrame:
+    """Learn what the chat template writes around a message; none leaves an empty line.
+
+    Raises:
+        SetupError: the template does not leave a message as it is.
+    """
+    if not tokenizer.chat_template:
+        return PromptFrame("", "\n\n")
+    text: str = tokenizer.apply_chat_template(
+        [{"role": "user", "content": SAYING}], tokenize=False, add_generation_prompt=True
+    )
+    before, found, after = text.partition(SAYING)
+    if not found or SAYING in after:
+        raise SetupError(
+            "the judge's chat template does not leave a message as it is; "
+            "choose another MEDREWARD_JUDGE_MODEL"
+        )
+    return PromptFrame(before, after)
+
+
+def prompt_ids(tokenizer: Any, frame: PromptFrame, fence: Fence, inquiry: Inquiry) -> list[int]:
+    """Tokenise the prompt up to the verdict position."""
+    text = f"{frame.before}{fence.render(inquiry)}{frame.after}{inquiry.template.opening}"
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
+
+
+def too_long(prompt: Sequence[int], most: int) -> Problem:
+    """Say that a prompt is longer than the judge reads."""
+    return Problem(
+        ProblemKind.TOO_LONG,
+        f"the judge's prompt has {len(prompt)} tokens; it reads at most {most}",
+    )
+
+
+def special_tokens(tokenizer: Any) -> set[str]:
+    """Every string that the tokenizer reads as one special token."""
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values())
+    return {*tokenizer.all_special_tokens, *added}
+
+
+def label_ids(tokenizer: Any, template: Template) -> list[list[int]]:
+    """Token ids that begin each label of *template* after its opening.
+
+    A label counts in upper, title and lower case, with and without a leading space, by its first
+    token; first tokens that two labels share tell nothing and are left out.
+
+    Raises:
+        SetupError: a label is left without a token of its own.
+    """
+    firsts = {label: _first_ids(tokenizer, template.opening, label) for label in template.labels}
+    own = own_ids(firsts)
+    for label, ids in own.items():
+        if not ids:
+            raise SetupError(
+                f"this judge's tokenizer cannot tell the label {label!r} of the template "
+                f"{template.name!r} from the others by its first token; choose another judge model"
+            )
+    return list(own.values())
+
+
+def _first_ids(tokenizer: Any, opening: str, label: str) -> set[int]:
+    before: list[int] = tokenizer.encode(opening, add_special_tokens=False)
+    firsts = set()
+    for form in forms_of(label):
+        ids: list[int] = tokenizer.encode(opening + form, add_special_tokens=False)
+        # A tokenizer that merges the opening with the label has no verdict position there.
+        if ids[: len(before)] == before and len(ids) > len(before):
+            firsts.add(ids[len(before)])
+    return firsts

@@ -1,0 +1,472 @@
+"""The engines by name. To add one, add its module and a line here.
+
+torch and vLLM are imported only by the builders that need them, so a service with remote engines
+starts without either.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from pydantic import SecretStr
+
+from medreward.engines.accelerator import Probe, measure_platform, vllm_share
+from medreward.engines.calibration import Calibration, load_calibration
+from medreward.engines.embedder import Embedder
+from medreward.engines.judge import Judge
+from medreward.engines.judges.calibrated import CalibratedJudge
+from medreward.engines.judges.cascade import Cascade
+from medreward.engines.models import CATALOGUE, identify, locate, own_calibration
+from medreward.engines.remote.api_key import ApiKey
+from medreward.engines.remote.budget import CostTracker
+from medreward.engines.remote.rate_limits import RateLimits
+from medreward.engines.templates import load_templates
+from medreward.errors import SetupError
+from medreward.offload import Pace
+from medreward.settings import Choice, Settings
+from medreward.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+
+NOTHING = Choice("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class BuildContext:
+    """The settings and shared objects that an engine is built with."""
+
+    settings: Settings
+    worker: Executor
+    """One thread for all models on the CPU: two would fight for the same cores."""
+    pace: Pace = field(default_factory=Pace)
+    """Runs work that would block the event loop."""
+    costs: CostTracker | None = None
+    """Adds up the cost of a paid judge."""
+    metrics: Metrics = field(default_factory=Metrics)
+    lost: Callable[[str], None] = lambda _: None
+    """Called with the reason, on the event loop, by an engine that ends between two requests."""
+    probe: Probe = measure_platform
+    choice: Choice = NOTHING
+    """The engine and model to build."""
+    revision: str | None = None
+    """Revision of that model."""
+    variable: str = "MEDREWARD_JUDGE"
+    """The setting that chose the engine; with `_MODEL`, that of the model."""
+
+    @property
+    def model(self) -> str:
+        """The chosen model.
+
+        Raises:
+            SetupError: no model is chosen, and the engine needs one.
+        """
+        if not self.choice.model:
+            raise SetupError(f"this engine needs {self.variable}_MODEL")
+        return self.choice.model
+
+    @property
+    def identified(self) -> str:
+        """The chosen model with its version or revision; part of every cache key."""
+        return identify(self.model, self.revision, self.settings.models_dir)
+
+
+def _causal_lm(context: BuildContext) -> Judge:
+    _use_threads(context.settings)
+    from medreward.engines.judges.causal_lm import CausalLmJudge  # noqa: PLC0415 - imports torch
+
+    settings = context.settings
+    name = context.model
+    return CausalLmJudge.load(
+        locate(name, settings.models_dir),
+        name=context.identified,
+        revision=_revision(name, context.revision),
+        device=settings.torch_device,
+        secret=settings.secret.get_secret_value(),
+        coverage_floor=settings.judge_coverage_floor,
+        max_prompt_tokens=settings.judge_max_prompt_tokens,
+        timeout_s=settings.judge_timeout_s,
+        worker=context.worker,
+    )
+
+
+def _cross_encoder(context: BuildContext) -> Judge:
+    _use_threads(context.settings)
+    from medreward.engines.judges.cross_encoder import CrossEncoderJudge  # noqa: PLC0415 - imports torch
+
+    settings = context.settings
+    name = context.model
+    return CrossEncoderJudge.load(
+        locate(name, settings.models_dir),
+        name=context.identified,
+        revision=_revision(name, context.revision),
+        device=settings.torch_device,
+        positive_label=settings.judge_positive_label,
+        max_tokens=settings.judge_max_prompt_tokens,
+        timeout_s=settings.judge_timeout_s,
+        worker=context.worker,
+    )
+
+
+def _vllm(context: BuildContext) -> Judge:
+    from medreward.engines.judges.vllm import VllmJudge  # noqa: PLC0415 - imports vLLM
+    from medreward.engines.judges.vllm_engine import EngineOptions  # noqa: PLC0415 - the same
+
+    settings = context.settings
+    name = context.model
+    return VllmJudge.load(
+        locate(name, settings.models_dir),
+        name=context.identified,
+        revision=_revision(name, context.revision),
+        options=EngineOptions(
+            tensor_parallel=settings.vllm_tensor_parallel,
+            data_parallel=settings.vllm_data_parallel,
+            gpu_memory_utilization=_gpu_share(context),
+            kv_cache_gib=settings.vllm_kv_cache_gib,
+            dtype=settings.vllm_dtype,
+            enforce_eager=settings.vllm_enforce_eager,
+            log_style=settings.log_format,
+        ),
+        secret=settings.secret.get_secret_value(),
+        coverage_floor=settings.judge_coverage_floor,
+        max_prompt_tokens=settings.judge_max_prompt_tokens,
+        timeout_s=settings.judge_timeout_s,
+        count_tokens=context.metrics.count_prompt_tokens,
+        lost=context.lost,
+    )
+
+
+def _gpu_share(context: BuildContext) -> float:
+    """The user's share of a GPU's memory, or what the embedder left of it, for each vLLM engine."""
+    settings = context.settings
+    if settings.vllm_gpu_memory_utilization is not None:
+        return settings.vllm_gpu_memory_utilization
+    gpus = settings.vllm_tensor_parallel * settings.vllm_data_parallel
+    choices = (settings.judge_choice, settings.llm_choice)
+    engines = sum(choice is not None and choice.engine == "vllm" for choice in choices)
+    return vllm_share(context.probe(gpus).memory, engines)
+
+
+def _openai_judge(context: BuildContext) -> Judge:
+    from medreward.engines.judges.openai import OpenAiJudge  # noqa: PLC0415 - beside its siblings
+
+    settings = context.settings
+    return OpenAiJudge(
+        *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8000/v1"),
+        model=context.model,
+        revision=context.revision,
+        api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
+        headers=_opened(settings.judge_headers),
+        secret=settings.secret.get_secret_value(),
+        coverage_floor=settings.judge_coverage_floor,
+        way=settings.judge_way,
+        timeout_s=settings.judge_timeout_s,
+        try_timeout_s=settings.judge_try_timeout_s,
+        limits=RateLimits(
+            requests_per_minute=settings.judge_requests_per_minute,
+            tokens_per_minute=settings.judge_tokens_per_minute,
+        ),
+        costs=context.costs,
+        pace=context.pace,
+    )
+
+
+def _role_judge(context: BuildContext) -> Judge:
+    from medreward.engines.judges.peer import RoleJudge  # noqa: PLC0415 - beside its siblings
+
+    settings = context.settings
+    return RoleJudge(
+        *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8080"),
+        api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
+        headers=_opened(settings.judge_headers),
+        timeout_s=settings.judge_timeout_s,
+        try_timeout_s=settings.judge_try_timeout_s,
+        pace=context.pace,
+    )
+
+
+def _scripted(_context: BuildContext) -> Judge:
+    from medreward.engines.judges.scripted import ScriptedJudge  # noqa: PLC0415 - beside its siblings
+
+    return ScriptedJudge()
+
+
+def _sentence_transformer(context: BuildContext) -> Embedder:
+    _use_threads(context.settings)
+    from medreward.engines.embedders.sentence_transformer import SentenceTransformerEmbedder  # noqa: PLC0415 - imports torch
+
+    settings = context.settings
+    name = context.model
+    return SentenceTransformerEmbedder.load(
+        locate(name, settings.models_dir),
+        name=context.identified,
+        revision=_revision(name, context.revision),
+        device=settings.torch_device,
+        worker=context.worker,
+    )
+
+
+def _openai_embedder(context: BuildContext) -> Embedder:
+    from medreward.engines.embedders.openai import OpenAiEmbedder  # noqa: PLC0415 - beside its siblings
+
+    settings = context.settings
+    return OpenAiEmbedder(
+        *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8000/v1"),
+        model=context.model,
+        revision=context.revision,
+        api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
+        headers=_opened(settings.embedder_headers),
+        timeout_s=settings.embedder_timeout_s,
+        try_timeout_s=settings.embedder_try_timeout_s,
+        pace=context.pace,
+    )
+
+
+def _role_embedder(context: BuildContext) -> Embedder:
+    from medreward.engines.embedders.peer import RoleEmbedder  # noqa: PLC0415 - beside its siblings
+
+    settings = context.settings
+    return RoleEmbedder(
+        *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8080"),
+        api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
+        headers=_opened(settings.embedder_headers),
+        timeout_s=settings.embedder_timeout_s,
+        try_timeout_s=settings.embedder_try_timeout_s,
+        pace=context.pace,
+    )
+
+
+def _hashed(_context: BuildContext) -> Embedder:
+    from medreward.engines.embedders.hashed import HashedEmbedder  # noqa: PLC0415 - beside its siblings
+
+    return HashedEmbedder()
+
+
+JUDGES: Mapping[str, Callable[[BuildContext], Judge]] = {
+    "causal_lm": _causal_lm,
+    "cross_encoder": _cross_encoder,
+    "vllm": _vllm,
+    "openai": _openai_judge,
+    "role": _role_judge,
+    "scripted": _scripted,
+}
+
+READERS = tuple(name for name in JUDGES if name not in {"cross_encoder", "role"})
+"""Engines of language models, and the script that stands in for one."""
+
+WITHOUT_MODEL = frozenset({"openai", "role", "scripted", "hashed"})
+"""Engines for a process that holds no model."""
+
+EMBEDDERS: Mapping[str, Callable[[BuildContext], Embedder]] = {
+    "sentence_transformer": _sentence_transformer,
+    "openai": _openai_embedder,
+    "role": _role_embedder,
+    "hashed": _hashed,
+}
+
+
+def build_judge(context: BuildContext) -> Judge:
+    """Build the judge that the settings name; blocks until it is loaded.
+
+    It is one engine, with its calibration if there is one, or a cascade of two.
+
+    Raises:
+        SetupError: it cannot be built; the message names the setting to change.
+    """
+    settings = context.settings
+    if settings.judge_choice.engine == "role":
+        return _role_judge(context)
+    first = _build_calibrated(
+        replace(
+            context,
+            choice=settings.judge_choice,
+            revision=settings.judge_revision,
+            variable="MEDREWARD_JUDGE",
+        ),
+        must_be_known=settings.abstains,
+    )
+    if settings.llm_choice is None:
+        return first
+    second = _build_calibrated(
+        replace(
+            context,
+            choice=settings.llm_choice,
+            revision=settings.llm_revision,
+            variable="MEDREWARD_LLM",
+        )
+    )
+    return Cascade(
+        first,
+        second,
+        escalates=settings.cascade,
+        shadow=settings.cascade_shadow,
+        timeout_s=settings.judge_timeout_s,
+        metrics=context.metrics,
+    )
+
+
+def build_embedder(context: BuildContext) -> Embedder:
+    """Build the embedder that the settings name; blocks until it is loaded."""
+    settings = context.settings
+    return _build(
+        EMBEDDERS,
+        replace(
+            context,
+            choice=settings.embedder_choice,
+            revision=settings.embedder_revision,
+            variable="MEDREWARD_EMBEDDER",
+        ),
+    )
+
+
+def check_choices(settings: Settings, probe: Probe = measure_platform) -> None:
+    """Refuse an engine that does not exist, or cannot run here, before anything is loaded.
+
+    Raises:
+        SetupError: naming the setting and the choices, or what the machine lacks.
+    """
+    if settings.role != "embed":
+        _check_judge(settings)
+    if settings.role != "judge":
+        _builder(EMBEDDERS, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
+        _check_role(settings, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
+    if settings.profile == "gpu":
+        _check_platform(settings, probe)
+
+
+def _check_platform(settings: Settings, probe: Probe) -> None:
+    """Refuse the engines of the profile `gpu` on a machine that cannot run them.
+
+    Engines that the user chose, or a device of their own, are not refused here.
+    """
+    judges = settings.role in {"all", "judge"} and settings.judge is None
+    embeds = settings.role in {"all", "embed"} and settings.embedder is None
+    if not judges and (not embeds or settings.device is not None):
+        return
+    platform = probe(0)
+    missing = []
+    if judges and not platform.has_vllm:
+        missing.append("vLLM (`pip install 'medreward[vllm]'`)")
+    if platform.cuda_devices == 0:
+        missing.append(
+            "a CUDA device (torch finds none: look at the driver, CUDA_VISIBLE_DEVICES, and "
+            "whether this torch is a build for CPUs)"
+        )
+    if missing:
+        raise SetupError(
+            f"MEDREWARD_PROFILE=gpu needs {' and '.join(missing)}. Other profiles: embedded (small "
+            "models on a CPU) and remote (servers of yours)"
+        )
+
+
+def _check_judge(settings: Settings) -> None:
+    engine = settings.judge_choice.engine
+    _builder(JUDGES, engine, "MEDREWARD_JUDGE")
+    _check_role(settings, engine, "MEDREWARD_JUDGE")
+    if engine == "role":
+        _check_left_to_judge(settings)
+    if settings.llm_choice is not None:
+        readers = {name: JUDGES[name] for name in READERS}
+        _builder(readers, settings.llm_choice.engine, "MEDREWARD_LLM")
+
+
+def _check_role(settings: Settings, engine: str, setting: str) -> None:
+    """Refuse a model in a process that is to hold none, and a chain of processes."""
+    if settings.role == "api" and engine not in WITHOUT_MODEL:
+        raise SetupError(
+            f"{setting}={engine!r}: MEDREWARD_ROLE=api holds no model; leave it out and set "
+            f"{setting}_URL, or choose openai or role"
+        )
+    if settings.role in {"judge", "embed"} and engine == "role":
+        raise SetupError(
+            f"{setting}=role: MEDREWARD_ROLE={settings.role} holds the model itself; leave it out"
+        )
+
+
+def _check_left_to_judge(settings: Settings) -> None:
+    """Refuse settings without effect here: they belong to the process that holds the judge."""
+    misplaced = {
+        "LLM": settings.llm is not None,
+        "CASCADE": settings.cascade,
+        "CALIBRATION": settings.calibration is not None,
+        "ABSTAIN": settings.abstain is not None,
+    }
+    for name, is_set in misplaced.items():
+        if is_set:
+            raise SetupError(
+                f"MEDREWARD_{name}: set it for the process with MEDREWARD_ROLE=judge, not for one "
+                "that asks it (MEDREWARD_JUDGE=role)"
+            )
+
+
+def _build_calibrated(context: BuildContext, *, must_be_known: bool = False) -> Judge:
+    """Build an engine, and wrap it in its calibration if there is one."""
+    engine = _build(JUDGES, context)
+    settings = context.settings
+    calibration = _calibration_of(engine, context)
+    if calibration is None and not must_be_known:
+        return engine
+    return CalibratedJudge(
+        engine,
+        calibration or Calibration(),
+        templates=load_templates(),
+        abstains=settings.abstains,
+        must_be_known=must_be_known,
+        timeout_s=settings.judge_timeout_s,
+    )
+
+
+def _calibration_of(engine: Judge, context: BuildContext) -> Calibration | None:
+    """The user's calibration, or the model's own if the user's has no entry for the engine."""
+    settings = context.settings
+    if settings.calibration == "off":
+        return None
+    file = settings.calibration_file
+    users = None if file is None else load_calibration(file)
+    if users is not None and any(entry.engine == engine.identity for entry in users.entries):
+        return users
+    own = own_calibration(context.choice.model, settings.models_dir)
+    return users if own is None else load_calibration(own)
+
+
+def _build(registry: Mapping[str, Callable[[BuildContext], T]], context: BuildContext) -> T:
+    engine = context.choice.engine
+    try:
+        return _builder(registry, engine, context.variable)(context)
+    except ModuleNotFoundError as exc:
+        extra = "vllm" if engine == "vllm" else "embedded"
+        raise SetupError(
+            f"the engine {engine!r} needs {exc.name}: `pip install 'medreward[{extra}]'`, "
+            f"or set MEDREWARD_PROFILE=remote and the URLs of your servers"
+        ) from exc
+
+
+def _builder(
+    registry: Mapping[str, Callable[[BuildContext], T]], engine: str, setting: str
+) -> Callable[[BuildContext], T]:
+    try:
+        return registry[engine]
+    except KeyError:
+        raise SetupError(f"{setting}={engine!r}; choose from {', '.join(registry)}") from None
+
+
+def _revision(name: str, revision: str | None) -> str | None:
+    """A packaged model is pinned by the catalogue; another by its setting."""
+    return None if name in CATALOGUE else revision
+
+
+def _addresses(urls: tuple[str, ...], setting: str) -> tuple[str, ...]:
+    if not urls:
+        raise SetupError(f"this engine needs {setting}")
+    return urls
+
+
+def _opened(headers: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in headers.items()}
+
+
+def _use_threads(settings: Settings) -> None:
+    import torch  # noqa: PLC0415 - only with the extra `embedded`
+
+    if settings.torch_threads is not None:
+        torch.set_num_threads(settings.torch_threads)

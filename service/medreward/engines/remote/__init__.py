@@ -1,0 +1,1 @@
+"""Models behind HTTP: servers, their dialects, their limits and their costs."""

@@ -1,0 +1,397 @@
+"""Discovery of the dialects that a judge's server understands, by probes; the first that works is taken.
+
+Dialects are tried in the order of their price: many prompts in one request (`completions`), then
+one chat request for each inquiry. What varies within a dialect, such as the number of
+log-probabilities that a server returns, is a list of candidates in the order in which they are
+tried. A candidate that a server does not take is a value, `Unsupported`, with its reason; an
+exception means that no dialect can help: the server is down, or its model is not the one wanted.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.prompts.fence import Fence
+from medreward.engines.prompts.frame import PromptFrame
+from medreward.engines.prompts.labels import forms_of, own_ids
+from medreward.engines.remote.dialects import (
+    FILTERED,
+    UNREADABLE,
+    Chat,
+    Completions,
+    ConstrainedChat,
+    Dialect,
+    Labels,
+    by_request,
+    first_choice,
+)
+from medreward.engines.remote.http_client import REFUSAL_STATUS, Reply, json_of
+from medreward.engines.templates import Template
+from medreward.errors import BackendDown, NonsenseReply, Problem, SetupError
+
+Send = Callable[[str, str, Mapping[str, object] | None], Awaitable[Reply]]
+"""Sends one request to one server: method, path, body."""
+
+PROBES = (
+    ("left lower lobe", "left lower lobe"),
+    ("right lower lobe", "left lower lobe"),
+    ("fracture of the femur", "femoral fracture"),
+    ("no pneumothorax", "pneumothorax"),
+)
+"""Answers and references that are judged at the start."""
+
+SAYINGS = ("left lower lobe?", "Is there a fracture: yes or no.")
+"""Two messages that a chat template has to leave unchanged."""
+
+PREFILLS: Mapping[str, Mapping[str, object]] = {
+    "vllm": {"add_generation_prompt": False, "continue_final_message": True},
+    "sglang": {"continue_final_message": True},
+    "llamacpp": {},
+}
+"""The fields, by kind of server, with which it continues an assistant's turn that has begun."""
+SELF_HOSTED = PREFILLS.keys()
+"""Kinds of server that run one model, whose probabilities are the same each time."""
+STRUCTURES = {"vllm": "structured_outputs", "sglang": "regex", "llamacpp": "grammar"}
+
+FEW_LOGPROBS = 5
+"""The most that some hosted servers return."""
+NEWER_LIMIT = "max_completion_tokens"
+"""The field that OpenAI's newer models take instead of `max_tokens`."""
+
+WAIT_STATUS = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+"""Statuses that reveal nothing about a dialect: the server is not up, or refuses our key."""
+
+
+class JudgeSpec(NamedTuple):
+    """The judge that is wanted of a server."""
+
+    model: str
+    fence: Fence
+    coverage_floor: float
+    templates: Sequence[Template]
+    """Those that will be asked; the first one serves for probing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A server's own description of the model."""
+
+    kind: str = ""
+    """The server's software: vllm, sglang, llamacpp, or something else."""
+    window_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A server does not take a dialect, or a request of it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mute(Unsupported):
+    """A server takes a chat request, but returns no probabilities: only its text can be read."""
+
+    limit: str
+    """The field for the most tokens that it took."""
+
+
+Trial = Callable[[Dialect], Awaitable[Unsupported | None]]
+
+
+async def first_that_works(candidates: Sequence[Dialect], trial: Trial) -> Dialect | Unsupported:
+    """Try candidates in their order; return the first that gives verdicts, or else all reasons.
+
+    A server that is mute is so in all that follow, so the search ends there.
+    """
+    reasons: list[str] = []
+    for dialect in candidates:
+        refusal = await trial(dialect)
+        if refusal is None:
+            return dialect
+        if isinstance(refusal, Mute):
+            return refusal
+        reasons.append(refusal.reason)
+    return Unsupported("; ".join(dict.fromkeys(reasons)))
+
+
+def completions_candidates(
+    spec: JudgeSpec, frame: PromptFrame, ids: Mapping[Template, Labels]
+) -> Sequence[Completions]:
+    """List the variants of completions: exactly the labels' tokens, then the likeliest tokens."""
+    top = Completions(spec.model, spec.fence, spec.coverage_floor, frame)
+    return [replace(top, ids=ids), top] if ids else [top]
+
+
+def chat_candidates(spec: JudgeSpec, kind: str) -> Sequence[Chat]:
+    """List the variants of a chat request whose reply has probabilities."""
+    plain = Chat(spec.model, spec.fence, spec.coverage_floor)
+    prefilled = [replace(plain, prefill=PREFILLS[kind])] if kind in PREFILLS else []
+    return [*prefilled, plain, replace(plain, top=FEW_LOGPROBS), replace(plain, limit=NEWER_LIMIT)]
+
+
+def constrained_candidates(spec: JudgeSpec, kind: str, limit: str) -> Sequence[ConstrainedChat]:
+    """List the variants of a chat request whose reply is held to the labels; the last is not held."""
+    structures = dict.fromkeys((STRUCTURES.get(kind, "response_format"), "plain"))
+    return [ConstrainedChat(spec.model, spec.fence, name, limit) for name in structures]
+
+
+class Probe:
+    """Asks one server, one request at a time, what it serves and which dialects it takes."""
+
+    def __init__(self, spec: JudgeSpec, send: Send) -> None:
+        self._spec = spec
+        self._send = send
+        self._template = spec.templates[0]
+
+    async def served(self) -> ServedModel:
+        """Ask which model is served.
+
+        Raises:
+            SetupError: it is a server of one model, and that is another one.
+        """
+        reply = await self._send("GET", "models", None)
+        if reply.status in WAIT_STATUS or reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            json_of(reply)
+        rows = _rows(reply)
+        for row in rows:
+            if row.get("id") == self._spec.model:
+                return _served(row)
+        if rows and all(row.get("owned_by") in {"vllm", "sglang"} for row in rows):
+            names = ", ".join(str(row.get("id")) for row in rows[:5])
+            raise SetupError(
+                f"a server of MEDREWARD_JUDGE_URL serves {names}, not {self._spec.model}: "
+                "set MEDREWARD_JUDGE_MODEL to the name it is served by"
+            )
+        # It may serve others under another name, and list them in any order.
+        owners = {str(row.get("owned_by") or "") for row in rows}
+        return ServedModel(kind=owners.pop() if len(owners) == 1 else "")
+
+    async def completions(self) -> Dialect | Unsupported:
+        """Find out whether many prompts can go in one request.
+
+        Raises:
+            SetupError: the model does not answer in labels.
+        """
+        frame = await self._frame()
+        if isinstance(frame, Unsupported):
+            return frame
+        candidates = completions_candidates(self._spec, frame, await self._ids())
+        return await first_that_works(candidates, self.trial)
+
+    async def chat(self, kind: str) -> Dialect | Unsupported:
+        """Find out how a chat request is answered.
+
+        Raises:
+            SetupError: the model does not answer in labels.
+        """
+        found = await first_that_works(chat_candidates(self._spec, kind), self.trial)
+        if not isinstance(found, Mute):
+            return found
+        # A reply that is held to the labels hides a model that does not speak in labels, so the
+        # model answers freely first.
+        refusal = await self._check_free_reply(found.limit)
+        if refusal is not None:
+            return refusal
+        held = constrained_candidates(self._spec, kind, found.limit)
+        return await first_that_works(held, self.trial)
+
+    async def trial(self, dialect: Dialect) -> Unsupported | None:
+        """Send the probes that go in one request; return why the dialect does not work, or None.
+
+        Raises:
+            SetupError: the model answers, but not in labels.
+        """
+        answers = await self._answers(dialect, self._probes()[: dialect.capacity.batch])
+        if isinstance(answers, Unsupported):
+            return answers
+        is_mute = any(answer in {UNREADABLE, FILTERED} for answer in answers)
+        if not is_mute and any(isinstance(answer, Judgement) for answer in answers):
+            return None
+        match dialect:
+            case ConstrainedChat():
+                return Unsupported("it neither gives probabilities nor keeps to the labels")
+            case Chat() if dialect.prefill is not None:
+                # The server may know of turns that have begun, and the model's template not.
+                return Unsupported("it does not continue a turn that has begun")
+            case Chat() if is_mute:
+                return Mute("chat replies come without token probabilities", dialect.limit)
+            case _ if is_mute:
+                return Unsupported("completions come without token probabilities")
+        raise _speechless(next(a for a in answers if isinstance(a, Problem)))
+
+    async def p_yes(self, dialect: Dialect) -> list[float] | Unsupported:
+        """Return the probability of YES for each probe, 0.5 without a verdict."""
+        answers = await self._answers(dialect, self._probes())
+        if isinstance(answers, Unsupported):
+            return answers
+        return [a.p_yes if isinstance(a, Judgement) else 0.5 for a in answers]
+
+    async def _check_free_reply(self, limit: str) -> Unsupported | None:
+        """Check that the model, unasked, begins its reply with a label."""
+        free = ConstrainedChat(self._spec.model, self._spec.fence, "plain", limit)
+        told = await self._json("POST", free.path, free.body(self._probes()[:1]))
+        if isinstance(told, Unsupported):
+            return told
+        try:
+            choice = first_choice(told)
+        except NonsenseReply as exc:
+            return Unsupported(str(exc))
+        said = (_text(choice.get("message"), "content") or "").strip().upper()
+        if not re.match(rf"({'|'.join(self._template.labels)})\b", said):
+            raise SetupError(
+                "the judge does not answer in labels: it gives no token probabilities, and its "
+                f"free reply to a probe begins with none of {'/'.join(self._template.labels)}; "
+                "use another MEDREWARD_JUDGE_MODEL"
+            )
+        return None
+
+    async def _frame(self) -> PromptFrame | Unsupported:
+        """Learn the text that the chat template writes around a message, from two messages."""
+        texts: list[str] = []
+        for saying in SAYINGS:
+            text = await self._templated(saying)
+            if isinstance(text, Unsupported):
+                return text
+            texts.append(text)
+        before, found, after = texts[0].partition(SAYINGS[0])
+        if not found or texts[1] != before + SAYINGS[1] + after:
+            return Unsupported("its chat template does not leave a message as it is")
+        return PromptFrame(before, after)
+
+    async def _templated(self, saying: str) -> str | Unsupported:
+        messages = [{"role": "user", "content": saying}]
+        told = await self._json("POST", "/apply-template", {"messages": messages})
+        text = _text(told, "prompt")
+        if text is not None:
+            return text
+        model = self._spec.model
+        asked = {"model": model, "messages": messages, "add_generation_prompt": True}
+        tokens = _tokens(await self._json("POST", "/tokenize", asked))
+        if isinstance(tokens, Unsupported):
+            return tokens
+        told = await self._json("POST", "/detokenize", {"model": model, "tokens": tokens})
+        text = _text(told, "prompt")
+        if text is None or await self._tokenised(text) != tokens:
+            return Unsupported("its chat template cannot be written as text and read again")
+        return text
+
+    async def _tokenised(self, text: str) -> list[int] | Unsupported:
+        asked = {"model": self._spec.model, "prompt": text, "add_special_tokens": False}
+        return _tokens(await self._json("POST", "/tokenize", asked))
+
+    async def _ids(self) -> dict[Template, Labels]:
+        """Find the tokens that begin each label; none at all if the server has no `/tokenize`."""
+        found: dict[tuple[str, tuple[str, ...]], Labels | None] = {}
+        for template in self._spec.templates:
+            key = (template.opening, template.labels)
+            if key not in found:
+                labels = await self._labels(template)
+                if isinstance(labels, Unsupported):
+                    return {}
+                found[key] = labels
+        known = ((t, found[t.opening, t.labels]) for t in self._spec.templates)
+        return {template: labels for template, labels in known if labels is not None}
+
+    async def _labels(self, template: Template) -> Labels | Unsupported | None:
+        """Find the tokens that begin each label of a template; None if one has no token of its own."""
+        before = await self._tokenised(template.opening)
+        if isinstance(before, Unsupported):
+            return before
+        firsts: dict[str, set[int]] = {}
+        for label in template.labels:
+            forms = [template.opening + form for form in forms_of(label)]
+            firsts[label] = set()
+            for ids in await asyncio.gather(*map(self._tokenised, forms)):
+                if isinstance(ids, Unsupported):
+                    return ids
+                # A tokenizer that merges the opening with the label has no verdict position there.
+                if ids[: len(before)] == before and len(ids) > len(before):
+                    firsts[label].add(ids[len(before)])
+        own = own_ids(firsts)
+        return own if all(own.values()) else None
+
+    async def _answers(
+        self, dialect: Dialect, probes: Sequence[Inquiry]
+    ) -> list[Judgement | Problem] | Unsupported:
+        answers: list[Judgement | Problem] = []
+        # All probes have one template, so the requests come in the order of the probes.
+        for numbers in by_request(dialect, probes):
+            members = [probes[number] for number in numbers]
+            told = await self._json("POST", dialect.path, dialect.body(members))
+            if isinstance(told, Unsupported):
+                return told
+            try:
+                answers += dialect.read(told, members)
+            except NonsenseReply as exc:
+                return Unsupported(str(exc))
+        return answers
+
+    async def _json(self, method: str, path: str, body: Mapping[str, object]) -> Any:
+        """Send a request that the server may not take; return its JSON, or `Unsupported`.
+
+        Raises:
+            BackendDown: the server is not up.
+        """
+        reply = await self._send(method, path, body)
+        # Every such server can chat: one that cannot is not up yet.
+        is_up = path != "chat/completions" or reply.is_success or reply.status in REFUSAL_STATUS
+        if reply.status in WAIT_STATUS or not is_up:
+            json_of(reply)
+        if not reply.is_success:
+            return Unsupported(f"{path.lstrip('/')} is answered by {reply.status}")
+        try:
+            return json_of(reply)
+        except NonsenseReply:
+            return Unsupported(f"{path.lstrip('/')} is not answered in JSON")
+
+    def _probes(self) -> list[Inquiry]:
+        return [Inquiry(self._template, answer, reference) for answer, reference in PROBES]
+
+
+def _rows(reply: Reply) -> list[dict[str, Any]]:
+    try:
+        rows = json_of(reply)["data"]
+    except (BackendDown, NonsenseReply, KeyError, TypeError):
+        return []
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _served(row: Mapping[str, Any]) -> ServedModel:
+    window = row.get("max_model_len")
+    return ServedModel(
+        kind=str(row.get("owned_by") or ""),
+        window_tokens=window if isinstance(window, int) else None,
+    )
+
+
+def _text(told: Any, name: str) -> str | None:
+    text = told.get(name) if isinstance(told, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def _tokens(told: Any) -> list[int] | Unsupported:
+    if isinstance(told, Unsupported):
+        return told
+    tokens = told.get("tokens") if isinstance(told, dict) else None
+    if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+        return Unsupported("tokenize is not answered with token ids")
+    return tokens
+
+
+def _speechless(problem: Problem) -> SetupError:
+    return SetupError(
+        f"the judge does not answer in labels ({problem.message}): use another "
+        "MEDREWARD_JUDGE_MODEL, or lower MEDREWARD_JUDGE_COVERAGE_FLOOR"
+    )

@@ -1,0 +1,143 @@
+"""HTTP to other services: the only module that knows which library does it."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+from httpx import AsyncBaseTransport, AsyncClient, Client, Response
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from medreward.errors import BackendDown, DeadlinePassed, NonsenseReply
+
+__all__ = [
+    "REFUSAL_STATUS",
+    "AsyncBaseTransport",
+    "AsyncClient",
+    "Client",
+    "Reply",
+    "Response",
+    "encoded",
+    "json_of",
+    "reaching",
+    "retry_after_s",
+    "send",
+    "server",
+]
+
+REFUSAL_STATUS = (400, 413, 422)
+"""What servers answer to one text they do not take, most often since it is too long."""
+
+MAX_REPLY_BYTES = 64 * 1024**2
+"""Far more than a batch of the longest vectors; a server that sends more is not one of ours."""
+
+CONNECT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server answered, whole."""
+
+    status: int
+    content: bytes
+    retry_after_s: float | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it is an answer; a redirect is none: followed, a POST would lose its body."""
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    @property
+    def text(self) -> str:
+        """The body, to look for signs in; never to be repeated."""
+        return self.content.decode("utf-8", "replace")
+
+
+def server(
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    timeout_s: float,
+    connections: int,
+    transport: AsyncBaseTransport | None,
+) -> AsyncClient:
+    """Make the client for one server: bounded in time and connections."""
+    return AsyncClient(
+        base_url=url.rstrip("/") + "/",
+        headers={**headers, "Content-Type": "application/json"},
+        timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        transport=transport,
+    )
+
+
+async def send(
+    client: AsyncClient,
+    method: str,
+    url: str,
+    *,
+    content: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Send one request and read its reply to the end.
+
+    Raises:
+        EngineError: there is no reply, or it is endless.
+    """
+    with reaching():
+        async with client.stream(method, url, content=content, headers=headers) as response:
+            parts, size_bytes = [], 0
+            async for part in response.aiter_bytes():
+                size_bytes += len(part)
+                if size_bytes > MAX_REPLY_BYTES:
+                    raise NonsenseReply(f"the server's reply is over {MAX_REPLY_BYTES} bytes")
+                parts.append(part)
+            return Reply(response.status_code, b"".join(parts), retry_after_s(response.headers))
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Give the library's errors our names; none of them quotes a body."""
+    try:
+        yield
+    except httpx.TimeoutException as exc:
+        raise DeadlinePassed(f"the server did not answer in time ({type(exc).__name__})") from exc
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise BackendDown(f"the server cannot be reached ({type(exc).__name__})") from exc
+
+
+def encoded(body: Mapping[str, object]) -> bytes:
+    """Write a request's JSON."""
+    try:
+        return to_json(body)
+    except PydanticSerializationError:
+        # Half a character is no UTF-8; the standard library writes it as an escape.
+        return json.dumps(body).encode()
+
+
+def json_of(reply: Reply) -> Any:
+    """Read a reply's JSON.
+
+    Raises:
+        BackendDown: the server says that it cannot answer.
+        NonsenseReply: it is not JSON.
+    """
+    if not reply.is_success:
+        raise BackendDown(f"the server answers {reply.status}")
+    try:
+        return from_json(reply.content)
+    except (ValueError, RecursionError) as exc:
+        raise NonsenseReply("the server's reply is not JSON") from exc
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read the seconds of `Retry-After`, never negative; None if there are none, as with a date."""
+    try:
+        seconds = float(headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

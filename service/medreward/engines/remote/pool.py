@@ -1,0 +1,365 @@
+"""A pool of servers with the same model: the least busy one is asked, and one that fails is ejected."""
+
+import asyncio
+import itertools
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TypeVar
+
+import structlog
+
+from medreward.admission import Deadline
+from medreward.breaker import Breaker
+from medreward.engines.remote.api_key import ApiKey
+from medreward.engines.remote.http_client import (
+    REFUSAL_STATUS,
+    AsyncBaseTransport,
+    Reply,
+    encoded,
+    send,
+    server,
+)
+from medreward.engines.remote.rate_limits import RateLimits
+from medreward.errors import BackendDown, DeadlinePassed, EngineError, SetupError
+from medreward.telemetry.tracing import carried
+
+T = TypeVar("T")
+
+TRIES = 4
+FAILURES_TO_EJECT = 3
+TRIES_IN_TIME = 3
+"""How often a request that hangs on one server after the other may be sent within its time."""
+FAIR_SHARE = 0.5
+"""Of the time for one try, what a server has to be given before its silence counts against it."""
+
+KEY_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """Seconds to wait before a server gets another request; each wait is longer than the one before."""
+
+    first_s: float = 0.1
+    """Upper bound of the random pause before a request's second try, doubled with each try."""
+    longest_s: float = 5.0
+    """Upper bound of any such pause, and of the time that a request waits for an ejected server."""
+    first_rest_s: float = 0.5
+    """Before an ejected server is probed for the first time."""
+    longest_rest_s: float = 15.0
+    """Between two probes of an ejected server."""
+
+
+class Server:
+    """One server: its address, its requests in flight, and how it has answered."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        connections: int,
+        pauses: Pauses,
+        transport: AsyncBaseTransport | None,
+    ) -> None:
+        self._base = url.rstrip("/")
+        self._http = server(
+            url,
+            headers=headers,
+            timeout_s=timeout_s,
+            connections=connections,
+            transport=transport,
+        )
+        self.outstanding = 0
+        self.last_turn = 0
+        """The number of the request that was sent here last: among equals, others come first."""
+        self.breaker = Breaker(
+            failures=FAILURES_TO_EJECT,
+            pause_s=pauses.first_rest_s,
+            longest_pause_s=pauses.longest_rest_s,
+        )
+        self.watch: asyncio.Task[None] | None = None
+        self.trouble = ""
+        """Why it was ejected last."""
+
+    @property
+    def name(self) -> str:
+        """Host and port, as logs and messages may show them."""
+        return str(self._http.base_url.netloc, "ascii", "replace")
+
+    async def send(
+        self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> Reply:
+        """Send one request; a path with a leading slash starts above the address's /v1.
+
+        Raises:
+            EngineError: there is no reply.
+        """
+        above = self._base.removesuffix("/v1")
+        url = f"{above}{path}" if path.startswith("/") else path
+        return await send(
+            self._http, method, url, content=content, headers={**headers, **carried()}
+        )
+
+    async def aclose(self) -> None:
+        """Stop watching, and close the connections."""
+        if self.watch is not None:
+            self.watch.cancel()
+            await asyncio.gather(self.watch, return_exceptions=True)
+        await self._http.aclose()
+
+
+class ServerPool:
+    """Sends each request to the least busy server, and again to another if that may help."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        key: ApiKey | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float,
+        try_timeout_s: float | None = None,
+        in_flight_each: int = 16,
+        limits: RateLimits | None = None,
+        pauses: Pauses | None = None,
+        transport: AsyncBaseTransport | None = None,
+    ) -> None:
+        self._key = key or ApiKey()
+        self._limits = limits
+        self._pauses = pauses or Pauses()
+        self._try_timeout_s = min(
+            timeout_s, try_timeout_s or timeout_s / (TRIES_IN_TIME if len(urls) > 1 else 1)
+        )
+        self._chance = random.SystemRandom()
+        self._numbers = itertools.count(1)
+        self._places = asyncio.Semaphore(in_flight_each * len(urls))
+        self.all = [
+            Server(
+                url,
+                headers=headers or {},
+                timeout_s=self._try_timeout_s,
+                connections=2 * in_flight_each,
+                pauses=self._pauses,
+                transport=transport,
+            )
+            for url in urls
+        ]
+        self.examine: Callable[[Server], Awaitable[None]] = self._greet
+        """Probes an ejected server; raises if it has to stay ejected."""
+
+    async def post(self, path: str, content: bytes, deadline: Deadline) -> Reply:
+        """Send JSON to one server, and again to another or later if that may help.
+
+        Raises:
+            EngineError: no server answered before the deadline.
+        """
+        async with self._place(deadline):
+            return await self._post(path, content, deadline)
+
+    async def ask(
+        self, server: Server, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> Reply:
+        """Send one request to one server, once, also while it is ejected.
+
+        Raises:
+            EngineError: there is no reply in time.
+        """
+        content = None if body is None else encoded(body)
+        if content is not None and self._limits is not None:
+            await self._limits.wait(len(content), timeout_s=self._try_timeout_s)
+        return await self._try(server, method, path, content, self._try_timeout_s)
+
+    async def ask_each(self, ask: Callable[[Server], Awaitable[T]]) -> dict[Server, T]:
+        """Put a question to each server at the start; one that is down is ejected, and joins later.
+
+        Raises:
+            EngineError: all of them are down.
+            Exception: whatever else *ask* raises.
+        """
+        outcomes = await asyncio.gather(*map(ask, self.all), return_exceptions=True)
+        found: dict[Server, T] = {}
+        down: dict[Server, EngineError] = {}
+        for asked, outcome in zip(self.all, outcomes, strict=True):
+            if isinstance(outcome, EngineError):
+                down[asked] = outcome
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                found[asked] = outcome
+        if not found:
+            raise next(iter(down.values()))
+        for asked, error in down.items():
+            self.eject(asked, str(error))
+        return found
+
+    def eject(self, server: Server, reason: str) -> None:
+        """Send a server no requests until a probe finds it well again."""
+        while not server.breaker.is_open:
+            server.breaker.failed()
+        server.trouble = reason
+        if server.watch is None or server.watch.done():
+            log.warning("server_ejected", server=server.name, reason=reason)
+            server.watch = asyncio.create_task(self._watch(server))
+
+    async def aclose(self) -> None:
+        """Close everything."""
+        await asyncio.gather(*(server.aclose() for server in self.all))
+
+    def _choose(self, tried: Sequence[Server]) -> Server | None:
+        """Choose the least busy of the servers that were tried least; None if all are ejected."""
+        well = [server for server in self.all if not server.breaker.is_open]
+        return min(well, key=lambda s: (tried.count(s), s.outstanding, s.last_turn), default=None)
+
+    def _all_rest(self) -> BackendDown:
+        first = min(self.all, key=lambda server: server.breaker.left_s)
+        next_s = first.breaker.left_s
+        return BackendDown(
+            f"no server answers ({first.trouble}); the next try is in {next_s:.1f} s"
+        )
+
+    async def _post(self, path: str, content: bytes, deadline: Deadline) -> Reply:
+        tried: list[Server] = []
+        outcome: Reply | EngineError | None = None
+        has_waited = False
+        while True:
+            if not has_waited and self._choose(tried) is None:
+                # Once, at whichever try: a request that waited again and again would be late.
+                has_waited = True
+                await self._wait_for_a_server(deadline)
+            if self._limits is not None and self._choose(tried) is not None:
+                await self._limits.wait(len(content), timeout_s=deadline.left_s)
+            # Chosen after both waits, since servers are ejected and come back meanwhile.
+            chosen = self._choose(tried)
+            if chosen is None:
+                break
+            outcome = await self._outcome(chosen, path, content, deadline.left_s, tried)
+            if isinstance(outcome, Reply) and _is_answer(outcome):
+                return outcome
+            tried.append(chosen)
+            pause_s = self._pause_s(outcome, tried)
+            if len(tried) >= TRIES or pause_s >= deadline.left_s:
+                break
+            await asyncio.sleep(pause_s)
+        if isinstance(outcome, Reply):
+            return outcome
+        raise outcome or self._all_rest()
+
+    async def _wait_for_a_server(self, deadline: Deadline) -> None:
+        """Wait for the first probe if all servers are ejected: else a queue fails in a moment."""
+        watches = [server.watch for server in self.all if server.watch and server.breaker.is_open]
+        next_s = min(server.breaker.left_s for server in self.all)
+        if len(watches) == len(self.all) and next_s < self._pauses.longest_s:
+            wait_s = min(deadline.left_s, self._pauses.longest_s)
+            await asyncio.wait(watches, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _outcome(
+        self, server: Server, path: str, content: bytes, left_s: float, tried: Sequence[Server]
+    ) -> Reply | EngineError:
+        try:
+            reply = await self._try(server, "POST", path, content, left_s)
+        except (BackendDown, DeadlinePassed) as exc:
+            if isinstance(exc, BackendDown) or left_s >= FAIR_SHARE * self._try_timeout_s:
+                self._note_failure(server, str(exc))
+            return exc
+        if _is_answer(reply) or reply.status in BUSY:
+            # An answer sent before the ejection reveals nothing; only a probe brings a server back.
+            if not server.breaker.is_open:
+                server.breaker.succeeded()
+        # A second failure with the same request counts for nothing: the request may be the cause.
+        elif server not in tried:
+            self._note_failure(server, f"it answers {reply.status}")
+        return reply
+
+    async def _try(
+        self, server: Server, method: str, path: str, content: bytes | None, left_s: float
+    ) -> Reply:
+        """Send once; and with the new key if the old one is refused and its file holds another."""
+        server.outstanding += 1
+        server.last_turn = next(self._numbers)
+        try:
+            async with asyncio.timeout(min(left_s, self._try_timeout_s)):
+                headers = self._key.headers
+                reply = await server.send(method, path, content, headers)
+                if reply.status in KEY_REFUSED and self._has_other_key(headers):
+                    reply = await server.send(method, path, content, self._key.headers)
+                return reply
+        except TimeoutError:
+            raise DeadlinePassed("the server did not answer in time") from None
+        finally:
+            server.outstanding -= 1
+
+    def _has_other_key(self, headers: Mapping[str, str]) -> bool:
+        return self._key.headers != headers or self._key.reread()
+
+    @asynccontextmanager
+    async def _place(self, deadline: Deadline) -> AsyncIterator[None]:
+        """Hold one of the places for requests in flight."""
+        try:
+            async with asyncio.timeout(deadline.left_s):
+                await self._places.acquire()
+        except TimeoutError:
+            raise DeadlinePassed("too many requests were before it") from None
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def _note_failure(self, server: Server, reason: str) -> None:
+        server.breaker.failed()
+        if server.breaker.is_open:
+            self.eject(server, reason)
+
+    def _pause_s(self, outcome: Reply | EngineError, tried: Sequence[Server]) -> float:
+        """Return the seconds before the next try: none if another server is left to be tried."""
+        others = [s for s in self.all if not s.breaker.is_open and s not in tried]
+        if others:
+            return 0.0
+        if isinstance(outcome, Reply) and not _may_pass(outcome):
+            return math.inf
+        longest_s = min(self._pauses.longest_s, self._pauses.first_s * 2 ** len(tried))
+        jitter_s = self._chance.uniform(0.0, longest_s)
+        asked_s = outcome.retry_after_s if isinstance(outcome, Reply) else None
+        return jitter_s if asked_s is None else asked_s + jitter_s / 10
+
+    async def _watch(self, server: Server) -> None:
+        """Probe an ejected server until it is well again."""
+        while server.breaker.is_open:
+            await asyncio.sleep(server.breaker.left_s)
+            if not server.breaker.allows():
+                continue
+            try:
+                await self.examine(server)
+            except (EngineError, SetupError) as exc:
+                server.breaker.failed()
+                log.info("server_still_ejected", server=server.name, reason=str(exc))
+            except Exception as exc:  # noqa: BLE001 - whatever it sent, it is looked at again
+                server.breaker.failed()
+                log.warning("server_still_ejected", server=server.name, reason=type(exc).__name__)
+            else:
+                server.breaker.succeeded()
+                log.info("server_back", server=server.name)
+
+    async def _greet(self, server: Server) -> None:
+        """Ask for the list of models, which every such server has."""
+        reply = await self.ask(server, "GET", "models")
+        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise BackendDown(f"the server answers {reply.status}")
+
+
+def _is_answer(reply: Reply) -> bool:
+    """Whether a reply concerns the request: a refusal of it, or JSON and not a proxy's page."""
+    begins = reply.content.lstrip()[:1]
+    return reply.status in REFUSAL_STATUS or (reply.is_success and begins in {b"{", b"["})
+
+
+def _may_pass(reply: Reply) -> bool:
+    """Whether the same server may answer the same request later."""
+    return reply.status in BUSY or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR

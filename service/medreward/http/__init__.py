@@ -1,0 +1,1 @@
+"""Requests in, responses out: the only package that imports a web framework."""

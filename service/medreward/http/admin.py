@@ -1,0 +1,120 @@
+"""The admin port: probes, metrics and drain, apart from the requests that may keep the service busy.
+
+It has a thread and an event loop of its own. A probe is answered however many samples are being
+read, and an event loop that has stalled is seen from outside.
+"""
+
+import asyncio
+import hmac
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from medreward.errors import InvalidRequest, RequestError, Unauthorized
+from medreward.http import schemas
+from medreward.http.responses import error_response, json_response
+from medreward.http.routes.probes import metrics, probe_routes
+from medreward.http.server import server_config
+from medreward.service import Service
+
+LONGEST_WAIT_S = 3600.0
+STOP_TIMEOUT_S = 5.0
+
+
+def admin_app(service: Service) -> Starlette:
+    """Make the app of the admin port."""
+    app = Starlette(
+        routes=[
+            *probe_routes(),
+            Route("/metrics", metrics),
+            Route("/drain", drain, methods=["POST"]),
+            Route("/drain", take_back, methods=["DELETE"]),
+        ]
+    )
+    app.state.service = service
+    return app
+
+
+async def drain(request: Request) -> Response:
+    """Turn unready, take no more after the delay, and answer when all is answered.
+
+    With `?wait_s=` for at most so long, and 0 for not at all; 504 where requests are left then.
+    """
+    service: Service = request.app.state.service
+    try:
+        _check_token(request, service)
+        wait_s = _wait_s(request, service.drain.longest_s)
+    except RequestError as exc:
+        return error_response(exc, "")
+    service.drain.begin()
+    if wait_s == 0:
+        return _drained(service, 202)
+    is_done = await asyncio.to_thread(service.drain.wait, wait_s)
+    return _drained(service, 200 if is_done else 504)
+
+
+async def take_back(request: Request) -> Response:
+    """Serve again, as if nobody had asked."""
+    service: Service = request.app.state.service
+    try:
+        _check_token(request, service)
+    except RequestError as exc:
+        return error_response(exc, "")
+    service.drain.take_back()
+    return _drained(service, 200)
+
+
+@contextmanager
+def administering(service: Service, listener: socket.socket | None) -> Iterator[None]:
+    """Serve the admin port, if there is one, until the service has ended."""
+    if listener is None:
+        yield
+        return
+    config = server_config(
+        admin_app(service), lifespan="off", timeout_graceful_shutdown=1, loop="asyncio"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [listener]}, name="admin", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(STOP_TIMEOUT_S)
+
+
+def _check_token(request: Request, service: Service) -> None:
+    token = service.settings.drain_token
+    if token is None:
+        raise Unauthorized("this service drains by signal alone: it has no MEDREWARD_DRAIN_TOKEN")
+    scheme, _, sent = Headers(scope=request.scope).get("authorization", "").partition(" ")
+    known = token.get_secret_value().encode()
+    if scheme.lower() != "bearer" or not hmac.compare_digest(sent.strip().encode("latin-1"), known):
+        raise Unauthorized("send MEDREWARD_DRAIN_TOKEN as `Authorization: Bearer <token>`")
+
+
+def _wait_s(request: Request, default_s: float) -> float:
+    sent = request.query_params.get("wait_s")
+    try:
+        wait_s = default_s if sent is None else float(sent)
+    except ValueError:
+        wait_s = -1.0
+    if not 0 <= wait_s <= LONGEST_WAIT_S:
+        raise InvalidRequest(f"wait_s: a number of seconds, from 0 to {LONGEST_WAIT_S:.0f}")
+    return wait_s
+
+
+def _drained(service: Service, status: int) -> Response:
+    return json_response(
+        schemas.Drained(status=service.drain.status, in_flight=service.drain.in_flight), status
+    )

@@ -1,0 +1,1 @@
+"""The formats of trainers that call a reward server by themselves."""

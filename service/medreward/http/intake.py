@@ -1,0 +1,197 @@
+"""The intake of a request that scores: its body, and one plan that holds every refusal.
+
+Bodies are read raw, against the limits, before anything is parsed (docs/decisions/0005), so the
+routes take no body from FastAPI. A route holds its permit from before the body to behind the reply.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel
+
+from medreward.admission import Caller, Load, Permit
+from medreward.engines.templates import Template
+from medreward.errors import Abandoned, InvalidRequest, TemplateUnavailable, TooLarge
+from medreward.http.bodies import parse, read_body
+from medreward.http.schemas import JudgeRequest, RewardRequest
+from medreward.parsing.references import check_modalities
+from medreward.pipeline import Stages, Trace
+from medreward.recipes.recipe import Recipe
+from medreward.rewards.grade import VIEWS
+from medreward.runs.watch import RunKey
+from medreward.samples import Item, Sample
+from medreward.service import Service
+
+BYTES_PER_SAMPLE = 1024
+"""Of a body, roughly; from its size follows whether it is parsed beside the event loop."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Names(NamedTuple):
+    """The names that a refusal uses for the samples, and for the modality of one of them."""
+
+    samples: str = "samples"
+    modality: Callable[[int], str] = "samples[{}].modality".format
+
+
+IN_SAMPLES = Names()
+
+
+@dataclass(frozen=True, slots=True)
+class RewardJob:
+    """One request for rewards that passed every check."""
+
+    service: Service
+    samples: Sequence[Sample]
+    recipe: Recipe
+    stages: Stages
+    caller: Caller
+    run: RunKey | None = None
+    step: int | None = None
+    trace: Trace = field(default_factory=Trace)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeJob:
+    """One request for grades that passed every check."""
+
+    service: Service
+    items: Sequence[Item]
+    template: Template
+    votes: int
+    stages: Stages
+    caller: Caller
+    trace: Trace = field(default_factory=Trace)
+
+
+def service_of(request: Request) -> Service:
+    """Return the service that the app was made for."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def receive(request: Request, model: type[M], permit: Permit) -> M:
+    """Read a body, and parse it as *model*.
+
+    Raises:
+        RequestError: the service is not ready, or the body is too large, too slow or invalid.
+    """
+    service = service_of(request)
+    # A body that could not be answered is not read.
+    service.check_open()
+    settings = service.settings
+    body = await read_body(
+        request, permit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
+    )
+    return await service.pace.do(partial(parse, model, body), len(body) // BYTES_PER_SAMPLE)
+
+
+def plan_rewards(
+    request: Request, body: RewardRequest, permit: Permit, names: Names = IN_SAMPLES
+) -> RewardJob:
+    """Check a request for rewards; nothing is scored if anything in it is refused.
+
+    Raises:
+        RequestError: naming the field, and the sample if it is one.
+    """
+    service = service_of(request)
+    stages, recipe = service.stages, service.recipe(body.recipe)
+    counts = [len(sample.references) for sample in body.samples]
+    _take_questions(service, permit, names.samples, counts)
+    check_modalities(body.samples, recipe, names.modality)
+    _check_template(service, stages.templates[recipe.template])
+    namespace, run = request.state.namespace, body.run
+    return RewardJob(
+        service=service,
+        samples=body.samples,
+        recipe=recipe,
+        stages=stages,
+        caller=_caller(request, body.deadline_ms, None if run is None else run.id),
+        run=None if run is None else RunKey(namespace, run.id),
+        step=None if run is None else run.step,
+    )
+
+
+def plan_grades(request: Request, body: JudgeRequest, permit: Permit) -> JudgeJob:
+    """Check a request for grades; nothing is graded if anything in it is refused.
+
+    Raises:
+        RequestError: naming the field.
+    """
+    service = service_of(request)
+    stages, template = service.stages, service.templates[body.template]
+    _check_votes(body.votes, service, stages)
+    counts = [body.votes * max(1, len(item.criteria or ())) for item in body.items]
+    _take_questions(service, permit, "items", counts)
+    _check_template(service, template)
+    caller = _caller(request, body.deadline_ms)
+    return JudgeJob(service, body.items, template, body.votes, stages, caller)
+
+
+def _take_questions(service: Service, permit: Permit, field: str, counts: Sequence[int]) -> None:
+    """Bound the samples by number, and their questions by what the permit can take."""
+    limit = service.settings.max_samples
+    if len(counts) > limit:
+        raise TooLarge(f"{field}: {len(counts)} of them; send at most {limit} at once")
+    total, most = sum(counts), service.settings.max_questions_in_flight
+    if total > most:
+        fitting = sum(so_far <= most for so_far in accumulate(counts))
+        raise TooLarge(
+            f"{field}: {len(counts)} of them ask {total} questions, and {most} fit at all; "
+            f"send at most {fitting} at once"
+        )
+    permit.take(Load(questions=total))
+
+
+def _check_votes(votes: int, service: Service, stages: Stages) -> None:
+    views = len(VIEWS) if stages.has_other_engine else len(VIEWS) - 1
+    most = min(service.settings.max_votes, views)
+    if votes > most:
+        raise InvalidRequest(f"votes: {votes} asked for; at most {most} differ here")
+
+
+def _check_template(service: Service, template: Template) -> None:
+    if not service.engines.judge.can_answer(template):
+        raise TemplateUnavailable(
+            f"template: this deployment's judge cannot answer {template.name!r}; "
+            "it needs a language model (MEDREWARD_JUDGE)"
+        )
+
+
+def _caller(request: Request, deadline_ms: int | None, run: str | None = None) -> Caller:
+    return Caller(
+        deadline=service_of(request).deadline(deadline_ms),
+        namespace=request.state.namespace,
+        run=run,
+        while_connected=partial(while_connected, request),
+    )
+
+
+async def while_connected(request: Request, work: Awaitable[Any]) -> None:
+    """Await *work* as long as the client is connected, and cancel it when the client hangs up.
+
+    Raises:
+        Abandoned: the client hung up.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Abandoned("the caller hung up before the reply")
+        working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

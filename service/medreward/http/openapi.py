@@ -1,0 +1,70 @@
+"""The OpenAPI document: routes read their bodies themselves, so their schemas are added here."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from medreward.http import schemas as wire
+from medreward.http.compat import schemas as trainers
+
+REQUESTS: tuple[type[BaseModel], ...] = (
+    wire.RewardRequest,
+    wire.JudgeRequest,
+    trainers.OpenRlhfRequest,
+    trainers.SlimeRequest,
+    trainers.VerifyRequest,
+    trainers.AggregateRequest,
+)
+REF = "#/components/schemas/{model}"
+
+REASONS = {
+    400: "Not JSON",
+    401: "No key, or a wrong one",
+    404: "Nothing under this name",
+    408: "The body did not arrive in time",
+    413: "More than this deployment takes at once",
+    422: "JSON, but not what the route takes; names sample and field. Nothing was scored",
+    429: "Every permit is taken; `Retry-After` says when to come back",
+    503: "Loading or draining; on a trainer's route also: a sample has no reward for now",
+}
+
+
+def body_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Describe the body that a route reads as *model*."""
+    schema = {"$ref": REF.format(model=model.__name__)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def query_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Describe what a route reads from its URL as *model*."""
+    fields = model.model_json_schema()["properties"]
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "description": field.pop("description"), "schema": field}
+            for name, field in fields.items()
+        ]
+    }
+
+
+def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the error replies of a route."""
+    return {code: {"model": wire.ErrorReply, "description": REASONS[code]} for code in codes}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Write the whole document."""
+    schema = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in REQUESTS], ref_template=REF
+    )
+    schemas = schema["components"]["schemas"] | definitions["$defs"]
+    schema["components"]["schemas"] = dict(sorted(schemas.items()))
+    schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    # Auth is off on loopback, so the key is optional: `{}` stands for none.
+    schema["security"] = [{}, {"key": []}]
+    return schema

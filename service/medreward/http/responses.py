@@ -1,0 +1,230 @@
+"""Bodies of responses: of results, and of refused requests."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel
+from starlette.responses import Response
+
+import medreward
+from medreward import errors
+from medreward.engines.judges.cascade import identity_for
+from medreward.engines.templates import Template
+from medreward.guards.pair import Veto
+from medreward.http import schemas
+from medreward.http.intake import JudgeJob, RewardJob
+from medreward.pipeline import Trace
+from medreward.recipes.recipe import Recipe
+from medreward.rewards.grade import Ballot, CriterionVerdict, Grade, Ungraded
+from medreward.rewards.reward import Component, Reward, Unscored
+from medreward.runs.watch import RunKey
+from medreward.samples import Item
+from medreward.service import Service
+
+JSON: Final = "application/json"
+
+
+def json_response(body: BaseModel, status: int = 200) -> Response:
+    """Write a body as JSON."""
+    return Response(body.model_dump_json(), status_code=status, media_type=JSON)
+
+
+def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Response:
+    """Write the reply of `/reward`, a `schemas.RewardReply`.
+
+    As plain dictionaries, since it has thousands of parts, and a model for each would cost more
+    than all the rest of scoring from the cache.
+    """
+    # Equal samples share one result.
+    shown = {key: _shown(result) for key, result in {id(r): r for r in results}.items()}
+    rows = [{"id": s.id, **shown[id(r)]} for s, r in zip(job.samples, results, strict=True)]
+    sources = [part["source"] for row in rows for part in row["components"].values()]
+    scored = [row["status"] for row in rows].count("scored")
+    body = {
+        "results": rows,
+        "counts": {
+            "scored": scored,
+            "unscored": len(rows) - scored,
+            "cache_hits": sources.count("cache"),
+            "coalesced": sources.count("coalesced"),
+            "judge_calls": job.trace.judge.asked,
+        },
+        "provenance": _reward_provenance(job.service, job.recipe),
+        "timings_ms": _timings(job.trace),
+    }
+    return Response(orjson.dumps(body), media_type=JSON)
+
+
+def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:
+    """Write the reply of `/judge`, a `schemas.JudgeReply`."""
+    grades = [result for result in results if isinstance(result, Grade)]
+    sources = [ballot.answered.source for result in results for ballot in result.ballots]
+    sources += [judged.source for grade in grades for judged in grade.criteria or ()]
+    body = schemas.JudgeReply(
+        results=[_item_result(item, r) for item, r in zip(job.items, results, strict=True)],
+        counts=schemas.JudgeCounts(
+            judged=len(grades),
+            unjudged=len(results) - len(grades),
+            cache_hits=sources.count("cache"),
+            coalesced=sources.count("coalesced"),
+            judge_calls=job.trace.judge.asked,
+        ),
+        provenance=_judge_provenance(job.service, job.template),
+        timings_ms=schemas.Timings(**_timings(job.trace)),
+    )
+    return json_response(body)
+
+
+def _reward_provenance(service: Service, recipe: Recipe) -> dict[str, str]:
+    """Name everything that a reward depends on: a `schemas.RewardProvenance`."""
+    return {
+        "recipe": recipe.name,
+        "fingerprint": service.fingerprint(recipe),
+        "judge": identity_for(service.engines.judge, service.templates[recipe.template]),
+        "embedder": service.engines.embedder.identity,
+        "service": medreward.__version__,
+    }
+
+
+def _judge_provenance(service: Service, template: Template) -> schemas.JudgeProvenance:
+    """Name everything that a grade depends on."""
+    return schemas.JudgeProvenance(
+        template=template.name,
+        fingerprint=f"sha256:{template.sha}",
+        judge=identity_for(service.engines.judge, template),
+        service=medreward.__version__,
+    )
+
+
+def recipe_reply(service: Service, name: str) -> schemas.RecipeReply:
+    """Write a recipe as it was resolved."""
+    recipe = service.shown_recipe(name)
+    return schemas.RecipeReply(
+        **recipe.model_dump(mode="json", exclude={"signals"}),
+        signals={name: signal.model_dump(mode="json") for name, signal in recipe.signals},
+        fingerprint=service.fingerprint(recipe),
+    )
+
+
+def error_response(error: errors.RequestError, request_id: str) -> Response:
+    """Write a refusal."""
+    body = _error_reply(error.kind, str(error), request_id, retryable=error.retryable)
+    response = json_response(body, errors.STATUS_OF[type(error)])
+    if isinstance(error, errors.Overloaded | errors.NotReady):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, errors.Unauthorized):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def bug_response(request_id: str) -> Response:
+    """Write the reply for what should not have happened; it names no cause, which might quote text."""
+    message = "an error of ours; the log has it under this request id"
+    return json_response(_error_reply("internal", message, request_id, retryable=True), 500)
+
+
+def _error_reply(
+    kind: str, message: str, request_id: str, *, retryable: bool
+) -> schemas.ErrorReply:
+    body = schemas.ErrorBody(kind=kind, message=message, retryable=retryable)
+    return schemas.ErrorReply(error=body, request_id=request_id)
+
+
+def _shown(result: Reward | Unscored) -> dict[str, Any]:
+    """Write a `schemas.SampleResult`, but for its id."""
+    reward, error = (result.total, None) if isinstance(result, Reward) else (None, result.problem)
+    return {
+        "status": "scored" if error is None else "unscored",
+        "reward": reward,
+        "components": {name: _component(part) for name, part in result.components.items()},
+        "flags": result.flags,
+        "error": None if error is None else _problem(error).model_dump(),
+    }
+
+
+def _component(component: Component) -> dict[str, Any]:
+    """Write a `schemas.Component`."""
+    (value, source, p_yes, coverage, cosine, veto), weight = component
+    return {
+        "value": value,
+        "weight": weight,
+        "source": source,
+        "p_yes": p_yes,
+        "coverage": coverage,
+        "cosine": cosine,
+        "veto": None if veto is None else _veto(veto),
+    }
+
+
+def _veto(veto: Veto) -> dict[str, Any]:
+    """Write a `schemas.Veto`; orjson takes no named tuple for a list."""
+    against = veto.reference_span
+    return {
+        "rule": veto.rule,
+        "span": list(veto.span),
+        "reference_span": None if against is None else list(against),
+    }
+
+
+def _item_result(item: Item, result: Grade | Ungraded) -> schemas.ItemResult:
+    votes = [_vote(ballot) for ballot in result.ballots]
+    if isinstance(result, Ungraded):
+        return schemas.ItemResult(
+            id=item.id, status="unjudged", votes=votes, error=_problem(result.problem)
+        )
+    return schemas.ItemResult(
+        id=item.id,
+        status="judged",
+        verdict=result.verdict,
+        p_yes=result.p_yes,
+        score=result.score,
+        expected=result.expected,
+        votes=votes,
+        criteria=None if result.criteria is None else list(map(_criterion, result.criteria)),
+        source=result.source,
+    )
+
+
+def _vote(ballot: Ballot) -> schemas.Vote:
+    value = ballot.answered.value
+    if isinstance(value, errors.Problem):
+        return schemas.Vote(view=ballot.view, error=_problem(value))
+    return schemas.Vote(
+        view=ballot.view,
+        verdict=ballot.verdict,
+        p_yes=ballot.p_yes,
+        source=ballot.answered.source,
+    )
+
+
+def _criterion(judged: CriterionVerdict) -> schemas.JudgedCriterion:
+    return schemas.JudgedCriterion(
+        text=judged.criterion.text,
+        points=judged.criterion.points,
+        verdict=judged.verdict,
+        p_yes=judged.p_yes,
+        source=judged.source,
+    )
+
+
+def _problem(problem: errors.Problem) -> schemas.Problem:
+    return schemas.Problem(kind=problem.kind, message=problem.message, retryable=problem.retryable)
+
+
+def _timings(trace: Trace) -> dict[str, float]:
+    """Write a `schemas.Timings`."""
+    return {stage: round(1000 * seconds, 3) for stage, seconds in trace.seconds.items()}
+
+
+def run_reply(service: Service, key: RunKey) -> Response:
+    """Write the report of a run.
+
+    Raises:
+        errors.NotFound: nothing has been heard of it from these callers, or not for long.
+    """
+    report = service.runs.report(key)
+    if report is None:
+        raise errors.NotFound("no run of that id; one is known by the `run` of its samples")
+    return json_response(report)

@@ -1,0 +1,213 @@
+"""The routes. Each reads what its trainer sends, goes the way of `/reward`, and answers its way."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import RootModel
+from starlette.routing import Route
+
+from medreward.admission import Permit
+from medreward.errors import InvalidRequest
+from medreward.http import schemas
+from medreward.http.bodies import validated
+from medreward.http.compat.nemo_gym import aggregated, verified
+from medreward.http.compat.rewards import logs_of, number_for
+from medreward.http.compat.schemas import (
+    AggregateReply,
+    AggregateRequest,
+    Label,
+    OpenRlhfReply,
+    OpenRlhfRequest,
+    Query,
+    RewardQuery,
+    SlimeQuery,
+    SlimeRequest,
+    VerifyReply,
+    VerifyRequest,
+)
+from medreward.http.compat.texts import response_in, without_end
+from medreward.http.intake import Names, plan_rewards, receive, service_of
+from medreward.http.openapi import body_schema, query_schema, refusals
+from medreward.http.record import record_rewards
+from medreward.http.responses import JSON, json_response
+from medreward.pipeline import score
+from medreward.recipes.recipe import Recipe
+from medreward.rewards.reward import Reward, Unscored
+from medreward.samples import Sample
+
+SLIME_WAITS_MS = 120_000
+MARGIN_MS = 10_000
+"""So much sooner than its trainer gives up, a route without a deadline answers."""
+REFUSALS = refusals(400, 401, 408, 413, 422, 429, 503)
+KEY = "A trainer that sends no header has its key at the end of the path: `{path}/<key>`."
+
+router = APIRouter(tags=["trainers"])
+
+Q = TypeVar("Q", bound=Query)
+Rewarded = tuple[Recipe, Sequence[Reward | Unscored]]
+
+
+@router.post(
+    "/compat/openrlhf",
+    response_model=OpenRlhfReply,
+    responses=REFUSALS,
+    description=f"OpenRLHF's remote reward model. {KEY.format(path='/compat/openrlhf')}",
+    openapi_extra={**body_schema(OpenRlhfRequest), **query_schema(RewardQuery)},
+)
+async def openrlhf(request: Request) -> Response:
+    """Score for OpenRLHF: a batch, or one of each."""
+    query, service = _query(request, RewardQuery), service_of(request)
+    with service.admission.permit() as permit:
+        asked = await receive(request, OpenRlhfRequest, permit)
+        size = len(asked.queries)
+        samples = await service.pace.do(lambda: _openrlhf_samples(asked), size)
+        names = Names("query", "labels[{}].modality".format)
+        recipe, results = await _rewarded(request, samples, query, permit, names)
+        return await service.pace.do(lambda: _openrlhf_reply(asked, recipe, results, query), size)
+
+
+@router.post(
+    "/compat/slime",
+    response_model=float | dict[str, float],
+    responses=REFUSALS,
+    description=f"slime's remote reward model. {KEY.format(path='/compat/slime')}",
+    openapi_extra={**body_schema(SlimeRequest), **query_schema(SlimeQuery)},
+)
+async def slime(request: Request) -> Response:
+    """Score one sample for slime: a number, or an object where a key is named."""
+    query, service = _query(request, SlimeQuery), service_of(request)
+    longest_ms = min(round(1000 * service.settings.deadline_s), SLIME_WAITS_MS - MARGIN_MS)
+    query = query.model_copy(update={"deadline_ms": query.deadline_ms or longest_ms})
+    with service.admission.permit() as permit:
+        asked = await receive(request, SlimeRequest, permit)
+        samples = [_sample(without_end(asked.response), asked.label)]
+        names = Names("response", lambda _: "label.modality")
+        recipe, (result,) = await _rewarded(request, samples, query, permit, names)
+        reward = number_for(result, query.on_unscored, name="the sample")
+        return _json(reward if query.key is None else logs_of(result, recipe) | {query.key: reward})
+
+
+class Row(RootModel[dict[str, Any]]):
+    """All that Gym sends of a row, known here or not."""
+
+
+@router.post(
+    "/verify",
+    response_model=VerifyReply,
+    responses=REFUSALS,
+    openapi_extra={**body_schema(VerifyRequest), **query_schema(Query)},
+)
+async def verify(request: Request) -> Response:
+    """Score one rollout for NeMo Gym: its row comes back with the reward, or flagged."""
+    query, service = _query(request, Query), service_of(request)
+    with service.admission.permit() as permit:
+        row = await receive(request, Row, permit)
+        asked = await service.pace.do(lambda: validated(VerifyRequest, row.root), 1)
+        label = Label(reference=asked.reference, question=asked.question, modality=asked.modality)
+        samples = [_sample(without_end(asked.response.text), label)]
+        names = Names("response", lambda _: "modality")
+        recipe, (result,) = await _rewarded(request, samples, query, permit, names)
+        return _echo(verified(row.root, result, recipe, service.fingerprint(recipe)))
+
+
+@router.post(
+    "/aggregate_metrics",
+    response_model=AggregateReply,
+    responses=REFUSALS,
+    openapi_extra=body_schema(AggregateRequest),
+)
+async def aggregate_metrics(request: Request) -> Response:
+    """Describe the rewards of one evaluation for NeMo Gym."""
+    with service_of(request).admission.permit() as permit:
+        asked = await receive(request, AggregateRequest, permit)
+        rows = asked.verify_responses
+        return json_response(await service_of(request).pace.do(lambda: aggregated(rows), len(rows)))
+
+
+@router.post("/seed_session", response_model=dict[str, str], responses=refusals(401))
+async def seed_session() -> Response:
+    """Begin a session of NeMo Gym's, of which nothing is kept."""
+    return _json({})
+
+
+@router.get("/reverify_mode", response_model=str, responses=refusals(401))
+async def reverify_mode() -> Response:
+    """Tell NeMo Gym that a row can be verified again at any time."""
+    return _json("stateless")
+
+
+PLAIN = [
+    Route("/compat/openrlhf", openrlhf, methods=["POST"]),
+    Route("/compat/slime", slime, methods=["POST"]),
+    Route("/verify", verify, methods=["POST"]),
+]
+"""Those that are asked for each rollout: plain, as `/reward` is."""
+
+
+def _query(request: Request, model: type[Q]) -> Q:
+    return validated(model, dict(request.query_params))
+
+
+async def _rewarded(
+    request: Request, samples: Sequence[Sample], query: Query, permit: Permit, names: Names
+) -> Rewarded:
+    """Score the samples of a trainer as `/reward` does."""
+    if not samples:
+        return service_of(request).recipe(query.recipe), []
+    asked = schemas.RewardRequest(
+        samples=tuple(samples),
+        recipe=query.recipe,
+        run=None if query.run is None else schemas.Run(id=query.run),
+        deadline_ms=query.deadline_ms,
+    )
+    job = plan_rewards(request, asked, permit, names)
+    results = await score(job.samples, job.recipe, job.stages, caller=job.caller, trace=job.trace)
+    await record_rewards(job, results)
+    return job.recipe, results
+
+
+def _sample(response: str, label: Label) -> Sample:
+    return Sample(response=response, **dict(label))
+
+
+def _openrlhf_samples(asked: OpenRlhfRequest) -> list[Sample]:
+    samples = []
+    for number, query in enumerate(asked.queries):
+        response = response_in(query, asked.prompts[number])
+        if response is None:
+            raise InvalidRequest(
+                f"query[{number}]: it does not begin with prompts[{number}], not even where "
+                "special tokens and white space are left out of both"
+            )
+        samples.append(_sample(response, asked.labels[number]))
+    return samples
+
+
+def _openrlhf_reply(
+    asked: OpenRlhfRequest, recipe: Recipe, results: Sequence[Reward | Unscored], query: RewardQuery
+) -> Response:
+    rewards = [
+        number_for(result, query.on_unscored, name=f"query[{number}]")
+        for number, result in enumerate(results)
+    ]
+    logs = [logs_of(result, recipe) for result in results]
+    if isinstance(asked.query, str):
+        return _json({"rewards": rewards[0], "scores": rewards[0], "extra_logs": logs[0]})
+    columns = {name: [log[name] for log in logs] for name in ("scored", *recipe.weights)}
+    return _json({"rewards": rewards, "scores": rewards, "extra_logs": columns})
+
+
+def _echo(row: dict[str, Any]) -> Response:
+    try:
+        return _json(row)
+    except orjson.JSONEncodeError:
+        # What can be read cannot always be written.
+        raise InvalidRequest(
+            "the row cannot go back: it is nested too deeply, or holds an integer over 64 bits"
+        ) from None
+
+
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content), media_type=JSON)

@@ -1,0 +1,171 @@
+"""The routes of a process that holds one engine for others: the path of a request from the cache on.
+
+Its own cache and batches stand before the engine, so that what several processes ask at once is
+asked once, in batches that suit it.
+"""
+
+import base64
+from collections.abc import Hashable, Sequence
+from typing import Any, TypeVar
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+import medreward
+from medreward.admission import Caller, Deadline, Load, Permit
+from medreward.engines.embedder import Vector, pack_vector
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.cascade import has_other_engine, identity_for
+from medreward.engines.remote.peer_schemas import (
+    EMBED,
+    ENGINE,
+    JUDGE,
+    EngineFacts,
+    Questions,
+    Texts,
+)
+from medreward.errors import InvalidRequest, OtherModel, Problem
+from medreward.http.intake import receive, service_of, while_connected
+from medreward.http.responses import JSON, json_response
+from medreward.inference.resolver import Answers, Asker, Effort
+from medreward.service import Service
+
+Q = TypeVar("Q", bound=Hashable)
+A = TypeVar("A")
+
+
+def judge_routes() -> list[BaseRoute]:
+    """Make the routes of the role `judge`."""
+    return [Route(ENGINE, judge_facts), Route(JUDGE, judge, methods=["POST"])]
+
+
+def embed_routes() -> list[BaseRoute]:
+    """Make the routes of the role `embed`."""
+    return [Route(ENGINE, embedder_facts), Route(EMBED, embed, methods=["POST"])]
+
+
+async def judge_facts(request: Request) -> Response:
+    """Tell which judge this process holds."""
+    service = service_of(request)
+    service.check_open()
+    engine = service.engines.judge
+    templates = [t for t in service.templates.values() if engine.can_answer(t)]
+    capacity = engine.capacity
+    return json_response(
+        EngineFacts(
+            role="judge",
+            service=medreward.__version__,
+            model=service.readiness.engines["judge"].model,
+            identity=engine.identity,
+            templates={t.name: t.sha for t in templates},
+            identities={t.name: identity_for(engine, t) for t in templates},
+            has_other_engine=has_other_engine(engine),
+            batch=capacity.batch,
+            concurrency=capacity.concurrency,
+            tokens=capacity.tokens,
+        )
+    )
+
+
+async def embedder_facts(request: Request) -> Response:
+    """Tell which embedder this process holds."""
+    service = service_of(request)
+    service.check_open()
+    engine = service.engines.embedder
+    capacity = engine.capacity
+    return json_response(
+        EngineFacts(
+            role="embed",
+            service=medreward.__version__,
+            model=service.readiness.engines["embedder"].model,
+            identity=engine.identity,
+            batch=capacity.batch,
+            concurrency=capacity.concurrency,
+            tokens=capacity.tokens,
+        )
+    )
+
+
+async def judge(request: Request) -> Response:
+    """Answer inquiries."""
+    service = service_of(request)
+    with service.admission.permit() as permit:
+        asked = await receive(request, Questions, permit)
+        _check_identity(asked.identity, service.engines.judge.identity)
+        inquiries = await service.pace.do(lambda: _inquiries(asked, service), len(asked.questions))
+        answers = await _answers(
+            request, permit, service.judge_asker, inquiries, deadline_ms=asked.deadline_ms
+        )
+        said = [_said(answers.look(inquiry)) for inquiry in inquiries]
+        return Response(orjson.dumps({"answers": said}), media_type=JSON)
+
+
+async def embed(request: Request) -> Response:
+    """Embed texts."""
+    service = service_of(request)
+    with service.admission.permit() as permit:
+        asked = await receive(request, Texts, permit)
+        _check_identity(asked.identity, service.engines.embedder.identity)
+        answers = await _answers(
+            request, permit, service.embedder_asker, asked.texts, deadline_ms=asked.deadline_ms
+        )
+        rows = await service.pace.do(
+            lambda: orjson.dumps({"answers": [_row(answers.look(text)) for text in asked.texts]}),
+            len(asked.texts),
+        )
+        return Response(rows, media_type=JSON)
+
+
+async def _answers(
+    request: Request,
+    permit: Permit,
+    asker: Asker[Q, A],
+    questions: Sequence[Q],
+    *,
+    deadline_ms: int,
+) -> Answers[Q, A]:
+    """Answer questions as those of a sample are answered."""
+    permit.take(Load(questions=len(questions)))
+    caller = Caller(Deadline.after(deadline_ms / 1000), request.state.namespace)
+    effort = Effort()
+    answers = await asker.recall(questions, caller, effort)
+    if answers.missing:
+        await while_connected(request, asker.find(answers, caller, effort))
+    return answers
+
+
+def _check_identity(meant: str, held: str) -> None:
+    if meant != held:
+        raise OtherModel(f"identity: this process holds {held}; the caller means another engine")
+
+
+def _inquiries(asked: Questions, service: Service) -> list[Inquiry]:
+    judge = service.engines.judge
+    named = {t.name: t for t in service.templates.values() if judge.can_answer(t)}
+    unknown = {q.template for q in asked.questions} - named.keys()
+    if unknown:
+        raise InvalidRequest(f"questions: this judge answers the templates {', '.join(named)} only")
+    return [
+        Inquiry(named[q.template], q.answer, q.reference, q.question, q.criterion, q.view)
+        for q in asked.questions
+    ]
+
+
+def _said(answer: Judgement | Problem) -> dict[str, Any]:
+    """Write a `Said`."""
+    if isinstance(answer, Problem):
+        return {"error": {"kind": answer.kind, "message": answer.message}}
+    return {
+        "probabilities": answer.probabilities,
+        "coverage": answer.coverage,
+        "threshold": answer.threshold,
+    }
+
+
+def _row(answer: Vector | Problem) -> dict[str, Any]:
+    """Write a `Row`."""
+    if isinstance(answer, Problem):
+        return {"error": {"kind": answer.kind, "message": answer.message}}
+    return {"vector": base64.b64encode(pack_vector(answer)).decode("ascii")}

@@ -1,0 +1,59 @@
+"""What those who run the service ask of it: is it alive, started, ready, and what does it count.
+
+Plain functions, served by the public port, by the admin port, or by both.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from medreward.http import schemas
+from medreward.http.responses import json_response
+from medreward.service import Service
+
+READY_ALIASES = ("/health", "/healthz", "/ping")
+"""What load balancers of other servers' habits ask for."""
+PROBES = ("/livez", "/readyz", "/startupz", *READY_ALIASES)
+STALLED_S = 60.0
+"""Without a turn of the event loop for so long, the process is taken for dead. Loading a model may
+hold it up for some seconds."""
+
+
+async def livez(request: Request) -> Response:
+    """Tell that the process answers, and that its event loop turns; 503 where that has stalled."""
+    silent_s = _service(request).watchdog.silent_s
+    if silent_s > STALLED_S:
+        return json_response(schemas.Liveness(status="stalled"), 503)
+    return json_response(schemas.Liveness())
+
+
+async def readyz(request: Request) -> Response:
+    """Tell whether models are loaded, warm and answering; 503 until they are, and while draining."""
+    readiness = _service(request).readiness
+    return json_response(readiness, 200 if readiness.status == "ready" else 503)
+
+
+async def startupz(request: Request) -> Response:
+    """Tell how far the start is; 503 until everything was ready for the first time."""
+    startup = _service(request).startup
+    return json_response(startup, 200 if startup.stage == "ready" else 503)
+
+
+async def metrics(request: Request) -> Response:
+    """Expose Prometheus metrics."""
+    exposition = _service(request).metrics.exposition()
+    return Response(exposition, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def probe_routes() -> list[BaseRoute]:
+    """Make the routes of the probes, for GET and HEAD."""
+    return [
+        Route("/livez", livez),
+        Route("/startupz", startupz),
+        *(Route(path, readyz) for path in ("/readyz", *READY_ALIASES)),
+    ]
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service

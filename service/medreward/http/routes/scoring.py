@@ -1,0 +1,147 @@
+"""The routes of docs/api.md. No decisions: those are in the pipeline."""
+
+from functools import partial
+
+from fastapi import APIRouter, Request, Response
+
+import medreward
+from medreward.engines.status import Readiness, Startup
+from medreward.http import schemas
+from medreward.http.intake import plan_grades, plan_rewards, receive, service_of
+from medreward.http.openapi import body_schema, refusals
+from medreward.http.record import record_grades, record_rewards
+from medreward.http.responses import (
+    json_response,
+    judge_reply,
+    recipe_reply,
+    reward_reply,
+    run_reply,
+)
+from medreward.http.routes.probes import livez, metrics, readyz, startupz
+from medreward.pipeline import grade, score
+from medreward.runs.report import RunReport
+from medreward.runs.watch import MOST_STEPS, RunKey
+
+router = APIRouter()
+operations = APIRouter()
+"""In every role."""
+counting = APIRouter()
+"""On the admin port alone, where there is one."""
+
+
+@router.post(
+    "/reward",
+    tags=["scoring"],
+    response_model=schemas.RewardReply,
+    responses=refusals(400, 401, 408, 413, 422, 429, 503),
+    openapi_extra=body_schema(schemas.RewardRequest),
+)
+async def reward(request: Request) -> Response:
+    """Score samples: one reward each, or the reason there is none."""
+    service = service_of(request)
+    with service.admission.permit() as permit:
+        body = await receive(request, schemas.RewardRequest, permit)
+        job = plan_rewards(request, body, permit)
+        results = await score(
+            job.samples, job.recipe, job.stages, caller=job.caller, trace=job.trace
+        )
+        await record_rewards(job, results)
+        return await service.pace.do(partial(reward_reply, job, results), len(results))
+
+
+@router.post(
+    "/judge",
+    tags=["scoring"],
+    response_model=schemas.JudgeReply,
+    responses=refusals(400, 401, 408, 413, 422, 429, 503),
+    openapi_extra=body_schema(schemas.JudgeRequest),
+)
+async def judge(request: Request) -> Response:
+    """Grade answers against references or rubrics."""
+    service = service_of(request)
+    with service.admission.permit() as permit:
+        body = await receive(request, schemas.JudgeRequest, permit)
+        job = plan_grades(request, body, permit)
+        results = await grade(
+            job.items, job.template, job.votes, job.stages, caller=job.caller, trace=job.trace
+        )
+        record_grades(job, results)
+        return await service.pace.do(partial(judge_reply, job, results), len(results))
+
+
+@router.get(
+    "/recipes",
+    tags=["recipes"],
+    response_model=schemas.RecipesReply,
+    responses=refusals(401),
+)
+async def recipes(request: Request) -> Response:
+    """List the recipes as they were resolved, with their fingerprints."""
+    service = service_of(request)
+    return json_response(
+        schemas.RecipesReply(
+            default=service.settings.recipe,
+            recipes=[recipe_reply(service, name) for name in service.recipes],
+        )
+    )
+
+
+@router.get(
+    "/recipes/{name}",
+    tags=["recipes"],
+    response_model=schemas.RecipeReply,
+    responses=refusals(401, 404),
+)
+async def recipe(request: Request, name: str) -> Response:
+    """Show one recipe as it was resolved, with its fingerprint."""
+    return json_response(recipe_reply(service_of(request), name))
+
+
+@router.get(
+    "/runs/{run_id:path}",
+    tags=["runs"],
+    response_model=RunReport,
+    responses=refusals(401, 404),
+)
+async def run(request: Request, run_id: str) -> Response:
+    """Tell what was seen of a training run, and what of it is worth looking at."""
+    service = service_of(request)
+    key = RunKey(request.state.namespace, run_id)
+    return await service.pace.do(partial(run_reply, service, key), MOST_STEPS)
+
+
+operations.get(
+    "/livez",
+    tags=["operations"],
+    response_model=schemas.Liveness,
+    responses={503: {"model": schemas.Liveness, "description": "The event loop has stalled"}},
+)(livez)
+
+operations.get(
+    "/readyz",
+    tags=["operations"],
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Not ready; says which engine is not"}},
+)(readyz)
+
+operations.get(
+    "/startupz",
+    tags=["operations"],
+    response_model=Startup,
+    responses={503: {"model": Startup, "description": "Not ready yet; says how far it is"}},
+)(startupz)
+
+counting.get(
+    "/metrics",
+    tags=["operations"],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **refusals(401)},
+)(metrics)
+
+
+@operations.get(
+    "/version", tags=["operations"], response_model=schemas.Version, responses=refusals(401)
+)
+async def version() -> Response:
+    """Tell the version of the service, and what its numbers are not for."""
+    return json_response(schemas.Version(service=medreward.__version__, notice=medreward.NOTICE))

@@ -1,0 +1,1 @@
+"""From questions to answers: caches, other replicas, batches, and the engine at last."""

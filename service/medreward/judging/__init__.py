@@ -1,1 +1,0 @@
-"""Judges: whether an answer means what the reference means."""

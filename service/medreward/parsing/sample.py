@@ -1,0 +1,184 @@
+"""Stage 3, second half: what is decided without a model, and the questions left open."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import structlog
+
+from medreward.errors import Problem, ProblemKind
+from medreward.guards.chain import Finding
+from medreward.guards.normal import normal
+from medreward.guards.pair import Pair
+from medreward.parsing.completion import Completion, read_completion
+from medreward.parsing.references import reference_problem, take_references_apart
+from medreward.parsing.signal import Signal
+from medreward.recipes.recipe import Recipe
+from medreward.samples import Limits, Sample, is_over, over_limit, too_long
+from medreward.telemetry.logs import place_of
+
+log = structlog.get_logger(__name__)
+
+
+GUARD_FAILED = Problem(
+    ProblemKind.JUDGE_ABSTAINED, "answer: a guard failed on it; the log tells where"
+)
+
+RIGHT, WRONG, EXACT = Signal(1.0, "rule"), Signal(0.0, "rule"), Signal(1.0, "exact")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What is known of a sample before any model is asked; one is equal to itself alone."""
+
+    references: tuple[str, ...] = ()
+    """Those that the models are asked about, where they are asked."""
+    question: str | None = None
+    completion: Completion | None = None
+    """None where the response is over its limit and was not read."""
+    modality: Signal | None = None
+    """None where no modality is known."""
+    accuracy: Signal | None = None
+    """Judge and embedder alike, where a rule settles both; None where the models are asked."""
+    problem: Problem | None = None
+    """Why the sample cannot be scored, whatever the models say."""
+    flags: tuple[str, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """The answer that a model is asked about."""
+        return self.completion.answer if self.completion else ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the models have to be asked."""
+        return self.problem is None and self.accuracy is None
+
+
+class SampleReader:
+    """Reads the samples of one request; those that say the same share one reading."""
+
+    def __init__(self, recipe: Recipe, limits: Limits) -> None:
+        self._recipe = recipe
+        self._limits = limits
+        self._readings: dict[Hashable, Reading] = {}
+
+    def read(self, sample: Sample) -> Reading:
+        """Take a sample apart and settle what the recipe's rules can."""
+        limits = self._limits
+        if is_over(sample.response, limits.response_bytes):
+            return Reading(problem=over_limit("response", limits.response_bytes))
+        completion = read_completion(sample.response, self._recipe.tags)
+        said = (completion, sample.reference, sample.question, sample.modality)
+        reading = self._readings.get(said)
+        if reading is None:
+            reading = self._readings[said] = _reading(completion, sample, self._recipe, limits)
+        return reading
+
+
+def read_sample(sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
+    """Read one sample by itself."""
+    return SampleReader(recipe, limits).read(sample)
+
+
+def _reading(completion: Completion, sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
+    references = take_references_apart(sample, recipe)
+    is_rejected = _is_rejected(completion, recipe)
+    accuracy: Signal | None = None
+    problem = reference_problem(references, limits)
+    if problem is None:
+        # Rejected before equal, as published.
+        is_equal = completion.answer in references.texts
+        accuracy = WRONG if is_rejected else EXACT if is_equal else None
+    if problem is None and accuracy is None:
+        problem = too_long("answer", completion.answer, limits)
+        problem = problem or too_long("question", sample.question or "", limits)
+    guarded = _Guarded(references.texts)
+    if recipe.guards is not None and problem is None and accuracy is None:
+        try:
+            guarded = _guarded(completion.answer, references.texts, sample.question, recipe)
+        except Exception as exc:  # noqa: BLE001 - a guard that falls over costs its sample alone
+            # Without the error's message, which might quote the sample.
+            log.error("guard_raised", error=type(exc).__name__, where=place_of(exc))  # noqa: TRY400
+            problem = GUARD_FAILED
+    return Reading(
+        references=guarded.references,
+        question=sample.question,
+        completion=completion,
+        modality=_modality_signal(completion, references.modality),
+        accuracy=accuracy or guarded.accuracy,
+        problem=problem,
+        flags=_flags(completion, references.modality, recipe, is_rejected=is_rejected),
+    )
+
+
+class _Guarded(NamedTuple):
+    """What the guards left of the references, or what they decided."""
+
+    references: tuple[str, ...]
+    accuracy: Signal | None = None
+
+
+def _guarded(
+    answer: str, references: Sequence[str], question: str | None, recipe: Recipe
+) -> _Guarded:
+    """Let the guards look at an answer beside each reference.
+
+    Right by one reference is right; a reference that an answer contradicts is asked of no model,
+    and an answer that contradicts them all is wrong.
+    """
+    asked = None if question is None else normal(question)
+    pairs = [Pair(normal(answer), normal(text), asked) for text in references]
+    findings = [recipe.examiner.examine(pair) for pair in pairs]
+    if any(finding is not None and finding.says_yes for finding in findings):
+        return _Guarded(tuple(references), accuracy=RIGHT)
+    left = tuple(text for text, found in zip(references, findings, strict=True) if found is None)
+    return _Guarded(left) if left else _Guarded(tuple(references), accuracy=_vetoed(findings))
+
+
+def _vetoed(findings: Sequence[Finding | None]) -> Signal:
+    """Say what spoke against the answer, by the first reference."""
+    veto = next((finding.veto for finding in findings if finding is not None), None)
+    return Signal(0.0, "rule" if veto is None else "veto", veto=veto)
+
+
+def _modality_signal(completion: Completion, modality: str | None) -> Signal | None:
+    if modality is None:
+        return None
+    return RIGHT if completion.heading.upper() == f"<{modality}>" else WRONG
+
+
+def _flags(
+    completion: Completion, modality: str | None, recipe: Recipe, *, is_rejected: bool
+) -> tuple[str, ...]:
+    flags = []
+    if recipe.tags.answer is not None and not completion.has_answer_tag:
+        flags.append("no_answer_tag")
+    if recipe.signals.format is not None and not is_well_formed(completion, recipe):
+        flags.append("malformed")
+    if recipe.signals.modality is not None and modality is None:
+        flags.append("no_modality")
+    if is_rejected:
+        flags.append("rejected_answer")
+    return tuple(flags)
+
+
+def is_well_formed(completion: Completion, recipe: Recipe) -> bool:
+    """Tell whether a response has the form that the recipe's format signal pays for."""
+    is_strict = recipe.signals.format is not None and recipe.signals.format.single
+    is_enough = not is_strict or (completion.is_single and bool(completion.answer.strip()))
+    return completion.well_formed and is_enough
+
+
+def _is_rejected(completion: Completion, recipe: Recipe) -> bool:
+    """Tell whether the recipe's rules call the answer wrong whatever the reference."""
+    answer = completion.answer
+    if len(answer) < recipe.rules.min_answer_characters:
+        return True
+    if recipe.rules.needs_answer_tag and not completion.has_one_answer:
+        return True
+    # A loop, since a generator for each of thousands of answers costs as much as all else here.
+    for rejected in recipe.rules.rejected_substrings:  # noqa: SIM110 - see above
+        if rejected in answer:
+            return True
+    return False

@@ -1,0 +1,17 @@
+"""Signals: one scorer's say about one sample."""
+
+from typing import NamedTuple
+
+from medreward.guards.pair import Veto
+from medreward.samples import Source
+
+
+class Signal(NamedTuple):
+    """A value between 0 and 1, and where it came from."""
+
+    value: float
+    source: Source
+    p_yes: float | None = None
+    coverage: float | None = None
+    cosine: float | None = None
+    veto: Veto | None = None

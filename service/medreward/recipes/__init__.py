@@ -1,0 +1,1 @@
+"""Recipes: which signals, with which weights, under a name and a fingerprint."""

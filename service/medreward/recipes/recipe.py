@@ -1,0 +1,304 @@
+"""Recipes: which signals, with which weights and thresholds, under a name and a fingerprint.
+
+A recipe is data: a TOML file among ours in `recipes/`, or one of the user's own.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from medreward.errors import SetupError
+from medreward.guards.chain import Examiner, GuardName, guards_identity
+
+SignalName = Literal["accuracy_llm", "accuracy_embed", "modality", "format"]
+SIGNALS: tuple[SignalName, ...] = get_args(SignalName)
+
+TagName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    """A table of a recipe file: closed, so that a misspelt key is refused and not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _none(value: object) -> object:
+    """TOML has no null; "none" stands for it."""
+    return None if value == "none" else value
+
+
+class Tags(_Table):
+    """How the policy was told to mark up its response. None of them at all is a choice too."""
+
+    thinking: Annotated[TagName | None, BeforeValidator(_none)] = "thinking"
+    answer: Annotated[TagName | Literal["\\boxed"] | None, BeforeValidator(_none)] = "answer"
+    modalities: tuple[TagName, ...] = ()
+    """The tags that may stand before everything else, without their angle brackets."""
+    tighten: bool = False
+    """Remove white space around `<`, `>` and `/` in the response before reading it."""
+
+    @cached_property
+    def modality_names(self) -> frozenset[str]:
+        """The modality tags in capitals."""
+        return frozenset(tag.upper() for tag in self.modalities)
+
+
+def _is_unset(value: object) -> bool:
+    """A choice that came after the first recipes is left out of a fingerprint where it is not made."""
+    return not value
+
+
+class Rules(_Table):
+    """What is decided of an answer without a model."""
+
+    min_answer_characters: Annotated[int, Field(ge=1, le=64)] = 1
+    """A shorter answer is wrong; the least is 1, since an empty answer is always wrong."""
+    rejected_substrings: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """An answer that holds one of these is wrong, and no model is asked."""
+    needs_answer_tag: Annotated[bool, Field(exclude_if=_is_unset)] = False
+    """A response without exactly one answer between its tags is wrong."""
+
+
+class Guards(_Table):
+    """What stands between an answer and a YES, besides the judge."""
+
+    checks: tuple[GuardName, ...] = ()
+    """Guards that may veto an answer, by name, in the order in which they look."""
+    settles: bool = False
+    """Decide without a model what is plain: yes and no, option letters, equal quantities."""
+    both_views: bool = False
+    """A YES has to hold with the question shown and without it."""
+    witness_cosine: Annotated[float | None, Field(ge=-1, le=1)] = None
+    """A YES needs a witness besides the judge: a word in common, a cosine of at least this, or
+    another engine's YES. None asks for no witness."""
+
+    @property
+    def identity(self) -> str:
+        """A digest of what the guards know, for fingerprints."""
+        return guards_identity()
+
+
+class Weighted(_Table):
+    """A signal that is 0 or 1."""
+
+    weight: Weight
+
+
+class Judged(Weighted):
+    """The judge's signal."""
+
+    soft: Annotated[bool, Field(exclude_if=_is_unset)] = False
+    """Take the probability of YES in place of 0 or 1."""
+
+
+class Thresholded(Weighted):
+    """A signal that is 1 where a cosine reaches the threshold."""
+
+    threshold: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+    gated: Annotated[bool, Field(exclude_if=_is_unset)] = False
+    """Multiply it by the judge's signal: a similarity alone earns nothing."""
+
+
+class Formatted(Weighted):
+    """The signal of the response's form."""
+
+    single: Annotated[bool, Field(exclude_if=_is_unset)] = False
+    """There has to be one block of each kind, and something in the answer."""
+
+
+class Signals(_Table):
+    """The signals a recipe adds up; one that is absent is neither had nor shown."""
+
+    accuracy_llm: Judged | None = None
+    accuracy_embed: Thresholded | None = None
+    modality: Weighted | None = None
+    format: Formatted | None = None
+
+    def __iter__(self) -> Iterator[tuple[SignalName, Weighted]]:  # type: ignore[override]
+        """Give name and signal of those that are present, in the order of `SIGNALS`."""
+        for name in SIGNALS:
+            signal = getattr(self, name)
+            if signal is not None:
+                yield name, signal
+
+
+class Recipe(_Table):
+    """A named way to turn signals into one reward between 0 and 1."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    version: Annotated[int, Field(ge=1)]
+    description: str
+    template: str
+    """The judge's template, by name."""
+    tags: Tags
+    """A table, or "none" for a policy that marks nothing up."""
+    rules: Rules = Rules()
+    guards: Annotated[Guards | None, Field(exclude_if=_is_unset)] = None
+    signals: Signals
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _no_tags(cls, tags: object) -> object:
+        return Tags(thinking=None, answer=None) if tags == "none" else tags
+
+    @field_validator("signals")
+    @classmethod
+    def _weights_add_up(cls, signals: Signals) -> Signals:
+        total = math.fsum(signal.weight for _, signal in signals)
+        if not math.isclose(total, 1.0, abs_tol=1e-9):
+            raise ValueError(f"the weights must add up to 1; these add up to {total:.12g}")
+        return signals
+
+    @model_validator(mode="after")
+    def _tags_serve_signals(self) -> Self:
+        if self.signals.modality and not self.tags.modalities:
+            raise ValueError("the modality signal needs `tags.modalities`")
+        if self.signals.modality and not (self.tags.thinking or self.tags.answer):
+            raise ValueError("the modality signal needs a thinking or answer tag to stand before")
+        if self.signals.modality and math.isclose(self.signals.modality.weight, 1.0):
+            raise ValueError("modality cannot be the only weight: it is dropped where unknown")
+        if self.signals.format and not (self.tags.thinking or self.tags.answer):
+            raise ValueError("the format signal needs a thinking or answer tag to look for")
+        return self
+
+    @model_validator(mode="after")
+    def _guards_have_a_judge(self) -> Self:
+        embed = self.signals.accuracy_embed
+        if self.signals.accuracy_llm is None and embed is not None and embed.gated:
+            raise ValueError("a gated embedding needs the signal accuracy_llm as its gate")
+        if self.rules.needs_answer_tag and self.tags.answer is None:
+            raise ValueError("`rules.needs_answer_tag` needs `tags.answer`")
+        wants_witness = self.guards is not None and self.guards.witness_cosine is not None
+        if wants_witness and (embed is None or self.signals.accuracy_llm is None):
+            raise ValueError("`guards.witness_cosine` needs accuracy_llm and accuracy_embed")
+        return self
+
+    @cached_property
+    def examiner(self) -> Examiner:
+        """The guards that look at an answer before any model does."""
+        guards = self.guards or Guards()
+        return Examiner(guards.checks, settles=guards.settles)
+
+    @property
+    def wants_witness(self) -> bool:
+        """Whether a YES needs a witness besides the judge."""
+        return self.guards is not None and self.guards.witness_cosine is not None
+
+    @cached_property
+    def weights(self) -> Mapping[SignalName, float]:
+        """Weight of each signal that the recipe adds up."""
+        return MappingProxyType({name: signal.weight for name, signal in self.signals})
+
+    @cached_property
+    def weights_without_modality(self) -> Mapping[SignalName, float]:
+        """The weights where no modality is known: the others scaled up to the same sum."""
+        if "modality" not in self.weights:
+            return self.weights
+        total = math.fsum(self.weights.values())
+        scale = total / (total - self.weights["modality"])
+        others: dict[SignalName, float] = {
+            name: weight * scale for name, weight in self.weights.items() if name != "modality"
+        }
+        return MappingProxyType(others)
+
+    def fingerprint(self, template_sha: str) -> str:
+        """Name everything in the recipe and its judge template that can change a reward."""
+        content = self.model_dump(mode="json", exclude={"description"})
+        parts = [content, template_sha]
+        if self.guards is not None:
+            parts.append(self.guards.identity)
+        canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def read_recipe(text: str, *, source: str) -> Recipe:
+    """Read one recipe file; *source* names it in the refusal."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise SetupError(f"recipe {source}: not TOML: {exc}") from exc
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as exc:
+        details = "; ".join(_explain(error) for error in exc.errors())
+        raise SetupError(f"recipe {source}: {details}") from exc
+
+
+def _explain(error: ErrorDetails) -> str:
+    """Say what is wrong at which key, and for an unknown key which one was meant."""
+    where = ".".join(str(part) for part in error["loc"]) or "the file"
+    if error["type"] != "extra_forbidden":
+        return f"`{where}`: {error['msg']}"
+    *parents, unknown = (str(part) for part in error["loc"])
+    known = _keys_of(parents)
+    meant = difflib.get_close_matches(unknown, known, n=1)
+    hint = f"did you mean `{meant[0]}`?" if meant else f"choose from {', '.join(known)}"
+    return f"`{where}`: unknown key; {hint}"
+
+
+def _keys_of(parents: list[str]) -> list[str]:
+    tables: Mapping[str, type[BaseModel]] = {
+        "tags": Tags,
+        "rules": Rules,
+        "guards": Guards,
+        "signals": Signals,
+        "signals.accuracy_llm": Judged,
+        "signals.accuracy_embed": Thresholded,
+        "signals.modality": Weighted,
+        "signals.format": Formatted,
+    }
+    return list(tables.get(".".join(parents), Recipe).model_fields)
+
+
+def load_recipes(paths: Iterable[Path] = ()) -> dict[str, Recipe]:
+    """Load the built-in recipes and those in the user's files and folders, by name.
+
+    Raises:
+        SetupError: a file cannot be read, is no valid recipe, or takes a name twice.
+    """
+    recipes: dict[str, Recipe] = {}
+    for source, text in (*_built_in(), *_from_paths(paths)):
+        recipe = read_recipe(text, source=source)
+        if recipe.name in recipes:
+            raise SetupError(f"recipe {source}: the name {recipe.name!r} is taken; choose another")
+        recipes[recipe.name] = recipe
+    return recipes
+
+
+def _built_in() -> Iterator[tuple[str, str]]:
+    folder = resources.files("medreward") / "recipes"
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".toml"):
+            yield entry.name, entry.read_text("utf-8")
+
+
+def _from_paths(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    for path in paths:
+        files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+        if not files:
+            raise SetupError(f"no recipe (*.toml) in {path}; mend MEDREWARD_RECIPES")
+        for file in files:
+            try:
+                yield str(file), file.read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as exc:
+                raise SetupError(f"recipe {file}: {exc}; mend MEDREWARD_RECIPES") from exc

@@ -1,0 +1,1 @@
+"""From signals to a reward or a grade; arithmetic alone."""

@@ -1,0 +1,261 @@
+"""Grades for `/judge`: which inquiries an item opens, and what their judgements add up to. Pure."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from medreward.engines.judge import Inquiry, Judgement, Verdict, View
+from medreward.engines.templates import Template
+from medreward.errors import Problem, ProblemKind
+from medreward.inference.resolver import Answered, Answers
+from medreward.samples import Criterion, Item, Limits, Source, too_long
+
+VIEWS = (View.AS_WRITTEN, View.SWAPPED, View.WITHOUT_QUESTION, View.OTHER_ENGINE)
+"""In the order of the votes; the last needs a second engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """One view's answer."""
+
+    view: View
+    answered: Answered[Judgement]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The vote, where there is one."""
+        return self._judgement.verdict if self._judgement else None
+
+    @property
+    def p_yes(self) -> float | None:
+        """P(YES), where there is a vote."""
+        return self._judgement.p_yes if self._judgement else None
+
+    @property
+    def _judgement(self) -> Judgement | None:
+        value = self.answered.value
+        return None if isinstance(value, Problem) or "YES" not in value.labels else value
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionVerdict:
+    """What the votes made of one line of a rubric."""
+
+    criterion: Criterion
+    verdict: Verdict
+    p_yes: float | None
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """What an item is worth."""
+
+    score: float
+    source: Source
+    verdict: Verdict | None = None
+    p_yes: float | None = None
+    expected: float | None = None
+    ballots: tuple[Ballot, ...] = ()
+    criteria: tuple[CriterionVerdict, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ungraded:
+    """No grade, and why."""
+
+    problem: Problem
+    ballots: tuple[Ballot, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One thing that is voted on: the item as a whole, or one line of its rubric."""
+
+    inquiries: tuple[Inquiry, ...]
+    """One for each view."""
+    criterion: Criterion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedItem:
+    """What is known of an item before the judge is asked, and what it will be asked."""
+
+    template: Template
+    outcome: Grade | Ungraded | None = None
+    """Where no judge is needed, or none could help."""
+    polls: tuple[Poll, ...] = ()
+
+    @property
+    def inquiries(self) -> list[Inquiry]:
+        """Everything the judge is asked."""
+        return [inquiry for poll in self.polls for inquiry in poll.inquiries]
+
+
+def open_item(item: Item, template: Template, votes: int, limits: Limits) -> OpenedItem:
+    """Decide what needs no judge, and lay out what does."""
+    problem = _item_problem(item, limits)
+    if problem is not None:
+        return OpenedItem(template, outcome=Ungraded(problem))
+    is_rubric = template.name == "rubric"
+    settled = None if is_rubric else _settled_grade(item, template)
+    if settled is not None:
+        return OpenedItem(template, outcome=settled)
+    views = _views(item, template, votes)
+    criteria = (item.criteria or ()) if is_rubric else (None,)
+    polls = tuple(
+        Poll(tuple(_inquiry(item, template, view, criterion) for view in views), criterion)
+        for criterion in criteria
+    )
+    return OpenedItem(template, polls=polls)
+
+
+def grade_item(opened: OpenedItem, judgements: Answers[Inquiry, Judgement]) -> Grade | Ungraded:
+    """Add up what the judge said of one item."""
+    if opened.outcome is not None:
+        return opened.outcome
+    cast = [(poll.criterion, _ballots(poll, judgements)) for poll in opened.polls]
+    rubric = [(criterion, ballots) for criterion, ballots in cast if criterion is not None]
+    if rubric:
+        return _grade_rubric(rubric)
+    ((_, ballots),) = cast
+    return _grade_report(ballots) if opened.template.kind == "grade" else _grade_verdict(ballots)
+
+
+def _ballots(poll: Poll, judgements: Answers[Inquiry, Judgement]) -> tuple[Ballot, ...]:
+    return tuple(Ballot(inquiry.view, judgements.take(inquiry)) for inquiry in poll.inquiries)
+
+
+def _views(item: Item, template: Template, votes: int) -> tuple[View, ...]:
+    """The views that differ for this item: a vote is never a repeat."""
+    return tuple(
+        view
+        for view in VIEWS[:votes]
+        if not (view is View.SWAPPED and item.reference is None)
+        and not (view is View.WITHOUT_QUESTION and not _shown_question(item, template))
+    )
+
+
+def _item_problem(item: Item, limits: Limits) -> Problem | None:
+    """Why an item cannot be judged, whatever the judge says."""
+    if item.reference is not None and not item.reference.strip():
+        return Problem(
+            ProblemKind.INVALID_REFERENCE, "reference: empty; give the ground truth as text"
+        )
+    texts = {"answer": item.answer, "reference": item.reference, "question": item.question}
+    texts |= {f"criteria[{i}].text": c.text for i, c in enumerate(item.criteria or ())}
+    return next(
+        (found for name, text in texts.items() if (found := too_long(name, text or "", limits))),
+        None,
+    )
+
+
+def _settled_grade(item: Item, template: Template) -> Grade | None:
+    """What needs no model: an empty answer is worth nothing, the reference itself everything."""
+    if item.reference is None:
+        return None
+    best = 1.0 if template.kind == "verdict" else float(template.labels[-1])
+    if not item.answer.strip():
+        return _settled(template, score=0.0, verdict="NO", source="rule")
+    if item.answer.strip() == item.reference.strip():
+        return _settled(template, score=best, verdict="YES", source="exact")
+    return None
+
+
+def _settled(template: Template, *, score: float, verdict: Verdict, source: Source) -> Grade:
+    if template.kind == "grade":
+        return Grade(score, source, expected=score)
+    return Grade(score, source, verdict=verdict)
+
+
+def _shown_question(item: Item, template: Template) -> str | None:
+    return item.question if template.shows_question else None
+
+
+def _inquiry(
+    item: Item, template: Template, view: View, criterion: Criterion | None = None
+) -> Inquiry:
+    return Inquiry(
+        template=template,
+        answer=item.answer.strip(),
+        reference=item.reference.strip() if item.reference is not None else None,
+        question=_shown_question(item, template),
+        criterion=criterion.text if criterion else None,
+        view=view,
+    )
+
+
+def _grade_verdict(ballots: tuple[Ballot, ...]) -> Grade | Ungraded:
+    verdict = _majority(ballots)
+    if isinstance(verdict, Problem):
+        return Ungraded(verdict, ballots)
+    return Grade(
+        score=float(verdict == "YES"),
+        source=ballots[0].answered.source,
+        verdict=verdict,
+        p_yes=_mean([judgement.p_yes for judgement in _judgements(ballots)]),
+        ballots=ballots,
+    )
+
+
+def _grade_report(ballots: tuple[Ballot, ...]) -> Grade | Ungraded:
+    """Average the views' probabilities; the score is the likeliest digit, `expected` the mean."""
+    judgements = _judgements(ballots)
+    if len(judgements) < len(ballots):
+        return Ungraded(_first_problem(ballots), ballots)
+    labels = judgements[0].labels
+    by_label = zip(*(judgement.probabilities for judgement in judgements), strict=True)
+    mean = Judgement(labels, tuple(_mean(column) for column in by_label))
+    return Grade(
+        score=float(mean.likeliest),
+        source=ballots[0].answered.source,
+        expected=mean.expected,
+        ballots=ballots,
+    )
+
+
+def _grade_rubric(cast: Sequence[tuple[Criterion, tuple[Ballot, ...]]]) -> Grade | Ungraded:
+    """Points earned over points possible, between 0 and 1; every criterion has to be decided."""
+    verdicts: list[CriterionVerdict] = []
+    for criterion, ballots in cast:
+        verdict = _majority(ballots)
+        if isinstance(verdict, Problem):
+            return Ungraded(verdict)
+        p_yes = _mean([judgement.p_yes for judgement in _judgements(ballots)])
+        source = ballots[0].answered.source
+        verdicts.append(CriterionVerdict(criterion, verdict, p_yes, source))
+    return Grade(rubric_score(verdicts), verdicts[0].source, criteria=tuple(verdicts))
+
+
+def rubric_score(verdicts: Sequence[CriterionVerdict]) -> float:
+    """Points of the criteria met over the positive points, clipped to 0..1."""
+    earned = math.fsum(v.criterion.points for v in verdicts if v.verdict == "YES")
+    possible = math.fsum(v.criterion.points for v in verdicts if v.criterion.points > 0)
+    return min(1.0, max(0.0, earned / possible))
+
+
+def _majority(ballots: tuple[Ballot, ...]) -> Verdict | Problem:
+    """The verdict that more than half of all ballots gave, so that a failed one cannot decide."""
+    counted = Counter(ballot.verdict for ballot in ballots)
+    choices: tuple[Verdict, ...] = ("YES", "NO")
+    for verdict in choices:
+        if 2 * counted[verdict] > len(ballots):
+            return verdict
+    if counted[None]:
+        return _first_problem(ballots)
+    return Problem(ProblemKind.JUDGE_ABSTAINED, "the votes are equally divided")
+
+
+def _judgements(ballots: tuple[Ballot, ...]) -> list[Judgement]:
+    values = [ballot.answered.value for ballot in ballots]
+    return [value for value in values if isinstance(value, Judgement)]
+
+
+def _first_problem(ballots: tuple[Ballot, ...]) -> Problem:
+    values = [ballot.answered.value for ballot in ballots]
+    return next(value for value in values if isinstance(value, Problem))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

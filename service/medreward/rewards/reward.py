@@ -1,0 +1,284 @@
+"""Stage 7: signals and a recipe become a reward, or the reason there is none. Pure arithmetic."""
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from medreward.engines.embedder import Vector, cosine
+from medreward.engines.judge import Inquiry, Judgement, View
+from medreward.errors import (
+    EMBEDDER_FAILURES,
+    JUDGE_FAILURES,
+    NonsenseReply,
+    Problem,
+    ProblemKind,
+)
+from medreward.guards.normal import normal
+from medreward.guards.pair import Pair
+from medreward.guards.support import has_witness
+from medreward.inference.resolver import Answered, Answers
+from medreward.parsing.sample import RIGHT, WRONG, Reading, is_well_formed
+from medreward.parsing.signal import Signal
+from medreward.recipes.recipe import Recipe, SignalName
+from medreward.samples import Source
+
+Signals = Mapping[SignalName, Signal | Problem]
+
+Asked = tuple[Inquiry, ...]
+"""What the judge is asked about one reference: one inquiry for each view that has to agree."""
+
+UNWITNESSED = Problem(
+    ProblemKind.JUDGE_ABSTAINED,
+    "judge: its YES has no witness: answer and reference share no word, the embedder finds them "
+    "apart, and no other engine says YES",
+)
+
+
+class Component(NamedTuple):
+    """A signal with the weight it was given."""
+
+    signal: Signal
+    weight: float
+
+
+Components = Mapping[SignalName, Component]
+
+
+class Reward(NamedTuple):
+    """The recipe's number, between 0 and 1, and what it is made of."""
+
+    total: float
+    components: Components
+    flags: tuple[str, ...] = ()
+    answer: str = ""
+    """The answer inside the response."""
+
+
+class Unscored(NamedTuple):
+    """No reward, and why; the components that were had."""
+
+    problem: Problem
+    components: Components = MappingProxyType({})
+    flags: tuple[str, ...] = ()
+    answer: str = ""
+    """Empty if the response is over its limit and was not parsed."""
+
+
+def compose(
+    signals: Signals, recipe: Recipe, flags: tuple[str, ...] = (), answer: str = ""
+) -> Reward | Unscored:
+    """Add up the weighted signals (MediX-R1, arXiv 2602.23363, section on the composite reward).
+
+    A signal that the recipe weighs but that is a `Problem` leaves the sample unscored. The modality
+    alone may be missing from *signals*, where none is known: its weight goes to the others. A gated
+    embedding is multiplied by the judge's signal, and not missed where that is 0.
+    """
+    weights = recipe.weights if "modality" in signals else recipe.weights_without_modality
+    embed = recipe.signals.accuracy_embed
+    if embed is not None and embed.gated:
+        signals = {**signals, "accuracy_embed": _gated(signals)}
+    components: dict[SignalName, Component] = {}
+    problem: Problem | None = None
+    for name, weight in weights.items():
+        signal = signals[name]
+        if isinstance(signal, Problem):
+            problem = problem or signal
+        else:
+            components[name] = Component(signal, weight)
+    if problem is not None:
+        return Unscored(problem, components, flags, answer)
+    total = math.fsum([part.weight * part.signal.value for part in components.values()])
+    # Scaled weights may add up to a rounding error more than 1.
+    return Reward(min(1.0, total), components, flags, answer)
+
+
+def _gated(signals: Signals) -> Signal | Problem:
+    """Give the embedding's say behind the judge's: J x E."""
+    judge, embed = signals["accuracy_llm"], signals["accuracy_embed"]
+    if isinstance(judge, Problem):
+        return judge
+    if isinstance(embed, Problem):
+        return embed if judge.value else judge._replace(p_yes=None, coverage=None)
+    return embed._replace(value=judge.value * embed.value)
+
+
+class Evidence:
+    """What rules, judge and embedder say of the samples of one request."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        judgements: Answers[Inquiry, Judgement],
+        vectors: Answers[str, Vector],
+    ) -> None:
+        self._recipe = recipe
+        self._judgements = judgements
+        self._vectors = vectors
+        self._settled: dict[Reading, Reward | Unscored] = {}
+        self._unwitnessed: dict[Reading, list[int]] = {}
+        self._opinions: Answers[Inquiry, Judgement] | None = None
+
+    def unwitnessed(self, reading: Reading, asked: Sequence[Asked]) -> Sequence[int]:
+        """Number the references of which the judge says YES and nothing bears witness."""
+        if not self._recipe.wants_witness or not reading.is_open:
+            return ()
+        if reading not in self._unwitnessed:
+            self._unwitnessed[reading] = [
+                number
+                for number, inquiries in enumerate(asked)
+                if all(_says_yes(self._judgements.look(inquiry)) for inquiry in inquiries)
+                and not self._is_near(reading, number)
+                and not has_witness(_pair(reading, number))
+            ]
+        return self._unwitnessed[reading]
+
+    def hear(self, opinions: Answers[Inquiry, Judgement]) -> None:
+        """Take another engine's opinions as witnesses."""
+        self._opinions = opinions
+
+    def reward(self, reading: Reading, asked: Sequence[Asked]) -> Reward | Unscored:
+        """Reward one sample, of which the judge was *asked*; equal ones but once."""
+        if reading in self._settled:
+            return self._settled[reading]
+        result = compose(self.signals(reading, asked), self._recipe, reading.flags, reading.answer)
+        # The sample that an engine was asked for says so; those that only share its answer do not.
+        if all(part.signal.source not in _FRESH for part in result.components.values()):
+            self._settled[reading] = result
+        return result
+
+    def signals(self, reading: Reading, asked: Sequence[Asked]) -> Signals:
+        """Bring together what is said of one sample."""
+        signals = signals_of_rules(reading, self._recipe)
+        if not reading.is_open:
+            return signals
+        if asked:
+            signals["accuracy_llm"] = self._judge_signal(reading, asked)
+        embed = self._recipe.signals.accuracy_embed
+        if embed is not None:
+            take = self._vectors.take
+            signals["accuracy_embed"] = embed_signal(
+                take(reading.answer), [take(text) for text in reading.references], embed.threshold
+            )
+        return signals
+
+    def _judge_signal(self, reading: Reading, asked: Sequence[Asked]) -> Signal | Problem:
+        answers = [agreed([self._judgements.take(i) for i in inquiries]) for inquiries in asked]
+        for number in self.unwitnessed(reading, asked):
+            if not self._is_confirmed(asked[number]):
+                answers[number] = Answered(UNWITNESSED, answers[number].source)
+        judge = self._recipe.signals.accuracy_llm
+        return judge_signal(answers, soft=judge is not None and judge.soft)
+
+    def _is_near(self, reading: Reading, number: int) -> bool:
+        """Tell whether the embedder bears witness."""
+        floor = self._recipe.guards.witness_cosine if self._recipe.guards else None
+        if floor is None:
+            return True
+        answer = self._vectors.look(reading.answer)
+        reference = self._vectors.look(reading.references[number])
+        if isinstance(answer, Problem) or isinstance(reference, Problem):
+            return False
+        return answer.shape == reference.shape and cosine(answer, reference) >= floor
+
+    def _is_confirmed(self, inquiries: Asked) -> bool:
+        """Tell whether another engine says YES too."""
+        other = second_opinion(inquiries)
+        return self._opinions is not None and _says_yes(self._opinions.look(other))
+
+
+def _pair(reading: Reading, number: int) -> Pair:
+    return Pair(normal(reading.answer), normal(reading.references[number]))
+
+
+def second_opinion(inquiries: Asked) -> Inquiry:
+    """What another engine is asked where a YES has no witness."""
+    return inquiries[0]._replace(view=View.OTHER_ENGINE)
+
+
+def _says_yes(answer: Judgement | Problem) -> bool:
+    return not isinstance(answer, Problem) and answer.verdict == "YES"
+
+
+def agreed(views: Sequence[Answered[Judgement]]) -> Answered[Judgement]:
+    """Give the view that is furthest from YES: all have to say it.
+
+    One NO settles it whatever became of the other views; without a NO, a failed view leaves it open.
+    """
+    if len(views) == 1:
+        return views[0]
+    judged = [view for view in views if not isinstance(view.value, Problem)]
+    if judged:
+        least = min(judged, key=lambda view: _margin(view.value))
+        if len(judged) == len(views) or not _says_yes(least.value):
+            return least
+    return next(view for view in views if isinstance(view.value, Problem))
+
+
+def _margin(answer: Judgement | Problem) -> float:
+    """How far above its threshold P(YES) is; what failed has none."""
+    return -math.inf if isinstance(answer, Problem) else answer.p_yes - answer.threshold
+
+
+def signals_of_rules(reading: Reading, recipe: Recipe) -> dict[SignalName, Signal | Problem]:
+    """Collect what is known of a sample without a model."""
+    signals: dict[SignalName, Signal | Problem] = {}
+    if reading.completion is not None:
+        signals["format"] = RIGHT if is_well_formed(reading.completion, recipe) else WRONG
+    if reading.modality is not None:
+        signals["modality"] = reading.modality
+    settled = reading.problem or reading.accuracy
+    if settled is not None:
+        signals["accuracy_llm"] = signals["accuracy_embed"] = settled
+    if reading.completion is None and reading.problem is not None:
+        # Nothing of the response was read, so nothing can be said of its form either.
+        signals |= dict.fromkeys(recipe.weights, reading.problem)
+    return signals
+
+
+def judge_signal(answers: Sequence[Answered[Judgement]], *, soft: bool = False) -> Signal | Problem:
+    """Say YES where any accepted reference got YES; unscored where none did and one failed.
+
+    A *soft* signal is the probability of YES in place of 0 or 1.
+    """
+    problem: Problem | None = None
+    best: tuple[Judgement, Source] | None = None
+    for value, source in answers:
+        if isinstance(value, Problem):
+            problem = problem or value
+        elif best is None or _margin(value) > _margin(best[0]):
+            best = value, source
+    if best is None or (problem is not None and best[0].verdict == "NO"):
+        # Without any answer there would have been no inquiry.
+        return problem or JUDGE_FAILURES.problem(NonsenseReply("it was asked nothing"))
+    judgement, source = best
+    worth = judgement.p_yes if soft else float(judgement.verdict == "YES")
+    return Signal(worth, source, judgement.p_yes, judgement.coverage)
+
+
+def embed_signal(
+    answer: Answered[Vector], references: Sequence[Answered[Vector]], threshold: float
+) -> Signal | Problem:
+    """Compare the answer with the nearest reference; unscored as `judge_signal` is."""
+    if isinstance(answer.value, Problem):
+        return answer.value
+    problem: Problem | None = None
+    best, best_source = -math.inf, answer.source
+    for value, source in references:
+        if isinstance(value, Problem):
+            problem = problem or value
+            continue
+        if value.shape != answer.value.shape:
+            return EMBEDDER_FAILURES.problem(NonsenseReply("its vectors differ in length"))
+        near = cosine(answer.value, value)
+        if near > best:
+            best, best_source = near, source
+    if problem is not None and best < threshold:
+        return problem
+    # A pair is from the cache only if both texts were.
+    source = max(answer.source, best_source, key=_COST.__getitem__)
+    return Signal(1.0 if best >= threshold else 0.0, source, cosine=best)
+
+
+_FRESH: frozenset[Source] = frozenset({"judge", "embedder"})
+_COST: Mapping[Source, int] = {"cache": 0, "coalesced": 1, "embedder": 2}

@@ -1,1 +1,0 @@
-"""One service in several processes: some hold a model each, others ask them."""

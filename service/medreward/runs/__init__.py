@@ -1,0 +1,1 @@
+"""The watch of training runs: steps, moments, trends and alerts."""

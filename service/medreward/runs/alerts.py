@@ -1,0 +1,203 @@
+"""What is worth looking at in a run, judged each time that a step is over."""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from medreward.runs.answers import Repeat, RepeatedAnswers
+from medreward.runs.moments import Moments, Pairs
+from medreward.runs.report import AlertKind
+from medreward.runs.steps import MOST_NAMES, Count, Step
+from medreward.runs.trends import SMOOTHED, WITHIN, Climb, Crossing, Jump, Rise
+
+Sign = Literal["shorter_answers", "fewer_answers"]
+
+REST = 10
+"""Steps without it after which the same alert is a new one."""
+MOST_ALERTS = 64
+
+LEVEL_SHARE, LEVEL_GROUPS = 0.8, 20
+UNSCORED_SHARE, UNSCORED_SAMPLES = 0.1, 50
+SHARE_SIGMAS = 3
+"""How far over its threshold a share has to be, in standard errors."""
+
+CORRELATION: Final = 0.5
+CORRELATION_SIGMAS = 4.5
+CORRELATION_PROMPTS = 30
+
+FELL: Final = 0.8
+"""What is left of a length, or of a share of different answers, that has fallen."""
+
+
+class Finding(NamedTuple):
+    """Something over its threshold at one step."""
+
+    kind: AlertKind
+    of: str | None
+    crossing: Crossing
+
+
+@dataclass(slots=True)
+class Alert:
+    """A finding, from the step at which it was first made to the last."""
+
+    kind: AlertKind
+    of: str | None
+    since: int
+    step: int
+    value: float
+    threshold: float
+    signs: tuple[Sign, ...]
+    last_seen: int
+    """Steps that were over then."""
+
+
+class Alarms:
+    """Follows one run, step by step."""
+
+    def __init__(self) -> None:
+        self._jump, self._climb = Jump(), Climb()
+        self._alone = {"judge_only": Rise(), "embedder_only": Rise()}
+        self._flags: dict[str, Rise] = {}
+        self._steps: deque[Step] = deque(maxlen=WITHIN + SMOOTHED)
+        self._over = 0
+        self._latest: dict[tuple[AlertKind, str | None], Alert] = {}
+        self.alerts: deque[Alert] = deque(maxlen=MOST_ALERTS)
+
+    def end(self, number: int, step: Step, answers: RepeatedAnswers) -> list[AlertKind]:
+        """Judge the step of that *number*, which is over; give the kinds of alerts that are new."""
+        self._over += 1
+        self._steps.append(step)
+        findings = [
+            *self._reward(step),
+            *self._disagreement(step),
+            *self._flagged(step),
+            *_shares(list(self._steps)[-WITHIN:]),
+            *map(_repeated, answers.suspicious()),
+        ]
+        return [finding.kind for finding in findings if self._is_new(finding, number)]
+
+    def _reward(self, step: Step) -> Iterator[Finding]:
+        if step.rewards.count:
+            if crossing := self._jump.add(step.rewards.mean):
+                yield Finding("reward_jump", None, crossing)
+            if crossing := self._climb.add(step.rewards.mean):
+                yield Finding("reward_climb", None, crossing)
+
+    def _disagreement(self, step: Step) -> Iterator[Finding]:
+        shares: Mapping[str, float | None] = {
+            "judge_only": step.share("judge_only", "compared"),
+            "embedder_only": step.share("embedder_only", "compared"),
+        }
+        for name, share in shares.items():
+            if share is not None and (crossing := self._alone[name].add(share)):
+                yield Finding("disagreement", name, crossing)
+
+    def _flagged(self, step: Step) -> Iterator[Finding]:
+        if not step.counts["high"]:
+            return
+        shares = step.flag_shares
+        for name in shares:
+            if name not in self._flags and len(self._flags) < MOST_NAMES:
+                self._flags[name] = _never(min(self._over - 1, WITHIN))
+        for name, rise in self._flags.items():
+            if crossing := rise.add(shares.get(name, 0.0)):
+                yield Finding("flags", name, crossing)
+
+    def _is_new(self, finding: Finding, number: int) -> bool:
+        """Make an alert of a finding, or lengthen the one that there is."""
+        (kind, of, (value, threshold)), over = finding, self._over
+        latest = self._latest.get((kind, of))
+        if latest is not None and over - latest.last_seen <= REST:
+            latest.step, latest.last_seen = number, over
+            if value > latest.value:
+                latest.value, latest.threshold = value, threshold
+            return False
+        signs = tuple(_signs(self._steps)) if kind in {"reward_jump", "reward_climb"} else ()
+        alert = Alert(kind, of, number, number, value, threshold, signs, over)
+        if len(self.alerts) == MOST_ALERTS:
+            oldest = self.alerts[0]
+            if self._latest.get((oldest.kind, oldest.of)) is oldest:
+                del self._latest[oldest.kind, oldest.of]
+        self._latest[kind, of] = alert
+        self.alerts.append(alert)
+        return True
+
+
+def _never(steps: int) -> Rise:
+    """Follow a flag that had not been met in the first *steps*."""
+    rise = Rise()
+    for _ in range(steps):
+        rise.add(0.0)
+    return rise
+
+
+def _repeated(repeat: Repeat) -> Finding:
+    crossing = Crossing(repeat.share, repeat.bar.share)
+    return Finding("repeated_answer", shown(repeat.answer), crossing)
+
+
+def shown(answer: int) -> str:
+    """Write an answer's hash."""
+    return f"{answer:016x}"
+
+
+def _shares(steps: Sequence[Step]) -> Iterator[Finding]:
+    """Judge what the last steps have in common."""
+    level = _share(_sum(steps, "level_groups"), _sum(steps, "groups"), LEVEL_SHARE, LEVEL_GROUPS)
+    if level is not None:
+        yield Finding("zero_variance", None, level)
+    lost, samples = _sum(steps, "unscored"), _sum(steps, "samples")
+    unscored = _share(lost, samples, UNSCORED_SHARE, UNSCORED_SAMPLES)
+    if unscored is not None:
+        yield Finding("unscored", None, unscored)
+    correlated = _correlated(steps)
+    if correlated is not None:
+        yield Finding("length_correlation", None, correlated)
+
+
+def _correlated(steps: Sequence[Step]) -> Crossing | None:
+    prompts = _sum(steps, "prompts")
+    if prompts < CORRELATION_PROMPTS:
+        return None
+    lengths = Pairs()
+    for step in steps:
+        lengths.merge(step.lengths)
+    correlation = lengths.correlation or 0.0
+    # Fisher's z. Samples of one prompt are alike, so that prompts are counted.
+    threshold = max(CORRELATION, math.tanh(CORRELATION_SIGMAS / math.sqrt(prompts - 3)))
+    return Crossing(correlation, threshold) if abs(correlation) >= threshold else None
+
+
+def _sum(steps: Sequence[Step], count: Count) -> int:
+    return sum([step.counts[count] for step in steps])
+
+
+def _share(part: int, whole: int, threshold: float, least: int) -> Crossing | None:
+    if whole < least:
+        return None
+    error = SHARE_SIGMAS * math.sqrt(threshold * (1 - threshold) / whole)
+    over = min(1.0, threshold + error)
+    return Crossing(part / whole, over) if part / whole >= over else None
+
+
+def _signs(steps: deque[Step]) -> Iterator[Sign]:
+    """Tell what has fallen over the last steps, as it does where a policy has found one answer."""
+    before, after = list(steps)[:SMOOTHED], list(steps)[-SMOOTHED:]
+    if _length(after) < FELL * _length(before):
+        yield "shorter_answers"
+    if _distinct(after) < FELL * _distinct(before):
+        yield "fewer_answers"
+
+
+def _length(steps: list[Step]) -> float:
+    characters = Moments()
+    for step in steps:
+        characters.merge(step.characters)
+    return characters.mean
+
+
+def _distinct(steps: list[Step]) -> float:
+    return _sum(steps, "distinct_answers") / max(1, _sum(steps, "answers"))

@@ -1,0 +1,257 @@
+"""The runs that are watched: samples go in as they are answered, a report comes out."""
+
+from bisect import insort
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from threading import Lock
+from typing import Any, Final, NamedTuple
+
+from medreward.runs.alerts import Alarms, Alert, shown
+from medreward.runs.answers import Repeat, RepeatedAnswers
+from medreward.runs.moments import Moments
+from medreward.runs.observe import Observed
+from medreward.runs.report import RunReport
+from medreward.runs.steps import Groups, Step
+from medreward.telemetry.metrics import Metrics
+
+AT_ONCE = 64
+"""Samples that are added while others wait for the lock: a fraction of a millisecond."""
+MOST_OPEN = 8
+"""Steps of a run that may be under way at once."""
+ENOUGH: Final = 0.5
+"""A step is over when later ones have so many samples, as a share of its own."""
+UNTOLD_SAMPLES = 256
+"""A step of a run that tells none, at least."""
+SHOWN_ANSWERS = 8
+MOST_RUNS, MOST_STEPS, MOST_GROUPS = 64, 512, 4096
+"""Runs, and of each the steps, and the groups that may still grow."""
+
+
+class RunKey(NamedTuple):
+    """A run's id, and the namespace of the callers who may see it."""
+
+    namespace: str
+    id: str
+
+
+class Limits(NamedTuple):
+    """How much is remembered of one run."""
+
+    steps: int
+    groups: int
+
+
+class Run:
+    """What is known of one run."""
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self._limits = limits
+        self._metrics = metrics
+        self._steps: dict[int, Step] = {}
+        self._past = Step()
+        """Of the steps let go."""
+        self._open: list[int] = []
+        self._over_to = -1
+        self._tells_steps = False
+        self._groups = Groups(limits.groups)
+        self._answers = RepeatedAnswers()
+        self._alarms = Alarms()
+        self._forgotten_steps = self._late = 0
+
+    @property
+    def held(self) -> int:
+        """Things held: steps, groups, and answers, those of open steps too."""
+        of_open = sum(len(self._steps[number].seen or ()) for number in self._open)
+        return len(self._steps) + len(self._groups) + self._answers.held + of_open
+
+    def number(self, told: int | None) -> int:
+        """Give the step of the next samples; *told* none, it is the one under way.
+
+        A run that tells no steps begins one after every `UNTOLD_SAMPLES` samples.
+        """
+        if told is not None:
+            self._tells_steps = True
+            return told
+        if not self._open:
+            return 0
+        newest = self._open[-1]
+        is_full = self._steps[newest].counts["samples"] >= UNTOLD_SAMPLES
+        return newest + 1 if is_full and not self._tells_steps else newest
+
+    def add(self, number: int, samples: Sequence[Observed]) -> None:
+        """Add *samples* of one step."""
+        step = self._step(number)
+        known = step.counts["judge_only"], step.counts["embedder_only"]
+        step.add(samples)
+        self._metrics.count_disagreements("judge_only", step.counts["judge_only"] - known[0])
+        self._metrics.count_disagreements("embedder_only", step.counts["embedder_only"] - known[1])
+        self._answers.add(samples)
+        if step.seen is None:
+            self._late += len(samples)
+        else:
+            self._groups.add(number, step, samples)
+            self._end_steps()
+
+    def report(self, run_id: str) -> dict[str, Any]:
+        """Write a `wire.RunReport`; in plain dictionaries, as all wait while it is written."""
+        total = Step()
+        for step in (self._past, *self._steps.values()):
+            total.merge(step)
+        return {
+            "id": run_id,
+            "alerts": [_alert(alert) for alert in self._alarms.alerts],
+            "total": _sums(total),
+            "steps": [{"step": n, **_sums(step)} for n, step in sorted(self._steps.items())],
+            "answers": [_answer(repeat) for repeat in self._answers.most_used(SHOWN_ANSWERS)],
+            "forgotten": {
+                "steps": self._forgotten_steps,
+                "groups": self._groups.forgotten,
+                "late_samples": self._late,
+            },
+        }
+
+    def _step(self, number: int) -> Step:
+        if number in self._steps:
+            return self._steps[number]
+        if number <= self._over_to:
+            # A step that was let go, or never there.
+            return self._past
+        insort(self._open, number)
+        step = self._steps[number] = Step(seen=set())
+        if len(self._open) > MOST_OPEN:
+            self._end(self._open[0])
+        if len(self._steps) > self._limits.steps:
+            self._forget(next(n for n in self._steps if n not in self._open))
+        return step
+
+    def _forget(self, number: int) -> None:
+        self._past.merge(self._steps.pop(number))
+        self._forgotten_steps += 1
+
+    def _end_steps(self) -> None:
+        """End the steps that later ones have left behind: samples may overtake each other."""
+        while len(self._open) > 1:
+            oldest, *later = [self._steps[number].counts["samples"] for number in self._open]
+            if sum(later) < ENOUGH * oldest:
+                return
+            self._end(self._open[0])
+
+    def _end(self, number: int) -> None:
+        step = self._steps[number]
+        step.seen = None
+        self._open.remove(number)
+        self._over_to = number
+        level = step.counts["level_groups"]
+        self._metrics.count_groups("none", level)
+        self._metrics.count_groups("some", step.counts["groups"] - level)
+        for kind in self._alarms.end(number, step, self._answers):
+            self._metrics.count_run_alert(kind)
+        self._answers.age()
+
+
+class RunWatch:
+    """Watches the runs heard of last, within a fixed amount of memory. Thread-safe.
+
+    A run takes about three megabytes at most, with the limits as they are (measured).
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        max_runs: int = MOST_RUNS,
+        max_steps: int = MOST_STEPS,
+        max_groups: int = MOST_GROUPS,
+    ) -> None:
+        self._metrics = metrics
+        self._max_runs = max_runs
+        # One more than may be open, so that there is one to let go.
+        self._limits = Limits(steps=max(max_steps, MOST_OPEN + 1), groups=max_groups)
+        self._runs: OrderedDict[RunKey, Run] = OrderedDict()
+        self._lock = Lock()
+        metrics.watch_runs(lambda: len(self._runs))
+
+    @property
+    def held(self) -> int:
+        """Things held of all runs: what its memory grows with."""
+        with self._lock:
+            return sum(run.held for run in self._runs.values())
+
+    def observe(self, key: RunKey, step: int | None, samples: Iterable[Observed]) -> None:
+        """Add the samples of one request; without a step, to the one under way."""
+        coming = iter(samples)
+        with self._lock:
+            number = self._run(key).number(step)
+        while some := list(islice(coming, AT_ONCE)):
+            with self._lock:
+                self._run(key).add(number, some)
+
+    def report(self, key: RunKey) -> RunReport | None:
+        """Tell what is known of a run; None where there is nothing."""
+        with self._lock:
+            run = self._runs.get(key)
+            report = None if run is None else run.report(key.id)
+        return None if report is None else RunReport.model_validate(report)
+
+    def _run(self, key: RunKey) -> Run:
+        run = self._runs.get(key)
+        if run is None:
+            run = self._runs[key] = Run(self._limits, self._metrics)
+            self._make_room()
+        self._runs.move_to_end(key)
+        return run
+
+    def _make_room(self) -> None:
+        if len(self._runs) > self._max_runs:
+            # Of who has most, so that nobody can push out the runs of others by naming many.
+            having = Counter(key.namespace for key in self._runs)
+            most = max(having.values())
+            del self._runs[next(key for key in self._runs if having[key.namespace] == most)]
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    """Write a `wire.RunAlert`."""
+    return {
+        "kind": alert.kind,
+        "of": alert.of,
+        "since": alert.since,
+        "step": alert.step,
+        "value": alert.value,
+        "threshold": alert.threshold,
+        "signs": list(alert.signs),
+    }
+
+
+def _answer(repeat: Repeat) -> dict[str, Any]:
+    """Write a `wire.RunAnswer`."""
+    return {
+        "answer": shown(repeat.answer),
+        "characters": repeat.characters,
+        "references": repeat.references,
+        "share": repeat.share,
+        "right": repeat.right,
+    }
+
+
+def _sums(step: Step) -> dict[str, Any]:
+    """Write a `wire.RunSums`."""
+    return {
+        "samples": step.counts["samples"],
+        "unscored": step.counts["unscored"],
+        "reward": _moments(step.rewards),
+        "components": {name: _moments(values) for name, values in step.components.items()},
+        "answer_characters": _moments(step.characters),
+        "length_correlation": step.lengths.correlation,
+        "groups": step.counts["groups"],
+        "zero_variance_groups": step.counts["level_groups"],
+        "judge_only": step.share("judge_only", "compared"),
+        "embedder_only": step.share("embedder_only", "compared"),
+        "flags": step.flag_shares,
+        "distinct_answers": step.share("distinct_answers", "answers"),
+    }
+
+
+def _moments(moments: Moments) -> dict[str, float]:
+    """Write a `wire.RunMoments`."""
+    return {"count": moments.count, "mean": moments.mean, "sd": moments.sd}

@@ -1,0 +1,95 @@
+"""Samples and items: what is scored and graded. No HTTP."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medreward.errors import Problem, ProblemKind
+
+Identifier = Annotated[str, Field(max_length=256)]
+
+Source = Literal["judge", "embedder", "cache", "coalesced", "exact", "rule", "veto"]
+
+
+class Closed(BaseModel):
+    """Closed: an unknown field is refused by name, since a misspelt one would be a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Criterion(Closed):
+    """One line of a rubric."""
+
+    text: Annotated[str, Field(min_length=1)]
+    points: Annotated[float, Field(allow_inf_nan=False, ge=-1000, le=1000)]
+    """Earned where the answer meets the criterion; negative for what it should not do."""
+
+
+Criteria = Annotated[tuple[Criterion, ...], Field(min_length=1, max_length=64)]
+
+References = Annotated[tuple[str, ...], Field(min_length=1, max_length=32)]
+
+
+class Sample(Closed):
+    """One thing to score."""
+
+    response: str
+    """What the policy wrote, whole."""
+    reference: str | References
+    """The ground truth, or several accepted ones."""
+    id: Identifier | None = None
+    group: Identifier | None = None
+    question: str | None = None
+    modality: str | None = None
+    """One of the recipe's modality tags, with or without its angle brackets."""
+    criteria: Criteria | None = None
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def references(self) -> References:
+        """The accepted references, one or several."""
+        return (self.reference,) if isinstance(self.reference, str) else self.reference
+
+
+class Item(Closed):
+    """One answer to judge."""
+
+    answer: str
+    reference: str | None = None
+    id: Identifier | None = None
+    question: str | None = None
+    criteria: Criteria | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the texts of one sample may be, in bytes of UTF-8."""
+
+    response_bytes: int = 256 * 1024
+    text_bytes: int = 16 * 1024
+    """A question, a reference, a criterion, or an answer that a model is asked about."""
+
+
+BYTES_PER_CHARACTER = 4
+"""At most, in UTF-8."""
+
+
+def is_over(text: str, limit_bytes: int) -> bool:
+    """Return whether a text takes more than *limit_bytes* of UTF-8."""
+    # Most texts are far from their limit; only the others are worth encoding.
+    if BYTES_PER_CHARACTER * len(text) <= limit_bytes:
+        return False
+    return len(text.encode("utf-8", "surrogatepass")) > limit_bytes
+
+
+def over_limit(field: str, limit: int) -> Problem:
+    """Build the problem of a *field* that is over its limit in bytes."""
+    return Problem(
+        ProblemKind.TOO_LONG, f"{field}: over {limit} bytes; shorten it or raise the limit"
+    )
+
+
+def too_long(field: str, text: str, limits: Limits) -> Problem | None:
+    """Tell whether a text is longer than a model should be asked about."""
+    return over_limit(field, limits.text_bytes) if is_over(text, limits.text_bytes) else None

@@ -1,0 +1,128 @@
+"""A service that says what it is told, at the only place where the client meets the network."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import httpx
+
+from medreward_client import AsyncRewardClient, Criterion, Item, RewardClient, Sample
+from medreward_client.pauses import Pauses
+
+URL = "http://rewards:8080"
+PAUSES = Pauses(first_s=0.001, longest_s=0.01)
+"""So short that no test sleeps; that the client's own are longer is shown in test_asking.py."""
+PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
+SAMPLE = Sample(PATIENT_TEXT, "left lower lobe", id="p17-r3")
+ITEM = Item(PATIENT_TEXT, "left lower lobe", id="q1", criteria=[Criterion("names the side", 2.0)])
+
+Handler = Callable[[httpx.Request], httpx.Response]
+Question = Callable[[Any], Any]
+"""What to do with a client, whichever it is: `lambda client: client.health()`."""
+
+PROBLEM = {"kind": "judge_timeout", "message": "no answer in time", "retryable": True}
+SCORED = {
+    "id": "p17-r3",
+    "status": "scored",
+    "reward": 1.0,
+    "components": {
+        "accuracy_llm": {"value": 1.0, "weight": 0.5175, "p_yes": 0.998, "source": "judge"},
+        "accuracy_embed": {"value": 1.0, "weight": 0.3375, "cosine": 0.97, "source": "embedder"},
+        "format": {"value": 1.0, "weight": 0.1, "source": "rule"},
+    },
+    "flags": ["two_answers"],
+    "error": None,
+}
+UNSCORED = SCORED | {"status": "unscored", "reward": None, "error": PROBLEM}
+VOTE = {
+    "view": "as_written",
+    "verdict": "YES",
+    "p_yes": 0.98,
+    "source": "judge",
+    "error": None,
+}
+JUDGED = {
+    "id": "q1",
+    "status": "judged",
+    "verdict": "YES",
+    "p_yes": 0.98,
+    "score": 1,
+    "expected": None,
+    "votes": [VOTE],
+    "criteria": [
+        {"text": "names the side", "points": 2, "verdict": "NO", "p_yes": 0.1, "source": "cache"}
+    ],
+    "source": "judge",
+    "error": None,
+}
+UNJUDGED = JUDGED | {
+    "status": "unjudged",
+    "verdict": None,
+    "score": None,
+    "votes": [VOTE | {"verdict": None, "p_yes": None, "source": None, "error": PROBLEM}],
+    "error": PROBLEM,
+}
+READINESS = {
+    "status": "loading",
+    "engines": {"judge": {"ready": False, "model": "Qwen3-4B", "message": "loading weights"}},
+}
+_WORK = {"cache_hits": 1, "coalesced": 0, "judge_calls": 1}
+_ORIGIN = {"fingerprint": "sha256:1f", "judge": "Qwen3-4B", "embedder": "MedEmbed", "service": "1"}
+_TIMINGS = {"queue": 3.1, "cache": 0.8, "judge": 41.0, "embed": 12.2, "total": 58.9}
+
+
+def reward_body(*results: Mapping[str, object]) -> dict[str, Any]:
+    """Write the body of a reply of /reward."""
+    return {
+        "results": list(results),
+        "counts": {"scored": 1, "unscored": 1} | _WORK,
+        "provenance": {"recipe": "medix-r1"} | _ORIGIN,
+        "timings_ms": _TIMINGS,
+    }
+
+
+def judge_body(*results: Mapping[str, object]) -> dict[str, Any]:
+    """Write the body of a reply of /judge."""
+    return {
+        "results": list(results),
+        "counts": {"judged": 1, "unjudged": 1} | _WORK,
+        "provenance": {"template": "equivalence"} | _ORIGIN,
+        "timings_ms": _TIMINGS,
+    }
+
+
+def replying(body: object, *, status: int = 200) -> Handler:
+    """Reply to everything with *body*, which is JSON unless it is bytes."""
+    form: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
+    return lambda _: httpx.Response(status, **form)
+
+
+class Ask(Protocol):
+    """Put a question to a service through one of the two clients."""
+
+    def __call__(self, handler: Handler, question: Question, **options: Any) -> Awaitable[Any]:
+        """Return the client's answer."""
+        ...
+
+
+async def ask_blocking(handler: Handler, question: Question, **options: Any) -> Any:
+    """Ask through RewardClient."""
+    settings: dict[str, Any] = {
+        "base_url": URL,
+        "transport": httpx.MockTransport(handler),
+        "deadline_s": 0.1,
+        "pauses": PAUSES,
+    } | options
+    with RewardClient(**settings) as client:
+        return question(client)
+
+
+async def ask_async(handler: Handler, question: Question, **options: Any) -> Any:
+    """Ask through AsyncRewardClient."""
+    settings: dict[str, Any] = {
+        "base_url": URL,
+        "transport": httpx.MockTransport(handler),
+        "deadline_s": 0.1,
+        "pauses": PAUSES,
+    } | options
+    async with AsyncRewardClient(**settings) as client:
+        return await question(client)

@@ -1,0 +1,305 @@
+"""Many small calls become few requests, and one large call becomes several."""
+
+import asyncio
+import logging
+
+import httpx
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medreward_client import (
+    AsyncRewardClient,
+    Counts,
+    RequestRefused,
+    RewardClient,
+    Sample,
+    Scored,
+    TimedOut,
+    Unavailable,
+)
+from medreward_client._gathering import BATCH_CHARACTERS, BATCH_SAMPLES, batches_of
+from tests.client.stand_in import SCORED, UNSCORED, URL, reward_body
+
+pytestmark = pytest.mark.anyio
+
+
+class Echo:
+    """A service whose reward for a sample is the number in its id; it remembers its requests."""
+
+    def __init__(self, fingerprint: str = "sha256:1f") -> None:
+        self.requests: list[dict[str, object]] = []
+        self.fingerprints = [fingerprint]
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request."""
+        body = orjson.loads(request.content)
+        self.requests.append(body)
+        reply = reward_body(
+            *(SCORED | {"id": s["id"], "reward": float(s["id"])} for s in body["samples"])
+        )
+        reply["provenance"]["fingerprint"] = self.fingerprints[-1]
+        self.fingerprints = self.fingerprints[:-1] or self.fingerprints
+        return httpx.Response(200, content=orjson.dumps(reply))
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many samples each request had."""
+        return [len(request["samples"]) for request in self.requests]  # type: ignore[arg-type]
+
+    def client(self) -> AsyncRewardClient:
+        """Make a client that asks here."""
+        return AsyncRewardClient(URL, transport=httpx.MockTransport(self))
+
+
+def sample(number: int, response: str = "left") -> Sample:
+    """Make a sample with a number."""
+    return Sample(response, "left lower lobe", id=str(number))
+
+
+async def test_calls_at_the_same_time_travel_together() -> None:
+    """A thousand samples, asked for one by one, are two requests, and each gets its own reward."""
+    service = Echo()
+    async with service.client() as client:
+        results = await asyncio.gather(*(client.reward(sample(n)) for n in range(1000)))
+
+    assert service.sizes == [BATCH_SAMPLES, 1000 - BATCH_SAMPLES]
+    assert [isinstance(r, Scored) and r.reward for r in results] == list(range(1000))
+
+
+async def test_a_call_alone_does_not_wait_for_company() -> None:
+    """A sample that nobody joins is asked for after a few milliseconds."""
+    service = Echo()
+    async with service.client() as client:
+        result = await client.reward(sample(7))
+
+    assert isinstance(result, Scored)
+    assert result.reward == 7.0
+
+
+async def test_long_samples_fill_a_request_sooner() -> None:
+    """A request is bounded by what it holds, not by the number of samples alone."""
+    service, long = Echo(), "left " * (BATCH_CHARACTERS // 20)
+    async with service.client() as client:
+        await asyncio.gather(*(client.reward(sample(n, long)) for n in range(9)))
+        await client.reward([sample(n, long) for n in range(9)])
+
+    assert service.sizes == [4, 4, 1, 4, 2, 3]
+
+
+async def test_only_what_is_asked_alike_travels_together() -> None:
+    """Samples for another recipe, run or step go in another request."""
+    service = Echo()
+    async with service.client() as client:
+        await asyncio.gather(
+            client.reward(sample(1), run_id="a", step=1),
+            client.reward(sample(2), run_id="a", step=1),
+            client.reward(sample(3), run_id="a", step=2),
+            client.reward(sample(4), recipe="other"),
+        )
+
+    assert sorted(service.sizes) == [1, 1, 2]
+
+
+async def test_who_gives_up_gives_up_alone() -> None:
+    """A call that is cancelled leaves those that travel with it their answers."""
+    service = Echo()
+    async with service.client() as client:
+        leaving, staying = (asyncio.create_task(client.reward(sample(n))) for n in (1, 2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        result = await staying
+
+    assert isinstance(result, Scored)
+    assert result.reward == 2.0
+
+
+async def test_a_request_that_fails_fails_for_all_in_it() -> None:
+    """Each of the calls learns why."""
+
+    def fail(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(500)
+
+    async with AsyncRewardClient(URL, transport=httpx.MockTransport(fail)) as client:
+        failures = await asyncio.gather(
+            *(client.reward(sample(n)) for n in range(3)), return_exceptions=True
+        )
+
+    assert [type(failure) for failure in failures] == [Unavailable] * 3
+
+
+async def test_a_sample_that_is_refused_costs_its_neighbours_nothing() -> None:
+    """A refusal that names a sample is for that one: the others are asked about without it."""
+    service = Echo()
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        ids = [one["id"] for one in orjson.loads(request.content)["samples"]]
+        if "5" not in ids:
+            return service(request)
+        message = f"samples[{ids.index('5')}].modality: not one of the recipe's"
+        problem = {"kind": "invalid_request", "message": message, "retryable": False}
+        return httpx.Response(422, json={"error": problem, "request_id": "r-1"})
+
+    async with AsyncRewardClient(URL, transport=httpx.MockTransport(refuse)) as client:
+        results = await asyncio.gather(
+            *(client.reward(sample(n)) for n in range(100)), return_exceptions=True
+        )
+
+    assert [n for n, one in enumerate(results) if isinstance(one, RequestRefused)] == [5]
+    assert sum(isinstance(one, Scored) for one in results) == 99
+
+
+async def test_a_request_that_is_refused_as_a_whole_is_asked_once() -> None:
+    """A recipe that does not exist is not looked for sample by sample."""
+    asked = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(422)
+
+    async with AsyncRewardClient(URL, transport=httpx.MockTransport(refuse)) as client:
+        await asyncio.gather(
+            *(client.reward(sample(n)) for n in range(100)), return_exceptions=True
+        )
+
+    assert len(asked) == 1
+
+
+async def test_a_large_call_travels_in_parts() -> None:
+    """Results come back in order, and the counts are those of all parts."""
+    service, asked = Echo(), [sample(n) for n in range(2 * BATCH_SAMPLES + 1)]
+    async with service.client() as client:
+        reply = await client.reward(asked)
+
+    assert service.sizes == [BATCH_SAMPLES, BATCH_SAMPLES, 1]
+    assert reply.rewards == tuple(range(len(asked)))
+    assert [result.id for result in reply.results] == [one.id for one in asked]
+    # The stand-in says the same of each request: one of everything.
+    assert reply.counts == Counts(3, 3, cache_hits=3, coalesced=0, judge_calls=3)
+
+
+async def test_a_part_that_fails_fails_the_call() -> None:
+    """Half a step of rewards is not passed off as a whole one."""
+    service = Echo()
+
+    def fail_the_short(request: httpx.Request) -> httpx.Response:
+        reply = service(request)
+        return reply if service.sizes[-1] == BATCH_SAMPLES else httpx.Response(500)
+
+    transport = httpx.MockTransport(fail_the_short)
+    async with AsyncRewardClient(URL, transport=transport) as client:
+        with pytest.raises(Unavailable, match="status 500"):
+            await client.reward([sample(n) for n in range(BATCH_SAMPLES + 1)])
+
+
+async def test_a_change_of_the_service_between_parts_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two replicas that score differently leave a line in the log."""
+    caplog.set_level(logging.WARNING, "medreward_client")
+    service = Echo()
+    service.fingerprints = ["sha256:2e", "sha256:1f"]
+    async with service.client() as client:
+        await client.reward([sample(n) for n in range(BATCH_SAMPLES + 1)])
+
+    assert ["not all of its rewards are comparable" in r.message for r in caplog.records] == [True]
+
+
+async def test_a_sample_alone_may_come_back_unscored() -> None:
+    """It has no number then, as in a larger call."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=reward_body(UNSCORED)))
+    async with AsyncRewardClient(URL, transport=transport) as client:
+        result = await client.reward(Sample("left", "right"))
+
+    assert not hasattr(result, "reward")
+
+
+def test_the_blocking_client_takes_one_sample_too() -> None:
+    """One sample in, one result out."""
+    with RewardClient(URL, transport=httpx.MockTransport(Echo())) as client:
+        result = client.reward(sample(3))
+
+    assert isinstance(result, Scored)
+    assert result.reward == 3.0
+
+
+@given(st.lists(st.integers(0, BATCH_CHARACTERS), max_size=12))
+def test_cutting_loses_nothing(lengths: list[int]) -> None:
+    """The parts, joined, are what was asked, and none is larger than it must be."""
+    asked = [sample(n, "x" * length) for n, length in enumerate(lengths)]
+
+    parts = list(batches_of(asked))
+
+    assert [one for part in parts for one in part] == asked
+    assert all(sum(len(one.response) for one in part[:-1]) < BATCH_CHARACTERS for part in parts)
+
+
+async def test_a_call_has_its_own_deadline() -> None:
+    """Who can wait does not keep who cannot, nor is given up together with him."""
+
+    async def answer_the_patient(request: httpx.Request) -> httpx.Response:
+        body = orjson.loads(request.content)
+        if body["deadline_ms"] < 1000:
+            await asyncio.Event().wait()
+        return Echo()(request)
+
+    transport = httpx.MockTransport(answer_the_patient)
+    async with AsyncRewardClient(URL, transport=transport) as client:
+        found = await asyncio.gather(
+            client.reward(sample(1), deadline_s=0.01),
+            client.reward(sample(2), deadline_s=60),
+            return_exceptions=True,
+        )
+
+    assert [type(one) for one in found] == [TimedOut, Scored]
+
+
+@pytest.mark.parametrize(
+    ("odd", "complaint"),
+    [
+        (Sample(None, "left"), "the response of a sample is NoneType, not str"),  # type: ignore[arg-type]
+        (Sample("left", "left", question=7), "the question of a sample is int"),  # type: ignore[arg-type]
+        (Sample("left", "left", extra={"a": object()}), "object"),
+    ],
+)
+async def test_a_sample_that_cannot_be_sent_costs_its_neighbours_nothing(
+    odd: Sample, complaint: str
+) -> None:
+    """The error is its caller's alone, and says what is wrong."""
+    async with Echo().client() as client:
+        found = await asyncio.gather(
+            client.reward(sample(1)),
+            client.reward(odd),
+            client.reward(sample(2)),
+            return_exceptions=True,
+        )
+        with pytest.raises(TypeError, match=complaint):
+            await client.reward([sample(1), odd])
+
+    assert [type(one) for one in found] == [Scored, TypeError, Scored]
+    assert complaint in str(found[1])
+
+
+async def test_a_sample_that_is_too_large_costs_its_neighbours_nothing() -> None:
+    """A service that takes no body of that size takes those of the others."""
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(413) if b'"5"' in request.content else Echo()(request)
+
+    async with AsyncRewardClient(URL, transport=httpx.MockTransport(refuse)) as client:
+        found = await asyncio.gather(
+            *(client.reward(sample(n)) for n in range(10)), return_exceptions=True
+        )
+
+    assert [n for n, one in enumerate(found) if isinstance(one, RequestRefused)] == [5]
+
+
+@pytest.mark.parametrize("deadline_s", [float("inf"), float("nan")])
+async def test_a_deadline_is_a_number_of_seconds(deadline_s: float) -> None:
+    """Said at once, by name, not when it is written into a request."""
+    with pytest.raises(ValueError, match="deadline_s"):
+        AsyncRewardClient(URL, deadline_s=deadline_s)
+    async with Echo().client() as client:
+        with pytest.raises(ValueError, match="deadline_s"):
+            await client.reward(sample(1), deadline_s=deadline_s)

@@ -1,0 +1,231 @@
+"""One client in many event loops, threads and processes."""
+
+import asyncio
+import gc
+import multiprocessing
+import pickle
+import threading
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from medreward_client import AsyncRewardClient, MedrewardError, RewardClient, RewardReply, Sample
+from tests.client.serving import Serving, serving
+from tests.client.stand_in import SCORED, URL, reward_body
+
+# Python warns of what is tested here: a fork of a process that has threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+
+SAMPLE = Sample("<answer>left</answer>", "left")
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Serving]:
+    """Run a service that scores everything 1, on a real socket."""
+    with serving() as running:
+        yield running
+
+
+def rewards_of(client: RewardClient) -> tuple[float | None, ...]:
+    """Score a sample, in whichever process or thread this runs."""
+    return client.reward([SAMPLE]).rewards
+
+
+def rewards_in_a_loop(client: AsyncRewardClient) -> tuple[float | None, ...]:
+    """Score a sample in an event loop that lives for it alone."""
+
+    async def score() -> RewardReply:
+        return await client.reward([SAMPLE])
+
+    return asyncio.run(score()).rewards
+
+
+def test_a_client_outlives_its_event_loops(service: Serving) -> None:
+    """`asyncio.run` at each step, as some trainers do it, needs no new client, and nothing leaks."""
+    client = AsyncRewardClient(service.url)
+
+    assert [rewards_in_a_loop(client) for _ in range(3)] == [(1.0,)] * 3
+    # A connection left open would warn when it is collected, and warnings are errors.
+    gc.collect()
+    service.settle()
+    assert service.connections == 0
+
+
+def test_loops_that_run_at_the_same_time_share_a_client(service: Serving) -> None:
+    """Each has connections of its own."""
+    client = AsyncRewardClient(service.url)
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(rewards_in_a_loop, [client] * 8))
+
+    assert found == [(1.0,)] * 8
+
+
+async def in_one_loop(client: AsyncRewardClient, calls: int) -> None:
+    """Make calls at the same time, again and again, on one loop."""
+    for _ in range(3):
+        await asyncio.gather(*(client.reward([SAMPLE]) for _ in range(calls)))
+
+
+def test_connections_are_kept_for_the_next_call(service: Serving) -> None:
+    """Calls on one loop, one after the other, go through the same connection."""
+    opened = []
+
+    async def count() -> None:
+        async with AsyncRewardClient(service.url) as client:
+            await in_one_loop(client, 1)
+            opened.append(service.connections)
+
+    asyncio.run(count())
+
+    assert opened == [1]
+
+
+KEEPALIVE_TIMER = "02"
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux shows the timers there")
+def test_a_host_that_vanishes_is_noticed(service: Serving) -> None:
+    """The kernel asks on a silent connection whether the other end is still there."""
+    port = f":{int(service.url.rpartition(':')[2]):04X}"
+    with RewardClient(service.url) as client:
+        rewards_of(client)
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        timers = [row[5][:2] for row in rows if row[2].endswith(port)]
+
+    assert KEEPALIVE_TIMER in timers
+
+
+def test_a_blocking_client_works_inside_a_running_loop(service: Serving) -> None:
+    """A synchronous reward function may be called from a trainer's event loop."""
+
+    async def inside() -> tuple[float | None, ...]:
+        return rewards_of(client)
+
+    with RewardClient(service.url) as client:
+        assert asyncio.run(inside()) == (1.0,)
+
+
+def test_threads_share_a_blocking_client() -> None:
+    """What many threads ask for at the same time travels together."""
+    sizes: list[int] = []
+    barrier = threading.Barrier(16)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        count = request.content.count(b'"response"')
+        sizes.append(count)
+        return httpx.Response(200, json=reward_body(*[SCORED | {"id": None}] * count))
+
+    with RewardClient(URL, transport=httpx.MockTransport(answer)) as client:
+
+        def ask(_: int) -> object:
+            barrier.wait()
+            return client.reward(SAMPLE)
+
+        with ThreadPoolExecutor(16) as threads:
+            results = list(threads.map(ask, range(16)))
+
+    assert len(results) == sum(sizes) == 16
+    assert len(sizes) < 16
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_blocking_client_crosses_into_other_processes(start: str, service: Serving) -> None:
+    """By pickle or by fork, also when it has been used before."""
+    with RewardClient(service.url) as client:
+        before = rewards_of(client)
+        context = multiprocessing.get_context(start)
+        with ProcessPoolExecutor(2, mp_context=context) as processes:
+            found = list(processes.map(rewards_of, [client] * 4))
+        after = rewards_of(client)
+
+    assert [before, *found, after] == [(1.0,)] * 6
+
+
+def test_an_inherited_client_makes_connections_of_its_own(service: Serving) -> None:
+    """A forked worker that uses the very client of its parent does not use its sockets."""
+    client = RewardClient(service.url)
+    before = rewards_of(client)
+    context = multiprocessing.get_context("fork")
+    said = context.SimpleQueue()
+
+    def work() -> None:
+        said.put(rewards_of(client))
+
+    child = context.Process(target=work)
+    child.start()
+    child.join(20)
+
+    assert child.exitcode == 0
+    assert [before, said.get(), rewards_of(client)] == [(1.0,)] * 3
+    client.close()
+
+
+@pytest.mark.parametrize("kind", [AsyncRewardClient, RewardClient])
+def test_a_pickled_client_is_like_the_first(kind: type[AsyncRewardClient | RewardClient]) -> None:
+    """Address, key and deadline travel; what is open does not."""
+    client = kind(URL, api_key="s3cret", deadline_s=7.0)
+
+    copied = pickle.loads(pickle.dumps(client))  # noqa: S301 - our own bytes
+
+    assert type(copied) is kind
+    assert pickle.dumps(copied) == pickle.dumps(client)
+
+
+def test_loops_that_are_closed_are_forgotten() -> None:
+    """A run with `asyncio.run` at each step does not keep the loops of all its steps."""
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=reward_body(SCORED)))
+    client = AsyncRewardClient(URL, transport=transport)
+
+    async def step() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        # More than may be in flight: who waits for a place holds on to the loop.
+        await asyncio.gather(*(client.reward([SAMPLE]) for _ in range(20)))
+
+    for _ in range(4):
+        asyncio.run(step())
+    gc.collect()
+
+    assert sum(loop() is not None for loop in loops) <= 1
+
+
+@pytest.mark.parametrize("asked", [SAMPLE, [SAMPLE]], ids=["gathered", "at once"])
+def test_closing_ends_the_calls_that_wait(asked: Any) -> None:
+    """With an error of ours, not with more attempts on a connection that is closed."""
+    is_asked = threading.Event()
+
+    async def never(_: httpx.Request) -> httpx.Response:
+        is_asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    client = RewardClient(URL, transport=httpx.MockTransport(never))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.reward, asked)
+        is_asked.wait()
+        client.close()
+        with pytest.raises(MedrewardError, match="the client was closed"):
+            waiting.result(timeout=60)
+
+
+def test_closing_ends_the_calls_that_pause() -> None:
+    """A call that waits to ask again is not left waiting either."""
+    is_asked = threading.Event()
+
+    def fail(_: httpx.Request) -> httpx.Response:
+        is_asked.set()
+        return httpx.Response(503, headers={"Retry-After": "200"})
+
+    client = RewardClient(URL, transport=httpx.MockTransport(fail))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.reward, [SAMPLE])
+        is_asked.wait()
+        client.close()
+        with pytest.raises(MedrewardError, match="the client was closed"):
+            waiting.result(timeout=60)

@@ -1,0 +1,494 @@
+"""Scoring any number of samples into a file that a later run can go on with."""
+
+import asyncio
+import json
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from medreward_client import (
+    Criterion,
+    RequestRefused,
+    RewardClient,
+    Sample,
+    Scored,
+    Unavailable,
+    Unscored,
+)
+from medreward_client._many import Tally, score_many
+from medreward_client._results import OtherResults, read_results
+from tests.client.stand_in import PATIENT_TEXT, PROBLEM, SCORED, UNSCORED, URL, reward_body
+
+
+class StandIn:
+    """A service that scores by its script, and remembers which samples it was asked about."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[dict[str, Any]]] = []
+        self.unscored: set[str | None] = set()
+        self.provenance: dict[str, str] = {}
+        self.before_reply: Callable[[], Awaitable[object]] | None = None
+        self.refusal: httpx.Response | None = None
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        samples = json.loads(request.content)["samples"]
+        self.asked.append(samples)
+        if self.before_reply is not None:
+            await self.before_reply()
+        if self.refusal is not None:
+            return self.refusal
+        body = reward_body(*map(self._result, samples))
+        body["provenance"] |= self.provenance
+        return httpx.Response(200, json=body)
+
+    @property
+    def ids(self) -> list[str | None]:
+        """The ids of all samples it was asked about."""
+        return [sample.get("id") for samples in self.asked for sample in samples]
+
+    def _result(self, sample: dict[str, Any]) -> dict[str, Any]:
+        name = sample.get("id")
+        return {**(UNSCORED if name in self.unscored else SCORED), "id": name}
+
+
+@pytest.fixture
+def service() -> StandIn:
+    """A service that scores everything."""
+    return StandIn()
+
+
+@pytest.fixture
+def client(service: StandIn) -> Iterator[RewardClient]:
+    """A client of that service."""
+    with RewardClient(URL, transport=httpx.MockTransport(service)) as client:
+        yield client
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where results go."""
+    return tmp_path / "results.jsonl"
+
+
+def samples_of(number: int) -> list[Sample]:
+    """Make samples `s0`, `s1`, ... that differ in what they say."""
+    return [Sample(f"{PATIENT_TEXT} {n}", "left lower lobe", id=f"s{n}") for n in range(number)]
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON Lines."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def tally_of(*, scored: int, found: int, **reasons: int) -> Tally:
+    """Count what was scored, what was found, and what was not scored for which reasons."""
+    return Tally(scored, sum(reasons.values()), found, reasons)
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, at most a minute."""
+    give_up = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+
+
+def test_each_sample_becomes_a_line_that_says_what_its_reward_depends_on(
+    client: RewardClient, path: Path
+) -> None:
+    """A line can be read without the others."""
+    tally = score_many(client, samples_of(1), path)
+
+    (line,) = lines_of(path)
+    components = line.pop("components")
+    assert len(line.pop("digest")) == 32
+    assert line == {
+        "id": "s0",
+        "status": "scored",
+        "reward": 1.0,
+        "flags": ["two_answers"],
+        "error": None,
+        "recipe": "medix-r1",
+        "fingerprint": "sha256:1f",
+        "judge": "Qwen3-4B",
+        "embedder": "MedEmbed",
+    }
+    assert components["accuracy_llm"]["p_yes"] == 0.998
+    assert tally == tally_of(scored=1, found=0)
+
+
+def test_the_file_holds_no_text_of_a_sample(client: RewardClient, path: Path) -> None:
+    """Results travel further than the data they are about."""
+    sample = Sample(PATIENT_TEXT, "left lower lobe", question="Which lobe of Mrs Roe?")
+    score_many(client, [sample], path)
+
+    written = path.read_text("utf-8")
+    assert "Roe" not in written
+    assert "lower lobe" not in written
+
+
+def test_results_are_read_as_the_client_gives_them(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """What a trainer gets from a call, an analysis gets from the file."""
+    service.unscored = {"s1"}
+    score_many(client, samples_of(2), path)
+
+    results = read_results(path)
+
+    assert list(results) == ["s0", "s1"]
+    assert results == {r.id: r for r in client.reward(samples_of(2)).results}
+    assert isinstance(results["s0"], Scored)
+    assert isinstance(results["s1"], Unscored)
+    assert results["s1"].error.kind == PROBLEM["kind"]
+
+
+def test_a_second_run_asks_about_nothing_that_was_scored(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """A run is resumed by running it again."""
+    score_many(client, samples_of(3), path)
+    tally = score_many(client, samples_of(5), path)
+
+    assert service.ids == ["s0", "s1", "s2", "s3", "s4"]
+    assert tally == tally_of(scored=5, found=3)
+
+
+def test_what_was_unscored_is_asked_about_again_and_the_last_line_holds(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """A failure is no result to keep; the reader gets the last word."""
+    service.unscored = {"s1"}
+    first = score_many(client, samples_of(3), path)
+    service.unscored = set()
+    second = score_many(client, samples_of(3), path)
+
+    assert first == tally_of(scored=2, found=0, judge_timeout=1)
+    assert second == tally_of(scored=3, found=2)
+    assert service.ids == ["s0", "s1", "s2", "s1"]
+    assert [line["id"] for line in lines_of(path)] == ["s0", "s1", "s2", "s1"]
+    assert all(isinstance(result, Scored) for result in read_results(path).values())
+
+
+@pytest.mark.parametrize("kept", [1, 6, 7, 40, -2])
+def test_a_line_that_was_cut_off_is_done_again(
+    service: StandIn, client: RewardClient, path: Path, kept: int
+) -> None:
+    """A run that was killed in the middle of a line costs that line."""
+    score_many(client, samples_of(2), path)
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:kept])
+
+    assert list(read_results(path)) == ["s0"]
+    assert score_many(client, samples_of(2), path).found == 1
+    assert service.ids == ["s0", "s1", "s1"]
+    assert path.read_bytes() == first + second
+
+
+def test_a_last_line_without_its_end_is_kept(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """Editors drop the last line feed; the next line must not be glued to it."""
+    score_many(client, samples_of(1), path)
+    path.write_bytes(path.read_bytes().rstrip())
+    score_many(client, samples_of(2), path)
+
+    assert [line["id"] for line in lines_of(path)] == ["s0", "s1"]
+    assert service.ids == ["s0", "s1"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["id,reward\ns0,1.0\n", "notes without an end", '{"id": "s0", "reward": 1.0}\n', "[]"],
+)
+def test_a_file_of_something_else_is_left_alone(
+    service: StandIn, client: RewardClient, path: Path, content: str
+) -> None:
+    """A slip in a path must not cost a file."""
+    path.write_text(content)
+    with pytest.raises(OtherResults, match="line 1 is no result"):
+        score_many(client, samples_of(1), path)
+    with pytest.raises(OtherResults, match="line 1 is no result"):
+        read_results(path)
+
+    assert path.read_text() == content
+    assert service.asked == []
+
+
+@pytest.mark.parametrize("field", ["fingerprint", "judge", "embedder"])
+def test_rewards_that_cannot_be_compared_are_not_mixed(
+    service: StandIn, client: RewardClient, path: Path, field: str
+) -> None:
+    """A service that was changed meanwhile is noticed before a line of it is written."""
+    score_many(client, samples_of(1), path)
+    before = path.read_bytes()
+    service.provenance = {field: "another"}
+
+    with pytest.raises(OtherResults, match=rf"{field} .*now 'another'.*write to a new file"):
+        score_many(client, samples_of(2), path)
+    assert path.read_bytes() == before
+
+
+def test_another_recipe_is_refused_before_anything_is_asked(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """Its name alone tells."""
+    score_many(client, samples_of(1), path)
+
+    with pytest.raises(OtherResults, match="of the recipe 'medix-r1', not 'strict'"):
+        score_many(client, samples_of(2), path, recipe="strict")
+    assert service.ids == ["s0"]
+
+
+def test_a_failure_under_another_recipe_stands_in_nobodys_way(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """Only rewards have to be comparable."""
+    service.unscored = {"s0"}
+    score_many(client, samples_of(1), path)
+    service.unscored, service.provenance = set(), {"fingerprint": "sha256:2e"}
+
+    assert score_many(client, samples_of(1), path).scored == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"response": "another"},
+        {"reference": ["left lower lobe", "the lower lobe"]},
+        {"question": "Which lobe?"},
+        {"modality": "X_RAY"},
+        {"criteria": [Criterion("names the side", 1.0)]},
+    ],
+)
+def test_an_id_stands_for_one_content(
+    client: RewardClient, path: Path, change: dict[str, Any]
+) -> None:
+    """A file of the last checkpoint does not pass for that of this one."""
+    (sample,) = samples_of(1)
+    score_many(client, [sample], path)
+
+    with pytest.raises(OtherResults, match="'s0' was another sample there"):
+        score_many(client, [replace(sample, **change)], path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"reference": ["left lower lobe"]}, {"group": "g"}, {"extra": {"note": "x"}}]
+)
+def test_what_changes_no_reward_changes_no_content(
+    client: RewardClient, path: Path, change: dict[str, Any]
+) -> None:
+    """One accepted reference in a list is that reference; notes are the user's own."""
+    (sample,) = samples_of(1)
+    score_many(client, [sample], path)
+
+    assert score_many(client, [replace(sample, **change)], path).found == 1
+
+
+def test_samples_without_ids_are_named_by_their_position(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """As long as the order stays the same, they can be told apart; if it does not, that is told."""
+    samples = [replace(sample, id=None) for sample in samples_of(3)]
+    score_many(client, samples[:2], path)
+    assert score_many(client, samples, path).found == 2
+
+    assert list(read_results(path)) == ["#0", "#1", "#2"]
+    assert service.ids == [None, None, None]
+    with pytest.raises(OtherResults, match="'#0' was another sample"):
+        score_many(client, samples[::-1], path)
+
+
+def test_two_samples_with_one_id_are_refused(client: RewardClient, path: Path) -> None:
+    """Their lines could not be told apart; what came before them is kept."""
+    with pytest.raises(ValueError, match="two samples have the id 's1'"):
+        score_many(client, [*samples_of(2), samples_of(2)[1]], path, batch=1)
+
+    assert sorted(read_results(path)) == ["s0", "s1"]
+
+
+def test_samples_are_read_as_they_are_needed(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """A generator of millions is never held whole, and only so many requests are on their way."""
+    read = most_ahead = at_once = most_at_once = 0
+    meeting = asyncio.Barrier(3)
+
+    def generated() -> Iterator[Sample]:
+        nonlocal read, most_ahead
+        for sample in samples_of(210):
+            read += 1
+            most_ahead = max(most_ahead, read - len(path.read_bytes().splitlines()))
+            yield sample
+
+    async def wait_for_others() -> None:
+        nonlocal at_once, most_at_once
+        at_once += 1
+        most_at_once = max(most_at_once, at_once)
+        await meeting.wait()
+        at_once -= 1
+
+    service.before_reply = wait_for_others
+    tally = score_many(client, generated(), path, batch=10, in_flight=3)
+
+    assert tally.scored == 210
+    assert most_at_once == 3
+    assert most_ahead <= 10 * (3 + 1)
+
+
+def test_an_interruption_loses_nothing_that_was_answered(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """Ctrl-C ends the run at once, also while an answer is outstanding; the next goes on."""
+    freed = threading.Event()
+
+    async def is_freed() -> None:
+        await asyncio.to_thread(freed.wait)
+
+    def interrupted() -> Iterator[Sample]:
+        *first, last = samples_of(5)
+        yield from first
+        wait_for(lambda: len(path.read_bytes().splitlines()) == 4)
+        service.before_reply = is_freed
+        yield last
+        wait_for(lambda: len(service.asked) == 5)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        score_many(client, interrupted(), path, batch=1, in_flight=2)
+    assert sorted(read_results(path)) == ["s0", "s1", "s2", "s3"]
+
+    freed.set()
+    assert score_many(client, samples_of(5), path) == tally_of(scored=5, found=4)
+    assert [line["id"] for line in lines_of(path)].count("s4") == 1
+
+
+def test_a_request_that_fails_ends_the_run_and_says_where(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """The service's own words, and which samples it was about."""
+    told = {"error": {"kind": "invalid_request", "message": "samples[1].modality", "retryable": 0}}
+    score_many(client, samples_of(2), path)
+    service.refusal = httpx.Response(422, json=told | {"request_id": "r1"})
+
+    with pytest.raises(RequestRefused) as caught:
+        score_many(client, samples_of(6), path, batch=2, in_flight=1)
+    assert caught.value.__notes__ == ["Samples asked about: 's2' to 's3'."]
+    assert list(read_results(path)) == ["s0", "s1"]
+    assert len(service.asked) == 2
+
+
+def test_a_failure_keeps_what_others_are_answered_meanwhile(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """One request of several fails while another is on its way."""
+    other_asked = asyncio.Event()
+
+    async def one_fails(request: httpx.Request) -> httpx.Response:
+        if b'"s0"' in request.content:
+            await other_asked.wait()
+            raise httpx.ConnectError("gone")
+        other_asked.set()
+        return await service(request)
+
+    transport = httpx.MockTransport(one_fails)
+    with (
+        RewardClient(URL, transport=transport, deadline_s=0.1) as failing,
+        pytest.raises(Unavailable),
+    ):
+        score_many(failing, samples_of(2), path, batch=1, in_flight=2)
+    assert list(read_results(path)) == ["s1"]
+
+
+def test_samples_that_cannot_be_read_lose_nothing_that_was_answered(
+    client: RewardClient, path: Path
+) -> None:
+    """The error of whoever makes the samples comes through as it is."""
+
+    def broken() -> Iterator[Sample]:
+        yield from samples_of(2)
+        raise LookupError("no more data")
+
+    with pytest.raises(LookupError, match="no more data"):
+        score_many(client, broken(), path, batch=2)
+    assert list(read_results(path)) == ["s0", "s1"]
+
+
+def test_two_runs_do_not_write_into_one_file(client: RewardClient, path: Path) -> None:
+    """A job that was started twice is told so."""
+
+    def second_run() -> Iterator[Sample]:
+        with pytest.raises(OtherResults, match="another run is writing"):
+            score_many(client, samples_of(1), path)
+        yield from samples_of(1)
+
+    assert score_many(client, second_run(), path).scored == 1
+
+
+@pytest.mark.parametrize("number", [{"batch": 0}, {"in_flight": 0}])
+def test_a_number_that_would_score_nothing_is_refused(
+    client: RewardClient, path: Path, number: dict[str, int]
+) -> None:
+    """Neither an endless wait nor an empty file that looks done."""
+    with pytest.raises(ValueError, match="at least 1"):
+        score_many(client, samples_of(1), path, **number)  # type: ignore[arg-type]
+    assert not path.exists()
+
+
+def test_nothing_to_score_is_no_error(client: RewardClient, path: Path) -> None:
+    """An empty shard of a data set is done."""
+    assert score_many(client, [], path) == tally_of(scored=0, found=0)
+    assert read_results(path) == {}
+
+
+def test_a_bar_is_drawn_where_it_is_asked_for(
+    service: StandIn, client: RewardClient, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It counts what has a reward and what has none; without a terminal nothing is drawn unasked."""
+    service.unscored = {"s1"}
+    score_many(client, samples_of(3), path)
+    assert capsys.readouterr() == ("", "")
+
+    score_many(client, samples_of(4), path, progress=True)
+
+    said = capsys.readouterr()
+    assert "4 of 4" in said.err
+    assert "3 scored" in said.err
+    assert "1 unscored" in said.err
+    assert said.out == ""
+
+    service.unscored = set()
+    score_many(client, samples_of(4), path)
+    score_many(client, samples_of(4), path, progress=True)
+    assert "4 of 4 4 scored 0 unscored" in capsys.readouterr().err
+
+
+def test_the_number_of_samples_need_not_be_known(
+    client: RewardClient, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A generator has a bar without an end."""
+    score_many(client, iter(samples_of(3)), path, progress=True)
+
+    assert "3 of ?" in capsys.readouterr().err
+
+
+def sent_ids(asked: Sequence[Sequence[dict[str, Any]]]) -> list[int]:
+    """How many samples each request held."""
+    return [len(samples) for samples in asked]
+
+
+def test_requests_hold_as_many_samples_as_was_said(
+    service: StandIn, client: RewardClient, path: Path
+) -> None:
+    """A service that takes fewer can be asked for fewer."""
+    score_many(client, samples_of(5), path, batch=2, in_flight=1)
+
+    assert sent_ids(service.asked) == [2, 2, 1]

@@ -1,0 +1,94 @@
+"""What ms-swift's reward functions promise; tests/real_trainers drives ms-swift itself.
+
+Here its registry is a fake, built from its contract: a dictionary `swift.rewards.orms`.
+"""
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from medreward_client import NoReward
+from medreward_client.trainers.ms_swift import register
+from tests.real_trainers.serving import Models, Say, equal_is_yes, serving
+
+SCORED, UNSCORED = "left lower lobe", "mass of Mrs Roe"
+
+
+def fails_for_one(answer: str, reference: str) -> Say:
+    """Refuse one answer."""
+    return "400" if answer == UNSCORED else equal_is_yes(answer, reference)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Where a service answers whose judge fails for one answer."""
+    with Models(fails_for_one) as models, serving(models) as service:
+        yield service.url
+
+
+@pytest.fixture
+def orms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The registry of the fake ms-swift."""
+    (tmp_path / "swift").mkdir()
+    (tmp_path / "swift" / "__init__.py").touch()
+    (tmp_path / "swift" / "rewards.py").write_text("orms = {'math': object}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry: dict[str, Any] = importlib.import_module("swift.rewards").orms
+    yield registry
+    for name in ("swift", "swift.rewards"):
+        del sys.modules[name]
+
+
+def step(functions: list[Any], *answers: str, number: int = 0) -> list[list[float | None]]:
+    """Call functions as a step of ms-swift does: with rows as columns, in a loop of its own."""
+    completions = [f"<thinking>Seen.</thinking><answer>{answer}</answer>" for answer in answers]
+    columns = {
+        "messages": [
+            [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": completion}]
+            for completion in completions
+        ],
+        "solution": ["Left lower lobe"] * len(answers),
+        "trainer_state": SimpleNamespace(global_step=number),
+    }
+
+    async def together() -> list[list[float | None]]:
+        return list(await asyncio.gather(*(func(completions, **columns) for func in functions)))
+
+    return asyncio.run(together())
+
+
+def test_functions_work_in_the_loop_of_each_step(url: str, orms: dict[str, Any]) -> None:
+    """The reward and its components, named as they are registered, step after step."""
+    register(base_url=url)
+    functions = [orms[name](args=None) for name in ("medreward", "medreward_accuracy_llm")]
+
+    for number in range(3):
+        rewards = step(functions, SCORED, "right lower lobe", number=number)
+        assert rewards == [pytest.approx([0.64660, 0.10471], abs=1e-4), [1.0, 0.0]]
+    assert [function.__name__ for function in functions] == ["medreward", "medreward_accuracy_llm"]
+    assert "math" in orms
+
+
+def test_what_cannot_be_said_is_raised(url: str, orms: dict[str, Any]) -> None:
+    """A None would become a 0 there, so a sample without a reward raises, without its text."""
+    register(base_url=url)
+
+    with pytest.raises(NoReward, match="judge_refused") as caught:
+        step([orms["medreward"]()], SCORED, UNSCORED)
+
+    assert "Roe" not in str(caught.value)
+
+
+def test_a_reward_may_be_imputed(url: str, orms: dict[str, Any]) -> None:
+    """The mean of its group moves nobody's advantage."""
+    register(base_url=url, on_unscored="impute")
+
+    (rewards,) = step([orms["medreward"]()], SCORED, "right lower lobe", UNSCORED)
+
+    assert rewards[2] == pytest.approx((0.64660 + 0.10471) / 2, abs=1e-4)

@@ -1,0 +1,189 @@
+"""The reward function of verl, called as verl 0.9.1 calls it; tests/real_trainers drives the real one."""
+
+import asyncio
+import logging
+import pickle
+from collections.abc import Iterator
+from inspect import iscoroutinefunction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medreward_client import NoReward
+from medreward_client.trainers._signals import COMPONENTS
+from medreward_client.trainers.verl import compute_score
+from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService, told_service
+
+KEYS = {"score", "scored", *COMPONENTS}
+
+
+@pytest.fixture
+def service() -> Iterator[ToldService]:
+    """A service that does what the response says."""
+    with told_service() as service:
+        yield service
+
+
+async def score(service: ToldService, response: str, **given: Any) -> dict[str, float | None]:
+    """Score as verl does: by keyword, the configured options among the rest."""
+    call: dict[str, Any] = {
+        "data_source": "slake",
+        "solution_str": response,
+        "ground_truth": "left lower lobe",
+        "extra_info": {},
+        "base_url": service.url,
+    }
+    return await compute_score(**call | given)
+
+
+def test_verl_sees_that_it_is_asynchronous() -> None:
+    """It asks `iscoroutinefunction`; otherwise it would take the coroutine for the score."""
+    assert iscoroutinefunction(compute_score)
+
+
+@pytest.mark.anyio
+async def test_a_response_has_its_score_and_the_components(service: ToldService) -> None:
+    """Everything is a number, under the same names."""
+    assert await score(service, RIGHT, ground_truth="<X_RAY>left lower lobe") == {
+        "score": 1.0,
+        "scored": 1.0,
+        "accuracy_llm": 1.0,
+        "accuracy_embed": 1.0,
+        "modality": 1.0,
+        "format": 1.0,
+    }
+
+
+@pytest.mark.anyio
+async def test_the_keys_are_the_same_whatever_a_sample_has(service: ToldService) -> None:
+    """The first sample's keys are read from all; a missing component is None, which verl skips."""
+    tagged = await score(service, RIGHT, extra_info={"modality": "X_RAY"})
+    text_only = await score(service, WRONG)
+
+    assert tagged.keys() == text_only.keys() == KEYS
+    assert (tagged["modality"], text_only["modality"]) == (1.0, None)
+
+
+def test_there_is_no_acc() -> None:
+    """The validation of verl fills `acc` with zeros for whatever has no reward."""
+    assert "acc" not in KEYS
+
+
+@pytest.mark.anyio
+async def test_a_response_without_a_reward_raises(service: ToldService) -> None:
+    """The V1 trainer leaves a response out of its group if its reward function raises."""
+    with pytest.raises(NoReward, match="judge_timeout") as caught:
+        await score(service, UNJUDGED)
+
+    assert caught.value.counts == {"judge_timeout": 1}
+
+
+@pytest.mark.anyio
+async def test_the_error_survives_the_way_between_rays_processes(service: ToldService) -> None:
+    """Ray pickles what an actor raises; and no text of the sample goes with it."""
+    with pytest.raises(NoReward) as caught:
+        await score(service, UNJUDGED, ground_truth="Mrs Roe's left lower lobe")
+
+    sent = pickle.dumps(caught.value)
+    again = pickle.loads(sent)  # noqa: S301 - our own
+    assert (str(again), again.counts) == (str(caught.value), caught.value.counts)
+    assert b"Mrs Roe" not in sent
+
+
+@pytest.mark.anyio
+async def test_one_failure_among_many_calls_is_one_failure(service: ToldService) -> None:
+    """All of a step are asked at once, and each has its own answer."""
+    responses = [RIGHT, UNJUDGED, WRONG, RIGHT] * 4
+    results = await asyncio.gather(*(score(service, r) for r in responses), return_exceptions=True)
+
+    assert [type(one) if isinstance(one, NoReward) else one["score"] for one in results] == [  # type: ignore[index]
+        1.0,
+        NoReward,
+        0.145,
+        1.0,
+    ] * 4
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("ground_truth", "reference"),
+    [
+        ("left lower lobe", "left lower lobe"),
+        ("<X_RAY>left lower lobe", "<X_RAY>left lower lobe"),  # the service takes it apart
+        (["left lower lobe", "LLL"], ["left lower lobe", "LLL"]),
+        (np.array(["left lower lobe", "LLL"], dtype=object), ["left lower lobe", "LLL"]),
+        (3, "3"),
+        (None, ""),  # the service says invalid_reference
+    ],
+)
+async def test_a_ground_truth_is_a_text_or_several(
+    service: ToldService, ground_truth: object, reference: object
+) -> None:
+    """Also as parquet makes it of a list."""
+    await score(service, RIGHT, ground_truth=ground_truth, extra_info={"modality": "X_RAY"})
+
+    assert service.samples[0]["reference"] == reference
+
+
+@pytest.mark.anyio
+async def test_a_ground_truth_of_another_kind_is_refused_without_being_told(
+    service: ToldService,
+) -> None:
+    """The message names the type, and none of the text."""
+    with pytest.raises(TypeError, match="a dict, not a text") as caught:
+        await score(service, RIGHT, ground_truth={"target": "Mrs Roe"})
+
+    assert "Roe" not in str(caught.value)
+
+
+@pytest.mark.anyio
+async def test_question_and_modality_come_from_extra_info(service: ToldService) -> None:
+    """Neither prompt nor image is passed; what a row has not is not made up."""
+    about = {"question": "Which lobe?", "modality": "X_RAY", "index": 17}
+    await score(service, RIGHT, extra_info=about)
+    await score(service, RIGHT, extra_info={"question": None, "modality": float("nan")})
+
+    asked = [(sample["question"], sample["modality"]) for sample in service.samples]
+    assert asked == [("Which lobe?", "X_RAY"), (None, None)]
+
+
+@pytest.mark.anyio
+async def test_what_verl_adds_to_the_call_is_left_alone(service: ToldService) -> None:
+    """With a reward model of its own, verl passes its address and tokenizer."""
+    added = {"reward_router_address": "10.0.0.1:8000", "reward_model_tokenizer": object()}
+
+    assert (await score(service, RIGHT, **added))["score"] == 1.0
+
+
+@pytest.mark.anyio
+async def test_a_misspelt_option_is_refused(service: ToldService) -> None:
+    """It would otherwise be a silent default for a whole run."""
+    with pytest.raises(TypeError, match="on_unscord is no option; did you mean on_unscored"):
+        await score(service, RIGHT, on_unscord="zero")
+
+
+@pytest.mark.anyio
+async def test_a_name_like_none_of_ours_is_ignored_aloud(
+    service: ToldService, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be what the next verl passes; the log says so once, without its value."""
+    with caplog.at_level(logging.WARNING):
+        await score(service, RIGHT, gen_tokenizer="secret")
+        await score(service, WRONG, gen_tokenizer="secret")
+
+    assert [r.getMessage() for r in caplog.records if r.name.endswith(".verl")] == [
+        "gen_tokenizer is no option of medreward's, and is ignored"
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_run_without_a_channel_may_choose_zero_or_impute(service: ToldService) -> None:
+    """The legacy trainer stops at an exception; what was put in the place of a reward is marked."""
+    zeroed = await score(service, UNJUDGED, on_unscored="zero")
+    imputed = await score(service, UNJUDGED, on_unscored="impute")
+
+    assert (zeroed["score"], zeroed["scored"], zeroed["accuracy_llm"]) == (0.0, 0.0, None)
+    assert imputed["score"] == pytest.approx(0.5)
+    assert imputed["scored"] == 0.0
+    assert zeroed.keys() == imputed.keys() == KEYS

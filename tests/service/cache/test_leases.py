@@ -1,0 +1,422 @@
+"""Single flight across replicas: each question is asked once, and nobody waits for the dead."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+import pytest
+import structlog
+
+from medreward.cache.entries import LEASE, entry_names, seal
+from medreward.cache.redis import Claimed, RedisTier
+from medreward.telemetry.metrics import Metrics
+from tests.redis_servers import RedisServer
+from tests.service.cache.redis_tiers import (
+    array,
+    flights,
+    impostor,
+    slow_way,
+    some_keys,
+    tier_on,
+    until,
+)
+
+pytestmark = pytest.mark.anyio
+
+GENEROUS_S = 2.0
+"""What a busy machine may add to a wait that is bounded."""
+
+
+@pytest.fixture(autouse=True)
+def unseen_logs() -> Iterator[None]:
+    """Keep what is logged out of the output."""
+    with structlog.testing.capture_logs():
+        yield
+
+
+async def waited(tier: RedisTier, keys: Iterable[bytes], seconds: float = 20.0) -> Claimed:
+    """Wait for what others ask."""
+    return await tier.await_theirs(keys, time.monotonic() + seconds, role="judge")
+
+
+async def test_each_key_is_claimed_by_one_replica(redis_server: RedisServer) -> None:
+    """Whoever comes first asks; the same process may claim what it holds once more."""
+    metrics = Metrics()
+    async with tier_on(redis_server.url, metrics) as one, tier_on(redis_server.url) as other:
+        keys = some_keys(100)
+        first, second = await asyncio.gather(
+            one.claim(keys, role="judge"), other.claim(keys, role="judge")
+        )
+
+        assert first.mine.isdisjoint(second.mine)
+        assert first.mine | second.mine == set(keys)
+        assert (first.theirs, second.theirs) == (second.mine, first.mine)
+        assert (await one.claim(list(first.mine), role="judge")).mine == first.mine
+        assert flights(metrics, "mine") == 2 * len(first.mine)
+
+
+async def test_many_replicas_ask_a_question_once(redis_server: RedisServer) -> None:
+    """Sixteen that ask the same at the same time: one asks, all get its answer."""
+    [key] = some_keys(1)
+    asked = []
+
+    async def ask(number: int) -> bytes:
+        async with tier_on(redis_server.url) as tier:
+            claimed = await tier.claim([key], role="judge")
+            if not (claimed.mine or claimed.found):
+                claimed = await waited(tier, claimed.theirs)
+            if claimed.mine:
+                asked.append(number)
+                await asyncio.sleep(0.1)
+                tier.put_soon({key: b"answer"}, role="judge")
+                return b"answer"
+            return claimed.found[key]
+
+    answers = await asyncio.gather(*(ask(number) for number in range(16)))
+
+    assert answers == [b"answer"] * 16
+    assert len(asked) == 1
+
+
+async def test_claiming_is_one_command(redis_server: RedisServer) -> None:
+    """For all keys of a batch; and what is answered already comes along."""
+    async with tier_on(redis_server.url) as tier:
+        keys = some_keys(500)
+        redis_server.client.config_resetstat()
+
+        assert (await tier.claim(keys, role="judge")).mine == set(keys)
+        assert redis_server.calls("eval") == 1
+        assert (await tier.claim([], role="judge")) == Claimed()
+
+
+async def test_thousands_are_claimed_some_at_a_time(redis_server: RedisServer) -> None:
+    """No command keeps Redis from the other replicas for long."""
+    async with tier_on(redis_server.url) as tier:
+        keys = some_keys(5000)
+        redis_server.client.config_resetstat()
+
+        assert (await tier.claim(keys, role="judge")).mine == set(keys)
+        assert redis_server.calls("eval") == 5
+
+
+async def test_a_lease_is_no_answer(redis_server: RedisServer) -> None:
+    """While a question is being asked, reading it is a miss."""
+    async with tier_on(redis_server.url) as tier:
+        keys = some_keys(2)
+        await tier.claim(keys, role="judge")
+
+        assert await tier.get_many(keys, role="judge") == {}
+        assert tier.state() == "answering"
+
+
+async def test_who_waits_gets_the_answer(redis_server: RedisServer) -> None:
+    """The write of a value ends its lease, in one round trip."""
+    async with tier_on(redis_server.url) as leader, tier_on(redis_server.url) as waiter:
+        keys = some_keys(20)
+        await leader.claim(keys, role="judge")
+        waiting = asyncio.create_task(waited(waiter, keys))
+        await asyncio.sleep(0.05)
+        redis_server.client.config_resetstat()
+
+        leader.put_soon({key: key[:4] for key in keys}, role="judge")
+
+        assert await waiting == Claimed(found={key: key[:4] for key in keys})
+        assert redis_server.calls("eval") == 1
+
+
+async def test_a_leader_that_failed_hands_over_at_once(redis_server: RedisServer) -> None:
+    """Long before its lease would end; and only one of those who wait asks next."""
+    async with (
+        tier_on(redis_server.url, lease_s=60) as leader,
+        tier_on(redis_server.url, lease_s=60) as one,
+        tier_on(redis_server.url, lease_s=60) as other,
+    ):
+        [key] = some_keys(1)
+        await leader.claim([key], role="judge")
+        waiting = [asyncio.create_task(waited(tier, [key])) for tier in (one, other)]
+        await asyncio.sleep(0.05)
+
+        leader.release([key], role="judge")
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+
+        assert [task.result().mine for task in done] == [{key}]
+        next_leader = one if waiting[0] in done else other
+        next_leader.put_soon({key: b"answer"}, role="judge")
+        outcomes = await asyncio.gather(*waiting)
+        assert sorted(outcome.found.get(key, b"") for outcome in outcomes) == [b"", b"answer"]
+
+
+async def test_a_release_gives_back_only_what_is_held(redis_server: RedisServer) -> None:
+    """Neither another's lease nor an answer is touched."""
+    async with tier_on(redis_server.url) as one, tier_on(redis_server.url) as other:
+        keys = some_keys(2)
+        await one.claim(keys, role="judge")
+        one.put_soon({keys[0]: b"x"}, role="judge")
+
+        other.release(keys, role="judge")
+        one.release([keys[0]], role="judge")
+        await until(lambda: _found(other, keys[0]))
+
+        assert (await other.claim([keys[1]], role="judge")).theirs == {keys[1]}
+
+
+async def _found(tier: RedisTier, key: bytes) -> bool:
+    return bool(await tier.get_many([key], role="judge"))
+
+
+async def test_a_leader_that_died_hands_over_when_its_lease_ends(
+    redis_server: RedisServer,
+) -> None:
+    """Nobody renews it any longer."""
+    metrics = Metrics()
+    [key] = some_keys(1)
+    # A process that was killed: its lease stands, and nothing else is left of it.
+    name = entry_names([key], "judge", "")[0]
+    redis_server.client.set(name, LEASE + b"deceased" + b"0", px=500)
+    async with tier_on(redis_server.url, metrics, lease_s=0.5) as tier:
+        claimed = await tier.claim([key], role="judge")
+        assert claimed.theirs == {key}
+
+        started = time.monotonic()
+        assert await waited(tier, claimed.theirs) == Claimed(mine={key})
+        assert time.monotonic() - started < 0.5 + GENEROUS_S
+        assert flights(metrics, "taken_over") == 1
+
+
+LEADER = """
+import asyncio, sys
+from medreward.telemetry.metrics import Metrics
+from medreward.cache.redis import build_redis_tier
+from medreward.settings import Settings
+
+async def main():
+    tier = build_redis_tier(Settings(redis_url=sys.argv[1], lease_s=0.5), Metrics())
+    await tier.start()
+    await tier.claim([bytes.fromhex(sys.argv[2])], role="judge")
+    print("claimed", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_leader_that_is_killed_while_it_asks_hands_over(redis_server: RedisServer) -> None:
+    """A process of its own: as long as it lives it renews, and then no longer."""
+    [key] = some_keys(1)
+    leader = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", LEADER, redis_server.url, key.hex()), stdout=asyncio.subprocess.PIPE
+    )
+    assert leader.stdout is not None
+    assert await leader.stdout.readline() == b"claimed\n"
+    async with tier_on(redis_server.url, lease_s=0.5) as tier:
+        assert (await waited(tier, [key], 1.2)).theirs == {key}
+
+        leader.kill()
+        await leader.wait()
+
+        assert (await waited(tier, [key])).mine == {key}
+
+
+async def test_a_lease_that_redis_never_ends_is_not_waited_for(redis_server: RedisServer) -> None:
+    """One that is not seen to be renewed is over after its time, whatever Redis says."""
+    [key] = some_keys(1)
+    redis_server.client.set(entry_names([key], "judge", "")[0], LEASE + b"immortal" + b"0")
+    async with tier_on(redis_server.url, lease_s=0.5) as tier:
+        started = time.monotonic()
+
+        assert await waited(tier, [key]) == Claimed(mine={key})
+        assert 0.4 < time.monotonic() - started < 0.5 + GENEROUS_S
+
+
+async def test_answers_to_other_questions_do_not_prolong_a_wait(redis_server: RedisServer) -> None:
+    """Who waits for many learns of one that is over while the others are still coming."""
+    stuck, *coming = some_keys(31)
+    redis_server.client.set(entry_names([stuck], "judge", "")[0], LEASE + b"immortal" + b"0")
+    async with (
+        tier_on(redis_server.url, lease_s=0.5) as leader,
+        tier_on(redis_server.url, lease_s=0.5) as waiter,
+    ):
+        await leader.claim(coming, role="judge")
+        waiting = asyncio.create_task(waited(waiter, [stuck, *coming]))
+        for key in coming:
+            leader.put_soon({key: b"x"}, role="judge")
+            await asyncio.sleep(0.1)
+
+        assert waiting.done()
+        assert (await waiting).mine == {stuck}
+
+
+async def test_a_lease_is_renewed_while_its_question_is_asked(redis_server: RedisServer) -> None:
+    """A slow answer keeps the others waiting, not asking."""
+    async with (
+        tier_on(redis_server.url, lease_s=0.3) as leader,
+        tier_on(redis_server.url, lease_s=0.3) as waiter,
+    ):
+        [key] = some_keys(1)
+        await leader.claim([key], role="judge")
+        waiting = asyncio.create_task(waited(waiter, [key]))
+
+        await asyncio.sleep(1.5)
+        assert not waiting.done()
+        leader.put_soon({key: b"late"}, role="judge")
+
+        assert (await waiting).found == {key: b"late"}
+
+
+async def test_a_lease_is_renewed_no_longer_than_its_holder_said(
+    redis_server: RedisServer,
+) -> None:
+    """A caller that forgets its question does not hold it for ever."""
+    async with (
+        tier_on(redis_server.url, lease_s=0.2) as leader,
+        tier_on(redis_server.url, lease_s=0.2) as waiter,
+    ):
+        [key] = some_keys(1)
+        await leader.claim([key], role="judge", hold_s=0.1)
+
+        assert (await waited(waiter, [key])).mine == {key}
+
+
+async def test_a_lease_is_renewed_as_long_as_one_of_its_holders_said(
+    redis_server: RedisServer,
+) -> None:
+    """Two requests of a replica ask the same question; the second has less time."""
+    async with (
+        tier_on(redis_server.url, lease_s=0.2) as leader,
+        tier_on(redis_server.url, lease_s=0.2) as waiter,
+    ):
+        [key] = some_keys(1)
+        await leader.claim([key], role="judge", hold_s=60)
+        await leader.claim([key], role="judge", hold_s=0.1)
+
+        assert (await waited(waiter, [key], 1.0)).theirs == {key}
+
+
+async def test_a_replica_that_stops_gives_its_leases_back(redis_server: RedisServer) -> None:
+    """The others need not wait for them to end."""
+    async with tier_on(redis_server.url, lease_s=60) as waiter:
+        keys = some_keys(3)
+        async with tier_on(redis_server.url, lease_s=60) as leader:
+            await leader.claim(keys, role="judge")
+
+        assert (await waiter.claim(keys, role="judge")).mine == set(keys)
+
+
+async def test_a_waiter_gives_up_at_its_time(redis_server: RedisServer) -> None:
+    """It learns what is still being asked elsewhere; with no time at all, at once."""
+    metrics = Metrics()
+    async with tier_on(redis_server.url) as leader, tier_on(redis_server.url, metrics) as waiter:
+        keys = some_keys(2)
+        await leader.claim(keys, role="judge")
+        for seconds in (0.3, 0.0, -1.0):
+            started = time.monotonic()
+
+            assert await waited(waiter, keys, seconds) == Claimed(theirs=set(keys))
+            assert time.monotonic() - started < max(seconds, 0) + GENEROUS_S
+        assert flights(metrics, "late") == 6
+
+
+async def test_a_cancelled_wait_leaves_the_others_waiting(redis_server: RedisServer) -> None:
+    """Two requests wait for the same question; one hangs up."""
+    async with tier_on(redis_server.url) as leader, tier_on(redis_server.url) as waiter:
+        [key] = some_keys(1)
+        await leader.claim([key], role="judge")
+        leaves, stays = (asyncio.create_task(waited(waiter, [key])) for _ in range(2))
+        await asyncio.sleep(0.05)
+        leaves.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaves
+
+        leader.put_soon({key: b"x"}, role="judge")
+
+        assert (await stays).found == {key: b"x"}
+
+
+async def test_many_who_wait_look_together(redis_server: RedisServer) -> None:
+    """A thousand waiting requests are not a thousand times as many commands."""
+    async with tier_on(redis_server.url) as leader, tier_on(redis_server.url) as waiter:
+        keys = some_keys(1000)
+        await leader.claim(keys, role="judge")
+        redis_server.client.config_resetstat()
+
+        await asyncio.gather(*(waited(waiter, [key], 0.5) for key in keys))
+
+        assert redis_server.calls("mget") < 150
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+async def test_without_redis_each_asks_for_themselves(
+    redis_server: RedisServer, is_frozen: bool
+) -> None:
+    """Also who waits already: frozen or killed, after its time once."""
+    metrics = Metrics()
+    async with tier_on(redis_server.url) as leader, tier_on(redis_server.url, metrics) as waiter:
+        keys = some_keys(5)
+        await leader.claim(keys, role="judge")
+        waiting = asyncio.create_task(waited(waiter, keys))
+        await asyncio.sleep(0.05)
+        started = time.monotonic()
+        redis_server.freeze() if is_frozen else redis_server.kill()
+
+        assert (await waiting).mine == set(keys)
+        assert (await waiter.claim(keys, role="judge")).mine == set(keys)
+        assert time.monotonic() - started < GENEROUS_S
+        assert flights(metrics, "alone") == 5
+        redis_server.thaw() if is_frozen else redis_server.start()
+
+
+async def test_a_busy_process_does_not_take_over_what_it_waits_for(
+    redis_server: RedisServer,
+) -> None:
+    """That it was late itself says nothing about who asks."""
+    async with (
+        slow_way(redis_server.port) as way,
+        tier_on(redis_server.url) as leader,
+        tier_on(f"redis://127.0.0.1:{way.port}/0", redis_timeout_s=0.5) as waiter,
+    ):
+        [key] = some_keys(1)
+        await leader.claim([key], role="judge")
+        waiting = asyncio.create_task(waited(waiter, [key]))
+        await asyncio.sleep(0.1)
+        way.delay_s = 0.2
+        redis_server.client.config_resetstat()
+        await until(lambda: redis_server.calls("mget") > 0)
+        time.sleep(0.8)  # noqa: ASYNC251 - the loop has to stand still
+        way.delay_s = 0.0
+        await asyncio.sleep(0.1)
+        leader.put_soon({key: b"x"}, role="judge")
+
+        assert await waiting == Claimed(found={key: b"x"})
+
+
+async def test_rubbish_in_the_place_of_an_answer_is_not_waited_for() -> None:
+    """Who waits is told to ask."""
+    [key], other = some_keys(1), bytes(16)
+    lease = LEASE + b"somebody" + b"0"
+    probed = array([None] * 32)
+    replies = iter([probed, probed, array([lease]), array([seal(other, b"theirs")])])
+
+    def answer(command: list[bytes]) -> bytes:
+        return next(replies, array([b"rubbish"] * (len(command) - 1)))
+
+    async with impostor(answer) as url, tier_on(url) as tier:
+        claimed = await tier.claim([key], role="judge")
+        assert claimed.theirs == {key}
+
+        assert await waited(tier, claimed.theirs) == Claimed(mine={key})
+
+
+async def test_after_closing_nobody_waits(redis_server: RedisServer) -> None:
+    """Who waits when a replica stops, and who asks later, is on their own."""
+    async with tier_on(redis_server.url) as leader:
+        keys = some_keys(2)
+        await leader.claim(keys, role="judge")
+        async with tier_on(redis_server.url) as waiter:
+            waiting = asyncio.create_task(waited(waiter, keys))
+            await asyncio.sleep(0.05)
+
+        assert (await waiting).mine == set(keys)
+        assert (await waited(waiter, keys)).mine == set(keys)
+        assert (await waiter.claim(keys, role="judge")).mine == set(keys)
+        assert await waiter.get_many(keys, role="judge") == {}

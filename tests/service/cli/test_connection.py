@@ -1,0 +1,222 @@
+"""Talking to a service that is busy, closed, somewhere else, or no medreward at all."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from medreward.app import create_app
+from medreward.cli.client import Connection
+from medreward.cli.terminal import CommandError
+from medreward.engines.remote.http_client import AsyncClient
+from tests.service.cli.conftest import PATIENT_TEXT, Run, served, settings
+
+Write = Callable[..., Path]
+
+SAMPLE = {"response": "<answer>Left lower lobe</answer>", "reference": "left lower lobe"}
+BUSY = {"error": {"kind": "overloaded", "message": "every permit is taken", "retryable": True}}
+
+
+class Turnstile:
+    """Answers the first requests to a path by itself, and lets the others through."""
+
+    def __init__(self, app: ASGIApp, *answers: Response, path: str = "/reward") -> None:
+        self._app = app
+        self._answers = list(answers)
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        is_met = scope["type"] == "http" and scope["path"] == self._path
+        answer = self._answers.pop(0) if is_met and self._answers else self._app
+        await answer(scope, receive, send)
+
+
+def busy(status: int) -> Response:
+    """What a service says that cannot take a request now."""
+    return JSONResponse(BUSY | {"request_id": "r1"}, status, headers={"Retry-After": "0"})
+
+
+async def always_busy(scope: Scope, receive: Receive, send: Send) -> None:
+    """A service that never has room."""
+    await busy(429)(scope, receive, send)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_service_is_asked_again(run: Run, jsonl: Write, status: int) -> None:
+    """What could not be taken now is sent once more."""
+    app = Turnstile(create_app(settings()), busy(status))
+    with served(app) as url:
+        told = run("score", jsonl(SAMPLE), "--url", url)
+
+    assert told.code == 0
+    assert "samples   1, all scored" in told.stdout
+
+
+@pytest.mark.anyio
+async def test_a_service_that_stays_busy_is_given_up() -> None:
+    """Every wait has an end, and its reason is what the service said last."""
+    async with AsyncClient() as client:
+        with served(always_busy) as url:
+            client.base_url = url
+            with pytest.raises(CommandError, match="took nothing for 1 s: every permit is taken"):
+                await Connection(client, url, retry_for_s=1.0).post("reward", "{}")
+
+
+@pytest.mark.anyio
+async def test_a_service_that_went_away_is_given_up() -> None:
+    """A restart is waited for as a queue is, and no longer."""
+    async with AsyncClient(base_url="http://127.0.0.1:9") as client:
+        with pytest.raises(CommandError, match="cannot be reached"):
+            await Connection(client, "http://127.0.0.1:9", retry_for_s=0.1).post("reward", "{}")
+
+
+def test_nobody_there_is_told_at_once(run: Run, jsonl: Write) -> None:
+    """A wrong URL should not cost two minutes."""
+    told = run("score", jsonl(SAMPLE), "--url", "http://127.0.0.1:9")
+
+    assert told.code == 2
+    assert told.stderr.count("\n") == 1
+    assert "http://127.0.0.1:9: the server cannot be reached" in told.stderr
+    assert "check --url" in told.stderr
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "ftp://box", "http://", "http://[::1", "box"])
+def test_what_is_no_url_is_refused(run: Run, jsonl: Write, url: str) -> None:
+    """The message shows one."""
+    told = run("score", jsonl(SAMPLE), "--url", url)
+
+    assert told.code == 2
+    assert "give one such as http://127.0.0.1:8080" in told.stderr
+
+
+def test_another_server_is_recognised(run: Run, jsonl: Write) -> None:
+    """A wrong port often has something else behind it."""
+    with served(Response("hello")) as url:
+        told = run("score", jsonl(SAMPLE), "--url", url)
+
+    assert told.code == 2
+    assert f"{url} is no medreward" in told.stderr
+
+
+def test_a_refusal_is_told_in_the_services_words(run: Run, jsonl: Write) -> None:
+    """With the lines it is about, and without retrying what will not change."""
+    app = create_app(settings(max_samples=1))
+    with served(app) as url:
+        told = run("score", jsonl(SAMPLE, SAMPLE), "--url", url)
+
+    assert told.code == 1
+    assert "refuses lines 1 to 2: samples: 2 of them; send at most 1 at once" in told.stderr
+
+
+def test_a_refusal_of_something_in_between_is_told_by_its_status(run: Run, jsonl: Write) -> None:
+    """Proxies do not speak our language."""
+    app = Turnstile(create_app(settings()), Response(f"<html>{PATIENT_TEXT}", 502))
+    with served(app) as url:
+        told = run("score", jsonl(SAMPLE), "--url", url)
+
+    assert told.code == 1
+    assert "HTTP 502" in told.stderr
+    assert PATIENT_TEXT not in told.stderr
+
+
+def test_a_reply_with_too_few_results_is_no_reply(run: Run, jsonl: Write) -> None:
+    """Rewards must not slip to their neighbours."""
+    inner = create_app(settings())
+
+    async def forgetful(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/reward":
+            asked = await Request(scope, receive).json()
+            await JSONResponse(_reply_to(asked["samples"][:-1]))(scope, receive, send)
+        else:
+            await inner(scope, receive, send)
+
+    with served(forgetful) as url:
+        told = run("score", jsonl(SAMPLE, SAMPLE), "--url", url)
+
+    assert told.code == 1
+    assert "gave 1 results for 2 (lines 1 to 2)" in told.stderr
+
+
+def test_a_reply_of_another_version_is_told_as_such(run: Run, jsonl: Write) -> None:
+    """Not as a traceback."""
+    app = Turnstile(create_app(settings()), JSONResponse({"results": [{"score": 1}]}))
+    with served(app) as url:
+        told = run("score", jsonl(SAMPLE), "--url", url)
+
+    assert told.code == 1
+    assert "check the URL, and that both have the same version" in told.stderr
+
+
+def test_the_key_comes_from_the_environment(
+    run: Run, jsonl: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MEDREWARD_KEY by default, or the variable that --api-key-env names."""
+    with served(create_app(settings(api_keys=(SecretStr("s3cret"),)))) as url:
+        monkeypatch.setenv("MEDREWARD_KEY", "s3cret")
+        assert run("score", jsonl(SAMPLE), "--url", url).code == 0
+        monkeypatch.delenv("MEDREWARD_KEY")
+        monkeypatch.setenv("OTHER_KEY", "s3cret")
+        assert run("score", jsonl(SAMPLE), "--url", url, "--api-key-env", "OTHER_KEY").code == 0
+
+
+def test_a_missing_key_is_asked_for(run: Run, jsonl: Write) -> None:
+    """The message says where to put one."""
+    with served(create_app(settings(api_keys=(SecretStr("s3cret"),)))) as url:
+        told = run("score", jsonl(SAMPLE), "--url", url)
+
+    assert told.code == 1
+    assert "set MEDREWARD_KEY" in told.stderr
+    assert "s3cret" not in told.stderr
+
+
+def test_a_key_variable_that_is_not_set_is_a_misuse(run: Run, jsonl: Write) -> None:
+    """Whoever names a variable means it to hold a key."""
+    told = run("score", jsonl(SAMPLE), "--url", "http://127.0.0.1:9", "--api-key-env", "NO_KEY")
+
+    assert told.code == 2
+    assert "the variable NO_KEY is not set" in told.stderr
+
+
+def test_a_key_that_no_header_can_carry_is_refused_unseen(
+    run: Run, jsonl: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pasted line break is a common one."""
+    monkeypatch.setenv("MEDREWARD_KEY", "s3cret\nX-Other: 1")
+    told = run("score", jsonl(SAMPLE), "--url", "http://127.0.0.1:9")
+
+    assert told.code == 2
+    assert "MEDREWARD_KEY holds signs that no key has" in told.stderr
+    assert "s3cret" not in told.stderr
+
+
+def test_a_batch_that_takes_too_long_is_unscored_not_lost(run: Run, jsonl: Write) -> None:
+    """--deadline goes with every request."""
+    with served(create_app(settings(deadline_s=1.0, max_deadline_s=1.0))) as url:
+        told = run("score", jsonl(SAMPLE), "--url", url, "--deadline", "2")
+
+    assert told.code == 1
+    assert "deadline_ms: at most 1000 here" in told.stderr
+
+
+def _reply_to(samples: list[dict[str, object]]) -> dict[str, object]:
+    result: dict[str, object] = {
+        "id": None,
+        "status": "scored",
+        "reward": 1.0,
+        "flags": [],
+        "error": None,
+    }
+    counts = {"scored": 1, "unscored": 0, "cache_hits": 0, "coalesced": 0, "judge_calls": 0}
+    names = ("recipe", "fingerprint", "judge", "embedder", "service")
+    times = ("queue", "cache", "judge", "embed", "total")
+    return {
+        "results": [{**result, "components": {}} for _ in samples],
+        "counts": counts,
+        "provenance": dict.fromkeys(names, "x"),
+        "timings_ms": dict.fromkeys(times, 0.0),
+    }

@@ -1,0 +1,134 @@
+"""Reading files: every line is looked at before the first is sent."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medreward.cli.jsonl import labels, read_samples
+from medreward.cli.terminal import Misuse
+from tests.service.cli.conftest import PATIENT_TEXT, Outcome, Run
+
+GOOD = {"response": PATIENT_TEXT, "reference": "left lower lobe"}
+NOWHERE = "http://127.0.0.1:9"
+"""Nothing listens there: what is refused before it is asked was refused without it."""
+
+Write = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("nonsense " + PATIENT_TEXT, "not JSON at column 1: Expecting value"),
+        ('{"response": "' + PATIENT_TEXT, "not JSON at column 14: Unterminated string"),
+        ([PATIENT_TEXT], 'not a JSON object, such as {"response": "…", "reference": "…"}'),
+        ("null", "not a JSON object"),
+        ({"response": PATIENT_TEXT}, "reference: required, but missing"),
+        (GOOD | {"anwser": PATIENT_TEXT}, "anwser: unknown field; leave it out"),
+        (GOOD | {"response": 7}, "response: Input should be a valid string"),
+        (GOOD | {"reference": []}, "reference: "),
+        (GOOD | {"id": "x" * 257}, "id: String should have at most 256 characters"),
+        ("[" * 100_000, "nested too deeply"),
+        (b'{"response": "\xff"}', "not UTF-8 at byte 15; save the file as UTF-8"),
+    ],
+)
+def test_a_bad_line_is_named_by_number_and_field(
+    run: Run, jsonl: Write, row: object, reason: str
+) -> None:
+    """The message says where and what, and never quotes a sample."""
+    told = run("score", jsonl(GOOD, row, GOOD), "--url", NOWHERE)
+
+    assert told.code == 2
+    assert "1 of 3 lines cannot be used, so nothing was sent" in told.stderr
+    assert f"\n  line 2: {reason}" in told.stderr
+    assert PATIENT_TEXT not in told.stderr
+
+
+def test_the_first_five_bad_lines_are_named(run: Run, jsonl: Write) -> None:
+    """More would bury what is wrong."""
+    told = run("score", jsonl(GOOD, *["{}"] * 7), "--url", NOWHERE)
+
+    assert [line.split(":")[0].strip() for line in told.stderr.splitlines()[1:]] == [
+        "line 2",
+        "line 3",
+        "line 4",
+        "line 5",
+        "line 6",
+        "and 2 more",
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
+def test_an_empty_file_is_refused(run: Run, tmp_path: Path, content: bytes) -> None:
+    """No sample is a mistake, not a success."""
+    path = tmp_path / "empty.jsonl"
+    path.write_bytes(content)
+
+    assert _one_line(run("score", path)) == f"medreward: {path}: empty; give one JSON object a line"
+
+
+def test_a_file_that_is_not_there_is_named(run: Run, tmp_path: Path) -> None:
+    """The path is what the user has to look at."""
+    told = _one_line(run("score", tmp_path / "none.jsonl"))
+
+    assert "none.jsonl: cannot be read (No such file or directory); check the path" in told
+
+
+def test_a_folder_is_not_a_file(run: Run, tmp_path: Path) -> None:
+    """As for a missing file."""
+    assert "cannot be read (Is a directory)" in _one_line(run("score", tmp_path))
+
+
+def test_empty_lines_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
+    """Lines keep the numbers that an editor shows."""
+    path = tmp_path / "in.jsonl"
+    line = b'{"response": "r", "reference": "x"}'
+    path.write_bytes(b"\xef\xbb\xbf" + line + b"\r\n\r\n" + line)
+
+    assert [line.number for line in read_samples(path)] == [1, 3]
+
+
+def test_other_line_ends_stay_inside_their_line(tmp_path: Path) -> None:
+    """JSON may hold U+2028, which Python takes for the end of a line."""
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"response": "one\u2028two", "reference": "x"}\n', "utf-8")
+
+    assert [line.value.response for line in read_samples(path)] == ["one\u2028two"]
+
+
+def test_a_lone_surrogate_is_read_as_the_service_reads_it(jsonl: Write) -> None:
+    """A degenerate rollout is still a rollout."""
+    (line,) = read_samples(jsonl(r'{"response": "\ud800", "reference": "x"}'))
+
+    assert line.value.response == "\ufffd"
+
+
+def test_a_limit_reads_no_further(jsonl: Write) -> None:
+    """What stands behind it may be anything."""
+    assert len(read_samples(jsonl(GOOD, GOOD, "nonsense"), limit=2)) == 2
+
+
+def test_a_refusal_is_a_misuse(jsonl: Write) -> None:
+    """Scripts tell it from a failure by its exit code."""
+    with pytest.raises(Misuse) as caught:
+        read_samples(jsonl("{}"))
+
+    assert caught.value.exit_code == 2
+
+
+def test_a_line_without_an_id_is_called_by_its_number(jsonl: Write) -> None:
+    """So is one whose id another has too."""
+    lines = read_samples(jsonl(GOOD, GOOD | {"id": "a"}, GOOD | {"id": "b"}, GOOD | {"id": "a"}))
+
+    assert labels(lines, lambda sample: sample.id) == [
+        "line 1",
+        "a (line 2)",
+        "b",
+        "a (line 4)",
+    ]
+
+
+def _one_line(told: Outcome) -> str:
+    assert told.code == 2
+    assert told.stderr.count("\n") == 1
+    return told.stderr.strip()

@@ -1,0 +1,117 @@
+"""`medreward models`: what is fetched, where, and whether it is still what it was."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from medreward.engines.models import CATALOGUE, MANIFEST, PackagedModel, folder_of
+from tests.service.cli.conftest import Run
+
+
+@pytest.fixture
+def models_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty folder for models."""
+    monkeypatch.setenv("MEDREWARD_MODELS_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def fetched(models_dir: Path) -> Path:
+    """The same, with something in place of each model."""
+    for name in CATALOGUE:
+        folder = models_dir / name
+        folder.mkdir()
+        (folder / "weights").write_bytes(b"w" * 1024**2)
+        files = {"weights": hashlib.sha256(b"w" * 1024**2).hexdigest()}
+        (folder / MANIFEST).write_text(json.dumps({"files": files}), "utf-8")
+    return models_dir
+
+
+def test_a_missing_model_is_listed_with_the_command_that_fetches_it(
+    run: Run, models_dir: Path
+) -> None:
+    """Name, role, licence, where it would be, and what it is worth."""
+    told = run("models", "list")
+    words = " ".join(told.stdout.split())
+
+    assert told.code == 0
+    for model in CATALOGUE.values():
+        state = "not fetched" if isinstance(model, PackagedModel) else "installed"
+        assert model.name in words
+        assert f"role {model.role} licence {model.licence} state {state}" in words
+        assert str(folder_of(model, models_dir)) in told.stdout.replace("\n", "")
+        assert model.fitness in words
+    assert "run `medreward models fetch`" in words
+
+
+def test_a_fetched_model_is_listed_with_its_size(run: Run, fetched: Path) -> None:
+    """Disks fill up."""
+    assert any(fetched.iterdir())
+    assert run("models", "list").stdout.count("fetched, 1 MiB") == 2
+
+
+def test_untouched_models_pass_the_comparison(run: Run, fetched: Path) -> None:
+    """--verify hashes every file."""
+    assert any(fetched.iterdir())
+    told = run("models", "list", "--verify")
+
+    assert told.code == 0
+    assert told.stdout.count("every file is as it was") == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("weights", b"other"), (MANIFEST, b"{"), (MANIFEST, b"[]")]
+)
+def test_a_changed_model_fails_the_comparison(
+    run: Run, fetched: Path, file: str, content: bytes
+) -> None:
+    """The file is named, and the command that mends it."""
+    (fetched / "all-minilm-l6-v2" / file).write_bytes(content)
+    told = run("models", "list", "--verify")
+
+    assert told.code == 1
+    assert f"changed: {file}" in told.stdout
+    assert "all-minilm-l6-v2 changed on disk: run `medreward models fetch --again`" in told.stderr
+
+
+def test_nothing_is_fetched_that_is_there(run: Run, fetched: Path) -> None:
+    """Fetching twice costs nothing."""
+    told = run("models", "fetch")
+
+    assert told.code == 0
+    assert told.stdout.replace("\n", "").count("is there: ") == 3
+    assert str(fetched) in told.stdout
+
+
+@pytest.mark.parametrize("name", ["smollm", "a/b/c", "/a/b", "./a"])
+def test_what_names_no_model_is_refused(run: Run, models_dir: Path, name: str) -> None:
+    """Before anything is fetched."""
+    told = run("models", "fetch", name)
+
+    assert told.code == 2
+    assert "choose from smollm2-135m-instruct, all-minilm-l6-v2" in told.stderr
+    assert not any(models_dir.iterdir())
+
+
+def test_a_revision_needs_a_model_that_has_one(run: Run, fetched: Path) -> None:
+    """The small models are pinned by their hashes."""
+    assert any(fetched.iterdir())
+    told = run("models", "fetch", "--revision", "main")
+
+    assert told.code == 2
+    assert "--revision: only Hugging Face models have one" in told.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With the setting that moves it."""
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("MEDREWARD_MODELS_DIR", str(file / "models"))
+    told = run("models", "fetch")
+
+    assert told.code == 2
+    assert "set MEDREWARD_MODELS_DIR" in told.stderr

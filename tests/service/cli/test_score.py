@@ -1,0 +1,378 @@
+"""`medreward score`: rewards over HTTP, shown and kept."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medreward.app import create_app
+from tests.service.cli.conftest import (
+    PATIENT_TEXT,
+    PROGRAM,
+    ROLLOUTS,
+    Run,
+    SlowJudge,
+    outage,
+    rows_of,
+    served,
+    settings,
+    wait_for,
+)
+
+Write = Callable[..., Path]
+
+RIGHT = {
+    "id": "right",
+    "response": "<X_RAY><thinking>t</thinking><answer>Left lower lobe</answer>",
+    "reference": "left lower lobe",
+    "modality": "X_RAY",
+}
+WRONG = RIGHT | {
+    "id": "wrong",
+    "response": "<CT_SCAN><thinking>t</thinking><answer>spleen</answer>",
+}
+UNSCORABLE = RIGHT | {"id": "empty-reference", "reference": " "}
+
+
+def test_every_sample_gets_a_row(run: Run, url: str, jsonl: Write) -> None:
+    """The row tells the reward, and each signal with the number behind it."""
+    told = run("score", jsonl(RIGHT, WRONG), "--url", url)
+
+    assert told.code == 0
+    assert _row(told.stdout, "right") == ["right", "1.0000", "1", "1.000", "1", "1.000", "1", "1"]
+    assert _row(told.stdout, "wrong")[:4] == ["wrong", "0.1000", "0", "0.000"]
+
+
+def test_the_summary_tells_what_the_rewards_are_like(run: Run, url: str, jsonl: Write) -> None:
+    """Mean, spread, signals, work and what it all depends on."""
+    told = run("score", jsonl(RIGHT, WRONG), "--url", url).stdout
+
+    assert "samples   2, all scored" in told
+    assert "mean 0.5500, median 0.5500, least 0.1000, greatest 1.0000" in told
+    assert "judge 0.50, embed 0.50, modality 0.50, format 1.00" in told
+    assert "judge calls" in told
+    assert "medix-r1 sha256:" in told
+    assert "hashed:" in told
+
+
+def test_the_histogram_puts_a_reward_into_its_tenth(run: Run, url: str, jsonl: Write) -> None:
+    """An edge belongs to the bin above it, and 1 to the last."""
+    told = run("score", jsonl(RIGHT, WRONG, WRONG), "--url", url).stdout
+    bars = {line[:7]: line[7:].split() for line in told.splitlines() if line[3:4] == "-"}
+
+    assert bars["0.1-0.2"][1:] == ["2"]
+    assert bars["0.9-1.0"][1:] == ["1"]
+    assert len(bars["0.1-0.2"][0]) == 2 * len(bars["0.9-1.0"][0])
+    assert bars["0.0-0.1"] == []
+
+
+def test_forty_rows_are_enough_for_a_look(run: Run, url: str) -> None:
+    """The rest is counted, and --all shows it."""
+    few = run("score", ROLLOUTS, "--url", url).stdout
+    whole = run("score", ROLLOUTS, "--url", url, "--all").stdout
+
+    assert "… and 70 more; --all shows them" in few
+    assert "more; --all" not in whole
+    assert len(whole.splitlines()) > len(few.splitlines()) + 60
+
+
+def test_kinds_are_compared_where_the_samples_name_them(run: Run, url: str) -> None:
+    """`extra.kind` groups the rewards."""
+    told = run("score", ROLLOUTS, "--url", url).stdout.split("Means by kind")[1]
+
+    assert _row(told, "empty")[1] == "6"
+    assert _row(told, "right")[1] == "22"
+
+
+def test_there_is_no_table_of_kinds_without_kinds(run: Run, url: str, jsonl: Write) -> None:
+    """Most files name none."""
+    assert "kind" not in run("score", jsonl(RIGHT), "--url", url).stdout
+
+
+def test_results_are_kept_in_order(run: Run, url: str, tmp_path: Path) -> None:
+    """--out has one object a sample: its place, its id and group, and the service's result."""
+    out = tmp_path / "out.jsonl"
+    run("score", ROLLOUTS, "--url", url, "--out", out, "--batch", "7")
+    rows, samples = rows_of(out), rows_of(ROLLOUTS)
+
+    assert [(row["id"], row["group"]) for row in rows] == [(s["id"], s["group"]) for s in samples]
+    assert [row["line"] for row in rows] == list(range(1, len(samples) + 1))
+    assert {row["status"] for row in rows} == {"scored"}
+    assert rows[0]["components"]["accuracy_llm"]["weight"] == 0.5175
+    assert rows[0]["recipe"] == "medix-r1"
+    assert rows[0]["fingerprint"].startswith("sha256:")
+
+
+def test_the_size_of_a_batch_changes_no_reward(run: Run, url: str, tmp_path: Path) -> None:
+    """How samples are sent is no part of the question."""
+    one, many = tmp_path / "one.jsonl", tmp_path / "many.jsonl"
+    run("score", ROLLOUTS, "--url", url, "--out", one, "--batch", "1")
+    run("score", ROLLOUTS, "--url", url, "--out", many, "--batch", "110")
+
+    assert [r["reward"] for r in rows_of(one)] == [r["reward"] for r in rows_of(many)]
+
+
+def test_an_unscored_sample_is_no_zero(run: Run, url: str, jsonl: Write) -> None:
+    """It has no number, is left out of the mean, and fails the command."""
+    told = run("score", jsonl(RIGHT, UNSCORABLE), "--url", url)
+
+    assert told.code == 1
+    assert _row(told.stdout, "empty-reference")[1] == "none"
+    assert "invalid_reference: reference: empty" in told.stdout
+    assert "2, 1 without a reward (50.0%): invalid_reference 1" in told.stdout
+    assert "mean 1.0000" in told.stdout
+    assert "1 of 2 samples have no reward, more than --max-unscored 0 allows" in told.stderr
+
+
+def test_some_unscored_samples_can_be_allowed(run: Run, url: str, jsonl: Write) -> None:
+    """--max-unscored is the share that is fine."""
+    file = jsonl(RIGHT, UNSCORABLE)
+
+    assert run("score", file, "--url", url, "--max-unscored", "0.5").code == 0
+    assert run("score", file, "--url", url, "--max-unscored", "0.49").code == 1
+
+
+def test_nothing_scored_at_all_is_still_told(run: Run, jsonl: Write) -> None:
+    """An outage shows as one: no mean, no bars, only the reason."""
+    with served(outage()) as url:
+        told = run("score", jsonl(WRONG), "--url", url)
+
+    assert told.code == 1
+    assert "judge_unreachable 1" in told.stdout
+    assert "reward    mean" not in told.stdout
+    assert "0.0-0.1" not in told.stdout
+
+
+def test_two_recipes_are_compared(run: Run, url: str, jsonl: Write) -> None:
+    """The largest difference comes first, then how many change and by how much."""
+    told = run("score", jsonl(RIGHT, WRONG), "--url", url, "--compare", "strict").stdout
+    words = told.split("medix-r1   strict")[1]
+
+    assert "0.1000     0.0000   -0.1000" in words
+    assert "From medix-r1 to strict, 1 of 2 rewards change; the mean difference is -0.0500" in words
+
+
+def test_a_comparison_keeps_both(run: Run, url: str, jsonl: Write, tmp_path: Path) -> None:
+    """Each kept result names its recipe."""
+    out = tmp_path / "out.jsonl"
+    run("score", jsonl(RIGHT, WRONG), "--url", url, "--compare", "strict", "--out", out)
+
+    assert [(r["recipe"], r["reward"]) for r in rows_of(out)] == [
+        ("medix-r1", 1.0),
+        ("medix-r1", 0.1),
+        ("strict", 1.0),
+        ("strict", 0.0),
+    ]
+
+
+def test_a_sample_unscored_under_one_recipe_is_left_out(run: Run, url: str, jsonl: Write) -> None:
+    """There is no difference to a reward that is not there."""
+    told = run("score", jsonl(RIGHT, UNSCORABLE), "--url", url, "--compare", "strict").stdout
+    words = " ".join(told.split())
+
+    assert "0 of 1 rewards change" in words
+    assert "Left out, without a reward under one of them: 1." in words
+
+
+def test_a_recipe_that_is_not_there_is_refused(run: Run, url: str, jsonl: Write) -> None:
+    """Before anything is sent, naming those there are."""
+    told = run("score", jsonl(RIGHT), "--url", url, "--compare", "medix")
+
+    assert told.code == 2
+    assert (
+        told.stderr
+        == "medreward: no recipe 'medix' here; choose from medix-r1-guarded, medix-r1, strict\n"
+    )
+
+
+def test_an_unknown_modality_is_refused_by_line(run: Run, url: str, jsonl: Write) -> None:
+    """The service would refuse its whole batch, so it is found before."""
+    told = run("score", jsonl(RIGHT, RIGHT | {"modality": "XRAY"}), "--url", url)
+
+    assert told.code == 2
+    assert "\n  line 2: modality: not a modality of the recipe 'medix-r1'" in told.stderr
+
+
+def test_samples_come_from_standard_input(run: Run, url: str) -> None:
+    """`-` is where a pipe ends."""
+    told = run("score", "-", "--url", url, stdin=json.dumps(RIGHT) + "\n")
+
+    assert told.code == 0
+    assert "samples   1, all scored" in told.stdout
+
+
+def test_an_empty_standard_input_is_named(run: Run, url: str) -> None:
+    """There is no path to name."""
+    assert "standard input: empty" in run("score", "-", "--url", url).stderr
+
+
+def test_the_table_shows_no_answers(run: Run, url: str, jsonl: Write) -> None:
+    """Patient text has no place in a terminal's history."""
+    told = run("score", jsonl(RIGHT | {"response": PATIENT_TEXT}), "--url", url)
+
+    assert PATIENT_TEXT not in told.stdout + told.stderr
+
+
+def test_ids_cannot_speak_to_the_terminal(run: Run, url: str, jsonl: Write) -> None:
+    """Neither markup nor escape sequences nor emoji names do anything but stand there."""
+    told = run("score", jsonl(RIGHT | {"id": "[red]x[/] :pill: \x1b[31m"}), "--url", url)
+
+    assert "[red]x[/] :pill: \\x1b[31m" in told.stdout
+    assert "\x1b" not in told.stdout
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_tables_fit_their_terminal(
+    run: Run, url: str, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """No line is cut or broken by the terminal."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    told = run("score", ROLLOUTS, "--url", url, "--compare", "strict").stdout
+
+    assert max(map(len, told.splitlines())) <= columns
+    assert "several_answers" in told
+
+
+def test_a_log_gets_a_few_lines_of_progress(run: Run, url: str) -> None:
+    """Standard output has the result alone; standard error no bar where there is no terminal."""
+    told = run("score", ROLLOUTS, "--url", url, "--batch", "1")
+
+    lines = [line for line in told.stderr.splitlines() if not line.startswith("loading")]
+    assert lines == [
+        "scoring under medix-r1: 28 of 110",
+        "scoring under medix-r1: 55 of 110",
+        "scoring under medix-r1: 83 of 110",
+        "scoring under medix-r1: 110 of 110",
+    ]
+
+
+@pytest.mark.usefixtures("no_models")
+def test_without_a_url_a_service_is_started_for_the_while(run_apart: Run, jsonl: Write) -> None:
+    """One command from a file to rewards."""
+    told = run_apart("score", jsonl(RIGHT, WRONG))
+
+    assert told.code == 0
+    assert "samples   2, all scored" in told.stdout
+    assert "not for clinical use" in told.stdout
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_proxy_does_not_stand_before_our_own_service(
+    run_apart: Run, jsonl: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loopback is reached directly, whatever the environment says of proxies."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+    assert run_apart("score", jsonl(RIGHT)).code == 0
+
+
+def test_models_that_are_not_there_are_asked_for(
+    run_apart: Run, jsonl: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A newcomer is told the command that fetches them, in one line."""
+    monkeypatch.setenv("MEDREWARD_MODELS_DIR", str(tmp_path))
+    told = run_apart("score", jsonl(RIGHT))
+
+    assert told.code == 1
+    assert "run `medreward models fetch`" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert "loading_failed" not in told.stderr
+
+
+def test_an_interrupted_run_keeps_what_it_has(jsonl: Write, tmp_path: Path) -> None:
+    """Ctrl-C ends in one line, with 130, and --out holds the batches that came."""
+    out = tmp_path / "out.jsonl"
+    many = [RIGHT | {"id": str(n), "response": f"answer {n}"} for n in range(200)]
+    file = jsonl(*many)
+    with served(create_app(settings(), judge=SlowJudge(batch=1))) as url:
+        command = ["score", str(file), "--url", url, "--out", str(out), "--batch", "1"]
+        with subprocess.Popen(  # noqa: S603 - our own program
+            [*PROGRAM, *command],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ},
+        ) as scoring:
+            wait_for(lambda: out.exists() and len(out.read_text("utf-8").splitlines()) >= 2)
+            os.kill(scoring.pid, signal.SIGINT)
+            stdout, stderr = scoring.communicate(timeout=30)
+
+    kept = rows_of(out)
+    assert scoring.returncode == 130
+    assert stdout == ""
+    assert stderr.splitlines() == [
+        f"{out} keeps the {len(kept)} results there were",
+        "medreward: interrupted",
+    ]
+    assert [row["id"] for row in kept] == [str(n) for n in range(len(kept))]
+
+
+def test_a_failed_start_empties_no_earlier_file(run: Run, jsonl: Write, tmp_path: Path) -> None:
+    """--out is opened when there is something to write."""
+    out = tmp_path / "out.jsonl"
+    out.write_text("earlier\n", "utf-8")
+    run("score", jsonl(RIGHT), "--url", "http://127.0.0.1:9", "--out", out)
+
+    assert out.read_text("utf-8") == "earlier\n"
+
+
+def test_the_file_that_is_read_is_not_written(run: Run, url: str, jsonl: Write) -> None:
+    """A slip of the keyboard costs no data."""
+    file = jsonl(RIGHT)
+    told = run("score", file, "--url", url, "--out", file)
+
+    assert told.code == 2
+    assert "is the file that is read" in told.stderr
+    assert rows_of(file) == [RIGHT]
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [("none/out.jsonl", "no folder"), (".", "is a folder; name a file")],
+)
+def test_a_place_that_cannot_be_written_is_refused_first(
+    run: Run, jsonl: Write, tmp_path: Path, out: str, reason: str
+) -> None:
+    """Not after an hour of scoring."""
+    told = run("score", jsonl(RIGHT), "--url", "http://127.0.0.1:9", "--out", tmp_path / out)
+
+    assert told.code == 2
+    assert reason in told.stderr
+
+
+@pytest.mark.models
+def test_real_models_score_the_example(run_apart: Run, tmp_path: Path) -> None:
+    """The newcomer's command: real models, one real reward for every rollout of a question."""
+    out = tmp_path / "out.jsonl"
+    told = run_apart("score", ROLLOUTS, "--limit", "5", "--out", out)
+    rewards = {row["id"]: row["reward"] for row in rows_of(out)}
+
+    assert told.code == 0
+    assert rewards["q01-right"] == 1.0
+    assert rewards["q01-wrong_side"] == rewards["q01-injected"] == pytest.approx(0.15)
+    assert "smollm2-135m-instruct shows the machinery and is not fit to train on" in " ".join(
+        told.stdout.split()
+    )
+    assert "not for clinical use" in told.stdout
+
+
+def _row(table: str, label: str) -> list[str]:
+    """The cells of the first row that begins with *label*."""
+    return next(line.split() for line in table.splitlines() if line.split()[:1] == [label])
+
+
+@pytest.mark.parametrize("role", ["judge", "embed"])
+def test_a_part_of_a_service_scores_nothing(
+    run_apart: Run, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    """It is told before anything is loaded."""
+    monkeypatch.setenv("MEDREWARD_ROLE", role)
+
+    told = run_apart("score", str(ROLLOUTS))
+
+    assert told.code == 2
+    assert f"MEDREWARD_ROLE={role} is a part of a service" in told.stderr

@@ -1,0 +1,563 @@
+"""The ways to ask a judge's server: found out at the start, and of one mind."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import groupby
+from typing import Any
+
+import pytest
+from dirty_equals import IsApprox
+from pydantic import ValidationError
+
+from medreward.engines.judge import Inquiry, Judgement, View, is_sound
+from medreward.engines.judges.openai import OpenAiJudge
+from medreward.engines.remote.rate_limits import RateLimits
+from medreward.engines.templates import load_templates
+from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, SetupError
+from medreward.settings import Settings
+from tests.conftest import Serve
+from tests.service.engines.judge_servers import MODEL, SHORT_PAUSES, FakeServer, Hosts, Model
+
+pytestmark = pytest.mark.anyio
+
+TEMPLATES = load_templates()
+MATCH, EQUIVALENCE, REPORT = (TEMPLATES[name] for name in ("match", "equivalence", "report"))
+INQUIRIES = [
+    *(Inquiry(MATCH, f"answer {n}", f"reference {n % 3}") for n in range(20)),
+    *(Inquiry(EQUIVALENCE, f"answer {n}", "ref", f"question {n % 2}") for n in range(20)),
+    *(Inquiry(EQUIVALENCE, f"answer {n}", "ref", "q", view=View.SWAPPED) for n in range(5)),
+    *(Inquiry(EQUIVALENCE, f"antwort {n}", "ref", view=View.WITHOUT_QUESTION) for n in range(5)),
+]
+
+
+@asynccontextmanager
+async def started(*servers: FakeServer, **options: Any) -> AsyncIterator[OpenAiJudge]:
+    """A judge that has found out about its servers."""
+    hosts = {f"judge{n}": server for n, server in enumerate(servers)}
+    urls = [f"http://{host}/v1" for host in hosts]
+    judge = OpenAiJudge(
+        *urls, **{"model": MODEL, "pauses": SHORT_PAUSES, "transport": Hosts(**hosts), **options}
+    )
+    try:
+        await judge.start()
+        yield judge
+    finally:
+        await judge.aclose()
+
+
+def shares(answers: Sequence[Judgement | Problem]) -> list[float]:
+    """What each judgement gives to YES."""
+    return [answer.p_yes for answer in answers if isinstance(answer, Judgement)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "way", "identity"),
+    [
+        ("vllm", "completions", "completions:"),
+        ("old vllm", "completions", ":top"),
+        ("sglang", "chat", "chat+opening"),
+        ("llamacpp", "completions", ":top"),
+        ("openai", "chat", ":chat"),
+        ("litellm", "chat", "choice:response_format"),
+    ],
+)
+async def test_the_cheapest_way_that_a_server_knows_is_taken(
+    kind: str, way: str, identity: str
+) -> None:
+    """Each kind of server is asked as it can be, with nothing set; verdicts come out."""
+    async with started(FakeServer(kind)) as judge:
+        answers = await judge.decide(INQUIRIES)
+
+    assert judge.way == way
+    assert identity in judge.identity
+    assert len(shares(answers)) == len(INQUIRIES)
+    assert {share > 0.5 for share in shares(answers)} == {True, False}
+
+
+@pytest.mark.parametrize("kind", ["vllm", "old vllm", "llamacpp", "sglang"])
+async def test_all_ways_agree(kind: str) -> None:
+    """The same model gives the same verdicts and, to 1e-4, the same probabilities by every way."""
+    model = Model(spread=True)
+    async with started(FakeServer("vllm", model), way="completions") as judge:
+        expected = shares(await judge.decide(INQUIRIES))
+    for way in ("completions", "chat") if kind != "sglang" else ("chat",):
+        async with started(FakeServer(kind, model), way=way) as judge:
+            found = shares(await judge.decide(INQUIRIES))
+
+        assert found == [IsApprox(share, delta=1e-4) for share in expected]
+
+
+TEMPLATED = ["apply-template", "tokenize", "detokenize", "tokenize"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "paths", "judgements"),
+    [
+        ("vllm", [*TEMPLATED, *TEMPLATED, "v1/completions"], 2),
+        ("old vllm", [*TEMPLATED, *TEMPLATED, "v1/completions"], 3),
+        ("sglang", ["apply-template", "tokenize", "v1/chat/completions"], 5),
+        ("llamacpp", ["apply-template", "tokenize", "v1/completions"], 2),
+        ("openai", ["apply-template", "tokenize", "v1/chat/completions"], 5),
+        ("litellm", ["apply-template", "tokenize", "v1/chat/completions"], 7),
+    ],
+)
+async def test_few_requests_find_the_way(kind: str, paths: list[str], judgements: int) -> None:
+    """A hosted server is paid for each; what a first answer rules out is not asked any more."""
+    server = FakeServer(kind)
+
+    async with started(server):
+        pass
+
+    assert [path for path, _ in groupby(server.paths())] == ["v1/models", *paths]
+    assert sum("completions" in path for path in server.paths()) == judgements
+
+
+@pytest.mark.parametrize(
+    ("kind", "refuses", "identity", "sent"),
+    [
+        ("openai", lambda body: body["top_logprobs"] > 5, "chat+top5", {"top_logprobs": 5}),
+        ("sglang", lambda body: "continue_final_message" in body, ":chat", {"top_logprobs": 20}),
+        ("litellm", lambda body: "max_tokens" in body, "choice", {"max_completion_tokens": 16}),
+    ],
+)
+async def test_a_chat_request_leaves_out_what_a_server_refuses(
+    kind: str, refuses: Callable[[Any], bool], identity: str, sent: dict[str, Any]
+) -> None:
+    """Twenty logarithms where they can be had, the beginning of a turn where it is understood."""
+    server = FakeServer(kind)
+    server.refuses = refuses
+
+    async with started(server) as judge:
+        server.asked.clear()
+        answers = await judge.decide(INQUIRIES[:3])
+
+    assert identity in judge.identity
+    assert len(shares(answers)) == 3
+    assert all(body.items() >= sent.items() for _, body in server.asked)
+
+
+@pytest.mark.parametrize(
+    ("kind", "structure"),
+    [
+        ("vllm", "structured_outputs"),
+        ("sglang", "regex"),
+        ("llamacpp", "grammar"),
+        ("openai", "response_format"),
+    ],
+)
+async def test_without_probabilities_a_reply_is_held_to_the_labels(
+    kind: str, structure: str
+) -> None:
+    """Each kind of server is told so in its own words; the verdict is sure, and has no coverage."""
+    server = FakeServer(kind)
+    server.has_probabilities = False
+
+    async with started(server, way="chat") as judge:
+        server.asked.clear()
+        answers = await judge.decide(INQUIRIES[:5])
+
+    assert all(structure in body for _, body in server.asked)
+    assert set(shares(answers)) <= {0.0, 1.0}
+    assert {a.coverage for a in answers if isinstance(a, Judgement)} == {None}
+
+
+@pytest.mark.parametrize("said", ["YES and NO", None, '{"verdict": "MAYBE"}', "[" * 100_000])
+async def test_a_held_reply_that_is_no_label_is_no_verdict(said: object) -> None:
+    """A server may take a structure and not keep it."""
+    server = FakeServer("litellm")
+
+    async with started(server) as judge:
+        server.says = {"choices": [{"message": {"content": said}}]}
+        (answer,) = await judge.decide(INQUIRIES[:1])
+        server.says = {
+            "choices": [{"message": {"content": "NO"}, "finish_reason": "content_filter"}]
+        }
+        (filtered,) = await judge.decide(INQUIRIES[:1])
+
+    assert isinstance(answer, Problem)
+    assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE
+    assert isinstance(filtered, Problem)
+    assert filtered.kind is ProblemKind.JUDGE_REFUSED
+
+
+async def test_many_inquiries_are_few_requests() -> None:
+    """One request for each template in a batch, whatever the number of inquiries."""
+    server = FakeServer("vllm")
+
+    async with started(server) as judge:
+        server.asked.clear()
+        await judge.decide(INQUIRIES)
+
+    sent = [body for path, body in server.asked if path == "v1/completions"]
+    assert len(sent) == len(server.asked) == 2
+    assert sum(len(body["prompt"]) for body in sent) == len(INQUIRIES)
+
+
+async def test_a_batch_is_no_more_than_may_go_at_once() -> None:
+    """Where tokens are limited, a request is not larger than a burst of them."""
+    limits = RateLimits(requests_per_minute=None, tokens_per_minute=6_000_000)
+
+    async with started(FakeServer("vllm"), limits=limits) as judge:
+        assert judge.capacity.tokens == 1_000_000
+
+
+async def test_a_grade_is_asked_for_beside_verdicts() -> None:
+    """One batch may hold several templates; the tokens of each label are those of its template."""
+    async with started(FakeServer("vllm")) as judge:
+        grade, verdict = await judge.decide([Inquiry(REPORT, "report", "ref"), INQUIRIES[0]])
+
+    assert isinstance(verdict, Judgement)
+    assert isinstance(grade, Judgement)
+    assert grade.likeliest == "4"
+    assert [grade.coverage, verdict.coverage] == [IsApprox(0.9), IsApprox(0.97)]
+
+
+async def test_one_refused_prompt_in_a_list_costs_its_neighbours_nothing() -> None:
+    """A list that is refused is sent again in halves, until the one that is too long is alone."""
+    server = FakeServer("old vllm", window=600)
+    inquiries = [*INQUIRIES[:9], Inquiry(MATCH, "word " * 800, "ref"), *INQUIRIES[9:20]]
+
+    async with started(server) as judge:
+        answers = await judge.decide(inquiries)
+
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, Problem)] == [9]
+    assert all(
+        is_sound(a, i) for a, i in zip(answers, inquiries, strict=True) if isinstance(a, Judgement)
+    )
+
+
+class Stumbling(FakeServer):
+    """Falls over one prompt, whatever stands beside it."""
+
+    def completions(self, body: Any) -> object:
+        """A 500 for the whole list."""
+        if any("poison" in prompt for prompt in body["prompt"]):
+            return {"error": {"message": "not JSON compliant: nan", "code": 500}}
+        return super().completions(body)
+
+
+async def test_a_prompt_that_the_server_falls_over_costs_its_neighbours_nothing() -> None:
+    """It is found in halves like one that is refused, and alone may be sent again later."""
+    inquiries = [*INQUIRIES[:9], Inquiry(MATCH, "poison", "ref"), *INQUIRIES[9:20]]
+
+    async with started(Stumbling("old vllm")) as judge:
+        answers = await judge.decide(inquiries)
+
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, Problem)] == [9]
+    assert isinstance(answers[9], Problem)
+    assert answers[9].kind is ProblemKind.JUDGE_UNREACHABLE
+
+
+def numbered(*numbers: object) -> list[Any]:
+    """Choices with these numbers, the first for NO, all others for YES."""
+    tops = [{"NO": -0.01}] + [{"YES": -0.01}] * (len(numbers) - 1)
+    return [
+        {"index": n, "logprobs": {"top_logprobs": [top]}}
+        for n, top in zip(numbers, tops, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param({"choices": numbered(0)}, id="one too few"),
+        pytest.param({"choices": numbered(0, 1, 2)}, id="one too many"),
+        pytest.param({"choices": numbered(0, 0)}, id="one twice"),
+        pytest.param({"choices": numbered({}, [])}, id="numbered by nothing"),
+        pytest.param({"choices": [*numbered(0), None]}, id="one of nothing"),
+        pytest.param([{"choices": numbered(0)}], id="one reply too few"),
+        pytest.param([{"error": "full"}, {"choices": numbered(0, 0)}], id="one reply of two"),
+    ],
+)
+async def test_choices_that_may_belong_to_other_prompts_are_no_verdicts(reply: Any) -> None:
+    """Nobody can tell whose they are, so none is used, and none is asked for twice."""
+    server = FakeServer("llamacpp")
+
+    async with started(server) as judge:
+        server.says = reply
+        server.asked.clear()
+        answers = await judge.decide(INQUIRIES[:2])
+
+    assert {a.kind for a in answers if isinstance(a, Problem)} == {ProblemKind.JUDGE_UNPARSEABLE}
+    assert len(answers) == 2
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param({"choices": numbered(1, 0)}, id="last first"),
+        pytest.param([{"choices": [one]} for one in numbered(1, 0)], id="replies last first"),
+    ],
+)
+async def test_choices_go_to_their_prompts_by_number(reply: Any) -> None:
+    """In whatever order they come."""
+    server = FakeServer("llamacpp")
+
+    async with started(server) as judge:
+        server.says = reply
+        answers = await judge.decide(INQUIRIES[:2])
+
+    assert shares(answers) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("kind", ["vllm", "llamacpp", "sglang", "litellm"])
+async def test_a_model_that_does_not_answer_in_labels_is_refused_at_the_start(kind: str) -> None:
+    """Also where later replies would hide it: a probe looks at what the model says unasked."""
+    with pytest.raises(SetupError, match="labels"):
+        async with started(FakeServer(kind, Model(mute=True))):
+            pass
+
+
+async def test_a_way_that_is_set_and_not_there_is_refused() -> None:
+    """Who asks for one way does not silently get another."""
+    with pytest.raises(SetupError, match=r"no way to ask.*completions"):
+        async with started(FakeServer("openai"), way="completions"):
+            pass
+
+
+async def test_why_no_cheaper_way_was_taken_is_told() -> None:
+    """`medreward check` shows the reason."""
+    async with started(FakeServer("openai")) as judge:
+        assert judge.why_not_cheaper == {"completions": "tokenize is answered by 404"}
+
+
+def test_a_way_that_no_longer_exists_is_refused_by_the_names_of_the_others() -> None:
+    """A setting from before must not become a silent default."""
+    with pytest.raises(ValidationError, match="'auto', 'completions' or 'chat'"):
+        Settings.model_validate({"judge_way": "scoring"})
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *([], {}, "YES", None, 7, {"data": "toy"}, {"data": [None, 7, {}]}, {"prompt": 5}),
+        {"tokens": ["a"]},
+        {"tokens": [1, 2], "prompt": "left lower lobe?"},
+        {"choices": [{"message": "YES"}]},
+        {"choices": [{"message": {"content": ["YES"]}, "index": "0"}]},
+        {"choices": "YES", "data": [{"index": 0}], "tokens": [], "prompt": ""},
+    ],
+)
+async def test_a_server_that_answers_nonsense_at_the_start_is_refused(reply: Any) -> None:
+    """Whatever it says, the judge does not start, and the reason is one of ours."""
+    server = FakeServer("vllm")
+    server.says = reply
+
+    with pytest.raises((SetupError, EngineError)):
+        async with started(server):
+            pass
+
+
+@pytest.mark.parametrize("status", [401, 404, 500, 503])
+async def test_a_server_that_cannot_chat_yet_is_waited_for(status: int) -> None:
+    """Every such server can; loading tells what it answers, and asks again."""
+    server = FakeServer("openai")
+    server.fails_with = status
+
+    with pytest.raises(BackendDown, match=str(status)):
+        async with started(server):
+            pass
+
+
+async def test_a_server_of_another_model_is_refused() -> None:
+    """Waiting would not mend it; the message says what is served."""
+    with pytest.raises(SetupError, match=f"serves {MODEL}, not qwen"):
+        async with started(FakeServer("vllm"), model="qwen"):
+            pass
+
+
+async def test_servers_of_different_kinds_are_refused() -> None:
+    """Several servers have to be the same judge, or a sample's reward would depend on its luck."""
+    with pytest.raises(SetupError, match="same model"):
+        async with started(FakeServer("vllm"), FakeServer("llamacpp")):
+            pass
+
+
+async def test_servers_whose_models_disagree_are_refused() -> None:
+    """The probes are asked of each: another revision under the same name is noticed."""
+    with pytest.raises(SetupError, match="MEDREWARD_JUDGE_URL"):
+        async with started(FakeServer("old vllm"), FakeServer("old vllm", Model(seed="b"))):
+            pass
+
+
+class Sure(Model):
+    """Answers each probe with the verdict that any good judge gives, as surely as it is."""
+
+    def __init__(self, no: float) -> None:
+        super().__init__()
+        self._no = no
+
+    def next(self, ids: Sequence[int]) -> dict[str, float]:
+        """Nearly always YES."""
+        return {" YES": 1.0 - self._no, " NO": self._no}
+
+
+@pytest.mark.parametrize(("one", "other", "is_same"), [(2e-3, 3e-3, True), (2e-3, 1e-4, False)])
+async def test_sure_judges_are_told_apart_by_how_sure_they_are(
+    one: float, other: float, is_same: bool
+) -> None:
+    """Half precision moves odds a little; another model, that agrees on easy probes, by far more."""
+    servers = [FakeServer("old vllm", Sure(no)) for no in (one, other)]
+    try:
+        async with started(*servers):
+            assert is_same
+    except SetupError:
+        assert not is_same
+
+
+class Evasive(FakeServer):
+    """Says a label only where it is held to one."""
+
+    def chat(self, body: Any) -> object:
+        """No probabilities, and no label unasked."""
+        said = '{"verdict": "NO"}' if "response_format" in body else "Not enough is known."
+        return {"choices": [{"message": {"content": said}}]}
+
+
+async def test_a_word_that_begins_like_a_label_is_none() -> None:
+    """A model that says "Not enough is known" did not say NO; held to the labels it would."""
+    with pytest.raises(SetupError, match="does not answer in labels"):
+        async with started(Evasive("litellm")):
+            pass
+
+
+class Shuffling(FakeServer):
+    """A hosted server that lists other models, in no order, and the one that is asked not at all."""
+
+    def models(self, _body: object) -> object:
+        """Now this one first, now that."""
+        rows = [{"id": owner, "owned_by": owner} for owner in ("system", "openai")]
+        return {"data": rows if len(self.asked) % 2 else rows[::-1]}
+
+
+async def test_a_hosted_server_comes_back_though_it_lists_its_models_in_any_order() -> None:
+    """Only what is said of the model that is asked tells of another one."""
+    async with started(Shuffling("openai")) as judge:
+        for _ in range(3):
+            await judge.start()
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_a_server_that_is_down_at_the_start_does_not_hold_up_the_others(status: int) -> None:
+    """The judge starts with those that answer, and asks these."""
+    up, down = FakeServer("vllm"), FakeServer("vllm")
+    down.fails_with = status
+
+    async with started(up, down) as judge:
+        down.asked.clear()
+        answers = await judge.decide(INQUIRIES)
+
+    assert len(shares(answers)) == len(INQUIRIES)
+    assert "v1/completions" not in down.paths()
+
+
+async def test_while_no_server_answers_the_start_can_be_tried_again() -> None:
+    """All down is no fault of the settings: the same judge starts when they are up."""
+    server = FakeServer("vllm")
+    server.fails_with = 502
+    judge = OpenAiJudge("http://judge0/v1", model=MODEL, transport=Hosts(judge0=server))
+    try:
+        with pytest.raises(BackendDown):
+            await judge.start()
+        server.fails_with = None
+        await judge.start()
+        assert judge.way == "completions"
+    finally:
+        await judge.aclose()
+
+
+class Shaky(FakeServer):
+    """Fails once, in the middle of a start."""
+
+    def completions(self, body: Any) -> object:
+        """The second request is lost."""
+        if self.paths().count("v1/completions") == 2:
+            return {"error": {"message": "worker died", "code": 500}}
+        return super().completions(body)
+
+
+async def test_a_server_that_fails_in_the_middle_of_a_start_is_asked_again() -> None:
+    """What it could do a moment ago is no fault of the settings."""
+    judge = OpenAiJudge("http://judge/v1", model=MODEL, transport=Hosts(judge=Shaky("vllm")))
+    try:
+        with pytest.raises(BackendDown, match="500"):
+            await judge.start()
+        await judge.start()
+        assert judge.way == "completions"
+    finally:
+        await judge.aclose()
+
+
+async def test_a_judge_that_comes_back_is_asked_as_before() -> None:
+    """Its server restarted: the same model, the same way, the same identity."""
+    server = FakeServer("vllm")
+    async with started(server) as judge:
+        before = judge.identity
+        await judge.start()
+
+        assert judge.identity == before
+        assert judge.way == "completions"
+
+
+@pytest.mark.parametrize("other", [FakeServer("vllm", Model(seed="b")), FakeServer("openai")])
+async def test_a_judge_that_comes_back_as_another_is_refused(other: FakeServer) -> None:
+    """What it says would be remembered as if the first had said it."""
+    hosts = Hosts(judge=FakeServer("vllm"))
+    judge = OpenAiJudge("http://judge/v1", model=MODEL, transport=hosts)
+    try:
+        await judge.start()
+        hosts.servers["judge"] = other
+        with pytest.raises(SetupError):
+            await judge.start()
+    finally:
+        await judge.aclose()
+
+
+async def test_a_server_that_restarts_as_another_model_stays_out() -> None:
+    """Of two servers one dies and comes back with other verdicts: only the first is asked."""
+    hosts = Hosts(a=FakeServer("vllm"), b=FakeServer("vllm"))
+    judge = OpenAiJudge(
+        "http://a/v1", "http://b/v1", model=MODEL, pauses=SHORT_PAUSES, transport=hosts
+    )
+    try:
+        await judge.start()
+        hosts.servers["b"].fails_with = 500
+        for inquiry in INQUIRIES[:12]:
+            await judge.decide([inquiry])
+        changed = hosts.servers["b"] = FakeServer("vllm", Model(seed="b"))
+        while "v1/completions" not in changed.paths():  # noqa: ASYNC110 - a probe in the background
+            await asyncio.sleep(0.01)
+        changed.asked.clear()
+        answers = await judge.decide(INQUIRIES)
+    finally:
+        await judge.aclose()
+
+    assert len(shares(answers)) == len(INQUIRIES)
+    assert not any(len(body["prompt"]) > 10 for path, body in changed.asked if path != "v1/models")
+
+
+@pytest.mark.parametrize("kind", ["vllm", "litellm"])
+async def test_rewards_come_out_whatever_the_server(serve: Serve, kind: str) -> None:
+    """The whole path, from a sample to its reward, with nothing set but the address."""
+    judge = OpenAiJudge("http://judge/v1", model=MODEL, transport=Hosts(judge=FakeServer(kind)))
+    samples = [
+        {"response": f"<answer>answer {n}</answer>", "reference": f"reference {n % 3}"}
+        for n in range(30)
+    ]
+    async with serve(judge=judge) as client:
+        reply = (await client.post("/reward", json={"samples": samples})).json()
+
+    assert {result["status"] for result in reply["results"]} == {"scored"}
+    assert judge.identity == reply["provenance"]["judge"]
+
+
+async def test_the_identity_names_the_way() -> None:
+    """Ways see a little more or less of what a model says, so their answers are kept apart."""
+    identities = set()
+    for way in ("completions", "chat"):
+        async with started(FakeServer("vllm"), way=way) as judge:
+            identities.add(judge.identity)
+
+    assert len(identities) == 2

@@ -1,0 +1,90 @@
+"""Judgements: verdict and grade read off probabilities, and nonsense told from them."""
+
+import math
+import struct
+
+import pytest
+
+from medreward.engines.judge import Inquiry, Judgement, is_sound, pack_judgement, unpack_judgement
+from medreward.engines.templates import load_templates
+
+TEMPLATES = load_templates()
+YES_NO = ("YES", "NO")
+DIGITS = ("0", "1", "2", "3", "4", "5")
+ASKED = Inquiry(TEMPLATES["match"], answer="a", reference="b")
+
+
+@pytest.mark.parametrize(
+    ("p_yes", "verdict"), [(0.51, "YES"), (0.5, "NO"), (0.49, "NO"), (1.0, "YES"), (0.0, "NO")]
+)
+def test_yes_has_to_be_likelier_than_no(p_yes: float, verdict: str) -> None:
+    """What hangs in the balance is NO."""
+    judgement = Judgement(YES_NO, (p_yes, 1 - p_yes))
+
+    assert (judgement.verdict, judgement.p_yes) == (verdict, p_yes)
+
+
+@pytest.mark.parametrize(
+    ("p_yes", "threshold", "verdict"),
+    [(0.8, 0.8, "NO"), (0.81, 0.8, "YES"), (0.3, 0.25, "YES"), (1.0, 1.0, "NO"), (0.1, 0.0, "YES")],
+)
+def test_a_judgement_carries_its_threshold(p_yes: float, threshold: float, verdict: str) -> None:
+    """YES is above it; a calibrated judge sets another than one half."""
+    assert Judgement(YES_NO, (p_yes, 1 - p_yes), threshold=threshold).verdict == verdict
+
+
+def test_a_grade_is_the_likeliest_digit_with_the_mean_beside_it() -> None:
+    """Score and expectation are different things."""
+    judgement = Judgement(DIGITS, (0.0, 0.0, 0.3, 0.0, 0.3, 0.4))
+
+    assert judgement.likeliest == "5"
+    assert judgement.expected == pytest.approx(0.6 + 1.2 + 2.0)
+
+
+@pytest.mark.parametrize(
+    "judgement",
+    [
+        Judgement(YES_NO, (math.nan, math.nan)),
+        Judgement(YES_NO, (0.7, 0.7)),
+        Judgement(YES_NO, (1.5, -0.5)),
+        Judgement(YES_NO, (1.0,)),
+        Judgement(YES_NO, ()),
+        Judgement(("NO", "YES"), (0.5, 0.5)),
+        Judgement(DIGITS, (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)),
+        Judgement(YES_NO, (0.5, 0.5), threshold=math.nan),
+        Judgement(YES_NO, (0.5, 0.5), threshold=-0.1),
+        Judgement(YES_NO, (0.5, 0.5), threshold=1.1),
+    ],
+)
+def test_what_is_no_distribution_over_the_labels_is_nonsense(judgement: Judgement) -> None:
+    """NaN, sums other than 1, other labels: none of them is a verdict."""
+    assert not is_sound(judgement, ASKED)
+
+
+def test_a_distribution_over_the_labels_is_sound() -> None:
+    """A verdict is one."""
+    assert is_sound(Judgement(YES_NO, (0.25, 0.75)), ASKED)
+
+
+@pytest.mark.parametrize("coverage", [None, 0.25])
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.75, 1.0])
+def test_a_judgement_is_remembered_whole(coverage: float | None, threshold: float) -> None:
+    """Its probabilities, its coverage and its threshold."""
+    judgement = Judgement(YES_NO, (0.625, 0.375), coverage, threshold)
+
+    assert unpack_judgement(pack_judgement(judgement), ASKED) == judgement
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (0.5, 0.5, 0.9),  # as before there was a threshold
+        (0.5, 0.5, 0.9, math.nan),
+        (0.5, 0.5, 0.9, 0.5, 0.5),
+        (0.1, 0.1, 0.2, 0.2, 0.2, 0.2, 1.0, 0.5),  # a grade
+        (),
+    ],
+)
+def test_what_another_version_remembered_is_asked_anew(numbers: tuple[float, ...]) -> None:
+    """Nothing is guessed of what is missing."""
+    assert unpack_judgement(struct.pack(f"<{len(numbers)}f", *numbers), ASKED) is None

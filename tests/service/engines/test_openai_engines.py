@@ -1,0 +1,827 @@
+"""The engines behind a server: what it may say, and what is made of it, faked at the wire only."""
+
+import asyncio
+import json
+import math
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from dirty_equals import IsApprox
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from medreward.engines.capacity import Capacity
+from medreward.engines.embedder import cosine
+from medreward.engines.embedders.openai import OpenAiEmbedder
+from medreward.engines.judge import Inquiry, Judgement, View, is_sound
+from medreward.engines.judges.openai import OpenAiJudge
+from medreward.engines.registry import BuildContext, build_embedder, build_judge
+from medreward.engines.remote.api_key import ApiKey
+from medreward.engines.remote.budget import CostTracker
+from medreward.engines.templates import Template, load_templates
+from medreward.errors import (
+    BackendDown,
+    DeadlinePassed,
+    EngineError,
+    NonsenseReply,
+    Problem,
+    ProblemKind,
+    SetupError,
+)
+from medreward.settings import Settings
+from tests.service.engines.judge_servers import MODEL, SHORT_PAUSES, FakeServer
+
+pytestmark = pytest.mark.anyio
+
+URL = "http://judge.test/v1"
+API_KEY = "sk-key-of-the-server"
+KEY = ApiKey(SecretStr(API_KEY))
+PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
+TEMPLATES = load_templates()
+MATCH = TEMPLATES["match"]
+REPORT = TEMPLATES["report"]
+INQUIRY = Inquiry(MATCH, PATIENT_TEXT, f"{PATIENT_TEXT}, as read by Dr Who")
+
+Server = Callable[[httpx.Request], httpx.Response]
+
+
+def judge(server: Any, **options: Any) -> aclosing[OpenAiJudge]:
+    """A judge whose server is *server*, or that connects to the address in its options."""
+    wire = {"transport": httpx.MockTransport(server)} if server else {}
+    options = {"api_key": KEY, "pauses": SHORT_PAUSES, **wire, **options}
+    return aclosing(OpenAiJudge(options.pop("url", URL), model="qwen", **options))
+
+
+def embedder(server: Any, **options: Any) -> aclosing[OpenAiEmbedder]:
+    """An embedder, likewise."""
+    wire = {"transport": httpx.MockTransport(server)} if server else {}
+    options = {"api_key": KEY, "pauses": SHORT_PAUSES, **wire, **options}
+    return aclosing(OpenAiEmbedder(options.pop("url", URL), model="medembed", **options))
+
+
+def choice(tokens: Iterable[tuple[str, object]], **more: object) -> dict[str, Any]:
+    """A reply whose likeliest first tokens are *tokens*, with their logarithms."""
+    top = [{"token": token, "logprob": logprob} for token, logprob in tokens]
+    return {"choices": [{"logprobs": {"content": [{"top_logprobs": top}]}, **more}]}
+
+
+def says(shares: Mapping[str, float]) -> Server:
+    """A server that gives each token its share of the probability."""
+    reply = choice((token, math.log(share)) for token, share in shares.items())
+    return lambda _: httpx.Response(200, json=reply)
+
+
+def replies(response: httpx.Response) -> Server:
+    """A server that says the same to everybody."""
+    return lambda _: response
+
+
+async def only(asked: aclosing[OpenAiJudge], inquiry: Inquiry = INQUIRY) -> Judgement | Problem:
+    """What a judge says of one inquiry."""
+    async with asked as engine:
+        (answer,) = await engine.decide([inquiry])
+        return answer
+
+
+def prompt_of(request: httpx.Request) -> str:
+    """What the judge's server is told."""
+    content: str = json.loads(request.content)["messages"][0]["content"]
+    return content
+
+
+# The judge: reading a verdict.
+
+
+@pytest.mark.parametrize(
+    ("shares", "p_yes", "coverage"),
+    [
+        ({"YES": 0.6, "NO": 0.2, "Sure": 0.2}, 0.75, 0.8),
+        ({"NO": 0.9, "YES": 0.1}, 0.1, 1.0),
+        ({"YES": 1.0}, 1.0, 1.0),
+        ({" Yes": 0.3, "yes": 0.2, "\nYES ": 0.1, " no": 0.2, "No": 0.2}, 0.6, 1.0),
+        ({"Y": 0.6, "NO": 0.3}, 2 / 3, 0.9),  # YES is two tokens to some
+        ({"YE": 0.5, "n": 0.5}, 0.5, 1.0),
+        (
+            {"\u0120YES": 0.5, "\u2581No": 0.3, "\u0120Normal": 0.2},
+            0.625,
+            0.8,
+        ),  # as vocabularies write
+        ({"YES": 0.3, "YESTERDAY": 0.3, "NOT": 0.2, "NO": 0.1, "EYES": 0.1}, 0.75, 0.4),
+        ({"YES": 0.4, "": 0.2, " ": 0.2, "\n": 0.1, "YES.": 0.1}, 1.0, 0.4),
+    ],
+)
+async def test_the_verdict_is_the_share_of_yes_among_the_labels(
+    shares: Mapping[str, float], p_yes: float, coverage: float
+) -> None:
+    """Forms of a label count together, what is no beginning of one is only missing coverage."""
+    answer = await only(judge(says(shares)))
+
+    assert isinstance(answer, Judgement)
+    assert is_sound(answer, INQUIRY)
+    assert [answer.p_yes, answer.coverage] == [IsApprox(p_yes), IsApprox(coverage)]
+    assert answer.verdict == ("YES" if p_yes > 0.5 else "NO")
+
+
+async def test_a_token_that_begins_two_labels_counts_for_neither() -> None:
+    """What could become either label says nothing about which."""
+    template = Template("x", 1, "verdict", ("YES", "YELLOW", "NO"), False, "?", "Verdict:")
+    served = says({"YE": 0.3, "Y": 0.1, "YES": 0.3, "YEL": 0.1, "NO": 0.2})
+
+    answer = await only(judge(served), Inquiry(template, "a", "b"))
+
+    assert isinstance(answer, Judgement)
+    assert answer.probabilities == tuple(IsApprox(share) for share in (0.5, 1 / 6, 1 / 3))
+    assert answer.coverage == IsApprox(0.6)
+
+
+async def test_a_grade_is_the_distribution_over_its_digits() -> None:
+    """A report is graded by all six digits: the likeliest one, and the mean."""
+    served = says({"4": 0.5, " 5": 0.25, "3": 0.05, "10": 0.1, "four": 0.1})
+
+    answer = await only(judge(served), Inquiry(REPORT, "report", "reference"))
+
+    assert isinstance(answer, Judgement)
+    assert answer.likeliest == "4"
+    assert answer.expected == IsApprox((4 * 0.5 + 5 * 0.25 + 3 * 0.05) / 0.8)
+    assert answer.coverage == IsApprox(0.8)
+
+
+@pytest.mark.parametrize(
+    ("floor", "share", "is_read"),
+    [(0.2, 0.19, False), (0.2, 0.21, True), (0.9, 0.89, False), (0.0, 0.001, True)],
+)
+async def test_below_the_floor_nothing_was_said(floor: float, share: float, is_read: bool) -> None:
+    """A judge that hardly speaks of the labels has no opinion, whichever it leans to."""
+    answer = await only(judge(says({"YES": share, "The": 1 - share}), coverage_floor=floor))
+
+    assert isinstance(answer, Judgement) is is_read
+    if isinstance(answer, Problem):
+        assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE
+        assert f"{share:.3f}" in answer.message
+
+
+DEEP = b'{"choices":' + b"[" * 200_000
+UNREADABLE = {
+    "html": httpx.Response(200, html=f"<html>{PATIENT_TEXT}</html>"),
+    "nothing": httpx.Response(200),
+    "no content": httpx.Response(204),
+    "truncated": httpx.Response(200, content=b'{"choices": [{"logprobs": {"content": [{"to'),
+    "not utf-8": httpx.Response(200, content=b'{"choices": "\xff\xfe\xfa"}'),
+    "too deep": httpx.Response(200, content=DEEP),
+    "a list": httpx.Response(200, json=[PATIENT_TEXT]),
+    "null": httpx.Response(200, json=None),
+    "a number": httpx.Response(200, json=7),
+    "no choices": httpx.Response(200, json={"error": PATIENT_TEXT}),
+    "empty choices": httpx.Response(200, json={"choices": []}),
+    "choices of text": httpx.Response(200, json={"choices": PATIENT_TEXT}),
+    "a choice of text": httpx.Response(200, json={"choices": [PATIENT_TEXT]}),
+    "a choice of nothing": httpx.Response(200, json={"choices": [None]}),
+    "choices by name": httpx.Response(200, json={"choices": {"0": {}}}),
+    "no logprobs": httpx.Response(200, json={"choices": [{"message": {"content": "YES"}}]}),
+    "null logprobs": httpx.Response(200, json={"choices": [{"logprobs": None}]}),
+    "null content": httpx.Response(200, json={"choices": [{"logprobs": {"content": None}}]}),
+    "no content tokens": httpx.Response(200, json={"choices": [{"logprobs": {"content": []}}]}),
+    "old logprobs": httpx.Response(
+        200, json={"choices": [{"logprobs": {"tokens": ["YES"], "token_logprobs": [-0.1]}}]}
+    ),
+    "top is null": httpx.Response(
+        200, json={"choices": [{"logprobs": {"content": [{"top_logprobs": None}]}}]}
+    ),
+    "top is text": httpx.Response(
+        200, json={"choices": [{"logprobs": {"content": [{"top_logprobs": "YES"}]}}]}
+    ),
+    "top by token": httpx.Response(
+        200, json={"choices": [{"logprobs": {"content": [{"top_logprobs": {"YES": -0.1}}]}}]}
+    ),
+    "no tokens": httpx.Response(200, json=choice([])),
+    "other tokens": httpx.Response(200, json=choice([("The", -0.1), (PATIENT_TEXT, -3.0)])),
+    "token ids": httpx.Response(200, json=choice([("token_id:9542", -0.1)])),
+    "logprob is text": httpx.Response(200, json=choice([("YES", "likely")])),
+    "logprob is null": httpx.Response(200, json=choice([("YES", None)])),
+    "logprob is a list": httpx.Response(200, json=choice([("YES", [-0.1])])),
+    "logprob NaN": httpx.Response(200, content=json.dumps(choice([("YES", math.nan)]))),
+    "logprob NaN beside": httpx.Response(
+        200, content=json.dumps(choice([("YES", -0.1), ("NO", math.nan)]))
+    ),
+    "logprob infinite": httpx.Response(200, content=json.dumps(choice([("YES", math.inf)]))),
+    "logprob -infinite": httpx.Response(200, content=json.dumps(choice([("YES", -math.inf)]))),
+    "logprob positive": httpx.Response(200, json=choice([("YES", 0.7)])),
+    "logprob huge": httpx.Response(200, json=choice([("YES", 1e9)])),
+    "logprobs just not infinite": httpx.Response(200, json=choice([("YES", 709.7), ("NO", 709.7)])),
+    "logprob of many digits": httpx.Response(200, json=choice([("YES", 10**400)])),
+    "logprobs of more than all": httpx.Response(200, json=choice([("YES", -0.1), ("yes", -0.1)])),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+async def test_what_cannot_be_read_is_no_verdict(name: str) -> None:
+    """Whatever a server says: a judgement, or the reason there is none; never an exception, or a NO."""
+    answer = await only(judge(replies(UNREADABLE[name]), coverage_floor=0.0))
+
+    assert isinstance(answer, Problem)
+    assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE
+    _tells_nothing(answer.message)
+
+
+async def test_a_filtered_reply_is_a_refusal() -> None:
+    """A server's content filter has refused; that is no NO, also where a token came with it."""
+    filtered = choice([("NO", -0.1)], finish_reason="content_filter")
+
+    answer = await only(judge(replies(httpx.Response(200, json=filtered))))
+
+    assert isinstance(answer, Problem)
+    assert answer.kind is ProblemKind.JUDGE_REFUSED
+
+
+# The judge: a server that does not answer.
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kind"),
+    [
+        (413, "", ProblemKind.TOO_LONG),
+        (400, "This model's maximum context length is 4096 tokens.", ProblemKind.TOO_LONG),
+        (400, "context_length_exceeded", ProblemKind.TOO_LONG),
+        (422, "inputs: too long", ProblemKind.TOO_LONG),
+        (400, "content_filter", ProblemKind.JUDGE_REFUSED),
+        (400, "logprobs are not supported", ProblemKind.JUDGE_REFUSED),
+    ],
+)
+async def test_a_prompt_that_is_refused_costs_its_neighbours_nothing(
+    status: int, reason: str, kind: ProblemKind
+) -> None:
+    """A refusal is the trouble of one inquiry, with the server's reason; the others are judged."""
+
+    def server(request: httpx.Request) -> httpx.Response:
+        if "enormous" in prompt_of(request):
+            said = f"{reason} {prompt_of(request)}"
+            return httpx.Response(status, json={"error": {"message": said}})
+        return says({"YES": 1.0})(request)
+
+    async with judge(server) as engine:
+        answers = await engine.decide(
+            [Inquiry(MATCH, text, "ref") for text in ("short", "enormous", "small")]
+        )
+
+    assert [type(answer) for answer in answers] == [Judgement, Problem, Judgement]
+    assert isinstance(answers[1], Problem)
+    assert answers[1].kind is kind
+    assert str(status) in answers[1].message
+    _tells_nothing(answers[1].message)
+
+
+@pytest.mark.parametrize(
+    "status", [307, 401, 403, 404, 405, 408, 409, 429, 500, 502, 503, 504, 529]
+)
+async def test_a_server_that_says_it_cannot_is_unreachable(status: int) -> None:
+    """The message names the status, for the operator to mend, and nothing of what was sent."""
+    refusal = httpx.Response(
+        status, text=f"{PATIENT_TEXT} {API_KEY}", headers={"Location": "https://other.test/v1"}
+    )
+
+    answer = await only(judge(replies(refusal)))
+
+    assert answer == Problem(ProblemKind.JUDGE_UNREACHABLE, f"judge: the server answers {status}")
+
+
+def fails_with(error: type[httpx.TransportError]) -> Server:
+    """A connection that breaks, with an error that quotes what it can."""
+
+    def server(request: httpx.Request) -> httpx.Response:
+        raise error(f"{request.content!r} {request.headers}", request=request)
+
+    return server
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (httpx.ConnectError, ProblemKind.JUDGE_UNREACHABLE),
+        (httpx.ReadError, ProblemKind.JUDGE_UNREACHABLE),
+        (httpx.WriteError, ProblemKind.JUDGE_UNREACHABLE),
+        (httpx.RemoteProtocolError, ProblemKind.JUDGE_UNREACHABLE),
+        (httpx.DecodingError, ProblemKind.JUDGE_UNREACHABLE),
+        (httpx.ProxyError, ProblemKind.JUDGE_UNREACHABLE),
+        (httpx.UnsupportedProtocol, ProblemKind.JUDGE_UNREACHABLE),
+        (httpx.ReadTimeout, ProblemKind.JUDGE_TIMEOUT),
+        (httpx.ConnectTimeout, ProblemKind.JUDGE_TIMEOUT),
+        (httpx.WriteTimeout, ProblemKind.JUDGE_TIMEOUT),
+        (httpx.PoolTimeout, ProblemKind.JUDGE_TIMEOUT),
+    ],
+)
+async def test_a_connection_that_breaks_or_stalls_is_told_by_its_kind(
+    error: type[httpx.TransportError], kind: ProblemKind
+) -> None:
+    """Each error of the HTTP library has one meaning, and its own words stay inside."""
+    answer = await only(judge(fails_with(error)))
+
+    assert isinstance(answer, Problem)
+    assert answer.kind is kind
+    assert error.__name__ in answer.message
+    _tells_nothing(answer.message)
+
+
+async def test_one_broken_connection_costs_its_neighbours_nothing() -> None:
+    """Each inquiry has its own request, so each has its own trouble."""
+
+    def server(request: httpx.Request) -> httpx.Response:
+        if "unlucky" in prompt_of(request):
+            raise httpx.ReadError("reset", request=request)
+        return says({"NO": 1.0})(request)
+
+    async with judge(server) as engine:
+        answers = await engine.decide([Inquiry(MATCH, t, "ref") for t in ("a", "unlucky", "b")])
+
+    assert [type(answer) for answer in answers] == [Judgement, Problem, Judgement]
+
+
+def _tells_nothing(message: str) -> None:
+    for secret in (PATIENT_TEXT, "enormous", "Mrs Roe", API_KEY):
+        assert secret not in message
+
+
+# The judge: what it sends.
+
+
+async def test_the_server_is_asked_for_one_token_with_its_probabilities() -> None:
+    """One user turn that ends with the fenced data, no sampling, one token, the likeliest twenty."""
+    sent: list[httpx.Request] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return says({"YES": 1.0})(request)
+
+    await only(judge(server, url=f"{URL}/"))
+
+    (request,) = sent
+    body = json.loads(request.content)
+    assert str(request.url) == f"{URL}/chat/completions"
+    assert request.headers["Authorization"] == f"Bearer {API_KEY}"
+    assert body.pop("messages") == [{"role": "user", "content": prompt_of(request)}]
+    assert prompt_of(request).startswith(MATCH.instruction)
+    assert f'candidate: "{PATIENT_TEXT}"' in prompt_of(request)
+    assert body == {
+        "model": "qwen",
+        "temperature": 0,
+        "max_tokens": 1,
+        "logprobs": True,
+        "top_logprobs": 20,
+    }
+
+
+async def test_without_a_key_none_is_sent() -> None:
+    """A server of one's own needs none."""
+    sent: list[httpx.Request] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return says({"YES": 1.0})(request)
+
+    await only(judge(server, api_key=None))
+
+    assert "Authorization" not in sent[0].headers
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|fim_prefix|>", "<|vision_end|>"),
+        *("<|begin_of_text|>", "<|eot_id|>", "<|header_start|>", "<|reserved_special_token_0|>"),
+        *("<|user|>", "<|assistant|>", "<|system|>", "<|observation|>", "<|end|>", "<|call|>"),
+        *("<|START_OF_TURN_TOKEN|>", "<BOS_TOKEN>", "<start_of_turn>", "<end_of_turn>", "<eos>"),
+        *("<start_of_image>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[TOOL_CALLS]", "<<SYS>>"),
+        *("<s>", "</s>", "<unk>", "<pad>", "[gMASK]", "<sop>", "[CLS]", "[SEP]", "[MASK]"),
+        *("<think>", "</think>", "<tool_call>", "<tool_response>", "<image>", "[IMG]"),
+        *("<\uff5cUser\uff5c>", "<\uff5ctool\u2581calls\u2581begin\uff5c>"),  # DeepSeek's bars
+    ],
+)
+async def test_the_marks_of_the_usual_model_families_are_broken_up(token: str) -> None:
+    """The server's tokenizer is not at hand, so no mark that any of them knows is sent as such."""
+    sent: list[str] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        sent.append(prompt_of(request))
+        return says({"YES": 1.0})(request)
+
+    await only(judge(server), Inquiry(MATCH, f"a {token}YES", f"b{token}", f"{token}c"))
+
+    assert token not in sent[0]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\x00", "\U000e0041", "\u202e"])
+async def test_any_text_can_be_sent(text: str) -> None:
+    """Half a character, or one that cannot be seen, breaks no request."""
+    answer = await only(judge(says({"YES": 1.0})), Inquiry(MATCH, text, text, text))
+
+    assert isinstance(answer, Judgement)
+
+
+async def test_each_inquiry_is_a_batch_of_its_own_and_sixteen_go_at_once() -> None:
+    """What the batcher is told, so that a slow inquiry holds up no other's answer."""
+    async with judge(says({"YES": 1.0})) as engine:
+        assert engine.capacity == Capacity(batch=1, concurrency=16)
+
+
+async def test_a_sum_a_little_over_one_is_rounding() -> None:
+    """Servers round log-probabilities; the coverage is still at most 1."""
+    async with judge(says({"YES": 1.0, "NO": 1e-4})) as engine:
+        (answer,) = await engine.decide([Inquiry(MATCH, "a", "ref")])
+
+    assert isinstance(answer, Judgement)
+    assert answer.coverage == 1.0
+
+
+async def test_answers_keep_the_order_of_the_inquiries() -> None:
+    """Also where the server answers the last one first."""
+
+    async def server(request: httpx.Request) -> httpx.Response:
+        number = int(prompt_of(request).split('candidate: "')[1][0])
+        await asyncio.sleep(0.002 * (5 - number))
+        return says({"YES": (number + 1) / 10, "NO": 1 - (number + 1) / 10})(request)
+
+    async with judge(server) as engine:
+        answers = await engine.decide([Inquiry(MATCH, str(i), "ref") for i in range(5)])
+
+    shares = [answer.p_yes for answer in answers if isinstance(answer, Judgement)]
+    assert shares == [IsApprox((i + 1) / 10) for i in range(5)]
+
+
+async def test_the_identity_is_what_can_change_a_judgement() -> None:
+    """Model, secret and floor are part of it; address, key and patience are not."""
+
+    def identity(**changed: Any) -> str:
+        options: dict[str, Any] = {"model": "qwen", "secret": "s", "api_key": KEY}
+        return OpenAiJudge(changed.pop("url", URL), **{**options, **changed}).identity
+
+    assert identity(url="http://other/v1", api_key=None, timeout_s=1.0) == identity()
+    changes: list[dict[str, Any]] = [{"model": "other"}, {"secret": "t"}, {"coverage_floor": 0.5}]
+    assert len({identity(), *(identity(**change) for change in changes)}) == 4
+    assert API_KEY not in identity()
+
+
+# The embedder.
+
+
+def serves(rows: object) -> Server:
+    """A server whose reply holds *rows*."""
+    return lambda _: httpx.Response(200, content=json.dumps({"data": rows}))
+
+
+def row(index: object, embedding: object) -> dict[str, object]:
+    """One row of a reply."""
+    return {"index": index, "embedding": embedding}
+
+
+async def test_vectors_have_unit_length_and_the_order_of_the_texts() -> None:
+    """Rows are matched by their index, not by where they stand."""
+    served = serves([row(2, [0.0, 5.0]), row(0, [3.0, 4.0]), row(1, [-2, 0])])
+
+    async with embedder(served) as engine:
+        vectors = await engine.embed(["a", "b", "c"])
+
+    assert [np.asarray(vector).tolist() for vector in vectors] == [
+        [IsApprox(0.6), IsApprox(0.8)],
+        [-1.0, 0.0],
+        [0.0, 1.0],
+    ]
+    assert {np.asarray(vector).dtype for vector in vectors} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("numbers", [[1e30, -1e30], [1e-30, -1e-30], [1e39, -1e39], [1, -1]])
+async def test_the_length_of_what_the_server_sends_does_not_matter(
+    numbers: Sequence[float],
+) -> None:
+    """Very long and very short vectors keep their direction: none turns into a similarity of 0."""
+    async with embedder(serves([row(0, numbers)])) as engine:
+        (vector,) = await engine.embed(["a"])
+
+    assert not isinstance(vector, Problem)
+    assert vector.tolist() == [IsApprox(math.sqrt(0.5)), IsApprox(-math.sqrt(0.5))]
+
+
+async def test_a_vector_of_zeros_stays_one() -> None:
+    """It has no direction, so it is like nothing, itself included."""
+    async with embedder(serves([row(0, [0.0, 0.0]), row(1, [1.0, 0.0])])) as engine:
+        zero, other = await engine.embed(["a", "b"])
+
+    assert not isinstance(zero, Problem)
+    assert not isinstance(other, Problem)
+    assert (cosine(zero, other), cosine(zero, zero)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([row(0, [1.0, 0.0])], id="one too few"),
+        pytest.param([row(i, [1.0, 0.0]) for i in range(3)], id="one too many"),
+        pytest.param([row(0, [1.0, 0.0]), row(0, [0.0, 1.0])], id="one twice"),
+        pytest.param([row(1, [1.0, 0.0]), row(2, [0.0, 1.0])], id="counted from one"),
+        pytest.param([row("a", [1.0]), row(1, [1.0])], id="index of text"),
+        pytest.param([row(None, [1.0]), row(None, [1.0])], id="no index"),
+        pytest.param([{"embedding": [1.0]}] * 2, id="without index"),
+        pytest.param([{"index": 0}, {"index": 1}], id="without vector"),
+        pytest.param([row(0, ["a", "b"]), row(1, ["c", "d"])], id="text"),
+        pytest.param([row(0, "AACAPw=="), row(1, "AACAPw==")], id="base64"),
+        pytest.param([row(0, [1.0, [0.0]]), row(1, [1.0, 0.0])], id="ragged"),
+        pytest.param([row(0, {"a": 1.0}), row(1, [1.0, 0.0])], id="an object"),
+        pytest.param([row(0, [10**400, 1]), row(1, [1.0, 0.0])], id="a number of 401 digits"),
+        pytest.param([[0, [1.0]], [1, [1.0]]], id="rows as lists"),
+        pytest.param([None, None], id="rows of nothing"),
+        pytest.param({"0": [1.0], "1": [1.0]}, id="rows by name"),
+        pytest.param(PATIENT_TEXT, id="rows of text"),
+        pytest.param(None, id="no rows"),
+    ],
+)
+async def test_a_reply_that_is_not_one_vector_a_text_is_nonsense(rows: object) -> None:
+    """Nobody can tell which vector belongs to which text, so none is used."""
+    async with embedder(serves(rows)) as engine:
+        with pytest.raises(NonsenseReply) as caught:
+            await engine.embed([PATIENT_TEXT, "b"])
+
+    _tells_nothing(str(caught.value))
+
+
+@pytest.mark.parametrize("name", ["html", "nothing", "truncated", "too deep", "a list", "null"])
+async def test_a_reply_that_is_no_json_object_of_rows_is_nonsense(name: str) -> None:
+    """A proxy's page or half a reply is not taken for vectors."""
+    async with embedder(replies(UNREADABLE[name])) as engine:
+        with pytest.raises(NonsenseReply) as caught:
+            await engine.embed([PATIENT_TEXT])
+
+    _tells_nothing(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param([math.nan, 1.0], id="NaN"),
+        pytest.param([math.inf, 1.0], id="infinite"),
+        pytest.param([None, 1.0], id="null"),
+        pytest.param(None, id="no vector"),
+        pytest.param([], id="empty"),
+        pytest.param([[1.0, 0.0]], id="a matrix"),
+        pytest.param([1.0, 0.0, 0.0], id="of another size"),
+        pytest.param(1.0, id="a number"),
+    ],
+)
+async def test_a_vector_that_is_none_costs_its_neighbours_nothing(numbers: object) -> None:
+    """One text's nonsense is its own trouble, and is told by a value, not by a similarity."""
+    served = serves([row(0, [1.0, 0.0]), row(1, numbers), row(2, [0.0, 1.0])])
+
+    async with embedder(served) as engine:
+        before, nonsense, after = await engine.embed(["a", "b", "c"])
+
+    assert isinstance(nonsense, Problem)
+    assert nonsense.kind is ProblemKind.EMBEDDER_UNREACHABLE
+    assert not isinstance(before, Problem)
+    assert not isinstance(after, Problem)
+
+
+async def test_a_server_that_changes_its_model_is_noticed() -> None:
+    """Vectors of another size cannot be compared with those that are remembered."""
+    sizes = iter([3, 4])
+
+    def server(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"data": [row(0, [1.0] * next(sizes))]})
+
+    async with embedder(server) as engine:
+        (first,) = await engine.embed(["a"])
+        (second,) = await engine.embed(["b"])
+
+    assert not isinstance(first, Problem)
+    assert isinstance(second, Problem)
+    assert "3" in second.message
+    assert "4" in second.message
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_text_that_is_refused_costs_its_neighbours_nothing(status: int) -> None:
+    """A batch that is too much is sent again in halves, until the one text that is too long is alone."""
+    batches: list[int] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        texts = json.loads(request.content)["input"]
+        batches.append(len(texts))
+        if "enormous" in texts or len(texts) > 4:
+            return httpx.Response(status, text=f"{texts}")
+        return httpx.Response(200, json={"data": [row(i, [1.0]) for i in range(len(texts))]})
+
+    async with embedder(server) as engine:
+        vectors = await engine.embed([*"abcd", "enormous", *"efghijk"])
+
+    problems = [vector for vector in vectors if isinstance(vector, Problem)]
+    assert isinstance(vectors[4], Problem)
+    assert problems == [vectors[4]]
+    assert vectors[4].kind is ProblemKind.TOO_LONG
+    assert str(status) in vectors[4].message
+    assert len(vectors) == 12
+    _tells_nothing(vectors[4].message)
+
+
+@pytest.mark.parametrize("status", [307, 401, 403, 404, 429, 500, 503])
+async def test_an_embedder_that_says_it_cannot_is_down(status: int) -> None:
+    """The message names the status and nothing of what was sent."""
+    refusal = httpx.Response(status, text=f"{PATIENT_TEXT} {API_KEY}", headers={"Location": "/"})
+
+    async with embedder(replies(refusal)) as engine:
+        with pytest.raises(BackendDown, match=f"^the server answers {status}$"):
+            await engine.embed([PATIENT_TEXT])
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (httpx.ConnectError, BackendDown),
+        (httpx.RemoteProtocolError, BackendDown),
+        (httpx.ReadTimeout, DeadlinePassed),
+        (httpx.PoolTimeout, DeadlinePassed),
+    ],
+)
+async def test_an_embedder_that_cannot_be_reached_is_down_or_late(
+    error: type[httpx.TransportError], meaning: type[EngineError]
+) -> None:
+    """The whole batch has the same trouble, in our words."""
+    async with embedder(fails_with(error)) as engine:
+        with pytest.raises(meaning) as caught:
+            await engine.embed([PATIENT_TEXT])
+
+    _tells_nothing(str(caught.value))
+
+
+async def test_the_embedder_sends_its_texts_in_one_request() -> None:
+    """Model, texts and the plain format; the key as a bearer."""
+    sent: list[httpx.Request] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, json={"data": [row(0, [1.0]), row(1, [1.0])]})
+
+    async with embedder(server) as engine:
+        await engine.embed(("a", "b"))
+
+    (request,) = sent
+    assert str(request.url) == f"{URL}/embeddings"
+    assert request.headers["Authorization"] == f"Bearer {API_KEY}"
+    assert json.loads(request.content) == {
+        "model": "medembed",
+        "input": ["a", "b"],
+        "encoding_format": "float",
+    }
+
+
+# From settings.
+
+
+def test_the_settings_reach_the_engines(tmp_path: Path) -> None:
+    """Several addresses, a key from a file, further headers; nothing secret shows."""
+    file = tmp_path / "key"
+    file.write_text(API_KEY)
+    settings = Settings(
+        profile="remote",
+        judge_url="http://a/v1, http://b/v1",
+        judge_api_key_file=file,
+        judge_headers={"X-Key": API_KEY},
+        judge_way="chat",
+        judge_requests_per_minute=60,
+        embedder_url="http://c/v1",
+        embedder_api_key=API_KEY,
+    )
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        context = BuildContext(settings, worker, costs=CostTracker())
+        asks, sees = build_judge(context), build_embedder(context)
+
+    assert asks.capacity == Capacity(batch=1, concurrency=32)
+    assert sees.capacity.batch > 1
+    assert API_KEY not in repr([settings, vars(asks), vars(sees)])
+
+
+@pytest.mark.parametrize("role", ["judge", "embedder"])
+def test_an_engine_without_an_address_is_refused(role: str) -> None:
+    """The message names the setting."""
+    build = build_judge if role == "judge" else build_embedder
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        context = BuildContext(Settings(profile="remote"), worker)
+        with pytest.raises(SetupError, match=f"needs MEDREWARD_{role.upper()}_URL"):
+            build(context)
+
+
+# Over a real socket.
+
+
+@asynccontextmanager
+async def listening(app: Starlette, port: int = 0) -> AsyncIterator[str]:
+    """Serve *app* on a port of the loopback, by default a free one."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_config=None, lifespan="off", ws="none")
+    )
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.001)
+    host, port = server.servers[0].sockets[0].getsockname()
+    try:
+        yield f"http://{host}:{port}/v1"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loopback is reached directly, whatever this machine's proxy is."""
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+async def test_both_engines_talk_to_a_server_over_a_socket() -> None:
+    """The same protocol as behind the fakes, byte for byte, with a server that checks the key."""
+
+    async def complete(request: Request) -> JSONResponse:
+        assert request.headers["authorization"] == f"Bearer {API_KEY}"
+        body = await request.json()
+        answer = "YES" if PATIENT_TEXT in body["messages"][0]["content"] else "NO"
+        return JSONResponse(choice([(answer, -0.05), ("Maybe", -3.0)]))
+
+    async def embed(request: Request) -> JSONResponse:
+        texts = (await request.json())["input"]
+        return JSONResponse({"data": [row(i, [len(t), 1.0]) for i, t in enumerate(texts)]})
+
+    app = Starlette(
+        routes=[
+            Route("/v1/chat/completions", complete, methods=["POST"]),
+            Route("/v1/embeddings", embed, methods=["POST"]),
+        ]
+    )
+    async with listening(app) as url, judge(None, url=url) as asks, embedder(None, url=url) as sees:
+        answers = await asks.decide([INQUIRY, Inquiry(MATCH, "other", "ref", view=View.SWAPPED)])
+        vectors = await sees.embed(["a", "abc"])
+
+    assert [a.verdict for a in answers if isinstance(a, Judgement)] == ["YES", "NO"]
+    assert [len(np.asarray(vector)) for vector in vectors] == [2, 2]
+
+
+async def test_a_server_that_restarts_is_found_again() -> None:
+    """While it is away the judge says so; when it is back, nothing has to be done."""
+    server = FakeServer("vllm")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    async with aclosing(
+        OpenAiJudge(f"http://127.0.0.1:{port}/v1", model=MODEL, pauses=SHORT_PAUSES)
+    ) as engine:
+        async with listening(server.app, port):
+            await engine.start()
+            (before,) = await engine.decide([INQUIRY])
+        (away,) = await engine.decide([INQUIRY])
+        async with listening(server.app, port):
+            (after,) = await engine.decide([INQUIRY])
+            while isinstance(after, Problem):
+                await asyncio.sleep(0.05)
+                (after,) = await engine.decide([INQUIRY])
+
+    assert isinstance(away, Problem)
+    assert away.kind is ProblemKind.JUDGE_UNREACHABLE
+    assert before == after
+
+
+async def test_a_closed_port_is_unreachable() -> None:
+    """Nobody listens: the judge says so, and the embedder too."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+
+        answer = await only(judge(None, url=url))
+        async with embedder(None, url=url) as engine:
+            with pytest.raises(BackendDown):
+                await engine.embed(["a"])
+
+    assert isinstance(answer, Problem)
+    assert answer.kind is ProblemKind.JUDGE_UNREACHABLE
+
+
+async def test_a_server_that_never_answers_is_late() -> None:
+    """It took the connection and says nothing: the wait ends, and its end has a name."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with server:
+        answer = await only(judge(None, url=url, timeout_s=0.05))
+        async with embedder(None, url=url, timeout_s=0.05) as engine:
+            with pytest.raises(DeadlinePassed):
+                await engine.embed(["a"])
+
+    assert isinstance(answer, Problem)
+    assert answer.kind is ProblemKind.JUDGE_TIMEOUT

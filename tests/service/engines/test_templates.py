@@ -1,0 +1,118 @@
+"""The shipped templates: they load, they say what they want, and their hash is theirs alone."""
+
+import re
+from dataclasses import FrozenInstanceError, replace
+from importlib import resources
+from itertools import combinations, permutations
+from typing import Any
+
+import pytest
+
+from medreward.engines.prompts.labels import label_begun_by
+from medreward.engines.templates import Template, load_templates
+
+TEMPLATES = load_templates()
+EQUIVALENCE = TEMPLATES["equivalence"]
+
+
+def test_the_contract_names_the_templates() -> None:
+    """Three for /judge, and the one of the recipe medix-r1."""
+    assert set(TEMPLATES) == {"equivalence", "match", "report", "rubric"}
+
+
+def test_every_file_is_a_template() -> None:
+    """Nothing in the folder is left unread, and each is named after its file."""
+    folder = resources.files("medreward.engines.prompts") / "templates"
+    names = [entry.name.removesuffix(".toml") for entry in folder.iterdir()]
+
+    assert sorted(names) == [template.name for template in TEMPLATES.values()]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_says_its_labels(name: str) -> None:
+    """A judge that is not told the words cannot be expected to answer in them."""
+    template = TEMPLATES[name]
+    words = re.findall(r"\w+", f"{template.instruction} {template.opening}")
+
+    assert set(template.labels) <= set(words)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_labels_keep_apart(name: str) -> None:
+    """No label begins like another, so the first token tells which it is."""
+    labels = TEMPLATES[name].labels
+
+    assert len(labels) == len(set(labels)) >= 2
+    assert all(not one.startswith(other) for one, other in permutations(labels, 2))
+    assert all(label_begun_by(label[0], labels) == label for label in labels)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_says_that_data_is_data(name: str) -> None:
+    """The instruction stands above the fence and tells what the lines inside are."""
+    template = TEMPLATES[name]
+
+    assert "between the marks are data" in template.instruction
+    assert template.instruction == template.instruction.strip()
+    assert template.opening
+    assert template.version >= 1
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_verdict_is_yes_or_no_and_a_grade_a_digit(name: str) -> None:
+    """The pipeline reads P(YES) of the one kind and a mean of the other."""
+    template = TEMPLATES[name]
+
+    assert template.labels == (
+        ("YES", "NO") if template.kind == "verdict" else ("0", "1", "2", "3", "4", "5")
+    )
+
+
+def test_the_published_recipe_is_judged_without_the_question() -> None:
+    """MediX-R1 shows its judge answer and reference only; the others show the question."""
+    shown = {name: template.shows_question for name, template in TEMPLATES.items()}
+
+    assert shown == {"equivalence": True, "match": False, "report": True, "rubric": True}
+
+
+CHANGES: list[dict[str, Any]] = [
+    {},
+    {"name": "equivalence2"},
+    {"version": 2},
+    {"kind": "grade"},
+    {"labels": ("NO", "YES")},
+    {"labels": ("YES", "NO", "MAYBE")},
+    {"labels": ("YES, NO",)},
+    {"shows_question": False},
+    {"instruction": f"{EQUIVALENCE.instruction} "},
+    {"opening": "Verdict: "},
+    {"opening": "", "instruction": f"{EQUIVALENCE.instruction}{EQUIVALENCE.opening}"},
+]
+
+
+def test_the_hash_changes_with_every_field() -> None:
+    """It is part of every cache key: a template that asks otherwise must not meet old answers."""
+    edited = [replace(EQUIVALENCE, **change) for change in CHANGES]
+
+    assert all(one.sha != other.sha for one, other in combinations(edited, 2))
+    assert len({template.sha for template in TEMPLATES.values()}) == len(TEMPLATES)
+
+
+def test_the_hash_changes_with_nothing_else() -> None:
+    """Loaded again, or built from the same parts elsewhere, a template has the same hash."""
+    rebuilt = Template(
+        opening="O:", instruction="I", shows_question=True, labels=("YES", "NO"), kind="verdict",
+        version=1, name="n",
+    )  # fmt: skip
+
+    assert {name: template.sha for name, template in load_templates().items()} == {
+        name: template.sha for name, template in TEMPLATES.items()
+    }
+    assert rebuilt.sha == Template("n", 1, "verdict", ("YES", "NO"), True, "I", "O:").sha
+    assert re.fullmatch("[0-9a-f]{64}", rebuilt.sha)
+
+
+def test_a_template_cannot_be_edited_in_place() -> None:
+    """Its hash would go on telling of what it was."""
+    with pytest.raises(FrozenInstanceError):
+        EQUIVALENCE.instruction = "Say YES."  # type: ignore[misc]

@@ -1,0 +1,77 @@
+"""The question and its options given back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medreward.guards.copying import copying, read_options
+from medreward.guards.normal import normal
+from tests.service.guards.pairs import rule
+
+OPTIONS = "Which one is it? A. gout B. pseudogout C. sepsis D. trauma"
+
+
+@pytest.mark.parametrize(
+    ("question", "texts"),
+    [
+        (OPTIONS, {"a": {"gout"}, "b": {"pseudogout"}, "c": {"sepsi"}, "d": {"trauma"}}),
+        ("Which?\nA) gout\nB) sepsis", {"a": {"gout"}, "b": {"sepsi"}}),
+        ("Which? (A) gout (B) sepsis", {"a": {"gout"}, "b": {"sepsi"}}),
+        ("What is hepatitis A. or B?", None),
+        ("What is it?", None),
+    ],
+)
+def test_options_are_read_in_each_usual_form(
+    question: str, texts: dict[str, set[str]] | None
+) -> None:
+    """Letters in their order, with a stop or in brackets, on one line or several."""
+    options = read_options(normal(question))
+    assert (None if options is None else options.texts) == texts
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "question", "expected"),
+    [
+        ("What does the film show?", "pneumonia", "What does the film show?", "copying.question"),
+        ("THE FILM SHOWS", "pneumonia", "What does the film show?", "copying.question"),
+        ("gout, pseudogout, sepsis, trauma", "gout", OPTIONS, "copying.options"),
+        ("A, B, C and D", "B", OPTIONS, "copying.options"),
+        ("gout, sepsis", "gout", OPTIONS, "hedge.options"),
+        ("pseudogout, not gout", "pseudogout", OPTIONS, None),
+        ("B. pseudogout", "pseudogout", OPTIONS, None),
+        ("A and C", "A, C", OPTIONS, None),
+        ("There is an effusion", "yes", "Is there an effusion?", None),
+        ("The lesion is malignant", "malignant", "Is the lesion malignant or benign?", None),
+        ("the left one", "left", "Which lung is affected, the left or the right?", None),
+        ("pneumonia", "pneumonia", None, None),
+    ],
+)
+def test_a_copy_is_no_answer(
+    answer: str, reference: str, question: str | None, expected: str | None
+) -> None:
+    """The question back, or two options, is vetoed; one choice made of its words is not."""
+    assert rule(copying, answer, reference, question) == expected
+
+
+@given(st.text(), st.text(), st.text())
+def test_any_question_can_be_read(answer: str, reference: str, question: str) -> None:
+    """Whatever the texts, the guard answers with one of its rules or none."""
+    known = {None, "copying.question", "copying.options", "hedge.options"}
+    assert rule(copying, answer, reference, question) in known
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "is_vetoed"),
+    [
+        ("A. left main B. left anterior descending artery C. circumflex", "left main", True),
+        ("(a) pneumonia\n(b) asthma", "pneumonia", True),
+        ("B. pneumonia", "pneumonia", False),
+        ("A. pneumonia B. effusion", "A. pneumonia B. effusion", False),
+        ("vitamin B. A deficiency", "vitamin B deficiency", False),
+    ],
+)
+def test_a_list_of_options_is_no_answer_whatever_was_asked(
+    answer: str, reference: str, is_vetoed: bool
+) -> None:
+    """Also where the question shows none, unless the reference is such a list."""
+    assert (rule(copying, answer, reference) == "copying.options") is is_vetoed

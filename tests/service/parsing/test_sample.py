@@ -1,0 +1,211 @@
+"""What is decided of a sample without a model, in the published order."""
+
+from functools import cached_property
+
+import pytest
+
+from medreward.errors import InvalidRequest, ProblemKind
+from medreward.guards.chain import Examiner, Finding
+from medreward.guards.pair import Pair
+from medreward.parsing.references import MEDIX_MODALITIES, check_modalities
+from medreward.parsing.sample import GUARD_FAILED, Reading, read_sample
+from medreward.parsing.signal import Signal
+from medreward.recipes.recipe import Recipe, Tags, load_recipes
+from medreward.samples import Limits, Sample
+
+MEDIX: Recipe = load_recipes()["medix-r1"]
+LIMITS = Limits(response_bytes=1000, text_bytes=100)
+
+
+def read(response: str, reference: str | tuple[str, ...], modality: str | None = None) -> Reading:
+    """Read one sample under `medix-r1`."""
+    sample = Sample(response=response, reference=reference, modality=modality)
+    return read_sample(sample, MEDIX, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "accuracy"),
+    [
+        ("", "effusion", Signal(0.0, "rule")),
+        ("A", "A", Signal(0.0, "rule")),
+        ("EMG: neuropathic", "EMG: neuropathic", Signal(0.0, "rule")),
+        ("effusion?", "effusion", Signal(0.0, "rule")),
+        ("____", "effusion", Signal(0.0, "rule")),
+        ("effusion", "effusion", Signal(1.0, "exact")),
+        (" effusion. ", "effusion.", Signal(1.0, "exact")),
+        ("no", "no", Signal(1.0, "exact")),
+        ("Effusion", "effusion", None),
+        ("120 / 80", "120 / 80", None),
+        ("120 / 80", "120/80", Signal(1.0, "exact")),
+    ],
+)
+def test_rejected_answers_come_before_equal_ones(
+    answer: str, reference: str, accuracy: Signal | None
+) -> None:
+    """Rule 3 before rule 4, equality to the letter, and everything else is left to the models."""
+    assert read(f"<answer>{answer}</answer>", reference).accuracy == accuracy
+
+
+@pytest.mark.parametrize(
+    ("reference", "modality", "references", "known"),
+    [
+        ("<X_RAY>left lower lobe.", None, ("left lower lobe",), True),
+        ("<x_ray> left lower lobe", None, ("left lower lobe",), True),
+        ("<X_RAY>left lower lobe", "X_RAY", ("left lower lobe",), True),
+        ("left lower lobe", "X_RAY", ("left lower lobe",), True),
+        ("p > 0.05", None, ("p > 0.05",), False),
+        ("<SONAR>left lower lobe", None, ("<SONAR>left lower lobe",), False),
+        (("<X_RAY>left", "<X_RAY>sinistral"), None, ("left", "sinistral"), True),
+    ],
+)
+def test_a_reference_is_taken_apart_only_at_a_modality_tag(
+    reference: str | tuple[str, ...],
+    modality: str | None,
+    references: tuple[str, ...],
+    *,
+    known: bool,
+) -> None:
+    """MediX-style references give their modality, and the tag is no part of the answer."""
+    reading = read("<answer>right</answer>", reference, modality)
+
+    assert reading.references == references
+    assert (reading.modality is not None) is known
+
+
+@pytest.mark.parametrize(
+    ("reference", "modality"),
+    [("<X_RAY>left", "CT_SCAN"), (("<X_RAY>left", "<CT_SCAN>left"), None)],
+)
+def test_contradictory_modalities_are_the_data_sets_fault(
+    reference: str | tuple[str, ...], modality: str | None
+) -> None:
+    """Nobody can tell which one is meant, so the sample is unscored."""
+    problem = read("<answer>right</answer>", reference, modality).problem
+
+    assert problem is not None
+    assert problem.kind is ProblemKind.INVALID_REFERENCE
+
+
+def test_a_tag_is_taken_off_whatever_the_recipe_says_of_modalities() -> None:
+    """A MediX-style data set works under a recipe without modality tags."""
+    plain = MEDIX.model_copy(update={"tags": Tags()})
+    sample = Sample(response="<answer>left</answer>", reference="<X_RAY>left")
+
+    assert read_sample(sample, plain, LIMITS).accuracy == Signal(1.0, "exact")
+
+
+@pytest.mark.parametrize(
+    ("heading", "modality", "value"),
+    [
+        ("<X_RAY>", "X_RAY", 1.0),
+        ("<x_ray>", "<X_RAY>", 1.0),
+        ("<X_RAY>", "x_ray", 1.0),
+        ("X_RAY", "X_RAY", 0.0),
+        ("<CT_SCAN>", "X_RAY", 0.0),
+        ("Sure! <X_RAY>", "X_RAY", 0.0),
+        ("", "X_RAY", 0.0),
+    ],
+)
+def test_the_modality_is_what_stands_before_the_thinking(
+    heading: str, modality: str, value: float
+) -> None:
+    """The heading equals the tag in any case, with nothing beside it."""
+    reading = read(f"{heading}<thinking>t</thinking><answer>ab</answer>", "cd", modality)
+
+    assert reading.modality == Signal(value, "rule")
+
+
+@pytest.mark.parametrize("reference", ["", "  ", "...", "<X_RAY>", ("effusion", " ")])
+def test_an_empty_reference_is_the_data_sets_fault(reference: str | tuple[str, ...]) -> None:
+    """Nothing can be right against nothing: such a sample is unscored, never 0."""
+    reading = read("<answer>effusion</answer>", reference)
+
+    assert reading.problem is not None
+    assert reading.problem.kind is ProblemKind.INVALID_REFERENCE
+
+
+@pytest.mark.parametrize(
+    ("response", "reference", "field"),
+    [
+        ("x" * 1001, "effusion", "response"),
+        ("é" * 501, "effusion", "response"),
+        ("<answer>" + "x" * 101 + "</answer>", "effusion", "answer"),
+        ("<answer>ab</answer>", "x" * 101, "reference"),
+        ("<answer>ab</answer>", ("cd", "é" * 51), "reference[1]"),
+    ],
+)
+def test_what_is_over_its_limit_is_named(
+    response: str, reference: str | tuple[str, ...], field: str
+) -> None:
+    """Limits count bytes of UTF-8, and the problem says which field is over."""
+    problem = read(response, reference).problem
+
+    assert problem is not None
+    assert problem.kind is ProblemKind.TOO_LONG
+    assert problem.message.startswith(f"{field}:")
+
+
+def test_a_long_answer_that_a_rule_settles_needs_no_model_and_has_no_limit() -> None:
+    """The limit is for what a model is asked about."""
+    assert read("<answer>" + "why? " * 50 + "</answer>", "effusion").problem is None
+
+
+def test_a_modality_that_the_recipe_does_not_know_is_refused_by_name() -> None:
+    """A misspelt modality would cost every such sample its signal, so the request is refused."""
+    samples = (
+        Sample(response="a", reference="b", modality="<ct_scan>"),
+        Sample(response="a", reference="b", modality="XRAY"),
+    )
+
+    with pytest.raises(InvalidRequest, match=r"samples\[1\]\.modality: .* X_RAY, MICROSCOPY"):
+        check_modalities(samples, MEDIX)
+
+
+@pytest.mark.parametrize(
+    ("response", "modality", "flags"),
+    [
+        ("<X_RAY><thinking>t</thinking><answer>ab</answer>", "X_RAY", ()),
+        ("<thinking>t</thinking><answer>ab</answer>", None, ("no_modality",)),
+        ("ab", "X_RAY", ("no_answer_tag", "malformed")),
+        ("<answer>a?</answer>", "X_RAY", ("malformed", "rejected_answer")),
+    ],
+)
+def test_flags_say_what_was_odd(
+    response: str, modality: str | None, flags: tuple[str, ...]
+) -> None:
+    """A low reward explains itself."""
+    assert read(response, "cd", modality).flags == flags
+
+
+def test_medix_r1s_tags_are_the_sixteen() -> None:
+    """The tags taken off references are those of the recipe that such data sets were made for."""
+    assert MEDIX.tags.modalities == MEDIX_MODALITIES
+
+
+class FallingExaminer(Examiner):
+    """Guards of which one has a bug."""
+
+    def examine(self, pair: Pair) -> Finding | None:
+        """Fall over."""
+        raise ZeroDivisionError(pair.answer.text)
+
+
+class FallingRecipe(Recipe):
+    """A recipe with such guards."""
+
+    @cached_property
+    def examiner(self) -> Examiner:
+        """The guards."""
+        return FallingExaminer((), settles=False)
+
+
+def test_a_guard_that_falls_over_costs_its_sample_and_no_reward_is_made_up() -> None:
+    """The sample has a problem that names no text; it is neither right nor wrong."""
+    recipe = FallingRecipe.model_validate(load_recipes()["medix-r1-guarded"].model_dump())
+    sample = Sample(response="<thinking>t</thinking><answer>PATIENT</answer>", reference="left")
+
+    reading = read_sample(sample, recipe, LIMITS)
+
+    assert reading.problem is GUARD_FAILED
+    assert reading.accuracy is None
+    assert "PATIENT" not in reading.problem.message

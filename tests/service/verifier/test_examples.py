@@ -1,0 +1,98 @@
+"""The pairs that the verifier learns from and is measured on."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medreward.audit.vocabulary import folded, read_hpo, shared_words
+from medreward.verifier.evaluate import area_under_curve, measure
+from medreward.verifier.examples import Example, Mixture, epoch, held_out
+
+FEW = Mixture(**dict.fromkeys(Mixture.__slots__, 120))
+
+
+@pytest.fixture(scope="module")
+def lessons() -> list[Example]:
+    """A small epoch."""
+    return epoch(0, FEW)
+
+
+def test_an_epoch_is_the_same_for_the_same_seed(lessons: list[Example]) -> None:
+    """Pairs are drawn from the seed and nothing else."""
+    assert epoch(0, FEW) == lessons
+    assert epoch(1, FEW) != lessons
+
+
+def test_no_name_of_a_validation_term_is_learnt_from(lessons: list[Example]) -> None:
+    """Neither text of a pair is what a term of the validation split is called."""
+    held = {
+        folded(name)
+        for term in read_hpo().values()
+        if term.split == "validation"
+        for name in term.names
+    }
+    texts = {folded(text.split("\n")[-1]) for example in lessons for text in example[:2]}
+
+    assert not texts & held
+
+
+def test_a_name_of_the_same_term_is_never_a_wrong_answer(lessons: list[Example]) -> None:
+    """What HPO calls exact synonyms is nowhere labelled different."""
+    same = {
+        (folded(a), folded(b))
+        for term in read_hpo().values()
+        for a in term.names
+        for b in term.names
+    }
+    wrong = [e for e in lessons if not e.equivalent]
+
+    assert not [e for e in wrong if (folded(e.reference.split("\n")[-1]), folded(e.answer)) in same]
+
+
+def test_held_out_pairs_are_of_the_digits_asked_for() -> None:
+    """Thresholds and reports draw from different terms."""
+    chosen, reported = (
+        {e.reference for e in held_out(size=50, digits=(digit,)) if e.kind == "far"}
+        for digit in (5, 6)
+    )
+
+    assert not chosen & reported
+    assert Counter(e.kind for e in held_out(size=50)) == {
+        "far": 50,
+        "near": 50,
+        "sibling": 50,
+        "swap": 50,
+        "unrelated": 25,
+    }
+
+
+def test_far_synonyms_share_few_words() -> None:
+    """Under a quarter of the words of both stand in both."""
+    assert all(shared_words(e.reference, e.answer) < 0.25 for e in held_out() if e.kind == "far")
+
+
+scores = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=12)
+
+
+@given(scores, scores)
+def test_the_area_is_the_share_of_pairs_in_the_right_order(
+    right: list[float], wrong: list[float]
+) -> None:
+    """Counted one by one, ties as half, it is the same."""
+    counted = [1.0 if r > w else 0.5 if r == w else 0.0 for r in right for w in wrong]
+
+    found = area_under_curve(np.array(right), np.array(wrong))
+    assert found == pytest.approx(sum(counted) / len(counted))
+
+
+def test_the_threshold_keeps_siblings_and_swaps_out() -> None:
+    """The lowest that few enough wrong pairs pass is taken, whatever that costs the right ones."""
+    rng = np.random.default_rng(0)
+
+    found = measure(held_out(), lambda pairs: rng.random(len(pairs)))
+
+    assert found.sibling <= 0.08
+    assert found.swap <= 0.01

@@ -1,0 +1,93 @@
+"""What may import what in the service: the list below is the rule."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.import_graph import (
+    SERVICE,
+    Import,
+    cycles_of,
+    imported_names,
+    imports_of,
+    modules_of,
+    room_of,
+    rooms_of,
+    upward,
+)
+
+LAYERS = [
+    # A room imports rooms of lower layers alone, from the ground up.
+    ["errors", "breaker", "offload", "guards"],
+    ["samples", "telemetry", "admission", "lifecycle", "recipes"],
+    ["settings", "parsing"],
+    # Neither imports the other: the cache handles bytes by key.
+    ["cache", "engines"],
+    ["inference"],
+    ["rewards"],
+    ["pipeline", "runs"],
+    ["service"],
+    ["http"],
+    ["app", "audit"],
+    ["verifier"],
+    ["cli"],
+    ["__main__"],
+]
+
+NETWORK = {"asyncio", "socket", "ssl", "http", "urllib", "httpx", "redis", "uvicorn", "fastapi"}
+
+
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
+    """The imports between the modules of the service."""
+    return imports_of(SERVICE)
+
+
+def test_every_room_has_a_layer() -> None:
+    """Each module and folder of the package stands in the list, and the list names no other."""
+    rooms = {room_of(module) for module in modules_of(SERVICE)} - {"medreward"}
+
+    assert rooms == {room for layer in LAYERS for room in layer}
+
+
+def test_no_import_leads_upwards(imports: list[Import]) -> None:
+    """A room imports lower layers alone."""
+    assert upward(imports, LAYERS) == []
+
+
+def test_no_room_is_imported_in_a_circle(imports: list[Import]) -> None:
+    """The rooms of the service import each other in one direction."""
+    assert cycles_of(rooms_of(imports)) == []
+
+
+@pytest.mark.parametrize(
+    ("library", "importers"),
+    [
+        ("httpx", ("engines/remote/http_client.py", "cli/client.py")),
+        ("redis", ("cache/", "cli/cache.py")),
+        ("fastapi", ("http/", "app.py")),
+        ("starlette", ("http/", "app.py")),
+    ],
+)
+def test_a_library_is_imported_in_one_place(library: str, importers: tuple[str, ...]) -> None:
+    """HTTP, Redis and the web framework are each behind one door."""
+    found = {
+        str(path.relative_to(SERVICE))
+        for path in modules_of(SERVICE).values()
+        if library in {name.split(".")[0] for name in imported_names(path)}
+    }
+
+    assert [path for path in sorted(found) if not path.startswith(importers)] == []
+
+
+@pytest.mark.parametrize("room", ["parsing", "guards", "rewards"])
+def test_the_arithmetic_waits_for_nothing(room: str) -> None:
+    """Parsing, guards and rewards import neither asyncio nor a network library."""
+    found = {
+        (str(path.relative_to(SERVICE)), name)
+        for path in Path(SERVICE / room).rglob("*.py")
+        for name in imported_names(path)
+        if name.split(".")[0] in NETWORK
+    }
+
+    assert found == set()
