@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from medreward.cache.entries import entry_names, seal
+from medreward.cache.entries import encode, entry_names
 from medreward.cache.redis import RedisTier, build_redis_tier
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
@@ -85,7 +85,7 @@ def writing(tier: RedisTier, redis: "Redis", keys: list[bytes], payload: bytes) 
     """Ways to write."""
     values = dict.fromkeys(keys, payload)
     sealed = dict(
-        zip(entry_names(keys, "judge", ""), (seal(k, payload) for k in keys), strict=True)
+        zip(entry_names(keys, "judge", ""), (encode(k, payload) for k in keys), strict=True)
     )
 
     async def put() -> None:

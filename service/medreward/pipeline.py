@@ -13,7 +13,8 @@ from medreward.admission import Caller
 from medreward.engines.embedder import Vector
 from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.templates import Template
-from medreward.inference.resolver import Answers, Asker, Effort
+from medreward.inference.answers import Answers, Timings
+from medreward.inference.resolver import Resolver
 from medreward.offload import Pace
 from medreward.parsing.sample import Reading, SampleReader
 from medreward.recipes.recipe import Recipe
@@ -26,8 +27,8 @@ from medreward.samples import Item, Limits, Sample
 class Stages:
     """What the pipeline runs on; built and closed by `app.py`."""
 
-    judge: Asker[Inquiry, Judgement]
-    embedder: Asker[str, Vector]
+    judge: Resolver[Inquiry, Judgement]
+    embedder: Resolver[str, Vector]
     templates: Mapping[str, Template]
     limits: Limits
     pace: Pace
@@ -39,8 +40,8 @@ class Stages:
 class Trace:
     """The time that one request took, by stage."""
 
-    judge: Effort = field(default_factory=Effort)
-    embed: Effort = field(default_factory=Effort)
+    judge: Timings = field(default_factory=Timings)
+    embed: Timings = field(default_factory=Timings)
     _started_s: float = field(default_factory=time.perf_counter)
 
     @property
@@ -68,9 +69,10 @@ async def score(
     asked = dict(zip(distinct, opened, strict=True))
     inquiries, texts = list(chain(*chain(*opened))), list(_texts(distinct, recipe))
 
-    judgements = await stages.judge.recall(inquiries, caller, trace.judge)
-    vectors = await stages.embedder.recall(texts, caller, trace.embed)
-    await _find(stages, judgements, vectors, caller=caller, trace=trace)
+    judgements = await stages.judge.lookup(inquiries, caller)
+    vectors = await stages.embedder.lookup(texts, caller)
+    await _resolve(stages, judgements, vectors, caller)
+    trace.judge, trace.embed = judgements.timings, vectors.timings
 
     evidence = Evidence(recipe, judgements, vectors)
     if recipe.wants_witness and stages.has_other_engine:
@@ -92,8 +94,9 @@ async def _call_witnesses(
         for reading, inquiries in asked.items()
         for number in evidence.unwitnessed(reading, inquiries)
     ]
-    opinions = await stages.judge.recall(inquiries, caller, trace.judge)
-    await _find(stages, opinions, None, caller=caller, trace=trace)
+    opinions = await stages.judge.lookup(inquiries, caller)
+    await _resolve(stages, opinions, None, caller)
+    trace.judge += opinions.timings
     evidence.hear(opinions)
 
 
@@ -110,27 +113,26 @@ async def grade(
     limits = stages.limits
     opened = await stages.pace.map(lambda item: open_item(item, template, votes, limits), items)
     inquiries = [inquiry for item in opened for inquiry in item.inquiries]
-    judgements = await stages.judge.recall(inquiries, caller, trace.judge)
-    await _find(stages, judgements, None, caller=caller, trace=trace)
+    judgements = await stages.judge.lookup(inquiries, caller)
+    await _resolve(stages, judgements, None, caller)
+    trace.judge = judgements.timings
     return await stages.pace.map(lambda item: grade_item(item, judgements), opened)
 
 
-async def _find(
+async def _resolve(
     stages: Stages,
     judgements: Answers[Inquiry, Judgement],
     vectors: Answers[str, Vector] | None,
-    *,
     caller: Caller,
-    trace: Trace,
 ) -> None:
-    """Ask the engines for what is missing, side by side, as long as the caller waits."""
-    asking = []
+    """Resolve what is missing with both engines at the same time, as long as the caller waits."""
+    work = []
     if judgements.missing:
-        asking.append(stages.judge.find(judgements, caller, trace.judge))
+        work.append(stages.judge.resolve(judgements, caller))
     if vectors is not None and vectors.missing:
-        asking.append(stages.embedder.find(vectors, caller, trace.embed))
-    if asking:
-        await caller.while_connected(asyncio.gather(*asking))
+        work.append(stages.embedder.resolve(vectors, caller))
+    if work:
+        await caller.while_connected(asyncio.gather(*work))
 
 
 def _inquiries(reading: Reading, recipe: Recipe, template: Template) -> list[Asked]:

@@ -1,28 +1,22 @@
 """Everything that lives as long as the process does, and what a request needs of it."""
 
+from collections.abc import Hashable
 from functools import partial
+from typing import TypeVar
 
 from medreward.admission import Admission, Deadline, Load
 from medreward.cache.memory import MemoryTier
 from medreward.cache.redis import build_redis_tier
-from medreward.engines import embedder as embeddings
-from medreward.engines import judge as judgements
 from medreward.engines.accelerator import Probe, measure_platform
 from medreward.engines.embedder import Embedder, Vector
 from medreward.engines.judge import Inquiry, Judge, Judgement
 from medreward.engines.judges.cascade import has_other_engine
-from medreward.engines.keys import inquiry_key, text_key
 from medreward.engines.status import Readiness, Startup
 from medreward.engines.supervisor import EngineSupervisor
 from medreward.engines.templates import load_templates
-from medreward.errors import (
-    EMBEDDER_FAILURES,
-    JUDGE_FAILURES,
-    InvalidRequest,
-    NotFound,
-    SetupError,
-)
-from medreward.inference.resolver import Asker, Engine
+from medreward.errors import InvalidRequest, NotFound, SetupError
+from medreward.inference.bindings import Binding, EmbedderBinding, JudgeBinding
+from medreward.inference.resolver import Resolver
 from medreward.lifecycle import Drain, EventLoopWatchdog
 from medreward.offload import Pace
 from medreward.pipeline import Stages
@@ -30,6 +24,9 @@ from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.runs.watch import RunWatch
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
+
+Q = TypeVar("Q", bound=Hashable)
+A = TypeVar("A")
 
 
 class Service:
@@ -78,8 +75,8 @@ class Service:
         self.redis = build_redis_tier(settings, self.metrics)
         self.runs = RunWatch(self.metrics)
         self._stages: Stages | None = None
-        self._judge_asker: Asker[Inquiry, Judgement] | None = None
-        self._embedder_asker: Asker[str, Vector] | None = None
+        self._judge_resolver: Resolver[Inquiry, Judgement] | None = None
+        self._embedder_resolver: Resolver[str, Vector] | None = None
 
     @property
     def stages(self) -> Stages:
@@ -94,18 +91,20 @@ class Service:
         return self._stages
 
     @property
-    def judge_asker(self) -> Asker[Inquiry, Judgement]:
-        """What stands before the judge: cache and batches."""
-        if self._judge_asker is None:
-            self._judge_asker = self._build_judge_asker()
-        return self._judge_asker
+    def judge_resolver(self) -> Resolver[Inquiry, Judgement]:
+        """The judge behind its cache and its batches; made when the judge has started."""
+        if self._judge_resolver is None:
+            binding = JudgeBinding(self.engines.judge, self.settings.judge_timeout_s)
+            self._judge_resolver = self._resolver(binding, self.settings.judgement_cache_bytes)
+        return self._judge_resolver
 
     @property
-    def embedder_asker(self) -> Asker[str, Vector]:
-        """What stands before the embedder."""
-        if self._embedder_asker is None:
-            self._embedder_asker = self._build_embedder_asker()
-        return self._embedder_asker
+    def embedder_resolver(self) -> Resolver[str, Vector]:
+        """The embedder behind its cache and its batches; made when the embedder has started."""
+        if self._embedder_resolver is None:
+            binding = EmbedderBinding(self.engines.embedder, self.settings.embedder_timeout_s)
+            self._embedder_resolver = self._resolver(binding, self.settings.embedding_cache_bytes)
+        return self._embedder_resolver
 
     def check_open(self) -> None:
         """Let a request pass.
@@ -124,9 +123,9 @@ class Service:
 
     async def aclose(self) -> None:
         """Stop asking, then give back what the engines hold."""
-        for asker in (self._judge_asker, self._embedder_asker):
-            if asker is not None:
-                await asker.aclose()
+        for resolver in (self._judge_resolver, self._embedder_resolver):
+            if resolver is not None:
+                await resolver.aclose()
         if self.redis is not None:
             await self.redis.aclose()
         await self.engines.aclose()
@@ -200,49 +199,20 @@ class Service:
 
     def _build_stages(self) -> Stages:
         return Stages(
-            judge=self.judge_asker,
-            embedder=self.embedder_asker,
+            judge=self.judge_resolver,
+            embedder=self.embedder_resolver,
             templates=self.templates,
             limits=self.settings.limits,
             pace=self.pace,
             has_other_engine=has_other_engine(self.engines.judge),
         )
 
-    def _build_judge_asker(self) -> Asker[Inquiry, Judgement]:
-        judge, settings = self.engines.judge, self.settings
-        engine: Engine[Inquiry, Judgement] = Engine(
-            source="judge",
-            identity=judge.identity,
-            ask=judge.decide,
-            key_of=partial(inquiry_key, judge.identity),
-            is_sound=judgements.is_sound,
-            pack=judgements.pack_judgement,
-            unpack=judgements.unpack_judgement,
-            group_of=judgements.group_of,
-            tokens_of=judgements.tokens_of,
-            failures=JUDGE_FAILURES,
-            capacity=judge.capacity,
-            timeout_s=settings.judge_timeout_s,
-            note=partial(self.engines.note, "judge"),
+    def _resolver(self, binding: Binding[Q, A], cache_bytes: int) -> Resolver[Q, A]:
+        return Resolver(
+            binding,
+            MemoryTier(cache_bytes),
+            self.metrics,
+            self.redis,
+            self.pace,
+            on_outcome=partial(self.engines.note, binding.source),
         )
-        memory = MemoryTier(settings.judgement_cache_bytes)
-        return Asker(engine, memory, self.metrics, self.redis, self.pace)
-
-    def _build_embedder_asker(self) -> Asker[str, Vector]:
-        embedder, settings = self.engines.embedder, self.settings
-        engine: Engine[str, Vector] = Engine(
-            source="embedder",
-            identity=embedder.identity,
-            ask=embedder.embed,
-            key_of=partial(text_key, embedder.identity),
-            is_sound=embeddings.is_sound,
-            pack=embeddings.pack_vector,
-            unpack=embeddings.unpack_vector,
-            tokens_of=embeddings.tokens_of,
-            failures=EMBEDDER_FAILURES,
-            capacity=embedder.capacity,
-            timeout_s=settings.embedder_timeout_s,
-            note=partial(self.engines.note, "embedder"),
-        )
-        memory = MemoryTier(settings.embedding_cache_bytes)
-        return Asker(engine, memory, self.metrics, self.redis, self.pace)

@@ -14,7 +14,7 @@ from medreward.errors import Problem
 from tests.conftest import Serve
 from tests.redis_servers import RedisServer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
 
 
 class CountingJudge(ScriptedJudge):

@@ -1,7 +1,7 @@
-"""What stands in Redis: an entry's name, and its value with a proof that it is that entry's.
+"""The format of an entry in Redis: its name, and its value with a proof that it belongs to the name.
 
 A name is `medreward:{tag}:v1:role:namespace:` and the key's 16 bytes. The tag is one of a few, so
-that in Redis Cluster the many keys of a batch lie in few slots. There is no text in either.
+that in Redis Cluster the many keys of a batch lie in few slots. Neither holds any text.
 """
 
 import binascii
@@ -13,13 +13,14 @@ from typing import Literal, NamedTuple
 
 Role = Literal["judge", "embedder"]
 
+KEY_BYTES = 16
 BUCKETS = 32
-"""Slots that all entries share: at most so many commands for a batch, and still enough to spread
-them over a few nodes."""
+"""Slots that all entries share: a batch takes at most so many commands, and they still spread over
+a few nodes."""
 SLOTS = 16384
 """Of every Redis Cluster."""
 TAG = slice(11, 14)
-"""Where the tag stands in a name."""
+"""The place of the tag in a name."""
 NAME = re.compile(rb"medreward:\{\d{3}\}:v1:(?P<role>[a-z]+):(?P<namespace>[0-9a-f]*):")
 NAMESPACE = re.compile(r"[0-9a-f]{0,64}")
 VALUE = b"\x01"
@@ -28,14 +29,14 @@ CHECK_BYTES = 13
 
 
 class Origin(NamedTuple):
-    """Whose entry it is."""
+    """The role and the namespace of an entry."""
 
     role: str
     namespace: str
 
 
 def entry_names(keys: Sequence[bytes], role: Role, namespace: str) -> list[bytes]:
-    """Name the entries of *keys*.
+    """Return the names of the entries of *keys*, in order.
 
     Raises:
         ValueError: the namespace is not a short hexadecimal number, nor empty.
@@ -44,31 +45,36 @@ def entry_names(keys: Sequence[bytes], role: Role, namespace: str) -> list[bytes
     return [prefixes[key[0] % BUCKETS] + key for key in keys]
 
 
+def key_of(name: bytes) -> bytes:
+    """Return the key at the end of an entry's name."""
+    return name[-KEY_BYTES:]
+
+
 def entry_pattern(namespace: str | None) -> bytes:
-    """The pattern that Redis finds the names of a namespace by, or those of all."""
+    """Return the pattern by which Redis finds the names of a namespace, or those of all."""
     if namespace is None:
         return b"medreward:{*}:v1:*"
     return b"medreward:{*}:v1:*:%b:*" % _checked(namespace)
 
 
 def probe_names() -> list[bytes]:
-    """Names that nothing stands under, one in each bucket, to see whether all of Redis answers."""
+    """Return unused names, one in each bucket: reading them shows whether all of Redis answers."""
     return [b"medreward:{%b}:probe" % tag for tag in _tags()]
 
 
 def origin_of(name: bytes) -> Origin | None:
-    """Tell whose entry a name is that of, or None if it is none of ours."""
+    """Return role and namespace of an entry's name; None if the name has another format."""
     found = NAME.match(name)
     return found and Origin(found["role"].decode("ascii"), found["namespace"].decode("ascii"))
 
 
-def seal(key: bytes, payload: bytes) -> bytes:
-    """Make a value that can be told from any other entry's, and from a damaged one."""
+def encode(key: bytes, payload: bytes) -> bytes:
+    """Return the value of an entry; a CRC and a part of the key prove that it is whole and in its place."""
     return b"%b%b%b%b" % (VALUE, key[:8], zlib.crc32(payload).to_bytes(4), payload)
 
 
-def unseal(key: bytes, value: object) -> bytes | None:
-    """Take the payload out, or None where the value is not what was sealed under this key."""
+def decode(key: bytes, value: object) -> bytes | None:
+    """Return the payload of an entry; None if the value was not encoded for this key."""
     if not isinstance(value, bytes):
         return None
     payload = value[CHECK_BYTES:]
@@ -78,7 +84,7 @@ def unseal(key: bytes, value: object) -> bytes | None:
 
 
 def is_lease(value: object) -> bool:
-    """Whether somebody is asking for the value that will stand here."""
+    """Return whether the value marks a question that a replica is asking."""
     return isinstance(value, bytes) and value[:1] == LEASE
 
 
@@ -89,7 +95,7 @@ def _prefixes(role: Role, namespace: str) -> tuple[bytes, ...]:
 
 
 def _checked(namespace: str) -> bytes:
-    # It becomes part of a pattern, where * would mean everybody's.
+    # It becomes part of a pattern, in which * would match the entries of all namespaces.
     if not NAMESPACE.fullmatch(namespace):
         raise ValueError("a namespace is a hexadecimal number of at most 64 small digits")
     return namespace.encode("ascii")
@@ -97,12 +103,12 @@ def _checked(namespace: str) -> bytes:
 
 @cache
 def _tags() -> tuple[bytes, ...]:
-    """One tag for each equal part of the slots, so that nodes get equally many buckets."""
+    """Return a tag for each equal part of the slots, so that nodes get equally many buckets."""
     numbers = [b"%03d" % number for number in range(1000)]
     parts = [_slot(number) * BUCKETS // SLOTS for number in numbers]
     return tuple(numbers[parts.index(part)] for part in range(BUCKETS))
 
 
 def _slot(tag: bytes) -> int:
-    # CRC16 as Redis Cluster's specification has it (XMODEM).
+    # Redis Cluster's specification: CRC16 (XMODEM).
     return binascii.crc_hqx(tag, 0) % SLOTS

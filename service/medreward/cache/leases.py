@@ -1,7 +1,7 @@
-"""Single flight across replicas: who asks a question first holds a lease on its entry in Redis.
+"""Single flight across replicas: the first to ask a question holds a lease on its entry in Redis.
 
 The others wait for the answer. A lease that is not renewed ends, and one of those who wait takes
-its place; without Redis, everybody asks for themselves.
+the question over. Without Redis, each replica asks for itself.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ import itertools
 import random
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from medreward.cache.entries import LEASE, Role, is_lease, unseal
+from medreward.cache.entries import LEASE, Role, decode, is_lease, key_of
 from medreward.cache.redis_link import MOST_AT_ONCE, RedisLink, Unavailable
 from medreward.telemetry.metrics import Metrics
 
@@ -22,11 +22,11 @@ HOLDER_BYTES = 8
 FIRST_STEP_S = 0.01
 LONGEST_STEP_S = 0.1
 TICK_S = 0.005
-"""What is due within this is asked for at once."""
+"""Names that are due within this time are read at once."""
 RENEWALS = 3
-"""Renewals before a lease would end."""
+"""Renewals in the time of a lease."""
 
-# Gives back false where the lease is the caller's now, else what stands there.
+# Replies false for a lease that is the caller's now, else the value in its place.
 CLAIM = """
 local replies = {}
 for i, name in ipairs(KEYS) do
@@ -41,7 +41,7 @@ end
 return replies
 """
 
-# A lease that was given back meanwhile must not come to life again.
+# A lease that was released meanwhile must not come to life again.
 RENEW = """
 local replies = {}
 for i, name in ipairs(KEYS) do
@@ -58,60 +58,67 @@ return replies
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What is to be done about each of several questions."""
+    """The state of several questions, by name of their entries or by key."""
 
-    mine: set[bytes] = field(default_factory=set)
-    """To be asked by the caller, who then puts the answer or releases the key."""
-    theirs: set[bytes] = field(default_factory=set)
-    """Being asked elsewhere."""
-    found: dict[bytes, bytes] = field(default_factory=dict)
-    """Answered already."""
+    to_ask: set[bytes] = field(default_factory=set)
+    """The caller asks them, then puts the answer or releases the key."""
+    in_flight: set[bytes] = field(default_factory=set)
+    """Another replica asks them."""
+    answered: dict[bytes, bytes] = field(default_factory=dict)
+
+    def by_key(self) -> "Claimed":
+        """Replace names by keys."""
+        return Claimed(
+            set(map(key_of, self.to_ask)),
+            set(map(key_of, self.in_flight)),
+            {key_of(name): payload for name, payload in self.answered.items()},
+        )
 
 
 class _Gone(enum.Enum):
-    """Why there is nothing more to wait for."""
+    """The reason why an entry is not waited for any longer, if it is no answer."""
 
-    FREE = enum.auto()
-    """Nobody holds a lease any longer."""
-    STUCK = enum.auto()
-    """Redis tells nothing of use: each asks for themselves."""
+    RELEASED = enum.auto()
+    """No replica holds its lease."""
+    UNREACHABLE = enum.auto()
+    """Redis cannot tell: each replica asks for itself."""
 
 
 class _Waiter:
-    """One caller, and what has come for it since it last looked."""
+    """One request that waits, and the outcomes it has not taken yet."""
 
     def __init__(self) -> None:
-        self._came: dict[bytes, bytes | _Gone] = {}
-        self._has_come = asyncio.Event()
+        self._outcomes: dict[bytes, bytes | _Gone] = {}
+        self._has_outcomes = asyncio.Event()
 
-    def give(self, key: bytes, outcome: bytes | _Gone) -> None:
-        """Note what became of a key."""
-        self._came[key] = outcome
-        self._has_come.set()
+    def give(self, name: bytes, outcome: bytes | _Gone) -> None:
+        """Add the outcome of an entry."""
+        self._outcomes[name] = outcome
+        self._has_outcomes.set()
 
     async def take(self, until_s: float) -> dict[bytes, bytes | _Gone]:
-        """Wait until something has come, and take it; nothing where the time is over first."""
+        """Wait for outcomes, and take them; there are none if the time is over first."""
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, until_s - time.monotonic())):
-                await self._has_come.wait()
-        self._has_come.clear()
-        came, self._came = self._came, {}
-        return came
+                await self._has_outcomes.wait()
+        self._has_outcomes.clear()
+        outcomes, self._outcomes = self._outcomes, {}
+        return outcomes
 
 
 @dataclass(slots=True)
 class _Watch:
-    """One key that others ask about, and who waits for it here."""
+    """An entry that another replica will fill, and the requests that wait for it here."""
 
-    key: bytes
     waiters: set[_Waiter] = field(default_factory=set)
     seen: object = None
     seen_s: float = field(default_factory=time.monotonic)
+    """The time at which its value changed last."""
     step_s: float = FIRST_STEP_S
     due_s: float = 0.0
 
     def schedule(self, jitter: float) -> None:
-        """Look again after a step; the next one is longer."""
+        """Set the time of the next look; the steps grow."""
         self.due_s = time.monotonic() + self.step_s * jitter
         self.step_s = min(1.5 * self.step_s, LONGEST_STEP_S)
 
@@ -124,10 +131,10 @@ class Leases:
         self._metrics = metrics
         self._lease_s = lease_s
         self.holder = LEASE + secrets.token_bytes(HOLDER_BYTES)
-        """What the value of each lease held here begins with."""
+        """The first bytes of each lease held here."""
         self._stamps = itertools.count()
         self._held: dict[bytes, float] = {}
-        """Until when each lease held here is renewed, by name."""
+        """The leases held here, by name, and the time until which each is renewed."""
         self._watched: dict[bytes, _Watch] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._wakes = asyncio.Event()
@@ -137,113 +144,116 @@ class Leases:
         self._tasks = [asyncio.create_task(self._renew()), asyncio.create_task(self._poll())]
 
     async def aclose(self) -> None:
-        """Stop renewing and watching; whoever waits asks for themselves."""
+        """Stop renewing and watching; requests that wait ask for themselves."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         for name in list(self._watched):
-            self._resolve(name, _Gone.STUCK)
+            self._resolve(name, _Gone.UNREACHABLE)
 
-    async def claim(self, names: Mapping[bytes, bytes], role: Role, hold_s: float) -> Claimed:
-        """Take the leases that are free; renewed for *hold_s* at most."""
-        claimed = Claimed()
-        keys, replies = list(names), list[object]()
+    async def claim(self, names: Sequence[bytes], role: Role, hold_s: float) -> Claimed:
+        """Take the leases that are free; each is renewed for *hold_s* at most."""
+        claimed, replies = Claimed(), list[object]()
         with suppress(Unavailable):
-            while len(replies) < len(keys):
-                some = keys[len(replies) : len(replies) + MOST_AT_ONCE]
-                replies += await self._link.run(
-                    "claim", CLAIM, [names[key] for key in some], self._lease_arguments()
-                )
+            while len(replies) < len(names):
+                some = names[len(replies) : len(replies) + MOST_AT_ONCE]
+                replies += await self._link.run("claim", CLAIM, some, self._lease_arguments())
         held_until_s = time.monotonic() + hold_s
-        for key, reply in zip(keys, replies, strict=False):
+        for name, reply in zip(names, replies, strict=False):
+            payload = decode(key_of(name), reply)
             if reply is None:
-                # Another request of this process may want it for longer.
-                self._held[names[key]] = max(held_until_s, self._held.get(names[key], 0.0))
-            _sort(key, reply, claimed)
-        self._metrics.count_single_flight(role, "mine", len(claimed.mine))
-        self._metrics.count_single_flight(role, "theirs", len(claimed.theirs))
-        self._metrics.count_single_flight(role, "found", len(claimed.found))
-        claimed.mine.update(self._alone(keys[len(replies) :], role))
+                # Another request of this process may need it for longer.
+                self._held[name] = max(held_until_s, self._held.get(name, 0.0))
+            if is_lease(reply):
+                claimed.in_flight.add(name)
+            elif payload is None:
+                # Corrupt entries are treated as unclaimed, and overwritten by the answer.
+                claimed.to_ask.add(name)
+            else:
+                claimed.answered[name] = payload
+        self._metrics.count_single_flight(role, "mine", len(claimed.to_ask))
+        self._metrics.count_single_flight(role, "theirs", len(claimed.in_flight))
+        self._metrics.count_single_flight(role, "found", len(claimed.answered))
+        claimed.to_ask.update(self._alone(names[len(replies) :], role))
         return claimed
 
-    async def await_theirs(
-        self, names: Mapping[bytes, bytes], role: Role, until_s: float, hold_s: float
+    async def wait_for_others(
+        self, names: Sequence[bytes], role: Role, until_s: float, hold_s: float
     ) -> Claimed:
-        """Wait until something can be done; what is still theirs then can be waited for again.
-
-        *until_s* is a time of `time.monotonic`, after which it gives back whatever it has.
-        """
+        """Wait until all is answered, something is to be asked here, or *until_s* has passed."""
         if not self._tasks:
-            return Claimed(mine=self._alone(names, role))
-        found: dict[bytes, bytes] = {}
-        waiting, waiter = dict(names), _Waiter()
-        self._join(waiter, waiting)
+            return Claimed(to_ask=self._alone(names, role))
+        claimed, waiter = Claimed(in_flight=set(names)), _Waiter()
+        self._join(waiter, names)
         try:
-            while waiting:
-                came = await waiter.take(until_s)
-                found |= {
-                    key: outcome for key, outcome in came.items() if isinstance(outcome, bytes)
-                }
-                waiting = {key: name for key, name in waiting.items() if key not in came}
-                stuck = {key for key, outcome in came.items() if outcome is _Gone.STUCK}
-                free = {k: names[k] for k, outcome in came.items() if outcome is _Gone.FREE}
-                taken = await self.claim(free, role, hold_s) if free else Claimed()
-                found |= taken.found
-                again = {key: names[key] for key in taken.theirs}
-                self._join(waiter, again)
-                waiting |= again
-                mine = stuck | taken.mine
-                if mine or not self._tasks or time.monotonic() >= until_s:
-                    self._metrics.count_single_flight(role, "taken_over", len(mine))
-                    self._metrics.count_single_flight(role, "late", 0 if mine else len(waiting))
-                    return Claimed(mine, set(waiting), found)
+            while self._may_wait(claimed, until_s):
+                released = []
+                for name, outcome in (await waiter.take(until_s)).items():
+                    claimed.in_flight.discard(name)
+                    if isinstance(outcome, bytes):
+                        claimed.answered[name] = outcome
+                    elif outcome is _Gone.RELEASED:
+                        released.append(name)
+                    else:
+                        claimed.to_ask.add(name)
+                if released:
+                    # Each replica that waits claims it; one of them gets the lease.
+                    again = await self.claim(released, role, hold_s)
+                    claimed.to_ask.update(again.to_ask)
+                    claimed.in_flight.update(again.in_flight)
+                    claimed.answered.update(again.answered)
+                    self._join(waiter, again.in_flight)
         finally:
-            self._leave(waiter, waiting)
-        return Claimed(found=found)
+            self._leave(waiter, claimed.in_flight)
+        late = 0 if claimed.to_ask else len(claimed.in_flight)
+        self._metrics.count_single_flight(role, "taken_over", len(claimed.to_ask))
+        self._metrics.count_single_flight(role, "late", late)
+        return claimed
 
     def forget(self, names: Iterable[bytes]) -> list[bytes]:
-        """Renew these no longer; gives those that were held."""
+        """Stop renewing leases; returns the names of those that were held."""
         return [name for name in names if self._held.pop(name, None) is not None]
 
     def forget_all(self) -> list[bytes]:
-        """Renew nothing any longer; gives all that was held."""
+        """Stop renewing all leases; returns their names."""
         return self.forget(list(self._held))
 
-    def _alone(self, keys: Iterable[bytes], role: Role) -> set[bytes]:
-        alone = set(keys)
-        self._metrics.count_single_flight(role, "alone", len(alone))
-        return alone
+    def _may_wait(self, claimed: Claimed, until_s: float) -> bool:
+        is_open = bool(self._tasks) and time.monotonic() < until_s
+        return is_open and bool(claimed.in_flight) and not claimed.to_ask
+
+    def _alone(self, names: Collection[bytes], role: Role) -> set[bytes]:
+        self._metrics.count_single_flight(role, "alone", len(names))
+        return set(names)
 
     def _lease_arguments(self) -> tuple[bytes, bytes, bytes]:
-        # The stamp makes each renewal seen by those who wait.
+        # The stamp changes the value, so that those who wait see each renewal.
         return b"%d" % round(1000 * self._lease_s), self.holder, b"%d" % next(self._stamps)
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(self._lease_s / RENEWALS)
-            now = time.monotonic()
-            self._held = {name: until_s for name, until_s in self._held.items() if until_s > now}
+            now_s = time.monotonic()
+            self._held = {name: until_s for name, until_s in self._held.items() if until_s > now_s}
             names = list(self._held)
-            for start in range(0, len(names), MOST_AT_ONCE):
-                some = names[start : start + MOST_AT_ONCE]
-                try:
+            with suppress(Unavailable):
+                for start in range(0, len(names), MOST_AT_ONCE):
+                    some = names[start : start + MOST_AT_ONCE]
                     await self._link.run("renew", RENEW, some, self._lease_arguments())
-                except Unavailable:
-                    break
 
-    def _join(self, waiter: _Waiter, names: Mapping[bytes, bytes]) -> None:
+    def _join(self, waiter: _Waiter, names: Iterable[bytes]) -> None:
         jitter = _jitter()
-        for key, name in names.items():
+        for name in names:
             watch = self._watched.get(name)
             if watch is None:
-                watch = self._watched[name] = _Watch(key)
+                watch = self._watched[name] = _Watch()
                 watch.schedule(jitter)
             watch.waiters.add(waiter)
         self._wakes.set()
 
-    def _leave(self, waiter: _Waiter, names: Mapping[bytes, bytes]) -> None:
-        for name in names.values():
+    def _leave(self, waiter: _Waiter, names: Iterable[bytes]) -> None:
+        for name in names:
             watch = self._watched.get(name)
             if watch is not None:
                 watch.waiters.discard(waiter)
@@ -259,66 +269,49 @@ class Leases:
             await asyncio.sleep(max(TICK_S, first_s - time.monotonic()))
             soon_s = time.monotonic() + TICK_S
             due = [name for name, watch in self._watched.items() if watch.due_s <= soon_s]
-            await self._look(due[:MOST_AT_ONCE])
+            if due:
+                await self._look(due[:MOST_AT_ONCE])
 
-    async def _look(self, names: list[bytes]) -> None:
-        if not names:
-            return
+    async def _look(self, names: Sequence[bytes]) -> None:
         jitter = _jitter()
         try:
             stored = await self._link.read("wait", names)
         except Unavailable:
-            for name in names:
-                self._note_silence(name, jitter)
-            return
-        for name, value in zip(names, stored, strict=True):
+            stored = None
+        for number, name in enumerate(names):
             watch = self._watched.get(name)
-            if watch is not None:
-                self._note(name, watch, value, jitter)
+            if watch is None:
+                continue
+            if stored is not None:
+                outcome = self._outcome(name, stored[number], watch)
+            else:
+                # If Redis is still in use, the event loop stalled: that is no news of the lease.
+                outcome = _Gone.UNREACHABLE if self._link.is_open else None
+            if outcome is None:
+                watch.schedule(jitter)
+            else:
+                self._resolve(name, outcome)
 
-    def _note_silence(self, name: bytes, jitter: float) -> None:
-        watch = self._watched.get(name)
-        if self._link.is_open:
-            self._resolve(name, _Gone.STUCK)
-        elif watch is not None:
-            # It was this process that was busy.
-            watch.schedule(jitter)
-
-    def _note(self, name: bytes, watch: _Watch, value: object, jitter: float) -> None:
+    def _outcome(self, name: bytes, value: object, watch: _Watch) -> bytes | _Gone | None:
+        """Return the outcome that a value in Redis means; None while its lease is renewed."""
+        if value is None:
+            return _Gone.RELEASED
         if not is_lease(value):
-            payload = unseal(watch.key, value)
-            gone = _Gone.FREE if value is None else _Gone.STUCK
-            self._resolve(name, gone if payload is None else payload)
-        elif value != watch.seen:
+            # A corrupt entry, or another one's, tells nothing of who asks.
+            payload = decode(key_of(name), value)
+            return _Gone.UNREACHABLE if payload is None else payload
+        if value != watch.seen:
             watch.seen, watch.seen_s = value, time.monotonic()
-            watch.schedule(jitter)
-        elif time.monotonic() - watch.seen_s > self._lease_s:
-            # Nobody renews it, and Redis does not end it.
-            self._resolve(name, _Gone.STUCK)
-        else:
-            watch.schedule(jitter)
+        # A lease that is not seen to be renewed is over, even if Redis never ends it.
+        is_over = time.monotonic() - watch.seen_s > self._lease_s
+        return _Gone.UNREACHABLE if is_over else None
 
     def _resolve(self, name: bytes, outcome: bytes | _Gone) -> None:
-        watch = self._watched.pop(name, None)
-        if watch is not None:
-            for waiter in watch.waiters:
-                waiter.give(watch.key, outcome)
+        watch = self._watched.pop(name)
+        for waiter in watch.waiters:
+            waiter.give(name, outcome)
 
 
 def _jitter() -> float:
-    """A part of a step: the same for what is asked for together, another for each replica."""
+    """Return a part of a step: one for all names of a look, another for each replica."""
     return random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-
-
-def _sort(key: bytes, reply: object, claimed: Claimed) -> None:
-    if reply is None:
-        claimed.mine.add(key)
-    elif is_lease(reply):
-        claimed.theirs.add(key)
-    else:
-        payload = unseal(key, reply)
-        if payload is None:
-            # Rubbish is nobody's lease; the answer will overwrite it.
-            claimed.mine.add(key)
-        else:
-            claimed.found[key] = payload

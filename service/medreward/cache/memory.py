@@ -1,8 +1,8 @@
-"""Stage 4: what was asked before is not asked again.
+"""The memory tier of the score cache, and the keys of its entries.
 
-A cache is a promise that asking again would give the same, so a key holds everything that can
-change the answer, and only answers are stored, never failures. Keys are digests: no text. Tiers
-deal in bytes: they cost a garbage collector nothing, and are the same in this process and in Redis.
+A cached answer stands for asking again, so a key holds everything that can change the answer, and
+failures are not stored. Keys are digests without text. Values are bytes: they cost the garbage
+collector nothing, and are the same in this process and in Redis.
 """
 
 from collections import OrderedDict
@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from threading import Lock
 
 ENTRY_OVERHEAD_BYTES = 192
-"""What an entry takes beside its value: key, object headers, its place in the order (measured)."""
+"""The memory of an entry besides its value: key, object headers, place in the order (measured)."""
 
 
 class MemoryTier:
-    """Remembers the values used last, in this process, within a number of bytes. Thread-safe."""
+    """An LRU cache of this process, bounded in bytes. Thread-safe."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -26,7 +26,7 @@ class MemoryTier:
         return len(self._values)
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        """Give what is remembered, and count it as used; a key that is not is left out."""
+        """Return the values that are cached, and count them as used; other keys are left out."""
         found = {}
         with self._lock:
             for key in keys:
@@ -37,7 +37,7 @@ class MemoryTier:
         return found
 
     def put_many(self, values: Mapping[bytes, bytes]) -> None:
-        """Remember *values*, dropping those not used for longest."""
+        """Store values; those unused for longest make room."""
         with self._lock:
             self._put_many(values)
 

@@ -1,17 +1,17 @@
 """The Redis tier of the score cache: bytes by key, shared by replicas, never in a request's way.
 
-Whatever is wrong with Redis, a request waits for it once, for a fifth of a second by default; then
-it goes on without, and others do not wait at all until Redis answers again.
+Whatever is wrong with Redis, one request waits for it once, for a fifth of a second by default; then
+it goes on without Redis, and others do not wait at all until Redis answers again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from medreward.cache.entries import Role, entry_names, is_lease, seal, unseal
+from medreward.cache.entries import Role, decode, encode, entry_names, is_lease
 from medreward.cache.leases import Claimed, Leases
 from medreward.cache.redis_client import connect, connection_kwargs
 from medreward.cache.redis_link import MOST_AT_ONCE, LeftAlone, RedisLink, Unavailable
-from medreward.cache.write_behind import GIVE_BACK, WriteBehind
+from medreward.cache.write_behind import RELEASE, WriteBehind
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
 
@@ -32,9 +32,9 @@ def build_redis_tier(settings: Settings, metrics: Metrics) -> "RedisTier | None"
 
 
 class RedisTier:
-    """Remembers payloads by 16-byte keys, and agrees with other replicas on who asks. Never raises.
+    """Stores payloads by 16-byte keys, and claims questions among replicas. Never raises.
 
-    A namespace is a short hexadecimal number, or empty; a role is who answers.
+    A namespace is a short hexadecimal number, or empty; a role is the kind of engine.
     """
 
     def __init__(self, link: RedisLink, metrics: Metrics, *, ttl_s: int, lease_s: float) -> None:
@@ -45,7 +45,7 @@ class RedisTier:
         metrics.watch_redis(lambda: float(link.is_open), lambda: float(len(self._writes)))
 
     def state(self) -> str:
-        """Say in words whether Redis answers."""
+        """Return in words whether Redis answers."""
         return self._link.state()
 
     async def start(self) -> None:
@@ -55,20 +55,20 @@ class RedisTier:
         await self._link.start()
 
     async def aclose(self) -> None:
-        """Give back the leases and write what waits, for a second at most, then disconnect."""
+        """Release the leases and write what waits, for a second at most, then disconnect."""
         await self._leases.aclose()
-        self._writes.put(dict.fromkeys(self._leases.forget_all(), GIVE_BACK))
+        self._writes.put(dict.fromkeys(self._leases.forget_all(), RELEASE))
         await self._writes.aclose()
         await self._link.aclose()
 
     async def flushed(self) -> None:
-        """Wait until nothing waits to be written; without end where Redis takes nothing."""
+        """Wait until every write is done; for ever if Redis takes none."""
         await self._writes.flushed()
 
     async def get_many(
         self, keys: Sequence[bytes], namespace: str = "", *, role: Role
     ) -> dict[bytes, bytes]:
-        """Give what is remembered; a key that is not, or that cannot be told, is left out."""
+        """Return what is stored; keys without a readable entry are left out."""
         found: dict[bytes, bytes] = {}
         for start in range(0, len(keys), MOST_AT_ONCE):
             some = keys[start : start + MOST_AT_ONCE]
@@ -80,34 +80,34 @@ class RedisTier:
             except Unavailable:
                 self._metrics.count_redis_reads(role, errors=len(keys) - start)
                 break
-            found |= self._unsealed(some, stored, role)
+            found |= self._decoded(some, stored, role)
         return found
 
-    def _unsealed(
+    def _decoded(
         self, keys: Sequence[bytes], stored: Sequence[object], role: Role
     ) -> dict[bytes, bytes]:
-        found, rubbish = {}, 0
+        found, corrupt = {}, 0
         for key, value in zip(keys, stored, strict=True):
             if value is None:
                 continue
-            payload = unseal(key, value)
+            payload = decode(key, value)
             if payload is not None:
                 found[key] = payload
             elif not is_lease(value):
-                rubbish += 1
-        misses = len(keys) - len(found) - rubbish
-        self._metrics.count_redis_reads(role, hits=len(found), misses=misses, rubbish=rubbish)
-        if rubbish:
-            # It may have been meant for somebody else: do not go on over that connection.
+                corrupt += 1
+        misses = len(keys) - len(found) - corrupt
+        self._metrics.count_redis_reads(role, hits=len(found), misses=misses, corrupt=corrupt)
+        if corrupt:
+            # The reply may have been meant for another request: give that connection up.
             self._link.renew()
         return found
 
     def put_soon(self, values: Mapping[bytes, bytes], namespace: str = "", *, role: Role) -> None:
-        """Remember payloads, off the caller's path; a lease on their keys ends with that."""
+        """Store payloads in the background; this ends the leases on their keys."""
         names = entry_names(list(values), role, namespace)
         self._leases.forget(names)
-        sealed = (seal(key, payload) for key, payload in values.items())
-        self._writes.put(dict(zip(names, sealed, strict=True)))
+        encoded = (encode(key, payload) for key, payload in values.items())
+        self._writes.put(dict(zip(names, encoded, strict=True)))
 
     async def claim(
         self,
@@ -117,41 +117,38 @@ class RedisTier:
         role: Role,
         hold_s: float = LONGEST_HOLD_S,
     ) -> Claimed:
-        """Sort questions into those to ask, those being asked elsewhere, and those answered.
+        """Divide questions into those to ask here, those in flight elsewhere, and those answered.
 
         Those to ask are the caller's until `put_soon` or `release`, or *hold_s* seconds from now.
         """
         if not keys:
             return Claimed()
-        return await self._leases.claim(_named(keys, role, namespace), role, hold_s)
+        claimed = await self._leases.claim(entry_names(keys, role, namespace), role, hold_s)
+        return claimed.by_key()
 
-    async def await_theirs(
+    async def wait_for_others(
         self,
-        keys: Iterable[bytes],
+        keys: Sequence[bytes],
         until_s: float,
         namespace: str = "",
         *,
         role: Role,
         hold_s: float = LONGEST_HOLD_S,
     ) -> Claimed:
-        """Wait for what others ask, until all is found or something has become the caller's.
+        """Wait for other replicas, until all is answered or something is to be asked here.
 
-        What is still theirs then can be waited for again; at *until_s*, a time of
-        `time.monotonic`, nothing is waited for any longer.
+        Questions still in flight then can be waited for again. The wait ends at *until_s*, a time
+        of `time.monotonic`.
         """
-        return await self._leases.await_theirs(
-            _named(list(keys), role, namespace), role, until_s, hold_s
-        )
+        names = entry_names(keys, role, namespace)
+        claimed = await self._leases.wait_for_others(names, role, until_s, hold_s)
+        return claimed.by_key()
 
     def release(self, keys: Iterable[bytes], namespace: str = "", *, role: Role) -> None:
-        """Give back the leases of questions that got no answer, so that others may try at once."""
+        """Release the leases of questions that got no answer, so that others may ask at once."""
         held = self._leases.forget(entry_names(list(keys), role, namespace))
         if held:
-            self._writes.put(dict.fromkeys(held, GIVE_BACK))
-
-
-def _named(keys: Sequence[bytes], role: Role, namespace: str) -> dict[bytes, bytes]:
-    return dict(zip(keys, entry_names(keys, role, namespace), strict=True))
+            self._writes.put(dict.fromkeys(held, RELEASE))
 
 
 __all__ = ["Claimed", "RedisTier", "build_redis_tier"]

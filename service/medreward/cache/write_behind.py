@@ -1,6 +1,6 @@
 """Writes to Redis off the reply's path: gathered here, written in batches, one round trip each.
 
-Giving a lease back is a write too, so that an answer and what it settles travel together.
+A released lease is a write too, so that it travels with the answers of its batch.
 """
 
 import asyncio
@@ -17,13 +17,14 @@ MAX_BATCH = 512
 """Entries in one script: Redis does nothing else meanwhile, about a millisecond."""
 MAX_BATCH_BYTES = 1024**2
 FLUSH_TIMEOUT_S = 1.0
-GIVE_BACK = b""
+RELEASE = b""
+"""The value that releases the lease of an entry."""
 
-# An entry overwrites the lease that stands in its place. What cannot be written (Redis is full)
-# gives its lease back, so that nobody waits for it.
+# An entry overwrites the lease in its place. If it cannot be written (Redis is full), its lease is
+# released, so that no replica waits for it.
 WRITE = """
 local own, failed = ARGV[2], nil
-local function give_back(name)
+local function release(name)
   local held = redis.call('GET', name)
   if held and string.sub(held, 1, #own) == own then redis.call('DEL', name) end
 end
@@ -32,10 +33,10 @@ for i, name in ipairs(KEYS) do
   local value = ARGV[i + 2]
   replies[i] = 1
   if value == '' then
-    give_back(name)
+    release(name)
   else
     local reply = redis.pcall('SET', name, value, 'EX', ARGV[1])
-    if reply['err'] then failed = reply; give_back(name) end
+    if reply['err'] then failed = reply; release(name) end
   end
 end
 return failed or replies
@@ -83,9 +84,9 @@ class WriteBehind:
         self._waiting.clear()
 
     def put(self, values: Mapping[bytes, bytes]) -> None:
-        """Take sealed values by name; an empty one gives the lease of that name back.
+        """Queue encoded values by name; `RELEASE` releases the lease of that name.
 
-        A value ends its lease by itself, and is not forgotten for one that is given back.
+        A value ends its lease by itself, and is not replaced by a release.
         """
         dropped = []
         for name, value in values.items():
@@ -99,7 +100,7 @@ class WriteBehind:
 
     def _take(self, name: bytes, value: bytes) -> bool:
         replaced = self._waiting.get(name)
-        if replaced and value == GIVE_BACK:
+        if replaced and value == RELEASE:
             return True
         size = self._waiting_bytes + len(name) + len(value)
         if replaced is not None:
@@ -143,4 +144,4 @@ class WriteBehind:
 
 
 def _values(waiting: Iterable[bytes]) -> int:
-    return sum(1 for value in waiting if value != GIVE_BACK)
+    return sum(1 for value in waiting if value != RELEASE)

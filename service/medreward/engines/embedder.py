@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from medreward.engines.capacity import CHARACTERS_PER_TOKEN, Capacity
+from medreward.engines.capacity import Capacity
 from medreward.errors import Problem
 
 LENGTH_TOLERANCE = 1e-3
@@ -57,11 +57,6 @@ def unit(vector: Vector) -> Vector:
     exact = vector.astype(np.float64)
     length = float(np.linalg.norm(exact))
     return (exact / length).astype(np.float32) if length > 0 else vector
-
-
-def tokens_of(text: str) -> int:
-    """Estimate the tokens of a text, its first and last included."""
-    return 2 + len(text) // CHARACTERS_PER_TOKEN
 
 
 def pack_vector(vector: Vector) -> bytes:

@@ -1,23 +1,16 @@
 """What a judge is asked and what it says: the seam between the pipeline and the engines."""
 
 import math
-import struct
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
-from medreward.engines.capacity import CHARACTERS_PER_TOKEN, Capacity
+from medreward.engines.capacity import Capacity
 from medreward.engines.templates import Template
 from medreward.errors import Problem
 
 Verdict = Literal["YES", "NO"]
-
-FLOAT32_BYTES = 4
-NUMBERS_BESIDE = 2
-"""The coverage and the threshold, in what is remembered."""
-FRAME_TOKENS = 32
-"""The chat template, the fence and the names of the fields."""
 
 
 class View(StrEnum):
@@ -128,38 +121,3 @@ def is_sound(judgement: Judgement, inquiry: Inquiry) -> bool:
         and math.isclose(math.fsum(judgement.probabilities), 1.0, abs_tol=1e-6)
         and 0.0 <= judgement.threshold <= 1.0
     )
-
-
-def group_of(inquiry: Inquiry) -> Hashable:
-    """What an inquiry's prompt has in common with others before the answer."""
-    return inquiry.template, inquiry.view, inquiry.question, inquiry.criterion, inquiry.reference
-
-
-def tokens_of(inquiry: Inquiry) -> int:
-    """Estimate the tokens of an inquiry's prompt, from its characters."""
-    _, answer, reference, question, criterion, _ = inquiry
-    texts = (inquiry.template.instruction, question, criterion, reference, answer)
-    return FRAME_TOKENS + sum(len(text) for text in texts if text) // CHARACTERS_PER_TOKEN
-
-
-def pack_judgement(judgement: Judgement) -> bytes:
-    """Write a judgement for the cache, in float32.
-
-    The probabilities come first, then the coverage, NaN where there is none, and the threshold.
-    """
-    coverage = math.nan if judgement.coverage is None else judgement.coverage
-    numbers = (*judgement.probabilities, coverage, judgement.threshold)
-    return struct.pack(f"<{len(numbers)}f", *numbers)
-
-
-def unpack_judgement(packed: bytes, inquiry: Inquiry) -> Judgement | None:
-    """Read what `pack_judgement` wrote for *inquiry*; None where it is something else."""
-    labels = inquiry.template.labels
-    numbers = len(labels) + NUMBERS_BESIDE
-    if len(packed) != FLOAT32_BYTES * numbers:
-        return None
-    *probabilities, coverage, threshold = struct.unpack(f"<{numbers}f", packed)
-    if math.isnan(threshold):
-        return None
-    told = None if math.isnan(coverage) else coverage
-    return Judgement(labels, tuple(probabilities), told, threshold)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from medreward.engines.judge import Inquiry, Judgement, Verdict, View
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind
-from medreward.inference.resolver import Answered, Answers
+from medreward.inference.answers import Answered, Answers
 from medreward.samples import Criterion, Item, Limits, Source, too_long
 
 VIEWS = (View.AS_WRITTEN, View.SWAPPED, View.WITHOUT_QUESTION, View.OTHER_ENGINE)

@@ -17,7 +17,7 @@ from medreward.errors import (
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.guards.support import has_witness
-from medreward.inference.resolver import Answered, Answers
+from medreward.inference.answers import Answered, Answers
 from medreward.parsing.sample import RIGHT, WRONG, Reading, is_well_formed
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, SignalName

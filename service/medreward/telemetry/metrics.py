@@ -435,11 +435,11 @@ class Metrics:
         hits: int = 0,
         misses: int = 0,
         errors: int = 0,
-        rubbish: int = 0,
+        corrupt: int = 0,
         bypassed: int = 0,
     ) -> None:
-        """Count look-ups in the Redis tier; bypassed are those while it is left alone."""
-        results = {"hit": hits, "miss": misses, "error": errors, "rubbish": rubbish}
+        """Count look-ups in the Redis tier; bypassed are those while its circuit is open."""
+        results = {"hit": hits, "miss": misses, "error": errors, "rubbish": corrupt}
         for result, count in (results | {"bypass": bypassed}).items():
             if count:
                 self._cache[role, "redis", result].inc(count)

@@ -13,13 +13,14 @@ from medreward.cache.entries import (
     LEASE,
     TAG,
     Origin,
+    decode,
+    encode,
     entry_names,
     entry_pattern,
     is_lease,
+    key_of,
     origin_of,
     probe_names,
-    seal,
-    unseal,
 )
 
 slot_of: Callable[[bytes], int] = key_slot
@@ -30,39 +31,39 @@ payloads = st.binary(max_size=64)
 @given(key=keys, payload=payloads)
 def test_what_was_sealed_is_what_comes_out(key: bytes, payload: bytes) -> None:
     """Any payload, an empty one too."""
-    assert unseal(key, seal(key, payload)) == payload
+    assert decode(key, encode(key, payload)) == payload
 
 
 @given(key=keys, other=keys, payload=payloads)
 def test_another_keys_value_is_nobodys(key: bytes, other: bytes, payload: bytes) -> None:
     """A reply that was meant for another question gives no answer to this one."""
     if key[:8] != other[:8]:
-        assert unseal(other, seal(key, payload)) is None
+        assert decode(other, encode(key, payload)) is None
 
 
 @given(key=keys, payload=payloads, data=st.data())
 def test_a_damaged_value_is_none(key: bytes, payload: bytes, data: st.DataObject) -> None:
     """One bit changed anywhere, and it is no value."""
-    sealed = bytearray(seal(key, payload))
+    sealed = bytearray(encode(key, payload))
     place = data.draw(st.integers(0, len(sealed) - 1))
     sealed[place] ^= 1 << data.draw(st.integers(0, 7))
 
-    assert unseal(key, bytes(sealed)) is None
+    assert decode(key, bytes(sealed)) is None
 
 
 @given(key=keys, payload=payloads, data=st.data())
 def test_a_truncated_value_is_none(key: bytes, payload: bytes, data: st.DataObject) -> None:
     """Wherever it was cut."""
-    sealed = seal(key, payload)
+    sealed = encode(key, payload)
     cut = data.draw(st.integers(0, len(sealed) - 1))
 
-    assert unseal(key, sealed[:cut]) is None
+    assert decode(key, sealed[:cut]) is None
 
 
 @given(key=keys, value=st.binary() | st.none() | st.integers() | st.text() | st.just([b"x"]))
 def test_rubbish_is_none(key: bytes, value: object) -> None:
     """Whatever a server answers, nothing is raised."""
-    assert unseal(key, value) is None
+    assert decode(key, value) is None
 
 
 @given(key=keys)
@@ -70,9 +71,9 @@ def test_a_lease_is_no_value(key: bytes) -> None:
     """It stands where the value will stand, and is told from it."""
     lease = LEASE + b"12345678" + b"0"
 
-    assert unseal(key, lease) is None
+    assert decode(key, lease) is None
     assert is_lease(lease)
-    assert not is_lease(seal(key, lease))
+    assert not is_lease(encode(key, lease))
 
 
 @given(key=keys, namespace=st.text("0123456789abcdef", max_size=64))
@@ -82,6 +83,7 @@ def test_a_name_tells_whose_entry_it_is(key: bytes, namespace: str) -> None:
 
     assert origin_of(name) == Origin("judge", namespace)
     assert name.endswith(b":" + key)
+    assert key_of(name) == key
 
 
 @pytest.mark.parametrize("name", [b"", b"other", b"medreward:x", b"medreward:{021}:probe"])

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 import time
-from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from itertools import count
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from medreward.cache.entries import entry_names, seal
+from medreward.cache.entries import encode, entry_names
 from medreward.cache.redis import RedisTier, build_redis_tier
 from medreward.errors import SetupError
 from medreward.settings import Settings
@@ -35,8 +34,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
 Logs = list[MutableMapping[str, Any]]
 
 TIMEOUT_S = 0.2
-GENEROUS_S = 10.0
-"""Added to a wait that is bounded: a busy machine takes seconds."""
+"""Of tests that wait for it; the others do not meet theirs."""
+ENDLESS_S = 20.0
+"""Many times what may be waited for, and still no hour."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,13 +44,6 @@ def logged() -> Iterator[Logs]:
     """What is logged, kept out of the output."""
     with structlog.testing.capture_logs() as logs:
         yield logs
-
-
-def patient_tier(
-    url: str, metrics: Metrics | None = None, **settings: Any
-) -> contextlib.AbstractAsyncContextManager[RedisTier]:
-    """One replica's tier that no busy machine makes give up a server that answers."""
-    return tier_on(url, metrics, redis_timeout_s=10, **settings)
 
 
 # Remembering.
@@ -65,21 +58,21 @@ async def test_what_one_replica_wrote_another_reads(new_server: NewServer, kind:
     server = new_server(program=program)
     values = {key: b"payload %d" % number for number, key in enumerate(some_keys(600))}
 
-    async with patient_tier(server.url) as one, patient_tier(server.url) as other:
+    async with tier_on(server.url) as one, tier_on(server.url) as other:
         await written(one, values)
         free, *_ = keys = some_keys(3)
         claimed = await other.claim([*keys, *list(values)[:2]], role="judge")
         other.release([free], role="judge")
 
         assert await other.get_many(list(values), role="judge") == values
-        assert claimed.mine == set(keys)
-        assert claimed.found == {key: values[key] for key in list(values)[:2]}
+        assert claimed.to_ask == set(keys)
+        assert claimed.answered == {key: values[key] for key in list(values)[:2]}
 
 
 async def test_a_key_that_is_not_remembered_is_left_out(redis_server: RedisServer) -> None:
     """A miss is no error, and neither is asking for nothing."""
     metrics = Metrics()
-    async with patient_tier(redis_server.url, metrics) as tier:
+    async with tier_on(redis_server.url, metrics) as tier:
         there, absent = some_keys(2)
         await written(tier, {there: b"x"})
         before = reads(metrics, "hit"), reads(metrics, "miss")
@@ -92,7 +85,7 @@ async def test_a_key_that_is_not_remembered_is_left_out(redis_server: RedisServe
 
 async def test_roles_and_namespaces_are_kept_apart(redis_server: RedisServer) -> None:
     """One tenant's answer is not another's, nor a judgement an embedding."""
-    async with patient_tier(redis_server.url) as tier:
+    async with tier_on(redis_server.url) as tier:
         [key] = some_keys(1)
         await written(tier, {key: b"x"}, "ab12")
 
@@ -103,7 +96,7 @@ async def test_roles_and_namespaces_are_kept_apart(redis_server: RedisServer) ->
 
 async def test_every_value_expires(redis_server: RedisServer) -> None:
     """After the time that is set, if nobody writes it again."""
-    async with patient_tier(redis_server.url, cache_ttl_s=100) as tier:
+    async with tier_on(redis_server.url, cache_ttl_s=100) as tier:
         keys = some_keys(5)
         await written(tier, dict.fromkeys(keys, b"x"))
 
@@ -115,7 +108,7 @@ async def test_every_value_expires(redis_server: RedisServer) -> None:
 
 async def test_a_batch_is_read_by_one_command_and_written_by_one(redis_server: RedisServer) -> None:
     """Not one for each key."""
-    async with patient_tier(redis_server.url) as tier:
+    async with tier_on(redis_server.url) as tier:
         keys = some_keys(512)
         redis_server.client.config_resetstat()
 
@@ -129,7 +122,7 @@ async def test_a_batch_is_read_by_one_command_and_written_by_one(redis_server: R
 
 async def test_thousands_are_read_some_at_a_time(redis_server: RedisServer) -> None:
     """A reply of many megabytes would not come within the time of one."""
-    async with patient_tier(redis_server.url) as tier:
+    async with tier_on(redis_server.url) as tier:
         keys = some_keys(3000)
         await written(tier, {key: key[:4] for key in keys[::2]})
         redis_server.client.config_resetstat()
@@ -140,7 +133,7 @@ async def test_thousands_are_read_some_at_a_time(redis_server: RedisServer) -> N
 
 async def test_no_text_stands_in_redis(redis_server: RedisServer) -> None:
     """A name is a digest under a fixed prefix."""
-    async with patient_tier(redis_server.url) as tier:
+    async with tier_on(redis_server.url) as tier:
         [key] = some_keys(1)
         await written(tier, {key: b"x"})
 
@@ -171,7 +164,7 @@ async def test_a_lease_given_back_forgets_no_answer(redis_server: RedisServer) -
 async def test_what_waits_is_written_before_it_closes(redis_server: RedisServer) -> None:
     """A replica that stops leaves what it learnt."""
     keys = some_keys(2000)
-    async with patient_tier(redis_server.url) as tier:
+    async with tier_on(redis_server.url) as tier:
         tier.put_soon(dict.fromkeys(keys, b"x"), role="judge")
 
     assert redis_server.client.dbsize() == 2000
@@ -182,7 +175,7 @@ async def test_what_does_not_fit_the_buffer_is_dropped_and_counted(
 ) -> None:
     """Memory is bounded while Redis takes nothing, in entries and in bytes."""
     metrics = Metrics()
-    async with tier_on(redis_server.url, metrics) as tier:
+    async with tier_on(redis_server.url, metrics, redis_timeout_s=TIMEOUT_S) as tier:
         redis_server.freeze()
         await tier.get_many(some_keys(1), role="judge")
         for _ in range(7):
@@ -207,44 +200,41 @@ async def test_a_frozen_redis_costs_its_time_once_and_comes_back(
 ) -> None:
     """One wait, then none, then answers again; nothing is restarted, and two lines are logged."""
     metrics = Metrics()
-    async with tier_on(redis_server.url, metrics) as tier:
+    async with tier_on(redis_server.url, metrics, redis_timeout_s=TIMEOUT_S) as tier:
         keys = some_keys(3)
         await written(tier, dict.fromkeys(keys, b"x"))
         redis_server.freeze()
 
         started = time.monotonic()
         assert await tier.get_many(keys, role="judge") == {}
-        assert TIMEOUT_S <= time.monotonic() - started < TIMEOUT_S + GENEROUS_S
-        started = time.monotonic()
-        for _ in range(50):
-            assert await tier.get_many(keys, role="judge") == {}
-            assert (await tier.claim(keys, role="judge")).mine == set(keys)
-        assert time.monotonic() - started < GENEROUS_S  # 100 waits would be 20 s
+        assert time.monotonic() - started >= TIMEOUT_S
+        async with asyncio.timeout(ENDLESS_S):
+            for _ in range(500):
+                assert await tier.get_many(keys, role="judge") == {}
+                assert (await tier.claim(keys, role="judge")).to_ask == set(keys)
         assert "not answering" in tier.state()
-        # The first timeout is not held against Redis if this process itself came too late to it.
-        assert reads(metrics, "error") in (3, 6)
-        assert reads(metrics, "error") + reads(metrics, "bypass") == 153
+        assert reads(metrics, "error") == 3
+        assert reads(metrics, "bypass") == 1500
         assert metrics.registry.get_sample_value("medreward_redis_breaker_open") == 1
 
         redis_server.thaw()
-        await until(lambda: _found(tier, dict.fromkeys(keys, b"x")))
+        await until(lambda: tier.state() == "answering")
+        assert await tier.get_many(keys, role="judge") == dict.fromkeys(keys, b"x")
         assert metrics.registry.get_sample_value("medreward_redis_breaker_open") == 0
-        # A busy machine may lose it again.
         events = [line["event"] for line in logged]
-        assert events == ["redis_lost", "redis_back"] * (len(events) // 2)
+        assert events == ["redis_lost", "redis_back"]
 
 
 async def test_many_callers_of_a_frozen_redis_wait_at_the_same_time(
     redis_server: RedisServer,
 ) -> None:
-    """They do not queue for its connections, which would take 12.5 s."""
-    async with tier_on(redis_server.url, redis_timeout_s=0.5) as tier:
+    """They do not queue for its connections."""
+    async with tier_on(redis_server.url, redis_timeout_s=1.0) as tier:
         redis_server.freeze()
-        started = time.monotonic()
 
-        await asyncio.gather(*(tier.get_many(some_keys(1), role="judge") for _ in range(400)))
+        async with asyncio.timeout(ENDLESS_S):
+            await asyncio.gather(*(tier.get_many(some_keys(1), role="judge") for _ in range(2000)))
 
-        assert time.monotonic() - started < 0.5 + GENEROUS_S
         redis_server.thaw()
 
 
@@ -252,7 +242,7 @@ async def test_a_redis_that_is_killed_and_started_again_is_used_again(
     redis_server: RedisServer,
 ) -> None:
     """What was put meanwhile is written then; scripts need not be loaded again."""
-    async with patient_tier(redis_server.url) as tier:
+    async with tier_on(redis_server.url) as tier:
         keys = some_keys(4)
         await written(tier, {keys[0]: b"old"})
         redis_server.kill()
@@ -265,13 +255,13 @@ async def test_a_redis_that_is_killed_and_started_again_is_used_again(
 
         found = await tier.get_many(keys, role="judge")
         assert found == {keys[1]: b"meanwhile", keys[2]: b"new"}
-        assert (await tier.claim([keys[3]], role="judge")).mine == {keys[3]}
+        assert (await tier.claim([keys[3]], role="judge")).to_ask == {keys[3]}
 
 
 async def test_a_redis_that_is_not_there_yet_is_used_once_it_is(redis_server: RedisServer) -> None:
     """A service starts without it."""
     redis_server.kill()
-    async with patient_tier(redis_server.url) as tier:
+    async with tier_on(redis_server.url) as tier:
         assert "not answering" in tier.state()
         assert await tier.get_many(some_keys(1), role="judge") == {}
 
@@ -280,34 +270,31 @@ async def test_a_redis_that_is_not_there_yet_is_used_once_it_is(redis_server: Re
         await written(tier, dict.fromkeys(some_keys(1), b"x"))
 
 
-async def _found(tier: RedisTier, values: dict[bytes, bytes]) -> bool:
-    return await tier.get_many(list(values), role="judge") == values
-
-
 async def test_a_redis_that_has_become_slow_is_left_alone(redis_server: RedisServer) -> None:
     """That it answers at all is not enough: one that is slower than callers wait stays bypassed."""
     metrics = Metrics()
     async with tier_on(redis_server.url, metrics) as tier, slow_way(redis_server.port) as way:
         assert tier.state() == "answering"
-        async with tier_on(f"redis://127.0.0.1:{way.port}/0", metrics) as slow:
+        url = f"redis://127.0.0.1:{way.port}/0"
+        async with tier_on(url, metrics, redis_timeout_s=TIMEOUT_S) as slow:
             [key] = some_keys(1)
             await written(slow, {key: b"x"})
             before = reads(metrics, "error")
-            way.delay_s = 1.5 * TIMEOUT_S
+            way.delay_s = 2 * TIMEOUT_S
             for _ in range(300):
                 await slow.get_many([key], role="judge")
                 await asyncio.sleep(0.005)
-            # The first timeout is not held against Redis if this process itself came too late.
+            # A time-out that this process slept through does not count, but for the second time.
             assert reads(metrics, "error") - before in (1, 2)
 
             way.delay_s = 0.0
-            await until(lambda: _found(slow, {key: b"x"}))
+            await until(lambda: slow.state() == "answering")
+            assert await slow.get_many([key], role="judge") == {key: b"x"}
 
 
 async def test_a_crowd_of_callers_does_not_take_redis_for_lost(redis_server: RedisServer) -> None:
     """Who gets no connection in time goes on without; those who have one know how Redis is."""
-    # The longest timeout there is: a busy machine takes seconds for so many requests.
-    async with patient_tier(redis_server.url) as tier:
+    async with tier_on(redis_server.url) as tier:
         await asyncio.gather(*(tier.get_many([key], role="judge") for key in some_keys(7500)))
 
         assert tier.state() == "answering"
@@ -315,16 +302,16 @@ async def test_a_crowd_of_callers_does_not_take_redis_for_lost(redis_server: Red
 
 async def test_a_busy_process_does_not_take_redis_for_lost(redis_server: RedisServer) -> None:
     """A time-out that this process slept through says nothing about Redis."""
-    async with tier_on(redis_server.url) as tier:
+    async with tier_on(redis_server.url, redis_timeout_s=1.0) as tier:
         [key] = some_keys(1)
         await written(tier, {key: b"x"})
         reading = asyncio.create_task(tier.get_many([key], role="judge"))
         await asyncio.sleep(0)
-        time.sleep(2 * TIMEOUT_S)  # noqa: ASYNC251 - that is the point
+        time.sleep(1.5)  # noqa: ASYNC251 - that is the point
         await reading
 
         assert tier.state() == "answering"
-        await until(lambda: _found(tier, {key: b"x"}))
+        assert await tier.get_many([key], role="judge") == {key: b"x"}
 
 
 async def test_no_trouble_ever_gives_a_wrong_answer(redis_server: RedisServer) -> None:
@@ -333,9 +320,8 @@ async def test_no_trouble_ever_gives_a_wrong_answer(redis_server: RedisServer) -
     rng = random.Random(7)  # noqa: S311 - no secret
     over = asyncio.Event()
 
-    hits: Counter[int] = Counter()
-
-    async def use(user: int, tier: RedisTier) -> None:
+    async def use(tier: RedisTier) -> int:
+        hits = 0
         while not over.is_set():
             some = rng.sample(keys, 20)
             timeout_s = rng.choice([0.0005, 0.002, 1.0])
@@ -343,18 +329,21 @@ async def test_no_trouble_ever_gives_a_wrong_answer(redis_server: RedisServer) -
                 async with asyncio.timeout(timeout_s):
                     found = await tier.get_many(some, role="judge")
                     claimed = await tier.claim(some, role="judge")
-                    hits[user] += len(found)
-                    for key, payload in (found | claimed.found).items():
+                    hits += len(found)
+                    for key, payload in (found | claimed.answered).items():
                         assert payload == key * 2
-                    tier.put_soon({key: key * 2 for key in claimed.mine}, role="judge")
+                    tier.put_soon({key: key * 2 for key in claimed.to_ask}, role="judge")
             await asyncio.sleep(0.001)
+        return hits
 
     async with contextlib.AsyncExitStack() as stack:
         tiers = [
-            await stack.enter_async_context(tier_on(redis_server.url, lease_s=0.2))
+            await stack.enter_async_context(
+                tier_on(redis_server.url, lease_s=0.2, redis_timeout_s=TIMEOUT_S)
+            )
             for _ in range(4)
         ]
-        users = [asyncio.create_task(use(n, tiers[n % 4])) for n in range(16)]
+        users = [asyncio.create_task(use(tier)) for tier in tiers for _ in range(4)]
         for trouble in range(4):
             await asyncio.sleep(0.3)
             redis_server.freeze()
@@ -367,16 +356,17 @@ async def test_no_trouble_ever_gives_a_wrong_answer(redis_server: RedisServer) -
                 redis_server.kill()
                 await asyncio.sleep(0.1)
                 redis_server.start()
-        await until(lambda: all(hits[user] for user in range(16)))
         over.set()
-        await asyncio.gather(*users)
+        hits = await asyncio.gather(*users)
         await until(lambda: all(tier.state() == "answering" for tier in tiers))
+
+    assert min(hits) > 0
 
 
 @pytest.mark.parametrize("command", ["FLUSHALL", "SCRIPT FLUSH"])
 async def test_a_flush_is_only_a_miss(redis_server: RedisServer, command: str) -> None:
     """Nothing is lost but what was remembered, or the scripts, which go along each time."""
-    async with patient_tier(redis_server.url) as tier:
+    async with tier_on(redis_server.url) as tier:
         keys = some_keys(2)
         await written(tier, {keys[0]: b"x"})
 
@@ -390,7 +380,7 @@ async def test_a_flush_is_only_a_miss(redis_server: RedisServer, command: str) -
 async def test_a_full_redis_is_still_read(redis_server: RedisServer) -> None:
     """Writes are dropped and counted, claims are left alone, and both work again when it has room."""
     metrics = Metrics()
-    async with patient_tier(redis_server.url, metrics) as tier:
+    async with tier_on(redis_server.url, metrics) as tier:
         keys = some_keys(3)
         await written(tier, {keys[0]: b"x"})
         redis_server.client.config_set("maxmemory", 1)
@@ -399,7 +389,7 @@ async def test_a_full_redis_is_still_read(redis_server: RedisServer) -> None:
         await until(lambda: tier.state() == "answering, but refuses to write")
         assert dropped(metrics, "refused") == 1
         assert await tier.get_many(keys, role="judge") == {keys[0]: b"x"}
-        assert (await tier.claim(keys[1:], role="judge")).mine == set(keys[1:])
+        assert (await tier.claim(keys[1:], role="judge")).to_ask == set(keys[1:])
 
         redis_server.client.config_set("maxmemory", 0)
         await written(tier, {keys[2]: b"z"})
@@ -410,17 +400,17 @@ async def test_a_claim_that_a_full_redis_refuses_gives_the_question_to_the_calle
     redis_server: RedisServer,
 ) -> None:
     """Nobody waits for a lease that nobody has."""
-    async with patient_tier(redis_server.url) as tier:
+    async with tier_on(redis_server.url) as tier:
         redis_server.client.config_set("maxmemory", 1)
         keys = some_keys(3)
 
-        assert (await tier.claim(keys, role="judge")).mine == set(keys)
+        assert (await tier.claim(keys, role="judge")).to_ask == set(keys)
         assert tier.state() == "answering, but refuses to write"
 
 
 async def test_a_replica_is_read_and_not_written(redis_server: RedisServer) -> None:
     """A master that became a replica refuses writes; reads go on until it is a master again."""
-    async with patient_tier(redis_server.url) as tier:
+    async with tier_on(redis_server.url) as tier:
         keys = some_keys(2)
         await written(tier, {keys[0]: b"x"})
         redis_server.client.config_set("replica-serve-stale-data", "yes")
@@ -440,7 +430,7 @@ async def test_a_wrong_password_is_told_and_the_service_goes_on(
 ) -> None:
     """The log says what to check, and never the password."""
     server = new_server("--requirepass", "right", "--protected-mode", "no")
-    async with patient_tier(server.url.replace("redis://", "redis://:wr0ng@")) as tier:
+    async with tier_on(server.url.replace("redis://", "redis://:wr0ng@")) as tier:
         assert await tier.get_many(some_keys(1), role="judge") == {}
         assert "not answering" in tier.state()
 
@@ -478,13 +468,13 @@ async def test_replies_to_other_questions_are_misses(
     stored: dict[bytes, bytes] = {}
     keys = some_keys(2)
     for key in keys:
-        stored[entry_names([key], "judge", "")[0]] = seal(key, key)
+        stored[entry_names([key], "judge", "")[0]] = encode(key, key)
     swapped = dict(zip(stored, reversed(stored.values()), strict=True))
 
     def answer(command: list[bytes]) -> bytes:
         return array([swapped.get(name) for name in command[1:]])
 
-    async with impostor(answer) as url, patient_tier(url, metrics) as tier:
+    async with impostor(answer) as url, tier_on(url, metrics) as tier:
         assert await tier.get_many(keys, role="judge") == {}
         assert reads(metrics, "rubbish") == 2
 
@@ -514,23 +504,22 @@ async def test_nonsense_is_a_miss_within_the_time(nonsense: bytes) -> None:
         # What it says first is right, so that it is believed to be Redis.
         return array([None] * (len(command) - 1)) if next(asked) < 2 else nonsense
 
-    async with impostor(answer) as url, tier_on(url) as tier:
+    async with impostor(answer) as url, tier_on(url, redis_timeout_s=TIMEOUT_S) as tier:
         keys = some_keys(1)
-        started = time.monotonic()
-        assert await tier.get_many(keys, role="judge") == {}
-        assert (await tier.claim(keys, role="judge")).mine == set(keys)
-        assert time.monotonic() - started < 2 * TIMEOUT_S + GENEROUS_S
+        async with asyncio.timeout(ENDLESS_S):
+            assert await tier.get_many(keys, role="judge") == {}
+            assert (await tier.claim(keys, role="judge")).to_ask == set(keys)
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"rubbish", b"\x01", b"L", seal(b"other key" + bytes(7), b"x")]
+    "value", [b"", b"corrupt", b"\x01", b"L", encode(b"other key" + bytes(7), b"x")]
 )
-async def test_rubbish_under_a_key_is_counted_and_overwritten(
+async def test_a_corrupt_entry_is_counted_and_overwritten(
     redis_server: RedisServer, value: bytes
 ) -> None:
     """It is nobody's answer; who asks next is told to ask, and what they say replaces it."""
     metrics = Metrics()
-    async with patient_tier(redis_server.url, metrics) as tier:
+    async with tier_on(redis_server.url, metrics) as tier:
         [key] = some_keys(1)
         redis_server.client.set(entry_names([key], "judge", "")[0], value)
 
@@ -538,7 +527,7 @@ async def test_rubbish_under_a_key_is_counted_and_overwritten(
         claimed = await tier.claim([key], role="judge")
         if value[:1] != b"L":
             assert reads(metrics, "rubbish") == 1
-            assert claimed.mine == {key}
+            assert claimed.to_ask == {key}
         await written(tier, {key: b"answer"})
 
 

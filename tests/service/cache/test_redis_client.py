@@ -32,13 +32,13 @@ async def check(one: RedisTier, other: RedisTier) -> None:
     assert await other.get_many(list(values), role="judge") == values
 
     keys = some_keys(200)
-    assert (await one.claim(keys, role="judge")).mine == set(keys)
-    assert (await other.claim(keys, role="judge")).theirs == set(keys)
+    assert (await one.claim(keys, role="judge")).to_ask == set(keys)
+    assert (await other.claim(keys, role="judge")).in_flight == set(keys)
     one.release(keys[:100], role="judge")
     await written(one, dict.fromkeys(keys[100:], b"x"))
     claimed = await other.claim(keys, role="judge")
-    assert claimed.mine == set(keys[:100])
-    assert claimed.found == dict.fromkeys(keys[100:], b"x")
+    assert claimed.to_ask == set(keys[:100])
+    assert claimed.answered == dict.fromkeys(keys[100:], b"x")
 
 
 # A password, a database, a socket.
@@ -214,7 +214,7 @@ async def test_a_cluster_that_lost_a_node_is_used_again_when_it_is_whole(
 
         assert await tier.get_many(keys, role="judge") == {}
         assert "not answering" in tier.state()
-        assert (await tier.claim(keys, role="judge")).mine == set(keys)
+        assert (await tier.claim(keys, role="judge")).to_ask == set(keys)
 
         redis_cluster[2].thaw()
         await until(lambda: tier.state() == "answering")

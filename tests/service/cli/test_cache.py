@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from medreward.cache.entries import LEASE, entry_names, seal
+from medreward.cache.entries import LEASE, encode, entry_names
 from medreward.cli import cache
 from tests.redis_servers import NewServer, RedisServer, Watched, free_port
 from tests.service.cli.conftest import Run
@@ -18,9 +18,9 @@ def fill(server: RedisServer) -> None:
     """Five judgements, three embeddings of a tenant, a lease of theirs, and something of others."""
     keys = [bytes([number]) * 16 for number in range(9)]
     for key in keys[:5]:
-        server.client.set(entry_names([key], "judge", "")[0], seal(key, b"x"))
+        server.client.set(entry_names([key], "judge", "")[0], encode(key, b"x"))
     for key in keys[5:8]:
-        server.client.set(entry_names([key], "embedder", "ab12")[0], seal(key, b"x"))
+        server.client.set(entry_names([key], "embedder", "ab12")[0], encode(key, b"x"))
     server.client.set(entry_names(keys[8:], "judge", "ab12")[0], LEASE + b"somebody0")
     server.client.set("other:program", "x")
 
@@ -203,7 +203,7 @@ def test_a_cluster_is_told_and_cleared_as_one(
     for key, name in zip(keys, entry_names(keys, "judge", ""), strict=True):
         for node in redis_cluster:
             if _is_home(node, name):
-                node.client.set(name, seal(key, b"x"))
+                node.client.set(name, encode(key, b"x"))
 
     words = " ".join(run("cache", "stats").stdout.split())
     assert "mode cluster, 3 primaries" in words

@@ -1,11 +1,10 @@
 """Judgements: verdict and grade read off probabilities, and nonsense told from them."""
 
 import math
-import struct
 
 import pytest
 
-from medreward.engines.judge import Inquiry, Judgement, is_sound, pack_judgement, unpack_judgement
+from medreward.engines.judge import Inquiry, Judgement, is_sound
 from medreward.engines.templates import load_templates
 
 TEMPLATES = load_templates()
@@ -64,27 +63,3 @@ def test_what_is_no_distribution_over_the_labels_is_nonsense(judgement: Judgemen
 def test_a_distribution_over_the_labels_is_sound() -> None:
     """A verdict is one."""
     assert is_sound(Judgement(YES_NO, (0.25, 0.75)), ASKED)
-
-
-@pytest.mark.parametrize("coverage", [None, 0.25])
-@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.75, 1.0])
-def test_a_judgement_is_remembered_whole(coverage: float | None, threshold: float) -> None:
-    """Its probabilities, its coverage and its threshold."""
-    judgement = Judgement(YES_NO, (0.625, 0.375), coverage, threshold)
-
-    assert unpack_judgement(pack_judgement(judgement), ASKED) == judgement
-
-
-@pytest.mark.parametrize(
-    "numbers",
-    [
-        (0.5, 0.5, 0.9),  # as before there was a threshold
-        (0.5, 0.5, 0.9, math.nan),
-        (0.5, 0.5, 0.9, 0.5, 0.5),
-        (0.1, 0.1, 0.2, 0.2, 0.2, 0.2, 1.0, 0.5),  # a grade
-        (),
-    ],
-)
-def test_what_another_version_remembered_is_asked_anew(numbers: tuple[float, ...]) -> None:
-    """Nothing is guessed of what is missing."""
-    assert unpack_judgement(struct.pack(f"<{len(numbers)}f", *numbers), ASKED) is None

@@ -10,66 +10,54 @@ import pytest
 from medreward.admission import Caller, Deadline
 from medreward.cache.memory import MemoryTier
 from medreward.cache.redis import RedisTier
-from medreward.engines.capacity import Capacity
-from medreward.engines.keys import text_key
-from medreward.errors import JUDGE_FAILURES, Problem, ProblemKind
-from medreward.inference.resolver import Answered, Answers, Asker, Effort, Engine
+from medreward.errors import Problem, ProblemKind
+from medreward.inference.answers import Answered, Answers, Timings
+from medreward.inference.resolver import Resolver
+from medreward.offload import FEW
 from medreward.samples import Source
 from medreward.telemetry.metrics import Metrics
 from tests.redis_servers import RedisServer
 from tests.service.cache.redis_tiers import slow_way, tier_on, until
+from tests.service.inference.text_lengths import Lengths
 
 pytestmark = pytest.mark.anyio
+on_redis = pytest.mark.xdist_group("redis")
 
 
-class Counting:
-    """An engine that answers with a text's length and counts what it is asked."""
+class Tens(Lengths):
+    """An engine whose cache keeps lengths to the nearest ten."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        super().__init__(self._answer_to, batch=8)
 
-    async def ask(self, texts: Sequence[str]) -> Sequence[Any]:
+    async def _answer_to(self, texts: Sequence[str]) -> Sequence[Any]:
         """Answer, but for the texts that it refuses or does not understand."""
-        self.asked += texts
         odd = {"refused": Problem(ProblemKind.JUDGE_REFUSED, "no"), "strange": Decimal("sNaN")}
         return [odd.get(text, len(text)) for text in texts]
 
-    def key_of(self, text: str, namespace: str) -> bytes:
-        """Give the key of a text."""
-        return text_key("counting", text, namespace)
+    def pack(self, answer: int) -> bytes:
+        """Encode a length."""
+        return bytes([answer // 10])
 
-    def unpack(self, packed: bytes, _text: str) -> int | None:
-        """Read a length to the nearest ten."""
+    def unpack(self, packed: bytes, question: str) -> int | None:
+        """Decode a length."""
         return packed[0] * 10 if packed[0] < 200 else None
 
 
-def asker(
-    engine: Counting, memory: MemoryTier | None = None, shared: RedisTier | None = None
-) -> Asker[str, int]:
-    """Put a memory before an engine; it keeps lengths to the nearest ten."""
-    described: Engine[str, int] = Engine(
-        identity="engine",
-        source="judge",
-        ask=engine.ask,
-        key_of=engine.key_of,
-        is_sound=lambda answer, _: answer >= 0,
-        pack=lambda answer: bytes([answer // 10]),
-        unpack=engine.unpack,
-        failures=JUDGE_FAILURES,
-        capacity=Capacity(batch=8),
-        timeout_s=5.0,
-        note=lambda _: None,
-    )
-    return Asker(described, MemoryTier(10_000) if memory is None else memory, Metrics(), shared)
+def resolver(
+    engine: Lengths, memory: MemoryTier | None = None, shared: RedisTier | None = None
+) -> Resolver[str, int]:
+    """Put a memory before an engine."""
+    return Resolver(engine, MemoryTier(10_000) if memory is None else memory, Metrics(), shared)
 
 
 async def ask(
-    asked: Asker[str, int], *questions: str, namespace: str = ""
+    asked: Resolver[str, int], *questions: str, namespace: str = ""
 ) -> dict[str, Answered[int]]:
     """What is answered to each question, taken once."""
-    caller = Caller(Deadline.after(5), namespace)
-    answers = await asked.recall(questions, caller, Effort())
-    await asked.find(answers, caller, Effort())
+    caller = Caller(Deadline.after(20), namespace)
+    answers = await asked.lookup(questions, caller)
+    await asked.resolve(answers, caller)
     return {question: answers.take(question) for question in dict.fromkeys(questions)}
 
 
@@ -78,8 +66,8 @@ TEN, TWENTY = "t" * 10, "t" * 20
 
 async def test_what_was_answered_is_remembered() -> None:
     """The second time the engine is not asked, and the answer says that it is from the cache."""
-    engine = Counting()
-    asked = asker(engine)
+    engine = Tens()
+    asked = resolver(engine)
 
     first, second = await ask(asked, TEN, TWENTY), await ask(asked, TEN, TWENTY)
 
@@ -90,7 +78,7 @@ async def test_what_was_answered_is_remembered() -> None:
 
 async def test_a_fresh_answer_is_what_the_cache_will_say() -> None:
     """What is rounded to be kept is rounded at once, so that no reward depends on who was first."""
-    asked = asker(Counting())
+    asked = resolver(Tens())
 
     first, second = await ask(asked, "t" * 17), await ask(asked, "t" * 17)
 
@@ -99,8 +87,8 @@ async def test_a_fresh_answer_is_what_the_cache_will_say() -> None:
 
 async def test_a_failure_is_not_remembered() -> None:
     """What was not answered is asked again."""
-    engine = Counting()
-    asked = asker(engine)
+    engine = Tens()
+    asked = resolver(engine)
 
     await ask(asked, "refused")
     await ask(asked, "refused")
@@ -110,8 +98,8 @@ async def test_a_failure_is_not_remembered() -> None:
 
 async def test_callers_of_different_namespaces_share_nothing() -> None:
     """What one had judged, another's question does not find, whether remembered or on its way."""
-    engine = Counting()
-    asked = asker(engine)
+    engine = Tens()
+    asked = resolver(engine)
 
     await asyncio.gather(ask(asked, TEN, namespace="one"), ask(asked, TEN, namespace="other"))
     again = await ask(asked, TEN, namespace="third")
@@ -122,17 +110,17 @@ async def test_callers_of_different_namespaces_share_nothing() -> None:
 
 async def test_a_value_that_is_no_answer_is_a_miss() -> None:
     """Whoever wrote it, it is asked again."""
-    engine, memory = Counting(), MemoryTier(10_000)
-    memory.put_many({engine.key_of(TEN, ""): b"\xff"})
+    engine, memory = Tens(), MemoryTier(10_000)
+    memory.put_many({engine.key(TEN, ""): b"\xff"})
 
-    answered = await ask(asker(engine, memory), TEN)
+    answered = await ask(resolver(engine, memory), TEN)
 
     assert answered == {TEN: Answered(10, "judge")}
 
 
 async def test_an_answer_that_cannot_even_be_looked_at_is_nonsense() -> None:
     """Whatever looking at an answer raises, its caller gets a problem, and can ask again."""
-    asked = asker(Counting())
+    asked = resolver(Tens())
 
     for _ in range(2):
         (answered,) = (await ask(asked, "strange")).values()
@@ -142,8 +130,8 @@ async def test_an_answer_that_cannot_even_be_looked_at_is_nonsense() -> None:
 
 async def test_a_question_on_its_way_for_another_request_is_shared() -> None:
     """The second request says that its answer was coalesced, and the engine was asked once."""
-    engine = Counting()
-    asked = asker(engine)
+    engine = Tens()
+    asked = resolver(engine)
 
     one, other = await asyncio.gather(ask(asked, TEN), ask(asked, TEN))
 
@@ -151,15 +139,18 @@ async def test_a_question_on_its_way_for_another_request_is_shared() -> None:
     assert engine.asked == [TEN]
 
 
-async def test_the_effort_is_what_this_request_caused() -> None:
-    """Questions put to the engine are counted for the request that put them."""
-    effort, asked = Effort(), asker(Counting())
+async def test_timings_are_those_of_this_request() -> None:
+    """Questions put to the engine are counted for the request that put them, over both its rounds."""
+    asked, timings = resolver(Tens()), Timings()
 
     for questions in ([TEN, TWENTY, TEN], [TEN, "t" * 30]):
-        caller = Caller(Deadline.after(5))
-        await asked.find(await asked.recall(questions, caller, effort), caller, effort)
+        caller = Caller(Deadline.after(20))
+        answers = await asked.lookup(questions, caller)
+        await asked.resolve(answers, caller)
+        timings += answers.timings
 
-    assert effort.asked == 3
+    assert timings.asked == 3
+    assert timings.engine_s >= timings.queue_s
 
 
 @pytest.mark.parametrize(
@@ -176,31 +167,19 @@ async def test_the_first_sample_got_the_answer_and_the_others_shared_it(
     assert not answers.missing
 
 
-class Held(Counting):
-    """An engine that answers when it is let."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open = asyncio.Event()
-
-    async def ask(self, texts: Sequence[str]) -> Sequence[Any]:
-        """Answer when it is let."""
-        answers = await super().ask(texts)
-        await self.open.wait()
-        return answers
-
-
+@on_redis
 async def test_what_was_answered_while_redis_was_asked_is_not_asked_again(
     redis_server: RedisServer,
 ) -> None:
     """A request that comes just before the answer to another's question shares that answer."""
-    engine = Held()
+    engine = Tens()
+    engine.open.clear()
     async with (
         slow_way(redis_server.port) as way,
         tier_on(f"redis://127.0.0.1:{way.port}/0", redis_timeout_s=5) as tier,
         tier_on(redis_server.url) as replica,
     ):
-        asked = asker(engine, shared=tier)
+        asked = resolver(engine, shared=tier)
         first = asyncio.create_task(ask(asked, TEN))
         await until(lambda: bool(engine.asked))
         way.delay_s = 0.3
@@ -211,7 +190,7 @@ async def test_what_was_answered_while_redis_was_asked_is_not_asked_again(
         assert await first == {TEN: Answered(10, "judge")}
         assert await second == {TEN: Answered(10, "cache")}
         assert engine.asked == [TEN]
-        key = engine.key_of(TEN, "")
+        key = engine.key(TEN, "")
         await until(lambda: is_remembered(replica, key))
 
 
@@ -220,50 +199,56 @@ async def is_remembered(tier: RedisTier, key: bytes) -> bool:
     return bool(await tier.get_many([key], role="judge"))
 
 
-class Leaving(Counting):
-    """An engine whose caller hangs up as soon as an answer is read."""
+class Leaving(Tens):
+    """An engine whose caller hangs up while the answers of others are read, in another thread."""
 
     caller: asyncio.Task[Any]
 
-    def unpack(self, packed: bytes, text: str) -> int | None:
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+
+    def unpack(self, packed: bytes, question: str) -> int | None:
         """Read an answer."""
-        self.caller.cancel()
-        return super().unpack(packed, text)
+        self._loop.call_soon_threadsafe(self.caller.cancel)
+        return super().unpack(packed, question)
 
 
+@on_redis
 async def test_a_caller_who_leaves_holds_up_no_other_replica(redis_server: RedisServer) -> None:
     """What it was about to ask is asked elsewhere at once, not when its lease ends."""
     engine = Leaving()
-    answered, lost = (engine.key_of(text, "") for text in (TEN, TWENTY))
+    lost, *answered = texts = [f"text {number}" for number in range(2 * FEW)]
+    keys = {text: engine.key(text, "") for text in texts}
     async with (
         tier_on(redis_server.url, lease_s=60) as tier,
         tier_on(redis_server.url, lease_s=60) as replica,
     ):
-        await replica.claim([answered, lost], role="judge")
-        engine.caller = asyncio.create_task(ask(asker(engine, shared=tier), TEN, TWENTY))
+        await replica.claim(list(keys.values()), role="judge")
+        engine.caller = asyncio.create_task(ask(resolver(engine, shared=tier), *texts))
         await asyncio.sleep(0.1)
-        replica.put_soon({answered: b"\x01"}, role="judge")
-        replica.release([lost], role="judge")
+        replica.put_soon({keys[text]: b"\x01" for text in answered}, role="judge")
+        replica.release([keys[lost]], role="judge")
         with pytest.raises(asyncio.CancelledError):
             await engine.caller
 
-        await until(lambda: is_free(replica, lost))
+        await until(lambda: is_free(replica, keys[lost]))
         assert engine.asked == []
 
 
 async def is_free(tier: RedisTier, key: bytes) -> bool:
     """Whether nobody else is asking."""
-    return key in (await tier.claim([key], role="judge")).mine
+    return key in (await tier.claim([key], role="judge")).to_ask
 
 
 async def test_what_was_answered_since_it_was_looked_up_is_not_asked_again() -> None:
     """A request that looked before another was answered finds the answer when it comes to ask."""
-    engine = Counting()
-    asked, caller = asker(engine), Caller(Deadline.after(5))
+    engine = Tens()
+    asked, caller = resolver(engine), Caller(Deadline.after(20))
 
-    early = await asked.recall([TEN, TWENTY], caller, Effort())
+    early = await asked.lookup([TEN, TWENTY], caller)
     await ask(asked, TEN)
-    await asked.find(early, caller, Effort())
+    await asked.resolve(early, caller)
 
     assert [early.take(TEN).source, early.take(TWENTY).source] == ["cache", "judge"]
     assert engine.asked == [TEN, TWENTY]

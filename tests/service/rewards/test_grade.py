@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
-from medreward.inference.resolver import Answers
+from medreward.inference.answers import Answers
 from medreward.rewards.grade import (
     VIEWS,
     CriterionVerdict,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from medreward.engines.embedder import Vector
 from medreward.engines.judge import Judgement
 from medreward.errors import Problem, ProblemKind
-from medreward.inference.resolver import Answered
+from medreward.inference.answers import Answered
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import SIGNALS, Recipe, SignalName, load_recipes
 from medreward.rewards.reward import Reward, Unscored, agreed, compose, embed_signal, judge_signal

@@ -29,7 +29,8 @@ from medreward.engines.remote.peer_schemas import (
 from medreward.errors import InvalidRequest, OtherModel, Problem
 from medreward.http.intake import receive, service_of, while_connected
 from medreward.http.responses import JSON, json_response
-from medreward.inference.resolver import Answers, Asker, Effort
+from medreward.inference.answers import Answers
+from medreward.inference.resolver import Resolver
 from medreward.service import Service
 
 Q = TypeVar("Q", bound=Hashable)
@@ -96,7 +97,7 @@ async def judge(request: Request) -> Response:
         _check_identity(asked.identity, service.engines.judge.identity)
         inquiries = await service.pace.do(lambda: _inquiries(asked, service), len(asked.questions))
         answers = await _answers(
-            request, permit, service.judge_asker, inquiries, deadline_ms=asked.deadline_ms
+            request, permit, service.judge_resolver, inquiries, deadline_ms=asked.deadline_ms
         )
         said = [_said(answers.look(inquiry)) for inquiry in inquiries]
         return Response(orjson.dumps({"answers": said}), media_type=JSON)
@@ -109,7 +110,7 @@ async def embed(request: Request) -> Response:
         asked = await receive(request, Texts, permit)
         _check_identity(asked.identity, service.engines.embedder.identity)
         answers = await _answers(
-            request, permit, service.embedder_asker, asked.texts, deadline_ms=asked.deadline_ms
+            request, permit, service.embedder_resolver, asked.texts, deadline_ms=asked.deadline_ms
         )
         rows = await service.pace.do(
             lambda: orjson.dumps({"answers": [_row(answers.look(text)) for text in asked.texts]}),
@@ -121,7 +122,7 @@ async def embed(request: Request) -> Response:
 async def _answers(
     request: Request,
     permit: Permit,
-    asker: Asker[Q, A],
+    resolver: Resolver[Q, A],
     questions: Sequence[Q],
     *,
     deadline_ms: int,
@@ -129,10 +130,9 @@ async def _answers(
     """Answer questions as those of a sample are answered."""
     permit.take(Load(questions=len(questions)))
     caller = Caller(Deadline.after(deadline_ms / 1000), request.state.namespace)
-    effort = Effort()
-    answers = await asker.recall(questions, caller, effort)
+    answers = await resolver.lookup(questions, caller)
     if answers.missing:
-        await while_connected(request, asker.find(answers, caller, effort))
+        await while_connected(request, resolver.resolve(answers, caller))
     return answers
 
 

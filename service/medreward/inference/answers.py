@@ -1,0 +1,80 @@
+"""The answers to one request's questions, with their sources and what they took."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from medreward.errors import Problem
+from medreward.samples import Source
+
+Q = TypeVar("Q", bound=Hashable)
+A = TypeVar("A")
+
+
+class Answered(NamedTuple, Generic[A]):
+    """An answer, or why there is none, and where it came from."""
+
+    value: A | Problem
+    source: Source
+
+
+@dataclass(slots=True)
+class Timings:
+    """The time that one request's questions took, and how many reached the engine."""
+
+    cache_s: float = 0.0
+    queue_s: float = 0.0
+    """The longest that one of its questions waited for its batch."""
+    engine_s: float = 0.0
+    """From the first question asked to the last answer, the wait included."""
+    asked: int = 0
+
+    def __add__(self, later: "Timings") -> "Timings":
+        """Add the timings of a second round of questions."""
+        return Timings(
+            self.cache_s + later.cache_s,
+            max(self.queue_s, later.queue_s),
+            self.engine_s + later.engine_s,
+            self.asked + later.asked,
+        )
+
+
+class Answers(Generic[Q, A]):
+    """The answers to one request's questions, handed out to the samples that asked.
+
+    The first sample to take an answer got it from the engine; the others shared it.
+    """
+
+    def __init__(self) -> None:
+        self.missing: dict[bytes, Q] = {}
+        """Questions without an answer yet, by key."""
+        self.timings = Timings()
+        self._answers: dict[Q, Answered[A]] = {}
+        self._taken: set[Q] = set()
+
+    @property
+    def known(self) -> int:
+        """The number of questions that have an answer."""
+        return len(self._answers)
+
+    def add(self, question: Q, value: A | Problem, source: Source) -> None:
+        """Add the answer to a question that is not missing."""
+        self._answers[question] = Answered(value, source)
+
+    def fill(self, key: bytes, value: A | Problem, source: Source) -> None:
+        """Add the answer to a missing question."""
+        self._answers[self.missing.pop(key)] = Answered(value, source)
+
+    def look(self, question: Q) -> A | Problem:
+        """Return the answer without taking it for a sample."""
+        return self._answers[question].value
+
+    def take(self, question: Q) -> Answered[A]:
+        """Return the answer, with its source for this sample."""
+        answered = self._answers[question]
+        if answered.source == "cache":
+            return answered
+        if question in self._taken:
+            return answered._replace(source="coalesced")
+        self._taken.add(question)
+        return answered

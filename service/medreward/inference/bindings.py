@@ -1,0 +1,171 @@
+"""What the resolver needs of an engine: how its questions are asked, and its answers stored."""
+
+import math
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from typing import ClassVar, Generic, TypeVar
+
+from medreward.cache.entries import Role
+from medreward.engines import embedder as embeddings
+from medreward.engines import judge as judgements
+from medreward.engines.capacity import CHARACTERS_PER_TOKEN, Capacity
+from medreward.engines.embedder import Embedder, Vector
+from medreward.engines.judge import Inquiry, Judge, Judgement
+from medreward.engines.keys import inquiry_key, text_key
+from medreward.errors import EMBEDDER_FAILURES, JUDGE_FAILURES, Failures, NonsenseReply, Problem
+
+Q = TypeVar("Q", bound=Hashable)
+A = TypeVar("A")
+
+FLOAT32_BYTES = 4
+FRAME_TOKENS = 32
+"""The chat template, the fence and the names of the fields."""
+
+
+class Binding(ABC, Generic[Q, A]):
+    """One engine, its questions `Q` and its answers `A`.
+
+    Identity and capacity are read once: an engine knows them as soon as it has started.
+    """
+
+    source: ClassVar[Role]
+    failures: ClassVar[Failures]
+    """The problems that the engine's errors become."""
+
+    def __init__(self, identity: str, capacity: Capacity, timeout_s: float) -> None:
+        self.identity = identity
+        self.capacity = capacity
+        self.timeout_s = timeout_s
+        """For one batch."""
+
+    @abstractmethod
+    async def ask(self, questions: Sequence[Q]) -> Sequence[A | Problem]:
+        """Send one batch to the engine; the answers are in order."""
+
+    @abstractmethod
+    def key(self, question: Q, namespace: str) -> bytes:
+        """Digest everything that can change the answer, for callers who share *namespace*."""
+
+    @abstractmethod
+    def check(self, answer: A, question: Q) -> bool:
+        """Return whether an answer is one; nonsense of the wrong type may raise anything."""
+
+    @abstractmethod
+    def pack(self, answer: A) -> bytes:
+        """Encode an answer for the cache."""
+
+    @abstractmethod
+    def unpack(self, packed: bytes, question: Q) -> A | None:
+        """Decode what `pack` wrote for *question*; None if it is something else."""
+
+    def group(self, question: Q) -> Hashable:  # noqa: ARG002 - for those that have groups
+        """Return what questions have in common that should be neighbours in a batch."""
+        return None
+
+    @abstractmethod
+    def tokens(self, question: Q) -> int:
+        """Estimate the tokens of a question's prompt."""
+
+    def validate(self, answer: A, question: Q) -> A | Problem:
+        """Return an answer as the cache will return it later, or a problem if it is nonsense.
+
+        The round trip through `pack` rounds it, so that no reward depends on who asked first.
+        """
+        try:
+            is_sound = self.check(answer, question)
+            valid = self.unpack(self.pack(answer), question) if is_sound else None
+        except Exception:  # noqa: BLE001 - an answer of the wrong type may raise anything
+            valid = None
+        if valid is None:
+            return self.failures.problem(NonsenseReply("what it said is no answer"))
+        return valid
+
+
+class JudgeBinding(Binding[Inquiry, Judgement]):
+    """A judge: inquiries in, judgements out."""
+
+    source = "judge"
+    failures = JUDGE_FAILURES
+
+    def __init__(self, judge: Judge, timeout_s: float) -> None:
+        super().__init__(judge.identity, judge.capacity, timeout_s)
+        self._judge = judge
+
+    async def ask(self, questions: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Judge each inquiry."""
+        return await self._judge.decide(questions)
+
+    def key(self, question: Inquiry, namespace: str) -> bytes:
+        """Digest engine, template, view and texts."""
+        return inquiry_key(self.identity, question, namespace)
+
+    def check(self, answer: Judgement, question: Inquiry) -> bool:
+        """Return whether the numbers are probabilities of the template's labels."""
+        return judgements.is_sound(answer, question)
+
+    def pack(self, answer: Judgement) -> bytes:
+        """Encode as float32: the probabilities, then the coverage, NaN if there is none, and the threshold."""
+        coverage = math.nan if answer.coverage is None else answer.coverage
+        numbers = (*answer.probabilities, coverage, answer.threshold)
+        return struct.pack(f"<{len(numbers)}f", *numbers)
+
+    def unpack(self, packed: bytes, question: Inquiry) -> Judgement | None:
+        """Decode a judgement on the template's labels."""
+        labels = question.template.labels
+        numbers = len(labels) + 2
+        if len(packed) != FLOAT32_BYTES * numbers:
+            return None
+        *probabilities, coverage, threshold = struct.unpack(f"<{numbers}f", packed)
+        if math.isnan(threshold):
+            return None
+        told = None if math.isnan(coverage) else coverage
+        return Judgement(labels, tuple(probabilities), told, threshold)
+
+    def group(self, question: Inquiry) -> Hashable:
+        """Return the part of the prompt that stands before the answer."""
+        return (
+            *(question.template, question.view),
+            *(question.question, question.criterion, question.reference),
+        )
+
+    def tokens(self, question: Inquiry) -> int:
+        """Estimate the tokens from the characters."""
+        template, answer, reference, asked, criterion, _ = question
+        texts = (template.instruction, asked, criterion, reference, answer)
+        return FRAME_TOKENS + sum(len(text) for text in texts if text) // CHARACTERS_PER_TOKEN
+
+
+class EmbedderBinding(Binding[str, Vector]):
+    """An embedder: texts in, vectors out."""
+
+    source = "embedder"
+    failures = EMBEDDER_FAILURES
+
+    def __init__(self, embedder: Embedder, timeout_s: float) -> None:
+        super().__init__(embedder.identity, embedder.capacity, timeout_s)
+        self._embedder = embedder
+
+    async def ask(self, questions: Sequence[str]) -> Sequence[Vector | Problem]:
+        """Embed each text."""
+        return await self._embedder.embed(questions)
+
+    def key(self, question: str, namespace: str) -> bytes:
+        """Digest engine and text."""
+        return text_key(self.identity, question, namespace)
+
+    def check(self, answer: Vector, question: str) -> bool:
+        """Return whether it is one row of finite numbers, of length 1."""
+        return embeddings.is_sound(answer, question)
+
+    def pack(self, answer: Vector) -> bytes:
+        """Encode as float16."""
+        return embeddings.pack_vector(answer)
+
+    def unpack(self, packed: bytes, question: str) -> Vector | None:
+        """Decode float16 numbers."""
+        return embeddings.unpack_vector(packed, question)
+
+    def tokens(self, question: str) -> int:
+        """Estimate the tokens of a text, its first and last included."""
+        return 2 + len(question) // CHARACTERS_PER_TOKEN
