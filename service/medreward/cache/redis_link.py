@@ -61,10 +61,18 @@ class Refused(Unavailable):
 class RedisLink:
     """Asks Redis, and knows whether it answers. All in one event loop."""
 
-    def __init__(self, connect: Callable[[], Store], metrics: Metrics, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Store],
+        metrics: Metrics,
+        *,
+        timeout_s: float,
+        put_timeout_s: float = PUT_TIMEOUT_S,
+    ) -> None:
         self._connect = connect
         self._metrics = metrics
         self._timeout_s = timeout_s
+        self._put_timeout_s = max(timeout_s, put_timeout_s)
         self._store: Store | None = None
         self._opened: set[Store] = set()
         """The one in use, and those being given up."""
@@ -99,10 +107,11 @@ class RedisLink:
     async def aclose(self) -> None:
         """Stop asking and close the connections."""
         self._answers.clear()
+        # Before the tasks end: a request that fails meanwhile must not start another.
+        self._store = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._store = None
         await self._close_all()
 
     async def read(self, operation: Operation, names: Sequence[bytes]) -> list[object]:
@@ -130,7 +139,7 @@ class RedisLink:
         is_put = operation == "put"
         if not is_put and not self._writes.allows():
             raise Refused
-        timeout_s = max(self._timeout_s, PUT_TIMEOUT_S) if is_put else self._timeout_s
+        timeout_s = self._put_timeout_s if is_put else self._timeout_s
         try:
             replies = await self._ask(
                 operation, timeout_s, lambda store: store.run(script, names, shared, each)
@@ -166,15 +175,17 @@ class RedisLink:
         timeout_s: float,
         ask: Callable[[Store], Awaitable[list[object]]],
     ) -> list[object]:
-        store = self._store
-        if self.is_open or store is None:
-            raise LeftAlone
+        store = self._store_in_use()
         started_s, asked_s = time.monotonic(), math.inf
         try:
             async with asyncio.timeout(timeout_s), self._places:
+                # Not sooner: a store that was closed while this waited would connect anew.
+                store = self._store_in_use()
                 asked_s = time.monotonic()
                 with self._metrics.time_redis(operation):
-                    replies = await ask(store)
+                    replies = await self._over(store, ask)
+        except LeftAlone:
+            raise
         except Exception as exc:
             if operation in ("put", "claim", "renew") and _is_refusal(exc):
                 raise Refused(_reason(exc)) from exc
@@ -187,6 +198,21 @@ class RedisLink:
             raise Unavailable(_reason(exc)) from exc
         self._has_stalled = False
         return replies
+
+    async def _over(
+        self, store: Store, ask: Callable[[Store], Awaitable[list[object]]]
+    ) -> list[object]:
+        try:
+            return await ask(store)
+        finally:
+            # A connection that was under way when the store was closed has been opened since.
+            if store not in self._opened:
+                self._spawn(self._close(store))
+
+    def _store_in_use(self) -> Store:
+        if self.is_open or self._store is None:
+            raise LeftAlone
+        return self._store
 
     def _note_trouble(self, error: Exception, *, is_stalled: bool) -> None:
         if self._has_stalled or not is_stalled:

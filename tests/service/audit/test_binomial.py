@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.audit.binomial import (
@@ -41,7 +41,6 @@ def test_the_incomplete_beta_function_has_its_known_values(
     assert beta_cdf(x, a, b) == pytest.approx(expected, rel=1e-10)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.floats(0, 1), st.data())
 def test_it_is_the_tail_of_a_binomial(trials: int, rate: float, data: st.DataObject) -> None:
     """P(X ≤ k) summed term by term is the same."""
@@ -76,7 +75,6 @@ def test_so_many_trials_without_error_certify_a_rate(rate: float, trials: int) -
     assert most_errors(trials - 1, rate) is None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3000), RATES)
 def test_the_most_errors_are_the_last_whose_bound_is_within(trials: int, rate: float) -> None:
     """One more is over."""
@@ -90,10 +88,10 @@ def test_the_most_errors_are_the_last_whose_bound_is_within(trials: int, rate: f
     ("accuracy", "sensitivity", "specificity", "items", "labels"),
     [
         (0.7, 0.90, 0.85, 500, 100),
-        (0.3, 0.80, 0.90, 300, 100),
-        (0.9, 0.95, 0.95, 1000, 200),
-        (0.5, 0.70, 0.70, 500, 200),
-        (0.8, 0.95, 0.90, 200, 50),
+        pytest.param(0.3, 0.80, 0.90, 300, 100, marks=pytest.mark.slow),
+        pytest.param(0.9, 0.95, 0.95, 1000, 200, marks=pytest.mark.slow),
+        pytest.param(0.5, 0.70, 0.70, 500, 200, marks=pytest.mark.slow),
+        pytest.param(0.8, 0.95, 0.90, 200, 50, marks=pytest.mark.slow),
     ],
 )
 def test_the_interval_covers_the_accuracy_as_often_as_it_says(
@@ -156,7 +154,6 @@ def test_a_judge_of_no_worth_corrects_nothing(
     assert corrected_accuracy(yes, sensitivity, specificity) is None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 500), st.data())
 def test_an_estimate_lies_between_0_and_1(n: int, m1: int, m0: int, data: st.DataObject) -> None:
     """Whatever the counts."""
@@ -189,7 +186,6 @@ def test_agreement_beyond_chance_has_its_known_values(
     assert agreement.gwet_ac1 == (None if ac1 is None else pytest.approx(ac1, abs=1e-4))
 
 
-@settings(deadline=None)
 @given(COUNTS, COUNTS, COUNTS, COUNTS)
 def test_agreement_knows_no_first_and_second(a: int, b: int, c: int, d: int) -> None:
     """Who rated what does not matter."""

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.audit.figures import Rate
@@ -149,7 +149,6 @@ outcomes = st.lists(
 
 
 @given(outcomes)
-@settings(deadline=None)
 def test_a_card_is_the_same_in_any_order(found: list[Outcome]) -> None:
     """And is JSON, whatever it holds."""
     told = json.dumps(record(card(*found)), allow_nan=False)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.audit.figures import Point, Rate
@@ -69,7 +69,6 @@ def elements() -> list[str]:
 
 
 @given(st.text(min_size=1) | st.just(ATTACK))
-@settings(deadline=None)
 def test_no_text_of_a_case_becomes_markup(answer: str) -> None:
     """Whatever an attack holds, the page has the elements that it has without it."""
     assert Reader(whole_page(answer)).seen == elements()

@@ -15,7 +15,7 @@ from medreward.telemetry.metrics import Metrics
 from tests.redis_servers import Certified, NewServer, RedisServer, Watched
 from tests.service.cache.redis_tiers import reads, some_keys, tier_on, until, written
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
 
 
 @pytest.fixture(autouse=True)

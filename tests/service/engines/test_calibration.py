@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -80,7 +80,6 @@ def test_a_probability_is_moved_on_the_scale_of_its_logit(
     assert moved == pytest.approx(expected, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(PROBABILITIES, PROBABILITIES, TEMPERATURES, BIASES)
 def test_a_greater_probability_never_stands_for_less(
     one: float, other: float, temperature: float, bias: float

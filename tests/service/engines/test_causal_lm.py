@@ -5,21 +5,21 @@ import random
 from collections import Counter
 from concurrent.futures import Executor
 from itertools import cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from medreward.engines.judge import Inquiry, Judgement, View, is_sound
-from medreward.engines.judges.causal_lm import CausalLmJudge
-from medreward.engines.local.forward import PaddedPasses, TreePasses
 from medreward.engines.prompts.tokenization import chat_frame, label_ids, special_tokens
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind, SetupError
 from tests.conftest import RealEngines
+from tests.service.engines.small_models import llama
+
+if TYPE_CHECKING:
+    from medreward.engines.judges.causal_lm import CausalLmJudge
 
 TEMPLATES = load_templates()
 MATCH = TEMPLATES["match"]
@@ -45,43 +45,94 @@ INQUIRIES = [
 
 
 @pytest.fixture(scope="module")
-def judge(language_model: RealEngines) -> CausalLmJudge:
+def judge(language_model: RealEngines) -> "CausalLmJudge":
     """The judge of the embedded profile."""
+    from medreward.engines.judges.causal_lm import CausalLmJudge
+
     assert isinstance(language_model.judge, CausalLmJudge)
     return language_model.judge
 
 
-async def decide(judge: CausalLmJudge, inquiries: list[Inquiry]) -> list[Judgement]:
+@pytest.fixture(scope="module")
+def small(judge: "CausalLmJudge", language_model: RealEngines) -> "CausalLmJudge":
+    """A judge of two layers that reads the same tokens."""
+    words = judge._model.config.vocab_size  # noqa: SLF001
+    model = llama(words=words)
+    return remade(judge, language_model.worker, model=model, coverage_floor=0.0)
+
+
+def remade(
+    judge: "CausalLmJudge", worker: Executor, *, model: Any = None, **changed: Any
+) -> "CausalLmJudge":
+    """The same tokenizer, and the same model unless another is given, under other settings."""
+    from medreward.engines.judges.causal_lm import CausalLmJudge
+
+    options: dict[str, Any] = {"name": "remade", "secret": "", "coverage_floor": 0.2, **changed}
+    return CausalLmJudge(
+        model or judge._model,  # noqa: SLF001
+        judge._tokenizer,  # noqa: SLF001
+        worker=worker,
+        **options,
+    )
+
+
+async def decide(judge: "CausalLmJudge", inquiries: list[Inquiry]) -> list[Judgement]:
     """Judge, where every inquiry has an answer."""
     answers = await judge.decide(inquiries)
     assert all(isinstance(answer, Judgement) for answer in answers)
     return [answer for answer in answers if isinstance(answer, Judgement)]
 
 
-@pytest.mark.anyio
-async def test_the_batch_does_not_change_the_verdict(judge: CausalLmJudge) -> None:
-    """Alone or among others, padded or not: the same label, and the same probability to 1e-4."""
-    together = await decide(judge, INQUIRIES)
-    alone = [(await decide(judge, [inquiry]))[0] for inquiry in INQUIRIES]
-
-    assert [j.likeliest for j in together] == [j.likeliest for j in alone]
-    for one, other in zip(together, alone, strict=True):
+def assert_alike(some: list[Judgement], others: list[Judgement]) -> None:
+    """The same label, and the same probabilities to 1e-4."""
+    assert [one.likeliest for one in some] == [other.likeliest for other in others]
+    for one, other in zip(some, others, strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
         assert one.coverage == pytest.approx(other.coverage, abs=1e-4)
 
 
-@pytest.mark.anyio
-async def test_judgements_are_sound_and_well_over_the_floor(judge: CausalLmJudge) -> None:
-    """Every template's labels get at least the coverage that the floor was chosen from."""
-    judgements = await decide(judge, INQUIRIES)
+async def assert_that_the_batch_changes_nothing(
+    judge: "CausalLmJudge", inquiries: list[Inquiry]
+) -> None:
+    """Each inquiry gets alone what it gets among others."""
+    together = await decide(judge, inquiries)
+    alone = [(await decide(judge, [inquiry]))[0] for inquiry in inquiries]
 
-    assert all(is_sound(j, i) for j, i in zip(judgements, INQUIRIES, strict=True))
+    assert_alike(together, alone)
+
+
+@pytest.mark.anyio
+async def test_the_batch_does_not_change_the_verdict(small: "CausalLmJudge") -> None:
+    """Alone or among others, padded or not, for every template, view and pair."""
+    await assert_that_the_batch_changes_nothing(small, INQUIRIES)
+
+
+@pytest.mark.anyio
+async def test_the_batch_does_not_change_the_verdict_of_the_real_model(
+    judge: "CausalLmJudge",
+) -> None:
+    """The same with the weights of SmolLM2, for the inquiries of one template."""
+    await assert_that_the_batch_changes_nothing(judge, INQUIRIES[: len(PAIRS)])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 3])
+async def test_judgements_are_sound_and_well_over_the_floor(
+    judge: "CausalLmJudge", every: int
+) -> None:
+    """Every template's labels get at least the coverage that the floor was chosen from."""
+    inquiries = INQUIRIES[::every]
+    judgements = await decide(judge, inquiries)
+
+    assert all(is_sound(j, i) for j, i in zip(judgements, inquiries, strict=True))
     assert min(j.coverage or 0.0 for j in judgements) > 0.2
 
 
 @pytest.mark.anyio
-async def test_the_last_position_gives_what_the_whole_pass_gives(judge: CausalLmJudge) -> None:
+async def test_the_last_position_gives_what_the_whole_pass_gives(judge: "CausalLmJudge") -> None:
     """P(YES) is the plain softmax at the end of the prompt, over the label forms."""
+    import torch
+
     inquiry = INQUIRIES[0]
     ids = torch.tensor([judge.prompt_ids(inquiry)])
     with torch.inference_mode():
@@ -98,40 +149,34 @@ async def test_the_last_position_gives_what_the_whole_pass_gives(judge: CausalLm
 @pytest.mark.anyio
 @pytest.mark.parametrize("seed", range(3))
 async def test_what_is_shared_does_not_change_the_verdict(
-    judge: CausalLmJudge, language_model: RealEngines, seed: int
+    small: "CausalLmJudge", language_model: RealEngines, seed: int
 ) -> None:
-    """Random batches, some of whose prompts begin alike: what each is worth padded, to 1e-4."""
+    """Random batches, some of whose prompts begin alike: the same as of padded prompts."""
+    from medreward.engines.local.forward import PaddedPasses, TreePasses
+
     chance = random.Random(seed)  # noqa: S311 - a test's choice is no secret
     batch = [
         Inquiry(i.template, f"{i.answer} {chance.choice(['', 'left', 'of 5 mm'])}", i.reference)
         for i in chance.choices(INQUIRIES, k=12)
     ]
-    plain = remade(judge, language_model.worker)
-    plain._passes = PaddedPasses(judge._model)  # noqa: SLF001
+    plain = remade(small, language_model.worker, coverage_floor=0.0)
+    plain._passes = PaddedPasses(small._model)  # noqa: SLF001
 
-    shared, padded = await decide(judge, batch), await decide(plain, batch)
-
-    assert isinstance(judge._passes, TreePasses)  # noqa: SLF001
-    for one, other in zip(shared, padded, strict=True):
-        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
-        assert one.coverage == pytest.approx(other.coverage, abs=1e-4)
-
-
-def remade(judge: CausalLmJudge, worker: Executor, **changed: Any) -> CausalLmJudge:
-    """The same model and tokenizer, judging under other settings."""
-    options: dict[str, Any] = {"name": "remade", "secret": "", "coverage_floor": 0.2, **changed}
-    return CausalLmJudge(judge._model, judge._tokenizer, worker=worker, **options)  # noqa: SLF001
+    assert isinstance(small._passes, TreePasses)  # noqa: SLF001
+    assert_alike(await decide(small, batch), await decide(plain, batch))
 
 
 def test_a_template_with_the_time_in_it_is_written_once(
-    judge: CausalLmJudge, language_model: RealEngines
+    small: "CausalLmJudge", language_model: RealEngines
 ) -> None:
     """The same inquiry has the same prompt all day and the next; another start has another identity."""
-    tokenizer = copy.deepcopy(judge._tokenizer)  # noqa: SLF001
+    from medreward.engines.judges.causal_lm import CausalLmJudge
+
+    tokenizer = copy.deepcopy(small._tokenizer)  # noqa: SLF001
     tokenizer.chat_template = "It is {{ strftime_now('%f') }}.\n{{ messages[0]['content'] }}\nYou:"
     one, other = (
         CausalLmJudge(
-            judge._model,  # noqa: SLF001
+            small._model,  # noqa: SLF001
             tokenizer,
             name="dated",
             secret="",
@@ -145,7 +190,7 @@ def test_a_template_with_the_time_in_it_is_written_once(
     assert one.identity != other.identity
 
 
-def test_a_template_that_changes_messages_is_refused(judge: CausalLmJudge) -> None:
+def test_a_template_that_changes_messages_is_refused(judge: "CausalLmJudge") -> None:
     """What it would do to the fence around the data, nobody knows."""
     tokenizer = copy.deepcopy(judge._tokenizer)  # noqa: SLF001
     tokenizer.chat_template = "{{ messages[0]['content'] | upper }}"
@@ -156,16 +201,24 @@ def test_a_template_that_changes_messages_is_refused(judge: CausalLmJudge) -> No
 
 @pytest.mark.anyio
 async def test_no_probability_on_a_label_is_no_verdict_without_a_floor(
-    judge: CausalLmJudge, language_model: RealEngines
+    judge: "CausalLmJudge", language_model: RealEngines
 ) -> None:
     """Where the floor is zero, a model that says something else for certain has still said nothing."""
+    import torch
+
+    class SureOfTheFirst(torch.nn.Module):
+        """A head that leaves nothing for any token but the first."""
+
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            """Logits that only the first token is likely under."""
+            logits = torch.full((*states.shape[:-1], words), -1e4)
+            logits[..., 0] = 0.0
+            return logits
+
     words = judge._model.config.vocab_size  # noqa: SLF001
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
-    sure: Any = LlamaForCausalLM(LlamaConfig(vocab_size=words, num_attention_heads=2, **sizes))
-    sure.lm_head = SureOfTheFirst(words)
-    options: dict[str, Any] = {"name": "sure", "secret": "", "coverage_floor": 0.0}
-    tokenizer = judge._tokenizer  # noqa: SLF001
-    certain = CausalLmJudge(sure, tokenizer, worker=language_model.worker, **options)
+    sure = llama(words=words)
+    sure.lm_head = SureOfTheFirst()
+    certain = remade(judge, language_model.worker, model=sure, coverage_floor=0.0)
 
     (answer,) = await certain.decide([INQUIRIES[0]])
 
@@ -173,26 +226,12 @@ async def test_no_probability_on_a_label_is_no_verdict_without_a_floor(
     assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE
 
 
-class SureOfTheFirst(torch.nn.Module):
-    """A head that leaves nothing for any token but the first."""
-
-    def __init__(self, words: int) -> None:
-        super().__init__()
-        self._words = words
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Logits that only the first token is likely under."""
-        logits = torch.full((*states.shape[:-1], self._words), -1e4)
-        logits[..., 0] = 0.0
-        return logits
-
-
 @pytest.mark.anyio
 async def test_a_prompt_that_is_too_long_is_named_and_its_neighbours_are_judged(
-    judge: CausalLmJudge, language_model: RealEngines
+    small: "CausalLmJudge", language_model: RealEngines
 ) -> None:
     """Nothing is cut off before it is judged."""
-    brief = remade(judge, language_model.worker, max_prompt_tokens=256)
+    brief = remade(small, language_model.worker, coverage_floor=0.0, max_prompt_tokens=256)
     long = Inquiry(MATCH, answer="γ-globulin " * 100, reference="b")
 
     answers = await brief.decide([INQUIRIES[0], long, INQUIRIES[1]])
@@ -207,13 +246,13 @@ async def test_a_prompt_that_is_too_long_is_named_and_its_neighbours_are_judged(
 
 @pytest.mark.anyio
 async def test_what_was_judged_before_the_time_ran_out_counts(
-    judge: CausalLmJudge, language_model: RealEngines
+    small: "CausalLmJudge", language_model: RealEngines
 ) -> None:
     """A batch that cannot be finished gives its first passes' verdicts, so that the next gets on."""
-    hasty = remade(judge, language_model.worker, timeout_s=0.001)
+    hasty = remade(small, language_model.worker, timeout_s=0.001)
     brief, long = INQUIRIES[0], Inquiry(MATCH, answer="left lower lobe " * 400, reference="b")
 
-    first, second = await hasty.decide([long, brief]), await judge.decide([brief])
+    first, second = await hasty.decide([long, brief]), await small.decide([brief])
 
     assert all(isinstance(a, Problem) and a.kind is ProblemKind.JUDGE_TIMEOUT for a in first)
     assert isinstance(second[0], Judgement)
@@ -221,7 +260,7 @@ async def test_what_was_judged_before_the_time_ran_out_counts(
 
 @pytest.mark.anyio
 async def test_under_the_coverage_floor_there_is_no_verdict(
-    judge: CausalLmJudge, language_model: RealEngines
+    judge: "CausalLmJudge", language_model: RealEngines
 ) -> None:
     """A model that does not answer in labels has said nothing."""
     (answer,) = await remade(judge, language_model.worker, coverage_floor=0.99).decide(
@@ -232,7 +271,7 @@ async def test_under_the_coverage_floor_there_is_no_verdict(
     assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE
 
 
-def test_labels_count_by_their_first_token_in_every_form(judge: CausalLmJudge) -> None:
+def test_labels_count_by_their_first_token_in_every_form(judge: "CausalLmJudge") -> None:
     """YES is two tokens here and counts by its first; the sides share no token."""
     tokenizer = judge._tokenizer  # noqa: SLF001
     yes, no = label_ids(tokenizer, MATCH)
@@ -245,7 +284,8 @@ def test_labels_count_by_their_first_token_in_every_form(judge: CausalLmJudge) -
 
 def test_a_tokenizer_that_cannot_tell_the_labels_apart_is_refused() -> None:
     """Bytes as tokens would make every digit grade begin with the same space."""
-    from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: PLC0415 - for this test only
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
 
     letters = Tokenizer(models.WordLevel({"YES": 0, "[UNK]": 1}, unk_token="[UNK]"))
     letters.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -274,8 +314,7 @@ def test_a_tokenizer_that_cannot_tell_the_labels_apart_is_refused() -> None:
         max_size=12,
     ).map("".join)
 )
-@settings(max_examples=200, deadline=None)
-def test_no_candidate_adds_a_special_token(judge: CausalLmJudge, candidate: str) -> None:
+def test_no_candidate_adds_a_special_token(judge: "CausalLmJudge", candidate: str) -> None:
     """The prompt has the special tokens that it has for an empty candidate, no more and no fewer."""
     tokenizer = judge._tokenizer  # noqa: SLF001
     specials = set(tokenizer.convert_tokens_to_ids(sorted(special_tokens(tokenizer))))

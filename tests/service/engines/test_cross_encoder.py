@@ -6,32 +6,24 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import (
-    AutoModelForSequenceClassification,
-    BertConfig,
-    BertForSequenceClassification,
-    BertModel,
-    LlamaConfig,
-    LlamaForSequenceClassification,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    RobertaForSequenceClassification,
-)
 
 from medreward.engines.calibration import Calibration, Entry
 from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
-from medreward.engines.judges.cross_encoder import CrossEncoderJudge, text_pair
 from medreward.engines.models import CALIBRATION, MANIFEST
 from medreward.engines.registry import BuildContext, build_judge
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import Problem, ProblemKind, SetupError
 from medreward.settings import Settings
 from tests.conftest import Serve
+
+if TYPE_CHECKING:
+    from medreward.engines.judges.cross_encoder import CrossEncoderJudge
+
+pytestmark = pytest.mark.xdist_group("models")
 
 TEMPLATES = load_templates()
 MATCH, EQUIVALENCE = TEMPLATES["match"], TEMPLATES["equivalence"]
@@ -58,6 +50,8 @@ INQUIRIES = [
 
 def save_tokenizer(folder: Path) -> None:
     """A tokenizer of characters that puts pairs together as BERT's does."""
+    from transformers import PreTrainedTokenizerFast
+
     letters = Tokenizer(models.WordLevel(VOCABULARY, unk_token="[UNK]"))
     letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     letters.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
@@ -72,11 +66,21 @@ def save_tokenizer(folder: Path) -> None:
 
 def save(folder: Path, labels: dict[int, str] | None = None, **config: Any) -> Path:
     """A classifier with these labels, in a folder as a hub has it."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
     torch.manual_seed(1)
     named = {"id2label": labels or {0: "LABEL_0"}, **SMALL, **config}
     BertForSequenceClassification(BertConfig(**named)).save_pretrained(folder)
     save_tokenizer(folder)
     return folder
+
+
+def load(folder: Path, worker: Executor, **options: Any) -> "CrossEncoderJudge":
+    """Load what was saved in a folder."""
+    from medreward.engines.judges.cross_encoder import CrossEncoderJudge
+
+    return CrossEncoderJudge.load(folder, name="small", worker=worker, **options)
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +91,12 @@ def worker() -> Iterator[Executor]:
 
 
 @pytest.fixture
-def judge(tmp_path: Path, worker: Executor) -> CrossEncoderJudge:
+def judge(tmp_path: Path, worker: Executor) -> "CrossEncoderJudge":
     """A judge with one logit."""
-    return CrossEncoderJudge.load(save(tmp_path), name="small", worker=worker)
+    return load(save(tmp_path), worker)
 
 
-async def p_yes_of(judge: CrossEncoderJudge, inquiries: list[Inquiry]) -> list[float]:
+async def p_yes_of(judge: "CrossEncoderJudge", inquiries: list[Inquiry]) -> list[float]:
     """P(YES) of each, where every inquiry has an answer."""
     answers = await judge.decide(inquiries)
     assert all(isinstance(answer, Judgement) for answer in answers)
@@ -108,7 +112,12 @@ async def test_p_yes_is_what_transformers_says(
     tmp_path: Path, worker: Executor, labels: dict[int, str] | None
 ) -> None:
     """One logit through the sigmoid, several through the softmax, whatever the batch."""
-    judge = CrossEncoderJudge.load(save(tmp_path, labels), name="small", worker=worker)
+    import torch
+    from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+
+    from medreward.engines.judges.cross_encoder import text_pair
+
+    judge = load(save(tmp_path, labels), worker)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
 
@@ -125,6 +134,7 @@ async def test_p_yes_is_what_transformers_says(
 
 def test_a_pair_is_reference_and_answer() -> None:
     """The question stands before the reference, where the template shows it; a view is a layout."""
+    from medreward.engines.judges.cross_encoder import text_pair
 
     def pair(template: Template, view: View) -> tuple[str, str]:
         return text_pair(Inquiry(template, "left", "left lobe", "Where?", view=view))
@@ -136,7 +146,7 @@ def test_a_pair_is_reference_and_answer() -> None:
     assert pair(EQUIVALENCE, View.OTHER_ENGINE) == pair(EQUIVALENCE, View.AS_WRITTEN)
 
 
-def test_it_answers_only_whether_two_texts_mean_the_same(judge: CrossEncoderJudge) -> None:
+def test_it_answers_only_whether_two_texts_mean_the_same(judge: "CrossEncoderJudge") -> None:
     """A criterion or a scale takes a reader of instructions."""
     assert [name for name, t in TEMPLATES.items() if judge.can_answer(t)] == [
         "equivalence",
@@ -145,7 +155,7 @@ def test_it_answers_only_whether_two_texts_mean_the_same(judge: CrossEncoderJudg
 
 
 @pytest.mark.anyio
-async def test_what_is_over_the_window_is_named_not_cut(judge: CrossEncoderJudge) -> None:
+async def test_what_is_over_the_window_is_named_not_cut(judge: "CrossEncoderJudge") -> None:
     """Its neighbours are judged."""
     long = Inquiry(MATCH, answer="left " * 20, reference="left")
 
@@ -159,7 +169,7 @@ async def test_what_is_over_the_window_is_named_not_cut(judge: CrossEncoderJudge
 
 
 @pytest.mark.anyio
-async def test_a_separator_in_an_answer_is_text(judge: CrossEncoderJudge) -> None:
+async def test_a_separator_in_an_answer_is_text(judge: "CrossEncoderJudge") -> None:
     """An answer cannot end its own text and begin another."""
     encoded = judge._encoded(Inquiry(MATCH, answer="a[SEP]a", reference="a"))  # noqa: SLF001
 
@@ -171,7 +181,7 @@ async def test_what_was_judged_before_the_time_ran_out_counts(
     tmp_path: Path, worker: Executor
 ) -> None:
     """A batch that is too much for the machine ends with problems, not with a time-out."""
-    hasty = CrossEncoderJudge.load(save(tmp_path), name="small", worker=worker, timeout_s=1e-6)
+    hasty = load(save(tmp_path), worker, timeout_s=1e-6)
 
     answers = await hasty.decide(INQUIRIES)
 
@@ -192,9 +202,7 @@ def test_the_label_for_yes_is_found_or_set(
     tmp_path: Path, worker: Executor, labels: dict[int, str], chosen: str | None, index: int
 ) -> None:
     """By its name where that says it, else by the setting; it is part of the identity."""
-    judge = CrossEncoderJudge.load(
-        save(tmp_path, labels), name="small", positive_label=chosen, worker=worker
-    )
+    judge = load(save(tmp_path, labels), worker, positive_label=chosen)
 
     assert judge.identity == f"cross_encoder:small:torch.float32:{index}:1"
 
@@ -223,18 +231,20 @@ def test_labels_that_do_not_say_yes_are_refused(
     folder = save(tmp_path, **config)
 
     with pytest.raises(SetupError, match=message):
-        CrossEncoderJudge.load(folder, name="small", positive_label=chosen, worker=worker)
+        load(folder, worker, positive_label=chosen)
 
 
 def test_a_model_without_a_classifier_is_refused(tmp_path: Path, worker: Executor) -> None:
     """Weights made up at loading would judge at random."""
+    from transformers import BertConfig, BertModel
+
     BertModel(BertConfig(**SMALL)).save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
 
     with pytest.raises(
         SetupError, match=r"is no classifier: it has no weights for classifier\.bias"
     ):
-        CrossEncoderJudge.load(tmp_path, name="small", worker=worker)
+        load(tmp_path, worker)
 
 
 @pytest.mark.anyio
@@ -242,10 +252,12 @@ async def test_a_model_that_keeps_positions_for_itself_has_a_shorter_window(
     tmp_path: Path, worker: Executor
 ) -> None:
     """RoBERTa counts its positions from after the padding's: 66 of them hold 65 tokens here."""
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
     config = RobertaConfig(**SMALL, id2label={0: "score"})
     RobertaForSequenceClassification(config).save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
-    judge = CrossEncoderJudge.load(tmp_path, name="small", worker=worker)
+    judge = load(tmp_path, worker)
     fits, over = (Inquiry(MATCH, answer="a" * n, reference="b") for n in (61, 62))
 
     first, second = await judge.decide([fits, over])
@@ -259,11 +271,14 @@ async def test_a_language_model_with_a_classifying_head_is_padded_too(
     tmp_path: Path, worker: Executor
 ) -> None:
     """Its head reads the last token that is none of the padding."""
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
     torch.manual_seed(1)
     options = {**SMALL, "pad_token_id": None, "id2label": {0: "NO", 1: "YES"}}
     LlamaForSequenceClassification(LlamaConfig(**options)).save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
-    judge = CrossEncoderJudge.load(tmp_path, name="small", worker=worker)
+    judge = load(tmp_path, worker)
 
     together = await p_yes_of(judge, INQUIRIES)
     alone = [(await p_yes_of(judge, [inquiry]))[0] for inquiry in INQUIRIES]
@@ -273,7 +288,7 @@ async def test_a_language_model_with_a_classifying_head_is_padded_too(
 
 @pytest.mark.anyio
 async def test_rewards_and_grades_come_through_the_service(
-    serve: Serve, judge: CrossEncoderJudge
+    serve: Serve, judge: "CrossEncoderJudge"
 ) -> None:
     """Coverage is null, the verdict is read at one half, and a scale is refused by name."""
     sample = {"response": "<answer>Right lobe</answer>", "reference": "left lobe"}

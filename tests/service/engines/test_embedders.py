@@ -6,20 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import (
-    Dense,
-    Normalize,
-    Pooling,
-    Transformer,
-)
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from medreward.engines.embedder import Vector, cosine, is_sound, unit
 from medreward.engines.embedders.hashed import HashedEmbedder
-from medreward.engines.embedders.sentence_transformer import SentenceTransformerEmbedder
 from tests.conftest import RealEngines
 
 TEXTS = ["left lower lobe", "right lower lobe", "", "気胸", "a" * 5000, "left lower lobe " * 40]
@@ -48,6 +38,11 @@ async def test_the_batch_does_not_change_a_cosine(real_engines: RealEngines) -> 
 
 def saved_model(folder: Path, *, prompt: str | None = None, pooling: str = "mean") -> Path:
     """A sentence-transformers model with random weights and letters for tokens, in a folder."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
     torch.manual_seed(1)
     letters = {letter: i for i, letter in enumerate(["[PAD]", "[UNK]", "[CLS]", *string.printable])}
     tokenizer = Tokenizer(models.WordLevel(letters, unk_token="[UNK]"))
@@ -66,9 +61,13 @@ def saved_model(folder: Path, *, prompt: str | None = None, pooling: str = "mean
         initializer_range=0.5,
     )
     BertModel(config).save_pretrained(folder / "bert")
-    transformer = Transformer(str(folder / "bert"))
     model = SentenceTransformer(
-        modules=[transformer, Pooling(32, pooling), Dense(32, 16), Normalize()],
+        modules=[
+            modules.Transformer(str(folder / "bert")),
+            modules.Pooling(32, pooling),
+            modules.Dense(32, 16),
+            modules.Normalize(),
+        ],
         prompts={"all": prompt} if prompt else None,
         default_prompt_name="all" if prompt else None,
         device="cpu",
@@ -78,6 +77,7 @@ def saved_model(folder: Path, *, prompt: str | None = None, pooling: str = "mean
 
 
 @pytest.mark.anyio
+@pytest.mark.xdist_group("models")
 @pytest.mark.parametrize(
     ("options", "is_direct"),
     [
@@ -91,6 +91,10 @@ async def test_vectors_are_those_of_encode(
     tmp_path: Path, options: dict[str, str], is_direct: bool
 ) -> None:
     """By its modules or, where it has a prompt of its own, by its call: equal to 1e-5."""
+    from sentence_transformers import SentenceTransformer
+
+    from medreward.engines.embedders.sentence_transformer import SentenceTransformerEmbedder
+
     folder = saved_model(tmp_path, **options)
     texts = [*TEXTS, *(f"finding {i} " * (i % 7) for i in range(150))]
     with ThreadPoolExecutor(max_workers=1) as worker:

@@ -1,7 +1,7 @@
 """What excludes what: sides, levels, stages, negations; and what only looks as if it did."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.guards.contrast import contrast
@@ -126,7 +126,6 @@ def test_in_long_texts_both_words_stand_by_one_noun() -> None:
     assert rule(f"{findings} mild scoliosis", f"{findings} severe scoliosis") is not None
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_excludes_itself(text: str) -> None:
     """Whatever a text is, it is no contrast to itself."""
@@ -136,7 +135,6 @@ def test_no_text_excludes_itself(text: str) -> None:
 WORDS = sorted({*lexicon().words, "no", "without", "not", "stage", "II", "3rd"})
 
 
-@settings(deadline=None)
 @given(*[st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)] * 2)
 def test_a_contrast_is_one_both_ways(one: str, other: str) -> None:
     """Whether two texts exclude each other does not depend on which is the reference."""

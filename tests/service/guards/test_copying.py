@@ -1,7 +1,7 @@
 """The question and its options given back."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.guards.copying import copying, read_options
@@ -53,7 +53,6 @@ def test_a_copy_is_no_answer(
     assert rule(copying, answer, reference, question) == expected
 
 
-@settings(deadline=None)
 @given(st.text(), st.text(), st.text())
 def test_any_question_can_be_read(answer: str, reference: str, question: str) -> None:
     """Whatever the texts, the guard answers with one of its rules or none."""

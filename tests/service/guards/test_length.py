@@ -1,7 +1,7 @@
 """How long an answer may be, and how often it may say the same."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.guards.length import cap, length
@@ -30,7 +30,6 @@ def test_a_flood_and_a_stutter_are_vetoed(
     assert rule(length, answer, reference) == expected
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_the_reference_is_never_too_long_for_itself(text: str) -> None:
     """Every text is within its own cap, and none is vetoed beside itself."""

@@ -4,7 +4,7 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.guards.normal import Normal, is_same, normal, stem
@@ -59,7 +59,6 @@ def test_words_stand_where_they_stood() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(ODD)
 def test_places_lie_inside_the_text_and_in_order(text: str) -> None:
     """Every word has a place in the text, and the places never run backwards."""
@@ -69,7 +68,6 @@ def test_places_lie_inside_the_text_and_in_order(text: str) -> None:
     assert tuple(word.text for word in words) == Normal(text).tokens
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(max_codepoint=127)))
 def test_ascii_is_lowered_and_no_more(text: str) -> None:
     """A text of ASCII keeps its length, so that places are the same in both."""

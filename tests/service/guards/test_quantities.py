@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medreward.guards.measures import alone, measured, number
@@ -103,7 +103,6 @@ def test_commas_are_read_as_people_write_them(digits: str, value: float) -> None
     assert number(digits) == value
 
 
-@settings(deadline=None)
 @given(
     st.decimals("0.001", 999, places=3),
     st.sampled_from([("g", "mg", 1000), ("L", "mL", 1000), ("cm", "mm", 10), ("weeks", "days", 7)]),
@@ -116,7 +115,6 @@ def test_every_conversion_agrees(value: object, units: tuple[str, str, int]) -> 
     assert rule(f"{value} {large}", f"{shown * 1.5:.6f} {small}") is not None
 
 
-@settings(deadline=None)
 @example("5 mg/0 ml")
 @given(st.text(alphabet="0123456789.,-/^x% mgldq<>~about to", max_size=120))
 def test_anything_can_be_read(text: str) -> None:

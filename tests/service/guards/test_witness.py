@@ -1,7 +1,7 @@
 """What an answer and its reference have in common."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.guards.support import has_witness
@@ -31,7 +31,6 @@ def test_a_witness_is_a_word_letters_or_an_acronym(
     assert has_witness(pair(answer, reference)) is expected
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_a_text_bears_witness_for_itself(text: str) -> None:
     """Every text with a word in it has something in common with itself."""

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medreward.parsing.completion import read_completion, tighten
@@ -52,7 +52,6 @@ def published(text: str) -> tuple[str, str, bool]:
 
 
 @given(RESPONSES)
-@settings(max_examples=600, deadline=None)
 @example("<thinking></thinking><answer></answer>")
 @example("<thinking></thinking><answer>")
 @example("<thinking><answer>x</answer></thinking><answer>y</answer>")
@@ -66,7 +65,6 @@ def test_reading_gives_what_the_published_expressions_give(response: str) -> Non
 
 
 @given(RESPONSES)
-@settings(max_examples=400, deadline=None)
 def test_tightening_is_the_published_substitution(text: str) -> None:
     """White space around the three signs goes, and nothing else does."""
     assert tighten(text) == SIGNS.sub(r"\1", text)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -53,7 +53,6 @@ def watched(steps: Mapping[int, Sequence[Observed]]) -> RunReport:
     return report
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(VALUES, max_size=5)))
 def test_moments_of_parts_are_those_of_the_whole(parts: list[list[float]]) -> None:
     """However the values were shared out."""
@@ -68,7 +67,6 @@ def test_moments_of_parts_are_those_of_the_whole(parts: list[list[float]]) -> No
         assert merged.sd == pytest.approx(np.std(whole), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.tuples(VALUES, VALUES), max_size=5)))
 def test_correlation_of_parts_is_that_of_the_whole(
     parts: list[list[tuple[float, float]]],
@@ -85,7 +83,6 @@ def test_correlation_of_parts_is_that_of_the_whole(
         assert r == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-6)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([None, 0.0, 0.5, 1.0]))))
 def test_groups_are_counted_in_whatever_order_samples_come(
     samples: list[tuple[int, float | None]],
@@ -149,10 +146,11 @@ CLEAN: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 @pytest.mark.parametrize(
     ("name", "noise", "seeds"),
     [
-        ("composite", 0.01, 1000),
-        ("composite", 0.03, 200),
-        ("flat", 0.02, 200),
-        ("levelling off", 0.05, 200),
+        ("composite", 0.01, 100),
+        pytest.param("composite", 0.01, 1000, marks=pytest.mark.slow),
+        pytest.param("composite", 0.03, 200, marks=pytest.mark.slow),
+        pytest.param("flat", 0.02, 200, marks=pytest.mark.slow),
+        pytest.param("levelling off", 0.05, 200, marks=pytest.mark.slow),
     ],
 )
 def test_clean_runs_raise_no_alarm(name: str, noise: float, seeds: int) -> None:

@@ -2,17 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from medreward.engines.models import locate
 from medreward.errors import SetupError
 from medreward.settings import default_models_dir
-from medreward.verifier.examples import Mixture
-from medreward.verifier.package import load_scorer, pack
-from medreward.verifier.train import Plan, Step, scorer, train
+from medreward.verifier.examples import Example, Mixture
+
+if TYPE_CHECKING:
+    from medreward.verifier.train import Step
 
 pytestmark = pytest.mark.models
 
@@ -23,6 +24,9 @@ PAIRS = [("left lung", "right lung"), ("a", "a long text about nothing at all"),
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of one narrow layer, with the tokenizer of the real base."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = AutoTokenizer.from_pretrained(locate("all-minilm-l6-v2", default_models_dir()))
@@ -39,20 +43,36 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def steps() -> list[Step]:
+def steps() -> list["Step"]:
     """What a run tells of itself."""
     return []
 
 
 @pytest.fixture(scope="module")
-def trained(tiny: Path, steps: list[Step], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tiny: Path, steps: list["Step"], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two short epochs make of it."""
+    from medreward.verifier.train import Plan, train
+
     out = tmp_path_factory.mktemp("trained")
     train(tiny, out, Plan(epochs=2, mixture=FEW, looks=2), steps.append)
     return out
 
 
-def test_a_run_tells_of_each_step_and_of_what_it_is_worth(trained: Path, steps: list[Step]) -> None:
+@pytest.fixture(scope="module")
+def untrained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same encoder under a head of random weights, as a run begins with it."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("untrained")
+    AutoModelForSequenceClassification.from_pretrained(tiny).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_tells_of_each_step_and_of_what_it_is_worth(
+    trained: Path, steps: list["Step"]
+) -> None:
     """Steps are counted to the end, and the looks at validation pairs are kept in a file."""
     total = steps[-1].total
     plan, *looks = map(json.loads, (trained / "training.jsonl").read_text("utf-8").splitlines())
@@ -63,27 +83,51 @@ def test_a_run_tells_of_each_step_and_of_what_it_is_worth(trained: Path, steps: 
     assert 0.0 <= looks[-1]["auc"] <= 1.0
 
 
+@pytest.mark.slow
 def test_the_model_loads_as_any_classifier_and_names_its_labels(trained: Path) -> None:
-    """What is written is an ordinary folder, in bfloat16, with YES and NO."""
+    """The folder that is written is an ordinary one, in bfloat16, with YES and NO."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
     model = AutoModelForSequenceClassification.from_pretrained(trained)
 
     assert model.config.id2label == {0: "NO", 1: "YES"}
     assert model.config.dtype == torch.bfloat16
 
 
-def test_the_order_of_pairs_changes_no_probability(trained: Path) -> None:
+def test_each_pair_that_is_not_too_long_is_in_one_batch(tiny: Path) -> None:
+    """Batches are full but for the last, and each label stays with its pair."""
+    from transformers import AutoTokenizer
+
+    from medreward.verifier.train import MAX_TOKENS, batches
+
+    short = [Example("left lung", f"lung {n}", n % 2 == 0, "near") for n in range(20)]
+    long = Example("lung " * MAX_TOKENS, "lung", True, "near")
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+
+    made = list(batches([*short, long], tokenizer, 8, seed=0))
+    read = [
+        (tokenizer.decode(ids, skip_special_tokens=True), bool(label))
+        for rows, labels in made
+        for ids, label in zip(rows["input_ids"], labels, strict=True)
+    ]
+
+    assert sorted(len(labels) for _, labels in made) == [4, 8, 8]
+    assert sorted(read) == sorted((f"left lung lung {n}", n % 2 == 0) for n in range(20))
+
+
+def test_the_order_of_pairs_changes_no_probability(untrained: Path) -> None:
     """Pairs are batched by length, and come back in the order they were given."""
-    score = load_scorer(trained)
+    from medreward.verifier.package import load_scorer
+
+    score = load_scorer(untrained)
 
     assert score(PAIRS).tolist() == pytest.approx(score(PAIRS[::-1])[::-1].tolist(), abs=1e-6)
 
 
-def test_what_cannot_tell_right_from_wrong_is_not_packed(trained: Path) -> None:
+def test_what_cannot_tell_right_from_wrong_is_not_packed(untrained: Path) -> None:
     """Without thresholds that can be certified there is no calibration, and no model to ship."""
-    model = AutoModelForSequenceClassification.from_pretrained(trained, dtype=torch.float32)
-    with torch.no_grad():
-        model.classifier.weight.zero_()
-    tokenizer = AutoTokenizer.from_pretrained(trained)
+    from medreward.verifier.package import pack
 
     with pytest.raises(SetupError, match="cannot be calibrated"):
-        pack(trained, "0.0", scorer(model, tokenizer))
+        pack(untrained, "0.0", lambda pairs: np.full(len(pairs), 0.5))
