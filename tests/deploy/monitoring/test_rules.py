@@ -1,6 +1,5 @@
 """Each alert by promtool's own unit tests: it comes on where it should, and not elsewhere."""
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from deploy.monitoring.alerts import ALERTS
 
 from tests.deploy.helm.conftest import of_kind, rendered
 from tests.deploy.monitoring.queries import ALERTS as FILE
+from tests.programs import path_of
 
 LABELS = 'job="medreward",service="api",instance="one"'
 IN_CHART = 'namespace="ns",service="t-medreward-api-metrics",instance="one",job="medreward"'
@@ -123,12 +123,9 @@ CASES = {
 
 
 def promtool(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run promtool; skips the test where there is none."""
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("promtool is not installed")
+    """Run promtool."""
     return subprocess.run(  # noqa: S603 - promtool, as installed
-        [program, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [path_of("promtool"), *arguments], capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -161,6 +158,7 @@ def test_every_alert_has_a_case() -> None:
     assert CASES.keys() == {alert.name for alert in ALERTS}
 
 
+@pytest.mark.needs("promtool")
 @pytest.mark.parametrize("name", CASES)
 def test_an_alert_comes_on_where_it_should_and_not_elsewhere(name: str, tmp_path: Path) -> None:
     """By the file that Prometheus reads beside Compose."""
@@ -170,6 +168,7 @@ def test_an_alert_comes_on_where_it_should_and_not_elsewhere(name: str, tmp_path
     assert not come_on(FILE, name, case.off, case.after, tmp_path)
 
 
+@pytest.mark.needs("promtool")
 @pytest.mark.parametrize("name", CASES)
 def test_the_charts_alerts_do_the_same(name: str, tmp_path: Path) -> None:
     """As the operator would hand them to Prometheus, for the release's own series alone."""
@@ -186,6 +185,7 @@ def test_the_charts_alerts_do_the_same(name: str, tmp_path: Path) -> None:
         assert not come_on(file, name, case.on, case.after, tmp_path)
 
 
+@pytest.mark.needs("promtool")
 def test_the_rules_are_sound() -> None:
     """Names, durations and templates."""
     checked: Any = promtool("check", "rules", str(FILE))
