@@ -25,6 +25,9 @@ from redis.retry import Retry
 from tests.programs import path_of
 
 START_TIMEOUT_S = 20.0
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+# Each worker has ports of its own: a port that one has chosen is free until its server listens.
+FIRST_PORT = 21000 + 5000 * (WORKER % 2) + os.getpid() % 2000
 _given: set[int] = set()
 
 
@@ -38,7 +41,7 @@ class NewServer(Protocol):
 
 def free_port() -> int:
     """A port nobody listens on, low enough for a cluster to add 10,000."""
-    for port in range(21000 + os.getpid() % 10000, 45000):
+    for port in range(FIRST_PORT, 45000):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
