@@ -31,7 +31,7 @@ Rule = Callable[[str, str], Say]
 
 MODEL = "stand-in"
 DIMENSIONS = 32
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 20.0
 POLL_S = 0.05
 
