@@ -34,27 +34,47 @@ serve: models ## Run the service on http://127.0.0.1:8080
 	$(BIN)/medreward serve
 
 .PHONY: check
-check: install ## Formatting, lint and types
+check: install ## Check formatting, lint and types
 	$(BIN)/ruff format --diff .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 .PHONY: format
-format: install ## Mend formatting and what lint can mend
+format: install ## Format, and apply lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-.PHONY: test
-test: check models ## Checks, then all tests but the longest live ones, with branch coverage
-	$(BIN)/pytest -m 'not live' --cov --cov-report=term
+# Two workers; a group of tests (see the markers in pyproject.toml) stays with one of them.
+PYTEST := $(BIN)/pytest --quiet --numprocesses 2 --dist loadgroup
 
 .PHONY: quick
-quick: install ## The tests that need no model
-	$(BIN)/pytest -m 'not models and not live'
+quick: install ## Run the tests that need no model and no program of the system
+	$(PYTEST) -m 'not models and not needs and not live and not slow and not images'
+
+.PHONY: test
+test: check models ## Run the checks and all tests but the slow ones, in 8 minutes on two cores
+	$(PYTEST) -m 'not live and not slow and not images'
+
+.PHONY: slow
+slow: models ## Run the slow tests, with more examples of each property
+	$(PYTEST) -m 'slow and not live and not images' --hypothesis-profile thorough
+
+.PHONY: test-all
+test-all: check models ## Run all tests of this environment, with branch coverage
+	$(PYTEST) -m 'not images and not live' --cov --cov-report=
+	$(BIN)/pytest --quiet -m live tests/deploy/live --cov --cov-append --cov-report=term
 
 .PHONY: live
-live: install ## More of replicas, judges and Redis that come and go under load
-	$(BIN)/pytest -m live tests/deploy/live
+live: install ## Restart replicas, judges and Redis under load
+	$(BIN)/pytest --quiet -m live tests/deploy/live
+
+# On a machine with Python, make and git alone, all tests can be collected, and those that need a
+# program are skipped.
+BARE := .venv-bare
+.PHONY: bare
+bare: install ## Check that the tests skip the programs that a machine does not have
+	@mkdir -p $(BARE) && ln -sf $$(command -v git) $$(command -v make) $(BARE)/
+	env --unset MEDREWARD_ALL_TOOLS PATH=$(abspath $(BIN)):$(abspath $(BARE)) $(BIN)/pytest --quiet -m needs
 
 # vLLM's build for a CPU pins what it needs, so it gets an environment of its own: 3.4 GB, once.
 # torch comes first, or one with gigabytes of CUDA is drawn in; the torchvision that comes along is
@@ -76,83 +96,100 @@ vllm-env: $(VLLM_BIN)/medreward ## Make .venv-vllm, with vLLM for the CPU
 WAYS := $(wildcard tests/service/engines/test_dialects_live.py)
 
 .PHONY: vllm
-vllm: vllm-env ## The tests that need vLLM, on the CPU, in minutes
+vllm: vllm-env ## Run the tests that need vLLM, on the CPU
 	$(VLLM_BIN)/medreward models fetch
 	$(VLLM_BIN)/pytest tests/vllm
 	$(if $(WAYS),$(VLLM_BIN)/python tests/vllm/with_server.py $(VLLM_BIN)/pytest $(WAYS))
 
 # Real trainers: an environment each, with the trainer and the client but not the server, which runs
-# beside it as a process. torch comes first, or one with gigabytes of CUDA is drawn in. The tests'
-# configuration above tests/real_trainers imports the server, so it stays out. What is pinned is what
-# docs/trainers says was run.
-TRAINER_TESTS = MEDREWARD_COMMAND=$(abspath $(BIN)/medreward) $(1)/bin/python -m pytest --confcutdir tests/real_trainers
+# beside it as a process. The tests' configuration above tests/real_trainers imports the server, so it
+# stays out. What is pinned is what docs/trainers says was run.
+#
+# uv links files from its cache, so that six environments take a minute and one copy of torch. The
+# wheel of torch comes by pip, which finds the CPU build where pip is told to look for it; uv would
+# draw in the newest release, with gigabytes of CUDA.
+UV := $(BIN)/uv
+TORCH := torch==2.13.0
+WHEELS := .venv-wheels
+TRAINER_TESTS = MEDREWARD_COMMAND=$(abspath $(BIN)/medreward) $(1)/bin/python -m pytest --quiet --confcutdir tests/real_trainers
 define TRAINER_ENV
-$(PYTHON) -m venv $(1)
-$(1)/bin/python -m pip install --quiet --upgrade pip
-$(if $(3),$(1)/bin/python -m pip install --quiet $(3))
-$(1)/bin/python -m pip install --quiet $(2) 'pytest>=8.4' --editable clients/python
+$(UV) venv --quiet --clear --python $(BIN)/python $(1)
+$(UV) pip install --quiet --python $(1)/bin/python --find-links $(WHEELS) $(2) 'pytest>=8.4' --editable clients/python
 @touch $(1)/made
 endef
 
-.PHONY: trainers
-trainers: trl verl openrlhf verifiers swift ## The adapters on real trainers, in an environment each
+$(WHEELS)/made: $(BIN)/medreward
+	$(BIN)/python -m pip download --quiet --no-deps --dest $(WHEELS) $(TORCH)
+	@touch $@
 
-.venv-trl/made: clients/python/pyproject.toml
-	$(call TRAINER_ENV,.venv-trl,trl==1.16.0,torch==2.13.0)
+TRAINER_ENVS := $(patsubst %,.venv-%/made,trl verl openrlhf verifiers swift ray)
+$(TRAINER_ENVS): clients/python/pyproject.toml clients/evaluation/pyproject.toml $(WHEELS)/made
+
+.PHONY: trainer-envs
+trainer-envs: $(TRAINER_ENVS) ## Make the environments of the trainers and of Ray
+
+.PHONY: trainers
+trainers: trl verl openrlhf verifiers swift ## Run the adapters on real trainers, in an environment each
+
+.venv-trl/made:
+	$(call TRAINER_ENV,.venv-trl,$(TORCH) trl==1.16.0)
 
 .PHONY: trl
-trl: models .venv-trl/made ## The adapter for TRL, on its own trainer
+trl: models .venv-trl/made ## Run the adapter for TRL on its own trainer
 	$(call TRAINER_TESTS,.venv-trl) tests/real_trainers/test_trl_real.py
 
-.venv-swift/made: clients/python/pyproject.toml
-	$(call TRAINER_ENV,.venv-swift,ms-swift==4.6.0 msgspec,torch==2.13.0)
+.venv-swift/made:
+	$(call TRAINER_ENV,.venv-swift,$(TORCH) ms-swift==4.6.0 msgspec)
 
 .PHONY: swift
-swift: install .venv-swift/made ## The adapter for ms-swift, on its own trainer
+swift: install .venv-swift/made ## Run the adapter for ms-swift on its own trainer
 	$(call TRAINER_TESTS,.venv-swift) tests/real_trainers/test_ms_swift_real.py
 
-.venv-verifiers/made: clients/python/pyproject.toml
+.venv-verifiers/made:
 	$(call TRAINER_ENV,.venv-verifiers,verifiers==0.4.0)
 
 .PHONY: verifiers
-verifiers: install .venv-verifiers/made ## The adapter for verifiers, on its own package
+verifiers: install .venv-verifiers/made ## Run the adapter for verifiers on its own package
 	$(call TRAINER_TESTS,.venv-verifiers) tests/real_trainers/test_verifiers_real.py
 
-# What openrlhf asks for is built with CUDA; its client code needs none of that, but these.
+# What openrlhf asks for is built with CUDA; its client code needs none of that, but these. It is
+# compiled here, since uv leaves that to the first import, where pytest makes errors of the
+# compiler's warnings.
 OPENRLHF_NEEDS = transformers==5.15.0 aiohttp sympy pylatexenc numpy tqdm packaging pyyaml
-.venv-openrlhf/made: clients/python/pyproject.toml
-	$(call TRAINER_ENV,.venv-openrlhf,$(OPENRLHF_NEEDS),torch==2.13.0)
-	.venv-openrlhf/bin/python -m pip install --quiet --no-deps openrlhf==0.11.2
+.venv-openrlhf/made:
+	$(call TRAINER_ENV,.venv-openrlhf,$(TORCH) $(OPENRLHF_NEEDS))
+	$(UV) pip install --quiet --python .venv-openrlhf/bin/python --no-deps openrlhf==0.11.2
+	.venv-openrlhf/bin/python -m compileall -q .venv-openrlhf/lib/python*/site-packages/openrlhf
 
-# SLIME names slime's source tree, which is no package: the tests of it are left out without.
+# SLIME names slime's source tree, which is no package: without it the tests of slime are left out.
 .PHONY: openrlhf
-openrlhf: install .venv-openrlhf/made ## The adapters for OpenRLHF and slime, on their own client code
+openrlhf: install .venv-openrlhf/made ## Run the adapters for OpenRLHF and slime on their own client code
 	$(call TRAINER_TESTS,.venv-openrlhf) tests/real_trainers/test_openrlhf_real.py
 	$(if $(SLIME),PYTHONPATH=$(SLIME) $(call TRAINER_TESTS,.venv-openrlhf) tests/real_trainers/test_slime_real.py)
 
 # skyrl-gym is small and fits in here; TransferQueue is what verl's V1 trainer moves its data by.
-# EASYR1 names EasyR1's source tree, which is no package: the tests of it are left out without.
+# EASYR1 names EasyR1's source tree, which is no package: without it the tests of EasyR1 are left out.
 # verl imports cachetools, uvicorn and fastapi, and does not ask for them.
-.venv-verl/made: clients/python/pyproject.toml
-	$(call TRAINER_ENV,.venv-verl,verl==0.9.1 TransferQueue==0.1.11 cachetools uvicorn fastapi skyrl-gym==0.4.0,torch==2.13.0)
+.venv-verl/made:
+	$(call TRAINER_ENV,.venv-verl,$(TORCH) verl==0.9.1 TransferQueue==0.1.11 cachetools uvicorn fastapi skyrl-gym==0.4.0)
 
 .PHONY: verl
-verl: install .venv-verl/made ## The adapters for verl, EasyR1 and SkyRL, on their own code
+verl: install .venv-verl/made ## Run the adapters for verl, EasyR1 and SkyRL on their own code
 	$(call TRAINER_TESTS,.venv-verl) tests/real_trainers/test_verl_real.py
 	PYTHONPATH=clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/real_trainers/test_trainer_maths_verl.py
 	PYTHONPATH=clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/real_trainers/test_trainer_recipes_verl.py
 	$(if $(EASYR1),PYTHONPATH=$(EASYR1):clients/trainer $(call TRAINER_TESTS,.venv-verl) tests/real_trainers/test_easyr1_real.py tests/real_trainers/test_trainer_recipes_easyr1.py)
-	.venv-verl/bin/python -m pytest --confcutdir tests/client_adapters tests/client_adapters/test_skyrl.py
+	.venv-verl/bin/python -m pytest --quiet --confcutdir tests/client_adapters tests/client_adapters/test_skyrl.py
 
-.venv-ray/made: clients/python/pyproject.toml clients/evaluation/pyproject.toml
+.venv-ray/made:
 	$(call TRAINER_ENV,.venv-ray,--editable clients/evaluation 'ray[data]==2.60.0')
 
 .PHONY: ray
-ray: install .venv-ray/made ## Grading as a stage of Ray Data, on a Ray of this machine
-	MEDREWARD_COMMAND=$(abspath $(BIN)/medreward) .venv-ray/bin/python -m pytest --confcutdir tests/ray tests/ray
+ray: install .venv-ray/made ## Grade as a stage of Ray Data, on a Ray of this machine
+	MEDREWARD_COMMAND=$(abspath $(BIN)/medreward) .venv-ray/bin/python -m pytest --quiet --confcutdir tests/ray tests/ray
 
 .PHONY: docs
-docs: install ## Write service/openapi.json, docs/settings.md and other generated pages anew
+docs: install ## Generate service/openapi.json, docs/settings.md and the other generated pages
 	$(BIN)/python docs/make_openapi.py > service/openapi.json
 	$(BIN)/python docs/make_settings.py > docs/settings.md
 	$(BIN)/python docs/make_trainer_config.py > docs/trainer/config.md
@@ -163,14 +200,14 @@ docs: install ## Write service/openapi.json, docs/settings.md and other generate
 # Images are built by buildah and run by podman, as root: a quarter of an hour at first.
 .PHONY: images
 images: install ## Build the CPU images and run them: needs root, buildah, podman and mmdebstrap
-	MEDREWARD_TEST_IMAGES=1 $(BIN)/pytest -m images tests/deploy/images
+	$(BIN)/pytest --quiet -m images tests/deploy/images
 
 # checkov pins much of what we use otherwise, so it gets an environment of its own.
-.venv-checkov/made:
-	$(PYTHON) -m venv .venv-checkov
-	.venv-checkov/bin/python -m pip install --quiet checkov==3.3.30
+.venv-checkov/made: $(BIN)/medreward
+	$(UV) venv --quiet --clear --python $(BIN)/python .venv-checkov
+	$(UV) pip install --quiet --python .venv-checkov/bin/python checkov==3.3.30
 	@touch $@
 
 .PHONY: checkov
-checkov: install .venv-checkov/made ## What a security scanner says of the chart and the Dockerfiles
+checkov: install .venv-checkov/made ## Scan the chart and the Dockerfiles for insecure settings
 	$(BIN)/python -m tests.deploy.scanning .venv-checkov/bin/checkov

@@ -1,5 +1,6 @@
-"""What every test may lean on: asyncio, and an app with engines of the test's choice."""
+"""Fixtures and hooks of all tests: asyncio, an app with engines of the test's choice, and markers."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -8,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from medreward.app import create_app
 from medreward.engines.embedder import Embedder
@@ -16,14 +18,48 @@ from medreward.engines.judge import Judge
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.registry import BuildContext, build_embedder, build_judge
 from medreward.settings import Settings
+from tests import programs
 from tests.support.process import Service, serving
 from tests.support.service import over_asgi
 
 pytest_plugins = ["tests.redis_servers"]
 
 MEDIX = "medix-r1"
+ALL_TOOLS = os.environ.get("MEDREWARD_ALL_TOOLS") == "1"
+"""If set, a program that is missing is a failure of the tests that need it."""
+
+# No example has a deadline: on a busy machine any of them may take long.
+settings.register_profile(
+    "default", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=200)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+# Before pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of real models to one worker, since each worker that loads them takes minutes."""
+    for item in items:
+        if item.get_closest_marker("models") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("models"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose programs are missing, before any of its fixtures starts."""
+    for marker in item.iter_markers("needs"):
+        problem = programs.missing(*marker.args)
+        if problem is not None:
+            (pytest.fail if ALL_TOOLS else pytest.skip)(problem)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _settings_alone() -> None:
+    """Hide the variable of the tests from the services that they start, which refuse unknown ones."""
+    os.environ.pop("MEDREWARD_ALL_TOOLS", None)
 
 
 @pytest.fixture(scope="session")

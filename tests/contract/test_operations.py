@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 
@@ -373,7 +372,7 @@ async def test_metrics_tell_what_happened(serve: Serve) -> None:
     assert "basal left" not in exposition
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.needs("promtool")
 async def test_promtool_finds_nothing_to_complain_about(serve: Serve) -> None:
     """Base units, help texts, `_total` only on counters."""
     async with serve() as client:

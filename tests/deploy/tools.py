@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +37,9 @@ HELMS = {
 }
 
 
+@cache
 def helm(version: str) -> Path:
-    """Give Helm of this version; skips the test where it cannot be had."""
+    """The path of Helm of this version, checked once; skips the test if it cannot be fetched."""
     kept = _tools_dir() / f"helm-{version}"
     if not kept.exists():
         try:

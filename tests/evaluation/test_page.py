@@ -1,7 +1,6 @@
 """The page: whole, bounded, at rest with any text, and of use in a browser."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -33,8 +32,8 @@ from tests.evaluation.sample_scores import (
     sample_scores,
     uncorrected,
 )
+from tests.programs import path_of
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = "</script></dd><img src=x onerror=alert(1)><!--\u202e\u200b$title ${body}\x00\ud800"
 
 
@@ -298,10 +297,8 @@ def test_both_colour_schemes_name_the_same_colours() -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
     with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        started = driver.chromium.launch(executable_path=path_of("chromium"), args=["--no-sandbox"])
         yield started
         started.close()
 
@@ -333,6 +330,7 @@ def shown(browser: Browser, file: Path) -> Iterator[Page]:
     assert said == []
 
 
+@pytest.mark.needs("chromium")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_browser_shows_it_without_scrolling_sideways(
@@ -352,6 +350,7 @@ def test_a_browser_shows_it_without_scrolling_sideways(
     assert shown.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.needs("chromium")
 def test_filters_narrow_the_list(shown: Page) -> None:
     """By task and by kind, with the totals told."""
     items = shown.locator("#items > li")
@@ -367,6 +366,7 @@ def test_filters_narrow_the_list(shown: Page) -> None:
     assert shown.locator("#status").inner_text() == "20 of 46 shown; 46 were found in all."
 
 
+@pytest.mark.needs("chromium")
 def test_search_finds_words_in_any_text(shown: Page) -> None:
     """Large or small letters, all words, in the response that is folded away too."""
     shown.get_by_role("searchbox", name="Search").fill("PLATELETS  case 77.")
@@ -379,6 +379,7 @@ def test_search_finds_words_in_any_text(shown: Page) -> None:
     assert "platelets matter" in found.locator("details p").inner_text()
 
 
+@pytest.mark.needs("chromium")
 def test_show_more_goes_on_to_the_end_by_keys_alone(shown: Page) -> None:
     """The first new item has the focus, so that reading goes on there."""
     more = shown.get_by_role("button", name="Show more")
@@ -392,6 +393,7 @@ def test_show_more_goes_on_to_the_end_by_keys_alone(shown: Page) -> None:
     assert not more.is_visible()
 
 
+@pytest.mark.needs("chromium")
 def test_a_hostile_answer_is_only_read(shown: Page) -> None:
     """Its tags stand there as text; nothing of it runs or is drawn."""
     shown.get_by_role("combobox", name="Task").select_option("usmle_sa")
@@ -400,6 +402,7 @@ def test_a_hostile_answer_is_only_read(shown: Page) -> None:
     assert shown.locator("img").count() == 0
 
 
+@pytest.mark.needs("chromium")
 def test_paper_gets_light_colours_and_no_controls(shown: Page) -> None:
     """Also of a browser that is dark."""
     shown.emulate_media(media="print", color_scheme="dark")
@@ -408,6 +411,7 @@ def test_paper_gets_light_colours_and_no_controls(shown: Page) -> None:
     assert shown.evaluate("getComputedStyle(document.body).color") == "rgb(28, 36, 40)"
 
 
+@pytest.mark.needs("chromium")
 def test_corrected_accuracies_are_a_second_mark(shown: Page) -> None:
     """Each task has both, at their places along the axis."""
     rows = shown.locator(".forest .row:not(.ends)")

@@ -10,7 +10,17 @@ import pytest
 from medreward.cli.environment import NO_SETTINGS
 from medreward.http.routes.probes import PROBES
 from medreward.settings import Settings
-from tests.deploy.helm.conftest import CHART, Document, of_kind, pod_specs, rendered
+from tests.deploy.helm.conftest import (
+    CHART,
+    NEWEST,
+    NEWEST_KUBERNETES,
+    Document,
+    of_kind,
+    pod_specs,
+    rendered,
+)
+
+pytestmark = pytest.mark.xdist_group("helm")
 
 UID = 10001
 DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -364,7 +374,7 @@ def test_another_judge_has_the_api_begin_anew() -> None:
     def checksum(*options: str) -> str:
         (api,) = [
             d
-            for d in of_kind(rendered("", "v4.3.1", "1.34.0", *options), "Deployment")
+            for d in of_kind(rendered("", NEWEST, NEWEST_KUBERNETES, *options), "Deployment")
             if d["metadata"]["name"].endswith("-api")
         ]
         return str(api["spec"]["template"]["metadata"]["annotations"]["checksum/models"])

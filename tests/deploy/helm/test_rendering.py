@@ -10,6 +10,7 @@ from tests.deploy.helm.conftest import (
     EVERY_VALUES,
     KUBERNETES,
     NEWEST,
+    NEWEST_KUBERNETES,
     Document,
     of_kind,
     rendered,
@@ -19,6 +20,18 @@ from tests.deploy.helm.schemas import errors_of, is_custom
 from tests.deploy.tools import HELMS
 
 OLDER = next(version for version in HELMS if version != NEWEST)
+EVERY_PAIR = [
+    pytest.param(
+        values,
+        kubernetes,
+        # The newest Kubernetes takes all values, and each Kubernetes the defaults, in `make test`.
+        marks=[pytest.mark.slow] if values and kubernetes != NEWEST_KUBERNETES else [],
+    )
+    for values in EVERY_VALUES
+    for kubernetes in KUBERNETES
+]
+
+pytestmark = pytest.mark.xdist_group("helm")
 
 
 def without_chance(documents: list[Document]) -> list[Document]:
@@ -29,8 +42,7 @@ def without_chance(documents: list[Document]) -> list[Document]:
     ]
 
 
-@pytest.mark.parametrize("kubernetes", KUBERNETES)
-@pytest.mark.parametrize("values", EVERY_VALUES)
+@pytest.mark.parametrize(("values", "kubernetes"), EVERY_PAIR)
 def test_two_helms_render_the_same(values: str, kubernetes: str) -> None:
     """Whichever of them a cluster's owner has."""
     newest = without_chance(rendered(values, NEWEST, kubernetes))
@@ -39,8 +51,7 @@ def test_two_helms_render_the_same(values: str, kubernetes: str) -> None:
     assert len(newest) > 5
 
 
-@pytest.mark.parametrize("kubernetes", KUBERNETES)
-@pytest.mark.parametrize("values", EVERY_VALUES)
+@pytest.mark.parametrize(("values", "kubernetes"), EVERY_PAIR)
 def test_every_document_is_what_kubernetes_says(values: str, kubernetes: str) -> None:
     """Strictly: an unknown field, a wrong type and an unknown kind are errors."""
     errors = [
@@ -76,8 +87,18 @@ def test_the_schemas_find_what_is_wrong() -> None:
     assert errors_of({**wrong, "kind": "Deploymint"}, "1.34.0")
 
 
-@pytest.mark.parametrize("version", HELMS)
-@pytest.mark.parametrize("values", EVERY_VALUES)
+@pytest.mark.parametrize(
+    ("version", "values"),
+    [
+        pytest.param(
+            version,
+            values,
+            marks=[pytest.mark.slow] if values and version != NEWEST else [],
+        )
+        for version in HELMS
+        for values in EVERY_VALUES
+    ],
+)
 def test_lint_has_nothing_to_say(version: str, values: str) -> None:
     """Strictly, with either Helm."""
     files = ["--values", str(CHART / "ci" / values)] if values else []

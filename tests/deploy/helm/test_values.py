@@ -11,6 +11,8 @@ from docs.make_chart_readme import readme
 
 from tests.deploy.helm.conftest import CHART, with_values
 
+pytestmark = pytest.mark.xdist_group("helm")
+
 
 def set_at(path: str, value: object) -> dict[str, Any]:
     """Values with one set, by its path."""

@@ -1,7 +1,6 @@
 """buildah and podman, as far as they go in a container without systemd."""
 
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -11,6 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+MARKS = [
+    pytest.mark.images,
+    pytest.mark.needs("buildah", "podman", "mmdebstrap", "runc", "iptables"),
+    pytest.mark.skipif(os.getuid() != 0, reason="buildah and podman need root here"),
+]
 ROOT = Path(__file__).parents[3]
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 BUILD_TIMEOUT_S = 1500
@@ -58,16 +62,6 @@ def run(*command: str, timeout_s: float = 120, **variables: str) -> str:
     ran = attempt(*command, timeout_s=timeout_s, **variables)
     assert ran.returncode == 0, ran.stdout + ran.stderr[-3000:]
     return ran.stdout.strip()
-
-
-def need_tools() -> None:
-    """Skip the tests where images cannot be built, or nobody asked for that: it takes long."""
-    if "MEDREWARD_TEST_IMAGES" not in os.environ:
-        pytest.skip("run by `make images`")
-    needed = ("buildah", "podman", "mmdebstrap", "runc", "iptables")
-    missing = [name for name in needed if shutil.which(name) is None]
-    if missing or os.getuid() != 0:
-        pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}")
 
 
 def has_image(name: str) -> bool:

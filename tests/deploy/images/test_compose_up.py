@@ -11,17 +11,17 @@ import pytest
 import medreward
 from tests.deploy.images.containers import (
     BASE,
+    MARKS,
     ROOT,
     attempt,
     build,
     has_image,
     make_base,
-    need_tools,
     run,
     wait_for,
 )
 
-pytestmark = pytest.mark.images
+pytestmark = MARKS
 
 IMAGE = f"medreward-embedded:{medreward.__version__}"
 PORT = "28081"
@@ -40,7 +40,6 @@ RUN apt-get update -qq \\
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compose file as this podman can read it, with secrets, and the images that it names."""
-    need_tools()
     make_base()
     build(
         "deploy/embedded.Dockerfile",

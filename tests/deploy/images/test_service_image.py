@@ -13,15 +13,15 @@ import medreward
 from tests.deploy.helm.conftest import of_kind, rendered
 from tests.deploy.images.containers import (
     BASE,
+    MARKS,
     attempt,
     build,
     make_base,
-    need_tools,
     run,
     wait_for,
 )
 
-pytestmark = pytest.mark.images
+pytestmark = MARKS
 
 IMAGE = f"medreward:{medreward.__version__}"
 LOCAL = f"localhost/{IMAGE}"
@@ -34,7 +34,6 @@ MIB = 1024**2
 @pytest.fixture(scope="module", autouse=True)
 def image() -> None:
     """The image, built by the real Dockerfile on a stand-in for its base."""
-    need_tools()
     make_base()
     build("deploy/service.Dockerfile", IMAGE)
 

@@ -2,13 +2,10 @@
 
 import csv
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from tests.deploy.live.processes import (
     ROOT,
@@ -19,6 +16,7 @@ from tests.deploy.live.processes import (
     running,
     status_of,
 )
+from tests.programs import path_of
 from tests.redis_servers import free_port
 
 HAPROXY_CONFIG = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
@@ -61,7 +59,7 @@ def haproxy(
 
     Waits until it has found all of them up, or down.
     """
-    program, port, status_port = _haproxy(), free_port(), free_port()
+    port, status_port = free_port(), free_port()
     text = _haproxy_config(HAPROXY_CONFIG.read_text("utf-8"), replicas, port, status_port)
     if quick:
         text = _replaced(
@@ -70,7 +68,7 @@ def haproxy(
     config = folder / "haproxy.cfg"
     config.write_text(text, "utf-8")
     made = Balancer(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{status_port}")
-    with running(Program("haproxy", folder, [program, "-db", "-f", str(config)])):
+    with running(Program("haproxy", folder, [path_of("haproxy"), "-db", "-f", str(config)])):
         eventually(lambda: status_of(f"{made.status_url}/") == 200)
         eventually(lambda: made.has_all(waits_for))
         yield made
@@ -98,10 +96,10 @@ def by_connections(folder: Path, replicas: Sequence[Replica]) -> Iterator[str]:
     New connections go to what is ready, in turn; one that is there stays where it is, and a request
     that fails is nobody's matter.
     """
-    program, port = _haproxy(), free_port()
+    port = free_port()
     config = folder / "by_connections.cfg"
     config.write_text(BY_CONNECTIONS.format(port=port) + _servers(replicas), "utf-8")
-    with running(Program("by_connections", folder, [program, "-db", "-f", str(config)])):
+    with running(Program("by_connections", folder, [path_of("haproxy"), "-db", "-f", str(config)])):
         url = f"http://127.0.0.1:{port}"
         eventually(lambda: status_of(f"{url}/readyz") == 200)
         yield url
@@ -110,9 +108,6 @@ def by_connections(folder: Path, replicas: Sequence[Replica]) -> Iterator[str]:
 @contextmanager
 def nginx(folder: Path, replicas: Sequence[Replica]) -> Iterator[str]:
     """The shipped nginx, with these replicas' addresses; gives its own."""
-    program = shutil.which("nginx")
-    if program is None:
-        pytest.skip("no nginx on the PATH")
     port = free_port()
     servers = "".join(f"        server 127.0.0.1:{one.port};\n" for one in replicas)
     text = _replaced(r"(?:^ *server 10\..*\n)+", servers, NGINX_CONFIG.read_text("utf-8"))
@@ -120,18 +115,11 @@ def nginx(folder: Path, replicas: Sequence[Replica]) -> Iterator[str]:
     config = folder / "nginx.conf"
     config.write_text(text, "utf-8")
     places = f"daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx-errors.log;"
-    command = [program, "-p", str(folder), "-c", str(config), "-g", places]
+    command = [path_of("nginx"), "-p", str(folder), "-c", str(config), "-g", places]
     with running(Program("nginx", folder, command)):
         url = f"http://127.0.0.1:{port}"
         eventually(lambda: status_of(f"{url}/version") == 200)
         yield url
-
-
-def _haproxy() -> str:
-    program = shutil.which("haproxy")
-    if program is None:
-        pytest.skip("no haproxy on the PATH")
-    return program
 
 
 def _servers(replicas: Sequence[Replica]) -> str:

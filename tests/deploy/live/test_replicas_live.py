@@ -12,7 +12,11 @@ from tests.deploy.live.fleet import Fleet
 from tests.deploy.live.load import Load, Tally, sample
 from tests.deploy.live.processes import replica
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.needs("haproxy"),
+    pytest.mark.xdist_group("alone"),
+]
 
 PROBE_S = 0.5
 DRAIN_DELAY_S = 1.5
@@ -80,6 +84,7 @@ async def test_without_a_ready_replica_the_balancer_says_when_to_come_back(tmp_p
 
 
 @pytest.mark.live
+@pytest.mark.needs("nginx")
 async def test_a_rolling_restart_behind_nginx_fails_no_request(
     fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -91,6 +96,7 @@ async def test_a_rolling_restart_behind_nginx_fails_no_request(
 
 
 @pytest.mark.live
+@pytest.mark.needs("nginx")
 async def test_behind_nginx_a_killed_replica_loses_nothing(fleet: Fleet, tmp_path: Path) -> None:
     """It sends what the replica worked on to another."""
     with nginx(tmp_path, fleet.replicas) as url:

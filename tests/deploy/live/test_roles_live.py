@@ -19,6 +19,7 @@ async def test_a_rolling_restart_of_the_judges_leaves_no_sample_unscored(roles: 
     assert nobody_noticed(outcome.load)
 
 
+@pytest.mark.needs("haproxy")
 async def test_judges_behind_one_address_are_restarted_unnoticed(tmp_path: Path) -> None:
     """The `api` keeps its connections, and moves when a judge that drains asks it to."""
     with fleets.roles(tmp_path, knows_each=False) as roles:

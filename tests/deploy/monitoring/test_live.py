@@ -1,7 +1,6 @@
 """A real Prometheus that scrapes a real service: panels show something, alerts come on and go."""
 
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -23,6 +22,7 @@ from tests.deploy.monitoring.queries import (
     metrics_in,
     panel_queries,
 )
+from tests.programs import path_of
 from tests.redis_servers import RedisServer
 from tests.support.process import Service, serving
 
@@ -179,9 +179,6 @@ def wait_for(is_so: Callable[[], bool], seconds: float = 60.0) -> None:
 @contextmanager
 def prometheus(admin_port: int, folder: Path) -> Iterator[Prometheus]:
     """Run one, with the shipped rules, whose waits are shortened."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("Prometheus is not installed")
     rules = yaml.safe_load(ALERTS.read_text("utf-8"))
     for rule in rules["groups"][0]["rules"]:
         rule["for"] = "2s"
@@ -195,7 +192,7 @@ def prometheus(admin_port: int, folder: Path) -> Iterator[Prometheus]:
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
     port = free_port()
     command = [
-        program,
+        path_of("prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
@@ -212,6 +209,7 @@ def prometheus(admin_port: int, folder: Path) -> Iterator[Prometheus]:
             process.kill()
 
 
+@pytest.mark.needs("prometheus")
 def test_panels_show_something_and_alerts_come_and_go(
     service: Service, admin_port: int, tmp_path: Path
 ) -> None:

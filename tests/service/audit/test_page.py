@@ -1,7 +1,6 @@
 """The page: whole, escaped, and in need of nothing else."""
 
 import re
-import shutil
 import subprocess
 from functools import lru_cache
 from html.parser import HTMLParser
@@ -15,9 +14,9 @@ from medreward.audit.figures import Point, Rate
 from medreward.audit.markup import join, tag, visible
 from medreward.audit.page import page, percent
 from medreward.audit.plots import MOST_POINTS, roc_plot, whisker
+from tests.programs import path_of
 from tests.service.audit.outcomes import card, case, outcome
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 VOID = frozenset({"meta", "link", "br", "hr"})
 ATTACK = "</dd></dl><script>alert(1)</script>\u202e$title ${body} <|im_end|>\x00"
 
@@ -165,7 +164,7 @@ def test_plots_stay_small() -> None:
     assert whisker(Rate(0, 0)) == ""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+@pytest.mark.needs("chromium")
 @pytest.mark.parametrize("width", [400, 1200])
 def test_a_browser_shows_it_without_scrolling_sideways(tmp_path: Path, width: int) -> None:
     """Only the tables scroll, on a phone as on a desk; nothing runs."""
@@ -174,7 +173,7 @@ def test_a_browser_shows_it_without_scrolling_sideways(tmp_path: Path, width: in
     file.write_text(whole_page(ATTACK) + probe, "utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--dump-dom"]
     told = subprocess.run(  # noqa: S603 - a browser, on our own page
-        [str(BROWSER), *options, f"--window-size={width},900", file.as_uri()],
+        [path_of("chromium"), *options, f"--window-size={width},900", file.as_uri()],
         capture_output=True,
         text=True,
         timeout=300,

@@ -16,7 +16,8 @@ from medreward.cache.redis import RedisTier, build_redis_tier
 from medreward.errors import SetupError
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
-from tests.redis_servers import PROGRAMS, NewServer, RedisServer
+from tests.programs import path_of
+from tests.redis_servers import NewServer, RedisServer
 from tests.service.cache.redis_tiers import (
     array,
     dropped,
@@ -49,13 +50,16 @@ def logged() -> Iterator[Logs]:
 # Remembering.
 
 
-@pytest.mark.parametrize("kind", PROGRAMS)
-async def test_what_one_replica_wrote_another_reads(new_server: NewServer, kind: str) -> None:
+@pytest.mark.parametrize(
+    "program",
+    [None, pytest.param("redis-server", marks=pytest.mark.needs("redis-server"))],
+    ids=["valkey", "redis"],
+)
+async def test_what_one_replica_wrote_another_reads(
+    new_server: NewServer, program: str | None
+) -> None:
     """Values, claims and gives of leases work on either kind of server."""
-    program = PROGRAMS[kind]
-    if program is None:
-        pytest.skip(f"no {kind} server here")
-    server = new_server(program=program)
+    server = new_server(program=program and path_of(program))
     values = {key: b"payload %d" % number for number, key in enumerate(some_keys(600))}
 
     async with tier_on(server.url) as one, tier_on(server.url) as other:

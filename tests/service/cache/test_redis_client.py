@@ -72,6 +72,7 @@ async def test_a_unix_socket_will_do(new_server: NewServer, tmp_path: Path) -> N
 # TLS.
 
 
+@pytest.mark.needs("redis-server")
 async def test_tls_with_an_authority_of_ones_own(redis_tls: Certified) -> None:
     """The server's certificate is checked, and the client shows its own."""
     files: dict[str, Any] = {
@@ -83,6 +84,7 @@ async def test_tls_with_an_authority_of_ones_own(redis_tls: Certified) -> None:
         await check(one, other)
 
 
+@pytest.mark.needs("redis-server")
 @pytest.mark.parametrize(
     ("host", "left_out", "tls_check", "answers"),
     [
@@ -112,6 +114,7 @@ async def test_tls_checks_what_it_is_told_to(
         assert (tier.state() == "answering") is answers
 
 
+@pytest.mark.needs("redis-server")
 async def test_a_cluster_may_speak_tls(redis_tls: Certified) -> None:
     """Its nodes are reached by the same certificates."""
     redis_tls.restart_as_cluster()

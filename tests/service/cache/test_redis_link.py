@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import hiredis
 import pytest
@@ -55,7 +56,7 @@ class StallingServer:
         try:
             if self.tls is not None:
                 # The client's first bytes are for the handshake, not for the plain reader.
-                writer.transport.pause_reading()
+                cast(asyncio.Transport, writer.transport).pause_reading()
                 await self.handshakes.wait()
                 await writer.start_tls(self.tls)
             await self._answer(reader, writer)
@@ -155,7 +156,7 @@ async def test_a_connection_under_way_when_its_server_is_given_up_is_closed() ->
         server.stalls = False
         server.handshakes.set()
 
-        assert await asyncio.gather(first, second) == [{}, {}]
+        assert [await first, await second] == [{}, {}]
         await until(lambda: tier.state() == "answering")
         await until(lambda: len(server.writers) == 1)
 
