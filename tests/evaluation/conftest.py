@@ -14,7 +14,7 @@ from tests.evaluation.sample_scores import HEADER
 from tests.support.process import Service, serving
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "evaluation"
-TIMEOUT_S = 120
+TIMEOUT_S = 600
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

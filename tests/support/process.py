@@ -18,7 +18,7 @@ from typing import Self
 from tests.support.judge_server import MODEL, Models
 from tests.support.wait import wait_until
 
-START_LIMIT_S = 300.0
+START_LIMIT_S = 600.0
 STOP_LIMIT_S = 60.0
 ENDING = "not for clinical use"
 """The last words of the welcome, which is printed when the service is ready."""
