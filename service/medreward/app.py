@@ -116,7 +116,7 @@ def _score(app: FastAPI) -> None:
 async def _refuse(request: Request, error: RequestError) -> Response:
     """Write the reply for a request that was refused."""
     if isinstance(error, Overloaded | TooLarge):
-        request.app.state.service.metrics.count_rejected(error.kind)
+        request.app.state.service.metrics.rejected[error.kind].inc()
     return error_response(error, request.state.request_id)
 
 

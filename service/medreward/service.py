@@ -60,17 +60,16 @@ class Service:
                 questions=settings.max_questions_in_flight,
             )
         )
-        self.metrics.watch_load(
-            lambda: self.admission.in_flight.requests, lambda: self.admission.in_flight.questions
-        )
+        metrics = self.metrics
+        metrics.in_flight.set_function(lambda: self.admission.in_flight.requests)
+        metrics.in_flight_questions.set_function(lambda: self.admission.in_flight.questions)
         self.drain = Drain(
             delay_s=settings.drain_delay_s,
             longest_s=settings.longest_drain_s,
             in_flight=lambda: self.admission.in_flight.requests,
         )
-        self.metrics.watch_readiness(
-            lambda: self.readiness.status == "ready", lambda: self.drain.has_begun
-        )
+        metrics.ready.set_function(lambda: self.readiness.status == "ready")
+        metrics.draining.set_function(lambda: self.drain.has_begun)
         self.watchdog = EventLoopWatchdog()
         self.redis = build_redis_tier(settings, self.metrics)
         self.runs = RunWatch(self.metrics)

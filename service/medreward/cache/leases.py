@@ -172,9 +172,9 @@ class Leases:
                 claimed.to_ask.add(name)
             else:
                 claimed.answered[name] = payload
-        self._metrics.count_single_flight(role, "mine", len(claimed.to_ask))
-        self._metrics.count_single_flight(role, "theirs", len(claimed.in_flight))
-        self._metrics.count_single_flight(role, "found", len(claimed.answered))
+        self._metrics.single_flight[role, "mine"].inc(len(claimed.to_ask))
+        self._metrics.single_flight[role, "theirs"].inc(len(claimed.in_flight))
+        self._metrics.single_flight[role, "found"].inc(len(claimed.answered))
         claimed.to_ask.update(self._alone(names[len(replies) :], role))
         return claimed
 
@@ -207,8 +207,8 @@ class Leases:
         finally:
             self._leave(waiter, claimed.in_flight)
         late = 0 if claimed.to_ask else len(claimed.in_flight)
-        self._metrics.count_single_flight(role, "taken_over", len(claimed.to_ask))
-        self._metrics.count_single_flight(role, "late", late)
+        self._metrics.single_flight[role, "taken_over"].inc(len(claimed.to_ask))
+        self._metrics.single_flight[role, "late"].inc(late)
         return claimed
 
     def forget(self, names: Iterable[bytes]) -> list[bytes]:
@@ -224,7 +224,7 @@ class Leases:
         return is_open and bool(claimed.in_flight) and not claimed.to_ask
 
     def _alone(self, names: Collection[bytes], role: Role) -> set[bytes]:
-        self._metrics.count_single_flight(role, "alone", len(names))
+        self._metrics.single_flight[role, "alone"].inc(len(names))
         return set(names)
 
     def _lease_arguments(self) -> tuple[bytes, bytes, bytes]:

@@ -42,7 +42,8 @@ class RedisTier:
         self._metrics = metrics
         self._leases = Leases(link, metrics, lease_s=lease_s)
         self._writes = WriteBehind(link, metrics, ttl_s=ttl_s, holder=self._leases.holder)
-        metrics.watch_redis(lambda: float(link.is_open), lambda: float(len(self._writes)))
+        metrics.redis_open.set_function(lambda: float(link.is_open))
+        metrics.redis_buffered.set_function(lambda: float(len(self._writes)))
 
     def state(self) -> str:
         """Return in words whether Redis answers."""
@@ -75,10 +76,10 @@ class RedisTier:
             try:
                 stored = await self._link.read("get", entry_names(some, role, namespace))
             except LeftAlone:
-                self._metrics.count_redis_reads(role, bypassed=len(keys) - start)
+                self._metrics.cache[role, "redis", "bypass"].inc(len(keys) - start)
                 break
             except Unavailable:
-                self._metrics.count_redis_reads(role, errors=len(keys) - start)
+                self._metrics.cache[role, "redis", "error"].inc(len(keys) - start)
                 break
             found |= self._decoded(some, stored, role)
         return found
@@ -96,7 +97,10 @@ class RedisTier:
             elif not is_lease(value):
                 corrupt += 1
         misses = len(keys) - len(found) - corrupt
-        self._metrics.count_redis_reads(role, hits=len(found), misses=misses, corrupt=corrupt)
+        # Alerts and dashboards know entries that cannot be decoded as rubbish.
+        for result, count in (("hit", len(found)), ("miss", misses), ("rubbish", corrupt)):
+            if count:
+                self._metrics.cache[role, "redis", result].inc(count)
         if corrupt:
             # The reply may have been meant for another request: give that connection up.
             self._link.renew()

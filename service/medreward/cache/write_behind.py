@@ -80,7 +80,7 @@ class WriteBehind:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
-        self._metrics.count_redis_dropped("closed", _values(self._waiting.values()))
+        self._metrics.redis_dropped["closed"].inc(_values(self._waiting.values()))
         self._waiting.clear()
 
     def put(self, values: Mapping[bytes, bytes]) -> None:
@@ -93,7 +93,7 @@ class WriteBehind:
             if not self._take(name, value):
                 dropped.append(value)
         if dropped:
-            self._metrics.count_redis_dropped("full", _values(dropped))
+            self._metrics.redis_dropped["full"].inc(_values(dropped))
         if self._waiting:
             self._is_empty.clear()
             self._wakes.set()
@@ -121,7 +121,7 @@ class WriteBehind:
             try:
                 await self._link.run("put", WRITE, list(batch), self._shared, list(batch.values()))
             except Refused:
-                self._metrics.count_redis_dropped("refused", _values(batch.values()))
+                self._metrics.redis_dropped["refused"].inc(_values(batch.values()))
             except Unavailable:
                 # What has come since is as good: the same question has the same answer.
                 self.put({n: v for n, v in batch.items() if n not in self._waiting})

@@ -96,13 +96,9 @@ class Slot(Generic[E]):
             self.choice = self.choice._replace(model=self.engine.model)
             self.state = self.state.model_copy(update={"model": self.engine.model})
         self._set(ready=True, message="ready")
-        self.metrics.observe_model(
-            self.role,
-            engine=self.choice.engine,
-            model=named(self.choice),
-            revision=self.revision or "",
-            load_s=time.perf_counter() - started,
-        )
+        choice, revision = self.choice, self.revision or ""
+        self.metrics.model_info[self.role, choice.engine, named(choice), revision].set(1)
+        self.metrics.load_seconds[self.role].set(time.perf_counter() - started)
         return True
 
     def note(self, problem: Problem | None) -> None:
@@ -188,7 +184,7 @@ class Slot(Generic[E]):
 
     def _set(self, *, ready: bool, message: str) -> None:
         self.state = self.state.model_copy(update={"ready": ready, "message": message})
-        self.metrics.observe_engine(self.role, is_ready=ready)
+        self.metrics.engine_ready[self.role].set(ready)
 
     def _fail(self, reason: str) -> bool:
         # A library's reason may have several lines.
@@ -234,7 +230,7 @@ class EngineSupervisor:
         without = ((self._judge, "embed"), (self._embedder, "judge"))
         self._held = [slot for slot, role in without if role != settings.role]
         for slot in self._held:
-            metrics.observe_engine(slot.role, is_ready=False)
+            metrics.engine_ready[slot.role].set(0)
         self._began_s = time.monotonic()
         self._ready_after_s: float | None = None
 
@@ -294,9 +290,8 @@ class EngineSupervisor:
             return
         settings = self._context.settings
         if (llm := settings.llm_choice) is not None and self._judge in self._held:
-            self._context.metrics.name_model(
-                "llm", engine=llm.engine, model=named(llm), revision=settings.llm_revision or ""
-            )
+            revision = settings.llm_revision or ""
+            self._context.metrics.model_info["llm", llm.engine, named(llm), revision].set(1)
         self.status, self._ready_after_s = "ready", self.elapsed_s
         log.info("ready", **{s.role: s.engine.identity for s in self._held if s.engine is not None})
 

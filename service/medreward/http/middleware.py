@@ -94,7 +94,8 @@ class RequestLog:
 
     def _note(self, scope: Scope, method: str, request_id: str, code: int, seconds: float) -> None:
         route = _route(scope)
-        self._metrics.observe_request(route, method, code, seconds)
+        self._metrics.requests[route, method, str(code)].inc()
+        self._metrics.request_seconds.observe((route,), (seconds,))
         is_quiet = code < 400 and route in QUIET_ROUTES  # noqa: PLR2004 - HTTP's own number
         (log.debug if is_quiet else log.info)(
             "request",

@@ -1,5 +1,6 @@
 """The record of each request's results, in metrics, spans and the watch of runs: never a text."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -13,6 +14,9 @@ from medreward.runs.observe import observed
 from medreward.telemetry.metrics import Metrics
 from medreward.telemetry.tracing import tell_evaluations, tell_stages
 
+LONGEST_MARGIN = 20.0
+"""Log odds beyond it, of two thousand million to one, are clipped."""
+
 
 async def record_rewards(job: RewardJob, results: Sequence[Reward | Unscored]) -> None:
     """Record the rewards of one request, and what its run did."""
@@ -20,15 +24,15 @@ async def record_rewards(job: RewardJob, results: Sequence[Reward | Unscored]) -
     metrics = service.metrics
     for name in recipe.weights:
         values = [r.components[name].signal.value for r in results if name in r.components]
-        metrics.observe_component(recipe.name, name, values)
+        metrics.components.observe((recipe.name, name), values)
         if name == "accuracy_llm":
-            says_yes = len(values) - values.count(0.0)
-            metrics.count_verdicts("yes", says_yes)
-            metrics.count_verdicts("no", len(values) - says_yes)
-            metrics.observe_margins(recipe.name, _said_by_the_judge(results))
+            says_no = values.count(0.0)
+            metrics.verdicts["yes"].inc(len(values) - says_no)
+            metrics.verdicts["no"].inc(says_no)
+            metrics.margins.observe((recipe.name,), map(_log_odds, _judge_probabilities(results)))
     rewards = [result.total for result in results if isinstance(result, Reward)]
-    metrics.observe_rewards(recipe.name, rewards)
-    metrics.count_scores("scored", len(rewards))
+    metrics.rewards.observe((recipe.name,), rewards)
+    metrics.samples["scored"].inc(len(rewards))
     if len(rewards) < len(results):
         problems = (result.problem for result in results if isinstance(result, Unscored))
         _count_problems(metrics, "unscored", problems)
@@ -44,17 +48,17 @@ def record_grades(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> None:
     """Record the grades of one request."""
     metrics = job.service.metrics
     verdicts = Counter(result.verdict for result in results if isinstance(result, Grade))
-    metrics.count_scores("judged", verdicts.total())
+    metrics.samples["judged"].inc(verdicts.total())
     for verdict, number in verdicts.items():
         if verdict is not None:
-            metrics.count_verdicts(verdict.lower(), number)
+            metrics.verdicts[verdict.lower()].inc(number)
     _count_problems(metrics, "unjudged", (r.problem for r in results if isinstance(r, Ungraded)))
     tell_evaluations(job.template.name, len(results), map(_evaluation_of, results))
     _observe_stages(metrics, job.trace)
 
 
-def _said_by_the_judge(results: Sequence[Reward | Unscored]) -> Iterable[float]:
-    """Each P(YES) that a judge gave, now or before; what a rule decided has none."""
+def _judge_probabilities(results: Sequence[Reward | Unscored]) -> Iterable[float]:
+    """Yield each P(YES) of a judge, cached ones too; a rule's decision has none."""
     for result in results:
         part = result.components.get("accuracy_llm")
         if part is not None and part.signal.p_yes is not None:
@@ -64,7 +68,7 @@ def _said_by_the_judge(results: Sequence[Reward | Unscored]) -> Iterable[float]:
 def _evaluation_of(
     result: Reward | Unscored | Grade | Ungraded,
 ) -> Mapping[str, str | float]:
-    """Say what a result is as OpenTelemetry's evaluations do: what has no score has none, and no 0."""
+    """Describe a result by OpenTelemetry's evaluation attributes; without a score there is none, not 0."""
     match result:
         case Reward():
             return {"score.value": result.total}
@@ -77,16 +81,24 @@ def _evaluation_of(
 
 def _count_problems(metrics: Metrics, status: str, problems: Iterable[Problem]) -> None:
     for kind, number in Counter(problem.kind for problem in problems).items():
-        metrics.count_scores(status, number)
-        metrics.count_unscored(kind, number)
+        metrics.samples[status].inc(number)
+        metrics.unscored[kind].inc(number)
         if kind is ProblemKind.JUDGE_UNPARSEABLE:
-            metrics.count_verdicts("unparseable", number)
+            metrics.verdicts["unparseable"].inc(number)
         elif kind.startswith("judge_"):
-            metrics.count_verdicts("error", number)
+            metrics.verdicts["error"].inc(number)
 
 
 def _observe_stages(metrics: Metrics, trace: Trace) -> None:
-    # What was remembered did not wait, and asked nobody.
+    # A request that is answered from the cache never came to an engine or its queue.
     spent = {stage: seconds for stage, seconds in trace.seconds.items() if seconds}
-    metrics.observe_stages(spent)
+    for stage, seconds in spent.items():
+        metrics.stage_seconds.observe((stage,), (seconds,))
     tell_stages(spent)
+
+
+def _log_odds(share: float) -> float:
+    """ln(p / (1 - p)), within `LONGEST_MARGIN` of 0."""
+    if share <= 0.0 or share >= 1.0:
+        return math.copysign(LONGEST_MARGIN, share - 0.5)
+    return max(-LONGEST_MARGIN, min(LONGEST_MARGIN, math.log(share / (1.0 - share))))

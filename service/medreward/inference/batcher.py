@@ -106,7 +106,7 @@ class Batcher(Generic[Q, A]):
         """Of questions that wait, and of those in a batch."""
         self._batches: dict[asyncio.Task[None], Batch[Q]] = {}
         self._closed = False
-        metrics.watch_queue(binding.source, lambda: self.depth)
+        metrics.queue_depth[binding.source].set_function(lambda: self.depth)
 
     @property
     def depth(self) -> int:

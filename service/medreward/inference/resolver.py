@@ -55,7 +55,9 @@ class Resolver(Generic[Q, A]):
         )
         answers.timings.cache_s = time.perf_counter() - started_s
         misses = len(answers.missing)
-        self._metrics.count_cache(self._binding.source, hits=answers.known, misses=misses)
+        for result, count in (("hit", answers.known), ("miss", misses)):
+            if count:
+                self._metrics.cache[self._binding.source, "memory", result].inc(count)
         return answers
 
     async def resolve(self, answers: Answers[Q, A], caller: Caller) -> None:
@@ -187,7 +189,7 @@ class Resolver(Generic[Q, A]):
             return
         replies = await self._batcher.ask(left, caller)
         source, timings = self._binding.source, answers.timings
-        self._metrics.observe_queue_wait(source, replies.waited_s)
+        self._metrics.queue_wait[source].observe(replies.waited_s)
         timings.queue_s = max(timings.queue_s, replies.waited_s)
         timings.asked += replies.asked
         for key, value in replies.answers.items():

@@ -12,7 +12,7 @@ from medreward.runs.answers import Repeat, RepeatedAnswers
 from medreward.runs.moments import Moments
 from medreward.runs.observe import Observed
 from medreward.runs.report import RunReport
-from medreward.runs.steps import Groups, Step
+from medreward.runs.steps import Count, Groups, Step
 from medreward.telemetry.metrics import Metrics
 
 AT_ONCE = 64
@@ -24,6 +24,8 @@ ENOUGH: Final = 0.5
 UNTOLD_SAMPLES = 256
 """A step of a run that tells none, at least."""
 SHOWN_ANSWERS = 8
+DISAGREEMENTS: tuple[Count, ...] = ("judge_only", "embedder_only")
+"""Samples to which judge or embedder alone said yes."""
 MOST_RUNS, MOST_STEPS, MOST_GROUPS = 64, 512, 4096
 """Runs, and of each the steps, and the groups that may still grow."""
 
@@ -82,10 +84,10 @@ class Run:
     def add(self, number: int, samples: Sequence[Observed]) -> None:
         """Add *samples* of one step."""
         step = self._step(number)
-        known = step.counts["judge_only"], step.counts["embedder_only"]
+        known = {kind: step.counts[kind] for kind in DISAGREEMENTS}
         step.add(samples)
-        self._metrics.count_disagreements("judge_only", step.counts["judge_only"] - known[0])
-        self._metrics.count_disagreements("embedder_only", step.counts["embedder_only"] - known[1])
+        for kind in DISAGREEMENTS:
+            self._metrics.disagreements[kind].inc(step.counts[kind] - known[kind])
         self._answers.add(samples)
         if step.seen is None:
             self._late += len(samples)
@@ -143,10 +145,10 @@ class Run:
         self._open.remove(number)
         self._over_to = number
         level = step.counts["level_groups"]
-        self._metrics.count_groups("none", level)
-        self._metrics.count_groups("some", step.counts["groups"] - level)
+        self._metrics.run_groups["none"].inc(level)
+        self._metrics.run_groups["some"].inc(step.counts["groups"] - level)
         for kind in self._alarms.end(number, step, self._answers):
-            self._metrics.count_run_alert(kind)
+            self._metrics.run_alerts[kind].inc()
         self._answers.age()
 
 
@@ -170,7 +172,7 @@ class RunWatch:
         self._limits = Limits(steps=max(max_steps, MOST_OPEN + 1), groups=max_groups)
         self._runs: OrderedDict[RunKey, Run] = OrderedDict()
         self._lock = Lock()
-        metrics.watch_runs(lambda: len(self._runs))
+        metrics.runs_watched.set_function(lambda: len(self._runs))
 
     @property
     def held(self) -> int:

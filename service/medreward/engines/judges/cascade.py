@@ -141,7 +141,8 @@ class Cascade:
     def _count(self, first: dict[int, Answer], second: dict[int, Answer]) -> None:
         by_second = sum(isinstance(answer, Judgement) for answer in second.values())
         by_first = sum(isinstance(a, Judgement) for n, a in first.items() if n not in second)
-        self._metrics.count_cascade(first=by_first, second=by_second)
+        self._metrics.cascade_inquiries["first"].inc(by_first)
+        self._metrics.cascade_inquiries["second"].inc(by_second)
 
     def _measure(self, sure: dict[int, Inquiry], answers: dict[int, Answer]) -> None:
         """Ask the second about some of what is sure, unless it still is about others."""
@@ -172,7 +173,8 @@ class Cascade:
             return
         for (inquiry, first), second in zip(chosen.items(), told, strict=True):
             if isinstance(second, Judgement) and is_sound(second, inquiry):
-                self._metrics.count_agreement(agrees=first.verdict == second.verdict)
+                agrees = "yes" if first.verdict == second.verdict else "no"
+                self._metrics.cascade_agreement[agrees].inc()
 
 
 def engines_of(judge: Judge) -> Iterator[Judge]:
