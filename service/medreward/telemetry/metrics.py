@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -43,7 +43,7 @@ class Labelled(dict[str | tuple[str, ...], M], Generic[M]):
 
     def __missing__(self, labels: str | tuple[str, ...]) -> M:
         names = (labels,) if isinstance(labels, str) else labels
-        child = self[labels] = self.metric.labels(*names)
+        child = self[labels] = cast("M", self.metric.labels(*names))
         return child
 
 
