@@ -39,7 +39,7 @@ class Labelled(dict[str | tuple[str, ...], M], Generic[M]):
 
     def __init__(self, metric: M) -> None:
         super().__init__()
-        self.metric = metric
+        self.metric: M = metric
 
     def __missing__(self, labels: str | tuple[str, ...]) -> M:
         names = (labels,) if isinstance(labels, str) else labels
