@@ -137,8 +137,8 @@ def many(number: int) -> Table:
         "graded", "predictions a second", "resident MB",
         title=f"{number:,} saved predictions, a scripted judge: memory {verdict}",
     )  # fmt: skip
-    for graded, pace, mb in looks:
-        table.add_row(f"{graded:,}", f"{pace:,.0f}", f"{mb:.0f}")
+    for graded, offload, mb in looks:
+        table.add_row(f"{graded:,}", f"{offload:,.0f}", f"{mb:.0f}")
     return table
 
 

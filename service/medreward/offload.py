@@ -14,26 +14,26 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-FEW = 48
+SMALL = 48
 """Samples worked on in less time than it takes to hand them over and back."""
 SWITCH_S = 0.0005
 
 
-class Pace:
+class Offloader:
     """Where long work is done."""
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-work")
 
-    async def do(self, work: Callable[[], R], size: int) -> R:
+    async def run(self, work: Callable[[], R], size: int) -> R:
         """Do *work* on about *size* samples: at once where they are few, else in the thread."""
-        if size <= FEW:
+        if size <= SMALL:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     async def map(self, make: Callable[[T], R], things: Sequence[T]) -> list[R]:
         """Make one of each."""
-        return await self.do(lambda: [make(thing) for thing in things], len(things))
+        return await self.run(lambda: [make(thing) for thing in things], len(things))
 
     def close(self) -> None:
         """Begin nothing more."""

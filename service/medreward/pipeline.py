@@ -15,7 +15,7 @@ from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.templates import Template
 from medreward.inference.answers import Answers, Timings
 from medreward.inference.resolver import Resolver
-from medreward.offload import Pace
+from medreward.offload import Offloader
 from medreward.parsing.sample import Reading, SampleReader
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import Grade, Ungraded, grade_item, open_item
@@ -31,7 +31,7 @@ class Stages:
     embedder: Resolver[str, Vector]
     templates: Mapping[str, Template]
     limits: Limits
-    pace: Pace
+    offload: Offloader
     has_other_engine: bool = False
     """Whether the judge can ask an engine of another family for its opinion."""
 
@@ -61,11 +61,11 @@ async def score(
     samples: Sequence[Sample], recipe: Recipe, stages: Stages, *, caller: Caller, trace: Trace
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
-    readings = await stages.pace.map(SampleReader(recipe, stages.limits).read, samples)
+    readings = await stages.offload.map(SampleReader(recipe, stages.limits).read, samples)
     template = stages.templates[recipe.template]
     # Samples that say the same share a reading, and all that follows from it.
     distinct = list(dict.fromkeys(readings))
-    opened = await stages.pace.map(lambda r: _inquiries(r, recipe, template), distinct)
+    opened = await stages.offload.map(lambda r: _inquiries(r, recipe, template), distinct)
     asked = dict(zip(distinct, opened, strict=True))
     inquiries, texts = list(chain(*chain(*opened))), list(_texts(distinct, recipe))
 
@@ -77,7 +77,7 @@ async def score(
     evidence = Evidence(recipe, judgements, vectors)
     if recipe.wants_witness and stages.has_other_engine:
         await _call_witnesses(evidence, asked, stages, caller=caller, trace=trace)
-    return await stages.pace.map(lambda r: evidence.reward(r, asked[r]), readings)
+    return await stages.offload.map(lambda r: evidence.reward(r, asked[r]), readings)
 
 
 async def _call_witnesses(
@@ -111,12 +111,12 @@ async def grade(
 ) -> list[Grade | Ungraded]:
     """Turn items into grades, in order: the same path, without tags to read or signals to add."""
     limits = stages.limits
-    opened = await stages.pace.map(lambda item: open_item(item, template, votes, limits), items)
+    opened = await stages.offload.map(lambda item: open_item(item, template, votes, limits), items)
     inquiries = [inquiry for item in opened for inquiry in item.inquiries]
     judgements = await stages.judge.lookup(inquiries, caller)
     await _resolve(stages, judgements, None, caller)
     trace.judge = judgements.timings
-    return await stages.pace.map(lambda item: grade_item(item, judgements), opened)
+    return await stages.offload.map(lambda item: grade_item(item, judgements), opened)
 
 
 async def _resolve(

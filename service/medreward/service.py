@@ -18,7 +18,7 @@ from medreward.errors import InvalidRequest, NotFound, SetupError
 from medreward.inference.bindings import Binding, EmbedderBinding, JudgeBinding
 from medreward.inference.resolver import Resolver
 from medreward.lifecycle import Drain, EventLoopWatchdog
-from medreward.offload import Pace
+from medreward.offload import Offloader
 from medreward.pipeline import Stages
 from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.runs.watch import RunWatch
@@ -49,9 +49,9 @@ class Service:
             name: recipe.fingerprint(self.templates[recipe.template].sha)
             for name, recipe in self.recipes.items()
         }
-        self.pace = Pace()
+        self.offload = Offloader()
         self.engines = EngineSupervisor(
-            settings, self.metrics, self.pace, judge, embedder, probe=probe
+            settings, self.metrics, self.offload, judge, embedder, probe=probe
         )
         self.admission = Admission(
             Load(
@@ -128,7 +128,7 @@ class Service:
         if self.redis is not None:
             await self.redis.aclose()
         await self.engines.aclose()
-        self.pace.close()
+        self.offload.close()
 
     @property
     def readiness(self) -> Readiness:
@@ -202,7 +202,7 @@ class Service:
             embedder=self.embedder_resolver,
             templates=self.templates,
             limits=self.settings.limits,
-            pace=self.pace,
+            offload=self.offload,
             has_other_engine=has_other_engine(self.engines.judge),
         )
 
@@ -212,6 +212,6 @@ class Service:
             MemoryTier(cache_bytes),
             self.metrics,
             self.redis,
-            self.pace,
+            self.offload,
             on_outcome=partial(self.engines.note, binding.source),
         )

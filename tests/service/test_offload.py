@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from medreward.offload import FEW, Pace
+from medreward.offload import SMALL, Offloader
 
 pytestmark = pytest.mark.anyio
 
@@ -14,12 +14,14 @@ async def test_a_little_work_is_done_at_once() -> None:
     """Handing it over would take longer than doing it."""
     here = threading.current_thread()
 
-    assert await Pace().map(lambda _: threading.current_thread(), range(FEW)) == [here] * FEW
+    assert (
+        await Offloader().map(lambda _: threading.current_thread(), range(SMALL)) == [here] * SMALL
+    )
 
 
 async def test_long_work_leaves_the_event_loop_free() -> None:
     """Others get their turn while it is done, and its results keep their order."""
-    pace, others_turn = Pace(), threading.Event()
+    offload, others_turn = Offloader(), threading.Event()
 
     async def other() -> None:
         others_turn.set()
@@ -28,15 +30,15 @@ async def test_long_work_leaves_the_event_loop_free() -> None:
         assert others_turn.wait(10)
         return number
 
-    made, _ = await asyncio.gather(pace.map(work, range(FEW + 1)), other())
+    made, _ = await asyncio.gather(offload.map(work, range(SMALL + 1)), other())
 
-    assert made == list(range(FEW + 1))
-    pace.close()
+    assert made == list(range(SMALL + 1))
+    offload.close()
 
 
 async def test_long_works_are_done_one_after_another() -> None:
     """More threads would only hold one another up."""
-    pace, running = Pace(), threading.Lock()
+    offload, running = Offloader(), threading.Lock()
 
     def alone() -> bool:
         with_nobody = running.acquire(blocking=False)
@@ -44,10 +46,10 @@ async def test_long_works_are_done_one_after_another() -> None:
             running.release()
         return with_nobody
 
-    found = await asyncio.gather(*(pace.do(alone, FEW + 1) for _ in range(50)))
+    found = await asyncio.gather(*(offload.run(alone, SMALL + 1) for _ in range(50)))
 
     assert all(found)
-    pace.close()
+    offload.close()
 
 
 async def test_what_goes_wrong_in_it_reaches_the_caller() -> None:
@@ -56,8 +58,8 @@ async def test_what_goes_wrong_in_it_reaches_the_caller() -> None:
     def fail() -> None:
         raise ValueError("on purpose")
 
-    pace = Pace()
-    for size in (1, FEW + 1):
+    offload = Offloader()
+    for size in (1, SMALL + 1):
         with pytest.raises(ValueError, match="on purpose"):
-            await pace.do(fail, size)
-    pace.close()
+            await offload.run(fail, size)
+    offload.close()

@@ -23,7 +23,7 @@ from medreward.engines.remote.budget import CostTracker
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.engines.templates import load_templates
 from medreward.errors import SetupError
-from medreward.offload import Pace
+from medreward.offload import Offloader
 from medreward.settings import Choice, Settings
 from medreward.telemetry.metrics import Metrics
 
@@ -39,7 +39,7 @@ class BuildContext:
     settings: Settings
     worker: Executor
     """One thread for all models on the CPU: two would fight for the same cores."""
-    pace: Pace = field(default_factory=Pace)
+    offload: Offloader = field(default_factory=Offloader)
     """Runs work that would block the event loop."""
     costs: CostTracker | None = None
     """Adds up the cost of a paid judge."""
@@ -167,7 +167,7 @@ def _openai_judge(context: BuildContext) -> Judge:
             tokens_per_minute=settings.judge_tokens_per_minute,
         ),
         costs=context.costs,
-        pace=context.pace,
+        offload=context.offload,
     )
 
 
@@ -181,7 +181,7 @@ def _role_judge(context: BuildContext) -> Judge:
         headers=_opened(settings.judge_headers),
         timeout_s=settings.judge_timeout_s,
         try_timeout_s=settings.judge_try_timeout_s,
-        pace=context.pace,
+        offload=context.offload,
     )
 
 
@@ -218,7 +218,7 @@ def _openai_embedder(context: BuildContext) -> Embedder:
         headers=_opened(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
         try_timeout_s=settings.embedder_try_timeout_s,
-        pace=context.pace,
+        offload=context.offload,
     )
 
 
@@ -232,7 +232,7 @@ def _role_embedder(context: BuildContext) -> Embedder:
         headers=_opened(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
         try_timeout_s=settings.embedder_try_timeout_s,
-        pace=context.pace,
+        offload=context.offload,
     )
 
 

@@ -30,7 +30,7 @@ from medreward.errors import (
     Problem,
     SetupError,
 )
-from medreward.offload import Pace
+from medreward.offload import Offloader
 from medreward.settings import Choice, Settings
 from medreward.telemetry.metrics import Metrics
 
@@ -204,7 +204,7 @@ class EngineSupervisor:
         self,
         settings: Settings,
         metrics: Metrics,
-        pace: Pace,
+        offload: Offloader,
         judge: Judge | None,
         embedder: Embedder | None,
         *,
@@ -217,7 +217,7 @@ class EngineSupervisor:
             count=metrics.count_judge_usage,
         )
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
-        self._context = BuildContext(settings, self._worker, pace, costs, metrics, probe=probe)
+        self._context = BuildContext(settings, self._worker, offload, costs, metrics, probe=probe)
         self.status: Literal["ready", "loading", "failed", "draining"] = "loading"
         choice, llm = settings.judge_choice, settings.llm_choice
         self._judge = Slot(

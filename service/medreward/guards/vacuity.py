@@ -10,7 +10,7 @@ from medreward.guards.pair import Pair, Span, Veto
 MIN_LETTERS = 2
 """Fewer letters or digits than that are an answer only where the reference is so short."""
 
-FEW = 12
+SMALL = 12
 """Openings and verdicts come alone or in few words."""
 
 MIN_COVER = 0.5
@@ -30,7 +30,7 @@ def _rule(pair: Pair) -> str | None:
     answer = pair.answer.vocabulary
     if not answer:
         return "blank" if pair.reference.vocabulary else None
-    if len(answer) <= FEW and not answer <= pair.reference.vocabulary:
+    if len(answer) <= SMALL and not answer <= pair.reference.vocabulary:
         if _is_too_short(pair):
             return "opener"
         if _is_verdict_alone(pair):

@@ -89,7 +89,7 @@ async def receive(request: Request, model: type[M], permit: Permit) -> M:
     body = await read_body(
         request, permit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
     )
-    return await service.pace.do(partial(parse, model, body), len(body) // BYTES_PER_SAMPLE)
+    return await service.offload.run(partial(parse, model, body), len(body) // BYTES_PER_SAMPLE)
 
 
 def plan_rewards(

@@ -41,7 +41,7 @@ async def record_rewards(job: RewardJob, results: Sequence[Reward | Unscored]) -
     if job.run is not None:
         seen = observed(job.samples, results)
         observe = partial(service.runs.observe, job.run, job.step, seen)
-        await service.pace.do(observe, len(results))
+        await service.offload.run(observe, len(results))
 
 
 def record_grades(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> None:

@@ -23,7 +23,7 @@ from medreward.errors import (
 )
 from medreward.inference.bindings import Binding
 from medreward.inference.fair_queue import Batch, FairQueue
-from medreward.offload import Pace
+from medreward.offload import Offloader
 from medreward.telemetry.metrics import Metrics
 from medreward.telemetry.tracing import batch_span
 
@@ -93,12 +93,12 @@ class Batcher(Generic[Q, A]):
     """
 
     def __init__(
-        self, binding: Binding[Q, A], listener: Listener[A], metrics: Metrics, pace: Pace
+        self, binding: Binding[Q, A], listener: Listener[A], metrics: Metrics, offload: Offloader
     ) -> None:
         self._binding = binding
         self._listener = listener
         self._metrics = metrics
-        self._pace = pace
+        self._offload = offload
         self._queue: FairQueue[Q] = FairQueue(
             binding.capacity, group=binding.group, tokens=binding.tokens
         )
@@ -213,7 +213,7 @@ class Batcher(Generic[Q, A]):
             return await self._bisect(questions, type(exc).__name__)
         else:
             if len(answers) == len(questions):
-                return await self._pace.do(
+                return await self._offload.run(
                     lambda: self._validated(questions, answers), len(questions)
                 )
             error = NonsenseReply(f"{len(answers)} answers to {len(questions)} questions")

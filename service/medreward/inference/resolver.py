@@ -19,7 +19,7 @@ from medreward.errors import Problem
 from medreward.inference.answers import Answers
 from medreward.inference.batcher import PAST_DEADLINE, Batcher
 from medreward.inference.bindings import Binding
-from medreward.offload import Pace
+from medreward.offload import Offloader
 from medreward.telemetry.metrics import Metrics
 
 Q = TypeVar("Q", bound=Hashable)
@@ -35,7 +35,7 @@ class Resolver(Generic[Q, A]):
         memory: MemoryTier,
         metrics: Metrics,
         shared: RedisTier | None = None,
-        pace: Pace | None = None,
+        offload: Offloader | None = None,
         *,
         on_outcome: Callable[[Problem | None], None] = lambda _: None,
     ) -> None:
@@ -43,14 +43,14 @@ class Resolver(Generic[Q, A]):
         self._memory = memory
         self._metrics = metrics
         self._shared = shared
-        self._pace = pace or Pace()
+        self._offload = offload or Offloader()
         self._on_outcome = on_outcome
-        self._batcher: Batcher[Q, A] = Batcher(binding, self, metrics, self._pace)
+        self._batcher: Batcher[Q, A] = Batcher(binding, self, metrics, self._offload)
 
     async def lookup(self, questions: Sequence[Q], caller: Caller) -> Answers[Q, A]:
         """Return the answers that this process remembers; the others are `missing`."""
         started_s = time.perf_counter()
-        answers = await self._pace.do(
+        answers = await self._offload.run(
             lambda: self._lookup(questions, caller.namespace), len(questions)
         )
         answers.timings.cache_s = time.perf_counter() - started_s
@@ -120,7 +120,7 @@ class Resolver(Generic[Q, A]):
     async def _accept(self, found: Mapping[bytes, bytes], answers: Answers[Q, A]) -> None:
         """Take the answers that other replicas stored; questions of invalid ones stay missing."""
         questions = {key: answers.missing[key] for key in found}
-        valid = await self._pace.do(lambda: self._validated(found, questions), len(found))
+        valid = await self._offload.run(lambda: self._validated(found, questions), len(found))
         for key, answer in valid.items():
             answers.fill(key, answer, "cache")
         self._memory.put_many({key: found[key] for key in valid})

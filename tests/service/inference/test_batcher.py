@@ -17,7 +17,7 @@ from medreward.errors import (
     ProblemKind,
 )
 from medreward.inference.batcher import Batcher
-from medreward.offload import Pace
+from medreward.offload import Offloader
 from medreward.telemetry.metrics import Metrics
 from tests.service.cache.redis_tiers import until
 from tests.service.inference.text_lengths import Lengths
@@ -48,7 +48,7 @@ class Heard:
 
 def batcher(engine: Lengths, heard: Heard | None = None) -> Batcher[str, int]:
     """A batcher in front of an engine."""
-    return Batcher(engine, heard or Heard(), Metrics(), Pace())
+    return Batcher(engine, heard or Heard(), Metrics(), Offloader())
 
 
 def keyed(questions: Sequence[str]) -> dict[bytes, str]:

@@ -13,7 +13,7 @@ from medreward.cache.redis import RedisTier
 from medreward.errors import Problem, ProblemKind
 from medreward.inference.answers import Answered, Answers, Timings
 from medreward.inference.resolver import Resolver
-from medreward.offload import FEW
+from medreward.offload import SMALL
 from medreward.samples import Source
 from medreward.telemetry.metrics import Metrics
 from tests.redis_servers import RedisServer
@@ -218,7 +218,7 @@ class Leaving(Tens):
 async def test_a_caller_who_leaves_holds_up_no_other_replica(redis_server: RedisServer) -> None:
     """What it was about to ask is asked elsewhere at once, not when its lease ends."""
     engine = Leaving()
-    lost, *answered = texts = [f"text {number}" for number in range(2 * FEW)]
+    lost, *answered = texts = [f"text {number}" for number in range(2 * SMALL)]
     keys = {text: engine.key(text, "") for text in texts}
     async with (
         tier_on(redis_server.url, lease_s=60) as tier,

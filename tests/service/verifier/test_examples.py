@@ -11,19 +11,19 @@ from medreward.audit.vocabulary import folded, read_hpo, shared_words
 from medreward.verifier.evaluate import area_under_curve, measure
 from medreward.verifier.examples import Example, Mixture, epoch, held_out
 
-FEW = Mixture(**dict.fromkeys(Mixture.__slots__, 120))
+SMALL = Mixture(**dict.fromkeys(Mixture.__slots__, 120))
 
 
 @pytest.fixture(scope="module")
 def lessons() -> list[Example]:
     """A small epoch."""
-    return epoch(0, FEW)
+    return epoch(0, SMALL)
 
 
 def test_an_epoch_is_the_same_for_the_same_seed(lessons: list[Example]) -> None:
     """Pairs are drawn from the seed and nothing else."""
-    assert epoch(0, FEW) == lessons
-    assert epoch(1, FEW) != lessons
+    assert epoch(0, SMALL) == lessons
+    assert epoch(1, SMALL) != lessons
 
 
 def test_no_name_of_a_validation_term_is_learnt_from(lessons: list[Example]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.models
 
-FEW = Mixture(**dict.fromkeys(Mixture.__slots__, 40))
+SMALL = Mixture(**dict.fromkeys(Mixture.__slots__, 40))
 PAIRS = [("left lung", "right lung"), ("a", "a long text about nothing at all"), ("x", "y")]
 
 
@@ -54,7 +54,7 @@ def trained(tiny: Path, steps: list["Step"], tmp_path_factory: pytest.TempPathFa
     from medreward.verifier.train import Plan, train
 
     out = tmp_path_factory.mktemp("trained")
-    train(tiny, out, Plan(epochs=2, mixture=FEW, looks=2), steps.append)
+    train(tiny, out, Plan(epochs=2, mixture=SMALL, looks=2), steps.append)
     return out
 
 

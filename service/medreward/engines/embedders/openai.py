@@ -34,7 +34,7 @@ from medreward.errors import (
     ProblemKind,
     SetupError,
 )
-from medreward.offload import Pace
+from medreward.offload import Offloader
 
 BATCH_TEXTS = 256
 BATCH_TOKENS = 16_384
@@ -61,12 +61,12 @@ class OpenAiEmbedder:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
         try_timeout_s: float | None = None,
-        pace: Pace | None = None,
+        offload: Offloader | None = None,
         pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
         self._model = model
-        self._pace = pace or Pace()
+        self._offload = offload or Offloader()
         self._timeout_s = timeout_s
         self._servers = ServerPool(
             urls,
@@ -132,7 +132,7 @@ class OpenAiEmbedder:
         if reply.status in REFUSAL_STATUS:
             message = f"embedder: the server refuses this text ({reply.status})"
             return Problem(ProblemKind.TOO_LONG, message)
-        return await self._pace.do(lambda: self._read(reply, len(texts)), len(texts))
+        return await self._offload.run(lambda: self._read(reply, len(texts)), len(texts))
 
     def _read(self, reply: Reply, texts: int) -> list[Vector | Problem]:
         vectors = _vectors(json_of(reply), texts, self._format)

@@ -46,7 +46,7 @@ from medreward.errors import (
     ProblemKind,
     SetupError,
 )
-from medreward.offload import Pace
+from medreward.offload import Offloader
 
 WayName = Literal["auto", "completions", "chat"]
 CHEAPEST_FIRST = ("completions", "chat")
@@ -81,11 +81,11 @@ class OpenAiJudge:
         try_timeout_s: float | None = None,
         limits: RateLimits | None = None,
         costs: CostTracker | None = None,
-        pace: Pace | None = None,
+        offload: Offloader | None = None,
         pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
-        self._pace = pace or Pace()
+        self._offload = offload or Offloader()
         fence = Fence(secret=secret)
         templates = load_templates()
         ordered = sorted(templates.values(), key=lambda template: template.name != "match")
@@ -184,14 +184,14 @@ class OpenAiJudge:
     ) -> list[Judgement | Problem] | Problem:
         """Send one request; a problem if the server refuses it, or falls over one of several prompts."""
         try:
-            body = await self._pace.do(lambda: dialect.body(members), len(members))
+            body = await self._offload.run(lambda: dialect.body(members), len(members))
             content = encoded(body)
             reply = await self._servers.post(dialect.path, content, deadline)
             if reply.status in REFUSAL_STATUS or _may_stumble(reply, members):
                 return _refusal(reply)
-            told = await self._pace.do(lambda: json_of(reply), len(members))
+            told = await self._offload.run(lambda: json_of(reply), len(members))
             self._book(told, len(content))
-            return await self._pace.do(lambda: dialect.read(told, members), len(members))
+            return await self._offload.run(lambda: dialect.read(told, members), len(members))
         except EngineError as exc:
             return [JUDGE_FAILURES.problem(exc)] * len(members)
 

@@ -22,7 +22,7 @@ from medreward.errors import (
     ProblemKind,
     SetupError,
 )
-from medreward.offload import Pace
+from medreward.offload import Offloader
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -48,12 +48,12 @@ class Peer(ABC, Generic[Q, A]):
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
         try_timeout_s: float | None = None,
-        pace: Pace | None = None,
+        offload: Offloader | None = None,
         pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
         self._timeout_s = timeout_s
-        self._pace = pace or Pace()
+        self._offload = offload or Offloader()
         self._servers = ServerPool(
             urls,
             key=api_key,
@@ -136,7 +136,7 @@ class Peer(ABC, Generic[Q, A]):
         return await bisect(questions, self._ask)
 
     async def _ask(self, questions: Sequence[Q]) -> list[A | Problem] | Problem:
-        body = await self._pace.do(lambda: self._body(questions), len(questions))
+        body = await self._offload.run(lambda: self._body(questions), len(questions))
         deadline = timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE)
         deadline_ms = round(1000 * deadline.left_s)
         content = encoded({"identity": self.identity, "deadline_ms": deadline_ms, **body})
@@ -148,7 +148,7 @@ class Peer(ABC, Generic[Q, A]):
             raise NonsenseReply("the process of that role is of another version: upgrade both")
         told = json_of(reply)
         try:
-            return await self._pace.do(lambda: self._read(told, questions), len(questions))
+            return await self._offload.run(lambda: self._read(told, questions), len(questions))
         except ValueError as exc:
             raise NonsenseReply(
                 f"the {self.failures.engine}'s process did not send one answer for each of "

@@ -62,10 +62,12 @@ async def openrlhf(request: Request) -> Response:
     with service.admission.permit() as permit:
         asked = await receive(request, OpenRlhfRequest, permit)
         size = len(asked.queries)
-        samples = await service.pace.do(lambda: _openrlhf_samples(asked), size)
+        samples = await service.offload.run(lambda: _openrlhf_samples(asked), size)
         names = Names("query", "labels[{}].modality".format)
         recipe, results = await _rewarded(request, samples, query, permit, names)
-        return await service.pace.do(lambda: _openrlhf_reply(asked, recipe, results, query), size)
+        return await service.offload.run(
+            lambda: _openrlhf_reply(asked, recipe, results, query), size
+        )
 
 
 @router.post(
@@ -104,7 +106,7 @@ async def verify(request: Request) -> Response:
     query, service = _query(request, Query), service_of(request)
     with service.admission.permit() as permit:
         row = await receive(request, Row, permit)
-        asked = await service.pace.do(lambda: validated(VerifyRequest, row.root), 1)
+        asked = await service.offload.run(lambda: validated(VerifyRequest, row.root), 1)
         label = Label(reference=asked.reference, question=asked.question, modality=asked.modality)
         samples = [_sample(without_end(asked.response.text), label)]
         names = Names("response", lambda _: "modality")
@@ -123,7 +125,9 @@ async def aggregate_metrics(request: Request) -> Response:
     with service_of(request).admission.permit() as permit:
         asked = await receive(request, AggregateRequest, permit)
         rows = asked.verify_responses
-        return json_response(await service_of(request).pace.do(lambda: aggregated(rows), len(rows)))
+        return json_response(
+            await service_of(request).offload.run(lambda: aggregated(rows), len(rows))
+        )
 
 
 @router.post("/seed_session", response_model=dict[str, str], responses=refusals(401))

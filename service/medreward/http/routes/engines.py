@@ -95,7 +95,9 @@ async def judge(request: Request) -> Response:
     with service.admission.permit() as permit:
         asked = await receive(request, Questions, permit)
         _check_identity(asked.identity, service.engines.judge.identity)
-        inquiries = await service.pace.do(lambda: _inquiries(asked, service), len(asked.questions))
+        inquiries = await service.offload.run(
+            lambda: _inquiries(asked, service), len(asked.questions)
+        )
         answers = await _answers(
             request, permit, service.judge_resolver, inquiries, deadline_ms=asked.deadline_ms
         )
@@ -112,7 +114,7 @@ async def embed(request: Request) -> Response:
         answers = await _answers(
             request, permit, service.embedder_resolver, asked.texts, deadline_ms=asked.deadline_ms
         )
-        rows = await service.pace.do(
+        rows = await service.offload.run(
             lambda: orjson.dumps({"answers": [_row(answers.look(text)) for text in asked.texts]}),
             len(asked.texts),
         )

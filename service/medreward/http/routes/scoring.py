@@ -46,7 +46,7 @@ async def reward(request: Request) -> Response:
             job.samples, job.recipe, job.stages, caller=job.caller, trace=job.trace
         )
         await record_rewards(job, results)
-        return await service.pace.do(partial(reward_reply, job, results), len(results))
+        return await service.offload.run(partial(reward_reply, job, results), len(results))
 
 
 @router.post(
@@ -66,7 +66,7 @@ async def judge(request: Request) -> Response:
             job.items, job.template, job.votes, job.stages, caller=job.caller, trace=job.trace
         )
         record_grades(job, results)
-        return await service.pace.do(partial(judge_reply, job, results), len(results))
+        return await service.offload.run(partial(judge_reply, job, results), len(results))
 
 
 @router.get(
@@ -107,7 +107,7 @@ async def run(request: Request, run_id: str) -> Response:
     """Tell what was seen of a training run, and what of it is worth looking at."""
     service = service_of(request)
     key = RunKey(request.state.namespace, run_id)
-    return await service.pace.do(partial(run_reply, service, key), MOST_STEPS)
+    return await service.offload.run(partial(run_reply, service, key), MOST_STEPS)
 
 
 operations.get(
