@@ -95,7 +95,7 @@ def create_app(
     app.add_middleware(
         BearerAuth, api_keys=keys, shares_cache=service.settings.share_cache_between_keys
     )
-    app.add_middleware(RequestLog, metrics=service.metrics, drain=service.drain)
+    app.add_middleware(RequestLog, metrics=service.metrics, lifecycle=service.lifecycle)
     # FastAPI's own way to extend the document.
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app

@@ -16,7 +16,7 @@ POLL_S = 0.05
 BEAT_S = 1.0
 
 
-class Drain:
+class Lifecycle:
     """Whether this process is leaving, and whether it still takes requests.
 
     Read and set from several threads: the event loop's, the admin port's and the signal's.

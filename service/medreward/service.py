@@ -17,7 +17,7 @@ from medreward.engines.templates import load_templates
 from medreward.errors import InvalidRequest, NotFound, SetupError
 from medreward.inference.bindings import Binding, EmbedderBinding, JudgeBinding
 from medreward.inference.resolver import Resolver
-from medreward.lifecycle import Drain, EventLoopWatchdog
+from medreward.lifecycle import EventLoopWatchdog, Lifecycle
 from medreward.offload import Offloader
 from medreward.pipeline import Stages
 from medreward.recipes.recipe import Recipe, load_recipes
@@ -63,13 +63,13 @@ class Service:
         metrics = self.metrics
         metrics.in_flight.set_function(lambda: self.admission.in_flight.requests)
         metrics.in_flight_questions.set_function(lambda: self.admission.in_flight.questions)
-        self.drain = Drain(
+        self.lifecycle = Lifecycle(
             delay_s=settings.drain_delay_s,
             longest_s=settings.longest_drain_s,
             in_flight=lambda: self.admission.in_flight.requests,
         )
         metrics.ready.set_function(lambda: self.readiness.status == "ready")
-        metrics.draining.set_function(lambda: self.drain.has_begun)
+        metrics.draining.set_function(lambda: self.lifecycle.has_begun)
         self.watchdog = EventLoopWatchdog()
         self.redis = build_redis_tier(settings, self.metrics)
         self.runs = RunWatch(self.metrics)
@@ -111,7 +111,7 @@ class Service:
         Raises:
             NotReady: the engines cannot answer yet, or this process is leaving.
         """
-        self.drain.check_admits()
+        self.lifecycle.check_admits()
         self.engines.check_ready()
 
     async def load(self) -> None:
@@ -135,7 +135,7 @@ class Service:
         """What `/readyz` says; Redis is told of, but a service without it serves all the same."""
         cache = "memory" if self.redis is None else f"memory and Redis: {self.redis.state()}"
         told = self.engines.readiness.model_copy(update={"cache": cache})
-        return told.model_copy(update={"status": "draining"}) if self.drain.has_begun else told
+        return told.model_copy(update={"status": "draining"}) if self.lifecycle.has_begun else told
 
     @property
     def startup(self) -> Startup:

@@ -3,7 +3,7 @@
 import pytest
 
 from medreward.errors import NotReady
-from medreward.lifecycle import Drain
+from medreward.lifecycle import Lifecycle
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Process:
     def __init__(self, delay_s: float = 10.0, longest_s: float = 60.0) -> None:
         self.clock = Clock()
         self.in_flight = 0
-        self.drain = Drain(
+        self.lifecycle = Lifecycle(
             delay_s=delay_s,
             longest_s=longest_s,
             in_flight=lambda: self.in_flight,
@@ -95,7 +95,7 @@ def test_it_can_be_taken_back() -> None:
 
 def test_waiting_has_an_end() -> None:
     """Requests that are never answered do not keep a process for ever."""
-    stuck = Drain(delay_s=0.0, longest_s=0.1, in_flight=lambda: 1)
+    stuck = Lifecycle(delay_s=0.0, longest_s=0.1, in_flight=lambda: 1)
     stuck.begin()
 
     assert stuck.wait() is False

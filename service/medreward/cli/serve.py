@@ -110,7 +110,7 @@ class LeavingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first SIGTERM; end at once at a second, and at Ctrl-C."""
-        drain = self._service.drain
+        drain = self._service.lifecycle
         is_serving = self._service.engines.status == "ready"
         if sig != signal.SIGTERM or not is_serving or self._is_leaving or self.should_exit:
             super().handle_exit(sig, frame)
@@ -123,8 +123,8 @@ class LeavingServer(uvicorn.Server):
         threading.Thread(target=self._leave, args=(sig, frame), name="leaving", daemon=True).start()
 
     def _leave(self, sig: int, frame: FrameType | None) -> None:
-        is_done = self._service.drain.wait()
-        log.info("drained", is_done=is_done, in_flight=self._service.drain.in_flight)
+        is_done = self._service.lifecycle.wait()
+        log.info("drained", is_done=is_done, in_flight=self._service.lifecycle.in_flight)
         if not is_done:
             # The drain has used up its time, so what is left gets one second.
             self.config.timeout_graceful_shutdown = 1

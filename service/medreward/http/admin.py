@@ -51,13 +51,13 @@ async def drain(request: Request) -> Response:
     service: Service = request.app.state.service
     try:
         _check_token(request, service)
-        wait_s = _wait_s(request, service.drain.longest_s)
+        wait_s = _wait_s(request, service.lifecycle.longest_s)
     except RequestError as exc:
         return error_response(exc, "")
-    service.drain.begin()
+    service.lifecycle.begin()
     if wait_s == 0:
         return _drained(service, 202)
-    is_done = await asyncio.to_thread(service.drain.wait, wait_s)
+    is_done = await asyncio.to_thread(service.lifecycle.wait, wait_s)
     return _drained(service, 200 if is_done else 504)
 
 
@@ -68,7 +68,7 @@ async def take_back(request: Request) -> Response:
         _check_token(request, service)
     except RequestError as exc:
         return error_response(exc, "")
-    service.drain.take_back()
+    service.lifecycle.take_back()
     return _drained(service, 200)
 
 
@@ -116,5 +116,6 @@ def _wait_s(request: Request, default_s: float) -> float:
 
 def _drained(service: Service, status: int) -> Response:
     return json_response(
-        schemas.Drained(status=service.drain.status, in_flight=service.drain.in_flight), status
+        schemas.Drained(status=service.lifecycle.status, in_flight=service.lifecycle.in_flight),
+        status,
     )

@@ -18,7 +18,7 @@ from medreward.engines.remote.peer_schemas import ENGINE_ROUTES
 from medreward.errors import RequestError, Unauthorized
 from medreward.http.responses import bug_response, error_response
 from medreward.http.routes.probes import PROBES
-from medreward.lifecycle import Drain
+from medreward.lifecycle import Lifecycle
 from medreward.telemetry.logs import place_of
 from medreward.telemetry.metrics import Metrics
 from medreward.telemetry.tracing import end_request, request_span
@@ -41,10 +41,10 @@ log = structlog.get_logger(__name__)
 class RequestLog:
     """Gives each request an id, and writes one log line and one observation about it."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, drain: Drain) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, lifecycle: Lifecycle) -> None:
         self._app = app
         self._metrics = metrics
-        self._drain = drain
+        self._lifecycle = lifecycle
         self._replies = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +63,7 @@ class RequestLog:
                 code = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                if self._drain.has_begun or self._moves_on(scope["path"]):
+                if self._lifecycle.has_begun or self._moves_on(scope["path"]):
                     # Who keeps a connection to a process that leaves would send into the void.
                     headers["Connection"] = "close"
             await send(message)
