@@ -16,7 +16,7 @@ from medreward.engines.templates import Template
 from medreward.inference.answers import Answers, Timings
 from medreward.inference.resolver import Resolver
 from medreward.offload import Offloader
-from medreward.parsing.sample import Reading, SampleReader
+from medreward.parsing.sample import ParsedSample, SampleParser
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import Grade, Ungraded, grade_item, open_item
 from medreward.rewards.reward import Asked, Evidence, Reward, Unscored, second_opinion
@@ -61,10 +61,10 @@ async def score(
     samples: Sequence[Sample], recipe: Recipe, stages: Stages, *, caller: Caller, trace: Trace
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
-    readings = await stages.offload.map(SampleReader(recipe, stages.limits).read, samples)
+    parsed_samples = await stages.offload.map(SampleParser(recipe, stages.limits).read, samples)
     template = stages.templates[recipe.template]
     # Samples that say the same share a reading, and all that follows from it.
-    distinct = list(dict.fromkeys(readings))
+    distinct = list(dict.fromkeys(parsed_samples))
     opened = await stages.offload.map(lambda r: _inquiries(r, recipe, template), distinct)
     asked = dict(zip(distinct, opened, strict=True))
     inquiries, texts = list(chain(*chain(*opened))), list(_texts(distinct, recipe))
@@ -77,12 +77,12 @@ async def score(
     evidence = Evidence(recipe, judgements, vectors)
     if recipe.wants_witness and stages.has_other_engine:
         await _call_witnesses(evidence, asked, stages, caller=caller, trace=trace)
-    return await stages.offload.map(lambda r: evidence.reward(r, asked[r]), readings)
+    return await stages.offload.map(lambda r: evidence.reward(r, asked[r]), parsed_samples)
 
 
 async def _call_witnesses(
     evidence: Evidence,
-    asked: Mapping[Reading, Sequence[Asked]],
+    asked: Mapping[ParsedSample, Sequence[Asked]],
     stages: Stages,
     *,
     caller: Caller,
@@ -91,8 +91,8 @@ async def _call_witnesses(
     """Ask another engine about each YES that nothing else bears witness to."""
     inquiries = [
         second_opinion(inquiries[number])
-        for reading, inquiries in asked.items()
-        for number in evidence.unwitnessed(reading, inquiries)
+        for parsed, inquiries in asked.items()
+        for number in evidence.unwitnessed(parsed, inquiries)
     ]
     opinions = await stages.judge.lookup(inquiries, caller)
     await _resolve(stages, opinions, None, caller)
@@ -135,23 +135,23 @@ async def _resolve(
         await caller.while_connected(asyncio.gather(*work))
 
 
-def _inquiries(reading: Reading, recipe: Recipe, template: Template) -> list[Asked]:
+def _inquiries(parsed: ParsedSample, recipe: Recipe, template: Template) -> list[Asked]:
     """What the judge is asked of one sample: for each accepted reference, once or in two views."""
-    if recipe.signals.accuracy_llm is None or not reading.is_open:
+    if recipe.signals.accuracy_llm is None or not parsed.needs_models:
         return []
     # What the prompt does not show must not keep equal inquiries apart.
-    question = reading.question if template.shows_question else None
+    question = parsed.question if template.shows_question else None
     in_both = question is not None and recipe.guards is not None and recipe.guards.both_views
     views = (View.AS_WRITTEN, View.WITHOUT_QUESTION) if in_both else (View.AS_WRITTEN,)
     return [
-        tuple(Inquiry(template, reading.answer, text, question, view=view) for view in views)
-        for text in reading.references
+        tuple(Inquiry(template, parsed.answer, text, question, view=view) for view in views)
+        for text in parsed.references
     ]
 
 
-def _texts(readings: Iterable[Reading], recipe: Recipe) -> Iterator[str]:
+def _texts(parsed_samples: Iterable[ParsedSample], recipe: Recipe) -> Iterator[str]:
     if recipe.signals.accuracy_embed is not None:
-        for reading in readings:
-            if reading.is_open:
-                yield reading.answer
-                yield from reading.references
+        for parsed in parsed_samples:
+            if parsed.needs_models:
+                yield parsed.answer
+                yield from parsed.references

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from medreward.parsing.sample import read_sample
+from medreward.parsing.sample import parse_sample
 from medreward.recipes.recipe import load_recipes
 from medreward.samples import Limits, Sample
 from medreward.settings import Settings
@@ -117,7 +117,7 @@ async def test_the_judge_is_asked_each_distinct_question_once(
 
     calls = [reply.json()["counts"]["judge_calls"] for reply in replies]
     recipe = load_recipes()[Settings().recipe]
-    readings = [read_sample(Sample(**sample), recipe, Limits()) for sample in judge_alone]
-    asked = {(r.question, r.references, r.answer) for r in readings if r.is_open}
+    parsed_samples = [parse_sample(Sample(**sample), recipe, Limits()) for sample in judge_alone]
+    asked = {(r.question, r.references, r.answer) for r in parsed_samples if r.needs_models}
     assert asked
     assert sum(calls) == 2 * len(asked)

@@ -11,7 +11,7 @@ from medreward.engines.judges.causal_lm import CausalLmJudge
 from medreward.engines.judges.vllm import VllmJudge
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
-from medreward.parsing.sample import read_sample
+from medreward.parsing.sample import parse_sample
 from medreward.recipes.recipe import load_recipes
 from medreward.samples import Limits, Sample
 from medreward.telemetry.metrics import Metrics
@@ -30,14 +30,14 @@ def inquiries_of_the_examples() -> list[Inquiry]:
     recipe = load_recipes(())["medix-r1"]
     template = TEMPLATES[recipe.template]
     samples = [Sample(**json.loads(line)) for line in ROLLOUTS.read_text("utf-8").splitlines()]
-    readings = [read_sample(sample, recipe, Limits()) for sample in samples]
+    parsed_samples = [parse_sample(sample, recipe, Limits()) for sample in samples]
     shown = template.shows_question
     return list(
         dict.fromkeys(
-            Inquiry(template, reading.answer, reference, reading.question if shown else None)
-            for reading in readings
-            if reading.is_open
-            for reference in reading.references
+            Inquiry(template, parsed.answer, reference, parsed.question if shown else None)
+            for parsed in parsed_samples
+            if parsed.needs_models
+            for reference in parsed.references
         )
     )
 

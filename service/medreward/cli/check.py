@@ -30,7 +30,7 @@ from medreward.engines.status import Readiness
 from medreward.engines.supervisor import WARM_UP_TEXT
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, SetupError
-from medreward.parsing.sample import read_sample
+from medreward.parsing.sample import parse_sample
 from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.samples import Limits
 from medreward.service import Service
@@ -287,12 +287,12 @@ def check_samples(console: Console, path: Path, recipe: Recipe, limits: Limits) 
         if unknown is not None:
             refused.append(unknown)
             continue
-        reading = read_sample(line.value, recipe, limits)
-        flags.update(reading.flags)
-        if (problem := reading.problem) is not None:
+        parsed = parse_sample(line.value, recipe, limits)
+        flags.update(parsed.flags)
+        if (problem := parsed.problem) is not None:
             unscored.append(BadLine(line.number, f"{problem.kind}: {problem.message}"))
         else:
-            settled["asked" if reading.accuracy is None else reading.accuracy.source] += 1
+            settled["asked" if parsed.accuracy is None else parsed.accuracy.source] += 1
     refused.sort(key=lambda line: line.number)
     console.print(shown(f"{name_of(path)} under {recipe.name}", "bold underline"))
     _print_lines(console, "refused: mend them, or no line is scored", refused)

@@ -10,7 +10,7 @@ from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.guards.support import has_witness
 from medreward.parsing.completion import Completion, tighten
-from medreward.parsing.sample import Reading, is_well_formed, read_sample
+from medreward.parsing.sample import ParsedSample, is_well_formed, parse_sample
 from medreward.recipes.recipe import Recipe, Tags
 from medreward.samples import Limits, Sample
 
@@ -24,65 +24,65 @@ class Step(NamedTuple):
 
 def steps(sample: Sample, recipe: Recipe, limits: Limits) -> Iterator[Step]:
     """Yield each rule that applies to the sample."""
-    reading = read_sample(sample, recipe, limits)
-    completion = reading.completion
+    parsed = parse_sample(sample, recipe, limits)
+    completion = parsed.completion
     if completion is None:
-        yield Step("length", _problem(reading))
+        yield Step("length", _problem(parsed))
         return
     if recipe.tags.tighten:
         yield Step("white space", _tightened(sample.response))
     yield Step("answer", _answer(completion, recipe.tags))
-    yield Step("reference", _references(sample, reading))
+    yield Step("reference", _references(sample, parsed))
     if recipe.signals.modality is not None:
-        yield Step("modality", _modality(completion, reading))
+        yield Step("modality", _modality(completion, parsed))
     if recipe.signals.format is not None:
         yield Step("form", _form(completion, recipe))
-    yield from _settling(completion, reading, recipe)
+    yield from _settling(completion, parsed, recipe)
 
 
-def _settling(completion: Completion, reading: Reading, recipe: Recipe) -> Iterator[Step]:
+def _settling(completion: Completion, parsed: ParsedSample, recipe: Recipe) -> Iterator[Step]:
     """Yield the rules that decide the accuracy: rejected, equal, else asked."""
-    if reading.problem is not None:
-        yield Step("accuracy", _problem(reading))
+    if parsed.problem is not None:
+        yield Step("accuracy", _problem(parsed))
         return
     reason = _rejection(completion, recipe)
     if reason is not None:
         yield Step("rejected?", shown(f"yes: {reason}; wrong, whatever the reference", "red"))
         return
     yield Step("rejected?", shown("no"))
-    if reading.accuracy is not None and reading.accuracy.source == "exact":
+    if parsed.accuracy is not None and parsed.accuracy.source == "exact":
         yield Step("equal?", shown("yes, to the letter: right, and no model is asked", "green"))
         return
     yield Step("equal?", shown("no, not to the letter"))
     if recipe.guards is not None:
-        yield Step("guards", _guards(reading, recipe))
-    if reading.accuracy is not None:
+        yield Step("guards", _guards(parsed, recipe))
+    if parsed.accuracy is not None:
         return
-    yield Step("asked", shown(_asked(reading, recipe)))
+    yield Step("asked", shown(_asked(parsed, recipe)))
 
 
-def _guards(reading: Reading, recipe: Recipe) -> Text:
+def _guards(parsed: ParsedSample, recipe: Recipe) -> Text:
     """The decision of the guards."""
-    if reading.accuracy is None:
-        witness = _witness(reading) if recipe.wants_witness else ""
+    if parsed.accuracy is None:
+        witness = _witness(parsed) if recipe.wants_witness else ""
         return shown(f"nothing speaks against it{witness}")
-    veto = reading.accuracy.veto
+    veto = parsed.accuracy.veto
     if veto is None:
-        says_yes = reading.accuracy.value > 0
+        says_yes = parsed.accuracy.value > 0
         return shown(
             "plainly right" if says_yes else "plainly wrong", "green" if says_yes else "red"
         )
     told = shown(f"veto by {veto.rule}: ", "red").append_text(
-        quoted(reading.answer[slice(*veto.span)])
+        quoted(parsed.answer[slice(*veto.span)])
     )
     if veto.reference_span is not None:
-        reference = reading.references[0][slice(*veto.reference_span)]
+        reference = parsed.references[0][slice(*veto.reference_span)]
         told.append_text(shown(" against ")).append_text(quoted(reference))
     return told
 
 
-def _witness(reading: Reading) -> str:
-    pairs = [Pair(normal(reading.answer), normal(text)) for text in reading.references]
+def _witness(parsed: ParsedSample) -> str:
+    pairs = [Pair(normal(parsed.answer), normal(text)) for text in parsed.references]
     if all(map(has_witness, pairs)):
         return "; it shares words with the reference, so the judge's YES will do"
     return "; it shares no word with the reference, so a YES needs another witness"
@@ -112,23 +112,23 @@ def _place(tag: str, *, known: bool = True) -> str:
     return f"in the first <{tag}>…</{tag}>" if known else f"<{tag}>…</{tag}>"
 
 
-def _references(sample: Sample, reading: Reading) -> Text:
+def _references(sample: Sample, parsed: ParsedSample) -> Text:
     texts = (sample.reference,) if isinstance(sample.reference, str) else sample.reference
-    is_taken_apart = sample.modality is None and reading.modality is not None
+    is_taken_apart = sample.modality is None and parsed.modality is not None
     how = "its modality tag taken off" if is_taken_apart else ""
-    if tuple(text.strip() for text in texts) == reading.references:
+    if tuple(text.strip() for text in texts) == parsed.references:
         how = "as given"
     elif not is_taken_apart:
         how = "without white space and full stops around it"
-    accepted = Text(", or ").join(quoted(reference) for reference in reading.references)
+    accepted = Text(", or ").join(quoted(reference) for reference in parsed.references)
     return shown(f"{how}: ").append_text(accepted)
 
 
-def _modality(completion: Completion, reading: Reading) -> Text:
-    if reading.modality is None:
+def _modality(completion: Completion, parsed: ParsedSample) -> Text:
+    if parsed.modality is None:
         return shown("not known, so its weight goes to the other signals", "yellow")
     heading = shown("before the first tag stands ").append_text(quoted(completion.heading))
-    if reading.modality.value > 0:
+    if parsed.modality.value > 0:
         return heading.append_text(shown(", as it should", "green"))
     return heading.append_text(shown(", which is not the modality asked for", "red"))
 
@@ -157,18 +157,18 @@ def _rejection(completion: Completion, recipe: Recipe) -> str | None:
     return f"the answer holds {', '.join(found)}" if found else None
 
 
-def _asked(reading: Reading, recipe: Recipe) -> str:
+def _asked(parsed: ParsedSample, recipe: Recipe) -> str:
     asked = []
     if recipe.signals.accuracy_llm is not None:
         asked.append(f"the judge (template {recipe.template})")
     if recipe.signals.accuracy_embed is not None:
         asked.append("the embedder")
-    several = len(reading.references) > 1
+    several = len(parsed.references) > 1
     return " and ".join(asked) + (", for each reference" if several else "")
 
 
-def _problem(reading: Reading) -> Text:
-    return shown(reading.problem.message if reading.problem else "", "red")
+def _problem(parsed: ParsedSample) -> Text:
+    return shown(parsed.problem.message if parsed.problem else "", "red")
 
 
 def quoted(text: str) -> Text:

@@ -28,7 +28,7 @@ RIGHT, WRONG, EXACT = Signal(1.0, "rule"), Signal(0.0, "rule"), Signal(1.0, "exa
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reading:
+class ParsedSample:
     """What is known of a sample before any model is asked; one is equal to itself alone."""
 
     references: tuple[str, ...] = ()
@@ -50,38 +50,38 @@ class Reading:
         return self.completion.answer if self.completion else ""
 
     @property
-    def is_open(self) -> bool:
+    def needs_models(self) -> bool:
         """Whether the models have to be asked."""
         return self.problem is None and self.accuracy is None
 
 
-class SampleReader:
+class SampleParser:
     """Reads the samples of one request; those that say the same share one reading."""
 
     def __init__(self, recipe: Recipe, limits: Limits) -> None:
         self._recipe = recipe
         self._limits = limits
-        self._readings: dict[Hashable, Reading] = {}
+        self._parsed: dict[Hashable, ParsedSample] = {}
 
-    def read(self, sample: Sample) -> Reading:
+    def read(self, sample: Sample) -> ParsedSample:
         """Take a sample apart and settle what the recipe's rules can."""
         limits = self._limits
         if is_over(sample.response, limits.response_bytes):
-            return Reading(problem=over_limit("response", limits.response_bytes))
+            return ParsedSample(problem=over_limit("response", limits.response_bytes))
         completion = read_completion(sample.response, self._recipe.tags)
         said = (completion, sample.reference, sample.question, sample.modality)
-        reading = self._readings.get(said)
-        if reading is None:
-            reading = self._readings[said] = _reading(completion, sample, self._recipe, limits)
-        return reading
+        parsed = self._parsed.get(said)
+        if parsed is None:
+            parsed = self._parsed[said] = _parsed(completion, sample, self._recipe, limits)
+        return parsed
 
 
-def read_sample(sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
+def parse_sample(sample: Sample, recipe: Recipe, limits: Limits) -> ParsedSample:
     """Read one sample by itself."""
-    return SampleReader(recipe, limits).read(sample)
+    return SampleParser(recipe, limits).read(sample)
 
 
-def _reading(completion: Completion, sample: Sample, recipe: Recipe, limits: Limits) -> Reading:
+def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limits) -> ParsedSample:
     references = take_references_apart(sample, recipe)
     is_rejected = _is_rejected(completion, recipe)
     accuracy: Signal | None = None
@@ -101,7 +101,7 @@ def _reading(completion: Completion, sample: Sample, recipe: Recipe, limits: Lim
             # Without the error's message, which might quote the sample.
             log.error("guard_raised", error=type(exc).__name__, where=place_of(exc))  # noqa: TRY400
             problem = GUARD_FAILED
-    return Reading(
+    return ParsedSample(
         references=guarded.references,
         question=sample.question,
         completion=completion,

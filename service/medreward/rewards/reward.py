@@ -18,7 +18,7 @@ from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.guards.support import has_witness
 from medreward.inference.answers import Answered, Answers
-from medreward.parsing.sample import RIGHT, WRONG, Reading, is_well_formed
+from medreward.parsing.sample import RIGHT, WRONG, ParsedSample, is_well_formed
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, SignalName
 from medreward.samples import Source
@@ -115,68 +115,68 @@ class Evidence:
         self._recipe = recipe
         self._judgements = judgements
         self._vectors = vectors
-        self._settled: dict[Reading, Reward | Unscored] = {}
-        self._unwitnessed: dict[Reading, list[int]] = {}
+        self._settled: dict[ParsedSample, Reward | Unscored] = {}
+        self._unwitnessed: dict[ParsedSample, list[int]] = {}
         self._opinions: Answers[Inquiry, Judgement] | None = None
 
-    def unwitnessed(self, reading: Reading, asked: Sequence[Asked]) -> Sequence[int]:
+    def unwitnessed(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Sequence[int]:
         """Number the references of which the judge says YES and nothing bears witness."""
-        if not self._recipe.wants_witness or not reading.is_open:
+        if not self._recipe.wants_witness or not parsed.needs_models:
             return ()
-        if reading not in self._unwitnessed:
-            self._unwitnessed[reading] = [
+        if parsed not in self._unwitnessed:
+            self._unwitnessed[parsed] = [
                 number
                 for number, inquiries in enumerate(asked)
                 if all(_says_yes(self._judgements.look(inquiry)) for inquiry in inquiries)
-                and not self._is_near(reading, number)
-                and not has_witness(_pair(reading, number))
+                and not self._is_near(parsed, number)
+                and not has_witness(_pair(parsed, number))
             ]
-        return self._unwitnessed[reading]
+        return self._unwitnessed[parsed]
 
     def hear(self, opinions: Answers[Inquiry, Judgement]) -> None:
         """Take another engine's opinions as witnesses."""
         self._opinions = opinions
 
-    def reward(self, reading: Reading, asked: Sequence[Asked]) -> Reward | Unscored:
+    def reward(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Reward | Unscored:
         """Reward one sample, of which the judge was *asked*; equal ones but once."""
-        if reading in self._settled:
-            return self._settled[reading]
-        result = compose(self.signals(reading, asked), self._recipe, reading.flags, reading.answer)
+        if parsed in self._settled:
+            return self._settled[parsed]
+        result = compose(self.signals(parsed, asked), self._recipe, parsed.flags, parsed.answer)
         # The sample that an engine was asked for says so; those that only share its answer do not.
         if all(part.signal.source not in _FRESH for part in result.components.values()):
-            self._settled[reading] = result
+            self._settled[parsed] = result
         return result
 
-    def signals(self, reading: Reading, asked: Sequence[Asked]) -> Signals:
+    def signals(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Signals:
         """Bring together what is said of one sample."""
-        signals = signals_of_rules(reading, self._recipe)
-        if not reading.is_open:
+        signals = signals_of_rules(parsed, self._recipe)
+        if not parsed.needs_models:
             return signals
         if asked:
-            signals["accuracy_llm"] = self._judge_signal(reading, asked)
+            signals["accuracy_llm"] = self._judge_signal(parsed, asked)
         embed = self._recipe.signals.accuracy_embed
         if embed is not None:
             take = self._vectors.take
             signals["accuracy_embed"] = embed_signal(
-                take(reading.answer), [take(text) for text in reading.references], embed.threshold
+                take(parsed.answer), [take(text) for text in parsed.references], embed.threshold
             )
         return signals
 
-    def _judge_signal(self, reading: Reading, asked: Sequence[Asked]) -> Signal | Problem:
+    def _judge_signal(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Signal | Problem:
         answers = [agreed([self._judgements.take(i) for i in inquiries]) for inquiries in asked]
-        for number in self.unwitnessed(reading, asked):
+        for number in self.unwitnessed(parsed, asked):
             if not self._is_confirmed(asked[number]):
                 answers[number] = Answered(UNWITNESSED, answers[number].source)
         judge = self._recipe.signals.accuracy_llm
         return judge_signal(answers, soft=judge is not None and judge.soft)
 
-    def _is_near(self, reading: Reading, number: int) -> bool:
+    def _is_near(self, parsed: ParsedSample, number: int) -> bool:
         """Tell whether the embedder bears witness."""
         floor = self._recipe.guards.witness_cosine if self._recipe.guards else None
         if floor is None:
             return True
-        answer = self._vectors.look(reading.answer)
-        reference = self._vectors.look(reading.references[number])
+        answer = self._vectors.look(parsed.answer)
+        reference = self._vectors.look(parsed.references[number])
         if isinstance(answer, Problem) or isinstance(reference, Problem):
             return False
         return answer.shape == reference.shape and cosine(answer, reference) >= floor
@@ -187,8 +187,8 @@ class Evidence:
         return self._opinions is not None and _says_yes(self._opinions.look(other))
 
 
-def _pair(reading: Reading, number: int) -> Pair:
-    return Pair(normal(reading.answer), normal(reading.references[number]))
+def _pair(parsed: ParsedSample, number: int) -> Pair:
+    return Pair(normal(parsed.answer), normal(parsed.references[number]))
 
 
 def second_opinion(inquiries: Asked) -> Inquiry:
@@ -220,19 +220,19 @@ def _margin(answer: Judgement | Problem) -> float:
     return -math.inf if isinstance(answer, Problem) else answer.p_yes - answer.threshold
 
 
-def signals_of_rules(reading: Reading, recipe: Recipe) -> dict[SignalName, Signal | Problem]:
+def signals_of_rules(parsed: ParsedSample, recipe: Recipe) -> dict[SignalName, Signal | Problem]:
     """Collect what is known of a sample without a model."""
     signals: dict[SignalName, Signal | Problem] = {}
-    if reading.completion is not None:
-        signals["format"] = RIGHT if is_well_formed(reading.completion, recipe) else WRONG
-    if reading.modality is not None:
-        signals["modality"] = reading.modality
-    settled = reading.problem or reading.accuracy
+    if parsed.completion is not None:
+        signals["format"] = RIGHT if is_well_formed(parsed.completion, recipe) else WRONG
+    if parsed.modality is not None:
+        signals["modality"] = parsed.modality
+    settled = parsed.problem or parsed.accuracy
     if settled is not None:
         signals["accuracy_llm"] = signals["accuracy_embed"] = settled
-    if reading.completion is None and reading.problem is not None:
+    if parsed.completion is None and parsed.problem is not None:
         # Nothing of the response was read, so nothing can be said of its form either.
-        signals |= dict.fromkeys(recipe.weights, reading.problem)
+        signals |= dict.fromkeys(recipe.weights, parsed.problem)
     return signals
 
 

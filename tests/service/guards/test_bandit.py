@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from medreward.parsing.sample import read_sample
+from medreward.parsing.sample import parse_sample
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, SignalName, load_recipes
 from medreward.rewards.reward import Reward, compose
@@ -65,7 +65,7 @@ def outcomes(arm: str, recipe: Recipe) -> np.ndarray:
     for reference, answer in answers(arm):
         text = f"<X_RAY><thinking>x</thinking><answer>{answer}</answer>"
         sample = Sample(response=text, reference=reference, modality="X_RAY")
-        accuracy = read_sample(sample, recipe, Limits()).accuracy
+        accuracy = parse_sample(sample, recipe, Limits()).accuracy
         table.append(
             [[total(recipe, accuracy, judge, embed) for embed in (0, 1)] for judge in (0, 1)]
         )

@@ -8,7 +8,7 @@ from medreward.errors import InvalidRequest, ProblemKind
 from medreward.guards.chain import Examiner, Finding
 from medreward.guards.pair import Pair
 from medreward.parsing.references import MEDIX_MODALITIES, check_modalities
-from medreward.parsing.sample import GUARD_FAILED, Reading, read_sample
+from medreward.parsing.sample import GUARD_FAILED, ParsedSample, parse_sample
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, Tags, load_recipes
 from medreward.samples import Limits, Sample
@@ -17,10 +17,12 @@ MEDIX: Recipe = load_recipes()["medix-r1"]
 LIMITS = Limits(response_bytes=1000, text_bytes=100)
 
 
-def read(response: str, reference: str | tuple[str, ...], modality: str | None = None) -> Reading:
+def read(
+    response: str, reference: str | tuple[str, ...], modality: str | None = None
+) -> ParsedSample:
     """Read one sample under `medix-r1`."""
     sample = Sample(response=response, reference=reference, modality=modality)
-    return read_sample(sample, MEDIX, LIMITS)
+    return parse_sample(sample, MEDIX, LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +68,10 @@ def test_a_reference_is_taken_apart_only_at_a_modality_tag(
     known: bool,
 ) -> None:
     """MediX-style references give their modality, and the tag is no part of the answer."""
-    reading = read("<answer>right</answer>", reference, modality)
+    parsed = read("<answer>right</answer>", reference, modality)
 
-    assert reading.references == references
-    assert (reading.modality is not None) is known
+    assert parsed.references == references
+    assert (parsed.modality is not None) is known
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_a_tag_is_taken_off_whatever_the_recipe_says_of_modalities() -> None:
     plain = MEDIX.model_copy(update={"tags": Tags()})
     sample = Sample(response="<answer>left</answer>", reference="<X_RAY>left")
 
-    assert read_sample(sample, plain, LIMITS).accuracy == Signal(1.0, "exact")
+    assert parse_sample(sample, plain, LIMITS).accuracy == Signal(1.0, "exact")
 
 
 @pytest.mark.parametrize(
@@ -110,18 +112,18 @@ def test_the_modality_is_what_stands_before_the_thinking(
     heading: str, modality: str, value: float
 ) -> None:
     """The heading equals the tag in any case, with nothing beside it."""
-    reading = read(f"{heading}<thinking>t</thinking><answer>ab</answer>", "cd", modality)
+    parsed = read(f"{heading}<thinking>t</thinking><answer>ab</answer>", "cd", modality)
 
-    assert reading.modality == Signal(value, "rule")
+    assert parsed.modality == Signal(value, "rule")
 
 
 @pytest.mark.parametrize("reference", ["", "  ", "...", "<X_RAY>", ("effusion", " ")])
 def test_an_empty_reference_is_the_data_sets_fault(reference: str | tuple[str, ...]) -> None:
     """Nothing can be right against nothing: such a sample is unscored, never 0."""
-    reading = read("<answer>effusion</answer>", reference)
+    parsed = read("<answer>effusion</answer>", reference)
 
-    assert reading.problem is not None
-    assert reading.problem.kind is ProblemKind.INVALID_REFERENCE
+    assert parsed.problem is not None
+    assert parsed.problem.kind is ProblemKind.INVALID_REFERENCE
 
 
 @pytest.mark.parametrize(
@@ -204,8 +206,8 @@ def test_a_guard_that_falls_over_costs_its_sample_and_no_reward_is_made_up() -> 
     recipe = FallingRecipe.model_validate(load_recipes()["medix-r1-guarded"].model_dump())
     sample = Sample(response="<thinking>t</thinking><answer>PATIENT</answer>", reference="left")
 
-    reading = read_sample(sample, recipe, LIMITS)
+    parsed = parse_sample(sample, recipe, LIMITS)
 
-    assert reading.problem is GUARD_FAILED
-    assert reading.accuracy is None
-    assert "PATIENT" not in reading.problem.message
+    assert parsed.problem is GUARD_FAILED
+    assert parsed.accuracy is None
+    assert "PATIENT" not in parsed.problem.message
