@@ -19,7 +19,7 @@ from medreward.offload import Offloader
 from medreward.parsing.sample import ParsedSample, SampleParser
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import Grade, Ungraded, grade_item, open_item
-from medreward.rewards.reward import Asked, Evidence, Reward, Unscored, second_opinion
+from medreward.rewards.reward import Asked, Reward, RewardComposer, Unscored, second_opinion
 from medreward.samples import Item, Limits, Sample
 
 
@@ -74,14 +74,14 @@ async def score(
     await _resolve(stages, judgements, vectors, caller)
     trace.judge, trace.embed = judgements.timings, vectors.timings
 
-    evidence = Evidence(recipe, judgements, vectors)
+    composer = RewardComposer(recipe, judgements, vectors)
     if recipe.wants_witness and stages.has_other_engine:
-        await _call_witnesses(evidence, asked, stages, caller=caller, trace=trace)
-    return await stages.offload.map(lambda r: evidence.reward(r, asked[r]), parsed_samples)
+        await _add_second_opinions(composer, asked, stages, caller=caller, trace=trace)
+    return await stages.offload.map(lambda r: composer.reward(r, asked[r]), parsed_samples)
 
 
-async def _call_witnesses(
-    evidence: Evidence,
+async def _add_second_opinions(
+    composer: RewardComposer,
     asked: Mapping[ParsedSample, Sequence[Asked]],
     stages: Stages,
     *,
@@ -92,12 +92,12 @@ async def _call_witnesses(
     inquiries = [
         second_opinion(inquiries[number])
         for parsed, inquiries in asked.items()
-        for number in evidence.unwitnessed(parsed, inquiries)
+        for number in composer.unwitnessed(parsed, inquiries)
     ]
     opinions = await stages.judge.lookup(inquiries, caller)
     await _resolve(stages, opinions, None, caller)
     trace.judge += opinions.timings
-    evidence.hear(opinions)
+    composer.add_second_opinions(opinions)
 
 
 async def grade(

@@ -103,7 +103,7 @@ def _gated(signals: Signals) -> Signal | Problem:
     return embed._replace(value=judge.value * embed.value)
 
 
-class Evidence:
+class RewardComposer:
     """What rules, judge and embedder say of the samples of one request."""
 
     def __init__(
@@ -133,7 +133,7 @@ class Evidence:
             ]
         return self._unwitnessed[parsed]
 
-    def hear(self, opinions: Answers[Inquiry, Judgement]) -> None:
+    def add_second_opinions(self, opinions: Answers[Inquiry, Judgement]) -> None:
         """Take another engine's opinions as witnesses."""
         self._opinions = opinions
 
