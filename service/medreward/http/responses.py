@@ -17,7 +17,7 @@ from medreward.http import schemas
 from medreward.http.intake import JudgeJob, RewardJob
 from medreward.pipeline import Trace
 from medreward.recipes.recipe import Recipe
-from medreward.rewards.grade import Ballot, CriterionVerdict, Grade, Ungraded
+from medreward.rewards.grade import CriterionVerdict, Grade, Ungraded, Vote
 from medreward.rewards.reward import Component, Reward, Unscored
 from medreward.runs.watch import RunKey
 from medreward.samples import Item
@@ -60,7 +60,7 @@ def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Respon
 def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:
     """Write the reply of `/judge`, a `schemas.JudgeReply`."""
     grades = [result for result in results if isinstance(result, Grade)]
-    sources = [ballot.answered.source for result in results for ballot in result.ballots]
+    sources = [vote.answered.source for result in results for vote in result.votes]
     sources += [judged.source for grade in grades for judged in grade.criteria or ()]
     body = schemas.JudgeReply(
         results=[_item_result(item, r) for item, r in zip(job.items, results, strict=True)],
@@ -169,7 +169,7 @@ def _veto(veto: Veto) -> dict[str, Any]:
 
 
 def _item_result(item: Item, result: Grade | Ungraded) -> schemas.ItemResult:
-    votes = [_vote(ballot) for ballot in result.ballots]
+    votes = [_vote(vote) for vote in result.votes]
     if isinstance(result, Ungraded):
         return schemas.ItemResult(
             id=item.id, status="unjudged", votes=votes, error=_problem(result.problem)
@@ -187,15 +187,15 @@ def _item_result(item: Item, result: Grade | Ungraded) -> schemas.ItemResult:
     )
 
 
-def _vote(ballot: Ballot) -> schemas.Vote:
-    value = ballot.answered.value
+def _vote(vote: Vote) -> schemas.Vote:
+    value = vote.answered.value
     if isinstance(value, errors.Problem):
-        return schemas.Vote(view=ballot.view, error=_problem(value))
+        return schemas.Vote(view=vote.view, error=_problem(value))
     return schemas.Vote(
-        view=ballot.view,
-        verdict=ballot.verdict,
-        p_yes=ballot.p_yes,
-        source=ballot.answered.source,
+        view=vote.view,
+        verdict=vote.verdict,
+        p_yes=vote.p_yes,
+        source=vote.answered.source,
     )
 
 

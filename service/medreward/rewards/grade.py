@@ -16,7 +16,7 @@ VIEWS = (View.AS_WRITTEN, View.SWAPPED, View.WITHOUT_QUESTION, View.OTHER_ENGINE
 
 
 @dataclass(frozen=True, slots=True)
-class Ballot:
+class Vote:
     """One view's answer."""
 
     view: View
@@ -57,7 +57,7 @@ class Grade:
     verdict: Verdict | None = None
     p_yes: float | None = None
     expected: float | None = None
-    ballots: tuple[Ballot, ...] = ()
+    votes: tuple[Vote, ...] = ()
     criteria: tuple[CriterionVerdict, ...] | None = None
 
 
@@ -66,11 +66,11 @@ class Ungraded:
     """No grade, and why."""
 
     problem: Problem
-    ballots: tuple[Ballot, ...] = field(default=())
+    votes: tuple[Vote, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
-class Poll:
+class QuestionGroup:
     """One thing that is voted on: the item as a whole, or one line of its rubric."""
 
     inquiries: tuple[Inquiry, ...]
@@ -79,52 +79,52 @@ class Poll:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedItem:
+class GradingPlan:
     """What is known of an item before the judge is asked, and what it will be asked."""
 
     template: Template
     outcome: Grade | Ungraded | None = None
     """Where no judge is needed, or none could help."""
-    polls: tuple[Poll, ...] = ()
+    groups: tuple[QuestionGroup, ...] = ()
 
     @property
     def inquiries(self) -> list[Inquiry]:
         """Everything the judge is asked."""
-        return [inquiry for poll in self.polls for inquiry in poll.inquiries]
+        return [inquiry for group in self.groups for inquiry in group.inquiries]
 
 
-def open_item(item: Item, template: Template, votes: int, limits: Limits) -> OpenedItem:
+def plan_item(item: Item, template: Template, votes: int, limits: Limits) -> GradingPlan:
     """Decide what needs no judge, and lay out what does."""
     problem = _item_problem(item, limits)
     if problem is not None:
-        return OpenedItem(template, outcome=Ungraded(problem))
+        return GradingPlan(template, outcome=Ungraded(problem))
     is_rubric = template.name == "rubric"
     settled = None if is_rubric else _settled_grade(item, template)
     if settled is not None:
-        return OpenedItem(template, outcome=settled)
+        return GradingPlan(template, outcome=settled)
     views = _views(item, template, votes)
     criteria = (item.criteria or ()) if is_rubric else (None,)
-    polls = tuple(
-        Poll(tuple(_inquiry(item, template, view, criterion) for view in views), criterion)
+    groups = tuple(
+        QuestionGroup(tuple(_inquiry(item, template, view, criterion) for view in views), criterion)
         for criterion in criteria
     )
-    return OpenedItem(template, polls=polls)
+    return GradingPlan(template, groups=groups)
 
 
-def grade_item(opened: OpenedItem, judgements: Answers[Inquiry, Judgement]) -> Grade | Ungraded:
+def grade_item(plan: GradingPlan, judgements: Answers[Inquiry, Judgement]) -> Grade | Ungraded:
     """Add up what the judge said of one item."""
-    if opened.outcome is not None:
-        return opened.outcome
-    cast = [(poll.criterion, _ballots(poll, judgements)) for poll in opened.polls]
-    rubric = [(criterion, ballots) for criterion, ballots in cast if criterion is not None]
+    if plan.outcome is not None:
+        return plan.outcome
+    cast = [(group.criterion, _votes(group, judgements)) for group in plan.groups]
+    rubric = [(criterion, votes) for criterion, votes in cast if criterion is not None]
     if rubric:
         return _grade_rubric(rubric)
-    ((_, ballots),) = cast
-    return _grade_report(ballots) if opened.template.kind == "grade" else _grade_verdict(ballots)
+    ((_, votes),) = cast
+    return _grade_report(votes) if plan.template.kind == "grade" else _grade_verdict(votes)
 
 
-def _ballots(poll: Poll, judgements: Answers[Inquiry, Judgement]) -> tuple[Ballot, ...]:
-    return tuple(Ballot(inquiry.view, judgements.take(inquiry)) for inquiry in poll.inquiries)
+def _votes(group: QuestionGroup, judgements: Answers[Inquiry, Judgement]) -> tuple[Vote, ...]:
+    return tuple(Vote(inquiry.view, judgements.take(inquiry)) for inquiry in group.inquiries)
 
 
 def _views(item: Item, template: Template, votes: int) -> tuple[View, ...]:
@@ -186,44 +186,44 @@ def _inquiry(
     )
 
 
-def _grade_verdict(ballots: tuple[Ballot, ...]) -> Grade | Ungraded:
-    verdict = _majority(ballots)
+def _grade_verdict(votes: tuple[Vote, ...]) -> Grade | Ungraded:
+    verdict = _majority(votes)
     if isinstance(verdict, Problem):
-        return Ungraded(verdict, ballots)
+        return Ungraded(verdict, votes)
     return Grade(
         score=float(verdict == "YES"),
-        source=ballots[0].answered.source,
+        source=votes[0].answered.source,
         verdict=verdict,
-        p_yes=_mean([judgement.p_yes for judgement in _judgements(ballots)]),
-        ballots=ballots,
+        p_yes=_mean([judgement.p_yes for judgement in _judgements(votes)]),
+        votes=votes,
     )
 
 
-def _grade_report(ballots: tuple[Ballot, ...]) -> Grade | Ungraded:
+def _grade_report(votes: tuple[Vote, ...]) -> Grade | Ungraded:
     """Average the views' probabilities; the score is the likeliest digit, `expected` the mean."""
-    judgements = _judgements(ballots)
-    if len(judgements) < len(ballots):
-        return Ungraded(_first_problem(ballots), ballots)
+    judgements = _judgements(votes)
+    if len(judgements) < len(votes):
+        return Ungraded(_first_problem(votes), votes)
     labels = judgements[0].labels
     by_label = zip(*(judgement.probabilities for judgement in judgements), strict=True)
     mean = Judgement(labels, tuple(_mean(column) for column in by_label))
     return Grade(
         score=float(mean.likeliest),
-        source=ballots[0].answered.source,
+        source=votes[0].answered.source,
         expected=mean.expected,
-        ballots=ballots,
+        votes=votes,
     )
 
 
-def _grade_rubric(cast: Sequence[tuple[Criterion, tuple[Ballot, ...]]]) -> Grade | Ungraded:
+def _grade_rubric(cast: Sequence[tuple[Criterion, tuple[Vote, ...]]]) -> Grade | Ungraded:
     """Points earned over points possible, between 0 and 1; every criterion has to be decided."""
     verdicts: list[CriterionVerdict] = []
-    for criterion, ballots in cast:
-        verdict = _majority(ballots)
+    for criterion, votes in cast:
+        verdict = _majority(votes)
         if isinstance(verdict, Problem):
             return Ungraded(verdict)
-        p_yes = _mean([judgement.p_yes for judgement in _judgements(ballots)])
-        source = ballots[0].answered.source
+        p_yes = _mean([judgement.p_yes for judgement in _judgements(votes)])
+        source = votes[0].answered.source
         verdicts.append(CriterionVerdict(criterion, verdict, p_yes, source))
     return Grade(rubric_score(verdicts), verdicts[0].source, criteria=tuple(verdicts))
 
@@ -235,25 +235,25 @@ def rubric_score(verdicts: Sequence[CriterionVerdict]) -> float:
     return min(1.0, max(0.0, earned / possible))
 
 
-def _majority(ballots: tuple[Ballot, ...]) -> Verdict | Problem:
+def _majority(votes: tuple[Vote, ...]) -> Verdict | Problem:
     """The verdict that more than half of all ballots gave, so that a failed one cannot decide."""
-    counted = Counter(ballot.verdict for ballot in ballots)
+    counted = Counter(vote.verdict for vote in votes)
     choices: tuple[Verdict, ...] = ("YES", "NO")
     for verdict in choices:
-        if 2 * counted[verdict] > len(ballots):
+        if 2 * counted[verdict] > len(votes):
             return verdict
     if counted[None]:
-        return _first_problem(ballots)
+        return _first_problem(votes)
     return Problem(ProblemKind.JUDGE_ABSTAINED, "the votes are equally divided")
 
 
-def _judgements(ballots: tuple[Ballot, ...]) -> list[Judgement]:
-    values = [ballot.answered.value for ballot in ballots]
+def _judgements(votes: tuple[Vote, ...]) -> list[Judgement]:
+    values = [vote.answered.value for vote in votes]
     return [value for value in values if isinstance(value, Judgement)]
 
 
-def _first_problem(ballots: tuple[Ballot, ...]) -> Problem:
-    values = [ballot.answered.value for ballot in ballots]
+def _first_problem(votes: tuple[Vote, ...]) -> Problem:
+    values = [vote.answered.value for vote in votes]
     return next(value for value in values if isinstance(value, Problem))
 
 

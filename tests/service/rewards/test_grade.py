@@ -14,7 +14,7 @@ from medreward.rewards.grade import (
     Grade,
     Ungraded,
     grade_item,
-    open_item,
+    plan_item,
     rubric_score,
 )
 from medreward.samples import Criterion, Item, Limits
@@ -37,11 +37,11 @@ def grade(item: Item, answers: list[Judgement | Problem], template_name: str) ->
     """Grade an item whose inquiries are answered in turn."""
     template = TEMPLATES[template_name]
     votes = len(OWN_VIEWS) if template_name != "rubric" and len(answers) > 1 else 1
-    opened = open_item(item, template, votes, LIMITS)
+    plan = plan_item(item, template, votes, LIMITS)
     judgements: Answers[Inquiry, Judgement] = Answers()
-    for inquiry, answer in zip(opened.inquiries, answers, strict=True):
+    for inquiry, answer in zip(plan.inquiries, answers, strict=True):
         judgements.add(inquiry, answer, "judge")
-    return grade_item(opened, judgements)
+    return grade_item(plan, judgements)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_more_than_half_of_the_votes_decide(
     assert isinstance(graded, Grade)
     assert (graded.verdict, graded.score) == (verdict, float(verdict == "YES"))
     assert graded.p_yes == pytest.approx(p_yes)
-    assert len(graded.ballots) == len(answers)
+    assert len(graded.votes) == len(answers)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_equally_divided_votes_are_an_abstention() -> None:
 
 def test_a_vote_is_a_view_and_never_a_repeat() -> None:
     """Views that would put the same words to the judge are left out."""
-    with_question = open_item(ITEM, EQUIVALENCE, 3, LIMITS).inquiries
+    with_question = plan_item(ITEM, EQUIVALENCE, 3, LIMITS).inquiries
     silent = ITEM.model_copy(update={"question": None})
-    without = open_item(silent, EQUIVALENCE, 3, LIMITS).inquiries
+    without = plan_item(silent, EQUIVALENCE, 3, LIMITS).inquiries
 
     assert [inquiry.view for inquiry in with_question] == list(OWN_VIEWS)
     assert [inquiry.view for inquiry in without] == [View.AS_WRITTEN, View.SWAPPED]
