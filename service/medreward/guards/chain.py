@@ -45,7 +45,7 @@ GUARDS_VERSION = 1
 """Raised when a guard decides otherwise with the same lexicons."""
 
 
-class Finding(NamedTuple):
+class Decision(NamedTuple):
     """What is decided of an answer and one reference without a model."""
 
     says_yes: bool
@@ -53,7 +53,7 @@ class Finding(NamedTuple):
     """Where a guard said no."""
 
 
-class Examiner:
+class GuardChain:
     """The guards of one recipe."""
 
     def __init__(self, checks: Sequence[GuardName], *, settles: bool) -> None:
@@ -61,21 +61,21 @@ class Examiner:
         self._then = tuple(GUARDS[name] for name in checks if name not in BEFORE_SETTLING)
         self._settles = settles
 
-    def examine(self, pair: Pair) -> Finding | None:
+    def decide(self, pair: Pair) -> Decision | None:
         """Decide what can be decided; None leaves it to the models.
 
         What is plainly the reference is right however odd it looks, so it is settled before the
         other guards look.
         """
         if veto := _first_veto(self._first, pair):
-            return Finding(says_yes=False, veto=veto)
+            return Decision(says_yes=False, veto=veto)
         settled = settle(pair) if self._settles else None
         if settled is None:
             veto = _first_veto(self._then, pair)
-            return None if veto is None else Finding(says_yes=False, veto=veto)
+            return None if veto is None else Decision(says_yes=False, veto=veto)
         if settled.says_yes:
-            return Finding(says_yes=True)
-        return Finding(
+            return Decision(says_yes=True)
+        return Decision(
             says_yes=False, veto=Veto(settled.rule, settled.span, settled.reference_span)
         )
 

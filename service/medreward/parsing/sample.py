@@ -7,7 +7,7 @@ from typing import NamedTuple
 import structlog
 
 from medreward.errors import Problem, ProblemKind
-from medreward.guards.chain import Finding
+from medreward.guards.chain import Decision
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.parsing.completion import Completion, read_completion
@@ -129,14 +129,14 @@ def _guarded(
     """
     asked = None if question is None else normal(question)
     pairs = [Pair(normal(answer), normal(text), asked) for text in references]
-    findings = [recipe.examiner.examine(pair) for pair in pairs]
+    findings = [recipe.guard_chain.decide(pair) for pair in pairs]
     if any(finding is not None and finding.says_yes for finding in findings):
         return _Guarded(tuple(references), accuracy=RIGHT)
     left = tuple(text for text, found in zip(references, findings, strict=True) if found is None)
     return _Guarded(left) if left else _Guarded(tuple(references), accuracy=_vetoed(findings))
 
 
-def _vetoed(findings: Sequence[Finding | None]) -> Signal:
+def _vetoed(findings: Sequence[Decision | None]) -> Signal:
     """Say what spoke against the answer, by the first reference."""
     veto = next((finding.veto for finding in findings if finding is not None), None)
     return Signal(0.0, "rule" if veto is None else "veto", veto=veto)

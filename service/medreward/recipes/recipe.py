@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from medreward.errors import SetupError
-from medreward.guards.chain import Examiner, GuardName, guards_identity
+from medreward.guards.chain import GuardChain, GuardName, guards_identity
 
 SignalName = Literal["accuracy_llm", "accuracy_embed", "modality", "format"]
 SIGNALS: tuple[SignalName, ...] = get_args(SignalName)
@@ -194,10 +194,10 @@ class Recipe(_Table):
         return self
 
     @cached_property
-    def examiner(self) -> Examiner:
+    def guard_chain(self) -> GuardChain:
         """The guards that look at an answer before any model does."""
         guards = self.guards or Guards()
-        return Examiner(guards.checks, settles=guards.settles)
+        return GuardChain(guards.checks, settles=guards.settles)
 
     @property
     def wants_witness(self) -> bool:

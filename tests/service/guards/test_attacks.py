@@ -11,7 +11,7 @@ from medreward.guards.support import has_witness
 from medreward.recipes.recipe import load_recipes
 from tests.service.guards.pairs import pair
 
-EXAMINER = load_recipes()["medix-r1-guarded"].examiner
+EXAMINER = load_recipes()["medix-r1-guarded"].guard_chain
 
 Tally = Counter[tuple[str, bool]]
 """By class, and whether held out."""
@@ -30,7 +30,7 @@ def tally() -> tuple[Tally, Tally]:
 
 def pays(asked: Pair) -> bool:
     """Tell whether an answer earns the judge's weight when the judge says YES whatever it is asked."""
-    finding = EXAMINER.examine(asked)
+    finding = EXAMINER.decide(asked)
     return has_witness(asked) if finding is None else finding.says_yes
 
 

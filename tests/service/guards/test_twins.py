@@ -20,7 +20,7 @@ RESERVED = (7, 8, 9)
 def vetoed(cases: list[Case]) -> list[Case]:
     """Tell which of them are called wrong before a judge is asked."""
     asked = [(case, pair(case.answer, case.reference, case.question)) for case in cases]
-    findings = [(case, EXAMINER.examine(one)) for case, one in asked]
+    findings = [(case, EXAMINER.decide(one)) for case, one in asked]
     return [case for case, found in findings if found is not None and not found.says_yes]
 
 

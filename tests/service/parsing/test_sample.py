@@ -5,7 +5,7 @@ from functools import cached_property
 import pytest
 
 from medreward.errors import InvalidRequest, ProblemKind
-from medreward.guards.chain import Examiner, Finding
+from medreward.guards.chain import Decision, GuardChain
 from medreward.guards.pair import Pair
 from medreward.parsing.references import MEDIX_MODALITIES, check_modalities
 from medreward.parsing.sample import GUARD_FAILED, ParsedSample, parse_sample
@@ -184,10 +184,10 @@ def test_medix_r1s_tags_are_the_sixteen() -> None:
     assert MEDIX.tags.modalities == MEDIX_MODALITIES
 
 
-class FallingExaminer(Examiner):
+class FallingExaminer(GuardChain):
     """Guards of which one has a bug."""
 
-    def examine(self, pair: Pair) -> Finding | None:
+    def decide(self, pair: Pair) -> Decision | None:
         """Fall over."""
         raise ZeroDivisionError(pair.answer.text)
 
@@ -196,7 +196,7 @@ class FallingRecipe(Recipe):
     """A recipe with such guards."""
 
     @cached_property
-    def examiner(self) -> Examiner:
+    def guard_chain(self) -> GuardChain:
         """The guards."""
         return FallingExaminer((), settles=False)
 
