@@ -18,7 +18,7 @@ from medreward.inference.resolver import Resolver
 from medreward.offload import Offloader
 from medreward.parsing.sample import ParsedSample, SampleParser
 from medreward.recipes.recipe import Recipe
-from medreward.rewards.grade import Grade, Ungraded, grade_item, open_item
+from medreward.rewards.grade import Grade, Ungraded, grade_item, plan_item
 from medreward.rewards.reward import Asked, Reward, RewardComposer, Unscored, second_opinion
 from medreward.samples import Item, Limits, Sample
 
@@ -111,7 +111,7 @@ async def grade(
 ) -> list[Grade | Ungraded]:
     """Turn items into grades, in order: the same path, without tags to read or signals to add."""
     limits = stages.limits
-    opened = await stages.offload.map(lambda item: open_item(item, template, votes, limits), items)
+    opened = await stages.offload.map(lambda item: plan_item(item, template, votes, limits), items)
     inquiries = [inquiry for item in opened for inquiry in item.inquiries]
     judgements = await stages.judge.lookup(inquiries, caller)
     await _resolve(stages, judgements, None, caller)
