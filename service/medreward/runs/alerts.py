@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from medreward.runs.answers import Repeat, RepeatedAnswers
-from medreward.runs.moments import Moments, Pairs
+from medreward.runs.moments import Correlation, Moments
 from medreward.runs.report import AlertKind
 from medreward.runs.steps import MOST_NAMES, Count, Step
 from medreward.runs.trends import SMOOTHED, WITHIN, Climb, Crossing, Jump, Rise
@@ -18,7 +18,7 @@ REST = 10
 """Steps without it after which the same alert is a new one."""
 MOST_ALERTS = 64
 
-LEVEL_SHARE, LEVEL_GROUPS = 0.8, 20
+ZERO_VARIANCE_SHARE, ZERO_VARIANCE_GROUPS = 0.8, 20
 UNSCORED_SHARE, UNSCORED_SAMPLES = 0.1, 50
 SHARE_SIGMAS = 3
 """How far over its threshold a share has to be, in standard errors."""
@@ -31,7 +31,7 @@ FELL: Final = 0.8
 """What is left of a length, or of a share of different answers, that has fallen."""
 
 
-class Finding(NamedTuple):
+class Observation(NamedTuple):
     """Something over its threshold at one step."""
 
     kind: AlertKind
@@ -54,7 +54,7 @@ class Alert:
     """Steps that were over then."""
 
 
-class Alarms:
+class AlertDetector:
     """Follows one run, step by step."""
 
     def __init__(self) -> None:
@@ -77,25 +77,25 @@ class Alarms:
             *_shares(list(self._steps)[-WITHIN:]),
             *map(_repeated, answers.suspicious()),
         ]
-        return [finding.kind for finding in findings if self._is_new(finding, number)]
+        return [observation.kind for observation in findings if self._is_new(observation, number)]
 
-    def _reward(self, step: Step) -> Iterator[Finding]:
+    def _reward(self, step: Step) -> Iterator[Observation]:
         if step.rewards.count:
             if crossing := self._jump.add(step.rewards.mean):
-                yield Finding("reward_jump", None, crossing)
+                yield Observation("reward_jump", None, crossing)
             if crossing := self._climb.add(step.rewards.mean):
-                yield Finding("reward_climb", None, crossing)
+                yield Observation("reward_climb", None, crossing)
 
-    def _disagreement(self, step: Step) -> Iterator[Finding]:
+    def _disagreement(self, step: Step) -> Iterator[Observation]:
         shares: Mapping[str, float | None] = {
             "judge_only": step.share("judge_only", "compared"),
             "embedder_only": step.share("embedder_only", "compared"),
         }
         for name, share in shares.items():
             if share is not None and (crossing := self._alone[name].add(share)):
-                yield Finding("disagreement", name, crossing)
+                yield Observation("disagreement", name, crossing)
 
-    def _flagged(self, step: Step) -> Iterator[Finding]:
+    def _flagged(self, step: Step) -> Iterator[Observation]:
         if not step.counts["high"]:
             return
         shares = step.flag_shares
@@ -104,11 +104,11 @@ class Alarms:
                 self._flags[name] = _never(min(self._over - 1, WITHIN))
         for name, rise in self._flags.items():
             if crossing := rise.add(shares.get(name, 0.0)):
-                yield Finding("flags", name, crossing)
+                yield Observation("flags", name, crossing)
 
-    def _is_new(self, finding: Finding, number: int) -> bool:
+    def _is_new(self, observation: Observation, number: int) -> bool:
         """Make an alert of a finding, or lengthen the one that there is."""
-        (kind, of, (value, threshold)), over = finding, self._over
+        (kind, of, (value, threshold)), over = observation, self._over
         latest = self._latest.get((kind, of))
         if latest is not None and over - latest.last_seen <= REST:
             latest.step, latest.last_seen = number, over
@@ -134,9 +134,9 @@ def _never(steps: int) -> Rise:
     return rise
 
 
-def _repeated(repeat: Repeat) -> Finding:
+def _repeated(repeat: Repeat) -> Observation:
     crossing = Crossing(repeat.share, repeat.bar.share)
-    return Finding("repeated_answer", shown(repeat.answer), crossing)
+    return Observation("repeated_answer", shown(repeat.answer), crossing)
 
 
 def shown(answer: int) -> str:
@@ -144,25 +144,30 @@ def shown(answer: int) -> str:
     return f"{answer:016x}"
 
 
-def _shares(steps: Sequence[Step]) -> Iterator[Finding]:
+def _shares(steps: Sequence[Step]) -> Iterator[Observation]:
     """Judge what the last steps have in common."""
-    level = _share(_sum(steps, "level_groups"), _sum(steps, "groups"), LEVEL_SHARE, LEVEL_GROUPS)
+    level = _share(
+        _sum(steps, "zero_variance_groups"),
+        _sum(steps, "groups"),
+        ZERO_VARIANCE_SHARE,
+        ZERO_VARIANCE_GROUPS,
+    )
     if level is not None:
-        yield Finding("zero_variance", None, level)
+        yield Observation("zero_variance", None, level)
     lost, samples = _sum(steps, "unscored"), _sum(steps, "samples")
     unscored = _share(lost, samples, UNSCORED_SHARE, UNSCORED_SAMPLES)
     if unscored is not None:
-        yield Finding("unscored", None, unscored)
+        yield Observation("unscored", None, unscored)
     correlated = _correlated(steps)
     if correlated is not None:
-        yield Finding("length_correlation", None, correlated)
+        yield Observation("length_correlation", None, correlated)
 
 
 def _correlated(steps: Sequence[Step]) -> Crossing | None:
     prompts = _sum(steps, "prompts")
     if prompts < CORRELATION_PROMPTS:
         return None
-    lengths = Pairs()
+    lengths = Correlation()
     for step in steps:
         lengths.merge(step.lengths)
     correlation = lengths.correlation or 0.0

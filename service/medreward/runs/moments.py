@@ -44,7 +44,7 @@ class Moments:
 
 
 @dataclass(slots=True)
-class Pairs:
+class Correlation:
     """How two values of a sample go together."""
 
     count: int = 0
@@ -63,7 +63,7 @@ class Pairs:
         away_x, away_y = [x - mean_x for x in xs], [y - mean_y for y in ys]
         xx, yy = sum(map(mul, away_x, away_x)), sum(map(mul, away_y, away_y))
         xy = sum(map(mul, away_x, away_y))
-        self.merge(Pairs(len(xs), mean_x, mean_y, xx, yy, xy))
+        self.merge(Correlation(len(xs), mean_x, mean_y, xx, yy, xy))
 
     def merge(self, other: "Pairs") -> None:
         """Add what *other* has seen."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
-from medreward.runs.moments import Moments, Pairs
+from medreward.runs.moments import Correlation, Moments
 from medreward.runs.observe import Observed
 
 RIGHT = 0.5
@@ -29,7 +29,7 @@ Count = Literal[
     "embedder_only",
     "prompts",
     "groups",
-    "level_groups",
+    "zero_variance_groups",
     "answers",
     "distinct_answers",
 ]
@@ -42,7 +42,7 @@ class Step:
     counts: Counter[Count] = field(default_factory=Counter)
     rewards: Moments = field(default_factory=Moments)
     characters: Moments = field(default_factory=Moments)
-    lengths: Pairs = field(default_factory=Pairs)
+    lengths: Correlation = field(default_factory=Correlation)
     """Logarithm of the answer's length, and reward."""
     components: dict[str, Moments] = field(default_factory=dict)
     flags: Counter[str] = field(default_factory=Counter)
@@ -178,6 +178,6 @@ def _grow(group: _Group, counts: Counter[Count], reward: float) -> None:
     group.is_level = was_level and abs(reward - group.first) <= LEVEL
     if is_second:
         counts["groups"] += 1
-        counts["level_groups"] += group.is_level
+        counts["zero_variance_groups"] += group.is_level
     elif was_level and not group.is_level:
-        counts["level_groups"] -= 1
+        counts["zero_variance_groups"] -= 1

@@ -7,7 +7,7 @@ from itertools import islice
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
-from medreward.runs.alerts import Alarms, Alert, shown
+from medreward.runs.alerts import Alert, AlertDetector, shown
 from medreward.runs.answers import Repeat, RepeatedAnswers
 from medreward.runs.moments import Moments
 from medreward.runs.observe import Observed
@@ -58,7 +58,7 @@ class Run:
         self._tells_steps = False
         self._groups = Groups(limits.groups)
         self._answers = RepeatedAnswers()
-        self._alarms = Alarms()
+        self._detector = AlertDetector()
         self._forgotten_steps = self._late = 0
 
     @property
@@ -102,7 +102,7 @@ class Run:
             total.merge(step)
         return {
             "id": run_id,
-            "alerts": [_alert(alert) for alert in self._alarms.alerts],
+            "alerts": [_alert(alert) for alert in self._detector.alerts],
             "total": _sums(total),
             "steps": [{"step": n, **_sums(step)} for n, step in sorted(self._steps.items())],
             "answers": [_answer(repeat) for repeat in self._answers.most_used(SHOWN_ANSWERS)],
@@ -144,10 +144,10 @@ class Run:
         step.seen = None
         self._open.remove(number)
         self._over_to = number
-        level = step.counts["level_groups"]
+        level = step.counts["zero_variance_groups"]
         self._metrics.run_groups["none"].inc(level)
         self._metrics.run_groups["some"].inc(step.counts["groups"] - level)
-        for kind in self._alarms.end(number, step, self._answers):
+        for kind in self._detector.end(number, step, self._answers):
             self._metrics.run_alerts[kind].inc()
         self._answers.age()
 
@@ -246,7 +246,7 @@ def _sums(step: Step) -> dict[str, Any]:
         "answer_characters": _moments(step.characters),
         "length_correlation": step.lengths.correlation,
         "groups": step.counts["groups"],
-        "zero_variance_groups": step.counts["level_groups"],
+        "zero_variance_groups": step.counts["zero_variance_groups"],
         "judge_only": step.share("judge_only", "compared"),
         "embedder_only": step.share("embedder_only", "compared"),
         "flags": step.flag_shares,

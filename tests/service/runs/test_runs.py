@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medreward.errors import Problem, ProblemKind
 from medreward.parsing.signal import Signal
 from medreward.rewards.reward import Component, Reward, Unscored
-from medreward.runs.moments import Moments, Pairs
+from medreward.runs.moments import Correlation, Moments
 from medreward.runs.observe import Observed, observed
 from medreward.runs.report import RunReport
 from medreward.runs.steps import Groups, Step
@@ -72,7 +72,7 @@ def test_correlation_of_parts_is_that_of_the_whole(
     parts: list[list[tuple[float, float]]],
 ) -> None:
     """And lies between -1 and 1, or is none."""
-    merged = Pairs()
+    merged = Correlation()
     for part in parts:
         merged.add([x for x, _ in part], [y for _, y in part])
     x, y = np.array([pair for part in parts for pair in part]).reshape(-1, 2).T
@@ -99,7 +99,7 @@ def test_groups_are_counted_in_whatever_order_samples_come(
 
     assert step.counts["prompts"] == len(rewards)
     assert step.counts["groups"] == len(groups_of_more)
-    assert step.counts["level_groups"] == sum(len(set(r)) == 1 for r in groups_of_more)
+    assert step.counts["zero_variance_groups"] == sum(len(set(r)) == 1 for r in groups_of_more)
 
 
 MEDIX = {
