@@ -17,9 +17,9 @@ from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.local.forward import passes_for
 from medreward.engines.local.loading import loading
 from medreward.engines.local.token_tree import common_length
-from medreward.engines.local.worker import Pass, Turns
+from medreward.engines.local.worker import ForwardPass, ModelThread
 from medreward.engines.prompts.fence import Fence
-from medreward.engines.prompts.labels import weigh
+from medreward.engines.prompts.labels import judgement_from_masses
 from medreward.engines.prompts.tokenization import (
     chat_frame,
     label_ids,
@@ -52,7 +52,7 @@ class CausalLmJudge:
         self._coverage_floor = coverage_floor
         # Once: a template with today's date would else change verdicts, and what is shared, at midnight.
         self._frame = chat_frame(tokenizer)
-        self._turns = Turns(worker, timeout_s=timeout_s)
+        self._model_thread = ModelThread(worker, timeout_s=timeout_s)
         self._passes = passes_for(model)
         window_tokens = int(getattr(model.config, "max_position_embeddings", max_prompt_tokens))
         self._max_prompt_tokens = min(window_tokens, max_prompt_tokens)
@@ -117,10 +117,10 @@ class CausalLmJudge:
         what was judged before the time runs out counts.
         """
         most = self._max_prompt_tokens
-        give_up_s = self._turns.give_up_s()
-        prompts = await self._turns.take(lambda: [self.prompt_ids(i) for i in inquiries])
-        passes = await self._turns.take(lambda: self._plan(inquiries, prompts))
-        judged = await self._turns.judge(
+        give_up_s = self._model_thread.give_up_s()
+        prompts = await self._model_thread.take(lambda: [self.prompt_ids(i) for i in inquiries])
+        passes = await self._model_thread.take(lambda: self._plan(inquiries, prompts))
+        judged = await self._model_thread.judge(
             passes, lambda i, row: self._read(row, inquiries[i].template), give_up_s
         )
         return [judged.get(i) or too_long(prompt, most) for i, prompt in enumerate(prompts)]
@@ -132,7 +132,9 @@ class CausalLmJudge:
         """Tokenise the prompt up to the verdict position."""
         return prompt_ids(self._tokenizer, self._frame, self._fence, inquiry)
 
-    def _plan(self, inquiries: Sequence[Inquiry], prompts: Sequence[list[int]]) -> list[Pass]:
+    def _plan(
+        self, inquiries: Sequence[Inquiry], prompts: Sequence[list[int]]
+    ) -> list[ForwardPass]:
         """Plan passes over the prompts that fit, template by template: each begins its own way."""
         by_template: dict[Template, dict[int, list[int]]] = {}
         for i, (inquiry, prompt) in enumerate(zip(inquiries, prompts, strict=True)):
@@ -162,7 +164,7 @@ class CausalLmJudge:
         ids = self._ids_of(template)
         masses = torch.stack([probabilities[of_label].sum() for of_label in ids]).tolist()
         by_label = dict(zip(template.labels, masses, strict=True))
-        return weigh(by_label, template, self._coverage_floor)
+        return judgement_from_masses(by_label, template, self._coverage_floor)
 
     def _ids_of(self, template: Template) -> list[list[int]]:
         if template not in self._label_ids:

@@ -17,7 +17,7 @@ from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.local.bucketing import by_length
 from medreward.engines.local.loading import loading
-from medreward.engines.local.worker import Pass, Turns
+from medreward.engines.local.worker import ForwardPass, ModelThread
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind, SetupError
 
@@ -50,7 +50,7 @@ class CrossEncoderJudge:
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._turns = Turns(worker, timeout_s=timeout_s)
+        self._model_thread = ModelThread(worker, timeout_s=timeout_s)
         self._positive = _positive_index(model.config, positive_label)
         self._max_tokens = min(_window_tokens(model), tokenizer.model_max_length, max_tokens)
         self.identity = f"cross_encoder:{name}:{model.dtype}:{self._positive}:{PAIR_VERSION}"
@@ -113,9 +113,9 @@ class CrossEncoderJudge:
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Judge each inquiry, off the event loop; what is over the window is never cut."""
-        give_up_s = self._turns.give_up_s()
-        pairs = await self._turns.take(lambda: [self._encoded(i) for i in inquiries])
-        judged = await self._turns.judge(
+        give_up_s = self._model_thread.give_up_s()
+        pairs = await self._model_thread.take(lambda: [self._encoded(i) for i in inquiries])
+        judged = await self._model_thread.judge(
             self._plan(pairs), lambda i, row: self._read(row, inquiries[i].template), give_up_s
         )
         return [judged.get(i) or self._too_long(_length(pair)) for i, pair in enumerate(pairs)]
@@ -127,11 +127,11 @@ class CrossEncoderJudge:
         encoded: Mapping[str, list[int]] = self._tokenizer(*text_pair(inquiry), truncation=False)
         return encoded
 
-    def _plan(self, pairs: Sequence[Mapping[str, list[int]]]) -> list[Pass]:
+    def _plan(self, pairs: Sequence[Mapping[str, list[int]]]) -> list[ForwardPass]:
         lengths = {i: _length(p) for i, p in enumerate(pairs) if _length(p) <= self._max_tokens}
         groups = by_length(lengths, max_tokens=PADDED_TOKENS_PER_PASS, max_texts=PAIRS_PER_PASS)
         return [
-            Pass(
+            ForwardPass(
                 group, sum(lengths[i] for i in group), partial(self._run, [pairs[i] for i in group])
             )
             for group in groups

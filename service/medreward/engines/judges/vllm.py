@@ -23,7 +23,7 @@ from medreward.engines.judges.vllm_engine import DIED, EngineOptions, VllmEngine
 from medreward.engines.local.loading import loading
 from medreward.engines.prompts.fence import Fence
 from medreward.engines.prompts.frame import PromptFrame
-from medreward.engines.prompts.labels import weigh
+from medreward.engines.prompts.labels import judgement_from_masses
 from medreward.engines.prompts.tokenization import (
     chat_frame,
     label_ids,
@@ -188,7 +188,7 @@ class VllmJudge:
             return JUDGE_FAILURES.problem(BackendDown(DIED))
         self.count_tokens(len(prompt), output.num_cached_tokens or 0)
         masses = dict(zip(template.labels, _masses(output, groups), strict=True))
-        return weigh(masses, template, self._coverage_floor)
+        return judgement_from_masses(masses, template, self._coverage_floor)
 
     def _too_late(self) -> Problem:
         return JUDGE_FAILURES.problem(

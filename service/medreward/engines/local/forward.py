@@ -17,7 +17,7 @@ from transformers.cache_utils import DynamicLayer
 
 from medreward.engines.local.bucketing import by_length
 from medreward.engines.local.token_tree import TokenTree, plan_trees
-from medreward.engines.local.worker import Pass
+from medreward.engines.local.worker import ForwardPass
 
 States = tuple[tuple[torch.Tensor, torch.Tensor], ...]
 """Keys and values of a prefix, layer by layer."""
@@ -45,7 +45,9 @@ log = structlog.get_logger(__name__)
 class Passes(Protocol):
     """How prompts go through a model."""
 
-    def plan(self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]) -> list[Pass]:
+    def plan(
+        self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]
+    ) -> list[ForwardPass]:
         """Plan passes over numbered prompts that probably all begin with *prefix*.
 
         A pass gives one row a member: float32 probabilities over the vocabulary.
@@ -65,11 +67,13 @@ class TreePasses:
         self._cache_name = "cache" if "cache" in names else "past_key_values"
         self._prefixes: LRUCache[tuple[int, ...], States] = LRUCache(PREFIXES_KEPT)
 
-    def plan(self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]) -> list[Pass]:
+    def plan(
+        self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]
+    ) -> list[ForwardPass]:
         """Plan one pass a tree; what is as long as a tree gains little, and its mask is large."""
         short = {n: p for n, p in prompts.items() if len(p) <= self._max_tokens}
         trees = plan_trees(short, prefix, max_tokens=self._max_tokens)
-        shared = [Pass(list(t.paths), len(t.tokens), partial(self._run, t)) for t in trees]
+        shared = [ForwardPass(list(t.paths), len(t.tokens), partial(self._run, t)) for t in trees]
         long = {n: p for n, p in prompts.items() if n not in short}
         return shared + self._padded.plan(long, prefix)
 
@@ -106,16 +110,18 @@ class PaddedPasses:
     def __init__(self, model: Any) -> None:
         self._model = model
 
-    def plan(self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]) -> list[Pass]:
+    def plan(
+        self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]
+    ) -> list[ForwardPass]:
         """Plan passes of prompts of like length; the prefix is not made use of."""
         del prefix
         lengths = {number: len(prompt) for number, prompt in prompts.items()}
         groups = by_length(lengths, max_tokens=PADDED_TOKENS)
         return [self._pass({number: prompts[number] for number in group}) for group in groups]
 
-    def _pass(self, prompts: Mapping[int, Sequence[int]]) -> Pass:
+    def _pass(self, prompts: Mapping[int, Sequence[int]]) -> ForwardPass:
         rows = list(prompts.values())
-        return Pass(list(prompts), sum(map(len, rows)), partial(self._run, rows))
+        return ForwardPass(list(prompts), sum(map(len, rows)), partial(self._run, rows))
 
     @torch.inference_mode()
     def _run(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class ForwardPass:
     """One forward pass."""
 
     members: list[int]
@@ -32,7 +32,7 @@ Read = Callable[[int, torch.Tensor], Judgement | Problem]
 """From an inquiry's number and its row to what the judge said."""
 
 
-class Turns:
+class ModelThread:
     """The thread that models run on, and the time that one batch may take of it."""
 
     def __init__(self, worker: Executor, *, timeout_s: float) -> None:
@@ -48,7 +48,7 @@ class Turns:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     async def judge(
-        self, passes: Sequence[Pass], read: Read, give_up_s: float
+        self, passes: Sequence[ForwardPass], read: Read, give_up_s: float
     ) -> dict[int, Judgement | Problem]:
         """Run passes, the smallest first; what was judged before the time runs out counts."""
         answers: dict[int, Judgement | Problem] = {}
@@ -64,6 +64,6 @@ class Turns:
         return JUDGE_FAILURES.problem(late)
 
 
-def _judged(one: Pass, read: Read) -> dict[int, Judgement | Problem]:
+def _judged(one: ForwardPass, read: Read) -> dict[int, Judgement | Problem]:
     rows = zip(one.members, one.run(), strict=True)
     return {number: read(number, row) for number, row in rows}

@@ -28,7 +28,7 @@ def masses_of(tokens: Iterable[tuple[str, float]], labels: Sequence[str]) -> dic
     return masses
 
 
-def weigh(
+def judgement_from_masses(
     masses: Mapping[str, float], template: Template, coverage_floor: float
 ) -> Judgement | Problem:
     """Turn the probability of each label into a judgement, if enough fell on them at all."""

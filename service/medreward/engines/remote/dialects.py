@@ -11,7 +11,7 @@ from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.prompts.fence import Fence
 from medreward.engines.prompts.frame import PromptFrame
-from medreward.engines.prompts.labels import masses_of, weigh
+from medreward.engines.prompts.labels import judgement_from_masses, masses_of
 from medreward.engines.templates import Template
 from medreward.errors import NonsenseReply, Problem, ProblemKind
 
@@ -263,7 +263,7 @@ class Completions:
         by_label = {
             label: sum(masses[token] for token in ids) for label, ids in self.ids[template].items()
         }
-        return weigh(by_label, template, self.coverage_floor)
+        return judgement_from_masses(by_label, template, self.coverage_floor)
 
 
 TOKENLESS = (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError)
@@ -339,4 +339,4 @@ def _read_choice(choice: Mapping[str, Any], template: Template, coverage_floor: 
         tokens = first_tokens(choice)
     except TOKENLESS:
         return UNREADABLE
-    return weigh(masses_of(tokens, template.labels), template, coverage_floor)
+    return judgement_from_masses(masses_of(tokens, template.labels), template, coverage_floor)
