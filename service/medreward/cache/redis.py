@@ -10,7 +10,7 @@ from functools import partial
 from medreward.cache.entries import Role, decode, encode, entry_names, is_lease
 from medreward.cache.leases import Claimed, Leases
 from medreward.cache.redis_client import connect, connection_kwargs
-from medreward.cache.redis_link import MOST_AT_ONCE, LeftAlone, RedisLink, Unavailable
+from medreward.cache.redis_link import MOST_AT_ONCE, CircuitOpen, RedisLink, Unavailable
 from medreward.cache.write_behind import RELEASE, WriteBehind
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
@@ -75,7 +75,7 @@ class RedisTier:
             some = keys[start : start + MOST_AT_ONCE]
             try:
                 stored = await self._link.read("get", entry_names(some, role, namespace))
-            except LeftAlone:
+            except CircuitOpen:
                 self._metrics.cache[role, "redis", "bypass"].inc(len(keys) - start)
                 break
             except Unavailable:

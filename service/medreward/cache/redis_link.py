@@ -50,7 +50,7 @@ class Unavailable(MedrewardError):
     """Redis did not answer within its time."""
 
 
-class LeftAlone(Unavailable):
+class CircuitOpen(Unavailable):
     """Redis was not asked, as it did not answer the last time."""
 
 
@@ -184,7 +184,7 @@ class RedisLink:
                 asked_s = time.monotonic()
                 with self._metrics.time_redis(operation):
                     replies = await self._over(store, ask)
-        except LeftAlone:
+        except CircuitOpen:
             raise
         except Exception as exc:
             if operation in ("put", "claim", "renew") and _is_refusal(exc):
@@ -211,7 +211,7 @@ class RedisLink:
 
     def _store_in_use(self) -> Store:
         if self.is_open or self._store is None:
-            raise LeftAlone
+            raise CircuitOpen
         return self._store
 
     def _note_trouble(self, error: Exception, *, is_stalled: bool) -> None:
