@@ -33,39 +33,39 @@ class Process:
 
 def test_nothing_is_refused_before_it_begins() -> None:
     """A process that nobody told to leave serves."""
-    drain = Process().drain
+    lifecycle = Process().lifecycle
 
-    drain.check_admits()
+    lifecycle.check_admits()
 
-    assert (drain.has_begun, drain.status) == (False, "serving")
+    assert (lifecycle.has_begun, lifecycle.status) == (False, "serving")
 
 
 def test_it_takes_requests_until_those_who_send_them_can_know() -> None:
     """It says that it leaves at once, and refuses from the end of the delay on."""
     process = Process(delay_s=10.0)
-    process.drain.begin()
-    assert process.drain.has_begun
+    process.lifecycle.begin()
+    assert process.lifecycle.has_begun
 
     process.clock.now_s += 9.9
-    process.drain.check_admits()
+    process.lifecycle.check_admits()
 
     process.clock.now_s += 0.2
     with pytest.raises(NotReady, match="another replica"):
-        process.drain.check_admits()
+        process.lifecycle.check_admits()
 
 
 def test_it_is_done_when_the_delay_is_over_and_nothing_is_in_flight() -> None:
     """Neither alone is enough: within the delay more may come."""
     process = Process(delay_s=10.0)
-    process.drain.begin()
-    told = [process.drain.status]
+    process.lifecycle.begin()
+    told = [process.lifecycle.status]
 
     process.clock.now_s += 11.0
     process.in_flight = 2
-    told.append(process.drain.status)
+    told.append(process.lifecycle.status)
 
     process.in_flight = 0
-    told.append(process.drain.status)
+    told.append(process.lifecycle.status)
 
     assert told == ["draining", "draining", "drained"]
 
@@ -73,24 +73,24 @@ def test_it_is_done_when_the_delay_is_over_and_nothing_is_in_flight() -> None:
 def test_beginning_again_does_not_prolong_it() -> None:
     """A drain by request and the signal that follows are one."""
     process = Process(delay_s=10.0)
-    process.drain.begin()
+    process.lifecycle.begin()
     process.clock.now_s += 8.0
-    process.drain.begin()
+    process.lifecycle.begin()
     process.clock.now_s += 3.0
 
     with pytest.raises(NotReady):
-        process.drain.check_admits()
+        process.lifecycle.check_admits()
 
 
 def test_it_can_be_taken_back() -> None:
     """Then it serves as if nobody had asked."""
     process = Process(delay_s=0.0)
-    process.drain.begin()
-    process.drain.take_back()
+    process.lifecycle.begin()
+    process.lifecycle.take_back()
 
-    process.drain.check_admits()
+    process.lifecycle.check_admits()
 
-    assert process.drain.status == "serving"
+    assert process.lifecycle.status == "serving"
 
 
 def test_waiting_has_an_end() -> None:

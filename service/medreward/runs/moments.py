@@ -65,7 +65,7 @@ class Correlation:
         xy = sum(map(mul, away_x, away_y))
         self.merge(Correlation(len(xs), mean_x, mean_y, xx, yy, xy))
 
-    def merge(self, other: "Pairs") -> None:
+    def merge(self, other: "Correlation") -> None:
         """Add what *other* has seen."""
         if other.count == 0:
             return

@@ -31,7 +31,7 @@ MARGIN_BUCKETS = (-16, -8, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, 8, 16)
 """Of the odds of YES, in natural logarithms: 2 is seven to one."""
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-M = TypeVar("M", Counter, Gauge, Histogram)
+M = TypeVar("M", bound=Counter | Gauge | Histogram)
 
 
 class Labelled(dict[str | tuple[str, ...], M], Generic[M]):
