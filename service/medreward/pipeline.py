@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 
 from medreward.admission import Caller
@@ -32,8 +33,13 @@ class Stages:
     templates: Mapping[str, Template]
     limits: Limits
     offload: Offloader
-    has_other_engine: bool = False
-    """Whether the judge can ask an engine of another family for its opinion."""
+    has_other_engine: bool
+    """True if the judge can ask an engine of another family for its opinion."""
+    answerable: frozenset[str]
+    """The templates that the judge can answer."""
+    judges: Mapping[str, str]
+    """The identity of the engine that answers each template."""
+    embedder_identity: str
 
 
 @dataclass(slots=True)
@@ -61,13 +67,9 @@ async def score(
     samples: Sequence[Sample], recipe: Recipe, stages: Stages, *, caller: Caller, trace: Trace
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
-    parsed_samples = await stages.offload.map(SampleParser(recipe, stages.limits).read, samples)
-    template = stages.templates[recipe.template]
-    # Samples that say the same share a reading, and all that follows from it.
-    distinct = list(dict.fromkeys(parsed_samples))
-    opened = await stages.offload.map(lambda r: _inquiries(r, recipe, template), distinct)
-    asked = dict(zip(distinct, opened, strict=True))
-    inquiries, texts = list(chain(*chain(*opened))), list(_texts(distinct, recipe))
+    parse = partial(_parse, samples, recipe, stages)
+    parsed_samples, asked = await stages.offload.run(parse, len(samples))
+    inquiries, texts = list(chain(*chain(*asked.values()))), list(_texts(asked, recipe))
 
     judgements = await stages.judge.lookup(inquiries, caller)
     vectors = await stages.embedder.lookup(texts, caller)
@@ -77,7 +79,19 @@ async def score(
     composer = RewardComposer(recipe, judgements, vectors)
     if recipe.wants_witness and stages.has_other_engine:
         await _add_second_opinions(composer, asked, stages, caller=caller, trace=trace)
-    return await stages.offload.map(lambda r: composer.reward(r, asked[r]), parsed_samples)
+    compose = partial(composer.rewards, parsed_samples, asked)
+    return await stages.offload.run(compose, len(samples))
+
+
+def _parse(
+    samples: Sequence[Sample], recipe: Recipe, stages: Stages
+) -> tuple[list[ParsedSample], dict[ParsedSample, list[Asked]]]:
+    """Parse samples, and list what the judge is asked of each distinct one."""
+    parser, template = SampleParser(recipe, stages.limits), stages.templates[recipe.template]
+    parsed_samples = [parser.parse(sample) for sample in samples]
+    # Samples with equal texts share a parsed sample, and with it everything that follows.
+    distinct = dict.fromkeys(parsed_samples)
+    return parsed_samples, {parsed: _inquiries(parsed, recipe, template) for parsed in distinct}
 
 
 async def _add_second_opinions(
@@ -136,7 +150,7 @@ async def _resolve(
 
 
 def _inquiries(parsed: ParsedSample, recipe: Recipe, template: Template) -> list[Asked]:
-    """What the judge is asked of one sample: for each accepted reference, once or in two views."""
+    """List the inquiries about one sample: for each accepted reference, once or in two views."""
     if recipe.signals.accuracy_llm is None or not parsed.needs_models:
         return []
     # What the prompt does not show must not keep equal inquiries apart.

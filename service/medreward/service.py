@@ -10,7 +10,7 @@ from medreward.cache.redis import build_redis_tier
 from medreward.engines.accelerator import Probe, measure_platform
 from medreward.engines.embedder import Embedder, Vector
 from medreward.engines.judge import Inquiry, Judge, Judgement
-from medreward.engines.judges.cascade import has_other_engine
+from medreward.engines.judges.cascade import has_other_engine, identity_for
 from medreward.engines.status import Readiness, Startup
 from medreward.engines.supervisor import EngineSupervisor
 from medreward.engines.templates import load_templates
@@ -197,13 +197,17 @@ class Service:
                 )
 
     def _build_stages(self) -> Stages:
+        judge, templates = self.engines.judge, self.templates.values()
         return Stages(
             judge=self.judge_resolver,
             embedder=self.embedder_resolver,
             templates=self.templates,
             limits=self.settings.limits,
             offload=self.offload,
-            has_other_engine=has_other_engine(self.engines.judge),
+            has_other_engine=has_other_engine(judge),
+            answerable=frozenset(t.name for t in templates if judge.can_answer(t)),
+            judges={t.name: identity_for(judge, t) for t in templates},
+            embedder_identity=self.engines.embedder.identity,
         )
 
     def _resolver(self, binding: Binding[Q, A], cache_bytes: int) -> Resolver[Q, A]:

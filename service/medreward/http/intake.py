@@ -105,7 +105,7 @@ def plan_rewards(
     counts = [len(sample.references) for sample in body.samples]
     _take_questions(service, permit, names.samples, counts)
     check_modalities(body.samples, recipe, names.modality)
-    _check_template(service, stages.templates[recipe.template])
+    _check_template(stages, recipe.template)
     namespace, run = request.state.namespace, body.run
     return RewardJob(
         service=service,
@@ -129,7 +129,7 @@ def plan_grades(request: Request, body: JudgeRequest, permit: Permit) -> JudgeJo
     _check_votes(body.votes, service, stages)
     counts = [body.votes * max(1, len(item.criteria or ())) for item in body.items]
     _take_questions(service, permit, "items", counts)
-    _check_template(service, template)
+    _check_template(stages, template.name)
     caller = _caller(request, body.deadline_ms)
     return JudgeJob(service, body.items, template, body.votes, stages, caller)
 
@@ -156,10 +156,10 @@ def _check_votes(votes: int, service: Service, stages: Stages) -> None:
         raise InvalidRequest(f"votes: {votes} asked for; at most {most} differ here")
 
 
-def _check_template(service: Service, template: Template) -> None:
-    if not service.engines.judge.can_answer(template):
+def _check_template(stages: Stages, template: str) -> None:
+    if template not in stages.answerable:
         raise TemplateUnavailable(
-            f"template: this deployment's judge cannot answer {template.name!r}; "
+            f"template: this deployment's judge cannot answer {template!r}; "
             "it needs a language model (MEDREWARD_JUDGE)"
         )
 
@@ -187,9 +187,11 @@ async def while_connected(request: Request, work: Awaitable[Any]) -> None:
             raise Abandoned("the caller hung up before the reply")
         working.result()
     finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        # Nobody needs to wait for the end of `leaving`; it holds nothing that has to be given back.
+        leaving.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
 
 
 async def _disconnect(request: Request) -> None:

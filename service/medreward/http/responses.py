@@ -10,13 +10,10 @@ from starlette.responses import Response
 
 import medreward
 from medreward import errors
-from medreward.engines.judges.cascade import identity_for
-from medreward.engines.templates import Template
 from medreward.guards.pair import Veto
 from medreward.http import schemas
 from medreward.http.intake import JudgeJob, RewardJob
 from medreward.pipeline import Trace
-from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import CriterionVerdict, Grade, Ungraded, Vote
 from medreward.rewards.reward import Component, Reward, Unscored
 from medreward.runs.watch import RunKey
@@ -51,7 +48,7 @@ def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Respon
             "coalesced": sources.count("coalesced"),
             "judge_calls": job.trace.judge.asked,
         },
-        "provenance": _reward_provenance(job.service, job.recipe),
+        "provenance": _reward_provenance(job),
         "timings_ms": _timings(job.trace),
     }
     return Response(orjson.dumps(body), media_type=JSON)
@@ -71,29 +68,29 @@ def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:
             coalesced=sources.count("coalesced"),
             judge_calls=job.trace.judge.asked,
         ),
-        provenance=_judge_provenance(job.service, job.template),
+        provenance=_judge_provenance(job),
         timings_ms=schemas.Timings(**_timings(job.trace)),
     )
     return json_response(body)
 
 
-def _reward_provenance(service: Service, recipe: Recipe) -> dict[str, str]:
+def _reward_provenance(job: RewardJob) -> dict[str, str]:
     """Name everything that a reward depends on: a `schemas.RewardProvenance`."""
     return {
-        "recipe": recipe.name,
-        "fingerprint": service.fingerprint(recipe),
-        "judge": identity_for(service.engines.judge, service.templates[recipe.template]),
-        "embedder": service.engines.embedder.identity,
+        "recipe": job.recipe.name,
+        "fingerprint": job.service.fingerprint(job.recipe),
+        "judge": job.stages.judges[job.recipe.template],
+        "embedder": job.stages.embedder_identity,
         "service": medreward.__version__,
     }
 
 
-def _judge_provenance(service: Service, template: Template) -> schemas.JudgeProvenance:
+def _judge_provenance(job: JudgeJob) -> schemas.JudgeProvenance:
     """Name everything that a grade depends on."""
     return schemas.JudgeProvenance(
-        template=template.name,
-        fingerprint=f"sha256:{template.sha}",
-        judge=identity_for(service.engines.judge, template),
+        template=job.template.name,
+        fingerprint=f"sha256:{job.template.sha}",
+        judge=job.stages.judges[job.template.name],
         service=medreward.__version__,
     )
 

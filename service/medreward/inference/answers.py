@@ -48,14 +48,11 @@ class Answers(Generic[Q, A]):
     def __init__(self) -> None:
         self.missing: dict[bytes, Q] = {}
         """Questions without an answer yet, by key."""
+        self.cached = 0
+        """Questions that were answered from this process's memory."""
         self.timings = Timings()
         self._answers: dict[Q, Answered[A]] = {}
         self._taken: set[Q] = set()
-
-    @property
-    def known(self) -> int:
-        """The number of questions that have an answer."""
-        return len(self._answers)
 
     def add(self, question: Q, value: A | Problem, source: Source) -> None:
         """Add the answer to a question that is not missing."""

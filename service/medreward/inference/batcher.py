@@ -111,7 +111,7 @@ class Batcher(Generic[Q, A]):
     @property
     def depth(self) -> int:
         """The number of questions that wait for their batch."""
-        return len(self._queue)
+        return len(self._queue.entries)
 
     def is_asking(self, key: bytes) -> bool:
         """Return whether a question waits for its batch, or is in one."""
@@ -141,7 +141,8 @@ class Batcher(Generic[Q, A]):
                 waited_s=max(0.0, *((t.started_s or now_s) - joined_s for t in tickets.values())),
             )
         finally:
-            abandoned = self._queue.discard(flow)
+            # A flow whose questions were all taken has nothing to discard.
+            abandoned = self._queue.discard(flow) if flow.entries else ()
             for key in abandoned:
                 del self._tickets[key]
             if abandoned:
@@ -167,7 +168,7 @@ class Batcher(Generic[Q, A]):
         return self._binding.failures.problem(error)
 
     def _start_batches(self) -> None:
-        while batch := self._queue.pop():
+        while self._queue.entries and (batch := self._queue.pop()):
             now_s = time.monotonic()
             for key in batch.questions:
                 self._tickets[key].started_s = now_s
@@ -181,11 +182,12 @@ class Batcher(Generic[Q, A]):
             self._start_batches()
 
     async def _run(self, batch: Batch[Q]) -> None:
-        answers: Sequence[A | Problem] = [self._problem(LOST)] * len(batch.questions)
+        answers: Sequence[A | Problem] = ()
         try:
             answers = await self._ask(list(batch.questions.values()))
         finally:
             # Whatever happened, no caller is left waiting, and the questions can be asked again.
+            answers = answers or [self._problem(LOST)] * len(batch.questions)
             self._resolve(dict(zip(batch.questions, answers, strict=True)))
         self._listener.on_outcome(_common_problem(answers))
 
@@ -221,11 +223,17 @@ class Batcher(Generic[Q, A]):
 
     async def _call(self, questions: Sequence[Q]) -> Sequence[A | Problem]:
         binding, number = self._binding, len(questions)
-        with (
-            batch_span(binding.source, binding.identity, number),
-            self._metrics.time_engine(binding.source, number),
-        ):
-            return await binding.ask(questions)
+        self._metrics.batch_size[binding.source].observe(number)
+        if binding.source == "judge":
+            self._metrics.judge_calls.inc(number)
+        started_s = time.perf_counter()
+        try:
+            with batch_span(binding.source, binding.identity, number):
+                return await binding.ask(questions)
+        finally:
+            # A batch that fails is timed as well.
+            seconds = time.perf_counter() - started_s
+            self._metrics.engine_seconds[binding.source].observe(seconds)
 
     def _validated(
         self, questions: Sequence[Q], answers: Sequence[A | Problem]

@@ -71,7 +71,8 @@ class FairQueue(Generic[Q]):
         self._capacity = capacity
         self._group = group
         self._tokens = tokens
-        self._entries: dict[bytes, Entry[Q]] = {}
+        self.entries: dict[bytes, Entry[Q]] = {}
+        """The questions that wait, by key."""
         self._small: list[Flow[Q]] = []
         self._large: list[Flow[Q]] = []
         self._numbers = count()
@@ -80,9 +81,6 @@ class FairQueue(Generic[Q]):
         self._reserved = max(1, capacity.concurrency // RESERVED_SHARE)
         self._running = 0
         self._running_small = 0
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     def push(self, questions: Mapping[bytes, Q], deadline_s: float) -> Flow[Q]:
         """Queue the questions of one caller; a question that waits already is in both flows."""
@@ -102,7 +100,7 @@ class FairQueue(Generic[Q]):
         for entry in flow.entries:
             entry.flows -= 1
             if not entry.flows and not entry.is_taken:
-                del self._entries[entry.key]
+                del self.entries[entry.key]
                 abandoned.append(entry.key)
         # The flow itself stays in its heap until its turn, as an empty one.
         flow.entries.clear()
@@ -110,7 +108,7 @@ class FairQueue(Generic[Q]):
 
     def pop(self) -> Batch[Q] | None:
         """Take the next batch; None if nothing waits, or the engine has no place for it."""
-        while self._entries and (flows := self._next_flows()) is not None:
+        while self.entries and (flows := self._next_flows()) is not None:
             is_small = flows is self._small
             questions = self._take(flows)
             # Discarded flows may have been all that there was on this side.
@@ -126,9 +124,9 @@ class FairQueue(Generic[Q]):
         self._running_small -= batch.is_small
 
     def _entry(self, key: bytes, question: Q) -> Entry[Q]:
-        entry = self._entries.get(key)
+        entry = self.entries.get(key)
         if entry is None:
-            entry = self._entries[key] = Entry(key, question)
+            entry = self.entries[key] = Entry(key, question)
         entry.flows += 1
         return entry
 
@@ -153,17 +151,18 @@ class FairQueue(Generic[Q]):
                 # Another flow's turn may have come first.
                 if not entry.is_taken:
                     entry.is_taken = True
-                    taken[entry.key] = self._entries.pop(entry.key).question
-                    tokens += self._tokens(entry.question)
+                    taken[entry.key] = self.entries.pop(entry.key).question
+                    if self._capacity.tokens is not None:
+                        tokens += self._tokens(entry.question)
                     turn += 1
             flow.served += turn
             self._virtual_time += turn / (1 + len(self._small) + len(self._large))
             if flow.entries:
                 heapq.heappush(flows, flow)
-        if not self._entries:
+        if not self.entries:
             self._small.clear()
             self._large.clear()
-        return self._by_group(taken)
+        return self._by_group(taken) if len(taken) > 1 else taken
 
     def _is_full(self, questions: int, tokens: int) -> bool:
         limit = self._capacity.tokens

@@ -54,8 +54,7 @@ class Resolver(Generic[Q, A]):
             lambda: self._lookup(questions, caller.namespace), len(questions)
         )
         answers.timings.cache_s = time.perf_counter() - started_s
-        misses = len(answers.missing)
-        for result, count in (("hit", answers.known), ("miss", misses)):
+        for result, count in (("hit", answers.cached), ("miss", len(answers.missing))):
             if count:
                 self._metrics.cache[self._binding.source, "memory", result].inc(count)
         return answers
@@ -115,6 +114,7 @@ class Resolver(Generic[Q, A]):
                 answers.missing[key] = question
             else:
                 answers.add(question, answer, "cache")
+        answers.cached = len(keys) - len(answers.missing)
         return answers
 
     async def _accept(self, found: Mapping[bytes, bytes], answers: Answers[Q, A]) -> None:

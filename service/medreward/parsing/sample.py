@@ -43,27 +43,21 @@ class ParsedSample:
     problem: Problem | None = None
     """Why the sample cannot be scored, whatever the models say."""
     flags: tuple[str, ...] = ()
-
-    @property
-    def answer(self) -> str:
-        """The answer that a model is asked about."""
-        return self.completion.answer if self.completion else ""
-
-    @property
-    def needs_models(self) -> bool:
-        """Whether the models have to be asked."""
-        return self.problem is None and self.accuracy is None
+    answer: str = ""
+    """The answer that a model is asked about."""
+    needs_models: bool = False
+    """True if neither a rule nor a problem settles the sample."""
 
 
 class SampleParser:
-    """Reads the samples of one request; those that say the same share one reading."""
+    """Parses the samples of one request; samples with equal texts share one parsed sample."""
 
     def __init__(self, recipe: Recipe, limits: Limits) -> None:
         self._recipe = recipe
         self._limits = limits
         self._parsed: dict[Hashable, ParsedSample] = {}
 
-    def read(self, sample: Sample) -> ParsedSample:
+    def parse(self, sample: Sample) -> ParsedSample:
         """Take a sample apart and settle what the recipe's rules can."""
         limits = self._limits
         if is_over(sample.response, limits.response_bytes):
@@ -77,8 +71,8 @@ class SampleParser:
 
 
 def parse_sample(sample: Sample, recipe: Recipe, limits: Limits) -> ParsedSample:
-    """Read one sample by itself."""
-    return SampleParser(recipe, limits).read(sample)
+    """Parse one sample by itself."""
+    return SampleParser(recipe, limits).parse(sample)
 
 
 def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limits) -> ParsedSample:
@@ -101,14 +95,17 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
             # Without the error's message, which might quote the sample.
             log.error("guard_raised", error=type(exc).__name__, where=place_of(exc))  # noqa: TRY400
             problem = GUARD_FAILED
+    accuracy = accuracy or guarded.accuracy
     return ParsedSample(
         references=guarded.references,
         question=sample.question,
         completion=completion,
         modality=_modality_signal(completion, references.modality),
-        accuracy=accuracy or guarded.accuracy,
+        accuracy=accuracy,
         problem=problem,
         flags=_flags(completion, references.modality, recipe, is_rejected=is_rejected),
+        answer=completion.answer,
+        needs_models=problem is None and accuracy is None,
     )
 
 

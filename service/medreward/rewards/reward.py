@@ -137,6 +137,12 @@ class RewardComposer:
         """Take another engine's opinions as witnesses."""
         self._opinions = opinions
 
+    def rewards(
+        self, parsed_samples: Sequence[ParsedSample], asked: Mapping[ParsedSample, Sequence[Asked]]
+    ) -> list[Reward | Unscored]:
+        """Reward samples in order; *asked* lists the inquiries about each distinct one."""
+        return [self.reward(parsed, asked[parsed]) for parsed in parsed_samples]
+
     def reward(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Reward | Unscored:
         """Reward one sample, of which the judge was *asked*; equal ones but once."""
         if parsed in self._settled:

@@ -36,7 +36,7 @@ class Distribution(Collector):
         """The admin port looks from another thread."""
 
     def observe(self, labels: tuple[str, ...], values: Iterable[float]) -> None:
-        """Add *values*."""
+        """Add *values* under *labels*."""
         with self._lock:
             new = self._new.get(labels)
             if new is None:

@@ -256,18 +256,6 @@ class Metrics:
         self.judge_cost.inc(cost)
 
     @contextmanager
-    def time_engine(self, role: str, questions: int) -> Iterator[None]:
-        """Time one batch, also one that fails."""
-        self.batch_size[role].observe(questions)
-        if role == "judge":
-            self.judge_calls.inc(questions)
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.engine_seconds[role].observe(time.perf_counter() - started)
-
-    @contextmanager
     def time_redis(
         self, operation: Literal["get", "put", "claim", "wait", "renew"]
     ) -> Iterator[None]:

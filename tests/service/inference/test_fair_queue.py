@@ -141,7 +141,7 @@ def test_a_caller_who_leaves_takes_along_only_its_own_questions() -> None:
     push(queue, ["shared"])
 
     assert sorted(queue.discard(leaving)) == [b"own", b"taken"]
-    assert len(queue) == 1
+    assert len(queue.entries) == 1
     assert queue.discard(leaving) == []
 
 
@@ -202,7 +202,7 @@ def test_each_question_that_somebody_wants_is_in_one_batch(
             others = set[str]().union(*(other for _, other in flows))
             assert {key.decode() for key in queue.discard(flow)} == wanted - others
             waiting -= wanted - others
-        assert len(queue) == len(waiting)
+        assert len(queue.entries) == len(waiting)
         assert len(running) <= concurrency + max(1, concurrency // 8)
     for taken in running:
         queue.finish(taken)
