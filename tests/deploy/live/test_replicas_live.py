@@ -35,6 +35,7 @@ def nobody_noticed(load: Load) -> bool:
     return nothing_failed(load.plain) and nothing_failed(load.client)
 
 
+@pytest.mark.live
 async def test_a_rolling_restart_fails_no_request(fleet: Fleet) -> None:
     """Each replica is ended by SIGTERM under load, and comes back at its address."""
     outcome = await scenarios.rolling_restart(fleet)
