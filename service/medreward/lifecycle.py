@@ -35,11 +35,8 @@ class Lifecycle:
         self._in_flight = in_flight
         self._clock = clock
         self._refuses_from_s = math.inf
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether readiness says no."""
-        return self._refuses_from_s < math.inf
+        self.has_begun = False
+        """True from the begin of a drain on: readiness fails, and connections are closed."""
 
     @property
     def status(self) -> Literal["serving", "draining", "drained"]:
@@ -61,11 +58,13 @@ class Lifecycle:
     def begin(self) -> None:
         """Say that this process leaves; where it has said so already, the time counts from then."""
         if not self.has_begun:
+            self.has_begun = True
             self._refuses_from_s = self._clock() + self._delay_s
 
     def take_back(self) -> None:
         """Stay."""
         self._refuses_from_s = math.inf
+        self.has_begun = False
 
     def check_admits(self) -> None:
         """Let a request pass.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 from medreward.admission import Caller
 from medreward.engines.embedder import Vector
@@ -19,7 +20,7 @@ from medreward.inference.resolver import Resolver
 from medreward.offload import Offloader
 from medreward.parsing.sample import ParsedSample, SampleParser
 from medreward.recipes.recipe import Recipe
-from medreward.rewards.grade import Grade, Ungraded, grade_item, plan_item
+from medreward.rewards.grade import Grade, GradingPlan, Ungraded, grade_item, plan_item
 from medreward.rewards.reward import Asked, Reward, RewardComposer, Unscored, second_opinion
 from medreward.samples import Item, Limits, Sample
 
@@ -40,6 +41,8 @@ class Stages:
     judges: Mapping[str, str]
     """The identity of the engine that answers each template."""
     embedder_identity: str
+    fingerprints: Mapping[str, str]
+    """Of the recipes, by name."""
 
 
 @dataclass(slots=True)
@@ -67,12 +70,8 @@ async def score(
     samples: Sequence[Sample], recipe: Recipe, stages: Stages, *, caller: Caller, trace: Trace
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
-    parse = partial(_parse, samples, recipe, stages)
-    parsed_samples, asked = await stages.offload.run(parse, len(samples))
-    inquiries, texts = list(chain(*chain(*asked.values()))), list(_texts(asked, recipe))
-
-    judgements = await stages.judge.lookup(inquiries, caller)
-    vectors = await stages.embedder.lookup(texts, caller)
+    opened = await stages.offload.run(partial(_open, samples, recipe, stages, caller), len(samples))
+    parsed_samples, asked, judgements, vectors = opened
     await _resolve(stages, judgements, vectors, caller)
     trace.judge, trace.embed = judgements.timings, vectors.timings
 
@@ -83,15 +82,26 @@ async def score(
     return await stages.offload.run(compose, len(samples))
 
 
-def _parse(
-    samples: Sequence[Sample], recipe: Recipe, stages: Stages
-) -> tuple[list[ParsedSample], dict[ParsedSample, list[Asked]]]:
-    """Parse samples, and list what the judge is asked of each distinct one."""
+class _Opened(NamedTuple):
+    """Samples as far as they are known without an engine."""
+
+    samples: list[ParsedSample]
+    asked: dict[ParsedSample, list[Asked]]
+    """The inquiries about each distinct sample."""
+    judgements: Answers[Inquiry, Judgement]
+    vectors: Answers[str, Vector]
+
+
+def _open(samples: Sequence[Sample], recipe: Recipe, stages: Stages, caller: Caller) -> _Opened:
+    """Parse samples, and look up what the engines said before."""
     parser, template = SampleParser(recipe, stages.limits), stages.templates[recipe.template]
     parsed_samples = [parser.parse(sample) for sample in samples]
     # Samples with equal texts share a parsed sample, and with it everything that follows.
     distinct = dict.fromkeys(parsed_samples)
-    return parsed_samples, {parsed: _inquiries(parsed, recipe, template) for parsed in distinct}
+    asked = {parsed: _inquiries(parsed, recipe, template) for parsed in distinct}
+    judgements = stages.judge.lookup(chain(*chain(*asked.values())), caller)
+    vectors = stages.embedder.lookup(_texts(distinct, recipe), caller)
+    return _Opened(parsed_samples, asked, judgements, vectors)
 
 
 async def _add_second_opinions(
@@ -108,7 +118,7 @@ async def _add_second_opinions(
         for parsed, inquiries in asked.items()
         for number in composer.unwitnessed(parsed, inquiries)
     ]
-    opinions = await stages.judge.lookup(inquiries, caller)
+    opinions = stages.judge.lookup(inquiries, caller)
     await _resolve(stages, opinions, None, caller)
     trace.judge += opinions.timings
     composer.add_second_opinions(opinions)
@@ -124,13 +134,22 @@ async def grade(
     trace: Trace,
 ) -> list[Grade | Ungraded]:
     """Turn items into grades, in order: the same path, without tags to read or signals to add."""
-    limits = stages.limits
-    opened = await stages.offload.map(lambda item: plan_item(item, template, votes, limits), items)
-    inquiries = [inquiry for item in opened for inquiry in item.inquiries]
-    judgements = await stages.judge.lookup(inquiries, caller)
+    plan = partial(_plan, items, template, votes, stages, caller)
+    plans, judgements = await stages.offload.run(plan, len(items))
     await _resolve(stages, judgements, None, caller)
     trace.judge = judgements.timings
-    return await stages.offload.map(lambda item: grade_item(item, judgements), opened)
+    return await stages.offload.run(
+        lambda: [grade_item(plan, judgements) for plan in plans], len(plans)
+    )
+
+
+def _plan(
+    items: Sequence[Item], template: Template, votes: int, stages: Stages, caller: Caller
+) -> tuple[list[GradingPlan], Answers[Inquiry, Judgement]]:
+    """Plan the grading of items, and look up what the judge said before."""
+    plans = [plan_item(item, template, votes, stages.limits) for item in items]
+    inquiries = [inquiry for plan in plans for inquiry in plan.inquiries]
+    return plans, stages.judge.lookup(inquiries, caller)
 
 
 async def _resolve(

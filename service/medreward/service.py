@@ -208,6 +208,7 @@ class Service:
             answerable=frozenset(t.name for t in templates if judge.can_answer(t)),
             judges={t.name: identity_for(judge, t) for t in templates},
             embedder_identity=self.engines.embedder.identity,
+            fingerprints=self._fingerprints,
         )
 
     def _resolver(self, binding: Binding[Q, A], cache_bytes: int) -> Resolver[Q, A]:

@@ -80,3 +80,8 @@ def is_sound(vector: Vector, _text: str) -> bool:
         return False
     # Neither what is infinite nor what is no number has a length near 1.
     return abs(float(np.dot(vector, vector)) - 1.0) <= 2 * LENGTH_TOLERANCE
+
+
+def rounded(vector: Vector, text: str) -> Vector | None:
+    """Return a vector as the cache returns it later; None if it is no embedding."""
+    return unpack_vector(pack_vector(vector), text) if is_sound(vector, text) else None

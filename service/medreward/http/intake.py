@@ -102,7 +102,7 @@ def plan_rewards(
     """
     service = service_of(request)
     stages, recipe = service.stages, service.recipe(body.recipe)
-    counts = [len(sample.references) for sample in body.samples]
+    counts = [1 if isinstance(s.reference, str) else len(s.reference) for s in body.samples]
     _take_questions(service, permit, names.samples, counts)
     check_modalities(body.samples, recipe, names.modality)
     _check_template(stages, recipe.template)

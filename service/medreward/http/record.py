@@ -11,8 +11,9 @@ from medreward.pipeline import Trace
 from medreward.rewards.grade import Grade, Ungraded
 from medreward.rewards.reward import Reward, Unscored
 from medreward.runs.observe import observed
+from medreward.telemetry.histogram import Observation, observe_all
 from medreward.telemetry.metrics import Metrics
-from medreward.telemetry.tracing import tell_evaluations, tell_stages
+from medreward.telemetry.tracing import tell_evaluations
 
 LONGEST_MARGIN = 20.0
 """Log odds beyond it, of two thousand million to one, are clipped."""
@@ -22,22 +23,25 @@ async def record_rewards(job: RewardJob, results: Sequence[Reward | Unscored]) -
     """Record the rewards of one request, and what its run did."""
     service, recipe = job.service, job.recipe
     metrics = service.metrics
+    observations: list[Observation] = []
     for name in recipe.weights:
         values = [r.components[name].signal.value for r in results if name in r.components]
-        metrics.components.observe((recipe.name, name), values)
+        observations.append((metrics.components, (recipe.name, name), values))
         if name == "accuracy_llm":
             says_no = values.count(0.0)
             metrics.verdicts["yes"].inc(len(values) - says_no)
             metrics.verdicts["no"].inc(says_no)
-            metrics.margins.observe((recipe.name,), map(_log_odds, _judge_probabilities(results)))
+            margins = [_log_odds(p_yes) for p_yes in _judge_probabilities(results)]
+            observations.append((metrics.margins, (recipe.name,), margins))
     rewards = [result.total for result in results if isinstance(result, Reward)]
-    metrics.rewards.observe((recipe.name,), rewards)
+    observations.append((metrics.rewards, (recipe.name,), rewards))
     metrics.samples["scored"].inc(len(rewards))
     if len(rewards) < len(results):
         problems = (result.problem for result in results if isinstance(result, Unscored))
         _count_problems(metrics, "unscored", problems)
-    tell_evaluations(recipe.name, len(results), map(_evaluation_of, results))
-    _observe_stages(metrics, job.trace)
+    spent = _spent(job.trace)
+    observe_all([*observations, *_stages(metrics, spent)])
+    tell_evaluations(recipe.name, len(results), map(_evaluation_of, results), spent)
     if job.run is not None:
         seen = observed(job.samples, results)
         observe = partial(service.runs.observe, job.run, job.step, seen)
@@ -53,8 +57,9 @@ def record_grades(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> None:
         if verdict is not None:
             metrics.verdicts[verdict.lower()].inc(number)
     _count_problems(metrics, "unjudged", (r.problem for r in results if isinstance(r, Ungraded)))
-    tell_evaluations(job.template.name, len(results), map(_evaluation_of, results))
-    _observe_stages(metrics, job.trace)
+    spent = _spent(job.trace)
+    observe_all(_stages(metrics, spent))
+    tell_evaluations(job.template.name, len(results), map(_evaluation_of, results), spent)
 
 
 def _judge_probabilities(results: Sequence[Reward | Unscored]) -> Iterable[float]:
@@ -89,12 +94,13 @@ def _count_problems(metrics: Metrics, status: str, problems: Iterable[Problem]) 
             metrics.verdicts["error"].inc(number)
 
 
-def _observe_stages(metrics: Metrics, trace: Trace) -> None:
-    # A request that is answered from the cache never came to an engine or its queue.
-    spent = {stage: seconds for stage, seconds in trace.seconds.items() if seconds}
-    for stage, seconds in spent.items():
-        metrics.stage_seconds.observe((stage,), (seconds,))
-    tell_stages(spent)
+def _spent(trace: Trace) -> dict[str, float]:
+    """Return the seconds by stage; a request answered from the cache never came to an engine."""
+    return {stage: seconds for stage, seconds in trace.seconds.items() if seconds}
+
+
+def _stages(metrics: Metrics, spent: Mapping[str, float]) -> Iterable[Observation]:
+    return [(metrics.stage_seconds, (stage,), (seconds,)) for stage, seconds in spent.items()]
 
 
 def _log_odds(share: float) -> float:

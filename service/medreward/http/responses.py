@@ -78,7 +78,7 @@ def _reward_provenance(job: RewardJob) -> dict[str, str]:
     """Name everything that a reward depends on: a `schemas.RewardProvenance`."""
     return {
         "recipe": job.recipe.name,
-        "fingerprint": job.service.fingerprint(job.recipe),
+        "fingerprint": job.stages.fingerprints[job.recipe.name],
         "judge": job.stages.judges[job.recipe.template],
         "embedder": job.stages.embedder_identity,
         "service": medreward.__version__,

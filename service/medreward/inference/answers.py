@@ -1,7 +1,7 @@
 """The answers to one request's questions, with their sources and what they took."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from medreward.errors import Problem
@@ -39,20 +39,20 @@ class Timings:
         )
 
 
+@dataclass(slots=True)
 class Answers(Generic[Q, A]):
     """The answers to one request's questions, handed out to the samples that asked.
 
     The first sample to take an answer got it from the engine; the others shared it.
     """
 
-    def __init__(self) -> None:
-        self.missing: dict[bytes, Q] = {}
-        """Questions without an answer yet, by key."""
-        self.cached = 0
-        """Questions that were answered from this process's memory."""
-        self.timings = Timings()
-        self._answers: dict[Q, Answered[A]] = {}
-        self._taken: set[Q] = set()
+    missing: dict[bytes, Q] = field(default_factory=dict)
+    """Questions without an answer yet, by key."""
+    cached: int = 0
+    """Questions that were answered from this process's memory."""
+    timings: Timings = field(default_factory=Timings)
+    _answers: dict[Q, Answered[A]] = field(default_factory=dict)
+    _taken: set[Q] = field(default_factory=set)
 
     def add(self, question: Q, value: A | Problem, source: Source) -> None:
         """Add the answer to a question that is not missing."""

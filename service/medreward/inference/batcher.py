@@ -5,7 +5,7 @@ No batch waits to be filled: the questions that gather while the engine is busy 
 
 import asyncio
 import time
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -51,8 +51,9 @@ class Listener(Protocol[A_contra]):
         """Forget questions that were not asked, as their last caller has gone."""
         ...
 
-    def on_outcome(self, problem: Problem | None) -> None:
-        """Note a batch that got no answer at all, with the reason, or None if it got one."""
+    @property
+    def on_outcome(self) -> Callable[[Problem | None], None]:
+        """Called with the problem of a batch that got no answer at all, or None if it got one."""
         ...
 
 
@@ -125,8 +126,8 @@ class Batcher(Generic[Q, A]):
         shared = questions.keys() & self._tickets.keys()
         tickets = {key: self._ticket(key, caller.namespace) for key in questions}
         waiting = {key: q for key, q in questions.items() if tickets[key].started_s is None}
-        flow = self._queue.push(waiting, caller.deadline.at_s)
-        self._start_batches()
+        flow, batches = self._queue.submit(waiting, caller.deadline.at_s)
+        self._start(batches)
         try:
             waits = [ticket.answer for ticket in tickets.values()]
             await asyncio.wait(waits, timeout=caller.deadline.left_s)
@@ -167,9 +168,9 @@ class Batcher(Generic[Q, A]):
     def _problem(self, error: EngineError) -> Problem:
         return self._binding.failures.problem(error)
 
-    def _start_batches(self) -> None:
-        while self._queue.entries and (batch := self._queue.pop()):
-            now_s = time.monotonic()
+    def _start(self, batches: Iterable[Batch[Q]]) -> None:
+        now_s = time.monotonic()
+        for batch in batches:
             for key in batch.questions:
                 self._tickets[key].started_s = now_s
             task = asyncio.create_task(self._run(batch))
@@ -178,8 +179,8 @@ class Batcher(Generic[Q, A]):
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._queue.finish(self._batches.pop(task))
-        if not self._closed:
-            self._start_batches()
+        if self._queue.entries and not self._closed:
+            self._start(self._queue.startable())
 
     async def _run(self, batch: Batch[Q]) -> None:
         answers: Sequence[A | Problem] = ()

@@ -3,7 +3,7 @@
 import math
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from medreward.cache.entries import Role
@@ -44,8 +44,8 @@ class Binding(ABC, Generic[Q, A]):
         """Send one batch to the engine; the answers are in order."""
 
     @abstractmethod
-    def key(self, question: Q, namespace: str) -> bytes:
-        """Digest everything that can change the answer, for callers who share *namespace*."""
+    def keys(self, questions: Iterable[Q], namespace: str) -> dict[Q, bytes]:
+        """Digest everything that can change each answer, for callers who share *namespace*."""
 
     @abstractmethod
     def check(self, answer: A, question: Q) -> bool:
@@ -67,14 +67,17 @@ class Binding(ABC, Generic[Q, A]):
     def tokens(self, question: Q) -> int:
         """Estimate the tokens of a question's prompt."""
 
+    def rounded(self, answer: A, question: Q) -> A | None:
+        """Return an answer as the cache will return it later; None if it is nonsense."""
+        return self.unpack(self.pack(answer), question) if self.check(answer, question) else None
+
     def validate(self, answer: A, question: Q) -> A | Problem:
         """Return an answer as the cache will return it later, or a problem if it is nonsense.
 
         The round trip through `pack` rounds it, so that no reward depends on who asked first.
         """
         try:
-            is_sound = self.check(answer, question)
-            valid = self.unpack(self.pack(answer), question) if is_sound else None
+            valid = self.rounded(answer, question)
         except Exception:  # noqa: BLE001 - an answer of the wrong type may raise anything
             valid = None
         if valid is None:
@@ -96,9 +99,9 @@ class JudgeBinding(Binding[Inquiry, Judgement]):
         """Judge each inquiry."""
         return await self._judge.decide(questions)
 
-    def key(self, question: Inquiry, namespace: str) -> bytes:
+    def keys(self, questions: Iterable[Inquiry], namespace: str) -> dict[Inquiry, bytes]:
         """Digest engine, template, view and texts."""
-        return inquiry_key(self.identity, question, namespace)
+        return {question: inquiry_key(self.identity, question, namespace) for question in questions}
 
     def check(self, answer: Judgement, question: Inquiry) -> bool:
         """Return whether the numbers are probabilities of the template's labels."""
@@ -150,13 +153,17 @@ class EmbedderBinding(Binding[str, Vector]):
         """Embed each text."""
         return await self._embedder.embed(questions)
 
-    def key(self, question: str, namespace: str) -> bytes:
+    def keys(self, questions: Iterable[str], namespace: str) -> dict[str, bytes]:
         """Digest engine and text."""
-        return text_key(self.identity, question, namespace)
+        return {question: text_key(self.identity, question, namespace) for question in questions}
 
     def check(self, answer: Vector, question: str) -> bool:
         """Return whether it is one row of finite numbers, of length 1."""
         return embeddings.is_sound(answer, question)
+
+    def rounded(self, answer: Vector, question: str) -> Vector | None:
+        """Return a vector of float16 numbers."""
+        return embeddings.rounded(answer, question)
 
     def pack(self, answer: Vector) -> bytes:
         """Encode as float16."""

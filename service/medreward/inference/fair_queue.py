@@ -118,6 +118,16 @@ class FairQueue(Generic[Q]):
                 return Batch(questions, is_small)
         return None
 
+    def submit(
+        self, questions: Mapping[bytes, Q], deadline_s: float
+    ) -> tuple[Flow[Q], list[Batch[Q]]]:
+        """Queue the questions of one caller, and take the batches that can start now."""
+        return self.push(questions, deadline_s), self.startable()
+
+    def startable(self) -> list[Batch[Q]]:
+        """Take every batch for which the engine has a place."""
+        return list(iter(self.pop, None))
+
     def finish(self, batch: Batch[Q]) -> None:
         """Free the place of a batch."""
         self._running -= 1

@@ -9,7 +9,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 from medreward.admission import Caller
@@ -44,19 +44,32 @@ class Resolver(Generic[Q, A]):
         self._metrics = metrics
         self._shared = shared
         self._offload = offload or Offloader()
-        self._on_outcome = on_outcome
+        self.on_outcome = on_outcome
+        """Reports a batch without any answer, or one with answers, to the engine's supervisor."""
         self._batcher: Batcher[Q, A] = Batcher(binding, self, metrics, self._offload)
 
-    async def lookup(self, questions: Sequence[Q], caller: Caller) -> Answers[Q, A]:
-        """Return the answers that this process remembers; the others are `missing`."""
+    def lookup(self, questions: Iterable[Q], caller: Caller) -> Answers[Q, A]:
+        """Return the answers that this process remembers; the others are `missing`.
+
+        It only computes, so thousands of questions are looked up beside the event loop.
+        """
         started_s = time.perf_counter()
-        answers = await self._offload.run(
-            lambda: self._lookup(questions, caller.namespace), len(questions)
-        )
-        answers.timings.cache_s = time.perf_counter() - started_s
+        answers: Answers[Q, A] = Answers()
+        binding = self._binding
+        keys = binding.keys(dict.fromkeys(questions), caller.namespace)
+        stored = self._memory.get_many(keys.values())
+        for question, key in keys.items():
+            packed = stored.get(key)
+            answer = None if packed is None else binding.unpack(packed, question)
+            if answer is None:
+                answers.missing[key] = question
+            else:
+                answers.add(question, answer, "cache")
+        answers.cached = len(keys) - len(answers.missing)
         for result, count in (("hit", answers.cached), ("miss", len(answers.missing))):
             if count:
-                self._metrics.cache[self._binding.source, "memory", result].inc(count)
+                self._metrics.cache[binding.source, "memory", result].inc(count)
+        answers.timings.cache_s = time.perf_counter() - started_s
         return answers
 
     async def resolve(self, answers: Answers[Q, A], caller: Caller) -> None:
@@ -96,26 +109,6 @@ class Resolver(Generic[Q, A]):
         """Release the leases of questions that are not asked here, so that others may ask at once."""
         if self._shared is not None:
             self._shared.release(keys, namespace, role=self._binding.source)
-
-    def on_outcome(self, problem: Problem | None) -> None:
-        """Report a batch without any answer, or one with answers, to the engine's supervisor."""
-        self._on_outcome(problem)
-
-    def _lookup(self, questions: Iterable[Q], namespace: str) -> Answers[Q, A]:
-        answers: Answers[Q, A] = Answers()
-        binding = self._binding
-        distinct = dict.fromkeys(questions)
-        keys = {question: binding.key(question, namespace) for question in distinct}
-        stored = self._memory.get_many(keys.values())
-        for question, key in keys.items():
-            packed = stored.get(key)
-            answer = None if packed is None else binding.unpack(packed, question)
-            if answer is None:
-                answers.missing[key] = question
-            else:
-                answers.add(question, answer, "cache")
-        answers.cached = len(keys) - len(answers.missing)
-        return answers
 
     async def _accept(self, found: Mapping[bytes, bytes], answers: Answers[Q, A]) -> None:
         """Take the answers that other replicas stored; questions of invalid ones stay missing."""

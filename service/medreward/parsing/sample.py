@@ -45,6 +45,8 @@ class ParsedSample:
     flags: tuple[str, ...] = ()
     answer: str = ""
     """The answer that a model is asked about."""
+    well_formed: bool = False
+    """True if the response has the form that the recipe's format signal pays for."""
     needs_models: bool = False
     """True if neither a rule nor a problem settles the sample."""
 
@@ -96,6 +98,7 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
             log.error("guard_raised", error=type(exc).__name__, where=place_of(exc))  # noqa: TRY400
             problem = GUARD_FAILED
     accuracy = accuracy or guarded.accuracy
+    well_formed = is_well_formed(completion, recipe)
     return ParsedSample(
         references=guarded.references,
         question=sample.question,
@@ -103,8 +106,15 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
         modality=_modality_signal(completion, references.modality),
         accuracy=accuracy,
         problem=problem,
-        flags=_flags(completion, references.modality, recipe, is_rejected=is_rejected),
+        flags=_flags(
+            completion,
+            references.modality,
+            recipe,
+            is_rejected=is_rejected,
+            well_formed=well_formed,
+        ),
         answer=completion.answer,
+        well_formed=well_formed,
         needs_models=problem is None and accuracy is None,
     )
 
@@ -146,12 +156,17 @@ def _modality_signal(completion: Completion, modality: str | None) -> Signal | N
 
 
 def _flags(
-    completion: Completion, modality: str | None, recipe: Recipe, *, is_rejected: bool
+    completion: Completion,
+    modality: str | None,
+    recipe: Recipe,
+    *,
+    is_rejected: bool,
+    well_formed: bool,
 ) -> tuple[str, ...]:
     flags = []
     if recipe.tags.answer is not None and not completion.has_answer_tag:
         flags.append("no_answer_tag")
-    if recipe.signals.format is not None and not is_well_formed(completion, recipe):
+    if recipe.signals.format is not None and not well_formed:
         flags.append("malformed")
     if recipe.signals.modality is not None and modality is None:
         flags.append("no_modality")

@@ -199,7 +199,7 @@ class Recipe(_Table):
         guards = self.guards or Guards()
         return GuardChain(guards.checks, settles=guards.settles)
 
-    @property
+    @cached_property
     def wants_witness(self) -> bool:
         """Whether a YES needs a witness besides the judge."""
         return self.guards is not None and self.guards.witness_cosine is not None

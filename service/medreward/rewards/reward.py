@@ -18,7 +18,7 @@ from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.guards.support import has_witness
 from medreward.inference.answers import Answered, Answers
-from medreward.parsing.sample import RIGHT, WRONG, ParsedSample, is_well_formed
+from medreward.parsing.sample import RIGHT, WRONG, ParsedSample
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, SignalName
 from medreward.samples import Source
@@ -162,10 +162,8 @@ class RewardComposer:
             signals["accuracy_llm"] = self._judge_signal(parsed, asked)
         embed = self._recipe.signals.accuracy_embed
         if embed is not None:
-            take = self._vectors.take
-            signals["accuracy_embed"] = embed_signal(
-                take(parsed.answer), [take(text) for text in parsed.references], embed.threshold
-            )
+            answer, *references = map(self._vectors.take, (parsed.answer, *parsed.references))
+            signals["accuracy_embed"] = embed_signal(answer, references, embed.threshold)
         return signals
 
     def _judge_signal(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Signal | Problem:
@@ -230,7 +228,7 @@ def signals_of_rules(parsed: ParsedSample, recipe: Recipe) -> dict[SignalName, S
     """Collect what is known of a sample without a model."""
     signals: dict[SignalName, Signal | Problem] = {}
     if parsed.completion is not None:
-        signals["format"] = RIGHT if is_well_formed(parsed.completion, recipe) else WRONG
+        signals["format"] = RIGHT if parsed.well_formed else WRONG
     if parsed.modality is not None:
         signals["modality"] = parsed.modality
     settled = parsed.problem or parsed.accuracy

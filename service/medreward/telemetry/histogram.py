@@ -18,6 +18,16 @@ from prometheus_client.utils import floatToGoString
 MOST_NEW = 1024
 
 
+Observation = tuple["Distribution", tuple[str, ...], Iterable[float]]
+"""Values for one distribution, under its labels."""
+
+
+def observe_all(observations: Iterable[Observation]) -> None:
+    """Add the values of one request to several distributions."""
+    for distribution, labels, values in observations:
+        distribution.observe(labels, values)
+
+
 class Distribution(Collector):
     """Counts values into buckets, by labels."""
 

@@ -6,7 +6,7 @@ it. What is sent where is decided by the standard `OTEL_*` variables.
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import Literal
 
@@ -62,14 +62,12 @@ def exporting(*, role: str, is_on: bool) -> Iterator[None]:
         ending.join(EXPORT_TIMEOUT_S)
 
 
-@contextmanager
-def request_span(method: str, headers: Mapping[str, str]) -> Iterator[Span]:
-    """Stand around one request; its caller's `traceparent` is carried on."""
+def request_span(method: str, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
+    """Start the span of one request, below the `traceparent` of its caller."""
     context = propagate.extract(headers)
-    with _tracer.start_as_current_span(
+    return _tracer.start_as_current_span(
         method, context=context, kind=SpanKind.SERVER, record_exception=False
-    ) as span:
-        yield span
+    )
 
 
 def end_request(span: Span, *, method: str, route: str, code: int) -> None:
@@ -85,9 +83,10 @@ def end_request(span: Span, *, method: str, route: str, code: int) -> None:
         span.set_attribute("error.type", str(code))
 
 
-@contextmanager
-def batch_span(role: Literal["judge", "embedder"], identity: str, questions: int) -> Iterator[None]:
-    """Stand around one batch put to an engine.
+def batch_span(
+    role: Literal["judge", "embedder"], identity: str, questions: int
+) -> AbstractContextManager[Span]:
+    """Start the span of one batch that is sent to an engine.
 
     It hangs below the request whose question began the batch, and may hold others' questions.
     """
@@ -98,10 +97,9 @@ def batch_span(role: Literal["judge", "embedder"], identity: str, questions: int
         "gen_ai.request.model": identity,
         "medreward.batch.size": questions,
     }
-    with _tracer.start_as_current_span(
+    return _tracer.start_as_current_span(
         f"{operation} {role}", kind=SpanKind.CLIENT, attributes=attributes, record_exception=False
-    ):
-        yield
+    )
 
 
 def carried() -> Mapping[str, str]:
@@ -111,21 +109,18 @@ def carried() -> Mapping[str, str]:
     return headers
 
 
-def tell_stages(seconds: Mapping[str, float]) -> None:
-    """Note what a request spent where."""
-    span = trace.get_current_span()
-    if span.is_recording():
-        span.set_attributes({f"medreward.stage.{name}_s": s for name, s in seconds.items()})
+def tell_evaluations(
+    name: str, total: int, each: Iterable[Mapping[str, str | float]], seconds: Mapping[str, float]
+) -> None:
+    """Record the first of a request's *total* evaluations, under its recipe's or template's name.
 
-
-def tell_evaluations(name: str, total: int, each: Iterable[Mapping[str, str | float]]) -> None:
-    """Tell the first of a request's *total* evaluations, under its recipe's or template's name.
-
-    *each* holds attributes without their prefix, such as `score.value`; what is not told is not made.
+    *each* holds attributes without their prefix, such as `score.value`, and is read as far as it is
+    recorded. *seconds* are those of the request, by stage.
     """
     span = trace.get_current_span()
     if not span.is_recording():
         return
+    span.set_attributes({f"medreward.stage.{stage}_s": s for stage, s in seconds.items()})
     span.set_attribute("medreward.evaluations", total)
     span.set_attribute("medreward.evaluations.left_out", max(0, total - MOST_EVENTS))
     for attributes in islice(each, MOST_EVENTS):

@@ -56,7 +56,7 @@ async def ask(
 ) -> dict[str, Answered[int]]:
     """What is answered to each question, taken once."""
     caller = Caller(Deadline.after(20), namespace)
-    answers = await asked.lookup(questions, caller)
+    answers = asked.lookup(questions, caller)
     await asked.resolve(answers, caller)
     return {question: answers.take(question) for question in dict.fromkeys(questions)}
 
@@ -111,7 +111,7 @@ async def test_callers_of_different_namespaces_share_nothing() -> None:
 async def test_a_value_that_is_no_answer_is_a_miss() -> None:
     """Whoever wrote it, it is asked again."""
     engine, memory = Tens(), MemoryTier(10_000)
-    memory.put_many({engine.key(TEN, ""): b"\xff"})
+    memory.put_many({engine.keys([TEN], "")[TEN]: b"\xff"})
 
     answered = await ask(resolver(engine, memory), TEN)
 
@@ -145,7 +145,7 @@ async def test_timings_are_those_of_this_request() -> None:
 
     for questions in ([TEN, TWENTY, TEN], [TEN, "t" * 30]):
         caller = Caller(Deadline.after(20))
-        answers = await asked.lookup(questions, caller)
+        answers = asked.lookup(questions, caller)
         await asked.resolve(answers, caller)
         timings += answers.timings
 
@@ -190,7 +190,7 @@ async def test_what_was_answered_while_redis_was_asked_is_not_asked_again(
         assert await first == {TEN: Answered(10, "judge")}
         assert await second == {TEN: Answered(10, "cache")}
         assert engine.asked == [TEN]
-        key = engine.key(TEN, "")
+        key = engine.keys([TEN], "")[TEN]
         await until(lambda: is_remembered(replica, key))
 
 
@@ -219,7 +219,7 @@ async def test_a_caller_who_leaves_holds_up_no_other_replica(redis_server: Redis
     """What it was about to ask is asked elsewhere at once, not when its lease ends."""
     engine = Leaving()
     lost, *answered = texts = [f"text {number}" for number in range(2 * SMALL)]
-    keys = {text: engine.key(text, "") for text in texts}
+    keys = engine.keys(texts, "")
     async with (
         tier_on(redis_server.url, lease_s=60) as tier,
         tier_on(redis_server.url, lease_s=60) as replica,
@@ -246,7 +246,7 @@ async def test_what_was_answered_since_it_was_looked_up_is_not_asked_again() -> 
     engine = Tens()
     asked, caller = resolver(engine), Caller(Deadline.after(20))
 
-    early = await asked.lookup([TEN, TWENTY], caller)
+    early = asked.lookup([TEN, TWENTY], caller)
     await ask(asked, TEN)
     await asked.resolve(early, caller)
 

@@ -1,7 +1,7 @@
 """An engine of the tests of resolver and batcher: it answers with a text's length."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from medreward.engines.capacity import Capacity
@@ -46,9 +46,9 @@ class Lengths(Binding[str, int]):
         await self.open.wait()
         return await self._answer(questions)
 
-    def key(self, question: str, namespace: str) -> bytes:
-        """Digest a text."""
-        return text_key(self.identity, question, namespace)
+    def keys(self, questions: Iterable[str], namespace: str) -> dict[str, bytes]:
+        """Digest texts."""
+        return {question: text_key(self.identity, question, namespace) for question in questions}
 
     def check(self, answer: int, question: str) -> bool:
         """Refuse what is no length."""

@@ -6,6 +6,7 @@ asked once, in batches that suit it.
 
 import base64
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -132,7 +133,8 @@ async def _answers(
     """Answer questions as those of a sample are answered."""
     permit.take(Load(questions=len(questions)))
     caller = Caller(Deadline.after(deadline_ms / 1000), request.state.namespace)
-    answers = await resolver.lookup(questions, caller)
+    look_up = partial(resolver.lookup, questions, caller)
+    answers = await service_of(request).offload.run(look_up, len(questions))
     if answers.missing:
         await while_connected(request, resolver.resolve(answers, caller))
     return answers
