@@ -66,8 +66,9 @@ async def record() -> Recorder:
             # Readiness is polled from outside, as a balancer does.
             while (await client.get("/readyz")).status_code != httpx.codes.OK:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            # The first request builds what the others find.
-            await client.post("/reward", json=body("The right lung base"))
+            # The first requests build what the others find.
+            for answer in ("The right lung base", "The lingula"):
+                await client.post("/reward", json=body(answer))
             sys.setprofile(recorder)
             reply = await client.post("/reward", json=body("The left lung base"))
             sys.setprofile(None)

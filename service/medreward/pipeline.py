@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import NamedTuple
 
@@ -45,7 +45,7 @@ class Stages:
     """Of the recipes, by name."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Trace:
     """The time that one request took, by stage."""
 
@@ -53,9 +53,12 @@ class Trace:
     embed: Timings = field(default_factory=Timings)
     _started_s: float = field(default_factory=time.perf_counter)
 
-    @property
+    @cached_property
     def seconds(self) -> dict[str, float]:
-        """Seconds by stage, so far; judge and embed run side by side."""
+        """Seconds by stage; judge and embed run side by side.
+
+        Fixed when it is first read, so that metrics, spans and the response have the same numbers.
+        """
         judge, embed = self.judge, self.embed
         return {
             "queue": max(judge.queue_s, embed.queue_s),

@@ -111,7 +111,8 @@ class Service:
         Raises:
             NotReady: the engines cannot answer yet, or this process is leaving.
         """
-        self.lifecycle.check_admits()
+        if self.lifecycle.has_begun:
+            self.lifecycle.check_admits()
         self.engines.check_ready()
 
     async def load(self) -> None:

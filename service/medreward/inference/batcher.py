@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import structlog
@@ -216,9 +217,8 @@ class Batcher(Generic[Q, A]):
             return await self._bisect(questions, type(exc).__name__)
         else:
             if len(answers) == len(questions):
-                return await self._offload.run(
-                    lambda: self._validated(questions, answers), len(questions)
-                )
+                validate = partial(self._binding.validate_all, questions, answers)
+                return await self._offload.run(validate, len(questions))
             error = NonsenseReply(f"{len(answers)} answers to {len(questions)} questions")
         return [self._problem(error)] * len(questions)
 
@@ -235,14 +235,6 @@ class Batcher(Generic[Q, A]):
             # A batch that fails is timed as well.
             seconds = time.perf_counter() - started_s
             self._metrics.engine_seconds[binding.source].observe(seconds)
-
-    def _validated(
-        self, questions: Sequence[Q], answers: Sequence[A | Problem]
-    ) -> list[A | Problem]:
-        return [
-            answer if isinstance(answer, Problem) else self._binding.validate(answer, question)
-            for question, answer in zip(questions, answers, strict=True)
-        ]
 
     async def _bisect(self, questions: list[Q], error: str) -> Sequence[A | Problem]:
         # The message may quote the text that broke the engine, so only its type is logged.

@@ -71,6 +71,15 @@ class Binding(ABC, Generic[Q, A]):
         """Return an answer as the cache will return it later; None if it is nonsense."""
         return self.unpack(self.pack(answer), question) if self.check(answer, question) else None
 
+    def validate_all(
+        self, questions: Sequence[Q], answers: Sequence[A | Problem]
+    ) -> list[A | Problem]:
+        """Validate the answers of one batch, in order; problems stay as they are."""
+        return [
+            answer if isinstance(answer, Problem) else self.validate(answer, question)
+            for question, answer in zip(questions, answers, strict=True)
+        ]
+
     def validate(self, answer: A, question: Q) -> A | Problem:
         """Return an answer as the cache will return it later, or a problem if it is nonsense.
 

@@ -62,11 +62,11 @@ def test_a_service_that_leaves_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     ("readiness", "said"),
     [
-        (engines("loading"), "loading the judge m"),
-        (engines("ready"), "loading the embedder m"),
-        (engines("no reply"), "waiting for the judge: no reply"),
+        (engines("loading"), "loading the embedder m"),
+        (engines("loading", "ready"), "loading the judge m"),
+        (engines("no reply", "ready"), "waiting for the judge: no reply"),
     ],
 )
-def test_the_first_that_is_awaited_is_named(readiness: Readiness, said: str) -> None:
+def test_the_engine_that_is_loaded_next_is_named(readiness: Readiness, said: str) -> None:
     """A spinner has room for one."""
     assert what_is_awaited(readiness) == said

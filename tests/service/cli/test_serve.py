@@ -97,12 +97,10 @@ def test_the_delay_ends_by_itself() -> None:
     lines = [line for line in service.stderr.splitlines() if line.startswith("{")]
 
     assert code == 0
-    assert [json.loads(line)["event"] for line in lines] == [
-        "ready",
-        "request",
-        "draining",
-        "drained",
-    ]
+    events = [json.loads(line)["event"] for line in lines]
+    # The request is logged behind its reply, so the signal may come between the two.
+    assert sorted(events[1:3]) == ["draining", "request"]
+    assert [events[0], *events[3:]] == ["ready", "drained"]
 
 
 def test_ctrl_c_waits_for_nobody_to_notice() -> None:
