@@ -7,7 +7,6 @@ change for users: it has a line here and one in CHANGELOG.md.
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def test_the_metrics_are_the_same() -> None:
     for declared in vars(metrics).values():
         metric = declared.metric if isinstance(declared, Labelled) else declared
         for family in metric.describe() if hasattr(metric, "describe") else ():
-            names: Sequence[str]
+            names: Any
             names = getattr(metric, "_labelnames", None) or getattr(metric, "_labels", ())
             labels[family.name] = [types.get(family.name, family.type), *names]
 
