@@ -25,7 +25,7 @@ from medreward.app import create_app
 from medreward.cli.environment import read_settings, service_key
 from medreward.cli.jsonl import Line
 from medreward.cli.terminal import CommandError, Misuse, counting, silence_other_bars, waiting
-from medreward.engines.remote.http_client import AsyncClient, Response, reaching
+from medreward.engines.remote.http_client import AsyncClient, Response, reaching, retry_after_s
 from medreward.engines.status import EngineState, Readiness
 from medreward.errors import BackendDown, DeadlinePassed
 from medreward.http.schemas import ErrorReply, JudgeReply, RecipesReply, RewardReply
@@ -157,7 +157,7 @@ class Connection:
                 if response.status_code not in BUSY:
                     return response
                 reason = refusal(response)
-                wait_s = max(pause_s, _retry_after_s(response.headers.get("Retry-After", "")))
+                wait_s = max(pause_s, retry_after_s(response.headers) or 0.0)
             if clock() + wait_s > give_up_at:
                 raise CommandError(
                     f"{self.url} took nothing for {self.retry_for_s:.0f} s: {reason}"
@@ -385,8 +385,3 @@ def _checked(url: str) -> str:
         if parts.scheme in {"http", "https"} and parts.hostname:
             return url.rstrip("/")
     raise Misuse(f"--url: {url!r} is no URL; give one such as http://127.0.0.1:8080")
-
-
-def _retry_after_s(header: str) -> float:
-    """Read a Retry-After header in seconds; a date counts as none."""
-    return float(header) if header.isdecimal() else 0.0
