@@ -77,7 +77,7 @@ def wilson(hits: int, of: int, z: float = Z_95) -> Interval:
 
 
 def roc(scored: Iterable[Scored]) -> list[Point]:
-    """Compute the ROC curve, from the strictest threshold down; ties move it by one point.
+    """Compute the ROC curve, from the strictest threshold down, with one point for equal scores.
 
     Empty if there are no equivalent or no different pairs.
     """

@@ -13,9 +13,9 @@ Inside = str | Markup | None
 
 
 def tag(name: str, *inside: Inside, **attributes: object) -> Markup:
-    """Write an element; an attribute that is None is left out.
+    """Build an element without its attributes that are None.
 
-    `class_` is written `class`, and `stroke_width` as `stroke-width`.
+    `class_` becomes `class`, and `stroke_width` becomes `stroke-width`.
     """
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'

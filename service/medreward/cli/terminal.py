@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from medreward.audit.markup import visible
 from medreward.errors import MedrewardError, SetupError
 
 PLAIN_WIDTH = 120
@@ -48,11 +49,7 @@ def shown(text: str, style: str = "") -> Text:
     Invisible characters are escaped (`\xa0`, `\u200b`), since they often explain why two texts
     differ.
     """
-    visible = "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
-        for char in text
-    )
-    return Text(visible, style=style)
+    return Text(visible(text), style=style)
 
 
 def _console(stream: IO[str]) -> Console:
