@@ -1,4 +1,4 @@
-"""`medreward audit`: the report card of a running service, or of one started for it."""
+"""`medreward audit`: a report card of a running service, or of one started for the audit."""
 
 import asyncio
 import json

