@@ -9,14 +9,14 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from medreward.cli.client import LOADING, LoadingLimit, log_quietly, what_is_awaited
+from medreward.cli.client import LOADING, LoadingLimit, loading_text, log_quietly
 from medreward.cli.environment import (
     misspelt_variables,
     read_settings,
     without_password,
 )
 from medreward.cli.jsonl import BadLine, name_of, read_sample_line, sort_lines
-from medreward.cli.models import changed_files, how_to_mend
+from medreward.cli.models import changed_files, remedy_for
 from medreward.cli.recipes import find_local_recipe, unknown_modality
 from medreward.cli.tables import counted, facts_grid, plain_table
 from medreward.cli.terminal import CommandError, Misuse, output, shown, silence_other_bars, waiting
@@ -155,7 +155,7 @@ def _model(name: str, choice: Choice, models_dir: Path) -> Check:
         return Check(name, True, where if is_folder else f"{where}, from a hub or its cache")
     changed = changed_files(model, models_dir)
     if changed:
-        mend = how_to_mend(model)
+        mend = remedy_for(model)
         return Check(name, False, f"{choice.model}: changed on disk: {', '.join(changed)}", mend)
     return Check(name, True, f"{choice.model}, every file as it was fetched")
 
@@ -168,11 +168,11 @@ async def _load(settings: Settings, probe: Probe) -> list[Check]:
         with waiting("loading the engines") as say:
             while service.engines.status == "loading":
                 limit.check(service.engines.readiness)
-                say(what_is_awaited(service.engines.readiness))
+                say(loading_text(service.engines.readiness))
                 await asyncio.wait({loading}, timeout=0.1)
         is_ready = service.engines.status == "ready"
         told = _engine_checks(service.engines.readiness)
-        return [*told, *_way(service), await _coverage(service)] if is_ready else told
+        return [*told, *_formats(service), await _coverage(service)] if is_ready else told
     except CommandError as exc:
         return [Check("loading", is_fine=False, found=str(exc))]
     finally:
@@ -190,7 +190,7 @@ def _engine_checks(readiness: Readiness) -> list[Check]:
     ]
 
 
-def _way(service: Service) -> Iterator[Check]:
+def _formats(service: Service) -> Iterator[Check]:
     """Report the request format of a remote judge, and why cheaper formats were rejected."""
     for judge in engines_of(service.engines.judge):
         if isinstance(judge, OpenAiJudge):

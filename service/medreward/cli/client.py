@@ -199,10 +199,10 @@ class Connection:
         """
         readiness, limit = await self._readiness(), LoadingLimit()
         if readiness.status != "ready":
-            with waiting(what_is_awaited(readiness)) as show:
+            with waiting(loading_text(readiness)) as show:
                 while (readiness := await self._readiness()).status != "ready":
                     limit.check(readiness)
-                    show(what_is_awaited(readiness))
+                    show(loading_text(readiness))
                     await asyncio.sleep(POLL_S)
         self.engines = readiness.engines
 
@@ -327,7 +327,7 @@ class LoadingLimit:
             raise CommandError(f"still loading after {self._loading_s:.0f} s; its log says more")
 
 
-def what_is_awaited(readiness: Readiness) -> str:
+def loading_text(readiness: Readiness) -> str:
     """Describe the engine that is loading, for a spinner."""
     # Engines are loaded in the reverse of the order in which readiness lists them.
     for role, state in reversed(readiness.engines.items()):

@@ -16,7 +16,7 @@ import typer
 import medreward
 from medreward.cli import options
 from medreward.cli.options import argument, option
-from medreward.cli.terminal import failing_in_words
+from medreward.cli.terminal import exiting_on_failure
 from medreward.errors import SetupError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,7 +48,7 @@ def _command(group: typer.Typer, *lines: str, name: str | None = None) -> Callab
 
     def register(run: F) -> F:
         epilog = "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
-        return group.command(name, epilog=epilog)(failing_in_words()(run))
+        return group.command(name, epilog=epilog)(exiting_on_failure()(run))
 
     return register
 

@@ -74,7 +74,7 @@ def explain_sample(choice: Choice, recipe_name: str | None, target: Target) -> N
 
 def _choose(choice: Choice) -> Line[Sample]:
     if choice.file is None:
-        return Line(0, _spelt_out(choice))
+        return Line(0, _from_options(choice))
     if choice.response is not None or choice.reference:
         raise Misuse("give a file, or --response and --reference, but not both")
     lines = read_samples(choice.file)
@@ -85,7 +85,7 @@ def _choose(choice: Choice) -> Line[Sample]:
     return _find(lines, choice)
 
 
-def _spelt_out(choice: Choice) -> Sample:
+def _from_options(choice: Choice) -> Sample:
     if choice.response is None or not choice.reference:
         raise Misuse("give a file and --id, or --response and --reference")
     references = tuple(choice.reference)

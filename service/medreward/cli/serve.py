@@ -19,7 +19,7 @@ from rich.text import Text
 
 import medreward
 from medreward.app import create_app
-from medreward.cli.client import reasons, what_is_awaited
+from medreward.cli.client import loading_text, reasons
 from medreward.cli.environment import (
     misspelt_variables,
     read_settings,
@@ -165,9 +165,9 @@ def _announce(
 ) -> None:
     """Show the engine that is loading, then print the loaded engines and an example request."""
     started, engines = time.perf_counter(), service.engines
-    with waiting(what_is_awaited(engines.readiness)) as say:
+    with waiting(loading_text(engines.readiness)) as say:
         while engines.status == "loading" and not server.should_exit:
-            say(what_is_awaited(engines.readiness))
+            say(loading_text(engines.readiness))
             time.sleep(POLL_S)
     if engines.status == "failed":
         server.should_exit = True

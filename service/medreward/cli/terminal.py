@@ -80,7 +80,7 @@ class Misuse(CommandError):
 
 
 @contextmanager
-def failing_in_words() -> Iterator[None]:
+def exiting_on_failure() -> Iterator[None]:
     """Turn an exception into one line on standard error, and an exit code."""
     try:
         yield
