@@ -61,6 +61,8 @@ def attacks(items: Sequence[tuple[str, str, str]], seed: int = 0) -> list[Case]:
     attacks nothing.
     """
     chance = random.Random(seed)  # noqa: S311 a reproducible choice, not a secret
+    # All draws come from one generator, in the order of the items, so the same seed gives the
+    # same attacks only for the same items.
     known = [Item(*item) for item in items]
     cases = [
         case

@@ -140,6 +140,8 @@ def corrected_accuracy(
     if not all(share.trials for share in (yes, sensitivity, specificity)):
         return None
     z = NormalDist().inv_cdf((1 + confidence) / 2)
+    # Lang and Reiczigel add z² trials to the share of YES, and two to each share of the labels,
+    # half of them hits, which keeps the interval's coverage at small counts.
     p, p_variance = _drawn(yes, z**2)
     se, se_variance = _drawn(sensitivity, 2)
     sp, sp_variance = _drawn(specificity, 2)

@@ -195,6 +195,8 @@ def _regress(design: Floats, is_right: Truths, *, offset: Floats) -> Floats:
         gradient = design.T @ (p - is_right) + RIDGE * weights
         curvature = (design.T * (p * (1 - p))) @ design + RIDGE * np.eye(len(weights))
         step = np.linalg.solve(curvature, gradient)
+        # A full Newton step may overshoot far from the optimum. Halving it until the loss no longer
+        # rises makes the method converge from any start.
         while (next_loss := _loss(weights - step, design, is_right, offset)) > loss:
             step /= 2
             if np.abs(step).max() < CLOSE:
@@ -213,6 +215,8 @@ def _loss(weights: Floats, design: Floats, is_right: Truths, offset: Floats) -> 
 def cross_fitted(p: Floats, is_right: Truths) -> Floats:
     """Move each probability by a map fitted without its fold, so that the gain is not overstated."""
     fold = np.empty(len(p), dtype=np.intp)
+    # Sorted by label and dealt out in turn, so each fold has the same share of right answers, and
+    # the folds are the same in every run.
     fold[np.argsort(is_right, kind="stable")] = np.arange(len(p)) % FOLDS
     moved = np.empty(len(p))
     for number in range(FOLDS):

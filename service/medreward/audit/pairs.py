@@ -115,6 +115,8 @@ def pairs(split: Split, limit: int = LIMIT, seed: int = 0) -> list[Case]:
         SetupError: a package of the extra `audit` is missing.
     """
     cases: list[Case] = []
+    # Each stratum gets its own generator from the seed, so that a change of one does not change
+    # the draws of the others.
     for stratum in (_synonyms, _abbreviations, _contrasts, _siblings, _parents, _unrelated):
         cases += stratum(split, limit, random.Random(seed))  # noqa: S311 - a lot, no secret
     rng = random.Random(f"{seed} {split}")  # noqa: S311 - the same

@@ -104,6 +104,8 @@ def calibrate_judge(plan: Plan) -> None:
     fits = fit_families(labels, asked.origin, plan.rates)
     print_fits(console, fits)
     entries = [fit.entry for fit in fits if isinstance(fit, Fitted)]
+    # The first fit is that of all labels, which serves every family without its own. Without it
+    # the file would leave families uncalibrated, so nothing is written.
     if isinstance(fits[0], Unfitted):
         reason = fits[0].reason
         raise CommandError(f"nothing is written, since the labels do not suffice: {reason}")

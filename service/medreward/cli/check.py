@@ -169,6 +169,8 @@ async def _load(settings: Settings, probe: Probe) -> list[Check]:
             while service.engines.status == "loading":
                 limit.check(service.engines.readiness)
                 say(loading_text(service.engines.readiness))
+                # `asyncio.wait` neither cancels the task after the timeout nor raises its error;
+                # the status tells when it has ended.
                 await asyncio.wait({loading}, timeout=0.1)
         is_ready = service.engines.status == "ready"
         told = _engine_checks(service.engines.readiness)

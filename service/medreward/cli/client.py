@@ -271,6 +271,8 @@ def local_service() -> Iterator[tuple[str, str]]:
     log_quietly(settings)
     silence_other_bars()
     app = create_app(settings)
+    # The socket listens before the server thread starts, so the port is known and requests
+    # queue up until uvicorn accepts them.
     listener = socket.create_server((LOOPBACK, 0))
     server = uvicorn.Server(server_config(app))
     # uvicorn installs signal handlers only in the main thread. In another one, Ctrl-C still
@@ -361,12 +363,16 @@ async def in_order(
     tasks: deque[asyncio.Task[A]] = deque()
     try:
         for piece in pieces:
+            # No await here: the task runs while earlier ones are waited for. Only the oldest is
+            # awaited, so results keep the order of the pieces.
             tasks.append(asyncio.create_task(ask(piece)))
             if len(tasks) == IN_FLIGHT:
                 yield await tasks.popleft()
         while tasks:
             yield await tasks.popleft()
     finally:
+        # Tasks are left if one failed or the caller stopped early. They are awaited after the
+        # cancellation, so that none of them uses the HTTP client once it is closed.
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -69,6 +69,8 @@ def serve(**options: Any) -> None:
         raise Misuse("; ".join(misspelt))
     _configure_logs(settings)
     silence_other_bars()
+    # The ports are bound before the engines load, so that a port in use fails the command
+    # immediately, not after minutes of loading.
     app = create_app(settings)
     listener = _listen(settings.host, settings.port)
     admin_listener = None
@@ -170,6 +172,8 @@ def _announce(
             say(loading_text(engines.readiness))
             time.sleep(POLL_S)
     if engines.status == "failed":
+        # This runs in a thread: the flag ends `server.run` in the main thread, which then raises
+        # this error from `announcing.result`.
         server.should_exit = True
         raise CommandError(reasons(engines.readiness))
     if engines.status == "ready":

@@ -59,6 +59,8 @@ def epoch(seed: int, mixture: Mixture, neighbours: Sequence[tuple[int, int]] = (
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     source = _Source(TRAIN, rng, neighbours)
     drawn: list[Example] = []
+    # All kinds draw from one generator, so the order of `_MAKERS` is part of the result: another
+    # order gives other examples for the same seed.
     for kind, make in _MAKERS.items():
         wanted: int = getattr(mixture, kind)
         drawn += itertools.islice(make(source), wanted)

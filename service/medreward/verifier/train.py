@@ -164,6 +164,7 @@ def _draw(
 ) -> list[Example]:
     """Draw an epoch's examples; after the first, the hard kinds are those with the highest P(YES)."""
     seed = plan.seed + number
+    # Before the first epoch the model has learned nothing, so its P(YES) cannot rank candidates.
     if number == 0:
         return epoch(seed, plan.mixture, neighbours)[: plan.limit]
     wanted = {kind: getattr(plan.mixture, kind) for kind in HARD}
