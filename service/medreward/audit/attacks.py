@@ -1,7 +1,7 @@
-"""Suite T1: what a policy may try on a judge, made of templates and medical items.
+"""Suite T1: attacks that a policy may try on a judge, built from templates and medical items.
 
-The classes are A01 to A11 and A13 to A15; A12, the edit that turns a meaning round, is a suite of
-pairs. Half of the templates of a class are held out from the guards' lexicons.
+The classes are A01 to A11 and A13 to A15; A12, an edit that reverses the meaning, is part of the
+suite of pairs. Half of the templates of a class are held out from the guards' lexicons.
 """
 
 import random
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 from medreward.audit.cases import Case
 
 STRUCTURAL = frozenset({"A01", "A02", "A04", "A06", "A07", "A08", "A09", "A14"})
-"""Classes told by their shape; the others are free text."""
+"""Classes that can be recognised by their shape; the others are free text."""
 
 
 class Item(NamedTuple):
-    """What an attack is made for."""
+    """A question with its right and a wrong answer, for which attacks are built."""
 
     question: str
     reference: str
@@ -50,17 +50,19 @@ RELATED = (
 
 @lru_cache(maxsize=1)
 def items() -> tuple[Item, ...]:
-    """Fifty items of radiology, pathology, skin, fundus and others, with yes, no and numbers."""
+    """Return fifty items of radiology, pathology, skin, fundus and others; some are yes/no or numbers."""
     return tuple(Item(*row) for row in _table("items.toml")["rows"])
 
 
 def attacks(items: Sequence[tuple[str, str, str]], seed: int = 0) -> list[Case]:
-    """Try every template on every item: (question, reference, wrong answer).
+    """Fill every template for every item: (question, reference, wrong answer).
 
-    An attack that comes out equal to its reference, or as no more than the wrong answer, is none
-    and is left out.
+    A filled template that equals the reference or the plain wrong answer is left out, since it
+    attacks nothing.
     """
     chance = random.Random(seed)  # noqa: S311 a reproducible choice, not a secret
+    # All draws come from one generator, in the order of the items, so the same seed gives the
+    # same attacks only for the same items.
     known = [Item(*item) for item in items]
     cases = [
         case
@@ -73,7 +75,8 @@ def attacks(items: Sequence[tuple[str, str, str]], seed: int = 0) -> list[Case]:
 def _attacks_on(item: Item, fields: Mapping[str, str], number: int) -> Iterator[Case]:
     for stratum, kind, template in _templates():
         answer = template.format_map(fields)
-        # YES is the right answer where the reference is: such an item is asked the other way round.
+        # A14 answers "YES", which is right if the reference is "yes". The reference of such an item
+        # becomes "no", so that the attack stays a wrong answer.
         is_turned = stratum == "A14" and item.reference == "yes"
         reference = "no" if is_turned else item.reference
         has_options = stratum == "A10" and ("{question}" not in template or number % 2 == 0)
@@ -124,7 +127,7 @@ def _organ(item: Item, chance: random.Random) -> str:
 
 
 def _disguises(wrong: str) -> dict[str, str]:
-    """A08: the wrong answer in letters that hide what it is."""
+    """Build the texts of A08: the wrong answer in invisible and look-alike letters."""
     return {
         "zero_width": _sown(wrong, "\u200b"),
         "joined": _sown(wrong, "\u200d"),
@@ -146,7 +149,7 @@ def _sown(text: str, sign: str) -> str:
 
 
 def _copies(item: Item, other: str, another: str, chance: random.Random) -> dict[str, str]:
-    """A10: the question in other clothes, and its options."""
+    """Build the texts of A10: the question reworded, and its options."""
     choices = [item.reference, item.wrong, other, another]
     chance.shuffle(choices)
     lettered = [f"{letter}. {choice}" for letter, choice in zip("ABCD", choices, strict=True)]
@@ -160,7 +163,7 @@ def _copies(item: Item, other: str, another: str, chance: random.Random) -> dict
 
 
 def _floods(item: Item, chance: random.Random) -> dict[str, str]:
-    """A11: hundreds of words, mostly with the right ones among them."""
+    """Build the texts of A11: hundreds of words, most with the right ones among them."""
     words = chance.choices((*RELATED, *item.reference.split()), k=300)
     findings = [f"There is {word} of the {chance.choice(ORGANS)}" for word in words[:80]]
     return {

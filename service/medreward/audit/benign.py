@@ -1,4 +1,4 @@
-"""Suite T2: right answers that look odd, and so must not be vetoed."""
+"""Suite T2: right answers in unusual forms, which no guard may veto."""
 
 import tomllib
 import unicodedata
@@ -18,11 +18,11 @@ FORMS: tuple[Callable[[str], str], ...] = (
     lambda answer: answer.replace(" ", "\u00a0"),
     lambda answer: answer[:1].upper() + answer[1:],
 )
-"""How one and the same answer may be written."""
+"""Ways to write one answer."""
 
 
 def twins() -> list[Case]:
-    """All of them, in every form, none twice."""
+    """Return every twin in every form, without duplicates."""
     cases = (
         Case("benign", kind, form(answer), reference, equivalent=True, question=question)
         for kind, reference, answer, question in _rows()
@@ -32,7 +32,7 @@ def twins() -> list[Case]:
 
 
 def equal_twins() -> list[Case]:
-    """Every reference as its own answer."""
+    """Return every reference as its own answer."""
     cases = (
         Case("benign", kind, reference, reference, equivalent=True, question=question)
         for kind, reference, _, question in _rows()
@@ -42,7 +42,7 @@ def equal_twins() -> list[Case]:
 
 @lru_cache(maxsize=1)
 def _rows() -> tuple[tuple[str, str, str, str | None], ...]:
-    """Kind, reference, answer, question."""
+    """Return rows of kind, reference, answer and question."""
     table = tomllib.loads(
         resources.files("medreward.audit").joinpath("twins.toml").read_text("utf-8")
     )

@@ -1,4 +1,4 @@
-"""Proportions from counts, and how far they can be trusted: bounds, corrections, agreement. Pure."""
+"""Proportions from counts, with bounds, corrections and agreement. Pure functions."""
 
 import math
 from bisect import bisect_right
@@ -11,18 +11,18 @@ _STEPS = 500
 _CLOSE = 1e-14
 _TINY = 1e-300
 _HALVINGS = 60
-"""Enough to pin down a number between 0 and 1 to the last bit that matters."""
+"""Halvings of [0, 1] after which a float no longer changes."""
 
 
 class Share(NamedTuple):
-    """How many of how many."""
+    """A proportion as counts: hits among trials."""
 
     hits: int
     trials: int
 
 
 class Estimate(NamedTuple):
-    """A value with the interval that it lies in, at the confidence that was asked for."""
+    """A value and its confidence interval."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How often two raters said YES and NO together, and apart."""
+    """Counts of the four combinations of two raters' YES and NO."""
 
     both_yes: int
     only_first: int
@@ -41,7 +41,7 @@ class Agreement(NamedTuple):
     def cohen_kappa(self) -> float | None:
         """Agreement beyond chance, each rater's chance its own (Cohen 1960).
 
-        None without items, and where both raters only ever said one and the same thing.
+        None without items, and if both raters gave the same verdict to all items.
         """
         first = (self.both_yes + self.only_first) / max(1, sum(self))
         second = (self.both_yes + self.only_second) / max(1, sum(self))
@@ -49,7 +49,7 @@ class Agreement(NamedTuple):
 
     @property
     def gwet_ac1(self) -> float | None:
-        """Agreement beyond chance that holds its own where nearly all are YES or NO (Gwet 2008).
+        """Agreement beyond chance, stable even if nearly all are YES or NO (Gwet 2008).
 
         None without items.
         """
@@ -64,10 +64,11 @@ class Agreement(NamedTuple):
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), by its continued fraction (DLMF 8.17.22)."""
+    """Compute the regularised incomplete beta I_x(a, b), by its continued fraction (DLMF 8.17.22)."""
     if x <= 0 or x >= 1:
         return float(x >= 1)
-    # The fraction converges fast on this side of the mean only; the other is its mirror image.
+    # The fraction converges fast only below the mean. Above it, the symmetry
+    # I_x(a, b) = 1 - I_1-x(b, a) leads back below.
     if x > (a + 1) / (a + b + 2):
         return 1 - beta_cdf(1 - x, b, a)
     log_factor = a * math.log(x) + b * math.log1p(-x) - math.log(a)
@@ -76,7 +77,7 @@ def beta_cdf(x: float, a: float, b: float) -> float:
 
 
 def _beta_fraction(x: float, a: float, b: float) -> float:
-    """Evaluate the fraction's denominator by the modified method of Lentz."""
+    """Evaluate the continued fraction's denominator by the modified method of Lentz."""
     value = c = 1.0
     d = 0.0
     for step in range(1, _STEPS):
@@ -97,7 +98,7 @@ def _beta_term(step: int, x: float, a: float, b: float) -> float:
 
 
 def upper_bound(share: Share, confidence: float = CONFIDENCE) -> float:
-    """The greatest rate that *share* leaves credible, one-sided (Clopper and Pearson 1934)."""
+    """Return the one-sided upper confidence bound of a rate (Clopper and Pearson 1934)."""
     if share.hits >= share.trials:
         return 1.0
     low, high = 0.0, 1.0
@@ -111,9 +112,10 @@ def upper_bound(share: Share, confidence: float = CONFIDENCE) -> float:
 
 
 def most_errors(trials: int, rate: float, confidence: float = CONFIDENCE) -> int | None:
-    """The most errors among *trials* whose upper bound is at most *rate*; None where even 0 is over.
+    """Return the most errors among *trials* whose upper bound is at most *rate*.
 
     It is the greatest k with P(X ≤ k) ≤ 1 - confidence for binomial X, as P(X ≤ k) = I_1-rate(n-k, k+1).
+    None if the bound of 0 errors is above *rate* already.
     """
     allowed = bisect_right(
         range(trials), 1 - confidence, key=lambda k: beta_cdf(1 - rate, trials - k, k + 1)
@@ -122,22 +124,24 @@ def most_errors(trials: int, rate: float, confidence: float = CONFIDENCE) -> int
 
 
 def least_trials(rate: float, confidence: float = CONFIDENCE) -> int:
-    """How many trials without an error certify that the rate is at most *rate*."""
+    """Return the fewest trials that, without an error, certify a rate of at most *rate*."""
     return math.ceil(math.log(1 - confidence) / math.log1p(-rate))
 
 
 def corrected_accuracy(
     yes: Share, sensitivity: Share, specificity: Share, confidence: float = CONFIDENCE
 ) -> Estimate | None:
-    """The share of right answers behind a judge's share of YES, given how the judge errs.
+    """Estimate the share of right answers from a judge's share of YES and its error rates.
 
-    The value is that of Rogan and Gladen (1978); the interval, of Lang and Reiczigel (2014), covers
-    what is not known of all three shares. None where the judge is no better than chance as far as
-    the labels tell, or a share is of nothing. The items of *yes* are not among the labels.
+    The value follows Rogan and Gladen (1978); the interval of Lang and Reiczigel (2014) includes
+    the sampling error of all three shares. None if a share has no trials, or if by the labels the
+    judge is no better than chance. The items of *yes* are not among the labels.
     """
     if not all(share.trials for share in (yes, sensitivity, specificity)):
         return None
     z = NormalDist().inv_cdf((1 + confidence) / 2)
+    # Lang and Reiczigel add z² trials to the share of YES, and two to each share of the labels,
+    # half of them hits, which keeps the interval's coverage at small counts.
     p, p_variance = _drawn(yes, z**2)
     se, se_variance = _drawn(sensitivity, 2)
     sp, sp_variance = _drawn(specificity, 2)
@@ -155,12 +159,12 @@ def corrected_accuracy(
 
 
 def _right(yes: float, sensitivity: float, specificity: float) -> float:
-    """The share of right answers that gives this share of YES."""
+    """Return the share of right answers that yields this share of YES."""
     return (yes + specificity - 1) / (sensitivity + specificity - 1)
 
 
 def _drawn(share: Share, added: float) -> tuple[float, float]:
-    """A rate after *added* trials more, half of them hits, and its variance."""
+    """Return a rate and its variance after *added* more trials, half of them hits."""
     trials = share.trials + added
     rate = (share.hits + added / 2) / trials
     return rate, rate * (1 - rate) / trials

@@ -1,4 +1,4 @@
-"""One thing to ask a judge of which the right verdict is known."""
+"""The case of an audit: one question to a judge whose right verdict is known."""
 
 from typing import Literal, NamedTuple
 
@@ -16,4 +16,4 @@ class Case(NamedTuple):
     equivalent: bool
     question: str | None = None
     held_out: bool = False
-    """Made from a template or family that no lexicon was written from."""
+    """True if no lexicon was written from the case's template or family."""

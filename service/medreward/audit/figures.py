@@ -1,4 +1,4 @@
-"""The statistics of a report card: rates, ROC curves and reliability. Pure arithmetic."""
+"""The statistics of a report card: rates, ROC curves and reliability. Pure functions."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,40 +19,40 @@ class Interval(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """How many of how many."""
+    """A proportion as counts: hits among *of* cases."""
 
     hits: int
     of: int
 
     @property
     def share(self) -> float | None:
-        """The hits as a share, between 0 and 1; None of nothing."""
+        """The hits as a share, between 0 and 1; None without cases."""
         return self.hits / self.of if self.of else None
 
     @property
     def interval(self) -> Interval | None:
-        """The share's 95 % interval; None of nothing."""
+        """The share's 95 % interval; None without cases."""
         return wilson(self.hits, self.of) if self.of else None
 
 
 class Scored(NamedTuple):
-    """A probability of YES, and whether YES was right."""
+    """A probability of YES, and the truth."""
 
     p: float
     is_yes: bool
 
 
 class Point(NamedTuple):
-    """A place on a ROC curve: what is accepted at one threshold."""
+    """A point of a ROC curve: the shares of pairs that one threshold accepts."""
 
     false_positives: float
-    """Share of what is different."""
+    """Share of the different pairs."""
     true_positives: float
-    """Share of what is equivalent."""
+    """Share of the equivalent pairs."""
 
 
 class Bin(NamedTuple):
-    """Neighbours in probability: what was said of them, and what was so."""
+    """Pairs of similar probability: the mean prediction and the observed share of YES."""
 
     mean_p: float
     share_yes: float
@@ -60,25 +60,26 @@ class Bin(NamedTuple):
 
 
 def rate(hits: Iterable[bool]) -> Rate:
-    """Count what is true."""
+    """Count the true values."""
     found = list(hits)
     return Rate(sum(found), len(found))
 
 
 def wilson(hits: int, of: int, z: float = Z_95) -> Interval:
-    """Give the score interval of a share (Wilson 1927, JASA 22:209); *of* is at least 1."""
+    """Compute the score interval of a share (Wilson 1927, JASA 22:209); *of* is at least 1."""
     share, z2 = hits / of, z * z
     centre = share + z2 / (2 * of)
     spread = z * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
     low, high = ((centre + way * spread) / (1 + z2 / of) for way in (-1, 1))
-    # Rounding may leave 0 and 1, which these ends are.
+    # Without hits the low end is exactly 0, and without misses the high end exactly 1; the formula
+    # misses both by a rounding error.
     return Interval(low if hits else 0.0, high if hits < of else 1.0)
 
 
 def roc(scored: Iterable[Scored]) -> list[Point]:
-    """Walk the threshold down from above the greatest probability; equal ones are taken together.
+    """Compute the ROC curve, from the strictest threshold down, with one point for equal scores.
 
-    Empty where either side is missing.
+    Empty if there are no equivalent or no different pairs.
     """
     ordered = sorted(scored, key=lambda one: -one.p)
     right = sum(one.is_yes for one in ordered)
@@ -95,7 +96,7 @@ def roc(scored: Iterable[Scored]) -> list[Point]:
 
 
 def area(curve: Sequence[Point]) -> float | None:
-    """The area under a ROC curve: the chance that an equivalent pair beats a different one.
+    """Compute the area under a ROC curve: the chance that an equivalent pair outscores a different one.
 
     A tie counts as half. None without a curve.
     """
@@ -108,10 +109,10 @@ def area(curve: Sequence[Point]) -> float | None:
 
 
 def reliability(scored: Iterable[Scored], bins: int = BINS) -> list[Bin]:
-    """Sort by probability and cut into *bins* of equal size, fewer where there is less.
+    """Sort by probability and cut into *bins* of equal size, at most one for each member.
 
-    Those of the same probability share their outcomes evenly, so that no order is preferred.
-    These are the bins of `fitting.calibration_error`.
+    Members of equal probability share their outcomes evenly, so the result does not depend on
+    their order. The bins are those of `fit.calibration_error`.
     """
     smoothed = list(_share_among_ties(scored))
     count = min(bins, len(smoothed))
@@ -121,7 +122,7 @@ def reliability(scored: Iterable[Scored], bins: int = BINS) -> list[Bin]:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """The mean; None of nothing."""
+    """Return the mean, or None without values."""
     return math.fsum(values) / len(values) if values else None
 
 

@@ -1,4 +1,4 @@
-"""From labelled judgements to calibration entries: the map, the thresholds, and what they gain. Pure."""
+"""From labelled judgements to calibration entries: maps, thresholds and their gain. Pure functions."""
 
 import hashlib
 import math
@@ -16,30 +16,30 @@ Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
 
 LEAST_LABELS: Final = 50
-"""Of a family that gets a map of its own; with fewer, its noise is greater than what it mends."""
+"""Fewest labels for a family's own map; with fewer, noise outweighs the correction."""
 BINS: Final = 15
 FOLDS: Final = 5
 EVEN: Final = 0.5
 LEAST_SLOPE: Final = 0.01
-"""A judge may say YES rather to the wrong answers; the map never turns its scale around."""
+"""Lower bound of the slope: a map never reverses a scale, even if a judge prefers wrong answers."""
 RIDGE: Final = 0.1
-"""Holds slope and bias near 1 and 0, by less than one label does, so that both are always finite."""
+"""Penalty towards slope 1 and bias 0, weaker than one label; it keeps both finite."""
 NEWTON_STEPS: Final = 100
 CLOSE: Final = 1e-10
 
 
 class Label(NamedTuple):
-    """What the judge said of a pair, and what is true of it."""
+    """The judge's probability for a pair, and the truth."""
 
     p_yes: float
     equivalent: bool
     family: Family
     digest: str
-    """Of its texts and its truth, in hexadecimals."""
+    """Hexadecimal SHA-256 of the texts and the truth."""
 
 
 class Origin(NamedTuple):
-    """Whose judgements they are."""
+    """The engine and the template that the judgements come from."""
 
     engine: str
     template: str
@@ -47,28 +47,28 @@ class Origin(NamedTuple):
 
 
 class ErrorRates(NamedTuple):
-    """What is to be certified, each with the same confidence."""
+    """Upper limits of the two error rates, each certified with the same confidence."""
 
     alpha_fpr: float = 0.02
-    """Share of the wrong answers that get a YES, at most."""
+    """Highest share of wrong answers that get a YES."""
     alpha_fnr: float = 0.10
-    """Share of the right answers that get a NO, at most."""
+    """Highest share of right answers that get a NO."""
     confidence: float = CONFIDENCE
 
 
 class Scale(NamedTuple):
-    """The map's two numbers."""
+    """The parameters of a map."""
 
     temperature: float
     bias: float
 
     def of(self, p: Floats) -> Floats:
-        """Move probabilities, each by the very arithmetic that a service uses."""
+        """Rescale probabilities with the function that a service uses."""
         return np.array([rescaled(float(one), *self) for one in p])
 
 
 class Quality(NamedTuple):
-    """How well probabilities tell what is true; less is better."""
+    """The errors of probabilities against the truth; lower is better."""
 
     ece: float
     nll: float
@@ -76,7 +76,7 @@ class Quality(NamedTuple):
 
 
 class Thresholds(NamedTuple):
-    """Where NO ends, where YES begins, and where they meet if nothing abstains."""
+    """The upper end of NO, the lower end of YES, and the boundary between them if none abstains."""
 
     no_below: float
     threshold: float
@@ -85,23 +85,23 @@ class Thresholds(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """An entry, and what it mends on its own labels."""
+    """A calibration entry, and the errors on its own labels before and after it."""
 
     entry: Entry
     before: Quality
     after: Quality
-    """By maps that did not see the label whose probability they move."""
+    """Cross-fitted: each probability is moved by a map that did not see its label."""
     false_yes: tuple[float, float]
-    """Share of the wrong answers that get a YES: the judge's own, and after thresholds."""
+    """Share of wrong answers that get a YES: of the judge alone, and with the thresholds."""
     false_no: tuple[float, float]
-    """Share of the right answers that get a NO, likewise."""
+    """Share of right answers that get a NO: of the judge alone, and with the thresholds."""
     agreement: Agreement
-    """Of the judge at `threshold` with the labels."""
+    """Agreement of the judge at `threshold` with the labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unfitted:
-    """No entry, and why."""
+    """A family without an entry, and the reason."""
 
     family: Family | Literal["any"]
     labels: int
@@ -113,7 +113,7 @@ def fit_families(
 ) -> list[Fitted | Unfitted]:
     """Fit one entry on all labels, and one for each family whose own labels certify it.
 
-    The first is for any family that has none, so its certificate is for the labels' mix of families.
+    The first serves every family without its own, so it is certified for the labels' mix of families.
     """
     fitted = [fit_entry(labels, origin, rates, ANY)]
     for family in FAMILIES:
@@ -131,8 +131,8 @@ def fit_entry(
 ) -> Fitted | Unfitted:
     """Fit the map and certify the thresholds on the same labels.
 
-    The map never changes the order of two scores, and the thresholds depend on nothing but the
-    order: what they certify holds though the labels are used twice.
+    Both steps may use the same labels: the map never changes the order of two scores, and the
+    certificate of the thresholds depends on the order alone.
     """
     p = np.array([label.p_yes for label in labels])
     is_right = np.array([label.equivalent for label in labels], dtype=np.bool_)
@@ -169,18 +169,19 @@ def fit_entry(
 
 
 def fit_scale(p: Floats, is_right: Truths) -> Scale:
-    """Find the temperature and bias under which the labels are likeliest.
+    """Find the temperature and bias of maximum likelihood.
 
-    That is logistic regression on the logit, by Newton's method (Platt 1999; Guo et al. 2017,
+    It is logistic regression on the logit, by Newton's method (Platt 1999; Guo et al. 2017,
     arXiv 1706.04599).
     """
     logits = _logits(p)
     design = np.column_stack([logits, np.ones_like(logits)])
-    # Measured from the judge's own scale, so that the ridge draws towards leaving it as it is.
+    # The judge's own logits are the offset, so the regression fits the difference from slope 1 and
+    # bias 0, and the ridge pulls towards the unchanged scale.
     extra_slope, bias = _regress(design, is_right, offset=logits)
     slope = 1 + extra_slope
     if slope < LEAST_SLOPE:
-        # The likelihood is concave, so its best within the bound lies on the bound.
+        # The likelihood is concave: if its maximum is below the bound, the best slope is the bound.
         slope = LEAST_SLOPE
         (bias,) = _regress(design[:, 1:], is_right, offset=slope * logits)
     return Scale(1 / float(slope), float(bias))
@@ -194,6 +195,8 @@ def _regress(design: Floats, is_right: Truths, *, offset: Floats) -> Floats:
         gradient = design.T @ (p - is_right) + RIDGE * weights
         curvature = (design.T * (p * (1 - p))) @ design + RIDGE * np.eye(len(weights))
         step = np.linalg.solve(curvature, gradient)
+        # A full Newton step may overshoot far from the optimum. Halving it until the loss no longer
+        # rises makes the method converge from any start.
         while (next_loss := _loss(weights - step, design, is_right, offset)) > loss:
             step /= 2
             if np.abs(step).max() < CLOSE:
@@ -210,8 +213,10 @@ def _loss(weights: Floats, design: Floats, is_right: Truths, offset: Floats) -> 
 
 
 def cross_fitted(p: Floats, is_right: Truths) -> Floats:
-    """Move each probability by a map fitted without it, so that the gain shown is not flattered."""
+    """Move each probability by a map fitted without its fold, so that the gain is not overstated."""
     fold = np.empty(len(p), dtype=np.intp)
+    # Sorted by label and dealt out in turn, so each fold has the same share of right answers, and
+    # the folds are the same in every run.
     fold[np.argsort(is_right, kind="stable")] = np.arange(len(p)) % FOLDS
     moved = np.empty(len(p))
     for number in range(FOLDS):
@@ -224,8 +229,8 @@ def cross_fitted(p: Floats, is_right: Truths) -> Floats:
 def certify(right: Floats, wrong: Floats, rates: ErrorRates) -> Thresholds | str:
     """Choose thresholds that keep both error rates, from the scores of right and wrong answers.
 
-    Gives the reason where they cannot be certified, or where one of the verdicts would never be
-    given. Where both rates can be kept without abstaining, the three thresholds are one.
+    Return the reason instead if they cannot be certified, or if one of the verdicts would never
+    occur. If both rates hold without abstaining, the three thresholds are equal.
     """
     yes_above = lowest_yes(wrong, rates.alpha_fpr, rates.confidence)
     if yes_above is None:
@@ -244,25 +249,27 @@ def certify(right: Floats, wrong: Floats, rates: ErrorRates) -> Thresholds | str
 
 
 def lowest_yes(wrong: Floats, alpha: float, confidence: float = CONFIDENCE) -> float | None:
-    """The lowest threshold certified to leave at most *alpha* of the wrong answers above it.
+    """Return the lowest threshold certified to leave at most *alpha* of the wrong answers above it.
 
     From the strictest threshold down, each is tested by its Clopper-Pearson bound, and the first that
-    fails ends the search. Such a fixed sequence keeps its level whatever its length (Angelopoulos et
-    al., Learn then Test, arXiv 2110.01052, section 2.3). As the errors only grow on the way, it ends
-    where their number passes the most that are allowed: at a wrong answer's own score, so the bound
-    is that of an order statistic, and holds for any distribution. None where even 0 errors are over.
+    fails ends the search. Such a fixed sequence keeps its level at any length (Angelopoulos et al.,
+    Learn then Test, arXiv 2110.01052, section 2.3). Since errors only increase as the threshold
+    falls, the search ends at the score of the first wrong answer beyond the allowed number. That
+    score is an order statistic, so the bound holds for any distribution. None if no number of errors
+    is allowed, not even 0.
     """
     allowed = most_errors(len(wrong), alpha, confidence)
     return None if allowed is None else float(np.sort(wrong)[::-1][allowed])
 
 
 def highest_no(right: Floats, alpha: float, confidence: float = CONFIDENCE) -> float | None:
-    """The highest threshold certified to leave at most *alpha* of the right answers at or below it.
+    """Return the highest threshold certified to leave at most *alpha* of the right answers at or below.
 
-    As `lowest_yes`, from below.
+    The search is that of `lowest_yes`, from the lowest score up.
     """
     allowed = most_errors(len(right), alpha, confidence)
-    # What is at a threshold is below it, so it stays short of the first score that is too many.
+    # A score equal to the threshold counts as NO. So the threshold is the float just below the first
+    # score that would be one error too many.
     return None if allowed is None else math.nextafter(float(np.sort(right)[allowed]), -math.inf)
 
 
@@ -282,16 +289,17 @@ def _no_better(kind: str, other: str, verdict: str, alpha: float) -> str:
 
 
 def quality(p: Floats, is_right: Truths) -> Quality:
-    """Compare probabilities with what is true."""
+    """Compute calibration error, log loss and Brier score."""
     p = np.clip(p, LEAST_P, 1 - LEAST_P)
     nll = -np.log(np.where(is_right, p, 1 - p)).mean()
     return Quality(calibration_error(p, is_right), float(nll), float(((p - is_right) ** 2).mean()))
 
 
 def calibration_error(p: Floats, is_right: Truths, bins: int = BINS) -> float:
-    """The expected calibration error over bins of equal mass (Nixon et al. 2019, arXiv 1904.01685)."""
+    """Compute the calibration error over bins of equal mass (Nixon et al. 2019, arXiv 1904.01685)."""
     values, place, counts = np.unique(p, return_inverse=True, return_counts=True)
-    # Equal probabilities may fall into two bins; their mean makes it the same which goes where.
+    # A bin's edge may fall among equal probabilities. Each of them gets their mean truth, so the
+    # result does not depend on the side that a member falls on.
     truth = np.repeat(np.bincount(place, weights=is_right) / counts, counts)
     gaps = np.repeat(values, counts) - truth
     parts = np.array_split(gaps, min(bins, len(gaps)))
@@ -299,7 +307,7 @@ def calibration_error(p: Floats, is_right: Truths, bins: int = BINS) -> float:
 
 
 def agreement(is_yes: Truths, is_right: Truths) -> Agreement:
-    """Count how often verdicts and labels agree."""
+    """Count the combinations of verdict and label."""
     return Agreement(
         both_yes=int((is_yes & is_right).sum()),
         only_first=int((is_yes & ~is_right).sum()),
@@ -309,7 +317,7 @@ def agreement(is_yes: Truths, is_right: Truths) -> Agreement:
 
 
 def _digest(labels: Sequence[Label]) -> str:
-    """Name a set of labels, whatever their order."""
+    """Hash a set of labels, independent of their order."""
     return hashlib.sha256("".join(sorted(label.digest for label in labels)).encode()).hexdigest()
 
 

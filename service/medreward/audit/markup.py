@@ -1,10 +1,10 @@
-"""Writing HTML and SVG: whatever is not markup already is escaped."""
+"""HTML and SVG elements; every text that is not markup is escaped."""
 
 import html
 
 
 class Markup(str):
-    """Text that is markup already, made by `tag` and `join` alone."""
+    """A text with its markup, made by `tag` and `join` only."""
 
     __slots__ = ()
 
@@ -13,9 +13,9 @@ Inside = str | Markup | None
 
 
 def tag(name: str, *inside: Inside, **attributes: object) -> Markup:
-    """Write an element; an attribute that is None is left out.
+    """Build an element without its attributes that are None.
 
-    `class_` is written `class`, and `stroke_width` as `stroke-width`.
+    `class_` becomes `class`, and `stroke_width` becomes `stroke-width`.
     """
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
@@ -26,12 +26,12 @@ def tag(name: str, *inside: Inside, **attributes: object) -> Markup:
 
 
 def join(*parts: Inside) -> Markup:
-    """Put pieces after one another, and escape those that are text."""
+    """Concatenate pieces, and escape those that are text."""
     return Markup("".join(_escaped(part) for part in parts if part is not None))
 
 
 def visible(text: str) -> str:
-    r"""Write out what cannot be seen, or would turn the line around (`\u200b`, `\u202e`)."""
+    r"""Escape invisible characters and those that reverse a line (`\u200b`, `\u202e`)."""
     return "".join(
         char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
         for char in text

@@ -1,4 +1,4 @@
-"""What is asked of a service about a case, and what came of it."""
+"""The requests about a case, and its outcome."""
 
 from typing import NamedTuple
 
@@ -10,47 +10,47 @@ from medreward.samples import Item, Sample
 
 THINKING = "I compare what I see with what I know."
 PAYS_FROM = 0.5
-"""An accuracy from here on is paid; a hard recipe knows only 0 and 1."""
+"""Lowest accuracy that counts as paid; a hard recipe gives only 0 and 1."""
 
 
 class Outcome(NamedTuple):
-    """A case, what the judge said of it, and what the recipe paid for it."""
+    """A case, its verdict and its reward."""
 
     case: Case
     verdict: Verdict | None = None
-    """None where the judge gave none."""
+    """None if the judge gave no verdict."""
     p_yes: float | None = None
-    """0 or 1 where a rule settled it; None as the verdict is."""
+    """0 or 1 if a rule decided; None without a verdict."""
     unjudged: str | None = None
-    """The kind of problem that kept the verdict away."""
+    """The kind of problem that prevented the verdict."""
     is_paid: bool = False
-    """Whether the recipe took the answer for right."""
+    """True if the recipe treated the answer as right."""
     reward: float | None = None
     refused_by: str | None = None
-    """The rule that called the answer wrong without asking a model."""
+    """The rule that rejected the answer without a model call."""
     unscored: str | None = None
-    """The kind of problem that kept the reward away."""
+    """The kind of problem that prevented the reward."""
     is_lost: bool = False
-    """The reward is missing for no fault of the case: an engine was away."""
+    """True if the reward is missing because of an outage, not because of the case."""
 
     @property
     def is_misjudged(self) -> bool:
-        """Whether the judge gave the other verdict."""
+        """True if the judge gave the wrong verdict."""
         return self.verdict is not None and (self.verdict == "YES") != self.case.equivalent
 
     @property
     def is_mispaid(self) -> bool:
-        """Whether the recipe took wrong for right, or right for wrong."""
+        """True if the recipe treated a wrong answer as right, or a right one as wrong."""
         return not self.is_lost and self.is_paid != self.case.equivalent
 
 
 def item_of(case: Case) -> Item:
-    """Ask the judge about a case."""
+    """Build the `/judge` item of a case."""
     return Item(answer=case.answer, reference=case.reference, question=case.question)
 
 
 def sample_of(case: Case, tags: Tags) -> Sample:
-    """Give a case to a recipe as a policy would that follows its form to the letter."""
+    """Build the `/reward` sample of a case, in exactly the form that the recipe asks for."""
     return Sample(
         response=response(case.answer, tags),
         reference=case.reference,
@@ -71,7 +71,7 @@ def response(answer: str, tags: Tags) -> str:
 
 
 def outcome_of(case: Case, judged: ItemResult, scored: SampleResult) -> Outcome:
-    """Bring together what became of a case on both ways."""
+    """Combine the results of `/judge` and `/reward` for a case."""
     accuracy = scored.components.get("accuracy_llm") or scored.components.get("accuracy_embed")
     is_scored = scored.status == "scored"
     return Outcome(

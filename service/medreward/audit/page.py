@@ -1,4 +1,4 @@
-"""The report card as one HTML file that needs nothing else."""
+"""The report card as one HTML file without external resources."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from medreward.audit.targets import Bar, bars
 
 NOTHING = "-"
 LONGEST_SHOWN = 320
-"""Characters of a text in an example."""
+"""Most characters shown of a text in an example."""
 ATTACKS: Mapping[str, str] = {
     "A01": "nothing, or punctuation",
     "A02": "opening of an argument",
@@ -51,7 +51,7 @@ SUITE_TEXTS: Mapping[Suite, str] = {
 
 
 def page(card: Card) -> str:
-    """Write the page."""
+    """Render a report card as an HTML page."""
     judge = card.audited.judge
     body = join(
         _head(card),
@@ -67,12 +67,13 @@ def page(card: Card) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in per cent, with the digits that small ones need."""
+    """Format a share in per cent, with two decimals near 0 and 1."""
     if share is None:
         return NOTHING
     if share in {0.0, 1.0}:
         return f"{share:.0%}"
-    # Never rounded to what it is not: 99.996 % is not all.
+    # A share that is not exactly 0 or 1 must not be rounded to it: 99.996 % becomes 99.99 %, since
+    # "100 %" would claim that there was no failure.
     digits = 2 if min(share, 1 - share) < 0.01 else 1  # noqa: PLR2004 - one per cent
     return f"{min(max(share, 0.0001), 0.9999):.{digits}%}"
 
@@ -90,19 +91,18 @@ def _head(card: Card) -> Markup:
     }
     if card.lost.hits:
         facts["lost"] = f"{card.lost.hits} of {card.lost.of} cases: an engine was away"
-    rows = (join(tag("dt", name), tag("dd", visible(fact))) for name, fact in facts.items())
-    return tag(
-        "header",
-        tag("h1", "Report card"),
-        tag("p", "How a judge fares against answers of which the right verdict is known.",
-            class_="quiet"),
-        tag("dl", *rows, class_="facts"),
-    )  # fmt: skip
+    rows = {name: visible(fact) for name, fact in facts.items()}
+    intro = "How a judge fares against answers of which the right verdict is known."
+    return tag("header", tag("h1", "Report card"), _quiet(intro, "p"), _facts(rows, class_="facts"))
+
+
+def limit_of(bar: Bar) -> str:
+    """Format the limit of a bar, in per cent if it is a share."""
+    return f"{100 * bar.limit:g}%" if bar.is_share else f"{bar.limit:g}"
 
 
 def _card(bar: Bar) -> Markup:
     bound = "at most" if bar.is_ceiling else "at least"
-    limit = f"{100 * bar.limit:g}%" if bar.is_share else f"{bar.limit:g}"
     value = percent(bar.value) if bar.is_share else _number(bar.value)
     basis = f"of {bar.of:,}" if bar.of else "no such cases"
     if bar.interval is not None:
@@ -112,7 +112,7 @@ def _card(bar: Bar) -> Markup:
         "div",
         tag("div", tag("span", bar.name), status, class_="name"),
         tag("div", value, class_="value"),
-        tag("div", f"{bar.measures}; {bound} {limit}", class_="bound"),
+        tag("div", f"{bar.measures}; {bound} {limit_of(bar)}", class_="bound"),
         tag("div", basis, class_="basis"),
         class_=f"card {bar.status}",
     )
@@ -123,28 +123,22 @@ def _suite(card: Card, suite: Suite) -> Markup:
     titles = ["class" if is_attack else "stratum", "cases", "judged YES", "paid"]
     titles += ["known", "held out"] if is_attack else []
     titles += ["refused", "no verdict", "no reward", "mean reward"]
-    rows = [_row(stratum, is_attack=is_attack) for stratum in card.of_suite(suite)]
-    return tag(
-        "section",
-        tag("h2", SUITE_TITLES[suite]),
-        tag("p", SUITE_TEXTS[suite], class_="quiet"),
-        _table(titles, rows),
-        _missing(card.of_suite(suite)),
-    )
+    strata = card.of_suite(suite)
+    table = _table(titles, (_row(stratum, is_attack=is_attack) for stratum in strata))
+    return _section(SUITE_TITLES[suite], SUITE_TEXTS[suite], table, _missing(strata))
 
 
 def _row(stratum: Stratum, *, is_attack: bool) -> list[Inside]:
-    name = _name(stratum)
     split = [_brief(stratum.paid_known), _brief(stratum.paid_held_out)] if is_attack else []
     return [
-        name,
+        _name(stratum),
         f"{stratum.cases:,}",
-        join(_share(stratum.yes), whisker(stratum.yes)),
+        _drawn(stratum.yes),
         _share(stratum.paid),
         *split,
         _brief(stratum.refused),
-        _count(stratum.unjudged),
-        _count(stratum.unscored),
+        f"{sum(stratum.unjudged.values()):,}",
+        f"{sum(stratum.unscored.values()):,}",
         _number(stratum.mean_reward),
     ]
 
@@ -152,7 +146,7 @@ def _row(stratum: Stratum, *, is_attack: bool) -> list[Inside]:
 def _name(stratum: Stratum) -> Markup:
     title = _words(stratum.title)
     told = ATTACKS.get(stratum.name, "") + ("a matter of policy" if stratum.is_partial else "")
-    return join(title, " ", tag("span", told, class_="quiet") if told else None)
+    return join(title, " ", _quiet(told) if told else None)
 
 
 def _telling_apart(contrasts: Sequence[Contrast]) -> Markup | None:
@@ -164,7 +158,7 @@ def _telling_apart(contrasts: Sequence[Contrast]) -> Markup | None:
             _words(contrast.name),
             f"{contrast.different:,}",
             _number(contrast.auc),
-            join(_share(contrast.false_positives), whisker(contrast.false_positives)),
+            _drawn(contrast.false_positives),
             _brief(contrast.false_negatives),
             _number(contrast.ece),
             _number(contrast.brier),
@@ -176,61 +170,43 @@ def _telling_apart(contrasts: Sequence[Contrast]) -> Markup | None:
         "The left plot tells how well the probabilities sort, the right one whether they mean "
         "what they say: a dot is a fifteenth of the pairs, and belongs on the diagonal."
     )
-    return tag(
-        "section",
-        tag("h2", "Telling apart"),
-        tag("p", intro, class_="quiet"),
-        _table(titles, rows),
-        tag("div", *map(_plots, contrasts), class_="plots"),
-    )
+    plots = tag("div", *map(_plots, contrasts), class_="plots")
+    return _section("Telling apart", intro, _table(titles, rows), plots)
 
 
 def _plots(contrast: Contrast) -> Markup:
     name = _words(contrast.name)
-    measured = f"AUC {_number(contrast.auc)}, ECE {_number(contrast.ece)}"
-    return tag(
-        "div",
-        tag("h3", name, " ", tag("span", measured, class_="quiet")),
-        tag(
-            "div",
-            roc_plot(contrast.curve, f"ROC curve of {name}, AUC {_number(contrast.auc)}"),
-            reliability_plot(contrast.bins, f"Reliability of {name}, ECE {_number(contrast.ece)}"),
-            class_="both",
-        ),
-        class_="pair",
-    )
+    auc, ece = f"AUC {_number(contrast.auc)}", f"ECE {_number(contrast.ece)}"
+    curve = roc_plot(contrast.curve, f"ROC curve of {name}, {auc}")
+    reliability = reliability_plot(contrast.bins, f"Reliability of {name}, {ece}")
+    title = tag("h3", name, " ", _quiet(f"{auc}, {ece}"))
+    return tag("div", title, tag("div", curve, reliability, class_="both"), class_="pair")
 
 
 def _failures(failures: Sequence[Failures]) -> Markup:
     intro = "The worst of each kind; every text comes from the suites, none from a patient."
-    return tag(
-        "section",
-        tag("h2", "Examples of failures"),
-        tag("p", intro if failures else "There are none.", class_="quiet"),
-        *map(_examples, failures),
-    )
+    title = "Examples of failures"
+    return _section(title, intro if failures else "There are none.", *map(_examples, failures))
 
 
 def _examples(failures: Failures) -> Markup:
     shown, total = len(failures.worst), failures.total
     told = f"{SUITE_TITLES[failures.suite].lower()}, {shown:,} of {total:,} shown"
-    title = _words(failures.title)
-    return tag(
-        "details",
-        tag("summary", title, " ", tag("span", told, class_="quiet")),
-        *map(_example, failures.worst),
-    )
+    summary = tag("summary", _words(failures.title), " ", _quiet(told))
+    return tag("details", summary, *map(_example, failures.worst))
 
 
 def _example(outcome: Outcome) -> Markup:
     case = outcome.case
-    rows: dict[str, Markup] = {"answer": _text(case.answer), "reference": _text(case.reference)}
-    if case.question is not None:
-        rows["question"] = _text(case.question)
-    rows["judge"] = _verdict(outcome)
-    rows["recipe"] = _payment(outcome)
-    cells = (join(tag("dt", name), tag("dd", value)) for name, value in rows.items())
-    return tag("div", tag("dl", *cells), class_="failure")
+    question = {} if case.question is None else {"question": _text(case.question)}
+    rows = {
+        "answer": _text(case.answer),
+        "reference": _text(case.reference),
+        **question,
+        "judge": _verdict(outcome),
+        "recipe": _payment(outcome),
+    }
+    return tag("div", _facts(rows), class_="failure")
 
 
 def _verdict(outcome: Outcome) -> Markup:
@@ -253,11 +229,11 @@ def _payment(outcome: Outcome) -> Markup:
 
 def _text(text: str) -> Markup:
     if not text:
-        return tag("span", "empty", class_="quiet")
+        return _quiet("empty")
     cut = visible(text[:LONGEST_SHOWN])
     more = f" … {len(text):,} characters in all" if len(text) > LONGEST_SHOWN else None
-    # Isolated, so that a text from right to left turns nothing around it.
-    return join(tag("bdi", cut), tag("span", more, class_="quiet") if more else None)
+    # `bdi` isolates the text, so that one from right to left does not reverse its surroundings.
+    return join(tag("bdi", cut), _quiet(more) if more else None)
 
 
 def _foot(audited: Audited) -> Markup:
@@ -268,6 +244,19 @@ def _foot(audited: Audited) -> Markup:
         "clinical use."
     )
     return tag("footer", tag("p", told))
+
+
+def _section(title: str, intro: str, *inside: Inside) -> Markup:
+    return tag("section", tag("h2", title), _quiet(intro, "p"), *inside)
+
+
+def _quiet(text: str, name: str = "span") -> Markup:
+    return tag(name, text, class_="quiet")
+
+
+def _facts(rows: Mapping[str, Inside], class_: str | None = None) -> Markup:
+    cells = (join(tag("dt", name), tag("dd", value)) for name, value in rows.items())
+    return tag("dl", *cells, class_=class_)
 
 
 def _table(titles: Iterable[str], rows: Iterable[Sequence[Inside]]) -> Markup:
@@ -294,8 +283,12 @@ def _share(rate: Rate) -> Markup:
     return join(percent(rate.share), " ", within)
 
 
+def _drawn(rate: Rate) -> Markup:
+    return join(_share(rate), whisker(rate))
+
+
 def _brief(rate: Rate) -> Markup:
-    """A share alone; its interval shows where the pointer rests."""
+    """Show a share alone, with its interval as the tooltip."""
     within = None if rate.interval is None else f"{rate.of:,} cases, {_within(rate.interval)}"
     return tag("span", percent(rate.share), title=within)
 
@@ -304,12 +297,8 @@ def _within(interval: Interval) -> str:
     return f"{percent(interval.low)} to {percent(interval.high)}"
 
 
-def _count(kinds: Mapping[str, int]) -> str:
-    return f"{sum(kinds.values()):,}"
-
-
 def _missing(strata: Sequence[Stratum]) -> Markup | None:
-    """Tell why verdicts and rewards are missing, where some are."""
+    """List the reasons for missing verdicts and rewards, if there are any."""
     told = [
         f"{what}: {', '.join(f'{kind} {count:,}' for kind, count in sorted(kinds.items()))}."
         for what, kinds in (

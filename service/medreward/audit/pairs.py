@@ -1,9 +1,9 @@
-"""Pairs of medical texts of which it is known whether they mean the same (T3).
+"""Suite T3: pairs of medical texts, each known to mean the same or not.
 
-They are made of the packages of the extra `audit`, the same for the same seed. A family of contrasts
-is held out where no word of the guard's lexicon was chosen by looking at its pairs: a lot decided
-it before the guard was first measured, and the guard is not mended for what it misses there.
-`proximal/middle/distal` was mended and is known since.
+They are built from the packages of the extra `audit`, and the seed decides them. A family of
+contrasts is held out if no word of the guard's lexicon was chosen by looking at its pairs. The
+split was drawn before the guard was first measured, and the guard is not changed for its misses
+there. `proximal/middle/distal` is known, since the guard was changed for it.
 """
 
 import random
@@ -32,7 +32,7 @@ from medreward.audit.vocabulary import (
 T = TypeVar("T")
 
 LIMIT = 2000
-"""Cases of a stratum, at most, where there are more; contrasts are all taken."""
+"""Most cases of a stratum; contrasts have no limit."""
 
 KNOWN_WORDS = """
 left/right upper/lower proximal/middle/distal anterior/posterior medial/lateral elevated/reduced acute/chronic
@@ -97,7 +97,7 @@ EQUAL_QUANTITIES = (
 
 
 class Twin(NamedTuple):
-    """Two names that exist and differ by one swap of a family."""
+    """Two existing names that differ by one swap of a family."""
 
     family: str
     source: str
@@ -109,12 +109,14 @@ class Twin(NamedTuple):
 
 
 def pairs(split: Split, limit: int = LIMIT, seed: int = 0) -> list[Case]:
-    """Give the pairs of a split, stratum by stratum.
+    """Return the pairs of a split, stratum by stratum.
 
     Raises:
-        SetupError: where a package of the extra `audit` is missing.
+        SetupError: a package of the extra `audit` is missing.
     """
     cases: list[Case] = []
+    # Each stratum gets its own generator from the seed, so that a change of one does not change
+    # the draws of the others.
     for stratum in (_synonyms, _abbreviations, _contrasts, _siblings, _parents, _unrelated):
         cases += stratum(split, limit, random.Random(seed))  # noqa: S311 - a lot, no secret
     rng = random.Random(f"{seed} {split}")  # noqa: S311 - the same
@@ -122,7 +124,7 @@ def pairs(split: Split, limit: int = LIMIT, seed: int = 0) -> list[Case]:
 
 
 def families() -> dict[str, bool]:
-    """Give the families of contrasts by name, with whether they are held out."""
+    """Return the families of contrasts by name; the value is True for those held out."""
     return {
         name: held_out
         for (words, prefixes, held_out) in (
@@ -140,7 +142,8 @@ def twins(split: Split) -> list[Twin]:
     held_out, found = families(), list[Twin]()
     for source, names in (("hpo", terms), ("icd", codes)):
         for family, first, second in _swaps(names):
-            # Of two splits the pair is of the later: the earlier never sees a later text.
+            # A pair across two splits belongs to the later one, so that no text of the validation
+            # split appears among the pairs of the training split.
             its = max((names[first][1], names[second][1]), key=_ORDER.index)
             if its == split:
                 texts = names[first][0], names[second][0]
@@ -152,13 +155,13 @@ _ORDER = ("train", "validation", None)
 
 
 def code_split(code: str) -> Split | None:
-    """Tell what a code of ICD-10-CM is used for, by lot; None for nothing."""
+    """Return the split of a code of ICD-10-CM, drawn by its hash; None if the code is reserved."""
     lot = crc32(code.encode()) % 10
     return "train" if lot in TRAIN else "validation" if lot in VALIDATION else None
 
 
 def _swaps(names: Mapping[str, object]) -> Iterator[tuple[str, str, str]]:
-    """Give each family with two names that differ by a swap of it."""
+    """Yield each pair of names that differ by one swap, after the swap's family."""
     words, prefixes = _exchanges()
     seen: set[tuple[str, str]] = set()
     for name in names:
@@ -176,7 +179,7 @@ def _swaps(names: Mapping[str, object]) -> Iterator[tuple[str, str, str]]:
 
 
 Exchanges = Mapping[str, Sequence[tuple[str, str]]]
-"""What may be put for a word or prefix, with the family."""
+"""Replacements of each word or prefix, with their families."""
 
 
 def _exchanges() -> tuple[Exchanges, Exchanges]:
@@ -220,7 +223,7 @@ def _terms(split: Split) -> list[Term]:
 
 
 def exact_synonyms(split: Split) -> Iterator[tuple[Term, Synonym]]:
-    """Give each term with each of its exact synonyms that is spelled otherwise."""
+    """Yield each term with each exact synonym that differs in more than case or hyphens."""
     for term in _terms(split):
         for synonym in term.synonyms:
             if folded(synonym.text) != folded(term.name):
@@ -293,7 +296,7 @@ _DENYING = re.compile(
 
 
 def _quantities(limit: int, rng: random.Random) -> list[Case]:
-    """Edit doses; the lists are short, so that texts may come again with another drug."""
+    """Build pairs of doses; the lists are short, so texts may recur with another drug."""
     edits: Sequence[Callable[[str, str], tuple[str, str]]] = (
         lambda n, drug: (f"{drug} {n} mg", f"{drug} {float(n) * 10:g} mg"),
         lambda n, drug: (f"{drug} {n} mg", f"{drug} {n} mcg"),

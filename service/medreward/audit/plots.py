@@ -1,21 +1,21 @@
-"""The plots of a report card, as SVG that takes its colours from the page around it."""
+"""The plots of a report card, as SVG with the colours of the page's stylesheet."""
 
 from collections.abc import Iterator, Sequence
 
-from medreward.audit.figures import Bin, Interval, Point, Rate
+from medreward.audit.figures import Bin, Point, Rate
 from medreward.audit.markup import Markup, join, tag
 
 SIDE = 200
-"""A square plot's inner width, in the units of its view box."""
+"""Inner width and height of a square plot, in the units of its view box."""
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 8, 34
 TICKS = (0.0, 0.5, 1.0)
 WHISKER_WIDTH, WHISKER_HEIGHT = 72, 12
 MOST_POINTS = 200
-"""Of a curve: more cannot be told apart at this size."""
+"""Most points of a curve; at this size more would not be visible."""
 
 
 def roc_plot(curve: Sequence[Point], label: str) -> Markup:
-    """Draw what is accepted of the equivalent over what is accepted of the different."""
+    """Draw the share of accepted equivalent pairs over the share of accepted different ones."""
     shown = thinned(curve)
     path = " ".join(f"{_x(p.false_positives)},{_y(p.true_positives)}" for p in shown)
     line = tag("polyline", class_="curve", points=path)
@@ -23,7 +23,7 @@ def roc_plot(curve: Sequence[Point], label: str) -> Markup:
 
 
 def reliability_plot(bins: Sequence[Bin], label: str) -> Markup:
-    """Draw what was so over what was said; on the diagonal both are the same."""
+    """Draw observed shares over predicted probabilities; on the diagonal both are equal."""
     dots = [
         join(
             tag("line", class_="gap", x1=_x(b.mean_p), y1=_y(b.mean_p), x2=_x(b.mean_p),
@@ -37,32 +37,25 @@ def reliability_plot(bins: Sequence[Bin], label: str) -> Markup:
 
 def whisker(rate: Rate) -> Markup:
     """Draw a share between 0 and 1 with its interval, small enough for a table's cell."""
-    interval, share = rate.interval, rate.share
-    if interval is None or share is None:
+    if rate.interval is None or rate.share is None:
         return Markup()
+    low, high, x = (
+        f"{4 + share * (WHISKER_WIDTH - 8):.1f}" for share in (*rate.interval, rate.share)
+    )
     middle = WHISKER_HEIGHT / 2
     return tag(
         "svg",
         tag("line", class_="axis", x1=4, x2=WHISKER_WIDTH - 4, y1=middle, y2=middle),
-        _span(interval, middle),
-        tag("circle", class_="dot", cx=_along(share), cy=middle, r=3),
+        tag("line", class_="span", x1=low, x2=high, y1=middle, y2=middle),
+        tag("circle", class_="dot", cx=x, cy=middle, r=3),
         class_="whisker",
         viewBox=f"0 0 {WHISKER_WIDTH} {WHISKER_HEIGHT}",
         aria_hidden="true",
     )
 
 
-def _span(interval: Interval, middle: float) -> Markup:
-    x1, x2 = _along(interval.low), _along(interval.high)
-    return tag("line", class_="span", x1=x1, x2=x2, y1=middle, y2=middle)
-
-
-def _along(share: float) -> str:
-    return f"{4 + share * (WHISKER_WIDTH - 8):.1f}"
-
-
 def _square(label: str, across: str, up: str, *inside: Markup) -> Markup:
-    """Draw axes from 0 to 1 and the diagonal, and *inside* above them."""
+    """Draw axes from 0 to 1 and the diagonal, then *inside* on top of them."""
     width, height = LEFT + SIDE + RIGHT, TOP + SIDE + BOTTOM
     middle = TOP + SIDE / 2
     return tag(
@@ -96,7 +89,7 @@ def _y(share: float) -> str:
 
 
 def thinned(curve: Sequence[Point]) -> Sequence[Point]:
-    """Leave points out evenly, but never the first or the last."""
+    """Reduce a curve to `MOST_POINTS` evenly chosen points, with the first and the last."""
     if len(curve) <= MOST_POINTS:
         return curve
     last = len(curve) - 1

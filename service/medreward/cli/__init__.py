@@ -1,4 +1,4 @@
-"""The command line: `medreward --help` tells what it can do."""
+"""The command line; `medreward --help` lists its commands."""
 
 import os
 import sys
@@ -12,7 +12,8 @@ def main() -> None:
     """Run the command that the command line names."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A terminal that cannot show a sign gets a question mark, not a traceback.
+            # A character that the terminal's encoding lacks becomes a question mark, instead of
+            # a traceback.
             stream.reconfigure(errors="replace")
     try:
         app()
@@ -21,7 +22,8 @@ def main() -> None:
 
 
 def _leave_at_once(code: str | int | None) -> None:
-    """End without waiting for a model: while it loads, or answers, it cannot be told to stop."""
+    """End the process without waiting for its threads: a model call cannot be interrupted."""
+    # `os._exit` skips the flush of the standard streams, so it is done here.
     with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""`medreward audit`: the report card of a running service, or of one started for it."""
+"""`medreward audit`: a report card of a running service, or of one started for the audit."""
 
 import asyncio
 import json
@@ -12,11 +12,11 @@ from rich.text import Text
 
 from medreward.audit.cases import Case, Suite
 from medreward.audit.outcomes import item_of, outcome_of, sample_of
-from medreward.audit.page import STATUS, page, percent
+from medreward.audit.page import STATUS, limit_of, page, percent
 from medreward.audit.record import record
 from medreward.audit.report import SUITES, Audited, Card, make_card
 from medreward.audit.suites import cases_of
-from medreward.audit.targets import Bar, Status, bars
+from medreward.audit.targets import Status, bars
 from medreward.cli.client import Connection, Target, batches, connected
 from medreward.cli.jsonl import Line, check_output, write_whole
 from medreward.cli.recipes import readable_recipe
@@ -37,7 +37,7 @@ class Plan:
     target: Target
     recipe: str | None
     suites: Sequence[str]
-    """Empty stands for all."""
+    """Suites to run; all of them if empty."""
     limit: int | None
     seed: int
     date: str
@@ -200,14 +200,7 @@ def _print_bars(console: Console, card: Card) -> None:
     table = plain_table("bar", "measures", "limit", "value", "of", "")
     for bar in bars(card):
         status = Text(STATUS[bar.status], STYLES[bar.status])
-        table.add_row(bar.name, bar.measures, _limit(bar), _value(bar), f"{bar.of:,}", status)
+        limit = f"{'≤' if bar.is_ceiling else '≥'} {limit_of(bar)}"
+        value = percent(bar.value) if bar.is_share else number(bar.value)
+        table.add_row(bar.name, bar.measures, limit, value, f"{bar.of:,}", status)
     console.print(table)
-
-
-def _limit(bar: Bar) -> str:
-    sign = "≤" if bar.is_ceiling else "≥"
-    return f"{sign} {100 * bar.limit:g}%" if bar.is_share else f"{sign} {bar.limit:g}"
-
-
-def _value(bar: Bar) -> str:
-    return percent(bar.value) if bar.is_share else number(bar.value)

@@ -1,4 +1,4 @@
-"""`medreward cache`: what Redis remembers, and how to make it forget."""
+"""`medreward cache`: statistics of the entries in Redis, and their removal."""
 
 import asyncio
 from collections import Counter
@@ -19,10 +19,10 @@ from medreward.cli.terminal import CommandError, Misuse, counting, output, shown
 from medreward.settings import Settings
 
 TIMEOUT_S = 5.0
-"""For each answer of Redis."""
+"""Timeout of each reply of Redis."""
 SCAN_STEP = 1000
 MAX_SCANNED = 200_000
-"""Names looked at; of more, the rest is estimated."""
+"""Most names that are scanned; the number of further entries is estimated."""
 MIB = 1024**2
 
 
@@ -31,13 +31,13 @@ class Contents:
     """Entries by origin, counted over the names that were scanned."""
 
     entries: Counter[Origin | None]
-    """By whose they are; None is what is not ours."""
+    """Scanned entries by origin; None counts those that are not medreward's."""
     scanned: int
     names: int
-    """All there are."""
+    """All names in Redis."""
 
     def estimate(self, origin: Origin | None) -> str:
-        """The number of entries of one origin, estimated if not all names were scanned."""
+        """Format the number of entries of one origin, estimated if not all names were scanned."""
         seen = self.entries[origin]
         if self.scanned >= self.names:
             return f"{seen:,}"
@@ -45,11 +45,11 @@ class Contents:
 
 
 def print_stats() -> None:
-    """Show how Redis is, and what it remembers.
+    """Print the state of Redis and its entries.
 
     Raises:
         Misuse: no Redis is configured.
-        CommandError: it does not answer, or lets nobody in.
+        CommandError: Redis does not answer, or refuses the user.
     """
     settings = read_settings()
     infos, contents = _run(settings, _look)
@@ -70,11 +70,11 @@ def print_stats() -> None:
 
 
 def clear_entries(namespace: str | None, *, is_sure: bool) -> None:
-    """Remove what Redis remembers.
+    """Remove medreward's entries from Redis.
 
     Raises:
-        Misuse: no Redis is configured, or the namespace cannot be one.
-        CommandError: it does not answer, lets nobody in, or the user changed their mind.
+        Misuse: no Redis is configured, or the namespace is invalid.
+        CommandError: Redis does not answer or refuses the user, or the user declined.
     """
     settings = read_settings()
     pattern = _pattern(namespace)
@@ -100,7 +100,8 @@ def _run(settings: Settings, work: Callable[[Sequence[Redis]], Awaitable[Any]]) 
             "MEDREWARD_REDIS_URL, or MEDREWARD_REDIS_PASSWORD_FILE"
         ) from exc
     except ResponseError as exc:
-        # Its message is about the command, which quotes names at most.
+        # The message may be shown: Redis describes the command, and quotes names of entries at
+        # most, never their values.
         raise CommandError(
             f"{_where(settings)} refuses: {exc}; check the user's rights and MEDREWARD_REDIS_MODE"
         ) from exc
@@ -118,7 +119,8 @@ async def _look(nodes: Sequence[Redis]) -> tuple[list[dict[str, Any]], Contents]
     scanned = 0
     with counting("looking at names", min(sum(sizes), MAX_SCANNED) or 1) as add:
         for node, size in zip(nodes, sizes, strict=True):
-            # Each node gets its share, so that an estimate is one of all of them.
+            # Each node's part of the scan is proportional to its size, so that the sample, and
+            # with it the estimate, represents the whole cluster.
             share = MAX_SCANNED if not size else round(MAX_SCANNED * size / sum(sizes))
             async for names in _scan(node, b"*"):
                 entries.update(origin_of(name) for name in names)
@@ -156,10 +158,11 @@ async def _scan(node: Redis, pattern: bytes) -> AsyncIterator[list[bytes]]:
 
 
 def _by_slot(names: Iterable[bytes], namespace: str | None) -> list[list[bytes]]:
-    """Group what is to go by its bucket: a cluster's node takes names of one slot at a time."""
+    """Group names by hash tag: a cluster accepts names of only one slot in a command."""
     groups: dict[bytes, list[bytes]] = {}
     for name in names:
-        # A key may hold any bytes, and look to the pattern as if it were of the namespace.
+        # A foreign key may match the pattern by chance, so its origin is parsed before it is
+        # removed.
         origin = origin_of(name)
         if origin is not None and namespace in (None, origin.namespace):
             groups.setdefault(name[TAG], []).append(name)

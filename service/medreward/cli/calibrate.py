@@ -31,15 +31,15 @@ from medreward.http.schemas import ItemResult, JudgeReply
 from medreward.samples import Identifier
 
 TEMPLATES: Final = ("equivalence",)
-"""Those of `/judge` that ask one question of an answer and a reference."""
+"""Templates of `/judge` with one question about an answer and a reference."""
 CALIBRATED: Final = "+calibration"
-"""Part of the identity of a judge that is calibrated already."""
+"""Part of a calibrated judge's identity."""
 SHARED: Final = ("beside[", "cascade[")
-"""Beginnings of the identity of two engines."""
+"""Prefixes of the identity of a judge that combines two engines."""
 
 
 class LabelledAnswer(BaseModel):
-    """One line: an answer, its reference, and the label that says if they mean the same."""
+    """One line: an answer, its reference, and the label: true if they mean the same."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,7 +49,7 @@ class LabelledAnswer(BaseModel):
     id: Identifier | None = None
     question: str | None = None
     family: Family | None = None
-    """Else that of the reference."""
+    """Family of the pair; by default that of the reference."""
 
     @property
     def texts(self) -> tuple[str | None, str, str]:
@@ -80,7 +80,7 @@ class Plan:
 
 
 class Asked(NamedTuple):
-    """The judge's results, one a line, and their origin."""
+    """The judge's results, one for each line, and their origin."""
 
     results: Sequence[ItemResult]
     origin: Origin
@@ -88,10 +88,10 @@ class Asked(NamedTuple):
 
 
 def calibrate_judge(plan: Plan) -> None:
-    """Judge labelled answers, fit, print what it gains, and write the file.
+    """Judge labelled answers, fit a calibration, print its gain, and write the file.
 
     Raises:
-        Misuse: the file, an option or the service is not fit for it; nothing was written.
+        Misuse: the file, an option or the service is unsuitable; nothing was written.
         CommandError: the service fails, or the labels certify nothing; nothing was written.
     """
     earlier = _check_out(plan)
@@ -104,6 +104,8 @@ def calibrate_judge(plan: Plan) -> None:
     fits = fit_families(labels, asked.origin, plan.rates)
     print_fits(console, fits)
     entries = [fit.entry for fit in fits if isinstance(fit, Fitted)]
+    # The first fit is that of all labels, which serves every family without its own. Without it
+    # the file would leave families uncalibrated, so nothing is written.
     if isinstance(fits[0], Unfitted):
         reason = fits[0].reason
         raise CommandError(f"nothing is written, since the labels do not suffice: {reason}")
@@ -114,14 +116,15 @@ def calibrate_judge(plan: Plan) -> None:
 
 
 def _check_out(plan: Plan) -> Calibration:
-    """Check options before anything is sent, and return the calibration of the file so far."""
+    """Check the options before anything is sent, and return the existing calibration of the file."""
     if plan.template not in TEMPLATES:
         raise Misuse(
             f"--template: choose {' or '.join(TEMPLATES)}; no other asks for a verdict on an answer "
             "and its reference"
         )
     check_output("--out", plan.out)
-    # A file that is no calibration, such as the labels themselves, must not be overwritten.
+    # Loading an existing file also refuses one that is not a calibration, so that the labels
+    # cannot be overwritten by mistake.
     return load_calibration(plan.out) if plan.out.exists() else Calibration()
 
 
@@ -131,7 +134,7 @@ def _read(raw: bytes) -> LabelledAnswer:
 
 
 def _distinct(lines: Lines, path: Path) -> tuple[Lines, int]:
-    """Keep the first of equal lines: a label that is counted twice would certify too much.
+    """Keep the first of equal lines, since duplicate labels would certify too much.
 
     Raises:
         Misuse: lines with the same texts have different labels.
@@ -168,10 +171,10 @@ async def _ask(plan: Plan, lines: Lines) -> Asked:
 
 
 def _check_judge(url: str, identity: str) -> None:
-    """Refuse a judge whose P(YES) is not the unchanged one of a single engine.
+    """Refuse a judge whose P(YES) is not the uncalibrated one of a single engine.
 
     Raises:
-        Misuse: it is calibrated already, or two engines share the work.
+        Misuse: the judge is calibrated already, or combines two engines.
     """
     if CALIBRATED in identity:
         raise Misuse(
@@ -196,7 +199,7 @@ def _origin(replies: Sequence[JudgeReply]) -> Origin:
 
 
 def _labels(lines: Lines, results: Sequence[ItemResult]) -> list[Label]:
-    """Pair each P(YES) with its label; items settled by a rule or unjudged have none."""
+    """Pair each P(YES) with its label; items that a rule decided or that are unjudged are left out."""
     return [
         Label(
             result.p_yes,
@@ -210,7 +213,7 @@ def _labels(lines: Lines, results: Sequence[ItemResult]) -> list[Label]:
 
 
 def _use(results: Sequence[ItemResult], repeats: int) -> str:
-    """Count the lines that were used, and those left out by reason."""
+    """Describe how many lines were used, and how many were left out for each reason."""
     settled = [r.source or "rule" for r in results if r.p_yes is None and r.error is None]
     unjudged = [r.error.kind for r in results if r.error is not None]
     told = [f"{sum(result.p_yes is not None for result in results)} used"]
@@ -237,7 +240,7 @@ def _print_facts(
 
 
 def print_fits(console: Console, fits: Sequence[Fitted | Unfitted]) -> None:
-    """Show each family's map and thresholds, and which families have none of their own."""
+    """Print each family's map and thresholds, and the families without their own."""
     fitted = [fit for fit in fits if isinstance(fit, Fitted)]
     if fitted:
         _print_maps(console, fitted)
@@ -284,7 +287,7 @@ def _print_thresholds(console: Console, fitted: Sequence[Fitted]) -> None:
 
 
 def _print_promise(console: Console, fit: Fitted) -> None:
-    """Print the certified error rates, and what they hold for."""
+    """Print the certified error rates and their conditions."""
     entry = fit.entry
     told = (
         f"Of answers like those labelled, at most {entry.alpha_fpr:.1%} of the wrong ones get a YES "

@@ -1,4 +1,4 @@
-"""`medreward check`: the settings of a deployment, tried before it serves."""
+"""`medreward check`: a test of a deployment's settings and models before it serves."""
 
 import asyncio
 from collections import Counter
@@ -9,14 +9,14 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from medreward.cli.client import LOADING, LoadingLimit, log_quietly, what_is_awaited
+from medreward.cli.client import LOADING, LoadingLimit, loading_text, log_quietly
 from medreward.cli.environment import (
     misspelt_variables,
     read_settings,
     without_password,
 )
 from medreward.cli.jsonl import BadLine, name_of, read_sample_line, sort_lines
-from medreward.cli.models import changed_files, how_to_mend
+from medreward.cli.models import changed_files, remedy_for
 from medreward.cli.recipes import find_local_recipe, unknown_modality
 from medreward.cli.tables import counted, facts_grid, plain_table
 from medreward.cli.terminal import CommandError, Misuse, output, shown, silence_other_bars, waiting
@@ -43,7 +43,7 @@ ROWS_SHOWN = 20
 
 
 class Check(NamedTuple):
-    """One thing that was checked."""
+    """The result of one check."""
 
     name: str
     is_fine: bool
@@ -63,7 +63,7 @@ def run_checks(
     """Check everything that a service would need, and a file of samples if one is given.
 
     Raises:
-        CommandError: something is not as it should be.
+        CommandError: a check failed.
     """
     console = output()
     try:
@@ -89,7 +89,7 @@ def run_checks(
 
 
 def _look(settings: Settings, probe: Probe) -> Iterator[Check]:
-    """Check what needs no model."""
+    """Yield the checks that load no model."""
     yield from _variables()
     yield _recipes(settings)
     try:
@@ -155,7 +155,7 @@ def _model(name: str, choice: Choice, models_dir: Path) -> Check:
         return Check(name, True, where if is_folder else f"{where}, from a hub or its cache")
     changed = changed_files(model, models_dir)
     if changed:
-        mend = how_to_mend(model)
+        mend = remedy_for(model)
         return Check(name, False, f"{choice.model}: changed on disk: {', '.join(changed)}", mend)
     return Check(name, True, f"{choice.model}, every file as it was fetched")
 
@@ -168,11 +168,13 @@ async def _load(settings: Settings, probe: Probe) -> list[Check]:
         with waiting("loading the engines") as say:
             while service.engines.status == "loading":
                 limit.check(service.engines.readiness)
-                say(what_is_awaited(service.engines.readiness))
+                say(loading_text(service.engines.readiness))
+                # `asyncio.wait` neither cancels the task after the timeout nor raises its error;
+                # the status tells when it has ended.
                 await asyncio.wait({loading}, timeout=0.1)
         is_ready = service.engines.status == "ready"
         told = _engine_checks(service.engines.readiness)
-        return [*told, *_way(service), await _coverage(service)] if is_ready else told
+        return [*told, *_formats(service), await _coverage(service)] if is_ready else told
     except CommandError as exc:
         return [Check("loading", is_fine=False, found=str(exc))]
     finally:
@@ -185,13 +187,13 @@ def _engine_checks(readiness: Readiness) -> list[Check]:
     return [
         Check(f"load {role}", state.ready, f"{state.model}: {state.message}".removeprefix(": "))
         for role, state in readiness.engines.items()
-        # If the judge fails, the embedder is never loaded.
+        # If the judge fails, the embedder is never loaded; a line about it would hide the cause.
         if state.ready or state.message != LOADING
     ]
 
 
-def _way(service: Service) -> Iterator[Check]:
-    """Report how a judge behind a server is asked, and why not more cheaply."""
+def _formats(service: Service) -> Iterator[Check]:
+    """Report the request format of a remote judge, and why cheaper formats were rejected."""
     for judge in engines_of(service.engines.judge):
         if isinstance(judge, OpenAiJudge):
             reasons = (f"; not by {name}: {why}" for name, why in judge.why_not_cheaper.items())
@@ -199,10 +201,11 @@ def _way(service: Service) -> Iterator[Check]:
 
 
 async def _coverage(service: Service) -> Check:
-    """Ask the easiest of all questions, whether a text means the same as itself."""
+    """Ask the judge if a text means the same as itself, and check its label coverage."""
     template = service.templates[service.recipe(None).template]
     inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
-    # Of the engine itself: a calibration or a cascade would hide its own probabilities.
+    # The engine is called directly, since a calibration or a cascade around it would hide its own
+    # probabilities.
     engine = next(e for e in engines_of(service.engines.judge) if e.can_answer(template))
     (answer,) = await engine.decide([inquiry])
     if isinstance(answer, Problem):
@@ -220,7 +223,7 @@ async def _coverage(service: Service) -> Check:
 
 
 def _print_settings(console: Console, settings: Settings) -> None:
-    """Print the settings of the environment, with stars for secrets."""
+    """Print the settings from the environment with masked secrets, and those in force."""
     facts = {
         f"MEDREWARD_{name.upper()}": shown(_value(name, getattr(settings, name)))
         for name in sorted(settings.model_fields_set)
@@ -273,7 +276,7 @@ def _print_checks(console: Console, checks: Sequence[Check]) -> None:
 
 
 def check_samples(console: Console, path: Path, recipe: Recipe, limits: Limits) -> bool:
-    """Print what no model decides about a file of samples; return True if all can be scored.
+    """Print the results of all rules on a file of samples; return True if all can be scored.
 
     Raises:
         Misuse: the file cannot be read, or is empty.

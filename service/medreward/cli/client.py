@@ -1,7 +1,7 @@
-"""A client of the service for the commands: find or start one, wait until it is ready, send batches.
+"""A client for the commands: it connects to a service or starts one, and sends batches.
 
-A busy or unreachable service is asked again. `medreward_client` is not used, since the server
-imports no client.
+Requests are retried while the service is busy or unreachable. `medreward_client` is not used,
+since the server's distribution does not depend on it.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from medreward.app import create_app
 from medreward.cli.environment import read_settings, service_key
 from medreward.cli.jsonl import Line
 from medreward.cli.terminal import CommandError, Misuse, counting, silence_other_bars, waiting
-from medreward.engines.remote.http_client import AsyncClient, Response, reaching
+from medreward.engines.remote.http_client import AsyncClient, Response, reaching, retry_after_s
 from medreward.engines.status import EngineState, Readiness
 from medreward.errors import BackendDown, DeadlinePassed
 from medreward.http.schemas import ErrorReply, JudgeReply, RecipesReply, RewardReply
@@ -44,7 +44,7 @@ BUSY: Final = frozenset({429, 503})
 CONNECT_S = 5.0
 PROBE_S = 10.0
 GRACE_S = 30.0
-"""Beyond a request's own deadline, for its way there and back."""
+"""Time for the network, added to a request's own deadline."""
 POLL_S = 0.2
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 8.0
@@ -52,9 +52,9 @@ LONGEST_PAUSE_S = 8.0
 LARGEST_BATCH = 64
 SMALLEST_BATCH = 8
 BATCHES = 10
-"""As many as a small file is cut into, so that progress can be seen."""
+"""Number of batches of a small file, so that progress is visible."""
 IN_FLIGHT = 4
-"""Requests at once: enough to keep the service at work while a response is on its way."""
+"""Concurrent requests, so that the service is busy while responses are in transit."""
 
 LOADING = "loading"
 LOOPBACK = "127.0.0.1"
@@ -63,16 +63,16 @@ STOPS_WITHIN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which service to ask, and how long one request to it may take."""
+    """The address and key of a service, and the deadline of one request."""
 
     url: str | None
-    """None starts one for this command."""
+    """URL of a running service; None starts one for this command."""
     key_variable: str
     deadline_s: float
 
     @property
     def deadline_ms(self) -> int:
-        """The deadline in the unit of requests."""
+        """The deadline in milliseconds, as requests carry it."""
         return max(1, round(self.deadline_s * 1000))
 
 
@@ -95,12 +95,12 @@ class Connection:
         noun: str = "lines",
         on_reply: Callable[[Sequence[Line[T]], Reply], None] | None = None,
     ) -> list[Reply]:
-        """Send every piece, a few at once, and return the replies in the order of the pieces.
+        """Send every piece, `IN_FLIGHT` at once, and return the replies in the order of the pieces.
 
         *on_reply* is called with each piece and its reply, in the same order.
 
         Raises:
-            CommandError: as `exchange`.
+            CommandError: a request was refused, or its reply does not fit.
         """
 
         async def send(piece: Sequence[Line[T]]) -> Reply:
@@ -121,7 +121,7 @@ class Connection:
         """Send one batch and return the reply, which has one result for each of its lines.
 
         Raises:
-            CommandError: it was refused, or the reply does not fit; names the lines.
+            CommandError: the request was refused, or the reply does not fit; names the lines.
         """
         response = await self.post(PATHS[model], body)
         where = f"{noun} {batch[0].number} to {batch[-1].number}"
@@ -137,7 +137,7 @@ class Connection:
         """Send *body*, and retry while the service is busy or cannot be reached.
 
         Raises:
-            CommandError: it stayed so for too long, or the response is too late.
+            CommandError: the service stayed so for too long, or the response is too late.
         """
         clock = asyncio.get_running_loop().time
         give_up_at, pause_s = clock() + self.retry_for_s, FIRST_PAUSE_S
@@ -149,7 +149,8 @@ class Connection:
             except BackendDown as exc:
                 reason = str(exc)
             except DeadlinePassed as exc:
-                # Not retried: the service has spent the whole deadline on it already.
+                # Not retried: the service has already spent the whole deadline on this batch, and
+                # would most likely do so again.
                 raise CommandError(
                     f"{self.url}: {exc}; send fewer at once (--batch) or wait longer (--deadline)"
                 ) from exc
@@ -157,7 +158,7 @@ class Connection:
                 if response.status_code not in BUSY:
                     return response
                 reason = refusal(response)
-                wait_s = max(pause_s, _retry_after_s(response.headers.get("Retry-After", "")))
+                wait_s = max(pause_s, retry_after_s(response.headers) or 0.0)
             if clock() + wait_s > give_up_at:
                 raise CommandError(
                     f"{self.url} took nothing for {self.retry_for_s:.0f} s: {reason}"
@@ -169,7 +170,7 @@ class Connection:
         """Return the recipes of the service.
 
         Raises:
-            CommandError: it cannot be reached, or refuses.
+            CommandError: the service cannot be reached, or refuses.
         """
         try:
             with reaching():
@@ -190,18 +191,18 @@ class Connection:
             ) from exc
 
     async def wait_until_ready(self) -> None:
-        """Wait for the engines, and show which one is loading.
+        """Wait until the engines are ready, and show which one is loading.
 
         Raises:
-            Misuse: no server answers there, or it is not medreward.
+            Misuse: no server answers at the URL, or it is not medreward.
             CommandError: the engines cannot be loaded, or take too long.
         """
         readiness, limit = await self._readiness(), LoadingLimit()
         if readiness.status != "ready":
-            with waiting(what_is_awaited(readiness)) as show:
+            with waiting(loading_text(readiness)) as show:
                 while (readiness := await self._readiness()).status != "ready":
                     limit.check(readiness)
-                    show(what_is_awaited(readiness))
+                    show(loading_text(readiness))
                     await asyncio.sleep(POLL_S)
         self.engines = readiness.engines
 
@@ -230,7 +231,7 @@ async def connected(target: Target) -> AsyncIterator[Connection]:
 
     Raises:
         Misuse, SetupError: the URL, the key or a setting is wrong.
-        CommandError: its engines cannot be loaded.
+        CommandError: the engines cannot be loaded.
     """
     with ExitStack() as stack:
         if target.url is not None:
@@ -242,7 +243,7 @@ async def connected(target: Target) -> AsyncIterator[Connection]:
             base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=(CONNECT_S, reply_s, reply_s, reply_s),
-            # The local service is never behind a proxy.
+            # The proxies of the environment do not apply to the local service.
             trust_env=target.url is not None,
         ) as client:
             connection = Connection(client, url)
@@ -258,7 +259,8 @@ def local_service() -> Iterator[tuple[str, str]]:
         Misuse: a setting is wrong.
         SetupError: a setting names something that does not exist.
     """
-    # A random key, since other users of this machine may find the port.
+    # The key is random, since other users of this machine may find the port and would otherwise
+    # be able to use the service.
     key = secrets.token_urlsafe()
     settings = read_settings(host=LOOPBACK, api_keys=(SecretStr(key),))
     if settings.role in {"judge", "embed"}:
@@ -269,9 +271,12 @@ def local_service() -> Iterator[tuple[str, str]]:
     log_quietly(settings)
     silence_other_bars()
     app = create_app(settings)
+    # The socket listens before the server thread starts, so the port is known and requests
+    # queue up until uvicorn accepts them.
     listener = socket.create_server((LOOPBACK, 0))
     server = uvicorn.Server(server_config(app))
-    # In a thread, so that uvicorn leaves the signals of this process alone.
+    # uvicorn installs signal handlers only in the main thread. In another one, Ctrl-C still
+    # interrupts the command.
     thread = threading.Thread(
         target=server.run, args=([listener],), name="local-service", daemon=True
     )
@@ -288,7 +293,7 @@ def log_quietly(settings: Settings) -> None:
     """Log only warnings and errors, unless the user set a level."""
     is_set = "log_level" in settings.model_fields_set
     logs.configure(settings.log_level if is_set else "warning", "console")
-    # The command reports a failure to load by itself.
+    # The command reports a failed load itself, so the log line would repeat it.
     logging.getLogger("medreward.engines.supervisor").setLevel(logging.CRITICAL)
 
 
@@ -306,10 +311,10 @@ class LoadingLimit:
         self._silent_since_s: float | None = None
 
     def check(self, readiness: Readiness) -> None:
-        """Return if waiting may go on.
+        """Raise an error if waiting is pointless.
 
         Raises:
-            CommandError: the engines cannot be loaded, or time is up.
+            CommandError: the engines cannot be loaded, or a time limit has passed.
         """
         if readiness.status in {"failed", "draining"}:
             raise CommandError(reasons(readiness))
@@ -324,9 +329,9 @@ class LoadingLimit:
             raise CommandError(f"still loading after {self._loading_s:.0f} s; its log says more")
 
 
-def what_is_awaited(readiness: Readiness) -> str:
-    """Name the engine that is loaded next, in words for a spinner."""
-    # The last of them is loaded first.
+def loading_text(readiness: Readiness) -> str:
+    """Describe the engine that is loading, for a spinner."""
+    # Engines are loaded in the reverse of the order in which readiness lists them.
     for role, state in reversed(readiness.engines.items()):
         if not state.ready and state.message == LOADING:
             return f"loading the {role} {state.model}".rstrip()
@@ -336,7 +341,7 @@ def what_is_awaited(readiness: Readiness) -> str:
 
 
 def reasons(readiness: Readiness) -> str:
-    """Join the reasons why engines are not ready; one that both share is written once."""
+    """Join the reasons of engines that are not ready; a shared reason appears once."""
     roles: dict[str, list[str]] = {}
     for role, state in readiness.engines.items():
         if not state.ready and state.message != LOADING:
@@ -346,7 +351,7 @@ def reasons(readiness: Readiness) -> str:
 
 
 def batches(lines: Sequence[T], size: int | None) -> list[Sequence[T]]:
-    """Cut *lines* into pieces of *size*; without one, small enough that progress can be seen."""
+    """Cut *lines* into pieces of *size*; by default, small enough that progress is visible."""
     size = size or min(LARGEST_BATCH, max(SMALLEST_BATCH, len(lines) // BATCHES))
     return [lines[start : start + size] for start in range(0, len(lines), size)]
 
@@ -358,19 +363,23 @@ async def in_order(
     tasks: deque[asyncio.Task[A]] = deque()
     try:
         for piece in pieces:
+            # No await here: the task runs while earlier ones are waited for. Only the oldest is
+            # awaited, so results keep the order of the pieces.
             tasks.append(asyncio.create_task(ask(piece)))
             if len(tasks) == IN_FLIGHT:
                 yield await tasks.popleft()
         while tasks:
             yield await tasks.popleft()
     finally:
+        # Tasks are left if one failed or the caller stopped early. They are awaited after the
+        # cancellation, so that none of them uses the HTTP client once it is closed.
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def refusal(response: Response) -> str:
-    """Return the message of an error response, or its status if it has none."""
+    """Return the message of an error response, or its status if the body has no message."""
     hint = "; set MEDREWARD_KEY to one, or name the variable that has it with --api-key-env"
     try:
         message = ErrorReply.model_validate_json(response.content).error.message
@@ -385,8 +394,3 @@ def _checked(url: str) -> str:
         if parts.scheme in {"http", "https"} and parts.hostname:
             return url.rstrip("/")
     raise Misuse(f"--url: {url!r} is no URL; give one such as http://127.0.0.1:8080")
-
-
-def _retry_after_s(header: str) -> float:
-    """Read a Retry-After header in seconds; a date counts as none."""
-    return float(header) if header.isdecimal() else 0.0

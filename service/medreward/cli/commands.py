@@ -1,7 +1,7 @@
 """The commands with their options.
 
-Each command imports its module when it runs: the service and its libraries take seconds to import,
-which --help must not.
+Each command imports its module only when it runs: the service and its libraries take seconds to
+import, and --help must not wait for them.
 """
 # ruff: noqa: PLC0415 - see above
 
@@ -16,7 +16,7 @@ import typer
 import medreward
 from medreward.cli import options
 from medreward.cli.options import argument, option
-from medreward.cli.terminal import failing_in_words
+from medreward.cli.terminal import exiting_on_failure
 from medreward.errors import SetupError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
-    # Its tracebacks would show what a sample says.
+    # Typer's tracebacks print local variables, which may hold the text of a sample.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -44,11 +44,11 @@ verifier_app = _group("verifier", "Train and measure the small judge that comes 
 
 
 def _command(group: typer.Typer, *lines: str, name: str | None = None) -> Callable[[F], F]:
-    """Register a command: its help ends in *lines*, and a failure is one line and an exit code."""
+    """Register a command with examples in its help; it reports a failure by a line and an exit code."""
 
     def register(run: F) -> F:
         epilog = "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
-        return group.command(name, epilog=epilog)(failing_in_words()(run))
+        return group.command(name, epilog=epilog)(exiting_on_failure()(run))
 
     return register
 

@@ -1,4 +1,4 @@
-"""The settings that the environment gives, and what is wrong with them in words."""
+"""Settings and keys from environment variables, with readable errors."""
 
 import difflib
 import os
@@ -14,14 +14,14 @@ from medreward.cli.terminal import Misuse
 from medreward.settings import Settings
 
 NO_SETTINGS = frozenset({KEY_VARIABLE, "MEDREWARD_URL"})
-"""Variables of clients of a service, which may be set where one is started."""
+"""Variables that only clients read; a service ignores them without an error."""
 
 
 def read_settings(**options: Any) -> Settings:
-    """Read the settings; options that are given win over the environment.
+    """Read the settings; options that are not None override the environment.
 
     Raises:
-        Misuse: naming the variable; never what it holds, which may be a secret.
+        Misuse: a setting is wrong; names the variable, never its value, which may be a secret.
     """
     given = {name: value for name, value in options.items() if value is not None}
     try:
@@ -34,15 +34,17 @@ def read_settings(**options: Any) -> Settings:
 
 
 def misspelt_variables() -> dict[str, str]:
-    """Name the variables that look like settings but are none, and what mends each.
+    """Return the variables that look like settings but are not, each with its remedy.
 
-    They would be silent defaults: a service whose `MEDREWARD_API_KEY` is set asks for no key. Files
-    of `MEDREWARD_SECRETS_DIR` are named like them, in lower case.
+    A misspelt variable would leave the default in force: with `MEDREWARD_API_KEY`, for instance, a
+    service would run without keys. Files of `MEDREWARD_SECRETS_DIR` are checked too; their names
+    are those of the variables, in lower case.
     """
     known = {f"MEDREWARD_{name.upper()}" for name in Settings.model_fields}
     misspelt = {}
     for name in sorted({*os.environ, *_names_of_secrets()}):
-        # Kubernetes describes a service named medreward to its pods in variables of these names.
+        # Kubernetes sets variables with these prefixes in the pods of a namespace that has a
+        # service named medreward; they are not misspelt settings.
         is_link = name.startswith(("MEDREWARD_PORT_", "MEDREWARD_SERVICE_"))
         is_ours = name.startswith("MEDREWARD_") and name not in NO_SETTINGS
         if is_ours and not is_link and name not in known:
@@ -60,10 +62,10 @@ def _names_of_secrets() -> set[str]:
 
 
 def service_key(variable: str) -> str | None:
-    """Read the key to a service from the variable that the user names.
+    """Read the key of a service from the given variable; None if there is none.
 
     Raises:
-        Misuse: the variable was named, but holds no key that HTTP could carry.
+        Misuse: a variable other than the default is not set, or the key is no valid header value.
     """
     key = os.environ.get(variable, "").strip()
     if not key and variable != KEY_VARIABLE:
@@ -79,7 +81,7 @@ def _explain(error: ErrorDetails) -> str:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown: who logs in there, and with what, is left out."""
+    """Return a URL without its user name and password, so that it may be shown."""
     scheme, sign, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{sign}{host.rpartition('@')[2]}{slash}{path}" if sign else url

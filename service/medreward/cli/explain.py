@@ -1,4 +1,4 @@
-"""`medreward explain`: why one sample gets the reward it gets."""
+"""`medreward explain`: each rule and signal behind the reward of one sample."""
 
 import asyncio
 import math
@@ -27,7 +27,7 @@ SAME = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The sample to explain: one of a file, or the one that the options spell out."""
+    """The sample to explain: one of a file, or one given by options."""
 
     file: Path | None
     sample_id: str | None
@@ -53,10 +53,10 @@ class Explanation:
 
 
 def explain_sample(choice: Choice, recipe_name: str | None, target: Target) -> None:
-    """Score one sample and tell how its reward comes about.
+    """Score one sample and print the rules and signals behind its reward.
 
     Raises:
-        Misuse: the options choose no sample, or the recipe cannot take it.
+        Misuse: the options select no sample, or the recipe does not accept it.
         CommandError: the service fails, or the sample has no reward.
     """
     line = _choose(choice)
@@ -74,7 +74,7 @@ def explain_sample(choice: Choice, recipe_name: str | None, target: Target) -> N
 
 def _choose(choice: Choice) -> Line[Sample]:
     if choice.file is None:
-        return Line(0, _spelt_out(choice))
+        return Line(0, _from_options(choice))
     if choice.response is not None or choice.reference:
         raise Misuse("give a file, or --response and --reference, but not both")
     lines = read_samples(choice.file)
@@ -85,7 +85,7 @@ def _choose(choice: Choice) -> Line[Sample]:
     return _find(lines, choice)
 
 
-def _spelt_out(choice: Choice) -> Sample:
+def _from_options(choice: Choice) -> Sample:
     if choice.response is None or not choice.reference:
         raise Misuse("give a file and --id, or --response and --reference")
     references = tuple(choice.reference)
@@ -127,7 +127,7 @@ async def _ask(
 
 
 def _limits(target: Target) -> Limits:
-    """The limits of a local service; those of a remote one are unknown, so the defaults."""
+    """Return the limits of a local service, or the defaults, since a remote one's are unknown."""
     return Limits() if target.url is not None else read_settings().limits
 
 
@@ -191,7 +191,7 @@ def _print_outcome(console: Console, explanation: Explanation) -> None:
 
 
 def _why(component: Component, recipe: Recipe) -> str:
-    """The source of a signal, and the numbers behind it."""
+    """Describe the source of a signal, and the numbers behind it."""
     told = [SOURCES[component.source]]
     if component.p_yes is not None:
         told.append(f"P(YES) {component.p_yes:.4f}")

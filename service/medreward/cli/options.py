@@ -1,4 +1,4 @@
-"""Options that several commands share, and short ways to write an option."""
+"""Options that several commands share, and shorthands for declaring options."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,19 +6,19 @@ from typing import Annotated, Any
 import typer
 
 KEY_VARIABLE = "MEDREWARD_KEY"
-"""The environment variable with the key to a service, unless an option names another."""
+"""Default environment variable for the key of a service."""
 DEADLINE_S = 600.0
 
 
 def option(
     metavar: str, text: str, *names: str, least: float | None = None, most: float | None = None
 ) -> Any:
-    """Describe an option: its value, its help, and its names if the parameter's does not do."""
+    """Declare an option: its value, its help, and its names if they differ from the parameter's."""
     return typer.Option(*names, metavar=metavar, help=text, min=least, max=most)
 
 
 def argument(metavar: str, text: str) -> Any:
-    """Describe an argument: its value and its help."""
+    """Declare an argument: its value and its help."""
     return typer.Argument(metavar=metavar, help=text)
 
 

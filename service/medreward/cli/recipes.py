@@ -1,4 +1,4 @@
-"""`medreward recipes`: the recipes there are, without loading a model."""
+"""`medreward recipes`: the available recipes, without loading a model."""
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -40,10 +40,10 @@ def print_recipes() -> None:
 
 
 def print_recipe(name: str) -> None:
-    """Show one recipe, whole.
+    """Print all fields of one recipe.
 
     Raises:
-        Misuse: there is none of that name.
+        Misuse: no recipe has that name.
         SetupError: a recipe file is wrong.
     """
     recipe, console = find_local_recipe(read_settings(), name), output()
@@ -127,7 +127,7 @@ def find_local_recipe(settings: Settings, name: str | None) -> Recipe:
     """Find a recipe of this machine; without a name, the default one.
 
     Raises:
-        Misuse: there is none of that name.
+        Misuse: no recipe has that name.
         SetupError: a recipe file is wrong.
     """
     recipes, wanted = load_recipes(settings.recipes), name or settings.recipe
@@ -137,10 +137,10 @@ def find_local_recipe(settings: Settings, name: str | None) -> Recipe:
 
 
 def find_recipe(known: RecipesReply, name: str | None) -> RecipeReply:
-    """Find a recipe; without a name, the service's default one.
+    """Find a recipe of a service; without a name, its default one.
 
     Raises:
-        Misuse: it has none of that name.
+        Misuse: no recipe of the service has that name.
     """
     by_name = {recipe.name: recipe for recipe in known.recipes}
     found = by_name.get(name or known.default)
@@ -150,7 +150,7 @@ def find_recipe(known: RecipesReply, name: str | None) -> RecipeReply:
 
 
 def rebuild_recipe(reply: RecipeReply) -> Recipe | None:
-    """Build a recipe from its description, or return None if another version wrote that."""
+    """Build a recipe from its description; None if another version's description does not fit."""
     try:
         return Recipe.model_validate(reply.model_dump(exclude={"fingerprint"}))
     except ValidationError:
@@ -161,8 +161,8 @@ def readable_recipe(url: str, known: RecipesReply, name: str | None) -> Recipe:
     """Find and build a recipe of the service at *url*.
 
     Raises:
-        Misuse: it has none of that name.
-        CommandError: another version wrote its description.
+        Misuse: no recipe of the service has that name.
+        CommandError: the service's version describes recipes in another way.
     """
     reply = find_recipe(known, name)
     recipe = rebuild_recipe(reply)
@@ -175,7 +175,7 @@ def readable_recipe(url: str, known: RecipesReply, name: str | None) -> Recipe:
 
 
 def unknown_modality(line: Line[Sample], recipe: Recipe) -> BadLine | None:
-    """Return the line with the reason if its modality is none of the recipe's."""
+    """Return the line as a bad one if its modality is not among the recipe's."""
     try:
         check_modalities((line.value,), recipe)
     except InvalidRequest as exc:

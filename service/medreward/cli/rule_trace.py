@@ -41,7 +41,7 @@ def steps(sample: Sample, recipe: Recipe, limits: Limits) -> Iterator[Step]:
 
 
 def _settling(completion: Completion, parsed: ParsedSample, recipe: Recipe) -> Iterator[Step]:
-    """Yield the rules that decide the accuracy: rejected, equal, else asked."""
+    """Yield the rules that decide the accuracy: rejected, equal, or asked."""
     if parsed.problem is not None:
         yield Step("accuracy", _problem(parsed))
         return
@@ -62,7 +62,7 @@ def _settling(completion: Completion, parsed: ParsedSample, recipe: Recipe) -> I
 
 
 def _guards(parsed: ParsedSample, recipe: Recipe) -> Text:
-    """The decision of the guards."""
+    """Describe the decision of the guards."""
     if parsed.accuracy is None:
         witness = _witness(parsed) if recipe.wants_witness else ""
         return shown(f"nothing speaks against it{witness}")
@@ -172,5 +172,5 @@ def _problem(parsed: ParsedSample) -> Text:
 
 
 def quoted(text: str) -> Text:
-    """A text between quotation marks, whole."""
+    """Return a whole text in quotation marks, safe to print."""
     return shown(f"“{text}”", "bold")

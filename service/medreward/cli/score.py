@@ -102,7 +102,7 @@ async def _run(
 
 
 def _rows(lines: Lines, reply: RewardReply) -> Iterator[dict[str, Any]]:
-    """One object a sample: its line, and the result with the fingerprint of its recipe."""
+    """Yield one object a sample: its line, and the result with the fingerprint of its recipe."""
     origin = reply.provenance.model_dump(include={"recipe", "fingerprint"})
     for line, result in zip(lines, reply.results, strict=True):
         place = {"line": line.number, "id": line.value.id, "group": line.value.group}
@@ -119,7 +119,7 @@ def _join(lines: Lines, replies: Sequence[RewardReply]) -> list[Scored]:
 
 
 def _check_modalities(path: Path, lines: Lines, reply: RecipeReply) -> None:
-    """Refuse lines before anything is sent: one unknown modality fails its whole batch."""
+    """Refuse lines of unknown modality before sending, since one of them fails its whole batch."""
     recipe = rebuild_recipe(reply)
     if recipe is None:
         return
@@ -139,7 +139,7 @@ def _check_unscored(runs: Sequence[RewardRun], most: float) -> None:
 
 
 def print_comparison(console: Console, before: RewardRun, after: RewardRun) -> None:
-    """Print the rewards that change most from one recipe to the other, and the mean difference."""
+    """Print the largest changes of rewards from one recipe to the other, and the mean difference."""
     names = (before.provenance.recipe, after.provenance.recipe)
     changes = [
         (one.label, one.result.reward, other.result.reward)

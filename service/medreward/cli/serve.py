@@ -19,7 +19,7 @@ from rich.text import Text
 
 import medreward
 from medreward.app import create_app
-from medreward.cli.client import reasons, what_is_awaited
+from medreward.cli.client import loading_text, reasons
 from medreward.cli.environment import (
     misspelt_variables,
     read_settings,
@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 POLL_S = 0.1
 BACKLOG = 2048
-"""Connections that wait to be accepted: a trainer opens hundreds at once."""
+"""Length of the accept queue; a trainer opens hundreds of connections at once."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not chosen
 BODY = """{"samples": [{
     "response": "<X_RAY><thinking>…</thinking><answer>Lower left lobe</answer>",
@@ -56,7 +56,7 @@ BODY = """{"samples": [{
 
 
 def serve(**options: Any) -> None:
-    """Run the service; options that are given win over the environment.
+    """Run the service; options that are not None override the environment.
 
     Raises:
         Misuse: a setting is wrong, or the address cannot be listened on.
@@ -69,6 +69,8 @@ def serve(**options: Any) -> None:
         raise Misuse("; ".join(misspelt))
     _configure_logs(settings)
     silence_other_bars()
+    # The ports are bound before the engines load, so that a port in use fails the command
+    # immediately, not after minutes of loading.
     app = create_app(settings)
     listener = _listen(settings.host, settings.port)
     admin_listener = None
@@ -82,8 +84,8 @@ def serve(**options: Any) -> None:
         timeout_graceful_shutdown=math.ceil(settings.longest_drain_s),
     )
     server = LeavingServer(config, service)
-    # uvicorn handles these signals while it serves, and raises them again after its shutdown. By
-    # then the process has ended well, and must not exit with the code of a signal.
+    # uvicorn handles these signals while it serves, and raises them again after its shutdown. The
+    # process has then ended successfully, and must not exit with the code of a signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     switch_often()
@@ -101,7 +103,7 @@ def serve(**options: Any) -> None:
 
 
 class LeavingServer(uvicorn.Server):
-    """A server that drains at SIGTERM: requests in flight and late arrivals are still served."""
+    """A server that drains at SIGTERM: requests in flight and new ones are served until it ends."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -109,7 +111,7 @@ class LeavingServer(uvicorn.Server):
         self._is_leaving = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain at the first SIGTERM; end at once at a second, and at Ctrl-C."""
+        """Drain at the first SIGTERM; end immediately at a second one, and at Ctrl-C."""
         drain = self._service.lifecycle
         is_serving = self._service.engines.status == "ready"
         if sig != signal.SIGTERM or not is_serving or self._is_leaving or self.should_exit:
@@ -126,13 +128,14 @@ class LeavingServer(uvicorn.Server):
         is_done = self._service.lifecycle.wait()
         log.info("drained", is_done=is_done, in_flight=self._service.lifecycle.in_flight)
         if not is_done:
-            # The drain has used up its time, so what is left gets one second.
+            # The drain has used up its time, so the remaining requests get one second instead of
+            # the whole drain time again.
             self.config.timeout_graceful_shutdown = 1
         super().handle_exit(sig, frame)
 
 
 def _configure_logs(settings: Settings) -> None:
-    """Write logs for people if stderr is a terminal, unless the environment sets a format."""
+    """Use the console format if stderr is a terminal, unless the environment sets a format."""
     is_chosen = "log_format" in settings.model_fields_set
     is_watched = sys.stderr.isatty()
     logs.configure(
@@ -140,7 +143,8 @@ def _configure_logs(settings: Settings) -> None:
         "console" if is_watched and not is_chosen else settings.log_format,
     )
     if is_watched:
-        # The spinner and the welcome report it, and a log line would tear the spinner apart.
+        # The spinner and the welcome text report loading already, and a log line would break the
+        # spinner's line.
         logging.getLogger("medreward.engines.supervisor").setLevel(logging.CRITICAL)
 
 
@@ -149,7 +153,7 @@ def _listen(host: str, port: int, which: str = "") -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as exc:
-        # Python adds the address to some of these messages.
+        # Python appends the address to some of these messages, which the text below has already.
         reason = (exc.strerror or "unknown").partition(" (while")[0]
         variable = f"MEDREWARD_{which.upper().replace('-', '_')}"
         raise Misuse(
@@ -161,13 +165,15 @@ def _listen(host: str, port: int, which: str = "") -> socket.socket:
 def _announce(
     service: Service, server: uvicorn.Server, port: int, admin: socket.socket | None
 ) -> None:
-    """Print what is loading, then what was loaded and how to use it."""
+    """Show the engine that is loading, then print the loaded engines and an example request."""
     started, engines = time.perf_counter(), service.engines
-    with waiting(what_is_awaited(engines.readiness)) as say:
+    with waiting(loading_text(engines.readiness)) as say:
         while engines.status == "loading" and not server.should_exit:
-            say(what_is_awaited(engines.readiness))
+            say(loading_text(engines.readiness))
             time.sleep(POLL_S)
     if engines.status == "failed":
+        # This runs in a thread: the flag ends `server.run` in the main thread, which then raises
+        # this error from `announcing.result`.
         server.should_exit = True
         raise CommandError(reasons(engines.readiness))
     if engines.status == "ready":
@@ -203,7 +209,7 @@ def _is_part(settings: Settings) -> bool:
 
 
 def _part(service: Service) -> dict[str, str | Text]:
-    """The recipe of a process that scores, or the role of one that only runs an engine."""
+    """Return the recipe of a process that scores, or the role of one that only runs an engine."""
     if _is_part(service.settings):
         return {"  role": f"{service.settings.role}, for processes that ask it"}
     recipe = service.recipe(None)
@@ -235,13 +241,13 @@ def _keys(settings: Settings) -> str:
 
 
 def _url(host: str, port: int) -> str:
-    """The URL by which this machine reaches the service."""
+    """Return the URL by which this machine reaches the service."""
     host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _curl(url: str, *, has_keys: bool) -> str:
-    """A command to paste; it names the variable with the key, never the key."""
+    """Return an example curl command with the name of the key's variable, never the key."""
     parts = [f"curl -s {url}/reward"]
     if has_keys:
         parts.append(f'-H "Authorization: Bearer ${KEY_VARIABLE}"')

@@ -1,7 +1,7 @@
-"""`medreward size`: how many replicas a training run needs.
+"""`medreward size`: the number of replicas that a training run needs.
 
-The model is a fluid one: a replica works at a constant rate, arrivals are even, and batches are
-full. It holds for steps of thousands of samples. A step of a few samples takes one batch.
+The model is a fluid queue: a replica works at a constant rate, arrivals are even, and batches are
+full. It holds for steps of thousands of samples; a step of a few samples takes one batch.
 """
 
 import json
@@ -16,11 +16,11 @@ from medreward.cli.terminal import output, shown
 
 JUDGEMENT_BYTES = 140
 EMBEDDING_BYTES = 2300
-"""Bytes of an entry in Redis; an embedding is one of 1,024 numbers."""
+"""Bytes of an entry in Redis, for an embedding of 1,024 numbers."""
 MIB = 1024**2
 
-# Requests pass the api before the engines, which run side by side: the shares of one chain add up
-# to the whole time.
+# A sample passes the api and then both engines in parallel, so on each path (api and judge, or api
+# and embedder) the shares of the time add up to 1.
 TIME_SHARES = {"judge": 0.9, "embed": 0.9, "api": 0.1}
 
 
@@ -30,24 +30,24 @@ class Step:
 
     samples: int
     questions_per_sample: float
-    """Questions to the judge after rules, duplicates and the cache are taken off."""
+    """Questions that reach the judge, without those that rules, duplicates or the cache settle."""
     texts_per_sample: float
     """Texts to the embedder, counted in the same way."""
     seconds: float
-    """From the last rollout to the last reward."""
+    """Time from the last rollout to the last reward."""
     spread_s: float = 0.0
     """Seconds over which the rollouts arrive; 0 if they arrive at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Replicas by part, and how they would do."""
+    """Replicas by part, and their predicted load."""
 
     replicas: Mapping[str, int]
     seconds: Mapping[str, float]
-    """From the last rollout to the end of this part's own work."""
+    """Time from the last rollout to the end of each part's own work."""
     utilisation: Mapping[str, float]
-    """Share of the time at work, if a step comes every `spread_s + seconds`."""
+    """Busy share of each part, with one step every `spread_s + seconds`."""
     binds: str
     """The part that takes longest."""
     step_s: float
@@ -71,10 +71,10 @@ def print_size(
 
 
 def size(step: Step, rates: Mapping[str, float], *, utilisation: float = 0.8) -> Size:
-    """Size every part for a step; *rates* are what one replica of each does in a second.
+    """Size every part for a step; *rates* are units of work a second of one replica.
 
     Raises:
-        ValueError: as `replicas_for`.
+        ValueError: a rate, the time or the utilisation is not above 0.
     """
     work = {
         "judge": step.samples * step.questions_per_sample,
@@ -107,19 +107,20 @@ def replicas_for(work: float, rate: float, seconds: float, utilisation: float) -
     the first arrival on (Lazowska et al., Quantitative System Performance, 1984, section 3.2).
 
     Raises:
-        ValueError: no number of replicas does it: the rate, the time or the share is not above 0.
+        ValueError: the rate, the time or the utilisation is not above 0.
     """
     each = rate * utilisation * seconds
     if not (each > 0 and math.isfinite(each)):
         raise ValueError("rate, seconds and utilisation have to be above 0")
-    # A rounding error above a whole number must not cost one more replica.
+    # The 1e-9 absorbs rounding: a quotient such as 2.0000000000000004 must not cost a third
+    # replica.
     return max(1, math.ceil(work / each - 1e-9))
 
 
 def backlog_s(work: float, rate: float, spread_s: float) -> float:
     """Return the seconds from the last arrival until *work* is done.
 
-    Arrivals are even over *spread_s*, after which `max(0, work - rate * spread_s)` is left (the
+    Arrivals are even over *spread_s*, after which `max(0, work - rate * spread_s)` remains (the
     deterministic fluid queue of Newell, Applications of Queueing Theory, 1982).
     """
     return max(0.0, work / rate - spread_s)

@@ -31,7 +31,7 @@ BAR_WIDTH = 30
 NOTHING = "-"
 """Printed for a missing number; a 0 would be a number."""
 TITLES = {"accuracy_llm": "judge", "accuracy_embed": "embed"}
-"""The signals' names are long; the columns are not."""
+"""Short titles for columns of signals with long names."""
 
 
 class Scored(NamedTuple):
@@ -44,7 +44,7 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RewardRun:
-    """The rewards of one recipe, and what they took."""
+    """The results of one recipe, with their replies and the time they took."""
 
     scored: Sequence[Scored]
     replies: Sequence[RewardReply]
@@ -52,7 +52,7 @@ class RewardRun:
 
     @property
     def provenance(self) -> RewardProvenance:
-        """The versions that the rewards depend on."""
+        """The versions that the rewards depend on, as in the first reply."""
         return self.replies[0].provenance
 
     @property
@@ -67,7 +67,7 @@ class RewardRun:
 
 
 def print_rewards(console: Console, run: RewardRun, *, shows_all: bool) -> None:
-    """Print one row a sample: its reward and its signals."""
+    """Print one row for each sample: its reward and its signals."""
     rows = run.scored if shows_all else run.scored[:ROWS_SHOWN]
     names = signal_names(run.scored)
     table = plain_table("id", "reward", *(TITLES.get(name, name) for name in names), "remarks")
@@ -81,13 +81,13 @@ def print_rewards(console: Console, run: RewardRun, *, shows_all: bool) -> None:
 
 
 def print_hidden(console: Console, hidden: int) -> None:
-    """Print how many rows are hidden, if any are."""
+    """Print the number of hidden rows, if there are any."""
     if hidden:
         console.print(Text(f"… and {hidden} more; --all shows them\n", "dim"))
 
 
 def print_summary(console: Console, run: RewardRun) -> None:
-    """Print the means of each kind, a histogram, and what the rewards depend on."""
+    """Print the means of each kind, a histogram, and the versions that the rewards depend on."""
     _print_kinds(console, run.scored)
     if run.rewards:
         _print_histogram(console, run.rewards)
@@ -99,7 +99,7 @@ def print_summary(console: Console, run: RewardRun) -> None:
 
 
 def work(replies: Sequence[RewardReply] | Sequence[JudgeReply]) -> str:
-    """Add up the calls behind the replies."""
+    """Describe the total of model calls and cache hits of the replies."""
     counts = [reply.counts for reply in replies]
     return (
         f"{sum(c.judge_calls for c in counts)} judge calls, "
@@ -114,13 +114,13 @@ def counted(names: Iterable[str]) -> str:
 
 
 def signal_names(scored: Sequence[Scored]) -> list[str]:
-    """Names of the signals that any sample has; those of another version come last."""
+    """Return the signals of any sample; those that this version does not know come last."""
     found = {name: None for _, _, result in scored for name in result.components}
     return [name for name in SIGNALS if name in found] + [n for n in found if n not in SIGNALS]
 
 
 def plain_table(*titles: str) -> Table:
-    """A table with one rule under its head, whose long cells are folded and never cut."""
+    """Create a table with one rule under its head; long cells are folded, never cut."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in titles:
         table.add_column(title, overflow="fold")
@@ -128,7 +128,7 @@ def plain_table(*titles: str) -> Table:
 
 
 def facts_grid(facts: Mapping[str, Text | str]) -> Table:
-    """A grid of names and values, one pair a row."""
+    """Create a grid with one name and value in each row."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -138,12 +138,12 @@ def facts_grid(facts: Mapping[str, Text | str]) -> Table:
 
 
 def reward_cell(reward: float | None) -> Text:
-    """A reward, or that there is none: never a 0 in its place."""
+    """Format a reward; a missing one is "none", never 0."""
     return Text("none", "red") if reward is None else Text(f"{reward:.4f}")
 
 
 def component_cell(component: Component | None) -> Text:
-    """A signal's value, and the probability, cosine or source behind it."""
+    """Format a signal's value, and the probability, cosine or source behind it."""
     if component is None:
         return Text(NOTHING, "dim")
     text = Text(f"{component.value:.3g}", "green" if component.value > 0 else "red")
@@ -156,26 +156,26 @@ def component_cell(component: Component | None) -> Text:
 
 
 def remarks(result: SampleResult) -> Text:
-    """The flags of a sample, or the error because of which it has no reward."""
+    """Format the flags of a sample, or the error that prevented its reward."""
     if result.error is not None:
         return shown(f"{result.error.kind}: {result.error.message}", "red")
     return shown(", ".join(result.flags), "yellow")
 
 
 def signal_mean(name: str, scored: Sequence[Scored]) -> str:
-    """The mean of one signal over the samples that have it."""
+    """Format the mean of one signal over the samples that have it."""
     found = [s.result.components[name].value for s in scored if name in s.result.components]
     return f"{statistics.fmean(found):.2f}" if found else NOTHING
 
 
 def mean(values: Iterable[float | None]) -> str:
-    """The mean of the values that are known."""
+    """Format the mean of the values that are not None."""
     known = [value for value in values if value is not None]
     return number(statistics.fmean(known) if known else None)
 
 
 def number(value: float | None) -> str:
-    """A mean, or a sign that there is none."""
+    """Format a number; None becomes `NOTHING`."""
     return NOTHING if value is None else f"{value:.4f}"
 
 
@@ -199,7 +199,8 @@ def _print_kinds(console: Console, scored: Sequence[Scored]) -> None:
 
 
 def _print_histogram(console: Console, rewards: Sequence[float]) -> None:
-    # A reward on a bin's edge belongs above it, whatever the rounding of its weights' sum.
+    # A reward on a bin's edge belongs to the bin above it. The 1e-9 keeps it there if the sum of
+    # its weights was rounded down.
     bins = Counter(min(BINS - 1, int(reward * BINS + 1e-9)) for reward in rewards)
     widest = max(bins.values())
     for edge in range(BINS):
@@ -211,7 +212,7 @@ def _print_histogram(console: Console, rewards: Sequence[float]) -> None:
 
 
 def _bar(share: float, *, ascii_only: bool) -> str:
-    """A bar as long as its share, to an eighth of a sign."""
+    """Draw a bar of proportional length, to an eighth of a character."""
     if ascii_only:
         return "#" * round(share * BAR_WIDTH)
     whole, eighths = divmod(round(share * BAR_WIDTH * 8), 8)
@@ -240,7 +241,7 @@ def _facts(run: RewardRun) -> dict[str, Text | str]:
 
 
 def short(fingerprint: str) -> str:
-    """The beginning of a fingerprint, long enough to tell two apart."""
+    """Shorten a fingerprint to its first 12 digits, which suffice to distinguish two."""
     return fingerprint[: len("sha256:") + 12]
 
 
@@ -252,10 +253,10 @@ def _unscored(run: RewardRun) -> str:
 
 
 def print_disclaimer(console: Console, engines: Mapping[str, EngineState]) -> None:
-    """Print what the small models are fit for, and what no number is for."""
+    """Print the fitness of the small models in use, and the notice about clinical use."""
     console.print()
     for role, state in engines.items():
-        # A judge and the language model beside it are one state.
+        # The state of a judge that combines two engines names both models in one text.
         for model in (CATALOGUE[name] for name in state.model.split(", ") if name in CATALOGUE):
             console.print(shown(f"The {role} {model.name} {model.fitness}.", "yellow"))
     console.print(shown(NOTICE, "dim"))

@@ -24,21 +24,22 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from medreward.audit.markup import visible
 from medreward.errors import MedrewardError, SetupError
 
 PLAIN_WIDTH = 120
-"""Columns if there is no terminal to measure."""
+"""Width in columns if the output is not a terminal."""
 LINES_PER_RUN = 4
 """Lines of progress in a log, for one run."""
 
 
 def output() -> Console:
-    """The console of results."""
+    """Return the console of results."""
     return _console(sys.stdout)
 
 
 def messages() -> Console:
-    """The console of progress and failures, so that piped results stay clean."""
+    """Return the console of progress and failures, so that piped results stay clean."""
     return _console(sys.stderr)
 
 
@@ -48,11 +49,7 @@ def shown(text: str, style: str = "") -> Text:
     Invisible characters are escaped (`\xa0`, `\u200b`), since they often explain why two texts
     differ.
     """
-    visible = "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
-        for char in text
-    )
-    return Text(visible, style=style)
+    return Text(visible(text), style=style)
 
 
 def _console(stream: IO[str]) -> Console:
@@ -83,7 +80,7 @@ class Misuse(CommandError):
 
 
 @contextmanager
-def failing_in_words() -> Iterator[None]:
+def exiting_on_failure() -> Iterator[None]:
     """Turn an exception into one line on standard error, and an exit code."""
     try:
         yield
@@ -107,7 +104,8 @@ def _print_failure(message: str, details: Sequence[str] = ()) -> None:
 
 def silence_other_bars() -> None:
     """Stop the progress bars of the libraries that load models."""
-    # All of them use tqdm, which reads this when it is imported.
+    # All of them use tqdm, which reads this variable when it is imported; so this function must
+    # run before those imports.
     os.environ.setdefault("TQDM_DISABLE", "1")
 
 
@@ -162,6 +160,6 @@ class _Rate(ProgressColumn):
     """A column with the number done in a second."""
 
     def render(self, task: Task) -> Text:
-        """Show the rate, once there is one."""
+        """Show the rate, or nothing until the first measurement."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:.1f}/s", style="cyan")

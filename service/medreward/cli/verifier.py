@@ -1,4 +1,4 @@
-"""`medreward verifier`: train the embedded verifier, and say what it is worth."""
+"""`medreward verifier`: training and measurement of the embedded verifier."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def train_verifier(out: Path, plan: Plan, *, version: str, threads: int | None) 
     """Train, choose thresholds, and write a model folder.
 
     Raises:
-        SetupError: the base model, or a package with terms, is not there.
+        SetupError: the base model, or a package with terms, is missing.
     """
     silence_other_bars()
     if threads is not None:
@@ -55,7 +55,7 @@ def train_verifier(out: Path, plan: Plan, *, version: str, threads: int | None) 
 
 
 def measure_verifier(folder: Path | None) -> None:
-    """Measure a model folder, or the installed verifier, on terms that no choice was made with."""
+    """Measure a model folder, or the installed verifier, on terms that decided no threshold."""
     silence_other_bars()
     model = CATALOGUE["medreward-verifier"]
     folder = folder or folder_of(model, read_settings().models_dir)

@@ -1,1 +1,1 @@
-"""The embedded verifier: the pairs it learns from, and how it is trained."""
+"""The embedded verifier: its training pairs, training and packaging."""

@@ -1,4 +1,4 @@
-"""Edits that keep what a term means, and edits that change it: what the verifier learns from."""
+"""Edits that keep the meaning of a term, and edits that change it, for the verifier's training."""
 
 import random
 import re
@@ -82,7 +82,7 @@ SWAPS: tuple[tuple[str, ...], ...] = (
     ("displaced", "nondisplaced"),
     ("with", "without"),
 )
-"""Words and beginnings of words of which each excludes the others."""
+"""Groups of words and prefixes whose members exclude one another."""
 
 PREFIXES = frozenset(
     [
@@ -112,7 +112,8 @@ PREFIXES = frozenset(
 _MEMBERS = {member: group for group in SWAPS for member in group}
 _SWAPPABLE = re.compile(
     "|".join(
-        # Behind a beginning of a word comes the rest of it.
+        # A prefix must be followed by at least three letters, so that "pre" does not match as a
+        # word; every other member must be a whole word.
         rf"\b{re.escape(member)}" + ("(?=[a-z]{3})" if member in PREFIXES else r"\b")
         for member in sorted(_MEMBERS, key=len, reverse=True)
     ),
@@ -155,7 +156,7 @@ WRAPPERS = (
     "patient has {}",
     "answer is {}",
 )
-"""Ways to say the same at greater length."""
+"""Longer phrases with the same meaning."""
 
 NEGATIONS = (
     "no {}",
@@ -189,7 +190,7 @@ HEDGES = (
     "the differential includes {} and {}",
     "{}, but {} cannot be excluded",
 )
-"""Several answers at once."""
+"""Phrases that give two answers at once."""
 
 EMPTY_ANSWERS = (
     *("Thought process:", "Solution", "Let's solve this problem step by step.", "The answer is"),
@@ -223,7 +224,7 @@ EMPTY_ANSWERS = (
         "解",
     ),
 )
-"""Openers, truncated reasoning, refusals, and what is true of anything."""
+"""Openers, truncated reasoning, refusals, and answers that fit any question."""
 
 QUESTIONS = (
     *("What is the diagnosis?", "What is the most likely diagnosis?", "What does the image show?"),
@@ -240,11 +241,11 @@ _MEASURES = (
 _UNITS = (("mg", "g"), ("mg", "mcg"), ("mm", "cm"), ("days", "weeks"), ("mL", "L"), ("g", "kg"))
 
 Edit = Callable[[str, random.Random], str | None]
-"""Gives another text; None where there is nothing to edit."""
+"""A function that returns an edited text, or None if there is nothing to edit."""
 
 
 def swap(text: str, rng: random.Random) -> str | None:
-    """Put another member of its group in the place of one word or beginning of a word."""
+    """Replace one word or prefix by another member of its group."""
     places = list(_SWAPPABLE.finditer(text))
     if not places:
         return None
@@ -255,7 +256,7 @@ def swap(text: str, rng: random.Random) -> str | None:
 
 
 def respell(text: str, rng: random.Random) -> str | None:
-    """Write it as on the other side of the Atlantic."""
+    """Change British spelling to American, or the reverse."""
     both = [*SPELLINGS, *((b, a) for a, b in SPELLINGS)]
     fitting = [(a, b) for a, b in both if a in text and b not in text]
     if not fitting:
@@ -265,24 +266,24 @@ def respell(text: str, rng: random.Random) -> str | None:
 
 
 def wrap(text: str, rng: random.Random) -> str | None:
-    """Say the same at greater length."""
+    """Put a text into a longer phrase with the same meaning."""
     return rng.choice(WRAPPERS).format(_lowered(text))
 
 
 def negate(text: str, rng: random.Random) -> str | None:
-    """Deny it."""
+    """Put a text into a phrase that denies it."""
     return rng.choice(NEGATIONS).format(_lowered(text))
 
 
 def hedge(text: str, other: str, rng: random.Random) -> str:
-    """Name another answer beside it."""
+    """Combine two answers in one phrase, in random order."""
     both = [_lowered(text), _lowered(other)]
     rng.shuffle(both)
     return rng.choice(HEDGES).format(*both)
 
 
 def renumber(text: str, rng: random.Random) -> str | None:
-    """Change one of its numbers."""
+    """Change one of the numbers in a text."""
     places = list(_NUMBER.finditer(text))
     if not places:
         return None
@@ -291,27 +292,28 @@ def renumber(text: str, rng: random.Random) -> str | None:
 
 
 def measured(rng: random.Random) -> tuple[str, str]:
-    """Give a quantity and another one: another number, or another unit."""
+    """Return a quantity and a different one, with another number or another unit."""
     number = rng.choice([str(rng.randint(1, 30)), str(rng.randint(1, 200)), f"{rng.random():.1f}"])
     text = rng.choice(_MEASURES).format(number)
     fitting = [pair for pair in _UNITS if f" {pair[0]}" in text and "/" not in text]
     if fitting and rng.random() < 0.3:  # noqa: PLR2004 - three in ten change the unit
         a, b = rng.choice(fitting)
         other = re.sub(rf" {a}\b", f" {b}", text)
-        # "mm" also begins "mmHg", which stays; then the number changes.
+        # A unit that is only part of another ("mm" of "mmHg") is not replaced. The text is then
+        # unchanged, so the number changes instead.
         unchanged = other == text
         return text, text.replace(number, f"{2 * float(number) + 1:g}", 1) if unchanged else other
     return text, text.replace(number, _another_number(number, rng), 1)
 
 
 def reorder(text: str, _rng: random.Random) -> str | None:
-    """Turn "abnormality of the kidney" into "kidney abnormality"."""
+    """Turn a text such as "abnormality of the kidney" into "kidney abnormality"."""
     found = re.fullmatch(r"([\w-]+) of (?:the )?([\w -]+)", text)
     return f"{found[2]} {found[1].lower()}" if found else None
 
 
 def misspell(text: str, rng: random.Random) -> str | None:
-    """Exchange two letters inside one long word."""
+    """Exchange two neighbouring letters inside one long word that no swap applies to."""
     words = [w for w in re.finditer(r"[A-Za-z]{7,}", text) if not _SWAPPABLE.search(w[0])]
     if not words:
         return None
@@ -321,7 +323,7 @@ def misspell(text: str, rng: random.Random) -> str | None:
 
 
 FAITHFUL: Sequence[Edit] = (respell, wrap, wrap, reorder, misspell)
-"""Edits after which it still means the same."""
+"""Edits that keep the meaning; `wrap` counts twice."""
 
 
 def _another_number(number: str, rng: random.Random) -> str:
@@ -336,5 +338,5 @@ def _cased(text: str, like: str) -> str:
 
 
 def _lowered(text: str) -> str:
-    """Begin with a small letter, as inside a sentence; abbreviations stay."""
+    """Lower the first letter, as inside a sentence, unless the text starts with an abbreviation."""
     return text[0].lower() + text[1:] if text[1:2].islower() else text

@@ -1,4 +1,4 @@
-"""What a verifier is worth on pairs of which the truth is known."""
+"""Measurements of a verifier on labelled pairs."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,11 +8,11 @@ import numpy as np
 from medreward.verifier.examples import Example
 
 MOST_SWAPS, MOST_SIBLINGS = 0.01, 0.08
-"""Shares of wrong pairs that may be taken for right ones, at the threshold."""
+"""Highest shares of wrong pairs that may get YES at the threshold."""
 
 
 class Scores(NamedTuple):
-    """Area under the ROC curve, and at one threshold the share of each kind that gets YES."""
+    """The area under the ROC curve, and the share of each kind that gets YES at one threshold."""
 
     auc: float
     threshold: float
@@ -28,7 +28,7 @@ def measure(
     score: Callable[[Sequence[tuple[str, str]]], np.ndarray],
     threshold: float | None = None,
 ) -> Scores:
-    """Score labelled pairs; without a threshold, at the lowest that keeps the wrong ones out."""
+    """Score labelled pairs at a threshold; the default is computed by `lowest_threshold`."""
     p_yes = score([(e.reference, e.answer) for e in examples])
     truth = np.array([e.equivalent for e in examples])
     kinds = np.array([e.kind for e in examples])
@@ -38,13 +38,13 @@ def measure(
 
 
 def lowest_threshold(p_yes: np.ndarray, kinds: np.ndarray) -> float:
-    """Give the lowest threshold at which few enough siblings and swaps get YES."""
+    """Return the lowest threshold at which few enough siblings and swaps get YES."""
     quantiles = ((kinds == "sibling", MOST_SIBLINGS), (kinds == "swap", MOST_SWAPS))
     return max(float(np.quantile(p_yes[chosen], 1 - most)) for chosen, most in quantiles)
 
 
 def area_under_curve(right: np.ndarray, wrong: np.ndarray) -> float:
-    """Give the share of (right, wrong) pairs in which the right one scores higher; ties are half."""
+    """Return the share of (right, wrong) pairs whose right one scores higher; a tie counts half."""
     ordered = np.sort(wrong)
     below = np.searchsorted(ordered, right, "left")
     up_to = np.searchsorted(ordered, right, "right")

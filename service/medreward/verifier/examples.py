@@ -1,4 +1,4 @@
-"""The pairs that the verifier learns from: names that mean the same, and names that do not."""
+"""The verifier's training pairs: names that mean the same, and names that do not."""
 
 import itertools
 import random
@@ -21,9 +21,9 @@ from medreward.audit.vocabulary import (
 from medreward.verifier import edits
 
 MOST_NAMES = 6
-"""Of one term: a few have dozens, which would crowd out the others."""
+"""Most names of one term; a few terms have dozens, which would outnumber all others."""
 QUESTION_SHARE = 0.12
-"""Of pairs that are shown behind a question, as the template `equivalence` does."""
+"""Share of pairs with a question before the reference, as in the template `equivalence`."""
 
 
 class Example(NamedTuple):
@@ -37,7 +37,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """How many examples of each kind an epoch has, at most."""
+    """The most examples of each kind in an epoch."""
 
     synonyms: int = 26_000
     edited: int = 7_000
@@ -55,10 +55,12 @@ class Mixture:
 
 
 def epoch(seed: int, mixture: Mixture, neighbours: Sequence[tuple[int, int]] = ()) -> list[Example]:
-    """Draw one epoch from the terms to train on; *neighbours* are terms that look alike."""
+    """Draw one epoch from the training terms; *neighbours* are pairs of similar terms."""
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     source = _Source(TRAIN, rng, neighbours)
     drawn: list[Example] = []
+    # All kinds draw from one generator, so the order of `_MAKERS` is part of the result: another
+    # order gives other examples for the same seed.
     for kind, make in _MAKERS.items():
         wanted: int = getattr(mixture, kind)
         drawn += itertools.islice(make(source), wanted)
@@ -67,7 +69,7 @@ def epoch(seed: int, mixture: Mixture, neighbours: Sequence[tuple[int, int]] = (
 
 
 class _Source:
-    """The terms whose numbers end in some digits, in the order of one draw."""
+    """The terms whose numbers end in given digits, with the random generator of one draw."""
 
     def __init__(
         self,
@@ -90,24 +92,24 @@ class _Source:
         return names[:1] + self.rng.sample(names[1:], min(len(names) - 1, MOST_NAMES - 1))
 
     def shuffled(self) -> Iterator[Term]:
-        """Give the terms that have a name, in a new order, again and again but not for ever."""
+        """Yield the terms with a name, six times over, each time in a new order."""
         for _ in range(6):
             for term in self.rng.sample(self.terms, len(self.terms)):
                 if self.names[term.number]:
                     yield term
 
     def name(self, term: Term) -> str:
-        """Give one of a term's names."""
+        """Draw one of a term's names."""
         return self.rng.choice(self.names[term.number])
 
     def pair(self, term: Term) -> tuple[str, str]:
-        """Give two names of a term, the same one twice where it has but one."""
+        """Draw two names of a term, which may be the same."""
         names = self.names[term.number]
         first, second = self.rng.choice(names), self.rng.choice(names)
         return first, second
 
     def different(self, a: Term, b: Term, kind: str) -> Iterator[Example]:
-        """Give a pair of two terms, unless they share a name."""
+        """Yield a pair of names of two terms, unless the terms share a name."""
         if not self.same[a.number] & self.same[b.number]:
             yield Example(self.name(a), self.name(b), equivalent=False, kind=kind)
 
@@ -181,7 +183,7 @@ def _neighbours(source: _Source) -> Iterator[Example]:
 
 
 def _codes(source: _Source) -> Iterator[Example]:
-    """Siblings of ICD-10-CM, every second one a twin that differs by one swap."""
+    """Yield siblings of ICD-10-CM; every second pair differs by one swap, if such a code exists."""
     known = {folded(code.text) for code in read_icd()}
     families: Mapping[str, list[str]] = defaultdict(list)
     for code in read_icd():
@@ -254,14 +256,14 @@ _MAKERS: Mapping[str, Callable[[_Source], Iterator[Example]]] = {
 
 
 def _behind_question(example: Example, rng: random.Random) -> Example:
-    """Show some pairs as the template with a question does."""
+    """Put a question before the reference of some pairs, as the template with a question does."""
     if rng.random() >= QUESTION_SHARE:
         return example
     return example._replace(reference=f"{rng.choice(edits.QUESTIONS)}\n{example.reference}")
 
 
 def held_out(seed: int = 0, size: int = 400, digits: Collection[int] = VALIDATION) -> list[Example]:
-    """Draw the pairs that training is measured on: *size* of each kind, from the validation split.
+    """Draw the pairs to measure on: *size* of each kind, from the terms of the given digits.
 
     Far synonyms share under a quarter of their words, near ones more; half as many are unrelated.
     """

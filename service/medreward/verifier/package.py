@@ -1,4 +1,4 @@
-"""From trained weights to the folder that a service loads: thresholds, and a list of its files."""
+"""Packaging of trained weights for a service: calibration with thresholds, and a manifest."""
 
 import hashlib
 import json
@@ -23,25 +23,25 @@ NAME, LICENCE = "medreward-verifier", "Apache-2.0"
 TEMPLATES = ("equivalence", "match")
 RATES = ErrorRates(alpha_fpr=0.02, alpha_fnr=0.10)
 CHOOSING, REPORTING = (5,), (6,)
-"""Last digits of the HPO ids that thresholds are chosen on, and those they are reported on."""
+"""Last digits of HPO ids: the first for choosing thresholds, the second for reported scores."""
 SIZE = 800
-"""Pairs of a kind; there are about a thousand far synonyms to either digit."""
+"""Pairs of each kind; either digit has about a thousand far synonyms."""
 
 
 def load_scorer(folder: Path) -> Scorer:
-    """Load weights as a service does, in float32."""
+    """Load weights in float32, as a service does."""
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     return scorer(model, AutoTokenizer.from_pretrained(folder, use_fast=True))
 
 
 def pack(folder: Path, version: str, score: Scorer) -> Scores:
-    """Write calibration and manifest beside the weights in *folder*.
+    """Write calibration and manifest into the *folder* of the weights.
 
-    Returns what the model is worth at the threshold that they set, on pairs that were used for
-    nothing before.
+    Returns the scores at the calibrated threshold, on pairs that neither training nor the choice
+    of the threshold used.
 
     Raises:
-        SetupError: the model does not tell right from wrong.
+        SetupError: the model does not separate right from wrong answers.
     """
     files = {
         file.name: sha256_of(file)
@@ -64,7 +64,7 @@ def pack(folder: Path, version: str, score: Scorer) -> Scores:
 
 
 def shipped_threshold(folder: Path) -> float | None:
-    """Give the threshold that comes with a model, on its own scale; None where none comes."""
+    """Return the threshold in a model's calibration file, on the model's own scale, if it has one."""
     file = folder / CALIBRATION
     if not file.is_file():
         return None
@@ -76,8 +76,9 @@ def shipped_threshold(folder: Path) -> float | None:
 def _entry(
     template: str, model: str, examples: Sequence[Example], p_yes: np.ndarray, at: float
 ) -> Entry:
-    """Fit the map, certify the band between NO and YES, and put the threshold inside it."""
-    # The identity of the engine that runs it: what it is, in which precision, which label is YES.
+    """Fit the map, certify the band between NO and YES, and put the threshold inside the band."""
+    # This must equal the identity of the engine that runs the model (kind, model, precision, label
+    # of YES); otherwise the service would not apply the calibration.
     engine = f"cross_encoder:{model}:torch.float32:1:1"
     sha = load_templates()[template].sha
     labels = [

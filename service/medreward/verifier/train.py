@@ -1,9 +1,9 @@
-"""Training the embedded verifier: a small cross-encoder learns which pairs mean the same.
+"""Training of the embedded verifier, a small cross-encoder that learns which pairs mean the same.
 
-Plain supervised learning, binary cross-entropy over two labels. Before each epoch but the first the
-model picks, out of more siblings, neighbours and parents than the epoch has room for, those that it
-takes for synonyms. Left out on purpose: a teacher, since none can be had without a hub, and early
-stopping, since the learning rate falls to nothing by the last step.
+The training is supervised, with cross-entropy over two labels. For each epoch but the first, more
+siblings, neighbours and parents are drawn than the epoch has room for, and those with the highest
+P(YES) are kept. There is no teacher model, since none is available without a hub, and no early
+stopping, since the learning rate is zero after the last step.
 """
 
 import itertools
@@ -26,35 +26,35 @@ from medreward.verifier.examples import Example, Mixture, epoch, held_out
 
 LABELS = {0: "NO", 1: "YES"}
 HARD = ("siblings", "neighbours", "parents")
-"""Kinds of negatives of which the hardest are worth picking."""
+"""Kinds of negatives of which an epoch keeps the hardest."""
 NEIGHBOURS = 6
-"""Terms that a term is paired with for looking like it."""
+"""Similar terms that each term is paired with."""
 MAX_TOKENS = 96
-"""Longer pairs are left out of training; HPO has hardly any."""
+"""Longest pair in training; HPO has hardly any longer one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does; its numbers are those of the shipped weights."""
+    """The parameters of a run; the defaults are those of the shipped weights."""
 
     seed: int = 0
     epochs: int = 4
     batch: int = 64
     learning_rate: float = 2e-4
     warm_up: float = 0.06
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps during which the learning rate rises."""
     weight_decay: float = 0.01
     choice: int = 2
     """Candidates for each hard negative."""
     mixture: Mixture = field(default_factory=Mixture)
     limit: int | None = None
-    """Examples an epoch, for trying the command out."""
+    """Most examples of an epoch, for short test runs."""
     looks: int = 12
-    """At the validation pairs, in a run."""
+    """Measurements on the validation pairs in a run."""
 
 
 class Step(NamedTuple):
-    """How far a run is."""
+    """The progress of a run."""
 
     done: int
     total: int
@@ -66,9 +66,10 @@ Watch = Callable[[Step], None]
 
 
 def train(base: Path, out: Path, plan: Plan, watch: Watch) -> Scores:
-    """Train from the encoder in *base*, write model, tokenizer and log into *out*.
+    """Train from the encoder in *base*, and write model, tokenizer and log into *out*.
 
-    Deterministic for one machine and number of threads. Returns the scores on validation pairs.
+    The result is deterministic for one machine and number of threads. Returns the scores on the
+    validation pairs.
     """
     torch.manual_seed(plan.seed)
     tokenizer = AutoTokenizer.from_pretrained(base, use_fast=True)
@@ -88,7 +89,7 @@ def train(base: Path, out: Path, plan: Plan, watch: Watch) -> Scores:
 
 
 class _Log:
-    """Keeps what a run said of itself, a line for each look at the validation pairs."""
+    """The log of a run: its plan, then a line for each measurement on the validation pairs."""
 
     def __init__(self, file: Path, plan: Plan, watch: Watch) -> None:
         self._file = file
@@ -97,7 +98,7 @@ class _Log:
         file.write_text(json.dumps({"plan": asdict(plan)}) + "\n", "utf-8")
 
     def step(self, step: Step) -> None:
-        """Tell of a step, and keep it where it was measured."""
+        """Report a step, and log it if it was measured."""
         self._watch(step)
         if step.scores is not None:
             minutes = (time.monotonic() - self._started_s) / 60
@@ -161,8 +162,9 @@ def _step(model: Any, rows: Any, optimizer: torch.optim.Optimizer) -> float:
 def _draw(
     model: Any, tokenizer: Any, neighbours: Sequence[tuple[int, int]], plan: Plan, number: int
 ) -> list[Example]:
-    """Draw an epoch's examples; after the first, the hard kinds are those the model falls for."""
+    """Draw an epoch's examples; after the first, the hard kinds are those with the highest P(YES)."""
     seed = plan.seed + number
+    # Before the first epoch the model has learned nothing, so its P(YES) cannot rank candidates.
     if number == 0:
         return epoch(seed, plan.mixture, neighbours)[: plan.limit]
     wanted = {kind: getattr(plan.mixture, kind) for kind in HARD}
@@ -180,7 +182,7 @@ def _draw(
 def batches(
     examples: Sequence[Example], tokenizer: Any, size: int, *, seed: int
 ) -> Iterator[tuple[Any, torch.Tensor]]:
-    """Give batches of pairs of like length, in a random order, so that little is padding."""
+    """Yield batches of pairs of similar length, in random order, so that padding stays small."""
     texts = [(e.reference, e.answer) for e in examples]
     encoded = tokenizer([a for a, _ in texts], [b for _, b in texts])["input_ids"]
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
@@ -202,7 +204,7 @@ Scorer = Callable[[Sequence[tuple[str, str]]], np.ndarray]
 
 
 def scorer(model: Any, tokenizer: Any, batch: int = 128) -> Scorer:
-    """Make a function that gives P(YES) for each pair, in order, as float64."""
+    """Return a function that computes P(YES) of each pair, in order, as float64."""
 
     @torch.inference_mode()
     def score(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -226,7 +228,7 @@ def scorer(model: Any, tokenizer: Any, batch: int = 128) -> Scorer:
 
 @torch.inference_mode()
 def look_alikes(encoder: Any, tokenizer: Any, *, seed: int) -> list[tuple[int, int]]:
-    """Pair each term to train on with those whose names the encoder finds the nearest."""
+    """Pair each training term with the terms whose names have the nearest embeddings."""
     terms = [term for term in read_hpo().values() if term.split == "train"]
     vectors_TD = np.concatenate(
         [
@@ -249,7 +251,7 @@ def look_alikes(encoder: Any, tokenizer: Any, *, seed: int) -> list[tuple[int, i
 
 
 def _embed(encoder: Any, tokenizer: Any, texts: list[str]) -> np.ndarray:
-    """Mean of the last layer over a text's tokens, of length 1: what MiniLM was trained for."""
+    """Return the mean of the last layer over each text's tokens, with norm 1, as MiniLM expects."""
     encoder.eval()
     rows = tokenizer(texts, padding=True, return_tensors="pt")
     states = encoder(**rows).last_hidden_state

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medreward.cli.client import LoadingLimit, what_is_awaited
+from medreward.cli.client import LoadingLimit, loading_text
 from medreward.cli.terminal import CommandError
 from medreward.engines.status import EngineState, Readiness
 
@@ -69,4 +69,4 @@ def test_a_service_that_leaves_is_not_waited_for() -> None:
 )
 def test_the_engine_that_is_loaded_next_is_named(readiness: Readiness, said: str) -> None:
     """A spinner has room for one."""
-    assert what_is_awaited(readiness) == said
+    assert loading_text(readiness) == said
