@@ -284,7 +284,7 @@ class Settings(BaseSettings):
     redis_sentinel_password: SecretStr | None = None
     """Password of the sentinels themselves."""
     redis_password_file: Path | None = None
-    """File with the password of Redis; read again at each new connection after a failure."""
+    """File with the password of Redis; it is read again whenever the service reconnects."""
     redis_ca_file: Path | None = None
     """Certificates that sign the server's; by default those of this system."""
     redis_cert_file: Path | None = None
