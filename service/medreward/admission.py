@@ -151,11 +151,11 @@ class Admission:
     def _seconds_to_drain(self, unit: int, amount: int) -> float:
         """Estimate the seconds until *amount* is free, from the load given back recently."""
         now_s = self._clock()
-        lately = [(at_s, held[unit]) for at_s, held in self._drained if at_s > now_s - DRAIN_S]
-        drained = sum(number for _, number in lately)
+        recent = [(at_s, held[unit]) for at_s, held in self._drained if at_s > now_s - DRAIN_S]
+        drained = sum(number for _, number in recent)
         if not drained:
             return FIRST_RETRY_S
         # Measured from the first release in the window, not over the whole window: otherwise a
         # service that has just started would look slow.
-        span_s = max(now_s - lately[0][0], SHORTEST_SPAN_S)
+        span_s = max(now_s - recent[0][0], SHORTEST_SPAN_S)
         return min(max(amount * span_s / drained, SHORTEST_RETRY_S), LONGEST_RETRY_S)

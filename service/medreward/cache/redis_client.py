@@ -212,7 +212,7 @@ def _master(settings: Settings, kwargs: dict[str, Any]) -> tuple[Redis, Sentinel
     own = {key: value for key, value in kwargs.items() if key not in ("host", "port")}
     is_tls = own.pop("connection_class", None) is SSLConnection
     # A dead sentinel has to leave time, within the link's timeout, to ask the next one.
-    asking = {key: own[key] for key in own if key.startswith("ssl_")} | {
+    sentinel_kwargs = {key: own[key] for key in own if key.startswith("ssl_")} | {
         "socket_timeout": SENTINEL_TIMEOUT_S,
         "socket_connect_timeout": SENTINEL_TIMEOUT_S,
         "retry": own["retry"],
@@ -221,8 +221,8 @@ def _master(settings: Settings, kwargs: dict[str, Any]) -> tuple[Redis, Sentinel
         "ssl": is_tls,
     }
     if settings.redis_sentinel_password is not None:
-        asking["password"] = settings.redis_sentinel_password.get_secret_value()
-    sentinel = Sentinel(hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        sentinel_kwargs["password"] = settings.redis_sentinel_password.get_secret_value()
+    sentinel = Sentinel(hosts, sentinel_kwargs=sentinel_kwargs)  # type: ignore[no-untyped-call]
     master = sentinel.master_for(
         settings.redis_sentinel_master,
         max_connections=MAX_CONNECTIONS,

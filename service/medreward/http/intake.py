@@ -185,20 +185,20 @@ async def while_connected(request: Request, work: Awaitable[Any]) -> None:
     Raises:
         Abandoned: the client hung up.
     """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnect(request))
+    task = asyncio.ensure_future(work)
+    disconnect = asyncio.ensure_future(_disconnect(request))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
             raise Abandoned("the caller hung up before the reply")
-        working.result()
+        task.result()
     finally:
-        # `leaving` holds nothing, so its end is not awaited. `working` is: its own `finally`
+        # `disconnect` holds nothing, so its end is not awaited. That of `task` is: its `finally`
         # blocks discard queued questions and release leases before the permit is released.
-        leaving.cancel()
-        if not working.done():
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+        disconnect.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def _disconnect(request: Request) -> None:

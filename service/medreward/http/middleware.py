@@ -31,6 +31,7 @@ PLAIN_ROUTES = frozenset({"/reward", "/judge", "/verify", *KEYED_ROUTES, *PROBES
 QUIET_ROUTES = frozenset({*PROBES, "/metrics"})
 """Routes that are requested every few seconds; successes are logged at debug level only."""
 REPLIES_TO_MOVE_ON = 50
+"""Engine replies of this process of which the last closes its connection."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -64,7 +65,7 @@ class RequestLog:
                 code = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                if self._lifecycle.has_begun or self._moves_on(scope["path"]):
+                if self._lifecycle.has_begun or self._is_last_reply(scope["path"]):
                     # A client that kept the connection would send its next request to a process
                     # that has ended, or always to the same one of several.
                     headers["Connection"] = "close"
@@ -80,11 +81,11 @@ class RequestLog:
                 if code == 0:
                     await bug_response(request_id)(scope, receive, send_with_id)
             finally:
-                self._note(scope, method, request_id, code, time.perf_counter() - started)
+                self._record(scope, method, request_id, code, time.perf_counter() - started)
                 end_request(span, method=method, route=_route(scope), code=code)
 
-    def _moves_on(self, path: str) -> bool:
-        """Return whether to close this engine connection, so that its client connects again.
+    def _is_last_reply(self, path: str) -> bool:
+        """Return whether to close an engine client's connection, so that it connects again.
 
         Behind one address for several processes, such as a Kubernetes Service, a connection stays
         with one process: a restarted one would get no requests until other connections break.
@@ -94,7 +95,9 @@ class RequestLog:
         self._replies += 1
         return self._replies % REPLIES_TO_MOVE_ON == 0
 
-    def _note(self, scope: Scope, method: str, request_id: str, code: int, seconds: float) -> None:
+    def _record(
+        self, scope: Scope, method: str, request_id: str, code: int, seconds: float
+    ) -> None:
         route = _route(scope)
         self._metrics.requests[route, method, str(code)].inc()
         self._metrics.request_seconds.observe((route,), (seconds,))

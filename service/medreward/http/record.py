@@ -13,7 +13,7 @@ from medreward.rewards.reward import Reward, Unscored
 from medreward.runs.observe import observed
 from medreward.telemetry.histogram import Observation, observe_all
 from medreward.telemetry.metrics import Metrics
-from medreward.telemetry.tracing import tell_evaluations
+from medreward.telemetry.tracing import record_evaluations
 
 LONGEST_MARGIN = 20.0
 """Log odds are clipped to this, about 5e8 to one: P = 1 has no finite logarithm."""
@@ -41,7 +41,7 @@ async def record_rewards(job: RewardJob, results: Sequence[Reward | Unscored]) -
         _count_problems(metrics, "unscored", problems)
     spent = _spent(job.trace)
     observe_all([*observations, *_stages(metrics, spent)])
-    tell_evaluations(recipe.name, len(results), map(_evaluation_of, results), spent)
+    record_evaluations(recipe.name, len(results), map(_evaluation_of, results), spent)
     if job.run is not None:
         seen = observed(job.samples, results)
         observe = partial(service.runs.observe, job.run, job.step, seen)
@@ -59,7 +59,7 @@ def record_grades(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> None:
     _count_problems(metrics, "unjudged", (r.problem for r in results if isinstance(r, Ungraded)))
     spent = _spent(job.trace)
     observe_all(_stages(metrics, spent))
-    tell_evaluations(job.template.name, len(results), map(_evaluation_of, results), spent)
+    record_evaluations(job.template.name, len(results), map(_evaluation_of, results), spent)
 
 
 def _judge_probabilities(results: Sequence[Reward | Unscored]) -> Iterable[float]:

@@ -131,8 +131,8 @@ class JudgeBinding(Binding[Inquiry, Judgement]):
         *probabilities, coverage, threshold = struct.unpack(f"<{numbers}f", packed)
         if math.isnan(threshold):
             return None
-        told = None if math.isnan(coverage) else coverage
-        return Judgement(labels, tuple(probabilities), told, threshold)
+        known = None if math.isnan(coverage) else coverage
+        return Judgement(labels, tuple(probabilities), known, threshold)
 
     def group(self, question: Inquiry) -> Hashable:
         """Return the parts of the prompt before the answer, which a prefix cache can share."""

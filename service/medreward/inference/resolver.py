@@ -135,7 +135,7 @@ class Resolver(Generic[Q, A]):
         every = keys = list(answers.missing)
         namespace, role = caller.namespace, self._binding.source
         try:
-            async with asyncio.TaskGroup() as asking:
+            async with asyncio.TaskGroup() as tasks:
                 claimed = await shared.claim(
                     keys, namespace, role=role, hold_s=self._hold_s(caller)
                 )
@@ -148,7 +148,8 @@ class Resolver(Generic[Q, A]):
                         for key in keys
                         if key in answers.missing and key not in claimed.in_flight
                     }
-                    asking.create_task(self._ask_engine(mine, answers, caller))
+                    # Not awaited: while the engine answers these, other replicas' answers may come.
+                    tasks.create_task(self._ask_engine(mine, answers, caller))
                     keys = list(claimed.in_flight)
                     if not keys or not caller.deadline.left_s:
                         break

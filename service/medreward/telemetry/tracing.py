@@ -57,11 +57,11 @@ def exporting(*, role: str, is_on: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        # In a daemon thread: `shutdown` flushes without a timeout, and a collector that hangs must
-        # not keep the process from ending.
-        ending = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
-        ending.start()
-        ending.join(EXPORT_TIMEOUT_S)
+        # In a daemon thread, since `shutdown` may wait for longer than this: a collector that hangs
+        # must not keep the process from ending.
+        shutdown = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
+        shutdown.start()
+        shutdown.join(EXPORT_TIMEOUT_S)
 
 
 def request_span(method: str, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
@@ -111,7 +111,7 @@ def carried() -> Mapping[str, str]:
     return headers
 
 
-def tell_evaluations(
+def record_evaluations(
     name: str, total: int, each: Iterable[Mapping[str, str | float]], seconds: Mapping[str, float]
 ) -> None:
     """Record the first of a request's *total* evaluations, under its recipe's or template's name.
