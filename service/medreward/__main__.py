@@ -1,4 +1,4 @@
-"""`python -m medreward` is the command line."""
+"""The command line as a module: `python -m medreward`."""
 
 from medreward.cli import main
 

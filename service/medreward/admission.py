@@ -1,4 +1,4 @@
-"""Stage 2: let in what can be finished in time, turn the rest away at once."""
+"""Stage 2: permits, deadlines and limits. Requests beyond the limits are refused at once."""
 
 import operator
 import time
@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 from medreward.errors import Overloaded, TooLarge
 
 DRAIN_S = 30.0
-"""How far back the drain rate looks."""
+"""Window over which the drain rate is measured."""
 DRAIN_SAMPLES = 1024
 SHORTEST_SPAN_S = 0.1
 FIRST_RETRY_S = 1.0
-"""What a caller is told while nothing has drained yet."""
+"""`Retry-After` while nothing has drained yet."""
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 0.1, 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The moment after which an answer is of no use."""
+    """The time until which a caller waits for an answer."""
 
     at_s: float
-    """On the clock of `time.monotonic`."""
+    """Time of the deadline, by `time.monotonic`."""
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
@@ -37,68 +37,68 @@ class Deadline:
         return max(0.0, self.at_s - time.monotonic())
 
 
-async def _patiently(work: Awaitable[Any]) -> None:
+async def _to_the_end(work: Awaitable[Any]) -> None:
     await work
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who waits for the results: until when, and with whom it shares what is remembered."""
+    """The caller of a request: its deadline, and the cache namespace that it shares."""
 
     deadline: Deadline
     namespace: str = ""
     run: str | None = None
-    """The training job that it belongs to."""
-    while_connected: Callable[[Awaitable[Any]], Awaitable[None]] = _patiently
-    """Does some work as long as the caller waits; raises `Abandoned` when it has gone."""
+    """Id of the training job that sent the request."""
+    while_connected: Callable[[Awaitable[Any]], Awaitable[None]] = _to_the_end
+    """Awaits some work while the caller is connected; raises `Abandoned` if it hangs up."""
 
 
 class Load(NamedTuple):
-    """What requests hold, or may hold: how many they are, and how much they carry."""
+    """Amounts that requests hold, or may hold at most."""
 
     requests: int = 0
     body_bytes: int = 0
     questions: int = 0
 
     def plus(self, more: "Load") -> "Load":
-        """Add unit by unit."""
+        """Return the sum, unit by unit."""
         return Load(*map(operator.add, self, more))
 
     def minus(self, less: "Load") -> "Load":
-        """Subtract unit by unit."""
+        """Return the difference, unit by unit."""
         return Load(*map(operator.sub, self, less))
 
 
 UNITS = ("requests", "bytes of bodies", "questions")
-"""What the units of a `Load` are called."""
+"""Names of a `Load`'s units in messages."""
 
 
 class Permit:
-    """One request's share of the service, taken at ingress and held to the reply."""
+    """The load that one request holds, from its first byte until its response is built."""
 
     def __init__(self, admission: "Admission") -> None:
         self._admission = admission
         self._held = Load()
 
     def take(self, more: Load) -> None:
-        """Hold *more*.
+        """Add *more* to the load that this request holds.
 
         Raises:
-            TooLarge: the request alone is more than the service ever holds.
-            Overloaded: not now.
+            TooLarge: the request alone is over a limit.
+            Overloaded: the requests in flight leave too little room.
         """
         wanted = self._held.plus(more)
         self._admission.reserve(wanted=wanted, more=more)
         self._held = wanted
 
     def release(self, *, is_served: bool = True) -> None:
-        """Give everything back, served or turned away."""
+        """Give the whole load back; *is_served* is False for a refused request."""
         self._admission.give_back(self._held, is_served=is_served)
         self._held = Load()
 
 
 class Admission:
-    """Counts what is in flight, and refuses what would go over the limits."""
+    """Counts the load in flight, and refuses requests that would exceed the limits."""
 
     def __init__(self, limits: Load, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
@@ -108,7 +108,7 @@ class Admission:
 
     @contextmanager
     def permit(self) -> Iterator[Permit]:
-        """Hold a permit for one request until its reply is made."""
+        """Hold a permit for one request until the block ends."""
         permit = Permit(self)
         permit.take(Load(requests=1))
         is_served = True
@@ -121,7 +121,13 @@ class Admission:
             permit.release(is_served=is_served)
 
     def reserve(self, *, wanted: Load, more: Load) -> None:
-        """Count *more* as in flight, where one request would then hold *wanted*."""
+        """Count *more* as in flight, for a request that then holds *wanted* in total.
+
+        Raises:
+            TooLarge: *wanted* alone is over a limit.
+            Overloaded: the requests in flight leave too little room.
+        """
+        # All units are checked before anything is counted: a refused request changes nothing.
         then = self.in_flight.plus(more)
         for unit, (limit, asked, total) in enumerate(zip(self._limits, wanted, then, strict=True)):
             if asked > limit:
@@ -138,17 +144,18 @@ class Admission:
     def give_back(self, held: Load, *, is_served: bool = True) -> None:
         """Count *held* as in flight no more."""
         self.in_flight = self.in_flight.minus(held)
-        # Those who are turned away come again and again; they say nothing about how fast things go.
+        # Refused requests return many times a second, and would make the drain rate look fast.
         if is_served:
             self._drained.append((self._clock(), held))
 
     def _seconds_to_drain(self, unit: int, amount: int) -> float:
-        """Estimate from what was given back of late how long *amount* more will take."""
+        """Estimate the seconds until *amount* is free, from the load given back recently."""
         now_s = self._clock()
-        lately = [(at_s, held[unit]) for at_s, held in self._drained if at_s > now_s - DRAIN_S]
-        drained = sum(number for _, number in lately)
+        recent = [(at_s, held[unit]) for at_s, held in self._drained if at_s > now_s - DRAIN_S]
+        drained = sum(number for _, number in recent)
         if not drained:
             return FIRST_RETRY_S
-        # From the first of them on: a service that has just begun has not been slow for long.
-        span_s = max(now_s - lately[0][0], SHORTEST_SPAN_S)
+        # Measured from the first release in the window, not over the whole window: otherwise a
+        # service that has just started would look slow.
+        span_s = max(now_s - recent[0][0], SHORTEST_SPAN_S)
         return min(max(amount * span_s / drained, SHORTEST_RETRY_S), LONGEST_RETRY_S)

@@ -49,7 +49,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # In the background, so that /livez and /readyz answer while the models load.
+        # Not awaited: the server accepts connections only after `yield`, and /livez and /readyz
+        # have to answer while the models load.
         tasks = [
             asyncio.create_task(service.load()),
             asyncio.create_task(service.watchdog.run()),
@@ -68,8 +69,8 @@ def create_app(
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        # FastAPI's own spans hold paths, where keys may stand, and its logs what was sent wrong;
-        # ours are in telemetry/tracing.py. A release that has none ignores this.
+        # FastAPI's own spans contain paths, which may hold keys, and its logs contain invalid input.
+        # This service's spans are in telemetry/tracing.py. Releases without telemetry ignore this.
         telemetry={
             "tracing": False,
             "metrics": False,
@@ -95,15 +96,17 @@ def create_app(
     app.add_middleware(
         BearerAuth, api_keys=keys, shares_cache=service.settings.share_cache_between_keys
     )
+    # Added last, so it is outermost: refused keys have a request id and a log line too.
     app.add_middleware(RequestLog, metrics=service.metrics, lifecycle=service.lifecycle)
-    # FastAPI's own way to extend the document.
+    # FastAPI documents this assignment as the way to extend the document.
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
 
 
 def _score(app: FastAPI) -> None:
-    """Mount what callers come for."""
-    # FastAPI documents these; plain routes before them answer, at a third of the cost a request.
+    """Mount the scoring routes."""
+    # The order matters: the first match answers. Plain routes cost a third of FastAPI's a request;
+    # FastAPI's routes for the same paths stay behind them, for the OpenAPI document.
     app.router.routes[:0] = [
         Route("/reward", reward, methods=["POST"]),
         Route("/judge", judge_answers, methods=["POST"]),
@@ -114,14 +117,14 @@ def _score(app: FastAPI) -> None:
 
 
 async def _refuse(request: Request, error: RequestError) -> Response:
-    """Write the reply for a request that was refused."""
+    """Build the response to a refused request, and count it if a limit was the reason."""
     if isinstance(error, Overloaded | TooLarge):
         request.app.state.service.metrics.rejected[error.kind].inc()
     return error_response(error, request.state.request_id)
 
 
 async def _refuse_route(request: Request, error: HTTPException) -> Response:
-    """Write the reply for a path or method that there is not."""
+    """Build the response to an unknown path, or to a method that its path does not accept."""
     refusal: RequestError = NotFound("no such path; /docs lists those there are")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         refusal = MethodNotAllowed("this path takes another method; /docs lists them")

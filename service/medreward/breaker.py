@@ -1,14 +1,14 @@
-"""A circuit breaker: what does not answer is left alone for a while, then tried with one request."""
+"""A circuit breaker: a failing server gets no requests for a pause, then one trial request."""
 
 import time
 from collections.abc import Callable
 
 
 class Breaker:
-    """Opens after several failures in a row; each failed try makes the next pause longer.
+    """Opens after several failures in a row; each failed trial doubles the next pause.
 
-    Used as: ask only if `allows()`, then say `succeeded()` or `failed()`, and `gave_up()` where
-    the try was cancelled and tells nothing. All in one thread.
+    A caller sends its request only if `allows()`, then calls `succeeded()` or `failed()`, or
+    `gave_up()` if the request was cancelled without an outcome. Not thread-safe.
     """
 
     def __init__(
@@ -26,23 +26,23 @@ class Breaker:
         self._failures = 0
         self._pause_s = pause_s
         self._try_from_s: float | None = None
-        """When the next try is due; None while all is well."""
+        """Time from which the next trial is allowed; None while the breaker is closed."""
         self._is_trying = False
 
     @property
     def is_open(self) -> bool:
-        """Whether it failed too often, and has not answered since."""
+        """True from too many failures until the next success."""
         return self._try_from_s is not None
 
     @property
     def left_s(self) -> float:
-        """Seconds until the next try is due."""
+        """Seconds until the next trial is allowed."""
         if self._try_from_s is None:
             return 0.0
         return max(0.0, self._try_from_s - self._clock())
 
     def allows(self) -> bool:
-        """Tell whether to ask now; while open, one caller gets a yes when the pause is over."""
+        """Return whether a request may be sent; while open, one trial is allowed after each pause."""
         if not self.is_open:
             return True
         if self._is_trying or self.left_s > 0:
@@ -51,15 +51,16 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        """Note an answer: all is well again."""
+        """Record a success: the breaker closes."""
         self._failures = 0
         self._pause_s = self._first_pause_s
         self._try_from_s = None
         self._is_trying = False
 
     def failed(self) -> None:
-        """Note a failure."""
+        """Record a failure; the breaker opens after several, or stays open after a trial."""
         self._failures += 1
+        # Requests that were sent before it opened may fail later: they do not prolong the pause.
         if self.is_open and self._is_trying:
             self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
         if self._failures >= self._failures_to_open and (not self.is_open or self._is_trying):
@@ -67,5 +68,5 @@ class Breaker:
         self._is_trying = False
 
     def gave_up(self) -> None:
-        """Note that a try told nothing; the next caller may try."""
+        """Record a trial without an outcome; the next caller may make another."""
         self._is_trying = False

@@ -1,29 +1,33 @@
-"""What can go wrong, sorted by who can act.
+"""Errors, sorted by who can act on them, and the problems of unscored samples.
+
+1. A `SetupError` is for the operator: the deployment cannot run as configured.
+2. A `RequestError` is for the caller: the whole request is refused with an HTTP status, and nothing
+   is scored. A `TryAgain` is refused only for now: the same request may succeed later.
+3. An `EngineError` refuses nothing: it becomes the problem of each sample that needed the engine.
+4. A `Problem` is a value, not an exception. Each unscored sample has one, of a closed set of kinds.
 
 MedrewardError
-├── SetupError           the operator: this deployment cannot run as configured
-├── RequestError         the caller: the request as a whole gets an HTTP status
+├── SetupError
+├── RequestError
 │   ├── MalformedBody        400  not JSON
 │   ├── Unauthorized         401  no key, or a wrong one
-│   ├── NotFound             404  no such path or recipe
-│   ├── MethodNotAllowed     405  another method would do
+│   ├── NotFound             404  no such path, recipe or run
+│   ├── MethodNotAllowed     405  the path exists, but not for this method
 │   ├── BodyTooSlow          408  the body did not arrive in time
-│   ├── OtherModel           409  another process of ours means another engine than is here
+│   ├── OtherModel           409  the caller expects another engine than this process holds
 │   ├── TooLarge             413  send less at once
-│   ├── InvalidRequest       422  JSON, but not what the route takes
-│   ├── TemplateUnavailable  422  this deployment's judge cannot grade so
-│   ├── NoReward             422  a sample has none, and its trainer cannot be told so
-│   └── TryAgain             the same request, later
-│       ├── Overloaded           429  carries retry_after_s
+│   ├── InvalidRequest       422  JSON, but not of the route's schema
+│   ├── TemplateUnavailable  422  this deployment's judge cannot answer the template
+│   ├── NoReward             422  a sample is unscored, and the trainer's format has only numbers
+│   └── TryAgain
+│       ├── Overloaded           429  a limit in flight is reached; has retry_after_s
 │       ├── NotReady             503  loading or draining
-│       ├── NoRewardYet          503  a sample has none for now; otherwise as NoReward
-│       └── Abandoned            499  the caller hung up; nobody reads the reply
-└── EngineError          an engine: the sample is unscored, its neighbours are not touched
-    ├── BackendDown          it does not answer, or died answering
-    ├── DeadlinePassed       it answered too late
-    └── NonsenseReply        it answered, but not what was asked
-
-Beside them stands `Problem`: the value that an unscored sample carries, with a closed set of kinds.
+│       ├── NoRewardYet          503  as NoReward, but a retry may succeed
+│       └── Abandoned            499  the caller hung up; the response is never read
+└── EngineError
+    ├── BackendDown          unreachable, or failed while answering
+    ├── DeadlinePassed       no reply in time
+    └── NonsenseReply        a reply that is not a valid answer
 """
 
 from collections.abc import Mapping
@@ -32,11 +36,11 @@ from enum import StrEnum
 
 
 class MedrewardError(Exception):
-    """Anything this package raises on purpose."""
+    """Base class of every error that this package raises on purpose."""
 
 
 class SetupError(MedrewardError):
-    """This deployment cannot run as configured; the message says which setting mends it."""
+    """This deployment cannot run as configured; the message names the setting to correct."""
 
 
 class RequestError(MedrewardError):
@@ -57,31 +61,31 @@ class MalformedBody(RequestError):
 
 
 class Unauthorized(RequestError):
-    """No key, or a wrong one."""
+    """The request has no key, or a wrong one."""
 
     kind = "unauthorized"
 
 
 class NotFound(RequestError):
-    """There is nothing under this path or name."""
+    """The path or the name does not exist."""
 
     kind = "not_found"
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists; another HTTP method reaches it."""
+    """The path exists, but does not accept this HTTP method."""
 
     kind = "method_not_allowed"
 
 
 class BodyTooSlow(RequestError):
-    """The body did not arrive in time; nothing waits for it any longer."""
+    """The request's body did not arrive in time."""
 
     kind = "body_too_slow"
 
 
 class OtherModel(RequestError):
-    """A process of ours means another engine than this one holds; its answers would be mistaken."""
+    """The calling process expects another engine than this one holds; its answers would be wrong."""
 
     kind = "other_model"
 
@@ -93,7 +97,7 @@ class TooLarge(RequestError):
 
 
 class InvalidRequest(RequestError):
-    """The body is JSON, but not what the route takes."""
+    """The body is JSON, but does not fit the route's schema."""
 
 
 class TemplateUnavailable(RequestError):
@@ -103,17 +107,17 @@ class TemplateUnavailable(RequestError):
 
 
 class NoReward(RequestError):
-    """A sample is unscored, and its trainer knows rewards alone; the kind is the problem's."""
+    """A sample is unscored, and the trainer's format has only numbers; `kind` is the problem's."""
 
 
 class TryAgain(RequestError):
-    """Nothing is wrong with the request; the service could not serve it now."""
+    """The request is valid, but the service could not serve it now."""
 
     retryable = True
 
 
 class Overloaded(TryAgain):
-    """Every permit is taken."""
+    """A limit on what is in flight is reached."""
 
     kind = "overloaded"
 
@@ -130,11 +134,11 @@ class NotReady(TryAgain):
 
 
 class NoRewardYet(TryAgain):
-    """A sample is unscored for now, and its trainer knows rewards alone; the kind is the problem's."""
+    """A sample is unscored for now, otherwise as `NoReward`: a retry may succeed."""
 
 
 class Abandoned(TryAgain):
-    """The caller hung up before the reply."""
+    """The caller hung up before the response."""
 
     kind = "abandoned"
 
@@ -152,7 +156,7 @@ class DeadlinePassed(EngineError):
 
 
 class NonsenseReply(EngineError):
-    """The engine answered something that is not an answer."""
+    """The engine's reply is not a valid answer."""
 
 
 STATUS_OF: Mapping[type[RequestError], int] = {
@@ -167,7 +171,7 @@ STATUS_OF: Mapping[type[RequestError], int] = {
     TemplateUnavailable: 422,
     NoReward: 422,
     Overloaded: 429,
-    # nginx's word for a caller that left; it is only ever seen in metrics and logs.
+    # nginx's code for a client that closed the connection; only metrics and logs show it.
     Abandoned: 499,
     NotReady: 503,
     NoRewardYet: 503,
@@ -175,7 +179,7 @@ STATUS_OF: Mapping[type[RequestError], int] = {
 
 
 class ProblemKind(StrEnum):
-    """Why a sample has no score. Closed: clients and metrics rely on it."""
+    """The reasons for which a sample has no score. Closed: clients and metrics rely on it."""
 
     JUDGE_UNREACHABLE = "judge_unreachable"
     JUDGE_TIMEOUT = "judge_timeout"
@@ -202,27 +206,27 @@ RETRYABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why something has no score: a value, never a number."""
+    """The reason for which something has no score; it never stands in for a number."""
 
     kind: ProblemKind
     message: str
-    """For people; never holds a sample's text."""
+    """A text for people; it never quotes a sample."""
 
     @property
     def retryable(self) -> bool:
-        """Whether the same sample may be scored if it is sent again later."""
+        """True if the same sample may be scored when it is sent again later."""
         return self.kind in RETRYABLE
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """What an engine's errors mean for the samples that needed it."""
+    """The problem kinds that an engine's errors become in the samples that needed it."""
 
     engine: str
     kinds: Mapping[type[EngineError], ProblemKind]
 
     def problem(self, error: EngineError) -> Problem:
-        """Turn an engine's error into the value that the sample carries."""
+        """Return the problem of a sample whose answer failed with *error*."""
         kind = next(kind for cls, kind in self.kinds.items() if isinstance(error, cls))
         return Problem(kind, f"{self.engine}: {error}")
 

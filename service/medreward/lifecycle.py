@@ -1,7 +1,7 @@
-"""The life of a process: whether its event loop turns, and how it drains before it ends.
+"""The lifecycle of a process: its drain before the end, and the watchdog of its event loop.
 
-A draining process fails its readiness probe at once, and takes requests until the balancers in
-front of it have seen that; then it refuses them.
+A draining process fails its readiness probe at once. It accepts requests for a delay, in which load
+balancers notice the failed probe, and refuses them afterwards.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ BEAT_S = 1.0
 
 
 class Lifecycle:
-    """Whether this process is leaving, and whether it still takes requests.
+    """The drain state of this process.
 
-    Read and set from several threads: the event loop's, the admin port's and the signal's.
+    Several threads read and set it: the event loop, the admin port and the signal handler.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Lifecycle:
         self._clock = clock
         self._refuses_from_s = math.inf
         self.has_begun = False
-        """True from the begin of a drain on: readiness fails, and connections are closed."""
+        """True from the start of a drain: readiness fails, and responses close their connections."""
 
     @property
     def status(self) -> Literal["serving", "draining", "drained"]:
-        """How far it is."""
+        """The stage of the drain, as the admin port reports it."""
         if not self.has_begun:
             return "serving"
         return "drained" if self.is_done else "draining"
@@ -52,31 +52,32 @@ class Lifecycle:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more comes, and nothing is left to answer."""
+        """True if requests are refused, and none is in flight."""
         return self._refuses() and self.in_flight == 0
 
     def begin(self) -> None:
-        """Say that this process leaves; where it has said so already, the time counts from then."""
+        """Start a drain; if one has started already, its delay is not prolonged."""
         if not self.has_begun:
             self.has_begun = True
             self._refuses_from_s = self._clock() + self._delay_s
 
     def take_back(self) -> None:
-        """Stay."""
+        """Cancel the drain."""
         self._refuses_from_s = math.inf
         self.has_begun = False
 
     def check_admits(self) -> None:
-        """Let a request pass.
+        """Check that the drain still admits requests.
 
         Raises:
-            NotReady: this process takes no more; another does.
+            NotReady: the delay is over; another replica accepts the request.
         """
         if self._refuses():
             raise NotReady("the service is draining; send it again, to another replica or later")
 
     def wait(self, longest_s: float | None = None) -> bool:
-        """Block until it is done, it was taken back, or time is up; tells whether it is done."""
+        """Block until the drain is done, cancelled, or out of time; returns whether it is done."""
+        # The delay comes first, and requests are accepted in it: it is added to the longest wait.
         give_up_s = self._clock() + self._delay_s + (longest_s or self.longest_s)
         while self.has_begun and not self.is_done and self._clock() < give_up_s:
             time.sleep(POLL_S)
@@ -87,7 +88,7 @@ class Lifecycle:
 
 
 class EventLoopWatchdog:
-    """Notes each turn of the event loop, so that another thread can tell whether it stalls."""
+    """Records the turns of the event loop, so that another thread can detect a stall."""
 
     def __init__(self) -> None:
         self.last_s = time.monotonic()
@@ -98,7 +99,7 @@ class EventLoopWatchdog:
         return time.monotonic() - self.last_s
 
     async def run(self) -> None:
-        """Note a turn each second, until cancelled."""
+        """Record a turn each second, until cancelled."""
         while True:
             self.last_s = time.monotonic()
             await asyncio.sleep(BEAT_S)

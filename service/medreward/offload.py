@@ -1,8 +1,8 @@
-"""Long work beside the event loop: a request may hold thousands of samples, and others wait meanwhile.
+"""A worker thread for the long computations of large requests, which would block the event loop.
 
-One thread does it for all large requests, in the order they came. Python lets the event loop in
-every half a millisecond (`SWITCH_S`), so that what a probe or a single sample waits for is that,
-however many large requests there are. Two threads would gain nothing: the work is Python's.
+One thread serves all large requests in order. The interpreter switches to the event loop every half
+millisecond (`SWITCH_S`), so probes and small requests wait that long at most. A second thread would
+add nothing, since the work holds the interpreter's lock.
 """
 
 import asyncio
@@ -15,31 +15,31 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SMALL = 48
-"""Samples worked on in less time than it takes to hand them over and back."""
+"""Samples up to which the work takes less time than the way to the thread and back."""
 SWITCH_S = 0.0005
 
 
 class Offloader:
-    """Where long work is done."""
+    """Runs long work in one thread, and short work at once."""
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-work")
 
     async def run(self, work: Callable[[], R], size: int) -> R:
-        """Do *work* on about *size* samples: at once where they are few, else in the thread."""
+        """Run *work* on about *size* samples: in the thread, or at once if they are few."""
         if size <= SMALL:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     async def map(self, make: Callable[[T], R], things: Sequence[T]) -> list[R]:
-        """Make one of each."""
+        """Apply *make* to each of *things*, in one piece of work."""
         return await self.run(lambda: [make(thing) for thing in things], len(things))
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Cancel work that has not started; work in progress ends by itself."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
 
 def switch_often() -> None:
-    """Let the event loop of this process in as often as `SWITCH_S` says."""
+    """Set the interpreter's switch interval of this process to `SWITCH_S`."""
     sys.setswitchinterval(SWITCH_S)

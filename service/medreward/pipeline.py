@@ -1,6 +1,6 @@
-"""The table of contents: how samples become rewards, and items grades, stage by stage.
+"""The pipeline: samples become rewards, and items become grades, stage by stage.
 
-Ingress and reply are `http/routes/scoring.py`, permits and deadlines `admission.py`; between them stands this.
+The routes are in `http/routes/scoring.py`, permits and deadlines in `admission.py`.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from medreward.samples import Item, Limits, Sample
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """What the pipeline runs on; built and closed by `app.py`."""
+    """The engines behind their caches, and the fixed facts about them; built by `Service`."""
 
     judge: Resolver[Inquiry, Judgement]
     embedder: Resolver[str, Vector]
@@ -42,12 +42,12 @@ class Stages:
     """The identity of the engine that answers each template."""
     embedder_identity: str
     fingerprints: Mapping[str, str]
-    """Of the recipes, by name."""
+    """The fingerprint of each recipe, by name."""
 
 
 @dataclass
 class Trace:
-    """The time that one request took, by stage."""
+    """The timings of one request."""
 
     judge: Timings = field(default_factory=Timings)
     embed: Timings = field(default_factory=Timings)
@@ -55,7 +55,7 @@ class Trace:
 
     @cached_property
     def seconds(self) -> dict[str, float]:
-        """Seconds by stage; judge and embed run side by side.
+        """Seconds by stage; judge and embed run at the same time.
 
         Fixed when it is first read, so that metrics, spans and the response have the same numbers.
         """
@@ -86,7 +86,7 @@ async def score(
 
 
 class _Opened(NamedTuple):
-    """Samples as far as they are known without an engine."""
+    """Parsed samples, their inquiries, and the answers that this process's memory holds."""
 
     samples: list[ParsedSample]
     asked: dict[ParsedSample, list[Asked]]
@@ -96,7 +96,7 @@ class _Opened(NamedTuple):
 
 
 def _open(samples: Sequence[Sample], recipe: Recipe, stages: Stages, caller: Caller) -> _Opened:
-    """Parse samples, and look up what the engines said before."""
+    """Parse samples, and look up their answers in this process's memory."""
     parser, template = SampleParser(recipe, stages.limits), stages.templates[recipe.template]
     parsed_samples = [parser.parse(sample) for sample in samples]
     # Samples with equal texts share a parsed sample, and with it everything that follows.
@@ -115,7 +115,7 @@ async def _add_second_opinions(
     caller: Caller,
     trace: Trace,
 ) -> None:
-    """Ask another engine about each YES that nothing else bears witness to."""
+    """Ask another engine about each YES without a witness."""
     inquiries = [
         second_opinion(inquiries[number])
         for parsed, inquiries in asked.items()
@@ -149,7 +149,7 @@ async def grade(
 def _plan(
     items: Sequence[Item], template: Template, votes: int, stages: Stages, caller: Caller
 ) -> tuple[list[GradingPlan], Answers[Inquiry, Judgement]]:
-    """Plan the grading of items, and look up what the judge said before."""
+    """Plan the grading of items, and look up the answers in this process's memory."""
     plans = [plan_item(item, template, votes, stages.limits) for item in items]
     inquiries = [inquiry for plan in plans for inquiry in plan.inquiries]
     return plans, stages.judge.lookup(inquiries, caller)
@@ -161,7 +161,7 @@ async def _resolve(
     vectors: Answers[str, Vector] | None,
     caller: Caller,
 ) -> None:
-    """Resolve what is missing with both engines at the same time, as long as the caller waits."""
+    """Resolve the missing answers of both engines at once, while the caller is connected."""
     work = []
     if judgements.missing:
         work.append(stages.judge.resolve(judgements, caller))
@@ -172,10 +172,10 @@ async def _resolve(
 
 
 def _inquiries(parsed: ParsedSample, recipe: Recipe, template: Template) -> list[Asked]:
-    """List the inquiries about one sample: for each accepted reference, once or in two views."""
+    """Return the inquiries about one sample: one for each reference, or two with both views."""
     if recipe.signals.accuracy_llm is None or not parsed.needs_models:
         return []
-    # What the prompt does not show must not keep equal inquiries apart.
+    # A question that the prompt does not show would only split the cache entries of equal prompts.
     question = parsed.question if template.shows_question else None
     in_both = question is not None and recipe.guards is not None and recipe.guards.both_views
     views = (View.AS_WRITTEN, View.WITHOUT_QUESTION) if in_both else (View.AS_WRITTEN,)

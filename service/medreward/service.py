@@ -1,4 +1,4 @@
-"""Everything that lives as long as the process does, and what a request needs of it."""
+"""The service: every object with the lifetime of the process, and a request's access to them."""
 
 from collections.abc import Hashable
 from functools import partial
@@ -79,10 +79,10 @@ class Service:
 
     @property
     def stages(self) -> Stages:
-        """What the pipeline runs on.
+        """The engines behind their caches, with templates, limits and identities.
 
         Raises:
-            NotReady: the engines are loading, could not be loaded, or are being given back.
+            NotReady: the engines are loading, could not be loaded, or are being closed.
         """
         self.engines.check_ready()
         if self._stages is None:
@@ -91,7 +91,7 @@ class Service:
 
     @property
     def judge_resolver(self) -> Resolver[Inquiry, Judgement]:
-        """The judge behind its cache and its batches; made when the judge has started."""
+        """The judge's resolver; built on first use, since the identity is known only after the start."""
         if self._judge_resolver is None:
             binding = JudgeBinding(self.engines.judge, self.settings.judge_timeout_s)
             self._judge_resolver = self._resolver(binding, self.settings.judgement_cache_bytes)
@@ -99,30 +99,32 @@ class Service:
 
     @property
     def embedder_resolver(self) -> Resolver[str, Vector]:
-        """The embedder behind its cache and its batches; made when the embedder has started."""
+        """The embedder's resolver; built on first use, as the judge's."""
         if self._embedder_resolver is None:
             binding = EmbedderBinding(self.engines.embedder, self.settings.embedder_timeout_s)
             self._embedder_resolver = self._resolver(binding, self.settings.embedding_cache_bytes)
         return self._embedder_resolver
 
     def check_open(self) -> None:
-        """Let a request pass.
+        """Check that this process accepts requests.
 
         Raises:
-            NotReady: the engines cannot answer yet, or this process is leaving.
+            NotReady: the engines cannot answer yet, or the process is draining.
         """
         if self.lifecycle.has_begun:
             self.lifecycle.check_admits()
         self.engines.check_ready()
 
     async def load(self) -> None:
-        """Load the engines; `readiness` says how that went."""
+        """Connect to Redis and load the engines; `readiness` reports the outcome."""
         if self.redis is not None:
             await self.redis.start()
         await self.engines.load(self.templates[self.recipe(None).template])
 
     async def aclose(self) -> None:
-        """Stop asking, then give back what the engines hold."""
+        """Close the resolvers, Redis and the engines, in that order."""
+        # The resolvers first: the ends of their batches still release leases through Redis, and
+        # no batch may run on an engine that is being closed.
         for resolver in (self._judge_resolver, self._embedder_resolver):
             if resolver is not None:
                 await resolver.aclose()
@@ -133,24 +135,26 @@ class Service:
 
     @property
     def readiness(self) -> Readiness:
-        """What `/readyz` says; Redis is told of, but a service without it serves all the same."""
+        """The reply of `/readyz`. It reports Redis, but readiness does not depend on it."""
         cache = "memory" if self.redis is None else f"memory and Redis: {self.redis.state()}"
-        told = self.engines.readiness.model_copy(update={"cache": cache})
-        return told.model_copy(update={"status": "draining"}) if self.lifecycle.has_begun else told
+        reply = self.engines.readiness.model_copy(update={"cache": cache})
+        return (
+            reply.model_copy(update={"status": "draining"}) if self.lifecycle.has_begun else reply
+        )
 
     @property
     def startup(self) -> Startup:
-        """What `/startupz` says."""
+        """The reply of `/startupz`."""
         engines = self.engines
         return Startup(
             stage=engines.stage, engines=engines.readiness.engines, elapsed_s=engines.elapsed_s
         )
 
     def recipe(self, name: str | None) -> Recipe:
-        """Find a recipe; without a name, the default one.
+        """Return a recipe by name; without a name, the default one.
 
         Raises:
-            InvalidRequest: there is none of that name; the message lists those there are.
+            InvalidRequest: the name is unknown; the message lists the known ones.
         """
         found = self.recipes.get(self.settings.recipe if name is None else name)
         if found is None:
@@ -160,24 +164,24 @@ class Service:
         return found
 
     def shown_recipe(self, name: str) -> Recipe:
-        """Find the recipe under a path.
+        """Return the recipe that a path names.
 
         Raises:
-            NotFound: there is none.
+            NotFound: the name is unknown.
         """
         if name not in self.recipes:
             raise NotFound(f"no recipe of that name; choose from {', '.join(self.recipes)}")
         return self.recipes[name]
 
     def fingerprint(self, recipe: Recipe) -> str:
-        """Name everything in a recipe that can change a reward."""
+        """Return the hash of everything in a recipe that can change a reward."""
         return self._fingerprints[recipe.name]
 
     def deadline(self, deadline_ms: int | None) -> Deadline:
-        """Set a request's deadline.
+        """Return the deadline of a request that arrives now; None stands for the default.
 
         Raises:
-            InvalidRequest: it asks for more than this deployment allows.
+            InvalidRequest: it is longer than this deployment allows.
         """
         seconds = self.settings.deadline_s if deadline_ms is None else deadline_ms / 1000
         if seconds > self.settings.max_deadline_s:

@@ -1,4 +1,4 @@
-"""Every setting, once: each is read from the environment as `MEDREWARD_<NAME>`."""
+"""The settings of the service, each read from the environment as `MEDREWARD_<NAME>`."""
 
 import os
 import re
@@ -21,7 +21,7 @@ REDIS_URL = re.compile(
     r"rediss?://([^\s/@]*@)?(\[[0-9a-fA-F:.]+\]|[^\s/@:\[\]?#]+)(:\d{1,5})?(/\d{0,5})?"
     r"|unix://([^\s/@]*@)?/[^\s?#]+(\?db=\d{1,5})?"
 )
-"""No options but the database: a time-out set in a URL would undo ours."""
+"""Accepts no options but the database: a timeout in the URL would override `redis_timeout_s`."""
 HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/@:\[\]]+):\d{1,5}")
 HttpUrls = Annotated[tuple[HttpUrl, ...], NoDecode]
 Headers = dict[str, SecretStr]
@@ -31,7 +31,7 @@ Role = Literal["all", "api", "judge", "embed"]
 
 
 class Choice(NamedTuple):
-    """Which engine answers, with which model."""
+    """An engine, and the model that it loads."""
 
     engine: str
     model: str
@@ -44,14 +44,14 @@ class Profile(NamedTuple):
     embedder: Choice
     device: str
     llm: Choice | None = None
-    """A language model beside the judge, where that understands no instructions."""
+    """A second engine, with a language model, if the judge follows no instructions."""
     other_judge: Choice | None = None
-    """The judge's model in another engine, if `judge` names that."""
+    """The judge's model in another engine, used if `judge` names that engine."""
 
 
 PROFILES = {
     # A laptop: small models that come in ordinary packages. The judge is a verifier of medical
-    # answers; the language model beside it shows the machinery, and is not to train on.
+    # answers. The language model only demonstrates a second engine; it is too weak for training.
     "embedded": Profile(
         judge=Choice("cross_encoder", "medreward-verifier"),
         llm=Choice("causal_lm", "smollm2-135m-instruct"),
@@ -65,7 +65,7 @@ PROFILES = {
         embedder=Choice("sentence_transformer", "abhinand/MedEmbed-large-v0.1"),
         device="cuda",
     ),
-    # Servers that speak OpenAI's protocol; this process holds no model.
+    # Servers with OpenAI's protocol; this process loads no model.
     "remote": Profile(
         judge=Choice("openai", "Qwen/Qwen3-4B-Instruct-2507"),
         embedder=Choice("openai", "abhinand/MedEmbed-large-v0.1"),
@@ -75,241 +75,242 @@ PROFILES = {
 
 
 ELSEWHERE = Choice("role", "")
-"""An engine in another process of ours, which knows its model by itself."""
+"""An engine in another medreward process, whose own settings name its model."""
 
 
 def default_models_dir() -> Path:
-    """The folder for fetched models where no setting names one."""
+    """Return the default folder for fetched models."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "medreward" / "models"
 
 
 def _items(value: object) -> object:
-    """Split a comma-separated list, as environments have it."""
+    """Split a comma-separated list from the environment."""
     if isinstance(value, str):
         return tuple(item.strip() for item in value.split(",") if item.strip())
     return value
 
 
 class Settings(BaseSettings):
-    """Everything the environment decides."""
+    """All settings of one process; frozen once they are read."""
 
     model_config = SettingsConfigDict(
         env_prefix="MEDREWARD_",
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
-        # Compose and Helm write a variable that is left out as an empty one.
+        # Compose and Helm write an empty variable for a value that is left out.
         env_ignore_empty=True,
-        # A refusal is printed at start-up, and would quote keys that stand beside the mistake.
+        # Validation errors are printed at start-up, and would quote API keys from the input.
         hide_input_in_errors=True,
     )
 
     role: Role = "all"
-    """What this process does: all of it, or its part where several share the work. `api` answers
-    requests and holds no model; `judge` and `embed` hold one each, for any number of `api`."""
+    """Role of this process: `all` does everything; `api` answers requests and loads no model; `judge`
+    and `embed` load one model each, and serve any number of `api` processes."""
     profile: Literal["embedded", "gpu", "remote"] = "embedded"
-    """Which engines and models are the defaults of the settings below."""
+    """Set of defaults for the engines, models and device below."""
 
     judge: str | None = None
-    """Engine of the judge: causal_lm, cross_encoder, vllm, openai, role (another process of ours,
+    """Engine of the judge: causal_lm, cross_encoder, vllm, openai, role (another medreward process,
     with MEDREWARD_ROLE=judge) or scripted."""
     judge_model: str | None = None
-    """Name of a model in `medreward models list`, a folder, or a Hugging Face id."""
+    """Model of the judge: a name in `medreward models list`, a folder, or a Hugging Face id."""
     judge_revision: str | None = None
-    """Revision of a Hugging Face model; a commit is best."""
+    """Revision of a Hugging Face model, best a commit."""
     llm: str | None = None
-    """Engine of a language model beside the judge, which answers what the judge cannot: causal_lm,
-    vllm or openai. By default the profile's, and none where `judge` is set."""
+    """Second engine, with a language model for templates that the judge cannot answer: causal_lm,
+    vllm or openai. By default the profile's; if `judge` is set, none by default."""
     llm_model: str | None = None
-    """As `judge_model`."""
+    """Model of the second engine, in the form of `judge_model`."""
     llm_revision: str | None = None
-    """As `judge_revision`."""
+    """Revision of the second engine's model, in the form of `judge_revision`."""
     cascade: bool = False
-    """Ask the language model what the judge is not sure of."""
+    """Ask the second engine if the judge is not sure."""
     cascade_shadow: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Share of the judge's sure answers that the language model is asked too, to measure how often
+    """Share of the judge's sure answers that the second engine is asked too, to measure how often
     they agree."""
     calibration: Annotated[Literal["off"] | Path | None, Field(union_mode="left_to_right")] = None
-    """File of `medreward calibrate` that says what the judge's probabilities are worth; by default
-    the one that comes with the model, if any, and with `off` none at all."""
+    """Calibration of the judge's probabilities, written by `medreward calibrate`. By default the one
+    that comes with the model, if it has one; `off` uses none."""
     abstain: bool | None = None
-    """Whether the judge may leave a sample without a verdict where it is not sure; by default where
+    """Let the judge leave a sample without a verdict if it is not sure; by default only if
     `calibration` names a file, or with `cascade`."""
     judge_url: HttpUrls = ()
     """Base URL of the openai engine, ending in /v1, or of the role engine, such as
-    http://judge:8080; several with the same model, separated by commas, share the work. This and
-    what follows serves whichever of judge and language model is behind a server."""
+    http://judge:8080. Several servers of one model, separated by commas, share the work. This and
+    the next settings apply to the judge or the second engine, whichever is behind a server."""
     judge_api_key: SecretStr | None = None
     """Key of the openai or role engine."""
     judge_api_key_file: Path | None = None
-    """File with that key; it is read anew when a server refuses the key."""
+    """File with that key; it is read again when a server refuses the key."""
     judge_headers: Headers = Field(default_factory=dict)
-    """Further headers of the openai engine's requests, as a JSON object."""
+    """Additional headers of the openai engine's requests, as a JSON object."""
     judge_way: Literal["auto", "completions", "chat"] = "auto"
-    """How the openai engine asks; auto takes the cheapest way that every server knows."""
+    """Request format of the openai engine; auto uses the cheapest that every server supports."""
     judge_coverage_floor: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Least probability on any label at all; below it the judge said nothing readable."""
+    """Least probability of all labels together; below it the judge's reply counts as unreadable."""
     judge_max_prompt_tokens: Annotated[int, Field(ge=256)] = 2048
-    """Tokens of a prompt that a judge in this process reads; a longer one is `too_long`."""
+    """Tokens of a prompt that a judge in this process accepts; a longer one is `too_long`."""
     judge_positive_label: str | None = None
-    """Label of a cross_encoder that means YES, where its labels do not say so themselves."""
+    """Label of a cross_encoder that means YES, if its labels do not show it."""
     judge_timeout_s: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds one batch of judgements may take."""
+    """Seconds that one batch of judgements may take."""
     judge_try_timeout_s: Annotated[float, Field(gt=0)] | None = None
-    """Seconds one request to one server may take before it is tried elsewhere; by default all of
-    `judge_timeout_s`, or a third of it with several servers."""
+    """Seconds that one request to one server may take before it is retried elsewhere; by default all
+    of `judge_timeout_s`, or a third of it with several servers."""
     judge_requests_per_minute: Annotated[int, Field(ge=1)] | None = None
-    """Requests a minute to a paid judge, from this process."""
+    """Most requests to a paid judge in a minute, from this process."""
     judge_tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
-    """Tokens a minute to a paid judge, from this process; estimated before they are sent."""
+    """Most tokens to a paid judge in a minute, from this process; estimated before they are sent."""
     judge_prompt_price: Money = 0.0
-    """Money for a million tokens of prompts."""
+    """Price of a million prompt tokens."""
     judge_completion_price: Money = 0.0
-    """Money for a million tokens of replies."""
+    """Price of a million completion tokens."""
     judge_max_cost_per_day: Money | None = None
-    """Money after which all questions are refused until midnight UTC; of this process."""
+    """Most money that this process spends a day; then questions are refused until midnight UTC."""
 
     vllm_tensor_parallel: Annotated[int, Field(ge=1)] = 1
-    """GPUs that share each copy of the vllm engine's model."""
+    """GPUs over which each copy of the vllm engine's model is split."""
     vllm_data_parallel: Annotated[int, Field(ge=1)] = 1
     """Copies of the vllm engine's model."""
     vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of a GPU's memory that each vllm engine takes; by default computed from what is free
+    """Share of a GPU's memory that each vllm engine takes; by default computed from the free memory
     once the embedder is loaded, at most 0.9."""
     vllm_kv_cache_gib: Annotated[float, Field(gt=0)] | None = None
     """GiB of the vllm engine's prefix cache; by default the rest of its share of a GPU, or 2."""
     vllm_dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = None
     """Precision of the vllm engine; by default the model's own (auto), and float32 on a CPU."""
     vllm_enforce_eager: bool | None = None
-    """Run the vllm engine's model uncompiled: starts sooner; by default only on a CPU."""
+    """Run the vllm engine's model uncompiled, which starts sooner; by default only on a CPU."""
 
     embedder: str | None = None
-    """Engine of the embedder: sentence_transformer, openai, role (another process of ours, with
+    """Engine of the embedder: sentence_transformer, openai, role (another medreward process, with
     MEDREWARD_ROLE=embed) or hashed."""
     embedder_model: str | None = None
-    """As `judge_model`."""
+    """Model of the embedder, in the form of `judge_model`."""
     embedder_revision: str | None = None
-    """As `judge_revision`."""
+    """Revision of the embedder's model, in the form of `judge_revision`."""
     embedder_url: HttpUrls = ()
-    """As `judge_url`."""
+    """Base URL of the embedder's openai or role engine, in the form of `judge_url`."""
     embedder_api_key: SecretStr | None = None
-    """As `judge_api_key`."""
+    """Key of the embedder's openai or role engine."""
     embedder_api_key_file: Path | None = None
-    """As `judge_api_key_file`."""
+    """File with that key; it is read again when a server refuses the key."""
     embedder_headers: Headers = Field(default_factory=dict)
-    """As `judge_headers`."""
+    """Additional headers of the embedder's requests, as a JSON object."""
     embedder_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds one batch of embeddings may take."""
+    """Seconds that one batch of embeddings may take."""
     embedder_try_timeout_s: Annotated[float, Field(gt=0)] | None = None
-    """As `judge_try_timeout_s`."""
+    """Seconds that one request to one server may take before it is retried elsewhere; by default all
+    of `embedder_timeout_s`, or a third of it with several servers."""
 
     device: str | None = None
-    """Where models in this process run: cpu, cuda, cuda:1, mps."""
+    """Device of models in this process: cpu, cuda, cuda:1, mps."""
     torch_threads: Annotated[int, Field(ge=1)] | None = None
-    """Threads of torch on the CPU; by default as many as there are cores."""
+    """Threads of torch on the CPU; by default the number of cores."""
     models_dir: Path = Field(default_factory=default_models_dir)
-    """Where `medreward models fetch` keeps models."""
+    """Folder into which `medreward models fetch` downloads models."""
 
     recipe: str = "medix-r1-guarded"
-    """Recipe of requests that name none."""
+    """Recipe of requests without one."""
     recipes: Annotated[tuple[Path, ...], NoDecode] = ()
     """Files and folders with recipes of your own, separated by commas."""
     secret: SecretStr = SecretStr("")
-    """Makes the prompt fence's nonce hard to guess; the same on all replicas."""
+    """Secret that makes the prompt fence's nonce hard to guess; the same on all replicas."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port to listen on; 0 takes a free one."""
     admin_port: Annotated[int | None, Field(ge=0, le=65535)] = None
-    """Port of its own for probes, metrics and drain, without keys: never for the world. Without
-    one, probes and metrics are on `port`, and nothing drains by request."""
+    """Separate port for probes, metrics and drain. It checks no keys: never expose it. Without it,
+    probes and metrics are on `port`, and `POST /drain` is not available."""
     admin_host: str | None = None
     """Address of that port; by default `host`."""
     drain_token: SecretStr | None = None
-    """What `POST /drain` on the admin port has to send as `Authorization: Bearer …`; without one,
-    it is refused."""
+    """Token that `POST /drain` on the admin port requires as `Authorization: Bearer …`; without it,
+    all drain requests are refused."""
     drain_delay_s: Annotated[float, Field(ge=0, le=600)] = 0.0
-    """Seconds for which a service that was told to end, and says so in its readiness, still takes
-    requests: whoever sends them has to notice first."""
+    """Seconds for which a draining service, already reported as unready, still accepts requests:
+    load balancers need time to notice."""
     drain_s: Annotated[float | None, Field(gt=0)] = None
-    """Seconds it then waits for the requests in flight; by default `deadline_s`."""
+    """Seconds for which it then waits for the requests in flight; by default `deadline_s`."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Keys accepted as `Authorization: Bearer …`, separated by commas; none turns auth off."""
+    """Keys accepted as `Authorization: Bearer …`, separated by commas; without any, auth is off."""
     allow_unauthenticated: bool = False
-    """Listen beyond loopback without a key."""
+    """Allow listening beyond loopback without keys."""
 
     max_samples: Annotated[int, Field(ge=1)] = 16_384
-    """Samples or items in one request."""
+    """Most samples or items in one request."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024**2
-    """Bytes of one request's body."""
+    """Most bytes of one request's body."""
     body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds in which a request's body has to arrive."""
     max_response_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
-    """Bytes of one sample's response; a longer one is `too_long`."""
+    """Most bytes of one sample's response; a longer one is `too_long`."""
     max_text_bytes: Annotated[int, Field(ge=1)] = 16 * 1024
-    """Bytes of a question, reference, answer or criterion; a longer one is `too_long`."""
+    """Most bytes of a question, reference, answer or criterion; a longer one is `too_long`."""
     max_votes: Annotated[int, Field(ge=1, le=5)] = 5
-    """Votes a request may ask for; with one judge at most three differ."""
+    """Most votes of a request; with one judge at most three differ."""
     max_requests_in_flight: Annotated[int, Field(ge=1)] = 4096
-    """Requests served at once; more get 429."""
+    """Most requests in flight; more get 429."""
     max_questions_in_flight: Annotated[int, Field(ge=1)] = 65_536
-    """Questions of all requests served at once; more get 429. A sample asks one for each of its
+    """Most questions of all requests in flight; more get 429. A sample counts one for each of its
     references, an item one for each vote and criterion."""
     max_bytes_in_flight: Annotated[int, Field(ge=1024)] = 256 * 1024**2
-    """Body bytes of all requests served at once; more get 429."""
+    """Most body bytes of all requests in flight; more get 429."""
     deadline_s: Annotated[float, Field(gt=0)] = 120.0
-    """Deadline of requests that name none."""
+    """Seconds until the deadline of a request that sets none."""
     max_deadline_s: Annotated[float, Field(gt=0)] = 3600.0
-    """Longest deadline a request may name."""
+    """Longest deadline that a request may set, in seconds."""
     judgement_cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024**2
-    """Bytes of judgements remembered in memory; one takes about 200."""
+    """Bytes of judgements cached in memory; one takes about 200."""
     embedding_cache_bytes: Annotated[int, Field(ge=0)] = 256 * 1024**2
-    """Bytes of embeddings remembered in memory; one of 1,024 numbers takes about 2,300."""
+    """Bytes of embeddings cached in memory; one of 1,024 numbers takes about 2,300."""
     share_cache_between_keys: bool = False
-    """Let callers with different keys share what was judged; else each key has its own part."""
+    """Share cached answers between callers with different keys; by default each key has its own."""
 
     redis_url: SecretStr | None = None
-    """Redis that replicas share what they remember through: `redis://`, `rediss://` (TLS) or
-    `unix://`, with user, password and database if it needs them. Without it, memory alone."""
+    """Redis through which replicas share their cache: `redis://`, `rediss://` (TLS) or `unix://`,
+    with user, password and database if it needs them. Without it, each caches in memory only."""
     redis_mode: Literal["standalone", "sentinel", "cluster"] = "standalone"
-    """What answers there. With sentinel, the URL's host and port are a sentinel's, and its user,
-    password and database are the master's; with cluster, they are those of any node."""
+    """Kind of Redis behind the URL. With sentinel, the URL's host and port are a sentinel's, and its
+    user, password and database are the master's; with cluster, they are those of any node."""
     redis_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Further sentinels or cluster nodes, as `host:port`, separated by commas."""
     redis_sentinel_master: str = "mymaster"
-    """Name under which the sentinels know the master."""
+    """Name of the master in the sentinels' configuration."""
     redis_sentinel_password: SecretStr | None = None
     """Password of the sentinels themselves."""
     redis_password_file: Path | None = None
-    """File that holds the password; read at each new start of the connection."""
+    """File with the password of Redis; it is read again whenever the service reconnects."""
     redis_ca_file: Path | None = None
     """Certificates that sign the server's; by default those of this system."""
     redis_cert_file: Path | None = None
-    """Certificate that this client shows."""
+    """Certificate of this client."""
     redis_key_file: Path | None = None
     """Key of `redis_cert_file`."""
     redis_tls_check: Literal["full", "chain", "none"] = "full"
-    """What is checked of the server's certificate: chain and name, the chain alone, or nothing."""
+    """Check of the server's certificate: chain and name, the chain alone, or none."""
     redis_timeout_s: Annotated[float, Field(gt=0, le=10)] = 0.2
-    """Seconds a request waits for Redis; then it goes on without, and so do others until Redis
-    answers again."""
+    """Seconds that a request waits for Redis; then it continues without Redis, and so do others until
+    Redis answers again."""
     cache_ttl_s: Annotated[int, Field(ge=1)] = 30 * 24 * 3600
-    """Seconds for which Redis keeps what nobody wrote again."""
+    """Seconds after its last write for which Redis keeps an entry."""
     lease_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
-    """Seconds after which another replica asks in the place of one that died asking."""
+    """Seconds without renewal after which another replica takes over a question from a dead one."""
 
     traces: bool = False
-    """Send spans to a collector, by OpenTelemetry; where to is told by the standard OTEL_* variables.
-    Needs the extra `otel`. No span holds what a sample says."""
+    """Send spans to the OpenTelemetry collector that the standard OTEL_* variables name. Needs the
+    extra `otel`. No span contains a sample's text."""
     secrets_dir: Path | None = None
     """Folder with settings as files, as Kubernetes and Compose mount secrets: each named like its
-    variable in lower case, such as `medreward_api_keys`. The environment wins over a file."""
+    variable in lower case, such as `medreward_api_keys`. The environment overrides a file."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """What is logged. No level logs what a sample says."""
+    """Least severity that is logged. No level logs a sample's text."""
     log_format: Literal["json", "console"] = "json"
-    """One JSON object a line, or text for people."""
+    """Format of the log: one JSON object a line, or text for people."""
 
     @classmethod
     def settings_customise_sources(
@@ -320,9 +321,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read what is given, then the environment, then the folder of secrets, if there is one."""
+        """Return the sources by priority: arguments, the environment, then the folder of secrets."""
         folder = os.environ.get("MEDREWARD_SECRETS_DIR", "")
-        # One that is not there is refused by its own setting, in words.
+        # A missing folder is skipped here, since the validator of `secrets_dir` has the better message.
         is_there = folder and Path(folder).is_dir()
         files = [SecretsSettingsSource(settings_cls, folder)] if is_there else []
         return init_settings, env_settings, *files
@@ -342,7 +343,7 @@ class Settings(BaseSettings):
     @classmethod
     def _redis_url_is_one(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not REDIS_URL.fullmatch(url.get_secret_value()):
-            # The message must not quote it: it may hold a password.
+            # The message must not quote the URL, which may contain a password.
             raise ValueError("has to be redis://host:port/database, rediss://… or unix:///path")
         return url
 
@@ -409,14 +410,14 @@ class Settings(BaseSettings):
         if self.role == "api" and self.judge is None:
             return ELSEWHERE
         profile = PROFILES[self.profile]
-        # Naming the engine of another model of the profile is enough to have it as the judge.
+        # If `judge` names the engine of another model of the profile, that model is the judge.
         known = (profile.judge, profile.llm, profile.other_judge)
         named = (c for c in known if c and c.engine == self.judge)
         return _choose(next(named, profile.judge), self.judge, self.judge_model)
 
     @property
     def llm_choice(self) -> Choice | None:
-        """The engine and model beside the judge; None where there is none."""
+        """The second engine and its model; None without a second engine."""
         has_own = self.judge is None and self.role in {"all", "judge"}
         default = PROFILES[self.profile].llm if has_own else None
         if default is not None:
@@ -425,12 +426,12 @@ class Settings(BaseSettings):
 
     @property
     def calibration_file(self) -> Path | None:
-        """The calibration that somebody made for this deployment."""
+        """The calibration that this deployment names; None for the model's own, and for `off`."""
         return self.calibration if isinstance(self.calibration, Path) else None
 
     @property
     def abstains(self) -> bool:
-        """Whether a verdict may be left open."""
+        """True if the judge may leave a sample without a verdict."""
         is_wanted = self.cascade or self.calibration_file is not None
         return is_wanted if self.abstain is None else self.abstain
 
@@ -448,17 +449,17 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> Limits:
-        """How long the texts of one sample may be."""
+        """The limits on the texts of one sample, in bytes."""
         return Limits(self.max_response_bytes, self.max_text_bytes)
 
     @property
     def torch_device(self) -> str:
-        """Where models in this process run."""
+        """The device of models in this process: the one set, or the profile's."""
         return self.device or PROFILES[self.profile].device
 
 
 def _choose(default: Choice, engine: str | None, model: str | None) -> Choice:
-    """A profile's model goes with the profile's engine; another engine needs one of its own."""
+    """Return the profile's choice if *engine* agrees with it; another engine needs its own *model*."""
     if engine is None or engine == default.engine:
         return Choice(default.engine, model or default.model)
     return Choice(engine, model or "")

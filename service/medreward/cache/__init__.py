@@ -1,1 +1,1 @@
-"""Bytes by key: in this process, and in Redis for all replicas."""
+"""The score cache: bytes by key, in this process and in Redis for all replicas."""

@@ -1,7 +1,7 @@
-"""The format of an entry in Redis: its name, and its value with a proof that it belongs to the name.
+"""The format of an entry in Redis: its name, and its value with a check that it belongs to the name.
 
-A name is `medreward:{tag}:v1:role:namespace:` and the key's 16 bytes. The tag is one of a few, so
-that in Redis Cluster the many keys of a batch lie in few slots. Neither holds any text.
+A name is `medreward:{tag}:v1:role:namespace:` and the key's 16 bytes. There are only 32 tags, so in
+Redis Cluster the keys of a batch lie in few slots. Names and values contain no text of a sample.
 """
 
 import binascii
@@ -15,10 +15,10 @@ Role = Literal["judge", "embedder"]
 
 KEY_BYTES = 16
 BUCKETS = 32
-"""Slots that all entries share: a batch takes at most so many commands, and they still spread over
-a few nodes."""
+"""Tags, and thereby slots, of all entries: a batch takes at most so many commands in a cluster, and
+the entries still spread over its nodes."""
 SLOTS = 16384
-"""Of every Redis Cluster."""
+"""Hash slots of every Redis Cluster."""
 TAG = slice(11, 14)
 """The place of the tag in a name."""
 NAME = re.compile(rb"medreward:\{\d{3}\}:v1:(?P<role>[a-z]+):(?P<namespace>[0-9a-f]*):")
@@ -69,7 +69,8 @@ def origin_of(name: bytes) -> Origin | None:
 
 
 def encode(key: bytes, payload: bytes) -> bytes:
-    """Return the value of an entry; a CRC and a part of the key prove that it is whole and in its place."""
+    """Return the value of an entry: a marker, half of the key, a CRC of the payload, the payload."""
+    # Half of the key detects a reply that belongs to another request; the CRC detects corruption.
     return b"%b%b%b%b" % (VALUE, key[:8], zlib.crc32(payload).to_bytes(4), payload)
 
 
@@ -95,7 +96,7 @@ def _prefixes(role: Role, namespace: str) -> tuple[bytes, ...]:
 
 
 def _checked(namespace: str) -> bytes:
-    # It becomes part of a pattern, in which * would match the entries of all namespaces.
+    # The namespace becomes part of a pattern, in which * would match all namespaces' entries.
     if not NAMESPACE.fullmatch(namespace):
         raise ValueError("a namespace is a hexadecimal number of at most 64 small digits")
     return namespace.encode("ascii")
@@ -110,5 +111,5 @@ def _tags() -> tuple[bytes, ...]:
 
 
 def _slot(tag: bytes) -> int:
-    # Redis Cluster's specification: CRC16 (XMODEM).
+    # CRC16 (XMODEM), by the specification of Redis Cluster.
     return binascii.crc_hqx(tag, 0) % SLOTS

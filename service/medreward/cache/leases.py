@@ -1,7 +1,9 @@
-"""Single flight across replicas: the first to ask a question holds a lease on its entry in Redis.
+"""Single flight across replicas, by leases on entries in Redis.
 
-The others wait for the answer. A lease that is not renewed ends, and one of those who wait takes
-the question over. Without Redis, each replica asks for itself.
+1. The first replica to claim a question writes a lease in the place of its entry, and asks.
+2. The other replicas poll the entry, at growing intervals, until it holds the answer.
+3. A lease that is not renewed expires, and one of the waiting replicas takes the question over.
+4. If Redis does not answer, each replica asks for itself.
 """
 
 import asyncio
@@ -22,11 +24,12 @@ HOLDER_BYTES = 8
 FIRST_STEP_S = 0.01
 LONGEST_STEP_S = 0.1
 TICK_S = 0.005
-"""Names that are due within this time are read at once."""
+"""Names that are due within this time are read in one command."""
 RENEWALS = 3
-"""Renewals in the time of a lease."""
+"""Renewals within the time of a lease, so that one lost renewal does not end it."""
 
-# Replies false for a lease that is the caller's now, else the value in its place.
+# Replies false for a lease that is the caller's now, else the value of the entry. GET and SET run in
+# one script, since two replicas could otherwise both see an unclaimed entry.
 CLAIM = """
 local replies = {}
 for i, name in ipairs(KEYS) do
@@ -41,7 +44,7 @@ end
 return replies
 """
 
-# A lease that was released meanwhile must not come to life again.
+# Sets only leases that still exist: a renewal that arrives late must not bring a released one back.
 RENEW = """
 local replies = {}
 for i, name in ipairs(KEYS) do
@@ -58,16 +61,17 @@ return replies
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The state of several questions, by name of their entries or by key."""
+    """The state of several questions, by the names of their entries or by their keys."""
 
     to_ask: set[bytes] = field(default_factory=set)
-    """The caller asks them, then puts the answer or releases the key."""
+    """Questions that the caller has to ask; it then stores each answer, or releases the key."""
     in_flight: set[bytes] = field(default_factory=set)
-    """Another replica asks them."""
+    """Questions that another replica is asking."""
     answered: dict[bytes, bytes] = field(default_factory=dict)
+    """Payloads of the questions with an answer."""
 
     def by_key(self) -> "Claimed":
-        """Replace names by keys."""
+        """Return the same state by keys instead of names."""
         return Claimed(
             set(map(key_of, self.to_ask)),
             set(map(key_of, self.in_flight)),
@@ -76,31 +80,32 @@ class Claimed:
 
 
 class _Gone(enum.Enum):
-    """The reason why an entry is not waited for any longer, if it is no answer."""
+    """The reason for which a wait for an entry ends without an answer."""
 
     RELEASED = enum.auto()
-    """No replica holds its lease."""
+    """The entry has no lease any more: the waiting replicas claim it."""
     UNREACHABLE = enum.auto()
-    """Redis cannot tell: each replica asks for itself."""
+    """The lease is dead, or its state is unknown: each replica asks for itself."""
 
 
 class _Waiter:
-    """One request that waits, and the outcomes it has not taken yet."""
+    """A waiting request, with the outcomes that it has not taken yet."""
 
     def __init__(self) -> None:
         self._outcomes: dict[bytes, bytes | _Gone] = {}
         self._has_outcomes = asyncio.Event()
 
     def give(self, name: bytes, outcome: bytes | _Gone) -> None:
-        """Add the outcome of an entry."""
+        """Add the outcome of an entry, and wake the request."""
         self._outcomes[name] = outcome
         self._has_outcomes.set()
 
     async def take(self, until_s: float) -> dict[bytes, bytes | _Gone]:
-        """Wait for outcomes, and take them; there are none if the time is over first."""
+        """Wait for outcomes and return them; empty if *until_s* passes first."""
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, until_s - time.monotonic())):
                 await self._has_outcomes.wait()
+        # Nothing is awaited between the two lines, so the event is set only while outcomes wait.
         self._has_outcomes.clear()
         outcomes, self._outcomes = self._outcomes, {}
         return outcomes
@@ -113,38 +118,38 @@ class _Watch:
     waiters: set[_Waiter] = field(default_factory=set)
     seen: object = None
     seen_s: float = field(default_factory=time.monotonic)
-    """The time at which its value changed last."""
+    """Time at which the value last changed, by `time.monotonic`."""
     step_s: float = FIRST_STEP_S
     due_s: float = 0.0
 
     def schedule(self, jitter: float) -> None:
-        """Set the time of the next look; the steps grow."""
+        """Set the time of the next read; the intervals grow."""
         self.due_s = time.monotonic() + self.step_s * jitter
         self.step_s = min(1.5 * self.step_s, LONGEST_STEP_S)
 
 
 class Leases:
-    """The leases of one process, and its waits for those of others. All in one event loop."""
+    """The leases of one process, and its waits for those of other replicas. For one event loop."""
 
     def __init__(self, link: RedisLink, metrics: Metrics, *, lease_s: float) -> None:
         self._link = link
         self._metrics = metrics
         self._lease_s = lease_s
         self.holder = LEASE + secrets.token_bytes(HOLDER_BYTES)
-        """The first bytes of each lease held here."""
+        """First bytes of every lease of this process; random, so no other process has them."""
         self._stamps = itertools.count()
         self._held: dict[bytes, float] = {}
-        """The leases held here, by name, and the time until which each is renewed."""
+        """Leases of this process: the time until which each is renewed, by name."""
         self._watched: dict[bytes, _Watch] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._wakes = asyncio.Event()
 
     def start(self) -> None:
-        """Renew and watch from now on."""
+        """Start the tasks that renew leases and poll watched entries."""
         self._tasks = [asyncio.create_task(self._renew()), asyncio.create_task(self._poll())]
 
     async def aclose(self) -> None:
-        """Stop renewing and watching; requests that wait ask for themselves."""
+        """Stop renewing and polling; waiting requests then ask for themselves."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -153,7 +158,7 @@ class Leases:
             self._resolve(name, _Gone.UNREACHABLE)
 
     async def claim(self, names: Sequence[bytes], role: Role, hold_s: float) -> Claimed:
-        """Take the leases that are free; each is renewed for *hold_s* at most."""
+        """Claim the leases of unclaimed entries; each is renewed for *hold_s* at most."""
         claimed, replies = Claimed(), list[object]()
         with suppress(Unavailable):
             while len(replies) < len(names):
@@ -163,7 +168,8 @@ class Leases:
         for name, reply in zip(names, replies, strict=False):
             payload = decode(key_of(name), reply)
             if reply is None:
-                # Another request of this process may need it for longer.
+                # The lease belongs to the process, and another of its requests may have the later
+                # deadline.
                 self._held[name] = max(held_until_s, self._held.get(name, 0.0))
             if is_lease(reply):
                 claimed.in_flight.add(name)
@@ -181,7 +187,7 @@ class Leases:
     async def wait_for_others(
         self, names: Sequence[bytes], role: Role, until_s: float, hold_s: float
     ) -> Claimed:
-        """Wait until all is answered, something is to be asked here, or *until_s* has passed."""
+        """Wait until all questions are answered, one has to be asked here, or *until_s* passes."""
         if not self._tasks:
             return Claimed(to_ask=self._alone(names, role))
         claimed, waiter = Claimed(in_flight=set(names)), _Waiter()
@@ -198,7 +204,7 @@ class Leases:
                     else:
                         claimed.to_ask.add(name)
                 if released:
-                    # Each replica that waits claims it; one of them gets the lease.
+                    # All waiting replicas claim the lease at once, and one of them gets it.
                     again = await self.claim(released, role, hold_s)
                     claimed.to_ask.update(again.to_ask)
                     claimed.in_flight.update(again.in_flight)
@@ -212,7 +218,7 @@ class Leases:
         return claimed
 
     def forget(self, names: Iterable[bytes]) -> list[bytes]:
-        """Stop renewing leases; returns the names of those that were held."""
+        """Stop renewing leases; returns the names of those that this process held."""
         return [name for name in names if self._held.pop(name, None) is not None]
 
     def forget_all(self) -> list[bytes]:
@@ -228,7 +234,8 @@ class Leases:
         return set(names)
 
     def _lease_arguments(self) -> tuple[bytes, bytes, bytes]:
-        # The stamp changes the value, so that those who wait see each renewal.
+        # The stamp makes each renewal a new value: a waiting replica recognises a dead holder by a
+        # value that no longer changes, without comparing clocks.
         return b"%d" % round(1000 * self._lease_s), self.holder, b"%d" % next(self._stamps)
 
     async def _renew(self) -> None:
@@ -285,7 +292,8 @@ class Leases:
             if stored is not None:
                 outcome = self._outcome(name, stored[number], watch)
             else:
-                # If Redis is still in use, the event loop stalled: that is no news of the lease.
+                # If the link is still in use, only the event loop stalled, and the lease may be
+                # alive: look again later.
                 outcome = _Gone.UNREACHABLE if self._link.is_open else None
             if outcome is None:
                 watch.schedule(jitter)
@@ -293,16 +301,16 @@ class Leases:
                 self._resolve(name, outcome)
 
     def _outcome(self, name: bytes, value: object, watch: _Watch) -> bytes | _Gone | None:
-        """Return the outcome that a value in Redis means; None while its lease is renewed."""
+        """Return the outcome of a value in Redis; None while its lease is being renewed."""
         if value is None:
             return _Gone.RELEASED
         if not is_lease(value):
-            # A corrupt entry, or another one's, tells nothing of who asks.
+            # A corrupt entry, or one of another key, says nothing about the lease.
             payload = decode(key_of(name), value)
             return _Gone.UNREACHABLE if payload is None else payload
         if value != watch.seen:
             watch.seen, watch.seen_s = value, time.monotonic()
-        # A lease that is not seen to be renewed is over, even if Redis never ends it.
+        # A lease without a renewal for its whole time is over, even if Redis does not expire it.
         is_over = time.monotonic() - watch.seen_s > self._lease_s
         return _Gone.UNREACHABLE if is_over else None
 
@@ -313,5 +321,5 @@ class Leases:
 
 
 def _jitter() -> float:
-    """Return a part of a step: one for all names of a look, another for each replica."""
+    """Return a random share of an interval, so that replicas do not poll at the same moments."""
     return random.uniform(0.5, 1.0)  # noqa: S311 - no secret

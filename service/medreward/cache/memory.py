@@ -1,8 +1,8 @@
 """The memory tier of the score cache, and the keys of its entries.
 
-A cached answer stands for asking again, so a key holds everything that can change the answer, and
-failures are not stored. Keys are digests without text. Values are bytes: they cost the garbage
-collector nothing, and are the same in this process and in Redis.
+A cached answer replaces a request to the engine, so its key covers everything that can change the
+answer, and problems are not stored. Keys are digests without text. Values are bytes, the same as in
+Redis, which the garbage collector does not have to scan.
 """
 
 from collections import OrderedDict
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from threading import Lock
 
 ENTRY_OVERHEAD_BYTES = 192
-"""The memory of an entry besides its value: key, object headers, place in the order (measured)."""
+"""Memory of an entry in addition to its value: key, object headers, place in the order (measured)."""
 
 
 class MemoryTier:
@@ -26,7 +26,7 @@ class MemoryTier:
         return len(self._values)
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        """Return the values that are cached, and count them as used; other keys are left out."""
+        """Return the cached values, and mark them as used; keys without a value are left out."""
         found = {}
         with self._lock:
             for key in keys:
@@ -37,7 +37,7 @@ class MemoryTier:
         return found
 
     def put_many(self, values: Mapping[bytes, bytes]) -> None:
-        """Store values; those unused for longest make room."""
+        """Store values, and evict the least recently used ones beyond the limit."""
         with self._lock:
             self._put_many(values)
 

@@ -1,7 +1,7 @@
-"""The Redis tier of the score cache: bytes by key, shared by replicas, never in a request's way.
+"""The Redis tier of the score cache: bytes by key, shared by replicas.
 
-Whatever is wrong with Redis, one request waits for it once, for a fifth of a second by default; then
-it goes on without Redis, and others do not wait at all until Redis answers again.
+A failure of Redis delays requests once, by a fifth of a second by default. They continue without
+Redis, and later requests do not wait for it until it answers again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,13 +19,15 @@ LONGEST_HOLD_S = 600.0
 
 
 def build_redis_tier(settings: Settings, metrics: Metrics) -> "RedisTier | None":
-    """Make the tier, if there is a Redis.
+    """Build the tier; None if no Redis is configured.
 
     Raises:
         SetupError: a file that the settings name cannot be read.
     """
     if settings.redis_url is None:
         return None
+    # Only for its errors: a missing certificate or password file must stop the start. Later, the
+    # link would take it for a Redis that does not answer.
     connection_kwargs(settings)
     link = RedisLink(partial(connect, settings), metrics, timeout_s=settings.redis_timeout_s)
     return RedisTier(link, metrics, ttl_s=settings.cache_ttl_s, lease_s=settings.lease_s)
@@ -34,7 +36,7 @@ def build_redis_tier(settings: Settings, metrics: Metrics) -> "RedisTier | None"
 class RedisTier:
     """Stores payloads by 16-byte keys, and claims questions among replicas. Never raises.
 
-    A namespace is a short hexadecimal number, or empty; a role is the kind of engine.
+    A namespace is a short hexadecimal number, or empty; a role is `judge` or `embedder`.
     """
 
     def __init__(self, link: RedisLink, metrics: Metrics, *, ttl_s: int, lease_s: float) -> None:
@@ -46,30 +48,31 @@ class RedisTier:
         metrics.redis_buffered.set_function(lambda: float(len(self._writes)))
 
     def state(self) -> str:
-        """Return in words whether Redis answers."""
+        """Return a text for people on whether Redis answers."""
         return self._link.state()
 
     async def start(self) -> None:
-        """Connect; a Redis that does not answer is tried again in the background."""
+        """Connect; if Redis does not answer, the link retries in the background."""
         self._writes.start()
         self._leases.start()
         await self._link.start()
 
     async def aclose(self) -> None:
-        """Release the leases and write what waits, for a second at most, then disconnect."""
+        """Release the leases and flush the queued writes, for a second at most, then disconnect."""
+        # The order matters: renewals end before the releases, or one could bring a lease back.
         await self._leases.aclose()
         self._writes.put(dict.fromkeys(self._leases.forget_all(), RELEASE))
         await self._writes.aclose()
         await self._link.aclose()
 
     async def flushed(self) -> None:
-        """Wait until every write is done; for ever if Redis takes none."""
+        """Wait until every write is done; without end if Redis accepts none."""
         await self._writes.flushed()
 
     async def get_many(
         self, keys: Sequence[bytes], namespace: str = "", *, role: Role
     ) -> dict[bytes, bytes]:
-        """Return what is stored; keys without a readable entry are left out."""
+        """Return the stored payloads; keys without a valid entry are left out."""
         found: dict[bytes, bytes] = {}
         for start in range(0, len(keys), MOST_AT_ONCE):
             some = keys[start : start + MOST_AT_ONCE]
@@ -97,17 +100,17 @@ class RedisTier:
             elif not is_lease(value):
                 corrupt += 1
         misses = len(keys) - len(found) - corrupt
-        # Alerts and dashboards know entries that cannot be decoded as rubbish.
+        # `rubbish` is the label that alerts and dashboards use for entries that cannot be decoded.
         for result, count in (("hit", len(found)), ("miss", misses), ("rubbish", corrupt)):
             if count:
                 self._metrics.cache[role, "redis", result].inc(count)
         if corrupt:
-            # The reply may have been meant for another request: give that connection up.
+            # The connection may deliver replies of other requests, so it is replaced.
             self._link.renew()
         return found
 
     def put_soon(self, values: Mapping[bytes, bytes], namespace: str = "", *, role: Role) -> None:
-        """Store payloads in the background; this ends the leases on their keys."""
+        """Queue payloads to be stored; each overwrites the lease on its key."""
         names = entry_names(list(values), role, namespace)
         self._leases.forget(names)
         encoded = (encode(key, payload) for key, payload in values.items())
@@ -121,9 +124,9 @@ class RedisTier:
         role: Role,
         hold_s: float = LONGEST_HOLD_S,
     ) -> Claimed:
-        """Divide questions into those to ask here, those in flight elsewhere, and those answered.
+        """Sort questions into those to ask here, those in flight elsewhere, and those answered.
 
-        Those to ask are the caller's until `put_soon` or `release`, or *hold_s* seconds from now.
+        Leases on those to ask last until `put_soon` or `release`, but at most *hold_s* seconds.
         """
         if not keys:
             return Claimed()
@@ -139,17 +142,17 @@ class RedisTier:
         role: Role,
         hold_s: float = LONGEST_HOLD_S,
     ) -> Claimed:
-        """Wait for other replicas, until all is answered or something is to be asked here.
+        """Wait for other replicas until all questions are answered, or one has to be asked here.
 
-        Questions still in flight then can be waited for again. The wait ends at *until_s*, a time
-        of `time.monotonic`.
+        The wait ends at *until_s*, a time of `time.monotonic`. Questions that are still in flight can
+        be waited for again.
         """
         names = entry_names(keys, role, namespace)
         claimed = await self._leases.wait_for_others(names, role, until_s, hold_s)
         return claimed.by_key()
 
     def release(self, keys: Iterable[bytes], namespace: str = "", *, role: Role) -> None:
-        """Release the leases of questions that got no answer, so that others may ask at once."""
+        """Release the leases of questions without an answer, so that other replicas can ask now."""
         held = self._leases.forget(entry_names(list(keys), role, namespace))
         if held:
             self._writes.put(dict.fromkeys(held, RELEASE))

@@ -1,7 +1,7 @@
-"""The connection to Redis: one server, a master that sentinels know, or a cluster.
+"""The client of Redis: one server, a master that sentinels name, or a cluster.
 
-Nothing here waits or retries by itself: who asks sets the time, and the breaker decides when to
-ask again.
+It never retries by itself: the link sets the timeout of each command, and its breaker decides when
+to retry.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -23,26 +23,26 @@ Argument: TypeAlias = bytes | str | int
 AnyRedis: TypeAlias = "Redis | RedisCluster"
 
 MAX_CONNECTIONS = 16
-"""For one process, and for each node of a cluster."""
+"""Most connections of one process, to one server or to each node of a cluster."""
 CONNECT_TIMEOUT_S = 1.0
 SENTINEL_TIMEOUT_S = 0.5
 
 
 class NonsensicalReply(Exception):
-    """It answered, but not to what was asked."""
+    """Redis sent a reply that does not fit the command."""
 
 
 class Store(Protocol):
-    """Redis, as far as the score cache needs it. Raises whatever the library raises."""
+    """The operations of Redis that the score cache needs. Errors of the library pass through."""
 
     async def read(self, names: Sequence[bytes]) -> list[object]:
-        """Give what stands under each name, in order; None where nothing does."""
+        """Return the value of each name, in order; None for a name without a value."""
         ...
 
     async def run(
         self, script: str, names: Sequence[bytes], shared: Sequence[bytes], each: Sequence[bytes]
     ) -> list[object]:
-        """Run a script that gives one reply for each name; *each* has one argument a name."""
+        """Run a script that replies once for each name; *each* has one argument for each name."""
         ...
 
     async def aclose(self) -> None:
@@ -51,7 +51,7 @@ class Store(Protocol):
 
 
 class OneServer:
-    """A single Redis, or the master that sentinels name: one command for a batch."""
+    """A single Redis, or the master that sentinels name: one command for each batch."""
 
     def __init__(self, redis: Redis, sentinel: Sentinel | None = None) -> None:
         self._execute = cast("Callable[..., Awaitable[Any]]", redis.execute_command)
@@ -59,20 +59,20 @@ class OneServer:
         self._sentinel = sentinel
 
     async def read(self, names: Sequence[bytes]) -> list[object]:
-        """As `Store`."""
+        """Return the value of each name, by one `MGET`."""
         return _checked(await self._execute("MGET", *names), len(names))
 
     async def run(
         self, script: str, names: Sequence[bytes], shared: Sequence[bytes], each: Sequence[bytes]
     ) -> list[object]:
-        """As `Store`."""
-        # The script goes along each time: it is shorter than ten keys, and a server that was
-        # restarted, flushed or promoted needs no second round trip to learn it.
+        """Run a script, by one `EVAL`."""
+        # The script is sent each time: it is shorter than ten keys, and a server that was restarted,
+        # flushed or promoted needs no second round trip to load it.
         replies = await self._execute("EVAL", script, len(names), *names, *shared, *each)
         return _checked(replies, len(names))
 
     async def aclose(self) -> None:
-        """As `Store`."""
+        """Close the connections, also those to the sentinels."""
         await self._redis.aclose()
         if self._sentinel is not None:
             await self._sentinel.aclose()
@@ -85,7 +85,7 @@ class Cluster:
         self._redis = redis
 
     async def read(self, names: Sequence[bytes]) -> list[object]:
-        """As `Store`."""
+        """Return the value of each name, by one `MGET` for each bucket."""
         return await self._spread(
             names, lambda places: ("MGET", *(names[place] for place in places))
         )
@@ -93,7 +93,7 @@ class Cluster:
     async def run(
         self, script: str, names: Sequence[bytes], shared: Sequence[bytes], each: Sequence[bytes]
     ) -> list[object]:
-        """As `Store`."""
+        """Run a script, by one `EVAL` for each bucket."""
 
         def command(places: list[int]) -> tuple[Argument, ...]:
             own = [names[place] for place in places]
@@ -103,7 +103,7 @@ class Cluster:
         return await self._spread(names, command)
 
     async def aclose(self) -> None:
-        """As `Store`."""
+        """Close the connections to all nodes."""
         await self._redis.aclose()
 
     async def _spread(
@@ -123,7 +123,7 @@ class Cluster:
 
 
 def connect(settings: Settings) -> Store:
-    """Make what connects when it is first asked.
+    """Build the store; it connects at its first command.
 
     Raises:
         SetupError: a file that the settings name cannot be read.
@@ -135,7 +135,7 @@ def connect(settings: Settings) -> Store:
 def make_client(
     settings: Settings, *, timeout_s: float | None = None
 ) -> tuple[AnyRedis, Sentinel | None]:
-    """Make a client, and with sentinels what asks them; *timeout_s* is for each of its waits.
+    """Build a client, and with sentinels their client too; *timeout_s* bounds each of its waits.
 
     Raises:
         SetupError: there is no URL, or a file that the settings name cannot be read.
@@ -152,11 +152,11 @@ def make_client(
 
 @asynccontextmanager
 async def primaries(settings: Settings, *, timeout_s: float) -> AsyncIterator[Sequence[Redis]]:
-    """Reach each server that holds a part of what is remembered.
+    """Yield a client of each server that holds a part of the cache.
 
     Raises:
-        SetupError: as `make_client`.
-        RedisError: the cluster does not tell its nodes.
+        SetupError: there is no URL, or a file that the settings name cannot be read.
+        RedisError: the cluster does not list its nodes.
     """
     async with AsyncExitStack() as stack:
         client, sentinel = make_client(settings, timeout_s=timeout_s)
@@ -186,7 +186,7 @@ def _at(settings: Settings, host: str, port: int, timeout_s: float) -> dict[str,
 
 
 def connection_kwargs(settings: Settings) -> dict[str, Any]:
-    """Everything about a connection but for how long it may take.
+    """Return the library's arguments for a connection, without its timeouts.
 
     Raises:
         SetupError: there is no URL, or a file that the settings name cannot be read.
@@ -199,9 +199,9 @@ def connection_kwargs(settings: Settings) -> dict[str, Any]:
     if kwargs.get("connection_class") is SSLConnection:
         kwargs |= _tls(settings)
     return kwargs | {
-        # Retries of the library's own would multiply the time that a caller waits.
+        # Retries by the library would multiply the time that a caller waits.
         "retry": Retry(NoBackoff(), 0),
-        # The older protocol is what every server, proxy and version speaks without a greeting.
+        # Protocol 2 needs no HELLO, which some proxies and old servers do not support.
         "protocol": 2,
         "driver_info": None,
     }
@@ -211,8 +211,8 @@ def _master(settings: Settings, kwargs: dict[str, Any]) -> tuple[Redis, Sentinel
     hosts = _hosts(settings, kwargs)
     own = {key: value for key, value in kwargs.items() if key not in ("host", "port")}
     is_tls = own.pop("connection_class", None) is SSLConnection
-    # A sentinel that is gone must not take all the time there is to ask the next one.
-    asking = {key: own[key] for key in own if key.startswith("ssl_")} | {
+    # A dead sentinel has to leave time, within the link's timeout, to ask the next one.
+    sentinel_kwargs = {key: own[key] for key in own if key.startswith("ssl_")} | {
         "socket_timeout": SENTINEL_TIMEOUT_S,
         "socket_connect_timeout": SENTINEL_TIMEOUT_S,
         "retry": own["retry"],
@@ -221,8 +221,8 @@ def _master(settings: Settings, kwargs: dict[str, Any]) -> tuple[Redis, Sentinel
         "ssl": is_tls,
     }
     if settings.redis_sentinel_password is not None:
-        asking["password"] = settings.redis_sentinel_password.get_secret_value()
-    sentinel = Sentinel(hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        sentinel_kwargs["password"] = settings.redis_sentinel_password.get_secret_value()
+    sentinel = Sentinel(hosts, sentinel_kwargs=sentinel_kwargs)  # type: ignore[no-untyped-call]
     master = sentinel.master_for(
         settings.redis_sentinel_master,
         max_connections=MAX_CONNECTIONS,
@@ -246,7 +246,7 @@ def _cluster(settings: Settings, kwargs: dict[str, Any]) -> RedisCluster:
 
 
 def one_server(kwargs: dict[str, Any]) -> Redis:
-    """Make a client of one server, of which *kwargs* tell all."""
+    """Build a client of one server from `connection_kwargs`, with timeouts added."""
     return Redis.from_pool(ConnectionPool(max_connections=MAX_CONNECTIONS, **kwargs))
 
 

@@ -1,7 +1,10 @@
-"""Redis, asked within a time: whatever is wrong with it costs callers that time once.
+"""The link to Redis: each command has a timeout, and a failure delays callers by it only once.
 
-After a failure it is left alone and tried in the background, over a new connection, until it
-answers. What it refuses while it answers, such as a write when it is full, is left alone likewise.
+1. After a failure the circuit opens: commands fail at once, and a background task probes Redis over
+   a new connection until it answers.
+2. If Redis refuses writes but answers reads, as when it is full, only writes pause.
+3. A timeout while this process's own event loop stalled is not a failure of Redis, unless the next
+   command times out too.
 """
 
 import asyncio
@@ -29,15 +32,15 @@ from medreward.telemetry.metrics import Metrics
 Operation: TypeAlias = Literal["get", "put", "claim", "wait", "renew"]
 
 MOST_AT_ONCE = 1024
-"""Names in one command: it takes Redis some milliseconds, in which it does nothing else, and with
-the longest values it is some megabytes."""
+"""Names in one command: a full one blocks Redis for some milliseconds, and with the longest values
+its reply has some megabytes."""
 PROBE_TIMEOUT_S = 2.0
-"""Nobody waits for a probe; a connection over TLS or by way of sentinels may take its time."""
+"""Timeout of a probe, generous since no request waits for it, and TLS or sentinels take a while."""
 PUT_TIMEOUT_S = 1.0
-"""Nobody waits for a write either."""
+"""Timeout of a write, generous since no request waits for it."""
 CLOSE_TIMEOUT_S = 0.5
 STALL_S = 0.05
-"""A time-out that comes later than that by so much is this process's fault once: it was busy."""
+"""A timeout that fires this much too late shows that this process's event loop was busy."""
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 FIRST_REFUSAL_PAUSE_S = 1.0
@@ -51,15 +54,15 @@ class Unavailable(MedrewardError):
 
 
 class CircuitOpen(Unavailable):
-    """Redis was not asked, as it did not answer the last time."""
+    """The command was not sent, since Redis did not answer before."""
 
 
 class Refused(Unavailable):
-    """Redis answers, but will not write."""
+    """Redis answers, but refuses to write."""
 
 
 class RedisLink:
-    """Asks Redis, and knows whether it answers. All in one event loop."""
+    """Sends commands to Redis, and tracks whether it answers. For one event loop."""
 
     def __init__(
         self,
@@ -75,7 +78,7 @@ class RedisLink:
         self._put_timeout_s = max(timeout_s, put_timeout_s)
         self._store: Store | None = None
         self._opened: set[Store] = set()
-        """The one in use, and those being given up."""
+        """The store in use, and those that are being closed."""
         self._breaker = Breaker(failures=1, pause_s=FIRST_PAUSE_S, longest_pause_s=LONGEST_PAUSE_S)
         self._writes = Breaker(
             failures=1, pause_s=FIRST_REFUSAL_PAUSE_S, longest_pause_s=LONGEST_REFUSAL_PAUSE_S
@@ -89,25 +92,25 @@ class RedisLink:
 
     @property
     def is_open(self) -> bool:
-        """Whether Redis is left alone."""
+        """True while commands fail at once, since Redis does not answer."""
         return not self._answers.is_set()
 
     def state(self) -> str:
-        """Say in words how it is."""
+        """Return a text for people on whether Redis answers and writes."""
         if self.is_open:
             return f"not answering for {time.monotonic() - self._lost_s:.0f} s, memory alone"
         return "answering, but refuses to write" if self._writes.is_open else "answering"
 
     async def start(self) -> None:
-        """Connect; where that fails, go on trying in the background."""
-        reason = await self._try_anew()
+        """Connect; if that fails, retry in the background."""
+        reason = await self._reconnect()
         if reason is not None:
             self._note_lost(reason)
 
     async def aclose(self) -> None:
-        """Stop asking and close the connections."""
+        """Stop the background tasks and close the connections."""
         self._answers.clear()
-        # Before the tasks end: a request that fails meanwhile must not start another.
+        # Before the tasks end: a command that fails meanwhile must not start another task.
         self._store = None
         for task in self._tasks:
             task.cancel()
@@ -115,10 +118,10 @@ class RedisLink:
         await self._close_all()
 
     async def read(self, operation: Operation, names: Sequence[bytes]) -> list[object]:
-        """Give what stands under each name, in order.
+        """Return the value of each name, in order; None for a name without a value.
 
         Raises:
-            Unavailable: it did not answer in time, or is left alone.
+            Unavailable: Redis did not answer in time, or the circuit is open.
         """
         return await self._ask(operation, self._timeout_s, lambda store: store.read(names))
 
@@ -130,11 +133,11 @@ class RedisLink:
         shared: Sequence[bytes],
         each: Sequence[bytes] = (),
     ) -> list[object]:
-        """Run a script that writes; gives its reply for each name.
+        """Run a script that writes; returns its reply for each name.
 
         Raises:
-            Unavailable: it did not answer in time, or is left alone; what it did is not known.
-            Refused: it would not write, or not all.
+            Unavailable: Redis did not answer in time, or the circuit is open; it may have written.
+            Refused: Redis refused to write all or some of the names.
         """
         is_put = operation == "put"
         if not is_put and not self._writes.allows():
@@ -154,7 +157,7 @@ class RedisLink:
         return replies
 
     async def may_write(self) -> None:
-        """Wait until a put is worth a try."""
+        """Wait until Redis answers, and the pause after a refused write is over."""
         while True:
             await self._answers.wait()
             if self._writes.allows():
@@ -162,7 +165,7 @@ class RedisLink:
             await asyncio.sleep(max(self._writes.left_s, 0.01))
 
     def renew(self) -> None:
-        """Go on over new connections: what came over these was not what was asked for."""
+        """Replace connections that are out of step, or lead to a former master; once a second at most."""
         if time.monotonic() - self._renewed_s < 1.0:
             return
         self._renewed_s = time.monotonic()
@@ -179,7 +182,8 @@ class RedisLink:
         started_s, asked_s = time.monotonic(), math.inf
         try:
             async with asyncio.timeout(timeout_s), self._places:
-                # Not sooner: a store that was closed while this waited would connect anew.
+                # Read again after the wait for a place: a store that was closed meanwhile would
+                # open new connections.
                 store = self._store_in_use()
                 asked_s = time.monotonic()
                 with self._metrics.time_redis(operation):
@@ -189,11 +193,11 @@ class RedisLink:
         except Exception as exc:
             if operation in ("put", "claim", "renew") and _is_refusal(exc):
                 raise Refused(_reason(exc)) from exc
-            # A failure over connections that have been given up says nothing about the new, and
-            # one of who got a connection too late nothing about Redis: who had one finds out.
+            # Two failures do not count against Redis: one of a store that was replaced meanwhile,
+            # and a timeout of a command that waited most of its time for a connection.
             had_time = time.monotonic() - asked_s > timeout_s / 2
-            is_told = had_time or not isinstance(exc, TimeoutError)
-            if is_told and store is self._store:
+            is_evidence = had_time or not isinstance(exc, TimeoutError)
+            if is_evidence and store is self._store:
                 self._note_trouble(exc, is_stalled=_is_late(started_s + timeout_s))
             raise Unavailable(_reason(exc)) from exc
         self._has_stalled = False
@@ -205,7 +209,7 @@ class RedisLink:
         try:
             return await ask(store)
         finally:
-            # A connection that was under way when the store was closed has been opened since.
+            # The store was closed during the command, which may have opened a connection since.
             if store not in self._opened:
                 self._spawn(self._close(store))
 
@@ -232,7 +236,7 @@ class RedisLink:
             log.warning("redis_refuses_writes", reason=reason)
         self._writes.failed()
         if "READONLY" in reason:
-            # What was a master is a replica now; a new connection may lead to the new master.
+            # The former master is a replica now; a new connection may reach the new master.
             self.renew()
 
     def _note_written(self) -> None:
@@ -245,14 +249,14 @@ class RedisLink:
             await asyncio.sleep(self._breaker.left_s)
             if not self._breaker.allows():
                 continue
-            if await self._try_anew() is None:
+            if await self._reconnect() is None:
                 self._breaker.succeeded()
                 log.info("redis_back", after_s=round(time.monotonic() - self._lost_s, 1))
             else:
                 self._breaker.failed()
 
-    async def _try_anew(self) -> str | None:
-        """Ask over a new connection; gives the reason why it did not answer."""
+    async def _reconnect(self) -> str | None:
+        """Probe Redis over a new connection; returns the reason of a failure, else None."""
         old, self._store = self._store, None
         if old is not None:
             await self._close(old)
@@ -260,10 +264,11 @@ class RedisLink:
             store = self._open()
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await store.read(probe_names())
-            # Once connected it has to be as quick as callers need it.
+            # The second probe runs over the open connection, so it has to meet the timeout of
+            # callers; otherwise a slow Redis would open the circuit again with the next request.
             async with asyncio.timeout(self._timeout_s):
                 await store.read(probe_names())
-        except Exception as exc:  # noqa: BLE001 - whatever it is, it does not answer
+        except Exception as exc:  # noqa: BLE001 - whatever it is, Redis is not usable
             await self._close_all()
             return _reason(exc)
         self._store = store
@@ -277,7 +282,7 @@ class RedisLink:
         except SetupError:
             return
         self._store = new
-        # What is being asked over the old connections may end first.
+        # Commands over the old connections may take up to their timeout to finish.
         await asyncio.sleep(self._timeout_s)
         if old is not None:
             await self._close(old)
@@ -295,7 +300,7 @@ class RedisLink:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await store.aclose()
-        except Exception as exc:  # noqa: BLE001 - what is given up may fail to close in any way
+        except Exception as exc:  # noqa: BLE001 - a broken connection may fail to close in any way
             log.debug("redis_close_failed", error=type(exc).__name__)
         self._opened.discard(store)
 
@@ -310,14 +315,14 @@ def _is_late(due_s: float) -> bool:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether it answered that it will not, as when it is full or a replica."""
-    # A cluster that lacks or moves a slot is to be looked at anew, as one that does not answer.
+    """Return whether Redis replied with a refusal, as when it is full or a replica."""
+    # A cluster that lacks or moves a slot needs a new connection, as if it did not answer.
     is_moving = isinstance(error, (ClusterError, AskError, TryAgainError))
     return isinstance(error, ResponseError) and not is_moving
 
 
 def _reason(error: Exception) -> str:
-    """The kind of error, and Redis' word for it; never what it quotes, such as names."""
+    """Return the type of an error with Redis' code for it, without its message, which may quote names."""
     kind = type(error).__name__
     if isinstance(error, AuthenticationError):
         return f"{kind}: check the user and the password in MEDREWARD_REDIS_URL"

@@ -1,6 +1,6 @@
-"""Writes to Redis off the reply's path: gathered here, written in batches, one round trip each.
+"""Background writes to Redis, in batches of one round trip, so that no response waits for them.
 
-A released lease is a write too, so that it travels with the answers of its batch.
+The release of a lease is queued as a write too, so it shares the round trip of its batch.
 """
 
 import asyncio
@@ -11,10 +11,10 @@ from medreward.cache.redis_link import RedisLink, Refused, Unavailable
 from medreward.telemetry.metrics import Metrics
 
 MAX_WAITING = 65_536
-"""Entries that wait to be written; what does not fit is not remembered by Redis."""
+"""Most entries in the queue; further ones are dropped, and only cached in memory."""
 MAX_WAITING_BYTES = 32 * 1024**2
 MAX_BATCH = 512
-"""Entries in one script: Redis does nothing else meanwhile, about a millisecond."""
+"""Entries in one script, which blocks Redis for about a millisecond."""
 MAX_BATCH_BYTES = 1024**2
 FLUSH_TIMEOUT_S = 1.0
 RELEASE = b""
@@ -44,7 +44,7 @@ return failed or replies
 
 
 class WriteBehind:
-    """Holds what is to be written, and writes it as soon as Redis takes it."""
+    """Queues entries, and writes them as soon as Redis accepts writes."""
 
     def __init__(self, link: RedisLink, metrics: Metrics, *, ttl_s: int, holder: bytes) -> None:
         self._link = link
@@ -58,19 +58,19 @@ class WriteBehind:
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        """How many entries wait."""
+        """Return the number of queued entries."""
         return len(self._waiting)
 
     def start(self) -> None:
-        """Write from now on."""
+        """Start the task that writes."""
         self._task = asyncio.create_task(self._run())
 
     async def flushed(self) -> None:
-        """Wait until nothing waits."""
+        """Wait until the queue is empty and its last batch is written."""
         await self._is_empty.wait()
 
     async def aclose(self) -> None:
-        """Write what waits, for a second at most, and stop."""
+        """Write the queue, for a second at most, and stop."""
         if self._task is None:
             return
         if not self._link.is_open:
@@ -86,7 +86,7 @@ class WriteBehind:
     def put(self, values: Mapping[bytes, bytes]) -> None:
         """Queue encoded values by name; `RELEASE` releases the lease of that name.
 
-        A value ends its lease by itself, and is not replaced by a release.
+        A value overwrites the lease in its place, so a later release does not replace it.
         """
         dropped = []
         for name, value in values.items():
@@ -123,7 +123,8 @@ class WriteBehind:
             except Refused:
                 self._metrics.redis_dropped["refused"].inc(_values(batch.values()))
             except Unavailable:
-                # What has come since is as good: the same question has the same answer.
+                # Queue the batch again, but keep newer entries of the same names: they hold the
+                # same answers, or release a lease.
                 self.put({n: v for n, v in batch.items() if n not in self._waiting})
             if not self._waiting:
                 self._wakes.clear()

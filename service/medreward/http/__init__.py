@@ -1,1 +1,1 @@
-"""Requests in, responses out: the only package that imports a web framework."""
+"""HTTP requests and responses: the only package that imports a web framework."""

@@ -1,7 +1,7 @@
-"""The admin port: probes, metrics and drain, apart from the requests that may keep the service busy.
+"""The admin port: probes, metrics and drain, in a thread and an event loop of their own.
 
-It has a thread and an event loop of its own. A probe is answered however many samples are being
-read, and an event loop that has stalled is seen from outside.
+Probes are answered under any load of scoring requests, and `/livez` can report that the service's
+event loop has stalled.
 """
 
 import asyncio
@@ -44,9 +44,9 @@ def admin_app(service: Service) -> Starlette:
 
 
 async def drain(request: Request) -> Response:
-    """Turn unready, take no more after the delay, and answer when all is answered.
+    """Turn unready, refuse requests after the delay, and respond when none is in flight.
 
-    With `?wait_s=` for at most so long, and 0 for not at all; 504 where requests are left then.
+    `?wait_s=` bounds the wait; 0 responds at once with 202. If requests are left, the status is 504.
     """
     service: Service = request.app.state.service
     try:
@@ -62,7 +62,7 @@ async def drain(request: Request) -> Response:
 
 
 async def take_back(request: Request) -> Response:
-    """Serve again, as if nobody had asked."""
+    """Cancel a drain: serve requests again."""
     service: Service = request.app.state.service
     try:
         _check_token(request, service)
@@ -74,10 +74,11 @@ async def take_back(request: Request) -> Response:
 
 @contextmanager
 def administering(service: Service, listener: socket.socket | None) -> Iterator[None]:
-    """Serve the admin port, if there is one, until the service has ended."""
+    """Serve the admin port until the block ends, if it has a listener."""
     if listener is None:
         yield
         return
+    # No lifespan: the public app loads and closes the service, and this app only reads it.
     config = server_config(
         admin_app(service), lifespan="off", timeout_graceful_shutdown=1, loop="asyncio"
     )

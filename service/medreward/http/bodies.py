@@ -1,4 +1,4 @@
-"""Stage 1: from the bytes of a body to a request, or to an error that names the field."""
+"""Stage 1: parsing of a request's body into a model, or an error that names the field."""
 
 import asyncio
 import json
@@ -15,17 +15,17 @@ from medreward.errors import Abandoned, BodyTooSlow, InvalidRequest, MalformedBo
 
 M = TypeVar("M", bound=BaseModel)
 
-ERRORS_TOLD = 5
-NAME_CHARACTERS_TOLD = 64
+MOST_ERRORS = 5
+MOST_NAME_CHARACTERS = 64
 
 
 async def read_body(request: Request, permit: Permit, *, max_bytes: int, timeout_s: float) -> bytes:
-    """Read a body within the limits of one request and what the permit can still take.
+    """Read a body within the limit of one request and the free part of the service's limits.
 
     Raises:
         BodyTooSlow: it did not arrive in time.
-        TooLarge: more than one request may send.
-        Overloaded: more than the service holds at the moment.
+        TooLarge: it is over the limit of one request.
+        Overloaded: the service holds too many bytes at the moment.
         Abandoned: the caller hung up halfway.
     """
     chunks: list[bytes] = []
@@ -41,6 +41,8 @@ async def read_body(request: Request, permit: Permit, *, max_bytes: int, timeout
                 size_bytes += len(chunk)
                 if size_bytes > max_bytes:
                     raise _too_large(max_bytes)
+                # Chunk by chunk, since a declared length may be missing or wrong, and many slow
+                # bodies at once must not add up to more than the service's limit.
                 permit.take(Load(body_bytes=len(chunk)))
                 chunks.append(chunk)
     except TimeoutError as exc:
@@ -53,11 +55,11 @@ def _too_large(max_bytes: int) -> TooLarge:
 
 
 def parse(model: type[M], body: bytes) -> M:
-    """Read a body as *model*.
+    """Parse a JSON body as *model*.
 
     Raises:
         MalformedBody: it is not JSON.
-        InvalidRequest: it is, but not as the route takes it; the message names sample and field.
+        InvalidRequest: it does not fit the model; the message names sample and field.
     """
     try:
         content = orjson.loads(body)
@@ -67,10 +69,10 @@ def parse(model: type[M], body: bytes) -> M:
 
 
 def validated(model: type[M], content: object) -> M:
-    """Read what was sent, taken out of its JSON or of its URL, as *model*.
+    """Validate decoded JSON, or the parameters of a URL, as *model*.
 
     Raises:
-        InvalidRequest: the message names what is wrong where.
+        InvalidRequest: it does not fit; the message names the fields.
     """
     try:
         return model.model_validate(content)
@@ -79,9 +81,9 @@ def validated(model: type[M], content: object) -> M:
 
 
 def _forgiving_json(body: bytes) -> object:
-    """Read JSON with lone surrogates, as Python writes a degenerate rollout, as U+FFFD."""
+    """Parse JSON with lone surrogates, which Python writes for broken rollouts, as U+FFFD."""
     try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_mended_object)
+        return json.loads(body.decode("utf-8"), object_pairs_hook=_clean_object)
     except RecursionError:
         raise MalformedBody("the body is nested too deeply") from None
     except json.JSONDecodeError as exc:
@@ -93,27 +95,28 @@ def _forgiving_json(body: bytes) -> object:
         ) from None
 
 
-def _mended_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    return {_mended(key): _mended_value(value) for key, value in pairs}
+def _clean_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    return {_clean(key): _clean_value(value) for key, value in pairs}
 
 
-def _mended_value(value: object) -> object:
+def _clean_value(value: object) -> object:
     if isinstance(value, str):
-        return _mended(value)
-    # Objects below have been mended on the way; lists hold what has not been looked at.
-    return [_mended_value(part) for part in value] if isinstance(value, list) else value
+        return _clean(value)
+    # The decoder calls the hook for inner objects first, so they are clean already. It has no
+    # hook for lists, so their strings are still raw.
+    return [_clean_value(part) for part in value] if isinstance(value, list) else value
 
 
-def _mended(text: str) -> str:
+def _clean(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _explain(error: ValidationError) -> str:
-    """Name each field that is wrong and what would mend it; never what was sent in it."""
+    """Return a message that names each wrong field and its correction, but quotes no value."""
     details = error.errors(include_url=False, include_input=False, include_context=False)
-    told = list(dict.fromkeys(_explain_one(detail) for detail in details))
-    more = [f"and {len(told) - ERRORS_TOLD} more"] if len(told) > ERRORS_TOLD else []
-    return "; ".join([*told[:ERRORS_TOLD], *more])
+    errors = list(dict.fromkeys(_explain_one(detail) for detail in details))
+    more = [f"and {len(errors) - MOST_ERRORS} more"] if len(errors) > MOST_ERRORS else []
+    return "; ".join([*errors[:MOST_ERRORS], *more])
 
 
 def _explain_one(detail: ErrorDetails) -> str:
@@ -128,13 +131,13 @@ def _explain_one(detail: ErrorDetails) -> str:
 
 
 def _path(loc: Iterable[int | str]) -> str:
-    """Write a location as the caller's own code would: samples[3].response."""
+    """Write a location as the caller's code would: samples[3].response."""
     path = ""
     for part in loc:
         if isinstance(part, int):
             path += f"[{part}]"
         elif part == "str" or part.startswith(("tuple[", "constrained-")):
-            continue  # which branch of a union was tried is our matter
+            continue  # pydantic names the tried branch of a union, which is no field of the caller's
         else:
-            path += f".{part[:NAME_CHARACTERS_TOLD]}"
+            path += f".{part[:MOST_NAME_CHARACTERS]}"
     return path.removeprefix(".") or "the body"

@@ -1,7 +1,11 @@
-"""The intake of a request that scores: its body, and one plan that holds every refusal.
+"""The intake of a scoring request: from the open connection to a job that passed every check.
 
-Bodies are read raw, against the limits, before anything is parsed (docs/decisions/0005), so the
-routes take no body from FastAPI. A route holds its permit from before the body to behind the reply.
+1. The route takes a permit, and holds it from before the body is read until the response is made.
+2. `receive` reads the body raw, against the limits, before anything is parsed
+   (docs/decisions/0005); so the routes do not take their body from FastAPI.
+3. `plan_rewards` and `plan_grades` make every check that can refuse the request, and count its
+   questions against the permit. No engine has been asked until then.
+4. The job's caller has the deadline, and a wait that ends early if the client hangs up.
 """
 
 import asyncio
@@ -28,7 +32,7 @@ from medreward.samples import Item, Sample
 from medreward.service import Service
 
 BYTES_PER_SAMPLE = 1024
-"""Of a body, roughly; from its size follows whether it is parsed beside the event loop."""
+"""Typical size of a sample in a body: large bodies are parsed in the worker thread."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -45,7 +49,7 @@ IN_SAMPLES = Names()
 
 @dataclass(frozen=True, slots=True)
 class RewardJob:
-    """One request for rewards that passed every check."""
+    """A request for rewards that passed every check."""
 
     service: Service
     samples: Sequence[Sample]
@@ -59,7 +63,7 @@ class RewardJob:
 
 @dataclass(frozen=True, slots=True)
 class JudgeJob:
-    """One request for grades that passed every check."""
+    """A request for grades that passed every check."""
 
     service: Service
     items: Sequence[Item]
@@ -71,19 +75,20 @@ class JudgeJob:
 
 
 def service_of(request: Request) -> Service:
-    """Return the service that the app was made for."""
+    """Return the service behind the app that received *request*."""
     service: Service = request.app.state.service
     return service
 
 
 async def receive(request: Request, model: type[M], permit: Permit) -> M:
-    """Read a body, and parse it as *model*.
+    """Read the request's body, and parse it as *model*.
 
     Raises:
         RequestError: the service is not ready, or the body is too large, too slow or invalid.
     """
     service = service_of(request)
-    # A body that could not be answered is not read.
+    # First, so that a draining or loading process refuses at once. A body takes time and permit
+    # bytes to read, and could not be scored anyway.
     service.check_open()
     settings = service.settings
     body = await read_body(
@@ -135,10 +140,11 @@ def plan_grades(request: Request, body: JudgeRequest, permit: Permit) -> JudgeJo
 
 
 def _take_questions(service: Service, permit: Permit, field: str, counts: Sequence[int]) -> None:
-    """Bound the samples by number, and their questions by what the permit can take."""
+    """Check the number of samples, then count their questions against the permit."""
     limit = service.settings.max_samples
     if len(counts) > limit:
         raise TooLarge(f"{field}: {len(counts)} of them; send at most {limit} at once")
+    # The permit would refuse this too, but could not name a number of samples that fits.
     total, most = sum(counts), service.settings.max_questions_in_flight
     if total > most:
         fitting = sum(so_far <= most for so_far in accumulate(counts))
@@ -174,24 +180,25 @@ def _caller(request: Request, deadline_ms: int | None, run: str | None = None) -
 
 
 async def while_connected(request: Request, work: Awaitable[Any]) -> None:
-    """Await *work* as long as the client is connected, and cancel it when the client hangs up.
+    """Await *work* while the client is connected; cancel it if the client hangs up.
 
     Raises:
         Abandoned: the client hung up.
     """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnect(request))
+    task = asyncio.ensure_future(work)
+    disconnect = asyncio.ensure_future(_disconnect(request))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
             raise Abandoned("the caller hung up before the reply")
-        working.result()
+        task.result()
     finally:
-        # Nobody needs to wait for the end of `leaving`; it holds nothing that has to be given back.
-        leaving.cancel()
-        if not working.done():
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+        # `disconnect` holds nothing, so its end is not awaited. That of `task` is: its `finally`
+        # blocks discard queued questions and release leases before the permit is released.
+        disconnect.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def _disconnect(request: Request) -> None:

@@ -1,6 +1,6 @@
-"""What every request passes on its way in and out: its id, its key, its log line, its metrics.
+"""Middleware of every request: its id, its key, its log line and its metrics.
 
-Plain ASGI, so that a route can still see its caller hang up.
+It is plain ASGI, since Starlette's own base class hides from a route that its caller hung up.
 """
 
 import hashlib
@@ -25,12 +25,13 @@ from medreward.telemetry.tracing import end_request, request_span
 
 OPEN_PATHS = frozenset(PROBES)
 KEYED_ROUTES = ("/compat/openrlhf", "/compat/slime")
-"""Those of trainers that send no header: behind them the path may hold the key."""
+"""Routes of trainers that cannot send a header: the path may end with the key."""
 PLAIN_ROUTES = frozenset({"/reward", "/judge", "/verify", *KEYED_ROUTES, *PROBES, *ENGINE_ROUTES})
-"""Those that FastAPI does not serve, so that it names no route."""
+"""Routes that FastAPI does not serve, so the scope does not name them."""
 QUIET_ROUTES = frozenset({*PROBES, "/metrics"})
-"""They come every few seconds, and say nothing when all is well."""
+"""Routes that are requested every few seconds; successes are logged at debug level only."""
 REPLIES_TO_MOVE_ON = 50
+"""Engine replies of this process of which the last closes its connection."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -39,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class RequestLog:
-    """Gives each request an id, and writes one log line and one observation about it."""
+    """Gives each request an id, and writes its log line, its metrics and its span."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, lifecycle: Lifecycle) -> None:
         self._app = app
@@ -48,12 +49,13 @@ class RequestLog:
         self._replies = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request; an unexpected error becomes a response with status 500."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope).get("x-request-id", ""))
         scope.setdefault("state", {})["request_id"] = request_id
+        # Before the span, the log and the metrics read the path: the key must reach none of them.
         _take_key_from_path(scope)
         code = 0
 
@@ -63,8 +65,9 @@ class RequestLog:
                 code = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                if self._lifecycle.has_begun or self._moves_on(scope["path"]):
-                    # Who keeps a connection to a process that leaves would send into the void.
+                if self._lifecycle.has_begun or self._is_last_reply(scope["path"]):
+                    # A client that kept the connection would send its next request to a process
+                    # that has ended, or always to the same one of several.
                     headers["Connection"] = "close"
             await send(message)
 
@@ -73,26 +76,28 @@ class RequestLog:
         with request_span(method, Headers(scope=scope)) as span:
             try:
                 await self._app(scope, receive, send_with_id)
-            except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets a reply
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets a response
                 _log_bug(exc, request_id)
                 if code == 0:
                     await bug_response(request_id)(scope, receive, send_with_id)
             finally:
-                self._note(scope, method, request_id, code, time.perf_counter() - started)
+                self._record(scope, method, request_id, code, time.perf_counter() - started)
                 end_request(span, method=method, route=_route(scope), code=code)
 
-    def _moves_on(self, path: str) -> bool:
-        """Whether one of our processes is to connect anew.
+    def _is_last_reply(self, path: str) -> bool:
+        """Return whether to close an engine client's connection, so that it connects again.
 
-        Behind one address for several, as a Service of Kubernetes is, a connection goes to the same
-        process for ever: one that was restarted would not be asked until others break.
+        Behind one address for several processes, such as a Kubernetes Service, a connection stays
+        with one process: a restarted one would get no requests until other connections break.
         """
         if path not in ENGINE_ROUTES:
             return False
         self._replies += 1
         return self._replies % REPLIES_TO_MOVE_ON == 0
 
-    def _note(self, scope: Scope, method: str, request_id: str, code: int, seconds: float) -> None:
+    def _record(
+        self, scope: Scope, method: str, request_id: str, code: int, seconds: float
+    ) -> None:
         route = _route(scope)
         self._metrics.requests[route, method, str(code)].inc()
         self._metrics.request_seconds.observe((route,), (seconds,))
@@ -108,7 +113,7 @@ class RequestLog:
 
 
 def _log_bug(error: Exception, request_id: str) -> None:
-    """Log what should not have happened by its type and place: its message might quote a sample."""
+    """Log an unexpected error by its type and place: its message might quote a sample."""
     log.error("bug", error=type(error).__name__, where=place_of(error), request_id=request_id)
 
 
@@ -117,7 +122,7 @@ def _request_id(sent: str) -> str:
 
 
 def _take_key_from_path(scope: Scope) -> None:
-    """Put a key that stands in the path elsewhere, before anything reads, logs or counts the path."""
+    """Move a key from the path to the scope's state, before anything logs or counts the path."""
     for route in KEYED_ROUTES:
         if scope["path"].startswith(f"{route}/"):
             scope["state"]["path_key"] = scope["path"][len(route) + 1 :]
@@ -125,17 +130,17 @@ def _take_key_from_path(scope: Scope) -> None:
 
 
 def _route(scope: Scope) -> str:
-    """The route's path with its placeholders, so that the label is one of few."""
+    """Return the route's path with its placeholders: a label with few values."""
     if scope["path"] in PLAIN_ROUTES:
         return str(scope["path"])
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 class BearerAuth:
-    """Lets a request pass only with one of the keys; without keys, all pass.
+    """Accepts only requests with one of the keys; without any configured key, accepts all.
 
-    What callers with different keys had judged is kept apart in the cache: each key has a
-    namespace, from which the key cannot be read off.
+    Each key has its own namespace in the cache, so callers with different keys share no entries. A
+    namespace is a digest, so it does not reveal the key.
     """
 
     def __init__(self, app: ASGIApp, *, api_keys: Sequence[str], shares_cache: bool) -> None:
@@ -145,7 +150,7 @@ class BearerAuth:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it."""
+        """Serve one request, or refuse it with status 401."""
         if scope["type"] == "http":
             namespace = self._namespace(scope)
             if namespace is None:
@@ -159,11 +164,11 @@ class BearerAuth:
         await self._app(scope, receive, send)
 
     def _namespace(self, scope: Scope) -> str | None:
-        """Give the namespace of the key that was sent; None where it is none of ours."""
+        """Return the namespace of the request's key; None if the key is unknown."""
         if not self._namespaces or scope["path"] in OPEN_PATHS:
             return ""
         key = _sent_key(scope)
-        # Every key is compared, so that the time taken does not tell which one came close.
+        # Every key is compared in full, so that the time taken reveals nothing about the keys.
         found = [
             namespace
             for known, namespace in self._namespaces.items()
@@ -173,17 +178,17 @@ class BearerAuth:
 
 
 def _sent_key(scope: Scope) -> bytes:
-    """Give the key at the end of the path, else that of the header; nothing is no key either."""
+    """Return the key at the end of the path, or of the header; empty if the request has neither."""
     if "path_key" in scope["state"]:
         in_path: str = scope["state"]["path_key"]
         return in_path.encode("utf-8", "surrogatepass")
     scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         return b""
-    # A header's bytes come as characters of Latin-1, whatever they were meant to be.
+    # Starlette decodes header bytes as Latin-1, so this restores them as they were sent.
     return sent.strip(" \t").encode("latin-1")
 
 
 def namespace_of(api_key: str) -> str:
-    """Name the part of the cache that callers with this key share."""
+    """Return the cache namespace of a key: 16 hexadecimal digits of a hash."""
     return hashlib.sha256(b"namespace:" + api_key.encode()).hexdigest()[:16]

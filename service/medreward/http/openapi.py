@@ -39,7 +39,7 @@ def body_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def query_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Describe what a route reads from its URL as *model*."""
+    """Describe the URL parameters that a route reads as *model*."""
     fields = model.model_json_schema()["properties"]
     return {
         "parameters": [
@@ -55,7 +55,7 @@ def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """Write the whole document."""
+    """Return the OpenAPI document of *app*, with the schemas of the raw bodies."""
     schema = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
@@ -65,6 +65,6 @@ def document(app: FastAPI) -> dict[str, Any]:
     schemas = schema["components"]["schemas"] | definitions["$defs"]
     schema["components"]["schemas"] = dict(sorted(schemas.items()))
     schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    # Auth is off on loopback, so the key is optional: `{}` stands for none.
+    # Auth is off without configured keys, so a key is optional; `{}` means a request without one.
     schema["security"] = [{}, {"key": []}]
     return schema

@@ -1,4 +1,4 @@
-"""The record of each request's results, in metrics, spans and the watch of runs: never a text."""
+"""The record of each request's results, in metrics, spans and the watch of runs, without any text."""
 
 import math
 from collections import Counter
@@ -13,14 +13,14 @@ from medreward.rewards.reward import Reward, Unscored
 from medreward.runs.observe import observed
 from medreward.telemetry.histogram import Observation, observe_all
 from medreward.telemetry.metrics import Metrics
-from medreward.telemetry.tracing import tell_evaluations
+from medreward.telemetry.tracing import record_evaluations
 
 LONGEST_MARGIN = 20.0
-"""Log odds beyond it, of two thousand million to one, are clipped."""
+"""Log odds are clipped to this, about 5e8 to one: P = 1 has no finite logarithm."""
 
 
 async def record_rewards(job: RewardJob, results: Sequence[Reward | Unscored]) -> None:
-    """Record the rewards of one request, and what its run did."""
+    """Record the rewards of one request, and the step of its run if it names one."""
     service, recipe = job.service, job.recipe
     metrics = service.metrics
     observations: list[Observation] = []
@@ -41,7 +41,7 @@ async def record_rewards(job: RewardJob, results: Sequence[Reward | Unscored]) -
         _count_problems(metrics, "unscored", problems)
     spent = _spent(job.trace)
     observe_all([*observations, *_stages(metrics, spent)])
-    tell_evaluations(recipe.name, len(results), map(_evaluation_of, results), spent)
+    record_evaluations(recipe.name, len(results), map(_evaluation_of, results), spent)
     if job.run is not None:
         seen = observed(job.samples, results)
         observe = partial(service.runs.observe, job.run, job.step, seen)
@@ -59,11 +59,11 @@ def record_grades(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> None:
     _count_problems(metrics, "unjudged", (r.problem for r in results if isinstance(r, Ungraded)))
     spent = _spent(job.trace)
     observe_all(_stages(metrics, spent))
-    tell_evaluations(job.template.name, len(results), map(_evaluation_of, results), spent)
+    record_evaluations(job.template.name, len(results), map(_evaluation_of, results), spent)
 
 
 def _judge_probabilities(results: Sequence[Reward | Unscored]) -> Iterable[float]:
-    """Yield each P(YES) of a judge, cached ones too; a rule's decision has none."""
+    """Yield each P(YES) of a judge, including cached ones; a rule's decision has none."""
     for result in results:
         part = result.components.get("accuracy_llm")
         if part is not None and part.signal.p_yes is not None:
@@ -73,7 +73,7 @@ def _judge_probabilities(results: Sequence[Reward | Unscored]) -> Iterable[float
 def _evaluation_of(
     result: Reward | Unscored | Grade | Ungraded,
 ) -> Mapping[str, str | float]:
-    """Describe a result by OpenTelemetry's evaluation attributes; without a score there is none, not 0."""
+    """Return OpenTelemetry's evaluation attributes of a result; an unscored one has no score, not 0."""
     match result:
         case Reward():
             return {"score.value": result.total}
@@ -95,7 +95,7 @@ def _count_problems(metrics: Metrics, status: str, problems: Iterable[Problem]) 
 
 
 def _spent(trace: Trace) -> dict[str, float]:
-    """Return the seconds by stage; a request answered from the cache never came to an engine."""
+    """Return the seconds of the stages that the request reached; cache hits reach no engine."""
     return {stage: seconds for stage, seconds in trace.seconds.items() if seconds}
 
 
@@ -104,7 +104,7 @@ def _stages(metrics: Metrics, spent: Mapping[str, float]) -> Iterable[Observatio
 
 
 def _log_odds(share: float) -> float:
-    """ln(p / (1 - p)), within `LONGEST_MARGIN` of 0."""
+    """Return ln(p / (1 - p)), clipped to `LONGEST_MARGIN` on both sides."""
     if share <= 0.0 or share >= 1.0:
         return math.copysign(LONGEST_MARGIN, share - 0.5)
     return max(-LONGEST_MARGIN, min(LONGEST_MARGIN, math.log(share / (1.0 - share))))

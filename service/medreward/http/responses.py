@@ -1,4 +1,4 @@
-"""Bodies of responses: of results, and of refused requests."""
+"""Response bodies of results and of refused requests."""
 
 import math
 from collections.abc import Sequence
@@ -29,12 +29,12 @@ def json_response(body: BaseModel, status: int = 200) -> Response:
 
 
 def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Response:
-    """Write the reply of `/reward`, a `schemas.RewardReply`.
+    """Build the response of `/reward`, a `schemas.RewardReply`.
 
-    As plain dictionaries, since it has thousands of parts, and a model for each would cost more
-    than all the rest of scoring from the cache.
+    It is built of plain dictionaries: it has thousands of parts, and a pydantic model for each would
+    take longer than scoring them from the cache.
     """
-    # Equal samples share one result.
+    # Equal samples share one result object, so each object is written once.
     shown = {key: _shown(result) for key, result in {id(r): r for r in results}.items()}
     rows = [{"id": s.id, **shown[id(r)]} for s, r in zip(job.samples, results, strict=True)]
     sources = [part["source"] for row in rows for part in row["components"].values()]
@@ -55,7 +55,7 @@ def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Respon
 
 
 def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:
-    """Write the reply of `/judge`, a `schemas.JudgeReply`."""
+    """Build the response of `/judge`, a `schemas.JudgeReply`."""
     grades = [result for result in results if isinstance(result, Grade)]
     sources = [vote.answered.source for result in results for vote in result.votes]
     sources += [judged.source for grade in grades for judged in grade.criteria or ()]
@@ -75,7 +75,7 @@ def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:
 
 
 def _reward_provenance(job: RewardJob) -> dict[str, str]:
-    """Name everything that a reward depends on: a `schemas.RewardProvenance`."""
+    """Return everything that a reward depends on: a `schemas.RewardProvenance`."""
     return {
         "recipe": job.recipe.name,
         "fingerprint": job.stages.fingerprints[job.recipe.name],
@@ -86,7 +86,7 @@ def _reward_provenance(job: RewardJob) -> dict[str, str]:
 
 
 def _judge_provenance(job: JudgeJob) -> schemas.JudgeProvenance:
-    """Name everything that a grade depends on."""
+    """Return everything that a grade depends on."""
     return schemas.JudgeProvenance(
         template=job.template.name,
         fingerprint=f"sha256:{job.template.sha}",
@@ -96,7 +96,7 @@ def _judge_provenance(job: JudgeJob) -> schemas.JudgeProvenance:
 
 
 def recipe_reply(service: Service, name: str) -> schemas.RecipeReply:
-    """Write a recipe as it was resolved."""
+    """Return a recipe as it was resolved, with its fingerprint."""
     recipe = service.shown_recipe(name)
     return schemas.RecipeReply(
         **recipe.model_dump(mode="json", exclude={"signals"}),
@@ -106,7 +106,7 @@ def recipe_reply(service: Service, name: str) -> schemas.RecipeReply:
 
 
 def error_response(error: errors.RequestError, request_id: str) -> Response:
-    """Write a refusal."""
+    """Build the response to a refused request."""
     body = _error_reply(error.kind, str(error), request_id, retryable=error.retryable)
     response = json_response(body, errors.STATUS_OF[type(error)])
     if isinstance(error, errors.Overloaded | errors.NotReady):
@@ -117,7 +117,7 @@ def error_response(error: errors.RequestError, request_id: str) -> Response:
 
 
 def bug_response(request_id: str) -> Response:
-    """Write the reply for what should not have happened; it names no cause, which might quote text."""
+    """Build the response to an unexpected error, without its cause, which might quote a sample."""
     message = "an error of ours; the log has it under this request id"
     return json_response(_error_reply("internal", message, request_id, retryable=True), 500)
 
@@ -130,7 +130,7 @@ def _error_reply(
 
 
 def _shown(result: Reward | Unscored) -> dict[str, Any]:
-    """Write a `schemas.SampleResult`, but for its id."""
+    """Return a `schemas.SampleResult` without its id."""
     reward, error = (result.total, None) if isinstance(result, Reward) else (None, result.problem)
     return {
         "status": "scored" if error is None else "unscored",
@@ -142,7 +142,7 @@ def _shown(result: Reward | Unscored) -> dict[str, Any]:
 
 
 def _component(component: Component) -> dict[str, Any]:
-    """Write a `schemas.Component`."""
+    """Return a `schemas.Component`."""
     (value, source, p_yes, coverage, cosine, veto), weight = component
     return {
         "value": value,
@@ -156,7 +156,7 @@ def _component(component: Component) -> dict[str, Any]:
 
 
 def _veto(veto: Veto) -> dict[str, Any]:
-    """Write a `schemas.Veto`; orjson takes no named tuple for a list."""
+    """Return a `schemas.Veto`; its spans become lists, since orjson rejects named tuples."""
     against = veto.reference_span
     return {
         "rule": veto.rule,
@@ -211,15 +211,16 @@ def _problem(problem: errors.Problem) -> schemas.Problem:
 
 
 def _timings(trace: Trace) -> dict[str, float]:
-    """Write a `schemas.Timings`."""
+    """Return a `schemas.Timings`, in milliseconds."""
     return {stage: round(1000 * seconds, 3) for stage, seconds in trace.seconds.items()}
 
 
 def run_reply(service: Service, key: RunKey) -> Response:
-    """Write the report of a run.
+    """Build the response with the report of a run.
 
     Raises:
-        errors.NotFound: nothing has been heard of it from these callers, or not for long.
+        errors.NotFound: no samples of that run came with this key, or none for so long that its
+            report was dropped.
     """
     report = service.runs.report(key)
     if report is None:

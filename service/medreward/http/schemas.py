@@ -1,4 +1,4 @@
-"""What crosses HTTP: request, reply and error bodies. docs/api.md tells their meaning."""
+"""Schemas of HTTP bodies: requests, replies and errors. docs/api.md explains them."""
 
 from typing import Annotated, Any, Literal
 
@@ -62,7 +62,7 @@ def _check_criteria(item: Item, where: str) -> None:
 
 
 class Problem(BaseModel):
-    """Why something has no score."""
+    """The reason for which something has no score."""
 
     kind: ProblemKind
     message: str
@@ -70,18 +70,18 @@ class Problem(BaseModel):
 
 
 class Veto(BaseModel):
-    """Why an answer cannot be right, whatever a judge says."""
+    """A guard's finding that an answer is wrong, independent of the judge."""
 
     rule: str
-    """Which guard, and what it saw, such as `contrast.laterality`."""
+    """Guard and finding, such as `contrast.laterality`."""
     span: tuple[int, int]
-    """Where it stands in the answer, in characters: the first, and the one behind the last."""
+    """Place in the answer: first character, and the one after the last."""
     reference_span: tuple[int, int] | None = None
-    """What it stands against in the reference, where that is something."""
+    """Place of the contradicted words in the reference, if there are such words."""
 
 
 class Component(BaseModel):
-    """One signal's say: its value between 0 and 1, and the weight it was given."""
+    """One signal of a reward: its value between 0 and 1, and its weight."""
 
     value: float
     weight: float
@@ -93,7 +93,7 @@ class Component(BaseModel):
 
 
 class SampleResult(BaseModel):
-    """What became of one sample: a reward, or the reason there is none."""
+    """The result of one sample: a reward, or the problem in its place."""
 
     id: str | None
     status: Status
@@ -104,7 +104,7 @@ class SampleResult(BaseModel):
 
 
 class RewardCounts(BaseModel):
-    """How many samples became what, and what it took."""
+    """Numbers of samples by status, and of the answers that they took."""
 
     scored: int
     unscored: int
@@ -114,7 +114,7 @@ class RewardCounts(BaseModel):
 
 
 class RewardProvenance(BaseModel):
-    """Everything a reward depends on."""
+    """Everything that a reward depends on."""
 
     recipe: str
     fingerprint: str
@@ -124,7 +124,7 @@ class RewardProvenance(BaseModel):
 
 
 class Timings(BaseModel):
-    """Milliseconds a request spent, by stage; judge and embed run side by side."""
+    """Milliseconds of a request by stage; judge and embed run at the same time."""
 
     queue: float
     cache: float
@@ -143,7 +143,7 @@ class RewardReply(BaseModel):
 
 
 class Vote(BaseModel):
-    """What one view of an item gave."""
+    """The judge's answer to one view of an item, or the problem in its place."""
 
     view: View
     verdict: Verdict | None = None
@@ -153,7 +153,7 @@ class Vote(BaseModel):
 
 
 class JudgedCriterion(BaseModel):
-    """What became of one line of a rubric."""
+    """The verdict on one criterion of a rubric."""
 
     text: str
     points: float
@@ -163,7 +163,7 @@ class JudgedCriterion(BaseModel):
 
 
 class ItemResult(BaseModel):
-    """What became of one item: a grade, or the reason there is none."""
+    """The result of one item: a grade, or the problem in its place."""
 
     id: str | None
     status: Literal["judged", "unjudged"]
@@ -179,7 +179,7 @@ class ItemResult(BaseModel):
 
 
 class JudgeCounts(BaseModel):
-    """How many items became what, and what it took."""
+    """Numbers of items by status, and of the answers that they took."""
 
     judged: int
     unjudged: int
@@ -189,7 +189,7 @@ class JudgeCounts(BaseModel):
 
 
 class JudgeProvenance(BaseModel):
-    """Everything a grade depends on."""
+    """Everything that a grade depends on."""
 
     template: str
     fingerprint: str
@@ -207,7 +207,7 @@ class JudgeReply(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """What went wrong with a request as a whole."""
+    """The error for which a request as a whole was refused."""
 
     kind: str
     message: str
@@ -215,7 +215,7 @@ class ErrorBody(BaseModel):
 
 
 class ErrorReply(BaseModel):
-    """Reply of any request that was refused."""
+    """Reply to any request that was refused."""
 
     error: ErrorBody
     request_id: str

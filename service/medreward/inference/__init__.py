@@ -1,1 +1,1 @@
-"""From questions to answers: caches, other replicas, batches, and the engine at last."""
+"""Resolution of questions: from caches, from other replicas, or by batches to an engine."""

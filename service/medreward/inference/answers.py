@@ -1,4 +1,4 @@
-"""The answers to one request's questions, with their sources and what they took."""
+"""The answers to one request's questions, with their sources and timings."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ A = TypeVar("A")
 
 
 class Answered(NamedTuple, Generic[A]):
-    """An answer, or why there is none, and where it came from."""
+    """An answer, or the problem in its place, with its source."""
 
     value: A | Problem
     source: Source
@@ -20,13 +20,13 @@ class Answered(NamedTuple, Generic[A]):
 
 @dataclass(slots=True)
 class Timings:
-    """The time that one request's questions took, and how many reached the engine."""
+    """The seconds that one request's questions took, and the number that reached the engine."""
 
     cache_s: float = 0.0
     queue_s: float = 0.0
     """The longest that one of its questions waited for its batch."""
     engine_s: float = 0.0
-    """From the first question asked to the last answer, the wait included."""
+    """Seconds from the first question to the last answer, including the queue."""
     asked: int = 0
 
     def __add__(self, later: "Timings") -> "Timings":
@@ -41,9 +41,9 @@ class Timings:
 
 @dataclass(slots=True)
 class Answers(Generic[Q, A]):
-    """The answers to one request's questions, handed out to the samples that asked.
+    """The answers to one request's questions, as its samples take them.
 
-    The first sample to take an answer got it from the engine; the others shared it.
+    The first sample to take an engine's answer counts as its asker; the others are `coalesced`.
     """
 
     missing: dict[bytes, Q] = field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""Batches for one engine: equal questions are asked once, and each caller gets an answer or a reason.
+"""Batches for one engine: equal questions are asked once, and each caller gets an answer or a problem.
 
-No batch waits to be filled: the questions that gather while the engine is busy are the next one.
+A batch never waits to fill up: it takes the questions that queued while the engine was busy.
 """
 
 import asyncio
@@ -42,24 +42,24 @@ PAST_DEADLINE = Problem(
 
 
 class Listener(Protocol[A_contra]):
-    """Learns of every question's end. Keys of one namespace at a time."""
+    """Receives the outcome of every question, with the keys of one namespace in each call."""
 
     def on_answers(self, namespace: str, answers: Mapping[bytes, A_contra | Problem]) -> None:
-        """Store what a batch came to; its callers have not seen it yet."""
+        """Store the outcomes of a batch; called before its callers continue."""
         ...
 
     def on_abandoned(self, namespace: str, keys: Collection[bytes]) -> None:
-        """Forget questions that were not asked, as their last caller has gone."""
+        """Release questions that were never asked, because their last caller left."""
         ...
 
     @property
     def on_outcome(self) -> Callable[[Problem | None], None]:
-        """Called with the problem of a batch that got no answer at all, or None if it got one."""
+        """Called with the problem of a batch without any answer, or with None if it had one."""
         ...
 
 
 class _Ticket(Generic[A]):
-    """One question on its way, shared by the callers who asked it."""
+    """A question in the queue or in a batch, shared by all callers who asked it."""
 
     __slots__ = ("answer", "namespace", "started_s")
 
@@ -67,10 +67,10 @@ class _Ticket(Generic[A]):
         self.namespace = namespace
         self.answer: asyncio.Future[A | Problem] = asyncio.get_running_loop().create_future()
         self.started_s: float | None = None
-        """The time at which its batch started; None while it waits."""
+        """Start of its batch, by `time.monotonic`; None while it waits."""
 
     def resolve(self, answer: A | Problem) -> None:
-        """Give the answer to whoever waits."""
+        """Set the answer for every caller that waits; a second call has no effect."""
         if not self.answer.done():
             self.answer.set_result(answer)
 
@@ -91,7 +91,7 @@ class Replies(Generic[A]):
 class Batcher(Generic[Q, A]):
     """Runs the batches of a queue on one engine, on behalf of all requests.
 
-    The permits that its callers hold bound what waits here.
+    Its queue has no limit of its own: the permits of its callers bound the number of questions.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Batcher(Generic[Q, A]):
             binding.capacity, group=binding.group, tokens=binding.tokens
         )
         self._tickets: dict[bytes, _Ticket[A]] = {}
-        """Of questions that wait, and of those in a batch."""
+        """The tickets of questions that wait or are in a batch, by key."""
         self._batches: dict[asyncio.Task[None], Batch[Q]] = {}
         self._closed = False
         metrics.queue_depth[binding.source].set_function(lambda: self.depth)
@@ -120,9 +120,11 @@ class Batcher(Generic[Q, A]):
         return key in self._tickets
 
     async def ask(self, questions: Mapping[bytes, Q], caller: Caller) -> Replies[A]:
-        """Answer each question; after the caller's deadline the answer is a problem."""
+        """Return an answer to each question; those still open at the deadline get a problem."""
         if not questions or self._closed:
             return Replies(dict.fromkeys(questions, self._problem(STOPPED)))
+        # Nothing is awaited up to `_start`: a second caller of the same question finds its ticket
+        # either here or gone with its answer already stored, never between the two.
         joined_s = time.monotonic()
         shared = questions.keys() & self._tickets.keys()
         tickets = {key: self._ticket(key, caller.namespace) for key in questions}
@@ -151,7 +153,7 @@ class Batcher(Generic[Q, A]):
                 self._listener.on_abandoned(caller.namespace, abandoned)
 
     async def aclose(self) -> None:
-        """Stop asking; whoever still waits gets a problem."""
+        """Cancel the batches; callers that still wait get a problem."""
         self._closed = True
         batches = list(self._batches)
         for batch in batches:
@@ -188,23 +190,26 @@ class Batcher(Generic[Q, A]):
         try:
             answers = await self._ask(list(batch.questions.values()))
         finally:
-            # Whatever happened, no caller is left waiting, and the questions can be asked again.
+            # Even if the task was cancelled, each ticket is resolved and removed: no caller waits
+            # until its deadline, and a retry makes a new ticket.
             answers = answers or [self._problem(LOST)] * len(batch.questions)
             self._resolve(dict(zip(batch.questions, answers, strict=True)))
         self._listener.on_outcome(_common_problem(answers))
 
     def _resolve(self, answers: Mapping[bytes, A | Problem]) -> None:
+        # No `await` between removing the tickets and storing the answers: otherwise an equal
+        # question could arrive in between, find neither, and be asked twice.
         by_namespace: dict[str, dict[bytes, A | Problem]] = {}
         for key, answer in answers.items():
             ticket = self._tickets.pop(key)
             ticket.resolve(answer)
             by_namespace.setdefault(ticket.namespace, {})[key] = answer
-        # The listener also learns of answers that came too late for their callers.
+        # Answers that came after their callers' deadlines are stored too, for the next request.
         for namespace, some in by_namespace.items():
             self._listener.on_answers(namespace, some)
 
     async def _ask(self, questions: list[Q]) -> Sequence[A | Problem]:
-        """Ask the engine once; if that raises, bisect to spare the questions that did not cause it."""
+        """Send one batch; if the engine raises anything else than an `EngineError`, bisect it."""
         error: EngineError
         try:
             async with asyncio.timeout(self._binding.timeout_s):
@@ -213,7 +218,7 @@ class Batcher(Generic[Q, A]):
             error = DeadlinePassed(f"no answer within {self._binding.timeout_s:g} s")
         except EngineError as exc:
             error = exc
-        except Exception as exc:  # noqa: BLE001 - an engine may raise anything; none may cost a reply
+        except Exception as exc:  # noqa: BLE001 - an engine may raise anything; callers still get a reply
             return await self._bisect(questions, type(exc).__name__)
         else:
             if len(answers) == len(questions):
@@ -232,12 +237,13 @@ class Batcher(Generic[Q, A]):
             with batch_span(binding.source, binding.identity, number):
                 return await binding.ask(questions)
         finally:
-            # A batch that fails is timed as well.
+            # Failed batches are timed too: a timeout is the slowest batch of all.
             seconds = time.perf_counter() - started_s
             self._metrics.engine_seconds[binding.source].observe(seconds)
 
     async def _bisect(self, questions: list[Q], error: str) -> Sequence[A | Problem]:
-        # The message may quote the text that broke the engine, so only its type is logged.
+        # Halving isolates the one question that breaks the engine; the others get their answers.
+        # The error's message may quote that question's text, so only its type is logged.
         if len(questions) == 1:
             log.error("engine_raised", engine=self._binding.failures.engine, error=error)
             return [self._problem(BackendDown(f"it failed with {error}"))]
@@ -246,6 +252,6 @@ class Batcher(Generic[Q, A]):
 
 
 def _common_problem(answers: Iterable[object]) -> Problem | None:
-    """Return the first problem, if all answers are problems that a retry might solve."""
+    """Return the first problem if all answers are retryable problems; else None."""
     problems = [a if isinstance(a, Problem) and a.retryable else None for a in answers]
     return problems[0] if problems and all(problems) else None

@@ -1,4 +1,4 @@
-"""What the resolver needs of an engine: how its questions are asked, and its answers stored."""
+"""Bindings of engines to the resolver: keys, batches, validation and encoding of their answers."""
 
 import math
 import struct
@@ -20,13 +20,13 @@ A = TypeVar("A")
 
 FLOAT32_BYTES = 4
 FRAME_TOKENS = 32
-"""The chat template, the fence and the names of the fields."""
+"""Tokens of a prompt beside its texts: chat template, fence and field names."""
 
 
 class Binding(ABC, Generic[Q, A]):
-    """One engine, its questions `Q` and its answers `A`.
+    """One engine, with questions of type `Q` and answers of type `A`.
 
-    Identity and capacity are read once: an engine knows them as soon as it has started.
+    Identity and capacity are read once: they are fixed when the engine has started.
     """
 
     source: ClassVar[Role]
@@ -37,7 +37,7 @@ class Binding(ABC, Generic[Q, A]):
         self.identity = identity
         self.capacity = capacity
         self.timeout_s = timeout_s
-        """For one batch."""
+        """Seconds that one batch may take."""
 
     @abstractmethod
     async def ask(self, questions: Sequence[Q]) -> Sequence[A | Problem]:
@@ -49,7 +49,7 @@ class Binding(ABC, Generic[Q, A]):
 
     @abstractmethod
     def check(self, answer: A, question: Q) -> bool:
-        """Return whether an answer is one; nonsense of the wrong type may raise anything."""
+        """Return whether an answer is valid; a value of the wrong type may raise anything."""
 
     @abstractmethod
     def pack(self, answer: A) -> bytes:
@@ -57,10 +57,10 @@ class Binding(ABC, Generic[Q, A]):
 
     @abstractmethod
     def unpack(self, packed: bytes, question: Q) -> A | None:
-        """Decode what `pack` wrote for *question*; None if it is something else."""
+        """Decode the bytes that `pack` wrote for *question*; None if they do not fit it."""
 
     def group(self, question: Q) -> Hashable:  # noqa: ARG002 - for those that have groups
-        """Return what questions have in common that should be neighbours in a batch."""
+        """Return the group of a question; a batch places questions of one group side by side."""
         return None
 
     @abstractmethod
@@ -68,7 +68,7 @@ class Binding(ABC, Generic[Q, A]):
         """Estimate the tokens of a question's prompt."""
 
     def rounded(self, answer: A, question: Q) -> A | None:
-        """Return an answer as the cache will return it later; None if it is nonsense."""
+        """Return an answer as the cache will return it later; None if it is invalid."""
         return self.unpack(self.pack(answer), question) if self.check(answer, question) else None
 
     def validate_all(
@@ -81,9 +81,9 @@ class Binding(ABC, Generic[Q, A]):
         ]
 
     def validate(self, answer: A, question: Q) -> A | Problem:
-        """Return an answer as the cache will return it later, or a problem if it is nonsense.
+        """Return an answer as the cache will return it later, or a problem if it is invalid.
 
-        The round trip through `pack` rounds it, so that no reward depends on who asked first.
+        The round trip through `pack` rounds it, so the asker and later cache hits get equal rewards.
         """
         try:
             valid = self.rounded(answer, question)
@@ -95,7 +95,7 @@ class Binding(ABC, Generic[Q, A]):
 
 
 class JudgeBinding(Binding[Inquiry, Judgement]):
-    """A judge: inquiries in, judgements out."""
+    """The binding of a judge: inquiries in, judgements out."""
 
     source = "judge"
     failures = JUDGE_FAILURES
@@ -131,25 +131,25 @@ class JudgeBinding(Binding[Inquiry, Judgement]):
         *probabilities, coverage, threshold = struct.unpack(f"<{numbers}f", packed)
         if math.isnan(threshold):
             return None
-        told = None if math.isnan(coverage) else coverage
-        return Judgement(labels, tuple(probabilities), told, threshold)
+        known = None if math.isnan(coverage) else coverage
+        return Judgement(labels, tuple(probabilities), known, threshold)
 
     def group(self, question: Inquiry) -> Hashable:
-        """Return the part of the prompt that stands before the answer."""
+        """Return the parts of the prompt before the answer, which a prefix cache can share."""
         return (
             *(question.template, question.view),
             *(question.question, question.criterion, question.reference),
         )
 
     def tokens(self, question: Inquiry) -> int:
-        """Estimate the tokens from the characters."""
+        """Estimate the prompt's tokens from its characters."""
         template, answer, reference, asked, criterion, _ = question
         texts = (template.instruction, asked, criterion, reference, answer)
         return FRAME_TOKENS + sum(len(text) for text in texts if text) // CHARACTERS_PER_TOKEN
 
 
 class EmbedderBinding(Binding[str, Vector]):
-    """An embedder: texts in, vectors out."""
+    """The binding of an embedder: texts in, vectors out."""
 
     source = "embedder"
     failures = EMBEDDER_FAILURES
@@ -167,7 +167,7 @@ class EmbedderBinding(Binding[str, Vector]):
         return {question: text_key(self.identity, question, namespace) for question in questions}
 
     def check(self, answer: Vector, question: str) -> bool:
-        """Return whether it is one row of finite numbers, of length 1."""
+        """Return whether the vector is one row of finite numbers, of length 1."""
         return embeddings.is_sound(answer, question)
 
     def rounded(self, answer: Vector, question: str) -> Vector | None:
@@ -183,5 +183,5 @@ class EmbedderBinding(Binding[str, Vector]):
         return embeddings.unpack_vector(packed, question)
 
     def tokens(self, question: str) -> int:
-        """Estimate the tokens of a text, its first and last included."""
+        """Estimate the tokens of a text, with one each for its start and its end."""
         return 2 + len(question) // CHARACTERS_PER_TOKEN

@@ -1,7 +1,7 @@
-"""Start-time fair queueing: the questions of many callers become batches. No event loop, no clock.
+"""Start-time fair queueing: batches from the questions of many callers. No event loop, no clock.
 
-Callers take turns by the number of questions they have had so far, so thousands of questions of one
-do not delay the few of another (Goyal, Vin and Cheng 1996, with one unit of service a question).
+The caller that was served the fewest questions is next, so one caller's thousands of questions do
+not delay another's few (Goyal, Vin and Cheng 1996, with one unit of service for each question).
 """
 
 import heapq
@@ -15,14 +15,14 @@ from medreward.engines.capacity import Capacity
 Q = TypeVar("Q")
 
 QUANTUM = 8
-"""Questions of one flow in a batch before the next flow's turn; about a group."""
+"""Questions in one turn of a flow: about as many as a group of rollouts asks."""
 
 RESERVED_SHARE = 8
-"""One batch for each eight of an engine's concurrency is added to it, for small flows alone."""
+"""For every eight concurrent batches of an engine, one more is reserved for small flows."""
 
 
 class Entry(Generic[Q]):
-    """A question that waits, in the flow of each caller who wants it."""
+    """A waiting question, shared by the flows of all callers who asked it."""
 
     __slots__ = ("flows", "is_taken", "key", "question")
 
@@ -35,30 +35,30 @@ class Entry(Generic[Q]):
 
 @dataclass(order=True, slots=True)
 class Flow(Generic[Q]):
-    """The waiting questions of one caller, in its order among the other callers."""
+    """The waiting questions of one caller; flows are ordered by what each was served."""
 
     served: float
-    """Questions taken, counted from the virtual time at which the flow began."""
+    """Virtual time at the flow's start, plus the questions taken from it since."""
     deadline_s: float
     number: int
     entries: list[Entry[Q]] = field(compare=False)
-    """In reverse: the next one is popped from the end."""
+    """The questions in reverse order: the next one is popped from the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[Q]):
-    """Questions for the engine, by key; it has a place there until it is finished."""
+    """Questions for the engine, by key; counts as running until `FairQueue.finish`."""
 
     questions: Mapping[bytes, Q]
     is_small: bool
-    """Whether its flows are small ones."""
+    """True if the batch was filled from small flows."""
 
 
 class FairQueue(Generic[Q]):
-    """Flows of one engine. A flow is small if it fits one turn, and then shares no batch with large ones.
+    """The flows of one engine. A flow that fits one turn is small; small and large never share a batch.
 
-    Large flows may use the engine's whole capacity. Small ones have a little more, so that a single
-    sample waits neither for a place nor for its neighbours' thousands.
+    Large flows can use the engine's whole concurrency. Small ones have a reserve on top of it, so a
+    single sample does not wait behind another caller's thousands.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class FairQueue(Generic[Q]):
         self._large: list[Flow[Q]] = []
         self._numbers = count()
         self._virtual_time = 0.0
-        """What a flow has been served that had its share ever since the queue was last empty."""
+        """Questions served to a flow that has had an equal share since the queue was last empty."""
         self._reserved = max(1, capacity.concurrency // RESERVED_SHARE)
         self._running = 0
         self._running_small = 0
 
     def push(self, questions: Mapping[bytes, Q], deadline_s: float) -> Flow[Q]:
-        """Queue the questions of one caller; a question that waits already is in both flows."""
+        """Queue the questions of one caller; a question that already waits joins both flows."""
         entries = [self._entry(key, question) for key, question in questions.items()]
         entries.reverse()
         # New and idle callers start at the current virtual time, so they gain no credit.
@@ -95,23 +95,23 @@ class FairQueue(Generic[Q]):
         return flow
 
     def discard(self, flow: Flow[Q]) -> list[bytes]:
-        """Remove a caller's flow; returns the keys of questions that are in no flow any more."""
+        """Empty a caller's flow; returns the keys of waiting questions that no other flow has."""
         abandoned = []
         for entry in flow.entries:
             entry.flows -= 1
             if not entry.flows and not entry.is_taken:
                 del self.entries[entry.key]
                 abandoned.append(entry.key)
-        # The flow itself stays in its heap until its turn, as an empty one.
+        # A heap cannot remove from its middle, so the empty flow stays until its turn.
         flow.entries.clear()
         return abandoned
 
     def pop(self) -> Batch[Q] | None:
-        """Take the next batch; None if nothing waits, or the engine has no place for it."""
+        """Take the next batch; None if nothing waits, or the engine is at its concurrency."""
         while self.entries and (flows := self._next_flows()) is not None:
             is_small = flows is self._small
             questions = self._take(flows)
-            # Discarded flows may have been all that there was on this side.
+            # Without questions, this heap held only discarded flows: look at the other one.
             if questions:
                 self._running += 1
                 self._running_small += is_small
@@ -125,11 +125,11 @@ class FairQueue(Generic[Q]):
         return self.push(questions, deadline_s), self.startable()
 
     def startable(self) -> list[Batch[Q]]:
-        """Take every batch for which the engine has a place."""
+        """Take batches until the engine is at its concurrency, or nothing waits."""
         return list(iter(self.pop, None))
 
     def finish(self, batch: Batch[Q]) -> None:
-        """Free the place of a batch."""
+        """Count a batch as running no more."""
         self._running -= 1
         self._running_small -= batch.is_small
 
@@ -141,7 +141,7 @@ class FairQueue(Generic[Q]):
         return entry
 
     def _next_flows(self) -> list[Flow[Q]] | None:
-        """Return the heap whose batch is next; None if there is no room for either's."""
+        """Return the heap that fills the next batch; None if the engine has room for neither."""
         has_room = self._running < self._capacity.concurrency
         has_reserved = self._running_small < self._reserved
         if self._small and (has_room or has_reserved):
@@ -150,7 +150,7 @@ class FairQueue(Generic[Q]):
         return self._large if self._large and has_room else None
 
     def _take(self, flows: list[Flow[Q]]) -> dict[bytes, Q]:
-        """Fill a batch turn by turn; questions of a group become neighbours."""
+        """Fill a batch turn by turn; questions of one group are placed side by side."""
         taken: dict[bytes, Q] = {}
         tokens = 0
         while flows and not self._is_full(len(taken), tokens):
@@ -158,7 +158,7 @@ class FairQueue(Generic[Q]):
             turn = 0
             while flow.entries and turn < QUANTUM and not self._is_full(len(taken), tokens):
                 entry = flow.entries.pop()
-                # Another flow's turn may have come first.
+                # Another flow may have put the shared question into a batch already.
                 if not entry.is_taken:
                     entry.is_taken = True
                     taken[entry.key] = self.entries.pop(entry.key).question

@@ -1,10 +1,11 @@
-"""Questions to one engine, resolved: from memory, Redis, another replica's reply, or by asking.
+"""Resolution of questions to one engine: memory, then Redis, then another replica, then the engine.
 
-1. `Resolver.lookup` reads this process's memory. What it lacks is `Answers.missing`.
-2. `Resolver.resolve` reads Redis, if there is one, then claims a lease on each missing question.
-3. Questions that got a lease go to the batcher; for the others it waits until the replica that
-   holds the lease stores an answer, or loses the lease to this one.
-4. Every answer of an engine is validated, then stored in memory, then in Redis. Failures are not.
+1. `Resolver.lookup` reads this process's memory. Questions without an entry are `Answers.missing`.
+2. `Resolver.resolve` reads Redis, if it is configured, then claims a lease on each missing question.
+3. Questions with a lease of this process go to the batcher. For the others it waits until the
+   replica that holds the lease stores the answer, or until this process takes the lease over.
+4. Each answer of the engine is validated, then stored in memory, then in Redis. Problems are not.
+5. The leases of questions without an answer are released, so that other replicas can ask them.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ A = TypeVar("A")
 
 
 class Resolver(Generic[Q, A]):
-    """Resolves questions to one engine by the cheapest source that gives the same answer."""
+    """Resolves questions to one engine, from the cheapest source that has the answer."""
 
     def __init__(
         self,
@@ -45,13 +46,13 @@ class Resolver(Generic[Q, A]):
         self._shared = shared
         self._offload = offload or Offloader()
         self.on_outcome = on_outcome
-        """Reports a batch without any answer, or one with answers, to the engine's supervisor."""
+        """Called with the problem of a batch without any answer, or with None if it had one."""
         self._batcher: Batcher[Q, A] = Batcher(binding, self, metrics, self._offload)
 
     def lookup(self, questions: Iterable[Q], caller: Caller) -> Answers[Q, A]:
-        """Return the answers that this process remembers; the others are `missing`.
+        """Return the answers in this process's memory; the other questions are `missing`.
 
-        It only computes, so thousands of questions are looked up beside the event loop.
+        It awaits nothing, so large requests run it in the worker thread.
         """
         started_s = time.perf_counter()
         answers: Answers[Q, A] = Answers()
@@ -73,7 +74,7 @@ class Resolver(Generic[Q, A]):
         return answers
 
     async def resolve(self, answers: Answers[Q, A], caller: Caller) -> None:
-        """Answer what is missing: from the cache that replicas share, else by asking the engine."""
+        """Fill the missing answers: from Redis, from other replicas, or by asking the engine."""
         if self._shared is not None and answers.missing:
             started_s = time.perf_counter()
             keys, source = list(answers.missing), self._binding.source
@@ -90,7 +91,7 @@ class Resolver(Generic[Q, A]):
         answers.timings.engine_s += time.perf_counter() - started_s
 
     async def aclose(self) -> None:
-        """Stop asking."""
+        """Cancel the batches; callers that still wait get a problem."""
         await self._batcher.aclose()
 
     def on_answers(self, namespace: str, answers: Mapping[bytes, A | Problem]) -> None:
@@ -106,12 +107,12 @@ class Resolver(Generic[Q, A]):
             self.on_abandoned(namespace, answers.keys() - packed.keys())
 
     def on_abandoned(self, namespace: str, keys: Collection[bytes]) -> None:
-        """Release the leases of questions that are not asked here, so that others may ask at once."""
+        """Release the leases of questions without an answer, so that other replicas can ask now."""
         if self._shared is not None:
             self._shared.release(keys, namespace, role=self._binding.source)
 
     async def _accept(self, found: Mapping[bytes, bytes], answers: Answers[Q, A]) -> None:
-        """Take the answers that other replicas stored; questions of invalid ones stay missing."""
+        """Validate and take the answers of other replicas; invalid ones leave a question missing."""
         questions = {key: answers.missing[key] for key in found}
         valid = await self._offload.run(lambda: self._validated(found, questions), len(found))
         for key, answer in valid.items():
@@ -121,7 +122,7 @@ class Resolver(Generic[Q, A]):
     def _validated(
         self, found: Mapping[bytes, bytes], questions: Mapping[bytes, Q]
     ) -> dict[bytes, A]:
-        """Check entries of other replicas as strictly as an engine's replies."""
+        """Validate entries of other replicas as strictly as an engine's replies."""
         valid = {}
         for key, packed in found.items():
             answer = self._binding.unpack(packed, questions[key])
@@ -130,23 +131,25 @@ class Resolver(Generic[Q, A]):
         return valid
 
     async def _ask_shared(self, shared: RedisTier, answers: Answers[Q, A], caller: Caller) -> None:
-        """Ask what no other replica asks; wait for the others, and take over what they let go."""
+        """Ask the questions leased here; wait for those leased elsewhere, or take them over."""
         every = keys = list(answers.missing)
         namespace, role = caller.namespace, self._binding.source
         try:
-            async with asyncio.TaskGroup() as asking:
+            async with asyncio.TaskGroup() as tasks:
                 claimed = await shared.claim(
                     keys, namespace, role=role, hold_s=self._hold_s(caller)
                 )
                 while True:
                     await self._accept(claimed.answered, answers)
-                    # Entries that are no valid answers are not leases either: they are asked.
+                    # An entry that is neither a lease nor a valid answer was written by an error;
+                    # its question is asked here, and the answer overwrites it.
                     mine = {
                         key: answers.missing[key]
                         for key in keys
                         if key in answers.missing and key not in claimed.in_flight
                     }
-                    asking.create_task(self._ask_engine(mine, answers, caller))
+                    # Not awaited: while the engine answers these, other replicas' answers may come.
+                    tasks.create_task(self._ask_engine(mine, answers, caller))
                     keys = list(claimed.in_flight)
                     if not keys or not caller.deadline.left_s:
                         break
@@ -160,19 +163,20 @@ class Resolver(Generic[Q, A]):
                 for key in keys:
                     answers.fill(key, PAST_DEADLINE, role)
         finally:
-            # A question may have been known after all, or its caller has gone: others may ask it.
+            # Also after a cancellation: a lease of a question that this process is not asking
+            # would make other replicas wait until it ends.
             unasked = [key for key in every if not self._batcher.is_asking(key)]
             shared.release(unasked, namespace, role=role)
 
     def _hold_s(self, caller: Caller) -> float:
-        """Return for how long a lease is renewed: an answer that comes later is of no use."""
+        """Return the seconds for which a lease is renewed: to the deadline, plus one batch."""
         return caller.deadline.left_s + self._binding.timeout_s
 
     async def _ask_engine(
         self, questions: Mapping[bytes, Q], answers: Answers[Q, A], caller: Caller
     ) -> None:
-        # Another request may have been answered since this one looked. From here to the batcher's
-        # queue nothing is awaited, so a question of several requests is asked once.
+        # Memory is read again, since another request may have stored the answer since `lookup`.
+        # Nothing is awaited from here to the batcher's queue, so equal questions are asked once.
         for key, packed in self._memory.get_many(questions).items():
             answer = self._binding.unpack(packed, questions[key])
             if answer is not None:

@@ -1,7 +1,7 @@
-"""A histogram that takes a whole request's values at once.
+"""A histogram that observes all values of a request at once.
 
-prometheus-client's takes them one by one, at more than a microsecond each; a step has thousands of
-rewards with a dozen different values.
+prometheus-client's histogram needs more than a microsecond for each value, and a training step has
+thousands of rewards with about a dozen distinct values.
 """
 
 import threading
@@ -19,7 +19,7 @@ MOST_NEW = 1024
 
 
 Observation = tuple["Distribution", tuple[str, ...], Iterable[float]]
-"""Values for one distribution, under its labels."""
+"""A distribution, its labels, and the values to add under them."""
 
 
 def observe_all(observations: Iterable[Observation]) -> None:
@@ -29,7 +29,7 @@ def observe_all(observations: Iterable[Observation]) -> None:
 
 
 class Distribution(Collector):
-    """Counts values into buckets, by labels."""
+    """A histogram by labels, which sorts values into buckets only when it is read."""
 
     def __init__(
         self, name: str, documentation: str, labels: Sequence[str], buckets: Sequence[float]
@@ -41,9 +41,9 @@ class Distribution(Collector):
         self._counts: dict[tuple[str, ...], list[int]] = {}
         self._sums: dict[tuple[str, ...], float] = {}
         self._new: dict[tuple[str, ...], Counter[float]] = {}
-        """Values not yet put into their buckets, each with how often it was seen."""
+        """Values that are not in a bucket yet, with their numbers."""
         self._lock = threading.Lock()
-        """The admin port looks from another thread."""
+        """Held by readers too, since the admin port collects in another thread."""
 
     def observe(self, labels: tuple[str, ...], values: Iterable[float]) -> None:
         """Add *values* under *labels*."""
@@ -52,6 +52,7 @@ class Distribution(Collector):
             if new is None:
                 new = self._new[labels] = Counter()
             new.update(values)
+            # Bounds the memory if the values are nearly all distinct, and nothing scrapes.
             if len(new) > MOST_NEW:
                 self._sort_in(labels)
 
@@ -62,7 +63,7 @@ class Distribution(Collector):
             self._sums[labels] = self._sums.get(labels, 0.0) + value * number
 
     def collect(self) -> Iterable[Metric]:
-        """Give what was counted, as the registry asks for it."""
+        """Yield the buckets and sums by labels; the registry calls this for each scrape."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         with self._lock:
             for labels in list(self._new):
@@ -74,5 +75,5 @@ class Distribution(Collector):
         yield family
 
     def describe(self) -> Iterable[Metric]:
-        """Name the metric, so that the registry refuses another of that name."""
+        """Yield the metric without values, so that the registry can refuse a second of its name."""
         yield HistogramMetricFamily(self._name, self._documentation, labels=self._labels)

@@ -1,4 +1,4 @@
-"""Logging: one JSON object a line, or text for people; never what a sample says."""
+"""Logging: one JSON object a line, or text for people; never a sample's text."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 CHATTY = (
-    # They log each connection and each file they look for; that is of use to nobody here.
+    # They log every connection and every file that they look for, at the level `info`.
     *("httpx", "httpcore", "huggingface_hub", "sentence_transformers", "transformers"),
     "uvicorn.access",
 )
@@ -19,10 +19,10 @@ Style = Literal["json", "console"]
 
 
 def configure(level: str, style: Style) -> None:
-    """Send everything that is logged or warned of, ours and the libraries', to standard error."""
+    """Send all log records and warnings, including those of libraries, to standard error."""
     structlog.configure(
         processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        # What is below the level costs next to nothing.
+        # This wrapper replaces the methods below the level by empty ones, so they cost almost nothing.
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
@@ -36,13 +36,13 @@ def configure(level: str, style: Style) -> None:
     for chatty in CHATTY:
         logger = logging.getLogger(chatty)
         logger.setLevel(logging.WARNING)
-        # Some bring handlers of their own, whose plain text would stand between the JSON.
+        # Some libraries add handlers, whose plain text would appear between the JSON lines.
         logger.handlers.clear()
         logger.propagate = True
 
 
 def formatter(style: Style) -> logging.Formatter:
-    """Write any record as we do; also for processes that a library starts."""
+    """Build the formatter for records of any logger, also in processes that a library starts."""
     rendered: list[Processor] = (
         [structlog.processors.JSONRenderer()]
         if style == "json"
@@ -55,10 +55,10 @@ def formatter(style: Style) -> logging.Formatter:
 
 
 class ReasonFormatter(logging.Formatter):
-    """Writes why something failed on one line: for a process that can tell its parent by a file."""
+    """Writes the reason of a failure on one line, for a child process that reports to a file."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the exception with its message, or the record's own."""
+        """Return the exception with its message, or the record's message if there is no exception."""
         error = _exception_of(record.exc_info)
         reason = record.getMessage() if error is None else f"{type(error).__name__}: {error}"
         return " ".join(reason.split())
@@ -75,7 +75,7 @@ def _shared() -> list[Processor]:
 
 
 def _name_span(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Tell to which span a line belongs, where there are any."""
+    """Add the ids of the current trace and span, if there is one."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = trace.format_trace_id(context.trace_id)
@@ -84,18 +84,18 @@ def _name_span(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
 
 
 def _quote_no_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Tell an exception by its type and place: its message, or a local variable, may be a sample's."""
+    """Replace an exception by its type and place, since its message may quote a sample."""
     error = _exception_of(event.pop("exc_info", None))
     if error is not None:
         event.update(error=type(error).__name__, where=place_of(error))
     if event.get("logger") == "asyncio":
-        # Below its first line stands what failed, with the exception and the arguments in full.
+        # Its further lines show the failed task, with the exception and the arguments in full.
         event["event"] = str(event["event"]).partition("\n")[0]
     return event
 
 
 def _exception_of(exc_info: Any) -> BaseException | None:
-    """Find the exception in what was logged with it: itself, a triple, or a wish for the current one."""
+    """Return the exception of `exc_info`: an exception, a triple, or True for the current one."""
     match exc_info:
         case None | BaseException():
             return exc_info
@@ -106,7 +106,7 @@ def _exception_of(exc_info: Any) -> BaseException | None:
 
 
 def place_of(error: BaseException) -> str:
-    """Say where *error* was raised."""
+    """Return the function and line in which *error* was raised."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

@@ -28,14 +28,14 @@ LATENCY_BUCKETS_S = (
 )
 SHARE_BUCKETS = tuple(tenths / 10 for tenths in range(11))
 MARGIN_BUCKETS = (-16, -8, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, 8, 16)
-"""Of the odds of YES, in natural logarithms: 2 is seven to one."""
+"""Buckets of the log odds of YES, in natural logarithms: 2 is seven to one."""
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 M = TypeVar("M", bound=Counter | Gauge | Histogram)
 
 
 class Labelled(dict[str | tuple[str, ...], M], Generic[M]):
-    """The children of a metric by their labels; prometheus-client's own look-up takes ten times as long."""
+    """The children of a metric by labels; prometheus-client's own look-up takes ten times as long."""
 
     def __init__(self, metric: M) -> None:
         super().__init__()
@@ -73,13 +73,13 @@ def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) ->
 
 
 def distribution(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Any:
-    """Declare a histogram that takes all values of a request at once."""
+    """Declare a histogram that observes all values of a request at once."""
     return field(default_factory=lambda: Distribution(name, text, labels, buckets), init=False)
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Everything the service counts and times, in one of its roles."""
+    """All metrics of one process, with its role."""
 
     role: str = "all"
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
@@ -241,7 +241,7 @@ class Metrics:
         self.build_info[medreward.__version__, self.role].set(1)
 
     def exposition(self) -> bytes:
-        """Write everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
     def count_prompt_tokens(self, tokens: int, found: int) -> None:
@@ -259,7 +259,7 @@ class Metrics:
     def time_redis(
         self, operation: Literal["get", "put", "claim", "wait", "renew"]
     ) -> Iterator[None]:
-        """Time one round trip, also one that fails."""
+        """Time one round trip, including one that fails."""
         started = time.perf_counter()
         try:
             yield

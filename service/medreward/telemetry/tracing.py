@@ -1,7 +1,7 @@
-"""Spans, by OpenTelemetry: of requests and of batches, with numbers and closed names, never text.
+"""OpenTelemetry spans of requests and batches, with numbers and closed names, never a sample's text.
 
-Everything here speaks OpenTelemetry's API, which does nothing until `exporting` puts its SDK behind
-it. What is sent where is decided by the standard `OTEL_*` variables.
+The functions use OpenTelemetry's API, which does nothing until `exporting` installs the SDK. The
+standard `OTEL_*` variables configure the collector.
 """
 
 import threading
@@ -17,12 +17,12 @@ import medreward
 from medreward.errors import SetupError
 
 MOST_EVENTS = 128
-"""Evaluations told of one request: a step has thousands, and a span is to be looked at."""
+"""Most evaluations in one span: a step has thousands, more than a trace viewer can show."""
 EXPORT_TIMEOUT_S = 5.0
-"""A collector that hangs keeps nobody from ending."""
+"""Timeout of an export, and of the last one at the end of the process."""
 SERVER_ERROR = 500
 OPERATIONS = {"judge": "chat", "embedder": "embeddings"}
-"""By GenAI's semantic conventions."""
+"""Names of the operations in OpenTelemetry's semantic conventions for GenAI."""
 
 _tracer = trace.get_tracer("medreward", medreward.__version__)
 
@@ -57,9 +57,11 @@ def exporting(*, role: str, is_on: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        ending = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
-        ending.start()
-        ending.join(EXPORT_TIMEOUT_S)
+        # In a daemon thread, since `shutdown` may wait for longer than this: a collector that hangs
+        # must not keep the process from ending.
+        shutdown = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
+        shutdown.start()
+        shutdown.join(EXPORT_TIMEOUT_S)
 
 
 def request_span(method: str, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
@@ -71,7 +73,7 @@ def request_span(method: str, headers: Mapping[str, str]) -> AbstractContextMana
 
 
 def end_request(span: Span, *, method: str, route: str, code: int) -> None:
-    """Note how a request ended: its route, which is one of few, and never its path."""
+    """Record the outcome of a request in its span: its route, which is one of few, not its path."""
     if not span.is_recording():
         return
     span.update_name(f"{method} {route}")
@@ -88,7 +90,7 @@ def batch_span(
 ) -> AbstractContextManager[Span]:
     """Start the span of one batch that is sent to an engine.
 
-    It hangs below the request whose question began the batch, and may hold others' questions.
+    Its parent is the request that started the batch, but it may contain other requests' questions.
     """
     operation = OPERATIONS[role]
     attributes: dict[str, str | int] = {
@@ -103,19 +105,19 @@ def batch_span(
 
 
 def carried() -> Mapping[str, str]:
-    """Give the headers that let another service hang its spans below the current one."""
+    """Return the headers by which another service makes its spans children of the current one."""
     headers: MutableMapping[str, str] = {}
     propagate.inject(headers)
     return headers
 
 
-def tell_evaluations(
+def record_evaluations(
     name: str, total: int, each: Iterable[Mapping[str, str | float]], seconds: Mapping[str, float]
 ) -> None:
     """Record the first of a request's *total* evaluations, under its recipe's or template's name.
 
-    *each* holds attributes without their prefix, such as `score.value`, and is read as far as it is
-    recorded. *seconds* are those of the request, by stage.
+    *each* yields attributes without their prefix, such as `score.value`, and is read only as far as
+    it is recorded. *seconds* are the request's, by stage.
     """
     span = trace.get_current_span()
     if not span.is_recording():
@@ -125,7 +127,7 @@ def tell_evaluations(
     span.set_attribute("medreward.evaluations.left_out", max(0, total - MOST_EVENTS))
     for attributes in islice(each, MOST_EVENTS):
         named = {f"gen_ai.evaluation.{key}": value for key, value in attributes.items()}
-        # An error is no evaluation's alone, and has its name everywhere.
+        # `error.type` is a general attribute of OpenTelemetry, without a prefix.
         if "error.type" in attributes:
             named["error.type"] = named.pop("gen_ai.evaluation.error.type")
         span.add_event("gen_ai.evaluation.result", {"gen_ai.evaluation.name": name, **named})

@@ -1,1 +1,1 @@
-"""The formats of trainers that call a reward server by themselves."""
+"""Formats of trainers that have their own client for a reward server."""

@@ -1,4 +1,4 @@
-"""NeMo Gym's contract of a resources server: a row comes in and goes back with its reward."""
+"""NeMo Gym's contract of a resources server: each row is returned with its reward."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -11,32 +11,32 @@ from medreward.recipes.recipe import Recipe
 from medreward.rewards.reward import Reward, Unscored
 
 OURS = "medreward_"
-"""Before each number that is ours alone: a row may have a field of a signal's name."""
+"""Prefix of the fields that medreward adds, since a row may have a field of a signal's name."""
 TASK = "_ng_task_index"
 LARGEST = 1e100
-"""A larger number, or none at all, is nobody's reward, and its square would not be finite."""
+"""Larger numbers and NaN are ignored: the square of a larger one would not be finite."""
 FAILURE = ("_ng_failure_class", "_ng_failure_judge_error", "failure_kind", "failure_reason")
 FAILURE_KINDS = {
     ProblemKind.JUDGE_UNPARSEABLE: "judge_unparseable",
     ProblemKind.INVALID_REFERENCE: "verifier_error",
     ProblemKind.TOO_LONG: "verifier_error",
 }
-"""Gym's words; what is not here is `judge_failed`."""
+"""Gym's kinds of failure; any other problem is `judge_failed`."""
 
 
 def verified(
     row: Mapping[str, Any], result: Reward | Unscored, recipe: Recipe, fingerprint: str
 ) -> dict[str, Any]:
-    """Give a row back with its reward, or flagged as one that has none; a `wire.VerifyReply`.
+    """Return a row with its reward, or flagged as failed; a `VerifyReply`.
 
-    A row that comes again, after its judge had failed, loses what was said of that.
+    If the row comes back after a failure, the fields about that failure are removed.
     """
     kept = {name: value for name, value in row.items() if name not in FAILURE}
     if FAILURE[0] in row:
         kept |= _masked(row, is_masked=False)
     names = recipe.weights
     if isinstance(result, Unscored):
-        # Gym wants a number here too; the flags keep it out of scores and of the loss.
+        # Gym requires a number even here; the flags keep it out of the scores and the loss.
         nothing = dict.fromkeys(names, 0.0)
         return {
             **kept,
@@ -69,16 +69,16 @@ def _failure(problem: Problem) -> dict[str, str]:
 
 
 def _masked(row: Mapping[str, Any], *, is_masked: bool) -> dict[str, Any]:
-    """Set the flag where NeMo RL looks for it, and where Gym does."""
+    """Return the mask flag in both places: NeMo RL reads the one, and Gym the other."""
     config = row.get("instance_config")
     before = config if isinstance(config, dict) else {}
     return {"instance_config": {**before, "mask_sample": is_masked}, "mask_sample": is_masked}
 
 
 def aggregated(rows: Iterable[Mapping[str, Any]]) -> AggregateReply:
-    """Describe the rewards of an evaluation, each task by itself and all together.
+    """Compute statistics of an evaluation's rewards, for each task and overall.
 
-    A row without a reward of its own, flagged as such, is left out.
+    Rows that are flagged as failed have no reward of their own, and are left out.
     """
     tasks: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:

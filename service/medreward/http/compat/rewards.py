@@ -1,4 +1,4 @@
-"""What a trainer that knows rewards alone is given: a number, or no reply at all."""
+"""Rewards for trainers whose format has only numbers: a number, or a refusal of the request."""
 
 import math
 
@@ -9,11 +9,11 @@ from medreward.rewards.reward import Components, Reward, Unscored
 
 
 def number_for(result: Reward | Unscored, on_unscored: OnUnscored, *, name: str) -> float:
-    """Give the reward of a sample, or what its trainer wants in place of one.
+    """Return the reward of a sample, or the substitute that *on_unscored* names.
 
     Raises:
-        NoRewardYet: there is none, and the same sample may be scored later.
-        NoReward: there is none.
+        NoRewardYet: the sample is unscored, and a retry may succeed.
+        NoReward: the sample is unscored, and a retry would not help.
     """
     if isinstance(result, Reward):
         return result.total
@@ -28,9 +28,10 @@ def number_for(result: Reward | Unscored, on_unscored: OnUnscored, *, name: str)
 
 
 def logs_of(result: Reward | Unscored, recipe: Recipe) -> dict[str, float]:
-    """Give numbers to log: the same names for every sample, which trainers rely on.
+    """Return numbers for the trainer's log, under the same names for every sample.
 
-    Whether the reward is the recipe's own, and each signal, 0 where it was not had.
+    `scored` is 1 if the reward is the recipe's own. A missing signal is logged as 0, since trainers
+    require equal names in every log.
     """
     parts = result.components
     logs = {"scored": float(isinstance(result, Reward))}
@@ -40,7 +41,7 @@ def logs_of(result: Reward | Unscored, recipe: Recipe) -> dict[str, float]:
 
 
 def _mean_of(components: Components) -> float | None:
-    """Weigh what was had; None where only rules spoke, for these reward a form well filled in."""
+    """Return the weighted mean; None if only rules gave values, since they reward the format."""
     parts = components.values()
     weight = math.fsum(part.weight for part in parts)
     if not weight or all(part.signal.source == "rule" for part in parts):

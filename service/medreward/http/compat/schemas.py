@@ -1,4 +1,4 @@
-"""What trainers send and read. Their own fields may grow, so what is not known here is left alone."""
+"""Schemas of trainers' requests and replies; unknown fields are ignored, since trainers add some."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,13 +13,13 @@ OnUnscored = Literal["raise", "impute", "zero"]
 
 
 class _Given(BaseModel):
-    """What a trainer sends."""
+    """Base class of the bodies that trainers send."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class Label(BaseModel):
-    """The ground truth of one sample; as a text, or several accepted ones, it is the reference."""
+    """The ground truth of one sample: an object, or only its reference as a text or a list."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +44,7 @@ class Label(BaseModel):
 
 
 def _object_in(text: str) -> dict[str, Any] | None:
-    """Read a label that was written as JSON, since a data set's column often holds only texts."""
+    """Parse a label that was written as JSON, since many data sets can hold only texts."""
     if not text.lstrip().startswith("{"):
         return None
     try:
@@ -55,21 +55,21 @@ def _object_in(text: str) -> dict[str, Any] | None:
 
 
 def _several(value: object) -> object:
-    """One thing is a list of one; OpenRLHF sends either."""
+    """Turn a single value into a list of one; OpenRLHF sends either."""
     return value if isinstance(value, list) else [value]
 
 
 class OpenRlhfRequest(_Given):
-    """Body of `POST /compat/openrlhf`: lists of one length, or one of each."""
+    """Body of `POST /compat/openrlhf`: lists of equal length, or a single value of each."""
 
     query: str | tuple[str, ...]
-    """Prompt and response, as decoded with special tokens."""
+    """Prompt and response in one text, decoded with special tokens."""
     prompts: Annotated[tuple[str, ...], BeforeValidator(_several)]
     labels: Annotated[tuple[Label, ...], BeforeValidator(_several)]
 
     @property
     def queries(self) -> tuple[str, ...]:
-        """The queries, also where it is one."""
+        """The queries, as a tuple of one if a single text was sent."""
         return (self.query,) if isinstance(self.query, str) else self.query
 
     @model_validator(mode="after")
@@ -83,7 +83,7 @@ class OpenRlhfRequest(_Given):
 
 
 class OpenRlhfReply(BaseModel):
-    """Reply of `POST /compat/openrlhf`: lists where lists were sent."""
+    """Reply of `POST /compat/openrlhf`: lists if `query` was a list."""
 
     rewards: float | list[float]
     scores: float | list[float]
@@ -91,7 +91,7 @@ class OpenRlhfReply(BaseModel):
 
 
 class SlimeRequest(_Given):
-    """Body of `POST /compat/slime`; the prompt, in whatever form, is not read."""
+    """Body of `POST /compat/slime`; its prompt is not read."""
 
     response: str
     label: Label
@@ -105,7 +105,7 @@ class Said(_Given):
 
 
 class Output(_Given):
-    """An item of a response: a message, or what else the policy did."""
+    """An item of a response: a message, a tool call or another step of the policy."""
 
     type: str = "message"
     role: str = "assistant"
@@ -113,13 +113,13 @@ class Output(_Given):
 
 
 class Responded(_Given):
-    """An OpenAI Responses object, as far as it is read."""
+    """The fields of an OpenAI Responses object that are read."""
 
     output: tuple[Output, ...]
 
     @property
     def text(self) -> str:
-        """What the policy said last; nothing where it only called tools or thought."""
+        """The text of the policy's last message; empty if it sent none."""
         said = [o for o in self.output if o.type == "message" and o.role == "assistant"]
         content = said[-1].content if said else None
         if content is None or isinstance(content, str):
@@ -128,7 +128,7 @@ class Responded(_Given):
 
 
 class VerifyRequest(_Given):
-    """Body of NeMo Gym's `POST /verify`: the row of the data set, and what the policy made of it."""
+    """Body of NeMo Gym's `POST /verify`: the row of the data set, and the policy's response."""
 
     response: Responded
     reference: Annotated[
@@ -139,18 +139,18 @@ class VerifyRequest(_Given):
 
 
 class VerifyReply(BaseModel):
-    """Reply of NeMo Gym's `POST /verify`, beside all that was sent."""
+    """Reply of NeMo Gym's `POST /verify`, in addition to all fields of the request."""
 
     model_config = ConfigDict(extra="allow")
 
     reward: float
     reward_components: dict[str, float]
-    """Weighted, so that they add up to the reward."""
+    """Weighted values of the signals, which add up to the reward."""
     mask_sample: bool
 
 
 class AggregateRequest(_Given):
-    """Body of NeMo Gym's `POST /aggregate_metrics`: replies of `/verify`, shortened."""
+    """Body of NeMo Gym's `POST /aggregate_metrics`: shortened replies of `/verify`."""
 
     verify_responses: tuple[dict[str, Any], ...]
 
@@ -164,7 +164,7 @@ class AggregateReply(BaseModel):
 
 
 class Query(BaseModel):
-    """What the URL of a trainer that sends nothing else of ours can say."""
+    """Parameters of a trainer's URL, for trainers whose body cannot hold them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -173,19 +173,19 @@ class Query(BaseModel):
     run: Identifier | None = None
     """Name of the training job."""
     deadline_ms: DeadlineMs | None = None
-    """Milliseconds until the reply; by default the deployment's, or less than the trainer waits."""
+    """Milliseconds until the reply; by default the deployment's, for slime at most 110 s."""
 
 
 class RewardQuery(Query):
-    """What the URL says where the trainer knows rewards alone."""
+    """Parameters of the URL for trainers whose format has only numbers."""
 
     on_unscored: OnUnscored = "raise"
-    """What a sample without a reward gets: an HTTP error; the mean of the components that were
-    had, if a model's say is among them; or 0."""
+    """Reply for an unscored sample: `raise` is an HTTP error; `impute` is the weighted mean of its
+    known components, if a model gave one of them, else an error; `zero` is 0."""
 
 
 class SlimeQuery(RewardQuery):
-    """What slime's URL can say."""
+    """Parameters of slime's URL."""
 
     key: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    """Reply with an object that holds the reward under this name, for slime's `--reward-key`."""
+    """Reply with an object that has the reward under this name, for slime's `--reward-key`."""

@@ -1,1 +1,1 @@
-"""The routes of docs/api.md, the probes, and the routes of a judge or embedder process."""
+"""Routes of docs/api.md, probes, and the routes of a judge or embedder process."""

@@ -1,4 +1,4 @@
-"""The routes. Each reads what its trainer sends, goes the way of `/reward`, and answers its way."""
+"""Routes in the formats of trainers: each parses its trainer's request, and scores it as `/reward`."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -39,7 +39,7 @@ from medreward.samples import Sample
 
 SLIME_WAITS_MS = 120_000
 MARGIN_MS = 10_000
-"""So much sooner than its trainer gives up, a route without a deadline answers."""
+"""The default deadline of slime's route is this much shorter than slime's own timeout."""
 REFUSALS = refusals(400, 401, 408, 413, 422, 429, 503)
 KEY = "A trainer that sends no header has its key at the end of the path: `{path}/<key>`."
 
@@ -57,7 +57,7 @@ Rewarded = tuple[Recipe, Sequence[Reward | Unscored]]
     openapi_extra={**body_schema(OpenRlhfRequest), **query_schema(RewardQuery)},
 )
 async def openrlhf(request: Request) -> Response:
-    """Score for OpenRLHF: a batch, or one of each."""
+    """Score for OpenRLHF: a batch, or a single sample."""
     query, service = _query(request, RewardQuery), service_of(request)
     with service.admission.permit() as permit:
         asked = await receive(request, OpenRlhfRequest, permit)
@@ -78,7 +78,7 @@ async def openrlhf(request: Request) -> Response:
     openapi_extra={**body_schema(SlimeRequest), **query_schema(SlimeQuery)},
 )
 async def slime(request: Request) -> Response:
-    """Score one sample for slime: a number, or an object where a key is named."""
+    """Score one sample for slime: a number, or an object if `key` is set."""
     query, service = _query(request, SlimeQuery), service_of(request)
     longest_ms = min(round(1000 * service.settings.deadline_s), SLIME_WAITS_MS - MARGIN_MS)
     query = query.model_copy(update={"deadline_ms": query.deadline_ms or longest_ms})
@@ -92,7 +92,7 @@ async def slime(request: Request) -> Response:
 
 
 class Row(RootModel[dict[str, Any]]):
-    """All that Gym sends of a row, known here or not."""
+    """A row of NeMo Gym with all its fields, including those that no schema here names."""
 
 
 @router.post(
@@ -102,7 +102,7 @@ class Row(RootModel[dict[str, Any]]):
     openapi_extra={**body_schema(VerifyRequest), **query_schema(Query)},
 )
 async def verify(request: Request) -> Response:
-    """Score one rollout for NeMo Gym: its row comes back with the reward, or flagged."""
+    """Score one rollout for NeMo Gym: returns its row with the reward, or flagged as failed."""
     query, service = _query(request, Query), service_of(request)
     with service.admission.permit() as permit:
         row = await receive(request, Row, permit)
@@ -132,13 +132,13 @@ async def aggregate_metrics(request: Request) -> Response:
 
 @router.post("/seed_session", response_model=dict[str, str], responses=refusals(401))
 async def seed_session() -> Response:
-    """Begin a session of NeMo Gym's, of which nothing is kept."""
+    """Accept a session of NeMo Gym; the service keeps no state of it."""
     return _json({})
 
 
 @router.get("/reverify_mode", response_model=str, responses=refusals(401))
 async def reverify_mode() -> Response:
-    """Tell NeMo Gym that a row can be verified again at any time."""
+    """Report to NeMo Gym that a row can be verified again at any time."""
     return _json("stateless")
 
 
@@ -147,7 +147,7 @@ PLAIN = [
     Route("/compat/slime", slime, methods=["POST"]),
     Route("/verify", verify, methods=["POST"]),
 ]
-"""Those that are asked for each rollout: plain, as `/reward` is."""
+"""Routes with a request for each rollout, mounted without FastAPI, which costs more than the work."""
 
 
 def _query(request: Request, model: type[Q]) -> Q:
@@ -207,7 +207,7 @@ def _echo(row: dict[str, Any]) -> Response:
     try:
         return _json(row)
     except orjson.JSONEncodeError:
-        # What can be read cannot always be written.
+        # orjson reads deeper nesting and larger integers than it writes.
         raise InvalidRequest(
             "the row cannot go back: it is nested too deeply, or holds an integer over 64 bits"
         ) from None

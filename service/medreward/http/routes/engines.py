@@ -1,7 +1,7 @@
-"""The routes of a process that holds one engine for others: the path of a request from the cache on.
+"""Routes of a process that holds one engine for others, with the role `judge` or `embed`.
 
-Its own cache and batches stand before the engine, so that what several processes ask at once is
-asked once, in batches that suit it.
+Requests pass its own cache and batcher, so equal questions of several processes are asked once, in
+batches of the engine's size.
 """
 
 import base64
@@ -49,7 +49,7 @@ def embed_routes() -> list[BaseRoute]:
 
 
 async def judge_facts(request: Request) -> Response:
-    """Tell which judge this process holds."""
+    """Return the identity, templates and capacity of this process's judge."""
     service = service_of(request)
     service.check_open()
     engine = service.engines.judge
@@ -91,7 +91,7 @@ async def embedder_facts(request: Request) -> Response:
 
 
 async def judge(request: Request) -> Response:
-    """Answer inquiries."""
+    """Judge inquiries, in order; each gets a judgement or an error."""
     service = service_of(request)
     with service.admission.permit() as permit:
         asked = await receive(request, Questions, permit)
@@ -102,12 +102,12 @@ async def judge(request: Request) -> Response:
         answers = await _answers(
             request, permit, service.judge_resolver, inquiries, deadline_ms=asked.deadline_ms
         )
-        said = [_said(answers.look(inquiry)) for inquiry in inquiries]
-        return Response(orjson.dumps({"answers": said}), media_type=JSON)
+        rows = [_said(answers.look(inquiry)) for inquiry in inquiries]
+        return Response(orjson.dumps({"answers": rows}), media_type=JSON)
 
 
 async def embed(request: Request) -> Response:
-    """Embed texts."""
+    """Embed texts, in order; each gets a vector or an error."""
     service = service_of(request)
     with service.admission.permit() as permit:
         asked = await receive(request, Texts, permit)
@@ -130,7 +130,7 @@ async def _answers(
     *,
     deadline_ms: int,
 ) -> Answers[Q, A]:
-    """Answer questions as those of a sample are answered."""
+    """Resolve questions the same way as those of a sample."""
     permit.take(Load(questions=len(questions)))
     caller = Caller(Deadline.after(deadline_ms / 1000), request.state.namespace)
     look_up = partial(resolver.lookup, questions, caller)
@@ -158,7 +158,7 @@ def _inquiries(asked: Questions, service: Service) -> list[Inquiry]:
 
 
 def _said(answer: Judgement | Problem) -> dict[str, Any]:
-    """Write a `Said`."""
+    """Return a `Said`: the judgement, or the error in its place."""
     if isinstance(answer, Problem):
         return {"error": {"kind": answer.kind, "message": answer.message}}
     return {
@@ -169,7 +169,7 @@ def _said(answer: Judgement | Problem) -> dict[str, Any]:
 
 
 def _row(answer: Vector | Problem) -> dict[str, Any]:
-    """Write a `Row`."""
+    """Return a `Row`: the vector in base64, or the error in its place."""
     if isinstance(answer, Problem):
         return {"error": {"kind": answer.kind, "message": answer.message}}
     return {"vector": base64.b64encode(pack_vector(answer)).decode("ascii")}

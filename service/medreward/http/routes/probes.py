@@ -1,6 +1,6 @@
-"""What those who run the service ask of it: is it alive, started, ready, and what does it count.
+"""Probes and metrics for the operator's systems: alive, started, ready, and the counters.
 
-Plain functions, served by the public port, by the admin port, or by both.
+They are plain functions, served by the public port, by the admin port, or by both.
 """
 
 from starlette.requests import Request
@@ -12,15 +12,15 @@ from medreward.http.responses import json_response
 from medreward.service import Service
 
 READY_ALIASES = ("/health", "/healthz", "/ping")
-"""What load balancers of other servers' habits ask for."""
+"""Readiness paths that load balancers know from other servers."""
 PROBES = ("/livez", "/readyz", "/startupz", *READY_ALIASES)
 STALLED_S = 60.0
-"""Without a turn of the event loop for so long, the process is taken for dead. Loading a model may
-hold it up for some seconds."""
+"""If the event loop makes no turn for so long, `/livez` reports a stall and the process is restarted.
+Loading a model can block the loop for some seconds."""
 
 
 async def livez(request: Request) -> Response:
-    """Tell that the process answers, and that its event loop turns; 503 where that has stalled."""
+    """Report that the process is alive; 503 if its event loop has stalled."""
     silent_s = _service(request).watchdog.silent_s
     if silent_s > STALLED_S:
         return json_response(schemas.Liveness(status="stalled"), 503)
@@ -28,13 +28,13 @@ async def livez(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Tell whether models are loaded, warm and answering; 503 until they are, and while draining."""
+    """Report whether the models are loaded, warm and answering; 503 if not, and while draining."""
     readiness = _service(request).readiness
     return json_response(readiness, 200 if readiness.status == "ready" else 503)
 
 
 async def startupz(request: Request) -> Response:
-    """Tell how far the start is; 503 until everything was ready for the first time."""
+    """Report the stage of the start; 503 until everything was ready for the first time."""
     startup = _service(request).startup
     return json_response(startup, 200 if startup.stage == "ready" else 503)
 

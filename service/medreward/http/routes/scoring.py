@@ -1,4 +1,4 @@
-"""The routes of docs/api.md. No decisions: those are in the pipeline."""
+"""Routes of docs/api.md. They decide nothing about a score: that is the pipeline's part."""
 
 from functools import partial
 
@@ -24,9 +24,9 @@ from medreward.runs.watch import MOST_STEPS, RunKey
 
 router = APIRouter()
 operations = APIRouter()
-"""In every role."""
+"""Routes of every role."""
 counting = APIRouter()
-"""On the admin port alone, where there is one."""
+"""Routes that move to the admin port if one is configured."""
 
 
 @router.post(
@@ -37,8 +37,9 @@ counting = APIRouter()
     openapi_extra=body_schema(schemas.RewardRequest),
 )
 async def reward(request: Request) -> Response:
-    """Score samples: one reward each, or the reason there is none."""
+    """Score samples: each gets a reward, or the problem in its place."""
     service = service_of(request)
+    # The permit is held until the response is built, since until then the request holds memory.
     with service.admission.permit() as permit:
         body = await receive(request, schemas.RewardRequest, permit)
         job = plan_rewards(request, body, permit)
@@ -104,7 +105,7 @@ async def recipe(request: Request, name: str) -> Response:
     responses=refusals(401, 404),
 )
 async def run(request: Request, run_id: str) -> Response:
-    """Tell what was seen of a training run, and what of it is worth looking at."""
+    """Report the statistics of a training run, with alerts about suspicious changes."""
     service = service_of(request)
     key = RunKey(request.state.namespace, run_id)
     return await service.offload.run(partial(run_reply, service, key), MOST_STEPS)
@@ -143,5 +144,5 @@ counting.get(
     "/version", tags=["operations"], response_model=schemas.Version, responses=refusals(401)
 )
 async def version() -> Response:
-    """Tell the version of the service, and what its numbers are not for."""
+    """Report the version of the service, and the notice on the use of its rewards."""
     return json_response(schemas.Version(service=medreward.__version__, notice=medreward.NOTICE))
