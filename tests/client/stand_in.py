@@ -10,7 +10,7 @@ from medreward_client.pauses import Pauses
 
 URL = "http://rewards:8080"
 PAUSES = Pauses(first_s=0.001, longest_s=0.01)
-"""So short that no test sleeps; that the client's own are longer is shown in test_asking.py."""
+"""So short that no test sleeps; that the client's own are longer is shown in test_retries.py."""
 PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
 SAMPLE = Sample(PATIENT_TEXT, "left lower lobe", id="p17-r3")
 ITEM = Item(PATIENT_TEXT, "left lower lobe", id="q1", criteria=[Criterion("names the side", 2.0)])

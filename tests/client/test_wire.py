@@ -23,8 +23,10 @@ from medreward_client import (
     TimedOut,
     Unavailable,
 )
+from medreward_client._batching import reward_call
+from medreward_client._client import health_call, judge_call
+from medreward_client._http import Call, Reply
 from medreward_client._types import Terms
-from medreward_client._wire import Call, Reply, health_call, judge_call, reward_call
 from tests.client.stand_in import (
     ITEM,
     JUDGED,

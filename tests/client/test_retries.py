@@ -22,8 +22,8 @@ from medreward_client import (
     TryAgain,
     Unavailable,
 )
-from medreward_client._asking import IN_FLIGHT, PAUSES, pause_after
-from medreward_client._gathering import BATCH_SAMPLES
+from medreward_client._batching import BATCH_SAMPLES
+from medreward_client._http import IN_FLIGHT, PAUSES, pause_after
 from medreward_client.pauses import Pauses
 from tests.client.stand_in import PATIENT_TEXT, SAMPLE, SCORED, URL, Ask, Handler, reward_body
 

@@ -19,7 +19,7 @@ from medreward_client import (
     TimedOut,
     Unavailable,
 )
-from medreward_client._gathering import BATCH_CHARACTERS, BATCH_SAMPLES, batches_of
+from medreward_client._batching import BATCH_CHARACTERS, BATCH_SAMPLES, batches_of
 from tests.client.stand_in import SCORED, UNSCORED, URL, reward_body
 
 pytestmark = pytest.mark.anyio
