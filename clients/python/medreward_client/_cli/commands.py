@@ -1,4 +1,4 @@
-"""The commands with their options; what they do is in the modules that they name."""
+"""The commands and their options; other modules do the work."""
 
 import logging
 from importlib.util import find_spec
@@ -99,9 +99,9 @@ def doctor(
         typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long one look may take."),
     ] = 5.0,
 ) -> None:
-    """Say in plain words what is wrong between here and a service, and what to do next.
+    """Diagnose the connection to a service in plain words, with advice.
 
-    Ends with 0 where two samples were scored and made sense, else with 1.
+    The exit code is 0 if two samples were scored plausibly, and 1 otherwise.
     """
     _leave_retries_untold()
     is_well = print_findings(examine(Case(url, api_key, recipe, timeout_s)))
@@ -143,11 +143,11 @@ def score(
         ),
     ] = None,
 ) -> None:
-    """Score a file of samples; run it again to go on where it was interrupted.
+    """Score a file of samples; run it again to continue an interrupted run.
 
-    What has a reward in OUT.jsonl is skipped, the rest is asked about (again).
+    Samples with a reward in OUT.jsonl are skipped; the rest is sent, if need be again.
 
-    The last line of an id holds. No reward is never 0: it makes the exit code 1.
+    The last line of an id counts. A missing reward is never 0: it makes the exit code 1.
     """
     samples = SampleFile(file)
     _check_out(out, file)
@@ -163,7 +163,7 @@ def score(
             in_flight=in_flight,
         )
     except KeyboardInterrupt:
-        # The client stays open: closed, it would complain of what is still on its way.
+        # The client stays open: closing it would raise errors in the threads that still wait.
         text = f"interrupted; {out} keeps what was answered: run the same command again to go on"
         tell(text)
         raise typer.Exit(INTERRUPTED) from None
@@ -178,7 +178,7 @@ def score(
 @app.command("health", epilog=examples("medreward-client health http://rewards:8080"))
 @failing_in_words()
 def health_(url: UrlArgument, *, api_key: ApiKey = None) -> None:
-    """Say whether a service takes work, and which engine is missing; 0 if it does, else 1."""
+    """Show the readiness of a service and its engines; the exit code is 0 if it is ready, else 1."""
     _leave_retries_untold()
     with _client(url, api_key) as client:
         health = client.health()
@@ -209,7 +209,7 @@ def path(
 
 
 def _leave_retries_untold() -> None:
-    """Keep the client's log quiet where what comes of it is told anyway."""
+    """Silence the client's log of retries, since the command prints the outcome."""
     logging.getLogger("medreward_client").setLevel(logging.ERROR)
 
 

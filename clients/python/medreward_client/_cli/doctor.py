@@ -1,4 +1,4 @@
-"""What is wrong between here and a service: one look after another, each with what to do next."""
+"""The diagnosis of a connection: one check after another, each with advice."""
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ LOOKS: Mapping[str, Callable[[Case], str | Odd]] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look found, and what to do about it; neither well nor ill is worth knowing."""
+    """The result of one check, and advice; `is_well` is None for a warning."""
 
     look: str
     is_well: bool | None
@@ -41,7 +41,7 @@ class Finding:
 
 
 def examine(case: Case) -> Iterator[Finding]:
-    """Look at one thing after another, until one stands in the way of the rest."""
+    """Run one check after another, up to the first that fails."""
     for look, take in LOOKS.items():
         try:
             seen = take(case)
@@ -61,7 +61,7 @@ def examine(case: Case) -> Iterator[Finding]:
 
 
 def print_findings(findings: Iterable[Finding]) -> bool:
-    """Print findings as they come; True if nothing is ill."""
+    """Print findings as they arrive; True if no check failed."""
     console = output()
     ill = 0
     with console.status("looking"):
@@ -89,7 +89,7 @@ def _print(finding: Finding, console: Console) -> None:
 
 
 def _folded(text: str, console: Console) -> str:
-    """Fold a text beside the looks' names; whole where there is no terminal to fit it into."""
+    """Wrap a text in the column after the checks' names; unchanged without a terminal."""
     if not console.is_terminal:
         return text
     lines = textwrap.wrap(text, max(console.width - INDENT, 20), break_on_hyphens=False)

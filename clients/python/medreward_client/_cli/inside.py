@@ -1,4 +1,4 @@
-"""What can be asked of a service: whether it takes the key, has its engines, and scores well."""
+"""Checks of the service itself: key, versions, engines, plausible rewards, latency, clock."""
 
 import secrets
 import ssl
@@ -25,7 +25,7 @@ WRONG_ANSWER = "a fracture of the right femur, seen in case {nonce}"
 
 
 def look_at_key(case: Case) -> str | Odd:
-    """Whether the key is accepted, if one is needed."""
+    """Check that the key is accepted, if one is needed."""
     key = case.api_key
     if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key != ""):
         raise Ill(
@@ -50,7 +50,7 @@ def look_at_key(case: Case) -> str | Odd:
 
 
 def look_at_versions(case: Case) -> str | Odd:
-    """Whether client and service are of one age."""
+    """Compare the versions of client and service."""
     client = version_of("medreward-client")
     said = case.version.said
     service = said.get("service") if isinstance(said, dict) else None
@@ -66,8 +66,8 @@ def look_at_versions(case: Case) -> str | Odd:
 
 
 def look_at_engines(case: Case) -> str:
-    """Whether the judge and the embedder are there."""
-    with _told(case), case.client() as client:
+    """Check that the judge and the embedder are ready."""
+    with _advised(case), case.client() as client:
         health = client.health()
     missing = "; ".join(
         f"the {role} {engine.model}: {engine.message}"
@@ -89,8 +89,8 @@ def look_at_engines(case: Case) -> str:
 
 
 def look_at_scores(case: Case) -> str:
-    """Whether samples get rewards, and a right answer more than a wrong one."""
-    # New to every cache, so that judge and embedder are really asked.
+    """Check that samples get rewards, and a right answer a higher one than a wrong answer."""
+    # New to every cache, so that the judge and the embedder are called.
     wrong = WRONG_ANSWER.format(nonce=secrets.token_hex(4))
     samples = [
         Sample(
@@ -102,7 +102,7 @@ def look_at_scores(case: Case) -> str:
         for name, answer in (("right", RIGHT_ANSWER), ("wrong", wrong))
     ]
     began_s = time.perf_counter()
-    with _told(case), case.client() as client:
+    with _advised(case), case.client() as client:
         reply = client.reward(samples, recipe=case.recipe, deadline_s=REWARD_DEADLINE_S)
     took_ms = 1000 * (time.perf_counter() - began_s)
     match reply.results:
@@ -127,8 +127,8 @@ def look_at_scores(case: Case) -> str:
 
 
 def _engines_ms(reply: RewardReply) -> str:
-    told = [f"{name} {reply.timings_ms.get(name, 0.0):.0f}" for name in ("judge", "embed")]
-    return f" ({', '.join(told)})"
+    parts = [f"{name} {reply.timings_ms.get(name, 0.0):.0f}" for name in ("judge", "embed")]
+    return f" ({', '.join(parts)})"
 
 
 def _advice_for(kind: str) -> str:
@@ -141,14 +141,14 @@ def _advice_for(kind: str) -> str:
 
 
 def look_at_distance(case: Case) -> str | Odd:
-    """How long a request is on its way."""
+    """Measure the round trip of a request."""
     took_ms = []
-    with _told(case), case.client() as client:
+    with _advised(case), case.client() as client:
         for _ in range(ROUND_TRIPS + 1):
             began_s = time.perf_counter()
             client.health()
             took_ms.append(1000 * (time.perf_counter() - began_s))
-    # Without the first, which makes the connection.
+    # Without the first, which opens the connection.
     median_ms = statistics.median(took_ms[1:])
     found = f"{median_ms:.1f} ms there and back (median of {ROUND_TRIPS})"
     if median_ms > SLOW_MS:
@@ -157,7 +157,7 @@ def look_at_distance(case: Case) -> str | Odd:
 
 
 def look_at_clock(case: Case) -> str | Odd:
-    """Whether both clocks agree, so that both logs can be read side by side."""
+    """Compare both clocks, which have to agree for logs to be compared."""
     with suppress(TypeError, ValueError):
         theirs = parsedate_to_datetime(case.get("/livez").headers["Date"])
         off_s = (datetime.now(UTC) - theirs).total_seconds()
@@ -171,8 +171,8 @@ def look_at_clock(case: Case) -> str | Odd:
 
 
 @contextmanager
-def _told(case: Case) -> Iterator[None]:
-    """Turn what stops the client into what was found and what to do."""
+def _advised(case: Case) -> Iterator[None]:
+    """Raise the client's errors as Ill, with advice."""
     try:
         yield
     except MedrewardError as error:

@@ -1,4 +1,4 @@
-"""What can be seen of a service from outside: its address, its port, who answers there."""
+"""Checks from outside a service: its address, name, port, HTTP, and identity."""
 
 import http.client
 import re
@@ -25,7 +25,7 @@ GATEWAY_TROUBLE = (
 
 
 def look_at_url(case: Case) -> str | Odd:
-    """Whether the address is one, and is the service's alone."""
+    """Check that the URL is valid, and is the service's without a route."""
     example = f"give one such as http://rewards:{USUAL_PORT}"
     if re.search(r"\s", case.url):
         raise Ill("the URL holds white space", "take it out, and quote the URL in the shell")
@@ -67,7 +67,7 @@ def _path_of(case: Case) -> str | Odd:
 
 
 def look_at_proxy(case: Case) -> str | Odd:
-    """Whether the environment sends requests elsewhere first."""
+    """Check for a proxy in the environment."""
     if case.proxy is None:
         return "none; requests go straight to the service"
     host, port = case.next_hop
@@ -78,7 +78,7 @@ def look_at_proxy(case: Case) -> str | Odd:
 
 
 def look_at_name(case: Case) -> str:
-    """Whether the name leads to an address."""
+    """Resolve the name of the host."""
     host, port = case.next_hop
     try:
         found = addresses_of(host, port)
@@ -94,7 +94,7 @@ def look_at_name(case: Case) -> str:
 
 
 def look_at_port(case: Case) -> str:
-    """Whether anybody listens there."""
+    """Check that the port accepts connections."""
     host, port = case.next_hop
     try:
         took_ms = connect_ms(host, port, case.timeout_s)
@@ -119,7 +119,7 @@ def look_at_port(case: Case) -> str:
 
 
 def look_at_http(case: Case) -> str:
-    """Whether what listens speaks HTTP, and with or without TLS as the address says."""
+    """Check that the port speaks HTTP, with or without TLS according to the address."""
     try:
         answer = case.liveness
     except TimeoutError:
@@ -156,7 +156,7 @@ def _no_http(case: Case, error: Exception) -> Ill:
 
 
 def look_at_service(case: Case) -> str:
-    """Whether it is medreward that answers."""
+    """Check that the responding server is medreward."""
     answer = case.liveness
     if answer.status == HTTPStatus.OK and _is_alive(answer):
         return "it is medreward"
@@ -189,7 +189,7 @@ def _is_alive(answer: Answer) -> bool:
 
 
 def _whose_place(case: Case) -> str:
-    """Guess what was meant where something else answered."""
+    """Return advice on the right address, if another server responds at this one."""
     with suppress(OSError, http.client.HTTPException):
         if case.parts.path.strip("/") and _is_alive(
             ask(f"{case.root}/livez", timeout_s=case.timeout_s)
