@@ -1,4 +1,4 @@
-"""A service that says what it is told, at the only place where the client meets the network."""
+"""A scripted service in place of the client's transport, the only fake of its tests."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ ITEM = Item(PATIENT_TEXT, "left lower lobe", id="q1", criteria=[Criterion("names
 
 Handler = Callable[[httpx.Request], httpx.Response]
 Question = Callable[[Any], Any]
-"""What to do with a client, whichever it is: `lambda client: client.health()`."""
+"""A call on either client, such as `lambda client: client.health()`."""
 
 PROBLEM = {"kind": "judge_timeout", "message": "no answer in time", "retryable": True}
 SCORED = {
