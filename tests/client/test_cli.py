@@ -32,10 +32,10 @@ from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.supervisor import WARM_UP_TEXT
 from medreward.errors import Problem, ProblemKind, SetupError
-from medreward_client._cli.case import Case, Odd
 from medreward_client._cli.commands import PATH_TRAINERS
 from medreward_client._cli.commands import app as commands
-from medreward_client._cli.inside import look_at_clock
+from medreward_client._cli.service_checks import check_clock
+from medreward_client._cli.target import Caution, Target
 from tests.client.stand_in import PATIENT_TEXT
 from tests.service.cli.conftest import Outcome, settings
 from tests.support.service import served
@@ -520,9 +520,9 @@ def test_clocks_that_differ() -> None:
         connection.sendall(reply)
 
     with answering(tell_the_time) as port:
-        found = look_at_clock(Case(f"http://127.0.0.1:{port}", None, None, timeout_s=60.0))
+        found = check_clock(Target(f"http://127.0.0.1:{port}", None, None, timeout_s=60.0))
 
-    assert isinstance(found, Odd)
+    assert isinstance(found, Caution)
     assert found.found.endswith("s ahead of the service's")
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from medreward_client._cli.case import Case
-from medreward_client._cli.doctor import examine, print_findings
+from medreward_client._cli.doctor import diagnose, print_findings
 from medreward_client._cli.sample_file import SampleFile
+from medreward_client._cli.target import Target
 from medreward_client._cli.terminal import Misuse, failing_in_words
 from medreward_client._client import RewardClient
 from medreward_client._many import BATCH, IN_FLIGHT, score_many
@@ -96,7 +96,7 @@ def doctor(
     recipe: Recipe = None,
     timeout_s: Annotated[
         float,
-        typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long one look may take."),
+        typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Timeout of one check."),
     ] = 5.0,
 ) -> None:
     """Diagnose the connection to a service in plain words, with advice.
@@ -104,8 +104,8 @@ def doctor(
     The exit code is 0 if two samples were scored plausibly, and 1 otherwise.
     """
     _leave_retries_untold()
-    is_well = print_findings(examine(Case(url, api_key, recipe, timeout_s)))
-    raise typer.Exit(0 if is_well else FAILED)
+    has_passed = print_findings(diagnose(Target(url, api_key, recipe, timeout_s)))
+    raise typer.Exit(0 if has_passed else FAILED)
 
 
 @app.command(

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import SplitResult, urlsplit
 
-from medreward_client._cli.probing import Answer, ask
+from medreward_client._cli.probes import Answer, ask
 from medreward_client._client import RewardClient
 
 USUAL_PORT = 8080
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Ill(Exception):
+class Failure(Exception):
     """A check failed, so that no later check can succeed."""
 
     def __init__(self, found: str, advice: str) -> None:
@@ -22,7 +22,7 @@ class Ill(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Odd:
+class Caution:
     """A check found something unusual that need not be wrong."""
 
     found: str
@@ -30,7 +30,7 @@ class Odd:
 
 
 @dataclass
-class Case:
+class Target:
     """An address and a key, and the cached responses of the service behind them."""
 
     url: str
