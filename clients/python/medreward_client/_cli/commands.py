@@ -54,12 +54,12 @@ ApiKey = Annotated[
         metavar="KEY",
         envvar=KEY_VARIABLE,
         show_default=False,
-        help="The service's key; better in the environment, where no list of processes shows it.",
+        help="The service's key; better set in the environment, which no list of processes shows.",
     ),
 ]
 Recipe = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Which recipe; else the service's default."),
+    typer.Option(metavar="NAME", help="The recipe; the service's default if omitted."),
 ]
 
 
@@ -124,14 +124,17 @@ def score(
     ],
     *,
     out: Annotated[
-        Path, typer.Option(metavar="OUT.jsonl", help="Where results go, one a line, as they come.")
+        Path,
+        typer.Option(
+            metavar="OUT.jsonl", help="The file of results, one a line, written as they arrive."
+        ),
     ],
     url: UrlOption,
     api_key: ApiKey = None,
     recipe: Recipe = None,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Samples in a request.")] = BATCH,
     in_flight: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Requests on their way at once.")
+        int, typer.Option(min=1, metavar="N", help="Concurrent requests.")
     ] = IN_FLIGHT,
     deadline_s: Annotated[
         float | None,
@@ -139,7 +142,7 @@ def score(
             "--deadline",
             metavar="SECONDS",
             min=0.001,
-            help="How long a request may take, with all that is asked again; else five minutes.",
+            help="Deadline of a request, retries included; five minutes by default.",
         ),
     ] = None,
 ) -> None:
