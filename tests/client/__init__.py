@@ -1,1 +1,1 @@
-"""What the Python client promises; a package, since other tests are named after the same stages."""
+"""The tests of the Python client; a package, since other tests have files of the same names."""

@@ -1,4 +1,4 @@
-"""A service that says what it is told, at the only place where the client meets the network."""
+"""A scripted service in place of the client's transport, the only fake of its tests."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -10,14 +10,14 @@ from medreward_client.pauses import Pauses
 
 URL = "http://rewards:8080"
 PAUSES = Pauses(first_s=0.001, longest_s=0.01)
-"""So short that no test sleeps; that the client's own are longer is shown in test_asking.py."""
+"""So short that no test sleeps; that the client's own are longer is shown in test_retries.py."""
 PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
 SAMPLE = Sample(PATIENT_TEXT, "left lower lobe", id="p17-r3")
 ITEM = Item(PATIENT_TEXT, "left lower lobe", id="q1", criteria=[Criterion("names the side", 2.0)])
 
 Handler = Callable[[httpx.Request], httpx.Response]
 Question = Callable[[Any], Any]
-"""What to do with a client, whichever it is: `lambda client: client.health()`."""
+"""A call on either client, such as `lambda client: client.health()`."""
 
 PROBLEM = {"kind": "judge_timeout", "message": "no answer in time", "retryable": True}
 SCORED = {

@@ -1,4 +1,4 @@
-"""The command `medreward-client`: what it says of a connection, and what it does with files."""
+"""The command `medreward-client`: its diagnosis of a connection, and its scoring of files."""
 
 import asyncio
 import json
@@ -32,10 +32,10 @@ from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.supervisor import WARM_UP_TEXT
 from medreward.errors import Problem, ProblemKind, SetupError
-from medreward_client._cli.case import Case, Odd
 from medreward_client._cli.commands import PATH_TRAINERS
 from medreward_client._cli.commands import app as commands
-from medreward_client._cli.inside import look_at_clock
+from medreward_client._cli.service_checks import check_clock
+from medreward_client._cli.target import Caution, Target
 from tests.client.stand_in import PATIENT_TEXT
 from tests.service.cli.conftest import Outcome, settings
 from tests.support.service import served
@@ -122,7 +122,7 @@ def ready(app: FastAPI) -> Iterator[str]:
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, at most a minute."""
+    """Wait until a condition holds, at most a minute."""
     give_up = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < give_up
@@ -156,7 +156,7 @@ def answering(answer: Callable[[socket.socket], object]) -> Iterator[int]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A closed port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -173,7 +173,7 @@ def ill_line_of(outcome: Outcome) -> str:
 
 
 def test_a_service_that_is_well_is_told_so_line_by_line(run: Run, url: str) -> None:
-    """Every look has a tick and says what it saw; two samples were scored on the way."""
+    """Every check has a tick and a finding; two samples were scored."""
     told = run("doctor", url)
 
     assert told.code == 0
@@ -213,7 +213,7 @@ def test_a_service_that_is_well_is_told_so_line_by_line(run: Run, url: str) -> N
     ],
 )
 def test_an_address_that_is_none_is_told_apart(run: Run, url: str, found: str, advice: str) -> None:
-    """What was meant is proposed where it can be guessed; nothing is asked of a network."""
+    """The advice proposes a corrected URL if there is one; no connection is opened."""
     told = run("doctor", url)
 
     assert told.code == 1
@@ -249,7 +249,7 @@ def test_nobody_listens(run: Run) -> None:
 
 
 def test_a_host_that_swallows_connections(run: Run) -> None:
-    """A firewall that drops what it does not like is told apart from a port that is closed."""
+    """A firewall that drops packets is distinguished from a closed port."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
         for _ in range(4):
             caller = waiting.enter_context(socket.socket())
@@ -387,7 +387,7 @@ def test_a_connection_that_breaks_off(run: Run) -> None:
 
 
 def test_a_key_that_is_missing_wrong_and_right(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is told as what it is, and no key is ever shown."""
+    """Each problem of a key is reported, and the key is never shown."""
     with ready(create_app(settings(api_keys=(SecretStr(KEY),)))) as url:
         missing = run("doctor", url)
         wrong = run("doctor", url, "--api-key", KEY + "x")
@@ -403,7 +403,7 @@ def test_a_key_that_is_missing_wrong_and_right(run: Run, monkeypatch: pytest.Mon
 
 
 def test_a_key_that_is_not_needed(run: Run, url: str) -> None:
-    """It is no fault, but may show that this is another service than was meant."""
+    """An unneeded key is a warning, since it may mean that the URL is another service's."""
     told = run("doctor", url, "--api-key", KEY)
 
     assert told.code == 0
@@ -439,7 +439,7 @@ def test_a_service_that_loads(run: Run) -> None:
 
 
 def test_a_service_whose_engine_failed(run: Run) -> None:
-    """Its own words say what to mend."""
+    """The error is the service's own message."""
     with ready(create_app(settings(), judge=BrokenJudge())) as url:
         told = run("doctor", url)
 
@@ -520,9 +520,9 @@ def test_clocks_that_differ() -> None:
         connection.sendall(reply)
 
     with answering(tell_the_time) as port:
-        found = look_at_clock(Case(f"http://127.0.0.1:{port}", None, None, timeout_s=60.0))
+        found = check_clock(Target(f"http://127.0.0.1:{port}", None, None, timeout_s=60.0))
 
-    assert isinstance(found, Odd)
+    assert isinstance(found, Caution)
     assert found.found.endswith("s ahead of the service's")
 
 
@@ -570,7 +570,7 @@ def test_a_file_is_scored_and_gone_on_with(
 
 
 def test_a_file_can_come_from_standard_input(run: Run, url: str, tmp_path: Path) -> None:
-    """As in a pipe."""
+    """The file `-` is standard input."""
     out = tmp_path / "out.jsonl"
     told = run("score", "-", "--out", out, "--url", url, stdin=json.dumps(SAMPLE))
 
@@ -621,7 +621,7 @@ def test_what_is_unscored_is_told_by_its_reason(
 def test_nothing_is_sent_unless_every_line_is_a_sample(
     run: Run, jsonl: Callable[..., Path], tmp_path: Path, line: str, reason: str
 ) -> None:
-    """A line is named by its number and field, never by what it says."""
+    """The error names the line and the field, never the value."""
     out = tmp_path / "out.jsonl"
     told = run("score", jsonl(SAMPLE, line), "--out", out, "--url", "http://127.0.0.1:9")
 
@@ -698,7 +698,7 @@ class SlowJudge(ScriptedJudge):
 def test_an_interrupted_command_says_how_to_go_on(
     jsonl: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Ctrl-C ends it at once, with what was answered in the file."""
+    """Ctrl-C ends the command at once, with all results so far in the file."""
     out = tmp_path / "out.jsonl"
     judge = SlowJudge()
     rows = [OTHER | {"id": f"p{n}", "response": f"{PATIENT_TEXT} {n}"} for n in range(3)]
@@ -765,7 +765,7 @@ def test_every_command_shows_how_it_is_used(run: Run, command: str) -> None:
 
 
 def test_without_the_extra_the_command_says_how_to_get_it() -> None:
-    """One line, where whoever installed the client alone tries the command."""
+    """Without the extra, the command prints one line that names it."""
     program = "import sys; sys.modules['typer'] = None; import medreward_client._cli as c; c.main()"
     told = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", program], capture_output=True, text=True, check=False

@@ -94,7 +94,7 @@ async def test_a_failure_is_not_a_zero(ask: Ask) -> None:
 
 
 async def test_judging_gives_scores_votes_and_criteria(ask: Ask) -> None:
-    """An item comes back judged, or unjudged with the reason and the votes."""
+    """An item is judged, or unjudged with the reason and the votes."""
     handler = replying(judge_body(JUDGED, UNJUDGED))
 
     reply = await ask(handler, lambda client: client.judge([ITEM, ITEM]))
@@ -115,7 +115,7 @@ async def test_judging_gives_scores_votes_and_criteria(ask: Ask) -> None:
 async def test_not_being_ready_is_an_answer(
     ask: Ask, status_code: int, status: str, *, ready: bool
 ) -> None:
-    """A 503 of /readyz is no error: it says which engine is missing."""
+    """A 503 of /readyz is a result, which names the missing engine."""
     handler = replying(READINESS | {"status": status}, status=status_code)
 
     readiness: Health = await ask(handler, lambda client: client.health())
@@ -125,7 +125,7 @@ async def test_not_being_ready_is_an_answer(
 
 
 async def test_a_reward_call_sends_what_it_was_given(ask: Ask) -> None:
-    """Recipe, run, deadline and samples travel under their names in the contract."""
+    """Recipe, run, deadline and samples are sent under their names in the contract."""
 
     def check(request: httpx.Request) -> httpx.Response:
         assert (request.method, str(request.url)) == ("POST", f"{URL}/reward")
@@ -147,7 +147,7 @@ async def test_a_reward_call_sends_what_it_was_given(ask: Ask) -> None:
 
 
 async def test_a_judge_call_sends_what_it_was_given(ask: Ask) -> None:
-    """Template, votes, deadline and items travel under their names in the contract."""
+    """Template, votes, deadline and items are sent under their names in the contract."""
 
     def check(request: httpx.Request) -> httpx.Response:
         assert (request.method, str(request.url)) == ("POST", f"{URL}/judge")
@@ -183,7 +183,7 @@ async def test_a_call_with_nothing_set_leaves_the_choice_to_the_service(ask: Ask
 async def test_the_key_is_the_one_that_was_given(
     ask: Ask, api_key: str | None, header: str | None
 ) -> None:
-    """A key travels as a bearer token; without one there is no header."""
+    """A key is sent as a bearer token; without one there is no header."""
 
     def check(request: httpx.Request) -> httpx.Response:
         assert request.headers.get("Authorization") == header
@@ -193,7 +193,7 @@ async def test_the_key_is_the_one_that_was_given(
 
 
 async def test_a_service_may_live_under_a_path(ask: Ask) -> None:
-    """The path of the base URL stands before that of the route."""
+    """The path of the base URL is put before that of the route."""
 
     def check(request: httpx.Request) -> httpx.Response:
         assert request.url.path == "/medreward/readyz"
@@ -229,7 +229,7 @@ def failing(error: type[httpx.RequestError]) -> Handler:
 async def test_a_failure_on_the_way_has_our_name(
     ask: Ask, failure: type[httpx.RequestError], error: type[MedrewardError]
 ) -> None:
-    """Nobody who calls us needs to know the HTTP library, and its error is the cause of ours."""
+    """The error is the client's own, and its cause is the HTTP library's."""
     with pytest.raises(error, match="rewards:8080") as caught:
         await ask(failing(failure), lambda client: client.reward([SAMPLE]))
 
@@ -251,7 +251,7 @@ async def test_no_failure_on_the_way_keeps_its_foreign_name(
 
 
 async def test_a_damaged_body_is_a_bad_reply(ask: Ask) -> None:
-    """A body that says it is compressed and is not cannot be read."""
+    """A body with a wrong Content-Encoding is a BadReply."""
 
     def damaged(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=b"no gzip")
@@ -273,7 +273,7 @@ async def test_a_busy_service_says_when_to_come_back(ask: Ask) -> None:
 
 
 async def test_an_error_does_not_show_the_password_of_a_url(ask: Ask) -> None:
-    """Of the base URL, an error shows host and port."""
+    """An error shows host and port of the base URL alone."""
     with pytest.raises(Unavailable) as caught:
         await ask(
             failing(httpx.ConnectError),
@@ -309,21 +309,21 @@ def test_a_key_that_no_header_can_hold_is_refused_unseen(
 
 
 class Closing(httpx.MockTransport):
-    """A network that remembers whether it was let go."""
+    """A transport that records whether it was closed."""
 
     closed = False
 
     def close(self) -> None:
-        """Note that the blocking client has closed."""
+        """Record that the blocking client has closed."""
         self.closed = True
 
     async def aclose(self) -> None:
-        """Note that the async client has closed."""
+        """Record that the async client has closed."""
         self.closed = True
 
 
 async def test_leaving_the_block_gives_the_connections_back(ask: Ask) -> None:
-    """Both clients close what they opened."""
+    """Both clients close their transport."""
     transport = Closing(replying(READINESS))
 
     await ask(replying(READINESS), lambda client: client.health(), transport=transport)
@@ -333,13 +333,13 @@ async def test_leaving_the_block_gives_the_connections_back(ask: Ask) -> None:
 
 @pytest.mark.parametrize("name", ["__init__", "judge", "health"])
 def test_the_two_clients_take_the_same_arguments(name: str) -> None:
-    """They differ in `await` alone."""
+    """Both clients have the same methods and arguments."""
     blocking = inspect.signature(getattr(RewardClient, name))
     assert blocking == inspect.signature(getattr(AsyncRewardClient, name))
 
 
 async def test_a_misspelt_argument_is_refused(ask: Ask) -> None:
-    """Or a run would be scored by another recipe than it says."""
+    """A misspelt option is a TypeError, since the run would be scored otherwise."""
     with pytest.raises(TypeError, match="recipie"):
         await ask(
             replying(reward_body(SCORED)), lambda client: client.reward([SAMPLE], recipie="mine")
@@ -347,7 +347,7 @@ async def test_a_misspelt_argument_is_refused(ask: Ask) -> None:
 
 
 async def test_a_reference_may_be_several(ask: Ask) -> None:
-    """Several accepted references travel as a list."""
+    """Several accepted references are sent as a list."""
 
     def check(request: httpx.Request) -> httpx.Response:
         (sample,) = orjson.loads(request.content)["samples"]

@@ -1,4 +1,4 @@
-"""What the errors promise to those who catch them."""
+"""The error classes as callers see them: hierarchy, pickling, privacy."""
 
 import pickle
 import traceback
@@ -46,7 +46,7 @@ def test_the_tree_is_the_one_that_was_drawn() -> None:
 
 @pytest.mark.parametrize("error", family(MedrewardError))
 def test_an_error_can_be_built_from_its_message(error: type[MedrewardError]) -> None:
-    """That is how trainers rebuild an error that a worker raised."""
+    """Trainers rebuild a worker's error from its message."""
     assert str(error("no judge")) == "no judge"
 
 
@@ -61,7 +61,7 @@ def test_an_error_can_be_built_from_its_message(error: type[MedrewardError]) -> 
     ids=repr,
 )
 def test_an_error_survives_pickling(error: MedrewardError) -> None:
-    """Class, message and attributes cross from process to process."""
+    """A pickled error keeps its class, message and attributes."""
     copied = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
 
     assert type(copied) is type(error)

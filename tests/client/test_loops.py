@@ -80,13 +80,13 @@ def test_loops_that_run_at_the_same_time_share_a_client(service: Listener) -> No
 
 
 async def in_one_loop(client: AsyncRewardClient, calls: int) -> None:
-    """Make calls at the same time, again and again, on one loop."""
+    """Make concurrent calls repeatedly on one loop."""
     for _ in range(3):
         await asyncio.gather(*(client.reward([SAMPLE]) for _ in range(calls)))
 
 
 def test_connections_are_kept_for_the_next_call(service: Listener) -> None:
-    """Calls on one loop, one after the other, go through the same connection."""
+    """Successive calls on one loop share a connection."""
     opened = []
 
     async def count() -> None:
@@ -104,7 +104,7 @@ KEEPALIVE_TIMER = "02"
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux shows the timers there")
 def test_a_host_that_vanishes_is_noticed(service: Listener) -> None:
-    """The kernel asks on a silent connection whether the other end is still there."""
+    """The kernel probes a silent connection."""
     port = f":{int(service.url.rpartition(':')[2]):04X}"
     with RewardClient(service.url) as client:
         rewards_of(client)
@@ -125,7 +125,7 @@ def test_a_blocking_client_works_inside_a_running_loop(service: Listener) -> Non
 
 
 def test_threads_share_a_blocking_client() -> None:
-    """What many threads ask for at the same time travels together."""
+    """Concurrent calls of several threads share a request."""
     sizes: list[int] = []
     barrier = threading.Barrier(16)
 
@@ -149,7 +149,7 @@ def test_threads_share_a_blocking_client() -> None:
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_a_blocking_client_crosses_into_other_processes(start: str, service: Listener) -> None:
-    """By pickle or by fork, also when it has been used before."""
+    """Pickled or forked, a client works, even if it was used before."""
     with RewardClient(service.url) as client:
         before = rewards_of(client)
         context = multiprocessing.get_context(start)
@@ -181,7 +181,7 @@ def test_an_inherited_client_makes_connections_of_its_own(service: Listener) -> 
 
 @pytest.mark.parametrize("kind", [AsyncRewardClient, RewardClient])
 def test_a_pickled_client_is_like_the_first(kind: type[AsyncRewardClient | RewardClient]) -> None:
-    """Address, key and deadline travel; what is open does not."""
+    """A pickled client keeps its address, key and deadline, and no connections."""
     client = kind(URL, api_key="s3cret", deadline_s=7.0)
 
     copied = pickle.loads(pickle.dumps(client))  # noqa: S301 - our own bytes
@@ -210,7 +210,7 @@ def test_loops_that_are_closed_are_forgotten() -> None:
 
 @pytest.mark.parametrize("asked", [SAMPLE, [SAMPLE]], ids=["gathered", "at once"])
 def test_closing_ends_the_calls_that_wait(asked: Any) -> None:
-    """With an error of ours, not with more attempts on a connection that is closed."""
+    """They raise a MedrewardError, and send nothing on closed connections."""
     is_asked = threading.Event()
 
     async def never(_: httpx.Request) -> httpx.Response:
@@ -228,7 +228,7 @@ def test_closing_ends_the_calls_that_wait(asked: Any) -> None:
 
 
 def test_closing_ends_the_calls_that_pause() -> None:
-    """A call that waits to ask again is not left waiting either."""
+    """A call in the pause before a retry ends, too."""
     is_asked = threading.Event()
 
     def fail(_: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Scoring any number of samples into a file that a later run can go on with."""
+"""`score_many`: results in a file, which a later run continues."""
 
 import asyncio
 import json
@@ -22,13 +22,14 @@ from medreward_client import (
     Unavailable,
     Unscored,
 )
-from medreward_client._many import Tally, score_many
+from medreward_client._many import score_many
+from medreward_client._progress import Tally
 from medreward_client._results import OtherResults, read_results
 from tests.client.stand_in import PATIENT_TEXT, PROBLEM, SCORED, UNSCORED, URL, reward_body
 
 
 class StandIn:
-    """A service that scores by its script, and remembers which samples it was asked about."""
+    """A scripted service that records the samples of each request."""
 
     def __init__(self) -> None:
         self.asked: list[list[dict[str, Any]]] = []
@@ -51,7 +52,7 @@ class StandIn:
 
     @property
     def ids(self) -> list[str | None]:
-        """The ids of all samples it was asked about."""
+        """The ids of all samples that were sent."""
         return [sample.get("id") for samples in self.asked for sample in samples]
 
     def _result(self, sample: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def client(service: StandIn) -> Iterator[RewardClient]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where results go."""
+    """The path of the results."""
     return tmp_path / "results.jsonl"
 
 
@@ -89,12 +90,12 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 
 def tally_of(*, scored: int, found: int, **reasons: int) -> Tally:
-    """Count what was scored, what was found, and what was not scored for which reasons."""
+    """Build the tally of a run; `reasons` are the counts of unscored samples by kind."""
     return Tally(scored, sum(reasons.values()), found, reasons)
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, at most a minute."""
+    """Wait until a condition holds, at most a minute."""
     give_up = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < give_up
@@ -126,7 +127,7 @@ def test_each_sample_becomes_a_line_that_says_what_its_reward_depends_on(
 
 
 def test_the_file_holds_no_text_of_a_sample(client: RewardClient, path: Path) -> None:
-    """Results travel further than the data they are about."""
+    """The file holds no text, since results are shared more widely than data."""
     sample = Sample(PATIENT_TEXT, "left lower lobe", question="Which lobe of Mrs Roe?")
     score_many(client, [sample], path)
 
@@ -138,7 +139,7 @@ def test_the_file_holds_no_text_of_a_sample(client: RewardClient, path: Path) ->
 def test_results_are_read_as_the_client_gives_them(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """What a trainer gets from a call, an analysis gets from the file."""
+    """The results in the file equal those of the call."""
     service.unscored = {"s1"}
     score_many(client, samples_of(2), path)
 
@@ -154,7 +155,7 @@ def test_results_are_read_as_the_client_gives_them(
 def test_a_second_run_asks_about_nothing_that_was_scored(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """A run is resumed by running it again."""
+    """A second run sends only samples without a reward."""
     score_many(client, samples_of(3), path)
     tally = score_many(client, samples_of(5), path)
 
@@ -165,7 +166,7 @@ def test_a_second_run_asks_about_nothing_that_was_scored(
 def test_what_was_unscored_is_asked_about_again_and_the_last_line_holds(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """A failure is no result to keep; the reader gets the last word."""
+    """An unscored sample is sent again, and the reader returns its last result."""
     service.unscored = {"s1"}
     first = score_many(client, samples_of(3), path)
     service.unscored = set()
@@ -182,7 +183,7 @@ def test_what_was_unscored_is_asked_about_again_and_the_last_line_holds(
 def test_a_line_that_was_cut_off_is_done_again(
     service: StandIn, client: RewardClient, path: Path, kept: int
 ) -> None:
-    """A run that was killed in the middle of a line costs that line."""
+    """If a run was killed within a line, only that sample is scored again."""
     score_many(client, samples_of(2), path)
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first + second[:kept])
@@ -212,7 +213,7 @@ def test_a_last_line_without_its_end_is_kept(
 def test_a_file_of_something_else_is_left_alone(
     service: StandIn, client: RewardClient, path: Path, content: str
 ) -> None:
-    """A slip in a path must not cost a file."""
+    """A file of something else is not changed."""
     path.write_text(content)
     with pytest.raises(OtherResults, match="line 1 is no result"):
         score_many(client, samples_of(1), path)
@@ -227,7 +228,7 @@ def test_a_file_of_something_else_is_left_alone(
 def test_rewards_that_cannot_be_compared_are_not_mixed(
     service: StandIn, client: RewardClient, path: Path, field: str
 ) -> None:
-    """A service that was changed meanwhile is noticed before a line of it is written."""
+    """If the service changed between runs, nothing is written."""
     score_many(client, samples_of(1), path)
     before = path.read_bytes()
     service.provenance = {field: "another"}
@@ -240,7 +241,7 @@ def test_rewards_that_cannot_be_compared_are_not_mixed(
 def test_another_recipe_is_refused_before_anything_is_asked(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """Its name alone tells."""
+    """The name of the recipe is enough."""
     score_many(client, samples_of(1), path)
 
     with pytest.raises(OtherResults, match="of the recipe 'medix-r1', not 'strict'"):
@@ -251,7 +252,7 @@ def test_another_recipe_is_refused_before_anything_is_asked(
 def test_a_failure_under_another_recipe_stands_in_nobodys_way(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """Only rewards have to be comparable."""
+    """Only rewards have to share their origin, not unscored lines."""
     service.unscored = {"s0"}
     score_many(client, samples_of(1), path)
     service.unscored, service.provenance = set(), {"fingerprint": "sha256:2e"}
@@ -272,7 +273,7 @@ def test_a_failure_under_another_recipe_stands_in_nobodys_way(
 def test_an_id_stands_for_one_content(
     client: RewardClient, path: Path, change: dict[str, Any]
 ) -> None:
-    """A file of the last checkpoint does not pass for that of this one."""
+    """A file of an earlier checkpoint's responses is refused."""
     (sample,) = samples_of(1)
     score_many(client, [sample], path)
 
@@ -286,7 +287,7 @@ def test_an_id_stands_for_one_content(
 def test_what_changes_no_reward_changes_no_content(
     client: RewardClient, path: Path, change: dict[str, Any]
 ) -> None:
-    """One accepted reference in a list is that reference; notes are the user's own."""
+    """A list of one reference equals that reference; `extra` is ignored."""
     (sample,) = samples_of(1)
     score_many(client, [sample], path)
 
@@ -296,7 +297,7 @@ def test_what_changes_no_reward_changes_no_content(
 def test_samples_without_ids_are_named_by_their_position(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """As long as the order stays the same, they can be told apart; if it does not, that is told."""
+    """Positions identify the samples; a changed order is refused."""
     samples = [replace(sample, id=None) for sample in samples_of(3)]
     score_many(client, samples[:2], path)
     assert score_many(client, samples, path).found == 2
@@ -308,7 +309,7 @@ def test_samples_without_ids_are_named_by_their_position(
 
 
 def test_two_samples_with_one_id_are_refused(client: RewardClient, path: Path) -> None:
-    """Their lines could not be told apart; what came before them is kept."""
+    """Duplicate ids are a ValueError, and earlier results are kept."""
     with pytest.raises(ValueError, match="two samples have the id 's1'"):
         score_many(client, [*samples_of(2), samples_of(2)[1]], path, batch=1)
 
@@ -318,7 +319,7 @@ def test_two_samples_with_one_id_are_refused(client: RewardClient, path: Path) -
 def test_samples_are_read_as_they_are_needed(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """A generator of millions is never held whole, and only so many requests are on their way."""
+    """A generator is read as requests are sent, and requests in flight are limited."""
     read = most_ahead = at_once = most_at_once = 0
     meeting = asyncio.Barrier(3)
 
@@ -347,7 +348,7 @@ def test_samples_are_read_as_they_are_needed(
 def test_an_interruption_loses_nothing_that_was_answered(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """Ctrl-C ends the run at once, also while an answer is outstanding; the next goes on."""
+    """Ctrl-C ends the run at once, even with a request in flight; the next run continues."""
     freed = threading.Event()
 
     async def is_freed() -> None:
@@ -374,7 +375,7 @@ def test_an_interruption_loses_nothing_that_was_answered(
 def test_a_request_that_fails_ends_the_run_and_says_where(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """The service's own words, and which samples it was about."""
+    """The error has the service's message and the ids of the samples."""
     told = {"error": {"kind": "invalid_request", "message": "samples[1].modality", "retryable": 0}}
     score_many(client, samples_of(2), path)
     service.refusal = httpx.Response(422, json=told | {"request_id": "r1"})
@@ -389,7 +390,7 @@ def test_a_request_that_fails_ends_the_run_and_says_where(
 def test_a_failure_keeps_what_others_are_answered_meanwhile(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """One request of several fails while another is on its way."""
+    """If one request fails, the results of another in flight are written."""
     other_asked = asyncio.Event()
 
     async def one_fails(request: httpx.Request) -> httpx.Response:
@@ -411,7 +412,7 @@ def test_a_failure_keeps_what_others_are_answered_meanwhile(
 def test_samples_that_cannot_be_read_lose_nothing_that_was_answered(
     client: RewardClient, path: Path
 ) -> None:
-    """The error of whoever makes the samples comes through as it is."""
+    """An error of the user's iterator is raised unchanged."""
 
     def broken() -> Iterator[Sample]:
         yield from samples_of(2)
@@ -423,7 +424,7 @@ def test_samples_that_cannot_be_read_lose_nothing_that_was_answered(
 
 
 def test_two_runs_do_not_write_into_one_file(client: RewardClient, path: Path) -> None:
-    """A job that was started twice is told so."""
+    """A second run on the same file is refused."""
 
     def second_run() -> Iterator[Sample]:
         with pytest.raises(OtherResults, match="another run is writing"):
@@ -437,14 +438,14 @@ def test_two_runs_do_not_write_into_one_file(client: RewardClient, path: Path) -
 def test_a_number_that_would_score_nothing_is_refused(
     client: RewardClient, path: Path, number: dict[str, int]
 ) -> None:
-    """Neither an endless wait nor an empty file that looks done."""
+    """A number below 1 is a ValueError."""
     with pytest.raises(ValueError, match="at least 1"):
         score_many(client, samples_of(1), path, **number)  # type: ignore[arg-type]
     assert not path.exists()
 
 
 def test_nothing_to_score_is_no_error(client: RewardClient, path: Path) -> None:
-    """An empty shard of a data set is done."""
+    """Without samples, the tally is empty."""
     assert score_many(client, [], path) == tally_of(scored=0, found=0)
     assert read_results(path) == {}
 
@@ -452,7 +453,7 @@ def test_nothing_to_score_is_no_error(client: RewardClient, path: Path) -> None:
 def test_a_bar_is_drawn_where_it_is_asked_for(
     service: StandIn, client: RewardClient, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It counts what has a reward and what has none; without a terminal nothing is drawn unasked."""
+    """The bar counts scored and unscored samples; without a terminal the default draws nothing."""
     service.unscored = {"s1"}
     score_many(client, samples_of(3), path)
     assert capsys.readouterr() == ("", "")
@@ -474,21 +475,21 @@ def test_a_bar_is_drawn_where_it_is_asked_for(
 def test_the_number_of_samples_need_not_be_known(
     client: RewardClient, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A generator has a bar without an end."""
+    """For a generator, the bar shows no total."""
     score_many(client, iter(samples_of(3)), path, progress=True)
 
     assert "3 of ?" in capsys.readouterr().err
 
 
 def sent_ids(asked: Sequence[Sequence[dict[str, Any]]]) -> list[int]:
-    """How many samples each request held."""
+    """The number of samples in each request."""
     return [len(samples) for samples in asked]
 
 
 def test_requests_hold_as_many_samples_as_was_said(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """A service that takes fewer can be asked for fewer."""
+    """`batch` is the number of samples in a request."""
     score_many(client, samples_of(5), path, batch=2, in_flight=1)
 
     assert sent_ids(service.asked) == [2, 2, 1]

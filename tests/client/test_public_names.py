@@ -1,4 +1,4 @@
-"""What users may import; the rest may move."""
+"""The public names; all others may move."""
 
 import ast
 from importlib import metadata

@@ -1,4 +1,4 @@
-"""What is done about samples without a reward, as plain arithmetic."""
+"""Samples without a reward: the share that a step may have, and imputation."""
 
 import logging
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def test_a_missing_reward_is_the_mean_of_its_group() -> None:
 
 
 def test_without_a_group_it_is_what_the_other_components_say() -> None:
-    """The components that were had, their weights scaled up to one."""
+    """The mean is that of the known components, with weights scaled to one."""
     result = unscored(accuracy_embed=EMBED, modality=MODALITY, format=FORMAT)
 
     (reward,) = impute([sample()], [result])
@@ -56,20 +56,20 @@ def test_without_a_group_it_is_what_the_other_components_say() -> None:
     ids=["nothing", "rules alone"],
 )
 def test_a_form_well_filled_in_is_no_answer(result: Unscored) -> None:
-    """With neither group nor model nothing is imputed: rules alone would pay full reward."""
+    """Rules alone impute nothing, since they would give full reward."""
     with pytest.raises(NoReward, match="judge_timeout 1"):
         impute([sample()], [result])
 
 
 def test_a_group_is_not_the_samples_without_a_group() -> None:
-    """Samples that name no group are not taken for one."""
+    """Samples without a group do not form one."""
     with pytest.raises(NoReward):
         impute([sample(), sample()], [scored(1.0), unscored()])
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.integers(1, 4))
 def test_imputing_leaves_scored_samples_as_they_are(rewards: list[float], missing: int) -> None:
-    """And what it puts in lies between the rewards of the group."""
+    """An imputed reward lies between the rewards of the group."""
     results: list[Scored | Unscored] = [scored(reward) for reward in rewards]
     results += [unscored()] * missing
 
@@ -97,7 +97,7 @@ def test_nothing_is_refused_where_all_have_a_reward() -> None:
 
 
 def noted(results: Sequence[Scored | Unscored], max_share: float = 0.25) -> None:
-    """Note the results of one step."""
+    """Count the results of one step."""
     UnscoredGuard(max_share).note(results, step=1)
 
 
@@ -107,7 +107,7 @@ def test_the_odd_failure_is_borne() -> None:
 
 
 def test_a_step_with_too_many_failures_is_stopped() -> None:
-    """The error says how many there were of each kind, and what was allowed."""
+    """The error names the counts of each kind, and the allowed share."""
     results = [SCORED] * 74 + [unscored()] * 20 + [unscored("judge_unreachable")] * 6
 
     with pytest.raises(NoReward, match=r"26 of 100 .*max_unscored_share=0\.25") as caught:
@@ -150,7 +150,7 @@ def test_a_step_that_comes_in_pieces_is_one_step() -> None:
 
 
 def test_without_a_step_the_last_thousand_count() -> None:
-    """A trainer that does not tell its step is not stopped for what is long over."""
+    """Without a step, early failures leave the count after enough samples."""
     breaker = UnscoredGuard(0.25)
     breaker.note([SCORED] * (WINDOW - 256) + [unscored()] * 256, None)
 
@@ -158,7 +158,7 @@ def test_without_a_step_the_last_thousand_count() -> None:
 
 
 def test_an_outage_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Of hundreds of failures one by one, a few lines are written, the first at once."""
+    """Hundreds of single failures log a few lines, the first at once."""
     caplog.set_level(logging.WARNING, "medreward_client")
     breaker = UnscoredGuard(1.0)
 

@@ -23,8 +23,10 @@ from medreward_client import (
     TimedOut,
     Unavailable,
 )
+from medreward_client._batching import reward_call
+from medreward_client._client import health_call, judge_call
+from medreward_client._http import Call, Reply
 from medreward_client._types import Terms
-from medreward_client._wire import Call, Reply, health_call, judge_call, reward_call
 from tests.client.stand_in import (
     ITEM,
     JUDGED,
@@ -99,7 +101,7 @@ def as_sample(received: dict[str, Any]) -> Sample:
 
 @given(st.lists(SAMPLES, max_size=4))
 def test_a_sample_arrives_as_it_was_sent(samples: list[Sample]) -> None:
-    """Nothing is lost, changed or reordered on the way to the service."""
+    """No sample is lost, changed or reordered in transit to the service."""
     assert [as_sample(received) for received in sent(*samples)] == samples
 
 
@@ -167,7 +169,7 @@ def test_a_run_travels_with_what_is_known_of_it(
 
 
 def read_whole(call: Call[Any], answer: Reply) -> Any:
-    """Read a reply and everything in it, also what is read only when it is looked at."""
+    """Read a reply, and the results that are otherwise read on first access."""
     found = call.read(answer)
     return found, getattr(found, "results", None)
 
@@ -192,7 +194,7 @@ NEEDED: dict[tuple[str, Place], str] = {
     ("health", ()): "status engines",
     ("health", ("engines", "judge")): "ready message model",
 }
-"""What each part of each reply must hold."""
+"""The required fields of each part of each reply."""
 
 
 def at(document: Any, place: Place) -> Any:
@@ -228,7 +230,7 @@ def test_fields_from_the_future_are_ignored(name: str, place: Place) -> None:
 def test_a_reply_is_read_or_refused_but_never_breaks_us(
     part: tuple[str, Place], data: st.DataObject
 ) -> None:
-    """Whatever stands in a field's place, no error but BadReply comes of it."""
+    """With any value in any field, the only error is BadReply."""
     call, body = CALLS[part[0]]
     odd = copy.deepcopy(body)
     at(odd, part[1])[data.draw(st.sampled_from(NEEDED[part].split()))] = data.draw(JSON)
@@ -271,7 +273,7 @@ def test_something_else_instead_of_a_reply_is_a_bad_reply(name: str, page: bytes
     ],
 )
 def test_a_field_of_another_type_is_named(place: Place, value: object, complaint: str) -> None:
-    """The error says where, what was found and what belongs there."""
+    """The error names the field, the type that was found, and the expected one."""
     odd = copy.deepcopy(REWARD_BODY)
     at(odd, place[:-1])[place[-1]] = value
 
@@ -329,7 +331,7 @@ REFUSAL = {
     ],
 )
 def test_the_status_decides_the_class(status: int, error: type[MedrewardError]) -> None:
-    """Who can act follows from the status, whatever was asked, and whoever wrote the body."""
+    """The class follows from the status alone, for every route and every body."""
     for name, body in product(["reward", "judge"], [REFUSAL, b"<html>"]):
         with pytest.raises(MedrewardError) as caught:
             CALLS[name][0].read(reply(body, status))
@@ -370,7 +372,7 @@ def test_a_refusal_by_somebody_else_says_its_status_alone() -> None:
     ],
 )
 def test_retry_after_is_a_number_one_can_sleep(retry_after: str, wait_s: float) -> None:
-    """What is not a number of seconds counts as one second."""
+    """A Retry-After that is not a number of seconds counts as one second."""
     with pytest.raises(Overloaded) as caught:
         REWARD.read(reply(REFUSAL, 429, retry_after=retry_after))
 

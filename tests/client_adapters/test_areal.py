@@ -57,7 +57,7 @@ def test_responses_are_scored_in_other_processes(
 
 
 def test_it_works_in_a_fork_of_a_process_that_has_scored(service: ToldService) -> None:
-    """What the parent holds, a thread or a connection, is not used by the child."""
+    """A forked child uses neither threads nor connections of its parent."""
     function = reward_with(base_url=service.url)
     assert call_as_areal(function, RIGHT)() == 1.0
 

@@ -102,7 +102,7 @@ def test_with_online_filtering_its_group_is_dropped(compute_score: Compute) -> N
 
 
 def test_a_run_may_choose_zero_or_impute(compute_score: Compute) -> None:
-    """What was put in the place of a reward is marked; a component not had is left out."""
+    """An imputed reward is marked; a missing component is left out."""
     zeroed, _ = compute_score(UNJUDGED, RIGHT, on_unscored="zero")
     imputed, _ = compute_score(UNJUDGED, RIGHT, on_unscored="impute")
 

@@ -28,7 +28,7 @@ def fails_for_one(answer: str, reference: str) -> Say:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Where a service answers whose judge fails for one answer."""
+    """The URL of a service whose judge fails for one answer."""
     with Models(fails_for_one) as models, serving(models) as service:
         yield service.url
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_said_is_raised(url: str, orms: dict[str, Any]) -> None:
 
 
 def test_a_reward_may_be_imputed(url: str, orms: dict[str, Any]) -> None:
-    """The mean of its group moves nobody's advantage."""
+    """Imputing the mean of a group changes none of its advantages."""
     register(base_url=url, on_unscored="impute")
 
     (rewards,) = step([orms["medreward"]()], SCORED, "right lower lobe", UNSCORED)

@@ -33,7 +33,7 @@ def service() -> Iterator[ToldService]:
 
 @pytest.fixture
 def reward_func(service: ToldService) -> RewardFunc:
-    """The function, out of a file that is no module of a package, as OpenRLHF loads it."""
+    """The function, loaded from its file without a package, as OpenRLHF does."""
     spec = importlib.util.spec_from_file_location("reward_func", openrlhf.__file__)
     assert spec is not None
     assert spec.loader is not None
@@ -145,7 +145,7 @@ def test_a_query_without_its_prompt_is_not_guessed_at(
 
 
 def test_the_response_is_found_as_the_service_finds_it() -> None:
-    """By the same code, which stands in both distributions."""
+    """The client and the service hold copies of the same code."""
     ours, theirs = (Path(module.__file__ or "").read_text("utf-8") for module in (_texts, texts))
 
     assert ours == theirs

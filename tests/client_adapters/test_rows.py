@@ -1,4 +1,4 @@
-"""What the cells of a data set become, whichever library read its file."""
+"""Samples from the cells of a data set, as different libraries read them."""
 
 import numpy as np
 import pytest

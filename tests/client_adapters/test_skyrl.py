@@ -29,7 +29,7 @@ class BaseTextEnv:
     """The fake of SkyRL's base class."""
 
     def init(self, prompt: Any) -> Any:
-        """Give the prompt to the policy as it is."""
+        """Return the prompt unchanged."""
         return prompt, {}
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ def test_the_components_are_the_environments_metrics(make: Any) -> None:
 
 
 def test_a_response_without_a_reward_raises(make: Any) -> None:
-    """SkyRL has no way to leave a response out; a 0 would be a verdict that nobody gave."""
+    """SkyRL cannot leave a response out, and a 0 would pass for a verdict."""
     with pytest.raises(NoReward):
         make().step(UNJUDGED)
 

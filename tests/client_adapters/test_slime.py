@@ -25,7 +25,7 @@ PATH = "medreward_client.trainers.slime.custom_rm"
 
 @dataclass
 class Sample:
-    """A fake of slime's sample: what a reward may read, and what it may set."""
+    """A fake of slime's sample, with the fields that a reward may read or set."""
 
     response: str
     label: Any = "left lower lobe"
@@ -61,7 +61,7 @@ def rewarded(args: SimpleNamespace, *samples: Sample) -> list[Sample]:
 
 
 def normalised(args: SimpleNamespace, samples: list[Sample]) -> list[float]:
-    """Do as slime does with a group's rewards: take the mean off; what is removed has no loss."""
+    """Subtract the group's mean as slime does; removed samples have no loss."""
     key = args.reward_key
     rewards = [sample.reward[key] if key else sample.reward for sample in samples]
     return [
@@ -114,7 +114,7 @@ def test_one_by_one_there_is_no_mean_to_stand_in(service: ToldService) -> None:
 
 
 def test_a_sample_that_comes_without_its_group_gets_no_mean_of_it(service: ToldService) -> None:
-    """With `--group-rm` too: a mean of nobody would be a 0."""
+    """With `--group-rm` too, since the mean of no samples would be a 0."""
     with pytest.raises(NoReward):
         asyncio.run(custom_rm(args_of(service), Sample(UNJUDGED)))
 
@@ -145,7 +145,7 @@ def test_a_group_may_be_told_to_raise(service: ToldService) -> None:
 
 
 def test_with_a_reward_key_the_reward_is_an_object(service: ToldService) -> None:
-    """Under that name, and the one for evaluations, beside what it is made of."""
+    """The object holds the reward under both names, and its components."""
     args = args_of(service, reward_key="score", eval_reward_key="accuracy")
     right, unjudged = rewarded(args, Sample(RIGHT), Sample(UNJUDGED))
 

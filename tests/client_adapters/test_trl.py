@@ -1,4 +1,4 @@
-"""What TRL's reward functions promise, on a running service; tests/real_trainers drives TRL itself."""
+"""TRL's reward functions on a running service; tests/real_trainers drives TRL itself."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ def fails_for_one(answer: str, reference: str) -> Say:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Where a service answers whose judge fails for one answer."""
+    """The URL of a service whose judge fails for one answer."""
     with Models(fails_for_one) as models, serving(models) as service:
         yield service.url
 
@@ -41,7 +41,7 @@ def response(answer: str) -> str:
 
 
 def batch(*answers: str, **columns: list[Any]) -> dict[str, Any]:
-    """Give what TRL calls a reward function with: plain text, and the data set's columns."""
+    """Build the arguments of TRL's call: plain text, and the data set's columns."""
     return {
         "prompts": ["Which lobe?"] * len(answers),
         "completions": [response(answer) for answer in answers],
@@ -72,7 +72,7 @@ async def test_a_sample_without_a_reward_is_none(url: str) -> None:
 
 
 async def test_conversations_are_read_as_plain_text_is(url: str) -> None:
-    """What the assistant said last is the response, whether its content has parts or not."""
+    """The response is the last message of the assistant, with or without parts."""
     plain = batch(SCORED, "right lower lobe")
     parts = [{"type": "image"}, {"type": "text", "text": response("right lower lobe")}]
     turns = {
@@ -219,7 +219,7 @@ async def test_a_request_that_is_refused_ends_the_step(url: str) -> None:
 
 
 async def test_a_row_that_is_refused_has_no_reward(url: str) -> None:
-    """A modality that nobody knows costs that row its reward, and no other row."""
+    """A row with an unknown modality has no reward, and the others have theirs."""
     (rewards,) = await called(made(url), **batch(SCORED, SCORED, modality=["", "CRYSTAL_BALL"]))
 
     assert [reward is None for reward in rewards] == [False, True]

@@ -27,7 +27,7 @@ def fails_for_one(answer: str, reference: str) -> Say:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Where a service answers whose judge fails for one answer."""
+    """The URL of a service whose judge fails for one answer."""
     with Models(fails_for_one) as models, serving(models) as service:
         yield service.url
 
@@ -48,12 +48,12 @@ class FakeTrace:
 
 
 def trace(answer: str) -> FakeTrace:
-    """Give the trace of a rollout that ended with an answer."""
+    """Build the trace of a rollout that ended with an answer."""
     return FakeTrace(f"<thinking>Seen.</thinking><answer>{answer}</answer>")
 
 
 async def test_a_trace_gets_its_reward_and_its_components(url: str) -> None:
-    """The reward is returned, and what it is made of is recorded as metrics."""
+    """The reward is returned, and its components are recorded as metrics."""
     scored = trace(SCORED)
 
     reward = await reward_of(scored, "Left lower lobe", base_url=url)

@@ -179,7 +179,7 @@ async def test_a_name_like_none_of_ours_is_ignored_aloud(
 
 @pytest.mark.anyio
 async def test_a_run_without_a_channel_may_choose_zero_or_impute(service: ToldService) -> None:
-    """The legacy trainer stops at an exception; what was put in the place of a reward is marked."""
+    """The legacy trainer stops at an exception; an imputed reward is marked."""
     zeroed = await score(service, UNJUDGED, on_unscored="zero")
     imputed = await score(service, UNJUDGED, on_unscored="impute")
 

@@ -20,7 +20,7 @@ SOURCES = {"accuracy_llm": "judge", "accuracy_embed": "embedder"}
 
 @dataclass
 class ToldService:
-    """Where it listens, and what it was asked: bodies and headers, in order."""
+    """The URL of the service, and the bodies and headers of its requests, in order."""
 
     url: str
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -28,7 +28,7 @@ class ToldService:
 
     @property
     def samples(self) -> list[dict[str, Any]]:
-        """What it was asked to score."""
+        """The samples of all requests."""
         return [sample for body in self.bodies for sample in body["samples"]]
 
 
@@ -56,7 +56,7 @@ def told_service() -> Iterator[ToldService]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with listening(Handler) as url:
         service = ToldService(url)

@@ -14,7 +14,7 @@ from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import Problem, ProblemKind
 from medreward.settings import Settings
 from medreward_client import NoReward, RequestRefused, Sample
-from medreward_client._gathering import BATCH_SAMPLES
+from medreward_client._batching import BATCH_SAMPLES
 from medreward_client.scoring import OnUnscored, Outcome, Scorer, scorer
 from tests.support.service import listening
 

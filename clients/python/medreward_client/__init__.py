@@ -3,7 +3,7 @@
 Example:
     with RewardClient("http://localhost:8080") as client:
         reply = client.reward([Sample("<answer>Left lower lobe</answer>", "left lower lobe")])
-    print(reply.rewards)  # one number a sample, None where there is no reward
+    print(reply.rewards)  # one number a sample, None if it has no reward
 
 """
 
@@ -18,7 +18,8 @@ from medreward_client._errors import (
     TryAgain,
     Unavailable,
 )
-from medreward_client._many import Tally, score_many
+from medreward_client._many import score_many
+from medreward_client._progress import Tally
 from medreward_client._results import OtherResults, read_results
 from medreward_client._types import (
     Asking,

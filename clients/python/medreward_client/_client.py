@@ -1,13 +1,27 @@
-"""The two clients: a body that awaits, and a shell around it for those who cannot."""
+"""The async client, and a blocking client that runs it on a thread of its own."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Self, Unpack, overload
 
-from medreward_client._asking import PAUSES, Session, check_deadline
-from medreward_client._http import Connections, Transport, check_address
+from medreward_client._batching import Batcher, check_ids
+from medreward_client._errors import BadReply
+from medreward_client._http import (
+    PAUSES,
+    Call,
+    Connections,
+    Reply,
+    T,
+    Transport,
+    check_address,
+    check_deadline,
+    document_in,
+    error_of,
+)
 from medreward_client._loops import PerLoop, run_in_background
+from medreward_client._reading import load, read_as
 from medreward_client._types import (
     Asking,
     Health,
@@ -19,27 +33,26 @@ from medreward_client._types import (
     Terms,
     Unscored,
 )
-from medreward_client._wire import health_call, judge_call
 from medreward_client.pauses import Pauses
 
 DEADLINE_S = 300.0
-"""Of a call that names none: long enough for a service to be started anew."""
+"""Default deadline of a call, long enough for a service to restart."""
 HEALTH_DEADLINE_S = 10.0
 
 
 class AsyncRewardClient:
-    """Ask a medreward service without blocking.
+    """Async client of a medreward service.
 
-    `base_url` is where the service answers, such as `http://rewards:8080`. `deadline_s` bounds,
-    in seconds, each call that names no other. `transport` replaces the network, and `pauses` the
-    bounds of the pauses between tries, for tests.
+    `base_url` is the service's address, such as `http://rewards:8080`. `deadline_s` is the
+    default deadline of a call, in seconds. `transport` and `pauses`, the bounds of the pauses
+    between attempts, are for tests.
     ValueError if the address or the key can never work.
 
     A client serves any number of event loops, and any process that it is pickled or forked
     into; each loop has connections of its own, which are closed before `asyncio.run` ends.
 
-    A call that finds the service gone or full asks again until its deadline, and raises a
-    MedrewardError where there is no reply to be had.
+    A call is retried until its deadline if the service is unreachable or full, and raises a
+    MedrewardError if no attempt succeeds.
     """
 
     def __init__(
@@ -61,8 +74,8 @@ class AsyncRewardClient:
             transport=transport,
             pauses=pauses,
         )
-        connect = partial(Connections, base_url, api_key, transport)
-        self._sessions = PerLoop(partial(Session, connect, pauses))
+        connect = partial(Connections, base_url, api_key, transport, pauses)
+        self._batchers = PerLoop(partial(Batcher, connect))
 
     def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
         return self._made_like, ()
@@ -74,8 +87,8 @@ class AsyncRewardClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give back the connections of the running loop, and end the calls that wait there."""
-        await self._sessions.aclose()
+        """Close the connections of the running loop, and end the calls that wait there."""
+        await self._batchers.aclose()
 
     @overload
     async def reward(self, samples: Sample, **asking: Unpack[Asking]) -> Scored | Unscored: ...
@@ -90,16 +103,16 @@ class AsyncRewardClient:
         step: int | None = None,
         deadline_s: float | None = None,
     ) -> Scored | Unscored | RewardReply:
-        """Score samples: one result each, in their order; or one sample alone.
+        """Score samples and return one result each, in their order; or score one sample.
 
-        Calls with one sample that come within a few milliseconds travel together, and a call
-        with thousands travels in several requests. TypeError if `extra` holds what JSON cannot.
+        Calls with one sample that come within a few milliseconds share a request, and a call
+        with thousands is split. TypeError if JSON cannot hold the `extra` of a sample.
         """
-        link = await self._sessions.get()
+        batcher = await self._batchers.get()
         terms, seconds = Terms(recipe, run_id, step), self._seconds(deadline_s)
         if isinstance(samples, Sample):
-            return await link.micro_batcher.reward(samples, terms, seconds)
-        return await link.reward(samples, terms, _in(seconds))
+            return await batcher.reward(samples, terms, seconds)
+        return await batcher.reward_all(samples, terms, _in(seconds))
 
     async def judge(
         self,
@@ -109,18 +122,20 @@ class AsyncRewardClient:
         votes: int = 1,
         deadline_s: float | None = None,
     ) -> JudgeReply:
-        """Judge answers: one result each, in their order.
+        """Judge answers and return one result each, in their order.
 
         `template` is equivalence, report or rubric, and `votes` the number of views that decide
-        by majority. What was not judged by `deadline_s`, in seconds, comes back as Unjudged.
+        by majority. Items that were not judged by `deadline_s`, in seconds, return as Unjudged.
         """
-        link = await self._sessions.get()
-        return await link.ask(judge_call(items, template, votes), _in(self._seconds(deadline_s)))
+        return await self._ask(judge_call(items, template, votes), self._seconds(deadline_s))
 
     async def health(self) -> Health:
-        """Ask whether the service takes work, and which engine is missing if not."""
-        link = await self._sessions.get()
-        return await link.ask(health_call(), _in(HEALTH_DEADLINE_S))
+        """Return the readiness of the service and of each engine."""
+        return await self._ask(health_call(), HEALTH_DEADLINE_S)
+
+    async def _ask(self, call: Call[T], seconds: float) -> T:
+        batcher = await self._batchers.get()
+        return await batcher.connections.ask(call, _in(seconds))
 
     def _seconds(self, deadline_s: float | None) -> float:
         return self._deadline_s if deadline_s is None else check_deadline(deadline_s)
@@ -130,11 +145,37 @@ def _in(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-class RewardClient:
-    """Ask a medreward service, waiting for each answer; threads may share one client.
+def judge_call(items: Sequence[Item], template: str, votes: int) -> Call[JudgeReply]:
+    """Build a call of /judge."""
+    body = {"template": template, "votes": votes, "items": items}
+    return Call("/judge", partial(_read_judgements, items), body)
 
-    Arguments, results and errors are those of AsyncRewardClient. What many threads ask for at
-    the same time travels together, too.
+
+def _read_judgements(items: Sequence[Item], reply: Reply) -> JudgeReply:
+    judged = read_as(JudgeReply, document_in(reply))
+    check_ids(items, [result.id for result in judged.results])
+    return judged
+
+
+def health_call() -> Call[Health]:
+    """Build a call of /readyz, which is not retried: its 503 has the body of a 200."""
+    return Call("/readyz", _read_health, passing=frozenset())
+
+
+def _read_health(reply: Reply) -> Health:
+    try:
+        return read_as(Health, load(reply.content))
+    except BadReply:
+        if reply.status == HTTPStatus.OK:
+            raise
+        raise error_of(reply) from None
+
+
+class RewardClient:
+    """Blocking client of a medreward service; threads may share one.
+
+    Arguments, results and errors are those of AsyncRewardClient. Calls that several threads make
+    at the same time share requests, too.
     """
 
     def __init__(
@@ -157,7 +198,7 @@ class RewardClient:
         self.close()
 
     def close(self) -> None:
-        """Give the connections back; calls that still wait end with a MedrewardError."""
+        """Close the connections; calls that still wait end with a MedrewardError."""
         run_in_background(self._client.aclose())
 
     @overload
@@ -180,9 +221,9 @@ class RewardClient:
         deadline_s: float | None = None,
     ) -> JudgeReply:
         """Judge answers, as AsyncRewardClient.judge does."""
-        judging = self._client.judge(items, template=template, votes=votes, deadline_s=deadline_s)
-        return run_in_background(judging)
+        call = self._client.judge(items, template=template, votes=votes, deadline_s=deadline_s)
+        return run_in_background(call)
 
     def health(self) -> Health:
-        """Ask whether the service takes work, as AsyncRewardClient.health does."""
+        """Return the readiness of the service, as AsyncRewardClient.health does."""
         return run_in_background(self._client.health())

@@ -1,10 +1,10 @@
-"""Why a call brought no reply, sorted by who can act."""
+"""The errors of the client, sorted by who can act."""
 
 from collections.abc import Mapping
 
 
 class MedrewardError(Exception):
-    """A call that brought no reply.
+    """A call failed.
 
     MedrewardError
     ├── RequestRefused   the caller: change the request; carries kind, status, request_id
@@ -13,19 +13,18 @@ class MedrewardError(Exception):
     │   ├── Unavailable      not reached, loading, draining or broken
     │   └── TimedOut         no answer in time
     ├── NoReward         the caller: samples came back without a reward; carries counts
-    └── BadReply         whoever runs the service: it, or a proxy, does not speak our contract
+    └── BadReply         the operator: the service, or a proxy, breaks the contract
 
-    A message never holds a question, a response or a reference. Every class can be
-    built from its message alone, and pickled, so that it survives the way from a
-    worker process to its trainer.
+    A message never holds a question, a response or a reference. Every class can be built from
+    its message alone, and pickled, as workers do to send it to their trainer.
     """
 
 
 class RequestRefused(MedrewardError):
-    """The service will not take the request as it stands; nothing was scored.
+    """The service refuses the request; nothing was scored.
 
-    `status` is the HTTP status, `kind` the service's word for what is wrong and
-    `request_id` the name under which it logged the request; each is None if unknown.
+    `status` is the HTTP status, `kind` the service's name for the error, and `request_id` the id
+    under which it logged the request; each is None if unknown.
     """
 
     def __init__(
@@ -43,9 +42,9 @@ class RequestRefused(MedrewardError):
 
 
 class TryAgain(MedrewardError):
-    """Nothing is wrong with the request; the service could not serve it now.
+    """The request is valid, but the service could not serve it now.
 
-    `retry_after_s` is for how many seconds it asks to be left alone; 0 if it does not say.
+    `retry_after_s` is the pause in seconds that the service asks for; 0 if it names none.
     """
 
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
@@ -62,15 +61,15 @@ class Unavailable(TryAgain):
 
 
 class TimedOut(TryAgain):
-    """No reply came in time."""
+    """No response arrived in time."""
 
 
 class BadReply(MedrewardError):
-    """A reply came, and it is not what the contract says."""
+    """A response does not match the HTTP contract."""
 
 
 class NoReward(MedrewardError):
-    """Samples have no reward, and there is no other way to say so; `counts` of each kind."""
+    """Samples have no reward, and the trainer cannot represent that; `counts` by kind of error."""
 
     def __init__(self, message: str, *, counts: Mapping[str, int] | None = None) -> None:
         super().__init__(message)

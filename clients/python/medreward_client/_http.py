@@ -1,39 +1,109 @@
-"""All that is known of the HTTP library: its client, its replies, its exceptions."""
+"""JSON over HTTP: connections, retries until a deadline, and errors by status.
 
+No other module imports the HTTP library. A request is sent again if it failed in transit or the
+service was busy, which is safe: a response depends on its request alone.
+"""
+
+import asyncio
+import json
+import logging
+import math
+import random
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from http import HTTPStatus
+from typing import Generic, TypeVar
 from urllib.request import getproxies
 
 import httpx
+import orjson
 
-from medreward_client._errors import BadReply, TimedOut, Unavailable
-from medreward_client._wire import Reply
+from medreward_client._errors import (
+    BadReply,
+    MedrewardError,
+    Overloaded,
+    RequestRefused,
+    TimedOut,
+    TryAgain,
+    Unavailable,
+)
+from medreward_client._reading import load, read_as
+from medreward_client._types import Problem
+from medreward_client.pauses import Pauses, retry_after_s
 
+T = TypeVar("T")
 Transport = httpx.AsyncBaseTransport
 
-# A host that is gone may swallow packets; nobody should wait a whole deadline to learn that.
+IN_FLIGHT = 8
+"""Concurrent requests: more would only queue at the service, and slow the library's pool down."""
+MARGIN_S, MARGIN_SHARE = 0.5, 0.05
+"""Time allowed beyond the deadline that the service keeps, since large bodies take time in transit."""
+PAUSES = Pauses(first_s=0.5, longest_s=30.0)
+PASSING = frozenset({408, 429, 502, 503, 504})
+"""Statuses worth a retry; any other is about the request, or a bug, and would come again."""
+
+# A host that is gone may swallow packets, and a call should not spend its deadline on connecting.
 CONNECT_TIMEOUT_S = 10.0
-# A host that goes while it works on a request says nothing, ever; so the kernel asks whether it is
-# still there, after 15 s of silence, and gives up after 30. Not every kernel lets one choose when.
-ASKING_AFTER_S = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+# A host that fails while it works on a request sends nothing, ever. So the kernel probes it after
+# 15 s of silence, and gives up after 30 s. Not every kernel lets these numbers be set.
+PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 KEEPALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *(
         (socket.IPPROTO_TCP, getattr(socket, name), value)
-        for name, value in ASKING_AFTER_S.items()
+        for name, value in PROBES.items()
         if hasattr(socket, name)
     ),
 ]
 
+log = logging.getLogger("medreward_client")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP response; header names ignore case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """A request, the function that reads its response, and the statuses worth a retry.
+
+    Without a `body` it is a GET.
+    """
+
+    path: str
+    read: Callable[[Reply], T]
+    body: Mapping[str, object] | None = None
+    passing: frozenset[int] = PASSING
+
+    def content(self, left_s: float) -> bytes | None:
+        """Encode the body with the time that is left; TypeError if JSON cannot hold it."""
+        if self.body is None:
+            return None
+        return _json_of({"deadline_ms": max(1, round(1000 * left_s)), **self.body})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The body of an HTTP error."""
+
+    error: Problem
+    request_id: str | None = None
+
 
 class Connections:
-    """The connections from one event loop to one service."""
+    """The connections from one event loop to one service, and the calls that use them."""
 
     def __init__(
-        self, base_url: str, api_key: str | None, transport: Transport | None = None
+        self, base_url: str, api_key: str | None, transport: Transport | None, pauses: Pauses
     ) -> None:
         headers = {"Content-Type": "application/json"}
         if api_key is not None:
@@ -41,8 +111,6 @@ class Connections:
         url = httpx.URL(base_url)
         # Host and port alone: a URL may hold a password.
         self._service = url.netloc.decode()
-        # How long a whole call may take is bounded by whoever makes it.
-        timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
         certificates = _certificates()
         # The library heeds proxies of the environment only if it makes the transport itself.
         if transport is None and not getproxies():
@@ -52,18 +120,67 @@ class Connections:
             base_url=url.copy_with(userinfo=b""),
             auth=(url.username, url.password) if url.userinfo else None,
             headers=headers,
-            timeout=timeout,
+            # `ask` bounds each call as a whole.
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
             transport=transport,
             verify=certificates,
         )
+        self._pauses = pauses
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._timeouts: set[asyncio.Timeout] = set()
+        self._is_closed = False
 
     async def aclose(self) -> None:
-        """Give the connections back."""
+        """Close the connections; calls that still wait end with a MedrewardError."""
+        self._is_closed = True
+        for timeout in self._timeouts:
+            if not timeout.expired():
+                timeout.reschedule(0.0)
         await self._http.aclose()
 
-    async def send(self, path: str, content: bytes | None) -> Reply:
-        """Send a body, or a GET where there is none; failures come under our names."""
-        with reaching(self._service):
+    async def ask(self, call: Call[T], ends_at: float) -> T:
+        """Send a call until it succeeds, or the loop's clock reaches *ends_at*.
+
+        Raises:
+            MedrewardError: the service refuses it; or the last failure before the deadline.
+        """
+        left_s = ends_at - asyncio.get_running_loop().time()
+        margin_s = MARGIN_S + MARGIN_SHARE * max(0.0, left_s)
+        try:
+            async with asyncio.timeout(left_s + margin_s) as timeout:
+                self._timeouts.add(timeout)
+                # The client may have been closed while this call's samples were collected.
+                if self._is_closed:
+                    timeout.reschedule(0.0)
+                return await self._retried(call, ends_at)
+        except TimeoutError as exc:
+            if self._is_closed:
+                raise MedrewardError("the client was closed before there was an answer") from exc
+            raise TimedOut("no answer by the deadline") from exc
+        finally:
+            self._timeouts.discard(timeout)
+
+    async def _retried(self, call: Call[T], ends_at: float) -> T:
+        time, attempt = asyncio.get_running_loop().time, 1
+        while True:
+            try:
+                async with self._slots:
+                    # Encoded only now: the time that is left is known once there is a slot.
+                    reply = await self._send(call.path, call.content(ends_at - time()))
+                if reply.status in call.passing:
+                    raise error_of(reply)
+            except TryAgain as failure:
+                pause_s = pause_after(attempt, failure, self._pauses)
+                if time() + pause_s >= ends_at:
+                    raise
+                log.warning("%s; attempt %d in %.1f s", failure, attempt + 1, pause_s)
+            else:
+                return call.read(reply)
+            attempt += 1
+            await asyncio.sleep(pause_s)
+
+    async def _send(self, path: str, content: bytes | None) -> Reply:
+        with _translated(self._service):
             method = "GET" if content is None else "POST"
             response = await self._http.request(method, path, content=content)
         return Reply(response.status_code, response.headers, response.content)
@@ -71,25 +188,13 @@ class Connections:
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Read the certificates once: it takes 40 ms, and each event loop needs them."""
+    """Load the certificates once: it takes 40 ms, and each event loop needs them."""
     return httpx.create_ssl_context()
 
 
-def check_address(base_url: str, api_key: str | None) -> None:
-    """Refuse at once, with ValueError, what would look like an outage later."""
-    # A key from a file ends in a line break; the library's own error would show the key.
-    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
-        raise ValueError("api_key must be one line of ASCII")
-    with suppress(httpx.InvalidURL):
-        url = httpx.URL(base_url)
-        if url.scheme in ("http", "https") and url.host:
-            return
-    raise ValueError("base_url must look like http://host:8080")
-
-
 @contextmanager
-def reaching(service: str) -> Iterator[None]:
-    """Give the library's failures our names while talking to *service*."""
+def _translated(service: str) -> Iterator[None]:
+    """Raise the library's exceptions as the client's own, with the *service* named."""
     try:
         yield
     except httpx.ConnectTimeout as exc:
@@ -100,3 +205,85 @@ def reaching(service: str) -> Iterator[None]:
         raise BadReply(f"{service} sent a body that does not unpack") from exc
     except httpx.HTTPError as exc:
         raise Unavailable(f"the connection to {service} failed: {type(exc).__name__}") from exc
+
+
+def check_address(base_url: str, api_key: str | None) -> None:
+    """Raise ValueError for a URL or a key that could never work, before it looks like an outage."""
+    # A key from a file ends in a line break; the library's own error would show the key.
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("api_key must be one line of ASCII")
+    with suppress(httpx.InvalidURL):
+        url = httpx.URL(base_url)
+        if url.scheme in ("http", "https") and url.host:
+            return
+    raise ValueError("base_url must look like http://host:8080")
+
+
+def check_deadline(deadline_s: float) -> float:
+    """Return the deadline; ValueError if it is not finite."""
+    if not math.isfinite(deadline_s):
+        raise ValueError(f"deadline_s={deadline_s}: a finite number of seconds")
+    return deadline_s
+
+
+def pause_after(attempt: int, failure: TryAgain, pauses: Pauses = PAUSES) -> float:
+    """Return the seconds to wait: those that the service asked for, and a pause that grows.
+
+    The pause is drawn from 0 up to its bound, so that the workers of a run, which all failed at
+    the same moment, do not all come back at the same moment.
+    """
+    return failure.retry_after_s + random.uniform(0.0, pauses.doubled(attempt))  # noqa: S311 - no secret
+
+
+def _json_of(body: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(body, default=_as_builtin)
+    except orjson.JSONEncodeError as exc:
+        if "surrogates" not in str(exc):
+            raise
+        # A degenerate rollout may hold half a character, which only an escape can carry.
+        return json.dumps(body, default=_as_builtin).encode()
+
+
+def _as_builtin(value: object) -> object:
+    """Convert dataclasses, mappings and sequences other than dict, list and tuple for JSON."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    match value:
+        case Mapping():
+            return dict(value)
+        case [*entries]:
+            return entries
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def document_in(reply: Reply) -> object:
+    """Return the JSON of a 200; raise the error of any other status."""
+    if reply.status != HTTPStatus.OK:
+        raise error_of(reply)
+    return load(reply.content)
+
+
+def error_of(reply: Reply) -> MedrewardError:
+    """Build the error of a status other than 200, with the service's own message if it has one."""
+    status, refusal = reply.status, _refusal_in(reply)
+    kind = refusal.error.kind
+    message = f"status {status}, {kind}: {refusal.error.message}"
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Overloaded(message, retry_after_s=retry_after_s(reply.headers, otherwise=1.0))
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        return TimedOut(message)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unavailable(message, retry_after_s=retry_after_s(reply.headers, otherwise=0.0))
+    if status >= HTTPStatus.BAD_REQUEST:
+        return RequestRefused(message, kind=kind, status=status, request_id=refusal.request_id)
+    return BadReply(message)
+
+
+def _refusal_in(reply: Reply) -> Refusal:
+    try:
+        return read_as(Refusal, load(reply.content))
+    except BadReply:
+        # The body is another server's and may quote the request, so only the status is reported.
+        unexplained = Problem(f"http_{reply.status}", "no reason given", retryable=False)
+        return Refusal(unexplained, reply.headers.get("x-request-id"))

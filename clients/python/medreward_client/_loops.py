@@ -1,4 +1,4 @@
-"""One of something for each event loop, and a loop for those who have none."""
+"""Objects that live as long as their event loop, and a background loop for blocking calls."""
 
 import asyncio
 import os
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class Closing(Protocol):
-    """What must be closed on the loop where it was opened."""
+    """An object that must be closed on the loop that opened it."""
 
     async def aclose(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
         ...
 
 
@@ -22,7 +22,7 @@ C = TypeVar("C", bound=Closing)
 
 
 class PerLoop(Generic[C]):
-    """One C for each loop that asks, made on first use and closed before the loop is."""
+    """One C for each event loop, made on first use and closed before the loop is."""
 
     def __init__(self, make: Callable[[], C]) -> None:
         self._make = make
@@ -31,11 +31,11 @@ class PerLoop(Generic[C]):
         ] = WeakKeyDictionary()
 
     async def get(self) -> C:
-        """Give the one of the running loop."""
+        """Return the C of the running loop."""
         loop, pid = asyncio.get_running_loop(), os.getpid()
-        # A fork takes the parent's sockets along: to use them would mix up two conversations.
+        # A fork inherits the parent's sockets: using them would mix the traffic of two processes.
         if loop not in self._opened or self._opened[loop][0] != pid:
-            # What was opened holds on to its loop, so that neither would ever be forgotten.
+            # A value refers to its loop, its weak key, so closed loops would never be freed.
             for closed in [one for one in self._opened if one.is_closed()]:
                 self._opened.pop(closed, None)
             life = _life_of(self._make)
@@ -43,14 +43,14 @@ class PerLoop(Generic[C]):
         return self._opened[loop][1]
 
     async def aclose(self) -> None:
-        """Close the one of the running loop."""
+        """Close the C of the running loop."""
         opened = self._opened.pop(asyncio.get_running_loop(), None)
         if opened is not None:
             await opened[2].aclose()
 
 
 async def _life_of(make: Callable[[], C]) -> AsyncGenerator[C]:
-    """Hold one until it is closed: `asyncio.run` closes open generators before it closes its loop."""
+    """Hold a C until it is closed: `asyncio.run` closes open generators before it closes its loop."""
     one = make()
     try:
         yield one
@@ -59,19 +59,19 @@ async def _life_of(make: Callable[[], C]) -> AsyncGenerator[C]:
 
 
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
-"""The loop of each process, by its number: a fork takes the loop along, but not its thread."""
+"""Background loops by process id: a fork inherits the loop, but not its thread."""
 
 
 def run_in_background(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for *work*, done by the process's own loop on a thread of its own."""
-    doing = asyncio.run_coroutine_threadsafe(work, _background_loop())
+    """Run *work* on the process's background loop, and wait for its result."""
+    future = asyncio.run_coroutine_threadsafe(work, _background_loop())
     try:
-        return doing.result()
+        return future.result()
     finally:
-        # Of use where the wait was broken off, by Ctrl-C say.
-        doing.cancel()
+        # If Ctrl-C ended the wait, the work would otherwise go on; after a result this does nothing.
+        future.cancel()
         # An error's traceback holds this frame, which must not hold the error.
-        del doing
+        del future
 
 
 def _background_loop() -> asyncio.AbstractEventLoop:
@@ -79,8 +79,8 @@ def _background_loop() -> asyncio.AbstractEventLoop:
     if pid in _loops:
         return _loops[pid]
     made = asyncio.new_event_loop()
-    # Of two threads that come at once, both get the loop of the first; a lock might be held by
-    # nobody after a fork.
+    # `setdefault` is atomic: of two threads, both get the first one's loop. A lock would not do,
+    # since a fork may copy it while it is held, by a thread that the child does not have.
     loop = _loops.setdefault(pid, made)
     if loop is made:
         threading.Thread(target=loop.run_forever, name="medreward-client", daemon=True).start()

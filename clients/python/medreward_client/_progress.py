@@ -1,31 +1,40 @@
-"""Saying how far a long run is: a bar on a terminal, where rich is installed."""
+"""The counts of a long run, and a progress bar on a terminal if rich is installed."""
 
 import importlib.util
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
 
 
-class Show(Protocol):
-    """Shows how many samples have a reward, have none, and had one before this run."""
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The number of samples with a reward, and of those without one.
 
-    def __call__(self, *, scored: int, unscored: int, found: int) -> None:
-        """Show the counts so far."""
-        ...
+    `found` of the `scored` were in the file already and were not sent. `reasons` counts the
+    unscored by the kind of their error.
+    """
+
+    scored: int
+    unscored: int
+    found: int
+    reasons: dict[str, int]
+
+
+Show = Callable[[Tally], None]
 
 
 @contextmanager
 def showing(*, progress: bool | None, total: int | None) -> Iterator[Show]:
-    """Draw a bar on standard error; None draws one where rich is there, and a terminal.
+    """Draw a bar on standard error; None draws one if rich is installed, on a terminal.
 
-    Raises ModuleNotFoundError if a bar is asked for without rich.
+    Raises ModuleNotFoundError if *progress* is True without rich.
     """
     if progress is None:
         progress = sys.stderr.isatty() and importlib.util.find_spec("rich") is not None
     if not progress:
-        yield lambda **_: None
+        yield lambda _: None
         return
     with _bar(total) as show:
         yield show
@@ -33,7 +42,7 @@ def showing(*, progress: bool | None, total: int | None) -> Iterator[Show]:
 
 @contextmanager
 def _bar(total: int | None) -> Iterator[Show]:
-    # Here, so that a trainer need not have it.
+    # Imported here, since a trainer need not have it.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
@@ -52,16 +61,16 @@ def _bar(total: int | None) -> Iterator[Show]:
     )
     began_s = time.monotonic()
 
-    def show(*, scored: int, unscored: int, found: int) -> None:
-        # What was found costs nothing: only what was asked about tells how long the rest takes.
-        rate = (scored + unscored) / max(time.monotonic() - began_s, 1e-9)
-        done = scored + unscored + found
+    def show(tally: Tally) -> None:
+        done = tally.scored + tally.unscored
+        # Samples found in the file take no time, so only those that were sent count for the rate.
+        rate = (done - tally.found) / max(time.monotonic() - began_s, 1e-9)
         bar.update(
             task,
             completed=done,
-            scored=scored + found,
-            unscored=unscored,
-            warning="red" if unscored else "dim",
+            scored=tally.scored,
+            unscored=tally.unscored,
+            warning="red" if tally.unscored else "dim",
             rate=rate,
             left=f"{_clock((total - done) / rate)} left" if total and rate else "",
         )

@@ -1,40 +1,39 @@
-"""Results in a file: one JSON line each, written as they come, found again by the next run.
+"""The file of `score_many`: one JSON line a result, appended as it arrives, read by the next run.
 
     {"id": "p17-r3", "status": "scored", "reward": 1.0, "components": {...}, "flags": [],
      "error": null, "recipe": "medix-r1", "fingerprint": "sha256:...", "judge": "...",
      "embedder": "...", "digest": "..."}
 
-Each line says what its reward depends on, so that lines can be sorted, filtered and joined; a
-header would go astray. `digest` stands for what was scored, which is not in the file itself.
+Each line names everything that its reward depends on, so that lines can be sorted, filtered and
+joined; a header would get lost. `digest` identifies the sample, whose text is not in the file.
 """
 
 import hashlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Self, TypeVar
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import orjson
 
-from medreward_client._types import Component, Problem, RewardReply, Sample, Scored, Unscored
+from medreward_client._reading import read_as
+from medreward_client._types import RewardReply, Sample, Scored, Unscored
 from medreward_client.jsonl import object_in
 from medreward_client.locks import lock
 
 LINE_START = b'{"id":'
 DIGEST_BYTES = 16
 
-T = TypeVar("T")
-
 
 class OtherResults(ValueError):
-    """A file holds other results than those that would be added: mixed, they would mislead."""
+    """The file holds results that cannot be compared with the new ones, so they are not mixed."""
 
 
 class Origin(NamedTuple):
-    """What two rewards must share to be comparable."""
+    """The parts of a provenance that two comparable rewards share."""
 
     recipe: str
     fingerprint: str
@@ -49,7 +48,7 @@ FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A sample, the id of its line, and what its content is known by."""
+    """A sample, the id of its line, and the digest of its content."""
 
     id: str
     digest: str
@@ -57,18 +56,18 @@ class Named:
 
 
 def read_results(path: str | PathLike[str]) -> dict[str, Scored | Unscored]:
-    """Read the results that `score_many` wrote, by id: the last word on each sample.
+    """Read the results that `score_many` wrote: the last one of each sample, by id.
 
-    A sample that was asked about again has several lines, of which the last one holds. A last
-    line that was cut off is left out. Raises OtherResults where a line is no result.
+    A sample that was sent again has several lines, of which the last one counts. A last line that
+    was cut off is left out. Raises OtherResults if a line is not a result.
     """
     path = Path(path)
     with path.open("rb") as file:
-        return {line["id"]: _result(line) for line in _whole_lines(path, file)}
+        return {line["id"]: _result_in(line) for line in _whole_lines(path, file)}
 
 
 def name(sample: Sample, position: int) -> Named:
-    """Name a sample by its id, or else by its position, and digest what its reward depends on."""
+    """Return a sample with its id, or its position, and a digest of what its reward depends on."""
     references = sample.reference
     content = [
         sample.response,
@@ -82,21 +81,21 @@ def name(sample: Sample, position: int) -> Named:
 
 
 class ResultsFile:
-    """The results of earlier runs, and the place for those of this one; threads may share it.
+    """A file with the results of earlier runs, to which this run appends; threads may share it.
 
-    Raises OtherResults where the file holds something else, or is written by another run.
+    Raises OtherResults if the file holds something else, or another run is writing to it.
     """
 
     def __init__(self, path: str | PathLike[str], *, recipe: str | None = None) -> None:
         self._path = Path(path)
         self._lock = threading.Lock()
-        self._scored: dict[str, str] = {}
-        self._unscored: dict[str, str] = {}
+        self._digests: dict[str, str] = {}
+        self._unscored: set[str] = set()
         self._seen: set[str] = set()
         self._origin: Origin | None = None
         self._file = self._path.open("ab+")
         try:
-            self._keep_others_out()
+            self._lock_file()
             self._read()
             self._check_recipe(recipe)
         except BaseException:
@@ -107,37 +106,34 @@ class ResultsFile:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # Whoever is writing a reply gets to its end; a reply that comes later is not taken.
+        # A thread that is writing a reply finishes it; later replies are not written.
         with self._lock:
             self._file.close()
 
     def has_reward_of(self, named: Named) -> bool:
-        """Tell whether a sample was scored before; ask once for each.
+        """Return True if the file holds a reward of this sample; to be called once for each.
 
-        Raises ValueError where two samples have one id, and OtherResults where the id stands for
+        Raises ValueError if two samples have one id, and OtherResults if the id belongs to
         another content in the file.
         """
         if named.id in self._seen:
             raise ValueError(f"two samples have the id {named.id!r}; ids must be unique")
         self._seen.add(named.id)
-        is_scored = named.id in self._scored
-        # Forgotten again, so that a sample takes memory once.
-        digest = self._scored.pop(named.id, None) or self._unscored.pop(named.id, None)
+        # Removed here, so that a sample takes memory once.
+        digest = self._digests.pop(named.id, None)
         if digest not in (None, named.digest):
             raise OtherResults(
                 f"{self._path}: {named.id!r} was another sample there (its response, reference, "
                 "question, modality or criteria differ); write to a new file"
             )
-        return is_scored
+        return digest is not None and named.id not in self._unscored
 
     def add(self, asked: Sequence[Named], reply: RewardReply) -> bool:
-        """Write a reply and hand it to the system; False if the file was closed meanwhile.
+        """Write and flush a reply; False if the file was closed meanwhile.
 
-        Raises OtherResults, and writes nothing, where the rewards depend on something else than
-        those that are there.
+        Raises OtherResults, and writes nothing, if the rewards in the file have another origin.
         """
-        told = reply.provenance
-        origin = Origin(told.recipe, told.fingerprint, told.judge, told.embedder)
+        origin = Origin(*(getattr(reply.provenance, field) for field in Origin._fields))
         suffix = origin._asdict()
         lines = [
             orjson.dumps(
@@ -155,7 +151,7 @@ class ResultsFile:
             self._file.flush()
         return True
 
-    def _keep_others_out(self) -> None:
+    def _lock_file(self) -> None:
         try:
             lock(self._file)
         except BlockingIOError:
@@ -165,15 +161,14 @@ class ResultsFile:
         self._file.seek(0)
         end, is_ended = 0, True
         for line in _whole_lines(self._path, self._file):
-            self._scored.pop(line["id"], None)
-            self._unscored.pop(line["id"], None)
+            self._digests[line["id"]] = line["digest"]
             if line["status"] == Scored.status:
                 self._origin = Origin(*(line[field] for field in Origin._fields))
-                self._scored[line["id"]] = line["digest"]
+                self._unscored.discard(line["id"])
             else:
-                self._unscored[line["id"]] = line["digest"]
+                self._unscored.add(line["id"])
             end, is_ended = line["end"], line["is_ended"]
-        # What is behind the last whole line was cut off in the middle.
+        # Bytes after the last whole line are one that was cut off, so they are removed.
         self._file.truncate(end)
         if not is_ended:
             self._file.write(b"\n")
@@ -210,26 +205,19 @@ def _fields(id_: str, result: Scored | Unscored) -> dict[str, Any]:
     }
 
 
-def _result(line: dict[str, Any]) -> Scored | Unscored:
-    parts = {name: _record(Component, part) for name, part in line["components"].items()}
-    if line["status"] == Scored.status:
-        return Scored(line["id"], line["reward"], parts, tuple(line["flags"]))
-    return Unscored(line["id"], _record(Problem, line["error"]), parts, tuple(line["flags"]))
-
-
-def _record(kind: type[T], told: dict[str, Any]) -> T:
-    """Take what the record knows; a newer client may have written more."""
-    return kind(**{f.name: told[f.name] for f in fields(kind) if f.name in told})  # type: ignore[arg-type]
+def _result_in(line: dict[str, Any]) -> Scored | Unscored:
+    kind: type[Scored | Unscored] = Scored if line["status"] == Scored.status else Unscored
+    return read_as(kind, line, "line")
 
 
 def _whole_lines(path: Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Give each line, where it ends and whether by a line feed; not a last one that was cut off."""
+    """Yield each line with its end, but not a last one that was cut off."""
     end = 0
     for number, line in enumerate(file, start=1):
         end += len(line)
-        told, is_ended = _parsed(line), line.endswith(b"\n")
-        if told is not None:
-            yield {**told, "end": end, "is_ended": is_ended}
+        found, is_ended = _parsed(line), line.endswith(b"\n")
+        if found is not None:
+            yield {**found, "end": end, "is_ended": is_ended}
         elif is_ended or not _begins_as_ours(line):
             raise OtherResults(
                 f"{path}: line {number} is no result of score_many; name another file"
@@ -237,10 +225,10 @@ def _whole_lines(path: Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    told = object_in(line)
-    return told if told is not None and told.keys() >= FIELDS else None
+    found = object_in(line)
+    return found if found is not None and found.keys() >= FIELDS else None
 
 
 def _begins_as_ours(line: bytes) -> bool:
-    """Tell a line of ours that lost its end from a file that is none of ours."""
+    """Return True for the beginning of a result, which an interrupted run leaves behind."""
     return line.startswith(LINE_START) or LINE_START.startswith(line)

@@ -1,6 +1,6 @@
-"""What crosses the wire, as plain records; the field names are those of the HTTP contract.
+"""Requests and results as dataclasses; the field names are those of the HTTP contract.
 
-A field with a default may be left out, by us in a request and by the service in a reply.
+A field with a default is optional, in a request as in a response.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class Criterion:
 
 
 class Terms(NamedTuple):
-    """How samples are to be scored, and for which training job; None is the service's choice."""
+    """The recipe and the training job of a request; None leaves the choice to the service."""
 
     recipe: str | None = None
     run_id: str | None = None
@@ -30,11 +30,11 @@ class Terms(NamedTuple):
 
 
 class Asking(TypedDict, total=False):
-    """How samples are to be scored; what is left out is the service's choice, or the client's.
+    """Options of a scoring call; each may be left out.
 
-    `recipe` names the way to score. `run_id` and `step` name the training job and where it is.
-    `deadline_s` bounds the whole call, in seconds, retries included: what the service could not
-    score by then comes back as Unscored.
+    `recipe` names the scoring recipe. `run_id` and `step` name the training job and its progress.
+    `deadline_s` bounds the whole call, in seconds, retries included: samples that the service
+    could not score by then return as Unscored.
     """
 
     recipe: str | None
@@ -47,8 +47,8 @@ class Asking(TypedDict, total=False):
 class Sample:
     """One response to score.
 
-    `response` is what the policy wrote, whole; `reference` is the ground truth, or
-    several that are all accepted. `group` names the prompt that the sample belongs to.
+    `response` is the whole output of the policy; `reference` is the ground truth, or several
+    accepted ones. `group` names the prompt of the sample.
     """
 
     response: str
@@ -65,7 +65,7 @@ class Sample:
 class Item:
     """One answer to judge, without tags.
 
-    The template `rubric` needs `criteria`, and may do without a reference.
+    The template `rubric` needs `criteria`; its reference is optional.
     """
 
     answer: str
@@ -77,7 +77,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why there is no number; `retryable` if the same request may succeed later."""
+    """The reason for a missing number; `retryable` if the same request may succeed later."""
 
     kind: str
     message: str
@@ -86,10 +86,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Veto:
-    """Why an answer cannot be right, whatever a judge says.
+    """A guard's proof that an answer is wrong, which no judge can overrule.
 
-    `rule` names the guard and what it saw; `span` is where, in characters of the answer, and
-    `reference_span` what it stands against in the reference.
+    `rule` names the guard and its finding; `span` is the place in characters of the answer, and
+    `reference_span` the contradicted place in the reference.
     """
 
     rule: str
@@ -99,7 +99,7 @@ class Veto:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One signal's say about a sample, with the weight it had and where it came from."""
+    """The value of one signal for a sample, with its weight and its source."""
 
     value: float
     weight: float
@@ -124,9 +124,9 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """A sample without a reward, and why; a failure is not a zero, so there is no number to take.
+    """A sample without a reward, and the reason; a failure is not a zero, so it has no number.
 
-    `components` holds the signals that could be had.
+    `components` holds the signals that are known.
     """
 
     status: ClassVar[str] = "unscored"
@@ -139,7 +139,7 @@ class Unscored:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One look at an item: as_written, swapped or without_question."""
+    """The verdict on one view of an item: as_written, swapped or without_question."""
 
     view: str
     verdict: Verdict | None
@@ -150,7 +150,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class JudgedCriterion:
-    """One line of a rubric and whether the answer meets it."""
+    """One line of a rubric and the verdict on it."""
 
     text: str
     points: float
@@ -163,7 +163,7 @@ class JudgedCriterion:
 class Judged:
     """An item with its score: 0 or 1 for equivalence, 0 to 5 for report, 0 to 1 for rubric.
 
-    `expected` (0 to 5) is there for report alone, `criteria` for rubric alone.
+    `expected` (0 to 5) is set for report alone, `criteria` for rubric alone.
     """
 
     status: ClassVar[str] = "judged"
@@ -180,7 +180,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Unjudged:
-    """An item without a score, and why."""
+    """An item without a score, and the reason."""
 
     status: ClassVar[str] = "unjudged"
 
@@ -191,7 +191,7 @@ class Unjudged:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How the samples of one call ended, and what that took."""
+    """The numbers of scored and unscored samples of a call, and of its model calls."""
 
     scored: int
     unscored: int
@@ -202,7 +202,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class JudgeCounts:
-    """How the items of one call ended, and what that took."""
+    """The numbers of judged and unjudged items of a call, and of its model calls."""
 
     judged: int
     unjudged: int
@@ -213,7 +213,7 @@ class JudgeCounts:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What the rewards depend on: they compare if fingerprint, judge and embedder are equal."""
+    """The origin of rewards: they are comparable if fingerprint, judge and embedder are equal."""
 
     recipe: str
     fingerprint: str
@@ -224,7 +224,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class JudgeProvenance:
-    """What the scores depend on: they compare if fingerprint and judge are equal."""
+    """The origin of scores: they are comparable if fingerprint and judge are equal."""
 
     template: str
     fingerprint: str
@@ -236,7 +236,7 @@ class JudgeProvenance:
 class RewardReply:
     """One result a sample, in the order of the samples; `timings_ms` in milliseconds a stage.
 
-    `rewards` holds one number a sample, None where there is no reward.
+    `rewards` holds one number a sample, None if it has no reward.
     """
 
     rewards: tuple[float | None, ...]
@@ -244,11 +244,11 @@ class RewardReply:
     provenance: Provenance
     timings_ms: dict[str, float]
     rows: list[object] = field(repr=False, compare=False)
-    """The results as they came."""
+    """The results as parsed JSON."""
 
     @cached_property
     def results(self) -> tuple[Scored | Unscored, ...]:
-        """Each sample's result, with its components; read when first asked for."""
+        """Each sample's result, with its components; read on first access."""
         return read_as(tuple[Scored | Unscored, ...], self.rows, "reply.results")
 
 
@@ -264,7 +264,7 @@ class JudgeReply:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """Whether an engine answers, why not if so, and which model it holds."""
+    """The readiness of an engine, the reason if it is not ready, and its model."""
 
     ready: bool
     message: str
@@ -273,14 +273,14 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the service takes work; `status` is ready, loading, failed or draining."""
+    """The readiness of the service; `status` is ready, loading, failed or draining."""
 
     status: str
     engines: dict[str, EngineState]
     cache: str = ""
-    """Where answers are remembered, and whether Redis answers."""
+    """The kind of cache, and the state of Redis."""
 
     @property
     def ready(self) -> bool:
-        """True if a request sent now would be served."""
+        """True if the service accepts requests."""
         return self.status == "ready"

@@ -1,4 +1,4 @@
-"""What is done about samples without a reward: borne up to a share, imputed if somebody asks."""
+"""Samples without a reward: tolerated up to a share of a step, and imputed on request."""
 
 import logging
 from collections import Counter
@@ -9,15 +9,15 @@ from medreward_client._errors import NoReward
 from medreward_client._types import Component, Sample, Scored, Unscored
 
 FEWEST = 32
-"""Of fewer samples, no share is taken: one failure in four is no outage."""
+"""The fewest samples to take a share of: one failure in four is not an outage."""
 WINDOW = 1024
-"""After this many samples the count begins anew, for trainers that do not tell their step."""
+"""The count restarts after this many samples, for trainers that pass no step."""
 
 log = logging.getLogger("medreward_client")
 
 
 class UnscoredGuard:
-    """Bears the odd sample without a reward, and stops a step that has too many of them."""
+    """Tolerates a few samples without a reward, and stops a step that has too many."""
 
     def __init__(self, max_share: float) -> None:
         self._max_share = max_share
@@ -26,10 +26,10 @@ class UnscoredGuard:
         self._kinds: Counter[str] = Counter()
 
     def note(self, results: Sequence[Scored | Unscored], step: int | None) -> None:
-        """Count what came back; a step of fewer than 32 samples is counted with the next.
+        """Count the results; a step of fewer than 32 samples is counted with the next.
 
         Raises:
-            NoReward: more than the share of this step has no reward; says how many of each kind.
+            NoReward: more than the allowed share of this step has no reward; with counts by kind.
         """
         is_over = step != self._step or (step is None and self._seen >= WINDOW)
         if is_over and self._seen >= FEWEST:
@@ -42,19 +42,19 @@ class UnscoredGuard:
         before = self._kinds.total()
         self._kinds.update(unscored)
         missing = self._kinds.total()
-        told = f"{missing} of {self._seen} samples have no reward ({_listed(self._kinds)})"
+        summary = f"{missing} of {self._seen} samples have no reward ({_listed(self._kinds)})"
         if self._seen >= FEWEST and missing > self._max_share * self._seen:
             raise NoReward(
-                f"{told}: more than max_unscored_share={self._max_share:g} allows",
+                f"{summary}: more than max_unscored_share={self._max_share:g} allows",
                 counts=self._kinds,
             )
         # At 1, 2, 4, 8 and so on, so that an outage does not flood the log.
         if before.bit_length() != missing.bit_length():
-            log.warning("%s", told if step is None else f"{told}, at step {step}")
+            log.warning("%s", summary if step is None else f"{summary}, at step {step}")
 
 
 def refuse(results: Sequence[Scored | Unscored]) -> None:
-    """Raise NoReward if a sample has none."""
+    """Raise NoReward if a sample is unscored."""
     unscored = [result for result in results if isinstance(result, Unscored)]
     if unscored:
         counts = Counter(result.error.kind for result in unscored)
@@ -66,14 +66,14 @@ def refuse(results: Sequence[Scored | Unscored]) -> None:
 
 
 def impute(samples: Sequence[Sample], results: Sequence[Scored | Unscored]) -> list[float]:
-    """Put a number in place of each reward that is missing.
+    """Return the rewards, with a number in place of each missing one.
 
-    It is the mean of its group's rewards; where nobody in the group has one, the weighted mean
-    of the components that were had, if a model's say is among them. Rules alone are not enough:
-    they would give full reward for a form well filled in.
+    The number is the mean of the group's rewards; if the group has none, the weighted mean of the
+    known components, provided that one of them is a model's. Rules alone are not enough: they
+    would give full reward for correct formatting.
 
     Raises:
-        NoReward: neither can be had.
+        NoReward: neither mean is known.
     """
     groups: dict[str | None, list[float]] = {}
     for sample, result in zip(samples, results, strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""Some editors begin a file with it, and a file that was joined of several has it in the middle."""
+"""Some editors write it at the start of a file; joined files also have it in the middle."""
 
 
 def numbered_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:

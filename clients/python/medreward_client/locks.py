@@ -1,4 +1,4 @@
-"""Files that one process at a time writes to."""
+"""Locks of files that one process at a time may write to."""
 
 import sys
 from collections.abc import Iterator

@@ -1,16 +1,16 @@
-"""Pauses between tries: they grow, they are bounded, and a server may ask for one."""
+"""Pauses between attempts: they double up to a bound, and a server may ask for one."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 MOST_DOUBLINGS = 16
-"""More would reach the longest pause anyhow, and then overflow."""
+"""More would exceed any longest pause, and in the end overflow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """The bounds of the pauses between tries, in seconds."""
+    """The bounds of the pauses between attempts, in seconds."""
 
     first_s: float
     longest_s: float
@@ -21,9 +21,9 @@ class Pauses:
 
 
 def retry_after_s(headers: Mapping[str, str], *, otherwise: float) -> float:
-    """Read Retry-After in seconds; *otherwise* if it is absent, a date, or no use.
+    """Parse Retry-After in seconds; *otherwise* if it is absent, a date, or not a pause.
 
-    A date is not heeded, since clocks differ. `headers` must ignore case.
+    A date is ignored, since clocks differ. `headers` must ignore case.
     """
     try:
         wait_s = float(headers.get("retry-after", ""))

@@ -1,4 +1,4 @@
-"""What every trainer's adapter stands on: samples in, one Outcome each, a failure never a zero."""
+"""The core of every trainer's adapter: samples in, one Outcome each, a failure never a zero."""
 
 import asyncio
 import os
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, TypedDict, Unpack, get_args
 
+from medreward_client._batching import is_about_a_sample
 from medreward_client._client import AsyncRewardClient
 from medreward_client._errors import NoReward, Overloaded, RequestRefused, TimedOut, TryAgain
-from medreward_client._gathering import is_about_a_sample
 from medreward_client._loops import run_in_background
 from medreward_client._types import Problem, Sample, Scored, Unscored
 from medreward_client._unscored import UnscoredGuard, impute, refuse
@@ -17,20 +17,20 @@ from medreward_client._unscored import UnscoredGuard, impute, refuse
 OnUnscored = Literal["native", "raise", "impute", "zero"]
 
 DEADLINE_S = 600.0
-"""Better a step that waits for a service to come back than one without rewards."""
+"""A step that waits for the service to restart is better than one without rewards."""
 MAX_UNSCORED_SHARE = 0.25
 KINDS = {Overloaded: "service_overloaded", TimedOut: "service_timeout"}
 
 
 class Options(TypedDict, total=False):
-    """How to reach the service and what to do where it gave no reward; all may be left out.
+    """The connection to the service and the handling of unscored samples; each is optional.
 
-    `base_url` and `api_key` are read from MEDREWARD_URL and MEDREWARD_API_KEY when left out, so
-    that no key stands in a trainer's configuration. `recipe` None is the service's default.
+    `base_url` and `api_key` default to MEDREWARD_URL and MEDREWARD_API_KEY, so that a trainer's
+    configuration holds no key. `recipe` None is the service's default.
     `run_id` names the training job. `deadline_s` bounds a call, retries included, in seconds.
-    `on_unscored`: native (the trainer's own channel; raise where it has none), raise, impute
-    (the mean of the group's scored samples, else the components that were had, scaled up), zero.
-    `max_unscored_share` of a step without a reward is borne; more raises.
+    `on_unscored`: native (the trainer's own channel; raise if it has none), raise, impute (the
+    mean of the group's scored samples, or of the known components, scaled up), zero.
+    A step may lack the rewards of `max_unscored_share` of its samples; more raises.
     """
 
     base_url: str | None
@@ -44,11 +44,11 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one sample, once the rule for the unscored has been applied.
+    """The result of one sample, after `on_unscored` has been applied.
 
-    `reward` is None only under `native`: the adapter says so in its trainer's own way.
-    `components` holds the value of each signal that was had. `error` is there exactly where
-    the service gave no reward, also if one was imputed.
+    `reward` is None only under `native`: the adapter passes that on in its trainer's own way.
+    `components` holds the value of each known signal. `error` is set if and only if the service
+    gave no reward, also if one was imputed.
     """
 
     reward: float | None
@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def number(self) -> float:
-        """The reward; NoReward, with the reason, where there is none."""
+        """The reward; raises NoReward, with the reason, if it is missing."""
         if self.reward is None:
             problem = self.error or Problem("unknown", "no reason given", retryable=False)
             counts = {problem.kind: 1}
@@ -73,7 +73,7 @@ class Outcome:
 class Scorer:
     """Scores for one trainer; threads, event loops and forked processes may share it.
 
-    Takes what Options names. ValueError if there is no address or an option cannot be.
+    Takes the fields of Options. ValueError if the address is missing or an option is invalid.
     """
 
     def __init__(
@@ -106,12 +106,12 @@ class Scorer:
     ) -> list[Outcome]:
         """Score samples: one Outcome each, in their order.
 
-        Many small calls at once are gathered into few requests. `step` is the trainer's, if it
-        tells. `says_none` if the trainer has a channel for a sample without a reward; without
+        Many small calls at once share few requests. `step` is the trainer's, if known.
+        `says_none` is True if the trainer has a channel for a sample without a reward; without
         one, `native` raises.
 
         Raises:
-            NoReward: a sample has none and no way to say so, or too many have none.
+            NoReward: a sample has none and the trainer no channel for it, or too many have none.
             MedrewardError: the service refuses the request itself.
         """
         results = await asyncio.gather(*(self._result(sample, step) for sample in samples))
@@ -133,16 +133,16 @@ class Scorer:
         return run_in_background(self.score(samples, step=step, says_none=says_none))
 
     async def _result(self, sample: Sample, step: int | None) -> Scored | Unscored:
-        """Ask about one sample; with the others of its step, but for good or ill on its own."""
+        """Score one sample, in a request with others; only errors of the whole request are raised."""
         try:
             return await self._client.reward(
                 sample, recipe=self._recipe, run_id=self._run_id, step=step
             )
-        except TryAgain as trouble:
-            kind, is_retryable = KINDS.get(type(trouble), "service_unavailable"), True
-            message = str(trouble)
+        except TryAgain as failure:
+            kind, is_retryable = KINDS.get(type(failure), "service_unavailable"), True
+            message = str(failure)
         except RequestRefused as refused:
-            # What is about the request as a whole, an unknown recipe say, is the user's to mend.
+            # An error of the whole request, such as an unknown recipe, is for the user to fix.
             if not is_about_a_sample(refused):
                 raise
             kind, message, is_retryable = "sample_refused", str(refused), False
@@ -167,11 +167,11 @@ _scorer = cache(Scorer)
 
 
 def scorer(**options: Unpack[Options]) -> Scorer:
-    """Give this process's one Scorer with these options; what the environment says is one, too."""
-    said: Options = {
+    """Return this process's Scorer for these options, or for those of the environment."""
+    defaults: Options = {
         "base_url": os.environ.get("MEDREWARD_URL"),
         "api_key": os.environ.get("MEDREWARD_API_KEY"),
     }
     given = {name: value for name, value in options.items() if value is not None}
-    # In one order, since the cache would tell a=1, b=2 from b=2, a=1.
-    return _scorer(**dict(sorted({**said, **given}.items())))
+    # Sorted, since to the cache a=1, b=2 and b=2, a=1 are different calls.
+    return _scorer(**dict(sorted({**defaults, **given}.items())))

@@ -1,4 +1,4 @@
-"""The frame of a command: results on standard output, all else on standard error.
+"""Output of commands: results on standard output, everything else on standard error.
 
 It needs typer and rich, which the extra `cli` brings.
 """
@@ -22,14 +22,14 @@ def command(name: str, help_: str | None = None) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode="rich",
-        # Its tracebacks would show what samples and patients' records say.
+        # Its tracebacks would show the texts of samples and of patients' records.
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
 
 def examples(*lines: str) -> str:
-    """Write the examples that stand below a command's help."""
+    """Format the examples below a command's help."""
     return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
 
 
@@ -45,7 +45,7 @@ def version_printer(distribution: str) -> Callable[[bool], None]:
 
 
 def output(*, plain_width: int | None = None) -> Console:
-    """Open standard output, which the result of a command goes to.
+    """Open standard output, for the result of a command.
 
     `plain_width` is the number of columns if there is no terminal to measure.
     """
@@ -56,12 +56,12 @@ def output(*, plain_width: int | None = None) -> Console:
 
 
 def messages() -> Console:
-    """Open standard error, which progress and failures go to, so that a piped result stays clean."""
+    """Open standard error, for progress and failures, so that a piped result stays clean."""
     return Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True)
 
 
 def shown(text: str, style: str = "") -> Text:
-    """Make text of others fit to be printed: neither markup nor control sequences work."""
+    """Escape foreign text for printing, so that neither markup nor control sequences work."""
     visible = "".join(
         char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
         for char in text
@@ -70,11 +70,11 @@ def shown(text: str, style: str = "") -> Text:
 
 
 def tell(message: str, style: str = "") -> None:
-    """Print a message beside the result."""
+    """Print a message to standard error."""
     messages().print(shown(message, style))
 
 
 def ended(program: str, why: object, code: int) -> typer.Exit:
-    """Print why a command ends, and return what ends it; `code` is its exit code."""
+    """Print the reason why a command ends, and return the exception with its exit code."""
     tell(f"{program}: {why}", "red")
     return typer.Exit(code)

@@ -10,10 +10,10 @@ def main() -> None:
     """Run the command that the command line names."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A terminal that cannot show a sign gets a question mark, not a traceback.
+            # A character that the terminal cannot show becomes a question mark, not a traceback.
             stream.reconfigure(errors="replace")
     try:
-        from medreward_client._cli.commands import app  # noqa: PLC0415 - not there without the extra
+        from medreward_client._cli.commands import app  # noqa: PLC0415 - not installed without the extra
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] not in CLI_PACKAGES:
             raise

@@ -1,4 +1,4 @@
-"""The commands with their options; what they do is in the modules that they name."""
+"""The commands and their options; other modules do the work."""
 
 import logging
 from importlib.util import find_spec
@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from medreward_client._cli.case import Case
-from medreward_client._cli.doctor import examine, print_findings
+from medreward_client._cli.doctor import diagnose, print_findings
 from medreward_client._cli.sample_file import SampleFile
+from medreward_client._cli.target import Target
 from medreward_client._cli.terminal import Misuse, failing_in_words
 from medreward_client._client import RewardClient
-from medreward_client._many import BATCH, IN_FLIGHT, Tally, score_many
+from medreward_client._many import BATCH, IN_FLIGHT, score_many
+from medreward_client._progress import Tally
 from medreward_client.terminal import (
     FAILED,
     INTERRUPTED,
@@ -53,12 +54,12 @@ ApiKey = Annotated[
         metavar="KEY",
         envvar=KEY_VARIABLE,
         show_default=False,
-        help="The service's key; better in the environment, where no list of processes shows it.",
+        help="The service's key; better set in the environment, which no list of processes shows.",
     ),
 ]
 Recipe = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Which recipe; else the service's default."),
+    typer.Option(metavar="NAME", help="The recipe; the service's default if omitted."),
 ]
 
 
@@ -95,16 +96,16 @@ def doctor(
     recipe: Recipe = None,
     timeout_s: Annotated[
         float,
-        typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long one look may take."),
+        typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Timeout of one check."),
     ] = 5.0,
 ) -> None:
-    """Say in plain words what is wrong between here and a service, and what to do next.
+    """Diagnose the connection to a service in plain words, with advice.
 
-    Ends with 0 where two samples were scored and made sense, else with 1.
+    The exit code is 0 if two samples were scored plausibly, and 1 otherwise.
     """
     _leave_retries_untold()
-    is_well = print_findings(examine(Case(url, api_key, recipe, timeout_s)))
-    raise typer.Exit(0 if is_well else FAILED)
+    has_passed = print_findings(diagnose(Target(url, api_key, recipe, timeout_s)))
+    raise typer.Exit(0 if has_passed else FAILED)
 
 
 @app.command(
@@ -123,14 +124,17 @@ def score(
     ],
     *,
     out: Annotated[
-        Path, typer.Option(metavar="OUT.jsonl", help="Where results go, one a line, as they come.")
+        Path,
+        typer.Option(
+            metavar="OUT.jsonl", help="The file of results, one a line, written as they arrive."
+        ),
     ],
     url: UrlOption,
     api_key: ApiKey = None,
     recipe: Recipe = None,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Samples in a request.")] = BATCH,
     in_flight: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Requests on their way at once.")
+        int, typer.Option(min=1, metavar="N", help="Concurrent requests.")
     ] = IN_FLIGHT,
     deadline_s: Annotated[
         float | None,
@@ -138,15 +142,15 @@ def score(
             "--deadline",
             metavar="SECONDS",
             min=0.001,
-            help="How long a request may take, with all that is asked again; else five minutes.",
+            help="Deadline of a request, retries included; five minutes by default.",
         ),
     ] = None,
 ) -> None:
-    """Score a file of samples; run it again to go on where it was interrupted.
+    """Score a file of samples; run it again to continue an interrupted run.
 
-    What has a reward in OUT.jsonl is skipped, the rest is asked about (again).
+    Samples with a reward in OUT.jsonl are skipped; the rest is sent, if need be again.
 
-    The last line of an id holds. No reward is never 0: it makes the exit code 1.
+    The last line of an id counts. A missing reward is never 0: it makes the exit code 1.
     """
     samples = SampleFile(file)
     _check_out(out, file)
@@ -162,7 +166,7 @@ def score(
             in_flight=in_flight,
         )
     except KeyboardInterrupt:
-        # The client stays open: closed, it would complain of what is still on its way.
+        # The client stays open: closing it would raise errors in the threads that still wait.
         text = f"interrupted; {out} keeps what was answered: run the same command again to go on"
         tell(text)
         raise typer.Exit(INTERRUPTED) from None
@@ -177,7 +181,7 @@ def score(
 @app.command("health", epilog=examples("medreward-client health http://rewards:8080"))
 @failing_in_words()
 def health_(url: UrlArgument, *, api_key: ApiKey = None) -> None:
-    """Say whether a service takes work, and which engine is missing; 0 if it does, else 1."""
+    """Show the readiness of a service and its engines; the exit code is 0 if it is ready, else 1."""
     _leave_retries_untold()
     with _client(url, api_key) as client:
         health = client.health()
@@ -208,7 +212,7 @@ def path(
 
 
 def _leave_retries_untold() -> None:
-    """Keep the client's log quiet where what comes of it is told anyway."""
+    """Silence the client's log of retries, since the command prints the outcome."""
     logging.getLogger("medreward_client").setLevel(logging.ERROR)
 
 

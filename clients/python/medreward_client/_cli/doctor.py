@@ -1,4 +1,4 @@
-"""What is wrong between here and a service: one look after another, each with what to do next."""
+"""The diagnosis of a connection: one check after another, each with advice."""
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,70 +7,70 @@ from http.client import HTTPException
 
 from rich.console import Console
 
-from medreward_client._cli import inside, outside
-from medreward_client._cli.case import Case, Ill, Odd
+from medreward_client._cli import network_checks, service_checks
+from medreward_client._cli.target import Caution, Failure, Target
 from medreward_client.terminal import output, shown
 
-LOOK_WIDTH = 8
-INDENT = LOOK_WIDTH + 3
+NAME_WIDTH = 8
+INDENT = NAME_WIDTH + 3
 
-LOOKS: Mapping[str, Callable[[Case], str | Odd]] = {
-    "URL": outside.look_at_url,
-    "proxy": outside.look_at_proxy,
-    "name": outside.look_at_name,
-    "port": outside.look_at_port,
-    "HTTP": outside.look_at_http,
-    "service": outside.look_at_service,
-    "key": inside.look_at_key,
-    "versions": inside.look_at_versions,
-    "engines": inside.look_at_engines,
-    "rewards": inside.look_at_scores,
-    "distance": inside.look_at_distance,
-    "clock": inside.look_at_clock,
+CHECKS: Mapping[str, Callable[[Target], str | Caution]] = {
+    "URL": network_checks.check_url,
+    "proxy": network_checks.check_proxy,
+    "name": network_checks.check_name,
+    "port": network_checks.check_port,
+    "HTTP": network_checks.check_http,
+    "service": network_checks.check_service,
+    "key": service_checks.check_key,
+    "versions": service_checks.check_versions,
+    "engines": service_checks.check_engines,
+    "rewards": service_checks.check_scores,
+    "distance": service_checks.check_distance,
+    "clock": service_checks.check_clock,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look found, and what to do about it; neither well nor ill is worth knowing."""
+    """The result of one check, and advice; `has_passed` is None for a warning."""
 
-    look: str
-    is_well: bool | None
+    check: str
+    has_passed: bool | None
     found: str
     advice: str = ""
 
 
-def examine(case: Case) -> Iterator[Finding]:
-    """Look at one thing after another, until one stands in the way of the rest."""
-    for look, take in LOOKS.items():
+def diagnose(target: Target) -> Iterator[Finding]:
+    """Run one check after another, up to the first that fails."""
+    for name, check in CHECKS.items():
         try:
-            seen = take(case)
-        except Ill as exc:
-            yield Finding(look, False, exc.found, exc.advice)
+            result = check(target)
+        except Failure as exc:
+            yield Finding(name, False, exc.found, exc.advice)
             return
         except (OSError, HTTPException) as exc:
             found = f"the connection broke off ({type(exc).__name__})"
             yield Finding(
-                look, False, found, "ask again; if it stays so, look at the service's log"
+                name, False, found, "ask again; if it stays so, look at the service's log"
             )
             return
-        if isinstance(seen, Odd):
-            yield Finding(look, None, seen.found, seen.advice)
+        if isinstance(result, Caution):
+            yield Finding(name, None, result.found, result.advice)
         else:
-            yield Finding(look, True, seen)
+            yield Finding(name, True, result)
 
 
 def print_findings(findings: Iterable[Finding]) -> bool:
-    """Print findings as they come; True if nothing is ill."""
+    """Print findings as they arrive; True if no check failed."""
     console = output()
-    ill = 0
+    failed = 0
     with console.status("looking"):
         for finding in findings:
             _print(finding, console)
-            ill += finding.is_well is False
-    last = "Mend this, and ask again." if ill else "All is well."
-    console.print(shown(last, "bold red" if ill else "bold green"))
-    return not ill
+            failed += finding.has_passed is False
+    last = "Mend this, and ask again." if failed else "All is well."
+    console.print(shown(last, "bold red" if failed else "bold green"))
+    return not failed
 
 
 def _print(finding: Finding, console: Console) -> None:
@@ -79,8 +79,8 @@ def _print(finding: Finding, console: Console) -> None:
         True: ("✓" if has_signs else "+", "green"),
         None: ("!", "yellow"),
         False: ("✗" if has_signs else "x", "red"),
-    }[finding.is_well]
-    head = shown(f"{sign} ", style).append(f"{finding.look:{LOOK_WIDTH}} ", "bold")
+    }[finding.has_passed]
+    head = shown(f"{sign} ", style).append(f"{finding.check:{NAME_WIDTH}} ", "bold")
     console.print(head, shown(_folded(finding.found, console)), sep="", soft_wrap=True)
     if finding.advice:
         arrow = "→" if has_signs else "->"
@@ -89,7 +89,7 @@ def _print(finding: Finding, console: Console) -> None:
 
 
 def _folded(text: str, console: Console) -> str:
-    """Fold a text beside the looks' names; whole where there is no terminal to fit it into."""
+    """Wrap a text in the column after the checks' names; unchanged without a terminal."""
     if not console.is_terminal:
         return text
     lines = textwrap.wrap(text, max(console.width - INDENT, 20), break_on_hyphens=False)

@@ -18,9 +18,9 @@ FIELDS = {"response", "reference", *TEXTS, "criteria", "extra"}
 
 
 class SampleFile:
-    """Samples that are read anew, a line at a time, whenever they are gone through.
+    """Samples of a file, which each iteration reads again, a line at a time.
 
-    Every line is looked at first: Misuse where one is no sample, and nothing has been sent.
+    All lines are checked first: Misuse if one is not a sample, before anything is sent.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,42 +68,42 @@ class SampleFile:
 
 
 def _sample(line: bytes) -> Sample:
-    """Read a line; ValueError names the field that is wrong, never what it says."""
-    told = _object(line)
-    unknown = told.keys() - FIELDS
+    """Parse a line; ValueError names the wrong field, never its value."""
+    found = _object(line)
+    unknown = found.keys() - FIELDS
     if unknown:
         raise ValueError(f"{min(unknown)}: no field of a sample; those are {_listed(FIELDS)}")
-    missing = {"response", "reference"} - told.keys()
+    missing = {"response", "reference"} - found.keys()
     if missing:
         raise ValueError(f"{min(missing)}: required, but missing")
-    texts = {name: _text(name, told[name]) for name in TEXTS if told.get(name) is not None}
+    texts = {name: _text(name, found[name]) for name in TEXTS if found.get(name) is not None}
     return Sample(
-        _text("response", told["response"]),
-        _references(told["reference"]),
+        _text("response", found["response"]),
+        _references(found["reference"]),
         **texts,
-        criteria=_criteria(told.get("criteria")),
-        extra=_extra(told.get("extra") or {}),
+        criteria=_criteria(found.get("criteria")),
+        extra=_extra(found.get("extra") or {}),
     )
 
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(line.decode("utf-8"))
+        found = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as exc:
         raise ValueError(f"not UTF-8 at byte {exc.start + 1}; save the file as UTF-8") from None
     except json.JSONDecodeError as exc:
         raise ValueError(f"not JSON at column {exc.colno}: {exc.msg}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if not isinstance(told, dict):
+    if not isinstance(found, dict):
         raise ValueError('not a JSON object, such as {"response": "...", "reference": "..."}')  # noqa: TRY004 - of the file, not of our caller
-    return told
+    return found
 
 
 def _text(field: str, value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{field}: must be a text")  # noqa: TRY004 - as above
-    # Half an emoji, as programs write that cut texts by UTF-16: read as the service reads it.
+    # Programs that cut texts by UTF-16 leave half an emoji, which is read as the service reads it.
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -1,4 +1,4 @@
-"""What stops a command of the client, in words and exit codes."""
+"""Errors of the client's commands, as messages and exit codes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +9,12 @@ from medreward_client.terminal import FAILED, INTERRUPTED, MISUSED, ended
 
 
 class Misuse(Exception):
-    """The command line or an input file is wrong; nothing was done."""
+    """The command line or an input file is wrong; nothing was sent."""
 
 
 @contextmanager
 def failing_in_words() -> Iterator[None]:
-    """Turn what stops a command into a line of words and an exit code."""
+    """Convert an exception into a message and an exit code."""
     end = partial(ended, "medreward-client")
     try:
         yield

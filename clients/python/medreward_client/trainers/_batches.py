@@ -1,7 +1,7 @@
-"""Batches of trainers that hand over a data set's columns: read once, asked once.
+"""Batches of trainers that pass a data set's columns: read and scored once.
 
-Such trainers call each of their reward functions with the same batch; functions that ask at the
-same time share one request.
+Such trainers call each of their reward functions with the same batch; concurrent calls share one
+request.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ Turns = str | Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a reward function was made with: where to find what, and how to reach the service."""
+    """The columns and options that a reward function was made with."""
 
     reference_column: str
     question_column: str
     modality_column: str
-    # A function may be printed by whoever holds it, and there may be a key among these.
+    # Not in the repr: trainers may print a function, and the options may hold a key.
     options: tuple[tuple[str, Any], ...] = field(repr=False)
 
 
@@ -37,15 +37,16 @@ _in_flight: list[tuple[object, asyncio.Task[list[Outcome]]]] = []
 async def outcomes_of(
     bound: Binding, samples: Sequence[Sample], *, step: int | None, says_none: bool
 ) -> tuple[list[Outcome], bool]:
-    """Score a batch; also tell whether it was this call that asked, or one that it shares with."""
+    """Score a batch; also return True if this call sent the request, False if it shares another's."""
     batch = (asyncio.get_running_loop(), bound, step, samples)
     task = next((task for other, task in tuple(_in_flight) if other == batch), None)
     if task is not None:
-        # A function that is cancelled does not take the others with it.
+        # Shielded: cancelling one function must not cancel the request of the others.
         return await asyncio.shield(task), False
     service = scorer(**cast("Options", dict(bound.options)))
     task = asyncio.create_task(service.score(samples, step=step, says_none=says_none))
     entry = (batch, task)
+    # Appended without an await since the look-up: no second call can have sent the same batch.
     _in_flight.append(entry)
     task.add_done_callback(lambda _: _in_flight.remove(entry))
     return await asyncio.shield(task), True
@@ -57,35 +58,35 @@ def values_of(
     samples: Sequence[Sample],
     bound: Binding,
 ) -> list[float | None]:
-    """Give the rewards, or one component; what is done about the unscored is done to both.
+    """Return the rewards, or one component; `on_unscored` applies to both.
 
     Under `native` a sample without a reward has no component either. Under `impute` it keeps
     those it has, and gets its group's mean of the others, or the batch's if the group has none.
     """
     if component is None:
         return [outcome.reward for outcome in outcomes]
-    had = [outcome.components.get(component) for outcome in outcomes]
+    known = [outcome.components.get(component) for outcome in outcomes]
     match dict(bound.options).get("on_unscored"):
         case "impute":
-            return _imputed(had, outcomes, samples)
+            return _imputed(known, outcomes, samples)
         case "zero":
             missing: float | None = 0.0
         case _:
             missing = None
-    pairs = zip(outcomes, had, strict=True)
+    pairs = zip(outcomes, known, strict=True)
     return [value if outcome.scored else missing for outcome, value in pairs]
 
 
 def _imputed(
-    had: Sequence[float | None], outcomes: Sequence[Outcome], samples: Sequence[Sample]
+    known: Sequence[float | None], outcomes: Sequence[Outcome], samples: Sequence[Sample]
 ) -> list[float | None]:
     groups: dict[str | None, list[float]] = {}
     everyone: list[float] = []
-    for value, outcome, sample in zip(had, outcomes, samples, strict=True):
+    for value, outcome, sample in zip(known, outcomes, samples, strict=True):
         if outcome.scored and value is not None:
             groups.setdefault(sample.group, []).append(value)
             everyone.append(value)
-    values = list(had)
+    values = list(known)
     for number, (outcome, sample) in enumerate(zip(outcomes, samples, strict=True)):
         others = groups.get(sample.group, everyone)
         if not outcome.scored and values[number] is None and others:
@@ -99,11 +100,11 @@ def samples_of(
     completions: Sequence[Turns],
     columns: Mapping[str, Any],
 ) -> list[Sample]:
-    """Read a batch; where a row has no question, it is what the prompt says last.
+    """Convert a batch to samples; a row without a question gets the user's last message.
 
     Raises:
-        ValueError: there is no column for the reference.
-        TypeError: a reference is no text and no list of texts; only its type is named.
+        ValueError: the data set lacks the column of the reference.
+        TypeError: a reference is neither a text nor a list of texts; only its type is named.
     """
     if bound.reference_column not in columns:
         raise ValueError(
@@ -135,15 +136,15 @@ def _sample(
 
 
 def _last(turns: Turns, role: str) -> str:
-    """Give a plain text, or what was said last in a role."""
+    """Return a plain text, or the last message of a role."""
     if isinstance(turns, str):
         return turns
-    said = [turn.get("content") for turn in turns if turn["role"] == role]
-    return _text(said[-1]) if said else ""
+    contents = [turn.get("content") for turn in turns if turn["role"] == role]
+    return _text(contents[-1]) if contents else ""
 
 
 def _text(content: object) -> str:
-    """Give the text of a message, which may have parts."""
+    """Return the text of a message, which may have parts."""
     if isinstance(content, list):
         return "".join(part["text"] for part in content if part.get("type") == "text")
     return content if isinstance(content, str) else ""

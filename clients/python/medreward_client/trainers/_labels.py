@@ -1,4 +1,4 @@
-"""A label as trainers that know one column of ground truth pass it on, and the sample it makes."""
+"""Samples from labels, for trainers that pass only one column of ground truth."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -19,11 +19,11 @@ def read_labelled(
     row: Mapping[str, object] = NOTHING,
     group: str | None = None,
 ) -> Sample:
-    """Make a sample of a response, as decoded with special tokens, and its label.
+    """Build a sample from a response, decoded with special tokens, and its label.
 
-    The label is the reference, as a text or a list of accepted texts; or an object that holds it
-    under `reference`, with `question` and `modality` if there are any; or such an object as JSON,
-    in a text. What it does not say of the question and the modality, *row* may.
+    The label is the reference, as a text or a list of accepted texts; or an object with
+    `reference` and perhaps `question` and `modality`; or the JSON text of such an object. A
+    question or modality that the label lacks is taken from *row*.
 
     Raises:
         TypeError: the label is something else, or has no reference; only its type is named.
@@ -37,7 +37,7 @@ def read_labelled(
 
 
 def _object_in(label: str) -> object:
-    """Read a label that was written as JSON, since a data set's column often holds only texts."""
+    """Parse a label that is JSON, since a data set's column often holds only texts."""
     if not label.lstrip().startswith("{"):
         return label
     try:

@@ -1,22 +1,22 @@
-"""A row of a trainer's data set and the policy's response to it, as the sample to score."""
+"""Samples from a row of a trainer's data set and the policy's response."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from medreward_client._types import Sample
 
 LONGEST_GROUP = 256
-"""Characters of a group's name, as the service takes them."""
+"""The service's limit of a group's name, in characters."""
 
 
 def read_sample(
     response: str, ground_truth: object, *rows: Mapping[str, object], group: str | None = None
 ) -> Sample:
-    """Make a sample of a response, its ground truth, and the rows' `question` and `modality`.
+    """Build a sample from a response, its ground truth, and the rows' `question` and `modality`.
 
-    Where there are several rows, the first that says something counts.
+    Of several rows, the first that has the field counts.
 
-    The ground truth is a text, a number, or several accepted ones in whatever sequence the data
-    set's file format made of them. Where it is missing the service says `invalid_reference`.
+    The ground truth is a text, a number, or several accepted ones in any sequence that the data
+    set's file format produces. If it is missing, the service responds `invalid_reference`.
 
     Raises:
         TypeError: the ground truth is something else; only its type is named.
@@ -31,7 +31,7 @@ def read_sample(
 
 
 def read_text(value: object) -> str | None:
-    """Give a column's text; a row without it holds None, NaN or nothing."""
+    """Return a column's text; None if the row holds None, NaN or blanks."""
     return value if isinstance(value, str) and value.strip() else None
 
 
@@ -40,7 +40,7 @@ def _first(name: str, rows: Iterable[Mapping[str, object]]) -> str | None:
 
 
 def _read_reference(ground_truth: object) -> str | Sequence[str]:
-    # Parquet gives a numpy array where a list was written; numpy need not be here to know it.
+    # Parquet returns a numpy array for a list; `tolist` converts it without importing numpy.
     plain = getattr(ground_truth, "tolist", lambda: ground_truth)()
     if isinstance(plain, list | tuple):
         return [_read_one(one) for one in plain if not _is_missing(one)] or ""
@@ -48,7 +48,7 @@ def _read_reference(ground_truth: object) -> str | Sequence[str]:
 
 
 def _is_missing(value: object) -> bool:
-    """Tell whether there is nothing: None, or the NaN that pandas makes of it, unequal to itself."""
+    """Return True for None, or the NaN that pandas makes of it, which is unequal to itself."""
     return value is None or (isinstance(value, float) and value != value)  # noqa: PLR0124
 
 

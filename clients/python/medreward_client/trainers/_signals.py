@@ -1,4 +1,4 @@
-"""The signals of which recipes make their rewards, by name, and what is logged of them."""
+"""The names of the signals that recipes combine, and the figures that trainers log."""
 
 from typing import Literal, get_args
 
@@ -10,5 +10,5 @@ COMPONENTS: tuple[Component, ...] = get_args(Component)
 
 
 def figures_of(outcome: Outcome) -> dict[str, float]:
-    """Give the components that were had, and `scored`: 1 if the reward is the service's own."""
+    """Return the known components, and `scored`: 1 if the reward is the service's own."""
     return {**outcome.components, "scored": float(outcome.scored)}

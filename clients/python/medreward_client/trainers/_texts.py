@@ -1,4 +1,4 @@
-"""Where the prompt ends and where the response does, in text decoded with its special tokens."""
+"""The ends of the prompt and of the response in a text that was decoded with special tokens."""
 
 import re
 import unicodedata
@@ -8,22 +8,23 @@ MARK = (
     r"|</?s>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn|image)>"
     r"|\[/?INST\]|\[(?:CLS|SEP|PAD)\]"
 )
-"""Of the tokenizers in use. A recipe's own tags look otherwise and are never taken for one."""
+"""Special tokens of the tokenizers in use; a recipe's own tags never match."""
 _SPECIAL = re.compile(MARK)
 _GAP = re.compile(rf"(?:{MARK}|\s)+")
 
 CUT_PROMPT_CHARACTERS = 32
-"""Of a prompt that the trainer cut at its start, at least these many are recognised."""
+"""Characters needed to recognise a prompt that the trainer cut at its start."""
 PLACES_TRIED = 100
 
 
 def response_in(query: str, prompt: str) -> str | None:
-    """Give what follows the prompt in *query*, without special tokens at its end.
+    """Return the text after the prompt in *query*, without special tokens at its end.
 
-    The query begins with the prompt as it stands; or it does once special tokens and white space
-    are left out of both (a tokenizer adds, drops and moves them) and the prompt's characters are
-    composed as the tokenizer does; or it begins with the end of such a prompt, which was cut to
-    fit. None where none of that is so.
+    1. The query may begin with the prompt exactly.
+    2. Or both are compared without special tokens and white space, which a tokenizer adds, drops
+       and moves, and with the prompt normalised to NFC or NFKC, as tokenizers do.
+    3. Or the query begins with the end of such a prompt, which the trainer cut to fit.
+    Otherwise the result is None.
     """
     if query.startswith(prompt):
         return without_end(query[len(prompt) :])
@@ -37,7 +38,7 @@ def response_in(query: str, prompt: str) -> str | None:
 
 
 def without_end(response: str) -> str:
-    """Take away special tokens at the end of a response, with the white space around them."""
+    """Remove special tokens at the end of a response, with the white space around them."""
     end = len(response)
     for token in reversed(list(_SPECIAL.finditer(response))):
         if response[token.end() : end].strip():
@@ -47,7 +48,7 @@ def without_end(response: str) -> str:
 
 
 def _words(text: str) -> list[tuple[int, int]]:
-    """Places of what is neither special token nor white space."""
+    """Return the spans between special tokens and white space, as start and end."""
     words, at = [], 0
     for gap in _GAP.finditer(text):
         words.append((at, gap.start()))
@@ -56,7 +57,7 @@ def _words(text: str) -> list[tuple[int, int]]:
 
 
 def _shared(query: str, prompt: str) -> int | None:
-    """Characters of *query* that belong to the prompt, or to the end of one that was cut."""
+    """Return the number of characters of *query* that are the prompt, or the end of a cut one."""
     if query.startswith(prompt):
         return len(prompt)
     beginning = query[:CUT_PROMPT_CHARACTERS]
@@ -73,7 +74,7 @@ def _shared(query: str, prompt: str) -> int | None:
 
 
 def _place(words: list[tuple[int, int]], length: int) -> int:
-    """Where in the text the first *length* characters of its words are over, and what follows begins."""
+    """Return the place in the text after the first *length* characters of its words."""
     for number, (start, end) in enumerate(words):
         if length < end - start:
             return start + length

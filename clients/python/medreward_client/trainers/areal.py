@@ -15,12 +15,12 @@ from medreward_client.trainers._texts import without_end
 
 DEADLINE_S = 12.0
 LONGEST_DEADLINE_S = 13.0
-"""AReaL gives a call up after 15 seconds, at the fourth time as a 0, and a reply travels too."""
+"""AReaL cancels a call after 15 seconds, and counts the fourth failure as a 0; transit takes time."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where a row of the data set holds what."""
+    """The columns of a row of the data set."""
 
     reference: str = "answer"
     question: str = "question"
@@ -33,7 +33,7 @@ def reward(prompt: str, completions: str, /, *token_ids: Sequence[int], **row: A
     AReaL decodes with special tokens, so those at the end of the response are cut off.
 
     Raises:
-        NoReward: the service gave none; AReaL then leaves the response's whole group out.
+        NoReward: the sample is unscored; AReaL then leaves out the response's whole group.
     """
     return _score(_Columns(), {}, prompt, completions, *token_ids, **row)
 
@@ -45,14 +45,14 @@ def reward_with(
     modality: str = "modality",
     **options: Unpack[Options],
 ) -> Callable[..., float]:
-    """Give a reward function with these options, which reads these columns; it can be pickled.
+    """Make a reward function with these options and columns; it can be pickled.
 
     Raises:
         ValueError: `deadline_s` is too near to AReaL's own 15 seconds.
     """
     if options.get("deadline_s", DEADLINE_S) > LONGEST_DEADLINE_S:
         raise ValueError(f"deadline_s: at most {LONGEST_DEADLINE_S:g}, since AReaL waits 15")
-    # Given by position: a row may have a column of any name.
+    # Passed by position, since a row may have a column of any name.
     return partial(_score, _Columns(reference, question, modality), options)
 
 

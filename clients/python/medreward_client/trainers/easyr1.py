@@ -27,13 +27,13 @@ def compute_score(
     """Score a batch of `{"response", "response_length", "ground_truth"}`.
 
     Each result has `overall`, the components, and `scored`, whose mean EasyR1 logs as
-    `reward/scored`. A component that a sample has not is left out, so that EasyR1's mean is of
-    those that have it.
+    `reward/scored`. A component that a sample lacks is left out, so that EasyR1 averages over
+    the samples that have it.
 
-    `online_filtering` says that `algorithm.online_filtering` is on. Then, under `native`, a
-    sample without a reward is NaN in all but `scored`: whatever the filter's key, the mean of its
-    group is no longer within the bounds, and the group is dropped. A component that a scored
-    sample has not is NaN too, because the filter reads one value for each sample.
+    `online_filtering` must be True if `algorithm.online_filtering` is on. Then, under `native`, a
+    sample without a reward is NaN in all but `scored`: with any key of the filter, the mean of
+    its group is out of bounds, and the group is dropped. A component that a scored sample lacks
+    is NaN too, because the filter reads one value for each sample.
 
     Raises:
         NoReward: samples have none, and `online_filtering` is off.

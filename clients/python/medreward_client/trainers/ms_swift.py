@@ -1,12 +1,12 @@
 """Reward functions for ms-swift's GRPO, by name: `--reward_funcs medreward`.
 
-This file is a plugin, which `--external_plugins` takes. One of your own sets options:
+This file is a plugin for `--external_plugins`. A plugin of your own can set options:
 
     from medreward_client.trainers.ms_swift import register
 
     register(reference_column="answer", on_unscored="impute")
 
-ms-swift takes a None, but adds it up as 0, so it has no way to say that a sample has no reward.
+ms-swift accepts None but adds it as 0, so it has no channel for a sample without a reward.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -32,14 +32,14 @@ def register(
     modality_column: str = "modality",
     **options: Unpack[Options],
 ) -> None:
-    """Make `medreward` known to ms-swift, and each component as `medreward_` and its name.
+    """Register `medreward` with ms-swift, and each component as `medreward_` and its name.
 
-    Functions that are named together share one request. The columns are those of the data set;
-    only the reference has to be there, and the question is else what the user said last.
+    Functions of the same batch share one request. The columns are those of the data set; only the
+    reference is required, and the question defaults to the user's last message.
 
-    A sample without a reward ends the step with NoReward, unless `on_unscored` says otherwise.
+    A sample without a reward ends the step with NoReward, unless `on_unscored` differs.
     """
-    from swift.rewards import orms  # noqa: PLC0415 - ms-swift is there where this is called
+    from swift.rewards import orms  # noqa: PLC0415 - ms-swift is installed only in its own environment
 
     bound = Binding(
         reference_column, question_column, modality_column, tuple(sorted(options.items()))
@@ -50,7 +50,7 @@ def register(
 
 
 def _make(name: str, component: Component | None, bound: Binding, **_: object) -> RewardFunc:
-    """Make a reward function, as ms-swift does with a class, which it gives its arguments."""
+    """Make a reward function; ms-swift calls this as a class, with its own arguments."""
 
     async def reward(completions: Sequence[str], **given: Any) -> list[float | None]:
         samples = samples_of(bound, given["messages"], completions, given)
@@ -58,12 +58,12 @@ def _make(name: str, component: Component | None, bound: Binding, **_: object) -
         outcomes, _ = await outcomes_of(bound, samples, step=step, says_none=False)
         return values_of(component, outcomes, samples, bound)
 
-    # It is logged under this name.
+    # ms-swift logs it under this name.
     reward.__name__ = name
     return reward
 
 
-# ms-swift loads a plugin as a file, under a name of its own, and has it register itself; whoever
-# imports this module by its name calls `register`.
+# ms-swift loads a plugin as a file, under another module name, and expects it to register itself.
+# Code that imports this module by its name calls `register`.
 if __name__ != "medreward_client.trainers.ms_swift":
     register()

@@ -1,6 +1,6 @@
 """OpenRLHF's reward function: this file's path is the value of `--reward.remote_url`.
 
-For other options than the default ones, point it at a file of your own that says
+To change options, use a file of your own instead:
     from functools import partial
     from medreward_client.trainers import openrlhf
     reward_func = partial(openrlhf.reward_func, recipe="my-recipe", on_unscored="impute")
@@ -16,7 +16,7 @@ from medreward_client.trainers._signals import COMPONENTS, figures_of
 from medreward_client.trainers._texts import response_in
 
 NOT_HAD = dict.fromkeys(("scored", *COMPONENTS), 0.0)
-"""In the logs alone: OpenRLHF ends a step whose samples' logs differ in names."""
+"""Defaults in the logs alone: OpenRLHF ends a step whose samples' logs differ in names."""
 
 
 def reward_func(
@@ -25,14 +25,13 @@ def reward_func(
     labels: Sequence[object],
     **options: Unpack[Options],
 ) -> dict[str, Any]:
-    """Score what OpenRLHF decoded: `rewards`, `scores` and `extra_logs`, a number each for one query.
+    """Score decoded queries: `rewards`, `scores` and `extra_logs`, plain numbers for one query.
 
-    In the logs `scored` is 1 where the reward is the service's own, and a signal that was not had
-    is 0.
+    In the logs `scored` is 1 if the reward is the service's own, and a missing signal is 0.
 
     Raises:
-        NoReward: a sample has none, and `on_unscored` names nothing in its place; OpenRLHF has no
-            other way to hear of it.
+        NoReward: a sample has none, and `on_unscored` does not replace it; OpenRLHF has no channel
+            for a missing reward.
         ValueError: a query does not begin with its prompt.
     """
     samples = [_read(*parts) for parts in zip(queries, prompts, labels, strict=True)]

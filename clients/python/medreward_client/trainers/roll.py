@@ -1,6 +1,6 @@
-"""ROLL's reward worker: what its `compute_rewards` has to do, for a batch of one or more.
+"""ROLL's reward worker: the body of its `compute_rewards`, for a batch of one or more.
 
-ROLL wants a subclass of its own `Worker`; the page on ROLL shows the few lines around this.
+ROLL needs a subclass of its own `Worker`; the page on ROLL shows the few lines of it.
 """
 
 from statistics import fmean
@@ -12,7 +12,7 @@ from medreward_client.trainers._signals import figures_of
 
 
 class Batch(Protocol):
-    """What is read of ROLL's `DataProto`."""
+    """The part of ROLL's `DataProto` that is read."""
 
     @property
     def batch(self) -> Any:
@@ -20,29 +20,29 @@ class Batch(Protocol):
 
     @property
     def non_tensor_batch(self) -> Any:
-        """Columns by name: `ground_truth`, and if there are any `question` and `modality`."""
+        """Columns by name: `ground_truth`, and optionally `question` and `modality`."""
 
     @property
     def meta_info(self) -> Any:
-        """Facts of the step by name: `global_step`."""
+        """Metadata of the step by name: `global_step`."""
 
 
 class Tokenizer(Protocol):
-    """What is asked of the policy's tokenizer."""
+    """The part of the policy's tokenizer that is used."""
 
     def batch_decode(self, sequences: Any, *, skip_special_tokens: bool) -> list[str]:
-        """Turn token numbers into texts."""
+        """Decode token ids to texts."""
 
 
 def compute_rewards(
     data: Batch, tokenizer: Tokenizer, **options: Unpack[Options]
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Score a batch: the tensors for ROLL's answer, and the batch's mean of each component.
+    """Score a batch; return the tensors that ROLL needs, and the batch's mean of each component.
 
     Raises:
-        NoReward: the service gave none; a 0 would be all that ROLL could be told instead.
+        NoReward: a sample is unscored; ROLL has no channel for that but a 0.
     """
-    import torch  # noqa: PLC0415 - it is ROLL's, and this module is imported where it is not
+    import torch  # noqa: PLC0415 - ROLL brings it; this module can be imported without it
 
     responses = data.batch["responses"]
     columns = data.non_tensor_batch
@@ -59,15 +59,15 @@ def compute_rewards(
     ]
     outcomes = scorer(**options).score_blocking(samples, step=data.meta_info.get("global_step"))
     rewards = [outcome.number for outcome in outcomes]
-    scores = torch.tensor(rewards, dtype=torch.float16)  # The type that ROLL's own workers give.
+    scores = torch.tensor(rewards, dtype=torch.float16)  # The type that ROLL's own workers return.
     tensors = {
         "token_level_rewards": torch.zeros_like(responses, dtype=torch.float16),
         "response_level_rewards": scores,
         "scores": scores.clone(),
     }
-    said = [figures_of(outcome) for outcome in outcomes]
+    figures = [figures_of(outcome) for outcome in outcomes]
     means = {
-        f"reward/{name}": fmean(one[name] for one in said if name in one)
-        for name in sorted({name for one in said for name in one})
+        f"reward/{name}": fmean(one[name] for one in figures if name in one)
+        for name in sorted({name for one in figures for name in one})
     }
     return tensors, means

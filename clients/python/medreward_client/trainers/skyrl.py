@@ -1,10 +1,10 @@
-"""SkyRL's environment of one turn: the response comes in, its reward goes out.
+"""SkyRL's environment of one turn, whose reward is that of the response.
 
     register(id="medreward", entry_point="medreward_client.trainers.skyrl:RewardEnv",
              kwargs={"base_url": "http://localhost:8080"})
 
-`skyrl_gym.make` takes nothing but subclasses of its own `Env`. So `RewardEnv` is built when it is
-first asked for, and this module can be imported without skyrl_gym.
+`skyrl_gym.make` accepts only subclasses of its own `Env`. So `RewardEnv` is built on first access,
+and this module can be imported without skyrl_gym.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from medreward_client.trainers._signals import figures_of
 
 
 class _Scoring:
-    """What RewardEnv adds to SkyRL's `BaseTextEnv`."""
+    """The methods that RewardEnv adds to SkyRL's `BaseTextEnv`."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class _Scoring:
         **options: Unpack[Options],
     ) -> None:
         super().__init__()
-        # Nothing is checked here: skyrl_gym prints what it passed, so the row, with a TypeError.
+        # Not checked here: with a TypeError, skyrl_gym prints its arguments, and so the row.
         self._row = extras or {}
         self._options = options
         self._metrics: dict[str, float] = {}
@@ -35,10 +35,10 @@ class _Scoring:
         """Score the response, which ends the episode.
 
         The reference is the row's `reward_spec.ground_truth`; `question` and `modality` are
-        columns of their own, or of `extra_info`.
+        columns of the row, or fields of its `extra_info`.
 
         Raises:
-            NoReward: the service gave none; SkyRL has no other way to hear of it.
+            NoReward: the sample is unscored; SkyRL has no channel for a missing reward.
         """
         truth = (self._row.get("reward_spec") or {}).get("ground_truth")
         sample = read_sample(action, truth, self._row.get("extra_info") or {}, self._row)
@@ -47,19 +47,19 @@ class _Scoring:
         return {"observations": [], "reward": outcome.number, "done": True, "metadata": {}}
 
     def get_metrics(self) -> dict[str, float]:
-        """Give the components, and `scored`; SkyRL averages each over the episodes that have it."""
+        """Return the components, and `scored`; SkyRL averages each over the episodes that have it."""
         return self._metrics
 
 
 @cache
 def _build_env() -> type:
-    from skyrl_gym.envs.base_text_env import BaseTextEnv  # noqa: PLC0415 - as the module says
+    from skyrl_gym.envs.base_text_env import BaseTextEnv  # noqa: PLC0415 - see the module docstring
 
     return type("RewardEnv", (_Scoring, BaseTextEnv), {"__module__": __name__})
 
 
 def __getattr__(name: str) -> type:
-    """Build RewardEnv when it is asked for."""
+    """Build RewardEnv on first access."""
     if name != "RewardEnv":
         raise AttributeError(f"module {__name__} has no attribute {name}")
     return _build_env()

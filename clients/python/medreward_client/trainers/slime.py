@@ -1,6 +1,6 @@
 """slime's custom reward: `--custom-rm-path medreward_client.trainers.slime.custom_rm --group-rm`.
 
-Options stand in the file of `--custom-config-path`, as `medreward_recipe: my-recipe` and so on.
+Options are set in the file of `--custom-config-path`, such as `medreward_recipe: my-recipe`.
 """
 
 from collections.abc import Mapping
@@ -18,19 +18,19 @@ Reward = float | dict[str, float]
 
 
 async def custom_rm(args: Any, samples: Any, **_: Any) -> Reward | list[Reward]:
-    """Score one sample of slime's, or with `--group-rm` all of one prompt, in place of its own.
+    """Score one sample, or with `--group-rm` all samples of one prompt.
 
     In a group, a sample without a reward gets the mean of the others and `remove_sample`: slime
-    keeps it out of the loss, yet counts its number in the baseline, which the mean leaves as it
-    is. Where nobody has one all get 0 and are removed. By itself a sample has no such mean, so
-    that `native` raises; `impute` gives what its components say, and removes it too. With `zero`
-    it stays and is trained on.
+    leaves it out of the loss but counts it in the baseline, which the mean leaves unchanged.
+    If a group has no reward at all, its samples get 0 and are removed. A single sample has no
+    such mean, so `native` raises; `impute` uses its components, and removes it too. With `zero`
+    it is trained on.
 
-    `sample.metadata["medreward"]` tells what each reward is made of. With `--reward-key` the
-    reward is an object that holds it.
+    `sample.metadata["medreward"]` holds the components of each reward. With `--reward-key` the
+    reward is an object that contains it.
 
     Raises:
-        NoReward: a sample has none, and there is no way to say so.
+        NoReward: a sample has none, and slime no channel for it.
     """
     options = _options(args)
     is_group = isinstance(samples, list) and bool(args.group_rm)
@@ -42,7 +42,7 @@ async def custom_rm(args: Any, samples: Any, **_: Any) -> Reward | list[Reward]:
     mean = fmean(rewards) if rewards else 0.0
     given = []
     for sample, outcome in zip(several, outcomes, strict=True):
-        _tell(sample, outcome, is_trained_on=options.get("on_unscored") == "zero")
+        _annotate(sample, outcome, is_trained_on=options.get("on_unscored") == "zero")
         given.append(_shaped(mean if outcome.reward is None else outcome.reward, outcome, args))
     return given if isinstance(samples, list) else given[0]
 
@@ -58,7 +58,7 @@ def _read(sample: Any) -> Sample:
     return read_labelled(sample.response, sample.label, row=row, group=group)
 
 
-def _tell(sample: Any, outcome: Outcome, *, is_trained_on: bool) -> None:
+def _annotate(sample: Any, outcome: Outcome, *, is_trained_on: bool) -> None:
     if not outcome.scored and not is_trained_on:
         sample.remove_sample = True
     if isinstance(sample.metadata, dict):

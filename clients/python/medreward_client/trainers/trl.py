@@ -1,4 +1,4 @@
-"""Reward functions for TRL's GRPO and RLOO: one request a batch, and None where there is no reward.
+"""Reward functions for TRL's GRPO and RLOO: one request a batch, None for a missing reward.
 
 Example:
     from medreward_client.trainers.trl import make_reward_funcs
@@ -45,46 +45,47 @@ def make_reward_funcs(
     beside: Sequence[RewardFunc] = (),
     **options: Unpack[Options],
 ) -> list[AsyncRewardFunc]:
-    """Make what a trainer's `reward_funcs` takes: one function, `medreward`, the reward.
+    """Make the functions for a trainer's `reward_funcs`: one, `medreward`, returns the reward.
 
-    With `components`, one function for each of them instead, for `reward_weights` and for
-    aggregations that normalise each by itself; they share one request. The columns are those of
-    the data set; only the reference has to be there, and the question is else the prompt.
+    With `components`, there is one function for each of them instead, for `reward_weights` and
+    for aggregations that normalise each separately; they share one request. The columns are those
+    of the data set; only the reference is required, and the question defaults to the prompt.
 
-    `beside` are your own functions, to be given here and not next to these: TRL leaves a sample
-    out only if every function returned None, so they are made to return None with ours.
+    `beside` are functions of your own. TRL leaves out a sample only if every function returned
+    None, so pass them here, and they return None for each sample that `medreward` has none for.
     """
     bound = Binding(
         reference_column, question_column, modality_column, tuple(sorted(options.items()))
     )
     ours = [_FUNCTION_OF[name] for name in components or (None,)]
-    return [*(_named(func, bound) for func in ours), *(_Beside(func, bound) for func in beside)]
+    own = [_OwnFunction(func, bound) for func in beside]
+    return [*(_named(func, bound) for func in ours), *own]
 
 
-# The functions are many, since newer TRLs log under the name of the function within a partial;
-# they stand in the module, so that they can be pickled.
+# One function for each component, since newer TRLs log the name of the function within a partial.
+# They are defined in the module, so that they can be pickled.
 async def medreward(bound: Binding, /, **given: Any) -> Rewards:
-    """Give the recipe's rewards."""
+    """Return the recipe's rewards."""
     return await _values(None, bound, given)
 
 
 async def medreward_accuracy_llm(bound: Binding, /, **given: Any) -> Rewards:
-    """Give what the judge says."""
+    """Return the judge's component."""
     return await _values("accuracy_llm", bound, given)
 
 
 async def medreward_accuracy_embed(bound: Binding, /, **given: Any) -> Rewards:
-    """Give what the embedder says."""
+    """Return the embedder's component."""
     return await _values("accuracy_embed", bound, given)
 
 
 async def medreward_modality(bound: Binding, /, **given: Any) -> Rewards:
-    """Tell whether the modality is right; None where none is known."""
+    """Return the component of the modality; None if it is unknown."""
     return await _values("modality", bound, given)
 
 
 async def medreward_format(bound: Binding, /, **given: Any) -> Rewards:
-    """Tell whether the response is well formed."""
+    """Return the component of the response's format."""
     return await _values("format", bound, given)
 
 
@@ -98,14 +99,14 @@ _FUNCTION_OF: dict[Component | None, AsyncRewardFunc] = {
 
 
 def _named(func: AsyncRewardFunc, bound: Binding) -> AsyncRewardFunc:
-    """Bind a function, under its own name: older TRLs ask the partial for it."""
+    """Bind a function and keep its name, which older TRLs read from the partial."""
     named = partial(func, bound)
     named.__name__ = func.__name__  # type: ignore[attr-defined]
     return named
 
 
-class _Beside:
-    """A function of the user's that has no say on a sample without our reward."""
+class _OwnFunction:
+    """A function of the user's that returns None for a sample without a medreward reward."""
 
     def __init__(self, func: RewardFunc, bound: Binding) -> None:
         self.__name__ = getattr(func, "__name__", type(func).__name__)
@@ -113,15 +114,17 @@ class _Beside:
         self._bound = bound
 
     async def __call__(self, **given: Any) -> Rewards:
-        """Give the function's rewards."""
-        outcomes, rewards = await asyncio.gather(_outcomes(self._bound, given), self._said(given))
+        """Return the function's rewards."""
+        outcomes, rewards = await asyncio.gather(
+            _outcomes(self._bound, given), self._own_rewards(given)
+        )
         pairs = zip(outcomes, rewards, strict=True)
         return [None if outcome.reward is None else reward for outcome, reward in pairs]
 
-    async def _said(self, given: dict[str, Any]) -> Sequence[float | None]:
-        # An async function gives in the thread what can be awaited here.
-        said = await asyncio.to_thread(self._func, **given)
-        return await said if isawaitable(said) else said
+    async def _own_rewards(self, given: dict[str, Any]) -> Sequence[float | None]:
+        # In a thread, an async function only creates its coroutine, which is awaited here.
+        rewards = await asyncio.to_thread(self._func, **given)
+        return await rewards if isawaitable(rewards) else rewards
 
 
 async def _values(component: Component | None, bound: Binding, given: dict[str, Any]) -> Rewards:
@@ -131,10 +134,10 @@ async def _values(component: Component | None, bound: Binding, given: dict[str, 
 
 async def _outcomes(bound: Binding, given: dict[str, Any]) -> list[Outcome]:
     step = getattr(given.get("trainer_state"), "global_step", None)
-    outcomes, has_asked = await outcomes_of(
+    outcomes, has_sent = await outcomes_of(
         bound, _samples(bound, given), step=step, says_none=_none_is_not_zero()
     )
-    if has_asked and "log_extra" in given and "log_metric" in given:
+    if has_sent and "log_extra" in given and "log_metric" in given:
         _log(outcomes, given["log_extra"], given["log_metric"])
     return outcomes
 
@@ -144,7 +147,7 @@ def _samples(bound: Binding, given: dict[str, Any]) -> list[Sample]:
 
 
 def _none_is_not_zero() -> bool:
-    """Tell whether the TRL that is installed has a channel for a sample without a reward."""
+    """Return True if the installed TRL has a channel for a sample without a reward."""
     try:
         major, minor, *_ = version("trl").split(".")
     except PackageNotFoundError:
@@ -157,11 +160,11 @@ def _log(
     log_extra: Callable[[str, list[Any]], None],
     log_metric: Callable[[str, float], None],
 ) -> None:
-    """Log columns and means: the same names whatever was had, as every rank has to log the same."""
+    """Log columns and means, always under the same names, as every rank has to log the same."""
     log_extra("medreward/error", [outcome.error and outcome.error.kind for outcome in outcomes])
     log_metric("medreward/unscored", fmean(not outcome.scored for outcome in outcomes))
     for name in COMPONENTS:
         values = [outcome.components.get(name) for outcome in outcomes]
-        had = [value for value in values if value is not None]
+        known = [value for value in values if value is not None]
         log_extra(f"medreward/{name}", values)
-        log_metric(f"medreward/{name}", fmean(had) if had else nan)
+        log_metric(f"medreward/{name}", fmean(known) if known else nan)

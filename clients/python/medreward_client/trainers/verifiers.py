@@ -1,6 +1,6 @@
-"""A reward for verifiers, and so for prime-rl; it raises where there is none.
+"""A reward for verifiers and prime-rl, which raises if a trace has none.
 
-An error in a reward is how verifiers says that a trace was not scored: the error is recorded, the
+To verifiers, an error in a reward means that the trace was not scored: the error is recorded, the
 reward stays None, and prime-rl leaves the trace out.
 """
 
@@ -12,13 +12,13 @@ from medreward_client.scoring import Options, scorer
 
 
 async def medreward(task: Any, trace: Any) -> float:
-    """Reward a trace, without code of the task's: name this in the configuration's `rewards`.
+    """Reward a trace without code in the task: list this in the configuration's `rewards`.
 
-    The reference is the task data's field `reference`, else `answer`; `modality` is a field too,
-    where there is one. Options come from the environment alone: MEDREWARD_URL, MEDREWARD_API_KEY.
+    The reference is the field `reference` of the task's data, or else `answer`; `modality` is an
+    optional field. Options come from the environment alone: MEDREWARD_URL, MEDREWARD_API_KEY.
 
     Raises:
-        NoReward: there is none.
+        NoReward: the trace is unscored.
         MedrewardError: the service refuses the request itself.
     """
     reference = getattr(task, "reference", None) or task.answer
@@ -35,11 +35,11 @@ async def reward_of(
 ) -> float:
     """Reward a trace's last reply, in a method that is marked `@vf.reward`.
 
-    The components are recorded as metrics, `medreward/` and their name. The question is the
-    task's prompt if none is given.
+    The components are recorded as metrics, `medreward/` and their name. The question defaults to
+    the task's prompt.
 
     Raises:
-        NoReward: there is none.
+        NoReward: the trace is unscored.
         MedrewardError: the service refuses the request itself.
     """
     sample = Sample(

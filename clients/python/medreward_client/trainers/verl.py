@@ -1,4 +1,4 @@
-"""verl's custom reward function: one response a call, all those of a step at once.
+"""verl's custom reward function: one response a call, all calls of a step at once.
 
     reward.custom_reward_function.path=pkg://medreward_client.trainers.verl
     '+reward.custom_reward_function.reward_kwargs.base_url=http://localhost:8080'
@@ -17,7 +17,7 @@ from medreward_client.trainers._rows import read_sample
 from medreward_client.trainers._signals import COMPONENTS
 
 VERLS_OWN = frozenset({"reward_router_address", "reward_model_tokenizer"})
-"""What verl 0.9 adds to the call for the sake of its own reward models."""
+"""Arguments that verl 0.9 adds for its own reward models."""
 
 
 async def compute_score(
@@ -30,13 +30,13 @@ async def compute_score(
     """Score one response; `question` and `modality` are read from its `extra_info`.
 
     The keys are the same for every sample, since verl reads those of the first alone: `score`,
-    `scored` (1.0 if the service gave the reward, 0.0 if it was put in its place) and the
-    COMPONENTS. A component that a sample has not is None, which verl's validation leaves out of
-    its means; NaN would spoil them, and 0.0 would count as a verdict. There is no `acc`: verl
-    fills that one with zeros for responses without a reward.
+    `scored` (1.0 if the reward is the service's, 0.0 if it was imputed) and the COMPONENTS. A
+    component that a sample lacks is None, which verl's validation leaves out of its means; NaN
+    would spoil them, and 0.0 would count as a verdict. `acc` is left out, since verl fills it
+    with zeros for responses without a reward.
 
     Raises:
-        NoReward: the service gave none; verl leaves such a response out of its group.
+        NoReward: the sample is unscored; verl leaves such a response out of its group.
     """
     sample = read_sample(solution_str, ground_truth, extra_info or {})
     (outcome,) = await scorer(**_read_options(kwargs)).score([sample])
@@ -51,9 +51,9 @@ def _read_options(given: Mapping[str, Any]) -> Options:
     return cast("Options", {k: v for k, v in given.items() if k in Options.__annotations__})
 
 
-@cache  # Once for a run's names, not once a sample: the warning is for people.
+@cache  # Once for the names of a run, not once a sample: the warning is for people.
 def _check_names(given: frozenset[str]) -> None:
-    """Refuse a misspelt option, and say which other names are ignored: verl's next may be there."""
+    """Raise TypeError for a misspelt option; log other unknown names, which a newer verl may add."""
     for name in sorted(given - Options.__annotations__.keys() - VERLS_OWN):
         meant = get_close_matches(name, Options.__annotations__, n=1)
         if meant:

@@ -1,4 +1,4 @@
-"""Many small calls become few requests, and one large call becomes several."""
+"""Batching: many small calls share requests, and one large call is split."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ from medreward_client import (
     TimedOut,
     Unavailable,
 )
-from medreward_client._gathering import BATCH_CHARACTERS, BATCH_SAMPLES, batches_of
+from medreward_client._batching import BATCH_CHARACTERS, BATCH_SAMPLES, batches_of
 from tests.client.stand_in import SCORED, UNSCORED, URL, reward_body
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +45,7 @@ class Echo:
 
     @property
     def sizes(self) -> list[int]:
-        """How many samples each request had."""
+        """The number of samples in each request."""
         return [len(request["samples"]) for request in self.requests]  # type: ignore[arg-type]
 
     def client(self) -> AsyncRewardClient:
@@ -59,7 +59,7 @@ def sample(number: int, response: str = "left") -> Sample:
 
 
 async def test_calls_at_the_same_time_travel_together() -> None:
-    """A thousand samples, asked for one by one, are two requests, and each gets its own reward."""
+    """A thousand calls with one sample are two requests, and each gets its own reward."""
     service = Echo()
     async with service.client() as client:
         results = await asyncio.gather(*(client.reward(sample(n)) for n in range(1000)))
@@ -69,7 +69,7 @@ async def test_calls_at_the_same_time_travel_together() -> None:
 
 
 async def test_a_call_alone_does_not_wait_for_company() -> None:
-    """A sample that nobody joins is asked for after a few milliseconds."""
+    """A single sample is sent after a few milliseconds."""
     service = Echo()
     async with service.client() as client:
         result = await client.reward(sample(7))
@@ -79,7 +79,7 @@ async def test_a_call_alone_does_not_wait_for_company() -> None:
 
 
 async def test_long_samples_fill_a_request_sooner() -> None:
-    """A request is bounded by what it holds, not by the number of samples alone."""
+    """A request is limited in characters as well as in samples."""
     service, long = Echo(), "left " * (BATCH_CHARACTERS // 20)
     async with service.client() as client:
         await asyncio.gather(*(client.reward(sample(n, long)) for n in range(9)))
@@ -89,7 +89,7 @@ async def test_long_samples_fill_a_request_sooner() -> None:
 
 
 async def test_only_what_is_asked_alike_travels_together() -> None:
-    """Samples for another recipe, run or step go in another request."""
+    """Samples of different recipes, runs or steps are sent in different requests."""
     service = Echo()
     async with service.client() as client:
         await asyncio.gather(
@@ -103,7 +103,7 @@ async def test_only_what_is_asked_alike_travels_together() -> None:
 
 
 async def test_who_gives_up_gives_up_alone() -> None:
-    """A call that is cancelled leaves those that travel with it their answers."""
+    """Cancelling one call does not affect the others of its request."""
     service = Echo()
     async with service.client() as client:
         leaving, staying = (asyncio.create_task(client.reward(sample(n))) for n in (1, 2))
@@ -116,7 +116,7 @@ async def test_who_gives_up_gives_up_alone() -> None:
 
 
 async def test_a_request_that_fails_fails_for_all_in_it() -> None:
-    """Each of the calls learns why."""
+    """The error is raised in each call."""
 
     def fail(_: httpx.Request) -> httpx.Response:
         return httpx.Response(500)
@@ -130,7 +130,7 @@ async def test_a_request_that_fails_fails_for_all_in_it() -> None:
 
 
 async def test_a_sample_that_is_refused_costs_its_neighbours_nothing() -> None:
-    """A refusal that names a sample is for that one: the others are asked about without it."""
+    """If a refusal names a sample, only its call fails, and the others are sent without it."""
     service = Echo()
 
     def refuse(request: httpx.Request) -> httpx.Response:
@@ -151,7 +151,7 @@ async def test_a_sample_that_is_refused_costs_its_neighbours_nothing() -> None:
 
 
 async def test_a_request_that_is_refused_as_a_whole_is_asked_once() -> None:
-    """A recipe that does not exist is not looked for sample by sample."""
+    """If the refusal names no sample, such as for an unknown recipe, the request is not bisected."""
     asked = []
 
     def refuse(request: httpx.Request) -> httpx.Response:
@@ -180,7 +180,7 @@ async def test_a_large_call_travels_in_parts() -> None:
 
 
 async def test_a_part_that_fails_fails_the_call() -> None:
-    """Half a step of rewards is not passed off as a whole one."""
+    """The call fails if one of its parts fails."""
     service = Echo()
 
     def fail_the_short(request: httpx.Request) -> httpx.Response:
@@ -207,7 +207,7 @@ async def test_a_change_of_the_service_between_parts_is_told(
 
 
 async def test_a_sample_alone_may_come_back_unscored() -> None:
-    """It has no number then, as in a larger call."""
+    """Its result is Unscored, as in a larger call."""
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json=reward_body(UNSCORED)))
     async with AsyncRewardClient(URL, transport=transport) as client:
         result = await client.reward(Sample("left", "right"))
@@ -226,7 +226,7 @@ def test_the_blocking_client_takes_one_sample_too() -> None:
 
 @given(st.lists(st.integers(0, BATCH_CHARACTERS), max_size=12))
 def test_cutting_loses_nothing(lengths: list[int]) -> None:
-    """The parts, joined, are what was asked, and none is larger than it must be."""
+    """The parts, joined, are the samples that were sent, and each is within the limits."""
     asked = [sample(n, "x" * length) for n, length in enumerate(lengths)]
 
     parts = list(batches_of(asked))
@@ -236,7 +236,7 @@ def test_cutting_loses_nothing(lengths: list[int]) -> None:
 
 
 async def test_a_call_has_its_own_deadline() -> None:
-    """Who can wait does not keep who cannot, nor is given up together with him."""
+    """Calls with different deadlines are sent in different requests."""
 
     async def answer_the_patient(request: httpx.Request) -> httpx.Response:
         body = orjson.loads(request.content)
@@ -266,7 +266,7 @@ async def test_a_call_has_its_own_deadline() -> None:
 async def test_a_sample_that_cannot_be_sent_costs_its_neighbours_nothing(
     odd: Sample, complaint: str
 ) -> None:
-    """The error is its caller's alone, and says what is wrong."""
+    """The error is raised in its own call alone, and names the field."""
     async with Echo().client() as client:
         found = await asyncio.gather(
             client.reward(sample(1)),
@@ -282,7 +282,7 @@ async def test_a_sample_that_cannot_be_sent_costs_its_neighbours_nothing(
 
 
 async def test_a_sample_that_is_too_large_costs_its_neighbours_nothing() -> None:
-    """A service that takes no body of that size takes those of the others."""
+    """If one sample is too large, the others are scored."""
 
     def refuse(request: httpx.Request) -> httpx.Response:
         return httpx.Response(413) if b'"5"' in request.content else Echo()(request)
@@ -297,7 +297,7 @@ async def test_a_sample_that_is_too_large_costs_its_neighbours_nothing() -> None
 
 @pytest.mark.parametrize("deadline_s", [float("inf"), float("nan")])
 async def test_a_deadline_is_a_number_of_seconds(deadline_s: float) -> None:
-    """Said at once, by name, not when it is written into a request."""
+    """The error is raised at once, and names the field."""
     with pytest.raises(ValueError, match="deadline_s"):
         AsyncRewardClient(URL, deadline_s=deadline_s)
     async with Echo().client() as client:

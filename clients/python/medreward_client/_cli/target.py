@@ -1,19 +1,19 @@
-"""The case that a doctor looks at: an address, a key, and what has been learnt so far."""
+"""The connection under diagnosis: an address, a key, and the responses received so far."""
 
 import urllib.request
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import SplitResult, urlsplit
 
-from medreward_client._cli.probing import Answer, ask
+from medreward_client._cli.probes import Answer, ask
 from medreward_client._client import RewardClient
 
 USUAL_PORT = 8080
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Ill(Exception):
-    """A look found what stands in the way of all that follow."""
+class Failure(Exception):
+    """A check failed, so that no later check can succeed."""
 
     def __init__(self, found: str, advice: str) -> None:
         super().__init__(found)
@@ -22,16 +22,16 @@ class Ill(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Odd:
-    """A look found what need not be wrong."""
+class Caution:
+    """A check found something unusual that need not be wrong."""
 
     found: str
     advice: str
 
 
 @dataclass
-class Case:
-    """An address and a key, and what has been learnt of the service behind them."""
+class Target:
+    """An address and a key, and the cached responses of the service behind them."""
 
     url: str
     api_key: str | None
@@ -40,17 +40,17 @@ class Case:
 
     @cached_property
     def parts(self) -> SplitResult:
-        """The address, taken apart."""
+        """The parsed address."""
         return urlsplit(self.url)
 
     @property
     def host(self) -> str:
-        """The host that is named."""
+        """The host of the address."""
         return self.parts.hostname or ""
 
     @property
     def port(self) -> int:
-        """The port that is named, or meant."""
+        """The port of the address, or its scheme's default."""
         return self.parts.port or DEFAULT_PORTS[self.parts.scheme]
 
     @property
@@ -60,12 +60,12 @@ class Case:
 
     @property
     def base(self) -> str:
-        """The address as the client takes it."""
+        """The address without a slash at its end, as the client uses it."""
         return self.url.rstrip("/")
 
     @cached_property
     def proxy(self) -> SplitResult | None:
-        """The proxy that the environment puts in between."""
+        """The proxy that the environment names; None if requests go directly."""
         proxies = urllib.request.getproxies()
         proxy = proxies.get(self.parts.scheme) or proxies.get("all")
         if not proxy or urllib.request.proxy_bypass(self.parts.netloc):
@@ -74,7 +74,7 @@ class Case:
 
     @property
     def next_hop(self) -> tuple[str, int]:
-        """Whom a connection is made to: the service, or the proxy."""
+        """Host and port to connect to: the proxy's if there is one, or the service's."""
         if self.proxy is None:
             return self.host, self.port
         port = self.proxy.port or DEFAULT_PORTS.get(self.proxy.scheme, 80)
@@ -82,25 +82,25 @@ class Case:
 
     @property
     def way_around(self) -> str:
-        """What to try where a proxy is in between."""
+        """Advice on bypassing the proxy; empty without one."""
         return (
             "" if self.proxy is None else f"; or go around the proxy: export NO_PROXY={self.host}"
         )
 
     @cached_property
     def liveness(self) -> Answer:
-        """What /livez answers."""
+        """The response of /livez."""
         return self.get("/livez")
 
     @cached_property
     def version(self) -> Answer:
-        """What /version answers to the key."""
+        """The response of /version to the key."""
         return self.get("/version", api_key=self.api_key)
 
     def get(self, path: str, *, api_key: str | None = None) -> Answer:
-        """Ask the service for a page."""
+        """Send a GET to the service."""
         return ask(self.base + path, api_key=api_key, timeout_s=self.timeout_s)
 
     def client(self) -> RewardClient:
-        """Reach the service as every program does."""
+        """Open the client that every program uses."""
         return RewardClient(self.url, api_key=self.api_key)

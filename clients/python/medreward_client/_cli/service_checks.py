@@ -1,4 +1,4 @@
-"""What can be asked of a service: whether it takes the key, has its engines, and scores well."""
+"""Checks of the service itself: key, versions, engines, plausible rewards, latency, clock."""
 
 import secrets
 import ssl
@@ -11,8 +11,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from importlib.metadata import version as version_of
 
-from medreward_client._cli.case import Case, Ill, Odd
-from medreward_client._cli.probing import causes
+from medreward_client._cli.probes import causes
+from medreward_client._cli.target import Caution, Failure, Target
 from medreward_client._errors import MedrewardError, Overloaded, TimedOut
 from medreward_client._types import RewardReply, Sample, Scored, Unscored
 
@@ -24,50 +24,52 @@ RIGHT_ANSWER = "consolidation of the left lower lobe"
 WRONG_ANSWER = "a fracture of the right femur, seen in case {nonce}"
 
 
-def look_at_key(case: Case) -> str | Odd:
-    """Whether the key is accepted, if one is needed."""
-    key = case.api_key
+def check_key(target: Target) -> str | Caution:
+    """Check that the key is accepted, if one is needed."""
+    key = target.api_key
     if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key != ""):
-        raise Ill(
+        raise Failure(
             "the key is empty, or holds a line break, a blank or signs that no key has",
             "set MEDREWARD_API_KEY to the key alone",
         )
-    if case.version.status == HTTPStatus.UNAUTHORIZED:
+    if target.version.status == HTTPStatus.UNAUTHORIZED:
         if key is None:
-            raise Ill(
+            raise Failure(
                 "the service asks for a key, and none was given",
                 "set MEDREWARD_API_KEY to one of the service's MEDREWARD_API_KEYS",
             )
-        raise Ill(
+        raise Failure(
             "the service does not know this key",
             "compare it with the service's MEDREWARD_API_KEYS; ask whoever runs it",
         )
     if key is None:
         return "none was given, and none is needed"
-    if case.get("/version").status == HTTPStatus.OK:
-        return Odd("one was given, and the service asks for none", "no harm; it can be left out")
+    if target.get("/version").status == HTTPStatus.OK:
+        return Caution(
+            "one was given, and the service asks for none", "no harm; it can be left out"
+        )
     return "accepted"
 
 
-def look_at_versions(case: Case) -> str | Odd:
-    """Whether client and service are of one age."""
+def check_versions(target: Target) -> str | Caution:
+    """Compare the versions of client and service."""
     client = version_of("medreward-client")
-    said = case.version.said
+    said = target.version.said
     service = said.get("service") if isinstance(said, dict) else None
     if not isinstance(service, str):
-        raise Ill(
-            f"/version answers HTTP {case.version.status}, and not as medreward would",
+        raise Failure(
+            f"/version answers HTTP {target.version.status}, and not as medreward would",
             "look at what stands between here and the service",
         )
     found = f"client {client}, service {service}"
     if client.split(".")[:2] != service.split(".")[:2]:
-        return Odd(found, "they differ; if a look below fails, update the older one")
+        return Caution(found, "they differ; if a look below fails, update the older one")
     return found
 
 
-def look_at_engines(case: Case) -> str:
-    """Whether the judge and the embedder are there."""
-    with _told(case), case.client() as client:
+def check_engines(target: Target) -> str:
+    """Check that the judge and the embedder are ready."""
+    with _advised(target), target.client() as client:
         health = client.health()
     missing = "; ".join(
         f"the {role} {engine.model}: {engine.message}"
@@ -82,15 +84,15 @@ def look_at_engines(case: Case) -> str:
         "failed": "mend its settings, or start what it needs, and start the service again",
         "draining": "it is being stopped: wait for the one that takes its place",
     }
-    raise Ill(
+    raise Failure(
         f"the service is {health.status}" + (f": {missing}" if missing else ""),
         advice.get(health.status, "look at the service's log"),
     )
 
 
-def look_at_scores(case: Case) -> str:
-    """Whether samples get rewards, and a right answer more than a wrong one."""
-    # New to every cache, so that judge and embedder are really asked.
+def check_scores(target: Target) -> str:
+    """Check that samples get rewards, and a right answer a higher one than a wrong answer."""
+    # New to every cache, so that the judge and the embedder are called.
     wrong = WRONG_ANSWER.format(nonce=secrets.token_hex(4))
     samples = [
         Sample(
@@ -102,8 +104,8 @@ def look_at_scores(case: Case) -> str:
         for name, answer in (("right", RIGHT_ANSWER), ("wrong", wrong))
     ]
     began_s = time.perf_counter()
-    with _told(case), case.client() as client:
-        reply = client.reward(samples, recipe=case.recipe, deadline_s=REWARD_DEADLINE_S)
+    with _advised(target), target.client() as client:
+        reply = client.reward(samples, recipe=target.recipe, deadline_s=REWARD_DEADLINE_S)
     took_ms = 1000 * (time.perf_counter() - began_s)
     match reply.results:
         case (Scored(reward=right), Scored(reward=other)):
@@ -113,22 +115,22 @@ def look_at_scores(case: Case) -> str:
             )
             if right > other:
                 return found
-            raise Ill(
+            raise Failure(
                 found,
                 "the service takes a wrong answer for a right one: do not train on this judge "
                 "and this recipe",
             )
         case (Unscored(error=error), _) | (_, Unscored(error=error)):
-            raise Ill(
+            raise Failure(
                 f"a sample came back unscored: {error.kind}, {error.message}",
                 _advice_for(error.kind),
             )
-    raise Ill("two samples, and not two results", "look at what stands in between")
+    raise Failure("two samples, and not two results", "look at what stands in between")
 
 
 def _engines_ms(reply: RewardReply) -> str:
-    told = [f"{name} {reply.timings_ms.get(name, 0.0):.0f}" for name in ("judge", "embed")]
-    return f" ({', '.join(told)})"
+    parts = [f"{name} {reply.timings_ms.get(name, 0.0):.0f}" for name in ("judge", "embed")]
+    return f" ({', '.join(parts)})"
 
 
 def _advice_for(kind: str) -> str:
@@ -140,30 +142,30 @@ def _advice_for(kind: str) -> str:
     return f"look at the {engine}'s model and at the service's log"
 
 
-def look_at_distance(case: Case) -> str | Odd:
-    """How long a request is on its way."""
+def check_distance(target: Target) -> str | Caution:
+    """Measure the round trip of a request."""
     took_ms = []
-    with _told(case), case.client() as client:
+    with _advised(target), target.client() as client:
         for _ in range(ROUND_TRIPS + 1):
             began_s = time.perf_counter()
             client.health()
             took_ms.append(1000 * (time.perf_counter() - began_s))
-    # Without the first, which makes the connection.
+    # Without the first, which opens the connection.
     median_ms = statistics.median(took_ms[1:])
     found = f"{median_ms:.1f} ms there and back (median of {ROUND_TRIPS})"
     if median_ms > SLOW_MS:
-        return Odd(found, "far away: send many samples at once, and a step ahead if you can")
+        return Caution(found, "far away: send many samples at once, and a step ahead if you can")
     return found
 
 
-def look_at_clock(case: Case) -> str | Odd:
-    """Whether both clocks agree, so that both logs can be read side by side."""
+def check_clock(target: Target) -> str | Caution:
+    """Compare both clocks, which have to agree for logs to be compared."""
     with suppress(TypeError, ValueError):
-        theirs = parsedate_to_datetime(case.get("/livez").headers["Date"])
+        theirs = parsedate_to_datetime(target.get("/livez").headers["Date"])
         off_s = (datetime.now(UTC) - theirs).total_seconds()
         if abs(off_s) <= CLOCK_TOLERANCE_S:
             return "agrees with the service's"
-        return Odd(
+        return Caution(
             f"{abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's",
             "logs of both will not fit together, and certificates may seem not to be valid",
         )
@@ -171,18 +173,20 @@ def look_at_clock(case: Case) -> str | Odd:
 
 
 @contextmanager
-def _told(case: Case) -> Iterator[None]:
-    """Turn what stops the client into what was found and what to do."""
+def _advised(target: Target) -> Iterator[None]:
+    """Raise the client's errors as Failure, with advice."""
     try:
         yield
     except MedrewardError as error:
         for cause in causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
-                raise Ill(
+                raise Failure(
                     f"the client does not trust the certificate: {cause.verify_message}",
                     "let SSL_CERT_FILE name the file of your organisation's certificates",
                 ) from error
-        raise Ill(f"{type(error).__name__}: {error}", _advice(error) + case.way_around) from error
+        raise Failure(
+            f"{type(error).__name__}: {error}", _advice(error) + target.way_around
+        ) from error
 
 
 def _advice(error: MedrewardError) -> str:

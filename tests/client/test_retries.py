@@ -1,4 +1,4 @@
-"""What is asked again, when, and until when."""
+"""Retries: the failures that cause one, the pauses before it, and the deadline."""
 
 import asyncio
 import logging
@@ -22,8 +22,8 @@ from medreward_client import (
     TryAgain,
     Unavailable,
 )
-from medreward_client._asking import IN_FLIGHT, PAUSES, pause_after
-from medreward_client._gathering import BATCH_SAMPLES
+from medreward_client._batching import BATCH_SAMPLES
+from medreward_client._http import IN_FLIGHT, PAUSES, pause_after
 from medreward_client.pauses import Pauses
 from tests.client.stand_in import PATIENT_TEXT, SAMPLE, SCORED, URL, Ask, Handler, reward_body
 
@@ -73,7 +73,7 @@ def raising(error: type[httpx.RequestError]) -> Handler:
     ],
 )
 async def test_what_may_pass_is_asked_again(ask: Ask, fail: Handler) -> None:
-    """The caller of a service that comes back in time never learns that it was away."""
+    """If the service recovers before the deadline, the call succeeds."""
     service = Recovering(1, fail)
 
     reply = await ask(service, lambda client: client.reward([SAMPLE]), deadline_s=60)
@@ -94,7 +94,7 @@ async def test_what_may_pass_is_asked_again(ask: Ask, fail: Handler) -> None:
 async def test_what_will_not_pass_is_asked_once(
     ask: Ask, fail: Handler, error: type[MedrewardError]
 ) -> None:
-    """A request that is refused, or that brings out a bug, would be so again."""
+    """A refusal or a bug would repeat, so it is raised at once."""
     service = Recovering(1, fail)
 
     with pytest.raises(error):
@@ -104,7 +104,7 @@ async def test_what_will_not_pass_is_asked_once(
 
 
 async def test_each_attempt_says_how_much_time_is_left(ask: Ask) -> None:
-    """So that the service answers with what it has by the deadline of the call, not a later one."""
+    """The service can then respond by the deadline of the call, not by a later one."""
     service = Recovering(1, saying(503))
 
     await ask(service, lambda client: client.reward([SAMPLE]), deadline_s=60)
@@ -114,7 +114,7 @@ async def test_each_attempt_says_how_much_time_is_left(ask: Ask) -> None:
 
 
 async def test_a_wait_that_would_outlast_the_deadline_is_not_begun(ask: Ask) -> None:
-    """A service that wants to be left alone for an hour is not asked a second time."""
+    """If the service asks for a pause of an hour, no second request is sent."""
     service = Recovering(1, saying(429, **{"Retry-After": "3600"}))
 
     with pytest.raises(Overloaded) as caught:
@@ -125,21 +125,21 @@ async def test_a_wait_that_would_outlast_the_deadline_is_not_begun(ask: Ask) -> 
 
 
 async def never(_: httpx.Request) -> httpx.Response:
-    """Take a request and say nothing."""
+    """Accept a request and never respond."""
     await asyncio.Event().wait()
     raise AssertionError
 
 
 @pytest.mark.parametrize("asked", [SAMPLE, [SAMPLE], [SAMPLE] * (BATCH_SAMPLES + 1)])
 async def test_no_call_outlasts_its_deadline(asked: Sample | list[Sample]) -> None:
-    """A service that takes the request and never answers costs the deadline, not the run."""
+    """If the service never responds, the call ends at its deadline."""
     async with AsyncRewardClient(URL, transport=httpx.MockTransport(never)) as client:
         with pytest.raises(TimedOut, match="by the deadline"):
             await client.reward(asked, deadline_s=0.01)
 
 
 async def test_a_wait_shows_in_the_log(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
-    """Who looks at a run that stands still reads what it waits for, and no patient text."""
+    """The log of a waiting run names the reason, and holds no patient text."""
     caplog.set_level(logging.WARNING, "medreward_client")
 
     await ask(Recovering(1, saying(503)), lambda client: client.reward([SAMPLE]), deadline_s=60)
@@ -169,7 +169,7 @@ def test_pauses_begin_below_a_second_and_double_to_half_a_minute(client: type[ob
 async def test_a_client_pauses_between_tries_as_it_was_made_to(
     ask: Ask, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Both clients hand on the pauses that they were given."""
+    """Both clients use the pauses that they were made with."""
     service = Recovering(3, saying(503))
     caplog.set_level(logging.WARNING, "medreward_client")
 
@@ -187,7 +187,7 @@ async def test_a_client_pauses_between_tries_as_it_was_made_to(
 
 
 def test_workers_that_failed_together_come_back_apart() -> None:
-    """The pause is drawn anew each time."""
+    """The pause is drawn at random each time."""
     assert len({pause_after(5, TryAgain("busy")) for _ in range(50)}) > 1
 
 
@@ -209,7 +209,7 @@ class Crowded:
 
 
 async def test_the_number_of_requests_in_flight_is_bounded() -> None:
-    """However many calls there are at once, the service holds few of them."""
+    """With any number of calls, few requests are in flight."""
     service = Crowded()
     async with AsyncRewardClient(URL, transport=httpx.MockTransport(service)) as client:
         await asyncio.gather(*(client.reward([SAMPLE]) for _ in range(100)))
@@ -218,7 +218,7 @@ async def test_the_number_of_requests_in_flight_is_bounded() -> None:
 
 
 async def test_what_stays_unreached_is_said_with_the_last_reason(ask: Ask) -> None:
-    """The error at the deadline is the trouble that stood in the way."""
+    """The error at the deadline is that of the last attempt."""
     with pytest.raises(Unavailable, match="rewards:8080 failed: ConnectError"):
         await ask(raising(httpx.ConnectError), lambda client: client.reward([SAMPLE]))
 
@@ -226,7 +226,7 @@ async def test_what_stays_unreached_is_said_with_the_last_reason(ask: Ask) -> No
 async def test_a_password_in_the_address_is_sent_and_not_logged(
     ask: Ask, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also not by the HTTP library, which logs each request."""
+    """The HTTP library, which logs each request, does not log it either."""
     caplog.set_level(logging.DEBUG)
     sent = []
 

@@ -1,4 +1,4 @@
-"""What can be seen of a service from outside: its address, its port, who answers there."""
+"""Checks from outside a service: its address, name, port, HTTP, and identity."""
 
 import http.client
 import re
@@ -6,8 +6,7 @@ import ssl
 from contextlib import suppress
 from http import HTTPStatus
 
-from medreward_client._cli.case import DEFAULT_PORTS, USUAL_PORT, Case, Ill, Odd
-from medreward_client._cli.probing import (
+from medreward_client._cli.probes import (
     Answer,
     addresses_of,
     ask,
@@ -15,6 +14,7 @@ from medreward_client._cli.probing import (
     speaks_plain_http,
     speaks_tls,
 )
+from medreward_client._cli.target import DEFAULT_PORTS, USUAL_PORT, Caution, Failure, Target
 
 ROUTES = ("/reward", "/judge", "/livez", "/readyz", "/version", "/recipes", "/metrics", "/docs")
 GATEWAY_TROUBLE = (
@@ -24,163 +24,163 @@ GATEWAY_TROUBLE = (
 )
 
 
-def look_at_url(case: Case) -> str | Odd:
-    """Whether the address is one, and is the service's alone."""
+def check_url(target: Target) -> str | Caution:
+    """Check that the URL is valid, and is the service's without a route."""
     example = f"give one such as http://rewards:{USUAL_PORT}"
-    if re.search(r"\s", case.url):
-        raise Ill("the URL holds white space", "take it out, and quote the URL in the shell")
-    if "://" not in case.url:
-        raise Ill(f"{case.url} does not begin with http://", f"give http://{case.url}")
+    if re.search(r"\s", target.url):
+        raise Failure("the URL holds white space", "take it out, and quote the URL in the shell")
+    if "://" not in target.url:
+        raise Failure(f"{target.url} does not begin with http://", f"give http://{target.url}")
     try:
-        scheme, host, _ = case.parts.scheme, case.host, case.parts.port
+        scheme, host, _ = target.parts.scheme, target.host, target.parts.port
     except ValueError:
-        raise Ill("the URL has no port that can be read", example) from None
+        raise Failure("the URL has no port that can be read", example) from None
     if scheme not in DEFAULT_PORTS:
-        raise Ill(f"the URL begins with {scheme}://, not http:// or https://", example)
+        raise Failure(f"the URL begins with {scheme}://, not http:// or https://", example)
     if not host:
-        raise Ill("the URL names no host", example)
-    if "@" in case.parts.netloc:
-        raise Ill(
+        raise Failure("the URL names no host", example)
+    if "@" in target.parts.netloc:
+        raise Failure(
             "the URL holds a user or a password, and medreward knows neither",
             "leave out what stands before the @; a key goes into MEDREWARD_API_KEY",
         )
-    if case.parts.query or case.parts.fragment:
-        raise Ill("the URL goes on after a ? or #", f"give {case.root}")
-    return _path_of(case)
+    if target.parts.query or target.parts.fragment:
+        raise Failure("the URL goes on after a ? or #", f"give {target.root}")
+    return _path_of(target)
 
 
-def _path_of(case: Case) -> str | Odd:
-    path = case.parts.path.rstrip("/")
+def _path_of(target: Target) -> str | Caution:
+    path = target.parts.path.rstrip("/")
     if path.endswith(ROUTES):
-        raise Ill(
+        raise Failure(
             f"the URL ends in {path}; the client adds the route by itself",
-            f"give {case.base[: case.base.rindex('/')]}",
+            f"give {target.base[: target.base.rindex('/')]}",
         )
     if path:
-        return Odd(f"{case.base}; requests go to {path}/reward", "fine behind a gateway")
-    if case.parts.port is None:
-        return Odd(
-            f"{case.base} names no port, which means {case.port}",
+        return Caution(f"{target.base}; requests go to {path}/reward", "fine behind a gateway")
+    if target.parts.port is None:
+        return Caution(
+            f"{target.base} names no port, which means {target.port}",
             f"if it does not answer there: medreward's own is {USUAL_PORT}",
         )
-    return case.base
+    return target.base
 
 
-def look_at_proxy(case: Case) -> str | Odd:
-    """Whether the environment sends requests elsewhere first."""
-    if case.proxy is None:
+def check_proxy(target: Target) -> str | Caution:
+    """Check for a proxy in the environment."""
+    if target.proxy is None:
         return "none; requests go straight to the service"
-    host, port = case.next_hop
-    return Odd(
+    host, port = target.next_hop
+    return Caution(
         f"the environment sends requests through {host}:{port}",
-        f"if the service is in your own network: export NO_PROXY={case.host}",
+        f"if the service is in your own network: export NO_PROXY={target.host}",
     )
 
 
-def look_at_name(case: Case) -> str:
-    """Whether the name leads to an address."""
-    host, port = case.next_hop
+def check_name(target: Target) -> str:
+    """Resolve the name of the host."""
+    host, port = target.next_hop
     try:
         found = addresses_of(host, port)
     except (OSError, UnicodeError):
-        raise Ill(
+        raise Failure(
             f"no address is known for {host}",
             "check the spelling; names of containers and of Kubernetes services are known only "
-            f"inside their own network{case.way_around}",
+            f"inside their own network{target.way_around}",
         ) from None
     if found == [host]:
         return f"{host} is an address"
     return f"{host} is {', '.join(found)}"
 
 
-def look_at_port(case: Case) -> str:
-    """Whether anybody listens there."""
-    host, port = case.next_hop
+def check_port(target: Target) -> str:
+    """Check that the port accepts connections."""
+    host, port = target.next_hop
     try:
-        took_ms = connect_ms(host, port, case.timeout_s)
+        took_ms = connect_ms(host, port, target.timeout_s)
     except ConnectionRefusedError:
-        raise Ill(
+        raise Failure(
             f"nobody listens on port {port} of {host}",
             "check the port, and that the service runs; in a container it must listen on "
-            f"0.0.0.0, and the port be published (medreward's own is {USUAL_PORT}){case.way_around}",
+            f"0.0.0.0, and the port be published (medreward's own is {USUAL_PORT}){target.way_around}",
         ) from None
     except TimeoutError:
-        raise Ill(
-            f"no word from {host}:{port} in {case.timeout_s:g} s",
+        raise Failure(
+            f"no word from {host}:{port} in {target.timeout_s:g} s",
             "the host is down, or a firewall or security group swallows the connection"
-            f"{case.way_around}",
+            f"{target.way_around}",
         ) from None
     except OSError as exc:
-        raise Ill(
+        raise Failure(
             f"{host}:{port} cannot be reached: {exc.strerror or exc}",
             "check that this machine is in the service's network (a VPN, perhaps)",
         ) from None
     return f"{port} is open ({took_ms:.1f} ms)"
 
 
-def look_at_http(case: Case) -> str:
-    """Whether what listens speaks HTTP, and with or without TLS as the address says."""
+def check_http(target: Target) -> str:
+    """Check that the port speaks HTTP, with or without TLS according to the address."""
     try:
-        answer = case.liveness
+        answer = target.liveness
     except TimeoutError:
-        raise Ill(
-            f"the port accepts connections, and then says nothing for {case.timeout_s:g} s",
+        raise Failure(
+            f"the port accepts connections, and then says nothing for {target.timeout_s:g} s",
             "something else may listen there, or the service hangs: look at its log",
         ) from None
     except (OSError, http.client.HTTPException) as exc:
-        raise _no_http(case, exc) from exc
+        raise _no_http(target, exc) from exc
     return f"HTTP {answer.status} in {answer.took_ms:.1f} ms"
 
 
-def _no_http(case: Case, error: Exception) -> Ill:
-    host, port, scheme = case.host, case.port, case.parts.scheme
-    if case.proxy is not None:
-        return Ill(
+def _no_http(target: Target, error: Exception) -> Failure:
+    host, port, scheme = target.host, target.port, target.parts.scheme
+    if target.proxy is not None:
+        return Failure(
             f"nothing comes back through the proxy: {type(error).__name__}",
             f"if the service is in your own network: export NO_PROXY={host}",
         )
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Ill(
+        return Failure(
             f"the certificate of {host} is not trusted: {error.verify_message}",
             "let SSL_CERT_FILE name the file of your organisation's certificates, or use the name "
             "that the certificate is for",
         )
-    if scheme == "https" and speaks_plain_http(host, port, case.timeout_s):
-        return Ill("the port speaks plain HTTP, not TLS", f"give http://{case.parts.netloc}")
-    if scheme == "http" and speaks_tls(host, port, case.timeout_s):
-        return Ill("the port speaks TLS, not plain HTTP", f"give https://{case.parts.netloc}")
-    return Ill(
+    if scheme == "https" and speaks_plain_http(host, port, target.timeout_s):
+        return Failure("the port speaks plain HTTP, not TLS", f"give http://{target.parts.netloc}")
+    if scheme == "http" and speaks_tls(host, port, target.timeout_s):
+        return Failure("the port speaks TLS, not plain HTTP", f"give https://{target.parts.netloc}")
+    return Failure(
         f"what listens there does not speak HTTP ({type(error).__name__})",
         f"check the port; medreward's own is {USUAL_PORT}",
     )
 
 
-def look_at_service(case: Case) -> str:
-    """Whether it is medreward that answers."""
-    answer = case.liveness
+def check_service(target: Target) -> str:
+    """Check that the responding server is medreward."""
+    answer = target.liveness
     if answer.status == HTTPStatus.OK and _is_alive(answer):
         return "it is medreward"
     if 300 <= answer.status < 400:  # noqa: PLR2004 - redirects
-        raise Ill(
+        raise Failure(
             f"it redirects to {answer.headers.get('Location', 'somewhere')}",
             "give the address that it leads to, without /livez",
         )
     if answer.status in GATEWAY_TROUBLE:
-        raise Ill(
+        raise Failure(
             f"a gateway or proxy answers HTTP {answer.status}{answer.server}: it does not reach "
             "what is behind it",
-            f"check that the service runs, and where the gateway thinks it is{case.way_around}",
+            f"check that the service runs, and where the gateway thinks it is{target.way_around}",
         )
     if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        raise Ill(
+        raise Failure(
             f"something in between answers HTTP {answer.status}{answer.server}: medreward itself "
             "asks for no key here",
-            f"ask whoever runs the gateway{case.way_around}",
+            f"ask whoever runs the gateway{target.way_around}",
         )
     kind = "a web page" if answer.is_page else "something else"
-    raise Ill(
+    raise Failure(
         f"{kind} answers, HTTP {answer.status}{answer.server}: this is not medreward",
-        _whose_place(case) + case.way_around,
+        _whose_place(target) + target.way_around,
     )
 
 
@@ -188,14 +188,14 @@ def _is_alive(answer: Answer) -> bool:
     return isinstance(answer.said, dict) and answer.said.get("status") == "alive"
 
 
-def _whose_place(case: Case) -> str:
-    """Guess what was meant where something else answered."""
+def _whose_place(target: Target) -> str:
+    """Return advice on the right address, if another server responds at this one."""
     with suppress(OSError, http.client.HTTPException):
-        if case.parts.path.strip("/") and _is_alive(
-            ask(f"{case.root}/livez", timeout_s=case.timeout_s)
+        if target.parts.path.strip("/") and _is_alive(
+            ask(f"{target.root}/livez", timeout_s=target.timeout_s)
         ):
-            return f"medreward is at {case.root}, without a path"
-        models = ask(f"{case.root}/v1/models", timeout_s=case.timeout_s).said
+            return f"medreward is at {target.root}, without a path"
+        models = ask(f"{target.root}/v1/models", timeout_s=target.timeout_s).said
         if isinstance(models, dict) and models.get("object") == "list":
             return (
                 "it is a model server, perhaps the judge's; give the address of medreward, "

@@ -1,7 +1,7 @@
-"""Looking at an address from outside: names, ports and HTTP, without the client.
+"""Probes of an address: names, ports and HTTP, without the client.
 
-The standard library's HTTP takes proxies from the environment, as the client's does, and says
-more about what went wrong below HTTP than a client for every day should.
+The standard library's HTTP takes proxies from the environment, as the client's does, and reports
+more about failures below HTTP than an everyday client should.
 """
 
 import http.client
@@ -20,7 +20,7 @@ MOST_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back over HTTP."""
+    """An HTTP response."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,18 +42,18 @@ class Answer:
 
     @property
     def server(self) -> str:
-        """Who says to have answered."""
+        """The server that the response names."""
         name = self.headers.get("Server", "")
         return f" by {name}" if name else ""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow nothing: the client does not either."""
+        """Follow no redirect, as the client follows none."""
 
 
 def ask(url: str, *, api_key: str | None = None, timeout_s: float) -> Answer:
-    """Ask for a page; OSError or HTTPException if there is no HTTP to be had."""
+    """Send a GET; OSError or HTTPException if it fails below HTTP."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https: checked
     opener = urllib.request.build_opener(_NoRedirect)
@@ -65,7 +65,7 @@ def ask(url: str, *, api_key: str | None = None, timeout_s: float) -> Answer:
         with exc:
             return _answer(exc.code, exc, began_s)
     except urllib.error.URLError as exc:
-        # What went wrong stands in it, not behind it.
+        # The cause is its `reason`, not its `__cause__`.
         raise exc.reason if isinstance(exc.reason, OSError) else OSError(str(exc.reason)) from exc
 
 
@@ -75,20 +75,20 @@ def _answer(status: int, reply: Any, began_s: float) -> Answer:
 
 
 def addresses_of(host: str, port: int) -> list[str]:
-    """Look a name up; OSError or UnicodeError if there is none."""
+    """Resolve a name; OSError or UnicodeError if it has no address."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def connect_ms(host: str, port: int, timeout_s: float) -> float:
-    """Open a connection and close it; OSError if that cannot be done."""
+    """Open and close a connection, and return the time it took; OSError if it fails."""
     began_s = time.perf_counter()
     with socket.create_connection((host, port), timeout_s):
         return 1000 * (time.perf_counter() - began_s)
 
 
 def speaks_tls(host: str, port: int, timeout_s: float) -> bool:
-    """Tell whether a port shakes hands; whose certificate it shows is not asked here."""
+    """Return True if a port completes a TLS handshake, with any certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -101,7 +101,7 @@ def speaks_tls(host: str, port: int, timeout_s: float) -> bool:
 
 
 def speaks_plain_http(host: str, port: int, timeout_s: float) -> bool:
-    """Tell whether a port answers HTTP without TLS."""
+    """Return True if a port speaks HTTP without TLS."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         connection.request("GET", "/livez")
@@ -114,7 +114,7 @@ def speaks_plain_http(host: str, port: int, timeout_s: float) -> bool:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error, what it came from, and so on."""
+    """Yield an error, its cause, the cause of that, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
