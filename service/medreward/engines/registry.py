@@ -1,4 +1,4 @@
-"""The engines by name. To add one, add its module and a line here.
+"""The registry of engines by name. To add one, add its module, a builder and a line in a table here.
 
 torch and vLLM are imported only by the builders that need them, so a service with remote engines
 starts without either.
@@ -38,11 +38,11 @@ class BuildContext:
 
     settings: Settings
     worker: Executor
-    """One thread for all models on the CPU: two would fight for the same cores."""
+    """One thread for all models on the CPU: two would compete for the same cores."""
     offload: Offloader = field(default_factory=Offloader)
     """Runs work that would block the event loop."""
     costs: CostTracker | None = None
-    """Adds up the cost of a paid judge."""
+    """Counts the cost of a paid judge."""
     metrics: Metrics = field(default_factory=Metrics)
     lost: Callable[[str], None] = lambda _: None
     """Called with the reason, on the event loop, by an engine that ends between two requests."""
@@ -52,7 +52,7 @@ class BuildContext:
     revision: str | None = None
     """Revision of that model."""
     variable: str = "MEDREWARD_JUDGE"
-    """The setting that chose the engine; with `_MODEL`, that of the model."""
+    """The setting that chose the engine; with `_MODEL` appended, the one that chose the model."""
 
     @property
     def model(self) -> str:
@@ -137,7 +137,7 @@ def _vllm(context: BuildContext) -> Judge:
 
 
 def _gpu_share(context: BuildContext) -> float:
-    """The user's share of a GPU's memory, or what the embedder left of it, for each vLLM engine."""
+    """Return each vLLM engine's share of GPU memory: the setting, or an equal part of the free memory."""
     settings = context.settings
     if settings.vllm_gpu_memory_utilization is not None:
         return settings.vllm_gpu_memory_utilization
@@ -252,7 +252,7 @@ JUDGES: Mapping[str, Callable[[BuildContext], Judge]] = {
 }
 
 READERS = tuple(name for name in JUDGES if name not in {"cross_encoder", "role"})
-"""Engines of language models, and the script that stands in for one."""
+"""Engines of language models, and the scripted judge that replaces one in tests."""
 
 WITHOUT_MODEL = frozenset({"openai", "role", "scripted", "hashed"})
 """Engines for a process that holds no model."""
@@ -320,7 +320,7 @@ def build_embedder(context: BuildContext) -> Embedder:
 
 
 def check_choices(settings: Settings, probe: Probe = measure_platform) -> None:
-    """Refuse an engine that does not exist, or cannot run here, before anything is loaded.
+    """Refuse engines that do not exist, or cannot run here, before any model is loaded.
 
     Raises:
         SetupError: naming the setting and the choices, or what the machine lacks.
@@ -371,7 +371,7 @@ def _check_judge(settings: Settings) -> None:
 
 
 def _check_role(settings: Settings, engine: str, setting: str) -> None:
-    """Refuse a model in a process that is to hold none, and a chain of processes."""
+    """Refuse a model in a process of the role `api`, and an engine `role` in a process that holds one."""
     if settings.role == "api" and engine not in WITHOUT_MODEL:
         raise SetupError(
             f"{setting}={engine!r}: MEDREWARD_ROLE=api holds no model; leave it out and set "
@@ -384,7 +384,7 @@ def _check_role(settings: Settings, engine: str, setting: str) -> None:
 
 
 def _check_left_to_judge(settings: Settings) -> None:
-    """Refuse settings without effect here: they belong to the process that holds the judge."""
+    """Refuse settings that belong to the process that holds the judge, and have no effect here."""
     misplaced = {
         "LLM": settings.llm is not None,
         "CASCADE": settings.cascade,
@@ -417,7 +417,7 @@ def _build_calibrated(context: BuildContext, *, must_be_known: bool = False) -> 
 
 
 def _calibration_of(engine: Judge, context: BuildContext) -> Calibration | None:
-    """The user's calibration, or the model's own if the user's has no entry for the engine."""
+    """Return the user's calibration, or the model's own if the user's has no entry for the engine."""
     settings = context.settings
     if settings.calibration == "off":
         return None
@@ -451,7 +451,7 @@ def _builder(
 
 
 def _revision(name: str, revision: str | None) -> str | None:
-    """A packaged model is pinned by the catalogue; another by its setting."""
+    """Return the setting's revision, or None for a model that the catalogue pins."""
     return None if name in CATALOGUE else revision
 
 

@@ -1,7 +1,7 @@
 """A judge in this process: any causal language model that transformers can load.
 
-The verdict is read off the probabilities of the next token, not off generated text, so each
-inquiry costs one forward pass and always has an answer.
+The verdict comes from the probabilities of the next token and not from generated text, so each
+inquiry takes one forward pass.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class CausalLmJudge:
         self._tokenizer = tokenizer
         self._fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
         self._coverage_floor = coverage_floor
-        # Once: a template with today's date would else change verdicts, and what is shared, at midnight.
+        # Rendered once: a template with today's date would change verdicts and prefixes at midnight.
         self._frame = chat_frame(tokenizer)
         self._model_thread = ModelThread(worker, timeout_s=timeout_s)
         self._passes = passes_for(model)
@@ -59,8 +59,8 @@ class CausalLmJudge:
         self._label_ids: dict[Template, list[list[int]]] = {}
         self._prefixes: dict[Template, list[int]] = {}
         self.identity = f"causal_lm:{name}:{model.dtype}:{self._fence.identity}:{coverage_floor}:{self._frame.sha}"
-        # A second of a CPU's work, so that a question that comes late is soon in the next batch; of
-        # long prompts a few seconds.
+        # Sixteen take a CPU one second, or a few seconds for long prompts. So an inquiry that just
+        # missed a batch is soon in the next one.
         self.capacity = Capacity(batch=16, tokens=4096)
 
     @classmethod
@@ -101,20 +101,20 @@ class CausalLmJudge:
         )
 
     def can_answer(self, template: Template) -> bool:
-        """A language model understands every template whose labels its tokenizer can tell apart."""
+        """Return True if the tokenizer distinguishes the labels of *template* by their first token."""
         try:
             return bool(self._ids_of(template))
         except SetupError:
             return False
 
     async def start(self) -> None:
-        """Nothing is left to do."""
+        """Return at once: the model is loaded."""
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Judge each inquiry, off the event loop.
 
-        Each forward pass is a task of its own for the worker, so that others get their turn, and
-        what was judged before the time runs out counts.
+        Each forward pass is a separate task of the worker, so that other batches run in between,
+        and judgements made before the time-out are kept.
         """
         most = self._max_prompt_tokens
         give_up_s = self._model_thread.give_up_s()
@@ -126,7 +126,7 @@ class CausalLmJudge:
         return [judged.get(i) or too_long(prompt, most) for i, prompt in enumerate(prompts)]
 
     async def aclose(self) -> None:
-        """The memory goes with the object."""
+        """Return at once: the memory is freed with the object."""
 
     def prompt_ids(self, inquiry: Inquiry) -> list[int]:
         """Tokenise the prompt up to the verdict position."""
@@ -135,7 +135,7 @@ class CausalLmJudge:
     def _plan(
         self, inquiries: Sequence[Inquiry], prompts: Sequence[list[int]]
     ) -> list[ForwardPass]:
-        """Plan passes over the prompts that fit, template by template: each begins its own way."""
+        """Plan passes over the prompts that fit, for each template with its own prefix."""
         by_template: dict[Template, dict[int, list[int]]] = {}
         for i, (inquiry, prompt) in enumerate(zip(inquiries, prompts, strict=True)):
             if len(prompt) <= self._max_prompt_tokens:
@@ -147,7 +147,7 @@ class CausalLmJudge:
         ]
 
     def _prefix_of(self, template: Template) -> list[int]:
-        """Give what every prompt of *template* begins with, whichever field comes first."""
+        """Return the common beginning of all prompts of *template*, whichever field comes first."""
         if template not in self._prefixes:
             firsts = [
                 Inquiry(template, answer=""),

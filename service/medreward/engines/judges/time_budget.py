@@ -28,7 +28,7 @@ class BatchBudget:
         """Ask one engine within the time that is left.
 
         Raises:
-            EngineError: it cannot be asked, answers too late, or not once for each.
+            EngineError: it fails, is late, or does not return one answer for each inquiry.
         """
         if not inquiries:
             return ()
@@ -56,5 +56,5 @@ def problems(error: EngineError, number: int) -> Sequence[Problem]:
 
 
 def has_abstained(answer: Answer) -> bool:
-    """Whether the engine answered without a verdict, since it was not sure."""
+    """Return True if the answer is an abstention, between the thresholds of the judge."""
     return isinstance(answer, Problem) and answer.kind is ProblemKind.JUDGE_ABSTAINED

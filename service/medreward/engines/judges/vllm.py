@@ -1,7 +1,7 @@
-"""A judge in vLLM, which this service starts and ends: many prompts at once, on GPUs or a CPU.
+"""A judge in vLLM, which this service starts and ends: many prompts concurrently, on GPUs or a CPU.
 
-The verdict is read off the probabilities of the next token, as `causal_lm.py` does, from the same
-prompts. vLLM forms the batches itself, and computes once what the prompts of a group share.
+The verdict comes from the probabilities of the next token, with the same prompts as in
+`causal_lm.py`. vLLM forms the batches, and its prefix cache computes shared beginnings once.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class VllmJudge:
         self._label_ids: dict[Template, list[list[int]]] = {}
         self._request_ids = map(str, count())
         self.identity = identity
-        # Two steps' worth of prompts: vLLM is never idle, and a late one waits for little more.
+        # The prompts of two steps, so that vLLM is never idle and a late prompt waits briefly.
         self.capacity = Capacity(batch=16 if is_on_cpu() else 64, concurrency=4)
 
     @classmethod
@@ -82,10 +82,10 @@ class VllmJudge:
         count_tokens: Callable[[int, int], None] = lambda _tokens, _found: None,
         lost: Callable[[str], None] = lambda _: None,
     ) -> "VllmJudge":
-        """Load the tokenizer; the model comes with `start`.
+        """Load the tokenizer; `start` loads the model.
 
-        *count_tokens* hears of each prompt's tokens, and how many of them were in the prefix cache;
-        *lost* hears why when the engine's process dies.
+        *count_tokens* receives the number of each prompt's tokens, and how many of them the prefix
+        cache held; *lost* receives the reason when the engine's process dies.
 
         Raises:
             SetupError: there is no such model.
@@ -98,7 +98,7 @@ class VllmJudge:
         max_prompt_tokens = min(window_tokens - 1, max_prompt_tokens)
         frame = chat_frame(tokenizer)
         fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
-        # One thread for what blocks: tokenising, starting and ending the engine.
+        # One thread for all blocking work: tokenising, starting and ending the engine.
         worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         engine = VllmEngine(
             source,
@@ -124,26 +124,26 @@ class VllmJudge:
         )
 
     def can_answer(self, template: Template) -> bool:
-        """A language model understands every template whose labels its tokenizer can tell apart."""
+        """Return True if the tokenizer distinguishes the labels of *template* by their first token."""
         try:
             return bool(self.ids_of(template))
         except SetupError:
             return False
 
     async def start(self) -> None:
-        """Start the engine, or a new one where it died.
+        """Start the engine, or replace it if it died.
 
         Raises:
-            SetupError: the model cannot be run as things are set.
-            BackendDown: a new engine could not be started, this time.
+            SetupError: the model cannot run with these settings.
+            BackendDown: the replacement could not be started this time.
         """
         await self._engine.start()
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Judge each inquiry; what concerns one, also that it came too late, is its own problem.
+        """Judge each inquiry; failures of one inquiry, timeouts included, are its own problem.
 
         Raises:
-            BackendDown: there is no engine.
+            BackendDown: no engine is running.
         """
         if not self._engine.is_up:
             raise BackendDown(DIED)
@@ -164,7 +164,7 @@ class VllmJudge:
 
     @property
     def engine_arguments(self) -> Mapping[str, Any]:
-        """What the engine is started with, in vLLM's words."""
+        """The arguments of the engine, by vLLM's names."""
         return self._engine.arguments
 
     async def aclose(self) -> None:
@@ -196,16 +196,16 @@ class VllmJudge:
         )
 
     def ids_of(self, template: Template) -> list[list[int]]:
-        """Give the token ids of each label."""
+        """Return the token ids that begin each label."""
         if template not in self._label_ids:
             self._label_ids[template] = label_ids(self._tokenizer, template)
         return self._label_ids[template]
 
 
 def one_token(groups: Sequence[Sequence[int]]) -> SamplingParams:
-    """Ask for the next token, and for the log-probabilities of just the labels.
+    """Build the parameters for one token with the log-probabilities of the labels' tokens only.
 
-    Nothing is masked: over the whole vocabulary they add up to the coverage.
+    The vocabulary is not masked, so that the probabilities of the labels add up to the coverage.
     """
     return SamplingParams(
         temperature=0.0,
@@ -218,6 +218,6 @@ def one_token(groups: Sequence[Sequence[int]]) -> SamplingParams:
 
 
 def _masses(output: Any, groups: Sequence[Sequence[int]]) -> list[float]:
-    """The probability of each label: that of the tokens that begin it."""
+    """Sum the probabilities of each label's first tokens."""
     found: Mapping[int, Any] = output.outputs[0].logprobs[0]
     return [math.fsum(math.exp(found[i].logprob) for i in ids) for ids in groups]

@@ -1,7 +1,7 @@
-"""From an inquiry to the tokens a language model reads, and which tokens begin its labels.
+"""Tokens of a prompt, and the tokens that begin its labels.
 
-Shared by the engines that hold a tokenizer, so that they ask alike and read alike. The tokenizer is
-any of transformers'; nothing here needs torch.
+The engines that hold a tokenizer share this module, so that they send and read the same tokens. The
+tokenizer is any of transformers'; torch is not needed.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind, SetupError
 
 SAYING = "Is there a fracture: yes or no."
-"""A message to find in what a chat template makes of it."""
+"""A message to be found in the text that a chat template makes of it."""
 
 
 def chat_frame(tokenizer: Any) -> PromptFrame:
-    """Learn what the chat template writes around a message; none leaves an empty line.
+    """Derive the text that the chat template writes around a message; without one, an empty line.
 
     Raises:
         SetupError: the template does not leave a message as it is.
@@ -46,7 +46,7 @@ def prompt_ids(tokenizer: Any, frame: PromptFrame, fence: Fence, inquiry: Inquir
 
 
 def too_long(prompt: Sequence[int], most: int) -> Problem:
-    """Say that a prompt is longer than the judge reads."""
+    """Build the problem of a prompt that is longer than the judge reads."""
     return Problem(
         ProblemKind.TOO_LONG,
         f"the judge's prompt has {len(prompt)} tokens; it reads at most {most}",
@@ -54,16 +54,16 @@ def too_long(prompt: Sequence[int], most: int) -> Problem:
 
 
 def special_tokens(tokenizer: Any) -> set[str]:
-    """Every string that the tokenizer reads as one special token."""
+    """Collect the strings that the tokenizer reads as one special token."""
     added = (str(token) for token in tokenizer.added_tokens_decoder.values())
     return {*tokenizer.all_special_tokens, *added}
 
 
 def label_ids(tokenizer: Any, template: Template) -> list[list[int]]:
-    """Token ids that begin each label of *template* after its opening.
+    """List the token ids that begin each label of *template* after its opening.
 
     A label counts in upper, title and lower case, with and without a leading space, by its first
-    token; first tokens that two labels share tell nothing and are left out.
+    token; first tokens that two labels share do not distinguish them and are left out.
 
     Raises:
         SetupError: a label is left without a token of its own.

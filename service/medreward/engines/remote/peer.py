@@ -1,4 +1,4 @@
-"""An engine that another process of ours holds: which one it is, and its answers."""
+"""An engine in other processes of the same service: its description, and its answers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -28,9 +28,9 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 REQUESTS_IN_FLIGHT = 8
-"""To each server; a request is one batch, and what several ask at once is batched again there."""
+"""Requests in flight to each process, each with one batch; the process forms batches of its own."""
 AHEAD = 2
-"""Batches under way for each that the engine works on, so that it never waits for the network."""
+"""Batches sent for each that the engine works on, so that it never waits for the network."""
 
 
 class Peer(ABC, Generic[Q, A]):
@@ -69,11 +69,11 @@ class Peer(ABC, Generic[Q, A]):
 
     @abstractmethod
     def _body(self, questions: Sequence[Q]) -> dict[str, object]:
-        """Write questions as the route takes them."""
+        """Build the body of a request with these questions."""
 
     @abstractmethod
     def _read(self, told: Any, questions: Sequence[Q]) -> list[A | Problem]:
-        """Read the route's reply.
+        """Parse the route's reply.
 
         Raises:
             ValueError: it is not one answer for each question.
@@ -109,7 +109,7 @@ class Peer(ABC, Generic[Q, A]):
         return Capacity(self._facts.batch, each * len(self._servers.all), self._facts.tokens)
 
     async def start(self) -> None:
-        """Find out which engine the processes hold; a later start checks that it is still the same.
+        """Ask the processes for their engine; a later start checks that it is still the same.
 
         Raises:
             EngineError: none of them answers yet.
@@ -131,7 +131,7 @@ class Peer(ABC, Generic[Q, A]):
         """Ask all questions in one request, or in several if a process takes no body so large.
 
         Raises:
-            EngineError: no process answers, or not in time, or not what was asked.
+            EngineError: no process answers, or too late, or with an invalid reply.
         """
         return await bisect(questions, self._ask)
 
