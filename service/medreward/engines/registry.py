@@ -20,6 +20,7 @@ from medreward.engines.judges.cascade import Cascade
 from medreward.engines.models import CATALOGUE, identify, locate, own_calibration
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.budget import CostTracker
+from medreward.engines.remote.pool import ServerOptions
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.engines.templates import load_templates
 from medreward.errors import SetupError
@@ -155,19 +156,16 @@ def _openai_judge(context: BuildContext) -> Judge:
         *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8000/v1"),
         model=context.model,
         revision=context.revision,
-        api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
-        headers=_opened(settings.judge_headers),
         secret=settings.secret.get_secret_value(),
         coverage_floor=settings.judge_coverage_floor,
         way=settings.judge_way,
-        timeout_s=settings.judge_timeout_s,
-        try_timeout_s=settings.judge_try_timeout_s,
         limits=RateLimits(
             requests_per_minute=settings.judge_requests_per_minute,
             tokens_per_minute=settings.judge_tokens_per_minute,
         ),
         costs=context.costs,
         offload=context.offload,
+        **_judge_options(settings),
     )
 
 
@@ -177,11 +175,17 @@ def _role_judge(context: BuildContext) -> Judge:
     settings = context.settings
     return RoleJudge(
         *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8080"),
+        offload=context.offload,
+        **_judge_options(settings),
+    )
+
+
+def _judge_options(settings: Settings) -> ServerOptions:
+    return ServerOptions(
         api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
         headers=_opened(settings.judge_headers),
         timeout_s=settings.judge_timeout_s,
         try_timeout_s=settings.judge_try_timeout_s,
-        offload=context.offload,
     )
 
 
@@ -214,11 +218,8 @@ def _openai_embedder(context: BuildContext) -> Embedder:
         *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8000/v1"),
         model=context.model,
         revision=context.revision,
-        api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
-        headers=_opened(settings.embedder_headers),
-        timeout_s=settings.embedder_timeout_s,
-        try_timeout_s=settings.embedder_try_timeout_s,
         offload=context.offload,
+        **_embedder_options(settings),
     )
 
 
@@ -228,11 +229,17 @@ def _role_embedder(context: BuildContext) -> Embedder:
     settings = context.settings
     return RoleEmbedder(
         *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8080"),
+        offload=context.offload,
+        **_embedder_options(settings),
+    )
+
+
+def _embedder_options(settings: Settings) -> ServerOptions:
+    return ServerOptions(
         api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
         headers=_opened(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
         try_timeout_s=settings.embedder_try_timeout_s,
-        offload=context.offload,
     )
 
 

@@ -2,29 +2,26 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import structlog
 
 from medreward.admission import Deadline
-from medreward.engines import timeouts
 from medreward.engines.bisection import bisect
 from medreward.engines.capacity import Capacity
 from medreward.engines.embedder import Vector, cosine, is_sound
-from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.http_client import (
     REFUSAL_STATUS,
-    AsyncBaseTransport,
     Reply,
     encoded,
     json_of,
 )
-from medreward.engines.remote.pool import Pauses, Server, ServerPool
+from medreward.engines.remote.pool import Server, ServerOptions, ServerPool
 from medreward.errors import (
     EMBEDDER_FAILURES,
     BackendDown,
@@ -57,27 +54,12 @@ class OpenAiEmbedder:
         *urls: str,
         model: str,
         revision: str | None = None,
-        api_key: ApiKey | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = 60.0,
-        try_timeout_s: float | None = None,
         offload: Offloader | None = None,
-        pauses: Pauses | None = None,
-        transport: AsyncBaseTransport | None = None,
+        **options: Unpack[ServerOptions],
     ) -> None:
         self._model = model
         self._offload = offload or Offloader()
-        self._timeout_s = timeout_s
-        self._servers = ServerPool(
-            urls,
-            key=api_key,
-            headers=headers,
-            timeout_s=timeout_s,
-            try_timeout_s=try_timeout_s,
-            in_flight_each=BATCHES_IN_FLIGHT,
-            pauses=pauses,
-            transport=transport,
-        )
+        self._servers = ServerPool(urls, in_flight_each=BATCHES_IN_FLIGHT, **options)
         self._servers.examine = self._examine
         self._format = "float"
         self._dimensions: int | None = None
@@ -116,8 +98,7 @@ class OpenAiEmbedder:
         Raises:
             EngineError: no server can be reached, or a reply is not one vector for each text.
         """
-        deadline = timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE)
-        return await bisect(texts, partial(self._embed, deadline=deadline))
+        return await bisect(texts, partial(self._embed, deadline=self._servers.deadline()))
 
     async def aclose(self) -> None:
         """Close the connections."""

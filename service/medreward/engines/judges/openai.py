@@ -8,17 +8,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import structlog
 
 from medreward.admission import Deadline
-from medreward.engines import timeouts
 from medreward.engines.bisection import bisect
 from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.prompts.fence import Fence
-from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.budget import CostTracker, Usage
 from medreward.engines.remote.dialects import Chat, Dialect, by_request
 from medreward.engines.remote.discovery import (
@@ -30,12 +28,11 @@ from medreward.engines.remote.discovery import (
 )
 from medreward.engines.remote.http_client import (
     REFUSAL_STATUS,
-    AsyncBaseTransport,
     Reply,
     encoded,
     json_of,
 )
-from medreward.engines.remote.pool import Pauses, Server, ServerPool
+from medreward.engines.remote.pool import Server, ServerOptions, ServerPool
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import (
@@ -72,18 +69,13 @@ class OpenAiJudge:
         *urls: str,
         model: str,
         revision: str | None = None,
-        api_key: ApiKey | None = None,
-        headers: Mapping[str, str] | None = None,
         secret: str = "",
         coverage_floor: float = 0.2,
         way: WayName = "auto",
-        timeout_s: float = 60.0,
-        try_timeout_s: float | None = None,
         limits: RateLimits | None = None,
         costs: CostTracker | None = None,
         offload: Offloader | None = None,
-        pauses: Pauses | None = None,
-        transport: AsyncBaseTransport | None = None,
+        **options: Unpack[ServerOptions],
     ) -> None:
         self._offload = offload or Offloader()
         fence = Fence(secret=secret)
@@ -93,17 +85,7 @@ class OpenAiJudge:
         self._way_name = way
         self._limits = limits
         self._costs = costs or CostTracker()
-        self._timeout_s = timeout_s
-        self._servers = ServerPool(
-            urls,
-            key=api_key,
-            headers=headers,
-            timeout_s=timeout_s,
-            try_timeout_s=try_timeout_s,
-            limits=limits,
-            pauses=pauses,
-            transport=transport,
-        )
+        self._servers = ServerPool(urls, limits=limits, **options)
         self._served = ServedModel()
         self._expected: Sequence[float] | None = None
         """The probability of YES for each probe at the first start."""
@@ -150,11 +132,7 @@ class OpenAiJudge:
         refusal = self._costs.refusal()
         if refusal is not None:
             return [refusal] * len(inquiries)
-        ask = partial(
-            self._ask,
-            dialect=self._dialect,
-            deadline=timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE),
-        )
+        ask = partial(self._ask, dialect=self._dialect, deadline=self._servers.deadline())
         requests = by_request(self._dialect, inquiries)
         parts = await asyncio.gather(
             *(bisect([inquiries[number] for number in members], ask) for members in requests)

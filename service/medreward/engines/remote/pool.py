@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import structlog
 
 from medreward.admission import Deadline
 from medreward.breaker import Breaker
+from medreward.engines import timeouts
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.http_client import (
     REFUSAL_STATUS,
@@ -54,6 +55,17 @@ class Pauses:
     """Pause before the first probe of an ejected server."""
     longest_rest_s: float = 15.0
     """Longest pause between two probes of an ejected server."""
+
+
+class ServerOptions(TypedDict, total=False):
+    """The options that an engine behind servers passes on to its `ServerPool`."""
+
+    api_key: ApiKey | None
+    headers: Mapping[str, str] | None
+    timeout_s: float
+    try_timeout_s: float | None
+    pauses: Pauses | None
+    transport: AsyncBaseTransport | None
 
 
 class Server:
@@ -123,16 +135,17 @@ class ServerPool:
         self,
         urls: Sequence[str],
         *,
-        key: ApiKey | None = None,
+        api_key: ApiKey | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout_s: float,
+        timeout_s: float = 60.0,
         try_timeout_s: float | None = None,
         in_flight_each: int = 16,
         limits: RateLimits | None = None,
         pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
-        self._key = key or ApiKey()
+        self._key = api_key or ApiKey()
+        self._timeout_s = timeout_s
         self._limits = limits
         self._pauses = pauses or Pauses()
         self._try_timeout_s = min(
@@ -154,6 +167,10 @@ class ServerPool:
         ]
         self.examine: Callable[[Server], Awaitable[None]] = self._greet
         """Probes an ejected server; raises if it has to stay ejected."""
+
+    def deadline(self) -> Deadline:
+        """Return the deadline of a batch that is sent now."""
+        return timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE)
 
     async def post(self, path: str, content: bytes, deadline: Deadline) -> Reply:
         """Send JSON to one server, and retry on another or later if the failure is the server's.
