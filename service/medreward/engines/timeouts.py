@@ -8,6 +8,7 @@ answers, and only the others are late.
 from typing import Final
 
 from medreward.admission import Deadline
+from medreward.errors import DeadlinePassed
 
 REMOTE: Final = 0.95
 """Engines behind a server or in another process: requests are cancelled at once, so the rest of the
@@ -22,3 +23,8 @@ has to end within the rest."""
 def engine_deadline(timeout_s: float, share: float) -> Deadline:
     """Return the deadline after *share* of *timeout_s*, at which an engine stops."""
     return Deadline.after(share * timeout_s)
+
+
+def too_late(timeout_s: float) -> DeadlinePassed:
+    """Build the error of a batch, or of the rest of one, that an engine had no time for."""
+    return DeadlinePassed(f"its batch could not be finished within {timeout_s:g} s")

@@ -7,7 +7,6 @@ from medreward.engines import timeouts
 from medreward.engines.judge import Inquiry, Judge, Judgement
 from medreward.errors import (
     JUDGE_FAILURES,
-    DeadlinePassed,
     EngineError,
     NonsenseReply,
     Problem,
@@ -36,8 +35,7 @@ class BatchBudget:
             async with asyncio.timeout(self._deadline.left_s):
                 answers = await judge.decide(inquiries)
         except TimeoutError as exc:
-            late = f"its batch could not be finished within {self._timeout_s:g} s"
-            raise DeadlinePassed(late) from exc
+            raise timeouts.too_late(self._timeout_s) from exc
         if len(answers) != len(inquiries):
             raise NonsenseReply(f"{len(answers)} answers to {len(inquiries)} questions")
         return answers

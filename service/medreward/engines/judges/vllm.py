@@ -19,23 +19,14 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from medreward.engines import timeouts
 from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.next_token import NextTokenJudge
 from medreward.engines.judges.vllm_engine import DIED, EngineOptions, VllmEngine, is_on_cpu
 from medreward.engines.local.loading import loading
-from medreward.engines.prompts.fence import Fence
-from medreward.engines.prompts.frame import PromptFrame
-from medreward.engines.prompts.labels import judgement_from_masses
-from medreward.engines.prompts.tokenization import (
-    chat_frame,
-    label_ids,
-    prompt_ids,
-    special_tokens,
-    too_long,
-)
 from medreward.engines.templates import Template
-from medreward.errors import JUDGE_FAILURES, BackendDown, DeadlinePassed, Problem, SetupError
+from medreward.errors import JUDGE_FAILURES, BackendDown, Problem
 
 
-class VllmJudge:
+class VllmJudge(NextTokenJudge):
     """Judges by the probabilities of the label forms at the verdict position."""
 
     def __init__(
@@ -43,27 +34,26 @@ class VllmJudge:
         engine: VllmEngine,
         tokenizer: Any,
         *,
-        identity: str,
-        frame: PromptFrame,
-        fence: Fence,
+        name: str,
+        secret: str,
         coverage_floor: float,
         max_prompt_tokens: int,
         timeout_s: float,
         worker: ThreadPoolExecutor,
         count_tokens: Callable[[int, int], None],
     ) -> None:
+        super().__init__(
+            tokenizer,
+            name=name,
+            secret=secret,
+            coverage_floor=coverage_floor,
+            max_prompt_tokens=max_prompt_tokens,
+        )
         self._engine = engine
-        self._tokenizer = tokenizer
-        self._frame = frame
-        self._fence = fence
-        self._coverage_floor = coverage_floor
-        self._max_prompt_tokens = max_prompt_tokens
         self._timeout_s = timeout_s
         self._worker = worker
         self.count_tokens = count_tokens
-        self._label_ids: dict[Template, list[list[int]]] = {}
         self._request_ids = map(str, count())
-        self.identity = identity
         # The prompts of two steps, so that vLLM is never idle and a late prompt waits briefly.
         self.capacity = Capacity(batch=16 if is_on_cpu() else 64, concurrency=4)
 
@@ -96,8 +86,6 @@ class VllmJudge:
         # The verdict's own token has to fit into the window too.
         window_tokens = int(getattr(config, "max_position_embeddings", max_prompt_tokens + 1))
         max_prompt_tokens = min(window_tokens - 1, max_prompt_tokens)
-        frame = chat_frame(tokenizer)
-        fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
         # One thread for all blocking work: tokenising, starting and ending the engine.
         worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         engine = VllmEngine(
@@ -111,24 +99,14 @@ class VllmJudge:
         return cls(
             engine,
             tokenizer,
-            identity=(
-                f"vllm:{name}:{options.resolved_dtype}:{fence.identity}:{coverage_floor}:{frame.sha}"
-            ),
-            frame=frame,
-            fence=fence,
+            name=f"vllm:{name}:{options.resolved_dtype}",
+            secret=secret,
             coverage_floor=coverage_floor,
             max_prompt_tokens=max_prompt_tokens,
             timeout_s=timeout_s,
             worker=worker,
             count_tokens=count_tokens,
         )
-
-    def can_answer(self, template: Template) -> bool:
-        """Return True if the tokenizer distinguishes the labels of *template* by their first token."""
-        try:
-            return bool(self.ids_of(template))
-        except SetupError:
-            return False
 
     async def start(self) -> None:
         """Start the engine, or replace it if it died.
@@ -156,7 +134,8 @@ class VllmJudge:
         ]
         try:
             _, late = await asyncio.wait(judging, timeout=timeouts.VLLM * self._timeout_s)
-            return [self._too_late() if one in late else one.result() for one in judging]
+            too_late = JUDGE_FAILURES.problem(timeouts.too_late(self._timeout_s))
+            return [too_late if one in late else one.result() for one in judging]
         finally:
             for one in judging:
                 one.cancel()
@@ -172,13 +151,9 @@ class VllmJudge:
         await self._engine.aclose()
         self._worker.shutdown(wait=False)
 
-    def prompt_ids(self, inquiry: Inquiry) -> list[int]:
-        """Tokenise the prompt up to the verdict position."""
-        return prompt_ids(self._tokenizer, self._frame, self._fence, inquiry)
-
     async def _judge(self, prompt: list[int], template: Template) -> Judgement | Problem:
         if len(prompt) > self._max_prompt_tokens:
-            return too_long(prompt, self._max_prompt_tokens)
+            return self._too_long(prompt)
         groups = self.ids_of(template)
         try:
             output = await self._engine.next_token(
@@ -187,19 +162,7 @@ class VllmJudge:
         except (EngineDeadError, BackendDown):
             return JUDGE_FAILURES.problem(BackendDown(DIED))
         self.count_tokens(len(prompt), output.num_cached_tokens or 0)
-        masses = dict(zip(template.labels, _masses(output, groups), strict=True))
-        return judgement_from_masses(masses, template, self._coverage_floor)
-
-    def _too_late(self) -> Problem:
-        return JUDGE_FAILURES.problem(
-            DeadlinePassed(f"its batch could not be finished within {self._timeout_s:g} s")
-        )
-
-    def ids_of(self, template: Template) -> list[list[int]]:
-        """Return the token ids that begin each label."""
-        if template not in self._label_ids:
-            self._label_ids[template] = label_ids(self._tokenizer, template)
-        return self._label_ids[template]
+        return self._judgement(_masses(output, groups), template)
 
 
 def one_token(groups: Sequence[Sequence[int]]) -> SamplingParams:

@@ -12,7 +12,7 @@ import torch
 
 from medreward.engines import timeouts
 from medreward.engines.judge import Judgement
-from medreward.errors import JUDGE_FAILURES, DeadlinePassed, Problem
+from medreward.errors import JUDGE_FAILURES, Problem
 
 T = TypeVar("T")
 
@@ -54,14 +54,11 @@ class ModelThread:
         answers: dict[int, Judgement | Problem] = {}
         for one in sorted(passes, key=lambda one: one.tokens):
             if time.monotonic() > give_up_s:
-                answers |= dict.fromkeys(one.members, self._too_late())
+                late = JUDGE_FAILURES.problem(timeouts.too_late(self._timeout_s))
+                answers |= dict.fromkeys(one.members, late)
             else:
                 answers |= await self.take(partial(_judged, one, read))
         return answers
-
-    def _too_late(self) -> Problem:
-        late = DeadlinePassed(f"its batch could not be finished within {self._timeout_s:g} s")
-        return JUDGE_FAILURES.problem(late)
 
 
 def _judged(one: ForwardPass, read: Read) -> dict[int, Judgement | Problem]:

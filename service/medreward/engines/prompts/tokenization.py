@@ -1,18 +1,14 @@
-"""Tokens of a prompt, and the tokens that begin its labels.
+"""A tokenizer's chat template, special tokens and label tokens.
 
-The engines that hold a tokenizer share this module, so that they send and read the same tokens. The
-tokenizer is any of transformers'; torch is not needed.
+The tokenizer is any of transformers'; torch is not needed.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-from medreward.engines.judge import Inquiry
-from medreward.engines.prompts.fence import Fence
 from medreward.engines.prompts.frame import PromptFrame
 from medreward.engines.prompts.labels import forms_of, own_ids
 from medreward.engines.templates import Template
-from medreward.errors import Problem, ProblemKind, SetupError
+from medreward.errors import SetupError
 
 SAYING = "Is there a fracture: yes or no."
 """A message to be found in the text that a chat template makes of it."""
@@ -36,21 +32,6 @@ def chat_frame(tokenizer: Any) -> PromptFrame:
             "choose another MEDREWARD_JUDGE_MODEL"
         )
     return PromptFrame(before, after)
-
-
-def prompt_ids(tokenizer: Any, frame: PromptFrame, fence: Fence, inquiry: Inquiry) -> list[int]:
-    """Tokenise the prompt up to the verdict position."""
-    text = f"{frame.before}{fence.render(inquiry)}{frame.after}{inquiry.template.opening}"
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    return ids
-
-
-def too_long(prompt: Sequence[int], most: int) -> Problem:
-    """Build the problem of a prompt that is longer than the judge reads."""
-    return Problem(
-        ProblemKind.TOO_LONG,
-        f"the judge's prompt has {len(prompt)} tokens; it reads at most {most}",
-    )
 
 
 def special_tokens(tokenizer: Any) -> set[str]:
