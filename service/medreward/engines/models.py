@@ -129,7 +129,7 @@ def locate(name: str, models_dir: Path) -> str:
         if name and path.is_dir():
             return str(path)
     except (OSError, RuntimeError):
-        pass  # too long for a path, or the home of nobody
+        pass  # too long for a path, or the home of an unknown user
     if not HUB_ID.fullmatch(name):
         raise SetupError(
             f"no model {name!r}: give a name from `medreward models list`, an existing folder, "

@@ -89,10 +89,10 @@ class Slot(Generic[E]):
             await self._wait_for_answer()
         except SetupError as exc:
             return self._fail(str(exc))
-        except Exception as exc:  # noqa: BLE001 - a loader may raise anything, and readyz must say so
+        except Exception as exc:  # noqa: BLE001 - a loader may raise anything, and readyz must report it
             return self._fail(f"loading failed with {type(exc).__name__}: {exc}")
         if isinstance(self.engine, RoleJudge | RoleEmbedder):
-            # Only the process that holds the model knows its name.
+            # The model's name comes from the process that holds it.
             self.choice = self.choice._replace(model=self.engine.model)
             self.state = self.state.model_copy(update={"model": self.engine.model})
         self._set(ready=True, message="ready")

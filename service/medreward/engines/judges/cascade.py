@@ -168,7 +168,7 @@ class Cascade:
         """Count the agreements of both engines, within the time of one batch."""
         try:
             told = await BatchBudget(self._timeout_s).ask(self.second, list(chosen))
-        except Exception as exc:  # noqa: BLE001 - an engine may raise anything, and nobody waits for this
+        except Exception as exc:  # noqa: BLE001 - an engine may raise anything, and no request waits for this
             log.warning("shadow_failed", error=type(exc).__name__)
             return
         for (inquiry, first), second in zip(chosen.items(), told, strict=True):

@@ -212,7 +212,7 @@ class VllmEngine:
                 logging_config = _write_logging_config(Path(folder), told, self._options.log_style)
                 arguments = AsyncEngineArgs(**self.arguments, logging_config=logging_config)
                 return AsyncLLM.from_engine_args(arguments)
-            except Exception as exc:  # noqa: BLE001 - it raises anything, also what says that memory is short
+            except Exception as exc:  # noqa: BLE001 - it raises any type, also for lack of memory
                 raise _FailedStart(self._model, _reason(told, exc)) from None
             finally:
                 _remove_handlers()
