@@ -61,7 +61,7 @@ class Plain:
         return [found[i] for i in range(len(inquiries))]
 
     def _ids(self, template: Template) -> list[list[int]]:
-        return self._judge._ids_of(template)  # noqa: SLF001 - as above
+        return self._judge.ids_of(template)
 
 
 def ours(judge: CausalLmJudge, inquiries: Sequence[Inquiry]) -> list[float]:

@@ -1,1 +1,1 @@
-"""Judges and embedders: protocols, what can be loaded, and what keeps it loaded."""
+"""Judges and embedders: their protocols, the registry of engines, and the supervisor of a service."""

@@ -47,7 +47,8 @@ def measure_platform(gpus: int) -> Platform:
     import torch  # noqa: PLC0415 - only with the extra `embedded` or `vllm`
 
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    # Measuring creates a CUDA context, some 0.5 GiB, on each device: only where vLLM will run.
+    # Measuring creates a CUDA context, some 0.5 GiB, on each device, so only those are measured
+    # that vLLM will run on.
     memory = tuple(GpuMemory(*torch.cuda.mem_get_info(i)) for i in range(min(gpus, devices)))
     return Platform(has_vllm, devices, memory)
 

@@ -1,4 +1,4 @@
-"""What a judge's P(YES) is worth: the file that `medreward calibrate` writes and a service reads."""
+"""The calibration of judges: the file that `medreward calibrate` writes and a service reads."""
 
 import hashlib
 import json
@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from medreward.errors import SetupError
 
 Family = Literal["quantity", "short", "passage"]
-"""What a reference is like; judges err differently on each."""
+"""The kind of a reference; judges err differently on each."""
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 ANY: Final = "any"
-"""The family of entries for references whose own family has none."""
+"""The family of an entry that serves references whose own family has no entry."""
 
 SHORT_WORDS: Final = 8
 LEAST_P: Final = 1e-6
@@ -28,38 +28,38 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class _Record(BaseModel):
-    """Closed, so that a misspelt key is refused and not ignored."""
+    """A closed model, so that a misspelt key is refused and not ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Entry(_Record):
-    """How to read one judge under one template, for one family of references."""
+    """The calibration of one judge under one template, for one family of references."""
 
     engine: Annotated[str, Field(min_length=1)]
-    """The judge's identity, as a reply's `provenance.judge` says it."""
+    """The judge's identity, as in `provenance.judge` of a reply."""
     template: Annotated[str, Field(min_length=1)]
     template_sha: str
     family: Family | Literal["any"] = ANY
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     bias: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     threshold: Probability
-    """A calibrated P(YES) above it is a YES where nothing abstains."""
+    """A calibrated P(YES) above it is a YES if the judge does not abstain."""
     no_below: Probability
     """At or below it the verdict is NO."""
     yes_above: Probability
     """Above it the verdict is YES; from `no_below` to it the judge abstains."""
     labels: Count
-    """How many labels it was fitted on."""
+    """Number of labels that the entry was fitted on."""
     positives: Count
-    """How many of them say that answer and reference mean the same."""
+    """Number of them by which answer and reference mean the same."""
     labels_sha256: str
     alpha_fpr: Rate
-    """What the share of wrong answers above `yes_above` is certified to be at most."""
+    """Certified upper bound of the share of wrong answers above `yes_above`."""
     alpha_fnr: Rate
-    """What the share of right answers at or below `no_below` is certified to be at most."""
+    """Certified upper bound of the share of right answers at or below `no_below`."""
     confidence: Rate
-    """Of each of the two certificates."""
+    """Confidence of each of the two certificates."""
     ece_before: Probability
     ece_after: Probability
     sensitivity: Probability
@@ -79,11 +79,11 @@ class Entry(_Record):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What an entry is found by."""
+        """Engine, template and family, by which an entry is found."""
         return self.engine, self.template, self.family
 
     def calibrated(self, p: float) -> float:
-        """Give the probability that P(YES) *p* stands for."""
+        """Return the calibrated probability for the engine's P(YES) *p*."""
         return rescaled(p, self.temperature, self.bias)
 
 
@@ -102,7 +102,7 @@ class Calibration(_Record):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 in hexadecimals of everything in it, whatever the order of its entries."""
+        """SHA-256 in hexadecimals of the content; the order of entries does not matter."""
         content = self.model_dump(mode="json")
         content["entries"].sort(key=lambda e: (e["engine"], e["template"], e["family"]))
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -113,12 +113,12 @@ class Calibration(_Record):
         return {entry.key: entry for entry in self.entries}
 
     def find(self, engine: str, template: str, family: str) -> Entry | None:
-        """Give the entry of *family*, or the one for any; None where the judge has neither."""
+        """Return the entry of *family*, or the one for any family, or None."""
         found = self._by_key.get((engine, template, family))
         return found or self._by_key.get((engine, template, ANY))
 
     def renewed(self, entries: Iterable[Entry]) -> "Calibration":
-        """Put *entries* in the place of all that their judges have for their templates."""
+        """Replace all entries of the judges and templates that *entries* name by *entries*."""
         new = tuple(entries)
         replaced = {entry.key[:2] for entry in new}
         kept = tuple(entry for entry in self.entries if entry.key[:2] not in replaced)
@@ -126,10 +126,7 @@ class Calibration(_Record):
 
 
 def rescaled(p: float, temperature: float, bias: float) -> float:
-    """Move a probability on the scale of its logit: sigmoid(logit(p) / temperature + bias).
-
-    It never descends as *p* ascends.
-    """
+    """Rescale a probability: sigmoid(logit(p) / temperature + bias), monotonic in *p*."""
     p = min(1 - LEAST_P, max(LEAST_P, p))
     moved = math.log(p / (1 - p)) / temperature + bias
     if moved >= 0:
@@ -139,7 +136,7 @@ def rescaled(p: float, temperature: float, bias: float) -> float:
 
 
 def family_of(reference: str) -> Family:
-    """Tell what kind of reference it is: one with a digit, else by its length in words."""
+    """Classify a reference: a quantity if it holds a digit, otherwise by its length in words."""
     if any(char.isdigit() for char in reference):
         return "quantity"
     return "short" if len(reference.split(maxsplit=SHORT_WORDS)) <= SHORT_WORDS else "passage"
@@ -149,7 +146,7 @@ def load_calibration(path: Path) -> Calibration:
     """Read a calibration file.
 
     Raises:
-        SetupError: it cannot be read, or is none; the message names the field.
+        SetupError: it cannot be read, or is not a calibration; the message names the field.
     """
     fix = "write it anew with `medreward calibrate`"
     try:
@@ -161,7 +158,7 @@ def load_calibration(path: Path) -> Calibration:
     try:
         return Calibration.model_validate_json(content)
     except ValidationError as exc:
-        # Pydantic would quote what stands there, which may be another file, of samples.
+        # Inputs are left out of the message: the path may point to a file of samples by mistake.
         details = exc.errors(include_url=False, include_input=False, include_context=False)
         told = "; ".join(f"`{_path(d['loc'])}`: {d['msg']}" for d in details[:3])
         raise SetupError(f"calibration {path}: {told}; {fix}") from None

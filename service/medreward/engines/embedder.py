@@ -1,4 +1,4 @@
-"""What an embedder is asked and what it says: the seam between the pipeline and the engines."""
+"""The protocol of embedders, and the vectors that they return."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,7 +10,7 @@ from medreward.engines.capacity import Capacity
 from medreward.errors import Problem
 
 LENGTH_TOLERANCE = 1e-3
-"""Engines in half precision round."""
+"""Allowed distance of a length from 1: engines in half precision round."""
 
 Vector = npt.NDArray[np.float32]
 """One text's embedding, of unit length."""
@@ -19,7 +19,7 @@ Vector = npt.NDArray[np.float32]
 class Embedder(Protocol):
     """Turns texts into vectors, in order.
 
-    An engine that cannot be asked raises an `EngineError`; what concerns one text alone comes back
+    An engine that fails as a whole raises an `EngineError`; a failure of one text alone is returned
     as a `Problem` in its place.
     """
 
@@ -34,7 +34,7 @@ class Embedder(Protocol):
         ...
 
     async def start(self) -> None:
-        """Get ready to answer, as `Judge.start`."""
+        """Prepare for the first text; called as `Judge.start` is."""
         ...
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
@@ -42,17 +42,17 @@ class Embedder(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Give back what the engine holds."""
+        """Release the engine's memory, connections and processes."""
         ...
 
 
 def cosine(one: Vector, other: Vector) -> float:
-    """Cosine of two vectors of unit length, between -1 and 1."""
+    """Compute the cosine of two vectors of unit length, between -1 and 1."""
     return max(-1.0, min(1.0, float(np.dot(one, other))))
 
 
 def unit(vector: Vector) -> Vector:
-    """Scale *vector* to length 1; a zero vector stays zero, and is no embedding."""
+    """Scale *vector* to length 1; a zero vector stays zero, which `is_sound` refuses."""
     # In float32 the squares of very large and very small numbers are infinite or zero.
     exact = vector.astype(np.float64)
     length = float(np.linalg.norm(exact))
@@ -60,28 +60,28 @@ def unit(vector: Vector) -> Vector:
 
 
 def pack_vector(vector: Vector) -> bytes:
-    """Write a vector for the cache: float16, which moves a cosine by some 1e-5."""
+    """Encode a vector for the cache as float16, which moves a cosine by some 1e-5."""
     return vector.astype(np.float16).tobytes()
 
 
 def unpack_vector(packed: bytes, _text: str) -> Vector | None:
-    """Read what `pack_vector` wrote; None where it is something else."""
+    """Decode the bytes of `pack_vector`; return None for bytes that cannot be a vector."""
     if not packed or len(packed) % np.dtype(np.float16).itemsize:
         return None
     return np.frombuffer(packed, dtype=np.float16).astype(np.float32)
 
 
 def is_sound(vector: Vector, _text: str) -> bool:
-    """Tell an embedding from nonsense: one row of finite numbers, of length 1.
+    """Check that an embedding is one row of finite numbers, of length 1.
 
-    A model that embeds a text as zeros has failed; its cosine with anything would be a 0.
+    A model that embeds a text as zeros has failed: its cosine with any text would be a 0.
     """
     if vector.ndim != 1 or not vector.size:
         return False
-    # Neither what is infinite nor what is no number has a length near 1.
+    # Infinities and NaN fail here too: with them the length is not near 1.
     return abs(float(np.dot(vector, vector)) - 1.0) <= 2 * LENGTH_TOLERANCE
 
 
 def rounded(vector: Vector, text: str) -> Vector | None:
-    """Return a vector as the cache returns it later; None if it is no embedding."""
+    """Return a vector as the cache returns it later; None if it is unsound."""
     return unpack_vector(pack_vector(vector), text) if is_sound(vector, text) else None

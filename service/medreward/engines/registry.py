@@ -1,4 +1,4 @@
-"""The engines by name. To add one, add its module and a line here.
+"""The registry of engines by name. To add one, add its module, a builder and a line in a table here.
 
 torch and vLLM are imported only by the builders that need them, so a service with remote engines
 starts without either.
@@ -20,6 +20,7 @@ from medreward.engines.judges.cascade import Cascade
 from medreward.engines.models import CATALOGUE, identify, locate, own_calibration
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.budget import CostTracker
+from medreward.engines.remote.pool import ServerOptions
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.engines.templates import load_templates
 from medreward.errors import SetupError
@@ -38,11 +39,11 @@ class BuildContext:
 
     settings: Settings
     worker: Executor
-    """One thread for all models on the CPU: two would fight for the same cores."""
+    """One thread for all models on the CPU: two would compete for the same cores."""
     offload: Offloader = field(default_factory=Offloader)
     """Runs work that would block the event loop."""
     costs: CostTracker | None = None
-    """Adds up the cost of a paid judge."""
+    """Counts the cost of a paid judge."""
     metrics: Metrics = field(default_factory=Metrics)
     lost: Callable[[str], None] = lambda _: None
     """Called with the reason, on the event loop, by an engine that ends between two requests."""
@@ -52,7 +53,7 @@ class BuildContext:
     revision: str | None = None
     """Revision of that model."""
     variable: str = "MEDREWARD_JUDGE"
-    """The setting that chose the engine; with `_MODEL`, that of the model."""
+    """The setting that chose the engine; with `_MODEL` appended, the one that chose the model."""
 
     @property
     def model(self) -> str:
@@ -137,7 +138,7 @@ def _vllm(context: BuildContext) -> Judge:
 
 
 def _gpu_share(context: BuildContext) -> float:
-    """The user's share of a GPU's memory, or what the embedder left of it, for each vLLM engine."""
+    """Return each vLLM engine's share of GPU memory: the setting, or an equal part of the free memory."""
     settings = context.settings
     if settings.vllm_gpu_memory_utilization is not None:
         return settings.vllm_gpu_memory_utilization
@@ -155,19 +156,16 @@ def _openai_judge(context: BuildContext) -> Judge:
         *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8000/v1"),
         model=context.model,
         revision=context.revision,
-        api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
-        headers=_opened(settings.judge_headers),
         secret=settings.secret.get_secret_value(),
         coverage_floor=settings.judge_coverage_floor,
         way=settings.judge_way,
-        timeout_s=settings.judge_timeout_s,
-        try_timeout_s=settings.judge_try_timeout_s,
         limits=RateLimits(
             requests_per_minute=settings.judge_requests_per_minute,
             tokens_per_minute=settings.judge_tokens_per_minute,
         ),
         costs=context.costs,
         offload=context.offload,
+        **_judge_options(settings),
     )
 
 
@@ -177,11 +175,17 @@ def _role_judge(context: BuildContext) -> Judge:
     settings = context.settings
     return RoleJudge(
         *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8080"),
+        offload=context.offload,
+        **_judge_options(settings),
+    )
+
+
+def _judge_options(settings: Settings) -> ServerOptions:
+    return ServerOptions(
         api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
         headers=_opened(settings.judge_headers),
         timeout_s=settings.judge_timeout_s,
         try_timeout_s=settings.judge_try_timeout_s,
-        offload=context.offload,
     )
 
 
@@ -214,11 +218,8 @@ def _openai_embedder(context: BuildContext) -> Embedder:
         *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8000/v1"),
         model=context.model,
         revision=context.revision,
-        api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
-        headers=_opened(settings.embedder_headers),
-        timeout_s=settings.embedder_timeout_s,
-        try_timeout_s=settings.embedder_try_timeout_s,
         offload=context.offload,
+        **_embedder_options(settings),
     )
 
 
@@ -228,11 +229,17 @@ def _role_embedder(context: BuildContext) -> Embedder:
     settings = context.settings
     return RoleEmbedder(
         *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8080"),
+        offload=context.offload,
+        **_embedder_options(settings),
+    )
+
+
+def _embedder_options(settings: Settings) -> ServerOptions:
+    return ServerOptions(
         api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
         headers=_opened(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
         try_timeout_s=settings.embedder_try_timeout_s,
-        offload=context.offload,
     )
 
 
@@ -252,7 +259,7 @@ JUDGES: Mapping[str, Callable[[BuildContext], Judge]] = {
 }
 
 READERS = tuple(name for name in JUDGES if name not in {"cross_encoder", "role"})
-"""Engines of language models, and the script that stands in for one."""
+"""Engines of language models, and the scripted judge that replaces one in tests."""
 
 WITHOUT_MODEL = frozenset({"openai", "role", "scripted", "hashed"})
 """Engines for a process that holds no model."""
@@ -320,7 +327,7 @@ def build_embedder(context: BuildContext) -> Embedder:
 
 
 def check_choices(settings: Settings, probe: Probe = measure_platform) -> None:
-    """Refuse an engine that does not exist, or cannot run here, before anything is loaded.
+    """Refuse engines that do not exist, or cannot run here, before any model is loaded.
 
     Raises:
         SetupError: naming the setting and the choices, or what the machine lacks.
@@ -371,7 +378,7 @@ def _check_judge(settings: Settings) -> None:
 
 
 def _check_role(settings: Settings, engine: str, setting: str) -> None:
-    """Refuse a model in a process that is to hold none, and a chain of processes."""
+    """Refuse a model in a process of the role `api`, and an engine `role` in a process that holds one."""
     if settings.role == "api" and engine not in WITHOUT_MODEL:
         raise SetupError(
             f"{setting}={engine!r}: MEDREWARD_ROLE=api holds no model; leave it out and set "
@@ -384,7 +391,7 @@ def _check_role(settings: Settings, engine: str, setting: str) -> None:
 
 
 def _check_left_to_judge(settings: Settings) -> None:
-    """Refuse settings without effect here: they belong to the process that holds the judge."""
+    """Refuse settings that belong to the process that holds the judge, and have no effect here."""
     misplaced = {
         "LLM": settings.llm is not None,
         "CASCADE": settings.cascade,
@@ -417,7 +424,7 @@ def _build_calibrated(context: BuildContext, *, must_be_known: bool = False) -> 
 
 
 def _calibration_of(engine: Judge, context: BuildContext) -> Calibration | None:
-    """The user's calibration, or the model's own if the user's has no entry for the engine."""
+    """Return the user's calibration, or the model's own if the user's has no entry for the engine."""
     settings = context.settings
     if settings.calibration == "off":
         return None
@@ -451,7 +458,7 @@ def _builder(
 
 
 def _revision(name: str, revision: str | None) -> str | None:
-    """A packaged model is pinned by the catalogue; another by its setting."""
+    """Return the setting's revision, or None for a model that the catalogue pins."""
     return None if name in CATALOGUE else revision
 
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class EngineState(BaseModel):
-    """Whether one engine is loaded, warm and answering."""
+    """The readiness of one engine: it is loaded, warm and answering, or a message says why not."""
 
     ready: bool
     model: str
@@ -19,15 +19,14 @@ class Readiness(BaseModel):
     status: Literal["ready", "loading", "failed", "draining"]
     engines: dict[str, EngineState]
     cache: str = "memory"
-    """Where answers are remembered. Redis is told of here, and never makes a service unready."""
+    """The cache's tiers. Redis is reported, but readiness does not depend on it."""
 
 
 class Startup(BaseModel):
     """Reply of `GET /startupz`."""
 
     stage: Literal["load", "warm_up", "ready", "failed"]
-    """How far the engines are: read from the disk or awaited, asked for the first time, or ready
-    once and for all."""
+    """Progress of the engines: loading, answering their first inquiry, or ready for good."""
     engines: dict[str, EngineState]
     elapsed_s: float
-    """Since the process began to load, or in which it became ready."""
+    """Seconds since loading began, or that it took."""

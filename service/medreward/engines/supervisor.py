@@ -1,4 +1,4 @@
-"""The engines of a service: loaded and asked once at the start, watched and probed afterwards."""
+"""The engines of a service: loaded and warmed up at the start, probed after failures."""
 
 import asyncio
 import time
@@ -39,11 +39,11 @@ Role = Literal["judge", "embedder"]
 
 WARM_UP_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 60.0
-"""Between probes of a lost engine that replies with errors: only an operator can repair it."""
+"""Longest pause between probes of a lost engine, which may need an operator to repair it."""
 SILENCES_TO_LOSE = 3
 """Failed batches in a row after which an engine counts as lost."""
 START_TIMEOUT_S = 1800.0
-"""A large model takes minutes to be read from disk and compiled."""
+"""Half an hour: a large model takes minutes to be read from disk and compiled."""
 WARM_UP_TIMEOUT_S = 120.0
 WARM_UP_TEXT = "left lower lobe"
 LLM_TEMPLATE = "report"
@@ -54,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(eq=False)
 class Slot(Generic[E]):
-    """One engine of a service, with its state, its first question and its probe."""
+    """One engine of a service, with its state, its warm-up request and its probe."""
 
     role: Role
     engine: E | None
@@ -64,22 +64,22 @@ class Slot(Generic[E]):
     metrics: Metrics
     state: EngineState
     _ask: Callable[[E], Awaitable[Sequence[object]]] | None = None
-    """The first question, once the engine is built."""
+    """Sends the warm-up request; None until the engine is built."""
     _silences: int = 0
     _probe: asyncio.Task[None] | None = None
     _is_closed: bool = False
 
     @property
     def is_warming_up(self) -> bool:
-        """Whether the engine is built and has not answered its first question yet."""
+        """True while the engine is built and has not answered its warm-up request."""
         return self._ask is not None and not self.state.ready
 
     async def load(
         self, build: Callable[[], Awaitable[E]], ask: Callable[[E], Awaitable[Sequence[object]]]
     ) -> bool:
-        """Build the engine unless one was given, and ask it until it answers.
+        """Build the engine unless one was given, and send warm-up requests until it answers.
 
-        Returns False if that cannot succeed; the state's message is then the reason.
+        Returns False if it failed for good; the state's message is then the reason.
         """
         started = time.perf_counter()
         try:
@@ -89,10 +89,10 @@ class Slot(Generic[E]):
             await self._wait_for_answer()
         except SetupError as exc:
             return self._fail(str(exc))
-        except Exception as exc:  # noqa: BLE001 - a loader may raise anything, and readyz must say so
+        except Exception as exc:  # noqa: BLE001 - a loader may raise anything, and readyz must report it
             return self._fail(f"loading failed with {type(exc).__name__}: {exc}")
         if isinstance(self.engine, RoleJudge | RoleEmbedder):
-            # Only the process that holds the model knows its name.
+            # The model's name comes from the process that holds it.
             self.choice = self.choice._replace(model=self.engine.model)
             self.state = self.state.model_copy(update={"model": self.engine.model})
         self._set(ready=True, message="ready")
@@ -134,7 +134,10 @@ class Slot(Generic[E]):
             await self.engine.aclose()
 
     async def _probe_until_back(self) -> None:
-        """Ask a lost engine until it answers: a service that is not ready gets no requests."""
+        """Send warm-up requests to a lost engine until it answers.
+
+        A service that is not ready gets no requests that could show that the engine is back.
+        """
         pause_s = WARM_UP_PAUSE_S
         while not self.state.ready:
             try:
@@ -150,10 +153,10 @@ class Slot(Generic[E]):
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _wait_for_answer(self) -> None:
-        """Ask until there is an answer: a remote engine may start after this process.
+        """Send warm-up requests until one is answered: a remote engine may start after this process.
 
         Raises:
-            SetupError: the engine replies with an error that waiting does not repair.
+            SetupError: the engine replies with an error that is not retryable.
         """
         while (problem := await self._first_problem()) is not None:
             if isinstance(problem, Problem) and not problem.retryable:
@@ -165,7 +168,7 @@ class Slot(Generic[E]):
             await asyncio.sleep(WARM_UP_PAUSE_S)
 
     async def _first_problem(self) -> Problem | EngineError | None:
-        """Start the engine and ask it once; an abstention counts as an answer."""
+        """Start the engine and send one warm-up request; an abstention counts as an answer."""
         if self.engine is None or self._ask is None:
             return BackendDown("the engine is not loaded")
         try:
@@ -270,7 +273,7 @@ class EngineSupervisor:
         return time.monotonic() - self._began_s
 
     def check_ready(self) -> None:
-        """Let a request pass only if the engines can answer.
+        """Refuse a request while the engines cannot answer.
 
         Raises:
             NotReady: they are loading, could not be loaded, or are being shut down.
@@ -281,8 +284,9 @@ class EngineSupervisor:
             raise NotReady("; ".join([f"the service is {self.status}", *waiting]))
 
     async def load(self, template: Template) -> None:
-        """Load the engines of this process and ask each once; `readiness` has the outcome."""
-        # The embedder first: a judge in vLLM takes a share of the GPU memory that it leaves.
+        """Load the engines of this process and warm them up; `readiness` has the outcome."""
+        # The embedder is loaded first: a judge in vLLM takes its share of the GPU memory that is
+        # free after that.
         is_loaded = await self._load(self._embedder, build_embedder, _ask_embedder)
         ask_judge = partial(_ask_judge, template=template)
         if not is_loaded or not await self._load(self._judge, build_judge, ask_judge):
@@ -326,7 +330,7 @@ class EngineSupervisor:
 
 
 def named(choice: Choice) -> str:
-    """Name a choice in a word: its model, or its engine if that needs none."""
+    """Return the model of a choice, or its engine if that needs no model."""
     return choice.model or choice.engine
 
 
@@ -340,12 +344,13 @@ async def _ask_embedder(embedder: Embedder) -> Sequence[object]:
 
 
 async def _ask_judge(judge: Judge, template: Template) -> Sequence[object]:
-    """Ask a judge that has started, and so knows what it can answer.
+    """Send a warm-up request to a judge that has started, and so can check templates.
 
     Raises:
         SetupError: the judge cannot answer the recipe's template.
     """
-    # A broken language model would otherwise be found by the first request that needs it.
+    # The second engine is asked too, so that a broken language model is found at the start and
+    # not by the first request that needs it.
     more = [load_templates()[LLM_TEMPLATE]] if isinstance(judge, Cascade) else []
     templates = [template, *more]
     for wanted in templates:

@@ -1,4 +1,4 @@
-"""Judge templates: what the judge is told, as files with a version and a hash."""
+"""Judge templates: instructions and labels in files, each with a version and a hash."""
 
 import hashlib
 import tomllib
@@ -10,7 +10,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One way to ask the judge; its text is part of every cache key and fingerprint."""
+    """One instruction with its labels; its hash is part of every cache key and fingerprint."""
 
     name: str = field(compare=False)
     version: int = field(compare=False)
@@ -19,9 +19,9 @@ class Template:
     shows_question: bool = field(compare=False)
     instruction: str = field(compare=False)
     opening: str = field(compare=False)
-    """How the judge's turn begins, so that the label is the very next token."""
+    """The beginning of the judge's turn, after which the label is the very next token."""
     sha: str = field(init=False, repr=False)
-    """SHA-256 of all of the above; alone compared and hashed, since inquiries are, by the thousand."""
+    """SHA-256 of the other fields. It alone is compared and hashed, since inquiries are by the thousand."""
 
     def __post_init__(self) -> None:
         content = {**{name: getattr(self, name) for name in _CONTENT}, "labels": list(self.labels)}

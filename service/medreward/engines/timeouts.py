@@ -1,24 +1,30 @@
 """The share of its time-out that an engine may use.
 
 The batcher gives up a batch when the engine's time-out is over, and then no item of it has an
-answer. An engine therefore stops a little earlier by itself: items that were answered by then keep
-their answers, and only the others are late.
+answer. An engine therefore stops a little earlier: items that were answered by then keep their
+answers, and only the others are late.
 """
 
 from typing import Final
 
 from medreward.admission import Deadline
+from medreward.errors import DeadlinePassed
 
 REMOTE: Final = 0.95
-"""For engines behind a server or in another process: a request is cancelled at once, so what is
-left has to suffice for reading the replies."""
+"""Engines behind a server or in another process: requests are cancelled at once, so the rest of the
+time has to suffice for reading the replies."""
 VLLM: Final = 0.9
-"""For vLLM in this process: requests are aborted in another process before the answers are read."""
+"""vLLM, started by this process: requests are aborted in its process before answers are read."""
 FORWARD_PASSES: Final = 0.7
-"""For models in this process: a forward pass cannot be cancelled, so this is the time of the last
-one's start, and it has to end within the rest."""
+"""Models in this process: a forward pass cannot be cancelled, so the last one starts by then, and
+has to end within the rest."""
 
 
 def engine_deadline(timeout_s: float, share: float) -> Deadline:
-    """Set the moment at which an engine stops by itself."""
+    """Return the deadline after *share* of *timeout_s*, at which an engine stops."""
     return Deadline.after(share * timeout_s)
+
+
+def too_late(timeout_s: float) -> DeadlinePassed:
+    """Build the error of a batch, or of the rest of one, that an engine had no time for."""
+    return DeadlinePassed(f"its batch could not be finished within {timeout_s:g} s")

@@ -457,7 +457,7 @@ async def test_a_key_file_is_read_anew_when_the_key_is_refused(tmp_path: Path) -
     file.write_text("old\n")
     right = ["old"]
     network = Network(a=key_checked(right))
-    async with reaching(network, key=ApiKey(file=file)) as servers:
+    async with reaching(network, api_key=ApiKey(file=file)) as servers:
         (before,) = await post(servers)
         right[0] = "new"
         (refused,) = await post(servers)
@@ -499,7 +499,7 @@ async def test_a_key_shows_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
     """Not in a repr, an error or a log, also while servers refuse it and are ejected."""
     key = ApiKey(SecretStr(SECRET))
     network = Network(a=answers(401), b=answers(500), c=refuse)
-    async with reaching(network, key=key, headers={"X-Key": SECRET}) as servers:
+    async with reaching(network, api_key=key, headers={"X-Key": SECRET}) as servers:
         told = await post(servers, 20)
         shown = repr([key, vars(servers), servers.all, told])
 

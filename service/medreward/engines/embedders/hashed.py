@@ -1,4 +1,4 @@
-"""An embedder without a model, for demonstrations and tests: it sees letters, not meaning."""
+"""An embedder without a model, for demonstrations and tests: it compares letters, not meaning."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,23 +11,23 @@ from medreward.errors import Problem
 
 
 class HashedEmbedder:
-    """Counts hashed three-letter pieces, so texts that share letters are near each other."""
+    """Counts hashed three-letter pieces, so texts with the same pieces are near each other."""
 
     def __init__(self, *, dimensions: int = 256) -> None:
         self._dimensions = dimensions
         self.identity = f"hashed:{dimensions}"
-        # It runs on the event loop, so others get their turn between batches.
+        # It runs on the event loop, so batches are small and other tasks run between them.
         self.capacity = Capacity(batch=32)
 
     async def start(self) -> None:
-        """Nothing is left to do."""
+        """Return at once: the engine needs no start."""
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
         """Embed each text."""
         return [self._embed(text) for text in texts]
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Return at once: the engine holds no resources."""
 
     def _embed(self, text: str) -> Vector:
         counts = np.zeros(self._dimensions, dtype=np.float32)

@@ -2,29 +2,26 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import structlog
 
 from medreward.admission import Deadline
-from medreward.engines import timeouts
 from medreward.engines.bisection import bisect
 from medreward.engines.capacity import Capacity
 from medreward.engines.embedder import Vector, cosine, is_sound
-from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.http_client import (
     REFUSAL_STATUS,
-    AsyncBaseTransport,
     Reply,
     encoded,
     json_of,
 )
-from medreward.engines.remote.pool import Pauses, Server, ServerPool
+from medreward.engines.remote.pool import Server, ServerOptions, ServerPool
 from medreward.errors import (
     EMBEDDER_FAILURES,
     BackendDown,
@@ -38,11 +35,11 @@ from medreward.offload import Offloader
 
 BATCH_TEXTS = 256
 BATCH_TOKENS = 16_384
-"""About what servers take at once (TEI's own default); texts of an answer's length come by the hundred."""
+"""A batch that most servers accept (TEI's own default): hundreds of texts of an answer's length."""
 BATCHES_IN_FLIGHT = 4
 PROBES = ("left lower lobe", "fracture of the femur")
 SAME_COSINE = 0.999
-"""Half precision rounds; another model points elsewhere."""
+"""Least cosine of two vectors of the same model, for the rounding of half precision."""
 
 log = structlog.get_logger(__name__)
 
@@ -50,51 +47,36 @@ Rows = list[npt.NDArray[np.float64]]
 
 
 class OpenAiEmbedder:
-    """Sends texts in batches; the server cuts, or refuses, what is over its model's window."""
+    """Sends texts in batches; the server truncates or refuses texts over its model's window."""
 
     def __init__(
         self,
         *urls: str,
         model: str,
         revision: str | None = None,
-        api_key: ApiKey | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = 60.0,
-        try_timeout_s: float | None = None,
         offload: Offloader | None = None,
-        pauses: Pauses | None = None,
-        transport: AsyncBaseTransport | None = None,
+        **options: Unpack[ServerOptions],
     ) -> None:
         self._model = model
         self._offload = offload or Offloader()
-        self._timeout_s = timeout_s
-        self._servers = ServerPool(
-            urls,
-            key=api_key,
-            headers=headers,
-            timeout_s=timeout_s,
-            try_timeout_s=try_timeout_s,
-            in_flight_each=BATCHES_IN_FLIGHT,
-            pauses=pauses,
-            transport=transport,
-        )
+        self._servers = ServerPool(urls, in_flight_each=BATCHES_IN_FLIGHT, **options)
         self._servers.examine = self._examine
         self._format = "float"
         self._dimensions: int | None = None
-        """How many numbers a vector has: as many as the first one had."""
+        """The size of the first vector, which all others must have."""
         self._expected: Sequence[Vector] | None = None
-        """The probes' vectors at the first start."""
+        """Vectors of the probes at the first start."""
         self.identity = f"openai:{model}@{revision or 'default'}"
         self.capacity = Capacity(BATCH_TEXTS, BATCHES_IN_FLIGHT * len(urls), BATCH_TOKENS)
 
     async def start(self) -> None:
-        """Find out what the servers take at once and in which format, and that they agree.
+        """Discover the servers' batch size and format, and check that their vectors agree.
 
-        A later start sees that they still agree with the first: its vectors are remembered.
+        A later start checks that they still agree with the first, whose vectors are cached.
 
         Raises:
             EngineError: none of them answers yet.
-            SetupError: they do not give the same vectors.
+            SetupError: they return different vectors for the same text.
         """
         found = await self._servers.ask_each(self._visit)
         first, *_ = found.values()
@@ -114,10 +96,9 @@ class OpenAiEmbedder:
         """Embed each text.
 
         Raises:
-            EngineError: no server can be reached, or its reply is not one vector a text.
+            EngineError: no server can be reached, or a reply is not one vector for each text.
         """
-        deadline = timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE)
-        return await bisect(texts, partial(self._embed, deadline=deadline))
+        return await bisect(texts, partial(self._embed, deadline=self._servers.deadline()))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -126,7 +107,7 @@ class OpenAiEmbedder:
     async def _embed(
         self, texts: Sequence[str], deadline: Deadline
     ) -> list[Vector | Problem] | Problem:
-        """Send one request; a problem if the server refuses it, for its length or its many texts."""
+        """Send one request; a problem if the server refuses it, for a long text or for too many."""
         content = encoded(self._body(texts, self._format))
         reply = await self._servers.post("embeddings", content, deadline)
         if reply.status in REFUSAL_STATUS:
@@ -147,7 +128,7 @@ class OpenAiEmbedder:
         return Found(plain, is_compact, await self._batch_of(server))
 
     async def _has_base64(self, server: Server, plain: Sequence[Vector]) -> bool:
-        """Tell whether it sends the same vectors in a third of the bytes."""
+        """Return True if the server sends the same vectors in base64, which is a third of the bytes."""
         try:
             _check_same(plain, await self._probe(server, PROBES, "base64"))
         except (EngineError, SetupError):
@@ -155,7 +136,7 @@ class OpenAiEmbedder:
         return True
 
     async def _batch_of(self, server: Server) -> int:
-        """Find how many short texts it takes at once; some take 32 and no more."""
+        """Find the most short texts that a server takes at once; for some it is 32."""
         batch = BATCH_TEXTS
         while batch > 1:
             body = self._body([PROBES[0]] * batch, "float")
@@ -174,16 +155,16 @@ class OpenAiEmbedder:
         return sound
 
     async def _examine(self, server: Server) -> None:
-        """Check that a server that comes back still has the same model."""
+        """Check that an ejected server still has the same model."""
         if self._expected is None:
             raise BackendDown("the embedder has not started yet")
         _check_same(self._expected, await self._probe(server, PROBES, self._format))
 
     def _check_size(self, vector: Vector) -> None:
-        """Remember how many numbers a vector has; refuse another number.
+        """Store the size of the first vector, and check the size of the others.
 
         Raises:
-            NonsenseReply: it has more or fewer than those before.
+            NonsenseReply: the size differs from that of the vectors before.
         """
         self._dimensions = self._dimensions or vector.size
         if vector.size != self._dimensions:
@@ -201,16 +182,16 @@ class OpenAiEmbedder:
 
 
 class Found(NamedTuple):
-    """What one server was found to do."""
+    """The probes' vectors of one server, and the requests that it takes."""
 
     vectors: Sequence[Vector]
-    """Those of the probes."""
+    """Vectors of the probes."""
     is_compact: bool
     batch: int
 
 
 def _unit(vector: npt.NDArray[np.float64]) -> Vector | Problem:
-    """Scale to length 1, in float64: in float32 what is far from it would become zeros."""
+    """Scale to length 1 in float64: in float32, very large or small vectors would become zeros."""
     with np.errstate(all="ignore"):
         length = float(np.linalg.norm(vector))
     if vector.ndim != 1 or not vector.size or not math.isfinite(length):
@@ -219,10 +200,10 @@ def _unit(vector: npt.NDArray[np.float64]) -> Vector | Problem:
 
 
 def _vectors(told: Any, texts: int, form: str) -> Rows:
-    """Read one vector for each text, by their numbers.
+    """Parse one vector for each text, by their numbers.
 
     Raises:
-        NonsenseReply: the reply holds something else.
+        NonsenseReply: the reply does not hold them.
     """
     try:
         rows = sorted(told["data"], key=lambda row: row["index"])
@@ -235,7 +216,7 @@ def _vectors(told: Any, texts: int, form: str) -> Rows:
 
 
 def _numbers(embedding: Any, form: str) -> npt.NDArray[np.float64]:
-    """Read numbers, or base64 of little-endian float32."""
+    """Parse a list of numbers, or base64 of little-endian float32."""
     if form == "base64":
         raw = base64.b64decode(embedding, validate=True)
         return np.frombuffer(raw, dtype="<f4").astype(np.float64)
@@ -243,7 +224,7 @@ def _numbers(embedding: Any, form: str) -> npt.NDArray[np.float64]:
 
 
 def _check_same(ones: Sequence[Vector], others: Sequence[Vector]) -> None:
-    """Refuse vectors that are not those of the same model."""
+    """Refuse vectors that cannot be from the same model."""
     for one, other in zip(ones, others, strict=True):
         if one.size != other.size or cosine(one, other) < SAME_COSINE:
             raise SetupError(

@@ -1,4 +1,4 @@
-"""An embedder in another process of ours, of the role `embed`."""
+"""An embedder in other processes of the same service, with the role `embed`."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from medreward.errors import EMBEDDER_FAILURES, NonsenseReply, Problem
 
 
 class RoleEmbedder(Peer[str, Vector]):
-    """Sends texts to another process, which knows the model."""
+    """Sends texts to the processes that hold the model."""
 
     role = "embed"
     path = EMBED

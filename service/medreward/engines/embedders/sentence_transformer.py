@@ -20,11 +20,11 @@ from medreward.errors import Problem
 
 T = TypeVar("T")
 Tokens = Mapping[str, Sequence[list[int]]]
-"""What a tokenizer makes of texts: ids, masks and the like, a row for each text, not padded."""
+"""A tokenizer's output: ids, masks and the like, with a row for each text, not padded."""
 
 TEXTS_PER_PASS = 32
 PADDED_TOKENS_PER_PASS = 1024
-"""More of either, and the activations leave a CPU's second-level cache: slower."""
+"""With more of either, the activations exceed a CPU's second-level cache, which is slower."""
 
 GPU_TEXTS_PER_PASS = 256
 GPU_PADDED_TOKENS_PER_PASS = 16_384
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class SentenceTransformerEmbedder:
-    """Embeds with a sentence-transformers model; what is over its window is cut, as published."""
+    """Embeds with a sentence-transformers model, which truncates texts over its window as published."""
 
     def __init__(self, model: SentenceTransformer, *, name: str, worker: Executor) -> None:
         self._model = model
@@ -45,10 +45,10 @@ class SentenceTransformerEmbedder:
         on_cpu = model.device.type == "cpu"
         self._max_texts = TEXTS_PER_PASS if on_cpu else GPU_TEXTS_PER_PASS
         self._max_tokens = PADDED_TOKENS_PER_PASS if on_cpu else GPU_PADDED_TOKENS_PER_PASS
-        # Several passes, so that there is something to sort by length.
+        # Several passes, so that sorting by length has an effect.
         self.capacity = Capacity(batch=4 * self._max_texts)
         self.is_direct = _reads_texts_only(model) and self._agrees_with_encode()
-        """Whether texts are tokenised here and put through the model's modules without `encode`."""
+        """True if texts are tokenised here and go through the model's modules without `encode`."""
         log.info("embedder_passes", direct=self.is_direct)
 
     @classmethod
@@ -73,10 +73,10 @@ class SentenceTransformerEmbedder:
         return cls(model.eval(), name=name, worker=worker)
 
     async def start(self) -> None:
-        """Nothing is left to do."""
+        """Return at once: the model is loaded."""
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
-        """Embed each text, off the event loop; others get their turn between forward passes."""
+        """Embed each text off the event loop; other batches run between forward passes."""
         if not self.is_direct:
             return await self._in_worker(partial(self._encode, texts))
         tokens = await self._in_worker(partial(self._tokenise, texts))
@@ -86,13 +86,13 @@ class SentenceTransformerEmbedder:
         return [vectors[i] for i in range(len(texts))]
 
     async def aclose(self) -> None:
-        """The memory goes with the object."""
+        """Return at once: the memory is freed with the object."""
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     def _encode(self, texts: Sequence[str]) -> list[Vector]:
-        """Embed by the library's own call, which knows every kind of model."""
+        """Embed by the library's own call, which supports every kind of model."""
         vectors = self._model.encode(
             list(texts), batch_size=self._max_texts, convert_to_numpy=True, show_progress_bar=False
         )
@@ -110,14 +110,14 @@ class SentenceTransformerEmbedder:
 
     @torch.inference_mode()
     def _pass(self, group: Sequence[int], tokens: Tokens) -> dict[int, Vector]:
-        """Put texts of like length through the model's own modules: pooling and all."""
+        """Run texts of similar length through the model's own modules, with its pooling."""
         rows = {name: [column[i] for i in group] for name, column in tokens.items()}
         features = self._model.tokenizer.pad(rows, return_tensors="pt").to(self._model.device)
         vectors = self._model({**features})["sentence_embedding"].float().cpu().numpy()
         return {i: unit(vector) for i, vector in zip(group, vectors, strict=True)}
 
     def _agrees_with_encode(self) -> bool:
-        """Tell whether both ways give the same vectors, for a text, another, and one too long."""
+        """Return True if `_pass` and `encode` agree on two short texts and one over the window."""
         try:
             tokens = self._tokenise(PROBE)
             found = [self._pass([i], tokens)[i] for i in range(len(PROBE))]
@@ -130,7 +130,7 @@ class SentenceTransformerEmbedder:
 
 
 def _reads_texts_only(model: Any) -> bool:
-    """Tell whether nothing happens to a text before a plain transformer but tokenising it."""
+    """Return True if texts are only tokenised before they enter a plain transformer."""
     return (
         type(model[0]).__name__ == "Transformer"
         and model.modalities == ["text"]

@@ -1,7 +1,7 @@
-"""A judge whose probabilities mean what they say, and which says nothing where they say nothing.
+"""A judge with calibrated probabilities, which abstains between two thresholds.
 
-The map and its bounds come from a calibration: for each engine, template and task family, what was
-fitted on labels. Which labels, and how, docs/calibration.md tells.
+Map and thresholds are entries of a calibration, fitted on labels for each engine, template and
+family of references; docs/calibration.md describes the labels and the fit.
 """
 
 import math
@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 class CalibratedJudge:
     """Maps an engine's P(YES), sets the threshold of the verdict, and may abstain.
 
-    Where it abstains, an inquiry whose P(YES) lies between the bounds is asked once more with the
-    fields swapped, and the mean of the two, in logits, decides by the same bounds. Templates that
-    the calibration does not know pass as they are.
+    If it may abstain, an inquiry whose P(YES) lies between the thresholds is sent once more with the
+    fields swapped, and the mean of the two, in logits, is compared with the same thresholds.
+    Judgements without an entry in the calibration are returned unchanged.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class CalibratedJudge:
         timeout_s: float = 120.0,
     ) -> None:
         self.engine = judge
-        """The engine itself."""
+        """The engine without its calibration."""
         self._calibration = calibration
         self._templates = templates
         self._abstains = abstains
@@ -48,7 +48,7 @@ class CalibratedJudge:
 
     @property
     def identity(self) -> str:
-        """The engine's, with what is made of its probabilities."""
+        """The engine's identity, with the calibration's fingerprint and the abstention."""
         if not self._own_entries():
             return self.engine.identity
         how = "+abstains" if self._abstains else ""
@@ -56,19 +56,18 @@ class CalibratedJudge:
 
     @property
     def capacity(self) -> Capacity:
-        """The engine's."""
+        """The batches that suit the engine."""
         return self.engine.capacity
 
     def can_answer(self, template: Template) -> bool:
-        """The engine has to."""
+        """Return True if the engine can answer *template*."""
         return self.engine.can_answer(template)
 
     async def start(self) -> None:
-        """Start the engine, which may only then know its identity, and see that the entries fit.
+        """Start the engine, which may set its identity, and check the entries for it.
 
         Raises:
-            SetupError: an entry is for a template that has changed, or there is none where one has
-                to be.
+            SetupError: an entry is for a template that has changed, or a required entry is missing.
         """
         await self.engine.start()
         own = self._own_entries()
@@ -88,7 +87,7 @@ class CalibratedJudge:
         log.info("judge_calibration", judge=self.engine.identity, entries=len(own))
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Answer]:
-        """Judge each inquiry; a second look costs only those that need it."""
+        """Judge each inquiry, and those between the thresholds a second time with swapped fields."""
         budget = BatchBudget(self._timeout_s)
         told = await budget.ask(self.engine, inquiries)
         first = [self._calibrated(i, answer) for i, answer in zip(inquiries, told, strict=True)]
@@ -106,7 +105,7 @@ class CalibratedJudge:
         return [self._settled(i, first[n], second.get(n)) for n, i in enumerate(inquiries)]
 
     async def aclose(self) -> None:
-        """Give back what the engine holds."""
+        """Release the engine's resources."""
         await self.engine.aclose()
 
     def _own_entries(self) -> list[Entry]:
@@ -117,7 +116,7 @@ class CalibratedJudge:
         return self._calibration.find(self.engine.identity, inquiry.template.name, family)
 
     def _calibrated(self, inquiry: Inquiry, answer: Answer) -> Answer:
-        """Map what is a verdict; nonsense stays nonsense, for the pipeline to refuse."""
+        """Calibrate a sound judgement; the pipeline refuses the others, so they stay unchanged."""
         entry = self._entry(inquiry)
         if entry is None or isinstance(answer, Problem) or not is_sound(answer, inquiry):
             return answer
@@ -131,7 +130,7 @@ class CalibratedJudge:
         return entry.no_below < answer.p_yes <= entry.yes_above
 
     def _settled(self, inquiry: Inquiry, first: Answer, second: Answer | None) -> Answer:
-        """Decide by both looks, where one was not enough."""
+        """Return the final answer: the first, the mean of both judgements, or an abstention."""
         entry = self._entry(inquiry)
         if entry is None or isinstance(first, Problem) or not self._is_unsure(inquiry, first):
             return first
@@ -142,7 +141,7 @@ class CalibratedJudge:
 
 
 def swapped(inquiry: Inquiry) -> Inquiry:
-    """Lay the same inquiry out with its fields the other way round, and no question it had not."""
+    """Swap the fields of an inquiry; a question that its view hides stays hidden."""
     if inquiry.view is View.SWAPPED:
         return inquiry._replace(view=View.AS_WRITTEN)
     question = None if inquiry.view is View.WITHOUT_QUESTION else inquiry.question
@@ -158,7 +157,7 @@ def _abstention(judgement: Judgement, entry: Entry) -> Problem:
 
 
 def _mean(first: Judgement, second: Judgement) -> Judgement:
-    """Take the mean of two looks in logits, where evidence adds up."""
+    """Average two judgements in logits, in which evidence is additive."""
     logit = (_logit(first.p_yes) + _logit(second.p_yes)) / 2
     return _with_p_yes(first, 1.0 / (1.0 + math.exp(-logit)))
 

@@ -1,4 +1,4 @@
-"""Two engines as one judge: each answers what suits it, and the second what the first is unsure of."""
+"""Two engines as one judge: the second answers what the first cannot, or abstains from."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -25,11 +25,11 @@ log = structlog.get_logger(__name__)
 
 
 class Cascade:
-    """Puts each inquiry to the first engine that understands it.
+    """Sends each inquiry to the first engine that can answer its template.
 
-    With *escalates*, the second also answers what the first abstains from, and a share of what the
-    first is sure of, chosen by the inquiry itself: how often they agree is measured, and nobody
-    waits for it. `View.OTHER_ENGINE` asks the second whatever the first would say.
+    With *escalates*, the second also answers the inquiries from which the first abstains. In the
+    background it judges a share of the others, chosen by a hash of the inquiry, to measure how often
+    both agree. `View.OTHER_ENGINE` goes to the second in any case.
     """
 
     def __init__(
@@ -52,21 +52,21 @@ class Cascade:
 
     @property
     def has_other_engine(self) -> bool:
-        """Whether `View.OTHER_ENGINE` is the view of another engine that is trusted to judge.
+        """True if `View.OTHER_ENGINE` is answered by an engine that is trusted with verdicts.
 
-        One that only grades what the first does not understand bears no witness.
+        A second engine that only grades templates of its own is not.
         """
         return self._escalates
 
     @property
     def identity(self) -> str:
-        """Both engines', and how they share the work."""
+        """The identities of both engines, and their division of inquiries."""
         how = "cascade" if self._escalates else "beside"
         return f"{how}[{self.first.identity}][{self.second.identity}]"
 
     @property
     def capacity(self) -> Capacity:
-        """What suits either: a batch is split between them, and neither keeps the other waiting."""
+        """The larger batches of both: a batch is divided between them, and they run concurrently."""
         first, second = self.first.capacity, self.second.capacity
         tokens = [c.tokens for c in (first, second) if c.tokens is not None]
         return Capacity(
@@ -76,19 +76,19 @@ class Cascade:
         )
 
     def can_answer(self, template: Template) -> bool:
-        """One of them has to."""
+        """Return True if one of the engines can answer *template*."""
         return self.first.can_answer(template) or self.second.can_answer(template)
 
     async def start(self) -> None:
-        """Start both."""
+        """Start both engines, the first one first."""
         await self.first.start()
         await self.second.start()
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Answer]:
-        """Judge each inquiry; what one engine fails to answer costs the other's nothing.
+        """Judge each inquiry; a failure of one engine leaves the other's answers as they are.
 
         Raises:
-            EngineError: no inquiry got an answer, because the engine that was asked has failed.
+            EngineError: no inquiry has an answer, because the engine that was asked has failed.
         """
         budget = BatchBudget(self._timeout_s)
         to_first = {n: i for n, i in enumerate(inquiries) if self._is_for_first(i)}
@@ -103,7 +103,7 @@ class Cascade:
         return [answers[n] for n in range(len(inquiries))]
 
     async def aclose(self) -> None:
-        """Give back what both hold."""
+        """Release the resources of both engines."""
         if self._measuring is not None:
             self._measuring.cancel()
             await asyncio.gather(self._measuring, return_exceptions=True)
@@ -124,16 +124,16 @@ class Cascade:
     async def _ask_both(
         self, budget: BatchBudget, to_first: dict[int, Inquiry], to_second: dict[int, Inquiry]
     ) -> tuple[dict[int, Answer], dict[int, Answer]]:
-        """Ask both at once; where nobody answers, say so as an engine alone does."""
+        """Ask both engines concurrently; raise if neither answers, as a single engine does."""
         can = {n: i for n, i in to_second.items() if self.second.can_answer(i.template)}
         told = await asyncio.gather(
             budget.ask(self.first, list(to_first.values())),
             budget.ask(self.second, list(can.values())),
             return_exceptions=True,
         )
-        _raise_what_costs_all(told)
+        _raise_common_failure(told)
         first, second = (
-            dict(zip(asked, _spared(answers, len(asked)), strict=True))
+            dict(zip(asked, _or_problems(answers, len(asked)), strict=True))
             for asked, answers in zip((to_first, can), told, strict=True)
         )
         return first, dict.fromkeys(to_second, UNANSWERABLE) | second
@@ -145,7 +145,7 @@ class Cascade:
         self._metrics.cascade_inquiries["second"].inc(by_second)
 
     def _measure(self, sure: dict[int, Inquiry], answers: dict[int, Answer]) -> None:
-        """Ask the second about some of what is sure, unless it still is about others."""
+        """Start a comparison on a share of the sure answers, unless one is still running."""
         is_measuring = self._measuring is not None and not self._measuring.done()
         if not self._escalates or is_measuring:
             return
@@ -165,10 +165,10 @@ class Cascade:
         return digest < self._shadow * HASHES
 
     async def _compare(self, chosen: dict[Inquiry, Judgement]) -> None:
-        """Count how often the second says what the first said; it has a batch's time for it."""
+        """Count the agreements of both engines, within the time of one batch."""
         try:
             told = await BatchBudget(self._timeout_s).ask(self.second, list(chosen))
-        except Exception as exc:  # noqa: BLE001 - an engine may raise anything, and nobody waits for this
+        except Exception as exc:  # noqa: BLE001 - an engine may raise anything, and no request waits for this
             log.warning("shadow_failed", error=type(exc).__name__)
             return
         for (inquiry, first), second in zip(chosen.items(), told, strict=True):
@@ -178,7 +178,7 @@ class Cascade:
 
 
 def engines_of(judge: Judge) -> Iterator[Judge]:
-    """Give the engines behind a judge, the first one first."""
+    """Yield the engines of a judge without their calibrations, the first one first."""
     if isinstance(judge, Cascade):
         yield from engines_of(judge.first)
         yield from engines_of(judge.second)
@@ -189,26 +189,26 @@ def engines_of(judge: Judge) -> Iterator[Judge]:
 
 
 def engine_for(judge: Judge, template: Template) -> Judge:
-    """Give what answers *template* first: an engine, or an engine with its calibration."""
+    """Return the engine, with its calibration, to which *template* is sent first."""
     if not isinstance(judge, Cascade):
         return judge
     return judge.first if judge.first.can_answer(template) else judge.second
 
 
 def has_other_engine(judge: Judge) -> bool:
-    """Whether a second engine bears witness, here or in the process that holds the judge."""
+    """Return True if a second engine gives verdicts, here or in the process that holds the judge."""
     return isinstance(judge, Cascade | RoleJudge) and judge.has_other_engine
 
 
 def identity_for(judge: Judge, template: Template) -> str:
-    """Name what answers *template*: of two engines that share the work, the one whose it is."""
+    """Return the identity of what answers *template*: a cascade that escalates, or one engine."""
     if isinstance(judge, RoleJudge):
         return judge.identity_for(template)
     return (judge if has_other_engine(judge) else engine_for(judge, template)).identity
 
 
-def _raise_what_costs_all(told: Sequence[Sequence[Answer] | BaseException]) -> None:
-    """Raise what is no engine's error, and an engine's error that leaves nothing answered."""
+def _raise_common_failure(told: Sequence[Sequence[Answer] | BaseException]) -> None:
+    """Raise an error that is not an `EngineError`, or any error if no inquiry has an answer."""
     is_answered = any(answers for answers in told if not isinstance(answers, BaseException))
     for error in told:
         if isinstance(error, BaseException) and not (
@@ -217,7 +217,7 @@ def _raise_what_costs_all(told: Sequence[Sequence[Answer] | BaseException]) -> N
             raise error
 
 
-def _spared(answers: Sequence[Answer] | BaseException, asked: int) -> Sequence[Answer]:
+def _or_problems(answers: Sequence[Answer] | BaseException, asked: int) -> Sequence[Answer]:
     if isinstance(answers, BaseException):
         return problems(answers, asked) if isinstance(answers, EngineError) else ()
     return answers

@@ -1,7 +1,7 @@
 """A judge in this process: any causal language model that transformers can load.
 
-The verdict is read off the probabilities of the next token, not off generated text, so each
-inquiry costs one forward pass and always has an answer.
+The verdict comes from the probabilities of the next token and not from generated text, so each
+inquiry takes one forward pass.
 """
 
 from collections.abc import Sequence
@@ -14,24 +14,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.next_token import NextTokenJudge
 from medreward.engines.local.forward import passes_for
 from medreward.engines.local.loading import loading
 from medreward.engines.local.token_tree import common_length
 from medreward.engines.local.worker import ForwardPass, ModelThread
-from medreward.engines.prompts.fence import Fence
-from medreward.engines.prompts.labels import judgement_from_masses
-from medreward.engines.prompts.tokenization import (
-    chat_frame,
-    label_ids,
-    prompt_ids,
-    special_tokens,
-    too_long,
-)
 from medreward.engines.templates import Template
-from medreward.errors import Problem, SetupError
+from medreward.errors import Problem
 
 
-class CausalLmJudge:
+class CausalLmJudge(NextTokenJudge):
     """Judges by the probabilities of the label forms at the verdict position."""
 
     def __init__(
@@ -46,21 +38,20 @@ class CausalLmJudge:
         timeout_s: float = 120.0,
         worker: Executor,
     ) -> None:
+        window_tokens = int(getattr(model.config, "max_position_embeddings", max_prompt_tokens))
+        super().__init__(
+            tokenizer,
+            name=f"causal_lm:{name}:{model.dtype}",
+            secret=secret,
+            coverage_floor=coverage_floor,
+            max_prompt_tokens=min(window_tokens, max_prompt_tokens),
+        )
         self._model = model
-        self._tokenizer = tokenizer
-        self._fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
-        self._coverage_floor = coverage_floor
-        # Once: a template with today's date would else change verdicts, and what is shared, at midnight.
-        self._frame = chat_frame(tokenizer)
         self._model_thread = ModelThread(worker, timeout_s=timeout_s)
         self._passes = passes_for(model)
-        window_tokens = int(getattr(model.config, "max_position_embeddings", max_prompt_tokens))
-        self._max_prompt_tokens = min(window_tokens, max_prompt_tokens)
-        self._label_ids: dict[Template, list[list[int]]] = {}
         self._prefixes: dict[Template, list[int]] = {}
-        self.identity = f"causal_lm:{name}:{model.dtype}:{self._fence.identity}:{coverage_floor}:{self._frame.sha}"
-        # A second of a CPU's work, so that a question that comes late is soon in the next batch; of
-        # long prompts a few seconds.
+        # Sixteen take a CPU one second, or a few seconds for long prompts. So an inquiry that just
+        # missed a batch is soon in the next one.
         self.capacity = Capacity(batch=16, tokens=4096)
 
     @classmethod
@@ -100,42 +91,30 @@ class CausalLmJudge:
             worker=worker,
         )
 
-    def can_answer(self, template: Template) -> bool:
-        """A language model understands every template whose labels its tokenizer can tell apart."""
-        try:
-            return bool(self._ids_of(template))
-        except SetupError:
-            return False
-
     async def start(self) -> None:
-        """Nothing is left to do."""
+        """Return at once: the model is loaded."""
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Judge each inquiry, off the event loop.
 
-        Each forward pass is a task of its own for the worker, so that others get their turn, and
-        what was judged before the time runs out counts.
+        Each forward pass is a separate task of the worker, so that other batches run in between,
+        and judgements made before the time-out are kept.
         """
-        most = self._max_prompt_tokens
         give_up_s = self._model_thread.give_up_s()
         prompts = await self._model_thread.take(lambda: [self.prompt_ids(i) for i in inquiries])
         passes = await self._model_thread.take(lambda: self._plan(inquiries, prompts))
         judged = await self._model_thread.judge(
             passes, lambda i, row: self._read(row, inquiries[i].template), give_up_s
         )
-        return [judged.get(i) or too_long(prompt, most) for i, prompt in enumerate(prompts)]
+        return [judged.get(i) or self._too_long(prompt) for i, prompt in enumerate(prompts)]
 
     async def aclose(self) -> None:
-        """The memory goes with the object."""
-
-    def prompt_ids(self, inquiry: Inquiry) -> list[int]:
-        """Tokenise the prompt up to the verdict position."""
-        return prompt_ids(self._tokenizer, self._frame, self._fence, inquiry)
+        """Return at once: the memory is freed with the object."""
 
     def _plan(
         self, inquiries: Sequence[Inquiry], prompts: Sequence[list[int]]
     ) -> list[ForwardPass]:
-        """Plan passes over the prompts that fit, template by template: each begins its own way."""
+        """Plan passes over the prompts that fit, for each template with its own prefix."""
         by_template: dict[Template, dict[int, list[int]]] = {}
         for i, (inquiry, prompt) in enumerate(zip(inquiries, prompts, strict=True)):
             if len(prompt) <= self._max_prompt_tokens:
@@ -147,7 +126,7 @@ class CausalLmJudge:
         ]
 
     def _prefix_of(self, template: Template) -> list[int]:
-        """Give what every prompt of *template* begins with, whichever field comes first."""
+        """Return the common beginning of all prompts of *template*, whichever field comes first."""
         if template not in self._prefixes:
             firsts = [
                 Inquiry(template, answer=""),
@@ -161,12 +140,5 @@ class CausalLmJudge:
         return self._prefixes[template]
 
     def _read(self, probabilities: torch.Tensor, template: Template) -> Judgement | Problem:
-        ids = self._ids_of(template)
-        masses = torch.stack([probabilities[of_label].sum() for of_label in ids]).tolist()
-        by_label = dict(zip(template.labels, masses, strict=True))
-        return judgement_from_masses(by_label, template, self._coverage_floor)
-
-    def _ids_of(self, template: Template) -> list[list[int]]:
-        if template not in self._label_ids:
-            self._label_ids[template] = label_ids(self._tokenizer, template)
-        return self._label_ids[template]
+        masses = torch.stack([probabilities[ids].sum() for ids in self.ids_of(template)])
+        return self._judgement(masses.tolist(), template)

@@ -1,6 +1,6 @@
-"""A judge in this process that reads both texts at once: any sequence classifier of transformers.
+"""A judge in this process that compares two texts: any sequence classifier of transformers.
 
-It sees two texts and no instructions, so it answers only whether they mean the same.
+Its input has no instructions, so it only answers templates about the equivalence of two texts.
 """
 
 import sys
@@ -22,13 +22,13 @@ from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind, SetupError
 
 TEMPLATES = ("equivalence", "match")
-"""Those that ask whether two texts mean the same."""
+"""The templates about the equivalence of two texts."""
 
 POSITIVE_LABELS = ("yes", "equivalent", "entailment", "paraphrase", "duplicate", "same", "match")
-"""What classifiers call their "yes"."""
+"""Names that classifiers have for their positive label."""
 
 PAIR_VERSION = 1
-"""Raised when the same inquiry would be laid out as another pair, so that it is asked anew."""
+"""To be raised with every change of `text_pair`, so that cached judgements are not reused."""
 
 PAIRS_PER_PASS = 32
 PADDED_TOKENS_PER_PASS = 512
@@ -72,7 +72,7 @@ class CrossEncoderJudge:
         """Load model and tokenizer; blocks for as long as that takes.
 
         Raises:
-            SetupError: it cannot be had, is no classifier, or its labels do not say which is YES.
+            SetupError: it cannot be loaded, is not a classifier, or has no label that means YES.
         """
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         with loading("judge", name):
@@ -105,14 +105,14 @@ class CrossEncoderJudge:
         )
 
     def can_answer(self, template: Template) -> bool:
-        """It compares two texts; it can read neither a criterion nor a scale."""
+        """Return True for templates that compare two texts, without a criterion or a scale."""
         return template.name in TEMPLATES
 
     async def start(self) -> None:
-        """Nothing is left to do."""
+        """Return at once: the model is loaded."""
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Judge each inquiry, off the event loop; what is over the window is never cut."""
+        """Judge each inquiry off the event loop; a pair over the window is a problem, never truncated."""
         give_up_s = self._model_thread.give_up_s()
         pairs = await self._model_thread.take(lambda: [self._encoded(i) for i in inquiries])
         judged = await self._model_thread.judge(
@@ -121,7 +121,7 @@ class CrossEncoderJudge:
         return [judged.get(i) or self._too_long(_length(pair)) for i, pair in enumerate(pairs)]
 
     async def aclose(self) -> None:
-        """The memory goes with the object."""
+        """Return at once: the memory is freed with the object."""
 
     def _encoded(self, inquiry: Inquiry) -> Mapping[str, list[int]]:
         encoded: Mapping[str, list[int]] = self._tokenizer(*text_pair(inquiry), truncation=False)
@@ -139,7 +139,7 @@ class CrossEncoderJudge:
 
     @torch.inference_mode()
     def _run(self, pairs: Sequence[Mapping[str, list[int]]]) -> torch.Tensor:
-        """One forward pass: for each pair, the probability of YES, in float64."""
+        """Run one forward pass; return the probability of YES for each pair, in float64."""
         padded = self._tokenizer.pad(pairs, return_tensors="pt").to(self._model.device)
         logits: torch.Tensor = self._model(**padded).logits.double()
         if logits.shape[-1] == 1:
@@ -159,7 +159,7 @@ class CrossEncoderJudge:
 
 
 def text_pair(inquiry: Inquiry) -> tuple[str, str]:
-    """Lay an inquiry out: the reference, after the question where it is shown, and the answer."""
+    """Build the pair of an inquiry: the reference, after the question if shown, and the answer."""
     blind = inquiry.view is View.WITHOUT_QUESTION or not inquiry.template.shows_question
     question = None if blind else inquiry.question
     reference = "\n".join(text for text in (question, inquiry.reference) if text)
@@ -175,7 +175,7 @@ def _positive_index(config: Any, positive_label: str | None) -> int:
     """Find the label that stands for YES.
 
     Raises:
-        SetupError: there is none, or more than one, or labels that do not exclude one another.
+        SetupError: no label or several mean YES, or the labels do not exclude one another.
     """
     names: dict[int, str] = {index: str(label) for index, label in config.id2label.items()}
     if config.problem_type == "multi_label_classification" and len(names) > 1:
@@ -193,7 +193,7 @@ def _positive_index(config: Any, positive_label: str | None) -> int:
 
 
 def _window_tokens(model: Any) -> int:
-    """How many positions the model has; the RoBERTa family keeps the first few for itself."""
+    """Count the positions of the model; the RoBERTa family reserves the first few."""
     window = int(getattr(model.config, "max_position_embeddings", None) or sys.maxsize)
     tables = (m for name, m in model.named_modules() if name.endswith("position_embeddings"))
     padding: int | None = getattr(next(tables, None), "padding_idx", None)
@@ -201,7 +201,7 @@ def _window_tokens(model: Any) -> int:
 
 
 def _padding(tokenizer: Any, model: Any) -> Any:
-    """Give a tokenizer that can pad: language models with a classifying head come without."""
+    """Set the padding token that language models with a classifying head lack."""
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if model.config.pad_token_id is None:

@@ -1,24 +1,22 @@
-"""A judge behind any server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, hosted ones.
+"""A judge behind any server with OpenAI's protocol: vLLM, SGLang, llama.cpp, hosted ones.
 
-One token is asked for, with its probabilities. What the servers can do is found out at the start,
-and the cheapest way that all of them know is taken.
+A request generates one token with its probabilities. The servers' dialects are discovered at the
+start, and the cheapest that all of them support is used.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import structlog
 
 from medreward.admission import Deadline
-from medreward.engines import timeouts
 from medreward.engines.bisection import bisect
 from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.prompts.fence import Fence
-from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.budget import CostTracker, Usage
 from medreward.engines.remote.dialects import Chat, Dialect, by_request
 from medreward.engines.remote.discovery import (
@@ -30,12 +28,11 @@ from medreward.engines.remote.discovery import (
 )
 from medreward.engines.remote.http_client import (
     REFUSAL_STATUS,
-    AsyncBaseTransport,
     Reply,
     encoded,
     json_of,
 )
-from medreward.engines.remote.pool import Pauses, Server, ServerPool
+from medreward.engines.remote.pool import Server, ServerOptions, ServerPool
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import (
@@ -52,38 +49,33 @@ WayName = Literal["auto", "completions", "chat"]
 CHEAPEST_FIRST = ("completions", "chat")
 
 SAME_JUDGE_P = 0.1
-"""How far two servers may differ on a probe: other hardware rounds, another model disagrees."""
+"""The largest difference of two servers' P(YES) on a probe that rounding may explain."""
 SAME_JUDGE_ODDS = 8.0
-"""The same for the odds of YES: two sure judges agree on easy probes, but are not equally sure."""
+"""The largest ratio of their odds: other models agree on easy probes, but are not equally sure."""
 SUREST_ODDS = 1e4
-"""Beyond these, half precision rounds to anything."""
+"""Odds are clipped here: beyond, half precision is meaningless."""
 
 MAX_TOKENS = 100_000_000
-"""Far more than one reply can have taken; a larger number is nonsense, and would spend a budget."""
+"""Far more than one reply can take; a larger count is invalid, and would exhaust a budget."""
 
 log = structlog.get_logger(__name__)
 
 
 class OpenAiJudge:
-    """Asks one of several servers for the first token of its verdicts."""
+    """Requests the first token of each verdict from one of several servers."""
 
     def __init__(
         self,
         *urls: str,
         model: str,
         revision: str | None = None,
-        api_key: ApiKey | None = None,
-        headers: Mapping[str, str] | None = None,
         secret: str = "",
         coverage_floor: float = 0.2,
         way: WayName = "auto",
-        timeout_s: float = 60.0,
-        try_timeout_s: float | None = None,
         limits: RateLimits | None = None,
         costs: CostTracker | None = None,
         offload: Offloader | None = None,
-        pauses: Pauses | None = None,
-        transport: AsyncBaseTransport | None = None,
+        **options: Unpack[ServerOptions],
     ) -> None:
         self._offload = offload or Offloader()
         fence = Fence(secret=secret)
@@ -93,17 +85,7 @@ class OpenAiJudge:
         self._way_name = way
         self._limits = limits
         self._costs = costs or CostTracker()
-        self._timeout_s = timeout_s
-        self._servers = ServerPool(
-            urls,
-            key=api_key,
-            headers=headers,
-            timeout_s=timeout_s,
-            try_timeout_s=try_timeout_s,
-            limits=limits,
-            pauses=pauses,
-            transport=transport,
-        )
+        self._servers = ServerPool(urls, limits=limits, **options)
         self._served = ServedModel()
         self._expected: Sequence[float] | None = None
         """The probability of YES for each probe at the first start."""
@@ -111,7 +93,7 @@ class OpenAiJudge:
         self._name = f"openai:{model}@{revision or 'default'}:{fence.identity}:{coverage_floor}"
         self._use(Chat(model, fence, coverage_floor))
         self.why_not_cheaper: Mapping[str, str] = {}
-        """Why each cheaper dialect was not taken, by its name."""
+        """The reason against each cheaper dialect, by its name."""
 
     @property
     def way(self) -> str:
@@ -119,18 +101,18 @@ class OpenAiJudge:
         return self._dialect.name
 
     def can_answer(self, template: Template) -> bool:
-        """A language model understands every template."""
+        """Return True: a language model can answer every template."""
         return bool(template.labels)
 
     async def start(self) -> None:
-        """Find out which dialects the servers understand, and take the cheapest that all share.
+        """Discover the servers' dialects, and use the cheapest that all of them support.
 
         A later start checks that they are still the same judge: other verdicts would be cached
         under the same identity.
 
         Raises:
             EngineError: none of them answers yet.
-            SetupError: they serve different models, or none that answers in labels.
+            SetupError: they serve different models, or a model that does not answer in labels.
         """
         found = await self._servers.ask_each(lambda server: self._probe(server).served())
         if self._expected is not None:
@@ -146,15 +128,11 @@ class OpenAiJudge:
             server.breaker.succeeded()
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Judge each inquiry; a failed request concerns its own inquiries alone."""
+        """Judge each inquiry; a failed request leaves the answers of the others."""
         refusal = self._costs.refusal()
         if refusal is not None:
             return [refusal] * len(inquiries)
-        ask = partial(
-            self._ask,
-            dialect=self._dialect,
-            deadline=timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE),
-        )
+        ask = partial(self._ask, dialect=self._dialect, deadline=self._servers.deadline())
         requests = by_request(self._dialect, inquiries)
         parts = await asyncio.gather(
             *(bisect([inquiries[number] for number in members], ask) for members in requests)
@@ -171,18 +149,18 @@ class OpenAiJudge:
         await self._servers.aclose()
 
     def _use(self, dialect: Dialect) -> None:
-        """Ask in *dialect* from now on; it is part of the identity, since each sees other tokens."""
+        """Set the dialect. It is part of the identity, since each dialect reads other tokens."""
         self._dialect = dialect
         self.identity = f"{self._name}:{dialect.identity}"
         each = dialect.capacity
-        # A request that takes several bursts would wait for them all, and might be late for good.
+        # A request of several bursts would wait for all of them, and could be late each time.
         tokens = None if self._limits is None else self._limits.burst_tokens
         self.capacity = Capacity(each.batch, each.concurrency * len(self._servers.all), tokens)
 
     async def _ask(
         self, members: Sequence[Inquiry], dialect: Dialect, deadline: Deadline
     ) -> list[Judgement | Problem] | Problem:
-        """Send one request; a problem if the server refuses it, or falls over one of several prompts."""
+        """Send one request; a problem if the server refuses it, or fails with several prompts."""
         try:
             body = await self._offload.run(lambda: dialect.body(members), len(members))
             content = encoded(body)
@@ -202,7 +180,7 @@ class OpenAiJudge:
             self._limits.note(sent_bytes, usage.prompt + usage.completion)
 
     async def _cheapest(self, probes: Sequence[Probe], kind: str) -> Dialect:
-        """Find the cheapest dialect that is the same on every server."""
+        """Find the cheapest dialect that all servers support in the same form."""
         tried: dict[str, str] = {}
         for name in CHEAPEST_FIRST if self._way_name == "auto" else (self._way_name,):
             found = await asyncio.gather(
@@ -224,7 +202,7 @@ class OpenAiJudge:
         raise SetupError(f"no way to ask the judge's server ({told})")
 
     async def _examine(self, server: Server) -> None:
-        """Check that a server that comes back is still the same judge."""
+        """Check that an ejected server is still the same judge."""
         probe = self._probe(server)
         if self._expected is None or await probe.served() != self._served:
             raise SetupError("the judge's server serves another model now: restart the service")
@@ -239,7 +217,7 @@ class OpenAiJudge:
     async def _p_yes(self, server: Server) -> list[float]:
         shares = await self._probe(server).p_yes(self._dialect)
         if isinstance(shares, Unsupported):
-            # The dialect worked a moment ago, so its failure is no fault of the settings.
+            # The dialect worked a moment ago, so the settings are not the cause of its failure.
             raise BackendDown(shares.reason)
         return shares
 
@@ -258,7 +236,7 @@ def _same_model(found: Sequence[ServedModel]) -> ServedModel:
 
 
 def _check_agreement(served: ServedModel, shares: Sequence[Sequence[float]]) -> None:
-    """Refuse servers that are not the same judge; hosted ones are many machines, and may waver."""
+    """Refuse servers whose probabilities differ; hosted ones are exempt, since they vary by machine."""
     if served.kind not in SELF_HOSTED:
         return
     for other in shares[1:]:
@@ -280,7 +258,7 @@ def _odds(share: float) -> float:
 
 
 def usage_of(told: Any) -> Usage:
-    """Read the tokens of a reply; zero where it does not tell."""
+    """Parse the tokens of a reply; zero if it does not report them."""
     parts = told if isinstance(told, list) else [told]
     usages = [part.get("usage") for part in parts if isinstance(part, dict)]
     return Usage(
@@ -295,12 +273,12 @@ def _count(usage: object, name: str) -> int:
 
 
 def _may_stumble(reply: Reply, members: Sequence[Inquiry]) -> bool:
-    """Whether one of several prompts may be what makes the server fall over."""
+    """Return True if one of several prompts may be the cause of an internal error."""
     return reply.status == HTTPStatus.INTERNAL_SERVER_ERROR and len(members) > 1
 
 
 def _refusal(reply: Reply) -> Problem:
-    """Tell why a server refuses one prompt; its reply is looked at, but not repeated."""
+    """Classify a server's refusal of one prompt by its reply, which is not repeated."""
     said = reply.text.casefold()
     is_long = reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or any(
         sign in said for sign in ("context length", "context_length", "too long", "maximum")

@@ -1,4 +1,4 @@
-"""A judge in another process of ours, of the role `judge`."""
+"""A judge in other processes of the same service, with the role `judge`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from medreward.errors import JUDGE_FAILURES, BackendDown, Problem
 
 
 class RoleJudge(Peer[Inquiry, Judgement]):
-    """Sends inquiries to another process, which knows model, prompt and calibration."""
+    """Sends inquiries to the processes that hold model, prompt and calibration."""
 
     role = "judge"
     path = JUDGE
@@ -19,7 +19,7 @@ class RoleJudge(Peer[Inquiry, Judgement]):
 
     @property
     def has_other_engine(self) -> bool:
-        """Whether a second engine in that process is trusted to give second opinions."""
+        """True if a second engine in that process is trusted with second opinions."""
         return self.facts.has_other_engine
 
     def identity_for(self, template: Template) -> str:
@@ -27,11 +27,11 @@ class RoleJudge(Peer[Inquiry, Judgement]):
         return self.facts.identities.get(template.name, self.identity)
 
     def can_answer(self, template: Template) -> bool:
-        """Whether the engine in that process answers *template*, in the same version."""
+        """Return True if the engine in that process answers *template*, in the same version."""
         return self.facts.templates.get(template.name) == template.sha
 
     async def start(self) -> None:
-        """Find out which judge it is, as `Peer.start`.
+        """Request the description of the judge, as `Peer.start` does, and compare the templates.
 
         Raises:
             BackendDown: a process has another version of a template.

@@ -1,4 +1,4 @@
-"""A judge without a model, for demonstrations and tests: it reads its verdicts from a script."""
+"""A judge without a model, for demonstrations and tests, with verdicts from a script."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ Line = str | Judgement | Problem
 
 
 class ScriptedJudge:
-    """Answers by (answer, reference), otherwise by default; remembers the batches it saw last."""
+    """Looks verdicts up by (answer, reference), with a default; keeps the latest batches."""
 
     def __init__(
         self,
@@ -30,19 +30,19 @@ class ScriptedJudge:
         self.batches: deque[list[Inquiry]] = deque(maxlen=BATCHES_KEPT)
 
     def can_answer(self, template: Template) -> bool:
-        """A script says what it says, whatever the template."""
+        """Return True for every template."""
         return bool(template.labels)
 
     async def start(self) -> None:
-        """Nothing is left to do."""
+        """Return at once: the engine needs no start."""
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Read each inquiry's line."""
+        """Look up each inquiry's line."""
         self.batches.append(list(inquiries))
         return [self._read(inquiry) for inquiry in inquiries]
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Return at once: the engine holds no resources."""
 
     def _read(self, inquiry: Inquiry) -> Judgement | Problem:
         line = self._script.get((inquiry.answer, inquiry.reference), self._default)
@@ -52,14 +52,14 @@ class ScriptedJudge:
 
 
 def certain(template: Template, label: str) -> Judgement:
-    """The judgement of someone who is sure."""
+    """Build a judgement with the probability 1 for *label*."""
     return Judgement(
         template.labels, tuple(float(label == other) for other in template.labels), coverage=1.0
     )
 
 
 def _plain_opinion(inquiry: Inquiry) -> str:
-    """Without a script: the best label for the same words in any case, else the worst."""
+    """Return the best label if the words are the same in any case, otherwise the worst."""
     same = inquiry.answer.casefold().split() == (inquiry.reference or "").casefold().split()
     labels = inquiry.template.labels
     best, worst = (labels[0], labels[-1]) if labels[0] == "YES" else (labels[-1], labels[0])

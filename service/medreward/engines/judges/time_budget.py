@@ -7,7 +7,6 @@ from medreward.engines import timeouts
 from medreward.engines.judge import Inquiry, Judge, Judgement
 from medreward.errors import (
     JUDGE_FAILURES,
-    DeadlinePassed,
     EngineError,
     NonsenseReply,
     Problem,
@@ -28,7 +27,7 @@ class BatchBudget:
         """Ask one engine within the time that is left.
 
         Raises:
-            EngineError: it cannot be asked, answers too late, or not once for each.
+            EngineError: it fails, is late, or does not return one answer for each inquiry.
         """
         if not inquiries:
             return ()
@@ -36,8 +35,7 @@ class BatchBudget:
             async with asyncio.timeout(self._deadline.left_s):
                 answers = await judge.decide(inquiries)
         except TimeoutError as exc:
-            late = f"its batch could not be finished within {self._timeout_s:g} s"
-            raise DeadlinePassed(late) from exc
+            raise timeouts.too_late(self._timeout_s) from exc
         if len(answers) != len(inquiries):
             raise NonsenseReply(f"{len(answers)} answers to {len(inquiries)} questions")
         return answers
@@ -56,5 +54,5 @@ def problems(error: EngineError, number: int) -> Sequence[Problem]:
 
 
 def has_abstained(answer: Answer) -> bool:
-    """Whether the engine answered without a verdict, since it was not sure."""
+    """Return True if the answer is an abstention, between the thresholds of the judge."""
     return isinstance(answer, Problem) and answer.kind is ProblemKind.JUDGE_ABSTAINED

@@ -1,7 +1,7 @@
-"""A judge in vLLM, which this service starts and ends: many prompts at once, on GPUs or a CPU.
+"""A judge in vLLM, which this service starts and ends: many prompts concurrently, on GPUs or a CPU.
 
-The verdict is read off the probabilities of the next token, as `causal_lm.py` does, from the same
-prompts. vLLM forms the batches itself, and computes once what the prompts of a group share.
+The verdict comes from the probabilities of the next token, with the same prompts as in
+`causal_lm.py`. vLLM forms the batches, and its prefix cache computes shared beginnings once.
 """
 
 import asyncio
@@ -19,23 +19,14 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from medreward.engines import timeouts
 from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.next_token import NextTokenJudge
 from medreward.engines.judges.vllm_engine import DIED, EngineOptions, VllmEngine, is_on_cpu
 from medreward.engines.local.loading import loading
-from medreward.engines.prompts.fence import Fence
-from medreward.engines.prompts.frame import PromptFrame
-from medreward.engines.prompts.labels import judgement_from_masses
-from medreward.engines.prompts.tokenization import (
-    chat_frame,
-    label_ids,
-    prompt_ids,
-    special_tokens,
-    too_long,
-)
 from medreward.engines.templates import Template
-from medreward.errors import JUDGE_FAILURES, BackendDown, DeadlinePassed, Problem, SetupError
+from medreward.errors import JUDGE_FAILURES, BackendDown, Problem
 
 
-class VllmJudge:
+class VllmJudge(NextTokenJudge):
     """Judges by the probabilities of the label forms at the verdict position."""
 
     def __init__(
@@ -43,28 +34,27 @@ class VllmJudge:
         engine: VllmEngine,
         tokenizer: Any,
         *,
-        identity: str,
-        frame: PromptFrame,
-        fence: Fence,
+        name: str,
+        secret: str,
         coverage_floor: float,
         max_prompt_tokens: int,
         timeout_s: float,
         worker: ThreadPoolExecutor,
         count_tokens: Callable[[int, int], None],
     ) -> None:
+        super().__init__(
+            tokenizer,
+            name=name,
+            secret=secret,
+            coverage_floor=coverage_floor,
+            max_prompt_tokens=max_prompt_tokens,
+        )
         self._engine = engine
-        self._tokenizer = tokenizer
-        self._frame = frame
-        self._fence = fence
-        self._coverage_floor = coverage_floor
-        self._max_prompt_tokens = max_prompt_tokens
         self._timeout_s = timeout_s
         self._worker = worker
         self.count_tokens = count_tokens
-        self._label_ids: dict[Template, list[list[int]]] = {}
         self._request_ids = map(str, count())
-        self.identity = identity
-        # Two steps' worth of prompts: vLLM is never idle, and a late one waits for little more.
+        # The prompts of two steps, so that vLLM is never idle and a late prompt waits briefly.
         self.capacity = Capacity(batch=16 if is_on_cpu() else 64, concurrency=4)
 
     @classmethod
@@ -82,10 +72,10 @@ class VllmJudge:
         count_tokens: Callable[[int, int], None] = lambda _tokens, _found: None,
         lost: Callable[[str], None] = lambda _: None,
     ) -> "VllmJudge":
-        """Load the tokenizer; the model comes with `start`.
+        """Load the tokenizer; `start` loads the model.
 
-        *count_tokens* hears of each prompt's tokens, and how many of them were in the prefix cache;
-        *lost* hears why when the engine's process dies.
+        *count_tokens* receives the number of each prompt's tokens, and how many of them the prefix
+        cache held; *lost* receives the reason when the engine's process dies.
 
         Raises:
             SetupError: there is no such model.
@@ -96,9 +86,7 @@ class VllmJudge:
         # The verdict's own token has to fit into the window too.
         window_tokens = int(getattr(config, "max_position_embeddings", max_prompt_tokens + 1))
         max_prompt_tokens = min(window_tokens - 1, max_prompt_tokens)
-        frame = chat_frame(tokenizer)
-        fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
-        # One thread for what blocks: tokenising, starting and ending the engine.
+        # One thread for all blocking work: tokenising, starting and ending the engine.
         worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         engine = VllmEngine(
             source,
@@ -111,11 +99,8 @@ class VllmJudge:
         return cls(
             engine,
             tokenizer,
-            identity=(
-                f"vllm:{name}:{options.resolved_dtype}:{fence.identity}:{coverage_floor}:{frame.sha}"
-            ),
-            frame=frame,
-            fence=fence,
+            name=f"vllm:{name}:{options.resolved_dtype}",
+            secret=secret,
             coverage_floor=coverage_floor,
             max_prompt_tokens=max_prompt_tokens,
             timeout_s=timeout_s,
@@ -123,27 +108,20 @@ class VllmJudge:
             count_tokens=count_tokens,
         )
 
-    def can_answer(self, template: Template) -> bool:
-        """A language model understands every template whose labels its tokenizer can tell apart."""
-        try:
-            return bool(self.ids_of(template))
-        except SetupError:
-            return False
-
     async def start(self) -> None:
-        """Start the engine, or a new one where it died.
+        """Start the engine, or replace it if it died.
 
         Raises:
-            SetupError: the model cannot be run as things are set.
-            BackendDown: a new engine could not be started, this time.
+            SetupError: the model cannot run with these settings.
+            BackendDown: the replacement could not be started this time.
         """
         await self._engine.start()
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Judge each inquiry; what concerns one, also that it came too late, is its own problem.
+        """Judge each inquiry; failures of one inquiry, timeouts included, are its own problem.
 
         Raises:
-            BackendDown: there is no engine.
+            BackendDown: no engine is running.
         """
         if not self._engine.is_up:
             raise BackendDown(DIED)
@@ -156,7 +134,8 @@ class VllmJudge:
         ]
         try:
             _, late = await asyncio.wait(judging, timeout=timeouts.VLLM * self._timeout_s)
-            return [self._too_late() if one in late else one.result() for one in judging]
+            too_late = JUDGE_FAILURES.problem(timeouts.too_late(self._timeout_s))
+            return [too_late if one in late else one.result() for one in judging]
         finally:
             for one in judging:
                 one.cancel()
@@ -164,7 +143,7 @@ class VllmJudge:
 
     @property
     def engine_arguments(self) -> Mapping[str, Any]:
-        """What the engine is started with, in vLLM's words."""
+        """The arguments of the engine, by vLLM's names."""
         return self._engine.arguments
 
     async def aclose(self) -> None:
@@ -172,13 +151,9 @@ class VllmJudge:
         await self._engine.aclose()
         self._worker.shutdown(wait=False)
 
-    def prompt_ids(self, inquiry: Inquiry) -> list[int]:
-        """Tokenise the prompt up to the verdict position."""
-        return prompt_ids(self._tokenizer, self._frame, self._fence, inquiry)
-
     async def _judge(self, prompt: list[int], template: Template) -> Judgement | Problem:
         if len(prompt) > self._max_prompt_tokens:
-            return too_long(prompt, self._max_prompt_tokens)
+            return self._too_long(prompt)
         groups = self.ids_of(template)
         try:
             output = await self._engine.next_token(
@@ -187,25 +162,13 @@ class VllmJudge:
         except (EngineDeadError, BackendDown):
             return JUDGE_FAILURES.problem(BackendDown(DIED))
         self.count_tokens(len(prompt), output.num_cached_tokens or 0)
-        masses = dict(zip(template.labels, _masses(output, groups), strict=True))
-        return judgement_from_masses(masses, template, self._coverage_floor)
-
-    def _too_late(self) -> Problem:
-        return JUDGE_FAILURES.problem(
-            DeadlinePassed(f"its batch could not be finished within {self._timeout_s:g} s")
-        )
-
-    def ids_of(self, template: Template) -> list[list[int]]:
-        """Give the token ids of each label."""
-        if template not in self._label_ids:
-            self._label_ids[template] = label_ids(self._tokenizer, template)
-        return self._label_ids[template]
+        return self._judgement(_masses(output, groups), template)
 
 
 def one_token(groups: Sequence[Sequence[int]]) -> SamplingParams:
-    """Ask for the next token, and for the log-probabilities of just the labels.
+    """Build the parameters for one token with the log-probabilities of the labels' tokens only.
 
-    Nothing is masked: over the whole vocabulary they add up to the coverage.
+    The vocabulary is not masked, so that the probabilities of the labels add up to the coverage.
     """
     return SamplingParams(
         temperature=0.0,
@@ -218,6 +181,6 @@ def one_token(groups: Sequence[Sequence[int]]) -> SamplingParams:
 
 
 def _masses(output: Any, groups: Sequence[Sequence[int]]) -> list[float]:
-    """The probability of each label: that of the tokens that begin it."""
+    """Sum the probabilities of each label's first tokens."""
     found: Mapping[int, Any] = output.outputs[0].logprobs[0]
     return [math.fsum(math.exp(found[i].logprob) for i in ids) for ids in groups]

@@ -1,6 +1,6 @@
-"""vLLM's engine: started, watched, replaced when it died, and ended with all of its processes.
+"""The life of a vLLM engine: start, watch, replacement after a crash, and shutdown.
 
-It runs in processes of its own, which speak through our logs. Only token ids go there, and no text.
+It runs in processes of its own, which write to our logs. They receive token ids and no text.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ from medreward.telemetry.logs import Style
 GIB = 2**30
 CPU_CACHE_GIB = 2.0
 CPU_BLOCK_TOKENS = 32
-"""The smallest block that vLLM's attention on a CPU knows; its own default of 128 is longer than
-what most groups share."""
+"""The smallest block of vLLM's attention on a CPU; its default of 128 is longer than most shared
+prefixes."""
 WATCH_S = 0.5
-"""How often an engine that nobody asks is looked at."""
+"""Interval of the checks that the engine's process is alive."""
 SHUTDOWN_TIMEOUT_S = 20.0
-"""After which what is left of its processes is killed; some seconds are usual."""
+"""Time for a shutdown, usually some seconds, after which remaining processes are killed."""
 FAILED_STARTS = 3
-"""In a row, after which an engine that died is not started again."""
+"""Failed starts in a row, after which an engine that died is not started again."""
 
 MEND = (
     "give it more memory (MEDREWARD_VLLM_GPU_MEMORY_UTILIZATION, MEDREWARD_VLLM_KV_CACHE_GIB, "
@@ -52,7 +52,7 @@ DIED = "vLLM's process died; a new one is being started"
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How much of the machine an engine takes; None leaves a choice to the kind of machine."""
+    """The share of the machine for an engine; None stands for the default on this kind of machine."""
 
     tensor_parallel: int = 1
     data_parallel: int = 1
@@ -64,11 +64,11 @@ class EngineOptions:
 
     @property
     def resolved_dtype(self) -> str:
-        """The precision: bfloat16 shifts probabilities by some hundredths, which a CPU need not have."""
+        """The precision: float32 on a CPU, since bfloat16 shifts probabilities by some hundredths."""
         return self.dtype or ("float32" if is_on_cpu() else "auto")
 
     def arguments(self) -> dict[str, Any]:
-        """Say it in vLLM's words."""
+        """Build the arguments of `AsyncEngineArgs`."""
         on_cpu = is_on_cpu()
         cache_gib = self.kv_cache_gib or (CPU_CACHE_GIB if on_cpu else None)
         return {
@@ -83,12 +83,12 @@ class EngineOptions:
 
 
 def is_on_cpu() -> bool:
-    """Whether the vLLM that is installed runs on the CPU."""
+    """Return True if the installed vLLM runs on the CPU."""
     return bool(current_platform.is_cpu())
 
 
 class VllmEngine:
-    """At most one vLLM engine at a time; used from one event loop."""
+    """Runs at most one vLLM engine at a time; to be used from one event loop."""
 
     def __init__(
         self,
@@ -124,15 +124,15 @@ class VllmEngine:
 
     @property
     def is_up(self) -> bool:
-        """Whether it can be asked."""
+        """True if the engine runs and accepts requests."""
         return self._llm is not None and not self._llm.errored
 
     async def start(self) -> None:
-        """Start it if it is not up, off the event loop; minutes, for a large model.
+        """Start the engine off the event loop if it is not up; a large model takes minutes.
 
         Raises:
             SetupError: it cannot run as configured, or died too often.
-            BackendDown: it ran before and could not be started again, this time.
+            BackendDown: it ran before, and could not be started this time.
         """
         async with self._starting:
             if self.is_up:
@@ -150,14 +150,14 @@ class VllmEngine:
     async def next_token(
         self, prompt: list[int], params: SamplingParams, request_id: str
     ) -> RequestOutput:
-        """Generate one token; given up when cancelled.
+        """Generate one token; cancelling the call aborts the request.
 
         Raises:
-            BackendDown: the engine is not there, or died meanwhile.
+            BackendDown: the engine is not up, or died meanwhile.
         """
         if not self.is_up:
             raise BackendDown(DIED)
-        # Rendered already, so that vLLM has nothing to tokenise.
+        # Token ids and not text, so that vLLM does not tokenise.
         output = None
         async for output in self._llm.generate(tokens_input(prompt), params, request_id):  # noqa: B007 - the last one is whole
             pass
@@ -179,7 +179,7 @@ class VllmEngine:
         if llm is None:
             return
         if llm.output_handler is not None:
-            # Otherwise it sees the engine go, and logs that as a failure.
+            # Cancelled before the shutdown, which it would log as a failure of the engine.
             llm.output_handler.cancel()
             await asyncio.gather(llm.output_handler, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(
@@ -187,7 +187,7 @@ class VllmEngine:
         )
 
     async def _watch(self, llm: Any) -> None:
-        # vLLM tells nobody when its process dies; it only stops.
+        # vLLM has no event for the death of its process, so its state is polled.
         while not llm.errored:  # noqa: ASYNC110 - it offers no event
             await asyncio.sleep(WATCH_S)
         self._lost(DIED)
@@ -202,31 +202,31 @@ class VllmEngine:
 
     def _construct(self) -> Any:
         """Start the processes, and wait until they are ready."""
-        # A fork of a process with threads may hang; and nothing is told to anybody.
+        # A fork of a process with threads may hang, and no usage statistics are sent.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
         os.environ["VLLM_NO_USAGE_STATS"] = "1"
-        _leave_interrupts_to_us()
+        _block_interrupts()
         with tempfile.TemporaryDirectory(prefix="medreward-") as folder:
             told = Path(folder) / "reasons"
             try:
                 logging_config = _write_logging_config(Path(folder), told, self._options.log_style)
                 arguments = AsyncEngineArgs(**self.arguments, logging_config=logging_config)
                 return AsyncLLM.from_engine_args(arguments)
-            except Exception as exc:  # noqa: BLE001 - it raises anything, also what says that memory is short
+            except Exception as exc:  # noqa: BLE001 - it raises any type, also for lack of memory
                 raise _FailedStart(self._model, _reason(told, exc)) from None
             finally:
-                _log_by_the_root()
+                _remove_handlers()
 
 
 class _FailedStart(Exception):
-    """The engine did not start."""
+    """The engine did not start; the message has the reason and the remedies."""
 
     def __init__(self, model: str, reason: str) -> None:
         super().__init__(f"vLLM cannot start with the judge {model!r}: {reason}; {MEND}")
 
 
 async def _abandon(building: asyncio.Future[Any]) -> None:
-    """End a start half-way: without its processes it fails at once."""
+    """Abort a start by killing its processes, after which it fails at once."""
     while not building.done():
         for process in multiprocessing.active_children():
             if process.name.startswith("EngineCore") and process.pid is not None:
@@ -236,18 +236,18 @@ async def _abandon(building: asyncio.Future[Any]) -> None:
         building.result().shutdown()
 
 
-def _leave_interrupts_to_us() -> None:
-    """Keep Ctrl-C from the processes started by this thread: they inherit what it blocks.
+def _block_interrupts() -> None:
+    """Block SIGINT in this thread, and so in the processes that it starts, which inherit the mask.
 
-    A terminal sends it to all of them, and they would die while requests in flight are finished.
+    A terminal sends Ctrl-C to all of them, and they would die before requests in flight are finished.
     """
-    # It unblocks the signal when it is started, which happens with the first process.
+    # The tracker unblocks the signal when it starts, so it has to start before.
     resource_tracker.ensure_running()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _write_logging_config(folder: Path, told: Path, style: Style) -> LoggingConfig:
-    """Have all of vLLM's processes log as we do, and tell why they failed in a file."""
+    """Configure vLLM's processes to log in our format, and their failures also to the file *told*."""
     told.touch()
     style = "console" if sys.stderr.isatty() else style
     handlers = {
@@ -271,7 +271,7 @@ def _write_logging_config(folder: Path, told: Path, style: Style) -> LoggingConf
             "reasons": {"()": "medreward.telemetry.logs.ReasonFormatter"},
         },
         "handlers": handlers,
-        # Below warnings it tells its whole configuration, and at the lowest level token ids.
+        # Warnings and above: INFO has its whole configuration, and DEBUG has token ids.
         "loggers": {
             "vllm": {"handlers": [*handlers], "level": "WARNING", "propagate": False},
         },
@@ -283,8 +283,8 @@ def _write_logging_config(folder: Path, told: Path, style: Style) -> LoggingConf
     )
 
 
-def _log_by_the_root() -> None:
-    """Undo in this process what is meant for vLLM's own: the file is about to go."""
+def _remove_handlers() -> None:
+    """Remove vLLM's handlers in this process: their file is about to be deleted."""
     logger = logging.getLogger("vllm")
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)
@@ -293,7 +293,7 @@ def _log_by_the_root() -> None:
 
 
 def _reason(told: Path, error: Exception) -> str:
-    """Say why a start failed: the first that a process told of, else what we were told."""
+    """Return the reason of a failed start: the first line in the file *told*, otherwise the error."""
     lines = told.read_text("utf-8").splitlines()
     if lines:
         return lines[0]

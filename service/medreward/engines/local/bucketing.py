@@ -1,4 +1,4 @@
-"""Texts of like length share a forward pass, so that little of it is padding."""
+"""Groups of texts of similar length for a forward pass, so that little of it is padding."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""Turn a GGUF file into weights that transformers and vLLM both load.
+"""Convert a GGUF file into weights that transformers and vLLM both load.
 
 usage: python -m medreward.engines.local.dequantise SOURCE_FOLDER FILE.gguf TARGET_FOLDER
 """
@@ -15,7 +15,7 @@ def dequantise(source: str, gguf: str, target: str) -> None:
     weights = AutoModelForCausalLM.from_pretrained(
         source, gguf_file=gguf, quantization_config=GgufConfig(dequantize=True)
     )
-    # Four-bit weights lose nothing that matters in bfloat16, and it halves the disk.
+    # bfloat16 is precise enough for four-bit weights, and takes half the disk of float32.
     weights.to(torch.bfloat16).save_pretrained(target)
     AutoTokenizer.from_pretrained(source, gguf_file=gguf).save_pretrained(target)
 

@@ -1,7 +1,7 @@
 """Forward passes of a causal language model: prompts in, next-token probabilities out.
 
-Where the model allows it, prompts are a tree and what they begin with is computed once; where it
-does not, each is a row of its own, padded.
+If the model supports it, prompts are a tree and shared beginnings are computed once; otherwise each
+prompt is a padded row of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,45 +24,45 @@ States = tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
 TREE_TOKENS = {"cpu": 512}
 GPU_TREE_TOKENS = 2048
-"""Tokens of a tree. More is slower: a token's row in the mask grows with its neighbours."""
+"""The most tokens of a tree. More is slower: each token's row in the mask grows with the tree."""
 
 PADDED_TOKENS = 4096
-"""Bounds the memory of a padded pass; short prompts share one, a long one goes alone."""
+"""The most tokens of a padded pass, which bound its memory; a longer prompt has its own pass."""
 
 PREFIXES_KEPT = 8
-"""One for each template in use; some 10 MB each with the default models."""
+"""Prefixes in the cache, one for each template in use: some 10 MB each with the default models."""
 
 MASKABLE_ATTENTION = ("sdpa", "eager")
-"""The implementations that take a mask of our own."""
+"""The implementations of attention that accept an explicit mask."""
 
 PROBE_TOLERANCE = {torch.float32: 1e-3}
 HALF_PROBE_TOLERANCE = 0.1
-"""Mean distance of log-probabilities that is still rounding; another order of sums moves them."""
+"""Mean distance of log-probabilities that rounding explains, since sums have another order."""
 
 log = structlog.get_logger(__name__)
 
 
 class Passes(Protocol):
-    """How prompts go through a model."""
+    """A way of running prompts through a model."""
 
     def plan(
         self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]
     ) -> list[ForwardPass]:
         """Plan passes over numbered prompts that probably all begin with *prefix*.
 
-        A pass gives one row a member: float32 probabilities over the vocabulary.
+        A pass returns one row for each member: float32 probabilities over the vocabulary.
         """
         ...
 
 
 class TreePasses:
-    """Computes a prefix once and keeps it; computes what prompts of a pass share once."""
+    """Computes shared beginnings once: prefixes are cached, other beginnings are shared in a pass."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._max_tokens = TREE_TOKENS.get(model.device.type, GPU_TREE_TOKENS)
         self._padded = PaddedPasses(model)
-        # transformers renamed it with 5.24, and warns of the old name.
+        # transformers renamed the argument in 5.24, and warns about the old name.
         names = signature(model.forward).parameters
         self._cache_name = "cache" if "cache" in names else "past_key_values"
         self._prefixes: LRUCache[tuple[int, ...], States] = LRUCache(PREFIXES_KEPT)
@@ -70,7 +70,7 @@ class TreePasses:
     def plan(
         self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]
     ) -> list[ForwardPass]:
-        """Plan one pass a tree; what is as long as a tree gains little, and its mask is large."""
+        """Plan one pass for each tree; prompts longer than a tree gain little, and are padded rows."""
         short = {n: p for n, p in prompts.items() if len(p) <= self._max_tokens}
         trees = plan_trees(short, prefix, max_tokens=self._max_tokens)
         shared = [ForwardPass(list(t.paths), len(t.tokens), partial(self._run, t)) for t in trees]
@@ -88,13 +88,13 @@ class TreePasses:
             position_ids=positions_T[None].to(device),
             use_cache=True,
             logits_to_keep=ends_P.to(device),
-            # A cache of its own: the pass appends to it, and copies what it begins with.
+            # A new cache for each pass: the pass appends to it, and must not change the prefix.
             **{self._cache_name: DynamicCache(self._states(tree.prefix))},
         ).logits
         return logits_1PV[0].float().softmax(dim=-1)
 
     def _states(self, prefix: tuple[int, ...]) -> States:
-        """Give a prefix's keys and values: always those of the prefix alone, whoever asks first."""
+        """Return a prefix's keys and values, computed from the prefix alone, so that batches do not matter."""
         if prefix and prefix not in self._prefixes:
             cache = DynamicCache()
             ids = torch.tensor([prefix]).to(self._model.device)
@@ -105,7 +105,7 @@ class TreePasses:
 
 
 class PaddedPasses:
-    """Computes each prompt as a row of its own, padded on the left to the longest."""
+    """Computes each prompt as one row, padded on the left to the longest."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -113,7 +113,7 @@ class PaddedPasses:
     def plan(
         self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]
     ) -> list[ForwardPass]:
-        """Plan passes of prompts of like length; the prefix is not made use of."""
+        """Plan passes of prompts of similar length; the prefix is ignored."""
         del prefix
         lengths = {number: len(prompt) for number, prompt in prompts.items()}
         groups = by_length(lengths, max_tokens=PADDED_TOKENS)
@@ -145,7 +145,7 @@ class PaddedPasses:
 
 
 def passes_for(model: Any) -> Passes:
-    """Take the tree where the model is built for it, and gives the same as without on a probe."""
+    """Choose trees if the model supports them and a probe has the same result as padded rows."""
     tree, padded = TreePasses(model), PaddedPasses(model)
     shares = _looks_at_every_token(model) and _agree(tree, padded, model)
     log.info("judge_passes", shares_prefixes=shares)
@@ -153,10 +153,10 @@ def passes_for(model: Any) -> Passes:
 
 
 def _layout(tree: TokenTree, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Say what each token may look at, added to the attention's scores, and where it stands."""
+    """Build the mask that is added to the attention's scores, and the position of each token."""
     before, size = len(tree.prefix), len(tree.tokens)
     positions_T = torch.zeros(size, dtype=torch.long)
-    # Numbers, not booleans: the eager attention adds them.
+    # Numbers and not booleans, since the eager attention adds the mask to its scores.
     mask_TK = torch.full((size, before + size), torch.finfo(dtype).min, dtype=dtype)
     mask_TK[:, :before] = 0
     for path in tree.paths.values():
@@ -168,7 +168,10 @@ def _layout(tree: TokenTree, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Te
 
 
 def _looks_at_every_token(model: Any) -> bool:
-    """Tell by the cache that transformers would give it: no windows, no states, no chunks."""
+    """Return True if every layer attends to all tokens and the model accepts mask and positions.
+
+    Models with windows, states or chunks get other layers than `DynamicLayer` in their cache.
+    """
     try:
         layers = DynamicCache(config=model.config).layers
     except Exception:  # noqa: BLE001 - a model's own configuration may lack anything; then it has none
@@ -181,7 +184,7 @@ def _looks_at_every_token(model: Any) -> bool:
 
 
 def _agree(tree: TreePasses, padded: PaddedPasses, model: Any) -> bool:
-    """Tell whether both ways give the same, for three prompts that share and one that does not."""
+    """Return True if both ways agree on three prompts with a shared beginning and one without."""
     words = model.config.get_text_config().vocab_size
     count = [(7 * i + 11) % words for i in range(48)]
     prompts = {0: count, 1: count[:24] + count[:9], 2: count[:24] + count[30:], 3: count[:8][::-1]}
@@ -196,7 +199,7 @@ def _agree(tree: TreePasses, padded: PaddedPasses, model: Any) -> bool:
 def _log_probabilities(
     way: Passes, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]
 ) -> torch.Tensor:
-    """Run *prompts*, those that begin with *prefix* apart from the others."""
+    """Run *prompts*, those that begin with *prefix* separately from the others."""
     rows: dict[int, torch.Tensor] = {}
     for begins in (True, False):
         some = {n: p for n, p in prompts.items() if (p[: len(prefix)] == prefix) is begins}

@@ -1,4 +1,4 @@
-"""Loading with Hugging Face's libraries: our logs instead of theirs, our errors instead of theirs."""
+"""Loading with Hugging Face's libraries, with their logs and errors translated into ours."""
 
 import logging
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from medreward.errors import SetupError
 
 @contextmanager
 def loading(role: str, name: str) -> Iterator[None]:
-    """Load a model: quietly, and with a failure that says what mends it.
+    """Translate the logs and errors of a model that is loaded inside.
 
     Raises:
-        SetupError: the model cannot be had, or is none.
+        SetupError: the model cannot be found or loaded; the message names the remedies.
     """
-    _speak_through_our_logs()
+    _redirect_logs()
     try:
         yield
     except (OSError, ValueError) as exc:
@@ -27,10 +27,10 @@ def loading(role: str, name: str) -> Iterator[None]:
         ) from exc
 
 
-def _speak_through_our_logs() -> None:
-    """Let their records go to the root logger, in its format, and show no progress bars.
+def _redirect_logs() -> None:
+    """Send the libraries' records to the root logger, and turn their progress bars off.
 
-    On import they install handlers of their own.
+    They install handlers of their own on import.
     """
     transformers_logging.disable_default_handler()
     transformers_logging.enable_propagation()

@@ -1,4 +1,4 @@
-"""Prompts as a tree of tokens: what several begin with is computed once."""
+"""Prompts as a tree of tokens: shared beginnings are computed once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,24 +6,24 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class TokenTree:
-    """Prompts laid out in one row: each token stands once, after those that it follows.
+    """Prompts laid out in one row, in which a shared token occurs once, after its predecessors.
 
-    A token may look at the prefix, at the tokens before it on its path, and at nothing else.
+    A token attends to the prefix and to the tokens before it on its path, and to nothing else.
     """
 
     prefix: tuple[int, ...]
-    """What every prompt begins with; not among the tokens."""
+    """The common beginning of all prompts; not among the tokens."""
     tokens: list[int] = field(default_factory=list)
     paths: dict[int, list[int]] = field(default_factory=dict)
-    """For each prompt, by its number: where in `tokens` it stands, from after the prefix on."""
+    """For each prompt, by its number: the indices in `tokens` of its part after the prefix."""
 
 
 def plan_trees(
     prompts: Mapping[int, Sequence[int]], prefix: Sequence[int], *, max_tokens: int
 ) -> list[TokenTree]:
-    """Lay prompts out in trees of at most *max_tokens*; a longer prompt has one of its own.
+    """Lay prompts out in trees of at most *max_tokens*; a longer prompt has a tree of its own.
 
-    The order of the prompts does not matter: sorted, those that begin alike are neighbours.
+    The order of the prompts does not matter: they are sorted, so equal beginnings are adjacent.
     """
     shared_prefix = tuple(prefix) if all(begins_with(p, prefix) for p in prompts.values()) else ()
     trees: list[TokenTree] = []
@@ -44,11 +44,11 @@ def plan_trees(
 
 
 def begins_with(prompt: Sequence[int], prefix: Sequence[int]) -> bool:
-    """Tell whether *prompt* goes on after *prefix*."""
+    """Return True if *prompt* begins with *prefix* and is longer."""
     return len(prompt) > len(prefix) and list(prompt[: len(prefix)]) == list(prefix)
 
 
 def common_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """Count the tokens that both begin with."""
+    """Count the leading tokens that both prompts share."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -1,4 +1,4 @@
-"""Judging in this process, one forward pass at a time, so that others get their turn in between."""
+"""Judging in this process, one forward pass at a time, so that other batches run in between."""
 
 import asyncio
 import time
@@ -12,24 +12,24 @@ import torch
 
 from medreward.engines import timeouts
 from medreward.engines.judge import Judgement
-from medreward.errors import JUDGE_FAILURES, DeadlinePassed, Problem
+from medreward.errors import JUDGE_FAILURES, Problem
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardPass:
-    """One forward pass."""
+    """One forward pass over some inquiries of a batch."""
 
     members: list[int]
-    """Which inquiries it judges."""
+    """Numbers of the inquiries that it judges."""
     tokens: int
     run: Callable[[], torch.Tensor]
-    """Gives one row for each member."""
+    """Returns one row for each member."""
 
 
 Read = Callable[[int, torch.Tensor], Judgement | Problem]
-"""From an inquiry's number and its row to what the judge said."""
+"""Turns an inquiry's number and its row into an answer."""
 
 
 class ModelThread:
@@ -40,28 +40,25 @@ class ModelThread:
         self._timeout_s = timeout_s
 
     def give_up_s(self) -> float:
-        """Say when a batch that begins now begins no further pass, on the monotonic clock."""
+        """Return the time, on the monotonic clock, after which a batch of now starts no further pass."""
         return timeouts.engine_deadline(self._timeout_s, timeouts.FORWARD_PASSES).at_s
 
     async def take(self, work: Callable[[], T]) -> T:
-        """Do *work* off the event loop, when its turn comes."""
+        """Run *work* on the thread, after the work that was submitted before."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     async def judge(
         self, passes: Sequence[ForwardPass], read: Read, give_up_s: float
     ) -> dict[int, Judgement | Problem]:
-        """Run passes, the smallest first; what was judged before the time runs out counts."""
+        """Run passes, the smallest first; after *give_up_s*, the remaining inquiries are late."""
         answers: dict[int, Judgement | Problem] = {}
         for one in sorted(passes, key=lambda one: one.tokens):
             if time.monotonic() > give_up_s:
-                answers |= dict.fromkeys(one.members, self._too_late())
+                late = JUDGE_FAILURES.problem(timeouts.too_late(self._timeout_s))
+                answers |= dict.fromkeys(one.members, late)
             else:
                 answers |= await self.take(partial(_judged, one, read))
         return answers
-
-    def _too_late(self) -> Problem:
-        late = DeadlinePassed(f"its batch could not be finished within {self._timeout_s:g} s")
-        return JUDGE_FAILURES.problem(late)
 
 
 def _judged(one: ForwardPass, read: Read) -> dict[int, Judgement | Problem]:

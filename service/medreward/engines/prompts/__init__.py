@@ -1,1 +1,1 @@
-"""From an inquiry to the tokens of a prompt, and from token probabilities to a judgement."""
+"""Prompts and labels: an inquiry as tokens, and token probabilities as a judgement."""

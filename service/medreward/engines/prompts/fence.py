@@ -1,9 +1,9 @@
-"""From an inquiry to the text a judge reads: fixed text first, candidate last, data fenced.
+"""The text of a prompt: the fixed instruction first, the candidate last, the data fenced.
 
 Candidate, reference and question are JSON strings between two lines that hold a nonce. JSON keeps
-each on one line, so none can forge a field or the closing fence; what the judge's tokenizer, that
-of another family or the fence would read as special is written with JSON's own escapes, so the text
-stays the same text.
+each on one line, so none can forge a field or the closing fence. Strings that the judge's tokenizer,
+a tokenizer of another family or the fence would read as special are written with JSON's own escapes,
+so the JSON value stays the same.
 """
 
 import hashlib
@@ -19,18 +19,17 @@ from medreward.engines.prompts.special_tokens import load_special_tokens
 from medreward.engines.templates import Template
 
 ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode's categories of what ends a line, or is not seen, or is no character at all."""
-
+"""Unicode's categories of characters that end a line, are invisible, or are half a pair."""
 
 QUOTING_VERSION = 1
-"""Raised when the same text would be written differently, so that judgements are asked anew."""
+"""To be raised with every change of the written form, so that cached judgements are not reused."""
 
 
 class Fence:
-    """Writes the data part of a prompt so that nothing in it can pass for anything else.
+    """Writes the data part of a prompt so that no field can be taken for markup or another field.
 
-    *special_tokens* are those of the judge's tokenizer, where it is at hand; those of the usual
-    families are known. A special token that JSON's escapes are made of, a backslash or digits, is beyond it.
+    *special_tokens* are those of the judge's tokenizer, if it is loaded here; those of the usual
+    families are always included. A special token made of a backslash or digits cannot be escaped.
     """
 
     def __init__(self, *, secret: str, special_tokens: Iterable[str] = ()) -> None:
@@ -39,12 +38,12 @@ class Fence:
 
     @property
     def identity(self) -> str:
-        """A digest of what the fence depends on, for cache keys; the secret cannot be read off it."""
+        """A digest of secret and marks for cache keys, which does not reveal the secret."""
         marks = json.dumps([QUOTING_VERSION, self._marks])
         return hmac.new(self._secret, marks.encode(), hashlib.sha256).hexdigest()[:16]
 
     def nonce(self, template: Template) -> str:
-        """Derive the nonce: the same on every replica, not to be known without the secret."""
+        """Derive the nonce: the same on every replica, and secret as long as the secret is."""
         return hmac.new(self._secret, template.sha.encode(), hashlib.sha256).hexdigest()[:8]
 
     def render(self, inquiry: Inquiry) -> str:
@@ -57,7 +56,7 @@ class Fence:
 
 
 def _marks(special_tokens: Iterable[str]) -> list[str]:
-    """List what may not be spelt in data, without what cannot be where another of them is not."""
+    """List the strings that data must not spell; those that contain a general one are left out."""
     known = load_special_tokens()
     general = {_folded(piece) for piece in known.general}
     tokens = {_folded(token) for token in (*known.all, *special_tokens)} - {""}
@@ -65,10 +64,11 @@ def _marks(special_tokens: Iterable[str]) -> list[str]:
 
 
 def _line(name: str, text: str, marks: Sequence[str]) -> str:
-    """Write a field such that no character of *text* is seen to take part in a mark."""
-    # One part a character, between what stands around it: a mark may reach across the quotes.
+    """Write a field whose *text* takes part in no mark, once tokens are folded."""
+    # One part for each character, between the field's name and quotes, which a mark may include.
     parts = [f'\n{name}: "', *map(_in_json, text), '"\n']
-    # Again, because a mark may be spelt in part by an escape; each turn escapes something more.
+    # Repeated, because an escape may itself complete a mark. Each turn escapes another part, so it
+    # ends.
     while numbers := _parts_to_escape(parts, marks):
         for number in numbers:
             parts[number] = _escape(text[number - 1])
@@ -76,7 +76,7 @@ def _line(name: str, text: str, marks: Sequence[str]) -> str:
 
 
 def _parts_to_escape(parts: Sequence[str], marks: Sequence[str]) -> set[int]:
-    """Find, in each mark that occurs, the first part that is not fixed and not escaped yet."""
+    """Return, for each occurrence of a mark, its first part that is neither fixed nor escaped yet."""
     folded = _folded("".join(parts))
     found = [mark for mark in marks if mark in folded]
     if not found:
@@ -86,14 +86,14 @@ def _parts_to_escape(parts: Sequence[str], marks: Sequence[str]) -> set[int]:
     first_open = (
         next((n for n in owners[match.start() : match.start() + len(mark)] if n in open_parts), 0)
         for mark in found
-        # Looking ahead finds also the occurrences that overlap one another.
+        # A lookahead also finds occurrences that overlap.
         for match in re.finditer(f"(?={re.escape(mark)})", folded)
     )
     return {number for number in first_open if number}
 
 
 def _folded(text: str) -> str:
-    """Fold *text* like the most forgiving tokenizer: without case, accents or widths."""
+    """Fold *text* as the most lenient tokenizer does: without case, accents or widths."""
     return text.lower() if text.isascii() else "".join(map(_folded_character, text))
 
 
@@ -105,7 +105,7 @@ def _folded_character(character: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _in_json(character: str) -> str:
-    """Write a character inside a JSON string: as itself, if it is seen and ends nothing."""
+    """Write a character inside a JSON string: as itself, if it is visible and needs no escape."""
     plain = json.dumps(character, ensure_ascii=False)[1:-1]
     hidden = plain == character and unicodedata.category(character) in ESCAPED
     return _escape(character) if hidden else plain
@@ -117,7 +117,7 @@ def _escape(character: str) -> str:
 
 
 def _fields(inquiry: Inquiry) -> list[tuple[str, str]]:
-    """Give the named texts in the order of the inquiry's view."""
+    """List the named texts in the order of the inquiry's view."""
     blind = inquiry.view is View.WITHOUT_QUESTION or not inquiry.template.shows_question
     question = None if blind else inquiry.question
     fields = [

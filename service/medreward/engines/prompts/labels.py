@@ -1,4 +1,4 @@
-"""From the probabilities of tokens to a judgement, and from a label to the tokens that begin it."""
+"""Labels: the tokens that begin them, and a judgement from the tokens' probabilities."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,18 +8,18 @@ from medreward.errors import Problem, ProblemKind
 
 MAX_COVERAGE = 1.01
 SPACES = "\u0120\u2581"
-"""How vocabularies write a space; some servers give tokens as they stand there."""
+"""Spaces as vocabularies write them; some servers return tokens in that form."""
 
 
 def label_begun_by(token: str, labels: Sequence[str]) -> str | None:
-    """Give the one label that *token* is the beginning of, in any case; None where none or several."""
+    """Return the only label that begins with *token*, in any case; None for none or several."""
     begun = token.strip().lstrip(SPACES).upper()
     fitting = [label for label in labels if begun and label.startswith(begun)]
     return fitting[0] if len(fitting) == 1 else None
 
 
 def masses_of(tokens: Iterable[tuple[str, float]], labels: Sequence[str]) -> dict[str, float]:
-    """Add up what fell on each label, by the tokens that begin it."""
+    """Sum the probabilities of each label's first tokens."""
     masses = dict.fromkeys(labels, 0.0)
     for token, probability in tokens:
         label = label_begun_by(token, labels)
@@ -31,7 +31,7 @@ def masses_of(tokens: Iterable[tuple[str, float]], labels: Sequence[str]) -> dic
 def judgement_from_masses(
     masses: Mapping[str, float], template: Template, coverage_floor: float
 ) -> Judgement | Problem:
-    """Turn the probability of each label into a judgement, if enough fell on them at all."""
+    """Normalise the labels' probabilities to a judgement; a problem if their sum is below the floor."""
     coverage = sum(masses.values())
     # Servers round log-probabilities, so a sum may come out a little over 1.
     if not coverage_floor <= coverage <= MAX_COVERAGE or coverage == 0:
@@ -45,13 +45,13 @@ def judgement_from_masses(
 
 
 def forms_of(label: str) -> list[str]:
-    """Write a label in each way that counts: upper, title and lower case, with and without a space."""
+    """List the accepted forms of a label: upper, title and lower case, with and without a space."""
     cases = dict.fromkeys((label, label.title(), label.lower()))
     return [spaced for form in cases for spaced in (form, f" {form}")]
 
 
 def own_ids(firsts: Mapping[str, set[int]]) -> dict[str, list[int]]:
-    """Leave out first tokens that labels share; a label may be left without one of its own."""
+    """Drop first tokens that several labels share; a label may keep none."""
     own: dict[str, list[int]] = {}
     for label, ids in firsts.items():
         others = set().union(*(other for name, other in firsts.items() if name != label))

@@ -9,18 +9,18 @@ from importlib import resources
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """Strings that some family's tokenizer reads as one token, and never as text."""
+    """Strings that the tokenizer of some family reads as one special token, and never as text."""
 
     version: int
     brackets: tuple[str, ...]
-    """What stands at either end of most of them, and means nothing else in medical text."""
+    """Strings at either end of most of them, without another use in medical text."""
     prefixes: tuple[str, ...]
-    """What those begin with that go on with a number."""
+    """Beginnings of those that end in a number."""
     families: Mapping[str, tuple[str, ...]]
 
     @property
     def general(self) -> tuple[str, ...]:
-        """Pieces of which one stands in most of the tokens."""
+        """Brackets and prefixes: most tokens contain one of these."""
         return (*self.brackets, *self.prefixes)
 
     @property

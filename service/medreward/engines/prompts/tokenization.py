@@ -1,25 +1,21 @@
-"""From an inquiry to the tokens a language model reads, and which tokens begin its labels.
+"""A tokenizer's chat template, special tokens and label tokens.
 
-Shared by the engines that hold a tokenizer, so that they ask alike and read alike. The tokenizer is
-any of transformers'; nothing here needs torch.
+The tokenizer is any of transformers'; torch is not needed.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-from medreward.engines.judge import Inquiry
-from medreward.engines.prompts.fence import Fence
 from medreward.engines.prompts.frame import PromptFrame
 from medreward.engines.prompts.labels import forms_of, own_ids
 from medreward.engines.templates import Template
-from medreward.errors import Problem, ProblemKind, SetupError
+from medreward.errors import SetupError
 
 SAYING = "Is there a fracture: yes or no."
-"""A message to find in what a chat template makes of it."""
+"""A message to be found in the text that a chat template makes of it."""
 
 
 def chat_frame(tokenizer: Any) -> PromptFrame:
-    """Learn what the chat template writes around a message; none leaves an empty line.
+    """Derive the text that the chat template writes around a message; without one, an empty line.
 
     Raises:
         SetupError: the template does not leave a message as it is.
@@ -38,32 +34,17 @@ def chat_frame(tokenizer: Any) -> PromptFrame:
     return PromptFrame(before, after)
 
 
-def prompt_ids(tokenizer: Any, frame: PromptFrame, fence: Fence, inquiry: Inquiry) -> list[int]:
-    """Tokenise the prompt up to the verdict position."""
-    text = f"{frame.before}{fence.render(inquiry)}{frame.after}{inquiry.template.opening}"
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    return ids
-
-
-def too_long(prompt: Sequence[int], most: int) -> Problem:
-    """Say that a prompt is longer than the judge reads."""
-    return Problem(
-        ProblemKind.TOO_LONG,
-        f"the judge's prompt has {len(prompt)} tokens; it reads at most {most}",
-    )
-
-
 def special_tokens(tokenizer: Any) -> set[str]:
-    """Every string that the tokenizer reads as one special token."""
+    """Collect the strings that the tokenizer reads as one special token."""
     added = (str(token) for token in tokenizer.added_tokens_decoder.values())
     return {*tokenizer.all_special_tokens, *added}
 
 
 def label_ids(tokenizer: Any, template: Template) -> list[list[int]]:
-    """Token ids that begin each label of *template* after its opening.
+    """List the token ids that begin each label of *template* after its opening.
 
     A label counts in upper, title and lower case, with and without a leading space, by its first
-    token; first tokens that two labels share tell nothing and are left out.
+    token; first tokens that two labels share do not distinguish them and are left out.
 
     Raises:
         SetupError: a label is left without a token of its own.

@@ -1,1 +1,1 @@
-"""Models behind HTTP: servers, their dialects, their limits and their costs."""
+"""Models behind HTTP: pools of servers, dialects, rate limits and costs."""

@@ -1,4 +1,4 @@
-"""The key of a server: given once, or in a file that may be rewritten while the service runs."""
+"""The API key of servers: fixed, or in a file that may be rewritten while the service runs."""
 
 import re
 from pathlib import Path
@@ -8,11 +8,11 @@ from pydantic import SecretStr
 from medreward.errors import SetupError
 
 VISIBLE = re.compile(r"[!-~]+")
-"""What an HTTP header can carry."""
+"""The characters that an HTTP header can carry."""
 
 
 class ApiKey:
-    """A key for one group of servers; it never shows itself."""
+    """The key for one group of servers; neither logs nor messages show it."""
 
     def __init__(self, key: SecretStr | None = None, file: Path | None = None) -> None:
         self._file = file
@@ -24,11 +24,11 @@ class ApiKey:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a request carries to show the key."""
+        """The headers that authenticate a request; empty without a key."""
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}
 
     def reread(self) -> bool:
-        """Look at the file again, after a server refused the key; tell whether it has a new one."""
+        """Read the file again after a server refused the key; return True if it holds another."""
         if self._file is None:
             return False
         before = self._key

@@ -19,18 +19,18 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Money for a million tokens."""
+    """Prices of a million tokens, in any currency."""
 
     prompt: float = 0.0
     completion: float = 0.0
 
     def cost(self, usage: Usage) -> float:
-        """Price the tokens of one reply."""
+        """Compute the cost of one reply."""
         return (usage.prompt * self.prompt + usage.completion * self.completion) / MILLION
 
 
 Count = Callable[[int, int, float], None]
-"""Receives each reply's tokens of prompts, tokens of replies, and cost."""
+"""Receives each reply's prompt tokens, completion tokens, and cost."""
 
 
 def _ignore(_prompt: int, _completion: int, _cost: float) -> None:
@@ -42,7 +42,7 @@ def _today() -> date:
 
 
 class CostTracker:
-    """Adds up what replies cost, and refuses further requests once the day's cap is reached.
+    """Adds up the cost of replies, and refuses further requests once the day's cap is reached.
 
     Requests in flight when the cap is reached are still paid. Each process has a tracker of its own.
     """

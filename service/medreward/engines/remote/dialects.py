@@ -16,11 +16,11 @@ from medreward.engines.templates import Template
 from medreward.errors import NonsenseReply, Problem, ProblemKind
 
 TOP_LOGPROBS = 20
-# Where each inquiry is a request of its own, a slow one holds up no other's answer.
+# Each inquiry is a request of its own, so a slow one does not delay the answers of others.
 ONE_EACH = Capacity(batch=1, concurrency=16)
 MANY_EACH = Capacity(batch=64, concurrency=8)
 WORDS_OF_A_VERDICT = 16
-"""Tokens for a verdict in JSON, where a server gives no probabilities."""
+"""Tokens for a verdict in JSON, if a server returns no probabilities."""
 
 Answer = Judgement | Problem
 Labels = Mapping[str, Sequence[int]]
@@ -31,7 +31,7 @@ FILTERED = Problem(ProblemKind.JUDGE_REFUSED, "judge: the server filtered its re
 
 
 class Dialect(Protocol):
-    """One form of request that a server may understand."""
+    """One form of request that a server may support."""
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class Dialect(Protocol):
 
     @property
     def identity(self) -> str:
-        """Everything in it that can change a judgement."""
+        """Everything in the dialect that can change a judgement."""
         ...
 
     @property
@@ -54,20 +54,20 @@ class Dialect(Protocol):
         ...
 
     def body(self, inquiries: Sequence[Inquiry]) -> dict[str, object]:
-        """Write one request for inquiries of one template."""
+        """Build the body of one request for inquiries of one template."""
         ...
 
     def read(self, reply: Any, inquiries: Sequence[Inquiry]) -> list[Answer]:
-        """Read the reply to one request.
+        """Parse the reply to one request.
 
         Raises:
-            NonsenseReply: it does not answer each inquiry.
+            NonsenseReply: it does not hold an answer to each inquiry.
         """
         ...
 
 
 def by_request(dialect: Dialect, inquiries: Sequence[Inquiry]) -> list[list[int]]:
-    """Divide inquiries, by their numbers, into those that share a request."""
+    """Group the numbers of inquiries that share a request."""
     if dialect.capacity.batch == 1:
         return [[number] for number in range(len(inquiries))]
     shared: dict[Template, list[int]] = {}
@@ -78,14 +78,14 @@ def by_request(dialect: Dialect, inquiries: Sequence[Inquiry]) -> list[list[int]
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One chat request for each inquiry, its first token read with the likeliest others."""
+    """One chat request for each inquiry, whose first token has the likeliest alternatives."""
 
     model: str
     fence: Fence
     coverage_floor: float
     top: int = TOP_LOGPROBS
     prefill: Mapping[str, object] | None = None
-    """What makes the server go on from the template's opening; None where it cannot."""
+    """Fields that make the server continue the template's opening; None if it cannot."""
     limit: str = "max_tokens"
     name: str = "chat"
     path: str = "chat/completions"
@@ -93,7 +93,7 @@ class Chat:
 
     @property
     def identity(self) -> str:
-        """Other prompts and fewer tokens give other probabilities."""
+        """The dialect with its prefill and number of tokens, which change probabilities."""
         prefilled = "" if self.prefill is None else "+opening"
         return f"chat{prefilled}" + ("" if self.top == TOP_LOGPROBS else f"+top{self.top}")
 
@@ -111,7 +111,7 @@ class Chat:
         }
 
     def read(self, reply: Any, inquiries: Sequence[Inquiry]) -> list[Answer]:
-        """Read the one choice."""
+        """Parse the only choice."""
         (inquiry,) = inquiries
         return [_read_choice(first_choice(reply), inquiry.template, self.coverage_floor)]
 
@@ -124,7 +124,7 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class ConstrainedChat:
-    """One chat request for each inquiry, its reply held to the labels: no probabilities are needed."""
+    """One chat request for each inquiry, with the reply restricted to the labels, without probabilities."""
 
     model: str
     fence: Fence
@@ -136,7 +136,7 @@ class ConstrainedChat:
 
     @property
     def identity(self) -> str:
-        """Verdicts without probabilities."""
+        """The structure that restricts the reply."""
         return f"choice:{self.structure}"
 
     def body(self, inquiries: Sequence[Inquiry]) -> dict[str, object]:
@@ -151,7 +151,7 @@ class ConstrainedChat:
         }
 
     def read(self, reply: Any, inquiries: Sequence[Inquiry]) -> list[Answer]:
-        """Read the one reply: nothing but a label counts."""
+        """Parse the only choice: a text that is not a label is a problem."""
         (inquiry,) = inquiries
         choice = first_choice(reply)
         if choice.get("finish_reason") == "content_filter":
@@ -185,12 +185,12 @@ STRUCTURES: Mapping[str, Callable[[Sequence[str]], dict[str, object]]] = {
     "response_format": _as_json_schema,
     "plain": lambda _labels: {},
 }
-"""The fields, by kind of server, that hold a reply to the labels; with `plain`, none."""
+"""The fields that restrict a reply to the labels, by structure; `plain` has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completions:
-    """Many prompts in one request, with the chat template already around them."""
+    """Many prompts in one request, with the chat template's text around each."""
 
     model: str
     fence: Fence
@@ -205,30 +205,30 @@ class Completions:
 
     @property
     def identity(self) -> str:
-        """The frame, and the tokens that are looked at, change probabilities."""
+        """The dialect with its frame and requested tokens, which change probabilities."""
         known = json.dumps(sorted({json.dumps(ids, sort_keys=True) for ids in self.ids.values()}))
         tokens = hashlib.sha256(known.encode()).hexdigest()[:8] if self.ids else "top"
         return f"completions:{self.frame.sha}:{tokens}"
 
     def prompt(self, inquiry: Inquiry) -> str:
-        """Write everything up to the verdict."""
+        """Build the prompt up to the verdict."""
         content = self.fence.render(inquiry)
         return f"{self.frame.before}{content}{self.frame.after}{inquiry.template.opening}"
 
     def body(self, inquiries: Sequence[Inquiry]) -> dict[str, object]:
-        """Write the request for inquiries of one template."""
+        """Build the body of a request for inquiries of one template."""
         return {
             "model": self.model,
             "prompt": [self.prompt(inquiry) for inquiry in inquiries],
             "max_tokens": 1,
             "temperature": 0,
-            # The frame has them; a second beginning-of-text would change the probabilities.
+            # The frame already contains them; a second beginning-of-text would change probabilities.
             "add_special_tokens": False,
             **self._wanted(inquiries[0].template),
         }
 
     def read(self, reply: Any, inquiries: Sequence[Inquiry]) -> list[Answer]:
-        """Read one choice for each prompt, by their numbers."""
+        """Parse one choice for each prompt, by their numbers."""
         choices = all_choices(reply)
         if len(choices) != len(inquiries):
             raise NonsenseReply(f"{len(choices)} choices for {len(inquiries)} prompts")
@@ -238,7 +238,7 @@ class Completions:
         ]
 
     def _masses(self, choice: Mapping[str, Any], template: Template) -> dict[int, float] | None:
-        """Give the probability of each token that begins a label; None where one is missing."""
+        """Return the probability of each token that begins a label; None if one is missing."""
         told = dict(first_tokens(choice))
         wanted = [token for ids in self.ids[template].values() for token in ids]
         named = {token: told.get(f"token_id:{token}") for token in wanted}
@@ -270,10 +270,10 @@ TOKENLESS = (KeyError, IndexError, TypeError, ValueError, OverflowError, Attribu
 
 
 def first_choice(reply: Any) -> dict[str, Any]:
-    """Take the choice of a reply to one prompt.
+    """Return the choice of a reply to one prompt.
 
     Raises:
-        NonsenseReply: there is none.
+        NonsenseReply: the reply holds no choice.
     """
     match reply:
         case {"choices": [dict(choice), *_]}:
@@ -283,14 +283,15 @@ def first_choice(reply: Any) -> dict[str, Any]:
 
 
 def all_choices(reply: Any) -> list[dict[str, Any]]:
-    """Take the choices of a reply to many prompts, in the order of the prompts.
+    """Return the choices of a reply to many prompts, in the order of the prompts.
 
     Raises:
-        NonsenseReply: they are not one for each number from 0.
+        NonsenseReply: their numbers do not count from 0.
     """
     told = reply.get("choices") if isinstance(reply, dict) else None
     if isinstance(reply, list):
-        # llama.cpp answers a list of prompts by a list of replies; in older versions each is a 0.
+        # llama.cpp answers a list of prompts by a list of replies; in older versions every choice
+        # has the index 0.
         told = [first_choice(part) for part in reply]
         if all(choice.get("index") == 0 for choice in told):
             return told
@@ -304,10 +305,10 @@ def all_choices(reply: Any) -> list[dict[str, Any]]:
 
 
 def first_tokens(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """List the likeliest first tokens and their probabilities, in either form that servers write.
+    """List the likeliest first tokens and their probabilities, from either form of servers.
 
     Raises:
-        KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError: there are none.
+        KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError: they are missing.
     """
     told = choice["logprobs"]
     if told.get("content") is not None:
@@ -319,7 +320,7 @@ def first_tokens(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def spoken_label(choice: Mapping[str, Any], labels: Sequence[str]) -> str | None:
-    """Read a reply's text as one label, bare or as JSON's `verdict`; None where it is neither."""
+    """Parse a reply's text as one label, bare or as JSON's `verdict`; None if it is neither."""
     try:
         said = str(choice["message"]["content"]).strip()
     except (KeyError, TypeError):

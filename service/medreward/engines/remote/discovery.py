@@ -1,10 +1,10 @@
-"""Discovery of the dialects that a judge's server understands, by probes; the first that works is taken.
+"""Discovery of the dialects that a judge's server supports, by probes; the first that works is used.
 
 Dialects are tried in the order of their price: many prompts in one request (`completions`), then
-one chat request for each inquiry. What varies within a dialect, such as the number of
-log-probabilities that a server returns, is a list of candidates in the order in which they are
+one chat request for each inquiry. The variants of a dialect, such as the number of
+log-probabilities that a server returns, are a list of candidates in the order in which they are
 tried. A candidate that a server does not take is a value, `Unsupported`, with its reason; an
-exception means that no dialect can help: the server is down, or its model is not the one wanted.
+exception concerns all dialects: the server is down, or serves another model.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ PROBES = (
     ("fracture of the femur", "femoral fracture"),
     ("no pneumothorax", "pneumothorax"),
 )
-"""Answers and references that are judged at the start."""
+"""Answers and references of the inquiries that are judged at the start."""
 
 SAYINGS = ("left lower lobe?", "Is there a fracture: yes or no.")
 """Two messages that a chat template has to leave unchanged."""
@@ -58,7 +58,7 @@ SELF_HOSTED = PREFILLS.keys()
 STRUCTURES = {"vllm": "structured_outputs", "sglang": "regex", "llamacpp": "grammar"}
 
 FEW_LOGPROBS = 5
-"""The most that some hosted servers return."""
+"""The most log-probabilities that some hosted servers return."""
 NEWER_LIMIT = "max_completion_tokens"
 """The field that OpenAI's newer models take instead of `max_tokens`."""
 
@@ -70,17 +70,17 @@ WAIT_STATUS = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
-"""Statuses that reveal nothing about a dialect: the server is not up, or refuses our key."""
+"""Statuses that do not depend on the dialect: the server is not up, or refuses our key."""
 
 
 class JudgeSpec(NamedTuple):
-    """The judge that is wanted of a server."""
+    """The judge that a server has to provide."""
 
     model: str
     fence: Fence
     coverage_floor: float
     templates: Sequence[Template]
-    """Those that will be asked; the first one serves for probing."""
+    """The templates in use; the probes have the first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +101,19 @@ class Unsupported:
 
 @dataclass(frozen=True, slots=True)
 class Mute(Unsupported):
-    """A server takes a chat request, but returns no probabilities: only its text can be read."""
+    """A server takes a chat request, but returns no probabilities: only its text can be used."""
 
     limit: str
-    """The field for the most tokens that it took."""
+    """The field for the most tokens that the server accepted."""
 
 
 Trial = Callable[[Dialect], Awaitable[Unsupported | None]]
 
 
 async def first_that_works(candidates: Sequence[Dialect], trial: Trial) -> Dialect | Unsupported:
-    """Try candidates in their order; return the first that gives verdicts, or else all reasons.
+    """Try candidates in their order; return the first that gives verdicts, otherwise all reasons.
 
-    A server that is mute is so in all that follow, so the search ends there.
+    A server that is mute for one candidate is mute for the later ones too, so the search ends.
     """
     reasons: list[str] = []
     for dialect in candidates:
@@ -129,7 +129,7 @@ async def first_that_works(candidates: Sequence[Dialect], trial: Trial) -> Diale
 def completions_candidates(
     spec: JudgeSpec, frame: PromptFrame, ids: Mapping[Template, Labels]
 ) -> Sequence[Completions]:
-    """List the variants of completions: exactly the labels' tokens, then the likeliest tokens."""
+    """List the variants of completions: the labels' own tokens first, then the likeliest tokens."""
     top = Completions(spec.model, spec.fence, spec.coverage_floor, frame)
     return [replace(top, ids=ids), top] if ids else [top]
 
@@ -142,13 +142,13 @@ def chat_candidates(spec: JudgeSpec, kind: str) -> Sequence[Chat]:
 
 
 def constrained_candidates(spec: JudgeSpec, kind: str, limit: str) -> Sequence[ConstrainedChat]:
-    """List the variants of a chat request whose reply is held to the labels; the last is not held."""
+    """List the variants of a chat request with a restricted reply; the last has no restriction."""
     structures = dict.fromkeys((STRUCTURES.get(kind, "response_format"), "plain"))
     return [ConstrainedChat(spec.model, spec.fence, name, limit) for name in structures]
 
 
 class Probe:
-    """Asks one server, one request at a time, what it serves and which dialects it takes."""
+    """Discovers, one request at a time, the model and the dialects of one server."""
 
     def __init__(self, spec: JudgeSpec, send: Send) -> None:
         self._spec = spec
@@ -156,10 +156,10 @@ class Probe:
         self._template = spec.templates[0]
 
     async def served(self) -> ServedModel:
-        """Ask which model is served.
+        """Request the server's description of the model.
 
         Raises:
-            SetupError: it is a server of one model, and that is another one.
+            SetupError: it is a server of one model, and serves another.
         """
         reply = await self._send("GET", "models", None)
         if reply.status in WAIT_STATUS or reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -174,12 +174,12 @@ class Probe:
                 f"a server of MEDREWARD_JUDGE_URL serves {names}, not {self._spec.model}: "
                 "set MEDREWARD_JUDGE_MODEL to the name it is served by"
             )
-        # It may serve others under another name, and list them in any order.
+        # A server of many models may list them under other names, and in any order.
         owners = {str(row.get("owned_by") or "") for row in rows}
         return ServedModel(kind=owners.pop() if len(owners) == 1 else "")
 
     async def completions(self) -> Dialect | Unsupported:
-        """Find out whether many prompts can go in one request.
+        """Find a variant of completions, which has many prompts in one request.
 
         Raises:
             SetupError: the model does not answer in labels.
@@ -191,7 +191,7 @@ class Probe:
         return await first_that_works(candidates, self.trial)
 
     async def chat(self, kind: str) -> Dialect | Unsupported:
-        """Find out how a chat request is answered.
+        """Find a variant of chat requests.
 
         Raises:
             SetupError: the model does not answer in labels.
@@ -199,8 +199,8 @@ class Probe:
         found = await first_that_works(chat_candidates(self._spec, kind), self.trial)
         if not isinstance(found, Mute):
             return found
-        # A reply that is held to the labels hides a model that does not speak in labels, so the
-        # model answers freely first.
+        # A restricted reply is always a label, also from a model that would not answer in labels.
+        # So the model answers without restriction first.
         refusal = await self._check_free_reply(found.limit)
         if refusal is not None:
             return refusal
@@ -208,7 +208,7 @@ class Probe:
         return await first_that_works(held, self.trial)
 
     async def trial(self, dialect: Dialect) -> Unsupported | None:
-        """Send the probes that go in one request; return why the dialect does not work, or None.
+        """Send the probes of one request; return the reason if the dialect does not work, or None.
 
         Raises:
             SetupError: the model answers, but not in labels.
@@ -223,7 +223,7 @@ class Probe:
             case ConstrainedChat():
                 return Unsupported("it neither gives probabilities nor keeps to the labels")
             case Chat() if dialect.prefill is not None:
-                # The server may know of turns that have begun, and the model's template not.
+                # The server may support turns that have begun, but the model's template may not.
                 return Unsupported("it does not continue a turn that has begun")
             case Chat() if is_mute:
                 return Mute("chat replies come without token probabilities", dialect.limit)
@@ -239,7 +239,7 @@ class Probe:
         return [a.p_yes if isinstance(a, Judgement) else 0.5 for a in answers]
 
     async def _check_free_reply(self, limit: str) -> Unsupported | None:
-        """Check that the model, unasked, begins its reply with a label."""
+        """Check that the model begins a reply without restriction with a label."""
         free = ConstrainedChat(self._spec.model, self._spec.fence, "plain", limit)
         told = await self._json("POST", free.path, free.body(self._probes()[:1]))
         if isinstance(told, Unsupported):
@@ -258,7 +258,7 @@ class Probe:
         return None
 
     async def _frame(self) -> PromptFrame | Unsupported:
-        """Learn the text that the chat template writes around a message, from two messages."""
+        """Derive the text that the chat template writes around a message, from two messages."""
         texts: list[str] = []
         for saying in SAYINGS:
             text = await self._templated(saying)
@@ -292,7 +292,7 @@ class Probe:
         return _tokens(await self._json("POST", "/tokenize", asked))
 
     async def _ids(self) -> dict[Template, Labels]:
-        """Find the tokens that begin each label; none at all if the server has no `/tokenize`."""
+        """Find the tokens that begin each label; an empty dict if the server has no `/tokenize`."""
         found: dict[tuple[str, tuple[str, ...]], Labels | None] = {}
         for template in self._spec.templates:
             key = (template.opening, template.labels)
@@ -345,7 +345,7 @@ class Probe:
             BackendDown: the server is not up.
         """
         reply = await self._send(method, path, body)
-        # Every such server can chat: one that cannot is not up yet.
+        # Every such server supports chat: one that fails there is not up yet.
         is_up = path != "chat/completions" or reply.is_success or reply.status in REFUSAL_STATUS
         if reply.status in WAIT_STATUS or not is_up:
             json_of(reply)

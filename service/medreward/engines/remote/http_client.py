@@ -1,4 +1,4 @@
-"""HTTP to other services: the only module that knows which library does it."""
+"""HTTP requests to other services: the only module that imports the HTTP library."""
 
 import json
 import math
@@ -30,17 +30,17 @@ __all__ = [
 ]
 
 REFUSAL_STATUS = (400, 413, 422)
-"""What servers answer to one text they do not take, most often since it is too long."""
+"""Statuses by which servers refuse one text, most often because it is too long."""
 
 MAX_REPLY_BYTES = 64 * 1024**2
-"""Far more than a batch of the longest vectors; a server that sends more is not one of ours."""
+"""Far more than a batch of the longest vectors takes, so a larger reply is not an answer."""
 
 CONNECT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered, whole."""
+    """A server's reply, read to its end."""
 
     status: int
     content: bytes
@@ -48,12 +48,12 @@ class Reply:
 
     @property
     def is_success(self) -> bool:
-        """Whether it is an answer; a redirect is none: followed, a POST would lose its body."""
+        """True for 2xx alone. Redirects are not followed, since a POST would lose its body."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     @property
     def text(self) -> str:
-        """The body, to look for signs in; never to be repeated."""
+        """The body, for finding the reason of a refusal; never to be logged or repeated."""
         return self.content.decode("utf-8", "replace")
 
 
@@ -65,7 +65,7 @@ def server(
     connections: int,
     transport: AsyncBaseTransport | None,
 ) -> AsyncClient:
-    """Make the client for one server: bounded in time and connections."""
+    """Build the client of one server, with its timeouts and limited connections."""
     return AsyncClient(
         base_url=url.rstrip("/") + "/",
         headers={**headers, "Content-Type": "application/json"},
@@ -86,7 +86,7 @@ async def send(
     """Send one request and read its reply to the end.
 
     Raises:
-        EngineError: there is no reply, or it is endless.
+        EngineError: there is no reply, or it is too long.
     """
     with reaching():
         async with client.stream(method, url, content=content, headers=headers) as response:
@@ -101,7 +101,7 @@ async def send(
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Give the library's errors our names; none of them quotes a body."""
+    """Translate the library's errors into ours; none of them quotes a body."""
     try:
         yield
     except httpx.TimeoutException as exc:
@@ -111,19 +111,19 @@ def reaching() -> Iterator[None]:
 
 
 def encoded(body: Mapping[str, object]) -> bytes:
-    """Write a request's JSON."""
+    """Serialise a request's body as JSON."""
     try:
         return to_json(body)
     except PydanticSerializationError:
-        # Half a character is no UTF-8; the standard library writes it as an escape.
+        # A lone surrogate is invalid UTF-8; the standard library writes it as an escape.
         return json.dumps(body).encode()
 
 
 def json_of(reply: Reply) -> Any:
-    """Read a reply's JSON.
+    """Parse a reply's JSON.
 
     Raises:
-        BackendDown: the server says that it cannot answer.
+        BackendDown: the status is not a success.
         NonsenseReply: it is not JSON.
     """
     if not reply.is_success:
@@ -135,7 +135,7 @@ def json_of(reply: Reply) -> Any:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read the seconds of `Retry-After`, never negative; None if there are none, as with a date."""
+    """Parse the seconds of `Retry-After`, never negative; None without them, as for a date."""
     try:
         seconds = float(headers.get("Retry-After", ""))
     except ValueError:

@@ -1,19 +1,17 @@
-"""An engine that another process of ours holds: which one it is, and its answers."""
+"""An engine in other processes of the same service: its description, and its answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar, Unpack
 
 from pydantic import ValidationError
 
-from medreward.engines import timeouts
 from medreward.engines.bisection import bisect
 from medreward.engines.capacity import Capacity
-from medreward.engines.remote.api_key import ApiKey
-from medreward.engines.remote.http_client import AsyncBaseTransport, encoded, json_of
+from medreward.engines.remote.http_client import encoded, json_of
 from medreward.engines.remote.peer_schemas import EngineFacts
-from medreward.engines.remote.pool import Pauses, Server, ServerPool
+from medreward.engines.remote.pool import Server, ServerOptions, ServerPool
 from medreward.errors import (
     BackendDown,
     Failures,
@@ -28,9 +26,9 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 REQUESTS_IN_FLIGHT = 8
-"""To each server; a request is one batch, and what several ask at once is batched again there."""
+"""Requests in flight to each process, each with one batch; the process forms batches of its own."""
 AHEAD = 2
-"""Batches under way for each that the engine works on, so that it never waits for the network."""
+"""Batches sent for each that the engine works on, so that it never waits for the network."""
 
 
 class Peer(ABC, Generic[Q, A]):
@@ -42,38 +40,20 @@ class Peer(ABC, Generic[Q, A]):
     failures: ClassVar[Failures]
 
     def __init__(
-        self,
-        *urls: str,
-        api_key: ApiKey | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = 60.0,
-        try_timeout_s: float | None = None,
-        offload: Offloader | None = None,
-        pauses: Pauses | None = None,
-        transport: AsyncBaseTransport | None = None,
+        self, *urls: str, offload: Offloader | None = None, **options: Unpack[ServerOptions]
     ) -> None:
-        self._timeout_s = timeout_s
         self._offload = offload or Offloader()
-        self._servers = ServerPool(
-            urls,
-            key=api_key,
-            headers=headers,
-            timeout_s=timeout_s,
-            try_timeout_s=try_timeout_s,
-            in_flight_each=REQUESTS_IN_FLIGHT,
-            pauses=pauses,
-            transport=transport,
-        )
+        self._servers = ServerPool(urls, in_flight_each=REQUESTS_IN_FLIGHT, **options)
         self._servers.examine = self._examine
         self._facts: EngineFacts | None = None
 
     @abstractmethod
     def _body(self, questions: Sequence[Q]) -> dict[str, object]:
-        """Write questions as the route takes them."""
+        """Build the body of a request with these questions."""
 
     @abstractmethod
     def _read(self, told: Any, questions: Sequence[Q]) -> list[A | Problem]:
-        """Read the route's reply.
+        """Parse the route's reply.
 
         Raises:
             ValueError: it is not one answer for each question.
@@ -109,7 +89,7 @@ class Peer(ABC, Generic[Q, A]):
         return Capacity(self._facts.batch, each * len(self._servers.all), self._facts.tokens)
 
     async def start(self) -> None:
-        """Find out which engine the processes hold; a later start checks that it is still the same.
+        """Ask the processes for their engine; a later start checks that it is still the same.
 
         Raises:
             EngineError: none of them answers yet.
@@ -131,13 +111,13 @@ class Peer(ABC, Generic[Q, A]):
         """Ask all questions in one request, or in several if a process takes no body so large.
 
         Raises:
-            EngineError: no process answers, or not in time, or not what was asked.
+            EngineError: no process answers, or too late, or with an invalid reply.
         """
         return await bisect(questions, self._ask)
 
     async def _ask(self, questions: Sequence[Q]) -> list[A | Problem] | Problem:
         body = await self._offload.run(lambda: self._body(questions), len(questions))
-        deadline = timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE)
+        deadline = self._servers.deadline()
         deadline_ms = round(1000 * deadline.left_s)
         content = encoded({"identity": self.identity, "deadline_ms": deadline_ms, **body})
         reply = await self._servers.post(self.path.removeprefix("/"), content, deadline)

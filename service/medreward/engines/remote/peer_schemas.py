@@ -1,4 +1,4 @@
-"""What processes of one service say to each other: bodies and replies of `/engine`."""
+"""Bodies and replies of `/engine`, by which the processes of one service work together."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -16,12 +16,12 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     identity: str
-    """Of the engine that is meant: another one's answers would be remembered as this one's."""
+    """The identity of the wanted engine: another's answers would be cached under it."""
     deadline_ms: Annotated[int, Field(ge=0)]
 
 
 class Question(BaseModel):
-    """One inquiry, its template by name."""
+    """One inquiry, with its template's name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,19 +46,19 @@ class Texts(_Body):
 
 
 class Unanswered(BaseModel):
-    """Why one question has no answer."""
+    """The reason for which one question has no answer."""
 
     kind: ProblemKind
     message: str
 
     @property
     def problem(self) -> Problem:
-        """The value that the sample carries."""
+        """The same reason as a `Problem`."""
         return Problem(self.kind, self.message)
 
 
 class Said(BaseModel):
-    """What the judge said to one question, in its template's order of labels."""
+    """The judgement of one question, with probabilities in its template's order of labels."""
 
     probabilities: tuple[float, ...] = ()
     coverage: float | None = None
@@ -86,7 +86,7 @@ class Embedded(BaseModel):
 
 
 class EngineFacts(BaseModel):
-    """Reply of `GET /engine`: what this process holds, and what suits it."""
+    """Reply of `GET /engine`: the engine of this process, and the batches that suit it."""
 
     role: Literal["judge", "embed"]
     service: str
@@ -96,7 +96,7 @@ class EngineFacts(BaseModel):
     templates: Mapping[str, str] = Field(default_factory=dict)
     """SHA-256 of each template that the judge answers, by name."""
     identities: Mapping[str, str] = Field(default_factory=dict)
-    """What answers each of them."""
+    """Identity of the engine that answers each of these templates, by name."""
     has_other_engine: bool = False
     batch: Annotated[int, Field(ge=1)]
     concurrency: Annotated[int, Field(ge=1)]

@@ -1,4 +1,4 @@
-"""A pool of servers with the same model: the least busy one is asked, and one that fails is ejected."""
+"""A pool of servers with the same model: requests go to the least busy, and failing ones are ejected."""
 
 import asyncio
 import itertools
@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import structlog
 
 from medreward.admission import Deadline
 from medreward.breaker import Breaker
+from medreward.engines import timeouts
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.http_client import (
     REFUSAL_STATUS,
@@ -32,9 +33,9 @@ T = TypeVar("T")
 TRIES = 4
 FAILURES_TO_EJECT = 3
 TRIES_IN_TIME = 3
-"""How often a request that hangs on one server after the other may be sent within its time."""
+"""Tries that fit into a request's time if every server that it is sent to hangs."""
 FAIR_SHARE = 0.5
-"""Of the time for one try, what a server has to be given before its silence counts against it."""
+"""The share of one try's time after which a timeout counts as a failure of the server."""
 
 KEY_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
@@ -44,16 +45,27 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """Seconds to wait before a server gets another request; each wait is longer than the one before."""
+    """Pauses in seconds before a server gets another request; each is longer than the one before."""
 
     first_s: float = 0.1
     """Upper bound of the random pause before a request's second try, doubled with each try."""
     longest_s: float = 5.0
     """Upper bound of any such pause, and of the time that a request waits for an ejected server."""
     first_rest_s: float = 0.5
-    """Before an ejected server is probed for the first time."""
+    """Pause before the first probe of an ejected server."""
     longest_rest_s: float = 15.0
-    """Between two probes of an ejected server."""
+    """Longest pause between two probes of an ejected server."""
+
+
+class ServerOptions(TypedDict, total=False):
+    """The options that an engine behind servers passes on to its `ServerPool`."""
+
+    api_key: ApiKey | None
+    headers: Mapping[str, str] | None
+    timeout_s: float
+    try_timeout_s: float | None
+    pauses: Pauses | None
+    transport: AsyncBaseTransport | None
 
 
 class Server:
@@ -79,7 +91,7 @@ class Server:
         )
         self.outstanding = 0
         self.last_turn = 0
-        """The number of the request that was sent here last: among equals, others come first."""
+        """The number of its latest request; of equally busy servers, the one with the lowest is chosen."""
         self.breaker = Breaker(
             failures=FAILURES_TO_EJECT,
             pause_s=pauses.first_rest_s,
@@ -87,7 +99,7 @@ class Server:
         )
         self.watch: asyncio.Task[None] | None = None
         self.trouble = ""
-        """Why it was ejected last."""
+        """The reason for which it was ejected last."""
 
     @property
     def name(self) -> str:
@@ -117,22 +129,23 @@ class Server:
 
 
 class ServerPool:
-    """Sends each request to the least busy server, and again to another if that may help."""
+    """Sends each request to the least busy server, and retries it on others."""
 
     def __init__(
         self,
         urls: Sequence[str],
         *,
-        key: ApiKey | None = None,
+        api_key: ApiKey | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout_s: float,
+        timeout_s: float = 60.0,
         try_timeout_s: float | None = None,
         in_flight_each: int = 16,
         limits: RateLimits | None = None,
         pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
-        self._key = key or ApiKey()
+        self._key = api_key or ApiKey()
+        self._timeout_s = timeout_s
         self._limits = limits
         self._pauses = pauses or Pauses()
         self._try_timeout_s = min(
@@ -155,8 +168,12 @@ class ServerPool:
         self.examine: Callable[[Server], Awaitable[None]] = self._greet
         """Probes an ejected server; raises if it has to stay ejected."""
 
+    def deadline(self) -> Deadline:
+        """Return the deadline of a batch that is sent now."""
+        return timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE)
+
     async def post(self, path: str, content: bytes, deadline: Deadline) -> Reply:
-        """Send JSON to one server, and again to another or later if that may help.
+        """Send JSON to one server, and retry on another or later if the failure is the server's.
 
         Raises:
             EngineError: no server answered before the deadline.
@@ -178,11 +195,11 @@ class ServerPool:
         return await self._try(server, method, path, content, self._try_timeout_s)
 
     async def ask_each(self, ask: Callable[[Server], Awaitable[T]]) -> dict[Server, T]:
-        """Put a question to each server at the start; one that is down is ejected, and joins later.
+        """Call *ask* with each server at the start; a server that is down is ejected, and joins later.
 
         Raises:
             EngineError: all of them are down.
-            Exception: whatever else *ask* raises.
+            Exception: any other error of *ask*.
         """
         outcomes = await asyncio.gather(*map(ask, self.all), return_exceptions=True)
         found: dict[Server, T] = {}
@@ -201,7 +218,7 @@ class ServerPool:
         return found
 
     def eject(self, server: Server, reason: str) -> None:
-        """Send a server no requests until a probe finds it well again."""
+        """Stop sending requests to a server until a probe succeeds."""
         while not server.breaker.is_open:
             server.breaker.failed()
         server.trouble = reason
@@ -210,7 +227,7 @@ class ServerPool:
             server.watch = asyncio.create_task(self._watch(server))
 
     async def aclose(self) -> None:
-        """Close everything."""
+        """Stop all probes, and close all connections."""
         await asyncio.gather(*(server.aclose() for server in self.all))
 
     def _choose(self, tried: Sequence[Server]) -> Server | None:
@@ -231,12 +248,13 @@ class ServerPool:
         has_waited = False
         while True:
             if not has_waited and self._choose(tried) is None:
-                # Once, at whichever try: a request that waited again and again would be late.
+                # Once in all tries: a request that waited at each would use up its time.
                 has_waited = True
                 await self._wait_for_a_server(deadline)
             if self._limits is not None and self._choose(tried) is not None:
                 await self._limits.wait(len(content), timeout_s=deadline.left_s)
-            # Chosen after both waits, since servers are ejected and come back meanwhile.
+            # Chosen after both waits, since servers are ejected and come back meanwhile. Nothing
+            # yields to the event loop between this and the increment of `outstanding`.
             chosen = self._choose(tried)
             if chosen is None:
                 break
@@ -253,7 +271,7 @@ class ServerPool:
         raise outcome or self._all_rest()
 
     async def _wait_for_a_server(self, deadline: Deadline) -> None:
-        """Wait for the first probe if all servers are ejected: else a queue fails in a moment."""
+        """Wait for the first probe if all servers are ejected: otherwise all requests fail at once."""
         watches = [server.watch for server in self.all if server.watch and server.breaker.is_open]
         next_s = min(server.breaker.left_s for server in self.all)
         if len(watches) == len(self.all) and next_s < self._pauses.longest_s:
@@ -281,7 +299,7 @@ class ServerPool:
     async def _try(
         self, server: Server, method: str, path: str, content: bytes | None, left_s: float
     ) -> Reply:
-        """Send once; and with the new key if the old one is refused and its file holds another."""
+        """Send once, and again with the new key if the old one is refused and the file holds another."""
         server.outstanding += 1
         server.last_turn = next(self._numbers)
         try:
@@ -301,7 +319,7 @@ class ServerPool:
 
     @asynccontextmanager
     async def _place(self, deadline: Deadline) -> AsyncIterator[None]:
-        """Hold one of the places for requests in flight."""
+        """Hold one of the pool's slots for requests in flight."""
         try:
             async with asyncio.timeout(deadline.left_s):
                 await self._places.acquire()
@@ -318,7 +336,7 @@ class ServerPool:
             self.eject(server, reason)
 
     def _pause_s(self, outcome: Reply | EngineError, tried: Sequence[Server]) -> float:
-        """Return the seconds before the next try: none if another server is left to be tried."""
+        """Return the seconds before the next try: 0 if another server is left, infinity for no retry."""
         others = [s for s in self.all if not s.breaker.is_open and s not in tried]
         if others:
             return 0.0
@@ -330,7 +348,7 @@ class ServerPool:
         return jitter_s if asked_s is None else asked_s + jitter_s / 10
 
     async def _watch(self, server: Server) -> None:
-        """Probe an ejected server until it is well again."""
+        """Probe an ejected server until a probe succeeds."""
         while server.breaker.is_open:
             await asyncio.sleep(server.breaker.left_s)
             if not server.breaker.allows():
@@ -348,18 +366,18 @@ class ServerPool:
                 log.info("server_back", server=server.name)
 
     async def _greet(self, server: Server) -> None:
-        """Ask for the list of models, which every such server has."""
+        """Request the list of models, which every such server has."""
         reply = await self.ask(server, "GET", "models")
         if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise BackendDown(f"the server answers {reply.status}")
 
 
 def _is_answer(reply: Reply) -> bool:
-    """Whether a reply concerns the request: a refusal of it, or JSON and not a proxy's page."""
+    """Return True if a reply concerns the request: a refusal of it, or JSON and not a proxy's page."""
     begins = reply.content.lstrip()[:1]
     return reply.status in REFUSAL_STATUS or (reply.is_success and begins in {b"{", b"["})
 
 
 def _may_pass(reply: Reply) -> bool:
-    """Whether the same server may answer the same request later."""
+    """Return True if the same server may answer the same request later."""
     return reply.status in BUSY or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR

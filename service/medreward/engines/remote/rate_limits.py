@@ -1,4 +1,4 @@
-"""How fast a paid server may be asked: requests and tokens a minute, for the whole process."""
+"""Rate limits of a paid server: requests and tokens a minute, for the whole process."""
 
 import asyncio
 
@@ -7,25 +7,27 @@ from aiolimiter import AsyncLimiter
 from medreward.errors import DeadlinePassed
 
 BURST_SHARE = 1 / 6
-"""Of a minute's allowance, what may go at once: providers count over windows of their own."""
+"""The share of a minute's allowance that may go at once: providers count over windows of their own."""
 FIRST_TOKENS_PER_BYTE = 1 / 3
-"""English is nearer 1/4; rather too many until the first replies tell."""
-WEIGHT_OF_NEWS = 0.1
+"""A high estimate (English is nearer 1/4) until the first replies report their tokens."""
+NEW_WEIGHT = 0.1
+"""The weight of one reply in the running mean of tokens a byte."""
 
 
 class RateLimits:
-    """Makes each request wait for its turn, in the order in which they came."""
+    """Delays requests to keep the limits, in the order in which they came."""
 
     def __init__(self, *, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
         self._requests = _bucket(requests_per_minute)
         self._tokens = _bucket(tokens_per_minute)
         self._tokens_per_byte = FIRST_TOKENS_PER_BYTE
-        # The bucket itself lets whoever wants least go first, and a large request never.
+        # The bucket itself lets small requests go first, so a large one could wait for ever. The lock
+        # keeps them in order.
         self._order = asyncio.Lock()
 
     @property
     def burst_tokens(self) -> int | None:
-        """The tokens that may go at once; None where they are not limited."""
+        """The tokens that may go at once; None if tokens are not limited."""
         return None if self._tokens is None else int(self._tokens.max_rate)
 
     async def wait(self, sent_bytes: int, *, timeout_s: float) -> None:
@@ -46,14 +48,14 @@ class RateLimits:
             ) from None
 
     def note(self, sent_bytes: int, tokens: int) -> None:
-        """Learn from a reply how many tokens a request of *sent_bytes* was."""
+        """Update the tokens a byte by a reply, whose request of *sent_bytes* took *tokens*."""
         if sent_bytes > 0 and tokens > 0:
-            news = min(1.0, tokens / sent_bytes) - self._tokens_per_byte
-            self._tokens_per_byte += WEIGHT_OF_NEWS * news
+            error = min(1.0, tokens / sent_bytes) - self._tokens_per_byte
+            self._tokens_per_byte += NEW_WEIGHT * error
 
 
 async def _take(bucket: AsyncLimiter, amount: float) -> None:
-    """Take what may be more than the bucket holds, one bucket after the other."""
+    """Acquire *amount*, in several steps if it is more than the bucket holds."""
     while amount > bucket.max_rate:
         await bucket.acquire(bucket.max_rate)
         amount -= bucket.max_rate
