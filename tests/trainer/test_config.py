@@ -20,7 +20,7 @@ from medreward_trainer.config.files import (
     key_names,
     load_config,
 )
-from medreward_trainer.config.key_aliases import INSTEAD, OTHER_NAMES, VALUES, ours_of
+from medreward_trainer.config.key_aliases import key_aliases
 from medreward_trainer.errors import BadConfig
 
 ROOT = Path(__file__).parents[2]
@@ -388,12 +388,12 @@ def test_a_reference_is_needed_for_kl_alone(empty: str, override: str, *, needs:
 
 def test_the_table_of_other_names_is_of_every_key() -> None:
     """And of none that there is not; what there is none of is none of ours."""
-    keys = key_names()
+    keys, aliases = key_names(), key_aliases()
 
-    assert list(OTHER_NAMES) == keys
-    assert set(VALUES) <= set(keys)
-    assert not set(INSTEAD) & set(keys)
-    assert not [key for key in INSTEAD if ours_of(key)]
+    assert list(aliases.names) == keys
+    assert set(aliases.values) <= set(keys)
+    assert not set(aliases.instead) & set(keys)
+    assert not [key for key in aliases.instead if aliases.ours(key)]
 
 
 def test_every_key_says_what_it_is() -> None:

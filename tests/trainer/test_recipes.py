@@ -10,13 +10,12 @@ from medreward_trainer.config.config import Config
 from medreward_trainer.config.files import (
     check_runnable,
     dump_config,
-    flat,
     load_config,
     recipe_names,
     recipe_path,
     recipe_purpose,
 )
-from medreward_trainer.config.key_aliases import OTHER_NAMES, VALUES
+from medreward_trainer.config.key_aliases import flat, key_aliases
 from medreward_trainer.errors import BadConfig
 
 PUBLISHED = {
@@ -49,7 +48,7 @@ def written(name: str) -> dict[str, Any]:
 
 def in_our_words(key: str, value: object) -> object:
     """Give a value of theirs its name here."""
-    return VALUES.get(key, {}).get(str(value), value)
+    return key_aliases().values.get(key, {}).get(str(value), value)
 
 
 def test_the_recipes_are_these() -> None:
@@ -140,7 +139,7 @@ def test_the_recipe_for_verl_says_the_same(name: str) -> None:
     ours, theirs = written(name), written(f"verl/{name}")
     shared = {
         key: theirs[names.verl.removeprefix("+")]
-        for key, names in OTHER_NAMES.items()
+        for key, names in key_aliases().names.items()
         if key in ours.keys() - MAY_DIFFER and names.verl and names.verl.removeprefix("+") in theirs
     }
 
@@ -157,7 +156,7 @@ def test_the_recipe_for_easyr1_says_the_same(name: str) -> None:
     use_kl = "actor_rollout_ref.actor.use_kl_loss"
     shared = {
         key: theirs[names.easyr1]
-        for key, names in OTHER_NAMES.items()
+        for key, names in key_aliases().names.items()
         if key in ours.keys() - MAY_DIFFER - {use_kl} and names.easyr1 in theirs
     }
 

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from medreward_trainer.config.key_aliases import VALUES
+from medreward_trainer.config.key_aliases import key_aliases
 
 
 def listed(value: object) -> object:
@@ -51,8 +51,18 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _nothing_is_the_default(cls, given: Any) -> Any:
-        """A section that YAML leaves empty."""
+        """Take the defaults for a section that YAML leaves empty."""
         return {} if given is None else given
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if problems := list(self._contradictions()):
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield each combination of values that cannot work, with its keys and the way out."""
+        yield from ()
 
 
 class Data(Section):
@@ -97,14 +107,12 @@ class Data(Section):
     max_pixels: PositiveInt | None = 4_194_304
     """Larger ones are scaled down; EasyR1's key."""
 
-    @model_validator(mode="after")
-    def _pixels_have_an_order(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
-            raise ValueError(
+            yield (
                 f"data.min_pixels={self.min_pixels} is over data.max_pixels={self.max_pixels}; "
                 "lower it, or make it null"
             )
-        return self
 
 
 class Model(Section):
@@ -185,21 +193,19 @@ class Actor(Section):
     """The longest a gradient may be."""
     optim: Optim = Optim()
 
-    @model_validator(mode="after")
-    def _does_what_it_says(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if self.use_kl_loss and self.kl_loss_coef == 0:
-            raise ValueError(
+            yield (
                 f"{ACTOR}.use_kl_loss=true with {ACTOR}.kl_loss_coef=0 costs a pass of the "
                 "reference and changes nothing; give the coefficient (0.001), or use no KL"
             )
         highest = max(self.clip_ratio_low, self.clip_ratio_high)
         if self.policy_loss.loss_mode == "gspo" and highest > WIDEST_GSPO_CLIP:
-            raise ValueError(
+            yield (
                 f"{ACTOR}: a clip ratio of {highest:g} never clips under gspo, where the ratio "
                 "is a sequence's mean and moves by thousandths; give clip_ratio_low=3e-4 and "
                 "clip_ratio_high=4e-4 (arXiv 2507.18071)"
             )
-        return self
 
 
 class Sampling(Section):
@@ -280,20 +286,17 @@ class FilterGroups(Section):
     max_num_gen_batches: Annotated[int, Field(ge=0)] = 20
     """Batches generated before a step gives up filling itself; 0 is no bound."""
 
-    @model_validator(mode="after")
-    def _can_keep_something(self) -> Self:
-        ours = VALUES["algorithm.filter_groups.metric"].get(self.metric)
-        if ours:
-            raise ValueError(
+    def _contradictions(self) -> Iterator[str]:
+        if ours := key_aliases().values["algorithm.filter_groups.metric"].get(self.metric):
+            yield (
                 f"algorithm.filter_groups.metric={self.metric} is called {ours} here; "
                 "accuracy_llm drops what is all wrong, too"
             )
         if self.low >= self.high:
-            raise ValueError(
+            yield (
                 f"algorithm.filter_groups.low={self.low:g} is not under high={self.high:g}: no "
                 "group would be kept; published are 0.01 and 0.99"
             )
-        return self
 
 
 class Algorithm(Section):
@@ -312,14 +315,7 @@ class Algorithm(Section):
     gdpo_reward_weights: tuple[float, ...] = ()
     """One a key; none are the recipe's own."""
 
-    @model_validator(mode="after")
-    def _does_what_it_says(self) -> Self:
-        for problem in self._idle():
-            raise ValueError(problem)
-        return self
-
-    def _idle(self) -> Iterator[str]:
-        """What is asked for and would have no effect."""
+    def _contradictions(self) -> Iterator[str]:
         keys, weights = self.gdpo_reward_keys, self.gdpo_reward_weights
         if (keys or weights) and self.adv_estimator != "gdpo":
             yield (
@@ -379,14 +375,12 @@ class Reward(Section):
     """Stop when the service begins to score by another recipe, judge or embedder."""
     reward_kwargs: RewardKwargs = RewardKwargs()
 
-    @model_validator(mode="after")
-    def _has_an_address(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(
+            yield (
                 f"reward.base_url={self.base_url} must begin with http:// or https://; did you "
                 f"mean http://{self.base_url.rpartition('//')[2]}?"
             )
-        return self
 
 
 class WarmUp(Section):
@@ -401,13 +395,9 @@ class WarmUp(Section):
     lr: PositiveFloat = 1e-5
     """The learning rate of these steps."""
 
-    @model_validator(mode="after")
-    def _has_something_to_read(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if self.steps and not self.files:
-            raise ValueError(
-                f"warm_up.steps={self.steps} and no warm_up.files; name them, or give steps=0"
-            )
-        return self
+            yield (f"warm_up.steps={self.steps} and no warm_up.files; name them, or give steps=0")
 
 
 class Trainer(Section):
@@ -448,20 +438,18 @@ class Trainer(Section):
     seed: int = 1
     """Ours. Of weights that are drawn and of rollouts; the order of the data has its own."""
 
-    @model_validator(mode="after")
-    def _knows_where_to_go_on(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         is_path = self.resume_mode == "resume_path"
         if is_path and self.resume_from_path is None:
-            raise ValueError(
+            yield (
                 "trainer.resume_mode=resume_path needs trainer.resume_from_path; auto goes on "
                 "from the last checkpoint of the run"
             )
         if self.resume_from_path is not None and not is_path:
-            raise ValueError(
+            yield (
                 f"trainer.resume_from_path is read only with trainer.resume_mode=resume_path, "
                 f"which is {self.resume_mode}"
             )
-        return self
 
 
 class Config(Section):
@@ -487,23 +475,14 @@ class Config(Section):
         """True if a frozen copy of the policy is asked for its log-probabilities."""
         return self.actor_rollout_ref.actor.use_kl_loss or self.algorithm.use_kl_in_reward
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        problems = list(contradictions(self))
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+    def _contradictions(self) -> Iterator[str]:
+        yield from _batch_contradictions(self)
+        yield from _kl_contradictions(self)
+        yield from _length_contradictions(self)
+        yield from _schedule_contradictions(self)
 
 
-def contradictions(config: Config) -> Iterator[str]:
-    """What sections say that cannot be together; each with its keys and what to do."""
-    yield from _batches_that_do_not_fit(config)
-    yield from _kl_that_does_not_fit(config)
-    yield from _lengths_that_do_not_fit(config)
-    yield from _schedule_that_does_not_fit(config)
-
-
-def _batches_that_do_not_fit(config: Config) -> Iterator[str]:
+def _batch_contradictions(config: Config) -> Iterator[str]:
     data, mini = config.data, config.actor_rollout_ref.actor.ppo_mini_batch_size
     filters, prompts = config.algorithm.filter_groups, data.train_batch_size
     drawn = data.gen_batch_size or prompts
@@ -527,7 +506,7 @@ def _batches_that_do_not_fit(config: Config) -> Iterator[str]:
         )
 
 
-def _kl_that_does_not_fit(config: Config) -> Iterator[str]:
+def _kl_contradictions(config: Config) -> Iterator[str]:
     algorithm, actor = config.algorithm, config.actor_rollout_ref.actor
     if actor.use_kl_loss and algorithm.use_kl_in_reward:
         yield (
@@ -541,7 +520,7 @@ def _kl_that_does_not_fit(config: Config) -> Iterator[str]:
         )
 
 
-def _lengths_that_do_not_fit(config: Config) -> Iterator[str]:
+def _length_contradictions(config: Config) -> Iterator[str]:
     overlong, longest = config.reward.reward_kwargs.overlong_buffer_cfg, config.data
     if not overlong.enable:
         return
@@ -557,7 +536,7 @@ def _lengths_that_do_not_fit(config: Config) -> Iterator[str]:
         )
 
 
-def _schedule_that_does_not_fit(config: Config) -> Iterator[str]:
+def _schedule_contradictions(config: Config) -> Iterator[str]:
     actor, steps = config.actor_rollout_ref.actor, config.trainer.total_training_steps
     if steps is None:
         return
