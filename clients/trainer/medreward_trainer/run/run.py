@@ -29,7 +29,7 @@ from medreward_trainer.run.timing import StageTimes
 from medreward_trainer.scoring import RewardSource, Score
 from medreward_trainer.update.policy import Policy, make_optimizer, make_schedule, optimizer_steps
 from medreward_trainer.update.scored_groups import COMPOSITE, ScoredGroup
-from medreward_trainer.update.updater import Row, Updater, log_probs_of_rows
+from medreward_trainer.update.updater import Updater
 
 T = TypeVar("T")
 REFERENCE = "reference"
@@ -94,10 +94,6 @@ class Run:
 
         self.gather(check)
 
-    def next_prompts(self) -> list[Prompt]:
-        """Draw the next prompts, this process's share of them."""
-        return [self.prompts[number] for number in self.policy.share(self.order.take())]
-
     def gather(self, mine: Callable[[], list[T]]) -> list[T]:
         """Do something in each process, and give all of them all results.
 
@@ -116,38 +112,6 @@ class Run:
             if error is not None:
                 raise error
         return [one for results, _ in everyone for one in results]
-
-    def add_log_probs(self, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
-        """Add what the update needs of groups that all processes hold; each does a part."""
-        numbers = self.policy.share(range(len(groups)))
-        mine = self.with_own_log_probs([groups[number] for number in numbers], times)
-        pairs = self.gather(lambda: list(zip(numbers, mine, strict=True)))
-        return [group for _, group in sorted(pairs, key=lambda pair: pair[0])]
-
-    def with_own_log_probs(self, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
-        """Add the log-probabilities that the update needs of groups of this process."""
-        if self.needs_old:
-            with times.stage("old_log_prob"):
-                found = self._log_probs(groups, self.policy.bare_model)
-            groups = [replace(g, old=old) for g, old in zip(groups, found, strict=True)]
-        if self.config.needs_reference:
-            with times.stage("ref"), self._reference_model() as model:
-                found = self._log_probs(groups, model)
-            groups = [replace(g, reference=ref) for g, ref in zip(groups, found, strict=True)]
-        return groups
-
-    @property
-    def needs_old(self) -> bool:
-        """True unless the update is one step from the policy that drew the rollouts."""
-        prompts = self.config.data.train_batch_size
-        steps = optimizer_steps(self.config.actor_rollout_ref.actor, prompts=prompts)
-        return steps > 1 or self.config.algorithm.use_kl_in_reward
-
-    def update(self, rows: Sequence[Row]) -> dict[str, float]:
-        """Take the step's optimiser steps."""
-        actor, rollout = self.config.actor_rollout_ref.actor, self.config.actor_rollout_ref.rollout
-        samples = actor.ppo_mini_batch_size * rollout.n
-        return self.updater.update(rows, samples_a_step=samples)
 
     def advance(self, kl_coef: float) -> None:
         """Count a step that is in the weights."""
@@ -226,18 +190,9 @@ class Run:
         finally:
             checkpoints.set_random_state(state)
 
-    def _log_probs(self, groups: Sequence[ScoredGroup], model: Any) -> list[tuple[Any, ...]]:
-        rollout = self.config.actor_rollout_ref.rollout
-        flat = log_probs_of_rows(
-            self.policy,
-            [(g.group.prompt, r.tokens) for g in groups for r in g.group.rollouts],
-            micro_batch=rollout.log_prob_micro_batch_size_per_gpu,
-            model=model,
-        )
-        return [tuple(flat[i : i + rollout.n]) for i in range(0, len(flat), rollout.n)]
-
     @contextmanager
-    def _reference_model(self) -> Iterator[Any]:
+    def reference_model(self) -> Iterator[Any]:
+        """Yield the policy as it was before its training: a frozen copy, or without its adapter."""
         if self.policy.has_adapter:
             with self.policy.as_it_began() as model:
                 yield model
