@@ -130,7 +130,7 @@ class Updater:
                 loss, part = self._loss(batch, tokens=tokens, sequences=len(scored))
                 # Gradients are averaged over processes, but the loss is a sum over all of them.
                 scaled = loss * self._policy.accelerator.num_processes
-                scaled.backward()  # type: ignore[no-untyped-call]  # torch's own
+                scaled.backward()
             stats += part
         norm = float(torch.nn.utils.clip_grad_norm_(self._policy.trained, self._actor.grad_clip))
         if not math.isfinite(norm):
