@@ -79,19 +79,19 @@ class Data(Section):
     image_key: str = "image"
     """The column of one image or several; rows without images are allowed."""
     image_dir: Path | None = None
-    """The folder that relative image paths start from; none is the data file's. EasyR1's key."""
+    """The folder of relative image paths; the data file's folder by default. EasyR1's key."""
     format_prompt: str = "medix"
     """Template: medix, brief, plain, or a Jinja file that wraps `content`; EasyR1's key."""
     train_batch_size: PositiveInt = 512
     """Prompts in a step."""
     gen_batch_size: PositiveInt | None = None
-    """Prompts generated at a time while groups are filtered; none is train_batch_size."""
+    """Prompts generated at a time while groups are filtered; train_batch_size by default."""
     val_batch_size: PositiveInt = 512
     """Prompts generated at a time during validation."""
     train_max_samples: PositiveInt | None = None
-    """Rows read from train_files, from the first; none is all."""
+    """Rows read from train_files, from the first; all by default."""
     val_max_samples: PositiveInt | None = None
-    """Rows read from val_files, from the first; none is all."""
+    """Rows read from val_files, from the first; all by default."""
     max_prompt_length: PositiveInt = 4352
     """Longest prompt in tokens, including its template and images."""
     max_response_length: PositiveInt = 4096
@@ -103,9 +103,9 @@ class Data(Section):
     seed: int = 1
     """Seed of that order."""
     min_pixels: PositiveInt | None = 262_144
-    """Smaller images are scaled up to this many pixels; none leaves them. EasyR1's key."""
+    """Smaller images are scaled up to this many pixels; null leaves them. EasyR1's key."""
     max_pixels: PositiveInt | None = 4_194_304
-    """Larger images are scaled down to this many pixels; none leaves them. EasyR1's key."""
+    """Larger images are scaled down to this many pixels; null leaves them. EasyR1's key."""
 
     def _contradictions(self) -> Iterator[str]:
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
@@ -175,7 +175,7 @@ class Actor(Section):
     clip_ratio_high: PositiveFloat = 0.2
     """The ratio is clipped above at 1 plus this value; DAPO's is higher (arXiv 2503.14476)."""
     clip_ratio_c: Annotated[float, Field(gt=1)] | None = 3.0
-    """Bound on the ratio if the advantage is negative (arXiv 1912.09729); none is no bound."""
+    """Bound on the ratio if the advantage is negative (arXiv 1912.09729); null disables it."""
     policy_loss: PolicyLoss = PolicyLoss()
     loss_agg_mode: LossAggregation = "token-mean"
     """Average that reduces the losses of tokens to one number."""
@@ -284,7 +284,7 @@ class FilterGroups(Section):
     high: float = 0.99
     """The upper bound."""
     max_num_gen_batches: Annotated[int, Field(ge=0)] = 20
-    """Batches after which a step learns from the groups that it has; 0 is no bound."""
+    """Batches after which a step learns from the groups that it has; 0 is unlimited."""
 
     def _contradictions(self) -> Iterator[str]:
         if ours := key_aliases().values["algorithm.filter_groups.metric"].get(self.metric):
@@ -311,9 +311,9 @@ class Algorithm(Section):
     kl_ctrl: KLControl = KLControl()
     filter_groups: FilterGroups = FilterGroups()
     gdpo_reward_keys: Texts = ()
-    """Components that gdpo normalises one by one; none is all that have a weight in the recipe."""
+    """Components that gdpo normalises one by one; by default all with a weight in the recipe."""
     gdpo_reward_weights: tuple[float, ...] = ()
-    """A weight for each of these keys; none is the recipe's weights."""
+    """A weight for each of these keys; the recipe's weights by default."""
 
     def _contradictions(self) -> Iterator[str]:
         keys, weights = self.gdpo_reward_keys, self.gdpo_reward_weights
@@ -364,7 +364,7 @@ class Reward(Section):
     base_url: str = "http://127.0.0.1:8080"
     """Address of the service, with http:// or https://."""
     recipe: str | None = None
-    """Recipe of the service; none is its default."""
+    """Recipe of the service; the service's own default if null."""
     deadline_s: PositiveFloat = 120.0
     """Timeout of one request, including retries."""
     patience_s: PositiveFloat = 1800.0
@@ -389,7 +389,7 @@ class WarmUp(Section):
     files: Texts = ()
     """JSONL files with the columns of the data and a `response`."""
     steps: Annotated[int, Field(ge=0)] = 0
-    """Optimiser steps; 0 is no warm-up."""
+    """Optimiser steps; 0 skips the warm-up."""
     batch_size: PositiveInt = 8
     """Rows in a step."""
     lr: PositiveFloat = 1e-5
@@ -428,7 +428,7 @@ class Trainer(Section):
     max_actor_ckpt_to_keep: PositiveInt = 3
     """Number of newest checkpoints that are kept."""
     default_local_dir: Path | None = None
-    """Folder of the run; none is checkpoints/<project_name>/<experiment_name>."""
+    """Folder of the run; checkpoints/<project_name>/<experiment_name> by default."""
     resume_mode: Literal["auto", "disable", "resume_path"] = "auto"
     """auto resumes from the folder's last checkpoint; disable starts a run in a folder without
     one."""

@@ -228,7 +228,7 @@ def _place(key: str, source: str, places: Mapping[str, str]) -> str:
 
 
 def _leaves(key: str, value: Any) -> list[str]:
-    """Return the keys below an unknown section; only whole keys of EasyR1's `worker` have aliases."""
+    """Return the keys below an unknown section; only EasyR1's whole keys have aliases."""
     if key_aliases().advice(key) or not (isinstance(value, Mapping) and value):
         return [key]
     return [leaf for name, inner in value.items() for leaf in _leaves(f"{key}.{name}", inner)]
@@ -254,7 +254,7 @@ def _suggestion(key: str) -> str:
 
 
 def _nearest_choice(key: str, error: ErrorDetails) -> str:
-    """Return a hint at the valid choice that is most similar to the value; empty if none is."""
+    """Return a hint at the valid choice most similar to the value, or an empty text."""
     given, elsewhere = str(error["input"]), key_aliases().values.get(key, {})
     choices = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ").split(", ")
     close = [elsewhere[given]] if given in elsewhere else []

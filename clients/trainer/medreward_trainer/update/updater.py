@@ -181,7 +181,7 @@ class Updater:
         new = policy.log_probs(batch, entropy_learns=actor.entropy_coeff > 0)
         new_BT = new.chosen_BT.detach()
         if old_BT is None:
-            # The policy itself drew the rows: the ratio is 1 in value, and only its gradient counts.
+            # The policy itself drew the rows: the ratio is 1, and only its gradient counts.
             old_BT = new_BT
         surrogate = LOSSES[actor.policy_loss.loss_mode](
             new.chosen_BT, old_BT, advantages_B, mask_BT,
