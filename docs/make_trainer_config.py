@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from medreward_trainer.config.config import Config
 from medreward_trainer.config.files import key_fields
-from medreward_trainer.config.key_aliases import INSTEAD, OTHER_NAMES, VALUES
+from medreward_trainer.config.key_aliases import key_aliases
 
 
 def page() -> str:
@@ -38,7 +38,7 @@ def page() -> str:
             "|---|---|---|",
             *(
                 f"| `{key}` | `{theirs}` | `{ours}` |"
-                for key, values in VALUES.items()
+                for key, values in key_aliases().values.items()
                 for theirs, ours in values.items()
             ),
             "| `algorithm.adv_estimator` | `grpo` and `algorithm.norm_adv_by_std_in_grpo=False` | `dr_grpo` |",
@@ -47,7 +47,7 @@ def page() -> str:
             "",
             "| key, or what it begins with | what to do |",
             "|---|---|",
-            *(f"| `{key}` | {advice} |" for key, advice in INSTEAD.items()),
+            *(f"| `{key}` | {advice} |" for key, advice in key_aliases().instead.items()),
             "",
         ]
     )
@@ -74,7 +74,7 @@ def _table(name: str, section: type[BaseModel]) -> Iterator[str]:
 
 def _rows(prefix: str, section: type[BaseModel]) -> Iterator[str]:
     for key, field in key_fields(section, f"{prefix}.").items():
-        names = OTHER_NAMES[key]
+        names = key_aliases().names[key]
         meaning = " ".join([*(field.description or "").split(), *_choices(field)])
         yield (
             f"| `{key}` | {_default(field)} | {meaning} | {_name(names.verl, key)} "

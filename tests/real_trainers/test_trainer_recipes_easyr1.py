@@ -144,7 +144,7 @@ def pairs_of(theirs: Any, ours: Any, prefix: str = "") -> dict[str, tuple[Any, A
 def test_easyr1_has_the_keys_that_are_said_to_be_its() -> None:
     """Those of the table; MediX-R1's copy is older, and has no `lora`."""
     config = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(PPOConfig())))
-    keys = {names.easyr1 for names in other_keys.OTHER_NAMES.values() if names.easyr1}
+    keys = {names.easyr1 for names in other_keys.key_aliases().names.values() if names.easyr1}
     open_ended = {key for key in keys if "val_override_config" in key or ".lora." in key}
 
     for key in keys - open_ended:

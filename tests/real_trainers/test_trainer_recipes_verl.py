@@ -95,7 +95,7 @@ def test_verl_has_the_keys_that_are_said_to_be_its() -> None:
     with initialize_config_module("verl.trainer.config", version_base=None):
         config = compose("ppo_trainer", ["actor_rollout_ref.rollout.name=vllm"])
 
-    for names in other_keys.OTHER_NAMES.values():
+    for names in other_keys.key_aliases().names.values():
         if names.verl and not names.verl.startswith("+"):
             at(config, names.verl)
         elif names.verl:

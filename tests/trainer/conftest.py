@@ -1,4 +1,4 @@
-"""What the trainer's tests share: a stand-in service, a toy task, and a real service for it."""
+"""Fixtures of the trainer's tests: a stand-in service, a toy task, and a real service for it."""
 
 import json
 import os
@@ -39,9 +39,9 @@ Configure = Callable[..., Config]
 
 @pytest.fixture(autouse=True, scope="package")
 def _one_thread() -> Iterator[None]:
-    """Compute in one thread: for tiny models more only wait for each other, on a busy machine long.
+    """Compute in one thread, since more threads slow tiny models down on a busy machine.
 
-    The processes that tests start get the same, so that their sums are added up in the same order.
+    Processes that tests start get the same setting, so that sums have the same rounding.
     """
     import torch  # noqa: PLC0415 - takes seconds
 
@@ -55,7 +55,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def service() -> Iterator[StandIn]:
-    """A service that does as it is told."""
+    """A stand-in service that replies by a given rule."""
     with standing_in() as told:
         yield told
 
@@ -72,7 +72,7 @@ def toy_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Configure:
-    """Configure a toy run: to a letter the right response is that letter twice.
+    """Configure a toy run: the right response to a letter is that letter twice.
 
     The references are in capitals, so that the judge is asked and not the rule of equality.
     """

@@ -1,4 +1,4 @@
-"""A reward service on a socket that does what it is told: the only fake of the trainer's tests."""
+"""A reward service on a socket with scripted replies: the only fake of the trainer's tests."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ Rule = Callable[[dict[str, Any]], Result]
 
 
 def scored(reward: float, **components: float) -> Result:
-    """A sample with its reward."""
+    """Make the result of a sample with a reward."""
     return {
         "status": "scored",
         "reward": reward,
@@ -30,13 +30,13 @@ def scored(reward: float, **components: float) -> Result:
 
 
 def unscored(kind: str, *, retryable: bool) -> Result:
-    """A sample without a reward."""
+    """Make the result of a sample without a reward."""
     error = {"kind": kind, "message": "as it was told", "retryable": retryable}
     return {"status": "unscored", "reward": None, "components": {}, "flags": [], "error": error}
 
 
 def judged(score: float) -> Result:
-    """An item with its score."""
+    """Make the result of a judged item."""
     verdict = "YES" if score else "NO"
     vote = {"view": "as_written", "verdict": verdict, "p_yes": score, "source": "judge",
             "error": None}  # fmt: skip
@@ -55,10 +55,10 @@ def judged(score: float) -> Result:
 
 @dataclass
 class StandIn:
-    """Where it listens, what it says, and what it was asked.
+    """A running stand-in: its address, its scripted replies, and the requests it received.
 
-    `refusals` are statuses to answer the next requests with, whatever they ask. It is loading for
-    the first `looks_while_loading` looks at whether it is ready.
+    `refusals` are statuses for the next requests. The service reports that it is loading for the first
+    `looks_while_loading` health checks.
     """
 
     url: str
@@ -72,12 +72,12 @@ class StandIn:
 
     @property
     def samples(self) -> list[dict[str, Any]]:
-        """Each sample that it was asked to score, probes left out."""
+        """Samples it was asked to score, without probes."""
         found = [one for body in self.asked for one in body.get("samples", ())]
         return [one for one in found if one["reference"] != "probe"]
 
     def answer(self, path: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Give status and body."""
+        """Return status and body of a reply."""
         self.asked.append(asked)
         if self.refusals:
             status = self.refusals.pop(0)

@@ -32,7 +32,7 @@ rewards = st.integers(0, 1000).map(lambda thousandths: thousandths / 1000)
 
 
 def doubles(*rows: Sequence[float]) -> Tensor:
-    """Rows as a tensor that rounds little."""
+    """Make a float64 tensor of rows."""
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -43,7 +43,7 @@ def all_scored(values_PG: Tensor) -> Tensor:
 
 @st.composite
 def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
-    """Rewards (P, G), and which of them were given."""
+    """Draw rewards (P, G), and a mask of the scored ones."""
     prompts, samples = draw(st.integers(1, 4)), draw(st.integers(2, 6))
     rows = st.lists(rewards, min_size=samples, max_size=samples)
     marks = st.lists(st.booleans(), min_size=samples, max_size=samples)
@@ -54,7 +54,7 @@ def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
 
 
 def as_groups(rewards_PG: Tensor, scored_PG: Tensor) -> Groups:
-    """Groups whose components are the reward and its square; lengths from 1 up."""
+    """Make groups with the reward and its square as components; lengths from 1 up."""
     lengths_PG = torch.arange(1.0, rewards_PG.numel() + 1, dtype=torch.float64)
     return Groups(
         rewards_PG=rewards_PG,
@@ -86,7 +86,7 @@ def test_a_sample_is_compared_with_the_scored_of_its_group(
 
 @given(batches())
 def test_rloo_is_a_reward_minus_the_mean_of_the_others(batch: tuple[Tensor, Tensor]) -> None:
-    """Computed as it is said, one sample at a time."""
+    """The result equals the definition, computed one sample at a time."""
     rewards_PG, scored_PG = batch
     advantages_PG = rloo(rewards_PG, scored_PG)
 
@@ -160,7 +160,7 @@ def test_a_group_that_is_paid_more_throughout_learns_the_same(
 def test_a_group_as_a_whole_is_neither_praised_nor_blamed(
     estimate: Estimate, batch: tuple[Tensor, Tensor]
 ) -> None:
-    """A group's advantages add up to 0, and the best paid has none below 0."""
+    """A group's advantages add up to 0, and that of its highest reward is not negative."""
     rewards_PG, scored_PG = batch
     advantages_PG = estimate(rewards_PG, scored_PG)
     best_P1 = rewards_PG.masked_fill(~scored_PG, -inf).argmax(dim=1, keepdim=True)
@@ -187,7 +187,7 @@ def test_groups_do_not_see_each_other(estimate: Estimate, batch: tuple[Tensor, T
 def test_equal_rewards_teach_exactly_nothing(
     estimate: Estimate, reward: float, samples: int
 ) -> None:
-    """Rounding leaves nothing behind in float32 that a tiny deviation could blow up."""
+    """No rounding error remains in float32 that a tiny deviation could amplify."""
     rewards_PG = torch.full((1, samples), reward)
 
     assert not estimate(rewards_PG, all_scored(rewards_PG)).any()
@@ -211,7 +211,7 @@ def test_gdpo_does_not_whiten_what_rounding_leaves() -> None:
 def test_a_sample_with_nothing_to_compare_has_no_advantage(
     estimator: Estimator, marks: list[bool]
 ) -> None:
-    """It is 0 where one of a group has a reward or none has, whatever other groups are like."""
+    """It is 0 if a group has one reward or none, whatever the other groups have."""
     rewards_PG = doubles([0.2, 0.9, 0.4], [0.0, 1.0, 1.0])
     scored_PG = torch.tensor([marks, [True, True, True]])
     algorithm = Algorithm(adv_estimator=estimator)
@@ -232,7 +232,7 @@ def test_a_sample_with_nothing_to_compare_has_no_advantage(
     ],
 )
 def test_gdpo_whitens_over_tokens(lengths: list[float], expected: list[float]) -> None:
-    """A component without variance says nothing, and a long response counts for its length."""
+    """A component without variance adds nothing, and long responses weigh more."""
     components_KPG = torch.stack([doubles([1, 0]), doubles([1, 1])])
     advantages_PG = gdpo(
         components_KPG, all_scored(components_KPG[0]), doubles([0.5, 0.5])[0], doubles(lengths)
@@ -243,7 +243,7 @@ def test_gdpo_whitens_over_tokens(lengths: list[float], expected: list[float]) -
 
 @given(batches())
 def test_gdpo_has_mean_0_and_variance_1_over_tokens(batch: tuple[Tensor, Tensor]) -> None:
-    """Over those of samples that can be compared, if any differ."""
+    """Tokens count if their samples can be compared and differ."""
     groups = as_groups(*batch)
     advantages_PG = advantages_of(groups, Algorithm(adv_estimator="gdpo"), RECIPE)
     comparable_PG = groups.scored_PG & (groups.scored_PG.sum(dim=1, keepdim=True) > 1)
@@ -255,7 +255,7 @@ def test_gdpo_has_mean_0_and_variance_1_over_tokens(batch: tuple[Tensor, Tensor]
 
 
 def test_gdpo_hears_a_component_however_little_it_varies() -> None:
-    """A component in tenths of its size gives the same advantages, where grpo's would change."""
+    """A component at a tenth of its size gives the same advantages; grpo's would change."""
     accuracy_PG, format_PG = doubles([1, 0, 0, 1]), doubles([1, 1, 0, 1])
     scored_PG, even_K = all_scored(accuracy_PG), doubles([0.5, 0.5])[0]
     lengths_PG = doubles([5, 5, 5, 5])
@@ -282,7 +282,7 @@ def test_the_configuration_names_the_estimator(name: Estimator, estimate: Estima
 def by_gdpo(
     groups: Groups, keys: Sequence[str] = (), weights: Sequence[float] = (), **recipe: float
 ) -> Tensor:
-    """Advantages by gdpo, with the keys and weights of the configuration and the recipe's."""
+    """Compute gdpo's advantages with keys and weights of the configuration and the recipe."""
     algorithm = Algorithm(
         adv_estimator="gdpo", gdpo_reward_keys=tuple(keys), gdpo_reward_weights=tuple(weights)
     )
@@ -302,13 +302,13 @@ THREE = Groups(
 
 
 def straight(keys: Sequence[str], weights: Sequence[float]) -> Tensor:
-    """What gdpo makes of these components of THREE."""
+    """Compute gdpo's advantages of components of THREE directly."""
     components_KPG = torch.stack([THREE.components[key] for key in keys])
     return gdpo(components_KPG, THREE.scored_PG, doubles(weights)[0], THREE.lengths_PG)
 
 
 def test_gdpo_takes_what_the_recipe_pays_for() -> None:
-    """Unless told otherwise, it takes components with a weight, by their weights."""
+    """By default it uses the components with a weight, and their weights."""
     expected_PG = straight(["accuracy_llm", "format"], [0.8, 0.2])
 
     assert torch.equal(by_gdpo(THREE, accuracy_llm=0.8, format=0.2), expected_PG)
@@ -325,7 +325,7 @@ def test_gdpo_takes_the_components_and_weights_that_it_is_told() -> None:
 
 
 def test_gdpo_goes_on_without_a_component_that_a_step_has_not() -> None:
-    """The recipe has modality, and no sample of this step has: it says nothing."""
+    """The recipe has modality but no sample of this step does, so it adds nothing."""
     advantages_PG = by_gdpo(THREE, ["accuracy_llm", "modality"], accuracy_llm=0.8, modality=0.2)
 
     torch.testing.assert_close(advantages_PG, straight(["accuracy_llm"], [0.8]))
@@ -349,6 +349,6 @@ def test_gdpo_says_which_key_is_wrong(keys: list[str], weights: list[float], mes
 
 
 def test_gdpo_without_any_component_is_refused() -> None:
-    """There is nothing to normalise if the recipe pays for nothing that the samples have."""
+    """A recipe without a weight for the samples' components leaves nothing to normalise."""
     with pytest.raises(BadConfig, match="have no component; choose from accuracy_llm"):
         by_gdpo(THREE)

@@ -1,4 +1,4 @@
-"""Prompts and responses as tensors: padding is seen by nobody."""
+"""Prompts and responses as tensors: padding changes no result."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -25,7 +25,7 @@ PAD = 0
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Several threads wait for each other longer than a tiny model computes."""
+    """Compute in one thread, since more threads slow tiny models down."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -34,7 +34,7 @@ def _one_thread() -> Iterator[None]:
 
 @cache
 def tiny(name: str) -> tuple[Any, Prompter]:
-    """Load a tiny model, sharper than it is drawn so that differences show, and its prompter."""
+    """Load a tiny model with enlarged weights, so that differences show, and its prompter."""
     model, processor = load_model(Model(path=name, dtype="float32"), seed=1)
     plain_generation(model)
     with torch.no_grad():
@@ -95,7 +95,7 @@ def test_prompts_end_and_responses_begin_at_one_position() -> None:
 
 
 def test_responses_may_be_empty() -> None:
-    """Then there is nothing to learn from, and nothing breaks."""
+    """An empty response adds no tokens, and the batch can still be computed."""
     model, prompter = tiny("tiny-random")
 
     batch = sequence_batch([asked(prompter, "a"), asked(prompter, "abc")], [(), ()], prompter)
@@ -109,7 +109,7 @@ def test_responses_may_be_empty() -> None:
 def test_log_probabilities_do_not_depend_on_the_rows_beside(
     rows: list[tuple[str, list[int]]],
 ) -> None:
-    """Each response has those that it has alone."""
+    """Each response has the log-probabilities that it has alone."""
     _, prompter = tiny("tiny-random")
 
     prompts = [asked(prompter, problem) for problem, _ in rows]
@@ -129,7 +129,7 @@ def test_log_probabilities_do_not_depend_on_the_rows_beside(
     )
 )
 def test_nor_on_their_images(rows: list[tuple[str, list[int], list[int]]]) -> None:
-    """Also where some rows have several images and others none."""
+    """The same is true if some rows have several images and others have no image."""
     _, prompter = tiny("tiny-random-vl")
 
     prompts = [asked(prompter, problem, *shades) for problem, shades, _ in rows]
@@ -138,7 +138,7 @@ def test_nor_on_their_images(rows: list[tuple[str, list[int], list[int]]]) -> No
 
 
 def test_images_are_seen() -> None:
-    """Else nothing above would be worth anything."""
+    """Another image changes the log-probabilities; otherwise the tests above prove nothing."""
     model, prompter = tiny("tiny-random-vl")
     prompts = [asked(prompter, "ab", 0), asked(prompter, "ab", 255)]
 
@@ -149,7 +149,7 @@ def test_images_are_seen() -> None:
 
 @pytest.mark.parametrize("name", ["tiny-random", "tiny-random-vl"])
 def test_what_is_generated_does_not_depend_on_the_rows_beside(name: str) -> None:
-    """The likeliest response to a prompt is the same in any batch."""
+    """The most likely response to a prompt is the same in any batch."""
     model, prompter = tiny(name)
     shades = [(200,), (), (10, 250)] if name == "tiny-random-vl" else [(), (), ()]
     prompts = [
@@ -166,7 +166,7 @@ def test_what_is_generated_does_not_depend_on_the_rows_beside(name: str) -> None
 
 
 def test_a_prompt_that_stands_in_several_rows_has_its_images_in_each() -> None:
-    """The samples of a group share what was made of them."""
+    """The samples of a group share the prepared images."""
     model, prompter = tiny("tiny-random-vl")
     prompt, other = asked(prompter, "ab", 200, 20), asked(prompter, "b", 90)
 
@@ -179,7 +179,7 @@ def test_a_prompt_that_stands_in_several_rows_has_its_images_in_each() -> None:
 
 
 def test_pictures_of_several_sizes_are_filled_up_with_zeros() -> None:
-    """Some processors give a picture's own height and width, and mask what is beyond."""
+    """Some processors return an image at its own size, with a mask of the padding."""
     found = joined([torch.ones(1, 2, 1), torch.ones(2, 1, 3)])
 
     assert found.shape == (3, 2, 3)

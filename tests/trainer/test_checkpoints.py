@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, the newest few, read back as they were."""
+"""Checkpoints: complete or absent, the newest few, and read back unchanged."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ PROVENANCE = Provenance("medix-r1", "sha256:1f", "Qwen3-4B", "MedEmbed", "0.1.0"
 
 @pytest.fixture
 def config() -> Config:
-    """The tiny model's."""
+    """A configuration of the tiny model."""
     return load_config("smoke")
 
 
@@ -42,7 +42,7 @@ def policy(config: Config) -> Policy:
 
 
 def saved_at(step: int, policy: Policy, config: Config) -> Saved:
-    """A state after a step."""
+    """Make a checkpoint's state after a step."""
     optimizer = make_optimizer(policy, config.actor_rollout_ref.actor.optim)
     progress = Progress(
         step=step, place=Place(1, 4), kl_coef=0.1, prompts=16, provenance=PROVENANCE
@@ -68,7 +68,7 @@ def test_a_checkpoint_reads_back_as_it_was(policy: Policy, config: Config, tmp_p
 
 
 def test_random_numbers_go_on_where_they_were() -> None:
-    """What is drawn after a state is drawn again from it."""
+    """After a state is restored, the same numbers are drawn again."""
     state = random_state()
     drawn = torch.rand(3)
 
@@ -89,7 +89,7 @@ def test_only_the_newest_are_kept(policy: Policy, config: Config, tmp_path: Path
 def test_a_checkpoint_of_the_same_step_takes_the_place_of_the_former(
     policy: Policy, config: Config, tmp_path: Path
 ) -> None:
-    """And nothing of the former is left."""
+    """No file of the previous checkpoint remains."""
     for _ in range(2):
         save(tmp_path, policy, saved_at(3, policy, config), keep=2)
 
@@ -97,7 +97,7 @@ def test_a_checkpoint_of_the_same_step_takes_the_place_of_the_former(
 
 
 def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path: Path) -> None:
-    """It is not found, and is cleared away by the next run."""
+    """An incomplete folder is not listed, and the next run removes it."""
     half = tmp_path / ".unfinished-global_step_4"
     (half / "model").mkdir(parents=True)
 
@@ -113,7 +113,7 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    """With what is wrong with it."""
+    """The message names the checkpoint and the defect."""
     folder = tmp_path / "global_step_1"
     folder.mkdir()
     (folder / "state.pt").write_bytes(b"half a file")
@@ -123,7 +123,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_something_else_is_no_checkpoint(tmp_path: Path) -> None:
-    """The message says what to name."""
+    """The message says which folder to give instead."""
     with pytest.raises(BadCheckpoint, match="global_step_<step>"):
         read(tmp_path)
     with pytest.raises(BadCheckpoint, match="global_step_<step>"):
@@ -134,7 +134,7 @@ def test_something_else_is_no_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 @pytest.mark.parametrize("rank", [0, 4])
 def test_an_exported_model_says_what_the_policy_says(tmp_path: Path, rank: int) -> None:
-    """As a plain folder, whether all weights were trained or an adapter."""
+    """The plain folder gives the same logits, with all weights trained or an adapter."""
     base, tokenizer = load_model(Model(path="tiny-random", dtype="float32"), seed=1)
     base.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
@@ -155,7 +155,7 @@ def test_an_exported_model_says_what_the_policy_says(tmp_path: Path, rank: int) 
 
 
 def test_an_export_does_not_write_into_what_is_there(tmp_path: Path) -> None:
-    """A folder that holds something is refused."""
+    """A folder with content is refused."""
     (tmp_path / "global_step_1" / "model").mkdir(parents=True)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()

@@ -1,4 +1,4 @@
-"""The command `medreward-train`: what it prints, and what its exit codes say."""
+"""The command `medreward-train`: its output and its exit codes."""
 
 import re
 import shlex
@@ -28,13 +28,13 @@ def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def medreward_train(*arguments: str | Path) -> Result:
-    """Run the command in this process; what it does not handle is raised."""
+    """Run the command in this process; unhandled exceptions are raised."""
     words = [str(one) for one in arguments]
     return CliRunner().invoke(app, words, catch_exceptions=False, prog_name="medreward-train")
 
 
 def examples_of(command: str) -> list[list[str]]:
-    """The command lines that a command's help shows, without the program's name."""
+    """Return the command lines in a command's help, without the program's name."""
     shown = medreward_train(command, "--help").output
     lines = re.findall(r"^\W*medreward-train (.*?)\s*$", shown, re.MULTILINE)
     return [shlex.split(line.partition(" > ")[0]) for line in lines]
@@ -42,7 +42,7 @@ def examples_of(command: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_shows_examples(command: str) -> None:
-    """Each is of the command that the help is of."""
+    """Each example is of the command whose help shows it."""
     examples = examples_of(command)
 
     assert examples
@@ -51,13 +51,13 @@ def test_the_help_of_a_command_shows_examples(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["run", "show"])
 def test_the_configurations_of_examples_can_be_had(command: str) -> None:
-    """Recipes and keys in the help are there; `show` reads what `run` would."""
+    """The help's recipes and keys exist; `show` reads the same as `run`."""
     for _, *words in examples_of(command):
         assert medreward_train("show", *words).exit_code == 0
 
 
 def test_help_is_quick() -> None:
-    """What takes seconds to import is imported by the commands that need it."""
+    """Modules that take seconds to import are imported only by the commands that need them."""
     program = "import sys, medreward_trainer.cli; print(*sys.modules)"
 
     loaded = subprocess.run(  # noqa: S603 - this interpreter
@@ -68,7 +68,7 @@ def test_help_is_quick() -> None:
 
 
 def test_recipes_are_listed_with_what_they_are_for() -> None:
-    """Each has its line, and its model's name is whole, to be copied."""
+    """Each has its line, with its model's name uncut, for copying."""
     listed = medreward_train("recipes").output
 
     first_words = [line.split()[0] for line in listed.splitlines()]
@@ -108,7 +108,7 @@ def test_show_can_leave_the_defaults_out() -> None:
 def test_a_configuration_that_cannot_be_is_wrong_use(
     command: str, words: list[str], advice: str
 ) -> None:
-    """Exit code 2, and words that say what was meant."""
+    """The exit code is 2, and the message suggests the right key."""
     outcome = medreward_train(command, *words)
 
     assert outcome.exit_code == 2
@@ -117,7 +117,7 @@ def test_a_configuration_that_cannot_be_is_wrong_use(
 
 
 def test_a_run_that_ends_well_ends_with_0(toy: Configure, service: StandIn, tmp_path: Path) -> None:
-    """Steps are told on standard error, and standard output stays empty."""
+    """Steps go to standard error, and standard output stays empty."""
     service.rule = lambda one: scored(float(one["response"].startswith("a")))
     file = tmp_path / "config.yaml"
     config = toy(service.url, "trainer.total_training_steps=1", "trainer.logger=[console]")
@@ -133,7 +133,7 @@ def test_a_run_that_ends_well_ends_with_0(toy: Configure, service: StandIn, tmp_
 def test_a_run_that_trouble_stops_ends_with_1(
     toy: Configure, service: StandIn, tmp_path: Path
 ) -> None:
-    """What happened and where the state is are told in words, without a traceback."""
+    """The message names the cause and the saved state, without a traceback."""
     service.rule = lambda _: scored(1.0)
     file = tmp_path / "config.yaml"
     config = toy(service.url, "algorithm.filter_groups.enable=true",
@@ -148,7 +148,7 @@ def test_a_run_that_trouble_stops_ends_with_1(
 
 
 def test_plot_says_what_it_wrote(tmp_path: Path) -> None:
-    """Its folder is made if need be."""
+    """The folder of the picture is created if necessary."""
     with RunLog(tmp_path / "run", ["file"], total_steps=1) as log:
         log.train(1, {"reward/mean": 0.5}, [])
     picture = tmp_path / "pictures" / "run.png"
@@ -162,7 +162,7 @@ def test_plot_says_what_it_wrote(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [["plot"], ["export", "model"]], ids=lambda words: words[0])
 def test_a_folder_that_is_of_no_run_is_said(words: list[str], tmp_path: Path) -> None:
-    """Exit code 1, and what the folder should have been."""
+    """The exit code is 1, and the message says which folder to give."""
     command, *more = words
 
     outcome = medreward_train(command, tmp_path / "nowhere", *more)
@@ -172,7 +172,7 @@ def test_a_folder_that_is_of_no_run_is_said(words: list[str], tmp_path: Path) ->
 
 
 def test_a_dtype_that_is_not_known_is_wrong_use(tmp_path: Path) -> None:
-    """The choices are told."""
+    """The message lists the choices."""
     outcome = medreward_train("export", tmp_path, tmp_path / "out", "--dtype", "float17")
 
     assert outcome.exit_code == 2
@@ -182,7 +182,7 @@ def test_a_dtype_that_is_not_known_is_wrong_use(tmp_path: Path) -> None:
 def test_an_exported_checkpoint_can_be_loaded(
     toy: Configure, service: StandIn, tmp_path: Path
 ) -> None:
-    """It is a plain folder with a model and what reads its text."""
+    """The folder contains a model and its tokenizer."""
     service.rule = lambda one: scored(float(one["response"].startswith("a")))
     file = tmp_path / "config.yaml"
     config = toy(service.url, "trainer.total_training_steps=1")

@@ -1,4 +1,4 @@
-"""A configuration is read from a file and overrides, or refused in words that lead further."""
+"""A configuration is read from a file and overrides, or refused with a message that helps."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from medreward_trainer.config.files import (
     key_names,
     load_config,
 )
-from medreward_trainer.config.key_aliases import INSTEAD, OTHER_NAMES, VALUES, ours_of
+from medreward_trainer.config.key_aliases import key_aliases
 from medreward_trainer.errors import BadConfig
 
 ROOT = Path(__file__).parents[2]
@@ -37,14 +37,14 @@ def empty(tmp_path: Path) -> str:
 
 
 def refusal(source: str, *overrides: str) -> str:
-    """What is said of a configuration that cannot be."""
+    """Return the message of a configuration that is refused."""
     with pytest.raises(BadConfig) as caught:
         load_config(source, overrides)
     return str(caught.value)
 
 
 def at(config: BaseModel, key: str) -> Any:
-    """The value of a key."""
+    """Return the value of a key."""
     value: Any = config
     for part in key.split("."):
         value = getattr(value, part)
@@ -52,7 +52,7 @@ def at(config: BaseModel, key: str) -> Any:
 
 
 def test_an_empty_file_is_the_defaults(empty: str) -> None:
-    """What a file leaves out has its default."""
+    """Keys that a file omits have their defaults."""
     assert load_config(empty) == Config()
 
 
@@ -76,14 +76,14 @@ def test_an_empty_file_is_the_defaults(empty: str) -> None:
     ],
 )
 def test_an_override_is_read_as_yaml(empty: str, override: str, value: object) -> None:
-    """Its value is what YAML makes of it, and a number wherever a number is wanted."""
+    """The value is YAML, and a number if the key takes a number."""
     key = override.partition("=")[0].lstrip("+")
 
     assert at(load_config(empty, [override]), key) == value
 
 
 def test_an_override_of_a_section_leaves_its_neighbours(tmp_path: Path) -> None:
-    """Keys that it does not name stay as the file has them."""
+    """Keys that it does not name keep the file's values."""
     path = tmp_path / "mine.yaml"
     path.write_text("algorithm: {filter_groups: {metric: reward, low: 0.2}}\nwarm_up:\n")
 
@@ -100,7 +100,7 @@ def test_an_override_of_a_section_leaves_its_neighbours(tmp_path: Path) -> None:
 
 
 def test_the_last_override_of_a_key_counts(empty: str) -> None:
-    """As in a shell."""
+    """A later override replaces an earlier one."""
     assert load_config(empty, ["data.seed=2", "data.seed=3"]).data.seed == 3
 
 
@@ -126,7 +126,7 @@ def test_the_last_override_of_a_key_counts(empty: str) -> None:
 def test_an_unknown_key_is_refused_with_the_one_that_was_meant(
     empty: str, wrong: str, meant: str
 ) -> None:
-    """A misspelt one, EasyR1's and verl's each lead to ours, or to what to do instead."""
+    """Misspelt keys and those of EasyR1 and verl lead to ours, or to advice."""
     said = refusal(empty, f"{wrong}=1")
 
     assert said.startswith(f"{wrong}=1: ")
@@ -135,7 +135,7 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(
 
 
 def test_what_is_wrong_is_said_with_the_place_it_stands_in(tmp_path: Path) -> None:
-    """All of it at once, each with the file or the override."""
+    """One message lists all errors, each with its file or override."""
     path = tmp_path / "mine.yaml"
     path.write_text("trainer: {total_epoch: 3, save_freq: -2}\n")
 
@@ -175,7 +175,7 @@ def test_what_is_wrong_is_said_with_the_place_it_stands_in(tmp_path: Path) -> No
 def test_an_impossible_value_is_refused_with_what_would_do(
     empty: str, override: str, said: str
 ) -> None:
-    """Key, value and what is valid are named, and the nearest choice if there are choices."""
+    """The message names key, value, valid values, and the nearest choice."""
     words = refusal(empty, override)
 
     assert override.partition("=")[0].removesuffix(".x") in words
@@ -214,7 +214,7 @@ def test_an_impossible_value_is_refused_with_what_would_do(
     ],
 )  # fmt: skip
 def test_what_cannot_be_together_is_refused(empty: str, overrides: list[str], said: str) -> None:
-    """The keys are named, and what to change."""
+    """The message names the keys and the change to make."""
     assert said in refusal(empty, *overrides)
 
 
@@ -235,7 +235,7 @@ def test_what_cannot_be_together_is_refused(empty: str, overrides: list[str], sa
     ],
 )  # fmt: skip
 def test_what_can_be_together_is_taken(empty: str, overrides: list[str]) -> None:
-    """The other side of each bound."""
+    """Values on the valid side of each bound are accepted."""
     load_config(empty, overrides)
 
 
@@ -249,7 +249,7 @@ def test_a_file_holds_keys_and_values(tmp_path: Path, text: str) -> None:
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    """YAML would take the last one and say nothing."""
+    """YAML itself would silently keep the last one."""
     path = tmp_path / "twice.yaml"
     path.write_text("data:\n  seed: 1\n  shuffle: true\n  seed: 2\n")
 
@@ -261,7 +261,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["a: [", "a: b: c", "\tdata: 1", "a: 2026-99-99"])
 def test_what_is_not_yaml_is_refused_with_its_file(tmp_path: Path, text: str) -> None:
-    """Whatever is wrong with it."""
+    """Every kind of syntax error names the file."""
     path = tmp_path / "torn.yaml"
     path.write_text(text)
 
@@ -270,17 +270,17 @@ def test_what_is_not_yaml_is_refused_with_its_file(tmp_path: Path, text: str) ->
 
 @pytest.mark.parametrize("override", ["", "data.seed", "=3", ".=3", "data.=3", "data..seed=3"])
 def test_what_is_no_override_is_refused_with_one_that_is(empty: str, override: str) -> None:
-    """A key, an equals sign, a value."""
+    """An override needs a key, an equals sign and a value."""
     assert "write it as trainer.total_epochs=2" in refusal(empty, override)
 
 
 def test_an_override_that_is_not_yaml_is_refused(empty: str) -> None:
-    """With the override, not the file."""
+    """The message names the override, not the file."""
     assert refusal(empty, "data.train_files=[a").startswith("data.train_files=[a is not YAML")
 
 
 def test_a_key_below_a_value_is_refused(tmp_path: Path) -> None:
-    """A value of the file has no keys below it."""
+    """The file's value has no keys below it."""
     path = tmp_path / "mine.yaml"
     path.write_text("data: {seed: 1}\n")
 
@@ -290,13 +290,13 @@ def test_a_key_below_a_value_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused_with_the_recipe_that_was_meant() -> None:
-    """Or with all of them, if none is like it."""
+    """The message lists all recipes if no name is similar."""
     assert refusal("smoek") == "smoek is no file, and no recipe; did you mean smoke?"
     assert "no recipe: medix_2b_dapo, " in refusal("/there/is/nothing.yaml")
 
 
 def test_a_run_needs_data() -> None:
-    """To show a configuration it does not."""
+    """A configuration without data can be shown but not run."""
     with pytest.raises(BadConfig, match=r"data\.train_files"):
         check_runnable(Config())
     check_runnable(load_config("smoke"))
@@ -327,7 +327,7 @@ def test_what_is_written_reads_back_equal(
     estimator: str,
     filtered: bool,
 ) -> None:
-    """Whatever texts it holds, also those that YAML takes for something else."""
+    """Texts survive, even those that YAML would read as another type."""
     config = Config.model_validate(
         {
             "data": {"train_files": files},
@@ -344,7 +344,7 @@ def test_what_is_written_reads_back_equal(
 
 
 def test_every_key_is_written() -> None:
-    """A run's config.yaml says what it was told in whole, whatever defaults become of later."""
+    """A run's config.yaml is complete, so later changes of defaults do not matter."""
     written = yaml.safe_load(dump_config(Config()))
 
     for key in key_names():
@@ -354,7 +354,7 @@ def test_every_key_is_written() -> None:
 
 
 def test_changed_values_are_those_that_differ(empty: str) -> None:
-    """In the order of the configuration, with the later values."""
+    """They have the order of the configuration, and the later values."""
     before = load_config(empty)
     after = load_config(empty, ["trainer.save_freq=3", f"{ACTOR}.optim.lr=1e-5"])
 
@@ -366,7 +366,7 @@ def test_changed_values_are_those_that_differ(empty: str) -> None:
 
 
 def test_a_run_has_a_folder_of_its_name(empty: str) -> None:
-    """Unless it is told another."""
+    """The folder follows the run's names unless the configuration sets it."""
     named = load_config(empty, ["trainer.experiment_name=b", "trainer.project_name=a"])
     told = load_config(empty, ["trainer.default_local_dir=/c"])
 
@@ -382,27 +382,27 @@ def test_a_run_has_a_folder_of_its_name(empty: str) -> None:
     ],
 )
 def test_a_reference_is_needed_for_kl_alone(empty: str, override: str, *, needs: bool) -> None:
-    """Without KL no second model is held."""
+    """Without KL no second model is loaded."""
     assert load_config(empty, [override]).needs_reference is needs
 
 
 def test_the_table_of_other_names_is_of_every_key() -> None:
-    """And of none that there is not; what there is none of is none of ours."""
-    keys = key_names()
+    """The table lists exactly our keys, and gives advice for foreign keys only."""
+    keys, aliases = key_names(), key_aliases()
 
-    assert list(OTHER_NAMES) == keys
-    assert set(VALUES) <= set(keys)
-    assert not set(INSTEAD) & set(keys)
-    assert not [key for key in INSTEAD if ours_of(key)]
+    assert list(aliases.names) == keys
+    assert set(aliases.values) <= set(keys)
+    assert not set(aliases.instead) & set(keys)
+    assert not [key for key in aliases.instead if aliases.ours(key)]
 
 
 def test_every_key_says_what_it_is() -> None:
-    """A docstring under the field, or a section."""
+    """Each field has a docstring."""
     assert [key for key, field in key_fields().items() if not field.description] == []
 
 
 def test_the_page_of_the_configuration_lists_it() -> None:
-    """docs/trainer/config.md is what `make docs` writes."""
+    """docs/trainer/config.md is the output of `make docs`, and has every key."""
     script = ROOT / "docs" / "make_trainer_config.py"
     written = subprocess.run(  # noqa: S603 - our own script
         [sys.executable, script], check=True, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""The small data sets of examples/: what a recipe may rely on."""
+"""The small data sets of examples/: properties that recipes rely on."""
 
 import json
 import re
@@ -37,12 +37,12 @@ SPOKEN_OF = {
 
 
 def rows(name: str) -> list[Example]:
-    """A data set as the trainer reads it."""
+    """Read a data set with the trainer's reader."""
     return read_examples(Data(), [str(EXAMPLES / f"{name}.jsonl")], needs_response=name == WRITTEN)
 
 
 def folded(text: str) -> str:
-    """A question without what does not make it another."""
+    """Return a text's words in lower case, without punctuation."""
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
@@ -62,7 +62,7 @@ def test_each_row_has_the_columns_of_the_recipes(name: str, columns: set[str]) -
 
 
 def test_no_question_is_asked_twice() -> None:
-    """What is trained on, held out and written out are different questions."""
+    """Training, validation and warm-up have different questions."""
     questions = Counter(folded(row.problem) for name in NAMES for row in rows(name))
 
     assert questions.most_common(1)[0][1] == 1
@@ -79,7 +79,7 @@ def test_questions_and_references_are_short(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_reference_is_one_that_the_published_recipe_bans(name: str) -> None:
-    """Answers of one sign, or with `__`, `:` or `?`, earn nothing there, even if they are right."""
+    """Answers of one character, or with `__`, `:` or `?`, earn nothing there even if right."""
     references = [row.reference for row in rows(name)]
 
     assert [one for one in references if len(one) < 2 or re.search("__|[:?]", one)] == []
@@ -102,7 +102,7 @@ def test_all_sixteen_modalities_are_trained_on() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_modality_can_be_told_from_the_question(name: str) -> None:
-    """There is no image: what is not OTHER is named in the text."""
+    """Without an image, the text names every modality except OTHER."""
     for row in rows(name):
         assert row.modality in MODALITIES
         if said := SPOKEN_OF.get(row.modality):

@@ -1,4 +1,4 @@
-"""Rows of a data set: which are read, how, and what is said of those that cannot be."""
+"""Rows of a data set: selection, parsing, and messages for invalid ones."""
 
 import base64
 import importlib.util
@@ -23,7 +23,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 
 
 def jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str | bytes]) -> str:
-    """Write rows, or lines as they are."""
+    """Write rows as JSON lines, and texts unchanged."""
     lines = [
         row.encode() if isinstance(row, str)
         else row if isinstance(row, bytes)
@@ -35,13 +35,13 @@ def jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str | bytes]) -> str:
 
 
 def parquet(path: Path, columns: Mapping[str, list[Any]]) -> str:
-    """Write columns."""
+    """Write columns as Parquet."""
     pq.write_table(pa.table(dict(columns)), path)
     return str(path)
 
 
 def complaint(data: Data, *files: str, **how: Any) -> str:
-    """Read files that cannot be read, and give what is said of them."""
+    """Return the message of files that cannot be read."""
     with pytest.raises(BadData) as caught:
         read_examples(data, files, **how)
     return str(caught.value)
@@ -62,13 +62,13 @@ def complaint(data: Data, *files: str, **how: Any) -> str:
 def test_a_solution_is_taken_apart_only_at_one_of_the_tags(
     solution: str, modality: str | None, reference: str
 ) -> None:
-    """A sign of comparison or another tag is part of the reference."""
+    """A less-than sign or another tag is part of the reference."""
     assert split_solution(solution) == (modality, reference)
 
 
 @given(st.sampled_from(MODALITIES), TEXTS)
 def test_whatever_stands_behind_a_tag_is_the_reference(tag: str, reference: str) -> None:
-    """Signs that look like tags may follow."""
+    """The reference may contain characters that look like tags."""
     assert split_solution(f"<{tag}>{reference}") == (tag, reference.strip())
 
 
@@ -76,7 +76,7 @@ def test_whatever_stands_behind_a_tag_is_the_reference(tag: str, reference: str)
 def test_texts_of_a_line_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, problem: str, reference: str
 ) -> None:
-    """Separators of lines that JSON does not know as such do not cut a row."""
+    """Line separators that JSON does not treat as such split no row."""
     row = {"problem": f"?{problem}?", "solution": f"<OTHER>={reference}="}
     file = jsonl(tmp_path_factory.mktemp("data") / "a.jsonl", [row])
 
@@ -87,7 +87,7 @@ def test_texts_of_a_line_are_read_as_they_were_written(
 
 
 def test_files_are_read_in_their_order_up_to_a_limit(tmp_path: Path) -> None:
-    """The limit is of all files together, and empty lines are none."""
+    """The limit covers all files together, and empty lines do not count."""
     first = jsonl(tmp_path / "a.jsonl", [b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), "", GOOD])
     second = parquet(tmp_path / "b.parquet", {key: [GOOD[key]] * 3 for key in GOOD})
 
@@ -100,14 +100,14 @@ def test_files_are_read_in_their_order_up_to_a_limit(tmp_path: Path) -> None:
 
 
 def test_rows_of_files_with_one_name_have_names_of_their_own() -> None:
-    """Else the groups of two data sets would be taken for one."""
+    """Equal names would merge the groups of two data sets."""
     assert labels_of(["a/train.jsonl", "val.jsonl", "b/train.jsonl"]) == [
         "train.jsonl#1", "val.jsonl", "train.jsonl#3",
     ]  # fmt: skip
 
 
 def test_all_bad_rows_are_counted_and_the_first_are_named(tmp_path: Path) -> None:
-    """One look tells what is wrong with a file, by line and field."""
+    """One message lists a file's errors by line and field."""
     file = jsonl(
         tmp_path / "a.jsonl",
         [
@@ -149,7 +149,7 @@ def test_all_bad_rows_are_counted_and_the_first_are_named(tmp_path: Path) -> Non
     ],
 )
 def test_nothing_of_a_bad_row_is_shown(tmp_path: Path, row: Any) -> None:
-    """Patients' texts do not reach the log by way of a mistake."""
+    """An invalid row does not put patients' texts into the log."""
     said = complaint(Data(), jsonl(tmp_path / "a.jsonl", [row]))
 
     assert "line 1 " in said
@@ -157,14 +157,14 @@ def test_nothing_of_a_bad_row_is_shown(tmp_path: Path, row: Any) -> None:
 
 
 def test_a_bad_row_before_the_limit_is_no_row_left_out(tmp_path: Path) -> None:
-    """A limit bounds how far is read, and excuses nothing on the way."""
+    """Every row up to the limit must be valid."""
     file = jsonl(tmp_path / "a.jsonl", [GOOD, {"problem": "?"}, GOOD, "behind the limit"])
 
     assert "line 2" in complaint(Data(), file, limit=3)
 
 
 def test_columns_are_those_that_the_configuration_names(tmp_path: Path) -> None:
-    """Other data sets call them otherwise."""
+    """Other data sets have other column names."""
     file = parquet(tmp_path / "a.parquet", {"question": ["Which lung?"], "answer": ["left"]})
 
     (example,) = read_examples(Data(prompt_key="question", answer_key="answer"), [file])
@@ -173,7 +173,7 @@ def test_columns_are_those_that_the_configuration_names(tmp_path: Path) -> None:
 
 
 def test_a_column_that_is_missing_is_told_with_those_there(tmp_path: Path) -> None:
-    """A misspelt key is seen at once, and once a file."""
+    """A misspelt key is reported at once, and once for each file."""
     file = parquet(tmp_path / "a.parquet", {"question": ["?"] * 9, "solution": ["left"] * 9})
 
     assert complaint(Data(), file) == (
@@ -182,7 +182,7 @@ def test_a_column_that_is_missing_is_told_with_those_there(tmp_path: Path) -> No
 
 
 def test_a_response_is_read_where_it_is_needed(tmp_path: Path) -> None:
-    """Supervised steps cannot do without, rollouts never see it."""
+    """Supervised steps require it, and rollouts never see it."""
     file = jsonl(tmp_path / "a.jsonl", [{**GOOD, "response": "left"}])
     bare = jsonl(tmp_path / "b.jsonl", [GOOD])
 
@@ -192,7 +192,7 @@ def test_a_response_is_read_where_it_is_needed(tmp_path: Path) -> None:
 
 
 def test_images_are_kept_as_they_are_stored(tmp_path: Path) -> None:
-    """Of the hub's structs, of paths, of data URLs and of lists, none is opened yet."""
+    """Structs of the hub, paths, data URLs and lists are not decoded yet."""
     (tmp_path / "a.png").write_bytes(b"one")
     url = "data:image/png;base64," + base64.b64encode(b"two").decode()
     images: list[Any] = ["a.png", url, ["a.png", url], None, ""]
@@ -212,7 +212,7 @@ def test_images_are_kept_as_they_are_stored(tmp_path: Path) -> None:
 
 
 def test_image_paths_are_relative_to_a_folder_if_one_is_given(tmp_path: Path) -> None:
-    """Else to the file that names them."""
+    """By default they are relative to the file that names them."""
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(b"one")
     file = jsonl(tmp_path / "a.jsonl", [{**GOOD, "image": "a.png"}])
@@ -224,7 +224,7 @@ def test_image_paths_are_relative_to_a_folder_if_one_is_given(tmp_path: Path) ->
 
 
 def test_the_place_of_an_image_is_kept_beside_the_problem(tmp_path: Path) -> None:
-    """The service reads the question, and the template where the image belongs."""
+    """The service gets the question alone, and the template gets the image marks too."""
     (tmp_path / "a.png").write_bytes(b"one")
     row = {**GOOD, "problem": "<image>Which lung?", "image": "a.png"}
 
@@ -234,7 +234,7 @@ def test_the_place_of_an_image_is_kept_beside_the_problem(tmp_path: Path) -> Non
 
 
 def test_a_place_without_an_image_is_a_mistake(tmp_path: Path) -> None:
-    """A question about an image that nobody sees teaches to guess."""
+    """A question about an invisible image would teach the policy to guess."""
     file = jsonl(tmp_path / "a.jsonl", [{**GOOD, "problem": "<image>Which lung?"}])
 
     assert "1 <image> in `problem` and 0 images in `image` (data.image_key)" in (
@@ -244,14 +244,14 @@ def test_a_place_without_an_image_is_a_mistake(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
-    """With the keys that name files."""
+    """The message also names the keys that list files."""
     said = complaint(Data(), str(tmp_path / name))
 
     assert said == f"no file at {tmp_path / name}; see data.train_files and data.val_files"
 
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
-    """Whatever else it is."""
+    """Every kind of damage names the file."""
     (tmp_path / "a.parquet").write_bytes(b"not Parquet")
 
     assert "cannot be read as Parquet" in complaint(Data(), str(tmp_path / "a.parquet"))
@@ -259,14 +259,14 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("datasets") is not None, reason="datasets is here")
 def test_data_sets_of_the_hub_name_the_extra_they_need() -> None:
-    """Files need it not."""
+    """Files do not need it."""
     said = complaint(Data(), "owner/name@train")
 
     assert "pip install 'medreward-trainer[hub]'" in said
 
 
 def test_a_saved_data_set_is_read_by_folder_and_split(tmp_path: Path) -> None:
-    """Its images stay as they are stored."""
+    """Its images stay encoded."""
     datasets = pytest.importorskip("datasets")
     kinds = datasets.Features(
         {

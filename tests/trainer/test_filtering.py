@@ -1,4 +1,4 @@
-"""Which groups are learnt from."""
+"""Selection of the groups that a step learns from."""
 
 from math import inf, nan
 
@@ -12,13 +12,13 @@ from medreward_trainer.update.filtering import keep, no_variance
 
 
 def is_kept(values: list[float], *, low: float = 0.01, high: float = 0.99) -> bool:
-    """Whether a group is kept whose unscored samples are NaN."""
+    """Filter one group whose unscored samples are NaN."""
     values_PG = torch.tensor([values])
     return bool(keep(values_PG, ~values_PG.isnan(), low=low, high=high).item())
 
 
 def has_no_variance(rewards: list[float]) -> bool:
-    """Whether a group without variance is seen as one; NaN is unscored."""
+    """Check one group for variance; unscored samples are NaN."""
     rewards_PG = torch.tensor([rewards])
     return bool(no_variance(rewards_PG, ~rewards_PG.isnan()).item())
 
@@ -50,7 +50,7 @@ def test_a_mean_on_a_bound_is_out() -> None:
 
 
 def test_the_composite_keeps_a_group_that_is_all_wrong() -> None:
-    """Which is why the metric is the judge's verdict unless something else is asked for."""
+    """This is why the default metric is the judge's verdict."""
     composites, verdicts = [0.145, 0.1, 0.145, 0.1], [0.0, 0.0, 0.0, 0.0]
 
     assert is_kept(composites)
@@ -59,7 +59,7 @@ def test_the_composite_keeps_a_group_that_is_all_wrong() -> None:
 
 
 def test_each_group_is_looked_at_by_itself() -> None:
-    """One answer a group, in their order."""
+    """The result has one value for each group, in their order."""
     values_PG = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     scored_PG = torch.ones_like(values_PG, dtype=torch.bool)
 
@@ -96,5 +96,5 @@ def test_what_stands_for_a_missing_value_does_not_matter(
 def test_a_group_has_no_variance_if_its_scored_samples_are_equal(
     rewards: list[float], expected: bool
 ) -> None:
-    """Two or more, and equal to the last bit."""
+    """A group needs two or more scored samples, equal to the last bit."""
     assert has_no_variance(rewards) is expected

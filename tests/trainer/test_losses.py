@@ -1,4 +1,4 @@
-"""The loss of tokens, and how tokens become one number."""
+"""The loss of each token, and its reduction to one number."""
 
 from collections.abc import Sequence
 from math import exp, inf, log, nan
@@ -31,12 +31,12 @@ advantages = st.floats(-3, 3).filter(lambda advantage: abs(advantage) > 1e-3)
 
 
 def doubles(*rows: Sequence[float]) -> Tensor:
-    """Rows as a tensor that rounds little."""
+    """Make a float64 tensor of rows."""
     return torch.tensor(rows, dtype=torch.float64)
 
 
 def of_ratios(ratios: Sequence[float], advantage: float, *, c: float | None = 3.0) -> Surrogate:
-    """The clipped loss of one sample whose tokens have these ratios."""
+    """Compute the clipped loss of one sample whose tokens have these ratios."""
     new_BT = doubles(ratios).log()
     old_BT, mask_BT = torch.zeros_like(new_BT), torch.ones_like(new_BT)
     return clipped(new_BT, old_BT, doubles([advantage])[0], mask_BT, **BOUNDS, c=c)
@@ -58,7 +58,7 @@ def of_ratios(ratios: Sequence[float], advantage: float, *, c: float | None = 3.
 def test_a_ratio_counts_until_its_bound(
     ratio: float, advantage: float, loss: float, is_clipped: bool
 ) -> None:
-    """The bounds are 1 - 0.2 and 1 + 0.28, and 3 where the advantage is negative."""
+    """The bounds are 1 - 0.2 and 1 + 0.28, and 3 if the advantage is negative."""
     surrogate = of_ratios([ratio], advantage)
 
     assert surrogate.loss_BT.item() == pytest.approx(loss)
@@ -66,7 +66,7 @@ def test_a_ratio_counts_until_its_bound(
 
 
 def test_without_a_dual_clip_a_bad_token_may_cost_any_amount() -> None:
-    """None is no bound, but for e^20, which keeps the loss finite."""
+    """Only the bound e^20 remains, which keeps the loss finite."""
     assert of_ratios([5.0], -1.0, c=None).loss_BT.item() == pytest.approx(5.0)
     assert of_ratios([exp(100)], -1.0, c=None).loss_BT.item() == pytest.approx(exp(20))
 
@@ -77,7 +77,7 @@ def test_without_a_dual_clip_a_bad_token_may_cost_any_amount() -> None:
 def test_the_loss_pulls_towards_praise_and_away_from_blame(
     values: list[float], advantage: float, loss_mode: str
 ) -> None:
-    """No token's gradient has the sign of its advantage, and where it is clipped it has none."""
+    """A token's gradient has the opposite sign of its advantage, or is 0 if clipped."""
     new_BT = doubles(values).requires_grad_()
     surrogate = LOSSES[loss_mode](
         new_BT, torch.zeros_like(new_BT), doubles([advantage])[0], torch.ones_like(new_BT),
@@ -93,7 +93,7 @@ def test_the_loss_pulls_towards_praise_and_away_from_blame(
 
 @pytest.mark.parametrize("loss_mode", LOSSES)
 def test_the_first_step_is_plain_policy_gradient(loss_mode: str) -> None:
-    """Where new and old are equal, a token's gradient is minus its advantage."""
+    """If new and old are equal, a token's gradient is minus its advantage."""
     new_BT = doubles([-1, -2, -3], [-1, -2, -3]).requires_grad_()
     surrogate = LOSSES[loss_mode](
         new_BT, new_BT.detach(), doubles([0.5, -2.0])[0], torch.ones_like(new_BT), **BOUNDS, c=3.0
@@ -108,7 +108,7 @@ def test_the_first_step_is_plain_policy_gradient(loss_mode: str) -> None:
 @pytest.mark.parametrize("padding", [0.0, 50.0, -inf, nan])
 @pytest.mark.parametrize("loss_mode", LOSSES)
 def test_padding_has_no_part(loss_mode: str, padding: float) -> None:
-    """Whatever stands in it, it is not clipped, and loss and gradient are finite and the same."""
+    """Whatever padding contains, it is not clipped, and loss and gradient stay the same."""
     mask_BT = doubles([1, 1, 0], [0, 0, 0])
 
     def loss_and_gradient(padding: float) -> tuple[Tensor, Tensor]:
@@ -174,7 +174,7 @@ def test_the_configuration_names_the_loss() -> None:
     ],
 )
 def test_kl_of_a_token_half_a_nat_more_likely(kind: KLKind, expected: float) -> None:
-    """The new policy has -1 where the reference has -1.5; its own probability gives 0."""
+    """The new policy has -1, the reference -1.5; equal probabilities give 0."""
     assert kl(doubles([-1]), doubles([-1.5]), kind).item() == pytest.approx(expected)
     assert kl(doubles([-1]), doubles([-1]), kind).item() == 0
 
@@ -184,7 +184,7 @@ def test_kl_of_a_token_half_a_nat_more_likely(kind: KLKind, expected: float) -> 
     st.lists(st.floats(0.1, 1), min_size=4, max_size=4),
 )
 def test_k1_and_k3_are_the_divergence_on_average(new: list[float], reference: list[float]) -> None:
-    """Over what the new policy draws, of a vocabulary of four; k3 is at no token below 0."""
+    """The mean is over the new policy's draws from a vocabulary of four; k3 is never negative."""
     new_V = doubles(new)[0] / sum(new)
     reference_V = doubles(reference)[0] / sum(reference)
     divergence = sum(
@@ -198,7 +198,7 @@ def test_k1_and_k3_are_the_divergence_on_average(new: list[float], reference: li
 
 
 def test_a_token_that_the_new_policy_has_forgotten_costs_10_at_most() -> None:
-    """k3 is bounded, or one token would be the whole loss."""
+    """Without the bound on k3, one token would dominate the loss."""
     assert kl(doubles([-90]), doubles([-1]), "k3").item() == 10
 
 
@@ -216,7 +216,7 @@ TWO_LENGTHS = doubles([1, 1, 0], [1, 0, 0])
     ],
 )
 def test_tokens_become_one_number(mode: LossAggregation, expected: float) -> None:
-    """Of two samples, with two tokens and one, where a response may have three."""
+    """Two samples have two tokens and one; the longest response has three."""
     loss = aggregate(TWO_SAMPLES, TWO_LENGTHS, mode, tokens=3, sequences=2, horizon=3)
 
     assert loss.item() == pytest.approx(expected)
@@ -224,7 +224,7 @@ def test_tokens_become_one_number(mode: LossAggregation, expected: float) -> Non
 
 @st.composite
 def split_batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, list[int]]:
-    """Losses (B, T) with samples of 0 to 4 tokens, and the sizes of micro-batches."""
+    """Draw losses (B, T) with samples of 0 to 4 tokens, and sizes of micro-batches."""
     sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=4))
     samples, horizon = sum(sizes), 4
     values = st.lists(st.floats(-5, 5), min_size=horizon, max_size=horizon)
@@ -239,7 +239,7 @@ def split_batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, list[int]]:
 def test_micro_batches_add_up_to_the_whole(
     mode: LossAggregation, batch: tuple[Tensor, Tensor, list[int]]
 ) -> None:
-    """However an optimiser step is split, its loss and its gradient are the same."""
+    """Loss and gradient of an optimiser step are the same for every split."""
     losses_BT, mask_BT, sizes = batch
     lengths_B = mask_BT.sum(dim=1)
 
@@ -268,7 +268,7 @@ def test_micro_batches_add_up_to_the_whole(
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding", [nan, inf, -7.0])
 def test_the_loss_of_padding_is_not_added(mode: LossAggregation, padding: float) -> None:
-    """Nor is a whole row of it."""
+    """A row of padding only adds nothing either."""
     padded_BT = torch.cat([TWO_SAMPLES, TWO_SAMPLES[:1]])
     mask_BT = torch.cat([TWO_LENGTHS, torch.zeros(1, 3)])
     padded_BT = padded_BT.masked_fill(mask_BT == 0, padding)
@@ -281,7 +281,7 @@ def test_the_loss_of_padding_is_not_added(mode: LossAggregation, padding: float)
 
 
 def test_an_overlong_response_pays_by_the_token() -> None:
-    """Nothing up to 80 of 100 tokens, half of the factor at 90, all of it at 100."""
+    """The penalty is 0 up to 80 of 100 tokens, half of the factor at 90, all of it at 100."""
     lengths = torch.tensor([[1.0, 80.0], [90.0, 100.0]])
     penalty = overlong_penalty(lengths, max_response_length=100, buffer=20, factor=0.5)
 
@@ -290,7 +290,7 @@ def test_an_overlong_response_pays_by_the_token() -> None:
 
 @given(st.floats(0, 10), st.integers(1, 1000))
 def test_a_fixed_coefficient_stays(mean_kl: float, samples: int) -> None:
-    """Whatever KL is."""
+    """KL does not change it."""
     assert next_kl_coef(KLControl(type="fixed"), 0.02, mean_kl=mean_kl, samples=samples) == 0.02
 
 
@@ -304,7 +304,7 @@ def test_a_fixed_coefficient_stays(mean_kl: float, samples: int) -> None:
     ],
 )
 def test_an_adaptive_coefficient_moves_towards_its_target(mean_kl: float, expected: float) -> None:
-    """By the relative error, within 0.2, for the share of its horizon that the samples are."""
+    """The change is the relative error, within 0.2, times samples over horizon."""
     control = KLControl(type="adaptive", target_kl=0.1, horizon=100)
 
     assert next_kl_coef(control, 0.02, mean_kl=mean_kl, samples=50) == pytest.approx(expected)

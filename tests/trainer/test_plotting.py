@@ -1,4 +1,4 @@
-"""Runs as pictures: what is drawn, and what is said where there is nothing to draw."""
+"""Charts of runs, and messages if there is nothing to draw."""
 
 import json
 from pathlib import Path
@@ -44,17 +44,17 @@ def panel() -> Axes:
 
 
 def texts(axes: Axes) -> str:
-    """What is written in a panel."""
+    """Return the texts in a panel."""
     return "\n".join(one.get_text() for one in axes.texts)
 
 
 def labels(axes: Axes) -> list[str]:
-    """What its curves are called."""
+    """Return the names of its curves."""
     return axes.get_legend_handles_labels()[1]
 
 
 def test_a_run_becomes_a_picture(tmp_path: Path) -> None:
-    """A PNG is written, its folder made if need be."""
+    """A PNG is written, and its folder is created if necessary."""
     run = make_run(tmp_path / "one", reward__mean=0.5, reward__group_std=0.1)
 
     plot_runs([run], tmp_path / "new" / "run.png")
@@ -73,14 +73,14 @@ def test_several_runs_become_one_picture(tmp_path: Path) -> None:
 
 
 def test_a_run_that_has_not_finished_a_step_can_be_drawn(tmp_path: Path) -> None:
-    """A log with a validation alone is a picture whose panels say that nothing was logged."""
+    """With a validation only, the other panels say that nothing was logged."""
     plot_runs([make_run(tmp_path / "run", steps=0)], tmp_path / "run.png")
 
     assert (tmp_path / "run.png").is_file()
 
 
 def test_a_log_with_a_torn_end_can_be_drawn(tmp_path: Path) -> None:
-    """A run may be looked at while it is written."""
+    """A run can be drawn while its log is being written."""
     run = make_run(tmp_path / "run", reward__mean=0.5)
     with (run / METRICS).open("a", encoding="utf-8") as file:
         file.write('{"kind": "train", "st')
@@ -89,14 +89,14 @@ def test_a_log_with_a_torn_end_can_be_drawn(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
-    """The error says which folder, and what it should have been."""
+    """The message names the folder, and the kind of folder to give."""
     with pytest.raises(BadData, match=r"nowhere holds no metrics.jsonl; give the folder of a run"):
         plot_runs([tmp_path / "nowhere"], tmp_path / "run.png")
 
 
 @pytest.mark.parametrize("name", ["run.docx", "folder"])
 def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
-    """An unknown format and a folder in the way are told in words."""
+    """An unknown format and a folder of the same name become messages."""
     (tmp_path / "folder").mkdir()
     run = make_run(tmp_path / "run")
 
@@ -105,7 +105,7 @@ def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path, name: str) ->
 
 
 def test_supervised_steps_are_said_openly(tmp_path: Path) -> None:
-    """The warm-up lies left of the first step, in each panel and by its name."""
+    """The warm-up is left of the first step in each panel, with its name."""
     run = read_run(make_run(tmp_path / "run", warm_up=3, reward__mean=0.5), "run")
     for title, draw in PANELS.items():
         axes = panel()
@@ -129,7 +129,7 @@ def test_without_supervised_steps_nothing_is_said_of_them(tmp_path: Path) -> Non
 
 
 def test_what_was_not_logged_is_said(tmp_path: Path) -> None:
-    """A panel without curves says so instead of being blank."""
+    """An empty panel has a text instead of being blank."""
     run = read_run(make_run(tmp_path / "run", reward__mean=0.5), "run")
     axes = panel()
 
@@ -140,7 +140,7 @@ def test_what_was_not_logged_is_said(tmp_path: Path) -> None:
 
 
 def test_the_reward_is_drawn_with_its_spread_and_held_out_accuracy(tmp_path: Path) -> None:
-    """Training is a line with a band, validation points."""
+    """Training is a line with a band, validation is points."""
     run = read_run(make_run(tmp_path / "run", reward__mean=0.5, reward__group_std=0.1), "run")
     axes = panel()
 
@@ -150,7 +150,7 @@ def test_the_reward_is_drawn_with_its_spread_and_held_out_accuracy(tmp_path: Pat
 
 
 def test_each_component_has_a_curve(tmp_path: Path) -> None:
-    """Whatever the recipe's components are called, all are drawn, and the composite is not."""
+    """All components of the recipe are drawn, but not the composite."""
     run = make_run(
         tmp_path / "run", reward__mean=0.5, reward__format__mean=1.0, reward__mine__mean=0.2,
         reward__mine__group_std=0.2,
@@ -163,7 +163,7 @@ def test_each_component_has_a_curve(tmp_path: Path) -> None:
 
 
 def test_seconds_are_those_of_the_stages_that_were_timed(tmp_path: Path) -> None:
-    """Of several runs the first one's are drawn, under its name."""
+    """With several runs, the first one is drawn, with its name."""
     run = read_run(make_run(tmp_path / "run", timing_s__gen=2.0, timing_s__step=3.0), "run")
     alone, together = panel(), panel()
 
@@ -175,7 +175,7 @@ def test_seconds_are_those_of_the_stages_that_were_timed(tmp_path: Path) -> None
 
 
 def test_a_run_of_one_step_can_be_seen(tmp_path: Path) -> None:
-    """One point makes no line, and so it is marked."""
+    """A single point makes no line, so it is marked."""
     run = read_run(make_run(tmp_path / "run", steps=1, reward__mean=0.5), "run")
     axes = panel()
 
@@ -185,14 +185,14 @@ def test_a_run_of_one_step_can_be_seen(tmp_path: Path) -> None:
 
 
 def test_runs_in_folders_of_one_name_are_told_apart() -> None:
-    """Their names then hold the folder above."""
+    """Their names then contain the folder above."""
     assert names_of([Path("a/run"), Path("b/run")]) == ["a/run", "b/run"]
     assert names_of([Path("a/run"), Path("a/other")]) == ["run", "other"]
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1), st.integers(1, 9))
 def test_a_running_mean_looks_back_and_never_ahead(values: list[float], over: int) -> None:
-    """Each is the mean of the last few values; over one they are themselves."""
+    """Each value is the mean of the last few; a window of one changes nothing."""
     means = running_mean(values, over)
 
     assert running_mean(values, 1) == values
@@ -202,7 +202,7 @@ def test_a_running_mean_looks_back_and_never_ahead(values: list[float], over: in
 
 
 def test_metrics_of_others_do_no_harm(tmp_path: Path) -> None:
-    """A line of a kind that is not known is passed over."""
+    """A line of an unknown kind is skipped."""
     run = make_run(tmp_path / "run", reward__mean=0.5)
     with (run / METRICS).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"kind": "other", "step": 9, "reward/mean": 9.0}) + "\n")

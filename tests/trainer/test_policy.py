@@ -30,7 +30,7 @@ def made(*overrides: str) -> tuple[Policy, Config]:
 
 
 def test_the_log_probability_is_that_of_the_softmax() -> None:
-    """Two logits of 0 and log 3 are a quarter and three quarters."""
+    """Logits of 0 and log 3 give a quarter and three quarters."""
     logits_BTV = torch.tensor([[[0.0, 3.0]]]).log1p()  # log 1 and log 4
     logs_BTV = logits_BTV.log_softmax(dim=-1)
 
@@ -69,7 +69,7 @@ def test_rows_of_any_length_have_the_log_probabilities_they_have_alone() -> None
 
 
 def test_an_adapter_alone_is_trained_and_can_be_switched_off() -> None:
-    """The policy before its training is the base, of which no copy is held."""
+    """The reference is the base without its adapter, so no copy is held."""
     policy, _ = made("actor_rollout_ref.model.lora_rank=4")
     plain, _ = made()
     tokens = torch.tensor([[5, 6, 7]])
@@ -85,7 +85,7 @@ def test_an_adapter_alone_is_trained_and_can_be_switched_off() -> None:
 
 @pytest.mark.parametrize("rank", [0, 4])
 def test_whole_weights_are_those_of_a_merged_model(tmp_path: Path, rank: int) -> None:
-    """Under the names of a checkpoint, and without changing the base."""
+    """The names are a checkpoint's, and the base does not change."""
     policy, _ = made(f"actor_rollout_ref.model.lora_rank={rank}")
     with torch.no_grad():
         for weight in policy.trained:
@@ -102,7 +102,7 @@ def test_whole_weights_are_those_of_a_merged_model(tmp_path: Path, rank: int) ->
 
 
 def test_a_sampler_ends_at_the_end_and_says_what_was_cut() -> None:
-    """Tokens hold their end, the text does not, and one that had none was cut."""
+    """Tokens include the end, the text does not, and a response without one is cut."""
     policy, config = made()
     sampler = GeneratingSampler(policy, config.actor_rollout_ref.rollout, max_response_length=6)
     prompts = [policy.prompter.prompt(Example("a:1", text, "b", None)) for text in ("a", "bcd")]
@@ -120,7 +120,7 @@ def test_a_sampler_ends_at_the_end_and_says_what_was_cut() -> None:
 
 
 def test_greedy_rollouts_of_a_prompt_are_alike() -> None:
-    """And do not depend on which other prompts are in the batch."""
+    """They do not depend on the other prompts of the batch."""
     policy, config = made()
     sampler = GeneratingSampler(policy, config.actor_rollout_ref.rollout, max_response_length=8)
     first, second = (
@@ -140,7 +140,7 @@ def test_greedy_rollouts_of_a_prompt_are_alike() -> None:
 def test_the_learning_rate_rises_and_never_leaves_its_bounds(
     warm_up: int, kind: str, low: float
 ) -> None:
-    """Up in a line to its full height; a cosine ends at its lowest."""
+    """It rises linearly to its maximum; a cosine ends at its minimum."""
     optim = Optim.model_validate(
         {"lr": 1.0, "lr_warmup_steps": warm_up, "lr_scheduler_type": kind, "min_lr_ratio": low}
     )

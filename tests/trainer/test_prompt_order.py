@@ -10,7 +10,7 @@ from medreward_trainer.errors import BadData
 
 @given(size=st.integers(1, 40), batch=st.integers(1, 40), seed=st.integers(0, 5))
 def test_an_epoch_draws_no_prompt_twice(size: int, batch: int, seed: int) -> None:
-    """And as many whole batches as there are."""
+    """An epoch has as many whole batches as possible."""
     if batch > size:
         with pytest.raises(BadData, match="train_batch_size"):
             PromptOrder(size, batch=batch, shuffle=True, seed=seed)
@@ -25,7 +25,7 @@ def test_an_epoch_draws_no_prompt_twice(size: int, batch: int, seed: int) -> Non
 
 @given(done=st.integers(0, 12), more=st.integers(1, 6))
 def test_drawing_goes_on_from_any_place(done: int, more: int) -> None:
-    """What is drawn after a place does not depend on who drew before."""
+    """The batches after a place do not depend on earlier draws."""
     whole = PromptOrder(11, batch=3, shuffle=True, seed=7)
     for _ in range(done):
         whole.take()
@@ -36,7 +36,7 @@ def test_drawing_goes_on_from_any_place(done: int, more: int) -> None:
 
 
 def test_epochs_differ_in_their_order() -> None:
-    """Unless nothing is shuffled."""
+    """Without shuffling, all epochs have the same order."""
     order = PromptOrder(16, batch=16, shuffle=True, seed=1)
     plain = PromptOrder(16, batch=16, shuffle=False, seed=1)
 

@@ -30,29 +30,29 @@ def png(mode: str = "RGB", size: tuple[int, int] = (8, 8), *, color: Any = 0) ->
 
 
 def noise() -> bytes:
-    """Draw an image that takes some thousands of bytes."""
+    """Draw an image whose file has some thousands of bytes."""
     written = BytesIO()
     Image.effect_noise((64, 64), 50).save(written, "PNG")
     return written.getvalue()
 
 
 def example(problem: str = "ab", *images: bytes | Path, content: str = "") -> Example:
-    """Ask something."""
+    """Make an example."""
     return Example("a:1", problem, "b", None, images=images, content=content)
 
 
 def text_prompter(data: Data = PLAIN) -> Prompter:
-    """Write prompts for a model that reads text alone."""
+    """Make a prompter for a model that reads only text."""
     return Prompter(tiny_tokenizer(), data)
 
 
 def image_prompter(data: Data = PLAIN) -> Prompter:
-    """Write prompts for a model that sees."""
+    """Make a prompter for a model that reads images."""
     return Prompter(load_model(Model(path="tiny-random-vl", dtype="float32"), seed=1)[1], data)
 
 
 def beginning_tokenizer(chat_template: str | None) -> Any:
-    """Make a tokenizer that puts a sign before each text, as Llama's does."""
+    """Make a tokenizer that adds a token before each text, as Llama's does."""
     tokenizer = tiny_tokenizer()
     begin = tokenizer.convert_tokens_to_ids(BEGIN)
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
@@ -63,7 +63,7 @@ def beginning_tokenizer(chat_template: str | None) -> Any:
 
 
 def test_the_published_format_names_all_tags() -> None:
-    """A policy can only write the tags it was told of."""
+    """A policy can write only the tags that its prompt lists."""
     text = template_of("medix")
 
     assert {tag for tag in MODALITIES if f"<{tag}>" in text} == set(MODALITIES)
@@ -72,14 +72,14 @@ def test_the_published_format_names_all_tags() -> None:
 
 @given(st.text(min_size=1))
 def test_the_plain_template_is_the_problem_alone(problem: str) -> None:
-    """Nothing of it is escaped or taken for a template."""
+    """No part of it is escaped or parsed as a template."""
     prompt = text_prompter().prompt(example(problem))
 
     assert prompt.text == problem.replace(IMAGE_MARK, "")
 
 
 def test_a_template_may_be_a_file(tmp_path: Path) -> None:
-    """EasyR1's are of the same kind."""
+    """Templates of EasyR1 are such files."""
     (tmp_path / "mine.jinja").write_text("Q: {{ content | trim }}\nA:\n", encoding="utf-8")
     data = PLAIN.model_copy(update={"format_prompt": str(tmp_path / "mine.jinja")})
 
@@ -99,7 +99,7 @@ def test_a_template_may_be_a_file(tmp_path: Path) -> None:
 def test_a_template_that_cannot_be_filled_in_stops_the_run_before_it_begins(
     tmp_path: Path, source: bytes | None, reason: str
 ) -> None:
-    """A prompt without its question would be trained on for hours."""
+    """Otherwise a run could train for hours on prompts without questions."""
     file = tmp_path / "mine.jinja"
     if source is not None:
         file.write_bytes(source)
@@ -111,7 +111,7 @@ def test_a_template_that_cannot_be_filled_in_stops_the_run_before_it_begins(
 
 
 def test_a_template_does_not_reach_what_lies_behind_its_variable(tmp_path: Path) -> None:
-    """Templates are taken from others, like weights."""
+    """Templates come from other people, like weights, and run in a sandbox."""
     file = tmp_path / "mine.jinja"
     file.write_text("{{ content.__class__.__mro__ }}", encoding="utf-8")
     prompter = text_prompter(Data(format_prompt=str(file)))
@@ -121,21 +121,21 @@ def test_a_template_does_not_reach_what_lies_behind_its_variable(tmp_path: Path)
 
 
 def test_a_bare_text_begins_with_the_sign_that_begins_texts() -> None:
-    """A model that always saw it is lost without."""
+    """Models trained with this token perform badly without it."""
     prompter = Prompter(beginning_tokenizer(None), PLAIN)
 
     assert prompter.tokenizer.decode(prompter.prompt(example("ab")).token_ids) == "^ab"
 
 
 def test_a_chat_that_begins_itself_is_not_begun_twice() -> None:
-    """Chat formats write the sign, and the tokenizer would again."""
+    """Chat formats contain the token, and the tokenizer would add it again."""
     prompter = Prompter(beginning_tokenizer(TURN), PLAIN)
 
     assert prompter.tokenizer.decode(prompter.prompt(example("ab")).token_ids) == "^ab"
 
 
 def test_what_is_too_long_is_left_out_and_counted() -> None:
-    """The length is that of the tokens, template and all."""
+    """The length is in tokens, and includes the template."""
     data = PLAIN.model_copy(update={"max_prompt_length": 3})
 
     prompts, left_out = text_prompter(data).prompts_of(
@@ -146,7 +146,7 @@ def test_what_is_too_long_is_left_out_and_counted() -> None:
 
 
 def test_what_is_too_long_is_an_error_if_nothing_may_be_left_out() -> None:
-    """It is named with its length."""
+    """The message names the example and its length."""
     data = PLAIN.model_copy(update={"max_prompt_length": 3, "filter_overlong_prompts": False})
 
     with pytest.raises(BadData, match="a:1 has 4 tokens; raise"):
@@ -154,13 +154,13 @@ def test_what_is_too_long_is_an_error_if_nothing_may_be_left_out() -> None:
 
 
 def test_images_need_a_model_that_sees() -> None:
-    """A question about an image that is not shown teaches to guess."""
+    """A question about an invisible image would teach the policy to guess."""
     with pytest.raises(BadData, match="reads text alone"):
         text_prompter().prompt(example("ab", png()))
 
 
 def test_images_need_a_chat_format_to_stand_in() -> None:
-    """Without one nothing says where."""
+    """A bare text has no place for an image."""
     prompter = image_prompter()
     prompter.processor.chat_template = prompter.tokenizer.chat_template = None
 
@@ -177,7 +177,7 @@ def test_images_need_a_chat_format_to_stand_in() -> None:
     ],
 )
 def test_images_stand_where_the_problem_has_them(content: str, text: str) -> None:
-    """Those without a place come first."""
+    """Images without a mark come first."""
     prompter = image_prompter()
 
     prompt = prompter.prompt(example("ab", png(), png(), content=content))
@@ -188,7 +188,7 @@ def test_images_stand_where_the_problem_has_them(content: str, text: str) -> Non
 
 
 def test_a_template_may_say_where_the_image_stands(tmp_path: Path) -> None:
-    """So does MediX-R1's; of examples without an image it says nothing."""
+    """MediX-R1's does; for examples without an image the mark is removed."""
     file = tmp_path / "mine.jinja"
     file.write_text("Q: <image>{{ content }}", encoding="utf-8")
     prompter = image_prompter(PLAIN.model_copy(update={"format_prompt": str(file)}))
@@ -201,7 +201,7 @@ def test_a_template_may_say_where_the_image_stands(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(alphabet="ab<>\n"), min_size=1), st.integers(1, 3))
 def test_no_image_and_no_text_is_lost_between_the_parts(pieces: list[str], more: int) -> None:
-    """As many images as there are, and all of the text in its order."""
+    """The parts contain all images, and the whole text in its order."""
     images = len(pieces) - 1 + more
 
     parts = parts_of(IMAGE_MARK.join(pieces), images=images, uid="a:1")
@@ -211,7 +211,7 @@ def test_no_image_and_no_text_is_lost_between_the_parts(pieces: list[str], more:
 
 
 def test_an_image_that_has_gone_since_its_prompt_was_made_is_told(tmp_path: Path) -> None:
-    """Images are opened anew for each batch: all of them would fill the memory."""
+    """Images are opened again for each batch, since all of them would fill the memory."""
     path = tmp_path / "a.png"
     path.write_bytes(png())
     prompter = image_prompter()
@@ -230,7 +230,7 @@ def test_an_image_that_has_gone_since_its_prompt_was_made_is_told(tmp_path: Path
     span=st.integers(0, 2000),
 )
 def test_images_are_scaled_into_the_bounds(width: int, height: int, low: int, span: int) -> None:
-    """What is within them stays, and what is not keeps its shape as far as pixels can."""
+    """Images within the bounds stay; others keep their aspect ratio up to rounding."""
     high = low + span
 
     image = open_image(png(size=(width, height)), "a:1", low=low, high=high)
@@ -250,12 +250,12 @@ def test_images_are_scaled_into_the_bounds(width: int, height: int, low: int, sp
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 def test_images_of_any_kind_are_opened_in_rgb(mode: str) -> None:
-    """The processors of models know no other."""
+    """The processors of models accept only RGB."""
     assert open_image(png(mode), "a:1", low=None, high=None).mode == "RGB"
 
 
 def test_an_image_of_sixteen_bits_keeps_its_shades() -> None:
-    """Radiographs have thousands, and cut off at 255 they would be white."""
+    """Radiographs have thousands of shades; clipped at 255 they would be white."""
     radiograph, written = Image.new("I;16", (3, 1)), BytesIO()
     for column, value in enumerate((1000, 2000, 3000)):
         radiograph.putpixel((column, 0), value)
@@ -269,6 +269,6 @@ def test_an_image_of_sixteen_bits_keeps_its_shades() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no image", noise()[:40], noise()[:2000]], ids=len)
 def test_what_is_no_image_is_named_by_its_example(content: bytes) -> None:
-    """Also one that was cut off."""
+    """A truncated image is also refused."""
     with pytest.raises(BadData, match="an image of a:1 cannot be read"):
         open_image(content, "a:1", low=None, high=None)

@@ -1,4 +1,4 @@
-"""The recipes that come along, and their siblings for verl and EasyR1."""
+"""The packaged recipes, and their equivalents for verl and EasyR1."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,12 @@ from medreward_trainer.config.config import Config
 from medreward_trainer.config.files import (
     check_runnable,
     dump_config,
-    flat,
     load_config,
     recipe_names,
     recipe_path,
     recipe_purpose,
 )
-from medreward_trainer.config.key_aliases import OTHER_NAMES, VALUES
+from medreward_trainer.config.key_aliases import flat, key_aliases
 from medreward_trainer.errors import BadConfig
 
 PUBLISHED = {
@@ -43,23 +42,23 @@ MAY_DIFFER = {
 
 
 def written(name: str) -> dict[str, Any]:
-    """What a recipe's file says."""
+    """Return the keys and values in a recipe's file."""
     return flat(yaml.safe_load(recipe_path(name).read_text("utf-8")))
 
 
 def in_our_words(key: str, value: object) -> object:
-    """Give a value of theirs its name here."""
-    return VALUES.get(key, {}).get(str(value), value)
+    """Translate a value of verl or EasyR1 to ours."""
+    return key_aliases().values.get(key, {}).get(str(value), value)
 
 
 def test_the_recipes_are_these() -> None:
-    """A new file is a new recipe, and stands here."""
+    """A new recipe has to be added to this list."""
     assert recipe_names() == sorted([*MEDIX, "smoke", "smollm2_format"])
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_can_be_run(name: str) -> None:
-    """It loads, has data, reads back equal, and says in its first sentence what it is for."""
+    """It loads, has data, reads back equal, and has a purpose in its first sentence."""
     config = load_config(name)
 
     check_runnable(config)
@@ -82,7 +81,7 @@ def test_the_small_recipes_need_no_gpu(name: str) -> None:
 
 @pytest.mark.parametrize("name", MEDIX)
 def test_what_tells_the_medix_recipes_apart_is_as_published(name: str) -> None:
-    """The five scripts of https://github.com/mbzuai-oryx/MediX-R1, training/examples."""
+    """The source is the five scripts of https://github.com/mbzuai-oryx/MediX-R1."""
     config = load_config(name)
     actor, filters = config.actor_rollout_ref.actor, config.algorithm.filter_groups
 
@@ -106,7 +105,7 @@ def test_what_tells_the_medix_recipes_apart_is_as_published(name: str) -> None:
 
 @pytest.mark.parametrize("name", MEDIX)
 def test_what_the_medix_recipes_share_is_as_published(name: str) -> None:
-    """examples/config.yaml there, what all five scripts override, and EasyR1's defaults."""
+    """The source is examples/config.yaml there, the scripts, and EasyR1's defaults."""
     config = load_config(name)
     data, policy, trainer = config.data, config.actor_rollout_ref, config.trainer
 
@@ -136,11 +135,11 @@ def test_what_the_medix_recipes_share_is_as_published(name: str) -> None:
 
 @pytest.mark.parametrize("name", MEDIX)
 def test_the_recipe_for_verl_says_the_same(name: str) -> None:
-    """Every key that both files have, by the table of names."""
+    """Every key that both files have is equal, by the table of names."""
     ours, theirs = written(name), written(f"verl/{name}")
     shared = {
         key: theirs[names.verl.removeprefix("+")]
-        for key, names in OTHER_NAMES.items()
+        for key, names in key_aliases().names.items()
         if key in ours.keys() - MAY_DIFFER and names.verl and names.verl.removeprefix("+") in theirs
     }
 
@@ -152,12 +151,12 @@ def test_the_recipe_for_verl_says_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", MEDIX)
 def test_the_recipe_for_easyr1_says_the_same(name: str) -> None:
-    """Every key that both files have; KL is in its file, and switched off, where there is none."""
+    """Every shared key is equal; its file always has KL's keys, and disables KL by a switch."""
     ours, theirs = written(name), written(f"easyr1/{name}")
     use_kl = "actor_rollout_ref.actor.use_kl_loss"
     shared = {
         key: theirs[names.easyr1]
-        for key, names in OTHER_NAMES.items()
+        for key, names in key_aliases().names.items()
         if key in ours.keys() - MAY_DIFFER - {use_kl} and names.easyr1 in theirs
     }
 
@@ -169,7 +168,7 @@ def test_the_recipe_for_easyr1_says_the_same(name: str) -> None:
 
 
 def test_recipes_are_files_that_others_can_read() -> None:
-    """Those for verl and EasyR1 are given to them as paths."""
+    """The two other trainers get their recipes as paths."""
     assert recipe_path("smoke").is_file()
     assert recipe_path("verl/medix_8b_grpo").parent.name == "verl"
     with pytest.raises(BadConfig, match="did you mean smoke"):

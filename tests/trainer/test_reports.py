@@ -1,4 +1,4 @@
-"""What a run leaves in its folder and shows in a terminal."""
+"""A run's files and its output in the terminal."""
 
 import json
 from datetime import datetime
@@ -36,14 +36,14 @@ RECORD = RolloutRecord(
 def log_steps(
     folder: Path, *steps: int, resumed_step: int | None = None, reward: float = 0.5
 ) -> None:
-    """Log training steps, as a process does that begins or goes on."""
+    """Log training steps in a new or resumed process."""
     with RunLog(folder, ["file"], total_steps=9, resumed_step=resumed_step) as log:
         for step in steps:
             log.train(step, {"reward/mean": reward}, [RECORD])
 
 
 def logged(folder: Path, name: str = METRICS) -> list[tuple[str, int]]:
-    """Kind and step of each line of a log."""
+    """Return kind and step of each line of a log."""
     return [(line["kind"], line["step"]) for line in read_lines(folder / name)]
 
 
@@ -57,7 +57,7 @@ def test_a_line_says_what_it_is_of_and_when_it_was_written(tmp_path: Path) -> No
 
 
 def test_a_rollout_is_logged_with_its_reward_or_its_lack_of_one(tmp_path: Path) -> None:
-    """A sample without a reward has null there and its reason, and no zero."""
+    """A sample without a reward has null and the error's kind, not a zero."""
     log_steps(tmp_path, 1)
 
     (line,) = read_lines(tmp_path / ROLLOUTS)
@@ -67,7 +67,7 @@ def test_a_rollout_is_logged_with_its_reward_or_its_lack_of_one(tmp_path: Path) 
 
 
 def test_a_line_is_in_the_file_before_the_run_ends(tmp_path: Path) -> None:
-    """What was logged survives a process that is killed."""
+    """Logged lines survive a killed process."""
     with RunLog(tmp_path, ["file"], total_steps=9) as log:
         log.train(1, {}, [RECORD])
 
@@ -75,7 +75,7 @@ def test_a_line_is_in_the_file_before_the_run_ends(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
-    """Lines of steps after the one it goes on from are of lost work, and go."""
+    """Lines after the resumed step belong to lost work, and are removed."""
     log_steps(tmp_path, 1, 2, 3, 4)
     log_steps(tmp_path, 3, 4, 5, resumed_step=2)
 
@@ -84,7 +84,7 @@ def test_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
 
 
 def test_a_new_run_begins_with_empty_logs(tmp_path: Path) -> None:
-    """What a run without a checkpoint left in the folder is not of this one."""
+    """Lines of a run without a checkpoint are removed."""
     log_steps(tmp_path, 1, 2)
     log_steps(tmp_path, 1)
 
@@ -92,7 +92,7 @@ def test_a_new_run_begins_with_empty_logs(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_keeps_its_warm_up(tmp_path: Path) -> None:
-    """The supervised steps are before every other, however many they were."""
+    """Supervised steps come before all training steps, whatever their number."""
     with RunLog(tmp_path, ["file"], total_steps=9) as log:
         for step in (1, 2, 3):
             log.warm_up(step, {"warm_up/loss": 2.0})
@@ -105,7 +105,7 @@ def test_a_resumed_run_keeps_its_warm_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("torn", ['{"kind": "train", "st', '{"kind": "tr\xe9', "{", ""])
 def test_a_line_that_was_cut_off_is_mended(tmp_path: Path, torn: str) -> None:
-    """A last line that a killed process left half, even within a letter, is dropped."""
+    """An incomplete last line is dropped, even if it ends within a character."""
     log_steps(tmp_path, 1)
     with (tmp_path / METRICS).open("ab") as file:
         file.write(torn.encode()[: len(torn)])
@@ -118,7 +118,7 @@ def test_a_line_that_was_cut_off_is_mended(tmp_path: Path, torn: str) -> None:
 def test_whatever_a_response_holds_it_stays_one_line(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
-    """Line separators and other signs that end a line elsewhere are read back as they were."""
+    """Unicode line separators are read back unchanged."""
     path = tmp_path_factory.mktemp("run") / ROLLOUTS
     lines: list[dict[str, Any]] = [{"response": text}, {"response": "next"}]
     path.write_text(
@@ -145,7 +145,7 @@ def test_tensorboard_gets_the_curves(tmp_path: Path) -> None:
 def test_without_a_terminal_a_step_is_one_plain_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No bar and no colours go into a file; standard output stays empty."""
+    """A file gets no bar and no colours; standard output stays empty."""
     with RunLog(tmp_path, ["console"], total_steps=9) as log:
         log.stage("rollouts", 1, 4)
         log.train(2, {"reward/mean": 0.25, "timing_s/step": 12.0}, [])
@@ -156,7 +156,7 @@ def test_without_a_terminal_a_step_is_one_plain_line(
 
 
 def test_messages_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A message may hold square brackets, and is longer than a line is wide."""
+    """A message may contain square brackets, and exceed the terminal's width."""
     message = "asking again in 8 s [red]not markup[/red] " + "long " * 60
     with RunLog(tmp_path, ["console"], total_steps=9) as log:
         log.say(message)
@@ -179,7 +179,7 @@ def test_a_process_that_is_not_the_first_is_silent(
 
 
 def test_a_summary_names_what_a_person_looks_for() -> None:
-    """Metrics that are not there are left out, and so are those for curves alone."""
+    """Missing metrics and those for curves only are left out."""
     line = summary(
         "train", 3, 60, {"reward/mean": 0.5, "unscored/share": 0.1, "prompt_length/mean": 9}
     )

@@ -1,4 +1,4 @@
-"""Waiting: it has an end, and says what for."""
+"""Waits: their limit, their pauses and their messages."""
 
 import time
 from inspect import signature
@@ -26,7 +26,7 @@ def test_patience_ends() -> None:
 
 
 def test_each_pause_is_twice_as_long_as_the_last() -> None:
-    """Up to the longest."""
+    """The longest pause is the limit."""
     patience = Backoff(
         3600.0, say=lambda _: None, is_stopping=lambda: False, pauses=Pauses(0.01, 0.04)
     )
@@ -43,13 +43,13 @@ def test_each_pause_is_twice_as_long_as_the_last() -> None:
 
 
 def test_pauses_begin_at_a_second_and_double_to_a_minute() -> None:
-    """In seconds, of a wait that was given no other pauses."""
+    """These are the default pauses."""
     default = signature(Backoff).parameters["pauses"].default
 
     assert [default.doubled(times) for times in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
 def test_a_pause_ends_when_the_run_is_to_stop() -> None:
-    """At once, and not at its end."""
+    """The pause does not run to its end first."""
     with pytest.raises(Stopped):
         sleep(60.0, lambda: True)

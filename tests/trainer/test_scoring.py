@@ -1,4 +1,4 @@
-"""Rewards from the service: what is asked, what is waited for, what ends a run."""
+"""Rewards from the service: requests, waits, and errors that end a run."""
 
 import threading
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ EXAMPLE = Example("toy.jsonl:1", "Which lobe?", "left lower lobe", "X_RAY")
 
 
 def group(*responses: str) -> Group:
-    """A group of one prompt."""
+    """Make a group of one prompt."""
     prompt = Prompt(EXAMPLE, "Which lobe?", (1, 2))
     return Group(prompt, tuple(Rollout((1,), text, is_cut=False) for text in responses))
 
 
 class Source:
-    """A source of rewards, and what it told people."""
+    """A source of rewards, and its messages."""
 
     def __init__(self, service: StandIn, *, pauses: Pauses = SHORT, **changed: Any) -> None:
         config = Reward(base_url=service.url, **{"patience_s": 3600, "deadline_s": 60, **changed})
@@ -50,14 +50,14 @@ class Source:
 
 @pytest.fixture
 def source(service: StandIn) -> Iterator[Source]:
-    """A source of rewards from the stand-in."""
+    """Connect a source of rewards to the stand-in."""
     made = Source(service)
     with made.rewards:
         yield made
 
 
 def test_a_sample_carries_all_that_the_service_can_use(source: Source, service: StandIn) -> None:
-    """Question, reference, modality, group, run and step go along with the response."""
+    """Question, reference, modality, group, run and step are sent with the response."""
     source.scores("<answer>left</answer>")
 
     (sample,) = service.samples
@@ -68,14 +68,14 @@ def test_a_sample_carries_all_that_the_service_can_use(source: Source, service: 
 
 
 def test_rewards_come_in_the_order_of_the_samples(source: Source, service: StandIn) -> None:
-    """Whatever else is on its way."""
+    """Other requests in flight do not change the order."""
     service.rule = lambda one: scored(float(one["response"]))
 
     assert source.scores("0.25", "0.5", "1.0") == [0.25, 0.5, 1.0]
 
 
 def test_what_cannot_be_scored_has_no_reward(source: Source, service: StandIn) -> None:
-    """A failure that will not pass is None at once, and not a zero."""
+    """A permanent failure is None at once, and not a zero."""
     service.rule = lambda one: (
         unscored("judge_abstained", retryable=False) if one["response"] == "?" else scored(1.0)
     )
@@ -85,7 +85,7 @@ def test_what_cannot_be_scored_has_no_reward(source: Source, service: StandIn) -
 
 
 def test_what_may_pass_is_asked_about_again(source: Source, service: StandIn) -> None:
-    """Only the samples that failed are, and people are told."""
+    """Only the failed samples are retried, with a message."""
     failures = iter(["judge_timeout"])
     service.rule = lambda one: (
         unscored(kind, retryable=True)
@@ -99,7 +99,7 @@ def test_what_may_pass_is_asked_about_again(source: Source, service: StandIn) ->
 
 
 def test_few_failures_are_borne_after_a_few_attempts(service: StandIn) -> None:
-    """Below the share that may stay unscored, a step does not wait for its last sample."""
+    """Below max_unscored_share, a step does not wait for its last sample."""
     service.rule = lambda one: (
         unscored("judge_timeout", retryable=True) if one["response"] == "?" else scored(1.0)
     )
@@ -110,7 +110,7 @@ def test_few_failures_are_borne_after_a_few_attempts(service: StandIn) -> None:
 
 
 def test_many_failures_end_the_wait_in_words(service: StandIn) -> None:
-    """After its patience the message says how many, which kinds, and what to do."""
+    """After patience_s the message has the number, the kinds and a remedy."""
     service.rule = lambda _: unscored("judge_timeout", retryable=True)
     made = Source(service, patience_s=0.5)
 
@@ -121,7 +121,7 @@ def test_many_failures_end_the_wait_in_words(service: StandIn) -> None:
 def test_a_sample_that_the_service_refuses_costs_itself_alone(
     source: Source, service: StandIn
 ) -> None:
-    """When a request is refused, its samples are asked about one by one."""
+    """After a refused request, its samples are sent one by one."""
     answer = service.answer
 
     def refusing(path: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -145,7 +145,7 @@ def test_the_recipe_s_weights_are_known_once_the_service_is_ready(
 
 
 def test_a_service_that_never_gets_ready_is_given_up(service: StandIn) -> None:
-    """The message says what it was last, and how to start one."""
+    """The message has its last status, and the command that starts one."""
     service.health = "loading"
     made = Source(service, patience_s=0.4)
 
@@ -154,7 +154,7 @@ def test_a_service_that_never_gets_ready_is_given_up(service: StandIn) -> None:
 
 
 def test_a_refusal_at_the_start_names_what_to_set(source: Source, service: StandIn) -> None:
-    """An unknown recipe, or a missing key, is not waited for."""
+    """An unknown recipe or a missing key ends the wait at once."""
     service.refusals = [404]
 
     with pytest.raises(NoRewards, match=r"reward\.recipe, and MEDREWARD_API_KEY"):
@@ -163,7 +163,7 @@ def test_a_refusal_at_the_start_names_what_to_set(source: Source, service: Stand
 
 @pytest.mark.parametrize("is_pinned", [True, False])
 def test_another_judge_ends_a_pinned_run(service: StandIn, *, is_pinned: bool) -> None:
-    """Rewards of two judges do not compare; a run that is not pinned goes on."""
+    """Rewards of two judges cannot be compared; an unpinned run continues."""
     made = Source(service, pinned=is_pinned)
     with made.rewards:
         made.rewards.wait_until_ready()
@@ -177,7 +177,7 @@ def test_another_judge_ends_a_pinned_run(service: StandIn, *, is_pinned: bool) -
 
 
 def test_a_wait_ends_when_the_run_is_to_stop(service: StandIn) -> None:
-    """In the middle of a pause of an hour."""
+    """It ends in the middle of a pause of an hour."""
     service.rule = lambda _: unscored("judge_timeout", retryable=True)
     source = Source(service, pauses=Pauses(first_s=3600, longest_s=3600))
     threading.Timer(0.3, lambda: setattr(source, "is_stopping", True)).start()
@@ -208,5 +208,5 @@ def test_answers_are_judged(source: Source) -> None:
 def test_the_answer_is_what_stands_between_the_first_tags(
     response: str, answer: str | None
 ) -> None:
-    """Nothing between them is no answer."""
+    """Empty tags count as a missing answer."""
     assert answer_of(response) == answer

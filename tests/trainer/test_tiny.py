@@ -1,4 +1,4 @@
-"""Models: tiny ones drawn from a seed, and those that are loaded."""
+"""Models: tiny ones drawn from a seed, and loaded ones."""
 
 import json
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def saved(folder: Path, name: str = "tiny-random", *, seed: int = 1) -> Path:
 
 
 def weights_of(model: Any) -> Mapping[str, Tensor]:
-    """Give a model's weights."""
+    """Return a model's weights."""
     return dict(model.named_parameters())
 
 
@@ -51,7 +51,7 @@ def are_equal(one: Any, other: Any) -> bool:
 
 
 def refusal(path: str | Path) -> str:
-    """Load what cannot be loaded, and give what is said."""
+    """Return the message of a model that cannot be loaded."""
     with pytest.raises(BadConfig) as caught:
         loaded(path)
     return str(caught.value)
@@ -59,7 +59,7 @@ def refusal(path: str | Path) -> str:
 
 @pytest.mark.parametrize("name", TINY)
 def test_a_tiny_model_is_drawn_from_its_seed_alone(name: str) -> None:
-    """The same weights each time, whatever was drawn before, and nothing else is moved."""
+    """The weights are the same after any other draws, and the global state stays."""
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, _ = loaded(name, seed=1)
@@ -75,7 +75,7 @@ def test_a_tiny_model_is_drawn_from_its_seed_alone(name: str) -> None:
 
 @given(st.text(PRINTABLE))
 def test_a_token_of_a_tiny_model_is_a_sign(text: str) -> None:
-    """And what was taken apart can be put together."""
+    """Encoding and decoding give the same text."""
     tokenizer = made_tokenizer()
 
     tokens = tokenizer(text)["input_ids"]
@@ -85,7 +85,7 @@ def test_a_token_of_a_tiny_model_is_a_sign(text: str) -> None:
 
 
 def test_a_toy_may_have_an_alphabet_of_its_own() -> None:
-    """A sign that is named twice is one, and what is not named is unknown."""
+    """A repeated character counts once, and others are unknown."""
     model, tokenizer = loaded("tiny-random:abca")
 
     assert tokenizer("cab?")["input_ids"] == [5, 3, 4, tokenizer.unk_token_id]
@@ -94,7 +94,7 @@ def test_a_toy_may_have_an_alphabet_of_its_own() -> None:
 
 
 def test_the_angles_of_positions_keep_their_precision() -> None:
-    """Weights are rounded to the dtype asked for, and nothing else is."""
+    """Only weights are rounded to the requested type."""
     rounded, _ = loaded("tiny-random", dtype="bfloat16")
     exact, _ = loaded("tiny-random")
 
@@ -106,7 +106,7 @@ def test_the_angles_of_positions_keep_their_precision() -> None:
 
 
 def test_a_saved_text_model_computes_the_same(tmp_path: Path) -> None:
-    """And its tokenizer reads the same."""
+    """Its tokenizer also reads the same."""
     model, tokenizer = loaded("tiny-random")
     again, reader = loaded(saved(tmp_path), seed=9)
     inputs = tokenizer("Which lung? <left>", return_tensors="pt")
@@ -117,7 +117,7 @@ def test_a_saved_text_model_computes_the_same(tmp_path: Path) -> None:
 
 
 def test_a_saved_vision_model_computes_the_same(tmp_path: Path) -> None:
-    """Its processor makes the same of an image."""
+    """Its processor also prepares an image the same way."""
     model, processor = loaded("tiny-random-vl")
     again, reader = loaded(saved(tmp_path, "tiny-random-vl"), seed=9)
     asked = {"text": ["<image>Which lung?"], "images": [Image.linear_gradient("L").convert("RGB")]}
@@ -129,7 +129,7 @@ def test_a_saved_vision_model_computes_the_same(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_not_there_is_told_with_what_may_be_given(tmp_path: Path) -> None:
-    """A folder, an id, or a tiny one."""
+    """The message lists a folder, an id, and the tiny models."""
     said = refusal(tmp_path / "nothing")
 
     assert said.startswith(f"actor_rollout_ref.model.path: {tmp_path / 'nothing'} (no such folder")
@@ -137,7 +137,7 @@ def test_a_model_that_is_not_there_is_told_with_what_may_be_given(tmp_path: Path
 
 
 def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
-    """It is there, and holds none."""
+    """The folder exists but contains no model."""
     assert f"{tmp_path} cannot be loaded" in refusal(tmp_path)
 
 
@@ -150,7 +150,7 @@ def test_weights_that_are_cut_off_are_told(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_missing_are_not_drawn(tmp_path: Path) -> None:
-    """A policy with a random layer in it would train, to no end."""
+    """A policy with a random layer would train in vain."""
     file = saved(tmp_path) / "model.safetensors"
     weights = load_file(file)
     del weights["model.norm.weight"], weights["model.layers.0.mlp.up_proj.weight"]
@@ -160,7 +160,7 @@ def test_weights_that_are_missing_are_not_drawn(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_without_padding_pads_with_the_end(tmp_path: Path) -> None:
-    """Many models have no sign for it, and nobody reads it."""
+    """Many models lack a padding token, and padding is masked."""
     file = saved(tmp_path) / "tokenizer_config.json"
     settings = json.loads(file.read_text())
     del settings["pad_token"]
@@ -172,7 +172,7 @@ def test_a_tokenizer_without_padding_pads_with_the_end(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
-    """No response would ever be finished."""
+    """No response could ever be finished."""
     file = saved(tmp_path) / "tokenizer_config.json"
     settings = json.loads(file.read_text())
     del settings["eos_token"]
@@ -182,7 +182,7 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_does_not_shape_rollouts_unseen() -> None:
-    """Of its defaults for generating only the signs that begin, end and fill stay."""
+    """Of its defaults for generation, only special tokens stay."""
     model, tokenizer = tiny_text(1)
     model.generation_config.update(temperature=0.3, top_k=5, repetition_penalty=1.2, do_sample=True)
 

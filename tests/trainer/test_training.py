@@ -40,7 +40,7 @@ slow = pytest.mark.slow
 
 
 def metrics(config: Config, kind: str = "train") -> list[dict[str, Any]]:
-    """The logged lines of one kind."""
+    """Return the logged lines of one kind."""
     return [one for one in read_lines(config.run_dir / "metrics.jsonl") if one["kind"] == kind]
 
 
@@ -50,7 +50,7 @@ def is_a(sample: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_a_until(samples: int) -> Rule:
-    """Reward so many samples, and then none, as a judge that is gone."""
+    """Reward this many samples, and then fail as an unavailable judge."""
     answered = iter(range(samples))
 
     def rule(sample: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_a_toy_task_is_learnt_from_a_real_service(
     ids=["dr_grpo", "rloo", "gdpo", "gspo", "kl_loss", "kl_reward", "dapo", "lora"],
 )  # fmt: skip
 def test_each_algorithm_learns(toy: Configure, service: StandIn, algorithm: list[str]) -> None:
-    """Whatever the estimator, the loss and the filter, what is rewarded becomes more frequent."""
+    """With each estimator, loss and filter, rewarded responses become more frequent."""
     service.rule = is_a
     config = toy(
         service.url, "trainer.total_training_steps=10", "trainer.log_rollouts=16", *algorithm
@@ -126,7 +126,7 @@ def test_each_algorithm_learns(toy: Configure, service: StandIn, algorithm: list
 def test_a_killed_run_goes_on_with_the_same_losses(
     toy: Configure, service: StandIn, tmp_path: Path
 ) -> None:
-    """Killed by SIGKILL and started again, each step has the loss of a run that was not."""
+    """After SIGKILL and a restart, each step has the loss of an uninterrupted run."""
     service.rule = is_a
     whole = toy(service.url, "trainer.total_training_steps=9", "trainer.save_freq=2",
                 f"trainer.default_local_dir={tmp_path / 'whole'}",
@@ -147,7 +147,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(
 
 
 def kill_at_step(config: Config, step: int, folder: Path) -> None:
-    """Run in a process of its own, and kill it once it has logged a step."""
+    """Run in a separate process, and kill it once it has logged a step."""
     file = folder / "config.yaml"
     file.write_text(dump_config(config), encoding="utf-8")
     with subprocess.Popen(  # noqa: S603 - the command under test
@@ -185,7 +185,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_ends(
 
 
 def run_together(config: Config, folder: Path, *, processes: int) -> list[int]:
-    """Run as `accelerate launch` would, with gradients averaged over processes; gives exit codes."""
+    """Run in several processes, as `accelerate launch` does; return their exit codes."""
     file = folder / "config.yaml"
     file.write_text(dump_config(config), encoding="utf-8")
     with socket.socket() as probe:
@@ -226,7 +226,7 @@ def test_several_processes_train_one_policy(
 def test_when_one_process_has_no_rewards_all_stop(
     toy: Configure, service: StandIn, tmp_path: Path
 ) -> None:
-    """None is left waiting for the others, and the state is saved."""
+    """No process is left waiting for the others, and the state is saved."""
     # Unshuffled, the letters take turns: the second process has the b's and the d's.
     service.rule = lambda one: (
         unscored("invalid_reference", retryable=False) if one["question"] in "bd" else is_a(one)
@@ -259,7 +259,7 @@ def test_samples_without_a_reward_have_no_part(toy: Configure, service: StandIn)
 def test_a_service_that_comes_late_is_waited_for(
     toy: Configure, service: StandIn, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A run that finds no service ready says so, and begins when it is."""
+    """A run reports that the service is not ready, and begins once it is."""
     service.rule, service.looks_while_loading = is_a, 1
     config = toy(service.url, "trainer.total_training_steps=1", "trainer.logger=[console,file]")
 
@@ -357,7 +357,7 @@ def test_a_policy_that_sees_is_trained_on_images(
 def test_a_component_that_the_recipe_has_not_is_refused_before_the_first_rollout(
     toy: Configure, service: StandIn
 ) -> None:
-    """The message names the key, and the components there are."""
+    """The message names the key, and the recipe's components."""
     config = toy(service.url, "algorithm.filter_groups.enable=true",
                  "algorithm.filter_groups.metric=acuracy_llm")  # fmt: skip
 
@@ -368,7 +368,7 @@ def test_a_component_that_the_recipe_has_not_is_refused_before_the_first_rollout
 
 
 def test_a_run_without_rewards_stops_with_a_checkpoint(toy: Configure, service: StandIn) -> None:
-    """After its patience it ends, in words, and the state before the step is saved."""
+    """After patience_s it ends with a message, and the state before the step is saved."""
     service.rule = is_a_until(2 * 16 * 8)
     config = toy(service.url, "reward.patience_s=1", "trainer.total_training_steps=5",
                  "trainer.save_freq=-1")  # fmt: skip
@@ -384,7 +384,7 @@ def test_a_run_without_rewards_stops_with_a_checkpoint(toy: Configure, service: 
 def test_a_run_that_stopped_for_want_of_rewards_goes_on_as_if_it_had_not(
     toy: Configure, service: StandIn, tmp_path: Path
 ) -> None:
-    """The steps after the stop have the losses of a run that was served all along."""
+    """The later steps have the losses of an uninterrupted run."""
     service.rule = is_a
     served = toy(service.url, "trainer.total_training_steps=4",
                  f"trainer.default_local_dir={tmp_path / 'served'}")  # fmt: skip
@@ -403,7 +403,7 @@ def test_a_run_that_stopped_for_want_of_rewards_goes_on_as_if_it_had_not(
 
 
 def test_a_service_that_scores_otherwise_ends_the_run(toy: Configure, service: StandIn) -> None:
-    """A changed recipe is noticed, and names what changed and how to go on."""
+    """The message names the changed recipe, and the setting that continues."""
 
     def turning(sample: dict[str, Any]) -> dict[str, Any]:
         if len(service.samples) > 16 * 8:
@@ -420,7 +420,7 @@ def test_a_service_that_scores_otherwise_ends_the_run(toy: Configure, service: S
 def test_groups_that_are_all_filtered_end_the_run_in_words(
     toy: Configure, service: StandIn
 ) -> None:
-    """When no group is left after the last batch, the message names metric and switch."""
+    """The message names the metric and the switch of the filter."""
     service.rule = lambda _: scored(0.145, accuracy_llm=0.0, format=1.0)
     config = toy(service.url, "algorithm.filter_groups.enable=true",
                  "algorithm.filter_groups.max_num_gen_batches=2")  # fmt: skip
@@ -432,7 +432,7 @@ def test_groups_that_are_all_filtered_end_the_run_in_words(
 
 
 def test_groups_without_any_reward_end_the_run_in_words(toy: Configure, service: StandIn) -> None:
-    """When nothing can be scored, the first reason is told."""
+    """If no sample can be scored, the message has the first reason."""
     service.rule = lambda _: unscored("invalid_reference", retryable=False)
     config = toy(service.url)
 
@@ -441,7 +441,7 @@ def test_groups_without_any_reward_end_the_run_in_words(toy: Configure, service:
 
 
 def test_a_step_without_variance_takes_no_optimiser_step(toy: Configure, service: StandIn) -> None:
-    """Where every group is alike the weights stay, and the metrics say so."""
+    """If all groups have equal rewards the weights stay, and the metrics report it."""
     config = toy(service.url, "trainer.total_training_steps=1")
 
     train(config)
@@ -452,14 +452,14 @@ def test_a_step_without_variance_takes_no_optimiser_step(toy: Configure, service
 
 
 def test_what_does_not_fit_into_memory_names_the_key_to_lower() -> None:
-    """An allocator's failure becomes words, by the stage it happened in."""
+    """An allocation failure becomes a message, by the stage that failed."""
     with pytest.raises(OutOfMemory, match="ppo_micro_batch_size_per_gpu"), \
             StageTimes().stage("update_actor"):  # fmt: skip
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 10 bytes")
 
 
 def test_rollouts_are_logged_with_their_components(toy: Configure, service: StandIn) -> None:
-    """A few rollouts a step stand in rollouts.jsonl, each with what it was rewarded for."""
+    """A few rollouts of each step are in rollouts.jsonl, with their components."""
     service.rule = is_a
     config = toy(service.url, "trainer.total_training_steps=1", "trainer.log_rollouts=3")
 
@@ -473,7 +473,7 @@ def test_rollouts_are_logged_with_their_components(toy: Configure, service: Stan
 def test_validation_goes_through_the_judge(
     toy: Configure, service: StandIn, tmp_path: Path
 ) -> None:
-    """Held-out responses without an answer count as wrong, and are not asked about."""
+    """Held-out responses without an answer count as wrong, and are not sent."""
     service.rule = is_a
     held_out = tmp_path / "val.jsonl"
     held_out.write_text(json.dumps({"problem": "a", "solution": "AA"}) + "\n", encoding="utf-8")
@@ -490,7 +490,7 @@ def test_validation_goes_through_the_judge(
 def test_supervised_steps_come_first_and_are_kept(
     toy: Configure, service: StandIn, tmp_path: Path
 ) -> None:
-    """They raise what is written before the first rollout, and KL is measured from after them."""
+    """They raise the written responses' probability, and KL is measured from their result."""
     service.rule = is_a
     written = tmp_path / "written.jsonl"
     row = {"problem": "b", "solution": "A", "response": "a"}
@@ -515,7 +515,7 @@ def test_supervised_steps_come_first_and_are_kept(
 def test_written_responses_that_are_too_long_are_named(
     toy: Configure, service: StandIn, tmp_path: Path
 ) -> None:
-    """With their row, and what to raise."""
+    """The message names the row and the key to raise."""
     written = tmp_path / "written.jsonl"
     row = {"problem": "b", "solution": "A", "response": "abcdabcd"}
     written.write_text(4 * (json.dumps(row) + "\n"), encoding="utf-8")
@@ -529,7 +529,7 @@ def test_written_responses_that_are_too_long_are_named(
 def test_validation_does_not_change_what_is_learnt(
     toy: Configure, service: StandIn, tmp_path: Path
 ) -> None:
-    """Not even where its responses are drawn, and not taken greedily."""
+    """This is true even if validation samples at a temperature."""
     service.rule = is_a
     held_out = tmp_path / "val.jsonl"
     held_out.write_text('{"problem": "a", "solution": "AA"}\n', encoding="utf-8")
@@ -546,7 +546,7 @@ def test_validation_does_not_change_what_is_learnt(
 
 
 def test_validation_can_be_left_out(toy: Configure, service: StandIn, tmp_path: Path) -> None:
-    """Before the training by val_before_train=false, and during it by test_freq=-1."""
+    """val_before_train=false and test_freq=-1 disable it."""
     service.rule = is_a
     held_out = tmp_path / "val.jsonl"
     held_out.write_text('{"problem": "a", "solution": "AA"}\n' * 5, encoding="utf-8")
@@ -566,7 +566,7 @@ def test_validation_can_be_left_out(toy: Configure, service: StandIn, tmp_path: 
 def test_the_settings_of_the_environment_stay_out_of_a_run(
     toy: Configure, service: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The service's key is read from the environment, and is in none of the run's files."""
+    """The API key is read from the environment, and is in no file of the run."""
     monkeypatch.setitem(os.environ, "MEDREWARD_API_KEY", "not-to-be-written")
     service.rule = is_a
     config = toy(service.url, "trainer.total_training_steps=1")

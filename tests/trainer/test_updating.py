@@ -1,4 +1,4 @@
-"""The update: which rows have a part in it, and what it divides by."""
+"""The update: the rows that count, and the divisor of the loss."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ PROMPT = Prompt(Example("a:1", "ab", "b", None), "ab", (5, 6))
 
 
 def row(tokens: tuple[int, ...], advantage: float, *, is_scored: bool = True) -> Row:
-    """A row to one prompt, of the policy that drew it."""
+    """Make a row to one prompt, from the policy that drew it."""
     return Row(PROMPT, tokens, advantage, is_scored=is_scored, old_T=None, reference_T=None)
 
 
@@ -27,7 +27,7 @@ ROWS = [row((7, 8, 9), 1.0), row((8, 9), -0.5), row((10, 11, 12, 13), 0.25)]
 
 
 def step_of(rows: Sequence[Row], **changed: object) -> tuple[Tensor, dict[str, float]]:
-    """Take one plain gradient step; give how far each weight moved, and the metrics."""
+    """Take one plain gradient step; return each weight's change, and the metrics."""
     policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
     before = torch.cat([weight.detach().flatten().clone() for weight in policy.trained])
     optimizer = torch.optim.SGD(policy.trained, lr=1.0)
@@ -47,7 +47,7 @@ def step_of(rows: Sequence[Row], **changed: object) -> tuple[Tensor, dict[str, f
     ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"],
 )
 def test_micro_batches_make_the_step_of_the_whole(mode: str) -> None:
-    """One row at a time or all together, the gradient is the same."""
+    """The gradient is the same for one row at a time and for all together."""
     whole, _ = step_of(ROWS, loss_agg_mode=mode)
     split, _ = step_of(ROWS, loss_agg_mode=mode, ppo_micro_batch_size_per_gpu=1)
 
@@ -56,7 +56,7 @@ def test_micro_batches_make_the_step_of_the_whole(mode: str) -> None:
 
 
 def test_an_unscored_row_might_as_well_not_be_there() -> None:
-    """It moves no weight, and is not in what the loss is divided by."""
+    """It moves no weight, and does not count in the divisor of the loss."""
     without, _ = step_of(ROWS)
     with_it, _ = step_of([*ROWS, row((9, 9, 9, 9), 0.0, is_scored=False)])
 
@@ -64,7 +64,7 @@ def test_an_unscored_row_might_as_well_not_be_there() -> None:
 
 
 def test_a_row_without_an_advantage_is_divided_by() -> None:
-    """Three tokens more make the mean of nine one of twelve."""
+    """Three more tokens turn the mean of nine into a mean of twelve."""
     without, _ = step_of(ROWS)
     with_it, _ = step_of([*ROWS, row((9, 9, 9), 0.0)])
 
@@ -72,7 +72,7 @@ def test_a_row_without_an_advantage_is_divided_by() -> None:
 
 
 def test_rows_without_any_advantage_take_no_step() -> None:
-    """Not even one on weight decay or momentum."""
+    """Weight decay and momentum do not act either."""
     moved, metrics = step_of([row((7, 8), 0.0), row((8, 9), 0.0)])
 
     assert not moved.any()
@@ -80,7 +80,7 @@ def test_rows_without_any_advantage_take_no_step() -> None:
 
 
 def test_praised_tokens_become_likelier() -> None:
-    """And blamed ones less likely."""
+    """Tokens with a negative advantage become less likely."""
     policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
     optimizer = torch.optim.SGD(policy.trained, lr=0.1)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
@@ -99,7 +99,7 @@ def test_praised_tokens_become_likelier() -> None:
 
 
 def test_a_gradient_that_is_no_number_is_not_stepped_on() -> None:
-    """The weights stay, and the message says what to look at."""
+    """The weights stay, and the message names the key to lower."""
     policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
     optimizer = torch.optim.SGD(policy.trained, lr=1.0)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)

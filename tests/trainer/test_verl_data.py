@@ -1,4 +1,4 @@
-"""Data sets are written as verl reads them."""
+"""Data sets are written in the form that verl reads."""
 
 import json
 from io import BytesIO
@@ -16,7 +16,7 @@ from medreward_trainer.errors import BadData
 
 
 def test_a_row_has_what_verl_and_the_adapter_read(tmp_path: Path) -> None:
-    """The prompt as a chat with its format, the reference apart from its tag, the picture's bounds."""
+    """A row has the chat with its format, the untagged reference, and the image bounds."""
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
     row = {"problem": "Which <image> lobe?", "solution": "<X_RAY>left lower lobe", "image": "x.png"}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
@@ -44,7 +44,7 @@ def test_a_row_has_what_verl_and_the_adapter_read(tmp_path: Path) -> None:
 
 
 def test_rows_without_picture_and_modality_are_rows_too(tmp_path: Path) -> None:
-    """All of them are written, in their order, a few at a time."""
+    """All rows are written in their order, a few at a time."""
     count = 2 * ROWS_AT_ONCE + 1
     examples = [Example(f"a.jsonl:{i}", f"{i}?", f"r{i}", None) for i in range(count)]
 
@@ -58,7 +58,7 @@ def test_rows_without_picture_and_modality_are_rows_too(tmp_path: Path) -> None:
 
 
 def test_both_parts_of_a_data_set_are_written(tmp_path: Path) -> None:
-    """As verl's configuration names them, and as many rows as the configuration says."""
+    """The names are verl's, and the row counts the configuration's."""
     (tmp_path / "a.jsonl").write_text('{"problem": "p", "solution": "s"}\n' * 3)
     files = [f"data.{part}_files={tmp_path / 'a.jsonl'}" for part in ("train", "val")]
 
@@ -71,7 +71,7 @@ def test_both_parts_of_a_data_set_are_written(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_is_gone_is_named_and_leaves_no_file(tmp_path: Path) -> None:
-    """A file that is there is whole."""
+    """No incomplete file remains."""
     example = Example("a.jsonl:1", "p", "r", None, (tmp_path / "gone.png",))
 
     with pytest.raises(BadData, match=r"a\.jsonl:1"):

@@ -30,7 +30,7 @@ from medreward_trainer.config.files import (
 from medreward_trainer.errors import BadConfig, Stopped, TrainerError
 
 PLAIN_WIDTH = 160
-"""Columns if there is no terminal to measure."""
+"""Columns of the output if it is not a terminal."""
 
 app = command(
     "medreward-train",
@@ -47,7 +47,7 @@ Overrides = Annotated[
 
 
 def main() -> None:
-    """Run the command that the command line names."""
+    """Run the subcommand of the command line."""
     app(prog_name="medreward-train")
 
 
@@ -178,7 +178,7 @@ def verl_data(
 
 
 def algorithm_of(config: Config) -> str:
-    """Name what a configuration does, as papers do."""
+    """Return a configuration's algorithm by the name that papers use."""
     actor = config.actor_rollout_ref.actor
     parts: list[str] = [config.algorithm.adv_estimator]
     if actor.policy_loss.loss_mode != "vanilla":
@@ -194,7 +194,7 @@ def algorithm_of(config: Config) -> str:
 
 @contextmanager
 def failing_in_words() -> Iterator[None]:
-    """Turn what stops a command into words and an exit code."""
+    """Print an error as a message, and exit with its code."""
     try:
         yield
     except BadConfig as exc:

@@ -1,44 +1,44 @@
-"""What stops a run; each says what happened and what to do, and the run's state is saved first."""
+"""Errors that stop a run, each with a cause and a remedy; the state is saved first."""
 
 
 class TrainerError(Exception):
-    """Anything that a person has to mend."""
+    """Base class of all errors that a person has to correct."""
 
 
 class BadConfig(TrainerError):
-    """A key or a value that cannot be."""
+    """A key or a value of the configuration is invalid."""
 
 
 class BadData(TrainerError):
-    """A file or a row that cannot be learnt from; rows are named by file and line."""
+    """A file or a row of the data is unusable; the message names rows by file and line."""
 
 
 class BadCheckpoint(TrainerError):
-    """A checkpoint that cannot be read, or is not of this run."""
+    """A checkpoint is unreadable, or belongs to another run."""
 
 
 class RunIsTaken(TrainerError):
-    """Another process writes to the run's folder."""
+    """Another process holds the run's folder."""
 
 
 class NoRewards(TrainerError):
-    """The service gave too few rewards for longer than the run was told to wait."""
+    """The service gave too few rewards for longer than `reward.patience_s`."""
 
 
 class RewardsChanged(TrainerError):
-    """The service scores by something else than the run began with."""
+    """The service has another recipe, judge or embedder than at the beginning of the run."""
 
 
 class NothingToLearn(TrainerError):
-    """No group is left whose samples differ in what they are rewarded for."""
+    """No group of the step can be learnt from: too few rewards, or all are filtered out."""
 
 
 class NotFinite(TrainerError):
-    """A loss or a gradient is not a number."""
+    """A loss or a gradient is infinite or not a number."""
 
 
 class OutOfMemory(TrainerError):
-    """A stage does not fit the machine."""
+    """A stage of the step does not fit into the machine's memory."""
 
 
 class Stopped(TrainerError):

@@ -1,4 +1,4 @@
-"""Rewards from the service: asked for as groups finish, waited for, never made up."""
+"""Rewards from the service: requested as groups finish, waited for, and never made up."""
 
 import os
 import re
@@ -32,27 +32,27 @@ from medreward_trainer.rollouts.rollout import Group
 from medreward_trainer.run.retry import PAUSES, SLICE_S, Backoff, IsStopping, Say
 
 IN_FLIGHT = 8
-"""Groups asked about at once; the client sends no more requests at a time."""
+"""Groups scored at once; the client sends no more requests in parallel."""
 AGAIN = 3
-"""Times that samples without a reward are asked about again when they are few."""
+"""Retries of samples without a reward, if they are few."""
 REMINDER_S = 15.0
 MAX_REFUSED_SHARE = 0.5
-"""Of a step's samples that may be unscorable whatever one waits."""
+"""Largest share of a step's samples that may fail permanently."""
 PROBE = Sample(
     "<OTHER><thinking>a probe</thinking><answer>probe</answer>", "probe", modality="OTHER"
 )
-"""Equal to its reference, so that no model is asked."""
+"""A sample equal to its reference, which the service scores without a model."""
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What became of one sample: its reward, or why there is none."""
+    """The result of one sample: its reward, or the error that prevented one."""
 
     reward: float | None
     components: dict[str, float]
     error: str | None
-    """The kind of the error where there is no reward."""
+    """Kind of the error; None if there is a reward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ class Pending:
 
 
 class RewardSource:
-    """The service as a run sees it.
+    """A run's connection to the service.
 
-    `say` tells a person what is waited for, and `is_stopping` ends each wait. `began_with` is
-    what the run's rewards depended on before it was interrupted.
+    `say` prints the reason of each wait, and `is_stopping` ends it. `began_with` is the provenance
+    of the run's earlier rewards, if the run is resumed.
     """
 
     def __init__(
@@ -91,24 +91,25 @@ class RewardSource:
         self._threads = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="rewards")
         self.provenance = began_with
         self.weights = MappingProxyType[str, float]({})
-        """Of the recipe's components; known once the service is ready."""
+        """Weights of the recipe's components; empty until the service is ready."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # First nothing new begins, then what waits for the service ends, and leaves nothing open.
+        # Cancel queued groups first; closing the client then ends the requests in flight. A thread
+        # may open another connection meanwhile, so the client is closed once more.
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
         self._threads.shutdown()
         self._client.close()
 
     def wait_until_ready(self) -> None:
-        """Wait for the service, and learn what it scores by.
+        """Wait for the service, and read the provenance and weights of its rewards.
 
         Raises:
-            NoRewards: it did not get ready in `patience_s`, or it refuses what the run asks for.
-            RewardsChanged: it scores by something else than the run began with.
+            NoRewards: it was not ready within `patience_s`, or it refuses the run's requests.
+            RewardsChanged: its provenance differs from that of the run's beginning.
         """
         patience, trouble = self._backoff(), ""
         while not trouble or patience.wait(f"the service is not ready: {trouble}"):
@@ -126,22 +127,22 @@ class RewardSource:
         )
 
     def submit(self, group: Group, *, step: int | None) -> Pending:
-        """Begin to score a group, and return at once.
+        """Start scoring a group, and return at once.
 
-        `step` is of the training; None for what is no part of it, and of what the service watches.
+        `step` is the training step; None for validation, which the service does not watch.
         """
         samples = samples_of(group)
         return Pending(samples, step, self._threads.submit(self._ask, samples, step))
 
     def collect(self, pending: Sequence[Pending]) -> list[list[Score]]:
-        """Wait for the scores of groups: one list a group, in their order.
+        """Wait for the scores of groups; return one list for each group, in their order.
 
-        Samples whose failure may pass are asked about again: a few times if they are few, and
-        until `patience_s` is over while more than `max_unscored_share` of them have no reward.
+        Samples with a temporary failure are retried: a few times if they are few, and up to
+        `patience_s` while more than `max_unscored_share` of them have no reward.
 
         Raises:
-            NoRewards: too many have none; nothing was put in their place.
-            RewardsChanged: the service began to score by something else.
+            NoRewards: too many samples have none; no value is put in its place.
+            RewardsChanged: the service's provenance changed.
         """
         results = [self._result(one, pending) for one in pending]
         self._ask_again(pending, results)
@@ -180,7 +181,7 @@ class RewardSource:
         )
 
     def _ask(self, samples: Sequence[Sample], step: int | None) -> list[Scored | Unscored]:
-        """Ask about samples; whatever goes wrong is said sample by sample."""
+        """Request the rewards of samples; an error becomes an unscored result of each sample."""
         try:
             reply = self._client.reward(
                 samples,
@@ -201,7 +202,7 @@ class RewardSource:
         return [Unscored(sample.id, problem, {}, ()) for sample in samples]
 
     def _check(self, provenance: Provenance) -> None:
-        """Notice that rewards no longer compare with those the run began with."""
+        """Compare the provenance of rewards with that of the run's beginning."""
         before, self.provenance = self.provenance, provenance
         if before is None or not self._config.pinned:
             return
@@ -240,7 +241,7 @@ class RewardSource:
     def _ask_again(
         self, pending: Sequence[Pending], results: Sequence[list[Scored | Unscored]]
     ) -> None:
-        """Put later results in the place of failures that may pass."""
+        """Retry temporary failures, and replace their results in place."""
         total = sum(map(len, results))
         patience, attempt = self._backoff(), 0
         while passing := _passing(results):
@@ -262,7 +263,7 @@ class RewardSource:
             attempt += 1
 
     def _check_refused(self, results: Sequence[Sequence[Scored | Unscored]]) -> None:
-        """Stop a run whose samples cannot be scored at all: a mistake in its data or recipe."""
+        """Stop a run whose samples fail permanently, since its data or recipe must be wrong."""
         refused = [
             r for row in results for r in row if isinstance(r, Unscored) and not r.error.retryable
         ]
@@ -275,7 +276,7 @@ class RewardSource:
 
 
 def samples_of(group: Group) -> tuple[Sample, ...]:
-    """What the service is asked about a group."""
+    """Make the samples of a request from a group."""
     example = group.prompt.example
     return tuple(
         Sample(
@@ -291,7 +292,7 @@ def samples_of(group: Group) -> tuple[Sample, ...]:
 
 
 def score_of(result: Scored | Unscored) -> Score:
-    """Read what a trainer needs of a result."""
+    """Convert a result of the client to a score."""
     components = {name: part.value for name, part in result.components.items()}
     if isinstance(result, Unscored):
         return Score(None, components, result.error.kind)
@@ -299,7 +300,7 @@ def score_of(result: Scored | Unscored) -> Score:
 
 
 def answer_of(response: str) -> str | None:
-    """What stands between the first answer tags, stripped; None without them or with nothing."""
+    """Return the stripped content of the first answer tags; None without them or if it is empty."""
     found = ANSWER.search(response)
     return (found[1].strip() or None) if found else None
 
@@ -310,7 +311,7 @@ def _kinds(results: Sequence[Sequence[Scored | Unscored]]) -> str:
 
 
 def _passing(results: Sequence[Sequence[Scored | Unscored]]) -> list[tuple[int, int]]:
-    """Where the failures are that may pass: group, and position in it."""
+    """Return group and position of each temporary failure."""
     return [
         (group, position)
         for group, row in enumerate(results)

@@ -1,7 +1,7 @@
 """Supervised steps before the first rollout.
 
-A reward that is all or nothing teaches nothing to a policy that never earns it. A few steps on
-written responses make it earn it sometimes.
+If a policy never earns an all-or-nothing reward, the reward teaches it nothing. A few steps on
+written responses make it earn the reward sometimes.
 """
 
 import torch
@@ -18,7 +18,7 @@ from medreward_trainer.update.policy import Policy
 
 
 def warm_up(run: Run) -> None:
-    """Take the supervised steps, if there are any, and save what they led to.
+    """Take the supervised steps, if any, and save the result.
 
     Raises:
         BadData: the files cannot be read, or hold fewer rows than a batch.
@@ -44,7 +44,7 @@ def warm_up(run: Run) -> None:
 def supervised_step(
     policy: Policy, rows: list[tuple[Prompt, tuple[int, ...]]], optimizer: torch.optim.Optimizer
 ) -> float:
-    """Raise the probability of written responses; gives the mean loss a token.
+    """Raise the probability of written responses; return the mean loss of a token.
 
     The mean is over the batch of one process; all processes take the same rows.
     """

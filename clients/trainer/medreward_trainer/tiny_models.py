@@ -1,4 +1,4 @@
-"""Models: tiny random ones that need no download, and anything transformers can load."""
+"""Models: tiny random ones that need no download, and all that transformers can load."""
 
 import string
 from collections.abc import Callable, Mapping
@@ -45,21 +45,20 @@ CHAT_TEMPLATE = (
 )
 HIDDEN = 32
 SIDE, PATCH = 16, 8
-"""Of an image and of its patches, in pixels."""
+"""Edges of an image and of its patches, in pixels."""
 
 
 def load_model(wanted: Model, *, seed: int, device: str | torch.device = "cpu") -> tuple[Any, Any]:
-    """Load a model and its processor (or tokenizer, if it reads text alone).
+    """Load a model and its processor (or tokenizer, if it reads only text).
 
     Raises:
-        BadConfig: there is no such model, some of its weights are not there, or it has no token to
-            end with.
+        BadConfig: the model is missing, lacks some of its weights, or has no end-of-sequence token.
     """
     name, _, alphabet = wanted.path.partition(":")
     if name in TINY:
         model, processor = TINY[name](seed, alphabet or PRINTABLE)
         for weight in model.parameters():
-            # Not `model.to`, which would round the angles of positions as well.
+            # Not `model.to`, which would also round the angles of the position embedding.
             weight.data = weight.data.to(getattr(torch, wanted.dtype))
     else:
         model, processor = _load(wanted)
@@ -72,9 +71,9 @@ def load_model(wanted: Model, *, seed: int, device: str | torch.device = "cpu") 
 
 
 def plain_generation(model: Any) -> None:
-    """Keep of a checkpoint's defaults for `generate` only which tokens end a response.
+    """Remove a checkpoint's defaults for `generate`, except the tokens that end a response.
 
-    A temperature, a top_k or a penalty of the checkpoint's would shape rollouts unseen.
+    A temperature, a top_k or a penalty in the checkpoint would change rollouts silently.
     """
     before = model.generation_config
     model.generation_config = GenerationConfig(
@@ -151,7 +150,7 @@ TINY: Mapping[str, Callable[[int, str], tuple[Any, Any]]] = {
     "tiny-random": tiny_text,
     "tiny-random-vl": tiny_vision,
 }
-"""Models by a name instead of a path, drawn from a seed; `name:alphabet` says which signs they know."""
+"""Random models by name; `name:alphabet` restricts their tokens to these characters."""
 
 
 def _text_config(tokenizer: Any) -> LlamaConfig:
@@ -171,9 +170,9 @@ def _text_config(tokenizer: Any) -> LlamaConfig:
 
 
 def _drawn(kind: Callable[[Any], Any], config: Any, seed: int) -> Any:
-    """Draw a model's weights, and leave the global random numbers as they are."""
+    """Draw a model's weights from a seed, without changing the global random numbers."""
     with torch.random.fork_rng(devices=[]):
-        # Not `torch.manual_seed`, which reaches the generators of GPUs as well.
+        # Not `torch.manual_seed`, which also seeds the generators of GPUs.
         torch.default_generator.manual_seed(seed)
         return kind(config)
 
@@ -198,7 +197,7 @@ def _load(wanted: Model) -> tuple[Any, Any]:
     except (OSError, ValueError, ImportError, SafetensorError) as exc:
         raise BadConfig(_cannot_load(path, exc)) from exc
     if report["missing_keys"]:
-        # transformers would draw them at random and go on.
+        # transformers would draw missing weights at random, and only warn.
         first, *more = sorted(report["missing_keys"])
         raise BadConfig(
             f"actor_rollout_ref.model.path: {path} has no weights for {first}"
@@ -209,7 +208,7 @@ def _load(wanted: Model) -> tuple[Any, Any]:
 
 def _cannot_load(path: str, exc: Exception) -> str:
     there = "" if Path(path).is_dir() else " (no such folder here)"
-    # Some reasons begin with an empty line.
+    # Some messages begin with an empty line.
     reason = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
     return (
         f"actor_rollout_ref.model.path: {path}{there} cannot be loaded: {reason} "

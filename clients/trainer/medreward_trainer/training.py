@@ -1,6 +1,13 @@
-"""Group-based RL on rewards from a service: the loop, from prompts to new weights."""
+"""Group-based RL on rewards from a service: roll out, score, compare within the group, update.
+
+Names of tensors end in their dimensions: P prompts, G samples of a prompt, T tokens.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
 
 from medreward_trainer.config.config import Config
 from medreward_trainer.config.files import check_runnable
@@ -13,6 +20,7 @@ from medreward_trainer.run.validation import validate
 from medreward_trainer.sft import warm_up
 from medreward_trainer.update.advantages import advantages_of
 from medreward_trainer.update.losses import next_kl_coef
+from medreward_trainer.update.policy import optimizer_steps
 from medreward_trainer.update.scored_groups import (
     ScoredGroup,
     is_kept,
@@ -20,17 +28,14 @@ from medreward_trainer.update.scored_groups import (
     rows_of,
     with_rewards,
 )
+from medreward_trainer.update.updater import log_probs_of_rows
 
 
 def train(config: Config) -> None:
-    """Train a policy as the configuration says, from where its folder was left.
-
-    A step draws a group of responses to each prompt, has the service score each group while the
-    next is drawn, compares the scored samples of a group with each other, and takes a few
-    optimiser steps. Left out on purpose: a critic, and steps on rollouts of an older policy.
+    """Train a policy from the last checkpoint of its folder, or from its beginning.
 
     Raises:
-        TrainerError: what a person has to mend; the run's state is saved first.
+        TrainerError: a person has to correct something; the run's state is saved first.
     """
     check_runnable(config)
     with stoppable() as is_stopping, begin(config, is_stopping) as run:
@@ -40,44 +45,52 @@ def train(config: Config) -> None:
                 validate(run)
         while run.has_steps_left:
             with run.saved_on_trouble():
-                times = StageTimes()
-                groups, drawn = fill_step(run, times)
-                kl_PG = kl_in_reward(groups, config)
-                shaped = with_rewards(groups, config, kl_PG=kl_PG, kl_coef=run.progress.kl_coef)
-                advantages_PG = advantages_of(shaped, config.algorithm, run.rewards.weights)
-                with times.stage("update_actor"):
-                    updated = run.update(rows_of(groups, advantages_PG))
-                    run.sampler.take_weights()
-                run.advance(
-                    next_kl_coef(
-                        config.algorithm.kl_ctrl,
-                        run.progress.kl_coef,
-                        mean_kl=float((kl_PG / shaped.lengths_PG).mean()),
-                        samples=shaped.rewards_PG.numel(),
-                    )
-                )
-                run.report(groups, {**describe(groups, shaped, drawn=drawn), **updated}, times)
+                train_step(run)
             if config.trainer.test_freq > 0 and run.is_due(config.trainer.test_freq):
                 validate(run)
             if run.is_due(config.trainer.save_freq):
                 run.save()
 
 
-def fill_step(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]:
-    """Draw and score groups until there are enough to learn from; also how many were drawn.
+def train_step(run: Run) -> None:
+    """Learn from one batch of prompts; a critic, and rollouts of older policies, are left out."""
+    config, times = run.config, StageTimes()
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    groups, drawn = collect_groups(run, times)
+    kl_PG = kl_in_reward(groups, config)
+    shaped = with_rewards(groups, config, kl_PG=kl_PG, kl_coef=run.progress.kl_coef)
+    advantages_PG = advantages_of(shaped, config.algorithm, run.rewards.weights)
+    with times.stage("update_actor"):
+        updated = run.updater.update(
+            rows_of(groups, advantages_PG), samples_a_step=actor.ppo_mini_batch_size * rollout.n
+        )
+        run.sampler.take_weights()
+    kl_coef = next_kl_coef(
+        config.algorithm.kl_ctrl,
+        run.progress.kl_coef,
+        mean_kl=float((kl_PG / shaped.lengths_PG).mean()),
+        samples=shaped.rewards_PG.numel(),
+    )
+    # Counted only now: if anything above fails, the same command takes this step again.
+    run.advance(kl_coef)
+    run.report(groups, {**describe(groups, shaped, drawn=drawn), **updated}, times)
+
+
+def collect_groups(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]:
+    """Roll out and score until the step has its groups; return them, and how many were drawn.
 
     Raises:
         NothingToLearn: no group is left, or none has two samples to compare.
     """
     wanted, filters = run.config.data.train_batch_size, run.config.algorithm.filter_groups
     if not filters.enable:
-        groups = draw_batch(run, times)
+        groups = run.gather(lambda: roll_out_and_score(run, times))
         check_teaching(groups, "has two scored samples", drawn=len(groups))
         return groups, len(groups)
     kept: list[ScoredGroup] = []
     drawn = batches = 0
     while len(kept) < wanted and not (batches and batches == filters.max_num_gen_batches):
-        groups = draw_batch(run, times)
+        groups = run.gather(lambda: roll_out_and_score(run, times))
         drawn, batches = drawn + len(groups), batches + 1
         kept += [group for group in groups if is_kept(group, filters)]
         run.log.stage("groups kept", min(len(kept), wanted), wanted)
@@ -88,17 +101,20 @@ def fill_step(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]:
         run.log.caution(
             f"learning from {len(kept)} groups, not {wanted}: of {drawn}, no other {why}"
         )
-    return run.add_log_probs(kept, times), drawn
+    # Every process holds all kept groups, but computes log-probabilities for its share only.
+    numbers = run.policy.share(range(len(kept)))
+    mine = with_log_probs(run, [kept[number] for number in numbers], times)
+    pairs = run.gather(lambda: list(zip(numbers, mine, strict=True)))
+    return [group for _, group in sorted(pairs, key=lambda pair: pair[0])], drawn
 
 
-def draw_batch(run: Run, times: StageTimes) -> list[ScoredGroup]:
-    """Draw groups for the next prompts and have them scored; gives those of all processes."""
-    return run.gather(lambda: draw_share(run, times))
+def roll_out_and_score(run: Run, times: StageTimes) -> list[ScoredGroup]:
+    """Draw a group for each prompt of this process's share of a batch, and collect its scores.
 
-
-def draw_share(run: Run, times: StageTimes) -> list[ScoredGroup]:
-    """Draw and score this process's groups of the next prompts."""
-    rollout, prompts = run.config.actor_rollout_ref.rollout, run.next_prompts()
+    The service scores a group while the next one is drawn.
+    """
+    rollout = run.config.actor_rollout_ref.rollout
+    prompts = [run.prompts[number] for number in run.policy.share(run.order.take())]
     groups, pending = [], []
     with times.stage("gen"):
         for group in run.sampler.groups(prompts, n=rollout.n, how=rollout):
@@ -107,18 +123,49 @@ def draw_share(run: Run, times: StageTimes) -> list[ScoredGroup]:
             run.log.stage("rollouts", len(groups), len(prompts))
             run.check_stop()
     if not run.config.algorithm.filter_groups.enable:
-        # While the service is at the last groups; behind a filter, only for what is kept.
-        groups = run.with_own_log_probs(groups, times)
+        # Before `collect`, while the service scores the last groups. With a filter, later: only
+        # groups that are kept are worth the passes.
+        groups = with_log_probs(run, groups, times)
     with times.stage("reward_wait"):
         scores = run.rewards.collect(pending)
     return [group.scored(row) for group, row in zip(groups, scores, strict=True)]
 
 
+def with_log_probs(run: Run, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
+    """Return groups of this process with the log-probabilities that the update needs."""
+    config = run.config
+    steps = optimizer_steps(config.actor_rollout_ref.actor, prompts=config.data.train_batch_size)
+    # A single optimiser step starts from the policy that drew, whose ratio to itself is 1.
+    if steps > 1 or config.algorithm.use_kl_in_reward:
+        with times.stage("old_log_prob"):
+            found = log_probs_of_groups(run, groups, run.policy.bare_model)
+        groups = [replace(g, old=old) for g, old in zip(groups, found, strict=True)]
+    if config.needs_reference:
+        with times.stage("ref"), run.reference_model() as model:
+            found = log_probs_of_groups(run, groups, model)
+        groups = [replace(g, reference=ref) for g, ref in zip(groups, found, strict=True)]
+    return groups
+
+
+def log_probs_of_groups(
+    run: Run, groups: Sequence[ScoredGroup], model: Any
+) -> list[tuple[Tensor, ...]]:
+    """Compute a model's log-probabilities (T) of each sample of each group."""
+    rollout = run.config.actor_rollout_ref.rollout
+    flat = log_probs_of_rows(
+        run.policy,
+        [(g.group.prompt, r.tokens) for g in groups for r in g.group.rollouts],
+        micro_batch=rollout.log_prob_micro_batch_size_per_gpu,
+        model=model,
+    )
+    return [tuple(flat[i : i + rollout.n]) for i in range(0, len(flat), rollout.n)]
+
+
 def check_teaching(groups: Sequence[ScoredGroup], what: str, *, drawn: int) -> None:
-    """Refuse to learn from groups none of which can teach.
+    """Require a group that has two samples to compare.
 
     Raises:
-        NothingToLearn: as it says; *what* is what none of them has.
+        NothingToLearn: there is none; *what* completes the message.
     """
     if not any(group.can_teach for group in groups):
         raise NothingToLearn(f"none of the {drawn} groups of this step {what}")

@@ -1,6 +1,6 @@
-"""Everything a run is told, typed; the keys are verl's wherever verl has one.
+"""The typed configuration of a run; a key has verl's name if verl has such a key.
 
-What verl has no key for is marked *ours*. docs/trainer/config.md maps each key to verl's and to
+Keys that verl lacks are marked *ours*. docs/trainer/config.md maps each key to verl's and to
 EasyR1's.
 """
 
@@ -18,11 +18,11 @@ from pydantic import (
     model_validator,
 )
 
-from medreward_trainer.config.key_aliases import VALUES
+from medreward_trainer.config.key_aliases import key_aliases
 
 
 def listed(value: object) -> object:
-    """Take a text for a list of one, as verl and EasyR1 do with files."""
+    """Convert a text to a tuple of one, as verl and EasyR1 do for files."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -38,11 +38,11 @@ LossAggregation = Literal[
 
 ACTOR = "actor_rollout_ref.actor"
 WIDEST_GSPO_CLIP = 0.05
-"""Above it a clip was meant for the ratios of tokens."""
+"""Upper bound of a clip ratio for gspo; larger values are meant for ratios of tokens."""
 
 
 class Section(BaseModel):
-    """A part of the configuration: closed, so that a misspelt key is an error, and frozen."""
+    """A frozen part of the configuration; unknown keys are errors, since they may be misspelt."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -51,196 +51,202 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _nothing_is_the_default(cls, given: Any) -> Any:
-        """A section that YAML leaves empty."""
+        """Take the defaults for a section that YAML leaves empty."""
         return {} if given is None else given
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if problems := list(self._contradictions()):
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield each combination of values that cannot work, with its keys and the way out."""
+        yield from ()
 
 
 class Data(Section):
-    """Where prompts come from and how long they may be; lengths in tokens."""
+    """Sources of the prompts, and their lengths in tokens."""
 
     train_files: Texts = ()
     """JSONL or Parquet files, or data sets of the hub as name@split."""
     val_files: Texts = ()
-    """The same for validation; none is no validation."""
+    """Files for validation, in the same forms; without any, no validation takes place."""
     prompt_key: str = "problem"
     """The column of the question."""
     answer_key: str = "solution"
     """The column of the reference, with or without its `<TAG>`; EasyR1's key."""
     image_key: str = "image"
-    """The column of a picture or several; rows may be without."""
+    """The column of one image or several; rows without images are allowed."""
     image_dir: Path | None = None
-    """What relative image paths are relative to, if not the file they stand in; EasyR1's key."""
+    """The folder of relative image paths; the data file's folder by default. EasyR1's key."""
     format_prompt: str = "medix"
-    """medix, brief, plain, or a Jinja file that wraps `content`; EasyR1's key."""
+    """Template: medix, brief, plain, or a Jinja file that wraps `content`; EasyR1's key."""
     train_batch_size: PositiveInt = 512
-    """Prompts a step."""
+    """Prompts in a step."""
     gen_batch_size: PositiveInt | None = None
-    """Prompts generated at a time while groups are filtered; None is train_batch_size."""
+    """Prompts generated at a time while groups are filtered; train_batch_size by default."""
     val_batch_size: PositiveInt = 512
-    """Prompts of a validation that are generated at a time."""
+    """Prompts generated at a time during validation."""
     train_max_samples: PositiveInt | None = None
-    """Rows that are read of train_files, from the first; None is all."""
+    """Rows read from train_files, from the first; all by default."""
     val_max_samples: PositiveInt | None = None
-    """The same of val_files."""
+    """Rows read from val_files, from the first; all by default."""
     max_prompt_length: PositiveInt = 4352
-    """The template and an image's tokens among them."""
+    """Longest prompt in tokens, including its template and images."""
     max_response_length: PositiveInt = 4096
-    """What is longer is cut, and scored as it then is."""
+    """Longest response in tokens; a longer one is cut, and scored as cut."""
     filter_overlong_prompts: bool = True
-    """Leave out what is longer, and say how many; otherwise it is an error."""
+    """Leave out prompts that are too long, and report their number; otherwise they are an error."""
     shuffle: bool = True
-    """In another order each epoch."""
+    """Draw the prompts in another order each epoch."""
     seed: int = 1
-    """Of that order."""
+    """Seed of that order."""
     min_pixels: PositiveInt | None = 262_144
-    """Smaller images are scaled up to so many pixels; None leaves them. EasyR1's key."""
+    """Smaller images are scaled up to this many pixels; null leaves them. EasyR1's key."""
     max_pixels: PositiveInt | None = 4_194_304
-    """Larger ones are scaled down; EasyR1's key."""
+    """Larger images are scaled down to this many pixels; null leaves them. EasyR1's key."""
 
-    @model_validator(mode="after")
-    def _pixels_have_an_order(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
-            raise ValueError(
+            yield (
                 f"data.min_pixels={self.min_pixels} is over data.max_pixels={self.max_pixels}; "
                 "lower it, or make it null"
             )
-        return self
 
 
 class Model(Section):
-    """Which policy is trained, and how it is held."""
+    """The model that is trained, and its representation in memory."""
 
     path: str = "Qwen/Qwen3-VL-2B-Instruct"
-    """A folder, an id of the hub, or tiny-random and tiny-random-vl, which need neither; with
-    `:abc` behind them they know no other signs."""
+    """A folder, an id of the hub, or tiny-random or tiny-random-vl, which need no download; with a
+    suffix `:abc` their tokens are these characters only."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of the arithmetic; trained weights are held in float32. On a CPU float32 is the faster."""
+    """Type of the computation; trained weights stay float32. On a CPU float32 is faster."""
     lora_rank: Annotated[int, Field(ge=0)] = 0
-    """0 trains all weights."""
+    """Rank of the adapter; 0 trains all weights."""
     lora_alpha: PositiveInt = 16
-    """The adapter counts lora_alpha / lora_rank times."""
+    """Scale of the adapter, which is multiplied by lora_alpha / lora_rank."""
     target_modules: str | tuple[str, ...] = "all-linear"
-    """Which layers get an adapter, as peft takes them."""
+    """Layers that get an adapter, in the notation of peft."""
     enable_gradient_checkpointing: bool = True
-    """Compute again in the backward pass what would fill the memory."""
+    """Recompute activations in the backward pass to save memory."""
     trust_remote_code: bool = False
-    """Run Python that comes with a model of the hub."""
+    """Run Python code that a model of the hub contains."""
 
 
 class Optim(Section):
-    """AdamW."""
+    """The optimiser, AdamW, and the schedule of its learning rate."""
 
     lr: PositiveFloat = 1e-6
-    """The learning rate at its highest."""
+    """Highest learning rate."""
     lr_warmup_steps: Annotated[int, Field(ge=-1)] = -1
-    """Optimiser steps until it is reached; -1 leaves it to the ratio."""
+    """Optimiser steps until lr is reached; -1 uses the ratio."""
     lr_warmup_steps_ratio: Share = 0.0
-    """Of all optimiser steps."""
+    """Share of all optimiser steps until lr is reached."""
     lr_scheduler_type: Literal["constant", "cosine"] = "constant"
-    """What becomes of it then."""
+    """Course of the learning rate after that."""
     min_lr_ratio: Share = 0.0
-    """What cosine leaves of it at the end."""
+    """Share of lr that remains at the end of cosine."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """AdamW's."""
+    """Weight decay of AdamW."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
-    """AdamW's."""
+    """Decay rates of AdamW's two moments."""
 
 
 class PolicyLoss(Section):
-    """How the ratio of new to old probabilities is taken."""
+    """The ratio of new to old probabilities that is clipped."""
 
     loss_mode: Literal["vanilla", "gspo"] = "vanilla"
-    """vanilla clips each token's ratio; gspo the sequence's (arXiv 2507.18071)."""
+    """vanilla clips the ratio of each token, gspo that of the sequence (arXiv 2507.18071)."""
 
 
 class Actor(Section):
-    """The update."""
+    """The update of the policy."""
 
     ppo_mini_batch_size: PositiveInt = 128
-    """Prompts an optimiser step."""
+    """Prompts in an optimiser step."""
     ppo_micro_batch_size_per_gpu: PositiveInt = 2
-    """Samples a backward pass."""
+    """Samples in a backward pass."""
     ppo_epochs: PositiveInt = 1
-    """How often a step's rollouts are learnt from."""
+    """Passes over the rollouts of a step."""
     clip_ratio_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """The ratio counts no further down than 1 minus this."""
+    """The ratio is clipped below at 1 minus this value."""
     clip_ratio_high: PositiveFloat = 0.2
-    """And no further up than 1 plus this; DAPO's is higher (arXiv 2503.14476)."""
+    """The ratio is clipped above at 1 plus this value; DAPO's is higher (arXiv 2503.14476)."""
     clip_ratio_c: Annotated[float, Field(gt=1)] | None = 3.0
-    """Bound on the ratio where the advantage is negative (arXiv 1912.09729); None is none."""
+    """Bound on the ratio if the advantage is negative (arXiv 1912.09729); null disables it."""
     policy_loss: PolicyLoss = PolicyLoss()
     loss_agg_mode: LossAggregation = "token-mean"
-    """How the losses of tokens become one."""
+    """Average that reduces the losses of tokens to one number."""
     use_kl_loss: bool = False
     """Add KL from the policy before its training to the loss."""
     kl_loss_coef: Annotated[float, Field(ge=0)] = 0.001
-    """How much of it."""
+    """Coefficient of that KL."""
     kl_loss_type: KLKind = "low_var_kl"
-    """How it is estimated."""
+    """Estimator of that KL."""
     entropy_coeff: Annotated[float, Field(ge=0)] = 0.0
-    """How much entropy is taken off the loss; more than 0 costs memory."""
+    """Coefficient of the entropy, which is subtracted from the loss; more than 0 costs memory."""
     freeze_vision_tower: bool = False
-    """Leave the weights that read pictures as they are."""
+    """Do not train the image encoder."""
     grad_clip: PositiveFloat = 1.0
-    """The longest a gradient may be."""
+    """Largest norm of a gradient."""
     optim: Optim = Optim()
 
-    @model_validator(mode="after")
-    def _does_what_it_says(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if self.use_kl_loss and self.kl_loss_coef == 0:
-            raise ValueError(
+            yield (
                 f"{ACTOR}.use_kl_loss=true with {ACTOR}.kl_loss_coef=0 costs a pass of the "
                 "reference and changes nothing; give the coefficient (0.001), or use no KL"
             )
         highest = max(self.clip_ratio_low, self.clip_ratio_high)
         if self.policy_loss.loss_mode == "gspo" and highest > WIDEST_GSPO_CLIP:
-            raise ValueError(
+            yield (
                 f"{ACTOR}: a clip ratio of {highest:g} never clips under gspo, where the ratio "
                 "is a sequence's mean and moves by thousandths; give clip_ratio_low=3e-4 and "
                 "clip_ratio_high=4e-4 (arXiv 2507.18071)"
             )
-        return self
 
 
 class Sampling(Section):
-    """How a response is drawn."""
+    """Sampling settings of a response."""
 
     temperature: Annotated[float, Field(ge=0)] = 1.0
-    """What logits are divided by."""
+    """Divisor of the logits."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Draw from the likeliest tokens that have this much probability together; 1 is all."""
+    """Draw from the most likely tokens that together have this probability; 1 is all."""
     top_k: Annotated[int, Field(ge=-1)] = -1
-    """Draw from so many of the likeliest; -1 is all of the vocabulary."""
+    """Draw from this many of the most likely tokens; -1 is the whole vocabulary."""
 
 
 class ValSampling(Sampling):
-    """Of validation: greedy unless told otherwise."""
+    """Sampling settings for validation; greedy by default."""
 
     temperature: Annotated[float, Field(ge=0)] = 0.0
-    """0 takes the likeliest token each time."""
+    """Divisor of the logits; 0 takes the most likely token each time."""
 
 
 class Rollout(Sampling):
-    """How groups are generated."""
+    """Generation of the groups."""
 
     temperature: PositiveFloat = 1.0
-    """What logits are divided by; at 0 a group's samples would all be the same."""
+    """Divisor of the logits; at 0 all samples of a group would be the same."""
     name: Literal["hf", "vllm"] = "hf"
-    """hf calls `generate` of the policy itself; vllm an engine that takes over its weights."""
+    """Engine: hf calls `generate` of the policy itself, vllm a copy that takes over its weights."""
     n: Annotated[int, Field(ge=2)] = 5
-    """Samples a prompt: the group."""
+    """Samples for a prompt, which form its group."""
     micro_batch_size: PositiveInt = 8
-    """Prompts that `generate` takes at once (hf)."""
+    """Prompts in one call of `generate` (hf)."""
     log_prob_micro_batch_size_per_gpu: PositiveInt = 4
     """Samples whose log-probabilities are computed at once."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
-    """What vllm may take of the device; the policy needs the rest."""
+    """Share of the device's memory for vllm; the policy needs the rest."""
     tensor_model_parallel_size: PositiveInt = 1
-    """Devices of one engine (vllm)."""
+    """Devices for one engine (vllm)."""
     enforce_eager: bool = False
-    """Begin sooner and generate slower (vllm)."""
+    """Start sooner but generate more slowly (vllm)."""
     max_num_batched_tokens: PositiveInt = 8448
-    """Tokens of a pass (vllm)."""
+    """Tokens in a pass (vllm)."""
     val_kwargs: ValSampling = ValSampling()
 
 
@@ -256,70 +262,60 @@ class KLControl(Section):
     """The coefficient of KL in the reward."""
 
     type: Literal["fixed", "adaptive"] = "fixed"
-    """adaptive changes the coefficient towards the target (arXiv 1909.08593)."""
+    """adaptive moves the coefficient towards the target (arXiv 1909.08593)."""
     kl_coef: Annotated[float, Field(ge=0)] = 0.001
-    """The coefficient, or the first one."""
+    """The coefficient; if adaptive, its first value."""
     horizon: PositiveFloat = 10_000
     """Samples within which an adaptive coefficient changes by its own size."""
     target_kl: PositiveFloat = 0.1
-    """A token, on average."""
+    """Target of an adaptive coefficient: mean KL of a token."""
 
 
 class FilterGroups(Section):
-    """Which groups are learnt from: those neither all right nor all wrong."""
+    """Selection of the groups that are neither all right nor all wrong."""
 
     enable: bool = False
-    """Draw further groups for those that are dropped (DAPO, arXiv 2503.14476)."""
+    """Replace dropped groups by further ones (DAPO, arXiv 2503.14476)."""
     metric: str = "accuracy_llm"
     """A component, or `reward` for the composite. The composite keeps an all-wrong group whose
-    samples differ in nothing but format."""
+    samples differ only in format."""
     low: float = 0.01
     """A group is kept if low < its mean < high; EasyR1's filter_low and filter_high."""
     high: float = 0.99
     """The upper bound."""
     max_num_gen_batches: Annotated[int, Field(ge=0)] = 20
-    """Batches generated before a step gives up filling itself; 0 is no bound."""
+    """Batches after which a step learns from the groups that it has; 0 is unlimited."""
 
-    @model_validator(mode="after")
-    def _can_keep_something(self) -> Self:
-        ours = VALUES["algorithm.filter_groups.metric"].get(self.metric)
-        if ours:
-            raise ValueError(
+    def _contradictions(self) -> Iterator[str]:
+        if ours := key_aliases().values["algorithm.filter_groups.metric"].get(self.metric):
+            yield (
                 f"algorithm.filter_groups.metric={self.metric} is called {ours} here; "
                 "accuracy_llm drops what is all wrong, too"
             )
         if self.low >= self.high:
-            raise ValueError(
+            yield (
                 f"algorithm.filter_groups.low={self.low:g} is not under high={self.high:g}: no "
                 "group would be kept; published are 0.01 and 0.99"
             )
-        return self
 
 
 class Algorithm(Section):
-    """From rewards to advantages."""
+    """The advantages, computed from the rewards."""
 
     adv_estimator: Estimator = "grpo"
-    """How a reward is compared with those of its group; docs of advantages.py."""
+    """Comparison of a reward with those of its group; formulas in advantages.py."""
     use_kl_in_reward: bool = False
-    """Take KL from the policy before its training off the reward."""
+    """Subtract KL from the policy before its training from the reward."""
     kl_penalty: KLKind = "kl"
-    """Of KL in the reward."""
+    """Estimator of KL in the reward."""
     kl_ctrl: KLControl = KLControl()
     filter_groups: FilterGroups = FilterGroups()
     gdpo_reward_keys: Texts = ()
-    """Components that gdpo normalises one by one; none are all that the recipe pays for."""
+    """Components that gdpo normalises one by one; by default all with a weight in the recipe."""
     gdpo_reward_weights: tuple[float, ...] = ()
-    """One a key; none are the recipe's own."""
+    """A weight for each of these keys; the recipe's weights by default."""
 
-    @model_validator(mode="after")
-    def _does_what_it_says(self) -> Self:
-        for problem in self._idle():
-            raise ValueError(problem)
-        return self
-
-    def _idle(self) -> Iterator[str]:
-        """What is asked for and would have no effect."""
+    def _contradictions(self) -> Iterator[str]:
         keys, weights = self.gdpo_reward_keys, self.gdpo_reward_weights
         if (keys or weights) and self.adv_estimator != "gdpo":
             yield (
@@ -349,123 +345,116 @@ class Overlong(Section):
     """A penalty that grows over the last `len` tokens (DAPO, arXiv 2503.14476)."""
 
     enable: bool = False
-    """Whether there is one."""
+    """Subtract the penalty."""
     len: PositiveInt = 512
-    """Tokens before max_response_length, over which it grows."""
+    """Tokens before max_response_length over which the penalty grows."""
     penalty_factor: PositiveFloat = 1.0
-    """What it grows to."""
+    """Largest penalty."""
 
 
 class RewardKwargs(Section):
-    """What is added to the service's reward."""
+    """Changes to the service's reward."""
 
     overlong_buffer_cfg: Overlong = Overlong()
 
 
 class Reward(Section):
-    """The service, and how long it is waited for. Its key is read from MEDREWARD_API_KEY. Ours."""
+    """The service and its timeouts. Its API key is read from MEDREWARD_API_KEY. Ours."""
 
     base_url: str = "http://127.0.0.1:8080"
-    """Where it listens, with http:// or https://."""
+    """Address of the service, with http:// or https://."""
     recipe: str | None = None
-    """None is the service's default."""
+    """Recipe of the service; the service's own default if null."""
     deadline_s: PositiveFloat = 120.0
-    """Of one request, retries included."""
+    """Timeout of one request, including retries."""
     patience_s: PositiveFloat = 1800.0
-    """How long a step waits for its rewards before the run stops, with a checkpoint."""
+    """Longest wait of a step for its rewards, after which the run stops with a checkpoint."""
     max_unscored_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Of a step's samples that may stay without a reward; while more do, the step waits."""
+    """Largest share of a step's samples without a reward; above it the step waits."""
     pinned: bool = True
-    """Stop when the service begins to score by another recipe, judge or embedder."""
+    """Stop if the service changes its recipe, judge or embedder."""
     reward_kwargs: RewardKwargs = RewardKwargs()
 
-    @model_validator(mode="after")
-    def _has_an_address(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(
+            yield (
                 f"reward.base_url={self.base_url} must begin with http:// or https://; did you "
                 f"mean http://{self.base_url.rpartition('//')[2]}?"
             )
-        return self
 
 
 class WarmUp(Section):
-    """Supervised steps before the first rollout, for a model that never hits the format. Ours."""
+    """Supervised steps before the first rollout, for a model that never uses the format. Ours."""
 
     files: Texts = ()
-    """JSONL with the data's columns and a `response`."""
+    """JSONL files with the columns of the data and a `response`."""
     steps: Annotated[int, Field(ge=0)] = 0
-    """Optimiser steps; 0 is none."""
+    """Optimiser steps; 0 skips the warm-up."""
     batch_size: PositiveInt = 8
-    """Rows a step."""
+    """Rows in a step."""
     lr: PositiveFloat = 1e-5
-    """The learning rate of these steps."""
+    """Learning rate of these steps."""
 
-    @model_validator(mode="after")
-    def _has_something_to_read(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if self.steps and not self.files:
-            raise ValueError(
-                f"warm_up.steps={self.steps} and no warm_up.files; name them, or give steps=0"
-            )
-        return self
+            yield (f"warm_up.steps={self.steps} and no warm_up.files; name them, or give steps=0")
 
 
 class Trainer(Section):
-    """How long, how often, and where to."""
+    """Length of the run, its schedule, and its files."""
 
     total_epochs: PositiveInt = 2
-    """How often each prompt has its turn."""
+    """Passes over the prompts."""
     total_training_steps: PositiveInt | None = None
-    """If given, the epochs do not count."""
+    """Steps of the run, in place of total_epochs."""
     project_name: Annotated[str, Field(min_length=1)] = "medreward"
     """A folder under checkpoints."""
     experiment_name: Annotated[str, Field(min_length=1)] = "run"
-    """A folder under that, and the service's name for the run."""
+    """A folder below that, and the run's name in the service."""
     logger: Annotated[
         tuple[Literal["console", "file", "tensorboard"], ...], BeforeValidator(listed)
     ] = ("console", "file", "tensorboard")
-    """Where metrics go; file is metrics.jsonl and rollouts.jsonl."""
+    """Destinations of metrics; file is metrics.jsonl and rollouts.jsonl."""
     log_rollouts: Annotated[int, Field(ge=0)] = 4
-    """Ours. Rollouts a step that are written to rollouts.jsonl with their components."""
+    """Ours. Rollouts of a step that are written to rollouts.jsonl with their components."""
     log_val_generations: Annotated[int, Field(ge=0)] = 8
-    """Responses of a validation that are written there."""
+    """Responses of a validation that are written to rollouts.jsonl."""
     save_freq: Annotated[int, Field(ge=-1)] = 20
-    """Steps; -1 saves at the end alone."""
+    """Steps between checkpoints; -1 saves only at the end."""
     test_freq: Annotated[int, Field(ge=-1)] = 20
-    """Steps; -1 never validates."""
+    """Steps between validations; -1 never validates."""
     val_before_train: bool = True
-    """Validate the policy as it begins."""
+    """Validate the policy before the first step."""
     max_actor_ckpt_to_keep: PositiveInt = 3
-    """The last ones."""
+    """Number of newest checkpoints that are kept."""
     default_local_dir: Path | None = None
-    """None is checkpoints/<project_name>/<experiment_name>."""
+    """Folder of the run; checkpoints/<project_name>/<experiment_name> by default."""
     resume_mode: Literal["auto", "disable", "resume_path"] = "auto"
-    """auto goes on from the folder's last checkpoint; disable begins, in a folder without one."""
+    """auto resumes from the folder's last checkpoint; disable starts a run in a folder without
+    one."""
     resume_from_path: Path | None = None
-    """The checkpoint of resume_path: a folder global_step_N."""
+    """Checkpoint for resume_path: a folder global_step_N."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto is CUDA if there is one."""
+    """Device of the policy; auto is CUDA if present."""
     seed: int = 1
-    """Ours. Of weights that are drawn and of rollouts; the order of the data has its own."""
+    """Ours. Seed of random weights and of rollouts; the order of the data has its own."""
 
-    @model_validator(mode="after")
-    def _knows_where_to_go_on(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         is_path = self.resume_mode == "resume_path"
         if is_path and self.resume_from_path is None:
-            raise ValueError(
+            yield (
                 "trainer.resume_mode=resume_path needs trainer.resume_from_path; auto goes on "
                 "from the last checkpoint of the run"
             )
         if self.resume_from_path is not None and not is_path:
-            raise ValueError(
+            yield (
                 f"trainer.resume_from_path is read only with trainer.resume_mode=resume_path, "
                 f"which is {self.resume_mode}"
             )
-        return self
 
 
 class Config(Section):
-    """A whole run."""
+    """The configuration of a whole run."""
 
     data: Data = Data()
     actor_rollout_ref: ActorRolloutRef = ActorRolloutRef()
@@ -476,7 +465,7 @@ class Config(Section):
 
     @property
     def run_dir(self) -> Path:
-        """Where the run keeps its checkpoints and logs."""
+        """Return the folder of the run's checkpoints and logs."""
         trainer = self.trainer
         return trainer.default_local_dir or Path(
             "checkpoints", trainer.project_name, trainer.experiment_name
@@ -484,26 +473,17 @@ class Config(Section):
 
     @property
     def needs_reference(self) -> bool:
-        """True if a frozen copy of the policy is asked for its log-probabilities."""
+        """Return true if log-probabilities of the policy before its training are needed."""
         return self.actor_rollout_ref.actor.use_kl_loss or self.algorithm.use_kl_in_reward
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        problems = list(contradictions(self))
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+    def _contradictions(self) -> Iterator[str]:
+        yield from _batch_contradictions(self)
+        yield from _kl_contradictions(self)
+        yield from _length_contradictions(self)
+        yield from _schedule_contradictions(self)
 
 
-def contradictions(config: Config) -> Iterator[str]:
-    """What sections say that cannot be together; each with its keys and what to do."""
-    yield from _batches_that_do_not_fit(config)
-    yield from _kl_that_does_not_fit(config)
-    yield from _lengths_that_do_not_fit(config)
-    yield from _schedule_that_does_not_fit(config)
-
-
-def _batches_that_do_not_fit(config: Config) -> Iterator[str]:
+def _batch_contradictions(config: Config) -> Iterator[str]:
     data, mini = config.data, config.actor_rollout_ref.actor.ppo_mini_batch_size
     filters, prompts = config.algorithm.filter_groups, data.train_batch_size
     drawn = data.gen_batch_size or prompts
@@ -527,7 +507,7 @@ def _batches_that_do_not_fit(config: Config) -> Iterator[str]:
         )
 
 
-def _kl_that_does_not_fit(config: Config) -> Iterator[str]:
+def _kl_contradictions(config: Config) -> Iterator[str]:
     algorithm, actor = config.algorithm, config.actor_rollout_ref.actor
     if actor.use_kl_loss and algorithm.use_kl_in_reward:
         yield (
@@ -541,7 +521,7 @@ def _kl_that_does_not_fit(config: Config) -> Iterator[str]:
         )
 
 
-def _lengths_that_do_not_fit(config: Config) -> Iterator[str]:
+def _length_contradictions(config: Config) -> Iterator[str]:
     overlong, longest = config.reward.reward_kwargs.overlong_buffer_cfg, config.data
     if not overlong.enable:
         return
@@ -557,7 +537,7 @@ def _lengths_that_do_not_fit(config: Config) -> Iterator[str]:
         )
 
 
-def _schedule_that_does_not_fit(config: Config) -> Iterator[str]:
+def _schedule_contradictions(config: Config) -> Iterator[str]:
     actor, steps = config.actor_rollout_ref.actor, config.trainer.total_training_steps
     if steps is None:
         return

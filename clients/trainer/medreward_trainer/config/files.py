@@ -1,4 +1,4 @@
-"""From a file and overrides to a Config, with errors that name the key that was meant."""
+"""Read a Config from a YAML file and overrides; errors name the key that was probably meant."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from medreward_trainer.config.config import Config
-from medreward_trainer.config.key_aliases import VALUES, instead_of, ours_of
+from medreward_trainer.config.key_aliases import flat, key_aliases
 from medreward_trainer.errors import BadConfig
 
 RECIPES = resources.files("medreward_trainer") / "recipes"
@@ -23,21 +23,21 @@ WORDS = {
     "too_long": "has too many values",
     "tuple_type": "must be a list",
 }
-"""For those of pydantic's errors that speak of Python."""
+"""Replacements for messages of pydantic that speak of Python types, by error type."""
 LIKELY = 0.6
-"""How like a key another must be, to be taken for what was meant."""
+"""Similarity, from 0 to 1, above which an unknown key counts as a misspelt one."""
 
 
 def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
-    """Read a recipe by its name, or a YAML file, and change what `a.b=c` says.
+    """Read a recipe by its name, or a YAML file, and apply overrides of the form `a.b=c`.
 
-    An override's value is YAML: `1e-6`, `[a.jsonl, b.jsonl]`, `null`, `{enable: true}`, which
-    changes the keys it names and leaves their neighbours. A plus before a key, as hydra wants it
-    for new ones, changes nothing.
+    An override's value is YAML: `1e-6`, `[a.jsonl, b.jsonl]`, `null`, `{enable: true}`. A mapping
+    changes the keys that it contains and no others. A plus before a key, which hydra requires for
+    new keys, is ignored.
 
     Raises:
-        BadConfig: there is no such file, or a key or a value cannot be; each of them is named, with
-            the file or the override it stands in.
+        BadConfig: the file does not exist, or keys or values are invalid; the message lists all of
+            them, each with its file or override.
     """
     tree = _tree(source)
     places: dict[str, str] = {}
@@ -47,33 +47,33 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
         places[key] = override
     lines = [
         f"{_place(key, source, places)}: {key} must be a number or a text, not {value!r}"
-        for key, value in _truths_for_numbers(tree)
+        for key, value in _misread_booleans(tree)
     ]
     try:
         config = Config.model_validate(tree)
     except ValidationError as exc:
-        lines += [line for error in exc.errors() for line in _say(error, source, places)]
+        lines += [line for error in exc.errors() for line in _messages(error, source, places)]
     if lines:
         raise BadConfig("\n".join(dict.fromkeys(lines)))
     return config
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come along."""
+    """Return the names of the packaged recipes."""
     return sorted(
         one.name.removesuffix(".yaml") for one in RECIPES.iterdir() if one.name.endswith(".yaml")
     )
 
 
 def recipe_path(name: str) -> Path:
-    """Where a recipe's file lies; `verl/medix_8b_grpo` and `easyr1/…` are those of the two.
+    """Return the file of a recipe; `verl/NAME` and `easyr1/NAME` are for those two trainers.
 
     Raises:
-        BadConfig: there is no such recipe.
+        BadConfig: no recipe has this name.
     """
     with resources.as_file(RECIPES / f"{name}.yaml") as path:
         if not path.is_file():
-            raise BadConfig(f"{name} is no recipe{_choice(name, recipe_names())}")
+            raise BadConfig(f"{name} is no recipe{_recipe_hint(name)}")
         return path
 
 
@@ -83,13 +83,13 @@ def dump_config(config: Config) -> str:
 
 
 def changed_values(before: Config, after: Config) -> dict[str, Any]:
-    """The keys whose values differ, in the order of the configuration, with the later values."""
+    """Return the keys whose values differ, with their values in *after*, in its order."""
     was, now = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
     return {key: value for key, value in now.items() if was.get(key) != value}
 
 
 def recipe_purpose(name: str) -> str:
-    """What a recipe is for: its first comment's first sentence."""
+    """Return a recipe's purpose: the first sentence of its first comment."""
     text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
     comment = []
     for line in text.splitlines():
@@ -100,12 +100,12 @@ def recipe_purpose(name: str) -> str:
 
 
 def key_names() -> list[str]:
-    """Every key there is, with dots."""
+    """Return all keys of the configuration, with dots."""
     return list(key_fields())
 
 
 def key_fields(section: type[BaseModel] = Config, prefix: str = "") -> dict[str, FieldInfo]:
-    """Every key there is, with what is known of it."""
+    """Return pydantic's field of every key below a section, by the key with dots."""
     fields: dict[str, FieldInfo] = {}
     for name, field in section.model_fields.items():
         kind = field.annotation
@@ -117,23 +117,23 @@ def key_fields(section: type[BaseModel] = Config, prefix: str = "") -> dict[str,
 
 
 def check_runnable(config: Config) -> None:
-    """Refuse what can be written down and cannot be run.
+    """Refuse a configuration that is valid but cannot be run.
 
     Raises:
-        BadConfig: there is no data.
+        BadConfig: it names no training data.
     """
     if not config.data.train_files:
         raise BadConfig("data.train_files: none; give JSONL or Parquet files, or name@split")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key may stand once; YAML itself would let the last one win in silence."""
+    """A loader that refuses duplicate keys; YAML itself would silently keep the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Refuse what names a key twice.
+        """Read a mapping.
 
         Raises:
-            ConstructorError: it does.
+            ConstructorError: a key occurs twice.
         """
         seen: list[Any] = []
         for key, _ in node.value:
@@ -151,9 +151,7 @@ def _tree(source: str) -> dict[str, Any]:
     try:
         text = (ours if ours.is_file() else Path(source)).read_text(encoding="utf-8")
     except OSError:
-        raise BadConfig(
-            f"{source} is no file, and no recipe{_choice(source, recipe_names())}"
-        ) from None
+        raise BadConfig(f"{source} is no file, and no recipe{_recipe_hint(source)}") from None
     tree = _read_yaml(text, source)
     if tree is None:
         return {}
@@ -194,10 +192,10 @@ def _merge(tree: dict[str, Any], changes: Mapping[str, Any], key: str) -> None:
         _merge(inner, value, key)
 
 
-def _truths_for_numbers(tree: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Keys that are given true or false, or what YAML takes for that, as `no`, and are no switches.
+def _misread_booleans(tree: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Yield keys of other types whose value YAML reads as a boolean, such as `no`.
 
-    Pydantic would make 1 and 0 of them.
+    Pydantic would convert these values to 1 and 0.
     """
     fields = key_fields()
     for key, value in flat(tree).items():
@@ -205,24 +203,24 @@ def _truths_for_numbers(tree: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
             yield key, value
 
 
-def _say(error: ErrorDetails, source: str, places: Mapping[str, str]) -> Iterator[str]:
-    """Put one of pydantic's errors into words that name the key and the way out."""
+def _messages(error: ErrorDetails, source: str, places: Mapping[str, str]) -> Iterator[str]:
+    """Yield the messages for one error of pydantic, each with its key and the way out."""
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         for unknown in _leaves(key, error["input"]):
-            yield f"{_place(unknown, source, places)}: {unknown} is no key; {_meant(unknown)}"
+            yield f"{_place(unknown, source, places)}: {unknown} is no key; {_suggestion(unknown)}"
     elif error["type"] == "value_error":
-        # Our own: it names its keys, of which no one is to blame.
+        # From `Section._contradictions`: the text names several keys, and no single one is wrong.
         yield str(error["ctx"]["error"])
     else:
         key = next((name for name in key_names() if f"{key}.".startswith(f"{name}.")), key)
         message = WORDS.get(error["type"]) or error["msg"].replace("Input should be", "must be")
         given = "" if isinstance(error["input"], dict | BaseModel) else f", not {error['input']!r}"
-        yield f"{_place(key, source, places)}: {key} {message}{given}{_nearest(key, error)}"
+        yield f"{_place(key, source, places)}: {key} {message}{given}{_nearest_choice(key, error)}"
 
 
 def _place(key: str, source: str, places: Mapping[str, str]) -> str:
-    """The override that a key is of, the last one if there are several; or the file."""
+    """Return the last override that sets a key or a part of it, or the file if there is none."""
     for overridden, override in reversed(list(places.items())):
         if f"{key}.".startswith(f"{overridden}.") or f"{overridden}.".startswith(f"{key}."):
             return override
@@ -230,50 +228,41 @@ def _place(key: str, source: str, places: Mapping[str, str]) -> str:
 
 
 def _leaves(key: str, value: Any) -> list[str]:
-    """The keys below one that there is not: EasyR1's worker.… is known by its ends alone."""
-    if instead_of(key) or not (isinstance(value, Mapping) and value):
+    """Return the keys below an unknown section; only EasyR1's whole keys have aliases."""
+    if key_aliases().advice(key) or not (isinstance(value, Mapping) and value):
         return [key]
     return [leaf for name, inner in value.items() for leaf in _leaves(f"{key}.{name}", inner)]
 
 
-def _meant(key: str) -> str:
-    """What to write for a key that there is not."""
-    if ours := ours_of(key):
+def _suggestion(key: str) -> str:
+    """Return what to write in place of an unknown key."""
+    if ours := key_aliases().ours(key):
         return f"it is called {' or '.join(ours)} here"
-    if advice := instead_of(key):
+    if advice := key_aliases().advice(key):
         return advice
-    names = key_names()
-    last = key.rpartition(".")[2]
-    ends = [name for name in names if name.rpartition(".")[2] == last]
-    close = get_close_matches(key, ends, n=2, cutoff=0) or get_close_matches(
-        key, names, n=1, cutoff=LIKELY
+    by_end: dict[str, list[str]] = {}
+    for name in key_names():
+        by_end.setdefault(name.rpartition(".")[2], []).append(name)
+    end = key.rpartition(".")[2]
+    # A known end under a wrong section first, then a similar key, then a similar end.
+    close = (
+        get_close_matches(key, by_end.get(end, []), n=2, cutoff=0)
+        or get_close_matches(key, key_names(), n=1, cutoff=LIKELY)
+        or [name for one in get_close_matches(end, by_end, n=1) for name in by_end[one]]
     )
-    if not close:
-        alike = get_close_matches(last, {name.rpartition(".")[2] for name in names}, n=1)
-        close = [name for name in names if name.rpartition(".")[2] in alike]
     return f"did you mean {' or '.join(close)}?" if close else "see docs/trainer/config.md"
 
 
-def _nearest(key: str, error: ErrorDetails) -> str:
-    """The choice that comes nearest to what was given, if there are choices."""
-    given, elsewhere = str(error["input"]), VALUES.get(key, {})
+def _nearest_choice(key: str, error: ErrorDetails) -> str:
+    """Return a hint at the valid choice most similar to the value, or an empty text."""
+    given, elsewhere = str(error["input"]), key_aliases().values.get(key, {})
     choices = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ").split(", ")
     close = [elsewhere[given]] if given in elsewhere else []
     close = close or get_close_matches(given, [choice.strip("'") for choice in choices], n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _choice(name: str, names: Sequence[str]) -> str:
+def _recipe_hint(name: str) -> str:
+    names = recipe_names()
     close = get_close_matches(name, names, n=1)
     return f"; did you mean {close[0]}?" if close else f": {', '.join(names)}"
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give every value by its key with dots."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found

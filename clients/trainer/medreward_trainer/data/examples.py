@@ -23,10 +23,10 @@ MODALITIES = (
 )  # fmt: skip
 """MediX-R1's sixteen tags."""
 IMAGE_MARK = "<image>"
-"""Where an image belongs in a problem or a template; EasyR1's."""
+"""Place of an image in a problem or a template, as in EasyR1."""
 MISTAKES_SHOWN = 5
 ROWS_AT_A_TIME = 64
-"""Of Parquet: pictures in them are large."""
+"""Rows of Parquet decoded at once; few, since pictures in them are large."""
 
 ImageSource = bytes | Path
 Row = Mapping[str, Any]
@@ -34,40 +34,40 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One question with its reference; images are opened when they are needed."""
+    """One question with its reference; images are opened only when needed."""
 
     uid: str
-    """The file's name and the row's number; no two examples read together share one."""
+    """The file's name and the row's number, unique among the examples read together."""
     problem: str
     reference: str
     modality: str | None
     images: tuple[ImageSource, ...] = ()
     response: str | None = None
-    """A written one, for supervised steps."""
+    """A written response, for supervised steps."""
     content: str = ""
     """The problem for the template, with `<image>` where an image belongs; empty is the problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns are read, and the keys of the configuration that name them."""
+    """The columns that are read, and the keys of the configuration that name them."""
 
     required: Mapping[str, str]
     image: str
 
     @classmethod
     def named_by(cls, data: Data, *, needs_response: bool) -> "Columns":
-        """Read from the configuration."""
+        """Read the names of the columns from the configuration."""
         required = {data.prompt_key: "data.prompt_key", data.answer_key: "data.answer_key"}
         if needs_response:
             required["response"] = "of warm_up.files"
         return cls(required, data.image_key)
 
     def among(self, there: Sequence[str], name: str) -> list[str]:
-        """Choose those that are there.
+        """Return the columns that a file has.
 
         Raises:
-            BadData: one that is required is not.
+            BadData: the file lacks a required one.
         """
         for column, key in self.required.items():
             if column not in there:
@@ -78,11 +78,11 @@ class Columns:
 def read_examples(
     data: Data, files: Sequence[str], *, limit: int | None = None, needs_response: bool = False
 ) -> list[Example]:
-    """Read files in their order, and no more than *limit* rows of them.
+    """Read files in their order, and at most *limit* rows of them.
 
     Raises:
-        BadData: a file cannot be read, or rows are not as `data` says. All such rows of a file are
-            counted, and the first are named by number; nothing of what they hold is shown.
+        BadData: a file cannot be read, or rows do not fit `data`. The message counts all such rows
+            of a file, names the first by number, and shows nothing of their content.
     """
     columns = Columns.named_by(data, needs_response=needs_response)
     found: list[Example] = []
@@ -93,7 +93,7 @@ def read_examples(
 
 
 def labels_of(files: Sequence[str]) -> list[str]:
-    """Name each file without its folder; files of one name are told apart by their place."""
+    """Return file names without folders; equal ones get their position as a suffix."""
     names = [Path(file).name for file in files]
     return [
         name if names.count(name) == 1 else f"{name}#{place}"
@@ -102,7 +102,7 @@ def labels_of(files: Sequence[str]) -> list[str]:
 
 
 def split_solution(solution: str) -> tuple[str | None, str]:
-    """Take `<TAG>reference` apart; without one of the sixteen tags at its start it has none."""
+    """Split `<TAG>reference`; the tag is None unless it is one of the sixteen, at the start."""
     tag, closed, rest = solution.lstrip().removeprefix("<").partition(">")
     if closed and solution.lstrip().startswith("<") and tag.upper() in MODALITIES:
         return tag.upper(), rest.strip()
@@ -173,7 +173,7 @@ def _text(row: Row, key: str, named_by: str) -> str:
 
 
 def _images(value: object, folder: Path) -> Iterator[ImageSource]:
-    """Read a column of images: none, one, or a list of them."""
+    """Yield the images of a cell: none, one, or those of a list."""
     if value is None or value == "":
         return
     for one in value if isinstance(value, list | tuple) else [value]:
@@ -181,7 +181,7 @@ def _images(value: object, folder: Path) -> Iterator[ImageSource]:
 
 
 def _image(value: object, folder: Path) -> ImageSource:
-    """Read a path, a data URL, bytes, or the hub's struct of the two."""
+    """Read an image's source: a path, a data URL, bytes, or the hub's struct of path and bytes."""
     match value:
         case bytes():
             return value
@@ -201,10 +201,10 @@ def _existing(path: Path, folder: Path) -> Path:
     try:
         is_there = path.is_file()
     except OSError:
-        # A text that is no path at all may be too long for one.
+        # The file system refuses names over its limit, and a wrong column may hold a long text.
         is_there = False
     if not is_there:
-        # Not the path itself: with a wrong key it is a patient's text.
+        # The message omits the path: if the column is wrong, it is a patient's text.
         raise ValueError(
             f"a path to no file; paths are relative to {folder}, or to data.image_dir if given"
         )
@@ -228,7 +228,7 @@ def _rows(name: str, columns: Columns) -> Iterable[tuple[int, Row | bytes]]:
 
 
 def _jsonl_rows(path: Path, _: Columns) -> Iterator[tuple[int, bytes]]:
-    """Give lines as they are: what is wrong with one is told together with the others."""
+    """Yield lines before they are parsed, so that one error can list all malformed lines."""
     with path.open("rb") as lines:
         yield from numbered_lines(lines)
 
@@ -261,7 +261,7 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
 
 
 def _hub_rows(name: str, columns: Columns) -> Iterable[tuple[int, Row]]:
-    """Read a data set by its name on the hub, or a folder of one: `name@split`."""
+    """Read a data set of the hub by its name, or a saved one by its folder: `name@split`."""
     try:
         import datasets  # noqa: PLC0415 - an extra
     except ImportError:
@@ -286,7 +286,7 @@ def _hub_rows(name: str, columns: Columns) -> Iterable[tuple[int, Row]]:
 
 
 def _arrow_rows(rows: Any) -> Iterator[tuple[int, Row]]:
-    """Give rows as they are stored: to decode thousands of images now would fill the memory."""
+    """Yield rows with images still encoded; thousands of decoded images would fill the memory."""
     number = 0
     for table in rows.with_format("arrow").iter(ROWS_AT_A_TIME):
         for row in table.to_pylist():
@@ -296,4 +296,4 @@ def _arrow_rows(rows: Any) -> Iterator[tuple[int, Row]]:
 
 Reader = Callable[[Path, Columns], Iterator[tuple[int, Row | bytes]]]
 READERS: Mapping[str, Reader] = {".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
-"""By a file's ending; anything else is a data set's name."""
+"""Readers by a file's suffix; without one of these, a name is a data set of the hub."""

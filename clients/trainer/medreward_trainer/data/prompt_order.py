@@ -1,4 +1,4 @@
-"""In which order prompts are drawn: a permutation an epoch, from a seed; resumable."""
+"""The order of the prompts: a permutation for each epoch, drawn from a seed, and resumable."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,14 @@ from medreward_trainer.errors import BadData
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far the data has been drawn."""
+    """The position in the data up to which prompts have been drawn."""
 
     epoch: int = 0
     position: int = 0
 
 
 class PromptOrder:
-    """Draws the numbers below *size*, so many at a time.
-
-    What is left of an epoch and is no whole batch is left out.
+    """Draws batches of the numbers below *size*; the rest of an epoch is left out.
 
     Raises:
         BadData: a batch is larger than the data.
@@ -37,11 +35,11 @@ class PromptOrder:
 
     @property
     def batches_an_epoch(self) -> int:
-        """Whole batches."""
+        """Number of whole batches in an epoch."""
         return self._size // self._batch
 
     def take(self) -> list[int]:
-        """Draw the next batch."""
+        """Return the next batch, from the next epoch if this one has too few left."""
         place = self.place
         if place.position + self._batch > self._size:
             place = Place(place.epoch + 1)
@@ -53,7 +51,7 @@ class PromptOrder:
         if self._drawn[0] != epoch:
             numbers = list(range(self._size))
             if self._shuffle:
-                # A generator of its own: the global one draws rollouts.
+                # A separate generator, since the global one draws rollouts.
                 generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
                 numbers = torch.randperm(self._size, generator=generator).tolist()
             self._drawn = (epoch, numbers)

@@ -1,4 +1,4 @@
-"""From examples to prompts: the template, the chat format, the tokens, the images."""
+"""Prompts made from examples: the template, the chat format, the tokens and the images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from medreward_trainer.errors import BadConfig, BadData
 TEMPLATES = resources.files("medreward_trainer") / "templates"
 NOT_PICTURES = frozenset({"input_ids", "attention_mask"})
 Part = dict[str, str]
-"""Of a chat's message: an image or a text, as chat templates want them."""
+"""One part of a chat's message, an image or a text, in the form of chat templates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """An example as the policy reads it; an image's place is as many tokens as it takes."""
+    """An example as the policy's input; an image occupies as many tokens as it needs."""
 
     example: Example
     text: str
@@ -34,18 +34,17 @@ class Prompt:
 
     @property
     def length(self) -> int:
-        """In tokens."""
+        """Length in tokens."""
         return len(self.token_ids)
 
 
 class Prompter:
     """Makes prompts for one model.
 
-    `processor` is what transformers has for the model: a tokenizer, or a processor that reads
-    images too.
+    `processor` is transformers' for the model: a tokenizer, or a processor that reads images too.
 
     Raises:
-        BadConfig: the template cannot be had, or does not say where the problem stands.
+        BadConfig: the template cannot be read, or has no place for the problem.
     """
 
     def __init__(self, processor: Any, data: Data) -> None:
@@ -60,7 +59,7 @@ class Prompter:
         )
 
     def prompts_of(self, examples: Sequence[Example]) -> tuple[list[Prompt], int]:
-        """Make a prompt of each example; also how many were left out as too long.
+        """Make a prompt of each example; return them, and the number left out as too long.
 
         Raises:
             BadData: one is too long and may not be left out, or an image cannot be read.
@@ -77,11 +76,11 @@ class Prompter:
         return fitting, len(prompts) - len(fitting)
 
     def prompt(self, example: Example) -> Prompt:
-        """Make a prompt of an example.
+        """Make the prompt of an example.
 
         Raises:
-            BadData: it has images and the model sees none, or an image cannot be read.
-            BadConfig: the template cannot be filled in, or the model has no place for images.
+            BadData: it has images but the model reads none, or an image cannot be read.
+            BadConfig: the template cannot be filled in, or the chat format has no images.
         """
         if example.images and not self._sees:
             raise BadData(f"{example.uid} has images, and the model reads text alone")
@@ -89,15 +88,15 @@ class Prompter:
         return Prompt(example, text, tokens_of(self._encoded(text, example)))
 
     def images_of(self, example: Example) -> list[Image.Image]:
-        """Open an example's images, in RGB and within the sizes that the data allows."""
+        """Open an example's images, in RGB and scaled to the pixels that the data allows."""
         low, high = self._data.min_pixels, self._data.max_pixels
         return [open_image(one, example.uid, low=low, high=high) for one in example.images]
 
     def picture_tensors(self, prompt: Prompt) -> dict[str, Tensor]:
-        """What the model takes of a prompt beside its tokens; nothing without images.
+        """Return a prompt's inputs besides its tokens; empty without images.
 
         Raises:
-            BadData: an image cannot be read, or takes other room than when the prompt was made.
+            BadData: an image cannot be read, or needs another number of tokens than before.
         """
         example = prompt.example
         if not example.images:
@@ -108,8 +107,8 @@ class Prompter:
         return {name: tensor for name, tensor in encoded.items() if name not in NOT_PICTURES}
 
     def _encoded(self, text: str, example: Example) -> Any:
-        """Tokens, and what the processor makes of the images; one row."""
-        # A chat's format has the token that begins a text; a bare text has not.
+        """Encode one row with the processor: its tokens and its images."""
+        # A chat's format contains the token that begins a sequence; a bare text does not.
         told = {"add_special_tokens": self._chat_format is None, "return_tensors": "pt"}
         if not example.images:
             return self.tokenizer([text], **told)
@@ -123,7 +122,7 @@ class Prompter:
             ) from exc
 
     def _chat(self, example: Example) -> str:
-        """The template around the problem, and the chat's format around that."""
+        """Render the problem in its template, and that in the chat's format."""
         try:
             content = self._template.render(content=example.content or example.problem)
         except TemplateError as exc:
@@ -135,7 +134,7 @@ class Prompter:
                 raise BadConfig("the model has no chat template, which says where images stand")
             return words
         text: str = self._chat_format.apply_chat_template(
-            # Tokenizers know texts alone, and some processors lists alone.
+            # Tokenizers accept only texts as content, and some processors only lists of parts.
             [{"role": "user", "content": parts if self._sees else words}],
             tokenize=False,
             add_generation_prompt=True,
@@ -144,14 +143,14 @@ class Prompter:
 
 
 def tokens_of(encoded: Any) -> tuple[int, ...]:
-    """Read the tokens of one row."""
+    """Return the tokens of a single encoded row."""
     return tuple(encoded["input_ids"][0].tolist())
 
 
 def parts_of(content: str, *, images: int, uid: str) -> list[Part]:
-    """Cut a text at its `<image>`, as EasyR1 does; images without a place come first.
+    """Split a text at its `<image>` marks, as EasyR1 does; images without a mark come first.
 
-    Without images the marks go: a template may have one for those examples that have an image.
+    Without images the marks are removed: a template may have one for the examples with an image.
 
     Raises:
         BadData: there are more marks than images.
@@ -173,10 +172,10 @@ def parts_of(content: str, *, images: int, uid: str) -> list[Part]:
 
 
 def read_template(name: str) -> Template:
-    """Read a template: one of ours by its name, or a file.
+    """Read a template: a packaged one by its name, or a file.
 
     Raises:
-        BadConfig: there is none, or it is none, or it has other variables than `content`.
+        BadConfig: it is missing or malformed, or has other variables than `content`.
     """
     jinja = SandboxedEnvironment(undefined=StrictUndefined)
     source = template_of(name)
@@ -194,10 +193,10 @@ def read_template(name: str) -> Template:
 
 
 def template_of(name: str) -> str:
-    """Read the text of a template: one of ours by its name, or a file.
+    """Return the text of a template: a packaged one by its name, or a file.
 
     Raises:
-        BadConfig: there is none.
+        BadConfig: it is missing.
     """
     ours = {one.name.removesuffix(".jinja"): one for one in TEMPLATES.iterdir()}
     try:
@@ -214,7 +213,7 @@ def open_image(source: ImageSource, uid: str, *, low: int | None, high: int | No
     """Open an image in RGB, scaled so that its pixels are between the bounds.
 
     Raises:
-        BadData: it is none.
+        BadData: the content is not an image.
     """
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as opened:
@@ -232,8 +231,8 @@ def open_image(source: ImageSource, uid: str, *, low: int | None, high: int | No
 def in_rgb(image: Image.Image) -> Image.Image:
     """Convert an image to RGB.
 
-    One of more than eight bits a pixel, as radiographs have, is stretched from its own darkest to
-    its own brightest pixel; PIL would make white of all above 255.
+    An image with more than eight bits for a pixel, such as a radiograph, is stretched from its own
+    darkest to its own brightest pixel; PIL would turn all values above 255 white.
     """
     if not image.mode.startswith(("I", "F")):
         return image.convert("RGB")

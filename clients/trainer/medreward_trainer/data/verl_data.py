@@ -1,4 +1,4 @@
-"""The rows of a data set as verl reads them: Parquet, with each prompt as a chat."""
+"""Export of a data set for verl: Parquet, with each prompt as a chat."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -14,7 +14,7 @@ from medreward_trainer.data.prompts import parts_of, read_template
 from medreward_trainer.errors import BadData
 
 ROWS_AT_ONCE = 64
-"""Pictures are large."""
+"""Rows written at once; few, since pictures in them are large."""
 SCHEMA = pa.schema(
     {
         "data_source": pa.string(),
@@ -29,14 +29,14 @@ SCHEMA = pa.schema(
     }
 )
 WIDEST = {"min_pixels": 1, "max_pixels": 2**31}
-"""What null means: verl's reader of pictures would put bounds of its own in its place."""
+"""Replacements of null; verl's reader of images would apply bounds of its own."""
 
 
 def write_verl_data(config: Config, folder: Path) -> list[Path]:
-    """Write `train.parquet`, and `test.parquet` if there is validation, of a configuration's data.
+    """Write a configuration's data to `train.parquet`, and to `test.parquet` if it has validation.
 
     Raises:
-        BadData: a file cannot be read, or rows are not as `data` says.
+        BadData: a file cannot be read, or rows do not fit `data`.
     """
     data, written = config.data, []
     for name, files, limit in (
@@ -53,11 +53,12 @@ def write_verl_data(config: Config, folder: Path) -> list[Path]:
 def write_verl_rows(examples: Iterable[Example], path: Path, data: Data) -> None:
     """Write examples with the columns that verl and medreward's adapter for it read.
 
-    The format prompt is in the chat, since verl has none. The file is whole or not there.
+    The chat contains the format prompt, since verl has no setting for it. The file appears only
+    when it is complete.
 
     Raises:
-        BadConfig: there is no such template.
-        BadData: a picture cannot be read, or has no place.
+        BadConfig: the template is missing.
+        BadData: an image cannot be read, or has no mark.
     """
     template = read_template(data.format_prompt)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,9 +80,9 @@ def _row(example: Example, index: int, text: str, data: Data) -> dict[str, Any]:
     }
     parts = parts_of(text, images=len(example.images), uid=example.uid)
     return {
-        # What validation is reported by; the files' names, without the row's number.
+        # verl reports validation by this column: the file's name, without the row's number.
         "data_source": example.uid.rpartition(":")[0],
-        # verl puts a picture where a mark stands, and wants as many marks as there are pictures.
+        # verl replaces each mark by an image, and requires as many marks as images.
         "prompt": [
             {"role": "user", "content": "".join(part.get("text", IMAGE_MARK) for part in parts)}
         ],

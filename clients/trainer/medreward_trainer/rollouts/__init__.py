@@ -1,1 +1,1 @@
-"""How groups are generated; the choices are in samplers.py."""
+"""Generation of groups; samplers.py chooses the engine."""

@@ -1,4 +1,4 @@
-"""Rollouts by `generate` of the model that is trained: no second copy, and slow."""
+"""Rollouts by `generate` of the trained model itself: slow, but without a second copy."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ from medreward_trainer.update.policy import Policy
 
 
 class GeneratingSampler:
-    """Groups a few prompts at a time; each such batch is finished before the next begins."""
+    """Draws groups for a few prompts at a time; each such batch is finished before the next."""
 
     def __init__(self, policy: Policy, config: RolloutConfig, *, max_response_length: int) -> None:
         self._policy = policy
@@ -22,11 +22,11 @@ class GeneratingSampler:
         self._longest = max_response_length
 
     def take_weights(self) -> None:
-        """Nothing to take: the weights are the policy's own."""
+        """Do nothing: the sampler uses the policy's own weights."""
 
     @torch.no_grad()
     def groups(self, prompts: Sequence[Prompt], *, n: int, how: Sampling) -> Iterator[Group]:
-        """Give the groups in the order of their prompts."""
+        """Yield the groups in the order of their prompts."""
         for start in range(0, len(prompts), self._micro_batch):
             batch = prompts[start : start + self._micro_batch]
             rollouts = self._generate(batch, n=n, how=how)
@@ -60,6 +60,6 @@ class GeneratingSampler:
                 suppress_tokens=sorted(policy.picture_ids) or None,
             )
         responses = sequences[:, inputs["input_ids"].shape[1] :].tolist()
-        # The likeliest response is the same each time, and is computed once.
+        # A greedy response is the same each time, so it is computed once and repeated.
         times = n if is_greedy else 1
         return [read_rollout(tokens, policy) for tokens in responses for _ in range(times)]

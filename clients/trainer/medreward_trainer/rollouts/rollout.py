@@ -1,4 +1,4 @@
-"""What a sampler gives, and what a sampler is."""
+"""Rollouts, groups, and the protocol of a sampler."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from medreward_trainer.update.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One response: its tokens, the end of sequence among them, and its text without it."""
+    """One response: its tokens including the end of sequence, and its text without it."""
 
     tokens: tuple[int, ...]
     text: str
     is_cut: bool
-    """True if it was still going on at max_response_length."""
+    """True if max_response_length was reached before an end of sequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +28,22 @@ class Group:
 
 
 class Sampler(Protocol):
-    """Draws groups from the policy as it is now."""
+    """Draws groups from the policy's current weights."""
 
     def groups(self, prompts: Sequence[Prompt], *, n: int, how: Sampling) -> Iterator[Group]:
-        """Give each prompt's group of *n* as soon as it is finished, in any order.
+        """Yield each prompt's group of *n* as soon as it is finished, in any order.
 
-        A temperature of 0 takes the likeliest token each time.
+        A temperature of 0 takes the most likely token each time.
         """
         ...
 
     def take_weights(self) -> None:
-        """Draw from the policy's weights of this moment from now on."""
+        """Use the policy's weights of this moment for all later groups."""
         ...
 
 
 def read_rollout(tokens: Sequence[int], policy: Policy) -> Rollout:
-    """Make a rollout of the tokens up to its end; without an end among them it was cut."""
+    """Make a rollout of the tokens up to their first end; without an end it is cut."""
     end = next((at for at, token in enumerate(tokens) if token in policy.end_ids), None)
     whole = tuple(tokens if end is None else tokens[: end + 1])
     return Rollout(whole, policy.text_of(whole), is_cut=end is None)

@@ -1,4 +1,4 @@
-"""Which samplers there are."""
+"""The samplers, by the names that the configuration has for them."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,7 +9,7 @@ from medreward_trainer.update.policy import Policy
 
 
 def generating(policy: Policy, config: Config) -> Sampler:
-    """`generate` of the policy itself."""
+    """Make a sampler that calls `generate` of the policy itself."""
     return GeneratingSampler(
         policy,
         config.actor_rollout_ref.rollout,
@@ -18,7 +18,7 @@ def generating(policy: Policy, config: Config) -> Sampler:
 
 
 def vllm(policy: Policy, config: Config) -> Sampler:
-    """An engine of vLLM in this process; imported only here, since few have it."""
+    """Make a sampler with an engine of vLLM; the import is here, since vLLM is optional."""
     from medreward_trainer.rollouts.vllm_engine import VLLMSampler  # noqa: PLC0415 - as above
 
     return VLLMSampler(policy, config)

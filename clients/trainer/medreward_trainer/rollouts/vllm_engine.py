@@ -1,4 +1,4 @@
-"""Rollouts by vLLM, in this process, with the policy's weights copied into it after each update."""
+"""Rollouts by vLLM in this process; the policy's weights are copied into it after each update."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,20 +14,20 @@ from medreward_trainer.data.prompts import Prompt, Prompter
 from medreward_trainer.rollouts.rollout import Group, Rollout, read_rollout
 from medreward_trainer.update.policy import Policy
 
-# Before vLLM is imported: an engine in a process of its own could not be given weights in place.
+# Set before vLLM is imported: the weights of an engine in another process cannot be replaced.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 from vllm import EngineArgs, LLMEngine, SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
 NEVER = -100.0
-"""A bias that no token survives; vLLM has no lower one."""
+"""A logit bias that excludes a token; vLLM accepts none lower."""
 
 
 class VLLMSampler:
-    """An engine beside the policy: groups are given in the order in which they finish.
+    """An engine with its own copy of the weights; groups come in the order in which they finish.
 
-    It holds a second copy of the weights; `gpu_memory_utilization` is its share of the device.
+    `gpu_memory_utilization` is the engine's share of the device.
     """
 
     def __init__(self, policy: Policy, config: Config) -> None:
@@ -47,22 +47,22 @@ class VLLMSampler:
                     enforce_eager=rollout.enforce_eager,
                     seed=config.trainer.seed,
                     disable_log_stats=True,
-                    # Sampling is the run's matter, not the checkpoint's.
+                    # The run decides on sampling, not the defaults in the checkpoint.
                     generation_config="vllm",
                 ),
                 enable_multiprocessing=False,
             )
 
     def take_weights(self) -> None:
-        """Copy the policy's weights, and forget what was computed with the former ones."""
-        # By way of the checkpoint's names and layouts: what the engine holds is fused and packed.
+        """Copy the policy's weights, and clear the prefix cache of the previous ones."""
+        # In the names and layouts of a checkpoint: the engine's own weights are fused and packed.
         weights: list[tuple[str, Tensor]] = list(self._policy.whole_weights())
         self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         self._engine.apply_model(pack_head)
         self._engine.reset_prefix_cache()
 
     def groups(self, prompts: Sequence[Prompt], *, n: int, how: Sampling) -> Iterator[Group]:
-        """Give each group once all of its samples have ended."""
+        """Yield each group once all of its samples have ended."""
         waiting = {}
         for prompt in prompts:
             self._drawn += 1
@@ -89,7 +89,7 @@ class VLLMSampler:
             max_tokens=self._longest,
             stop_token_ids=sorted(self._policy.end_ids),
             logit_bias=dict.fromkeys(self._policy.picture_ids, NEVER) or None,
-            # From the run's random numbers, which a checkpoint brings back.
+            # Drawn from the run's random numbers, which a checkpoint restores.
             seed=int(torch.randint(2**31, ())),
             output_kind=RequestOutputKind.FINAL_ONLY,
             detokenize=False,
@@ -101,9 +101,9 @@ class VLLMSampler:
 
 
 def pack_head(model: Any) -> None:
-    """Pack the output layer anew: vLLM's reload leaves out one that is tied to the embedding.
+    """Pack the output layer again, since vLLM's reload skips one that is tied to the embedding.
 
-    On a GPU there is nothing to pack; on a CPU it would go on with the former weights.
+    On a GPU nothing is packed; on a CPU the engine would keep using the previous weights.
     """
     head = getattr(model, "lm_head", None)
     if head is not None and getattr(head, "quant_method", None) is not None:
@@ -111,7 +111,10 @@ def pack_head(model: Any) -> None:
 
 
 def request_of(prompt: Prompt, prompter: Prompter) -> dict[str, Any]:
-    """A prompt in vLLM's words; with pictures it takes the text, and expands their places itself."""
+    """Convert a prompt to a request of vLLM.
+
+    With images vLLM takes the text, and expands the places of the images itself.
+    """
     if not prompt.example.images:
         return {"prompt_token_ids": list(prompt.token_ids)}
     return {

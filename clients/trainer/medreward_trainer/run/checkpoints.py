@@ -30,37 +30,37 @@ NEWEST = "latest_checkpointed_iteration.txt"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands, beside its weights."""
+    """The position of a run, and other state that is not in its weights."""
 
     step: int = 0
     place: Place = field(default_factory=Place)
     kl_coef: float = 0.0
     prompts: int = 0
-    """Of the training data, so that other data is noticed."""
+    """Number of training prompts, by which changed data is noticed."""
     provenance: Provenance | None = None
-    """What the rewards so far depend on."""
+    """Recipe, judge and embedder of the rewards so far."""
     partial_update: str = ""
-    """Which part of the next step's update is in the weights already, after a failure in it."""
+    """Part of the next step's update that the weights already contain, after it failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a checkpoint holds beside its model."""
+    """Contents of a checkpoint except its model."""
 
     progress: Progress
     optimizer: Mapping[str, Any]
     schedule: Mapping[str, Any]
     random: Sequence[Mapping[str, Any]]
-    """The state of the random numbers of each process."""
+    """State of the random numbers, for each process."""
     config: Mapping[str, Any]
 
 
 @contextmanager
 def taken(run_dir: Path) -> Iterator[None]:
-    """Hold a run's folder alone, and clear away what a killed process left half written.
+    """Lock a run's folder, and remove files that a killed process left incomplete.
 
     Raises:
-        RunIsTaken: another process holds it.
+        RunIsTaken: another process holds the lock.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
@@ -100,13 +100,13 @@ def save(run_dir: Path, policy: Policy, saved: Saved, *, keep: int) -> Path:
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
-    """A run's checkpoints, oldest first."""
+    """Return a run's checkpoints, oldest first."""
     found = [path for path in run_dir.glob(f"{PREFIX}*") if (path / "state.pt").is_file()]
     return sorted(found, key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step that a checkpoint was written after."""
+    """Return the step after which a checkpoint was written."""
     try:
         return int(checkpoint.name.removeprefix(PREFIX))
     except ValueError:
@@ -117,7 +117,7 @@ def read(checkpoint: Path) -> Saved:
     """Read a checkpoint's state.
 
     Raises:
-        BadCheckpoint: it is none, or it is damaged.
+        BadCheckpoint: the folder is not a checkpoint, or is damaged.
     """
     try:
         plain = torch.load(checkpoint / "state.pt", weights_only=True, map_location="cpu")
@@ -136,7 +136,7 @@ def export(checkpoint: Path, folder: Path, dtype: str = "bfloat16") -> None:
     """Write a checkpoint's model as a plain Hugging Face folder, an adapter merged into its base.
 
     Raises:
-        BadCheckpoint: there is no model in it, or *folder* is there already.
+        BadCheckpoint: the checkpoint has no model, or *folder* exists already.
     """
     source = checkpoint / "model"
     if not source.is_dir():
@@ -154,13 +154,13 @@ def export(checkpoint: Path, folder: Path, dtype: str = "bfloat16") -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """The state of this process's random numbers."""
+    """Return the state of this process's random numbers."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Go on with random numbers from a state."""
+    """Restore the state of this process's random numbers."""
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(list(state["cuda"]))
@@ -172,20 +172,20 @@ def _load(path: str, dtype: str) -> tuple[Any, Any]:
 
 
 def _as_plain(saved: Saved) -> dict[str, Any]:
-    """Only what torch reads back without running code."""
+    """Convert to types that torch reads back without running code."""
     plain = {name: getattr(saved, name) for name in Saved.__dataclass_fields__}
     return {**plain, "progress": asdict(saved.progress), "random": list(saved.random)}
 
 
 def _say_newest(run_dir: Path, step: int) -> None:
-    """Name the newest checkpoint in the file that verl's tools read."""
+    """Write the newest checkpoint's step to the file that verl's tools read."""
     unfinished = run_dir / f"{NEWEST}.new"
     unfinished.write_text(str(step), encoding="utf-8")
     unfinished.replace(run_dir / NEWEST)
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold what was written, before a name promises it."""
+    """Flush a file or folder to the disk, before a rename announces that it is complete."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""What a step's rollouts and rewards look like, in numbers."""
+"""Metrics of a step's rollouts and rewards."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,9 +14,9 @@ from medreward_trainer.update.scored_groups import ScoredGroup
 
 
 def describe(groups: Sequence[ScoredGroup], shaped: Groups, *, drawn: int) -> dict[str, float]:
-    """Give the metrics of the groups a step learns from; *drawn* is how many it took to get them.
+    """Return the metrics of the groups of a step; *drawn* counts those that were dropped as well.
 
-    Means are over scored samples alone: an unscored one is counted, and is no zero.
+    Means are over scored samples only: an unscored sample is counted, but never as a zero.
     """
     scores = [score for group in groups for score in group.scores]
     alike_P = no_variance(shaped.rewards_PG, shaped.scored_PG)
@@ -36,7 +36,7 @@ def describe(groups: Sequence[ScoredGroup], shaped: Groups, *, drawn: int) -> di
 
 
 def reward_figures(scores: Sequence[Score]) -> dict[str, float]:
-    """Mean reward, and the mean of each component over the samples that have it."""
+    """Return the mean reward, and each component's mean over the samples that have it."""
     scored = [score for score in scores if score.reward is not None]
     if not scored:
         return {}
@@ -49,7 +49,7 @@ def reward_figures(scores: Sequence[Score]) -> dict[str, float]:
 
 
 def unscored_figures(scores: Sequence[Score]) -> dict[str, float]:
-    """The share of samples without a reward, and how many for which reason."""
+    """Return the share of samples without a reward, and their number by reason."""
     kinds = Counter(score.error for score in scores if score.error is not None)
     share = kinds.total() / len(scores)
     return {
@@ -59,7 +59,7 @@ def unscored_figures(scores: Sequence[Score]) -> dict[str, float]:
 
 
 def length_figures(groups: Sequence[ScoredGroup]) -> dict[str, float]:
-    """Lengths in tokens, and the share of responses that were cut at the longest."""
+    """Return lengths in tokens, and the share of responses cut at the maximum."""
     rollouts = [rollout for group in groups for rollout in group.group.rollouts]
     lengths = [len(rollout.tokens) for rollout in rollouts]
     return {
@@ -72,7 +72,7 @@ def length_figures(groups: Sequence[ScoredGroup]) -> dict[str, float]:
 
 
 def tokens_per_s(groups: Iterable[ScoredGroup], seconds: float) -> float:
-    """Tokens of prompts and responses that a step got through in a second."""
+    """Return the tokens of prompts and responses that a step processed in a second."""
     tokens = sum(
         group.group.prompt.length + len(rollout.tokens)
         for group in groups
@@ -82,7 +82,7 @@ def tokens_per_s(groups: Iterable[ScoredGroup], seconds: float) -> float:
 
 
 def _group_std(values_PG: Tensor, scored_PG: Tensor) -> float:
-    """The mean over groups of the deviation among their scored samples; 0 if there is none."""
+    """Return the mean over groups of the deviation among scored samples; 0 without any."""
     deviations = [
         float(values_G[scored_G].std())
         for values_G, scored_G in zip(values_PG, scored_PG, strict=True)

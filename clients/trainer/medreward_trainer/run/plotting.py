@@ -1,4 +1,4 @@
-"""Runs as pictures."""
+"""Charts of runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,31 +14,31 @@ from medreward_trainer.errors import BadData
 from medreward_trainer.run.reports import METRICS, read_lines
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, which differ to every kind of eye."""
+"""The palette of Okabe and Ito, which stays distinct under all kinds of colour blindness."""
 STYLES = ("-", "--", ":", "-.")
 HELD_OUT = (("val/accuracy", "o", "accuracy"), ("val/reward/mean", "s", "reward"))
 STAGES = ("gen", "old_log_prob", "ref", "reward_wait", "update_actor")
 COLUMNS, PANEL_INCHES, DPI = 2, (7.0, 3.4), 115
 GREY = "#444444"
 FEW = 12
-"""Steps that are few enough to be marked one by one: a run of one step is no line."""
+"""Number of steps up to which each is marked; a run of one step would show no line."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunLines:
-    """A run's name and the lines of its log, by kind."""
+    """A run's name, and the lines of its log by kind."""
 
     name: str
     lines: Mapping[str, Sequence[Mapping[str, Any]]]
 
     def points(self, metric: str, kind: str = "train") -> tuple[list[float], list[float]]:
-        """Steps and values of a metric, where it was logged."""
+        """Return the steps and values of a metric, for the steps that logged it."""
         found = [line for line in self.lines[kind] if metric in line]
         return [line["step"] for line in found], [line[metric] for line in found]
 
 
 def plot_runs(runs: Sequence[Path], out: Path, *, smooth: int = 1) -> None:
-    """Draw runs into one PNG; `smooth` is how many steps a running mean is over.
+    """Draw runs into one PNG; `smooth` is the window of a running mean, in steps.
 
     Raises:
         BadData: a folder holds no log, or the picture cannot be written.
@@ -66,12 +66,12 @@ def plot_runs(runs: Sequence[Path], out: Path, *, smooth: int = 1) -> None:
 
 
 def color_of(number: int) -> str:
-    """Give a run's colour."""
+    """Return the colour of a run."""
     return COLORS[number % len(COLORS)]
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
-    """The folders' names; with those above them where two are alike."""
+    """Return the folders' names, with the folder above if two are equal."""
     paths = [run.resolve() for run in runs]
     short = [path.name for path in paths]
     if len(set(short)) == len(short):
@@ -83,7 +83,7 @@ def read_run(folder: Path, name: str) -> RunLines:
     """Read a run's log.
 
     Raises:
-        BadData: there is none.
+        BadData: the folder has none.
     """
     lines = read_lines(folder / METRICS)
     if not lines:
@@ -95,14 +95,14 @@ def read_run(folder: Path, name: str) -> RunLines:
 
 
 def running_mean(values: Sequence[float], over: int) -> list[float]:
-    """The mean of each value and those before it, *over* of them at most."""
+    """Return the mean of each value and those before it, *over* of them at most."""
     return [
         sum(values[max(0, i + 1 - over) : i + 1]) / min(i + 1, over) for i in range(len(values))
     ]
 
 
 def finish(panel: Axes, title: str, runs: Sequence[RunLines]) -> None:
-    """Title, legend, and where the supervised steps were."""
+    """Add a title and a legend, and mark the supervised steps."""
     panel.set_title(title, loc="left", fontsize=10)
     panel.set_xlabel("step")
     panel.grid(alpha=0.3)
@@ -116,7 +116,7 @@ def finish(panel: Axes, title: str, runs: Sequence[RunLines]) -> None:
             rotation=90, ha="right", va="bottom",
         )  # fmt: skip
     handles, labels = panel.get_legend_handles_labels()
-    # Of several runs the colour says which, and a legend above the panels says so once.
+    # With several runs the colour identifies the run, and one legend above the panels is enough.
     once = dict(zip(labels, handles, strict=True))
     if once:
         legend = panel.legend(
@@ -138,14 +138,14 @@ def draw_curve(
     label: str,
     style: str = "-",
 ) -> None:
-    """Draw a curve, if there is one; few points are marked."""
+    """Draw a curve if it has points; mark them if they are few."""
     if steps:
         marker = "." if len(steps) <= FEW else ""
         panel.plot(steps, values, style, color=color, label=label, marker=marker)
 
 
 def draw_reward(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
-    """Mean reward, the deviation within groups as a band, and validation as points."""
+    """Draw the mean reward, the deviation within groups as a band, and validation as points."""
     for number, run in enumerate(runs):
         steps, values = run.points("reward/mean")
         mean, color = running_mean(values, smooth), color_of(number)
@@ -163,7 +163,7 @@ def draw_reward(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
 
 
 def draw_components(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
-    """The mean of each component, in a colour of its own; of several runs in a style."""
+    """Draw each component's mean in its own colour; several runs differ in line style."""
     found = {name for run in runs for line in run.lines["train"] for name in line}
     names = sorted(filter(is_component, found))
     for number, run in enumerate(runs):
@@ -180,12 +180,12 @@ def draw_components(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
 
 
 def is_component(name: str) -> bool:
-    """Whether a metric is the mean of a component."""
+    """Return true if a metric is the mean of a component."""
     return name.startswith("reward/") and name.endswith("/mean") and name != "reward/mean"
 
 
 def draw_stages(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
-    """Seconds a stage of the first run, on top of each other."""
+    """Draw the seconds of each stage of the first run, stacked."""
     run = runs[0]
     prefix = f"{run.name}: " if len(runs) > 1 else ""
     steps = [line["step"] for line in run.lines["train"]]
@@ -202,7 +202,7 @@ def draw_stages(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
 
 
 def curves(*metrics: str) -> Callable[[Axes, Sequence[RunLines], int], None]:
-    """Make what draws one curve a run and metric."""
+    """Return a function that draws one curve for each run and metric."""
 
     def draw(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
         for number, run in enumerate(runs):
@@ -226,4 +226,4 @@ PANELS: Mapping[str, Callable[[Axes, Sequence[RunLines], int], None]] = {
     "gradient norm": curves("actor/grad_norm"),
     "seconds a stage": draw_stages,
 }
-"""What is drawn, in order."""
+"""The panels of a picture, in order, with the functions that draw them."""

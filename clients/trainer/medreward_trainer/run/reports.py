@@ -1,4 +1,4 @@
-"""What a run tells: lines in files, curves in TensorBoard, progress in the terminal."""
+"""Reports of a run: lines in files, curves in TensorBoard, progress in the terminal."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,12 +32,12 @@ SHOWN: Mapping[str, str] = {
     "val/reward/format/mean": "format",
     "val/unjudged": "unjudged",
 }
-"""What of a line's metrics a person sees, and under which word."""
+"""Metrics that the terminal shows, with their labels there."""
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutRecord:
-    """A rollout as it stands in rollouts.jsonl; the one place of a run that holds texts."""
+    """A line of rollouts.jsonl, the only file of a run that contains texts."""
 
     uid: str
     question: str
@@ -50,10 +50,10 @@ class RolloutRecord:
 
 
 class RunLog:
-    """Writes what a run does, into its folder and to the terminal.
+    """Writes a run's metrics and rollouts to its folder, and its progress to the terminal.
 
-    `loggers` are console, file and tensorboard, or none of them. Lines of steps after
-    `resumed_step` are of work that was lost, and go: each step stands once. None begins anew.
+    `loggers` contains any of console, file and tensorboard. Lines of steps after `resumed_step`
+    belong to lost work and are removed, so that each step occurs once; None removes all lines.
     """
 
     def __init__(
@@ -118,9 +118,9 @@ class RunLog:
         self._write("val", step, metrics, generations)
 
     def stage(self, name: str, done: int, total: int) -> None:
-        """Show how far the current stage of a step is."""
+        """Show the progress of the current stage of a step."""
         if name != self._shown_stage:
-            # Or its end is told from the pace of the stage before.
+            # Otherwise the estimate of its end would use the speed of the previous stage.
             self._progress.reset(self._stage)
             self._shown_stage = name
         self._progress.update(
@@ -128,11 +128,11 @@ class RunLog:
         )
 
     def say(self, message: str) -> None:
-        """Tell a person something, above the progress."""
+        """Print a message above the progress bar."""
         self._console.print(message, highlight=False, markup=False)
 
     def caution(self, message: str) -> None:
-        """Tell a person something that may need them."""
+        """Print a warning above the progress bar."""
         self._console.print(f"warning: {message}", style="yellow", highlight=False, markup=False)
 
     def _write(
@@ -159,19 +159,19 @@ class RunLog:
 
 
 def summary(kind: Kind, step: int, total: int, metrics: Mapping[str, float]) -> str:
-    """One line about a step for a person."""
+    """Return the line of the terminal for one step."""
     where = {"warm_up": f"warm-up {step}", "train": f"step {step}/{total}", "val": f"val {step}"}
     shown = [f"{word} {metrics[name]:.3g}" for name, word in SHOWN.items() if name in metrics]
     return f"{where[kind]:<14} {'  '.join(shown)}"
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a log; a last line that was cut off is left out."""
+    """Read a log, without a last line that is incomplete."""
     if not path.is_file():
         return []
     lines = []
-    # A line that was cut off may end within a letter. Not `splitlines`, which takes the separators
-    # that a response may hold for ends of lines.
+    # An incomplete line may end within a character. Not `splitlines`, which also splits at other
+    # separators, and a response may contain those.
     for text in path.read_bytes().decode(errors="replace").split("\n"):
         try:
             lines.append(json.loads(text))
@@ -181,9 +181,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def keep_until(path: Path, step: int | None) -> None:
-    """Drop the lines of later steps, or all for None.
+    """Remove the lines of later steps, or all lines if *step* is None.
 
-    Written beside and renamed, so that a log is never half there.
+    The file is replaced by a rename, so that a log is never incomplete.
     """
     lines = read_lines(path)
     kept = [one for one in lines if is_before(one, step)]
@@ -195,14 +195,14 @@ def keep_until(path: Path, step: int | None) -> None:
 
 
 def is_before(line: Mapping[str, Any], resumed_step: int | None) -> bool:
-    """Whether a line is of work that a resumed run still has: a warm-up is before every step."""
+    """Return true if a resumed run keeps a line; a warm-up comes before every step."""
     if resumed_step is None:
         return False
     return bool(line["kind"] == "warm_up" or line["step"] <= resumed_step)
 
 
 def board_of(run_dir: Path, resumed_step: int | None) -> Any:
-    """TensorBoard's writer; imported only where it is asked for."""
+    """Open TensorBoard's writer; the import is here, since it takes seconds."""
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes seconds
 
     purge = 0 if resumed_step is None else resumed_step + 1

@@ -1,4 +1,4 @@
-"""Waiting that has an end, tells what for, and stops when the run is asked to stop."""
+"""Waits with a time limit, which report their reason and end if the run is asked to stop."""
 
 import time
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from medreward_trainer.errors import Stopped
 
 PAUSES = Pauses(first_s=1.0, longest_s=60.0)
 SLICE_S = 0.2
-"""Between looks at whether the run is to stop."""
+"""Seconds between two checks for a request to stop."""
 
 Say = Callable[[str], None]
 IsStopping = Callable[[], bool]
 
 
 class Backoff:
-    """Pauses, each twice as long as the last, until so many seconds are over."""
+    """A series of pauses, each twice as long as the last, up to a total of *seconds*."""
 
     def __init__(
         self, seconds: float, *, say: Say, is_stopping: IsStopping, pauses: Pauses = PAUSES
@@ -25,7 +25,7 @@ class Backoff:
         self._doublings = 0
 
     def wait(self, why: str) -> bool:
-        """Say why, and pause; False if there is no time left. The last pause is cut short.
+        """Report *why*, and pause; return False if no time is left. The last pause is cut short.
 
         Raises:
             Stopped: the run was asked to stop.
@@ -41,7 +41,7 @@ class Backoff:
 
 
 def sleep(seconds: float, is_stopping: IsStopping) -> None:
-    """Sleep, in slices.
+    """Sleep, and check for a request to stop several times a second.
 
     Raises:
         Stopped: the run was asked to stop.

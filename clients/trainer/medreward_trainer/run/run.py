@@ -1,4 +1,4 @@
-"""Everything a run holds: made once, restored from its folder, and saved."""
+"""The state of a run: built once, restored from its folder, and saved."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -29,16 +29,16 @@ from medreward_trainer.run.timing import StageTimes
 from medreward_trainer.scoring import RewardSource, Score
 from medreward_trainer.update.policy import Policy, make_optimizer, make_schedule, optimizer_steps
 from medreward_trainer.update.scored_groups import COMPOSITE, ScoredGroup
-from medreward_trainer.update.updater import Row, Updater, log_probs_of_rows
+from medreward_trainer.update.updater import Updater
 
 T = TypeVar("T")
 REFERENCE = "reference"
-"""Of a run's folder: the policy after the warm-up, where KL is measured from it."""
+"""Subfolder with the policy after the warm-up, if KL is measured from it."""
 
 
 @dataclass
 class Run:
-    """The parts of a run; the loop is in training.py."""
+    """The parts of a run; training.py has the loop."""
 
     config: Config
     accelerator: Accelerator
@@ -56,11 +56,11 @@ class Run:
     total_steps: int
     is_stopping: IsStopping
     is_new: bool = True
-    """True if nothing was restored."""
+    """True if no checkpoint was restored."""
     reference: Any = None
-    """A frozen copy of the policy before its training, if KL is asked for and there is no adapter."""
+    """A frozen copy of the policy before its training, if KL is on and there is no adapter."""
     random: Mapping[str, Any] = field(default_factory=checkpoints.random_state)
-    """The state of the random numbers when the current step began."""
+    """State of the random numbers at the beginning of the current step."""
 
     @property
     def has_steps_left(self) -> bool:
@@ -68,12 +68,12 @@ class Run:
         return self.progress.step < self.total_steps
 
     def is_due(self, every: int) -> bool:
-        """Whether what is done each so many steps, and after the last one, is to be done now."""
+        """Return true every *every* steps, and after the last one."""
         step = self.progress.step
         return not self.has_steps_left or (every > 0 and step % every == 0)
 
     def check_stop(self) -> None:
-        """Leave the step if the run was asked to stop; to be called in `gather` alone.
+        """Raise if the run was asked to stop; call it only inside `gather`.
 
         Raises:
             Stopped: it was.
@@ -82,10 +82,10 @@ class Run:
             raise Stopped(f"asked to stop in step {self.progress.step + 1}")
 
     def check_stop_together(self) -> None:
-        """Leave what is being done in all processes if one of them was asked to stop.
+        """Raise in all processes if one of them was asked to stop.
 
         Raises:
-            Stopped: it was.
+            Stopped: one was.
         """
 
         def check() -> list[None]:
@@ -94,15 +94,11 @@ class Run:
 
         self.gather(check)
 
-    def next_prompts(self) -> list[Prompt]:
-        """Draw the next prompts, this process's share of them."""
-        return [self.prompts[number] for number in self.policy.share(self.order.take())]
-
     def gather(self, mine: Callable[[], list[T]]) -> list[T]:
-        """Do something in each process, and give all of them all results.
+        """Call *mine* in each process, and return the results of all to each.
 
         Raises:
-            TrainerError: it failed in one of them; then in all, or the others would wait forever.
+            TrainerError: one process failed; all raise it, or the others would wait for that one forever.
         """
         if self.accelerator.num_processes == 1:
             return mine()
@@ -117,40 +113,8 @@ class Run:
                 raise error
         return [one for results, _ in everyone for one in results]
 
-    def add_log_probs(self, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
-        """Add what the update needs of groups that all processes hold; each does a part."""
-        numbers = self.policy.share(range(len(groups)))
-        mine = self.with_own_log_probs([groups[number] for number in numbers], times)
-        pairs = self.gather(lambda: list(zip(numbers, mine, strict=True)))
-        return [group for _, group in sorted(pairs, key=lambda pair: pair[0])]
-
-    def with_own_log_probs(self, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
-        """Add the log-probabilities that the update needs of groups of this process."""
-        if self.needs_old:
-            with times.stage("old_log_prob"):
-                found = self._log_probs(groups, self.policy.bare_model)
-            groups = [replace(g, old=old) for g, old in zip(groups, found, strict=True)]
-        if self.config.needs_reference:
-            with times.stage("ref"), self._reference_model() as model:
-                found = self._log_probs(groups, model)
-            groups = [replace(g, reference=ref) for g, ref in zip(groups, found, strict=True)]
-        return groups
-
-    @property
-    def needs_old(self) -> bool:
-        """True unless the update is one step from the policy that drew the rollouts."""
-        prompts = self.config.data.train_batch_size
-        steps = optimizer_steps(self.config.actor_rollout_ref.actor, prompts=prompts)
-        return steps > 1 or self.config.algorithm.use_kl_in_reward
-
-    def update(self, rows: Sequence[Row]) -> dict[str, float]:
-        """Take the step's optimiser steps."""
-        actor, rollout = self.config.actor_rollout_ref.actor, self.config.actor_rollout_ref.rollout
-        samples = actor.ppo_mini_batch_size * rollout.n
-        return self.updater.update(rows, samples_a_step=samples)
-
     def advance(self, kl_coef: float) -> None:
-        """Count a step that is in the weights."""
+        """Count a step whose update the weights contain."""
         self.progress = replace(
             self.progress,
             step=self.progress.step + 1,
@@ -178,7 +142,7 @@ class Run:
             for group in groups
             for rollout, score in zip(group.group.rollouts, group.scores, strict=True)
         ]
-        # Spread over the groups, so that not all are of the first prompt.
+        # Spread over the groups, so that not all belong to the first prompt.
         few = self.config.trainer.log_rollouts
         spread = records[:: max(1, len(records) // few)][:few] if few else []
         self.log.train(self.progress.step, metrics, spread)
@@ -200,7 +164,7 @@ class Run:
 
     @contextmanager
     def saved_on_trouble(self) -> Iterator[None]:
-        """Save the state before a step that fails, and say so with the failure."""
+        """Save the state before a step that fails, and add that to the error."""
         self.updater.taken = 0
         before = self.progress
         try:
@@ -219,25 +183,16 @@ class Run:
 
     @contextmanager
     def preserved_rng(self) -> Iterator[None]:
-        """Give the random numbers back as they were, so that what is drawn aside changes nothing."""
+        """Restore the random numbers afterwards, so that validation changes no training."""
         state = checkpoints.random_state()
         try:
             yield
         finally:
             checkpoints.set_random_state(state)
 
-    def _log_probs(self, groups: Sequence[ScoredGroup], model: Any) -> list[tuple[Any, ...]]:
-        rollout = self.config.actor_rollout_ref.rollout
-        flat = log_probs_of_rows(
-            self.policy,
-            [(g.group.prompt, r.tokens) for g in groups for r in g.group.rollouts],
-            micro_batch=rollout.log_prob_micro_batch_size_per_gpu,
-            model=model,
-        )
-        return [tuple(flat[i : i + rollout.n]) for i in range(0, len(flat), rollout.n)]
-
     @contextmanager
-    def _reference_model(self) -> Iterator[Any]:
+    def reference_model(self) -> Iterator[Any]:
+        """Yield the policy as it was before its training: a frozen copy, or without its adapter."""
         if self.policy.has_adapter:
             with self.policy.as_it_began() as model:
                 yield model
@@ -245,7 +200,7 @@ class Run:
             yield self.reference
 
     def freeze_reference(self) -> None:
-        """Take the policy of this moment for the one before its training."""
+        """Make the current policy the reference that KL is measured from."""
         if self.reference is not None:
             self.reference = frozen(self.policy)
             if self.accelerator.is_main_process:
@@ -254,10 +209,10 @@ class Run:
 
 @contextmanager
 def begin(config: Config, is_stopping: IsStopping) -> Iterator[Run]:
-    """Hold a run's folder, and build the run as it begins or as it was left there.
+    """Lock a run's folder, and build the run anew or from its last checkpoint.
 
     Raises:
-        TrainerError: the folder, the service, the model, the data or the checkpoint cannot be had.
+        TrainerError: the folder, service, model, data or checkpoint is unavailable or invalid.
     """
     accelerator = Accelerator(cpu=config.trainer.device == "cpu")
     is_main = accelerator.is_main_process
@@ -270,14 +225,15 @@ def begin(config: Config, is_stopping: IsStopping) -> Iterator[Run]:
 
 @contextmanager
 def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping) -> Iterator[Run]:
-    """Load what a run is made of, and wait for the service."""
-    # A bar for each file that is read or written would push the run's own off the screen.
+    """Load the parts of a run, and wait for the service."""
+    # The bars of transformers, one for each file, would push the run's own off the screen.
     transformers.utils.logging.disable_progress_bar()
     checkpoint = checkpoint_of(config)
     saved = checkpoints.read(checkpoint) if checkpoint else None
     policy = Policy.load(config, accelerator, saved=checkpoint and checkpoint / "model")
     sampler = make_sampler(policy, config)
-    # Other rollouts in each process, and the same ones in each run; after what draws, or seeds.
+    # Rollouts differ between processes, but not between runs. Loading models and engines draws
+    # random numbers or sets the seed, so the seed is set after that.
     torch.manual_seed(config.trainer.seed + accelerator.process_index)
     prompts, left_out = policy.prompter.prompts_of(
         read_examples(config.data, config.data.train_files, limit=config.data.train_max_samples)
@@ -338,10 +294,10 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
 
 
 def check_components(config: Config, rewards: RewardSource) -> None:
-    """Refuse a component that the service's recipe has not, before a rollout is drawn for it.
+    """Check, before the first rollout, that the service's recipe has the configured components.
 
     Raises:
-        BadConfig: the filter or gdpo names one.
+        BadConfig: it lacks one that the filter or gdpo names.
     """
     filters, known = config.algorithm.filter_groups, {COMPOSITE, *rewards.weights}
     asked = dict.fromkeys(config.algorithm.gdpo_reward_keys, "algorithm.gdpo_reward_keys")
@@ -355,10 +311,10 @@ def check_components(config: Config, rewards: RewardSource) -> None:
 
 
 def checkpoint_of(config: Config) -> Path | None:
-    """The checkpoint to go on from; None to begin.
+    """Return the checkpoint to resume from; None for a new run.
 
     Raises:
-        BadCheckpoint: there are some, and the configuration says to begin anew.
+        BadCheckpoint: checkpoints exist, but the configuration asks for a new run.
     """
     trainer, found = config.trainer, checkpoints.checkpoints(config.run_dir)
     if trainer.resume_mode == "resume_path":
@@ -372,17 +328,17 @@ def checkpoint_of(config: Config) -> Path | None:
 
 
 def new_progress(config: Config, prompts: Sequence[Prompt]) -> Progress:
-    """Where every run begins."""
+    """Return the state at the beginning of a run."""
     return Progress(kl_coef=config.algorithm.kl_ctrl.kl_coef, prompts=len(prompts))
 
 
 def order_of(
     config: Config, prompts: Sequence[Prompt], progress: Progress
 ) -> tuple[PromptOrder, int]:
-    """The order of the prompts, from where it was left; and how many steps the run has.
+    """Return the order of the prompts from the saved position, and the run's number of steps.
 
     Raises:
-        BadCheckpoint: the data is not what the run began with.
+        BadCheckpoint: the data differs from that of the run's beginning.
     """
     if progress.prompts != len(prompts):
         raise BadCheckpoint(
@@ -404,7 +360,7 @@ def order_of(
 def optimizer_of(
     config: Config, policy: Policy, total_steps: int
 ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
-    """The optimiser and the schedule of its learning rate."""
+    """Make the optimiser and the schedule of its learning rate."""
     actor = config.actor_rollout_ref.actor
     a_step = optimizer_steps(actor, prompts=config.data.train_batch_size)
     optimizer = make_optimizer(policy, actor.optim)
@@ -417,7 +373,7 @@ def restore(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     process: int,
 ) -> None:
-    """Put optimiser, schedule and random numbers back as they were saved."""
+    """Restore optimiser, schedule and random numbers."""
     optimizer.load_state_dict(dict(saved.optimizer))
     schedule.load_state_dict(dict(saved.schedule))
     if process >= len(saved.random):
@@ -426,7 +382,7 @@ def restore(
 
 
 def reference_of(config: Config, policy: Policy, accelerator: Accelerator, *, is_new: bool) -> Any:
-    """A frozen copy of the policy before its training; None if it is not asked for."""
+    """Return a frozen copy of the policy before its training; None if it is not needed."""
     if not config.needs_reference or policy.has_adapter:
         return None
     if is_new:
@@ -437,7 +393,7 @@ def reference_of(config: Config, policy: Policy, accelerator: Accelerator, *, is
 
 
 def frozen(policy: Policy) -> Any:
-    """Copy a model so that nothing changes it; in the dtype of its arithmetic."""
+    """Copy a model in the type of its computation, without gradients."""
     model = deepcopy(policy.bare_model).to(policy.dtype)
     return model.eval().requires_grad_(requires_grad=False)
 
@@ -445,7 +401,7 @@ def frozen(policy: Policy) -> Any:
 def log_start(
     config: Config, log: RunLog, saved: Saved | None, *, prompts: int, left_out: int
 ) -> None:
-    """Say what the run begins with, and write its configuration beside its logs."""
+    """Log the state that the run begins with, and write its configuration to its folder."""
     if left_out:
         longest = config.data.max_prompt_length
         log.caution(f"left out {left_out} of {left_out + prompts} prompts: over {longest} tokens")
@@ -462,7 +418,7 @@ def log_start(
 
 
 def record_of(prompt: Prompt, rollout: Rollout, score: Score) -> RolloutRecord:
-    """A rollout as it stands in rollouts.jsonl."""
+    """Make a rollout's line of rollouts.jsonl."""
     example = prompt.example
     return RolloutRecord(
         uid=example.uid,

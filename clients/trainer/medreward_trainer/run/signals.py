@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: once to end in good order, twice to end."""
+"""SIGTERM and Ctrl-C: the first ends a run with a checkpoint, the second at once."""
 
 import signal
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stoppable() -> Iterator[IsStopping]:
-    """Give what tells whether the run was asked to stop; the second time it is interrupted."""
+    """Yield a function that returns true after the first signal; the second one interrupts."""
     asked = False
 
     def ask(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Seconds a stage, and what a stage that runs out of memory says."""
+"""The seconds of each stage, and the error of a stage that runs out of memory."""
 
 import time
 from collections import defaultdict
@@ -17,7 +17,7 @@ FEWER = {
     "validation": "actor_rollout_ref.rollout.micro_batch_size",
     "warm_up": "warm_up.batch_size",
 }
-"""What to lower when a stage does not fit."""
+"""Key to lower, by the stage that runs out of memory."""
 
 
 class StageTimes:
@@ -32,7 +32,7 @@ class StageTimes:
         """Time a stage.
 
         Raises:
-            OutOfMemory: it did not fit; with the key to lower.
+            OutOfMemory: it did not fit; the message names the key to lower.
         """
         began = time.monotonic()
         try:
@@ -40,7 +40,7 @@ class StageTimes:
         except (torch.OutOfMemoryError, MemoryError) as exc:
             raise out_of_memory(name) from exc
         except RuntimeError as exc:
-            # What the allocator of the CPU raises has no class of its own.
+            # The CPU's allocator raises a plain RuntimeError, so its message has to be checked.
             if "can't allocate memory" in str(exc):
                 raise out_of_memory(name) from exc
             raise
@@ -48,11 +48,11 @@ class StageTimes:
             self._seconds[name] += time.monotonic() - began
 
     def metrics(self) -> dict[str, float]:
-        """Seconds a stage, and of the whole step so far."""
+        """Return the seconds of each stage, and of the whole step so far."""
         seconds = {f"timing_s/{name}": spent for name, spent in self._seconds.items()}
         return {**seconds, "timing_s/step": time.monotonic() - self._began}
 
 
 def out_of_memory(stage: str) -> OutOfMemory:
-    """Say what to lower."""
+    """Make the error of a stage, with the key to lower."""
     return OutOfMemory(f"{stage} does not fit into memory; lower {FEWER.get(stage, 'the batch')}")

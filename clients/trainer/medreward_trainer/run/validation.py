@@ -14,14 +14,14 @@ from medreward_trainer.update.scored_groups import ScoredGroup
 JUDGED_AT_ONCE = 256
 
 Judgement = Judged | Unjudged | None
-"""None is a response without an answer, about which nobody is asked."""
+"""The judge's result for a response; None for one without an answer, which is not sent."""
 
 
 def validate(run: Run) -> None:
-    """Log how the policy does on the held-out prompts; nothing if there are none.
+    """Log the policy's metrics on the held-out prompts; do nothing without any.
 
     Raises:
-        TrainerError: there are no rewards or judgements to be had.
+        TrainerError: rewards or judgements are unavailable.
     """
     if not run.validation_prompts:
         return
@@ -56,7 +56,7 @@ def answered(run: Run) -> list[tuple[ScoredGroup, Judgement]]:
 
 
 def judge(run: Run, groups: Sequence[ScoredGroup]) -> list[Judgement]:
-    """Judge what stands in the answer tags of each response; None where nothing does."""
+    """Judge the content of each response's answer tags; None for a response without any."""
     found = [answer_of(one.group.rollouts[0].text) for one in groups]
     examples = [one.group.prompt.example for one in groups]
     asked = [
@@ -73,10 +73,10 @@ def judge(run: Run, groups: Sequence[ScoredGroup]) -> list[Judgement]:
 
 
 def figures_of(groups: Sequence[ScoredGroup], judged: Sequence[Judgement]) -> dict[str, float]:
-    """Give the metrics of a validation.
+    """Return the metrics of a validation.
 
-    A response without an answer is wrong. One that the judge could not judge is neither right
-    nor wrong, and is counted apart.
+    A response without an answer is wrong. One that the judge failed on is neither right nor wrong,
+    and has a metric of its own.
     """
     settled = [0.0 if one is None else one.score for one in judged if not isinstance(one, Unjudged)]
     scores = [group.scores[0] for group in groups]

@@ -1,1 +1,1 @@
-"""From scored groups to new weights."""
+"""The update of the policy: from scored groups to new weights."""

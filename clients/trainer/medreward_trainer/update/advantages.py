@@ -1,11 +1,11 @@
-"""From rewards to advantages: each sample against the others of its group. Pure functions.
+"""Advantages: each reward compared with the others of its group. Pure functions.
 
-P prompts, G samples of a group, K components. A sample without a reward has no part: it is not in
-its group's baseline, and its advantage is 0, whatever stands in its place (NaN, usually).
+P prompts, G samples of a group, K components. A sample without a reward does not count: it is not
+in its group's baseline, and its advantage is 0, whatever value stands in its place (usually NaN).
 
-Two departures from verl: a group with fewer than two scored samples has nothing to compare, and its
-advantages are 0, where verl gives a lone sample its whole reward; and in a group of equal rewards
-they are exactly 0, where verl divides what rounding leaves by a deviation as small.
+Two differences from verl. In a group with fewer than two scored samples the advantages are 0, but
+verl gives a lone sample its whole reward. In a group of equal rewards they are exactly 0, but verl
+divides the rounding error by a deviation of the same size.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,39 +18,39 @@ from medreward_trainer.config.config import Algorithm, Estimator
 from medreward_trainer.errors import BadConfig
 
 EPSILON = 1e-6
-"""verl's; keeps a group without variance from dividing by zero."""
+"""verl's; avoids a division by zero in a group without variance."""
 WHITENING_EPSILON = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """What a step's groups were rewarded; each tensor is (P, G)."""
+    """Rewards and lengths of a step's groups; each tensor is (P, G)."""
 
     rewards_PG: Tensor
     components: Mapping[str, Tensor]
     scored_PG: Tensor
     lengths_PG: Tensor
-    """Of responses, in tokens."""
+    """Lengths of responses, in tokens."""
 
 
 def grpo(rewards_PG: Tensor, scored_PG: Tensor) -> Tensor:
-    """Centre on the group's mean, and divide by its deviation (arXiv 2402.03300).
+    """Subtract the group's mean, and divide by its deviation (arXiv 2402.03300).
 
-    Rewards and advantages are (P, G), as in all estimators here.
+    Rewards and advantages are (P, G), in this and all other estimators.
     """
     centred_PG, count_P1 = _centred(rewards_PG, scored_PG)
-    # Unbiased, as verl has it.
+    # The unbiased variance, as in verl.
     variance_P1 = centred_PG.square().sum(dim=1, keepdim=True) / (count_P1 - 1).clamp(min=1)
     return centred_PG / (variance_P1.sqrt() + EPSILON)
 
 
 def dr_grpo(rewards_PG: Tensor, scored_PG: Tensor) -> Tensor:
-    """Centre on the group's mean alone: a deviation would favour easy prompts (arXiv 2503.20783)."""
+    """Subtract only the group's mean: a deviation would favour easy prompts (arXiv 2503.20783)."""
     return _centred(rewards_PG, scored_PG)[0]
 
 
 def rloo(rewards_PG: Tensor, scored_PG: Tensor) -> Tensor:
-    """Centre each sample on the mean of the others (arXiv 2402.14740)."""
+    """Subtract from each reward the mean of the group's others (arXiv 2402.14740)."""
     centred_PG, count_P1 = _centred(rewards_PG, scored_PG)
     return centred_PG * count_P1 / (count_P1 - 1).clamp(min=1)
 
@@ -58,11 +58,11 @@ def rloo(rewards_PG: Tensor, scored_PG: Tensor) -> Tensor:
 def gdpo(
     components_KPG: Tensor, scored_PG: Tensor, weights_K: Tensor, lengths_PG: Tensor
 ) -> Tensor:
-    """Normalise each component by itself, add them up, whiten the sum (arXiv 2601.05242).
+    """Normalise each component separately, add them up, whiten the sum (arXiv 2601.05242).
 
-    So no component drowns another that varies less. Whitened over all tokens of samples that can be
-    compared: a long response counts for more in mean and variance, as in verl. What is taken off
-    the reward, for length or KL, is in no component, and has no part here; nor has it in verl.
+    A component with little variance is thus not drowned by another. Mean and variance are over all
+    tokens of comparable samples, so long responses weigh more, as in verl. Penalties for length or
+    KL are part of no component and have no effect, as in verl.
     """
     comparable_PG = scored_PG & (scored_PG.sum(dim=1, keepdim=True) > 1)
     normalised_KPG = torch.stack([grpo(values_PG, scored_PG) for values_PG in components_KPG])
@@ -76,13 +76,13 @@ def gdpo(
 
 
 def advantages_of(groups: Groups, algorithm: Algorithm, weights: Mapping[str, float]) -> Tensor:
-    """Give the advantages (P, G) by the estimator that the configuration names.
+    """Return the advantages (P, G) by the estimator that the configuration names.
 
-    `weights` are the recipe's own, of its components; gdpo takes those it pays for unless it is
-    told which, and by these weights unless it is given others.
+    `weights` are the recipe's, by component. gdpo uses the components with a weight, unless the
+    configuration names others, and these weights, unless the configuration has its own.
 
     Raises:
-        BadConfig: gdpo is to normalise a component that there is not, or has no weight for it.
+        BadConfig: gdpo lacks a component, or a weight for it.
     """
     return ESTIMATORS[algorithm.adv_estimator](groups, algorithm, weights)
 
@@ -91,7 +91,7 @@ def _gdpo(groups: Groups, algorithm: Algorithm, weights: Mapping[str, float]) ->
     paid = tuple(key for key in groups.components if weights.get(key))
     keys = algorithm.gdpo_reward_keys or paid
     _check_keys(keys, dict.fromkeys([*groups.components, *weights]))
-    # A component that no sample of this step has says nothing in it.
+    # A component that no sample of this step has is 0 throughout, and so are its advantages.
     nothing_PG = torch.zeros_like(groups.rewards_PG)
     components_KPG = torch.stack([groups.components.get(key, nothing_PG) for key in keys])
     chosen = _weights_of(keys, algorithm.gdpo_reward_weights, weights)
@@ -123,8 +123,9 @@ def _weights_of(
 
 
 def _centred(rewards_PG: Tensor, scored_PG: Tensor) -> tuple[Tensor, Tensor]:
-    """Rewards minus their group's mean, 0 for the unscored; and how many are scored (P, 1)."""
-    # Counted from the lowest: equal rewards are then 0 and have no mean that could be rounded.
+    """Return rewards minus their group's mean, 0 if unscored, and numbers of scored (P, 1)."""
+    # The lowest reward is subtracted first: equal rewards become exactly 0, and so does their mean.
+    # A mean of the rewards themselves could be rounded, and leave advantages that are not 0.
     lowest_P1 = rewards_PG.masked_fill(~scored_PG, float("inf")).amin(dim=1, keepdim=True)
     above_PG = (rewards_PG - lowest_P1).masked_fill(~scored_PG, 0.0)
     count_P1 = scored_PG.sum(dim=1, keepdim=True)
@@ -138,4 +139,4 @@ ESTIMATORS: Mapping[Estimator, Callable[[Groups, Algorithm, Mapping[str, float]]
     "rloo": lambda groups, _a, _w: rloo(groups.rewards_PG, groups.scored_PG),
     "gdpo": _gdpo,
 }
-"""By `algorithm.adv_estimator`."""
+"""Estimators by `algorithm.adv_estimator`."""

@@ -1,4 +1,4 @@
-"""Prompts and responses as the tensors a model takes: B samples, L prompt and T response tokens."""
+"""Prompts and responses as a model's tensors: B samples, L prompt and T response tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from medreward_trainer.data.prompts import Prompt, Prompter
 
 ALONG_TOKENS = frozenset({"mm_token_type_ids", "token_type_ids"})
-"""What has one value a token beside the tokens themselves; pictures have their own lengths."""
+"""Inputs with one value for each token; images have lengths of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class SequenceBatch:
 
 
 def prompt_batch(prompts: Sequence[Prompt], prompter: Prompter) -> dict[str, Tensor]:
-    """Lay prompts out for `generate`: padded on the left, so that all end where a response begins.
+    """Lay out prompts for `generate`, padded on the left, so that all responses start together.
 
     Raises:
         BadData: an image cannot be read.
@@ -40,7 +40,7 @@ def prompt_batch(prompts: Sequence[Prompt], prompter: Prompter) -> dict[str, Ten
 def sequence_batch(
     prompts: Sequence[Prompt], responses: Sequence[Sequence[int]], prompter: Prompter
 ) -> SequenceBatch:
-    """Lay prompts and their responses out for one pass.
+    """Lay out prompts and their responses for one pass.
 
     Raises:
         BadData: an image cannot be read.
@@ -56,13 +56,13 @@ def sequence_batch(
         "attention_mask": mask_BS,
     }
     pictures = _pictures(prompts, prompter, behind=longest)
-    # With pictures a model counts its positions itself, in two dimensions.
+    # With images a model computes its positions itself, in two dimensions.
     positions = {} if pictures else {"position_ids": (mask_BS.cumsum(dim=1) - 1).clamp(min=0)}
     return SequenceBatch({**inputs, **pictures, **positions}, responses_BT, mask_BT.float())
 
 
 def _table(rows: list[list[int]]) -> Tensor:
-    # Empty rows would have no dtype of their own.
+    # The dtype is given, since a tensor of empty rows would be float32.
     return torch.tensor(rows, dtype=torch.long)
 
 
@@ -75,8 +75,8 @@ def _tokens(prompts: Sequence[Prompt], pad_id: int) -> dict[str, Tensor]:
 
 
 def _pictures(prompts: Sequence[Prompt], prompter: Prompter, *, behind: int) -> dict[str, Tensor]:
-    """What the processor makes of the prompts' images; padded where it has a value a token."""
-    # The samples of a group share their prompt, and its images are prepared once.
+    """Return the processor's inputs for the images, padded if they have a value for each token."""
+    # The samples of a group share one prompt object, so its images are prepared once.
     made = {id(prompt): prompter.picture_tensors(prompt) for prompt in prompts}
     rows = [made[id(prompt)] for prompt in prompts]
     longest = max(prompt.length for prompt in prompts)
@@ -96,7 +96,7 @@ def _along_tokens(
     longest: int,
     behind: int,
 ) -> Tensor:
-    """Pad what has a value a token as the tokens are; of text, and so of a response, it is 0."""
+    """Pad inputs with a value for each token like the tokens; for text the value is 0."""
     text = [torch.zeros(1, prompt.length, dtype=torch.long) for prompt in prompts]
     return torch.cat(
         [
@@ -107,12 +107,12 @@ def _along_tokens(
 
 
 def joined(tensors: Sequence[Tensor]) -> Tensor:
-    """Put pictures behind each other; zeros fill the smaller, as in a processor's own batches."""
+    """Concatenate images; zeros pad the smaller ones, as in a processor's own batches."""
     largest = [max(edges) for edges in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
     return torch.cat([_filled(tensor, largest) for tensor in tensors])
 
 
 def _filled(tensor: Tensor, largest: Sequence[int]) -> Tensor:
     missing = [edge - own for edge, own in zip(largest, tensor.shape[1:], strict=True)]
-    # Of the last dimension first, and of each before and behind.
+    # `pad` takes the last dimension first, and for each the padding before and after.
     return pad(tensor, [edge for gap in reversed(missing) for edge in (0, gap)])

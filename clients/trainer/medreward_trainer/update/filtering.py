@@ -1,17 +1,17 @@
-"""Which groups are learnt from. Pure functions; P prompts, G samples of a group."""
+"""Selection of groups to learn from. Pure functions; P prompts, G samples of a group."""
 
 from torch import Tensor
 
 
 def keep(values_PG: Tensor, scored_PG: Tensor, *, low: float, high: float) -> Tensor:
-    """True (P) for groups whose mean over the scored is between the bounds, and on neither.
+    """Return true (P) for groups whose mean over scored samples lies strictly between the bounds.
 
     The values are those of `algorithm.filter_groups.metric`. MediX-R1 filters on the composite.
     There a group that is all wrong, with some samples at 0.145 (well formed, and of the right
     modality) and some at 0.1 (well formed), has a mean between 0.01 and 0.99, and is kept: it
-    teaches the tag alone. On `accuracy_llm`, the default, its mean is 0, and it goes.
+    teaches only the tag. With `accuracy_llm`, the default, its mean is 0, and it is dropped.
 
-    A group with fewer than two scored samples teaches nothing, and is not kept.
+    A group with fewer than two scored samples teaches nothing, and is dropped.
     """
     known_PG = values_PG.masked_fill(~scored_PG, 0.0)
     count_P = scored_PG.sum(dim=1)
@@ -20,9 +20,9 @@ def keep(values_PG: Tensor, scored_PG: Tensor, *, low: float, high: float) -> Te
 
 
 def no_variance(rewards_PG: Tensor, scored_PG: Tensor) -> Tensor:
-    """True (P) for groups whose scored samples, two or more, all have the same reward.
+    """Return true (P) for groups with two or more scored samples that all have the same reward.
 
-    The same to the last bit: equal components make an equal sum.
+    Equality is exact: equal components add up to equal sums.
     """
     highest_P = rewards_PG.masked_fill(~scored_PG, float("-inf")).amax(dim=1)
     lowest_P = rewards_PG.masked_fill(~scored_PG, float("inf")).amin(dim=1)

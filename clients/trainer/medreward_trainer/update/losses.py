@@ -1,7 +1,7 @@
-"""The loss, token by token, and how tokens become one number. Pure functions.
+"""The loss of each token, and its reduction to one number. Pure functions.
 
-B samples, T response tokens. `mask_BT` is 1 where a token counts: in the response, of a sample
-that has a reward.
+B samples, T response tokens. `mask_BT` is 1 for tokens that count: those of a response whose sample
+has a reward.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from torch import Tensor
 from medreward_trainer.config.config import KLControl, KLKind, LossAggregation
 
 LOG_RATIO_BOUND = 20.0
-"""e^20 is still a float32; beyond it a single token would make the loss infinite."""
+"""e^20 fits a float32; a larger ratio of a single token would make the loss infinite."""
 SEQUENCE_LOG_RATIO_BOUND = 10.0
 KL_BOUND = 10.0
 ADAPTIVE_ERROR_BOUND = 0.2
@@ -21,12 +21,12 @@ ADAPTIVE_ERROR_BOUND = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Surrogate:
-    """The loss of each token, and which of them are clipped; both (B, T)."""
+    """The loss of each token, and a mask of the clipped ones; both (B, T)."""
 
     loss_BT: Tensor
     clipped_BT: Tensor
-    """True where `low` or `high` keeps a token that counts from learning. The dual clip is not in
-    it: verl's pg_clipfrac leaves that out too."""
+    """True for counted tokens whose gradient `low` or `high` removes. The dual clip is not
+    included, as in verl's pg_clipfrac."""
 
 
 def clipped(
@@ -39,10 +39,10 @@ def clipped(
     high: float,
     c: float | None,
 ) -> Surrogate:
-    """PPO's clipped surrogate with a bound for each side (arXiv 1707.06347; DAPO, 2503.14476).
+    """Compute PPO's clipped surrogate, a bound for each side (arXiv 1707.06347; DAPO, 2503.14476).
 
-    `new_BT` and `old_BT` are log-probabilities. Where the advantage is negative, the ratio counts
-    for no more than *c* (dual clip, arXiv 1912.09729).
+    `new_BT` and `old_BT` are log-probabilities. If the advantage is negative, the ratio counts as
+    *c* at most (dual clip, arXiv 1912.09729).
     """
     log_ratio_BT = _log_ratio(new_BT, old_BT, mask_BT)
     ratio_BT = log_ratio_BT.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
@@ -77,15 +77,16 @@ def gspo(
 
 
 def _log_ratio(new_BT: Tensor, old_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """The logarithm of new to old probability, 0 where nothing counts."""
-    # Here and not at the end: the gradient of an infinite ratio is NaN, and 0 times NaN too.
+    """Return the logarithm of new to old probability, 0 for tokens that do not count."""
+    # Masked here and not at the end: the gradient of an infinite ratio is NaN, and 0 times NaN is
+    # NaN as well.
     return (new_BT - old_BT).masked_fill(mask_BT == 0, 0.0)
 
 
 def _within(
     ratio_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor, *, low: float, high: float
 ) -> Surrogate:
-    """The worse of a ratio and the same ratio kept within the bounds."""
+    """Return the larger loss of the ratio and of the ratio clipped to the bounds."""
     advantages_B1 = advantages_B.unsqueeze(1)
     plain_BT = -advantages_B1 * ratio_BT
     bounded_BT = -advantages_B1 * ratio_BT.clamp(1 - low, 1 + high)
@@ -93,13 +94,13 @@ def _within(
 
 
 LOSSES: Mapping[str, Callable[..., Surrogate]] = {"vanilla": clipped, "gspo": gspo}
-"""By `actor.policy_loss.loss_mode`."""
+"""Losses by `actor.policy_loss.loss_mode`."""
 
 
 def kl(new_BT: Tensor, reference_BT: Tensor, kind: KLKind) -> Tensor:
     """Estimate KL(new || reference) from the tokens drawn (Schulman, "Approximating KL divergence").
 
-    Shapes in and out are equal. k1 has no bias and much variance; k3 has little of either.
+    Input and output have the same shape. k1 has no bias but much variance; k3 has little of either.
     """
     difference = new_BT - reference_BT
     match kind:
@@ -123,13 +124,13 @@ def aggregate(
     sequences: float,
     horizon: int,
 ) -> Tensor:
-    """Make one number of a micro-batch's tokens: its share of its optimiser step's loss.
+    """Reduce a micro-batch's losses to one number, its share of the loss of the optimiser step.
 
-    `tokens` and `sequences` are those that count in the whole optimiser step, so that the shares
-    of any micro-batches add up to the same loss. `horizon` is the longest response, by which
-    seq-mean-token-sum-norm divides instead of by a sample's own length (Dr. GRPO, 2503.20783).
+    `tokens` and `sequences` count the whole optimiser step, so that the shares of any micro-batches
+    add up to the same loss. `horizon` is the longest response; seq-mean-token-sum-norm divides by
+    it, and not by a sample's own length (Dr. GRPO, 2503.20783).
     """
-    # Not a product: 0 times an infinite loss is NaN.
+    # A product with the mask would not do: 0 times an infinite loss is NaN.
     sums_B = loss_BT.masked_fill(mask_BT == 0, 0.0).sum(dim=1)
     match mode:
         case "token-mean":
@@ -145,18 +146,18 @@ def aggregate(
 def overlong_penalty(
     lengths: Tensor, *, max_response_length: int, buffer: int, factor: float
 ) -> Tensor:
-    """Take off up to *factor*, in a line, over the last *buffer* tokens (DAPO, arXiv 2503.14476).
+    """Return a penalty that falls linearly to -*factor* over *buffer* tokens (arXiv 2503.14476).
 
-    `lengths` in tokens, of any shape; the result has it too, and is 0 or less.
+    `lengths` are in tokens and of any shape; the result has the same shape, and is 0 or less.
     """
     over = lengths - (max_response_length - buffer)
     return (-over / buffer * factor).clamp(max=0.0)
 
 
 def next_kl_coef(control: KLControl, coef: float, *, mean_kl: float, samples: int) -> float:
-    """The coefficient of KL in the reward for the next step (Ziegler et al., arXiv 1909.08593).
+    """Return the next step's coefficient of KL in the reward (Ziegler et al., arXiv 1909.08593).
 
-    A fixed one stays. An adaptive one moves towards where KL, a token, is `target_kl`.
+    A fixed one stays. An adaptive one changes until the mean KL of a token is `target_kl`.
     """
     if control.type == "fixed":
         return coef

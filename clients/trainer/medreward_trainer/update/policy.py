@@ -1,4 +1,4 @@
-"""The model that is trained: its weights, its optimiser, and the log-probabilities it gives."""
+"""The trained model: its weights, its optimiser, and the log-probabilities of its tokens."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,17 +23,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LogProbs:
-    """Of each response token: the log of its probability, and the entropy of its distribution."""
+    """Log-probability of each response token, and entropy of its distribution; (B, T)."""
 
     chosen_BT: Tensor
     entropy_BT: Tensor
 
 
 class Policy:
-    """A causal language model, with or without a picture before its text.
+    """A causal language model that reads text, or images and text.
 
-    Trained weights are held in float32 whatever the dtype of the arithmetic: a step of 1e-6 of
-    a weight of 0.02 is lost in bfloat16, which has eight bits for both.
+    Trained weights are float32 whatever the type of the computation: bfloat16 has eight significant
+    bits, so a step of 1e-6 on a weight of 0.02 would be lost.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Policy:
                 gradient_checkpointing_kwargs={"use_reentrant": False}
             )
         self.bare_model: Any = model.to(accelerator.device)
-        # Wrapped only where there are several processes, to average their gradients.
+        # Wrapped only if there are several processes, whose gradients are averaged.
         self.model: Any = accelerator.prepare(model) if accelerator.num_processes > 1 else model
         self.trained = [weight for weight in model.parameters() if weight.requires_grad]
         self.end_ids = end_ids(model, self.tokenizer)
@@ -58,10 +58,10 @@ class Policy:
 
     @classmethod
     def load(cls, config: Config, accelerator: Accelerator, *, saved: Path | None) -> Self:
-        """Load the policy: as it was saved in a checkpoint's folder, or as the run begins with.
+        """Load the policy from a checkpoint's folder, or the configured model if there is none.
 
         Raises:
-            BadConfig: there is no such model.
+            BadConfig: the model is missing.
         """
         wanted = config.actor_rollout_ref.model
         seed = config.trainer.seed
@@ -75,28 +75,28 @@ class Policy:
         return cls(model, processor, config, accelerator)
 
     def placed(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Move tensors to where the model is."""
+        """Move tensors to the model's device."""
         return {name: tensor.to(self.accelerator.device) for name, tensor in inputs.items()}
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Compute in the dtype of the arithmetic."""
+        """Return a context that computes in the configured type."""
         if self.dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self.accelerator.device.type, dtype=self.dtype)
 
     def text_of(self, tokens: Sequence[int]) -> str:
-        """Decode a response as the service is to read it, without special tokens."""
+        """Decode a response for the service, without special tokens."""
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
         return text
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's part of what all processes hold."""
+        """Return this process's part of items that all processes hold."""
         return items[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def log_probs(self, batch: SequenceBatch, *, entropy_learns: bool = False) -> LogProbs:
-        """Of the responses, under the temperature they were drawn with; shapes (B, T).
+        """Compute log-probabilities and entropy (B, T) of responses at the sampling temperature.
 
-        `entropy_learns` if the entropy is part of the loss; it costs memory.
+        `entropy_learns` keeps the entropy's graph for the loss, which costs memory.
         """
         logs_BTV = self._logs(batch, self.model)
         with torch.set_grad_enabled(entropy_learns and torch.is_grad_enabled()):
@@ -104,11 +104,11 @@ class Policy:
         return LogProbs(chosen_of(logs_BTV, batch.responses_BT), entropy_BT)
 
     def chosen_log_probs(self, batch: SequenceBatch, model: Any) -> Tensor:
-        """The same for *model*, without the entropy, which costs a pass over the vocabulary."""
+        """Compute the log-probabilities (B, T) by *model*, without a pass for the entropy."""
         return chosen_of(self._logs(batch, model), batch.responses_BT)
 
     def _logs(self, batch: SequenceBatch, model: Any) -> Tensor:
-        """The logs of all probabilities, (B, T, V)."""
+        """Compute the log-probabilities (B, T, V) of the whole vocabulary."""
         inputs = self.placed(batch.inputs)
         with self.autocast():
             logits = model(
@@ -119,20 +119,20 @@ class Policy:
 
     @contextmanager
     def as_it_began(self) -> Iterator[Any]:
-        """Give the policy before its training, where only an adapter is trained."""
+        """Yield the policy before its training, with the adapter disabled."""
         with self.bare_model.disable_adapter():
             yield self.bare_model
 
     @property
     def has_adapter(self) -> bool:
-        """True if only an adapter is trained."""
+        """Return true if only an adapter is trained."""
         return isinstance(self.bare_model, PeftModel)
 
     def whole_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Give each weight under the name that a checkpoint has for it, an adapter added in.
+        """Yield each weight under its name in a checkpoint, with an adapter merged in.
 
-        Added to copies: to merge it into the base and take it out again would change the base by
-        what rounding leaves.
+        The merge is made on copies: merging into the base and reverting it would leave rounding
+        errors.
         """
         model = self.bare_model
         if not self.has_adapter:
@@ -160,20 +160,20 @@ class Policy:
         self.prompter.processor.save_pretrained(folder)
 
     def save(self, folder: Path) -> None:
-        """Write weights and processor as Hugging Face does; of an adapter, it alone."""
+        """Write weights and processor in Hugging Face's format; of an adapter, only its weights."""
         self.bare_model.save_pretrained(folder)
         self.prompter.processor.save_pretrained(folder)
 
 
 def load_trainable(wanted: Model, saved: Path | None, *, seed: int) -> tuple[Any, Any]:
-    """Load a model in float32."""
+    """Load a model in float32, from *saved* if given."""
     path = wanted.path if saved is None else str(saved)
     asked = wanted.model_copy(update={"path": path, "dtype": "float32"})
     return load_model(asked, seed=seed, device="cpu")
 
 
 def with_adapter(base: Any, wanted: Model, saved: Path | None) -> Any:
-    """Put a low-rank adapter on a frozen model: a new one, or one that was saved."""
+    """Add a low-rank adapter to a frozen model: a new one, or a saved one."""
     if saved is not None:
         return PeftModel.from_pretrained(base, saved, is_trainable=True)
     adapter = LoraConfig(
@@ -188,23 +188,23 @@ def with_adapter(base: Any, wanted: Model, saved: Path | None) -> Any:
 
 
 def freeze_vision(model: Any) -> None:
-    """Leave the picture's encoder as it is."""
+    """Exclude the image encoder from training."""
     for name, weight in model.named_parameters():
         if "visual" in name or "vision" in name:
             weight.requires_grad_(requires_grad=False)
 
 
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Which tokens end a response: the model's own ends, and the tokenizer's."""
+    """Return the tokens that end a response: those of the model, and the tokenizer's."""
     named = model.generation_config.eos_token_id
     ends = named if isinstance(named, list) else [named]
     return frozenset(end for end in (*ends, tokenizer.eos_token_id) if end is not None)
 
 
 def picture_ids(model: Any) -> frozenset[int]:
-    """Which tokens stand for a part of a picture.
+    """Return the tokens that represent a part of an image.
 
-    A response must hold none: the next pass would look for a picture that is not there.
+    A response must contain none: the next pass would expect an image that does not exist.
     """
     config = model.config
     named = (getattr(config, f"{kind}_token_{suffix}", None) for kind in ("image", "video")
@@ -213,18 +213,18 @@ def picture_ids(model: Any) -> frozenset[int]:
 
 
 def chosen_of(logs_BTV: Tensor, responses_BT: Tensor) -> Tensor:
-    """The log-probabilities (B, T) of the tokens that were chosen."""
+    """Return the log-probabilities (B, T) of the response's tokens."""
     chosen_BT1 = responses_BT.to(logs_BTV.device).unsqueeze(-1)
     return logs_BTV.gather(-1, chosen_BT1).squeeze(-1)
 
 
 def entropy_of(logs_BTV: Tensor) -> Tensor:
-    """The entropy (B, T) of each token's distribution."""
+    """Compute the entropy (B, T) of each token's distribution."""
     return -(logs_BTV.exp() * logs_BTV).sum(dim=-1)
 
 
 def make_optimizer(policy: Policy, optim: Optim) -> torch.optim.AdamW:
-    """AdamW over the trained weights."""
+    """Make AdamW over the trained weights."""
     return torch.optim.AdamW(
         policy.trained, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay
     )
@@ -233,7 +233,7 @@ def make_optimizer(policy: Policy, optim: Optim) -> torch.optim.AdamW:
 def make_schedule(
     optimizer: torch.optim.Optimizer, optim: Optim, *, steps: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """The learning rate's share over *steps* optimiser steps: up in a line, then as the type says."""
+    """Make the learning rate's schedule over *steps* optimiser steps, with a linear rise first."""
     warm_up = optim.lr_warmup_steps
     if warm_up < 0:
         warm_up = int(optim.lr_warmup_steps_ratio * steps)
@@ -251,5 +251,5 @@ def make_schedule(
 
 
 def optimizer_steps(actor: Actor, *, prompts: int) -> int:
-    """How many optimiser steps the update on so many prompts takes."""
+    """Return the number of optimiser steps in the update on so many prompts."""
     return actor.ppo_epochs * math.ceil(prompts / actor.ppo_mini_batch_size)

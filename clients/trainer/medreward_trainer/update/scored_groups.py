@@ -1,4 +1,4 @@
-"""A group with its scores, and how groups become tensors and rows of the update."""
+"""Groups with their scores, and their conversion to tensors and to rows of the update."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ from medreward_trainer.update.losses import kl, overlong_penalty
 from medreward_trainer.update.updater import Row
 
 COMPOSITE = "reward"
-"""The name by which a filter means the recipe's sum."""
+"""The filter's name for the recipe's weighted sum."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredGroup:
-    """A group on its way to the update; log-probabilities are (T) a sample, on the CPU."""
+    """A group with its scores; log-probabilities are (T) for each sample, on the CPU."""
 
     group: Group
     scores: tuple[Score, ...] = ()
@@ -30,17 +30,17 @@ class ScoredGroup:
     reference: tuple[Tensor, ...] | None = None
 
     def scored(self, scores: Sequence[Score]) -> Self:
-        """Give the group with its scores."""
+        """Return the group with scores."""
         return replace(self, scores=tuple(scores))
 
     @property
     def can_teach(self) -> bool:
-        """True if two samples can be compared."""
+        """Return true if two samples can be compared."""
         return sum(score.reward is not None for score in self.scores) > 1
 
 
 def is_kept(group: ScoredGroup, filters: FilterGroups) -> bool:
-    """Whether a group is neither all right nor all wrong by the filter's metric."""
+    """Return true if a group is neither all right nor all wrong by the filter's metric."""
     values = [_value(score, filters.metric) for score in group.scores]
     values_PG = torch.tensor([[nan if value is None else value for value in values]])
     scored_PG = torch.tensor([[value is not None for value in values]])
@@ -50,12 +50,10 @@ def is_kept(group: ScoredGroup, filters: FilterGroups) -> bool:
 def with_rewards(
     groups: Sequence[ScoredGroup], config: Config, *, kl_PG: Tensor, kl_coef: float
 ) -> Groups:
-    """Shape the rewards of groups: the service's, and what the configuration takes off.
+    """Compute the rewards of groups: the service's, minus the penalties of the configuration.
 
-    `kl_PG` is what `kl_in_reward` gives.
-
-    An unscored sample is NaN, and marked so. A component that a scored sample has not is 0: it is
-    missing in its whole group, so that it says nothing there.
+    `kl_PG` is the result of `kl_in_reward`. An unscored sample is NaN, and marked in `scored_PG`. A
+    component that a scored sample lacks is 0: its whole group lacks it, so it changes no advantage.
     """
     rewards_PG = torch.tensor(
         [[nan if s.reward is None else s.reward for s in g.scores] for g in groups]
@@ -84,7 +82,7 @@ def with_rewards(
 
 
 def kl_in_reward(groups: Sequence[ScoredGroup], config: Config) -> Tensor:
-    """KL (P, G) to the policy before its training, summed over tokens; 0 if it is not asked for."""
+    """Compute KL (P, G) to the policy before its training, summed over tokens; 0 if disabled."""
     if not config.algorithm.use_kl_in_reward:
         return torch.zeros(len(groups), config.actor_rollout_ref.rollout.n)
     kind = config.algorithm.kl_penalty
@@ -98,7 +96,7 @@ def kl_in_reward(groups: Sequence[ScoredGroup], config: Config) -> Tensor:
 
 
 def rows_of(groups: Sequence[ScoredGroup], advantages_PG: Tensor) -> list[Row]:
-    """Lay groups out as the rows of the update, sample by sample."""
+    """Convert groups to the rows of the update, sample by sample."""
     rows = []
     for group, advantages_G in zip(groups, advantages_PG.tolist(), strict=True):
         for number, rollout in enumerate(group.group.rollouts):

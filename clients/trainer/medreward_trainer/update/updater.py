@@ -1,9 +1,12 @@
-"""From advantages to new weights: a clipped surrogate, and what may be added to it."""
+"""The optimiser steps of a training step: a clipped surrogate, with KL and entropy if wanted.
+
+B samples, T response tokens.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -19,21 +22,21 @@ from medreward_trainer.update.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One rollout as the update sees it; log-probabilities are of its tokens, shape (T)."""
+    """One rollout as input of the update; log-probabilities are those of its tokens, shape (T)."""
 
     prompt: Prompt
     tokens: tuple[int, ...]
     advantage: float
     is_scored: bool
     old_T: Tensor | None
-    """Of the policy that drew it; None if the update begins with that policy and is one step."""
+    """From the policy that drew it; None if the update is one step and begins with that policy."""
     reference_T: Tensor | None
-    """Of the policy before its training; None if the loss has no KL."""
+    """From the policy before its training; None if the loss has no KL."""
 
 
-@dataclass(slots=True)
-class Sums:
-    """What the update adds up over tokens, to be divided by their number at the end."""
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Sums over the tokens of any number of micro-batches; metrics divide them by `tokens`."""
 
     loss: float = 0.0
     clipped: float = 0.0
@@ -41,6 +44,10 @@ class Sums:
     kl: float = 0.0
     entropy: float = 0.0
     tokens: float = 0.0
+
+    def __add__(self, other: "Stats") -> "Stats":
+        """Add each sum of another part of the update."""
+        return Stats(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def log_probs_of_rows(
@@ -50,9 +57,9 @@ def log_probs_of_rows(
     micro_batch: int,
     model: Any = None,
 ) -> list[Tensor]:
-    """Log-probabilities of each row's tokens, on the CPU, without gradients.
+    """Compute the log-probabilities (T) of each row's tokens, on the CPU, without gradients.
 
-    Rows of like length are computed together, so that little is padding.
+    Rows of similar length share a micro-batch, which keeps the padding small.
     """
     order = sorted(range(len(rows)), key=lambda i: rows[i][0].length + len(rows[i][1]))
     found: dict[int, Tensor] = {}
@@ -73,9 +80,9 @@ def log_probs_of_rows(
 class Updater:
     """Takes the optimiser steps of a training step.
 
-    An unscored row has no part in the loss, nor in what the loss is divided by. A row whose
-    advantage is zero is divided by, and adds nothing to the gradient unless KL or entropy is in
-    the loss: then it is not computed at all.
+    An unscored row counts neither in the loss nor in its divisor. A row with a zero advantage
+    counts in the divisor; unless the loss has KL or entropy its gradient is zero, and the row is
+    not computed at all.
     """
 
     def __init__(
@@ -90,37 +97,41 @@ class Updater:
         self._policy, self._optimizer, self._schedule = policy, optimizer, schedule
         self._actor, self._horizon = actor, horizon
         self.taken = 0
-        """Optimiser steps of the current update; what is in the weights if it fails."""
+        """Optimiser steps of the current update that are in the weights, also if it fails later."""
 
     def update(self, rows: Sequence[Row], *, samples_a_step: int) -> dict[str, float]:
         """Update the policy on all rows, `samples_a_step` of them an optimiser step.
 
         Raises:
-            NotFinite: a loss or a gradient is not a number; that optimiser step was not taken.
+            NotFinite: a gradient is infinite or not a number; that optimiser step was not taken.
         """
         self.taken = 0
-        sums, norms = Sums(), []
+        stats, norms = Stats(), []
         self._policy.model.train()
         for _ in range(self._actor.ppo_epochs):
             for start in range(0, len(rows), samples_a_step):
-                norm = self._step(rows[start : start + samples_a_step], sums)
-                if norm is not None:
-                    norms.append(norm)
+                step = self._step(rows[start : start + samples_a_step])
+                if step is not None:
+                    norms.append(step[0])
+                    stats += step[1]
         self._policy.model.eval()
-        return self._metrics(sums, norms)
+        return self._metrics(stats, norms)
 
-    def _step(self, rows: Sequence[Row], sums: Sums) -> float | None:
-        """Take one optimiser step; gives the gradient's norm, None if there is nothing to learn."""
+    def _step(self, rows: Sequence[Row]) -> tuple[float, Stats] | None:
+        """Take one optimiser step; return the gradient's norm, or None if no row has a gradient."""
         scored = [row for row in rows if row.is_scored]
         learnt = [row for row in scored if row.advantage != 0 or self._always_learns]
         if not learnt:
             return None
-        tokens = sum(len(row.tokens) for row in scored)
+        stats, tokens = Stats(), sum(len(row.tokens) for row in scored)
         self._optimizer.zero_grad(set_to_none=True)
         for batch, is_last in self._micro_batches(learnt):
             with self._averaged(is_last=is_last):
-                loss = self._loss(batch, sums, tokens=tokens, sequences=len(scored))
-                loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+                loss, part = self._loss(batch, tokens=tokens, sequences=len(scored))
+                # Gradients are averaged over processes, but the loss is a sum over all of them.
+                scaled = loss * self._policy.accelerator.num_processes
+                scaled.backward()
+            stats += part
         norm = float(torch.nn.utils.clip_grad_norm_(self._policy.trained, self._actor.grad_clip))
         if not math.isfinite(norm):
             self._optimizer.zero_grad(set_to_none=True)
@@ -131,28 +142,31 @@ class Updater:
         self._optimizer.step()
         self._schedule.step()
         self.taken += 1
-        return norm
+        return norm, stats
 
     @property
     def _always_learns(self) -> bool:
         return self._actor.use_kl_loss or self._actor.entropy_coeff > 0
 
     def _micro_batches(self, rows: Sequence[Row]) -> Iterator[tuple[list[Row], bool]]:
-        """This process's share, rows of like length together; and whether it is its last batch."""
+        """Yield this process's rows by length, in micro-batches, the last one marked True."""
         longest_first = sorted(rows, key=lambda row: -(row.prompt.length + len(row.tokens)))
-        # A process without a row of its own still takes part in averaging: with a part of nothing.
+        # Averaging waits for every process, so one without rows takes part with an unscored row.
         mine = [*self._policy.share(longest_first)] or [_without_part(longest_first[-1])]
         size = self._actor.ppo_micro_batch_size_per_gpu
         for start in range(0, len(mine), size):
             yield mine[start : start + size], start + size >= len(mine)
 
     def _averaged(self, *, is_last: bool) -> AbstractContextManager[object]:
-        """Average the gradients of all processes once an optimiser step."""
+        """Average gradients over processes in the last micro-batch only, once an optimiser step."""
         model = self._policy.model
         return nullcontext() if is_last or not hasattr(model, "no_sync") else model.no_sync()
 
-    def _loss(self, rows: Sequence[Row], sums: Sums, *, tokens: int, sequences: int) -> Tensor:
-        """A micro-batch's share of the loss of its optimiser step."""
+    def _loss(self, rows: Sequence[Row], *, tokens: int, sequences: int) -> tuple[Tensor, Stats]:
+        """Compute a micro-batch's share of the loss of its optimiser step.
+
+        `tokens` and `sequences` are those of the whole step, by which the share is divided.
+        """
         policy, actor = self._policy, self._actor
         batch = sequence_batch(
             [row.prompt for row in rows], [row.tokens for row in rows], policy.prompter
@@ -160,54 +174,55 @@ class Updater:
         mask_BT = batch.mask_BT.to(policy.accelerator.device) * _column(
             [float(row.is_scored) for row in rows], policy
         )
-        new = policy.log_probs(batch, entropy_learns=actor.entropy_coeff > 0)
+        advantages_B = _column([row.advantage for row in rows], policy).squeeze(1)
         old_BT = _padded([row.old_T for row in rows], batch, policy)
+        reference_BT = _padded([row.reference_T for row in rows], batch, policy)
+
+        new = policy.log_probs(batch, entropy_learns=actor.entropy_coeff > 0)
+        new_BT = new.chosen_BT.detach()
         if old_BT is None:
-            old_BT = new.chosen_BT.detach()
+            # The policy itself drew the rows: the ratio is 1, and only its gradient counts.
+            old_BT = new_BT
         surrogate = LOSSES[actor.policy_loss.loss_mode](
-            new.chosen_BT, old_BT, _column([row.advantage for row in rows], policy).squeeze(1),
-            mask_BT, low=actor.clip_ratio_low, high=actor.clip_ratio_high, c=actor.clip_ratio_c,
+            new.chosen_BT, old_BT, advantages_B, mask_BT,
+            low=actor.clip_ratio_low, high=actor.clip_ratio_high, c=actor.clip_ratio_c,
         )  # fmt: skip
-        loss_BT = surrogate.loss_BT
+        loss_BT, kl_BT = surrogate.loss_BT, torch.zeros_like(mask_BT)
         if actor.entropy_coeff > 0:
             loss_BT = loss_BT - actor.entropy_coeff * new.entropy_BT
-        reference_BT = _padded([row.reference_T for row in rows], batch, policy)
         if actor.use_kl_loss and reference_BT is not None:
             kl_BT = kl(new.chosen_BT, reference_BT, actor.kl_loss_type)
             loss_BT = loss_BT + actor.kl_loss_coef * kl_BT
-            sums.kl += float((kl_BT.detach() * mask_BT).sum())
-        sums.clipped += float(surrogate.clipped_BT.sum())
-        sums.ppo_kl += float(((old_BT - new.chosen_BT.detach()) * mask_BT).sum())
-        sums.entropy += float((new.entropy_BT.detach() * mask_BT).sum())
-        sums.tokens += float(mask_BT.sum())
         loss = aggregate(
             loss_BT, mask_BT, actor.loss_agg_mode,
             tokens=tokens, sequences=sequences, horizon=self._horizon,
         )  # fmt: skip
-        sums.loss += float(loss.detach())
-        # Gradients of several processes are averaged, and the loss is a sum over all of them.
-        return loss.mul(policy.accelerator.num_processes)
+        return loss, Stats(
+            loss=float(loss.detach()),
+            clipped=float(surrogate.clipped_BT.sum()),
+            ppo_kl=float(((old_BT - new_BT) * mask_BT).sum()),
+            kl=float((kl_BT.detach() * mask_BT).sum()),
+            entropy=float((new.entropy_BT.detach() * mask_BT).sum()),
+            tokens=float(mask_BT.sum()),
+        )
 
-    def _metrics(self, sums: Sums, norms: Sequence[float]) -> dict[str, float]:
+    def _metrics(self, own: Stats, norms: Sequence[float]) -> dict[str, float]:
         accelerator = self._policy.accelerator
-        local = torch.tensor(
-            [sums.loss, sums.clipped, sums.ppo_kl, sums.kl, sums.entropy, sums.tokens],
-            dtype=torch.float64,
-        ).to(accelerator.device)
-        loss, clipped, ppo_kl, kl_loss, entropy, tokens = accelerator.reduce(local).tolist()
+        sums = torch.tensor(astuple(own), dtype=torch.float64).to(accelerator.device)
+        stats = Stats(*accelerator.reduce(sums).tolist())
         metrics = {
             "actor/optimizer_steps": float(len(norms)),
             "actor/lr": float(self._schedule.get_last_lr()[0]),
         }
         if not norms:
             return metrics
-        metrics["actor/loss"] = loss / len(norms)
+        metrics["actor/loss"] = stats.loss / len(norms)
         metrics["actor/grad_norm"] = sum(norms) / len(norms)
-        metrics["actor/pg_clipfrac"] = clipped / max(1.0, tokens)
-        metrics["actor/ppo_kl"] = ppo_kl / max(1.0, tokens)
-        metrics["actor/entropy"] = entropy / max(1.0, tokens)
+        metrics["actor/pg_clipfrac"] = stats.clipped / max(1.0, stats.tokens)
+        metrics["actor/ppo_kl"] = stats.ppo_kl / max(1.0, stats.tokens)
+        metrics["actor/entropy"] = stats.entropy / max(1.0, stats.tokens)
         if self._actor.use_kl_loss:
-            metrics["actor/kl_loss"] = kl_loss / max(1.0, tokens)
+            metrics["actor/kl_loss"] = stats.kl / max(1.0, stats.tokens)
         return metrics
 
 
