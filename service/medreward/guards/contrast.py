@@ -1,9 +1,9 @@
-"""What answer and reference say differently where only one can hold: side, level, stage, negation.
+"""Contradictions between answer and reference: side, level, stage, negation.
 
-An answer that says less than its reference, or more, is for the judge. A contrast is a group of
-which the answer says a member that the reference does not, and the reference one that the answer
-does not: `left` against `right`, `hypo-` against `hyper-`, `stage II` against `stage III`. Only for
-negation the other text need not say anything of its own: `fracture` against `no fracture`.
+If an answer only states less or more than its reference, the judge decides. A contrast is a group
+of which each text states a member that the other does not: `left` against `right`, `hypo-` against
+`hyper-`, `stage II` against `stage III`. A negation needs no such second member: `fracture` against
+`no fracture`.
 """
 
 from bisect import bisect_left
@@ -19,43 +19,43 @@ from medreward.guards.pair import Pair, Span, Veto
 from medreward.guards.polarity import Key, lexicon, shape
 
 MAX_CACHED = 2048
-"""Characters of a text of which it is remembered what it says."""
+"""Characters of a text whose statements are cached, at most."""
 
 SHORT = 14
-"""Words of a text that speaks of one thing; in longer ones the words must stand by one noun."""
+"""Words of a text about one thing, at most; in longer ones, members must belong to one noun."""
 
 REACH = 3
-"""Words behind a member in which its noun is looked for."""
+"""Words after a member among which its noun is searched."""
 
 _SIDES = frozenset({"l", "r"})
 _HYPHENS = frozenset({"-", "‐", "‑", "–"})  # noqa: RUF001 - as they are written
 
 MAX_MEMBERS = 8
-"""Of one group in one text; where more are said, as in a list of numbers, nothing is compared."""
+"""Members of one group in one text that are compared, at most; a list of numbers has more."""
 
 Members = dict[str, list[int]]
-"""Of one group, the members that a text says, each with the places of the words that say it."""
+"""Members of one group that a text states, each with the places of the words that state it."""
 
 
 class Said(NamedTuple):
-    """What a text says, for being compared with what another says."""
+    """Statements of a text that can contradict those of another."""
 
     words: tuple[Word, ...]
     stems: tuple[str, ...]
     members: Mapping[Key, Members]
     denial: Denial
     asserted: frozenset[str]
-    """Stems of the words that no negation reaches."""
+    """Stems of the words outside every negation's scope."""
     denies: Mapping[str, Word]
-    """What a prefix may negate: `displaced` for `nondisplaced`."""
+    """Stems that a prefix may negate, each with its word: `displaced` for `nondisplaced`."""
     absences: frozenset[str]
-    """Words that may say that something is missing."""
+    """Words that may state an absence."""
     weak: frozenset[str]
-    """Words that may say that something is hardly there."""
+    """Words that may state a near absence."""
 
 
 def contrast(pair: Pair) -> Veto | None:
-    """Find what the answer says otherwise than the reference."""
+    """Veto an answer that contradicts the reference."""
     answer, reference = said(pair.answer), said(pair.reference)
     return (
         _exclusive(answer, reference)
@@ -66,7 +66,7 @@ def contrast(pair: Pair) -> Veto | None:
 
 
 def said(text: Normal) -> Said:
-    """Tell what a text says."""
+    """Return the statements of a text; those of short texts are cached."""
     return _remembered(text.text) if len(text.text) <= MAX_CACHED else _read(text)
 
 
@@ -114,7 +114,7 @@ def _start(word: Word) -> int:
 
 
 def _amount_or_name(words: Sequence[Word], place: int) -> tuple[tuple[Key, str], ...]:
-    """Read `high-density` as a name: `decreased high-density lipoprotein` is low."""
+    """Return the key of a word that is part of a name: `decreased high-density lipoprotein` is low."""
     after, nouns = lexicon().compounds
     word = words[place].text
     if names_digit(words, place):
@@ -125,7 +125,7 @@ def _amount_or_name(words: Sequence[Word], place: int) -> tuple[tuple[Key, str],
 
 
 def _found(words: Sequence[Word], text: str) -> Iterator[tuple[Word, Key, str]]:
-    """Find numbers and abbreviations, which depend on what stands around them."""
+    """Yield numbers and abbreviations, whose meaning depends on the words around them."""
     for key, value, word in numbered(words, text):
         yield word, key, value
     abbreviations = lexicon().abbreviations
@@ -136,7 +136,7 @@ def _found(words: Sequence[Word], text: str) -> Iterator[tuple[Word, Key, str]]:
 
 
 def _is_side(word: Word, text: str) -> bool:
-    """Tell whether a word is an abbreviation; a single letter also has to stand by a noun."""
+    """Return whether a word is an abbreviation; a single letter also needs a noun after it."""
     if not text[word.start : word.end].isupper():
         return False
     if word.text not in _SIDES:
@@ -148,7 +148,7 @@ def _is_side(word: Word, text: str) -> bool:
 
 
 def _joined(words: Sequence[Word], text: str) -> Iterator[tuple[int, str]]:
-    """Join what a hyphen parts: `non-displaced`, `hyper-intense`."""
+    """Join prefixes to their words across a hyphen: `non-displaced`, `hyper-intense`."""
     known = lexicon()
     for i in range(len(words) - 1):
         word, following = words[i], words[i + 1]
@@ -165,9 +165,9 @@ def _add_wholes(members: dict[Key, Members]) -> None:
 
 
 def _twin(answer: Said, reference: Said) -> Veto | None:
-    """Find the one word in which two texts differ, and which makes a contrast there.
+    """Veto two texts that differ in a single word, if that word makes a contrast.
 
-    Only so is a contrast seen where the same words stand elsewhere in both texts as well.
+    This also finds contrasts whose members both occur elsewhere in both texts.
     """
     if len(answer.stems) != len(reference.stems):
         return None
@@ -185,7 +185,7 @@ def _twin(answer: Said, reference: Said) -> Veto | None:
 
 
 def _rule(one: str, other: str) -> str | None:
-    """Tell by which rule two words exclude each other, wherever they stand."""
+    """Return the rule by which two words exclude each other in any context; None if none does."""
     if {one, other} == {"with", "without"}:
         return "negation"
     ours, theirs = shape(one), shape(other)
@@ -198,12 +198,13 @@ def _rule(one: str, other: str) -> str | None:
     mine, its = numeral(one), numeral(other)
     if not mine or not its or _may_agree(("number", ""), mine, its):
         return None
-    # 0.5 is 0.50; and where 5 mg stands for 50 mg, the quantities see it.
+    # 0.5 equals 0.50, so trailing zeros are ignored; 5 mg against 50 mg is
+    # left to the guard `quantities`.
     return "number" if mine.rstrip("0") != its.rstrip("0") else None
 
 
 def _exclusive(answer: Said, reference: Said) -> Veto | None:
-    """Find a group of which each text says a member that the other does not."""
+    """Veto a group of which each text states a member that the other does not."""
     is_short = max(len(answer.words), len(reference.words)) <= SHORT
     for key in filter(reference.members.__contains__, answer.members):
         ours, theirs = answer.members[key], reference.members[key]
@@ -213,14 +214,15 @@ def _exclusive(answer: Said, reference: Said) -> Veto | None:
             if mine not in theirs and other not in ours and not _may_agree(key, mine, other):
                 place, against = ours[mine][0], theirs[other][0]
                 nouns = _nouns(answer, key, place), _nouns(reference, key, against)
-                # At the end of a clause neither stands before a noun: `the lesion is benign`.
+                # At the end of a clause no noun follows a member, so none has
+                # to agree: `the lesion is benign`.
                 if is_short or not all(nouns) or nouns[0] & nouns[1]:
                     return _veto(key[0], answer.words[place], reference.words[against])
     return None
 
 
 def _may_agree(key: Key, mine: str, other: str) -> bool:
-    """Tell whether two members may be said of one thing: `stage III` of `stage IIIA`."""
+    """Return whether two members may describe one thing: `stage III` and `stage IIIA`."""
     if mine == other or (key, mine, other) in lexicon().compatible:
         return True
     short, long = sorted((mine, other), key=len)
@@ -228,7 +230,7 @@ def _may_agree(key: Key, mine: str, other: str) -> bool:
 
 
 def _nouns(text: Said, key: Key, place: int) -> frozenset[str]:
-    """Give the words that a member stands by: those behind it, up to the next of its group."""
+    """Return the stems after a member, up to the next member of its group."""
     others = [
         other
         for places in text.members[key].values()
@@ -240,11 +242,11 @@ def _nouns(text: Said, key: Key, place: int) -> frozenset[str]:
 
 
 _JOINING = frozenset({"and", "or"})
-"""Between two members that stand by the same noun: `left and right lung`."""
+"""Words between two members with the same noun: `left and right lung`."""
 
 
 def _swapped(answer: Said, reference: Said) -> Veto | None:
-    """Find members exchanged between two nouns: `right liver, left spleen` for the other way."""
+    """Veto members exchanged between two nouns: `right liver, left spleen` and the reverse."""
     for key in filter(reference.members.__contains__, answer.members):
         ours, theirs = answer.members[key], reference.members[key]
         if not 1 < len(ours) <= MAX_MEMBERS or ours.keys() != theirs.keys():
@@ -275,7 +277,7 @@ def _is_exchanged(
 
 
 def _negated(answer: Said, reference: Said) -> Veto | None:
-    """Find what one text denies and the other says."""
+    """Veto a noun that one text denies and the other asserts."""
     if (found := _denied(answer, reference)) is not None:
         return _veto("negation", *found)
     if (found := _denied(reference, answer)) is not None:
