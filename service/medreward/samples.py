@@ -1,4 +1,4 @@
-"""Samples and items: what is scored and graded. No HTTP."""
+"""Samples to score and items to grade, independent of HTTP."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ Source = Literal["judge", "embedder", "cache", "coalesced", "exact", "rule", "ve
 
 
 class Closed(BaseModel):
-    """Closed: an unknown field is refused by name, since a misspelt one would be a silent default."""
+    """Model that refuses unknown fields: a misspelt one would silently be left at its default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,7 +23,7 @@ class Criterion(Closed):
 
     text: Annotated[str, Field(min_length=1)]
     points: Annotated[float, Field(allow_inf_nan=False, ge=-1000, le=1000)]
-    """Earned where the answer meets the criterion; negative for what it should not do."""
+    """Points earned if the answer meets the criterion; negative for an unwanted property."""
 
 
 Criteria = Annotated[tuple[Criterion, ...], Field(min_length=1, max_length=64)]
@@ -35,7 +35,7 @@ class Sample(Closed):
     """One thing to score."""
 
     response: str
-    """What the policy wrote, whole."""
+    """The policy's complete response."""
     reference: str | References
     """The ground truth, or several accepted ones."""
     id: Identifier | None = None
@@ -48,7 +48,7 @@ class Sample(Closed):
 
     @property
     def references(self) -> References:
-        """The accepted references, one or several."""
+        """Accepted references, one or several."""
         return (self.reference,) if isinstance(self.reference, str) else self.reference
 
 
@@ -64,20 +64,21 @@ class Item(Closed):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long the texts of one sample may be, in bytes of UTF-8."""
+    """Maximum lengths of a sample's texts, in bytes of UTF-8."""
 
     response_bytes: int = 256 * 1024
     text_bytes: int = 16 * 1024
-    """A question, a reference, a criterion, or an answer that a model is asked about."""
+    """Limit of a question, a reference, a criterion, and an answer that a model is asked about."""
 
 
 BYTES_PER_CHARACTER = 4
-"""At most, in UTF-8."""
+"""Bytes of one character in UTF-8, at most."""
 
 
 def is_over(text: str, limit_bytes: int) -> bool:
     """Return whether a text takes more than *limit_bytes* of UTF-8."""
-    # Most texts are far from their limit; only the others are worth encoding.
+    # Encoding costs time and most texts are far from their limit, so only long
+    # ones are encoded.
     if BYTES_PER_CHARACTER * len(text) <= limit_bytes:
         return False
     return len(text.encode("utf-8", "surrogatepass")) > limit_bytes
@@ -91,5 +92,5 @@ def over_limit(field: str, limit: int) -> Problem:
 
 
 def too_long(field: str, text: str, limits: Limits) -> Problem | None:
-    """Tell whether a text is longer than a model should be asked about."""
+    """Return the problem of a text that is too long for a model; None if it is within the limit."""
     return over_limit(field, limits.text_bytes) if is_over(text, limits.text_bytes) else None

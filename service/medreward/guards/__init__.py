@@ -1,1 +1,1 @@
-"""Guards: what is decided of an answer without a model, between reading and asking."""
+"""Guards: decisions about an answer without a model, after parsing and before inference."""

@@ -1,4 +1,4 @@
-"""The guards by name, and the order in which an answer meets them."""
+"""Guards by name, and the order in which they check an answer."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -39,18 +39,18 @@ GUARDS: Mapping[GuardName, Guard] = {
     "quantities": quantities,
 }
 BEFORE_SETTLING: frozenset[GuardName] = frozenset({"structure", "injection"})
-"""What is meant for the judge and not for a reader is looked for before anything can be right."""
+"""Guards against text meant for the judge: they run before any answer can be settled as right."""
 
 GUARDS_VERSION = 1
-"""Raised when a guard decides otherwise with the same lexicons."""
+"""Increased when a guard's decisions change with the same lexicons."""
 
 
 class Decision(NamedTuple):
-    """What is decided of an answer and one reference without a model."""
+    """A decision about an answer and one reference, made without a model."""
 
     says_yes: bool
     veto: Veto | None = None
-    """Where a guard said no."""
+    """Finding behind a NO."""
 
 
 class GuardChain:
@@ -62,10 +62,10 @@ class GuardChain:
         self._settles = settles
 
     def decide(self, pair: Pair) -> Decision | None:
-        """Decide what can be decided; None leaves it to the models.
+        """Decide a pair without a model; None leaves it to the models.
 
-        What is plainly the reference is right however odd it looks, so it is settled before the
-        other guards look.
+        An answer that is plainly the reference is right whatever its form, so such pairs are
+        settled before the other guards run.
         """
         if veto := _first_veto(self._first, pair):
             return Decision(says_yes=False, veto=veto)
@@ -89,7 +89,7 @@ def _first_veto(guards: Sequence[Guard], pair: Pair) -> Veto | None:
 
 @lru_cache(maxsize=1)
 def guards_identity() -> str:
-    """Name what the guards know: their version and their lexicons."""
+    """Return a digest of the guards' version and lexicons."""
     digest = hashlib.sha256(str(GUARDS_VERSION).encode())
     folder = resources.files("medreward.guards") / "lexicons"
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):

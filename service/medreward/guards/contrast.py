@@ -1,9 +1,9 @@
-"""What answer and reference say differently where only one can hold: side, level, stage, negation.
+"""Contradictions between answer and reference: side, level, stage, negation.
 
-An answer that says less than its reference, or more, is for the judge. A contrast is a group of
-which the answer says a member that the reference does not, and the reference one that the answer
-does not: `left` against `right`, `hypo-` against `hyper-`, `stage II` against `stage III`. Only for
-negation the other text need not say anything of its own: `fracture` against `no fracture`.
+If an answer only states less or more than its reference, the judge decides. A contrast is a group
+of which each text states a member that the other does not: `left` against `right`, `hypo-` against
+`hyper-`, `stage II` against `stage III`. A negation needs no such second member: `fracture` against
+`no fracture`.
 """
 
 from bisect import bisect_left
@@ -16,46 +16,56 @@ from medreward.guards.negation import Denial, denial
 from medreward.guards.normal import Normal, Word, normal
 from medreward.guards.numbered import names_digit, numbered, numeral
 from medreward.guards.pair import Pair, Span, Veto
-from medreward.guards.polarity import Key, lexicon, shape
+from medreward.guards.polarity import Key, Shape, lexicon, shape
 
 MAX_CACHED = 2048
-"""Characters of a text of which it is remembered what it says."""
+"""Characters of a text whose statements are cached, at most."""
 
 SHORT = 14
-"""Words of a text that speaks of one thing; in longer ones the words must stand by one noun."""
+"""Words of a text about one thing, at most; in longer ones, members must belong to one noun."""
 
 REACH = 3
-"""Words behind a member in which its noun is looked for."""
+"""Words after a member among which its noun is searched."""
 
 _SIDES = frozenset({"l", "r"})
 _HYPHENS = frozenset({"-", "‐", "‑", "–"})  # noqa: RUF001 - as they are written
 
 MAX_MEMBERS = 8
-"""Of one group in one text; where more are said, as in a list of numbers, nothing is compared."""
+"""Members of one group in one text that are compared, at most; a list of numbers has more."""
 
 Members = dict[str, list[int]]
-"""Of one group, the members that a text says, each with the places of the words that say it."""
+"""Members of one group that a text states, each with the places of the words that state it."""
+
+
+class Token(NamedTuple):
+    """A word with the stem that is compared, which includes a prefix joined by a hyphen."""
+
+    word: Word
+    stem: str
 
 
 class Said(NamedTuple):
-    """What a text says, for being compared with what another says."""
+    """Statements of a text that can contradict those of another."""
 
-    words: tuple[Word, ...]
-    stems: tuple[str, ...]
+    tokens: tuple[Token, ...]
     members: Mapping[Key, Members]
     denial: Denial
     asserted: frozenset[str]
-    """Stems of the words that no negation reaches."""
+    """Stems of the words outside every negation's scope."""
     denies: Mapping[str, Word]
-    """What a prefix may negate: `displaced` for `nondisplaced`."""
+    """Stems that a prefix may negate, each with its word: `displaced` for `nondisplaced`."""
     absences: frozenset[str]
-    """Words that may say that something is missing."""
+    """Words that may state an absence."""
     weak: frozenset[str]
-    """Words that may say that something is hardly there."""
+    """Words that may state a near absence."""
+
+    def first(self, stem: str) -> Word | None:
+        """Return the first word with that *stem*, if there is one."""
+        return next((token.word for token in self.tokens if token.stem == stem), None)
 
 
 def contrast(pair: Pair) -> Veto | None:
-    """Find what the answer says otherwise than the reference."""
+    """Veto an answer that contradicts the reference."""
     answer, reference = said(pair.answer), said(pair.reference)
     return (
         _exclusive(answer, reference)
@@ -66,7 +76,7 @@ def contrast(pair: Pair) -> Veto | None:
 
 
 def said(text: Normal) -> Said:
-    """Tell what a text says."""
+    """Return the statements of a text; those of short texts are cached."""
     return _remembered(text.text) if len(text.text) <= MAX_CACHED else _read(text)
 
 
@@ -76,45 +86,53 @@ def _remembered(text: str) -> Said:
 
 
 def _read(text: Normal) -> Said:
-    words = text.words
-    shapes = [shape(word.text) for word in words]
-    stems = [known.stem for known in shapes]
-    members: dict[Key, Members] = {}
-    denies: dict[str, Word] = {}
-    for i, known in enumerate(shapes):
-        if known.says and not (i and (words[i - 1].text, words[i].text) in lexicon().silent):
-            _add(members, i, _amount_or_name(words, i) or known.says)
-        for rest in known.denies:
-            denies[rest] = words[i]
-    for word, key, member in _found(words, text.text):
-        _add(members, bisect_left(words, word.start, key=_start), ((key, member),))
-    for i, joined in _joined(words, text.text):
-        _add(members, i, shape(joined).says)
-        denies |= dict.fromkeys(shape(joined).denies, words[i])
-        stems[i + 1] = shape(joined).stem
-    _add_wholes(members)
-    found = denial(words, text.text)
-    asserted = frozenset(
-        [stem for i, stem in enumerate(stems) if i not in found.doubtful]
-        if found.doubtful
-        else stems
+    words, uses = text.words, lexicon().negation
+    shapes = [*enumerate(shape(word.text) for word in words)]
+    joined = [(i, shape(both)) for i, both in _joined(words, text.text)]
+    stems = [known.stem for _, known in shapes]
+    # The word after a hyphen is compared with its prefix: `displaced` in
+    # `non-displaced` has the stem of `nondisplaced`.
+    for i, known in joined:
+        stems[i + 1] = known.stem
+    found, bare = denial(words, text.text), [word.text for word in words]
+    return Said(
+        tokens=tuple(map(Token, words, stems)),
+        members=_members(words, text.text, shapes, joined),
+        denial=found,
+        asserted=frozenset([stem for i, stem in enumerate(stems) if i not in found.doubtful]),
+        denies={rest: words[i] for i, known in shapes + joined for rest in known.denies},
+        absences=uses["absences"].intersection(bare),
+        weak=uses["weak"].intersection(bare),
     )
-    bare, uses = [word.text for word in words], lexicon().negation
-    absences, weak = uses["absences"].intersection(bare), uses["weak"].intersection(bare)
-    return Said(words, tuple(stems), members, found, asserted, denies, absences, weak)
 
 
-def _add(members: dict[Key, Members], place: int, says: Sequence[tuple[Key, str]]) -> None:
-    for key, member in says:
+Shapes = Sequence[tuple[int, Shape]]
+"""Meanings of words, each with the place of its word."""
+
+
+def _members(
+    words: Sequence[Word], text: str, shapes: Shapes, joined: Shapes
+) -> Mapping[Key, Members]:
+    # Single words come first, then numbers and abbreviations, then joined words:
+    # of several contrasts, the first in this order is the one that a veto names.
+    stated: list[tuple[int, Key, str]] = []
+    for i, known in shapes:
+        if known.says and not (i and (words[i - 1].text, words[i].text) in lexicon().silent):
+            stated += [(i, *said) for said in _amount_or_name(words, i) or known.says]
+    starts = [word.start for word in words]
+    stated += [(bisect_left(starts, word.start), *said) for word, said in _found(words, text)]
+    stated += [(i, *said) for i, known in joined for said in known.says]
+    members: dict[Key, Members] = {}
+    for place, key, member in stated:
         members.setdefault(key, {}).setdefault(member, []).append(place)
-
-
-def _start(word: Word) -> int:
-    return word.start
+    for key, (whole, parts) in lexicon().together.items():
+        if key in members and parts <= members[key].keys():
+            members[key].setdefault(whole, members[key][min(parts)])
+    return members
 
 
 def _amount_or_name(words: Sequence[Word], place: int) -> tuple[tuple[Key, str], ...]:
-    """Read `high-density` as a name: `decreased high-density lipoprotein` is low."""
+    """Return the key of a word that is part of a name: `decreased high-density lipoprotein` is low."""
     after, nouns = lexicon().compounds
     word = words[place].text
     if names_digit(words, place):
@@ -124,19 +142,18 @@ def _amount_or_name(words: Sequence[Word], place: int) -> tuple[tuple[Key, str],
     return ((("amount", words[place + 1].text), word),)
 
 
-def _found(words: Sequence[Word], text: str) -> Iterator[tuple[Word, Key, str]]:
-    """Find numbers and abbreviations, which depend on what stands around them."""
+def _found(words: Sequence[Word], text: str) -> Iterator[tuple[Word, tuple[Key, str]]]:
+    """Yield numbers and abbreviations, whose meaning depends on the words around them."""
     for key, value, word in numbered(words, text):
-        yield word, key, value
+        yield word, (key, value)
     abbreviations = lexicon().abbreviations
     for word in words:
         if word.text in abbreviations and _is_side(word, text):
-            for key, member in abbreviations[word.text]:
-                yield word, key, member
+            yield from ((word, said) for said in abbreviations[word.text])
 
 
 def _is_side(word: Word, text: str) -> bool:
-    """Tell whether a word is an abbreviation; a single letter also has to stand by a noun."""
+    """Return whether a word is an abbreviation; a single letter also needs a noun after it."""
     if not text[word.start : word.end].isupper():
         return False
     if word.text not in _SIDES:
@@ -148,7 +165,7 @@ def _is_side(word: Word, text: str) -> bool:
 
 
 def _joined(words: Sequence[Word], text: str) -> Iterator[tuple[int, str]]:
-    """Join what a hyphen parts: `non-displaced`, `hyper-intense`."""
+    """Join prefixes to their words across a hyphen: `non-displaced`, `hyper-intense`."""
     known = lexicon()
     for i in range(len(words) - 1):
         word, following = words[i], words[i + 1]
@@ -158,34 +175,24 @@ def _joined(words: Sequence[Word], text: str) -> Iterator[tuple[int, str]]:
                 yield i, word.text + following.text
 
 
-def _add_wholes(members: dict[Key, Members]) -> None:
-    for key, (whole, parts) in lexicon().together.items():
-        if key in members and parts <= members[key].keys():
-            members[key].setdefault(whole, members[key][min(parts)])
-
-
 def _twin(answer: Said, reference: Said) -> Veto | None:
-    """Find the one word in which two texts differ, and which makes a contrast there.
+    """Veto two texts that differ in a single word, if that word makes a contrast.
 
-    Only so is a contrast seen where the same words stand elsewhere in both texts as well.
+    This also finds contrasts whose members both occur elsewhere in both texts.
     """
-    if len(answer.stems) != len(reference.stems):
+    if len(answer.tokens) != len(reference.tokens):
         return None
-    places = [
-        i
-        for i, (one, other) in enumerate(zip(answer.stems, reference.stems, strict=True))
-        if one != other
-    ]
-    if len(places) != 1:
+    pairs = zip(answer.tokens, reference.tokens, strict=True)
+    different = [(one.word, other.word) for one, other in pairs if one.stem != other.stem]
+    if len(different) != 1:
         return None
-    place = places[0]
-    word, against = answer.words[place], reference.words[place]
+    word, against = different[0]
     rule = _rule(word.text, against.text)
     return _veto(rule, word, against) if rule else None
 
 
 def _rule(one: str, other: str) -> str | None:
-    """Tell by which rule two words exclude each other, wherever they stand."""
+    """Return the rule by which two words exclude each other in any context; None if none does."""
     if {one, other} == {"with", "without"}:
         return "negation"
     ours, theirs = shape(one), shape(other)
@@ -198,13 +205,14 @@ def _rule(one: str, other: str) -> str | None:
     mine, its = numeral(one), numeral(other)
     if not mine or not its or _may_agree(("number", ""), mine, its):
         return None
-    # 0.5 is 0.50; and where 5 mg stands for 50 mg, the quantities see it.
+    # 0.5 equals 0.50, so trailing zeros are ignored; 5 mg against 50 mg is
+    # left to the guard `quantities`.
     return "number" if mine.rstrip("0") != its.rstrip("0") else None
 
 
 def _exclusive(answer: Said, reference: Said) -> Veto | None:
-    """Find a group of which each text says a member that the other does not."""
-    is_short = max(len(answer.words), len(reference.words)) <= SHORT
+    """Veto a group of which each text states a member that the other does not."""
+    is_short = max(len(answer.tokens), len(reference.tokens)) <= SHORT
     for key in filter(reference.members.__contains__, answer.members):
         ours, theirs = answer.members[key], reference.members[key]
         if ours.keys() == theirs.keys() or max(len(ours), len(theirs)) > MAX_MEMBERS:
@@ -213,14 +221,15 @@ def _exclusive(answer: Said, reference: Said) -> Veto | None:
             if mine not in theirs and other not in ours and not _may_agree(key, mine, other):
                 place, against = ours[mine][0], theirs[other][0]
                 nouns = _nouns(answer, key, place), _nouns(reference, key, against)
-                # At the end of a clause neither stands before a noun: `the lesion is benign`.
+                # At the end of a clause no noun follows a member, so none has
+                # to agree: `the lesion is benign`.
                 if is_short or not all(nouns) or nouns[0] & nouns[1]:
-                    return _veto(key[0], answer.words[place], reference.words[against])
+                    return _veto(key[0], answer.tokens[place].word, reference.tokens[against].word)
     return None
 
 
 def _may_agree(key: Key, mine: str, other: str) -> bool:
-    """Tell whether two members may be said of one thing: `stage III` of `stage IIIA`."""
+    """Return whether two members may describe one thing: `stage III` and `stage IIIA`."""
     if mine == other or (key, mine, other) in lexicon().compatible:
         return True
     short, long = sorted((mine, other), key=len)
@@ -228,7 +237,7 @@ def _may_agree(key: Key, mine: str, other: str) -> bool:
 
 
 def _nouns(text: Said, key: Key, place: int) -> frozenset[str]:
-    """Give the words that a member stands by: those behind it, up to the next of its group."""
+    """Return the stems after a member, up to the next member of its group."""
     others = [
         other
         for places in text.members[key].values()
@@ -236,46 +245,32 @@ def _nouns(text: Said, key: Key, place: int) -> frozenset[str]:
         if place < other <= place + REACH
     ]
     end = min((place + 1 + REACH, *others))
-    return frozenset(text.stems[place + 1 : end])
+    return frozenset([token.stem for token in text.tokens[place + 1 : end]])
 
 
 _JOINING = frozenset({"and", "or"})
-"""Between two members that stand by the same noun: `left and right lung`."""
+"""Words between two members with the same noun: `left and right lung`."""
 
 
 def _swapped(answer: Said, reference: Said) -> Veto | None:
-    """Find members exchanged between two nouns: `right liver, left spleen` for the other way."""
+    """Veto members exchanged between two nouns: `right liver, left spleen` and the reverse."""
     for key in filter(reference.members.__contains__, answer.members):
         ours, theirs = answer.members[key], reference.members[key]
         if not 1 < len(ours) <= MAX_MEMBERS or ours.keys() != theirs.keys():
             continue
         mine = {m: _nouns(answer, key, places[0]) - _JOINING for m, places in ours.items()}
         other = {m: _nouns(reference, key, places[0]) - _JOINING for m, places in theirs.items()}
-        for member, places in ours.items():
-            for opposite in other:
-                if _is_exchanged(member, opposite, mine, other):
-                    against = reference.words[theirs[opposite][0]]
-                    return _veto(key[0], answer.words[places[0]], against)
+        for member, opposite in product(ours, theirs):
+            one, another = mine[member], mine[opposite]
+            is_exchanged = one == other[opposite] and another == other[member]
+            if is_exchanged and one and another and one != another:
+                word = answer.tokens[ours[member][0]].word
+                return _veto(key[0], word, reference.tokens[theirs[opposite][0]].word)
     return None
 
 
-def _is_exchanged(
-    member: str,
-    opposite: str,
-    mine: Mapping[str, frozenset[str]],
-    other: Mapping[str, frozenset[str]],
-) -> bool:
-    return (
-        member != opposite
-        and bool(mine[member] and mine[opposite])
-        and mine[member] == other[opposite]
-        and mine[opposite] == other[member]
-        and mine[member] != mine[opposite]
-    )
-
-
 def _negated(answer: Said, reference: Said) -> Veto | None:
-    """Find what one text denies and the other says."""
+    """Veto a noun that one text denies and the other asserts."""
     if (found := _denied(answer, reference)) is not None:
         return _veto("negation", *found)
     if (found := _denied(reference, answer)) is not None:
@@ -289,14 +284,14 @@ def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
     for stem, word in text.denial.denied.items():
         is_open = stem in text.asserted or stem in other.denial.denied
         is_open = is_open or (stem in text.denial.is_lack and bool(other.weak))
-        if stem in other.asserted and not is_open:
-            return word, other.words[other.stems.index(stem)]
+        if stem in other.asserted and not is_open and (against := other.first(stem)):
+            return word, against
     if other.weak:
         return None
     for rest, word in text.denies.items():
-        is_open = rest in text.stems or rest in other.denies
-        if rest in other.asserted and not is_open:
-            return word, other.words[other.stems.index(rest)]
+        is_closed = rest in other.asserted and rest not in other.denies
+        if is_closed and text.first(rest) is None and (against := other.first(rest)):
+            return word, against
     return None
 
 

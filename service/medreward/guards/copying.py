@@ -1,4 +1,4 @@
-"""The question given back as the answer, or all of its options."""
+"""Copies: an answer that repeats the question or lists its options."""
 
 import re
 from functools import lru_cache
@@ -9,10 +9,10 @@ from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, normal, stem
 from medreward.guards.pair import Pair, Span, Veto
 
 MIN_SHARE = 0.6
-"""An answer that says nothing else and so much of the question is a copy of it."""
+"""Share of the question's words from which an answer of only such words is a copy."""
 
 SHORT_REFERENCE = 12
-"""Words; beside a longer one, letters may number findings."""
+"""Words of a short reference; with a longer one, letters may number the answer's findings."""
 
 _OPTION = re.compile(r"(?:^|(?<=[\s;,?:.]))\(?([a-j])[.):]\s{1,8}", re.MULTILINE)
 _ASKING = frozenset(
@@ -56,16 +56,16 @@ _AGAINST = frozenset(
 
 
 class Options(NamedTuple):
-    """The options of a question, by their letter."""
+    """Options of a question by their letter."""
 
     texts: dict[str, frozenset[str]]
-    """Content of each; never empty."""
+    """Content words of each option; never empty."""
     stem: str
-    """The question before the first of them."""
+    """Text of the question before the first option."""
 
 
 def copying(pair: Pair) -> Veto | None:
-    """Look for the question, or two and more of its options, in the place of an answer."""
+    """Veto an answer that is the question, or that names two or more of its options."""
     if _lists_options(pair):
         return Veto("copying.options", Span(0, len(pair.answer.text)))
     if pair.question is None or not pair.question.text:
@@ -76,7 +76,7 @@ def copying(pair: Pair) -> Veto | None:
 
 
 def _lists_options(pair: Pair) -> bool:
-    """Whether the answer itself is a list of options, beside a short reference that is none."""
+    """Return whether the answer is a list of options while the short reference is not."""
     if not _OPTION.search(pair.answer.folded) or len(pair.reference.tokens) > SHORT_REFERENCE:
         return False
     return _read_options(pair.answer) is not None and read_options(pair.reference) is None
@@ -84,12 +84,12 @@ def _lists_options(pair: Pair) -> bool:
 
 @lru_cache(maxsize=4096)
 def read_options(question: Normal) -> Options | None:
-    """Read the options of a question; None where there are none."""
+    """Read the options of a question; None if it has none."""
     return _read_options(question)
 
 
 def _read_options(question: Normal) -> Options | None:
-    """Read `A. … B. …`, `A) …` or `(A) …`, on one line or on several; None where there are none."""
+    """Read `A. … B. …`, `A) …` or `(A) …`, on one line or several; None if there are none."""
     marks = list(_OPTION.finditer(question.folded))
     run = [m for i, m in enumerate(marks) if i < 10 and m[1] == "abcdefghij"[i]]  # noqa: PLR2004 letters
     if len(run) < 2 or len(run) != len(marks):  # noqa: PLR2004 one option is no choice
@@ -110,7 +110,8 @@ def _options_rule(pair: Pair, options: Options | None) -> str | None:
     named = _named(pair.answer, options)
     if len(named) < 2 or named <= _named(pair.reference, options):  # noqa: PLR2004 one is a choice
         return None
-    # `B, not C` is a choice as well.
+    # `B, not C` names two options but chooses one. A negation that is part of
+    # an option's own text does not count as such a choice.
     against = _AGAINST - frozenset[str]().union(*options.texts.values())
     if len(named) < len(options.texts) and not against.isdisjoint(pair.answer.vocabulary):
         return None
@@ -118,13 +119,13 @@ def _options_rule(pair: Pair, options: Options | None) -> str | None:
 
 
 def _named(text: Normal, options: Options) -> frozenset[str]:
-    """The letters of the options that a text names, in words or by nothing but letters."""
+    """Return the letters of the options that a text names, by content or only by letter."""
     listed = text.vocabulary - _LISTING
     if listed <= options.texts.keys():
         letters = [word for word in text.tokens if word in options.texts]
         return frozenset(letters)
     found = {letter: said for letter, said in options.texts.items() if said <= text.content}
-    # The longer of two that hold one another is the one that is meant.
+    # If one option contains another, only the longer one is named.
     return frozenset(
         letter
         for letter, said in found.items()
@@ -143,18 +144,18 @@ def _question_rule(pair: Pair, options: Options | None) -> str | None:
 
 
 def _is_copy(pair: Pair, question: Normal) -> bool:
-    """Whether words of the question, and no others, repeat it rather than answer it."""
+    """Return whether an answer of only the question's words repeats it rather than answers it."""
     said, asked = _told(pair.answer), _told(question)
     if not said or len(said) < MIN_SHARE * len(asked):
         return False
-    # A statement may well be made of the words of a question that yes or no answers.
+    # A statement may answer a yes-or-no question in the question's own words.
     if question.tokens[0] in AUXILIARIES and not _begins_alike(pair.answer, question):
         return False
     return len(said) == len(asked) or not pair.reference.content <= pair.answer.content
 
 
 def _is_repeated_with_options(pair: Pair, question: Normal) -> bool:
-    """Whether the question comes back word for word with options that were not given with it."""
+    """Return whether the answer is the question word for word, with options added to it."""
     size = len(question.tokens)
     if pair.answer.tokens[:size] != question.tokens or len(pair.answer.tokens) == size:
         return False
@@ -173,7 +174,7 @@ def _skipped() -> frozenset[str]:
 
 
 def _begins_alike(answer: Normal, question: Normal) -> bool:
-    """Whether the answer holds the beginning of the question, or has put it at its end."""
+    """Return whether the answer contains the question's beginning or ends with its first word."""
     first = " ".join(question.tokens[:3])
     is_turned = answer.tokens[-1:] == question.tokens[:1]
     return is_turned or f" {first} " in f" {' '.join(answer.tokens)} "

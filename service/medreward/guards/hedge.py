@@ -1,4 +1,4 @@
-"""Several answers of which only one can be right."""
+"""Hedges: several alternative answers of which only one can be right."""
 
 import re
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from medreward.guards.normal import Normal, stem
 from medreward.guards.pair import Pair, Span, Veto
 
 MIN_CHOICES = 3
-"""So many short phrases with an `or`, the reference one of them, are guesses."""
+"""Short phrases with an `or`, one of them the reference, that count as guesses."""
 
 MIN_NUMBERED = 4
-"""So many that are numbered."""
+"""Numbered phrases that count as guesses."""
 
 MIN_LISTED = 6
-"""So many with nothing but commas between them: fewer may be one finding told in parts."""
+"""Phrases with only commas between them that count as guesses: fewer may be parts of one finding."""
 
 MAX_WORDS = 6
-"""Of a phrase in such a list."""
+"""Words of a phrase in such a list, at most."""
 
 _CUE = re.compile(
     r"\b(?:or|vs|versus|either|alternatively|otherwise|differential|perhaps|maybe|possibly|be|if|"
@@ -32,7 +32,7 @@ _NEGATIONS = frozenset(
 
 
 def hedge(pair: Pair) -> Veto | None:
-    """Look for the reference beside something else that may as well be the answer."""
+    """Veto an answer that offers the reference as one of several alternatives."""
     answer, reference = pair.answer, pair.reference
     if not answer.content > reference.content or not _CUE.search(answer.folded):
         return None
@@ -57,14 +57,14 @@ def _offers_a_choice(reference: Normal) -> bool:
 
 
 def _parts(text: str, skipped: frozenset[str], cuts: str = "cuts") -> list[frozenset[str]]:
-    """The phrases of a text, by what they say; empty ones are left out."""
+    """Return the content words of each phrase of a text; phrases without any are left out."""
     phrases = pattern_of("hedges", cuts).split(text)
     parts = (Normal(phrase).content - skipped for phrase in phrases)
     return [part for part in parts if part]
 
 
 def _is_between(text: str, told: frozenset[str], skipped: frozenset[str]) -> bool:
-    """Whether what stands on one side of an `or` is the reference, and on the other is not."""
+    """Return whether one side of an `or` agrees with the reference and the other does not."""
     pieces = pattern_of("hedges", "between").split(text)
     sides = [_parts(piece, skipped) for piece in pieces]
     return any(
@@ -78,18 +78,19 @@ def _differ(one: frozenset[str], other: frozenset[str], told: frozenset[str]) ->
 
 
 def _stands_beside(parts: Sequence[frozenset[str]], told: frozenset[str]) -> bool:
-    # `If it is not …` says what it may be.
+    # `If it is not …` names an alternative, so its `not` is ignored.
     parts = [part - {"not"} for part in parts] if "not" not in told else parts
     return told in parts and any(not part <= told for part in parts)
 
 
 def _is_list(text: str, told: frozenset[str], skipped: frozenset[str]) -> bool:
-    """Whether the reference is one of several phrases that could each be the answer."""
+    """Return whether the reference is one of several phrases that could each be the answer."""
     parts = _parts(text, skipped, "list_cuts")
     if told not in parts or any(len(part) > MAX_WORDS for part in parts):
         return False
     is_choice = pattern_of("hedges", "between").search(text) is not None
-    # `No effusion` is a finding of the same report; a `no` alone is another answer.
+    # `No effusion` is another finding of the same report and not counted; a
+    # lone `no` is an alternative answer.
     others = [
         part
         for part in parts
@@ -105,7 +106,7 @@ def _min_listed(text: str, *, is_choice: bool) -> int:
 
 
 def _is_stroke(text: str, told: frozenset[str]) -> bool:
-    """Whether a stroke stands between the reference and another answer, or between opposites."""
+    """Return whether a slash joins the reference to another answer, or joins opposites."""
     if "/" not in text:
         return False
     pairs = [frozenset(line.split()) for line in _exclusive()]

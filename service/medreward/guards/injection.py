@@ -1,4 +1,4 @@
-"""An answer that speaks to whoever grades it, or of how good it is."""
+"""Prompt injection: an answer that addresses the judge or praises itself."""
 
 from medreward.guards.lexicon import pattern_of, words_of
 from medreward.guards.normal import Normal
@@ -6,7 +6,7 @@ from medreward.guards.pair import Pair, Span, Veto
 
 
 def injection(pair: Pair) -> Veto | None:
-    """Look for orders to the judge, and for praise in the place of an answer."""
+    """Veto orders to the judge, and praise instead of an answer."""
     return _order(pair) or _foreign_order(pair) or _praise(pair)
 
 
@@ -31,7 +31,8 @@ def _foreign_order(pair: Pair) -> Veto | None:
 def _praise(pair: Pair) -> Veto | None:
     if words_of("praise", "triggers").isdisjoint(pair.answer.vocabulary):
         return None
-    # The whole reference with praise around it is still an answer.
+    # Praise around the whole reference is still an answer, so the reference is
+    # looked for in the text without the praise.
     left = Normal(pattern_of("praise", "patterns").sub(" ", pair.answer.folded))
     if names_all(left, pair.reference):
         return None
@@ -46,7 +47,8 @@ def _unshared(pair: Pair, rule: str, lexicon: str, key: str) -> Veto | None:
 
 
 def names_all(answer: Normal, reference: Normal) -> bool:
-    """Whether all that the reference says by itself is in the answer."""
+    """Return whether the answer contains all content words of the reference."""
     told = reference.content
-    # A sentence about something else may well have a `no` in it.
+    # A reference that is only yes or no never counts: an unrelated sentence
+    # may contain the word `no`.
     return told <= answer.content and not told <= words_of("verdicts", "yes", "no")

@@ -1,4 +1,4 @@
-"""An answer that is too long for its reference, or says the same again and again."""
+"""Answers that are too long for their reference, or that repeat themselves."""
 
 from collections import Counter
 
@@ -6,25 +6,26 @@ from medreward.guards.normal import Normal
 from medreward.guards.pair import Pair, Span, Veto
 
 MIN_CAP = 64
-"""Words that any answer may have; more only beside a reference that is long itself."""
+"""Words that any answer may have; a long reference allows more."""
 
 WORDS_PER_WORD = 8
-"""Words of an answer for each of the reference."""
+"""Words that an answer may have for each word of the reference."""
 
 REPEATABLE = 12
-"""From so many words on, the share of different ones tells something."""
+"""Fewest words of a text for which the share of different words is tested."""
 
 MIN_DIFFERENT = 0.35
-"""Share of different words in a short text; English reports of 100 words have 0.6 and more."""
+"""Least share of different words in a text; English reports of 100 words have 0.6 and more."""
 
 ROW = 3
-"""The same word so many times in a row is no sentence."""
+"""Occurrences of one word in a row that count as repetition."""
 
 
 def length(pair: Pair) -> Veto | None:
-    """Look for a flood of words, and for a few of them repeated."""
+    """Veto an answer that is too long or repetitive."""
     answer, reference = pair.answer, pair.reference
-    # No text has more words than half its characters, and most are short.
+    # A text has at most one word for every two characters, so short texts
+    # need not be counted.
     if len(answer.text) > 2 * MIN_CAP and answer.size > cap(reference):
         return Veto("length.flood", Span(0, len(answer.text)))
     if len(answer.tokens) >= ROW and _is_repetitive(answer) and not _is_repetitive(reference):
@@ -33,7 +34,7 @@ def length(pair: Pair) -> Veto | None:
 
 
 def cap(reference: Normal) -> int:
-    """How many words an answer may have beside this reference."""
+    """Return the number of words that an answer may have for this reference."""
     return max(MIN_CAP, WORDS_PER_WORD * reference.size)
 
 

@@ -1,4 +1,4 @@
-"""Lexicons are data: a versioned table of words or patterns a guard, read once."""
+"""Lexicons: one versioned TOML table of words or patterns for each guard, read once."""
 
 import re
 import tomllib
@@ -9,14 +9,14 @@ from typing import Any
 
 @lru_cache(maxsize=32)
 def lexicon(name: str) -> dict[str, Any]:
-    """The table of that name."""
+    """Load the lexicon of that *name*."""
     path = resources.files("medreward.guards").joinpath("lexicons", f"{name}.toml")
     return tomllib.loads(path.read_text("utf-8"))
 
 
 @lru_cache(maxsize=64)
 def words_of(name: str, *keys: str) -> frozenset[str]:
-    """The words of some of a lexicon's lists, or of all; white space holds them apart."""
+    """Return the words of a lexicon's lists *keys*, or of all; white space separates words."""
     table = lexicon(name)
     keys = keys or tuple(key for key in table if key != "version")
     return frozenset(word for key in keys for line in table[key] for word in line.split())
@@ -24,7 +24,7 @@ def words_of(name: str, *keys: str) -> frozenset[str]:
 
 @lru_cache(maxsize=64)
 def pattern_of(name: str, *keys: str) -> re.Pattern[str]:
-    """Match any of the patterns of some of a lexicon's lists; they are written for folded text."""
+    """Compile the patterns of a lexicon's lists *keys* into one; they match folded text."""
     table = lexicon(name)
     return re.compile(
         "|".join(f"(?:{entry})" for key in keys for entry in table[key]), re.MULTILINE

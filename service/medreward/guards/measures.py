@@ -25,7 +25,7 @@ _QUANTITY = re.compile(
     """,  # noqa: RUF001 - signs as they are written
     re.VERBOSE,
 )
-"""Of a folded text, where dashes are one sign and raised digits stand behind `^`."""
+"""Matches folded text, in which every dash is `-` and raised digits follow `^`."""
 _DIVISOR = re.compile(r"(?:/|per)\s?(\d{1,4})?\s?([^\W\d_]+\^?[23]?)")
 
 _WORDS = {"once": 1, "twice": 2, "thrice": 3, "one": 1, "two": 2, "three": 3, "four": 4, "six": 6}
@@ -37,10 +37,10 @@ _DOSING = re.compile(
 )
 _DIGIT = re.compile(r"\d")
 _SPANS = {"d": 1.0, "w": 7.0, "m": 30.0, "h": 1 / 24}
-"""Days, by the first letter."""
+"""Days of each time span, by its first letter."""
 
 ROUNDING = {"same": 1e-9, "other": 0.011, "about": 0.1}
-"""How far two values may be apart, in parts: in one unit, in two, where one says `about`."""
+"""Relative tolerance of two values: in one unit, in two units, and if one says `about`."""
 
 ABSOLUTE_ZERO_F, F_PER_C = 32.0, 1.8
 
@@ -49,17 +49,17 @@ class Quantity(NamedTuple):
     """One quantity, in the base unit of its dimension."""
 
     dimension: str
-    """Such as `mass` or `mass/volume`; empty for a bare number."""
+    """`mass` or `mass/volume`, for instance; empty for a bare number."""
     low: float
     high: float
     digits: str
-    """The number as it was written, for telling a wrong unit from a wrong value."""
+    """The number as written, which separates a wrong unit from a wrong value."""
     unit: str
     is_about: bool
     span: Span
 
     def agrees(self, other: "Quantity") -> bool:
-        """Tell whether both may be said of one thing."""
+        """Return whether both may describe the same thing."""
         kind = "about" if self.is_about or other.is_about else "other"
         rounding = ROUNDING["same" if kind == "other" and self.unit == other.unit else kind]
         slack = rounding * max(_size(self), _size(other))
@@ -68,7 +68,7 @@ class Quantity(NamedTuple):
         return self.low <= other.high + slack and other.low <= self.high + slack
 
     def is_same(self, other: "Quantity") -> bool:
-        """Tell whether both say the same, not only nothing contrary."""
+        """Return whether both are equal, which is more than compatible."""
         return (
             self.is_about == other.is_about
             and math.isclose(self.low, other.low, rel_tol=1e-6)
@@ -77,7 +77,7 @@ class Quantity(NamedTuple):
 
     @property
     def is_point(self) -> bool:
-        """Whether it is one number, neither a range nor a bound."""
+        """True for one exact number: no range, no bound, no `about`."""
         return self.low == self.high and not self.is_about
 
 
@@ -87,7 +87,7 @@ def _size(quantity: Quantity) -> float:
 
 @lru_cache(maxsize=1)
 def units() -> Mapping[str, tuple[str, float]]:
-    """Give dimension and size of each unit by name."""
+    """Return the dimension and size of each unit by name."""
     return {
         name: (dimension, float(size))
         for dimension, sizes in lexicon("units").items()
@@ -98,12 +98,12 @@ def units() -> Mapping[str, tuple[str, float]]:
 
 
 def is_unit(word: str) -> bool:
-    """Tell whether a folded word names a unit."""
+    """Return whether a folded word names a unit."""
     return word in units() or word.startswith("mm")
 
 
 def measured(folded: str) -> tuple[Quantity, ...]:
-    """Find the quantities of a folded text that have a dimension; spans are of that text."""
+    """Find the quantities with a dimension in a folded text; spans refer to that text."""
     found = list(_doses(folded))
     if _DIGIT.search(folded):
         taken = {place for dose in found for place in range(dose.span.start, dose.span.end)}
@@ -116,7 +116,7 @@ def measured(folded: str) -> tuple[Quantity, ...]:
 
 
 def alone(text: str) -> Quantity | None:
-    """Read a folded text that is one quantity and nothing else, with or without a unit."""
+    """Parse a folded text that is a single quantity, with or without a unit; else None."""
     text = text.strip().removesuffix(".")
     match = _QUANTITY.fullmatch(text)
     if match is None or (match["unit"] and not _quantity(match).dimension):
@@ -146,7 +146,7 @@ def _quantity(match: re.Match[str]) -> Quantity:
 
 
 def number(digits: str) -> float:
-    """Read a number: a comma is decimal where it cannot part thousands."""
+    """Parse a number: a comma is a decimal point unless it can separate thousands."""
     parts = re.split("[.,]", digits)
     if len(parts) == 1:
         return float(digits)

@@ -1,4 +1,4 @@
-"""What a text says is not there: `no fracture`, `fracture is absent`, `pneumonia ruled out`."""
+"""Negations in a text: `no fracture`, `fracture is absent`, `pneumonia ruled out`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,27 +8,27 @@ from medreward.guards.normal import Word
 from medreward.guards.polarity import lexicon, shape
 
 _STOP = re.compile(r"[,;:.!?()\[\]\n]")
-"""What ends a scope when it stands between two words."""
+"""Punctuation between two words that ends the scope of a negation."""
 
 MAX_SCOPE = 6
-"""Words that a negation reaches, at most."""
+"""Words in the scope of one negation, at most."""
 
 
 class Denial(NamedTuple):
-    """What is denied, by the stem of its noun, and what is left open."""
+    """Denied nouns by their stem, and the words that are left open."""
 
     denied: Mapping[str, Word]
     doubtful: frozenset[int]
-    """Words, by place, that stand in a scope: neither said nor denied, but for the nouns."""
+    """Places of the words in a scope: neither asserted nor denied, except for the nouns."""
     is_lack: frozenset[str] = frozenset()
-    """Stems that are denied by a word such as `absent`, which has many synonyms."""
+    """Stems denied by a word such as `absent`, which has many synonyms."""
 
 
 NOTHING = Denial({}, frozenset())
 
 
 def denial(words: Sequence[Word], text: str) -> Denial:
-    """Find what a text denies."""
+    """Find the nouns that a text denies."""
     uses = lexicon().negation
     triggers = [i for i, word in enumerate(words) if word.text in uses["triggers"]]
     if not triggers:
@@ -51,7 +51,7 @@ class _Reader:
         self.lacks: set[str] = set()
 
     def read(self, place: int) -> None:
-        """Follow the negation at a place forward or back."""
+        """Find the noun of the negation at *place*: it follows or precedes it."""
         word, uses = self._words[place].text, self._uses
         following = self._word(place + 1) if not self._stops(place) else ""
         if word in {"not", "cannot"}:
@@ -73,13 +73,14 @@ class _Reader:
         if following in self._uses["seen"]:
             self._back(place)
         elif following in {"excluded", "ruled", "exclude", "rule"}:
-            # Neither: it may be there.
+            # `cannot be excluded` neither denies nor asserts, so the words on
+            # both sides of it are left open.
             self.doubtful.update(range(max(0, place - MAX_SCOPE), place + 3))
         elif following not in self._uses["idioms"]:
             self._forward(place)
 
     def _forward(self, place: int, *, lacks: bool = False) -> None:
-        """Deny the last word of the noun phrase behind a place."""
+        """Deny the last word of the noun phrase after *place*."""
         noun: Word | None = None
         for i in range(place + 1, min(place + 1 + MAX_SCOPE, len(self._words))):
             word = self._words[i]
@@ -96,7 +97,7 @@ class _Reader:
         self._doubt_list(place)
 
     def _doubt_list(self, place: int) -> None:
-        """Leave open what a negation may reach further: `no fever, cough or chills`."""
+        """Leave open the words of a list that a negation may govern: `no fever, cough or chills`."""
         for i in range(place + 1, min(place + 1 + 2 * MAX_SCOPE, len(self._words))):
             gap = self._gap(i - 1)
             if "." in gap or ";" in gap or self._words[i].text in {"but", "with", "however"}:
@@ -104,7 +105,7 @@ class _Reader:
             self.doubtful.add(i)
 
     def _back(self, place: int) -> None:
-        """Deny the last word of the noun phrase before a place."""
+        """Deny the last word of the noun phrase before *place*."""
         noun: Word | None = None
         for i in range(place - 1, max(-1, place - 1 - MAX_SCOPE), -1):
             if self._stops(i) and not (i == place - 1 and self._gap(i).strip() == ","):
@@ -130,7 +131,7 @@ class _Reader:
         return self._words[place].text if place < len(self._words) else ""
 
     def _gap(self, place: int) -> str:
-        """Give what stands between a word and the next."""
+        """Return the text between the word at *place* and the next."""
         if not 0 <= place < len(self._words) - 1:
             return ""
         return self._text[self._words[place].end : self._words[place + 1].start]

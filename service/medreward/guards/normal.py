@@ -1,11 +1,11 @@
-"""A copy of a text for detection: the judge reads the text as it came.
+"""Normalised copies of texts for detection; the judge reads the original.
 
-The copy holds what looks alike in one form: NFKC, lower case, one sign for the dashes and one for
-the quotes, Latin letters for the Cyrillic and Greek ones hidden inside Latin words, and nothing for
-what cannot be seen. Words know where they stand in the text as it came.
+Characters that look alike have one form in the copy: NFKC, lower case, one sign for all dashes and
+one for each kind of quotes, Latin letters for Cyrillic and Greek ones inside Latin words, and no
+invisible characters. Each word keeps its place in the original text.
 """
 
-# ruff: noqa: RUF001, RUF003 signs that look like others are the matter of this module
+# ruff: noqa: RUF001, RUF003 this module handles characters that look like others
 
 import re
 import unicodedata
@@ -16,7 +16,7 @@ from medreward.guards.lexicon import words_of
 
 WORD = re.compile(r"[^\W_]+")
 
-# Signs of vowels and tones belong to their word, and Python counts them as no letters.
+# Vowel signs and tone marks belong to their word, but `\w` does not match them.
 _MARKS = (
     "\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
     "\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963\u0981-\u0983\u09bc-\u09cd\u09d7\u0a01-\u0a71"
@@ -38,16 +38,16 @@ _UNSEEN = re.compile(
     "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
 _JOINERS = frozenset("\u200c\u200d")
-"""In Indic and Arabic script they choose the shape of a letter."""
+"""Joiners select the shape of a letter in Indic and Arabic script, so they are not hidden there."""
 
 _FIRST_OTHER_SCRIPT = "\u0590"
-"""From here on no letter is Latin, Greek or Cyrillic; Vietnamese letters are let through as such."""
+"""First character after the Latin, Greek and Cyrillic ones; Vietnamese letters lie behind it too."""
 
 LOOKALIKES = str.maketrans(
     "асеіјорхуѕԁһӏԛԝАВСЕНІЈКМОРЅТХУονιυρτΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
     "aceijopxysdhlqwABCEHIJKMOPSTXYoviuptABEZHIKMNOPTYX",
 )
-"""Cyrillic and Greek letters that pass for Latin ones; not those that medicine writes: α β γ κ μ."""
+"""Cyrillic and Greek letters that look Latin, without those used in medicine: α β γ κ μ."""
 
 _LETTERS = re.compile(r"[^\W\d_]+")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
@@ -74,7 +74,7 @@ AUXILIARIES = frozenset(
         "should",
     ]
 )
-"""What a question that is answered by yes or no begins with."""
+"""First words of questions that are answered by yes or no."""
 
 STOPWORDS = frozenset(
     (
@@ -85,17 +85,17 @@ STOPWORDS = frozenset(
         *("then", "also", "any", "some", "into", "within"),
     )
 )
-"""Words without a meaning of their own; `no`, `not`, `or` and `without` have one."""
+"""Words without a meaning of their own; `no`, `not`, `or` and `without` are not among them."""
 
 _ENDINGS = ("es", "s", "al", "ic", "ed", "ing", "ity")
 _STEM_LETTERS = 4
-"""An ending is taken off only where so much is left."""
+"""Letters that a stem keeps, at least; otherwise the ending stays."""
 
 _ROOT_LETTERS = 5
 
 
 class Word(NamedTuple):
-    """A run of letters and digits, folded, and where it stands in the text as it came."""
+    """A folded run of letters and digits, with its place in the original text."""
 
     text: str
     start: int
@@ -103,43 +103,43 @@ class Word(NamedTuple):
 
 
 class Folding(NamedTuple):
-    """A text that is not all ASCII, folded."""
+    """Folded form of a text that is not all ASCII."""
 
     folded: str
     places: tuple[tuple[int, int], ...]
-    """For each folded character, what it was in the text as it came."""
+    """Range of each folded character in the original text."""
     hidden: tuple[tuple[int, int], ...]
     lookalikes: tuple[tuple[int, int], ...]
 
 
 class Normal:
-    """A text folded so that what looks alike is alike."""
+    """A text, folded so that characters that look alike are equal."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        """As it came."""
+        """The original text."""
         self._folding = None if text.isascii() else _fold(text)
         self.folded = text.lower() if self._folding is None else self._folding.folded
 
     @property
     def hidden(self) -> tuple[tuple[int, int], ...]:
-        """Where something stands that cannot be seen: zero width, direction, tags, fillers."""
+        """Ranges of invisible characters: zero width, direction, tags, fillers."""
         return () if self._folding is None else self._folding.hidden
 
     @property
     def lookalikes(self) -> tuple[tuple[int, int], ...]:
-        """Runs of letters that are Latin but for some that only look so."""
+        """Ranges of Latin words in which some letters only look Latin."""
         return () if self._folding is None else self._folding.lookalikes
 
     def place(self, start: int, end: int) -> tuple[int, int]:
-        """Where a part of the folded text stands in the text as it came."""
+        """Map a range of the folded text to the original text."""
         if self._folding is None or start >= end:
             return start, end
         return self._folding.places[start][0], self._folding.places[end - 1][1]
 
     @cached_property
     def words(self) -> tuple[Word, ...]:
-        """The words of the folded text, in order."""
+        """Words of the folded text, in order."""
         if self._folding is None:
             return tuple([Word(m[0], m.start(), m.end()) for m in WORD.finditer(self.folded)])
         found = _MARKED_WORD.finditer(self.folded)
@@ -147,24 +147,24 @@ class Normal:
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
-        """The words without their places."""
+        """Words without their places."""
         if self._folding is None:
             return tuple(WORD.findall(self.folded))
         return tuple(_MARKED_WORD.findall(self.folded))
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
-        """The words, each once."""
+        """Distinct words."""
         return frozenset(self.tokens)
 
     @cached_property
     def content(self) -> frozenset[str]:
-        """The stems of all words that mean something by themselves."""
+        """Stems of all words except stop words."""
         return frozenset(map(stem, self.vocabulary - STOPWORDS))
 
     @cached_property
     def roots(self) -> frozenset[str]:
-        """How the words that are not too wide to tell anything begin; of all, if all are."""
+        """First letters of the stems that are not generic; of all stems if all are generic."""
         told = self.content - _wide() or self.content
         return frozenset([said[:_ROOT_LETTERS] for said in told])
 
@@ -178,26 +178,26 @@ class Normal:
 
     @cached_property
     def trigrams(self) -> frozenset[str]:
-        """Every three letters in a row of the words, with a space before and behind each word."""
+        """Every three characters in a row of the words, which are padded with single spaces."""
         spaced = f" {' '.join(WORD.findall(self.plain))} "
         return frozenset([spaced[i : i + 3] for i in range(len(spaced) - 2)])
 
     @cached_property
     def size(self) -> int:
-        """How many words; two letters of a script without spaces count as one."""
+        """Number of words; two characters of a script without spaces count as one."""
         packed = len(_CJK.findall(self.folded)) if self._folding else 0
         return len(self.tokens) + packed // 2
 
 
 @lru_cache(maxsize=16_384)
 def normal(text: str) -> Normal:
-    """Fold a text once: the samples of a group share their reference and question."""
+    """Fold a text and cache the result: samples of a group share their reference and question."""
     return Normal(text)
 
 
 @lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
-    """Take off the ending of an English word, as far as a plural or an adjective goes."""
+    """Remove the ending of an English plural, adjective or participle."""
     if word.endswith("ies") and len(word) > _STEM_LETTERS + 1:
         return f"{word[:-3]}y"
     for ending in _ENDINGS:
@@ -216,7 +216,7 @@ def _wide() -> frozenset[str]:
 
 
 def is_same(one: Normal, other: Normal) -> bool:
-    """Whether two texts are the same once folded, but for their white space."""
+    """Return whether two folded texts are equal, ignoring white space."""
     return one.folded == other.folded or one.folded.split() == other.folded.split()
 
 
@@ -241,13 +241,14 @@ def _fold(text: str) -> Folding:
 
 
 def _clusters(text: str) -> list[tuple[int, int]]:
-    """Every letter with the marks that follow it."""
+    """Split a text into characters, each with the marks that follow it."""
     starts = [i for i, sign in enumerate(text) if not i or not _is_mark(sign)]
     return list(zip(starts, [*starts[1:], len(text)], strict=True))
 
 
 def _is_mark(sign: str) -> bool:
-    # The second and third part of a Korean syllable taken apart go with the first.
+    # The vowel and final consonant of a decomposed Korean syllable belong to
+    # its first letter, though Unicode does not class them as marks.
     is_jamo = "\u1161" <= sign <= "\u11ff"
     return is_jamo or (unicodedata.category(sign)[0] == "M" and not _UNSEEN.match(sign))
 
@@ -269,7 +270,7 @@ def _folded_cluster(cluster: str) -> str:
 
 
 def _without_lookalikes(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """Write Latin letters where others hide in a Latin word; the length stays."""
+    """Replace look-alikes inside Latin words by Latin letters; the text's length does not change."""
     if not _OTHER_LETTER.search(text):
         return text, []
     found: list[tuple[int, int]] = []
@@ -279,7 +280,8 @@ def _without_lookalikes(text: str) -> tuple[str, list[tuple[int, int]]]:
         if not _OTHER_LETTER.search(letters) or not _LATIN.search(letters):
             return letters
         latin = _GREEK_BETWEEN.sub("a", letters).translate(LOOKALIKES)
-        # What still is not Latin makes it a word of medicine (TNFα) or of another language.
+        # A letter that is still not Latin means a medical term (TNFα) or a
+        # word of another language: it stays as written.
         if latin == letters or not all(_LATIN.match(sign) for sign in latin):
             return letters
         found.append(run.span())

@@ -1,4 +1,4 @@
-"""Things told apart by their number: stage II, type 1, L4, CD25, the fifth finger."""
+"""Numbered terms: stage II, type 1, L4, CD25, the fifth finger."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ ROMAN = {
     for ones, one in enumerate(("", *_ONES))
     if ten + one
 } | {"xx": "20"}
-"""From 1 to 20."""
+"""Roman numerals from 1 to 20."""
 
 CARDINALS = {
     word: str(number)
@@ -67,11 +67,11 @@ ORDINALS = {
 _SMALL = frozenset({"of", "in", "and", "or", "to", "with", "by", "at", "the", "a", "is", "was"})
 
 MAX_LIST = 6
-"""Numbers said of one thing, at most."""
+"""Words after a term that may be its numbers, and numbers in a range, at most."""
 
 
 class Numbered(NamedTuple):
-    """A thing with its number."""
+    """A number, the word that states it, and the key of the numbered term."""
 
     key: Key
     value: str
@@ -79,7 +79,7 @@ class Numbered(NamedTuple):
 
 
 def numbered(words: Sequence[Word], text: str) -> Iterator[Numbered]:
-    """Find the things in a text that have numbers."""
+    """Yield the numbered terms of a text."""
     known = lexicon()
     for i, word in enumerate(words):
         folded = word.text
@@ -103,7 +103,7 @@ def numbered(words: Sequence[Word], text: str) -> Iterator[Numbered]:
 
 @lru_cache(maxsize=16_384)
 def _may_count(word: str) -> bool:
-    """Tell whether a word has to do with numbers: most have not."""
+    """Return whether a word can belong to a numbered term: a cached test that most words fail."""
     known = lexicon()
     return (
         any(map(str.isdigit, word))
@@ -113,14 +113,14 @@ def _may_count(word: str) -> bool:
 
 
 def names_digit(words: Sequence[Word], place: int) -> bool:
-    """Tell whether a word says which finger or toe is meant: `middle finger`."""
+    """Return whether a word identifies the finger or toe that follows it: `middle finger`."""
     if words[place].text not in lexicon().which or place + 1 >= len(words):
         return False
     return stemmed(words[place + 1].text) in {"finger", "toe"}
 
 
 def _behind(words: Sequence[Word], text: str, place: int, key: Key) -> Iterator[Numbered]:
-    """Read the numerals behind a word such as `stage`: `stage II or III`."""
+    """Read the numerals after a word such as `stage`: `stage II or III`."""
     for i in range(place + 1, min(place + 1 + MAX_LIST, len(words))):
         if not _JOINT.fullmatch(text[words[i - 1].end : words[i].start]):
             break
@@ -132,7 +132,7 @@ def _behind(words: Sequence[Word], text: str, place: int, key: Key) -> Iterator[
 
 
 def _value(word: str) -> str | None:
-    """Read a numeral, in any of the ways in which grades are written."""
+    """Parse a numeral in any notation of grades; None if the word is not one."""
     if word in CARDINALS:
         return CARDINALS[word]
     if found := _NUMERAL.fullmatch(word):
@@ -141,7 +141,7 @@ def _value(word: str) -> str | None:
 
 
 def numeral(word: str) -> str | None:
-    """Read a word that is a number by itself; one letter or Roman numeral is none for certain."""
+    """Parse a word that is a number without context; a single letter is too ambiguous."""
     if word in ORDINALS:
         return ORDINALS[word]
     if found := _ORDINAL.fullmatch(word):
@@ -156,7 +156,7 @@ def _number(digits: str) -> str:
 
 
 def _named(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]:
-    """Read `L4`, `L4-5`, `CD25`, `T2N1`."""
+    """Read a name that ends in a number: `L4`, `L4-5`, `CD25`."""
     word = words[place]
     if _SPINE.fullmatch(word.text):
         yield Numbered(("level", "vertebra"), word.text, word)
@@ -172,7 +172,7 @@ def _named(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]:
 
 
 def _ordinal(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]:
-    """Read `3rd`, `third`, by the noun that follows."""
+    """Read `3rd` or `third`, with the noun that follows as its key."""
     word = words[place]
     found = _ORDINAL.fullmatch(word.text)
     value = ORDINALS.get(word.text) or (found[1] if found else None)
@@ -181,7 +181,7 @@ def _ordinal(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]
 
 
 def _noun(words: Sequence[Word], text: str, place: int) -> Key | None:
-    """Find what is counted: a finger within reach, or else the next word."""
+    """Return the key of the counted noun: a known term within reach, otherwise the next word."""
     known, nearest = lexicon(), ""
     for i in range(place + 1, min(place + 1 + MAX_LIST, len(words))):
         gap = text[words[i - 1].end : words[i].start]
@@ -197,14 +197,14 @@ def _noun(words: Sequence[Word], text: str, place: int) -> Key | None:
 
 
 def _roman(words: Sequence[Word], place: int) -> Iterator[Numbered]:
-    """Read a Roman numeral behind any word: `Le Fort II`."""
+    """Read a Roman numeral after any word: `Le Fort II`."""
     before = stemmed(words[place - 1].text)
     if before not in lexicon().numbered and before not in _SMALL:
         yield Numbered(("number", before), ROMAN[words[place].text], words[place])
 
 
 def _plain(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]:
-    """Read a bare number by the word before it: `GCS 7`; or by the noun behind: `3 vessels`."""
+    """Read a bare number with the word before it, `GCS 7`, or the noun after it, `3 vessels`."""
     word = words[place]
     if is_measured(words, text, place):
         return
@@ -220,14 +220,14 @@ def _plain(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]:
 
 
 def _before(words: Sequence[Word], place: int) -> str:
-    """Give the word that a number stands behind, as in `score of 5`."""
+    """Return the stem of the word before a number, as in `score of 5`."""
     place -= 2 if place > 1 and words[place - 1].text == "of" else 1
     before = words[place].text if place >= 0 else ""
     return stemmed(before) if before.isalpha() and before not in _SMALL else ""
 
 
 def _reach(words: Sequence[Word], text: str, place: int) -> Iterator[str]:
-    """Give a number, or all of a range: `3-5`."""
+    """Yield a number, and those of a range after it: `3-5`."""
     first = int(words[place].text[:2])
     yield str(first)
     if place + 1 < len(words) and words[place + 1].text.isdigit():
@@ -238,7 +238,7 @@ def _reach(words: Sequence[Word], text: str, place: int) -> Iterator[str]:
 
 
 def is_measured(words: Sequence[Word], text: str, place: int) -> bool:
-    """Tell whether a number has a unit, or is part of a longer one: the quantities see to it."""
+    """Return whether a number has a unit or is part of a longer one: the guard `quantities` reads it."""
     word = words[place]
     if not word.text.isdigit():
         return False

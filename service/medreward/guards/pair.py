@@ -1,4 +1,4 @@
-"""What a guard sees, and what it says."""
+"""Input and output of a guard: an answer with one reference, and a veto."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,25 +7,25 @@ from medreward.guards.normal import Normal
 
 
 class Span(NamedTuple):
-    """Where something stands in a text, in characters of the text as it came."""
+    """Range of characters in an original text."""
 
     start: int
     end: int
 
 
 class Veto(NamedTuple):
-    """Why an answer cannot be right, whatever a judge says."""
+    """Reason why an answer cannot be right, regardless of the judge."""
 
     rule: str
-    """Guard and what it saw, such as `contrast.laterality`; from a closed set, never text."""
+    """Guard and finding, such as `contrast.laterality`; one of a closed set, never sample text."""
     span: Span
-    """In the answer."""
+    """Range in the answer."""
     reference_span: Span | None = None
-    """What it stands against in the reference, where it is something there."""
+    """Contradicted range in the reference, if there is one."""
 
 
 class Pair(NamedTuple):
-    """An answer beside one reference, both normalised for detection."""
+    """An answer and one reference, both normalised for detection."""
 
     answer: Normal
     reference: Normal
@@ -33,4 +33,4 @@ class Pair(NamedTuple):
 
 
 Guard = Callable[[Pair], Veto | None]
-"""Looks for one kind of fault; None where it sees none."""
+"""Function that detects one kind of fault; it returns None if the answer has none."""

@@ -1,4 +1,4 @@
-"""What single words say that other words exclude: left and right, hypo- and hyper-, benign."""
+"""Single words whose meanings exclude each other: left and right, hypo- and hyper-, benign."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,52 +8,52 @@ from typing import Any, NamedTuple
 from medreward.guards.lexicon import lexicon as read_lexicon
 
 Key = tuple[str, str]
-"""A rule's name, and which of the groups under that name; members of one key exclude each other."""
+"""Name of a rule and of one group under it; members of one key exclude each other."""
 
 MAX_CHARACTERS = 40
-"""Longer runs are no words and say nothing."""
+"""Longest word that is looked up; longer runs of letters have no meaning here."""
 
 MIN_REST = 3
-"""Characters that a word keeps without its prefix or suffix, at least."""
+"""Characters of a word without its prefix or suffix, at least."""
 
 REST = 5
-"""Characters of the rest that are compared: `hypotension` stands against `hypertensive`."""
+"""Characters of the rest that are compared: `hypotension` contradicts `hypertensive`."""
 
 
 class Shape(NamedTuple):
-    """What is known of a word wherever it stands."""
+    """Meaning of a word, independent of its context."""
 
     stem: str
     says: tuple[tuple[Key, str], ...] = ()
-    """Keys with the member of each that the word says."""
+    """Keys, each with the member that the word states."""
     denies: tuple[str, ...] = ()
-    """The words that it may negate by its prefix: `displaced` for `nondisplaced`."""
+    """Words that its prefix may negate: `displaced` for `nondisplaced`."""
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The words of `lexicons/contrast.toml`, ready for looking up."""
+    """Words of `lexicons/contrast.toml`, indexed for look-up."""
 
     table: Mapping[str, Any]
 
     @cached_property
     def words(self) -> Mapping[str, tuple[tuple[Key, str], ...]]:
-        """What each word says."""
+        """Members that each word states."""
         return _inverted(self.table["words"])
 
     @cached_property
     def prefixes(self) -> Mapping[str, tuple[tuple[Key, str], ...]]:
-        """What each prefix says."""
+        """Members that each prefix states."""
         return _inverted(self.table["prefixes"])
 
     @cached_property
     def suffixes(self) -> Mapping[str, tuple[tuple[Key, str], ...]]:
-        """What each suffix says."""
+        """Members that each suffix states."""
         return _inverted(self.table["suffixes"])
 
     @cached_property
     def compatible(self) -> frozenset[tuple[Key, str, str]]:
-        """Members that may stand for one another, both ways round."""
+        """Pairs of members that may describe the same thing, in both orders."""
         return frozenset(
             (key, *pair)
             for key, group in _keyed(self.table["words"])
@@ -63,7 +63,7 @@ class Lexicon:
 
     @cached_property
     def together(self) -> Mapping[Key, tuple[str, frozenset[str]]]:
-        """Of a group, the member that others say together."""
+        """Member of a group that several others state together: `bilateral` for left and right."""
         return {
             key: (whole, frozenset(parts))
             for key, group in _keyed(self.table["words"])
@@ -72,7 +72,7 @@ class Lexicon:
 
     @cached_property
     def abbreviations(self) -> Mapping[str, tuple[tuple[Key, str], ...]]:
-        """What each abbreviation in capitals says."""
+        """Members that each abbreviation in capitals states."""
         first = {key[0]: key for key, _ in reversed(list(_keyed(self.table["words"])))}
         return {
             word: tuple((first[name], member) for name, member in said.items())
@@ -81,18 +81,18 @@ class Lexicon:
 
     @cached_property
     def compounds(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Words that are no amount before certain nouns, and these nouns."""
+        """Words that do not state an amount before certain nouns, and these nouns."""
         compounds = self.table["compounds"]
         return frozenset(compounds["after"]), frozenset(compounds["nouns"])
 
     @cached_property
     def negating(self) -> Mapping[str, int]:
-        """Prefixes that negate, with the characters that a word keeps without, at least."""
+        """Negating prefixes, each with the least length of the rest of the word."""
         return dict(self.table["negating"])
 
     @cached_property
     def silent(self) -> frozenset[tuple[str, str]]:
-        """Words that say nothing, each with the word before it."""
+        """Words that are ignored, each with the word before it."""
         return frozenset(
             (before, word) for before, words in self.table["silent"].items() for word in words
         )
@@ -112,12 +112,12 @@ class Lexicon:
 
     @cached_property
     def which(self) -> Mapping[str, str]:
-        """What tells a finger or toe from the others when it stands before the word."""
+        """Words that identify a finger or toe if they precede it: `middle finger`."""
         return dict(self.table["digits"]["before"])
 
     @cached_property
     def negation(self) -> Mapping[str, frozenset[str]]:
-        """The words of negation by what they do."""
+        """Words of negation by their use."""
         uses = {use: frozenset(words) for use, words in self.table["negation"].items()}
         single = frozenset({"not", "cannot", "negative", "free", "ruled"})
         return uses | {"triggers": uses["before"] | uses["lack"] | uses["behind"] | single}
@@ -139,12 +139,12 @@ def _inverted(groups: list[dict[str, Any]]) -> dict[str, tuple[tuple[Key, str], 
 
 @lru_cache(maxsize=1)
 def lexicon() -> Lexicon:
-    """Read the lexicon once."""
+    """Load the lexicon once a process."""
     return Lexicon(read_lexicon("contrast"))
 
 
 def shape(word: str) -> Shape:
-    """Tell what is known of a folded word."""
+    """Look up the meaning of a folded word."""
     return _shape(word) if len(word) <= MAX_CHARACTERS else Shape(word)
 
 
@@ -159,7 +159,7 @@ def _shape(word: str) -> Shape:
 def _affixes(stem: str, known: Lexicon) -> Iterator[tuple[Key, str]]:
     for cut in range(1, len(stem) - MIN_REST + 1):
         for (rule, group), member in known.prefixes.get(stem[:cut], ()):
-            # One letter is a prefix too easily: `a|cute` is none.
+            # `a|cute` has no prefix: one letter counts only before a long rest.
             if cut > 1 or len(stem) - cut >= REST:
                 yield (rule, f"{group}-{stem[cut:][:REST]}"), member
         for (rule, group), member in known.suffixes.get(stem[cut:], ()):
@@ -174,14 +174,14 @@ def _denied(stem: str, known: Lexicon) -> Iterator[str]:
 
 
 def respelled(word: str) -> str:
-    """Write a word as in the United States."""
+    """Convert the British spelling of a word to the American one."""
     if len(word) > len("toes") and ("ae" in word or "oe" in word):
         word = word.replace("ae", "e").replace("oe", "e")
     return word.replace("our", "or") if len(word) > len("colour") - 1 and "our" in word else word
 
 
 def stemmed(word: str) -> str:
-    """Respell a word and take its plural off."""
+    """Respell a word and remove its plural ending."""
     word = respelled(word)
     if word.endswith("ies") and len(word) > len("ies") + 1:
         return word[:-3] + "y"

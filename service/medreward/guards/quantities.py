@@ -1,4 +1,4 @@
-"""The same quantity with another value or unit."""
+"""Quantities that have another value or unit in the reference."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,14 +7,14 @@ from medreward.guards.measures import Quantity, measured
 from medreward.guards.pair import Pair, Span, Veto
 
 MAX_CACHED = 2048
-"""Characters of a text whose quantities are remembered."""
+"""Characters of a text whose quantities are cached, at most."""
 
 MAX_QUANTITIES = 64
-"""Of one text; a longer list of numbers is for the judge."""
+"""Quantities of one text that are compared, at most; the judge decides longer lists."""
 
 
 def quantities(pair: Pair) -> Veto | None:
-    """Find a quantity of the answer that the reference gives otherwise."""
+    """Veto an answer with a quantity that the reference contradicts."""
     answer, reference = _of(pair.answer.folded), _of(pair.reference.folded)
     if not answer or not reference or max(len(answer), len(reference)) > MAX_QUANTITIES:
         return None
@@ -43,7 +43,7 @@ def _without(some: Sequence[Quantity], others: Sequence[Quantity]) -> list[Quant
 
 
 Found = tuple[str, Quantity, Quantity] | None
-"""The rule, what the answer says, and what the reference says instead."""
+"""Rule, quantity of the answer, and quantity of the reference that contradicts it."""
 
 
 def _difference(said: list[Quantity], meant: list[Quantity]) -> Found:

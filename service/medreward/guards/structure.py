@@ -1,4 +1,4 @@
-"""What no answer holds: parts of prompts, replies and chat templates, and letters in disguise."""
+"""Forbidden structure: parts of prompts, replies and chat templates, and disguised letters."""
 
 import re
 
@@ -21,7 +21,7 @@ _HIDDEN_IN_WORD = re.compile(
 _WRONG_DIVISION = re.compile(
     r"(?<![^\W\d_]{2})(?<=[^\W\d_])\u00ad(?=[^\W\d_])|\u00ad(?=[^\W\d_](?![^\W\d_]))"
 )
-"""A soft hyphen with a single letter before it or behind it."""
+"""Matches a soft hyphen with a single letter before or after it."""
 _STYLED = re.compile(
     "[\U0001d400-\U0001d7ff\u249c-\u24e9\U0001f110-\U0001f189\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]"
 )
@@ -31,7 +31,7 @@ _FIELDS = ("field", "heading")
 
 
 def structure(pair: Pair) -> Veto | None:
-    """Look for markers of prompts and templates, and for letters in disguise."""
+    """Veto markers of prompts and templates, and disguised letters."""
     answer = pair.answer
     if answer.text.isascii() and _PLAIN.fullmatch(answer.folded):
         return None
@@ -52,7 +52,7 @@ def _marker(pair: Pair) -> Veto | None:
 
 
 def _unshared(pair: Pair, rule: str, *keys: str) -> Veto | None:
-    """Veto what the reference does not hold as well."""
+    """Veto a match of the lexicon's lists *keys* that the reference does not contain."""
     for match in pattern_of("markers", *keys).finditer(pair.answer.folded):
         if match[0] not in pair.reference.folded:
             return _veto(rule, pair.answer, match)
@@ -70,7 +70,7 @@ def _tag(pair: Pair) -> Veto | None:
 
 
 def _field(pair: Pair) -> Veto | None:
-    """Veto the name of a field, unless all that follows it is the reference."""
+    """Veto the name of a field, unless the rest of the answer is exactly the reference."""
     veto = _unshared(pair, "structure.field", *_FIELDS)
     if veto is None:
         return None
@@ -90,7 +90,7 @@ def _veto(rule: str, answer: Normal, match: re.Match[str]) -> Veto:
 
 
 def _disguise(pair: Pair) -> Veto | None:
-    """Veto hidden and borrowed letters in what is not the reference in clear."""
+    """Veto hidden, look-alike and styled letters, unless the folded answer is the reference."""
     answer = pair.answer
     if answer.text.isascii():
         return None
@@ -112,7 +112,7 @@ def _hidden(pair: Pair) -> Veto | None:
 
 
 def _soft_hyphen(text: str) -> Veto | None:
-    """Veto soft hyphens where no word is divided; one in a long word is what web pages leave."""
+    """Veto a soft hyphen that cannot divide a word; those inside long words come from web pages."""
     found = _WRONG_DIVISION.search(text)
     if found is None or _RIGHT_TO_LEFT.search(text):
         return None
@@ -124,7 +124,7 @@ def _lookalike(answer: Normal) -> Veto | None:
 
 
 def _styled(answer: Normal) -> Veto | None:
-    """Veto letters of another style, where they are most of the text and no one writes so."""
+    """Veto styled letters if they are most of the text, except in East Asian scripts."""
     if _EAST_ASIAN.search(answer.text):
         return None
     styled = list(_STYLED.finditer(answer.text))

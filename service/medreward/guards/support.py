@@ -1,4 +1,4 @@
-"""Whether an answer has anything to do with its reference, beside what a judge says of it."""
+"""Lexical evidence that an answer and its reference are related, independent of the judge."""
 
 from itertools import chain
 from math import sqrt
@@ -7,17 +7,17 @@ from medreward.guards.normal import STOPWORDS, Normal
 from medreward.guards.pair import Pair
 
 MIN_COSINE = 0.25
-"""Of the sets of three letters in a row (`judging.md`, S8b)."""
+"""Least cosine of the sets of three letters in a row (`judging.md`, S8b)."""
 
 SHORT = 3
-"""A reference of so few letters is found as a word or not at all: `yes` is in `eyes`."""
+"""Letters of a reference that has to be found as a word: `yes` is contained in `eyes`."""
 
 ACRONYM = range(2, 8)
-"""Letters that an acronym has."""
+"""Numbers of letters of an acronym."""
 
 
 def has_witness(pair: Pair) -> bool:
-    """Whether answer and reference share a word, many letters, or one abbreviates the other."""
+    """Return whether the texts share a word or many letters, or one abbreviates the other."""
     answer, reference = pair.answer, pair.reference
     if not answer.roots.isdisjoint(reference.roots):
         return True
@@ -38,7 +38,7 @@ def _cosine(one: Normal, other: Normal) -> float:
 
 
 def _abbreviates(long: Normal, short: Normal) -> bool:
-    """Whether a word of the one text is made of first letters of the other's."""
+    """Return whether a word of *short* consists of first letters of consecutive words of *long*."""
     letters = "".join([word[0] for word in long.tokens])
     told = "".join([word[0] for word in long.tokens if word not in STOPWORDS])
     return any(

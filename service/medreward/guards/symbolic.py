@@ -1,6 +1,6 @@
 """Answers that need no model: the same words, yes or no, an option, a quantity.
 
-Only what is plain is settled; all else is left to the judge.
+Only plain cases are settled; the judge decides the rest.
 """
 
 import re
@@ -15,7 +15,7 @@ from medreward.guards.pair import Pair, Span
 from medreward.guards.polarity import respelled
 
 MAX_WORDS = 24
-"""Of an answer that begins with yes or no; what is longer is for the judge."""
+"""Words of an answer that begins with yes or no, at most; the judge decides longer ones."""
 
 YES = frozenset(
     {"yes", "true", "yeah", "sí", "oui", "ja", "sim", "да", "是", "是的", "对", "はい", "نعم"}
@@ -42,22 +42,22 @@ _DIGIT = re.compile(r"\d")
 MIN_OPTIONS = 2
 
 MAX_CHOICE = 40
-"""Characters of a letter with what may stand around it: `the correct answer is option B`."""
+"""Characters of a text that only chooses a letter: `the correct answer is option B`."""
 
 
 class Settled(NamedTuple):
-    """What is decided without a model."""
+    """A verdict that needs no model."""
 
     says_yes: bool
     rule: str
-    """From a closed set: `equal`, `yes_no`, `option`, `quantity`, `number`."""
+    """One of `equal`, `yes_no`, `option`, `quantity`, `number`."""
     span: Span
-    """In the answer."""
+    """Range in the answer."""
     reference_span: Span | None = None
 
 
 def settle(pair: Pair) -> Settled | None:
-    """Decide what is plain; None where a model has to be asked."""
+    """Settle a plain case; None if a model has to decide."""
     answer, reference = pair.answer, pair.reference
     decided = _equal(answer, reference) or _option(pair) or _yes_no(answer, reference)
     decided = decided or _quantity(answer, reference)
@@ -69,7 +69,7 @@ def settle(pair: Pair) -> Settled | None:
 
 
 Decision = tuple[bool, str] | None
-"""Whether yes, and by which rule."""
+"""True for yes and False for no, with the rule; None if undecided."""
 
 
 def _equal(answer: Normal, reference: Normal) -> Decision:
@@ -92,9 +92,9 @@ MAX_CACHED = 2048
 
 
 def plain(folded: str) -> str:
-    """Take from a folded text what does not change what it says: article, hyphens, final stop.
+    """Remove what does not change the meaning of a folded text: article, hyphens, final stop.
 
-    All else stays: `< 5` is not `5`.
+    Everything else stays: `< 5` is not `5`.
     """
     if len(folded) > MAX_CACHED:
         return _remembered.__wrapped__(folded)
@@ -116,11 +116,11 @@ def _yes_no(answer: Normal, reference: Normal) -> Decision:
 class _Verdict(NamedTuple):
     is_yes: bool
     is_bare: bool
-    """Nothing else is said."""
+    """True if the text contains nothing but the verdict."""
 
 
 def _verdict(text: Normal) -> _Verdict | None:
-    """Read the yes or no that a text begins with, unless it takes it back."""
+    """Read the yes or no at the start of a text; None if the text also says the opposite."""
     words = text.words
     if not words or (words[0].text not in YES and words[0].text not in NO):
         return None
@@ -172,11 +172,11 @@ def _read_options(folded: str) -> Mapping[str, str]:
 
 
 CONTRADICTION = "contradiction"
-"""A letter with the text of another option."""
+"""Choice of a text that combines one option's letter with another option's text."""
 
 
 def _choice(text: Normal, options: Mapping[str, str]) -> str | None:
-    """Read which option a text chooses; None where it says something else."""
+    """Return the letter that a text chooses, or `CONTRADICTION`; None if it is not a choice."""
     if not options and len(text.folded) > MAX_CHOICE:
         return None
     found = _CHOICE.fullmatch(text.folded.strip())

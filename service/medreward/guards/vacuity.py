@@ -1,4 +1,4 @@
-"""An answer that says nothing: blank, an opening, a verdict, a refusal, or words for everything."""
+"""Empty answers: blank, an opening, a bare verdict, a refusal, or generic words."""
 
 import re
 
@@ -8,20 +8,20 @@ from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, stem
 from medreward.guards.pair import Pair, Span, Veto
 
 MIN_LETTERS = 2
-"""Fewer letters or digits than that are an answer only where the reference is so short."""
+"""Letters or digits of an answer, at least, unless the reference is as short."""
 
 SMALL = 12
-"""Openings and verdicts come alone or in few words."""
+"""Distinct words of an opening or a bare verdict, at most."""
 
 MIN_COVER = 0.5
-"""Talk about reasoning that names more of its reference than this is taken for an answer."""
+"""Share of the reference's words above which talk about reasoning counts as an answer."""
 
 _ALWAYS_WHOLE = re.compile(r"\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-"""A digit, or a sign that is a word or a syllable, says as much as two letters."""
+"""Matches a digit or an East Asian character: each carries as much as two letters."""
 
 
 def vacuity(pair: Pair) -> Veto | None:
-    """Look for an answer without content."""
+    """Veto an answer without content."""
     rule = _rule(pair)
     return None if rule is None else Veto(f"vacuity.{rule}", Span(0, len(pair.answer.text)))
 
@@ -56,7 +56,7 @@ def _is_too_short(pair: Pair) -> bool:
 
 
 def _is_verdict_alone(pair: Pair) -> bool:
-    """Whether only words of a verdict stand there, and not the one that the reference gives."""
+    """Return whether the answer is only a verdict, and not the one that the reference gives."""
     said = _spelled(pair.answer)
     if not said <= words_of("verdicts") or said.isdisjoint(words_of("verdicts", "yes", "no")):
         return False
@@ -72,7 +72,7 @@ def _is_verdict_alone(pair: Pair) -> bool:
 
 
 def _spelled(answer: Normal) -> frozenset[str]:
-    """The words, or the one word spelled letter by letter."""
+    """Return the words, or the one word that is spelled letter by letter."""
     if len(answer.tokens) > 1 and all(len(word) == 1 for word in answer.tokens):
         return frozenset({"".join(answer.tokens)})
     return answer.vocabulary
@@ -83,7 +83,7 @@ def _asks_yes_or_no(question: Normal | None) -> bool:
 
 
 def _is_too_wide(pair: Pair) -> bool:
-    """Whether nothing is said but what fits most patients, or most patients with that organ."""
+    """Return whether the answer fits most patients, or most patients with that organ."""
     wide = words_of("generic", "wide")
     said = pair.answer.vocabulary
     if said.isdisjoint(wide) or not said.isdisjoint(words_of("generic", "negations")):
@@ -98,7 +98,8 @@ def _is_too_wide(pair: Pair) -> bool:
     named = told - wide - regions
     if not left:
         return bool(told - wide)
-    # One word of Greek may well be an organ and its disease: nephropathy.
+    # A reference of one word may name organ and disease at once (nephropathy),
+    # so an answer that names the organ may be right.
     return bool(named) and len(told) > 1 and not _says_alike(left | said, named)
 
 
@@ -126,6 +127,6 @@ def _is_reasoning_alone(pair: Pair) -> bool:
 
 
 def _may_match(answer: Normal, name: str) -> bool:
-    """Whether a word stands there without which no pattern of that lexicon matches."""
+    """Return whether the answer has a word that every pattern of the lexicon *name* needs."""
     is_english = answer.folded.isascii()
     return not is_english or not words_of(name, "triggers").isdisjoint(answer.vocabulary)

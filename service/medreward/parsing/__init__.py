@@ -1,1 +1,1 @@
-"""Responses and references as text in, parsed samples out; no model and no network."""
+"""Parsing: texts of responses and references become parsed samples, without models or network."""

@@ -1,7 +1,7 @@
-"""Stage 3, first half: a response is taken apart once, for every signal.
+"""Stage 3, first half: parse a response once for all signals.
 
-Each function is linear in the length of the text, whatever the text; the regular expressions of
-the published reward are quadratic on a run of newlines or of unclosed tags.
+Each function is linear in the length of any text; the regular expressions of the published reward
+are quadratic on a run of newlines or of unclosed tags.
 """
 
 import re
@@ -16,22 +16,22 @@ _BOX = "\\boxed{"
 
 
 class Completion(NamedTuple):
-    """What the policy wrote, taken apart."""
+    """The parts of a policy's response."""
 
     answer: str
-    """What stands inside the answer's tags, or the whole response where there are none."""
+    """Text inside the answer's tags; without such tags, the whole response."""
     heading: str = ""
-    """What stands before the first tag, where the modality belongs."""
+    """Text before the first tag, the place of the modality."""
     well_formed: bool = False
     has_answer_tag: bool = False
     has_one_answer: bool = False
-    """There is an answer between tags, and nothing begins another."""
+    """True if there is an answer between tags and no second opening tag."""
     is_single: bool = False
-    """There is one block of each kind and no more."""
+    """True if there is exactly one block of each kind."""
 
 
 def read_completion(response: str, tags: Tags) -> Completion:
-    """Take a response apart; a malformed one is a value like any other."""
+    """Parse a response; a malformed one is a normal result, not an error."""
     if tags.answer is None or tags.answer == "\\boxed":
         return _read_unmarked(tighten(response) if tags.tighten else response, tags)
     return _read_marked(response, tags, tags.answer)
@@ -49,14 +49,15 @@ def tighten(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    # White space that the full stops hid stays, as published: ". x ." becomes " x ".
+    # White space inside the full stops stays, as in the published reward:
+    # ". x ." becomes " x ".
     return text.strip().strip(".")
 
 
 def _read_marked(response: str, tags: Tags, answer: str) -> Completion:
-    """Find the tags in one pass; what is tightened is then only what stands between them.
+    """Find the tags in one pass over the original text, and tighten only the parts between them.
 
-    A tag of the tightened text is, in the text as it came, a tag with white space in it.
+    The pattern allows white space inside a tag, so it finds the tags of the tightened text.
     """
     marks = list(_tag_pattern(tags.thinking, answer, tags.tighten).finditer(response))
     # T and t open and close the thinking, A and a the answer: mostly "TtAa".
@@ -80,7 +81,7 @@ def _read_marked(response: str, tags: Tags, answer: str) -> Completion:
 
 
 def _has_seam(order: str, marks: Sequence[re.Match[str]], first: int) -> bool:
-    """Tell whether somewhere behind the first mark the thinking ends and the answer begins."""
+    """Return whether, after mark *first*, an answer opens directly after the thinking closes."""
     seam = order.find("tA", first)
     while seam >= 0 and marks[seam].end() != marks[seam + 1].start():
         seam = order.find("tA", seam + 1)
@@ -89,7 +90,7 @@ def _has_seam(order: str, marks: Sequence[re.Match[str]], first: int) -> bool:
 
 @lru_cache(maxsize=64)
 def _tag_pattern(thinking: str | None, answer: str, is_tightened: bool) -> re.Pattern[str]:
-    """Match any of the four tags, as group 1 to 4, and the white space behind it."""
+    """Compile a pattern for the four tags, as groups 1 to 4, and the white space after each."""
     gap = r"\s*" if is_tightened else ""
     # A hyphen is all that a tag's name may hold beyond word characters, so nothing needs escaping.
     names = (f"({name})|/{gap}({name})" for name in (thinking or "(?!)", answer))
@@ -97,7 +98,7 @@ def _tag_pattern(thinking: str | None, answer: str, is_tightened: bool) -> re.Pa
 
 
 def _read_unmarked(text: str, tags: Tags) -> Completion:
-    r"""Read a response whose answer is what follows the thinking, or the last `\boxed{…}`."""
+    r"""Parse a response whose answer follows the thinking or is the last `\boxed{…}`."""
     first_tag = f"<{tags.thinking}>" if tags.thinking else None
     start = text.find(first_tag) if first_tag else 0
     answer = _unmarked_answer(text, tags)
@@ -124,7 +125,7 @@ def _is_unmarked_well_formed(body: str, tags: Tags) -> bool:
 
 
 def _after_thinking(text: str, thinking: str | None) -> str | None:
-    """Give what follows the thinking, also where its opening tag was part of the prompt."""
+    """Return the text after the thinking, even if its opening tag was part of the prompt."""
     if thinking is None:
         return None
     _, closing, tail = text.partition(f"</{thinking}>")
@@ -132,7 +133,7 @@ def _after_thinking(text: str, thinking: str | None) -> str | None:
 
 
 def _last_box(text: str) -> str | None:
-    r"""Give the content of the last `\boxed{…}`, braces balanced; None where it is not closed."""
+    r"""Return the content of the last `\boxed{…}`, with balanced braces; None if it is unclosed."""
     start = text.rfind(_BOX)
     if start < 0:
         return None

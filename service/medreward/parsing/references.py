@@ -1,4 +1,4 @@
-"""References: bare texts, their modality, and what is wrong with them."""
+"""References: their texts without tags, their modality, and their problems."""
 
 import re
 from collections.abc import Callable
@@ -21,12 +21,12 @@ def check_modalities(
     recipe: Recipe,
     name: Callable[[int], str] = "samples[{}].modality".format,
 ) -> None:
-    """Refuse a modality that is none of the recipe's: it would cost every such sample its signal.
+    """Refuse unknown modalities, since every such sample would lose its modality signal.
 
-    *name* tells what the caller calls the modality of a sample.
+    *name* returns the request's name of a sample's modality field.
 
     Raises:
-        InvalidRequest: naming the sample and the choices.
+        InvalidRequest: a modality is not one of the recipe's; the message lists the choices.
     """
     known = recipe.tags.modality_names
     for number, sample in enumerate(samples):
@@ -42,22 +42,23 @@ def _bare_tag(modality: str) -> str:
 
 
 class ParsedReferences(NamedTuple):
-    """What the references say, taken apart."""
+    """References without their tags, and the modality that they name."""
 
     texts: tuple[str, ...]
     modality: str | None
     is_contradictory: bool = False
-    """They name different modalities, or another than the sample."""
+    """True if the references and the sample name different modalities."""
 
 
 def take_references_apart(sample: Sample, recipe: Recipe) -> ParsedReferences:
-    """Give the bare references, and the modality if any is known.
+    """Split references into text and modality tag, such as "<X_RAY>left lower lobe".
 
-    A reference such as "<X_RAY>left lower lobe" is taken apart at a modality tag at its start:
-    one of the recipe's, or of MediX-R1's sixteen, which such data sets have.
+    A tag counts at the start of a reference, if it is one of the recipe's or of MediX-R1's
+    sixteen, which its data sets contain.
     """
     pattern = _modality_tag((*recipe.tags.modalities, *MEDIX_MODALITIES))
-    # In the order in which they are met: what a set gives first differs from process to process.
+    # A list keeps the order of occurrence: the first element of a set differs
+    # between processes.
     named = [_bare_tag(sample.modality)] if sample.modality else []
     texts = []
     for reference in sample.references:

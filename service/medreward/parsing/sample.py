@@ -1,4 +1,4 @@
-"""Stage 3, second half: what is decided without a model, and the questions left open."""
+"""Stage 3, second half: decide samples without a model, and collect the open questions."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -29,24 +29,24 @@ RIGHT, WRONG, EXACT = Signal(1.0, "rule"), Signal(0.0, "rule"), Signal(1.0, "exa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParsedSample:
-    """What is known of a sample before any model is asked; one is equal to itself alone."""
+    """A sample's state before any model call; compared by identity."""
 
     references: tuple[str, ...] = ()
-    """Those that the models are asked about, where they are asked."""
+    """References for the models, if they are asked."""
     question: str | None = None
     completion: Completion | None = None
-    """None where the response is over its limit and was not read."""
+    """None if the response is over its limit and was not parsed."""
     modality: Signal | None = None
-    """None where no modality is known."""
+    """None if the modality is unknown."""
     accuracy: Signal | None = None
-    """Judge and embedder alike, where a rule settles both; None where the models are asked."""
+    """Signal of both judge and embedder if a rule settles them; None if the models are asked."""
     problem: Problem | None = None
-    """Why the sample cannot be scored, whatever the models say."""
+    """Reason why the sample cannot be scored, regardless of the models."""
     flags: tuple[str, ...] = ()
     answer: str = ""
-    """The answer that a model is asked about."""
+    """Answer that a model is asked about."""
     well_formed: bool = False
-    """True if the response has the form that the recipe's format signal pays for."""
+    """True if the response has the form that the recipe's format signal rewards."""
     needs_models: bool = False
     """True if neither a rule nor a problem settles the sample."""
 
@@ -60,7 +60,7 @@ class SampleParser:
         self._parsed: dict[Hashable, ParsedSample] = {}
 
     def parse(self, sample: Sample) -> ParsedSample:
-        """Take a sample apart and settle what the recipe's rules can."""
+        """Parse a sample and apply the recipe's rules and guards."""
         limits = self._limits
         if is_over(sample.response, limits.response_bytes):
             return ParsedSample(problem=over_limit("response", limits.response_bytes))
@@ -73,7 +73,7 @@ class SampleParser:
 
 
 def parse_sample(sample: Sample, recipe: Recipe, limits: Limits) -> ParsedSample:
-    """Parse one sample by itself."""
+    """Parse a single sample."""
     return SampleParser(recipe, limits).parse(sample)
 
 
@@ -83,7 +83,8 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
     accuracy: Signal | None = None
     problem = reference_problem(references, limits)
     if problem is None:
-        # Rejected before equal, as published.
+        # A rejected answer is wrong even if it equals the reference: this order
+        # is that of the published reward.
         is_equal = completion.answer in references.texts
         accuracy = WRONG if is_rejected else EXACT if is_equal else None
     if problem is None and accuracy is None:
@@ -94,7 +95,8 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
         try:
             guarded = _guarded(completion.answer, references.texts, sample.question, recipe)
         except Exception as exc:  # noqa: BLE001 - a guard that falls over costs its sample alone
-            # Without the error's message, which might quote the sample.
+            # The error's message might quote the sample, so only its type and
+            # place are logged.
             log.error("guard_raised", error=type(exc).__name__, where=place_of(exc))  # noqa: TRY400
             problem = GUARD_FAILED
     accuracy = accuracy or guarded.accuracy
@@ -120,7 +122,7 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
 
 
 class _Guarded(NamedTuple):
-    """What the guards left of the references, or what they decided."""
+    """References that the guards leave to the models, or the guards' decision."""
 
     references: tuple[str, ...]
     accuracy: Signal | None = None
@@ -129,10 +131,10 @@ class _Guarded(NamedTuple):
 def _guarded(
     answer: str, references: Sequence[str], question: str | None, recipe: Recipe
 ) -> _Guarded:
-    """Let the guards look at an answer beside each reference.
+    """Run the guards on an answer and each reference.
 
-    Right by one reference is right; a reference that an answer contradicts is asked of no model,
-    and an answer that contradicts them all is wrong.
+    An answer that is right by one reference is right. A reference that the answer contradicts is
+    not sent to a model, and an answer that contradicts all references is wrong.
     """
     asked = None if question is None else normal(question)
     pairs = [Pair(normal(answer), normal(text), asked) for text in references]
@@ -144,7 +146,7 @@ def _guarded(
 
 
 def _vetoed(findings: Sequence[Decision | None]) -> Signal:
-    """Say what spoke against the answer, by the first reference."""
+    """Return a signal of 0 with the veto of the first reference that has a finding."""
     veto = next((finding.veto for finding in findings if finding is not None), None)
     return Signal(0.0, "rule" if veto is None else "veto", veto=veto)
 
@@ -176,20 +178,21 @@ def _flags(
 
 
 def is_well_formed(completion: Completion, recipe: Recipe) -> bool:
-    """Tell whether a response has the form that the recipe's format signal pays for."""
+    """Return whether a response has the form that the recipe's format signal rewards."""
     is_strict = recipe.signals.format is not None and recipe.signals.format.single
     is_enough = not is_strict or (completion.is_single and bool(completion.answer.strip()))
     return completion.well_formed and is_enough
 
 
 def _is_rejected(completion: Completion, recipe: Recipe) -> bool:
-    """Tell whether the recipe's rules call the answer wrong whatever the reference."""
+    """Return whether the recipe's rules reject the answer, regardless of the reference."""
     answer = completion.answer
     if len(answer) < recipe.rules.min_answer_characters:
         return True
     if recipe.rules.needs_answer_tag and not completion.has_one_answer:
         return True
-    # A loop, since a generator for each of thousands of answers costs as much as all else here.
+    # A plain loop: a generator for each of thousands of answers would double
+    # the cost of this function.
     for rejected in recipe.rules.rejected_substrings:  # noqa: SIM110 - see above
         if rejected in answer:
             return True

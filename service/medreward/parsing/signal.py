@@ -1,4 +1,4 @@
-"""Signals: one scorer's say about one sample."""
+"""Signals: the value that one scorer gives one sample."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from medreward.samples import Source
 
 
 class Signal(NamedTuple):
-    """A value between 0 and 1, and where it came from."""
+    """A value between 0 and 1, and its source."""
 
     value: float
     source: Source

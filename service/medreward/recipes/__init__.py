@@ -1,1 +1,1 @@
-"""Recipes: which signals, with which weights, under a name and a fingerprint."""
+"""Recipes: signals and their weights, with a name and a fingerprint."""

@@ -1,6 +1,6 @@
-"""Recipes: which signals, with which weights and thresholds, under a name and a fingerprint.
+"""Recipes: signals with their weights and thresholds, a name and a fingerprint.
 
-A recipe is data: a TOML file among ours in `recipes/`, or one of the user's own.
+A recipe is a TOML file: a built-in one in `recipes/`, or one of the user's own.
 """
 
 import difflib
@@ -37,64 +37,64 @@ Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class _Table(BaseModel):
-    """A table of a recipe file: closed, so that a misspelt key is refused and not ignored."""
+    """A table of a recipe file; an unknown key is refused, since it may be a misspelt one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _none(value: object) -> object:
-    """TOML has no null; "none" stands for it."""
+    """Convert "none" to None, since TOML has no null."""
     return None if value == "none" else value
 
 
 class Tags(_Table):
-    """How the policy was told to mark up its response. None of them at all is a choice too."""
+    """Tags with which the policy was told to mark up its response; all may be unset."""
 
     thinking: Annotated[TagName | None, BeforeValidator(_none)] = "thinking"
     answer: Annotated[TagName | Literal["\\boxed"] | None, BeforeValidator(_none)] = "answer"
     modalities: tuple[TagName, ...] = ()
-    """The tags that may stand before everything else, without their angle brackets."""
+    """Modality tags that may precede the response, without their angle brackets."""
     tighten: bool = False
-    """Remove white space around `<`, `>` and `/` in the response before reading it."""
+    """Remove white space around `<`, `>` and `/` in the response before parsing it."""
 
     @cached_property
     def modality_names(self) -> frozenset[str]:
-        """The modality tags in capitals."""
+        """Modality tags in capitals."""
         return frozenset(tag.upper() for tag in self.modalities)
 
 
 def _is_unset(value: object) -> bool:
-    """A choice that came after the first recipes is left out of a fingerprint where it is not made."""
+    """Return whether a key is unset; unset newer keys are left out, so old fingerprints stay valid."""
     return not value
 
 
 class Rules(_Table):
-    """What is decided of an answer without a model."""
+    """Rules that decide an answer without a model."""
 
     min_answer_characters: Annotated[int, Field(ge=1, le=64)] = 1
-    """A shorter answer is wrong; the least is 1, since an empty answer is always wrong."""
+    """Shorter answers are wrong; the minimum is 1, since an empty answer is always wrong."""
     rejected_substrings: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """An answer that holds one of these is wrong, and no model is asked."""
+    """An answer that contains one of these is wrong, without a model call."""
     needs_answer_tag: Annotated[bool, Field(exclude_if=_is_unset)] = False
     """A response without exactly one answer between its tags is wrong."""
 
 
 class Guards(_Table):
-    """What stands between an answer and a YES, besides the judge."""
+    """Conditions of a YES in addition to the judge's verdict."""
 
     checks: tuple[GuardName, ...] = ()
-    """Guards that may veto an answer, by name, in the order in which they look."""
+    """Names of the guards that may veto an answer, in the order in which they run."""
     settles: bool = False
-    """Decide without a model what is plain: yes and no, option letters, equal quantities."""
+    """Decide plain cases without a model: yes and no, option letters, equal quantities."""
     both_views: bool = False
     """A YES has to hold with the question shown and without it."""
     witness_cosine: Annotated[float | None, Field(ge=-1, le=1)] = None
-    """A YES needs a witness besides the judge: a word in common, a cosine of at least this, or
-    another engine's YES. None asks for no witness."""
+    """A YES needs a second witness: a common word, a cosine of at least this, or another engine's
+    YES. If None, the judge's YES is enough."""
 
     @property
     def identity(self) -> str:
-        """A digest of what the guards know, for fingerprints."""
+        """Digest of the guards' version and lexicons, for fingerprints."""
         return guards_identity()
 
 
@@ -112,7 +112,7 @@ class Judged(Weighted):
 
 
 class Thresholded(Weighted):
-    """A signal that is 1 where a cosine reaches the threshold."""
+    """A signal that is 1 if a cosine reaches the threshold."""
 
     threshold: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
     gated: Annotated[bool, Field(exclude_if=_is_unset)] = False
@@ -127,7 +127,7 @@ class Formatted(Weighted):
 
 
 class Signals(_Table):
-    """The signals a recipe adds up; one that is absent is neither had nor shown."""
+    """Signals that a recipe adds up; an absent one is neither computed nor reported."""
 
     accuracy_llm: Judged | None = None
     accuracy_embed: Thresholded | None = None
@@ -135,7 +135,7 @@ class Signals(_Table):
     format: Formatted | None = None
 
     def __iter__(self) -> Iterator[tuple[SignalName, Weighted]]:  # type: ignore[override]
-        """Give name and signal of those that are present, in the order of `SIGNALS`."""
+        """Yield name and signal of those that are present, in the order of `SIGNALS`."""
         for name in SIGNALS:
             signal = getattr(self, name)
             if signal is not None:
@@ -149,9 +149,9 @@ class Recipe(_Table):
     version: Annotated[int, Field(ge=1)]
     description: str
     template: str
-    """The judge's template, by name."""
+    """Name of the judge's template."""
     tags: Tags
-    """A table, or "none" for a policy that marks nothing up."""
+    """A table, or "none" if the policy uses no tags."""
     rules: Rules = Rules()
     guards: Annotated[Guards | None, Field(exclude_if=_is_unset)] = None
     signals: Signals
@@ -195,13 +195,13 @@ class Recipe(_Table):
 
     @cached_property
     def guard_chain(self) -> GuardChain:
-        """The guards that look at an answer before any model does."""
+        """Guards that check an answer before any model call."""
         guards = self.guards or Guards()
         return GuardChain(guards.checks, settles=guards.settles)
 
     @cached_property
     def wants_witness(self) -> bool:
-        """Whether a YES needs a witness besides the judge."""
+        """True if a YES needs a second witness."""
         return self.guards is not None and self.guards.witness_cosine is not None
 
     @cached_property
@@ -211,7 +211,7 @@ class Recipe(_Table):
 
     @cached_property
     def weights_without_modality(self) -> Mapping[SignalName, float]:
-        """The weights where no modality is known: the others scaled up to the same sum."""
+        """Weights of samples without a known modality: the others, scaled up to the same sum."""
         if "modality" not in self.weights:
             return self.weights
         total = math.fsum(self.weights.values())
@@ -222,7 +222,7 @@ class Recipe(_Table):
         return MappingProxyType(others)
 
     def fingerprint(self, template_sha: str) -> str:
-        """Name everything in the recipe and its judge template that can change a reward."""
+        """Return a digest of everything in the recipe and its template that can change a reward."""
         content = self.model_dump(mode="json", exclude={"description"})
         parts = [content, template_sha]
         if self.guards is not None:
@@ -232,7 +232,7 @@ class Recipe(_Table):
 
 
 def read_recipe(text: str, *, source: str) -> Recipe:
-    """Read one recipe file; *source* names it in the refusal."""
+    """Parse one recipe file; error messages name it by *source*."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
@@ -245,7 +245,7 @@ def read_recipe(text: str, *, source: str) -> Recipe:
 
 
 def _explain(error: ErrorDetails) -> str:
-    """Say what is wrong at which key, and for an unknown key which one was meant."""
+    """Describe an error with its key; for an unknown key, suggest the nearest known one."""
     where = ".".join(str(part) for part in error["loc"]) or "the file"
     if error["type"] != "extra_forbidden":
         return f"`{where}`: {error['msg']}"
@@ -274,7 +274,7 @@ def load_recipes(paths: Iterable[Path] = ()) -> dict[str, Recipe]:
     """Load the built-in recipes and those in the user's files and folders, by name.
 
     Raises:
-        SetupError: a file cannot be read, is no valid recipe, or takes a name twice.
+        SetupError: a file cannot be read, is not a valid recipe, or repeats a name.
     """
     recipes: dict[str, Recipe] = {}
     for source, text in (*_built_in(), *_from_paths(paths)):

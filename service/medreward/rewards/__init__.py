@@ -1,1 +1,1 @@
-"""From signals to a reward or a grade; arithmetic alone."""
+"""Rewards and grades, computed from signals and judgements; pure arithmetic."""

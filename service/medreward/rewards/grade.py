@@ -1,4 +1,4 @@
-"""Grades for `/judge`: which inquiries an item opens, and what their judgements add up to. Pure."""
+"""Grades for `/judge`: the inquiries about an item, and the grade from their judgements. Pure."""
 
 import math
 from collections import Counter
@@ -12,24 +12,24 @@ from medreward.inference.answers import Answered, Answers
 from medreward.samples import Criterion, Item, Limits, Source, too_long
 
 VIEWS = (View.AS_WRITTEN, View.SWAPPED, View.WITHOUT_QUESTION, View.OTHER_ENGINE)
-"""In the order of the votes; the last needs a second engine."""
+"""Views in the order of the votes; the last needs a second engine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One view's answer."""
+    """The judge's reply for one view."""
 
     view: View
     answered: Answered[Judgement]
 
     @property
     def verdict(self) -> Verdict | None:
-        """The vote, where there is one."""
+        """Verdict of the vote; None if the view failed or gave a digit."""
         return self._judgement.verdict if self._judgement else None
 
     @property
     def p_yes(self) -> float | None:
-        """P(YES), where there is a vote."""
+        """P(YES) of the vote; None if the view failed or gave a digit."""
         return self._judgement.p_yes if self._judgement else None
 
     @property
@@ -40,7 +40,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class CriterionVerdict:
-    """What the votes made of one line of a rubric."""
+    """Verdict of the votes on one line of a rubric."""
 
     criterion: Criterion
     verdict: Verdict
@@ -50,7 +50,7 @@ class CriterionVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """What an item is worth."""
+    """The grade of an item."""
 
     score: float
     source: Source
@@ -63,7 +63,7 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class Ungraded:
-    """No grade, and why."""
+    """Reason why an item has no grade."""
 
     problem: Problem
     votes: tuple[Vote, ...] = field(default=())
@@ -71,30 +71,30 @@ class Ungraded:
 
 @dataclass(frozen=True, slots=True)
 class QuestionGroup:
-    """One thing that is voted on: the item as a whole, or one line of its rubric."""
+    """Inquiries about the item as a whole, or about one line of its rubric."""
 
     inquiries: tuple[Inquiry, ...]
-    """One for each view."""
+    """One inquiry for each view."""
     criterion: Criterion | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GradingPlan:
-    """What is known of an item before the judge is asked, and what it will be asked."""
+    """An item's outcome without the judge, or the inquiries for the judge."""
 
     template: Template
     outcome: Grade | Ungraded | None = None
-    """Where no judge is needed, or none could help."""
+    """Set if the item needs no judge or cannot be judged."""
     groups: tuple[QuestionGroup, ...] = ()
 
     @property
     def inquiries(self) -> list[Inquiry]:
-        """Everything the judge is asked."""
+        """All inquiries of the item."""
         return [inquiry for group in self.groups for inquiry in group.inquiries]
 
 
 def plan_item(item: Item, template: Template, votes: int, limits: Limits) -> GradingPlan:
-    """Decide what needs no judge, and lay out what does."""
+    """Settle an item that needs no judge; otherwise list its inquiries."""
     problem = _item_problem(item, limits)
     if problem is not None:
         return GradingPlan(template, outcome=Ungraded(problem))
@@ -112,7 +112,7 @@ def plan_item(item: Item, template: Template, votes: int, limits: Limits) -> Gra
 
 
 def grade_item(plan: GradingPlan, judgements: Answers[Inquiry, Judgement]) -> Grade | Ungraded:
-    """Add up what the judge said of one item."""
+    """Compute the grade of one item from its judgements."""
     if plan.outcome is not None:
         return plan.outcome
     cast = [(group.criterion, _votes(group, judgements)) for group in plan.groups]
@@ -128,7 +128,7 @@ def _votes(group: QuestionGroup, judgements: Answers[Inquiry, Judgement]) -> tup
 
 
 def _views(item: Item, template: Template, votes: int) -> tuple[View, ...]:
-    """The views that differ for this item: a vote is never a repeat."""
+    """Return the views that differ for this item, so that no vote repeats another."""
     return tuple(
         view
         for view in VIEWS[:votes]
@@ -138,7 +138,7 @@ def _views(item: Item, template: Template, votes: int) -> tuple[View, ...]:
 
 
 def _item_problem(item: Item, limits: Limits) -> Problem | None:
-    """Why an item cannot be judged, whatever the judge says."""
+    """Return the problem of an item that cannot be judged, if there is one."""
     if item.reference is not None and not item.reference.strip():
         return Problem(
             ProblemKind.INVALID_REFERENCE, "reference: empty; give the ground truth as text"
@@ -152,7 +152,7 @@ def _item_problem(item: Item, limits: Limits) -> Problem | None:
 
 
 def _settled_grade(item: Item, template: Template) -> Grade | None:
-    """What needs no model: an empty answer is worth nothing, the reference itself everything."""
+    """Grade without a model: an empty answer gets 0, one equal to the reference the best grade."""
     if item.reference is None:
         return None
     best = 1.0 if template.kind == "verdict" else float(template.labels[-1])
@@ -200,7 +200,7 @@ def _grade_verdict(votes: tuple[Vote, ...]) -> Grade | Ungraded:
 
 
 def _grade_report(votes: tuple[Vote, ...]) -> Grade | Ungraded:
-    """Average the views' probabilities; the score is the likeliest digit, `expected` the mean."""
+    """Average the views' probabilities: the score is the likeliest digit, `expected` their mean."""
     judgements = _judgements(votes)
     if len(judgements) < len(votes):
         return Ungraded(_first_problem(votes), votes)
@@ -216,7 +216,7 @@ def _grade_report(votes: tuple[Vote, ...]) -> Grade | Ungraded:
 
 
 def _grade_rubric(cast: Sequence[tuple[Criterion, tuple[Vote, ...]]]) -> Grade | Ungraded:
-    """Points earned over points possible, between 0 and 1; every criterion has to be decided."""
+    """Grade by the points of the rubric; the item is ungraded unless every criterion is decided."""
     verdicts: list[CriterionVerdict] = []
     for criterion, votes in cast:
         verdict = _majority(votes)
@@ -229,14 +229,14 @@ def _grade_rubric(cast: Sequence[tuple[Criterion, tuple[Vote, ...]]]) -> Grade |
 
 
 def rubric_score(verdicts: Sequence[CriterionVerdict]) -> float:
-    """Points of the criteria met over the positive points, clipped to 0..1."""
+    """Divide the points of the criteria met by the positive points, clipped to 0..1."""
     earned = math.fsum(v.criterion.points for v in verdicts if v.verdict == "YES")
     possible = math.fsum(v.criterion.points for v in verdicts if v.criterion.points > 0)
     return min(1.0, max(0.0, earned / possible))
 
 
 def _majority(votes: tuple[Vote, ...]) -> Verdict | Problem:
-    """The verdict that more than half of all ballots gave, so that a failed one cannot decide."""
+    """Return the verdict of more than half of all votes; failed ones count in the total."""
     counted = Counter(vote.verdict for vote in votes)
     choices: tuple[Verdict, ...] = ("YES", "NO")
     for verdict in choices:

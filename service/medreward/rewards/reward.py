@@ -1,4 +1,4 @@
-"""Stage 7: signals and a recipe become a reward, or the reason there is none. Pure arithmetic."""
+"""Stage 7: compute a reward from signals and a recipe, or the reason without one. Pure arithmetic."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from medreward.samples import Source
 Signals = Mapping[SignalName, Signal | Problem]
 
 Asked = tuple[Inquiry, ...]
-"""What the judge is asked about one reference: one inquiry for each view that has to agree."""
+"""Inquiries about one reference: one for each view that has to agree."""
 
 UNWITNESSED = Problem(
     ProblemKind.JUDGE_ABSTAINED,
@@ -36,7 +36,7 @@ UNWITNESSED = Problem(
 
 
 class Component(NamedTuple):
-    """A signal with the weight it was given."""
+    """A signal with its weight."""
 
     signal: Signal
     weight: float
@@ -46,17 +46,17 @@ Components = Mapping[SignalName, Component]
 
 
 class Reward(NamedTuple):
-    """The recipe's number, between 0 and 1, and what it is made of."""
+    """A reward between 0 and 1, with the components that add up to it."""
 
     total: float
     components: Components
     flags: tuple[str, ...] = ()
     answer: str = ""
-    """The answer inside the response."""
+    """Answer inside the response."""
 
 
 class Unscored(NamedTuple):
-    """No reward, and why; the components that were had."""
+    """Reason why a sample has no reward, with the components that were computed."""
 
     problem: Problem
     components: Components = MappingProxyType({})
@@ -70,9 +70,9 @@ def compose(
 ) -> Reward | Unscored:
     """Add up the weighted signals (MediX-R1, arXiv 2602.23363, section on the composite reward).
 
-    A signal that the recipe weighs but that is a `Problem` leaves the sample unscored. The modality
-    alone may be missing from *signals*, where none is known: its weight goes to the others. A gated
-    embedding is multiplied by the judge's signal, and not missed where that is 0.
+    A `Problem` in place of a weighted signal leaves the sample unscored. Only the modality may be
+    missing from *signals*, if it is unknown: its weight goes to the others. A gated embedding is
+    multiplied by the judge's signal, and is not needed if that is 0.
     """
     weights = recipe.weights if "modality" in signals else recipe.weights_without_modality
     embed = recipe.signals.accuracy_embed
@@ -89,12 +89,12 @@ def compose(
     if problem is not None:
         return Unscored(problem, components, flags, answer)
     total = math.fsum([part.weight * part.signal.value for part in components.values()])
-    # Scaled weights may add up to a rounding error more than 1.
+    # Scaled weights may add up to slightly more than 1 by rounding.
     return Reward(min(1.0, total), components, flags, answer)
 
 
 def _gated(signals: Signals) -> Signal | Problem:
-    """Give the embedding's say behind the judge's: J x E."""
+    """Multiply the embedding's signal by the judge's; a judge's 0 needs no embedding."""
     judge, embed = signals["accuracy_llm"], signals["accuracy_embed"]
     if isinstance(judge, Problem):
         return judge
@@ -104,7 +104,7 @@ def _gated(signals: Signals) -> Signal | Problem:
 
 
 class RewardComposer:
-    """What rules, judge and embedder say of the samples of one request."""
+    """Composes the rewards of one request's samples from rules, judgements and vectors."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class RewardComposer:
         self._opinions: Answers[Inquiry, Judgement] | None = None
 
     def unwitnessed(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Sequence[int]:
-        """Number the references of which the judge says YES and nothing bears witness."""
+        """Return the numbers of the references with a YES that has no second witness."""
         if not self._recipe.wants_witness or not parsed.needs_models:
             return ()
         if parsed not in self._unwitnessed:
@@ -134,27 +134,28 @@ class RewardComposer:
         return self._unwitnessed[parsed]
 
     def add_second_opinions(self, opinions: Answers[Inquiry, Judgement]) -> None:
-        """Take another engine's opinions as witnesses."""
+        """Add another engine's judgements as witnesses."""
         self._opinions = opinions
 
     def rewards(
         self, parsed_samples: Sequence[ParsedSample], asked: Mapping[ParsedSample, Sequence[Asked]]
     ) -> list[Reward | Unscored]:
-        """Reward samples in order; *asked* lists the inquiries about each distinct one."""
+        """Return the samples' rewards in order; *asked* lists the inquiries about each distinct one."""
         return [self.reward(parsed, asked[parsed]) for parsed in parsed_samples]
 
     def reward(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Reward | Unscored:
-        """Reward one sample, of which the judge was *asked*; equal ones but once."""
+        """Return the reward of a sample whose inquiries are *asked*; equal samples share one result."""
         if parsed in self._settled:
             return self._settled[parsed]
         result = compose(self.signals(parsed, asked), self._recipe, parsed.flags, parsed.answer)
-        # The sample that an engine was asked for says so; those that only share its answer do not.
+        # Only the first of equal samples reports an engine as its source. Such a
+        # result is not kept: the next one reads the shared answer, source included.
         if all(part.signal.source not in _FRESH for part in result.components.values()):
             self._settled[parsed] = result
         return result
 
     def signals(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Signals:
-        """Bring together what is said of one sample."""
+        """Collect the signals of one sample from rules, judge and embedder."""
         signals = signals_of_rules(parsed, self._recipe)
         if not parsed.needs_models:
             return signals
@@ -175,7 +176,7 @@ class RewardComposer:
         return judge_signal(answers, soft=judge is not None and judge.soft)
 
     def _is_near(self, parsed: ParsedSample, number: int) -> bool:
-        """Tell whether the embedder bears witness."""
+        """Return whether the embedder confirms a YES: the cosine reaches the recipe's threshold."""
         floor = self._recipe.guards.witness_cosine if self._recipe.guards else None
         if floor is None:
             return True
@@ -186,7 +187,7 @@ class RewardComposer:
         return answer.shape == reference.shape and cosine(answer, reference) >= floor
 
     def _is_confirmed(self, inquiries: Asked) -> bool:
-        """Tell whether another engine says YES too."""
+        """Return whether another engine says YES too."""
         other = second_opinion(inquiries)
         return self._opinions is not None and _says_yes(self._opinions.look(other))
 
@@ -196,7 +197,7 @@ def _pair(parsed: ParsedSample, number: int) -> Pair:
 
 
 def second_opinion(inquiries: Asked) -> Inquiry:
-    """What another engine is asked where a YES has no witness."""
+    """Return the inquiry for another engine about a YES without a witness."""
     return inquiries[0]._replace(view=View.OTHER_ENGINE)
 
 
@@ -205,9 +206,9 @@ def _says_yes(answer: Judgement | Problem) -> bool:
 
 
 def agreed(views: Sequence[Answered[Judgement]]) -> Answered[Judgement]:
-    """Give the view that is furthest from YES: all have to say it.
+    """Return the view that is furthest from YES, since all views have to say YES.
 
-    One NO settles it whatever became of the other views; without a NO, a failed view leaves it open.
+    One NO decides even if other views failed; without a NO, a failed view is returned.
     """
     if len(views) == 1:
         return views[0]
@@ -220,12 +221,12 @@ def agreed(views: Sequence[Answered[Judgement]]) -> Answered[Judgement]:
 
 
 def _margin(answer: Judgement | Problem) -> float:
-    """How far above its threshold P(YES) is; what failed has none."""
+    """Return the distance of P(YES) above its threshold; minus infinity for a problem."""
     return -math.inf if isinstance(answer, Problem) else answer.p_yes - answer.threshold
 
 
 def signals_of_rules(parsed: ParsedSample, recipe: Recipe) -> dict[SignalName, Signal | Problem]:
-    """Collect what is known of a sample without a model."""
+    """Return the signals of a sample that need no model."""
     signals: dict[SignalName, Signal | Problem] = {}
     if parsed.completion is not None:
         signals["format"] = RIGHT if parsed.well_formed else WRONG
@@ -235,15 +236,16 @@ def signals_of_rules(parsed: ParsedSample, recipe: Recipe) -> dict[SignalName, S
     if settled is not None:
         signals["accuracy_llm"] = signals["accuracy_embed"] = settled
     if parsed.completion is None and parsed.problem is not None:
-        # Nothing of the response was read, so nothing can be said of its form either.
+        # The response was not parsed, so its form is unknown too: every signal
+        # of the recipe is a problem, not 0.
         signals |= dict.fromkeys(recipe.weights, parsed.problem)
     return signals
 
 
 def judge_signal(answers: Sequence[Answered[Judgement]], *, soft: bool = False) -> Signal | Problem:
-    """Say YES where any accepted reference got YES; unscored where none did and one failed.
+    """Return YES if any reference got YES; a problem if none did and one failed.
 
-    A *soft* signal is the probability of YES in place of 0 or 1.
+    A *soft* signal is the probability of YES instead of 0 or 1.
     """
     problem: Problem | None = None
     best: tuple[Judgement, Source] | None = None
@@ -253,7 +255,7 @@ def judge_signal(answers: Sequence[Answered[Judgement]], *, soft: bool = False) 
         elif best is None or _margin(value) > _margin(best[0]):
             best = value, source
     if best is None or (problem is not None and best[0].verdict == "NO"):
-        # Without any answer there would have been no inquiry.
+        # An empty list is a defect of the caller: no inquiry, no signal.
         return problem or JUDGE_FAILURES.problem(NonsenseReply("it was asked nothing"))
     judgement, source = best
     worth = judgement.p_yes if soft else float(judgement.verdict == "YES")
@@ -263,7 +265,7 @@ def judge_signal(answers: Sequence[Answered[Judgement]], *, soft: bool = False) 
 def embed_signal(
     answer: Answered[Vector], references: Sequence[Answered[Vector]], threshold: float
 ) -> Signal | Problem:
-    """Compare the answer with the nearest reference; unscored as `judge_signal` is."""
+    """Compare the answer with its nearest reference; a problem if none is near and one failed."""
     if isinstance(answer.value, Problem):
         return answer.value
     problem: Problem | None = None
@@ -279,7 +281,8 @@ def embed_signal(
             best, best_source = near, source
     if problem is not None and best < threshold:
         return problem
-    # A pair is from the cache only if both texts were.
+    # The source is the costlier of the two texts' sources: a pair comes from
+    # the cache only if both vectors did.
     source = max(answer.source, best_source, key=_COST.__getitem__)
     return Signal(1.0 if best >= threshold else 0.0, source, cosine=best)
 

@@ -1,1 +1,1 @@
-"""The watch of training runs: steps, moments, trends and alerts."""
+"""Monitoring of training runs: steps, moments, trends and alerts."""

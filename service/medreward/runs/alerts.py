@@ -1,4 +1,4 @@
-"""What is worth looking at in a run, judged each time that a step is over."""
+"""Alerts of a run, computed each time that a step ends."""
 
 import math
 from collections import deque
@@ -15,24 +15,24 @@ from medreward.runs.trends import SMOOTHED, WITHIN, Climb, Crossing, Jump, Rise
 Sign = Literal["shorter_answers", "fewer_answers"]
 
 REST = 10
-"""Steps without it after which the same alert is a new one."""
+"""Steps without a finding after which the same finding is a new alert."""
 MOST_ALERTS = 64
 
 ZERO_VARIANCE_SHARE, ZERO_VARIANCE_GROUPS = 0.8, 20
 UNSCORED_SHARE, UNSCORED_SAMPLES = 0.1, 50
 SHARE_SIGMAS = 3
-"""How far over its threshold a share has to be, in standard errors."""
+"""Standard errors by which a share has to exceed its threshold."""
 
 CORRELATION: Final = 0.5
 CORRELATION_SIGMAS = 4.5
 CORRELATION_PROMPTS = 30
 
 FELL: Final = 0.8
-"""What is left of a length, or of a share of different answers, that has fallen."""
+"""Fraction of its earlier value below which a length or share counts as fallen."""
 
 
 class Observation(NamedTuple):
-    """Something over its threshold at one step."""
+    """A value over its threshold at one step."""
 
     kind: AlertKind
     of: str | None
@@ -41,7 +41,7 @@ class Observation(NamedTuple):
 
 @dataclass(slots=True)
 class Alert:
-    """A finding, from the step at which it was first made to the last."""
+    """A finding, from its first step to its last."""
 
     kind: AlertKind
     of: str | None
@@ -51,11 +51,11 @@ class Alert:
     threshold: float
     signs: tuple[Sign, ...]
     last_seen: int
-    """Steps that were over then."""
+    """Number of ended steps when it was last found."""
 
 
 class AlertDetector:
-    """Follows one run, step by step."""
+    """Detects the alerts of one run, step by step."""
 
     def __init__(self) -> None:
         self._jump, self._climb = Jump(), Climb()
@@ -67,7 +67,7 @@ class AlertDetector:
         self.alerts: deque[Alert] = deque(maxlen=MOST_ALERTS)
 
     def end(self, number: int, step: Step, answers: RepeatedAnswers) -> list[AlertKind]:
-        """Judge the step of that *number*, which is over; give the kinds of alerts that are new."""
+        """Check step *number*, which has ended; return the kinds of its new alerts."""
         self._over += 1
         self._steps.append(step)
         findings = [
@@ -107,7 +107,7 @@ class AlertDetector:
                 yield Observation("flags", name, crossing)
 
     def _is_new(self, observation: Observation, number: int) -> bool:
-        """Make an alert of a finding, or lengthen the one that there is."""
+        """Add an alert for a finding and return True, or extend the existing one."""
         (kind, of, (value, threshold)), over = observation, self._over
         latest = self._latest.get((kind, of))
         if latest is not None and over - latest.last_seen <= REST:
@@ -127,7 +127,7 @@ class AlertDetector:
 
 
 def _never(steps: int) -> Rise:
-    """Follow a flag that had not been met in the first *steps*."""
+    """Build a detector for a flag that was absent in the first *steps*."""
     rise = Rise()
     for _ in range(steps):
         rise.add(0.0)
@@ -140,12 +140,12 @@ def _repeated(repeat: Repeat) -> Observation:
 
 
 def shown(answer: int) -> str:
-    """Write an answer's hash."""
+    """Format an answer's hash as hexadecimal."""
     return f"{answer:016x}"
 
 
 def _shares(steps: Sequence[Step]) -> Iterator[Observation]:
-    """Judge what the last steps have in common."""
+    """Yield the findings about the last steps together."""
     level = _share(
         _sum(steps, "zero_variance_groups"),
         _sum(steps, "groups"),
@@ -171,7 +171,8 @@ def _correlated(steps: Sequence[Step]) -> Crossing | None:
     for step in steps:
         lengths.merge(step.lengths)
     correlation = lengths.correlation or 0.0
-    # Fisher's z. Samples of one prompt are alike, so that prompts are counted.
+    # Fisher's z. Samples of one prompt are not independent, so the number of
+    # prompts is taken instead of the number of samples.
     threshold = max(CORRELATION, math.tanh(CORRELATION_SIGMAS / math.sqrt(prompts - 3)))
     return Crossing(correlation, threshold) if abs(correlation) >= threshold else None
 
@@ -189,7 +190,7 @@ def _share(part: int, whole: int, threshold: float, least: int) -> Crossing | No
 
 
 def _signs(steps: deque[Step]) -> Iterator[Sign]:
-    """Tell what has fallen over the last steps, as it does where a policy has found one answer."""
+    """Yield the values that fell over the last steps: both fall if a policy repeats one answer."""
     before, after = list(steps)[:SMOOTHED], list(steps)[-SMOOTHED:]
     if _length(after) < FELL * _length(before):
         yield "shorter_answers"

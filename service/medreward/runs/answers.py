@@ -1,8 +1,8 @@
-"""The same answer, rewarded for prompt after prompt: what a master key looks like from outside.
+"""Repeated answers: the same answer, rewarded for many prompts, may exploit the reward.
 
-An answer is suspicious that is rewarded highly for many different references without being any of
-them, makes up a good part of what is rewarded, and is seldom wrong. "Yes" is rewarded as often, but
-where the reference is "yes"; "normal" is wrong as often as the policy is.
+An answer is suspicious if it is rewarded highly for many different references without being equal
+to them, is a large share of all high rewards, and is seldom wrong. "Yes" is rewarded as often, but
+for the reference "yes"; "normal" is wrong as often as the policy is.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,33 +12,33 @@ from medreward.runs.observe import Observed
 from medreward.runs.steps import RIGHT
 
 KEPT = 128
-"""Answers that are surely kept; twice as many are held before the rarest are dropped."""
+"""Answers kept when the rarest are dropped, which happens at twice as many."""
 DECAY: Final = 0.9
-"""What a use is worth one step later: the last ten steps or so count."""
+"""Factor of a use's weight for each later step: about the last ten steps count."""
 HEAVIEST = 1e12
 
 MOST_EXACT = 0.1
-"""Share of an answer's high rewards that may be for the very words of the reference."""
+"""Share of an answer's high rewards for which it may equal the reference, at most."""
 
 
 class Bar(NamedTuple):
-    """What an answer has to reach to be suspicious."""
+    """Thresholds that an answer has to reach to be suspicious."""
 
     references: int
-    """Different references that it was rewarded for without being any of them."""
+    """Different references for which it was rewarded without being equal to them."""
     share: float
-    """Of all high rewards."""
+    """Share of all high rewards."""
     right: float
     """Share of its uses that were rewarded highly."""
 
 
 BAR, SHORT_BAR = Bar(8, 0.05, 0.5), Bar(16, 0.1, 0.8)
 SHORT_CHARACTERS = 4
-"""So short an answer is right for many prompts by its nature: yes, no, a letter, a number."""
+"""Length up to which an answer is often right by nature: yes, no, a letter, a number."""
 
 
 class Repeat(NamedTuple):
-    """How an answer has been used of late."""
+    """Recent use of an answer, with decayed counts."""
 
     answer: int
     characters: int
@@ -50,12 +50,12 @@ class Repeat(NamedTuple):
 
     @property
     def bar(self) -> Bar:
-        """What is asked of an answer of its length."""
+        """Thresholds for an answer of its length."""
         return SHORT_BAR if self.characters <= SHORT_CHARACTERS else BAR
 
     @property
     def is_suspicious(self) -> bool:
-        """Whether it is over the bar."""
+        """True if it reaches every threshold and seldom equals its reference."""
         bar = self.bar
         is_common = self.references >= bar.references and self.share >= bar.share
         return is_common and self.right >= bar.right and self.exact <= MOST_EXACT
@@ -73,21 +73,21 @@ class _Use:
 
 
 class RepeatedAnswers:
-    """Keeps the answers that are rewarded most often.
+    """Counts the answers that are rewarded most often.
 
-    When `2 * KEPT` are held, the rarest are dropped at once, so that an answer costs the same few
-    operations whatever is sent.
+    When `2 * KEPT` are held, the rarer half is dropped at once, so that the cost of an answer is
+    constant on average.
     """
 
     def __init__(self) -> None:
         self._uses: dict[int, _Use] = {}
         self._high = 0.0
         self._weight = 1.0
-        """Of a use now. It grows instead of all counts shrinking."""
+        """Weight of a use now; it grows each step, so that older counts need not be reduced."""
 
     @property
     def held(self) -> int:
-        """Answers held, and their references."""
+        """Number of answers and references held."""
         return len(self._uses) + sum(len(use.references) for use in self._uses.values())
 
     def add(self, samples: Iterable[Observed]) -> None:
@@ -97,18 +97,18 @@ class RepeatedAnswers:
                 self._add(sample, is_high=sample.reward >= RIGHT)
 
     def age(self) -> None:
-        """Let a step pass."""
+        """Reduce the relative weight of all counts by one step."""
         self._weight /= DECAY
         if self._weight > HEAVIEST:
             self._rescale()
 
     def most_used(self, most: int) -> list[Repeat]:
-        """Give those rewarded most often, the first first."""
+        """Return the answers rewarded most often, in descending order."""
         heaviest = sorted(self._uses.items(), key=lambda entry: -entry[1].high)[:most]
         return [self._repeat(answer, use) for answer, use in heaviest]
 
     def suspicious(self) -> Iterator[Repeat]:
-        """Give those over their bar."""
+        """Yield the answers that reach their thresholds."""
         least = BAR.share * self._high
         for answer, use in self._uses.items():
             if use.high >= least and len(use.references) >= BAR.references:
@@ -130,7 +130,7 @@ class RepeatedAnswers:
         if sample.answer == sample.reference:
             use.exact += self._weight
         elif len(use.references) < SHORT_BAR.references:
-            # Without a reference, the prompt stands for it.
+            # If there is no reference, the prompt is counted instead.
             reference = sample.prompt if sample.reference is None else sample.reference
             use.references.add(reference)
 

@@ -1,7 +1,8 @@
-"""Means, spreads and correlations that grow by parts and never see their values again.
+"""Means, standard deviations and correlations, computed incrementally without storing values.
 
 Parts are merged as in Chan, Golub and LeVeque, "Algorithms for computing the sample variance" (The
-American Statistician 37, 1983), which loses no digits where the spread is small beside the mean.
+American Statistician 37, 1983), which keeps its precision if the spread is much smaller than the
+mean.
 """
 
 import math
@@ -17,7 +18,7 @@ class Moments:
     count: int = 0
     mean: float = 0.0
     squares: float = 0.0
-    """Sum of the squared distances from the mean."""
+    """Sum of squared distances from the mean."""
 
     def add(self, values: Sequence[float]) -> None:
         """Add *values*."""
@@ -39,13 +40,13 @@ class Moments:
 
     @property
     def sd(self) -> float:
-        """Standard deviation, of the values themselves and not of what they were drawn from."""
+        """Standard deviation of the values as a population: divided by n, not by n - 1."""
         return math.sqrt(self.squares / self.count) if self.count else 0.0
 
 
 @dataclass(slots=True)
 class Correlation:
-    """How two values of a sample go together."""
+    """Correlation of two values of each sample."""
 
     count: int = 0
     mean_x: float = 0.0
@@ -81,9 +82,10 @@ class Correlation:
 
     @property
     def correlation(self) -> float | None:
-        """Pearson's r; None where one of the two does not vary."""
+        """Pearson's r; None if one of the two values does not vary."""
         spread = math.sqrt(self.xx) * math.sqrt(self.yy)
-        # What is left of equal values after rounding is no spread.
+        # Equal values leave rounding errors: a spread of that size counts as 0,
+        # and r is undefined.
         if spread <= SMALLEST_SPREAD * self.count:
             return None
         return max(-1.0, min(1.0, self.xy / spread))

@@ -1,4 +1,4 @@
-"""What the watch sees of a sample: numbers, and hashes that cannot be looked up. No text."""
+"""Observations of samples for the watch: numbers and keyed hashes, no text."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,24 +14,24 @@ BITS_64 = 2**64 - 1
 
 
 class Observed(NamedTuple):
-    """One sample; its hashes are equal where the texts are, within this process alone."""
+    """One observed sample; equal texts have equal hashes, within this process only."""
 
     prompt: int
-    """Of the group's id if it was given, else of question and references."""
+    """Hash of the group's id if there is one, otherwise of question and references."""
     answer: int
-    """Of the answer, without case and outer marks."""
+    """Hash of the answer without case, outer spaces and full stops."""
     answer_characters: int
-    """0 where the response was not read."""
+    """0 if the response was not parsed."""
     reward: float | None
-    """None where the sample is unscored."""
+    """None if the sample is unscored."""
     components: Mapping[str, float]
     flags: tuple[str, ...]
     reference: int | None = None
-    """Of the reference that the answer is equal to, else of the first; hashed as answers are."""
+    """Hash of the reference that equals the answer, otherwise of the first; computed as `answer`."""
 
 
 def observed(samples: Sequence[Sample], results: Sequence[Reward | Unscored]) -> Iterator[Observed]:
-    """Yield what the watch may see of the samples of one request and their results."""
+    """Yield the observations of one request's samples and their results."""
     said, groups = _Hashes[str](_plain), _Hashes[str](_of_group)
     prompts = _Hashes[tuple[str, ...]](_joined)
     # Equal samples share one result.
@@ -50,21 +50,22 @@ def observed(samples: Sequence[Sample], results: Sequence[Reward | Unscored]) ->
 
 
 class _Hashes(dict[T, int], Generic[T]):
-    """Keyed hashes, by what they are of; a request says the same things again and again."""
+    """Keyed hashes by value, cached because the texts of a request repeat."""
 
     def __init__(self, text_of: Callable[[T], str]) -> None:
         super().__init__()
         self._text_of = text_of
 
     def __missing__(self, thing: T) -> int:
-        # SipHash, keyed by Python for each process and by us where PYTHONHASHSEED says its key.
+        # SipHash with Python's random key of this process. PYTHONHASHSEED may fix
+        # that key, so the salt adds a secret of our own.
         hashed = self[thing] = hash(_salt() + self._text_of(thing)) & BITS_64
         return hashed
 
 
 @cache
 def _salt() -> str:
-    """Give what this process's hashes begin with: without it, nobody can try texts against them."""
+    """Return this process's secret prefix of hashed texts: without it, guesses cannot be verified."""
     return secrets.token_hex(16)
 
 
@@ -80,12 +81,12 @@ def _asked(sample: Sample) -> tuple[str, ...]:
 
 
 def _of_group(group: str) -> str:
-    # No question looks like it: those begin with a length.
+    # The prefix separates groups from questions, which begin with a length.
     return f"group:{group}"
 
 
 def _joined(parts: tuple[str, ...]) -> str:
-    # Lengths keep the parts apart.
+    # The lengths make the text unambiguous.
     return "".join([f"{len(part)}:{part}" for part in parts])
 
 

@@ -25,7 +25,7 @@ class RunMoments(BaseModel):
 
 
 class RunSums(BaseModel):
-    """What is known of the samples of a run, or of one of its steps."""
+    """Sums over the samples of a run, or of one of its steps."""
 
     samples: int
     unscored: int
@@ -33,7 +33,7 @@ class RunSums(BaseModel):
     components: dict[str, RunMoments]
     answer_characters: RunMoments
     length_correlation: float | None
-    """Of the logarithm of an answer's length with its reward; None where one does not vary."""
+    """Correlation of the logarithm of an answer's length with its reward; None if one is constant."""
     groups: int
     """Prompts of which more than one sample has a reward."""
     zero_variance_groups: int
@@ -53,49 +53,49 @@ class RunStep(RunSums):
 
 
 class RunAlert(BaseModel):
-    """Something to look at: not proof, and it changes no reward."""
+    """A finding that deserves a look; it is not proof and does not change a reward."""
 
     kind: AlertKind
     of: str | None
-    """A flag's name, the one who said yes, or an answer's hash."""
+    """A flag's name, the scorer that said yes, or an answer's hash."""
     since: int
     """Step at which it was first seen."""
     step: int
     """Step at which it was last seen."""
     value: float
-    """The highest of those steps."""
+    """Highest value of those steps."""
     threshold: float
     signs: list[Literal["shorter_answers", "fewer_answers"]]
-    """What came with a jump or climb of the reward."""
+    """Changes that accompanied a jump or climb of the reward."""
 
 
 class RunAnswer(BaseModel):
-    """An answer that is often rewarded highly; of late, and without its text."""
+    """An answer that was often rewarded highly in recent steps, without its text."""
 
     answer: str
-    """A hash, of use within this process alone."""
+    """A hash that is valid within this process only."""
     characters: int
     references: int
-    """Different references that it was rewarded for without being any of them, up to 16."""
+    """Different references for which it was rewarded without being equal to them, up to 16."""
     share: float
-    """Of all high rewards."""
+    """Share of all high rewards."""
     right: float
     """Share of its uses that were rewarded highly."""
 
 
 class RunForgotten(BaseModel):
-    """What a run of this size no longer shows."""
+    """Parts of a run that the report does not show in detail."""
 
     steps: int
-    """Only in `total`."""
+    """Steps that are counted in `total` only."""
     groups: int
-    """Let go before their step was over; their later samples count as other groups."""
+    """Groups dropped before their step ended; their later samples count as other groups."""
     late_samples: int
-    """Came when their step had been looked at: no alert rests on them."""
+    """Samples that arrived after their step had ended, so that no alert includes them."""
 
 
 class RunReport(BaseModel):
-    """Reply of `GET /runs/{id}`: what this replica has seen of a run, since it last heard of it."""
+    """Response of `GET /runs/{id}`: a run since this replica began to watch it."""
 
     id: str
     alerts: list[RunAlert]

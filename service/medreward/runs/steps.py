@@ -11,14 +11,14 @@ from medreward.runs.moments import Correlation, Moments
 from medreward.runs.observe import Observed
 
 RIGHT = 0.5
-"""A reward from here on is high, and a signal from here on says yes."""
+"""Threshold of a high reward, and of a signal that says yes."""
 JUDGE, EMBEDDER = "accuracy_llm", "accuracy_embed"
 MOST_ANSWERS = 2048
-"""Answers of one step that are told apart."""
+"""Distinct answers of one step that are counted, at most."""
 MOST_NAMES = 32
-"""Components, and flags, of one run that are told apart."""
+"""Components, and flags, of one run that are counted by name, at most."""
 LEVEL = 1e-9
-"""Rewards of a group that differ by less are equal."""
+"""Difference up to which two rewards of a group are equal."""
 
 Count = Literal[
     "samples",
@@ -43,15 +43,15 @@ class Step:
     rewards: Moments = field(default_factory=Moments)
     characters: Moments = field(default_factory=Moments)
     lengths: Correlation = field(default_factory=Correlation)
-    """Logarithm of the answer's length, and reward."""
+    """Correlation of the logarithm of the answer's length with the reward."""
     components: dict[str, Moments] = field(default_factory=dict)
     flags: Counter[str] = field(default_factory=Counter)
-    """Of the samples with a high reward."""
+    """Flags of the samples with a high reward."""
     seen: set[int] | None = None
-    """Answers met while the step is open."""
+    """Hashes of the answers so far, while the step is open."""
 
     def add(self, samples: Sequence[Observed]) -> None:
-        """Add *samples*, all but their groups."""
+        """Add *samples*, without their groups."""
         self.counts["samples"] += len(samples)
         self._add_rewards(samples)
         self._add_components(samples)
@@ -76,12 +76,12 @@ class Step:
             self._count_flag(flag, number)
 
     def share(self, part: Count, whole: Count) -> float | None:
-        """Give *part* as a share of *whole*; None where there is nothing to share."""
+        """Return *part* as a share of *whole*; None if *whole* is 0."""
         return self.counts[part] / self.counts[whole] if self.counts[whole] else None
 
     @property
     def flag_shares(self) -> dict[str, float]:
-        """How many of the highly rewarded samples have each flag."""
+        """Share of the highly rewarded samples with each flag."""
         high = self.counts["high"]
         return {flag: number / high for flag, number in self.flags.items()} if high else {}
 
@@ -114,7 +114,7 @@ class Step:
 
 
 def _comparison(samples: Sequence[Observed]) -> dict[Count, int]:
-    """Count where judge and embedder both spoke, and where one alone said yes."""
+    """Count the samples with signals of judge and embedder, and those with one yes."""
     both = [s.components for s in samples if JUDGE in s.components and EMBEDDER in s.components]
     said = [(values[JUDGE] >= RIGHT, values[EMBEDDER] >= RIGHT) for values in both]
     return {
@@ -125,7 +125,7 @@ def _comparison(samples: Sequence[Observed]) -> dict[Count, int]:
 
 
 class _Group:
-    """What is remembered of the samples of one prompt in one step."""
+    """State of the samples of one prompt in one step."""
 
     __slots__ = ("first", "is_level", "size")
 
@@ -136,11 +136,10 @@ class _Group:
 
 
 class Groups:
-    """Finds the groups whose rewards are all equal, from which nothing is learnt.
+    """Counts the groups whose rewards are all equal, from which a policy cannot learn.
 
-    A group's samples may come one by one, and mixed with others'. The groups met last are
-    remembered; one that is forgotten keeps what was counted of it, and its later samples are
-    another group.
+    A group's samples may arrive one by one and mixed with others. Only the most recent groups are
+    held; a dropped group stays in the counts, and its later samples count as another group.
     """
 
     def __init__(self, most: int) -> None:
@@ -152,7 +151,7 @@ class Groups:
         return len(self._groups)
 
     def add(self, number: int, step: Step, samples: Sequence[Observed]) -> None:
-        """Count the groups of *samples*, of the step of that *number*, in *step*."""
+        """Add the groups of *samples* to the counts of *step*, which has that *number*."""
         for sample in samples:
             if sample.reward is not None:
                 self._add(number, step.counts, sample.prompt, sample.reward)
@@ -168,7 +167,7 @@ class Groups:
                 self.forgotten += 1
         else:
             _grow(group, counts, reward)
-        # Last in the order: it is forgotten last.
+        # Inserted again at the end: the group used longest ago is dropped first.
         self._groups[key] = group
 
 

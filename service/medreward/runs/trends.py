@@ -1,8 +1,8 @@
-"""When a number that is told step by step has left its way. Pure arithmetic, a few numbers kept.
+"""Detectors of unusual rises in a series of one number a step; pure arithmetic in constant memory.
 
-Each detector measures the noise of its series by itself, and asks for a multiple of it beside a
-least rise that matters: small batches are noisy, and must not raise alarms. The multiples are such
-that a clean run of 500 steps raises one in less than 1 % of cases (tests/service/runs/test_runs.py).
+Each detector estimates the noise of its series, and requires a multiple of it as well as a least
+rise that matters: small batches are noisy and must not raise alerts. With these multiples, a clean
+run of 500 steps raises an alert in less than 1 % of cases (tests/service/runs/test_runs.py).
 """
 
 import math
@@ -14,24 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 RISE: Final = 0.15
-"""The least rise that is a jump (MediX-R1's exploited recipes rose by 0.19 in seven steps)."""
+"""Least rise of a jump (MediX-R1's exploited recipes rose by 0.19 in seven steps)."""
 WITHIN = 10
-"""Steps in which a jump happens."""
+"""Steps within which a jump has to happen."""
 SMOOTHED = 3
-"""Steps whose mean stands for the last of them."""
+"""Steps over which a series is averaged."""
 SIGMAS = 5.5
 SMALLEST_NOISE = 0.003
 
 EARLY, LATE = 10, 5
-"""Steps at a run's beginning, and at its end, that a rise compares."""
+"""Steps at a run's beginning, and at its end, whose means a rise compares."""
 
 CLIMB: Final = 0.03
-"""The least rise above the old trend that is a climb."""
+"""Least rise of a climb above the old trend."""
 CLIMB_SIGMAS = 4.25
 CLIMBING = (10, 20)
-"""Steps for which a climb may have gone on."""
+"""Lengths of a climb, in steps, that are tested."""
 BEFORE, LONGEST_BEFORE = 20, 100
-"""Steps that the old trend is read from."""
+"""Steps from which the old trend is estimated, at least and at most."""
 
 
 class Crossing(NamedTuple):
@@ -42,7 +42,7 @@ class Crossing(NamedTuple):
 
 
 class Noise:
-    """Standard deviation of a series about its course, from the differences of neighbours."""
+    """Standard deviation of a series around its trend, from the differences of neighbours."""
 
     def __init__(self) -> None:
         self._last: float | None = None
@@ -50,23 +50,24 @@ class Noise:
         self._mean_square = 0.0
 
     def add(self, value: float) -> None:
-        """Take the next value."""
+        """Add the next value."""
         if self._last is not None:
             self._count += 1
             square = (value - self._last) ** 2
-            # A mean at first, then one that forgets: the noise may change as a policy does.
+            # A plain mean of the first values, then an exponential one: the noise
+            # changes with the policy, so old differences lose their weight.
             self._mean_square += (square - self._mean_square) / min(self._count, LONGEST_BEFORE)
         self._last = value
 
     @property
     def sigma(self) -> float:
-        """The estimate, raised where it rests on few values."""
+        """Estimated standard deviation, increased if it is based on few values."""
         few = 1 + 3 / max(1, self._count)
         return few * max(SMALLEST_NOISE, math.sqrt(self._mean_square / 2))
 
 
 class Jump:
-    """Finds a rise of `RISE` within ten steps, of a series smoothed over three."""
+    """Detects a rise of `RISE` within ten steps of a series that is smoothed over three."""
 
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=SMOOTHED)
@@ -75,12 +76,12 @@ class Jump:
         self._count = 0
 
     def add(self, value: float) -> Crossing | None:
-        """Take the next step's value; tell if it ends a jump."""
+        """Add the next step's value; return the crossing if it ends a jump."""
         self._last.append(value)
         self._smooth.append(sum(self._last) / SMOOTHED)
         self._noise.add(value)
         self._count += 1
-        # The noise has to be known first.
+        # The first steps only serve to estimate the noise.
         if self._count < WITHIN + SMOOTHED + 2:
             return None
         rise = self._smooth[-1] - min(self._smooth)
@@ -91,11 +92,11 @@ class Jump:
 
 
 class Climb:
-    """Finds where a series has begun to rise faster than it did.
+    """Detects a series that has begun to rise faster than before.
 
-    A line with a bend is fitted to the last steps, and the change of its slope tested (Student's t;
-    Hinkley, "Inference in two-phase regression", JASA 66, 1971), for two places of the bend. A
-    policy that learns slows down; one that has found a hole in its reward speeds up.
+    A line with a bend is fitted to the last steps, and the change of its slope is tested (Student's
+    t; Hinkley, "Inference in two-phase regression", JASA 66, 1971), for two places of the bend. The
+    reward of a policy that learns slows down; that of one that exploits its reward speeds up.
     """
 
     def __init__(self) -> None:
@@ -103,7 +104,7 @@ class Climb:
         self._count = 0
 
     def add(self, value: float) -> Crossing | None:
-        """Take the next step's value; tell if a climb has been going on."""
+        """Add the next step's value; return the crossing if a climb is under way."""
         self._values[:-1] = self._values[1:]
         self._values[-1] = value
         self._count += 1
@@ -115,7 +116,7 @@ class Climb:
 
 
 class _Fit(NamedTuple):
-    """Orthonormal directions: of a line, and of what a bend adds to it, with that part's length."""
+    """Orthonormal directions of a line and of the bend added to it, with the bend's length."""
 
     line: NDArray[np.float64]
     bend: NDArray[np.float64]
@@ -135,7 +136,7 @@ def _bend(values: NDArray[np.float64], steps: int) -> Crossing | None:
     """Test whether the slope rose *steps* ago."""
     fit, freedom = _fit(len(values), steps), len(values) - 3
     bent = float(fit.bend @ values)
-    # What the new slope has added by now, not counting the old one.
+    # The rise since the bend beyond the old slope.
     rise = bent / fit.length * steps
     if rise < CLIMB:
         return None
@@ -149,7 +150,7 @@ def _bend(values: NDArray[np.float64], steps: int) -> Crossing | None:
 
 
 class Rise:
-    """Finds a series that has come to lie higher than at the run's beginning."""
+    """Detects a series that is higher than at the run's beginning."""
 
     def __init__(self) -> None:
         self._early: list[float] = []
@@ -157,7 +158,7 @@ class Rise:
         self._noise = Noise()
 
     def add(self, value: float) -> Crossing | None:
-        """Take the next step's value; tell if the last ones lie higher than the first."""
+        """Add the next step's value; return the crossing if the last ones are higher than the first."""
         self._noise.add(value)
         if len(self._early) < EARLY:
             self._early.append(value)

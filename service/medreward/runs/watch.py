@@ -1,4 +1,4 @@
-"""The runs that are watched: samples go in as they are answered, a report comes out."""
+"""The watch over runs: it takes the samples of each request and writes reports."""
 
 from bisect import insort
 from collections import Counter, OrderedDict
@@ -16,18 +16,18 @@ from medreward.runs.steps import Count, Groups, Step
 from medreward.telemetry.metrics import Metrics
 
 AT_ONCE = 64
-"""Samples that are added while others wait for the lock: a fraction of a millisecond."""
+"""Samples added under one lock: other threads wait for a fraction of a millisecond."""
 MOST_OPEN = 8
-"""Steps of a run that may be under way at once."""
+"""Steps of a run that may be open at once."""
 ENOUGH: Final = 0.5
-"""A step is over when later ones have so many samples, as a share of its own."""
+"""Samples of later steps, as a share of a step's own, at which the step ends."""
 UNTOLD_SAMPLES = 256
-"""A step of a run that tells none, at least."""
+"""Samples of one step, at least, if a run sends no step numbers."""
 SHOWN_ANSWERS = 8
 DISAGREEMENTS: tuple[Count, ...] = ("judge_only", "embedder_only")
-"""Samples to which judge or embedder alone said yes."""
+"""Counts of samples with a yes of only the judge or only the embedder."""
 MOST_RUNS, MOST_STEPS, MOST_GROUPS = 64, 512, 4096
-"""Runs, and of each the steps, and the groups that may still grow."""
+"""Runs held at most; for each run, its steps and the groups that may still grow."""
 
 
 class RunKey(NamedTuple):
@@ -38,21 +38,21 @@ class RunKey(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How much is remembered of one run."""
+    """Steps and groups of one run that are held, at most."""
 
     steps: int
     groups: int
 
 
 class Run:
-    """What is known of one run."""
+    """State of one run: its open and ended steps, groups, answers and alerts."""
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self._limits = limits
         self._metrics = metrics
         self._steps: dict[int, Step] = {}
         self._past = Step()
-        """Of the steps let go."""
+        """Sums of the dropped steps."""
         self._open: list[int] = []
         self._over_to = -1
         self._tells_steps = False
@@ -63,14 +63,14 @@ class Run:
 
     @property
     def held(self) -> int:
-        """Things held: steps, groups, and answers, those of open steps too."""
+        """Number of steps, groups and answers held, including the answers of open steps."""
         of_open = sum(len(self._steps[number].seen or ()) for number in self._open)
         return len(self._steps) + len(self._groups) + self._answers.held + of_open
 
     def number(self, told: int | None) -> int:
-        """Give the step of the next samples; *told* none, it is the one under way.
+        """Return the step of the next samples: *told*, or the newest open one if *told* is None.
 
-        A run that tells no steps begins one after every `UNTOLD_SAMPLES` samples.
+        If a run sends no step numbers, a new step begins after every `UNTOLD_SAMPLES` samples.
         """
         if told is not None:
             self._tells_steps = True
@@ -96,7 +96,7 @@ class Run:
             self._end_steps()
 
     def report(self, run_id: str) -> dict[str, Any]:
-        """Write a `wire.RunReport`; in plain dictionaries, as all wait while it is written."""
+        """Build a `RunReport` of plain dictionaries, which is fast: the caller holds the lock."""
         total = Step()
         for step in (self._past, *self._steps.values()):
             total.merge(step)
@@ -117,7 +117,8 @@ class Run:
         if number in self._steps:
             return self._steps[number]
         if number <= self._over_to:
-            # A step that was let go, or never there.
+            # A step that was dropped or never opened: all up to `_over_to` have
+            # ended, so its samples only enter the sums of the past.
             return self._past
         insort(self._open, number)
         step = self._steps[number] = Step(seen=set())
@@ -132,7 +133,7 @@ class Run:
         self._forgotten_steps += 1
 
     def _end_steps(self) -> None:
-        """End the steps that later ones have left behind: samples may overtake each other."""
+        """End old steps once later ones have enough samples, since requests may arrive out of order."""
         while len(self._open) > 1:
             oldest, *later = [self._steps[number].counts["samples"] for number in self._open]
             if sum(later) < ENOUGH * oldest:
@@ -153,9 +154,9 @@ class Run:
 
 
 class RunWatch:
-    """Watches the runs heard of last, within a fixed amount of memory. Thread-safe.
+    """Watches the most recent runs in a fixed amount of memory. Thread-safe.
 
-    A run takes about three megabytes at most, with the limits as they are (measured).
+    With the default limits, a run takes about three megabytes at most (measured).
     """
 
     def __init__(
@@ -168,7 +169,8 @@ class RunWatch:
     ) -> None:
         self._metrics = metrics
         self._max_runs = max_runs
-        # One more than may be open, so that there is one to let go.
+        # More steps than may be open at once, so that there is always an ended
+        # one to drop.
         self._limits = Limits(steps=max(max_steps, MOST_OPEN + 1), groups=max_groups)
         self._runs: OrderedDict[RunKey, Run] = OrderedDict()
         self._lock = Lock()
@@ -176,12 +178,12 @@ class RunWatch:
 
     @property
     def held(self) -> int:
-        """Things held of all runs: what its memory grows with."""
+        """Number of objects held for all runs, which determines the memory used."""
         with self._lock:
             return sum(run.held for run in self._runs.values())
 
     def observe(self, key: RunKey, step: int | None, samples: Iterable[Observed]) -> None:
-        """Add the samples of one request; without a step, to the one under way."""
+        """Add the samples of one request, to the newest open step if *step* is None."""
         coming = iter(samples)
         with self._lock:
             number = self._run(key).number(step)
@@ -190,7 +192,7 @@ class RunWatch:
                 self._run(key).add(number, some)
 
     def report(self, key: RunKey) -> RunReport | None:
-        """Tell what is known of a run; None where there is nothing."""
+        """Return the report of a run; None if the run is unknown."""
         with self._lock:
             run = self._runs.get(key)
             report = None if run is None else run.report(key.id)
@@ -206,14 +208,15 @@ class RunWatch:
 
     def _make_room(self) -> None:
         if len(self._runs) > self._max_runs:
-            # Of who has most, so that nobody can push out the runs of others by naming many.
+            # The oldest run of the namespace with the most runs is dropped, so that
+            # one caller with many runs cannot displace those of others.
             having = Counter(key.namespace for key in self._runs)
             most = max(having.values())
             del self._runs[next(key for key in self._runs if having[key.namespace] == most)]
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
-    """Write a `wire.RunAlert`."""
+    """Build a `RunAlert`."""
     return {
         "kind": alert.kind,
         "of": alert.of,
@@ -226,7 +229,7 @@ def _alert(alert: Alert) -> dict[str, Any]:
 
 
 def _answer(repeat: Repeat) -> dict[str, Any]:
-    """Write a `wire.RunAnswer`."""
+    """Build a `RunAnswer`."""
     return {
         "answer": shown(repeat.answer),
         "characters": repeat.characters,
@@ -237,7 +240,7 @@ def _answer(repeat: Repeat) -> dict[str, Any]:
 
 
 def _sums(step: Step) -> dict[str, Any]:
-    """Write a `wire.RunSums`."""
+    """Build a `RunSums`."""
     return {
         "samples": step.counts["samples"],
         "unscored": step.counts["unscored"],
@@ -255,5 +258,5 @@ def _sums(step: Step) -> dict[str, Any]:
 
 
 def _moments(moments: Moments) -> dict[str, float]:
-    """Write a `wire.RunMoments`."""
+    """Build a `RunMoments`."""
     return {"count": moments.count, "mean": moments.mean, "sd": moments.sd}
