@@ -600,7 +600,7 @@ async def test_an_interrupted_run_leaves_a_file_to_go_on_with(
     undisturbed = path.with_name("undisturbed.jsonl")
     await run(server, undisturbed, questions(20))
 
-    def show(*, done: int, failed: int, found: int) -> None:
+    def show(*, done: int, trouble: int, found: int) -> None:
         if done == 5:
             interrupted.cancel()
 
@@ -624,7 +624,7 @@ async def test_progress_is_shown(server: ModelServer, path: Path) -> None:
         server,
         path,
         questions(3),
-        show=lambda *, done, failed, found: shown.append((done, failed, found)),
+        show=lambda *, done, trouble, found: shown.append((done, trouble, found)),
     )
 
     assert shown == [(1, 0, 1), (1, 1, 1), (1, 1, 1)]

@@ -12,8 +12,8 @@ import pytest
 
 from medreward_eval.errors import BadData
 from medreward_eval.journal import Journal
-from medreward_eval.records import Grade, Graded, graded_row
-from medreward_eval.report.submission import score_text, underscored, write_submission, zip_name
+from medreward_eval.records import Grade, Graded, graded_row, underscored
+from medreward_eval.report.submission import score_text, write_submission, zip_name
 from medreward_eval.statistics.scores import Group, Scores
 from medreward_eval.statistics.scoring import score_file
 from tests.evaluation.conftest import grades_file

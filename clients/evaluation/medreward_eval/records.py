@@ -1,5 +1,6 @@
 """What is kept of a question, of what a model answered, and of what that is worth."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, get_args
@@ -102,6 +103,11 @@ class Graded:
         if self.grade.score is None:
             return None
         return self.grade.score / BEST[self.prediction.template]
+
+
+def underscored(model: str) -> str:
+    """Return a model's name as MediX-R1's folders have it: no organisation, letters and digits."""
+    return re.sub(r"[^a-zA-Z0-9]", "_", model.rstrip("/").rpartition("/")[2])
 
 
 def prediction_row(prediction: Prediction) -> dict[str, Any]:

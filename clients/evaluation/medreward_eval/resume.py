@@ -10,6 +10,14 @@ FOUND_SHOWN: Final = 1000
 """What costs nothing goes by faster than it can be drawn."""
 
 
+class Show(Protocol):
+    """Shows a run's progress: things done, things in trouble, and things done by earlier runs."""
+
+    def __call__(self, *, done: int, trouble: int, found: int) -> None:
+        """Show the counts so far."""
+        ...
+
+
 class Named(Protocol):
     """Whatever has an id."""
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from medreward_client import MedrewardError
 from medreward_client.terminal import FAILED, INTERRUPTED, MISUSED, ended, messages, tell
 from medreward_eval.errors import BadData, BadTask, EvalError
+from medreward_eval.resume import Show
 
 PLAIN_WIDTH = 160
 """Columns if there is no terminal to measure."""
@@ -32,16 +32,8 @@ def failing_in_words() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from exc
 
 
-class Bar(Protocol):
-    """Shows how many are done, of which some are in trouble and some were found."""
-
-    def __call__(self, *, done: int, trouble: int, found: int) -> None:
-        """Show the counts so far."""
-        ...
-
-
 @contextmanager
-def progress(total: int | None, *, done: str, trouble: str) -> Iterator[Bar]:
+def progress(total: int | None, *, done: str, trouble: str) -> Iterator[Show]:
     """Draw a bar on a terminal's standard error; *done* and *trouble* are the words for counts."""
     console = messages()
     if not console.is_terminal:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, Protocol
+from pathlib import Path
+from typing import Any, Final
 
 import orjson
 
 from medreward_client.pauses import Pauses
+from medreward_client.terminal import tell
 from medreward_eval.errors import Failed
 from medreward_eval.generation.model_server import (
     Away,
@@ -27,9 +29,11 @@ from medreward_eval.generation.model_server import (
 )
 from medreward_eval.journal import HEADER_KEY, Journal, Row
 from medreward_eval.ordered_map import ordered_map
-from medreward_eval.records import Failure, Prediction, Question, prediction_row
-from medreward_eval.resume import Outcome, Resumed, see_that_same
+from medreward_eval.records import Failure, Prediction, Question, prediction_row, underscored
+from medreward_eval.resume import Outcome, Resumed, Show, see_that_same
 from medreward_eval.tasks.images import data_url
+from medreward_eval.tasks.question_source import QuestionSource
+from medreward_eval.terminal import progress
 
 VERSION: Final = 1
 """Of how a question becomes a request: the order of image and text, what is sent beside them."""
@@ -50,14 +54,6 @@ ASKED: Final = ("id", "task", "question", "reference", "template")
 
 Say = Callable[[str], None]
 """Tells a person, while it runs, what they may want to know."""
-
-
-class Show(Protocol):
-    """Shows how many have a response, have none, and had one before this run."""
-
-    def __call__(self, *, done: int, failed: int, found: int) -> None:
-        """Show the counts so far."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -130,6 +126,50 @@ def predictions_header(
     }
 
 
+@dataclass(frozen=True, slots=True)
+class GenerateOptions:
+    """Options of the command `generate` that name the model's server and the file."""
+
+    server: str
+    server_key: str | None
+    model: str | None
+    out: Path | None
+    mix: bool
+    at_once: int
+
+
+async def generate_file(
+    source: QuestionSource, tasks_hash: str, sampling: Sampling, options: GenerateOptions
+) -> tuple[GenerationCounts, Path]:
+    """Generate responses into a file, with a progress bar; return the counts and the file's path.
+
+    Raises:
+        BadData: a data set cannot be read, or the file holds something else.
+        OtherRun: the file's lines are of other questions or another model.
+        Failed: the server is gone, refuses everything, or answers nothing; finished lines are kept.
+    """
+    async with ChatServer(options.server, api_key=options.server_key, model=options.model) as chat:
+        name = underscored(chat.model)
+        path = options.out or Path("results", name, f"{name}.jsonl")
+        header = predictions_header(chat.model, chat.model, tasks_hash, sampling)
+        # Data sets are opened before the file, so that a missing one leaves no file behind.
+        total = source.count()
+        with (
+            Journal(path, header, mix=options.mix) as journal,
+            progress(total, done="generated", trouble="without a response") as show,
+        ):
+            counts = await generate(
+                source.questions,
+                chat,
+                journal,
+                settings=sampling,
+                say=tell,
+                show=show,
+                at_once=options.at_once,
+            )
+        return counts, path
+
+
 async def generate(
     questions: Callable[[], Iterable[Question]],
     server: ChatServer,
@@ -153,9 +193,9 @@ async def generate(
     """
     counts = GenerationCounts()
 
-    def tell() -> None:
+    def show_counts() -> None:
         counts.found = resumed.found
-        show(done=counts.generated, failed=counts.failed.total(), found=counts.found)
+        show(done=counts.generated, trouble=counts.failed.total(), found=counts.found)
 
     async def ask(things: Iterable[Question], most_barren: float) -> None:
         barren = 0
@@ -163,7 +203,7 @@ async def generate(
             async for prediction in predictions:
                 resumed.keep([_outcome(prediction)])
                 counts.add(prediction)
-                tell()
+                show_counts()
                 barren = barren + 1 if _is_barren(prediction) else 0
                 if prediction.error is not None and barren == most_barren:
                     raise Failed(
@@ -173,11 +213,11 @@ async def generate(
                     )
 
     asking = Asking(server, settings, say, pauses)
-    resumed = Resumed(journal, tell=tell)
+    resumed = Resumed(journal, tell=show_counts)
     await ask(resumed.new(questions(), partial(_failure_in, journal)), BARREN_ROWS)
     if resumed.troubled:
         await ask((one for one in questions() if one.id in resumed.troubled), math.inf)
-    tell()
+    show_counts()
     return counts
 
 

@@ -6,28 +6,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
+from medreward_client import AsyncRewardClient
 from medreward_eval.errors import Failed
-from medreward_eval.grading.grader import Grader, batches
-from medreward_eval.grading.predictions import Reading, prediction_of, read_predictions
+from medreward_eval.grading.grader import Grader, batches, find_identity, grades_header
+from medreward_eval.grading.predictions import Inventory, Reading, prediction_of, read_predictions
 from medreward_eval.journal import Journal, Row
 from medreward_eval.ordered_map import ordered_map
 from medreward_eval.records import Graded, Prediction, graded_row, prediction_row
-from medreward_eval.resume import Outcome, Resumed, see_that_same
+from medreward_eval.resume import Outcome, Resumed, Show, see_that_same
+from medreward_eval.terminal import progress
 
 AT_ONCE: Final = 8
 """Requests on their way."""
 BARREN_BATCHES: Final = 3
 """After so many batches in a row without one judgement, it is no use to go on."""
-
-
-class Show(Protocol):
-    """Shows how many are judged, unjudged, and were judged before this run."""
-
-    def __call__(self, *, judged: int, unjudged: int, found: int) -> None:
-        """Show the counts so far."""
-        ...
 
 
 @dataclass(slots=True)
@@ -46,6 +40,49 @@ class GradeCounts:
                 self.judged += 1
             else:
                 self.unjudged[one.grade.error.kind] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class GradeOptions:
+    """Options of the command `grade` that name the service, the file and whose predictions."""
+
+    url: str
+    api_key: str | None
+    model: str
+    out: Path
+    votes: int
+    mix: bool
+    at_once: int
+    deadline_s: float
+
+
+async def grade_file(
+    predictions: Path, reading: Reading, stock: Inventory, options: GradeOptions
+) -> GradeCounts:
+    """Grade the predictions of a file, of which *stock* was taken, into another, with a bar.
+
+    Raises:
+        BadData: the file of grades holds something else.
+        OtherRun: its lines are of other predictions or another grader, or the service changed.
+        Failed: the service is gone, or its judge answers nothing; finished lines are kept.
+    """
+    votes, deadline_s = options.votes, options.deadline_s
+    async with AsyncRewardClient(
+        options.url, api_key=options.api_key, deadline_s=deadline_s
+    ) as client:
+        identity = await find_identity(client, stock.templates, votes=votes, deadline_s=deadline_s)
+        header = grades_header(
+            options.model, identity, stock.headers, votes=votes, total=stock.total
+        )
+        grader = Grader(client, identity, votes=votes, deadline_s=deadline_s)
+        with (
+            Journal(options.out, header, mix=options.mix) as journal,
+            progress(stock.total, done="judged", trouble="unjudged") as show,
+        ):
+            run = GradingRun(
+                predictions, reading, journal, grader, show=show, at_once=options.at_once
+            )
+            return await run.run()
 
 
 class GradingRun:
@@ -123,7 +160,7 @@ class GradingRun:
     def _tell(self) -> None:
         counts = self._counts
         counts.found = self._resumed.found
-        self._show(judged=counts.judged, unjudged=counts.unjudged.total(), found=counts.found)
+        self._show(done=counts.judged, trouble=counts.unjudged.total(), found=counts.found)
 
 
 FILLED_LATER: Final = frozenset({"response", "finish_reason", "reasoning", "error"})

@@ -8,7 +8,6 @@ Their files know no answer without a grade. What is unjudged is therefore in the
 and the table says how many that are.
 """
 
-import re
 from collections.abc import Iterator
 from hashlib import md5
 from pathlib import Path
@@ -17,7 +16,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from medreward_eval.errors import BadData
 from medreward_eval.journal import line_of
-from medreward_eval.records import Graded
+from medreward_eval.records import Graded, underscored
 from medreward_eval.statistics.scores import Provenance, Scores
 from medreward_eval.statistics.scoring import read_graded
 
@@ -60,11 +59,6 @@ def _see_that_whole(grades: Path, told: Provenance) -> None:
             f"{grades}: {told.graded:,} of {told.of:,} predictions are graded so far; run "
             "`medreward-eval grade` again, which goes on, and then this"
         )
-
-
-def underscored(model: str) -> str:
-    """Name a model as their folders do: without its organisation, letters and digits alone."""
-    return re.sub(r"[^a-zA-Z0-9]", "_", model.rstrip("/").rpartition("/")[2])
 
 
 def zip_name(model: str) -> str:
