@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from medreward_eval.report.comparison_tables import conclusion, conclusions
 from medreward_eval.statistics.comparison import (
     AverageDifference,
     Comparison,
     TaskDifference,
     compare,
-    conclusion,
-    conclusions,
     holm,
     mcnemar,
 )

@@ -10,7 +10,7 @@ import pytest
 from medreward_eval.errors import BadData, OtherRun
 from medreward_eval.journal import Journal, line_of
 from medreward_eval.records import Grade, Graded, graded_row, prediction_row
-from medreward_eval.statistics.paired import Compared, compare_files
+from medreward_eval.statistics.comparison import Compared, compare_files
 from medreward_eval.statistics.scores import Group
 from tests.evaluation.conftest import grades_file
 from tests.evaluation.sample_scores import HEADER, RIGHT, UNJUDGED, WRONG, item

@@ -32,10 +32,10 @@ from medreward_eval.grading.predictions import Inventory, Reading, inspect_predi
 from medreward_eval.grading.run import AT_ONCE, GradeCounts, GradeOptions, grade_file
 from medreward_eval.records import Template
 from medreward_eval.report.comparison_tables import (
-    comparison_conclusions,
     comparison_csv,
     comparison_notes,
     comparison_table,
+    conclusions,
 )
 from medreward_eval.report.page import write_page
 from medreward_eval.report.submission import write_submission
@@ -49,7 +49,7 @@ from medreward_eval.report.tables import (
     unnamed_words,
     warnings,
 )
-from medreward_eval.statistics.paired import compare_files
+from medreward_eval.statistics.comparison import compare_files
 from medreward_eval.statistics.scores import Group, Provenance, ways_of
 from medreward_eval.statistics.scoring import read_graded, score_file
 from medreward_eval.tasks.question_source import QuestionSource
@@ -422,7 +422,7 @@ def compare(
     console = output(plain_width=PLAIN_WIDTH)
     console.print(comparison_table(both))
     _print_notes(console, comparison_notes(both))
-    for line in comparison_conclusions(both):
+    for line in conclusions(both.comparison, both.first, both.second):
         console.print(shown(line), soft_wrap=True)
     if csv is not None:
         csv.write_text(comparison_csv(both), encoding="utf-8")

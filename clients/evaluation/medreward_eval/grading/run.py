@@ -1,4 +1,4 @@
-"""One run of grading: what is graded already is left alone, what is not is graded, in order."""
+"""Runs of grading: predictions without a grade are graded, in the order of their file."""
 
 import math
 from collections import Counter
@@ -19,19 +19,19 @@ from medreward_eval.resume import Outcome, Resumed, Show, see_that_same
 from medreward_eval.terminal import progress
 
 AT_ONCE: Final = 8
-"""Requests on their way."""
+"""Requests in flight."""
 BARREN_BATCHES: Final = 3
-"""After so many batches in a row without one judgement, it is no use to go on."""
+"""After this many batches in a row without one judgement, the run stops."""
 
 
 @dataclass(slots=True)
 class GradeCounts:
-    """How many are judged now and how many are not; `found` were judged before this run."""
+    """Counts of judged and unjudged predictions; `found` were judged before this run."""
 
     judged: int = 0
     found: int = 0
     unjudged: Counter[str] = field(default_factory=Counter)
-    """By the kind of their error."""
+    """Unjudged predictions by the kind of their error."""
 
     def add(self, graded: Sequence[Graded]) -> None:
         """Count a batch."""
@@ -59,7 +59,7 @@ class GradeOptions:
 async def grade_file(
     predictions: Path, reading: Reading, stock: Inventory, options: GradeOptions
 ) -> GradeCounts:
-    """Grade the predictions of a file, of which *stock* was taken, into another, with a bar.
+    """Grade a file of predictions, whose inventory is *stock*, into another, with a progress bar.
 
     Raises:
         BadData: the file of grades holds something else.
@@ -86,9 +86,9 @@ async def grade_file(
 
 
 class GradingRun:
-    """Grades a file of predictions into a journal, going on where an earlier run was.
+    """Grades a file of predictions into a journal, and continues where an earlier run stopped.
 
-    What an earlier run could not have judged is asked about again, behind all others.
+    Predictions that an earlier run left unjudged are sent again, after all new ones.
     """
 
     def __init__(
@@ -111,18 +111,19 @@ class GradingRun:
         self._counts = GradeCounts()
 
     async def run(self) -> GradeCounts:
-        """Grade what is not graded.
+        """Grade all predictions without a grade.
 
         Raises:
-            OtherRun: the predictions are not those that the journal's lines are of, or the service
-                changed on the way.
-            Failed: the service is gone, or its judge answers nothing; what was graded is kept.
+            OtherRun: the journal's lines are of other predictions, or the service changed during the
+            run.
+            Failed: the service is gone, or its judge answers nothing; finished grades are kept.
         """
         await self._grade(self._resumed.new(self._predictions(), self._failure_in))
         troubled = self._resumed.troubled
         if troubled:
             again = (one for one in self._predictions() if one.id in troubled)
-            # Those that never come right would keep the ones behind them from being asked about.
+            # No limit on failures in a row here: items that fail every time would end the run before the
+            # items behind them are sent.
             await self._grade(again, most_barren=math.inf)
         self._tell()
         return self._counts
@@ -164,7 +165,7 @@ class GradingRun:
 
 
 FILLED_LATER: Final = frozenset({"response", "finish_reason", "reasoning", "error"})
-"""What a question that had no response gets when it is asked again."""
+"""Keys that may differ if a question had no response and was asked again."""
 
 
 def _outcome(graded: Graded) -> Outcome:
@@ -176,6 +177,6 @@ def _kind(graded: Graded) -> str | None:
 
 
 def _is_held_up(graded: Graded) -> bool:
-    """Tell whether the judge was asked, and could not answer."""
+    """Return True if the judge was asked and gave no verdict for a passing reason."""
     error = graded.grade.error
     return graded.prediction.response is not None and error is not None and error.retryable
