@@ -305,7 +305,7 @@ def grade(
 
 
 def _see_that_other(option: str, out: Path | None, *read: Path) -> None:
-    """Refuse to write over what is read: it may be hours of a judge's work."""
+    """Raise BadData if an output is one of the inputs: grades may be hours of a judge's work."""
     if out is not None and out.resolve() in {path.resolve() for path in read}:
         raise BadData(f"{option}: {out} is the file that is read; name another")
 
@@ -470,7 +470,7 @@ def _groups(task_file: Path | None) -> dict[str, Group]:
 
 
 def _print_notes(console: Console, lines: Iterable[str]) -> None:
-    """Print notes under a table; what is a warning stands out."""
+    """Print notes below a table, with warnings in yellow."""
     console.print()
     for line in lines:
         console.print(shown(line, "yellow" if line.startswith("Warning") else "dim"))
@@ -502,7 +502,7 @@ def _print_generated(counts: GenerationCounts, out: Path, source: QuestionSource
 
 
 def _print_counts(line: str, kinds: Mapping[str, int]) -> None:
-    """Print how a run ended, and each kind of trouble with its number."""
+    """Print the summary of a run, and the number of each kind of error."""
     console = output(plain_width=PLAIN_WIDTH)
     console.print(shown(line), soft_wrap=True)
     for kind, number in sorted(kinds.items()):

@@ -1,4 +1,4 @@
-"""What stops a command of the evaluation, in words and exit codes, and a bar for its progress."""
+"""Exit codes and messages of failing commands, and the progress bar of a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +13,16 @@ from medreward_eval.errors import BadData, BadTask, EvalError
 from medreward_eval.resume import Show
 
 PLAIN_WIDTH = 160
-"""Columns if there is no terminal to measure."""
+"""Columns of output that does not go to a terminal."""
 
 
 @contextmanager
 def failing_in_words() -> Iterator[None]:
-    """Turn what stops a command into a line of words and an exit code."""
+    """Convert exceptions of a command to a one-line message and an exit code."""
     end = partial(ended, "medreward-eval")
     try:
         yield
-    # A ValueError is of what the command line gave: a URL, a key, a number of seconds.
+    # A ValueError comes from the command line: a URL, a key, a number of seconds.
     except (BadTask, BadData, ValueError) as exc:
         raise end(exc, MISUSED) from exc
     except (EvalError, MedrewardError, OSError) as exc:
@@ -34,7 +34,7 @@ def failing_in_words() -> Iterator[None]:
 
 @contextmanager
 def progress(total: int | None, *, done: str, trouble: str) -> Iterator[Show]:
-    """Draw a bar on a terminal's standard error; *done* and *trouble* are the words for counts."""
+    """Draw a progress bar on standard error; *done* and *trouble* are the labels of its counts."""
     console = messages()
     if not console.is_terminal:
         yield lambda **_: None

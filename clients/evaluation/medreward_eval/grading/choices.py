@@ -11,7 +11,7 @@ from string import ascii_uppercase
 
 _EDGES = " \t\r\n\"'`*_"
 _ENDS = _EDGES + ".!,;:。"
-"""Characters that are stripped at the end but not at the beginning: `.5` is not `5`."""
+"""Characters stripped at the end; at the beginning only `_EDGES` are, since `.5` is not `5`."""
 _ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)")
 _WRAPPED = re.compile(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}")
 _LETTER = re.compile(

@@ -64,7 +64,7 @@ def inspect_predictions(path: Path, reading: Reading) -> Inventory:
 
     Raises:
         BadData: the file cannot be read, or lines are invalid. All are counted, and the first are
-        named by number; their content is not shown.
+            named by number; their content is not shown.
     """
     tasks: Counter[str] = Counter()
     templates: set[Template] = set()

@@ -114,8 +114,7 @@ class GradingRun:
         """Grade all predictions without a grade.
 
         Raises:
-            OtherRun: the journal's lines are of other predictions, or the service changed during the
-            run.
+            OtherRun: the journal's lines are of other predictions, or the service has changed.
             Failed: the service is gone, or its judge answers nothing; finished grades are kept.
         """
         await self._grade(self._resumed.new(self._predictions(), self._failure_in))

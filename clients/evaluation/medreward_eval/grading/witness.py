@@ -14,7 +14,7 @@ from medreward_eval.grading.choices import right_option
 from medreward_eval.records import Graded, Prediction
 
 STEM: Final = 5
-"""Words with this many first characters in common have one stem: renal, renally."""
+"""Words with this many first characters in common count as one stem: renal and renally."""
 SHORT: Final = 3
 """Words of fewer characters count only if the reference has no longer one, such as `no`."""
 
