@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward_eval.errors import BadData, OtherRun
-from medreward_eval.journal import Journal, headers_of, latest_rows, mend, rows_of
+from medreward_eval.journal import Journal, headers_of, latest_rows, rows_of, truncate_partial_line
 
 HEADER = {"medreward_eval": "grades", "version": 1, "model": "m"}
 ROWS = [{"id": f"q{n}", "score": n} for n in range(3)]
@@ -119,7 +119,7 @@ def test_a_file_cut_anywhere_keeps_its_whole_lines(data: st.DataObject) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "cut.jsonl"
         path.write_bytes(content[:cut])
-        mend(path)
+        truncate_partial_line(path)
         assert path.read_bytes() == b"".join(whole)
 
 
@@ -128,7 +128,7 @@ def test_a_long_torn_line_is_cut_off_whole(tmp_path: Path) -> None:
     path = filled(tmp_path / "a.jsonl")
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"id":"' + b"x" * 200_000)
-    mend(path)
+    truncate_partial_line(path)
 
     assert path.read_bytes() == whole
 

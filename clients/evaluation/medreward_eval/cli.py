@@ -288,7 +288,7 @@ def grade(
     if stock.unnamed:
         tell(f"Warning: {unnamed_words(stock.unnamed)}", "yellow")
     out = out or predictions.with_name(f"{predictions.stem}_eval.jsonl")
-    _see_that_other("--out", out, predictions)
+    _check_output("--out", out, predictions)
     options = GradeOptions(
         url=url,
         api_key=api_key,
@@ -304,7 +304,7 @@ def grade(
     raise typer.Exit(FAILED if counts.unjudged else 0)
 
 
-def _see_that_other(option: str, out: Path | None, *read: Path) -> None:
+def _check_output(option: str, out: Path | None, *read: Path) -> None:
     """Raise BadData if an output is one of the inputs: grades may be hours of a judge's work."""
     if out is not None and out.resolve() in {path.resolve() for path in read}:
         raise BadData(f"{option}: {out} is the file that is read; name another")
@@ -352,8 +352,8 @@ def score(
     ] = None,
 ) -> None:
     """Show accuracies with their intervals, by task and on average, and what was not judged."""
-    _see_that_other("--csv", csv, grades)
-    _see_that_other("--markdown", markdown_file, grades)
+    _check_output("--csv", csv, grades)
+    _check_output("--markdown", markdown_file, grades)
     scores = score_file(grades, _groups(task_file), calibration=calibration)
     console = output(plain_width=PLAIN_WIDTH)
     console.print(score_table(scores))
@@ -389,7 +389,7 @@ def report(
 ) -> None:
     """Write one HTML page: plots, tables, and the answers on which model and reference differ."""
     path = out or grades.with_suffix(".html")
-    _see_that_other("--out", path, grades)
+    _check_output("--out", path, grades)
     scores = score_file(grades, _groups(task_file), calibration=calibration)
     write_page(
         path, scores, read_graded(grades), with_texts=texts, most=most, answer_of=read_answer
@@ -417,7 +417,7 @@ def compare(
 
     Paired: only questions that are judged in both count. Grades of two judges do not compare.
     """
-    _see_that_other("--csv", csv, first, second)
+    _check_output("--csv", csv, first, second)
     both = compare_files(first, second, _groups(task_file))
     console = output(plain_width=PLAIN_WIDTH)
     console.print(comparison_table(both))

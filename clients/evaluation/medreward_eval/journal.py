@@ -47,9 +47,9 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
         try:
-            self._keep_others_out()
-            self._see_that_ours()
-            mend(path)
+            self._lock()
+            self._check_start()
+            truncate_partial_line(path)
             self._begin(dict(header), mix=mix)
         except BaseException:
             self.close()
@@ -74,15 +74,15 @@ class Journal:
         """Append lines that replace earlier ones with the same ids."""
         self.append([{AGAIN: True, **row} for row in rows])
 
-    def _keep_others_out(self) -> None:
+    def _lock(self) -> None:
         """Lock the file for as long as this process has it open."""
         try:
             lock(self._file)
         except BlockingIOError:
             raise OtherRun(f"{self.path}: another run is writing there; wait for it") from None
 
-    def _see_that_ours(self) -> None:
-        """Raise OtherRun unless the file is empty or a journal, before `mend` could cut off its end."""
+    def _check_start(self) -> None:
+        """Raise OtherRun unless the file is empty or a journal, before `truncate_partial_line` could cut off its end."""
         with self.path.open("rb") as file:
             start = file.read(len(HEADER_START))
         if not HEADER_START.startswith(start):
@@ -94,10 +94,10 @@ class Journal:
         if found and any(one[HEADER_KEY] != kind for one in found):
             raise OtherRun(f"{self.path} holds {found[0][HEADER_KEY]}, not {kind}")
         if found and found[-1] != header:
-            if not mix and _but_count(found[-1]) != _but_count(header):
+            if not mix and _without_count(found[-1]) != _without_count(header):
                 raise OtherRun(
                     f"{self.path} was made otherwise "
-                    f"({differences(_but_count(found[-1]), _but_count(header))}), and the "
+                    f"({differences(_without_count(found[-1]), _without_count(header))}), and the "
                     "lines would not compare; write to a new file, or ask for the mixture "
                     "with --mix"
                 )
@@ -167,7 +167,7 @@ def first_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """
     is_ours = has_header(path)
     for number, row in rows_of(path):
-        if not (is_ours and _is_of_the_ledger(row)):
+        if not (is_ours and _is_header_or_retry(row)):
             yield number, row
 
 
@@ -180,7 +180,7 @@ def has_header(path: Path) -> bool:
         raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
 
 
-def _is_of_the_ledger(row: Row) -> bool:
+def _is_header_or_retry(row: Row) -> bool:
     """Return True for a header or a retried line, by its first key."""
     first = next(iter(row), None)
     return first == HEADER_KEY or (first == AGAIN and row[AGAIN] is True)
@@ -203,11 +203,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return "; ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
 
 
-def _but_count(header: Mapping[str, Any]) -> Row:
+def _without_count(header: Mapping[str, Any]) -> Row:
     return {key: value for key, value in header.items() if key != COUNT_KEY}
 
 
-def mend(path: Path) -> None:
+def truncate_partial_line(path: Path) -> None:
     """Truncate a file behind its last line feed: the rest is of a run that was killed mid-line."""
     with path.open("rb+") as file:
         file.truncate(_end_of_lines(file))

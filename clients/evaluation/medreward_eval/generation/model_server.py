@@ -167,7 +167,7 @@ class ChatServer:
     async def _send(
         self, method: str, path: str, content: bytes | None, timeout_s: float
     ) -> tuple[int, httpx.Headers, bytes]:
-        with _reaching(self._server, timeout_s):
+        with _translated_errors(self._server, timeout_s):
             async with (
                 asyncio.timeout(timeout_s),
                 self._http.stream(method, path, content=content) as response,
@@ -181,7 +181,7 @@ class ChatServer:
 
     def _not_answered(self, status: int, headers: httpx.Headers, told: bytes) -> Exception:
         """Return the exception for a status other than 200: refused, broken, away or failed."""
-        said = f"{self._server} said {_in_words(status, told)}"
+        said = f"{self._server} said {_described(status, told)}"
         if status in REFUSED:
             if TOO_LONG.search(told):
                 return Refused("context_length", f"too long for the model: {said}")
@@ -196,7 +196,7 @@ class ChatServer:
 
 
 @contextmanager
-def _reaching(server: str, timeout_s: float) -> Iterator[None]:
+def _translated_errors(server: str, timeout_s: float) -> Iterator[None]:
     """Convert httpx exceptions of requests to *server* to those of this module."""
     try:
         yield
@@ -234,7 +234,7 @@ def _models_in(told: bytes) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def _in_words(status: int, told: bytes) -> str:
+def _described(status: int, told: bytes) -> str:
     """Format a status and the server's code of the error; free text is left out."""
     body = object_in(told) or {}
     nested = body.get("error")

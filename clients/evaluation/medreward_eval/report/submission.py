@@ -29,7 +29,7 @@ def write_submission(grades: Path, scores: Scores, folder: Path) -> Path:
     Raises:
         BadData: nothing was judged, not all is graded, or the predictions are of several models.
     """
-    _see_that_whole(grades, scores.provenance)
+    _check_complete(grades, scores.provenance)
     if not any(task.judged for task in scores.tasks):
         raise BadData(f"{grades}: nothing is judged, so there is nothing to hand in")
     model = underscored(scores.model)
@@ -46,7 +46,7 @@ def write_submission(grades: Path, scores: Scores, folder: Path) -> Path:
     return path
 
 
-def _see_that_whole(grades: Path, told: Provenance) -> None:
+def _check_complete(grades: Path, told: Provenance) -> None:
     """Raise BadData if the predictions are of several models or some are not graded yet."""
     models = dict.fromkeys(str(way.get("model")) for way in told.generated)
     if len(models) > 1:

@@ -143,7 +143,7 @@ def compare_files(first: Path, second: Path, groups: Mapping[str, Group]) -> Com
         OtherRun: the graders differ, or an id names different questions in the two files.
     """
     headers = [grades_headers(path) for path in (first, second)]
-    _see_that_comparable(headers, first, second)
+    _check_comparable(headers, first, second)
     graded_second = 0
     known = {one.prediction.id: (_digest(one), one.credit) for one in read_graded(first)}
     graded_first = len(known)
@@ -240,7 +240,7 @@ def excludes_zero(difference: Estimate) -> bool:
     return low > 0 or high < 0
 
 
-def _see_that_comparable(
+def _check_comparable(
     headers: Sequence[Sequence[Mapping[str, Any]]], first: Path, second: Path
 ) -> None:
     bases = [

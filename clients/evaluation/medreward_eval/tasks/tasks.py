@@ -49,7 +49,7 @@ WORDS: Final[Mapping[str, str]] = {
 """Replacements for messages of pydantic that mention Python's types."""
 
 
-def _listed(value: object) -> object:
+def _as_tuple(value: object) -> object:
     """Wrap a single text in a tuple, and convert a list to one."""
     return (
         (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
@@ -57,7 +57,7 @@ def _listed(value: object) -> object:
 
 
 Word = Annotated[str, StringConstraints(min_length=1)]
-Columns = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
+Columns = Annotated[tuple[Word, ...], BeforeValidator(_as_tuple)]
 
 
 class Entry(BaseModel):
@@ -215,7 +215,7 @@ def _tasks_in(text: str, where: str, *, folder: Path | None) -> dict[str, Task]:
                 _check_name(name, tasks)
                 tasks[name] = _task(entry, name, group, folder)
             except ValidationError as exc:
-                mistakes += [f"{where}: {name}: {line}" for line in _said(exc)]
+                mistakes += [f"{where}: {name}: {line}" for line in _messages(exc)]
             except ValueError as exc:
                 mistakes.append(f"{where}: {name} {exc}")
     if mistakes:
@@ -255,7 +255,7 @@ def _mapping(value: object, where: str) -> Mapping[Any, Any]:
     return value
 
 
-def _said(exc: ValidationError) -> Iterator[str]:
+def _messages(exc: ValidationError) -> Iterator[str]:
     """Yield messages for pydantic's errors that name the key and the remedy."""
     for error in exc.errors():
         yield _line(".".join(map(str, error["loc"])), error)
