@@ -75,7 +75,7 @@ def test_a_task_stands_with_both_accuracies_and_what_parts_them() -> None:
 
 
 def test_columns_are_named_by_the_models() -> None:
-    """So that nobody has to remember which file came first."""
+    """The reader need not remember which file came first."""
     assert "base % " in printed(compared())[0]
     assert "tuned % " in printed(compared())[0]
 
@@ -110,7 +110,7 @@ def test_what_was_left_out_is_told() -> None:
 
 
 def test_holm_is_told_where_there_are_several_tasks() -> None:
-    """Of one task there is nothing to adjust."""
+    """With one task there is no adjustment to mention."""
     one = compared({"medqa": TASKS["medqa"]})
 
     assert "(Holm)" in "\n".join(printed(compared()))
