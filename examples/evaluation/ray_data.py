@@ -8,6 +8,7 @@ are optional. Each row gets a column `grade`. docs/evaluation/cluster.md has the
 """
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -112,4 +113,5 @@ def grade_files(predictions: Path, grades: Path, stage: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    grade_files(Path(sys.argv[1]), Path(sys.argv[2]), grading(sys.argv[3]))
+    stage = grading(sys.argv[3], api_key=os.environ.get("MEDREWARD_API_KEY"))
+    grade_files(Path(sys.argv[1]), Path(sys.argv[2]), stage)
