@@ -1,4 +1,4 @@
-"""What the tests of medreward-eval lean on: a real service as a process, and the command."""
+"""Shared fixtures of medreward-eval: a real service as a process, and the command."""
 
 import subprocess
 import sys

@@ -15,7 +15,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reply:
-    """What is said to one request, and how long that takes."""
+    """The reply to one request, and its delay."""
 
     body: object
     status: int = 200
@@ -30,7 +30,7 @@ def said(content: str | None, finish_reason: str = "stop", **message: Any) -> Re
 
 
 def refused(status: int, message: str = "", **headers: str) -> Reply:
-    """An error, with a message that nobody should see."""
+    """An error, with a message that must not be shown."""
     error = {"message": f"{message} patient John Doe", "type": "BadRequestError", "code": status}
     return Reply({"error": error}, status, headers)
 
@@ -47,7 +47,7 @@ def echo(body: Body) -> Reply:
 
 
 class ModelServer:
-    """Serves one model, unless told otherwise, and remembers what it was asked."""
+    """Serves one model by default, and records its requests."""
 
     def __init__(self) -> None:
         self.say: Callable[[Body], Reply] = echo
@@ -81,7 +81,7 @@ class ModelServer:
                 self._at_once -= 1
 
     def stop(self) -> None:
-        """Go down, and let whoever waits wait in vain."""
+        """Stop the server without a reply to pending requests."""
         self._listening.shutdown()
         self._thread.join()
         self._listening.server_close()
@@ -128,7 +128,7 @@ class _Listening(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that are gone."""
+        """Ignore clients that have disconnected."""
 
     def hang_up(self) -> None:
         for connection in list(self._connections):

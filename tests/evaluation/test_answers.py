@@ -1,4 +1,4 @@
-"""What of a response is graded."""
+"""Extraction of the graded answer from a response."""
 
 from time import process_time
 
@@ -27,8 +27,8 @@ PIECES = [
     "ß",
 ]
 ENOUGH_S = 5.0
-"""Of this process alone, however busy the machine is; what is not linear takes hours."""
-"""For a megabyte; what is quadratic takes hours."""
+"""CPU seconds of this process, however busy the machine is; a quadratic function takes hours."""
+"""A megabyte takes seconds; a quadratic function would take hours."""
 
 responses = st.text() | st.lists(st.sampled_from(PIECES)).map("".join)
 
@@ -90,7 +90,7 @@ def test_thinking_is_no_part_of_the_answer(response: str) -> None:
     ],
 )
 def test_who_is_cut_off_while_thinking_has_not_answered(response: str) -> None:
-    """What was considered is not graded, however right."""
+    """Unfinished thinking is not graded, however right it is."""
     assert read_answer(response) == ""
 
 

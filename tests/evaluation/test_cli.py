@@ -1,4 +1,4 @@
-"""The command: from questions to a page, what it says when it cannot, and that it can be stopped."""
+"""The command line: from questions to a page, its error messages, and interruptions."""
 
 import json
 import re
@@ -64,7 +64,7 @@ def invoked(*arguments: object) -> Result:
 
 
 def write_tasks(folder: Path) -> Path:
-    """A task file with three small data sets beside it."""
+    """A task file with three small data sets in its folder."""
     rows: dict[str, list[dict[str, Any]]] = {
         "organs": [{"question": f"Organ {n}?", "answer": organ} for n, organ in enumerate(ORGANS)],
         "sides": [
@@ -134,7 +134,7 @@ def test_processes_lead_from_questions_to_scores(
 
 
 def test_scores_are_shown_and_written(worked: Path, tmp_path: Path) -> None:
-    """As a table, as CSV and as Markdown, and all tell the same."""
+    """The table, the CSV and the Markdown have the same numbers."""
     csv, md = tmp_path / "scores.csv", tmp_path / "scores.md"
     scored = invoked("score", worked / "base_eval.jsonl", "--csv", csv, "--markdown", md)
 
@@ -178,7 +178,7 @@ def test_a_report_is_one_page(worked: Path, tmp_path: Path) -> None:
 
 
 def test_a_report_stands_beside_its_grades(worked: Path) -> None:
-    """Where nothing else is said."""
+    """The page's default path is in the folder of the grades."""
     assert invoked("report", worked / "tuned_eval.jsonl").exit_code == 0
     assert (worked / "tuned_eval.html").exists()
 
@@ -221,7 +221,7 @@ def test_tasks_are_listed(worked: Path) -> None:
 
 
 def test_run_again_everything_is_found(worked: Path, service: Service) -> None:
-    """Nobody is asked, and the files stay as they are."""
+    """The second run sends no requests, and the files do not change."""
     out, grades = worked / "base.jsonl", worked / "base_eval.jsonl"
     before = out.read_bytes(), grades.read_bytes()
     with model_server() as server:
@@ -280,7 +280,7 @@ def written(path: Path, *ids: str) -> Path:
 
 
 def test_without_a_service_the_exit_code_is_1(tmp_path: Path) -> None:
-    """What to do is told in one line, without a traceback."""
+    """The error is one line with the remedy, without a traceback."""
     path = written(tmp_path / "p.jsonl", "q1")
     graded = invoked("grade", path, "--url", "http://127.0.0.1:9", "--deadline", 1)
 
@@ -378,7 +378,7 @@ def test_grades_that_were_broken_off_never_pass_for_all(
 def test_a_reference_that_names_no_option_is_told_before_it_is_graded(
     service: Service, tmp_path: Path
 ) -> None:
-    """How many there are; they are graded all the same."""
+    """The warning has their number; they are graded nevertheless."""
     path = tmp_path / "p.jsonl"
     path.write_bytes(
         b"".join(
@@ -393,7 +393,7 @@ def test_a_reference_that_names_no_option_is_told_before_it_is_graded(
 
 
 def test_options_of_a_servers_own_are_sent(tmp_path: Path) -> None:
-    """As they stand in --extra, beside a system prompt and the key."""
+    """The request has the keys of --extra, the system prompt and the API key."""
     tasks = write_tasks(tmp_path)
     with model_server() as server:
         asking = ("generate", "organs", "--task-file", tasks, "--server", server.url, "--limit", 1)
@@ -455,7 +455,7 @@ MISUSES: dict[str, tuple[Sequence[str], str]] = {
 def test_a_misuse_is_donein_words_with_exit_code_2(
     misuse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is wrong, and what to do; nothing of what a file holds, and every file stays as it is."""
+    """The error has the cause and the remedy but no content of a file, and no file changes."""
     monkeypatch.chdir(tmp_path)
     written(Path("p.jsonl"), "q1")
     bad = {"id": "q2", "question": "Patient John Doe?", "response": "x"}
@@ -527,7 +527,7 @@ def test_ctrl_c_leaves_responses_that_the_next_run_goes_on_with(tmp_path: Path) 
 
 
 def test_ctrl_c_leaves_grades_that_the_next_run_goes_on_with(tmp_path: Path) -> None:
-    """What was judged is not asked about again."""
+    """The next run does not send judged items again."""
     path, out = written(tmp_path / "p.jsonl", *(f"q{n}" for n in range(600))), tmp_path / "g.jsonl"
 
     def all_right(items: Sequence[Item], template: str) -> list[Item]:
@@ -583,7 +583,7 @@ def test_each_commands_help_shows_examples(command: str) -> None:
 
 
 def files_read(words: Sequence[str]) -> Iterator[Path]:
-    """What an example needs to be there: files by their endings, and the folder of data."""
+    """Paths that an example reads: files by their suffixes, and the data folder."""
     for before, word in pairwise(words):
         is_file = word.endswith((".jsonl", ".json", ".yaml")) and before not in OUTPUTS
         if is_file or before == "--data-dir":
@@ -599,7 +599,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_examples_of_the_help_work_as_they_stand(checkout: Path, service: Service) -> None:
-    """Where their files are in the checkout, or an earlier example wrote them; else, words say so."""
+    """Files are in the checkout or written by an earlier example; otherwise the error names them."""
     worked = []
     with model_server() as server:
         for line in [line for command in COMMANDS for line in examples_of(command)]:
@@ -620,7 +620,7 @@ def test_the_examples_of_the_help_work_as_they_stand(checkout: Path, service: Se
 def test_a_terminal_shows_how_far_a_run_is(
     worked: Path, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was judged before counts as done; where nobody watches, nothing is drawn."""
+    """Items judged before count as done; without a terminal no bar is drawn."""
     arguments = ("grade", worked / "base.jsonl", "--url", service.url)
     unseen = invoked(*arguments)
     monkeypatch.setenv("FORCE_COLOR", "1")

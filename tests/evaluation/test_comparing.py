@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from medreward_eval.report.comparison_tables import conclusion, conclusions
 from medreward_eval.statistics.comparison import (
     AverageDifference,
     Comparison,
     TaskDifference,
     compare,
-    conclusion,
-    conclusions,
     holm,
     mcnemar,
 )
@@ -73,7 +72,7 @@ def test_mcnemars_test_is_the_exact_one(largest: int, data: st.DataObject) -> No
 
 
 def test_mcnemars_test_counts_what_chance_would_give() -> None:
-    """Of all ways in which 7 answers can go, those as lopsided as 6 to 1 are its p."""
+    """The p-value is the share of outcomes of 7 answers that are at least as lopsided as 6 to 1."""
     ways = [sum(way) for way in product([0, 1], repeat=7)]
 
     assert mcnemar(6, 1).p == pytest.approx(fmean(abs(2 * way - 7) >= 5 for way in ways))
@@ -201,7 +200,7 @@ def test_swapping_the_models_swaps_averages_too() -> None:
 
 
 def test_a_tasks_bounds_do_not_depend_on_other_tasks() -> None:
-    """A task is drawn by itself, wherever it stands."""
+    """Each task has its own draws, whatever its position."""
     alone = compare({"medqa": binary(80, 3, 10, 10)}).tasks[0]
     beside = compare({"medmcqa": binary(80, 5, 5, 10), "medqa": binary(80, 3, 10, 10)}).tasks[1]
 
@@ -232,7 +231,7 @@ def test_many_distinct_scores_are_drawn_in_bounded_memory() -> None:
 def test_credits_that_cannot_be_are_refused(
     first: list[float], second: list[float], is_binary: bool, message: str
 ) -> None:
-    """The task is named; what is unjudged must not slip in as a number."""
+    """The error names the task; an unjudged item must not enter as a number."""
     with pytest.raises(ValueError, match=message):
         compare({"medqa": ("own", np.array(first), np.array(second), is_binary)})
 
@@ -269,7 +268,7 @@ def test_a_sentence_says_what_can_be_concluded(
 
 
 def test_one_task_of_many_may_differ_by_chance() -> None:
-    """An interval beside 0 is not enough where the adjusted p is not below 0.05."""
+    """An interval that excludes 0 is not enough if the adjusted p is 0.05 or more."""
     found = compare(
         {"medqa": binary(90, 2, 10, 98), **{f"t{i}": binary(50, 9, 9, 32) for i in range(10)}}
     )
@@ -283,7 +282,7 @@ def test_one_task_of_many_may_differ_by_chance() -> None:
 
 
 def test_averages_are_concluded_first() -> None:
-    """The whole comes before its parts, and what was not compared comes last."""
+    """Averages precede tasks, and tasks without items come last."""
     nothing = np.array([])
     found = compare(
         {
@@ -302,7 +301,7 @@ def test_averages_are_concluded_first() -> None:
 
 
 def test_an_average_that_says_nothing_new_is_not_concluded() -> None:
-    """With text tasks only, Overall is their average; and one task is no average."""
+    """With text tasks only, Overall equals LLM; an average over one task equals the task."""
     both = compare({"medqa": binary(100, 20, 50, 30), "medmcqa": binary(100, 20, 50, 30)})
     one = compare({"medqa": binary(100, 20, 50, 30)})
 

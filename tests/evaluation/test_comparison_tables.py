@@ -11,14 +11,13 @@ from rich.console import Console
 
 from medreward_eval.report.comparison_tables import (
     CSV_COLUMNS,
-    comparison_conclusions,
     comparison_csv,
     comparison_notes,
     comparison_table,
+    conclusions,
 )
-from medreward_eval.statistics.comparison import compare
+from medreward_eval.statistics.comparison import Compared, compare
 from medreward_eval.statistics.intervals import Floats
-from medreward_eval.statistics.paired import Compared
 from medreward_eval.statistics.scores import Group, Provenance
 
 Given = tuple[Group, Floats, Floats, bool]
@@ -76,7 +75,7 @@ def test_a_task_stands_with_both_accuracies_and_what_parts_them() -> None:
 
 
 def test_columns_are_named_by_the_models() -> None:
-    """So that nobody has to remember which file came first."""
+    """The reader need not remember which file came first."""
     assert "base % " in printed(compared())[0]
     assert "tuned % " in printed(compared())[0]
 
@@ -111,7 +110,7 @@ def test_what_was_left_out_is_told() -> None:
 
 
 def test_holm_is_told_where_there_are_several_tasks() -> None:
-    """Of one task there is nothing to adjust."""
+    """With one task there is no adjustment to mention."""
     one = compared({"medqa": TASKS["medqa"]})
 
     assert "(Holm)" in "\n".join(printed(compared()))
@@ -124,7 +123,9 @@ def test_a_task_without_common_questions_is_named() -> None:
     both = compared({**TASKS, "ward": binary(both=0, first=0, second=0, neither=0)})
 
     assert "Without a question that both were judged on: ward." in "\n".join(printed(both))
-    assert comparison_conclusions(both)[-1].startswith("On ward nothing can be said")
+    assert conclusions(both.comparison, both.first, both.second)[-1].startswith(
+        "On ward nothing can be said"
+    )
 
 
 @pytest.mark.parametrize("width", [100, 160])
@@ -150,7 +151,8 @@ def test_a_name_is_no_markup() -> None:
 
 def test_conclusions_say_which_is_better_and_where_that_cannot_be_told() -> None:
     """A sentence for each average of several tasks, then one for each task."""
-    told = comparison_conclusions(compared())
+    both = compared()
+    told = conclusions(both.comparison, both.first, both.second)
 
     assert told[0].startswith("tuned scores 17.0 points more than base on average over 3 tasks")
     assert any(one.startswith("tuned scores 30.0 points more than base on medqa") for one in told)
@@ -177,7 +179,7 @@ def test_nothing_in_common_is_a_table_all_the_same() -> None:
 
     assert printed(both)
     assert comparison_csv(both).count("\n") == 1
-    assert comparison_conclusions(both) == []
+    assert conclusions(both.comparison, both.first, both.second) == []
 
 
 def test_a_model_that_is_not_all_graded_is_told_by_its_name() -> None:

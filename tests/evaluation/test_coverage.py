@@ -41,7 +41,7 @@ def check(held: list[bool]) -> None:
 
 
 def holds(interval: Interval, truth: float) -> bool:
-    """Tell whether the truth is in it."""
+    """Return True if the truth lies in the interval."""
     return interval.low <= truth <= interval.high
 
 
@@ -181,7 +181,7 @@ def test_the_difference_of_two_models_is_held(items: int, sets: int) -> None:
     [(20, FEW_SETS), *(pytest.param(items, SETS, marks=slow) for items in (20, 200))],
 )
 def test_the_difference_of_two_models_reports_is_held(items: int, sets: int) -> None:
-    """The bootstrap is widened for small numbers, where by itself it is too sure."""
+    """The bootstrap is widened, since for small numbers its intervals are too narrow."""
     rng = np.random.default_rng(6)
     better = np.array([REPORTS[0], REPORTS[2]])
     truth = float((better[1] - better[0]) @ np.arange(6)) / 5
@@ -196,7 +196,7 @@ def test_the_difference_of_two_models_reports_is_held(items: int, sets: int) -> 
 
 @pytest.mark.parametrize("sets", [FEW_SETS, pytest.param(SETS, marks=slow)])
 def test_the_average_difference_is_held(sets: int) -> None:
-    """Tasks of different sizes, some with reports, are drawn each by itself."""
+    """Tasks of different sizes, some with reports, have independent draws."""
     rng = np.random.default_rng(7)
     held = []
     for _ in range(sets):

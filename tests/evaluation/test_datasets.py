@@ -1,4 +1,4 @@
-"""Where a task's rows are found, and how they are read."""
+"""Lookup and reading of a task's rows."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ def test_a_folder_beside_the_task_file_is_read_like_a_copy(tmp_path: Path) -> No
 
 
 def test_json_lines_may_go_by_the_ending_of_json(tmp_path: Path) -> None:
-    """As several data sets of the hub do; blank lines and a mark of the encoding are no rows."""
+    """Several data sets of the hub do this; blank lines and a byte order mark do not count as rows."""
     lines = written(tmp_path / "my.jsonl").read_bytes().replace(b"\n", b"\r\n\r\n")
     (tmp_path / "my.json").write_bytes(b"\xef\xbb\xbf" + lines)
 
@@ -225,7 +225,7 @@ def test_an_array_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_split_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
-    """What was looked for, and how to fetch it."""
+    """The error lists the names that were tried and the command that fetches the data."""
     written(tmp_path / "org/set/data/train-00000-of-00001.parquet")
 
     with pytest.raises(
@@ -261,7 +261,7 @@ def test_without_the_hubs_library_two_ways_out_are_named(tmp_path: Path) -> None
 
 
 class HubRows:
-    """What the hub's library gives: arrow tables, by columns."""
+    """A fake of the hub library's data set: arrow tables, by columns."""
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         self._rows = rows

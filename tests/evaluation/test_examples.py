@@ -30,7 +30,7 @@ def every(asked: ByTask) -> list[Question]:
 
 
 def asked_before() -> set[str]:
-    """What the other example files ask."""
+    """The questions of the other example files."""
     rows = [
         orjson.loads(line)
         for file in EXAMPLES.glob("*.jsonl")
@@ -40,7 +40,7 @@ def asked_before() -> set[str]:
 
 
 def test_three_tasks_of_text_hold_enough_to_tell_models_apart(asked: ByTask) -> None:
-    """There are 26 open questions, 26 with options and 16 reports, of which none is left out."""
+    """There are 26 open questions, 26 with options and 16 reports, all of them valid."""
     assert {name: len(questions) for name, questions in asked.items()} == {
         "example_open": 26,
         "example_choice": 26,
@@ -77,7 +77,7 @@ def test_only_reports_are_graded_by_degrees(asked: ByTask) -> None:
 
 
 def test_a_summary_is_shorter_than_its_report(asked: ByTask) -> None:
-    """What is asked begins with the instruction, and the report below it outweighs its summary."""
+    """A question begins with the instruction, and its report is longer than the summary."""
     for one in asked["example_report"]:
         instruction, _, report = one.question.partition("\n\nReport:\n")
         assert instruction.startswith("Summarize")

@@ -52,14 +52,14 @@ TOO_LONG = "This model's maximum context length is 128 tokens."
 
 @pytest.fixture
 def server() -> Iterator[ModelServer]:
-    """A server that answers by what it was asked."""
+    """A server whose replies depend on the question."""
     with model_server() as running:
         yield running
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where predictions are kept."""
+    """The path of the file of predictions."""
     return tmp_path / "predictions.jsonl"
 
 
@@ -168,7 +168,7 @@ async def test_what_a_server_is_asked(server: ModelServer, path: Path) -> None:
 
 
 async def test_an_image_goes_before_its_question(server: ModelServer, path: Path) -> None:
-    """As a data URL of the very bytes."""
+    """The image is a data URL of its unchanged bytes."""
     await run(server, path, questions(1, image=PNG))
 
     (message,) = server.bodies[0]["messages"]
@@ -270,7 +270,7 @@ def test_a_run_cut_off_anywhere_ends_in_the_same_file(
 
 
 async def test_what_was_answered_is_not_asked_again(server: ModelServer, path: Path) -> None:
-    """A second run asks nothing, and an enlarged one what is new."""
+    """A second run sends nothing, and one with more questions sends the new ones."""
     await run(server, path, questions(3))
     before = content(path)
     server.bodies.clear()
@@ -483,7 +483,7 @@ async def test_a_busy_server_is_asked_again_when_it_says(server: ModelServer, pa
 
 
 async def test_a_server_that_goes_down_is_waited_for(server: ModelServer, path: Path) -> None:
-    """What was on its way is asked again, and the file is as if nothing had happened."""
+    """Requests in flight are retried, and the file is that of an undisturbed run."""
     undisturbed = path.with_name("undisturbed.jsonl")
     await run(server, undisturbed, questions(20))
     stopped = Event()
@@ -558,7 +558,7 @@ async def test_who_is_turned_away_while_others_are_answered_has_no_response(
 async def test_what_is_wrong_with_all_questions_ends_the_run(
     server: ModelServer, path: Path, status: int, advice: str
 ) -> None:
-    """At once, with what to do, and nothing in the file that says that there is no response."""
+    """The run ends at once with the remedy, and the file has no line without a response."""
     server.say = lambda _: refused(status)
 
     with pytest.raises(Failed, match=rf"{status} \(BadRequestError\).*{advice}") as failed:
@@ -600,7 +600,7 @@ async def test_an_interrupted_run_leaves_a_file_to_go_on_with(
     undisturbed = path.with_name("undisturbed.jsonl")
     await run(server, undisturbed, questions(20))
 
-    def show(*, done: int, failed: int, found: int) -> None:
+    def show(*, done: int, trouble: int, found: int) -> None:
         if done == 5:
             interrupted.cancel()
 
@@ -615,7 +615,7 @@ async def test_an_interrupted_run_leaves_a_file_to_go_on_with(
 
 
 async def test_progress_is_shown(server: ModelServer, path: Path) -> None:
-    """How many have a response, have none, or had one before."""
+    """The counts are of questions with a response, without one, and with one before the run."""
     shown: list[tuple[int, int, int]] = []
     await run(server, path, questions(1))
     server.say = except_for("question 2", refused(400))
@@ -624,7 +624,7 @@ async def test_progress_is_shown(server: ModelServer, path: Path) -> None:
         server,
         path,
         questions(3),
-        show=lambda *, done, failed, found: shown.append((done, failed, found)),
+        show=lambda *, done, trouble, found: shown.append((done, trouble, found)),
     )
 
     assert shown == [(1, 0, 1), (1, 1, 1), (1, 1, 1)]
@@ -643,7 +643,7 @@ async def test_nothing_of_questions_and_keys_is_logged(
 
 
 async def test_the_one_model_that_is_served_is_taken(server: ModelServer) -> None:
-    """Where none is named; a name is taken at its word."""
+    """It is the default; a name that is given is used unchecked."""
     async with ChatServer(server.url + "/") as chat:
         assert chat.model == "tiny"
     server.models = Reply({"data": []}, 404)
@@ -708,7 +708,7 @@ def test_a_key_that_cannot_be_sent_is_refused(key: str) -> None:
     "wrong", [{"extra": {"stream": True}}, {"timeout_s": 0.0}, {"patience_s": float("inf")}]
 )
 def test_sampling_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    """What would make replies unreadable, and waits without an end."""
+    """Keys that would make replies unreadable, and endless waits, are errors."""
     with pytest.raises(ValueError, match=next(iter(wrong.get("extra", wrong)))):
         Sampling(**wrong)
 
@@ -759,7 +759,7 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["choices", "message", "error"]), json_values))
 def test_every_reply_is_a_response_or_an_error(reply: dict[str, Any]) -> None:
-    """And never both, whatever a server sends; what it calls its end is no text of a patient."""
+    """A prediction never has both, whatever a server sends, and `finish_reason` cannot be free text."""
     (question,) = questions(1)
 
     told = read_reply(question, reply)
@@ -772,7 +772,7 @@ def test_every_reply_is_a_response_or_an_error(reply: dict[str, Any]) -> None:
 async def test_a_question_that_cannot_be_asked_has_no_response(
     server: ModelServer, path: Path
 ) -> None:
-    """The server is not bothered with it; it stands in its place, with its reason."""
+    """No request is sent; the question keeps its place in the file, with the reason."""
     first, second = questions(2)
     trouble = Failure("bad_image", "`image` has no image")
     counts = await run(server, path, [replace(first, trouble=trouble), second])

@@ -1,4 +1,4 @@
-"""Two files of grades, question by question: what may be compared, and what is left out."""
+"""Comparison of two files of grades: pairs of questions, and those that are left out."""
 
 import random
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 from medreward_eval.errors import BadData, OtherRun
 from medreward_eval.journal import Journal, line_of
 from medreward_eval.records import Grade, Graded, graded_row, prediction_row
-from medreward_eval.statistics.paired import Compared, compare_files
+from medreward_eval.statistics.comparison import Compared, compare_files
 from medreward_eval.statistics.scores import Group
 from tests.evaluation.conftest import grades_file
 from tests.evaluation.sample_scores import HEADER, RIGHT, UNJUDGED, WRONG, item
@@ -50,7 +50,7 @@ def test_answers_are_paired_by_their_ids(tmp_path: Path) -> None:
 
 
 def test_what_is_unjudged_in_one_file_is_left_out_and_counted(tmp_path: Path) -> None:
-    """No verdict is no wrong answer, in whichever file it is missing."""
+    """A missing verdict, in either file, does not count as a wrong answer."""
     first = [item("medqa", n, grade) for n, grade in enumerate([UNJUDGED, RIGHT, RIGHT, UNJUDGED])]
     second = [item("medqa", n, grade) for n, grade in enumerate([RIGHT, UNJUDGED, WRONG, UNJUDGED])]
     both = compared(tmp_path, first, second)
@@ -71,7 +71,7 @@ def test_questions_of_one_file_alone_are_counted(tmp_path: Path) -> None:
 
 
 def test_files_with_nothing_in_common_compare_to_nothing(tmp_path: Path) -> None:
-    """There is no task to say anything of, and what was left out says why."""
+    """The comparison has no task, and the questions left out are counted by reason."""
     both = compared(tmp_path, [item("medqa", 1, RIGHT)], [item("medqa", 2, RIGHT)])
 
     assert both.comparison.tasks == []
@@ -80,7 +80,7 @@ def test_files_with_nothing_in_common_compare_to_nothing(tmp_path: Path) -> None
 
 
 def test_what_was_graded_again_has_the_last_word(tmp_path: Path) -> None:
-    """As in the scores."""
+    """Comparisons use the latest grade of an item, like scores."""
     first = grades_file(tmp_path / "a.jsonl", [item("medqa", 0, UNJUDGED)])
     second = grades_file(tmp_path / "b.jsonl", [item("medqa", 0, RIGHT)])
     with Journal(first, HEADER) as journal:
@@ -152,7 +152,7 @@ def test_another_question_under_the_same_id_is_told(change: dict[str, Any], tmp_
 def test_grades_made_otherwise_do_not_compare(
     change: dict[str, Any], difference: str, tmp_path: Path
 ) -> None:
-    """What differs may be the judge, so it is named and nothing is compared."""
+    """A difference could be the judges', so the error names them and nothing is compared."""
     graded = [item("medqa", 0, RIGHT)]
 
     with pytest.raises(OtherRun, match=rf"graded otherwise \({difference}\)"):

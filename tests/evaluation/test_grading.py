@@ -45,7 +45,7 @@ async def grades(say: Say, *predictions: object) -> list[Grade]:
 
 
 async def test_an_open_answer_is_graded_by_the_majority_of_three_views() -> None:
-    """Each view's say is kept beside it."""
+    """The grade includes the verdict of each view."""
     (grade,) = await grades(saying("YES"), prediction("q1"))
 
     assert (grade.score, grade.settled_by, grade.p_yes) == (1.0, "judge", 0.9)
@@ -111,7 +111,7 @@ async def test_a_report_gets_the_mean_of_its_views() -> None:
 
 
 async def test_what_is_remembered_counts_as_judged() -> None:
-    """Whether an answer came out of a cache must not show in a file that is to be the same."""
+    """Cache hits must not show in a file, since resumed runs have to write the same one."""
     told = await grades(
         lambda items, _: [
             judged(items[0], "YES", source="cache"),
@@ -250,7 +250,7 @@ async def test_a_template_without_a_judge_is_told_before_anything_is_graded() ->
 
 
 def test_a_reply_without_a_score_is_unjudged() -> None:
-    """Whatever a service says beside it."""
+    """The other fields of the reply do not matter."""
     odd = Judged("q1", None, None, 4.0, None, (), None, "judge")
 
     assert grade_of("report", odd).error == Failure("bad_reply", "the service gave no score")

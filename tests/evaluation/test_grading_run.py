@@ -174,7 +174,7 @@ async def test_grades_of_more_than_there_is_are_told(tmp_path: Path) -> None:
 
 
 async def test_predictions_may_be_added_at_the_end(tmp_path: Path) -> None:
-    """Only what is new is asked about, also after some were asked about twice."""
+    """Only new predictions are sent, also if earlier ones were retried."""
     out = tmp_path / "g.jsonl"
     path = written(tmp_path / "p.jsonl", [prediction("q0")])
     await graded(path, out, lambda items, _: [unjudged(item) for item in items])
@@ -187,7 +187,7 @@ async def test_predictions_may_be_added_at_the_end(tmp_path: Path) -> None:
 
 
 async def test_a_judge_that_answers_nothing_ends_the_run(tmp_path: Path) -> None:
-    """A million lines of `judge_timeout` help nobody; the first are kept and asked about again."""
+    """A million lines of `judge_timeout` would be useless; the first are kept and sent again."""
     many = [prediction(f"q{n}") for n in range(BATCH_ITEMS * (BARREN_BATCHES + 2))]
     path = written(tmp_path / "p.jsonl", many)
     with pytest.raises(Failed, match=r"answers nothing any more \(judge_timeout\)"):
@@ -200,7 +200,7 @@ async def test_a_judge_that_answers_nothing_ends_the_run(tmp_path: Path) -> None
 
 
 async def test_items_that_no_judge_can_help_do_not_end_the_run(tmp_path: Path) -> None:
-    """What is too long is too long, and the rest of the file may be short."""
+    """Items that are too long fail every time, while the rest of the file may be fine."""
     many = [prediction(f"q{n}") for n in range(BATCH_ITEMS * (BARREN_BATCHES + 1))]
     path = written(tmp_path / "p.jsonl", many)
     counts = await graded(
@@ -230,7 +230,7 @@ async def test_responses_that_never_came_do_not_end_the_run(tmp_path: Path) -> N
 def test_killed_at_random_points_it_leaves_the_same_file(
     service: Service, tmp_path: Path, run: Run, kills: int
 ) -> None:
-    """Wherever the kills strike, the file is that of a run that was never touched."""
+    """Kills at any point leave the same file as an uninterrupted run."""
     many = [
         prediction(f"q{n}", "Spleen" if n % 3 else f"liver {n}", question=f"Organ {n}?" * 20)
         for n in range(3000)

@@ -38,7 +38,7 @@ def deep(values: list[int]) -> bytes:
 
 
 def files(folder: Path, zip_name: str | None = None, **given: Path) -> ImageFiles:
-    """The images beside a data set."""
+    """The image files in a data set's folder."""
     return ImageFiles(folder.joinpath, zip_name, "imgs", given.get("images_dir"))
 
 
@@ -63,7 +63,7 @@ def test_what_every_server_reads_passes_unchanged(content: bytes) -> None:
     [("BMP", "RGB"), ("TIFF", "RGB"), ("TIFF", "L"), ("GIF", "P"), ("JPEG", "CMYK")],
 )
 def test_what_some_servers_do_not_read_becomes_a_png(kind: str, mode: str) -> None:
-    """It is written anew in RGB, and in the same size."""
+    """The PNG is in RGB and has the same size."""
     with Image.open(io.BytesIO(sendable(picture(kind, mode)))) as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (4, 3))
 
@@ -75,7 +75,7 @@ def test_deep_greys_keep_their_shades() -> None:
 
 
 def test_a_picture_that_lies_on_its_side_is_written_upright() -> None:
-    """What the orientation says is done before it is lost."""
+    """The EXIF orientation is applied before it is lost."""
     written = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -130,7 +130,7 @@ def test_a_data_url_is_of_what_is_sent() -> None:
 
 
 def test_an_image_is_found_where_the_row_says(tmp_path: Path) -> None:
-    """It stands in the row, in the hub's struct, or in a file beside the data set."""
+    """The image is in the row, in the hub's struct, or in a file of the data set's folder."""
     content = picture()
     (tmp_path / "imgs").mkdir()
     (tmp_path / "imgs" / "a.png").write_bytes(content)
@@ -146,7 +146,7 @@ def test_an_image_is_found_where_the_row_says(tmp_path: Path) -> None:
 
 
 def test_an_image_is_read_from_an_archive_or_what_was_in_it(tmp_path: Path) -> None:
-    """Whoever has unpacked the archive need not keep it."""
+    """A folder of the unpacked archive replaces the archive."""
     content = picture()
     with zipfile.ZipFile(tmp_path / "imgs.zip", "w") as archive:
         archive.writestr("imgs/x1/source.png", content)

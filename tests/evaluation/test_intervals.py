@@ -1,4 +1,4 @@
-"""An interval says how sure an accuracy is, and a correction what it would be without errors."""
+"""Confidence intervals of accuracies, and corrections for the judge's errors."""
 
 import math
 
@@ -39,7 +39,7 @@ def test_wilsons_interval_is_scipys(counts: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("hits", "of"), [(0, 0), (-1, 5), (6, 5)])
 def test_a_share_that_cannot_be_has_no_interval(hits: int, of: int) -> None:
-    """Nothing judged is no accuracy of 0."""
+    """Without judged items there is no accuracy, not an accuracy of 0."""
     with pytest.raises(ValueError, match="no share"):
         wilson(hits, of)
 
@@ -127,7 +127,7 @@ def test_what_is_settled_without_the_judge_is_not_corrected() -> None:
 
 
 def test_without_a_judge_the_interval_is_that_of_the_share() -> None:
-    """Where all is settled there is no judge's error to add."""
+    """If rules settled all items, there is no judge's error to add."""
     found = corrected(150, 200, [])
 
     assert found is not None
@@ -168,7 +168,7 @@ def test_an_error_that_tasks_share_does_not_average_out() -> None:
     ],
 )
 def test_a_judge_no_better_than_chance_corrects_nothing(judge: Calibrated) -> None:
-    """Its YES says nothing, so there is no corrected accuracy."""
+    """Its verdicts carry no information, so the corrected accuracy is None."""
     assert corrected(10, 20, [Stratum(80, 40, judge, "any")]) is None
 
 
@@ -193,7 +193,7 @@ def test_nothing_judged_is_not_corrected() -> None:
 
 
 def test_reports_that_nothing_corrects_count_as_they_are() -> None:
-    """A task's sum of shares stands in an average, and its bounds are those of right answers."""
+    """An average takes a task's sum of shares with the bounds of as many right answers."""
     reports, answers = (320.5, 500, ()), (0, 0, [Stratum(500, 300, GOOD, "any")])
 
     alone, both = corrected_macro([reports]), corrected_macro([reports, answers])
@@ -232,7 +232,7 @@ def test_agreement_is_the_services(
 
 
 def width(estimate: Estimate) -> float:
-    """How far the bounds are apart."""
+    """The width of an interval."""
     return estimate.interval.high - estimate.interval.low
 
 

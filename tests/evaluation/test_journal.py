@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward_eval.errors import BadData, OtherRun
-from medreward_eval.journal import Journal, headers_of, latest_rows, mend, rows_of
+from medreward_eval.journal import Journal, headers_of, latest_rows, rows_of, truncate_partial_line
 
 HEADER = {"medreward_eval": "grades", "version": 1, "model": "m"}
 ROWS = [{"id": f"q{n}", "score": n} for n in range(3)]
@@ -53,7 +53,7 @@ def test_another_header_is_written_where_that_is_asked_for(tmp_path: Path) -> No
 
 
 def test_going_on_after_a_mixture_needs_no_new_header(tmp_path: Path) -> None:
-    """The last header is what is compared with."""
+    """A new run is compared with the last header."""
     path = filled(tmp_path / "a.jsonl")
     other = {**HEADER, "model": "other"}
     Journal(path, other, mix=True).close()
@@ -63,7 +63,7 @@ def test_going_on_after_a_mixture_needs_no_new_header(tmp_path: Path) -> None:
 
 
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    """Whoever names the wrong file loses nothing."""
+    """The file is refused and not changed."""
     for content in ['{"id": 1}\n', "notes\n", "notes without an end", '{"id": 1}\n{"id"']:
         path = tmp_path / "notes"
         path.write_text(content)
@@ -119,16 +119,16 @@ def test_a_file_cut_anywhere_keeps_its_whole_lines(data: st.DataObject) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "cut.jsonl"
         path.write_bytes(content[:cut])
-        mend(path)
+        truncate_partial_line(path)
         assert path.read_bytes() == b"".join(whole)
 
 
 def test_a_long_torn_line_is_cut_off_whole(tmp_path: Path) -> None:
-    """Where its beginning lies is looked for from the back, however far that is."""
+    """The search for its beginning runs backwards, over any distance."""
     path = filled(tmp_path / "a.jsonl")
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"id":"' + b"x" * 200_000)
-    mend(path)
+    truncate_partial_line(path)
 
     assert path.read_bytes() == whole
 
@@ -150,7 +150,7 @@ def test_what_was_told_again_stands_in_its_first_place(tmp_path: Path) -> None:
 
 
 def test_a_line_in_the_middle_that_is_none_is_named(tmp_path: Path) -> None:
-    """By its number; what it says stays untold."""
+    """The error has the line's number and none of its text."""
     path = tmp_path / "a.jsonl"
     path.write_text('{"id": 1}\nMrs Roe\n{"id": 2}\n')
     with pytest.raises(BadData, match="line 2 is not a JSON object") as refused:
@@ -176,7 +176,7 @@ def test_the_number_of_lines_to_come_may_change(tmp_path: Path) -> None:
 
 
 def test_lines_that_another_program_wrote_anew_are_ours_still(tmp_path: Path) -> None:
-    """White space behind a colon neither hides a header nor what was told again."""
+    """White space behind a colon hides neither a header nor a retried line."""
     rows = [HEADER, *ROWS, {"again": True, "id": "q1", "score": 7}]
     path = tmp_path / "a.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -205,7 +205,7 @@ def test_a_line_of_somebody_elses_in_a_file_of_ours_is_kept(
 
 @pytest.mark.parametrize("lost", [{}, {"id": ["q1"]}], ids=str)
 def test_a_line_that_tells_nothing_again_is_named(lost: dict[str, object], tmp_path: Path) -> None:
-    """By its number: whose place it takes, nobody knows."""
+    """The error has the line's number, since the id of the row that it replaces is missing."""
     path = filled(tmp_path / "a.jsonl", *ROWS, {"again": True, **lost})
 
     with pytest.raises(BadData, match=r"a\.jsonl: line 5 must have an `id`"):

@@ -1,4 +1,4 @@
-"""How a judge errs: read from the service's own files, and by the service's own arithmetic."""
+"""Error rates of a judge, from the service's own files and by the service's own arithmetic."""
 
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def calibration_file(path: Path, *entries: of_service.Entry) -> Path:
 
 
 def header(judge: str = JUDGE, sha: str = SHA) -> dict[str, Any]:
-    """What a file of grades says of its judge."""
+    """The header of a file of grades."""
     return {
         "medreward_eval": "grades",
         "judges": {"equivalence": judge},
@@ -120,7 +120,7 @@ def test_a_file_of_the_services_is_read_with_its_fingerprint(tmp_path: Path) -> 
 
 
 def test_rates_are_read_as_the_counts_behind_them(tmp_path: Path) -> None:
-    """How sure the rates are is in their counts."""
+    """The counts are needed for the uncertainty of the rates."""
     fitted = entry(labels=60, positives=20, sensitivity=17 / 20, specificity=33 / 40)
     (read,), _ = load_calibration(calibration_file(tmp_path / "calibration.json", fitted))
 
@@ -128,7 +128,7 @@ def test_rates_are_read_as_the_counts_behind_them(tmp_path: Path) -> None:
 
 
 def test_entries_are_found_by_family_and_else_that_of_any(tmp_path: Path) -> None:
-    """As the service finds them."""
+    """The service looks them up in the same way."""
     entries = [entry(family="quantity", labels=150), entry(family="any")]
     path = calibration_file(tmp_path / "calibration.json", *entries)
     errors = judge_errors(path, [header()])
@@ -195,7 +195,7 @@ def test_grades_of_a_judge_that_abstained_are_not_corrected(tmp_path: Path) -> N
     ids=["judge", "template", "calibration"],
 )
 def test_a_calibration_of_something_else_is_refused(other: dict[str, Any], tmp_path: Path) -> None:
-    """Of another judge, of another wording, or not the one that the service read."""
+    """Another judge, another wording, or another file than the service's is an error."""
     path = calibration_file(tmp_path / "calibration.json", entry())
 
     with pytest.raises(BadData, match="is not a calibration of what graded the file"):

@@ -71,7 +71,7 @@ async def test_questions_are_read_as_they_are_needed() -> None:
 
 
 async def test_a_failure_comes_in_its_turn_and_ends_the_rest() -> None:
-    """What was asked before it is answered, what is on its way is cancelled."""
+    """Earlier calls yield their answers, and calls in flight are cancelled."""
     cancelled: list[int] = []
 
     async def ask(number: int) -> int:

@@ -59,7 +59,7 @@ class Reader(HTMLParser):
 
 
 def answer_of(response: str) -> str:
-    """What stands in the tags of the samples' responses."""
+    """The text inside the tags of a sample's response."""
     return response.partition("<answer>")[2].partition("</answer>")[0]
 
 
@@ -72,7 +72,7 @@ def text_of(*grades: Graded, scores: Scores | None = None, with_texts: bool = Tr
 
 
 def data_of(text: str) -> Any:
-    """What the page's script reads."""
+    """The JSON that the page's script reads."""
     block = text.partition('<script type="application/json" id="findings">')[2]
     return orjson.loads(block.partition("</script>")[0])
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_seen_is_written_out() -> None:
 
 
 def test_the_page_may_ask_nothing_of_a_network() -> None:
-    """Its policy allows its own style and script alone, and no address stands in it."""
+    """The policy allows only the page's own style and script, and the page has no URL."""
     text = text_of(*sample_grades())
     policy = re.findall(r'Content-Security-Policy" content="(.*?)"', text)[0]
 
@@ -214,7 +214,7 @@ def test_long_texts_are_cut_and_fill_the_page_only_so_far() -> None:
 
 
 def test_without_texts_none_is_in_the_file() -> None:
-    """Ids, verdicts and reasons stay; the page says what was left out."""
+    """Ids, verdicts and reasons stay, and a note names the texts that were left out."""
     text = text_of(*sample_grades(), with_texts=False)
 
     for gone in ("54-year-old", "Aspirin", "Heparin", "platelets"):
@@ -260,7 +260,7 @@ def test_nothing_to_look_at_is_said() -> None:
 
 
 def test_the_same_grades_leave_the_same_file(tmp_path: Path) -> None:
-    """No clock and no chance is in it, and nothing is left beside it."""
+    """The page depends on no clock and no random number, and no temporary file remains."""
     first, second = tmp_path / "a.html", tmp_path / "b.html"
     for file in (first, second):
         write_page(file, sample_scores(), sample_grades(), answer_of=answer_of)
@@ -286,7 +286,7 @@ def test_one_among_many_is_still_seen_in_a_histogram() -> None:
 
 
 def test_both_colour_schemes_name_the_same_colours() -> None:
-    """What is set for light is set anew for dark."""
+    """Each colour of the light scheme is redefined for the dark one."""
     style = text_of().split("</style>")[0]
     light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
 

@@ -123,7 +123,7 @@ def test_lines_that_share_an_id_are_named(tmp_path: Path) -> None:
 
 
 def test_stock_tells_what_there_is(tmp_path: Path) -> None:
-    """How many, of which tasks, and what the file's header says."""
+    """The inventory has the counts by task and the file's headers."""
     header = {"medreward_eval": "predictions", "model": "m"}
     path = written(tmp_path / "p.jsonl", header, {**ROW, "id": "medqa_0"}, ROW)
     stock = inspect_predictions(path, READING)
@@ -177,7 +177,7 @@ def test_a_file_of_several_models_is_all_of_theirs(tmp_path: Path) -> None:
 
 
 def test_references_that_name_no_option_are_counted(tmp_path: Path) -> None:
-    """Where there are options, and right or wrong is asked for; no rule settles these."""
+    """They count if there are options and the template is `equivalence`; no rule settles these."""
     options = {"options": ["liver", "lung"]}
     rows: list[dict[str, object]] = [
         {**ROW, **options, "reference": "spleen"},

@@ -1,4 +1,4 @@
-"""The questions of several tasks: in their order, each time anew, with what cannot be asked."""
+"""The questions of several tasks: their order, repeated iteration, and invalid rows."""
 
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def test_tasks_follow_one_another(tmp_path: Path) -> None:
 
 
 def test_questions_are_read_anew_each_time(tmp_path: Path) -> None:
-    """What had no response is asked again, from the same questions."""
+    """A retry of failed questions needs the same ones once more."""
     source = QuestionSource([task(tmp_path, "a", [GOOD, {"question": "?"}, GOOD])])
 
     assert list(source.questions()) == list(source.questions())
@@ -55,7 +55,7 @@ def test_questions_are_read_anew_each_time(tmp_path: Path) -> None:
 
 
 def test_a_limit_is_each_tasks_own(tmp_path: Path) -> None:
-    """The first questions of every task, so that none is left out."""
+    """Every task has its first questions, so no task is left out."""
     tasks = [task(tmp_path, "a", [GOOD] * 5), task(tmp_path, "b", [GOOD])]
     source = QuestionSource(tasks, limit=2)
 
@@ -94,7 +94,7 @@ def test_questions_are_counted_where_files_tell(tmp_path: Path) -> None:
 def test_the_count_is_unknown_where_it_takes_reading(
     unknown: dict[str, Any], tmp_path: Path
 ) -> None:
-    """How many lines there are, or which rows `only` keeps, is seen when they are read."""
+    """The number of lines, and of rows that `only` selects, is unknown until they are read."""
     rows = [{**GOOD, "kind": "rare"}, {**GOOD, "kind": "common"}]
     known = task(tmp_path, "a", rows, path="a.parquet")
 

@@ -34,10 +34,10 @@ JPEG, PNG, WEBP = picture("JPEG", 10), picture("PNG", 20), picture("WEBP", 30)
 
 
 class Case(NamedTuple):
-    """A task's rows as its data set has them, and what is asked."""
+    """A task's rows as in its data set, and the expected question."""
 
     file: str
-    """Where they lie, below the data set's own folder."""
+    """The path of the rows in the data set's folder."""
     rows: Rows
     questions: list[Question]
 
@@ -201,7 +201,7 @@ def written(path: Path, rows: Rows) -> None:
 
 @pytest.mark.parametrize("name", load_tasks())
 def test_each_of_the_seventeen_asks_what_its_data_set_holds(tmp_path: Path, name: str) -> None:
-    """Of a copy with the hub's columns, layout and images."""
+    """The copy has the hub's columns, layout and images."""
     task, case = load_tasks()[name], CASES[name]
     copy, scans = tmp_path / task.path, tmp_path / "scans"
     written(copy / case.file, case.rows)
@@ -221,7 +221,7 @@ def test_each_of_the_seventeen_asks_what_its_data_set_holds(tmp_path: Path, name
 
 
 def own_task(folder: Path, rows: Rows, **keys: Any) -> Task:
-    """A task of a file beside its task file."""
+    """A task with a data file in the folder of its task file."""
     written(folder / "my.json", rows)
     columns = {"question_column": ("q",), "answer_column": ("a",)}
     return Task(
@@ -230,7 +230,7 @@ def own_task(folder: Path, rows: Rows, **keys: Any) -> Task:
 
 
 def told(read: Callable[[], object]) -> str:
-    """What is said of data that cannot be."""
+    """The message of the error that invalid data raise."""
     with pytest.raises(BadData) as caught:
         read()
     return str(caught.value)
@@ -325,7 +325,7 @@ OPTIONS = {"q": "Q", "o": ["yes", "no", None]}
 def test_what_is_wrong_with_a_row_is_said_without_its_content(
     row: dict[str, Any], keys: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
-    """The column is named, and what it should hold."""
+    """The error names the column and the expected content."""
     columns = {"question_column": ("q",), "answer_column": ("a",)}
     choices = {"choices_column": ("o",)} if "o" in row else {}
     task = Task(**{"name": "mine", "group": "llm", "path": "-", **columns, **choices, **keys})
@@ -357,7 +357,7 @@ def test_what_is_wrong_with_a_row_is_said_without_its_content(
 def test_a_reference_is_the_right_options_text(
     tmp_path: Path, options: object, answer: object, reference: str
 ) -> None:
-    """Whether the data set names it by its text or by its letter."""
+    """The data set may name it by its text or by its letter."""
     task = own_task(tmp_path, [{"q": "Q", "o": options, "a": answer}], choices_column=("o",))
 
     assert [one.reference for one in read_questions(task)] == [reference]
@@ -403,7 +403,7 @@ def test_an_index_always_finds_its_option(options: list[str], data: st.DataObjec
 
 
 def test_a_question_whose_image_cannot_be_read_is_there_and_says_so(tmp_path: Path) -> None:
-    """Left out, it would be missing from what has no answer; its neighbours are asked."""
+    """It counts as a question without a response; other questions are asked."""
     rows: Rows = [
         {"q": "Q", "a": "A", "i": None},
         {"q": "Q", "a": "A", "i": "the patient"},
@@ -422,7 +422,7 @@ def test_a_question_whose_image_cannot_be_read_is_there_and_says_so(tmp_path: Pa
 
 
 def test_a_data_set_without_its_images_stops_at_once(tmp_path: Path) -> None:
-    """The error names the task and what it needs."""
+    """The error names the task and its requirements."""
     task = load_tasks()["mimic_cxr_report_generation"]
     written(tmp_path / task.path / "mimic_cxr/test-00000-of-00001.parquet", MIMIC_ROWS)
 

@@ -1,4 +1,4 @@
-"""What grades add up to: figures that can be worked out by hand."""
+"""Scores of grades, with figures that can be computed by hand."""
 
 import math
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def three_tasks() -> list[Graded]:
 
 
 def scored(tmp_path: Path, graded: Sequence[Graded], **options: Any) -> Scores:
-    """What they add up to."""
+    """The scores of a file of these grades."""
     headers = options.pop("headers", (HEADER,))
     return score_file(grades_file(tmp_path / "grades.jsonl", graded, headers), GROUPS, **options)
 
@@ -65,7 +65,7 @@ def by_name(scores: Scores) -> dict[str, TaskScore]:
 
 
 def test_an_accuracy_is_the_mean_of_what_was_judged(tmp_path: Path) -> None:
-    """Three of four are right; the two that nobody judged are counted by why, and in no mean."""
+    """Three of four are right; the two unjudged are counted by reason and left out of the mean."""
     medqa = by_name(scored(tmp_path, three_tasks()))["medqa"]
     low, high = stats.binomtest(3, 4).proportion_ci(method="wilson")
 
@@ -127,7 +127,7 @@ def test_a_task_of_which_nothing_was_judged_is_in_no_average(tmp_path: Path) -> 
 
 
 def test_it_is_told_what_settled_an_answer_and_where_votes_differ(tmp_path: Path) -> None:
-    """A split vote counts as its majority decided, and by itself."""
+    """A split vote counts as the majority's verdict, and in `split`."""
     medqa = by_name(scored(tmp_path, three_tasks()))["medqa"]
 
     assert medqa.settled_by == {"judge": 3, "option": 1}
@@ -219,7 +219,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_a_line_without_a_grade_is_named_by_its_number_and_id(
     grade: object, tmp_path: Path
 ) -> None:
-    """What it holds is not shown."""
+    """The error shows none of the line's text."""
     row = {**prediction_row(item("medqa", 7, YES).prediction), "grade": grade}
     path = tmp_path / "grades.jsonl"
     path.write_bytes(line_of(HEADER) + line_of(row))
@@ -245,7 +245,7 @@ def test_reports_among_answers_widen_to_an_interval_of_means(tmp_path: Path) -> 
 
 @given(st.lists(st.sampled_from([YES, NO, RIGHT, SPLIT, UNJUDGED]), min_size=1))
 def test_nothing_is_lost_and_only_the_judged_count(grades: list[Grade]) -> None:
-    """Whatever the grades are, their numbers add up and the accuracy is that of the judged."""
+    """For any grades the counts add up, and the accuracy is that of the judged ones."""
     sums = Sums()
     for graded in items("medqa", *grades):
         sums.add(graded, None)
@@ -263,7 +263,7 @@ def test_nothing_is_lost_and_only_the_judged_count(grades: list[Grade]) -> None:
 
 
 def corrected(tmp_path: Path, graded: Sequence[Graded], *families: str, **changes: Any) -> Scores:
-    """What they add up to with a calibration of those families."""
+    """The scores of these grades with a calibration of the families."""
     entries = [entry(family=family, **changes) for family in families]
     path = calibration_file(tmp_path / "calibration.json", *entries)
     return scored(tmp_path, graded, headers=[CALIBRATED], calibration=path)
@@ -349,7 +349,7 @@ def test_without_an_entry_for_a_family_nothing_is_corrected(tmp_path: Path) -> N
 
 
 def test_a_verdict_without_a_probability_cannot_be_corrected(tmp_path: Path) -> None:
-    """Some judges give words alone, and those are not what was calibrated."""
+    """Some judges return a verdict without a probability, to which no calibration applies."""
     wordless = replace(YES, votes=(Vote("as_written", "YES", None),))
     (medqa,) = corrected(tmp_path, items("medqa", YES, NO, wordless), "any").tasks
 
@@ -378,7 +378,7 @@ def test_reports_are_in_corrected_averages_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_judge_no_better_than_chance_corrects_nothing(tmp_path: Path) -> None:
-    """Its YES tells nothing, so there is no accuracy behind it."""
+    """Its verdicts carry no information, so the corrected accuracy is None."""
     scores = corrected(tmp_path, items("medqa", YES, NO), "any", sensitivity=0.5, specificity=0.5)
 
     assert scores.tasks[0].corrected is None
@@ -446,7 +446,7 @@ def test_two_servers_models_under_one_name_are_told(tmp_path: Path) -> None:
 
 
 def test_scores_say_by_which_model_and_sampling(tmp_path: Path) -> None:
-    """A single way is no warning; a long prompt is cut."""
+    """One way of generation gives a note, not a warning; a long prompt is cut."""
     sampling = {"max_tokens": 2048, "temperature": 0.0, "system": "Be brief. " * 20}
     way = {"model": "m", "server_model": "m", "sampling": sampling}
     scores = scored(tmp_path, items("medqa", RIGHT), headers=[{**HEADER, "generated": [way]}])
@@ -495,7 +495,7 @@ def test_references_that_name_no_option_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_line_without_an_id_is_named_by_its_number(again: bool, tmp_path: Path) -> None:
-    """In words, whether it stands in its place or tells something again."""
+    """The error is a message, for a first line and for a retried one."""
     row = graded_row(item("medqa", 7, YES))
     del row["id"]
     path = grades_file(tmp_path / "grades.jsonl", items("medqa", YES))

@@ -12,8 +12,8 @@ import pytest
 
 from medreward_eval.errors import BadData
 from medreward_eval.journal import Journal
-from medreward_eval.records import Grade, Graded, graded_row
-from medreward_eval.report.submission import score_text, underscored, write_submission, zip_name
+from medreward_eval.records import Grade, Graded, graded_row, underscored
+from medreward_eval.report.submission import score_text, write_submission, zip_name
 from medreward_eval.statistics.scores import Group, Scores
 from medreward_eval.statistics.scoring import score_file
 from tests.evaluation.conftest import grades_file
@@ -49,7 +49,7 @@ def handed_in(tmp_path: Path, given: list[Graded]) -> tuple[Path, Scores]:
 
 
 def content(path: Path) -> dict[str, str]:
-    """What a zip's files hold, by their names."""
+    """The contents of a zip's files, by name."""
     with ZipFile(path) as file:
         assert file.testzip() is None
         return {name: file.read(name).decode() for name in file.namelist()}
@@ -115,7 +115,7 @@ def test_every_answer_is_handed_in(tmp_path: Path) -> None:
 
 
 def test_only_what_was_judged_is_evaluated(tmp_path: Path) -> None:
-    """0 or 1 as whole numbers, reports from 0 to 5 as they are; unjudged is no 0."""
+    """Verdicts are integers 0 or 1, reports are from 0 to 5, and unjudged items are left out."""
     path, _ = handed_in(tmp_path, graded())
     evaluated = rows(content(path)["MediX_R1_8B/MediX_R1_8B_eval.jsonl"])
     scores = {row["id"]: row["evaluation"]["score"] for row in evaluated}
@@ -129,7 +129,7 @@ def test_only_what_was_judged_is_evaluated(tmp_path: Path) -> None:
 
 
 def test_their_scoring_of_our_file_gives_our_accuracies(tmp_path: Path) -> None:
-    """What stands on the leaderboard is what `medreward-eval score` showed."""
+    """The leaderboard's numbers are those of `medreward-eval score`."""
     path, scores = handed_in(tmp_path, graded())
     theirs = scored_by_them(rows(content(path)["MediX_R1_8B/MediX_R1_8B_eval.jsonl"]))
     ours = {task.task: task.accuracy.value for task in scores.tasks if task.accuracy is not None}
@@ -153,7 +153,7 @@ def test_what_was_graded_again_is_handed_in_once(tmp_path: Path) -> None:
 
 
 def test_the_table_holds_shares_and_per_cent(tmp_path: Path) -> None:
-    """The mean stands last, and what is in no accuracy is told."""
+    """The mean is the last line, and a note counts unjudged items."""
     path, _ = handed_in(tmp_path, graded())
     lines = content(path)["MediX_R1_8B/MediX_R1_8B_score.txt"].splitlines()
     report = sum(REPORTS) / 20
@@ -199,7 +199,7 @@ def test_nothing_judged_is_nothing_to_hand_in(tmp_path: Path) -> None:
 def test_only_one_models_whole_answers_are_handed_in(
     told: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    """On a leaderboard nobody would see that it is a part, or a mixture; no zip is left behind."""
+    """A leaderboard would hide that grades are incomplete or mixed; no zip remains."""
     path = grades_file(tmp_path / "grades.jsonl", graded(), [{**MODEL, **told}])
 
     with pytest.raises(BadData, match=words):

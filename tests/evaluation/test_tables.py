@@ -1,4 +1,4 @@
-"""The table: readable where it stands, and honest about what it leaves out."""
+"""Tables of scores: their layout, and the notes on what they leave out."""
 
 import csv
 import io
@@ -49,7 +49,7 @@ def test_a_terminal_of_80_columns_cuts_nothing_off(width: int) -> None:
 
 
 def test_a_wide_terminal_has_one_line_for_a_task() -> None:
-    """An accuracy and its interval stand beside one another."""
+    """An accuracy and its interval are on the same line."""
     (line,) = [line for line in printed(sample_scores(), 120) if line.startswith("medqa")]
 
     assert line.split() == ["medqa", "1,236", "of", "1,273", "61.0", "58.5-63.3", "57.0",
@@ -167,7 +167,7 @@ def test_headers_are_told_flat_and_digests_short() -> None:
 
 
 def test_no_scores_are_a_table_all_the_same() -> None:
-    """A file of nothing but a header is no error."""
+    """A file with only a header gives an empty table, not an error."""
     assert printed(EMPTY, 80)
     assert csv_text(EMPTY).count("\n") == 1
     assert markdown(EMPTY).startswith("| task |")
@@ -193,7 +193,7 @@ def test_a_share_fits_its_column(share: float) -> None:
     ("right", "alone", "is_told"), [(50, 10, True), (50, 9, False), (4, 2, False), (3, 3, True)]
 )
 def test_a_judge_that_stands_alone_is_warned_of(right: int, alone: int, is_told: bool) -> None:
-    """A fifth of what it took for right, and three at least, have no word of their reference."""
+    """The warning needs a fifth of the right answers, and at least three, without a reference's word."""
     medqa = replace(task_score("medqa", 100, "llm"), judged_right=right, unwitnessed=alone)
     told = " ".join(warnings(replace(EMPTY, tasks=[medqa])))
 

@@ -50,7 +50,7 @@ def own_file(folder: Path, text: str = OWN) -> Path:
 
 
 def complaint(folder: Path, text: str) -> str:
-    """What is said of a task file that cannot be."""
+    """The message of the error that an invalid task file raises."""
     with pytest.raises(BadTask) as caught:
         load_tasks(own_file(folder, text))
     return str(caught.value).replace(str(folder / "my.yaml"), "my.yaml")
@@ -141,14 +141,14 @@ def test_a_name_stands_once(tmp_path: Path) -> None:
 
 
 def test_a_task_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """A missing file and one that is no YAML are told apart."""
+    """A missing file and invalid YAML give different errors."""
     with pytest.raises(BadTask, match=r"gone\.yaml cannot be read: FileNotFoundError"):
         load_tasks(tmp_path / "gone.yaml")
     assert complaint(tmp_path, "llm: [").startswith("my.yaml is not YAML: ")
 
 
 def test_a_task_does_not_change() -> None:
-    """What was loaded is what is hashed and asked."""
+    """A loaded task is immutable, so its hash is of the questions that are asked."""
     with pytest.raises(ValidationError, match="frozen"):
         load_tasks()["medqa"].split = "train"  # type: ignore[misc]
 
@@ -187,7 +187,7 @@ def test_the_order_of_selectors_does_not_matter(
 
 
 def test_an_unknown_selector_names_the_nearest() -> None:
-    """Without a near one all are listed, and without any selector there is no task."""
+    """If no name is near, all are listed; without a selector no task is selected."""
     with pytest.raises(BadTask, match=r"medqaa is no task; did you mean medqa\?"):
         select(load_tasks(), ["medqaa"])
     with pytest.raises(BadTask, match="there are all, llm, vlm, mmlu_clinical_knowledge"):
@@ -212,7 +212,7 @@ def test_the_hash_is_of_what_is_asked(tmp_path: Path) -> None:
 
 
 def test_the_seventeen_are_pinned() -> None:
-    """Whoever changes what a benchmark asks changes this hash, and says so in the changelog."""
+    """A change of a benchmark's questions changes this hash, and belongs in the changelog."""
     assert task_file_hash(load_tasks().values()) == (
         "sha256:142818fb5cc657681850ca4c4db1e52748ebde82218c6eae70108d5cbb68ae8a"
     )

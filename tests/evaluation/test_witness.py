@@ -62,7 +62,7 @@ def test_the_right_options_letter_is_a_witness() -> None:
     "grade", [Grade(0.0, "judge"), Grade(1.0, "option"), Grade(1.0, "exact"), Grade(None)]
 )
 def test_only_what_the_judge_took_for_right_is_asked_about(grade: Grade) -> None:
-    """What a rule settled needs no witness, and what is wrong or unjudged has none."""
+    """Items settled by a rule, wrong, or unjudged are never unwitnessed."""
     assert not is_unwitnessed(graded("hip", "acetabulum", grade))
 
 

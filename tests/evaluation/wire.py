@@ -1,4 +1,4 @@
-"""A service that says what it is told, at the only place where grading meets the network."""
+"""A fake service at the HTTP transport, with scripted verdicts."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ IDENTITY = GraderIdentity(
 
 Item = dict[str, Any]
 Say = Callable[[Sequence[Item], str], Sequence[Mapping[str, Any]]]
-"""What is said to the items of a request, by its template."""
+"""Returns the results of a request's items, given its template."""
 NO_TIME = {"kind": "judge_timeout", "message": "no answer in time", "retryable": True}
 
 
@@ -51,7 +51,7 @@ def unjudged(item: Item, **error: Any) -> dict[str, Any]:
 
 
 def service(say: Say, *, judge: str = "judge") -> httpx.MockTransport:
-    """A service on the wire; what it answers to the question what it is needs no judge."""
+    """A fake service on the wire, whose judge has a name."""
 
     def reply(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=told(say, json.loads(request.content), judge))
@@ -60,7 +60,7 @@ def service(say: Say, *, judge: str = "judge") -> httpx.MockTransport:
 
 
 def told(say: Say, body: Mapping[str, Any], judge: str = "judge") -> dict[str, Any]:
-    """What `/judge` answers to a request's body."""
+    """The reply of `/judge` to a request's body."""
     items, template = body["items"], body["template"]
     results = say(items, template)
     counts = {"judged": 0, "unjudged": 0, "cache_hits": 0, "coalesced": 0, "judge_calls": 0}

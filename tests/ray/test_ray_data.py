@@ -1,7 +1,10 @@
 """Grading as a stage of Ray Data, on a local Ray."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -11,8 +14,7 @@ pytest.importorskip("ray.data", reason="`make ray` has it")
 import pyarrow as pa  # noqa: E402 - where there is Ray
 import pyarrow.parquet as pq  # noqa: E402 - the same
 
-from medreward_eval.errors import BadData  # noqa: E402 - the same
-from medreward_eval.ray_data import grading  # noqa: E402 - the same
+from medreward_eval.errors import BadData, OtherRun  # noqa: E402 - the same
 from tests.support.process import Service, serving  # noqa: E402 - the same
 
 pytestmark = [
@@ -23,6 +25,24 @@ pytestmark = [
 ]  # fmt: skip
 
 ROWS = 2_000
+SCRIPT = Path(__file__).parents[2] / "examples" / "evaluation" / "ray_data.py"
+
+
+def loaded(path: Path) -> ModuleType:
+    """A script as a module.
+
+    It is kept out of `sys.modules`: only then does Ray send its classes to workers by value, and
+    workers could not import it by name.
+    """
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+script = loaded(SCRIPT)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +80,9 @@ def written(folder: Path) -> Path:
 
 
 def test_every_row_gets_its_grade(service: Service, tmp_path: Path) -> None:
-    """By the same rules as on one machine; what has no response is unjudged, not 0."""
+    """The rules are those of one machine, and a row without a response is unjudged, not 0."""
     rows = ray.data.read_parquet(str(written(tmp_path)))
-    graded = rows.map_batches(**grading(service.url, workers=2)).take_all()
+    graded = rows.map_batches(**script.grading(service.url, workers=2)).take_all()
     by_id = {row["id"]: row["grade"] for row in graded}
 
     assert len(by_id) == ROWS
@@ -75,14 +95,14 @@ def test_every_row_gets_its_grade(service: Service, tmp_path: Path) -> None:
 
 
 def test_a_row_that_is_no_prediction_costs_its_neighbours_nothing(service: Service) -> None:
-    """It is unjudged, and says which column is wrong."""
+    """The row is unjudged, and its message names the wrong column."""
     rows = ray.data.from_items(
         [
             {"id": "q0", "reference": "spleen", "response": "spleen"},
             {"id": "q1", "reference": None, "response": "spleen"},
         ]
     )
-    graded = rows.map_batches(**grading(service.url, workers=1)).take_all()
+    graded = rows.map_batches(**script.grading(service.url, workers=1)).take_all()
     by_id = {row["id"]: row["grade"] for row in graded}
 
     assert by_id["q0"]["score"] == 1.0
@@ -91,10 +111,26 @@ def test_a_row_that_is_no_prediction_costs_its_neighbours_nothing(service: Servi
 
 
 def test_rows_that_are_graded_already_are_refused(service: Service) -> None:
-    """In words, before a second column of that name is made."""
+    """The error comes before a second column of that name is made."""
     rows = pa.table({"id": ["q0"], "reference": ["a"], "response": ["a"], "grade": [1.0]})
-    stage = grading(service.url)
+    stage = script.grading(service.url)
     grade = stage["fn"](**stage["fn_constructor_kwargs"])
 
     with pytest.raises(BadData, match="a column `grade` already"):
         grade(rows)
+
+
+def test_finished_files_are_not_graded_again(service: Service, tmp_path: Path) -> None:
+    """A second run leaves them alone, and a run by another judge is refused."""
+    predictions, grades = written(tmp_path), tmp_path / "grades"
+    stage = script.grading(service.url, workers=1)
+    script.grade_files(predictions, grades, stage)
+    before = {path: path.stat().st_mtime_ns for path in grades.rglob("*.parquet")}
+    script.grade_files(predictions, grades, stage)
+
+    assert {path.parent.name for path in before} == {"a", "b"}
+    assert {path: path.stat().st_mtime_ns for path in grades.rglob("*.parquet")} == before
+    arguments = stage["fn_constructor_kwargs"]
+    other = {**arguments, "identity": replace(arguments["identity"], service="0.0")}
+    with pytest.raises(OtherRun, match="service"):
+        script.grade_files(predictions, grades, {**stage, "fn_constructor_kwargs": other})

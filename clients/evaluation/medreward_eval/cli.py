@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from medreward_client import AsyncRewardClient
 from medreward_client.terminal import (
     FAILED,
     command,
@@ -20,24 +19,26 @@ from medreward_client.terminal import (
     version_printer,
 )
 from medreward_eval.errors import BadData, BadTask
-from medreward_eval.generation.model_server import ChatServer
 from medreward_eval.generation.run import AT_ONCE as QUESTIONS_AT_ONCE
-from medreward_eval.generation.run import GenerationCounts, Sampling, predictions_header
-from medreward_eval.generation.run import generate as generate_responses
+from medreward_eval.generation.run import (
+    GenerateOptions,
+    GenerationCounts,
+    Sampling,
+    generate_file,
+)
 from medreward_eval.grading.answers import read_answer
-from medreward_eval.grading.grader import DEADLINE_S, VOTES, Grader, find_identity, grades_header
+from medreward_eval.grading.grader import DEADLINE_S, VOTES
 from medreward_eval.grading.predictions import Inventory, Reading, inspect_predictions
-from medreward_eval.grading.run import AT_ONCE, GradeCounts, GradingRun
-from medreward_eval.journal import Journal
+from medreward_eval.grading.run import AT_ONCE, GradeCounts, GradeOptions, grade_file
 from medreward_eval.records import Template
 from medreward_eval.report.comparison_tables import (
-    comparison_conclusions,
     comparison_csv,
     comparison_notes,
     comparison_table,
+    conclusions,
 )
 from medreward_eval.report.page import write_page
-from medreward_eval.report.submission import underscored, write_submission
+from medreward_eval.report.submission import write_submission
 from medreward_eval.report.tables import (
     csv_text,
     markdown,
@@ -48,12 +49,12 @@ from medreward_eval.report.tables import (
     unnamed_words,
     warnings,
 )
-from medreward_eval.statistics.paired import compare_files
+from medreward_eval.statistics.comparison import compare_files
 from medreward_eval.statistics.scores import Group, Provenance, ways_of
 from medreward_eval.statistics.scoring import read_graded, score_file
 from medreward_eval.tasks.question_source import QuestionSource
 from medreward_eval.tasks.tasks import load_tasks, select, task_file_hash
-from medreward_eval.terminal import PLAIN_WIDTH, failing_in_words, progress
+from medreward_eval.terminal import PLAIN_WIDTH, failing_in_words
 
 MOST_SHOWN = 300
 GREEDY = Sampling()
@@ -209,29 +210,10 @@ def generate(
         timeout_s=timeout_s,
     )
     source = QuestionSource(chosen, data_dir, images_dir, limit)
-
-    async def run() -> tuple[GenerationCounts, Path]:
-        async with ChatServer(server, api_key=server_key, model=model) as chat:
-            name = underscored(chat.model)
-            path = out or Path("results", name, f"{name}.jsonl")
-            header = predictions_header(chat.model, chat.model, task_file_hash(chosen), sampling)
-            total = source.count()
-            with (
-                Journal(path, header, mix=mix) as journal,
-                progress(total, done="generated", trouble="without a response") as bar,
-            ):
-                told = await generate_responses(
-                    source.questions,
-                    chat,
-                    journal,
-                    settings=sampling,
-                    say=tell,
-                    show=lambda done, failed, found: bar(done=done, trouble=failed, found=found),
-                    at_once=at_once,
-                )
-            return told, path
-
-    counts, path = asyncio.run(run())
+    options = GenerateOptions(
+        server=server, server_key=server_key, model=model, out=out, mix=mix, at_once=at_once
+    )
+    counts, path = asyncio.run(generate_file(source, task_file_hash(chosen), sampling, options))
     _print_generated(counts, path, source)
     raise typer.Exit(FAILED if counts.failed or source.mistakes else 0)
 
@@ -305,40 +287,25 @@ def grade(
         tell(line, "yellow")
     if stock.unnamed:
         tell(f"Warning: {unnamed_words(stock.unnamed)}", "yellow")
-    model = model or stock.model or predictions.stem
     out = out or predictions.with_name(f"{predictions.stem}_eval.jsonl")
-    _see_that_other("--out", out, predictions)
-
-    async def run() -> GradeCounts:
-        async with AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s) as client:
-            grader_identity = await find_identity(
-                client, stock.templates, votes=votes, deadline_s=deadline_s
-            )
-            header = grades_header(
-                model, grader_identity, stock.headers, votes=votes, total=stock.total
-            )
-            with (
-                Journal(out, header, mix=mix) as journal,
-                progress(stock.total, done="judged", trouble="unjudged") as bar,
-            ):
-                return await GradingRun(
-                    predictions,
-                    reading,
-                    journal,
-                    Grader(client, grader_identity, votes=votes, deadline_s=deadline_s),
-                    show=lambda judged, unjudged, found: bar(
-                        done=judged, trouble=unjudged, found=found
-                    ),
-                    at_once=at_once,
-                ).run()
-
-    counts = asyncio.run(run())
+    _check_output("--out", out, predictions)
+    options = GradeOptions(
+        url=url,
+        api_key=api_key,
+        model=model or stock.model or predictions.stem,
+        out=out,
+        votes=votes,
+        mix=mix,
+        at_once=at_once,
+        deadline_s=deadline_s,
+    )
+    counts = asyncio.run(grade_file(predictions, reading, stock, options))
     _print_graded(counts, stock, out)
     raise typer.Exit(FAILED if counts.unjudged else 0)
 
 
-def _see_that_other(option: str, out: Path | None, *read: Path) -> None:
-    """Refuse to write over what is read: it may be hours of a judge's work."""
+def _check_output(option: str, out: Path | None, *read: Path) -> None:
+    """Raise BadData if an output is one of the inputs: grades may be hours of a judge's work."""
     if out is not None and out.resolve() in {path.resolve() for path in read}:
         raise BadData(f"{option}: {out} is the file that is read; name another")
 
@@ -385,8 +352,8 @@ def score(
     ] = None,
 ) -> None:
     """Show accuracies with their intervals, by task and on average, and what was not judged."""
-    _see_that_other("--csv", csv, grades)
-    _see_that_other("--markdown", markdown_file, grades)
+    _check_output("--csv", csv, grades)
+    _check_output("--markdown", markdown_file, grades)
     scores = score_file(grades, _groups(task_file), calibration=calibration)
     console = output(plain_width=PLAIN_WIDTH)
     console.print(score_table(scores))
@@ -422,7 +389,7 @@ def report(
 ) -> None:
     """Write one HTML page: plots, tables, and the answers on which model and reference differ."""
     path = out or grades.with_suffix(".html")
-    _see_that_other("--out", path, grades)
+    _check_output("--out", path, grades)
     scores = score_file(grades, _groups(task_file), calibration=calibration)
     write_page(
         path, scores, read_graded(grades), with_texts=texts, most=most, answer_of=read_answer
@@ -450,12 +417,12 @@ def compare(
 
     Paired: only questions that are judged in both count. Grades of two judges do not compare.
     """
-    _see_that_other("--csv", csv, first, second)
+    _check_output("--csv", csv, first, second)
     both = compare_files(first, second, _groups(task_file))
     console = output(plain_width=PLAIN_WIDTH)
     console.print(comparison_table(both))
     _print_notes(console, comparison_notes(both))
-    for line in comparison_conclusions(both):
+    for line in conclusions(both.comparison, both.first, both.second):
         console.print(shown(line), soft_wrap=True)
     if csv is not None:
         csv.write_text(comparison_csv(both), encoding="utf-8")
@@ -503,7 +470,7 @@ def _groups(task_file: Path | None) -> dict[str, Group]:
 
 
 def _print_notes(console: Console, lines: Iterable[str]) -> None:
-    """Print notes under a table; what is a warning stands out."""
+    """Print notes below a table, with warnings in yellow."""
     console.print()
     for line in lines:
         console.print(shown(line, "yellow" if line.startswith("Warning") else "dim"))
@@ -535,7 +502,7 @@ def _print_generated(counts: GenerationCounts, out: Path, source: QuestionSource
 
 
 def _print_counts(line: str, kinds: Mapping[str, int]) -> None:
-    """Print how a run ended, and each kind of trouble with its number."""
+    """Print the summary of a run, and the number of each kind of error."""
     console = output(plain_width=PLAIN_WIDTH)
     console.print(shown(line), soft_wrap=True)
     for kind, number in sorted(kinds.items()):

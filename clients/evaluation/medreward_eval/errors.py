@@ -1,21 +1,21 @@
-"""What stops a command; each says what happened and what to do, and what was done is in its file."""
+"""Errors that stop a command; messages name the cause and the remedy, and finished lines are kept."""
 
 
 class EvalError(Exception):
-    """Anything that a person has to mend."""
+    """Base of all errors that the user has to fix."""
 
 
 class BadTask(EvalError):
-    """A task that is not known, or an entry of a task file that cannot be."""
+    """A task is unknown, or an entry of a task file is invalid."""
 
 
 class BadData(EvalError):
-    """A file or a row that cannot be read; rows are named by file and line, never quoted."""
+    """A file or a row cannot be read; rows are named by file and line, never quoted."""
 
 
 class OtherRun(EvalError):
-    """A file holds another run than the one that would be added, or is being written to."""
+    """A file holds lines of another run, or another run is writing to it."""
 
 
 class Failed(EvalError):
-    """A server failed for longer than it was waited for."""
+    """A server refuses requests, or failed for longer than its deadline."""

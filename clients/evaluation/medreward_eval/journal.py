@@ -1,8 +1,8 @@
-"""Files that a run can be killed over: appended to, one line each, never rewritten.
+"""Append-only JSONL files that survive a kill: lines are never rewritten.
 
-The first line is a header: what the lines depend on. Then comes a line for each thing, in the
-order of what was read, so that the same work leaves the same file however often it was
-interrupted. What is tried again later stands behind, and begins with `{"again":true`.
+The first line is a header with all that the lines depend on. A line for each item follows, in the
+order of the input, so the same work gives the same file however often it was interrupted. Lines of
+a later retry stand at the end, begin with `{"again":true`, and replace earlier ones.
 """
 
 import re
@@ -17,28 +17,28 @@ from medreward_client.locks import lock
 from medreward_eval.errors import BadData, OtherRun
 
 HEADER_KEY: Final = "medreward_eval"
-"""The first key of a header; its value says what the lines are: `predictions` or `grades`."""
+"""The first key of a header; its value is the kind of lines, such as `predictions` or `grades`."""
 HEADER_START: Final = f'{{"{HEADER_KEY}":'.encode()
 AGAIN: Final = "again"
 _HEADER_LINE: Final = re.compile(rf'\{{\s*"{HEADER_KEY}"\s*:'.encode())
 _AGAIN_LINE: Final = re.compile(rf'\{{\s*"{AGAIN}"\s*:\s*true\b'.encode())
-"""With white space, as other programs write our lines anew."""
+"""White space is allowed, since other programs may rewrite the file."""
 LOOKED_AT_BYTES: Final = 64
-"""Of a file, to see whether it begins with a header."""
+"""Bytes read from a file to detect a header."""
 GENERATED_KEY: Final = "generated"
-"""In a header of grades: by which models, with which sampling, the predictions were made."""
+"""Key of a header of grades: the models and sampling that generated the predictions."""
 COUNT_KEY: Final = "predictions"
-"""In a header, how many lines there are to be: alone of its keys it may change as a run goes on."""
+"""Key of a header: the number of lines expected, the only key that may differ when a run resumes."""
 BLOCK_BYTES: Final = 1 << 16
 
 Row = dict[str, Any]
 
 
 class Journal:
-    """A file of lines that one run at a time adds to.
+    """A file of lines with a header, locked by the one run that appends to it.
 
     Raises:
-        OtherRun: another run writes there, or the file's header is another one and *mix* is off.
+        OtherRun: another run has the lock, or the file's header differs and *mix* is off.
         BadData: the file holds something else.
     """
 
@@ -47,9 +47,9 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
         try:
-            self._keep_others_out()
-            self._see_that_ours()
-            mend(path)
+            self._lock()
+            self._check_start()
+            truncate_partial_line(path)
             self._begin(dict(header), mix=mix)
         except BaseException:
             self.close()
@@ -62,27 +62,27 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Let others write."""
+        """Close the file, which releases its lock."""
         self._file.close()
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add lines, and hand them to the system."""
+        """Append lines, and flush them to the operating system."""
         self._file.write(b"".join(map(line_of, rows)))
         self._file.flush()
 
     def append_again(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add lines that take the place of earlier ones with their ids."""
+        """Append lines that replace earlier ones with the same ids."""
         self.append([{AGAIN: True, **row} for row in rows])
 
-    def _keep_others_out(self) -> None:
-        """Lock the file itself, for as long as this process has it open."""
+    def _lock(self) -> None:
+        """Lock the file for as long as this process has it open."""
         try:
             lock(self._file)
         except BlockingIOError:
             raise OtherRun(f"{self.path}: another run is writing there; wait for it") from None
 
-    def _see_that_ours(self) -> None:
-        """Look before anything is cut off: whoever names the wrong file loses nothing."""
+    def _check_start(self) -> None:
+        """Raise OtherRun unless the file is empty or a journal, before `truncate_partial_line` could cut off its end."""
         with self.path.open("rb") as file:
             start = file.read(len(HEADER_START))
         if not HEADER_START.startswith(start):
@@ -94,10 +94,10 @@ class Journal:
         if found and any(one[HEADER_KEY] != kind for one in found):
             raise OtherRun(f"{self.path} holds {found[0][HEADER_KEY]}, not {kind}")
         if found and found[-1] != header:
-            if not mix and _but_count(found[-1]) != _but_count(header):
+            if not mix and _without_count(found[-1]) != _without_count(header):
                 raise OtherRun(
                     f"{self.path} was made otherwise "
-                    f"({differences(_but_count(found[-1]), _but_count(header))}), and the "
+                    f"({differences(_without_count(found[-1]), _without_count(header))}), and the "
                     "lines would not compare; write to a new file, or ask for the mixture "
                     "with --mix"
                 )
@@ -107,17 +107,17 @@ class Journal:
 
 
 def line_of(row: Mapping[str, Any]) -> bytes:
-    """Write an object as a line."""
+    """Serialize an object as one line."""
     return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
 
 
 def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
-    """Give the objects of a file with the numbers of their lines, headers too.
+    """Yield the objects of a file, headers too, with their line numbers.
 
-    A last line that was cut off is left out.
+    A last line that was cut off is skipped.
 
     Raises:
-        BadData: the file cannot be read, or another line is no object.
+        BadData: the file cannot be read, or another line is not an object.
     """
     try:
         with path.open("rb") as lines:
@@ -132,22 +132,22 @@ def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def headers_of(path: Path) -> list[Row]:
-    """Give the headers of a file in their order: more than one where runs were mixed."""
+    """Return the headers of a file in their order: more than one if runs were mixed."""
     return [row for _, row in _beginning(path, _HEADER_LINE)] if has_header(path) else []
 
 
 def latest_rows(path: Path) -> Iterator[Row]:
-    """Give the rows in their order, each as it was last told; headers are left out."""
+    """Yield rows in their order without headers; a row that was retried is the latest one."""
     return (row for _, row in standing_lines(path))
 
 
 def standing_lines(path: Path) -> Iterator[tuple[int, Row]]:
-    """Give the standing rows with the numbers of the lines that they are in.
+    """Yield the latest version of each row with its line number.
 
-    What is held in memory is what was told again.
+    Memory holds the retried rows alone.
 
     Raises:
-        BadData: the file cannot be read, or a line tells something again of nothing.
+        BadData: the file cannot be read, or a retried line has no id.
     """
     again: dict[str, tuple[int, Row]] = {}
     for number, row in _beginning(path, _AGAIN_LINE) if has_header(path) else ():
@@ -160,19 +160,19 @@ def standing_lines(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def first_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Give the rows as they were first told, with the numbers of their lines.
+    """Yield the first version of each row, with its line number.
 
-    Headers, and what was told again, are left out of a file that begins with a header. In another
-    one, and behind another key, these keys are their owner's.
+    Headers and retried lines are skipped in a file that begins with a header. In other files, and
+    if they are not a line's first key, these keys belong to the user.
     """
     is_ours = has_header(path)
     for number, row in rows_of(path):
-        if not (is_ours and _is_of_the_ledger(row)):
+        if not (is_ours and _is_header_or_retry(row)):
             yield number, row
 
 
 def has_header(path: Path) -> bool:
-    """Whether a file is one of ours: it begins with a header."""
+    """Return True if a file is a journal, that is, begins with a header."""
     try:
         with path.open("rb") as file:
             return _HEADER_LINE.match(file.read(LOOKED_AT_BYTES)) is not None
@@ -180,14 +180,14 @@ def has_header(path: Path) -> bool:
         raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
 
 
-def _is_of_the_ledger(row: Row) -> bool:
-    """Tell a header, or what was told again, by the first key."""
+def _is_header_or_retry(row: Row) -> bool:
+    """Return True for a header or a retried line, by its first key."""
     first = next(iter(row), None)
     return first == HEADER_KEY or (first == AGAIN and row[AGAIN] is True)
 
 
 def _beginning(path: Path, mark: re.Pattern[bytes]) -> Iterator[tuple[int, Row]]:
-    """Give the objects whose lines begin so with their numbers, without reading the others."""
+    """Yield objects of lines that match *mark*, with line numbers; other lines are not parsed."""
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
@@ -198,23 +198,23 @@ def _beginning(path: Path, mark: re.Pattern[bytes]) -> Iterator[tuple[int, Row]]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in which keys two headers differ."""
+    """Format the keys in which two headers differ, with both values."""
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return "; ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
 
 
-def _but_count(header: Mapping[str, Any]) -> Row:
+def _without_count(header: Mapping[str, Any]) -> Row:
     return {key: value for key, value in header.items() if key != COUNT_KEY}
 
 
-def mend(path: Path) -> None:
-    """Cut off what stands behind the last line feed: a run was killed while it wrote it."""
+def truncate_partial_line(path: Path) -> None:
+    """Truncate a file behind its last line feed: the rest is of a run that was killed mid-line."""
     with path.open("rb+") as file:
         file.truncate(_end_of_lines(file))
 
 
 def _end_of_lines(file: BinaryIO) -> int:
-    """Find where the last whole line ends, from the back."""
+    """Return the offset behind the last whole line, reading backwards."""
     end = file.seek(0, 2)
     while end:
         start = max(0, end - BLOCK_BYTES)

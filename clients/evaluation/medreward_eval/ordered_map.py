@@ -1,4 +1,4 @@
-"""Many at a time, and the answers in the order of the questions."""
+"""A concurrent map over an async function that yields results in the order of the input."""
 
 import asyncio
 from collections import deque
@@ -16,11 +16,11 @@ async def ordered_map(
     at_once: int,
     window: int | None = None,
 ) -> AsyncGenerator[Answer, None]:
-    """Ask about each thing, *at_once* at a time, and give the answers in the order of *things*.
+    """Call *ask* for each thing, *at_once* at a time, and yield the answers in the order of *things*.
 
-    An answer that comes early waits for those before it: *window*, by default 4 x *at_once*,
-    bounds how many are asked about or wait. Things are read as they are needed.
-    Whatever is on its way when the reader stops is cancelled.
+    An early answer waits for those before it: *window*, by default 4 x *at_once*, bounds the
+    number of calls that run or wait. Things are read lazily.
+    Calls in flight are cancelled when the generator is closed.
     """
     slots = asyncio.Semaphore(at_once)
     waiting: deque[asyncio.Task[Answer]] = deque()

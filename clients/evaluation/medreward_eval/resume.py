@@ -1,4 +1,4 @@
-"""Going on where earlier runs of the same work were, by the lines that they left in a journal."""
+"""Resumption of a run from the lines that earlier runs of the same work left in a journal."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -7,15 +7,23 @@ from medreward_eval.errors import OtherRun
 from medreward_eval.journal import Journal, Row, latest_rows
 
 FOUND_SHOWN: Final = 1000
-"""What costs nothing goes by faster than it can be drawn."""
+"""Lines of earlier runs per update of the progress bar; they pass faster than it can be drawn."""
+
+
+class Show(Protocol):
+    """Shows a run's progress: things done, things in trouble, and things done by earlier runs."""
+
+    def __call__(self, *, done: int, trouble: int, found: int) -> None:
+        """Show the counts so far."""
+        ...
 
 
 class Named(Protocol):
-    """Whatever has an id."""
+    """An object with an id."""
 
     @property
     def id(self) -> str:
-        """Unique among what is worked on."""
+        """An id that is unique within the run."""
         ...
 
 
@@ -23,7 +31,7 @@ Thing = TypeVar("Thing", bound=Named)
 
 
 class Outcome(NamedTuple):
-    """What came of a thing: its line, and the kind of trouble, if there was some."""
+    """The result for a thing: its line, and the kind of its error, if any."""
 
     id: str
     trouble: str | None
@@ -31,9 +39,9 @@ class Outcome(NamedTuple):
 
 
 class Resumed:
-    """A journal, and how far it is; `found` is how many were done before this run.
+    """The state of a journal; `found` counts the things that earlier runs finished.
 
-    Memory does not grow with the lines, but with what is in trouble (ids).
+    Memory grows with the ids of failed things, not with the lines.
     """
 
     def __init__(self, journal: Journal, *, tell: Callable[[], None]) -> None:
@@ -41,17 +49,18 @@ class Resumed:
         self._tell = tell
         self.found = 0
         self.troubled: dict[str, str] = {}
-        """What earlier runs left undone, by id, with the kind of trouble."""
+        """Kinds of error of the things that earlier runs failed on, by id."""
 
     def new(
         self, things: Iterable[Thing], trouble_in: Callable[[Row, Thing], str | None]
     ) -> Iterator[Thing]:
-        """Give the things without a line, and take note of those whose line tells of trouble.
+        """Yield the things without a line, and record those whose line has an error.
 
-        *trouble_in* reads a thing's line. It raises OtherRun if the line is another thing's.
+        *trouble_in* returns the kind of error in a thing's line, or None. It raises OtherRun if the
+        line belongs to another thing.
 
         Raises:
-            OtherRun: there are lines of more things.
+            OtherRun: the journal has more lines than there are things.
         """
         rows = latest_rows(self._journal.path)
         for thing in things:
@@ -70,12 +79,12 @@ class Resumed:
             )
 
     def keep(self, outcomes: Sequence[Outcome]) -> None:
-        """Add lines: of new things in their order, of others behind all, if there is news."""
+        """Append lines of new things, and retried lines of failed ones if their outcome changed."""
         self._journal.append([one.row for one in outcomes if one.id not in self.troubled])
         news = [
             one.row
             for one in outcomes
-            # The same trouble again is known already.
+            # The same error again would add a line without information.
             if one.id in self.troubled and one.trouble != self.troubled[one.id]
         ]
         self._journal.append_again(news)
@@ -87,10 +96,10 @@ class Resumed:
 
 
 def see_that_same(differing: Sequence[str], thing: Named, journal: Journal) -> None:
-    """Refuse a line that should be of *thing* and has other content.
+    """Raise an error if a line's content differs from *thing*, whose place it takes.
 
     Raises:
-        OtherRun: *differing* names keys.
+        OtherRun: *differing* is not empty.
     """
     if differing:
         raise OtherRun(

@@ -1,9 +1,8 @@
-"""What stops a command of the evaluation, in words and exit codes, and a bar for its progress."""
+"""Exit codes and messages of failing commands, and the progress bar of a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,18 +10,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from medreward_client import MedrewardError
 from medreward_client.terminal import FAILED, INTERRUPTED, MISUSED, ended, messages, tell
 from medreward_eval.errors import BadData, BadTask, EvalError
+from medreward_eval.resume import Show
 
 PLAIN_WIDTH = 160
-"""Columns if there is no terminal to measure."""
+"""Columns of output that does not go to a terminal."""
 
 
 @contextmanager
 def failing_in_words() -> Iterator[None]:
-    """Turn what stops a command into a line of words and an exit code."""
+    """Convert exceptions of a command to a one-line message and an exit code."""
     end = partial(ended, "medreward-eval")
     try:
         yield
-    # A ValueError is of what the command line gave: a URL, a key, a number of seconds.
+    # A ValueError comes from the command line: a URL, a key, a number of seconds.
     except (BadTask, BadData, ValueError) as exc:
         raise end(exc, MISUSED) from exc
     except (EvalError, MedrewardError, OSError) as exc:
@@ -32,17 +32,9 @@ def failing_in_words() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from exc
 
 
-class Bar(Protocol):
-    """Shows how many are done, of which some are in trouble and some were found."""
-
-    def __call__(self, *, done: int, trouble: int, found: int) -> None:
-        """Show the counts so far."""
-        ...
-
-
 @contextmanager
-def progress(total: int | None, *, done: str, trouble: str) -> Iterator[Bar]:
-    """Draw a bar on a terminal's standard error; *done* and *trouble* are the words for counts."""
+def progress(total: int | None, *, done: str, trouble: str) -> Iterator[Show]:
+    """Draw a progress bar on standard error; *done* and *trouble* are the labels of its counts."""
     console = messages()
     if not console.is_terminal:
         yield lambda **_: None

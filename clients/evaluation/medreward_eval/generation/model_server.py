@@ -1,7 +1,7 @@
-"""All that is known of the HTTP library, and of servers that speak as OpenAI's does.
+"""The HTTP client for servers of OpenAI's chat protocol; no other module imports httpx.
 
-What a server says of an error may quote the question, so nothing of it is told but its status and
-the words by which it names the error.
+An error's body may quote the question, so messages contain only the status and the error's code
+or type.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ CONNECT_TIMEOUT_S: Final = 10.0
 MODELS_TIMEOUT_S: Final = 30.0
 MODELS_SHOWN: Final = 20
 MOST_REPLY_BYTES: Final = 64 << 20
-"""Of one reply: a response is some kilobytes, and thinking some hundred."""
+"""Bytes of one reply: a response has some kilobytes, and thinking some hundred."""
 
 REFUSED: Final = frozenset(
     {
@@ -32,7 +32,7 @@ REFUSED: Final = frozenset(
         HTTPStatus.UNPROCESSABLE_ENTITY,
     }
 )
-"""Statuses that a question may bring on itself."""
+"""Statuses that a single question may cause."""
 BUSY: Final = frozenset(
     {
         HTTPStatus.CONFLICT,
@@ -41,9 +41,9 @@ BUSY: Final = frozenset(
         HTTPStatus.SERVICE_UNAVAILABLE,
     }
 )
-"""Statuses that pass, whatever the question."""
+"""Transient statuses, which do not depend on the question."""
 TOOK_TOO_LONG: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT})
-"""Statuses of whoever stands before the server, and waits for less long than we do."""
+"""Statuses of a proxy whose timeout is shorter than ours."""
 ADVICE: Final[Mapping[int, str]] = {
     HTTPStatus.UNAUTHORIZED: "give its API key",
     HTTPStatus.FORBIDDEN: "the API key may not use this model",
@@ -55,18 +55,18 @@ TOO_LONG: Final = re.compile(
     rb"context[ _](?:length|size|window)|exceed_context|prompt is too long|max_new_tokens",
     re.IGNORECASE,
 )
-"""How vLLM, SGLang, llama.cpp, OpenAI and TGI say that a question does not fit."""
+"""Phrases of vLLM, SGLang, llama.cpp, OpenAI and TGI for a question that exceeds the context."""
 
 _NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 class NotAnswered(Exception):
-    """Why a request brought no completion.
+    """A request without a completion.
 
     NotAnswered
-    ├── Refused   it will bring none
-    ├── Broke     it may bring one: it was taken on, and came to nothing
-    └── Away      it was not taken on: the server is gone, or busy; carries retry_after_s
+    ├── Refused   a retry would fail, too
+    ├── Broke     the server began and failed; a retry may succeed
+    └── Away      the server is gone or busy and did not begin; has retry_after_s
     """
 
     def __init__(self, kind: str, message: str, *, retry_after_s: float = 0.0) -> None:
@@ -76,27 +76,27 @@ class NotAnswered(Exception):
 
 
 class Refused(NotAnswered):
-    """The server will not answer this question."""
+    """The server refuses this question for good."""
 
 
 class Broke(NotAnswered):
-    """The server began, and did not end."""
+    """The server accepted the request and did not complete it."""
 
 
 class Away(NotAnswered):
-    """The server cannot be reached, or takes nothing on now."""
+    """The server cannot be reached, or accepts no requests now."""
 
 
 class ChatServer:
     """A server's `/chat/completions`, for one model; open it by `async with`.
 
-    Opening it asks for `/models`. So it is known at once whether the server is there, and where no
-    *model* is named, the one that it serves is taken.
+    Opening it requests `/models`, so a missing server fails at once. If no *model* is named, the
+    only one served is taken.
 
     Raises:
-        ValueError: *base_url* or *api_key* cannot be.
-        Failed: on opening, if the server cannot be reached, lets us not in, or serves several
-            models of which none is named.
+        ValueError: *base_url* or *api_key* is invalid.
+        Failed: on opening, the server cannot be reached, refuses the key, or serves several models
+            while none is named.
     """
 
     def __init__(
@@ -104,14 +104,15 @@ class ChatServer:
     ) -> None:
         url = _checked(base_url)
         self.model = model or ""
-        # Host and port alone: a URL may hold a password.
+        # Host and port only: a URL may contain a password.
         self._server = url.netloc.decode()
         self._http = httpx.AsyncClient(
-            # The library logs the address of each request.
+            # httpx logs the URL of each request, so a password must not be part of it.
             base_url=url.copy_with(userinfo=b""),
             auth=(url.username, url.password) if url.userinfo else None,
             headers={"Content-Type": "application/json"} | _authorization(api_key),
-            # How long a request may take is bounded as a whole, and how many there are by us.
+            # `_send` has one timeout for the whole request, and the caller bounds concurrency:
+            # the library's own limits are off.
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         )
@@ -128,13 +129,13 @@ class ChatServer:
         await self._http.aclose()
 
     async def complete(self, body: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        """Send what is asked, and give the server's reply as it came.
+        """Send a request's body, and return the server's reply unchanged.
 
         Raises:
-            Refused: it will not answer this.
-            Broke: it gave no reply in time, or one that is none.
-            Away: it is gone, or busy.
-            Failed: it refuses whatever is asked.
+            Refused: the server refuses this question.
+            Broke: the reply did not come in time, or is not valid.
+            Away: the server is gone, or busy.
+            Failed: the server refuses every question.
         """
         content = orjson.dumps(body)
         status, headers, told = await self._send("POST", "chat/completions", content, timeout_s)
@@ -166,7 +167,7 @@ class ChatServer:
     async def _send(
         self, method: str, path: str, content: bytes | None, timeout_s: float
     ) -> tuple[int, httpx.Headers, bytes]:
-        with _reaching(self._server, timeout_s):
+        with _translated_errors(self._server, timeout_s):
             async with (
                 asyncio.timeout(timeout_s),
                 self._http.stream(method, path, content=content) as response,
@@ -179,8 +180,8 @@ class ChatServer:
                 return response.status_code, response.headers, bytes(told)
 
     def _not_answered(self, status: int, headers: httpx.Headers, told: bytes) -> Exception:
-        """Sort what is no completion by what is to be done about it."""
-        said = f"{self._server} said {_in_words(status, told)}"
+        """Return the exception for a status other than 200: refused, broken, away or failed."""
+        said = f"{self._server} said {_described(status, told)}"
         if status in REFUSED:
             if TOO_LONG.search(told):
                 return Refused("context_length", f"too long for the model: {said}")
@@ -195,8 +196,8 @@ class ChatServer:
 
 
 @contextmanager
-def _reaching(server: str, timeout_s: float) -> Iterator[None]:
-    """Give the library's failures our names while talking to *server*."""
+def _translated_errors(server: str, timeout_s: float) -> Iterator[None]:
+    """Convert httpx exceptions of requests to *server* to those of this module."""
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
@@ -219,7 +220,7 @@ def _checked(base_url: str) -> httpx.URL:
 def _authorization(api_key: str | None) -> dict[str, str]:
     if api_key is None:
         return {}
-    # A key from a file ends in a line break; the library's own error would show the key.
+    # A key read from a file often ends in a line break. The library's error would show the key.
     if not (api_key.isascii() and api_key.isprintable() and api_key):
         raise ValueError("the API key of the model's server must be one line of ASCII")
     return {"Authorization": f"Bearer {api_key}"}
@@ -233,8 +234,8 @@ def _models_in(told: bytes) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def _in_words(status: int, told: bytes) -> str:
-    """Tell a status, and what the server calls the error; what could be a text is left out."""
+def _described(status: int, told: bytes) -> str:
+    """Format a status and the server's code of the error; free text is left out."""
     body = object_in(told) or {}
     nested = body.get("error")
     error = nested if isinstance(nested, dict) else body
@@ -243,6 +244,6 @@ def _in_words(status: int, told: bytes) -> str:
 
 
 def name_of(told: object) -> str | None:
-    """Give what names something, if it can be no more than that."""
+    """Return *told* if it is a short identifier, which cannot quote a question; otherwise None."""
     name = str(told) if isinstance(told, str | int) else ""
     return name if _NAME.fullmatch(name) else None

@@ -1,6 +1,6 @@
-"""Responses to questions, by a server that speaks as OpenAI's does, kept as they come.
+"""Runs of generation: responses of an OpenAI-compatible server, stored unchanged.
 
-`generate` is the whole of a run; what one question goes through is `Asking.ask`.
+`generate` is a whole run, and `Asking.ask` the path of one question.
 """
 
 import asyncio
@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, Protocol
+from pathlib import Path
+from typing import Any, Final
 
 import orjson
 
 from medreward_client.pauses import Pauses
+from medreward_client.terminal import tell
 from medreward_eval.errors import Failed
 from medreward_eval.generation.model_server import (
     Away,
@@ -27,45 +29,39 @@ from medreward_eval.generation.model_server import (
 )
 from medreward_eval.journal import HEADER_KEY, Journal, Row
 from medreward_eval.ordered_map import ordered_map
-from medreward_eval.records import Failure, Prediction, Question, prediction_row
-from medreward_eval.resume import Outcome, Resumed, see_that_same
+from medreward_eval.records import Failure, Prediction, Question, prediction_row, underscored
+from medreward_eval.resume import Outcome, Resumed, Show, see_that_same
 from medreward_eval.tasks.images import data_url
+from medreward_eval.tasks.question_source import QuestionSource
+from medreward_eval.terminal import progress
 
 VERSION: Final = 1
-"""Of how a question becomes a request: the order of image and text, what is sent beside them."""
+"""Version of the request's layout: the order of image and text, and the keys beside them."""
 AT_ONCE: Final = 32
 TRIES: Final = 3
-"""How often a question is taken on by the server before it counts as one without a response."""
+"""Attempts that the server accepts before a question counts as one without a response."""
 PAUSES: Final = Pauses(first_s=0.25, longest_s=30.0)
 SAID_EVERY_S: Final = 30.0
 BARREN_ROWS: Final = 32
-"""After so many new questions in a row without one response, it is no use to go on."""
+"""After this many new questions in a row without one response, the run stops."""
 OF_ONE_QUESTION: Final = frozenset({"context_length", "bad_image"})
-"""Kinds of trouble that tell nothing of the server, however many questions have them."""
+"""Kinds of error of a single question; however many there are, the server may be well."""
 BROKEN_OFF: Final = frozenset({"abort", "error"})
-"""Reasons to finish that are the server's, not the model's: what there is by then is no answer."""
+"""Values of `finish_reason` for a response that the server aborted; its text is not an answer."""
 OURS: Final = frozenset({"messages", "model", "n", "stream"})
-"""What a server's own keys cannot change: a reply could not be read, or be of something else."""
+"""Keys that `extra` must not set: the reply would be unreadable, or of another question."""
 ASKED: Final = ("id", "task", "question", "reference", "template")
 
 Say = Callable[[str], None]
-"""Tells a person, while it runs, what they may want to know."""
-
-
-class Show(Protocol):
-    """Shows how many have a response, have none, and had one before this run."""
-
-    def __call__(self, *, done: int, failed: int, found: int) -> None:
-        """Show the counts so far."""
-        ...
+"""Prints a message for the user during a run."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are generated, and how long they are waited for.
+    """Sampling parameters and timeouts.
 
-    `extra` is sent beside the rest, such as `{"chat_template_kwargs": {...}}`, and may change it; a
-    key that it gives as None is not sent.
+    `extra` is merged into the request, such as `{"chat_template_kwargs": {...}}`, and may override
+    other keys; a key whose value is None is not sent.
     """
 
     max_tokens: int = 2048
@@ -74,9 +70,9 @@ class Sampling:
     system: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float = 180.0
-    """Of one request."""
+    """Seconds for one request."""
     patience_s: float = 300.0
-    """How long a server is waited for that is gone, or takes nothing on."""
+    """Seconds to wait for a server that is gone or accepts no requests."""
 
     def __post_init__(self) -> None:
         taken = sorted(OURS & self.extra.keys())
@@ -87,7 +83,7 @@ class Sampling:
                 raise ValueError(f"{name} must be a number of seconds above 0")
 
     def header(self) -> dict[str, Any]:
-        """Write what responses depend on, as JSON gives it back."""
+        """Return the values that responses depend on, after a round trip through JSON."""
         told = {
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
@@ -101,15 +97,15 @@ class Sampling:
 
 @dataclass(slots=True)
 class GenerationCounts:
-    """How many responses there are now, and how many not; `found` were there before this run."""
+    """Counts of questions with and without a response; `found` had one before this run."""
 
     generated: int = 0
     found: int = 0
     failed: Counter[str] = field(default_factory=Counter)
-    """By the kind of their error."""
+    """Questions without a response, by the kind of their error."""
 
     def add(self, prediction: Prediction) -> None:
-        """Count one."""
+        """Count one prediction."""
         if prediction.error is None:
             self.generated += 1
         else:
@@ -119,7 +115,7 @@ class GenerationCounts:
 def predictions_header(
     model: str, server_model: str, tasks_hash: str, sampling: Sampling
 ) -> dict[str, Any]:
-    """Write the first line of a file of predictions; *server_model* is the server's own name."""
+    """Build the header of a file of predictions; *server_model* is the server's name of the model."""
     return {
         HEADER_KEY: "predictions",
         "version": VERSION,
@@ -128,6 +124,50 @@ def predictions_header(
         "tasks": tasks_hash,
         "sampling": sampling.header(),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateOptions:
+    """Options of the command `generate` that name the model's server and the file."""
+
+    server: str
+    server_key: str | None
+    model: str | None
+    out: Path | None
+    mix: bool
+    at_once: int
+
+
+async def generate_file(
+    source: QuestionSource, tasks_hash: str, sampling: Sampling, options: GenerateOptions
+) -> tuple[GenerationCounts, Path]:
+    """Generate responses into a file, with a progress bar; return the counts and the file's path.
+
+    Raises:
+        BadData: a data set cannot be read, or the file holds something else.
+        OtherRun: the file's lines are of other questions or another model.
+        Failed: the server is gone, refuses everything, or answers nothing; finished lines are kept.
+    """
+    async with ChatServer(options.server, api_key=options.server_key, model=options.model) as chat:
+        name = underscored(chat.model)
+        path = options.out or Path("results", name, f"{name}.jsonl")
+        header = predictions_header(chat.model, chat.model, tasks_hash, sampling)
+        # Data sets are opened before the file, so that a missing one leaves no file behind.
+        total = source.count()
+        with (
+            Journal(path, header, mix=options.mix) as journal,
+            progress(total, done="generated", trouble="without a response") as show,
+        ):
+            counts = await generate(
+                source.questions,
+                chat,
+                journal,
+                settings=sampling,
+                say=tell,
+                show=show,
+                at_once=options.at_once,
+            )
+        return counts, path
 
 
 async def generate(
@@ -141,21 +181,21 @@ async def generate(
     at_once: int = AT_ONCE,
     pauses: Pauses = PAUSES,
 ) -> GenerationCounts:
-    """Ask a model the questions whose responses are not in the journal, and add them in order.
+    """Ask a model the questions without a response in the journal, and append these in order.
 
-    *questions* gives the same ones in the same order whenever it is called: what an earlier run
-    got no response to is asked again, behind all others. Memory does not grow with the questions,
-    but with what has no response (their ids).
+    *questions* must return the same ones in the same order at each call: those that an earlier run
+    got no response to are asked again, after all others. Memory grows with the ids of questions
+    without a response, not with the questions.
 
     Raises:
         OtherRun: the journal's lines are of other questions.
-        Failed: the server is gone, refuses everything, or answers nothing; what there is is kept.
+        Failed: the server is gone, refuses everything, or answers nothing; responses are kept.
     """
     counts = GenerationCounts()
 
-    def tell() -> None:
+    def show_counts() -> None:
         counts.found = resumed.found
-        show(done=counts.generated, failed=counts.failed.total(), found=counts.found)
+        show(done=counts.generated, trouble=counts.failed.total(), found=counts.found)
 
     async def ask(things: Iterable[Question], most_barren: float) -> None:
         barren = 0
@@ -163,7 +203,7 @@ async def generate(
             async for prediction in predictions:
                 resumed.keep([_outcome(prediction)])
                 counts.add(prediction)
-                tell()
+                show_counts()
                 barren = barren + 1 if _is_barren(prediction) else 0
                 if prediction.error is not None and barren == most_barren:
                     raise Failed(
@@ -173,11 +213,11 @@ async def generate(
                     )
 
     asking = Asking(server, settings, say, pauses)
-    resumed = Resumed(journal, tell=tell)
+    resumed = Resumed(journal, tell=show_counts)
     await ask(resumed.new(questions(), partial(_failure_in, journal)), BARREN_ROWS)
     if resumed.troubled:
         await ask((one for one in questions() if one.id in resumed.troubled), math.inf)
-    tell()
+    show_counts()
     return counts
 
 
@@ -187,7 +227,7 @@ def _outcome(prediction: Prediction) -> Outcome:
 
 
 def _is_barren(prediction: Prediction) -> bool:
-    """Tell what may befall every question from what is one question's own."""
+    """Return True for an error that may concern every question, not only this one."""
     return prediction.error is not None and prediction.error.kind not in OF_ONE_QUESTION
 
 
@@ -202,7 +242,7 @@ def _failure_in(journal: Journal, row: Row, question: Question) -> str | None:
 
 
 class Asking:
-    """Asks a server; what is known of whether it is there is shared by all questions."""
+    """The retry loop of questions to a server, whose availability is tracked for all of them."""
 
     def __init__(
         self, server: ChatServer, settings: Sampling, say: Say, pauses: Pauses = PAUSES
@@ -214,7 +254,7 @@ class Asking:
         self._answered_at = self._said_at = -math.inf
 
     async def ask(self, question: Question) -> Prediction:
-        """Ask one question, again where that may help, until there is a response or an error.
+        """Ask one question, with retries, and return its response or its error.
 
         Raises:
             Failed: the server is gone, or refuses everything.
@@ -229,7 +269,7 @@ class Asking:
             return _without_response(question, exc.trouble)
 
     async def _reply_to(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask up to `TRIES` times, and wait as long as patience lasts for the server to be there."""
+        """Send a request up to `TRIES` times; a server that is away is waited for `patience_s`."""
         time = asyncio.get_running_loop().time
         tries = pauses = 0
         away_since: float | None = None
@@ -252,9 +292,10 @@ class Asking:
             await asyncio.sleep(pause_s)
 
     def _wait_for(self, away: Away, since: float, pauses: int, now: float) -> float:
-        """Give the seconds until the next try.
+        """Return the seconds until the next attempt.
 
-        Where patience is at its end, the question is to blame if others were answered meanwhile.
+        If `patience_s` is over and other questions were answered meanwhile, this question has
+        failed; otherwise the run has.
         """
         left_s = since + self._settings.patience_s - now
         if left_s <= 0 and self._answered_at > since:
@@ -271,19 +312,19 @@ class Asking:
 
 
 def drawn(pauses: Pauses, attempt: int) -> float:
-    """Draw the seconds to wait after an attempt: between half the pause's bound and all of it.
+    """Draw the seconds to wait after an attempt: between half the pause's bound and the bound.
 
-    Requests that failed at the same moment must not all come back at the same moment.
+    The jitter spreads the retries of requests that failed at the same moment.
     """
     most_s = pauses.doubled(attempt)
     return random.uniform(most_s / 2, most_s)  # noqa: S311 - no secret
 
 
 def request_body(question: Question, model: str, settings: Sampling) -> dict[str, Any]:
-    """Write what a server is asked: the image, where there is one, then the text.
+    """Build the body of a request: the image, if there is one, then the text.
 
     Raises:
-        Refused: the image is of a format that cannot be sent.
+        Refused: the image's format cannot be sent.
     """
     system = [] if settings.system is None else [{"role": "system", "content": settings.system}]
     body = {
@@ -311,10 +352,10 @@ def _content(question: Question) -> str | list[dict[str, Any]]:
 
 
 def read_reply(question: Question, reply: Mapping[str, Any]) -> Prediction:
-    """Read a server's reply; the response is kept as it came, its thinking too.
+    """Parse a server's reply; the response and its thinking are kept unchanged.
 
-    Who was cut off while thinking, kept apart, has an empty response: that is what was said. Any
-    other reply without a text is none.
+    A model that was cut off while thinking, returned apart, has an empty response. Any other reply
+    without a text is an error.
     """
     choices = reply.get("choices")
     choice = _object(choices[0] if isinstance(choices, list) and choices else None)

@@ -1,6 +1,6 @@
-"""What of a response is graded: not the thinking, and the answer's block alone where there is one.
+"""Extraction of the graded answer: a response without its thinking, or its one answer block.
 
-Each function is linear in the length of the text, whatever the text.
+Each function takes time linear in the length of any text.
 """
 
 import re
@@ -17,14 +17,14 @@ THINKING: Final = (
         r"<\|channel\|>final[^<]{0,40}(?:<\|constrain\|>[^<]{0,40})?<\|message\|>",
     ),
 )
-"""What opens and what closes the thinking, for most models; Mistral's, Kimi's, MedGemma's, gpt-oss'.
+"""Opening and closing tags of thinking: most models', Mistral's, Kimi's, MedGemma's, gpt-oss'.
 
-Servers usually keep the latter four apart themselves; they are here for those that do not.
+Servers usually return the thinking of the last four separately; some do not.
 """
 SPECIAL_TOKEN: Final = re.compile(
     r"<\|[^<>|]+\|>|<\uff5c[^<>\uff5c]+\uff5c>|</s>|<(?:eos|end_of_turn|end_of_utterance)>"
 )
-"""Most models', DeepSeek's with its wide bars, Llama 2's, Gemma's, SmolVLM's."""
+"""End-of-turn tokens: most models', DeepSeek's with its wide bars, Llama 2's, Gemma's, SmolVLM's."""
 LONGEST_SPECIAL_TOKEN: Final = 40
 
 _MARK = re.compile(
@@ -34,21 +34,21 @@ _ANSWER_TAG = re.compile("<(/?)answer>", re.IGNORECASE)
 
 
 def read_answer(response: str) -> str:
-    """Give what of a response is graded; a response that is not tagged is its own answer.
+    """Return the graded part of a response; a response without tags is graded as a whole.
 
-    Thinking goes, up to where it is last closed: chat templates may have opened it in the prompt,
-    so that only its end is in the response. Thinking that is never closed means that the model was
-    cut off before it answered. Then nothing is graded: what it considered is not what it says.
+    Thinking is dropped up to its last closing tag: if the chat template opened it in the prompt,
+    the response has only the end. Thinking that is never closed means that the model was cut off
+    before it answered. Then the answer is empty, since considerations are not statements.
 
-    Of what is left, the one `<answer>` block counts. Where there is none, several, or one that is
-    not closed, all of it counts, tags too, since to choose would be to guess.
+    Of the rest, a single `<answer>` block counts. If there is none, several, or one that is not
+    closed, the whole rest counts, with its tags, since a choice would be a guess.
     """
     said = _after_thinking(response)
     return "" if said is None else _inside_answer(_without_special_tokens(said)).strip()
 
 
 def _after_thinking(text: str) -> str | None:
-    """Drop the thinking; None where it does not end."""
+    """Drop the thinking; return None if it is not closed."""
     is_open, said_from = False, 0
     for mark in _MARK.finditer(text):
         is_open = mark.lastindex is None
@@ -66,7 +66,7 @@ def _inside_answer(text: str) -> str:
 
 
 def _without_special_tokens(text: str) -> str:
-    """Drop the tokens that end a turn, which some servers leave in the text."""
+    """Strip end-of-turn tokens, which some servers leave in the text."""
     end = len(text.rstrip())
     while end and text[end - 1] == ">":
         start = text.rfind("<", max(0, end - LONGEST_SPECIAL_TOKEN), end)

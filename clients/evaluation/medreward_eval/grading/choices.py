@@ -1,7 +1,7 @@
-"""Multiple choice without a judge, where the answer names an option in plain words.
+"""Rules for multiple choice, which need no judge if the answer names an option in plain words.
 
-Only what is plain is settled, right or wrong: a letter, an option's text, or both, alone or as the
-whole of what follows `the answer is`. All else is left to the judge.
+An answer is plain if it is a letter, an option's text, or both, alone or as all the text behind
+`the answer is`. Any other answer goes to the judge.
 """
 
 import re
@@ -11,7 +11,7 @@ from string import ascii_uppercase
 
 _EDGES = " \t\r\n\"'`*_"
 _ENDS = _EDGES + ".!,;:。"
-"""Not at the beginning: `.5` is not `5`."""
+"""Characters stripped at the end; at the beginning only `_EDGES` are, since `.5` is not `5`."""
 _ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)")
 _WRAPPED = re.compile(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}")
 _LETTER = re.compile(
@@ -28,12 +28,12 @@ _QUALIFIED = re.compile(
 _FENCES = re.compile(r"[*_`]{1,3}|\$")
 
 MAX_CHARACTERS = 20_000
-"""Of an answer that is looked at; a longer one is the judge's."""
+"""Answers of more characters go to the judge."""
 MAX_OPTIONS = len(ascii_uppercase)
 
 
 def settle_choice(answer: str, reference: str, options: Sequence[str]) -> bool | None:
-    """Tell whether an answer names the right option; None where either is not plain.
+    """Return whether an answer names the right option; None if answer or reference is not plain.
 
     *reference* may be the right option's letter, its text, or both, or begin with a line of these.
     """
@@ -45,19 +45,19 @@ def settle_choice(answer: str, reference: str, options: Sequence[str]) -> bool |
 
 
 def right_option(reference: str, options: Sequence[str]) -> int | None:
-    """Find which option a reference means, from 0; None where that is not plain."""
+    """Return the index of the option that a reference names; None if it names none plainly."""
     named = [plain(option) for option in options]
     whole = _option(reference, named)
     return _option(reference.strip().partition("\n")[0], named) if whole is None else whole
 
 
 def names_no_option(reference: str, options: Sequence[str]) -> bool:
-    """Tell whether there are options, and a reference that means none of them plainly."""
+    """Return True if there are options and the reference names none of them plainly."""
     return bool(options) and right_option(reference, options) is None
 
 
 def lettered(reference: str, options: Sequence[str]) -> str:
-    """Write the right option as `B. text`, so that letter and text can both be compared with it."""
+    """Return the right option as `B. text`, so that answers of a letter or a text compare with it."""
     right = right_option(reference, options) if options else None
     if right is None:
         return reference
@@ -67,17 +67,17 @@ def lettered(reference: str, options: Sequence[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """Take from a text what does not change what it says: case, article, edges, white space."""
+    """Normalize case, article, edges and white space, none of which changes the meaning."""
     return _ARTICLE.sub("", _folded(text).lstrip(_EDGES).rstrip(_ENDS))
 
 
 def _folded(text: str) -> str:
-    # Not NFKC, to which 10⁹ is 109.
+    # NFKC would turn 10⁹ into 109.
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def _chosen(answer: str, named: Sequence[str]) -> int | None:
-    """Read which option an answer chooses: as a whole, or in each of its plain statements."""
+    """Return the option that the whole answer, or each of its plain statements, names."""
     unwrapped = _WRAPPED.sub(r"\1", _WRAPPED.sub(r"\1", answer))
     text = _FENCES.sub("", unwrapped).strip()
     whole = _option(text, named)
@@ -88,15 +88,15 @@ def _chosen(answer: str, named: Sequence[str]) -> int | None:
 
 
 def _ends_in_statement(text: str) -> bool:
-    """Tell whether nothing follows the last `the answer is`: it may be taken back there."""
+    """Return True if no text follows the last `the answer is`; such text may take it back."""
     *_, last = _STATED.finditer(text)
     return last.end() == len(text)
 
 
 def _statements(text: str) -> Iterator[str]:
-    """Give what follows each `the answer is`, to the end of its line.
+    """Yield the text behind each `the answer is`, to the end of its line.
 
-    Where that is part of a longer sentence (`if he were older, the answer is B`) it is nothing.
+    A phrase within a longer sentence (`if he were older, the answer is B`) is skipped.
     """
     for found in _STATED.finditer(text):
         line = text.rfind("\n", 0, found.start()) + 1
@@ -104,10 +104,10 @@ def _statements(text: str) -> Iterator[str]:
 
 
 def _option(said: str, named: Sequence[str]) -> int | None:
-    """Read a letter, an option's text, or a letter with its own text."""
+    """Match a letter, an option's text, or a letter with its own text to an option's index."""
     by_text, by_letter = _by_text(plain(said), named), _by_letter(said, named)
     if None not in (by_text, by_letter) and by_text != by_letter:
-        return None  # where the options are letters themselves, as blood groups are
+        return None  # if the options are letters themselves, such as blood groups
     return by_letter if by_text is None else by_text
 
 

@@ -1,4 +1,4 @@
-"""Grades for predictions: options in plain words by rule, all else by the service's judge."""
+"""Grades for predictions: plainly named options by rule, other answers by the service's judge."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,21 +30,22 @@ from medreward_eval.records import (
 from medreward_eval.statistics.scores import ways_of
 
 VERSION: Final = 1
-"""Of how a grade comes about here: the reading of answers, and the rules for options."""
+"""Version of the grading done here: answer extraction, and the rules for options."""
 VOTES: Final = 3
-"""As written, swapped, without the question."""
+"""Views of the judge: as written, swapped, without the question."""
 DEADLINE_S: Final = 300.0
 BATCH_ITEMS: Final = 32
-"""What a kill costs at most, for each request on its way; the service gathers what it asks anyway."""
+"""Items of one request: a killed run loses this many per request in flight. The service batches
+across requests, so larger ones gain nothing."""
 BATCH_CHARACTERS: Final = 4_000_000
-"""At most six times as many bytes, which is far below what a service takes."""
+"""Characters of one request; JSON makes at most six bytes of each, far below the service's limit."""
 MOST_CHARACTERS: Final = 1_000_000
-"""Of one answer: no service takes it, and it is not worth sending."""
+"""Characters of one answer; the service would refuse a longer one, so it is not sent."""
 DIGITS: Final = 4
-"""Of a probability: as many as the service promises to be the same again."""
+"""Digits of a probability: the service promises no more to be reproducible."""
 
 SOURCES: Final[Mapping[str, SettledBy]] = {"exact": "exact", "rule": "rule"}
-"""What the service says of a result's source; whatever is remembered was the judge's."""
+"""Sources of a result that are not the judge's; a cached verdict counts as the judge's."""
 ITS_OWN: Final = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
@@ -52,22 +53,22 @@ ITS_OWN: Final = frozenset(
         HTTPStatus.UNPROCESSABLE_ENTITY,
     }
 )
-"""Statuses that one item may have brought on the whole request."""
+"""Statuses of a request that a single one of its items may have caused."""
 
 
 @dataclass(frozen=True, slots=True)
 class GraderIdentity:
-    """What grades depend on beside the predictions: two files compare if these are equal."""
+    """The service, judges and templates of grades: two files compare only if these are equal."""
 
     service: str
-    """Its version."""
+    """The version of the service."""
     judges: Mapping[Template, str]
-    """Who answers each template: beside a judge of verdicts there may be one for reports."""
+    """The judge of each template: reports may have another judge than verdicts."""
     templates: Mapping[Template, str]
-    """Their fingerprints."""
+    """The fingerprint of each template."""
 
     def header(self) -> dict[str, Any]:
-        """Write what a file's header says of it."""
+        """Return the keys of a file's header."""
         return {
             "service": self.service,
             "judges": dict(sorted(self.judges.items())),
@@ -75,13 +76,13 @@ class GraderIdentity:
         }
 
     def fits(self, told: JudgeProvenance, template: Template) -> bool:
-        """Tell whether a reply is of the same service."""
+        """Return True if a reply is of the same service, judge and template."""
         own = self.service, self.judges[template], self.templates[template]
         return own == (told.service, told.judge, told.fingerprint)
 
 
 class Grader:
-    """Grades by one service, and by nothing but what it was when the run began."""
+    """Grades by one service, and refuses its replies once its judge or templates change."""
 
     def __init__(
         self,
@@ -97,11 +98,11 @@ class Grader:
         self._deadline_s = deadline_s
 
     async def grade(self, predictions: Sequence[Prediction]) -> list[Graded]:
-        """Grade each prediction, in their order.
+        """Grade predictions, and return the grades in their order.
 
         Raises:
             OtherRun: the service has changed since the run began.
-            Failed: it was away for longer than the deadline, or refuses us altogether.
+            Failed: the service was away for longer than the deadline, or refuses all requests.
         """
         grades: dict[int, Grade] = {}
         open_: dict[Template, dict[int, Item]] = {}
@@ -122,7 +123,7 @@ class Grader:
         return [Graded(one, grades[place]) for place, one in enumerate(predictions)]
 
     async def _judge(self, template: Template, items: Sequence[Item]) -> list[Grade]:
-        """Ask about items; where one of many cannot be asked about, find it, for the others' sake."""
+        """Send items to the judge; bisect a refused batch, so that one bad item fails alone."""
         try:
             reply = await self._client.judge(
                 items, template=template, votes=self._votes, deadline_s=self._deadline_s
@@ -163,12 +164,12 @@ async def find_identity(
     votes: int = VOTES,
     deadline_s: float = DEADLINE_S,
 ) -> GraderIdentity:
-    """Ask a service what it grades by, with an answer that needs no model.
+    """Request the service's judges and templates, with an item that needs no model.
 
-    What it refuses here, such as so many votes, it would refuse of each item.
+    A refusal here, such as of the number of votes, would come for each item.
 
     Raises:
-        Failed: it cannot be asked, or has no judge for a template.
+        Failed: the service cannot be reached, or has no judge for a template.
     """
     told: dict[Template, JudgeProvenance] = {}
     for template in sorted(templates):
@@ -190,7 +191,7 @@ async def find_identity(
 
 
 def opened(prediction: Prediction) -> Grade | Item:
-    """Grade what needs no judge, or cannot be judged; else write what the judge is shown."""
+    """Return a grade if the judge is not needed or cannot help, otherwise the judge's item."""
     if prediction.response is None:
         trouble = prediction.error or Failure("no_response", "the model gave no response")
         return Grade(None, error=trouble)
@@ -207,7 +208,7 @@ def opened(prediction: Prediction) -> Grade | Item:
 
 
 def grade_of(template: Template, result: Judged | Unjudged) -> Grade:
-    """Read what the service made of an item: a verdict by majority, or the mean of the views."""
+    """Convert the service's result: the majority's verdict, or the mean of the views for reports."""
     votes = tuple(Vote(vote.view, vote.verdict, _rounded(vote.p_yes)) for vote in result.votes)
     if isinstance(result, Unjudged):
         error = Failure(result.error.kind, result.error.message, result.error.retryable)
@@ -227,7 +228,7 @@ def grades_header(
     votes: int,
     total: int,
 ) -> dict[str, Any]:
-    """Write the first line of a file of grades; *predictions* are the headers of their file."""
+    """Build the header of a file of grades; *predictions* are the headers of their file."""
     of_tasks = [one["tasks"] for one in predictions if "tasks" in one]
     tasks = {"tasks": of_tasks[-1]} if of_tasks else {}
     generated = ways_of(predictions)
@@ -244,7 +245,7 @@ def grades_header(
 
 
 def batches(predictions: Iterable[Prediction]) -> Iterator[list[Prediction]]:
-    """Cut predictions into what one request may hold."""
+    """Split predictions into batches that one request may hold."""
     batch: list[Prediction] = []
     characters = 0
     for one in predictions:

@@ -1,9 +1,9 @@
-"""Anyone's predictions, read from JSONL: what a model answered to which question.
+"""Predictions of any model, read from JSONL: a question, its reference and a response a line.
 
     {"id": "q1", "question": "Which lobe?", "reference": "left lower lobe", "response": "Left lower"}
 
-`task`, `options`, `template` and `error` may be there, too; further keys are left alone. The files
-of MediX-R1's own evaluation, whose references are under `answer`, can be read as they are.
+`task`, `options`, `template` and `error` are optional, and unknown keys are ignored. Files of
+MediX-R1's own evaluation, whose references are under `answer`, can be read unchanged.
 """
 
 from array import array
@@ -29,10 +29,10 @@ DIGEST_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How lines are understood that do not say all of it.
+    """Defaults for lines that name no task or template.
 
-    `tasks` are the known ones with their templates: an id such as `medqa_17` is of the task
-    `medqa`. What remains is of the task `task`, and graded by `template`.
+    `tasks` maps known tasks to their templates: an id such as `medqa_17` is of the task `medqa`.
+    Other lines are of the task `task`, and graded by `template`.
     """
 
     tasks: Mapping[str, Template]
@@ -42,29 +42,29 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a file of predictions holds."""
+    """Counts and headers of a file of predictions."""
 
     total: int
     by_task: Mapping[str, int]
     templates: Collection[Template]
     headers: Sequence[Mapping[str, Any]]
-    """Those of the file: several where runs were mixed, none where somebody else made it."""
+    """The file's headers: several if runs were mixed, none if another program wrote it."""
     unnamed: int = 0
-    """How many references name none of their options plainly: no rule settles these."""
+    """The number of references that name none of their options plainly: no rule settles these."""
 
     @property
     def model(self) -> str | None:
-        """Whose predictions they are: of several models, all of them."""
+        """The model that the headers name; of several, all names joined."""
         models = dict.fromkeys(str(one["model"]) for one in self.headers if one.get("model"))
         return " + ".join(models) or None
 
 
 def inspect_predictions(path: Path, reading: Reading) -> Inventory:
-    """Read a whole file once, before anything is spent on it: every line, and that ids are unique.
+    """Check every line of a file, and that ids are unique, before the judge is asked anything.
 
     Raises:
-        BadData: the file cannot be read, or lines are not as they should be. All are counted, and
-            the first are named by number; nothing of what they hold is shown.
+        BadData: the file cannot be read, or lines are invalid. All are counted, and the first are
+            named by number; their content is not shown.
     """
     tasks: Counter[str] = Counter()
     templates: set[Template] = set()
@@ -89,25 +89,25 @@ def inspect_predictions(path: Path, reading: Reading) -> Inventory:
 
 
 def read_predictions(path: Path, reading: Reading) -> Iterator[Prediction]:
-    """Read predictions one by one, in the order of the file; take stock of it first.
+    """Yield predictions in the order of the file, which `inspect_predictions` has checked before.
 
-    Where a response was asked for again, it stands in its first place.
+    A response that was generated again takes the place of the first one.
     """
     return (prediction_of(row, reading) for row in latest_rows(path))
 
 
 def is_unnamed(prediction: Prediction) -> bool:
-    """Tell whether an answer could name an option, and its reference names none plainly."""
+    """Return True if answers may name options and the reference names none of them plainly."""
     return prediction.template == "equivalence" and names_no_option(
         prediction.reference, prediction.options
     )
 
 
 def prediction_of(row: Row, reading: Reading) -> Prediction:
-    """Read a line's object.
+    """Parse a line's object.
 
     Raises:
-        ValueError: it is no prediction; the message goes on after "line 7" and quotes nothing.
+        ValueError: it is no valid prediction; the message continues "line 7" and quotes nothing.
     """
     id_ = _id_of(row)
     reference = row.get("reference", row.get("answer"))
@@ -154,7 +154,7 @@ def _text(row: Row, key: str) -> str | None:
 
 
 def _options(row: Row) -> tuple[str, ...]:
-    """Read a list of texts, or an object of letters and texts, in the order of the letters."""
+    """Parse a list of texts, or an object that maps letters to texts, in the order of the letters."""
     value = row.get("options", row.get("choices")) or ()
     if isinstance(value, Mapping):
         texts: object = [value[letter] for letter in sorted(value, key=str.upper)]
@@ -188,7 +188,7 @@ def _check(path: Path, mistakes: Sequence[str]) -> None:
 
 
 def _repeated(path: Path) -> str:
-    """Name lines whose ids were there before."""
+    """Return the numbers of lines whose ids an earlier line has."""
     seen: dict[str, int] = {}
     repeated = (
         f"line {number} that of line {seen[row_id]}"

@@ -1,4 +1,4 @@
-"""One run of grading: what is graded already is left alone, what is not is graded, in order."""
+"""Runs of grading: predictions without a grade are graded, in the order of their file."""
 
 import math
 from collections import Counter
@@ -6,38 +6,32 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
+from medreward_client import AsyncRewardClient
 from medreward_eval.errors import Failed
-from medreward_eval.grading.grader import Grader, batches
-from medreward_eval.grading.predictions import Reading, prediction_of, read_predictions
+from medreward_eval.grading.grader import Grader, batches, find_identity, grades_header
+from medreward_eval.grading.predictions import Inventory, Reading, prediction_of, read_predictions
 from medreward_eval.journal import Journal, Row
 from medreward_eval.ordered_map import ordered_map
 from medreward_eval.records import Graded, Prediction, graded_row, prediction_row
-from medreward_eval.resume import Outcome, Resumed, see_that_same
+from medreward_eval.resume import Outcome, Resumed, Show, see_that_same
+from medreward_eval.terminal import progress
 
 AT_ONCE: Final = 8
-"""Requests on their way."""
+"""Requests in flight."""
 BARREN_BATCHES: Final = 3
-"""After so many batches in a row without one judgement, it is no use to go on."""
-
-
-class Show(Protocol):
-    """Shows how many are judged, unjudged, and were judged before this run."""
-
-    def __call__(self, *, judged: int, unjudged: int, found: int) -> None:
-        """Show the counts so far."""
-        ...
+"""After this many batches in a row without one judgement, the run stops."""
 
 
 @dataclass(slots=True)
 class GradeCounts:
-    """How many are judged now and how many are not; `found` were judged before this run."""
+    """Counts of judged and unjudged predictions; `found` were judged before this run."""
 
     judged: int = 0
     found: int = 0
     unjudged: Counter[str] = field(default_factory=Counter)
-    """By the kind of their error."""
+    """Unjudged predictions by the kind of their error."""
 
     def add(self, graded: Sequence[Graded]) -> None:
         """Count a batch."""
@@ -48,10 +42,53 @@ class GradeCounts:
                 self.unjudged[one.grade.error.kind] += 1
 
 
-class GradingRun:
-    """Grades a file of predictions into a journal, going on where an earlier run was.
+@dataclass(frozen=True, slots=True)
+class GradeOptions:
+    """Options of the command `grade` that name the service, the file and whose predictions."""
 
-    What an earlier run could not have judged is asked about again, behind all others.
+    url: str
+    api_key: str | None
+    model: str
+    out: Path
+    votes: int
+    mix: bool
+    at_once: int
+    deadline_s: float
+
+
+async def grade_file(
+    predictions: Path, reading: Reading, stock: Inventory, options: GradeOptions
+) -> GradeCounts:
+    """Grade a file of predictions, whose inventory is *stock*, into another, with a progress bar.
+
+    Raises:
+        BadData: the file of grades holds something else.
+        OtherRun: its lines are of other predictions or another grader, or the service changed.
+        Failed: the service is gone, or its judge answers nothing; finished lines are kept.
+    """
+    votes, deadline_s = options.votes, options.deadline_s
+    async with AsyncRewardClient(
+        options.url, api_key=options.api_key, deadline_s=deadline_s
+    ) as client:
+        identity = await find_identity(client, stock.templates, votes=votes, deadline_s=deadline_s)
+        header = grades_header(
+            options.model, identity, stock.headers, votes=votes, total=stock.total
+        )
+        grader = Grader(client, identity, votes=votes, deadline_s=deadline_s)
+        with (
+            Journal(options.out, header, mix=options.mix) as journal,
+            progress(stock.total, done="judged", trouble="unjudged") as show,
+        ):
+            run = GradingRun(
+                predictions, reading, journal, grader, show=show, at_once=options.at_once
+            )
+            return await run.run()
+
+
+class GradingRun:
+    """Grades a file of predictions into a journal, and continues where an earlier run stopped.
+
+    Predictions that an earlier run left unjudged are sent again, after all new ones.
     """
 
     def __init__(
@@ -74,18 +111,18 @@ class GradingRun:
         self._counts = GradeCounts()
 
     async def run(self) -> GradeCounts:
-        """Grade what is not graded.
+        """Grade all predictions without a grade.
 
         Raises:
-            OtherRun: the predictions are not those that the journal's lines are of, or the service
-                changed on the way.
-            Failed: the service is gone, or its judge answers nothing; what was graded is kept.
+            OtherRun: the journal's lines are of other predictions, or the service has changed.
+            Failed: the service is gone, or its judge answers nothing; finished grades are kept.
         """
         await self._grade(self._resumed.new(self._predictions(), self._failure_in))
         troubled = self._resumed.troubled
         if troubled:
             again = (one for one in self._predictions() if one.id in troubled)
-            # Those that never come right would keep the ones behind them from being asked about.
+            # No limit on failures in a row here: items that fail every time would end the run before the
+            # items behind them are sent.
             await self._grade(again, most_barren=math.inf)
         self._tell()
         return self._counts
@@ -123,11 +160,11 @@ class GradingRun:
     def _tell(self) -> None:
         counts = self._counts
         counts.found = self._resumed.found
-        self._show(judged=counts.judged, unjudged=counts.unjudged.total(), found=counts.found)
+        self._show(done=counts.judged, trouble=counts.unjudged.total(), found=counts.found)
 
 
 FILLED_LATER: Final = frozenset({"response", "finish_reason", "reasoning", "error"})
-"""What a question that had no response gets when it is asked again."""
+"""Keys that may differ if a question had no response and was asked again."""
 
 
 def _outcome(graded: Graded) -> Outcome:
@@ -139,6 +176,6 @@ def _kind(graded: Graded) -> str | None:
 
 
 def _is_held_up(graded: Graded) -> bool:
-    """Tell whether the judge was asked, and could not answer."""
+    """Return True if the judge was asked and gave no verdict for a passing reason."""
     error = graded.grade.error
     return graded.prediction.response is not None and error is not None and error.retryable

@@ -1,7 +1,7 @@
-"""Answers that a judge alone took for right: they have nothing of their reference in them.
+"""Answers that the judge called right although they share no word or number with their reference.
 
-Many a true answer is worded otherwise. But a judge that is too small for the answers says YES to
-any that is fluent, and this is where that shows without a label.
+Right answers may use other words. But a judge that is too small says YES to any fluent answer,
+and the share of such answers shows this without labels.
 """
 
 import re
@@ -14,17 +14,17 @@ from medreward_eval.grading.choices import right_option
 from medreward_eval.records import Graded, Prediction
 
 STEM: Final = 5
-"""Characters that words of one stem begin with alike: renal and renally, fracture and fractured."""
+"""Words with this many first characters in common count as one stem: renal and renally."""
 SHORT: Final = 3
-"""Shorter words count only where a reference has no other, such as `no`."""
+"""Words of fewer characters count only if the reference has no longer one, such as `no`."""
 
 _WORD = re.compile(r"[^\W_]+")
 
 
 def is_unwitnessed(graded: Graded, answer: str | None = None) -> bool:
-    """Tell whether the judge said YES to an answer without a word or number of its reference.
+    """Return True if the judge said YES to an answer without a word or number of its reference.
 
-    *answer* is that of the response, for who has read it already.
+    *answer* is the response's graded answer, if the caller has extracted it already.
     """
     grade, prediction = graded.grade, graded.prediction
     if prediction.template == "report" or grade.settled_by != "judge" or grade.score != 1:

@@ -1,8 +1,8 @@
-"""What two models' difference looks like, in a terminal and as CSV."""
+"""The comparison of two models as a table, as sentences, and as CSV."""
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from rich.table import Table
@@ -10,19 +10,33 @@ from rich.text import Text
 
 from medreward_eval.report.markup import visible
 from medreward_eval.report.tables import NOTHING, provenance_warnings
-from medreward_eval.statistics.comparison import AverageDifference, TaskDifference, conclusions
-from medreward_eval.statistics.paired import Compared
+from medreward_eval.statistics.comparison import (
+    FEWEST_APART,
+    AverageDifference,
+    Compared,
+    Comparison,
+    TaskDifference,
+    excludes_zero,
+)
+from medreward_eval.statistics.scores import AverageName
 
 CSV_COLUMNS: Final = (
     "task", "items", "first", "second", "difference", "low", "high", "only_first", "only_second",
     "p", "p_adjusted",
 )  # fmt: skip
 
+KINDS: Final[Mapping[AverageName, str]] = {
+    "LLM": "text tasks",
+    "VLM": "image tasks",
+    "Overall": "tasks",
+    "Own": "tasks of yours",
+}
+
 Difference = TaskDifference | AverageDifference
 
 
 def comparison_table(compared: Compared) -> Table:
-    """Draw the differences, second minus first, in points of 100; notes belong below."""
+    """Draw the differences, second minus first, in points of 100; print the notes below it."""
     table = Table(box=None, pad_edge=False)
     for title in ("task", "items"):
         table.add_column(title, justify="left" if title == "task" else "right")
@@ -37,11 +51,6 @@ def comparison_table(compared: Compared) -> Table:
     return table
 
 
-def comparison_conclusions(compared: Compared) -> list[str]:
-    """Say in plain words what can be concluded, of each task and overall."""
-    return conclusions(compared.comparison, compared.first, compared.second)
-
-
 def comparison_csv(compared: Compared) -> str:
     """Write the differences as CSV; accuracies are from 0 to 1."""
     out = io.StringIO()
@@ -54,7 +63,7 @@ def comparison_csv(compared: Compared) -> str:
 
 
 def comparison_notes(compared: Compared) -> Iterator[str]:
-    """Say in words how to read the table, and what is not in it."""
+    """Yield notes on how to read the table and on questions that are not in it."""
     named = zip((compared.first, compared.second), compared.provenance, strict=True)
     for name, told in named:
         yield from provenance_warnings(told, whose=f" of {visible(name)}")
@@ -71,6 +80,60 @@ def comparison_notes(compared: Compared) -> Iterator[str]:
     if compared.comparison.without_items:
         names = ", ".join(map(visible, compared.comparison.without_items))
         yield f"Without a question that both were judged on: {names}."
+
+
+def conclusions(comparison: Comparison, first: str, second: str) -> list[str]:
+    """Return one sentence or two for each average, each task, and each task without items.
+
+    Averages over one task are left out, and of averages that are equal all but one.
+    """
+    averages = {
+        average.difference: average
+        for average in reversed(comparison.averages)
+        if average.tasks > 1
+    }
+    rows: list[Difference] = [*averages.values(), *comparison.tasks]
+    return [
+        *(conclusion(row, first, second) for row in rows),
+        *(
+            f"On {task} nothing can be said: no answer was judged for both models."
+            for task in comparison.without_items
+        ),
+    ]
+
+
+def conclusion(row: Difference, first: str, second: str) -> str:
+    """State in a sentence or two which model is better, or that the data do not show it.
+
+    Points are per cent of the best score, for reports too.
+    """
+    where = _where(row)
+    low, high = (100 * bound for bound in row.difference.interval)
+    if row.is_told:
+        better, worse, least, most = (
+            (second, first, low, high) if low > 0 else (first, second, -high, -low)
+        )
+        return (
+            f"{better} scores {100 * abs(row.difference.value):.1f} points more than {worse} "
+            f"{where} (95 % interval {least:.1f} to {most:.1f}); chance alone would rarely give "
+            "this."
+        )
+    fits = (
+        f"anything from {_lead(low, first, second)} to {_lead(high, first, second)} fits "
+        f"{_these(row.items)}"
+    )
+    if isinstance(row, TaskDifference) and row.discordant is not None:
+        if row.discordant.total < FEWEST_APART:
+            return (
+                f"Too few answers tell the two apart {where}: {row.discordant.total} of "
+                f"{row.items:,}, and it takes {FEWEST_APART} or more; {fits}."
+            )
+        if excludes_zero(row.difference):
+            return (
+                f"No difference can be told {where}: {fits}, but chance alone would give as much "
+                f"too often (p = {row.p_adjusted:.2g}, adjusted for the number of tasks)."
+            )
+    return f"No difference can be told {where}: {fits}."
 
 
 def _cells(row: Difference) -> Sequence[str]:
@@ -110,3 +173,19 @@ def _p(row: Difference) -> float | None:
     if isinstance(row, TaskDifference):
         return row.p_adjusted
     return None if row.discordant is None else row.discordant.p
+
+
+def _where(row: Difference) -> str:
+    if isinstance(row, TaskDifference):
+        return f"on {row.task}"
+    return f"on average over {row.tasks} {KINDS[row.name]}"
+
+
+def _these(items: int) -> str:
+    return "this 1 answer" if items == 1 else f"these {items:,} answers"
+
+
+def _lead(points: float, first: str, second: str) -> str:
+    if not round(points, 1):
+        return "no difference"
+    return f"{second if points > 0 else first} {abs(points):.1f} points better"

@@ -1,24 +1,24 @@
-"""Writing HTML and SVG: what is not markup already is escaped on its way in."""
+"""HTML and SVG elements; text that is not `Markup` is escaped when it enters one."""
 
 import html
 from typing import Final
 
 VOID: Final = frozenset({"input", "wbr"})
-"""Elements that have no end tag; SVG and the rest have one."""
+"""HTML elements without an end tag."""
 
 
 class Markup(str):
-    """Text that is markup already; only `element` and `joined` make it."""
+    """A string of finished markup; only `element` and `joined` create it."""
 
     __slots__ = ()
 
 
 Child = str | None
-"""Markup stands as it is, other text is escaped, None is nothing."""
+"""A child of an element: Markup is inserted unchanged, other text escaped, None left out."""
 
 
 def element(name: str, *children: Child, **attributes: object) -> Markup:
-    """Write an element.
+    """Build an element.
 
     An underscore at an attribute's end is dropped and others become hyphens (`class_`, `aria_label`);
     True writes the bare name, None and False leave it out.
@@ -30,12 +30,12 @@ def element(name: str, *children: Child, **attributes: object) -> Markup:
 
 
 def joined(*children: Child) -> Markup:
-    """Put pieces one after another."""
+    """Concatenate children."""
     return Markup("".join(_escaped(child) for child in children if child is not None))
 
 
 def visible(text: str) -> str:
-    """Write out what cannot be seen or turns a line around, as `⟨U+202E⟩`; spaces stay."""
+    """Replace invisible and bidirectional characters by `⟨U+202E⟩` and the like; spaces stay."""
     if text.isprintable():
         return text
     return "".join(_shown(char) for char in text.replace("\r\n", "\n"))

@@ -1,4 +1,4 @@
-"""The scores as one HTML file: it needs nothing else, and what it holds leaves it nowhere."""
+"""The scores as one self-contained HTML file that makes no requests."""
 
 from base64 import b64encode
 from collections import Counter
@@ -55,14 +55,14 @@ def write_page(
     most: int = 300,
     answer_of: Callable[[str], str] = str,
 ) -> None:
-    """Write the page; the same scores and grades leave the same file.
+    """Write the page; equal scores and grades give an identical file.
 
     *graded* is read once and may be of any length: the first *most* items of each task and kind
-    are kept. *answer_of* takes the graded answer out of a response. Without texts the page has no
+    are kept. *answer_of* extracts the graded answer from a response. Without texts the page has no
     question, reference, answer or response.
 
     Raises:
-        OSError: the file cannot be written; what was there before stays.
+        OSError: the file cannot be written; an earlier file is left unchanged.
     """
     findings = Findings(most=most, with_texts=with_texts, answer_of=answer_of)
     for one in graded:
@@ -74,7 +74,7 @@ def write_page(
 
 
 def page(scores: Scores, findings: Findings, *, with_texts: bool, most: int) -> str:
-    """Put the page together."""
+    """Build the page's HTML."""
     style, script, frame = map(_part, ("page.css", "page.js", "page.html"))
     body = joined(
         _head(scores),
@@ -101,7 +101,7 @@ def _part(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Allow our own style and script, told by their digests, and no request at all."""
+    """Build a content security policy that allows this style and script by digest, and no request."""
     allowed = f"style-src {_digest(style)}; script-src {_digest(script)}"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
@@ -111,7 +111,7 @@ def _digest(text: str) -> str:
 
 
 def _data(findings: Findings) -> str:
-    """Write what the script shows; no `<` in it, so nothing in it ends the block."""
+    """Serialize the items for the script; `<` is escaped, so no text can end the block."""
     found = {visible(task): counts for task, counts in findings.found.items()}
     told = {"items": findings.items, "found": found}
     return orjson.dumps(told).decode().replace("<", "\\u003c")
@@ -129,7 +129,7 @@ def _head(scores: Scores) -> Markup:
 
 
 def _facts(scores: Scores) -> dict[str, str]:
-    """Join what the headers say; where they differ, each value is told."""
+    """Merge the facts of the headers; if they differ, all values are listed."""
     values: dict[str, list[str]] = {"model": [visible(scores.model)]}
     for header in scores.headers:
         for name, value in facts(header, whole=True).items():
@@ -158,7 +158,8 @@ def _cards(averages: Sequence[Average]) -> Markup:
     cards = (
         _card(name, words, held.get(name))
         for name, words in AVERAGES.items()
-        # One that is missing among the seventeen's is told; of the user's own, nothing is missing.
+        # If one average of MediX-R1's tasks is there, the others are shown as missing. Tasks of the
+        # user's own have no set number, so nothing of theirs can be missing.
         if name in held or (name in SEVENTEEN and held.keys() & SEVENTEEN)
     )
     return _section("Averages", element("div", *cards, class_="cards"))
@@ -386,7 +387,7 @@ def _section(title: str, *inside: Child) -> Markup:
 
 
 def _scrolled(label: str, *inside: Child) -> Markup:
-    """Put a table where it can be scrolled sideways, by keys too."""
+    """Wrap a table in a region that scrolls sideways, with the keyboard too."""
     table = element("table", *inside)
     return element("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)
 
@@ -409,7 +410,7 @@ def _values(cells: Iterable[Child]) -> Iterator[Markup]:
 
 
 def _name(task: str) -> Markup:
-    """Write a task's name so that it breaks behind an underscore."""
+    """Insert break points after the underscores of a task's name."""
     first, *others = visible(task).split("_")
     return element("bdi", first, *(joined("_", element("wbr"), other) for other in others))
 

@@ -1,7 +1,7 @@
-"""The page's plots, as SVG that takes its colours from the style around it.
+"""Plots of the page as SVG, with colours from the page's style sheet.
 
-Places along the axis are in per cent of the width, so that a plot stretches with its column and
-neither marks nor letters are distorted.
+Positions along the axis are in per cent of the width: a plot stretches with its column, while
+marks and letters keep their shape.
 """
 
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ from medreward_eval.statistics.scores import Estimate
 
 TICKS: Final = (0, 25, 50, 75, 100)
 HEIGHT: Final = 28
-"""Of a task's row, in pixels."""
+"""Height of a task's row, in pixels."""
 CORRECTED_AT: Final = 19
-"""How far down the second mark lies where there are two; the first is as far from the top."""
+"""Pixels from the top to the second mark of two; the first is as far from the bottom."""
 BAR_WIDTH: Final = 44
 BAR_GAP: Final = 8
 BARS_HEIGHT: Final = 110
 LABEL: Final = 18
-"""Pixels; a label stands over each bar and under it."""
+"""Pixels for the label above each bar, and for the one below."""
 
 
 def whiskers(accuracy: Estimate | None, corrected: Estimate | None) -> Markup:
-    """Draw an accuracy with its interval, and the corrected one under it, on 0 to 100 %."""
+    """Draw an accuracy with its interval, and the corrected one below it, from 0 to 100 %."""
     middle = HEIGHT / 2 if corrected is None else HEIGHT - CORRECTED_AT
     return element(
         "svg",
@@ -37,7 +37,7 @@ def whiskers(accuracy: Estimate | None, corrected: Estimate | None) -> Markup:
 
 
 def axis() -> Markup:
-    """Write the numbers of the axis that `whiskers` are drawn on."""
+    """Draw the numbers of the axis of `whiskers`."""
     return element(
         "svg",
         *(
@@ -66,7 +66,7 @@ def histogram(counts: Mapping[int, int], label: str) -> Markup:
 
 
 def _bar(score: int, count: int, most: int, left: int) -> Markup:
-    # What is there at all is seen, however much there is of the rest.
+    # A score that occurs at all has a visible bar, however frequent the others are.
     height = max(count / most * BARS_HEIGHT, 1.5 if count else 0)
     top, middle = LABEL + BARS_HEIGHT - height, left + BAR_WIDTH / 2
     floor = LABEL + BARS_HEIGHT
@@ -91,7 +91,7 @@ def _whisker(estimate: Estimate | None, middle: float) -> Markup:
 
 
 def _diamond(estimate: Estimate | None) -> Markup:
-    """Draw a square stood on its corner; per cent do not go into a path, so a nested SVG moves it."""
+    """Draw a diamond; a path takes no per cent, so a nested SVG positions it."""
     if estimate is None:
         return joined()
     low, high = estimate.interval

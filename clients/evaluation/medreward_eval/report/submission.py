@@ -1,14 +1,13 @@
-"""A zip as MediX-R1's leaderboard takes it.
+"""The zip file that MediX-R1's leaderboard accepts.
 
     MediX_R1_8B/MediX_R1_8B.jsonl         what the model answered
     MediX_R1_8B/MediX_R1_8B_eval.jsonl    and how it was graded: 0 or 1, reports 0 to 5
     MediX_R1_8B/MediX_R1_8B_score.txt     the table
 
-Their files know no answer without a grade. What is unjudged is therefore in the first file alone,
-and the table says how many that are.
+Their format has no answer without a grade, so unjudged items are in the first file alone, and the
+table counts them.
 """
 
-import re
 from collections.abc import Iterator
 from hashlib import md5
 from pathlib import Path
@@ -17,7 +16,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from medreward_eval.errors import BadData
 from medreward_eval.journal import line_of
-from medreward_eval.records import Graded
+from medreward_eval.records import Graded, underscored
 from medreward_eval.statistics.scores import Provenance, Scores
 from medreward_eval.statistics.scoring import read_graded
 
@@ -25,12 +24,12 @@ ID_LETTERS: Final = 8
 
 
 def write_submission(grades: Path, scores: Scores, folder: Path) -> Path:
-    """Write the zip into *folder*, under the name that their script gives it; return its path.
+    """Write the zip into *folder*, named as by their script, and return its path.
 
     Raises:
         BadData: nothing was judged, not all is graded, or the predictions are of several models.
     """
-    _see_that_whole(grades, scores.provenance)
+    _check_complete(grades, scores.provenance)
     if not any(task.judged for task in scores.tasks):
         raise BadData(f"{grades}: nothing is judged, so there is nothing to hand in")
     model = underscored(scores.model)
@@ -47,8 +46,8 @@ def write_submission(grades: Path, scores: Scores, folder: Path) -> Path:
     return path
 
 
-def _see_that_whole(grades: Path, told: Provenance) -> None:
-    """Refuse what would stand on the leaderboard as one model's answers to all, and is not."""
+def _check_complete(grades: Path, told: Provenance) -> None:
+    """Raise BadData if the predictions are of several models or some are not graded yet."""
     models = dict.fromkeys(str(way.get("model")) for way in told.generated)
     if len(models) > 1:
         raise BadData(
@@ -62,20 +61,15 @@ def _see_that_whole(grades: Path, told: Provenance) -> None:
         )
 
 
-def underscored(model: str) -> str:
-    """Name a model as their folders do: without its organisation, letters and digits alone."""
-    return re.sub(r"[^a-zA-Z0-9]", "_", model.rstrip("/").rpartition("/")[2])
-
-
 def zip_name(model: str) -> str:
-    """Name the zip: eight letters that stand for the model, and the model."""
+    """Return the zip's name: eight digits of the model's digest, and the model."""
     base = f"{model}_submission"
-    # Not for security: it is how their script makes a name.
+    # MD5 is their script's choice; nothing here depends on its security.
     return f"{md5(base.encode(), usedforsecurity=False).hexdigest()[:ID_LETTERS]}_{base}.zip"
 
 
 def score_text(scores: Scores) -> str:
-    """Write the table: a task a line, its accuracy as a share and in per cent, the mean last."""
+    """Format the table: a line per task with its accuracy as a share and in per cent, the mean last."""
     scored = [task for task in scores.tasks if task.accuracy is not None]
     rows = [(task.task, task.accuracy.value) for task in scored if task.accuracy is not None]
     if len(rows) > 1:

@@ -1,4 +1,4 @@
-"""The scores as a table: in a terminal, in Markdown, and as CSV."""
+"""Tables of the scores: for a terminal, in Markdown, and as CSV."""
 
 import csv
 import io
@@ -31,14 +31,14 @@ GROUPS: Final[Mapping[Group, str]] = {
 }
 NOTHING: Final = "-"
 WIDEST_NAME: Final = 30
-"""Characters of a task's name that a narrow terminal still shows in one line."""
+"""Characters of a task's name that fit on one line of a narrow terminal."""
 SHORT_DIGEST: Final = len("sha256:") + 12
 WIDEST_AVERAGE: Final = "Overall average"
 MOST_NAMED: Final = 20
-"""Tasks that one note names; of more it says how many."""
+"""Tasks that one note names; further ones are counted."""
 Spread = Callable[[Estimate | None], str]
 SINGULAR: Final = {"judges": "judge", "templates": "template"}
-"""Of keys that hold one thing for each template: `equivalence judge`."""
+"""Singular names of keys with one value for each template: `equivalence judge`."""
 CSV_COLUMNS: Final = (
     "task", "group", "template", "n", "judged", "unjudged", "accuracy", "low", "high",
     "corrected", "corrected_low", "corrected_high", "by_option", "by_exact", "by_rule", "by_judge",
@@ -46,25 +46,26 @@ CSV_COLUMNS: Final = (
     "of_tasks",
 )  # fmt: skip
 UNGRADED_ROW: Final = "not graded yet"
-"""Names the row of a CSV that counts these, so that no program takes a part for the whole."""
+"""Name of the CSV row that counts ungraded predictions, so that no program misses them."""
 LONGEST_FACT: Final = 60
-"""Characters of a system prompt and the like that a note shows."""
+"""Characters of a value, such as a system prompt, that a note shows."""
 RETRY: Final = "`medreward-eval grade` again retries them"
 
 
 FEW_UNWITNESSED: Final = 3
 UNWITNESSED_SHARE: Final = 0.2
-"""Of what a judge takes for right; of true synonyms, fewer share no word with their term."""
+"""Share of the answers judged right above which a warning is due: fewer true synonyms than this
+share no word with their term."""
 GRADED: Final[Mapping[Template, str]] = {"equivalence": "right or wrong", "report": "0 to 5"}
 
 
 def score_table(scores: Scores) -> Table:
-    """Draw the scores for a terminal of 80 columns or more; `notes` belong below."""
+    """Draw the scores for a terminal of 80 columns or more; print `notes` below them."""
     table = Table(box=HORIZONTALS, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     longest = max((cell_len(visible(score.task)) for score in scores.tasks), default=0)
     width = min(longest, WIDEST_NAME)
     first, *others = titles(scores)
-    # A width of its own, or rich would fold the names before it breaks the other cells.
+    # Without a minimum width, rich would fold the names before it breaks the other cells.
     table.add_column(first, width=max(width, len(WIDEST_AVERAGE)), overflow="fold")
     for title in others:
         table.add_column(title, justify="right")
@@ -79,7 +80,7 @@ def score_table(scores: Scores) -> Table:
 
 
 def task_table(tasks: Iterable[Task]) -> Table:
-    """List tasks: where their questions come from, how they are graded, what they need."""
+    """Draw the list of tasks with their data sets, their templates and their requirements."""
     table = Table(box=None, pad_edge=False)
     for title in ("task", "group", "graded", "data set", "needs"):
         table.add_column(title, no_wrap=title == "task", overflow="fold")
@@ -91,7 +92,7 @@ def task_table(tasks: Iterable[Task]) -> Table:
 
 
 def markdown(scores: Scores) -> str:
-    """Write the scores as a Markdown table with the notes as a list under it."""
+    """Format the scores as a Markdown table with the notes as a list below it."""
     corrected = has_corrected(scores)
     head = titles(scores)
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
@@ -110,9 +111,10 @@ def markdown(scores: Scores) -> str:
 
 
 def csv_text(scores: Scores) -> str:
-    """Write the scores as CSV: a row for each task, then one for each average.
+    """Format the scores as CSV: a row for each task, then one for each average.
 
-    A last row counts what is not graded yet, where there is some. Accuracies and their bounds are from 0 to 1. What there is none of is empty.
+    If predictions are not graded yet, a last row counts them. Accuracies and their bounds are from
+    0 to 1; missing values are empty.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\n")
@@ -125,27 +127,27 @@ def csv_text(scores: Scores) -> str:
 
 
 def spread_bare(estimate: Estimate | None) -> str:
-    """Write an estimate and its interval, in per cent; short, as a terminal's cell must be."""
+    """Format an estimate and its interval in per cent, short enough for a terminal's cell."""
     if estimate is None:
         return NOTHING
     return f"{percent(estimate.value)} {between(estimate, '-')}"
 
 
 def spread_bracketed(estimate: Estimate | None) -> str:
-    """Write an estimate with its interval in brackets, in per cent."""
+    """Format an estimate in per cent with its interval in brackets."""
     if estimate is None:
         return NOTHING
     return f"{percent(estimate.value)} ({between(estimate, ' to ')})"
 
 
 def titles(scores: Scores) -> list[str]:
-    """Name the columns; `corrected` only where something is."""
+    """Return the column titles; `corrected` is among them only if an accuracy could be corrected."""
     corrected = ["corrected %"] if has_corrected(scores) else []
     return ["task", "judged", "accuracy %", *corrected, "rules %", "split"]
 
 
 def task_cells(score: TaskScore, *, corrected: bool, spread: Spread = spread_bare) -> list[str]:
-    """Write a task's cells, as `titles` names them."""
+    """Format a task's cells, in the order of `titles`."""
     judged = f"{score.judged:,}"
     return [
         visible(score.task),
@@ -158,7 +160,7 @@ def task_cells(score: TaskScore, *, corrected: bool, spread: Spread = spread_bar
 
 
 def average_cells(average: Average, *, corrected: bool, spread: Spread = spread_bare) -> list[str]:
-    """Write an average's cells."""
+    """Format an average's cells, in the order of `titles`."""
     return [
         f"{average.name} average",
         f"{average.tasks} of {average.of} tasks",
@@ -170,18 +172,18 @@ def average_cells(average: Average, *, corrected: bool, spread: Spread = spread_
 
 
 def notes(scores: Scores) -> list[str]:
-    """Say in words what the numbers rest on, and what is wrong with them."""
+    """Return notes on the provenance of the scores, how to read them, and all warnings."""
     return [
         *warnings(scores),
         *_readings(scores),
         *(f"Generated by {generated_by(way)}." for way in scores.provenance.generated[:MOST_NAMED]),
-        # Headers may differ in nothing but how many predictions there were.
+        # Headers may differ in the number of predictions alone.
         *dict.fromkeys(f"Graded with {_listed(facts(header))}." for header in scores.headers),
     ]
 
 
 def warnings(scores: Scores) -> list[str]:
-    """Say what keeps the numbers from being compared or from being whole."""
+    """Return warnings of scores that are incomplete or not comparable."""
     return [
         *_mixed(scores.headers),
         *provenance_warnings(scores.provenance),
@@ -194,7 +196,7 @@ def warnings(scores: Scores) -> list[str]:
 
 
 def _readings(scores: Scores) -> Iterator[str]:
-    """Say how to read the columns."""
+    """Yield notes on how to read the columns."""
     yield (
         "Intervals are at 95 %. Rules: the share that was settled without the judge, by an option "
         "named, the reference itself or an empty answer. Split: judged by votes that differ."
@@ -248,9 +250,9 @@ def _mixed(headers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def provenance_warnings(told: Provenance, *, whose: str = "") -> Iterator[str]:
-    """Say what keeps grades from being one model's, or of all its predictions.
+    """Yield warnings of grades of several models, or of some of the predictions only.
 
-    *whose* goes on after "predictions", where there are several models' files.
+    *whose* follows "predictions" in the text, if there are files of several models.
     """
     if len(told.generated) > 1:
         yield (
@@ -266,14 +268,14 @@ def provenance_warnings(told: Provenance, *, whose: str = "") -> Iterator[str]:
 
 
 def generated_by(way: Way, *, whole: bool = False) -> str:
-    """Name the model and what it was asked with; long texts are cut unless *whole*."""
+    """Format the model and its sampling settings; long texts are cut unless *whole*."""
     model, *others = _way_facts(way).items()
     told = [f"{key} {value if whole else _cut(value)}" for key, value in others]
     return f"{_cut(model[1])}{': ' if told else ''}{', '.join(told)}"
 
 
 def _differing(ways: Sequence[Way]) -> str:
-    """Tell in which facts ways differ, each with its values."""
+    """Format the settings in which ways of generation differ, each with its values."""
     told = [_way_facts(way) for way in ways]
     keys = dict.fromkeys(key for one in told for key in one)
     values = {key: dict.fromkeys(_cut(one.get(key, "none")) for one in told) for key in keys}
@@ -281,7 +283,7 @@ def _differing(ways: Sequence[Way]) -> str:
 
 
 def _way_facts(way: Way) -> dict[str, str]:
-    """Flatten a way to names and values, the model first."""
+    """Flatten a way of generation to names and values, the model first."""
     model, server = (str(way.get(key) or "") for key in ("model", "server_model"))
     sampling = way.get("sampling")
     return {
@@ -323,7 +325,7 @@ def _unnamed(tasks: Iterable[TaskScore]) -> Iterator[str]:
 
 
 def unnamed_words(count: int) -> str:
-    """Say that references name no option, and what follows."""
+    """Format the warning that *count* references name no option."""
     return (
         f"references that name none of their options plainly: {count:,}. No rule settles these, so "
         "the judge does. Give an option's letter or text."
@@ -331,14 +333,14 @@ def unnamed_words(count: int) -> str:
 
 
 def has_corrected(scores: Scores) -> bool:
-    """Tell whether any accuracy could be corrected."""
+    """Return True if any accuracy could be corrected."""
     return any(one.corrected for one in scores.tasks) or any(
         one.corrected for one in scores.averages
     )
 
 
 def grouped(tasks: Iterable[TaskScore]) -> Iterator[tuple[Group, list[TaskScore]]]:
-    """Give the tasks by their groups, in the order of `GROUPS`; none that is empty."""
+    """Yield groups with their tasks, in the order of `GROUPS`; empty groups are skipped."""
     held = list(tasks)
     for group in GROUPS:
         found = [score for score in held if score.group == group]
@@ -347,14 +349,14 @@ def grouped(tasks: Iterable[TaskScore]) -> Iterator[tuple[Group, list[TaskScore]
 
 
 def settled_share(score: TaskScore) -> float | None:
-    """Give the share of the judged that was settled without the judge, from 0 to 1."""
+    """Return the share, from 0 to 1, of judged answers that were settled without the judge."""
     if not score.judged:
         return None
     return sum(n for by, n in score.settled_by.items() if by != "judge") / score.judged
 
 
 def percent(share: float | None) -> str:
-    """Write a share in per cent; never rounded to none or to all if it is not."""
+    """Format a share in per cent; only exactly 0 or 1 are shown as 0 or 100."""
     if share is None:
         return NOTHING
     told = f"{100 * share:.1f}"
@@ -364,12 +366,12 @@ def percent(share: float | None) -> str:
 
 
 def between(estimate: Estimate, word: str) -> str:
-    """Write the bounds of an interval in per cent, with *word* between them."""
+    """Format the bounds of an interval in per cent, with *word* between them."""
     return word.join(f"{100 * bound:.1f}".replace("100.0", "100") for bound in estimate.interval)
 
 
 def facts(header: Mapping[str, Any], *, whole: bool = False) -> dict[str, str]:
-    """Flatten a header to names and values, as text; digests are cut unless *whole*."""
+    """Flatten a header to names and text values; digests are cut unless *whole*."""
     return {
         " ".join(SINGULAR.get(key, key) for key in reversed(path)).replace("_", " "): visible(
             _fact(value, whole=whole)
@@ -406,12 +408,12 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _texts(cells: Iterable[str]) -> Iterator[Text]:
-    """Keep names from being read as rich's own markup."""
+    """Convert cells to rich's Text, so that names are not parsed as markup."""
     return (Text(cell) for cell in cells)
 
 
 def _in_markdown(text: str, *, code: bool = False) -> str:
-    """Escape what Markdown would read; a note's own backticks stay with *code*."""
+    """Escape Markdown's special characters; with *code*, a note's own backticks stay."""
     special = "\\|<>[]*" + ("" if code else "`")
     return "".join(f"\\{char}" if char in special else char for char in text.replace("\n", " "))
 

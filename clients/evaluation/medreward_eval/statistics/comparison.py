@@ -1,14 +1,22 @@
-"""Two models with the same items: which is better, and whether that can be told. Pure."""
+"""Paired comparison of two models on the items that both were judged on.
 
+`compare_files` reads two files of grades; `compare` and all below it are pure.
+"""
+
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import NormalDist, fmean
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, stdtrit
 
+from medreward_eval.errors import OtherRun
+from medreward_eval.journal import differences
+from medreward_eval.records import Graded
 from medreward_eval.statistics.intervals import SEED, TAILS, Floats
 from medreward_eval.statistics.scores import (
     AVERAGES,
@@ -17,29 +25,28 @@ from medreward_eval.statistics.scores import (
     Estimate,
     Group,
     Interval,
+    Provenance,
+    provenance_of,
 )
+from medreward_eval.statistics.scoring import grades_headers, read_graded
 
-KINDS: Final[Mapping[AverageName, str]] = {
-    "LLM": "text tasks",
-    "VLM": "image tasks",
-    "Overall": "tasks",
-    "Own": "tasks of yours",
-}
 DRAWS: Final = 10_000
 CHANCE: Final = 0.05
-"""A p-value below it is told as a difference."""
+"""A p-value below this counts as a difference."""
 FEWEST_APART: Final = 6
-"""With fewer discordant answers McNemar's p is over `CHANCE` even if all go one way: 2 x 0.5^5."""
+"""With five discordant answers McNemar's p is above `CHANCE` even if all favour one model: 2 x 0.5^5."""
 GRID: Final = 1_000
-"""Differences within a thousandth are taken as one, their mean: there are at most 2,001."""
+"""Differences are grouped by thousandths, each group at its mean: there are at most 2,001."""
 NUMBERS_AT_ONCE: Final = 1_000_000
-"""Of draws in memory; 8 MB."""
+"""Draws in memory at once: 8 MB."""
+BASIS: Final = ("version", "service", "judges", "templates", "votes")
+"""Keys of the header that two files must share; questions are compared one by one."""
 
 
 class Pairs(NamedTuple):
-    """What two models got for the items of a task that were judged for both, in one order.
+    """Credits of two models for the items of a task that both were judged on, in the same order.
 
-    Credits are shares of the best score, from 0 to 1: 0 or 1 where the task `is_binary`.
+    Credits are shares of the best score, from 0 to 1; only 0 or 1 if the task `is_binary`.
     """
 
     group: Group
@@ -58,13 +65,13 @@ class Discordant:
 
     @property
     def total(self) -> int:
-        """How many."""
+        """The number of discordant answers."""
         return self.only_first + self.only_second
 
 
 @dataclass(frozen=True, slots=True)
 class TaskDifference:
-    """One task: mean credits, and the second's less the first's, which lies in -1 to 1."""
+    """One task's mean credits, and the second model's minus the first's, from -1 to 1."""
 
     task: str
     group: Group
@@ -75,19 +82,19 @@ class TaskDifference:
     discordant: Discordant | None
     """None for reports, which are not right or wrong."""
     p_adjusted: float | None = None
-    """By Holm (1979) over the tasks that have a p-value."""
+    """The p-value adjusted by Holm (1979) over the tasks that have one."""
 
     @property
     def is_told(self) -> bool:
-        """Tell whether it counts: 0 is out of the interval, and the adjusted p below `CHANCE`."""
-        return _excludes_zero(self.difference) and (
+        """True if 0 lies outside the interval and the adjusted p is below `CHANCE`."""
+        return excludes_zero(self.difference) and (
             self.p_adjusted is None or self.p_adjusted < CHANCE
         )
 
 
 @dataclass(frozen=True, slots=True)
 class AverageDifference:
-    """Tasks' plain mean, each task counting the same. The discordant answers are all tasks'."""
+    """The unweighted mean over tasks. Discordant answers are summed over all tasks."""
 
     name: AverageName
     tasks: int
@@ -96,32 +103,101 @@ class AverageDifference:
     second: float
     difference: Estimate
     discordant: Discordant | None
-    """None where all tasks are reports."""
+    """None if all tasks are reports."""
 
     @property
     def is_told(self) -> bool:
-        """Tell whether it counts: 0 is out of the interval."""
-        return _excludes_zero(self.difference)
+        """True if 0 lies outside the interval."""
+        return excludes_zero(self.difference)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Every task with items of both models, and the averages; `without_items` has the others."""
+    """Tasks with items of both models, and their averages; `without_items` names the other tasks."""
 
     tasks: Sequence[TaskDifference]
     averages: Sequence[AverageDifference]
     without_items: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The comparison of two named models, with the questions that were left out of it."""
+
+    first: str
+    second: str
+    comparison: Comparison
+    left_out: Mapping[str, int]
+    """Numbers of questions that do not count, by the reason."""
+    provenance: tuple[Provenance, Provenance] = (Provenance(), Provenance())
+    """The predictions behind the grades of each file."""
+
+
+def compare_files(first: Path, second: Path, groups: Mapping[str, Group]) -> Compared:
+    """Compare two models on the questions that both were judged on.
+
+    Memory grows by one digest and credit for each question of the first file.
+
+    Raises:
+        BadData: a file does not hold grades.
+        OtherRun: the graders differ, or an id names different questions in the two files.
+    """
+    headers = [grades_headers(path) for path in (first, second)]
+    _check_comparable(headers, first, second)
+    graded_second = 0
+    known = {one.prediction.id: (_digest(one), one.credit) for one in read_graded(first)}
+    graded_first = len(known)
+    credits_: dict[str, list[tuple[float, float]]] = {}
+    binary: dict[str, bool] = {}
+    left_out: Counter[str] = Counter()
+    for graded in read_graded(second):
+        graded_second += 1
+        asked, credit = known.pop(graded.prediction.id, (None, None))
+        if asked is None:
+            left_out["only in the second file"] += 1
+        elif asked != _digest(graded):
+            raise OtherRun(
+                f"{second}: {graded.prediction.id!r} is another question than in {first}; "
+                "generate both from the same tasks"
+            )
+        elif credit is None or graded.credit is None:
+            left_out["unjudged in one of them"] += 1
+        else:
+            task = graded.prediction.task
+            credits_.setdefault(task, []).append((credit, graded.credit))
+            # If a task has both answers and reports, its credits are shares.
+            binary[task] = binary.get(task, True) and graded.prediction.template == "equivalence"
+    if known:
+        left_out["only in the first file"] = len(known)
+    columns = {task: np.array(pairs, np.float64).T for task, pairs in credits_.items()}
+    comparison = compare(
+        {
+            task: (groups.get(task, "own"), ours, theirs, binary[task])
+            for task, (ours, theirs) in columns.items()
+        }
+    )
+    named = [
+        str(told[-1].get("model", path.stem))
+        for told, path in zip(headers, (first, second), strict=True)
+    ]
+    # Two runs of the same model get the letters of their columns.
+    one, other = named if named[0] != named[1] else (f"{named[0]} (A)", f"{named[1]} (B)")
+    provenance = (
+        provenance_of(headers[0], graded_first),
+        provenance_of(headers[1], graded_second),
+    )
+    return Compared(one, other, comparison, dict(left_out), provenance)
+
+
 def compare(
     tasks: Mapping[str, tuple[Group, Floats, Floats, bool]], *, draws: int = DRAWS
 ) -> Comparison:
-    """Compare two models by what each got for the same items.
+    """Compare two models by their credits for the same items.
 
     Intervals are percentiles of *draws* of the Bayesian bootstrap of pairs (Rubin 1981): the
     shares of items with each difference are drawn from a Dirichlet distribution. For right and
-    wrong answers it has Jeffreys's prior, without which few discordant answers would look surer
-    than they are (Agresti and Min 2005). For reports the draws are spread to the width of
+    wrong answers it has Jeffreys's prior: without it, intervals of few discordant answers would be
+    too narrow (Agresti and Min 2005). For reports the draws are spread to the width of
     Student's t. Averages are those of the tasks' draws, so each task is drawn by itself.
     Swapping the models changes signs and nothing else.
 
@@ -140,9 +216,9 @@ def compare(
 
 
 def mcnemar(only_first: int, only_second: int) -> Discordant:
-    """Test whether one model is right where the other is wrong as often as the reverse.
+    """Test the hypothesis that each model is as often the only one that is right (McNemar 1947).
 
-    p is exact: the fewer of the two, or less, in so many throws of a fair coin, twice.
+    p is exact and two-sided: twice the probability of the smaller count or less from a fair coin.
     """
     fewer, total = min(only_first, only_second), only_first + only_second
     return Discordant(only_first, only_second, min(1.0, 2 * float(bdtr(fewer, total, 0.5))))
@@ -158,86 +234,39 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def conclusions(comparison: Comparison, first: str, second: str) -> list[str]:
-    """Say in sentences what can be concluded: of averages, of each task, of what is missing.
-
-    Averages that would only repeat a task or one another are left out.
-    """
-    averages = {
-        average.difference: average
-        for average in reversed(comparison.averages)
-        if average.tasks > 1
-    }
-    rows: list[TaskDifference | AverageDifference] = [*averages.values(), *comparison.tasks]
-    return [
-        *(conclusion(row, first, second) for row in rows),
-        *(
-            f"On {task} nothing can be said: no answer was judged for both models."
-            for task in comparison.without_items
-        ),
-    ]
-
-
-def conclusion(row: TaskDifference | AverageDifference, first: str, second: str) -> str:
-    """Say in a sentence or two what can and cannot be concluded of the models so named.
-
-    Points are of 100, for reports too.
-    """
-    where = _where(row)
-    low, high = (100 * bound for bound in row.difference.interval)
-    if row.is_told:
-        better, worse, least, most = (
-            (second, first, low, high) if low > 0 else (first, second, -high, -low)
-        )
-        return (
-            f"{better} scores {100 * abs(row.difference.value):.1f} points more than {worse} "
-            f"{where} (95 % interval {least:.1f} to {most:.1f}); chance alone would rarely give "
-            "this."
-        )
-    fits = (
-        f"anything from {_lead(low, first, second)} to {_lead(high, first, second)} fits "
-        f"{_these(row.items)}"
-    )
-    if isinstance(row, TaskDifference) and row.discordant is not None:
-        if row.discordant.total < FEWEST_APART:
-            return (
-                f"Too few answers tell the two apart {where}: {row.discordant.total} of "
-                f"{row.items:,}, and it takes {FEWEST_APART} or more; {fits}."
-            )
-        if _excludes_zero(row.difference):
-            return (
-                f"No difference can be told {where}: {fits}, but chance alone would give as much "
-                f"too often (p = {row.p_adjusted:.2g}, adjusted for the number of tasks)."
-            )
-    return f"No difference can be told {where}: {fits}."
-
-
-def _where(row: TaskDifference | AverageDifference) -> str:
-    if isinstance(row, TaskDifference):
-        return f"on {row.task}"
-    return f"on average over {row.tasks} {KINDS[row.name]}"
-
-
-def _these(items: int) -> str:
-    return "this 1 answer" if items == 1 else f"these {items:,} answers"
-
-
-def _lead(points: float, first: str, second: str) -> str:
-    if not round(points, 1):
-        return "no difference"
-    return f"{second if points > 0 else first} {abs(points):.1f} points better"
-
-
-def _excludes_zero(difference: Estimate) -> bool:
+def excludes_zero(difference: Estimate) -> bool:
+    """Return True if 0 lies outside the interval."""
     low, high = difference.interval
     return low > 0 or high < 0
+
+
+def _check_comparable(
+    headers: Sequence[Sequence[Mapping[str, Any]]], first: Path, second: Path
+) -> None:
+    bases = [
+        {key: header.get(key) for key in BASIS if key in header}
+        for told in headers
+        for header in told
+    ]
+    other = next((basis for basis in bases if basis != bases[0]), None)
+    if other is not None:
+        raise OtherRun(
+            f"{first} and {second} were graded otherwise ({differences(bases[0], other)}), so what "
+            "differs may be the judge: grade both by the same service"
+        )
+
+
+def _digest(graded: Graded) -> int:
+    """Return a hash of the question; a number, since a file may hold a million."""
+    one = graded.prediction
+    return hash((one.task, one.question, one.reference, one.template, one.options))
 
 
 def _checked(task: str, pairs: Pairs) -> Pairs:
     if pairs.first.shape != pairs.second.shape or pairs.first.ndim != 1:
         raise ValueError(f"{task}: the models' credits are not of the same items")
     for credits_ in (pairs.first, pairs.second):
-        # Written so that NaN, which is in no order, fails.
+        # NaN compares False with everything, so the condition is written for valid credits: NaN fails.
         if not np.all((credits_ >= 0) & (credits_ <= 1)):
             raise ValueError(f"{task}: credits must be from 0 to 1; leave out what is unjudged")
         if pairs.is_binary and not np.all((credits_ == 0) | (credits_ == 1)):
@@ -302,13 +331,14 @@ def _estimate(value: float, drawn: Floats) -> Estimate:
 
 
 def _draws(task: str, pairs: Pairs, draws: int) -> Floats:
-    """Draw mean differences, from -1 to 1; the same whatever the other tasks are."""
+    """Draw mean differences, from -1 to 1; a task's draws do not depend on the other tasks."""
     differences = pairs.second - pairs.first
     _, bins, counts = np.unique(
         np.rint(GRID * differences).astype(np.int64), return_inverse=True, return_counts=True
     )
     values = np.bincount(bins, weights=differences) / counts
-    # Half is drawn as if the models were swapped, so that to swap them swaps the halves.
+    # One half is drawn with the models swapped. Swapping the models therefore swaps the halves, and
+    # the interval changes its sign alone.
     there, back = (
         _bootstrap(
             sign * values[::sign],
@@ -326,13 +356,13 @@ def _bootstrap(
     values: Floats, counts: NDArray[np.int64], is_binary: bool, rng: np.random.Generator, draws: int
 ) -> Floats:
     items = int(counts.sum())
-    # Reports that all differ alike would give no width: they get the prior, too.
+    # If all reports differ by the same amount, the bootstrap has no width. They get the prior, too.
     if is_binary or len(values) == 1:
         values = np.concatenate([values, [-1, 0, 1]])
         return _dirichlet_means(values, np.concatenate([counts, [0.5] * 3]), rng, draws)
     mean = values @ counts / items
     drawn = _dirichlet_means(values, counts.astype(np.float64), rng, draws)
-    # The bootstrap's own variance is (n - 1) / (n + 1) of the mean's.
+    # The bootstrap's variance is (n - 1) / (n + 1) of the variance of the mean.
     wider = np.sqrt((items + 1) / (items - 1))
     wider *= stdtrit(items - 1, TAILS[1]) / NormalDist().inv_cdf(TAILS[1])
     widened: Floats = np.clip(mean + wider * (drawn - mean), -1, 1)
@@ -342,7 +372,7 @@ def _bootstrap(
 def _dirichlet_means(
     values: Floats, concentrations: Floats, rng: np.random.Generator, draws: int
 ) -> Floats:
-    """Draw means of *values* whose shares are of a Dirichlet distribution."""
+    """Draw *draws* means of *values*, weighted by shares from a Dirichlet distribution."""
     at_once = max(1, NUMBERS_AT_ONCE // len(values))
     means = np.empty(draws)
     for start in range(0, draws, at_once):

@@ -1,4 +1,4 @@
-"""What of the grades deserves a look, gathered from a stream of any length into bounded space."""
+"""Items that deserve a look, collected from a stream of grades of any length in bounded memory."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -12,9 +12,9 @@ LOW_REPORT: Final = 2.0
 """The highest score, of 5, that counts as a low report."""
 LONGEST_TEXT: Final = 4_000
 LONGEST_RESPONSE: Final = 8_000
-"""Characters; what is longer is cut, and says how long it was."""
+"""Characters of a response; a longer one is cut, with a note of its length."""
 MOST_CHARACTERS: Final = 30_000_000
-"""Of all findings together, so that a browser still opens the page."""
+"""Characters of all findings together; a browser could not open a much larger page."""
 ANY: Final = "any"
 SETTLED: Final[Mapping[SettledBy, str]] = {
     "option": "an option named in plain words",
@@ -25,25 +25,25 @@ SETTLED: Final[Mapping[SettledBy, str]] = {
 
 
 class Kind(NamedTuple):
-    """A reason to look at an item."""
+    """A reason to look at an item, with its test."""
 
     words: str
     tells: Callable[[Graded], bool]
 
 
 def is_wrong(graded: Graded) -> bool:
-    """Tell whether an answer was judged wrong."""
+    """Return True if an answer was judged wrong."""
     return graded.prediction.template == "equivalence" and graded.grade.score == 0
 
 
 def is_low(graded: Graded) -> bool:
-    """Tell whether a report scored low."""
+    """Return True if a report's score is `LOW_REPORT` or less."""
     score = graded.grade.score
     return graded.prediction.template == "report" and score is not None and score <= LOW_REPORT
 
 
 def is_unjudged(graded: Graded) -> bool:
-    """Tell whether there is no score."""
+    """Return True if there is no score."""
     return graded.grade.score is None
 
 
@@ -57,9 +57,9 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 class Findings:
-    """The first *most* items of each task and kind, and how many there were.
+    """The first *most* items of each task and kind, and the counts of all.
 
-    `found` counts by task and kind, with `any` for the items of whatever kind. `reports` counts
+    `found` counts by task and kind, with `any` for items of at least one kind. `reports` counts
     the scores of reports by task, each at the nearest whole number from 0 to 5.
     """
 
@@ -75,7 +75,7 @@ class Findings:
         self._room = MOST_CHARACTERS
 
     def add(self, graded: Graded) -> None:
-        """Count an item, and keep it if there is a reason and room."""
+        """Count an item, and keep it if it has a kind and there is room."""
         task, score = graded.prediction.task, graded.grade.score
         if graded.prediction.template == "report" and score is not None:
             self.reports[task][int(score + 0.5)] += 1
@@ -90,12 +90,12 @@ class Findings:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether texts were so long that later items are only counted."""
+        """True if texts have taken all the room, so that later items are only counted."""
         return self._room <= 0
 
     @property
     def is_tight(self) -> bool:
-        """Tell whether half the room is taken: whole responses then make way for later tasks."""
+        """True if half the room is taken: whole responses are then left out, for the sake of later tasks."""
         return self._room <= MOST_CHARACTERS / 2
 
     def _keep(self, graded: Graded, kinds: list[str]) -> None:
@@ -116,7 +116,7 @@ class Findings:
         self.items.append(item)
 
     def _texts(self, prediction: Prediction) -> tuple[list[tuple[str, str]], str]:
-        """Give the texts to show, and the whole response where it is more than the answer."""
+        """Return the texts to show, and the whole response if it is longer than the answer."""
         response = prediction.response or ""
         answer = self._answer_of(response)
         texts = [
@@ -129,7 +129,7 @@ class Findings:
 
 
 def outcome(graded: Graded) -> str:
-    """Say in a word or two what an item is worth."""
+    """Return an item's outcome in a word or two."""
     grade, template = graded.grade, graded.prediction.template
     if grade.score is None:
         return "unjudged"
@@ -139,7 +139,7 @@ def outcome(graded: Graded) -> str:
 
 
 def grade_facts(grade: Grade) -> list[tuple[str, str]]:
-    """Say how a grade came about, as names and values; no text of the item is in them."""
+    """Return the source of a grade as names and values, without texts of the item."""
     error = grade.error
     told = {
         "settled by": SETTLED[grade.settled_by] if grade.settled_by else "",
@@ -151,7 +151,7 @@ def grade_facts(grade: Grade) -> list[tuple[str, str]]:
 
 
 def shown(text: str, longest: int) -> str:
-    """Make a text fit to be seen: nothing invisible, and no longer than *longest*."""
+    """Escape a text's invisible characters, and cut it to *longest* characters."""
     if len(text) <= longest:
         return visible(text)
     return f"{visible(text[:longest])} … ({len(text):,} characters in all)"

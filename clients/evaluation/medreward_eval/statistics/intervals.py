@@ -1,4 +1,4 @@
-"""How sure an accuracy is: its interval, and what it would be if the judge never erred. Pure."""
+"""Confidence intervals of accuracies, and accuracies corrected for the judge's errors. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ from scipy.special import stdtrit
 from medreward_eval.statistics.scores import Estimate, Interval
 
 CONFIDENCE: Final = 0.95
-"""Of every interval."""
+"""Level of every interval."""
 TAILS: Final = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 DRAWS: Final = 20_000
-"""They leave a bound uncertain by about a fiftieth of the interval's width."""
+"""So many leave a Monte Carlo error of about a fiftieth of the interval's width in a bound."""
 SEED: Final = 20_140_307
-"""The same counts give the same bounds, always."""
+"""A fixed seed, so that equal counts give equal bounds."""
 
 Floats: TypeAlias = NDArray[np.float64]
 
 
 class Calibrated(NamedTuple):
-    """How a judge fared with items that people have labelled: counts."""
+    """Counts of a judge's verdicts on items that people have labelled."""
 
     true_positives: int
     positives: int
@@ -42,12 +42,12 @@ class Calibrated(NamedTuple):
 
     @property
     def is_better_than_chance(self) -> bool:
-        """Tell whether its YES says anything, as far as the labels tell."""
+        """True if sensitivity and specificity add up to more than 1 on the labelled items."""
         return min(self.positives, self.negatives) > 0 and self.sensitivity + self.specificity > 1
 
 
 class Stratum(NamedTuple):
-    """What a judge said of items of one family of references: *yes* of *trials*."""
+    """A judge's verdicts on items of one family of references: *yes* of *trials*."""
 
     trials: int
     yes: int
@@ -63,36 +63,36 @@ class Stratum(NamedTuple):
 
 
 JudgedTask: TypeAlias = tuple[float, int, Sequence[Stratum]]
-"""How many were settled right without the judge, of how many; and what the judge said.
+"""Items settled right without the judge, all items so settled, and the judge's verdicts.
 
-Of a mean of shares the first is their sum: no shares with that mean vary more than right or wrong.
+For a mean of shares the first is their sum: of all shares with that mean, 0 and 1 vary most.
 """
 
 
 def wilson(hits: int, trials: int) -> Interval:
-    """Bound a share of right answers (Wilson 1927).
+    """Return Wilson's interval (1927) of a share of right answers.
 
     Raises:
-        ValueError: it is a share of nothing.
+        ValueError: *trials* is 0.
     """
     return _wilson(hits, trials)
 
 
 def mean_interval(trials: int, total: float, squares: float) -> Interval:
-    """Bound a mean of shares, each from 0 to 1, by Student's t.
+    """Return Student's interval of a mean of shares, each from 0 to 1.
 
-    *total* and *squares* are the sums of the shares and of their squares. Shares that are all
-    alike, or a single one, tell nothing of how others would differ. They are bounded as if each
-    were a right or a wrong answer, by Wilson: no shares with that mean can vary more.
+    *total* and *squares* are the sums of the shares and of their squares. Shares that are all equal,
+    or a single one, give no variance. They get Wilson's interval, as if each were a right or a wrong
+    answer: no shares with that mean can vary more.
 
     Raises:
-        ValueError: it is a mean of nothing.
+        ValueError: *trials* is 0.
     """
     if trials < 1:
         raise ValueError("there is nothing to take the mean of")
     mean = total / trials
     spread = squares - total * mean
-    # What is left of the sums of equal shares is their rounding.
+    # For equal shares the difference of the sums is a rounding error.
     if trials == 1 or spread <= 1e-12 * trials:
         return _wilson(min(max(total, 0.0), trials), trials)
     margin = float(stdtrit(trials - 1, TAILS[1])) * math.sqrt(spread / (trials - 1) / trials)
@@ -100,13 +100,13 @@ def mean_interval(trials: int, total: float, squares: float) -> Interval:
 
 
 def macro(parts: Sequence[Estimate]) -> Estimate:
-    """Take the plain mean of independent estimates.
+    """Return the unweighted mean of independent estimates.
 
-    Its bounds are as far off as the squares of the parts' own distances add up to, below and
-    above each for itself: MOVER (Zou and Donner 2008).
+    The squared distances of the parts' bounds are added up, those below and those above the values
+    separately: MOVER (Zou and Donner 2008).
 
     Raises:
-        ValueError: there are none.
+        ValueError: *parts* is empty.
     """
     if not parts:
         raise ValueError("there is nothing to take the mean of")
@@ -119,30 +119,30 @@ def macro(parts: Sequence[Estimate]) -> Estimate:
 def corrected(
     settled_right: float, settled: int, strata: Sequence[Stratum], *, draws: int = DRAWS
 ) -> Estimate | None:
-    """Give a task's accuracy as if the judge never erred.
+    """Return a task's accuracy, corrected for the judge's errors.
 
-    Items settled without the judge count as they are. The interval holds what both the items and
-    the judge's labels leave open. None where a judge that was used is no better than chance, or
+    Items settled without the judge are taken as correct. The interval covers the sampling error of
+    the items and of the judge's labels. None if a judge that was used is no better than chance, or
     nothing was judged.
     """
     return corrected_macro([(settled_right, settled, strata)], draws=draws)
 
 
 def corrected_macro(tasks: Sequence[JudgedTask], *, draws: int = DRAWS) -> Estimate | None:
-    """Give the plain mean of tasks' accuracies as if the judge never erred.
+    """Return the unweighted mean of tasks' accuracies, corrected for the judge's errors.
 
-    The bounds are percentiles of *draws* accuracies that fit what was counted: shares are drawn
-    from Beta distributions, with Jeffreys's prior. A judge's error is drawn once for all strata of
-    a family, since it does not average out between tasks.
-    Tasks of nothing are left out. None where a judge that was used is no better than chance, or
-    no task is left.
+    The bounds are percentiles of *draws* accuracies: shares are drawn from Beta distributions given
+    the counts, with Jeffreys's prior. A judge's error is drawn once for all strata of a family,
+    since it does not average out between tasks.
+    Tasks without items are left out. None if a judge that was used is no better than chance, or no
+    task is left.
     """
     tasks = [_without_empty(task) for task in tasks if _items(task)]
     judges = {(s.family, s.calibrated) for _, _, strata in tasks for s in strata}
     if not tasks or not all(calibrated.is_better_than_chance for _, calibrated in judges):
         return None
     rng = np.random.default_rng(SEED)
-    # In their order, since a set has none and the draws go by it.
+    # Sorted, since a set has no stable order, and the draws depend on the order.
     rates = {judge: _judge_draws(judge[1], rng, draws) for judge in sorted(judges)}
     accuracies = sum(_accuracy_draws(task, rates, rng, draws) for task in tasks) / len(tasks)
     value = fmean(_accuracy(task) for task in tasks)
@@ -151,10 +151,10 @@ def corrected_macro(tasks: Sequence[JudgedTask], *, draws: int = DRAWS) -> Estim
 
 
 def contradicts(stratum: Stratum, *, draws: int = DRAWS) -> bool:
-    """Tell whether a judge says YES to more than right answers get of it, or to fewer than wrong ones.
+    """Return True if the judge's share of YES is above its sensitivity or below its error rate.
 
-    Then its labels are of other answers than these, and nothing can be corrected by them: of what
-    fits the counts, hardly any (2.5 %) has a share of right answers from 0 to 1.
+    Then its labels are of other answers than these, and cannot correct them: less than 2.5 % of the
+    draws that fit the counts have a share of right answers from 0 to 1.
     """
     if not stratum.calibrated.is_better_than_chance:
         return False
@@ -165,9 +165,9 @@ def contradicts(stratum: Stratum, *, draws: int = DRAWS) -> bool:
 
 
 def agreement(calibrated: Calibrated) -> tuple[float | None, float | None]:
-    """Give Cohen's kappa (1960) and Gwet's AC1 (2008) of a judge with its labels.
+    """Return Cohen's kappa (1960) and Gwet's AC1 (2008) of a judge with its labels.
 
-    Either is None where chance alone would always agree, and without labels.
+    Either is None if chance agreement is 1, or if there are no labels.
     """
     labels = calibrated.positives + calibrated.negatives
     if not labels:
@@ -183,13 +183,13 @@ def agreement(calibrated: Calibrated) -> tuple[float | None, float | None]:
 
 
 def _wilson(hits: float, trials: int) -> Interval:
-    """Wilson's interval, of fractional hits too."""
+    """Return Wilson's interval, for fractional hits too."""
     if not 0 <= hits <= trials or trials < 1:
         raise ValueError(f"{hits:g} of {trials} is no share")
     z = NormalDist().inv_cdf(TAILS[1])
     centre = (hits + z * z / 2) / (trials + z * z)
     margin = z * math.sqrt(hits * (trials - hits) / trials + z * z / 4) / (trials + z * z)
-    # Rounding would leave the bounds of 0 and of all a hair beside them.
+    # Rounding would move the lower bound of 0 hits, and the upper bound of all hits, off 0 and 1.
     low = 0.0 if hits == 0 else max(0.0, centre - margin)
     high = 1.0 if hits == trials else min(1.0, centre + margin)
     return Interval(low, high)
@@ -216,7 +216,7 @@ def _accuracy_draws(
     rng: np.random.Generator,
     draws: int,
 ) -> Floats:
-    """Draw a task's accuracy; how many items fall to each stratum is a matter of chance, too."""
+    """Draw a task's accuracy; the sizes of the strata are random, too."""
     right, settled, strata = task
     total, weighted = np.zeros(draws), np.zeros(draws)
     if settled:
@@ -232,11 +232,11 @@ def _accuracy_draws(
 
 
 def _right_draws(yes: Floats, sensitivity: Floats, specificity: Floats) -> Floats:
-    """Rogan and Gladen's share for each draw, at most one unit out of 0 to 1.
+    """Return Rogan and Gladen's share for each draw, clipped to -1 to 2.
 
-    Only a mean of them is cut to 0 to 1: to cut each would push the mean inwards.
-    Where a draw's judge is no better than chance, its YES leaves everything open: such draws say
-    0 and 1 by turns, so that the bounds go there once there are too many of them.
+    Only a mean of them is clipped to 0 to 1: clipping each draw would bias the mean inwards.
+    If a draw's judge is no better than chance, its verdicts carry no information. Such draws are 0
+    and 1 in turn, so the bounds widen to 0 and 1 if there are many of them.
     """
     informed = sensitivity + specificity - 1
     share = (yes + specificity - 1) / np.where(informed > 0, informed, 1)
@@ -246,7 +246,7 @@ def _right_draws(yes: Floats, sensitivity: Floats, specificity: Floats) -> Float
 def _judge_draws(
     calibrated: Calibrated, rng: np.random.Generator, draws: int
 ) -> tuple[Floats, Floats]:
-    """Draw sensitivities and specificities."""
+    """Draw pairs of sensitivity and specificity."""
     return (
         _beta(calibrated.true_positives, calibrated.positives, rng, draws),
         _beta(calibrated.true_negatives, calibrated.negatives, rng, draws),

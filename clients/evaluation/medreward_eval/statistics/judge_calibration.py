@@ -1,4 +1,4 @@
-"""How a judge errs, from the file that `medreward calibrate` writes."""
+"""A judge's error rates, from the file that `medreward calibrate` writes."""
 
 import hashlib
 import json
@@ -17,21 +17,21 @@ from medreward_eval.statistics.intervals import Calibrated
 
 TEMPLATE: Final = "equivalence"
 ANY: Final = "any"
-"""The family of entries for references whose own family has none."""
+"""The family of the entry for references whose own family has no entry."""
 SHORT_WORDS: Final = 8
 LEAST_P: Final = 1e-6
-"""A judge may round to 0 and 1, whose logits are infinite."""
+"""The least probability in a logit: a judge may round to 0 and 1, whose logits are infinite."""
 
 _APPLIED = re.compile(
     r"(?P<engine>.*?)(?P<abstains>\+abstains)?\+calibration:(?P<digest>[0-9a-f]+)"
 )
-"""A judge whose service reads it by a calibration, as it names itself."""
+"""The name of a judge to which its service applies a calibration."""
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Entry(BaseModel):
-    """One judge under one template, for one family of references; the rest of it is not needed."""
+    """Error rates of a judge under one template for a family of references; other keys are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -49,7 +49,7 @@ class Entry(BaseModel):
 
     @property
     def calibrated(self) -> Calibrated:
-        """The counts behind its rates."""
+        """The counts behind the entry's rates."""
         negatives = self.labels - self.positives
         return Calibrated(
             round(self.sensitivity * self.positives),
@@ -59,34 +59,34 @@ class Entry(BaseModel):
         )
 
     def raw_says_yes(self, p_yes: float) -> bool:
-        """Tell what a P(YES) is worth that no calibration was applied to.
+        """Return the calibrated verdict of a raw P(YES).
 
-        It is sigmoid(logit(p) / temperature + bias), and YES above the threshold, as in the service.
+        It is YES if sigmoid(logit(p) / temperature + bias) is above the threshold, as in the service.
         """
         p = min(1 - LEAST_P, max(LEAST_P, p_yes))
         moved = math.log(p / (1 - p)) / self.temperature + self.bias
-        # Of a great number there is no exp.
+        # `math.exp` overflows for large arguments.
         odds = math.exp(-abs(moved))
         return (1 if moved >= 0 else odds) / (1 + odds) > self.threshold
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeErrors:
-    """How the judge of a file of grades errs, by family of references."""
+    """Error rates of the judge of a file of grades, by family of references."""
 
     entries: Mapping[str, Entry]
     is_applied: bool
-    """Whether the service read the judge by this calibration already."""
+    """True if the service applied this calibration when it graded."""
 
     def entry_of(self, reference: str) -> Entry | None:
-        """Give what is known of answers to such a reference."""
+        """Return the entry for the reference's family, the one for any, or None."""
         return self.entries.get(family_of(reference)) or self.entries.get(ANY)
 
     def says_yes(self, entry: Entry, vote: Vote) -> bool | None:
-        """Tell the verdict whose errors the calibration counted; None where that cannot be told.
+        """Return the verdict whose errors the calibration counted; None if it cannot be derived.
 
-        Where the calibration is applied, the service said it itself. The probability is rounded,
-        and may have crossed the threshold by that.
+        If the service applied the calibration, its own verdict counts: the probability is rounded,
+        and rounding may move it across the threshold.
         """
         if vote.verdict is None or vote.p_yes is None:
             return None
@@ -94,10 +94,10 @@ class JudgeErrors:
 
 
 def judge_errors(path: Path, headers: Sequence[Mapping[str, Any]]) -> JudgeErrors:
-    """Read a calibration, and see that it is of what graded a file; *headers* are the file's.
+    """Read a calibration, and check that it is of the grader in a file's *headers*.
 
     Raises:
-        BadData: it cannot be read, is none, or nothing can be corrected by it.
+        BadData: the calibration cannot be read, is invalid, or is of another judge or template.
     """
     entries, digest = load_calibration(path)
     judge, template_sha = _graded_by(headers)
@@ -123,10 +123,10 @@ def judge_errors(path: Path, headers: Sequence[Mapping[str, Any]]) -> JudgeError
 
 
 def load_calibration(path: Path) -> tuple[tuple[Entry, ...], str]:
-    """Read a file of `medreward calibrate`, and its fingerprint, which the service shows.
+    """Read a file of `medreward calibrate`; return its entries and fingerprint, as the service does.
 
     Raises:
-        BadData: it cannot be read, or is none.
+        BadData: the file cannot be read, or is no calibration.
     """
     try:
         content = path.read_bytes()
@@ -154,7 +154,7 @@ def _fingerprint(content: dict[str, Any]) -> str:
 
 
 def _graded_by(headers: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """Name the judge and the wording of the template that a file's verdicts are by."""
+    """Return the judge and the template's fingerprint of a file's verdicts."""
     bases = {
         (header.get("judges", {}).get(TEMPLATE), header.get("templates", {}).get(TEMPLATE))
         for header in headers
@@ -168,7 +168,7 @@ def _graded_by(headers: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
 
 
 def family_of(reference: str) -> str:
-    """Tell what kind of reference it is, as the service does: judges err differently on each."""
+    """Return a reference's family by the service's rules: error rates differ between families."""
     if any(char.isdigit() for char in reference):
         return "quantity"
     return "short" if len(reference.split(maxsplit=SHORT_WORDS)) <= SHORT_WORDS else "passage"

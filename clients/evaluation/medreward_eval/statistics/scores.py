@@ -1,4 +1,4 @@
-"""What a file of grades adds up to: the numbers that tables, pages and files show."""
+"""Scores of a file of grades: the numbers that tables, pages and files show."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from medreward_eval.journal import COUNT_KEY, GENERATED_KEY
 from medreward_eval.records import SettledBy, Template
 
 Group = Literal["llm", "vlm", "own"]
-"""Text tasks, image tasks, and those of the user's predictions."""
+"""Text tasks, image tasks, and the user's own."""
 
 
 AverageName = Literal["LLM", "VLM", "Overall", "Own"]
@@ -24,14 +24,14 @@ FEWEST_TASKS: Final[Mapping[AverageName, int]] = {"LLM": 1, "VLM": 1, "Overall":
 
 
 class Interval(NamedTuple):
-    """Bounds, at 95 %."""
+    """The bounds of a 95 % interval."""
 
     low: float
     high: float
 
 
 class Estimate(NamedTuple):
-    """A value and the interval that it lies in."""
+    """A value with its 95 % interval."""
 
     value: float
     interval: Interval
@@ -39,10 +39,10 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaskScore:
-    """One task. Accuracies are from 0 to 1: the mean score over the best one.
+    """Counts and accuracies of one task. An accuracy is the mean of score / best score, from 0 to 1.
 
-    What is unjudged is in no accuracy. None where nothing was judged, and `corrected` also where
-    no calibration fits.
+    Unjudged items are left out of accuracies. These are None if nothing was judged, and `corrected`
+    also if no calibration fits.
     """
 
     task: str
@@ -50,39 +50,39 @@ class TaskScore:
     template: Template
     judged: int
     unjudged: Mapping[str, int]
-    """How many, by the kind of their error."""
+    """Unjudged items by the kind of their error."""
     accuracy: Estimate | None
-    """With Wilson's interval, or Student's for reports."""
+    """The accuracy with Wilson's interval, or Student's for reports."""
     corrected: Estimate | None
-    """As if the judge never erred: Rogan and Gladen's, with what the calibration leaves open."""
+    """The accuracy by Rogan and Gladen's estimator; its interval includes the calibration's error."""
     settled_by: Mapping[SettledBy, int]
     split: int
-    """How many were judged by votes that differ."""
+    """Items whose votes differ."""
     unanswered: int
-    """How many of the judged had no answer in their response: cut off, or empty."""
+    """Judged items without an answer in their response: cut off, or empty."""
     mean_answer_characters: float
     judged_right: int = 0
-    """How many the judge took for right, rules apart."""
+    """Items that the judge, not a rule, called right."""
     unwitnessed: int = 0
-    """How many of those have no word or number of their reference."""
+    """Those of `judged_right` without a word or number of their reference."""
     unnamed: int = 0
-    """How many the judge graded whose reference names none of their options plainly."""
+    """Items graded by the judge whose reference names none of their options plainly."""
     is_beyond_calibration: bool = False
-    """Whether the judge's verdicts show that its calibration is of other answers."""
+    """True if the judge's verdicts contradict its calibration, which is then of other answers."""
 
     @property
     def of(self) -> int:
-        """How many there are, judged or not."""
+        """The number of items, judged or not."""
         return self.judged + sum(self.unjudged.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Average:
-    """The plain mean of tasks' accuracies, each task counting the same, as MediX-R1 reports.
+    """The unweighted mean of tasks' accuracies, as MediX-R1 reports it.
 
-    `tasks` of the `of` tasks of that kind that MediX-R1 has are in it. The user's own tasks have
-    one of their own, where there are several. In `corrected`, reports count
-    as they are: a calibration is of verdicts.
+    It covers `tasks` of the `of` tasks that MediX-R1 has of that kind. The user's own tasks have a
+    separate average if there are several. In `corrected`, reports are not corrected: a calibration
+    is of verdicts.
     """
 
     name: AverageName
@@ -94,7 +94,7 @@ class Average:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """How far the judge can be trusted, of one entry of a calibration file."""
+    """Agreement of the judge with labels, of one entry of a calibration file."""
 
     family: str
     labels: int
@@ -105,34 +105,34 @@ class Judging:
 
 
 Way = Mapping[str, Any]
-"""By which model, with which sampling, predictions were generated."""
+"""The model and the sampling settings that generated predictions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Of which predictions a file's grades are: made in which ways, and how many of them."""
+    """The predictions behind a file's grades: how they were generated, and how many are graded."""
 
     generated: Sequence[Way] = ()
-    """Each way once: several where runs were mixed, none where somebody else made them."""
+    """Each way once: several if runs were mixed, none if another program made the predictions."""
     graded: int = 0
-    """Judged or not."""
+    """Predictions with a line of grades, judged or unjudged."""
     ungraded: int = 0
-    """Whose turn has not come: a run of grading was broken off."""
+    """Predictions without a line of grades yet, because the run was interrupted."""
 
     @property
     def of(self) -> int:
-        """How many predictions there are."""
+        """The number of predictions."""
         return self.graded + self.ungraded
 
 
 def ways_of(headers: Iterable[Mapping[str, Any]]) -> list[Way]:
-    """Read from headers of predictions in which ways they were generated, each once."""
+    """Return the distinct ways of generation in headers of predictions."""
     keys = ("model", "server_model", "sampling")
     return _each_once({key: one[key] for key in keys if key in one} for one in headers)
 
 
 def provenance_of(headers: Sequence[Mapping[str, Any]], graded: int) -> Provenance:
-    """Read from headers of grades of which predictions they are; older ones say nothing of it."""
+    """Return the provenance in headers of grades; old headers have none."""
     ways = _each_once(way for header in headers for way in header.get(GENERATED_KEY, ()))
     total = headers[-1].get(COUNT_KEY) if headers else None
     ungraded = max(0, total - graded) if isinstance(total, int) else 0
@@ -149,16 +149,16 @@ def _each_once(ways: Iterable[Way]) -> list[Way]:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One model's."""
+    """The scores of one model."""
 
     model: str
     headers: Sequence[Mapping[str, Any]]
-    """What the grades depend on; more than one where runs were mixed."""
+    """Headers of the grades; more than one if runs were mixed."""
     tasks: Sequence[TaskScore]
     averages: Sequence[Average]
     judging: Sequence[Judging] = ()
 
     @property
     def provenance(self) -> Provenance:
-        """Of which predictions they are."""
+        """The predictions behind the grades."""
         return provenance_of(self.headers, sum(task.of for task in self.tasks))

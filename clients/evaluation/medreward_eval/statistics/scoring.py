@@ -1,4 +1,4 @@
-"""What a file of grades adds up to, read once, line by line."""
+"""Scoring of a file of grades in one pass."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,20 +38,20 @@ from medreward_eval.statistics.scores import (
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a calibration can make of a task's verdicts."""
+    """A task's verdicts by family, as far as a calibration can correct them."""
 
     strata: tuple[Stratum, ...] | None
-    """What the judge said of each family; None where not all can be corrected."""
+    """The judge's verdicts in each family; None if not all can be corrected."""
     is_beyond: bool
-    """Whether the calibration cannot be of such answers."""
+    """True if verdicts contradict the calibration."""
 
 
 @dataclass(slots=True)
 class Sums:
-    """What is kept of a task while its lines go by."""
+    """Running counts of a task."""
 
     template: Template = "equivalence"
-    """`report` where any line is one: what is not right or wrong is a mean of shares."""
+    """`report` if any line is a report: the accuracy is then a mean of shares."""
     judged: int = 0
     credit: float = 0.0
     squares: float = 0.0
@@ -65,12 +65,12 @@ class Sums:
     unnamed: int = 0
     characters: int = 0
     by_family: dict[str, Counter[bool]] = field(default_factory=dict)
-    """Of the judge's verdicts, by the family of a calibration: how many said YES, and NO."""
+    """Numbers of YES and NO verdicts of the judge, by the calibration's family."""
     uncorrectable: int = 0
-    """How many the calibration does not cover, or have no probability."""
+    """Verdicts that the calibration does not cover, or without a probability."""
 
     def add(self, graded: Graded, errors: JudgeErrors | None) -> None:
-        """Count a line."""
+        """Count a graded prediction."""
         credit, grade = graded.credit, graded.grade
         if graded.prediction.template == "report":
             self.template = "report"
@@ -95,7 +95,7 @@ class Sums:
             self._add_verdict(graded, errors)
 
     def _add_verdict(self, graded: Graded, errors: JudgeErrors) -> None:
-        """Count what the judge said to the item as written: that is what a calibration is of."""
+        """Count the verdict of the view `as_written`, whose errors a calibration measures."""
         one = graded.prediction
         entry = errors.entry_of(lettered(one.reference, one.options))
         vote = next((vote for vote in graded.grade.votes if vote.view == "as_written"), None)
@@ -107,7 +107,7 @@ class Sums:
 
     @property
     def accuracy(self) -> Estimate | None:
-        """The mean credit, with its interval."""
+        """The mean credit with its interval."""
         if not self.judged:
             return None
         interval = (
@@ -118,7 +118,7 @@ class Sums:
         return Estimate(self.credit / self.judged, interval)
 
     def correction(self, errors: JudgeErrors) -> Correction:
-        """Tell what can be corrected; it takes draws, so ask once."""
+        """Build the correction; it takes random draws, so call it once."""
         strata = tuple(
             Stratum(said.total(), said[True], errors.entries[family].calibrated, family)
             for family, said in sorted(self.by_family.items())
@@ -134,7 +134,7 @@ def score_file(
     """Add up a file of grades; *groups* are those of the known tasks, by their names.
 
     Raises:
-        BadData: it is no file of grades, or the calibration is not of its judge.
+        BadData: the file does not hold grades, or the calibration is of another judge.
     """
     headers = grades_headers(path)
     errors = None if calibration is None else judge_errors(calibration, headers)
@@ -155,10 +155,10 @@ def score_file(
 
 
 def grades_headers(path: Path) -> list[Row]:
-    """Read what a file's grades depend on.
+    """Read the headers of a file of grades.
 
     Raises:
-        BadData: it is no file of grades.
+        BadData: the file does not hold grades.
     """
     headers = headers_of(path)
     if not headers or any(header[HEADER_KEY] != "grades" for header in headers):
@@ -167,10 +167,10 @@ def grades_headers(path: Path) -> list[Row]:
 
 
 def read_graded(path: Path) -> Iterator[Graded]:
-    """Read graded predictions, each as it was last told.
+    """Yield graded predictions, each in its latest version.
 
     Raises:
-        BadData: a line holds something else.
+        BadData: a line is no graded prediction.
     """
     for number, row in standing_lines(path):
         try:
@@ -185,7 +185,7 @@ def read_graded(path: Path) -> Iterator[Graded]:
 
 
 def graded_of(row: Row) -> Graded:
-    """Read a line of a file of grades."""
+    """Parse a line of a file of grades."""
     told = row["grade"]
     error = None if told["error"] is None else Failure(**told["error"])
     votes = tuple(Vote(**vote) for vote in told["votes"])
@@ -235,7 +235,7 @@ def _averages(
         yield Average(
             name=name,
             tasks=len(scored),
-            # Which tasks of the user's there might be, nobody knows.
+            # The user's own tasks have no complete list, so their number is that of the file.
             of=len(scored) if name == "Own" else sum(group in parts for group in groups.values()),
             accuracy=macro([task.accuracy for task in scored if task.accuracy is not None]),
             corrected=_corrected_macro([(sums[t.task], corrections.get(t.task)) for t in scored]),
@@ -243,7 +243,7 @@ def _averages(
 
 
 def _corrected_macro(tasks: Sequence[tuple[Sums, Correction | None]]) -> Estimate | None:
-    """Average what the judge's errors are taken out of; reports, which nothing corrects, as they are."""
+    """Average tasks' corrected accuracies; reports, which have no correction, enter uncorrected."""
     parts: list[JudgedTask] = []
     for task, correction in tasks:
         if correction is None:

@@ -1,4 +1,4 @@
-"""Rows of a task's data set: of a file, of a copy of a hub's data set, or of the hub."""
+"""Rows of a task's data set: from a file, a downloaded copy, or the Hugging Face hub."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,52 +18,52 @@ from medreward_eval.tasks.tasks import FILE_ENDINGS, Task
 Row = Mapping[str, Any]
 
 ROWS_AT_A_TIME: Final = 16
-"""Of Parquet: images in them are large, and the memory holds several such batches."""
+"""Rows of a Parquet batch: images are large, and several batches are in memory at once."""
 BUFFER_BYTES: Final = 1 << 20
 LARGEST_ARRAY_BYTES: Final = 1 << 26
-"""Of a JSON array, which is read as a whole."""
+"""Bytes of a JSON array, which is loaded as a whole."""
 LAYOUTS: Final = (
     "{split}-*.parquet",
-    # The hub's own copies as Parquet.
+    # The hub's Parquet copies.
     "{split}/*.parquet",
     *(f"{{split}}{ending}" for ending in FILE_ENDINGS),
 )
-"""How the files of a split are called; the first that is there is read."""
+"""Patterns of the names of a split's files; the first that matches is read."""
 CONVERTED: Final = "refs/convert/parquet"
-"""The branch of the hub's own copies, in which a config is a folder."""
+"""The branch of the hub's Parquet copies, in which a config is a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """What is read of one after the other: a file, or all of the hub's."""
+    """A unit of reading: a file, or a whole data set of the hub."""
 
     name: str
     unit: str
-    """What its rows are counted in, from 1: `row` or `line`."""
+    """The name of a numbered row, from 1: `row` or `line`."""
     columns: tuple[str, ...]
     count: int | None
-    """Of its rows, where it is known before they are read."""
+    """The number of rows; None if it is unknown until they are read."""
     read: Callable[[Sequence[str]], Iterator[tuple[int, Row]]]
-    """Gives these columns of the rows, with their numbers; others may be among them."""
+    """Yields rows, numbered from 1, with at least the named columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a data set, read as they are asked for, in their order."""
+    """The rows of a data set, read lazily in their order."""
 
     files: Sequence[File]
     beside: Callable[[str], Path]
-    """Finds another file or folder of the data set by its path in it."""
+    """Returns the local path of a file or folder of the data set."""
     wanted: Sequence[str]
 
     @property
     def count(self) -> int | None:
-        """How many there are, where it is known before they are read."""
+        """The number of rows; None if it is unknown until they are read."""
         counts = [file.count for file in self.files if file.count is not None]
         return sum(counts) if len(counts) == len(self.files) else None
 
     def __iter__(self) -> Iterator[tuple[str, Row]]:
-        """Give each row with its place in words: a file's name and the row's number there."""
+        """Yield each row with its place for messages: the file's name and the row's number."""
         for file in self.files:
             columns = [column for column in self.wanted if column in file.columns]
             for number, row in file.read(columns):
@@ -74,8 +74,8 @@ def open_rows(task: Task, *, data_dir: Path | None = None) -> Rows:
     """Find a task's data set: beside its task file, in *data_dir* by its path, or on the hub.
 
     Raises:
-        BadData: it is not there, cannot be read, has no rows, or lacks a column that the task
-            names. What cannot be read further on is told when it is come to.
+        BadData: the data set is missing, cannot be read, has no rows, or lacks a column that the
+            task names. Errors in later rows are raised during iteration.
     """
     path = task.folder / task.path if task.folder is not None else None
     if path is not None and path.suffix in FILE_ENDINGS:
@@ -131,7 +131,7 @@ def _files_of_split(task: Task, folder: Path) -> list[Path]:
 
 
 def _check_shards(task: Task, found: Sequence[Path]) -> None:
-    """Refuse a part of a split: it would pass for the whole."""
+    """Raise BadData if shards of a split are missing: a part would pass for the whole."""
     said = [re.search(r"-of-(\d+)", path.name) for path in found]
     counts = {int(one[1]) for one in said if one}
     if counts and counts != {len(found)}:
@@ -158,7 +158,7 @@ def _open_parquet(path: Path, name: str) -> File:
 
     def read(wanted: Sequence[str]) -> Iterator[tuple[int, Row]]:
         try:
-            # Not buffered ahead: a group of rows with images may be as large as the memory.
+            # Without read-ahead: a row group with images may be as large as the memory.
             with pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES) as file:
                 yield from _numbered(file.iter_batches(ROWS_AT_A_TIME, columns=wanted))
         except (pa.ArrowException, OSError) as exc:
@@ -181,7 +181,7 @@ def _open_lines(path: Path, name: str) -> File:
 
 
 def _open_json(path: Path, name: str) -> File:
-    """Read an array of objects; or a file of lines that goes by this ending, as the hub's may."""
+    """Open an array of objects, or a file of lines: the hub uses this ending for both."""
     with path.open("rb") as file:
         start = file.read(1 << 10).removeprefix(BYTE_ORDER_MARK).lstrip()
     if not start.startswith(b"["):
@@ -210,7 +210,7 @@ OPENERS: Final[Mapping[str, Callable[[Path, str], File]]] = {
 
 
 def _numbered(batches: Any) -> Iterator[tuple[int, Row]]:
-    """Give the rows of arrow's batches or tables as they are stored: images stay encoded."""
+    """Yield the numbered rows of arrow's batches or tables; images stay encoded."""
     return enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
 
 
@@ -220,13 +220,13 @@ def _rows_of_hub(task: Task, data_dir: Path | None) -> Rows:
         import huggingface_hub  # noqa: PLC0415 - an extra
     except ImportError:
         raise BadData(_ways_out(task, data_dir)) from None
-    # That branch has no list of its configs: the library knows them as folders only.
+    # The branch has no list of configs, so the library must be given a folder.
     part = "data_dir" if task.revision == CONVERTED else "name"
     try:
         found = datasets.load_dataset(
             task.path, split=task.split, revision=task.revision, **{part: task.config}
         )
-    # A network's errors are OSErrors, and the library's are of several kinds.
+    # Network errors are OSErrors; the library raises several types of its own.
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as exc:
         first_line = next(iter(str(exc).splitlines()), "")
         raise BadData(
@@ -264,7 +264,7 @@ def _ways_out(task: Task, data_dir: Path | None) -> str:
 
 
 def needs_of(task: Task) -> str:
-    """Say behind an error what a task needs, if it needs anything."""
+    """Return the end of an error's message with a task's requirements; empty if it has none."""
     return f". It needs: {task.needs}" if task.needs else ""
 
 

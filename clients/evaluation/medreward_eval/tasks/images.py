@@ -1,4 +1,4 @@
-"""Images for a model's server: what it can read passes unchanged, the rest becomes a PNG."""
+"""Images for a model's server: formats that it reads pass unchanged, others become PNG."""
 
 import base64
 import io
@@ -20,42 +20,42 @@ MEDIA_TYPES: Final[Mapping[str, str]] = {
     "PNG": "image/png",
     "WEBP": "image/webp",
 }
-"""Of the formats that every server reads."""
+"""Media types of the formats that every server reads."""
 READ: Final = (*MEDIA_TYPES, "BMP", "TIFF", "GIF", "JPEG2000", "PPM")
-"""The formats that are read at all: others of the library's run programs."""
+"""All formats that are read; the library's others may run external programs."""
 PLAIN_MODES: Final = {"1", "L", "LA", "P", "RGB", "RGBA"}
-"""Of 8 bits or fewer, in no colours of print."""
+"""Pillow's modes of 8 bits or fewer, without print colours (CMYK)."""
 DEEP_MODES: Final = ("I", "F")
-"""What begins so has more than 8 bits."""
+"""First letters of Pillow's modes of more than 8 bits."""
 MOST_SENT_BYTES: Final = 20 << 20
-"""Of a file; a third more in base64."""
+"""Bytes of an image file that is sent; base64 adds a third."""
 MOST_READ_BYTES: Final = 256 << 20
 MOST_PIXELS: Final = 1 << 26
-"""8192 x 8192: a small file may decode to all of the memory."""
+"""8192 x 8192 pixels: without a bound, a small file could decode to more than the memory."""
 
 
 @dataclass(slots=True)
 class ImageFiles:
-    """Finds the files that a data set's rows name: in *images_dir* if it is given, or beside it."""
+    """Image files named by a data set's rows: in *images_dir* if it is given, or beside the data."""
 
     beside: Callable[[str], Path]
-    """Finds a file or folder of the data set by its path in it."""
+    """Returns the local path of a file or folder of the data set."""
     zip_name: str | None = None
     folder: str = ""
     images_dir: Path | None = None
     _zip: ZipFile | None = field(default=None, init=False, repr=False)
 
     def close(self) -> None:
-        """Let the archive go."""
+        """Close the zip archive, if it was opened."""
         if self._zip is not None:
             self._zip.close()
 
     def read(self, name: str) -> bytes:
-        """Give the content of the file of a path, or of a URL: its last part names the file.
+        """Return the content of a file named by its path, or by a URL whose last part is its name.
 
         Raises:
-            BadData: no image of the data set can be found as it stands.
-            ValueError: this one cannot; the message follows on `has in a column`.
+            BadData: no image of the data set can be found with these options.
+            ValueError: this one is missing or damaged; the message continues `has in a column`.
         """
         if "://" in name:
             if self.images_dir is None:
@@ -74,7 +74,7 @@ class ImageFiles:
         if self._zip is None:
             path = self.beside(zip_name)
             if not path.exists() and (path.parent / self.folder).is_dir():
-                # Somebody has unpacked it.
+                # The archive was unpacked.
                 return _content_of(path.parent / self.folder, name)
             try:
                 self._zip = ZipFile(path)
@@ -94,11 +94,11 @@ class ImageFiles:
 
 
 def read_image(value: object, files: ImageFiles) -> bytes:
-    """Read a row's image, as it is to be sent: of bytes, the hub's struct, a path or a URL.
+    """Read a row's image from bytes, the hub's struct, a path or a URL, ready to be sent.
 
     Raises:
-        BadData: no image of the data set can be found as it stands.
-        ValueError: this one cannot be read; the message follows on `has in a column`.
+        BadData: no image of the data set can be found with these options.
+        ValueError: this one cannot be read; the message continues `has in a column`.
     """
     match value:
         case bytes():
@@ -114,18 +114,17 @@ def read_image(value: object, files: ImageFiles) -> bytes:
 
 
 def sendable(content: bytes) -> bytes:
-    """Give an image that any server reads: JPEG, PNG or WebP of 8 bits as they are, else a PNG.
+    """Return an image that any server reads: JPEG, PNG or WebP of 8 bits unchanged, others as PNG.
 
-    What passes is not decoded, so that a file cut off in its middle passes. What does not is the
-    first of its pictures, upright; with more than 8 bits, its darkest value becomes black and its
-    brightest white.
+    Unchanged images are not decoded, so a truncated file passes. A converted one is the first frame,
+    upright; if it has more than 8 bits, its darkest value becomes black and its brightest white.
 
     Raises:
-        ValueError: it is no image, of a format that is not read, or too large.
+        ValueError: the content is no image, of a format that is not read, or too large.
     """
     _check_size(len(content))
     try:
-        # The library's own bounds are warnings first.
+        # Pillow warns of images above its bound, and raises only above twice the bound.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -135,7 +134,7 @@ def sendable(content: bytes) -> bytes:
         raise ValueError(
             f"an image of more than {MOST_PIXELS >> 20} million pixels; shrink it"
         ) from None
-    # Decoders of damaged files raise what they come upon, and it may quote the file.
+    # Decoders of damaged files raise exceptions of any type, and their text may quote the file.
     except Exception as exc:
         raise ValueError(f"an image that cannot be read ({type(exc).__name__})") from exc
     if len(sent) > MOST_SENT_BYTES:
@@ -146,19 +145,19 @@ def sendable(content: bytes) -> bytes:
 
 
 def data_url(content: bytes) -> str:
-    """Write a JPEG, PNG or WebP as a `data:` URL.
+    """Encode a JPEG, PNG or WebP as a `data:` URL.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the content is of another format.
     """
     return f"data:{media_type(content)};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def media_type(content: bytes) -> str:
-    """Tell the three formats that are sent by how they begin.
+    """Return the media type of a JPEG, PNG or WebP by its first bytes.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: the content is of another format.
     """
     if content.startswith(b"\xff\xd8\xff"):
         return MEDIA_TYPES["JPEG"]
@@ -185,7 +184,7 @@ def _as_png(image: Image.Image) -> bytes:
 
 
 def _stretched(image: Image.Image) -> Image.Image:
-    """Bring deep greys to 8 bits; the library would cut all above 255 off to white."""
+    """Scale greys of more than 8 bits to 8; the library would clip all above 255 to white."""
     values = np.nan_to_num(np.asarray(image, dtype=np.float32))
     low, high = values.min(), values.max()
     scaled = (values - low) * (255 / (high - low) if high > low else 0)
@@ -196,14 +195,14 @@ def _content_of(folder: Path, name: str) -> bytes:
     if not folder.is_dir():
         raise BadData(f"{folder}, which should hold the images, is no folder")
     inside = PurePosixPath(name)
-    # A data set must not send whatever else is on this disk to a model's server.
+    # A data set must not name other files of this disk, which would go to the model's server.
     if inside.is_absolute() or ".." in inside.parts:
         raise ValueError(f"a path that leads out of {folder}")
     try:
         with (folder / inside).open("rb") as file:
             content = file.read(MOST_READ_BYTES + 1)
     except (OSError, ValueError):
-        # Not the path itself: in a wrong column it is a patient's text.
+        # The message leaves out the path: if the column is wrong, it may be a patient's text.
         raise ValueError(f"a path to no file in {folder}") from None
     _check_size(len(content))
     return content

@@ -1,4 +1,4 @@
-"""The questions of several tasks, one task after the other, as often as they are asked for."""
+"""A repeatable source of the questions of several tasks."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,9 +9,9 @@ from medreward_eval.tasks.tasks import Task
 
 
 class QuestionSource:
-    """Reads the data sets of tasks, each time anew.
+    """The questions of several tasks, read from their data sets at each iteration.
 
-    Rows that cannot be asked are in `mistakes`, by task, once they were read.
+    Invalid rows are counted in `mistakes`, by task, after an iteration.
     """
 
     def __init__(
@@ -28,10 +28,10 @@ class QuestionSource:
         self.mistakes: dict[str, Mistakes] = {}
 
     def questions(self) -> Iterator[Question]:
-        """Read them in the order of the tasks.
+        """Yield the questions in the order of the tasks.
 
         Raises:
-            BadData: a data set cannot be opened, or cannot be read further on.
+            BadData: a data set cannot be opened, or a later part cannot be read.
         """
         for task in self._tasks:
             opened = self._open(task)
@@ -40,10 +40,10 @@ class QuestionSource:
                 self.mistakes[task.name] = opened.mistakes
 
     def count(self) -> int | None:
-        """Open each data set, and count the questions; None where that takes reading them.
+        """Open each data set and return the number of questions; None if only reading would tell.
 
         Raises:
-            BadData: one cannot be opened, which is better known before the first is asked.
+            BadData: a data set cannot be opened; callers learn it before the first question is sent.
         """
         counts = [self._open(task).count for task in self._tasks]
         known = [count for count in counts if count is not None]

@@ -1,4 +1,4 @@
-"""From the rows of a task's data set to the questions that a model is asked."""
+"""Conversion of a data set's rows to the questions that a model is asked."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,13 +21,13 @@ FEWEST_OPTIONS: Final = 2
 
 @dataclass(slots=True)
 class Mistakes:
-    """Rows that cannot be asked: how many, and what is wrong with the first."""
+    """The number of invalid rows, and messages on the first of them."""
 
     count: int = 0
     shown: list[str] = field(default_factory=list)
 
     def add(self, mistake: str) -> None:
-        """Count one; rows are named by file and number, never quoted."""
+        """Count an invalid row; messages name rows by file and number and never quote them."""
         self.count += 1
         if len(self.shown) < MISTAKES_SHOWN:
             self.shown.append(mistake)
@@ -38,10 +38,10 @@ class Mistakes:
 
 
 class Questions:
-    """The questions of a task in their order, read as they are asked for, once.
+    """The questions of a task in their order, read lazily and only once.
 
-    Rows that cannot be asked are left out and are in `mistakes`; their ids stay unused, so that
-    the others' do not change when they are mended.
+    Invalid rows are left out and counted in `mistakes`. Their ids stay unused, so the ids of other
+    rows do not change when they are corrected.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Questions:
         self.task = task
         self.mistakes = Mistakes()
         self.count = _count_of(task, rows, limit)
-        """How many rows there are to be asked, where it is known before they are read."""
+        """The number of rows to be asked; None if it is unknown until they are read."""
         self._files = ImageFiles(rows.beside, task.image_zip, task.image_folder, images_dir)
         self._read = self._questions(rows, limit)
 
@@ -77,7 +77,7 @@ class Questions:
 
 
 def _count_of(task: Task, rows: Rows, limit: int | None) -> int | None:
-    # Which rows `only` keeps is seen when they are read.
+    # The rows that `only` selects are known after reading.
     if task.only or rows.count is None:
         return None
     return rows.count if limit is None else min(rows.count, limit)
@@ -90,11 +90,11 @@ def open_questions(
     images_dir: Path | None = None,
     limit: int | None = None,
 ) -> Questions:
-    """Open a task's data set; its bad rows are for the caller to tell, in `Questions.mistakes`.
+    """Open a task's data set; the caller reports the invalid rows in `Questions.mistakes`.
 
     Raises:
-        BadData: as `open_rows`. While reading, too, if it cannot be read further on or none of its
-            images can be found.
+        BadData: as `open_rows`; during iteration, a later part cannot be read, or no image can be
+            found.
     """
     rows = open_rows(task, data_dir=data_dir)
     return Questions(task, rows, images_dir=images_dir, limit=limit)
@@ -107,11 +107,11 @@ def read_questions(
     images_dir: Path | None = None,
     limit: int | None = None,
 ) -> Iterator[Question]:
-    """Read a task's questions, the first *limit* of them, for those who want all or none.
+    """Yield a task's questions, or the first *limit*; raise an error if any row is invalid.
 
     Raises:
-        BadData: as `open_questions`, and behind the last question if there were bad rows: the first
-            are named by number and all are counted; nothing of what they hold is shown.
+        BadData: as `open_questions`, and after the last question if rows were invalid: all are
+            counted, the first are named by number, and their content is not shown.
     """
     questions = open_questions(task, data_dir=data_dir, images_dir=images_dir, limit=limit)
     return _all_of(questions)
@@ -124,11 +124,11 @@ def _all_of(questions: Questions) -> Iterator[Question]:
 
 
 def question_of(task: Task, number: int, row: Row, files: ImageFiles) -> Question:
-    """Make a question of a row; *number* counts the rows that are asked, from 0.
+    """Convert a row to a question; *number* counts the rows that are asked, from 0.
 
     Raises:
-        BadData: no image of the data set can be found as it stands.
-        ValueError: the row is not as the task says; the message follows on the row's place.
+        BadData: no image of the data set can be found with these options.
+        ValueError: the row does not fit the task; the message continues the row's place.
     """
     options = options_of(task, row)
     shown = tuple(text for text in options if text)
@@ -146,7 +146,7 @@ def question_of(task: Task, number: int, row: Row, files: ImageFiles) -> Questio
 
 
 def with_choices(asked: str, options: Sequence[str]) -> str:
-    """Write the options below what is asked: a blank line, `Choices:`, and a line for each."""
+    """Append the options to a question: a blank line, `Choices:`, and a line for each."""
     if not options:
         return asked
     lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, options, strict=False)]
@@ -154,10 +154,10 @@ def with_choices(asked: str, options: Sequence[str]) -> str:
 
 
 def options_of(task: Task, row: Row) -> list[str]:
-    """Give a row's options in the order of their letters; one that it leaves empty is empty.
+    """Return a row's options in the order of their letters; an empty one keeps its place.
 
     Raises:
-        ValueError: they are no texts, fewer than two or more than there are letters.
+        ValueError: the options are not texts, fewer than two, or more than there are letters.
     """
     columns = task.choices_column
     if not (task.choices or columns):
@@ -182,9 +182,9 @@ def options_of(task: Task, row: Row) -> list[str]:
 
 
 def unlabelled(options: Sequence[str]) -> list[str]:
-    """Take the letters off options that all begin with their own: `A: text`, `(B) text`.
+    """Strip the letters of options that all begin with their own: `A: text`, `(B) text`.
 
-    One that does so alone keeps it: `C. difficile` may well be option C.
+    If only some do, all keep them: `C. difficile` may be option C.
     """
     labels = [
         re.match(rf"\(?{letter}[:.)]\s*(?=\S)", text, re.IGNORECASE)
@@ -198,7 +198,7 @@ def unlabelled(options: Sequence[str]) -> list[str]:
 
 
 def _by_letter(options: Mapping[object, object]) -> list[object]:
-    """Order an object's options by the letters that are its keys; those left out are None."""
+    """Order an object's options by their keys, which are letters; missing letters give None."""
     letters = {str(key).strip().upper(): text for key, text in options.items()}
     if len(letters) < len(options) or not letters.keys() <= set(ascii_uppercase):
         return list(options.values())
@@ -226,7 +226,7 @@ def _reference(task: Task, row: Row, options: Sequence[str]) -> str:
 
 
 def _option_named(answer: str, options: Sequence[str], column: str) -> str:
-    # One letter may also be the letter of another option.
+    # A reference of one letter may be an option's text and the letter of another option.
     if len(answer) > 1 and answer in options:
         return answer
     right = right_option(answer, options)
@@ -240,7 +240,7 @@ def _option_named(answer: str, options: Sequence[str], column: str) -> str:
 
 def _option_at(row: Row, column: str, options: Sequence[str]) -> str:
     value = _value(row, column)
-    # A column with gaps comes as decimals.
+    # Integer columns with nulls are read as floats.
     place = int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(place, int) and not isinstance(place, bool) and 0 <= place < len(options):
         option = options[place]
@@ -250,9 +250,9 @@ def _option_at(row: Row, column: str, options: Sequence[str]) -> str:
 
 
 def _image(task: Task, row: Row, files: ImageFiles) -> tuple[bytes | None, Failure | None]:
-    """Read a row's image; where it cannot be read, the question is there and cannot be asked.
+    """Read a row's image; if it is unreadable, return a failure, and the question still counts.
 
-    Left out, it would be in no count of what has no answer.
+    If the question were left out, it would be missing from the counts of unanswered ones.
     """
     there = [column for column in task.image_columns if not _is_empty(row.get(column))]
     column = there[0] if there else task.image_columns[0]
@@ -263,7 +263,7 @@ def _image(task: Task, row: Row, files: ImageFiles) -> tuple[bytes | None, Failu
 
 
 def _text(row: Row, column: str) -> str:
-    """Read a text, a number, or a list of texts, which become lines."""
+    """Convert a text, a number, or a list of texts, which become lines, to a text."""
     value = _value(row, column)
     lines = value if isinstance(value, list) else [value]
     text = "\n".join(_plain(line, f"`{column}`") for line in lines if line is not None)

@@ -1,4 +1,4 @@
-"""The tasks that are known: seventeen of MediX-R1, and those of a file of the user's."""
+"""Definitions of tasks: the seventeen of MediX-R1, and those of a user's task file."""
 
 import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ TaskGroup = Literal["llm", "vlm"]
 GROUPS: Final[tuple[TaskGroup, ...]] = get_args(TaskGroup)
 ALL: Final = "all"
 IMAGE_COLUMNS: Final = ("image", "image_id")
-"""Where an image is looked for if a task does not say: the first of them that holds one."""
+"""Default columns for an image; the first that has one counts."""
 FILE_ENDINGS: Final = (".jsonl", ".json", ".parquet")
 
 OTHER_NAMES: Final[Mapping[str, str]] = {
@@ -37,7 +37,7 @@ OTHER_NAMES: Final[Mapping[str, str]] = {
     "reference": "answer_column",
     "options": "choices",
 }
-"""What MediX-R1 and others call a key; the rest is guessed by its letters."""
+"""Other names of keys, in MediX-R1 and elsewhere; further ones are guessed by their spelling."""
 WORDS: Final[Mapping[str, str]] = {
     "string_type": "must be a text; YAML reads numbers, yes and no otherwise unless they are quoted",
     "string_too_short": "must not be empty",
@@ -46,22 +46,22 @@ WORDS: Final[Mapping[str, str]] = {
     "tuple_type": "must be a text or a list of texts",
     "missing": "is missing",
 }
-"""For those of pydantic's errors that speak of Python."""
+"""Replacements for messages of pydantic that mention Python's types."""
 
 
-def _listed(value: object) -> object:
-    """Take one text for a list of it, and a list for what it becomes."""
+def _as_tuple(value: object) -> object:
+    """Wrap a single text in a tuple, and convert a list to one."""
     return (
         (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
     )
 
 
 Word = Annotated[str, StringConstraints(min_length=1)]
-Columns = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
+Columns = Annotated[tuple[Word, ...], BeforeValidator(_as_tuple)]
 
 
 class Entry(BaseModel):
-    """What a task file holds of one task; `tasks.yaml` explains the keys."""
+    """One task's entry of a task file; `tasks.yaml` explains the keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -97,21 +97,21 @@ class Entry(BaseModel):
 
 
 class Task(Entry):
-    """A task, by its name."""
+    """A task with its name."""
 
     name: str
     group: TaskGroup
     folder: Path | None = None
-    """Of the file of the user's that it is from; None is one of the seventeen."""
+    """The folder of the user's task file; None for one of the seventeen."""
 
     @property
     def is_own(self) -> bool:
-        """Whether it is none of the seventeen, and so in no average of theirs."""
+        """True if the task is the user's; it is then left out of the averages of the seventeen."""
         return self.folder is not None
 
     @property
     def required_columns(self) -> tuple[str, ...]:
-        """What every row must have."""
+        """The columns that every row must have."""
         index, image = self.answer_index_column, self.image_column
         columns = (
             *self.only,
@@ -125,17 +125,17 @@ class Task(Entry):
 
     @property
     def image_columns(self) -> tuple[str, ...]:
-        """Where its images may be; one of them is enough. A task of text has none."""
+        """The columns that may have the image, of which one is enough; empty for a text task."""
         if self.group != "vlm":
             return ()
         return IMAGE_COLUMNS if self.image_column is None else (self.image_column,)
 
 
 def load_tasks(extra: Path | None = None) -> dict[str, Task]:
-    """Give the seventeen by their names and, behind them, the tasks of a file of the user's.
+    """Return tasks by name: the seventeen, followed by those of the user's file.
 
     Raises:
-        BadTask: the file cannot be read or an entry cannot be; each mistake is named with its
+        BadTask: the file cannot be read, or entries are invalid; each mistake is named with its
             file, task and key.
     """
     ours = resources.files("medreward_eval") / "tasks.yaml"
@@ -153,10 +153,10 @@ def load_tasks(extra: Path | None = None) -> dict[str, Task]:
 
 
 def select(tasks: Mapping[str, Task], selectors: Sequence[str]) -> list[Task]:
-    """Choose tasks: by `all`, `llm` or `vlm`, or by their names; each once, in the order of *tasks*.
+    """Select tasks by `all`, `llm` or `vlm`, or by name; each once, in the order of *tasks*.
 
     Raises:
-        BadTask: a selector is none of these, or there are none.
+        BadTask: a selector is unknown, or nothing is selected.
     """
     if not selectors:
         raise BadTask(f"no tasks are named; choose {ALL}, {', '.join(GROUPS)}, or some by name")
@@ -169,10 +169,10 @@ def select(tasks: Mapping[str, Task], selectors: Sequence[str]) -> list[Task]:
 
 
 def task_file_hash(tasks: Iterable[Task]) -> str:
-    """Name what tasks ask: `sha256:` and the digest of their entries, as canonical JSON.
+    """Return a hash of tasks: `sha256:` and the digest of their entries as canonical JSON.
 
-    What a key says by default is left out, so that a new key does not change old hashes; so are
-    `needs`, which nobody is asked, and the folder, which is another one elsewhere.
+    Default values are left out, so that a new key does not change old hashes; so are `needs`, which
+    is no part of a question, and the folder, which differs between machines.
     """
     entries = {
         task.name: task.model_dump(
@@ -185,13 +185,13 @@ def task_file_hash(tasks: Iterable[Task]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key may stand once; YAML itself would let the last one win in silence."""
+    """A YAML loader that refuses duplicate keys, of which PyYAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Refuse what names a key twice.
+        """Build a mapping.
 
         Raises:
-            ConstructorError: it does.
+            ConstructorError: a key occurs twice.
         """
         names = [self.construct_object(key, deep=True) for key, _ in node.value]
         for place, name in enumerate(names):
@@ -215,7 +215,7 @@ def _tasks_in(text: str, where: str, *, folder: Path | None) -> dict[str, Task]:
                 _check_name(name, tasks)
                 tasks[name] = _task(entry, name, group, folder)
             except ValidationError as exc:
-                mistakes += [f"{where}: {name}: {line}" for line in _said(exc)]
+                mistakes += [f"{where}: {name}: {line}" for line in _messages(exc)]
             except ValueError as exc:
                 mistakes.append(f"{where}: {name} {exc}")
     if mistakes:
@@ -233,7 +233,7 @@ def _check_name(name: object, tasks: Mapping[str, Task]) -> None:
         raise ValueError("is no text; quote it")  # noqa: TRY004 - the file is wrong, not the call
     if name in (ALL, *GROUPS):
         raise ValueError("names tasks together; take another name")
-    # Ids and the names of files are made of it.
+    # The name becomes part of ids and of file names.
     if not name.replace("-", "_").isidentifier() or not name.isascii():
         raise ValueError("must be of letters, digits, _ and -, and not start with a digit")
     if name in tasks:
@@ -255,8 +255,8 @@ def _mapping(value: object, where: str) -> Mapping[Any, Any]:
     return value
 
 
-def _said(exc: ValidationError) -> Iterator[str]:
-    """Put pydantic's errors into words that name the key and the way out."""
+def _messages(exc: ValidationError) -> Iterator[str]:
+    """Yield messages for pydantic's errors that name the key and the remedy."""
     for error in exc.errors():
         yield _line(".".join(map(str, error["loc"])), error)
 
