@@ -3,10 +3,9 @@
 import asyncio
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
-import structlog
 
 from medreward.cache.entries import LEASE, encode, entry_names
 from medreward.cache.redis import Claimed, RedisTier
@@ -23,13 +22,6 @@ from tests.service.cache.redis_tiers import (
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
-
-
-@pytest.fixture(autouse=True)
-def unseen_logs() -> Iterator[None]:
-    """Keep what is logged out of the output."""
-    with structlog.testing.capture_logs():
-        yield
 
 
 async def waited(tier: RedisTier, keys: Iterable[bytes], seconds: float = 20.0) -> Claimed:

@@ -1,11 +1,9 @@
 """Ways to reach Redis: a socket, TLS, sentinels and a cluster, each with the same tier on top."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from pydantic import ValidationError
 
 from medreward.cache.entries import TAG, entry_names
@@ -16,13 +14,6 @@ from tests.redis_servers import Certified, NewServer, RedisServer, Watched
 from tests.service.cache.redis_tiers import reads, some_keys, tier_on, until, written
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
-
-
-@pytest.fixture(autouse=True)
-def unseen_logs() -> Iterator[None]:
-    """Keep what is logged out of the output."""
-    with structlog.testing.capture_logs():
-        yield
 
 
 async def check(one: RedisTier, other: RedisTier) -> None:
