@@ -59,9 +59,7 @@ JUDGE = {"items": [ITEM], "votes": 3}
 
 
 @pytest.fixture
-def configure(
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Configure]:
+def configure(capsys: pytest.CaptureFixture[str]) -> Iterator[Configure]:
     """Configure logging as the command does, and read what came; put everything back afterwards."""
 
     def configure(level: str, style: Literal["json", "console"] = "json") -> Read:

@@ -161,9 +161,7 @@ async def _found(tier: RedisTier, key: bytes) -> bool:
     return bool(await tier.get_many([key], role="judge"))
 
 
-async def test_a_leader_that_died_hands_over_when_its_lease_ends(
-    redis_server: RedisServer,
-) -> None:
+async def test_a_leader_that_died_hands_over_when_its_lease_ends(redis_server: RedisServer) -> None:
     """Nobody renews it any longer."""
     metrics = Metrics()
     [key] = some_keys(1)
@@ -252,9 +250,7 @@ async def test_a_lease_is_renewed_while_its_question_is_asked(redis_server: Redi
         assert (await waiting).answered == {key: b"late"}
 
 
-async def test_a_lease_is_renewed_no_longer_than_its_holder_said(
-    redis_server: RedisServer,
-) -> None:
+async def test_a_lease_is_renewed_no_longer_than_its_holder_said(redis_server: RedisServer) -> None:
     """A caller that forgets its question does not hold it for ever."""
     async with replicas(redis_server, 2, lease_s=0.2) as (leader, waiter):
         [key] = some_keys(1)

@@ -454,9 +454,7 @@ async def test_a_cancelled_read_leaves_nothing_to_the_next(redis_server: RedisSe
         assert reads(metrics, "rubbish") == reads(metrics, "error") == 0
 
 
-async def test_replies_to_other_questions_are_misses(
-    logged: Logs,
-) -> None:
+async def test_replies_to_other_questions_are_misses(logged: Logs) -> None:
     """A connection that is one reply behind gives no answer at all, rather than a wrong one."""
     metrics = Metrics()
     stored: dict[bytes, bytes] = {}

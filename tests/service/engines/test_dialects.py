@@ -243,7 +243,7 @@ async def test_one_bad_prompt_in_a_list_costs_its_neighbours_nothing(
     inquiries = [*INQUIRIES[:9], Inquiry(MATCH, answer, "ref"), *INQUIRIES[9:20]]
 
     async with started(server) as judge:
-        answers = await judge.decide(inquiries)
+        answers = list(await judge.decide(inquiries))
 
     problem(answers.pop(9), kind)
     del inquiries[9]

@@ -45,9 +45,10 @@ class Network:
 @asynccontextmanager
 async def reaching(network: Network, **options: Any) -> AsyncIterator[ServerPool]:
     """The servers of a network."""
-    wire = {"timeout_s": 5.0, "pauses": LONG_RESTS, "transport": httpx.MockTransport(network)}
+    wire: dict[str, Any] = {"timeout_s": 5.0, "pauses": LONG_RESTS}
+    wire |= {"transport": httpx.MockTransport(network), **options}
     urls = [f"http://{host}/v1" for host in network.hosts]
-    async with aclosing(ServerPool(urls, **wire | options)) as servers:
+    async with aclosing(ServerPool(urls, **wire)) as servers:
         yield servers
 
 
