@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -51,12 +51,11 @@ class SilentJudge(ScriptedJudge):
         raise BackendDown("refused")
 
 
-class Ports:
+class Ports(NamedTuple):
     """Clients of the public and of the admin port."""
 
-    def __init__(self, public: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
-        self.public = public
-        self.admin = admin
+    public: httpx.AsyncClient
+    admin: httpx.AsyncClient
 
 
 async def is_unready(port: httpx.AsyncClient) -> bool:
@@ -69,12 +68,10 @@ async def both_ports(
     judge: ScriptedJudge | None = None, *, waits: bool = True, **settings: Any
 ) -> AsyncIterator[Ports]:
     """A service with an admin port, in this process."""
-    chosen: dict[str, Any] = {
-        "admin_port": 0,
-        "drain_token": TOKEN,
-        "recipe": "medix-r1",
-    } | settings
-    app = create_app(Settings(**chosen), judge=judge or ScriptedJudge(), embedder=HashedEmbedder())
+    chosen: dict[str, Any] = {"admin_port": 0, "drain_token": TOKEN, "recipe": "medix-r1"}
+    app = create_app(
+        Settings(**chosen | settings), judge=judge or ScriptedJudge(), embedder=HashedEmbedder()
+    )
     admin = admin_app(app.state.service)
     async with app.router.lifespan_context(app):
         if waits:
@@ -139,9 +136,8 @@ async def test_a_stalled_event_loop_is_not_alive() -> None:
     """Only another thread can tell; a probe on the loop itself would not be answered."""
     app = create_app(Settings(judge="scripted", embedder="hashed"))
     service, admin = app.state.service, admin_app(app.state.service)
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(admin), base_url="http://a"
-    ) as client:
+    transport = httpx.ASGITransport(admin)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
         alive = await client.get("/livez")
         service.watchdog.last_s -= STALLED_S + 1
         stalled = await client.get("/livez")

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Serve
+from tests.contract.test_bad_input import JSON_VALUES, check_refusal
 from tests.contract.test_compat import LABEL, RIGHT, openrlhf, row, slime
 
 pytestmark = pytest.mark.anyio
@@ -67,14 +68,7 @@ async def test_a_wrong_request_is_told_what_is_wrong_and_where(
     serve: Serve, path: str, body: object, status: int, told: str
 ) -> None:
     """Status and field, in the trainer's own names; what was said is not repeated."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    async with serve() as client:
-        reply = await client.post(path, content=content)
-
-    error = reply.json()["error"]
-    assert (reply.status_code, error["retryable"]) == (status, False)
-    assert told in error["message"]
-    assert "lower lobe" not in reply.text.lower()
+    await check_refusal(serve, path, body, status, told, untold="lower lobe")
 
 
 async def test_fields_that_a_trainer_may_add_are_left_alone(serve: Serve) -> None:
@@ -147,12 +141,6 @@ async def test_odd_numbers_are_left_out_of_an_evaluation(serve: Serve) -> None:
     assert reply.json()["key_metrics"] == {"mean/reward": 1.0}
 
 
-texts = st.text(max_size=20)
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=8,
-)
 fields = st.sampled_from(
     ["query", "prompts", "labels", "response", "label", "reference", "verify_responses", "x"]
 )
@@ -161,7 +149,7 @@ fields = st.sampled_from(
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([OPENRLHF, SLIME, "/verify", "/aggregate_metrics"]),
-    st.dictionaries(fields, anything),
+    st.dictionaries(fields, JSON_VALUES),
 )
 async def test_no_body_is_an_error_of_ours(serve: Serve, path: str, body: dict[str, Any]) -> None:
     """Whatever is sent is scored or refused by name."""
@@ -178,31 +166,22 @@ async def test_no_body_is_an_error_of_ours(serve: Serve, path: str, body: dict[s
 async def test_a_key_may_stand_at_the_end_of_the_path(serve: Serve, path: str, body: Any) -> None:
     """For trainers that send no header; it may hold what a URL has to quote, and opens nothing else."""
     async with serve(api_keys=KEY) as client:
-        replies = {
+        by_header = {"json": body, "headers": [(b"Authorization", b"Bearer " + KEY.encode())]}
+        right = {
             "in the path": await client.post(f"{path}/{quoted(KEY)}", json=body),
             "with a query": await client.post(f"{path}/{quoted(KEY)}?recipe=medix-r1", json=body),
-            "in a header": await client.post(
-                path, json=body, headers=[(b"Authorization", b"Bearer " + KEY.encode())]
-            ),
+            "in a header": await client.post(path, **by_header),
+        }
+        wrong = {
             "wrong": await client.post(f"{path}/{quoted(KEY)}x", json=body),
-            "wrong beside a right header": await client.post(
-                f"{path}/x", json=body, headers=[(b"Authorization", b"Bearer " + KEY.encode())]
-            ),
+            "wrong beside a right header": await client.post(f"{path}/x", **by_header),
             "empty": await client.post(f"{path}/", json=body),
             "none": await client.post(path, json=body),
             "elsewhere": await client.post(f"/reward/{quoted(KEY)}", json=body),
         }
 
-    assert {name: reply.status_code for name, reply in replies.items()} == {
-        "in the path": 200,
-        "with a query": 200,
-        "in a header": 200,
-        "wrong": 401,
-        "wrong beside a right header": 401,
-        "empty": 401,
-        "none": 401,
-        "elsewhere": 401,
-    }
+    assert {name: r.status_code for name, r in right.items()} == dict.fromkeys(right, 200)
+    assert {name: r.status_code for name, r in wrong.items()} == dict.fromkeys(wrong, 401)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -58,9 +59,7 @@ JUDGE = {"items": [ITEM], "votes": 3}
 
 
 @pytest.fixture
-def configure(
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Configure]:
+def configure(capsys: pytest.CaptureFixture[str]) -> Iterator[Configure]:
     """Configure logging as the command does, and read what came; put everything back afterwards."""
 
     def configure(level: str, style: Literal["json", "console"] = "json") -> Read:
@@ -151,7 +150,7 @@ class Call:
         return response
 
     @classmethod
-    def of_a_trainer(cls, status: int, route: str, key: str = "", **more: Any) -> Self:
+    def compat(cls, status: int, route: str, key: str = "", **more: Any) -> Self:
         """A request to a trainer's route, with a key at the end of the path or without."""
         body = more.pop("body", BODIES[route])
         return cls(status, path=f"{route}{key}", route=route, body=body, **more)
@@ -163,13 +162,15 @@ class Call:
         return cls(status, path="/judge", route="/judge", body=body, **more)
 
 
+OPENRLHF, SLIME = "/compat/openrlhf", "/compat/slime"
+KEYED = {"api_keys": KEY}
 BODIES: dict[str, Any] = {
-    "/compat/openrlhf": {
+    OPENRLHF: {
         "query": [marked("prompt") + marked("query")],
         "prompts": [marked("prompt")],
         "labels": [marked("label")],
     },
-    "/compat/slime": {
+    SLIME: {
         "prompt": marked("prompt"),
         "response": marked("response"),
         "label": {"reference": marked("label"), "question": marked("question")},
@@ -185,7 +186,7 @@ BODIES: dict[str, Any] = {
 
 CALLS = {
     "scored": Call(200),
-    "scored, guarded by a key": Call(200, settings={"api_keys": KEY}),
+    "scored, guarded by a key": Call(200, settings=KEYED),
     "judged": Call.judging(200, "equivalence"),
     "graded": Call.judging(200, "report"),
     "by criteria": Call.judging(200, "rubric"),
@@ -210,33 +211,20 @@ CALLS = {
     "another method": Call(405, method="DELETE", path=f"/reward?{MARK}"),
     "a wrong key": Call(401, settings={"api_keys": "another"}),
     "too large": Call(413, body={**REWARD, "pad": MARK * 1000}, settings={"max_body_bytes": 1024}),
-    "for OpenRLHF, the key in the path": Call.of_a_trainer(
-        200, "/compat/openrlhf", f"/{KEY}", settings={"api_keys": KEY}
+    "for OpenRLHF, the key in the path": Call.compat(200, OPENRLHF, f"/{KEY}", settings=KEYED),
+    "for OpenRLHF, a wrong key": Call.compat(401, OPENRLHF, f"/{KEY}/{MARK}", settings=KEYED),
+    "for OpenRLHF, a judge that fails": Call.compat(503, OPENRLHF, f"/{KEY}", judge=QuotingJudge),
+    "for OpenRLHF, a prompt that is none": Call.compat(
+        422, OPENRLHF, f"/{KEY}", body=BODIES[OPENRLHF] | {"prompts": [marked("else")]}
     ),
-    "for OpenRLHF, a wrong key in the path": Call.of_a_trainer(
-        401, "/compat/openrlhf", f"/{KEY}/{MARK}", settings={"api_keys": KEY}
+    "for OpenRLHF, a bug": Call.compat(500, OPENRLHF, f"/{KEY}", judge=ExplosiveJudge),
+    "for slime, the key in the path": Call.compat(200, SLIME, f"/{KEY}?key={MARK}", settings=KEYED),
+    "for slime, a judge of nonsense": Call.compat(
+        422, SLIME, f"/{KEY}?run={MARK}", judge=NonsenseJudge
     ),
-    "for OpenRLHF, a judge that fails": Call.of_a_trainer(
-        503, "/compat/openrlhf", f"/{KEY}", judge=QuotingJudge
-    ),
-    "for OpenRLHF, a prompt that is none": Call.of_a_trainer(
-        422,
-        "/compat/openrlhf",
-        f"/{KEY}",
-        body=BODIES["/compat/openrlhf"] | {"prompts": [marked("else")]},
-    ),
-    "for OpenRLHF, a bug": Call.of_a_trainer(
-        500, "/compat/openrlhf", f"/{KEY}", judge=ExplosiveJudge
-    ),
-    "for slime, the key in the path": Call.of_a_trainer(
-        200, "/compat/slime", f"/{KEY}?key={MARK}", settings={"api_keys": KEY}
-    ),
-    "for slime, a judge of nonsense": Call.of_a_trainer(
-        422, "/compat/slime", f"/{KEY}?run={MARK}", judge=NonsenseJudge
-    ),
-    "for slime, another method": Call.of_a_trainer(405, "/compat/slime", f"/{KEY}", method="GET"),
-    "for NeMo Gym": Call.of_a_trainer(200, "/verify"),
-    "for NeMo Gym, a judge that fails": Call.of_a_trainer(200, "/verify", judge=QuotingJudge),
+    "for slime, another method": Call.compat(405, SLIME, f"/{KEY}", method="GET"),
+    "for NeMo Gym": Call.compat(200, "/verify"),
+    "for NeMo Gym, a judge that fails": Call.compat(200, "/verify", judge=QuotingJudge),
     "an odd request id": Call(200, headers={"X-Request-ID": f"{MARK} of a patient"}),
 }
 
@@ -287,19 +275,19 @@ async def test_a_bug_is_logged_by_its_type_and_place(configure: Configure, serve
 
 
 @pytest.mark.anyio
-async def test_an_engine_that_raises_is_logged_by_its_error(
+async def test_at_the_level_of_warnings_an_engine_that_raises_is_logged_and_no_request(
     configure: Configure, serve: Serve
 ) -> None:
-    """The operator learns which engine, and the type of what it raised."""
-    read = configure("info")
+    """The level is the operator's, who learns which engine, and the type of what it raised."""
+    read = configure("warning")
 
     async with serve(judge=QuotingJudge(), embedder=QuotingEmbedder()) as client:
         await CALLS["scored"].make(client)
 
-    raised = [line for line in read() if line["event"] == "engine_raised"]
-    assert {(line["engine"], line["error"]) for line in raised} == {
-        ("judge", "ValueError"),
-        ("embedder", "ValueError"),
+    lines = read()
+    assert {line["event"] for line in lines} == {"engine_raised"}
+    assert {(line["engine"], line["error"]) for line in lines} == {
+        *(("judge", "ValueError"), ("embedder", "ValueError"))
     }
 
 
@@ -331,19 +319,6 @@ async def test_probes_are_logged_only_for_debugging(
     assert len([line for line in read() if line["event"] == "request"]) == count
 
 
-@pytest.mark.anyio
-async def test_at_the_level_of_warnings_requests_are_not_logged(
-    configure: Configure, serve: Serve
-) -> None:
-    """The level is the operator's; what went wrong is still told."""
-    read = configure("warning")
-
-    async with serve(judge=QuotingJudge()) as client:
-        await CALLS["scored"].make(client)
-
-    assert {line["event"] for line in read()} == {"engine_raised"}
-
-
 # What the libraries log.
 
 
@@ -352,38 +327,29 @@ def _raise_with_data() -> None:
     raise ValueError(f"cannot read {patient}")
 
 
-def _log_an_exception() -> None:
+# A logger of structlog that has been used keeps its configuration, so each call gets a new one.
+LOGGED: list[Callable[[str], None]] = [
+    logging.getLogger("some.library").exception,
+    lambda event: structlog.get_logger("medreward.x").error(event, exc_info=sys.exception()),
+    lambda event: structlog.get_logger("medreward.x").exception(event),
+]
+
+
+def _fail(logged: Callable[[str], None]) -> None:
     try:
         _raise_with_data()
     except ValueError:
-        logging.getLogger("some.library").exception("it failed")
+        logged("it failed")
 
 
-def _log_a_bound_exception() -> None:
-    try:
-        _raise_with_data()
-    except ValueError as exc:
-        structlog.get_logger("medreward.somewhere").error("it failed", exc_info=exc)
-
-
-def _log_the_current_exception() -> None:
-    try:
-        _raise_with_data()
-    except ValueError:
-        structlog.get_logger("medreward.somewhere").exception("it failed")
-
-
-FAILURES = [_log_an_exception, _log_a_bound_exception, _log_the_current_exception]
-
-
-@pytest.mark.parametrize("fail", FAILURES)
+@pytest.mark.parametrize("logged", LOGGED)
 def test_an_exception_is_logged_without_its_message(
-    configure: Configure, fail: Callable[[], None]
+    configure: Configure, logged: Callable[[str], None]
 ) -> None:
     """Whoever logs it: its type and place are told, for a message may quote what could not be read."""
     read = configure("debug")
 
-    fail()
+    _fail(logged)
 
     (line,) = read()
     assert line == IsPartialDict(
@@ -395,14 +361,14 @@ def test_an_exception_is_logged_without_its_message(
     assert MARK not in json.dumps(line)
 
 
-@pytest.mark.parametrize("fail", FAILURES)
+@pytest.mark.parametrize("logged", LOGGED)
 def test_the_text_for_people_keeps_the_same_silence(
-    configure: Configure, capsys: pytest.CaptureFixture[str], fail: Callable[[], None]
+    configure: Configure, capsys: pytest.CaptureFixture[str], logged: Callable[[str], None]
 ) -> None:
     """No message, and no local variables in a fine-looking traceback."""
     configure("debug", "console")
 
-    fail()
+    _fail(logged)
 
     told = capsys.readouterr().err
     assert "it failed" in told

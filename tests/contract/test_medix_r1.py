@@ -132,8 +132,7 @@ async def test_the_worked_values(serve: Serve, response: str, reward: float) -> 
     """The four worked values of the recipe's documentation hold."""
     async with serve(judge=table_judge(), embedder=TableEmbedder()) as client:
         reply: httpx.Response = await client.post(
-            "/reward",
-            json={"samples": [{"response": response, "reference": f"{TAG}{REFERENCE}"}]},
+            "/reward", json={"samples": [{"response": response, "reference": f"{TAG}{REFERENCE}"}]}
         )
 
     (result,) = reply.json()["results"]

@@ -33,11 +33,8 @@ async def test_livez_answers_and_readyz_says_ready(serve: Serve) -> None:
 
     assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")
-    assert ready.json()["engines"]["judge"] == {
-        "ready": True,
-        "model": "scripted",
-        "message": "ready",
-    }
+    judge = {"ready": True, "model": "scripted", "message": "ready"}
+    assert ready.json()["engines"]["judge"] == judge
 
 
 async def is_ready(client: httpx.AsyncClient) -> bool:
@@ -50,28 +47,23 @@ async def judge_says(reason: str, client: httpx.AsyncClient) -> bool:
     return reason in (await client.get("/readyz")).json()["engines"]["judge"]["message"]
 
 
-class LateJudge(ScriptedJudge):
-    """A judge whose server comes up later, or never says anything readable."""
+class MortalJudge(ScriptedJudge):
+    """A judge whose server can be stopped and started."""
 
-    def __init__(self, failures: Sequence[Problem | BackendDown]) -> None:
-        super().__init__()
-        self._failures = list(failures)
+    is_down = False
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Fail as told, then answer."""
-        if self._failures:
-            failure = self._failures.pop(0)
-            if isinstance(failure, BackendDown):
-                raise failure
-            return [failure for _ in inquiries]
+        """Answer while it lives."""
+        if self.is_down:
+            raise BackendDown("refused")
         return await super().decide(inquiries)
 
 
 async def test_while_loading_the_service_lives_but_does_not_score() -> None:
     """Until the warm-up verdict, readyz and reward say 503 and which engine is waited for."""
-    app = create_app(
-        Settings(), judge=LateJudge([BackendDown("refused")] * 99), embedder=HashedEmbedder()
-    )
+    judge = MortalJudge()
+    judge.is_down = True
+    app = create_app(Settings(), judge=judge, embedder=HashedEmbedder())
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
@@ -86,18 +78,6 @@ async def test_while_loading_the_service_lives_but_does_not_score() -> None:
     error = refused.json()["error"]
     assert (refused.status_code, error["kind"], error["retryable"]) == (503, "not_ready", True)
     assert "judge: refused" in error["message"]
-
-
-class MortalJudge(ScriptedJudge):
-    """A judge whose server can be stopped and started."""
-
-    is_down = False
-
-    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Answer while it lives."""
-        if self.is_down:
-            raise BackendDown("refused")
-        return await super().decide(inquiries)
 
 
 async def test_an_engine_that_goes_is_missed_and_its_return_noticed(serve: Serve) -> None:
@@ -173,21 +153,23 @@ async def test_an_engine_that_is_mended_is_noticed_without_a_request(serve: Serv
         await until(lambda: is_ready(client))
 
 
-class DeafJudge(ScriptedJudge):
-    """A judge that understands no template."""
+class FewTemplates(ScriptedJudge):
+    """A judge that is no language model: it understands the templates that are named."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self._names = names
 
     def can_answer(self, template: Template) -> bool:
-        """It cannot."""
-        return not template.labels
+        """Accept those that were named."""
+        return template.name in self._names
 
 
 async def test_an_engine_that_cannot_be_used_fails_loading_with_the_reason() -> None:
     """Readyz tells what is wrong instead of loading for ever."""
-    app = create_app(Settings(), judge=DeafJudge(), embedder=HashedEmbedder())
+    app = create_app(Settings(), judge=FewTemplates(), embedder=HashedEmbedder())
     async with app.router.lifespan_context(app):
-        service = await loaded(app)
-
-        readiness = service.engines.readiness
+        readiness = (await loaded(app)).engines.readiness
 
     assert readiness.status == "failed"
     assert "cannot answer the template 'equivalence'" in readiness.engines["judge"].message
@@ -386,18 +368,10 @@ async def test_promtool_finds_nothing_to_complain_about(serve: Serve) -> None:
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
-class VerdictJudge(ScriptedJudge):
-    """A judge that is no language model: it knows one template."""
-
-    def can_answer(self, template: Template) -> bool:
-        """Only whether two texts match."""
-        return template.name in {"match", "equivalence"}
-
-
 async def test_a_template_that_the_judge_cannot_answer_is_unavailable(serve: Serve) -> None:
     """Report and rubric need a language model, and the refusal says so."""
     item = {"answer": "a b", "reference": "a c", "criteria": [{"text": "t", "points": 1}]}
-    async with serve(judge=VerdictJudge()) as client:
+    async with serve(judge=FewTemplates("match", "equivalence")) as client:
         replies = [
             await client.post("/judge", json={"template": template, "items": [item]})
             for template in ("equivalence", "report", "rubric")

@@ -75,22 +75,15 @@ async def test_two_replicas_ask_each_question_once(serve: Serve, redis_server: R
     """Whatever comes to both at the same time, each distinct question goes to one judge."""
     asked: Counter[str] = Counter()
 
+    shared = {"redis_url": redis_server.url, "redis_timeout_s": PATIENT_S}
+
     async with (
-        serve(
-            judge=CountingJudge(asked), redis_url=redis_server.url, redis_timeout_s=PATIENT_S
-        ) as one,
-        serve(
-            judge=CountingJudge(asked), redis_url=redis_server.url, redis_timeout_s=PATIENT_S
-        ) as other,
+        serve(judge=CountingJudge(asked), **shared) as one,
+        serve(judge=CountingJudge(asked), **shared) as other,
     ):
         asked.clear()
-        await asyncio.gather(
-            *(
-                scores(client, range(start, start + 40))
-                for start in (0, 20)
-                for client in (one, other)
-            )
-        )
+        clients = (one, other)
+        await asyncio.gather(*(scores(c, range(n, n + 40)) for n in (0, 20) for c in clients))
 
     assert asked == Counter(f"finding {number}" for number in range(60))
 
@@ -120,13 +113,17 @@ async def test_what_one_replica_had_judged_another_remembers(
     assert numbers(fresh) == numbers(remembered)
 
 
-async def test_keys_are_namespaces(serve: Serve, redis_server: RedisServer) -> None:
-    """What one key's owner had judged tells another's nothing, not even by being quick."""
+@pytest.mark.parametrize(("shares", "times"), [(False, 2), (True, 1)])
+async def test_keys_are_namespaces_unless_they_share_the_cache(
+    serve: Serve, redis_server: RedisServer, shares: bool, times: int
+) -> None:
+    """One key's answers tell another's owner nothing, not even by being quick, if not told to."""
     asked: Counter[str] = Counter()
     settings = {
         "redis_url": redis_server.url,
         "redis_timeout_s": PATIENT_S,
         "api_keys": "one,other",
+        "share_cache_between_keys": shares,
     }
 
     async with serve(judge=CountingJudge(asked), **settings) as client:
@@ -135,29 +132,8 @@ async def test_keys_are_namespaces(serve: Serve, redis_server: RedisServer) -> N
         await scores(client, [1, 2], key="other")
         again = await scores(client, [1, 2], key="one")
 
-    assert asked == Counter({"finding 1": 2, "finding 2": 2})
+    assert asked == Counter({"finding 1": times, "finding 2": times})
     assert again["counts"]["judge_calls"] == 0
-
-
-async def test_with_one_key_all_callers_share_if_told_to(
-    serve: Serve, redis_server: RedisServer
-) -> None:
-    """A deployment whose keys belong to one team asks once for all of them."""
-    asked: Counter[str] = Counter()
-    settings = {
-        "redis_url": redis_server.url,
-        "redis_timeout_s": PATIENT_S,
-        "api_keys": "one,other",
-    }
-
-    async with serve(
-        judge=CountingJudge(asked), share_cache_between_keys=True, **settings
-    ) as client:
-        asked.clear()
-        await scores(client, [1, 2], key="one")
-        await scores(client, [1, 2], key="other")
-
-    assert asked == Counter({"finding 1": 1, "finding 2": 1})
 
 
 async def redis_is(client: httpx.AsyncClient, state: str) -> None:

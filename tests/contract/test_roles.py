@@ -3,8 +3,8 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -45,15 +45,12 @@ def sample(answer: str, reference: str) -> dict[str, Any]:
 BODY = {"samples": [sample(*pair) for pair in PAIRS]}
 
 
-class Processes:
+class Processes(NamedTuple):
     """An `api`, and behind it a `judge` and an `embed`, each an app of its own."""
 
-    def __init__(
-        self, api: httpx.AsyncClient, judge: httpx.AsyncClient, embed: httpx.AsyncClient
-    ) -> None:
-        self.api = api
-        self.judge = judge
-        self.embed = embed
+    api: httpx.AsyncClient
+    judge: httpx.AsyncClient
+    embed: httpx.AsyncClient
 
 
 @asynccontextmanager
@@ -75,25 +72,32 @@ def settings_of(role: str, **more: Any) -> Settings:
 
 
 @asynccontextmanager
+async def api_of(
+    judge: Judge | None = None, embedder: Embedder | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A process of the role `api` with these engines."""
+    engines = judge or ScriptedJudge(), embedder or HashedEmbedder()
+    async with app_client(settings_of("api"), *engines) as (client, _):
+        yield client
+
+
+@asynccontextmanager
 async def processes(
     judge: Judge | None = None, embedder: Embedder | None = None, **of_roles: Any
 ) -> AsyncIterator[Processes]:
     """The three of them; settings are those of the two that hold the engines."""
-    async with AsyncExitStack() as stack:
-        judging, to_judge = await stack.enter_async_context(
-            app_client(settings_of("judge", **of_roles), judge or ScriptedJudge())
-        )
-        embedding, to_embed = await stack.enter_async_context(
-            app_client(settings_of("embed", **of_roles), None, embedder or HashedEmbedder())
-        )
-        api, _ = await stack.enter_async_context(
-            app_client(
-                settings_of("api"),
-                RoleJudge("http://judge", transport=to_judge, timeout_s=120),
-                RoleEmbedder("http://embed", transport=to_embed, timeout_s=120),
-            )
-        )
-        yield Processes(api, judging, embedding)
+    async with (
+        app_client(settings_of("judge", **of_roles), judge or ScriptedJudge()) as (one, to_judge),
+        app_client(settings_of("embed", **of_roles), None, embedder or HashedEmbedder()) as (
+            other,
+            to_embed,
+        ),
+        api_of(
+            RoleJudge("http://judge", transport=to_judge, timeout_s=120),
+            RoleEmbedder("http://embed", transport=to_embed, timeout_s=120),
+        ) as api,
+    ):
+        yield Processes(api, one, other)
 
 
 def numbers(reply: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -167,22 +171,16 @@ class CountingJudge(ScriptedJudge):
 async def test_what_several_processes_ask_at_once_is_asked_once() -> None:
     """The judge's process has its own cache and batches."""
     judge = CountingJudge()
-    async with AsyncExitStack() as stack:
-        _, to_judge = await stack.enter_async_context(app_client(settings_of("judge"), judge))
-        apis = [
-            (
-                await stack.enter_async_context(
-                    app_client(
-                        settings_of("api"),
-                        RoleJudge("http://judge", transport=to_judge),
-                        HashedEmbedder(),
-                    )
-                )
-            )[0]
-            for _ in range(3)
-        ]
+    async with (
+        app_client(settings_of("judge"), judge) as (_, to_judge),
+        api_of(RoleJudge("http://judge", transport=to_judge)) as one,
+        api_of(RoleJudge("http://judge", transport=to_judge)) as two,
+        api_of(RoleJudge("http://judge", transport=to_judge)) as three,
+    ):
         judge.asked.clear()
-        replies = await asyncio.gather(*(api.post("/reward", json=BODY) for api in apis))
+        replies = await asyncio.gather(
+            *(api.post("/reward", json=BODY) for api in (one, two, three))
+        )
 
     assert len({str(numbers(reply.json())) for reply in replies}) == 1
     assert set(judge.asked.values()) == {1}
@@ -222,20 +220,12 @@ class FailingEmbedder(HashedEmbedder):
 async def test_an_engine_that_dies_in_its_process_is_a_reason_and_no_zero() -> None:
     """The samples that needed it are unscored and may be sent again."""
     embedder = FailingEmbedder()
-    async with AsyncExitStack() as stack:
-        _, to_embed = await stack.enter_async_context(
-            app_client(settings_of("embed"), None, embedder)
-        )
+    async with app_client(settings_of("embed"), None, embedder) as (_, to_embed):
         # Its own warm-up is one more.
         embedder.has_answered = False
-        api, _ = await stack.enter_async_context(
-            app_client(
-                settings_of("api"),
-                ScriptedJudge(),
-                RoleEmbedder("http://embed", transport=to_embed, timeout_s=120),
-            )
-        )
-        result = (await api.post("/reward", json=BODY)).json()["results"][0]
+        peer = RoleEmbedder("http://embed", transport=to_embed, timeout_s=120)
+        async with api_of(embedder=peer) as api:
+            result = (await api.post("/reward", json=BODY)).json()["results"][0]
 
     assert (result["status"], result["reward"]) == ("unscored", None)
     assert result["error"]["kind"] == "embedder_unreachable"
@@ -257,25 +247,19 @@ async def test_another_engine_in_its_place_gives_no_number() -> None:
     """Its verdicts would be remembered as the first one's: it refuses, and the samples wait."""
     other = ScriptedJudge(default="YES")
     other.identity = "scripted:other"
-    async with AsyncExitStack() as stack:
-        _, to_first = await stack.enter_async_context(
-            app_client(settings_of("judge"), ScriptedJudge())
-        )
-        _, to_other = await stack.enter_async_context(app_client(settings_of("judge"), other))
+    async with (
+        app_client(settings_of("judge"), ScriptedJudge()) as (_, to_first),
+        app_client(settings_of("judge"), other) as (_, to_other),
+    ):
         address = Replaceable(to_first)
-        api, _ = await stack.enter_async_context(
-            app_client(
-                settings_of("api"),
-                RoleJudge("http://judge", transport=address, timeout_s=120, pauses=SHORT_PAUSES),
-                HashedEmbedder(),
-            )
-        )
-        address.to = to_other
-        replies = [
-            (await api.post("/reward", json={"samples": [sample(f"finding {n}", "effusion")]}))
-            for n in range(4)
-        ]
-        ready = await api.get("/readyz")
+        peer = RoleJudge("http://judge", transport=address, timeout_s=120, pauses=SHORT_PAUSES)
+        async with api_of(peer) as api:
+            address.to = to_other
+            replies = [
+                (await api.post("/reward", json={"samples": [sample(f"finding {n}", "effusion")]}))
+                for n in range(4)
+            ]
+            ready = await api.get("/readyz")
 
     results = [reply.json()["results"][0] for reply in replies]
     assert {r["status"] for r in results} == {"unscored"}
@@ -287,30 +271,33 @@ async def test_processes_with_different_engines_are_refused_at_the_start() -> No
     """Which of them answers would depend on chance."""
     other = ScriptedJudge()
     other.identity = "scripted:other"
-    async with AsyncExitStack() as stack:
-        _, to_first = await stack.enter_async_context(
-            app_client(settings_of("judge"), ScriptedJudge())
-        )
-        _, to_other = await stack.enter_async_context(app_client(settings_of("judge"), other))
+    async with (
+        app_client(settings_of("judge"), ScriptedJudge()) as (_, to_first),
+        app_client(settings_of("judge"), other) as (_, to_other),
+    ):
 
         class ByHost(httpx.AsyncBaseTransport):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
                 chosen = {"first": to_first, "other": to_other}[request.url.host]
                 return await chosen.handle_async_request(request)
 
-        judge = RoleJudge("http://first", "http://other", transport=ByHost())
-        with pytest.raises(SetupError, match="hold different engines"):
+        await check_refusal(
+            RoleJudge("http://first", "http://other", transport=ByHost()), "hold different engines"
+        )
+
+
+async def check_refusal(judge: RoleJudge, told: str, error: type[Exception] = SetupError) -> None:
+    """A judge that does not start, with this message."""
+    async with aclosing(judge):
+        with pytest.raises(error, match=told):
             await judge.start()
-        await judge.aclose()
 
 
 async def test_a_wrong_role_at_an_address_is_named() -> None:
     """An embedder is no judge."""
     async with app_client(settings_of("embed"), None, HashedEmbedder()) as (_, to_embed):
         judge = RoleJudge("http://embed", transport=to_embed)
-        with pytest.raises(SetupError, match=r"MEDREWARD_JUDGE_URL.*role embed, not judge"):
-            await judge.start()
-        await judge.aclose()
+        await check_refusal(judge, "MEDREWARD_JUDGE_URL.*role embed, not judge")
 
 
 async def test_a_key_that_is_refused_is_named() -> None:
@@ -318,9 +305,7 @@ async def test_a_key_that_is_refused_is_named() -> None:
     settings = settings_of("judge", api_keys="inner")
     async with app_client(settings, ScriptedJudge()) as (_, to_judge):
         judge = RoleJudge("http://judge", transport=to_judge)
-        with pytest.raises(SetupError, match="MEDREWARD_JUDGE_API_KEY"):
-            await judge.start()
-        await judge.aclose()
+        await check_refusal(judge, "MEDREWARD_JUDGE_API_KEY")
 
 
 async def test_what_is_too_much_for_one_body_goes_in_several() -> None:
@@ -342,11 +327,8 @@ async def test_what_is_too_much_for_one_body_goes_in_several() -> None:
         ("/engine/judge", {"identity": "scripted", "deadline_ms": 1}),
         (
             "/engine/judge",
-            {
-                "identity": "scripted",
-                "deadline_ms": 9,
-                "questions": [{"template": "none", "answer": "x"}],
-            },
+            {"questions": [{"template": "none", "answer": "x"}]}
+            | {"identity": "scripted", "deadline_ms": 9},
         ),
         ("/engine/embed", {"identity": "hashed:256", "deadline_ms": 1, "texts": [1]}),
     ],
@@ -388,20 +370,25 @@ async def test_an_api_without_an_address_says_which_setting_it_needs() -> None:
 
 
 class OtherAnswers(httpx.AsyncBaseTransport):
-    """A process that says what it holds, and then answers something else."""
+    """A process that says what it holds, with some facts of its own, and answers something else."""
 
-    def __init__(self, answer: object) -> None:
+    def __init__(self, answer: object, **facts: Any) -> None:
         self._answer = answer
+        self._facts = {
+            "role": "judge",
+            "service": "9",
+            "model": "m",
+            "identity": "i",
+            "batch": 8,
+            "concurrency": 1,
+            "templates": {t.name: t.sha for t in load_templates().values()},
+            **facts,
+        }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer as told."""
-        if request.method == "GET":
-            templates = {t.name: t.sha for t in load_templates().values()}
-            facts = {"role": "judge", "service": "9", "model": "m", "identity": "i"}
-            return httpx.Response(
-                200, json={**facts, "templates": templates, "batch": 8, "concurrency": 1}
-            )
-        return httpx.Response(200, json=self._answer)
+        reply = self._facts if request.method == "GET" else self._answer
+        return httpx.Response(200, json=reply)
 
 
 def inquiry() -> Inquiry:
@@ -423,32 +410,22 @@ def inquiry() -> Inquiry:
 )
 async def test_nonsense_from_the_other_process_is_no_verdict(answer: object) -> None:
     """It is believed as little as any engine."""
-    judge = RoleJudge("http://judge", transport=OtherAnswers(answer))
-    await judge.start()
-    try:
-        answers = await judge.decide([inquiry()])
-    except NonsenseReply:
-        answers = []
-    await judge.aclose()
+    async with aclosing(RoleJudge("http://judge", transport=OtherAnswers(answer))) as judge:
+        await judge.start()
+        try:
+            answers = await judge.decide([inquiry()])
+        except NonsenseReply:
+            answers = []
 
     assert not any(isinstance(a, Judgement) and is_sound(a, inquiry()) for a in answers)
 
 
 async def test_a_process_of_another_version_is_waited_for() -> None:
     """While an upgrade goes on, the two may differ in what they ask."""
+    older = OtherAnswers([], service="0", templates={"match": "another"})
+    told = "another version of the template 'match': upgrade both"
 
-    class Older(OtherAnswers):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            facts = {"role": "judge", "service": "0", "model": "m", "identity": "i"}
-            templates = {"match": "another"}
-            return httpx.Response(
-                200, json={**facts, "templates": templates, "batch": 8, "concurrency": 1}
-            )
-
-    judge = RoleJudge("http://judge", transport=Older([]))
-    with pytest.raises(BackendDown, match="another version of the template 'match': upgrade both"):
-        await judge.start()
-    await judge.aclose()
+    await check_refusal(RoleJudge("http://judge", transport=older), told, BackendDown)
 
 
 async def test_now_and_then_a_caller_is_asked_to_connect_anew() -> None:

@@ -50,10 +50,7 @@ def body(answer: str) -> bytes:
 
 def test_the_blocking_client_scores_over_a_socket() -> None:
     """Rewards come back over TCP, and readiness is true."""
-    with (
-        served(app_with(ScriptedJudge())) as url,
-        client.RewardClient(url) as service,
-    ):
+    with served(app_with(ScriptedJudge())) as url, client.RewardClient(url) as service:
         wait_until(lambda: service.health().ready)
         reply = service.reward([client.Sample(response="a b", reference="A B")])
 

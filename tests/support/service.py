@@ -60,9 +60,9 @@ class Listener:
 
 
 @contextmanager
-def listening(app: ASGIApp, **options: Any) -> Iterator[Listener]:
-    """Serve an app on a free port of loopback, in a thread; *options* are uvicorn's own."""
-    with socket.create_server((LOOPBACK, 0)) as taken:
+def listening(app: ASGIApp, port: int = 0, **options: Any) -> Iterator[Listener]:
+    """Serve an app on loopback, by default on a free port, in a thread; *options* are uvicorn's."""
+    with socket.create_server((LOOPBACK, port)) as taken:
         server = uvicorn.Server(server_config(app, **options))
         thread = threading.Thread(target=server.run, args=([taken],))
         thread.start()

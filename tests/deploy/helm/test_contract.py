@@ -48,17 +48,31 @@ def containers(spec: Document) -> list[Document]:
     return [*spec.get("initContainers", []), *spec["containers"]]
 
 
-def test_names_are_those_that_dns_takes(documents: list[Document]) -> None:
-    """Of every resource, and at most 63 characters long."""
-    for document in documents:
-        assert DNS_NAME.fullmatch(document["metadata"]["name"]), document["metadata"]["name"]
+def all_containers(documents: list[Document]) -> Iterator[tuple[str, Document]]:
+    """Those of every pod, each with the pod's name."""
+    for name, _, spec in pod_specs(documents):
+        for container in containers(spec):
+            yield name, container
 
 
-def test_no_two_resources_have_one_name(documents: list[Document]) -> None:
-    """The second would replace the first."""
+def variables(container: Document) -> dict[str, str]:
+    """The environment of a container, secrets apart."""
+    return {one["name"]: one.get("value", "") for one in container.get("env", [])}
+
+
+def has_gpu(container: Document) -> bool:
+    """Whether a container asks for a GPU."""
+    return any("gpu" in resource for resource in container["resources"]["limits"])
+
+
+def test_names_are_those_that_dns_takes_and_each_is_one_resources(
+    documents: list[Document],
+) -> None:
+    """At most 63 characters long; a second resource of a name would replace the first."""
     names = [(d["apiVersion"], d["kind"], d["metadata"]["name"]) for d in documents]
 
     assert len(names) == len(set(names))
+    assert [name for _, _, name in names if not DNS_NAME.fullmatch(name)] == []
 
 
 def test_selectors_find_their_pods(documents: list[Document]) -> None:
@@ -69,12 +83,10 @@ def test_selectors_find_their_pods(documents: list[Document]) -> None:
         own = document["spec"]["template"]["metadata"]["labels"]
         found = [labels for labels in pods if wanted.items() <= labels.items()]
         assert found == [own]
-    for document in of_kind(documents, "Service"):
-        wanted = document["spec"]["selector"]
+    for document in of_kind(documents, "Service", "PodDisruptionBudget"):
+        selector = document["spec"]["selector"]
+        wanted = selector.get("matchLabels", selector)
         assert any(wanted.items() <= labels.items() for labels in pods), document["metadata"]
-    for document in of_kind(documents, "PodDisruptionBudget"):
-        wanted = document["spec"]["selector"]["matchLabels"]
-        assert any(wanted.items() <= labels.items() for labels in pods)
 
 
 def test_services_lead_to_ports_that_there_are(documents: list[Document]) -> None:
@@ -148,26 +160,23 @@ def test_no_secret_stands_in_an_environment_argument_or_config_map(
     documents: list[Document],
 ) -> None:
     """They are files, which no listing of a pod shows."""
-    for _, _, spec in pod_specs(documents):
-        for container in containers(spec):
-            for variable in container.get("env", []):
-                assert "valueFrom" not in variable
-                assert "@" not in variable["value"] or re.search(r"//\w+@", variable["value"])
-                assert not re.search(r"_(KEYS?|TOKEN|PASSWORD|SECRET)$", variable["name"])
-            assert "envFrom" not in container
+    for _, container in all_containers(documents):
+        for variable in container.get("env", []):
+            assert "valueFrom" not in variable
+            assert "@" not in variable["value"] or re.search(r"//\w+@", variable["value"])
+            assert not re.search(r"_(KEYS?|TOKEN|PASSWORD|SECRET)$", variable["name"])
+        assert "envFrom" not in container
 
 
 def test_limits_are_not_below_requests(documents: list[Document]) -> None:
     """Memory has a limit everywhere; GPUs are asked for and limited alike."""
-    for name, _, spec in pod_specs(documents):
-        for container in containers(spec):
-            requests, limits = container["resources"]["requests"], container["resources"]["limits"]
-            assert "memory" in limits, name
-            for resource, limit in limits.items():
-                assert amount(requests.get(resource, 0)) <= amount(limit), (name, resource)
-            for resource in requests.keys() | limits.keys():
-                if "/" in resource:
-                    assert requests[resource] == limits[resource]
+    for name, container in all_containers(documents):
+        requests, limits = container["resources"]["requests"], container["resources"]["limits"]
+        assert "memory" in limits, name
+        for resource, limit in limits.items():
+            assert amount(requests.get(resource, 0)) <= amount(limit), (name, resource)
+        extended = {resource for resource in requests.keys() | limits.keys() if "/" in resource}
+        assert all(requests[resource] == limits[resource] for resource in extended)
 
 
 def test_pods_are_restricted(documents: list[Document]) -> None:
@@ -192,11 +201,8 @@ def test_pods_are_restricted(documents: list[Document]) -> None:
 
 def test_only_pods_with_a_gpu_may_write_to_their_root(documents: list[Document]) -> None:
     """The runtime of some clusters has to; nothing else does."""
-    for name, _, spec in pod_specs(documents):
-        for container in containers(spec):
-            has_gpu = any("gpu" in resource for resource in container["resources"]["limits"])
-            if not container["securityContext"]["readOnlyRootFilesystem"]:
-                assert has_gpu, name
+    for name, container in all_containers(documents):
+        assert container["securityContext"]["readOnlyRootFilesystem"] or has_gpu(container), name
 
 
 def test_what_a_pod_writes_has_a_place(documents: list[Document]) -> None:
@@ -204,11 +210,9 @@ def test_what_a_pod_writes_has_a_place(documents: list[Document]) -> None:
     for _, _, spec in pod_specs(documents):
         for container in containers(spec):
             mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
-            for variable in container.get("env", []):
-                if variable["name"] in {"HOME", "XDG_CACHE_HOME"} or variable["name"].endswith(
-                    ("_HOME", "_ROOT", "_CACHE_DIR")
-                ):
-                    assert any(variable["value"].startswith(mount) for mount in mounts)
+            for name, value in variables(container).items():
+                if name == "HOME" or name.endswith(("_HOME", "_ROOT", "_CACHE_DIR")):
+                    assert any(value.startswith(mount) for mount in mounts)
         for volume in spec["volumes"]:
             if "emptyDir" in volume:
                 assert "sizeLimit" in volume["emptyDir"]
@@ -235,32 +239,28 @@ def test_pods_have_the_time_to_drain(documents: list[Document]) -> None:
     """What the service is told fits into what Kubernetes gives."""
     for document in of_kind(documents, "Deployment"):
         spec = document["spec"]["template"]["spec"]
-        environment = {v["name"]: v["value"] for v in spec["containers"][0].get("env", [])}
+        environment = variables(spec["containers"][0])
         if "MEDREWARD_DRAIN_S" in environment:
-            needed = float(environment["MEDREWARD_DRAIN_S"]) + float(
-                environment["MEDREWARD_DRAIN_DELAY_S"]
-            )
-            assert spec["terminationGracePeriodSeconds"] >= needed + 10
+            delay_s = float(environment["MEDREWARD_DRAIN_DELAY_S"])
+            needed_s = float(environment["MEDREWARD_DRAIN_S"]) + delay_s
+            assert spec["terminationGracePeriodSeconds"] >= needed_s + 10
             # While it leaves, its probes turn it out before it closes.
-            assert float(environment["MEDREWARD_DRAIN_DELAY_S"]) >= 5
+            assert delay_s >= 5
 
 
 def test_variables_are_settings(documents: list[Document]) -> None:
     """A misspelt one would stop the service at its start."""
     known = {f"MEDREWARD_{name.upper()}" for name in Settings.model_fields} | NO_SETTINGS
-    for _, _, spec in pod_specs(documents):
-        for container in containers(spec):
-            for variable in container.get("env", []):
-                if variable["name"].startswith("MEDREWARD_"):
-                    assert variable["name"] in known
+    for _, container in all_containers(documents):
+        assert {name for name in variables(container) if name.startswith("MEDREWARD_")} <= known
 
 
 def settings_in(container: Document, folder: Path) -> dict[str, Any]:
     """What a pod's environment and secrets would be read as."""
     values = {
-        v["name"].removeprefix("MEDREWARD_").lower(): v["value"]
-        for v in container["env"]
-        if v["name"].startswith("MEDREWARD_")
+        name.removeprefix("MEDREWARD_").lower(): value
+        for name, value in variables(container).items()
+        if name.startswith("MEDREWARD_")
     }
     return values | {"secrets_dir": str(folder)}
 
@@ -326,8 +326,8 @@ def test_offline_means_that_nothing_outside_is_reached() -> None:
     for _, _, spec in pod_specs(documents):
         (container,) = spec["containers"]
         if container["name"] == "medreward":
-            variables = {v["name"]: v["value"] for v in container["env"]}
-            assert variables["HF_HUB_OFFLINE"] == variables["TRANSFORMERS_OFFLINE"] == "1"
+            told = variables(container)
+            assert told["HF_HUB_OFFLINE"] == told["TRANSFORMERS_OFFLINE"] == "1"
 
 
 def test_what_scales_is_scaled_by_one_thing(documents: list[Document]) -> None:
@@ -353,19 +353,18 @@ def test_budgets_let_a_node_be_drained(documents: list[Document]) -> None:
 def test_a_gpu_is_never_asked_for_twice_in_a_rollout(documents: list[Document]) -> None:
     """The old pod goes before the new one comes, or there would be no GPU for it."""
     for document in of_kind(documents, "Deployment"):
-        limits = document["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+        container = document["spec"]["template"]["spec"]["containers"][0]
         strategy = document["spec"]["strategy"]
-        if any("gpu" in resource for resource in limits) and strategy["type"] == "RollingUpdate":
+        if has_gpu(container) and strategy["type"] == "RollingUpdate":
             assert strategy["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
 
 
 def test_images_are_pinned(documents: list[Document]) -> None:
     """By a tag that is not the latest, or a digest."""
-    for _, _, spec in pod_specs(documents):
-        for container in containers(spec):
-            name, _, tag = container["image"].rpartition(":")
-            assert name
-            assert tag not in {"", "latest"}
+    for _, container in all_containers(documents):
+        name, _, tag = container["image"].rpartition(":")
+        assert name
+        assert tag not in {"", "latest"}
 
 
 def test_another_judge_has_the_api_begin_anew() -> None:

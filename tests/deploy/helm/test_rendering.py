@@ -91,9 +91,7 @@ def test_the_schemas_find_what_is_wrong() -> None:
     ("version", "values"),
     [
         pytest.param(
-            version,
-            values,
-            marks=[pytest.mark.slow] if values and version != NEWEST else [],
+            version, values, marks=[pytest.mark.slow] if values and version != NEWEST else []
         )
         for version in HELMS
         for values in EVERY_VALUES

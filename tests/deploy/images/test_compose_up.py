@@ -103,9 +103,7 @@ def scored(url: str, folder: Path, answers: dict[str, str]) -> list[dict[str, ob
 def test_real_models_tell_left_from_right(url: str, folder: Path) -> None:
     """With the key that the script made, and not without."""
     right, wrong = scored(
-        url,
-        folder,
-        {"Lower left lobe": "left lower lobe", "right lower lobe": "left lower lobe"},
+        url, folder, {"Lower left lobe": "left lower lobe", "right lower lobe": "left lower lobe"}
     )
 
     assert float(str(right["reward"])) > 0.9

@@ -11,15 +11,7 @@ import yaml
 
 import medreward
 from tests.deploy.helm.conftest import of_kind, rendered
-from tests.deploy.images.containers import (
-    BASE,
-    MARKS,
-    attempt,
-    build,
-    make_base,
-    run,
-    wait_for,
-)
+from tests.deploy.images.containers import BASE, MARKS, attempt, build, make_base, run, wait_for
 
 pytestmark = MARKS
 

@@ -11,11 +11,7 @@ from tests.deploy.live.scenarios import REDIS_TROUBLES, Outcome, RedisTrouble
 from tests.deploy.live.test_replicas_live import nobody_noticed
 from tests.redis_servers import RedisServer, watched
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.needs("haproxy"),
-    pytest.mark.xdist_group("alone"),
-]
+pytestmark = [pytest.mark.anyio, pytest.mark.needs("haproxy"), pytest.mark.xdist_group("alone")]
 
 LONGEST_S = 5.0
 """For a request that takes a quarter of a second; what waited for Redis without end took longer."""

@@ -12,11 +12,7 @@ from tests.deploy.live.fleet import Fleet
 from tests.deploy.live.load import Load, Tally, sample
 from tests.deploy.live.processes import replica
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.needs("haproxy"),
-    pytest.mark.xdist_group("alone"),
-]
+pytestmark = [pytest.mark.anyio, pytest.mark.needs("haproxy"), pytest.mark.xdist_group("alone")]
 
 PROBE_S = 0.5
 DRAIN_DELAY_S = 1.5

@@ -16,12 +16,7 @@ import pytest
 import yaml
 
 from tests.deploy.helm.conftest import EVERY_VALUES, of_kind, rendered
-from tests.deploy.monitoring.queries import (
-    ALERTS,
-    alert_rules,
-    metrics_in,
-    panel_queries,
-)
+from tests.deploy.monitoring.queries import ALERTS, alert_rules, metrics_in, panel_queries
 from tests.programs import path_of
 from tests.redis_servers import RedisServer
 from tests.support.process import Service, serving
@@ -76,11 +71,7 @@ def admin_port() -> int:
 def service(redis_server: RedisServer, admin_port: int) -> Iterator[Service]:
     """A service as a process, with a real Redis."""
     with serving(
-        None,
-        judge="scripted",
-        embedder="hashed",
-        admin_port=admin_port,
-        redis_url=redis_server.url,
+        None, judge="scripted", embedder="hashed", admin_port=admin_port, redis_url=redis_server.url
     ) as running:
         yield running
 
@@ -130,7 +121,7 @@ def test_every_metric_of_ours_is_on_the_dashboard(service: Service, admin_port: 
     shown = {name for _, expr in panel_queries() for name in metrics_in(expr)}
     ours = {name for name in exposed(admin_port) if name.startswith("medreward_")}
     unseen = {
-        "medreward_cascade_agreement_total",  # with a cascade that samples its second engine
+        "medreward_cascade_agreement_total"  # with a cascade that samples its second engine
     }
 
     missing = {

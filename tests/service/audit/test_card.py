@@ -111,12 +111,7 @@ def test_the_worst_failures_are_shown() -> None:
         ([outcome(SYNONYM, 0.9), outcome(SIBLING, 0.1)], "ECE", 0.1, "missed"),
         ([outcome(SYNONYM, 0.9)], "AUC", None, "unknown"),
         ([outcome(SIBLING, 0.1), outcome(SIBLING, None)], "Siblings", 0.0, "unknown"),
-        (
-            [outcome(HELD_OUT), outcome(HELD_OUT, is_lost=True)],
-            "Free-text attacks",
-            0.0,
-            "unknown",
-        ),
+        ([outcome(HELD_OUT), outcome(HELD_OUT, is_lost=True)], "Free-text attacks", 0.0, "unknown"),
     ],
 )
 def test_a_bar_is_met_missed_or_not_measured(

@@ -3,10 +3,10 @@
 import asyncio
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-import structlog
 
 from medreward.cache.entries import LEASE, encode, entry_names
 from medreward.cache.redis import Claimed, RedisTier
@@ -25,11 +25,14 @@ from tests.service.cache.redis_tiers import (
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
 
 
-@pytest.fixture(autouse=True)
-def unseen_logs() -> Iterator[None]:
-    """Keep what is logged out of the output."""
-    with structlog.testing.capture_logs():
-        yield
+@asynccontextmanager
+async def replicas(
+    server: RedisServer, count: int, *, lease_s: float
+) -> AsyncIterator[list[RedisTier]]:
+    """Tiers on one server whose leases last as long."""
+    async with AsyncExitStack() as stack:
+        tiers = [tier_on(server.url, lease_s=lease_s) for _ in range(count)]
+        yield [await stack.enter_async_context(tier) for tier in tiers]
 
 
 async def waited(tier: RedisTier, keys: Iterable[bytes], seconds: float = 20.0) -> Claimed:
@@ -124,11 +127,7 @@ async def test_who_waits_gets_the_answer(redis_server: RedisServer) -> None:
 
 async def test_a_leader_that_failed_hands_over_at_once(redis_server: RedisServer) -> None:
     """Long before its lease would end; and only one of those who wait asks next."""
-    async with (
-        tier_on(redis_server.url, lease_s=60) as leader,
-        tier_on(redis_server.url, lease_s=60) as one,
-        tier_on(redis_server.url, lease_s=60) as other,
-    ):
+    async with replicas(redis_server, 3, lease_s=60) as (leader, one, other):
         [key] = some_keys(1)
         await leader.claim([key], role="judge")
         waiting = [asyncio.create_task(waited(tier, [key])) for tier in (one, other)]
@@ -162,9 +161,7 @@ async def _found(tier: RedisTier, key: bytes) -> bool:
     return bool(await tier.get_many([key], role="judge"))
 
 
-async def test_a_leader_that_died_hands_over_when_its_lease_ends(
-    redis_server: RedisServer,
-) -> None:
+async def test_a_leader_that_died_hands_over_when_its_lease_ends(redis_server: RedisServer) -> None:
     """Nobody renews it any longer."""
     metrics = Metrics()
     [key] = some_keys(1)
@@ -228,10 +225,7 @@ async def test_answers_to_other_questions_do_not_prolong_a_wait(redis_server: Re
     """Who waits for many learns of one that is over while the others are still coming."""
     stuck, *coming = some_keys(31)
     redis_server.client.set(entry_names([stuck], "judge", "")[0], LEASE + b"immortal" + b"0")
-    async with (
-        tier_on(redis_server.url, lease_s=1.0) as leader,
-        tier_on(redis_server.url, lease_s=1.0) as waiter,
-    ):
+    async with replicas(redis_server, 2, lease_s=1.0) as (leader, waiter):
         await leader.claim(coming, role="judge")
         waiting = asyncio.create_task(waited(waiter, [stuck, *coming]))
         for key in coming:
@@ -244,10 +238,7 @@ async def test_answers_to_other_questions_do_not_prolong_a_wait(redis_server: Re
 
 async def test_a_lease_is_renewed_while_its_question_is_asked(redis_server: RedisServer) -> None:
     """A slow answer keeps the others waiting, not asking."""
-    async with (
-        tier_on(redis_server.url, lease_s=1.0) as leader,
-        tier_on(redis_server.url, lease_s=1.0) as waiter,
-    ):
+    async with replicas(redis_server, 2, lease_s=1.0) as (leader, waiter):
         [key] = some_keys(1)
         await leader.claim([key], role="judge")
         waiting = asyncio.create_task(waited(waiter, [key]))
@@ -259,14 +250,9 @@ async def test_a_lease_is_renewed_while_its_question_is_asked(redis_server: Redi
         assert (await waiting).answered == {key: b"late"}
 
 
-async def test_a_lease_is_renewed_no_longer_than_its_holder_said(
-    redis_server: RedisServer,
-) -> None:
+async def test_a_lease_is_renewed_no_longer_than_its_holder_said(redis_server: RedisServer) -> None:
     """A caller that forgets its question does not hold it for ever."""
-    async with (
-        tier_on(redis_server.url, lease_s=0.2) as leader,
-        tier_on(redis_server.url, lease_s=0.2) as waiter,
-    ):
+    async with replicas(redis_server, 2, lease_s=0.2) as (leader, waiter):
         [key] = some_keys(1)
         await leader.claim([key], role="judge", hold_s=0.1)
 
@@ -277,10 +263,7 @@ async def test_a_lease_is_renewed_as_long_as_one_of_its_holders_said(
     redis_server: RedisServer,
 ) -> None:
     """Two requests of a replica ask the same question; the second has less time."""
-    async with (
-        tier_on(redis_server.url, lease_s=1.0) as leader,
-        tier_on(redis_server.url, lease_s=1.0) as waiter,
-    ):
+    async with replicas(redis_server, 2, lease_s=1.0) as (leader, waiter):
         [key] = some_keys(1)
         await leader.claim([key], role="judge", hold_s=60)
         await leader.claim([key], role="judge", hold_s=0.1)

@@ -4,12 +4,10 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Iterator, MutableMapping
 from itertools import count
 from typing import Any
 
 import pytest
-import structlog
 
 from medreward.cache.entries import encode, entry_names
 from medreward.cache.redis import RedisTier, build_redis_tier
@@ -18,6 +16,7 @@ from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
 from tests.programs import path_of
 from tests.redis_servers import NewServer, RedisServer
+from tests.service.cache.conftest import Logs
 from tests.service.cache.redis_tiers import (
     array,
     dropped,
@@ -32,19 +31,10 @@ from tests.service.cache.redis_tiers import (
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
 
-Logs = list[MutableMapping[str, Any]]
-
 TIMEOUT_S = 0.2
 """Of tests that wait for it; the others do not meet theirs."""
 ENDLESS_S = 20.0
 """Many times what may be waited for, and still no hour."""
-
-
-@pytest.fixture(autouse=True)
-def logged() -> Iterator[Logs]:
-    """What is logged, kept out of the output."""
-    with structlog.testing.capture_logs() as logs:
-        yield logs
 
 
 # Remembering.
@@ -464,9 +454,7 @@ async def test_a_cancelled_read_leaves_nothing_to_the_next(redis_server: RedisSe
         assert reads(metrics, "rubbish") == reads(metrics, "error") == 0
 
 
-async def test_replies_to_other_questions_are_misses(
-    logged: Logs,
-) -> None:
+async def test_replies_to_other_questions_are_misses(logged: Logs) -> None:
     """A connection that is one reply behind gives no answer at all, rather than a wrong one."""
     metrics = Metrics()
     stored: dict[bytes, bytes] = {}

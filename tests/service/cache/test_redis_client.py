@@ -1,11 +1,9 @@
 """Ways to reach Redis: a socket, TLS, sentinels and a cluster, each with the same tier on top."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from pydantic import ValidationError
 
 from medreward.cache.entries import TAG, entry_names
@@ -16,13 +14,6 @@ from tests.redis_servers import Certified, NewServer, RedisServer, Watched
 from tests.service.cache.redis_tiers import reads, some_keys, tier_on, until, written
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
-
-
-@pytest.fixture(autouse=True)
-def unseen_logs() -> Iterator[None]:
-    """Keep what is logged out of the output."""
-    with structlog.testing.capture_logs():
-        yield
 
 
 async def check(one: RedisTier, other: RedisTier) -> None:
@@ -72,14 +63,19 @@ async def test_a_unix_socket_will_do(new_server: NewServer, tmp_path: Path) -> N
 # TLS.
 
 
+def tls_files(server: Certified) -> dict[str, Any]:
+    """The settings of what a server and its client show each other."""
+    return {
+        "redis_ca_file": server.ca_file,
+        "redis_cert_file": server.cert_file,
+        "redis_key_file": server.key_file,
+    }
+
+
 @pytest.mark.needs("redis-server")
 async def test_tls_with_an_authority_of_ones_own(redis_tls: Certified) -> None:
     """The server's certificate is checked, and the client shows its own."""
-    files: dict[str, Any] = {
-        "redis_ca_file": redis_tls.ca_file,
-        "redis_cert_file": redis_tls.cert_file,
-        "redis_key_file": redis_tls.key_file,
-    }
+    files = tls_files(redis_tls)
     async with tier_on(redis_tls.url, **files) as one, tier_on(redis_tls.url, **files) as other:
         await check(one, other)
 
@@ -100,11 +96,7 @@ async def test_tls_checks_what_it_is_told_to(
     redis_tls: Certified, host: str, left_out: str, tls_check: str, answers: bool
 ) -> None:
     """A server that cannot show who it is, or that is shown nothing, is not used."""
-    files: dict[str, Any] = {
-        "redis_ca_file": redis_tls.ca_file,
-        "redis_cert_file": redis_tls.cert_file,
-        "redis_key_file": redis_tls.key_file,
-    }
+    files = tls_files(redis_tls)
     files.pop(left_out, None)
     if left_out == "redis_cert_file":
         del files["redis_key_file"]
@@ -118,13 +110,8 @@ async def test_tls_checks_what_it_is_told_to(
 async def test_a_cluster_may_speak_tls(redis_tls: Certified) -> None:
     """Its nodes are reached by the same certificates."""
     redis_tls.restart_as_cluster()
-    files: dict[str, Any] = {
-        "redis_mode": "cluster",
-        "redis_tls_check": "chain",  # a node announces itself by its address
-        "redis_ca_file": redis_tls.ca_file,
-        "redis_cert_file": redis_tls.cert_file,
-        "redis_key_file": redis_tls.key_file,
-    }
+    # A node announces itself by its address, which the certificate does not name.
+    files = tls_files(redis_tls) | {"redis_mode": "cluster", "redis_tls_check": "chain"}
     async with tier_on(redis_tls.url, **files) as one, tier_on(redis_tls.url, **files) as other:
         await check(one, other)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +10,6 @@ from typing import cast
 
 import hiredis
 import pytest
-import structlog
 import trustme
 
 from medreward.cache.redis_client import MAX_CONNECTIONS, connect
@@ -20,13 +19,6 @@ from medreward.telemetry.metrics import Metrics
 from tests.service.cache.redis_tiers import array, some_keys, tier_on, until
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(autouse=True)
-def unseen_logs() -> Iterator[None]:
-    """Keep what is logged out of the output."""
-    with structlog.testing.capture_logs():
-        yield
 
 
 @dataclass

@@ -156,22 +156,13 @@ OPENAI_FIELDS = {
     "response_format",
 }
 EVERYONE = {"v1/models": "models", "v1/chat/completions": "chat"}
+PROMPTED = EVERYONE | {"v1/completions": "completions"}
+VLLM = PROMPTED | {"tokenize": "tokenize", "detokenize": "detokenize"}
 SERVES: Mapping[str, Mapping[str, str]] = {
-    "vllm": {
-        **EVERYONE,
-        "tokenize": "tokenize",
-        "detokenize": "detokenize",
-        "v1/completions": "completions",
-    },
-    # Before it had `logprob_token_ids`.
-    "old vllm": {
-        **EVERYONE,
-        "tokenize": "tokenize",
-        "detokenize": "detokenize",
-        "v1/completions": "completions",
-    },
-    "sglang": {**EVERYONE, "v1/completions": "completions"},
-    "llamacpp": {**EVERYONE, "apply-template": "apply_template", "v1/completions": "completions"},
+    "vllm": VLLM,
+    "old vllm": VLLM,  # before it had `logprob_token_ids`
+    "sglang": PROMPTED,
+    "llamacpp": PROMPTED | {"apply-template": "apply_template"},
     "openai": EVERYONE,
     "litellm": EVERYONE,
 }

@@ -1,7 +1,7 @@
 """What a paid judge costs, and where the money ends."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import date
 
 import pytest
@@ -14,6 +14,7 @@ from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
 from medreward.telemetry.metrics import Metrics
 from tests.service.engines.judge_servers import MODEL, FakeServer, Hosts
+from tests.support.problems import judgement, problem
 
 MATCH = load_templates()["match"]
 INQUIRIES = [Inquiry(MATCH, f"answer {n}", "ref") for n in range(8)]
@@ -35,9 +36,7 @@ def test_when_the_budget_is_spent_the_reason_names_the_setting() -> None:
     assert costs.refusal() is None
     costs.charge(DOLLAR)
 
-    refusal = costs.refusal()
-    assert refusal is not None
-    assert refusal.kind is ProblemKind.JUDGE_REFUSED
+    refusal = problem(costs.refusal(), ProblemKind.JUDGE_REFUSED)
     assert not refusal.retryable
     assert "MEDREWARD_JUDGE_MAX_COST_PER_DAY" in refusal.message
     assert "is spent" in refusal.message
@@ -69,14 +68,11 @@ async def paid(
     server: FakeServer, costs: CostTracker, way: WayName = "auto"
 ) -> AsyncIterator[OpenAiJudge]:
     """A judge that costs money."""
-    judge = OpenAiJudge(
-        "http://judge/v1", model=MODEL, costs=costs, way=way, transport=Hosts(judge=server)
-    )
-    try:
+    hosts = Hosts(judge=server)
+    built = OpenAiJudge("http://judge/v1", model=MODEL, costs=costs, way=way, transport=hosts)
+    async with aclosing(built) as judge:
         await judge.start()
         yield judge
-    finally:
-        await judge.aclose()
 
 
 @pytest.mark.anyio
@@ -123,6 +119,6 @@ async def test_a_number_of_tokens_that_cannot_be_costs_nothing(tokens: object) -
         server.asked.clear()
         (answer,) = await judge.decide(INQUIRIES[:1])
 
-    assert isinstance(answer, Judgement)
+    judgement(answer)
     assert len(server.asked) == 1
     assert costs.refusal() is None

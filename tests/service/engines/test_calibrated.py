@@ -13,6 +13,8 @@ from medreward.engines.judges.calibrated import CalibratedJudge, swapped
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.templates import load_templates
 from medreward.errors import BackendDown, Problem, ProblemKind, SetupError
+from tests.support import calibration
+from tests.support.problems import judgement, problem
 
 pytestmark = pytest.mark.anyio
 
@@ -22,28 +24,9 @@ ASKED = Inquiry(MATCH, answer="left", reference="left lobe")
 
 
 def entry(**changed: Any) -> Entry:
-    """An entry that halves the logit, for the scripted judge and the template `match`."""
-    told = {
-        "engine": "scripted",
-        "template": "match",
-        "template_sha": MATCH.sha,
-        "temperature": 2.0,
-        "threshold": 0.6,
-        "no_below": 0.4,
-        "yes_above": 0.8,
-        "labels": 100,
-        "positives": 50,
-        "labels_sha256": "0" * 64,
-        "alpha_fpr": 0.02,
-        "alpha_fnr": 0.1,
-        "confidence": 0.95,
-        "ece_before": 0.2,
-        "ece_after": 0.02,
-        "sensitivity": 0.9,
-        "specificity": 0.9,
-        "abstained": 0.1,
-    }
-    return Entry.model_validate(told | changed)
+    """Build an entry that halves the logit."""
+    halving = {"temperature": 2.0, "threshold": 0.6, "no_below": 0.4, "yes_above": 0.8}
+    return calibration.entry(**halving | changed)
 
 
 def p(p_yes: float, coverage: float | None = None) -> Judgement:
@@ -86,10 +69,10 @@ async def test_p_yes_is_mapped_and_the_threshold_set() -> None:
 
     (told,) = await judge.decide([ASKED])
 
-    assert isinstance(told, Judgement)
-    assert told.p_yes == pytest.approx(halved(0.9))
-    assert math.fsum(told.probabilities) == pytest.approx(1)
-    assert (told.threshold, told.coverage, told.verdict) == (0.6, 0.7, "YES")
+    mapped = judgement(told)
+    assert mapped.p_yes == pytest.approx(halved(0.9))
+    assert math.fsum(mapped.probabilities) == pytest.approx(1)
+    assert (mapped.threshold, mapped.coverage, mapped.verdict) == (0.6, 0.7, "YES")
 
 
 @pytest.mark.parametrize(
@@ -125,8 +108,7 @@ async def test_each_family_of_references_has_its_map(reference: str, threshold: 
 
     (told,) = await judge.decide([ASKED._replace(reference=reference)])
 
-    assert isinstance(told, Judgement)
-    assert told.threshold == threshold
+    assert judgement(told).threshold == threshold
 
 
 # Abstaining: the bounds are 0.4 and 0.8, of the calibrated P(YES).
@@ -142,8 +124,7 @@ async def test_what_is_sure_is_asked_once(p_yes: float, verdict: str) -> None:
 
     (told,) = await calibrated(engine, abstains=True).decide([ASKED])
 
-    assert isinstance(told, Judgement)
-    assert told.verdict == verdict
+    assert judgement(told).verdict == verdict
     assert len(engine.batches) == 1
 
 
@@ -156,9 +137,8 @@ async def test_two_looks_decide_by_the_mean_of_their_logits(second: float, verdi
 
     odds = [halved(x) / (1 - halved(x)) for x in (OPEN, second)]
     mean = math.sqrt(odds[0] * odds[1])
-    assert isinstance(told, Judgement)
-    assert told.p_yes == pytest.approx(mean / (1 + mean))
-    assert told.verdict == verdict
+    assert judgement(told).p_yes == pytest.approx(mean / (1 + mean))
+    assert judgement(told).verdict == verdict
     assert engine.batches[1] == [ASKED._replace(view=View.SWAPPED)]
 
 
@@ -171,11 +151,10 @@ async def test_what_stays_open_has_no_verdict(second: Judgement | Problem) -> No
 
     (told,) = await calibrated(engine, abstains=True).decide([ASKED])
 
-    assert isinstance(told, Problem)
-    assert told.kind is ProblemKind.JUDGE_ABSTAINED
-    assert not told.retryable
-    assert told.message.startswith("judge: P(YES) 0.6")
-    assert told.message.endswith("lies between 0.400 and 0.800")
+    abstained = problem(told, ProblemKind.JUDGE_ABSTAINED)
+    assert not abstained.retryable
+    assert abstained.message.startswith("judge: P(YES) 0.6")
+    assert abstained.message.endswith("lies between 0.400 and 0.800")
 
 
 async def test_without_a_reference_nothing_can_be_swapped() -> None:
@@ -209,12 +188,10 @@ async def test_a_second_look_that_fails_costs_no_other(
     engine = Fading({View.AS_WRITTEN: p(OPEN), View.SWAPPED: second})
     sure = ASKED._replace(answer="sure")
 
-    problem, kept = await calibrated(engine, abstains=True).decide([ASKED, sure])
+    lost, kept = await calibrated(engine, abstains=True).decide([ASKED, sure])
 
-    assert isinstance(problem, Problem)
-    assert problem.kind is kind
-    assert problem.retryable
-    assert isinstance(kept, Judgement)
+    assert problem(lost, kind).retryable
+    judgement(kept)
 
 
 async def test_an_engine_that_cannot_be_asked_at_all_says_so() -> None:

@@ -11,41 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from medreward.engines.calibration import Calibration, Entry, family_of, load_calibration, rescaled
+from medreward.engines.calibration import Calibration, family_of, load_calibration, rescaled
 from medreward.errors import SetupError
+from tests.support.calibration import FIELDS, entry
 
 PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
-
-FIELDS: dict[str, Any] = {
-    "engine": "judge@1",
-    "template": "equivalence",
-    "template_sha": "5" * 64,
-    "threshold": 0.5,
-    "no_below": 0.2,
-    "yes_above": 0.9,
-    "labels": 600,
-    "positives": 300,
-    "labels_sha256": "7" * 64,
-    "alpha_fpr": 0.02,
-    "alpha_fnr": 0.1,
-    "confidence": 0.95,
-    "ece_before": 0.2,
-    "ece_after": 0.02,
-    "sensitivity": 0.9,
-    "specificity": 0.95,
-    "abstained": 0.1,
-}
 
 PROBABILITIES = st.floats(0, 1)
 TEMPERATURES = st.floats(0.05, 20)
 BIASES = st.floats(-5, 5)
 
 Write = Callable[[str], Path]
-
-
-def entry(**given: Any) -> Entry:
-    """An entry with some fields of the test's choice."""
-    return Entry(**{**FIELDS, **given})
 
 
 @pytest.fixture
@@ -120,10 +96,10 @@ def test_a_family_is_found_before_the_entry_for_any() -> None:
     short, pool = entry(family="short"), entry()
     calibration = Calibration(entries=(pool, short))
 
-    assert calibration.find("judge@1", "equivalence", "short") is short
-    assert calibration.find("judge@1", "equivalence", "passage") is pool
-    assert calibration.find("judge@2", "equivalence", "short") is None
-    assert calibration.find("judge@1", "match", "short") is None
+    assert calibration.find("scripted", "match", "short") is short
+    assert calibration.find("scripted", "match", "passage") is pool
+    assert calibration.find("judge@2", "match", "short") is None
+    assert calibration.find("scripted", "equivalence", "short") is None
 
 
 def test_a_file_is_read_as_it_was_written(write: Write) -> None:

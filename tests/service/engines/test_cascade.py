@@ -1,7 +1,6 @@
 """Two engines as one judge: who answers what, and what the trouble of one costs the other."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from medreward.app import create_app
+from medreward.engines.calibration import Calibration
 from medreward.engines.capacity import Capacity
 from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.judge import Inquiry, Judge, Judgement, View
@@ -22,6 +22,8 @@ from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, Set
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
 from tests.conftest import Serve
+from tests.support.calibration import entry
+from tests.support.problems import problem
 from tests.support.service import loaded
 
 pytestmark = pytest.mark.anyio
@@ -30,6 +32,7 @@ TEMPLATES = load_templates()
 MATCH, REPORT = TEMPLATES["match"], TEMPLATES["report"]
 ASKED = Inquiry(MATCH, answer="left", reference="left lobe")
 GRADED = Inquiry(REPORT, answer="left", reference="left lobe")
+LATE = Problem(ProblemKind.JUDGE_TIMEOUT, "judge: late")
 ABSTAINED = Problem(ProblemKind.JUDGE_ABSTAINED, "judge: P(YES) 0.6 lies between 0.4 and 0.8")
 
 
@@ -90,11 +93,8 @@ async def test_each_engine_answers_the_templates_that_suit_it() -> None:
 
     told = await judge.decide([GRADED, ASKED, GRADED])
 
-    assert [t.labels for t in told if isinstance(t, Judgement)] == [
-        REPORT.labels,
-        MATCH.labels,
-        REPORT.labels,
-    ]
+    labels = [t.labels for t in told if isinstance(t, Judgement)]
+    assert labels == [REPORT.labels, MATCH.labels, REPORT.labels]
     assert (list(first.batches), list(second.batches)) == ([[ASKED]], [[GRADED, GRADED]])
     assert count(metrics, "medreward_cascade_inquiries_total", answered_by="first") == 1
     assert count(metrics, "medreward_cascade_inquiries_total", answered_by="second") == 2
@@ -113,35 +113,26 @@ async def test_the_view_of_the_other_engine_is_the_seconds() -> None:
 
 async def test_what_neither_can_answer_is_refused() -> None:
     """The view of another engine is never that of the same."""
-    first = Engine("verifier", default=p(0.9))
-    second = Engine("llm", templates=())
-    judge = Cascade(first, second)
+    judge = Cascade(Engine("verifier", default=p(0.9)), Engine("llm", templates=()))
 
-    kept, problem = await judge.decide([ASKED, ASKED._replace(view=View.OTHER_ENGINE)])
+    kept, refused = await judge.decide([ASKED, ASKED._replace(view=View.OTHER_ENGINE)])
 
     assert kept == p(0.9)
-    assert isinstance(problem, Problem)
-    assert problem.kind is ProblemKind.JUDGE_REFUSED
+    problem(refused, ProblemKind.JUDGE_REFUSED)
 
 
-@pytest.mark.parametrize(("escalates", "told"), [(True, p(0.1)), (False, ABSTAINED)])
+@pytest.mark.parametrize(
+    ("said", "escalates", "told"),
+    [(ABSTAINED, True, p(0.1)), (ABSTAINED, False, ABSTAINED), (LATE, True, LATE)],
+)
 async def test_what_the_first_abstains_from_goes_to_the_second(
-    escalates: bool, told: Judgement | Problem
+    said: Problem, escalates: bool, told: Judgement | Problem
 ) -> None:
-    """In a cascade; else it stays open."""
-    first, second = pair(ABSTAINED, p(0.1))
+    """In a cascade alone; what is late, or too long, is no question of being sure."""
+    first, second = pair(said, p(0.1))
 
     assert [*await Cascade(first, second, escalates=escalates).decide([ASKED])] == [told]
-    assert len(second.batches) == escalates
-
-
-async def test_other_problems_of_the_first_are_not_escalated() -> None:
-    """What is too long, or late, is no question of being sure."""
-    late = Problem(ProblemKind.JUDGE_TIMEOUT, "judge: late")
-    first, second = pair(late, p(0.1))
-
-    assert [*await Cascade(first, second, escalates=True).decide([ASKED])] == [late]
-    assert not second.batches
+    assert len(second.batches) == (told is not said)
 
 
 @pytest.mark.parametrize("broken", ["first", "second"])
@@ -153,9 +144,7 @@ async def test_an_engine_that_fails_costs_only_what_needed_it(broken: str) -> No
     by_first, by_second = await Cascade(first, second).decide([ASKED, GRADED])
 
     told = {"first": by_first, "second": by_second}
-    problem = told.pop(broken)
-    assert isinstance(problem, Problem)
-    assert problem.kind is ProblemKind.JUDGE_UNREACHABLE
+    problem(told.pop(broken), ProblemKind.JUDGE_UNREACHABLE)
     assert all(isinstance(answer, Judgement) for answer in told.values())
 
 
@@ -166,10 +155,9 @@ async def test_a_second_engine_that_is_down_costs_what_was_escalated() -> None:
     second.error = BackendDown("gone")
     judge = Cascade(first, second, escalates=True)
 
-    problem, kept = await judge.decide([ASKED, ASKED._replace(answer="sure")])
+    lost, kept = await judge.decide([ASKED, ASKED._replace(answer="sure")])
 
-    assert isinstance(problem, Problem)
-    assert problem.retryable
+    assert problem(lost, ProblemKind.JUDGE_UNREACHABLE).retryable
     assert kept == p(0.9)
 
 
@@ -207,11 +195,10 @@ async def test_what_the_slow_engine_does_not_answer_in_time_is_late() -> None:
             raise AssertionError
 
     first, _ = pair(p(0.9))
-    kept, problem = await Cascade(first, Slow("llm"), timeout_s=0.01).decide([ASKED, GRADED])
+    kept, late = await Cascade(first, Slow("llm"), timeout_s=0.01).decide([ASKED, GRADED])
 
     assert kept == p(0.9)
-    assert isinstance(problem, Problem)
-    assert problem.kind is ProblemKind.JUDGE_TIMEOUT
+    problem(late, ProblemKind.JUDGE_TIMEOUT)
 
 
 # The shadow.
@@ -322,26 +309,7 @@ def built(**given: Any) -> Judge:
 def written(folder: Path, *, engine: str = "scripted") -> Path:
     """A calibration file with one entry."""
     file = folder / "calibration.json"
-    entry = {
-        "engine": engine,
-        "template": "match",
-        "template_sha": MATCH.sha,
-        "threshold": 0.5,
-        "no_below": 0.25,
-        "yes_above": 0.75,
-        "labels": 100,
-        "positives": 50,
-        "labels_sha256": "0" * 64,
-        "alpha_fpr": 0.02,
-        "alpha_fnr": 0.1,
-        "confidence": 0.95,
-        "ece_before": 0.2,
-        "ece_after": 0.02,
-        "sensitivity": 0.9,
-        "specificity": 0.9,
-        "abstained": 0.1,
-    }
-    file.write_text(json.dumps({"entries": [entry]}), "utf-8")
+    file.write_text(Calibration(entries=(entry(engine=engine),)).model_dump_json(), "utf-8")
     return file
 
 
@@ -403,11 +371,7 @@ async def test_a_language_model_that_is_broken_is_seen_at_the_start() -> None:
     """The service does not wait for the first report to find out."""
     broken = Problem(ProblemKind.JUDGE_UNPARSEABLE, "judge: nothing readable")
     first, second = pair(p(0.9), broken)
-    app = create_app(
-        Settings(judge="scripted", embedder="hashed"),
-        judge=Cascade(first, second),
-        embedder=HashedEmbedder(),
-    )
+    app = create_app(Settings(), judge=Cascade(first, second), embedder=HashedEmbedder())
     async with app.router.lifespan_context(app):
         readiness = (await loaded(app)).engines.readiness
 

@@ -17,6 +17,7 @@ from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind, SetupError
 from tests.conftest import RealEngines
 from tests.service.engines.small_models import llama
+from tests.support.problems import judgement, problem
 
 if TYPE_CHECKING:
     from medreward.engines.judges.causal_lm import CausalLmJudge
@@ -174,15 +175,9 @@ def test_a_template_with_the_time_in_it_is_written_once(
 
     tokenizer = copy.deepcopy(small._tokenizer)  # noqa: SLF001
     tokenizer.chat_template = "It is {{ strftime_now('%f') }}.\n{{ messages[0]['content'] }}\nYou:"
+    options: dict[str, Any] = {"name": "dated", "secret": "", "coverage_floor": 0.2}
     one, other = (
-        CausalLmJudge(
-            small._model,  # noqa: SLF001
-            tokenizer,
-            name="dated",
-            secret="",
-            coverage_floor=0.2,
-            worker=language_model.worker,
-        )
+        CausalLmJudge(small._model, tokenizer, worker=language_model.worker, **options)  # noqa: SLF001
         for _ in range(2)
     )
 
@@ -222,8 +217,7 @@ async def test_no_probability_on_a_label_is_no_verdict_without_a_floor(
 
     (answer,) = await certain.decide([INQUIRIES[0]])
 
-    assert isinstance(answer, Problem)
-    assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE
+    problem(answer, ProblemKind.JUDGE_UNPARSEABLE)
 
 
 @pytest.mark.anyio
@@ -236,12 +230,9 @@ async def test_a_prompt_that_is_too_long_is_named_and_its_neighbours_are_judged(
 
     answers = await brief.decide([INQUIRIES[0], long, INQUIRIES[1]])
 
-    problem = answers[1]
-    assert isinstance(problem, Problem)
-    assert problem.kind is ProblemKind.TOO_LONG
-    assert "it reads at most 256" in problem.message
-    assert isinstance(answers[0], Judgement)
-    assert isinstance(answers[2], Judgement)
+    assert "it reads at most 256" in problem(answers[1], ProblemKind.TOO_LONG).message
+    judgement(answers[0])
+    judgement(answers[2])
 
 
 @pytest.mark.anyio
@@ -263,12 +254,10 @@ async def test_under_the_coverage_floor_there_is_no_verdict(
     judge: "CausalLmJudge", language_model: RealEngines
 ) -> None:
     """A model that does not answer in labels has said nothing."""
-    (answer,) = await remade(judge, language_model.worker, coverage_floor=0.99).decide(
-        [INQUIRIES[0]]
-    )
+    strict = remade(judge, language_model.worker, coverage_floor=0.99)
+    (answer,) = await strict.decide([INQUIRIES[0]])
 
-    assert isinstance(answer, Problem)
-    assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE
+    problem(answer, ProblemKind.JUDGE_UNPARSEABLE)
 
 
 def test_labels_count_by_their_first_token_in_every_form(judge: "CausalLmJudge") -> None:
@@ -300,15 +289,8 @@ def test_a_tokenizer_that_cannot_tell_the_labels_apart_is_refused() -> None:
     | st.lists(
         st.sampled_from(
             [
-                "<|im_end|>",
-                "<|im_start|>",
-                "<|endoftext|>",
-                "<|im_",
-                "end|>",
-                "\n",
-                '"',
-                "\\",
-                "YES",
+                *("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|im_"),
+                *("end|>", "\n", '"', "\\", "YES"),
             ]
         ),
         max_size=12,

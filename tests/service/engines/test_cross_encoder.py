@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from medreward.engines.calibration import Calibration, Entry
+from medreward.engines.calibration import Calibration
 from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
 from medreward.engines.models import CALIBRATION, MANIFEST
 from medreward.engines.registry import BuildContext, build_judge
@@ -19,6 +19,8 @@ from medreward.engines.templates import Template, load_templates
 from medreward.errors import Problem, ProblemKind, SetupError
 from medreward.settings import Settings
 from tests.conftest import Serve
+from tests.support.calibration import entry
+from tests.support.problems import judgement, problem
 
 if TYPE_CHECKING:
     from medreward.engines.judges.cross_encoder import CrossEncoderJudge
@@ -159,13 +161,11 @@ async def test_what_is_over_the_window_is_named_not_cut(judge: "CrossEncoderJudg
     """Its neighbours are judged."""
     long = Inquiry(MATCH, answer="left " * 20, reference="left")
 
-    first, problem, last = await judge.decide([INQUIRIES[0], long, INQUIRIES[1]])
+    first, refused, last = await judge.decide([INQUIRIES[0], long, INQUIRIES[1]])
 
-    assert isinstance(problem, Problem)
-    assert problem.kind is ProblemKind.TOO_LONG
-    assert "it reads at most 66" in problem.message
-    assert isinstance(first, Judgement)
-    assert isinstance(last, Judgement)
+    assert "it reads at most 66" in problem(refused, ProblemKind.TOO_LONG).message
+    judgement(first)
+    judgement(last)
 
 
 @pytest.mark.anyio
@@ -323,32 +323,12 @@ async def test_an_installed_verifier_comes_with_its_calibration(
         return build_judge(BuildContext(Settings(judge="cross_encoder", **given), worker))
 
     bare = built()
-    entry = Entry(
-        engine=bare.identity,
-        template="match",
-        template_sha=MATCH.sha,
-        bias=30.0,
-        threshold=0.6,
-        no_below=0.5,
-        yes_above=0.7,
-        labels=1,
-        positives=1,
-        labels_sha256="",
-        alpha_fpr=0.02,
-        alpha_fnr=0.1,
-        confidence=0.95,
-        ece_before=0,
-        ece_after=0,
-        sensitivity=1,
-        specificity=1,
-        abstained=0,
-    )
-    (folder / CALIBRATION).write_text(Calibration(entries=(entry,)).model_dump_json(), "utf-8")
+    own = Calibration(entries=(entry(engine=bare.identity, bias=30.0, threshold=0.6),))
+    (folder / CALIBRATION).write_text(own.model_dump_json(), "utf-8")
     judge = built()
     (told,) = await judge.decide([Inquiry(MATCH, "left", "right")])
 
     assert bare.identity == built(calibration="off").identity
     assert bare.identity.startswith("cross_encoder:medreward-verifier@1+")
     assert judge.identity.startswith(f"{bare.identity}+calibration:")
-    assert isinstance(told, Judgement)
-    assert (told.verdict, told.threshold) == ("YES", 0.6)
+    assert (judgement(told).verdict, judgement(told).threshold) == ("YES", 0.6)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from itertools import groupby
 from typing import Any
 
@@ -17,7 +17,15 @@ from medreward.engines.templates import load_templates
 from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, SetupError
 from medreward.settings import Settings
 from tests.conftest import Serve
-from tests.service.engines.judge_servers import MODEL, SHORT_PAUSES, FakeServer, Hosts, Model
+from tests.service.engines.judge_servers import (
+    MODEL,
+    SERVES,
+    SHORT_PAUSES,
+    FakeServer,
+    Hosts,
+    Model,
+)
+from tests.support.problems import judgement, problem
 
 pytestmark = pytest.mark.anyio
 
@@ -31,19 +39,20 @@ INQUIRIES = [
 ]
 
 
+def judge_of(hosts: Hosts, **options: Any) -> aclosing[OpenAiJudge]:
+    """A judge of all servers of a network, not yet started."""
+    urls = [f"http://{host}/v1" for host in hosts.servers]
+    options = {"model": MODEL, "pauses": SHORT_PAUSES, "transport": hosts, **options}
+    return aclosing(OpenAiJudge(*urls, **options))
+
+
 @asynccontextmanager
 async def started(*servers: FakeServer, **options: Any) -> AsyncIterator[OpenAiJudge]:
     """A judge that has found out about its servers."""
-    hosts = {f"judge{n}": server for n, server in enumerate(servers)}
-    urls = [f"http://{host}/v1" for host in hosts]
-    judge = OpenAiJudge(
-        *urls, **{"model": MODEL, "pauses": SHORT_PAUSES, "transport": Hosts(**hosts), **options}
-    )
-    try:
+    hosts = Hosts(**{f"judge{n}": server for n, server in enumerate(servers)})
+    async with judge_of(hosts, **options) as judge:
         await judge.start()
         yield judge
-    finally:
-        await judge.aclose()
 
 
 def shares(answers: Sequence[Judgement | Problem]) -> list[float]:
@@ -170,15 +179,12 @@ async def test_a_held_reply_that_is_no_label_is_no_verdict(said: object) -> None
     async with started(server) as judge:
         server.says = {"choices": [{"message": {"content": said}}]}
         (answer,) = await judge.decide(INQUIRIES[:1])
-        server.says = {
-            "choices": [{"message": {"content": "NO"}, "finish_reason": "content_filter"}]
-        }
+        choice = {"message": {"content": "NO"}, "finish_reason": "content_filter"}
+        server.says = {"choices": [choice]}
         (filtered,) = await judge.decide(INQUIRIES[:1])
 
-    assert isinstance(answer, Problem)
-    assert answer.kind is ProblemKind.JUDGE_UNPARSEABLE
-    assert isinstance(filtered, Problem)
-    assert filtered.kind is ProblemKind.JUDGE_REFUSED
+    problem(answer, ProblemKind.JUDGE_UNPARSEABLE)
+    problem(filtered, ProblemKind.JUDGE_REFUSED)
 
 
 async def test_many_inquiries_are_few_requests() -> None:
@@ -207,24 +213,9 @@ async def test_a_grade_is_asked_for_beside_verdicts() -> None:
     async with started(FakeServer("vllm")) as judge:
         grade, verdict = await judge.decide([Inquiry(REPORT, "report", "ref"), INQUIRIES[0]])
 
-    assert isinstance(verdict, Judgement)
-    assert isinstance(grade, Judgement)
-    assert grade.likeliest == "4"
-    assert [grade.coverage, verdict.coverage] == [IsApprox(0.9), IsApprox(0.97)]
-
-
-async def test_one_refused_prompt_in_a_list_costs_its_neighbours_nothing() -> None:
-    """A list that is refused is sent again in halves, until the one that is too long is alone."""
-    server = FakeServer("old vllm", window=600)
-    inquiries = [*INQUIRIES[:9], Inquiry(MATCH, "word " * 800, "ref"), *INQUIRIES[9:20]]
-
-    async with started(server) as judge:
-        answers = await judge.decide(inquiries)
-
-    assert [n for n, answer in enumerate(answers) if isinstance(answer, Problem)] == [9]
-    assert all(
-        is_sound(a, i) for a, i in zip(answers, inquiries, strict=True) if isinstance(a, Judgement)
-    )
+    assert judgement(grade).likeliest == "4"
+    assert judgement(grade).coverage == IsApprox(0.9)
+    assert judgement(verdict).coverage == IsApprox(0.97)
 
 
 class Stumbling(FakeServer):
@@ -237,16 +228,26 @@ class Stumbling(FakeServer):
         return super().completions(body)
 
 
-async def test_a_prompt_that_the_server_falls_over_costs_its_neighbours_nothing() -> None:
-    """It is found in halves like one that is refused, and alone may be sent again later."""
-    inquiries = [*INQUIRIES[:9], Inquiry(MATCH, "poison", "ref"), *INQUIRIES[9:20]]
+@pytest.mark.parametrize(
+    ("server", "answer", "kind"),
+    [
+        (FakeServer("old vllm", window=600), "word " * 800, ProblemKind.TOO_LONG),
+        (Stumbling("old vllm"), "poison", ProblemKind.JUDGE_UNREACHABLE),
+    ],
+    ids=["refused", "stumbled over"],
+)
+async def test_one_bad_prompt_in_a_list_costs_its_neighbours_nothing(
+    server: FakeServer, answer: str, kind: ProblemKind
+) -> None:
+    """A list that fails is sent again in halves, until the prompt that is too much is alone."""
+    inquiries = [*INQUIRIES[:9], Inquiry(MATCH, answer, "ref"), *INQUIRIES[9:20]]
 
-    async with started(Stumbling("old vllm")) as judge:
-        answers = await judge.decide(inquiries)
+    async with started(server) as judge:
+        answers = list(await judge.decide(inquiries))
 
-    assert [n for n, answer in enumerate(answers) if isinstance(answer, Problem)] == [9]
-    assert isinstance(answers[9], Problem)
-    assert answers[9].kind is ProblemKind.JUDGE_UNREACHABLE
+    problem(answers.pop(9), kind)
+    del inquiries[9]
+    assert all(is_sound(judgement(a), i) for a, i in zip(answers, inquiries, strict=True))
 
 
 def numbered(*numbers: object) -> list[Any]:
@@ -302,21 +303,6 @@ async def test_choices_go_to_their_prompts_by_number(reply: Any) -> None:
     assert shares(answers) == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("kind", ["vllm", "llamacpp", "sglang", "litellm"])
-async def test_a_model_that_does_not_answer_in_labels_is_refused_at_the_start(kind: str) -> None:
-    """Also where later replies would hide it: a probe looks at what the model says unasked."""
-    with pytest.raises(SetupError, match="labels"):
-        async with started(FakeServer(kind, Model(mute=True))):
-            pass
-
-
-async def test_a_way_that_is_set_and_not_there_is_refused() -> None:
-    """Who asks for one way does not silently get another."""
-    with pytest.raises(SetupError, match=r"no way to ask.*completions"):
-        async with started(FakeServer("openai"), way="completions"):
-            pass
-
-
 async def test_why_no_cheaper_way_was_taken_is_told() -> None:
     """`medreward check` shows the reason."""
     async with started(FakeServer("openai")) as judge:
@@ -361,27 +347,6 @@ async def test_a_server_that_cannot_chat_yet_is_waited_for(status: int) -> None:
             pass
 
 
-async def test_a_server_of_another_model_is_refused() -> None:
-    """Waiting would not mend it; the message says what is served."""
-    with pytest.raises(SetupError, match=f"serves {MODEL}, not qwen"):
-        async with started(FakeServer("vllm"), model="qwen"):
-            pass
-
-
-async def test_servers_of_different_kinds_are_refused() -> None:
-    """Several servers have to be the same judge, or a sample's reward would depend on its luck."""
-    with pytest.raises(SetupError, match="same model"):
-        async with started(FakeServer("vllm"), FakeServer("llamacpp")):
-            pass
-
-
-async def test_servers_whose_models_disagree_are_refused() -> None:
-    """The probes are asked of each: another revision under the same name is noticed."""
-    with pytest.raises(SetupError, match="MEDREWARD_JUDGE_URL"):
-        async with started(FakeServer("old vllm"), FakeServer("old vllm", Model(seed="b"))):
-            pass
-
-
 class Sure(Model):
     """Answers each probe with the verdict that any good judge gives, as surely as it is."""
 
@@ -416,10 +381,35 @@ class Evasive(FakeServer):
         return {"choices": [{"message": {"content": said}}]}
 
 
-async def test_a_word_that_begins_like_a_label_is_none() -> None:
-    """A model that says "Not enough is known" did not say NO; held to the labels it would."""
-    with pytest.raises(SetupError, match="does not answer in labels"):
-        async with started(Evasive("litellm")):
+NO_LABELS = "does not answer in labels"
+
+
+@pytest.mark.parametrize(
+    ("servers", "options", "told"),
+    [
+        # A probe looks at what the model says unasked, which later replies may hide.
+        *(([FakeServer(kind, Model(mute=True))], {}, NO_LABELS) for kind in SERVES),
+        # "Not enough is known" begins like a label, and is none.
+        ([Evasive("litellm")], {}, NO_LABELS),
+        # Nobody who asks for one way gets another.
+        ([FakeServer("openai")], {"way": "completions"}, "no way to ask.*completions"),
+        ([FakeServer("vllm")], {"model": "qwen"}, f"serves {MODEL}, not qwen"),
+        # Several servers have to be the same judge, or a reward would depend on which one is asked.
+        ([FakeServer("vllm"), FakeServer("llamacpp")], {}, "same model"),
+        # The probes find another revision under the same name.
+        (
+            [FakeServer("old vllm"), FakeServer("old vllm", Model(seed="b"))],
+            {},
+            "MEDREWARD_JUDGE_URL",
+        ),
+    ],
+)
+async def test_what_waiting_does_not_mend_is_refused_at_the_start(
+    servers: list[FakeServer], options: dict[str, str], told: str
+) -> None:
+    """The message tells what is wrong with the model, the way or the servers."""
+    with pytest.raises(SetupError, match=told):
+        async with started(*servers, **options):
             pass
 
 
@@ -457,15 +447,12 @@ async def test_while_no_server_answers_the_start_can_be_tried_again() -> None:
     """All down is no fault of the settings: the same judge starts when they are up."""
     server = FakeServer("vllm")
     server.fails_with = 502
-    judge = OpenAiJudge("http://judge0/v1", model=MODEL, transport=Hosts(judge0=server))
-    try:
+    async with judge_of(Hosts(judge=server)) as judge:
         with pytest.raises(BackendDown):
             await judge.start()
         server.fails_with = None
         await judge.start()
         assert judge.way == "completions"
-    finally:
-        await judge.aclose()
 
 
 class Shaky(FakeServer):
@@ -480,14 +467,11 @@ class Shaky(FakeServer):
 
 async def test_a_server_that_fails_in_the_middle_of_a_start_is_asked_again() -> None:
     """What it could do a moment ago is no fault of the settings."""
-    judge = OpenAiJudge("http://judge/v1", model=MODEL, transport=Hosts(judge=Shaky("vllm")))
-    try:
+    async with judge_of(Hosts(judge=Shaky("vllm"))) as judge:
         with pytest.raises(BackendDown, match="500"):
             await judge.start()
         await judge.start()
         assert judge.way == "completions"
-    finally:
-        await judge.aclose()
 
 
 async def test_a_judge_that_comes_back_is_asked_as_before() -> None:
@@ -505,23 +489,17 @@ async def test_a_judge_that_comes_back_is_asked_as_before() -> None:
 async def test_a_judge_that_comes_back_as_another_is_refused(other: FakeServer) -> None:
     """What it says would be remembered as if the first had said it."""
     hosts = Hosts(judge=FakeServer("vllm"))
-    judge = OpenAiJudge("http://judge/v1", model=MODEL, transport=hosts)
-    try:
+    async with judge_of(hosts) as judge:
         await judge.start()
         hosts.servers["judge"] = other
         with pytest.raises(SetupError):
             await judge.start()
-    finally:
-        await judge.aclose()
 
 
 async def test_a_server_that_restarts_as_another_model_stays_out() -> None:
     """Of two servers one dies and comes back with other verdicts: only the first is asked."""
     hosts = Hosts(a=FakeServer("vllm"), b=FakeServer("vllm"))
-    judge = OpenAiJudge(
-        "http://a/v1", "http://b/v1", model=MODEL, pauses=SHORT_PAUSES, transport=hosts
-    )
-    try:
+    async with judge_of(hosts) as judge:
         await judge.start()
         hosts.servers["b"].fails_with = 500
         for inquiry in INQUIRIES[:12]:
@@ -531,8 +509,6 @@ async def test_a_server_that_restarts_as_another_model_stays_out() -> None:
             await asyncio.sleep(0.01)
         changed.asked.clear()
         answers = await judge.decide(INQUIRIES)
-    finally:
-        await judge.aclose()
 
     assert len(shares(answers)) == len(INQUIRIES)
     assert not any(len(body["prompt"]) > 10 for path, body in changed.asked if path != "v1/models")
@@ -555,9 +531,6 @@ async def test_rewards_come_out_whatever_the_server(serve: Serve, kind: str) -> 
 
 async def test_the_identity_names_the_way() -> None:
     """Ways see a little more or less of what a model says, so their answers are kept apart."""
-    identities = set()
-    for way in ("completions", "chat"):
-        async with started(FakeServer("vllm"), way=way) as judge:
-            identities.add(judge.identity)
-
-    assert len(identities) == 2
+    server = FakeServer("vllm")
+    async with started(server, way="completions") as one, started(server, way="chat") as other:
+        assert one.identity != other.identity

@@ -13,7 +13,8 @@ import pytest
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.openai import OpenAiJudge, WayName
 from medreward.engines.templates import load_templates
-from medreward.errors import Problem, ProblemKind
+from medreward.errors import ProblemKind
+from tests.support.problems import judgement, problem
 
 URL = os.environ.get("MEDREWARD_TEST_JUDGE_URL", "")
 
@@ -71,8 +72,7 @@ async def test_a_grade_is_had_by_every_way() -> None:
     for way in ("auto", "chat"):
         async with started(way) as judge:
             (grade,) = await judge.decide([Inquiry(TEMPLATES["report"], "clear lungs", "clear")])
-        assert isinstance(grade, Judgement)
-        assert grade.coverage is not None
+        assert judgement(grade).coverage is not None
 
 
 async def test_what_is_too_long_is_refused_and_costs_its_neighbours_nothing() -> None:
@@ -81,7 +81,6 @@ async def test_what_is_too_long_is_refused_and_costs_its_neighbours_nothing() ->
     async with started("auto") as judge:
         before, refused, after = await judge.decide([INQUIRIES[0], long, INQUIRIES[1]])
 
-    assert isinstance(before, Judgement)
-    assert isinstance(after, Judgement)
-    assert isinstance(refused, Problem)
-    assert refused.kind is ProblemKind.TOO_LONG
+    judgement(before)
+    judgement(after)
+    problem(refused, ProblemKind.TOO_LONG)

@@ -312,10 +312,7 @@ def test_awkward_tokens_leave_the_text_what_it_is(candidate: str, reference: str
     }
 
 
-@pytest.mark.parametrize(
-    "token",
-    ["u", "0", "\\u", "\\u0061", "u00", "003", "61", "\\"],
-)
+@pytest.mark.parametrize("token", ["u", "0", "\\u", "\\u0061", "u00", "003", "61", "\\"])
 def test_a_token_that_the_escapes_spell_does_no_harm(token: str) -> None:
     """Digits and the like cannot be written without themselves; the data reads back all the same."""
     writes = fence(special=(token, "<|im_end|>"))

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -75,12 +75,10 @@ async def started(*servers: EmbeddingServer, **options: Any) -> AsyncIterator[Op
     hosts = {f"embed{n}": server for n, server in enumerate(servers)}
     transport = httpx.MockTransport(lambda request: hosts[request.url.host](request))
     urls = [f"http://{host}/v1" for host in hosts]
-    embedder = OpenAiEmbedder(*urls, model="m", pauses=SHORT_PAUSES, transport=transport, **options)
-    try:
+    built = OpenAiEmbedder(*urls, model="m", pauses=SHORT_PAUSES, transport=transport, **options)
+    async with aclosing(built) as embedder:
         await embedder.start()
         yield embedder
-    finally:
-        await embedder.aclose()
 
 
 def sound(vectors: Any) -> list[Vector]:
@@ -91,12 +89,7 @@ def sound(vectors: Any) -> list[Vector]:
 
 @pytest.mark.parametrize(
     ("compact", "form"),
-    [
-        ("yes", "base64"),
-        ("refused", "float"),
-        ("ignored", "float"),
-        ("other way round", "float"),
-    ],
+    [("yes", "base64"), ("refused", "float"), ("ignored", "float"), ("other way round", "float")],
 )
 async def test_vectors_come_in_base64_where_that_gives_the_same(compact: str, form: str) -> None:
     """A third of the bytes, if the server takes it, does it, and means the same by it."""
@@ -113,10 +106,8 @@ async def test_vectors_come_in_base64_where_that_gives_the_same(compact: str, fo
 async def test_both_formats_give_the_same_vectors() -> None:
     """To the precision of float32."""
     texts = [f"finding {n}" for n in range(20)]
-    async with (
-        started(EmbeddingServer()) as one,
-        started(EmbeddingServer(compact="refused")) as two,
-    ):
+    float_only = EmbeddingServer(compact="refused")
+    async with started(EmbeddingServer()) as one, started(float_only) as two:
         ones, twos = sound(await one.embed(texts)), sound(await two.embed(texts))
 
     assert np.allclose(ones, twos, atol=1e-6)
@@ -174,16 +165,11 @@ async def test_an_embedder_that_embeds_nothing_is_noticed_at_the_start(model: An
 
 
 @pytest.mark.parametrize("other", [by_digest(seed="b"), by_digest(size=16)])
-async def test_servers_with_different_models_are_refused(other: Embed) -> None:
-    """A cosine between two models' vectors means nothing."""
+async def test_another_model_beside_the_first_or_after_it_is_refused(other: Embed) -> None:
+    """Vectors of two models, also of the same size, cannot be compared."""
     with pytest.raises(SetupError, match="MEDREWARD_EMBEDDER_URL"):
         async with started(EmbeddingServer(), EmbeddingServer(other)):
             pass
-
-
-@pytest.mark.parametrize("other", [by_digest(seed="b"), by_digest(size=16)])
-async def test_a_start_after_a_change_of_model_is_refused(other: Embed) -> None:
-    """Vectors of another model, also of the same size, cannot be compared with those remembered."""
     server = EmbeddingServer()
     async with started(server) as embedder:
         server.model = other

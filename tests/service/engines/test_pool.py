@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -45,19 +45,11 @@ class Network:
 @asynccontextmanager
 async def reaching(network: Network, **options: Any) -> AsyncIterator[ServerPool]:
     """The servers of a network."""
-    servers = ServerPool(
-        [f"http://{host}/v1" for host in network.hosts],
-        **{
-            "timeout_s": 5.0,
-            "pauses": LONG_RESTS,
-            "transport": httpx.MockTransport(network),
-            **options,
-        },
-    )
-    try:
+    wire: dict[str, Any] = {"timeout_s": 5.0, "pauses": LONG_RESTS}
+    wire |= {"transport": httpx.MockTransport(network), **options}
+    urls = [f"http://{host}/v1" for host in network.hosts]
+    async with aclosing(ServerPool(urls, **wire)) as servers:
         yield servers
-    finally:
-        await servers.aclose()
 
 
 def answers(status: int = 200, **headers: str) -> Behaviour:
@@ -128,23 +120,11 @@ async def test_the_least_busy_server_is_asked() -> None:
     assert {reply.status for reply in replies} == {200}
 
 
-async def test_a_server_that_hangs_costs_no_answer_and_is_left_alone() -> None:
-    """Its requests are tried on the others; after a few it is asked no more."""
-    network = Network(a=answers(), stuck=hang, c=answers())
-    async with reaching(network, try_timeout_s=0.05) as servers:
-        first = [reply for _ in range(4) for reply in await post(servers, 12)]
-        network.asked.clear()
-        second = await post(servers, 12)
-
-    assert {reply.status for reply in first + second} == {200}
-    assert "stuck" not in network.asked
-
-
-@pytest.mark.parametrize("sick", [answers(500), answers(503), refuse])
+@pytest.mark.parametrize("sick", [answers(500), answers(503), refuse, hang])
 async def test_a_server_that_fails_costs_no_answer_and_is_left_alone(sick: Behaviour) -> None:
-    """One that answers 500s or is down likewise."""
+    """Its requests are tried on the others; after a few it is asked no more."""
     network = Network(a=answers(), sick=sick, c=answers())
-    async with reaching(network) as servers:
+    async with reaching(network, try_timeout_s=0.05 if sick is hang else 5.0) as servers:
         first = [reply for _ in range(4) for reply in await post(servers, 12)]
         network.asked.clear()
         second = await post(servers, 12)
@@ -305,39 +285,27 @@ async def test_a_server_is_not_blamed_for_time_it_was_not_given() -> None:
         assert not servers.all[0].breaker.is_open
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-async def test_what_may_pass_is_tried_again(status: int) -> None:
-    """Also with one server, after a pause."""
-    network = Network(a=in_turn(status))
-    async with reaching(network) as servers:
-        (reply,) = await post(servers)
-
-    assert reply.status == 200
-    assert network.asked == ["a", "a"]
-
-
-@pytest.mark.parametrize("status", [400, 413, 422])
-async def test_what_will_not_pass_is_not_tried_again(status: int) -> None:
-    """A refusal is an answer."""
-    network = Network(a=answers(status), b=answers())
-    async with reaching(network) as servers:
-        (reply,) = await post(servers)
-
-    assert reply.status == status
-    assert network.asked == ["a"]
+TRIES = [
+    # What may pass is tried again, also with one server, after a pause.
+    *((status, {"a": in_turn(status)}, 200, "aa") for status in (408, 429, 500, 502, 503, 504)),
+    # A refusal is an answer.
+    *((n, {"a": answers(n), "b": answers()}, n, "a") for n in (400, 413, 422)),
+    # What waiting does not mend is asked of each server once.
+    *((n, {"a": answers(n), "b": answers(n)}, n, "ab") for n in (302, 401, 403, 404)),
+]
 
 
-@pytest.mark.parametrize("status", [302, 401, 403, 404])
-async def test_what_waiting_does_not_mend_is_not_tried_again_on_the_same_server(
-    status: int,
+@pytest.mark.parametrize(("first", "hosts", "last", "asked"), TRIES, ids=[row[0] for row in TRIES])
+async def test_a_status_decides_who_is_asked_next(
+    first: int, hosts: dict[str, Behaviour], last: int, asked: str
 ) -> None:
-    """Each server is asked once."""
-    network = Network(a=answers(status), b=answers(status))
+    """The same server after a pause, another server, or nobody."""
+    network = Network(**hosts)
     async with reaching(network) as servers:
         (reply,) = await post(servers)
 
-    assert reply.status == status
-    assert sorted(network.asked) == ["a", "b"]
+    assert reply.status == last, first
+    assert sorted(network.asked) == list(asked)
 
 
 async def test_a_busy_server_is_left_alone_as_long_as_it_says() -> None:

@@ -5,15 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.guards.contrast import contrast
-from medreward.guards.normal import normal
-from medreward.guards.pair import Pair
 from medreward.guards.polarity import lexicon
-
-
-def rule(answer: str, reference: str) -> str | None:
-    """Give the rule by which an answer is vetoed, if it is."""
-    veto = contrast(Pair(normal(answer), normal(reference)))
-    return veto.rule if veto else None
+from tests.service.guards.pairs import pair, rule
 
 
 @pytest.mark.parametrize(
@@ -68,7 +61,7 @@ def rule(answer: str, reference: str) -> str | None:
 )
 def test_what_excludes_the_reference_is_vetoed(answer: str, reference: str, expected: str) -> None:
     """A member of a group stands against another of the same group, by the group's rule."""
-    assert rule(answer, reference) == expected
+    assert rule(contrast, answer, reference) == expected
 
 
 @pytest.mark.parametrize(
@@ -106,13 +99,13 @@ def test_what_excludes_the_reference_is_vetoed(answer: str, reference: str, expe
 )
 def test_omission_and_other_words_for_the_same_are_not_vetoed(answer: str, reference: str) -> None:
     """What says less, more, or the same otherwise is left to the judge."""
-    assert rule(answer, reference) is None
+    assert rule(contrast, answer, reference) is None
 
 
 def test_the_spans_show_both_words() -> None:
     """A veto shows what stands against what, in the texts as they came."""
     answer, reference = "Pneumonia, RIGHT lung", "Left lung pneumonia"
-    veto = contrast(Pair(normal(answer), normal(reference)))
+    veto = contrast(pair(answer, reference))
     assert veto is not None
     assert answer[slice(*veto.span)] == "RIGHT"
     assert veto.reference_span is not None
@@ -122,14 +115,17 @@ def test_the_spans_show_both_words() -> None:
 def test_in_long_texts_both_words_stand_by_one_noun() -> None:
     """Two findings of one report are no contrast, for all that one is mild and one severe."""
     findings = "heart size normal, lungs clear, bones intact, soft tissues unremarkable, "
-    assert rule(f"{findings} mild scoliosis", f"{findings} severe emphysema of the lungs") is None
-    assert rule(f"{findings} mild scoliosis", f"{findings} severe scoliosis") is not None
+    assert (
+        rule(contrast, f"{findings} mild scoliosis", f"{findings} severe emphysema of the lungs")
+        is None
+    )
+    assert rule(contrast, f"{findings} mild scoliosis", f"{findings} severe scoliosis") is not None
 
 
 @given(st.text(max_size=200))
 def test_no_text_excludes_itself(text: str) -> None:
     """Whatever a text is, it is no contrast to itself."""
-    assert rule(text, text) is None
+    assert rule(contrast, text, text) is None
 
 
 WORDS = sorted({*lexicon().words, "no", "without", "not", "stage", "II", "3rd"})
@@ -138,7 +134,7 @@ WORDS = sorted({*lexicon().words, "no", "without", "not", "stage", "II", "3rd"})
 @given(*[st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)] * 2)
 def test_a_contrast_is_one_both_ways(one: str, other: str) -> None:
     """Whether two texts exclude each other does not depend on which is the reference."""
-    assert (rule(one, other) is None) == (rule(other, one) is None)
+    assert (rule(contrast, one, other) is None) == (rule(contrast, other, one) is None)
 
 
 @pytest.mark.parametrize(
@@ -146,4 +142,4 @@ def test_a_contrast_is_one_both_ways(one: str, other: str) -> None:
 )
 def test_long_texts_are_read(piece: str) -> None:
     """A text at the limit of 16 KiB is read like any other."""
-    assert rule((piece * 16_384)[:16_384], "effusion") in {None, "contrast.negation"}
+    assert rule(contrast, (piece * 16_384)[:16_384], "effusion") in {None, "contrast.negation"}

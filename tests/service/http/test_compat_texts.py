@@ -20,20 +20,14 @@ ALIGNED = {
     "with padding": (f"{QWEN}{SAID}<|im_end|>\n<|endoftext|><|endoftext|>", QWEN),
     "of another tokenizer": (f"{LLAMA}{SAID}<|eot_id|>", LLAMA),
     "with a start that the prompt lacks": (f"<s> {QWEN}{SAID}</s>", QWEN),
-    "without a start that the prompt has": (
-        LLAMA.removeprefix("<|begin_of_text|>") + SAID,
-        LLAMA,
-    ),
+    "without a start that the prompt has": (LLAMA.removeprefix("<|begin_of_text|>") + SAID, LLAMA),
     "with a start twice": (f"<|begin_of_text|>{LLAMA}{SAID}", LLAMA),
     "with spaces moved": (f"[INST] Which  lobe? [/INST] {SAID}</s>", "[INST]Which lobe?[/INST]"),
     "with an image's places": (
         f"<|vision_start|>{'<|image_pad|>' * 256}<|vision_end|>{QWEN}{SAID}",
         f"<|vision_start|><|image_pad|><|vision_end|>{QWEN}",
     ),
-    "with composed characters": (
-        unicodedata.normalize("NFC", DECOMPOSED) + SAID,
-        DECOMPOSED,
-    ),
+    "with composed characters": (unicodedata.normalize("NFC", DECOMPOSED) + SAID, DECOMPOSED),
     "without a prompt": (SAID, ""),
     "with a prompt cut at its start": ((LONG + QWEN)[100:] + SAID, LONG + QWEN),
     "with a prompt cut in the middle of a word": (LONG[2:] + SAID, LONG),

@@ -273,12 +273,7 @@ async def test_it_is_told_whether_an_engine_answers_at_all() -> None:
     for _ in range(4):
         await answers(asked, ["a", "b"])
 
-    assert heard.outcomes == [
-        ProblemKind.JUDGE_UNREACHABLE,
-        None,
-        ProblemKind.JUDGE_TIMEOUT,
-        None,
-    ]
+    assert heard.outcomes == [ProblemKind.JUDGE_UNREACHABLE, None, ProblemKind.JUDGE_TIMEOUT, None]
 
 
 async def test_after_closing_nothing_is_asked() -> None:
