@@ -34,6 +34,7 @@ LAYERS = [
     ["__main__"],
 ]
 
+ROOT = Path(__file__).parents[1]
 NETWORK = {"asyncio", "socket", "ssl", "http", "urllib", "httpx", "redis", "uvicorn", "fastapi"}
 
 
@@ -63,7 +64,7 @@ def test_no_room_is_imported_in_a_circle(imports: list[Import]) -> None:
 @pytest.mark.parametrize(
     ("library", "importers"),
     [
-        ("httpx", ("engines/remote/http_client.py", "cli/client.py")),
+        ("httpx", ("engines/remote/http_client.py",)),
         ("redis", ("cache/", "cli/cache.py")),
         ("fastapi", ("http/", "app.py")),
         ("starlette", ("http/", "app.py")),
@@ -78,6 +79,27 @@ def test_a_library_is_imported_in_one_place(library: str, importers: tuple[str, 
     }
 
     assert [path for path in sorted(found) if not path.startswith(importers)] == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "others"),
+    [
+        ("service/medreward", {"medreward_client", "medreward_eval", "medreward_trainer"}),
+        ("clients/python/medreward_client", {"medreward", "medreward_eval", "medreward_trainer"}),
+        ("clients/evaluation/medreward_eval", {"medreward", "medreward_trainer"}),
+        ("clients/trainer/medreward_trainer", {"medreward", "medreward_eval"}),
+    ],
+)
+def test_a_distribution_stands_without_the_others(folder: str, others: set[str]) -> None:
+    """The service imports no client; trainer and evaluation import the client alone."""
+    found = {
+        (module, name)
+        for module, path in modules_of(ROOT / folder).items()
+        for name in imported_names(path)
+        if name.split(".")[0] in others
+    }
+
+    assert found == set()
 
 
 @pytest.mark.parametrize("room", ["parsing", "guards", "rewards"])

@@ -1,4 +1,4 @@
-"""Stage 2: permits, deadlines and limits. Requests beyond the limits are refused at once."""
+"""Permits, deadlines and limits. Requests beyond the limits are refused at once."""
 
 import operator
 import time

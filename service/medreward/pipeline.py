@@ -136,7 +136,7 @@ async def grade(
     caller: Caller,
     trace: Trace,
 ) -> list[Grade | Ungraded]:
-    """Turn items into grades, in order: the same path, without tags to read or signals to add."""
+    """Turn items into grades, in order: plan the inquiries, resolve them, grade."""
     plan = partial(_plan, items, template, votes, stages, caller)
     plans, judgements = await stages.offload.run(plan, len(items))
     await _resolve(stages, judgements, None, caller)
@@ -168,6 +168,7 @@ async def _resolve(
     if vectors is not None and vectors.missing:
         work.append(stages.embedder.resolve(vectors, caller))
     if work:
+        # The answers are filled in place.
         await caller.while_connected(asyncio.gather(*work))
 
 

@@ -99,7 +99,7 @@ class Service:
 
     @property
     def embedder_resolver(self) -> Resolver[str, Vector]:
-        """The embedder's resolver; built on first use, as the judge's."""
+        """The embedder's resolver; built on first use."""
         if self._embedder_resolver is None:
             binding = EmbedderBinding(self.engines.embedder, self.settings.embedder_timeout_s)
             self._embedder_resolver = self._resolver(binding, self.settings.embedding_cache_bytes)

@@ -98,7 +98,7 @@ def test_one_module_knows_the_http_library() -> None:
 
 def test_the_client_needs_nothing_of_the_server() -> None:
     """A trainer installs the client alone."""
-    imported = set().union(*map(imported_by, PACKAGE.glob("*.py")))
+    imported = set().union(*map(imported_by, PACKAGE.rglob("*.py")))
     assert not imported & {"medreward", "pydantic", "fastapi"}
 
 

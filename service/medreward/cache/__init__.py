@@ -1,1 +1,1 @@
-"""The score cache: bytes by key, in this process and in Redis for all replicas."""
+"""The cache of judgements and embeddings: bytes by key, in this process and in Redis for all replicas."""

@@ -1,4 +1,4 @@
-"""The memory tier of the score cache, and the keys of its entries.
+"""The memory tier of the cache of answers: bytes by key, least recently used first to go.
 
 A cached answer replaces a request to the engine, so its key covers everything that can change the
 answer, and problems are not stored. Keys are digests without text. Values are bytes, the same as in

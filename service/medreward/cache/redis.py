@@ -1,4 +1,4 @@
-"""The Redis tier of the score cache: bytes by key, shared by replicas.
+"""The Redis tier of the cache of answers: bytes by key, shared by replicas.
 
 A failure of Redis delays requests once, by a fifth of a second by default. They continue without
 Redis, and later requests do not wait for it until it answers again.

@@ -1,1 +1,1 @@
-"""Guards: decisions about an answer without a model, after parsing and before inference."""
+"""Guards: decisions about an answer without a model; `parsing/sample.py` runs them."""

@@ -17,7 +17,7 @@ class Veto(NamedTuple):
     """Reason why an answer cannot be right, regardless of the judge."""
 
     rule: str
-    """Guard and finding, such as `contrast.laterality`; one of a closed set, never sample text."""
+    """Name of the finding, such as `contrast.laterality`; from code and lexicons, never sample text."""
     span: Span
     """Range in the answer."""
     reference_span: Span | None = None

@@ -7,7 +7,7 @@ from medreward.guards.normal import STOPWORDS, Normal
 from medreward.guards.pair import Pair
 
 MIN_COSINE = 0.25
-"""Least cosine of the sets of three letters in a row (`judging.md`, S8b)."""
+"""Least cosine of the sets of three letters in a row; chosen on synonyms that a judge accepts."""
 
 SHORT = 3
 """Letters of a reference that has to be found as a word: `yes` is contained in `eyes`."""

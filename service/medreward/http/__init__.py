@@ -1,1 +1,1 @@
-"""HTTP requests and responses: the only package that imports a web framework."""
+"""HTTP requests and responses; beside `app.py`, the only code that imports a web framework."""

@@ -1,4 +1,4 @@
-"""Stage 1: parsing of a request's body into a model, or an error that names the field."""
+"""The parsing of a request's body into a model, or an error that names the field."""
 
 import asyncio
 import json

@@ -95,7 +95,10 @@ class Resolver(Generic[Q, A]):
         await self._batcher.aclose()
 
     def on_answers(self, namespace: str, answers: Mapping[bytes, A | Problem]) -> None:
-        """Store the answers of a batch, and release the leases of questions that got none."""
+        """Store the answers of a batch, and release the leases of questions that got none.
+
+        Called by the batcher, as its `Listener`.
+        """
         packed = {
             key: self._binding.pack(answer)
             for key, answer in answers.items()

@@ -1,4 +1,4 @@
-"""Stage 3, first half: parse a response once for all signals.
+"""A response, parsed once for all signals.
 
 Each function is linear in the length of any text; the regular expressions of the published reward
 are quadratic on a run of newlines or of unclosed tags.

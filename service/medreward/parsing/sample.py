@@ -1,4 +1,4 @@
-"""Stage 3, second half: decide samples without a model, and collect the open questions."""
+"""A sample, parsed: its completion and references, and what rules and guards decide without a model."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Stage 7: compute a reward from signals and a recipe, or the reason without one. Pure arithmetic."""
+"""The reward of signals under a recipe, or the reason why there is none. Pure arithmetic."""
 
 import math
 from collections.abc import Mapping, Sequence
