@@ -7,7 +7,7 @@ add nothing, since the work holds the interpreter's lock.
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -30,10 +30,6 @@ class Offloader:
         if size <= SMALL:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
-
-    async def map(self, make: Callable[[T], R], things: Sequence[T]) -> list[R]:
-        """Apply *make* to each of *things*, in one piece of work."""
-        return await self.run(lambda: [make(thing) for thing in things], len(things))
 
     def close(self) -> None:
         """Cancel work that has not started; work in progress ends by itself."""
