@@ -111,8 +111,7 @@ class Service:
         Raises:
             NotReady: the engines cannot answer yet, or the process is draining.
         """
-        if self.lifecycle.has_begun:
-            self.lifecycle.check_admits()
+        self.lifecycle.check_admits()
         self.engines.check_ready()
 
     async def load(self) -> None:
