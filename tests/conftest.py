@@ -19,6 +19,7 @@ from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.registry import BuildContext, build_embedder, build_judge
 from medreward.settings import Settings
 from tests import programs
+from tests.support.logs import log_settings
 from tests.support.process import Service, serving
 from tests.support.service import over_asgi
 
@@ -60,6 +61,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _settings_alone() -> None:
     """Hide the variable of the tests from the services that they start, which refuse unknown ones."""
     os.environ.pop("MEDREWARD_ALL_TOOLS", None)
+
+
+@pytest.fixture(autouse=True)
+def _logging_left_as_found() -> Iterator[None]:
+    """Fail the test that leaves a log level or handler behind; a later one would miss its records."""
+    before = log_settings()
+    yield
+    assert log_settings() == before
 
 
 @pytest.fixture(scope="session")

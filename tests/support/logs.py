@@ -8,6 +8,21 @@ from contextlib import contextmanager
 import structlog
 
 
+def log_settings() -> dict[str, object]:
+    """Return what decides whether a record of ours is seen: the root's handlers, and the loggers'."""
+    root = logging.getLogger()
+    ours = {
+        name: (one.level, one.propagate, one.disabled)
+        for name, one in _loggers()
+        if name.startswith("medreward")
+    }
+    # A logger that appeared since then, with nothing set, is no difference.
+    changed = {
+        name: found for name, found in ours.items() if found != (logging.NOTSET, True, False)
+    }
+    return changed | {"root": (root.level, root.disabled, root.handlers[:], root.manager.disable)}
+
+
 @contextmanager
 def logging_restored() -> Iterator[None]:
     """Put back handlers, levels and structlog's configuration."""

@@ -109,9 +109,9 @@ class _Output:
     def text(self) -> str:
         """Everything that came."""
         if not self._file.closed:
-            # The process shares this offset, but appends whatever it is.
-            self._file.seek(0)
-            self._text = self._file.read().decode(errors="replace")
+            # `read` would start where the process has just written, since both share one offset.
+            file = self._file.fileno()
+            self._text = os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
         return self._text
 
     def emptied(self) -> int:

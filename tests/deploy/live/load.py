@@ -104,10 +104,9 @@ async def constant_load(
     load, ends = Load(Tally(is_known), Tally(is_known)), asyncio.Event()
     # Not those of an earlier load, which are remembered.
     numbers = itertools.count(REMEMBERED + secrets.randbelow(2**40))
-    # It tells of each attempt that it repeats.
-    logging.getLogger("medreward_client").setLevel(logging.ERROR)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
     async with (
+        _no_log_of_retries(),
         httpx.AsyncClient(base_url=url, timeout=REQUEST_TIMEOUT_S, limits=limits) as http,
         AsyncRewardClient(url, deadline_s=REQUEST_TIMEOUT_S) as client,
         asyncio.timeout(None) as wait,
@@ -119,6 +118,18 @@ async def constant_load(
         yield load
         ends.set()
         wait.reschedule(asyncio.get_running_loop().time() + END_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def _no_log_of_retries() -> AsyncIterator[None]:
+    """Silence the client, which would log a line for each retry; other tests read its log."""
+    log = logging.getLogger("medreward_client")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 async def compare_with(url: str, load: Load) -> None:

@@ -108,6 +108,13 @@ def unseen_logs() -> Iterator[None]:
 
 
 @pytest.fixture
+def logs_restored() -> Iterator[None]:
+    """Put logging back after a function that sets it up for its whole process."""
+    with logging_restored():
+        yield
+
+
+@pytest.fixture
 def run() -> Run:
     """Run a command in this process."""
     runner = CliRunner()

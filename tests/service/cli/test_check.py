@@ -214,6 +214,7 @@ def test_a_judge_that_does_not_answer_in_labels_fails_the_check(
     assert "the judge does not answer in labels" in _unwrapped(told.stdout)
 
 
+@pytest.mark.usefixtures("logs_restored")
 @pytest.mark.parametrize(
     ("platform", "said"),
     [
@@ -234,6 +235,7 @@ def test_the_profile_gpu_is_refused_with_what_the_machine_lacks(
     assert said in _unwrapped(told)
 
 
+@pytest.mark.usefixtures("logs_restored")
 def test_the_profile_gpu_passes_on_a_machine_with_vllm_and_cuda(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
