@@ -170,12 +170,18 @@ def tokens_by_source(metrics: Metrics) -> dict[str, float]:
 @pytest.mark.anyio
 async def test_what_was_judged_before_the_time_ran_out_counts(judge: VllmJudge) -> None:
     """The rest of the batch is a time-out, and is given up: the engine does not go on with it."""
-    inquiries = [Inquiry(MATCH, f"{number} " + "lung " * 1500, "b") for number in range(16)]
     brief = Inquiry(MATCH, answer="left lung", reference="right lung")
-    timeout_s, judge._timeout_s = judge._timeout_s, 6.0  # noqa: SLF001 - a setting, not behaviour
+    timeout_s = judge._timeout_s  # noqa: SLF001 - a setting, not behaviour
 
     try:
-        first, *rest = await judge.decide([brief, *inquiries])
+        # A busy machine needs longer for the first of them, and as much longer for the others.
+        for attempt in range(5):
+            judge._timeout_s = 3.0 * 2**attempt  # noqa: SLF001 - the same
+            # Texts that no earlier attempt has left in the engine's cache.
+            long = [Inquiry(MATCH, f"{attempt} {n} " + "lung " * 1500, "b") for n in range(16)]
+            first, *rest = await judge.decide([brief, *long])
+            if isinstance(first, Judgement):
+                break
     finally:
         judge._timeout_s = timeout_s  # noqa: SLF001 - the same
 
