@@ -5,6 +5,7 @@ with MEDREWARD_ALL_TOOLS=1, which `.ci/run` sets, it fails. Run as a script, thi
 packages to install. It imports nothing but the standard library, so any Python runs it.
 """
 
+import os
 import shutil
 import sys
 
@@ -20,19 +21,27 @@ PACKAGES = {
 """Each program with its package."""
 
 PACKAGES_FOR_IMAGES = {
+    "aardvark-dns": "aardvark-dns",
     "buildah": "buildah",
+    "catatonit": "catatonit",
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
+    "netavark": "netavark",
     "runc": "runc",
 }
-"""The same for `make images` alone."""
+"""The same for `make images` alone. podman only recommends some of them, so they are named."""
+
+HELPERS = "/usr/lib/podman"
+"""Debian puts podman's network programs here, beside the PATH."""
 
 OTHER_NAMES = {"chromium": "google-chrome"}
 
 
 def found(program: str) -> str | None:
     """The path of a program, or None if it is missing."""
-    return shutil.which(program) or shutil.which(OTHER_NAMES.get(program, program))
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), HELPERS))
+    names = (program, OTHER_NAMES.get(program, program))
+    return next(filter(None, (shutil.which(name, path=path) for name in names)), None)
 
 
 def path_of(program: str) -> str:

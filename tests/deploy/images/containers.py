@@ -10,9 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.programs import PACKAGES_FOR_IMAGES
+
 MARKS = [
     pytest.mark.images,
-    pytest.mark.needs("buildah", "podman", "mmdebstrap", "runc", "iptables"),
+    pytest.mark.needs("podman", *PACKAGES_FOR_IMAGES),
     pytest.mark.skipif(os.getuid() != 0, reason="buildah and podman need root here"),
 ]
 ROOT = Path(__file__).parents[3]
