@@ -1,4 +1,4 @@
-"""Fills the tables of docs/monitoring.md from the code: alerts, and the metrics with their words."""
+"""Fill the tables of docs/monitoring.md from the code: alerts and metrics."""
 
 import sys
 from pathlib import Path
@@ -10,13 +10,13 @@ from medreward.telemetry.metrics import Metrics
 
 PAGE = Path(__file__).parent / "monitoring.md"
 HEADS = {
-    "alerts": "| alert | severity | says |\n|---|---|---|\n",
-    "metrics": "| metric | labels | what it counts |\n|---|---|---|\n",
+    "alerts": "| alert | severity | summary |\n|---|---|---|\n",
+    "metrics": "| metric | labels | meaning |\n|---|---|---|\n",
 }
 
 
 def page() -> str:
-    """Write the page with its tables anew."""
+    """Write the page with new tables."""
     text = PAGE.read_text("utf-8")
     for name, rows in {"alerts": _alerts(), "metrics": _metrics()}.items():
         before, head, rest = text.partition(HEADS[name])

@@ -32,7 +32,7 @@ def page() -> str:
             "A profile gives the defaults of engines, models and device.",
             "It is chosen by name, never by whether a network or a GPU answers.",
             "",
-            "| profile | judge | language model beside it | embedder | device |",
+            "| profile | judge | second language model | embedder | device |",
             "|---|---|---|---|---|",
             *profiles,
             "",
