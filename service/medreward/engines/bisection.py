@@ -13,14 +13,11 @@ AskBatch = Callable[[Sequence[Q]], Awaitable[Sequence[A | Problem] | Problem]]
 """Returns an answer for each item, or one problem if the batch is refused as a whole."""
 
 
-async def bisect(
-    items: Sequence[Q], ask: AskBatch[Q, A], *, side_by_side: bool = True
-) -> list[A | Problem]:
-    """Ask about all items at once, and about each half if they are refused together.
+async def bisect(items: Sequence[Q], ask: AskBatch[Q, A]) -> list[A | Problem]:
+    """Ask about all items at once, and about both halves if they are refused together.
 
     An item that is refused alone gets the problem that *ask* returns for it; its neighbours get
-    their answers. Halves are asked *side_by_side*, or else one after the other, for an engine that
-    has room for a single batch. Exceptions of *ask* pass through.
+    their answers. Exceptions of *ask* pass through.
     """
     answers = await ask(items)
     if not isinstance(answers, Problem):
@@ -28,8 +25,5 @@ async def bisect(
     if len(items) <= 1:
         return [answers] * len(items)
     middle = len(items) // 2
-    halves = [
-        bisect(half, ask, side_by_side=side_by_side) for half in (items[:middle], items[middle:])
-    ]
-    first, second = await asyncio.gather(*halves) if side_by_side else [await h for h in halves]
-    return [*first, *second]
+    halves = await asyncio.gather(bisect(items[:middle], ask), bisect(items[middle:], ask))
+    return [*halves[0], *halves[1]]
