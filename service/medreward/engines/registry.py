@@ -14,9 +14,15 @@ from pydantic import SecretStr
 from medreward.engines.accelerator import Probe, measure_platform, vllm_share
 from medreward.engines.calibration import Calibration, load_calibration
 from medreward.engines.embedder import Embedder
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.embedders.openai import OpenAiEmbedder
+from medreward.engines.embedders.peer import RoleEmbedder
 from medreward.engines.judge import Judge
 from medreward.engines.judges.calibrated import CalibratedJudge
 from medreward.engines.judges.cascade import Cascade
+from medreward.engines.judges.openai import OpenAiJudge
+from medreward.engines.judges.peer import RoleJudge
+from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.models import CATALOGUE, identify, locate, own_calibration
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.budget import CostTracker
@@ -55,6 +61,10 @@ class BuildContext:
     variable: str = "MEDREWARD_JUDGE"
     """The setting that chose the engine; with `_MODEL` appended, the one that chose the model."""
 
+    def of(self, variable: str, choice: Choice, revision: str | None) -> "BuildContext":
+        """Return the context of one engine."""
+        return replace(self, variable=variable, choice=choice, revision=revision)
+
     @property
     def model(self) -> str:
         """The chosen model.
@@ -71,17 +81,26 @@ class BuildContext:
         """The chosen model with its version or revision; part of every cache key."""
         return identify(self.model, self.revision, self.settings.models_dir)
 
+    @property
+    def source(self) -> str:
+        """The folder of the chosen model, or its id on a hub."""
+        return locate(self.model, self.settings.models_dir)
+
+    @property
+    def hub_revision(self) -> str | None:
+        """The revision to load; None for a model that the catalogue pins."""
+        return None if self.model in CATALOGUE else self.revision
+
 
 def _causal_lm(context: BuildContext) -> Judge:
     _use_threads(context.settings)
     from medreward.engines.judges.causal_lm import CausalLmJudge  # noqa: PLC0415 - imports torch
 
     settings = context.settings
-    name = context.model
     return CausalLmJudge.load(
-        locate(name, settings.models_dir),
+        context.source,
         name=context.identified,
-        revision=_revision(name, context.revision),
+        revision=context.hub_revision,
         device=settings.torch_device,
         secret=settings.secret.get_secret_value(),
         coverage_floor=settings.judge_coverage_floor,
@@ -96,11 +115,10 @@ def _cross_encoder(context: BuildContext) -> Judge:
     from medreward.engines.judges.cross_encoder import CrossEncoderJudge  # noqa: PLC0415 - imports torch
 
     settings = context.settings
-    name = context.model
     return CrossEncoderJudge.load(
-        locate(name, settings.models_dir),
+        context.source,
         name=context.identified,
-        revision=_revision(name, context.revision),
+        revision=context.hub_revision,
         device=settings.torch_device,
         positive_label=settings.judge_positive_label,
         max_tokens=settings.judge_max_prompt_tokens,
@@ -114,11 +132,10 @@ def _vllm(context: BuildContext) -> Judge:
     from medreward.engines.judges.vllm_engine import EngineOptions  # noqa: PLC0415 - the same
 
     settings = context.settings
-    name = context.model
     return VllmJudge.load(
-        locate(name, settings.models_dir),
+        context.source,
         name=context.identified,
-        revision=_revision(name, context.revision),
+        revision=context.hub_revision,
         options=EngineOptions(
             tensor_parallel=settings.vllm_tensor_parallel,
             data_parallel=settings.vllm_data_parallel,
@@ -149,8 +166,6 @@ def _gpu_share(context: BuildContext) -> float:
 
 
 def _openai_judge(context: BuildContext) -> Judge:
-    from medreward.engines.judges.openai import OpenAiJudge  # noqa: PLC0415 - beside its siblings
-
     settings = context.settings
     return OpenAiJudge(
         *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8000/v1"),
@@ -170,8 +185,6 @@ def _openai_judge(context: BuildContext) -> Judge:
 
 
 def _role_judge(context: BuildContext) -> Judge:
-    from medreward.engines.judges.peer import RoleJudge  # noqa: PLC0415 - beside its siblings
-
     settings = context.settings
     return RoleJudge(
         *_addresses(settings.judge_url, "MEDREWARD_JUDGE_URL, such as http://judge:8080"),
@@ -183,36 +196,26 @@ def _role_judge(context: BuildContext) -> Judge:
 def _judge_options(settings: Settings) -> ServerOptions:
     return ServerOptions(
         api_key=ApiKey(settings.judge_api_key, settings.judge_api_key_file),
-        headers=_opened(settings.judge_headers),
+        headers=_revealed(settings.judge_headers),
         timeout_s=settings.judge_timeout_s,
         try_timeout_s=settings.judge_try_timeout_s,
     )
-
-
-def _scripted(_context: BuildContext) -> Judge:
-    from medreward.engines.judges.scripted import ScriptedJudge  # noqa: PLC0415 - beside its siblings
-
-    return ScriptedJudge()
 
 
 def _sentence_transformer(context: BuildContext) -> Embedder:
     _use_threads(context.settings)
     from medreward.engines.embedders.sentence_transformer import SentenceTransformerEmbedder  # noqa: PLC0415 - imports torch
 
-    settings = context.settings
-    name = context.model
     return SentenceTransformerEmbedder.load(
-        locate(name, settings.models_dir),
+        context.source,
         name=context.identified,
-        revision=_revision(name, context.revision),
-        device=settings.torch_device,
+        revision=context.hub_revision,
+        device=context.settings.torch_device,
         worker=context.worker,
     )
 
 
 def _openai_embedder(context: BuildContext) -> Embedder:
-    from medreward.engines.embedders.openai import OpenAiEmbedder  # noqa: PLC0415 - beside its siblings
-
     settings = context.settings
     return OpenAiEmbedder(
         *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8000/v1"),
@@ -224,8 +227,6 @@ def _openai_embedder(context: BuildContext) -> Embedder:
 
 
 def _role_embedder(context: BuildContext) -> Embedder:
-    from medreward.engines.embedders.peer import RoleEmbedder  # noqa: PLC0415 - beside its siblings
-
     settings = context.settings
     return RoleEmbedder(
         *_addresses(settings.embedder_url, "MEDREWARD_EMBEDDER_URL, such as http://embed:8080"),
@@ -237,16 +238,10 @@ def _role_embedder(context: BuildContext) -> Embedder:
 def _embedder_options(settings: Settings) -> ServerOptions:
     return ServerOptions(
         api_key=ApiKey(settings.embedder_api_key, settings.embedder_api_key_file),
-        headers=_opened(settings.embedder_headers),
+        headers=_revealed(settings.embedder_headers),
         timeout_s=settings.embedder_timeout_s,
         try_timeout_s=settings.embedder_try_timeout_s,
     )
-
-
-def _hashed(_context: BuildContext) -> Embedder:
-    from medreward.engines.embedders.hashed import HashedEmbedder  # noqa: PLC0415 - beside its siblings
-
-    return HashedEmbedder()
 
 
 JUDGES: Mapping[str, Callable[[BuildContext], Judge]] = {
@@ -255,7 +250,7 @@ JUDGES: Mapping[str, Callable[[BuildContext], Judge]] = {
     "vllm": _vllm,
     "openai": _openai_judge,
     "role": _role_judge,
-    "scripted": _scripted,
+    "scripted": lambda _: ScriptedJudge(),
 }
 
 READERS = tuple(name for name in JUDGES if name not in {"cross_encoder", "role"})
@@ -268,7 +263,7 @@ EMBEDDERS: Mapping[str, Callable[[BuildContext], Embedder]] = {
     "sentence_transformer": _sentence_transformer,
     "openai": _openai_embedder,
     "role": _role_embedder,
-    "hashed": _hashed,
+    "hashed": lambda _: HashedEmbedder(),
 }
 
 
@@ -284,23 +279,13 @@ def build_judge(context: BuildContext) -> Judge:
     if settings.judge_choice.engine == "role":
         return _role_judge(context)
     first = _build_calibrated(
-        replace(
-            context,
-            choice=settings.judge_choice,
-            revision=settings.judge_revision,
-            variable="MEDREWARD_JUDGE",
-        ),
+        context.of("MEDREWARD_JUDGE", settings.judge_choice, settings.judge_revision),
         must_be_known=settings.abstains,
     )
     if settings.llm_choice is None:
         return first
     second = _build_calibrated(
-        replace(
-            context,
-            choice=settings.llm_choice,
-            revision=settings.llm_revision,
-            variable="MEDREWARD_LLM",
-        )
+        context.of("MEDREWARD_LLM", settings.llm_choice, settings.llm_revision)
     )
     return Cascade(
         first,
@@ -314,16 +299,8 @@ def build_judge(context: BuildContext) -> Judge:
 
 def build_embedder(context: BuildContext) -> Embedder:
     """Build the embedder that the settings name; blocks until it is loaded."""
-    settings = context.settings
-    return _build(
-        EMBEDDERS,
-        replace(
-            context,
-            choice=settings.embedder_choice,
-            revision=settings.embedder_revision,
-            variable="MEDREWARD_EMBEDDER",
-        ),
-    )
+    choice, revision = context.settings.embedder_choice, context.settings.embedder_revision
+    return _build(EMBEDDERS, context.of("MEDREWARD_EMBEDDER", choice, revision))
 
 
 def check_choices(settings: Settings, probe: Probe = measure_platform) -> None:
@@ -333,10 +310,14 @@ def check_choices(settings: Settings, probe: Probe = measure_platform) -> None:
         SetupError: naming the setting and the choices, or what the machine lacks.
     """
     if settings.role != "embed":
-        _check_judge(settings)
+        _check_choice(settings, JUDGES, settings.judge_choice.engine, "MEDREWARD_JUDGE")
+        if settings.judge_choice.engine == "role":
+            _check_left_to_judge(settings)
+        if settings.llm_choice is not None:
+            readers = {name: JUDGES[name] for name in READERS}
+            _builder(readers, settings.llm_choice.engine, "MEDREWARD_LLM")
     if settings.role != "judge":
-        _builder(EMBEDDERS, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
-        _check_role(settings, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
+        _check_choice(settings, EMBEDDERS, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
     if settings.profile == "gpu":
         _check_platform(settings, probe)
 
@@ -366,19 +347,14 @@ def _check_platform(settings: Settings, probe: Probe) -> None:
         )
 
 
-def _check_judge(settings: Settings) -> None:
-    engine = settings.judge_choice.engine
-    _builder(JUDGES, engine, "MEDREWARD_JUDGE")
-    _check_role(settings, engine, "MEDREWARD_JUDGE")
-    if engine == "role":
-        _check_left_to_judge(settings)
-    if settings.llm_choice is not None:
-        readers = {name: JUDGES[name] for name in READERS}
-        _builder(readers, settings.llm_choice.engine, "MEDREWARD_LLM")
-
-
-def _check_role(settings: Settings, engine: str, setting: str) -> None:
-    """Refuse a model in a process of the role `api`, and an engine `role` in a process that holds one."""
+def _check_choice(
+    settings: Settings,
+    registry: Mapping[str, Callable[[BuildContext], object]],
+    engine: str,
+    setting: str,
+) -> None:
+    """Refuse an unknown engine, a model in a process of the role `api`, and `role` in one that holds it."""
+    _builder(registry, engine, setting)
     if settings.role == "api" and engine not in WITHOUT_MODEL:
         raise SetupError(
             f"{setting}={engine!r}: MEDREWARD_ROLE=api holds no model; leave it out and set "
@@ -457,18 +433,13 @@ def _builder(
         raise SetupError(f"{setting}={engine!r}; choose from {', '.join(registry)}") from None
 
 
-def _revision(name: str, revision: str | None) -> str | None:
-    """Return the setting's revision, or None for a model that the catalogue pins."""
-    return None if name in CATALOGUE else revision
-
-
 def _addresses(urls: tuple[str, ...], setting: str) -> tuple[str, ...]:
     if not urls:
         raise SetupError(f"this engine needs {setting}")
     return urls
 
 
-def _opened(headers: Mapping[str, SecretStr]) -> dict[str, str]:
+def _revealed(headers: Mapping[str, SecretStr]) -> dict[str, str]:
     return {name: value.get_secret_value() for name, value in headers.items()}
 
 
