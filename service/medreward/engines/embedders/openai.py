@@ -15,12 +15,7 @@ from medreward.admission import Deadline
 from medreward.engines.bisection import bisect
 from medreward.engines.capacity import Capacity
 from medreward.engines.embedder import Vector, cosine, is_sound
-from medreward.engines.remote.http_client import (
-    REFUSAL_STATUS,
-    Reply,
-    encoded,
-    json_of,
-)
+from medreward.engines.remote.http_client import REFUSAL_STATUS, Reply, encoded, json_of
 from medreward.engines.remote.pool import Server, ServerOptions, ServerPool
 from medreward.errors import (
     EMBEDDER_FAILURES,
@@ -93,11 +88,7 @@ class OpenAiEmbedder:
         log.info("embedder_found", format=self._format, batch=batch)
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
-        """Embed each text.
-
-        Raises:
-            EngineError: no server can be reached, or a reply is not one vector for each text.
-        """
+        """Embed each text."""
         return await bisect(texts, partial(self._embed, deadline=self._servers.deadline()))
 
     async def aclose(self) -> None:

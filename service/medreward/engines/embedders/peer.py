@@ -21,11 +21,7 @@ class RoleEmbedder(Peer[str, Vector]):
     failures = EMBEDDER_FAILURES
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
-        """Embed each text.
-
-        Raises:
-            EngineError: no process answers.
-        """
+        """Embed each text."""
         return await self._answers(texts)
 
     def _body(self, questions: Sequence[str]) -> dict[str, object]:

@@ -26,12 +26,7 @@ from medreward.engines.remote.discovery import (
     ServedModel,
     Unsupported,
 )
-from medreward.engines.remote.http_client import (
-    REFUSAL_STATUS,
-    Reply,
-    encoded,
-    json_of,
-)
+from medreward.engines.remote.http_client import REFUSAL_STATUS, Reply, encoded, json_of
 from medreward.engines.remote.pool import Server, ServerOptions, ServerPool
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.engines.templates import Template, load_templates
@@ -165,19 +160,18 @@ class OpenAiJudge:
             body = await self._offload.run(lambda: dialect.body(members), len(members))
             content = encoded(body)
             reply = await self._servers.post(dialect.path, content, deadline)
-            if reply.status in REFUSAL_STATUS or _may_stumble(reply, members):
+            # One of several prompts may be the cause of an internal error.
+            has_stumbled = reply.status == HTTPStatus.INTERNAL_SERVER_ERROR and len(members) > 1
+            if reply.status in REFUSAL_STATUS or has_stumbled:
                 return _refusal(reply)
             told = await self._offload.run(lambda: json_of(reply), len(members))
-            self._book(told, len(content))
+            usage = usage_of(told)
+            self._costs.charge(usage)
+            if self._limits is not None:
+                self._limits.note(len(content), usage.prompt + usage.completion)
             return await self._offload.run(lambda: dialect.read(told, members), len(members))
         except EngineError as exc:
             return [JUDGE_FAILURES.problem(exc)] * len(members)
-
-    def _book(self, told: Any, sent_bytes: int) -> None:
-        usage = usage_of(told)
-        self._costs.charge(usage)
-        if self._limits is not None:
-            self._limits.note(sent_bytes, usage.prompt + usage.completion)
 
     async def _cheapest(self, probes: Sequence[Probe], kind: str) -> Dialect:
         """Find the cheapest dialect that all servers support in the same form."""
@@ -270,11 +264,6 @@ def usage_of(told: Any) -> Usage:
 def _count(usage: object, name: str) -> int:
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if isinstance(value, int) and 0 < value <= MAX_TOKENS else 0
-
-
-def _may_stumble(reply: Reply, members: Sequence[Inquiry]) -> bool:
-    """Return True if one of several prompts may be the cause of an internal error."""
-    return reply.status == HTTPStatus.INTERNAL_SERVER_ERROR and len(members) > 1
 
 
 def _refusal(reply: Reply) -> Problem:

@@ -46,11 +46,7 @@ class RoleJudge(Peer[Inquiry, Judgement]):
                 )
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Judge each inquiry.
-
-        Raises:
-            EngineError: no process answers.
-        """
+        """Judge each inquiry."""
         return await self._answers(inquiries)
 
     def _body(self, questions: Sequence[Inquiry]) -> dict[str, object]:

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judgement
@@ -30,52 +30,6 @@ UNREADABLE = Problem(ProblemKind.JUDGE_UNPARSEABLE, "judge: the reply holds no t
 FILTERED = Problem(ProblemKind.JUDGE_REFUSED, "judge: the server filtered its reply")
 
 
-class Dialect(Protocol):
-    """One form of request that a server may support."""
-
-    @property
-    def name(self) -> str:
-        """The name in `MEDREWARD_JUDGE_WAY`."""
-        ...
-
-    @property
-    def path(self) -> str:
-        """The route, below the server's /v1."""
-        ...
-
-    @property
-    def identity(self) -> str:
-        """Everything in the dialect that can change a judgement."""
-        ...
-
-    @property
-    def capacity(self) -> Capacity:
-        """The batches that suit one server; with a batch of one, each inquiry is a request."""
-        ...
-
-    def body(self, inquiries: Sequence[Inquiry]) -> dict[str, object]:
-        """Build the body of one request for inquiries of one template."""
-        ...
-
-    def read(self, reply: Any, inquiries: Sequence[Inquiry]) -> list[Answer]:
-        """Parse the reply to one request.
-
-        Raises:
-            NonsenseReply: it does not hold an answer to each inquiry.
-        """
-        ...
-
-
-def by_request(dialect: Dialect, inquiries: Sequence[Inquiry]) -> list[list[int]]:
-    """Group the numbers of inquiries that share a request."""
-    if dialect.capacity.batch == 1:
-        return [[number] for number in range(len(inquiries))]
-    shared: dict[Template, list[int]] = {}
-    for number, inquiry in enumerate(inquiries):
-        shared.setdefault(inquiry.template, []).append(number)
-    return list(shared.values())
-
-
 @dataclass(frozen=True, slots=True)
 class Chat:
     """One chat request for each inquiry, whose first token has the likeliest alternatives."""
@@ -87,9 +41,9 @@ class Chat:
     prefill: Mapping[str, object] | None = None
     """Fields that make the server continue the template's opening; None if it cannot."""
     limit: str = "max_tokens"
-    name: str = "chat"
-    path: str = "chat/completions"
-    capacity: Capacity = ONE_EACH
+    name: ClassVar = "chat"
+    path: ClassVar = "chat/completions"
+    capacity: ClassVar = ONE_EACH
 
     @property
     def identity(self) -> str:
@@ -100,9 +54,12 @@ class Chat:
     def body(self, inquiries: Sequence[Inquiry]) -> dict[str, object]:
         """Write the request for one inquiry."""
         (inquiry,) = inquiries
+        messages = [{"role": "user", "content": self.fence.render(inquiry)}]
+        if self.prefill is not None:
+            messages.append({"role": "assistant", "content": inquiry.template.opening})
         return {
             "model": self.model,
-            "messages": self._messages(inquiry),
+            "messages": messages,
             "temperature": 0,
             self.limit: 1,
             "logprobs": True,
@@ -115,12 +72,6 @@ class Chat:
         (inquiry,) = inquiries
         return [_read_choice(first_choice(reply), inquiry.template, self.coverage_floor)]
 
-    def _messages(self, inquiry: Inquiry) -> list[dict[str, str]]:
-        messages = [{"role": "user", "content": self.fence.render(inquiry)}]
-        if self.prefill is not None:
-            messages.append({"role": "assistant", "content": inquiry.template.opening})
-        return messages
-
 
 @dataclass(frozen=True, slots=True)
 class ConstrainedChat:
@@ -130,9 +81,9 @@ class ConstrainedChat:
     fence: Fence
     structure: str = "response_format"
     limit: str = "max_tokens"
-    name: str = "chat"
-    path: str = "chat/completions"
-    capacity: Capacity = ONE_EACH
+    name: ClassVar = "chat"
+    path: ClassVar = "chat/completions"
+    capacity: ClassVar = ONE_EACH
 
     @property
     def identity(self) -> str:
@@ -174,14 +125,10 @@ def _as_json_schema(labels: Sequence[str]) -> dict[str, object]:
     return {"response_format": {"type": "json_schema", "json_schema": described}}
 
 
-def _as_grammar(labels: Sequence[str]) -> dict[str, object]:
-    return {"grammar": "root ::= " + " | ".join(f'"{label}"' for label in labels)}
-
-
 STRUCTURES: Mapping[str, Callable[[Sequence[str]], dict[str, object]]] = {
     "structured_outputs": lambda labels: {"structured_outputs": {"choice": list(labels)}},
     "regex": lambda labels: {"regex": f"({'|'.join(labels)})"},
-    "grammar": _as_grammar,
+    "grammar": lambda labels: {"grammar": f"root ::= {' | '.join(map(json.dumps, labels))}"},
     "response_format": _as_json_schema,
     "plain": lambda _labels: {},
 }
@@ -199,9 +146,9 @@ class Completions:
     ids: Mapping[Template, Labels] = field(default_factory=dict)
     """The tokens that begin labels, if they are known and the server returns the probability of
     given tokens."""
-    name: str = "completions"
-    path: str = "completions"
-    capacity: Capacity = MANY_EACH
+    name: ClassVar = "completions"
+    path: ClassVar = "completions"
+    capacity: ClassVar = MANY_EACH
 
     @property
     def identity(self) -> str:
@@ -237,14 +184,6 @@ class Completions:
             for choice, inquiry in zip(choices, inquiries, strict=True)
         ]
 
-    def _masses(self, choice: Mapping[str, Any], template: Template) -> dict[int, float] | None:
-        """Return the probability of each token that begins a label; None if one is missing."""
-        told = dict(first_tokens(choice))
-        wanted = [token for ids in self.ids[template].values() for token in ids]
-        named = {token: told.get(f"token_id:{token}") for token in wanted}
-        found = {token: mass for token, mass in named.items() if mass is not None}
-        return found if len(found) == len(wanted) else None
-
     def _wanted(self, template: Template) -> dict[str, object]:
         if template not in self.ids:
             return {"logprobs": TOP_LOGPROBS}
@@ -255,15 +194,33 @@ class Completions:
         if template not in self.ids or choice.get("finish_reason") == "content_filter":
             return _read_choice(choice, template, self.coverage_floor)
         try:
-            masses = self._masses(choice, template)
+            told = dict(first_tokens(choice))
+            masses = {
+                label: sum(told[f"token_id:{token}"] for token in ids)
+                for label, ids in self.ids[template].items()
+            }
         except TOKENLESS:
-            masses = None
-        if masses is None:
             return UNREADABLE
-        by_label = {
-            label: sum(masses[token] for token in ids) for label, ids in self.ids[template].items()
-        }
-        return judgement_from_masses(by_label, template, self.coverage_floor)
+        return judgement_from_masses(masses, template, self.coverage_floor)
+
+
+Dialect = Chat | ConstrainedChat | Completions
+"""One form of request that a server may support.
+
+`name` is its name in `MEDREWARD_JUDGE_WAY`, `path` its route below the server's /v1, and `capacity`
+the batches that suit one server; with a batch of one, each inquiry is a request. `body` builds the
+body of one request for inquiries of one template, and `read` parses the reply.
+"""
+
+
+def by_request(dialect: Dialect, inquiries: Sequence[Inquiry]) -> list[list[int]]:
+    """Group the numbers of inquiries that share a request."""
+    if dialect.capacity.batch == 1:
+        return [[number] for number in range(len(inquiries))]
+    shared: dict[Template, list[int]] = {}
+    for number, inquiry in enumerate(inquiries):
+        shared.setdefault(inquiry.template, []).append(number)
+    return list(shared.values())
 
 
 TOKENLESS = (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError)

@@ -126,27 +126,6 @@ async def first_that_works(candidates: Sequence[Dialect], trial: Trial) -> Diale
     return Unsupported("; ".join(dict.fromkeys(reasons)))
 
 
-def completions_candidates(
-    spec: JudgeSpec, frame: PromptFrame, ids: Mapping[Template, Labels]
-) -> Sequence[Completions]:
-    """List the variants of completions: the labels' own tokens first, then the likeliest tokens."""
-    top = Completions(spec.model, spec.fence, spec.coverage_floor, frame)
-    return [replace(top, ids=ids), top] if ids else [top]
-
-
-def chat_candidates(spec: JudgeSpec, kind: str) -> Sequence[Chat]:
-    """List the variants of a chat request whose reply has probabilities."""
-    plain = Chat(spec.model, spec.fence, spec.coverage_floor)
-    prefilled = [replace(plain, prefill=PREFILLS[kind])] if kind in PREFILLS else []
-    return [*prefilled, plain, replace(plain, top=FEW_LOGPROBS), replace(plain, limit=NEWER_LIMIT)]
-
-
-def constrained_candidates(spec: JudgeSpec, kind: str, limit: str) -> Sequence[ConstrainedChat]:
-    """List the variants of a chat request with a restricted reply; the last has no restriction."""
-    structures = dict.fromkeys((STRUCTURES.get(kind, "response_format"), "plain"))
-    return [ConstrainedChat(spec.model, spec.fence, name, limit) for name in structures]
-
-
 class Probe:
     """Discovers, one request at a time, the model and the dialects of one server."""
 
@@ -167,7 +146,9 @@ class Probe:
         rows = _rows(reply)
         for row in rows:
             if row.get("id") == self._spec.model:
-                return _served(row)
+                window = row.get("max_model_len")
+                kind = str(row.get("owned_by") or "")
+                return ServedModel(kind, window if isinstance(window, int) else None)
         if rows and all(row.get("owned_by") in {"vllm", "sglang"} for row in rows):
             names = ", ".join(str(row.get("id")) for row in rows[:5])
             raise SetupError(
@@ -187,7 +168,10 @@ class Probe:
         frame = await self._frame()
         if isinstance(frame, Unsupported):
             return frame
-        candidates = completions_candidates(self._spec, frame, await self._ids())
+        spec = self._spec
+        likeliest = Completions(spec.model, spec.fence, spec.coverage_floor, frame)
+        ids = await self._ids()
+        candidates = [replace(likeliest, ids=ids), likeliest] if ids else [likeliest]
         return await first_that_works(candidates, self.trial)
 
     async def chat(self, kind: str) -> Dialect | Unsupported:
@@ -196,7 +180,12 @@ class Probe:
         Raises:
             SetupError: the model does not answer in labels.
         """
-        found = await first_that_works(chat_candidates(self._spec, kind), self.trial)
+        spec = self._spec
+        plain = Chat(spec.model, spec.fence, spec.coverage_floor)
+        candidates = [plain, replace(plain, top=FEW_LOGPROBS), replace(plain, limit=NEWER_LIMIT)]
+        if kind in PREFILLS:
+            candidates.insert(0, replace(plain, prefill=PREFILLS[kind]))
+        found = await first_that_works(candidates, self.trial)
         if not isinstance(found, Mute):
             return found
         # A restricted reply is always a label, also from a model that would not answer in labels.
@@ -204,8 +193,11 @@ class Probe:
         refusal = await self._check_free_reply(found.limit)
         if refusal is not None:
             return refusal
-        held = constrained_candidates(self._spec, kind, found.limit)
-        return await first_that_works(held, self.trial)
+        structures = dict.fromkeys((STRUCTURES.get(kind, "response_format"), "plain"))
+        restricted = [
+            ConstrainedChat(spec.model, spec.fence, name, found.limit) for name in structures
+        ]
+        return await first_that_works(restricted, self.trial)
 
     async def trial(self, dialect: Dialect) -> Unsupported | None:
         """Send the probes of one request; return the reason if the dialect does not work, or None.
@@ -229,7 +221,11 @@ class Probe:
                 return Mute("chat replies come without token probabilities", dialect.limit)
             case _ if is_mute:
                 return Unsupported("completions come without token probabilities")
-        raise _speechless(next(a for a in answers if isinstance(a, Problem)))
+        problem = next(answer for answer in answers if isinstance(answer, Problem))
+        raise SetupError(
+            f"the judge does not answer in labels ({problem.message}): use another "
+            "MEDREWARD_JUDGE_MODEL, or lower MEDREWARD_JUDGE_COVERAGE_FLOOR"
+        )
 
     async def p_yes(self, dialect: Dialect) -> list[float] | Unsupported:
         """Return the probability of YES for each probe, 0.5 without a verdict."""
@@ -368,14 +364,6 @@ def _rows(reply: Reply) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def _served(row: Mapping[str, Any]) -> ServedModel:
-    window = row.get("max_model_len")
-    return ServedModel(
-        kind=str(row.get("owned_by") or ""),
-        window_tokens=window if isinstance(window, int) else None,
-    )
-
-
 def _text(told: Any, name: str) -> str | None:
     text = told.get(name) if isinstance(told, dict) else None
     return text if isinstance(text, str) else None
@@ -388,10 +376,3 @@ def _tokens(told: Any) -> list[int] | Unsupported:
     if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
         return Unsupported("tokenize is not answered with token ids")
     return tokens
-
-
-def _speechless(problem: Problem) -> SetupError:
-    return SetupError(
-        f"the judge does not answer in labels ({problem.message}): use another "
-        "MEDREWARD_JUDGE_MODEL, or lower MEDREWARD_JUDGE_COVERAGE_FLOOR"
-    )
