@@ -4,8 +4,7 @@ import asyncio
 import itertools
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypedDict, TypeVar
@@ -19,6 +18,7 @@ from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.http_client import (
     REFUSAL_STATUS,
     AsyncBaseTransport,
+    AsyncClient,
     Reply,
     encoded,
     send,
@@ -71,24 +71,8 @@ class ServerOptions(TypedDict, total=False):
 class Server:
     """One server: its address, its requests in flight, and how it has answered."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        timeout_s: float,
-        connections: int,
-        pauses: Pauses,
-        transport: AsyncBaseTransport | None,
-    ) -> None:
-        self._base = url.rstrip("/")
-        self._http = server(
-            url,
-            headers=headers,
-            timeout_s=timeout_s,
-            connections=connections,
-            transport=transport,
-        )
+    def __init__(self, client: AsyncClient, pauses: Pauses) -> None:
+        self._http = client
         self.outstanding = 0
         self.last_turn = 0
         """The number of its latest request; of equally busy servers, the one with the lowest is chosen."""
@@ -114,7 +98,7 @@ class Server:
         Raises:
             EngineError: there is no reply.
         """
-        above = self._base.removesuffix("/v1")
+        above = str(self._http.base_url).rstrip("/").removesuffix("/v1")
         url = f"{above}{path}" if path.startswith("/") else path
         return await send(
             self._http, method, url, content=content, headers={**headers, **carried()}
@@ -154,17 +138,17 @@ class ServerPool:
         self._chance = random.SystemRandom()
         self._numbers = itertools.count(1)
         self._places = asyncio.Semaphore(in_flight_each * len(urls))
-        self.all = [
-            Server(
+        clients = [
+            server(
                 url,
                 headers=headers or {},
                 timeout_s=self._try_timeout_s,
                 connections=2 * in_flight_each,
-                pauses=self._pauses,
                 transport=transport,
             )
             for url in urls
         ]
+        self.all = [Server(client, self._pauses) for client in clients]
         self.examine: Callable[[Server], Awaitable[None]] = self._greet
         """Probes an ejected server; raises if it has to stay ejected."""
 
@@ -178,8 +162,15 @@ class ServerPool:
         Raises:
             EngineError: no server answered before the deadline.
         """
-        async with self._place(deadline):
+        try:
+            async with asyncio.timeout(deadline.left_s):
+                await self._places.acquire()
+        except TimeoutError:
+            raise DeadlinePassed("too many requests were before it") from None
+        try:
             return await self._post(path, content, deadline)
+        finally:
+            self._places.release()
 
     async def ask(
         self, server: Server, method: str, path: str, body: Mapping[str, object] | None = None
@@ -235,13 +226,6 @@ class ServerPool:
         well = [server for server in self.all if not server.breaker.is_open]
         return min(well, key=lambda s: (tried.count(s), s.outstanding, s.last_turn), default=None)
 
-    def _all_rest(self) -> BackendDown:
-        first = min(self.all, key=lambda server: server.breaker.left_s)
-        next_s = first.breaker.left_s
-        return BackendDown(
-            f"no server answers ({first.trouble}); the next try is in {next_s:.1f} s"
-        )
-
     async def _post(self, path: str, content: bytes, deadline: Deadline) -> Reply:
         tried: list[Server] = []
         outcome: Reply | EngineError | None = None
@@ -268,7 +252,10 @@ class ServerPool:
             await asyncio.sleep(pause_s)
         if isinstance(outcome, Reply):
             return outcome
-        raise outcome or self._all_rest()
+        first = min(self.all, key=lambda server: server.breaker.left_s)
+        raise outcome or BackendDown(
+            f"no server answers ({first.trouble}); the next try is in {first.breaker.left_s:.1f} s"
+        )
 
     async def _wait_for_a_server(self, deadline: Deadline) -> None:
         """Wait for the first probe if all servers are ejected: otherwise all requests fail at once."""
@@ -306,29 +293,14 @@ class ServerPool:
             async with asyncio.timeout(min(left_s, self._try_timeout_s)):
                 headers = self._key.headers
                 reply = await server.send(method, path, content, headers)
-                if reply.status in KEY_REFUSED and self._has_other_key(headers):
+                is_refused = reply.status in KEY_REFUSED
+                if is_refused and (self._key.headers != headers or self._key.reread()):
                     reply = await server.send(method, path, content, self._key.headers)
                 return reply
         except TimeoutError:
             raise DeadlinePassed("the server did not answer in time") from None
         finally:
             server.outstanding -= 1
-
-    def _has_other_key(self, headers: Mapping[str, str]) -> bool:
-        return self._key.headers != headers or self._key.reread()
-
-    @asynccontextmanager
-    async def _place(self, deadline: Deadline) -> AsyncIterator[None]:
-        """Hold one of the pool's slots for requests in flight."""
-        try:
-            async with asyncio.timeout(deadline.left_s):
-                await self._places.acquire()
-        except TimeoutError:
-            raise DeadlinePassed("too many requests were before it") from None
-        try:
-            yield
-        finally:
-            self._places.release()
 
     def _note_failure(self, server: Server, reason: str) -> None:
         server.breaker.failed()
@@ -337,14 +309,15 @@ class ServerPool:
 
     def _pause_s(self, outcome: Reply | EngineError, tried: Sequence[Server]) -> float:
         """Return the seconds before the next try: 0 if another server is left, infinity for no retry."""
-        others = [s for s in self.all if not s.breaker.is_open and s not in tried]
-        if others:
+        if any(not s.breaker.is_open and s not in tried for s in self.all):
             return 0.0
-        if isinstance(outcome, Reply) and not _may_pass(outcome):
-            return math.inf
         longest_s = min(self._pauses.longest_s, self._pauses.first_s * 2 ** len(tried))
         jitter_s = self._chance.uniform(0.0, longest_s)
-        asked_s = outcome.retry_after_s if isinstance(outcome, Reply) else None
+        if isinstance(outcome, EngineError):
+            return jitter_s
+        if outcome.status not in BUSY and outcome.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return math.inf
+        asked_s = outcome.retry_after_s
         return jitter_s if asked_s is None else asked_s + jitter_s / 10
 
     async def _watch(self, server: Server) -> None:
@@ -376,8 +349,3 @@ def _is_answer(reply: Reply) -> bool:
     """Return True if a reply concerns the request: a refusal of it, or JSON and not a proxy's page."""
     begins = reply.content.lstrip()[:1]
     return reply.status in REFUSAL_STATUS or (reply.is_success and begins in {b"{", b"["})
-
-
-def _may_pass(reply: Reply) -> bool:
-    """Return True if the same server may answer the same request later."""
-    return reply.status in BUSY or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR
