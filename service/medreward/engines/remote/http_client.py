@@ -9,25 +9,13 @@ from http import HTTPStatus
 from typing import Any
 
 import httpx
-from httpx import AsyncBaseTransport, AsyncClient, Client, Response
+from httpx import AsyncBaseTransport, AsyncClient, Response
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from medreward.errors import BackendDown, DeadlinePassed, NonsenseReply
 
-__all__ = [
-    "REFUSAL_STATUS",
-    "AsyncBaseTransport",
-    "AsyncClient",
-    "Client",
-    "Reply",
-    "Response",
-    "encoded",
-    "json_of",
-    "reaching",
-    "retry_after_s",
-    "send",
-    "server",
-]
+# The library's own names that other modules import from here.
+__all__ = ["AsyncBaseTransport", "AsyncClient", "Response"]
 
 REFUSAL_STATUS = (400, 413, 422)
 """Statuses by which servers refuse one text, most often because it is too long."""
