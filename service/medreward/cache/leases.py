@@ -148,14 +148,18 @@ class Leases:
         """Start the tasks that renew leases and poll watched entries."""
         self._tasks = [asyncio.create_task(self._renew()), asyncio.create_task(self._poll())]
 
-    async def aclose(self) -> None:
-        """Stop renewing and polling; waiting requests then ask for themselves."""
+    async def aclose(self) -> list[bytes]:
+        """Stop renewing and polling; returns the names of the leases that are left.
+
+        Waiting requests then ask for themselves.
+        """
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         for name in list(self._watched):
             self._resolve(name, _Gone.UNREACHABLE)
+        return self.forget(list(self._held))
 
     async def claim(self, names: Sequence[bytes], role: Role, hold_s: float) -> Claimed:
         """Claim the leases of unclaimed entries; each is renewed for *hold_s* at most."""
@@ -193,7 +197,9 @@ class Leases:
         claimed, waiter = Claimed(in_flight=set(names)), _Waiter()
         self._join(waiter, names)
         try:
-            while self._may_wait(claimed, until_s):
+            while claimed.in_flight and not claimed.to_ask:
+                if not self._tasks or time.monotonic() >= until_s:
+                    break
                 released = []
                 for name, outcome in (await waiter.take(until_s)).items():
                     claimed.in_flight.discard(name)
@@ -220,14 +226,6 @@ class Leases:
     def forget(self, names: Iterable[bytes]) -> list[bytes]:
         """Stop renewing leases; returns the names of those that this process held."""
         return [name for name in names if self._held.pop(name, None) is not None]
-
-    def forget_all(self) -> list[bytes]:
-        """Stop renewing all leases; returns their names."""
-        return self.forget(list(self._held))
-
-    def _may_wait(self, claimed: Claimed, until_s: float) -> bool:
-        is_open = bool(self._tasks) and time.monotonic() < until_s
-        return is_open and bool(claimed.in_flight) and not claimed.to_ask
 
     def _alone(self, names: Collection[bytes], role: Role) -> set[bytes]:
         self._metrics.single_flight[role, "alone"].inc(len(names))

@@ -39,15 +39,12 @@ class MemoryTier:
     def put_many(self, values: Mapping[bytes, bytes]) -> None:
         """Store values, and evict the least recently used ones beyond the limit."""
         with self._lock:
-            self._put_many(values)
-
-    def _put_many(self, values: Mapping[bytes, bytes]) -> None:
-        for key, value in values.items():
-            known = self._values.pop(key, None)
-            if known is not None:
-                self.size_bytes -= len(known) + ENTRY_OVERHEAD_BYTES
-            self._values[key] = value
-            self.size_bytes += len(value) + ENTRY_OVERHEAD_BYTES
-        while self.size_bytes > self._max_bytes:
-            _, dropped = self._values.popitem(last=False)
-            self.size_bytes -= len(dropped) + ENTRY_OVERHEAD_BYTES
+            for key, value in values.items():
+                known = self._values.pop(key, None)
+                if known is not None:
+                    self.size_bytes -= len(known) + ENTRY_OVERHEAD_BYTES
+                self._values[key] = value
+                self.size_bytes += len(value) + ENTRY_OVERHEAD_BYTES
+            while self.size_bytes > self._max_bytes:
+                _, dropped = self._values.popitem(last=False)
+                self.size_bytes -= len(dropped) + ENTRY_OVERHEAD_BYTES

@@ -60,8 +60,8 @@ class RedisTier:
     async def aclose(self) -> None:
         """Release the leases and flush the queued writes, for a second at most, then disconnect."""
         # The order matters: renewals end before the releases, or one could bring a lease back.
-        await self._leases.aclose()
-        self._writes.put(dict.fromkeys(self._leases.forget_all(), RELEASE))
+        held = await self._leases.aclose()
+        self._writes.put(dict.fromkeys(held, RELEASE))
         await self._writes.aclose()
         await self._link.aclose()
 
@@ -156,6 +156,3 @@ class RedisTier:
         held = self._leases.forget(entry_names(list(keys), role, namespace))
         if held:
             self._writes.put(dict.fromkeys(held, RELEASE))
-
-
-__all__ = ["Claimed", "RedisTier", "build_redis_tier"]

@@ -6,8 +6,7 @@ to retry.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
@@ -20,7 +19,6 @@ from medreward.errors import SetupError
 from medreward.settings import Settings
 
 Argument: TypeAlias = bytes | str | int
-AnyRedis: TypeAlias = "Redis | RedisCluster"
 
 MAX_CONNECTIONS = 16
 """Most connections of one process, to one server or to each node of a cluster."""
@@ -32,24 +30,6 @@ class NonsensicalReply(Exception):
     """Redis sent a reply that does not fit the command."""
 
 
-class Store(Protocol):
-    """The operations of Redis that the score cache needs. Errors of the library pass through."""
-
-    async def read(self, names: Sequence[bytes]) -> list[object]:
-        """Return the value of each name, in order; None for a name without a value."""
-        ...
-
-    async def run(
-        self, script: str, names: Sequence[bytes], shared: Sequence[bytes], each: Sequence[bytes]
-    ) -> list[object]:
-        """Run a script that replies once for each name; *each* has one argument for each name."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...
-
-
 class OneServer:
     """A single Redis, or the master that sentinels name: one command for each batch."""
 
@@ -59,13 +39,16 @@ class OneServer:
         self._sentinel = sentinel
 
     async def read(self, names: Sequence[bytes]) -> list[object]:
-        """Return the value of each name, by one `MGET`."""
+        """Return the value of each name, in order, by one `MGET`; None for a name without a value."""
         return _checked(await self._execute("MGET", *names), len(names))
 
     async def run(
         self, script: str, names: Sequence[bytes], shared: Sequence[bytes], each: Sequence[bytes]
     ) -> list[object]:
-        """Run a script, by one `EVAL`."""
+        """Run a script that replies once for each name, by one `EVAL`.
+
+        *each* has one argument for each name, and *shared* those of all.
+        """
         # The script is sent each time: it is shorter than ten keys, and a server that was restarted,
         # flushed or promoted needs no second round trip to load it.
         replies = await self._execute("EVAL", script, len(names), *names, *shared, *each)
@@ -122,32 +105,30 @@ class Cluster:
         return replies
 
 
+Store = OneServer | Cluster
+"""Redis as the cache uses it. Errors of the library pass through."""
+
+
 def connect(settings: Settings) -> Store:
     """Build the store; it connects at its first command.
 
     Raises:
         SetupError: a file that the settings name cannot be read.
     """
-    client, sentinel = make_client(settings)
+    client, sentinel = _make_client(settings)
     return Cluster(client) if isinstance(client, RedisCluster) else OneServer(client, sentinel)
 
 
-def make_client(
+def _make_client(
     settings: Settings, *, timeout_s: float | None = None
-) -> tuple[AnyRedis, Sentinel | None]:
-    """Build a client, and with sentinels their client too; *timeout_s* bounds each of its waits.
-
-    Raises:
-        SetupError: there is no URL, or a file that the settings name cannot be read.
-    """
-    kwargs = connection_kwargs(settings)
-    kwargs["socket_timeout"] = timeout_s
-    kwargs["socket_connect_timeout"] = timeout_s or CONNECT_TIMEOUT_S
+) -> tuple["Redis | RedisCluster", Sentinel | None]:
+    """Build a client, and with sentinels their client too; *timeout_s* bounds each of its waits."""
+    kwargs = _with_timeout(settings, timeout_s)
     if settings.redis_mode == "sentinel":
         return _master(settings, kwargs)
     if settings.redis_mode == "cluster":
         return _cluster(settings, kwargs), None
-    return one_server(kwargs), None
+    return _one_server(kwargs), None
 
 
 @asynccontextmanager
@@ -159,7 +140,7 @@ async def primaries(settings: Settings, *, timeout_s: float) -> AsyncIterator[Se
         RedisError: the cluster does not list its nodes.
     """
     async with AsyncExitStack() as stack:
-        client, sentinel = make_client(settings, timeout_s=timeout_s)
+        client, sentinel = _make_client(settings, timeout_s=timeout_s)
         stack.push_async_callback(client.aclose)
         if sentinel is not None:
             stack.push_async_callback(sentinel.aclose)
@@ -167,8 +148,9 @@ async def primaries(settings: Settings, *, timeout_s: float) -> AsyncIterator[Se
             yield [client]
             return
         await client.initialize()
+        kwargs = _with_timeout(settings, timeout_s)
         nodes = [
-            one_server(_at(settings, node.host, int(node.port), timeout_s))
+            _one_server(kwargs | {"host": node.host, "port": int(node.port)})
             for node in client.get_primaries()
         ]
         for node in nodes:
@@ -176,12 +158,10 @@ async def primaries(settings: Settings, *, timeout_s: float) -> AsyncIterator[Se
         yield nodes
 
 
-def _at(settings: Settings, host: str, port: int, timeout_s: float) -> dict[str, Any]:
+def _with_timeout(settings: Settings, timeout_s: float | None) -> dict[str, Any]:
     return connection_kwargs(settings) | {
-        "host": host,
-        "port": port,
         "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s or CONNECT_TIMEOUT_S,
     }
 
 
@@ -195,7 +175,12 @@ def connection_kwargs(settings: Settings) -> dict[str, Any]:
         raise SetupError("no Redis is configured: set MEDREWARD_REDIS_URL")
     kwargs: dict[str, Any] = dict(parse_url(settings.redis_url.get_secret_value()))
     if settings.redis_password_file is not None:
-        kwargs["password"] = _password(settings.redis_password_file)
+        try:
+            kwargs["password"] = settings.redis_password_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise SetupError(
+                f"MEDREWARD_REDIS_PASSWORD_FILE cannot be read ({type(exc).__name__})"
+            ) from exc
     if kwargs.get("connection_class") is SSLConnection:
         kwargs |= _tls(settings)
     return kwargs | {
@@ -209,8 +194,8 @@ def connection_kwargs(settings: Settings) -> dict[str, Any]:
 
 def _master(settings: Settings, kwargs: dict[str, Any]) -> tuple[Redis, Sentinel]:
     hosts = _hosts(settings, kwargs)
-    own = {key: value for key, value in kwargs.items() if key not in ("host", "port")}
-    is_tls = own.pop("connection_class", None) is SSLConnection
+    is_tls = kwargs.get("connection_class") is SSLConnection
+    own = {key: kwargs[key] for key in kwargs.keys() - {"host", "port", "connection_class"}}
     # A dead sentinel has to leave time, within the link's timeout, to ask the next one.
     sentinel_kwargs = {key: own[key] for key in own if key.startswith("ssl_")} | {
         "socket_timeout": SENTINEL_TIMEOUT_S,
@@ -234,61 +219,44 @@ def _master(settings: Settings, kwargs: dict[str, Any]) -> tuple[Redis, Sentinel
 
 def _cluster(settings: Settings, kwargs: dict[str, Any]) -> RedisCluster:
     nodes = [ClusterNode(host, port) for host, port in _hosts(settings, kwargs)]
-    own = {key: kwargs[key] for key in kwargs if key not in ("host", "port", "db")}
-    is_tls = own.pop("connection_class", None) is SSLConnection
+    own = {key: kwargs[key] for key in kwargs.keys() - {"host", "port", "db", "connection_class"}}
     return RedisCluster(
         startup_nodes=nodes,
-        ssl=is_tls,
+        ssl=kwargs.get("connection_class") is SSLConnection,
         require_full_coverage=False,
         max_connections=MAX_CONNECTIONS,
         **own,
     )
 
 
-def one_server(kwargs: dict[str, Any]) -> Redis:
-    """Build a client of one server from `connection_kwargs`, with timeouts added."""
+def _one_server(kwargs: dict[str, Any]) -> Redis:
     return Redis.from_pool(ConnectionPool(max_connections=MAX_CONNECTIONS, **kwargs))
 
 
 def _hosts(settings: Settings, kwargs: dict[str, Any]) -> list[tuple[str, int]]:
-    first = (kwargs.get("host", "localhost"), kwargs.get("port", _default_port(settings)))
+    default_port = 26379 if settings.redis_mode == "sentinel" else 6379
+    first = (kwargs.get("host", "localhost"), kwargs.get("port", default_port))
     further = (host.rpartition(":") for host in settings.redis_hosts)
     return [first, *((host.strip("[]"), int(port)) for host, _, port in further)]
 
 
-def _default_port(settings: Settings) -> int:
-    return 26379 if settings.redis_mode == "sentinel" else 6379
-
-
 def _tls(settings: Settings) -> dict[str, Any]:
-    files = {
-        "ssl_ca_certs": settings.redis_ca_file,
-        "ssl_certfile": settings.redis_cert_file,
-        "ssl_keyfile": settings.redis_key_file,
-    }
-    for name, file in files.items():
-        if file is not None and not file.is_file():
-            raise SetupError(f"{_VARIABLES[name]}: there is no such file")
-    return {name: str(file) for name, file in files.items() if file is not None} | {
+    kwargs: dict[str, Any] = {
         "ssl_cert_reqs": "none" if settings.redis_tls_check == "none" else "required",
         "ssl_check_hostname": settings.redis_tls_check == "full",
     }
-
-
-_VARIABLES = {
-    "ssl_ca_certs": "MEDREWARD_REDIS_CA_FILE",
-    "ssl_certfile": "MEDREWARD_REDIS_CERT_FILE",
-    "ssl_keyfile": "MEDREWARD_REDIS_KEY_FILE",
-}
-
-
-def _password(file: Path) -> str:
-    try:
-        return file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SetupError(
-            f"MEDREWARD_REDIS_PASSWORD_FILE cannot be read ({type(exc).__name__})"
-        ) from exc
+    files = (
+        ("ssl_ca_certs", "CA", settings.redis_ca_file),
+        ("ssl_certfile", "CERT", settings.redis_cert_file),
+        ("ssl_keyfile", "KEY", settings.redis_key_file),
+    )
+    for name, variable, file in files:
+        if file is None:
+            continue
+        if not file.is_file():
+            raise SetupError(f"MEDREWARD_REDIS_{variable}_FILE: there is no such file")
+        kwargs[name] = str(file)
+    return kwargs
 
 
 def _checked(replies: Iterable[object], count: int) -> list[object]:

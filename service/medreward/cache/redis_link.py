@@ -153,7 +153,9 @@ class RedisLink:
         except BaseException:
             self._writes.gave_up()
             raise
-        self._note_written()
+        if self._writes.is_open:
+            log.info("redis_writes_again")
+        self._writes.succeeded()
         return replies
 
     async def may_write(self) -> None:
@@ -198,7 +200,10 @@ class RedisLink:
             had_time = time.monotonic() - asked_s > timeout_s / 2
             is_evidence = had_time or not isinstance(exc, TimeoutError)
             if is_evidence and store is self._store:
-                self._note_trouble(exc, is_stalled=_is_late(started_s + timeout_s))
+                is_stalled = time.monotonic() > started_s + timeout_s + STALL_S
+                if self._has_stalled or not is_stalled:
+                    self._note_lost(_reason(exc))
+                self._has_stalled = is_stalled
             raise Unavailable(_reason(exc)) from exc
         self._has_stalled = False
         return replies
@@ -218,11 +223,6 @@ class RedisLink:
             raise CircuitOpen
         return self._store
 
-    def _note_trouble(self, error: Exception, *, is_stalled: bool) -> None:
-        if self._has_stalled or not is_stalled:
-            self._note_lost(_reason(error))
-        self._has_stalled = is_stalled
-
     def _note_lost(self, reason: str) -> None:
         if not self._breaker.is_open:
             self._lost_s = time.monotonic()
@@ -238,11 +238,6 @@ class RedisLink:
         if "READONLY" in reason:
             # The former master is a replica now; a new connection may reach the new master.
             self.renew()
-
-    def _note_written(self) -> None:
-        if self._writes.is_open:
-            log.info("redis_writes_again")
-        self._writes.succeeded()
 
     async def _try_until_back(self) -> None:
         while self._breaker.is_open:
@@ -310,10 +305,6 @@ class RedisLink:
         task.add_done_callback(self._tasks.discard)
 
 
-def _is_late(due_s: float) -> bool:
-    return time.monotonic() > due_s + STALL_S
-
-
 def _is_refusal(error: Exception) -> bool:
     """Return whether Redis replied with a refusal, as when it is full or a replica."""
     # A cluster that lacks or moves a slot needs a new connection, as if it did not answer.
@@ -331,15 +322,6 @@ def _reason(error: Exception) -> str:
 
 
 WORDS = (
-    "OOM",
-    "READONLY",
-    "NOPERM",
-    "NOAUTH",
-    "WRONGPASS",
-    "LOADING",
-    "MISCONF",
-    "CLUSTERDOWN",
-    "MASTERDOWN",
-    "BUSY",
-    "NOREPLICAS",
+    *("OOM", "READONLY", "NOPERM", "NOAUTH", "WRONGPASS", "LOADING", "MISCONF"),
+    *("CLUSTERDOWN", "MASTERDOWN", "BUSY", "NOREPLICAS"),
 )
