@@ -287,9 +287,10 @@ class EngineSupervisor:
         """Load the engines of this process and warm them up; `readiness` has the outcome."""
         # The embedder is loaded first: a judge in vLLM takes its share of the GPU memory that is
         # free after that.
-        is_loaded = await self._load(self._embedder, build_embedder, _ask_embedder)
-        ask_judge = partial(_ask_judge, template=template)
-        if not is_loaded or not await self._load(self._judge, build_judge, ask_judge):
+        is_loaded = await self._load(
+            self._embedder, build_embedder, lambda embedder: embedder.embed([WARM_UP_TEXT])
+        ) and await self._load(self._judge, build_judge, partial(_ask_judge, template=template))
+        if not is_loaded:
             self.status = "failed"
             return
         settings = self._context.settings
@@ -337,10 +338,6 @@ def named(choice: Choice) -> str:
 def _loading(*choices: Choice | None) -> EngineState:
     models = ", ".join(named(choice) for choice in choices if choice is not None)
     return EngineState(ready=False, model=models, message="loading")
-
-
-async def _ask_embedder(embedder: Embedder) -> Sequence[object]:
-    return await embedder.embed([WARM_UP_TEXT])
 
 
 async def _ask_judge(judge: Judge, template: Template) -> Sequence[object]:

@@ -127,7 +127,9 @@ class Batcher(Generic[Q, A]):
         # either here or gone with its answer already stored, never between the two.
         joined_s = time.monotonic()
         shared = questions.keys() & self._tickets.keys()
-        tickets = {key: self._ticket(key, caller.namespace) for key in questions}
+        for key in questions.keys() - shared:
+            self._tickets[key] = _Ticket(caller.namespace)
+        tickets = {key: self._tickets[key] for key in questions}
         waiting = {key: q for key, q in questions.items() if tickets[key].started_s is None}
         flow, batches = self._queue.submit(waiting, caller.deadline.at_s)
         self._start(batches)
@@ -161,12 +163,6 @@ class Batcher(Generic[Q, A]):
         await asyncio.gather(*batches, return_exceptions=True)
         for ticket in self._tickets.values():
             ticket.resolve(self._problem(STOPPED))
-
-    def _ticket(self, key: bytes, namespace: str) -> _Ticket[A]:
-        ticket = self._tickets.get(key)
-        if ticket is None:
-            ticket = self._tickets[key] = _Ticket(namespace)
-        return ticket
 
     def _problem(self, error: EngineError) -> Problem:
         return self._binding.failures.problem(error)

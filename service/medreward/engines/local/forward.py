@@ -7,7 +7,7 @@ prompt is a padded row of its own.
 from collections.abc import Mapping, Sequence
 from functools import partial
 from inspect import signature
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 import torch
@@ -42,19 +42,6 @@ HALF_PROBE_TOLERANCE = 0.1
 log = structlog.get_logger(__name__)
 
 
-class Passes(Protocol):
-    """A way of running prompts through a model."""
-
-    def plan(
-        self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]
-    ) -> list[ForwardPass]:
-        """Plan passes over numbered prompts that probably all begin with *prefix*.
-
-        A pass returns one row for each member: float32 probabilities over the vocabulary.
-        """
-        ...
-
-
 class TreePasses:
     """Computes shared beginnings once: prefixes are cached, other beginnings are shared in a pass."""
 
@@ -70,7 +57,11 @@ class TreePasses:
     def plan(
         self, prompts: Mapping[int, Sequence[int]], prefix: Sequence[int]
     ) -> list[ForwardPass]:
-        """Plan one pass for each tree; prompts longer than a tree gain little, and are padded rows."""
+        """Plan one pass for each tree; prompts longer than a tree gain little, and are padded rows.
+
+        The prompts are numbered, and probably all begin with *prefix*. A pass returns one row for
+        each member: float32 probabilities over the vocabulary.
+        """
         short = {n: p for n, p in prompts.items() if len(p) <= self._max_tokens}
         trees = plan_trees(short, prefix, max_tokens=self._max_tokens)
         shared = [ForwardPass(list(t.paths), len(t.tokens), partial(self._run, t)) for t in trees]
@@ -142,6 +133,10 @@ class PaddedPasses:
             use_cache=False,
         ).logits
         return logits_P1V[:, -1].float().softmax(dim=-1)
+
+
+Passes = TreePasses | PaddedPasses
+"""A way of running prompts through a model."""
 
 
 def passes_for(model: Any) -> Passes:
