@@ -125,10 +125,15 @@ class Calibration(_Record):
         return Calibration(entries=kept + new)
 
 
+def logit(p: float) -> float:
+    """Compute the logarithm of the odds of *p*, which is kept away from 0 and 1."""
+    p = min(1 - LEAST_P, max(LEAST_P, p))
+    return math.log(p / (1 - p))
+
+
 def rescaled(p: float, temperature: float, bias: float) -> float:
     """Rescale a probability: sigmoid(logit(p) / temperature + bias), monotonic in *p*."""
-    p = min(1 - LEAST_P, max(LEAST_P, p))
-    moved = math.log(p / (1 - p)) / temperature + bias
+    moved = logit(p) / temperature + bias
     if moved >= 0:
         return 1 / (1 + math.exp(-moved))
     odds = math.exp(moved)

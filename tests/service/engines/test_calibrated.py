@@ -146,25 +146,18 @@ async def test_two_looks_decide_by_the_mean_of_their_logits(second: float, verdi
     "second", [p(OPEN), p(0.75), Problem(ProblemKind.JUDGE_UNPARSEABLE, "judge: nothing readable")]
 )
 async def test_what_stays_open_has_no_verdict(second: Judgement | Problem) -> None:
-    """The message tells P(YES) and the bounds, and nothing of the sample."""
+    """Nor has what has no reference to swap. The message tells P(YES) and the bounds, and no more."""
     engine = Views({View.AS_WRITTEN: p(OPEN), View.SWAPPED: second})
 
     (told,) = await calibrated(engine, abstains=True).decide([ASKED])
+    (alone,) = await calibrated(engine, abstains=True).decide([ASKED._replace(reference=None)])
 
+    assert len(engine.batches) == 3
+    problem(alone, ProblemKind.JUDGE_ABSTAINED)
     abstained = problem(told, ProblemKind.JUDGE_ABSTAINED)
     assert not abstained.retryable
     assert abstained.message.startswith("judge: P(YES) 0.6")
     assert abstained.message.endswith("lies between 0.400 and 0.800")
-
-
-async def test_without_a_reference_nothing_can_be_swapped() -> None:
-    """The second look would be the first."""
-    engine = ScriptedJudge(default=p(OPEN))
-
-    (told,) = await calibrated(engine, abstains=True).decide([ASKED._replace(reference=None)])
-
-    assert isinstance(told, Problem)
-    assert len(engine.batches) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import structlog
 
-from medreward.engines.calibration import LEAST_P, Calibration, Entry, family_of
+from medreward.engines.calibration import Calibration, Entry, family_of, logit
 from medreward.engines.capacity import Capacity
 from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
 from medreward.engines.judges.time_budget import Answer, BatchBudget
@@ -158,13 +158,8 @@ def _abstention(judgement: Judgement, entry: Entry) -> Problem:
 
 def _mean(first: Judgement, second: Judgement) -> Judgement:
     """Average two judgements in logits, in which evidence is additive."""
-    logit = (_logit(first.p_yes) + _logit(second.p_yes)) / 2
-    return _with_p_yes(first, 1.0 / (1.0 + math.exp(-logit)))
-
-
-def _logit(p: float) -> float:
-    p = min(1.0 - LEAST_P, max(LEAST_P, p))
-    return math.log(p / (1.0 - p))
+    mean = (logit(first.p_yes) + logit(second.p_yes)) / 2
+    return _with_p_yes(first, 1.0 / (1.0 + math.exp(-mean)))
 
 
 def _with_p_yes(judgement: Judgement, p_yes: float) -> Judgement:
