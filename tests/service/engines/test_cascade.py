@@ -101,22 +101,15 @@ async def test_each_engine_answers_the_templates_that_suit_it() -> None:
 
 
 async def test_the_view_of_the_other_engine_is_the_seconds() -> None:
-    """It is asked whatever the first would have said."""
+    """Whatever the first would have said, and also if the second cannot answer."""
     first, second = pair(p(0.9), p(0.1))
     other = ASKED._replace(view=View.OTHER_ENGINE)
 
     told = await Cascade(first, second).decide([ASKED, other])
+    kept, refused = await Cascade(first, Engine("llm", templates=())).decide([ASKED, other])
 
     assert [*told] == [p(0.9), p(0.1)]
     assert list(second.batches) == [[other]]
-
-
-async def test_what_neither_can_answer_is_refused() -> None:
-    """The view of another engine is never that of the same."""
-    judge = Cascade(Engine("verifier", default=p(0.9)), Engine("llm", templates=()))
-
-    kept, refused = await judge.decide([ASKED, ASKED._replace(view=View.OTHER_ENGINE)])
-
     assert kept == p(0.9)
     problem(refused, ProblemKind.JUDGE_REFUSED)
 
@@ -204,9 +197,12 @@ async def test_what_the_slow_engine_does_not_answer_in_time_is_late() -> None:
 # The shadow.
 
 
-async def shadowed(share: float, number: int, second: Judgement) -> tuple[Engine, Metrics]:
+async def shadowed(
+    share: float, number: int, second: Judgement | Exception
+) -> tuple[Engine, Metrics]:
     """Put sure answers through a cascade, and wait for what is measured beside it."""
     first, llm = pair(p(0.9), second)
+    llm.error = second if isinstance(second, Exception) else None
     metrics = Metrics()
     judge = Cascade(first, llm, escalates=True, shadow=share, metrics=metrics)
     told = await judge.decide([ASKED._replace(answer=f"answer {n}") for n in range(number)])
@@ -241,14 +237,7 @@ async def test_the_share_may_be_none_or_all(share: float, asked: int) -> None:
 
 async def test_a_shadow_that_fails_costs_nothing() -> None:
     """Nobody waits for it, and nothing is counted."""
-    first, second = pair(p(0.9))
-    second.error = RuntimeError("left lobe")
-    metrics = Metrics()
-    judge = Cascade(first, second, escalates=True, shadow=1.0, metrics=metrics)
-
-    assert [*await judge.decide([ASKED])] == [p(0.9)]
-    await asyncio.sleep(0)
-    await judge.aclose()
+    _, metrics = await shadowed(1.0, 1, RuntimeError("left lobe"))
 
     assert count(metrics, "medreward_cascade_agreement_total", agrees="yes") == 0
 
@@ -330,16 +319,13 @@ async def test_the_settings_say_what_stands_around_an_engine(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("given", [{"llm": "scripted", "cascade": True}, {"abstain": True}])
-async def test_a_judge_that_nobody_calibrated_cannot_abstain(given: dict[str, Any]) -> None:
-    """The service does not start; the message names what mends it."""
-    with pytest.raises(SetupError, match="MEDREWARD_CALIBRATION"):
-        await built(**given).start()
-
-
-async def test_a_calibration_of_another_judge_is_refused(tmp_path: Path) -> None:
-    """Whoever names the file believes that it is in use."""
-    with pytest.raises(SetupError, match="holds nothing for the judge 'scripted'"):
-        await built(calibration=written(tmp_path, engine="another")).start()
+async def test_a_judge_that_nobody_calibrated_cannot_abstain(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    """The service does not start; a calibration of another judge is none, whoever names the file."""
+    for calibration in ({}, {"calibration": written(tmp_path, engine="another")}):
+        with pytest.raises(SetupError, match=r"holds nothing.*MEDREWARD_CALIBRATION"):
+            await built(**given, **calibration).start()
 
 
 @pytest.mark.parametrize("llm", ["cross_encoder", "oracle"])

@@ -131,11 +131,16 @@ class Cascade:
             budget.ask(self.second, list(can.values())),
             return_exceptions=True,
         )
-        _raise_common_failure(told)
-        first, second = (
-            dict(zip(asked, _or_problems(answers, len(asked)), strict=True))
-            for asked, answers in zip((to_first, can), told, strict=True)
-        )
+        is_answered = any(answers for answers in told if not isinstance(answers, BaseException))
+        parts: list[dict[int, Answer]] = []
+        for asked, answers in zip((to_first, can), told, strict=True):
+            if not isinstance(answers, BaseException):
+                parts.append(dict(zip(asked, answers, strict=True)))
+            elif is_answered and isinstance(answers, EngineError):
+                parts.append(dict(zip(asked, problems(answers, len(asked)), strict=True)))
+            else:
+                raise answers
+        first, second = parts
         return first, dict.fromkeys(to_second, UNANSWERABLE) | second
 
     def _count(self, first: dict[int, Answer], second: dict[int, Answer]) -> None:
@@ -205,19 +210,3 @@ def identity_for(judge: Judge, template: Template) -> str:
     if isinstance(judge, RoleJudge):
         return judge.identity_for(template)
     return (judge if has_other_engine(judge) else engine_for(judge, template)).identity
-
-
-def _raise_common_failure(told: Sequence[Sequence[Answer] | BaseException]) -> None:
-    """Raise an error that is not an `EngineError`, or any error if no inquiry has an answer."""
-    is_answered = any(answers for answers in told if not isinstance(answers, BaseException))
-    for error in told:
-        if isinstance(error, BaseException) and not (
-            is_answered and isinstance(error, EngineError)
-        ):
-            raise error
-
-
-def _or_problems(answers: Sequence[Answer] | BaseException, asked: int) -> Sequence[Answer]:
-    if isinstance(answers, BaseException):
-        return problems(answers, asked) if isinstance(answers, EngineError) else ()
-    return answers
