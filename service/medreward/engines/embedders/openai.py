@@ -78,8 +78,7 @@ class OpenAiEmbedder:
         expected = self._expected or first.vectors
         for other in found.values():
             _check_same(expected, other.vectors)
-        self._check_size(expected[0])
-        self._expected = expected
+        self._expected, self._dimensions = expected, expected[0].size
         self._format = "base64" if all(one.is_compact for one in found.values()) else "float"
         batch = min(one.batch for one in found.values())
         self.capacity = replace(self.capacity, batch=batch)
@@ -151,25 +150,15 @@ class OpenAiEmbedder:
             raise BackendDown("the embedder has not started yet")
         _check_same(self._expected, await self._probe(server, PROBES, self._format))
 
-    def _check_size(self, vector: Vector) -> None:
-        """Store the size of the first vector, and check the size of the others.
-
-        Raises:
-            NonsenseReply: the size differs from that of the vectors before.
-        """
-        self._dimensions = self._dimensions or vector.size
-        if vector.size != self._dimensions:
-            raise NonsenseReply(
-                f"vectors had {self._dimensions} numbers, now {vector.size}: another model?"
-            )
-
     def _sized(self, vector: Vector | Problem) -> Vector | Problem:
-        try:
-            if not isinstance(vector, Problem):
-                self._check_size(vector)
-        except NonsenseReply as exc:
-            return EMBEDDER_FAILURES.problem(exc)
-        return vector
+        """Return a vector, or a problem if its size differs from that of the first one."""
+        if isinstance(vector, Problem):
+            return vector
+        self._dimensions = self._dimensions or vector.size
+        if vector.size == self._dimensions:
+            return vector
+        sizes = f"vectors had {self._dimensions} numbers, now {vector.size}: another model?"
+        return EMBEDDER_FAILURES.problem(NonsenseReply(sizes))
 
 
 class Found(NamedTuple):

@@ -113,7 +113,14 @@ class OpenAiJudge:
         if self._expected is not None:
             await asyncio.gather(*(self._examine(server) for server in found))
         else:
-            served = _same_model(list(found.values()))
+            served, *others = dict.fromkeys(found.values())
+            if others:
+                raise SetupError(
+                    "the servers of MEDREWARD_JUDGE_URL do not serve the same model in the same way: "
+                    + "; ".join(
+                        f"{m.kind} with a window of {m.window_tokens}" for m in found.values()
+                    )
+                )
             self._use(await self._cheapest([self._probe(server) for server in found], served.kind))
             shares = [await self._p_yes(server) for server in found]
             _check_agreement(served, shares)
@@ -217,16 +224,6 @@ class OpenAiJudge:
 
     def _probe(self, server: Server) -> Probe:
         return Probe(self._spec, partial(self._servers.ask, server))
-
-
-def _same_model(found: Sequence[ServedModel]) -> ServedModel:
-    """Refuse servers that describe different models."""
-    if len(set(found)) > 1:
-        raise SetupError(
-            "the servers of MEDREWARD_JUDGE_URL do not serve the same model in the same way: "
-            + "; ".join(f"{told.kind} with a window of {told.window_tokens}" for told in found)
-        )
-    return found[0]
 
 
 def _check_agreement(served: ServedModel, shares: Sequence[Sequence[float]]) -> None:

@@ -107,25 +107,6 @@ class Mute(Unsupported):
     """The field for the most tokens that the server accepted."""
 
 
-Trial = Callable[[Dialect], Awaitable[Unsupported | None]]
-
-
-async def first_that_works(candidates: Sequence[Dialect], trial: Trial) -> Dialect | Unsupported:
-    """Try candidates in their order; return the first that gives verdicts, otherwise all reasons.
-
-    A server that is mute for one candidate is mute for the later ones too, so the search ends.
-    """
-    reasons: list[str] = []
-    for dialect in candidates:
-        refusal = await trial(dialect)
-        if refusal is None:
-            return dialect
-        if isinstance(refusal, Mute):
-            return refusal
-        reasons.append(refusal.reason)
-    return Unsupported("; ".join(dict.fromkeys(reasons)))
-
-
 class Probe:
     """Discovers, one request at a time, the model and the dialects of one server."""
 
@@ -172,7 +153,7 @@ class Probe:
         likeliest = Completions(spec.model, spec.fence, spec.coverage_floor, frame)
         ids = await self._ids()
         candidates = [replace(likeliest, ids=ids), likeliest] if ids else [likeliest]
-        return await first_that_works(candidates, self.trial)
+        return await self._first_that_works(candidates)
 
     async def chat(self, kind: str) -> Dialect | Unsupported:
         """Find a variant of chat requests.
@@ -185,7 +166,7 @@ class Probe:
         candidates = [plain, replace(plain, top=FEW_LOGPROBS), replace(plain, limit=NEWER_LIMIT)]
         if kind in PREFILLS:
             candidates.insert(0, replace(plain, prefill=PREFILLS[kind]))
-        found = await first_that_works(candidates, self.trial)
+        found = await self._first_that_works(candidates)
         if not isinstance(found, Mute):
             return found
         # A restricted reply is always a label, also from a model that would not answer in labels.
@@ -197,9 +178,24 @@ class Probe:
         restricted = [
             ConstrainedChat(spec.model, spec.fence, name, found.limit) for name in structures
         ]
-        return await first_that_works(restricted, self.trial)
+        return await self._first_that_works(restricted)
 
-    async def trial(self, dialect: Dialect) -> Unsupported | None:
+    async def _first_that_works(self, candidates: Sequence[Dialect]) -> Dialect | Unsupported:
+        """Try candidates in their order; return the first that gives verdicts, otherwise all reasons.
+
+        A server that is mute for one candidate is mute for the later ones too, so the search ends.
+        """
+        reasons: list[str] = []
+        for dialect in candidates:
+            refusal = await self._trial(dialect)
+            if refusal is None:
+                return dialect
+            if isinstance(refusal, Mute):
+                return refusal
+            reasons.append(refusal.reason)
+        return Unsupported("; ".join(dict.fromkeys(reasons)))
+
+    async def _trial(self, dialect: Dialect) -> Unsupported | None:
         """Send the probes of one request; return the reason if the dialect does not work, or None.
 
         Raises:
