@@ -58,16 +58,14 @@ class Listener(Protocol[A_contra]):
         ...
 
 
+@dataclass(eq=False, slots=True)
 class _Ticket(Generic[A]):
     """A question in the queue or in a batch, shared by all callers who asked it."""
 
-    __slots__ = ("answer", "namespace", "started_s")
-
-    def __init__(self, namespace: str) -> None:
-        self.namespace = namespace
-        self.answer: asyncio.Future[A | Problem] = asyncio.get_running_loop().create_future()
-        self.started_s: float | None = None
-        """Start of its batch, by `time.monotonic`; None while it waits."""
+    namespace: str
+    answer: asyncio.Future[A | Problem]
+    started_s: float | None = None
+    """Start of its batch, by `time.monotonic`; None while it waits."""
 
     def resolve(self, answer: A | Problem) -> None:
         """Set the answer for every caller that waits; a second call has no effect."""
@@ -128,7 +126,8 @@ class Batcher(Generic[Q, A]):
         joined_s = time.monotonic()
         shared = questions.keys() & self._tickets.keys()
         for key in questions.keys() - shared:
-            self._tickets[key] = _Ticket(caller.namespace)
+            answer = asyncio.get_running_loop().create_future()
+            self._tickets[key] = _Ticket(caller.namespace, answer)
         tickets = {key: self._tickets[key] for key in questions}
         waiting = {key: q for key, q in questions.items() if tickets[key].started_s is None}
         flow, batches = self._queue.submit(waiting, caller.deadline.at_s)

@@ -21,16 +21,14 @@ RESERVED_SHARE = 8
 """For every eight concurrent batches of an engine, one more is reserved for small flows."""
 
 
+@dataclass(eq=False, slots=True)
 class Entry(Generic[Q]):
     """A waiting question, shared by the flows of all callers who asked it."""
 
-    __slots__ = ("flows", "is_taken", "key", "question")
-
-    def __init__(self, key: bytes, question: Q) -> None:
-        self.key = key
-        self.question = question
-        self.flows = 0
-        self.is_taken = False
+    key: bytes
+    question: Q
+    flows: int = 0
+    is_taken: bool = False
 
 
 @dataclass(order=True, slots=True)
