@@ -8,8 +8,7 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +22,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.programs import path_of
+from tests.support.wait import wait_until
 
-START_TIMEOUT_S = 20.0
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 # Each worker has ports of its own: a port that one has chosen is free until its server listens.
 FIRST_PORT = 11000 + 5000 * (WORKER % 2) + os.getpid() % 2000
@@ -163,11 +162,14 @@ def redis_server(new_server: NewServer) -> RedisServer:
 @pytest.fixture(scope="module")
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
     """Three masters that share the slots."""
-    with started(tmp_path_factory, 3, "--cluster-enabled", "yes") as nodes:
-        share = 16384 // 3 + 1
-        for number, node in enumerate(nodes):
-            last = min((number + 1) * share, 16384) - 1
-            node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * share, last)
+    with ExitStack() as stack:
+        nodes = []
+        for first, last in ((0, 5461), (5462, 10923), (10924, 16383)):
+            folder = tmp_path_factory.mktemp("redis")
+            nodes.append(node := RedisServer(any_program(), folder, ("--cluster-enabled", "yes")))
+            stack.callback(node.kill)
+            node.start()
+            node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
             node.client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
         wait_until(lambda: all(_is_whole(node) for node in nodes))
         yield nodes
@@ -267,29 +269,6 @@ def redis_tls(tmp_path: Path) -> Iterator[Certified]:
         server.kill()
 
 
-@contextmanager
-def started(
-    folders: pytest.TempPathFactory, count: int, *options: str
-) -> Iterator[list[RedisServer]]:
-    """Several servers, each with a folder of its own."""
-    servers = [RedisServer(any_program(), folders.mktemp("redis"), options) for _ in range(count)]
-    try:
-        for server in servers:
-            server.start()
-        yield servers
-    finally:
-        for server in servers:
-            server.kill()
-
-
 def _is_whole(node: RedisServer) -> bool:
     lines = node.client.execute_command("CLUSTER", "INFO").split()
     return b"cluster_state:ok" in lines and b"cluster_known_nodes:3" in lines
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float = START_TIMEOUT_S) -> None:
-    """Wait until something is so."""
-    give_up_at = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up_at, "it did not come about"
-        time.sleep(0.02)

@@ -17,9 +17,12 @@ def wait_until(is_so: Callable[[], object], *, seconds: float = LIMIT_S) -> None
         time.sleep(POLL_S)
 
 
-async def until(is_so: Callable[[], Awaitable[object]], *, seconds: float = LIMIT_S) -> None:
-    """Wait until a condition holds that has to be awaited; the event loop goes on meanwhile."""
+async def until(is_so: Callable[[], object], *, seconds: float = LIMIT_S) -> None:
+    """Wait until a condition holds, which may have to be awaited; the event loop goes on meanwhile."""
     async with asyncio.timeout(seconds):
         # What is waited for is seen from outside, as a probe sees it, and sets no event.
-        while not await is_so():  # noqa: ASYNC110
+        while True:
+            holds = is_so()
+            if await holds if isinstance(holds, Awaitable) else holds:
+                return
             await asyncio.sleep(POLL_S)

@@ -2,8 +2,7 @@
 
 import asyncio
 import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import hiredis
 from medreward.cache.redis import RedisTier, build_redis_tier
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
+from tests.support.wait import until
 
 Answer = Callable[[list[bytes]], bytes | None]
 
@@ -40,25 +40,12 @@ async def tier_on(
 async def written(tier: RedisTier, values: dict[bytes, bytes], namespace: str = "") -> None:
     """Put values, and wait until they are remembered."""
     tier.put_soon(values, namespace, role="judge")
-    keys = list(values)
-    await until(lambda: _has(tier, keys, namespace))
+    await until(lambda: has(tier, list(values), namespace))
 
 
-async def _has(tier: RedisTier, keys: list[bytes], namespace: str) -> bool:
+async def has(tier: RedisTier, keys: list[bytes], namespace: str = "") -> bool:
+    """Whether a tier has a value for each key."""
     return len(await tier.get_many(keys, namespace, role="judge")) == len(keys)
-
-
-async def until(
-    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, seconds: float = 20.0
-) -> None:
-    """Wait until something is so."""
-    give_up_at = time.monotonic() + seconds
-    while True:
-        is_so = condition()
-        if is_so if isinstance(is_so, bool) else await is_so:
-            return
-        assert time.monotonic() < give_up_at, "it did not come about"
-        await asyncio.sleep(0.01)
 
 
 def reads(metrics: Metrics, result: str, role: str = "judge") -> float:

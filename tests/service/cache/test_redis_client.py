@@ -11,7 +11,8 @@ from medreward.cache.redis import RedisTier
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
 from tests.redis_servers import Certified, NewServer, RedisServer, Watched
-from tests.service.cache.redis_tiers import reads, some_keys, tier_on, until, written
+from tests.service.cache.redis_tiers import has, reads, some_keys, tier_on, written
+from tests.support.wait import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
 
@@ -161,15 +162,11 @@ async def test_a_cluster_of_three_is_one_cache(redis_cluster: list[RedisServer])
 
         await one.get_many(keys, role="judge")
         one.put_soon(dict.fromkeys(keys, b"x"), role="judge")
-        await until(lambda: _all_found(other, keys))
+        await until(lambda: has(other, keys))
 
         evals = [node.calls("eval") for node in redis_cluster]
         assert sum(evals) == len(buckets)
         assert max(evals) - min(evals) <= 3
-
-
-async def _all_found(tier: RedisTier, keys: list[bytes]) -> bool:
-    return len(await tier.get_many(keys, role="judge")) == len(keys)
 
 
 async def test_a_slot_that_moved_is_found(redis_cluster: list[RedisServer]) -> None:
@@ -208,7 +205,7 @@ async def test_a_cluster_that_lost_a_node_is_used_again_when_it_is_whole(
 
         redis_cluster[2].thaw()
         await until(lambda: tier.state() == "answering")
-        await until(lambda: _all_found(tier, keys))
+        await until(lambda: has(tier, keys))
 
 
 # Settings.

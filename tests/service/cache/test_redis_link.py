@@ -16,7 +16,8 @@ from medreward.cache.redis_client import MAX_CONNECTIONS, connect
 from medreward.cache.redis_link import RedisLink, Unavailable
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
-from tests.service.cache.redis_tiers import array, some_keys, tier_on, until
+from tests.service.cache.redis_tiers import array, some_keys, tier_on
+from tests.support.wait import until
 
 pytestmark = pytest.mark.anyio
 

@@ -19,8 +19,8 @@ from medreward.errors import (
 from medreward.inference.batcher import Batcher
 from medreward.offload import Offloader
 from medreward.telemetry.metrics import Metrics
-from tests.service.cache.redis_tiers import until
 from tests.service.inference.text_lengths import Lengths
+from tests.support.wait import until
 
 pytestmark = pytest.mark.anyio
 
