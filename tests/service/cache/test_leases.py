@@ -1,7 +1,6 @@
 """Single flight across replicas: each question is asked once, and nobody waits for the dead."""
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,18 +8,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from medreward.cache.entries import LEASE, encode, entry_names
-from medreward.cache.redis import Claimed, RedisTier
+from medreward.cache.leases import Claimed
+from medreward.cache.redis import RedisTier
 from medreward.telemetry.metrics import Metrics
 from tests.redis_servers import RedisServer
 from tests.service.cache.redis_tiers import (
     array,
     flights,
+    has,
     impostor,
     slow_way,
     some_keys,
     tier_on,
-    until,
 )
+from tests.support.wait import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
 
@@ -56,58 +57,17 @@ async def test_each_key_is_claimed_by_one_replica(redis_server: RedisServer) -> 
         assert flights(metrics, "mine") == 2 * len(first.to_ask)
 
 
-async def test_many_replicas_ask_a_question_once(redis_server: RedisServer) -> None:
-    """Sixteen that ask the same at the same time: one asks, all get its answer."""
-    [key] = some_keys(1)
-    asked = []
-
-    async def ask(number: int) -> bytes:
-        async with tier_on(redis_server.url) as tier:
-            claimed = await tier.claim([key], role="judge")
-            if not (claimed.to_ask or claimed.answered):
-                claimed = await waited(tier, claimed.in_flight)
-            if claimed.to_ask:
-                asked.append(number)
-                await asyncio.sleep(0.1)
-                tier.put_soon({key: b"answer"}, role="judge")
-                return b"answer"
-            return claimed.answered[key]
-
-    answers = await asyncio.gather(*(ask(number) for number in range(16)))
-
-    assert answers == [b"answer"] * 16
-    assert len(asked) == 1
-
-
-async def test_claiming_is_one_command(redis_server: RedisServer) -> None:
-    """For all keys of a batch; and what is answered already comes along."""
+@pytest.mark.parametrize(("number", "commands"), [(0, 0), (500, 1), (5000, 5)])
+async def test_claiming_is_one_command(
+    redis_server: RedisServer, number: int, commands: int
+) -> None:
+    """For all keys of a batch; more are claimed some at a time, so that no replica waits for long."""
     async with tier_on(redis_server.url) as tier:
-        keys = some_keys(500)
+        keys = some_keys(number)
         redis_server.client.config_resetstat()
 
-        assert (await tier.claim(keys, role="judge")).to_ask == set(keys)
-        assert redis_server.calls("eval") == 1
-        assert (await tier.claim([], role="judge")) == Claimed()
-
-
-async def test_thousands_are_claimed_some_at_a_time(redis_server: RedisServer) -> None:
-    """No command keeps Redis from the other replicas for long."""
-    async with tier_on(redis_server.url) as tier:
-        keys = some_keys(5000)
-        redis_server.client.config_resetstat()
-
-        assert (await tier.claim(keys, role="judge")).to_ask == set(keys)
-        assert redis_server.calls("eval") == 5
-
-
-async def test_a_lease_is_no_answer(redis_server: RedisServer) -> None:
-    """While a question is being asked, reading it is a miss."""
-    async with tier_on(redis_server.url) as tier:
-        keys = some_keys(2)
-        await tier.claim(keys, role="judge")
-
-        assert await tier.get_many(keys, role="judge") == {}
-        assert tier.state() == "answering"
+        assert await tier.claim(keys, role="judge") == Claimed(to_ask=set(keys))
+        assert redis_server.calls("eval") == commands
 
 
 async def test_who_waits_gets_the_answer(redis_server: RedisServer) -> None:
@@ -152,73 +112,31 @@ async def test_a_release_gives_back_only_what_is_held(redis_server: RedisServer)
 
         other.release(keys, role="judge")
         one.release([keys[0]], role="judge")
-        await until(lambda: _found(other, keys[0]))
+        await until(lambda: has(other, keys[:1]))
 
         assert (await other.claim([keys[1]], role="judge")).in_flight == {keys[1]}
 
 
-async def _found(tier: RedisTier, key: bytes) -> bool:
-    return bool(await tier.get_many([key], role="judge"))
-
-
 async def test_a_leader_that_died_hands_over_when_its_lease_ends(redis_server: RedisServer) -> None:
-    """Nobody renews it any longer."""
-    metrics = Metrics()
+    """A process that was killed: its lease stands, and nobody renews it."""
     [key] = some_keys(1)
-    # A process that was killed: its lease stands, and nothing else is left of it.
-    name = entry_names([key], "judge", "")[0]
-    redis_server.client.set(name, LEASE + b"deceased" + b"0", px=500)
-    async with tier_on(redis_server.url, metrics, lease_s=0.5) as tier:
-        claimed = await tier.claim([key], role="judge")
-        assert claimed.in_flight == {key}
-
-        assert await waited(tier, claimed.in_flight) == Claimed(to_ask={key})
-        assert flights(metrics, "taken_over") == 1
-
-
-LEADER = """
-import asyncio, sys
-from medreward.telemetry.metrics import Metrics
-from medreward.cache.redis import build_redis_tier
-from medreward.settings import Settings
-
-async def main():
-    tier = build_redis_tier(Settings(redis_url=sys.argv[1], lease_s=1.0), Metrics())
-    await tier.start()
-    await tier.claim([bytes.fromhex(sys.argv[2])], role="judge")
-    print("claimed", flush=True)
-    await asyncio.sleep(60)
-
-asyncio.run(main())
-"""
-
-
-async def test_a_leader_that_is_killed_while_it_asks_hands_over(redis_server: RedisServer) -> None:
-    """A process of its own: as long as it lives it renews, and then no longer."""
-    [key] = some_keys(1)
-    leader = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", LEADER, redis_server.url, key.hex()), stdout=asyncio.subprocess.PIPE
-    )
-    assert leader.stdout is not None
-    assert await leader.stdout.readline() == b"claimed\n"
-    async with tier_on(redis_server.url, lease_s=1.0) as tier:
-        assert (await waited(tier, [key], 1.6)).in_flight == {key}
-
-        leader.kill()
-        await leader.wait()
-
-        assert (await waited(tier, [key])).to_ask == {key}
+    redis_server.client.set(entry_names([key], "judge", "")[0], LEASE + b"deceased" + b"0", px=500)
+    async with tier_on(redis_server.url, lease_s=60) as tier:
+        assert (await tier.claim([key], role="judge")).in_flight == {key}
+        assert await waited(tier, [key]) == Claimed(to_ask={key})
 
 
 async def test_a_lease_that_redis_never_ends_is_not_waited_for(redis_server: RedisServer) -> None:
     """One that is not seen to be renewed is over after its time, whatever Redis says."""
     [key] = some_keys(1)
     redis_server.client.set(entry_names([key], "judge", "")[0], LEASE + b"immortal" + b"0")
-    async with tier_on(redis_server.url, lease_s=0.5) as tier:
+    metrics = Metrics()
+    async with tier_on(redis_server.url, metrics, lease_s=0.5) as tier:
         started = time.monotonic()
 
         assert await waited(tier, [key]) == Claimed(to_ask={key})
         assert time.monotonic() - started > 0.4
+        assert flights(metrics, "taken_over") == 1
 
 
 async def test_answers_to_other_questions_do_not_prolong_a_wait(redis_server: RedisServer) -> None:
