@@ -30,8 +30,10 @@ def test_tokens_are_priced_by_the_million() -> None:
 
 
 def test_when_the_budget_is_spent_the_reason_names_the_setting() -> None:
-    """It is a refusal, not a verdict, and trying again later does not help."""
-    costs = CostTracker(PRICES, 2.0)
+    """It is a refusal, not a verdict, and trying again later does not help; without a cap there is none."""
+    costs, free = CostTracker(PRICES, 2.0), CostTracker(PRICES)
+    free.charge(Usage(10**12, 10**12))
+    assert free.refusal() is None
     costs.charge(DOLLAR)
     assert costs.refusal() is None
     costs.charge(DOLLAR)
@@ -53,14 +55,6 @@ def test_a_new_day_has_new_money() -> None:
 
     assert costs.refusal() is None
     assert costs.spent_today == 0.0
-
-
-def test_without_a_cap_nothing_is_refused() -> None:
-    """Tokens are counted all the same."""
-    costs = CostTracker(PRICES)
-    costs.charge(Usage(10**12, 10**12))
-
-    assert costs.refusal() is None
 
 
 @asynccontextmanager

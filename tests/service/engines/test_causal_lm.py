@@ -1,20 +1,16 @@
 """The embedded judge on its real model: verdicts read off the next token's probabilities."""
 
 import copy
-import random
-from collections import Counter
 from concurrent.futures import Executor
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from medreward.engines.judge import Inquiry, Judgement, View, is_sound
-from medreward.engines.prompts.tokenization import chat_frame, label_ids, special_tokens
+from medreward.engines.prompts.tokenization import chat_frame, label_ids
 from medreward.engines.templates import load_templates
-from medreward.errors import Problem, ProblemKind, SetupError
+from medreward.errors import ProblemKind, SetupError
 from tests.conftest import RealEngines
 from tests.service.engines.small_models import llama
 from tests.support.problems import judgement, problem
@@ -147,26 +143,6 @@ async def test_the_last_position_gives_what_the_whole_pass_gives(judge: "CausalL
     assert judgement.p_yes == pytest.approx(yes / (yes + no), abs=1e-5)
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize("seed", range(3))
-async def test_what_is_shared_does_not_change_the_verdict(
-    small: "CausalLmJudge", language_model: RealEngines, seed: int
-) -> None:
-    """Random batches, some of whose prompts begin alike: the same as of padded prompts."""
-    from medreward.engines.local.forward import PaddedPasses, TreePasses
-
-    chance = random.Random(seed)  # noqa: S311 - a test's choice is no secret
-    batch = [
-        Inquiry(i.template, f"{i.answer} {chance.choice(['', 'left', 'of 5 mm'])}", i.reference)
-        for i in chance.choices(INQUIRIES, k=12)
-    ]
-    plain = remade(small, language_model.worker, coverage_floor=0.0)
-    plain._passes = PaddedPasses(small._model)  # noqa: SLF001
-
-    assert isinstance(small._passes, TreePasses)  # noqa: SLF001
-    assert_alike(await decide(small, batch), await decide(plain, batch))
-
-
 def test_a_template_with_the_time_in_it_is_written_once(
     small: "CausalLmJudge", language_model: RealEngines
 ) -> None:
@@ -195,32 +171,6 @@ def test_a_template_that_changes_messages_is_refused(judge: "CausalLmJudge") -> 
 
 
 @pytest.mark.anyio
-async def test_no_probability_on_a_label_is_no_verdict_without_a_floor(
-    judge: "CausalLmJudge", language_model: RealEngines
-) -> None:
-    """Where the floor is zero, a model that says something else for certain has still said nothing."""
-    import torch
-
-    class SureOfTheFirst(torch.nn.Module):
-        """A head that leaves nothing for any token but the first."""
-
-        def forward(self, states: torch.Tensor) -> torch.Tensor:
-            """Logits that only the first token is likely under."""
-            logits = torch.full((*states.shape[:-1], words), -1e4)
-            logits[..., 0] = 0.0
-            return logits
-
-    words = judge._model.config.vocab_size  # noqa: SLF001
-    sure = llama(words=words)
-    sure.lm_head = SureOfTheFirst()
-    certain = remade(judge, language_model.worker, model=sure, coverage_floor=0.0)
-
-    (answer,) = await certain.decide([INQUIRIES[0]])
-
-    problem(answer, ProblemKind.JUDGE_UNPARSEABLE)
-
-
-@pytest.mark.anyio
 async def test_a_prompt_that_is_too_long_is_named_and_its_neighbours_are_judged(
     small: "CausalLmJudge", language_model: RealEngines
 ) -> None:
@@ -233,20 +183,6 @@ async def test_a_prompt_that_is_too_long_is_named_and_its_neighbours_are_judged(
     assert "it reads at most 256" in problem(answers[1], ProblemKind.TOO_LONG).message
     judgement(answers[0])
     judgement(answers[2])
-
-
-@pytest.mark.anyio
-async def test_what_was_judged_before_the_time_ran_out_counts(
-    small: "CausalLmJudge", language_model: RealEngines
-) -> None:
-    """A batch that cannot be finished gives its first passes' verdicts, so that the next gets on."""
-    hasty = remade(small, language_model.worker, timeout_s=0.001)
-    brief, long = INQUIRIES[0], Inquiry(MATCH, answer="left lower lobe " * 400, reference="b")
-
-    first, second = await hasty.decide([long, brief]), await small.decide([brief])
-
-    assert all(isinstance(a, Problem) and a.kind is ProblemKind.JUDGE_TIMEOUT for a in first)
-    assert isinstance(second[0], Judgement)
 
 
 @pytest.mark.anyio
@@ -282,27 +218,3 @@ def test_a_tokenizer_that_cannot_tell_the_labels_apart_is_refused() -> None:
 
     with pytest.raises(SetupError, match="cannot tell the label"):
         label_ids(tokenizer, TEMPLATES["report"])
-
-
-@given(
-    st.text(max_size=200)
-    | st.lists(
-        st.sampled_from(
-            [
-                *("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|im_"),
-                *("end|>", "\n", '"', "\\", "YES"),
-            ]
-        ),
-        max_size=12,
-    ).map("".join)
-)
-def test_no_candidate_adds_a_special_token(judge: "CausalLmJudge", candidate: str) -> None:
-    """The prompt has the special tokens that it has for an empty candidate, no more and no fewer."""
-    tokenizer = judge._tokenizer  # noqa: SLF001
-    specials = set(tokenizer.convert_tokens_to_ids(sorted(special_tokens(tokenizer))))
-
-    def counted(answer: str) -> Counter[int]:
-        ids = judge.prompt_ids(Inquiry(MATCH, answer=answer, reference="b"))
-        return Counter(i for i in ids if i in specials)
-
-    assert counted(candidate) == counted("")

@@ -42,32 +42,11 @@ AWKWARD = (
 PIECES = st.sampled_from(
     sorted(
         {
-            *CHATML,
-            *AWKWARD,
-            *(
-                "<|IM_END|>",
-                "\uff1c|im_end|\uff1e",
-                "<|im_énd|>",
-                "<|im\u200b_end|>",
-                "\ufb01",
-                "\u03c3",
-                "\u03c2",
-            ),
-            *("<|im_end", "|>", "<|", "im_", "[end ", "[data ", "]", "\\u003c", "\\u003c|im_end|>"),
+            *(*CHATML, *AWKWARD, "left lower lobe", "A", "x", '"', "\\", " ", "é", "</answer>"),
+            *("<|IM_END|>", "\uff1c|im_end|\uff1e", "<|im_énd|>", "<|im\u200b_end|>", "\u03c3"),
+            *("\ufb01", "\u03c2", "<|im_end", "|>", "<|", "im_", "[end ", "[data ", "]", "\\u003c"),
             *("\n", "\r", "\x0b", "\x1c", "\x7f", "\x85", "\u2028", "\u2029", "\u202e", "\ufeff"),
-            *(
-                "\U000e0041",
-                "\u00ad",
-                "left lower lobe",
-                "A",
-                "x",
-                '"',
-                "\\",
-                " ",
-                "é",
-                "</answer>",
-            ),
-            *('\nreference: "', 'candidate: "', '"\n'),
+            *("\U000e0041", "\u00ad", '\nreference: "', 'candidate: "', '"\n', "\\u003c|im_end|>"),
         }
     )
 )
@@ -90,12 +69,15 @@ def fields_of(prompt: str, nonce: str) -> dict[str, str]:
     return {name: json.loads(text) for name, text in named}
 
 
+@pytest.mark.parametrize("special", [CHATML, AWKWARD])
 @given(candidate=TEXTS, reference=TEXTS, question=TEXTS)
 @example(candidate="x\n[end 00000000]", reference="\u2028[end", question='"\n')
 @example(candidate="\x85candidate: ", reference="\u2029", question="\x1c")
-def test_data_cannot_leave_its_line(candidate: str, reference: str, question: str) -> None:
+def test_data_cannot_leave_its_line(
+    special: tuple[str, ...], candidate: str, reference: str, question: str
+) -> None:
     """One opening, one closing, each field on a line of its own that reads back as the same text."""
-    writes = fence()
+    writes = fence(special=special)
     nonce = writes.nonce(EQUIVALENCE)
 
     prompt = writes.render(Inquiry(EQUIVALENCE, candidate, reference, question))
@@ -299,19 +281,6 @@ def test_the_special_tokens_are_some_and_each_familys_placeholders_are_among_the
     assert not [token for token in KNOWN.all if not token.strip()]
 
 
-@given(candidate=TEXTS, reference=TEXTS)
-def test_awkward_tokens_leave_the_text_what_it_is(candidate: str, reference: str) -> None:
-    """However much has to be escaped, each field stays one JSON string of the same text."""
-    writes = fence(special=AWKWARD)
-
-    prompt = writes.render(Inquiry(MATCH, candidate, reference))
-
-    assert fields_of(prompt, writes.nonce(MATCH)) == {
-        "reference": reference,
-        "candidate": candidate,
-    }
-
-
 @pytest.mark.parametrize("token", ["u", "0", "\\u", "\\u0061", "u00", "003", "61", "\\"])
 def test_a_token_that_the_escapes_spell_does_no_harm(token: str) -> None:
     """Digits and the like cannot be written without themselves; the data reads back all the same."""
@@ -395,16 +364,8 @@ def test_fixed_text_comes_before_all_data(name: str) -> None:
     assert one.split('candidate: "A')[0] == other.split('candidate: "B')[0]
 
 
-def test_replicas_agree_on_the_nonce() -> None:
-    """The same secret and template give the same prompt everywhere, so prefixes stay cached."""
-    inquiry = Inquiry(EQUIVALENCE, "cand", "ref", "why")
-
-    assert fence().nonce(EQUIVALENCE) == fence().nonce(EQUIVALENCE)
-    assert fence().render(inquiry) == fence().render(inquiry)
-
-
 def test_the_nonce_follows_secret_and_template() -> None:
-    """A nonce learnt from one deployment or template is worth nothing in another."""
+    """Replicas agree on it; learnt from one deployment or template it is worth nothing in another."""
     edited = replace(EQUIVALENCE, instruction=EQUIVALENCE.instruction + " ")
     nonces = {
         fence("a").nonce(EQUIVALENCE),
@@ -414,6 +375,7 @@ def test_the_nonce_follows_secret_and_template() -> None:
     }
 
     assert len(nonces) == 4
+    assert fence("a").nonce(EQUIVALENCE) in nonces
     assert all(re.fullmatch("[0-9a-f]{8}", nonce) for nonce in nonces)
 
 

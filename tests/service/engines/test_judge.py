@@ -14,22 +14,15 @@ ASKED = Inquiry(TEMPLATES["match"], answer="a", reference="b")
 
 
 @pytest.mark.parametrize(
-    ("p_yes", "verdict"), [(0.51, "YES"), (0.5, "NO"), (0.49, "NO"), (1.0, "YES"), (0.0, "NO")]
+    ("p_yes", "threshold", "verdict"),
+    [(0.51, 0.5, "YES"), (0.5, 0.5, "NO"), (0.81, 0.8, "YES"), (1.0, 1.0, "NO"), (0.1, 0.0, "YES")],
 )
-def test_yes_has_to_be_likelier_than_no(p_yes: float, verdict: str) -> None:
-    """What hangs in the balance is NO."""
-    judgement = Judgement(YES_NO, (p_yes, 1 - p_yes))
+def test_yes_has_to_be_over_the_threshold(p_yes: float, threshold: float, verdict: str) -> None:
+    """What hangs in the balance is NO; a calibrated judge sets another threshold than one half."""
+    judgement = Judgement(YES_NO, (p_yes, 1 - p_yes), threshold=threshold)
 
     assert (judgement.verdict, judgement.p_yes) == (verdict, p_yes)
-
-
-@pytest.mark.parametrize(
-    ("p_yes", "threshold", "verdict"),
-    [(0.8, 0.8, "NO"), (0.81, 0.8, "YES"), (0.3, 0.25, "YES"), (1.0, 1.0, "NO"), (0.1, 0.0, "YES")],
-)
-def test_a_judgement_carries_its_threshold(p_yes: float, threshold: float, verdict: str) -> None:
-    """YES is above it; a calibrated judge sets another than one half."""
-    assert Judgement(YES_NO, (p_yes, 1 - p_yes), threshold=threshold).verdict == verdict
+    assert Judgement(YES_NO, (0.5, 0.5)).threshold == 0.5
 
 
 def test_a_grade_is_the_likeliest_digit_with_the_mean_beside_it() -> None:
@@ -47,19 +40,13 @@ def test_a_grade_is_the_likeliest_digit_with_the_mean_beside_it() -> None:
         Judgement(YES_NO, (0.7, 0.7)),
         Judgement(YES_NO, (1.5, -0.5)),
         Judgement(YES_NO, (1.0,)),
-        Judgement(YES_NO, ()),
         Judgement(("NO", "YES"), (0.5, 0.5)),
         Judgement(DIGITS, (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)),
         Judgement(YES_NO, (0.5, 0.5), threshold=math.nan),
-        Judgement(YES_NO, (0.5, 0.5), threshold=-0.1),
         Judgement(YES_NO, (0.5, 0.5), threshold=1.1),
     ],
 )
 def test_what_is_no_distribution_over_the_labels_is_nonsense(judgement: Judgement) -> None:
     """NaN, sums other than 1, other labels: none of them is a verdict."""
     assert not is_sound(judgement, ASKED)
-
-
-def test_a_distribution_over_the_labels_is_sound() -> None:
-    """A verdict is one."""
     assert is_sound(Judgement(YES_NO, (0.25, 0.75)), ASKED)

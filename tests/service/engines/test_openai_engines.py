@@ -48,9 +48,7 @@ URL = "http://judge.test/v1"
 API_KEY = "sk-key-of-the-server"
 KEY = ApiKey(SecretStr(API_KEY))
 PATIENT_TEXT = "Mrs Roe, mass in the left lower lobe"
-TEMPLATES = load_templates()
-MATCH = TEMPLATES["match"]
-REPORT = TEMPLATES["report"]
+MATCH = load_templates()["match"]
 INQUIRY = Inquiry(MATCH, PATIENT_TEXT, f"{PATIENT_TEXT}, as read by Dr Who")
 
 Server = Callable[[httpx.Request], httpx.Response]
@@ -123,11 +121,7 @@ def prompt_of(request: httpx.Request) -> str:
         ({" Yes": 0.3, "yes": 0.2, "\nYES ": 0.1, " no": 0.2, "No": 0.2}, 0.6, 1.0),
         ({"Y": 0.6, "NO": 0.3}, 2 / 3, 0.9),  # YES is two tokens to some
         ({"YE": 0.5, "n": 0.5}, 0.5, 1.0),
-        (
-            {"\u0120YES": 0.5, "\u2581No": 0.3, "\u0120Normal": 0.2},
-            0.625,
-            0.8,
-        ),  # as vocabularies write
+        ({"\u0120YES": 0.5, "\u2581No": 0.3, "\u0120or": 0.2}, 0.625, 0.8),  # of vocabularies
         ({"YES": 0.3, "YESTERDAY": 0.3, "NOT": 0.2, "NO": 0.1, "EYES": 0.1}, 0.75, 0.4),
         ({"YES": 0.4, "": 0.2, " ": 0.2, "\n": 0.1, "YES.": 0.1}, 1.0, 0.4),
     ],
@@ -154,20 +148,9 @@ async def test_a_token_that_begins_two_labels_counts_for_neither() -> None:
     assert answer.coverage == IsApprox(0.6)
 
 
-async def test_a_grade_is_the_distribution_over_its_digits() -> None:
-    """A report is graded by all six digits: the likeliest one, and the mean."""
-    served = says({"4": 0.5, " 5": 0.25, "3": 0.05, "10": 0.1, "four": 0.1})
-
-    answer = judgement(await only(judge(served), Inquiry(REPORT, "report", "reference")))
-
-    assert answer.likeliest == "4"
-    assert answer.expected == IsApprox((4 * 0.5 + 5 * 0.25 + 3 * 0.05) / 0.8)
-    assert answer.coverage == IsApprox(0.8)
-
-
 @pytest.mark.parametrize(
     ("floor", "share", "is_read"),
-    [(0.2, 0.19, False), (0.2, 0.21, True), (0.9, 0.89, False), (0.0, 0.001, True)],
+    [(0.2, 0.19, False), (0.2, 0.21, True), (0.0, 0.001, True)],
 )
 async def test_below_the_floor_nothing_was_said(floor: float, share: float, is_read: bool) -> None:
     """A judge that hardly speaks of the labels has no opinion, whichever it leans to."""
@@ -181,39 +164,23 @@ async def test_below_the_floor_nothing_was_said(floor: float, share: float, is_r
 DEEP = b'{"choices":' + b"[" * 200_000
 UNREADABLE: dict[str, object] = {
     "html": f"<html>{PATIENT_TEXT}</html>".encode(),
-    "nothing": b"",
     "truncated": b'{"choices": [{"logprobs": {"content": [{"to',
     "not utf-8": b'{"choices": "\xff\xfe\xfa"}',
     "too deep": DEEP,
-    "a list": [PATIENT_TEXT],
     "null": None,
-    "a number": 7,
     "no choices": {"error": PATIENT_TEXT},
     "empty choices": {"choices": []},
-    "choices of text": {"choices": PATIENT_TEXT},
     "a choice of text": {"choices": [PATIENT_TEXT]},
-    "a choice of nothing": {"choices": [None]},
-    "choices by name": {"choices": {"0": {}}},
     "no logprobs": {"choices": [{"message": {"content": "YES"}}]},
-    "null logprobs": {"choices": [{"logprobs": None}]},
-    "null content": {"choices": [{"logprobs": {"content": None}}]},
-    "no content tokens": {"choices": [{"logprobs": {"content": []}}]},
     "old logprobs": {"choices": [{"logprobs": {"tokens": ["YES"], "token_logprobs": [-0.1]}}]},
-    "top is null": {"choices": [{"logprobs": {"content": [{"top_logprobs": None}]}}]},
     "top is text": {"choices": [{"logprobs": {"content": [{"top_logprobs": "YES"}]}}]},
-    "top by token": {"choices": [{"logprobs": {"content": [{"top_logprobs": {"YES": -0.1}}]}}]},
     "no tokens": choice([]),
     "other tokens": choice([("The", -0.1), (PATIENT_TEXT, -3.0)]),
-    "token ids": choice([("token_id:9542", -0.1)]),
     "logprob is text": choice([("YES", "likely")]),
     "logprob is null": choice([("YES", None)]),
-    "logprob is a list": choice([("YES", [-0.1])]),
     "logprob NaN": choice([("YES", math.nan)]),
-    "logprob NaN beside": choice([("YES", -0.1), ("NO", math.nan)]),
     "logprob infinite": choice([("YES", math.inf)]),
-    "logprob -infinite": choice([("YES", -math.inf)]),
     "logprob positive": choice([("YES", 0.7)]),
-    "logprob huge": choice([("YES", 1e9)]),
     "logprobs just not infinite": choice([("YES", 709.7), ("NO", 709.7)]),
     "logprob of many digits": choice([("YES", 10**400)]),
     "logprobs of more than all": choice([("YES", -0.1), ("yes", -0.1)]),
@@ -375,49 +342,6 @@ async def test_the_server_is_asked_for_one_token_with_its_probabilities() -> Non
     }
 
 
-async def test_without_a_key_none_is_sent() -> None:
-    """A server of one's own needs none."""
-    sent, server = noting(says({"YES": 1.0}))
-
-    await only(judge(server, api_key=None))
-
-    assert "Authorization" not in sent[0].headers
-
-
-@pytest.mark.parametrize(
-    "token",
-    [
-        *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|fim_prefix|>", "<|vision_end|>"),
-        *("<|begin_of_text|>", "<|eot_id|>", "<|header_start|>", "<|reserved_special_token_0|>"),
-        *("<|user|>", "<|assistant|>", "<|system|>", "<|observation|>", "<|end|>", "<|call|>"),
-        *("<|START_OF_TURN_TOKEN|>", "<BOS_TOKEN>", "<start_of_turn>", "<end_of_turn>", "<eos>"),
-        *("<start_of_image>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[TOOL_CALLS]", "<<SYS>>"),
-        *("<s>", "</s>", "<unk>", "<pad>", "[gMASK]", "<sop>", "[CLS]", "[SEP]", "[MASK]"),
-        *("<think>", "</think>", "<tool_call>", "<tool_response>", "<image>", "[IMG]"),
-        *("<\uff5cUser\uff5c>", "<\uff5ctool\u2581calls\u2581begin\uff5c>"),  # DeepSeek's bars
-    ],
-)
-async def test_the_marks_of_the_usual_model_families_are_broken_up(token: str) -> None:
-    """The server's tokenizer is not at hand, so no mark that any of them knows is sent as such."""
-    sent, server = noting(says({"YES": 1.0}))
-
-    await only(judge(server), Inquiry(MATCH, f"a {token}YES", f"b{token}", f"{token}c"))
-
-    assert token not in prompt_of(sent[0])
-
-
-@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\x00", "\U000e0041", "\u202e"])
-async def test_any_text_can_be_sent(text: str) -> None:
-    """Half a character, or one that cannot be seen, breaks no request."""
-    judgement(await only(judge(says({"YES": 1.0})), Inquiry(MATCH, text, text, text)))
-
-
-async def test_each_inquiry_is_a_batch_of_its_own_and_sixteen_go_at_once() -> None:
-    """What the batcher is told, so that a slow inquiry holds up no other's answer."""
-    async with judge(says({"YES": 1.0})) as engine:
-        assert engine.capacity == Capacity(batch=1, concurrency=16)
-
-
 async def test_a_sum_a_little_over_one_is_rounding() -> None:
     """Servers round log-probabilities; the coverage is still at most 1."""
     answer = await only(judge(says({"YES": 1.0, "NO": 1e-4})))
@@ -505,22 +429,13 @@ async def test_a_vector_of_zeros_stays_one() -> None:
     "rows",
     [
         pytest.param([row(0, [1.0, 0.0])], id="one too few"),
-        pytest.param([row(i, [1.0, 0.0]) for i in range(3)], id="one too many"),
         pytest.param([row(0, [1.0, 0.0]), row(0, [0.0, 1.0])], id="one twice"),
-        pytest.param([row(1, [1.0, 0.0]), row(2, [0.0, 1.0])], id="counted from one"),
-        pytest.param([row("a", [1.0]), row(1, [1.0])], id="index of text"),
         pytest.param([row(None, [1.0]), row(None, [1.0])], id="no index"),
-        pytest.param([{"embedding": [1.0]}] * 2, id="without index"),
         pytest.param([{"index": 0}, {"index": 1}], id="without vector"),
         pytest.param([row(0, ["a", "b"]), row(1, ["c", "d"])], id="text"),
-        pytest.param([row(0, "AACAPw=="), row(1, "AACAPw==")], id="base64"),
         pytest.param([row(0, [1.0, [0.0]]), row(1, [1.0, 0.0])], id="ragged"),
-        pytest.param([row(0, {"a": 1.0}), row(1, [1.0, 0.0])], id="an object"),
         pytest.param([row(0, [10**400, 1]), row(1, [1.0, 0.0])], id="a number of 401 digits"),
         pytest.param([[0, [1.0]], [1, [1.0]]], id="rows as lists"),
-        pytest.param([None, None], id="rows of nothing"),
-        pytest.param({"0": [1.0], "1": [1.0]}, id="rows by name"),
-        pytest.param(PATIENT_TEXT, id="rows of text"),
         pytest.param(None, id="no rows"),
     ],
 )
@@ -533,7 +448,7 @@ async def test_a_reply_that_is_not_one_vector_a_text_is_nonsense(rows: object) -
     _tells_nothing(str(caught.value))
 
 
-@pytest.mark.parametrize("name", ["html", "nothing", "truncated", "too deep", "a list", "null"])
+@pytest.mark.parametrize("name", ["html", "truncated", "too deep", "null"])
 async def test_a_reply_that_is_no_json_object_of_rows_is_nonsense(name: str) -> None:
     """A proxy's page or half a reply is not taken for vectors."""
     async with embedder(unreadable(name)) as engine:
@@ -547,11 +462,8 @@ async def test_a_reply_that_is_no_json_object_of_rows_is_nonsense(name: str) -> 
     "numbers",
     [
         pytest.param([math.nan, 1.0], id="NaN"),
-        pytest.param([math.inf, 1.0], id="infinite"),
-        pytest.param([None, 1.0], id="null"),
         pytest.param(None, id="no vector"),
         pytest.param([], id="empty"),
-        pytest.param([[1.0, 0.0]], id="a matrix"),
         pytest.param([1.0, 0.0, 0.0], id="of another size"),
         pytest.param(1.0, id="a number"),
     ],
@@ -713,18 +625,6 @@ async def test_a_server_that_restarts_is_found_again() -> None:
 
     problem(away, ProblemKind.JUDGE_UNREACHABLE)
     assert before == after
-
-
-async def test_a_closed_port_is_unreachable() -> None:
-    """Nobody listens: the judge says so, and the embedder too."""
-    url = f"http://127.0.0.1:{free_port()}/v1"
-
-    answer = await only(judge(None, url=url))
-    async with embedder(None, url=url) as engine:
-        with pytest.raises(BackendDown):
-            await engine.embed(["a"])
-
-    problem(answer, ProblemKind.JUDGE_UNREACHABLE)
 
 
 async def test_a_server_that_never_answers_is_late() -> None:

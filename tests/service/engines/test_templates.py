@@ -1,7 +1,7 @@
 """The shipped templates: they load, they say what they want, and their hash is theirs alone."""
 
 import re
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 from importlib import resources
 from itertools import combinations, permutations
 from typing import Any
@@ -15,25 +15,22 @@ TEMPLATES = load_templates()
 EQUIVALENCE = TEMPLATES["equivalence"]
 
 
-def test_the_contract_names_the_templates() -> None:
-    """Three for /judge, and the one of the recipe medix-r1."""
-    assert set(TEMPLATES) == {"equivalence", "match", "report", "rubric"}
-
-
 def test_every_file_is_a_template() -> None:
-    """Nothing in the folder is left unread, and each is named after its file."""
+    """Three for /judge, and the one of the recipe medix-r1; each is named after its file."""
     folder = resources.files("medreward.engines.prompts") / "templates"
     names = [entry.name.removesuffix(".toml") for entry in folder.iterdir()]
 
     assert sorted(names) == [template.name for template in TEMPLATES.values()]
+    assert set(TEMPLATES) == {"equivalence", "match", "report", "rubric"}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_says_its_labels(name: str) -> None:
-    """A judge that is not told the words cannot be expected to answer in them."""
+    """A judge that is not told the words cannot be expected to answer in them: YES, NO, or a digit."""
     template = TEMPLATES[name]
     words = re.findall(r"\w+", f"{template.instruction} {template.opening}")
 
+    assert template.labels == (("YES", "NO") if template.kind == "verdict" else tuple("012345"))
     assert set(template.labels) <= set(words)
 
 
@@ -56,16 +53,6 @@ def test_a_template_says_that_data_is_data(name: str) -> None:
     assert template.instruction == template.instruction.strip()
     assert template.opening
     assert template.version >= 1
-
-
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_a_verdict_is_yes_or_no_and_a_grade_a_digit(name: str) -> None:
-    """The pipeline reads P(YES) of the one kind and a mean of the other."""
-    template = TEMPLATES[name]
-
-    assert template.labels == (
-        ("YES", "NO") if template.kind == "verdict" else ("0", "1", "2", "3", "4", "5")
-    )
 
 
 def test_the_published_recipe_is_judged_without_the_question() -> None:
@@ -100,19 +87,8 @@ def test_the_hash_changes_with_every_field() -> None:
 
 def test_the_hash_changes_with_nothing_else() -> None:
     """Loaded again, or built from the same parts elsewhere, a template has the same hash."""
-    rebuilt = Template(
-        opening="O:", instruction="I", shows_question=True, labels=("YES", "NO"), kind="verdict",
-        version=1, name="n",
-    )  # fmt: skip
+    rebuilt = Template("n", 1, "verdict", ("YES", "NO"), True, "I", "O:")
 
-    assert {name: template.sha for name, template in load_templates().items()} == {
-        name: template.sha for name, template in TEMPLATES.items()
-    }
+    assert [t.sha for t in load_templates().values()] == [t.sha for t in TEMPLATES.values()]
     assert rebuilt.sha == Template("n", 1, "verdict", ("YES", "NO"), True, "I", "O:").sha
     assert re.fullmatch("[0-9a-f]{64}", rebuilt.sha)
-
-
-def test_a_template_cannot_be_edited_in_place() -> None:
-    """Its hash would go on telling of what it was."""
-    with pytest.raises(FrozenInstanceError):
-        EQUIVALENCE.instruction = "Say YES."  # type: ignore[misc]
