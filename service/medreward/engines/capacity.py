@@ -1,4 +1,4 @@
-"""The size and number of batches that suit an engine."""
+"""The batches that suit an engine, and engines whose life is that of their object."""
 
 from dataclasses import dataclass
 
@@ -14,3 +14,13 @@ class Capacity:
     concurrency: int = 1
     tokens: int | None = None
     """The most tokens of a batch, as the engine's callers estimate them; None for no such limit."""
+
+
+class Resident:
+    """An engine that is ready once it is built, and has nothing to release."""
+
+    async def start(self) -> None:
+        """Return at once."""
+
+    async def aclose(self) -> None:
+        """Return at once: memory is freed with the object."""

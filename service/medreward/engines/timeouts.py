@@ -7,7 +7,6 @@ answers, and only the others are late.
 
 from typing import Final
 
-from medreward.admission import Deadline
 from medreward.errors import DeadlinePassed
 
 REMOTE: Final = 0.95
@@ -18,11 +17,6 @@ VLLM: Final = 0.9
 FORWARD_PASSES: Final = 0.7
 """Models in this process: a forward pass cannot be cancelled, so the last one starts by then, and
 has to end within the rest."""
-
-
-def engine_deadline(timeout_s: float, share: float) -> Deadline:
-    """Return the deadline after *share* of *timeout_s*, at which an engine stops."""
-    return Deadline.after(share * timeout_s)
 
 
 def too_late(timeout_s: float) -> DeadlinePassed:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medreward.engines.capacity import Capacity
+from medreward.engines.capacity import Capacity, Resident
 from medreward.engines.embedder import Vector, unit
 from medreward.errors import Problem
 
 
-class HashedEmbedder:
+class HashedEmbedder(Resident):
     """Counts hashed three-letter pieces, so texts with the same pieces are near each other."""
 
     def __init__(self, *, dimensions: int = 256) -> None:
@@ -19,15 +19,9 @@ class HashedEmbedder:
         # It runs on the event loop, so batches are small and other tasks run between them.
         self.capacity = Capacity(batch=32)
 
-    async def start(self) -> None:
-        """Return at once: the engine needs no start."""
-
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
         """Embed each text."""
         return [self._embed(text) for text in texts]
-
-    async def aclose(self) -> None:
-        """Return at once: the engine holds no resources."""
 
     def _embed(self, text: str) -> Vector:
         counts = np.zeros(self._dimensions, dtype=np.float32)

@@ -12,7 +12,7 @@ import structlog
 import torch
 from sentence_transformers import SentenceTransformer
 
-from medreward.engines.capacity import Capacity
+from medreward.engines.capacity import Capacity, Resident
 from medreward.engines.embedder import Vector, unit
 from medreward.engines.local.bucketing import by_length
 from medreward.engines.local.loading import loading
@@ -35,7 +35,7 @@ PROBE_TOLERANCE = 1e-3
 log = structlog.get_logger(__name__)
 
 
-class SentenceTransformerEmbedder:
+class SentenceTransformerEmbedder(Resident):
     """Embeds with a sentence-transformers model, which truncates texts over its window as published."""
 
     def __init__(self, model: SentenceTransformer, *, name: str, worker: Executor) -> None:
@@ -72,9 +72,6 @@ class SentenceTransformerEmbedder:
             )
         return cls(model.eval(), name=name, worker=worker)
 
-    async def start(self) -> None:
-        """Return at once: the model is loaded."""
-
     async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
         """Embed each text off the event loop; other batches run between forward passes."""
         if not self.is_direct:
@@ -84,9 +81,6 @@ class SentenceTransformerEmbedder:
         for group in self._groups(tokens):
             vectors |= await self._in_worker(partial(self._pass, group, tokens))
         return [vectors[i] for i in range(len(texts))]
-
-    async def aclose(self) -> None:
-        """Return at once: the memory is freed with the object."""
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)

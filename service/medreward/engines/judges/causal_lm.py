@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from medreward.engines.capacity import Capacity
+from medreward.engines.capacity import Capacity, Resident
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.next_token import NextTokenJudge
 from medreward.engines.local.forward import passes_for
@@ -23,7 +23,7 @@ from medreward.engines.templates import Template
 from medreward.errors import Problem
 
 
-class CausalLmJudge(NextTokenJudge):
+class CausalLmJudge(Resident, NextTokenJudge):
     """Judges by the probabilities of the label forms at the verdict position."""
 
     def __init__(
@@ -91,9 +91,6 @@ class CausalLmJudge(NextTokenJudge):
             worker=worker,
         )
 
-    async def start(self) -> None:
-        """Return at once: the model is loaded."""
-
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Judge each inquiry, off the event loop.
 
@@ -107,9 +104,6 @@ class CausalLmJudge(NextTokenJudge):
             passes, lambda i, row: self._read(row, inquiries[i].template), give_up_s
         )
         return [judged.get(i) or self._too_long(prompt) for i, prompt in enumerate(prompts)]
-
-    async def aclose(self) -> None:
-        """Return at once: the memory is freed with the object."""
 
     def _plan(
         self, inquiries: Sequence[Inquiry], prompts: Sequence[list[int]]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from medreward.engines.capacity import Capacity
+from medreward.engines.capacity import Capacity, Resident
 from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.local.bucketing import by_length
 from medreward.engines.local.loading import loading
@@ -34,7 +34,7 @@ PAIRS_PER_PASS = 32
 PADDED_TOKENS_PER_PASS = 512
 
 
-class CrossEncoderJudge:
+class CrossEncoderJudge(Resident):
     """Judges by the probability of the label that stands for YES."""
 
     def __init__(
@@ -108,9 +108,6 @@ class CrossEncoderJudge:
         """Return True for templates that compare two texts, without a criterion or a scale."""
         return template.name in TEMPLATES
 
-    async def start(self) -> None:
-        """Return at once: the model is loaded."""
-
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Judge each inquiry off the event loop; a pair over the window is a problem, never truncated."""
         give_up_s = self._model_thread.give_up_s()
@@ -119,9 +116,6 @@ class CrossEncoderJudge:
             self._plan(pairs), lambda i, row: self._read(row, inquiries[i].template), give_up_s
         )
         return [judged.get(i) or self._too_long(_length(pair)) for i, pair in enumerate(pairs)]
-
-    async def aclose(self) -> None:
-        """Return at once: the memory is freed with the object."""
 
     def _encoded(self, inquiry: Inquiry) -> Mapping[str, list[int]]:
         encoded: Mapping[str, list[int]] = self._tokenizer(*text_pair(inquiry), truncation=False)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from medreward.engines.capacity import Capacity
+from medreward.engines.capacity import Capacity, Resident
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.templates import Template
 from medreward.errors import Problem
@@ -13,7 +13,7 @@ BATCHES_KEPT = 100
 Line = str | Judgement | Problem
 
 
-class ScriptedJudge:
+class ScriptedJudge(Resident):
     """Looks verdicts up by (answer, reference), with a default; keeps the latest batches."""
 
     def __init__(
@@ -33,16 +33,10 @@ class ScriptedJudge:
         """Return True for every template."""
         return bool(template.labels)
 
-    async def start(self) -> None:
-        """Return at once: the engine needs no start."""
-
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Look up each inquiry's line."""
         self.batches.append(list(inquiries))
         return [self._read(inquiry) for inquiry in inquiries]
-
-    async def aclose(self) -> None:
-        """Return at once: the engine holds no resources."""
 
     def _read(self, inquiry: Inquiry) -> Judgement | Problem:
         line = self._script.get((inquiry.answer, inquiry.reference), self._default)

@@ -3,15 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
+from medreward.admission import Deadline
 from medreward.engines import timeouts
 from medreward.engines.judge import Inquiry, Judge, Judgement
-from medreward.errors import (
-    JUDGE_FAILURES,
-    EngineError,
-    NonsenseReply,
-    Problem,
-    ProblemKind,
-)
+from medreward.errors import JUDGE_FAILURES, EngineError, NonsenseReply, Problem, ProblemKind
 
 Answer = Judgement | Problem
 
@@ -21,7 +16,7 @@ class BatchBudget:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._deadline = timeouts.engine_deadline(timeout_s, timeouts.REMOTE)
+        self._deadline = Deadline.after(timeouts.REMOTE * timeout_s)
 
     async def ask(self, judge: Judge, inquiries: Sequence[Inquiry]) -> Sequence[Answer]:
         """Ask one engine within the time that is left.

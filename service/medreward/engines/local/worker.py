@@ -41,7 +41,7 @@ class ModelThread:
 
     def give_up_s(self) -> float:
         """Return the time, on the monotonic clock, after which a batch of now starts no further pass."""
-        return timeouts.engine_deadline(self._timeout_s, timeouts.FORWARD_PASSES).at_s
+        return time.monotonic() + timeouts.FORWARD_PASSES * self._timeout_s
 
     async def take(self, work: Callable[[], T]) -> T:
         """Run *work* on the thread, after the work that was submitted before."""

@@ -12,14 +12,7 @@ from medreward.engines.capacity import Capacity
 from medreward.engines.remote.http_client import encoded, json_of
 from medreward.engines.remote.peer_schemas import EngineFacts
 from medreward.engines.remote.pool import Server, ServerOptions, ServerPool
-from medreward.errors import (
-    BackendDown,
-    Failures,
-    NonsenseReply,
-    Problem,
-    ProblemKind,
-    SetupError,
-)
+from medreward.errors import BackendDown, Failures, NonsenseReply, Problem, ProblemKind, SetupError
 from medreward.offload import Offloader
 
 Q = TypeVar("Q")

@@ -154,7 +154,7 @@ class ServerPool:
 
     def deadline(self) -> Deadline:
         """Return the deadline of a batch that is sent now."""
-        return timeouts.engine_deadline(self._timeout_s, timeouts.REMOTE)
+        return Deadline.after(timeouts.REMOTE * self._timeout_s)
 
     async def post(self, path: str, content: bytes, deadline: Deadline) -> Reply:
         """Send JSON to one server, and retry on another or later if the failure is the server's.
