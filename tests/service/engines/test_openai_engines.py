@@ -14,15 +14,11 @@ import numpy as np
 import pytest
 from dirty_equals import IsApprox
 from pydantic import SecretStr
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from medreward.engines.capacity import Capacity
 from medreward.engines.embedder import cosine
 from medreward.engines.embedders.openai import OpenAiEmbedder
-from medreward.engines.judge import Inquiry, Judgement, View, is_sound
+from medreward.engines.judge import Inquiry, Judgement, is_sound
 from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.registry import BuildContext, build_embedder, build_judge
 from medreward.engines.remote.api_key import ApiKey
@@ -40,7 +36,7 @@ from medreward.settings import Settings
 from tests.redis_servers import free_port
 from tests.service.engines.judge_servers import MODEL, SHORT_PAUSES, FakeServer
 from tests.support.problems import judgement, problem
-from tests.support.service import listening, served
+from tests.support.service import listening
 
 pytestmark = pytest.mark.anyio
 
@@ -575,36 +571,6 @@ def test_an_engine_without_an_address_is_refused(role: str) -> None:
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loopback is reached directly, whatever this machine's proxy is."""
     monkeypatch.setenv("NO_PROXY", "*")
-
-
-async def test_both_engines_talk_to_a_server_over_a_socket() -> None:
-    """The same protocol as behind the fakes, byte for byte, with a server that checks the key."""
-
-    async def complete(request: Request) -> JSONResponse:
-        assert request.headers["authorization"] == f"Bearer {API_KEY}"
-        body = await request.json()
-        answer = "YES" if PATIENT_TEXT in body["messages"][0]["content"] else "NO"
-        return JSONResponse(choice([(answer, -0.05), ("Maybe", -3.0)]))
-
-    async def embed(request: Request) -> JSONResponse:
-        texts = (await request.json())["input"]
-        return JSONResponse({"data": [row(i, [len(t), 1.0]) for i, t in enumerate(texts)]})
-
-    app = Starlette(
-        routes=[
-            Route("/v1/chat/completions", complete, methods=["POST"]),
-            Route("/v1/embeddings", embed, methods=["POST"]),
-        ]
-    )
-    with served(app) as address:
-        url = f"{address}/v1"
-        async with judge(None, url=url) as asks, embedder(None, url=url) as sees:
-            other = Inquiry(MATCH, "other", "ref", view=View.SWAPPED)
-            answers = await asks.decide([INQUIRY, other])
-            vectors = await sees.embed(["a", "abc"])
-
-    assert [a.verdict for a in answers if isinstance(a, Judgement)] == ["YES", "NO"]
-    assert [len(np.asarray(vector)) for vector in vectors] == [2, 2]
 
 
 async def test_a_server_that_restarts_is_found_again() -> None:
