@@ -289,8 +289,9 @@ class EngineSupervisor:
         # free after that.
         is_loaded = await self._load(
             self._embedder, build_embedder, lambda embedder: embedder.embed([WARM_UP_TEXT])
-        ) and await self._load(self._judge, build_judge, partial(_ask_judge, template=template))
-        if not is_loaded:
+        )
+        ask_judge = partial(_ask_judge, template=template)
+        if not is_loaded or not await self._load(self._judge, build_judge, ask_judge):
             self.status = "failed"
             return
         settings = self._context.settings
