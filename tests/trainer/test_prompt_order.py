@@ -17,9 +17,9 @@ def test_an_epoch_draws_no_prompt_twice(size: int, batch: int, seed: int) -> Non
         return
     order = PromptOrder(size, batch=batch, shuffle=True, seed=seed)
 
-    drawn = [number for _ in range(order.batches_an_epoch) for number in order.take()]
+    drawn = [number for _ in range(size // batch) for number in order.take()]
 
-    assert len(set(drawn)) == len(drawn) == order.batches_an_epoch * batch
+    assert len(set(drawn)) == len(drawn) == size // batch * batch
     assert set(drawn) <= set(range(size))
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from medreward_trainer.config.config import Data
 from medreward_trainer.config.files import load_config
-from medreward_trainer.data.examples import Example
-from medreward_trainer.data.verl_data import ROWS_AT_ONCE, write_verl_data, write_verl_rows
+from medreward_trainer.data.examples import ROWS_AT_A_TIME, Example
+from medreward_trainer.data.verl_data import write_verl_data, write_verl_rows
 from medreward_trainer.errors import BadData
 
 
@@ -45,7 +45,7 @@ def test_a_row_has_what_verl_and_the_adapter_read(tmp_path: Path) -> None:
 
 def test_rows_without_picture_and_modality_are_rows_too(tmp_path: Path) -> None:
     """All rows are written in their order, a few at a time."""
-    count = 2 * ROWS_AT_ONCE + 1
+    count = 2 * ROWS_AT_A_TIME + 1
     examples = [Example(f"a.jsonl:{i}", f"{i}?", f"r{i}", None) for i in range(count)]
 
     write_verl_rows(examples, tmp_path / "rows.parquet", Data(format_prompt="plain"))

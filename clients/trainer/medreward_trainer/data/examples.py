@@ -1,7 +1,6 @@
 """Rows of a data set, read from JSONL, Parquet or the Hugging Face hub."""
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ IMAGE_MARK = "<image>"
 """Place of an image in a problem or a template, as in EasyR1."""
 MISTAKES_SHOWN = 5
 ROWS_AT_A_TIME = 64
-"""Rows of Parquet decoded at once; few, since pictures in them are large."""
+"""Rows of Parquet read or written at once; few, since pictures in them are large."""
 
 ImageSource = bytes | Path
 Row = Mapping[str, Any]
@@ -55,14 +54,6 @@ class Columns:
     required: Mapping[str, str]
     image: str
 
-    @classmethod
-    def named_by(cls, data: Data, *, needs_response: bool) -> "Columns":
-        """Read the names of the columns from the configuration."""
-        required = {data.prompt_key: "data.prompt_key", data.answer_key: "data.answer_key"}
-        if needs_response:
-            required["response"] = "of warm_up.files"
-        return cls(required, data.image_key)
-
     def among(self, there: Sequence[str], name: str) -> list[str]:
         """Return the columns that a file has.
 
@@ -84,11 +75,27 @@ def read_examples(
         BadData: a file cannot be read, or rows do not fit `data`. The message counts all such rows
             of a file, names the first by number, and shows nothing of their content.
     """
-    columns = Columns.named_by(data, needs_response=needs_response)
+    required = {data.prompt_key: "data.prompt_key", data.answer_key: "data.answer_key"}
+    if needs_response:
+        required["response"] = "of warm_up.files"
+    columns = Columns(required, data.image_key)
     found: list[Example] = []
     for name, label in zip(files, labels_of(files), strict=True):
+        mistakes = []
         rows = islice(_rows(name, columns), None if limit is None else limit - len(found))
-        found += _examples_of(rows, data, name, label=label, needs_response=needs_response)
+        for number, row in rows:
+            try:
+                cells = _object_of(row) if isinstance(row, bytes) else row
+                uid, folder = f"{label}:{number}", data.image_dir or Path(name).parent
+                found.append(_example(cells, data, uid, folder, needs_response=needs_response))
+            except ValueError as exc:
+                mistakes.append(f"{'line' if isinstance(row, bytes) else 'row'} {number} {exc}")
+        if mistakes:
+            more = len(mistakes) - MISTAKES_SHOWN
+            raise BadData(
+                f"{name}: {'; '.join(mistakes[:MISTAKES_SHOWN])}"
+                + (f"; and {more} more" * (more > 0))
+            )
     return found
 
 
@@ -109,38 +116,17 @@ def split_solution(solution: str) -> tuple[str | None, str]:
     return None, solution.strip()
 
 
-def _examples_of(
-    rows: Iterable[tuple[int, Row | bytes]],
-    data: Data,
-    name: str,
-    *,
-    label: str,
-    needs_response: bool,
-) -> list[Example]:
-    folder = data.image_dir or Path(name).parent
-    found, mistakes = [], []
-    for number, row in rows:
-        try:
-            columns = _object_of(row) if isinstance(row, bytes) else row
-            uid = f"{label}:{number}"
-            found.append(_example(columns, data, uid, folder, needs_response=needs_response))
-        except ValueError as exc:
-            mistakes.append(f"{'line' if isinstance(row, bytes) else 'row'} {number} {exc}")
-    if mistakes:
-        more = len(mistakes) - MISTAKES_SHOWN
-        raise BadData(
-            f"{name}: {'; '.join(mistakes[:MISTAKES_SHOWN])}" + (f"; and {more} more" * (more > 0))
-        )
-    return found
-
-
 def _example(row: Row, data: Data, uid: str, folder: Path, *, needs_response: bool) -> Example:
     content = _text(row, data.prompt_key, "data.prompt_key").strip()
     modality, reference = split_solution(_text(row, data.answer_key, "data.answer_key"))
     if not reference:
         raise ValueError(f"has a tag in `{data.answer_key}` and no reference behind it")
+    cell = row.get(data.image_key)
+    if cell is None or cell == "":
+        cell = []
+    several = cell if isinstance(cell, list | tuple) else [cell]
     try:
-        images = tuple(_images(row.get(data.image_key), folder))
+        images = tuple(_image(one, folder) for one in several)
     except ValueError as exc:
         raise ValueError(f"has in `{data.image_key}` (data.image_key) {exc}") from None
     marks, problem = content.count(IMAGE_MARK), content.replace(IMAGE_MARK, "").strip()
@@ -172,26 +158,17 @@ def _text(row: Row, key: str, named_by: str) -> str:
     return value
 
 
-def _images(value: object, folder: Path) -> Iterator[ImageSource]:
-    """Yield the images of a cell: none, one, or those of a list."""
-    if value is None or value == "":
-        return
-    for one in value if isinstance(value, list | tuple) else [value]:
-        yield _image(one, folder)
-
-
 def _image(value: object, folder: Path) -> ImageSource:
     """Read an image's source: a path, a data URL, bytes, or the hub's struct of path and bytes."""
     match value:
-        case bytes():
-            return value
-        case str() if value.startswith("data:"):
-            return _read_data_url(value)
-        case str():
-            return _existing(folder / value, folder)
-        case {"bytes": bytes(content)}:
+        case bytes(content) | {"bytes": bytes(content)}:
             return content
-        case {"path": str(path)}:
+        case str(url) if url.startswith("data:"):
+            try:
+                return base64.b64decode(url.partition(",")[2], validate=True)
+            except ValueError:
+                raise ValueError("a data URL that is not base64") from None
+        case str(path) | {"path": str(path)}:
             return _existing(folder / path, folder)
         case _:
             raise ValueError(f"{type(value).__name__}; it takes a path, a data URL, or bytes")
@@ -209,13 +186,6 @@ def _existing(path: Path, folder: Path) -> Path:
             f"a path to no file; paths are relative to {folder}, or to data.image_dir if given"
         )
     return path
-
-
-def _read_data_url(url: str) -> bytes:
-    try:
-        return base64.b64decode(url.partition(",")[2], validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("a data URL that is not base64") from None
 
 
 def _rows(name: str, columns: Columns) -> Iterable[tuple[int, Row | bytes]]:
@@ -248,14 +218,11 @@ def _object_of(line: bytes) -> Row:
 
 
 def _parquet_rows(path: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
-    number = 0
     try:
         with pq.ParquetFile(path) as file:
             there = columns.among(file.schema_arrow.names, str(path))
-            for batch in file.iter_batches(batch_size=ROWS_AT_A_TIME, columns=there):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
+            batches = file.iter_batches(batch_size=ROWS_AT_A_TIME, columns=there)
+            yield from _numbered_rows(batches)
     except (pa.ArrowException, OSError) as exc:
         raise BadData(f"{path} cannot be read as Parquet: {type(exc).__name__}") from exc
 
@@ -282,16 +249,13 @@ def _hub_rows(name: str, columns: Columns) -> Iterable[tuple[int, Row]]:
     if isinstance(found, dict) and split not in found:
         raise BadData(f"{name} has no split {split}; it has {', '.join(found)}")
     rows = found[split] if isinstance(found, dict) else found
-    return _arrow_rows(rows.select_columns(columns.among(rows.column_names, name)))
+    rows = rows.select_columns(columns.among(rows.column_names, name))
+    # In Arrow images stay encoded; thousands of decoded ones would fill the memory.
+    return _numbered_rows(rows.with_format("arrow").iter(ROWS_AT_A_TIME))
 
 
-def _arrow_rows(rows: Any) -> Iterator[tuple[int, Row]]:
-    """Yield rows with images still encoded; thousands of decoded images would fill the memory."""
-    number = 0
-    for table in rows.with_format("arrow").iter(ROWS_AT_A_TIME):
-        for row in table.to_pylist():
-            number += 1
-            yield number, row
+def _numbered_rows(tables: Iterable[Any]) -> Iterator[tuple[int, Row]]:
+    return enumerate((row for table in tables for row in table.to_pylist()), start=1)
 
 
 Reader = Callable[[Path, Columns], Iterator[tuple[int, Row | bytes]]]

@@ -33,11 +33,6 @@ class PromptOrder:
         self.place = Place()
         self._drawn: tuple[int, list[int]] = (-1, [])
 
-    @property
-    def batches_an_epoch(self) -> int:
-        """Number of whole batches in an epoch."""
-        return self._size // self._batch
-
     def take(self) -> list[int]:
         """Return the next batch, from the next epoch if this one has too few left."""
         place = self.place

@@ -9,12 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medreward_trainer.config.config import Config, Data
-from medreward_trainer.data.examples import IMAGE_MARK, Example, ImageSource, read_examples
+from medreward_trainer.data.examples import (
+    IMAGE_MARK,
+    ROWS_AT_A_TIME,
+    Example,
+    ImageSource,
+    read_examples,
+)
 from medreward_trainer.data.prompts import parts_of, read_template
 from medreward_trainer.errors import BadData
 
-ROWS_AT_ONCE = 64
-"""Rows written at once; few, since pictures in them are large."""
 SCHEMA = pa.schema(
     {
         "data_source": pa.string(),
@@ -28,8 +32,6 @@ SCHEMA = pa.schema(
         ),
     }
 )
-WIDEST = {"min_pixels": 1, "max_pixels": 2**31}
-"""Replacements of null; verl's reader of images would apply bounds of its own."""
 
 
 def write_verl_data(config: Config, folder: Path) -> list[Path]:
@@ -68,16 +70,14 @@ def write_verl_rows(examples: Iterable[Example], path: Path, data: Data) -> None
         for index, example in enumerate(examples)
     )
     with pq.ParquetWriter(unfinished, SCHEMA) as parquet:
-        while some := list(islice(rows, ROWS_AT_ONCE)):
+        while some := list(islice(rows, ROWS_AT_A_TIME)):
             parquet.write_table(pa.Table.from_pylist(some, SCHEMA))
     unfinished.replace(path)
 
 
 def _row(example: Example, index: int, text: str, data: Data) -> dict[str, Any]:
-    bounds = {
-        "min_pixels": data.min_pixels or WIDEST["min_pixels"],
-        "max_pixels": data.max_pixels or WIDEST["max_pixels"],
-    }
+    # Without bounds verl's reader of images would apply its own.
+    bounds = {"min_pixels": data.min_pixels or 1, "max_pixels": data.max_pixels or 2**31}
     parts = parts_of(text, images=len(example.images), uid=example.uid)
     return {
         # verl reports validation by this column: the file's name, without the row's number.
@@ -88,11 +88,7 @@ def _row(example: Example, index: int, text: str, data: Data) -> dict[str, Any]:
         ],
         "images": [{"bytes": _bytes_of(one, example.uid), **bounds} for one in example.images],
         "reward_model": {"style": "model", "ground_truth": example.reference},
-        "extra_info": {
-            "index": index,
-            "question": example.problem,
-            "modality": example.modality,
-        },
+        "extra_info": {"index": index, "question": example.problem, "modality": example.modality},
     }
 
 
