@@ -17,7 +17,6 @@ from medreward_trainer.config.files import (
     check_runnable,
     dump_config,
     key_fields,
-    key_names,
     load_config,
 )
 from medreward_trainer.config.key_aliases import key_aliases
@@ -347,7 +346,7 @@ def test_every_key_is_written() -> None:
     """A run's config.yaml is complete, so later changes of defaults do not matter."""
     written = yaml.safe_load(dump_config(Config()))
 
-    for key in key_names():
+    for key in key_fields():
         below = written
         for part in key.split("."):
             below = below[part]
@@ -388,9 +387,9 @@ def test_a_reference_is_needed_for_kl_alone(empty: str, override: str, *, needs:
 
 def test_the_table_of_other_names_is_of_every_key() -> None:
     """The table lists exactly our keys, and gives advice for foreign keys only."""
-    keys, aliases = key_names(), key_aliases()
+    keys, aliases = key_fields(), key_aliases()
 
-    assert list(aliases.names) == keys
+    assert list(aliases.names) == list(keys)
     assert set(aliases.values) <= set(keys)
     assert not set(aliases.instead) & set(keys)
     assert not [key for key in aliases.instead if aliases.ours(key)]
@@ -410,4 +409,4 @@ def test_the_page_of_the_configuration_lists_it() -> None:
 
     page = (ROOT / "docs" / "trainer" / "config.md").read_text("utf-8")
     assert written.stdout == page
-    assert all(f"| `{key}` |" in page for key in key_names())
+    assert all(f"| `{key}` |" in page for key in key_fields())

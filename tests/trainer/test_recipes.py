@@ -8,15 +8,14 @@ import yaml
 
 from medreward_trainer.config.config import Config
 from medreward_trainer.config.files import (
+    RECIPES,
     check_runnable,
     dump_config,
     load_config,
     recipe_names,
-    recipe_path,
     recipe_purpose,
 )
 from medreward_trainer.config.key_aliases import flat, key_aliases
-from medreward_trainer.errors import BadConfig
 
 PUBLISHED = {
     # name: (model, clip low, clip high, loss, KL in the loss, filtered, generated at a time)
@@ -43,7 +42,7 @@ MAY_DIFFER = {
 
 def written(name: str) -> dict[str, Any]:
     """Return the keys and values in a recipe's file."""
-    return flat(yaml.safe_load(recipe_path(name).read_text("utf-8")))
+    return flat(yaml.safe_load((RECIPES / f"{name}.yaml").read_text("utf-8")))
 
 
 def in_our_words(key: str, value: object) -> object:
@@ -165,11 +164,3 @@ def test_the_recipe_for_easyr1_says_the_same(name: str) -> None:
         key: ours[key] for key in shared
     }
     assert theirs["algorithm.disable_kl"] is not ours[use_kl]
-
-
-def test_recipes_are_files_that_others_can_read() -> None:
-    """The two other trainers get their recipes as paths."""
-    assert recipe_path("smoke").is_file()
-    assert recipe_path("verl/medix_8b_grpo").parent.name == "verl"
-    with pytest.raises(BadConfig, match="did you mean smoke"):
-        recipe_path("smoek")

@@ -31,6 +31,8 @@ from medreward_trainer.errors import BadConfig, Stopped, TrainerError
 
 PLAIN_WIDTH = 160
 """Columns of the output if it is not a terminal."""
+EXIT_CODES = {BadConfig: MISUSED, Stopped: INTERRUPTED}
+"""Exit codes of errors other than FAILED."""
 
 app = command(
     "medreward-train",
@@ -197,19 +199,12 @@ def failing_in_words() -> Iterator[None]:
     """Print an error as a message, and exit with its code."""
     try:
         yield
-    except BadConfig as exc:
-        raise _ended(exc, MISUSED) from exc
-    except Stopped as exc:
-        raise _ended(exc, INTERRUPTED) from exc
     except TrainerError as exc:
-        raise _ended(exc, FAILED) from exc
+        words = "\n".join([str(exc), *getattr(exc, "__notes__", ())])
+        raise ended("medreward-train", words, EXIT_CODES.get(type(exc), FAILED)) from exc
     except KeyboardInterrupt as exc:
         tell("medreward-train: interrupted")
         raise typer.Exit(INTERRUPTED) from exc
-
-
-def _ended(exc: Exception, code: int) -> typer.Exit:
-    return ended("medreward-train", "\n".join([str(exc), *getattr(exc, "__notes__", ())]), code)
 
 
 def _print_written(path: Path) -> None:

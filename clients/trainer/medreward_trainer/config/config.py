@@ -488,7 +488,8 @@ def _batch_contradictions(config: Config) -> Iterator[str]:
     filters, prompts = config.algorithm.filter_groups, data.train_batch_size
     drawn = data.gen_batch_size or prompts
     if prompts % mini:
-        fitting = min(_divisors(prompts), key=lambda one: abs(one - mini))
+        divisors = (one for one in range(1, prompts + 1) if prompts % one == 0)
+        fitting = min(divisors, key=lambda one: abs(one - mini))
         yield (
             f"data.train_batch_size={prompts} is no multiple of {ACTOR}.ppo_mini_batch_size={mini}; "
             f"the nearest that fits is {ACTOR}.ppo_mini_batch_size={fitting}"
@@ -547,7 +548,3 @@ def _schedule_contradictions(config: Config) -> Iterator[str]:
             f"{ACTOR}.optim.lr_warmup_steps={actor.optim.lr_warmup_steps} takes all of the run's "
             f"{steps * a_step} optimiser steps ({a_step} a step); give fewer"
         )
-
-
-def _divisors(number: int) -> Iterator[int]:
-    return (one for one in range(1, number + 1) if number % one == 0)

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,16 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
     places: dict[str, str] = {}
     for override in overrides:
         key, value = _read_override(override)
-        _merge(tree, _nested(key.split("."), value), key)
         places[key] = override
+        for name in reversed(key.split(".")):
+            value = {name: value}
+        _merge(tree, value, key)
+    fields = key_fields()
+    # YAML reads `no` as a boolean, which pydantic would convert to 0.
     lines = [
         f"{_place(key, source, places)}: {key} must be a number or a text, not {value!r}"
-        for key, value in _misread_booleans(tree)
+        for key, value in flat(tree).items()
+        if isinstance(value, bool) and key in fields and fields[key].annotation is not bool
     ]
     try:
         config = Config.model_validate(tree)
@@ -65,18 +71,6 @@ def recipe_names() -> list[str]:
     )
 
 
-def recipe_path(name: str) -> Path:
-    """Return the file of a recipe; `verl/NAME` and `easyr1/NAME` are for those two trainers.
-
-    Raises:
-        BadConfig: no recipe has this name.
-    """
-    with resources.as_file(RECIPES / f"{name}.yaml") as path:
-        if not path.is_file():
-            raise BadConfig(f"{name} is no recipe{_recipe_hint(name)}")
-        return path
-
-
 def dump_config(config: Config) -> str:
     """Write a whole configuration as YAML that reads back equal."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -91,17 +85,9 @@ def changed_values(before: Config, after: Config) -> dict[str, Any]:
 def recipe_purpose(name: str) -> str:
     """Return a recipe's purpose: the first sentence of its first comment."""
     text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
-    comment = []
-    for line in text.splitlines():
-        if not line.startswith("# "):
-            break
-        comment.append(line.removeprefix("# "))
-    return " ".join(comment).partition(". ")[0].partition(":")[0]
-
-
-def key_names() -> list[str]:
-    """Return all keys of the configuration, with dots."""
-    return list(key_fields())
+    comment = takewhile(lambda line: line.startswith("# "), text.splitlines())
+    words = " ".join(line.removeprefix("# ") for line in comment)
+    return words.partition(". ")[0].partition(":")[0]
 
 
 def key_fields(section: type[BaseModel] = Config, prefix: str = "") -> dict[str, FieldInfo]:
@@ -151,7 +137,10 @@ def _tree(source: str) -> dict[str, Any]:
     try:
         text = (ours if ours.is_file() else Path(source)).read_text(encoding="utf-8")
     except OSError:
-        raise BadConfig(f"{source} is no file, and no recipe{_recipe_hint(source)}") from None
+        names = recipe_names()
+        close = get_close_matches(source, names, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f": {', '.join(names)}"
+        raise BadConfig(f"{source} is no file, and no recipe{hint}") from None
     tree = _read_yaml(text, source)
     if tree is None:
         return {}
@@ -175,12 +164,6 @@ def _read_override(override: str) -> tuple[str, Any]:
     return key, _read_yaml(text, override)
 
 
-def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
-    for name in reversed(path):
-        value = {name: value}
-    return dict(value)
-
-
 def _merge(tree: dict[str, Any], changes: Mapping[str, Any], key: str) -> None:
     for name, value in changes.items():
         if not isinstance(value, Mapping):
@@ -190,17 +173,6 @@ def _merge(tree: dict[str, Any], changes: Mapping[str, Any], key: str) -> None:
         if not isinstance(inner, dict):
             raise BadConfig(f"{key}: {name} holds a value, and no further keys")
         _merge(inner, value, key)
-
-
-def _misread_booleans(tree: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Yield keys of other types whose value YAML reads as a boolean, such as `no`.
-
-    Pydantic would convert these values to 1 and 0.
-    """
-    fields = key_fields()
-    for key, value in flat(tree).items():
-        if isinstance(value, bool) and key in fields and fields[key].annotation is not bool:
-            yield key, value
 
 
 def _messages(error: ErrorDetails, source: str, places: Mapping[str, str]) -> Iterator[str]:
@@ -213,7 +185,7 @@ def _messages(error: ErrorDetails, source: str, places: Mapping[str, str]) -> It
         # From `Section._contradictions`: the text names several keys, and no single one is wrong.
         yield str(error["ctx"]["error"])
     else:
-        key = next((name for name in key_names() if f"{key}.".startswith(f"{name}.")), key)
+        key = next((name for name in key_fields() if f"{key}.".startswith(f"{name}.")), key)
         message = WORDS.get(error["type"]) or error["msg"].replace("Input should be", "must be")
         given = "" if isinstance(error["input"], dict | BaseModel) else f", not {error['input']!r}"
         yield f"{_place(key, source, places)}: {key} {message}{given}{_nearest_choice(key, error)}"
@@ -241,13 +213,13 @@ def _suggestion(key: str) -> str:
     if advice := key_aliases().advice(key):
         return advice
     by_end: dict[str, list[str]] = {}
-    for name in key_names():
+    for name in key_fields():
         by_end.setdefault(name.rpartition(".")[2], []).append(name)
     end = key.rpartition(".")[2]
     # A known end under a wrong section first, then a similar key, then a similar end.
     close = (
         get_close_matches(key, by_end.get(end, []), n=2, cutoff=0)
-        or get_close_matches(key, key_names(), n=1, cutoff=LIKELY)
+        or get_close_matches(key, key_fields(), n=1, cutoff=LIKELY)
         or [name for one in get_close_matches(end, by_end, n=1) for name in by_end[one]]
     )
     return f"did you mean {' or '.join(close)}?" if close else "see docs/trainer/config.md"
@@ -260,9 +232,3 @@ def _nearest_choice(key: str, error: ErrorDetails) -> str:
     close = [elsewhere[given]] if given in elsewhere else []
     close = close or get_close_matches(given, [choice.strip("'") for choice in choices], n=1)
     return f"; did you mean {close[0]}?" if close else ""
-
-
-def _recipe_hint(name: str) -> str:
-    names = recipe_names()
-    close = get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]}?" if close else f": {', '.join(names)}"
