@@ -150,7 +150,7 @@ def test_a_run_that_trouble_stops_ends_with_1(
 def test_plot_says_what_it_wrote(tmp_path: Path) -> None:
     """The folder of the picture is created if necessary."""
     with RunLog(tmp_path / "run", ["file"], total_steps=1) as log:
-        log.train(1, {"reward/mean": 0.5}, [])
+        log.write("train", 1, {"reward/mean": 0.5})
     picture = tmp_path / "pictures" / "run.png"
 
     outcome = medreward_train("plot", tmp_path / "run", "--out", picture)

@@ -31,10 +31,10 @@ def make_run(folder: Path, *, steps: int = 3, warm_up: int = 0, **metrics: float
     named = {name.replace("__", "/"): value for name, value in metrics.items()}
     with RunLog(folder, ["file"], total_steps=steps) as log:
         for step in range(1, warm_up + 1):
-            log.warm_up(step, {"warm_up/loss": 2.0})
+            log.write("warm_up", step, {"warm_up/loss": 2.0})
         for step in range(1, steps + 1):
-            log.train(step, named, [])
-        log.validation(steps, {"val/accuracy": 0.5}, [])
+            log.write("train", step, named)
+        log.write("val", steps, {"val/accuracy": 0.5})
     return folder
 
 

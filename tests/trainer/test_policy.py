@@ -103,8 +103,8 @@ def test_whole_weights_are_those_of_a_merged_model(tmp_path: Path, rank: int) ->
 
 def test_a_sampler_ends_at_the_end_and_says_what_was_cut() -> None:
     """Tokens include the end, the text does not, and a response without one is cut."""
-    policy, config = made()
-    sampler = GeneratingSampler(policy, config.actor_rollout_ref.rollout, max_response_length=6)
+    policy, config = made("data.max_response_length=6")
+    sampler = GeneratingSampler(policy, config)
     prompts = [policy.prompter.prompt(Example("a:1", text, "b", None)) for text in ("a", "bcd")]
     torch.manual_seed(3)
 
@@ -121,8 +121,8 @@ def test_a_sampler_ends_at_the_end_and_says_what_was_cut() -> None:
 
 def test_greedy_rollouts_of_a_prompt_are_alike() -> None:
     """They do not depend on the other prompts of the batch."""
-    policy, config = made()
-    sampler = GeneratingSampler(policy, config.actor_rollout_ref.rollout, max_response_length=8)
+    policy, config = made("data.max_response_length=8")
+    sampler = GeneratingSampler(policy, config)
     first, second = (
         policy.prompter.prompt(Example("a:1", text, "b", None)) for text in ("a", "bcdefgh")
     )

@@ -39,7 +39,7 @@ def log_steps(
     """Log training steps in a new or resumed process."""
     with RunLog(folder, ["file"], total_steps=9, resumed_step=resumed_step) as log:
         for step in steps:
-            log.train(step, {"reward/mean": reward}, [RECORD])
+            log.write("train", step, {"reward/mean": reward}, [RECORD])
 
 
 def logged(folder: Path, name: str = METRICS) -> list[tuple[str, int]]:
@@ -69,7 +69,7 @@ def test_a_rollout_is_logged_with_its_reward_or_its_lack_of_one(tmp_path: Path) 
 def test_a_line_is_in_the_file_before_the_run_ends(tmp_path: Path) -> None:
     """Logged lines survive a killed process."""
     with RunLog(tmp_path, ["file"], total_steps=9) as log:
-        log.train(1, {}, [RECORD])
+        log.write("train", 1, {}, [RECORD])
 
         assert logged(tmp_path) == logged(tmp_path, ROLLOUTS) == [("train", 1)]
 
@@ -95,9 +95,9 @@ def test_a_resumed_run_keeps_its_warm_up(tmp_path: Path) -> None:
     """Supervised steps come before all training steps, whatever their number."""
     with RunLog(tmp_path, ["file"], total_steps=9) as log:
         for step in (1, 2, 3):
-            log.warm_up(step, {"warm_up/loss": 2.0})
-        log.validation(0, {"val/accuracy": 0.1}, [])
-        log.train(1, {}, [])
+            log.write("warm_up", step, {"warm_up/loss": 2.0})
+        log.write("val", 0, {"val/accuracy": 0.1})
+        log.write("train", 1, {})
     log_steps(tmp_path, resumed_step=0)
 
     assert logged(tmp_path) == [("warm_up", 1), ("warm_up", 2), ("warm_up", 3), ("val", 0)]
@@ -133,7 +133,7 @@ def test_tensorboard_gets_the_curves(tmp_path: Path) -> None:
     for steps, resumed in (((1, 2, 3), None), ((3, 4), 2)):
         with RunLog(tmp_path, ["tensorboard"], total_steps=4, resumed_step=resumed) as log:
             for step in steps:
-                log.train(step, {"reward/mean": step / 10}, [])
+                log.write("train", step, {"reward/mean": step / 10})
 
     curves = EventAccumulator(str(tmp_path / "tensorboard"))
     curves.Reload()
@@ -148,7 +148,7 @@ def test_without_a_terminal_a_step_is_one_plain_line(
     """A file gets no bar and no colours; standard output stays empty."""
     with RunLog(tmp_path, ["console"], total_steps=9) as log:
         log.stage("rollouts", 1, 4)
-        log.train(2, {"reward/mean": 0.25, "timing_s/step": 12.0}, [])
+        log.write("train", 2, {"reward/mean": 0.25, "timing_s/step": 12.0})
 
     said = capsys.readouterr()
     assert said.out == ""
@@ -171,7 +171,7 @@ def test_a_process_that_is_not_the_first_is_silent(
     """Without loggers nothing is written anywhere."""
     with RunLog(tmp_path / "run", [], total_steps=9) as log:
         log.stage("rollouts", 1, 4)
-        log.train(1, {"reward/mean": 1.0}, [RECORD])
+        log.write("train", 1, {"reward/mean": 1.0}, [RECORD])
         log.caution("fewer groups")
 
     assert capsys.readouterr() == ("", "")

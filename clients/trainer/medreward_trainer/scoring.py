@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Self
 
@@ -82,7 +83,10 @@ class RewardSource:
         pauses: Pauses = PAUSES,
     ) -> None:
         self._config, self._run_id = config, run_id
-        self._say, self._is_stopping, self._pauses = say, is_stopping, pauses
+        self._say, self._is_stopping = say, is_stopping
+        self._backoff = partial(
+            Backoff, config.patience_s, say=say, is_stopping=is_stopping, pauses=pauses
+        )
         self._client = RewardClient(
             config.base_url,
             api_key=os.environ.get("MEDREWARD_API_KEY"),
@@ -217,14 +221,6 @@ class RewardSource:
                 f"the service scores by something else than this run began with: "
                 f"{'; '.join(changed)}. Bring the former back, or go on with reward.pinned=false"
             )
-
-    def _backoff(self) -> Backoff:
-        return Backoff(
-            self._config.patience_s,
-            say=self._say,
-            is_stopping=self._is_stopping,
-            pauses=self._pauses,
-        )
 
     def _result(self, one: Pending, among: Sequence[Pending]) -> list[Scored | Unscored]:
         reminds_at = time.monotonic() + REMINDER_S

@@ -34,7 +34,7 @@ def warm_up(run: Run) -> None:
         with times.stage("warm_up"):
             loss = supervised_step(run.policy, [rows[i] for i in order.take()], optimizer)
         metrics = {"warm_up/loss": loss, "warm_up/lr": config.lr, **times.metrics()}
-        run.log.warm_up(step, metrics)
+        run.log.write("warm_up", step, metrics)
         run.check_stop_together()
     run.sampler.take_weights()
     run.freeze_reference()

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from medreward_trainer.config.config import Rollout as RolloutConfig
-from medreward_trainer.config.config import Sampling
+from medreward_trainer.config.config import Config, Sampling
 from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.rollouts.rollout import Group, Rollout, read_rollout
 from medreward_trainer.update.batches import prompt_batch
@@ -16,10 +15,9 @@ from medreward_trainer.update.policy import Policy
 class GeneratingSampler:
     """Draws groups for a few prompts at a time; each such batch is finished before the next."""
 
-    def __init__(self, policy: Policy, config: RolloutConfig, *, max_response_length: int) -> None:
-        self._policy = policy
-        self._micro_batch = config.micro_batch_size
-        self._longest = max_response_length
+    def __init__(self, policy: Policy, config: Config) -> None:
+        self._policy, self._longest = policy, config.data.max_response_length
+        self._micro_batch = config.actor_rollout_ref.rollout.micro_batch_size
 
     def take_weights(self) -> None:
         """Do nothing: the sampler uses the policy's own weights."""

@@ -82,7 +82,10 @@ def save(run_dir: Path, policy: Policy, saved: Saved, *, keep: int) -> Path:
     unfinished, final = run_dir / f"{UNFINISHED}{name}", run_dir / name
     unfinished.mkdir()
     policy.save(unfinished / "model")
-    torch.save(_as_plain(saved), unfinished / "state.pt")
+    # Types that torch reads back without running code.
+    plain = {name: getattr(saved, name) for name in Saved.__dataclass_fields__}
+    plain |= {"progress": asdict(saved.progress), "random": list(saved.random)}
+    torch.save(plain, unfinished / "state.pt")
     for path in (*unfinished.rglob("*"), unfinished):
         _sync(path)
     if final.exists():
@@ -93,7 +96,10 @@ def save(run_dir: Path, policy: Policy, saved: Saved, *, keep: int) -> Path:
     else:
         unfinished.rename(final)
     _sync(run_dir)
-    _say_newest(run_dir, saved.progress.step)
+    # The file that verl's tools read.
+    newest = run_dir / f"{NEWEST}.new"
+    newest.write_text(str(saved.progress.step), encoding="utf-8")
+    newest.replace(run_dir / NEWEST)
     for old in checkpoints(run_dir)[:-keep]:
         shutil.rmtree(old)
     return final
@@ -143,12 +149,12 @@ def export(checkpoint: Path, folder: Path, dtype: str = "bfloat16") -> None:
         raise BadCheckpoint(f"{checkpoint} holds no model; name a {PREFIX}<step>")
     if folder.exists() and any(folder.iterdir()):
         raise BadCheckpoint(f"{folder} is there already, and not empty")
-    if (source / "adapter_config.json").is_file():
-        base_path = PeftConfig.from_pretrained(source).base_model_name_or_path
-        base, processor = _load(base_path, dtype)
-        model: Any = PeftModel.from_pretrained(base, source).merge_and_unload()
-    else:
-        model, processor = _load(str(source), dtype)
+    is_adapter = (source / "adapter_config.json").is_file()
+    path = PeftConfig.from_pretrained(source).base_model_name_or_path if is_adapter else source
+    wanted = Model.model_validate({"path": str(path), "dtype": dtype})
+    model, processor = load_model(wanted, seed=0)
+    if is_adapter:
+        model = PeftModel.from_pretrained(model, source).merge_and_unload()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
@@ -164,24 +170,6 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(list(state["cuda"]))
-
-
-def _load(path: str, dtype: str) -> tuple[Any, Any]:
-    wanted = Model.model_validate({"path": path, "dtype": dtype})
-    return load_model(wanted, seed=0, device="cpu")
-
-
-def _as_plain(saved: Saved) -> dict[str, Any]:
-    """Convert to types that torch reads back without running code."""
-    plain = {name: getattr(saved, name) for name in Saved.__dataclass_fields__}
-    return {**plain, "progress": asdict(saved.progress), "random": list(saved.random)}
-
-
-def _say_newest(run_dir: Path, step: int) -> None:
-    """Write the newest checkpoint's step to the file that verl's tools read."""
-    unfinished = run_dir / f"{NEWEST}.new"
-    unfinished.write_text(str(step), encoding="utf-8")
-    unfinished.replace(run_dir / NEWEST)
 
 
 def _sync(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Metrics of a step's rollouts and rewards."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 import torch
@@ -69,16 +69,6 @@ def length_figures(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "response_length/cut_share": fmean(rollout.is_cut for rollout in rollouts),
         "prompt_length/mean": fmean(group.group.prompt.length for group in groups),
     }
-
-
-def tokens_per_s(groups: Iterable[ScoredGroup], seconds: float) -> float:
-    """Return the tokens of prompts and responses that a step processed in a second."""
-    tokens = sum(
-        group.group.prompt.length + len(rollout.tokens)
-        for group in groups
-        for rollout in group.group.rollouts
-    )
-    return tokens / seconds
 
 
 def _group_std(values_PG: Tensor, scored_PG: Tensor) -> float:

@@ -70,7 +70,12 @@ class RunLog:
             for name in (METRICS, ROLLOUTS):
                 keep_until(run_dir / name, resumed_step)
                 self._files[name] = (run_dir / name).open("a", encoding="utf-8")
-        self._board = board_of(run_dir, resumed_step) if "tensorboard" in loggers else None
+        self._board: Any = None
+        if "tensorboard" in loggers:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes seconds
+
+            purge = 0 if resumed_step is None else resumed_step + 1
+            self._board = SummaryWriter(run_dir / "tensorboard", purge_step=purge)
         self._console = Console(stderr=True, quiet="console" not in loggers, soft_wrap=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -99,23 +104,26 @@ class RunLog:
         if self._board is not None:
             self._board.close()
 
-    def train(
-        self, step: int, metrics: Mapping[str, float], rollouts: Sequence[RolloutRecord]
+    def write(
+        self,
+        kind: Kind,
+        step: int,
+        metrics: Mapping[str, float],
+        rollouts: Sequence[RolloutRecord] = (),
     ) -> None:
-        """Log a training step."""
-        self._write("train", step, metrics, rollouts)
-        self._progress.update(self._steps, completed=step)
-        self._progress.update(self._stage, visible=False)
-
-    def warm_up(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Log a supervised step before the training."""
-        self._write("warm_up", step, metrics, ())
-
-    def validation(
-        self, step: int, metrics: Mapping[str, float], generations: Sequence[RolloutRecord]
-    ) -> None:
-        """Log a validation after a step."""
-        self._write("val", step, metrics, generations)
+        """Log a supervised step, a training step, or a validation after a step."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._line(METRICS, {"kind": kind, "step": step, "time": now, **metrics})
+        for record in rollouts:
+            self._line(ROLLOUTS, {"kind": kind, "step": step, **asdict(record)})
+        if self._board is not None:
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
+            self._board.flush()
+        self.say(summary(kind, step, self._total, metrics))
+        if kind == "train":
+            self._progress.update(self._steps, completed=step)
+            self._progress.update(self._stage, visible=False)
 
     def stage(self, name: str, done: int, total: int) -> None:
         """Show the progress of the current stage of a step."""
@@ -134,23 +142,6 @@ class RunLog:
     def caution(self, message: str) -> None:
         """Print a warning above the progress bar."""
         self._console.print(f"warning: {message}", style="yellow", highlight=False, markup=False)
-
-    def _write(
-        self,
-        kind: Kind,
-        step: int,
-        metrics: Mapping[str, float],
-        rollouts: Sequence[RolloutRecord],
-    ) -> None:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._line(METRICS, {"kind": kind, "step": step, "time": now, **metrics})
-        for record in rollouts:
-            self._line(ROLLOUTS, {"kind": kind, "step": step, **asdict(record)})
-        if self._board is not None:
-            for name, value in metrics.items():
-                self._board.add_scalar(name, value, step)
-            self._board.flush()
-        self.say(summary(kind, step, self._total, metrics))
 
     def _line(self, name: str, line: Mapping[str, Any]) -> None:
         if file := self._files.get(name):
@@ -185,25 +176,14 @@ def keep_until(path: Path, step: int | None) -> None:
 
     The file is replaced by a rename, so that a log is never incomplete.
     """
-    lines = read_lines(path)
-    kept = [one for one in lines if is_before(one, step)]
+    # A warm-up comes before every step.
+    kept = [
+        one
+        for one in read_lines(path)
+        if step is not None and (one["kind"] == "warm_up" or one["step"] <= step)
+    ]
     if path.is_file():
         fresh = path.with_suffix(".new")
         text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept)
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(path)
-
-
-def is_before(line: Mapping[str, Any], resumed_step: int | None) -> bool:
-    """Return true if a resumed run keeps a line; a warm-up comes before every step."""
-    if resumed_step is None:
-        return False
-    return bool(line["kind"] == "warm_up" or line["step"] <= resumed_step)
-
-
-def board_of(run_dir: Path, resumed_step: int | None) -> Any:
-    """Open TensorBoard's writer; the import is here, since it takes seconds."""
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes seconds
-
-    purge = 0 if resumed_step is None else resumed_step + 1
-    return SummaryWriter(run_dir / "tensorboard", purge_step=purge)

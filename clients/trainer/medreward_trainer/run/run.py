@@ -1,9 +1,9 @@
 """The state of a run: built once, restored from its folder, and saved."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,15 +18,14 @@ from medreward_trainer.data.examples import read_examples
 from medreward_trainer.data.prompt_order import PromptOrder
 from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.errors import BadCheckpoint, BadConfig, Stopped, TrainerError
-from medreward_trainer.rollouts.rollout import Rollout, Sampler
+from medreward_trainer.rollouts.rollout import Sampler
 from medreward_trainer.rollouts.samplers import make_sampler
 from medreward_trainer.run import checkpoints
 from medreward_trainer.run.checkpoints import Progress, Saved, taken
-from medreward_trainer.run.figures import tokens_per_s
 from medreward_trainer.run.reports import RolloutRecord, RunLog
 from medreward_trainer.run.retry import IsStopping
 from medreward_trainer.run.timing import StageTimes
-from medreward_trainer.scoring import RewardSource, Score
+from medreward_trainer.scoring import RewardSource
 from medreward_trainer.update.policy import Policy, make_optimizer, make_schedule, optimizer_steps
 from medreward_trainer.update.scored_groups import COMPOSITE, ScoredGroup
 from medreward_trainer.update.updater import Updater
@@ -130,22 +129,21 @@ class Run:
     ) -> None:
         """Log a step, and a few of its rollouts."""
         spent = times.metrics()
+        tokens = sum(
+            g.group.prompt.length + len(r.tokens) for g in groups for r in g.group.rollouts
+        )
         epoch = self.order.place.epoch + self.order.place.position / len(self.prompts)
         metrics = {
             **figures,
             **spent,
-            "perf/tokens_per_s": tokens_per_s(groups, spent["timing_s/step"]),
+            "perf/tokens_per_s": tokens / spent["timing_s/step"],
             "progress/epoch": epoch,
         }
-        records = [
-            record_of(group.group.prompt, rollout, score)
-            for group in groups
-            for rollout, score in zip(group.group.rollouts, group.scores, strict=True)
-        ]
+        records = [record for group in groups for record in records_of(group)]
         # Spread over the groups, so that not all belong to the first prompt.
         few = self.config.trainer.log_rollouts
         spread = records[:: max(1, len(records) // few)][:few] if few else []
-        self.log.train(self.progress.step, metrics, spread)
+        self.log.write("train", self.progress.step, metrics, spread)
 
     def save(self) -> None:
         """Write a checkpoint of the last whole step."""
@@ -190,14 +188,10 @@ class Run:
         finally:
             checkpoints.set_random_state(state)
 
-    @contextmanager
-    def reference_model(self) -> Iterator[Any]:
+    def reference_model(self) -> AbstractContextManager[Any]:
         """Yield the policy as it was before its training: a frozen copy, or without its adapter."""
-        if self.policy.has_adapter:
-            with self.policy.as_it_began() as model:
-                yield model
-        else:
-            yield self.reference
+        policy = self.policy
+        return policy.as_it_began() if policy.has_adapter else nullcontext(self.reference)
 
     def freeze_reference(self) -> None:
         """Make the current policy the reference that KL is measured from."""
@@ -241,11 +235,24 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
     held_out, _ = policy.prompter.prompts_of(
         read_examples(config.data, config.data.val_files, limit=config.data.val_max_samples)
     )
-    progress = saved.progress if saved else new_progress(config, prompts)
+    progress = (
+        saved.progress
+        if saved
+        else Progress(kl_coef=config.algorithm.kl_ctrl.kl_coef, prompts=len(prompts))
+    )
     order, total_steps = order_of(config, prompts, progress)
-    optimizer, schedule = optimizer_of(config, policy, total_steps)
+    actor = config.actor_rollout_ref.actor
+    optimizer = make_optimizer(policy, actor.optim)
+    a_step = optimizer_steps(actor, prompts=config.data.train_batch_size)
+    schedule = make_schedule(optimizer, actor.optim, steps=total_steps * a_step)
     if saved:
-        restore(saved, optimizer, schedule, accelerator.process_index)
+        optimizer.load_state_dict(dict(saved.optimizer))
+        schedule.load_state_dict(dict(saved.schedule))
+        if accelerator.process_index >= len(saved.random):
+            raise BadCheckpoint(
+                f"the run began with {len(saved.random)} processes; go on with as many"
+            )
+        checkpoints.set_random_state(saved.random[accelerator.process_index])
     loggers = config.trainer.logger if accelerator.is_main_process else ()
     with (
         RunLog(
@@ -279,11 +286,7 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
             optimizer=optimizer,
             schedule=schedule,
             updater=Updater(
-                policy,
-                optimizer,
-                schedule,
-                config.actor_rollout_ref.actor,
-                horizon=config.data.max_response_length,
+                policy, optimizer, schedule, actor, horizon=config.data.max_response_length
             ),
             progress=progress,
             total_steps=total_steps,
@@ -327,11 +330,6 @@ def checkpoint_of(config: Config) -> Path | None:
     return found[-1] if found else None
 
 
-def new_progress(config: Config, prompts: Sequence[Prompt]) -> Progress:
-    """Return the state at the beginning of a run."""
-    return Progress(kl_coef=config.algorithm.kl_ctrl.kl_coef, prompts=len(prompts))
-
-
 def order_of(
     config: Config, prompts: Sequence[Prompt], progress: Progress
 ) -> tuple[PromptOrder, int]:
@@ -355,30 +353,6 @@ def order_of(
     order.place = progress.place
     steps = max(1, len(prompts) // data.train_batch_size) * trainer.total_epochs
     return order, trainer.total_training_steps or steps
-
-
-def optimizer_of(
-    config: Config, policy: Policy, total_steps: int
-) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
-    """Make the optimiser and the schedule of its learning rate."""
-    actor = config.actor_rollout_ref.actor
-    a_step = optimizer_steps(actor, prompts=config.data.train_batch_size)
-    optimizer = make_optimizer(policy, actor.optim)
-    return optimizer, make_schedule(optimizer, actor.optim, steps=total_steps * a_step)
-
-
-def restore(
-    saved: Saved,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    process: int,
-) -> None:
-    """Restore optimiser, schedule and random numbers."""
-    optimizer.load_state_dict(dict(saved.optimizer))
-    schedule.load_state_dict(dict(saved.schedule))
-    if process >= len(saved.random):
-        raise BadCheckpoint(f"the run began with {len(saved.random)} processes; go on with as many")
-    checkpoints.set_random_state(saved.random[process])
 
 
 def reference_of(config: Config, policy: Policy, accelerator: Accelerator, *, is_new: bool) -> Any:
@@ -417,16 +391,17 @@ def log_start(
     (config.run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
 
 
-def record_of(prompt: Prompt, rollout: Rollout, score: Score) -> RolloutRecord:
-    """Make a rollout's line of rollouts.jsonl."""
-    example = prompt.example
-    return RolloutRecord(
-        uid=example.uid,
-        question=example.problem,
-        response=rollout.text,
-        reference=example.reference,
-        modality=example.modality,
-        reward=score.reward,
-        components=score.components,
-        error=score.error,
-    )
+def records_of(group: ScoredGroup) -> list[RolloutRecord]:
+    """Make the lines of a group's rollouts in rollouts.jsonl."""
+    example = group.group.prompt.example
+    return [
+        RolloutRecord(
+            uid=example.uid,
+            question=example.problem,
+            response=rollout.text,
+            reference=example.reference,
+            modality=example.modality,
+            **asdict(score),
+        )
+        for rollout, score in zip(group.group.rollouts, group.scores, strict=True)
+    ]

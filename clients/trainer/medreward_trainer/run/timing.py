@@ -37,12 +37,12 @@ class StageTimes:
         began = time.monotonic()
         try:
             yield
-        except (torch.OutOfMemoryError, MemoryError) as exc:
-            raise out_of_memory(name) from exc
-        except RuntimeError as exc:
+        except (MemoryError, RuntimeError) as exc:
             # The CPU's allocator raises a plain RuntimeError, so its message has to be checked.
-            if "can't allocate memory" in str(exc):
-                raise out_of_memory(name) from exc
+            is_oom = isinstance(exc, MemoryError | torch.OutOfMemoryError)
+            if is_oom or "can't allocate memory" in str(exc):
+                key = FEWER.get(name, "the batch")
+                raise OutOfMemory(f"{name} does not fit into memory; lower {key}") from exc
             raise
         finally:
             self._seconds[name] += time.monotonic() - began
@@ -51,8 +51,3 @@ class StageTimes:
         """Return the seconds of each stage, and of the whole step so far."""
         seconds = {f"timing_s/{name}": spent for name, spent in self._seconds.items()}
         return {**seconds, "timing_s/step": time.monotonic() - self._began}
-
-
-def out_of_memory(stage: str) -> OutOfMemory:
-    """Make the error of a stage, with the key to lower."""
-    return OutOfMemory(f"{stage} does not fit into memory; lower {FEWER.get(stage, 'the batch')}")

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from medreward_client import Item, Judged, Unjudged
 from medreward_trainer.run.figures import length_figures, reward_figures, unscored_figures
-from medreward_trainer.run.run import Run, record_of
+from medreward_trainer.run.run import Run, records_of
 from medreward_trainer.run.timing import StageTimes
 from medreward_trainer.scoring import answer_of
 from medreward_trainer.update.scored_groups import ScoredGroup
@@ -32,10 +32,8 @@ def validate(run: Run) -> None:
         groups, judged = [one for one, _ in answers], [one for _, one in answers]
         metrics = {**figures_of(groups, judged), **times.metrics()}
         few = run.config.trainer.log_val_generations
-        records = [
-            record_of(g.group.prompt, g.group.rollouts[0], g.scores[0]) for g in groups[:few]
-        ]
-        run.log.validation(run.progress.step, metrics, records)
+        records = [record for group in groups[:few] for record in records_of(group)]
+        run.log.write("val", run.progress.step, metrics, records)
 
 
 def answered(run: Run) -> list[tuple[ScoredGroup, Judgement]]:
