@@ -31,10 +31,13 @@ class RunLines:
     name: str
     lines: Mapping[str, Sequence[Mapping[str, Any]]]
 
-    def points(self, metric: str, kind: str = "train") -> tuple[list[float], list[float]]:
-        """Return the steps and values of a metric, for the steps that logged it."""
+    def points(
+        self, metric: str, kind: str = "train", *, smooth: int = 1
+    ) -> tuple[list[float], list[float]]:
+        """Return the steps that logged a metric, and its running mean over *smooth* of them."""
         found = [line for line in self.lines[kind] if metric in line]
-        return [line["step"] for line in found], [line[metric] for line in found]
+        values = [line[metric] for line in found]
+        return [line["step"] for line in found], running_mean(values, smooth)
 
 
 def plot_runs(runs: Sequence[Path], out: Path, *, smooth: int = 1) -> None:
@@ -131,26 +134,25 @@ def finish(panel: Axes, title: str, runs: Sequence[RunLines]) -> None:
 
 def draw_curve(
     panel: Axes,
-    steps: Sequence[float],
-    values: Sequence[float],
+    points: tuple[list[float], list[float]],
     *,
     color: str,
     label: str,
     style: str = "-",
 ) -> None:
     """Draw a curve if it has points; mark them if they are few."""
-    if steps:
-        marker = "." if len(steps) <= FEW else ""
-        panel.plot(steps, values, style, color=color, label=label, marker=marker)
+    if points[0]:
+        marker = "." if len(points[0]) <= FEW else ""
+        panel.plot(*points, style, color=color, label=label, marker=marker)
 
 
 def draw_reward(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
     """Draw the mean reward, the deviation within groups as a band, and validation as points."""
     for number, run in enumerate(runs):
-        steps, values = run.points("reward/mean")
-        mean, color = running_mean(values, smooth), color_of(number)
-        draw_curve(panel, steps, mean, color=color, label="training, mean")
-        spread = running_mean(run.points("reward/group_std")[1], smooth)
+        steps, mean = run.points("reward/mean", smooth=smooth)
+        color = color_of(number)
+        draw_curve(panel, (steps, mean), color=color, label="training, mean")
+        _, spread = run.points("reward/group_std", smooth=smooth)
         if mean and len(spread) == len(mean):
             low = [m - s for m, s in zip(mean, spread, strict=True)]
             high = [m + s for m, s in zip(mean, spread, strict=True)]
@@ -165,36 +167,27 @@ def draw_reward(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
 def draw_components(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
     """Draw each component's mean in its own colour; several runs differ in line style."""
     found = {name for run in runs for line in run.lines["train"] for name in line}
-    names = sorted(filter(is_component, found))
+    means = [name for name in found if name.startswith("reward/") and name.endswith("/mean")]
+    names = sorted(name for name in means if name != "reward/mean")
     for number, run in enumerate(runs):
         for order, name in enumerate(names):
-            steps, values = run.points(name)
             draw_curve(
                 panel,
-                steps,
-                running_mean(values, smooth),
+                run.points(name, smooth=smooth),
                 color=color_of(number if len(runs) > 1 else order),
                 label=name.removeprefix("reward/").removesuffix("/mean"),
                 style=STYLES[order % len(STYLES)] if len(runs) > 1 else "-",
             )
 
 
-def is_component(name: str) -> bool:
-    """Return true if a metric is the mean of a component."""
-    return name.startswith("reward/") and name.endswith("/mean") and name != "reward/mean"
-
-
 def draw_stages(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
     """Draw the seconds of each stage of the first run, stacked."""
-    run = runs[0]
-    prefix = f"{run.name}: " if len(runs) > 1 else ""
-    steps = [line["step"] for line in run.lines["train"]]
+    lines, prefix = runs[0].lines["train"], f"{runs[0].name}: " if len(runs) > 1 else ""
+    steps = [line["step"] for line in lines]
     stages = {
-        name: running_mean(
-            [line.get(f"timing_s/{name}", 0.0) for line in run.lines["train"]], smooth
-        )
+        name: running_mean([line.get(f"timing_s/{name}", 0.0) for line in lines], smooth)
         for name in STAGES
-        if any(f"timing_s/{name}" in line for line in run.lines["train"])
+        if any(f"timing_s/{name}" in line for line in lines)
     }
     if steps and stages:
         panel.stackplot(steps, *stages.values(), colors=COLORS, alpha=0.8,
@@ -207,9 +200,8 @@ def curves(*metrics: str) -> Callable[[Axes, Sequence[RunLines], int], None]:
     def draw(panel: Axes, runs: Sequence[RunLines], smooth: int) -> None:
         for number, run in enumerate(runs):
             for style, metric in zip(STYLES, metrics, strict=False):
-                steps, values = run.points(metric)
-                mean, color = running_mean(values, smooth), color_of(number)
-                draw_curve(panel, steps, mean, color=color, label=metric, style=style)
+                points = run.points(metric, smooth=smooth)
+                draw_curve(panel, points, color=color_of(number), label=metric, style=style)
 
     return draw
 
