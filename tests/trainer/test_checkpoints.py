@@ -24,7 +24,7 @@ from medreward_trainer.run.checkpoints import (
     taken,
 )
 from medreward_trainer.tiny_models import load_model
-from medreward_trainer.update.policy import Policy, make_optimizer
+from medreward_trainer.update.policy import Policy
 
 PROVENANCE = Provenance("medix-r1", "sha256:1f", "Qwen3-4B", "MedEmbed", "0.1.0")
 
@@ -43,7 +43,7 @@ def policy(config: Config) -> Policy:
 
 def saved_at(step: int, policy: Policy, config: Config) -> Saved:
     """Make a checkpoint's state after a step."""
-    optimizer = make_optimizer(policy, config.actor_rollout_ref.actor.optim)
+    optimizer = torch.optim.AdamW(policy.trained)
     progress = Progress(
         step=step, place=Place(1, 4), kl_coef=0.1, prompts=16, provenance=PROVENANCE
     )

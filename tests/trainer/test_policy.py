@@ -49,7 +49,7 @@ def test_the_temperature_of_the_rollouts_is_that_of_the_log_probabilities() -> N
     logits = plain.bare_model(**batch.inputs).logits[:, -4:-1]
 
     assert torch.allclose(
-        warm.log_probs(batch).chosen_BT,
+        warm.log_probs(batch)[0],
         (logits / 2.0).log_softmax(-1).gather(-1, batch.responses_BT.unsqueeze(-1)).squeeze(-1),
         atol=1e-6,
     )
@@ -61,8 +61,10 @@ def test_rows_of_any_length_have_the_log_probabilities_they_have_alone() -> None
     prompts = [policy.prompter.prompt(Example("a:1", text, "b", None)) for text in ("a", "abcdef")]
     rows = [(prompts[0], (5, 6)), (prompts[1], (7,)), (prompts[0], (8, 9, 10, 1))]
 
-    together = log_probs_of_rows(policy, rows, micro_batch=2)
-    alone = [log_probs_of_rows(policy, [row], micro_batch=1)[0] for row in rows]
+    together = log_probs_of_rows(policy, rows, micro_batch=2, model=policy.bare_model)
+    alone = [
+        log_probs_of_rows(policy, [row], micro_batch=1, model=policy.bare_model)[0] for row in rows
+    ]
 
     for one, other in zip(together, alone, strict=True):
         assert torch.allclose(one, other, atol=1e-5)

@@ -48,7 +48,7 @@ SIDE, PATCH = 16, 8
 """Edges of an image and of its patches, in pixels."""
 
 
-def load_model(wanted: Model, *, seed: int, device: str | torch.device = "cpu") -> tuple[Any, Any]:
+def load_model(wanted: Model, *, seed: int) -> tuple[Any, Any]:
     """Load a model and its processor (or tokenizer, if it reads only text).
 
     Raises:
@@ -67,7 +67,7 @@ def load_model(wanted: Model, *, seed: int, device: str | torch.device = "cpu") 
         raise BadConfig(f"actor_rollout_ref.model.path: the tokenizer of {wanted.path} has no eos")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(device), processor
+    return model, processor
 
 
 def plain_generation(model: Any) -> None:
@@ -195,7 +195,13 @@ def _load(wanted: Model) -> tuple[Any, Any]:
             output_loading_info=True,
         )
     except (OSError, ValueError, ImportError, SafetensorError) as exc:
-        raise BadConfig(_cannot_load(path, exc)) from exc
+        there = "" if Path(path).is_dir() else " (no such folder here)"
+        # Some messages begin with an empty line.
+        reason = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+        raise BadConfig(
+            f"actor_rollout_ref.model.path: {path}{there} cannot be loaded: {reason} "
+            f"Give a folder, an id of the hub, or one of {', '.join(TINY)}"
+        ) from exc
     if report["missing_keys"]:
         # transformers would draw missing weights at random, and only warn.
         first, *more = sorted(report["missing_keys"])
@@ -204,13 +210,3 @@ def _load(wanted: Model) -> tuple[Any, Any]:
             + (f" and {len(more)} more" * bool(more))
         )
     return model, processor
-
-
-def _cannot_load(path: str, exc: Exception) -> str:
-    there = "" if Path(path).is_dir() else " (no such folder here)"
-    # Some messages begin with an empty line.
-    reason = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
-    return (
-        f"actor_rollout_ref.model.path: {path}{there} cannot be loaded: {reason} "
-        f"Give a folder, an id of the hub, or one of {', '.join(TINY)}"
-    )

@@ -128,7 +128,7 @@ def roll_out_and_score(run: Run, times: StageTimes) -> list[ScoredGroup]:
         groups = with_log_probs(run, groups, times)
     with times.stage("reward_wait"):
         scores = run.rewards.collect(pending)
-    return [group.scored(row) for group, row in zip(groups, scores, strict=True)]
+    return [replace(group, scores=tuple(row)) for group, row in zip(groups, scores, strict=True)]
 
 
 def with_log_probs(run: Run, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:

@@ -46,4 +46,5 @@ def read_rollout(tokens: Sequence[int], policy: Policy) -> Rollout:
     """Make a rollout of the tokens up to their first end; without an end it is cut."""
     end = next((at for at, token in enumerate(tokens) if token in policy.end_ids), None)
     whole = tuple(tokens if end is None else tokens[: end + 1])
-    return Rollout(whole, policy.text_of(whole), is_cut=end is None)
+    text = policy.tokenizer.decode(whole, skip_special_tokens=True)
+    return Rollout(whole, text, is_cut=end is None)

@@ -26,7 +26,7 @@ from medreward_trainer.run.reports import RolloutRecord, RunLog
 from medreward_trainer.run.retry import IsStopping
 from medreward_trainer.run.timing import StageTimes
 from medreward_trainer.scoring import RewardSource
-from medreward_trainer.update.policy import Policy, make_optimizer, make_schedule, optimizer_steps
+from medreward_trainer.update.policy import Policy, make_schedule, optimizer_steps
 from medreward_trainer.update.scored_groups import COMPOSITE, ScoredGroup
 from medreward_trainer.update.updater import Updater
 
@@ -241,10 +241,12 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
         else Progress(kl_coef=config.algorithm.kl_ctrl.kl_coef, prompts=len(prompts))
     )
     order, total_steps = order_of(config, prompts, progress)
-    actor = config.actor_rollout_ref.actor
-    optimizer = make_optimizer(policy, actor.optim)
+    actor, optim = config.actor_rollout_ref.actor, config.actor_rollout_ref.actor.optim
+    optimizer = torch.optim.AdamW(
+        policy.trained, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay
+    )
     a_step = optimizer_steps(actor, prompts=config.data.train_batch_size)
-    schedule = make_schedule(optimizer, actor.optim, steps=total_steps * a_step)
+    schedule = make_schedule(optimizer, optim, steps=total_steps * a_step)
     if saved:
         optimizer.load_state_dict(dict(saved.optimizer))
         schedule.load_state_dict(dict(saved.schedule))

@@ -1,6 +1,7 @@
 """Validation: greedy responses to held-out prompts, scored by /reward and judged by /judge."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from statistics import fmean
 
@@ -49,7 +50,7 @@ def answered(run: Run) -> list[tuple[ScoredGroup, Judgement]]:
         run.check_stop()
     judged = judge(run, groups)
     scores = run.rewards.collect(pending)
-    scored = [group.scored(row) for group, row in zip(groups, scores, strict=True)]
+    scored = [replace(group, scores=tuple(row)) for group, row in zip(groups, scores, strict=True)]
     return list(zip(scored, judged, strict=True))
 
 

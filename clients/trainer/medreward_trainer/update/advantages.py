@@ -8,7 +8,7 @@ verl gives a lone sample its whole reward. In a group of equal rewards they are 
 divides the rounding error by a deviation of the same size.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -84,42 +84,33 @@ def advantages_of(groups: Groups, algorithm: Algorithm, weights: Mapping[str, fl
     Raises:
         BadConfig: gdpo lacks a component, or a weight for it.
     """
-    return ESTIMATORS[algorithm.adv_estimator](groups, algorithm, weights)
+    if algorithm.adv_estimator == "gdpo":
+        return _gdpo(groups, algorithm, weights)
+    return ESTIMATORS[algorithm.adv_estimator](groups.rewards_PG, groups.scored_PG)
 
 
 def _gdpo(groups: Groups, algorithm: Algorithm, weights: Mapping[str, float]) -> Tensor:
     paid = tuple(key for key in groups.components if weights.get(key))
-    keys = algorithm.gdpo_reward_keys or paid
-    _check_keys(keys, dict.fromkeys([*groups.components, *weights]))
-    # A component that no sample of this step has is 0 throughout, and so are its advantages.
-    nothing_PG = torch.zeros_like(groups.rewards_PG)
-    components_KPG = torch.stack([groups.components.get(key, nothing_PG) for key in keys])
-    chosen = _weights_of(keys, algorithm.gdpo_reward_weights, weights)
-    weights_K = groups.rewards_PG.new_tensor(chosen)
-    return gdpo(components_KPG, groups.scored_PG, weights_K, groups.lengths_PG)
-
-
-def _check_keys(keys: Sequence[str], known: Collection[str]) -> None:
+    keys, given = algorithm.gdpo_reward_keys or paid, algorithm.gdpo_reward_weights
+    known = dict.fromkeys([*groups.components, *weights])
     missing = [key for key in keys if key not in known]
     if missing or not keys:
         raise BadConfig(
             f"algorithm.gdpo_reward_keys: the rewards have no {', '.join(missing) or 'component'}; "
             f"choose from {', '.join(known) or 'none'}"
         )
-
-
-def _weights_of(
-    keys: Sequence[str], given: Sequence[float], weights: Mapping[str, float]
-) -> list[float]:
-    if given:
-        return list(given)  # one a key: the configuration sees to it
     unpaid = [key for key in keys if not weights.get(key)]
-    if unpaid:
+    if unpaid and not given:
         raise BadConfig(
             f"algorithm.gdpo_reward_keys: the recipe pays nothing for {', '.join(unpaid)}; "
             "say its weight in algorithm.gdpo_reward_weights"
         )
-    return [weights[key] for key in keys]
+    # The configuration has one weight for each key, or none.
+    weights_K = groups.rewards_PG.new_tensor(given or [weights[key] for key in keys])
+    # A component that no sample of this step has is 0 throughout, and so are its advantages.
+    nothing_PG = torch.zeros_like(groups.rewards_PG)
+    components_KPG = torch.stack([groups.components.get(key, nothing_PG) for key in keys])
+    return gdpo(components_KPG, groups.scored_PG, weights_K, groups.lengths_PG)
 
 
 def _centred(rewards_PG: Tensor, scored_PG: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,10 +124,9 @@ def _centred(rewards_PG: Tensor, scored_PG: Tensor) -> tuple[Tensor, Tensor]:
     return (above_PG - mean_P1).masked_fill(~scored_PG, 0.0), count_P1
 
 
-ESTIMATORS: Mapping[Estimator, Callable[[Groups, Algorithm, Mapping[str, float]], Tensor]] = {
-    "grpo": lambda groups, _a, _w: grpo(groups.rewards_PG, groups.scored_PG),
-    "dr_grpo": lambda groups, _a, _w: dr_grpo(groups.rewards_PG, groups.scored_PG),
-    "rloo": lambda groups, _a, _w: rloo(groups.rewards_PG, groups.scored_PG),
-    "gdpo": _gdpo,
+ESTIMATORS: Mapping[Estimator, Callable[[Tensor, Tensor], Tensor]] = {
+    "grpo": grpo,
+    "dr_grpo": dr_grpo,
+    "rloo": rloo,
 }
-"""Estimators by `algorithm.adv_estimator`."""
+"""Estimators of rewards by `algorithm.adv_estimator`; gdpo takes components instead."""

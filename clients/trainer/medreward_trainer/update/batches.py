@@ -1,6 +1,6 @@
 """Prompts and responses as a model's tensors: B samples, L prompt and T response tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,30 +80,19 @@ def _pictures(prompts: Sequence[Prompt], prompter: Prompter, *, behind: int) -> 
     made = {id(prompt): prompter.picture_tensors(prompt) for prompt in prompts}
     rows = [made[id(prompt)] for prompt in prompts]
     longest = max(prompt.length for prompt in prompts)
-    return {
-        name: _along_tokens(name, rows, prompts, longest=longest, behind=behind)
-        if name in ALONG_TOKENS
-        else joined([tensors[name] for tensors in rows if name in tensors])
-        for name in sorted({name for tensors in rows for name in tensors})
-    }
-
-
-def _along_tokens(
-    name: str,
-    rows: Sequence[Mapping[str, Tensor]],
-    prompts: Sequence[Prompt],
-    *,
-    longest: int,
-    behind: int,
-) -> Tensor:
-    """Pad inputs with a value for each token like the tokens; for text the value is 0."""
-    text = [torch.zeros(1, prompt.length, dtype=torch.long) for prompt in prompts]
-    return torch.cat(
-        [
-            pad(tensors.get(name, zeros_1L), (longest - prompt.length, behind))
-            for tensors, zeros_1L, prompt in zip(rows, text, prompts, strict=True)
-        ]
-    )
+    found = {}
+    for name in sorted({name for tensors in rows for name in tensors}):
+        if name in ALONG_TOKENS:
+            # Padded like the tokens; for text the value is 0.
+            text = [torch.zeros(1, prompt.length, dtype=torch.long) for prompt in prompts]
+            padded = [
+                pad(tensors.get(name, zeros_1L), (longest - prompt.length, behind))
+                for tensors, zeros_1L, prompt in zip(rows, text, prompts, strict=True)
+            ]
+            found[name] = torch.cat(padded)
+        else:
+            found[name] = joined([tensors[name] for tensors in rows if name in tensors])
+    return found
 
 
 def joined(tensors: Sequence[Tensor]) -> Tensor:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,14 +18,6 @@ from medreward_trainer.tiny_models import load_model, plain_generation
 from medreward_trainer.update.batches import SequenceBatch
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class LogProbs:
-    """Log-probability of each response token, and entropy of its distribution; (B, T)."""
-
-    chosen_BT: Tensor
-    entropy_BT: Tensor
 
 
 class Policy:
@@ -64,14 +55,15 @@ class Policy:
             BadConfig: the model is missing.
         """
         wanted = config.actor_rollout_ref.model
-        seed = config.trainer.seed
-        if wanted.lora_rank == 0:
-            model, processor = load_trainable(wanted, saved, seed=seed)
-        else:
-            base, processor = load_trainable(wanted, None, seed=seed)
-            model = with_adapter(base, wanted, saved)
+        path = wanted.path if saved is None or wanted.lora_rank else str(saved)
+        exact = wanted.model_copy(update={"path": path, "dtype": "float32"})
+        model, processor = load_model(exact, seed=config.trainer.seed)
+        if wanted.lora_rank:
+            model = with_adapter(model, wanted, saved)
         if config.actor_rollout_ref.actor.freeze_vision_tower:
-            freeze_vision(model)
+            for name, weight in model.named_parameters():
+                if "visual" in name or "vision" in name:
+                    weight.requires_grad_(requires_grad=False)
         return cls(model, processor, config, accelerator)
 
     def placed(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -84,16 +76,13 @@ class Policy:
             return nullcontext()
         return torch.autocast(self.accelerator.device.type, dtype=self.dtype)
 
-    def text_of(self, tokens: Sequence[int]) -> str:
-        """Decode a response for the service, without special tokens."""
-        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        return text
-
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """Return this process's part of items that all processes hold."""
         return items[self.accelerator.process_index :: self.accelerator.num_processes]
 
-    def log_probs(self, batch: SequenceBatch, *, entropy_learns: bool = False) -> LogProbs:
+    def log_probs(
+        self, batch: SequenceBatch, *, entropy_learns: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Compute log-probabilities and entropy (B, T) of responses at the sampling temperature.
 
         `entropy_learns` keeps the entropy's graph for the loss, which costs memory.
@@ -101,7 +90,7 @@ class Policy:
         logs_BTV = self._logs(batch, self.model)
         with torch.set_grad_enabled(entropy_learns and torch.is_grad_enabled()):
             entropy_BT = entropy_of(logs_BTV)
-        return LogProbs(chosen_of(logs_BTV, batch.responses_BT), entropy_BT)
+        return chosen_of(logs_BTV, batch.responses_BT), entropy_BT
 
     def chosen_log_probs(self, batch: SequenceBatch, model: Any) -> Tensor:
         """Compute the log-probabilities (B, T) by *model*, without a pass for the entropy."""
@@ -143,14 +132,11 @@ class Policy:
         for name, weight in bare.named_parameters():
             if "lora_" in name:
                 continue
+            whole = weight.detach()
             layer = layers.get(name.removesuffix(".base_layer.weight"))
             if layer is not None and name.endswith(".base_layer.weight"):
-                yield (
-                    name.replace(".base_layer", ""),
-                    weight.detach() + layer.get_delta_weight(model.active_adapter).detach(),
-                )
-            else:
-                yield name.replace(".base_layer", ""), weight.detach()
+                whole = whole + layer.get_delta_weight(model.active_adapter).detach()
+            yield name.replace(".base_layer", ""), whole
 
     def save_whole(self, folder: Path) -> None:
         """Write a model that needs no adapter, and its processor."""
@@ -163,13 +149,6 @@ class Policy:
         """Write weights and processor in Hugging Face's format; of an adapter, only its weights."""
         self.bare_model.save_pretrained(folder)
         self.prompter.processor.save_pretrained(folder)
-
-
-def load_trainable(wanted: Model, saved: Path | None, *, seed: int) -> tuple[Any, Any]:
-    """Load a model in float32, from *saved* if given."""
-    path = wanted.path if saved is None else str(saved)
-    asked = wanted.model_copy(update={"path": path, "dtype": "float32"})
-    return load_model(asked, seed=seed, device="cpu")
 
 
 def with_adapter(base: Any, wanted: Model, saved: Path | None) -> Any:
@@ -185,13 +164,6 @@ def with_adapter(base: Any, wanted: Model, saved: Path | None) -> Any:
         task_type="CAUSAL_LM",
     )
     return get_peft_model(base, adapter)
-
-
-def freeze_vision(model: Any) -> None:
-    """Exclude the image encoder from training."""
-    for name, weight in model.named_parameters():
-        if "visual" in name or "vision" in name:
-            weight.requires_grad_(requires_grad=False)
 
 
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -221,13 +193,6 @@ def chosen_of(logs_BTV: Tensor, responses_BT: Tensor) -> Tensor:
 def entropy_of(logs_BTV: Tensor) -> Tensor:
     """Compute the entropy (B, T) of each token's distribution."""
     return -(logs_BTV.exp() * logs_BTV).sum(dim=-1)
-
-
-def make_optimizer(policy: Policy, optim: Optim) -> torch.optim.AdamW:
-    """Make AdamW over the trained weights."""
-    return torch.optim.AdamW(
-        policy.trained, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay
-    )
 
 
 def make_schedule(

@@ -1,9 +1,8 @@
 """Groups with their scores, and their conversion to tensors and to rows of the update."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import nan
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -28,10 +27,6 @@ class ScoredGroup:
     scores: tuple[Score, ...] = ()
     old: tuple[Tensor, ...] | None = None
     reference: tuple[Tensor, ...] | None = None
-
-    def scored(self, scores: Sequence[Score]) -> Self:
-        """Return the group with scores."""
-        return replace(self, scores=tuple(scores))
 
     @property
     def can_teach(self) -> bool:

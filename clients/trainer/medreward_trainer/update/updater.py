@@ -6,7 +6,7 @@ B samples, T response tokens.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import torch
@@ -55,7 +55,7 @@ def log_probs_of_rows(
     rows: Sequence[tuple[Prompt, tuple[int, ...]]],
     *,
     micro_batch: int,
-    model: Any = None,
+    model: Any,
 ) -> list[Tensor]:
     """Compute the log-probabilities (T) of each row's tokens, on the CPU, without gradients.
 
@@ -63,15 +63,14 @@ def log_probs_of_rows(
     """
     order = sorted(range(len(rows)), key=lambda i: rows[i][0].length + len(rows[i][1]))
     found: dict[int, Tensor] = {}
-    chosen_model = policy.bare_model if model is None else model
-    chosen_model.eval()
+    model.eval()
     for start in range(0, len(order), micro_batch):
         numbers = order[start : start + micro_batch]
         batch = sequence_batch(
             [rows[i][0] for i in numbers], [rows[i][1] for i in numbers], policy.prompter
         )
         with torch.no_grad():
-            chosen_BT = policy.chosen_log_probs(batch, chosen_model).cpu()
+            chosen_BT = policy.chosen_log_probs(batch, model).cpu()
         for i, log_probs_T in zip(numbers, chosen_BT, strict=True):
             found[i] = log_probs_T[: len(rows[i][1])].clone()
     return [found[i] for i in range(len(rows))]
@@ -120,7 +119,8 @@ class Updater:
     def _step(self, rows: Sequence[Row]) -> tuple[float, Stats] | None:
         """Take one optimiser step; return the gradient's norm, or None if no row has a gradient."""
         scored = [row for row in rows if row.is_scored]
-        learnt = [row for row in scored if row.advantage != 0 or self._always_learns]
+        always_learns = self._actor.use_kl_loss or self._actor.entropy_coeff > 0
+        learnt = [row for row in scored if row.advantage != 0 or always_learns]
         if not learnt:
             return None
         stats, tokens = Stats(), sum(len(row.tokens) for row in scored)
@@ -144,15 +144,12 @@ class Updater:
         self.taken += 1
         return norm, stats
 
-    @property
-    def _always_learns(self) -> bool:
-        return self._actor.use_kl_loss or self._actor.entropy_coeff > 0
-
     def _micro_batches(self, rows: Sequence[Row]) -> Iterator[tuple[list[Row], bool]]:
         """Yield this process's rows by length, in micro-batches, the last one marked True."""
         longest_first = sorted(rows, key=lambda row: -(row.prompt.length + len(row.tokens)))
         # Averaging waits for every process, so one without rows takes part with an unscored row.
-        mine = [*self._policy.share(longest_first)] or [_without_part(longest_first[-1])]
+        unscored = replace(longest_first[-1], advantage=0.0, is_scored=False)
+        mine = [*self._policy.share(longest_first)] or [unscored]
         size = self._actor.ppo_micro_batch_size_per_gpu
         for start in range(0, len(mine), size):
             yield mine[start : start + size], start + size >= len(mine)
@@ -178,20 +175,20 @@ class Updater:
         old_BT = _padded([row.old_T for row in rows], batch, policy)
         reference_BT = _padded([row.reference_T for row in rows], batch, policy)
 
-        new = policy.log_probs(batch, entropy_learns=actor.entropy_coeff > 0)
-        new_BT = new.chosen_BT.detach()
+        chosen_BT, entropy_BT = policy.log_probs(batch, entropy_learns=actor.entropy_coeff > 0)
+        new_BT = chosen_BT.detach()
         if old_BT is None:
             # The policy itself drew the rows: the ratio is 1, and only its gradient counts.
             old_BT = new_BT
         surrogate = LOSSES[actor.policy_loss.loss_mode](
-            new.chosen_BT, old_BT, advantages_B, mask_BT,
+            chosen_BT, old_BT, advantages_B, mask_BT,
             low=actor.clip_ratio_low, high=actor.clip_ratio_high, c=actor.clip_ratio_c,
         )  # fmt: skip
         loss_BT, kl_BT = surrogate.loss_BT, torch.zeros_like(mask_BT)
         if actor.entropy_coeff > 0:
-            loss_BT = loss_BT - actor.entropy_coeff * new.entropy_BT
+            loss_BT = loss_BT - actor.entropy_coeff * entropy_BT
         if actor.use_kl_loss and reference_BT is not None:
-            kl_BT = kl(new.chosen_BT, reference_BT, actor.kl_loss_type)
+            kl_BT = kl(chosen_BT, reference_BT, actor.kl_loss_type)
             loss_BT = loss_BT + actor.kl_loss_coef * kl_BT
         loss = aggregate(
             loss_BT, mask_BT, actor.loss_agg_mode,
@@ -202,7 +199,7 @@ class Updater:
             clipped=float(surrogate.clipped_BT.sum()),
             ppo_kl=float(((old_BT - new_BT) * mask_BT).sum()),
             kl=float((kl_BT.detach() * mask_BT).sum()),
-            entropy=float((new.entropy_BT.detach() * mask_BT).sum()),
+            entropy=float((entropy_BT.detach() * mask_BT).sum()),
             tokens=float(mask_BT.sum()),
         )
 
@@ -224,11 +221,6 @@ class Updater:
         if self._actor.use_kl_loss:
             metrics["actor/kl_loss"] = stats.kl / max(1.0, stats.tokens)
         return metrics
-
-
-def _without_part(row: Row) -> Row:
-    return Row(row.prompt, row.tokens, 0.0, is_scored=False, old_T=row.old_T,
-               reference_T=row.reference_T)  # fmt: skip
 
 
 def _column(values: Sequence[float], policy: Policy) -> Tensor:
