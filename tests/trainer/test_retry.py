@@ -7,7 +7,7 @@ import pytest
 
 from medreward_client.pauses import Pauses
 from medreward_trainer.errors import Stopped
-from medreward_trainer.run.retry import Backoff, sleep
+from medreward_trainer.run.retry import Backoff
 
 
 def test_patience_ends() -> None:
@@ -51,5 +51,9 @@ def test_pauses_begin_at_a_second_and_double_to_a_minute() -> None:
 
 def test_a_pause_ends_when_the_run_is_to_stop() -> None:
     """The pause does not run to its end first."""
+    patience = Backoff(
+        60.0, say=lambda _: None, is_stopping=lambda: True, pauses=Pauses(60.0, 60.0)
+    )
+
     with pytest.raises(Stopped):
-        sleep(60.0, lambda: True)
+        patience.wait("no answer")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from types import MappingProxyType
 from typing import Self
 
@@ -29,7 +30,7 @@ from medreward_client import (
 from medreward_client.pauses import Pauses
 from medreward_trainer.config.config import Reward
 from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
-from medreward_trainer.rollouts.rollout import Group
+from medreward_trainer.rollouts.rollout import Group, Score
 from medreward_trainer.run.retry import PAUSES, SLICE_S, Backoff, IsStopping, Say
 
 IN_FLIGHT = 8
@@ -44,16 +45,6 @@ PROBE = Sample(
 )
 """A sample equal to its reference, which the service scores without a model."""
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """The result of one sample: its reward, or the error that prevented one."""
-
-    reward: float | None
-    components: dict[str, float]
-    error: str | None
-    """Kind of the error; None if there is a reward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +139,11 @@ class RewardSource:
             NoRewards: too many samples have none; no value is put in its place.
             RewardsChanged: the service's provenance changed.
         """
-        results = [self._result(one, pending) for one in pending]
+        results = [result for one in pending for result in self._results(one, pending)]
         self._ask_again(pending, results)
         self._check_refused(results)
-        return [[score_of(result) for result in group] for group in results]
+        scores = iter([score_of(result) for result in results])
+        return [list(islice(scores, len(one.samples))) for one in pending]
 
     def judge(self, items: Sequence[Item]) -> list[Judged | Unjudged]:
         """Judge answers, and wait for the service as `collect` does."""
@@ -222,7 +214,7 @@ class RewardSource:
                 f"{'; '.join(changed)}. Bring the former back, or go on with reward.pinned=false"
             )
 
-    def _result(self, one: Pending, among: Sequence[Pending]) -> list[Scored | Unscored]:
+    def _results(self, one: Pending, among: Sequence[Pending]) -> list[Scored | Unscored]:
         reminds_at = time.monotonic() + REMINDER_S
         while not one.future.done():
             wait([one.future], timeout=SLICE_S)
@@ -234,17 +226,17 @@ class RewardSource:
                 self._say(f"waiting for rewards: {done} of {len(among)} groups are scored")
         return one.future.result()
 
-    def _ask_again(
-        self, pending: Sequence[Pending], results: Sequence[list[Scored | Unscored]]
-    ) -> None:
+    def _ask_again(self, pending: Sequence[Pending], results: list[Scored | Unscored]) -> None:
         """Retry temporary failures, and replace their results in place."""
-        total = sum(map(len, results))
+        samples = [sample for one in pending for sample in one.samples]
         patience, attempt = self._backoff(), 0
-        while passing := _passing(results):
-            is_borne = len(passing) <= self._config.max_unscored_share * total
+        while passing := [
+            i for i, r in enumerate(results) if isinstance(r, Unscored) and r.error.retryable
+        ]:
+            is_borne = len(passing) <= self._config.max_unscored_share * len(results)
             if is_borne and attempt >= AGAIN:
                 break
-            without = f"{len(passing)} of {total} samples have no reward ({_kinds(results)})"
+            without = f"{len(passing)} of {len(results)} samples have no reward ({_kinds(results)})"
             if not patience.wait(without):
                 if is_borne:
                     break
@@ -252,21 +244,17 @@ class RewardSource:
                     f"{without}, after {self._config.patience_s:g} s of asking. Mend the service "
                     "and run the same command again; reward.patience_s says how long a step waits"
                 )
-            again = [pending[group].samples[position] for group, position in passing]
-            answers = self._ask(again, pending[0].step)
-            for (group, position), result in zip(passing, answers, strict=True):
-                results[group][position] = result
+            answers = self._ask([samples[i] for i in passing], pending[0].step)
+            for i, result in zip(passing, answers, strict=True):
+                results[i] = result
             attempt += 1
 
-    def _check_refused(self, results: Sequence[Sequence[Scored | Unscored]]) -> None:
+    def _check_refused(self, results: Sequence[Scored | Unscored]) -> None:
         """Stop a run whose samples fail permanently, since its data or recipe must be wrong."""
-        refused = [
-            r for row in results for r in row if isinstance(r, Unscored) and not r.error.retryable
-        ]
-        total = sum(map(len, results))
-        if len(refused) > MAX_REFUSED_SHARE * total:
+        refused = [r for r in results if isinstance(r, Unscored) and not r.error.retryable]
+        if len(refused) > MAX_REFUSED_SHARE * len(results):
             raise NoRewards(
-                f"{len(refused)} of {total} samples cannot be scored, however long one waits "
+                f"{len(refused)} of {len(results)} samples cannot be scored, however long one waits "
                 f"({_kinds(results)}): {refused[0].error.message}"
             )
 
@@ -301,16 +289,6 @@ def answer_of(response: str) -> str | None:
     return (found[1].strip() or None) if found else None
 
 
-def _kinds(results: Sequence[Sequence[Scored | Unscored]]) -> str:
-    counts = Counter(r.error.kind for row in results for r in row if isinstance(r, Unscored))
+def _kinds(results: Sequence[Scored | Unscored]) -> str:
+    counts = Counter(r.error.kind for r in results if isinstance(r, Unscored))
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-
-
-def _passing(results: Sequence[Sequence[Scored | Unscored]]) -> list[tuple[int, int]]:
-    """Return group and position of each temporary failure."""
-    return [
-        (group, position)
-        for group, row in enumerate(results)
-        for position, result in enumerate(row)
-        if isinstance(result, Unscored) and result.error.retryable
-    ]

@@ -12,6 +12,7 @@ from torch import Tensor
 from medreward_trainer.config.config import Config
 from medreward_trainer.config.files import check_runnable
 from medreward_trainer.errors import NothingToLearn
+from medreward_trainer.rollouts.rollout import Group
 from medreward_trainer.run.figures import describe
 from medreward_trainer.run.run import Run, begin
 from medreward_trainer.run.signals import stoppable
@@ -22,7 +23,6 @@ from medreward_trainer.update.advantages import advantages_of
 from medreward_trainer.update.losses import next_kl_coef
 from medreward_trainer.update.policy import optimizer_steps
 from medreward_trainer.update.scored_groups import (
-    ScoredGroup,
     is_kept,
     kl_in_reward,
     rows_of,
@@ -76,7 +76,7 @@ def train_step(run: Run) -> None:
     run.report(groups, {**describe(groups, shaped, drawn=drawn), **updated}, times)
 
 
-def collect_groups(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]:
+def collect_groups(run: Run, times: StageTimes) -> tuple[list[Group], int]:
     """Roll out and score until the step has its groups; return them, and how many were drawn.
 
     Raises:
@@ -87,7 +87,7 @@ def collect_groups(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]
         groups = run.gather(lambda: roll_out_and_score(run, times))
         check_teaching(groups, "has two scored samples", drawn=len(groups))
         return groups, len(groups)
-    kept: list[ScoredGroup] = []
+    kept: list[Group] = []
     drawn = batches = 0
     while len(kept) < wanted and not (batches and batches == filters.max_num_gen_batches):
         groups = run.gather(lambda: roll_out_and_score(run, times))
@@ -108,7 +108,7 @@ def collect_groups(run: Run, times: StageTimes) -> tuple[list[ScoredGroup], int]
     return [group for _, group in sorted(pairs, key=lambda pair: pair[0])], drawn
 
 
-def roll_out_and_score(run: Run, times: StageTimes) -> list[ScoredGroup]:
+def roll_out_and_score(run: Run, times: StageTimes) -> list[Group]:
     """Draw a group for each prompt of this process's share of a batch, and collect its scores.
 
     The service scores a group while the next one is drawn.
@@ -118,7 +118,7 @@ def roll_out_and_score(run: Run, times: StageTimes) -> list[ScoredGroup]:
     groups, pending = [], []
     with times.stage("gen"):
         for group in run.sampler.groups(prompts, n=rollout.n, how=rollout):
-            groups.append(ScoredGroup(group))
+            groups.append(group)
             pending.append(run.rewards.submit(group, step=run.progress.step + 1))
             run.log.stage("rollouts", len(groups), len(prompts))
             run.check_stop()
@@ -131,7 +131,7 @@ def roll_out_and_score(run: Run, times: StageTimes) -> list[ScoredGroup]:
     return [replace(group, scores=tuple(row)) for group, row in zip(groups, scores, strict=True)]
 
 
-def with_log_probs(run: Run, groups: list[ScoredGroup], times: StageTimes) -> list[ScoredGroup]:
+def with_log_probs(run: Run, groups: list[Group], times: StageTimes) -> list[Group]:
     """Return groups of this process with the log-probabilities that the update needs."""
     config = run.config
     steps = optimizer_steps(config.actor_rollout_ref.actor, prompts=config.data.train_batch_size)
@@ -147,21 +147,19 @@ def with_log_probs(run: Run, groups: list[ScoredGroup], times: StageTimes) -> li
     return groups
 
 
-def log_probs_of_groups(
-    run: Run, groups: Sequence[ScoredGroup], model: Any
-) -> list[tuple[Tensor, ...]]:
+def log_probs_of_groups(run: Run, groups: Sequence[Group], model: Any) -> list[tuple[Tensor, ...]]:
     """Compute a model's log-probabilities (T) of each sample of each group."""
     rollout = run.config.actor_rollout_ref.rollout
     flat = log_probs_of_rows(
         run.policy,
-        [(g.group.prompt, r.tokens) for g in groups for r in g.group.rollouts],
+        [(g.prompt, r.tokens) for g in groups for r in g.rollouts],
         micro_batch=rollout.log_prob_micro_batch_size_per_gpu,
         model=model,
     )
     return [tuple(flat[i : i + rollout.n]) for i in range(0, len(flat), rollout.n)]
 
 
-def check_teaching(groups: Sequence[ScoredGroup], what: str, *, drawn: int) -> None:
+def check_teaching(groups: Sequence[Group], what: str, *, drawn: int) -> None:
     """Require a group that has two samples to compare.
 
     Raises:

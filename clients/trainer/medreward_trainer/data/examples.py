@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -189,15 +189,15 @@ def _existing(path: Path, folder: Path) -> Path:
 
 
 def _rows(name: str, columns: Columns) -> Iterable[tuple[int, Row | bytes]]:
-    reader = READERS.get(Path(name).suffix)
-    if reader is None:
+    path = Path(name)
+    if path.suffix not in {".jsonl", ".parquet"}:
         return _hub_rows(name, columns)
-    if not Path(name).is_file():
+    if not path.is_file():
         raise BadData(f"no file at {name}; see data.train_files and data.val_files")
-    return reader(Path(name), columns)
+    return _jsonl_rows(path) if path.suffix == ".jsonl" else _parquet_rows(path, columns)
 
 
-def _jsonl_rows(path: Path, _: Columns) -> Iterator[tuple[int, bytes]]:
+def _jsonl_rows(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield lines before they are parsed, so that one error can list all malformed lines."""
     with path.open("rb") as lines:
         yield from numbered_lines(lines)
@@ -256,8 +256,3 @@ def _hub_rows(name: str, columns: Columns) -> Iterable[tuple[int, Row]]:
 
 def _numbered_rows(tables: Iterable[Any]) -> Iterator[tuple[int, Row]]:
     return enumerate((row for table in tables for row in table.to_pylist()), start=1)
-
-
-Reader = Callable[[Path, Columns], Iterator[tuple[int, Row | bytes]]]
-READERS: Mapping[str, Reader] = {".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
-"""Readers by a file's suffix; without one of these, a name is a data set of the hub."""

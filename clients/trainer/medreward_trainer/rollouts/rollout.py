@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from torch import Tensor
+
 from medreward_trainer.config.config import Sampling
 from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.update.policy import Policy
@@ -20,11 +22,32 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """The result of one sample: its reward, or the error that prevented one."""
+
+    reward: float | None
+    components: dict[str, float]
+    error: str | None
+    """Kind of the error; None if there is a reward."""
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
-    """The rollouts of one prompt."""
+    """The rollouts of one prompt, with a score of each once they are collected.
+
+    Log-probabilities are (T) for each rollout, on the CPU.
+    """
 
     prompt: Prompt
     rollouts: tuple[Rollout, ...]
+    scores: tuple[Score, ...] = ()
+    old: tuple[Tensor, ...] | None = None
+    reference: tuple[Tensor, ...] | None = None
+
+    @property
+    def can_teach(self) -> bool:
+        """Return true if two samples can be compared."""
+        return sum(score.reward is not None for score in self.scores) > 1
 
 
 class Sampler(Protocol):

@@ -1,19 +1,18 @@
 """Metrics of a step's rollouts and rewards."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from medreward_trainer.scoring import Score
+from medreward_trainer.rollouts.rollout import Group, Score
 from medreward_trainer.update.advantages import Groups
 from medreward_trainer.update.filtering import no_variance
-from medreward_trainer.update.scored_groups import ScoredGroup
 
 
-def describe(groups: Sequence[ScoredGroup], shaped: Groups, *, drawn: int) -> dict[str, float]:
+def describe(groups: Sequence[Group], shaped: Groups, *, drawn: int) -> dict[str, float]:
     """Return the metrics of the groups of a step; *drawn* counts those that were dropped as well.
 
     Means are over scored samples only: an unscored sample is counted, but never as a zero.
@@ -21,7 +20,7 @@ def describe(groups: Sequence[ScoredGroup], shaped: Groups, *, drawn: int) -> di
     scores = [score for group in groups for score in group.scores]
     alike_P = no_variance(shaped.rewards_PG, shaped.scored_PG)
     return {
-        **reward_figures(scores),
+        **score_figures(scores),
         "reward/group_std": _group_std(shaped.rewards_PG, shaped.scored_PG),
         **{
             f"reward/{name}/group_std": _group_std(values_PG, shaped.scored_PG)
@@ -30,44 +29,37 @@ def describe(groups: Sequence[ScoredGroup], shaped: Groups, *, drawn: int) -> di
         "groups/zero_variance_share": float(alike_P.float().mean()),
         "groups/generated": float(drawn),
         "groups/filtered_share": 1 - len(groups) / drawn,
-        **unscored_figures(scores),
         **length_figures(groups),
     }
 
 
-def reward_figures(scores: Sequence[Score]) -> dict[str, float]:
-    """Return the mean reward, and each component's mean over the samples that have it."""
-    scored = [score for score in scores if score.reward is not None]
-    if not scored:
-        return {}
-    names = sorted({name for score in scored for name in score.components})
-    means = {
-        f"reward/{name}/mean": fmean(s.components[name] for s in scored if name in s.components)
-        for name in names
-    }
-    return {"reward/mean": fmean(s.reward for s in scored if s.reward is not None), **means}
+def score_figures(scores: Sequence[Score]) -> dict[str, float]:
+    """Return the means of rewards and components, and the numbers of samples without a reward.
 
-
-def unscored_figures(scores: Sequence[Score]) -> dict[str, float]:
-    """Return the share of samples without a reward, and their number by reason."""
+    A component's mean is over the scored samples that have it.
+    """
     kinds = Counter(score.error for score in scores if score.error is not None)
-    share = kinds.total() / len(scores)
-    return {
-        "unscored/share": share,
-        **{f"unscored/{kind}": float(count) for kind, count in kinds.items()},
-    }
+    figures = {f"unscored/{kind}": float(count) for kind, count in kinds.items()}
+    figures["unscored/share"] = kinds.total() / len(scores)
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for score in scores:
+        if score.reward is not None:
+            values["reward/mean"].append(score.reward)
+            for name, value in score.components.items():
+                values[f"reward/{name}/mean"].append(value)
+    return {**{name: fmean(of_samples) for name, of_samples in values.items()}, **figures}
 
 
-def length_figures(groups: Sequence[ScoredGroup]) -> dict[str, float]:
+def length_figures(groups: Sequence[Group]) -> dict[str, float]:
     """Return lengths in tokens, and the share of responses cut at the maximum."""
-    rollouts = [rollout for group in groups for rollout in group.group.rollouts]
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
     lengths = [len(rollout.tokens) for rollout in rollouts]
     return {
         "response_length/mean": fmean(lengths),
         "response_length/max": float(max(lengths)),
         "response_length/min": float(min(lengths)),
         "response_length/cut_share": fmean(rollout.is_cut for rollout in rollouts),
-        "prompt_length/mean": fmean(group.group.prompt.length for group in groups),
+        "prompt_length/mean": fmean(group.prompt.length for group in groups),
     }
 
 

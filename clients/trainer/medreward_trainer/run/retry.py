@@ -35,19 +35,10 @@ class Backoff:
             return False
         seconds = min(self._pauses.doubled(self._doublings), left_s)
         self._say(f"{why}; again in {seconds:.0f} s")
-        sleep(seconds, self._is_stopping)
+        resumes_at = time.monotonic() + seconds
+        while (rest_s := resumes_at - time.monotonic()) > 0:
+            if self._is_stopping():
+                raise Stopped("asked to stop")
+            time.sleep(min(SLICE_S, rest_s))
         self._doublings += 1
         return True
-
-
-def sleep(seconds: float, is_stopping: IsStopping) -> None:
-    """Sleep, and check for a request to stop several times a second.
-
-    Raises:
-        Stopped: the run was asked to stop.
-    """
-    ends_at = time.monotonic() + seconds
-    while (left_s := ends_at - time.monotonic()) > 0:
-        if is_stopping():
-            raise Stopped("asked to stop")
-        time.sleep(min(SLICE_S, left_s))

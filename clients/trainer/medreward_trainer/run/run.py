@@ -18,7 +18,7 @@ from medreward_trainer.data.examples import read_examples
 from medreward_trainer.data.prompt_order import PromptOrder
 from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.errors import BadCheckpoint, BadConfig, Stopped, TrainerError
-from medreward_trainer.rollouts.rollout import Sampler
+from medreward_trainer.rollouts.rollout import Group, Sampler
 from medreward_trainer.rollouts.samplers import make_sampler
 from medreward_trainer.run import checkpoints
 from medreward_trainer.run.checkpoints import Progress, Saved, taken
@@ -27,7 +27,7 @@ from medreward_trainer.run.retry import IsStopping
 from medreward_trainer.run.timing import StageTimes
 from medreward_trainer.scoring import RewardSource
 from medreward_trainer.update.policy import Policy, make_schedule, optimizer_steps
-from medreward_trainer.update.scored_groups import COMPOSITE, ScoredGroup
+from medreward_trainer.update.scored_groups import COMPOSITE
 from medreward_trainer.update.updater import Updater
 
 T = TypeVar("T")
@@ -125,13 +125,11 @@ class Run:
         self.random = checkpoints.random_state()
 
     def report(
-        self, groups: Sequence[ScoredGroup], figures: Mapping[str, float], times: StageTimes
+        self, groups: Sequence[Group], figures: Mapping[str, float], times: StageTimes
     ) -> None:
         """Log a step, and a few of its rollouts."""
         spent = times.metrics()
-        tokens = sum(
-            g.group.prompt.length + len(r.tokens) for g in groups for r in g.group.rollouts
-        )
+        tokens = sum(g.prompt.length + len(r.tokens) for g in groups for r in g.rollouts)
         epoch = self.order.place.epoch + self.order.place.position / len(self.prompts)
         metrics = {
             **figures,
@@ -393,9 +391,9 @@ def log_start(
     (config.run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
 
 
-def records_of(group: ScoredGroup) -> list[RolloutRecord]:
+def records_of(group: Group) -> list[RolloutRecord]:
     """Make the lines of a group's rollouts in rollouts.jsonl."""
-    example = group.group.prompt.example
+    example = group.prompt.example
     return [
         RolloutRecord(
             uid=example.uid,
@@ -405,5 +403,5 @@ def records_of(group: ScoredGroup) -> list[RolloutRecord]:
             modality=example.modality,
             **asdict(score),
         )
-        for rollout, score in zip(group.group.rollouts, group.scores, strict=True)
+        for rollout, score in zip(group.rollouts, group.scores, strict=True)
     ]

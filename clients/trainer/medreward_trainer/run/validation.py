@@ -6,11 +6,11 @@ from itertools import chain
 from statistics import fmean
 
 from medreward_client import Item, Judged, Unjudged
-from medreward_trainer.run.figures import length_figures, reward_figures, unscored_figures
+from medreward_trainer.rollouts.rollout import Group
+from medreward_trainer.run.figures import length_figures, score_figures
 from medreward_trainer.run.run import Run, records_of
 from medreward_trainer.run.timing import StageTimes
 from medreward_trainer.scoring import answer_of
-from medreward_trainer.update.scored_groups import ScoredGroup
 
 JUDGED_AT_ONCE = 256
 
@@ -37,14 +37,14 @@ def validate(run: Run) -> None:
         run.log.write("val", run.progress.step, metrics, records)
 
 
-def answered(run: Run) -> list[tuple[ScoredGroup, Judgement]]:
+def answered(run: Run) -> list[tuple[Group, Judgement]]:
     """Respond to this process's share of the held-out prompts; score and judge the responses."""
     prompts = run.policy.share(run.validation_prompts)
     how, size = run.config.actor_rollout_ref.rollout.val_kwargs, run.config.data.val_batch_size
     batches = (prompts[start : start + size] for start in range(0, len(prompts), size))
     groups, pending = [], []
     for group in chain.from_iterable(run.sampler.groups(b, n=1, how=how) for b in batches):
-        groups.append(ScoredGroup(group))
+        groups.append(group)
         pending.append(run.rewards.submit(group, step=None))
         run.log.stage("validation", len(groups), len(prompts))
         run.check_stop()
@@ -54,10 +54,10 @@ def answered(run: Run) -> list[tuple[ScoredGroup, Judgement]]:
     return list(zip(scored, judged, strict=True))
 
 
-def judge(run: Run, groups: Sequence[ScoredGroup]) -> list[Judgement]:
+def judge(run: Run, groups: Sequence[Group]) -> list[Judgement]:
     """Judge the content of each response's answer tags; None for a response without any."""
-    found = [answer_of(one.group.rollouts[0].text) for one in groups]
-    examples = [one.group.prompt.example for one in groups]
+    found = [answer_of(one.rollouts[0].text) for one in groups]
+    examples = [one.prompt.example for one in groups]
     asked = [
         Item(answer, example.reference, question=example.problem)
         for example, answer in zip(examples, found, strict=True)
@@ -71,7 +71,7 @@ def judge(run: Run, groups: Sequence[ScoredGroup]) -> list[Judgement]:
     return [None if answer is None else next(following) for answer in found]
 
 
-def figures_of(groups: Sequence[ScoredGroup], judged: Sequence[Judgement]) -> dict[str, float]:
+def figures_of(groups: Sequence[Group], judged: Sequence[Judgement]) -> dict[str, float]:
     """Return the metrics of a validation.
 
     A response without an answer is wrong. One that the judge failed on is neither right nor wrong,
@@ -83,8 +83,7 @@ def figures_of(groups: Sequence[ScoredGroup], judged: Sequence[Judgement]) -> di
     figures = {
         "answered": fmean(one is not None for one in judged),
         "unjudged": fmean(isinstance(one, Unjudged) for one in judged),
-        **reward_figures(scores),
-        **unscored_figures(scores),
+        **score_figures(scores),
         "response_length/mean": lengths["response_length/mean"],
     }
     if settled:

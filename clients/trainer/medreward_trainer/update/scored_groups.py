@@ -1,15 +1,13 @@
 """Groups with their scores, and their conversion to tensors and to rows of the update."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import nan
 
 import torch
 from torch import Tensor
 
 from medreward_trainer.config.config import Config, FilterGroups
-from medreward_trainer.rollouts.rollout import Group
-from medreward_trainer.scoring import Score
+from medreward_trainer.rollouts.rollout import Group, Score
 from medreward_trainer.update.advantages import Groups
 from medreward_trainer.update.filtering import keep
 from medreward_trainer.update.losses import kl, overlong_penalty
@@ -19,22 +17,7 @@ COMPOSITE = "reward"
 """The filter's name for the recipe's weighted sum."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredGroup:
-    """A group with its scores; log-probabilities are (T) for each sample, on the CPU."""
-
-    group: Group
-    scores: tuple[Score, ...] = ()
-    old: tuple[Tensor, ...] | None = None
-    reference: tuple[Tensor, ...] | None = None
-
-    @property
-    def can_teach(self) -> bool:
-        """Return true if two samples can be compared."""
-        return sum(score.reward is not None for score in self.scores) > 1
-
-
-def is_kept(group: ScoredGroup, filters: FilterGroups) -> bool:
+def is_kept(group: Group, filters: FilterGroups) -> bool:
     """Return true if a group is neither all right nor all wrong by the filter's metric."""
     values = [_value(score, filters.metric) for score in group.scores]
     values_PG = torch.tensor([[nan if value is None else value for value in values]])
@@ -43,7 +26,7 @@ def is_kept(group: ScoredGroup, filters: FilterGroups) -> bool:
 
 
 def with_rewards(
-    groups: Sequence[ScoredGroup], config: Config, *, kl_PG: Tensor, kl_coef: float
+    groups: Sequence[Group], config: Config, *, kl_PG: Tensor, kl_coef: float
 ) -> Groups:
     """Compute the rewards of groups: the service's, minus the penalties of the configuration.
 
@@ -54,7 +37,7 @@ def with_rewards(
         [[nan if s.reward is None else s.reward for s in g.scores] for g in groups]
     )
     names = sorted({name for g in groups for s in g.scores for name in s.components})
-    lengths_PG = torch.tensor([[float(len(r.tokens)) for r in g.group.rollouts] for g in groups])
+    lengths_PG = torch.tensor([[float(len(r.tokens)) for r in g.rollouts] for g in groups])
     overlong = config.reward.reward_kwargs.overlong_buffer_cfg
     if overlong.enable:
         longest = config.data.max_response_length
@@ -76,7 +59,7 @@ def with_rewards(
     )
 
 
-def kl_in_reward(groups: Sequence[ScoredGroup], config: Config) -> Tensor:
+def kl_in_reward(groups: Sequence[Group], config: Config) -> Tensor:
     """Compute KL (P, G) to the policy before its training, summed over tokens; 0 if disabled."""
     if not config.algorithm.use_kl_in_reward:
         return torch.zeros(len(groups), config.actor_rollout_ref.rollout.n)
@@ -90,14 +73,14 @@ def kl_in_reward(groups: Sequence[ScoredGroup], config: Config) -> Tensor:
     )
 
 
-def rows_of(groups: Sequence[ScoredGroup], advantages_PG: Tensor) -> list[Row]:
+def rows_of(groups: Sequence[Group], advantages_PG: Tensor) -> list[Row]:
     """Convert groups to the rows of the update, sample by sample."""
     rows = []
     for group, advantages_G in zip(groups, advantages_PG.tolist(), strict=True):
-        for number, rollout in enumerate(group.group.rollouts):
+        for number, rollout in enumerate(group.rollouts):
             rows.append(
                 Row(
-                    group.group.prompt,
+                    group.prompt,
                     rollout.tokens,
                     advantages_G[number],
                     is_scored=group.scores[number].reward is not None,
