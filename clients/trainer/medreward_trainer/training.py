@@ -21,7 +21,6 @@ from medreward_trainer.run.validation import validate
 from medreward_trainer.sft import warm_up
 from medreward_trainer.update.advantages import advantages_of
 from medreward_trainer.update.losses import next_kl_coef
-from medreward_trainer.update.policy import optimizer_steps
 from medreward_trainer.update.scored_groups import (
     is_kept,
     kl_in_reward,
@@ -134,9 +133,8 @@ def roll_out_and_score(run: Run, times: StageTimes) -> list[Group]:
 def with_log_probs(run: Run, groups: list[Group], times: StageTimes) -> list[Group]:
     """Return groups of this process with the log-probabilities that the update needs."""
     config = run.config
-    steps = optimizer_steps(config.actor_rollout_ref.actor, prompts=config.data.train_batch_size)
     # A single optimiser step starts from the policy that drew, whose ratio to itself is 1.
-    if steps > 1 or config.algorithm.use_kl_in_reward:
+    if config.optimizer_steps > 1 or config.algorithm.use_kl_in_reward:
         with times.stage("old_log_prob"):
             found = log_probs_of_groups(run, groups, run.policy.bare_model)
         groups = [replace(g, old=old) for g, old in zip(groups, found, strict=True)]

@@ -4,6 +4,7 @@ Keys that verl lacks are marked *ours*. docs/trainer/config.md maps each key to 
 EasyR1's.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -472,19 +473,24 @@ class Config(Section):
         )
 
     @property
+    def optimizer_steps(self) -> int:
+        """Return the number of optimiser steps in one step of the run."""
+        actor = self.actor_rollout_ref.actor
+        return actor.ppo_epochs * math.ceil(self.data.train_batch_size / actor.ppo_mini_batch_size)
+
+    @property
     def needs_reference(self) -> bool:
         """Return true if log-probabilities of the policy before its training are needed."""
         return self.actor_rollout_ref.actor.use_kl_loss or self.algorithm.use_kl_in_reward
 
     def _contradictions(self) -> Iterator[str]:
-        yield from _batch_contradictions(self)
-        yield from _kl_contradictions(self)
-        yield from _length_contradictions(self)
-        yield from _schedule_contradictions(self)
+        yield from _step_contradictions(self)
+        yield from _penalty_contradictions(self)
 
 
-def _batch_contradictions(config: Config) -> Iterator[str]:
-    data, mini = config.data, config.actor_rollout_ref.actor.ppo_mini_batch_size
+def _step_contradictions(config: Config) -> Iterator[str]:
+    data, actor = config.data, config.actor_rollout_ref.actor
+    mini, steps = actor.ppo_mini_batch_size, config.trainer.total_training_steps
     filters, prompts = config.algorithm.filter_groups, data.train_batch_size
     drawn = data.gen_batch_size or prompts
     if prompts % mini:
@@ -506,10 +512,18 @@ def _batch_contradictions(config: Config) -> Iterator[str]:
             f"data.gen_batch_size={drawn} never fill data.train_batch_size={prompts}; the least "
             f"is {-(-prompts // drawn)}, and that only if nothing is dropped"
         )
+    a_step = config.optimizer_steps
+    if steps is not None and actor.optim.lr_warmup_steps >= steps * a_step:
+        yield (
+            f"{ACTOR}.optim.lr_warmup_steps={actor.optim.lr_warmup_steps} takes all of the run's "
+            f"{steps * a_step} optimiser steps ({a_step} a step); give fewer"
+        )
 
 
-def _kl_contradictions(config: Config) -> Iterator[str]:
+def _penalty_contradictions(config: Config) -> Iterator[str]:
     algorithm, actor = config.algorithm, config.actor_rollout_ref.actor
+    overlong = config.reward.reward_kwargs.overlong_buffer_cfg
+    longest = config.data.max_response_length
     if actor.use_kl_loss and algorithm.use_kl_in_reward:
         yield (
             f"{ACTOR}.use_kl_loss and algorithm.use_kl_in_reward are both true, and KL would "
@@ -520,31 +534,13 @@ def _kl_contradictions(config: Config) -> Iterator[str]:
             "algorithm.use_kl_in_reward has no effect with algorithm.adv_estimator=gdpo, which "
             f"looks at components; say {ACTOR}.use_kl_loss=true"
         )
-
-
-def _length_contradictions(config: Config) -> Iterator[str]:
-    overlong, longest = config.reward.reward_kwargs.overlong_buffer_cfg, config.data
-    if not overlong.enable:
-        return
-    if overlong.len >= longest.max_response_length:
+    if overlong.enable and overlong.len >= longest:
         yield (
             f"reward.reward_kwargs.overlong_buffer_cfg.len={overlong.len} must be less than "
-            f"data.max_response_length={longest.max_response_length}, or every response is punished"
+            f"data.max_response_length={longest}, or every response is punished"
         )
-    if config.algorithm.adv_estimator == "gdpo":
+    if overlong.enable and algorithm.adv_estimator == "gdpo":
         yield (
             "reward.reward_kwargs.overlong_buffer_cfg has no effect with "
             "algorithm.adv_estimator=gdpo, which looks at components; say enable=false"
-        )
-
-
-def _schedule_contradictions(config: Config) -> Iterator[str]:
-    actor, steps = config.actor_rollout_ref.actor, config.trainer.total_training_steps
-    if steps is None:
-        return
-    a_step = actor.ppo_epochs * -(-config.data.train_batch_size // actor.ppo_mini_batch_size)
-    if actor.optim.lr_warmup_steps >= steps * a_step:
-        yield (
-            f"{ACTOR}.optim.lr_warmup_steps={actor.optim.lr_warmup_steps} takes all of the run's "
-            f"{steps * a_step} optimiser steps ({a_step} a step); give fewer"
         )

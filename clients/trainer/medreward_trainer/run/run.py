@@ -26,7 +26,7 @@ from medreward_trainer.run.reports import RolloutRecord, RunLog
 from medreward_trainer.run.retry import IsStopping
 from medreward_trainer.run.timing import StageTimes
 from medreward_trainer.scoring import RewardSource
-from medreward_trainer.update.policy import Policy, make_schedule, optimizer_steps
+from medreward_trainer.update.policy import Policy, make_schedule
 from medreward_trainer.update.scored_groups import COMPOSITE
 from medreward_trainer.update.updater import Updater
 
@@ -243,8 +243,7 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
     optimizer = torch.optim.AdamW(
         policy.trained, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay
     )
-    a_step = optimizer_steps(actor, prompts=config.data.train_batch_size)
-    schedule = make_schedule(optimizer, optim, steps=total_steps * a_step)
+    schedule = make_schedule(optimizer, optim, steps=total_steps * config.optimizer_steps)
     if saved:
         optimizer.load_state_dict(dict(saved.optimizer))
         schedule.load_state_dict(dict(saved.schedule))

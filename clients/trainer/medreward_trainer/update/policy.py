@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
-from medreward_trainer.config.config import Actor, Config, Model, Optim
+from medreward_trainer.config.config import Config, Model, Optim
 from medreward_trainer.data.prompts import Prompter
 from medreward_trainer.tiny_models import load_model, plain_generation
 from medreward_trainer.update.batches import SequenceBatch
@@ -213,8 +213,3 @@ def make_schedule(
         return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
-
-
-def optimizer_steps(actor: Actor, *, prompts: int) -> int:
-    """Return the number of optimiser steps in the update on so many prompts."""
-    return actor.ppo_epochs * math.ceil(prompts / actor.ppo_mini_batch_size)

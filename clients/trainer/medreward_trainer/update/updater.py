@@ -168,10 +168,12 @@ class Updater:
         batch = sequence_batch(
             [row.prompt for row in rows], [row.tokens for row in rows], policy.prompter
         )
-        mask_BT = batch.mask_BT.to(policy.accelerator.device) * _column(
-            [float(row.is_scored) for row in rows], policy
+        device = policy.accelerator.device
+        is_scored_B = torch.tensor([row.is_scored for row in rows], device=device)
+        mask_BT = batch.mask_BT.to(device) * is_scored_B.unsqueeze(1)
+        advantages_B = torch.tensor(
+            [row.advantage for row in rows], dtype=torch.float32, device=device
         )
-        advantages_B = _column([row.advantage for row in rows], policy).squeeze(1)
         old_BT = _padded([row.old_T for row in rows], batch, policy)
         reference_BT = _padded([row.reference_T for row in rows], batch, policy)
 
@@ -221,10 +223,6 @@ class Updater:
         if self._actor.use_kl_loss:
             metrics["actor/kl_loss"] = stats.kl / max(1.0, stats.tokens)
         return metrics
-
-
-def _column(values: Sequence[float], policy: Policy) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=policy.accelerator.device).unsqueeze(1)
 
 
 def _padded(parts: Sequence[Tensor | None], batch: SequenceBatch, policy: Policy) -> Tensor | None:
