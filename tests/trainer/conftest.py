@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,12 @@ weight = 1.0
 
 Configure = Callable[..., Config]
 """Makes the configuration of a toy run of a few changed keys."""
+
+
+def write_rows(path: Path, *rows: Mapping[str, Any]) -> Path:
+    """Write rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -77,8 +84,7 @@ def toy(tmp_path: Path) -> Configure:
     The references are in capitals, so that the judge is asked and not the rule of equality.
     """
     rows = [{"problem": letter, "solution": 2 * letter.upper()} for letter in LETTERS] * 4
-    data = tmp_path / "toy.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    data = write_rows(tmp_path / "toy.jsonl", *rows)
 
     def configure(url: str, *overrides: str) -> Config:
         return load_config(

@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from tests.client.listening import listening
-from tests.client.stand_in import reward_body
+from tests.client.stand_in import JUDGED, judge_body, reward_body
 
 Result = dict[str, Any]
 Rule = Callable[[dict[str, Any]], Result]
-"""What comes back for a sample or an item."""
+"""What comes back for a sample."""
 
 
 def scored(reward: float, **components: float) -> Result:
@@ -35,24 +35,6 @@ def unscored(kind: str, *, retryable: bool) -> Result:
     return {"status": "unscored", "reward": None, "components": {}, "flags": [], "error": error}
 
 
-def judged(score: float) -> Result:
-    """Make the result of a judged item."""
-    verdict = "YES" if score else "NO"
-    vote = {"view": "as_written", "verdict": verdict, "p_yes": score, "source": "judge",
-            "error": None}  # fmt: skip
-    return {
-        "status": "judged",
-        "verdict": verdict,
-        "p_yes": score,
-        "score": score,
-        "expected": None,
-        "votes": [vote],
-        "criteria": None,
-        "source": "judge",
-        "error": None,
-    }
-
-
 @dataclass
 class StandIn:
     """A running stand-in: its address, its scripted replies, and the requests it received.
@@ -63,7 +45,6 @@ class StandIn:
 
     url: str
     rule: Rule = field(default=lambda _: scored(1.0))
-    judging: Rule = field(default=lambda _: judged(1.0))
     health: str = "ready"
     looks_while_loading: int = 0
     origin: dict[str, str] = field(default_factory=dict)
@@ -84,8 +65,7 @@ class StandIn:
             error = {"kind": "told", "message": "as it was told", "retryable": False}
             return status, {"error": error}
         if path == "/judge":
-            rows = [{"id": one.get("id"), **self.judging(one)} for one in asked["items"]]
-            return 200, judge_body_of(rows)
+            return 200, judge_body(*(JUDGED | {"id": one.get("id")} for one in asked["items"]))
         rows = [{"id": one.get("id"), **self._result(one)} for one in asked["samples"]]
         body = reward_body(*rows)
         body["provenance"] |= self.origin
@@ -93,19 +73,6 @@ class StandIn:
 
     def _result(self, sample: dict[str, Any]) -> Result:
         return scored(1.0) if sample["reference"] == "probe" else self.rule(sample)
-
-
-def judge_body_of(rows: list[Result]) -> dict[str, Any]:
-    """Write the body of a reply of /judge."""
-    unjudged = sum(row["status"] == "unjudged" for row in rows)
-    return {
-        "results": rows,
-        "counts": {"judged": len(rows) - unjudged, "unjudged": unjudged, "cache_hits": 0,
-                   "coalesced": 0, "judge_calls": 1},
-        "provenance": {"template": "equivalence", "fingerprint": "sha256:1f", "judge": "Qwen3-4B",
-                       "service": "1"},
-        "timings_ms": {"total": 1.0},
-    }  # fmt: skip
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from typer.testing import CliRunner, Result
 
 from medreward_trainer.cli import app
 from medreward_trainer.config.config import Config
-from medreward_trainer.config.files import load_config, recipe_names
+from medreward_trainer.config.files import dump_config, load_config, recipe_names
+from medreward_trainer.run.checkpoints import checkpoints
 from medreward_trainer.run.reports import RunLog
 from tests.trainer.conftest import Configure
 from tests.trainer.standing_in import StandIn, scored
@@ -25,6 +26,13 @@ def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep lines whole, and colours out."""
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NO_COLOR", "1")
+
+
+def written(config: Config, folder: Path) -> Path:
+    """Write a configuration to a file for `run`."""
+    file = folder / "config.yaml"
+    file.write_text(dump_config(config), encoding="utf-8")
+    return file
 
 
 def medreward_train(*arguments: str | Path) -> Result:
@@ -117,33 +125,36 @@ def test_a_configuration_that_cannot_be_is_wrong_use(
 
 
 def test_a_run_that_ends_well_ends_with_0(toy: Configure, service: StandIn, tmp_path: Path) -> None:
-    """Steps go to standard error, and standard output stays empty."""
+    """Steps go to standard error; its checkpoint can be exported as model and tokenizer."""
     service.rule = lambda one: scored(float(one["response"].startswith("a")))
-    file = tmp_path / "config.yaml"
     config = toy(service.url, "trainer.total_training_steps=1", "trainer.logger=[console]")
-    file.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
 
-    outcome = medreward_train("run", file)
+    outcome = medreward_train("run", written(config, tmp_path))
 
     assert outcome.exit_code == 0
     assert outcome.stdout == ""
     assert "step 1/1" in outcome.stderr
+    model = tmp_path / "model"
+    exported = medreward_train("export", config.run_dir / "global_step_1", model)
+    assert exported.exit_code == 0
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        one.name for one in model.iterdir()
+    }
 
 
 def test_a_run_that_trouble_stops_ends_with_1(
     toy: Configure, service: StandIn, tmp_path: Path
 ) -> None:
-    """The message names the cause and the saved state, without a traceback."""
-    service.rule = lambda _: scored(1.0)
-    file = tmp_path / "config.yaml"
+    """The message names metric and switch of the filter, and the saved state."""
     config = toy(service.url, "algorithm.filter_groups.enable=true",
-                 "algorithm.filter_groups.max_num_gen_batches=1")  # fmt: skip
-    file.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+                 "algorithm.filter_groups.max_num_gen_batches=2")  # fmt: skip
 
-    outcome = medreward_train("run", file)
+    outcome = medreward_train("run", written(config, tmp_path))
 
     assert outcome.exit_code == 1
-    assert "algorithm.filter_groups" in outcome.stderr
+    assert "none of the 32 groups" in outcome.stderr
+    assert "by accuracy_llm (algorithm.filter_groups)" in outcome.stderr
+    assert len(checkpoints(config.run_dir)) == 1
     assert f"saved in {config.run_dir}" in outcome.stderr.replace("\n", " ")
 
 
@@ -177,23 +188,3 @@ def test_a_dtype_that_is_not_known_is_wrong_use(tmp_path: Path) -> None:
 
     assert outcome.exit_code == 2
     assert "bfloat16" in outcome.stderr
-
-
-def test_an_exported_checkpoint_can_be_loaded(
-    toy: Configure, service: StandIn, tmp_path: Path
-) -> None:
-    """The folder contains a model and its tokenizer."""
-    service.rule = lambda one: scored(float(one["response"].startswith("a")))
-    file = tmp_path / "config.yaml"
-    config = toy(service.url, "trainer.total_training_steps=1")
-    file.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
-    medreward_train("run", file)
-
-    outcome = medreward_train(
-        "export", config.run_dir / "global_step_1", tmp_path / "model", "--dtype", "float32"
-    )
-
-    assert outcome.exit_code == 0
-    assert {"config.json", "model.safetensors"} <= {
-        one.name for one in (tmp_path / "model").iterdir()
-    }

@@ -118,6 +118,14 @@ def test_many_failures_end_the_wait_in_words(service: StandIn) -> None:
         made.scores("a", "b")
 
 
+def test_a_group_without_any_reward_ends_the_run_in_words(source: Source, service: StandIn) -> None:
+    """If no sample can be scored, the message has the first reason."""
+    service.rule = lambda _: unscored("invalid_reference", retryable=False)
+
+    with pytest.raises(NoRewards, match=r"2 of 2 samples cannot be scored.*invalid_reference"):
+        source.scores("a", "b")
+
+
 def test_a_sample_that_the_service_refuses_costs_itself_alone(
     source: Source, service: StandIn
 ) -> None:
@@ -144,6 +152,15 @@ def test_the_recipe_s_weights_are_known_once_the_service_is_ready(
     assert source.rewards.provenance is not None
 
 
+def test_a_service_that_comes_late_is_waited_for(source: Source, service: StandIn) -> None:
+    """A message says that it is not ready yet."""
+    service.looks_while_loading = 1
+
+    source.rewards.wait_until_ready()
+
+    assert "not ready: it is loading" in source.said[0]
+
+
 def test_a_service_that_never_gets_ready_is_given_up(service: StandIn) -> None:
     """The message has its last status, and the command that starts one."""
     service.health = "loading"
@@ -163,14 +180,16 @@ def test_a_refusal_at_the_start_names_what_to_set(source: Source, service: Stand
 
 @pytest.mark.parametrize("is_pinned", [True, False])
 def test_another_judge_ends_a_pinned_run(service: StandIn, *, is_pinned: bool) -> None:
-    """Rewards of two judges cannot be compared; an unpinned run continues."""
+    """The message names the setting to continue, since rewards of two judges cannot be compared."""
     made = Source(service, pinned=is_pinned)
     with made.rewards:
         made.rewards.wait_until_ready()
         service.origin = {"judge": "Qwen3-14B"}
 
         if is_pinned:
-            with pytest.raises(RewardsChanged, match="judge was Qwen3-4B, is Qwen3-14B"):
+            with pytest.raises(
+                RewardsChanged, match=r"judge was Qwen3-4B, is Qwen3-14B.*reward.pinned"
+            ):
                 made.scores("a")
         else:
             assert made.scores("a") == [1.0]

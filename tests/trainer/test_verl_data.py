@@ -1,6 +1,5 @@
 """Data sets are written in the form that verl reads."""
 
-import json
 from io import BytesIO
 from pathlib import Path
 
@@ -13,18 +12,19 @@ from medreward_trainer.config.files import load_config
 from medreward_trainer.data.examples import ROWS_AT_A_TIME, Example
 from medreward_trainer.data.verl_data import write_verl_data, write_verl_rows
 from medreward_trainer.errors import BadData
+from tests.trainer.conftest import write_rows
 
 
 def test_a_row_has_what_verl_and_the_adapter_read(tmp_path: Path) -> None:
     """A row has the chat with its format, the untagged reference, and the image bounds."""
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
     row = {"problem": "Which <image> lobe?", "solution": "<X_RAY>left lower lobe", "image": "x.png"}
-    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    data = write_rows(tmp_path / "rows.jsonl", row)
     template = tmp_path / "mine.jinja"
     template.write_text("Answer: {{ content }}")
     config = load_config(
         "smoke",
-        [f"data.train_files={tmp_path / 'rows.jsonl'}", "data.val_files=[]",
+        [f"data.train_files={data}", "data.val_files=[]",
          f"data.format_prompt={template}", "data.min_pixels=16", "data.max_pixels=null"],
     )  # fmt: skip
 
@@ -59,8 +59,8 @@ def test_rows_without_picture_and_modality_are_rows_too(tmp_path: Path) -> None:
 
 def test_both_parts_of_a_data_set_are_written(tmp_path: Path) -> None:
     """The names are verl's, and the row counts the configuration's."""
-    (tmp_path / "a.jsonl").write_text('{"problem": "p", "solution": "s"}\n' * 3)
-    files = [f"data.{part}_files={tmp_path / 'a.jsonl'}" for part in ("train", "val")]
+    data = write_rows(tmp_path / "a.jsonl", *3 * [{"problem": "p", "solution": "s"}])
+    files = [f"data.{part}_files={data}" for part in ("train", "val")]
 
     paths = write_verl_data(load_config("smoke", [*files, "data.val_max_samples=2"]), tmp_path)
 
