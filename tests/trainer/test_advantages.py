@@ -22,7 +22,6 @@ from medreward_trainer.update.advantages import (
 )
 
 Estimate = Callable[[Tensor, Tensor], Tensor]
-# What torch does for the first time may take longer than Hypothesis grants.
 OF_REWARDS = pytest.mark.parametrize("estimate", [grpo, dr_grpo, rloo])
 ALL: list[Estimator] = ["grpo", "dr_grpo", "rloo", "gdpo"]
 RECIPE = {"accuracy_llm": 0.5, "format": 0.5}
@@ -332,23 +331,16 @@ def test_gdpo_goes_on_without_a_component_that_a_step_has_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "weights", "message"),
+    ("keys", "recipe", "message"),
     [
-        (
-            ["accurracy", "format"],
-            [],
-            "have no accurracy; choose from accuracy_llm, format, length",
-        ),
-        (["format", "length"], [], "pays nothing for length; say its weight"),
+        (["accurracy"], {}, "have no accurracy; choose from accuracy_llm, format, length"),
+        (["length"], {"format": 0.2}, "pays nothing for length; say its weight"),
+        ([], {}, "have no component; choose from accuracy_llm"),
     ],
 )
-def test_gdpo_says_which_key_is_wrong(keys: list[str], weights: list[float], message: str) -> None:
-    """A misspelt component and one without a weight are refused."""
+def test_gdpo_says_which_key_is_wrong(
+    keys: list[str], recipe: dict[str, float], message: str
+) -> None:
+    """A misspelt component, one without a weight, and a recipe that pays nothing are refused."""
     with pytest.raises(BadConfig, match=message):
-        by_gdpo(THREE, keys, weights, accuracy_llm=0.8, format=0.2)
-
-
-def test_gdpo_without_any_component_is_refused() -> None:
-    """A recipe without a weight for the samples' components leaves nothing to normalise."""
-    with pytest.raises(BadConfig, match="have no component; choose from accuracy_llm"):
-        by_gdpo(THREE)
+        by_gdpo(THREE, keys, **recipe)

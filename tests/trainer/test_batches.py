@@ -1,6 +1,6 @@
 """Prompts and responses as tensors: padding changes no result."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
 from typing import Any
@@ -21,15 +21,6 @@ from medreward_trainer.update.batches import SequenceBatch, joined, prompt_batch
 DATA = Data(format_prompt="plain", min_pixels=None)
 RESPONSES = st.lists(st.integers(4, 90), min_size=1, max_size=6)
 PAD = 0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread, since more threads slow tiny models down."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache

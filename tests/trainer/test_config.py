@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from medreward_trainer.config.config import Config, Estimator
+from medreward_trainer.config.config import Config
 from medreward_trainer.config.files import (
     changed_values,
     check_runnable,
@@ -19,7 +19,7 @@ from medreward_trainer.config.files import (
     key_fields,
     load_config,
 )
-from medreward_trainer.config.key_aliases import key_aliases
+from medreward_trainer.config.key_aliases import flat, key_aliases
 from medreward_trainer.errors import BadConfig
 
 ROOT = Path(__file__).parents[2]
@@ -59,18 +59,14 @@ def test_an_empty_file_is_the_defaults(empty: str) -> None:
     ("override", "value"),
     [
         (f"{ACTOR}.optim.lr=1e-6", 1e-6),  # a text for YAML 1.1, which wants 1.0e-6
-        (f"{ACTOR}.optim.lr=.5", 0.5),
-        (f"++{ACTOR}.optim.lr=2e-5", 2e-5),
-        ("+trainer.total_training_steps=7", 7),
+        ("++trainer.total_training_steps=7", 7),
         ("trainer.total_training_steps=null", None),
         ("data.train_files=[a.jsonl, b.parquet]", ("a.jsonl", "b.parquet")),
         ("data.train_files=a.jsonl", ("a.jsonl",)),
         ("trainer.logger=file", ("file",)),
         ("data.shuffle=false", False),
-        ("reward.recipe=medix-r1", "medix-r1"),
         ("trainer.experiment_name=1e-6", "1e-6"),
         ("trainer.experiment_name='7'", "7"),
-        ("reward.base_url=http://a:1/b?c=d", "http://a:1/b?c=d"),
         ("trainer.default_local_dir=/tmp/a=b", Path("/tmp/a=b")),  # noqa: S108 - only a value
     ],
 )
@@ -82,43 +78,30 @@ def test_an_override_is_read_as_yaml(empty: str, override: str, value: object) -
 
 
 def test_an_override_of_a_section_leaves_its_neighbours(tmp_path: Path) -> None:
-    """Keys that it does not name keep the file's values."""
+    """Keys that it does not name keep the file's values; the last override of a key counts."""
     path = tmp_path / "mine.yaml"
     path.write_text("algorithm: {filter_groups: {metric: reward, low: 0.2}}\nwarm_up:\n")
 
-    config = load_config(
-        str(path), ["algorithm.filter_groups={enable: true, low: 0.1}", "warm_up.lr=1"]
-    )
+    overrides = ["algorithm.filter_groups={enable: true, low: 0.1}", "warm_up.lr=2", "warm_up.lr=1"]
+    config = load_config(str(path), overrides)
 
-    assert config.algorithm.filter_groups.metric == "reward"
-    assert (config.algorithm.filter_groups.enable, config.algorithm.filter_groups.low) == (
-        True,
-        0.1,
-    )
+    filters = config.algorithm.filter_groups
+    assert (filters.metric, filters.enable, filters.low) == ("reward", True, 0.1)
     assert config.warm_up.lr == 1
-
-
-def test_the_last_override_of_a_key_counts(empty: str) -> None:
-    """A later override replaces an earlier one."""
-    assert load_config(empty, ["data.seed=2", "data.seed=3"]).data.seed == 3
 
 
 @pytest.mark.parametrize(
     ("wrong", "meant"),
     [
         ("trainer.total_epoch", "did you mean trainer.total_epochs?"),
-        (f"{ACTOR}.kl_loss_coeff", f"did you mean {ACTOR}.kl_loss_coef?"),
         ("actor.clip_ratio_low", f"did you mean {ACTOR}.clip_ratio_low?"),
         ("kl_loss_coeff", f"did you mean {ACTOR}.kl_loss_coef?"),
         ("worker.actor.clip_ratio_low", f"called {ACTOR}.clip_ratio_low here"),
         ("data.rollout_batch_size", "called data.train_batch_size here"),
-        ("worker.rollout.n", "called actor_rollout_ref.rollout.n here"),
         ("algorithm.kl_coef", f"{ACTOR}.kl_loss_coef or algorithm.kl_ctrl.kl_coef here"),
         (f"{ACTOR}.optim.clip_grad", f"called {ACTOR}.grad_clip here"),
         (f"{ACTOR}.clip_ratio", f"give {ACTOR}.clip_ratio_low and"),
         ("reward.custom_reward_function.path", "come from the service at reward.base_url"),
-        ("worker.reward.reward_function", "come from the service at reward.base_url"),
-        ("trainer.n_gpus_per_node", "--num_processes"),
         ("weather", "see docs/trainer/config.md"),
     ],
 )
@@ -152,22 +135,16 @@ def test_what_is_wrong_is_said_with_the_place_it_stands_in(tmp_path: Path) -> No
     [
         ("algorithm.adv_estimator=gropo", "'gdpo', not 'gropo'; did you mean grpo?"),
         (f"{ACTOR}.loss_agg_mode=token", "did you mean token-mean?"),
-        (f"{ACTOR}.loss_agg_mode=seq", "did you mean seq-mean-token-mean?"),
-        (f"{ACTOR}.policy_loss.loss_mode=gspo_token", "did you mean gspo?"),
-        ("actor_rollout_ref.model.dtype=bf16", "did you mean bfloat16?"),
         ("trainer.logger=[file, wandb]", "must be 'console', 'file' or 'tensorboard', not 'wandb'"),
         ("actor_rollout_ref.rollout.n=1", "must be greater than or equal to 2, not 1"),
-        ("actor_rollout_ref.rollout.temperature=0", "must be greater than 0, not 0"),
         ("actor_rollout_ref.rollout.n=yes", "must be a number or a text, not True"),
         (f"{ACTOR}.optim.lr=.nan", "must be a finite number"),
         (f"{ACTOR}.optim.betas=[0.9]", "has too few values"),
         ("trainer.experiment_name=7", "must be a text"),
         ("data.train_files=7", "must be a list, not 7"),
-        ("data.val_files={a: 1}", "must be a list"),
         ("data=7", "must hold keys and values, not 7"),
         ("trainer.save_freq.x=1", "must be a valid integer"),
         ("actor_rollout_ref.model.target_modules=7", "target_modules must be a list"),
-        ("reward.base_url=rewards:80", "did you mean http://rewards:80?"),
         ("reward.base_url=ftp://rewards", "did you mean http://rewards?"),
     ],
 )
@@ -186,7 +163,6 @@ def test_an_impossible_value_is_refused_with_what_would_do(
     [
         (["data.train_batch_size=96", f"{ACTOR}.ppo_mini_batch_size=40"],
          f"the nearest that fits is {ACTOR}.ppo_mini_batch_size=32"),
-        (["data.train_batch_size=64"], f"nearest that fits is {ACTOR}.ppo_mini_batch_size=64"),
         (["data.gen_batch_size=128"], "is for algorithm.filter_groups.enable=true"),
         (["data.gen_batch_size=16", "algorithm.filter_groups.enable=true"], "the least is 32"),
         ([f"{ACTOR}.use_kl_loss=true", "algorithm.use_kl_in_reward=true"], "choose one"),
@@ -201,7 +177,6 @@ def test_an_impossible_value_is_refused_with_what_would_do(
         (["algorithm.adv_estimator=gdpo", "algorithm.gdpo_reward_keys=[a, a]"], "stands twice"),
         (["algorithm.adv_estimator=gdpo", "algorithm.gdpo_reward_keys=[a, b]",
           "algorithm.gdpo_reward_weights=[1]"], "has 1 for 2 of algorithm.gdpo_reward_keys"),
-        (["algorithm.adv_estimator=gdpo", "algorithm.gdpo_reward_weights=[1]"], "has 1 for 0"),
         ([f"{ACTOR}.policy_loss.loss_mode=gspo"], "clip_ratio_low=3e-4 and clip_ratio_high=4e-4"),
         (["algorithm.filter_groups.low=0.9", "algorithm.filter_groups.high=0.5"], "is not under"),
         (["algorithm.filter_groups.metric=overall"], "is called reward here"),
@@ -226,7 +201,6 @@ def test_what_cannot_be_together_is_refused(empty: str, overrides: list[str], sa
          "algorithm.filter_groups.max_num_gen_batches=0"],
         [f"{ACTOR}.policy_loss.loss_mode=gspo", f"{ACTOR}.clip_ratio_low=3e-4",
          f"{ACTOR}.clip_ratio_high=4e-4"],
-        ["warm_up.steps=0", "warm_up.files=a.jsonl"],
         ["trainer.resume_mode=resume_path", "trainer.resume_from_path=a"],
         ["trainer.total_training_steps=2", f"{ACTOR}.optim.lr_warmup_steps=7"],
         ["data.min_pixels=null", "data.max_pixels=4"],
@@ -238,11 +212,10 @@ def test_what_can_be_together_is_taken(empty: str, overrides: list[str]) -> None
     load_config(empty, overrides)
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "word", "7"])
-def test_a_file_holds_keys_and_values(tmp_path: Path, text: str) -> None:
+def test_a_file_holds_keys_and_values(tmp_path: Path) -> None:
     """Any other YAML is refused."""
     path = tmp_path / "list.yaml"
-    path.write_text(text)
+    path.write_text("- a\n- b\n")
 
     assert refusal(str(path)) == f"{path} must hold keys and values"
 
@@ -258,24 +231,20 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     assert "line 4" in said
 
 
-@pytest.mark.parametrize("text", ["a: [", "a: b: c", "\tdata: 1", "a: 2026-99-99"])
-def test_what_is_not_yaml_is_refused_with_its_file(tmp_path: Path, text: str) -> None:
-    """Every kind of syntax error names the file."""
+@pytest.mark.parametrize("text", ["a: [", "a: 2026-99-99"])
+def test_what_is_not_yaml_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
+    """The message names the file or the override."""
     path = tmp_path / "torn.yaml"
     path.write_text(text)
 
     assert refusal(str(path)).startswith(f"{path} is not YAML: ")
+    assert refusal("smoke", f"data.seed={text}").startswith(f"data.seed={text} is not YAML: ")
 
 
-@pytest.mark.parametrize("override", ["", "data.seed", "=3", ".=3", "data.=3", "data..seed=3"])
+@pytest.mark.parametrize("override", ["data.seed", "=3", "data..seed=3"])
 def test_what_is_no_override_is_refused_with_one_that_is(empty: str, override: str) -> None:
     """An override needs a key, an equals sign and a value."""
     assert "write it as trainer.total_epochs=2" in refusal(empty, override)
-
-
-def test_an_override_that_is_not_yaml_is_refused(empty: str) -> None:
-    """The message names the override, not the file."""
-    assert refusal(empty, "data.train_files=[a").startswith("data.train_files=[a is not YAML")
 
 
 def test_a_key_below_a_value_is_refused(tmp_path: Path) -> None:
@@ -310,32 +279,23 @@ names = st.text(
     experiment=names | st.sampled_from(["1e-6", "null", "~", "yes", "0x1F", "2026-11-25", "a: b"]),
     files=st.lists(names, max_size=3),
     lr=st.floats(min_value=1e-12, max_value=1e3),
-    steps=st.none() | st.integers(1, 10**6),
     folder=st.none() | st.just(Path("/data/runs")),
-    estimator=st.sampled_from(get_args(Estimator)),
-    filtered=st.booleans(),
 )
 def test_what_is_written_reads_back_equal(
     tmp_path_factory: pytest.TempPathFactory,
-    *,
     experiment: str,
     files: list[str],
     lr: float,
-    steps: int | None,
     folder: Path | None,
-    estimator: str,
-    filtered: bool,
 ) -> None:
     """Texts survive, even those that YAML would read as another type."""
     config = Config.model_validate(
         {
             "data": {"train_files": files},
             "actor_rollout_ref": {"actor": {"optim": {"lr": lr}}},
-            "algorithm": {"adv_estimator": estimator, "filter_groups": {"enable": filtered}},
-            "trainer": {"experiment_name": experiment, "total_training_steps": steps,
-                        "default_local_dir": folder},
+            "trainer": {"experiment_name": experiment, "default_local_dir": folder},
         }
-    )  # fmt: skip
+    )
     path = tmp_path_factory.getbasetemp() / "written.yaml"
     path.write_text(dump_config(config), encoding="utf-8")
 
@@ -346,22 +306,15 @@ def test_every_key_is_written() -> None:
     """A run's config.yaml is complete, so later changes of defaults do not matter."""
     written = yaml.safe_load(dump_config(Config()))
 
-    for key in key_fields():
-        below = written
-        for part in key.split("."):
-            below = below[part]
+    assert flat(written).keys() == key_fields().keys()
 
 
 def test_changed_values_are_those_that_differ(empty: str) -> None:
     """They have the order of the configuration, and the later values."""
-    before = load_config(empty)
     after = load_config(empty, ["trainer.save_freq=3", f"{ACTOR}.optim.lr=1e-5"])
 
-    assert list(changed_values(before, after).items()) == [
-        (f"{ACTOR}.optim.lr", 1e-5),
-        ("trainer.save_freq", 3),
-    ]
-    assert changed_values(before, before) == {}
+    changed = changed_values(Config(), after)
+    assert list(changed.items()) == [(f"{ACTOR}.optim.lr", 1e-5), ("trainer.save_freq", 3)]
 
 
 def test_a_run_has_a_folder_of_its_name(empty: str) -> None:
@@ -372,17 +325,11 @@ def test_a_run_has_a_folder_of_its_name(empty: str) -> None:
     assert (named.run_dir, told.run_dir) == (Path("checkpoints/a/b"), Path("/c"))
 
 
-@pytest.mark.parametrize(
-    ("override", "needs"),
-    [
-        ("data.seed=1", False),
-        (f"{ACTOR}.use_kl_loss=true", True),
-        ("algorithm.use_kl_in_reward=true", True),
-    ],
-)
-def test_a_reference_is_needed_for_kl_alone(empty: str, override: str, *, needs: bool) -> None:
+def test_a_reference_is_needed_for_kl_alone(empty: str) -> None:
     """Without KL no second model is loaded."""
-    assert load_config(empty, [override]).needs_reference is needs
+    assert not load_config(empty).needs_reference
+    for key in (f"{ACTOR}.use_kl_loss", "algorithm.use_kl_in_reward"):
+        assert load_config(empty, [f"{key}=true"]).needs_reference
 
 
 def test_the_table_of_other_names_is_of_every_key() -> None:

@@ -46,16 +46,10 @@ def folded(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-@pytest.mark.parametrize(
-    ("name", "columns"),
-    [
-        (TRAINING, {"problem", "solution"}),
-        (HELD_OUT, {"problem", "solution"}),
-        (WRITTEN, {"problem", "solution", "response"}),
-    ],
-)
-def test_each_row_has_the_columns_of_the_recipes(name: str, columns: set[str]) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_each_row_has_the_columns_of_the_recipes(name: str) -> None:
     """They are those that `data.prompt_key` and `data.answer_key` name by default."""
+    columns = {"problem", "solution"} | ({"response"} if name == WRITTEN else set())
     lines = (EXAMPLES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
 
     assert all(json.loads(line).keys() == columns for line in lines)

@@ -2,11 +2,11 @@
 
 import base64
 import importlib.util
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,14 +22,9 @@ SECRET = "Mrs. Smith, born 1950"
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 
 
-def jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str | bytes]) -> str:
-    """Write rows as JSON lines, and texts unchanged."""
-    lines = [
-        row.encode() if isinstance(row, str)
-        else row if isinstance(row, bytes)
-        else json.dumps(row, ensure_ascii=False).encode()
-        for row in rows
-    ]  # fmt: skip
+def jsonl(path: Path, rows: Iterable[Mapping[str, Any] | bytes]) -> str:
+    """Write rows as JSON lines, and bytes unchanged."""
+    lines = [row if isinstance(row, bytes) else orjson.dumps(row) for row in rows]
     path.write_bytes(b"\n".join(lines) + b"\n")
     return str(path)
 
@@ -66,29 +61,23 @@ def test_a_solution_is_taken_apart_only_at_one_of_the_tags(
     assert split_solution(solution) == (modality, reference)
 
 
-@given(st.sampled_from(MODALITIES), TEXTS)
-def test_whatever_stands_behind_a_tag_is_the_reference(tag: str, reference: str) -> None:
-    """The reference may contain characters that look like tags."""
-    assert split_solution(f"<{tag}>{reference}") == (tag, reference.strip())
-
-
-@given(problem=TEXTS, reference=TEXTS)
+@given(tag=st.sampled_from(MODALITIES), problem=TEXTS, reference=TEXTS)
 def test_texts_of_a_line_are_read_as_they_were_written(
-    tmp_path_factory: pytest.TempPathFactory, problem: str, reference: str
+    tmp_path_factory: pytest.TempPathFactory, tag: str, problem: str, reference: str
 ) -> None:
-    """Line separators that JSON does not treat as such split no row."""
-    row = {"problem": f"?{problem}?", "solution": f"<OTHER>={reference}="}
+    """Line separators split no row, and what stands behind a tag is the reference."""
+    row = {"problem": f"?{problem}?", "solution": f"<{tag}>{reference}"}
     file = jsonl(tmp_path_factory.mktemp("data") / "a.jsonl", [row])
 
     (example,) = read_examples(Data(), [file])
 
     assert example.problem == f"?{problem}?"
-    assert (example.modality, example.reference) == ("OTHER", f"={reference}=")
+    assert (example.modality, example.reference) == (tag, reference.strip())
 
 
 def test_files_are_read_in_their_order_up_to_a_limit(tmp_path: Path) -> None:
     """The limit covers all files together, and empty lines do not count."""
-    first = jsonl(tmp_path / "a.jsonl", [b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), "", GOOD])
+    first = jsonl(tmp_path / "a.jsonl", [b"\xef\xbb\xbf" + orjson.dumps(GOOD), b"", GOOD])
     second = parquet(tmp_path / "b.parquet", {key: [GOOD[key]] * 3 for key in GOOD})
 
     found = read_examples(Data(), [first, second], limit=4)
@@ -115,8 +104,8 @@ def test_all_bad_rows_are_counted_and_the_first_are_named(tmp_path: Path) -> Non
             {"problem": SECRET},
             {**GOOD, "solution": "<MRI_SCAN> "},
             {**GOOD, "problem": 3},
-            "{" + SECRET,
-            f'["{SECRET}"]',
+            b"{" + SECRET.encode(),
+            orjson.dumps([SECRET]),
             SECRET.encode("utf-16"),
             {**GOOD, "problem": " "},
         ],
@@ -136,8 +125,8 @@ def test_all_bad_rows_are_counted_and_the_first_are_named(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "row",
     [
-        SECRET,
-        json.dumps(SECRET),
+        SECRET.encode(),
+        orjson.dumps(SECRET),
         SECRET.encode("utf-16"),
         {"problem": SECRET, "solution": ""},
         {"problem": SECRET, "solution": "<OTHER>"},
@@ -158,24 +147,18 @@ def test_nothing_of_a_bad_row_is_shown(tmp_path: Path, row: Any) -> None:
 
 def test_a_bad_row_before_the_limit_is_no_row_left_out(tmp_path: Path) -> None:
     """Every row up to the limit must be valid."""
-    file = jsonl(tmp_path / "a.jsonl", [GOOD, {"problem": "?"}, GOOD, "behind the limit"])
+    file = jsonl(tmp_path / "a.jsonl", [GOOD, {"problem": "?"}, GOOD, b"behind the limit"])
 
     assert "line 2" in complaint(Data(), file, limit=3)
 
 
 def test_columns_are_those_that_the_configuration_names(tmp_path: Path) -> None:
-    """Other data sets have other column names."""
-    file = parquet(tmp_path / "a.parquet", {"question": ["Which lung?"], "answer": ["left"]})
-
-    (example,) = read_examples(Data(prompt_key="question", answer_key="answer"), [file])
-
-    assert (example.problem, example.reference) == ("Which lung?", "left")
-
-
-def test_a_column_that_is_missing_is_told_with_those_there(tmp_path: Path) -> None:
-    """A misspelt key is reported at once, and once for each file."""
+    """A missing one is reported once for a file, with the columns that it has."""
     file = parquet(tmp_path / "a.parquet", {"question": ["?"] * 9, "solution": ["left"] * 9})
 
+    found = read_examples(Data(prompt_key="question"), [file])
+
+    assert {(one.problem, one.reference) for one in found} == {("?", "left")}
     assert complaint(Data(), file) == (
         f"{file} has no column `problem` (data.prompt_key); it has question, solution"
     )
@@ -224,37 +207,26 @@ def test_image_paths_are_relative_to_a_folder_if_one_is_given(tmp_path: Path) ->
 
 
 def test_the_place_of_an_image_is_kept_beside_the_problem(tmp_path: Path) -> None:
-    """The service gets the question alone, and the template gets the image marks too."""
+    """The template gets the marks too, and a mark without an image is a mistake."""
     (tmp_path / "a.png").write_bytes(b"one")
-    row = {**GOOD, "problem": "<image>Which lung?", "image": "a.png"}
+    row = {**GOOD, "problem": "<image>Which lung?"}
 
-    (example,) = read_examples(Data(), [jsonl(tmp_path / "a.jsonl", [row])])
+    (example,) = read_examples(Data(), [jsonl(tmp_path / "a.jsonl", [{**row, "image": "a.png"}])])
+    said = complaint(Data(), jsonl(tmp_path / "b.jsonl", [row]))
 
     assert (example.problem, example.content) == ("Which lung?", "<image>Which lung?")
+    assert "1 <image> in `problem` and 0 images in `image` (data.image_key)" in said
 
 
-def test_a_place_without_an_image_is_a_mistake(tmp_path: Path) -> None:
-    """A question about an invisible image would teach the policy to guess."""
-    file = jsonl(tmp_path / "a.jsonl", [{**GOOD, "problem": "<image>Which lung?"}])
-
-    assert "1 <image> in `problem` and 0 images in `image` (data.image_key)" in (
-        complaint(Data(), file)
-    )
-
-
-@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
-def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     """The message also names the keys that list files."""
-    said = complaint(Data(), str(tmp_path / name))
+    file = tmp_path / "a.parquet"
 
-    assert said == f"no file at {tmp_path / name}; see data.train_files and data.val_files"
+    said = complaint(Data(), str(file))
+    file.write_bytes(b"not Parquet")
 
-
-def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
-    """Every kind of damage names the file."""
-    (tmp_path / "a.parquet").write_bytes(b"not Parquet")
-
-    assert "cannot be read as Parquet" in complaint(Data(), str(tmp_path / "a.parquet"))
+    assert said == f"no file at {file}; see data.train_files and data.val_files"
+    assert f"{file} cannot be read as Parquet" in complaint(Data(), str(file))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("datasets") is not None, reason="datasets is here")

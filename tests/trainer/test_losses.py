@@ -22,7 +22,6 @@ from medreward_trainer.update.losses import (
     overlong_penalty,
 )
 
-# What torch does for the first time may take longer than Hypothesis grants.
 MODES: tuple[LossAggregation, ...] = get_args(LossAggregation)
 BOUNDS = {"low": 0.2, "high": 0.28}
 

@@ -1,7 +1,9 @@
 """Charts of runs, and messages if there is nothing to draw."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from matplotlib.figure import Figure
 from medreward_trainer.errors import BadData
 from medreward_trainer.run.plotting import (
     PANELS,
+    RunLines,
     draw_components,
     draw_reward,
     draw_stages,
@@ -38,9 +41,17 @@ def make_run(folder: Path, *, steps: int = 3, warm_up: int = 0, **metrics: float
     return folder
 
 
-def panel() -> Axes:
-    """An empty panel."""
-    return Figure().subplots()
+def drawn(draw: Callable[[Axes, Sequence[RunLines], int], None], *runs: RunLines) -> Axes:
+    """Draw runs into a panel of its own, with its title and legend."""
+    panel: Axes = Figure().subplots()
+    draw(panel, runs, 1)
+    finish(panel, "title", runs)
+    return panel
+
+
+def lines_of(folder: Path, **made: Any) -> RunLines:
+    """Log a run, and read it back."""
+    return read_run(make_run(folder / "run", **made), "run")
 
 
 def texts(axes: Axes) -> str:
@@ -53,23 +64,14 @@ def labels(axes: Axes) -> list[str]:
     return axes.get_legend_handles_labels()[1]
 
 
-def test_a_run_becomes_a_picture(tmp_path: Path) -> None:
-    """A PNG is written, and its folder is created if necessary."""
-    run = make_run(tmp_path / "one", reward__mean=0.5, reward__group_std=0.1)
-
-    plot_runs([run], tmp_path / "new" / "run.png")
-
-    assert (tmp_path / "new" / "run.png").read_bytes().startswith(PNG)
-
-
 def test_several_runs_become_one_picture(tmp_path: Path) -> None:
-    """Runs of unlike lengths and metrics are drawn over each other."""
+    """Runs of unlike lengths and metrics are drawn over each other, into a new folder."""
     one = make_run(tmp_path / "one", reward__mean=0.5, reward__format__mean=1.0)
     two = make_run(tmp_path / "two", steps=1, warm_up=2, actor__entropy=2.0)
 
-    plot_runs([one, two], tmp_path / "runs.png", smooth=4)
+    plot_runs([one, two], tmp_path / "new" / "runs.png", smooth=4)
 
-    assert (tmp_path / "runs.png").read_bytes().startswith(PNG)
+    assert (tmp_path / "new" / "runs.png").read_bytes().startswith(PNG)
 
 
 def test_a_run_that_has_not_finished_a_step_can_be_drawn(tmp_path: Path) -> None:
@@ -79,10 +81,11 @@ def test_a_run_that_has_not_finished_a_step_can_be_drawn(tmp_path: Path) -> None
     assert (tmp_path / "run.png").is_file()
 
 
-def test_a_log_with_a_torn_end_can_be_drawn(tmp_path: Path) -> None:
-    """A run can be drawn while its log is being written."""
+def test_lines_that_are_torn_or_of_others_do_no_harm(tmp_path: Path) -> None:
+    """A run can be drawn while its log is being written; unknown kinds are skipped."""
     run = make_run(tmp_path / "run", reward__mean=0.5)
     with (run / METRICS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"kind": "other", "step": 9, "reward/mean": 9.0}) + "\n")
         file.write('{"kind": "train", "st')
 
     assert read_run(run, "run").points("reward/mean") == ([1, 2, 3], [0.5, 0.5, 0.5])
@@ -106,12 +109,9 @@ def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path, name: str) ->
 
 def test_supervised_steps_are_said_openly(tmp_path: Path) -> None:
     """The warm-up is left of the first step in each panel, with its name."""
-    run = read_run(make_run(tmp_path / "run", warm_up=3, reward__mean=0.5), "run")
-    for title, draw in PANELS.items():
-        axes = panel()
-
-        draw(axes, [run], 1)
-        finish(axes, title, [run])
+    run = lines_of(tmp_path, warm_up=3, reward__mean=0.5)
+    for draw in PANELS.values():
+        axes = drawn(draw, run)
 
         assert "supervised warm-up, 3 steps" in texts(axes)
         assert axes.get_xlim()[0] <= -3
@@ -119,67 +119,48 @@ def test_supervised_steps_are_said_openly(tmp_path: Path) -> None:
 
 def test_without_supervised_steps_nothing_is_said_of_them(tmp_path: Path) -> None:
     """A run that began with rollouts has no grey span."""
-    run = read_run(make_run(tmp_path / "run", reward__mean=0.5), "run")
-    axes = panel()
-
-    draw_reward(axes, [run], 1)
-    finish(axes, "reward", [run])
-
-    assert texts(axes) == ""
+    assert texts(drawn(draw_reward, lines_of(tmp_path, reward__mean=0.5))) == ""
 
 
 def test_what_was_not_logged_is_said(tmp_path: Path) -> None:
     """An empty panel has a text instead of being blank."""
-    run = read_run(make_run(tmp_path / "run", reward__mean=0.5), "run")
-    axes = panel()
+    run = lines_of(tmp_path, reward__mean=0.5)
 
-    draw_components(axes, [run], 1)
-    finish(axes, "components", [run])
-
-    assert texts(axes) == "not logged"
+    assert texts(drawn(draw_components, run)) == "not logged"
 
 
 def test_the_reward_is_drawn_with_its_spread_and_held_out_accuracy(tmp_path: Path) -> None:
     """Training is a line with a band, validation is points."""
-    run = read_run(make_run(tmp_path / "run", reward__mean=0.5, reward__group_std=0.1), "run")
-    axes = panel()
+    run = lines_of(tmp_path, reward__mean=0.5, reward__group_std=0.1)
 
-    draw_reward(axes, [run], 1)
-
-    assert labels(axes) == ["training, mean", "± deviation within groups", "held-out accuracy"]
+    assert labels(drawn(draw_reward, run)) == [
+        "training, mean",
+        "± deviation within groups",
+        "held-out accuracy",
+    ]
 
 
 def test_each_component_has_a_curve(tmp_path: Path) -> None:
     """All components of the recipe are drawn, but not the composite."""
-    run = make_run(
-        tmp_path / "run", reward__mean=0.5, reward__format__mean=1.0, reward__mine__mean=0.2,
+    run = lines_of(
+        tmp_path, reward__mean=0.5, reward__format__mean=1.0, reward__mine__mean=0.2,
         reward__mine__group_std=0.2,
     )  # fmt: skip
-    axes = panel()
 
-    draw_components(axes, [read_run(run, "run")], 1)
-
-    assert labels(axes) == ["format", "mine"]
+    assert labels(drawn(draw_components, run)) == ["format", "mine"]
 
 
 def test_seconds_are_those_of_the_stages_that_were_timed(tmp_path: Path) -> None:
     """With several runs, the first one is drawn, with its name."""
-    run = read_run(make_run(tmp_path / "run", timing_s__gen=2.0, timing_s__step=3.0), "run")
-    alone, together = panel(), panel()
+    run = lines_of(tmp_path, timing_s__gen=2.0, timing_s__step=3.0)
 
-    draw_stages(alone, [run], 1)
-    draw_stages(together, [run, run], 1)
-
-    assert labels(alone) == ["gen"]
-    assert labels(together) == ["run: gen"]
+    assert labels(drawn(draw_stages, run)) == ["gen"]
+    assert labels(drawn(draw_stages, run, run)) == ["run: gen"]
 
 
 def test_a_run_of_one_step_can_be_seen(tmp_path: Path) -> None:
     """A single point makes no line, so it is marked."""
-    run = read_run(make_run(tmp_path / "run", steps=1, reward__mean=0.5), "run")
-    axes = panel()
-
-    draw_reward(axes, [run], 1)
+    axes = drawn(draw_reward, lines_of(tmp_path, steps=1, reward__mean=0.5))
 
     assert axes.lines[0].get_marker() == "."
 
@@ -199,12 +180,3 @@ def test_a_running_mean_looks_back_and_never_ahead(values: list[float], over: in
     assert len(means) == len(values)
     assert means[0] == values[0]
     assert running_mean([*values, 1.0], over)[:-1] == means
-
-
-def test_metrics_of_others_do_no_harm(tmp_path: Path) -> None:
-    """A line of an unknown kind is skipped."""
-    run = make_run(tmp_path / "run", reward__mean=0.5)
-    with (run / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"kind": "other", "step": 9, "reward/mean": 9.0}) + "\n")
-
-    assert max(read_run(run, "run").points("reward/mean")[0]) == 3

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from medreward_trainer.config.config import Config, Optim, Sampling
 from medreward_trainer.config.files import load_config
 from medreward_trainer.data.examples import Example
+from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.rollouts.generate import GeneratingSampler
 from medreward_trainer.update.batches import sequence_batch
 from medreward_trainer.update.policy import Policy, chosen_of, entropy_of, make_schedule
@@ -29,6 +30,11 @@ def made(*overrides: str) -> tuple[Policy, Config]:
     return Policy.load(config, Accelerator(cpu=True), saved=None), config
 
 
+def prompts_of(policy: Policy, *texts: str) -> list[Prompt]:
+    """Make a prompt of each text."""
+    return [policy.prompter.prompt(Example("a:1", text, "b", None)) for text in texts]
+
+
 def test_the_log_probability_is_that_of_the_softmax() -> None:
     """Logits of 0 and log 3 give a quarter and three quarters."""
     logits_BTV = torch.tensor([[[0.0, 3.0]]]).log1p()  # log 1 and log 4
@@ -43,8 +49,7 @@ def test_the_temperature_of_the_rollouts_is_that_of_the_log_probabilities() -> N
     """A policy that draws at 2.0 is measured at 2.0, as in verl."""
     warm, _ = made("actor_rollout_ref.rollout.temperature=2.0")
     plain, _ = made()
-    prompt = plain.prompter.prompt(Example("a:1", "ab", "b", None))
-    batch = sequence_batch([prompt], [(5, 6, 7)], plain.prompter)
+    batch = sequence_batch(prompts_of(plain, "ab"), [(5, 6, 7)], plain.prompter)
 
     logits = plain.bare_model(**batch.inputs).logits[:, -4:-1]
 
@@ -58,7 +63,7 @@ def test_the_temperature_of_the_rollouts_is_that_of_the_log_probabilities() -> N
 def test_rows_of_any_length_have_the_log_probabilities_they_have_alone() -> None:
     """Sorting, padding and micro-batches change nothing, and the order is kept."""
     policy, _ = made()
-    prompts = [policy.prompter.prompt(Example("a:1", text, "b", None)) for text in ("a", "abcdef")]
+    prompts = prompts_of(policy, "a", "abcdef")
     rows = [(prompts[0], (5, 6)), (prompts[1], (7,)), (prompts[0], (8, 9, 10, 1))]
 
     together = log_probs_of_rows(policy, rows, micro_batch=2, model=policy.bare_model)
@@ -107,7 +112,7 @@ def test_a_sampler_ends_at_the_end_and_says_what_was_cut() -> None:
     """Tokens include the end, the text does not, and a response without one is cut."""
     policy, config = made("data.max_response_length=6")
     sampler = GeneratingSampler(policy, config)
-    prompts = [policy.prompter.prompt(Example("a:1", text, "b", None)) for text in ("a", "bcd")]
+    prompts = prompts_of(policy, "a", "bcd")
     torch.manual_seed(3)
 
     groups = list(sampler.groups(prompts, n=40, how=Sampling(temperature=3.0)))
@@ -125,9 +130,7 @@ def test_greedy_rollouts_of_a_prompt_are_alike() -> None:
     """They do not depend on the other prompts of the batch."""
     policy, config = made("data.max_response_length=8")
     sampler = GeneratingSampler(policy, config)
-    first, second = (
-        policy.prompter.prompt(Example("a:1", text, "b", None)) for text in ("a", "bcdefgh")
-    )
+    first, second = prompts_of(policy, "a", "bcdefgh")
 
     (alone,) = sampler.groups([first], n=1, how=GREEDY)
     together = list(sampler.groups([first, second], n=2, how=GREEDY))

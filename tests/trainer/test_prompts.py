@@ -22,17 +22,10 @@ TURN = "{% for message in messages %}^{{ message['content'] }}{% endfor %}"
 """A chat's format that begins a text itself."""
 
 
-def png(mode: str = "RGB", size: tuple[int, int] = (8, 8), *, color: Any = 0) -> bytes:
-    """Draw an image of one color."""
+def png(mode: str = "RGB", size: tuple[int, int] = (8, 8)) -> bytes:
+    """Draw a black image."""
     written = BytesIO()
-    Image.new(mode, size, color).save(written, "PNG")
-    return written.getvalue()
-
-
-def noise() -> bytes:
-    """Draw an image whose file has some thousands of bytes."""
-    written = BytesIO()
-    Image.effect_noise((64, 64), 50).save(written, "PNG")
+    Image.new(mode, size).save(written, "PNG")
     return written.getvalue()
 
 
@@ -120,37 +113,25 @@ def test_a_template_does_not_reach_what_lies_behind_its_variable(tmp_path: Path)
         prompter.prompt(example())
 
 
-def test_a_bare_text_begins_with_the_sign_that_begins_texts() -> None:
-    """Models trained with this token perform badly without it."""
-    prompter = Prompter(beginning_tokenizer(None), PLAIN)
+@pytest.mark.parametrize("chat_template", [None, TURN])
+def test_a_prompt_begins_once_with_the_sign_that_begins_texts(chat_template: str | None) -> None:
+    """A tokenizer adds it to a bare text, and would add it again to a chat's format."""
+    prompter = Prompter(beginning_tokenizer(chat_template), PLAIN)
 
     assert prompter.tokenizer.decode(prompter.prompt(example("ab")).token_ids) == "^ab"
 
 
-def test_a_chat_that_begins_itself_is_not_begun_twice() -> None:
-    """Chat formats contain the token, and the tokenizer would add it again."""
-    prompter = Prompter(beginning_tokenizer(TURN), PLAIN)
+def test_what_is_too_long_is_left_out_and_counted_or_refused() -> None:
+    """The length is in tokens, and includes the template; the message names the example."""
+    short = PLAIN.model_copy(update={"max_prompt_length": 3})
+    examples = [example(text) for text in ("abc", "abcd", "a")]
 
-    assert prompter.tokenizer.decode(prompter.prompt(example("ab")).token_ids) == "^ab"
-
-
-def test_what_is_too_long_is_left_out_and_counted() -> None:
-    """The length is in tokens, and includes the template."""
-    data = PLAIN.model_copy(update={"max_prompt_length": 3})
-
-    prompts, left_out = text_prompter(data).prompts_of(
-        [example(text) for text in ("abc", "abcd", "a")]
-    )
+    prompts, left_out = text_prompter(short).prompts_of(examples)
 
     assert ([prompt.length for prompt in prompts], left_out) == ([3, 1], 1)
-
-
-def test_what_is_too_long_is_an_error_if_nothing_may_be_left_out() -> None:
-    """The message names the example and its length."""
-    data = PLAIN.model_copy(update={"max_prompt_length": 3, "filter_overlong_prompts": False})
-
+    strict = short.model_copy(update={"filter_overlong_prompts": False})
     with pytest.raises(BadData, match="a:1 has 4 tokens; raise"):
-        text_prompter(data).prompts_of([example("abc"), example("abcd")])
+        text_prompter(strict).prompts_of(examples)
 
 
 def test_images_need_a_model_that_sees() -> None:
@@ -235,17 +216,13 @@ def test_images_are_scaled_into_the_bounds(width: int, height: int, low: int, sp
 
     image = open_image(png(size=(width, height)), "a:1", low=low, high=high)
 
-    if low <= width * height <= high:
+    pixels = width * height
+    by = (max(low, min(pixels, high)) / pixels) ** 0.5
+    assert image.size == pytest.approx((width * by, height * by), abs=1)
+    if low <= pixels <= high:
         assert image.size == (width, height)
-    elif width * height < low:
+    elif pixels < low:
         assert low <= image.width * image.height
-        by = (low / (width * height)) ** 0.5
-        assert image.width == pytest.approx(width * by, abs=1)
-        assert image.height == pytest.approx(height * by, abs=1)
-    else:
-        by = (high / (width * height)) ** 0.5
-        assert image.width == pytest.approx(width * by, abs=1)
-        assert image.height == pytest.approx(height * by, abs=1)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -267,7 +244,10 @@ def test_an_image_of_sixteen_bits_keeps_its_shades() -> None:
     assert shades == [(0, 0, 0), (127, 127, 127), (255, 255, 255)]
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", noise()[:40], noise()[:2000]], ids=len)
+LARGE = png(size=(64, 64))
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", LARGE[:40], LARGE[:-20]], ids=len)
 def test_what_is_no_image_is_named_by_its_example(content: bytes) -> None:
     """A truncated image is also refused."""
     with pytest.raises(BadData, match="an image of a:1 cannot be read"):

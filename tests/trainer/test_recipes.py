@@ -132,35 +132,21 @@ def test_what_the_medix_recipes_share_is_as_published(name: str) -> None:
     assert (trainer.save_freq, trainer.test_freq, trainer.max_actor_ckpt_to_keep) == (5, 5, 3)
 
 
+@pytest.mark.parametrize("trainer", ["verl", "easyr1"])
 @pytest.mark.parametrize("name", MEDIX)
-def test_the_recipe_for_verl_says_the_same(name: str) -> None:
+def test_the_recipe_for_another_trainer_says_the_same(name: str, trainer: str) -> None:
     """Every key that both files have is equal, by the table of names."""
-    ours, theirs = written(name), written(f"verl/{name}")
-    shared = {
-        key: theirs[names.verl.removeprefix("+")]
-        for key, names in key_aliases().names.items()
-        if key in ours.keys() - MAY_DIFFER and names.verl and names.verl.removeprefix("+") in theirs
-    }
-
-    assert len(shared) > 25
-    assert {key: in_our_words(key, value) for key, value in shared.items()} == {
-        key: ours[key] for key in shared
-    }
-
-
-@pytest.mark.parametrize("name", MEDIX)
-def test_the_recipe_for_easyr1_says_the_same(name: str) -> None:
-    """Every shared key is equal; its file always has KL's keys, and disables KL by a switch."""
-    ours, theirs = written(name), written(f"easyr1/{name}")
+    ours, theirs = written(name), written(f"{trainer}/{name}")
+    # EasyR1's files always have KL's keys, and disable KL by a switch.
     use_kl = "actor_rollout_ref.actor.use_kl_loss"
-    shared = {
-        key: theirs[names.easyr1]
-        for key, names in key_aliases().names.items()
-        if key in ours.keys() - MAY_DIFFER - {use_kl} and names.easyr1 in theirs
-    }
+    compared = ours.keys() - MAY_DIFFER - ({use_kl} if trainer == "easyr1" else set())
+    shared = {}
+    for key, names in key_aliases().names.items():
+        other = (getattr(names, trainer) or "").removeprefix("+")
+        if key in compared and other in theirs:
+            shared[key] = in_our_words(key, theirs[other])
 
     assert len(shared) > 25
-    assert {key: in_our_words(key, value) for key, value in shared.items()} == {
-        key: ours[key] for key in shared
-    }
-    assert theirs["algorithm.disable_kl"] is not ours[use_kl]
+    assert shared == {key: ours[key] for key in shared}
+    if trainer == "easyr1":
+        assert theirs["algorithm.disable_kl"] is not ours[use_kl]

@@ -1,6 +1,7 @@
 """A run's files and its output in the terminal."""
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,11 @@ RECORD = RolloutRecord(
 )
 
 
-def log_steps(
-    folder: Path, *steps: int, resumed_step: int | None = None, reward: float = 0.5
-) -> None:
+def log_steps(folder: Path, *steps: int, resumed_step: int | None = None) -> None:
     """Log training steps in a new or resumed process."""
     with RunLog(folder, ["file"], total_steps=9, resumed_step=resumed_step) as log:
         for step in steps:
-            log.write("train", step, {"reward/mean": reward}, [RECORD])
+            log.write("train", step, {"reward/mean": 0.5}, [RECORD])
 
 
 def logged(folder: Path, name: str = METRICS) -> list[tuple[str, int]]:
@@ -48,47 +47,27 @@ def logged(folder: Path, name: str = METRICS) -> list[tuple[str, int]]:
 
 
 def test_a_line_says_what_it_is_of_and_when_it_was_written(tmp_path: Path) -> None:
-    """Each is one flat object: kind, step, time in UTC, and the metrics by their names."""
-    log_steps(tmp_path, 1)
+    """It is in the file before the run ends, so it survives a killed process."""
+    with RunLog(tmp_path, ["file"], total_steps=9) as log:
+        log.write("train", 1, {"reward/mean": 0.5}, [RECORD])
 
-    (line,) = read_lines(tmp_path / METRICS)
+        (line,) = read_lines(tmp_path / METRICS)
+        (rollout,) = read_lines(tmp_path / ROLLOUTS)
     assert datetime.fromisoformat(line.pop("time")).utcoffset() is not None
     assert line == {"kind": "train", "step": 1, "reward/mean": 0.5}
-
-
-def test_a_rollout_is_logged_with_its_reward_or_its_lack_of_one(tmp_path: Path) -> None:
-    """A sample without a reward has null and the error's kind, not a zero."""
-    log_steps(tmp_path, 1)
-
-    (line,) = read_lines(tmp_path / ROLLOUTS)
-    assert line["reward"] is None
-    assert line["error"] == "judge_timeout"
-    assert line["response"] == RECORD.response
-
-
-def test_a_line_is_in_the_file_before_the_run_ends(tmp_path: Path) -> None:
-    """Logged lines survive a killed process."""
-    with RunLog(tmp_path, ["file"], total_steps=9) as log:
-        log.write("train", 1, {}, [RECORD])
-
-        assert logged(tmp_path) == logged(tmp_path, ROLLOUTS) == [("train", 1)]
+    # A sample without a reward has null and the error's kind, not a zero.
+    assert rollout == {"kind": "train", "step": 1, **asdict(RECORD)}
+    assert (rollout["reward"], rollout["error"]) == (None, "judge_timeout")
 
 
 def test_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
-    """Lines after the resumed step belong to lost work, and are removed."""
+    """Lines after the resumed step belong to lost work; a new run begins with empty logs."""
+    log_steps(tmp_path, 1, 2, 3, 4, 5, 6)
     log_steps(tmp_path, 1, 2, 3, 4)
     log_steps(tmp_path, 3, 4, 5, resumed_step=2)
 
     expected = [("train", step) for step in range(1, 6)]
     assert logged(tmp_path) == logged(tmp_path, ROLLOUTS) == expected
-
-
-def test_a_new_run_begins_with_empty_logs(tmp_path: Path) -> None:
-    """Lines of a run without a checkpoint are removed."""
-    log_steps(tmp_path, 1, 2)
-    log_steps(tmp_path, 1)
-
-    assert logged(tmp_path) == [("train", 1)]
 
 
 def test_a_resumed_run_keeps_its_warm_up(tmp_path: Path) -> None:

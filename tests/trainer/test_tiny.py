@@ -1,7 +1,6 @@
 """Models: tiny ones drawn from a seed, and loaded ones."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from medreward_trainer.config.config import Model
 from medreward_trainer.errors import BadConfig
@@ -39,14 +37,9 @@ def saved(folder: Path, name: str = "tiny-random", *, seed: int = 1) -> Path:
     return folder
 
 
-def weights_of(model: Any) -> Mapping[str, Tensor]:
-    """Return a model's weights."""
-    return dict(model.named_parameters())
-
-
 def are_equal(one: Any, other: Any) -> bool:
     """Compare two models' weights."""
-    ours, theirs = weights_of(one), weights_of(other)
+    ours, theirs = dict(one.named_parameters()), dict(other.named_parameters())
     return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
@@ -105,27 +98,22 @@ def test_the_angles_of_positions_keep_their_precision() -> None:
         assert torch.equal(ours, theirs), name
 
 
-def test_a_saved_text_model_computes_the_same(tmp_path: Path) -> None:
-    """Its tokenizer also reads the same."""
-    model, tokenizer = loaded("tiny-random")
-    again, reader = loaded(saved(tmp_path), seed=9)
-    inputs = tokenizer("Which lung? <left>", return_tensors="pt")
+@pytest.mark.parametrize("name", TINY)
+def test_a_saved_model_computes_the_same(tmp_path: Path, name: str) -> None:
+    """Its tokenizer or processor also reads texts and images the same way."""
+    asked: dict[str, Any] = {"text": ["Which lung? <left>"]}
+    if name == "tiny-random-vl":
+        image = Image.linear_gradient("L").convert("RGB")
+        asked = {"text": ["<image>Which lung?"], "images": [image]}
+    model, reader = loaded(name)
+    saved_model, saved_reader = loaded(saved(tmp_path, name), seed=9)
 
-    assert reader("Which lung? <left>")["input_ids"] == inputs["input_ids"][0].tolist()
-    assert reader.chat_template == tokenizer.chat_template
-    assert torch.equal(model(**inputs).logits, again(**inputs).logits)
-
-
-def test_a_saved_vision_model_computes_the_same(tmp_path: Path) -> None:
-    """Its processor also prepares an image the same way."""
-    model, processor = loaded("tiny-random-vl")
-    again, reader = loaded(saved(tmp_path, "tiny-random-vl"), seed=9)
-    asked = {"text": ["<image>Which lung?"], "images": [Image.linear_gradient("L").convert("RGB")]}
-    inputs, read = (one(**asked, return_tensors="pt") for one in (processor, reader))
+    inputs, read = (one(**asked, return_tensors="pt") for one in (reader, saved_reader))
 
     assert inputs.keys() == read.keys()
     assert all(torch.equal(inputs[name], read[name]) for name in inputs)
-    assert torch.equal(model(**inputs).logits, again(**read).logits)
+    assert reader.chat_template == saved_reader.chat_template
+    assert torch.equal(model(**inputs).logits, saved_model(**read).logits)
 
 
 def test_a_model_that_is_not_there_is_told_with_what_may_be_given(tmp_path: Path) -> None:
@@ -136,13 +124,9 @@ def test_a_model_that_is_not_there_is_told_with_what_may_be_given(tmp_path: Path
     assert "tiny-random, tiny-random-vl" in said
 
 
-def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
-    """The folder exists but contains no model."""
-    assert f"{tmp_path} cannot be loaded" in refusal(tmp_path)
-
-
-def test_weights_that_are_cut_off_are_told(tmp_path: Path) -> None:
+def test_weights_that_are_absent_or_cut_off_are_told(tmp_path: Path) -> None:
     """A copy may have been interrupted."""
+    assert f"{tmp_path} cannot be loaded" in refusal(tmp_path)
     file = saved(tmp_path) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
 
@@ -159,26 +143,25 @@ def test_weights_that_are_missing_are_not_drawn(tmp_path: Path) -> None:
     assert "has no weights for model.layers.0.mlp.up_proj.weight and 1 more" in refusal(tmp_path)
 
 
+def without(folder: Path, token: str) -> Path:
+    """Save a tiny model whose tokenizer lacks a special token."""
+    file = saved(folder) / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    del settings[token]
+    file.write_text(json.dumps(settings))
+    return folder
+
+
 def test_a_tokenizer_without_padding_pads_with_the_end(tmp_path: Path) -> None:
     """Many models lack a padding token, and padding is masked."""
-    file = saved(tmp_path) / "tokenizer_config.json"
-    settings = json.loads(file.read_text())
-    del settings["pad_token"]
-    file.write_text(json.dumps(settings))
-
-    _, tokenizer = loaded(tmp_path)
+    _, tokenizer = loaded(without(tmp_path, "pad_token"))
 
     assert tokenizer.pad_token_id == tokenizer.eos_token_id
 
 
 def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
     """No response could ever be finished."""
-    file = saved(tmp_path) / "tokenizer_config.json"
-    settings = json.loads(file.read_text())
-    del settings["eos_token"]
-    file.write_text(json.dumps(settings))
-
-    assert "has no eos" in refusal(tmp_path)
+    assert "has no eos" in refusal(without(tmp_path, "eos_token"))
 
 
 def test_a_checkpoint_does_not_shape_rollouts_unseen() -> None:

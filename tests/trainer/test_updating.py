@@ -26,20 +26,28 @@ def row(tokens: tuple[int, ...], advantage: float, *, is_scored: bool = True) ->
 ROWS = [row((7, 8, 9), 1.0), row((8, 9), -0.5), row((10, 11, 12, 13), 0.25)]
 
 
+def updater_of(lr: float, **changed: object) -> tuple[Policy, Updater]:
+    """Make an updater that takes plain gradient steps, and its policy."""
+    policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
+    optimizer = torch.optim.SGD(policy.trained, lr=lr)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    return policy, Updater(policy, optimizer, schedule, Actor.model_validate(changed), horizon=8)
+
+
+def weights_of(policy: Policy) -> Tensor:
+    """Copy a policy's weights."""
+    return torch.cat([weight.detach().flatten().clone() for weight in policy.trained])
+
+
 def step_of(rows: Sequence[Row], **changed: object) -> tuple[Tensor, dict[str, float]]:
     """Take one plain gradient step; return each weight's change, and the metrics."""
-    policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
-    before = torch.cat([weight.detach().flatten().clone() for weight in policy.trained])
-    optimizer = torch.optim.SGD(policy.trained, lr=1.0)
-    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
-    actor = Actor.model_validate({"ppo_micro_batch_size_per_gpu": 8, "grad_clip": 1e9, **changed})
+    changed = {"ppo_micro_batch_size_per_gpu": 8, "grad_clip": 1e9, **changed}
+    policy, updater = updater_of(1.0, **changed)
+    before = weights_of(policy)
 
-    metrics = Updater(policy, optimizer, schedule, actor, horizon=8).update(
-        rows, samples_a_step=len(rows)
-    )
+    metrics = updater.update(rows, samples_a_step=len(rows))
 
-    after = torch.cat([weight.detach().flatten() for weight in policy.trained])
-    return after - before, metrics
+    return weights_of(policy) - before, metrics
 
 
 @pytest.mark.parametrize(
@@ -81,10 +89,7 @@ def test_rows_without_any_advantage_take_no_step() -> None:
 
 def test_praised_tokens_become_likelier() -> None:
     """Tokens with a negative advantage become less likely."""
-    policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
-    optimizer = torch.optim.SGD(policy.trained, lr=0.1)
-    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
-    updater = Updater(policy, optimizer, schedule, Actor(), horizon=8)
+    policy, updater = updater_of(0.1)
 
     def log_probability(token: int) -> float:
         with torch.no_grad():
@@ -100,28 +105,20 @@ def test_praised_tokens_become_likelier() -> None:
 
 def test_a_gradient_that_is_no_number_is_not_stepped_on() -> None:
     """The weights stay, and the message names the key to lower."""
-    policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
-    optimizer = torch.optim.SGD(policy.trained, lr=1.0)
-    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
-    updater = Updater(policy, optimizer, schedule, Actor(), horizon=8)
-    before = [weight.detach().clone() for weight in policy.trained]
+    policy, updater = updater_of(1.0)
+    before = weights_of(policy)
 
     with pytest.raises(NotFinite, match=r"optim\.lr"):
         updater.update([row((7, 8), float("inf"))], samples_a_step=1)
 
     assert updater.taken == 0
-    assert all(torch.equal(one, other) for one, other in zip(before, policy.trained, strict=True))
+    assert torch.equal(weights_of(policy), before)
 
 
 def test_several_epochs_take_several_steps() -> None:
     """Two epochs of two steps are four."""
-    policy = Policy.load(load_config("smoke"), Accelerator(cpu=True), saved=None)
-    optimizer = torch.optim.SGD(policy.trained, lr=0.1)
-    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
-    actor = Actor(ppo_epochs=2)
+    _, updater = updater_of(0.1, ppo_epochs=2)
 
-    metrics = Updater(policy, optimizer, schedule, actor, horizon=8).update(
-        ROWS[:2], samples_a_step=1
-    )
+    metrics = updater.update(ROWS[:2], samples_a_step=1)
 
     assert metrics["actor/optimizer_steps"] == 4
