@@ -29,6 +29,8 @@ ROWS_AT_A_TIME = 64
 
 ImageSource = bytes | Path
 Row = Mapping[str, Any]
+Columns = Mapping[str, str | None]
+"""The columns that are read; a required one with the key of the configuration that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +49,6 @@ class Example:
     """The problem for the template, with `<image>` where an image belongs; empty is the problem."""
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """The columns that are read, and the keys of the configuration that name them."""
-
-    required: Mapping[str, str]
-    image: str
-
-    def among(self, there: Sequence[str], name: str) -> list[str]:
-        """Return the columns that a file has.
-
-        Raises:
-            BadData: the file lacks a required one.
-        """
-        for column, key in self.required.items():
-            if column not in there:
-                raise BadData(f"{name} has no column `{column}` ({key}); it has {', '.join(there)}")
-        return [column for column in there if column in self.required or column == self.image]
-
-
 def read_examples(
     data: Data, files: Sequence[str], *, limit: int | None = None, needs_response: bool = False
 ) -> list[Example]:
@@ -75,10 +58,13 @@ def read_examples(
         BadData: a file cannot be read, or rows do not fit `data`. The message counts all such rows
             of a file, names the first by number, and shows nothing of their content.
     """
-    required = {data.prompt_key: "data.prompt_key", data.answer_key: "data.answer_key"}
+    columns: dict[str, str | None] = {
+        data.image_key: None,
+        data.prompt_key: "data.prompt_key",
+        data.answer_key: "data.answer_key",
+    }
     if needs_response:
-        required["response"] = "of warm_up.files"
-    columns = Columns(required, data.image_key)
+        columns["response"] = "of warm_up.files"
     found: list[Example] = []
     for name, label in zip(files, labels_of(files), strict=True):
         mistakes = []
@@ -220,7 +206,7 @@ def _object_of(line: bytes) -> Row:
 def _parquet_rows(path: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
     try:
         with pq.ParquetFile(path) as file:
-            there = columns.among(file.schema_arrow.names, str(path))
+            there = _present(file.schema_arrow.names, columns, str(path))
             batches = file.iter_batches(batch_size=ROWS_AT_A_TIME, columns=there)
             yield from _numbered_rows(batches)
     except (pa.ArrowException, OSError) as exc:
@@ -249,9 +235,17 @@ def _hub_rows(name: str, columns: Columns) -> Iterable[tuple[int, Row]]:
     if isinstance(found, dict) and split not in found:
         raise BadData(f"{name} has no split {split}; it has {', '.join(found)}")
     rows = found[split] if isinstance(found, dict) else found
-    rows = rows.select_columns(columns.among(rows.column_names, name))
+    rows = rows.select_columns(_present(rows.column_names, columns, name))
     # In Arrow images stay encoded; thousands of decoded ones would fill the memory.
     return _numbered_rows(rows.with_format("arrow").iter(ROWS_AT_A_TIME))
+
+
+def _present(there: Sequence[str], columns: Columns, name: str) -> list[str]:
+    """Return the columns that a file has and that are read; a required one must be there."""
+    for column, key in columns.items():
+        if key and column not in there:
+            raise BadData(f"{name} has no column `{column}` ({key}); it has {', '.join(there)}")
+    return [column for column in there if column in columns]
 
 
 def _numbered_rows(tables: Iterable[Any]) -> Iterator[tuple[int, Row]]:

@@ -177,15 +177,6 @@ class Run:
             )
             raise
 
-    @contextmanager
-    def preserved_rng(self) -> Iterator[None]:
-        """Restore the random numbers afterwards, so that validation changes no training."""
-        state = checkpoints.random_state()
-        try:
-            yield
-        finally:
-            checkpoints.set_random_state(state)
-
     def reference_model(self) -> AbstractContextManager[Any]:
         """Yield the policy as it was before its training: a frozen copy, or without its adapter."""
         policy = self.policy

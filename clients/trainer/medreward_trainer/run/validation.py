@@ -5,6 +5,8 @@ from dataclasses import replace
 from itertools import chain
 from statistics import fmean
 
+import torch
+
 from medreward_client import Item, Judged, Unjudged
 from medreward_trainer.rollouts.rollout import Group
 from medreward_trainer.run.figures import length_figures, score_figures
@@ -26,7 +28,9 @@ def validate(run: Run) -> None:
     """
     if not run.validation_prompts:
         return
-    with run.saved_on_trouble(), run.preserved_rng():
+    # Validation draws random numbers, and must not change those of the training.
+    devices = range(torch.cuda.device_count())
+    with run.saved_on_trouble(), torch.random.fork_rng(devices=devices):
         times = StageTimes()
         with times.stage("validation"):
             answers = run.gather(lambda: answered(run))

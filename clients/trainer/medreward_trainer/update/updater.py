@@ -5,7 +5,7 @@ B samples, T response tokens.
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -125,8 +125,11 @@ class Updater:
             return None
         stats, tokens = Stats(), sum(len(row.tokens) for row in scored)
         self._optimizer.zero_grad(set_to_none=True)
+        model = self._policy.model
         for batch, is_last in self._micro_batches(learnt):
-            with self._averaged(is_last=is_last):
+            # Gradients are averaged over processes once an optimiser step, in the last micro-batch.
+            is_averaged = is_last or not hasattr(model, "no_sync")
+            with nullcontext() if is_averaged else model.no_sync():
                 loss, part = self._loss(batch, tokens=tokens, sequences=len(scored))
                 # Gradients are averaged over processes, but the loss is a sum over all of them.
                 scaled = loss * self._policy.accelerator.num_processes
@@ -153,11 +156,6 @@ class Updater:
         size = self._actor.ppo_micro_batch_size_per_gpu
         for start in range(0, len(mine), size):
             yield mine[start : start + size], start + size >= len(mine)
-
-    def _averaged(self, *, is_last: bool) -> AbstractContextManager[object]:
-        """Average gradients over processes in the last micro-batch only, once an optimiser step."""
-        model = self._policy.model
-        return nullcontext() if is_last or not hasattr(model, "no_sync") else model.no_sync()
 
     def _loss(self, rows: Sequence[Row], *, tokens: int, sequences: int) -> tuple[Tensor, Stats]:
         """Compute a micro-batch's share of the loss of its optimiser step.
