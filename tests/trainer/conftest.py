@@ -35,7 +35,7 @@ weight = 1.0
 """
 
 Configure = Callable[..., Config]
-"""Makes the configuration of a toy run of a few changed keys."""
+"""Makes the configuration of a toy run of a few changed keys; `name` is that of its folder."""
 
 
 def write_rows(path: Path, *rows: Mapping[str, Any]) -> Path:
@@ -86,7 +86,7 @@ def toy(tmp_path: Path) -> Configure:
     rows = [{"problem": letter, "solution": 2 * letter.upper()} for letter in LETTERS] * 4
     data = write_rows(tmp_path / "toy.jsonl", *rows)
 
-    def configure(url: str, *overrides: str) -> Config:
+    def configure(url: str, *overrides: str, name: str = "run") -> Config:
         return load_config(
             "smoke",
             [
@@ -100,7 +100,7 @@ def toy(tmp_path: Path) -> Configure:
                 "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=64",
                 "actor_rollout_ref.actor.optim.lr=3e-3",
                 "actor_rollout_ref.rollout.n=8",
-                f"trainer.default_local_dir={tmp_path / 'run'}",
+                f"trainer.default_local_dir={tmp_path / name}",
                 "trainer.logger=[file]",
                 *overrides,
             ],

@@ -64,19 +64,16 @@ def test_no_question_is_asked_twice() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_questions_and_references_are_short(name: str) -> None:
-    """A question has fifteen words at most and ends as one; a reference has one to four."""
+    """A question has fifteen words at most and ends as one; a reference has one to four.
+
+    Answers of one character, or with `__`, `:` or `?`, earn nothing by the published recipe.
+    """
     for row in rows(name):
         assert len(row.problem.split()) <= 15
         assert row.problem.endswith("?")
         assert 1 <= len(row.reference.split()) <= 4
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_reference_is_one_that_the_published_recipe_bans(name: str) -> None:
-    """Answers of one character, or with `__`, `:` or `?`, earn nothing there even if right."""
-    references = [row.reference for row in rows(name)]
-
-    assert [one for one in references if len(one) < 2 or re.search("__|[:?]", one)] == []
+        assert len(row.reference) > 1
+        assert not re.search("__|[:?]", row.reference)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -41,6 +41,14 @@ def of_ratios(ratios: Sequence[float], advantage: float, *, c: float | None = 3.
     return clipped(new_BT, old_BT, doubles([advantage])[0], mask_BT, **BOUNDS, c=c)
 
 
+def surrogate_of(
+    loss_mode: str, new_BT: Tensor, old_BT: Tensor, advantages: list[float]
+) -> Surrogate:
+    """Compute a loss of samples without padding."""
+    advantages_B = doubles(advantages)[0]
+    return LOSSES[loss_mode](new_BT, old_BT, advantages_B, torch.ones_like(new_BT), **BOUNDS, c=3.0)
+
+
 @pytest.mark.parametrize(
     ("ratio", "advantage", "loss", "is_clipped"),
     [
@@ -78,13 +86,8 @@ def test_the_loss_pulls_towards_praise_and_away_from_blame(
 ) -> None:
     """A token's gradient has the opposite sign of its advantage, or is 0 if clipped."""
     new_BT = doubles(values).requires_grad_()
-    surrogate = LOSSES[loss_mode](
-        new_BT, torch.zeros_like(new_BT), doubles([advantage])[0], torch.ones_like(new_BT),
-        **BOUNDS, c=3.0,
-    )  # fmt: skip
-    surrogate.loss_BT.sum().backward()  # type: ignore[no-untyped-call]  # torch's own
-    gradient_BT = new_BT.grad
-    assert gradient_BT is not None
+    surrogate = surrogate_of(loss_mode, new_BT, torch.zeros_like(new_BT), [advantage])
+    (gradient_BT,) = torch.autograd.grad(surrogate.loss_BT.sum(), new_BT)
 
     assert (gradient_BT * advantage <= 0).all()
     assert not gradient_BT[surrogate.clipped_BT].any()
@@ -94,13 +97,10 @@ def test_the_loss_pulls_towards_praise_and_away_from_blame(
 def test_the_first_step_is_plain_policy_gradient(loss_mode: str) -> None:
     """If new and old are equal, a token's gradient is minus its advantage."""
     new_BT = doubles([-1, -2, -3], [-1, -2, -3]).requires_grad_()
-    surrogate = LOSSES[loss_mode](
-        new_BT, new_BT.detach(), doubles([0.5, -2.0])[0], torch.ones_like(new_BT), **BOUNDS, c=3.0
-    )
-    surrogate.loss_BT.sum().backward()  # type: ignore[no-untyped-call]  # torch's own
+    surrogate = surrogate_of(loss_mode, new_BT, new_BT.detach(), [0.5, -2.0])
+    (gradient_BT,) = torch.autograd.grad(surrogate.loss_BT.sum(), new_BT)
 
-    assert new_BT.grad is not None
-    assert new_BT.grad.tolist() == [[-0.5] * 3, [2.0] * 3]
+    assert gradient_BT.tolist() == [[-0.5] * 3, [2.0] * 3]
     assert not surrogate.clipped_BT.any()
 
 
@@ -118,9 +118,7 @@ def test_padding_has_no_part(loss_mode: str, padding: float) -> None:
         )  # fmt: skip
         assert not surrogate.clipped_BT[mask_BT == 0].any()
         loss = aggregate(surrogate.loss_BT, mask_BT, "token-mean", tokens=2, sequences=1, horizon=3)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
-        assert new_BT.grad is not None
-        return loss.detach(), new_BT.grad
+        return loss.detach(), torch.autograd.grad(loss, new_BT)[0]
 
     loss, gradient_BT = loss_and_gradient(padding)
     clean_loss, clean_gradient_BT = loss_and_gradient(-1.0)
@@ -161,21 +159,18 @@ def test_the_configuration_names_the_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"),
+    ("kinds", "expected"),
     [
-        ("kl", 0.5),
-        ("k1", 0.5),
-        ("abs", 0.5),
-        ("mse", 0.125),
-        ("k2", 0.125),
-        ("low_var_kl", exp(-0.5) + 0.5 - 1),
-        ("k3", exp(-0.5) + 0.5 - 1),
+        (["kl", "k1", "abs"], 0.5),
+        (["mse", "k2"], 0.125),
+        (["low_var_kl", "k3"], exp(-0.5) + 0.5 - 1),
     ],
 )
-def test_kl_of_a_token_half_a_nat_more_likely(kind: KLKind, expected: float) -> None:
+def test_kl_of_a_token_half_a_nat_more_likely(kinds: list[KLKind], expected: float) -> None:
     """The new policy has -1, the reference -1.5; equal probabilities give 0."""
-    assert kl(doubles([-1]), doubles([-1.5]), kind).item() == pytest.approx(expected)
-    assert kl(doubles([-1]), doubles([-1]), kind).item() == 0
+    for kind in kinds:
+        assert kl(doubles([-1]), doubles([-1.5]), kind).item() == pytest.approx(expected)
+        assert kl(doubles([-1]), doubles([-1]), kind).item() == 0
 
 
 @given(
@@ -244,18 +239,16 @@ def test_micro_batches_add_up_to_the_whole(
 
     def loss_and_gradient(sizes: list[int]) -> tuple[float, Tensor]:
         leaf_BT = losses_BT.clone().requires_grad_()
-        total = 0.0
-        for rows_BT, part_BT in zip(
-            torch.split(leaf_BT, sizes), torch.split(mask_BT, sizes), strict=True
-        ):
-            share = aggregate(
+        parts = zip(torch.split(leaf_BT, sizes), torch.split(mask_BT, sizes), strict=True)
+        shares = [
+            aggregate(
                 rows_BT, part_BT, mode,
                 tokens=int(lengths_B.sum()), sequences=int((lengths_B > 0).sum()), horizon=4,
-            )  # fmt: skip
-            share.backward()  # type: ignore[no-untyped-call]  # torch's own
-            total += share.item()
-        assert leaf_BT.grad is not None
-        return total, leaf_BT.grad
+            )
+            for rows_BT, part_BT in parts
+        ]  # fmt: skip
+        loss = torch.stack(shares).sum()
+        return loss.item(), torch.autograd.grad(loss, leaf_BT)[0]
 
     whole, whole_gradient_BT = loss_and_gradient([len(losses_BT)])
     split, split_gradient_BT = loss_and_gradient(sizes)
@@ -287,12 +280,6 @@ def test_an_overlong_response_pays_by_the_token() -> None:
     assert penalty.tolist() == [[0.0, 0.0], [-0.25, -0.5]]
 
 
-@given(st.floats(0, 10), st.integers(1, 1000))
-def test_a_fixed_coefficient_stays(mean_kl: float, samples: int) -> None:
-    """KL does not change it."""
-    assert next_kl_coef(KLControl(type="fixed"), 0.02, mean_kl=mean_kl, samples=samples) == 0.02
-
-
 @pytest.mark.parametrize(
     ("mean_kl", "expected"),
     [
@@ -303,7 +290,8 @@ def test_a_fixed_coefficient_stays(mean_kl: float, samples: int) -> None:
     ],
 )
 def test_an_adaptive_coefficient_moves_towards_its_target(mean_kl: float, expected: float) -> None:
-    """The change is the relative error, within 0.2, times samples over horizon."""
+    """The change is the relative error, within 0.2, times samples over horizon; a fixed one stays."""
     control = KLControl(type="adaptive", target_kl=0.1, horizon=100)
 
     assert next_kl_coef(control, 0.02, mean_kl=mean_kl, samples=50) == pytest.approx(expected)
+    assert next_kl_coef(KLControl(type="fixed"), 0.02, mean_kl=mean_kl, samples=50) == 0.02

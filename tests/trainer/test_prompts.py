@@ -2,7 +2,6 @@
 
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,17 +41,6 @@ def text_prompter(data: Data = PLAIN) -> Prompter:
 def image_prompter(data: Data = PLAIN) -> Prompter:
     """Make a prompter for a model that reads images."""
     return Prompter(load_model(Model(path="tiny-random-vl", dtype="float32"), seed=1)[1], data)
-
-
-def beginning_tokenizer(chat_template: str | None) -> Any:
-    """Make a tokenizer that adds a token before each text, as Llama's does."""
-    tokenizer = tiny_tokenizer()
-    begin = tokenizer.convert_tokens_to_ids(BEGIN)
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=f"{BEGIN} $A", special_tokens=[(BEGIN, begin)]
-    )
-    tokenizer.chat_template = chat_template
-    return tokenizer
 
 
 def test_the_published_format_names_all_tags() -> None:
@@ -116,7 +104,13 @@ def test_a_template_does_not_reach_what_lies_behind_its_variable(tmp_path: Path)
 @pytest.mark.parametrize("chat_template", [None, TURN])
 def test_a_prompt_begins_once_with_the_sign_that_begins_texts(chat_template: str | None) -> None:
     """A tokenizer adds it to a bare text, and would add it again to a chat's format."""
-    prompter = Prompter(beginning_tokenizer(chat_template), PLAIN)
+    tokenizer = tiny_tokenizer()
+    special = [(BEGIN, tokenizer.convert_tokens_to_ids(BEGIN))]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{BEGIN} $A", special_tokens=special
+    )
+    tokenizer.chat_template = chat_template
+    prompter = Prompter(tokenizer, PLAIN)
 
     assert prompter.tokenizer.decode(prompter.prompt(example("ab")).token_ids) == "^ab"
 

@@ -74,14 +74,19 @@ def test_rewards_come_in_the_order_of_the_samples(source: Source, service: Stand
     assert source.scores("0.25", "0.5", "1.0") == [0.25, 0.5, 1.0]
 
 
-def test_what_cannot_be_scored_has_no_reward(source: Source, service: StandIn) -> None:
-    """A permanent failure is None at once, and not a zero."""
+@pytest.mark.parametrize(("is_retryable", "asked"), [(False, 3), (True, 3 + 3)])
+def test_what_cannot_be_scored_has_no_reward(
+    service: StandIn, *, is_retryable: bool, asked: int
+) -> None:
+    """It is None and not a zero: at once, or after a few attempts below max_unscored_share."""
     service.rule = lambda one: (
-        unscored("judge_abstained", retryable=False) if one["response"] == "?" else scored(1.0)
+        unscored("judge_timeout", retryable=is_retryable) if one["response"] == "?" else scored(1.0)
     )
+    made = Source(service, max_unscored_share=0.5)
 
-    assert source.scores("a", "?", "b") == [1.0, None, 1.0]
-    assert len(service.samples) == 3
+    with made.rewards:
+        assert made.scores("a", "?", "b") == [1.0, None, 1.0]
+    assert len(service.samples) == asked
 
 
 def test_what_may_pass_is_asked_about_again(source: Source, service: StandIn) -> None:
@@ -96,17 +101,6 @@ def test_what_may_pass_is_asked_about_again(source: Source, service: StandIn) ->
     assert source.scores("a", "b", "c") == [1.0, 1.0, 1.0]
     assert [one["response"] for one in service.samples] == ["a", "b", "c", "b"]
     assert "1 of 3 samples have no reward (1 judge_timeout)" in source.said[0]
-
-
-def test_few_failures_are_borne_after_a_few_attempts(service: StandIn) -> None:
-    """Below max_unscored_share, a step does not wait for its last sample."""
-    service.rule = lambda one: (
-        unscored("judge_timeout", retryable=True) if one["response"] == "?" else scored(1.0)
-    )
-    made = Source(service, max_unscored_share=0.5)
-
-    with made.rewards:
-        assert made.scores("a", "?", "b") == [1.0, None, 1.0]
 
 
 def test_many_failures_end_the_wait_in_words(service: StandIn) -> None:

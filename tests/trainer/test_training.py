@@ -131,16 +131,12 @@ def test_each_algorithm_learns(toy: Configure, service: StandIn, algorithm: list
     assert sum(learnt[-16:]) > sum(learnt[:16])
 
 
-def test_a_killed_run_goes_on_with_the_same_losses(
-    toy: Configure, service: StandIn, tmp_path: Path
-) -> None:
+def test_a_killed_run_goes_on_with_the_same_losses(toy: Configure, service: StandIn) -> None:
     """After SIGKILL and a restart, each step has the loss of an uninterrupted run."""
-    whole = toy(service.url, "trainer.total_training_steps=9", "trainer.save_freq=2",
-                f"trainer.default_local_dir={tmp_path / 'whole'}",
-                "actor_rollout_ref.actor.ppo_mini_batch_size=8")  # fmt: skip
+    keys = ("trainer.total_training_steps=9", "trainer.save_freq=2",
+            "actor_rollout_ref.actor.ppo_mini_batch_size=8")  # fmt: skip
+    whole, killed = toy(service.url, *keys, name="whole"), toy(service.url, *keys)
     train(whole)
-    killed = toy(service.url, "trainer.total_training_steps=9", "trainer.save_freq=2",
-                 "actor_rollout_ref.actor.ppo_mini_batch_size=8")  # fmt: skip
 
     with launched(killed) as process:
         while process.poll() is None and len(metrics(killed)) < 5:
@@ -234,12 +230,9 @@ def test_samples_without_a_reward_have_no_part(toy: Configure, service: StandIn)
     assert line["actor/optimizer_steps"] == 1
 
 
-def test_an_outage_changes_nothing_but_the_time(
-    toy: Configure, service: StandIn, tmp_path: Path
-) -> None:
+def test_an_outage_changes_nothing_but_the_time(toy: Configure, service: StandIn) -> None:
     """Requests turned away and samples unscored for a while lead to the same losses."""
-    calm = toy(service.url, "trainer.total_training_steps=3",
-               f"trainer.default_local_dir={tmp_path / 'calm'}")  # fmt: skip
+    calm = toy(service.url, "trainer.total_training_steps=3", name="calm")
     train(calm)
     rough = toy(service.url, "trainer.total_training_steps=3")
     failures = iter(range(40))
@@ -258,11 +251,11 @@ def test_an_outage_changes_nothing_but_the_time(
 
 @slow  # An outage of the stand-in is shown to change nothing by the test above.
 def test_a_service_that_is_killed_and_comes_back_leaves_no_trace(
-    toy: Configure, toy_service: Service, tmp_path: Path
+    toy: Configure, toy_service: Service
 ) -> None:
     """A real one, gone for seconds in the middle of a run: the final weights are the same."""
     keys = ("trainer.total_training_steps=12", "actor_rollout_ref.actor.ppo_mini_batch_size=8")
-    calm = toy(toy_service.url, *keys, f"trainer.default_local_dir={tmp_path / 'calm'}")
+    calm = toy(toy_service.url, *keys, name="calm")
     train(calm)
     rough = toy(toy_service.url, *keys)
 
@@ -328,11 +321,10 @@ def test_a_component_that_the_recipe_has_not_is_refused_before_the_first_rollout
 
 
 def test_a_run_that_stopped_for_want_of_rewards_goes_on_as_if_it_had_not(
-    toy: Configure, service: StandIn, tmp_path: Path
+    toy: Configure, service: StandIn
 ) -> None:
     """The state before the step is saved, and later steps have the losses of a calm run."""
-    served = toy(service.url, "trainer.total_training_steps=4",
-                 f"trainer.default_local_dir={tmp_path / 'served'}")  # fmt: skip
+    served = toy(service.url, "trainer.total_training_steps=4", name="served")
     train(served)
     stopped = toy(service.url, "reward.patience_s=1", "trainer.total_training_steps=4",
                   "trainer.save_freq=-1")  # fmt: skip
@@ -433,14 +425,13 @@ def test_written_responses_that_are_too_long_are_named(
 
 
 def test_validation_does_not_change_what_is_learnt(
-    toy: Configure, service: StandIn, tmp_path: Path, held_out: Path
+    toy: Configure, service: StandIn, held_out: Path
 ) -> None:
     """Not even if it samples at a temperature; `test_freq=-1` disables it."""
     keys = [f"data.val_files=[{held_out}]", "data.val_batch_size=2",
             "actor_rollout_ref.rollout.val_kwargs.temperature=1.0",
             "trainer.val_before_train=false", "trainer.total_training_steps=3"]  # fmt: skip
-    without = toy(service.url, *keys, "trainer.test_freq=-1",
-                  f"trainer.default_local_dir={tmp_path / 'without'}")  # fmt: skip
+    without = toy(service.url, *keys, "trainer.test_freq=-1", name="without")
     validated = toy(service.url, *keys, "trainer.test_freq=1")
 
     train(without)
