@@ -33,14 +33,15 @@ class Rounds:
 
     def ratio(self, variant: str, to: str) -> float:
         """How many times as much as *to* a variant took: the median of the rounds' ratios."""
-        return statistics.median(self._ratios(variant, to))
+        return statistics.median(self.ratios(variant, to))
 
     def shown_ratio(self, variant: str, to: str) -> str:
         """The ratio with its least and greatest round."""
-        ratios = self._ratios(variant, to)
+        ratios = self.ratios(variant, to)
         return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
-    def _ratios(self, variant: str, to: str) -> list[float]:
+    def ratios(self, variant: str, to: str) -> list[float]:
+        """Of each round, how many times as much as *to* a variant took."""
         pairs = zip(self._values[variant], self._values[to], strict=True)
         return [value / base for value, base in pairs]
 

@@ -112,8 +112,13 @@ def stand_in(delay_ms: float = 10.0, faults: float = 0.0) -> Iterator[Server]:
 
 
 @contextmanager
-def service(engines: Server, **settings: object) -> Iterator[Server]:
-    """Run `medreward serve`, its engines at the stand-in; *settings* by name, such as `port`."""
+def service(
+    engines: Server, *, checkout: Path | None = None, **settings: object
+) -> Iterator[Server]:
+    """Run `medreward serve`, its engines at the stand-in; *settings* by name, such as `port`.
+
+    The code is that of *checkout*, or else the installed one.
+    """
     port = free_port()
     url = f"{engines.url}/v1"
     chosen = {
@@ -128,6 +133,8 @@ def service(engines: Server, **settings: object) -> Iterator[Server]:
         **settings,
     }
     environment = {f"MEDREWARD_{name.upper()}": str(value) for name, value in chosen.items()}
+    if checkout is not None:
+        environment["PYTHONPATH"] = str(checkout / "service")
     command = [sys.executable, "-m", "medreward", "serve"]
     with _running(command, port, "/readyz", environment) as server:
         yield server
