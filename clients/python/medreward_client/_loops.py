@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -62,9 +63,14 @@ _loops: dict[int, asyncio.AbstractEventLoop] = {}
 """Background loops by process id: a fork inherits the loop, but not its thread."""
 
 
+def start_in_background(work: Coroutine[Any, Any, T]) -> Future[T]:
+    """Start *work* on the process's background loop."""
+    return asyncio.run_coroutine_threadsafe(work, _background_loop())
+
+
 def run_in_background(work: Coroutine[Any, Any, T]) -> T:
     """Run *work* on the process's background loop, and wait for its result."""
-    future = asyncio.run_coroutine_threadsafe(work, _background_loop())
+    future = start_in_background(work)
     try:
         return future.result()
     finally:

@@ -1,16 +1,17 @@
 """`score_many`: any number of samples into a file of results, resumable, a few requests at a time."""
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
 from os import PathLike
 from typing import Unpack
 
-from medreward_client._client import RewardClient
+from medreward_client._client import AsyncRewardClient, RewardClient
+from medreward_client._loops import start_in_background
 from medreward_client._progress import Show, Tally, showing
 from medreward_client._results import Named, ResultsFile, name
-from medreward_client._types import Asking, RewardReply, Sample, Unscored
+from medreward_client._types import Asking, Sample, Unscored
 
 BATCH = 256
 IN_FLIGHT = 4
@@ -53,91 +54,83 @@ def score_many(
         ResultsFile(path, recipe=asking.get("recipe")) as file,
         showing(progress=progress, total=total) as show,
     ):
-        count = _Count(show)
-
-        def score(named: Sequence[Named]) -> None:
-            reply = client.reward([one.sample for one in named], **asking)
-            if file.add(named, reply):
-                count.add(reply)
-
-        left = _without_reward(samples, file, count)
-        _each(score, iter(lambda: tuple(islice(left, batch)), ()), in_flight)
-        show(count.tally)
-    return count.tally
+        # Requests run in the background, so that this thread is free to read samples.
+        run = _Run(client._client, file, show, asking)  # noqa: SLF001 - the same package
+        left = run.without_reward(samples)
+        _each(run.score, iter(lambda: tuple(islice(left, batch)), ()), in_flight)
+        show(run.tally)
+    return run.tally
 
 
-class _Count:
-    """Counts and shows the results; threads may share it."""
+class _Run:
+    """Scores samples into a file, and counts and shows the results."""
 
-    def __init__(self, show: Show) -> None:
+    def __init__(
+        self, client: AsyncRewardClient, file: ResultsFile, show: Show, asking: Asking
+    ) -> None:
+        self._client = client
+        self._file = file
         self._show = show
-        self._lock = threading.Lock()
+        self._asking = asking
         self._scored = self._found = 0
         self._reasons: Counter[str] = Counter()
 
-    def add(self, reply: RewardReply) -> None:
-        """Count a reply."""
-        reasons = [r.error.kind for r in reply.results if isinstance(r, Unscored)]
-        with self._lock:
-            self._scored += len(reply.results) - len(reasons)
-            self._reasons.update(reasons)
-            self._show(self.tally)
+    @property
+    def tally(self) -> Tally:
+        """The counts so far."""
+        unscored = self._reasons.total()
+        return Tally(self._scored + self._found, unscored, self._found, dict(self._reasons))
 
-    def add_found(self) -> None:
-        """Count a sample that has its reward already."""
-        with self._lock:
+    def without_reward(self, samples: Iterable[Sample]) -> Iterator[Named]:
+        """Yield the samples that have no reward in the file."""
+        for position, sample in enumerate(samples):
+            named = name(sample, position)
+            if not self._file.has_reward_of(named):
+                yield named
+                continue
             self._found += 1
             if self._found % FOUND_SHOWN == 0:
                 self._show(self.tally)
 
-    @property
-    def tally(self) -> Tally:
-        """The counts so far; not locked, since the lock is held or all threads have ended."""
-        unscored = self._reasons.total()
-        return Tally(self._scored + self._found, unscored, self._found, dict(self._reasons))
-
-
-def _without_reward(samples: Iterable[Sample], file: ResultsFile, count: _Count) -> Iterator[Named]:
-    for position, sample in enumerate(samples):
-        named = name(sample, position)
-        if file.has_reward_of(named):
-            count.add_found()
-        else:
-            yield named
+    async def score(self, batch: Sequence[Named]) -> None:
+        """Score a batch and write its results; an error is raised with the ids of the batch."""
+        try:
+            reply = await self._client.reward([one.sample for one in batch], **self._asking)
+            if not self._file.add(batch, reply):
+                return
+        except Exception as exc:
+            exc.add_note(f"Samples asked about: {batch[0].id!r} to {batch[-1].id!r}.")
+            raise
+        reasons = [r.error.kind for r in reply.results if isinstance(r, Unscored)]
+        self._scored += len(batch) - len(reasons)
+        self._reasons.update(reasons)
+        self._show(self.tally)
 
 
 def _each(
-    score: Callable[[Sequence[Named]], None], batches: Iterator[Sequence[Named]], in_flight: int
+    score: Callable[[Sequence[Named]], Coroutine[None, None, None]],
+    batches: Iterator[Sequence[Named]],
+    in_flight: int,
 ) -> None:
-    """Score each batch, *in_flight* at a time; raise the first failure when all have returned.
-
-    The batches are made in this thread, which an interruption reaches at once. The threads that
-    score are daemons, so that an interrupted program does not wait for pending requests.
-    """
-    slots = threading.Semaphore(in_flight)
-    failures: list[Exception] = []
-
-    def work(named: Sequence[Named]) -> None:
-        try:
-            score(named)
-        except Exception as exc:  # noqa: BLE001 - raised again by the thread that waits
-            exc.add_note(f"Samples asked about: {named[0].id!r} to {named[-1].id!r}.")
-            failures.append(exc)
-        finally:
-            slots.release()
-
+    """Score each batch, *in_flight* at a time; raise the first failure when all have returned."""
+    pending: set[Future[None]] = set()
     try:
-        while True:
-            slots.acquire()
-            if failures or not (named := next(batches, ())):
-                slots.release()
-                break
-            threading.Thread(target=work, args=(named,), daemon=True).start()
-    except Exception as exc:  # noqa: BLE001 - raised below, once pending requests have returned
-        slots.release()
-        failures.insert(0, exc)
-    # All slots are free only when every thread has ended, and its results are in the file.
-    for _ in range(in_flight):
-        slots.acquire()
-    if failures:
-        raise failures[0]
+        for batch in batches:
+            pending.add(start_in_background(score(batch)))
+            if len(pending) == in_flight:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                _raise_failure(done)
+        _raise_failure(wait(pending).done)
+    except Exception:
+        # What the others are answered is written before the file is closed.
+        wait(pending)
+        raise
+    finally:
+        # After an interruption nobody waits for them.
+        for one in pending:
+            one.cancel()
+
+
+def _raise_failure(done: Iterable[Future[None]]) -> None:
+    for one in done:
+        one.result()

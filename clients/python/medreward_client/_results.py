@@ -81,7 +81,7 @@ def name(sample: Sample, position: int) -> Named:
 
 
 class ResultsFile:
-    """A file with the results of earlier runs, to which this run appends; threads may share it.
+    """A file with the results of earlier runs, to which this run appends; one thread may read it while another adds.
 
     Raises OtherResults if the file holds something else, or another run is writing to it.
     """
@@ -106,7 +106,7 @@ class ResultsFile:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # A thread that is writing a reply finishes it; later replies are not written.
+        # A reply that is being written in the background is finished; later ones are not written.
         with self._lock:
             self._file.close()
 

@@ -154,26 +154,20 @@ def score(
     """
     samples = SampleFile(file)
     _check_out(out, file)
-    client = _client(url, api_key)
-    try:
-        tally = score_many(
-            client,
-            samples,
-            out,
-            recipe=recipe,
-            deadline_s=deadline_s,
-            batch=batch,
-            in_flight=in_flight,
-        )
-    except KeyboardInterrupt:
-        # The client stays open: closing it would raise errors in the threads that still wait.
-        text = f"interrupted; {out} keeps what was answered: run the same command again to go on"
-        tell(text)
-        raise typer.Exit(INTERRUPTED) from None
-    except Exception:
-        client.close()
-        raise
-    client.close()
+    with _client(url, api_key) as client:
+        try:
+            tally = score_many(
+                client,
+                samples,
+                out,
+                recipe=recipe,
+                deadline_s=deadline_s,
+                batch=batch,
+                in_flight=in_flight,
+            )
+        except KeyboardInterrupt:
+            tell(f"interrupted; {out} keeps what was answered: run the same command again to go on")
+            raise typer.Exit(INTERRUPTED) from None
     _print_tally(tally, out)
     raise typer.Exit(FAILED if tally.unscored else 0)
 
