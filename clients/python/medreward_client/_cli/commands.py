@@ -1,13 +1,13 @@
 """The commands and their options; other modules do the work."""
 
 import logging
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medreward_client._cli.doctor import diagnose, print_findings
+from medreward_client import trainers
+from medreward_client._cli.doctor import diagnose
 from medreward_client._cli.sample_file import SampleFile
 from medreward_client._cli.target import Target
 from medreward_client._cli.terminal import Misuse, failing_in_words
@@ -104,8 +104,7 @@ def doctor(
     The exit code is 0 if two samples were scored plausibly, and 1 otherwise.
     """
     _leave_retries_untold()
-    has_passed = print_findings(diagnose(Target(url, api_key, recipe, timeout_s)))
-    raise typer.Exit(0 if has_passed else FAILED)
+    raise typer.Exit(0 if diagnose(Target(url, api_key, recipe, timeout_s)) else FAILED)
 
 
 @app.command(
@@ -199,10 +198,7 @@ def path(
     """Print the path of a trainer's adapter, for trainers that load a file by its path."""
     if trainer not in PATH_TRAINERS:
         raise Misuse(f"no trainer {trainer!r} takes a path; choose from {', '.join(PATH_TRAINERS)}")
-    found = find_spec(f"medreward_client.trainers.{trainer}")
-    if found is None or found.origin is None:
-        raise Misuse(f"this medreward-client has no adapter for {trainer}; install a newer one")
-    typer.echo(found.origin)
+    typer.echo(Path(trainers.__path__[0]) / f"{trainer}.py")
 
 
 def _leave_retries_untold() -> None:

@@ -1,8 +1,7 @@
 """The diagnosis of a connection: one check after another, each with advice."""
 
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from http.client import HTTPException
 
 from rich.console import Console
@@ -14,7 +13,9 @@ from medreward_client.terminal import output, shown
 NAME_WIDTH = 8
 INDENT = NAME_WIDTH + 3
 
-CHECKS: Mapping[str, Callable[[Target], str | Caution]] = {
+Check = Callable[[Target], str | Caution]
+
+CHECKS: Mapping[str, Check] = {
     "URL": network_checks.check_url,
     "proxy": network_checks.check_proxy,
     "name": network_checks.check_name,
@@ -30,62 +31,48 @@ CHECKS: Mapping[str, Callable[[Target], str | Caution]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check, and advice; `has_passed` is None for a warning."""
-
-    check: str
-    has_passed: bool | None
-    found: str
-    advice: str = ""
-
-
-def diagnose(target: Target) -> Iterator[Finding]:
-    """Run one check after another, up to the first that fails."""
-    for name, check in CHECKS.items():
-        try:
-            result = check(target)
-        except Failure as exc:
-            yield Finding(name, False, exc.found, exc.advice)
-            return
-        except (OSError, HTTPException) as exc:
-            found = f"the connection broke off ({type(exc).__name__})"
-            yield Finding(
-                name, False, found, "ask again; if it stays so, look at the service's log"
-            )
-            return
-        if isinstance(result, Caution):
-            yield Finding(name, None, result.found, result.advice)
-        else:
-            yield Finding(name, True, result)
-
-
-def print_findings(findings: Iterable[Finding]) -> bool:
-    """Print findings as they arrive; True if no check failed."""
+def diagnose(target: Target) -> bool:
+    """Run one check after another, and print what each finds; False at the first that fails."""
     console = output()
-    failed = 0
     with console.status("looking"):
-        for finding in findings:
-            _print(finding, console)
-            failed += finding.has_passed is False
-    last = "Mend this, and ask again." if failed else "All is well."
-    console.print(shown(last, "bold red" if failed else "bold green"))
-    return not failed
+        has_passed = all(
+            _print(name, _result(check, target), console) for name, check in CHECKS.items()
+        )
+    last = "All is well." if has_passed else "Mend this, and ask again."
+    console.print(shown(last, "bold green" if has_passed else "bold red"))
+    return has_passed
 
 
-def _print(finding: Finding, console: Console) -> None:
+def _result(check: Check, target: Target) -> str | Caution | Failure:
+    try:
+        return check(target)
+    except Failure as failure:
+        return failure
+    except (OSError, HTTPException) as exc:
+        return Failure(
+            f"the connection broke off ({type(exc).__name__})",
+            "ask again; if it stays so, look at the service's log",
+        )
+
+
+def _print(name: str, result: str | Caution | Failure, console: Console) -> bool:
+    """Print the result of a check, with advice if it has some; False if it failed."""
     has_signs = console.encoding.lower().startswith("utf")
-    sign, style = {
-        True: ("✓" if has_signs else "+", "green"),
-        None: ("!", "yellow"),
-        False: ("✗" if has_signs else "x", "red"),
-    }[finding.has_passed]
-    head = shown(f"{sign} ", style).append(f"{finding.check:{NAME_WIDTH}} ", "bold")
-    console.print(head, shown(_folded(finding.found, console)), sep="", soft_wrap=True)
-    if finding.advice:
+    match result:
+        case str():
+            sign, style = "✓" if has_signs else "+", "green"
+            found, advice = result, ""
+        case Caution(found, advice):
+            sign, style = "!", "yellow"
+        case Failure(found=found, advice=advice):
+            sign, style = "✗" if has_signs else "x", "red"
+    head = shown(f"{sign} ", style).append(f"{name:{NAME_WIDTH}} ", "bold")
+    console.print(head, shown(_folded(found, console)), sep="", soft_wrap=True)
+    if advice:
         arrow = "→" if has_signs else "->"
-        text = _folded(f"{arrow} {finding.advice}", console)
+        text = _folded(f"{arrow} {advice}", console)
         console.print(shown(" " * INDENT + text, style), soft_wrap=True)
+    return not isinstance(result, Failure)
 
 
 def _folded(text: str, console: Console) -> str:

@@ -2,19 +2,21 @@
 
 import http.client
 import re
+import socket
 import ssl
+import time
 from contextlib import suppress
 from http import HTTPStatus
 
-from medreward_client._cli.probes import (
+from medreward_client._cli.target import (
+    DEFAULT_PORTS,
+    USUAL_PORT,
     Answer,
-    addresses_of,
+    Caution,
+    Failure,
+    Target,
     ask,
-    connect_ms,
-    speaks_plain_http,
-    speaks_tls,
 )
-from medreward_client._cli.target import DEFAULT_PORTS, USUAL_PORT, Caution, Failure, Target
 
 ROUTES = ("/reward", "/judge", "/livez", "/readyz", "/version", "/recipes", "/metrics", "/docs")
 GATEWAY_TROUBLE = (
@@ -22,6 +24,7 @@ GATEWAY_TROUBLE = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
+OTHER_SCHEMES = {"http": ("https", "TLS, not plain HTTP"), "https": ("http", "plain HTTP, not TLS")}
 
 
 def check_url(target: Target) -> str | Caution:
@@ -81,23 +84,24 @@ def check_name(target: Target) -> str:
     """Resolve the name of the host."""
     host, port = target.next_hop
     try:
-        found = addresses_of(host, port)
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise Failure(
             f"no address is known for {host}",
             "check the spelling; names of containers and of Kubernetes services are known only "
             f"inside their own network{target.way_around}",
         ) from None
-    if found == [host]:
-        return f"{host} is an address"
-    return f"{host} is {', '.join(found)}"
+    addresses = dict.fromkeys(str(entry[4][0]) for entry in entries)
+    return f"{host} is {'an address' if host in addresses else ', '.join(addresses)}"
 
 
 def check_port(target: Target) -> str:
     """Check that the port accepts connections."""
     host, port = target.next_hop
+    began_s = time.perf_counter()
     try:
-        took_ms = connect_ms(host, port, target.timeout_s)
+        with socket.create_connection((host, port), target.timeout_s):
+            took_ms = 1000 * (time.perf_counter() - began_s)
     except ConnectionRefusedError:
         raise Failure(
             f"nobody listens on port {port} of {host}",
@@ -133,26 +137,35 @@ def check_http(target: Target) -> str:
 
 
 def _no_http(target: Target, error: Exception) -> Failure:
-    host, port, scheme = target.host, target.port, target.parts.scheme
     if target.proxy is not None:
         return Failure(
             f"nothing comes back through the proxy: {type(error).__name__}",
-            f"if the service is in your own network: export NO_PROXY={host}",
+            f"if the service is in your own network: export NO_PROXY={target.host}",
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         return Failure(
-            f"the certificate of {host} is not trusted: {error.verify_message}",
+            f"the certificate of {target.host} is not trusted: {error.verify_message}",
             "let SSL_CERT_FILE name the file of your organisation's certificates, or use the name "
             "that the certificate is for",
         )
-    if scheme == "https" and speaks_plain_http(host, port, target.timeout_s):
-        return Failure("the port speaks plain HTTP, not TLS", f"give http://{target.parts.netloc}")
-    if scheme == "http" and speaks_tls(host, port, target.timeout_s):
-        return Failure("the port speaks TLS, not plain HTTP", f"give https://{target.parts.netloc}")
+    other, found = OTHER_SCHEMES[target.parts.scheme]
+    if _answers(f"{other}://{target.parts.netloc}/livez", target.timeout_s):
+        return Failure(f"the port speaks {found}", f"give {other}://{target.parts.netloc}")
     return Failure(
         f"what listens there does not speak HTTP ({type(error).__name__})",
         f"check the port; medreward's own is {USUAL_PORT}",
     )
+
+
+def _answers(url: str, timeout_s: float) -> bool:
+    try:
+        ask(url, timeout_s=timeout_s)
+    except ssl.SSLCertVerificationError:
+        # Not trusted, but TLS.
+        return True
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
 
 
 def check_service(target: Target) -> str:

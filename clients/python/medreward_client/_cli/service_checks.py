@@ -11,7 +11,6 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from importlib.metadata import version as version_of
 
-from medreward_client._cli.probes import causes
 from medreward_client._cli.target import Caution, Failure, Target
 from medreward_client._errors import MedrewardError, Overloaded, TimedOut
 from medreward_client._types import RewardReply, Sample, Scored, Unscored
@@ -178,12 +177,14 @@ def _advised(target: Target) -> Iterator[None]:
     try:
         yield
     except MedrewardError as error:
-        for cause in causes(error):
+        cause: BaseException | None = error
+        while cause is not None:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise Failure(
                     f"the client does not trust the certificate: {cause.verify_message}",
                     "let SSL_CERT_FILE name the file of your organisation's certificates",
                 ) from error
+            cause = cause.__cause__ or cause.__context__
         raise Failure(
             f"{type(error).__name__}: {error}", _advice(error) + target.way_around
         ) from error

@@ -1,15 +1,24 @@
-"""The connection under diagnosis: an address, a key, and the responses received so far."""
+"""The connection under diagnosis: an address, a key, and the responses received so far.
 
+The standard library's HTTP takes proxies from the environment, as the client's does, and reports
+more about failures below HTTP than an everyday client should.
+"""
+
+import json
+import time
+import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from medreward_client._cli.probes import Answer, ask
 from medreward_client._client import RewardClient
 
 USUAL_PORT = 8080
 DEFAULT_PORTS = {"http": 80, "https": 443}
+MOST_BYTES = 65_536
 
 
 class Failure(Exception):
@@ -27,6 +36,62 @@ class Caution:
 
     found: str
     advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    took_ms: float
+
+    @property
+    def said(self) -> Any:
+        """The body, if it is JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def is_page(self) -> bool:
+        """True for a web page."""
+        return "html" in self.headers.get("Content-Type", "") or self.body[:1] == b"<"
+
+    @property
+    def server(self) -> str:
+        """The server that the response names."""
+        name = self.headers.get("Server", "")
+        return f" by {name}" if name else ""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Follow no redirect, as the client follows none."""
+
+
+def ask(url: str, *, api_key: str | None = None, timeout_s: float) -> Answer:
+    """Send a GET; OSError or HTTPException if it fails below HTTP."""
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https: checked
+    opener = urllib.request.build_opener(_NoRedirect)
+    began_s = time.perf_counter()
+    try:
+        with opener.open(request, timeout=timeout_s) as reply:
+            return _answer(reply.status, reply, began_s)
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return _answer(exc.code, exc, began_s)
+    except urllib.error.URLError as exc:
+        # The cause is its `reason`, not its `__cause__`.
+        raise exc.reason if isinstance(exc.reason, OSError) else OSError(str(exc.reason)) from exc
+
+
+def _answer(status: int, reply: Any, began_s: float) -> Answer:
+    body = reply.read(MOST_BYTES)
+    return Answer(status, reply.headers, body, 1000 * (time.perf_counter() - began_s))
 
 
 @dataclass
