@@ -5,7 +5,6 @@ RLVRWorkflow(reward_fn=reward_with(reference="solution", recipe="medix-r1"), ...
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Unpack
 
@@ -16,15 +15,8 @@ from medreward_client.trainers._texts import without_end
 DEADLINE_S = 12.0
 LONGEST_DEADLINE_S = 13.0
 """AReaL cancels a call after 15 seconds, and counts the fourth failure as a 0; transit takes time."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """The columns of a row of the data set."""
-
-    reference: str = "answer"
-    question: str = "question"
-    modality: str = "modality"
+COLUMNS = ("answer", "question", "modality")
+"""The reference, the question and the modality in a row of the data set."""
 
 
 def reward(prompt: str, completions: str, /, *token_ids: Sequence[int], **row: Any) -> float:
@@ -35,7 +27,7 @@ def reward(prompt: str, completions: str, /, *token_ids: Sequence[int], **row: A
     Raises:
         NoReward: the sample is unscored; AReaL then leaves out the response's whole group.
     """
-    return _score(_Columns(), {}, prompt, completions, *token_ids, **row)
+    return _score(*COLUMNS, {}, prompt, completions, *token_ids, **row)
 
 
 def reward_with(
@@ -53,11 +45,13 @@ def reward_with(
     if options.get("deadline_s", DEADLINE_S) > LONGEST_DEADLINE_S:
         raise ValueError(f"deadline_s: at most {LONGEST_DEADLINE_S:g}, since AReaL waits 15")
     # Passed by position, since a row may have a column of any name.
-    return partial(_score, _Columns(reference, question, modality), options)
+    return partial(_score, reference, question, modality, options)
 
 
 def _score(
-    columns: _Columns,
+    reference: str,
+    question: str,
+    modality: str,
     options: Options,
     _prompt: str,
     completions: str,
@@ -65,8 +59,8 @@ def _score(
     *_token_ids: Sequence[int],
     **row: Any,
 ) -> float:
-    about = {"question": row.get(columns.question), "modality": row.get(columns.modality)}
-    sample = read_sample(without_end(completions), row.get(columns.reference), about)
+    about = {"question": row.get(question), "modality": row.get(modality)}
+    sample = read_sample(without_end(completions), row.get(reference), about)
     bounded: Options = {"deadline_s": DEADLINE_S, **options}
     (outcome,) = scorer(**bounded).score_blocking([sample])
     return outcome.number

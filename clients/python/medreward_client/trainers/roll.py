@@ -4,40 +4,20 @@ ROLL needs a subclass of its own `Worker`; the page on ROLL shows the few lines 
 """
 
 from statistics import fmean
-from typing import Any, Protocol, Unpack
+from typing import Any, Unpack
 
 from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._rows import read_sample
 from medreward_client.trainers._signals import figures_of
 
 
-class Batch(Protocol):
-    """The part of ROLL's `DataProto` that is read."""
-
-    @property
-    def batch(self) -> Any:
-        """Tensors by name: `responses`."""
-
-    @property
-    def non_tensor_batch(self) -> Any:
-        """Columns by name: `ground_truth`, and optionally `question` and `modality`."""
-
-    @property
-    def meta_info(self) -> Any:
-        """Metadata of the step by name: `global_step`."""
-
-
-class Tokenizer(Protocol):
-    """The part of the policy's tokenizer that is used."""
-
-    def batch_decode(self, sequences: Any, *, skip_special_tokens: bool) -> list[str]:
-        """Decode token ids to texts."""
-
-
 def compute_rewards(
-    data: Batch, tokenizer: Tokenizer, **options: Unpack[Options]
+    data: Any, tokenizer: Any, **options: Unpack[Options]
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Score a batch; return the tensors that ROLL needs, and the batch's mean of each component.
+
+    `data` is ROLL's `DataProto`: the tensor `responses`, the column `ground_truth` and optionally
+    `question` and `modality`, and `global_step` in `meta_info`. `tokenizer` is the policy's.
 
     Raises:
         NoReward: a sample is unscored; ROLL has no channel for that but a 0.

@@ -62,32 +62,23 @@ def make_reward_funcs(
     return [*(_named(func, bound) for func in ours), *own]
 
 
+def _function(component: Component | None) -> AsyncRewardFunc:
+    async def func(bound: Binding, /, **given: Any) -> Rewards:
+        samples, outcomes = await _scored(bound, given)
+        return values_of(component, outcomes, samples, bound)
+
+    func.__name__ = "medreward" if component is None else f"medreward_{component}"
+    func.__qualname__ = func.__name__
+    return func
+
+
 # One function for each component, since newer TRLs log the name of the function within a partial.
-# They are defined in the module, so that they can be pickled.
-async def medreward(bound: Binding, /, **given: Any) -> Rewards:
-    """Return the recipe's rewards."""
-    return await _values(None, bound, given)
-
-
-async def medreward_accuracy_llm(bound: Binding, /, **given: Any) -> Rewards:
-    """Return the judge's component."""
-    return await _values("accuracy_llm", bound, given)
-
-
-async def medreward_accuracy_embed(bound: Binding, /, **given: Any) -> Rewards:
-    """Return the embedder's component."""
-    return await _values("accuracy_embed", bound, given)
-
-
-async def medreward_modality(bound: Binding, /, **given: Any) -> Rewards:
-    """Return the component of the modality; None if it is unknown."""
-    return await _values("modality", bound, given)
-
-
-async def medreward_format(bound: Binding, /, **given: Any) -> Rewards:
-    """Return the component of the response's format."""
-    return await _values("format", bound, given)
-
+# The module holds each under its own name, so that they can be pickled.
+medreward = _function(None)
+medreward_accuracy_llm = _function("accuracy_llm")
+medreward_accuracy_embed = _function("accuracy_embed")
+medreward_modality = _function("modality")
+medreward_format = _function("format")
 
 _FUNCTION_OF: dict[Component | None, AsyncRewardFunc] = {
     None: medreward,
@@ -115,8 +106,8 @@ class _OwnFunction:
 
     async def __call__(self, **given: Any) -> Rewards:
         """Return the function's rewards."""
-        outcomes, rewards = await asyncio.gather(
-            _outcomes(self._bound, given), self._own_rewards(given)
+        (_, outcomes), rewards = await asyncio.gather(
+            _scored(self._bound, given), self._own_rewards(given)
         )
         pairs = zip(outcomes, rewards, strict=True)
         return [None if outcome.reward is None else reward for outcome, reward in pairs]
@@ -127,23 +118,13 @@ class _OwnFunction:
         return await rewards if isawaitable(rewards) else rewards
 
 
-async def _values(component: Component | None, bound: Binding, given: dict[str, Any]) -> Rewards:
-    outcomes = await _outcomes(bound, given)
-    return values_of(component, outcomes, _samples(bound, given), bound)
-
-
-async def _outcomes(bound: Binding, given: dict[str, Any]) -> list[Outcome]:
+async def _scored(bound: Binding, given: dict[str, Any]) -> tuple[list[Sample], list[Outcome]]:
+    samples = samples_of(bound, given["prompts"], given["completions"], given)
     step = getattr(given.get("trainer_state"), "global_step", None)
-    outcomes, has_sent = await outcomes_of(
-        bound, _samples(bound, given), step=step, says_none=_none_is_not_zero()
-    )
+    outcomes, has_sent = await outcomes_of(bound, samples, step=step, says_none=_none_is_not_zero())
     if has_sent and "log_extra" in given and "log_metric" in given:
         _log(outcomes, given["log_extra"], given["log_metric"])
-    return outcomes
-
-
-def _samples(bound: Binding, given: dict[str, Any]) -> list[Sample]:
-    return samples_of(bound, given["prompts"], given["completions"], given)
+    return samples, outcomes
 
 
 def _none_is_not_zero() -> bool:
