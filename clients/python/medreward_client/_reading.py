@@ -28,8 +28,6 @@ from medreward_client._errors import BadReply
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
 
-NAMES: dict[Any, str] = {list: "array", dict: "object"}
-
 
 def load(content: bytes) -> object:
     """Parse JSON; BadReply if it is malformed."""
@@ -129,7 +127,7 @@ def _read_each(entries: Iterable[tuple[object, object]], read: Reader, place: st
 
 
 def _checked(value: Any, kind: type[T]) -> T:
-    return value if isinstance(value, kind) else _refuse(value, NAMES[kind])
+    return value if isinstance(value, kind) else _refuse(value, kind.__name__)
 
 
 def _refuse(value: object, expected: str) -> NoReturn:

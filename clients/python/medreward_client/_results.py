@@ -62,8 +62,12 @@ def read_results(path: str | PathLike[str]) -> dict[str, Scored | Unscored]:
     was cut off is left out. Raises OtherResults if a line is not a result.
     """
     path = Path(path)
+    results: dict[str, Scored | Unscored] = {}
     with path.open("rb") as file:
-        return {line["id"]: _result_in(line) for line in _whole_lines(path, file)}
+        for found, _ in _whole_lines(path, file):
+            kind = Scored if found["status"] == Scored.status else Unscored
+            results[found["id"]] = read_as(kind, found, "line")
+    return results
 
 
 def name(sample: Sample, position: int) -> Named:
@@ -95,9 +99,12 @@ class ResultsFile:
         self._origin: Origin | None = None
         self._file = self._path.open("ab+")
         try:
-            self._lock_file()
+            lock(self._file)
             self._read()
             self._check_recipe(recipe)
+        except BlockingIOError:
+            self._file.close()
+            raise OtherResults(f"{self._path}: another run is writing there") from None
         except BaseException:
             self._file.close()
             raise
@@ -151,26 +158,20 @@ class ResultsFile:
             self._file.flush()
         return True
 
-    def _lock_file(self) -> None:
-        try:
-            lock(self._file)
-        except BlockingIOError:
-            raise OtherResults(f"{self._path}: another run is writing there") from None
-
     def _read(self) -> None:
         self._file.seek(0)
-        end, is_ended = 0, True
-        for line in _whole_lines(self._path, self._file):
-            self._digests[line["id"]] = line["digest"]
-            if line["status"] == Scored.status:
-                self._origin = Origin(*(line[field] for field in Origin._fields))
-                self._unscored.discard(line["id"])
+        end, line = 0, b"\n"
+        for found, line in _whole_lines(self._path, self._file):
+            end += len(line)
+            self._digests[found["id"]] = found["digest"]
+            if found["status"] == Scored.status:
+                self._origin = Origin(*(found[field] for field in Origin._fields))
+                self._unscored.discard(found["id"])
             else:
-                self._unscored.add(line["id"])
-            end, is_ended = line["end"], line["is_ended"]
+                self._unscored.add(found["id"])
         # Bytes after the last whole line are one that was cut off, so they are removed.
         self._file.truncate(end)
-        if not is_ended:
+        if not line.endswith(b"\n"):
             self._file.write(b"\n")
 
     def _check_recipe(self, recipe: str | None) -> None:
@@ -205,28 +206,16 @@ def _fields(id_: str, result: Scored | Unscored) -> dict[str, Any]:
     }
 
 
-def _result_in(line: dict[str, Any]) -> Scored | Unscored:
-    kind: type[Scored | Unscored] = Scored if line["status"] == Scored.status else Unscored
-    return read_as(kind, line, "line")
-
-
-def _whole_lines(path: Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Yield each line with its end, but not a last one that was cut off."""
-    end = 0
+def _whole_lines(path: Path, file: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield each line, parsed and as it is, but not a last one that was cut off."""
     for number, line in enumerate(file, start=1):
-        end += len(line)
-        found, is_ended = _parsed(line), line.endswith(b"\n")
-        if found is not None:
-            yield {**found, "end": end, "is_ended": is_ended}
-        elif is_ended or not _begins_as_ours(line):
+        found = object_in(line)
+        if found is not None and found.keys() >= FIELDS:
+            yield found, line
+        elif line.endswith(b"\n") or not _begins_as_ours(line):
             raise OtherResults(
                 f"{path}: line {number} is no result of score_many; name another file"
             )
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    found = object_in(line)
-    return found if found is not None and found.keys() >= FIELDS else None
 
 
 def _begins_as_ours(line: bytes) -> bool:

@@ -42,7 +42,7 @@ class UnscoredGuard:
         before = self._kinds.total()
         self._kinds.update(unscored)
         missing = self._kinds.total()
-        summary = f"{missing} of {self._seen} samples have no reward ({_listed(self._kinds)})"
+        summary = _summary(self._kinds, self._seen)
         if self._seen >= FEWEST and missing > self._max_share * self._seen:
             raise NoReward(
                 f"{summary}: more than max_unscored_share={self._max_share:g} allows",
@@ -55,14 +55,11 @@ class UnscoredGuard:
 
 def refuse(results: Sequence[Scored | Unscored]) -> None:
     """Raise NoReward if a sample is unscored."""
-    unscored = [result for result in results if isinstance(result, Unscored)]
+    unscored = [result.error for result in results if isinstance(result, Unscored)]
     if unscored:
-        counts = Counter(result.error.kind for result in unscored)
-        raise NoReward(
-            f"{len(unscored)} of {len(results)} samples have no reward ({_listed(counts)}): "
-            f"{unscored[0].error.message}",
-            counts=counts,
-        )
+        counts = Counter(error.kind for error in unscored)
+        summary = _summary(counts, len(results))
+        raise NoReward(f"{summary}: {unscored[0].message}", counts=counts)
 
 
 def impute(samples: Sequence[Sample], results: Sequence[Scored | Unscored]) -> list[float]:
@@ -100,5 +97,6 @@ def _mean_of(components: Mapping[str, Component]) -> float | None:
     return sum(part.weight * part.value for part in components.values()) / weight
 
 
-def _listed(kinds: Mapping[str, int]) -> str:
-    return ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+def _summary(kinds: Counter[str], number: int) -> str:
+    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+    return f"{kinds.total()} of {number} samples have no reward ({counts})"

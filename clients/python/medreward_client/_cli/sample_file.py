@@ -72,17 +72,22 @@ def _sample(line: bytes) -> Sample:
     found = _object(line)
     unknown = found.keys() - FIELDS
     if unknown:
-        raise ValueError(f"{min(unknown)}: no field of a sample; those are {_listed(FIELDS)}")
+        raise ValueError(
+            f"{min(unknown)}: no field of a sample; those are {', '.join(sorted(FIELDS))}"
+        )
     missing = {"response", "reference"} - found.keys()
     if missing:
         raise ValueError(f"{min(missing)}: required, but missing")
+    extra = found.get("extra") or {}
+    if not isinstance(extra, dict):
+        raise ValueError("extra: must be an object")  # noqa: TRY004 - of the file, not of our caller
     texts = {name: _text(name, found[name]) for name in TEXTS if found.get(name) is not None}
     return Sample(
         _text("response", found["response"]),
         _references(found["reference"]),
         **texts,
         criteria=_criteria(found.get("criteria")),
-        extra=_extra(found.get("extra") or {}),
+        extra=extra,
     )
 
 
@@ -96,7 +101,7 @@ def _object(line: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(found, dict):
-        raise ValueError('not a JSON object, such as {"response": "...", "reference": "..."}')  # noqa: TRY004 - of the file, not of our caller
+        raise ValueError('not a JSON object, such as {"response": "...", "reference": "..."}')  # noqa: TRY004 - as above
     return found
 
 
@@ -122,13 +127,3 @@ def _criteria(value: object) -> list[Criterion] | None:
         return [Criterion(**one) for one in value]  # type: ignore[attr-defined]
     except TypeError:
         raise ValueError('criteria: must be a list of {"text": "...", "points": 1}') from None
-
-
-def _extra(value: object) -> dict[str, object]:
-    if isinstance(value, dict):
-        return value
-    raise ValueError("extra: must be an object")
-
-
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names))

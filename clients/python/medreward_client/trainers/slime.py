@@ -55,7 +55,7 @@ def _options(args: Any) -> Options:
 def _read(sample: Any) -> Sample:
     row = sample.metadata if isinstance(sample.metadata, Mapping) else {}
     group = None if sample.group_index is None else str(sample.group_index)
-    return read_labelled(sample.response, sample.label, row=row, group=group)
+    return read_labelled(sample.response, sample.label, row, group=group)
 
 
 def _annotate(sample: Any, outcome: Outcome, *, is_trained_on: bool) -> None:
