@@ -14,17 +14,9 @@ import pytest
 
 from medreward_client import NoReward
 from medreward_client.trainers.areal import reward, reward_with
-from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService, told_service
+from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService
 
 ROW = {"messages": [{"role": "user", "content": "?"}], "answer": "left lower lobe"}
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[ToldService]:
-    """A service that does what the response says, where the environment names it."""
-    with told_service() as service:
-        monkeypatch.setenv("MEDREWARD_URL", service.url)
-        yield service
 
 
 # From Python 3.12 on a fork of a process with threads warns; AReaL's has them too.
@@ -108,8 +100,9 @@ def test_the_deadline_is_below_areals_own(service: ToldService) -> None:
 
 
 def test_the_plain_function_takes_all_from_the_environment(
-    service: ToldService, pool: ProcessPoolExecutor
+    service: ToldService, pool: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AReaL can be given its import path alone."""
+    monkeypatch.setenv("MEDREWARD_URL", service.url)
     assert pickle.loads(pickle.dumps(reward)) is reward  # noqa: S301 - our own
     assert pool.submit(call_as_areal(reward, RIGHT)).result() == 1.0

@@ -4,10 +4,8 @@ EasyR1 is no package of PyPI, so this follows its contract, read in its source; 
 drives the real manager where its source tree is at hand.
 """
 
-import importlib.util
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -15,28 +13,16 @@ import pytest
 
 from medreward_client import NoReward
 from medreward_client.trainers import easyr1
-from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService, told_service
+from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService
 
 KEYS_OF_MEDICAL_PY = {"overall", "format", "accuracy_llm", "accuracy_embed", "modality"}
 REFERENCE = "<X_RAY>left lower lobe"
 
 
 @pytest.fixture
-def service() -> Iterator[ToldService]:
-    """A service that does what the response says."""
-    with told_service() as service:
-        yield service
-
-
-@pytest.fixture
-def loaded() -> ModuleType:
+def loaded(load: Callable[[ModuleType, str], ModuleType]) -> ModuleType:
     """The module as EasyR1 has it: from its file, under EasyR1's name."""
-    spec = importlib.util.spec_from_file_location("custom_reward_fn", Path(easyr1.__file__))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(easyr1, "custom_reward_fn")
 
 
 @pytest.fixture

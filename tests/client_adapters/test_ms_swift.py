@@ -15,22 +15,7 @@ import pytest
 
 from medreward_client import NoReward
 from medreward_client.trainers.ms_swift import register
-from tests.support.judge_server import Models, Say, equal_is_yes
-from tests.support.process import serving
-
-SCORED, UNSCORED = "left lower lobe", "mass of Mrs Roe"
-
-
-def fails_for_one(answer: str, reference: str) -> Say:
-    """Refuse one answer."""
-    return "400" if answer == UNSCORED else equal_is_yes(answer, reference)
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """The URL of a service whose judge fails for one answer."""
-    with Models(fails_for_one) as models, serving(models) as service:
-        yield service.url
+from tests.client_adapters.conftest import SCORED, UNSCORED
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """OpenRLHF's function file, loaded and called as it does; tests/real_trainers has its own code call it."""
 
 import asyncio
-import importlib.util
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from medreward.recipes.recipe import SIGNALS
 from medreward_client import NoReward
 from medreward_client.trainers import _texts, openrlhf
 from medreward_client.trainers._signals import COMPONENTS
-from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService, told_service
+from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService
 
 PROMPT = "<|im_start|>user\nWhich lobe?<|im_end|>\n<|im_start|>assistant\n"
 LABEL = "left lower lobe"
@@ -25,21 +25,9 @@ RewardFunc = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def service() -> Iterator[ToldService]:
-    """A service that does what the response says."""
-    with told_service() as service:
-        yield service
-
-
-@pytest.fixture
-def reward_func(service: ToldService) -> RewardFunc:
+def reward_func(service: ToldService, load: Callable[[ModuleType, str], ModuleType]) -> RewardFunc:
     """The function, loaded from its file without a package, as OpenRLHF does."""
-    spec = importlib.util.spec_from_file_location("reward_func", openrlhf.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return partial(module.reward_func, base_url=service.url)
+    return partial(load(openrlhf, "reward_func").reward_func, base_url=service.url)
 
 
 def asked(*responses: str, label: object = LABEL) -> tuple[list[str], list[str], list[object]]:
@@ -80,17 +68,11 @@ def test_the_logs_have_the_same_names_for_every_sample(
     assert [log["scored"] for log in logs] == [1.0, 1.0, 0.0]
 
 
-@pytest.mark.parametrize(
-    "label",
-    [
-        {"reference": LABEL, "question": "Which lobe?", "modality": "X_RAY", "source": None},
-        json.dumps({"reference": LABEL, "question": "Which lobe?", "modality": "X_RAY"}),
-    ],
-)
 def test_a_label_may_say_more_than_the_reference(
-    service: ToldService, reward_func: RewardFunc, label: object
+    service: ToldService, reward_func: RewardFunc
 ) -> None:
-    """Question and modality, in an object or in its JSON; the prompt is not shown to the judge."""
+    """Question and modality, as JSON; the prompt is not shown to the judge."""
+    label = json.dumps({"reference": LABEL, "question": "Which lobe?", "modality": "X_RAY"})
     reward_func(*asked(RIGHT, label=label))
 
     (sample,) = service.samples

@@ -4,7 +4,6 @@ ROLL is not installed here: `RollBatch` is a fake of its `DataProto`, built from
 its source, and the tokenizer another.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 
 from medreward_client import NoReward
 from medreward_client.trainers.roll import compute_rewards
-from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService, told_service
+from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService
 
 RESPONSES = [RIGHT, WRONG, UNJUDGED]
 
@@ -35,13 +34,6 @@ class Decoder:
         """Leave out special tokens, as the recipe's format wants it."""
         assert skip_special_tokens
         return [RESPONSES[int(row[0])] for row in sequences]
-
-
-@pytest.fixture
-def service() -> Iterator[ToldService]:
-    """A service that does what the response says."""
-    with told_service() as service:
-        yield service
 
 
 def batch(*responses: str, **columns: list[Any]) -> RollBatch:

@@ -7,7 +7,6 @@ it with `env_config`, `extras` and the registered keywords, and asks for its met
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from medreward_client import NoReward
-from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService, told_service
+from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService
 
 ENTRY_POINT = "medreward_client.trainers.skyrl:RewardEnv"
 ROW = {
@@ -34,13 +33,6 @@ class BaseTextEnv:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-@pytest.fixture
-def service() -> Iterator[ToldService]:
-    """A service that does what the response says."""
-    with told_service() as service:
-        yield service
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ of a sample, and how it makes rewards of a group into advantages.
 
 import asyncio
 import importlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import fmean
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from dirty_equals import IsPartialDict
 
 from medreward_client import NoReward
 from medreward_client.trainers.slime import custom_rm
-from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService, told_service
+from tests.client_adapters.told_service import RIGHT, UNJUDGED, WRONG, ToldService
 
 PATH = "medreward_client.trainers.slime.custom_rm"
 
@@ -68,13 +67,6 @@ def normalised(args: SimpleNamespace, samples: list[Sample]) -> list[float]:
         0.0 if sample.remove_sample else reward - fmean(rewards)
         for sample, reward in zip(samples, rewards, strict=True)
     ]
-
-
-@pytest.fixture
-def service() -> Iterator[ToldService]:
-    """A service that does what the response says."""
-    with told_service() as service:
-        yield service
 
 
 @pytest.mark.parametrize("group_rm", [True, False])

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import pickle
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,25 +14,11 @@ import pytest
 from medreward_client import NoReward, RequestRefused
 from medreward_client.trainers._signals import Component
 from medreward_client.trainers.trl import AsyncRewardFunc, Rewards, make_reward_funcs
-from tests.support.judge_server import Models, Say, equal_is_yes
-from tests.support.process import serving
+from tests.client_adapters.conftest import SCORED, UNSCORED
 
 pytestmark = pytest.mark.anyio
 
-SCORED, UNSCORED = "left lower lobe", "mass of Mrs Roe"
 STATE = SimpleNamespace(global_step=7)
-
-
-def fails_for_one(answer: str, reference: str) -> Say:
-    """Refuse one answer."""
-    return "400" if answer == UNSCORED else equal_is_yes(answer, reference)
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """The URL of a service whose judge fails for one answer."""
-    with Models(fails_for_one) as models, serving(models) as service:
-        yield service.url
 
 
 def response(answer: str) -> str:

@@ -3,7 +3,7 @@
 Here a trace is a fake, built from its contract.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -11,25 +11,11 @@ import pytest
 
 from medreward_client import NoReward
 from medreward_client.trainers.verifiers import medreward, reward_of
-from tests.support.judge_server import Models, Say, equal_is_yes
-from tests.support.process import serving
+from tests.client_adapters.conftest import SCORED, UNSCORED
 
 pytestmark = pytest.mark.anyio
 
-SCORED, UNSCORED = "left lower lobe", "mass of Mrs Roe"
 DATA = SimpleNamespace(prompt_text="Which lobe?", answer="Left lower lobe")
-
-
-def fails_for_one(answer: str, reference: str) -> Say:
-    """Refuse one answer."""
-    return "400" if answer == UNSCORED else equal_is_yes(answer, reference)
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """The URL of a service whose judge fails for one answer."""
-    with Models(fails_for_one) as models, serving(models) as service:
-        yield service.url
 
 
 @dataclass
