@@ -96,6 +96,15 @@ def replying(body: object, *, status: int = 200) -> Handler:
     return lambda _: httpx.Response(status, **form)
 
 
+def failing(error: type[httpx.RequestError]) -> Handler:
+    """Fail as the network does, with the whole request in the library's error."""
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise error("it failed", request=request)
+
+    return fail
+
+
 class Ask(Protocol):
     """Put a question to a service through one of the two clients."""
 
@@ -106,23 +115,16 @@ class Ask(Protocol):
 
 async def ask_blocking(handler: Handler, question: Question, **options: Any) -> Any:
     """Ask through RewardClient."""
-    settings: dict[str, Any] = {
-        "base_url": URL,
-        "transport": httpx.MockTransport(handler),
-        "deadline_s": 0.1,
-        "pauses": PAUSES,
-    } | options
-    with RewardClient(**settings) as client:
+    with RewardClient(**_settings(handler, options)) as client:
         return question(client)
 
 
 async def ask_async(handler: Handler, question: Question, **options: Any) -> Any:
     """Ask through AsyncRewardClient."""
-    settings: dict[str, Any] = {
-        "base_url": URL,
-        "transport": httpx.MockTransport(handler),
-        "deadline_s": 0.1,
-        "pauses": PAUSES,
-    } | options
-    async with AsyncRewardClient(**settings) as client:
+    async with AsyncRewardClient(**_settings(handler, options)) as client:
         return await question(client)
+
+
+def _settings(handler: Handler, options: dict[str, Any]) -> dict[str, Any]:
+    transport = httpx.MockTransport(handler)
+    return {"base_url": URL, "transport": transport, "deadline_s": 0.1, "pauses": PAUSES} | options

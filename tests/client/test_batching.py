@@ -20,7 +20,7 @@ from medreward_client import (
     Unavailable,
 )
 from medreward_client._batching import BATCH_CHARACTERS, BATCH_SAMPLES, batches_of
-from tests.client.stand_in import SCORED, UNSCORED, URL, reward_body
+from tests.client.stand_in import SCORED, URL, reward_body
 
 pytestmark = pytest.mark.anyio
 
@@ -66,16 +66,6 @@ async def test_calls_at_the_same_time_travel_together() -> None:
 
     assert service.sizes == [BATCH_SAMPLES, 1000 - BATCH_SAMPLES]
     assert [isinstance(r, Scored) and r.reward for r in results] == list(range(1000))
-
-
-async def test_a_call_alone_does_not_wait_for_company() -> None:
-    """A single sample is sent after a few milliseconds."""
-    service = Echo()
-    async with service.client() as client:
-        result = await client.reward(sample(7))
-
-    assert isinstance(result, Scored)
-    assert result.reward == 7.0
 
 
 async def test_long_samples_fill_a_request_sooner() -> None:
@@ -206,17 +196,8 @@ async def test_a_change_of_the_service_between_parts_is_told(
     assert ["not all of its rewards are comparable" in r.message for r in caplog.records] == [True]
 
 
-async def test_a_sample_alone_may_come_back_unscored() -> None:
-    """Its result is Unscored, as in a larger call."""
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=reward_body(UNSCORED)))
-    async with AsyncRewardClient(URL, transport=transport) as client:
-        result = await client.reward(Sample("left", "right"))
-
-    assert not hasattr(result, "reward")
-
-
 def test_the_blocking_client_takes_one_sample_too() -> None:
-    """One sample in, one result out."""
+    """One sample in, one result out, without waiting for company."""
     with RewardClient(URL, transport=httpx.MockTransport(Echo())) as client:
         result = client.reward(sample(3))
 

@@ -23,6 +23,7 @@ from tests.client.stand_in import (
     UNSCORED,
     Ask,
     Handler,
+    failing,
     replying,
     reward_body,
 )
@@ -68,15 +69,6 @@ def test_an_error_survives_pickling(error: MedrewardError) -> None:
     assert (copied.args, vars(copied)) == (error.args, vars(error))
 
 
-def failing(error: type[httpx.RequestError]) -> Handler:
-    """Fail with the whole request in the library's words."""
-
-    def fail(request: httpx.Request) -> httpx.Response:
-        raise error("the network failed", request=request)
-
-    return fail
-
-
 COMPONENT = {"value": PATIENT_TEXT, "weight": 1.0, "source": "judge"}
 
 
@@ -87,11 +79,9 @@ COMPONENT = {"value": PATIENT_TEXT, "weight": 1.0, "source": "judge"}
         failing(httpx.ConnectError),
         failing(httpx.ReadTimeout),
         replying(f"<html>{PATIENT_TEXT}</html>".encode()),
-        replying(f"<html>{PATIENT_TEXT}</html>".encode(), status=502),
         replying(f'{{"results": ["{PATIENT_TEXT}'.encode()),
         replying({"detail": [{"input": PATIENT_TEXT}]}, status=422),
         replying({"error": {"kind": 3, "message": PATIENT_TEXT}}, status=422),
-        replying({"error": PATIENT_TEXT}, status=429),
         replying(PATIENT_TEXT),
         replying({"results": PATIENT_TEXT}),
         replying(reward_body(SCORED | {"reward": PATIENT_TEXT})),

@@ -4,8 +4,7 @@ import asyncio
 import json
 import signal
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from medreward_client._many import score_many
 from medreward_client._progress import Tally
 from medreward_client._results import OtherResults, read_results
 from tests.client.stand_in import PATIENT_TEXT, PROBLEM, SCORED, UNSCORED, URL, reward_body
+from tests.support.wait import wait_until
 
 
 class StandIn:
@@ -94,20 +94,14 @@ def tally_of(*, scored: int, found: int, **reasons: int) -> Tally:
     return Tally(scored, sum(reasons.values()), found, reasons)
 
 
-def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until a condition holds, at most a minute."""
-    give_up = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
-
-
 def test_each_sample_becomes_a_line_that_says_what_its_reward_depends_on(
     client: RewardClient, path: Path
 ) -> None:
-    """A line can be read without the others."""
-    tally = score_many(client, samples_of(1), path)
+    """A line can be read without the others, and holds no text: results are shared more widely."""
+    tally = score_many(client, [replace(samples_of(1)[0], question="Which lobe of Mrs Roe?")], path)
 
+    assert "Roe" not in path.read_text("utf-8")
+    assert "lower lobe" not in path.read_text("utf-8")
     (line,) = lines_of(path)
     components = line.pop("components")
     assert len(line.pop("digest")) == 32
@@ -124,16 +118,6 @@ def test_each_sample_becomes_a_line_that_says_what_its_reward_depends_on(
     }
     assert components["accuracy_llm"]["p_yes"] == 0.998
     assert tally == tally_of(scored=1, found=0)
-
-
-def test_the_file_holds_no_text_of_a_sample(client: RewardClient, path: Path) -> None:
-    """The file holds no text, since results are shared more widely than data."""
-    sample = Sample(PATIENT_TEXT, "left lower lobe", question="Which lobe of Mrs Roe?")
-    score_many(client, [sample], path)
-
-    written = path.read_text("utf-8")
-    assert "Roe" not in written
-    assert "lower lobe" not in written
 
 
 def test_results_are_read_as_the_client_gives_them(
@@ -155,12 +139,13 @@ def test_results_are_read_as_the_client_gives_them(
 def test_a_second_run_asks_about_nothing_that_was_scored(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
-    """A second run sends only samples without a reward."""
+    """A second run sends only samples without a reward, `batch` of them in a request."""
     score_many(client, samples_of(3), path)
-    tally = score_many(client, samples_of(5), path)
+    tally = score_many(client, samples_of(8), path, batch=2, in_flight=1)
 
-    assert service.ids == ["s0", "s1", "s2", "s3", "s4"]
-    assert tally == tally_of(scored=5, found=3)
+    assert service.ids == [f"s{n}" for n in range(8)]
+    assert [len(samples) for samples in service.asked] == [3, 2, 2, 1]
+    assert tally == tally_of(scored=8, found=3)
 
 
 def test_what_was_unscored_is_asked_about_again_and_the_last_line_holds(
@@ -357,10 +342,10 @@ def test_an_interruption_loses_nothing_that_was_answered(
     def interrupted() -> Iterator[Sample]:
         *first, last = samples_of(5)
         yield from first
-        wait_for(lambda: len(path.read_bytes().splitlines()) == 4)
+        wait_until(lambda: len(path.read_bytes().splitlines()) == 4)
         service.before_reply = is_freed
         yield last
-        wait_for(lambda: len(service.asked) == 5)
+        wait_until(lambda: len(service.asked) == 5)
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
@@ -438,16 +423,11 @@ def test_two_runs_do_not_write_into_one_file(client: RewardClient, path: Path) -
 def test_a_number_that_would_score_nothing_is_refused(
     client: RewardClient, path: Path, number: dict[str, int]
 ) -> None:
-    """A number below 1 is a ValueError."""
+    """A number below 1 is a ValueError; no samples are none."""
     with pytest.raises(ValueError, match="at least 1"):
         score_many(client, samples_of(1), path, **number)  # type: ignore[arg-type]
     assert not path.exists()
-
-
-def test_nothing_to_score_is_no_error(client: RewardClient, path: Path) -> None:
-    """Without samples, the tally is empty."""
     assert score_many(client, [], path) == tally_of(scored=0, found=0)
-    assert read_results(path) == {}
 
 
 def test_a_bar_is_drawn_where_it_is_asked_for(
@@ -468,28 +448,6 @@ def test_a_bar_is_drawn_where_it_is_asked_for(
 
     service.unscored = set()
     score_many(client, samples_of(4), path)
-    score_many(client, samples_of(4), path, progress=True)
-    assert "4 of 4 4 scored 0 unscored" in capsys.readouterr().err
-
-
-def test_the_number_of_samples_need_not_be_known(
-    client: RewardClient, path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """For a generator, the bar shows no total."""
-    score_many(client, iter(samples_of(3)), path, progress=True)
-
-    assert "3 of ?" in capsys.readouterr().err
-
-
-def sent_ids(asked: Sequence[Sequence[dict[str, Any]]]) -> list[int]:
-    """The number of samples in each request."""
-    return [len(samples) for samples in asked]
-
-
-def test_requests_hold_as_many_samples_as_was_said(
-    service: StandIn, client: RewardClient, path: Path
-) -> None:
-    """`batch` is the number of samples in a request."""
-    score_many(client, samples_of(5), path, batch=2, in_flight=1)
-
-    assert sent_ids(service.asked) == [2, 2, 1]
+    score_many(client, iter(samples_of(4)), path, progress=True)
+    # The total of a generator is not known.
+    assert "4 of ? 4 scored 0 unscored" in capsys.readouterr().err

@@ -61,10 +61,11 @@ def test_a_form_well_filled_in_is_no_answer(result: Unscored) -> None:
         impute([sample()], [result])
 
 
-def test_a_group_is_not_the_samples_without_a_group() -> None:
-    """Samples without a group do not form one."""
+@pytest.mark.parametrize("named", [None, ""])
+def test_a_group_is_not_the_samples_without_a_group(named: str | None) -> None:
+    """Samples without a group do not form one, nor belong to that with an empty name."""
     with pytest.raises(NoReward):
-        impute([sample(), sample()], [scored(1.0), unscored()])
+        impute([sample(named), sample()], [scored(1.0), unscored()])
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.integers(1, 4))
@@ -89,10 +90,7 @@ def test_refusing_counts_by_kind() -> None:
         refuse(results)
 
     assert caught.value.counts == {"judge_timeout": 2, "deadline": 1}
-
-
-def test_nothing_is_refused_where_all_have_a_reward() -> None:
-    """A reward of 0 is a reward."""
+    # A reward of 0 is a reward.
     refuse([SCORED, scored(0.0)])
 
 
@@ -167,9 +165,3 @@ def test_an_outage_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> N
 
     assert "1 of 1 samples" in caplog.records[0].message
     assert len(caplog.records) == 9
-
-
-def test_a_group_without_a_name_is_not_the_samples_without_a_group() -> None:
-    """An empty name is a name; no name is none."""
-    with pytest.raises(NoReward):
-        impute([sample(""), sample()], [scored(1.0), unscored()])
