@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.deploy.live import fleet as fleets
 from tests.deploy.live import scenarios
 from tests.deploy.live.load import Tally, compare_with, constant_load
-from tests.deploy.live.processes import replica, running, wait_until_ready
+from tests.deploy.live.processes import Replica, running, wait_until_ready
 from tests.deploy.live.scenarios import Outcome
 from tests.redis_servers import RedisServer, any_program, watched
 
@@ -89,7 +89,7 @@ def of_real_models(folder: Path) -> Outcomes:
         ) as fleet,
     ):
         outcome = asyncio.run(scenarios.rolling_restart(fleet, loading=light_load))
-    fresh = replica("fresh", folder, torch_threads=1)
+    fresh = Replica("fresh", torch_threads=1)
     with running(fresh):
         wait_until_ready([fresh])
         asyncio.run(compare_with(fresh.url, outcome.load))

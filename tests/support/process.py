@@ -135,7 +135,7 @@ class Service(Program):
         # The published recipe asks the engines whatever an answer says.
         chosen = {"port": 0, "log_level": "warning", "recipe": "medix-r1", **settings}
         named = {f"MEDREWARD_{name.upper()}": str(value) for name, value in chosen.items()}
-        super().__init__([medreward_command(), "serve", *options], _bare_environment() | named)
+        super().__init__([medreward_command(), "serve", *options], bare_environment() | named)
         self.url = ""
         """The address, known once it was ready for the first time."""
 
@@ -197,7 +197,7 @@ def medreward_command() -> str:
     return found
 
 
-def _bare_environment() -> dict[str, str]:
+def bare_environment() -> dict[str, str]:
     """This process's environment without settings, but for the place of the models."""
     return {
         name: value

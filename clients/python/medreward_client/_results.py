@@ -65,7 +65,7 @@ def read_results(path: str | PathLike[str]) -> dict[str, Scored | Unscored]:
     results: dict[str, Scored | Unscored] = {}
     with path.open("rb") as file:
         for found, _ in _whole_lines(path, file):
-            kind = Scored if found["status"] == Scored.status else Unscored
+            kind: type[Scored | Unscored] = Scored if found["status"] == Scored.status else Unscored
             results[found["id"]] = read_as(kind, found, "line")
     return results
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tests.deploy.live.processes import (
     ROOT,
-    Program,
     Replica,
     eventually,
     looking,
@@ -18,6 +17,7 @@ from tests.deploy.live.processes import (
 )
 from tests.programs import path_of
 from tests.redis_servers import free_port
+from tests.support.process import Program, bare_environment
 
 HAPROXY_CONFIG = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
 NGINX_CONFIG = ROOT / "deploy" / "nginx" / "nginx.conf"
@@ -68,7 +68,7 @@ def haproxy(
     config = folder / "haproxy.cfg"
     config.write_text(text, "utf-8")
     made = Balancer(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{status_port}")
-    with running(Program("haproxy", folder, [path_of("haproxy"), "-db", "-f", str(config)])):
+    with running(_program("haproxy", "-db", "-f", str(config))):
         eventually(lambda: status_of(f"{made.status_url}/") == 200)
         eventually(lambda: made.has_all(waits_for))
         yield made
@@ -99,7 +99,7 @@ def by_connections(folder: Path, replicas: Sequence[Replica]) -> Iterator[str]:
     port = free_port()
     config = folder / "by_connections.cfg"
     config.write_text(BY_CONNECTIONS.format(port=port) + _servers(replicas), "utf-8")
-    with running(Program("by_connections", folder, [path_of("haproxy"), "-db", "-f", str(config)])):
+    with running(_program("haproxy", "-db", "-f", str(config))):
         url = f"http://127.0.0.1:{port}"
         eventually(lambda: status_of(f"{url}/readyz") == 200)
         yield url
@@ -115,11 +115,14 @@ def nginx(folder: Path, replicas: Sequence[Replica]) -> Iterator[str]:
     config = folder / "nginx.conf"
     config.write_text(text, "utf-8")
     places = f"daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx-errors.log;"
-    command = [path_of("nginx"), "-p", str(folder), "-c", str(config), "-g", places]
-    with running(Program("nginx", folder, command)):
+    with running(_program("nginx", "-p", str(folder), "-c", str(config), "-g", places)):
         url = f"http://127.0.0.1:{port}"
         eventually(lambda: status_of(f"{url}/version") == 200)
         yield url
+
+
+def _program(name: str, *arguments: str) -> Program:
+    return Program([path_of(name), *arguments], bare_environment())
 
 
 def _servers(replicas: Sequence[Replica]) -> str:

@@ -1,6 +1,5 @@
 """Whole deployments on this machine: replicas behind a balancer, and roles in processes of their own."""
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from tests.deploy.live.balancers import Balancer, by_connections, haproxy
 from tests.deploy.live.processes import (
     Replica,
     looking,
-    replica,
     running,
     stand_in,
     wait_until_ready,
@@ -59,7 +57,7 @@ def fleet(
     folder: Path, *, count: int = 3, quick: bool = True, **settings: object
 ) -> Iterator[Fleet]:
     """Replicas, ready, behind HAProxy; *quick* hurries probes and drain, else they are as shipped."""
-    with stand_in(folder, delay_ms=MODELS_DELAY_MS) as models:
+    with stand_in(delay_ms=MODELS_DELAY_MS) as models:
         remote = {"profile": "remote", "judge_url": models, "embedder_url": models}
         with fleet_of(folder, count=count, quick=quick, **remote, **settings) as made:
             yield made
@@ -70,7 +68,7 @@ def fleet_of(folder: Path, *, count: int, quick: bool, **settings: object) -> It
     """The same with engines as the settings say."""
     drain_delay_s = 1.5 if quick else 10
     chosen = {"drain_delay_s": drain_delay_s, **settings}
-    replicas = [replica(name, folder, **chosen) for name in NAMES[:count]]
+    replicas = [Replica(name, **chosen) for name in NAMES[:count]]
     with running(*replicas):
         wait_until_ready(replicas)
         with haproxy(folder, replicas, quick=quick) as balancer:
@@ -84,17 +82,16 @@ def roles(folder: Path, *, knows_each: bool) -> Iterator[Roles]:
     It knows the addresses of both, or one address where connections are balanced.
     """
     drain_delay_s = 0 if knows_each else 1.5
-    with stand_in(folder, delay_ms=MODELS_DELAY_MS) as models:
+    with stand_in(delay_ms=MODELS_DELAY_MS) as models:
         engine = {"role": "judge", "profile": "remote", "judge_url": models}
         judges = [
-            replica(f"judge-{name}", folder, drain_delay_s=drain_delay_s, **engine)
-            for name in NAMES[:2]
+            Replica(f"judge-{name}", drain_delay_s=drain_delay_s, **engine) for name in NAMES[:2]
         ]
         with running(*judges):
             wait_until_ready(judges)
             with (
                 _known_as(folder, judges, knows_each=knows_each) as urls,
-                _asking(folder, models, urls) as api,
+                _asking(models, urls) as api,
             ):
                 yield Roles(api, judges, knows_each)
 
@@ -109,10 +106,9 @@ def _known_as(folder: Path, judges: list[Replica], *, knows_each: bool) -> Itera
 
 
 @contextmanager
-def _asking(folder: Path, models: str, judge_url: str) -> Iterator[Replica]:
-    api = replica(
+def _asking(models: str, judge_url: str) -> Iterator[Replica]:
+    api = Replica(
         "api",
-        folder,
         role="api",
         judge_url=judge_url,
         embedder="openai",
@@ -122,9 +118,3 @@ def _asking(folder: Path, models: str, judge_url: str) -> Iterator[Replica]:
     with running(api):
         wait_until_ready([api])
         yield api
-
-
-def killed(one: Replica) -> None:
-    """End a replica as a crash would."""
-    one.send(signal.SIGKILL)
-    one.ended()

@@ -88,10 +88,6 @@ class Load:
     plain: Tally
     client: Tally
 
-    async def go_on(self, seconds: float) -> None:
-        """Let it go on for a while."""
-        await asyncio.sleep(seconds)
-
 
 ConstantLoad = AbstractAsyncContextManager[Load]
 

@@ -1,76 +1,49 @@
 """Processes of a deployment on this machine: services, a stand-in for their models, a balancer."""
 
-import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
 import httpx
 
 from tests.redis_servers import free_port
+from tests.support.process import Program, bare_environment
 
 ROOT = Path(__file__).parents[3]
 START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 30.0
 POLL_S = 0.05
 DRAIN_TOKEN = "let-it-go"
 
 
-@dataclass
-class Program:
-    """A program with a port that may end in any way, and come back at the same address."""
+class Replica(Program):
+    """`medreward serve` with a public and an admin port that stay the same.
 
-    name: str
-    folder: Path
-    command: Sequence[str]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    process: "subprocess.Popen[bytes] | None" = None
+    *settings* are those of docs/settings.md.
+    """
 
-    def start(self) -> None:
-        """Start it; it may take a while until it answers."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MEDREWARD_")}
-        with (self.folder / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - what is tested
-                self.command, env=inherited | dict(self.environment), stdout=log, stderr=log
-            )
-
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def ended(self) -> int:
-        """Wait until it has ended; gives its exit status."""
-        assert self.process is not None
-        code = self.process.wait(STOP_TIMEOUT_S)
-        self.process = None
-        return code
-
-    def kill(self) -> None:
-        """End it at once, if it runs."""
-        if self.process is not None:
-            self.send(signal.SIGKILL)
-            self.ended()
+    def __init__(self, name: str, **settings: object) -> None:
+        self.name = name
+        self.port, self.admin_port = free_port(), free_port()
+        chosen = {
+            "port": self.port,
+            "admin_port": self.admin_port,
+            "drain_token": DRAIN_TOKEN,
+            "log_level": "info",
+            "recipe": "medix-r1",
+            **settings,
+        }
+        named = {f"MEDREWARD_{name.upper()}": str(value) for name, value in chosen.items()}
+        command = [sys.executable, "-m", "medreward", "serve"]
+        super().__init__(command, bare_environment() | named)
 
     @property
     def said(self) -> str:
-        """What it logged."""
-        return (self.folder / f"{self.name}.log").read_text("utf-8", "replace")
-
-
-@dataclass
-class Replica(Program):
-    """`medreward serve` with a public and an admin port that stay the same."""
-
-    port: int = field(default_factory=free_port)
-    admin_port: int = field(default_factory=free_port)
+        """The end of what it logged."""
+        return (self.stdout + self.stderr)[-2000:]
 
     @property
     def url(self) -> str:
@@ -104,48 +77,30 @@ class Replica(Program):
     def restart_in_order(self) -> float:
         """End it with SIGTERM and start it anew; gives the seconds until it had ended."""
         told_s = time.monotonic()
-        self.send(signal.SIGTERM)
-        code = self.ended()
+        code = self.stop()
         ended_s = time.monotonic()
-        assert code == 0, f"{self.name} ended with {code}: {self.said[-2000:]}"
-        self.start()
+        assert code == 0, f"{self.name} ended with {code}: {self.said}"
+        self.spawn()
         return ended_s - told_s
-
-
-def replica(name: str, folder: Path, **settings: object) -> Replica:
-    """Make a service that is not started yet; *settings* are those of docs/settings.md."""
-    made = Replica(name, folder, [sys.executable, "-m", "medreward", "serve"])
-    chosen = {
-        "port": made.port,
-        "admin_port": made.admin_port,
-        "drain_token": DRAIN_TOKEN,
-        "log_level": "info",
-        "recipe": "medix-r1",
-        **settings,
-    }
-    made.environment = {f"MEDREWARD_{name.upper()}": str(value) for name, value in chosen.items()}
-    return made
 
 
 @contextmanager
 def running(*programs: Program) -> Iterator[None]:
     """Start programs, and end them at the end."""
-    try:
+    with ExitStack() as ends:
         for program in programs:
-            program.start()
+            ends.enter_context(program)
+            program.spawn()
         yield
-    finally:
-        for program in programs:
-            program.kill()
 
 
 @contextmanager
-def stand_in(folder: Path, *, delay_ms: int) -> Iterator[str]:
+def stand_in(*, delay_ms: int) -> Iterator[str]:
     """A server in place of the models, which takes a moment for each batch; gives its address."""
     port = free_port()
     script = str(ROOT / "benchmarks" / "stand_ins.py")
     options = ("--port", str(port), "--delay-ms", str(delay_ms))
-    with running(Program("models", folder, [sys.executable, script, *options])):
+    with running(Program([sys.executable, script, *options], bare_environment())):
         url = f"http://127.0.0.1:{port}"
         eventually(lambda: status_of(f"{url}/health") == 200)
         yield f"{url}/v1"
@@ -165,7 +120,7 @@ def wait_until_ready(replicas: Sequence[Replica]) -> None:
         try:
             eventually(one.is_ready)
         except TimeoutError as exc:
-            raise AssertionError(f"{one.name} did not get ready: {one.said[-2000:]}") from exc
+            raise AssertionError(f"{one.name} did not get ready: {one.said}") from exc
 
 
 def status_of(url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None) -> int:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.deploy.live.fleet import Fleet, Roles, killed
+from tests.deploy.live.fleet import Fleet, Roles
 from tests.deploy.live.load import ConstantLoad, Load, constant_load
 from tests.deploy.live.processes import Replica, eventually, wait_until_ready
 from tests.redis_servers import RedisServer, Watched, free_port
@@ -33,7 +33,7 @@ async def rolling_restart(
 ) -> Outcome:
     """Each replica in turn is ended by SIGTERM, and started anew at its address."""
     async with loading(url or fleet.balancer.url) as load:
-        await load.go_on(BEFORE_S)
+        await asyncio.sleep(BEFORE_S)
         outcome = Outcome(load, time.monotonic())
         for one in fleet.replicas:
             ended_s = await asyncio.to_thread(one.restart_in_order)
@@ -43,7 +43,7 @@ async def rolling_restart(
             await _until(fleet.balancer.has_all)
             back_s = time.monotonic() - started_s
             outcome.times_s[f"{one.name}: start until used again"] = back_s
-        await load.go_on(AFTER_S)
+        await asyncio.sleep(AFTER_S)
     return outcome
 
 
@@ -51,7 +51,7 @@ async def drain_and_take_back(fleet: Fleet) -> Outcome:
     """One replica drains by request, until nothing is in flight, and is taken back."""
     one = fleet.replicas[1]
     async with constant_load(fleet.balancer.url) as load:
-        await load.go_on(BEFORE_S)
+        await asyncio.sleep(BEFORE_S)
         outcome = Outcome(load, time.monotonic())
         begun = await asyncio.to_thread(one.drain, "POST", "?wait_s=0")
         out_s = await _until(lambda: fleet.balancer.has_out(one.name))
@@ -59,7 +59,7 @@ async def drain_and_take_back(fleet: Fleet) -> Outcome:
         drained = await asyncio.to_thread(one.drain, "POST")
         outcome.times_s["drain until drained"] = time.monotonic() - outcome.trouble_at_s
         served = one.metric("medreward_http_requests_total")
-        await load.go_on(AFTER_S)
+        await asyncio.sleep(AFTER_S)
         outcome.notes["requests while drained"] = str(
             round(one.metric("medreward_http_requests_total") - served)
         )
@@ -67,7 +67,7 @@ async def drain_and_take_back(fleet: Fleet) -> Outcome:
         outcome.notes["statuses"] = f"{begun} {drained} {taken_back}"
         back_s = await _until(fleet.balancer.has_all)
         outcome.times_s["taken back until used again"] = back_s
-        await load.go_on(AFTER_S)
+        await asyncio.sleep(AFTER_S)
     return outcome
 
 
@@ -75,17 +75,17 @@ async def kill_one(fleet: Fleet, url: str | None = None) -> Outcome:
     """One replica ends with SIGKILL while it works, and is started anew."""
     one = fleet.replicas[0]
     async with constant_load(url or fleet.balancer.url) as load:
-        await load.go_on(BEFORE_S)
+        await asyncio.sleep(BEFORE_S)
         await _until(lambda: one.metric("medreward_inflight_requests") > 1)
         outcome = Outcome(load, time.monotonic())
-        await asyncio.to_thread(killed, one)
+        await asyncio.to_thread(one.kill)
         outcome.times_s["killed until it was gone"] = time.monotonic() - outcome.trouble_at_s
         out_s = await _until(lambda: fleet.balancer.has_out(one.name))
         outcome.times_s["killed until out of the balancer"] = out_s
-        one.start()
+        one.spawn()
         back_s = await _until(fleet.balancer.has_all)
         outcome.times_s["start until used again"] = back_s
-        await load.go_on(AFTER_S)
+        await asyncio.sleep(AFTER_S)
     return outcome
 
 
@@ -133,12 +133,12 @@ async def redis_in_trouble(
 ) -> Outcome:
     """Redis is in trouble for a while; replicas notice it, and when it is over."""
     async with constant_load(fleet.balancer.url) as load:
-        await load.go_on(BEFORE_S)
+        await asyncio.sleep(BEFORE_S)
         outcome = Outcome(load, time.monotonic())
         await asyncio.to_thread(trouble.begin, server)
         noticed_s = await _until(lambda: fleet.redis_state() == {trouble.said})
         outcome.times_s["until all replicas leave it alone"] = noticed_s
-        await load.go_on(lasts_s)
+        await asyncio.sleep(lasts_s)
         outcome.notes["ready replicas"] = str(sum(one.is_ready() for one in fleet.replicas))
         await asyncio.to_thread(trouble.end, server)
         back_s = await _until(lambda: fleet.redis_state() == {"answering"})
@@ -150,7 +150,7 @@ async def redis_in_trouble(
 async def redis_failover(fleet: Fleet, watched: Watched) -> Outcome:
     """The master is killed, and its sentinel promotes the replica."""
     async with constant_load(fleet.balancer.url) as load:
-        await load.go_on(BEFORE_S)
+        await asyncio.sleep(BEFORE_S)
         outcome = Outcome(load, time.monotonic())
         await asyncio.to_thread(watched.master.kill)
         await _until(lambda: "not answering" in fleet.redis_state())
@@ -165,46 +165,46 @@ async def kill_a_judge(roles: Roles) -> Outcome:
     """One of two judge processes ends with SIGKILL while it works, and is started anew."""
     one = roles.judges[0]
     async with constant_load(roles.api.url) as load:
-        await load.go_on(BEFORE_S)
+        await asyncio.sleep(BEFORE_S)
         await _until(lambda: one.metric("medreward_inflight_requests") > 0)
         outcome = Outcome(load, time.monotonic())
-        await asyncio.to_thread(killed, one)
-        await load.go_on(AFTER_S)
-        one.start()
+        await asyncio.to_thread(one.kill)
+        await asyncio.sleep(AFTER_S)
+        one.spawn()
         await asyncio.to_thread(wait_until_ready, [one])
         await _note_asked_again(roles, one, outcome)
-        await load.go_on(AFTER_S)
+        await asyncio.sleep(AFTER_S)
     return outcome
 
 
 async def kill_both_judges(roles: Roles, *, gone_s: float = 1.0) -> Outcome:
     """No judge is left for a while."""
     async with constant_load(roles.api.url) as load:
-        await load.go_on(BEFORE_S)
+        await asyncio.sleep(BEFORE_S)
         outcome = Outcome(load, time.monotonic())
         for one in roles.judges:
-            await asyncio.to_thread(killed, one)
-        await load.go_on(gone_s)
+            await asyncio.to_thread(one.kill)
+        await asyncio.sleep(gone_s)
         for one in roles.judges:
-            one.start()
+            one.spawn()
         await asyncio.to_thread(wait_until_ready, roles.judges)
         for one in roles.judges:
             await _note_asked_again(roles, one, outcome)
-        await load.go_on(AFTER_S)
+        await asyncio.sleep(AFTER_S)
     return outcome
 
 
 async def rolling_restart_of_judges(roles: Roles) -> Outcome:
     """Each judge process in turn is ended by SIGTERM, and started anew."""
     async with constant_load(roles.api.url) as load:
-        await load.go_on(BEFORE_S)
+        await asyncio.sleep(BEFORE_S)
         outcome = Outcome(load, time.monotonic())
         for one in roles.judges:
             ended_s = await asyncio.to_thread(one.restart_in_order)
             outcome.times_s[f"{one.name}: until it had ended"] = ended_s
             await asyncio.to_thread(wait_until_ready, [one])
             await _note_asked_again(roles, one, outcome)
-        await load.go_on(AFTER_S)
+        await asyncio.sleep(AFTER_S)
     return outcome
 
 

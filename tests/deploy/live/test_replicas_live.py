@@ -10,7 +10,7 @@ from tests.deploy.live import scenarios
 from tests.deploy.live.balancers import by_connections, haproxy, nginx
 from tests.deploy.live.fleet import Fleet
 from tests.deploy.live.load import Load, Tally, sample
-from tests.deploy.live.processes import replica
+from tests.deploy.live.processes import Replica
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("haproxy"), pytest.mark.xdist_group("alone")]
 
@@ -66,8 +66,11 @@ async def test_a_killed_replica_takes_along_what_it_worked_on_alone(fleet: Fleet
 
 async def test_without_a_ready_replica_the_balancer_says_when_to_come_back(tmp_path: Path) -> None:
     """As a replica would: 503 with Retry-After and a body that clients can read."""
-    absent = [replica(name, tmp_path) for name in ("one", "two")]
-    with haproxy(tmp_path, absent, quick=True, waits_for="DOWN") as balancer:
+    with (
+        Replica("one") as one,
+        Replica("two") as two,
+        haproxy(tmp_path, [one, two], quick=True, waits_for="DOWN") as balancer,
+    ):
         async with httpx.AsyncClient(base_url=balancer.url) as http:
             refused = await http.post("/reward", json={"samples": [sample(1)]})
         async with AsyncRewardClient(balancer.url, deadline_s=1) as client:
