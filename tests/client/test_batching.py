@@ -105,31 +105,41 @@ async def test_who_gives_up_gives_up_alone() -> None:
     assert result.reward == 2.0
 
 
-async def test_a_request_that_fails_fails_for_all_in_it() -> None:
-    """The error is raised in each call."""
+@pytest.mark.parametrize(("status", "error"), [(500, Unavailable), (422, RequestRefused)])
+async def test_a_request_that_fails_as_a_whole_is_asked_once(
+    status: int, error: type[Exception]
+) -> None:
+    """The error is raised in each call; a refusal that names no sample is not bisected."""
+    asked = []
 
-    def fail(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(500)
+    def fail(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(status)
 
     async with AsyncRewardClient(URL, transport=httpx.MockTransport(fail)) as client:
         failures = await asyncio.gather(
-            *(client.reward(sample(n)) for n in range(3)), return_exceptions=True
+            *(client.reward(sample(n)) for n in range(100)), return_exceptions=True
         )
 
-    assert [type(failure) for failure in failures] == [Unavailable] * 3
+    assert [type(failure) for failure in failures] == [error] * 100
+    assert len(asked) == 1
 
 
-async def test_a_sample_that_is_refused_costs_its_neighbours_nothing() -> None:
-    """If a refusal names a sample, only its call fails, and the others are sent without it."""
-    service = Echo()
+INVALID = {"kind": "invalid_request", "message": "samples[5].modality", "retryable": False}
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [httpx.Response(422, json={"error": INVALID, "request_id": "r-1"}), httpx.Response(413)],
+    ids=["named", "too large"],
+)
+async def test_a_sample_that_is_refused_costs_its_neighbours_nothing(
+    refusal: httpx.Response,
+) -> None:
+    """If one sample may be the cause, only its call fails, and the others are sent without it."""
 
     def refuse(request: httpx.Request) -> httpx.Response:
-        ids = [one["id"] for one in orjson.loads(request.content)["samples"]]
-        if "5" not in ids:
-            return service(request)
-        message = f"samples[{ids.index('5')}].modality: not one of the recipe's"
-        problem = {"kind": "invalid_request", "message": message, "retryable": False}
-        return httpx.Response(422, json={"error": problem, "request_id": "r-1"})
+        return refusal if b'"5"' in request.content else Echo()(request)
 
     async with AsyncRewardClient(URL, transport=httpx.MockTransport(refuse)) as client:
         results = await asyncio.gather(
@@ -138,22 +148,6 @@ async def test_a_sample_that_is_refused_costs_its_neighbours_nothing() -> None:
 
     assert [n for n, one in enumerate(results) if isinstance(one, RequestRefused)] == [5]
     assert sum(isinstance(one, Scored) for one in results) == 99
-
-
-async def test_a_request_that_is_refused_as_a_whole_is_asked_once() -> None:
-    """If the refusal names no sample, such as for an unknown recipe, the request is not bisected."""
-    asked = []
-
-    def refuse(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        return httpx.Response(422)
-
-    async with AsyncRewardClient(URL, transport=httpx.MockTransport(refuse)) as client:
-        await asyncio.gather(
-            *(client.reward(sample(n)) for n in range(100)), return_exceptions=True
-        )
-
-    assert len(asked) == 1
 
 
 async def test_a_large_call_travels_in_parts() -> None:
@@ -260,20 +254,6 @@ async def test_a_sample_that_cannot_be_sent_costs_its_neighbours_nothing(
 
     assert [type(one) for one in found] == [Scored, TypeError, Scored]
     assert complaint in str(found[1])
-
-
-async def test_a_sample_that_is_too_large_costs_its_neighbours_nothing() -> None:
-    """If one sample is too large, the others are scored."""
-
-    def refuse(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(413) if b'"5"' in request.content else Echo()(request)
-
-    async with AsyncRewardClient(URL, transport=httpx.MockTransport(refuse)) as client:
-        found = await asyncio.gather(
-            *(client.reward(sample(n)) for n in range(10)), return_exceptions=True
-        )
-
-    assert [n for n, one in enumerate(found) if isinstance(one, RequestRefused)] == [5]
 
 
 @pytest.mark.parametrize("deadline_s", [float("inf"), float("nan")])

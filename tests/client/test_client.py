@@ -184,16 +184,6 @@ async def test_the_key_is_the_one_that_was_given(
     await ask(check, lambda client: client.health(), api_key=api_key)
 
 
-async def test_a_service_may_live_under_a_path(ask: Ask) -> None:
-    """The path of the base URL is put before that of the route."""
-
-    def check(request: httpx.Request) -> httpx.Response:
-        assert request.url.path == "/medreward/readyz"
-        return httpx.Response(200, json=READINESS)
-
-    await ask(check, lambda client: client.health(), base_url=f"{URL}/medreward")
-
-
 @pytest.mark.parametrize(
     ("failure", "error"),
     [
@@ -274,12 +264,8 @@ class Closing(httpx.MockTransport):
 
     closed = False
 
-    def close(self) -> None:
-        """Record that the blocking client has closed."""
-        self.closed = True
-
     async def aclose(self) -> None:
-        """Record that the async client has closed."""
+        """Record that the client has closed."""
         self.closed = True
 
 

@@ -6,7 +6,7 @@ import multiprocessing
 import pickle
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -208,36 +208,32 @@ def test_loops_that_are_closed_are_forgotten() -> None:
     assert sum(loop() is not None for loop in loops) <= 1
 
 
+async def no_reply() -> httpx.Response:
+    """Never respond."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def come_back_later() -> httpx.Response:
+    """Let the caller pause before it tries again."""
+    return httpx.Response(503, headers={"Retry-After": "200"})
+
+
 @pytest.mark.parametrize("asked", [SAMPLE, [SAMPLE]], ids=["gathered", "at once"])
-def test_closing_ends_the_calls_that_wait(asked: Any) -> None:
+@pytest.mark.parametrize("respond", [no_reply, come_back_later])
+def test_closing_ends_the_calls_that_wait(
+    asked: Any, respond: Callable[[], Awaitable[httpx.Response]]
+) -> None:
     """They raise a MedrewardError, and send nothing on closed connections."""
     is_asked = threading.Event()
 
-    async def never(_: httpx.Request) -> httpx.Response:
+    async def answer(_: httpx.Request) -> httpx.Response:
         is_asked.set()
-        await asyncio.Event().wait()
-        raise AssertionError
+        return await respond()
 
-    client = RewardClient(URL, transport=httpx.MockTransport(never))
+    client = RewardClient(URL, transport=httpx.MockTransport(answer))
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(client.reward, asked)
-        is_asked.wait()
-        client.close()
-        with pytest.raises(MedrewardError, match="the client was closed"):
-            waiting.result(timeout=60)
-
-
-def test_closing_ends_the_calls_that_pause() -> None:
-    """A call in the pause before a retry ends, too."""
-    is_asked = threading.Event()
-
-    def fail(_: httpx.Request) -> httpx.Response:
-        is_asked.set()
-        return httpx.Response(503, headers={"Retry-After": "200"})
-
-    client = RewardClient(URL, transport=httpx.MockTransport(fail))
-    with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(client.reward, [SAMPLE])
         is_asked.wait()
         client.close()
         with pytest.raises(MedrewardError, match="the client was closed"):

@@ -204,13 +204,6 @@ async def test_a_request_that_is_refused_ends_the_step(url: str) -> None:
     assert [type(outcome) for outcome in outcomes] == [RequestRefused] * 2
 
 
-async def test_a_row_that_is_refused_has_no_reward(url: str) -> None:
-    """A row with an unknown modality has no reward, and the others have theirs."""
-    (rewards,) = await called(made(url), **batch(SCORED, SCORED, modality=["", "CRYSTAL_BALL"]))
-
-    assert [reward is None for reward in rewards] == [False, True]
-
-
 async def test_a_function_that_is_cancelled_takes_no_other_along(url: str) -> None:
     """The request that they share goes on for those that are left."""
     one, other = made(url, ["format", "accuracy_llm"])
