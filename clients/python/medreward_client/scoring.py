@@ -151,16 +151,12 @@ class Scorer:
     def _rewards(
         self, samples: Sequence[Sample], results: Sequence[Scored | Unscored], *, says_none: bool
     ) -> list[float | None]:
-        match self._on_unscored:
-            case "impute":
-                return list(impute(samples, results))
-            case "zero":
-                return [r.reward if isinstance(r, Scored) else 0.0 for r in results]
-            case "native" if says_none:
-                return [r.reward if isinstance(r, Scored) else None for r in results]
-            case _:
-                refuse(results)
-                return [r.reward for r in results if isinstance(r, Scored)]
+        if self._on_unscored == "impute":
+            return list(impute(samples, results))
+        if self._on_unscored == "raise" or (self._on_unscored == "native" and not says_none):
+            refuse(results)
+        missing = 0.0 if self._on_unscored == "zero" else None
+        return [r.reward if isinstance(r, Scored) else missing for r in results]
 
 
 _scorer = cache(Scorer)

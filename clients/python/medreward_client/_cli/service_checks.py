@@ -13,7 +13,7 @@ from importlib.metadata import version as version_of
 
 from medreward_client._cli.target import Caution, Failure, Target
 from medreward_client._errors import MedrewardError, Overloaded, TimedOut
-from medreward_client._types import RewardReply, Sample, Scored, Unscored
+from medreward_client._types import Sample, Scored, Unscored
 
 REWARD_DEADLINE_S = 60.0
 ROUND_TRIPS = 5
@@ -108,9 +108,10 @@ def check_scores(target: Target) -> str:
     took_ms = 1000 * (time.perf_counter() - began_s)
     match reply.results:
         case (Scored(reward=right), Scored(reward=other)):
+            judge_ms, embed_ms = (reply.timings_ms.get(name, 0.0) for name in ("judge", "embed"))
             found = (
                 f"right answer {right:g}, wrong answer {other:g} ({reply.provenance.recipe}), "
-                f"in {took_ms:.0f} ms{_engines_ms(reply)}"
+                f"in {took_ms:.0f} ms (judge {judge_ms:.0f}, embed {embed_ms:.0f})"
             )
             if right > other:
                 return found
@@ -125,11 +126,6 @@ def check_scores(target: Target) -> str:
                 _advice_for(error.kind),
             )
     raise Failure("two samples, and not two results", "look at what stands in between")
-
-
-def _engines_ms(reply: RewardReply) -> str:
-    parts = [f"{name} {reply.timings_ms.get(name, 0.0):.0f}" for name in ("judge", "embed")]
-    return f" ({', '.join(parts)})"
 
 
 def _advice_for(kind: str) -> str:

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -67,31 +68,33 @@ class Answer:
         return f" by {name}" if name else ""
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow no redirect, as the client follows none."""
+class _AnyStatus(urllib.request.HTTPErrorProcessor):
+    """Returns the response of any status; without it, redirects are followed, and errors raised."""
+
+    def http_response(
+        self,
+        request: urllib.request.Request,  # noqa: ARG002 - of the base class
+        response: HTTPResponse,
+    ) -> HTTPResponse:
+        """Return the response as it is."""
+        return response
+
+    https_response = http_response
 
 
 def ask(url: str, *, api_key: str | None = None, timeout_s: float) -> Answer:
     """Send a GET; OSError or HTTPException if it fails below HTTP."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https: checked
-    opener = urllib.request.build_opener(_NoRedirect)
+    opener = urllib.request.build_opener(_AnyStatus)
     began_s = time.perf_counter()
     try:
         with opener.open(request, timeout=timeout_s) as reply:
-            return _answer(reply.status, reply, began_s)
-    except urllib.error.HTTPError as exc:
-        with exc:
-            return _answer(exc.code, exc, began_s)
+            body = reply.read(MOST_BYTES)
     except urllib.error.URLError as exc:
         # The cause is its `reason`, not its `__cause__`.
         raise exc.reason if isinstance(exc.reason, OSError) else OSError(str(exc.reason)) from exc
-
-
-def _answer(status: int, reply: Any, began_s: float) -> Answer:
-    body = reply.read(MOST_BYTES)
-    return Answer(status, reply.headers, body, 1000 * (time.perf_counter() - began_s))
+    return Answer(reply.status, reply.headers, body, 1000 * (time.perf_counter() - began_s))
 
 
 @dataclass
