@@ -21,8 +21,7 @@ from medreward_client import (
     Unavailable,
     Unscored,
 )
-from medreward_client._many import score_many
-from medreward_client._progress import Tally
+from medreward_client._many import Tally, score_many
 from medreward_client._results import OtherResults, read_results
 from tests.client.stand_in import PATIENT_TEXT, PROBLEM, SCORED, UNSCORED, URL, reward_body
 from tests.support.wait import wait_until

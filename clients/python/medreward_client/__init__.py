@@ -18,8 +18,7 @@ from medreward_client._errors import (
     TryAgain,
     Unavailable,
 )
-from medreward_client._many import score_many
-from medreward_client._progress import Tally
+from medreward_client._many import Tally, score_many
 from medreward_client._results import OtherResults, read_results
 from medreward_client._types import (
     Asking,

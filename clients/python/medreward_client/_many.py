@@ -1,15 +1,19 @@
 """`score_many`: any number of samples into a file of results, resumable, a few requests at a time."""
 
+import importlib.util
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 from typing import Unpack
 
 from medreward_client._client import AsyncRewardClient, RewardClient
 from medreward_client._loops import start_in_background
-from medreward_client._progress import Show, Tally, showing
 from medreward_client._results import Named, ResultsFile, name
 from medreward_client._types import Asking, Sample, Unscored
 
@@ -17,6 +21,23 @@ BATCH = 256
 IN_FLIGHT = 4
 FOUND_SHOWN = 1000
 """Samples found in the file pass faster than the bar can be drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The number of samples with a reward, and of those without one.
+
+    `found` of the `scored` were in the file already and were not sent. `reasons` counts the
+    unscored by the kind of their error.
+    """
+
+    scored: int
+    unscored: int
+    found: int
+    reasons: dict[str, int]
+
+
+Show = Callable[[Tally], None]
 
 
 def score_many(
@@ -52,7 +73,7 @@ def score_many(
     total = len(samples) if isinstance(samples, Sized) else None
     with (
         ResultsFile(path, recipe=asking.get("recipe")) as file,
-        showing(progress=progress, total=total) as show,
+        _showing(progress=progress, total=total) as show,
     ):
         # Requests run in the background, so that this thread is free to read samples.
         run = _Run(client._client, file, show, asking)  # noqa: SLF001 - the same package
@@ -60,6 +81,55 @@ def score_many(
         _each(run.score, iter(lambda: tuple(islice(left, batch)), ()), in_flight)
         show(run.tally)
     return run.tally
+
+
+@contextmanager
+def _showing(*, progress: bool | None, total: int | None) -> Iterator[Show]:
+    """Draw a bar on standard error; None draws one if rich is installed, on a terminal.
+
+    Raises ModuleNotFoundError if *progress* is True without rich.
+    """
+    if progress is None:
+        progress = sys.stderr.isatty() and importlib.util.find_spec("rich") is not None
+    if not progress:
+        yield lambda _: None
+        return
+    # Imported here, since a trainer need not have it.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(separator=" of "),
+        TextColumn("[green]{task.fields[scored]:,} scored"),
+        TextColumn("[{task.fields[warning]}]{task.fields[unscored]:,} unscored"),
+        TextColumn("[cyan]{task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    task = bar.add_task("", total=total, scored=0, unscored=0, warning="dim", rate=0.0)
+    began_s = time.monotonic()
+
+    def show(tally: Tally) -> None:
+        done = tally.scored + tally.unscored
+        bar.update(
+            task,
+            completed=done,
+            scored=tally.scored,
+            unscored=tally.unscored,
+            warning="red" if tally.unscored else "dim",
+            # Samples found in the file take no time, so only those that were sent count.
+            rate=(done - tally.found) / max(time.monotonic() - began_s, 1e-9),
+        )
+
+    with bar:
+        yield show
 
 
 class _Run:

@@ -12,8 +12,7 @@ from medreward_client._cli.sample_file import SampleFile
 from medreward_client._cli.target import Target
 from medreward_client._cli.terminal import Misuse, failing_in_words
 from medreward_client._client import RewardClient
-from medreward_client._many import BATCH, IN_FLIGHT, score_many
-from medreward_client._progress import Tally
+from medreward_client._many import BATCH, IN_FLIGHT, Tally, score_many
 from medreward_client.terminal import (
     FAILED,
     INTERRUPTED,

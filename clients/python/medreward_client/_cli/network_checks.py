@@ -11,7 +11,6 @@ from http import HTTPStatus
 from medreward_client._cli.target import (
     DEFAULT_PORTS,
     USUAL_PORT,
-    Answer,
     Caution,
     Failure,
     Target,
@@ -171,7 +170,7 @@ def _answers(url: str, timeout_s: float) -> bool:
 def check_service(target: Target) -> str:
     """Check that the responding server is medreward."""
     answer = target.liveness
-    if answer.status == HTTPStatus.OK and _is_alive(answer):
+    if answer.is_alive:
         return "it is medreward"
     if 300 <= answer.status < 400:  # noqa: PLR2004 - redirects
         raise Failure(
@@ -197,19 +196,14 @@ def check_service(target: Target) -> str:
     )
 
 
-def _is_alive(answer: Answer) -> bool:
-    return isinstance(answer.said, dict) and answer.said.get("status") == "alive"
-
-
 def _whose_place(target: Target) -> str:
     """Return advice on the right address, if another server responds at this one."""
     with suppress(OSError, http.client.HTTPException):
-        if target.parts.path.strip("/") and _is_alive(
-            ask(f"{target.root}/livez", timeout_s=target.timeout_s)
-        ):
+        has_path = bool(target.parts.path.strip("/"))
+        if has_path and ask(f"{target.root}/livez", timeout_s=target.timeout_s).is_alive:
             return f"medreward is at {target.root}, without a path"
         models = ask(f"{target.root}/v1/models", timeout_s=target.timeout_s).said
-        if isinstance(models, dict) and models.get("object") == "list":
+        if models.get("object") == "list":
             return (
                 "it is a model server, perhaps the judge's; give the address of medreward, "
                 f"whose own port is {USUAL_PORT}"

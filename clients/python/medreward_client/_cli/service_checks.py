@@ -53,8 +53,7 @@ def check_key(target: Target) -> str | Caution:
 def check_versions(target: Target) -> str | Caution:
     """Compare the versions of client and service."""
     client = version_of("medreward-client")
-    said = target.version.said
-    service = said.get("service") if isinstance(said, dict) else None
+    service = target.version.said.get("service")
     if not isinstance(service, str):
         raise Failure(
             f"/version answers HTTP {target.version.status}, and not as medreward would",

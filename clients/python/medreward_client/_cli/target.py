@@ -4,18 +4,19 @@ The standard library's HTTP takes proxies from the environment, as the client's 
 more about failures below HTTP than an everyday client should.
 """
 
-import json
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from medreward_client._client import RewardClient
+from medreward_client.jsonl import object_in
 
 USUAL_PORT = 8080
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -49,12 +50,14 @@ class Answer:
     took_ms: float
 
     @property
-    def said(self) -> Any:
-        """The body, if it is JSON."""
-        try:
-            return json.loads(self.body)
-        except ValueError:
-            return None
+    def said(self) -> dict[str, Any]:
+        """The body if it is a JSON object; an empty one otherwise."""
+        return object_in(self.body) or {}
+
+    @property
+    def is_alive(self) -> bool:
+        """True for medreward's own response of /livez."""
+        return self.status == HTTPStatus.OK and self.said.get("status") == "alive"
 
     @property
     def is_page(self) -> bool:

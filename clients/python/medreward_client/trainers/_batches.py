@@ -120,19 +120,13 @@ def samples_of(
         columns.get(bound.modality_column, nothing),
         strict=True,
     )
-    return [_sample(*row) for row in rows]
-
-
-def _sample(
-    prompt: Turns, completion: Turns, reference: object, question: object, modality: object
-) -> Sample:
-    asked = _last(prompt, "user")
-    return read_sample(
-        _last(completion, "assistant"),
-        reference,
-        {"question": read_text(question) or asked, "modality": modality},
-        group=sha256(repr((asked, reference)).encode()).hexdigest()[:16],
-    )
+    samples = []
+    for prompt, completion, reference, question, modality in rows:
+        asked = _last(prompt, "user")
+        about = {"question": read_text(question) or asked, "modality": modality}
+        group = sha256(repr((asked, reference)).encode()).hexdigest()[:16]
+        samples.append(read_sample(_last(completion, "assistant"), reference, about, group=group))
+    return samples
 
 
 def _last(turns: Turns, role: str) -> str:

@@ -1,8 +1,11 @@
-"""Samples from a row of a trainer's data set and the policy's response."""
+"""Samples from the policy's response and a row of a trainer's data set, or a label alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import orjson
+
 from medreward_client._types import Sample
+from medreward_client.trainers._texts import without_end
 
 LONGEST_GROUP = 256
 """The service's limit of a group's name, in characters."""
@@ -28,6 +31,37 @@ def read_sample(
         question=_first("question", rows),
         modality=_first("modality", rows),
     )
+
+
+def read_labelled(
+    response: str, label: object, *rows: Mapping[str, object], group: str | None = None
+) -> Sample:
+    """Build a sample from a response, decoded with special tokens, and its label.
+
+    The label is the reference, as a text or a list of accepted texts; or an object with
+    `reference` and perhaps `question` and `modality`; or the JSON text of such an object. A
+    question or modality that the label lacks is taken from *rows*.
+
+    Raises:
+        TypeError: the label is something else, or has no reference; only its type is named.
+    """
+    parts = _object_in(label) if isinstance(label, str) else label
+    if not isinstance(parts, Mapping):
+        return read_sample(without_end(response), parts, *rows, group=group)
+    if "reference" not in parts:
+        raise TypeError("the label is an object without `reference`")
+    return read_sample(without_end(response), parts["reference"], parts, *rows, group=group)
+
+
+def _object_in(label: str) -> object:
+    """Parse a label that is JSON, since a data set's column often holds only texts."""
+    if not label.lstrip().startswith("{"):
+        return label
+    try:
+        found = orjson.loads(label)
+    except orjson.JSONDecodeError:
+        return label
+    return found if isinstance(found, dict) and "reference" in found else label
 
 
 def read_text(value: object) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 from medreward_client._types import Sample
 from medreward_client.scoring import Options, scorer
-from medreward_client.trainers._labels import read_labelled
+from medreward_client.trainers._rows import read_labelled
 from medreward_client.trainers._signals import COMPONENTS, figures_of
 from medreward_client.trainers._texts import response_in
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from medreward_client._types import Sample
 from medreward_client.scoring import Options, Outcome, scorer
-from medreward_client.trainers._labels import read_labelled
+from medreward_client.trainers._rows import read_labelled
 from medreward_client.trainers._signals import figures_of
 
 PREFIX = "medreward_"
