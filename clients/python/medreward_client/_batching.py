@@ -6,7 +6,7 @@ each would cost it, and the service, many times the work of a few large requests
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from functools import partial
@@ -62,14 +62,10 @@ class _Body:
 class Batcher:
     """Puts the samples of one event loop's calls into requests."""
 
-    def __init__(self, connect: Callable[[], Connections]) -> None:
-        self.connections = connect()
+    def __init__(self, connections: Connections) -> None:
+        self.connections = connections
         self._open: dict[BatchKey, Batch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-
-    async def aclose(self) -> None:
-        """Close the connections; calls that still wait end with a MedrewardError."""
-        await self.connections.aclose()
 
     async def reward_all(
         self, samples: Sequence[Sample], terms: Terms, ends_at: float

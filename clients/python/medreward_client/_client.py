@@ -1,7 +1,8 @@
 """The async client, and a blocking client that runs it on a thread of its own."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Self, Unpack, overload
@@ -74,8 +75,7 @@ class AsyncRewardClient:
             transport=transport,
             pauses=pauses,
         )
-        connect = partial(Connections, base_url, api_key, transport, pauses)
-        self._batchers = PerLoop(partial(Batcher, connect))
+        self._batchers = PerLoop(partial(_connected, base_url, api_key, transport, pauses))
 
     def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
         return self._made_like, ()
@@ -139,6 +139,13 @@ class AsyncRewardClient:
 
     def _seconds(self, deadline_s: float | None) -> float:
         return self._deadline_s if deadline_s is None else check_deadline(deadline_s)
+
+
+async def _connected(
+    base_url: str, api_key: str | None, transport: Transport | None, pauses: Pauses
+) -> AsyncGenerator[Batcher]:
+    async with aclosing(Connections(base_url, api_key, transport, pauses)) as connections:
+        yield Batcher(connections)
 
 
 def _in(seconds: float) -> float:

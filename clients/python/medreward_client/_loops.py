@@ -5,58 +5,42 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
 
-class Closing(Protocol):
-    """An object that must be closed on the loop that opened it."""
+class PerLoop(Generic[T]):
+    """One T for each event loop, made on first use and closed before the loop is.
 
-    async def aclose(self) -> None:
-        """Release its resources."""
-        ...
+    *make* is a generator that yields a T and closes it in the end, since `asyncio.run` closes open
+    generators before it closes its loop.
+    """
 
-
-C = TypeVar("C", bound=Closing)
-
-
-class PerLoop(Generic[C]):
-    """One C for each event loop, made on first use and closed before the loop is."""
-
-    def __init__(self, make: Callable[[], C]) -> None:
+    def __init__(self, make: Callable[[], AsyncGenerator[T]]) -> None:
         self._make = make
         self._opened: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, tuple[int, C, AsyncGenerator[C]]
+            asyncio.AbstractEventLoop, tuple[int, T, AsyncGenerator[T]]
         ] = WeakKeyDictionary()
 
-    async def get(self) -> C:
-        """Return the C of the running loop."""
+    async def get(self) -> T:
+        """Return the T of the running loop."""
         loop, pid = asyncio.get_running_loop(), os.getpid()
         # A fork inherits the parent's sockets: using them would mix the traffic of two processes.
         if loop not in self._opened or self._opened[loop][0] != pid:
             # A value refers to its loop, its weak key, so closed loops would never be freed.
             for closed in [one for one in self._opened if one.is_closed()]:
                 self._opened.pop(closed, None)
-            life = _life_of(self._make)
+            life = self._make()
             self._opened[loop] = (pid, await anext(life), life)
         return self._opened[loop][1]
 
     async def aclose(self) -> None:
-        """Close the C of the running loop."""
+        """Close the T of the running loop."""
         opened = self._opened.pop(asyncio.get_running_loop(), None)
         if opened is not None:
             await opened[2].aclose()
-
-
-async def _life_of(make: Callable[[], C]) -> AsyncGenerator[C]:
-    """Hold a C until it is closed: `asyncio.run` closes open generators before it closes its loop."""
-    one = make()
-    try:
-        yield one
-    finally:
-        await one.aclose()
 
 
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
