@@ -74,8 +74,8 @@ def of_judges(folder: Path) -> Outcomes:
     with fleets.roles(folder, knows_each=True) as roles:
         return {
             "judges restarted in turn": asyncio.run(scenarios.rolling_restart_of_judges(roles)),
-            "one of two judges killed": asyncio.run(scenarios.kill_a_judge(roles)),
-            "both judges killed": asyncio.run(scenarios.kill_both_judges(roles)),
+            "one of two judges killed": asyncio.run(scenarios.kill_judges(roles, 1)),
+            "both judges killed": asyncio.run(scenarios.kill_judges(roles, 2)),
         }
 
 

@@ -161,34 +161,20 @@ async def redis_failover(fleet: Fleet, watched: Watched) -> Outcome:
     return outcome
 
 
-async def kill_a_judge(roles: Roles) -> Outcome:
-    """One of two judge processes ends with SIGKILL while it works, and is started anew."""
-    one = roles.judges[0]
+async def kill_judges(roles: Roles, number: int, *, gone_s: float = 1.0) -> Outcome:
+    """Some judge processes end with SIGKILL while they work, and are started anew."""
+    killed = roles.judges[:number]
     async with constant_load(roles.api.url) as load:
         await asyncio.sleep(BEFORE_S)
-        await _until(lambda: one.metric("medreward_inflight_requests") > 0)
+        await _until(lambda: all(one.metric("medreward_inflight_requests") > 0 for one in killed))
         outcome = Outcome(load, time.monotonic())
-        await asyncio.to_thread(one.kill)
-        await asyncio.sleep(AFTER_S)
-        one.spawn()
-        await asyncio.to_thread(wait_until_ready, [one])
-        await _note_asked_again(roles, one, outcome)
-        await asyncio.sleep(AFTER_S)
-    return outcome
-
-
-async def kill_both_judges(roles: Roles, *, gone_s: float = 1.0) -> Outcome:
-    """No judge is left for a while."""
-    async with constant_load(roles.api.url) as load:
-        await asyncio.sleep(BEFORE_S)
-        outcome = Outcome(load, time.monotonic())
-        for one in roles.judges:
+        for one in killed:
             await asyncio.to_thread(one.kill)
         await asyncio.sleep(gone_s)
-        for one in roles.judges:
+        for one in killed:
             one.spawn()
-        await asyncio.to_thread(wait_until_ready, roles.judges)
-        for one in roles.judges:
+        await asyncio.to_thread(wait_until_ready, killed)
+        for one in killed:
             await _note_asked_again(roles, one, outcome)
         await asyncio.sleep(AFTER_S)
     return outcome

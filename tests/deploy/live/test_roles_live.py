@@ -30,14 +30,14 @@ async def test_judges_behind_one_address_are_restarted_unnoticed(tmp_path: Path)
 
 async def test_a_killed_judge_leaves_no_sample_unscored(roles: Roles) -> None:
     """What it was asked is asked of the other."""
-    outcome = await scenarios.kill_a_judge(roles)
+    outcome = await scenarios.kill_judges(roles, 1)
 
     assert nobody_noticed(outcome.load)
 
 
 async def test_without_any_judge_samples_are_unscored_for_now_and_never_zero(roles: Roles) -> None:
     """Every request is answered; each sample has its right reward, or a reason to send it again."""
-    outcome = await scenarios.kill_both_judges(roles)
+    outcome = await scenarios.kill_judges(roles, 2)
 
     for tally in (outcome.load.plain, outcome.load.client):
         assert tally.failed == []
