@@ -12,6 +12,7 @@ from http import HTTPStatus
 from importlib.metadata import version as version_of
 
 from medreward_client._cli.target import Caution, Failure, Target
+from medreward_client._client import RewardClient
 from medreward_client._errors import MedrewardError, Overloaded, TimedOut
 from medreward_client._types import Sample, Scored, Unscored
 
@@ -67,7 +68,7 @@ def check_versions(target: Target) -> str | Caution:
 
 def check_engines(target: Target) -> str:
     """Check that the judge and the embedder are ready."""
-    with _advised(target), target.client() as client:
+    with _client(target) as client:
         health = client.health()
     missing = "; ".join(
         f"the {role} {engine.model}: {engine.message}"
@@ -102,7 +103,7 @@ def check_scores(target: Target) -> str:
         for name, answer in (("right", RIGHT_ANSWER), ("wrong", wrong))
     ]
     began_s = time.perf_counter()
-    with _advised(target), target.client() as client:
+    with _client(target) as client:
         reply = client.reward(samples, recipe=target.recipe, deadline_s=REWARD_DEADLINE_S)
     took_ms = 1000 * (time.perf_counter() - began_s)
     match reply.results:
@@ -139,7 +140,7 @@ def _advice_for(kind: str) -> str:
 def check_distance(target: Target) -> str | Caution:
     """Measure the round trip of a request."""
     took_ms = []
-    with _advised(target), target.client() as client:
+    with _client(target) as client:
         for _ in range(ROUND_TRIPS + 1):
             began_s = time.perf_counter()
             client.health()
@@ -167,10 +168,11 @@ def check_clock(target: Target) -> str | Caution:
 
 
 @contextmanager
-def _advised(target: Target) -> Iterator[None]:
-    """Raise the client's errors as Failure, with advice."""
+def _client(target: Target) -> Iterator[RewardClient]:
+    """Open the client that every program uses; its errors are raised as Failure, with advice."""
     try:
-        yield
+        with RewardClient(target.url, api_key=target.api_key) as client:
+            yield client
     except MedrewardError as error:
         cause: BaseException | None = error
         while cause is not None:

@@ -15,7 +15,6 @@ from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from medreward_client._client import RewardClient
 from medreward_client.jsonl import object_in
 
 USUAL_PORT = 8080
@@ -171,7 +170,3 @@ class Target:
     def get(self, path: str, *, api_key: str | None = None) -> Answer:
         """Send a GET to the service."""
         return ask(self.base + path, api_key=api_key, timeout_s=self.timeout_s)
-
-    def client(self) -> RewardClient:
-        """Open the client that every program uses."""
-        return RewardClient(self.url, api_key=self.api_key)

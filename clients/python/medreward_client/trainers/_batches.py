@@ -66,13 +66,10 @@ def values_of(
     if component is None:
         return [outcome.reward for outcome in outcomes]
     known = [outcome.components.get(component) for outcome in outcomes]
-    match dict(bound.options).get("on_unscored"):
-        case "impute":
-            return _imputed(known, outcomes, samples)
-        case "zero":
-            missing: float | None = 0.0
-        case _:
-            missing = None
+    on_unscored = dict(bound.options).get("on_unscored")
+    if on_unscored == "impute":
+        return _imputed(known, outcomes, samples)
+    missing = 0.0 if on_unscored == "zero" else None
     pairs = zip(outcomes, known, strict=True)
     return [value if outcome.scored else missing for outcome, value in pairs]
 
