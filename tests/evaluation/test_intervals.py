@@ -92,32 +92,6 @@ def test_a_macro_average_of_no_tasks_is_none() -> None:
         macro([])
 
 
-@given(
-    of=st.integers(200, 2_000),
-    share=st.floats(0.25, 0.75),
-    sensitivity=st.floats(0.75, 0.97),
-    specificity=st.floats(0.75, 0.97),
-)
-def test_one_stratum_is_corrected_as_the_service_does(
-    of: int, share: float, sensitivity: float, specificity: float
-) -> None:
-    """Draws and Lang and Reiczigel's formula agree on what a judge's share of YES is worth."""
-    judge = Calibrated(round(200 * sensitivity), 200, round(200 * specificity), 200)
-    yes = round(of * share)
-
-    ours = corrected(0, 0, [Stratum(of, yes, judge, "any")], draws=4_000)
-    known = binomial.corrected_accuracy(
-        binomial.Share(yes, of),
-        binomial.Share(judge.true_positives, 200),
-        binomial.Share(judge.true_negatives, 200),
-    )
-
-    assert ours is not None
-    assert known is not None
-    assert ours.value == pytest.approx(known.value)
-    assert ours.interval == pytest.approx((known.low, known.high), abs=0.025)
-
-
 def test_what_is_settled_without_the_judge_is_not_corrected() -> None:
     """Only the judge's share of YES is; 30 settled answers count as they are."""
     found = corrected(30, 40, [Stratum(60, 45, GOOD, "short")])
