@@ -1,12 +1,19 @@
-"""The statistics of a report card: rates, ROC curves and reliability. Pure functions."""
+"""The statistics of a report card: rates, ROC curves and reliability. Pure functions.
+
+*p* holds a judge's probabilities of YES, and *is_yes* or *is_right* the truths.
+"""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, pairwise
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
-from medreward.audit.fit import BINS
+import numpy as np
+from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+Truths = NDArray[np.bool_]
+
+BINS: Final = 15
 Z_95 = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""
 
@@ -33,13 +40,6 @@ class Rate(NamedTuple):
     def interval(self) -> Interval | None:
         """The share's 95 % interval; None without cases."""
         return wilson(self.hits, self.of) if self.of else None
-
-
-class Scored(NamedTuple):
-    """A probability of YES, and the truth."""
-
-    p: float
-    is_yes: bool
 
 
 class Point(NamedTuple):
@@ -76,67 +76,34 @@ def wilson(hits: int, of: int, z: float = Z_95) -> Interval:
     return Interval(low if hits else 0.0, high if hits < of else 1.0)
 
 
-def roc(scored: Iterable[Scored]) -> list[Point]:
-    """Compute the ROC curve, from the strictest threshold down, with one point for equal scores.
-
-    Empty if there are no equivalent or no different pairs.
-    """
-    ordered = sorted(scored, key=lambda one: -one.p)
-    right = sum(one.is_yes for one in ordered)
-    wrong = len(ordered) - right
-    if not right or not wrong:
-        return []
-    points, hits, slips = [Point(0.0, 0.0)], 0, 0
-    for _, tied in groupby(ordered, key=lambda one: one.p):
-        for one in tied:
-            hits += one.is_yes
-            slips += not one.is_yes
-        points.append(Point(slips / wrong, hits / right))
-    return points
+def roc(p: Floats, is_yes: Truths) -> list[Point]:
+    """Compute the ROC curve, from the strictest threshold down, with one point for equal scores."""
+    _, place = np.unique(-p, return_inverse=True)
+    right = np.bincount(place, weights=is_yes).cumsum()
+    wrong = np.bincount(place, weights=~is_yes).cumsum()
+    shares = zip((wrong / wrong[-1]).tolist(), (right / right[-1]).tolist(), strict=True)
+    return [Point(0.0, 0.0), *map(Point._make, shares)]
 
 
-def area(curve: Sequence[Point]) -> float | None:
-    """Compute the area under a ROC curve: the chance that an equivalent pair outscores a different one.
-
-    A tie counts as half. None without a curve.
-    """
-    if not curve:
-        return None
-    return math.fsum(
-        (b.false_positives - a.false_positives) * (a.true_positives + b.true_positives) / 2
-        for a, b in pairwise(curve)
-    )
+def area_under_curve(right: Floats, wrong: Floats) -> float:
+    """Return the share of (right, wrong) pairs whose right one scores higher; a tie counts as half."""
+    ordered = np.sort(wrong)
+    below = np.searchsorted(ordered, right, "left")
+    up_to = np.searchsorted(ordered, right, "right")
+    return float((below + up_to).mean() / (2 * len(wrong)))
 
 
-def reliability(scored: Iterable[Scored], bins: int = BINS) -> list[Bin]:
-    """Sort by probability and cut into *bins* of equal size, at most one for each member.
-
-    Members of equal probability share their outcomes evenly, so the result does not depend on
-    their order. The bins are those of `fit.calibration_error`.
-    """
-    smoothed = list(_share_among_ties(scored))
-    count = min(bins, len(smoothed))
-    size, larger = divmod(len(smoothed), count or 1)
-    cuts = [number * size + min(number, larger) for number in range(count + 1)]
-    return [_bin(smoothed[start:end]) for start, end in pairwise(cuts)]
+def reliability(p: Floats, is_yes: Truths, bins: int = BINS) -> list[Bin]:
+    """Sort by probability and cut into *bins* of equal size, at most one for each member."""
+    values, place, counts = np.unique(p, return_inverse=True, return_counts=True)
+    # A bin's edge may fall among equal probabilities. Each of them gets their mean outcome, so the
+    # result does not depend on the side that a member falls on.
+    shares = np.bincount(place, weights=is_yes) / counts
+    members = np.repeat(np.stack([values, shares]), counts, axis=1)
+    parts = np.array_split(members, min(bins, len(p)), axis=1)
+    return [Bin(*part.mean(axis=1).tolist(), part.shape[1]) for part in parts]
 
 
 def mean(values: Sequence[float]) -> float | None:
     """Return the mean, or None without values."""
     return math.fsum(values) / len(values) if values else None
-
-
-def _share_among_ties(scored: Iterable[Scored]) -> Iterator[tuple[float, float]]:
-    for p, group in groupby(sorted(scored, key=lambda one: one.p), key=lambda one: one.p):
-        tied = [one.is_yes for one in group]
-        share = sum(tied) / len(tied)
-        yield from ((p, share) for _ in tied)
-
-
-def _bin(members: Sequence[tuple[float, float]]) -> Bin:
-    size = len(members)
-    return Bin(
-        mean_p=math.fsum(p for p, _ in members) / size,
-        share_yes=math.fsum(share for _, share in members) / size,
-        size=size,
-    )

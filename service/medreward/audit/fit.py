@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medreward.audit.binomial import CONFIDENCE, Agreement, least_trials, most_errors
+from medreward.audit.figures import BINS, Floats, Truths, reliability
 from medreward.engines.calibration import ANY, FAMILIES, LEAST_P, Entry, Family, rescaled
-
-Floats = NDArray[np.float64]
-Truths = NDArray[np.bool_]
 
 LEAST_LABELS: Final = 50
 """Fewest labels for a family's own map; with fewer, noise outweighs the correction."""
-BINS: Final = 15
 FOLDS: Final = 5
 EVEN: Final = 0.5
 LEAST_SLOPE: Final = 0.01
@@ -297,13 +293,8 @@ def quality(p: Floats, is_right: Truths) -> Quality:
 
 def calibration_error(p: Floats, is_right: Truths, bins: int = BINS) -> float:
     """Compute the calibration error over bins of equal mass (Nixon et al. 2019, arXiv 1904.01685)."""
-    values, place, counts = np.unique(p, return_inverse=True, return_counts=True)
-    # A bin's edge may fall among equal probabilities. Each of them gets their mean truth, so the
-    # result does not depend on the side that a member falls on.
-    truth = np.repeat(np.bincount(place, weights=is_right) / counts, counts)
-    gaps = np.repeat(values, counts) - truth
-    parts = np.array_split(gaps, min(bins, len(gaps)))
-    return float(sum(abs(part.sum()) for part in parts) / len(gaps))
+    found = reliability(p, is_right, bins)
+    return sum(one.size * abs(one.mean_p - one.share_yes) for one in found) / len(p)
 
 
 def agreement(is_yes: Truths, is_right: Truths) -> Agreement:

@@ -12,8 +12,7 @@ from medreward.audit.figures import (
     Bin,
     Point,
     Rate,
-    Scored,
-    area,
+    area_under_curve,
     mean,
     rate,
     reliability,
@@ -78,7 +77,7 @@ class Contrast:
     equivalent: int
     different: int
     curve: Sequence[Point]
-    auc: float | None
+    auc: float
     bins: Sequence[Bin]
     ece: float
     brier: float
@@ -190,17 +189,17 @@ def _contrast(name: str, equivalent: Sequence[Outcome], different: Sequence[Outc
     # Sorted, since the last digit of a sum depends on the order of its terms, and a card must not
     # depend on the order of its outcomes.
     scored = sorted(
-        Scored(o.p_yes, o.case.equivalent) for o in (*equivalent, *different) if o.p_yes is not None
+        (o.p_yes, o.case.equivalent) for o in (*equivalent, *different) if o.p_yes is not None
     )
-    curve = roc(scored)
-    measured = quality(np.array([s.p for s in scored]), np.array([s.is_yes for s in scored]))
+    p, is_yes = np.array([p for p, _ in scored]), np.array([truth for _, truth in scored])
+    measured = quality(p, is_yes)
     return Contrast(
         name=name,
         equivalent=len(equivalent),
         different=len(different),
-        curve=curve,
-        auc=area(curve),
-        bins=reliability(scored),
+        curve=roc(p, is_yes),
+        auc=area_under_curve(p[is_yes], p[~is_yes]),
+        bins=reliability(p, is_yes),
         ece=measured.ece,
         brier=measured.brier,
         false_positives=rate(o.verdict == "YES" for o in different),

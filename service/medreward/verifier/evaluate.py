@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medreward.audit.figures import area_under_curve
 from medreward.verifier.examples import Example
 
 MOST_SWAPS, MOST_SIBLINGS = 0.01, 0.08
@@ -41,11 +42,3 @@ def lowest_threshold(p_yes: np.ndarray, kinds: np.ndarray) -> float:
     """Return the lowest threshold at which few enough siblings and swaps get YES."""
     quantiles = ((kinds == "sibling", MOST_SIBLINGS), (kinds == "swap", MOST_SWAPS))
     return max(float(np.quantile(p_yes[chosen], 1 - most)) for chosen, most in quantiles)
-
-
-def area_under_curve(right: np.ndarray, wrong: np.ndarray) -> float:
-    """Return the share of (right, wrong) pairs whose right one scores higher; a tie counts half."""
-    ordered = np.sort(wrong)
-    below = np.searchsorted(ordered, right, "left")
-    up_to = np.searchsorted(ordered, right, "right")
-    return float((below + up_to).mean() / (2 * len(wrong)))

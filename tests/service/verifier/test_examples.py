@@ -4,11 +4,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from medreward.audit.vocabulary import folded, read_hpo, shared_words
-from medreward.verifier.evaluate import area_under_curve, measure
+from medreward.verifier.evaluate import measure
 from medreward.verifier.examples import Example, Mixture, epoch, held_out
 
 SMALL = Mixture(**dict.fromkeys(Mixture.__slots__, 120))
@@ -72,20 +70,6 @@ def test_held_out_pairs_are_of_the_digits_asked_for() -> None:
 def test_far_synonyms_share_few_words() -> None:
     """Under a quarter of the words of both stand in both."""
     assert all(shared_words(e.reference, e.answer) < 0.25 for e in held_out() if e.kind == "far")
-
-
-scores = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=12)
-
-
-@given(scores, scores)
-def test_the_area_is_the_share_of_pairs_in_the_right_order(
-    right: list[float], wrong: list[float]
-) -> None:
-    """Counted one by one, ties as half, it is the same."""
-    counted = [1.0 if r > w else 0.5 if r == w else 0.0 for r in right for w in wrong]
-
-    found = area_under_curve(np.array(right), np.array(wrong))
-    assert found == pytest.approx(sum(counted) / len(counted))
 
 
 def test_the_threshold_keeps_siblings_and_swaps_out() -> None:
