@@ -2,14 +2,14 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from medreward.runs.answers import Repeat, RepeatedAnswers
+from medreward.runs.answers import RepeatedAnswers
 from medreward.runs.moments import Correlation, Moments
 from medreward.runs.report import AlertKind
-from medreward.runs.steps import MOST_NAMES, Count, Step
+from medreward.runs.steps import DISAGREEMENTS, MOST_NAMES, Count, Step
 from medreward.runs.trends import SMOOTHED, WITHIN, Climb, Crossing, Jump, Rise
 
 Sign = Literal["shorter_answers", "fewer_answers"]
@@ -59,7 +59,7 @@ class AlertDetector:
 
     def __init__(self) -> None:
         self._jump, self._climb = Jump(), Climb()
-        self._alone = {"judge_only": Rise(), "embedder_only": Rise()}
+        self._alone = {name: Rise() for name in DISAGREEMENTS}
         self._flags: dict[str, Rise] = {}
         self._steps: deque[Step] = deque(maxlen=WITHIN + SMOOTHED)
         self._over = 0
@@ -75,7 +75,7 @@ class AlertDetector:
             *self._disagreement(step),
             *self._flagged(step),
             *_shares(list(self._steps)[-WITHIN:]),
-            *map(_repeated, answers.suspicious()),
+            *_repeated(answers),
         ]
         return [observation.kind for observation in findings if self._is_new(observation, number)]
 
@@ -87,12 +87,9 @@ class AlertDetector:
                 yield Observation("reward_climb", None, crossing)
 
     def _disagreement(self, step: Step) -> Iterator[Observation]:
-        shares: Mapping[str, float | None] = {
-            "judge_only": step.share("judge_only", "compared"),
-            "embedder_only": step.share("embedder_only", "compared"),
-        }
-        for name, share in shares.items():
-            if share is not None and (crossing := self._alone[name].add(share)):
+        for name, rise in self._alone.items():
+            share = step.share(name, "compared")
+            if share is not None and (crossing := rise.add(share)):
                 yield Observation("disagreement", name, crossing)
 
     def _flagged(self, step: Step) -> Iterator[Observation]:
@@ -134,9 +131,10 @@ def _never(steps: int) -> Rise:
     return rise
 
 
-def _repeated(repeat: Repeat) -> Observation:
-    crossing = Crossing(repeat.share, repeat.bar.share)
-    return Observation("repeated_answer", shown(repeat.answer), crossing)
+def _repeated(answers: RepeatedAnswers) -> Iterator[Observation]:
+    for repeat in answers.suspicious():
+        crossing = Crossing(repeat.share, repeat.bar.share)
+        yield Observation("repeated_answer", shown(repeat.answer), crossing)
 
 
 def shown(answer: int) -> str:
@@ -146,21 +144,14 @@ def shown(answer: int) -> str:
 
 def _shares(steps: Sequence[Step]) -> Iterator[Observation]:
     """Yield the findings about the last steps together."""
-    level = _share(
-        _sum(steps, "zero_variance_groups"),
-        _sum(steps, "groups"),
-        ZERO_VARIANCE_SHARE,
-        ZERO_VARIANCE_GROUPS,
-    )
-    if level is not None:
-        yield Observation("zero_variance", None, level)
+    level, groups = _sum(steps, "zero_variance_groups"), _sum(steps, "groups")
+    if crossing := _share(level, groups, ZERO_VARIANCE_SHARE, ZERO_VARIANCE_GROUPS):
+        yield Observation("zero_variance", None, crossing)
     lost, samples = _sum(steps, "unscored"), _sum(steps, "samples")
-    unscored = _share(lost, samples, UNSCORED_SHARE, UNSCORED_SAMPLES)
-    if unscored is not None:
-        yield Observation("unscored", None, unscored)
-    correlated = _correlated(steps)
-    if correlated is not None:
-        yield Observation("length_correlation", None, correlated)
+    if crossing := _share(lost, samples, UNSCORED_SHARE, UNSCORED_SAMPLES):
+        yield Observation("unscored", None, crossing)
+    if crossing := _correlated(steps):
+        yield Observation("length_correlation", None, crossing)
 
 
 def _correlated(steps: Sequence[Step]) -> Crossing | None:

@@ -5,7 +5,8 @@ to them, is a large share of all high rewards, and is seldom wrong. "Yes" is rew
 for the reference "yes"; "normal" is wrong as often as the policy is.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from medreward.runs.observe import Observed
@@ -61,15 +62,15 @@ class Repeat(NamedTuple):
         return is_common and self.right >= bar.right and self.exact <= MOST_EXACT
 
 
+@dataclass(slots=True)
 class _Use:
     """Decaying counts of one answer."""
 
-    __slots__ = ("characters", "exact", "high", "low", "references")
-
-    def __init__(self, characters: int) -> None:
-        self.characters = characters
-        self.high = self.low = self.exact = 0.0
-        self.references: set[int] = set()
+    characters: int
+    high: float = 0.0
+    low: float = 0.0
+    exact: float = 0.0
+    references: set[int] = field(default_factory=set)
 
 
 class RepeatedAnswers:
@@ -104,8 +105,7 @@ class RepeatedAnswers:
 
     def most_used(self, most: int) -> list[Repeat]:
         """Return the answers rewarded most often, in descending order."""
-        heaviest = sorted(self._uses.items(), key=lambda entry: -entry[1].high)[:most]
-        return [self._repeat(answer, use) for answer, use in heaviest]
+        return [self._repeat(answer, use) for answer, use in self._heaviest(most)]
 
     def suspicious(self) -> Iterator[Repeat]:
         """Yield the answers that reach their thresholds."""
@@ -136,10 +136,10 @@ class RepeatedAnswers:
 
     def _make_room(self) -> None:
         if len(self._uses) >= 2 * KEPT:
-            heaviest: Sequence[tuple[int, _Use]] = sorted(
-                self._uses.items(), key=lambda entry: -entry[1].high
-            )
-            self._uses = dict(heaviest[:KEPT])
+            self._uses = dict(self._heaviest(KEPT))
+
+    def _heaviest(self, most: int) -> list[tuple[int, _Use]]:
+        return sorted(self._uses.items(), key=lambda entry: -entry[1].high)[:most]
 
     def _rescale(self) -> None:
         for use in self._uses.values():

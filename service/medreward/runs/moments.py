@@ -7,7 +7,7 @@ mean.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import mul
 
 
@@ -48,47 +48,39 @@ class Moments:
 class Correlation:
     """Correlation of two values of each sample."""
 
-    count: int = 0
-    mean_x: float = 0.0
-    mean_y: float = 0.0
-    xx: float = 0.0
-    yy: float = 0.0
-    xy: float = 0.0
-    """Sums of the products of the distances from the means."""
+    x: Moments = field(default_factory=Moments)
+    y: Moments = field(default_factory=Moments)
+    products: float = 0.0
+    """Sum of the products of the distances from the two means."""
 
     def add(self, xs: Sequence[float], ys: Sequence[float]) -> None:
         """Add the pairs of *xs* and *ys*."""
-        if not xs:
-            return
-        mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
-        away_x, away_y = [x - mean_x for x in xs], [y - mean_y for y in ys]
-        xx, yy = sum(map(mul, away_x, away_x)), sum(map(mul, away_y, away_y))
-        xy = sum(map(mul, away_x, away_y))
-        self.merge(Correlation(len(xs), mean_x, mean_y, xx, yy, xy))
+        added = Correlation()
+        added.x.add(xs)
+        added.y.add(ys)
+        away_x, away_y = [x - added.x.mean for x in xs], [y - added.y.mean for y in ys]
+        added.products = sum(map(mul, away_x, away_y))
+        self.merge(added)
 
     def merge(self, other: "Correlation") -> None:
         """Add what *other* has seen."""
-        if other.count == 0:
+        if other.x.count == 0:
             return
-        count = self.count + other.count
-        x, y = other.mean_x - self.mean_x, other.mean_y - self.mean_y
-        weight = self.count * other.count / count
-        self.xx += other.xx + x * x * weight
-        self.yy += other.yy + y * y * weight
-        self.xy += other.xy + x * y * weight
-        self.mean_x += x * other.count / count
-        self.mean_y += y * other.count / count
-        self.count = count
+        weight = self.x.count * other.x.count / (self.x.count + other.x.count)
+        apart = (other.x.mean - self.x.mean) * (other.y.mean - self.y.mean)
+        self.products += other.products + apart * weight
+        self.x.merge(other.x)
+        self.y.merge(other.y)
 
     @property
     def correlation(self) -> float | None:
         """Pearson's r; None if one of the two values does not vary."""
-        spread = math.sqrt(self.xx) * math.sqrt(self.yy)
+        spread = math.sqrt(self.x.squares) * math.sqrt(self.y.squares)
         # Equal values leave rounding errors: a spread of that size counts as 0,
         # and r is undefined.
-        if spread <= SMALLEST_SPREAD * self.count:
+        if spread <= SMALLEST_SPREAD * self.x.count:
             return None
-        return max(-1.0, min(1.0, self.xy / spread))
+        return max(-1.0, min(1.0, self.products / spread))
 
 
 SMALLEST_SPREAD = 1e-12

@@ -35,11 +35,14 @@ def observed(samples: Sequence[Sample], results: Sequence[Reward | Unscored]) ->
     said, groups = _Hashes[str](_plain), _Hashes[str](_of_group)
     prompts = _Hashes[tuple[str, ...]](_joined)
     # Equal samples share one result.
-    values = {id(result): _values(result) for result in results}
+    values = {
+        id(result): {name: part.signal.value for name, part in result.components.items()}
+        for result in results
+    }
     for sample, result in zip(samples, results, strict=True):
         given, group = said[result.answer], sample.group
         yield Observed(
-            prompts[_asked(sample)] if group is None else groups[group],
+            prompts[sample.question or "", *sample.references] if group is None else groups[group],
             given,
             len(result.answer),
             result.total if isinstance(result, Reward) else None,
@@ -76,10 +79,6 @@ def _reference(sample: Sample, answer: int, said: "_Hashes[str]") -> int:
     return answer if answer in accepted else accepted[0]
 
 
-def _asked(sample: Sample) -> tuple[str, ...]:
-    return (sample.question or "", *sample.references)
-
-
 def _of_group(group: str) -> str:
     # The prefix separates groups from questions, which begin with a length.
     return f"group:{group}"
@@ -92,7 +91,3 @@ def _joined(parts: tuple[str, ...]) -> str:
 
 def _plain(text: str) -> str:
     return " ".join(text.casefold().split()).strip(" .")
-
-
-def _values(result: Reward | Unscored) -> dict[str, float]:
-    return {name: part.signal.value for name, part in result.components.items()}

@@ -33,6 +33,8 @@ Count = Literal[
     "answers",
     "distinct_answers",
 ]
+DISAGREEMENTS: tuple[Count, ...] = ("judge_only", "embedder_only")
+"""Counts of samples with a yes of only the judge or only the embedder."""
 
 
 @dataclass(slots=True)
@@ -124,15 +126,13 @@ def _comparison(samples: Sequence[Observed]) -> dict[Count, int]:
     }
 
 
+@dataclass(slots=True)
 class _Group:
     """State of the samples of one prompt in one step."""
 
-    __slots__ = ("first", "is_level", "size")
-
-    def __init__(self, first: float) -> None:
-        self.first = first
-        self.size = 1
-        self.is_level = True
+    first: float
+    size: int = 1
+    is_level: bool = True
 
 
 class Groups:

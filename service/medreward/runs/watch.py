@@ -3,16 +3,17 @@
 from bisect import insort
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from itertools import islice
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
-from medreward.runs.alerts import Alert, AlertDetector, shown
-from medreward.runs.answers import Repeat, RepeatedAnswers
+from medreward.runs.alerts import AlertDetector, shown
+from medreward.runs.answers import RepeatedAnswers
 from medreward.runs.moments import Moments
 from medreward.runs.observe import Observed
 from medreward.runs.report import RunReport
-from medreward.runs.steps import Count, Groups, Step
+from medreward.runs.steps import DISAGREEMENTS, Groups, Step
 from medreward.telemetry.metrics import Metrics
 
 AT_ONCE = 64
@@ -24,8 +25,6 @@ ENOUGH: Final = 0.5
 UNTOLD_SAMPLES = 256
 """Samples of one step, at least, if a run sends no step numbers."""
 SHOWN_ANSWERS = 8
-DISAGREEMENTS: tuple[Count, ...] = ("judge_only", "embedder_only")
-"""Counts of samples with a yes of only the judge or only the embedder."""
 MOST_RUNS, MOST_STEPS, MOST_GROUPS = 64, 512, 4096
 """Runs held at most; for each run, its steps and the groups that may still grow."""
 
@@ -102,10 +101,13 @@ class Run:
             total.merge(step)
         return {
             "id": run_id,
-            "alerts": [_alert(alert) for alert in self._detector.alerts],
+            "alerts": [asdict(alert) for alert in self._detector.alerts],
             "total": _sums(total),
             "steps": [{"step": n, **_sums(step)} for n, step in sorted(self._steps.items())],
-            "answers": [_answer(repeat) for repeat in self._answers.most_used(SHOWN_ANSWERS)],
+            "answers": [
+                repeat._asdict() | {"answer": shown(repeat.answer)}
+                for repeat in self._answers.most_used(SHOWN_ANSWERS)
+            ],
             "forgotten": {
                 "steps": self._forgotten_steps,
                 "groups": self._groups.forgotten,
@@ -213,30 +215,6 @@ class RunWatch:
             having = Counter(key.namespace for key in self._runs)
             most = max(having.values())
             del self._runs[next(key for key in self._runs if having[key.namespace] == most)]
-
-
-def _alert(alert: Alert) -> dict[str, Any]:
-    """Build a `RunAlert`."""
-    return {
-        "kind": alert.kind,
-        "of": alert.of,
-        "since": alert.since,
-        "step": alert.step,
-        "value": alert.value,
-        "threshold": alert.threshold,
-        "signs": list(alert.signs),
-    }
-
-
-def _answer(repeat: Repeat) -> dict[str, Any]:
-    """Build a `RunAnswer`."""
-    return {
-        "answer": shown(repeat.answer),
-        "characters": repeat.characters,
-        "references": repeat.references,
-        "share": repeat.share,
-        "right": repeat.right,
-    }
 
 
 def _sums(step: Step) -> dict[str, Any]:
