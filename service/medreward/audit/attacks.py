@@ -6,13 +6,11 @@ suite of pairs. Half of the templates of a class are held out from the guards' l
 
 import random
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from importlib import resources
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from medreward.audit.cases import Case
+from medreward.audit.cases import Case, read_table
 
 STRUCTURAL = frozenset({"A01", "A02", "A04", "A06", "A07", "A08", "A09", "A14"})
 """Classes that can be recognised by their shape; the others are free text."""
@@ -51,7 +49,7 @@ RELATED = (
 @lru_cache(maxsize=1)
 def items() -> tuple[Item, ...]:
     """Return fifty items of radiology, pathology, skin, fundus and others; some are yes/no or numbers."""
-    return tuple(Item(*row) for row in _table("items.toml")["rows"])
+    return tuple(Item(*row) for row in read_table("items.toml")["rows"])
 
 
 def attacks(items: Sequence[tuple[str, str, str]], seed: int = 0) -> list[Case]:
@@ -94,17 +92,10 @@ def _attacks_on(item: Item, fields: Mapping[str, str], number: int) -> Iterator[
 
 
 def _templates() -> Iterator[tuple[str, str, str]]:
-    for stratum, kinds in _table("attacks.toml").items():
-        if stratum == "version":
-            continue
+    for stratum, kinds in read_table("attacks.toml").items():
         for kind in ("known", "held_out"):
             for template in kinds[kind]:
                 yield stratum, kind, template
-
-
-@lru_cache(maxsize=4)
-def _table(name: str) -> dict[str, Any]:
-    return tomllib.loads(resources.files("medreward.audit").joinpath(name).read_text("utf-8"))
 
 
 def _fields(item: Item, items: Sequence[Item], chance: random.Random) -> dict[str, str]:

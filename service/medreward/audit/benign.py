@@ -1,12 +1,10 @@
 """Suite T2: right answers in unusual forms, which no guard may veto."""
 
-import tomllib
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
-from importlib import resources
 
-from medreward.audit.cases import Case
+from medreward.audit.cases import Case, read_table
 
 FORMS: tuple[Callable[[str], str], ...] = (
     lambda answer: answer,
@@ -43,12 +41,8 @@ def equal_twins() -> list[Case]:
 @lru_cache(maxsize=1)
 def _rows() -> tuple[tuple[str, str, str, str | None], ...]:
     """Return rows of kind, reference, answer and question."""
-    table = tomllib.loads(
-        resources.files("medreward.audit").joinpath("twins.toml").read_text("utf-8")
-    )
-    kinds = {kind: rows for kind, rows in table.items() if kind != "version"}
     return tuple(
         (kind, reference, answer, question[0] if question else None)
-        for kind, rows in kinds.items()
+        for kind, rows in read_table("twins.toml").items()
         for reference, answer, *question in rows
     )

@@ -1,6 +1,9 @@
 """The case of an audit: one question to a judge whose right verdict is known."""
 
-from typing import Literal, NamedTuple
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Any, Literal, NamedTuple
 
 Suite = Literal["attack", "benign", "pair"]
 
@@ -17,3 +20,11 @@ class Case(NamedTuple):
     question: str | None = None
     held_out: bool = False
     """True if no lexicon was written from the case's template or family."""
+
+
+@cache
+def read_table(name: str) -> dict[str, Any]:
+    """Read a file of this package, without its version; do not change the result."""
+    table = tomllib.loads(resources.files("medreward.audit").joinpath(name).read_text("utf-8"))
+    del table["version"]
+    return table

@@ -208,14 +208,7 @@ def _contrasts(split: Split, _limit: int, rng: random.Random) -> list[Case]:
 
 def _case(stratum: str, texts: Sequence[str], *, equivalent: bool, held_out: bool = False) -> Case:
     answer, reference = texts
-    return Case(
-        suite="pair",
-        stratum=stratum,
-        answer=answer,
-        reference=reference,
-        equivalent=equivalent,
-        held_out=held_out,
-    )
+    return Case("pair", stratum, answer, reference, equivalent, held_out=held_out)
 
 
 def _terms(split: Split) -> list[Term]:

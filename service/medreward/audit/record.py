@@ -1,13 +1,12 @@
 """A report card as JSON; docs/audit.md describes the fields."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from medreward.audit.figures import Rate
 from medreward.audit.outcomes import Outcome
 from medreward.audit.plots import thinned
-from medreward.audit.report import Card, Contrast, Failures, Stratum
+from medreward.audit.report import Card, Contrast, Stratum
 from medreward.audit.targets import Bar, bars
 
 SCHEMA = 1
@@ -23,7 +22,10 @@ def record(card: Card) -> dict[str, Any]:
         "bars": [_bar(bar) for bar in bars(card)],
         "strata": [_stratum(stratum) for stratum in card.strata],
         "contrasts": [_contrast(contrast) for contrast in card.contrasts],
-        "failures": [_failures(failures) for failures in card.failures],
+        "failures": [
+            found._asdict() | {"worst": [_outcome(outcome) for outcome in found.worst]}
+            for found in card.failures
+        ],
     }
 
 
@@ -76,22 +78,9 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
         "brier": contrast.brier,
         "false_positives": _rate(contrast.false_positives),
         "false_negatives": _rate(contrast.false_negatives),
-        "roc": _rows(thinned(contrast.curve)),
-        "reliability": _rows(contrast.bins),
-    }
-
-
-def _rows(points: Sequence[Any]) -> list[list[float]]:
-    """Turn points into rows: (FPR, TPR) for a curve, (mean p, share YES, size) for bins."""
-    return [list(point) for point in points]
-
-
-def _failures(failures: Failures) -> dict[str, Any]:
-    return {
-        "suite": failures.suite,
-        "title": failures.title,
-        "total": failures.total,
-        "worst": [_outcome(outcome) for outcome in failures.worst],
+        # Rows of (FPR, TPR), and of (mean p, share YES, size).
+        "roc": [list(point) for point in thinned(contrast.curve)],
+        "reliability": [list(one) for one in contrast.bins],
     }
 
 
