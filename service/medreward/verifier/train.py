@@ -184,19 +184,14 @@ def batches(
 ) -> Iterator[tuple[Any, torch.Tensor]]:
     """Yield batches of pairs of similar length, in random order, so that padding stays small."""
     texts = [(e.reference, e.answer) for e in examples]
-    encoded = tokenizer([a for a, _ in texts], [b for _, b in texts])["input_ids"]
+    encoded = tokenizer(texts)["input_ids"]
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     numbers = [n for n, ids in enumerate(encoded) if len(ids) <= MAX_TOKENS]
     numbers.sort(key=lambda n: (len(encoded[n]) + rng.random() * 4, n))
     groups = [numbers[at : at + size] for at in range(0, len(numbers), size)]
     rng.shuffle(groups)
     for group in groups:
-        rows = tokenizer(
-            [texts[n][0] for n in group],
-            [texts[n][1] for n in group],
-            padding=True,
-            return_tensors="pt",
-        )
+        rows = tokenizer([texts[n] for n in group], padding=True, return_tensors="pt")
         yield dict(rows), torch.tensor([int(examples[n].equivalent) for n in group])
 
 
@@ -214,11 +209,7 @@ def scorer(model: Any, tokenizer: Any, batch: int = 128) -> Scorer:
         for at in range(0, len(order), batch):
             numbers = order[at : at + batch]
             rows = tokenizer(
-                [pairs[n][0] for n in numbers],
-                [pairs[n][1] for n in numbers],
-                padding=True,
-                truncation=True,
-                return_tensors="pt",
+                [pairs[n] for n in numbers], padding=True, truncation=True, return_tensors="pt"
             )
             p_yes[numbers] = model(**rows).logits.double().softmax(-1)[:, 1].numpy()
         return p_yes
