@@ -99,9 +99,12 @@ def reliability(p: Floats, is_yes: Truths, bins: int = BINS) -> list[Bin]:
     # A bin's edge may fall among equal probabilities. Each of them gets their mean outcome, so the
     # result does not depend on the side that a member falls on.
     shares = np.bincount(place, weights=is_yes) / counts
-    members = np.repeat(np.stack([values, shares]), counts, axis=1)
-    parts = np.array_split(members, min(bins, len(p)), axis=1)
-    return [Bin(*part.mean(axis=1).tolist(), part.shape[1]) for part in parts]
+    parts = zip(
+        np.array_split(np.repeat(values, counts), min(bins, len(p))),
+        np.array_split(np.repeat(shares, counts), min(bins, len(p))),
+        strict=True,
+    )
+    return [Bin(float(p.mean()), float(share.mean()), len(p)) for p, share in parts]
 
 
 def mean(values: Sequence[float]) -> float | None:

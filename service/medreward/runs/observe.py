@@ -35,7 +35,7 @@ def observed(samples: Sequence[Sample], results: Sequence[Reward | Unscored]) ->
     said, groups = _Hashes[str](_plain), _Hashes[str](_of_group)
     prompts = _Hashes[tuple[str, ...]](_joined)
     # Equal samples share one result.
-    values = {
+    values: dict[int, Mapping[str, float]] = {
         id(result): {name: part.signal.value for name, part in result.components.items()}
         for result in results
     }

@@ -55,6 +55,21 @@ def all_containers(documents: list[Document]) -> Iterator[tuple[str, Document]]:
             yield name, container
 
 
+def services(documents: list[Document]) -> Iterator[tuple[Document, Document, Document]]:
+    """The deployments of the service itself: each with its pod's specification and container."""
+    for document in of_kind(documents, "Deployment"):
+        spec = document["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        if container["name"] == "medreward":
+            yield document, spec, container
+
+
+def sources(spec: Document) -> list[Document]:
+    """The volumes of a pod, and what is projected into them."""
+    volumes = spec.get("volumes", [])
+    return volumes + [s for v in volumes for s in v.get("projected", {}).get("sources", [])]
+
+
 def variables(container: Document) -> dict[str, str]:
     """The environment of a container, secrets apart."""
     return {one["name"]: one.get("value", "") for one in container.get("env", [])}
@@ -124,14 +139,13 @@ def references(spec: Document) -> Iterator[tuple[str, str]]:
     """What a pod names: kind and name."""
     for secret in spec.get("imagePullSecrets", []):
         yield "Secret", secret["name"]
-    for volume in spec.get("volumes", []):
-        for source in [volume, *volume.get("projected", {}).get("sources", [])]:
-            if "secret" in source:
-                yield "Secret", source["secret"].get("secretName") or source["secret"]["name"]
-            if "configMap" in source:
-                yield "ConfigMap", source["configMap"]["name"]
-            if "persistentVolumeClaim" in source:
-                yield "PersistentVolumeClaim", source["persistentVolumeClaim"]["claimName"]
+    for source in sources(spec):
+        if "secret" in source:
+            yield "Secret", source["secret"].get("secretName") or source["secret"]["name"]
+        if "configMap" in source:
+            yield "ConfigMap", source["configMap"]["name"]
+        if "persistentVolumeClaim" in source:
+            yield "PersistentVolumeClaim", source["persistentVolumeClaim"]["claimName"]
 
 
 def test_what_pods_name_is_there_or_declared(documents: list[Document]) -> None:
@@ -148,12 +162,11 @@ def test_secrets_that_are_mounted_have_their_keys(documents: list[Document]) -> 
     """A key that a secret lacks keeps the pod from starting."""
     data = {d["metadata"]["name"]: set(d["data"]) for d in of_kind(documents, "Secret")}
     for name, _, spec in pod_specs(documents):
-        for volume in spec["volumes"]:
-            for source in [volume, *volume.get("projected", {}).get("sources", [])]:
-                secret = source.get("secret", {})
-                held = data.get(secret.get("secretName") or secret.get("name", ""))
-                if held is not None:
-                    assert {item["key"] for item in secret["items"]} <= held, name
+        for source in sources(spec):
+            secret = source.get("secret", {})
+            held = data.get(secret.get("secretName") or secret.get("name", ""))
+            if held is not None:
+                assert {item["key"] for item in secret["items"]} <= held, name
 
 
 def test_no_secret_stands_in_an_environment_argument_or_config_map(
@@ -196,13 +209,9 @@ def test_pods_are_restricted(documents: list[Document]) -> None:
             assert context["capabilities"] == {"drop": ["ALL"]}
             assert context["runAsNonRoot"] is True
             assert context["privileged"] is False
+            # The runtime of some clusters has to write to a root beside a GPU; nothing else does.
+            assert context["readOnlyRootFilesystem"] or has_gpu(container)
             assert not any("hostPort" in port for port in container.get("ports", []))
-
-
-def test_only_pods_with_a_gpu_may_write_to_their_root(documents: list[Document]) -> None:
-    """The runtime of some clusters has to; nothing else does."""
-    for name, container in all_containers(documents):
-        assert container["securityContext"]["readOnlyRootFilesystem"] or has_gpu(container), name
 
 
 def test_what_a_pod_writes_has_a_place(documents: list[Document]) -> None:
@@ -220,11 +229,7 @@ def test_what_a_pod_writes_has_a_place(documents: list[Document]) -> None:
 
 def test_probes_ask_what_the_service_answers(documents: list[Document]) -> None:
     """On the admin port, with time-outs of their own, and an end to the start."""
-    for document in of_kind(documents, "Deployment"):
-        spec = document["spec"]["template"]["spec"]
-        (container,) = spec["containers"]
-        if container["name"] != "medreward":
-            continue
+    for document, _, container in services(documents):
         probes = {name: container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")}
         for probe in probes.values():
             assert probe["httpGet"]["port"] == "admin"
@@ -237,15 +242,13 @@ def test_probes_ask_what_the_service_answers(documents: list[Document]) -> None:
 
 def test_pods_have_the_time_to_drain(documents: list[Document]) -> None:
     """What the service is told fits into what Kubernetes gives."""
-    for document in of_kind(documents, "Deployment"):
-        spec = document["spec"]["template"]["spec"]
-        environment = variables(spec["containers"][0])
-        if "MEDREWARD_DRAIN_S" in environment:
-            delay_s = float(environment["MEDREWARD_DRAIN_DELAY_S"])
-            needed_s = float(environment["MEDREWARD_DRAIN_S"]) + delay_s
-            assert spec["terminationGracePeriodSeconds"] >= needed_s + 10
-            # While it leaves, its probes turn it out before it closes.
-            assert delay_s >= 5
+    for _, spec, container in services(documents):
+        environment = variables(container)
+        delay_s = float(environment["MEDREWARD_DRAIN_DELAY_S"])
+        needed_s = float(environment["MEDREWARD_DRAIN_S"]) + delay_s
+        assert spec["terminationGracePeriodSeconds"] >= needed_s + 10
+        # While it leaves, its probes turn it out before it closes.
+        assert delay_s >= 5
 
 
 def test_variables_are_settings(documents: list[Document]) -> None:
@@ -255,35 +258,24 @@ def test_variables_are_settings(documents: list[Document]) -> None:
         assert {name for name in variables(container) if name.startswith("MEDREWARD_")} <= known
 
 
-def settings_in(container: Document, folder: Path) -> dict[str, Any]:
-    """What a pod's environment and secrets would be read as."""
-    values = {
-        name.removeprefix("MEDREWARD_").lower(): value
-        for name, value in variables(container).items()
-        if name.startswith("MEDREWARD_")
-    }
-    return values | {"secrets_dir": str(folder)}
-
-
 def test_the_service_takes_the_settings_that_it_is_given(
     documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Environment and mounted secrets together make sound settings in every pod."""
-    for _, _, spec in pod_specs(documents):
-        (container,) = spec["containers"]
-        if container["name"] != "medreward":
-            continue
-        folder = tmp_path / spec["serviceAccountName"]
-        folder.mkdir(exist_ok=True)
-        for old in folder.iterdir():
-            old.unlink()
+    for document, spec, container in services(documents):
+        folder = tmp_path / document["metadata"]["name"]
+        folder.mkdir()
         (secrets,) = [v for v in spec["volumes"] if v["name"] == "secrets"]
         for source in secrets["projected"]["sources"]:
             for item in source["secret"]["items"]:
                 (folder / item["path"]).write_text("x" * 40)
-        values = settings_in(container, folder)
+        values: dict[str, Any] = {
+            name.removeprefix("MEDREWARD_").lower(): value
+            for name, value in variables(container).items()
+            if name.startswith("MEDREWARD_")
+        }
         monkeypatch.setenv("MEDREWARD_SECRETS_DIR", str(folder))
-        settings = Settings(**values)
+        settings = Settings(**values | {"secrets_dir": str(folder)})
         assert settings.admin_port == 9464
         assert settings.drain_token is not None
         assert settings.api_keys or settings.allow_unauthenticated
@@ -323,11 +315,9 @@ def test_offline_means_that_nothing_outside_is_reached() -> None:
     for policy in of_kind(documents, "NetworkPolicy"):
         for rule in policy["spec"].get("egress", []):
             assert rule["to"], policy["metadata"]["name"]
-    for _, _, spec in pod_specs(documents):
-        (container,) = spec["containers"]
-        if container["name"] == "medreward":
-            told = variables(container)
-            assert told["HF_HUB_OFFLINE"] == told["TRANSFORMERS_OFFLINE"] == "1"
+    for _, _, container in services(documents):
+        told = variables(container)
+        assert told["HF_HUB_OFFLINE"] == told["TRANSFORMERS_OFFLINE"] == "1"
 
 
 def test_what_scales_is_scaled_by_one_thing(documents: list[Document]) -> None:

@@ -11,16 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.audit.binomial import most_errors
+from medreward.audit.figures import Floats, Truths
 from medreward.audit.fit import (
     LEAST_LABELS,
     ErrorRates,
     Fitted,
-    Floats,
     Label,
     Origin,
     Scale,
     Thresholds,
-    Truths,
     Unfitted,
     calibration_error,
     certify,
