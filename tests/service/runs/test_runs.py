@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,15 +43,20 @@ def seen(
     return Observed(prompt, answer, characters, reward, components, flags, reference)
 
 
+def report_of(watch: RunWatch, key: RunKey = KEY) -> RunReport:
+    """The report of a run that is known."""
+    report = watch.report(key)
+    assert report is not None
+    return report
+
+
 def watched(steps: Mapping[int, Sequence[Observed]]) -> RunReport:
     """Watch a run of these steps, and one more by which the last of them is over."""
     watch = RunWatch(Metrics())
     for number, samples in steps.items():
         watch.observe(KEY, number, samples)
     watch.observe(KEY, max(steps) + 1, steps[max(steps)])
-    report = watch.report(KEY)
-    assert report is not None
-    return report
+    return report_of(watch)
 
 
 @given(st.lists(st.lists(VALUES, max_size=5)))
@@ -103,17 +109,11 @@ def test_groups_are_counted_in_whatever_order_samples_come(
 
 
 MEDIX = {
-    "llm-only": (49, [(49, 0.42), (56, 0.61)]),
-    "embedding-only": (40, [(40, 0.43), (87, 0.66)]),
-    "llm and embedding": (105, [(105, 0.43), (148, 0.66)]),
+    "llm-only": [(49, 0.42), (56, 0.61)],
+    "embedding-only": [(40, 0.43), (87, 0.66)],
+    "llm and embedding": [(105, 0.43), (148, 0.66)],
 }
-"""Onset and course of the exploited recipes, read off MediX-R1's figure (arXiv 2602.23363)."""
-
-
-def curve(course: Sequence[tuple[int, float]], steps: int) -> NDArray[np.float64]:
-    """A reward that goes straight from point to point."""
-    at, means = zip(*course, strict=True)
-    return np.asarray(np.interp(np.arange(steps), at, means), np.float64)
+"""Onset and end of the exploited recipes' climbs, read off MediX-R1's figure (arXiv 2602.23363)."""
 
 
 def first_alarm(rewards: NDArray[np.float64]) -> int | None:
@@ -128,8 +128,8 @@ def first_alarm(rewards: NDArray[np.float64]) -> int | None:
 @pytest.mark.parametrize("name", MEDIX)
 def test_the_onset_of_an_exploit_is_found_within_ten_steps(name: str) -> None:
     """With noise of 0.01, as batches of a few thousand samples have: in 95 of 100 runs."""
-    onset, course = MEDIX[name]
-    means = curve(course, onset + 11)
+    (onset, low), (end, high) = MEDIX[name]
+    means = np.interp(np.arange(onset + 11), [onset, end], [low, high])
     rng = np.random.default_rng(3)
     alarms = [first_alarm(means + rng.normal(0, 0.01, len(means))) for _ in range(100)]
 
@@ -212,58 +212,35 @@ def test_a_clean_run_has_no_alert_of_any_kind() -> None:
     assert report.total.distinct_answers == 1.0
 
 
-def all_equal(samples: list[Observed]) -> Iterator[Observed]:
-    """Groups from which nothing can be learnt."""
-    return (sample._replace(reward=0.1) for sample in samples)
-
-
-def longer_is_better(samples: list[Observed]) -> Iterator[Observed]:
-    """Rewards by length alone."""
-    return (sample._replace(reward=sample.answer_characters / 100) for sample in samples)
-
-
-def unscored(samples: list[Observed]) -> Iterator[Observed]:
-    """An outage of the judge, for a third of the samples."""
-    return (s._replace(reward=None) if i % 3 == 0 else s for i, s in enumerate(samples))
-
-
-def hedged(samples: list[Observed]) -> Iterator[Observed]:
-    """A flag that was not there before, on half of the samples."""
-    return (s._replace(flags=("hedged",)) if i % 2 else s for i, s in enumerate(samples))
-
-
-def embedder_fooled(samples: list[Observed]) -> Iterator[Observed]:
-    """The embedder says yes where the judge says no; the reward stays."""
-    both = {"accuracy_llm": 0.0, "accuracy_embed": 1.0}
-    return (s._replace(components=both) if i % 2 else s for i, s in enumerate(samples))
-
-
-def master_key(samples: list[Observed]) -> Iterator[Observed]:
-    """One answer that is right for a fifth of all prompts, whatever their reference."""
-    return (
-        s._replace(answer=7, answer_characters=9, reward=1.0) if i % 20 < 4 else s
-        for i, s in enumerate(samples)
-    )
+FOOLED = {"accuracy_llm": 0.0, "accuracy_embed": 1.0}
 
 
 @pytest.mark.parametrize(
-    ("change", "kind", "of"),
+    ("every", "change", "kind", "of"),
     [
-        (all_equal, "zero_variance", None),
-        (longer_is_better, "length_correlation", None),
-        (unscored, "unscored", None),
-        (hedged, "flags", "hedged"),
-        (embedder_fooled, "disagreement", "embedder_only"),
-        (master_key, "repeated_answer", f"{7:016x}"),
+        (1, lambda _: {"reward": 0.1}, "zero_variance", None),
+        (1, lambda s: {"reward": s.answer_characters / 100}, "length_correlation", None),
+        (3, lambda _: {"reward": None}, "unscored", None),
+        (2, lambda _: {"flags": ("hedged",)}, "flags", "hedged"),
+        (2, lambda _: {"components": FOOLED}, "disagreement", "embedder_only"),
+        # One answer that is right whatever the reference.
+        (
+            5,
+            lambda _: {"answer": 7, "answer_characters": 9, "reward": 1.0},
+            "repeated_answer",
+            f"{7:016x}",
+        ),
     ],
 )
 def test_what_changes_in_a_run_is_named(
-    change: Callable[[list[Observed]], Iterator[Observed]], kind: str, of: str | None
+    every: int, change: Callable[[Observed], dict[str, Any]], kind: str, of: str | None
 ) -> None:
     """Within fifteen steps, as one alert that says since when and how much."""
     rng = np.random.default_rng(8)
     steps = {step: batch(rng) for step in range(50)}
-    steps |= {step: list(change(steps[step])) for step in range(30, 50)}
+    for step in range(30, 50):
+        for i in range(0, len(steps[step]), every):
+            steps[step][i] = steps[step][i]._replace(**change(steps[step][i]))
     alerts = [alert for alert in watched(steps).alerts if (alert.kind, alert.of) == (kind, of)]
 
     assert [30 <= alert.since <= 45 for alert in alerts] == [True]
@@ -332,10 +309,8 @@ def test_samples_one_by_one_and_out_of_order_make_the_same_report() -> None:
     for i in range(0, len(singles), 8):
         for number, sample in reversed(singles[i : i + 8]):
             one_by_one.observe(KEY, number, [sample])
-    first, second = at_once.report(KEY), one_by_one.report(KEY)
+    first, second = report_of(at_once), report_of(one_by_one)
 
-    assert first is not None
-    assert second is not None
     assert [s.groups for s in first.steps] == [s.groups for s in second.steps] == [6] * 4
     assert second.forgotten == first.forgotten
     assert second.total.reward.mean == pytest.approx(first.total.reward.mean)
@@ -349,9 +324,8 @@ def test_late_samples_count_and_raise_no_alert() -> None:
         watch.observe(KEY, number, [seen(number, 0.25)] * 10)
     watch.observe(KEY, 3, [seen(3, 1.0)] * 5)
     watch.observe(KEY, 0, [])
-    report = watch.report(KEY)
+    report = report_of(watch)
 
-    assert report is not None
     assert report.forgotten.late_samples == 5
     assert report.steps[3].samples == 15
     assert report.total.samples == 205
@@ -364,10 +338,8 @@ def test_a_run_that_tells_no_steps_is_cut_into_some(requests: list[int], steps: 
     watch = RunWatch(Metrics())
     for size in requests:
         watch.observe(KEY, None, [seen()] * size)
-    report = watch.report(KEY)
 
-    assert report is not None
-    assert [step.step for step in report.steps] == list(range(steps))
+    assert [step.step for step in report_of(watch).steps] == list(range(steps))
 
 
 def test_samples_without_a_step_belong_to_the_one_under_way() -> None:
@@ -375,10 +347,8 @@ def test_samples_without_a_step_belong_to_the_one_under_way() -> None:
     watch = RunWatch(Metrics())
     watch.observe(KEY, 7, [seen()] * 300)
     watch.observe(KEY, None, [seen()] * 300)
-    report = watch.report(KEY)
 
-    assert report is not None
-    assert [(step.step, step.samples) for step in report.steps] == [(7, 600)]
+    assert [(step.step, step.samples) for step in report_of(watch).steps] == [(7, 600)]
 
 
 def random_samples(rng: np.random.Generator, count: int) -> Iterator[Observed]:
@@ -394,11 +364,10 @@ def test_a_step_of_any_size_is_held_in_a_fixed_space() -> None:
     watch.observe(KEY, 0, random_samples(rng, 4000))
     held = watch.held
     watch.observe(KEY, 0, random_samples(rng, 20_000))
-    report = watch.report(KEY)
+    report = report_of(watch)
 
     assert watch.held <= held + 1024
     assert watch.held <= 64 + 2 * 256 + 2112 + 1
-    assert report is not None
     assert report.forgotten.groups == 24_000 - 64
     assert report.total.samples == 24_000
     assert len(report.total.flags) == 32
@@ -414,11 +383,10 @@ def test_runs_and_steps_of_any_number_are_held_in_a_fixed_space() -> None:
     watch.observe(KEY, 0, [seen()])
     for step in range(600):
         watch.observe(KEY, step, [seen(step)])
-    report = watch.report(KEY)
+    report = report_of(watch)
 
     assert watch.held <= 4 * (16 + 64 + 8 + 512)
     assert watch.report(RunKey("", "a")) is None
-    assert report is not None
     assert [step.step for step in report.steps] == list(range(584, 600))
     assert report.forgotten.steps == 584
     assert report.total.samples == 601
@@ -443,7 +411,7 @@ def test_metrics_count_what_runs_show_without_naming_them() -> None:
     watch = RunWatch(metrics)
     rng = np.random.default_rng(15)
     for number in range(14):
-        watch.observe(KEY, number, list(all_equal(batch(rng))))
+        watch.observe(KEY, number, [sample._replace(reward=0.1) for sample in batch(rng)])
     exposed = metrics.exposition().decode()
 
     assert "medreward_runs_watched 1.0" in exposed
