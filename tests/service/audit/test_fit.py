@@ -2,12 +2,11 @@
 
 import math
 from itertools import pairwise
-from random import Random
 from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medreward.audit.binomial import most_errors
@@ -40,7 +39,8 @@ SEEDS = 1000
 SURE = 8.0
 """How many times too large a scripted judge's logits are, about."""
 
-LABELLED = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30)
+RIGHT, WRONG = np.full(300, 0.9), np.full(300, 0.1)
+"""Scores of right and of wrong answers."""
 
 
 def noisy(
@@ -92,49 +92,22 @@ def test_the_map_is_found_again(temperature: float, bias: float) -> None:
     assert fit_scale(p, is_right) == pytest.approx((temperature, bias), rel=0.1, abs=0.05)
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [
-        [(0.9, True), (0.1, False)],  # one threshold parts them: the likelihood has no maximum
-        [(1.0, True), (0.0, False)],
-        [(0.9, True)],
-        [(0.5, True), (0.5, False)],
-        [(0.1, True), (0.9, False)],  # says YES rather to the wrong one
-    ],
-)
+# One threshold parts them, so the likelihood has no maximum.
+@example([(0.9, True), (0.1, False)] * 50)
+@example([(1.0, True), (0.0, False)] * 50)
+# The judge says YES rather to the wrong one.
+@example([(0.1, True), (0.9, False)] * 50)
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30))
 def test_a_fit_is_finite_and_keeps_the_order(labels: list[tuple[float, bool]]) -> None:
-    """However odd the labels, a greater P(YES) never stands for less."""
-    p, is_right = np.array([p for p, _ in labels] * 50), np.array([y for _, y in labels] * 50)
+    """However odd the labels, a greater P(YES) never stands for less, and its quality is a number."""
+    p, is_right = np.array([p for p, _ in labels]), np.array([y for _, y in labels])
     scale = fit_scale(p, is_right)
     moved = scale.of(np.linspace(0, 1, 101))
 
     assert np.isfinite(scale).all()
     assert scale.temperature > 0
     assert all(low <= high for low, high in pairwise(moved))
-
-
-@given(LABELLED)
-def test_no_labels_break_a_fit(labels: list[tuple[float, bool]]) -> None:
-    """Any probabilities and truths have a map, and a quality."""
-    p, is_right = np.array([p for p, _ in labels]), np.array([y for _, y in labels])
-
-    assert np.isfinite(fit_scale(p, is_right)).all()
     assert np.isfinite(quality(cross_fitted(p, is_right), is_right)).all()
-
-
-@given(LABELLED, st.randoms(use_true_random=False))
-def test_the_calibration_error_knows_no_order(
-    labels: list[tuple[float, bool]], random: Random
-) -> None:
-    """Not even among equal probabilities that two bins share."""
-    mixed = random.sample(labels, len(labels))
-    one, other = (
-        calibration_error(np.array([p for p, _ in rows]), np.array([y for _, y in rows]))
-        for rows in (labels, mixed)
-    )
-
-    assert one == pytest.approx(other, abs=1e-12)
-    assert 0 <= one <= 1
 
 
 def test_the_calibration_error_is_that_of_pencil_and_paper() -> None:
@@ -222,34 +195,17 @@ def test_equal_scores_certify_no_more_than_they_should(counts: list[int]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right", "told"),
-    [
-        (
-            148,
-            300,
-            "148 wrong answers are labelled, and 149 are the least that certify 0.02 at 95%",
-        ),
-        (300, 20, "20 right answers are labelled, and 29 are the least that certify 0.1 at 95%"),
-        (0, 300, "0 wrong answers are labelled"),
-    ],
-)
-def test_too_few_labels_say_how_many_would_do(wrong: int, right: int, told: str) -> None:
-    """No threshold is made up in their place."""
-    reason = certify(np.linspace(0.6, 1, right), np.linspace(0, 0.4, wrong), RATES)
-
-    assert isinstance(reason, str)
-    assert reason.startswith(told)
-
-
-@pytest.mark.parametrize(
     ("right", "wrong", "told"),
     [
-        (np.full(300, 0.9), np.full(300, 0.9), "no right answer gets a YES"),
-        (np.r_[np.zeros(60), np.full(240, 0.9)], np.full(300, 0.1), "no wrong answer gets a NO"),
+        (RIGHT, WRONG[:148], "148 wrong answers are labelled, and 149 are the least that certify"),
+        (RIGHT[:20], WRONG, "20 right answers are labelled, and 29 are the least that certify"),
+        (RIGHT, WRONG[:0], "0 wrong answers are labelled"),
+        (RIGHT, RIGHT, "no right answer gets a YES"),
+        (np.r_[np.zeros(60), RIGHT], WRONG, "no wrong answer gets a NO"),
     ],
 )
-def test_a_judge_that_cannot_tell_is_refused(right: Floats, wrong: Floats, told: str) -> None:
-    """A verdict that would never be given is no threshold."""
+def test_what_cannot_be_certified_is_refused(right: Floats, wrong: Floats, told: str) -> None:
+    """The reason says how many labels are missing, or which verdict would never be given."""
     reason = certify(right, wrong, RATES)
 
     assert isinstance(reason, str)
