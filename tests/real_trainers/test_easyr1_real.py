@@ -15,7 +15,7 @@ import pytest
 
 from medreward_client import NoReward
 from medreward_client.trainers import easyr1
-from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.judge_server import Models, failing_for
 from tests.support.process import Service
 
 # Its package is called `verl` too, but verl itself has no such module.
@@ -43,11 +43,7 @@ def told(answer: str) -> str:
 
 RIGHT, WRONG, UNJUDGED = told("left lower lobe"), told("right upper lobe"), told("both lobes")
 GROUPS = [[RIGHT, WRONG], [RIGHT, UNJUDGED]]
-
-
-def fails_for_both(answer: str, reference: str) -> Say:
-    """Judge everything but the answer of UNJUDGED."""
-    return "500" if answer.startswith("both") else equal_is_yes(answer, reference)
+fails_for_both = failing_for("both lobes")
 
 
 Compute = Callable[..., tuple[list[float], dict[str, list[float]]]]

@@ -19,7 +19,7 @@ from swift.utils.utils import import_external_file
 from medreward_client import NoReward
 from medreward_client.trainers import ms_swift
 from tests.real_trainers.bandit import PROMPT, REFERENCE, bandit
-from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.judge_server import Models, Say, equal_is_yes, failing_for
 from tests.support.process import Service
 
 FUNCTIONS = ["medreward", "medreward_accuracy_llm", "medreward_format"]
@@ -59,11 +59,6 @@ def rewarded(functions: list[Any], step: int) -> torch.Tensor:
     return rewards
 
 
-def fails_for_effusion(answer: str, reference: str) -> Say:
-    """Answer with a server error for one answer."""
-    return "500" if answer == "effusion" else equal_is_yes(answer, reference)
-
-
 def test_each_step_is_rewarded_in_a_loop_of_its_own(service: Service, tmp_path: Path) -> None:
     """What `--external_plugins` registers works for step after step, and logs under its name."""
     functions = plugged_in(tmp_path, f"base_url={service.url!r}")
@@ -89,7 +84,7 @@ def test_a_sample_without_a_reward_ends_the_step(
     models: Models, service: Service, tmp_path: Path
 ) -> None:
     """ms-swift would add a None up as 0, so the step ends, with the reason and no text."""
-    models.rule = fails_for_effusion
+    models.rule = failing_for("effusion")
     functions = plugged_in(tmp_path, f"base_url={service.url!r}")
 
     with pytest.raises(NoReward, match="1 of 4 samples have no reward") as caught:
@@ -100,7 +95,7 @@ def test_a_sample_without_a_reward_ends_the_step(
 
 def test_a_reward_may_be_imputed(models: Models, service: Service, tmp_path: Path) -> None:
     """Asked for, the mean of its group stands in for a reward that is missing."""
-    models.rule = fails_for_effusion
+    models.rule = failing_for("effusion")
     functions = plugged_in(tmp_path, f"base_url={service.url!r}, on_unscored='impute'")
 
     rewards = rewarded(functions[:1], 0)[:, 0].tolist()
@@ -131,7 +126,7 @@ def test_a_service_that_is_killed_in_a_step_costs_no_reward(
 
 def test_a_run_is_rewarded(models: Models, service: Service, tmp_path: Path) -> None:
     """Two steps by the command and the plugin file of docs/trainers/ms_swift.md, to the end."""
-    models.rule = fails_for_effusion
+    models.rule = failing_for("effusion")
     model, tokenizer = bandit()
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")

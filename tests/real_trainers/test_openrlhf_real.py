@@ -29,7 +29,7 @@ from tokenizers.models import BPE, Unigram
 from transformers import PreTrainedTokenizerFast
 
 from medreward_client.trainers import openrlhf as function_file
-from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.judge_server import Models, Say, equal_is_yes, failing_for
 from tests.support.process import Service, serving
 
 KEY = "a key/with?signs"
@@ -124,15 +124,10 @@ def experience_of() -> Iterator[Callable[[dict[str, Any]], Experience]]:
         yield functools.partial(make, None, max_len=4096)
 
 
-def lost_fails(answer: str, reference: str) -> Say:
-    """Fail for one answer."""
-    return "500" if answer == "lost" else equal_is_yes(answer, reference)
-
-
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     """A service with a key, whose judge fails for one answer."""
-    with Models(lost_fails) as models, serving(models, api_keys=KEY) as service:
+    with Models(failing_for("lost")) as models, serving(models, api_keys=KEY) as service:
         yield service
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from medreward_client import RewardClient, Sample
-from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.judge_server import Models, equal_is_yes, failing_for
 from tests.support.process import Service, serving
 
 ANSWERS = ["Left lobe", "right lobe", "both lobes", "no lobe"]
@@ -28,11 +28,7 @@ def service(models: Models) -> Iterator[Service]:
 
 def test_chosen_answers_have_no_reward(models: Models, service: Service) -> None:
     """An answer for which the judge fails is unscored, and its neighbours keep their rewards."""
-
-    def fails_for_right(answer: str, reference: str) -> Say:
-        return "500" if answer.startswith("right") else equal_is_yes(answer, reference)
-
-    models.rule = fails_for_right
+    models.rule = failing_for("right lobe")
     with RewardClient(service.url) as client:
         rewards = client.reward(SAMPLES).rewards
 

@@ -17,7 +17,7 @@ from slime.rollout.filter_hub.dynamic_sampling_filters import check_reward_nonze
 from slime.utils.types import Sample
 
 from medreward_client import NoReward
-from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.judge_server import Models, failing_for
 from tests.support.process import Service, serving
 
 KEY = "sk-slime"
@@ -28,15 +28,10 @@ LOST = "<X_RAY><thinking>Unclear.</thinking><answer>lost</answer>"
 REWARDS = {RIGHT: 0.6625, WRONG: 0.145}
 
 
-def lost_fails(answer: str, reference: str) -> Say:
-    """Fail for one answer."""
-    return "500" if answer == "lost" else equal_is_yes(answer, reference)
-
-
 @pytest.fixture(scope="module")
 def service() -> Any:
     """A service with a key, whose judge fails for one answer."""
-    with Models(lost_fails) as models, serving(models, api_keys=KEY) as service:
+    with Models(failing_for("lost")) as models, serving(models, api_keys=KEY) as service:
         yield service
 
 

@@ -14,18 +14,14 @@ from trl import GRPOConfig, GRPOTrainer
 from medreward_client import RewardClient, Sample
 from medreward_client.trainers.trl import make_reward_funcs
 from tests.real_trainers.bandit import ANSWERS, PROMPT, REFERENCE, RESPONSES, bandit
-from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.judge_server import Models, Say, equal_is_yes, failing_for
 from tests.support.process import Service, serving
 
 UNJUDGED = RESPONSES[2::3]
 """A third of them: those for which the judge fails."""
 GENERATIONS = 8
 STEPS = 2
-
-
-def fails_for_a_third(answer: str, reference: str) -> Say:
-    """Answer with a server error for each third answer."""
-    return "500" if answer in ANSWERS[2::3] else equal_is_yes(answer, reference)
+fails_for_a_third = failing_for(*ANSWERS[2::3])
 
 
 class Recorder(GRPOTrainer):  # type: ignore[misc]

@@ -13,7 +13,7 @@ import pytest
 import verifiers.v1 as vf
 
 from medreward_client.trainers.verifiers import reward_of
-from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.judge_server import Models, Say, equal_is_yes, failing_for
 from tests.support.process import Service
 
 ANSWERS = ["pneumonia", "Pneumonia", "pneumothorax", "effusion"]
@@ -71,11 +71,6 @@ async def scored(task: Any) -> list[Any]:
     return traces
 
 
-def fails_for_effusion(answer: str, reference: str) -> Say:
-    """Answer with a server error for one answer."""
-    return "500" if answer == "effusion" else equal_is_yes(answer, reference)
-
-
 def medical_task(service: Service) -> MedicalTask:
     """Build the task with the method."""
     task = MedicalTask(data())
@@ -111,7 +106,7 @@ def test_a_configuration_rewards_traces(service: Service, monkeypatch: pytest.Mo
 
 def test_a_trace_without_a_reward_has_an_error(models: Models, service: Service) -> None:
     """It is marked as failed, its reward stays None, and no text of the sample is in the error."""
-    models.rule = fails_for_effusion
+    models.rule = failing_for("effusion")
 
     traces = asyncio.run(scored(medical_task(service)))
 
@@ -177,7 +172,7 @@ __all__ = ["MedicalTaskset", "OneCall"]
 
 def test_an_evaluation_is_rewarded(models: Models, service: Service, tmp_path: Path) -> None:
     """`vf-eval` with the configuration of docs/trainers/verifiers.md, rollouts and all."""
-    models.rule = fails_for_effusion
+    models.rule = failing_for("effusion")
     models.responses = cycle(
         f"<X_RAY><thinking>Seen.</thinking><answer>{answer}</answer>" for answer in ANSWERS
     )

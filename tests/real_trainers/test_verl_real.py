@@ -18,7 +18,7 @@ import torch
 from transformers import AutoTokenizer
 
 from medreward_client import NoReward, RewardClient, Sample
-from tests.support.judge_server import Models, Say, equal_is_yes
+from tests.support.judge_server import Models, Say, failing_for
 from tests.support.process import Service, serving
 
 # Of what they import, much is deprecated, and where tests are collected a warning is an error.
@@ -46,11 +46,7 @@ def told(answer: str) -> str:
 
 RIGHT, WRONG, UNJUDGED = told("left lower lobe"), told("right upper lobe"), told("both lobes")
 GROUP = [RIGHT, WRONG, UNJUDGED, RIGHT]
-
-
-def fails_for_both(answer: str, reference: str) -> Say:
-    """Judge everything but the answer of UNJUDGED."""
-    return "500" if answer.startswith("both") else equal_is_yes(answer, reference)
+fails_for_both = failing_for("both lobes")
 
 
 @pytest.fixture(scope="module")

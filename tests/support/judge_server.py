@@ -30,6 +30,11 @@ def equal_is_yes(answer: str, reference: str) -> Say:
     return "YES" if answer.casefold() == reference.casefold() else "NO"
 
 
+def failing_for(*answers: str) -> Rule:
+    """Answer with a server error for these answers, and say YES to equal ones otherwise."""
+    return lambda answer, reference: "500" if answer in answers else equal_is_yes(answer, reference)
+
+
 class Models:
     """Judge and embedder behind one address, in threads of this process.
 
