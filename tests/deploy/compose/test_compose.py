@@ -18,6 +18,9 @@ from tests.programs import path_of
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
 COMPOSE = ROOT / "docker-compose.yml"
+FILE: dict[str, Any] = yaml.safe_load(COMPOSE.read_text("utf-8"))
+"""The file, as YAML reads it: anchors resolved, variables not."""
+SERVICES: dict[str, dict[str, Any]] = FILE["services"]
 OURS = ("cpu", "api", "judge", "embed")
 WITH_GPU = ("judge", "embed")
 PROFILES = {
@@ -32,18 +35,6 @@ def run(*command: str, **more: Any) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(  # noqa: S603 - tools of the development environment
         command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, **more
     )
-
-
-def compose() -> dict[str, Any]:
-    """The file, as YAML reads it: anchors resolved, variables not."""
-    read: dict[str, Any] = yaml.safe_load(COMPOSE.read_text("utf-8"))
-    return read
-
-
-def services() -> dict[str, dict[str, Any]]:
-    """Its services."""
-    found: dict[str, dict[str, Any]] = compose()["services"]
-    return found
 
 
 def test_it_is_a_compose_file() -> None:
@@ -63,7 +54,7 @@ def test_a_second_reader_finds_the_services_of_a_profile(profile: str) -> None:
     read = run(f"{BIN}/podman-compose", "--profile", profile, "config", env=clean)
 
     assert read.returncode == 0, read.stderr
-    started = {n for n, s in services().items() if profile in s["profiles"]}
+    started = {n for n, s in SERVICES.items() if profile in s["profiles"]}
     assert started == PROFILES[profile]
     assert "${" not in read.stdout
 
@@ -76,10 +67,10 @@ def test_a_linter_for_security_has_nothing_to_say() -> None:
     assert "0 issues" in linted.stdout
 
 
-@pytest.mark.parametrize("name", services())
+@pytest.mark.parametrize("name", SERVICES)
 def test_every_container_is_hardened(name: str) -> None:
-    """No capability, no new privilege, no root, limits, logs with an end, a health check."""
-    service = services()[name]
+    """No capability, no new privilege, no root, limits, logs with an end, a health check, a tag."""
+    service = SERVICES[name]
 
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -90,31 +81,21 @@ def test_every_container_is_hardened(name: str) -> None:
     assert service["healthcheck"]["test"][0] == "CMD"
     assert "privileged" not in service
     assert not any("docker.sock" in str(volume) for volume in service.get("volumes", []))
-
-
-@pytest.mark.parametrize("name", services())
-def test_ports_are_of_this_machine_alone(name: str) -> None:
-    """Unless somebody says otherwise in one place."""
-    for port in services()[name].get("ports", []):
-        assert port.startswith("${MEDREWARD_BIND:-127.0.0.1}:")
-    if name in {"judge", "embed", "redis"}:
-        assert "ports" not in services()[name]
-
-
-@pytest.mark.parametrize("name", services())
-def test_images_are_pinned(name: str) -> None:
-    """By a tag that is not the latest; .env may give a digest."""
-    found = re.fullmatch(r"\$\{[A-Z]+_IMAGE:-(.+):([^:]+)\}", services()[name]["image"])
-
-    assert found
-    assert found[2] != "latest"
+    # Ports are of this machine alone, unless somebody says otherwise in one place.
+    ports = service.get("ports", [])
+    assert all(port.startswith("${MEDREWARD_BIND:-127.0.0.1}:") for port in ports)
+    assert not ports or name not in {"judge", "embed", "redis"}
+    # A tag that is not the latest; .env may give a digest.
+    image = re.fullmatch(r"\$\{[A-Z]+_IMAGE:-(.+):([^:]+)\}", service["image"])
+    assert image
+    assert image[2] != "latest"
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_variables_and_secrets_are_settings(name: str) -> None:
     """A misspelt one would stop the service at its start."""
     known = set(Settings.model_fields)
-    service = services()[name]
+    service = SERVICES[name]
     variables = [v for v in service["environment"] if v.startswith("MEDREWARD_")]
     files = [s if isinstance(s, str) else s["target"] for s in service["secrets"]]
 
@@ -129,7 +110,7 @@ def settings_of(name: str) -> Settings:
     """The settings of a service with nothing set in .env."""
     given = {
         variable.removeprefix("MEDREWARD_").lower(): re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value)
-        for variable, value in services()[name]["environment"].items()
+        for variable, value in SERVICES[name]["environment"].items()
         if variable.startswith("MEDREWARD_") and variable != "MEDREWARD_SECRETS_DIR"
     }
     chosen: dict[str, Any] = {setting: value for setting, value in given.items() if value}
@@ -153,13 +134,13 @@ def test_the_profile_gpu_is_that_of_one_process() -> None:
 
 def test_the_embedder_is_loaded_before_the_judge_measures_the_gpu() -> None:
     """In two containers as in one process: the judge takes a share of what is left."""
-    assert services()["judge"]["depends_on"] == {"embed": {"condition": "service_healthy"}}
+    assert SERVICES["judge"]["depends_on"] == {"embed": {"condition": "service_healthy"}}
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_container_has_the_time_to_drain(name: str) -> None:
     """Ten seconds more than the service is told to take."""
-    service = services()[name]
+    service = SERVICES[name]
     told = service["environment"]
     needed = float(told["MEDREWARD_DRAIN_S"]) + float(told["MEDREWARD_DRAIN_DELAY_S"])
 
@@ -190,7 +171,7 @@ def test_secrets_are_made_once_and_kept(tmp_path: Path) -> None:
         ran = run("/bin/sh", str(script), env={"PATH": os.defpath})
         assert ran.returncode == 0, ran.stderr
         made.append({f.name: f.read_text() for f in (tmp_path / "secrets").iterdir()})
-    wanted = {Path(secret["file"]).name for secret in compose()["secrets"].values()}
+    wanted = {Path(secret["file"]).name for secret in FILE["secrets"].values()}
 
     assert made[0] == made[1]
     assert made[0].keys() == wanted
@@ -220,6 +201,6 @@ def test_prometheus_takes_its_configuration() -> None:
     (job,) = yaml.safe_load(config)["scrape_configs"]
     assert set(job["dns_sd_configs"][0]["names"]) == set(OURS)
     assert job["dns_sd_configs"][0]["port"] == 9464
-    mounted = services()["prometheus"]["volumes"][0]
+    mounted = SERVICES["prometheus"]["volumes"][0]
     assert mounted == "./deploy/prometheus:/etc/prometheus:ro"
     assert (ROOT / "deploy" / "prometheus" / "alerts.yml").exists()

@@ -33,37 +33,25 @@ def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
     assert linted.returncode == 0, linted.stdout
 
 
-def test_it_runs_as_a_user_that_the_image_knows(dockerfile: Path) -> None:
-    """By number, so that Kubernetes can tell that it is not root; named, so that libraries can."""
+def test_it_runs_as_a_user_and_a_process(dockerfile: Path) -> None:
+    """Kubernetes can tell from the number that it is not root; no shell holds back a signal."""
     text = dockerfile.read_text("utf-8")
 
     assert "useradd --uid 10001 --gid 10001" in text
     assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["10001:10001"]
-
-
-def test_it_is_started_and_stopped_as_a_process(dockerfile: Path) -> None:
-    """No shell stands between the signal and the service."""
-    text = dockerfile.read_text("utf-8")
-
     assert text.endswith('ENTRYPOINT ["medreward"]\nCMD ["serve"]\n')
     assert "STOPSIGNAL SIGTERM" in text
     assert re.search(r"HEALTHCHECK .*\\\n\s+CMD \[", text)
 
 
-def test_its_base_has_a_tag_and_can_have_a_digest(dockerfile: Path) -> None:
-    """One argument names it."""
+def test_it_says_what_it_is_and_what_it_is_made_of(dockerfile: Path) -> None:
+    """One argument names the base, with a tag; labels hold name, licence and version."""
     text = dockerfile.read_text("utf-8")
     (base,) = re.findall(r"^ARG BASE=(.+)$", text, re.MULTILINE)
 
     assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"${BASE}"}
     assert ":" in base
     assert not base.endswith(":latest")
-
-
-def test_it_says_what_it_is(dockerfile: Path) -> None:
-    """For whoever lists what runs: name, licence, version."""
-    text = dockerfile.read_text("utf-8")
-
     for label in ("title", "description", "licenses", "version", "revision"):
         assert f"org.opencontainers.image.{label}=" in text
     assert f"ARG VERSION={medreward.__version__}\n" in text

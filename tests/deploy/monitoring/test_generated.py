@@ -1,13 +1,12 @@
 """What is kept in the repository is what the code writes, parses, and has its pages."""
 
 import promql_parser
-import pytest
 from deploy.monitoring.__main__ import files
 from deploy.monitoring.alerts import ALERTS
 from docs.make_monitoring import page
 
 from tests.deploy.helm.conftest import of_kind, rendered
-from tests.deploy.monitoring.queries import ROOT, alert_rules, panel_queries, panels
+from tests.deploy.monitoring.queries import DASHBOARD, ROOT, alert_rules, panel_queries, panels
 
 RUNBOOKS = ROOT / "docs" / "runbooks"
 
@@ -73,10 +72,9 @@ def test_panels_do_not_lie_on_each_other() -> None:
         taken |= cells
 
 
-@pytest.mark.parametrize("values", ["production.yaml"])
-def test_the_charts_alerts_look_at_its_own_series(values: str) -> None:
+def test_the_charts_alerts_look_at_its_own_series() -> None:
     """Two releases in one cluster do not see each other's."""
-    (rule,) = of_kind(rendered(values), "PrometheusRule")
+    (rule,) = of_kind(rendered("production.yaml"), "PrometheusRule")
     shipped = {r["alert"]: r for group in rule["spec"]["groups"] for r in group["rules"]}
 
     assert shipped.keys() == {alert.name for alert in ALERTS}
@@ -88,14 +86,8 @@ def test_the_charts_alerts_look_at_its_own_series(values: str) -> None:
 
 def test_the_charts_dashboard_is_the_same() -> None:
     """As a config map that Grafana's sidecar finds."""
-    (dashboard,) = [
-        d
-        for d in of_kind(rendered("production.yaml"), "ConfigMap")
-        if "dashboard" in str(d["metadata"])
-    ]
+    maps = of_kind(rendered("production.yaml"), "ConfigMap")
+    (dashboard,) = [one for one in maps if "dashboard" in str(one["metadata"])]
     (text,) = dashboard["data"].values()
 
-    assert (
-        text.strip()
-        == (ROOT / "deploy/grafana/dashboards/medreward.json").read_text("utf-8").strip()
-    )
+    assert text.strip() == DASHBOARD.read_text("utf-8").strip()

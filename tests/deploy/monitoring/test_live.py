@@ -1,12 +1,11 @@
 """A real Prometheus that scrapes a real service: panels show something, alerts come on and go."""
 
 import json
-import socket
 import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ import yaml
 from tests.deploy.helm.conftest import EVERY_VALUES, of_kind, rendered
 from tests.deploy.monitoring.queries import ALERTS, alert_rules, metrics_in, panel_queries
 from tests.programs import path_of
-from tests.redis_servers import RedisServer
+from tests.redis_servers import RedisServer, free_port
 from tests.support.process import Service, serving
+from tests.support.wait import wait_until
 
 SUFFIXES = ("_bucket", "_sum", "_count", "_total")
 NEED_MORE = {
@@ -34,13 +34,6 @@ NEED_MORE = {
     "Alerts about runs",
 }
 """Panels that stay empty for a service with one scripted judge and no trouble."""
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def score_something(service: Service, number: int) -> None:
@@ -150,21 +143,11 @@ class Prometheus:
         return any(a["labels"]["alertname"] == alert and a["state"] == "firing" for a in alerts)
 
     def has_answer(self, expr: str) -> bool:
-        """Whether a query gives any number at all."""
-        return bool(self.ask("query", query=expr)["result"])
-
-
-def wait_for(is_so: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait until something is so."""
-    give_up_s = time.monotonic() + seconds
-    while True:
+        """Whether a query gives any number at all; none does before Prometheus listens."""
         try:
-            if is_so():
-                return
+            return bool(self.ask("query", query=expr)["result"])
         except OSError:
-            pass
-        assert time.monotonic() < give_up_s
-        time.sleep(0.2)
+            return False
 
 
 @contextmanager
@@ -194,7 +177,7 @@ def prometheus(admin_port: int, folder: Path) -> Iterator[Prometheus]:
     ):
         try:
             running = Prometheus(f"http://127.0.0.1:{port}")
-            wait_for(lambda: running.has_answer("medreward_build_info"))
+            wait_until(lambda: running.has_answer("medreward_build_info"))
             yield running
         finally:
             process.kill()
@@ -214,9 +197,9 @@ def test_panels_show_something_and_alerts_come_and_go(
         quiet = [rule["alert"] for rule in alert_rules() if watching.is_on(rule["alert"])]
 
         service.kill()
-        wait_for(lambda: watching.is_on("MedrewardTargetDown"))
+        wait_until(lambda: watching.is_on("MedrewardTargetDown"))
         service.start()
-        wait_for(lambda: not watching.is_on("MedrewardTargetDown"))
+        wait_until(lambda: not watching.is_on("MedrewardTargetDown"))
 
     assert titles - filled <= NEED_MORE
     assert quiet == []
