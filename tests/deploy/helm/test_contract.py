@@ -105,24 +105,18 @@ def test_selectors_find_their_pods(documents: list[Document]) -> None:
 
 
 def test_services_lead_to_ports_that_there_are(documents: list[Document]) -> None:
-    """By their names, which are at most 15 characters long."""
+    """By their names, at most 15 characters long; none but the private ones to the admin port."""
     for service in of_kind(documents, "Service"):
+        leads = {port["targetPort"] for port in service["spec"]["ports"]}
+        is_private = service["metadata"]["name"].endswith("-metrics")
+        assert ("admin" in leads) == is_private
+        assert not is_private or service["spec"]["type"] == "ClusterIP"
         wanted = service["spec"]["selector"]
         for _, metadata, spec in pod_specs(documents):
             if wanted.items() <= metadata["labels"].items():
                 names = {p["name"] for c in containers(spec) for p in c.get("ports", [])}
                 assert all(PORT_NAME.fullmatch(name) for name in names)
-                assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
-
-
-def test_clients_never_reach_the_admin_port(documents: list[Document]) -> None:
-    """No service, ingress or route but the private ones leads to it."""
-    for service in of_kind(documents, "Service"):
-        leads = {port["targetPort"] for port in service["spec"]["ports"]}
-        is_private = service["metadata"]["name"].endswith("-metrics")
-        assert ("admin" in leads) == is_private
-        if is_private:
-            assert service["spec"]["type"] == "ClusterIP"
+                assert leads <= names
 
 
 def test_mounts_have_volumes_and_volumes_are_mounted(documents: list[Document]) -> None:
@@ -169,11 +163,11 @@ def test_secrets_that_are_mounted_have_their_keys(documents: list[Document]) -> 
                 assert {item["key"] for item in secret["items"]} <= held, name
 
 
-def test_no_secret_stands_in_an_environment_argument_or_config_map(
-    documents: list[Document],
-) -> None:
-    """They are files, which no listing of a pod shows."""
+def test_variables_are_settings_and_no_secrets(documents: list[Document]) -> None:
+    """A misspelt one would stop the service; secrets are files, which no listing of a pod shows."""
+    known = {f"MEDREWARD_{name.upper()}" for name in Settings.model_fields} | NO_SETTINGS
     for _, container in all_containers(documents):
+        assert {name for name in variables(container) if name.startswith("MEDREWARD_")} <= known
         for variable in container.get("env", []):
             assert "valueFrom" not in variable
             assert "@" not in variable["value"] or re.search(r"//\w+@", variable["value"])
@@ -181,9 +175,12 @@ def test_no_secret_stands_in_an_environment_argument_or_config_map(
         assert "envFrom" not in container
 
 
-def test_limits_are_not_below_requests(documents: list[Document]) -> None:
-    """Memory has a limit everywhere; GPUs are asked for and limited alike."""
+def test_images_are_pinned_and_limits_not_below_requests(documents: list[Document]) -> None:
+    """A tag or digest; memory has a limit everywhere; GPUs are asked for and limited alike."""
     for name, container in all_containers(documents):
+        image, _, tag = container["image"].rpartition(":")
+        assert image, name
+        assert tag not in {"", "latest"}, name
         requests, limits = container["resources"]["requests"], container["resources"]["limits"]
         assert "memory" in limits, name
         for resource, limit in limits.items():
@@ -251,13 +248,6 @@ def test_pods_have_the_time_to_drain(documents: list[Document]) -> None:
         assert delay_s >= 5
 
 
-def test_variables_are_settings(documents: list[Document]) -> None:
-    """A misspelt one would stop the service at its start."""
-    known = {f"MEDREWARD_{name.upper()}" for name in Settings.model_fields} | NO_SETTINGS
-    for _, container in all_containers(documents):
-        assert {name for name in variables(container) if name.startswith("MEDREWARD_")} <= known
-
-
 def test_the_service_takes_the_settings_that_it_is_given(
     documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,8 +272,11 @@ def test_the_service_takes_the_settings_that_it_is_given(
 
 
 def test_every_pod_is_behind_a_network_policy(documents: list[Document]) -> None:
-    """Closed in both directions, and then opened to what it needs."""
+    """Closed in both directions, and then opened to what it needs: by port, and inwards by name."""
     policies = of_kind(documents, "NetworkPolicy")
+    for policy in policies:
+        assert all(rule["from"] and rule["ports"] for rule in policy["spec"].get("ingress", []))
+        assert all(rule["ports"] for rule in policy["spec"].get("egress", []))
     if not policies:
         return
     (closing,) = [p for p in policies if p["metadata"]["name"].endswith("-deny")]
@@ -297,16 +290,6 @@ def test_every_pod_is_behind_a_network_policy(documents: list[Document]) -> None
         ]
         assert closing in of_pod, name
         assert len(of_pod) > 1, name
-
-
-def test_no_policy_opens_a_port_to_everyone(documents: list[Document]) -> None:
-    """Ingress always names who, and egress to anywhere is for the hub and servers of one's own."""
-    for policy in of_kind(documents, "NetworkPolicy"):
-        for rule in policy["spec"].get("ingress", []):
-            assert rule["from"]
-            assert rule["ports"]
-        for rule in policy["spec"].get("egress", []):
-            assert rule["ports"]
 
 
 def test_offline_means_that_nothing_outside_is_reached() -> None:
@@ -347,14 +330,6 @@ def test_a_gpu_is_never_asked_for_twice_in_a_rollout(documents: list[Document]) 
         strategy = document["spec"]["strategy"]
         if has_gpu(container) and strategy["type"] == "RollingUpdate":
             assert strategy["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
-
-
-def test_images_are_pinned(documents: list[Document]) -> None:
-    """By a tag that is not the latest, or a digest."""
-    for _, container in all_containers(documents):
-        name, _, tag = container["image"].rpartition(":")
-        assert name
-        assert tag not in {"", "latest"}
 
 
 def test_another_judge_has_the_api_begin_anew() -> None:
