@@ -18,7 +18,10 @@ def byte_tokenizer() -> Any:
     letters.decoder = decoders.ByteLevel()
     letters.add_special_tokens(SPECIAL)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=letters, pad_token=SPECIAL[0], eos_token=SPECIAL[-1]
+        tokenizer_object=letters,
+        pad_token=SPECIAL[0],
+        eos_token=SPECIAL[-1],
+        clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     return tokenizer

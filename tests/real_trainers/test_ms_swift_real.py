@@ -19,8 +19,8 @@ from swift.utils.utils import import_external_file
 from medreward_client import NoReward
 from medreward_client.trainers import ms_swift
 from tests.real_trainers.bandit import PROMPT, REFERENCE, bandit
-from tests.support.judge_server import Models, Say, equal_is_yes, failing_for
-from tests.support.process import Service
+from tests.support.judge_server import Models, failing_for
+from tests.support.process import Service, dies_once
 
 FUNCTIONS = ["medreward", "medreward_accuracy_llm", "medreward_format"]
 ANSWERS = ["pneumonia", "Pneumonia", "pneumothorax", "effusion"]
@@ -109,15 +109,7 @@ def test_a_service_that_is_killed_in_a_step_costs_no_reward(
 ) -> None:
     """It dies while it scores, comes back at its address, and the step ends with every reward."""
     deaths: list[str] = []
-
-    def dies_once(answer: str, reference: str) -> Say:
-        if answer in ANSWERS and not deaths:
-            deaths.append(answer)
-            service.kill()
-            service.start()
-        return equal_is_yes(answer, reference)
-
-    models.rule = dies_once
+    models.rule = dies_once(service, ANSWERS, deaths)
     functions = plugged_in(tmp_path, f"base_url={service.url!r}")
 
     torch.testing.assert_close(rewarded(functions, 0), torch.tensor(EXPECTED))

@@ -25,10 +25,11 @@ from openrlhf.trainer.ppo_utils.experience import (
 )
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
-from tokenizers.models import BPE, Unigram
+from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast
 
 from medreward_client.trainers import openrlhf as function_file
+from tests.real_trainers.byte_tokenizer import SPECIAL, byte_tokenizer
 from tests.support.judge_server import Models, Say, equal_is_yes, failing_for
 from tests.support.process import Service, serving
 
@@ -42,19 +43,6 @@ RIGHT = "<X_RAY><thinking>Basal.</thinking><answer>LEFT LOWER LOBE</answer>"
 WRONG = "<X_RAY><thinking>Apical.</thinking><answer>right upper lobe</answer>"
 LOST = "<X_RAY><thinking>Unclear.</thinking><answer>lost</answer>"
 REWARDS = {RIGHT: 0.6625, WRONG: 0.145}
-SPECIAL = ["<|im_start|>", "<|im_end|>"]
-
-
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One that gives back each text as it was, as Qwen's does."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(BPE({sign: number for number, sign in enumerate(alphabet)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(SPECIAL)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, eos_token=SPECIAL[1]
-    )
 
 
 def piece_tokenizer() -> PreTrainedTokenizerFast:
@@ -70,7 +58,7 @@ def piece_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.add_special_tokens(SPECIAL)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, eos_token=SPECIAL[1]
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, eos_token=SPECIAL[-1]
     )
 
 
@@ -78,7 +66,7 @@ class Engine:
     """A fake of the engine that generates: it says what it is told, and ends it."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, says: str) -> None:
-        ids = tokenizer(f"{says}{SPECIAL[1]}", add_special_tokens=False)["input_ids"]
+        ids = tokenizer(f"{says}{SPECIAL[-1]}", add_special_tokens=False)["input_ids"]
         self._output = SimpleNamespace(
             token_ids=ids, text=says, finish_reason="stop", logprobs=None
         )

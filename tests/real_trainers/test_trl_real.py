@@ -14,8 +14,8 @@ from trl import GRPOConfig, GRPOTrainer
 from medreward_client import RewardClient, Sample
 from medreward_client.trainers.trl import make_reward_funcs
 from tests.real_trainers.bandit import ANSWERS, PROMPT, REFERENCE, RESPONSES, bandit
-from tests.support.judge_server import Models, Say, equal_is_yes, failing_for
-from tests.support.process import Service, serving
+from tests.support.judge_server import Models, failing_for
+from tests.support.process import Service, dies_once, serving
 
 UNJUDGED = RESPONSES[2::3]
 """A third of them: those for which the judge fails."""
@@ -67,6 +67,13 @@ def trained(
     return trainer
 
 
+def funcs_of(service: Service, components: Sequence[Any] = (), **options: Any) -> list[Any]:
+    """The reward functions of a service, for the rows that are trained on."""
+    return make_reward_funcs(
+        components, reference_column="solution", base_url=service.url, **options
+    )
+
+
 def logged(trainer: Recorder, name: str) -> list[float]:
     """Give a metric of each step."""
     return [entry[name] for entry in trainer.state.log_history if name in entry]
@@ -101,7 +108,7 @@ def test_a_run_trains_on_the_rewards_of_the_service(
     service: Service, tmp_path: Path, chat: bool
 ) -> None:
     """Each response, plain or in a conversation, gets the service's reward; its parts are logged."""
-    funcs = make_reward_funcs(reference_column="solution", base_url=service.url)
+    funcs = funcs_of(service)
 
     trainer = trained(funcs, tmp_path, chat=chat)
 
@@ -119,9 +126,7 @@ def test_samples_that_the_judge_fails_for_move_nobody(
 ) -> None:
     """Their advantage is 0, and the others' are what they would be without them."""
     models.rule = fails_for_a_third
-    funcs = make_reward_funcs(
-        reference_column="solution", base_url=service.url, max_unscored_share=0.5
-    )
+    funcs = funcs_of(service, max_unscored_share=0.5)
 
     trainer = trained(funcs, tmp_path)
 
@@ -139,12 +144,8 @@ def test_components_are_rewards_of_their_own(
 ) -> None:
     """Normalised each by itself, with weights; a sample without a reward has none in any."""
     models.rule = fails_for_a_third
-    funcs = make_reward_funcs(
-        ["accuracy_llm", "accuracy_embed", "format"],
-        reference_column="solution",
-        base_url=service.url,
-        max_unscored_share=0.5,
-    )
+    components = ["accuracy_llm", "accuracy_embed", "format"]
+    funcs = funcs_of(service, components, max_unscored_share=0.5)
 
     trainer = trained(
         funcs,
@@ -160,7 +161,7 @@ def test_components_are_rewards_of_their_own(
         for response, rewards, advantage in rows:
             assert [math.isnan(reward) for reward in rewards] == [response in UNJUDGED] * 3
             assert response not in UNJUDGED or advantage == 0.0
-    for name in ["accuracy_llm", "accuracy_embed", "format"]:
+    for name in components:
         assert len(logged(trainer, f"rewards/medreward_{name}/mean")) == STEPS
 
 
@@ -174,12 +175,7 @@ def test_a_function_beside_ours_scores_nothing_that_we_did_not(
 ) -> None:
     """Were it to, TRL would take the sum of the rest for the reward, and our failure for a 0."""
     models.rule = fails_for_a_third
-    funcs = make_reward_funcs(
-        beside=[shortness],
-        reference_column="solution",
-        base_url=service.url,
-        max_unscored_share=0.5,
-    )
+    funcs = funcs_of(service, beside=[shortness], max_unscored_share=0.5)
 
     trainer = trained(funcs, tmp_path)
 
@@ -194,16 +190,8 @@ def test_a_service_that_is_killed_in_a_step_costs_no_reward(
 ) -> None:
     """It dies while it scores, comes back at its address, and the step ends with every reward."""
     deaths: list[str] = []
-
-    def dies_once(answer: str, reference: str) -> Say:
-        if answer in ANSWERS and not deaths:
-            deaths.append(answer)
-            service.kill()
-            service.start()
-        return equal_is_yes(answer, reference)
-
-    models.rule = dies_once
-    funcs = make_reward_funcs(reference_column="solution", base_url=service.url)
+    models.rule = dies_once(service, ANSWERS, deaths)
+    funcs = funcs_of(service)
 
     trainer = trained(funcs, tmp_path)
 
@@ -221,9 +209,7 @@ def test_trl_can_be_kept_from_logging_samples(
 ) -> None:
     """It logs what has no reward, text and all, unless its logger is told not to, as our page says."""
     models.rule = fails_for_a_third
-    funcs = make_reward_funcs(
-        reference_column="solution", base_url=service.url, max_unscored_share=0.5
-    )
+    funcs = funcs_of(service, max_unscored_share=0.5)
 
     trained(funcs, tmp_path)
     assert any(response in caplog.text for response in UNJUDGED)
@@ -238,7 +224,7 @@ def test_trl_can_be_kept_from_logging_samples(
 def test_real_models_reward_a_run(tmp_path: Path) -> None:
     """The two small models of the embedded profile score every response, and a right one best."""
     with serving(None) as service:
-        funcs = make_reward_funcs(reference_column="solution", base_url=service.url)
+        funcs = funcs_of(service)
         trainer = trained(funcs, tmp_path)
 
     for responses, rewards, _ in steps_of(trainer):

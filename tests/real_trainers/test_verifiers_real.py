@@ -13,8 +13,8 @@ import pytest
 import verifiers.v1 as vf
 
 from medreward_client.trainers.verifiers import reward_of
-from tests.support.judge_server import Models, Say, equal_is_yes, failing_for
-from tests.support.process import Service
+from tests.support.judge_server import Models, failing_for
+from tests.support.process import Service, dies_once
 
 ANSWERS = ["pneumonia", "Pneumonia", "pneumothorax", "effusion"]
 EXPECTED = [1.0, 0.6625, 0.145, 0.145]
@@ -120,15 +120,7 @@ def test_a_trace_without_a_reward_has_an_error(models: Models, service: Service)
 def test_a_service_that_is_killed_costs_no_reward(models: Models, service: Service) -> None:
     """It dies while it scores, comes back at its address, and every trace has its reward."""
     deaths: list[str] = []
-
-    def dies_once(answer: str, reference: str) -> Say:
-        if answer in ANSWERS and not deaths:
-            deaths.append(answer)
-            service.kill()
-            service.start()
-        return equal_is_yes(answer, reference)
-
-    models.rule = dies_once
+    models.rule = dies_once(service, ANSWERS, deaths)
 
     traces = asyncio.run(scored(medical_task(service)))
 

@@ -18,8 +18,8 @@ import torch
 from transformers import AutoTokenizer
 
 from medreward_client import NoReward, RewardClient, Sample
-from tests.support.judge_server import Models, Say, failing_for
-from tests.support.process import Service, serving
+from tests.support.judge_server import Models, failing_for
+from tests.support.process import Service, dies_once, serving
 
 # Of what they import, much is deprecated, and where tests are collected a warning is an error.
 with warnings.catch_warnings(action="ignore"):
@@ -224,17 +224,10 @@ def test_a_service_that_dies_in_the_middle_of_a_step_costs_no_sample(
 ) -> None:
     """It is killed while a verdict is awaited, and comes back: every reward is what it would be."""
     deaths: list[str] = []
-
-    def dies_once(answer: str, reference: str) -> Say:
-        if not deaths:
-            deaths.append(answer)
-            service.kill()
-            service.start()
-        return fails_for_both(answer, reference)
-
     # Answers that nobody has asked about before, or the service would not ask the judge.
-    groups = [[told(f"lobe number {3 * row + n}") for n in range(3)] for row in range(8)]
-    models.rule = dies_once
+    answers = [f"lobe number {n}" for n in range(24)]
+    groups = [[told(answer) for answer in answers[row : row + 3]] for row in range(0, 24, 3)]
+    models.rule = dies_once(service, answers, deaths)
     try:
         kept = verl.roll_out(*(Row(RIGHT, *group, modality="X_RAY") for group in groups))
     finally:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from tests.support.judge_server import MODEL, Models
+from tests.support.judge_server import MODEL, Models, Rule, Say, equal_is_yes
 from tests.support.wait import wait_until
 
 START_LIMIT_S = 600.0
@@ -182,6 +182,22 @@ def serving(models: Models | None, *options: str, **settings: object) -> Iterato
     with Service(*options, **{**remote, **settings}) as service:
         service.start()
         yield service
+
+
+def dies_once(service: Service, answers: Sequence[str], deaths: list[str]) -> Rule:
+    """Kill and restart the service while it awaits the first verdict about one of *answers*.
+
+    The answer is added to *deaths*; all verdicts are those of `equal_is_yes`.
+    """
+
+    def rule(answer: str, reference: str) -> Say:
+        if answer in answers and not deaths:
+            deaths.append(answer)
+            service.kill()
+            service.start()
+        return equal_is_yes(answer, reference)
+
+    return rule
 
 
 def medreward_command() -> str:
