@@ -66,7 +66,7 @@ def services(documents: list[Document]) -> Iterator[tuple[Document, Document, Do
 
 def sources(spec: Document) -> list[Document]:
     """The volumes of a pod, and what is projected into them."""
-    volumes = spec.get("volumes", [])
+    volumes: list[Document] = spec.get("volumes", [])
     return volumes + [s for v in volumes for s in v.get("projected", {}).get("sources", [])]
 
 

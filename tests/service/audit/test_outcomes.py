@@ -48,30 +48,24 @@ def test_both_routes_are_asked_the_same() -> None:
 @pytest.mark.parametrize(
     ("value", "source", "is_paid", "refused_by"),
     [
-        (1.0, "judge", True, None),
         (0.7, "cache", True, None),
         (0.3, "judge", False, None),
         (0.0, "judge", False, None),
         (0.0, "rule", False, "rule"),
         (0.0, "veto", False, "veto"),
-        (1.0, "exact", True, None),
     ],
 )
+# A recipe may look at the answer by one of the two alone.
+@pytest.mark.parametrize("component", ["accuracy_llm", "accuracy_embed"])
 def test_what_is_paid_and_what_is_refused(
-    value: float, source: Source, is_paid: bool, refused_by: str | None
+    component: str, value: float, source: Source, is_paid: bool, refused_by: str | None
 ) -> None:
     """The accuracy decides; a rule that set it to 0 without a model refused the answer."""
-    found = _outcome(value=value, source=source)
+    parts = {component: Component(value=value, weight=1.0, source=source)}
+    scored = SampleResult(id=None, status="scored", reward=value, components=parts, flags=[])
+    found = outcome_of(CASE, _judged("NO", 0.1), scored)
 
     assert (found.is_paid, found.refused_by) == (is_paid, refused_by)
-
-
-def test_the_embedding_pays_where_there_is_no_judge() -> None:
-    """A recipe may look at the answer by one of the two alone."""
-    parts = {"accuracy_embed": Component(value=1.0, weight=1.0, source="embedder", cosine=0.9)}
-    scored = SampleResult(id=None, status="scored", reward=1.0, components=parts, flags=[])
-
-    assert outcome_of(CASE, _judged("NO", 0.1), scored).is_paid
 
 
 @pytest.mark.parametrize(
@@ -105,9 +99,3 @@ def _judged(verdict: str, p_yes: float | None) -> ItemResult:
     return ItemResult.model_validate(
         {"id": None, "status": "judged", "verdict": verdict, "p_yes": p_yes, "votes": []}
     )
-
-
-def _outcome(*, value: float, source: Source) -> Outcome:
-    parts = {"accuracy_llm": Component(value=value, weight=1.0, source=source)}
-    scored = SampleResult(id=None, status="scored", reward=value, components=parts, flags=[])
-    return outcome_of(CASE, _judged("NO", 0.1), scored)

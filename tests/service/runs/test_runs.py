@@ -201,15 +201,14 @@ def test_a_clean_run_has_no_alert_of_any_kind() -> None:
     """Its report has its means and shares."""
     rng = np.random.default_rng(6)
     report = watched({step: batch(rng) for step in range(80)})
+    total = report.total
 
     assert report.alerts == []
-    assert report.total.samples == 81 * 96
-    assert report.total.reward.mean == pytest.approx(0.46, abs=0.02)
-    assert report.total.components["accuracy_llm"].mean == pytest.approx(0.4, abs=0.02)
-    assert report.total.judge_only == pytest.approx(0.04, abs=0.01)
-    assert report.total.flags["malformed"] == pytest.approx(0.05, abs=0.01)
-    assert report.total.groups == 81 * 24
-    assert report.total.distinct_answers == 1.0
+    assert (total.samples, total.groups, total.distinct_answers) == (81 * 96, 81 * 24, 1.0)
+    assert total.reward.mean == pytest.approx(0.46, abs=0.02)
+    assert total.components["accuracy_llm"].mean == pytest.approx(0.4, abs=0.02)
+    assert total.judge_only == pytest.approx(0.04, abs=0.01)
+    assert total.flags["malformed"] == pytest.approx(0.05, abs=0.01)
 
 
 FOOLED = {"accuracy_llm": 0.0, "accuracy_embed": 1.0}
@@ -332,23 +331,25 @@ def test_late_samples_count_and_raise_no_alert() -> None:
     assert report.alerts == []
 
 
-@pytest.mark.parametrize(("requests", "steps"), [([64] * 9, 3), ([600] * 3, 3), ([1] * 300, 2)])
-def test_a_run_that_tells_no_steps_is_cut_into_some(requests: list[int], steps: int) -> None:
+@pytest.mark.parametrize(
+    ("requests", "steps"),
+    [
+        ([(None, 64)] * 9, [(0, 256), (1, 256), (2, 64)]),
+        ([(None, 600)] * 3, [(0, 600), (1, 600), (2, 600)]),
+        ([(None, 1)] * 300, [(0, 256), (1, 44)]),
+        # Others of the run have told their step.
+        ([(7, 300), (None, 300)], [(7, 600)]),
+    ],
+)
+def test_samples_without_a_step_are_cut_into_some(
+    requests: list[tuple[int | None, int]], steps: list[tuple[int, int]]
+) -> None:
     """A step is 256 samples or more, and a request is never cut."""
     watch = RunWatch(Metrics())
-    for size in requests:
-        watch.observe(KEY, None, [seen()] * size)
+    for step, size in requests:
+        watch.observe(KEY, step, [seen()] * size)
 
-    assert [step.step for step in report_of(watch).steps] == list(range(steps))
-
-
-def test_samples_without_a_step_belong_to_the_one_under_way() -> None:
-    """Where others of the run have told theirs."""
-    watch = RunWatch(Metrics())
-    watch.observe(KEY, 7, [seen()] * 300)
-    watch.observe(KEY, None, [seen()] * 300)
-
-    assert [(step.step, step.samples) for step in report_of(watch).steps] == [(7, 600)]
+    assert [(step.step, step.samples) for step in report_of(watch).steps] == steps
 
 
 def random_samples(rng: np.random.Generator, count: int) -> Iterator[Observed]:
