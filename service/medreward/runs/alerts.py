@@ -133,7 +133,7 @@ def _never(steps: int) -> Rise:
 
 def _repeated(answers: RepeatedAnswers) -> Iterator[Observation]:
     for repeat in answers.suspicious():
-        crossing = Crossing(repeat.share, repeat.bar.share)
+        crossing = Crossing(repeat.share, repeat.thresholds.share)
         yield Observation("repeated_answer", shown(repeat.answer), crossing)
 
 

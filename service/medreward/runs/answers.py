@@ -22,7 +22,7 @@ MOST_EXACT = 0.1
 """Share of an answer's high rewards for which it may equal the reference, at most."""
 
 
-class Bar(NamedTuple):
+class Thresholds(NamedTuple):
     """Thresholds that an answer has to reach to be suspicious."""
 
     references: int
@@ -33,7 +33,7 @@ class Bar(NamedTuple):
     """Share of its uses that were rewarded highly."""
 
 
-BAR, SHORT_BAR = Bar(8, 0.05, 0.5), Bar(16, 0.1, 0.8)
+USUAL, FOR_SHORT = Thresholds(8, 0.05, 0.5), Thresholds(16, 0.1, 0.8)
 SHORT_CHARACTERS = 4
 """Length up to which an answer is often right by nature: yes, no, a letter, a number."""
 
@@ -44,22 +44,22 @@ class Repeat(NamedTuple):
     answer: int
     characters: int
     references: int
-    """Counted up to `SHORT_BAR.references`."""
+    """Counted up to `FOR_SHORT.references`."""
     share: float
     right: float
     exact: float
 
     @property
-    def bar(self) -> Bar:
+    def thresholds(self) -> Thresholds:
         """Thresholds for an answer of its length."""
-        return SHORT_BAR if self.characters <= SHORT_CHARACTERS else BAR
+        return FOR_SHORT if self.characters <= SHORT_CHARACTERS else USUAL
 
     @property
     def is_suspicious(self) -> bool:
         """True if it reaches every threshold and seldom equals its reference."""
-        bar = self.bar
-        is_common = self.references >= bar.references and self.share >= bar.share
-        return is_common and self.right >= bar.right and self.exact <= MOST_EXACT
+        least = self.thresholds
+        is_common = self.references >= least.references and self.share >= least.share
+        return is_common and self.right >= least.right and self.exact <= MOST_EXACT
 
 
 @dataclass(slots=True)
@@ -109,9 +109,9 @@ class RepeatedAnswers:
 
     def suspicious(self) -> Iterator[Repeat]:
         """Yield the answers that reach their thresholds."""
-        least = BAR.share * self._high
+        least = USUAL.share * self._high
         for answer, use in self._uses.items():
-            if use.high >= least and len(use.references) >= BAR.references:
+            if use.high >= least and len(use.references) >= USUAL.references:
                 repeat = self._repeat(answer, use)
                 if repeat.is_suspicious:
                     yield repeat
@@ -129,7 +129,7 @@ class RepeatedAnswers:
         use.high += self._weight
         if sample.answer == sample.reference:
             use.exact += self._weight
-        elif len(use.references) < SHORT_BAR.references:
+        elif len(use.references) < FOR_SHORT.references:
             # If there is no reference, the prompt is counted instead.
             reference = sample.prompt if sample.reference is None else sample.reference
             use.references.add(reference)
