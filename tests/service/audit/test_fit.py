@@ -117,31 +117,20 @@ def test_the_calibration_error_is_that_of_pencil_and_paper() -> None:
     assert calibration_error(p, is_right, bins=2) == pytest.approx((0.3 + 0.15) / 2)
 
 
-@pytest.mark.parametrize("size", [200, 400, 1000])
-def test_a_certified_false_positive_rate_is_kept(size: int) -> None:
-    """In at least 95 of 100 calibrations, the true rate above the threshold is within 2 %."""
-    kept = 0
+@pytest.mark.parametrize("size", [200, 400])
+def test_a_certified_error_rate_is_kept(size: int) -> None:
+    """In at least 95 of 100 calibrations, the true rates beyond both thresholds are as certified."""
+    kept_fpr = kept_fnr = 0
     for seed in range(SEEDS):
-        centre = NORMAL.inv_cdf(0.05)
-        wrong = centre + np.random.default_rng(seed).standard_normal(size)
-        threshold = lowest_yes(wrong, 0.02)
-        assert threshold is not None
-        kept += 1 - NORMAL.cdf(threshold - centre) <= 0.02
+        scores = np.random.default_rng(seed).standard_normal(size)
+        yes_above, no_below = lowest_yes(scores, 0.02), highest_no(scores, 0.10)
+        assert yes_above is not None
+        assert no_below is not None
+        kept_fpr += 1 - NORMAL.cdf(yes_above) <= 0.02
+        kept_fnr += NORMAL.cdf(no_below) <= 0.10
 
-    assert kept >= 0.95 * SEEDS
-
-
-@pytest.mark.parametrize("size", [50, 200])
-def test_a_certified_false_negative_rate_is_kept(size: int) -> None:
-    """Likewise at or below the other threshold, within 10 %."""
-    kept = 0
-    for seed in range(SEEDS):
-        right = 1.5 + np.random.default_rng(seed).standard_normal(size)
-        threshold = highest_no(right, 0.10)
-        assert threshold is not None
-        kept += NORMAL.cdf(threshold - 1.5) <= 0.10
-
-    assert kept >= 0.95 * SEEDS
+    assert kept_fpr >= 0.95 * SEEDS
+    assert kept_fnr >= 0.95 * SEEDS
 
 
 @pytest.mark.parametrize("seeds", [100, pytest.param(SEEDS, marks=pytest.mark.slow)])

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,9 +10,6 @@ from medreward.engines.models import locate
 from medreward.errors import SetupError
 from medreward.settings import default_models_dir
 from medreward.verifier.examples import Example, Mixture
-
-if TYPE_CHECKING:
-    from medreward.verifier.train import Step
 
 pytestmark = pytest.mark.models
 
@@ -43,22 +39,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def steps() -> list["Step"]:
-    """What a run tells of itself."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def trained(tiny: Path, steps: list["Step"], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two short epochs make of it."""
-    from medreward.verifier.train import Plan, train
-
-    out = tmp_path_factory.mktemp("trained")
-    train(tiny, out, Plan(epochs=2, mixture=SMALL, looks=2), steps.append)
-    return out
-
-
-@pytest.fixture(scope="module")
 def untrained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same encoder under a head of random weights, as a run begins with it."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -70,27 +50,25 @@ def untrained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_tells_of_each_step_and_of_what_it_is_worth(
-    trained: Path, steps: list["Step"]
+def test_a_run_tells_of_each_step_and_leaves_an_ordinary_classifier(
+    tiny: Path, tmp_path: Path
 ) -> None:
-    """Steps are counted to the end, and the looks at validation pairs are kept in a file."""
+    """A file keeps the looks at validation pairs; the weights are in bfloat16, with YES and NO."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from medreward.verifier.train import Plan, Step, train
+
+    steps: list[Step] = []
+    train(tiny, tmp_path, Plan(epochs=2, mixture=SMALL, looks=2), steps.append)
     total = steps[-1].total
-    plan, *looks = map(json.loads, (trained / "training.jsonl").read_text("utf-8").splitlines())
+    plan, *looks = map(json.loads, (tmp_path / "training.jsonl").read_text("utf-8").splitlines())
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
 
     assert [step.done for step in steps if step.scores is None] == list(range(1, total + 1))
     assert plan["plan"]["epochs"] == 2
     assert looks[-1]["step"] == total
     assert 0.0 <= looks[-1]["auc"] <= 1.0
-
-
-@pytest.mark.slow
-def test_the_model_loads_as_any_classifier_and_names_its_labels(trained: Path) -> None:
-    """The folder that is written is an ordinary one, in bfloat16, with YES and NO."""
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    model = AutoModelForSequenceClassification.from_pretrained(trained)
-
     assert model.config.id2label == {0: "NO", 1: "YES"}
     assert model.config.dtype == torch.bfloat16
 
