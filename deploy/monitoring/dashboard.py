@@ -5,6 +5,7 @@ for it knows every option, and needs more lines than these for each panel.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 SELECTOR = 'job=~"$job",service=~"$service",instance=~"$instance"'
@@ -14,19 +15,13 @@ COLUMNS = 24
 Unit = Literal["short", "s", "percentunit", "reqps", "ops", "none", "currencyUSD", "bytes"]
 
 
-class Query(NamedTuple):
-    """One query and what its lines are called."""
-
-    expr: str
-    legend: str
-
-
 class Panel(NamedTuple):
     """One panel."""
 
     title: str
     description: str
-    queries: tuple[Query, ...]
+    queries: Mapping[str, str]
+    """Each query, by the name of its lines."""
     unit: Unit = "short"
     kind: Literal["timeseries", "stat", "heatmap", "table"] = "timeseries"
     width: int = 8
@@ -44,24 +39,21 @@ def _rate(metric: str, by: str, more: str = "") -> str:
     return f"sum by ({by}) (rate({metric}{{{SELECTOR}{more}}}[$__rate_interval]))"
 
 
-def _quantile(share: float, metric: str, by: str) -> str:
+def _quantiles(metric: str, by: str, *shares: float) -> dict[str, str]:
     inner = f"sum by (le, {by}) (rate({metric}_bucket{{{SELECTOR}}}[$__rate_interval]))"
-    return f"histogram_quantile({share}, {inner})"
-
-
-def _quantiles(metric: str, by: str, *shares: float) -> tuple[Query, ...]:
-    return tuple(
-        Query(_quantile(share, metric, by), f"{{{{{by}}}}} p{share * 100:.0f}") for share in shares
-    )
+    return {
+        f"{{{{{by}}}}} p{share * 100:.0f}": f"histogram_quantile({share}, {inner})"
+        for share in shares
+    }
 
 
 def _share(part: str, whole: str) -> str:
     return f"{part} / {whole}"
 
 
-def _spread(metric: str) -> tuple[Query, ...]:
+def _spread(metric: str) -> dict[str, str]:
     query = f"sum by (le) (increase({metric}_bucket{{{SELECTOR}}}[$__rate_interval]))"
-    return (Query(query, "{{le}}"),)
+    return {"{{le}}": query}
 
 
 ROWS = (
@@ -71,19 +63,14 @@ ROWS = (
             Panel(
                 "Ready replicas",
                 "Processes whose readiness says yes, by service.",
-                (Query(f"sum by (service) (medreward_ready{{{SELECTOR}}})", "{{service}}"),),
+                {"{{service}}": f"sum by (service) (medreward_ready{{{SELECTOR}}})"},
                 kind="stat",
                 width=5,
             ),
             Panel(
                 "Samples",
                 "Samples and items answered a second.",
-                (
-                    Query(
-                        f"sum(rate(medreward_samples_total{{{SELECTOR}}}[$__rate_interval]))",
-                        "samples",
-                    ),
-                ),
+                {"samples": f"sum(rate(medreward_samples_total{{{SELECTOR}}}[$__rate_interval]))"},
                 unit="ops",
                 kind="stat",
                 width=5,
@@ -91,15 +78,12 @@ ROWS = (
             Panel(
                 "Without a score",
                 "Share of samples that are unscored or unjudged. They are no zeros: trainers leave them out.",
-                (
-                    Query(
-                        _share(
-                            f'(sum(rate(medreward_samples_total{{{SELECTOR},status=~"unscored|unjudged"}}[$__rate_interval])) or vector(0))',
-                            f"sum(rate(medreward_samples_total{{{SELECTOR}}}[$__rate_interval]))",
-                        ),
-                        "share",
-                    ),
-                ),
+                {
+                    "share": _share(
+                        f'(sum(rate(medreward_samples_total{{{SELECTOR},status=~"unscored|unjudged"}}[$__rate_interval])) or vector(0))',
+                        f"sum(rate(medreward_samples_total{{{SELECTOR}}}[$__rate_interval]))",
+                    )
+                },
                 unit="percentunit",
                 kind="stat",
                 width=5,
@@ -107,15 +91,12 @@ ROWS = (
             Panel(
                 "YES",
                 "Share of YES among the verdicts of the judge and of rules.",
-                (
-                    Query(
-                        _share(
-                            f'sum(rate(medreward_verdicts_total{{{SELECTOR},verdict="yes"}}[$__rate_interval]))',
-                            f'sum(rate(medreward_verdicts_total{{{SELECTOR},verdict=~"yes|no"}}[$__rate_interval]))',
-                        ),
-                        "YES",
-                    ),
-                ),
+                {
+                    "YES": _share(
+                        f'sum(rate(medreward_verdicts_total{{{SELECTOR},verdict="yes"}}[$__rate_interval]))',
+                        f'sum(rate(medreward_verdicts_total{{{SELECTOR},verdict=~"yes|no"}}[$__rate_interval]))',
+                    )
+                },
                 unit="percentunit",
                 kind="stat",
                 width=4,
@@ -123,7 +104,7 @@ ROWS = (
             Panel(
                 "Versions",
                 "What runs where.",
-                (Query(f"medreward_build_info{{{SELECTOR}}}", ""),),
+                {"": f"medreward_build_info{{{SELECTOR}}}"},
                 kind="table",
                 width=5,
             ),
@@ -135,16 +116,13 @@ ROWS = (
             Panel(
                 "Requests",
                 "By route and status; 429 and 503 are tried again by clients.",
-                (
-                    Query(
-                        _rate(
-                            "medreward_http_requests_total",
-                            "route, code",
-                            ',route!~"/livez|/readyz|/startupz|/metrics"',
-                        ),
-                        "{{route}} {{code}}",
-                    ),
-                ),
+                {
+                    "{{route}} {{code}}": _rate(
+                        "medreward_http_requests_total",
+                        "route, code",
+                        ',route!~"/livez|/readyz|/startupz|/metrics"',
+                    )
+                },
                 unit="reqps",
             ),
             Panel(
@@ -156,16 +134,10 @@ ROWS = (
             Panel(
                 "In flight",
                 "Requests, and the questions of all of them, that are let in and not yet answered.",
-                (
-                    Query(
-                        f"sum by (service) (medreward_inflight_requests{{{SELECTOR}}})",
-                        "{{service}} requests",
-                    ),
-                    Query(
-                        f"sum by (service) (medreward_inflight_questions{{{SELECTOR}}})",
-                        "{{service}} questions",
-                    ),
-                ),
+                {
+                    "{{service}} requests": f"sum by (service) (medreward_inflight_requests{{{SELECTOR}}})",
+                    "{{service}} questions": f"sum by (service) (medreward_inflight_questions{{{SELECTOR}}})",
+                },
             ),
             Panel(
                 "Time by stage",
@@ -176,13 +148,13 @@ ROWS = (
             Panel(
                 "Turned away",
                 "Requests refused at the door, by reason.",
-                (Query(_rate("medreward_admission_rejected_total", "reason"), "{{reason}}"),),
+                {"{{reason}}": _rate("medreward_admission_rejected_total", "reason")},
                 unit="reqps",
             ),
             Panel(
                 "Draining",
                 "Processes that were told to end and still answer.",
-                (Query(f"sum by (service) (medreward_draining{{{SELECTOR}}})", "{{service}}"),),
+                {"{{service}}": f"sum by (service) (medreward_draining{{{SELECTOR}}})"},
             ),
         ),
     ),
@@ -198,12 +170,9 @@ ROWS = (
             Panel(
                 "Components",
                 "Mean of each signal before its weight, by recipe.",
-                (
-                    Query(
-                        f"{_rate('medreward_component_sum', 'recipe, component')} / {_rate('medreward_component_count', 'recipe, component')}",
-                        "{{recipe}} {{component}}",
-                    ),
-                ),
+                {
+                    "{{recipe}} {{component}}": f"{_rate('medreward_component_sum', 'recipe, component')} / {_rate('medreward_component_count', 'recipe, component')}"
+                },
             ),
             Panel(
                 "How sure the judge is",
@@ -214,44 +183,41 @@ ROWS = (
             Panel(
                 "Verdicts",
                 "YES and NO, and what was neither.",
-                (Query(_rate("medreward_verdicts_total", "verdict"), "{{verdict}}"),),
+                {"{{verdict}}": _rate("medreward_verdicts_total", "verdict")},
                 unit="ops",
                 stacks=True,
             ),
             Panel(
                 "Unscored",
                 "Samples without a score, by the kind of problem.",
-                (Query(_rate("medreward_unscored_total", "kind"), "{{kind}}"),),
+                {"{{kind}}": _rate("medreward_unscored_total", "kind")},
                 unit="ops",
                 stacks=True,
             ),
             Panel(
                 "Judge against embedder",
                 "Samples of training runs to which one of the two alone said yes. A jump is worth a look at the answers.",
-                (Query(_rate("medreward_judge_embedder_disagreement_total", "kind"), "{{kind}}"),),
+                {"{{kind}}": _rate("medreward_judge_embedder_disagreement_total", "kind")},
                 unit="ops",
             ),
             Panel(
                 "Groups",
                 "Groups of training runs, by whether their rewards differ; those that do not teach nothing.",
-                (Query(_rate("medreward_run_groups_total", "variance"), "{{variance}}"),),
+                {"{{variance}}": _rate("medreward_run_groups_total", "variance")},
                 unit="ops",
                 stacks=True,
             ),
             Panel(
                 "Alerts about runs",
                 "Raised in the last hour, by kind; /runs/<id> tells more.",
-                (
-                    Query(
-                        f"sum by (kind) (increase(medreward_run_alerts_total{{{SELECTOR}}}[1h]))",
-                        "{{kind}}",
-                    ),
-                ),
+                {
+                    "{{kind}}": f"sum by (kind) (increase(medreward_run_alerts_total{{{SELECTOR}}}[1h]))"
+                },
             ),
             Panel(
                 "Runs watched",
                 "Training runs of which a report is kept.",
-                (Query(f"sum(medreward_runs_watched{{{SELECTOR}}})", "runs"),),
+                {"runs": f"sum(medreward_runs_watched{{{SELECTOR}}})"},
             ),
         ),
     ),
@@ -261,22 +227,16 @@ ROWS = (
             Panel(
                 "Engines that answer",
                 "1 while an engine answers.",
-                (
-                    Query(
-                        f"min by (service, role) (medreward_backend_ready{{{SELECTOR}}})",
-                        "{{service}} {{role}}",
-                    ),
-                ),
+                {
+                    "{{service}} {{role}}": f"min by (service, role) (medreward_backend_ready{{{SELECTOR}}})"
+                },
             ),
             Panel(
                 "Queue",
                 "Questions that wait for their batch.",
-                (
-                    Query(
-                        f"sum by (service, role) (medreward_queue_depth{{{SELECTOR}}})",
-                        "{{service}} {{role}}",
-                    ),
-                ),
+                {
+                    "{{service}} {{role}}": f"sum by (service, role) (medreward_queue_depth{{{SELECTOR}}})"
+                },
             ),
             Panel(
                 "Wait",
@@ -287,12 +247,9 @@ ROWS = (
             Panel(
                 "Batches",
                 "Mean number of questions put to an engine at once.",
-                (
-                    Query(
-                        f"{_rate('medreward_batch_size_sum', 'role')} / {_rate('medreward_batch_size_count', 'role')}",
-                        "{{role}}",
-                    ),
-                ),
+                {
+                    "{{role}}": f"{_rate('medreward_batch_size_sum', 'role')} / {_rate('medreward_batch_size_count', 'role')}"
+                },
             ),
             Panel(
                 "Time of a batch",
@@ -303,57 +260,47 @@ ROWS = (
             Panel(
                 "Questions to the judge",
                 "Put to it a second, after equal and remembered ones are gone.",
-                (
-                    Query(
-                        f"sum(rate(medreward_judge_calls_total{{{SELECTOR}}}[$__rate_interval]))",
-                        "questions",
-                    ),
-                ),
+                {
+                    "questions": f"sum(rate(medreward_judge_calls_total{{{SELECTOR}}}[$__rate_interval]))"
+                },
                 unit="ops",
             ),
             Panel(
                 "Two engines",
                 "Inquiries answered by the first and by the second, where there are two.",
-                (
-                    Query(
-                        _rate("medreward_cascade_inquiries_total", "answered_by"), "{{answered_by}}"
-                    ),
-                ),
+                {"{{answered_by}}": _rate("medreward_cascade_inquiries_total", "answered_by")},
                 unit="ops",
             ),
             Panel(
                 "Tokens of a judge behind a server",
                 "As it counts them, by direction.",
-                (Query(_rate("medreward_judge_tokens_total", "direction"), "{{direction}}"),),
+                {"{{direction}}": _rate("medreward_judge_tokens_total", "direction")},
                 unit="ops",
             ),
             Panel(
                 "Cost",
                 "In the money of the settings' prices, in the last hour.",
-                (Query(f"sum(increase(medreward_judge_cost_total{{{SELECTOR}}}[1h]))", "cost"),),
+                {"cost": f"sum(increase(medreward_judge_cost_total{{{SELECTOR}}}[1h]))"},
                 unit="none",
             ),
             Panel(
                 "Prompt tokens of vLLM in this process",
                 "Computed, or found in its prefix cache.",
-                (Query(_rate("medreward_judge_prompt_tokens_total", "source"), "{{source}}"),),
+                {"{{source}}": _rate("medreward_judge_prompt_tokens_total", "source")},
                 unit="ops",
             ),
             Panel(
                 "Models",
                 "Which engine runs which model at which revision.",
-                (Query(f"medreward_model_info{{{SELECTOR}}}", ""),),
+                {"": f"medreward_model_info{{{SELECTOR}}}"},
                 kind="table",
             ),
             Panel(
                 "Loading",
                 "Seconds it took to load and warm up.",
-                (
-                    Query(
-                        f"max by (service, role) (medreward_model_load_seconds{{{SELECTOR}}})",
-                        "{{service}} {{role}}",
-                    ),
-                ),
+                {
+                    "{{service}} {{role}}": f"max by (service, role) (medreward_model_load_seconds{{{SELECTOR}}})"
+                },
                 unit="s",
             ),
         ),
@@ -364,26 +311,18 @@ ROWS = (
             Panel(
                 "Hits",
                 "Share of look-ups that found something, by engine and tier. Redis is asked only what memory does not know.",
-                (
-                    Query(
-                        _share(
-                            _rate("medreward_cache_requests_total", "role, tier", ',result="hit"'),
-                            _rate("medreward_cache_requests_total", "role, tier"),
-                        ),
-                        "{{role}} {{tier}}",
-                    ),
-                ),
+                {
+                    "{{role}} {{tier}}": _share(
+                        _rate("medreward_cache_requests_total", "role, tier", ',result="hit"'),
+                        _rate("medreward_cache_requests_total", "role, tier"),
+                    )
+                },
                 unit="percentunit",
             ),
             Panel(
                 "Look-ups",
                 "By tier and what came of them.",
-                (
-                    Query(
-                        _rate("medreward_cache_requests_total", "tier, result"),
-                        "{{tier}} {{result}}",
-                    ),
-                ),
+                {"{{tier}} {{result}}": _rate("medreward_cache_requests_total", "tier, result")},
                 unit="ops",
                 stacks=True,
             ),
@@ -396,28 +335,20 @@ ROWS = (
             Panel(
                 "Without Redis",
                 "Processes that leave it alone for now.",
-                (
-                    Query(
-                        f"sum by (service) (medreward_redis_breaker_open{{{SELECTOR}}})",
-                        "{{service}}",
-                    ),
-                ),
+                {"{{service}}": f"sum by (service) (medreward_redis_breaker_open{{{SELECTOR}}})"},
             ),
             Panel(
                 "Writes",
                 "Answers that wait to be written, and those that were dropped a second.",
-                (
-                    Query(f"sum(medreward_redis_writes_waiting{{{SELECTOR}}})", "waiting"),
-                    Query(
-                        _rate("medreward_redis_writes_dropped_total", "reason"),
-                        "dropped: {{reason}}",
-                    ),
-                ),
+                {
+                    "waiting": f"sum(medreward_redis_writes_waiting{{{SELECTOR}}})",
+                    "dropped: {{reason}}": _rate("medreward_redis_writes_dropped_total", "reason"),
+                },
             ),
             Panel(
                 "Asked once among replicas",
                 "Questions claimed, by what came of it.",
-                (Query(_rate("medreward_single_flight_total", "result"), "{{result}}"),),
+                {"{{result}}": _rate("medreward_single_flight_total", "result")},
                 unit="ops",
             ),
         ),
@@ -428,22 +359,15 @@ ROWS = (
             Panel(
                 "CPU",
                 "Cores in use.",
-                (
-                    Query(
-                        f"rate(process_cpu_seconds_total{{{SELECTOR}}}[$__rate_interval])",
-                        "{{service}} {{instance}}",
-                    ),
-                ),
+                {
+                    "{{service}} {{instance}}": f"rate(process_cpu_seconds_total{{{SELECTOR}}}[$__rate_interval])"
+                },
                 width=12,
             ),
             Panel(
                 "Memory",
                 "Resident.",
-                (
-                    Query(
-                        f"process_resident_memory_bytes{{{SELECTOR}}}", "{{service}} {{instance}}"
-                    ),
-                ),
+                {"{{service}} {{instance}}": f"process_resident_memory_bytes{{{SELECTOR}}}"},
                 unit="bytes",
                 width=12,
             ),
@@ -503,13 +427,13 @@ def _panel(panel: Panel) -> dict[str, Any]:
         {
             "refId": chr(ord("A") + number),
             "datasource": DATASOURCE,
-            "expr": query.expr,
-            "legendFormat": query.legend,
+            "expr": expr,
+            "legendFormat": legend,
             "format": {"table": "table", "heatmap": "heatmap"}.get(panel.kind, "time_series"),
             "instant": is_table or panel.kind == "stat",
             "range": not (is_table or panel.kind == "stat"),
         }
-        for number, query in enumerate(panel.queries)
+        for number, (legend, expr) in enumerate(panel.queries.items())
     ]
     return {
         "type": panel.kind,
