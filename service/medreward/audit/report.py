@@ -139,15 +139,12 @@ def _groups(outcomes: Iterable[Outcome]) -> list[tuple[str, list[Outcome]]]:
         key = SUITES.index(case.suite), case.stratum, not case.equivalent
         groups.setdefault(key, []).append(outcome)
     sides = Counter((suite, name) for suite, name, _ in groups)
-    return [
-        (_title(name, is_different=side, of_both=sides[suite, name] > 1), groups[suite, name, side])
-        for suite, name, side in sorted(groups)
-    ]
-
-
-def _title(name: str, *, is_different: bool, of_both: bool) -> str:
-    side = "different" if is_different else "equivalent"
-    return f"{name} ({side})" if of_both else name
+    titled = []
+    for suite, name, is_different in sorted(groups):
+        side = "different" if is_different else "equivalent"
+        title = f"{name} ({side})" if sides[suite, name] > 1 else name
+        titled.append((title, groups[suite, name, is_different]))
+    return titled
 
 
 def _stratum(title: str, members: Sequence[Outcome]) -> Stratum:

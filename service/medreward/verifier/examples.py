@@ -104,9 +104,7 @@ class _Source:
 
     def pair(self, term: Term) -> tuple[str, str]:
         """Draw two names of a term, which may be the same."""
-        names = self.names[term.number]
-        first, second = self.rng.choice(names), self.rng.choice(names)
-        return first, second
+        return self.name(term), self.name(term)
 
     def different(self, a: Term, b: Term, kind: str) -> Iterator[Example]:
         """Yield a pair of names of two terms, unless the terms share a name."""
