@@ -11,7 +11,6 @@ import yaml
 ROOT = Path(__file__).parents[3]
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "medreward.json"
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
-CHART_ALERTS = ROOT / "helm" / "medreward" / "files" / "alerts.yaml"
 
 FILLED_IN = {"$__rate_interval": "30s", "$job": ".*", "$service": ".*", "$instance": ".*"}
 
