@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument("--pause-ms", type=float, default=20.0, help="of a client, on average")
     parser.add_argument("--set", action="append", default=[], help="a setting as NAME=VALUE")
     arguments = parser.parse_args()
-    settings: dict[str, object] = {
+    settings: dict[str, Any] = {
         # Small, so that it is full long before the end.
         "judgement_cache_bytes": 1_000_000,
         "embedding_cache_bytes": 4_000_000,
