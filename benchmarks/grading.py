@@ -29,7 +29,7 @@ from figures import Rounds, options, show
 from medreward_client import AsyncRewardClient
 from medreward_eval.grading.grader import Grader, find_identity, grades_header
 from medreward_eval.grading.predictions import Reading, inspect_predictions
-from medreward_eval.grading.run import GradingRun
+from medreward_eval.grading.run import grade
 from medreward_eval.journal import Journal, latest_rows
 from rollouts import make_rollouts, nonces
 from running import Server, service, stand_in
@@ -60,7 +60,7 @@ async def ours(url: str, predictions: Path, out: Path) -> dict[str, float]:
         total = inspect_predictions(predictions, Reading({})).total
         with Journal(out, grades_header("m", grader_identity, [], votes=3, total=total)) as journal:
             grader = Grader(client, grader_identity)
-            await GradingRun(predictions, Reading({}), journal, grader, show=lambda **_: None).run()
+            await grade(predictions, Reading({}), journal, grader, show=lambda **_: None)
     return {row["id"]: row["grade"]["score"] for row in latest_rows(out)}
 
 

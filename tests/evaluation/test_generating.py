@@ -22,7 +22,6 @@ from medreward_eval.generation.model_server import ChatServer
 from medreward_eval.generation.run import (
     BARREN_ROWS,
     PAUSES,
-    GenerationCounts,
     Sampling,
     drawn,
     generate,
@@ -31,6 +30,7 @@ from medreward_eval.generation.run import (
 )
 from medreward_eval.journal import Journal, Row, latest_rows, rows_of
 from medreward_eval.records import Failure, Question
+from medreward_eval.resume import Counts
 from tests.evaluation.model_server import (
     Body,
     ModelServer,
@@ -78,7 +78,7 @@ async def run(
     asked: Iterable[Question],
     sampling: Sampling = QUICK,
     **options: Any,
-) -> GenerationCounts:
+) -> Counts:
     """One run, as the command does it."""
     told = {"say": lambda _: None, "show": lambda **_: None, "pauses": SHORT, **options}
     async with ChatServer(server.url, api_key="secret") as chat:
@@ -143,7 +143,7 @@ async def test_a_question_becomes_a_line(server: ModelServer, path: Path) -> Non
         "response": "<think>question 0?</think>to question 0",
         "finish_reason": "stop",
     }
-    assert (counts.generated, counts.found, counts.failed.total()) == (1, 0, 0)
+    assert (counts.done, counts.found, counts.failed.total()) == (1, 0, 0)
 
 
 async def test_what_a_server_is_asked(server: ModelServer, path: Path) -> None:
@@ -279,7 +279,7 @@ async def test_what_was_answered_is_not_asked_again(server: ModelServer, path: P
     assert (counts.found, server.bodies, content(path)) == (3, [], before)
 
     counts = await run(server, path, questions(5))
-    assert (counts.found, counts.generated) == (3, 2)
+    assert (counts.found, counts.done) == (3, 2)
     # Both at once, so in any order.
     assert {asked(body) for body in server.bodies} == {"question 3", "question 4"}
 
@@ -300,7 +300,7 @@ async def test_what_got_no_response_is_asked_again_by_the_next_run(
     assert [row["response"][-10:] for row in latest_rows(path)] == [
         f"question {n}" for n in range(5)
     ]
-    assert (counts.found, counts.generated, counts.failed.total()) == (2, 3, 0)
+    assert (counts.found, counts.done, counts.failed.total()) == (2, 3, 0)
 
 
 @pytest.mark.parametrize("left", [0, 10, 300])
@@ -778,7 +778,7 @@ async def test_a_question_that_cannot_be_asked_has_no_response(
     counts = await run(server, path, [replace(first, trouble=trouble), second])
     rows = list(latest_rows(path))
 
-    assert (counts.generated, dict(counts.failed), len(server.bodies)) == (1, {"bad_image": 1}, 1)
+    assert (counts.done, dict(counts.failed), len(server.bodies)) == (1, {"bad_image": 1}, 1)
     assert (rows[0]["response"], rows[0]["error"]["kind"]) == (None, "bad_image")
 
 

@@ -15,9 +15,10 @@ import pytest
 from medreward_eval.errors import Failed, OtherRun
 from medreward_eval.grading.grader import BATCH_ITEMS, Grader, grades_header
 from medreward_eval.grading.predictions import Reading
-from medreward_eval.grading.run import BARREN_BATCHES, GradeCounts, GradingRun
+from medreward_eval.grading.run import BARREN_BATCHES, grade
 from medreward_eval.journal import Journal, latest_rows, rows_of
 from medreward_eval.records import Failure, Prediction, prediction_row
+from medreward_eval.resume import Counts
 from tests.evaluation.conftest import Run
 from tests.evaluation.wire import IDENTITY, Item, Say, client, judged, prediction, service, unjudged
 from tests.support.process import Service
@@ -38,17 +39,12 @@ def written(path: Path, predictions: Sequence[Prediction]) -> Path:
     return path
 
 
-async def graded(predictions: Path, out: Path, say: Say = yes) -> GradeCounts:
+async def graded(predictions: Path, out: Path, say: Say = yes) -> Counts:
     """One run."""
     async with client(service(say)) as asked:
         with Journal(out, HEADER) as journal:
-            return await GradingRun(
-                predictions,
-                Reading({}),
-                journal,
-                Grader(asked, IDENTITY),
-                show=lambda **_: None,
-            ).run()
+            grader = Grader(asked, IDENTITY)
+            return await grade(predictions, Reading({}), journal, grader, show=lambda **_: None)
 
 
 async def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
@@ -62,8 +58,8 @@ async def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
 
     again = await graded(path, tmp_path / "g.jsonl", nobody)
 
-    assert (first.judged, first.found) == (600, 0)
-    assert (again.judged, again.found) == (0, 600)
+    assert (first.done, first.found) == (600, 0)
+    assert (again.done, again.found) == (0, 600)
     assert (tmp_path / "g.jsonl").read_bytes() == content
 
 
@@ -104,8 +100,8 @@ async def test_what_was_not_judged_is_asked_about_again(tmp_path: Path) -> None:
     again = await graded(path, out)
     scores = [(row["id"], row["grade"]["score"]) for row in latest_rows(out)]
 
-    assert (first.judged, dict(first.unjudged)) == (3, {"judge_timeout": 1})
-    assert (again.judged, again.found, dict(again.unjudged)) == (1, 3, {})
+    assert (first.done, dict(first.failed)) == (3, {"judge_timeout": 1})
+    assert (again.done, again.found, dict(again.failed)) == (1, 3, {})
     assert scores == [("q0", 0.0), ("q1", 1.0), ("q2", 0.0), ("q3", 0.0)]
     assert [row.get("again") for _, row in rows_of(out)][-1] is True
 
@@ -127,7 +123,7 @@ async def test_the_same_trouble_again_adds_no_line(tmp_path: Path) -> None:
     content = out.read_bytes()
     counts = await graded(path, out, away)
 
-    assert dict(counts.unjudged) == {"judge_timeout": 2}
+    assert dict(counts.failed) == {"judge_timeout": 2}
     assert out.read_bytes() == content
 
 
@@ -139,8 +135,8 @@ async def test_a_response_that_came_later_is_graded(tmp_path: Path) -> None:
     written(path, [prediction("q0"), prediction("q1")])
     again = await graded(path, out)
 
-    assert dict(first.unjudged) == {"no_response": 1}
-    assert (again.judged, again.found) == (1, 1)
+    assert dict(first.failed) == {"no_response": 1}
+    assert (again.done, again.found) == (1, 1)
     assert [row["response"] for row in latest_rows(out)] == ["spleen", "spleen"]
 
 
@@ -182,7 +178,7 @@ async def test_predictions_may_be_added_at_the_end(tmp_path: Path) -> None:
     written(path, [prediction("q0"), prediction("q1")])
     counts = await graded(path, out)
 
-    assert (counts.judged, counts.found) == (1, 1)
+    assert (counts.done, counts.found) == (1, 1)
     assert [row["id"] for row in latest_rows(out)] == ["q0", "q1"]
 
 
@@ -196,7 +192,7 @@ async def test_a_judge_that_answers_nothing_ends_the_run(tmp_path: Path) -> None
         )
     counts = await graded(path, tmp_path / "g.jsonl")
 
-    assert counts.judged == len(many)
+    assert counts.done == len(many)
 
 
 async def test_items_that_no_judge_can_help_do_not_end_the_run(tmp_path: Path) -> None:
@@ -209,7 +205,7 @@ async def test_items_that_no_judge_can_help_do_not_end_the_run(tmp_path: Path) -
         lambda items, _: [unjudged(item, kind="too_long", retryable=False) for item in items],
     )
 
-    assert dict(counts.unjudged) == {"too_long": len(many)}
+    assert dict(counts.failed) == {"too_long": len(many)}
 
 
 async def test_responses_that_never_came_do_not_end_the_run(tmp_path: Path) -> None:
@@ -223,7 +219,7 @@ async def test_responses_that_never_came_do_not_end_the_run(tmp_path: Path) -> N
     await graded(path, out, lambda items, _: [unjudged(item) for item in items])
     counts = await graded(path, out)
 
-    assert (counts.judged, dict(counts.unjudged)) == (1, {"timeout": len(many)})
+    assert (counts.done, dict(counts.failed)) == (1, {"timeout": len(many)})
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])

@@ -20,16 +20,11 @@ from medreward_client.terminal import (
 )
 from medreward_eval.errors import BadData, BadTask
 from medreward_eval.generation.run import AT_ONCE as QUESTIONS_AT_ONCE
-from medreward_eval.generation.run import (
-    GenerateOptions,
-    GenerationCounts,
-    Sampling,
-    generate_file,
-)
+from medreward_eval.generation.run import Sampling, generate_file
 from medreward_eval.grading.answers import read_answer
 from medreward_eval.grading.grader import DEADLINE_S, VOTES
-from medreward_eval.grading.predictions import Inventory, Reading, inspect_predictions
-from medreward_eval.grading.run import AT_ONCE, GradeCounts, GradeOptions, grade_file
+from medreward_eval.grading.predictions import Reading, inspect_predictions
+from medreward_eval.grading.run import AT_ONCE, grade_file
 from medreward_eval.records import Template
 from medreward_eval.report.comparison_tables import (
     comparison_csv,
@@ -49,6 +44,7 @@ from medreward_eval.report.tables import (
     unnamed_words,
     warnings,
 )
+from medreward_eval.resume import Counts
 from medreward_eval.statistics.comparison import compare_files
 from medreward_eval.statistics.scores import Group, Provenance, ways_of
 from medreward_eval.statistics.scoring import read_graded, score_file
@@ -210,11 +206,17 @@ def generate(
         timeout_s=timeout_s,
     )
     source = QuestionSource(chosen, data_dir, images_dir, limit)
-    options = GenerateOptions(
-        server=server, server_key=server_key, model=model, out=out, mix=mix, at_once=at_once
-    )
-    counts, path = asyncio.run(generate_file(source, task_file_hash(chosen), sampling, options))
-    _print_generated(counts, path, source)
+    run = generate_file(
+        source, task_file_hash(chosen), sampling,
+        server=server, server_key=server_key, model=model, out=out, mix=mix, at_once=at_once,
+    )  # fmt: skip
+    counts, path = asyncio.run(run)
+    _print_counts(counts, "responses", "questions without one", path)
+    for task, mistakes in source.mistakes.items():
+        tell(f"{task}: rows that cannot be asked: {mistakes}", "yellow")
+    if counts.failed:
+        tell("Run the same command again to ask them once more.")
+    tell(f"Next: medreward-eval grade {path}")
     raise typer.Exit(FAILED if counts.failed or source.mistakes else 0)
 
 
@@ -289,19 +291,17 @@ def grade(
         tell(f"Warning: {unnamed_words(stock.unnamed)}", "yellow")
     out = out or predictions.with_name(f"{predictions.stem}_eval.jsonl")
     _check_output("--out", out, predictions)
-    options = GradeOptions(
-        url=url,
-        api_key=api_key,
-        model=model or stock.model or predictions.stem,
-        out=out,
-        votes=votes,
-        mix=mix,
-        at_once=at_once,
-        deadline_s=deadline_s,
-    )
-    counts = asyncio.run(grade_file(predictions, reading, stock, options))
-    _print_graded(counts, stock, out)
-    raise typer.Exit(FAILED if counts.unjudged else 0)
+    run = grade_file(
+        predictions, reading, stock,
+        url=url, api_key=api_key, model=model or stock.model or predictions.stem, out=out,
+        votes=votes, mix=mix, at_once=at_once, deadline_s=deadline_s,
+    )  # fmt: skip
+    counts = asyncio.run(run)
+    _print_counts(counts, f"of {stock.total:,} judged", "unjudged", out)
+    if counts.failed:
+        tell("Run the same command again to ask about the unjudged once more.")
+    tell(f"Next: medreward-eval score {out}")
+    raise typer.Exit(FAILED if counts.failed else 0)
 
 
 def _check_output(option: str, out: Path | None, *read: Path) -> None:
@@ -316,19 +316,6 @@ def _template(name: str | None) -> Template | None:
             return name
         case _:
             raise BadTask(f"--template: no {name!r}; choose from equivalence, report")
-
-
-def _print_graded(counts: GradeCounts, stock: Inventory, out: Path) -> None:
-    before = f" ({counts.found:,} of them before)" if counts.found else ""
-    unjudged = counts.unjudged.total()
-    _print_counts(
-        f"{counts.judged + counts.found:,} of {stock.total:,} judged{before}, "
-        f"{unjudged:,} unjudged: {out}",
-        counts.unjudged,
-    )
-    if unjudged:
-        tell("Run the same command again to ask about the unjudged once more.")
-    tell(f"Next: medreward-eval score {out}")
 
 
 @app.command(
@@ -487,23 +474,13 @@ def _object(text: str | None) -> Mapping[str, Any]:
     return value
 
 
-def _print_generated(counts: GenerationCounts, out: Path, source: QuestionSource) -> None:
-    before = f" ({counts.found:,} of them before)" if counts.found else ""
-    _print_counts(
-        f"{counts.generated + counts.found:,} responses{before}, "
-        f"{counts.failed.total():,} questions without one: {out}",
-        counts.failed,
-    )
-    for task, mistakes in source.mistakes.items():
-        tell(f"{task}: rows that cannot be asked: {mistakes}", "yellow")
-    if counts.failed:
-        tell("Run the same command again to ask them once more.")
-    tell(f"Next: medreward-eval grade {out}")
-
-
-def _print_counts(line: str, kinds: Mapping[str, int]) -> None:
+def _print_counts(counts: Counts, done: str, failed: str, out: Path) -> None:
     """Print the summary of a run, and the number of each kind of error."""
     console = output(plain_width=PLAIN_WIDTH)
+    before = f" ({counts.found:,} of them before)" if counts.found else ""
+    line = (
+        f"{counts.done + counts.found:,} {done}{before}, {counts.failed.total():,} {failed}: {out}"
+    )
     console.print(shown(line), soft_wrap=True)
-    for kind, number in sorted(kinds.items()):
+    for kind, number in sorted(counts.failed.items()):
         console.print(shown(f"  {number:,} {kind}", "yellow"))

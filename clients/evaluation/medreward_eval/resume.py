@@ -1,10 +1,15 @@
-"""Resumption of a run from the lines that earlier runs of the same work left in a journal."""
+"""The run that `generate` and `grade` share: it continues where earlier runs of the same work stopped."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from medreward_eval.errors import OtherRun
+from medreward_eval.errors import Failed, OtherRun
 from medreward_eval.journal import Journal, Row, latest_rows
+from medreward_eval.records import Failure
 
 FOUND_SHOWN: Final = 1000
 """Lines of earlier runs per update of the progress bar; they pass faster than it can be drawn."""
@@ -31,68 +36,117 @@ Thing = TypeVar("Thing", bound=Named)
 
 
 class Outcome(NamedTuple):
-    """The result for a thing: its line, and the kind of its error, if any."""
+    """The result for a thing: its line, and its error, if any."""
 
     id: str
-    trouble: str | None
     row: Row
+    error: Failure | None
+    is_barren: bool
+    """True if the error may concern every thing, not only this one."""
 
 
-class Resumed:
-    """The state of a journal; `found` counts the things that earlier runs finished.
+@dataclass(slots=True)
+class Counts:
+    """Counts of things that a run finished, that earlier runs had finished, and that failed."""
 
-    Memory grows with the ids of failed things, not with the lines.
+    done: int = 0
+    found: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """Things without a result, by the kind of their error."""
+
+
+async def resume(
+    journal: Journal,
+    things: Callable[[], Iterable[Thing]],
+    ask: Callable[[Iterable[Thing]], AsyncGenerator[Sequence[Outcome], None]],
+    failure_in: Callable[[Row, Thing], str | None],
+    *,
+    show: Show,
+    most_barren: int,
+    stopped: str,
+) -> Counts:
+    """Ask about the things without a line in the journal, then again about those that failed before.
+
+    *things* must return the same ones in the same order at each call. *ask* yields outcomes in that
+    order, in batches. *failure_in* returns the kind of error in a thing's line, or None, and raises
+    OtherRun if the line belongs to another thing. Memory grows with the ids of failed things, not
+    with the lines.
+
+    Raises:
+        OtherRun: the journal's lines are of other things, or of more than there are.
+        Failed: *most_barren* batches in a row had only barren outcomes. *stopped* is the message;
+            its field `error` is the last failure.
     """
+    run = _Run(journal, show)
 
-    def __init__(self, journal: Journal, *, tell: Callable[[], None]) -> None:
-        self._journal = journal
-        self._tell = tell
-        self.found = 0
-        self.troubled: dict[str, str] = {}
+    async def finish(left: Iterable[Thing], most_barren: float) -> None:
+        barren = 0
+        async with aclosing(ask(left)) as batches:
+            async for outcomes in batches:
+                run.add(outcomes)
+                barren = barren + 1 if all(one.is_barren for one in outcomes) else 0
+                if barren == most_barren:
+                    raise Failed(stopped.format(error=outcomes[-1].error))
+
+    await finish(run.new(things(), failure_in), most_barren)
+    if run.failed_before:
+        # No limit on failures in a row here: things that fail every time would end the run before the
+        # things behind them are asked about.
+        await finish((one for one in things() if one.id in run.failed_before), math.inf)
+    run.tell()
+    return run.counts
+
+
+class _Run:
+    """The journal of a run with its counts, which are shown as they change."""
+
+    def __init__(self, journal: Journal, show: Show) -> None:
+        self.counts = Counts()
+        self.failed_before: dict[str, str] = {}
         """Kinds of error of the things that earlier runs failed on, by id."""
+        self._journal = journal
+        self._show = show
+
+    def tell(self) -> None:
+        counts = self.counts
+        self._show(done=counts.done, trouble=counts.failed.total(), found=counts.found)
 
     def new(
-        self, things: Iterable[Thing], trouble_in: Callable[[Row, Thing], str | None]
+        self, things: Iterable[Thing], failure_in: Callable[[Row, Thing], str | None]
     ) -> Iterator[Thing]:
-        """Yield the things without a line, and record those whose line has an error.
-
-        *trouble_in* returns the kind of error in a thing's line, or None. It raises OtherRun if the
-        line belongs to another thing.
-
-        Raises:
-            OtherRun: the journal has more lines than there are things.
-        """
+        """Yield the things without a line; the others are counted as found or failed before."""
         rows = latest_rows(self._journal.path)
         for thing in things:
             row = next(rows, None)
             if row is None:
                 yield thing
-                continue
-            trouble = trouble_in(row, thing)
-            if trouble is not None:
-                self.troubled[thing.id] = trouble
+            elif (kind := failure_in(row, thing)) is not None:
+                self.failed_before[thing.id] = kind
             else:
-                self._find()
+                self.counts.found += 1
+                if self.counts.found % FOUND_SHOWN == 0:
+                    self.tell()
         if next(rows, None) is not None:
             raise OtherRun(
                 f"{self._journal.path} has lines of more than there is now; write to a new file"
             )
 
-    def keep(self, outcomes: Sequence[Outcome]) -> None:
+    def add(self, outcomes: Sequence[Outcome]) -> None:
         """Append lines of new things, and retried lines of failed ones if their outcome changed."""
-        self._journal.append([one.row for one in outcomes if one.id not in self.troubled])
-        news = [
-            one.row
-            for one in outcomes
-            # The same error again would add a line without information.
-            if one.id in self.troubled and one.trouble != self.troubled[one.id]
-        ]
-        self._journal.append_again(news)
-
-    def _find(self) -> None:
-        self.found += 1
-        if self.found % FOUND_SHOWN == 0:
-            self._tell()
+        before = self.failed_before
+        kinds = {one.id: one.error.kind for one in outcomes if one.error is not None}
+        self._journal.append([one.row for one in outcomes if one.id not in before])
+        # The same error again would add a line without information.
+        self._journal.append_again(
+            [
+                one.row
+                for one in outcomes
+                if one.id in before and before[one.id] != kinds.get(one.id)
+            ]
+        )
+        self.counts.failed.update(kinds.values())
+        self.counts.done += len(outcomes) - len(kinds)
+        self.tell()
 
 
 def see_that_same(differing: Sequence[str], thing: Named, journal: Journal) -> None:

@@ -6,9 +6,7 @@
 import asyncio
 import math
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +28,7 @@ from medreward_eval.generation.model_server import (
 from medreward_eval.journal import HEADER_KEY, Journal, Row
 from medreward_eval.ordered_map import ordered_map
 from medreward_eval.records import Failure, Prediction, Question, prediction_row, underscored
-from medreward_eval.resume import Outcome, Resumed, Show, see_that_same
+from medreward_eval.resume import Counts, Outcome, Show, resume, see_that_same
 from medreward_eval.tasks.images import data_url
 from medreward_eval.tasks.question_source import QuestionSource
 from medreward_eval.terminal import progress
@@ -44,6 +42,10 @@ PAUSES: Final = Pauses(first_s=0.25, longest_s=30.0)
 SAID_EVERY_S: Final = 30.0
 BARREN_ROWS: Final = 32
 """After this many new questions in a row without one response, the run stops."""
+STOPPED: Final = (
+    f"no response to {BARREN_ROWS} questions in a row; the last: {{error.message}}. See to the "
+    "server, then run this again: what there is is in the file"
+)
 OF_ONE_QUESTION: Final = frozenset({"context_length", "bad_image"})
 """Kinds of error of a single question; however many there are, the server may be well."""
 BROKEN_OFF: Final = frozenset({"abort", "error"})
@@ -95,23 +97,6 @@ class Sampling:
         return as_json
 
 
-@dataclass(slots=True)
-class GenerationCounts:
-    """Counts of questions with and without a response; `found` had one before this run."""
-
-    generated: int = 0
-    found: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    """Questions without a response, by the kind of their error."""
-
-    def add(self, prediction: Prediction) -> None:
-        """Count one prediction."""
-        if prediction.error is None:
-            self.generated += 1
-        else:
-            self.failed[prediction.error.kind] += 1
-
-
 def predictions_header(
     model: str, server_model: str, tasks_hash: str, sampling: Sampling
 ) -> dict[str, Any]:
@@ -126,21 +111,18 @@ def predictions_header(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class GenerateOptions:
-    """Options of the command `generate` that name the model's server and the file."""
-
-    server: str
-    server_key: str | None
-    model: str | None
-    out: Path | None
-    mix: bool
-    at_once: int
-
-
 async def generate_file(
-    source: QuestionSource, tasks_hash: str, sampling: Sampling, options: GenerateOptions
-) -> tuple[GenerationCounts, Path]:
+    source: QuestionSource,
+    tasks_hash: str,
+    sampling: Sampling,
+    *,
+    server: str,
+    server_key: str | None,
+    model: str | None,
+    out: Path | None,
+    mix: bool,
+    at_once: int,
+) -> tuple[Counts, Path]:
     """Generate responses into a file, with a progress bar; return the counts and the file's path.
 
     Raises:
@@ -148,25 +130,20 @@ async def generate_file(
         OtherRun: the file's lines are of other questions or another model.
         Failed: the server is gone, refuses everything, or answers nothing; finished lines are kept.
     """
-    async with ChatServer(options.server, api_key=options.server_key, model=options.model) as chat:
+    async with ChatServer(server, api_key=server_key, model=model) as chat:
         name = underscored(chat.model)
-        path = options.out or Path("results", name, f"{name}.jsonl")
+        path = out or Path("results", name, f"{name}.jsonl")
         header = predictions_header(chat.model, chat.model, tasks_hash, sampling)
         # Data sets are opened before the file, so that a missing one leaves no file behind.
         total = source.count()
         with (
-            Journal(path, header, mix=options.mix) as journal,
+            Journal(path, header, mix=mix) as journal,
             progress(total, done="generated", trouble="without a response") as show,
         ):
             counts = await generate(
-                source.questions,
-                chat,
-                journal,
-                settings=sampling,
-                say=tell,
-                show=show,
-                at_once=options.at_once,
-            )
+                source.questions, chat, journal,
+                settings=sampling, say=tell, show=show, at_once=at_once,
+            )  # fmt: skip
         return counts, path
 
 
@@ -180,55 +157,33 @@ async def generate(
     show: Show,
     at_once: int = AT_ONCE,
     pauses: Pauses = PAUSES,
-) -> GenerationCounts:
+) -> Counts:
     """Ask a model the questions without a response in the journal, and append these in order.
 
     *questions* must return the same ones in the same order at each call: those that an earlier run
-    got no response to are asked again, after all others. Memory grows with the ids of questions
-    without a response, not with the questions.
+    got no response to are asked again, after all others.
 
     Raises:
         OtherRun: the journal's lines are of other questions.
         Failed: the server is gone, refuses everything, or answers nothing; responses are kept.
     """
-    counts = GenerationCounts()
-
-    def show_counts() -> None:
-        counts.found = resumed.found
-        show(done=counts.generated, trouble=counts.failed.total(), found=counts.found)
-
-    async def ask(things: Iterable[Question], most_barren: float) -> None:
-        barren = 0
-        async with aclosing(ordered_map(asking.ask, things, at_once=at_once)) as predictions:
-            async for prediction in predictions:
-                resumed.keep([_outcome(prediction)])
-                counts.add(prediction)
-                show_counts()
-                barren = barren + 1 if _is_barren(prediction) else 0
-                if prediction.error is not None and barren == most_barren:
-                    raise Failed(
-                        f"no response to {barren} questions in a row; the last: "
-                        f"{prediction.error.message}. See to the server, then run this again: "
-                        "what there is is in the file"
-                    )
-
     asking = Asking(server, settings, say, pauses)
-    resumed = Resumed(journal, tell=show_counts)
-    await ask(resumed.new(questions(), partial(_failure_in, journal)), BARREN_ROWS)
-    if resumed.troubled:
-        await ask((one for one in questions() if one.id in resumed.troubled), math.inf)
-    show_counts()
-    return counts
 
+    async def ask(question: Question) -> list[Outcome]:
+        prediction = await asking.ask(question)
+        error = prediction.error
+        is_barren = error is not None and error.kind not in OF_ONE_QUESTION
+        return [Outcome(prediction.id, prediction_row(prediction), error, is_barren)]
 
-def _outcome(prediction: Prediction) -> Outcome:
-    kind = None if prediction.error is None else prediction.error.kind
-    return Outcome(prediction.id, kind, prediction_row(prediction))
-
-
-def _is_barren(prediction: Prediction) -> bool:
-    """Return True for an error that may concern every question, not only this one."""
-    return prediction.error is not None and prediction.error.kind not in OF_ONE_QUESTION
+    return await resume(
+        journal,
+        questions,
+        lambda asked: ordered_map(ask, asked, at_once=at_once),
+        partial(_failure_in, journal),
+        show=show,
+        most_barren=BARREN_ROWS,
+        stopped=STOPPED,
+    )
 
 
 def _failure_in(journal: Journal, row: Row, question: Question) -> str | None:
