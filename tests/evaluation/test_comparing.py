@@ -11,9 +11,8 @@ from scipy import stats
 
 from medreward_eval.report.comparison_tables import conclusion, conclusions
 from medreward_eval.statistics.comparison import (
-    AverageDifference,
     Comparison,
-    TaskDifference,
+    Difference,
     compare,
     holm,
     mcnemar,
@@ -54,7 +53,7 @@ def binary(
     return group, outcomes[:, 0], outcomes[:, 1], True
 
 
-def one_task(pairs: list[tuple[float, float]], *, is_binary: bool) -> TaskDifference:
+def one_task(pairs: list[tuple[float, float]], *, is_binary: bool) -> Difference:
     """Compare by a single task."""
     first, second = np.array(pairs).T
     return compare({"medqa": ("own", first, second, is_binary)}, draws=200).tasks[0]
@@ -316,9 +315,8 @@ def test_nothing_in_common_is_no_difference_of_0() -> None:
 
 def test_a_bound_of_0_is_no_difference() -> None:
     """No model is said to be 0.0 points better."""
-    average = AverageDifference(
-        "Overall", 2, 300, 0.5, 0.51, Estimate(0.01, Interval(-0.0004, 0.02)), None
-    )
+    difference = Estimate(0.01, Interval(-0.0004, 0.02))
+    average = Difference("Overall", 300, 0.5, 0.51, difference, None, tasks=2)
 
     assert conclusion(average, "A", "B") == (
         "No difference can be told on average over 2 tasks: anything from no difference to B 2.0 "

@@ -12,27 +12,23 @@ from medreward_eval.report.markup import visible
 from medreward_eval.report.tables import NOTHING, provenance_warnings
 from medreward_eval.statistics.comparison import (
     FEWEST_APART,
-    AverageDifference,
     Compared,
     Comparison,
-    TaskDifference,
+    Difference,
     excludes_zero,
 )
-from medreward_eval.statistics.scores import AverageName
 
 CSV_COLUMNS: Final = (
     "task", "items", "first", "second", "difference", "low", "high", "only_first", "only_second",
     "p", "p_adjusted",
 )  # fmt: skip
 
-KINDS: Final[Mapping[AverageName, str]] = {
+KINDS: Final[Mapping[str, str]] = {
     "LLM": "text tasks",
     "VLM": "image tasks",
     "Overall": "tasks",
     "Own": "tasks of yours",
 }
-
-Difference = TaskDifference | AverageDifference
 
 
 def comparison_table(compared: Compared) -> Table:
@@ -44,21 +40,17 @@ def comparison_table(compared: Compared) -> Table:
         table.add_column(Text(f"{visible(name)} %"), justify="right", overflow="fold")
     for title in ("difference", "95 % interval", "only A : B right", "p"):
         table.add_column(title, justify="right")
-    for row in compared.comparison.tasks:
-        table.add_row(*map(Text, _cells(row)))
-    for average in compared.comparison.averages:
-        table.add_row(*map(Text, _cells(average)), style="bold")
+    for row in _rows(compared):
+        table.add_row(*map(Text, _cells(row)), style="bold" if row.tasks else None)
     return table
 
 
 def comparison_csv(compared: Compared) -> str:
     """Write the differences as CSV; accuracies are from 0 to 1."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    rows: list[Difference] = [*compared.comparison.tasks, *compared.comparison.averages]
-    for row in rows:
-        writer.writerow(dict(zip(CSV_COLUMNS, _record(row), strict=True)))
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows(map(_record, _rows(compared)))
     return out.getvalue()
 
 
@@ -67,14 +59,9 @@ def comparison_notes(compared: Compared) -> Iterator[str]:
     named = zip((compared.first, compared.second), compared.provenance, strict=True)
     for name, told in named:
         yield from provenance_warnings(told, whose=f" of {visible(name)}")
-    yield (
-        "Intervals by the Bayesian bootstrap of pairs; p is McNemar's, exact"
-        + (
-            ", adjusted for the number of tasks (Holm)."
-            if len(compared.comparison.tasks) > 1
-            else "."
-        )
-    )
+    several = len(compared.comparison.tasks) > 1
+    adjusted = ", adjusted for the number of tasks (Holm)" if several else ""
+    yield f"Intervals by the Bayesian bootstrap of pairs; p is McNemar's, exact{adjusted}."
     for why, count in sorted(compared.left_out.items()):
         yield f"Left out: {count:,} questions, {why}."
     if compared.comparison.without_items:
@@ -92,7 +79,7 @@ def conclusions(comparison: Comparison, first: str, second: str) -> list[str]:
         for average in reversed(comparison.averages)
         if average.tasks > 1
     }
-    rows: list[Difference] = [*averages.values(), *comparison.tasks]
+    rows = [*averages.values(), *comparison.tasks]
     return [
         *(conclusion(row, first, second) for row in rows),
         *(
@@ -107,7 +94,7 @@ def conclusion(row: Difference, first: str, second: str) -> str:
 
     Points are per cent of the best score, for reports too.
     """
-    where = _where(row)
+    where = f"on average over {row.tasks} {KINDS[row.name]}" if row.tasks else f"on {row.name}"
     low, high = (100 * bound for bound in row.difference.interval)
     if row.is_told:
         better, worse, least, most = (
@@ -122,7 +109,7 @@ def conclusion(row: Difference, first: str, second: str) -> str:
         f"anything from {_lead(low, first, second)} to {_lead(high, first, second)} fits "
         f"{_these(row.items)}"
     )
-    if isinstance(row, TaskDifference) and row.discordant is not None:
+    if row.discordant is not None and not row.tasks:
         if row.discordant.total < FEWEST_APART:
             return (
                 f"Too few answers tell the two apart {where}: {row.discordant.total} of "
@@ -136,49 +123,33 @@ def conclusion(row: Difference, first: str, second: str) -> str:
     return f"No difference can be told {where}: {fits}."
 
 
+def _rows(compared: Compared) -> list[Difference]:
+    return [*compared.comparison.tasks, *compared.comparison.averages]
+
+
 def _cells(row: Difference) -> Sequence[str]:
     low, high = row.difference.interval
     found = row.discordant
+    # An average has no adjusted p.
+    p = found.p if found is not None and row.tasks else row.p_adjusted
     return (
-        visible(_name(row)),
+        visible(row.name),
         f"{row.items:,}",
         f"{100 * row.first:.1f}",
         f"{100 * row.second:.1f}",
         f"{100 * row.difference.value:+.1f}",
         f"{100 * low:+.1f} to {100 * high:+.1f}",
         NOTHING if found is None else f"{found.only_first} : {found.only_second}",
-        NOTHING if (p := _p(row)) is None else f"{p:.3f}" if p >= 0.001 else "<0.001",  # noqa: PLR2004 - the digits shown
+        NOTHING if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001",  # noqa: PLR2004 - the digits shown
     )
 
 
 def _record(row: Difference) -> Sequence[object]:
     found = row.discordant
-    apart = ("", "", "") if found is None else (found.only_first, found.only_second, found.p)
-    adjusted = row.p_adjusted if isinstance(row, TaskDifference) else None
+    apart = (None, None, None) if found is None else (found.only_first, found.only_second, found.p)
     numbers = (row.first, row.second, row.difference.value, *row.difference.interval)
-    return (
-        _name(row),
-        row.items,
-        *(round(number, 6) for number in numbers),
-        *apart,
-        "" if adjusted is None else adjusted,
-    )
-
-
-def _name(row: Difference) -> str:
-    return row.task if isinstance(row, TaskDifference) else row.name
-
-
-def _p(row: Difference) -> float | None:
-    if isinstance(row, TaskDifference):
-        return row.p_adjusted
-    return None if row.discordant is None else row.discordant.p
-
-
-def _where(row: Difference) -> str:
-    if isinstance(row, TaskDifference):
-        return f"on {row.task}"
-    return f"on average over {row.tasks} {KINDS[row.name]}"
+    rounded = (round(number, 6) for number in numbers)
+    return (row.name, row.items, *rounded, *apart, row.p_adjusted)
 
 
 def _these(items: int) -> str:

@@ -21,7 +21,6 @@ from medreward_eval.statistics.intervals import SEED, TAILS, Floats
 from medreward_eval.statistics.scores import (
     AVERAGES,
     FEWEST_TASKS,
-    AverageName,
     Estimate,
     Group,
     Interval,
@@ -70,53 +69,38 @@ class Discordant:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskDifference:
-    """One task's mean credits, and the second model's minus the first's, from -1 to 1."""
+class Difference:
+    """Mean credits of a task, or of an average, and the second model's minus the first's, from -1 to 1.
 
-    task: str
-    group: Group
+    An average is the unweighted mean over tasks, with their discordant answers summed.
+    """
+
+    name: str
     items: int
     first: float
     second: float
     difference: Estimate
     discordant: Discordant | None
     """None for reports, which are not right or wrong."""
+    tasks: int = 0
+    """The number of tasks of an average; 0 for a task."""
     p_adjusted: float | None = None
-    """The p-value adjusted by Holm (1979) over the tasks that have one."""
+    """A task's p-value adjusted by Holm (1979) over the tasks that have one."""
 
     @property
     def is_told(self) -> bool:
-        """True if 0 lies outside the interval and the adjusted p is below `CHANCE`."""
+        """True if 0 lies outside the interval and the adjusted p, if any, is below `CHANCE`."""
         return excludes_zero(self.difference) and (
             self.p_adjusted is None or self.p_adjusted < CHANCE
         )
 
 
 @dataclass(frozen=True, slots=True)
-class AverageDifference:
-    """The unweighted mean over tasks. Discordant answers are summed over all tasks."""
-
-    name: AverageName
-    tasks: int
-    items: int
-    first: float
-    second: float
-    difference: Estimate
-    discordant: Discordant | None
-    """None if all tasks are reports."""
-
-    @property
-    def is_told(self) -> bool:
-        """True if 0 lies outside the interval."""
-        return excludes_zero(self.difference)
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """Tasks with items of both models, and their averages; `without_items` names the other tasks."""
 
-    tasks: Sequence[TaskDifference]
-    averages: Sequence[AverageDifference]
+    tasks: Sequence[Difference]
+    averages: Sequence[Difference]
     without_items: Sequence[str]
 
 
@@ -210,7 +194,7 @@ def compare(
     rows = [_task_difference(task, pair, drawn[task]) for task, pair in pairs.items()]
     return Comparison(
         tasks=_adjusted(rows),
-        averages=list(_averages(rows, drawn)),
+        averages=list(_averages(rows, pairs, drawn)),
         without_items=[task for task in tasks if task not in pairs],
     )
 
@@ -274,51 +258,47 @@ def _checked(task: str, pairs: Pairs) -> Pairs:
     return pairs
 
 
-def _task_difference(task: str, pairs: Pairs, drawn: Floats) -> TaskDifference:
+def _task_difference(task: str, pairs: Pairs, drawn: Floats) -> Difference:
     first, second = float(pairs.first.mean()), float(pairs.second.mean())
-    discordant = None
-    if pairs.is_binary:
-        discordant = mcnemar(
-            int(np.sum(pairs.first > pairs.second)), int(np.sum(pairs.second > pairs.first))
-        )
-    return TaskDifference(
-        task=task,
-        group=pairs.group,
+    only_first, only_second = pairs.first > pairs.second, pairs.second > pairs.first
+    return Difference(
+        name=task,
         items=len(pairs.first),
         first=first,
         second=second,
         difference=_estimate(second - first, drawn),
-        discordant=discordant,
+        discordant=mcnemar(int(only_first.sum()), int(only_second.sum()))
+        if pairs.is_binary
+        else None,
     )
 
 
 def _averages(
-    rows: Sequence[TaskDifference], drawn: Mapping[str, Floats]
-) -> Iterator[AverageDifference]:
+    rows: Sequence[Difference], pairs: Mapping[str, Pairs], drawn: Mapping[str, Floats]
+) -> Iterator[Difference]:
     for name, groups in AVERAGES.items():
-        members = [row for row in rows if row.group in groups]
+        members = [row for row in rows if pairs[row.name].group in groups]
         if len(members) < FEWEST_TASKS[name]:
             continue
         apart = [row.discordant for row in members if row.discordant is not None]
         first, second = fmean(row.first for row in members), fmean(row.second for row in members)
-        yield AverageDifference(
+        mean_drawn = np.mean([drawn[row.name] for row in members], axis=0)
+        yield Difference(
             name=name,
-            tasks=len(members),
             items=sum(row.items for row in members),
             first=first,
             second=second,
-            difference=_estimate(
-                second - first, np.mean([drawn[row.task] for row in members], axis=0)
-            ),
+            difference=_estimate(second - first, mean_drawn),
             discordant=mcnemar(
                 sum(one.only_first for one in apart), sum(one.only_second for one in apart)
             )
             if apart
             else None,
+            tasks=len(members),
         )
 
 
-def _adjusted(rows: Sequence[TaskDifference]) -> list[TaskDifference]:
+def _adjusted(rows: Sequence[Difference]) -> list[Difference]:
     adjusted = iter(holm([row.discordant.p for row in rows if row.discordant is not None]))
     return [
         row if row.discordant is None else replace(row, p_adjusted=next(adjusted)) for row in rows
