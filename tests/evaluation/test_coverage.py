@@ -12,7 +12,6 @@ from medreward_eval.statistics.intervals import (
     Floats,
     Stratum,
     corrected,
-    corrected_macro,
     macro,
     mean_interval,
     wilson,
@@ -130,7 +129,7 @@ def test_the_accuracy_behind_an_erring_judge_is_held(
     held = []
     for _ in range(sets):
         truth, [task] = judged_tasks(rng, 1, families, lowest)
-        estimate = corrected(*task, draws=DRAWS)
+        estimate = corrected([task], draws=DRAWS)
         held.append(estimate is not None and holds(estimate.interval, truth))
 
     check(held)
@@ -146,7 +145,7 @@ def test_the_mean_of_tasks_behind_one_erring_judge_is_held(lowest: float, sets: 
     held = []
     for _ in range(sets):
         truth, tasks = judged_tasks(rng, 6, 2, lowest)
-        estimate = corrected_macro(tasks, draws=1_000)
+        estimate = corrected(tasks, draws=1_000)
         held.append(estimate is not None and holds(estimate.interval, truth))
 
     check(held)

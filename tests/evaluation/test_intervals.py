@@ -15,7 +15,6 @@ from medreward_eval.statistics.intervals import (
     agreement,
     contradicts,
     corrected,
-    corrected_macro,
     macro,
     mean_interval,
     wilson,
@@ -94,7 +93,7 @@ def test_a_macro_average_of_no_tasks_is_none() -> None:
 
 def test_what_is_settled_without_the_judge_is_not_corrected() -> None:
     """Only the judge's share of YES is; 30 settled answers count as they are."""
-    found = corrected(30, 40, [Stratum(60, 45, GOOD, "short")])
+    found = corrected([(30, 40, [Stratum(60, 45, GOOD, "short")])])
 
     assert found is not None
     assert found.value == pytest.approx((30 + 60 * (0.75 - 0.12) / 0.82) / 100)
@@ -102,7 +101,7 @@ def test_what_is_settled_without_the_judge_is_not_corrected() -> None:
 
 def test_without_a_judge_the_interval_is_that_of_the_share() -> None:
     """If rules settled all items, there is no judge's error to add."""
-    found = corrected(150, 200, [])
+    found = corrected([(150, 200, [])])
 
     assert found is not None
     assert found.value == 0.75
@@ -113,7 +112,7 @@ def test_fewer_labels_leave_more_open() -> None:
     """The value stays, and the interval grows."""
     few = Calibrated(47, 50, 44, 50)
 
-    sure, unsure = (corrected(0, 0, [Stratum(1_000, 600, c, "any")]) for c in (GOOD, few))
+    sure, unsure = (corrected([(0, 0, [Stratum(1_000, 600, c, "any")])]) for c in (GOOD, few))
 
     assert sure is not None
     assert unsure is not None
@@ -126,7 +125,7 @@ def test_an_error_that_tasks_share_does_not_average_out() -> None:
     shared = [(0, 0, [Stratum(2_000, 1_200, GOOD, "any")])] * 10
     separate = [(0, 0, [Stratum(2_000, 1_200, GOOD, str(i))]) for i in range(10)]
 
-    together, apart = corrected_macro(shared), corrected_macro(separate)
+    together, apart = corrected(shared), corrected(separate)
 
     assert together is not None
     assert apart is not None
@@ -143,17 +142,17 @@ def test_an_error_that_tasks_share_does_not_average_out() -> None:
 )
 def test_a_judge_no_better_than_chance_corrects_nothing(judge: Calibrated) -> None:
     """Its verdicts carry no information, so the corrected accuracy is None."""
-    assert corrected(10, 20, [Stratum(80, 40, judge, "any")]) is None
+    assert corrected([(10, 20, [Stratum(80, 40, judge, "any")])]) is None
 
 
 def test_a_judge_that_was_not_asked_spoils_nothing() -> None:
     """An empty stratum needs no calibration."""
-    assert corrected(10, 20, [Stratum(0, 0, Calibrated(0, 0, 0, 0), "any")]) is not None
+    assert corrected([(10, 20, [Stratum(0, 0, Calibrated(0, 0, 0, 0), "any")])]) is not None
 
 
 def test_a_judge_that_may_be_no_better_than_chance_leaves_all_open() -> None:
     """With a handful of labels the bounds go to 0 and 1."""
-    found = corrected(0, 0, [Stratum(200, 100, Calibrated(6, 10, 6, 10), "any")])
+    found = corrected([(0, 0, [Stratum(200, 100, Calibrated(6, 10, 6, 10), "any")])])
 
     assert found is not None
     assert found.interval == (0, 1)
@@ -161,16 +160,16 @@ def test_a_judge_that_may_be_no_better_than_chance_leaves_all_open() -> None:
 
 def test_nothing_judged_is_not_corrected() -> None:
     """It is None, and not 0; in an average such a task is left out."""
-    assert corrected(0, 0, []) is None
-    assert corrected_macro([]) is None
-    assert corrected_macro([(0, 0, []), (150, 200, [])]) == corrected(150, 200, [])
+    assert corrected([(0, 0, [])]) is None
+    assert corrected([]) is None
+    assert corrected([(0, 0, []), (150, 200, [])]) == corrected([(150, 200, [])])
 
 
 def test_reports_that_nothing_corrects_count_as_they_are() -> None:
     """An average takes a task's sum of shares with the bounds of as many right answers."""
     reports, answers = (320.5, 500, ()), (0, 0, [Stratum(500, 300, GOOD, "any")])
 
-    alone, both = corrected_macro([reports]), corrected_macro([reports, answers])
+    alone, both = corrected([reports]), corrected([reports, answers])
 
     assert alone is not None
     assert both is not None
@@ -182,7 +181,7 @@ def test_reports_that_nothing_corrects_count_as_they_are() -> None:
 @given(yes=st.integers(0, 300), right=st.integers(0, 50))
 def test_a_corrected_accuracy_lies_in_its_interval(yes: int, right: int) -> None:
     """Even where the judge said YES more or less often than it can."""
-    found = corrected(right, 50, [Stratum(300, yes, GOOD, "any")], draws=500)
+    found = corrected([(right, 50, [Stratum(300, yes, GOOD, "any")])], draws=500)
 
     assert found is not None
     assert 0 <= found.interval.low <= found.value <= found.interval.high <= 1

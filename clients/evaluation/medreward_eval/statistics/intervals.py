@@ -69,13 +69,21 @@ For a mean of shares the first is their sum: of all shares with that mean, 0 and
 """
 
 
-def wilson(hits: int, trials: int) -> Interval:
-    """Return Wilson's interval (1927) of a share of right answers.
+def wilson(hits: float, trials: int) -> Interval:
+    """Return Wilson's interval (1927) of a share of right answers; *hits* need not be whole.
 
     Raises:
-        ValueError: *trials* is 0.
+        ValueError: *trials* is 0, or less than *hits*.
     """
-    return _wilson(hits, trials)
+    if not 0 <= hits <= trials or trials < 1:
+        raise ValueError(f"{hits:g} of {trials} is no share")
+    z = NormalDist().inv_cdf(TAILS[1])
+    centre = (hits + z * z / 2) / (trials + z * z)
+    margin = z * math.sqrt(hits * (trials - hits) / trials + z * z / 4) / (trials + z * z)
+    # Rounding would move the lower bound of 0 hits, and the upper bound of all hits, off 0 and 1.
+    low = 0.0 if hits == 0 else max(0.0, centre - margin)
+    high = 1.0 if hits == trials else min(1.0, centre + margin)
+    return Interval(low, high)
 
 
 def mean_interval(trials: int, total: float, squares: float) -> Interval:
@@ -94,7 +102,7 @@ def mean_interval(trials: int, total: float, squares: float) -> Interval:
     spread = squares - total * mean
     # For equal shares the difference of the sums is a rounding error.
     if trials == 1 or spread <= 1e-12 * trials:
-        return _wilson(min(max(total, 0.0), trials), trials)
+        return wilson(min(max(total, 0.0), trials), trials)
     margin = float(stdtrit(trials - 1, TAILS[1])) * math.sqrt(spread / (trials - 1) / trials)
     return Interval(max(0.0, mean - margin), min(1.0, mean + margin))
 
@@ -116,22 +124,10 @@ def macro(parts: Sequence[Estimate]) -> Estimate:
     return Estimate(value, Interval(max(0.0, value - below), min(1.0, value + above)))
 
 
-def corrected(
-    settled_right: float, settled: int, strata: Sequence[Stratum], *, draws: int = DRAWS
-) -> Estimate | None:
-    """Return a task's accuracy, corrected for the judge's errors.
+def corrected(tasks: Sequence[JudgedTask], *, draws: int = DRAWS) -> Estimate | None:
+    """Return the unweighted mean of tasks' accuracies, or that of one task, corrected for the judge.
 
-    Items settled without the judge are taken as correct. The interval covers the sampling error of
-    the items and of the judge's labels. None if a judge that was used is no better than chance, or
-    nothing was judged.
-    """
-    return corrected_macro([(settled_right, settled, strata)], draws=draws)
-
-
-def corrected_macro(tasks: Sequence[JudgedTask], *, draws: int = DRAWS) -> Estimate | None:
-    """Return the unweighted mean of tasks' accuracies, corrected for the judge's errors.
-
-    The bounds are percentiles of *draws* accuracies: shares are drawn from Beta distributions given
+    Items settled without the judge are taken as correct. The bounds are percentiles of *draws* accuracies: shares are drawn from Beta distributions given
     the counts, with Jeffreys's prior. A judge's error is drawn once for all strata of a family,
     since it does not average out between tasks.
     Tasks without items are left out. None if a judge that was used is no better than chance, or no
@@ -180,19 +176,6 @@ def agreement(calibrated: Calibrated) -> tuple[float | None, float | None]:
         _beyond_chance(agreed, right * yes + (1 - right) * (1 - yes)),
         _beyond_chance(agreed, 2 * either * (1 - either)),
     )
-
-
-def _wilson(hits: float, trials: int) -> Interval:
-    """Return Wilson's interval, for fractional hits too."""
-    if not 0 <= hits <= trials or trials < 1:
-        raise ValueError(f"{hits:g} of {trials} is no share")
-    z = NormalDist().inv_cdf(TAILS[1])
-    centre = (hits + z * z / 2) / (trials + z * z)
-    margin = z * math.sqrt(hits * (trials - hits) / trials + z * z / 4) / (trials + z * z)
-    # Rounding would move the lower bound of 0 hits, and the upper bound of all hits, off 0 and 1.
-    low = 0.0 if hits == 0 else max(0.0, centre - margin)
-    high = 1.0 if hits == trials else min(1.0, centre + margin)
-    return Interval(low, high)
 
 
 def _items(task: JudgedTask) -> int:

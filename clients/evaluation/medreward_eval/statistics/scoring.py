@@ -18,7 +18,6 @@ from medreward_eval.statistics.intervals import (
     agreement,
     contradicts,
     corrected,
-    corrected_macro,
     macro,
     mean_interval,
     wilson,
@@ -38,10 +37,10 @@ from medreward_eval.statistics.scores import (
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A task's verdicts by family, as far as a calibration can correct them."""
+    """What a calibration makes of a task's verdicts."""
 
-    strata: tuple[Stratum, ...] | None
-    """The judge's verdicts in each family; None if not all can be corrected."""
+    task: JudgedTask | None
+    """The task with its verdicts by family; None if not all of these can be corrected."""
     is_beyond: bool
     """True if verdicts contradict the calibration."""
 
@@ -118,14 +117,18 @@ class Sums:
         return Estimate(self.credit / self.judged, interval)
 
     def correction(self, errors: JudgeErrors) -> Correction:
-        """Build the correction; it takes random draws, so call it once."""
+        """Build the correction; reports, which no calibration is of, enter an average as they are."""
         strata = tuple(
             Stratum(said.total(), said[True], errors.entries[family].calibrated, family)
             for family, said in sorted(self.by_family.items())
         )
         is_beyond = any(map(contradicts, strata))
-        is_whole = self.template != "report" and not self.uncorrectable and not is_beyond
-        return Correction(strata if is_whole else None, is_beyond)
+        if self.template == "report":
+            return Correction((self.credit, self.judged, ()), is_beyond)
+        if self.uncorrectable or is_beyond:
+            return Correction(None, is_beyond)
+        settled = self.judged - self.settled_by["judge"]
+        return Correction((self.settled_right, settled, strata), is_beyond)
 
 
 def score_file(
@@ -149,7 +152,7 @@ def score_file(
         model=str(headers[-1].get("model", path.stem)),
         headers=headers,
         tasks=tasks,
-        averages=list(_averages(tasks, dict(named), groups, corrections)),
+        averages=list(_averages(tasks, groups, corrections)),
         judging=[] if errors is None else [_judging(one) for one in errors.entries.values()],
     )
 
@@ -203,7 +206,7 @@ def _task_score(
         judged=task.judged,
         unjudged=dict(task.unjudged),
         accuracy=task.accuracy,
-        corrected=_corrected(task, correction),
+        corrected=None if task.template == "report" else _corrected([correction]),
         settled_by=dict(task.settled_by),
         split=task.split,
         unanswered=task.unanswered,
@@ -215,18 +218,8 @@ def _task_score(
     )
 
 
-def _corrected(task: Sums, correction: Correction | None) -> Estimate | None:
-    if correction is None or correction.strata is None:
-        return None
-    settled = task.judged - task.settled_by["judge"]
-    return corrected(task.settled_right, settled, correction.strata)
-
-
 def _averages(
-    tasks: Sequence[TaskScore],
-    sums: Mapping[str, Sums],
-    groups: Mapping[str, Group],
-    corrections: Mapping[str, Correction],
+    tasks: Sequence[TaskScore], groups: Mapping[str, Group], corrections: Mapping[str, Correction]
 ) -> Iterator[Average]:
     for name, parts in AVERAGES.items():
         scored = [t for t in tasks if t.group in parts and t.accuracy is not None]
@@ -238,24 +231,13 @@ def _averages(
             # The user's own tasks have no complete list, so their number is that of the file.
             of=len(scored) if name == "Own" else sum(group in parts for group in groups.values()),
             accuracy=macro([task.accuracy for task in scored if task.accuracy is not None]),
-            corrected=_corrected_macro([(sums[t.task], corrections.get(t.task)) for t in scored]),
+            corrected=_corrected([corrections.get(task.task) for task in scored]),
         )
 
 
-def _corrected_macro(tasks: Sequence[tuple[Sums, Correction | None]]) -> Estimate | None:
-    """Average tasks' corrected accuracies; reports, which have no correction, enter uncorrected."""
-    parts: list[JudgedTask] = []
-    for task, correction in tasks:
-        if correction is None:
-            return None
-        if task.template == "report":
-            parts.append((task.credit, task.judged, ()))
-        elif correction.strata is None:
-            return None
-        else:
-            settled = task.judged - task.settled_by["judge"]
-            parts.append((task.settled_right, settled, correction.strata))
-    return corrected_macro(parts)
+def _corrected(corrections: Sequence[Correction | None]) -> Estimate | None:
+    tasks = [one.task for one in corrections if one is not None and one.task is not None]
+    return corrected(tasks) if len(tasks) == len(corrections) else None
 
 
 def _judging(entry: Entry) -> Judging:
