@@ -6,7 +6,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from medreward_eval.errors import BadData
 from medreward_eval.tasks.datasets import ROWS_AT_A_TIME, open_rows
 from medreward_eval.tasks.tasks import Task
+from tests.evaluation.conftest import rows_file
 
 ROWS = [{"question": f"Q{n}?", "answer": f"A{n}"} for n in range(3)]
 
@@ -29,15 +29,8 @@ def task(path: str = "org/set", folder: Path | None = None, **given: Any) -> Tas
 
 
 def written(path: Path, rows: Sequence[Mapping[str, Any]] = ROWS) -> Path:
-    """A file of rows, by its ending; `.json` is an array."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(list(rows)), path, row_group_size=2)
-    elif path.suffix == ".json":
-        path.write_bytes(orjson.dumps(rows))
-    else:
-        path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    return path
+    """A file of rows, by its ending."""
+    return rows_file(path, rows)
 
 
 def rows_of(one: Task, data_dir: Path | None = None) -> list[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ import pytest
 
 from medreward_eval.grading.choices import right_option
 from medreward_eval.records import Question
-from medreward_eval.tasks.questions import read_questions
+from medreward_eval.tasks.questions import Questions
 from medreward_eval.tasks.tasks import load_tasks, select
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -21,7 +21,10 @@ ByTask = dict[str, list[Question]]
 def asked() -> ByTask:
     """The questions of each of the three tasks."""
     tasks = load_tasks(EXAMPLES / "evaluation" / "tasks.yaml")
-    return {task.name: list(read_questions(task)) for task in select(tasks, NAMES)}
+    sources = {task.name: Questions(task) for task in select(tasks, NAMES)}
+    held = {name: list(questions) for name, questions in sources.items()}
+    assert not any(questions.mistakes.count for questions in sources.values())
+    return held
 
 
 def every(asked: ByTask) -> list[Question]:

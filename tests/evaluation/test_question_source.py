@@ -3,34 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
-from pyarrow import Table, parquet
 
 from medreward_eval.errors import BadData
 from medreward_eval.tasks.question_source import QuestionSource
 from medreward_eval.tasks.tasks import Task
+from tests.evaluation.conftest import own_task
 
-GOOD = {"question": "Which organ?", "answer": "spleen"}
+GOOD = {"q": "Which organ?", "a": "spleen"}
 
 
 def task(folder: Path, name: str, rows: list[dict[str, Any]] | None, **changes: Any) -> Task:
-    """A task of the user's with a data set of those rows, or with none."""
-    path = str(changes.pop("path", f"{name}.jsonl"))
-    if rows is not None and path.endswith("parquet"):
-        parquet.write_table(Table.from_pylist(rows), folder / path)
-    elif rows is not None:
-        (folder / path).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    told: dict[str, Any] = {
-        "path": path,
-        "question_column": ["question"],
-        "answer_column": ["answer"],
-        "name": name,
-        "group": "llm",
-        "folder": folder,
-        **changes,
-    }
-    return Task(**told)
+    """A task of that name."""
+    return own_task(folder, rows, **{"name": name, "path": f"{name}.jsonl", **changes})
 
 
 def ids(source: QuestionSource) -> list[str]:
@@ -48,7 +33,7 @@ def test_tasks_follow_one_another(tmp_path: Path) -> None:
 
 def test_questions_are_read_anew_each_time(tmp_path: Path) -> None:
     """A retry of failed questions needs the same ones once more."""
-    source = QuestionSource([task(tmp_path, "a", [GOOD, {"question": "?"}, GOOD])])
+    source = QuestionSource([task(tmp_path, "a", [GOOD, {"q": "?"}, GOOD])])
 
     assert list(source.questions()) == list(source.questions())
     assert source.mistakes["a"].count == 1
@@ -64,7 +49,7 @@ def test_a_limit_is_each_tasks_own(tmp_path: Path) -> None:
 
 def test_rows_that_cannot_be_asked_are_told_by_task(tmp_path: Path) -> None:
     """By file and line, and nothing of what they hold; the ids of the others do not change."""
-    bad = {"question": "Patient John Doe?", "answer": None}
+    bad = {"q": "Patient John Doe?", "a": None}
     tasks = [task(tmp_path, "a", [GOOD]), task(tmp_path, "b", [bad, GOOD])]
     source = QuestionSource(tasks)
 
@@ -107,11 +92,3 @@ def test_a_missing_data_set_is_told_before_anything_is_asked(tmp_path: Path) -> 
 
     with pytest.raises(BadData, match=r"away"):
         source.count()
-
-
-def test_no_tasks_are_no_questions() -> None:
-    """There is nothing to open."""
-    source = QuestionSource([])
-
-    assert ids(source) == []
-    assert source.count() == 0

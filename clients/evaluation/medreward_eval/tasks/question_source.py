@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from medreward_eval.records import Question
-from medreward_eval.tasks.questions import Mistakes, Questions, open_questions
+from medreward_eval.tasks.questions import Mistakes, Questions
 from medreward_eval.tasks.tasks import Task
 
 
@@ -50,6 +50,6 @@ class QuestionSource:
         return sum(known) if len(known) == len(counts) else None
 
     def _open(self, task: Task) -> Questions:
-        return open_questions(
+        return Questions(
             task, data_dir=self._data_dir, images_dir=self._images_dir, limit=self._limit
         )

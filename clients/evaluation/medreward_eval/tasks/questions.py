@@ -42,11 +42,21 @@ class Questions:
 
     Invalid rows are left out and counted in `mistakes`. Their ids stay unused, so the ids of other
     rows do not change when they are corrected.
+
+    Raises:
+        BadData: as `open_rows`; during iteration, a later part cannot be read, or no image can be
+            found.
     """
 
     def __init__(
-        self, task: Task, rows: Rows, *, images_dir: Path | None, limit: int | None
+        self,
+        task: Task,
+        *,
+        data_dir: Path | None = None,
+        images_dir: Path | None = None,
+        limit: int | None = None,
     ) -> None:
+        rows = open_rows(task, data_dir=data_dir)
         self.task = task
         self.mistakes = Mistakes()
         self.count = _count_of(task, rows, limit)
@@ -81,46 +91,6 @@ def _count_of(task: Task, rows: Rows, limit: int | None) -> int | None:
     if task.only or rows.count is None:
         return None
     return rows.count if limit is None else min(rows.count, limit)
-
-
-def open_questions(
-    task: Task,
-    *,
-    data_dir: Path | None = None,
-    images_dir: Path | None = None,
-    limit: int | None = None,
-) -> Questions:
-    """Open a task's data set; the caller reports the invalid rows in `Questions.mistakes`.
-
-    Raises:
-        BadData: as `open_rows`; during iteration, a later part cannot be read, or no image can be
-            found.
-    """
-    rows = open_rows(task, data_dir=data_dir)
-    return Questions(task, rows, images_dir=images_dir, limit=limit)
-
-
-def read_questions(
-    task: Task,
-    *,
-    data_dir: Path | None = None,
-    images_dir: Path | None = None,
-    limit: int | None = None,
-) -> Iterator[Question]:
-    """Yield a task's questions, or the first *limit*; raise an error if any row is invalid.
-
-    Raises:
-        BadData: as `open_questions`, and after the last question if rows were invalid: all are
-            counted, the first are named by number, and their content is not shown.
-    """
-    questions = open_questions(task, data_dir=data_dir, images_dir=images_dir, limit=limit)
-    return _all_of(questions)
-
-
-def _all_of(questions: Questions) -> Iterator[Question]:
-    yield from questions
-    if questions.mistakes.count:
-        raise BadData(f"{questions.task.name}: {questions.mistakes}")
 
 
 def question_of(task: Task, number: int, row: Row, files: ImageFiles) -> Question:
