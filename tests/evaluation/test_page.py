@@ -1,10 +1,9 @@
 """The page: whole, bounded, at rest with any text, and of use in a browser."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +57,17 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def answer_of(response: str) -> str:
-    """The text inside the tags of a sample's response."""
-    return response.partition("<answer>")[2].partition("</answer>")[0]
+def found(graded: Iterable[Graded], *, most: int = 300, with_texts: bool = True) -> Findings:
+    """The findings among these grades."""
+    held = Findings(most=most, with_texts=with_texts)
+    for one in graded:
+        held.add(one)
+    return held
 
 
 def text_of(*grades: Graded, scores: Scores | None = None, with_texts: bool = True) -> str:
     """A page of these grades."""
-    held = Findings(most=300, with_texts=with_texts, answer_of=answer_of)
-    for graded in grades:
-        held.add(graded)
-    return page(scores or sample_scores(), held, with_texts=with_texts, most=300)
+    return page(scores or sample_scores(), found(grades, with_texts=with_texts))
 
 
 def data_of(text: str) -> Any:
@@ -160,8 +159,7 @@ def test_an_average_that_there_is_none_of_is_no_zero() -> None:
 )
 def test_an_item_is_kept_for_its_kinds(graded: Graded, kinds: list[str], worth: str) -> None:
     """Wrong, split, low or unjudged; a report of 0 is low and not unjudged."""
-    held = Findings(most=1)
-    held.add(graded)
+    held = found([graded])
 
     assert held.items[0]["kinds"] == kinds
     assert outcome(graded) == worth
@@ -169,9 +167,7 @@ def test_an_item_is_kept_for_its_kinds(graded: Graded, kinds: list[str], worth: 
 
 def test_what_needs_no_look_is_not_kept() -> None:
     """Right answers and good reports are in the numbers alone."""
-    held = Findings(most=10)
-    for graded in (item("medqa", 1, RIGHT), item("a_report", 2, Grade(3.67, "judge"))):
-        held.add(graded)
+    held = found([item("medqa", 1, RIGHT), item("a_report", 2, Grade(3.67, "judge"))])
 
     assert (held.items, held.found) == ([], {})
     assert held.reports == {"a_report": {4: 1}}
@@ -181,9 +177,7 @@ def test_the_first_of_each_task_and_kind_are_kept_and_all_are_counted() -> None:
     """A million items take no more room than a thousand."""
     stream = (item(task, n, grade) for n in range(500) for task in ("a", "b")
               for grade in (WRONG, SPLIT))  # fmt: skip
-    held = Findings(most=3)
-    for graded in stream:
-        held.add(graded)
+    held = found(stream, most=3)
 
     assert len(held.items) == 2 * 2 * 3
     assert held.found["a"] == {"any": 1000, "wrong": 500, "split": 500, "unwitnessed": 500}
@@ -191,24 +185,22 @@ def test_the_first_of_each_task_and_kind_are_kept_and_all_are_counted() -> None:
 
 def test_an_item_of_two_kinds_counts_for_the_one_that_has_room() -> None:
     """No kind gets more than its share."""
-    held = Findings(most=1)
-    held.add(item("a", 1, WRONG))
-    held.add(item("a", 2, replace(SPLIT, score=0.0)))
+    held = found([item("a", 1, WRONG), item("a", 2, replace(SPLIT, score=0.0))], most=1)
 
     assert [kept["kinds"] for kept in held.items] == [["wrong"], ["split"]]
 
 
 def test_long_texts_are_cut_and_fill_the_page_only_so_far() -> None:
     """Some pages of one response say enough, and a browser must still open the file."""
-    long = "word " * 100_000
-    held = Findings(most=10_000, answer_of=str.strip)
-    for number in range(5_000):
-        held.add(item("a", number, WRONG, response=long, question=long))
+    long = "word " * 2_000
+    held = found(
+        (item("a", n, WRONG, response=long, question=long) for n in range(3_000)), most=10_000
+    )
 
     answer = dict(held.items[0]["texts"])["answer"]
-    assert answer.endswith(" … (499,999 characters in all)")
+    assert answer.endswith(" … (9,999 characters in all)")
     assert held.is_full
-    assert len(held.items) < held.found["a"]["wrong"] == 5_000
+    assert len(held.items) < held.found["a"]["wrong"] == 3_000
     assert sum(len(kept["response"]) for kept in held.items) < MOST_CHARACTERS
     assert (held.items[0]["response"] > "", held.items[-1]["response"]) == (True, "")
 
@@ -263,7 +255,7 @@ def test_the_same_grades_leave_the_same_file(tmp_path: Path) -> None:
     """The page depends on no clock and no random number, and no temporary file remains."""
     first, second = tmp_path / "a.html", tmp_path / "b.html"
     for file in (first, second):
-        write_page(file, sample_scores(), sample_grades(), answer_of=answer_of)
+        write_page(file, sample_scores(), found(sample_grades()))
 
     assert first.read_bytes() == second.read_bytes()
     assert sorted(tmp_path.iterdir()) == [first, second]
@@ -308,8 +300,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with everything in it, an attack too."""
     path = tmp_path_factory.mktemp("page") / "page.html"
     hostile = item("usmle_sa", 1, WRONG, question=HOSTILE, response=HOSTILE, id=HOSTILE)
-    grades = chain(sample_grades(), [hostile])
-    write_page(path, sample_scores(), grades, answer_of=answer_of)
+    write_page(path, sample_scores(), found([*sample_grades(), hostile]))
     return path
 
 
@@ -370,13 +361,13 @@ def test_filters_narrow_the_list(shown: Page) -> None:
 def test_search_finds_words_in_any_text(shown: Page) -> None:
     """Large or small letters, all words, in the response that is folded away too."""
     shown.get_by_role("searchbox", name="Search").fill("PLATELETS  case 77.")
-    found = shown.locator("#items > li")
-    expect(found).to_have_count(1)
+    items = shown.locator("#items > li")
+    expect(items).to_have_count(1)
 
-    assert "medqa_77" in found.inner_text()
-    assert not found.locator("details p").is_visible()
-    found.locator("summary").press("Enter")
-    assert "platelets matter" in found.locator("details p").inner_text()
+    assert "medqa_77" in items.inner_text()
+    assert not items.locator("details p").is_visible()
+    items.locator("summary").press("Enter")
+    assert "platelets matter" in items.locator("details p").inner_text()
 
 
 @pytest.mark.needs("chromium")

@@ -21,7 +21,6 @@ from medreward_client.terminal import (
 from medreward_eval.errors import BadData, BadTask
 from medreward_eval.generation.run import AT_ONCE as QUESTIONS_AT_ONCE
 from medreward_eval.generation.run import Sampling, generate_file
-from medreward_eval.grading.answers import read_answer
 from medreward_eval.grading.grader import DEADLINE_S, VOTES
 from medreward_eval.grading.predictions import Reading, inspect_predictions
 from medreward_eval.grading.run import AT_ONCE, grade_file
@@ -46,6 +45,7 @@ from medreward_eval.report.tables import (
 )
 from medreward_eval.resume import Counts
 from medreward_eval.statistics.comparison import compare_files
+from medreward_eval.statistics.findings import Findings
 from medreward_eval.statistics.scores import Group, Provenance, ways_of
 from medreward_eval.statistics.scoring import read_graded, score_file
 from medreward_eval.tasks.question_source import QuestionSource
@@ -87,6 +87,7 @@ CalibrationFile = Annotated[
         help="What `medreward calibrate` wrote of the judge: accuracies as if it never erred.",
     ),
 ]
+CsvFile = Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write it as CSV, too.")]
 
 
 def main() -> None:
@@ -330,9 +331,7 @@ def score(
     *,
     calibration: CalibrationFile = None,
     task_file: TaskFile = None,
-    csv: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Write it as CSV, too.")
-    ] = None,
+    csv: CsvFile = None,
     markdown_file: Annotated[
         Path | None,
         typer.Option("--markdown", metavar="FILE.md", help="Write it as Markdown, too."),
@@ -378,9 +377,10 @@ def report(
     path = out or grades.with_suffix(".html")
     _check_output("--out", path, grades)
     scores = score_file(grades, _groups(task_file), calibration=calibration)
-    write_page(
-        path, scores, read_graded(grades), with_texts=texts, most=most, answer_of=read_answer
-    )
+    findings = Findings(most=most, with_texts=texts)
+    for graded in read_graded(grades):
+        findings.add(graded)
+    write_page(path, scores, findings)
     output(plain_width=PLAIN_WIDTH).print(shown(f"wrote {path}"), soft_wrap=True)
 
 
@@ -396,9 +396,7 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="B.jsonl", help="Grades of the other.")],
     *,
     task_file: TaskFile = None,
-    csv: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Write it as CSV, too.")
-    ] = None,
+    csv: CsvFile = None,
 ) -> None:
     """Say what can be concluded of the difference between two models, on the same questions.
 

@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -11,19 +11,20 @@ from typing import Final
 
 import orjson
 
-from medreward_eval.records import Graded
 from medreward_eval.report.markup import Child, Markup, element, joined, visible
 from medreward_eval.report.plots import axis, histogram, whiskers
 from medreward_eval.report.tables import (
     GROUPS,
     NOTHING,
+    average_cells,
     between,
     facts,
     generated_by,
     grouped,
     has_corrected,
     percent,
-    settled_share,
+    task_cells,
+    titles,
     warnings,
 )
 from medreward_eval.statistics.findings import ANY, KINDS, Findings
@@ -46,34 +47,18 @@ SEVENTEEN: Final[frozenset[AverageName]] = frozenset({"LLM", "VLM", "Overall"})
 CALIBRATE: Final = "medreward calibrate labels.jsonl --out calibration.json"
 
 
-def write_page(
-    path: Path,
-    scores: Scores,
-    graded: Iterable[Graded],
-    *,
-    with_texts: bool = True,
-    most: int = 300,
-    answer_of: Callable[[str], str] = str,
-) -> None:
-    """Write the page; equal scores and grades give an identical file.
-
-    *graded* is read once and may be of any length: the first *most* items of each task and kind
-    are kept. *answer_of* extracts the graded answer from a response. Without texts the page has no
-    question, reference, answer or response.
+def write_page(path: Path, scores: Scores, findings: Findings) -> None:
+    """Write the page; equal scores and findings give an identical file.
 
     Raises:
         OSError: the file cannot be written; an earlier file is left unchanged.
     """
-    findings = Findings(most=most, with_texts=with_texts, answer_of=answer_of)
-    for one in graded:
-        findings.add(one)
-    text = page(scores, findings, with_texts=with_texts, most=most)
     unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(text, "utf-8", newline="\n")
+    unfinished.write_text(page(scores, findings), "utf-8", newline="\n")
     unfinished.replace(path)
 
 
-def page(scores: Scores, findings: Findings, *, with_texts: bool, most: int) -> str:
+def page(scores: Scores, findings: Findings) -> str:
     """Build the page's HTML."""
     style, script, frame = map(_part, ("page.css", "page.js", "page.html"))
     body = joined(
@@ -83,7 +68,7 @@ def page(scores: Scores, findings: Findings, *, with_texts: bool, most: int) -> 
         _table(scores),
         _judging(scores),
         _reports(findings),
-        _findings(findings, with_texts=with_texts, most=most),
+        _findings(findings),
         _foot(),
     )
     return Template(frame).substitute(
@@ -223,15 +208,13 @@ def _forest_row(score: TaskScore) -> Markup:
 
 def _table(scores: Scores) -> Markup:
     corrected = has_corrected(scores)
-    titles = ["task", "judged", "accuracy %", *(["corrected %"] if corrected else []),
-              "rules %", "split", "no answer", "characters"]  # fmt: skip
+    columns = [*titles(scores), "no answer", "characters"]
     bodies = [
-        element("tbody", _group_row(GROUPS[group], len(titles)),
+        element("tbody", _group_row(GROUPS[group], len(columns)),
                 *(_row(_task_cells(score, corrected=corrected)) for score in tasks))
         for group, tasks in grouped(scores.tasks)
     ]  # fmt: skip
-    foot = [_row(_average_cells(average, corrected=corrected, of=len(titles)))
-            for average in scores.averages]  # fmt: skip
+    foot = [_row(_average_cells(average, corrected=corrected)) for average in scores.averages]
     told = (
         "Rules: the share that was settled without the judge, by an option named in plain words, the "
         "reference itself or an empty answer. Split: judged by votes that differ. No answer: cut "
@@ -240,7 +223,7 @@ def _table(scores: Scores) -> Markup:
     )
     return _section(
         "In numbers",
-        _scrolled("Accuracy by task", _titles(titles), *bodies, element("tfoot", *foot)),
+        _scrolled("Accuracy by task", _titles(columns), *bodies, element("tfoot", *foot)),
         element("p", told, class_="quiet"),
     )
 
@@ -251,23 +234,15 @@ def _task_cells(score: TaskScore, *, corrected: bool) -> list[Child]:
     return [
         _name(score.task),
         joined(f"{score.judged:,}", of),
-        _spread(score.accuracy),
-        *([_spread(score.corrected)] if corrected else []),
-        percent(settled_share(score)),
-        f"{score.split:,}",
+        *task_cells(score, corrected=corrected, spread=_spread)[2:],
         f"{score.unanswered:,}",
         f"{score.mean_answer_characters:,.0f}",
     ]
 
 
-def _average_cells(average: Average, *, corrected: bool, of: int) -> list[Child]:
-    cells: list[Child] = [
-        average.name,
-        f"{average.tasks} of {average.of} tasks",
-        _spread(average.accuracy),
-        *([_spread(average.corrected)] if corrected else []),
-    ]
-    return cells + [None] * (of - len(cells))
+def _average_cells(average: Average, *, corrected: bool) -> list[Child]:
+    cells = average_cells(average, corrected=corrected, spread=_spread)
+    return [average.name, *cells[1:], None, None]
 
 
 def _judging(scores: Scores) -> Markup:
@@ -279,7 +254,7 @@ def _judging(scores: Scores) -> Markup:
         )
         return _section("How far to trust the judge", element("p", told),
                         element("pre", element("code", CALIBRATE)))  # fmt: skip
-    titles = ["references", "labels", "sensitivity %", "specificity %", "Cohen's κ", "Gwet's AC1"]
+    columns = ["references", "labels", "sensitivity %", "specificity %", "Cohen's κ", "Gwet's AC1"]
     rows = (_row(_judging_cells(one)) for one in scores.judging)
     told = (
         "Measured on answers that people labelled. Sensitivity is the share of right answers that "
@@ -290,7 +265,7 @@ def _judging(scores: Scores) -> Markup:
     return _section(
         "How far to trust the judge",
         element("p", told),
-        _scrolled("The judge against labels", _titles(titles), element("tbody", *rows)),
+        _scrolled("The judge against labels", _titles(columns), element("tbody", *rows)),
     )
 
 
@@ -325,11 +300,11 @@ def _report(task: str, counts: Mapping[int, int]) -> Markup:
     )
 
 
-def _findings(findings: Findings, *, with_texts: bool, most: int) -> Markup:
-    told = f"The first {most:,} of each task and kind are here."
-    if not with_texts:
+def _findings(findings: Findings) -> Markup:
+    told = f"The first {findings.most:,} of each task and kind are here."
+    if not findings.with_texts:
         told += " Questions, references and answers were left out of this page on purpose."
-    if findings.is_tight and with_texts:
+    if findings.is_tight and findings.with_texts:
         told += " Their texts are many, so later ones come without their whole response."
     if findings.is_full:
         told += " Their texts fill the page, so the last ones are only counted."
@@ -392,8 +367,8 @@ def _scrolled(label: str, *inside: Child) -> Markup:
     return element("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)
 
 
-def _titles(titles: Iterable[str]) -> Markup:
-    cells = (element("th", title, scope="col") for title in titles)
+def _titles(columns: Iterable[str]) -> Markup:
+    cells = (element("th", title, scope="col") for title in columns)
     return element("thead", element("tr", *cells))
 
 
@@ -402,11 +377,9 @@ def _group_row(words: str, columns: int) -> Markup:
 
 
 def _row(cells: Sequence[Child]) -> Markup:
-    return element("tr", element("th", cells[0], scope="row"), *_values(cells[1:]))
-
-
-def _values(cells: Iterable[Child]) -> Iterator[Markup]:
-    return (element("td", cell) for cell in cells)
+    first, *others = cells
+    values = (element("td", cell) for cell in others)
+    return element("tr", element("th", first, scope="row"), *values)
 
 
 def _name(task: str) -> Markup:

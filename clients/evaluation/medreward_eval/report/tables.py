@@ -128,9 +128,7 @@ def csv_text(scores: Scores) -> str:
 
 def spread_bare(estimate: Estimate | None) -> str:
     """Format an estimate and its interval in per cent, short enough for a terminal's cell."""
-    if estimate is None:
-        return NOTHING
-    return f"{percent(estimate.value)} {between(estimate, '-')}"
+    return NOTHING if estimate is None else f"{percent(estimate.value)} {between(estimate, '-')}"
 
 
 def spread_bracketed(estimate: Estimate | None) -> str:
@@ -154,7 +152,7 @@ def task_cells(score: TaskScore, *, corrected: bool, spread: Spread = spread_bar
         judged if score.judged == score.of else f"{judged} of {score.of:,}",
         spread(score.accuracy),
         *([spread(score.corrected)] if corrected else []),
-        percent(settled_share(score)),
+        percent(_settled_share(score)),
         f"{score.split:,}",
     ]
 
@@ -348,7 +346,7 @@ def grouped(tasks: Iterable[TaskScore]) -> Iterator[tuple[Group, list[TaskScore]
             yield group, found
 
 
-def settled_share(score: TaskScore) -> float | None:
+def _settled_share(score: TaskScore) -> float | None:
     """Return the share, from 0 to 1, of judged answers that were settled without the judge."""
     if not score.judged:
         return None

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from medreward_eval.grading.answers import read_answer
 from medreward_eval.grading.witness import is_unwitnessed
 from medreward_eval.records import BEST, Grade, Graded, Prediction, SettledBy, Vote
 from medreward_eval.report.markup import visible
@@ -59,19 +60,17 @@ KINDS: Final[Mapping[str, Kind]] = {
 class Findings:
     """The first *most* items of each task and kind, and the counts of all.
 
+    Without texts, items have no question, reference, answer or response.
     `found` counts by task and kind, with `any` for items of at least one kind. `reports` counts
     the scores of reports by task, each at the nearest whole number from 0 to 5.
     """
 
-    def __init__(
-        self, *, most: int, with_texts: bool = True, answer_of: Callable[[str], str] = str
-    ) -> None:
+    def __init__(self, *, most: int, with_texts: bool = True) -> None:
+        self.most = most
+        self.with_texts = with_texts
         self.items: list[dict[str, Any]] = []
         self.found: dict[str, Counter[str]] = {}
         self.reports: dict[str, Counter[int]] = defaultdict(Counter)
-        self._most = most
-        self._with_texts = with_texts
-        self._answer_of = answer_of
         self._room = MOST_CHARACTERS
 
     def add(self, graded: Graded) -> None:
@@ -83,7 +82,7 @@ class Findings:
         if not kinds:
             return
         found = self.found.setdefault(task, Counter())
-        kept_as = [kind for kind in kinds if found[kind] < self._most]
+        kept_as = [kind for kind in kinds if found[kind] < self.most]
         found.update([ANY, *kinds])
         if kept_as and self._room > 0:
             self._keep(graded, kept_as)
@@ -99,7 +98,7 @@ class Findings:
         return self._room <= MOST_CHARACTERS / 2
 
     def _keep(self, graded: Graded, kinds: list[str]) -> None:
-        texts, response = self._texts(graded.prediction) if self._with_texts else ([], "")
+        texts, response = self._texts(graded.prediction) if self.with_texts else ([], "")
         if self.is_tight:
             response = ""
         item = {
@@ -118,7 +117,7 @@ class Findings:
     def _texts(self, prediction: Prediction) -> tuple[list[tuple[str, str]], str]:
         """Return the texts to show, and the whole response if it is longer than the answer."""
         response = prediction.response or ""
-        answer = self._answer_of(response)
+        answer = read_answer(response)
         texts = [
             ("question", shown(prediction.question, LONGEST_TEXT)),
             ("reference", shown(prediction.reference, LONGEST_TEXT)),
