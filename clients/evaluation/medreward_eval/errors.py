@@ -1,5 +1,17 @@
 """Errors that stop a command; messages name the cause and the remedy, and finished lines are kept."""
 
+from http import HTTPStatus
+from typing import Final
+
+OF_ONE_ITEM: Final = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
+"""Statuses of a request that a single question or item may have caused."""
+
 
 class EvalError(Exception):
     """Base of all errors that the user has to fix."""

@@ -16,7 +16,7 @@ import orjson
 
 from medreward_client.jsonl import object_in
 from medreward_client.pauses import retry_after_s
-from medreward_eval.errors import Failed
+from medreward_eval.errors import OF_ONE_ITEM, Failed
 from medreward_eval.records import Failure
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -25,14 +25,6 @@ MODELS_SHOWN: Final = 20
 MOST_REPLY_BYTES: Final = 64 << 20
 """Bytes of one reply: a response has some kilobytes, and thinking some hundred."""
 
-REFUSED: Final = frozenset(
-    {
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-    }
-)
-"""Statuses that a single question may cause."""
 BUSY: Final = frozenset(
     {
         HTTPStatus.CONFLICT,
@@ -182,7 +174,7 @@ class ChatServer:
     def _not_answered(self, status: int, headers: httpx.Headers, told: bytes) -> Exception:
         """Return the exception for a status other than 200: refused, broken, away or failed."""
         said = f"{self._server} said {_described(status, told)}"
-        if status in REFUSED:
+        if status in OF_ONE_ITEM:
             if TOO_LONG.search(told):
                 return Refused("context_length", f"too long for the model: {said}")
             return Refused("refused", said)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Final
 
 from medreward_client import (
@@ -14,7 +13,7 @@ from medreward_client import (
     RequestRefused,
     Unjudged,
 )
-from medreward_eval.errors import Failed, OtherRun
+from medreward_eval.errors import OF_ONE_ITEM, Failed, OtherRun
 from medreward_eval.grading.answers import read_answer
 from medreward_eval.grading.choices import lettered, settle_choice
 from medreward_eval.journal import COUNT_KEY, GENERATED_KEY, HEADER_KEY
@@ -46,14 +45,6 @@ DIGITS: Final = 4
 
 SOURCES: Final[Mapping[str, SettledBy]] = {"exact": "exact", "rule": "rule"}
 """Sources of a result that are not the judge's; a cached verdict counts as the judge's."""
-ITS_OWN: Final = frozenset(
-    {
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-    }
-)
-"""Statuses of a request that a single one of its items may have caused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +120,7 @@ class Grader:
                 items, template=template, votes=self._votes, deadline_s=self._deadline_s
             )
         except RequestRefused as refused:
-            if refused.status not in ITS_OWN:
+            if refused.status not in OF_ONE_ITEM:
                 raise Failed(f"the service refuses to grade: {refused}") from refused
             if len(items) == 1:
                 trouble = Failure(refused.kind or "refused", "the service refuses this item")
