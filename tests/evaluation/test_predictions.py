@@ -123,12 +123,12 @@ def test_lines_that_share_an_id_are_named(tmp_path: Path) -> None:
 
 
 def test_stock_tells_what_there_is(tmp_path: Path) -> None:
-    """The inventory has the counts by task and the file's headers."""
+    """The inventory has the number of lines and the file's headers."""
     header = {"medreward_eval": "predictions", "model": "m"}
     path = written(tmp_path / "p.jsonl", header, {**ROW, "id": "medqa_0"}, ROW)
     stock = inspect_predictions(path, READING)
 
-    assert (stock.total, stock.by_task, stock.headers) == (2, {"medqa": 1, "answers": 1}, [header])
+    assert (stock.total, stock.headers) == (2, [header])
     assert [one.id for one in read_predictions(path, READING)] == ["medqa_0", "q1"]
 
 

@@ -51,11 +51,6 @@ def right_option(reference: str, options: Sequence[str]) -> int | None:
     return _option(reference.strip().partition("\n")[0], named) if whole is None else whole
 
 
-def names_no_option(reference: str, options: Sequence[str]) -> bool:
-    """Return True if there are options and the reference names none of them plainly."""
-    return bool(options) and right_option(reference, options) is None
-
-
 def lettered(reference: str, options: Sequence[str]) -> str:
     """Return the right option as `B. text`, so that answers of a letter or a text compare with it."""
     right = right_option(reference, options) if options else None

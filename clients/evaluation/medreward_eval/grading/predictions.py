@@ -7,7 +7,6 @@ MediX-R1's own evaluation, whose references are under `answer`, can be read unch
 """
 
 from array import array
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from medreward_eval.errors import BadData
-from medreward_eval.grading.choices import names_no_option
+from medreward_eval.grading.choices import right_option
 from medreward_eval.journal import Row, first_rows, headers_of, latest_rows
 from medreward_eval.records import OWN_TASK, TEMPLATES, Failure, Prediction, Template
 
@@ -45,7 +44,6 @@ class Inventory:
     """Counts and headers of a file of predictions."""
 
     total: int
-    by_task: Mapping[str, int]
     templates: Collection[Template]
     headers: Sequence[Mapping[str, Any]]
     """The file's headers: several if runs were mixed, none if another program wrote it."""
@@ -66,7 +64,6 @@ def inspect_predictions(path: Path, reading: Reading) -> Inventory:
         BadData: the file cannot be read, or lines are invalid. All are counted, and the first are
             named by number; their content is not shown.
     """
-    tasks: Counter[str] = Counter()
     templates: set[Template] = set()
     mistakes: list[str] = []
     ids = array("Q")
@@ -77,15 +74,17 @@ def inspect_predictions(path: Path, reading: Reading) -> Inventory:
         except ValueError as exc:
             mistakes.append(f"line {number} {exc}")
             continue
-        tasks[prediction.task] += 1
         templates.add(prediction.template)
         unnamed += is_unnamed(prediction)
         digest = blake2b(prediction.id.encode(), digest_size=DIGEST_BYTES).digest()
         ids.append(int.from_bytes(digest))
-    _check(path, mistakes)
+    if mistakes:
+        more = len(mistakes) - MISTAKES_SHOWN
+        shown = "; ".join(mistakes[:MISTAKES_SHOWN])
+        raise BadData(f"{path}: {shown}" + (f"; and {more:,} more" if more > 0 else ""))
     if len(np.unique(np.frombuffer(ids, np.uint64))) < len(ids):
         raise BadData(f"{path}: lines share ids ({_repeated(path)}); ids must be unique")
-    return Inventory(len(ids), tasks, templates, headers_of(path), unnamed)
+    return Inventory(len(ids), templates, headers_of(path), unnamed)
 
 
 def read_predictions(path: Path, reading: Reading) -> Iterator[Prediction]:
@@ -98,9 +97,9 @@ def read_predictions(path: Path, reading: Reading) -> Iterator[Prediction]:
 
 def is_unnamed(prediction: Prediction) -> bool:
     """Return True if answers may name options and the reference names none of them plainly."""
-    return prediction.template == "equivalence" and names_no_option(
-        prediction.reference, prediction.options
-    )
+    one = prediction
+    is_choice = one.template == "equivalence" and bool(one.options)
+    return is_choice and right_option(one.reference, one.options) is None
 
 
 def prediction_of(row: Row, reading: Reading) -> Prediction:
@@ -176,15 +175,6 @@ def _trouble(told: object) -> Failure:
             "must have a `kind` and a `message` in `error`"
         )
     return Failure(kind, message, retryable=told.get("retryable") is True)
-
-
-def _check(path: Path, mistakes: Sequence[str]) -> None:
-    if mistakes:
-        more = len(mistakes) - MISTAKES_SHOWN
-        raise BadData(
-            f"{path}: {'; '.join(mistakes[:MISTAKES_SHOWN])}"
-            + (f"; and {more:,} more" if more > 0 else "")
-        )
 
 
 def _repeated(path: Path) -> str:
