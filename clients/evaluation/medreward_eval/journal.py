@@ -47,10 +47,13 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
         try:
-            self._lock()
+            lock(self._file)
             self._check_start()
             truncate_partial_line(path)
             self._begin(dict(header), mix=mix)
+        except BlockingIOError:
+            self.close()
+            raise OtherRun(f"{path}: another run is writing there; wait for it") from None
         except BaseException:
             self.close()
             raise
@@ -73,13 +76,6 @@ class Journal:
     def append_again(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append lines that replace earlier ones with the same ids."""
         self.append([{AGAIN: True, **row} for row in rows])
-
-    def _lock(self) -> None:
-        """Lock the file for as long as this process has it open."""
-        try:
-            lock(self._file)
-        except BlockingIOError:
-            raise OtherRun(f"{self.path}: another run is writing there; wait for it") from None
 
     def _check_start(self) -> None:
         """Raise OtherRun unless the file is empty or a journal, before `truncate_partial_line` could cut off its end."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from medreward_eval.grading.answers import read_answer
 from medreward_eval.grading.choices import right_option
-from medreward_eval.records import Graded, Prediction
+from medreward_eval.records import Graded
 
 STEM: Final = 5
 """Words with this many first characters in common count as one stem: renal and renally."""
@@ -33,15 +33,11 @@ def is_unwitnessed(graded: Graded, answer: str | None = None) -> bool:
         answer = read_answer(prediction.response or "")
     wanted, said = _words(prediction.reference), {word[:STEM] for word in _words(answer)}
     telling = {word for word in wanted if len(word) >= SHORT or word.isdigit()} or wanted
-    return said.isdisjoint(word[:STEM] for word in telling) and not _names_option(
-        prediction, answer
-    )
+    if not said.isdisjoint(word[:STEM] for word in telling):
+        return False
+    right = right_option(prediction.reference, prediction.options) if prediction.options else None
+    return right is None or ascii_uppercase[right] not in _WORD.findall(answer)
 
 
 def _words(text: str) -> set[str]:
     return set(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
-
-
-def _names_option(prediction: Prediction, answer: str) -> bool:
-    right = right_option(prediction.reference, prediction.options) if prediction.options else None
-    return right is not None and ascii_uppercase[right] in _WORD.findall(answer)

@@ -156,22 +156,21 @@ def _card(name: str, words: str, average: Average | None) -> Markup:
         return element("div", title, element("p", NOTHING, class_="value"),
                        element("p", "none of these tasks", class_="quiet"), class_="card")  # fmt: skip
     short = " short" if average.tasks < average.of else ""
+    corrected = average.corrected and element(
+        "p",
+        f"corrected {percent(average.corrected.value)}, "
+        f"interval {between(average.corrected, ' to ')}",
+        class_="quiet",
+    )
     return element(
         "div",
         title,
         element("p", percent(average.accuracy.value), element("small", " %"), class_="value"),
         element("p", f"95 % interval {between(average.accuracy, ' to ')}", class_="quiet"),
-        _card_corrected(average.corrected),
+        corrected,
         element("p", f"{average.tasks} of {average.of} tasks", class_="quiet tasks"),
         class_=f"card{short}",
     )
-
-
-def _card_corrected(corrected: Estimate | None) -> Markup | None:
-    if corrected is None:
-        return None
-    told = f"corrected {percent(corrected.value)}, interval {between(corrected, ' to ')}"
-    return element("p", told, class_="quiet")
 
 
 def _forest(scores: Scores) -> Markup:
@@ -210,7 +209,9 @@ def _table(scores: Scores) -> Markup:
     corrected = has_corrected(scores)
     columns = [*titles(scores), "no answer", "characters"]
     bodies = [
-        element("tbody", _group_row(GROUPS[group], len(columns)),
+        element("tbody",
+                element("tr", element("th", GROUPS[group], scope="rowgroup",
+                                      colspan=len(columns)), class_="group"),
                 *(_row(_task_cells(score, corrected=corrected)) for score in tasks))
         for group, tasks in grouped(scores.tasks)
     ]  # fmt: skip
@@ -370,10 +371,6 @@ def _scrolled(label: str, *inside: Child) -> Markup:
 def _titles(columns: Iterable[str]) -> Markup:
     cells = (element("th", title, scope="col") for title in columns)
     return element("thead", element("tr", *cells))
-
-
-def _group_row(words: str, columns: int) -> Markup:
-    return element("tr", element("th", words, scope="rowgroup", colspan=columns), class_="group")
 
 
 def _row(cells: Sequence[Child]) -> Markup:

@@ -70,8 +70,7 @@ def zip_name(model: str) -> str:
 
 def score_text(scores: Scores) -> str:
     """Format the table: a line per task with its accuracy as a share and in per cent, the mean last."""
-    scored = [task for task in scores.tasks if task.accuracy is not None]
-    rows = [(task.task, task.accuracy.value) for task in scored if task.accuracy is not None]
+    rows = [(one.task, one.accuracy.value) for one in scores.tasks if one.accuracy is not None]
     if len(rows) > 1:
         rows.append(("Overall", sum(value for _, value in rows) / len(rows)))
     width = max(len(name) for name, _ in rows)

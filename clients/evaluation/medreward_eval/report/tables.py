@@ -21,6 +21,7 @@ from medreward_eval.statistics.scores import (
     Scores,
     TaskScore,
     Way,
+    each_once,
 )
 from medreward_eval.tasks.tasks import Task
 
@@ -49,7 +50,6 @@ UNGRADED_ROW: Final = "not graded yet"
 """Name of the CSV row that counts ungraded predictions, so that no program misses them."""
 LONGEST_FACT: Final = 60
 """Characters of a value, such as a system prompt, that a note shows."""
-RETRY: Final = "`medreward-eval grade` again retries them"
 
 
 FEW_UNWITNESSED: Final = 3
@@ -234,10 +234,7 @@ def _beyond_calibration(tasks: Iterable[TaskScore]) -> Iterator[str]:
 
 
 def _mixed(headers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    told: list[dict[str, str]] = []
-    for header in headers:
-        if (one := facts(header)) not in told:
-            told.append(one)
+    told = each_once(map(facts, headers))
     if len(told) > 1:
         keys = dict.fromkeys(key for one in told for key in one)
         differ = ", ".join(key for key in keys if len({one.get(key) for one in told}) > 1)
@@ -310,7 +307,7 @@ def _unjudged(tasks: Iterable[TaskScore]) -> Iterator[str]:
         missing = sum(score.unjudged.values())
         yield (
             f"Warning: {visible(score.task)}: {missing:,} of {score.of:,} are in no accuracy: "
-            f"{_counts(score.unjudged)}; {RETRY}."
+            f"{_counts(score.unjudged)}; `medreward-eval grade` again retries them."
         )
     if len(short) > MOST_NAMED:
         yield f"Warning: so it is with {len(short) - MOST_NAMED:,} more tasks."

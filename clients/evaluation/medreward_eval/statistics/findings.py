@@ -32,28 +32,21 @@ class Kind(NamedTuple):
     tells: Callable[[Graded], bool]
 
 
-def is_wrong(graded: Graded) -> bool:
-    """Return True if an answer was judged wrong."""
-    return graded.prediction.template == "equivalence" and graded.grade.score == 0
-
-
 def is_low(graded: Graded) -> bool:
     """Return True if a report's score is `LOW_REPORT` or less."""
     score = graded.grade.score
     return graded.prediction.template == "report" and score is not None and score <= LOW_REPORT
 
 
-def is_unjudged(graded: Graded) -> bool:
-    """Return True if there is no score."""
-    return graded.grade.score is None
-
-
 KINDS: Final[Mapping[str, Kind]] = {
-    "wrong": Kind("judged wrong", is_wrong),
+    "wrong": Kind(
+        "judged wrong",
+        lambda graded: graded.prediction.template == "equivalence" and graded.grade.score == 0,
+    ),
     "split": Kind("split votes", lambda graded: graded.grade.is_split),
     "low": Kind(f"report of {LOW_REPORT:g} or less", is_low),
     "unwitnessed": Kind("right by the judge alone", is_unwitnessed),
-    "unjudged": Kind("unjudged", is_unjudged),
+    "unjudged": Kind("unjudged", lambda graded: graded.grade.score is None),
 }
 
 

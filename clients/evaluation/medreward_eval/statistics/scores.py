@@ -128,18 +128,19 @@ class Provenance:
 def ways_of(headers: Iterable[Mapping[str, Any]]) -> list[Way]:
     """Return the distinct ways of generation in headers of predictions."""
     keys = ("model", "server_model", "sampling")
-    return _each_once({key: one[key] for key in keys if key in one} for one in headers)
+    return each_once({key: one[key] for key in keys if key in one} for one in headers)
 
 
 def provenance_of(headers: Sequence[Mapping[str, Any]], graded: int) -> Provenance:
     """Return the provenance in headers of grades; old headers have none."""
-    ways = _each_once(way for header in headers for way in header.get(GENERATED_KEY, ()))
+    ways = each_once(way for header in headers for way in header.get(GENERATED_KEY, ()))
     total = headers[-1].get(COUNT_KEY) if headers else None
     ungraded = max(0, total - graded) if isinstance(total, int) else 0
     return Provenance(ways, graded, ungraded)
 
 
-def _each_once(ways: Iterable[Way]) -> list[Way]:
+def each_once(ways: Iterable[Way]) -> list[Way]:
+    """Return the distinct ways in their order."""
     found: list[Way] = []
     for way in ways:
         if way and way not in found:

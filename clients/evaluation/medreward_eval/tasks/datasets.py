@@ -96,13 +96,13 @@ def _columns_of(task: Task) -> tuple[str, ...]:
 
 
 def _check_columns(task: Task, file: File) -> None:
-    there = ", ".join(file.columns)
-    for column in task.required_columns:
-        if column not in file.columns:
-            raise BadData(f"{task.name}: {file.name} has no column {column}; it has {there}")
-    if task.image_columns and not any(column in file.columns for column in task.image_columns):
-        wanted = " or ".join(task.image_columns)
-        raise BadData(f"{task.name}: {file.name} has no column {wanted}; it has {there}")
+    required = [(column,) for column in task.required_columns]
+    for columns in (*required, task.image_columns):
+        if columns and not any(column in file.columns for column in columns):
+            raise BadData(
+                f"{task.name}: {file.name} has no column {' or '.join(columns)}; "
+                f"it has {', '.join(file.columns)}"
+            )
 
 
 def _rows_of_copy(task: Task, folder: Path) -> Rows:

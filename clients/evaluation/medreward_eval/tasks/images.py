@@ -145,27 +145,20 @@ def sendable(content: bytes) -> bytes:
 
 
 def data_url(content: bytes) -> str:
-    """Encode a JPEG, PNG or WebP as a `data:` URL.
-
-    Raises:
-        ValueError: the content is of another format.
-    """
-    return f"data:{media_type(content)};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def media_type(content: bytes) -> str:
-    """Return the media type of a JPEG, PNG or WebP by its first bytes.
+    """Encode a JPEG, PNG or WebP, which its first bytes tell, as a `data:` URL.
 
     Raises:
         ValueError: the content is of another format.
     """
     if content.startswith(b"\xff\xd8\xff"):
-        return MEDIA_TYPES["JPEG"]
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return MEDIA_TYPES["PNG"]
-    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        return MEDIA_TYPES["WEBP"]
-    raise ValueError("neither JPEG nor PNG nor WebP")
+        kind = "JPEG"
+    elif content.startswith(b"\x89PNG\r\n\x1a\n"):
+        kind = "PNG"
+    elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        kind = "WEBP"
+    else:
+        raise ValueError("neither JPEG nor PNG nor WebP")
+    return f"data:{MEDIA_TYPES[kind]};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _passes(image: Image.Image) -> bool:

@@ -1,7 +1,7 @@
 """Definitions of tasks: the seventeen of MediX-R1, and those of a user's task file."""
 
 import hashlib
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -213,19 +213,15 @@ def _tasks_in(text: str, where: str, *, folder: Path | None) -> dict[str, Task]:
         for name, entry in _mapping(entries, f"{where}: {group}").items():
             try:
                 _check_name(name, tasks)
-                tasks[name] = _task(entry, name, group, folder)
+                known = Entry.model_validate(entry).model_dump()
+                tasks[name] = Task(**known, name=name, group=group, folder=folder)
             except ValidationError as exc:
-                mistakes += [f"{where}: {name}: {line}" for line in _messages(exc)]
+                mistakes += [f"{where}: {name}: {_message(error)}" for error in exc.errors()]
             except ValueError as exc:
                 mistakes.append(f"{where}: {name} {exc}")
     if mistakes:
         raise BadTask("\n".join(mistakes))
     return tasks
-
-
-def _task(entry: object, name: str, group: TaskGroup, folder: Path | None) -> Task:
-    known = Entry.model_validate(entry)
-    return Task(**known.model_dump(), name=name, group=group, folder=folder)
 
 
 def _check_name(name: object, tasks: Mapping[str, Task]) -> None:
@@ -255,13 +251,9 @@ def _mapping(value: object, where: str) -> Mapping[Any, Any]:
     return value
 
 
-def _messages(exc: ValidationError) -> Iterator[str]:
-    """Yield messages for pydantic's errors that name the key and the remedy."""
-    for error in exc.errors():
-        yield _line(".".join(map(str, error["loc"])), error)
-
-
-def _line(key: str, error: ErrorDetails) -> str:
+def _message(error: ErrorDetails) -> str:
+    """Return a message for an error of pydantic's that names the key and the remedy."""
+    key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         meant = OTHER_NAMES.get(key)
         return f"{key} is no key" + (
