@@ -179,27 +179,6 @@ async def test_an_image_goes_before_its_question(server: ModelServer, path: Path
     ]
 
 
-async def test_an_image_that_cannot_be_sent_is_its_questions_trouble(
-    server: ModelServer, path: Path
-) -> None:
-    """The server is not asked."""
-    await run(server, path, questions(1, image=b"BM, a bitmap"))
-
-    assert lines(path)[0]["error"]["kind"] == "bad_image"
-    assert server.bodies == []
-
-
-async def test_responses_are_kept_in_the_order_of_the_questions(
-    server: ModelServer, path: Path
-) -> None:
-    """Whichever comes first."""
-    server.say = lambda body: replace(echo(body), after_s=0.1 * asked(body).endswith(("0", "5")))
-
-    await run(server, path, questions(12))
-
-    assert [row["id"] for row in lines(path)] == [f"medqa_{n}" for n in range(12)]
-
-
 async def test_no_more_than_so_many_are_asked_at_once(server: ModelServer, path: Path) -> None:
     """And as many, if there are enough: each is answered once three of them are there."""
     meeting = Barrier(3)
@@ -215,30 +194,19 @@ async def test_no_more_than_so_many_are_asked_at_once(server: ModelServer, path:
     assert server.most_at_once == 3
 
 
-async def test_questions_are_read_as_they_are_needed(server: ModelServer, path: Path) -> None:
-    """While the first is waited for, no more than the window, with its images, is in memory."""
-    read: list[str] = []
-    read_by_then: list[int] = []
+@pytest.mark.parametrize(
+    "unfit", [{"image": b"BM, a bitmap"}, {"trouble": Failure("bad_image", "`image` has no image")}]
+)
+async def test_a_question_that_cannot_be_asked_has_no_response(
+    server: ModelServer, path: Path, unfit: dict[str, Any]
+) -> None:
+    """No request is sent; the question keeps its place in the file, with the reason."""
+    first, second = questions(2)
+    counts = await run(server, path, [replace(first, **unfit), second])
+    rows = lines(path)
 
-    def counted() -> Iterator[Question]:
-        for question in questions(60):
-            read.append(question.id)
-            yield question
-
-    def slow() -> Reply:
-        while len(read) < 8:
-            time.sleep(0.001)
-        # Long enough for a ninth to be read, if anything would.
-        time.sleep(0.05)
-        read_by_then.append(len(read))
-        return said("slow")
-
-    server.say = except_for("question 0", slow)
-
-    await run(server, path, counted(), at_once=2)
-
-    assert read_by_then == [8]
-    assert len(lines(path)) == 60
+    assert (counts.done, counts.failed, len(server.bodies)) == (1, {"bad_image": 1}, 1)
+    assert (rows[0]["response"], rows[0]["error"]["kind"]) == (None, "bad_image")
 
 
 @pytest.fixture(scope="module")
@@ -767,19 +735,6 @@ def test_every_reply_is_a_response_or_an_error(reply: dict[str, Any]) -> None:
     assert (told.response is None) == (told.error is not None)
     assert json.dumps(told.finish_reason)
     assert " " not in (told.finish_reason or "")
-
-
-async def test_a_question_that_cannot_be_asked_has_no_response(
-    server: ModelServer, path: Path
-) -> None:
-    """No request is sent; the question keeps its place in the file, with the reason."""
-    first, second = questions(2)
-    trouble = Failure("bad_image", "`image` has no image")
-    counts = await run(server, path, [replace(first, trouble=trouble), second])
-    rows = list(latest_rows(path))
-
-    assert (counts.done, dict(counts.failed), len(server.bodies)) == (1, {"bad_image": 1}, 1)
-    assert (rows[0]["response"], rows[0]["error"]["kind"]) == (None, "bad_image")
 
 
 @pytest.mark.parametrize("reason", ["abort", "error"])

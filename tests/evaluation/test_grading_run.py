@@ -1,6 +1,5 @@
 """Runs of grading: interrupted, resumed, in trouble."""
 
-import json
 import random
 import signal
 import subprocess
@@ -9,7 +8,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import orjson
 import pytest
 
 from medreward_eval.errors import Failed, OtherRun
@@ -19,7 +17,7 @@ from medreward_eval.grading.run import BARREN_BATCHES, grade
 from medreward_eval.journal import Journal, latest_rows, rows_of
 from medreward_eval.records import Failure, Prediction, prediction_row
 from medreward_eval.resume import Counts
-from tests.evaluation.conftest import Run
+from tests.evaluation.conftest import Run, rows_file
 from tests.evaluation.wire import IDENTITY, Item, Say, client, judged, prediction, service, unjudged
 from tests.support.process import Service
 
@@ -35,8 +33,7 @@ def yes(items: Sequence[Item], template: str) -> list[Item]:
 
 def written(path: Path, predictions: Sequence[Prediction]) -> Path:
     """A file of predictions."""
-    path.write_bytes(b"".join(orjson.dumps(prediction_row(one)) + b"\n" for one in predictions))
-    return path
+    return rows_file(path, map(prediction_row, predictions))
 
 
 async def graded(predictions: Path, out: Path, say: Say = yes) -> Counts:
@@ -45,22 +42,6 @@ async def graded(predictions: Path, out: Path, say: Say = yes) -> Counts:
         with Journal(out, HEADER) as journal:
             grader = Grader(asked, IDENTITY)
             return await grade(predictions, Reading({}), journal, grader, show=lambda **_: None)
-
-
-async def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
-    """Run again it asks about nothing, and leaves the file as it is."""
-    path = written(tmp_path / "p.jsonl", [prediction(f"q{n}") for n in range(600)])
-    first = await graded(path, tmp_path / "g.jsonl")
-    content = (tmp_path / "g.jsonl").read_bytes()
-
-    def nobody(items: Sequence[Item], template: str) -> list[Item]:
-        raise AssertionError
-
-    again = await graded(path, tmp_path / "g.jsonl", nobody)
-
-    assert (first.done, first.found) == (600, 0)
-    assert (again.done, again.found) == (0, 600)
-    assert (tmp_path / "g.jsonl").read_bytes() == content
 
 
 async def test_a_line_holds_the_prediction_and_its_grade(tmp_path: Path) -> None:
@@ -111,22 +92,6 @@ def named(items: Sequence[Item]) -> list[Item]:
     return [{**item, "id": f"q{n}"} for n, item in enumerate(items)]
 
 
-async def test_the_same_trouble_again_adds_no_line(tmp_path: Path) -> None:
-    """However often a run is repeated while the judge is away."""
-    path = written(tmp_path / "p.jsonl", [prediction("q0"), prediction("q1")])
-    out = tmp_path / "g.jsonl"
-
-    def away(items: Sequence[Item], template: str) -> list[Item]:
-        return [unjudged(item) for item in items]
-
-    await graded(path, out, away)
-    content = out.read_bytes()
-    counts = await graded(path, out, away)
-
-    assert dict(counts.failed) == {"judge_timeout": 2}
-    assert out.read_bytes() == content
-
-
 async def test_a_response_that_came_later_is_graded(tmp_path: Path) -> None:
     """A question that the model had not answered when its grades were begun."""
     out = tmp_path / "g.jsonl"
@@ -151,35 +116,10 @@ async def test_other_predictions_are_not_mixed_in(
     out = tmp_path / "g.jsonl"
     path = written(tmp_path / "p.jsonl", [prediction("q0")])
     await graded(path, out)
-    changed = {**prediction_row(prediction("q0")), **change}
-    path.write_text(json.dumps(changed) + "\n")
+    rows_file(path, [{**prediction_row(prediction("q0")), **change}])
 
     with pytest.raises(OtherRun, match=rf"'q0' is of another \({told}\)"):
         await graded(path, out)
-
-
-async def test_grades_of_more_than_there_is_are_told(tmp_path: Path) -> None:
-    """Lines were taken out of the predictions, or it is another file."""
-    out = tmp_path / "g.jsonl"
-    path = written(tmp_path / "p.jsonl", [prediction("q0"), prediction("q1")])
-    await graded(path, out)
-    written(path, [prediction("q0")])
-
-    with pytest.raises(OtherRun, match="has lines of more than there is now"):
-        await graded(path, out)
-
-
-async def test_predictions_may_be_added_at_the_end(tmp_path: Path) -> None:
-    """Only new predictions are sent, also if earlier ones were retried."""
-    out = tmp_path / "g.jsonl"
-    path = written(tmp_path / "p.jsonl", [prediction("q0")])
-    await graded(path, out, lambda items, _: [unjudged(item) for item in items])
-    await graded(path, out)
-    written(path, [prediction("q0"), prediction("q1")])
-    counts = await graded(path, out)
-
-    assert (counts.done, counts.found) == (1, 1)
-    assert [row["id"] for row in latest_rows(out)] == ["q0", "q1"]
 
 
 async def test_a_judge_that_answers_nothing_ends_the_run(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Anyone's predictions."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,10 @@ from medreward_eval.grading.predictions import (
     read_predictions,
 )
 from medreward_eval.records import Failure, Prediction
+from tests.evaluation.conftest import rows_file
 
 READING = Reading({"medqa": "equivalence", "mimic_cxr_report_generation": "report"})
 ROW = {"id": "q1", "question": "Which lobe?", "reference": "left lower lobe", "response": "Left"}
-
-
-def written(path: Path, *rows: object) -> Path:
-    """A file of rows."""
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return path
 
 
 def test_four_keys_are_enough() -> None:
@@ -98,7 +92,7 @@ def test_a_line_that_is_none_is_named_with_what_is_missing(
     wrong: dict[str, object], told: str, tmp_path: Path
 ) -> None:
     """All of them before anything is spent; nothing of what they say is shown."""
-    path = written(tmp_path / "p.jsonl", ROW, {**ROW, "id": "q2", **wrong})
+    path = rows_file(tmp_path / "p.jsonl", [ROW, {**ROW, "id": "q2", **wrong}])
     with pytest.raises(BadData, match="line 2") as refused:
         inspect_predictions(path, READING)
 
@@ -110,14 +104,14 @@ def test_many_bad_lines_are_counted(tmp_path: Path) -> None:
     """The first five are named."""
     rows = [{"id": n} for n in range(12)]
     with pytest.raises(BadData, match=r"line 1 .*line 5 .*; and 7 more") as refused:
-        inspect_predictions(written(tmp_path / "p.jsonl", *rows), READING)
+        inspect_predictions(rows_file(tmp_path / "p.jsonl", rows), READING)
 
     assert "line 6" not in str(refused.value)
 
 
 def test_lines_that_share_an_id_are_named(tmp_path: Path) -> None:
     """Which of them would a grade be of?"""
-    path = written(tmp_path / "p.jsonl", ROW, {**ROW, "id": "q2"}, ROW)
+    path = rows_file(tmp_path / "p.jsonl", [ROW, {**ROW, "id": "q2"}, ROW])
     with pytest.raises(BadData, match=r"line 3 that of line 1\); ids must be unique"):
         inspect_predictions(path, READING)
 
@@ -125,7 +119,7 @@ def test_lines_that_share_an_id_are_named(tmp_path: Path) -> None:
 def test_stock_tells_what_there_is(tmp_path: Path) -> None:
     """The inventory has the number of lines and the file's headers."""
     header = {"medreward_eval": "predictions", "model": "m"}
-    path = written(tmp_path / "p.jsonl", header, {**ROW, "id": "medqa_0"}, ROW)
+    path = rows_file(tmp_path / "p.jsonl", [header, {**ROW, "id": "medqa_0"}, ROW])
     stock = inspect_predictions(path, READING)
 
     assert (stock.total, stock.headers) == (2, [header])
@@ -134,7 +128,7 @@ def test_stock_tells_what_there_is(tmp_path: Path) -> None:
 
 def test_a_last_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     """A generation that was killed can be graded as far as it came."""
-    path = written(tmp_path / "p.jsonl", ROW)
+    path = rows_file(tmp_path / "p.jsonl", [ROW])
     path.write_text(path.read_text() + '{"id": "q2", "que')
 
     assert inspect_predictions(path, READING).total == 1
@@ -154,26 +148,18 @@ def test_any_object_is_a_prediction_or_is_told_why_not(row: dict[str, object]) -
 @pytest.mark.parametrize("key", ["again", "medreward_eval"])
 def test_in_a_file_of_somebody_elses_our_keys_are_theirs(tmp_path: Path, key: str) -> None:
     """No line of it is left out."""
-    path = tmp_path / "answers.jsonl"
-    rows = [
-        {"id": "1", "reference": "a", "response": "<answer>a</answer>"},
-        {"id": "2", "reference": "b", "response": "<answer>b</answer>", key: True},
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    path = rows_file(tmp_path / "answers.jsonl", [ROW, {**ROW, "id": "q2", key: True}])
 
-    stock = inspect_predictions(path, Reading({}))
-
-    assert stock.total == 2
-    assert [one.id for one in read_predictions(path, Reading({}))] == ["1", "2"]
+    assert inspect_predictions(path, READING).total == 2
+    assert [one.id for one in read_predictions(path, READING)] == ["q1", "q2"]
 
 
 def test_a_file_of_several_models_is_all_of_theirs(tmp_path: Path) -> None:
     """Each is named once, in the order in which they came."""
     headers = [{"medreward_eval": "predictions", "model": name} for name in ("b", "a", "b")]
+    path = rows_file(tmp_path / "p.jsonl", [*headers, ROW])
 
-    assert (
-        inspect_predictions(written(tmp_path / "p.jsonl", *headers, ROW), READING).model == "b + a"
-    )
+    assert inspect_predictions(path, READING).model == "b + a"
 
 
 def test_references_that_name_no_option_are_counted(tmp_path: Path) -> None:
@@ -187,6 +173,6 @@ def test_references_that_name_no_option_are_counted(tmp_path: Path) -> None:
         {**ROW, **options, "reference": "a letter", "template": "report"},
         {**ROW},
     ]
-    path = written(tmp_path / "p.jsonl", *({**row, "id": n} for n, row in enumerate(rows)))
+    path = rows_file(tmp_path / "p.jsonl", ({**row, "id": n} for n, row in enumerate(rows)))
 
     assert inspect_predictions(path, READING).unnamed == 2
