@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from medreward_eval.records import Failure, Grade, Graded, Prediction, Vote
+from medreward_eval.statistics.intervals import Floats
 from medreward_eval.statistics.scores import (
     Average,
     Estimate,
@@ -49,6 +52,19 @@ HEADER: dict[str, Any] = {
 QUESTION = (
     "A 54-year-old woman has had chest pain for two hours.\n\nChoices:\nA. Aspirin\nB. Heparin"
 )
+
+
+Credits = tuple[Group, Floats, Floats, bool]
+"""A task's group, the credits of two models, and whether these are right or wrong."""
+
+
+def binary(
+    both: int, only_first: int, only_second: int, neither: int, group: Group = "llm"
+) -> Credits:
+    """So many questions that both models got right, one of them alone, and neither."""
+    counts = [both, only_first, only_second, neither]
+    first, second = (np.repeat(credit, counts) for credit in ([1.0, 1, 0, 0], [1.0, 0, 1, 0]))
+    return group, first, second, True
 
 
 def estimate(value: float, width: float = 0.03) -> Estimate:

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from medreward_eval.errors import BadData, OtherRun
-from medreward_eval.journal import Journal, line_of
-from medreward_eval.records import Grade, Graded, graded_row, prediction_row
+from medreward_eval.errors import OtherRun
+from medreward_eval.records import Grade, Graded
 from medreward_eval.statistics.comparison import Compared, compare_files
 from medreward_eval.statistics.scores import Group
 from tests.evaluation.conftest import grades_file
@@ -68,27 +67,6 @@ def test_questions_of_one_file_alone_are_counted(tmp_path: Path) -> None:
 
     assert both.comparison.tasks[0].items == 2
     assert both.left_out == {"only in the first file": 3, "only in the second file": 1}
-
-
-def test_files_with_nothing_in_common_compare_to_nothing(tmp_path: Path) -> None:
-    """The comparison has no task, and the questions left out are counted by reason."""
-    both = compared(tmp_path, [item("medqa", 1, RIGHT)], [item("medqa", 2, RIGHT)])
-
-    assert both.comparison.tasks == []
-    assert both.comparison.averages == []
-    assert both.left_out == {"only in the first file": 1, "only in the second file": 1}
-
-
-def test_what_was_graded_again_has_the_last_word(tmp_path: Path) -> None:
-    """Comparisons use the latest grade of an item, like scores."""
-    first = grades_file(tmp_path / "a.jsonl", [item("medqa", 0, UNJUDGED)])
-    second = grades_file(tmp_path / "b.jsonl", [item("medqa", 0, RIGHT)])
-    with Journal(first, HEADER) as journal:
-        journal.append_again([graded_row(item("medqa", 0, WRONG))])
-    both = compare_files(first, second, GROUPS)
-
-    assert both.comparison.tasks[0].items == 1
-    assert both.left_out == {}
 
 
 def test_reports_are_compared_by_their_shares(tmp_path: Path) -> None:
@@ -177,15 +155,6 @@ def test_one_model_twice_is_told_apart_by_the_places(tmp_path: Path) -> None:
     )
 
     assert (both.first, both.second) == ("medix-r1-8b (A)", "medix-r1-8b (B)")
-
-
-def test_predictions_do_not_compare(tmp_path: Path) -> None:
-    """They are graded first; the message says how."""
-    path = tmp_path / "predictions.jsonl"
-    path.write_bytes(line_of(prediction_row(item("medqa", 0, RIGHT).prediction)))
-
-    with pytest.raises(BadData, match=r"predictions\.jsonl is no file of grades; make one with"):
-        compare_files(path, grades_file(tmp_path / "b.jsonl", []), GROUPS)
 
 
 def test_it_is_kept_of_which_predictions_either_file_is(tmp_path: Path) -> None:

@@ -176,46 +176,32 @@ def test_a_judge_that_was_calibrated_has_said_it_already(tmp_path: Path) -> None
     assert errors.says_yes(known, Vote("as_written", "YES", 0.618034)) is True
 
 
-def test_grades_of_a_judge_that_abstained_are_not_corrected(tmp_path: Path) -> None:
-    """Its errors were counted where it had to say something; the setting is named."""
-    path = calibration_file(tmp_path / "calibration.json", entry())
-    judge = service_judge(entry(), abstains=True).identity
-
-    with pytest.raises(BadData, match=r"abstained.*MEDREWARD_ABSTAIN=false"):
-        judge_errors(path, [header(judge)])
+OTHER = "is not a calibration of what graded the file"
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("headers", "words"),
     [
-        header(judge="another"),
-        header(sha="f" * 64),
-        header(judge=service_judge(entry(labels=150)).identity),
+        ([header(judge="another")], OTHER),
+        ([header(sha="f" * 64)], OTHER),
+        ([header(judge=service_judge(entry(labels=150)).identity)], OTHER),
+        ([header(), header(judge="another")], "of several judges"),
+        ([{"judges": {"report": "j"}, "templates": {"report": "sha256:r"}}], "no verdicts"),
+        (
+            [header(service_judge(entry(), abstains=True).identity)],
+            "abstained.*MEDREWARD_ABSTAIN=false",
+        ),
     ],
-    ids=["judge", "template", "calibration"],
+    ids=["judge", "template", "calibration", "several judges", "reports alone", "abstained"],
 )
-def test_a_calibration_of_something_else_is_refused(other: dict[str, Any], tmp_path: Path) -> None:
-    """Another judge, another wording, or another file than the service's is an error."""
+def test_grades_that_a_calibration_is_not_of_are_not_corrected(
+    headers: list[dict[str, Any]], words: str, tmp_path: Path
+) -> None:
+    """Its errors were counted of one judge, one wording and every verdict; the message says which."""
     path = calibration_file(tmp_path / "calibration.json", entry())
 
-    with pytest.raises(BadData, match="is not a calibration of what graded the file"):
-        judge_errors(path, [other])
-
-
-def test_a_calibration_of_another_template_is_refused(tmp_path: Path) -> None:
-    """Each template asks the judge something else."""
-    path = calibration_file(tmp_path / "calibration.json", entry(template="match"))
-
-    with pytest.raises(BadData, match="is not a calibration of what graded the file"):
-        judge_errors(path, [header()])
-
-
-def test_grades_of_several_judges_are_not_corrected(tmp_path: Path) -> None:
-    """One calibration cannot be of both."""
-    path = calibration_file(tmp_path / "calibration.json", entry())
-
-    with pytest.raises(BadData, match="of several judges"):
-        judge_errors(path, [header(), header(judge="another")])
+    with pytest.raises(BadData, match=words):
+        judge_errors(path, headers)
 
 
 def test_runs_of_one_judge_are_corrected(tmp_path: Path) -> None:
@@ -223,14 +209,6 @@ def test_runs_of_one_judge_are_corrected(tmp_path: Path) -> None:
     path = calibration_file(tmp_path / "calibration.json", entry())
 
     assert judge_errors(path, [header(), {**header(), "votes": 1}]).entries
-
-
-def test_without_verdicts_there_is_nothing_to_correct(tmp_path: Path) -> None:
-    """A file of reports alone."""
-    path = calibration_file(tmp_path / "calibration.json", entry())
-
-    with pytest.raises(BadData, match="no verdicts"):
-        judge_errors(path, [{"judges": {"report": "j"}, "templates": {"report": "sha256:r"}}])
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,8 @@ def test_responses_without_an_answer_are_counted(tmp_path: Path) -> None:
     """Cut off in their thinking, or empty: they are judged, and wrong."""
     by_rule = Grade(0.0, "rule")
     graded = [
-        *items("medqa", by_rule, response="<think>It might be"),
-        replace(item("medqa", 1, by_rule, response=""), grade=by_rule),
+        item("medqa", 0, by_rule, response="<think>It might be"),
+        item("medqa", 1, by_rule, response=""),
         item("medqa", 2, YES, response="<think>Long thoughts.</think><answer>Aspirin</answer>"),
     ]
     medqa = by_name(scored(tmp_path, graded))["medqa"]
@@ -182,14 +182,6 @@ def test_a_model_is_named_by_the_header(tmp_path: Path) -> None:
     assert scored(tmp_path, [], headers=[nameless]).model == "grades"
 
 
-def test_mixed_grades_are_told(tmp_path: Path) -> None:
-    """Both headers are kept, and the first warning says what differs."""
-    scores = scored(tmp_path, items("medqa", YES), headers=[HEADER, {**HEADER, "service": "0.2.0"}])
-
-    assert [header["service"] for header in scores.headers] == ["0.1.0", "0.2.0"]
-    assert "made in 2 ways (service)" in warnings(scores)[0]
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -207,12 +199,6 @@ def test_anything_but_a_file_of_grades_is_refused(content: bytes, tmp_path: Path
 
     with pytest.raises(BadData, match=r"other\.jsonl is no file of grades; make one with"):
         score_file(path, GROUPS)
-
-
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """With its name and what the system says."""
-    with pytest.raises(BadData, match=r"away\.jsonl cannot be read: No such file"):
-        score_file(tmp_path / "away.jsonl", GROUPS)
 
 
 @pytest.mark.parametrize("grade", [None, {}, {"score": 1.0}, "patient John Doe"])
@@ -377,14 +363,6 @@ def test_reports_are_in_corrected_averages_as_they_are(tmp_path: Path) -> None:
     assert vlm.corrected.value == pytest.approx((1.6 / 3 + 0.4 / 0.7) / 2)
 
 
-def test_a_judge_no_better_than_chance_corrects_nothing(tmp_path: Path) -> None:
-    """Its verdicts carry no information, so the corrected accuracy is None."""
-    scores = corrected(tmp_path, items("medqa", YES, NO), "any", sensitivity=0.5, specificity=0.5)
-
-    assert scores.tasks[0].corrected is None
-    assert scores.averages[0].corrected is None
-
-
 def test_it_is_told_how_far_the_judge_can_be_trusted(tmp_path: Path) -> None:
     """By hand: 170 of 200 labels agree, where chance gives a half of them to kappa."""
     (judging,) = corrected(tmp_path, items("medqa", YES), "any").judging
@@ -397,52 +375,45 @@ def test_it_is_told_how_far_the_judge_can_be_trusted(tmp_path: Path) -> None:
 
 
 def test_grades_whose_run_was_broken_off_are_told(tmp_path: Path) -> None:
-    """With how many there are of how many, and what goes on; a whole file has no such warning."""
+    """With how many there are of how many, which may be none; a whole file has no such warning."""
     graded = items("medqa", RIGHT, RIGHT)
     part = scored(tmp_path, graded, headers=({**HEADER, "predictions": 5},))
+    none = scored(tmp_path, [], headers=({**HEADER, "predictions": 5},))
     whole = scored(tmp_path, graded, headers=({**HEADER, "predictions": 2},))
     older = scored(tmp_path, graded)
 
     assert any("2 of 5 predictions are graded so far" in text for text in warnings(part))
+    assert any("0 of 5 predictions are graded so far" in text for text in warnings(none))
     for scores in (whole, older):
         assert not any("graded so far" in text for text in warnings(scores))
 
 
-def test_a_run_that_goes_on_with_more_predictions_is_no_mixture(tmp_path: Path) -> None:
-    """The number alone differs between its headers."""
-    headers = ({**HEADER, "predictions": 1}, {**HEADER, "predictions": 2})
-
-    assert not any(
-        "do not compare" in t for t in warnings(scored(tmp_path, three_tasks(), headers=headers))
-    )
-
-
-def test_predictions_of_two_models_are_told(tmp_path: Path) -> None:
-    """Their grades are no single model's."""
-    header = {**HEADER, "generated": [{"model": "one"}, {"model": "two"}]}
-
-    told = warnings(scored(tmp_path, three_tasks(), headers=(header,)))
-
-    assert any("generated in 2 ways (model one / two)" in text for text in told)
-
-
-def test_predictions_of_one_model_with_two_samplings_are_told(tmp_path: Path) -> None:
-    """By what differs, and also where it stands under two headers of the grades."""
-    cool, warm = ({"model": "m", "sampling": {"temperature": t, "top_p": 1.0}} for t in (0.0, 0.7))
-    together = [{**HEADER, "generated": [cool, warm]}]
-    apart = [{**HEADER, "generated": [way]} for way in (cool, warm)]
+@pytest.mark.parametrize(
+    ("ways", "words"),
+    [
+        ([{"model": "one"}, {"model": "two"}], "(model one / two)"),
+        (
+            [{"model": "m", "sampling": {"temperature": t, "top_p": 1.0}} for t in (0.0, 0.7)],
+            "(temperature 0.0 / 0.7)",
+        ),
+        # The name is what the user said; what the server calls its model may tell more.
+        (
+            [{"model": "mine", "server_model": f"checkpoint-{n}"} for n in (100, 200)],
+            "(served as checkpoint-100 / checkpoint-200)",
+        ),
+    ],
+    ids=["models", "samplings", "served"],
+)
+def test_predictions_that_were_generated_in_two_ways_are_told(
+    ways: list[dict[str, Any]], words: str, tmp_path: Path
+) -> None:
+    """By what differs, also if the ways stand under two headers of the grades."""
+    together = [{**HEADER, "generated": ways}]
+    apart = [{**HEADER, "generated": [way]} for way in ways]
 
     for headers in (together, apart):
         told = warnings(scored(tmp_path, three_tasks(), headers=headers))
-        assert any("generated in 2 ways (temperature 0.0 / 0.7)" in text for text in told)
-
-
-def test_two_servers_models_under_one_name_are_told(tmp_path: Path) -> None:
-    """The name is what the user said; what the server calls its model may tell more."""
-    ways = [{"model": "mine", "server_model": f"checkpoint-{n}"} for n in (100, 200)]
-    told = warnings(scored(tmp_path, three_tasks(), headers=[{**HEADER, "generated": ways}]))
-
-    assert any("(served as checkpoint-100 / checkpoint-200)" in text for text in told)
+        assert any(f"generated in 2 ways {words}" in text for text in told)
 
 
 def test_scores_say_by_which_model_and_sampling(tmp_path: Path) -> None:
@@ -457,13 +428,6 @@ def test_scores_say_by_which_model_and_sampling(tmp_path: Path) -> None:
     assert not any("generated" in text for text in warnings(scores))
 
 
-def test_grades_that_were_never_begun_are_told(tmp_path: Path) -> None:
-    """A run that was killed at once leaves a header alone."""
-    scores = scored(tmp_path, [], headers=[{**HEADER, "predictions": 3}])
-
-    assert any("0 of 3 predictions are graded so far" in text for text in warnings(scores))
-
-
 def test_what_grades_were_made_with_is_told_once(tmp_path: Path) -> None:
     """Headers that differ in nothing but a number are neither a mixture nor told twice."""
     more = [{**HEADER, "predictions": n} for n in (1, 2)]
@@ -471,6 +435,7 @@ def test_what_grades_were_made_with_is_told_once(tmp_path: Path) -> None:
     of_one, of_two = (scored(tmp_path, three_tasks(), headers=h) for h in (more, mixed))
 
     assert sum(text.startswith("Graded with") for text in notes(of_one)) == 1
+    assert not any("made in" in text for text in warnings(of_one))
     assert any("made in 2 ways (votes)" in text for text in warnings(of_two))
 
 

@@ -11,8 +11,7 @@ from zipfile import ZipFile
 import pytest
 
 from medreward_eval.errors import BadData
-from medreward_eval.journal import Journal
-from medreward_eval.records import Grade, Graded, graded_row, underscored
+from medreward_eval.records import Grade, Graded, underscored
 from medreward_eval.report.submission import score_text, write_submission, zip_name
 from medreward_eval.statistics.scores import Group, Scores
 from medreward_eval.statistics.scoring import score_file
@@ -136,20 +135,6 @@ def test_their_scoring_of_our_file_gives_our_accuracies(tmp_path: Path) -> None:
 
     assert theirs == pytest.approx(ours)
     assert len(theirs) == 3
-
-
-def test_what_was_graded_again_is_handed_in_once(tmp_path: Path) -> None:
-    """In its first place, with the later word."""
-    path = grades_file(tmp_path / "grades.jsonl", graded(), [MODEL])
-    with Journal(path, MODEL) as journal:
-        journal.append_again([graded_row(item("medqa", 2, RIGHT))])
-    files = content(write_submission(path, score_file(path, GROUPS), tmp_path))
-    answered = rows(files["MediX_R1_8B/MediX_R1_8B.jsonl"])
-    evaluated = rows(files["MediX_R1_8B/MediX_R1_8B_eval.jsonl"])
-
-    assert len({row["id"] for row in answered}) == len(answered) == len(graded())
-    assert evaluated[2]["id"] == "medqa_2"
-    assert evaluated[2]["evaluation"] == {"score": 1}
 
 
 def test_the_table_holds_shares_and_per_cent(tmp_path: Path) -> None:

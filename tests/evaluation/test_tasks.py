@@ -9,28 +9,9 @@ from pydantic import ValidationError
 
 from medreward_eval.errors import BadTask
 from medreward_eval.tasks.tasks import Task, load_tasks, select, task_file_hash
+from tests.evaluation import sample_scores
 
-TEXT_TASKS = [
-    "mmlu_clinical_knowledge",
-    "mmlu_college_biology",
-    "mmlu_college_medicine",
-    "mmlu_medical_genetics",
-    "mmlu_professional_medicine",
-    "mmlu_anatomy",
-    "medmcqa",
-    "medqa",
-    "usmle_sa",
-    "pubmedqa",
-    "mimic_cxr_report_summarization",
-]
-IMAGE_TASKS = [
-    "slake_vqa",
-    "rad_vqa",
-    "path_vqa",
-    "pmc_vqa",
-    "pmc_vqa_hard",
-    "mimic_cxr_report_generation",
-]
+TEXT_TASKS, IMAGE_TASKS = list(sample_scores.TEXT_TASKS), list(sample_scores.IMAGE_TASKS)
 REPORT_TASKS = ["mimic_cxr_report_summarization", "mimic_cxr_report_generation"]
 OWN = """
 llm:
