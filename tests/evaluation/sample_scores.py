@@ -72,6 +72,12 @@ def estimate(value: float, width: float = 0.03) -> Estimate:
     return Estimate(value, Interval(max(0.0, value - width), min(1.0, value + 0.9 * width)))
 
 
+def sure(found: Estimate | None) -> Estimate:
+    """An estimate that there is."""
+    assert found is not None
+    return found
+
+
 def task_score(
     task: str, n: int, group: Group, *, unjudged: int = 0, share: float = 0.7
 ) -> TaskScore:

@@ -28,7 +28,6 @@ PIECES = [
 ]
 ENOUGH_S = 5.0
 """CPU seconds of this process, however busy the machine is; a quadratic function takes hours."""
-"""A megabyte takes seconds; a quadratic function would take hours."""
 
 responses = st.text() | st.lists(st.sampled_from(PIECES)).map("".join)
 
@@ -40,7 +39,6 @@ responses = st.text() | st.lists(st.sampled_from(PIECES)).map("".join)
         ("  The spleen.\n", "The spleen."),
         ("", ""),
         ("pO2 < 60 mmHg and pH > 7", "pO2 < 60 mmHg and pH > 7"),
-        ("<b>B</b>", "<b>B</b>"),
     ],
 )
 def test_a_response_without_tags_is_its_own_answer(response: str, answer: str) -> None:
@@ -52,7 +50,6 @@ def test_a_response_without_tags_is_its_own_answer(response: str, answer: str) -
     "response",
     [
         "<think>liver? no.</think>spleen",
-        "<thinking>liver? no.</thinking>\n\nspleen",
         "<THINK>liver? no.</Think> spleen",
         # Chat templates open the thinking in the prompt.
         "liver? no.</think>spleen",
@@ -83,7 +80,6 @@ def test_thinking_is_no_part_of_the_answer(response: str) -> None:
     "response",
     [
         "<think>It is the spleen, since",
-        "<thinking>It is the spleen, since",
         "<think>liver?</think>liver<think>It is the spleen, since",
         "<think><answer>spleen</answer> or",
         "<|channel|>analysis<|message|>It is the spleen, since",
@@ -99,7 +95,6 @@ def test_who_is_cut_off_while_thinking_has_not_answered(response: str) -> None:
     [
         "<answer>spleen</answer>",
         "<ANSWER>\nspleen\n</Answer>",
-        "<think>liver?</think><answer>spleen</answer>",
         "<X_RAY><answer>spleen</answer>",
         "<X_RAY><thinking>no <answer>liver</answer></thinking><answer>spleen</answer><|im_end|>",
         "I am sure: <answer>spleen</answer>. Thank you.",

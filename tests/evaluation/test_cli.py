@@ -20,14 +20,13 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from medreward_eval.cli import app
-from medreward_eval.grading.grader import BATCH_ITEMS
 from medreward_eval.journal import latest_rows
 from medreward_eval.records import prediction_row
 from tests.evaluation.conftest import EXAMPLES, Run, grades_file, rows_file
 from tests.evaluation.model_server import Body, Reply, asked, model_server, said
 from tests.evaluation.sample_scores import RIGHT, item
 from tests.evaluation.test_judge_calibration import calibration_file, entry
-from tests.evaluation.wire import Item, judged, prediction, told
+from tests.evaluation.wire import prediction
 from tests.support.process import Service
 
 LINE = 1_000
@@ -501,35 +500,6 @@ def test_ctrl_c_leaves_responses_that_the_next_run_goes_on_with(tmp_path: Path) 
     assert again.stdout.startswith("6 responses (3 of them before)")
     assert len(server.bodies) == 3
     assert [row["id"] for row in latest_rows(out)] == [f"organs_{n}" for n in range(6)]
-
-
-def test_ctrl_c_leaves_grades_that_the_next_run_goes_on_with(tmp_path: Path) -> None:
-    """The next run does not send judged items again."""
-    path, out = written(tmp_path / "p.jsonl", *(f"q{n}" for n in range(600))), tmp_path / "g.jsonl"
-
-    def all_right(items: Sequence[Item], template: str) -> list[Item]:
-        return [judged(one, "YES") for one in items]
-
-    def judge(body: Body) -> Reply:
-        return Reply(told(all_right, body))
-
-    def judge_of_one_batch(body: Body) -> Reply:
-        # A question of what it is, a batch, and no more.
-        return Reply(told(all_right, body), after_s=FOREVER_S if len(server.bodies) > 2 else 0)
-
-    with model_server() as server:
-        server.say = judge_of_one_batch
-        arguments = ("grade", path, "--url", server.url.removesuffix("/v1"))
-        code, words = ended_by_ctrl_c([*arguments, "--at-once", 1], out, 1 + BATCH_ITEMS)
-        server.say, server.bodies = judge, []
-        again = invoked(*arguments, "--out", out)
-
-    assert code == 130
-    assert words.startswith("interrupted; what was done is in its file")
-    assert "Traceback" not in words
-    assert again.stdout.startswith(f"600 of 600 judged ({BATCH_ITEMS} of them before), 0 unjudged")
-    assert sum(len(body["items"]) for body in server.bodies) == 1 + 600 - BATCH_ITEMS
-    assert [row["id"] for row in latest_rows(out)] == [f"q{n}" for n in range(600)]
 
 
 def test_the_version_is_shown() -> None:

@@ -221,15 +221,10 @@ def test_a_split_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None
     """The error lists the names that were tried and the command that fetches the data."""
     written(tmp_path / "org/set/data/train-00000-of-00001.parquet")
 
-    with pytest.raises(
-        BadData, match=r"has no files of the split test; looked for test-\*\.parquet"
-    ):
+    with pytest.raises(BadData, match=r"no files of the split test; looked for test-\*\.p") as told:
         open_rows(task(revision="v2"), data_dir=tmp_path)
-    with pytest.raises(
-        BadData,
-        match=r"hf download org/set --repo-type dataset --revision v2 --local-dir .*org/set$",
-    ):
-        open_rows(task(revision="v2"), data_dir=tmp_path)
+    fetching = "hf download org/set --repo-type dataset --revision v2 --local-dir"
+    assert str(told.value).endswith(f"{fetching} {tmp_path / 'org/set'}")
 
 
 def test_a_missing_file_of_ones_own_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:

@@ -37,6 +37,16 @@ def saying(verdict: str) -> Say:
     return lambda items, _: [judged(item, verdict) for item in items]
 
 
+def recording(asked: list[Item], verdict: str = "YES", **changes: str) -> Say:
+    """The same to every item, which is added to *asked*."""
+
+    def say(items: Sequence[Item], template: str) -> list[Item]:
+        asked.extend(items)
+        return [judged(item, verdict, **changes) for item in items]
+
+    return say
+
+
 async def grades(say: Say, *predictions: object) -> list[Grade]:
     """Grades by a service that says so."""
     async with client(service(say)) as asked:
@@ -57,19 +67,8 @@ async def test_an_open_answer_is_graded_by_the_majority_of_three_views() -> None
 async def test_what_the_judge_is_shown() -> None:
     """The answer without its thinking, the reference with its letter, and three votes asked for."""
     asked: list[Item] = []
-
-    def say(items: Sequence[Item], template: str) -> list[Item]:
-        asked.extend(items)
-        return [judged(item, "NO") for item in items]
-
-    await grades(
-        say,
-        prediction(
-            "q1",
-            "<think>Liver? No.</think>\nProbably the spleen, I should say",
-            options=("liver", "spleen"),
-        ),
-    )
+    response = "<think>Liver? No.</think>\nProbably the spleen, I should say"
+    await grades(recording(asked), prediction("q1", response, options=("liver", "spleen")))
 
     assert [(one["answer"], one["reference"], one["question"]) for one in asked] == [
         ("Probably the spleen, I should say", "B. spleen", "Which organ?")
@@ -79,14 +78,9 @@ async def test_what_the_judge_is_shown() -> None:
 async def test_an_option_in_plain_words_is_not_asked_about() -> None:
     """The judge is asked about the rest of the batch alone, and grades keep their places."""
     asked: list[Item] = []
-
-    def say(items: Sequence[Item], template: str) -> list[Item]:
-        asked.extend(items)
-        return [judged(item, "YES") for item in items]
-
     options = ("liver", "spleen")
     told = await grades(
-        say,
+        recording(asked),
         prediction("q1", "A", options=options),
         prediction("q2", "the spleen, perhaps", options=options),
         prediction("q3", "B", options=options),
@@ -206,12 +200,7 @@ async def test_a_template_that_the_run_did_not_begin_with_is_told() -> None:
 async def test_what_a_service_is_can_be_asked_without_a_model() -> None:
     """By an answer that is the reference itself; the header says it."""
     asked: list[Item] = []
-
-    def say(items: Sequence[Item], template: str) -> list[Item]:
-        asked.extend(items)
-        return [judged(items[0], "YES", source="exact")]
-
-    async with client(service(say)) as asking:
+    async with client(service(recording(asked, source="exact"))) as asking:
         grader_identity = await find_identity(asking, ["report", "equivalence"])
 
     assert grader_identity == IDENTITY

@@ -1,6 +1,7 @@
 """Confidence intervals of accuracies, and corrections for the judge's errors."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from medreward_eval.statistics.intervals import (
     wilson,
 )
 from medreward_eval.statistics.scores import Estimate, Interval
+from tests.evaluation.sample_scores import sure
 
 GOOD = Calibrated(true_positives=188, positives=200, true_negatives=176, negatives=200)
 """Sensitivity 0.94, specificity 0.88."""
@@ -41,6 +43,13 @@ def test_a_share_that_cannot_be_has_no_interval(hits: int, of: int) -> None:
     """Without judged items there is no accuracy, not an accuracy of 0."""
     with pytest.raises(ValueError, match="no share"):
         wilson(hits, of)
+
+
+@pytest.mark.parametrize("mean", [lambda: mean_interval(0, 0.0, 0.0), lambda: macro([])])
+def test_a_mean_of_nothing_has_no_interval(mean: Callable[[], object]) -> None:
+    """No reports are not reports of 0, nor no tasks tasks of 0."""
+    with pytest.raises(ValueError, match="nothing"):
+        mean()
 
 
 @given(st.lists(st.sampled_from([0, 0.2, 0.4, 2 / 3, 0.8, 1]), min_size=2, max_size=200))
@@ -69,12 +78,6 @@ def test_perfect_reports_do_not_make_sure(reports: int) -> None:
     assert mean_interval(reports, float(reports), float(reports)) == wilson(reports, reports)
 
 
-def test_a_mean_of_nothing_has_no_interval() -> None:
-    """No reports are not reports of 0."""
-    with pytest.raises(ValueError, match="nothing"):
-        mean_interval(0, 0.0, 0.0)
-
-
 def test_a_macro_average_counts_each_task_the_same() -> None:
     """Distances to the bounds add up in squares, each side for itself."""
     parts = [Estimate(0.5, Interval(0.47, 0.56)), Estimate(0.9, Interval(0.86, 0.98))]
@@ -93,17 +96,15 @@ def test_a_macro_average_of_no_tasks_is_none() -> None:
 
 def test_what_is_settled_without_the_judge_is_not_corrected() -> None:
     """Only the judge's share of YES is; 30 settled answers count as they are."""
-    found = corrected([(30, 40, [Stratum(60, 45, GOOD, "short")])])
+    found = sure(corrected([(30, 40, [Stratum(60, 45, GOOD, "short")])]))
 
-    assert found is not None
     assert found.value == pytest.approx((30 + 60 * (0.75 - 0.12) / 0.82) / 100)
 
 
 def test_without_a_judge_the_interval_is_that_of_the_share() -> None:
     """If rules settled all items, there is no judge's error to add."""
-    found = corrected([(150, 200, [])])
+    found = sure(corrected([(150, 200, [])]))
 
-    assert found is not None
     assert found.value == 0.75
     assert found.interval == pytest.approx(wilson(150, 200), abs=0.01)
 
@@ -112,12 +113,10 @@ def test_fewer_labels_leave_more_open() -> None:
     """The value stays, and the interval grows."""
     few = Calibrated(47, 50, 44, 50)
 
-    sure, unsure = (corrected([(0, 0, [Stratum(1_000, 600, c, "any")])]) for c in (GOOD, few))
+    many, fewer = (sure(corrected([(0, 0, [Stratum(1_000, 600, c, "any")])])) for c in (GOOD, few))
 
-    assert sure is not None
-    assert unsure is not None
-    assert unsure.value == pytest.approx(sure.value)
-    assert width(unsure) > 1.3 * width(sure)
+    assert fewer.value == pytest.approx(many.value)
+    assert width(fewer) > 1.3 * width(many)
 
 
 def test_an_error_that_tasks_share_does_not_average_out() -> None:
@@ -125,11 +124,7 @@ def test_an_error_that_tasks_share_does_not_average_out() -> None:
     shared = [(0, 0, [Stratum(2_000, 1_200, GOOD, "any")])] * 10
     separate = [(0, 0, [Stratum(2_000, 1_200, GOOD, str(i))]) for i in range(10)]
 
-    together, apart = corrected(shared), corrected(separate)
-
-    assert together is not None
-    assert apart is not None
-    assert width(together) > 2 * width(apart)
+    assert width(sure(corrected(shared))) > 2 * width(sure(corrected(separate)))
 
 
 @pytest.mark.parametrize(
@@ -154,8 +149,7 @@ def test_a_judge_that_may_be_no_better_than_chance_leaves_all_open() -> None:
     """With a handful of labels the bounds go to 0 and 1."""
     found = corrected([(0, 0, [Stratum(200, 100, Calibrated(6, 10, 6, 10), "any")])])
 
-    assert found is not None
-    assert found.interval == (0, 1)
+    assert sure(found).interval == (0, 1)
 
 
 def test_nothing_judged_is_not_corrected() -> None:
@@ -169,10 +163,8 @@ def test_reports_that_nothing_corrects_count_as_they_are() -> None:
     """An average takes a task's sum of shares with the bounds of as many right answers."""
     reports, answers = (320.5, 500, ()), (0, 0, [Stratum(500, 300, GOOD, "any")])
 
-    alone, both = corrected([reports]), corrected([reports, answers])
+    alone, both = sure(corrected([reports])), sure(corrected([reports, answers]))
 
-    assert alone is not None
-    assert both is not None
     assert alone.value == 320.5 / 500
     assert alone.interval == pytest.approx(wilson(320, 500), abs=0.01)
     assert both.value == pytest.approx((alone.value + (0.6 - 0.12) / 0.82) / 2)
@@ -181,9 +173,8 @@ def test_reports_that_nothing_corrects_count_as_they_are() -> None:
 @given(yes=st.integers(0, 300), right=st.integers(0, 50))
 def test_a_corrected_accuracy_lies_in_its_interval(yes: int, right: int) -> None:
     """Even where the judge said YES more or less often than it can."""
-    found = corrected([(right, 50, [Stratum(300, yes, GOOD, "any")])], draws=500)
+    found = sure(corrected([(right, 50, [Stratum(300, yes, GOOD, "any")])], draws=500))
 
-    assert found is not None
     assert 0 <= found.interval.low <= found.value <= found.interval.high <= 1
 
 

@@ -93,7 +93,6 @@ def test_two_runs_do_not_write_to_one_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     second = f"""
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from medreward_eval.errors import OtherRun
 from medreward_eval.journal import Journal
 try:

@@ -19,7 +19,7 @@ from medreward_eval.report.tables import notes, warnings
 from medreward_eval.statistics.scores import Group, Scores, TaskScore
 from medreward_eval.statistics.scoring import Sums, score_file
 from tests.evaluation.conftest import grades_file
-from tests.evaluation.sample_scores import HEADER, RIGHT, SPLIT, UNJUDGED, WRONG, item
+from tests.evaluation.sample_scores import HEADER, RIGHT, SPLIT, UNJUDGED, WRONG, item, sure
 from tests.evaluation.test_judge_calibration import JUDGE, SHA, calibration_file, entry
 
 GROUPS: dict[str, Group] = {
@@ -71,9 +71,8 @@ def test_an_accuracy_is_the_mean_of_what_was_judged(tmp_path: Path) -> None:
 
     assert (medqa.judged, medqa.of) == (4, 6)
     assert medqa.unjudged == {"judge_timeout": 1, "no_response": 1}
-    assert medqa.accuracy is not None
-    assert medqa.accuracy.value == 0.75
-    assert medqa.accuracy.interval == pytest.approx((low, high))
+    assert sure(medqa.accuracy).value == 0.75
+    assert sure(medqa.accuracy).interval == pytest.approx((low, high))
 
 
 def test_reports_are_worth_their_share_of_five(tmp_path: Path) -> None:
@@ -83,9 +82,8 @@ def test_reports_are_worth_their_share_of_five(tmp_path: Path) -> None:
     low, high = stats.t.interval(0.95, 2, np.mean(credit), stats.sem(credit))
 
     assert report.template == "report"
-    assert report.accuracy is not None
-    assert report.accuracy.value == pytest.approx(1.6 / 3)
-    assert report.accuracy.interval == pytest.approx((max(0.0, low), min(1.0, high)))
+    assert sure(report.accuracy).value == pytest.approx(1.6 / 3)
+    assert sure(report.accuracy).interval == pytest.approx((max(0.0, low), min(1.0, high)))
 
 
 def test_averages_are_plain_means_of_tasks(tmp_path: Path) -> None:
@@ -156,8 +154,7 @@ def test_what_was_graded_again_has_the_last_word(tmp_path: Path) -> None:
     (medqa,) = score_file(path, GROUPS).tasks
 
     assert (medqa.judged, medqa.unjudged) == (2, {})
-    assert medqa.accuracy is not None
-    assert medqa.accuracy.value == 0.5
+    assert sure(medqa.accuracy).value == 0.5
 
 
 def test_tasks_stand_in_the_order_of_the_known_ones(tmp_path: Path) -> None:
@@ -224,9 +221,8 @@ def test_reports_among_answers_widen_to_an_interval_of_means(tmp_path: Path) -> 
 
     for task in tasks:
         assert task.template == "report"
-        assert task.accuracy is not None
-        assert task.accuracy.value == pytest.approx(0.8)
-        assert task.accuracy.interval == pytest.approx((max(0.0, low), min(1.0, high)))
+        assert sure(task.accuracy).value == pytest.approx(0.8)
+        assert sure(task.accuracy).interval == pytest.approx((max(0.0, low), min(1.0, high)))
 
 
 @given(st.lists(st.sampled_from([YES, NO, RIGHT, SPLIT, UNJUDGED]), min_size=1))
@@ -241,9 +237,8 @@ def test_nothing_is_lost_and_only_the_judged_count(grades: list[Grade]) -> None:
     assert sums.settled_by.total() == sums.judged == len(judged)
     if judged:
         low, high = stats.binomtest(int(sum(judged)), len(judged)).proportion_ci(method="wilson")
-        assert sums.accuracy is not None
-        assert sums.accuracy.value == pytest.approx(np.mean(judged))
-        assert sums.accuracy.interval == pytest.approx((low, high), abs=1e-9)
+        assert sure(sums.accuracy).value == pytest.approx(np.mean(judged))
+        assert sure(sums.accuracy).interval == pytest.approx((low, high), abs=1e-9)
     else:
         assert sums.accuracy is None
 
@@ -260,15 +255,12 @@ def test_a_judge_that_errs_is_corrected_for(tmp_path: Path) -> None:
     scores = corrected(tmp_path, items("medqa", *[YES] * 6, *[NO] * 4, *[RIGHT] * 5), "any")
     (medqa,) = scores.tasks
 
-    assert medqa.accuracy is not None
-    assert medqa.accuracy.value == pytest.approx(11 / 15)
-    assert medqa.corrected is not None
-    assert medqa.corrected.value == pytest.approx((5 + 10 * 0.4 / 0.7) / 15)
-    low, high = medqa.corrected.interval
-    assert low < medqa.accuracy.interval.low
-    assert low < medqa.corrected.value < high
-    assert scores.averages[0].corrected is not None
-    assert scores.averages[0].corrected.value == pytest.approx(medqa.corrected.value)
+    assert sure(medqa.accuracy).value == pytest.approx(11 / 15)
+    assert sure(medqa.corrected).value == pytest.approx((5 + 10 * 0.4 / 0.7) / 15)
+    low, high = sure(medqa.corrected).interval
+    assert low < sure(medqa.accuracy).interval.low
+    assert low < sure(medqa.corrected).value < high
+    assert sure(scores.averages[0].corrected).value == pytest.approx(sure(medqa.corrected).value)
 
 
 def test_the_vote_as_written_is_corrected_and_the_majority_scored(tmp_path: Path) -> None:
@@ -276,10 +268,8 @@ def test_the_vote_as_written_is_corrected_and_the_majority_scored(tmp_path: Path
     outvoted = replace(YES, votes=(Vote("swapped", "YES", 0.9), Vote("as_written", "NO", 0.1)))
     (medqa,) = corrected(tmp_path, items("medqa", *[outvoted] * 10), "any").tasks
 
-    assert medqa.accuracy is not None
-    assert medqa.accuracy.value == 1.0
-    assert medqa.corrected is not None
-    assert medqa.corrected.value == 0.0
+    assert sure(medqa.accuracy).value == 1.0
+    assert sure(medqa.corrected).value == 0.0
 
 
 def test_verdicts_that_no_labels_explain_are_not_corrected(tmp_path: Path) -> None:
@@ -305,8 +295,7 @@ def test_each_family_is_corrected_by_its_own_entry(tmp_path: Path) -> None:
     scores = scored(tmp_path, graded, headers=[CALIBRATED], calibration=path)
     (medqa,) = scores.tasks
 
-    assert medqa.corrected is not None
-    assert medqa.corrected.value == pytest.approx((10 * 0.0 + 10 * 1.0) / 20)
+    assert sure(medqa.corrected).value == pytest.approx((10 * 0.0 + 10 * 1.0) / 20)
     assert [one.family for one in scores.judging] == ["quantity", "any"]
 
 
@@ -348,8 +337,7 @@ def test_what_no_judge_was_asked_needs_no_correction(tmp_path: Path) -> None:
     settled = [RIGHT, Grade(0.0, "option"), Grade(1.0, "exact"), Grade(0.0, "rule")]
     (medqa,) = corrected(tmp_path, items("medqa", *settled), "quantity").tasks
 
-    assert medqa.corrected is not None
-    assert medqa.corrected.value == 0.5
+    assert sure(medqa.corrected).value == 0.5
 
 
 def test_reports_are_in_corrected_averages_as_they_are(tmp_path: Path) -> None:
@@ -359,8 +347,7 @@ def test_reports_are_in_corrected_averages_as_they_are(tmp_path: Path) -> None:
     vlm = next(one for one in scores.averages if one.name == "VLM")
 
     assert by_name(scores)[REPORT].corrected is None
-    assert vlm.corrected is not None
-    assert vlm.corrected.value == pytest.approx((1.6 / 3 + 0.4 / 0.7) / 2)
+    assert sure(vlm.corrected).value == pytest.approx((1.6 / 3 + 0.4 / 0.7) / 2)
 
 
 def test_it_is_told_how_far_the_judge_can_be_trusted(tmp_path: Path) -> None:
