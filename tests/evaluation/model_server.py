@@ -58,7 +58,7 @@ class ModelServer:
         self._at_once = 0
         self._lock = Lock()
         self._port = 0
-        self._start()
+        self.start()
 
     @property
     def url(self) -> str:
@@ -89,9 +89,6 @@ class ModelServer:
 
     def start(self) -> None:
         """Come back, at the same address."""
-        self._start()
-
-    def _start(self) -> None:
         self._listening = _Listening(self, self._port)
         self._port = self._listening.server_address[1]
         self._thread = Thread(target=self._listening.serve_forever, args=(0.01,))

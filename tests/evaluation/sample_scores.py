@@ -19,26 +19,28 @@ from medreward_eval.statistics.scores import (
 )
 
 TEXT_TASKS = {
-    "mmlu_clinical_knowledge": 265,
-    "mmlu_college_biology": 144,
-    "mmlu_college_medicine": 173,
-    "mmlu_medical_genetics": 100,
-    "mmlu_professional_medicine": 272,
-    "mmlu_anatomy": 135,
-    "medmcqa": 4183,
-    "medqa": 1273,
-    "usmle_sa": 325,
-    "pubmedqa": 1000,
-    "mimic_cxr_report_summarization": 500,
+    "mmlu_clinical_knowledge": (265, 0.71),
+    "mmlu_college_biology": (144, 0.83),
+    "mmlu_college_medicine": (173, 0.66),
+    "mmlu_medical_genetics": (100, 0.79),
+    "mmlu_professional_medicine": (272, 0.74),
+    "mmlu_anatomy": (135, 0.68),
+    "medmcqa": (4183, 0.55),
+    "medqa": (1273, 0.61),
+    "usmle_sa": (325, 0.64),
+    "pubmedqa": (1000, 0.77),
+    "mimic_cxr_report_summarization": (500, 0.58),
 }
 IMAGE_TASKS = {
-    "slake_vqa": 1061,
-    "rad_vqa": 451,
-    "path_vqa": 6719,
-    "pmc_vqa": 2000,
-    "pmc_vqa_hard": 2000,
-    "mimic_cxr_report_generation": 500,
+    "slake_vqa": (1061, 0.72),
+    "rad_vqa": (451, 0.58),
+    "path_vqa": (6719, 0.49),
+    "pmc_vqa": (2000, 0.56),
+    "pmc_vqa_hard": (2000, 0.31),
+    "mimic_cxr_report_generation": (500, 0.36),
 }
+"""The number of items of each task, and the share that the model gets right."""
+GROUPS: dict[Group, dict[str, tuple[int, float]]] = {"llm": TEXT_TASKS, "vlm": IMAGE_TASKS}
 HEADER: dict[str, Any] = {
     "medreward_eval": "grades",
     "version": 1,
@@ -106,16 +108,10 @@ def task_score(
 
 def sample_scores() -> Scores:
     """All seventeen tasks, one with unjudged items."""
-    shares = [0.71, 0.83, 0.66, 0.79, 0.74, 0.68, 0.55, 0.61, 0.64, 0.77, 0.58]
     tasks = [
-        task_score(task, n, "llm", share=share, unjudged=37 if task == "medqa" else 0)
-        for (task, n), share in zip(TEXT_TASKS.items(), shares, strict=True)
-    ]
-    tasks += [
-        task_score(task, n, "vlm", share=share)
-        for (task, n), share in zip(
-            IMAGE_TASKS.items(), [0.72, 0.58, 0.49, 0.56, 0.31, 0.36], strict=True
-        )
+        task_score(task, n, group, share=share, unjudged=37 if task == "medqa" else 0)
+        for group, known in GROUPS.items()
+        for task, (n, share) in known.items()
     ]
     return Scores(
         model="medix-r1-8b",

@@ -23,7 +23,7 @@ from medreward_eval.cli import app
 from medreward_eval.journal import latest_rows
 from medreward_eval.records import prediction_row
 from tests.evaluation.conftest import EXAMPLES, Run, grades_file, rows_file
-from tests.evaluation.model_server import Body, Reply, asked, model_server, said
+from tests.evaluation.model_server import Body, ModelServer, Reply, asked, model_server, said
 from tests.evaluation.sample_scores import RIGHT, item
 from tests.evaluation.test_judge_calibration import calibration_file, entry
 from tests.evaluation.wire import prediction
@@ -60,6 +60,11 @@ def invoked(*arguments: object) -> Result:
     """The command in this process, which is quicker; wide, so that lines are whole."""
     environment = {"COLUMNS": str(LINE), "TERMINAL_WIDTH": str(LINE), "NO_COLOR": "1"}
     return CliRunner().invoke(app, [*map(str, arguments)], env=environment)
+
+
+def generating(server: ModelServer, tasks: Path, *arguments: object) -> Result:
+    """The command that asks a server the questions of tasks, which are named first."""
+    return invoked("generate", *arguments, "--task-file", tasks, "--server", server.url)
 
 
 def write_tasks(folder: Path) -> Path:
@@ -101,8 +106,8 @@ def worked(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for model, organs in (("base", 2), ("tuned", 5)):
             server.say = knows(organs)
             out = folder / f"{model}.jsonl"
-            asking = ("generate", *OWN, "--task-file", tasks, "--server", server.url)
-            assert invoked(*asking, "--model", model, "--out", out).exit_code == 0
+            done = generating(server, tasks, *OWN, "--model", model, "--out", out)
+            assert done.exit_code == 0
             assert invoked("grade", out, "--url", service.url).exit_code == 0
     return folder
 
@@ -207,8 +212,8 @@ def test_run_again_everything_is_found(worked: Path, service: Service) -> None:
     out, grades = worked / "base.jsonl", worked / "base_eval.jsonl"
     before = out.read_bytes(), grades.read_bytes()
     with model_server() as server:
-        asking = ("generate", *OWN, "--task-file", worked / "tasks.yaml", "--server", server.url)
-        generated = invoked(*asking, "--model", "base", "--out", out)
+        tasks = worked / "tasks.yaml"
+        generated = generating(server, tasks, *OWN, "--model", "base", "--out", out)
     graded = invoked("grade", out, "--url", service.url)
 
     assert (generated.exit_code, graded.exit_code) == (0, 0)
@@ -226,8 +231,7 @@ def test_what_has_no_response_is_unjudged_and_the_exit_code_1(
     out = tmp_path / "tiny.jsonl"
     with model_server() as server:
         server.say = lambda body: said(None if "2" in asked(body) else "spleen")
-        asking = ("generate", "organs", "--task-file", tasks, "--server", server.url)
-        generated = invoked(*asking, "--out", out)
+        generated = generating(server, tasks, "organs", "--out", out)
     graded = invoked("grade", out, "--url", service.url)
     scored = invoked("score", tmp_path / "tiny_eval.jsonl")
 
@@ -246,8 +250,7 @@ def test_rows_that_cannot_be_asked_make_the_exit_code_1(tmp_path: Path) -> None:
     with (tmp_path / "organs.jsonl").open("ab") as file:
         file.write(orjson.dumps({"question": "Patient John Doe?"}) + b"\n")
     with model_server() as server:
-        asking = ("generate", "organs", "--task-file", tasks, "--server", server.url)
-        generated = invoked(*asking, "--out", tmp_path / "out.jsonl")
+        generated = generating(server, tasks, "organs", "--out", tmp_path / "out.jsonl")
 
     assert generated.exit_code == 1
     assert "organs: rows that cannot be asked: " in generated.stderr
@@ -294,11 +297,10 @@ def test_generating_otherwise_is_mixed_only_when_asked_for(tmp_path: Path) -> No
     """A file holds responses of one way to generate them."""
     tasks = write_tasks(tmp_path)
     with model_server() as server:
-        asking = ("generate", "organs", "--task-file", tasks, "--server", server.url)
         out = ("--out", tmp_path / "out.jsonl")
-        first = invoked(*asking, *out, "--limit", 2)
-        refused = invoked(*asking, *out, "--temperature", 1)
-        mixed = invoked(*asking, *out, "--temperature", 1, "--mix")
+        first = generating(server, tasks, "organs", *out, "--limit", 2)
+        refused = generating(server, tasks, "organs", *out, "--temperature", 1)
+        mixed = generating(server, tasks, "organs", *out, "--temperature", 1, "--mix")
 
     assert (first.exit_code, refused.exit_code, mixed.exit_code) == (0, 1, 0)
     assert "sampling" in refused.stderr
@@ -306,54 +308,23 @@ def test_generating_otherwise_is_mixed_only_when_asked_for(tmp_path: Path) -> No
     assert mixed.stdout.startswith("6 responses (2 of them before)")
 
 
-def test_predictions_of_two_models_pass_for_no_single_one(
-    service: Service, worked: Path, tmp_path: Path
-) -> None:
-    """Grading, scores, page and comparison name both, and no zip is packed."""
-    tasks, out, page = write_tasks(tmp_path), tmp_path / "out.jsonl", tmp_path / "page.html"
+def test_predictions_of_two_models_pass_for_no_single_one(service: Service, tmp_path: Path) -> None:
+    """Grading and scores name both, and no zip is packed."""
+    tasks, out, grades = write_tasks(tmp_path), tmp_path / "out.jsonl", tmp_path / "out_eval.jsonl"
     with model_server() as server:
-        asking = ("generate", *OWN, "--task-file", tasks, "--server", server.url)
-        invoked(*asking, "--out", out, "--model", "one", "--limit", 2)
-        invoked(*asking, "--out", out, "--model", "two", "--temperature", 1, "--mix")
+        generating(server, tasks, *OWN, "--out", out, "--model", "one", "--limit", 2)
+        two = ("--model", "two", "--temperature", 1, "--mix")
+        generating(server, tasks, *OWN, "--out", out, *two)
     graded = invoked("grade", out, "--url", service.url)
-    grades = tmp_path / "out_eval.jsonl"
     scored = invoked("score", grades)
-    reported = invoked("report", grades, "--out", page)
-    both = invoked("compare", grades, worked / "base_eval.jsonl")
     packed = invoked("submission", grades)
     differing = "generated in 2 ways (model one / two; temperature 0.0 / 1.0)"
 
-    assert [one.exit_code for one in (graded, scored, reported, both, packed)] == [0, 0, 0, 0, 2]
-    for words in (graded.stderr, scored.stdout, page.read_text()):
+    assert [one.exit_code for one in (graded, scored, packed)] == [0, 0, 2]
+    for words in (graded.stderr, scored.stdout):
         assert f"the predictions were {differing}" in words
-    assert f"the predictions of one + two were {differing}" in both.stdout
     assert "of several models (one, two)" in packed.stderr
     assert not list(tmp_path.glob("*.zip"))
-
-
-def test_grades_that_were_broken_off_never_pass_for_all(
-    service: Service, worked: Path, tmp_path: Path
-) -> None:
-    """Every command that shows numbers says so, until the same command has graded the rest."""
-    whole, part = worked / "base_eval.jsonl", tmp_path / "part.jsonl"
-    part.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[: 1 + 5]))
-    csv, page = tmp_path / "scores.csv", tmp_path / "page.html"
-    scored = invoked("score", part, "--csv", csv)
-    reported = invoked("report", part, "--out", page)
-    both = invoked("compare", whole, part)
-    packed = invoked("submission", part)
-    graded = invoked("grade", worked / "base.jsonl", "--out", part, "--url", service.url)
-    mended = invoked("score", part)
-
-    assert [one.exit_code for one in (scored, reported, both, packed)] == [0, 0, 0, 2]
-    for words in (scored.stdout, page.read_text(), packed.stderr):
-        assert "5 of 13 predictions are graded so far" in words
-    assert "5 of 13 predictions of base (B) are graded so far" in both.stdout
-    assert "8 more not graded yet" in page.read_text()
-    assert csv.read_text().splitlines()[-1].startswith("not graded yet,,,8,0,")
-    assert graded.exit_code == 0
-    assert "graded so far" not in mended.stdout
-    assert part.read_bytes() == whole.read_bytes()
 
 
 def test_a_reference_that_names_no_option_is_told_before_it_is_graded(
@@ -373,9 +344,9 @@ def test_options_of_a_servers_own_are_sent(tmp_path: Path) -> None:
     """The request has the keys of --extra, the system prompt and the API key."""
     tasks = write_tasks(tmp_path)
     with model_server() as server:
-        asking = ("generate", "organs", "--task-file", tasks, "--server", server.url, "--limit", 1)
         how = ("--extra", '{"top_k": 1}', "--system", "Be brief.", "--server-key", "k")
-        done = invoked(*asking, *how, "--out", tmp_path / "out.jsonl")
+        out = ("--out", tmp_path / "out.jsonl", "--limit", 1)
+        done = generating(server, tasks, "organs", *how, *out)
     (body,), (headers,) = server.bodies, server.headers
 
     assert done.exit_code == 0
@@ -450,9 +421,40 @@ def test_a_misuse_is_told_in_words_with_exit_code_2(
     assert {path: path.read_bytes() for path in Path().iterdir()} == before
 
 
+def test_ctrl_c_leaves_responses_that_the_next_run_goes_on_with(tmp_path: Path) -> None:
+    """It is told what to do, in one line; nothing is asked twice."""
+    tasks, out = write_tasks(tmp_path), tmp_path / "out.jsonl"
+    with model_server() as server:
+        arguments = (
+            "generate",
+            "organs",
+            "--task-file",
+            tasks,
+            "--server",
+            server.url,
+            "--out",
+            out,
+        )
+        server.say = lambda body: Reply(
+            said("spleen").body, after_s=FOREVER_S if "Organ 3" in asked(body) else 0
+        )
+        code, words = ended_by_ctrl_c([*arguments, "--at-once", 1], out, 1 + 3)
+        server.say, server.bodies = knows(6), []
+        again = invoked(*arguments)
+
+    assert code == 130
+    assert words.splitlines() == [
+        "interrupted; what was done is in its file: run the same command again to go on"
+    ]
+    assert again.exit_code == 0
+    assert again.stdout.startswith("6 responses (3 of them before)")
+    assert len(server.bodies) == 3
+    assert [row["id"] for row in latest_rows(out)] == [f"organs_{n}" for n in range(6)]
+
+
 def ended_by_ctrl_c(arguments: Sequence[object], out: Path, lines: int) -> tuple[int, str]:
     """Start a command and press Ctrl-C once its file has so many lines; its exit code and words."""
-    command = [sys.executable, "-m", "medreward_eval", *map(str, arguments), "--out", str(out)]
+    command = [sys.executable, "-m", "medreward_eval", *map(str, arguments)]
     # A shell's background jobs ignore Ctrl-C, and so would theirs.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -463,7 +465,9 @@ def ended_by_ctrl_c(arguments: Sequence[object], out: Path, lines: int) -> tuple
         signal.signal(signal.SIGINT, before)
     with running:
         ends_s = time.monotonic() + FOREVER_S
-        while running.poll() is None and not (out.exists() and count(out) >= lines):
+        while running.poll() is None and not (
+            out.exists() and out.read_bytes().count(b"\n") >= lines
+        ):
             if time.monotonic() > ends_s:
                 running.kill()
             time.sleep(0.01)
@@ -473,33 +477,6 @@ def ended_by_ctrl_c(arguments: Sequence[object], out: Path, lines: int) -> tuple
         finally:
             running.kill()
     return running.returncode, words
-
-
-def count(path: Path) -> int:
-    """The lines of a file."""
-    return path.read_bytes().count(b"\n")
-
-
-def test_ctrl_c_leaves_responses_that_the_next_run_goes_on_with(tmp_path: Path) -> None:
-    """It is told what to do, in one line; nothing is asked twice."""
-    tasks, out = write_tasks(tmp_path), tmp_path / "out.jsonl"
-    with model_server() as server:
-        arguments = ("generate", "organs", "--task-file", tasks, "--server", server.url)
-        server.say = lambda body: Reply(
-            said("spleen").body, after_s=FOREVER_S if "Organ 3" in asked(body) else 0
-        )
-        code, words = ended_by_ctrl_c([*arguments, "--at-once", 1], out, 1 + 3)
-        server.say, server.bodies = knows(6), []
-        again = invoked(*arguments, "--out", out)
-
-    assert code == 130
-    assert words.splitlines() == [
-        "interrupted; what was done is in its file: run the same command again to go on"
-    ]
-    assert again.exit_code == 0
-    assert again.stdout.startswith("6 responses (3 of them before)")
-    assert len(server.bodies) == 3
-    assert [row["id"] for row in latest_rows(out)] == [f"organs_{n}" for n in range(6)]
 
 
 def test_the_version_is_shown() -> None:

@@ -56,29 +56,29 @@ def line(both: Compared, task: str) -> list[str]:
 
 
 def test_a_task_stands_with_both_accuracies_and_what_parts_them() -> None:
-    """By hand: 45 and 75 of 100, 30 points more, and 5 against 35 answers apart."""
+    """Below the models' names. By hand: 45 and 75 of 100, 30 points more, and 5 against 35 answers apart."""
     cells = line(compared(), "medqa")
 
+    assert "base % " in printed(compared())[0]
+    assert "tuned % " in printed(compared())[0]
     assert cells[:5] == ["medqa", "100", "45.0", "75.0", "+30.0"]
     assert cells[6] == "to"
     assert cells[8:] == ["5", ":", "35", "<0.001"]
     assert 10 < float(cells[5]) < 30 < float(cells[7]) < 45
 
 
-def test_columns_are_named_by_the_models() -> None:
-    """The reader need not remember which file came first."""
-    assert "base % " in printed(compared())[0]
-    assert "tuned % " in printed(compared())[0]
-
-
-def test_p_is_the_adjusted_one() -> None:
-    """By hand: 1 against 2 is 1 with McNemar, which no number of tasks makes more."""
-    assert line(compared(), "pubmedqa")[-4:] == ["1", ":", "2", "1.000"]
-
-
-def test_reports_have_neither_discordant_answers_nor_p() -> None:
-    """They are not right or wrong."""
-    assert line(compared(), "mimic")[-2:] == ["-", "-"]
+@pytest.mark.parametrize(
+    ("task", "cells"),
+    [
+        # 1 against 2 is 1 with McNemar, which no number of tasks makes more.
+        ("pubmedqa", ["1", ":", "2", "1.000"]),
+        # Reports are not right or wrong.
+        ("mimic", ["-", "-"]),
+    ],
+)
+def test_discordant_answers_stand_with_the_adjusted_p(task: str, cells: list[str]) -> None:
+    """In the last two columns, and a report has neither."""
+    assert line(compared(), task)[-len(cells) :] == cells
 
 
 def test_averages_stand_behind_the_tasks() -> None:

@@ -27,11 +27,6 @@ def asked() -> ByTask:
     return held
 
 
-def every(asked: ByTask) -> list[Question]:
-    """All questions, of whichever task."""
-    return [question for questions in asked.values() for question in questions]
-
-
 def asked_before() -> set[str]:
     """The questions of the other example files."""
     rows = [
@@ -53,7 +48,7 @@ def test_three_tasks_of_text_hold_enough_to_tell_models_apart(asked: ByTask) -> 
 
 def test_each_question_is_asked_once(asked: ByTask) -> None:
     """No id and no question stands twice, here or in the other examples."""
-    questions = every(asked)
+    questions = [question for questions in asked.values() for question in questions]
     texts = {question.question.partition("\n\nChoices:")[0] for question in questions}
     assert len({question.id for question in questions}) == len(questions)
     assert len(texts) == len(questions)

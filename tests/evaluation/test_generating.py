@@ -561,27 +561,6 @@ async def test_many_questions_may_be_unfit(
     assert counts.failed == {kind: 2 * BARREN_ROWS}
 
 
-async def test_an_interrupted_run_leaves_a_file_to_go_on_with(
-    server: ModelServer, path: Path
-) -> None:
-    """Whole lines, in order, and the next run makes the file complete."""
-    undisturbed = path.with_name("undisturbed.jsonl")
-    await run(server, undisturbed, questions(20))
-
-    def show(*, done: int, trouble: int, found: int) -> None:
-        if done == 5:
-            interrupted.cancel()
-
-    interrupted = asyncio.create_task(run(server, path, questions(20), show=show, at_once=2))
-    with pytest.raises(asyncio.CancelledError):
-        await interrupted
-
-    assert content(undisturbed).startswith(content(path))
-    assert 5 <= len(lines(path)) < 20
-    await run(server, path, questions(20))
-    assert content(path) == content(undisturbed)
-
-
 async def test_progress_is_shown(server: ModelServer, path: Path) -> None:
     """The counts are of questions with a response, without one, and with one before the run."""
     shown: list[tuple[int, int, int]] = []

@@ -143,13 +143,6 @@ def test_entries_are_found_by_family_and_else_that_of_any(tmp_path: Path) -> Non
         assert (ours.family, ours.labels) == (theirs.family, theirs.labels)
 
 
-def test_a_family_without_an_entry_has_none(tmp_path: Path) -> None:
-    """Another family's errors are no stand-in."""
-    path = calibration_file(tmp_path / "calibration.json", entry(family="quantity"))
-
-    assert judge_errors(path, [header()]).entry_of("left lung") is None
-
-
 def test_a_judge_that_was_not_calibrated_is_read_by_the_map(tmp_path: Path) -> None:
     """Its P(YES) is moved first: halved here on the scale of logits, and down by 1."""
     path = calibration_file(tmp_path / "calibration.json", entry(bias=-1.0))

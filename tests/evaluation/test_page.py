@@ -117,6 +117,14 @@ def test_the_page_tells_what_the_numbers_depend_on() -> None:
     assert HEADER["templates"]["report"] in text
 
 
+def test_the_page_counts_what_is_not_graded_yet() -> None:
+    """A part never passes for the whole."""
+    text = text_of(scores=replace(sample_scores(), headers=[{**HEADER, "predictions": 21_109}]))
+
+    assert "8 more not graded yet" in text
+    assert "21,101 of 21,109 predictions are graded so far" in text
+
+
 def test_mixed_headers_are_told_side_by_side_under_a_warning() -> None:
     """A reader sees which of the two judges it was: both."""
     mixed = replace(

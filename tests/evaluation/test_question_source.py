@@ -47,19 +47,6 @@ def test_a_limit_is_each_tasks_own(tmp_path: Path) -> None:
     assert ids(source) == ["a_0", "a_1", "b_0"]
 
 
-def test_rows_that_cannot_be_asked_are_told_by_task(tmp_path: Path) -> None:
-    """By file and line, and nothing of what they hold; the ids of the others do not change."""
-    bad = {"q": "Patient John Doe?", "a": None}
-    tasks = [task(tmp_path, "a", [GOOD]), task(tmp_path, "b", [bad, GOOD])]
-    source = QuestionSource(tasks)
-
-    assert ids(source) == ["a_0", "b_1"]
-    assert list(source.mistakes) == ["b"]
-    assert "b.jsonl" in str(source.mistakes["b"])
-    assert "line 1" in str(source.mistakes["b"])
-    assert "John Doe" not in str(source.mistakes["b"])
-
-
 def test_questions_are_counted_where_files_tell(tmp_path: Path) -> None:
     """A Parquet file knows its rows; of each task no more than the limit are asked."""
     tasks = [

@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from medreward_eval.errors import BadTask
-from medreward_eval.tasks.tasks import Task, load_tasks, select, task_file_hash
+from medreward_eval.tasks.tasks import load_tasks, select, task_file_hash
 from tests.evaluation import sample_scores
 
 TEXT_TASKS, IMAGE_TASKS = list(sample_scores.TEXT_TASKS), list(sample_scores.IMAGE_TASKS)
@@ -147,24 +145,6 @@ def test_a_task_does_not_change() -> None:
 def test_tasks_are_chosen_in_the_files_order(selectors: list[str], chosen: list[str]) -> None:
     """Groups and names may be mixed, and no task comes twice."""
     assert [task.name for task in select(load_tasks(), selectors)] == chosen
-
-
-@pytest.fixture(scope="module")
-def seventeen() -> dict[str, Task]:
-    """Those that come along, read once."""
-    return load_tasks()
-
-
-@given(
-    selectors=st.lists(
-        st.sampled_from([*TEXT_TASKS, *IMAGE_TASKS, "llm", "vlm", "all"]), min_size=1
-    )
-)
-def test_the_order_of_selectors_does_not_matter(
-    seventeen: dict[str, Task], selectors: list[str]
-) -> None:
-    """The same set of selectors chooses the same tasks."""
-    assert select(seventeen, selectors) == select(seventeen, sorted(set(selectors)))
 
 
 def test_an_unknown_selector_names_the_nearest() -> None:

@@ -17,6 +17,7 @@ IDENTITY = GraderIdentity(
 Item = dict[str, Any]
 Say = Callable[[Sequence[Item], str], Sequence[Mapping[str, Any]]]
 """Returns the results of a request's items, given its template."""
+COUNTS = ("judged", "unjudged", "cache_hits", "coalesced", "judge_calls")
 NO_TIME = {"kind": "judge_timeout", "message": "no answer in time", "retryable": True}
 
 
@@ -54,23 +55,23 @@ def service(say: Say, *, judge: str = "judge") -> httpx.MockTransport:
     """A fake service on the wire, whose judge has a name."""
 
     def reply(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json=told(say, json.loads(request.content), judge))
+        body = json.loads(request.content)
+        template = body["template"]
+        provenance = {
+            "template": template,
+            "fingerprint": f"sha256:{template[0]}",
+            "judge": judge,
+            "service": "1.0",
+        }
+        told = {
+            "results": say(body["items"], template),
+            "counts": dict.fromkeys(COUNTS, 0),
+            "provenance": provenance,
+            "timings_ms": {},
+        }
+        return httpx.Response(200, json=told)
 
     return httpx.MockTransport(reply)
-
-
-def told(say: Say, body: Mapping[str, Any], judge: str = "judge") -> dict[str, Any]:
-    """The reply of `/judge` to a request's body."""
-    items, template = body["items"], body["template"]
-    results = say(items, template)
-    counts = {"judged": 0, "unjudged": 0, "cache_hits": 0, "coalesced": 0, "judge_calls": 0}
-    provenance = {
-        "template": template,
-        "fingerprint": f"sha256:{template[0]}",
-        "judge": judge,
-        "service": "1.0",
-    }
-    return {"results": results, "counts": counts, "provenance": provenance, "timings_ms": {}}
 
 
 def client(transport: httpx.MockTransport, deadline_s: float = 1.0) -> AsyncRewardClient:
