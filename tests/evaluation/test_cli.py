@@ -126,6 +126,14 @@ def test_processes_lead_from_questions_to_scores(
     scored = run("score", predictions.with_stem("tiny_eval"), cwd=tmp_path)
 
     assert [one.returncode for one in (generated, graded, scored)] == [0, 0, 0]
+    header = orjson.loads((tmp_path / predictions).read_bytes().splitlines()[0])
+    assert {key: header[key] for key in ("medreward_eval", "version", "model", "server_model")} == {
+        "medreward_eval": "predictions",
+        "version": 1,
+        "model": "tiny",
+        "server_model": "tiny",
+    }
+    assert header["tasks"].startswith("sha256:")
     assert generated.stdout.split(":")[0] == "10 responses, 0 questions without one"
     assert f"Next: medreward-eval grade {predictions}" in generated.stderr
     assert graded.stdout.split(":")[0] == "10 of 10 judged, 0 unjudged"

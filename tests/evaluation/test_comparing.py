@@ -1,6 +1,5 @@
 """Two models are compared by the same items, and what cannot be told is said."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given

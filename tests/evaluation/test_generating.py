@@ -25,7 +25,6 @@ from medreward_eval.generation.run import (
     Sampling,
     drawn,
     generate,
-    predictions_header,
     read_reply,
 )
 from medreward_eval.journal import Journal, Row, latest_rows, rows_of
@@ -82,7 +81,7 @@ async def run(
     """One run, as the command does it."""
     told = {"say": lambda _: None, "show": lambda **_: None, "pauses": SHORT, **options}
     async with ChatServer(server.url, api_key="secret") as chat:
-        header = predictions_header("My model", chat.model, "sha256:0", sampling)
+        header = {"medreward_eval": "predictions", "sampling": sampling.header()}
         with Journal(path, header) as journal:
             return await generate(lambda: asked, chat, journal, settings=sampling, **told)
 
@@ -121,10 +120,6 @@ async def test_a_question_becomes_a_line(server: ModelServer, path: Path) -> Non
     header, row = (row for _, row in rows_of(path))
     assert header == {
         "medreward_eval": "predictions",
-        "version": 1,
-        "model": "My model",
-        "server_model": "tiny",
-        "tasks": "sha256:0",
         "sampling": {
             "max_tokens": 2048,
             "temperature": 0.0,

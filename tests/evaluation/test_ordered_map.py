@@ -54,11 +54,11 @@ async def test_questions_are_read_as_they_are_needed() -> None:
             await gate.wait()
         return number
 
-    answers = ordered_map(ask, questions(), at_once=2, window=6)
+    answers = ordered_map(ask, questions(), at_once=2)
     first = asyncio.ensure_future(anext(answers))
     await asyncio.sleep(0.01)
 
-    assert len(read) == 6
+    assert len(read) == 8
     gate.set()
     assert await first == 0
     await answers.aclose()

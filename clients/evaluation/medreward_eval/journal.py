@@ -89,17 +89,15 @@ class Journal:
         kind = header[HEADER_KEY]
         if found and any(one[HEADER_KEY] != kind for one in found):
             raise OtherRun(f"{self.path} holds {found[0][HEADER_KEY]}, not {kind}")
-        if found and found[-1] != header:
-            if not mix and _without_count(found[-1]) != _without_count(header):
-                raise OtherRun(
-                    f"{self.path} was made otherwise "
-                    f"({differences(_without_count(found[-1]), _without_count(header))}), and the "
-                    "lines would not compare; write to a new file, or ask for the mixture "
-                    "with --mix"
-                )
-            found = []
-        if not found:
-            self.append([header])
+        if found and found[-1] == header:
+            return
+        was, now = (_without_count(one) for one in (found[-1] if found else header, header))
+        if was != now and not mix:
+            raise OtherRun(
+                f"{self.path} was made otherwise ({differences(was, now)}), and the lines would not "
+                "compare; write to a new file, or ask for the mixture with --mix"
+            )
+        self.append([header])
 
 
 def line_of(row: Mapping[str, Any]) -> bytes:

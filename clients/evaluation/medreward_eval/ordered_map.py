@@ -14,12 +14,11 @@ async def ordered_map(
     things: Iterable[Asked],
     *,
     at_once: int,
-    window: int | None = None,
 ) -> AsyncGenerator[Answer, None]:
     """Call *ask* for each thing, *at_once* at a time, and yield the answers in the order of *things*.
 
-    An early answer waits for those before it: *window*, by default 4 x *at_once*, bounds the
-    number of calls that run or wait. Things are read lazily.
+    An early answer waits for those before it, and no more than 4 x *at_once* calls run or wait.
+    Things are read lazily.
     Calls in flight are cancelled when the generator is closed.
     """
     slots = asyncio.Semaphore(at_once)
@@ -32,7 +31,7 @@ async def ordered_map(
     try:
         for thing in things:
             waiting.append(asyncio.create_task(one(thing)))
-            if len(waiting) >= (window or 4 * at_once):
+            if len(waiting) >= 4 * at_once:
                 yield await waiting.popleft()
         while waiting:
             yield await waiting.popleft()

@@ -97,20 +97,6 @@ class Sampling:
         return as_json
 
 
-def predictions_header(
-    model: str, server_model: str, tasks_hash: str, sampling: Sampling
-) -> dict[str, Any]:
-    """Build the header of a file of predictions; *server_model* is the server's name of the model."""
-    return {
-        HEADER_KEY: "predictions",
-        "version": VERSION,
-        "model": model,
-        "server_model": server_model,
-        "tasks": tasks_hash,
-        "sampling": sampling.header(),
-    }
-
-
 async def generate_file(
     source: QuestionSource,
     tasks_hash: str,
@@ -133,7 +119,14 @@ async def generate_file(
     async with ChatServer(server, api_key=server_key, model=model) as chat:
         name = underscored(chat.model)
         path = out or Path("results", name, f"{name}.jsonl")
-        header = predictions_header(chat.model, chat.model, tasks_hash, sampling)
+        header = {
+            HEADER_KEY: "predictions",
+            "version": VERSION,
+            "model": chat.model,
+            "server_model": chat.model,
+            "tasks": tasks_hash,
+            "sampling": sampling.header(),
+        }
         # Data sets are opened before the file, so that a missing one leaves no file behind.
         total = source.count()
         with (

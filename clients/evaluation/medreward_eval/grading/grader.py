@@ -131,21 +131,19 @@ class Grader:
                 "so run this again"
             ) from exc
         else:
-            self._check(template, reply.provenance)
+            told = reply.provenance
+            if not self._identity.fits(told, template):
+                raise OtherRun(
+                    "the service has changed since the run began, so its grades would not compare: "
+                    f"now {told.judge}, {told.fingerprint}, medreward {told.service}; "
+                    "write to a new file, or put the old service back"
+                )
             return [grade_of(template, result) for result in reply.results]
         half = len(items) // 2
         return [
             *await self._judge(template, items[:half]),
             *await self._judge(template, items[half:]),
         ]
-
-    def _check(self, template: Template, told: JudgeProvenance) -> None:
-        if not self._identity.fits(told, template):
-            raise OtherRun(
-                "the service has changed since the run began, so its grades would not compare: "
-                f"now {told.judge}, {told.fingerprint}, medreward {told.service}; "
-                "write to a new file, or put the old service back"
-            )
 
 
 async def find_identity(

@@ -105,9 +105,9 @@ def conclusion(row: Difference, first: str, second: str) -> str:
             f"{where} (95 % interval {least:.1f} to {most:.1f}); chance alone would rarely give "
             "this."
         )
+    answers = "this 1 answer" if row.items == 1 else f"these {row.items:,} answers"
     fits = (
-        f"anything from {_lead(low, first, second)} to {_lead(high, first, second)} fits "
-        f"{_these(row.items)}"
+        f"anything from {_lead(low, first, second)} to {_lead(high, first, second)} fits {answers}"
     )
     if row.discordant is not None and not row.tasks:
         if row.discordant.total < FEWEST_APART:
@@ -150,10 +150,6 @@ def _record(row: Difference) -> Sequence[object]:
     numbers = (row.first, row.second, row.difference.value, *row.difference.interval)
     rounded = (round(number, 6) for number in numbers)
     return (row.name, row.items, *rounded, *apart, row.p_adjusted)
-
-
-def _these(items: int) -> str:
-    return "this 1 answer" if items == 1 else f"these {items:,} answers"
 
 
 def _lead(points: float, first: str, second: str) -> str:

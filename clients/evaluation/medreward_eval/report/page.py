@@ -103,12 +103,15 @@ def _data(findings: Findings) -> str:
 
 
 def _head(scores: Scores) -> Markup:
-    told = joined(*(_fact(name, value) for name, value in _facts(scores).items()))
+    told = (
+        joined(element("dt", name), element("dd", element("bdi", value)))
+        for name, value in _facts(scores).items()
+    )
     return element(
         "header",
         element("p", "Medical benchmarks", class_="kicker"),
         element("h1", element("bdi", visible(scores.model))),
-        element("dl", told, class_="facts"),
+        element("dl", *told, class_="facts"),
         *(element("p", _warning(text), class_="warning") for text in warnings(scores)),
     )
 
@@ -127,10 +130,6 @@ def _facts(scores: Scores) -> dict[str, str]:
     later = f", {told.ungraded:,} more not graded yet" if told.ungraded else ""
     values["judged"] = [f"{judged:,} of {of:,} answers, {len(scores.tasks)} tasks{later}"]
     return {name: " / ".join(held) for name, held in values.items()}
-
-
-def _fact(name: str, value: str) -> Markup:
-    return joined(element("dt", name), element("dd", element("bdi", value)))
 
 
 def _warning(text: str) -> Markup:

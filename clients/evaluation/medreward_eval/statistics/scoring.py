@@ -177,7 +177,11 @@ def read_graded(path: Path) -> Iterator[Graded]:
     """
     for number, row in standing_lines(path):
         try:
-            graded = graded_of(row)
+            told = row["grade"]
+            error = None if told["error"] is None else Failure(**told["error"])
+            votes = tuple(Vote(**vote) for vote in told["votes"])
+            grade = Grade(told["score"], told["settled_by"], told["p_yes"], votes, error)
+            graded = Graded(prediction_of(row, Reading({})), grade)
         except (KeyError, TypeError, ValueError):
             id_ = row.get("id")
             raise BadData(
@@ -185,15 +189,6 @@ def read_graded(path: Path) -> Iterator[Graded]:
                 "holds no prediction with its grade; grade anew, to a new file"
             ) from None
         yield graded
-
-
-def graded_of(row: Row) -> Graded:
-    """Parse a line of a file of grades."""
-    told = row["grade"]
-    error = None if told["error"] is None else Failure(**told["error"])
-    votes = tuple(Vote(**vote) for vote in told["votes"])
-    grade = Grade(told["score"], told["settled_by"], told["p_yes"], votes, error)
-    return Graded(prediction_of(row, Reading({})), grade)
 
 
 def _task_score(
