@@ -86,13 +86,8 @@ class Sampling:
 
     def header(self) -> dict[str, Any]:
         """Return the values that responses depend on, after a round trip through JSON."""
-        told = {
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "system": self.system,
-            "extra": self.extra,
-        }
+        keys = ("max_tokens", "temperature", "top_p", "system", "extra")
+        told = {key: getattr(self, key) for key in keys}
         as_json: dict[str, Any] = orjson.loads(orjson.dumps(told))
         return as_json
 

@@ -36,12 +36,10 @@ def write_submission(grades: Path, scores: Scores, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / zip_name(model)
     with ZipFile(path, "w", ZIP_DEFLATED) as file:
-        with file.open(f"{model}/{model}.jsonl", "w") as out:
-            for row in map(_answered, read_graded(grades)):
-                out.write(line_of(row))
-        with file.open(f"{model}/{model}_eval.jsonl", "w") as out:
-            for row in _evaluated(grades):
-                out.write(line_of(row))
+        answered = map(_answered, read_graded(grades))
+        for ending, rows in (("", answered), ("_eval", _evaluated(grades))):
+            with file.open(f"{model}/{model}{ending}.jsonl", "w") as out:
+                out.writelines(map(line_of, rows))
         file.writestr(f"{model}/{model}_score.txt", score_text(scores))
     return path
 

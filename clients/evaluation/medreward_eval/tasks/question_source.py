@@ -1,6 +1,7 @@
 """A repeatable source of the questions of several tasks."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from medreward_eval.records import Question
@@ -22,9 +23,7 @@ class QuestionSource:
         limit: int | None = None,
     ) -> None:
         self._tasks = tasks
-        self._data_dir = data_dir
-        self._images_dir = images_dir
-        self._limit = limit
+        self._open = partial(Questions, data_dir=data_dir, images_dir=images_dir, limit=limit)
         self.mistakes: dict[str, Mistakes] = {}
 
     def questions(self) -> Iterator[Question]:
@@ -48,8 +47,3 @@ class QuestionSource:
         counts = [self._open(task).count for task in self._tasks]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
-
-    def _open(self, task: Task) -> Questions:
-        return Questions(
-            task, data_dir=self._data_dir, images_dir=self._images_dir, limit=self._limit
-        )
