@@ -229,7 +229,7 @@ def test_a_run_cut_off_anywhere_ends_in_the_same_file(
 
     asyncio.run(run(server, cut, asked))
 
-    assert cut.read_bytes() == whole
+    assert content(cut) == whole
 
 
 async def test_what_was_answered_is_not_asked_again(server: ModelServer, path: Path) -> None:
@@ -260,9 +260,8 @@ async def test_what_got_no_response_is_asked_again_by_the_next_run(
 
     assert content(path).startswith(before)
     assert [row.get("again", False) for row in lines(path)] == [False] * 5 + [True]
-    assert [row["response"][-10:] for row in latest_rows(path)] == [
-        f"question {n}" for n in range(5)
-    ]
+    responses = [row["response"] for row in latest_rows(path)]
+    assert all(response.endswith(f"question {n}") for n, response in enumerate(responses))
     assert (counts.found, counts.done, counts.failed.total()) == (2, 3, 0)
 
 
@@ -558,18 +557,15 @@ async def test_many_questions_may_be_unfit(
 
 async def test_progress_is_shown(server: ModelServer, path: Path) -> None:
     """The counts are of questions with a response, without one, and with one before the run."""
-    shown: list[tuple[int, int, int]] = []
+    shown: list[dict[str, int]] = []
     await run(server, path, questions(1))
     server.say = except_for("question 2", refused(400))
 
-    await run(
-        server,
-        path,
-        questions(3),
-        show=lambda *, done, trouble, found: shown.append((done, trouble, found)),
-    )
+    await run(server, path, questions(3), show=lambda **counts: shown.append(counts))
 
-    assert shown == [(1, 0, 1), (1, 1, 1), (1, 1, 1)]
+    first, *later = shown
+    assert first == {"done": 1, "trouble": 0, "found": 1}
+    assert later == [{"done": 1, "trouble": 1, "found": 1}] * 2
 
 
 async def test_nothing_of_questions_and_keys_is_logged(
@@ -679,11 +675,8 @@ def test_what_a_reply_says(
 
     told = read_reply(question, {"choices": [{"message": message, "finish_reason": finish_reason}]})
 
-    assert (told.response, told.reasoning, told.finish_reason) == (
-        response,
-        reasoning,
-        finish_reason,
-    )
+    assert (told.response, told.reasoning) == (response, reasoning)
+    assert told.finish_reason == finish_reason
     assert (told.error is None) == (response is not None)
 
 

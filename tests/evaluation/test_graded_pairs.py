@@ -85,10 +85,8 @@ def test_reports_among_answers_make_their_task_one_of_shares(
     reports_first: bool, tmp_path: Path
 ) -> None:
     """Predictions of the user's may be of both templates, in any order."""
-    graded = [
-        item("ward", 0, Grade(3.0, "judge"), template="report"),
-        item("ward", 1, RIGHT),
-    ][:: 1 if reports_first else -1]
+    report = item("ward", 0, Grade(3.0, "judge"), template="report")
+    graded = [report, item("ward", 1, RIGHT)][:: 1 if reports_first else -1]
     (ward,) = compared(tmp_path, graded, graded).comparison.tasks
 
     assert ward.items == 2

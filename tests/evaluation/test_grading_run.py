@@ -75,9 +75,9 @@ async def test_what_was_not_judged_is_asked_about_again(tmp_path: Path) -> None:
     out = tmp_path / "g.jsonl"
 
     def some(items: Sequence[Item], template: str) -> list[Item]:
-        return [unjudged(one) if one["id"] == "q1" else judged(one, "NO") for one in items]
+        return [unjudged(one) if n == 1 else judged(one, "NO") for n, one in enumerate(items)]
 
-    first = await graded(path, out, lambda items, t: some(named(items), t))
+    first = await graded(path, out, some)
     again = await graded(path, out)
     scores = [(row["id"], row["grade"]["score"]) for row in latest_rows(out)]
 
@@ -85,11 +85,6 @@ async def test_what_was_not_judged_is_asked_about_again(tmp_path: Path) -> None:
     assert (again.done, again.found, dict(again.failed)) == (1, 3, {})
     assert scores == [("q0", 0.0), ("q1", 1.0), ("q2", 0.0), ("q3", 0.0)]
     assert [row.get("again") for _, row in rows_of(out)][-1] is True
-
-
-def named(items: Sequence[Item]) -> list[Item]:
-    """Items by their place, as ids are not sent."""
-    return [{**item, "id": f"q{n}"} for n, item in enumerate(items)]
 
 
 async def test_a_response_that_came_later_is_graded(tmp_path: Path) -> None:

@@ -42,24 +42,15 @@ def test_another_header_is_refused_and_the_difference_told(tmp_path: Path) -> No
 
 
 def test_another_header_is_written_where_that_is_asked_for(tmp_path: Path) -> None:
-    """It stands before the lines that depend on it."""
+    """It stands before the lines that depend on it; a new run is compared with the last header."""
     path = filled(tmp_path / "a.jsonl")
     other = {**HEADER, "model": "other"}
     with Journal(path, other, mix=True) as journal:
         journal.append([{"id": "late"}])
-
-    assert headers_of(path) == [HEADER, other]
-    assert [row for _, row in rows_of(path)][-2:] == [other, {"id": "late"}]
-
-
-def test_going_on_after_a_mixture_needs_no_new_header(tmp_path: Path) -> None:
-    """A new run is compared with the last header."""
-    path = filled(tmp_path / "a.jsonl")
-    other = {**HEADER, "model": "other"}
-    Journal(path, other, mix=True).close()
     Journal(path, other).close()
 
     assert headers_of(path) == [HEADER, other]
+    assert [row for _, row in rows_of(path)][-2:] == [other, {"id": "late"}]
 
 
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
