@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from medreward_eval.errors import BadData
+from medreward_eval.errors import MISTAKES_SHOWN, BadData, Mistakes
 from medreward_eval.grading.choices import right_option
 from medreward_eval.journal import Row, first_rows, headers_of, latest_rows
 from medreward_eval.records import OWN_TASK, TEMPLATES, Failure, Prediction, Template
 
-MISTAKES_SHOWN = 5
 DIGEST_BYTES = 8
 
 
@@ -65,23 +64,21 @@ def inspect_predictions(path: Path, reading: Reading) -> Inventory:
             named by number; their content is not shown.
     """
     templates: set[Template] = set()
-    mistakes: list[str] = []
+    mistakes = Mistakes()
     ids = array("Q")
     unnamed = 0
     for number, row in first_rows(path):
         try:
             prediction = prediction_of(row, reading)
         except ValueError as exc:
-            mistakes.append(f"line {number} {exc}")
+            mistakes.add(f"line {number} {exc}")
             continue
         templates.add(prediction.template)
         unnamed += is_unnamed(prediction)
         digest = blake2b(prediction.id.encode(), digest_size=DIGEST_BYTES).digest()
         ids.append(int.from_bytes(digest))
-    if mistakes:
-        more = len(mistakes) - MISTAKES_SHOWN
-        shown = "; ".join(mistakes[:MISTAKES_SHOWN])
-        raise BadData(f"{path}: {shown}" + (f"; and {more:,} more" if more > 0 else ""))
+    if mistakes.count:
+        raise BadData(f"{path}: {mistakes}")
     if len(np.unique(np.frombuffer(ids, np.uint64))) < len(ids):
         raise BadData(f"{path}: lines share ids ({_repeated(path)}); ids must be unique")
     return Inventory(len(ids), templates, headers_of(path), unnamed)

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from medreward_eval.errors import Mistakes
 from medreward_eval.records import Question
-from medreward_eval.tasks.questions import Mistakes, Questions
+from medreward_eval.tasks.questions import Questions
 from medreward_eval.tasks.tasks import Task
 
 

@@ -2,39 +2,19 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Final
 
-from medreward_eval.errors import BadData
+from medreward_eval.errors import BadData, Mistakes
 from medreward_eval.grading.choices import MAX_OPTIONS, right_option
 from medreward_eval.records import Failure, Question
 from medreward_eval.tasks.datasets import Row, Rows, needs_of, open_rows
 from medreward_eval.tasks.images import ImageFiles, read_image
 from medreward_eval.tasks.tasks import Task
 
-MISTAKES_SHOWN: Final = 5
 FEWEST_OPTIONS: Final = 2
-
-
-@dataclass(slots=True)
-class Mistakes:
-    """The number of invalid rows, and messages on the first of them."""
-
-    count: int = 0
-    shown: list[str] = field(default_factory=list)
-
-    def add(self, mistake: str) -> None:
-        """Count an invalid row; messages name rows by file and number and never quote them."""
-        self.count += 1
-        if len(self.shown) < MISTAKES_SHOWN:
-            self.shown.append(mistake)
-
-    def __str__(self) -> str:
-        more = self.count - len(self.shown)
-        return "; ".join(self.shown) + (f"; and {more} more" if more else "")
 
 
 class Questions:
