@@ -50,8 +50,6 @@ UNGRADED_ROW: Final = "not graded yet"
 """Name of the CSV row that counts ungraded predictions, so that no program misses them."""
 LONGEST_FACT: Final = 60
 """Characters of a value, such as a system prompt, that a note shows."""
-
-
 FEW_UNWITNESSED: Final = 3
 UNWITNESSED_SHARE: Final = 0.2
 """Share of the answers judged right above which a warning is due: fewer true synonyms than this

@@ -127,9 +127,10 @@ def macro(parts: Sequence[Estimate]) -> Estimate:
 def corrected(tasks: Sequence[JudgedTask], *, draws: int = DRAWS) -> Estimate | None:
     """Return the unweighted mean of tasks' accuracies, or that of one task, corrected for the judge.
 
-    Items settled without the judge are taken as correct. The bounds are percentiles of *draws* accuracies: shares are drawn from Beta distributions given
-    the counts, with Jeffreys's prior. A judge's error is drawn once for all strata of a family,
-    since it does not average out between tasks.
+    Items settled without the judge are taken as correct. The bounds are percentiles of *draws*
+    accuracies: shares are drawn from Beta distributions given the counts, with Jeffreys's prior. A
+    judge's error is drawn once for all strata of a family, since it does not average out between
+    tasks.
     Tasks without items are left out. None if a judge that was used is no better than chance, or no
     task is left.
     """

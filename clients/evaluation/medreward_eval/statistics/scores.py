@@ -10,7 +10,6 @@ from medreward_eval.records import SettledBy, Template
 Group = Literal["llm", "vlm", "own"]
 """Text tasks, image tasks, and the user's own."""
 
-
 AverageName = Literal["LLM", "VLM", "Overall", "Own"]
 AVERAGES: Final[Mapping[AverageName, tuple[Group, ...]]] = {
     "LLM": ("llm",),
@@ -18,8 +17,6 @@ AVERAGES: Final[Mapping[AverageName, tuple[Group, ...]]] = {
     "Overall": ("llm", "vlm"),
     "Own": ("own",),
 }
-
-
 FEWEST_TASKS: Final[Mapping[AverageName, int]] = {"LLM": 1, "VLM": 1, "Overall": 1, "Own": 2}
 
 
