@@ -88,12 +88,6 @@ def test_a_macro_average_counts_each_task_the_same() -> None:
     assert found.interval == pytest.approx((0.7 - 0.05 / 2, 0.7 + 0.1 / 2))
 
 
-def test_a_macro_average_of_no_tasks_is_none() -> None:
-    """It is refused rather than told as 0."""
-    with pytest.raises(ValueError, match="nothing"):
-        macro([])
-
-
 def test_what_is_settled_without_the_judge_is_not_corrected() -> None:
     """Only the judge's share of YES is; 30 settled answers count as they are."""
     found = sure(corrected([(30, 40, [Stratum(60, 45, GOOD, "short")])]))
