@@ -77,10 +77,10 @@ async def compare(rounds: int, answers: int) -> dict[str, list[float]]:
         for name in sorted(spent, reverse=bool(number % 2)):
             batch = samples(rows)
             # Once to fill the caches of judge and embedder, which are not what is measured.
-            await score(batch, service.recipe(name), service.stages, caller=caller, trace=Trace())
+            await score(batch, service.recipe(name), service.context, caller=caller, trace=Trace())
             normal.cache_clear()
             started = time.process_time()
-            await score(batch, service.recipe(name), service.stages, caller=caller, trace=Trace())
+            await score(batch, service.recipe(name), service.context, caller=caller, trace=Trace())
             spent[name].append(1e6 * (time.process_time() - started) / len(batch))
     await service.aclose()
     # The first round fills what is filled once for a process.

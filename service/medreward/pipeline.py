@@ -26,7 +26,7 @@ from medreward.samples import Item, Limits, Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
+class ScoringContext:
     """The engines behind their caches, and the fixed facts about them; built by `Service`."""
 
     judge: Resolver[Inquiry, Judgement]
@@ -70,19 +70,26 @@ class Trace:
 
 
 async def score(
-    samples: Sequence[Sample], recipe: Recipe, stages: Stages, *, caller: Caller, trace: Trace
+    samples: Sequence[Sample],
+    recipe: Recipe,
+    context: ScoringContext,
+    *,
+    caller: Caller,
+    trace: Trace,
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
-    opened = await stages.offload.run(partial(_open, samples, recipe, stages, caller), len(samples))
+    opened = await context.offload.run(
+        partial(_open, samples, recipe, context, caller), len(samples)
+    )
     parsed_samples, asked, judgements, vectors = opened
-    await _resolve(stages, judgements, vectors, caller)
+    await _resolve(context, judgements, vectors, caller)
     trace.judge, trace.embed = judgements.timings, vectors.timings
 
     composer = RewardComposer(recipe, judgements, vectors)
-    if recipe.wants_witness and stages.has_other_engine:
-        await _add_second_opinions(composer, asked, stages, caller=caller, trace=trace)
+    if recipe.wants_witness and context.has_other_engine:
+        await _add_second_opinions(composer, asked, context, caller=caller, trace=trace)
     compose = partial(composer.rewards, parsed_samples, asked)
-    return await stages.offload.run(compose, len(samples))
+    return await context.offload.run(compose, len(samples))
 
 
 class _Opened(NamedTuple):
@@ -95,22 +102,24 @@ class _Opened(NamedTuple):
     vectors: Answers[str, Vector]
 
 
-def _open(samples: Sequence[Sample], recipe: Recipe, stages: Stages, caller: Caller) -> _Opened:
+def _open(
+    samples: Sequence[Sample], recipe: Recipe, context: ScoringContext, caller: Caller
+) -> _Opened:
     """Parse samples, and look up their answers in this process's memory."""
-    parser, template = SampleParser(recipe, stages.limits), stages.templates[recipe.template]
+    parser, template = SampleParser(recipe, context.limits), context.templates[recipe.template]
     parsed_samples = [parser.parse(sample) for sample in samples]
     # Samples with equal texts share a parsed sample, and with it everything that follows.
     distinct = dict.fromkeys(parsed_samples)
     asked = {parsed: _inquiries(parsed, recipe, template) for parsed in distinct}
-    judgements = stages.judge.lookup(chain(*chain(*asked.values())), caller)
-    vectors = stages.embedder.lookup(_texts(distinct, recipe), caller)
+    judgements = context.judge.lookup(chain(*chain(*asked.values())), caller)
+    vectors = context.embedder.lookup(_texts(distinct, recipe), caller)
     return _Opened(parsed_samples, asked, judgements, vectors)
 
 
 async def _add_second_opinions(
     composer: RewardComposer,
     asked: Mapping[ParsedSample, Sequence[Asked]],
-    stages: Stages,
+    context: ScoringContext,
     *,
     caller: Caller,
     trace: Trace,
@@ -121,8 +130,8 @@ async def _add_second_opinions(
         for parsed, inquiries in asked.items()
         for number in composer.unwitnessed(parsed, inquiries)
     ]
-    opinions = stages.judge.lookup(inquiries, caller)
-    await _resolve(stages, opinions, None, caller)
+    opinions = context.judge.lookup(inquiries, caller)
+    await _resolve(context, opinions, None, caller)
     trace.judge += opinions.timings
     composer.add_second_opinions(opinions)
 
@@ -131,32 +140,32 @@ async def grade(
     items: Sequence[Item],
     template: Template,
     votes: int,
-    stages: Stages,
+    context: ScoringContext,
     *,
     caller: Caller,
     trace: Trace,
 ) -> list[Grade | Ungraded]:
     """Turn items into grades, in order: plan the inquiries, resolve them, grade."""
-    plan = partial(_plan, items, template, votes, stages, caller)
-    plans, judgements = await stages.offload.run(plan, len(items))
-    await _resolve(stages, judgements, None, caller)
+    plan = partial(_plan, items, template, votes, context, caller)
+    plans, judgements = await context.offload.run(plan, len(items))
+    await _resolve(context, judgements, None, caller)
     trace.judge = judgements.timings
-    return await stages.offload.run(
+    return await context.offload.run(
         lambda: [grade_item(plan, judgements) for plan in plans], len(plans)
     )
 
 
 def _plan(
-    items: Sequence[Item], template: Template, votes: int, stages: Stages, caller: Caller
+    items: Sequence[Item], template: Template, votes: int, context: ScoringContext, caller: Caller
 ) -> tuple[list[GradingPlan], Answers[Inquiry, Judgement]]:
     """Plan the grading of items, and look up the answers in this process's memory."""
-    plans = [plan_item(item, template, votes, stages.limits) for item in items]
+    plans = [plan_item(item, template, votes, context.limits) for item in items]
     inquiries = [inquiry for plan in plans for inquiry in plan.inquiries]
-    return plans, stages.judge.lookup(inquiries, caller)
+    return plans, context.judge.lookup(inquiries, caller)
 
 
 async def _resolve(
-    stages: Stages,
+    context: ScoringContext,
     judgements: Answers[Inquiry, Judgement],
     vectors: Answers[str, Vector] | None,
     caller: Caller,
@@ -164,9 +173,9 @@ async def _resolve(
     """Resolve the missing answers of both engines at once, while the caller is connected."""
     work = []
     if judgements.missing:
-        work.append(stages.judge.resolve(judgements, caller))
+        work.append(context.judge.resolve(judgements, caller))
     if vectors is not None and vectors.missing:
-        work.append(stages.embedder.resolve(vectors, caller))
+        work.append(context.embedder.resolve(vectors, caller))
     if work:
         # The answers are filled in place.
         await caller.while_connected(asyncio.gather(*work))

@@ -1,8 +1,8 @@
 """The service: every object with the lifetime of the process, and a request's access to them."""
 
 from collections.abc import Hashable
-from functools import partial
-from typing import TypeVar
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 from medreward.admission import Admission, Deadline, Load
 from medreward.cache.memory import MemoryTier
@@ -19,7 +19,7 @@ from medreward.inference.bindings import Binding, EmbedderBinding, JudgeBinding
 from medreward.inference.resolver import Resolver
 from medreward.lifecycle import EventLoopWatchdog, Lifecycle
 from medreward.offload import Offloader
-from medreward.pipeline import Stages
+from medreward.pipeline import ScoringContext
 from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.runs.watch import RunWatch
 from medreward.settings import Settings
@@ -30,7 +30,7 @@ A = TypeVar("A")
 
 
 class Service:
-    """Settings, recipes, engines and stages of one process."""
+    """Settings, recipes and engines of one process."""
 
     def __init__(
         self,
@@ -73,37 +73,30 @@ class Service:
         self.watchdog = EventLoopWatchdog()
         self.redis = build_redis_tier(settings, self.metrics)
         self.runs = RunWatch(self.metrics)
-        self._stages: Stages | None = None
-        self._judge_resolver: Resolver[Inquiry, Judgement] | None = None
-        self._embedder_resolver: Resolver[str, Vector] | None = None
+        self._resolvers: list[Resolver[Any, Any]] = []
 
     @property
-    def stages(self) -> Stages:
+    def context(self) -> ScoringContext:
         """The engines behind their caches, with templates, limits and identities.
 
         Raises:
             NotReady: the engines are loading, could not be loaded, or are being closed.
         """
         self.engines.check_ready()
-        if self._stages is None:
-            self._stages = self._build_stages()
-        return self._stages
+        return self._context
 
-    @property
+    # The resolvers are built on first use, since an engine's identity is known only after its start.
+    @cached_property
     def judge_resolver(self) -> Resolver[Inquiry, Judgement]:
-        """The judge's resolver; built on first use, since the identity is known only after the start."""
-        if self._judge_resolver is None:
-            binding = JudgeBinding(self.engines.judge, self.settings.judge_timeout_s)
-            self._judge_resolver = self._resolver(binding, self.settings.judgement_cache_bytes)
-        return self._judge_resolver
+        """The judge's resolver."""
+        binding = JudgeBinding(self.engines.judge, self.settings.judge_timeout_s)
+        return self._resolver(binding, self.settings.judgement_cache_bytes)
 
-    @property
+    @cached_property
     def embedder_resolver(self) -> Resolver[str, Vector]:
-        """The embedder's resolver; built on first use."""
-        if self._embedder_resolver is None:
-            binding = EmbedderBinding(self.engines.embedder, self.settings.embedder_timeout_s)
-            self._embedder_resolver = self._resolver(binding, self.settings.embedding_cache_bytes)
-        return self._embedder_resolver
+        """The embedder's resolver."""
+        binding = EmbedderBinding(self.engines.embedder, self.settings.embedder_timeout_s)
+        return self._resolver(binding, self.settings.embedding_cache_bytes)
 
     def check_open(self) -> None:
         """Check that this process accepts requests.
@@ -124,9 +117,8 @@ class Service:
         """Close the resolvers, Redis and the engines, in that order."""
         # The resolvers first: the ends of their batches still release leases through Redis, and
         # no batch may run on an engine that is being closed.
-        for resolver in (self._judge_resolver, self._embedder_resolver):
-            if resolver is not None:
-                await resolver.aclose()
+        for resolver in self._resolvers:
+            await resolver.aclose()
         if self.redis is not None:
             await self.redis.aclose()
         await self.engines.aclose()
@@ -200,9 +192,10 @@ class Service:
                     f"choose from {', '.join(self.templates)}"
                 )
 
-    def _build_stages(self) -> Stages:
+    @cached_property
+    def _context(self) -> ScoringContext:
         judge, templates = self.engines.judge, self.templates.values()
-        return Stages(
+        return ScoringContext(
             judge=self.judge_resolver,
             embedder=self.embedder_resolver,
             templates=self.templates,
@@ -216,7 +209,7 @@ class Service:
         )
 
     def _resolver(self, binding: Binding[Q, A], cache_bytes: int) -> Resolver[Q, A]:
-        return Resolver(
+        resolver = Resolver(
             binding,
             MemoryTier(cache_bytes),
             self.metrics,
@@ -224,3 +217,5 @@ class Service:
             self.offload,
             on_outcome=partial(self.engines.note, binding.source),
         )
+        self._resolvers.append(resolver)
+        return resolver

@@ -24,7 +24,7 @@ from medreward.errors import Abandoned, InvalidRequest, TemplateUnavailable, Too
 from medreward.http.bodies import parse, read_body
 from medreward.http.schemas import JudgeRequest, RewardRequest
 from medreward.parsing.references import check_modalities
-from medreward.pipeline import Stages, Trace
+from medreward.pipeline import ScoringContext, Trace
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import VIEWS
 from medreward.runs.watch import RunKey
@@ -54,7 +54,7 @@ class RewardJob:
     service: Service
     samples: Sequence[Sample]
     recipe: Recipe
-    stages: Stages
+    context: ScoringContext
     caller: Caller
     run: RunKey | None = None
     step: int | None = None
@@ -69,7 +69,7 @@ class JudgeJob:
     items: Sequence[Item]
     template: Template
     votes: int
-    stages: Stages
+    context: ScoringContext
     caller: Caller
     trace: Trace = field(default_factory=Trace)
 
@@ -106,17 +106,17 @@ def plan_rewards(
         RequestError: naming the field, and the sample if it is one.
     """
     service = service_of(request)
-    stages, recipe = service.stages, service.recipe(body.recipe)
+    context, recipe = service.context, service.recipe(body.recipe)
     counts = [1 if isinstance(s.reference, str) else len(s.reference) for s in body.samples]
     _take_questions(service, permit, names.samples, counts)
     check_modalities(body.samples, recipe, names.modality)
-    _check_template(stages, recipe.template)
+    _check_template(context, recipe.template)
     namespace, run = request.state.namespace, body.run
     return RewardJob(
         service=service,
         samples=body.samples,
         recipe=recipe,
-        stages=stages,
+        context=context,
         caller=_caller(request, body.deadline_ms, None if run is None else run.id),
         run=None if run is None else RunKey(namespace, run.id),
         step=None if run is None else run.step,
@@ -130,13 +130,13 @@ def plan_grades(request: Request, body: JudgeRequest, permit: Permit) -> JudgeJo
         RequestError: naming the field.
     """
     service = service_of(request)
-    stages, template = service.stages, service.templates[body.template]
-    _check_votes(body.votes, service, stages)
+    context, template = service.context, service.templates[body.template]
+    _check_votes(body.votes, service, context)
     counts = [body.votes * max(1, len(item.criteria or ())) for item in body.items]
     _take_questions(service, permit, "items", counts)
-    _check_template(stages, template.name)
+    _check_template(context, template.name)
     caller = _caller(request, body.deadline_ms)
-    return JudgeJob(service, body.items, template, body.votes, stages, caller)
+    return JudgeJob(service, body.items, template, body.votes, context, caller)
 
 
 def _take_questions(service: Service, permit: Permit, field: str, counts: Sequence[int]) -> None:
@@ -155,15 +155,15 @@ def _take_questions(service: Service, permit: Permit, field: str, counts: Sequen
     permit.take(Load(questions=total))
 
 
-def _check_votes(votes: int, service: Service, stages: Stages) -> None:
-    views = len(VIEWS) if stages.has_other_engine else len(VIEWS) - 1
+def _check_votes(votes: int, service: Service, context: ScoringContext) -> None:
+    views = len(VIEWS) if context.has_other_engine else len(VIEWS) - 1
     most = min(service.settings.max_votes, views)
     if votes > most:
         raise InvalidRequest(f"votes: {votes} asked for; at most {most} differ here")
 
 
-def _check_template(stages: Stages, template: str) -> None:
-    if template not in stages.answerable:
+def _check_template(context: ScoringContext, template: str) -> None:
+    if template not in context.answerable:
         raise TemplateUnavailable(
             f"template: this deployment's judge cannot answer {template!r}; "
             "it needs a language model (MEDREWARD_JUDGE)"

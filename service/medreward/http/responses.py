@@ -78,9 +78,9 @@ def _reward_provenance(job: RewardJob) -> dict[str, str]:
     """Return everything that a reward depends on: a `schemas.RewardProvenance`."""
     return {
         "recipe": job.recipe.name,
-        "fingerprint": job.stages.fingerprints[job.recipe.name],
-        "judge": job.stages.judges[job.recipe.template],
-        "embedder": job.stages.embedder_identity,
+        "fingerprint": job.context.fingerprints[job.recipe.name],
+        "judge": job.context.judges[job.recipe.template],
+        "embedder": job.context.embedder_identity,
         "service": medreward.__version__,
     }
 
@@ -90,7 +90,7 @@ def _judge_provenance(job: JudgeJob) -> schemas.JudgeProvenance:
     return schemas.JudgeProvenance(
         template=job.template.name,
         fingerprint=f"sha256:{job.template.sha}",
-        judge=job.stages.judges[job.template.name],
+        judge=job.context.judges[job.template.name],
         service=medreward.__version__,
     )
 

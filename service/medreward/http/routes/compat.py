@@ -167,7 +167,7 @@ async def _rewarded(
         deadline_ms=query.deadline_ms,
     )
     job = plan_rewards(request, asked, permit, names)
-    results = await score(job.samples, job.recipe, job.stages, caller=job.caller, trace=job.trace)
+    results = await score(job.samples, job.recipe, job.context, caller=job.caller, trace=job.trace)
     await record_rewards(job, results)
     return job.recipe, results
 

@@ -44,7 +44,7 @@ async def reward(request: Request) -> Response:
         body = await receive(request, schemas.RewardRequest, permit)
         job = plan_rewards(request, body, permit)
         results = await score(
-            job.samples, job.recipe, job.stages, caller=job.caller, trace=job.trace
+            job.samples, job.recipe, job.context, caller=job.caller, trace=job.trace
         )
         await record_rewards(job, results)
         return await service.offload.run(partial(reward_reply, job, results), len(results))
@@ -64,7 +64,7 @@ async def judge(request: Request) -> Response:
         body = await receive(request, schemas.JudgeRequest, permit)
         job = plan_grades(request, body, permit)
         results = await grade(
-            job.items, job.template, job.votes, job.stages, caller=job.caller, trace=job.trace
+            job.items, job.template, job.votes, job.context, caller=job.caller, trace=job.trace
         )
         record_grades(job, results)
         return await service.offload.run(partial(judge_reply, job, results), len(results))
