@@ -163,7 +163,7 @@ class AggregateReply(BaseModel):
     key_metrics: dict[str, float]
 
 
-class Query(BaseModel):
+class UrlOptions(BaseModel):
     """Parameters of a trainer's URL, for trainers whose body cannot hold them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -176,7 +176,7 @@ class Query(BaseModel):
     """Milliseconds until the reply; by default the deployment's, for slime at most 110 s."""
 
 
-class RewardQuery(Query):
+class RewardUrlOptions(UrlOptions):
     """Parameters of the URL for trainers whose format has only numbers."""
 
     on_unscored: OnUnscored = "raise"
@@ -184,7 +184,7 @@ class RewardQuery(Query):
     known components, if a model gave one of them, else an error; `zero` is 0."""
 
 
-class SlimeQuery(RewardQuery):
+class SlimeUrlOptions(RewardUrlOptions):
     """Parameters of slime's URL."""
 
     key: Annotated[str, Field(min_length=1, max_length=64)] | None = None

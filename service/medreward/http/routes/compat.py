@@ -20,10 +20,10 @@ from medreward.http.compat.schemas import (
     Label,
     OpenRlhfReply,
     OpenRlhfRequest,
-    Query,
-    RewardQuery,
-    SlimeQuery,
+    RewardUrlOptions,
     SlimeRequest,
+    SlimeUrlOptions,
+    UrlOptions,
     VerifyReply,
     VerifyRequest,
 )
@@ -45,7 +45,7 @@ KEY = "A trainer that sends no header has its key at the end of the path: `{path
 
 router = APIRouter(tags=["trainers"])
 
-Q = TypeVar("Q", bound=Query)
+P = TypeVar("P", bound=UrlOptions)
 Rewarded = tuple[Recipe, Sequence[Reward | Unscored]]
 
 
@@ -54,19 +54,19 @@ Rewarded = tuple[Recipe, Sequence[Reward | Unscored]]
     response_model=OpenRlhfReply,
     responses=REFUSALS,
     description=f"OpenRLHF's remote reward model. {KEY.format(path='/compat/openrlhf')}",
-    openapi_extra={**body_schema(OpenRlhfRequest), **query_schema(RewardQuery)},
+    openapi_extra={**body_schema(OpenRlhfRequest), **query_schema(RewardUrlOptions)},
 )
 async def openrlhf(request: Request) -> Response:
     """Score for OpenRLHF: a batch, or a single sample."""
-    query, service = _query(request, RewardQuery), service_of(request)
+    options, service = _url_options(request, RewardUrlOptions), service_of(request)
     with service.admission.permit() as permit:
-        asked = await receive(request, OpenRlhfRequest, permit)
-        size = len(asked.queries)
-        samples = await service.offload.run(lambda: _openrlhf_samples(asked), size)
+        body = await receive(request, OpenRlhfRequest, permit)
+        size = len(body.queries)
+        samples = await service.offload.run(lambda: _openrlhf_samples(body), size)
         names = Names("query", "labels[{}].modality".format)
-        recipe, results = await _rewarded(request, samples, query, permit, names)
+        recipe, results = await _rewarded(request, samples, options, permit, names)
         return await service.offload.run(
-            lambda: _openrlhf_reply(asked, recipe, results, query), size
+            lambda: _openrlhf_reply(body, recipe, results, options), size
         )
 
 
@@ -75,20 +75,22 @@ async def openrlhf(request: Request) -> Response:
     response_model=float | dict[str, float],
     responses=REFUSALS,
     description=f"slime's remote reward model. {KEY.format(path='/compat/slime')}",
-    openapi_extra={**body_schema(SlimeRequest), **query_schema(SlimeQuery)},
+    openapi_extra={**body_schema(SlimeRequest), **query_schema(SlimeUrlOptions)},
 )
 async def slime(request: Request) -> Response:
     """Score one sample for slime: a number, or an object if `key` is set."""
-    query, service = _query(request, SlimeQuery), service_of(request)
+    options, service = _url_options(request, SlimeUrlOptions), service_of(request)
     longest_ms = min(round(1000 * service.settings.deadline_s), SLIME_WAITS_MS - MARGIN_MS)
-    query = query.model_copy(update={"deadline_ms": query.deadline_ms or longest_ms})
+    options = options.model_copy(update={"deadline_ms": options.deadline_ms or longest_ms})
     with service.admission.permit() as permit:
-        asked = await receive(request, SlimeRequest, permit)
-        samples = [_sample(without_end(asked.response), asked.label)]
+        body = await receive(request, SlimeRequest, permit)
+        samples = [_sample(without_end(body.response), body.label)]
         names = Names("response", lambda _: "label.modality")
-        recipe, (result,) = await _rewarded(request, samples, query, permit, names)
-        reward = number_for(result, query.on_unscored, name="the sample")
-        return _json(reward if query.key is None else logs_of(result, recipe) | {query.key: reward})
+        recipe, (result,) = await _rewarded(request, samples, options, permit, names)
+        reward = number_for(result, options.on_unscored, name="the sample")
+        return _json(
+            reward if options.key is None else logs_of(result, recipe) | {options.key: reward}
+        )
 
 
 class Row(RootModel[dict[str, Any]]):
@@ -99,18 +101,18 @@ class Row(RootModel[dict[str, Any]]):
     "/verify",
     response_model=VerifyReply,
     responses=REFUSALS,
-    openapi_extra={**body_schema(VerifyRequest), **query_schema(Query)},
+    openapi_extra={**body_schema(VerifyRequest), **query_schema(UrlOptions)},
 )
 async def verify(request: Request) -> Response:
     """Score one rollout for NeMo Gym: returns its row with the reward, or flagged as failed."""
-    query, service = _query(request, Query), service_of(request)
+    options, service = _url_options(request, UrlOptions), service_of(request)
     with service.admission.permit() as permit:
         row = await receive(request, Row, permit)
-        asked = await service.offload.run(lambda: validated(VerifyRequest, row.root), 1)
-        label = Label(reference=asked.reference, question=asked.question, modality=asked.modality)
-        samples = [_sample(without_end(asked.response.text), label)]
+        body = await service.offload.run(lambda: validated(VerifyRequest, row.root), 1)
+        label = Label(reference=body.reference, question=body.question, modality=body.modality)
+        samples = [_sample(without_end(body.response.text), label)]
         names = Names("response", lambda _: "modality")
-        recipe, (result,) = await _rewarded(request, samples, query, permit, names)
+        recipe, (result,) = await _rewarded(request, samples, options, permit, names)
         return _echo(verified(row.root, result, recipe, service.fingerprint(recipe)))
 
 
@@ -123,8 +125,8 @@ async def verify(request: Request) -> Response:
 async def aggregate_metrics(request: Request) -> Response:
     """Describe the rewards of one evaluation for NeMo Gym."""
     with service_of(request).admission.permit() as permit:
-        asked = await receive(request, AggregateRequest, permit)
-        rows = asked.verify_responses
+        body = await receive(request, AggregateRequest, permit)
+        rows = body.verify_responses
         return json_response(
             await service_of(request).offload.run(lambda: aggregated(rows), len(rows))
         )
@@ -150,23 +152,23 @@ PLAIN = [
 """Routes with a request for each rollout, mounted without FastAPI, which costs more than the work."""
 
 
-def _query(request: Request, model: type[Q]) -> Q:
+def _url_options(request: Request, model: type[P]) -> P:
     return validated(model, dict(request.query_params))
 
 
 async def _rewarded(
-    request: Request, samples: Sequence[Sample], query: Query, permit: Permit, names: Names
+    request: Request, samples: Sequence[Sample], options: UrlOptions, permit: Permit, names: Names
 ) -> Rewarded:
     """Score the samples of a trainer as `/reward` does."""
     if not samples:
-        return service_of(request).recipe(query.recipe), []
-    asked = schemas.RewardRequest(
+        return service_of(request).recipe(options.recipe), []
+    body = schemas.RewardRequest(
         samples=tuple(samples),
-        recipe=query.recipe,
-        run=None if query.run is None else schemas.Run(id=query.run),
-        deadline_ms=query.deadline_ms,
+        recipe=options.recipe,
+        run=None if options.run is None else schemas.Run(id=options.run),
+        deadline_ms=options.deadline_ms,
     )
-    job = plan_rewards(request, asked, permit, names)
+    job = plan_rewards(request, body, permit, names)
     results = await score(job.samples, job.recipe, job.context, caller=job.caller, trace=job.trace)
     await record_rewards(job, results)
     return job.recipe, results
@@ -176,28 +178,31 @@ def _sample(response: str, label: Label) -> Sample:
     return Sample(response=response, **dict(label))
 
 
-def _openrlhf_samples(asked: OpenRlhfRequest) -> list[Sample]:
+def _openrlhf_samples(body: OpenRlhfRequest) -> list[Sample]:
     samples = []
-    for number, query in enumerate(asked.queries):
-        response = response_in(query, asked.prompts[number])
+    for number, query in enumerate(body.queries):
+        response = response_in(query, body.prompts[number])
         if response is None:
             raise InvalidRequest(
                 f"query[{number}]: it does not begin with prompts[{number}], not even where "
                 "special tokens and white space are left out of both"
             )
-        samples.append(_sample(response, asked.labels[number]))
+        samples.append(_sample(response, body.labels[number]))
     return samples
 
 
 def _openrlhf_reply(
-    asked: OpenRlhfRequest, recipe: Recipe, results: Sequence[Reward | Unscored], query: RewardQuery
+    body: OpenRlhfRequest,
+    recipe: Recipe,
+    results: Sequence[Reward | Unscored],
+    options: RewardUrlOptions,
 ) -> Response:
     rewards = [
-        number_for(result, query.on_unscored, name=f"query[{number}]")
+        number_for(result, options.on_unscored, name=f"query[{number}]")
         for number, result in enumerate(results)
     ]
     logs = [logs_of(result, recipe) for result in results]
-    if isinstance(asked.query, str):
+    if isinstance(body.query, str):
         return _json({"rewards": rewards[0], "scores": rewards[0], "extra_logs": logs[0]})
     columns = {name: [log[name] for log in logs] for name in ("scored", *recipe.weights)}
     return _json({"rewards": rewards, "scores": rewards, "extra_logs": columns})
