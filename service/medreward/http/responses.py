@@ -28,6 +28,11 @@ def json_response(body: BaseModel, status: int = 200) -> Response:
     return Response(body.model_dump_json(), status_code=status, media_type=JSON)
 
 
+def plain_json(content: object) -> Response:
+    """Write plain objects as JSON, which takes less time than a model for each of thousands."""
+    return Response(orjson.dumps(content), media_type=JSON)
+
+
 def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Response:
     """Build the response of `/reward`, a `schemas.RewardReply`.
 
@@ -51,7 +56,7 @@ def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Respon
         "provenance": _reward_provenance(job),
         "timings_ms": _timings(job.trace),
     }
-    return Response(orjson.dumps(body), media_type=JSON)
+    return plain_json(body)
 
 
 def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:

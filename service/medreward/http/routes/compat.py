@@ -1,7 +1,7 @@
 """Routes in the formats of trainers: each parses its trainer's request, and scores it as `/reward`."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -17,7 +17,6 @@ from medreward.http.compat.rewards import logs_of, number_for
 from medreward.http.compat.schemas import (
     AggregateReply,
     AggregateRequest,
-    Label,
     OpenRlhfReply,
     OpenRlhfRequest,
     RewardUrlOptions,
@@ -31,7 +30,7 @@ from medreward.http.compat.texts import response_in, without_end
 from medreward.http.intake import Names, plan_rewards, receive, service_of
 from medreward.http.openapi import body_schema, query_schema, refusals
 from medreward.http.record import record_rewards
-from medreward.http.responses import JSON, json_response
+from medreward.http.responses import json_response, plain_json
 from medreward.pipeline import score
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.reward import Reward, Unscored
@@ -45,9 +44,6 @@ KEY = "A trainer that sends no header has its key at the end of the path: `{path
 
 router = APIRouter(tags=["trainers"])
 
-P = TypeVar("P", bound=UrlOptions)
-Rewarded = tuple[Recipe, Sequence[Reward | Unscored]]
-
 
 @router.post(
     "/compat/openrlhf",
@@ -58,7 +54,7 @@ Rewarded = tuple[Recipe, Sequence[Reward | Unscored]]
 )
 async def openrlhf(request: Request) -> Response:
     """Score for OpenRLHF: a batch, or a single sample."""
-    options, service = _url_options(request, RewardUrlOptions), service_of(request)
+    options, service = validated(RewardUrlOptions, dict(request.query_params)), service_of(request)
     with service.admission.permit() as permit:
         body = await receive(request, OpenRlhfRequest, permit)
         size = len(body.queries)
@@ -79,16 +75,16 @@ async def openrlhf(request: Request) -> Response:
 )
 async def slime(request: Request) -> Response:
     """Score one sample for slime: a number, or an object if `key` is set."""
-    options, service = _url_options(request, SlimeUrlOptions), service_of(request)
+    options, service = validated(SlimeUrlOptions, dict(request.query_params)), service_of(request)
     longest_ms = min(round(1000 * service.settings.deadline_s), SLIME_WAITS_MS - MARGIN_MS)
     options = options.model_copy(update={"deadline_ms": options.deadline_ms or longest_ms})
     with service.admission.permit() as permit:
         body = await receive(request, SlimeRequest, permit)
-        samples = [_sample(without_end(body.response), body.label)]
+        samples = [Sample(response=without_end(body.response), **dict(body.label))]
         names = Names("response", lambda _: "label.modality")
         recipe, (result,) = await _rewarded(request, samples, options, permit, names)
         reward = number_for(result, options.on_unscored, name="the sample")
-        return _json(
+        return plain_json(
             reward if options.key is None else logs_of(result, recipe) | {options.key: reward}
         )
 
@@ -105,15 +101,22 @@ class Row(RootModel[dict[str, Any]]):
 )
 async def verify(request: Request) -> Response:
     """Score one rollout for NeMo Gym: returns its row with the reward, or flagged as failed."""
-    options, service = _url_options(request, UrlOptions), service_of(request)
+    options, service = validated(UrlOptions, dict(request.query_params)), service_of(request)
     with service.admission.permit() as permit:
         row = await receive(request, Row, permit)
         body = await service.offload.run(lambda: validated(VerifyRequest, row.root), 1)
-        label = Label(reference=body.reference, question=body.question, modality=body.modality)
-        samples = [_sample(without_end(body.response.text), label)]
+        said, label = without_end(body.response.text), body.model_dump(exclude={"response"})
+        samples = [Sample(response=said, **label)]
         names = Names("response", lambda _: "modality")
         recipe, (result,) = await _rewarded(request, samples, options, permit, names)
-        return _echo(verified(row.root, result, recipe, service.fingerprint(recipe)))
+        reply = verified(row.root, result, recipe, service.fingerprint(recipe))
+    try:
+        return plain_json(reply)
+    except orjson.JSONEncodeError:
+        # orjson reads deeper nesting and larger integers than it writes.
+        raise InvalidRequest(
+            "the row cannot go back: it is nested too deeply, or holds an integer over 64 bits"
+        ) from None
 
 
 @router.post(
@@ -135,13 +138,13 @@ async def aggregate_metrics(request: Request) -> Response:
 @router.post("/seed_session", response_model=dict[str, str], responses=refusals(401))
 async def seed_session() -> Response:
     """Accept a session of NeMo Gym; the service keeps no state of it."""
-    return _json({})
+    return plain_json({})
 
 
 @router.get("/reverify_mode", response_model=str, responses=refusals(401))
 async def reverify_mode() -> Response:
     """Report to NeMo Gym that a row can be verified again at any time."""
-    return _json("stateless")
+    return plain_json("stateless")
 
 
 PLAIN = [
@@ -152,13 +155,9 @@ PLAIN = [
 """Routes with a request for each rollout, mounted without FastAPI, which costs more than the work."""
 
 
-def _url_options(request: Request, model: type[P]) -> P:
-    return validated(model, dict(request.query_params))
-
-
 async def _rewarded(
     request: Request, samples: Sequence[Sample], options: UrlOptions, permit: Permit, names: Names
-) -> Rewarded:
+) -> tuple[Recipe, Sequence[Reward | Unscored]]:
     """Score the samples of a trainer as `/reward` does."""
     if not samples:
         return service_of(request).recipe(options.recipe), []
@@ -174,10 +173,6 @@ async def _rewarded(
     return job.recipe, results
 
 
-def _sample(response: str, label: Label) -> Sample:
-    return Sample(response=response, **dict(label))
-
-
 def _openrlhf_samples(body: OpenRlhfRequest) -> list[Sample]:
     samples = []
     for number, query in enumerate(body.queries):
@@ -187,7 +182,7 @@ def _openrlhf_samples(body: OpenRlhfRequest) -> list[Sample]:
                 f"query[{number}]: it does not begin with prompts[{number}], not even where "
                 "special tokens and white space are left out of both"
             )
-        samples.append(_sample(response, body.labels[number]))
+        samples.append(Sample(response=response, **dict(body.labels[number])))
     return samples
 
 
@@ -203,20 +198,6 @@ def _openrlhf_reply(
     ]
     logs = [logs_of(result, recipe) for result in results]
     if isinstance(body.query, str):
-        return _json({"rewards": rewards[0], "scores": rewards[0], "extra_logs": logs[0]})
+        return plain_json({"rewards": rewards[0], "scores": rewards[0], "extra_logs": logs[0]})
     columns = {name: [log[name] for log in logs] for name in ("scored", *recipe.weights)}
-    return _json({"rewards": rewards, "scores": rewards, "extra_logs": columns})
-
-
-def _echo(row: dict[str, Any]) -> Response:
-    try:
-        return _json(row)
-    except orjson.JSONEncodeError:
-        # orjson reads deeper nesting and larger integers than it writes.
-        raise InvalidRequest(
-            "the row cannot go back: it is nested too deeply, or holds an integer over 64 bits"
-        ) from None
-
-
-def _json(content: object) -> Response:
-    return Response(orjson.dumps(content), media_type=JSON)
+    return plain_json({"rewards": rewards, "scores": rewards, "extra_logs": columns})

@@ -6,18 +6,18 @@ batches of the engine's size.
 
 import base64
 from collections.abc import Hashable, Sequence
+from dataclasses import asdict
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 import medreward
 from medreward.admission import Caller, Deadline, Load, Permit
-from medreward.engines.embedder import Vector, pack_vector
-from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.embedder import Embedder, Vector, pack_vector
+from medreward.engines.judge import Inquiry, Judge, Judgement
 from medreward.engines.judges.cascade import has_other_engine, identity_for
 from medreward.engines.remote.peer_schemas import (
     EMBED,
@@ -29,7 +29,7 @@ from medreward.engines.remote.peer_schemas import (
 )
 from medreward.errors import InvalidRequest, OtherModel, Problem
 from medreward.http.intake import receive, service_of, while_connected
-from medreward.http.responses import JSON, json_response
+from medreward.http.responses import json_response, plain_json
 from medreward.inference.answers import Answers
 from medreward.inference.resolver import Resolver
 from medreward.service import Service
@@ -54,38 +54,36 @@ async def judge_facts(request: Request) -> Response:
     service.check_open()
     engine = service.engines.judge
     templates = [t for t in service.templates.values() if engine.can_answer(t)]
-    capacity = engine.capacity
-    return json_response(
-        EngineFacts(
-            role="judge",
-            service=medreward.__version__,
-            model=service.readiness.engines["judge"].model,
-            identity=engine.identity,
-            templates={t.name: t.sha for t in templates},
-            identities={t.name: identity_for(engine, t) for t in templates},
-            has_other_engine=has_other_engine(engine),
-            batch=capacity.batch,
-            concurrency=capacity.concurrency,
-            tokens=capacity.tokens,
-        )
+    return _facts(
+        service,
+        "judge",
+        engine,
+        templates={t.name: t.sha for t in templates},
+        identities={t.name: identity_for(engine, t) for t in templates},
+        has_other_engine=has_other_engine(engine),
     )
 
 
 async def embedder_facts(request: Request) -> Response:
-    """Tell which embedder this process holds."""
+    """Return the identity and capacity of this process's embedder."""
     service = service_of(request)
     service.check_open()
-    engine = service.engines.embedder
-    capacity = engine.capacity
+    return _facts(service, "embed", service.engines.embedder)
+
+
+def _facts(
+    service: Service, role: Literal["judge", "embed"], engine: Judge | Embedder, **of_judge: Any
+) -> Response:
+    # A process of such a role has no other engine.
+    (state,) = service.readiness.engines.values()
     return json_response(
         EngineFacts(
-            role="embed",
+            role=role,
             service=medreward.__version__,
-            model=service.readiness.engines["embedder"].model,
+            model=state.model,
             identity=engine.identity,
-            batch=capacity.batch,
-            concurrency=capacity.concurrency,
-            tokens=capacity.tokens,
+            **asdict(engine.capacity),
+            **of_judge,
         )
     )
 
@@ -94,32 +92,31 @@ async def judge(request: Request) -> Response:
     """Judge inquiries, in order; each gets a judgement or an error."""
     service = service_of(request)
     with service.admission.permit() as permit:
-        asked = await receive(request, Questions, permit)
-        _check_identity(asked.identity, service.engines.judge.identity)
+        body = await receive(request, Questions, permit)
+        _check_identity(body.identity, service.engines.judge.identity)
         inquiries = await service.offload.run(
-            lambda: _inquiries(asked, service), len(asked.questions)
+            lambda: _inquiries(body, service), len(body.questions)
         )
         answers = await _answers(
-            request, permit, service.judge_resolver, inquiries, deadline_ms=asked.deadline_ms
+            request, permit, service.judge_resolver, inquiries, deadline_ms=body.deadline_ms
         )
         rows = [_said(answers.look(inquiry)) for inquiry in inquiries]
-        return Response(orjson.dumps({"answers": rows}), media_type=JSON)
+        return plain_json({"answers": rows})
 
 
 async def embed(request: Request) -> Response:
     """Embed texts, in order; each gets a vector or an error."""
     service = service_of(request)
     with service.admission.permit() as permit:
-        asked = await receive(request, Texts, permit)
-        _check_identity(asked.identity, service.engines.embedder.identity)
+        body = await receive(request, Texts, permit)
+        _check_identity(body.identity, service.engines.embedder.identity)
         answers = await _answers(
-            request, permit, service.embedder_resolver, asked.texts, deadline_ms=asked.deadline_ms
+            request, permit, service.embedder_resolver, body.texts, deadline_ms=body.deadline_ms
         )
-        rows = await service.offload.run(
-            lambda: orjson.dumps({"answers": [_row(answers.look(text)) for text in asked.texts]}),
-            len(asked.texts),
+        return await service.offload.run(
+            lambda: plain_json({"answers": [_row(answers.look(text)) for text in body.texts]}),
+            len(body.texts),
         )
-        return Response(rows, media_type=JSON)
 
 
 async def _answers(
@@ -145,15 +142,15 @@ def _check_identity(meant: str, held: str) -> None:
         raise OtherModel(f"identity: this process holds {held}; the caller means another engine")
 
 
-def _inquiries(asked: Questions, service: Service) -> list[Inquiry]:
+def _inquiries(body: Questions, service: Service) -> list[Inquiry]:
     judge = service.engines.judge
     named = {t.name: t for t in service.templates.values() if judge.can_answer(t)}
-    unknown = {q.template for q in asked.questions} - named.keys()
+    unknown = {q.template for q in body.questions} - named.keys()
     if unknown:
         raise InvalidRequest(f"questions: this judge answers the templates {', '.join(named)} only")
     return [
         Inquiry(named[q.template], q.answer, q.reference, q.question, q.criterion, q.view)
-        for q in asked.questions
+        for q in body.questions
     ]
 
 
