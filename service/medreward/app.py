@@ -7,7 +7,6 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 import medreward
 from medreward.engines.accelerator import Probe, measure_platform
@@ -17,11 +16,7 @@ from medreward.errors import MethodNotAllowed, NotFound, Overloaded, RequestErro
 from medreward.http.middleware import BearerAuth, RequestLog
 from medreward.http.openapi import document
 from medreward.http.responses import error_response
-from medreward.http.routes import compat
-from medreward.http.routes.engines import embed_routes, judge_routes
-from medreward.http.routes.probes import probe_routes
-from medreward.http.routes.scoring import counting, operations, reward, router
-from medreward.http.routes.scoring import judge as judge_answers
+from medreward.http.routes import compat, engines, probes, scoring
 from medreward.service import Service
 from medreward.settings import Settings
 
@@ -80,16 +75,19 @@ def create_app(
         },
     )
     app.state.service = service
-    app.router.routes[:0] = probe_routes()
-    if service.settings.role == "judge":
-        app.router.routes.extend(judge_routes())
-    elif service.settings.role == "embed":
-        app.router.routes.extend(embed_routes())
-    else:
-        _score(app)
-    app.include_router(operations)
+    plain = [
+        *probes.PLAIN,
+        *engines.PLAIN.get(service.settings.role, [*scoring.PLAIN, *compat.PLAIN]),
+    ]
+    # First, since the first match answers: FastAPI's routes for the same paths stay behind them, for
+    # the OpenAPI document.
+    app.router.routes[:0] = plain
+    if service.settings.role not in engines.PLAIN:
+        app.include_router(scoring.router)
+        app.include_router(compat.router)
+    app.include_router(scoring.operations)
     if service.settings.admin_port is None:
-        app.include_router(counting)
+        app.include_router(scoring.counting)
     app.exception_handler(RequestError)(_refuse)
     app.exception_handler(HTTPException)(_refuse_route)
     keys = [key.get_secret_value() for key in service.settings.api_keys]
@@ -97,23 +95,15 @@ def create_app(
         BearerAuth, api_keys=keys, shares_cache=service.settings.share_cache_between_keys
     )
     # Added last, so it is outermost: refused keys have a request id and a log line too.
-    app.add_middleware(RequestLog, metrics=service.metrics, lifecycle=service.lifecycle)
+    app.add_middleware(
+        RequestLog,
+        plain_paths=frozenset(route.path for route in plain),
+        metrics=service.metrics,
+        lifecycle=service.lifecycle,
+    )
     # FastAPI documents this assignment as the way to extend the document.
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
-
-
-def _score(app: FastAPI) -> None:
-    """Mount the scoring routes."""
-    # The order matters: the first match answers. Plain routes cost a third of FastAPI's a request;
-    # FastAPI's routes for the same paths stay behind them, for the OpenAPI document.
-    app.router.routes[:0] = [
-        Route("/reward", reward, methods=["POST"]),
-        Route("/judge", judge_answers, methods=["POST"]),
-        *compat.PLAIN,
-    ]
-    app.include_router(router)
-    app.include_router(compat.router)
 
 
 async def _refuse(request: Request, error: RequestError) -> Response:

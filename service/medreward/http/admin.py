@@ -21,7 +21,7 @@ from starlette.routing import Route
 from medreward.errors import InvalidRequest, RequestError, Unauthorized
 from medreward.http import schemas
 from medreward.http.responses import error_response, json_response
-from medreward.http.routes.probes import metrics, probe_routes
+from medreward.http.routes.probes import PLAIN, metrics
 from medreward.http.server import server_config
 from medreward.service import Service
 
@@ -33,7 +33,7 @@ def admin_app(service: Service) -> Starlette:
     """Make the app of the admin port."""
     app = Starlette(
         routes=[
-            *probe_routes(),
+            *PLAIN,
             Route("/metrics", metrics),
             Route("/drain", drain, methods=["POST"]),
             Route("/drain", take_back, methods=["DELETE"]),

@@ -26,8 +26,6 @@ from medreward.telemetry.tracing import end_request, request_span
 OPEN_PATHS = frozenset(PROBES)
 KEYED_ROUTES = ("/compat/openrlhf", "/compat/slime")
 """Routes of trainers that cannot send a header: the path may end with the key."""
-PLAIN_ROUTES = frozenset({"/reward", "/judge", "/verify", *KEYED_ROUTES, *PROBES, *ENGINE_ROUTES})
-"""Routes that FastAPI does not serve, so the scope does not name them."""
 QUIET_ROUTES = frozenset({*PROBES, "/metrics"})
 """Routes that are requested every few seconds; successes are logged at debug level only."""
 REPLIES_TO_MOVE_ON = 50
@@ -40,10 +38,16 @@ log = structlog.get_logger(__name__)
 
 
 class RequestLog:
-    """Gives each request an id, and writes its log line, its metrics and its span."""
+    """Gives each request an id, and writes its log line, its metrics and its span.
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, lifecycle: Lifecycle) -> None:
+    *plain_paths* are those that FastAPI does not serve, so the scope does not name their route.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, plain_paths: frozenset[str], metrics: Metrics, lifecycle: Lifecycle
+    ) -> None:
         self._app = app
+        self._plain_paths = plain_paths
         self._metrics = metrics
         self._lifecycle = lifecycle
         self._replies = 0
@@ -82,7 +86,7 @@ class RequestLog:
                     await bug_response(request_id)(scope, receive, send_with_id)
             finally:
                 self._record(scope, method, request_id, code, time.perf_counter() - started)
-                end_request(span, method=method, route=_route(scope), code=code)
+                end_request(span, method=method, route=self._route(scope), code=code)
 
     def _is_last_reply(self, path: str) -> bool:
         """Return whether to close an engine client's connection, so that it connects again.
@@ -95,10 +99,16 @@ class RequestLog:
         self._replies += 1
         return self._replies % REPLIES_TO_MOVE_ON == 0
 
+    def _route(self, scope: Scope) -> str:
+        """Return the route's path with its placeholders: a label with few values."""
+        if scope["path"] in self._plain_paths:
+            return str(scope["path"])
+        return str(getattr(scope.get("route"), "path", "unmatched"))
+
     def _record(
         self, scope: Scope, method: str, request_id: str, code: int, seconds: float
     ) -> None:
-        route = _route(scope)
+        route = self._route(scope)
         self._metrics.requests[route, method, str(code)].inc()
         self._metrics.request_seconds.observe((route,), (seconds,))
         is_quiet = code < 400 and route in QUIET_ROUTES  # noqa: PLR2004 - HTTP's own number
@@ -127,13 +137,6 @@ def _take_key_from_path(scope: Scope) -> None:
         if scope["path"].startswith(f"{route}/"):
             scope["state"]["path_key"] = scope["path"][len(route) + 1 :]
             scope["path"], scope["raw_path"] = route, route.encode()
-
-
-def _route(scope: Scope) -> str:
-    """Return the route's path with its placeholders: a label with few values."""
-    if scope["path"] in PLAIN_ROUTES:
-        return str(scope["path"])
-    return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 class BearerAuth:

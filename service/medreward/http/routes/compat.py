@@ -152,7 +152,7 @@ PLAIN = [
     Route("/compat/slime", slime, methods=["POST"]),
     Route("/verify", verify, methods=["POST"]),
 ]
-"""Routes with a request for each rollout, mounted without FastAPI, which costs more than the work."""
+"""Routes with a request for each rollout, served without FastAPI, which costs more than the work."""
 
 
 async def _rewarded(

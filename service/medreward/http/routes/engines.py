@@ -5,14 +5,14 @@ batches of the engine's size.
 """
 
 import base64
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Literal, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 import medreward
 from medreward.admission import Caller, Deadline, Load, Permit
@@ -36,16 +36,6 @@ from medreward.service import Service
 
 Q = TypeVar("Q", bound=Hashable)
 A = TypeVar("A")
-
-
-def judge_routes() -> list[BaseRoute]:
-    """Make the routes of the role `judge`."""
-    return [Route(ENGINE, judge_facts), Route(JUDGE, judge, methods=["POST"])]
-
-
-def embed_routes() -> list[BaseRoute]:
-    """Make the routes of the role `embed`."""
-    return [Route(ENGINE, embedder_facts), Route(EMBED, embed, methods=["POST"])]
 
 
 async def judge_facts(request: Request) -> Response:
@@ -170,3 +160,10 @@ def _row(answer: Vector | Problem) -> dict[str, Any]:
     if isinstance(answer, Problem):
         return {"error": {"kind": answer.kind, "message": answer.message}}
     return {"vector": base64.b64encode(pack_vector(answer)).decode("ascii")}
+
+
+PLAIN: Mapping[str, Sequence[Route]] = {
+    "judge": [Route(ENGINE, judge_facts), Route(JUDGE, judge, methods=["POST"])],
+    "embed": [Route(ENGINE, embedder_facts), Route(EMBED, embed, methods=["POST"])],
+}
+"""The routes of each role that holds one engine for others."""

@@ -5,7 +5,7 @@ They are plain functions, served by the public port, by the admin port, or by bo
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from medreward.http import schemas
 from medreward.http.responses import json_response
@@ -45,15 +45,14 @@ async def metrics(request: Request) -> Response:
     return Response(exposition, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def probe_routes() -> list[BaseRoute]:
-    """Make the routes of the probes, for GET and HEAD."""
-    return [
-        Route("/livez", livez),
-        Route("/startupz", startupz),
-        *(Route(path, readyz) for path in ("/readyz", *READY_ALIASES)),
-    ]
-
-
 def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
+
+
+PLAIN = [
+    Route("/livez", livez),
+    Route("/startupz", startupz),
+    *(Route(path, readyz) for path in ("/readyz", *READY_ALIASES)),
+]
+"""The routes of the probes, for GET and HEAD."""

@@ -3,6 +3,7 @@
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
+from starlette.routing import Route
 
 import medreward
 from medreward.engines.status import Readiness, Startup
@@ -68,6 +69,10 @@ async def judge(request: Request) -> Response:
         )
         record_grades(job, results)
         return await service.offload.run(partial(judge_reply, job, results), len(results))
+
+
+PLAIN = [Route("/reward", reward, methods=["POST"]), Route("/judge", judge, methods=["POST"])]
+"""Served without FastAPI, whose own routes for the same paths cost three times as much a request."""
 
 
 @router.get(
