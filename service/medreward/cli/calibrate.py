@@ -79,7 +79,7 @@ class Plan:
     limit: int | None
 
 
-class Asked(NamedTuple):
+class JudgedLines(NamedTuple):
     """The judge's results, one for each line, and their origin."""
 
     results: Sequence[ItemResult]
@@ -96,12 +96,12 @@ def calibrate_judge(plan: Plan) -> None:
     """
     earlier = _check_out(plan)
     lines, repeats = _distinct(read_lines(plan.file, _read, plan.limit), plan.file)
-    asked = asyncio.run(_ask(plan, lines))
-    labels = _labels(lines, asked.results)
+    judged = asyncio.run(_ask(plan, lines))
+    labels = _labels(lines, judged.results)
     if not labels:
-        raise CommandError(f"the judge gave no P(YES): {_use(asked.results, repeats)}")
+        raise CommandError(f"the judge gave no P(YES): {_use(judged.results, repeats)}")
     console = output()
-    fits = fit_families(labels, asked.origin, plan.rates)
+    fits = fit_families(labels, judged.origin, plan.rates)
     print_fits(console, fits)
     entries = [fit.entry for fit in fits if isinstance(fit, Fitted)]
     # The first fit is that of all labels, which serves every family without its own. Without it
@@ -111,8 +111,8 @@ def calibrate_judge(plan: Plan) -> None:
         raise CommandError(f"nothing is written, since the labels do not suffice: {reason}")
     calibration = earlier.renewed(entries)
     write_whole(plan.out, calibration.model_dump_json(indent=2) + "\n")
-    _print_facts(console, asked, _use(asked.results, repeats), plan.out, calibration)
-    print_disclaimer(console, {role: s for role, s in asked.engines.items() if role == "judge"})
+    _print_facts(console, judged, _use(judged.results, repeats), plan.out, calibration)
+    print_disclaimer(console, {role: s for role, s in judged.engines.items() if role == "judge"})
 
 
 def _check_out(plan: Plan) -> Calibration:
@@ -151,7 +151,7 @@ def _distinct(lines: Lines, path: Path) -> tuple[Lines, int]:
     return list(first.values()), len(lines) - len(first)
 
 
-async def _ask(plan: Plan, lines: Lines) -> Asked:
+async def _ask(plan: Plan, lines: Lines) -> JudgedLines:
     def body(batch: Lines) -> str:
         fields = {"id", "question", "reference", "answer"}
         items = [line.value.model_dump(include=fields, exclude_none=True) for line in batch]
@@ -167,7 +167,7 @@ async def _ask(plan: Plan, lines: Lines) -> Asked:
             batches(lines, plan.batch), body, JudgeReply, title="judging", on_reply=check
         )
         results = [result for reply in replies for result in reply.results]
-        return Asked(results, _origin(replies), dict(service.engines))
+        return JudgedLines(results, _origin(replies), dict(service.engines))
 
 
 def _check_judge(url: str, identity: str) -> None:
@@ -227,12 +227,12 @@ def _use(results: Sequence[ItemResult], repeats: int) -> str:
 
 
 def _print_facts(
-    console: Console, asked: Asked, use: str, path: Path, calibration: Calibration
+    console: Console, judged: JudgedLines, use: str, path: Path, calibration: Calibration
 ) -> None:
     facts: dict[str, Text | str] = {
         "labels": use,
-        "judge": shown(asked.origin.engine),
-        asked.origin.template: shown(short(f"sha256:{asked.origin.template_sha}")),
+        "judge": shown(judged.origin.engine),
+        judged.origin.template: shown(short(f"sha256:{judged.origin.template_sha}")),
         "calibration": shown(short(f"sha256:{calibration.fingerprint}")),
         "written": shown(f"{path}; set MEDREWARD_CALIBRATION to it"),
     }
