@@ -21,7 +21,7 @@ from medreward.offload import Offloader
 from medreward.parsing.sample import ParsedSample, SampleParser
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import Grade, GradingPlan, Ungraded, grade_item, plan_item
-from medreward.rewards.reward import Asked, Reward, RewardComposer, Unscored, second_opinion
+from medreward.rewards.reward import Reward, RewardComposer, Unscored, Views, second_opinion
 from medreward.samples import Item, Limits, Sample
 
 
@@ -96,7 +96,7 @@ class _Opened(NamedTuple):
     """Parsed samples, their inquiries, and the answers that this process's memory holds."""
 
     samples: list[ParsedSample]
-    asked: dict[ParsedSample, list[Asked]]
+    asked: dict[ParsedSample, list[Views]]
     """The inquiries about each distinct sample."""
     judgements: Answers[Inquiry, Judgement]
     vectors: Answers[str, Vector]
@@ -118,7 +118,7 @@ def _open(
 
 async def _add_second_opinions(
     composer: RewardComposer,
-    asked: Mapping[ParsedSample, Sequence[Asked]],
+    asked: Mapping[ParsedSample, Sequence[Views]],
     context: ScoringContext,
     *,
     caller: Caller,
@@ -181,7 +181,7 @@ async def _resolve(
         await caller.while_connected(asyncio.gather(*work))
 
 
-def _inquiries(parsed: ParsedSample, recipe: Recipe, template: Template) -> list[Asked]:
+def _inquiries(parsed: ParsedSample, recipe: Recipe, template: Template) -> list[Views]:
     """Return the inquiries about one sample: one for each reference, or two with both views."""
     if recipe.signals.accuracy_llm is None or not parsed.needs_models:
         return []

@@ -25,8 +25,8 @@ from medreward.samples import Source
 
 Signals = Mapping[SignalName, Signal | Problem]
 
-Asked = tuple[Inquiry, ...]
-"""Inquiries about one reference: one for each view that has to agree."""
+Views = tuple[Inquiry, ...]
+"""The inquiries about one reference: one for each view that has to agree."""
 
 UNWITNESSED = Problem(
     ProblemKind.JUDGE_ABSTAINED,
@@ -119,7 +119,7 @@ class RewardComposer:
         self._unwitnessed: dict[ParsedSample, list[int]] = {}
         self._opinions: Answers[Inquiry, Judgement] | None = None
 
-    def unwitnessed(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Sequence[int]:
+    def unwitnessed(self, parsed: ParsedSample, asked: Sequence[Views]) -> Sequence[int]:
         """Return the numbers of the references with a YES that has no second witness."""
         if not self._recipe.wants_witness or not parsed.needs_models:
             return ()
@@ -138,12 +138,12 @@ class RewardComposer:
         self._opinions = opinions
 
     def rewards(
-        self, parsed_samples: Sequence[ParsedSample], asked: Mapping[ParsedSample, Sequence[Asked]]
+        self, parsed_samples: Sequence[ParsedSample], asked: Mapping[ParsedSample, Sequence[Views]]
     ) -> list[Reward | Unscored]:
         """Return the samples' rewards in order; *asked* lists the inquiries about each distinct one."""
         return [self.reward(parsed, asked[parsed]) for parsed in parsed_samples]
 
-    def reward(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Reward | Unscored:
+    def reward(self, parsed: ParsedSample, asked: Sequence[Views]) -> Reward | Unscored:
         """Return the reward of a sample whose inquiries are *asked*; equal samples share one result."""
         if parsed in self._settled:
             return self._settled[parsed]
@@ -154,7 +154,7 @@ class RewardComposer:
             self._settled[parsed] = result
         return result
 
-    def signals(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Signals:
+    def signals(self, parsed: ParsedSample, asked: Sequence[Views]) -> Signals:
         """Collect the signals of one sample from rules, judge and embedder."""
         signals = signals_of_rules(parsed, self._recipe)
         if not parsed.needs_models:
@@ -167,7 +167,7 @@ class RewardComposer:
             signals["accuracy_embed"] = embed_signal(answer, references, embed.threshold)
         return signals
 
-    def _judge_signal(self, parsed: ParsedSample, asked: Sequence[Asked]) -> Signal | Problem:
+    def _judge_signal(self, parsed: ParsedSample, asked: Sequence[Views]) -> Signal | Problem:
         answers = [agreed([self._judgements.take(i) for i in inquiries]) for inquiries in asked]
         for number in self.unwitnessed(parsed, asked):
             if not self._is_confirmed(asked[number]):
@@ -186,7 +186,7 @@ class RewardComposer:
             return False
         return answer.shape == reference.shape and cosine(answer, reference) >= floor
 
-    def _is_confirmed(self, inquiries: Asked) -> bool:
+    def _is_confirmed(self, inquiries: Views) -> bool:
         """Return whether another engine says YES too."""
         other = second_opinion(inquiries)
         return self._opinions is not None and _says_yes(self._opinions.look(other))
@@ -196,7 +196,7 @@ def _pair(parsed: ParsedSample, number: int) -> Pair:
     return Pair(normal(parsed.answer), normal(parsed.references[number]))
 
 
-def second_opinion(inquiries: Asked) -> Inquiry:
+def second_opinion(inquiries: Views) -> Inquiry:
     """Return the inquiry for another engine about a YES without a witness."""
     return inquiries[0]._replace(view=View.OTHER_ENGINE)
 
