@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -356,53 +357,36 @@ class Settings(BaseSettings):
         return hosts
 
     @model_validator(mode="after")
-    def _redis_settings_agree(self) -> Self:
-        if self.redis_mode != "standalone" and self.redis_url is None:
-            raise ValueError(f"MEDREWARD_REDIS_MODE={self.redis_mode} needs MEDREWARD_REDIS_URL")
-        url = self.redis_url.get_secret_value() if self.redis_url is not None else ""
-        if url.startswith("unix:") and self.redis_mode != "standalone":
-            raise ValueError(f"MEDREWARD_REDIS_MODE={self.redis_mode} needs redis:// or rediss://")
-        if self.redis_hosts and self.redis_mode == "standalone":
-            raise ValueError(
-                "MEDREWARD_REDIS_HOSTS is for MEDREWARD_REDIS_MODE=sentinel or cluster"
-            )
+    def _settings_agree(self) -> Self:
+        for contradiction in self._contradictions():
+            raise ValueError(contradiction)
         return self
 
-    @model_validator(mode="after")
-    def _caps_have_prices(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
+        """Yield what is wrong with several settings together, each with its remedy."""
+        url = self.redis_url.get_secret_value() if self.redis_url is not None else ""
+        if self.redis_mode != "standalone" and not url:
+            yield f"MEDREWARD_REDIS_MODE={self.redis_mode} needs MEDREWARD_REDIS_URL"
+        if self.redis_mode != "standalone" and url.startswith("unix:"):
+            yield f"MEDREWARD_REDIS_MODE={self.redis_mode} needs redis:// or rediss://"
+        if self.redis_mode == "standalone" and self.redis_hosts:
+            yield "MEDREWARD_REDIS_HOSTS is for MEDREWARD_REDIS_MODE=sentinel or cluster"
         is_free = self.judge_prompt_price == 0 and self.judge_completion_price == 0
         if is_free and self.judge_max_cost_per_day is not None:
-            raise ValueError(
+            yield (
                 "a cap on the judge's cost is never reached without a price: "
                 "set MEDREWARD_JUDGE_PROMPT_PRICE or MEDREWARD_JUDGE_COMPLETION_PRICE"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _a_cascade_has_two_engines(self) -> Self:
         if self.llm_choice is None and (self.cascade or self.llm_model):
             name = "CASCADE" if self.cascade else "LLM_MODEL"
-            raise ValueError(
-                f"MEDREWARD_{name} is for a language model beside the judge: set MEDREWARD_LLM"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _keys_beyond_loopback(self) -> Self:
+            yield f"MEDREWARD_{name} is for a language model beside the judge: set MEDREWARD_LLM"
         if self.host not in LOOPBACK and not self.api_keys and not self.allow_unauthenticated:
-            raise ValueError(
+            yield (
                 f"listening on {self.host} lets anyone score: set MEDREWARD_API_KEYS, "
                 "or MEDREWARD_ALLOW_UNAUTHENTICATED=true if something in front checks keys"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _default_deadline_is_allowed(self) -> Self:
         if self.deadline_s > self.max_deadline_s:
-            raise ValueError(
-                "MEDREWARD_DEADLINE_S is over MEDREWARD_MAX_DEADLINE_S; raise that too"
-            )
-        return self
+            yield "MEDREWARD_DEADLINE_S is over MEDREWARD_MAX_DEADLINE_S; raise that too"
 
     @property
     def judge_choice(self) -> Choice:

@@ -170,28 +170,29 @@ class Recipe(_Table):
         return signals
 
     @model_validator(mode="after")
-    def _tags_serve_signals(self) -> Self:
-        if self.signals.modality and not self.tags.modalities:
-            raise ValueError("the modality signal needs `tags.modalities`")
-        if self.signals.modality and not (self.tags.thinking or self.tags.answer):
-            raise ValueError("the modality signal needs a thinking or answer tag to stand before")
-        if self.signals.modality and math.isclose(self.signals.modality.weight, 1.0):
-            raise ValueError("modality cannot be the only weight: it is dropped where unknown")
-        if self.signals.format and not (self.tags.thinking or self.tags.answer):
-            raise ValueError("the format signal needs a thinking or answer tag to look for")
+    def _parts_agree(self) -> Self:
+        for contradiction in self._contradictions():
+            raise ValueError(contradiction)
         return self
 
-    @model_validator(mode="after")
-    def _guards_have_a_judge(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
+        """Yield what is wrong with several parts together."""
+        has_tags = self.tags.thinking or self.tags.answer
+        if self.signals.modality and not self.tags.modalities:
+            yield "the modality signal needs `tags.modalities`"
+        if self.signals.modality and not has_tags:
+            yield "the modality signal needs a thinking or answer tag to stand before"
+        if self.signals.modality and math.isclose(self.signals.modality.weight, 1.0):
+            yield "modality cannot be the only weight: it is dropped where unknown"
+        if self.signals.format and not has_tags:
+            yield "the format signal needs a thinking or answer tag to look for"
         embed = self.signals.accuracy_embed
         if self.signals.accuracy_llm is None and embed is not None and embed.gated:
-            raise ValueError("a gated embedding needs the signal accuracy_llm as its gate")
+            yield "a gated embedding needs the signal accuracy_llm as its gate"
         if self.rules.needs_answer_tag and self.tags.answer is None:
-            raise ValueError("`rules.needs_answer_tag` needs `tags.answer`")
-        wants_witness = self.guards is not None and self.guards.witness_cosine is not None
-        if wants_witness and (embed is None or self.signals.accuracy_llm is None):
-            raise ValueError("`guards.witness_cosine` needs accuracy_llm and accuracy_embed")
-        return self
+            yield "`rules.needs_answer_tag` needs `tags.answer`"
+        if self.wants_witness and (embed is None or self.signals.accuracy_llm is None):
+            yield "`guards.witness_cosine` needs accuracy_llm and accuracy_embed"
 
     @cached_property
     def guard_chain(self) -> GuardChain:
