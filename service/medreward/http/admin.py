@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -37,7 +38,8 @@ def admin_app(service: Service) -> Starlette:
             Route("/metrics", metrics),
             Route("/drain", drain, methods=["POST"]),
             Route("/drain", take_back, methods=["DELETE"]),
-        ]
+        ],
+        exception_handlers={RequestError: _refuse},
     )
     app.state.service = service
     return app
@@ -49,11 +51,8 @@ async def drain(request: Request) -> Response:
     `?wait_s=` bounds the wait; 0 responds at once with 202. If requests are left, the status is 504.
     """
     service: Service = request.app.state.service
-    try:
-        _check_token(request, service)
-        wait_s = _wait_s(request, service.lifecycle.longest_s)
-    except RequestError as exc:
-        return error_response(exc, "")
+    _check_token(request, service)
+    wait_s = _wait_s(request, service.lifecycle.longest_s)
     service.lifecycle.begin()
     if wait_s == 0:
         return _drained(service, 202)
@@ -64,12 +63,13 @@ async def drain(request: Request) -> Response:
 async def take_back(request: Request) -> Response:
     """Cancel a drain: serve requests again."""
     service: Service = request.app.state.service
-    try:
-        _check_token(request, service)
-    except RequestError as exc:
-        return error_response(exc, "")
+    _check_token(request, service)
     service.lifecycle.take_back()
     return _drained(service, 200)
+
+
+def _refuse(_: Request, error: Any) -> Response:
+    return error_response(error, "")
 
 
 @contextmanager
