@@ -14,7 +14,7 @@ from medreward.engines.judges.cascade import has_other_engine, identity_for
 from medreward.engines.status import Readiness, Startup
 from medreward.engines.supervisor import EngineSupervisor
 from medreward.engines.templates import load_templates
-from medreward.errors import InvalidRequest, NotFound, SetupError
+from medreward.errors import InvalidRequest, SetupError
 from medreward.inference.bindings import Binding, EmbedderBinding, JudgeBinding
 from medreward.inference.resolver import Resolver
 from medreward.lifecycle import EventLoopWatchdog, Lifecycle
@@ -153,16 +153,6 @@ class Service:
                 f"recipe: unknown; choose from {', '.join(self.recipes)}", kind="unknown_recipe"
             )
         return found
-
-    def shown_recipe(self, name: str) -> Recipe:
-        """Return the recipe that a path names.
-
-        Raises:
-            NotFound: the name is unknown.
-        """
-        if name not in self.recipes:
-            raise NotFound(f"no recipe of that name; choose from {', '.join(self.recipes)}")
-        return self.recipes[name]
 
     def fingerprint(self, recipe: Recipe) -> str:
         """Return the hash of everything in a recipe that can change a reward."""

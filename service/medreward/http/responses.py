@@ -14,6 +14,7 @@ from medreward.guards.pair import Veto
 from medreward.http import schemas
 from medreward.http.intake import JudgeJob, RewardJob
 from medreward.pipeline import Trace
+from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import CriterionVerdict, Grade, Ungraded, Vote
 from medreward.rewards.reward import Component, Reward, Unscored
 from medreward.runs.watch import RunKey
@@ -100,9 +101,8 @@ def _judge_provenance(job: JudgeJob) -> schemas.JudgeProvenance:
     )
 
 
-def recipe_reply(service: Service, name: str) -> schemas.RecipeReply:
+def recipe_reply(service: Service, recipe: Recipe) -> schemas.RecipeReply:
     """Return a recipe as it was resolved, with its fingerprint."""
-    recipe = service.shown_recipe(name)
     return schemas.RecipeReply(
         **recipe.model_dump(mode="json", exclude={"signals"}),
         signals={name: signal.model_dump(mode="json") for name, signal in recipe.signals},

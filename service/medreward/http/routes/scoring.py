@@ -7,6 +7,7 @@ from starlette.routing import Route
 
 import medreward
 from medreward.engines.status import Readiness, Startup
+from medreward.errors import NotFound
 from medreward.http import schemas
 from medreward.http.intake import plan_grades, plan_rewards, receive, service_of
 from medreward.http.openapi import body_schema, refusals
@@ -87,7 +88,7 @@ async def recipes(request: Request) -> Response:
     return json_response(
         schemas.RecipesReply(
             default=service.settings.recipe,
-            recipes=[recipe_reply(service, name) for name in service.recipes],
+            recipes=[recipe_reply(service, recipe) for recipe in service.recipes.values()],
         )
     )
 
@@ -100,7 +101,10 @@ async def recipes(request: Request) -> Response:
 )
 async def recipe(request: Request, name: str) -> Response:
     """Show one recipe as it was resolved, with its fingerprint."""
-    return json_response(recipe_reply(service_of(request), name))
+    service = service_of(request)
+    if name not in service.recipes:
+        raise NotFound(f"no recipe of that name; choose from {', '.join(service.recipes)}")
+    return json_response(recipe_reply(service, service.recipes[name]))
 
 
 @router.get(
