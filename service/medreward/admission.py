@@ -1,11 +1,11 @@
 """Permits, deadlines and limits. Requests beyond the limits are refused at once."""
 
-import operator
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import add, sub
 from typing import Any, NamedTuple
 
 from medreward.errors import Overloaded, TooLarge
@@ -60,14 +60,6 @@ class Load(NamedTuple):
     body_bytes: int = 0
     questions: int = 0
 
-    def plus(self, more: "Load") -> "Load":
-        """Return the sum, unit by unit."""
-        return Load(*map(operator.add, self, more))
-
-    def minus(self, less: "Load") -> "Load":
-        """Return the difference, unit by unit."""
-        return Load(*map(operator.sub, self, less))
-
 
 UNITS = ("requests", "bytes of bodies", "questions")
 """Names of a `Load`'s units in messages."""
@@ -87,7 +79,7 @@ class Permit:
             TooLarge: the request alone is over a limit.
             Overloaded: the requests in flight leave too little room.
         """
-        wanted = self._held.plus(more)
+        wanted = Load(*map(add, self._held, more))
         self._admission.reserve(wanted=wanted, more=more)
         self._held = wanted
 
@@ -128,7 +120,7 @@ class Admission:
             Overloaded: the requests in flight leave too little room.
         """
         # All units are checked before anything is counted: a refused request changes nothing.
-        then = self.in_flight.plus(more)
+        then = Load(*map(add, self.in_flight, more))
         for unit, (limit, asked, total) in enumerate(zip(self._limits, wanted, then, strict=True)):
             if asked > limit:
                 raise TooLarge(
@@ -143,7 +135,7 @@ class Admission:
 
     def give_back(self, held: Load, *, is_served: bool = True) -> None:
         """Count *held* as in flight no more."""
-        self.in_flight = self.in_flight.minus(held)
+        self.in_flight = Load(*map(sub, self.in_flight, held))
         # Refused requests return many times a second, and would make the drain rate look fast.
         if is_served:
             self._drained.append((self._clock(), held))

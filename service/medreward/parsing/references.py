@@ -66,7 +66,7 @@ def take_references_apart(sample: Sample, recipe: Recipe) -> ParsedReferences:
         if found := pattern.match(text):
             named.append(found[1].upper())
             text = text[found.end() :]
-        texts.append(_bare_reference(text))
+        texts.append(text.strip().strip("."))
     named = [tag for tag in named if tag]
     return ParsedReferences(
         texts=tuple(texts),
@@ -78,10 +78,6 @@ def take_references_apart(sample: Sample, recipe: Recipe) -> ParsedReferences:
 @lru_cache(maxsize=64)
 def _modality_tag(modalities: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(f"<({'|'.join(modalities)})>", re.IGNORECASE | re.ASCII)
-
-
-def _bare_reference(text: str) -> str:
-    return text.strip().strip(".")
 
 
 def reference_problem(found: ParsedReferences, limits: Limits) -> Problem | None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from prometheus_client import (
@@ -47,8 +48,8 @@ class Labelled(dict[str | tuple[str, ...], M], Generic[M]):
         return child
 
 
-def _field(kind: type[Any], name: str, text: str, labels: tuple[str, ...], **options: Any) -> Any:
-    """Declare a metric; `Metrics` registers it."""
+def _field(kind: type[Any], name: str, text: str, *labels: str, **options: Any) -> Any:
+    """Declare a metric of the library; `Metrics` registers it."""
 
     def make() -> Any:
         metric: Any = kind(name, text, labels, registry=None, **options)
@@ -57,19 +58,13 @@ def _field(kind: type[Any], name: str, text: str, labels: tuple[str, ...], **opt
     return field(default_factory=make, init=False)
 
 
-def counter(name: str, text: str, *labels: str) -> Any:
-    """Declare a counter."""
-    return _field(Counter, name, text, labels)
-
-
-def gauge(name: str, text: str, *labels: str) -> Any:
-    """Declare a gauge."""
-    return _field(Gauge, name, text, labels)
+counter = partial(_field, Counter)
+gauge = partial(_field, Gauge)
 
 
 def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Any:
     """Declare a histogram of single values."""
-    return _field(Histogram, name, text, labels, buckets=buckets)
+    return _field(Histogram, name, text, *labels, buckets=buckets)
 
 
 def distribution(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Any:
