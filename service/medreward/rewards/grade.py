@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from medreward.engines.judge import Inquiry, Judgement, Verdict, View
 from medreward.engines.templates import Template
@@ -66,16 +66,7 @@ class Ungraded:
     """Reason why an item has no grade."""
 
     problem: Problem
-    votes: tuple[Vote, ...] = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionGroup:
-    """Inquiries about the item as a whole, or about one line of its rubric."""
-
-    inquiries: tuple[Inquiry, ...]
-    """One inquiry for each view."""
-    criterion: Criterion | None = None
+    votes: tuple[Vote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +76,13 @@ class GradingPlan:
     template: Template
     outcome: Grade | Ungraded | None = None
     """Set if the item needs no judge or cannot be judged."""
-    groups: tuple[QuestionGroup, ...] = ()
+    groups: tuple[tuple[Criterion | None, tuple[Inquiry, ...]], ...] = ()
+    """Inquiries, one for each view, about each line of the rubric, or about the item as a whole."""
 
     @property
     def inquiries(self) -> list[Inquiry]:
         """All inquiries of the item."""
-        return [inquiry for group in self.groups for inquiry in group.inquiries]
+        return [inquiry for _, inquiries in self.groups for inquiry in inquiries]
 
 
 def plan_item(item: Item, template: Template, votes: int, limits: Limits) -> GradingPlan:
@@ -105,7 +97,7 @@ def plan_item(item: Item, template: Template, votes: int, limits: Limits) -> Gra
     views = _views(item, template, votes)
     criteria = (item.criteria or ()) if is_rubric else (None,)
     groups = tuple(
-        QuestionGroup(tuple(_inquiry(item, template, view, criterion) for view in views), criterion)
+        (criterion, tuple(_inquiry(item, template, view, criterion) for view in views))
         for criterion in criteria
     )
     return GradingPlan(template, groups=groups)
@@ -115,16 +107,15 @@ def grade_item(plan: GradingPlan, judgements: Answers[Inquiry, Judgement]) -> Gr
     """Compute the grade of one item from its judgements."""
     if plan.outcome is not None:
         return plan.outcome
-    cast = [(group.criterion, _votes(group, judgements)) for group in plan.groups]
+    cast = [
+        (criterion, tuple(Vote(inquiry.view, judgements.take(inquiry)) for inquiry in inquiries))
+        for criterion, inquiries in plan.groups
+    ]
     rubric = [(criterion, votes) for criterion, votes in cast if criterion is not None]
     if rubric:
         return _grade_rubric(rubric)
     ((_, votes),) = cast
     return _grade_report(votes) if plan.template.kind == "grade" else _grade_verdict(votes)
-
-
-def _votes(group: QuestionGroup, judgements: Answers[Inquiry, Judgement]) -> tuple[Vote, ...]:
-    return tuple(Vote(inquiry.view, judgements.take(inquiry)) for inquiry in group.inquiries)
 
 
 def _views(item: Item, template: Template, votes: int) -> tuple[View, ...]:
@@ -153,20 +144,14 @@ def _item_problem(item: Item, limits: Limits) -> Problem | None:
 
 def _settled_grade(item: Item, template: Template) -> Grade | None:
     """Grade without a model: an empty answer gets 0, one equal to the reference the best grade."""
-    if item.reference is None:
+    answer = item.answer.strip()
+    if item.reference is None or answer not in {"", item.reference.strip()}:
         return None
-    best = 1.0 if template.kind == "verdict" else float(template.labels[-1])
-    if not item.answer.strip():
-        return _settled(template, score=0.0, verdict="NO", source="rule")
-    if item.answer.strip() == item.reference.strip():
-        return _settled(template, score=best, verdict="YES", source="exact")
-    return None
-
-
-def _settled(template: Template, *, score: float, verdict: Verdict, source: Source) -> Grade:
+    source: Source = "exact" if answer else "rule"
     if template.kind == "grade":
+        score = float(template.labels[-1]) if answer else 0.0
         return Grade(score, source, expected=score)
-    return Grade(score, source, verdict=verdict)
+    return Grade(float(bool(answer)), source, verdict="YES" if answer else "NO")
 
 
 def _shown_question(item: Item, template: Template) -> str | None:
