@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
@@ -17,7 +18,7 @@ from medreward.audit.record import record
 from medreward.audit.report import SUITES, Audited, Card, make_card
 from medreward.audit.suites import cases_of
 from medreward.audit.targets import Status, bars
-from medreward.cli.client import Connection, Target, batches, connected
+from medreward.cli.client import Connection, Reply, Target, batches, connected
 from medreward.cli.jsonl import Line, check_output, write_whole
 from medreward.cli.recipes import readable_recipe
 from medreward.cli.tables import NOTHING, facts_grid, number, plain_table, print_disclaimer, short
@@ -80,8 +81,19 @@ async def _audit(
         recipe = readable_recipe(service.url, await service.recipes(), plan.recipe)
         _check_auditable(recipe)
         lines = list(starmap(Line, enumerate(cases, start=1)))
-        judged = await _judge(service, plan, lines)
-        scored = await _reward(service, plan, lines, recipe)
+        deadline_ms = plan.target.deadline_ms
+
+        def items(batch: Lines) -> JudgeRequest:
+            asked = tuple(item_of(line.value) for line in batch)
+            return JudgeRequest(items=asked, deadline_ms=deadline_ms)
+
+        def samples(batch: Lines) -> RewardRequest:
+            asked = tuple(sample_of(line.value, recipe.tags) for line in batch)
+            return RewardRequest(samples=asked, recipe=recipe.name, deadline_ms=deadline_ms)
+
+        title = f"scoring under {recipe.name}"
+        judged = await _send(service, plan, lines, items, JudgeReply, title="judging")
+        scored = await _send(service, plan, lines, samples, RewardReply, title=title)
         grades = [result for reply in judged for result in reply.results]
         rewards = [result for reply in scored for result in reply.results]
         outcomes = list(map(outcome_of, cases, grades, rewards))
@@ -94,36 +106,25 @@ def _check_auditable(recipe: Recipe) -> None:
         raise Misuse(f"--recipe: {recipe.name!r} does not look at the answer; choose another")
 
 
-async def _judge(service: Connection, plan: Plan, cases: Lines) -> list[JudgeReply]:
-    def body(batch: Lines) -> str:
-        items = tuple(item_of(line.value) for line in batch)
-        return JudgeRequest(items=items, deadline_ms=plan.target.deadline_ms).model_dump_json()
-
-    pieces = batches(cases, plan.batch)
-    replies = await service.send_all(pieces, body, JudgeReply, title="judging", noun="cases")
-    _check_unchanged([reply.provenance for reply in replies])
-    return replies
-
-
-async def _reward(
-    service: Connection, plan: Plan, cases: Lines, recipe: Recipe
-) -> list[RewardReply]:
-    def body(batch: Lines) -> str:
-        return RewardRequest(
-            samples=tuple(sample_of(line.value, recipe.tags) for line in batch),
-            recipe=recipe.name,
-            deadline_ms=plan.target.deadline_ms,
-        ).model_dump_json()
-
-    pieces, title = batches(cases, plan.batch), f"scoring under {recipe.name}"
-    replies = await service.send_all(pieces, body, RewardReply, title=title, noun="cases")
-    _check_unchanged([reply.provenance for reply in replies])
-    return replies
-
-
-def _check_unchanged(provenances: Sequence[object]) -> None:
-    if any(provenance != provenances[0] for provenance in provenances):
+async def _send(
+    service: Connection,
+    plan: Plan,
+    cases: Lines,
+    body: Callable[[Lines], BaseModel],
+    model: type[Reply],
+    *,
+    title: str,
+) -> list[Reply]:
+    replies = await service.send_all(
+        batches(cases, plan.batch),
+        lambda batch: body(batch).model_dump_json(),
+        model,
+        title=title,
+        noun="cases",
+    )
+    if any(reply.provenance != replies[0].provenance for reply in replies):
         raise CommandError("the service changed its recipe or its models on the way; audit again")
+    return replies
 
 
 def _audited(
