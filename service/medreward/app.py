@@ -13,6 +13,7 @@ from medreward.engines.accelerator import Probe, measure_platform
 from medreward.engines.embedder import Embedder
 from medreward.engines.judge import Judge
 from medreward.errors import MethodNotAllowed, NotFound, Overloaded, RequestError, TooLarge
+from medreward.http.intake import service_of
 from medreward.http.middleware import BearerAuth, RequestLog
 from medreward.http.openapi import document
 from medreward.http.responses import error_response
@@ -109,7 +110,7 @@ def create_app(
 async def _refuse(request: Request, error: RequestError) -> Response:
     """Build the response to a refused request, and count it if a limit was the reason."""
     if isinstance(error, Overloaded | TooLarge):
-        request.app.state.service.metrics.rejected[error.kind].inc()
+        service_of(request).metrics.rejected[error.kind].inc()
     return error_response(error, request.state.request_id)
 
 

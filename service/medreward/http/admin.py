@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from medreward.errors import InvalidRequest, RequestError, Unauthorized
 from medreward.http import schemas
+from medreward.http.intake import service_of
 from medreward.http.responses import error_response, json_response
 from medreward.http.routes.probes import PLAIN, metrics
 from medreward.http.server import server_config
@@ -50,7 +51,7 @@ async def drain(request: Request) -> Response:
 
     `?wait_s=` bounds the wait; 0 responds at once with 202. If requests are left, the status is 504.
     """
-    service: Service = request.app.state.service
+    service = service_of(request)
     _check_token(request, service)
     wait_s = _wait_s(request, service.lifecycle.longest_s)
     service.lifecycle.begin()
@@ -62,7 +63,7 @@ async def drain(request: Request) -> Response:
 
 async def take_back(request: Request) -> Response:
     """Cancel a drain: serve requests again."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     _check_token(request, service)
     service.lifecycle.take_back()
     return _drained(service, 200)

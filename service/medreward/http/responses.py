@@ -191,13 +191,13 @@ def _item_result(item: Item, result: Grade | Ungraded) -> schemas.ItemResult:
 
 def _vote(vote: Vote) -> schemas.Vote:
     value = vote.answered.value
-    if isinstance(value, errors.Problem):
-        return schemas.Vote(view=vote.view, error=_problem(value))
+    problem = value if isinstance(value, errors.Problem) else None
     return schemas.Vote(
         view=vote.view,
         verdict=vote.verdict,
         p_yes=vote.p_yes,
-        source=vote.answered.source,
+        source=None if problem else vote.answered.source,
+        error=None if problem is None else _problem(problem),
     )
 
 

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from medreward.http import schemas
+from medreward.http.intake import service_of
 from medreward.http.responses import json_response
-from medreward.service import Service
 
 READY_ALIASES = ("/health", "/healthz", "/ping")
 """Readiness paths that load balancers know from other servers."""
@@ -21,7 +21,7 @@ Loading a model can block the loop for some seconds."""
 
 async def livez(request: Request) -> Response:
     """Report that the process is alive; 503 if its event loop has stalled."""
-    silent_s = _service(request).watchdog.silent_s
+    silent_s = service_of(request).watchdog.silent_s
     if silent_s > STALLED_S:
         return json_response(schemas.Liveness(status="stalled"), 503)
     return json_response(schemas.Liveness())
@@ -29,25 +29,20 @@ async def livez(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """Report whether the models are loaded, warm and answering; 503 if not, and while draining."""
-    readiness = _service(request).readiness
+    readiness = service_of(request).readiness
     return json_response(readiness, 200 if readiness.status == "ready" else 503)
 
 
 async def startupz(request: Request) -> Response:
     """Report the stage of the start; 503 until everything was ready for the first time."""
-    startup = _service(request).startup
+    startup = service_of(request).startup
     return json_response(startup, 200 if startup.stage == "ready" else 503)
 
 
 async def metrics(request: Request) -> Response:
     """Expose Prometheus metrics."""
-    exposition = _service(request).metrics.exposition()
+    exposition = service_of(request).metrics.exposition()
     return Response(exposition, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
 
 
 PLAIN = [
