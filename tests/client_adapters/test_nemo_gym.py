@@ -14,7 +14,7 @@ from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import BackendDown
 from tests.conftest import Serve
 from tests.contract.test_compat import RIGHT, WRONG, row
-from tests.contract.test_trouble import TroubledJudge, raising
+from tests.support.engines import TroubledJudge, raising
 
 pytestmark = pytest.mark.anyio
 

@@ -1,7 +1,7 @@
 """The admin port: probes, metrics and drain, apart from the public port."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -10,13 +10,13 @@ import pytest
 
 from medreward.app import create_app
 from medreward.engines.embedders.hashed import HashedEmbedder
-from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.scripted import ScriptedJudge
-from medreward.errors import BackendDown, Problem
+from medreward.errors import BackendDown
 from medreward.http.admin import admin_app
 from medreward.http.routes.probes import READY_ALIASES, STALLED_S
 from medreward.settings import Settings
 from tests.conftest import Serve
+from tests.support.engines import Held, TroubledJudge, raising
 from tests.support.service import loaded
 from tests.support.wait import until
 
@@ -25,30 +25,6 @@ pytestmark = pytest.mark.anyio
 TOKEN = "let-it-go"
 WITH_TOKEN = {"Authorization": f"Bearer {TOKEN}"}
 BODY = {"samples": [{"response": "<answer>basal left</answer>", "reference": "left lower lobe"}]}
-
-
-class HeldJudge(ScriptedJudge):
-    """A judge that answers after its warm-up only when it may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.may_answer = asyncio.Event()
-        self.is_asked = asyncio.Event()
-
-    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Wait, unless it is the first time; then answer."""
-        if self.batches:
-            self.is_asked.set()
-            await self.may_answer.wait()
-        return await super().decide(inquiries)
-
-
-class SilentJudge(ScriptedJudge):
-    """A judge whose server does not answer."""
-
-    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Fail."""
-        raise BackendDown("refused")
 
 
 class Ports(NamedTuple):
@@ -112,7 +88,9 @@ async def test_probes_answer_on_both_ports(path: str, method: str) -> None:
 
 async def test_startup_tells_how_far_it_is() -> None:
     """Until everything was ready for the first time it is 503; nothing undoes it later."""
-    async with both_ports(SilentJudge(), waits=False) as ports:
+    async with both_ports(
+        TroubledJudge(raising(BackendDown("refused")), after=0), waits=False
+    ) as ports:
 
         async def is_warming_up() -> bool:
             stage: str = (await ports.admin.get("/startupz")).json()["stage"]
@@ -120,8 +98,7 @@ async def test_startup_tells_how_far_it_is() -> None:
 
         await until(is_warming_up)
         early = await ports.admin.get("/startupz")
-    judge = ScriptedJudge()
-    async with both_ports(judge) as ports:
+    async with both_ports() as ports:
         await ports.admin.post("/drain", headers=WITH_TOKEN, params={"wait_s": 0})
         late = await ports.admin.get("/startupz")
         is_ready = await ports.admin.get("/readyz")
@@ -148,8 +125,8 @@ async def test_a_stalled_event_loop_is_not_alive() -> None:
 
 async def test_drain_waits_for_what_is_in_flight() -> None:
     """What was begun is answered rightly, what comes is refused, and then it is drained."""
-    judge = HeldJudge()
-    async with both_ports(judge) as ports:
+    judge = Held()
+    async with both_ports(TroubledJudge(judge)) as ports:
         begun = asyncio.create_task(ports.public.post("/reward", json=BODY))
         await judge.is_asked.wait()
         draining = asyncio.create_task(ports.admin.post("/drain", headers=WITH_TOKEN))
@@ -169,8 +146,8 @@ async def test_drain_waits_for_what_is_in_flight() -> None:
 
 async def test_a_drain_that_takes_too_long_says_so() -> None:
     """With the number of requests that are left, and the service stays closed."""
-    judge = HeldJudge()
-    async with both_ports(judge) as ports:
+    judge = Held()
+    async with both_ports(TroubledJudge(judge)) as ports:
         begun = asyncio.create_task(ports.public.post("/reward", json=BODY))
         await judge.is_asked.wait()
         late = await ports.admin.post("/drain", headers=WITH_TOKEN, params={"wait_s": 0.1})

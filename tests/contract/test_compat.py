@@ -11,7 +11,7 @@ from medreward.engines.judge import Inquiry
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import BackendDown, NonsenseReply
 from tests.conftest import Serve
-from tests.contract.test_trouble import Held, Trouble, TroubledJudge, hang, raising
+from tests.support.engines import Held, Trouble, TroubledJudge, hang, raising
 
 pytestmark = pytest.mark.anyio
 

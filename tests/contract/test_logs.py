@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Self
 
 import httpx
@@ -17,11 +18,12 @@ from dirty_equals import IsFloat, IsPartialDict, IsStr
 
 from medreward.engines.embedder import Embedder
 from medreward.engines.embedders.hashed import HashedEmbedder
-from medreward.engines.judge import Inquiry, Judge, Judgement
+from medreward.engines.judge import Judge
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.templates import Template
 from medreward.telemetry import logs
 from tests.conftest import Serve
+from tests.support.engines import TroubledEmbedder, TroubledJudge
 from tests.support.logs import logging_restored
 
 Line = dict[str, Any]
@@ -73,24 +75,19 @@ def configure(capsys: pytest.CaptureFixture[str]) -> Iterator[Configure]:
 # Engines that quote what they were asked.
 
 
-class QuotingJudge(ScriptedJudge):
-    """Fails on marked text with an error that quotes it."""
-
-    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement]:
-        """Say all of it."""
-        if any(MARK in inquiry.answer for inquiry in inquiries):
-            raise ValueError(f"cannot judge {inquiries}")
-        return await super().decide(inquiries)  # type: ignore[return-value]
+async def quoting(asked: Sequence[Any]) -> Sequence[Any]:
+    """Fail with an error that quotes what was asked."""
+    raise ValueError(f"cannot answer {asked}")
 
 
-class NonsenseJudge(ScriptedJudge):
-    """Answers marked text with that text."""
+async def echoing(asked: Sequence[Any]) -> Sequence[Any]:
+    """Answer with the text that was asked about."""
+    return [getattr(question, "answer", question) for question in asked]
 
-    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Any]:
-        """Give back what came."""
-        if any(MARK in inquiry.answer for inquiry in inquiries):
-            return [inquiry.answer for inquiry in inquiries]
-        return await super().decide(inquiries)
+
+QuotingJudge, EchoingJudge = partial(TroubledJudge, quoting), partial(TroubledJudge, echoing)
+QuotingEmbedder = partial(TroubledEmbedder, quoting)
+EchoingEmbedder = partial(TroubledEmbedder, echoing)
 
 
 class ExplosiveJudge(ScriptedJudge):
@@ -106,24 +103,6 @@ class ExplosiveJudge(ScriptedJudge):
         return super().can_answer(template)
 
 
-class QuotingEmbedder(HashedEmbedder):
-    """Fails on marked text with an error that quotes it."""
-
-    async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
-        """Say all of it."""
-        if any(MARK in text for text in texts):
-            raise ValueError(f"cannot embed {texts}")
-        return await super().embed(texts)
-
-
-class NonsenseEmbedder(HashedEmbedder):
-    """Answers marked text with that text."""
-
-    async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
-        """Give back what came."""
-        return list(texts) if any(MARK in t for t in texts) else await super().embed(texts)
-
-
 # Requests, each with its end.
 
 
@@ -137,8 +116,8 @@ class Call:
     route: str = "/reward"
     body: Any = field(default_factory=lambda: REWARD)
     headers: dict[str, str] = field(default_factory=dict)
-    judge: type[Judge] = ScriptedJudge
-    embedder: type[Embedder] = HashedEmbedder
+    judge: Callable[[], Judge] = ScriptedJudge
+    embedder: Callable[[], Embedder] = HashedEmbedder
     settings: dict[str, Any] = field(default_factory=dict)
 
     async def make(self, client: httpx.AsyncClient) -> httpx.Response:
@@ -193,15 +172,13 @@ CALLS = {
     "too long": Call(200, settings={"max_text_bytes": 8}),
     "past its deadline": Call(200, body={**REWARD, "deadline_ms": 1}),
     "a judge that fails": Call(200, judge=QuotingJudge),
-    "a judge of nonsense": Call(200, judge=NonsenseJudge),
-    "grades of a judge that fails": Call.judging(200, "report", judge=QuotingJudge),
+    "a judge of nonsense": Call(200, judge=EchoingJudge),
     "an embedder that fails": Call(200, embedder=QuotingEmbedder),
-    "an embedder of nonsense": Call(200, embedder=NonsenseEmbedder),
+    "an embedder of nonsense": Call(200, embedder=EchoingEmbedder),
     "a bug": Call(500, judge=ExplosiveJudge),
     "not JSON": Call(400, body=f'{{"samples": "{MARK}'.encode()),
     "not UTF-8": Call(400, body=f'{{"samples": "{MARK}\xff"}}'.encode("latin-1")),
     "a field of another name": Call(422, body={"samples": [{**SAMPLE, MARK: marked("field")}]}),
-    "a field of another type": Call(422, body={"samples": [{**SAMPLE, "response": [MARK]}]}),
     "an unknown modality": Call(422, body={"samples": [{**SAMPLE, "modality": MARK}]}),
     "an unknown recipe": Call(422, body={**REWARD, "recipe": MARK}),
     "no recipe of that name": Call(
@@ -213,31 +190,27 @@ CALLS = {
     "too large": Call(413, body={**REWARD, "pad": MARK * 1000}, settings={"max_body_bytes": 1024}),
     "for OpenRLHF, the key in the path": Call.compat(200, OPENRLHF, f"/{KEY}", settings=KEYED),
     "for OpenRLHF, a wrong key": Call.compat(401, OPENRLHF, f"/{KEY}/{MARK}", settings=KEYED),
-    "for OpenRLHF, a judge that fails": Call.compat(503, OPENRLHF, f"/{KEY}", judge=QuotingJudge),
     "for OpenRLHF, a prompt that is none": Call.compat(
         422, OPENRLHF, f"/{KEY}", body=BODIES[OPENRLHF] | {"prompts": [marked("else")]}
     ),
-    "for OpenRLHF, a bug": Call.compat(500, OPENRLHF, f"/{KEY}", judge=ExplosiveJudge),
     "for slime, the key in the path": Call.compat(200, SLIME, f"/{KEY}?key={MARK}", settings=KEYED),
     "for slime, a judge of nonsense": Call.compat(
-        422, SLIME, f"/{KEY}?run={MARK}", judge=NonsenseJudge
+        422, SLIME, f"/{KEY}?run={MARK}", judge=EchoingJudge
     ),
-    "for slime, another method": Call.compat(405, SLIME, f"/{KEY}", method="GET"),
-    "for NeMo Gym": Call.compat(200, "/verify"),
     "for NeMo Gym, a judge that fails": Call.compat(200, "/verify", judge=QuotingJudge),
     "an odd request id": Call(200, headers={"X-Request-ID": f"{MARK} of a patient"}),
 }
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("level", ["info", "debug"])
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_request_is_one_line_and_says_nothing_of_its_samples(
-    configure: Configure, serve: Serve, name: str, level: str
+    configure: Configure, serve: Serve, name: str
 ) -> None:
     """However it ends: its id, route, status and duration; no text, no name, no key."""
     call = CALLS[name]
-    read = configure(level)
+    # Other levels leave out lines, and add none.
+    read = configure("debug")
 
     async with serve(judge=call.judge(), embedder=call.embedder(), **call.settings) as client:
         response = await call.make(client)
@@ -361,21 +334,6 @@ def test_an_exception_is_logged_without_its_message(
     assert MARK not in json.dumps(line)
 
 
-@pytest.mark.parametrize("logged", LOGGED)
-def test_the_text_for_people_keeps_the_same_silence(
-    configure: Configure, capsys: pytest.CaptureFixture[str], logged: Callable[[str], None]
-) -> None:
-    """No message, and no local variables in a fine-looking traceback."""
-    configure("debug", "console")
-
-    _fail(logged)
-
-    told = capsys.readouterr().err
-    assert "it failed" in told
-    assert "ValueError" in told
-    assert MARK not in told
-
-
 def test_a_forgotten_task_is_logged_without_what_it_raised(configure: Configure) -> None:
     """Below its first line, asyncio writes the exception also into its message."""
     read = configure("info")
@@ -438,15 +396,16 @@ def test_chatty_libraries_are_heard_only_when_something_is_wrong(
     assert [line["event"] for line in read()] == ["something is wrong"]
 
 
-def test_text_for_people_has_no_colours_in_a_file(
+def test_text_for_people_keeps_the_same_silence(
     configure: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Standard error that is no terminal gets plain text."""
+    """No message, no local variables in a traceback, and no colours in a file."""
     configure("info", "console")
 
-    structlog.get_logger("medreward.somewhere").info("ready", judge="scripted")
+    _fail(LOGGED[-1])
 
     told = capsys.readouterr().err
-    assert "ready" in told
-    assert "judge=scripted" in told
+    assert "it failed" in told
+    assert "error=ValueError" in told
+    assert MARK not in told
     assert "\x1b" not in told

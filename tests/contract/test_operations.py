@@ -18,6 +18,7 @@ from medreward.engines.templates import Template
 from medreward.errors import BackendDown, Problem, SetupError
 from medreward.settings import Settings
 from tests.conftest import Serve
+from tests.support.engines import TroubledJudge, raising
 from tests.support.service import loaded
 from tests.support.wait import until
 
@@ -61,8 +62,7 @@ class MortalJudge(ScriptedJudge):
 
 async def test_while_loading_the_service_lives_but_does_not_score() -> None:
     """Until the warm-up verdict, readyz and reward say 503 and which engine is waited for."""
-    judge = MortalJudge()
-    judge.is_down = True
+    judge = TroubledJudge(raising(BackendDown("refused")), after=0)
     app = create_app(Settings(), judge=judge, embedder=HashedEmbedder())
     async with (
         app.router.lifespan_context(app),

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from medreward.app import create_app
-from medreward.engines.embedder import Embedder, Vector
+from medreward.engines.embedder import Embedder
 from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.embedders.peer import RoleEmbedder
 from medreward.engines.judge import Inquiry, Judge, Judgement, is_sound
@@ -22,6 +22,7 @@ from medreward.http.middleware import REPLIES_TO_MOVE_ON
 from medreward.settings import Settings
 from tests.conftest import RealEngines
 from tests.service.engines.judge_servers import SHORT_PAUSES
+from tests.support.engines import TroubledEmbedder, raising
 from tests.support.service import over_asgi
 
 pytestmark = pytest.mark.anyio
@@ -204,25 +205,11 @@ async def test_what_the_judge_leaves_open_is_unscored_with_its_reason() -> None:
     }
 
 
-class FailingEmbedder(HashedEmbedder):
-    """An embedder that dies after its warm-up."""
-
-    has_answered = False
-
-    async def embed(self, texts: Sequence[str]) -> Sequence[Vector | Problem]:
-        """Answer once."""
-        if self.has_answered:
-            raise BackendDown("out of memory")
-        self.has_answered = True
-        return await super().embed(texts)
-
-
 async def test_an_engine_that_dies_in_its_process_is_a_reason_and_no_zero() -> None:
     """The samples that needed it are unscored and may be sent again."""
-    embedder = FailingEmbedder()
+    # It is warmed up by its own process, and by the api.
+    embedder = TroubledEmbedder(raising(BackendDown("out of memory")), after=2)
     async with app_client(settings_of("embed"), None, embedder) as (_, to_embed):
-        # Its own warm-up is one more.
-        embedder.has_answered = False
         peer = RoleEmbedder("http://embed", transport=to_embed, timeout_s=120)
         async with api_of(embedder=peer) as api:
             result = (await api.post("/reward", json=BODY)).json()["results"][0]

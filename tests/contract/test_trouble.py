@@ -1,20 +1,25 @@
 """A judge or embedder in trouble leaves samples unscored with the right kind: never 0, never hung."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import httpx
 import pytest
 
-from medreward.engines.capacity import Capacity
-from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.judges.scripted import certain
-from medreward.engines.templates import Template
 from medreward.errors import BackendDown, DeadlinePassed, NonsenseReply, Problem, ProblemKind
 from tests.conftest import Serve
+from tests.support.engines import (
+    Held,
+    Trouble,
+    TroubledEmbedder,
+    TroubledJudge,
+    hang,
+    raising,
+    replying,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -22,80 +27,11 @@ OPEN = {"response": "<answer>Basal left</answer>", "reference": "left lower lobe
 SETTLED = {"response": "<answer>left lower lobe</answer>", "reference": "left lower lobe"}
 BODY = {"samples": [OPEN, SETTLED]}
 
-Trouble = Callable[[Sequence[Inquiry]], Awaitable[Sequence[Judgement | Problem]]]
-
-
-class TroubledJudge:
-    """A judge that is well until its warm-up is over."""
-
-    identity = "troubled"
-    capacity = Capacity(batch=4)
-
-    def __init__(self, trouble: Trouble) -> None:
-        self._trouble = trouble
-        self._is_warm = False
-
-    def can_answer(self, template: Template) -> bool:
-        """It could."""
-        return bool(template.labels)
-
-    async def start(self) -> None:
-        """Nothing is left to do."""
-
-    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Answer once, and be in trouble from then on."""
-        if self._is_warm:
-            return await self._trouble(inquiries)
-        self._is_warm = True
-        return [certain(inquiry.template, "YES") for inquiry in inquiries]
-
-    async def aclose(self) -> None:
-        """Nothing is held."""
-
-
-async def hang(_: Sequence[Inquiry]) -> Sequence[Judgement]:
-    """Never answer."""
-    await asyncio.Event().wait()
-    return []
-
-
-class Held:
-    """A judge that answers YES when it may."""
-
-    def __init__(self) -> None:
-        self.is_asked = asyncio.Event()
-        self.may_answer = asyncio.Event()
-
-    async def __call__(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement]:
-        """Wait, then answer."""
-        self.is_asked.set()
-        await self.may_answer.wait()
-        return [certain(inquiry.template, "YES") for inquiry in inquiries]
-
-
-def raising(error: Exception) -> Trouble:
-    """A judge that raises."""
-
-    async def trouble(_: Sequence[Inquiry]) -> Sequence[Judgement]:
-        raise error
-
-    return trouble
-
-
-def replying(*answers: Any) -> Trouble:
-    """A judge that replies this, whatever it was asked."""
-
-    async def trouble(_: Sequence[Inquiry]) -> Sequence[Judgement]:
-        return list(answers)
-
-    return trouble
-
 
 @pytest.mark.parametrize(
     ("trouble", "kind", "retryable"),
     [
         (raising(BackendDown("refused")), "judge_unreachable", True),
-        (raising(RuntimeError("CUDA out of memory")), "judge_unreachable", True),
         (raising(KeyError("Basal left")), "judge_unreachable", True),
         (raising(MemoryError()), "judge_unreachable", True),
         (raising(DeadlinePassed("late")), "judge_timeout", True),
@@ -103,8 +39,6 @@ def replying(*answers: Any) -> Trouble:
         (raising(NonsenseReply("?")), "judge_unparseable", False),
         (replying(), "judge_unparseable", False),
         (replying("YES"), "judge_unparseable", False),
-        (replying(None), "judge_unparseable", False),
-        (replying(1.0), "judge_unparseable", False),
         (replying(Judgement(("YES", "NO"), (float("nan"), 0.5))), "judge_unparseable", False),
         (replying(Judgement(("A", "B"), (1.0, 0.0))), "judge_unparseable", False),
         (replying(Problem(ProblemKind.JUDGE_REFUSED, "no")), "judge_refused", False),
@@ -218,36 +152,18 @@ async def test_an_item_without_a_verdict_is_unjudged(
     assert (result["error"]["kind"], result["votes"][0]["error"]["kind"]) == (kind, kind)
 
 
-class TroubledEmbedder(HashedEmbedder):
-    """An embedder that is well until its warm-up is over."""
-
-    def __init__(self, trouble: Exception | None) -> None:
-        super().__init__()
-        self._trouble = trouble
-        self._is_warm = False
-
-    async def embed(self, texts: Sequence[str]) -> Any:
-        """Answer once; then raise, or hang."""
-        if not self._is_warm:
-            self._is_warm = True
-            return await super().embed(texts)
-        if self._trouble is None:
-            await asyncio.Event().wait()
-        raise self._trouble or AssertionError
-
-
 @pytest.mark.parametrize(
     ("trouble", "kind"),
     [
-        (BackendDown("refused"), "embedder_unreachable"),
-        (ValueError("Basal left"), "embedder_unreachable"),
-        (NonsenseReply("?"), "embedder_unreachable"),
-        (DeadlinePassed("late"), "embedder_timeout"),
-        (None, "embedder_timeout"),
+        (raising(BackendDown("refused")), "embedder_unreachable"),
+        (raising(ValueError("Basal left")), "embedder_unreachable"),
+        (raising(DeadlinePassed("late")), "embedder_timeout"),
+        (hang, "embedder_timeout"),
+        (replying(), "embedder_unreachable"),
     ],
 )
 async def test_an_embedder_in_trouble_is_a_reason_and_not_a_zero(
-    serve: Serve, trouble: Exception | None, kind: str
+    serve: Serve, trouble: Trouble, kind: str
 ) -> None:
     """The judge's say is shown, and there is no reward without the other."""
     embedder = TroubledEmbedder(trouble)

@@ -1,11 +1,10 @@
 """What the command line's tests share: a service on a real socket, and two ways to run a command."""
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +16,6 @@ from typer.testing import CliRunner
 
 from medreward.app import create_app
 from medreward.cli.commands import app as commands
-from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.supervisor import WARM_UP_TEXT
 from medreward.errors import Problem, ProblemKind
@@ -66,20 +64,6 @@ class Run(Protocol):
     def __call__(self, *arguments: str | Path, stdin: str = "") -> Outcome:
         """Wait for the command to end."""
         ...
-
-
-class StuckJudge(ScriptedJudge):
-    """A judge that answers the warm-up and then a number of batches, and never again."""
-
-    def __init__(self, answered: int, **options: Any) -> None:
-        super().__init__(**options)
-        self._answered = answered
-
-    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
-        """Answer, or wait for ever."""
-        if len(self.batches) > self._answered:
-            await asyncio.Event().wait()
-        return await super().decide(inquiries)
 
 
 WARM_UP = (WARM_UP_TEXT, WARM_UP_TEXT)

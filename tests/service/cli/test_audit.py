@@ -15,10 +15,10 @@ from tests.service.cli.conftest import (
     PROGRAM,
     WARM_UP,
     Run,
-    StuckJudge,
     outage,
     settings,
 )
+from tests.support.engines import TroubledJudge, hang
 from tests.support.process import Program
 from tests.support.service import served
 from tests.support.wait import wait_until
@@ -137,7 +137,7 @@ def test_an_interrupted_audit_writes_nothing(tmp_path: Path) -> None:
     """Half of the cases are not a report card; one that is there stays as it was."""
     out = tmp_path / "card.html"
     out.write_text("the last one", "utf-8")
-    with served(create_app(settings(), judge=StuckJudge(answered=20, batch=1))) as url:
+    with served(create_app(settings(), judge=TroubledJudge(hang, after=21, batch=1))) as url:
         options = ("--url", url, *QUICK, "--batch", "2", "--out", str(out))
         with Program([*PROGRAM, "audit", *options], os.environ) as audit:
             audit.spawn()

@@ -14,11 +14,11 @@ from tests.service.cli.conftest import (
     PROGRAM,
     ROLLOUTS,
     Run,
-    StuckJudge,
     outage,
     rows_of,
     settings,
 )
+from tests.support.engines import TroubledJudge, hang
 from tests.support.process import Program, Service
 from tests.support.service import served
 from tests.support.wait import wait_until
@@ -290,7 +290,7 @@ def test_an_interrupted_run_keeps_what_it_has(jsonl: Write, tmp_path: Path) -> N
     out = tmp_path / "out.jsonl"
     many = [RIGHT | {"id": str(n), "response": f"answer {n}"} for n in range(200)]
     file = jsonl(*many)
-    with served(create_app(settings(), judge=StuckJudge(answered=3, batch=1))) as url:
+    with served(create_app(settings(), judge=TroubledJudge(hang, after=4, batch=1))) as url:
         options = (str(file), "--url", url, "--out", str(out), "--batch", "1")
         with Program([*PROGRAM, "score", *options], os.environ) as scoring:
             scoring.spawn()
