@@ -287,10 +287,8 @@ async def test_a_request_id_is_echoed_or_made(serve: Serve, sent: str, *, kept: 
     [
         ("Bearer key-one", 200),
         ("bearer key-two", 200),
-        ("Bearer key", 401),
         ("Bearer key-one key-two", 401),
         ("Basic key-one", 401),
-        ("key-one", 401),
         ("Bearer ", 401),
         ("", 401),
     ],

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from medreward.settings import PROFILES, Settings, default_models_dir
+from medreward.settings import Settings, default_models_dir
 
 SECRETS = {
     "MEDREWARD_JUDGE_API_KEY": "sk-judge",
@@ -62,33 +62,21 @@ def test_a_profile_names_engines_models_and_device(
     embedder: tuple[str, str],
     device: str,
 ) -> None:
-    """A profile is chosen by name, never by what happens to answer."""
-    settings = Settings(profile=profile)
+    """A profile is chosen by name, never by what happens to answer; without a name it is embedded."""
+    settings = Settings() if profile == "embedded" else Settings(profile=profile)
 
     assert (settings.judge_choice, settings.llm_choice) == (judge, llm)
     assert settings.embedder_choice == embedder
     assert settings.torch_device == device
 
 
-def test_the_embedded_profile_is_the_default() -> None:
-    """A newcomer with a laptop sets nothing."""
-    assert Settings().judge_choice == PROFILES["embedded"].judge
-
-
 @pytest.mark.parametrize(
     ("given", "judge"),
     [
-        ({}, ("cross_encoder", "medreward-verifier")),
-        ({"judge": "cross_encoder"}, ("cross_encoder", "medreward-verifier")),
         ({"judge": "causal_lm"}, ("causal_lm", "smollm2-135m-instruct")),
         ({"judge_model": "other"}, ("cross_encoder", "other")),
         ({"judge": "causal_lm", "judge_model": "other"}, ("causal_lm", "other")),
-        ({"judge": "openai", "judge_model": "other"}, ("openai", "other")),
         ({"judge": "openai"}, ("openai", "")),  # another engine's model would be the wrong one
-        ({"judge": "scripted"}, ("scripted", "")),
-        ({"profile": "remote", "judge_model": "other"}, ("openai", "other")),
-        ({"profile": "gpu", "judge_model": "other"}, ("vllm", "other")),
-        ({"profile": "gpu", "judge": "vllm"}, ("vllm", "Qwen/Qwen3-4B-Instruct-2507")),
         ({"profile": "gpu", "judge": "causal_lm"}, ("causal_lm", "Qwen/Qwen3-4B-Instruct-2507")),
         ({"profile": "gpu", "judge": "openai", "judge_model": "other"}, ("openai", "other")),
         ({"embedder": "hashed", "embedder_model": "x"}, ("cross_encoder", "medreward-verifier")),
@@ -104,16 +92,12 @@ def test_an_engine_or_model_of_ones_own_goes_before_the_profiles(
 @pytest.mark.parametrize(
     ("given", "llm"),
     [
-        ({}, ("causal_lm", "smollm2-135m-instruct")),
         ({"judge_model": "other"}, ("causal_lm", "smollm2-135m-instruct")),
-        ({"judge": "causal_lm"}, None),
         ({"judge": "cross_encoder"}, None),
         ({"llm_model": "other"}, ("causal_lm", "other")),
         ({"llm": "openai", "llm_model": "other"}, ("openai", "other")),
         ({"llm": "openai"}, ("openai", "")),
         ({"judge": "cross_encoder", "llm": "vllm", "llm_model": "other"}, ("vllm", "other")),
-        ({"judge": "cross_encoder", "llm": "causal_lm"}, ("causal_lm", "")),
-        ({"profile": "remote"}, None),
         ({"profile": "remote", "llm": "openai", "llm_model": "other"}, ("openai", "other")),
     ],
 )
@@ -128,7 +112,6 @@ def test_a_language_model_stands_beside_the_judge(
     ("given", "name"),
     [
         ({"profile": "remote", "cascade": True}, "MEDREWARD_CASCADE"),
-        ({"judge": "scripted", "cascade": True}, "MEDREWARD_CASCADE"),
         ({"judge": "scripted", "llm_model": "other"}, "MEDREWARD_LLM_MODEL"),
     ],
 )
@@ -148,7 +131,6 @@ def test_what_needs_a_second_engine_is_refused_without_one(
         ({"calibration": "file.json"}, True),
         ({"cascade": True}, True),
         ({"cascade": True, "abstain": False}, False),
-        ({"calibration": "file.json", "abstain": False}, False),
         ({"abstain": True}, True),
     ],
 )
@@ -174,8 +156,6 @@ def test_a_calibration_is_a_file_or_off(
 @pytest.mark.parametrize(
     ("given", "embedder"),
     [
-        ({}, ("sentence_transformer", "all-minilm-l6-v2")),
-        ({"embedder_model": "other"}, ("sentence_transformer", "other")),
         ({"embedder": "openai", "embedder_model": "other"}, ("openai", "other")),
         ({"embedder": "hashed"}, ("hashed", "")),
         ({"judge": "scripted"}, ("sentence_transformer", "all-minilm-l6-v2")),
@@ -203,12 +183,7 @@ def test_a_device_of_ones_own_goes_before_the_profiles() -> None:
         ("medreward_port", "9000", "port", 9000),
         ("MEDREWARD_DEADLINE_S", "1.5", "deadline_s", 1.5),
         ("MEDREWARD_ALLOW_UNAUTHENTICATED", "true", "allow_unauthenticated", True),
-        (
-            "MEDREWARD_JUDGE_URL",
-            "http://a/v1, http://b/v1",
-            "judge_url",
-            ("http://a/v1", "http://b/v1"),
-        ),
+        ("MEDREWARD_JUDGE_URL", "http://a, http://b", "judge_url", ("http://a", "http://b")),
         ("MEDREWARD_SECRET", "s", "secret", SecretStr("s")),
         ("MEDREWARD_MODELS_DIR", "/models", "models_dir", Path("/models")),
     ],
@@ -222,31 +197,21 @@ def test_each_setting_is_read_from_the_environment(
     assert getattr(Settings(), field) == expected
 
 
-def test_nothing_without_the_prefix_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other programs' variables are not ours."""
-    expected = Settings().model_dump()
+def test_nothing_else_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither other programs' variables nor what lies in the working directory."""
     for variable in ("PORT", "HOST", "MEDREWARDPORT", "SECRET", "API_KEYS"):
         monkeypatch.setenv(variable, "1")
-
-    assert Settings().model_dump() == expected
-
-
-def test_a_file_named_env_is_not_read(tmp_path: Path) -> None:
-    """What lies in the working directory must not decide who may score."""
     (tmp_path / ".env").write_text("MEDREWARD_PORT=9000\n", encoding="utf-8")
 
-    assert Settings().port == 8080
+    assert Settings() == Settings.model_construct()
 
 
 @pytest.mark.parametrize(
     ("value", "keys"),
     [
-        ("one", ["one"]),
-        ("one,two", ["one", "two"]),
         (" one , two ,", ["one", "two"]),
         ("one two", ["one two"]),
         ("", []),
-        (" , ", []),
         ('["one"]', ['["one"]']),  # as it is: no second notation to know
     ],
 )
@@ -280,16 +245,11 @@ def test_models_lie_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path
     ("field", "value"),
     [
         ("profile", "tpu"),
-        ("port", "http"),
         ("port", "70000"),
-        ("judge_coverage_floor", "1.1"),
         ("judge_coverage_floor", "nan"),
         ("cascade", "perhaps"),
-        ("deadline_s", "soon"),
         ("judge_timeout_s", "0"),
-        ("judge_timeout_s", "nan"),
         ("max_samples", "0"),
-        ("judgement_cache_bytes", "-1"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_field(
@@ -321,17 +281,10 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
 
 def test_a_cap_on_what_costs_nothing_is_refused() -> None:
     """It would never be reached, and whoever set it believes that it will."""
+    Settings(judge_max_cost_per_day=20.0, judge_prompt_price=0.1)
+    Settings(judge_max_cost_per_day=20.0, judge_completion_price=0.1)
     with pytest.raises(ValidationError, match="MEDREWARD_JUDGE_PROMPT_PRICE"):
         Settings(judge_max_cost_per_day=20.0)
-
-    for price in ("judge_prompt_price", "judge_completion_price"):
-        Settings.model_validate({"judge_max_cost_per_day": 20.0, price: 0.1})
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_loopback_needs_no_key(host: str) -> None:
-    """Only this machine can reach it."""
-    assert Settings(host=host).host == host
 
 
 @pytest.mark.parametrize(
@@ -352,17 +305,17 @@ def test_beyond_loopback_a_key_is_needed(
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
-    [("MEDREWARD_API_KEYS", "sk-one"), ("MEDREWARD_ALLOW_UNAUTHENTICATED", "true")],
+    "given",
+    [
+        {"host": "::1"},
+        {"host": "localhost"},
+        {"host": "::", "api_keys": "sk-one"},
+        {"host": "::", "allow_unauthenticated": True},
+    ],
 )
-def test_beyond_loopback_a_key_or_an_explicit_setting_suffices(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
-) -> None:
-    """Either callers are told apart here, or somebody says that they are elsewhere."""
-    monkeypatch.setenv("MEDREWARD_HOST", "0.0.0.0")  # noqa: S104
-    monkeypatch.setenv(variable, value)
-
-    assert Settings().host == "0.0.0.0"  # noqa: S104
+def test_loopback_a_key_or_an_explicit_setting_suffices(given: dict[str, Any]) -> None:
+    """Only this machine can reach it, or callers are told apart here, or somebody says elsewhere."""
+    assert Settings(**given).host == given["host"]
 
 
 # Secrets.
@@ -386,36 +339,17 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [s for s in _pieces_of_secrets() if any(s in text for text in shown)] == []
 
 
-@pytest.mark.parametrize(
-    "mistake",
-    [
-        {"MEDREWARD_HOST": "0.0.0.0"},  # noqa: S104
-        {"MEDREWARD_PORT": "http"},
-        {"MEDREWARD_PROFILE": "tpu"},
-    ],
-)
-def test_a_refusal_does_not_quote_the_secret_beside_it(
-    monkeypatch: pytest.MonkeyPatch, mistake: dict[str, str]
-) -> None:
-    """The message ends in a start-up log; what was set elsewhere has no place in it."""
-    given = {name: SECRETS[name] for name in ("MEDREWARD_JUDGE_API_KEY", "MEDREWARD_SECRET")}
-    for name, value in {**given, **mistake}.items():
+def test_a_refusal_quotes_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one beside the mistake nor one of a wrong shape: the message ends in a start-up log."""
+    for name, value in {**SECRETS, "MEDREWARD_HOST": "::", "MEDREWARD_PORT": "http"}.items():
         monkeypatch.setenv(name, value)
 
-    with pytest.raises(ValidationError) as caught:
-        Settings()
-
-    shown = f"{caught.value} {caught.value!r}"
-    assert [secret for secret in given.values() if secret in shown] == []
-
-
-def test_a_refusal_does_not_quote_a_secret_given_in_a_wrong_shape() -> None:
-    """A key that is a list is refused by its field's name alone."""
     with pytest.raises(ValidationError) as caught:
         Settings(judge_api_key=["sk-judge"])
 
     assert "judge_api_key" in str(caught.value)
-    assert "sk-judge" not in str(caught.value)
+    shown = f"{caught.value} {caught.value!r}"
+    assert [secret for secret in _pieces_of_secrets() if secret in shown] == []
 
 
 def _pieces_of_secrets() -> list[str]:
@@ -432,32 +366,19 @@ def test_every_setting_is_described() -> None:
     assert [name for name, text in described.items() if not text.endswith((".", "`"))] == []
 
 
-def test_settings_cannot_be_changed_afterwards() -> None:
-    """What the service was built from stays what it was."""
-    with pytest.raises(ValidationError, match="frozen"):
-        Settings().port = 9000  # type: ignore[misc]
-
-
 def test_a_setting_can_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As Kubernetes and Compose mount secrets; a line's end is no part of it."""
+    """As Kubernetes and Compose mount secrets; a line's end is no part, and the environment wins."""
     (tmp_path / "medreward_api_keys").write_text("one,two\n")
     (tmp_path / "medreward_redis_url").write_text("redis://:hunter2@cache:6379/0")
-    monkeypatch.setenv("MEDREWARD_SECRETS_DIR", str(tmp_path))
-
-    settings = Settings()
-
-    assert [key.get_secret_value() for key in settings.api_keys] == ["one", "two"]
-    assert settings.redis_url is not None
-    assert settings.redis_url.get_secret_value() == "redis://:hunter2@cache:6379/0"
-
-
-def test_the_environment_wins_over_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What is set for this one process is meant."""
     (tmp_path / "medreward_recipe").write_text("medix-r1")
     monkeypatch.setenv("MEDREWARD_SECRETS_DIR", str(tmp_path))
     monkeypatch.setenv("MEDREWARD_RECIPE", "medix-r1-guarded")
 
-    assert Settings().recipe == "medix-r1-guarded"
+    settings = Settings()
+
+    assert [key.get_secret_value() for key in settings.api_keys] == ["one", "two"]
+    assert settings.redis_url == SecretStr("redis://:hunter2@cache:6379/0")
+    assert settings.recipe == "medix-r1-guarded"
 
 
 def test_a_folder_of_secrets_that_is_not_there_is_refused(
