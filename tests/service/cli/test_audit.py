@@ -117,7 +117,6 @@ def test_an_abstention_is_not_paid(run: Run, tmp_path: Path) -> None:
     [
         (("--suite", "exam"), "--suite: no suite 'exam'; choose from attack, benign, pair"),
         (("--out", "no/such/card.html"), "--out: no folder no/such; make it first"),
-        (("--out", "."), "is a folder; name a file"),
         (("--recipe", "exam"), "no recipe 'exam' here; choose from medix-r1"),
     ],
 )
@@ -147,16 +146,6 @@ def test_an_interrupted_audit_writes_nothing(tmp_path: Path) -> None:
     assert code == 130
     assert "interrupted" in audit.stderr
     assert out.read_text("utf-8") == "the last one"
-
-
-@pytest.mark.usefixtures("no_models")
-def test_without_a_url_a_service_is_started_for_the_while(run: Run, tmp_path: Path) -> None:
-    """One command from nothing to a report card."""
-    out = tmp_path / "card.html"
-    told = run("audit", "--suite", "benign", "--limit", "1", "--out", out)
-
-    assert told.code == 0
-    assert out.read_text("utf-8").startswith("<!doctype html>")
 
 
 def _numbers(run: Run, url: str, folder: Path, *arguments: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from medreward.cli.check import run_checks
 from medreward.cli.terminal import CommandError
 from medreward.engines.accelerator import Platform
-from tests.service.cli.conftest import PATIENT_TEXT, ROLLOUTS, Run
+from tests.service.cli.conftest import PATIENT_TEXT, ROLLOUTS, Outcome, Run
 from tests.service.engines.judge_servers import MODEL, FakeServer, Model
 from tests.support.service import served
 
@@ -175,6 +175,14 @@ def _unwrapped(table: str) -> str:
     return " ".join(table.split())
 
 
+def _check_judge_of(server: FakeServer, run: Run, monkeypatch: pytest.MonkeyPatch) -> Outcome:
+    with served(server.app) as url:
+        given = {"MEDREWARD_JUDGE": "openai", "MEDREWARD_JUDGE_URL": f"{url}/v1"}
+        for name, value in {**given, "MEDREWARD_JUDGE_MODEL": MODEL, "NO_PROXY": "*"}.items():
+            monkeypatch.setenv(name, value)
+        return run("check")
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
@@ -187,12 +195,7 @@ def test_a_judge_behind_a_server_is_shown_with_the_way_it_is_asked(
     run: Run, monkeypatch: pytest.MonkeyPatch, kind: str, said: str
 ) -> None:
     """The way that was found, and why not a cheaper one."""
-    with served(FakeServer(kind).app) as url:
-        monkeypatch.setenv("MEDREWARD_JUDGE", "openai")
-        monkeypatch.setenv("MEDREWARD_JUDGE_URL", f"{url}/v1")
-        monkeypatch.setenv("MEDREWARD_JUDGE_MODEL", MODEL)
-        monkeypatch.setenv("NO_PROXY", "*")
-        told = run("check")
+    told = _check_judge_of(FakeServer(kind), run, monkeypatch)
 
     assert told.code == 0
     assert said in _unwrapped(told.stdout)
@@ -203,12 +206,7 @@ def test_a_judge_that_does_not_answer_in_labels_fails_the_check(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before a run would find out."""
-    with served(FakeServer("vllm", Model(mute=True)).app) as url:
-        monkeypatch.setenv("MEDREWARD_JUDGE", "openai")
-        monkeypatch.setenv("MEDREWARD_JUDGE_URL", f"{url}/v1")
-        monkeypatch.setenv("MEDREWARD_JUDGE_MODEL", MODEL)
-        monkeypatch.setenv("NO_PROXY", "*")
-        told = run("check")
+    told = _check_judge_of(FakeServer("vllm", Model(mute=True)), run, monkeypatch)
 
     assert told.code == 1
     assert "the judge does not answer in labels" in _unwrapped(told.stdout)

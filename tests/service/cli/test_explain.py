@@ -141,7 +141,6 @@ def test_a_sample_of_a_file_is_chosen_by_id_or_line(run: Run, url: str) -> None:
     ("arguments", "reason"),
     [
         ([], "give a file and --id, or --response and --reference"),
-        (["--response", "x"], "give a file and --id, or --response and --reference"),
         ([ROLLOUTS], "has 110 samples; choose by --id or --line"),
         ([ROLLOUTS, "--id", "none"], "no sample there; check --id and --line"),
         ([ROLLOUTS, "--id", "q01-right", "--response", "x"], "but not both"),
@@ -223,15 +222,6 @@ def test_every_way_to_mark_an_answer_is_told(
 
     assert told.code == 0
     assert said in " ".join(told.stdout.split())
-
-
-@pytest.mark.usefixtures("no_models")
-def test_without_a_url_a_service_is_started_for_the_while(run: Run) -> None:
-    """One command from two texts to a reason."""
-    told = run("explain", "--response", "spleen", "--reference", "Spleen")
-
-    assert told.code == 0
-    assert "reward" in told.stdout
 
 
 def test_every_kind_of_problem_has_advice() -> None:

@@ -96,7 +96,6 @@ def test_results_are_kept_with_their_lines(run: Run, url: str, tmp_path: Path) -
         (SAME | {"template": "exam"}, "template: Input should be 'equivalence'"),
         (SAME | {"response": PATIENT_TEXT}, "response: unknown field"),
         ("nonsense", "not JSON at column 1"),
-        ("[]", 'not a JSON object, such as {"answer": "…", "reference": "…"}'),
     ],
 )
 def test_a_bad_line_is_named_by_number_and_field(
@@ -131,15 +130,6 @@ def test_more_views_than_there_are_is_refused_by_the_service(
 
     assert told.code == 1
     assert "votes: 9 asked for" in told.stderr
-
-
-@pytest.mark.usefixtures("no_models")
-def test_without_a_url_a_service_is_started_for_the_while(run: Run, jsonl: Write) -> None:
-    """One command from a file to grades."""
-    told = run("judge", jsonl(SAME))
-
-    assert told.code == 0
-    assert "items        1, all judged" in told.stdout
 
 
 def _row(table: str, label: str) -> list[str]:

@@ -136,8 +136,3 @@ def test_a_rate_is_never_made_up(run: Run, option: str) -> None:
     assert (missing.code, nothing.code) == (2, 2)
     assert option in missing.stderr
     assert option in nothing.stderr
-
-
-def test_help_shows_examples(run: Run) -> None:
-    """Both can be pasted."""
-    assert run("size", "--help").stdout.count("medreward size --samples 4096") == 2

@@ -21,6 +21,9 @@ COMMANDS = [
     ("verifier", "measure"),
     ("audit",),
     ("check",),
+    ("size",),
+    ("cache", "stats"),
+    ("cache", "clear"),
 ]
 
 
