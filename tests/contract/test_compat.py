@@ -202,7 +202,6 @@ async def test_an_evaluation_is_described_without_what_has_no_reward(serve: Serv
         "<X_RAY>left lower lobe",
         ["<X_RAY>left lower lobe", "<X_RAY>basal left"],
         LABEL,
-        LABEL | {"question": None},
         LABEL | {"reference": ["left lower lobe"]},
         json.dumps(LABEL),
     ],

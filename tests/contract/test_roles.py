@@ -311,7 +311,6 @@ async def test_what_is_too_much_for_one_body_goes_in_several() -> None:
     ("path", "body"),
     [
         ("/engine/judge", {"questions": [{"template": "match", "answer": "x"}]}),
-        ("/engine/judge", {"identity": "scripted", "deadline_ms": 1}),
         (
             "/engine/judge",
             {"questions": [{"template": "none", "answer": "x"}]}
@@ -334,7 +333,6 @@ async def test_a_body_of_another_shape_is_refused(path: str, body: dict[str, Any
     ("settings", "told"),
     [
         ({"role": "api", "judge": "causal_lm"}, "MEDREWARD_ROLE=api holds no model"),
-        ({"role": "api", "embedder": "sentence_transformer"}, "MEDREWARD_ROLE=api holds no model"),
         ({"role": "judge", "judge": "role", "judge_url": "http://j"}, "holds the model itself"),
         ({"role": "api", "abstain": True}, "MEDREWARD_ABSTAIN: set it for the process"),
         ({"role": "api", "calibration": "off"}, "MEDREWARD_CALIBRATION: set it for the process"),
@@ -388,11 +386,8 @@ def inquiry() -> Inquiry:
     [
         {"answers": [{"probabilities": [0.5]}]},
         {"answers": [{"probabilities": [2.0, -1.0]}]},
-        {"answers": [{}]},
         {"answers": []},
-        {"answers": [{"probabilities": ["a", "b"]}]},
         {"results": []},
-        [],
     ],
 )
 async def test_nonsense_from_the_other_process_is_no_verdict(answer: object) -> None:

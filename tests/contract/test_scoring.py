@@ -59,10 +59,12 @@ def test_native_says_none_where_the_trainer_can_take_it(url: str) -> None:
         _ = lost.number
 
 
-def test_native_raises_where_the_trainer_cannot_take_it(url: str) -> None:
+def test_it_raises_where_the_trainer_or_the_user_cannot_take_it(url: str) -> None:
     """Never is there a number that nobody gave."""
     with pytest.raises(NoReward, match="judge_timeout 1") as caught:
         scorer(base_url=url).score_blocking([RIGHT, LOSING])
+    with pytest.raises(NoReward):
+        scorer(base_url=url, on_unscored="raise").score_blocking([LOSING], says_none=True)
 
     assert caught.value.counts == {"judge_timeout": 1}
 
@@ -80,12 +82,6 @@ def test_a_number_is_put_in_only_where_somebody_asked_for_it(
 
     assert lost.reward == lost_reward
     assert not lost.scored
-
-
-def test_raise_raises_also_where_the_trainer_could_take_none(url: str) -> None:
-    """`raise` is for those who want to know at once."""
-    with pytest.raises(NoReward):
-        scorer(base_url=url, on_unscored="raise").score_blocking([LOSING], says_none=True)
 
 
 @pytest.mark.parametrize("on_unscored", ["native", "impute", "zero"])
@@ -169,7 +165,8 @@ def test_a_process_has_one_scorer_for_the_same_options() -> None:
     """A reward function that is called thousands of times does not connect thousands of times."""
     one = scorer(base_url="http://rewards:8080", recipe="medix-r1")
 
-    assert scorer(base_url="http://rewards:8080", recipe="medix-r1") is one
+    # Two halves of a step that count their losses apart would both miss an outage.
+    assert scorer(recipe="medix-r1", base_url="http://rewards:8080", run_id=None) is one
     assert scorer(base_url="http://rewards:8080") is not one
 
 
@@ -183,13 +180,6 @@ def test_calls_with_few_samples_travel_together(url: str) -> None:
     assert {outcome.reward for (outcome,) in asyncio.run(score())} == {
         chosen.score_blocking([WRONG, RIGHT])[1].reward
     }
-
-
-def test_the_order_of_options_makes_no_other_scorer() -> None:
-    """Two halves of a step that count their losses apart would both miss an outage."""
-    one = scorer(base_url="http://rewards:8080", recipe="medix-r1")
-
-    assert scorer(recipe="medix-r1", base_url="http://rewards:8080", run_id=None) is one
 
 
 @pytest.mark.parametrize("name", ["MEDREWARD_URL", "MEDREWARD_API_KEY"])

@@ -10,6 +10,7 @@ import argparse
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 SERVICE = Path(__file__).parents[2] / "service" / "medreward"
@@ -81,45 +82,19 @@ def rooms_of(imports: Iterable[Import]) -> Graph:
     return {room: frozenset(below) for room, below in sorted(graph.items())}
 
 
-def cycles_of(graph: Graph) -> list[list[str]]:
-    """List the groups of rooms that import each other in a circle."""
-    reached = {room: _reached(room, graph) for room in graph}
-    groups = {
-        tuple(sorted(other for other in reached[room] if room in reached[other]))
-        for room in graph
-        if room in reached[room]
-    }
-    return [list(group) for group in sorted(groups)]
-
-
-def _reached(room: str, graph: Graph) -> set[str]:
-    reached: set[str] = set()
-    waiting = [room]
-    while waiting:
-        new = graph[waiting.pop()] - reached
-        reached |= new
-        waiting += new
-    return reached
-
-
 def floors_of(graph: Graph) -> list[list[str]]:
-    """List the rooms floor by floor, from the ground; the rooms of a circle share their floor."""
-    circle_of = {room: tuple(circle) for circle in cycles_of(graph) for room in circle}
-    floors: dict[str, int] = {}
+    """List the rooms floor by floor, from the ground.
 
-    def floor(room: str) -> int:
-        if room not in floors:
-            together = circle_of.get(room, (room,))
-            below = {other for one in together for other in graph[one]} - set(together)
-            floors.update(dict.fromkeys(together, 1 + max(map(floor, below), default=-1)))
-        return floors[room]
-
-    for room in graph:
-        floor(room)
-    return [
-        sorted(room for room, level in floors.items() if level == wanted)
-        for wanted in range(max(floors.values(), default=-1) + 1)
-    ]
+    Raises:
+        CycleError: rooms import each other in a circle; its second argument lists them.
+    """
+    sorter = TopologicalSorter(graph)
+    sorter.prepare()
+    floors = []
+    while sorter.is_active():
+        floors.append(sorted(sorter.get_ready()))
+        sorter.done(*floors[-1])
+    return floors
 
 
 def upward(imports: Iterable[Import], layers: Sequence[Sequence[str]]) -> list[Import]:
@@ -140,15 +115,16 @@ def main() -> None:
     folder = parser.parse_args().folder.resolve()
     imports, modules = imports_of(folder), modules_of(folder)
     graph = rooms_of(imports)
-    floors, cycles = floors_of(graph), cycles_of(graph)
     at_root = [module for module, path in modules.items() if path.parent == folder]
     print(f"modules        {len(modules)}, {len(at_root) - 1} of them at the root")  # noqa: T201 - a script
     print(f"imports        {len(imports)} between modules")  # noqa: T201
     print(f"rooms          {len(graph)}, {sum(map(len, graph.values()))} imports between them")  # noqa: T201
-    print(f"cycles         {len(cycles)}")  # noqa: T201
-    for cycle in cycles:
-        print(f"               {' '.join(cycle)}")  # noqa: T201
-    print(f"floors         {len(floors)}")  # noqa: T201
+    try:
+        floors = floors_of(graph)
+    except CycleError as exc:
+        print(f"cycle          {' '.join(exc.args[1])}")  # noqa: T201
+        return
+    print(f"floors         {len(floors)}, and no cycle")  # noqa: T201
     for number, floor in reversed(list(enumerate(floors))):
         print(f"{number:>6}         {' '.join(floor)}")  # noqa: T201
 

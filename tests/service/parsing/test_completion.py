@@ -19,20 +19,8 @@ SIGNS = re.compile(r"\s*(<|>|/)\s*")
 PIECES = st.sampled_from(
     [
         *("<thinking>", "</thinking>", "<answer>", "</answer>", "<X_RAY>", "<answer", "</answ"),
-        *(
-            "<",
-            ">",
-            "/",
-            " ",
-            "\n",
-            "\t",
-            "\u3000",
-            "\x1c",
-            ".",
-            "left lower lobe",
-            "é",
-            "120 / 80",
-        ),
+        *("<", ">", "/", " ", "\n", "\t", "\u3000", "\x1c", "."),
+        *("left lower lobe", "é", "120 / 80"),
     ]
 )
 RESPONSES = st.one_of(
@@ -74,13 +62,10 @@ def test_tightening_is_the_published_substitution(text: str) -> None:
     "nasty",
     [
         "<answer>",
-        "<thinking>",
-        "</thinking>",
         "</thinking><answer>",
         "</thinking><answer>x</answer>",
         "</thinking>" + " " * 50,
         "word" + "\n" * 60_000,
-        " <",
         "\\boxed{",
         "\n",
     ],
