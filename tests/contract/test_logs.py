@@ -265,19 +265,6 @@ async def test_at_the_level_of_warnings_an_engine_that_raises_is_logged_and_no_r
 
 
 @pytest.mark.anyio
-async def test_a_proper_request_id_is_the_callers(configure: Configure, serve: Serve) -> None:
-    """So that one line here and one in the training job tell of the same request."""
-    read = configure("info")
-
-    async with serve() as client:
-        await Call(200, headers={"X-Request-ID": "run-7.step-120"}).make(client)
-
-    assert [line["request_id"] for line in read() if line["event"] == "request"] == [
-        "run-7.step-120"
-    ]
-
-
-@pytest.mark.anyio
 @pytest.mark.parametrize(("level", "count"), [("info", 0), ("debug", 3)])
 async def test_probes_are_logged_only_for_debugging(
     configure: Configure, serve: Serve, level: str, count: int

@@ -194,18 +194,6 @@ async def test_the_embedder_is_loaded_before_the_judge() -> None:
     assert started == ["embedder", "judge"]
 
 
-# The worker that has the models has also imported torch.
-@pytest.mark.xdist_group("models")
-async def test_a_model_that_was_not_fetched_fails_loading_with_the_command() -> None:
-    """The reason names the command that mends it."""
-    app = create_app(Settings(judge="causal_lm", models_dir="/nowhere"), embedder=HashedEmbedder())
-    async with app.router.lifespan_context(app):
-        service = await loaded(app)
-
-    message = service.engines.readiness.engines["judge"].message
-    assert "medreward models fetch" in message
-
-
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

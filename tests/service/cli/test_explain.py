@@ -35,7 +35,7 @@ def explained(run: Run, url: str) -> Callable[..., str]:
 
 
 def test_a_rejected_answer_names_the_rule(explained: Callable[..., str]) -> None:
-    """The rules end there: no equality, no model."""
+    """The rules end there: no equality, no model. One character is too few."""
     told = explained("left: lower lobe", "--modality", "X_RAY")
 
     assert "5. rejected?" not in told
@@ -43,10 +43,6 @@ def test_a_rejected_answer_names_the_rule(explained: Callable[..., str]) -> None
     assert "equal?" not in told
     assert "reward 0.1450" in told
     assert "flags rejected_answer" in told
-
-
-def test_a_short_answer_is_counted(explained: Callable[..., str]) -> None:
-    """One character is too few for the published recipe."""
     assert "yes: the answer has 1 characters, and 2 are the least" in explained("A")
 
 
@@ -80,16 +76,12 @@ def test_each_signal_adds_its_value_times_its_weight(explained: Callable[..., st
 
 
 def test_how_the_answer_was_found_is_told(explained: Callable[..., str]) -> None:
-    """In its tags, or for want of them everywhere."""
+    """In its tags, or for want of them everywhere, and without white space around three signs."""
     inside = explained(" spleen. ")
     outside = explained("spleen", shape="{}")
 
     assert "in the first <answer>…</answer>, without full stops around it: “spleen”" in inside
     assert "no <answer>…</answer>: the whole response is the answer: “spleen”" in outside
-
-
-def test_removed_white_space_is_counted(explained: Callable[..., str]) -> None:
-    """The published recipe takes it from around three signs."""
     assert "2 characters of it around < > / removed" in explained("120 / 80")
 
 

@@ -45,6 +45,7 @@ def test_every_sample_gets_a_row(run: Run, url: str, jsonl: Write) -> None:
     assert told.code == 0
     assert _row(told.stdout, "right") == ["right", "1.0000", "1", "1.000", "1", "1.000", "1", "1"]
     assert _row(told.stdout, "wrong")[:4] == ["wrong", "0.1000", "0", "0.000"]
+    assert "Means by kind" not in told.stdout  # most files name none
 
 
 def test_the_summary_tells_what_the_rewards_are_like(run: Run, url: str, jsonl: Write) -> None:
@@ -88,13 +89,8 @@ def test_kinds_are_compared_where_the_samples_name_them(run: Run, url: str) -> N
     assert _row(told, "right")[1] == "22"
 
 
-def test_there_is_no_table_of_kinds_without_kinds(run: Run, url: str, jsonl: Write) -> None:
-    """Most files name none."""
-    assert "kind" not in run("score", jsonl(RIGHT), "--url", url).stdout
-
-
 def test_results_are_kept_in_order(run: Run, url: str, tmp_path: Path) -> None:
-    """--out has one object a sample: its place, its id and group, and the service's result."""
+    """--out has one object a sample: its place, its id and group, its result in whatever batch."""
     out = tmp_path / "out.jsonl"
     run("score", ROLLOUTS, "--url", url, "--out", out, "--batch", "7")
     rows, samples = rows_of(out), rows_of(ROLLOUTS)
@@ -106,19 +102,14 @@ def test_results_are_kept_in_order(run: Run, url: str, tmp_path: Path) -> None:
     assert rows[0]["recipe"] == "medix-r1"
     assert rows[0]["fingerprint"].startswith("sha256:")
 
-
-def test_the_size_of_a_batch_changes_no_reward(run: Run, url: str, tmp_path: Path) -> None:
-    """How samples are sent is no part of the question."""
-    one, many = tmp_path / "one.jsonl", tmp_path / "many.jsonl"
-    run("score", ROLLOUTS, "--url", url, "--out", one, "--batch", "1")
-    run("score", ROLLOUTS, "--url", url, "--out", many, "--batch", "110")
-
-    assert [r["reward"] for r in rows_of(one)] == [r["reward"] for r in rows_of(many)]
+    run("score", ROLLOUTS, "--url", url, "--out", out, "--batch", "110")
+    assert [row["reward"] for row in rows_of(out)] == [row["reward"] for row in rows]
 
 
 def test_an_unscored_sample_is_no_zero(run: Run, url: str, jsonl: Write) -> None:
-    """It has no number, is left out of the mean, and fails the command."""
-    told = run("score", jsonl(RIGHT, UNSCORABLE), "--url", url)
+    """It has no number, is left out of the mean, and fails the command if more than allowed are."""
+    file = jsonl(RIGHT, UNSCORABLE)
+    told = run("score", file, "--url", url)
 
     assert told.code == 1
     assert _row(told.stdout, "empty-reference")[1] == "none"
@@ -126,12 +117,6 @@ def test_an_unscored_sample_is_no_zero(run: Run, url: str, jsonl: Write) -> None
     assert "2, 1 without a reward (50.0%): invalid_reference 1" in told.stdout
     assert "mean 1.0000" in told.stdout
     assert "1 of 2 samples have no reward, more than --max-unscored 0 allows" in told.stderr
-
-
-def test_some_unscored_samples_can_be_allowed(run: Run, url: str, jsonl: Write) -> None:
-    """--max-unscored is the share that is fine."""
-    file = jsonl(RIGHT, UNSCORABLE)
-
     assert run("score", file, "--url", url, "--max-unscored", "0.5").code == 0
     assert run("score", file, "--url", url, "--max-unscored", "0.49").code == 1
 
@@ -147,25 +132,16 @@ def test_nothing_scored_at_all_is_still_told(run: Run, jsonl: Write) -> None:
     assert "0.0-0.1" not in told.stdout
 
 
-def test_two_recipes_are_compared(run: Run, url: str, jsonl: Write) -> None:
-    """The largest difference comes first, then how many change and by how much."""
-    told = run("score", jsonl(RIGHT, WRONG), "--url", url, "--compare", "strict").stdout
+def test_two_recipes_are_compared(run: Run, url: str, jsonl: Write, tmp_path: Path) -> None:
+    """The largest difference comes first, then how many change; both results are kept."""
+    out, file = tmp_path / "out.jsonl", jsonl(RIGHT, WRONG)
+    told = run("score", file, "--url", url, "--compare", "strict", "--out", out).stdout
     words = told.split("medix-r1   strict")[1]
 
     assert "0.1000     0.0000   -0.1000" in words
     assert "From medix-r1 to strict, 1 of 2 rewards change; the mean difference is -0.0500" in words
-
-
-def test_a_comparison_keeps_both(run: Run, url: str, jsonl: Write, tmp_path: Path) -> None:
-    """Each kept result names its recipe."""
-    out = tmp_path / "out.jsonl"
-    run("score", jsonl(RIGHT, WRONG), "--url", url, "--compare", "strict", "--out", out)
-
     assert [(r["recipe"], r["reward"]) for r in rows_of(out)] == [
-        ("medix-r1", 1.0),
-        ("medix-r1", 0.1),
-        ("strict", 1.0),
-        ("strict", 0.0),
+        *(("medix-r1", 1.0), ("medix-r1", 0.1), ("strict", 1.0), ("strict", 0.0))
     ]
 
 
@@ -198,15 +174,11 @@ def test_an_unknown_modality_is_refused_by_line(run: Run, url: str, jsonl: Write
 
 
 def test_samples_come_from_standard_input(run: Run, url: str) -> None:
-    """`-` is where a pipe ends."""
+    """`-` is where a pipe ends; there is no path to name."""
     told = run("score", "-", "--url", url, stdin=json.dumps(RIGHT) + "\n")
 
     assert told.code == 0
     assert "samples   1, all scored" in told.stdout
-
-
-def test_an_empty_standard_input_is_named(run: Run, url: str) -> None:
-    """There is no path to name."""
     assert "standard input: empty" in run("score", "-", "--url", url).stderr
 
 
