@@ -47,10 +47,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # Not awaited: the server accepts connections only after `yield`, and /livez and /readyz
         # have to answer while the models load.
-        tasks = [
-            asyncio.create_task(service.load()),
-            asyncio.create_task(service.watchdog.run()),
-        ]
+        tasks = [asyncio.create_task(service.load()), asyncio.create_task(service.watchdog.run())]
         try:
             yield
         finally:

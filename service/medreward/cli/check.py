@@ -10,11 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from medreward.cli.client import LOADING, LoadingLimit, loading_text, log_quietly
-from medreward.cli.environment import (
-    misspelt_variables,
-    read_settings,
-    without_password,
-)
+from medreward.cli.environment import misspelt_variables, read_settings, without_password
 from medreward.cli.jsonl import BadLine, name_of, read_sample_line, sort_lines
 from medreward.cli.models import changed_files, remedy_for
 from medreward.cli.recipes import find_local_recipe, unknown_modality

@@ -20,11 +20,7 @@ from rich.text import Text
 import medreward
 from medreward.app import create_app
 from medreward.cli.client import loading_text, reasons
-from medreward.cli.environment import (
-    misspelt_variables,
-    read_settings,
-    without_password,
-)
+from medreward.cli.environment import misspelt_variables, read_settings, without_password
 from medreward.cli.options import KEY_VARIABLE
 from medreward.cli.tables import facts_grid, print_disclaimer, short
 from medreward.cli.terminal import (
@@ -79,9 +75,7 @@ def serve(**options: Any) -> None:
         admin_listener = _listen(admin_host, settings.admin_port, "admin-")
     service: Service = app.state.service
     config = server_config(
-        app,
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=math.ceil(settings.longest_drain_s),
+        app, backlog=BACKLOG, timeout_graceful_shutdown=math.ceil(settings.longest_drain_s)
     )
     server = LeavingServer(config, service)
     # uvicorn handles these signals while it serves, and raises them again after its shutdown. The
@@ -139,8 +133,7 @@ def _configure_logs(settings: Settings) -> None:
     is_chosen = "log_format" in settings.model_fields_set
     is_watched = sys.stderr.isatty()
     logs.configure(
-        settings.log_level,
-        "console" if is_watched and not is_chosen else settings.log_format,
+        settings.log_level, "console" if is_watched and not is_chosen else settings.log_format
     )
     if is_watched:
         # The spinner and the welcome text report loading already, and a log line would break the

@@ -55,10 +55,7 @@ def shown(text: str, style: str = "") -> Text:
 def _console(stream: IO[str]) -> Console:
     is_measured = stream.isatty() or "COLUMNS" in os.environ
     return Console(
-        file=stream,
-        width=None if is_measured else PLAIN_WIDTH,
-        highlight=False,
-        emoji=False,
+        file=stream, width=None if is_measured else PLAIN_WIDTH, highlight=False, emoji=False
     )
 
 

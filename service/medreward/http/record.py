@@ -70,9 +70,7 @@ def _judge_probabilities(results: Sequence[Reward | Unscored]) -> Iterable[float
             yield part.signal.p_yes
 
 
-def _evaluation_of(
-    result: Reward | Unscored | Grade | Ungraded,
-) -> Mapping[str, str | float]:
+def _evaluation_of(result: Reward | Unscored | Grade | Ungraded) -> Mapping[str, str | float]:
     """Return OpenTelemetry's evaluation attributes of a result; an unscored one has no score, not 0."""
     match result:
         case Reward():

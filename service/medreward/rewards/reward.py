@@ -7,13 +7,7 @@ from typing import NamedTuple
 
 from medreward.engines.embedder import Vector, cosine
 from medreward.engines.judge import Inquiry, Judgement, View
-from medreward.errors import (
-    EMBEDDER_FAILURES,
-    JUDGE_FAILURES,
-    NonsenseReply,
-    Problem,
-    ProblemKind,
-)
+from medreward.errors import EMBEDDER_FAILURES, JUDGE_FAILURES, NonsenseReply, Problem, ProblemKind
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.guards.support import has_witness
@@ -107,10 +101,7 @@ class RewardComposer:
     """Composes the rewards of one request's samples from rules, judgements and vectors."""
 
     def __init__(
-        self,
-        recipe: Recipe,
-        judgements: Answers[Inquiry, Judgement],
-        vectors: Answers[str, Vector],
+        self, recipe: Recipe, judgements: Answers[Inquiry, Judgement], vectors: Answers[str, Vector]
     ) -> None:
         self._recipe = recipe
         self._judgements = judgements

@@ -77,10 +77,7 @@ PLAIN = [Route("/reward", reward, methods=["POST"]), Route("/judge", judge, meth
 
 
 @router.get(
-    "/recipes",
-    tags=["recipes"],
-    response_model=schemas.RecipesReply,
-    responses=refusals(401),
+    "/recipes", tags=["recipes"], response_model=schemas.RecipesReply, responses=refusals(401)
 )
 async def recipes(request: Request) -> Response:
     """List the recipes as they were resolved, with their fingerprints."""
@@ -108,10 +105,7 @@ async def recipe(request: Request, name: str) -> Response:
 
 
 @router.get(
-    "/runs/{run_id:path}",
-    tags=["runs"],
-    response_model=RunReport,
-    responses=refusals(401, 404),
+    "/runs/{run_id:path}", tags=["runs"], response_model=RunReport, responses=refusals(401, 404)
 )
 async def run(request: Request, run_id: str) -> Response:
     """Report the statistics of a training run, with alerts about suspicious changes."""
