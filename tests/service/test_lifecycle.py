@@ -24,10 +24,7 @@ class Process:
         self.clock = Clock()
         self.in_flight = 0
         self.lifecycle = Lifecycle(
-            delay_s=delay_s,
-            longest_s=longest_s,
-            in_flight=lambda: self.in_flight,
-            clock=self.clock,
+            delay_s=delay_s, longest_s=longest_s, in_flight=lambda: self.in_flight, clock=self.clock
         )
 
 

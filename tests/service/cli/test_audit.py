@@ -11,13 +11,7 @@ import pytest
 from medreward.app import create_app
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import Problem, ProblemKind
-from tests.service.cli.conftest import (
-    PROGRAM,
-    WARM_UP,
-    Run,
-    outage,
-    settings,
-)
+from tests.service.cli.conftest import PROGRAM, WARM_UP, Run, outage, settings
 from tests.support.engines import TroubledJudge, hang
 from tests.support.process import Program
 from tests.support.service import served

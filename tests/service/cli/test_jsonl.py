@@ -108,12 +108,7 @@ def test_a_line_without_an_id_is_called_by_its_number(jsonl: Write) -> None:
     """So is one whose id another has too."""
     lines = read_samples(jsonl(GOOD, GOOD | {"id": "a"}, GOOD | {"id": "b"}, GOOD | {"id": "a"}))
 
-    assert labels(lines, lambda sample: sample.id) == [
-        "line 1",
-        "a (line 2)",
-        "b",
-        "a (line 4)",
-    ]
+    assert labels(lines, lambda sample: sample.id) == ["line 1", "a (line 2)", "b", "a (line 4)"]
 
 
 def _one_line(told: Outcome) -> str:

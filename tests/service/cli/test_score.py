@@ -299,8 +299,7 @@ def test_the_file_that_is_read_is_not_written(run: Run, url: str, jsonl: Write) 
 
 
 @pytest.mark.parametrize(
-    ("out", "reason"),
-    [("none/out.jsonl", "no folder"), (".", "is a folder; name a file")],
+    ("out", "reason"), [("none/out.jsonl", "no folder"), (".", "is a folder; name a file")]
 )
 def test_a_place_that_cannot_be_written_is_refused_first(
     run: Run, jsonl: Write, tmp_path: Path, out: str, reason: str
