@@ -25,7 +25,6 @@ from medreward.cli.tables import NOTHING, facts_grid, number, plain_table, print
 from medreward.cli.terminal import CommandError, Misuse, output, shown, waiting
 from medreward.engines.status import EngineState
 from medreward.http.schemas import JudgeReply, JudgeRequest, RewardReply, RewardRequest
-from medreward.recipes.recipe import Recipe
 
 Cases = Sequence[Case]
 Lines = Sequence[Line[Case]]
@@ -70,8 +69,9 @@ def audit_service(plan: Plan) -> None:
     print_card(console, card)
     print_disclaimer(console, engines)
     console.print(shown(f"\nThe report card is in {plan.out}"), soft_wrap=True)
-    if plan.is_strict:
-        _check_bars(card)
+    short_of = [f"{bar.name} ({bar.status})" for bar in bars(card) if bar.status != "met"]
+    if plan.is_strict and short_of:
+        raise CommandError(f"--strict: not every bar is met: {', '.join(short_of)}")
 
 
 async def _audit(
@@ -79,7 +79,8 @@ async def _audit(
 ) -> tuple[Card, Mapping[str, EngineState]]:
     async with connected(plan.target) as service:
         recipe = readable_recipe(service.url, await service.recipes(), plan.recipe)
-        _check_auditable(recipe)
+        if recipe.signals.accuracy_llm is None and recipe.signals.accuracy_embed is None:
+            raise Misuse(f"--recipe: {recipe.name!r} does not look at the answer; choose another")
         lines = list(starmap(Line, enumerate(cases, start=1)))
         deadline_ms = plan.target.deadline_ms
 
@@ -101,27 +102,17 @@ async def _audit(
         return make_card(outcomes, audited, examples=plan.examples), service.engines
 
 
-def _check_auditable(recipe: Recipe) -> None:
-    if recipe.signals.accuracy_llm is None and recipe.signals.accuracy_embed is None:
-        raise Misuse(f"--recipe: {recipe.name!r} does not look at the answer; choose another")
-
-
 async def _send(
     service: Connection,
     plan: Plan,
     cases: Lines,
-    body: Callable[[Lines], BaseModel],
+    request: Callable[[Lines], BaseModel],
     model: type[Reply],
     *,
     title: str,
 ) -> list[Reply]:
-    replies = await service.send_all(
-        batches(cases, plan.batch),
-        lambda batch: body(batch).model_dump_json(),
-        model,
-        title=title,
-        noun="cases",
-    )
+    pieces = batches(cases, plan.batch)
+    replies = await service.send_all(pieces, request, model, title=title, noun="cases")
     if any(reply.provenance != replies[0].provenance for reply in replies):
         raise CommandError("the service changed its recipe or its models on the way; audit again")
     return replies
@@ -153,12 +144,6 @@ def _suites(names: Sequence[str]) -> list[Suite]:
     if unknown:
         raise Misuse(f"--suite: no suite {unknown[0]!r}; choose from {', '.join(SUITES)}")
     return [suite for suite in SUITES if not names or suite in names]
-
-
-def _check_bars(card: Card) -> None:
-    short = [f"{bar.name} ({bar.status})" for bar in bars(card) if bar.status != "met"]
-    if short:
-        raise CommandError(f"--strict: not every bar is met: {', '.join(short)}")
 
 
 STYLES: dict[Status, str] = {"met": "green", "missed": "red", "unknown": "yellow"}

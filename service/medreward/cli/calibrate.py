@@ -27,7 +27,7 @@ from medreward.cli.tables import NOTHING, counted, facts_grid, plain_table, prin
 from medreward.cli.terminal import CommandError, Misuse, output, shown
 from medreward.engines.calibration import ANY, Calibration, Family, family_of, load_calibration
 from medreward.engines.status import EngineState
-from medreward.http.schemas import ItemResult, JudgeReply
+from medreward.http.schemas import ItemResult, JudgeReply, JudgeRequest
 from medreward.samples import Identifier
 
 TEMPLATES: Final = ("equivalence",)
@@ -152,11 +152,11 @@ def _distinct(lines: Lines, path: Path) -> tuple[Lines, int]:
 
 
 async def _ask(plan: Plan, lines: Lines) -> JudgedLines:
-    def body(batch: Lines) -> str:
+    def request(batch: Lines) -> JudgeRequest:
         fields = {"id", "question", "reference", "answer"}
         items = [line.value.model_dump(include=fields, exclude_none=True) for line in batch]
-        deadline_ms = plan.target.deadline_ms
-        return json.dumps({"template": plan.template, "deadline_ms": deadline_ms, "items": items})
+        head = {"template": plan.template, "deadline_ms": plan.target.deadline_ms}
+        return JudgeRequest.model_validate({**head, "items": items})
 
     async with connected(plan.target) as service:
 
@@ -164,7 +164,7 @@ async def _ask(plan: Plan, lines: Lines) -> JudgedLines:
             _check_judge(service.url, reply.provenance.judge)
 
         replies = await service.send_all(
-            batches(lines, plan.batch), body, JudgeReply, title="judging", on_reply=check
+            batches(lines, plan.batch), request, JudgeReply, title="judging", on_reply=check
         )
         results = [result for reply in replies for result in reply.results]
         return JudgedLines(results, _origin(replies), dict(service.engines))

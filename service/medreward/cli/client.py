@@ -88,7 +88,7 @@ class Connection:
     async def send_all(
         self,
         pieces: Sequence[Sequence[Line[T]]],
-        body_of: Callable[[Sequence[Line[T]]], str],
+        request_of: Callable[[Sequence[Line[T]]], BaseModel],
         model: type[Reply],
         *,
         title: str,
@@ -104,7 +104,7 @@ class Connection:
         """
 
         async def send(piece: Sequence[Line[T]]) -> Reply:
-            return await self.exchange(body_of(piece), piece, model, noun=noun)
+            return await self.exchange(request_of(piece), piece, model, noun=noun)
 
         replies: list[Reply] = []
         with counting(title, sum(map(len, pieces))) as add:
@@ -116,14 +116,19 @@ class Connection:
         return replies
 
     async def exchange(
-        self, body: str, batch: Sequence[Line[Any]], model: type[Reply], *, noun: str = "lines"
+        self,
+        request: BaseModel,
+        batch: Sequence[Line[Any]],
+        model: type[Reply],
+        *,
+        noun: str = "lines",
     ) -> Reply:
         """Send one batch and return the reply, which has one result for each of its lines.
 
         Raises:
             CommandError: the request was refused, or the reply does not fit; names the lines.
         """
-        response = await self.post(PATHS[model], body)
+        response = await self.post(PATHS[model], request.model_dump_json(exclude_unset=True))
         where = f"{noun} {batch[0].number} to {batch[-1].number}"
         reply = self._read(response, model, f" {where}")
         if len(reply.results) != len(batch):

@@ -63,7 +63,9 @@ def explain_sample(choice: Choice, recipe_name: str | None, target: Target) -> N
     explanation, engines = asyncio.run(_ask(line, recipe_name, target))
     console = output()
     _print_texts(console, line, explanation)
-    _print_steps(console, explanation, _limits(target))
+    # The limits of a service elsewhere are unknown, so these are the defaults.
+    limits = Limits() if target.url is not None else read_settings().limits
+    _print_steps(console, explanation, limits)
     _print_signals(console, explanation)
     _print_outcome(console, explanation)
     print_disclaimer(console, engines)
@@ -119,16 +121,11 @@ async def _ask(
         bad = unknown_modality(line, recipe)
         if bad is not None:
             raise Misuse(bad.reason)
-        body = RewardRequest(
+        request = RewardRequest(
             samples=(line.value,), recipe=recipe.name, deadline_ms=target.deadline_ms
-        ).model_dump_json(exclude_unset=True)
-        reply = await service.exchange(body, [line], RewardReply)
+        )
+        reply = await service.exchange(request, [line], RewardReply)
         return Explanation(line.value, recipe, reply), service.engines
-
-
-def _limits(target: Target) -> Limits:
-    """Return the limits of a local service, or the defaults, since a remote one's are unknown."""
-    return Limits() if target.url is not None else read_settings().limits
 
 
 def _print_texts(console: Console, line: Line[Sample], explanation: Explanation) -> None:

@@ -96,19 +96,19 @@ async def _judge(
 ) -> tuple[Sequence[JudgeReply], float, Mapping[str, EngineState]]:
     """Send every group, and return the replies, the seconds they took, and the judge's state."""
 
-    def body(batch: Lines) -> str:
+    def request(batch: Lines) -> JudgeRequest:
         return JudgeRequest(
             template=batch[0].value.template,
             votes=plan.votes,
             deadline_ms=plan.target.deadline_ms,
             items=tuple(line.value.items[0] for line in batch),
-        ).model_dump_json(exclude_unset=True)
+        )
 
     async with connected(plan.target) as service:
         started_s = time.perf_counter()
         replies = await service.send_all(
             [piece for group in groups for piece in batches(group, plan.batch)],
-            body,
+            request,
             JudgeReply,
             title="judging",
             on_reply=lambda batch, reply: writer.write(_rows(batch, reply)),

@@ -54,7 +54,14 @@ def print_models(*, verifies: bool) -> None:
                 changed.append(model)
                 state = Text("changed: ", "red").append_text(shown(", ".join(found)))
         console.print(shown(model.name, "bold"))
-        console.print(facts_grid(_facts(model, models_dir, state)))
+        facts = {
+            "  role": model.role,
+            "  licence": model.licence,
+            "  state": state,
+            "  folder": shown(str(folder_of(model, models_dir))),
+            "  fitness": shown(model.fitness, "yellow"),
+        }
+        console.print(facts_grid(facts))
         console.print()
     if changed:
         mends = (f"{model.name} changed on disk: {remedy_for(model)}" for model in changed)
@@ -127,16 +134,6 @@ def _print_installed(model: InstalledModel, models_dir: Path, *, is_named: bool)
         raise SetupError(how_to_have(model, models_dir))
     else:
         output().print(shown(how_to_have(model, models_dir), "red"))
-
-
-def _facts(model: Model, models_dir: Path, state: Text) -> dict[str, Text | str]:
-    return {
-        "  role": model.role,
-        "  licence": model.licence,
-        "  state": state,
-        "  folder": shown(str(folder_of(model, models_dir))),
-        "  fitness": shown(model.fitness, "yellow"),
-    }
 
 
 def _state(model: Model, models_dir: Path) -> Text:

@@ -1,7 +1,6 @@
 """`medreward recipes`: the available recipes, without loading a model."""
 
 from pydantic import ValidationError
-from rich.console import Console
 from rich.text import Text
 
 from medreward.cli.environment import read_settings
@@ -51,7 +50,11 @@ def print_recipe(name: str) -> None:
     console.print(shown(f"{recipe.name}, version {recipe.version}", "bold"))
     console.print(shown(f"{recipe.description}\n"))
     console.print(facts_grid(_facts(recipe, template)))
-    _print_signals(console, recipe)
+    table = plain_table("signal", "weight", "threshold")
+    for title, signal in recipe.signals:
+        threshold = f"{signal.threshold:g}" if isinstance(signal, Thresholded) else NOTHING
+        table.add_row(title, f"{signal.weight:.6g}", threshold)
+    console.print(table)
 
 
 def _facts(recipe: Recipe, template: Template | None) -> dict[str, Text | str]:
@@ -77,14 +80,6 @@ def _guards(recipe: Recipe) -> dict[str, Text | str]:
         floor = recipe.guards.witness_cosine
         needs.append(f"a witness: a word in common, a cosine ≥ {floor:g}, or another engine")
     return told | {"a YES needs": shown("; ".join(needs) or "the judge alone")}
-
-
-def _print_signals(console: Console, recipe: Recipe) -> None:
-    table = plain_table("signal", "weight", "threshold")
-    for name, signal in recipe.signals:
-        threshold = f"{signal.threshold:g}" if isinstance(signal, Thresholded) else NOTHING
-        table.add_row(name, f"{signal.weight:.6g}", threshold)
-    console.print(table)
 
 
 def _weights(recipe: Recipe) -> str:

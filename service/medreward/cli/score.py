@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,13 @@ def score_file(plan: Plan) -> None:
     for other in runs[1:]:
         print_comparison(console, runs[0], other)
     print_disclaimer(console, engines)
-    _check_unscored(runs, plan.max_unscored)
+    worst = max(runs, key=lambda run: run.unscored_share)
+    if worst.unscored_share > plan.max_unscored:
+        total = len(worst.scored)
+        raise CommandError(
+            f"{total - len(worst.rewards)} of {total} samples have no reward, more than "
+            f"--max-unscored {plan.max_unscored:g} allows; the table says why"
+        )
 
 
 async def _score(
@@ -76,7 +83,11 @@ async def _score(
         names = [plan.recipe] if plan.compare is None else [plan.recipe, plan.compare]
         recipes = [find_recipe(known, name) for name in names]
         for recipe in recipes:
-            _check_modalities(plan.file, lines, recipe)
+            # Before anything is sent, since a line of unknown modality fails its whole batch.
+            readable = rebuild_recipe(recipe)
+            bad = [unknown_modality(line, readable) for line in lines] if readable else []
+            if any(bad):
+                raise_bad_lines(plan.file, list(filter(None, bad)), len(lines))
         runs = [await _run(service, lines, recipe, plan, writer) for recipe in recipes]
         return runs, service.engines
 
@@ -84,21 +95,24 @@ async def _score(
 async def _run(
     service: Connection, lines: Lines, recipe: RecipeReply, plan: Plan, writer: ResultWriter
 ) -> RewardRun:
-    def body(batch: Lines) -> str:
+    def request(batch: Lines) -> RewardRequest:
         samples = tuple(line.value for line in batch)
         deadline_ms = plan.target.deadline_ms
-        request = RewardRequest(samples=samples, recipe=recipe.name, deadline_ms=deadline_ms)
-        return request.model_dump_json(exclude_unset=True)
+        return RewardRequest(samples=samples, recipe=recipe.name, deadline_ms=deadline_ms)
 
     started = time.perf_counter()
     replies = await service.send_all(
         batches(lines, plan.batch),
-        body,
+        request,
         RewardReply,
         title=f"scoring under {recipe.name}",
         on_reply=lambda batch, reply: writer.write(_rows(batch, reply)),
     )
-    return RewardRun(_join(lines, replies), replies, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    results = [result for reply in replies for result in reply.results]
+    names = labels(lines, lambda sample: sample.id)
+    scored = starmap(Scored, zip(names, (line.value for line in lines), results, strict=True))
+    return RewardRun(list(scored), replies, seconds)
 
 
 def _rows(lines: Lines, reply: RewardReply) -> Iterator[dict[str, Any]]:
@@ -107,35 +121,6 @@ def _rows(lines: Lines, reply: RewardReply) -> Iterator[dict[str, Any]]:
     for line, result in zip(lines, reply.results, strict=True):
         place = {"line": line.number, "id": line.value.id, "group": line.value.group}
         yield {**place, **origin, **result.model_dump(mode="json")}
-
-
-def _join(lines: Lines, replies: Sequence[RewardReply]) -> list[Scored]:
-    names = labels(lines, lambda sample: sample.id)
-    results = [result for reply in replies for result in reply.results]
-    return [
-        Scored(name, line.value, result)
-        for name, line, result in zip(names, lines, results, strict=True)
-    ]
-
-
-def _check_modalities(path: Path, lines: Lines, reply: RecipeReply) -> None:
-    """Refuse lines of unknown modality before sending, since one of them fails its whole batch."""
-    recipe = rebuild_recipe(reply)
-    if recipe is None:
-        return
-    bad = [found for line in lines if (found := unknown_modality(line, recipe))]
-    if bad:
-        raise_bad_lines(path, bad, len(lines))
-
-
-def _check_unscored(runs: Sequence[RewardRun], most: float) -> None:
-    worst = max(runs, key=lambda run: run.unscored_share)
-    if worst.unscored_share > most:
-        total = len(worst.scored)
-        raise CommandError(
-            f"{total - len(worst.rewards)} of {total} samples have no reward, more than "
-            f"--max-unscored {most:g} allows; the table says why"
-        )
 
 
 def print_comparison(console: Console, before: RewardRun, after: RewardRun) -> None:
