@@ -40,7 +40,9 @@ async def read_body(request: Request, permit: Permit, *, max_bytes: int, timeout
                 chunk, has_more = message.get("body", b""), message.get("more_body", False)
                 size_bytes += len(chunk)
                 if size_bytes > max_bytes:
-                    raise _too_large(max_bytes)
+                    raise TooLarge(
+                        f"the body is over {max_bytes} bytes; send fewer samples at once"
+                    )
                 # Chunk by chunk, since a declared length may be missing or wrong, and many slow
                 # bodies at once must not add up to more than the service's limit.
                 permit.take(Load(body_bytes=len(chunk)))
@@ -48,10 +50,6 @@ async def read_body(request: Request, permit: Permit, *, max_bytes: int, timeout
     except TimeoutError as exc:
         raise BodyTooSlow(f"the body did not arrive within {timeout_s:g} s") from exc
     return b"".join(chunks)
-
-
-def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"the body is over {max_bytes} bytes; send fewer samples at once")
 
 
 def parse(model: type[M], body: bytes) -> M:

@@ -131,7 +131,10 @@ def plan_grades(request: Request, body: JudgeRequest, permit: Permit) -> JudgeJo
     """
     service = service_of(request)
     context, template = service.context, service.templates[body.template]
-    _check_votes(body.votes, service, context)
+    views = len(VIEWS) if context.has_other_engine else len(VIEWS) - 1
+    most = min(service.settings.max_votes, views)
+    if body.votes > most:
+        raise InvalidRequest(f"votes: {body.votes} asked for; at most {most} differ here")
     counts = [body.votes * max(1, len(item.criteria or ())) for item in body.items]
     _take_questions(service, permit, "items", counts)
     _check_template(context, template.name)
@@ -153,13 +156,6 @@ def _take_questions(service: Service, permit: Permit, field: str, counts: Sequen
             f"send at most {fitting} at once"
         )
     permit.take(Load(questions=total))
-
-
-def _check_votes(votes: int, service: Service, context: ScoringContext) -> None:
-    views = len(VIEWS) if context.has_other_engine else len(VIEWS) - 1
-    most = min(service.settings.max_votes, views)
-    if votes > most:
-        raise InvalidRequest(f"votes: {votes} asked for; at most {most} differ here")
 
 
 def _check_template(context: ScoringContext, template: str) -> None:

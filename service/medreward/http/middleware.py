@@ -57,7 +57,8 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope).get("x-request-id", ""))
+        sent = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         # Before the span, the log and the metrics read the path: the key must reach none of them.
         _take_key_from_path(scope)
@@ -81,7 +82,9 @@ class RequestLog:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets a response
-                _log_bug(exc, request_id)
+                # By its type and place: its message might quote a sample.
+                error, where = type(exc).__name__, place_of(exc)
+                log.error("bug", error=error, where=where, request_id=request_id)  # noqa: TRY400
                 if code == 0:
                     await bug_response(request_id)(scope, receive, send_with_id)
             finally:
@@ -120,15 +123,6 @@ class RequestLog:
             status=code,
             duration_ms=round(seconds * 1000, 1),
         )
-
-
-def _log_bug(error: Exception, request_id: str) -> None:
-    """Log an unexpected error by its type and place: its message might quote a sample."""
-    log.error("bug", error=type(error).__name__, where=place_of(error), request_id=request_id)
-
-
-def _request_id(sent: str) -> str:
-    return sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
 
 
 def _take_key_from_path(scope: Scope) -> None:

@@ -54,7 +54,13 @@ def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Respon
             "coalesced": sources.count("coalesced"),
             "judge_calls": job.trace.judge.asked,
         },
-        "provenance": _reward_provenance(job),
+        "provenance": {
+            "recipe": job.recipe.name,
+            "fingerprint": job.context.fingerprints[job.recipe.name],
+            "judge": job.context.judges[job.recipe.template],
+            "embedder": job.context.embedder_identity,
+            "service": medreward.__version__,
+        },
         "timings_ms": _timings(job.trace),
     }
     return plain_json(body)
@@ -74,31 +80,15 @@ def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:
             coalesced=sources.count("coalesced"),
             judge_calls=job.trace.judge.asked,
         ),
-        provenance=_judge_provenance(job),
+        provenance=schemas.JudgeProvenance(
+            template=job.template.name,
+            fingerprint=f"sha256:{job.template.sha}",
+            judge=job.context.judges[job.template.name],
+            service=medreward.__version__,
+        ),
         timings_ms=schemas.Timings(**_timings(job.trace)),
     )
     return json_response(body)
-
-
-def _reward_provenance(job: RewardJob) -> dict[str, str]:
-    """Return everything that a reward depends on: a `schemas.RewardProvenance`."""
-    return {
-        "recipe": job.recipe.name,
-        "fingerprint": job.context.fingerprints[job.recipe.name],
-        "judge": job.context.judges[job.recipe.template],
-        "embedder": job.context.embedder_identity,
-        "service": medreward.__version__,
-    }
-
-
-def _judge_provenance(job: JudgeJob) -> schemas.JudgeProvenance:
-    """Return everything that a grade depends on."""
-    return schemas.JudgeProvenance(
-        template=job.template.name,
-        fingerprint=f"sha256:{job.template.sha}",
-        judge=job.context.judges[job.template.name],
-        service=medreward.__version__,
-    )
 
 
 def recipe_reply(service: Service, recipe: Recipe) -> schemas.RecipeReply:
