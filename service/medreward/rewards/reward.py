@@ -120,7 +120,7 @@ class RewardComposer:
                 for number, inquiries in enumerate(asked)
                 if all(_says_yes(self._judgements.look(inquiry)) for inquiry in inquiries)
                 and not self._is_near(parsed, number)
-                and not has_witness(_pair(parsed, number))
+                and not has_witness(Pair(normal(parsed.answer), normal(parsed.references[number])))
             ]
         return self._unwitnessed[parsed]
 
@@ -181,10 +181,6 @@ class RewardComposer:
         """Return whether another engine says YES too."""
         other = second_opinion(inquiries)
         return self._opinions is not None and _says_yes(self._opinions.look(other))
-
-
-def _pair(parsed: ParsedSample, number: int) -> Pair:
-    return Pair(normal(parsed.answer), normal(parsed.references[number]))
 
 
 def second_opinion(inquiries: Views) -> Inquiry:
