@@ -21,7 +21,7 @@ from medreward.offload import Offloader
 from medreward.parsing.sample import ParsedSample, SampleParser
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import Grade, GradingPlan, Ungraded, grade_item, plan_item
-from medreward.rewards.reward import Reward, RewardComposer, Unscored, Views, second_opinion
+from medreward.rewards.reward import Reward, RewardComposer, Unscored, Views
 from medreward.samples import Item, Limits, Sample
 
 
@@ -78,18 +78,18 @@ async def score(
     trace: Trace,
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
-    opened = await context.offload.run(
+    parsed_samples, asked, judgements, vectors = await context.offload.run(
         partial(_open, samples, recipe, context, caller), len(samples)
     )
-    parsed_samples, asked, judgements, vectors = opened
     await _resolve(context, judgements, vectors, caller)
     trace.judge, trace.embed = judgements.timings, vectors.timings
 
-    composer = RewardComposer(recipe, judgements, vectors)
+    composer = RewardComposer(recipe, asked, judgements, vectors)
     if recipe.wants_witness and context.has_other_engine:
-        await _add_second_opinions(composer, asked, context, caller=caller, trace=trace)
-    compose = partial(composer.rewards, parsed_samples, asked)
-    return await context.offload.run(compose, len(samples))
+        composer.opinions = context.judge.lookup(composer.second_opinions(), caller)
+        await _resolve(context, composer.opinions, None, caller)
+        trace.judge += composer.opinions.timings
+    return await context.offload.run(partial(composer.rewards, parsed_samples), len(samples))
 
 
 class _Opened(NamedTuple):
@@ -114,26 +114,6 @@ def _open(
     judgements = context.judge.lookup(chain(*chain(*asked.values())), caller)
     vectors = context.embedder.lookup(_texts(distinct, recipe), caller)
     return _Opened(parsed_samples, asked, judgements, vectors)
-
-
-async def _add_second_opinions(
-    composer: RewardComposer,
-    asked: Mapping[ParsedSample, Sequence[Views]],
-    context: ScoringContext,
-    *,
-    caller: Caller,
-    trace: Trace,
-) -> None:
-    """Ask another engine about each YES without a witness."""
-    inquiries = [
-        second_opinion(inquiries[number])
-        for parsed, inquiries in asked.items()
-        for number in composer.unwitnessed(parsed, inquiries)
-    ]
-    opinions = context.judge.lookup(inquiries, caller)
-    await _resolve(context, opinions, None, caller)
-    trace.judge += opinions.timings
-    composer.add_second_opinions(opinions)
 
 
 async def grade(

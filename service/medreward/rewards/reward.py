@@ -101,66 +101,75 @@ class RewardComposer:
     """Composes the rewards of one request's samples from rules, judgements and vectors."""
 
     def __init__(
-        self, recipe: Recipe, judgements: Answers[Inquiry, Judgement], vectors: Answers[str, Vector]
+        self,
+        recipe: Recipe,
+        asked: Mapping[ParsedSample, Sequence[Views]],
+        judgements: Answers[Inquiry, Judgement],
+        vectors: Answers[str, Vector],
     ) -> None:
         self._recipe = recipe
+        self._asked = asked
+        """The inquiries about each distinct sample."""
         self._judgements = judgements
         self._vectors = vectors
         self._settled: dict[ParsedSample, Reward | Unscored] = {}
         self._unwitnessed: dict[ParsedSample, list[int]] = {}
-        self._opinions: Answers[Inquiry, Judgement] | None = None
+        self.opinions: Answers[Inquiry, Judgement] | None = None
+        """Another engine's judgements, as witnesses."""
 
-    def unwitnessed(self, parsed: ParsedSample, asked: Sequence[Views]) -> Sequence[int]:
+    def second_opinions(self) -> list[Inquiry]:
+        """Return the inquiries for another engine, one about each YES without a witness."""
+        return [
+            second_opinion(views[number])
+            for parsed, views in self._asked.items()
+            for number in self._unwitnessed_of(parsed)
+        ]
+
+    def _unwitnessed_of(self, parsed: ParsedSample) -> Sequence[int]:
         """Return the numbers of the references with a YES that has no second witness."""
         if not self._recipe.wants_witness or not parsed.needs_models:
             return ()
         if parsed not in self._unwitnessed:
             self._unwitnessed[parsed] = [
                 number
-                for number, inquiries in enumerate(asked)
-                if all(_says_yes(self._judgements.look(inquiry)) for inquiry in inquiries)
+                for number, views in enumerate(self._asked[parsed])
+                if all(_says_yes(self._judgements.look(inquiry)) for inquiry in views)
                 and not self._is_near(parsed, number)
                 and not has_witness(Pair(normal(parsed.answer), normal(parsed.references[number])))
             ]
         return self._unwitnessed[parsed]
 
-    def add_second_opinions(self, opinions: Answers[Inquiry, Judgement]) -> None:
-        """Add another engine's judgements as witnesses."""
-        self._opinions = opinions
+    def rewards(self, parsed_samples: Sequence[ParsedSample]) -> list[Reward | Unscored]:
+        """Return the samples' rewards, in order; equal samples share one result."""
+        return list(map(self._reward, parsed_samples))
 
-    def rewards(
-        self, parsed_samples: Sequence[ParsedSample], asked: Mapping[ParsedSample, Sequence[Views]]
-    ) -> list[Reward | Unscored]:
-        """Return the samples' rewards in order; *asked* lists the inquiries about each distinct one."""
-        return [self.reward(parsed, asked[parsed]) for parsed in parsed_samples]
-
-    def reward(self, parsed: ParsedSample, asked: Sequence[Views]) -> Reward | Unscored:
-        """Return the reward of a sample whose inquiries are *asked*; equal samples share one result."""
+    def _reward(self, parsed: ParsedSample) -> Reward | Unscored:
         if parsed in self._settled:
             return self._settled[parsed]
-        result = compose(self.signals(parsed, asked), self._recipe, parsed.flags, parsed.answer)
+        result = compose(self._signals(parsed), self._recipe, parsed.flags, parsed.answer)
         # Only the first of equal samples reports an engine as its source. Such a
         # result is not kept: the next one reads the shared answer, source included.
         if all(part.signal.source not in _FRESH for part in result.components.values()):
             self._settled[parsed] = result
         return result
 
-    def signals(self, parsed: ParsedSample, asked: Sequence[Views]) -> Signals:
+    def _signals(self, parsed: ParsedSample) -> Signals:
         """Collect the signals of one sample from rules, judge and embedder."""
         signals = signals_of_rules(parsed, self._recipe)
         if not parsed.needs_models:
             return signals
-        if asked:
-            signals["accuracy_llm"] = self._judge_signal(parsed, asked)
+        if self._asked[parsed]:
+            signals["accuracy_llm"] = self._judge_signal(parsed)
         embed = self._recipe.signals.accuracy_embed
         if embed is not None:
             answer, *references = map(self._vectors.take, (parsed.answer, *parsed.references))
             signals["accuracy_embed"] = embed_signal(answer, references, embed.threshold)
         return signals
 
-    def _judge_signal(self, parsed: ParsedSample, asked: Sequence[Views]) -> Signal | Problem:
-        answers = [agreed([self._judgements.take(i) for i in inquiries]) for inquiries in asked]
-        for number in self.unwitnessed(parsed, asked):
+    def _judge_signal(self, parsed: ParsedSample) -> Signal | Problem:
+        asked = self._asked[parsed]
+        answers = [agreed([self._judgements.take(inquiry) for inquiry in views]) for views in asked]
+        for number in self._unwitnessed_of(parsed):
             if not self._is_confirmed(asked[number]):
                 answers[number] = Answered(UNWITNESSED, answers[number].source)
         judge = self._recipe.signals.accuracy_llm
@@ -180,7 +189,7 @@ class RewardComposer:
     def _is_confirmed(self, inquiries: Views) -> bool:
         """Return whether another engine says YES too."""
         other = second_opinion(inquiries)
-        return self._opinions is not None and _says_yes(self._opinions.look(other))
+        return self.opinions is not None and _says_yes(self.opinions.look(other))
 
 
 def second_opinion(inquiries: Views) -> Inquiry:
