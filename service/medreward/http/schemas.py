@@ -48,17 +48,14 @@ class JudgeRequest(Closed):
             raise ValueError("items: empty; send at least one")
         for number, item in enumerate(self.items):
             if self.template == "rubric":
-                _check_criteria(item, f"items[{number}].criteria")
+                where = f"items[{number}].criteria"
+                if item.criteria is None:
+                    raise ValueError(f"{where}: the rubric template needs criteria")
+                if not any(criterion.points > 0 for criterion in item.criteria):
+                    raise ValueError(f"{where}: at least one criterion needs positive points")
             elif item.reference is None:
                 raise ValueError(f"items[{number}].reference: {self.template} needs one")
         return self
-
-
-def _check_criteria(item: Item, where: str) -> None:
-    if item.criteria is None:
-        raise ValueError(f"{where}: the rubric template needs criteria")
-    if not any(criterion.points > 0 for criterion in item.criteria):
-        raise ValueError(f"{where}: at least one criterion needs positive points")
 
 
 class Problem(BaseModel):
