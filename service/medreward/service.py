@@ -1,6 +1,6 @@
 """The service: every object with the lifetime of the process, and a request's access to them."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from medreward.engines.judge import Inquiry, Judge, Judgement
 from medreward.engines.judges.cascade import has_other_engine, identity_for
 from medreward.engines.status import Readiness, Startup
 from medreward.engines.supervisor import EngineSupervisor
-from medreward.engines.templates import load_templates
+from medreward.engines.templates import Template, load_templates
 from medreward.errors import InvalidRequest, SetupError
 from medreward.inference.bindings import Binding, EmbedderBinding, JudgeBinding
 from medreward.inference.resolver import Resolver
@@ -44,7 +44,7 @@ class Service:
         self.metrics = Metrics(settings.role)
         self.templates = load_templates()
         self.recipes = load_recipes(settings.recipes)
-        self._check_recipes()
+        check_recipes(self.recipes, self.templates, default=settings.recipe)
         self._fingerprints = {
             name: recipe.fingerprint(self.templates[recipe.template].sha)
             for name, recipe in self.recipes.items()
@@ -170,18 +170,6 @@ class Service:
             raise InvalidRequest(f"deadline_ms: at most {longest_ms} here")
         return Deadline.after(seconds)
 
-    def _check_recipes(self) -> None:
-        if self.settings.recipe not in self.recipes:
-            raise SetupError(
-                f"MEDREWARD_RECIPE={self.settings.recipe!r}; choose from {', '.join(self.recipes)}"
-            )
-        for recipe in self.recipes.values():
-            if recipe.template not in self.templates:
-                raise SetupError(
-                    f"recipe {recipe.name!r}: no template {recipe.template!r}; "
-                    f"choose from {', '.join(self.templates)}"
-                )
-
     @cached_property
     def _context(self) -> ScoringContext:
         judge, templates = self.engines.judge, self.templates.values()
@@ -209,3 +197,21 @@ class Service:
         )
         self._resolvers.append(resolver)
         return resolver
+
+
+def check_recipes(
+    recipes: Mapping[str, Recipe], templates: Mapping[str, Template], *, default: str
+) -> None:
+    """Check that the default recipe exists, and that every recipe has its template.
+
+    Raises:
+        SetupError: naming the setting or the recipe, and the choices.
+    """
+    if default not in recipes:
+        raise SetupError(f"MEDREWARD_RECIPE={default!r}; choose from {', '.join(recipes)}")
+    for recipe in recipes.values():
+        if recipe.template not in templates:
+            raise SetupError(
+                f"recipe {recipe.name!r}: no template {recipe.template!r}; "
+                f"choose from {', '.join(templates)}"
+            )

@@ -29,7 +29,7 @@ from medreward.errors import Problem, SetupError
 from medreward.parsing.sample import parse_sample
 from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.samples import Limits
-from medreward.service import Service
+from medreward.service import Service, check_recipes
 from medreward.settings import Choice, Settings
 
 LOCAL_ENGINES = frozenset({"causal_lm", "cross_encoder", "vllm", "sentence_transformer"})
@@ -121,17 +121,10 @@ def _variables() -> list[Check]:
 
 def _recipes(settings: Settings) -> Check:
     try:
-        recipes, templates = load_recipes(settings.recipes), load_templates()
+        recipes = load_recipes(settings.recipes)
+        check_recipes(recipes, load_templates(), default=settings.recipe)
     except SetupError as exc:
         return Check("recipes", False, str(exc))
-    if settings.recipe not in recipes:
-        mend = f"set MEDREWARD_RECIPE to one of {', '.join(recipes)}"
-        return Check("recipes", False, f"none is named {settings.recipe!r}", mend)
-    for recipe in recipes.values():
-        if recipe.template not in templates:
-            mend = f"choose from {', '.join(templates)} in its file"
-            found = f"{recipe.name!r} names a template {recipe.template!r}"
-            return Check("recipes", False, found, mend)
     return Check("recipes", True, f"{', '.join(recipes)}; {settings.recipe} by default")
 
 

@@ -73,7 +73,7 @@ def test_missing_models_are_told_with_what_mends_them(
         ("MEDREWARD_HOST", "::", "set MEDREWARD_API_KEYS"),
         ("MEDREWARD_JUGDE", "scripted", "did you mean MEDREWARD_JUDGE?"),
         ("MEDREWARD_JUDGE", "oracle", "choose from causal_lm"),
-        ("MEDREWARD_RECIPE", "medix", "set MEDREWARD_RECIPE to one of medix-r1"),
+        ("MEDREWARD_RECIPE", "medix", "MEDREWARD_RECIPE='medix'; choose from medix-r1"),
         ("MEDREWARD_RECIPES", "/nowhere.toml", "mend MEDREWARD_RECIPES"),
     ],
 )
