@@ -135,9 +135,8 @@ def _print_texts(console: Console, line: Line[Sample], explanation: Explanation)
     title.append_text(shown(f" under {origin.recipe} {short(origin.fingerprint)}\n", "dim"))
     console.print(title)
     is_one = isinstance(sample.reference, str)
-    references = (sample.reference,) if isinstance(sample.reference, str) else sample.reference
     texts = {"question": sample.question, "response": sample.response}
-    for number, reference in enumerate(references, start=1):
+    for number, reference in enumerate(sample.references, start=1):
         texts["reference" if is_one else f"reference {number}"] = reference
     texts["modality"] = sample.modality
     console.print(

@@ -113,10 +113,9 @@ def _place(tag: str, *, known: bool = True) -> str:
 
 
 def _references(sample: Sample, parsed: ParsedSample) -> Text:
-    texts = (sample.reference,) if isinstance(sample.reference, str) else sample.reference
     is_taken_apart = sample.modality is None and parsed.modality is not None
     how = "its modality tag taken off" if is_taken_apart else ""
-    if tuple(text.strip() for text in texts) == parsed.references:
+    if tuple(text.strip() for text in sample.references) == parsed.references:
         how = "as given"
     elif not is_taken_apart:
         how = "without white space and full stops around it"
