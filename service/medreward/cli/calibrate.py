@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -95,7 +96,9 @@ def calibrate_judge(plan: Plan) -> None:
         CommandError: the service fails, or the labels certify nothing; nothing was written.
     """
     earlier = _check_out(plan)
-    lines, repeats = _distinct(read_lines(plan.file, _read, plan.limit), plan.file)
+    example = '{"answer": "…", "reference": "…", "equivalent": true}'
+    read = partial(read_model, LabelledAnswer, example=example)
+    lines, repeats = _distinct(read_lines(plan.file, read, plan.limit), plan.file)
     judged = asyncio.run(_ask(plan, lines))
     labels = _labels(lines, judged.results)
     if not labels:
@@ -126,11 +129,6 @@ def _check_out(plan: Plan) -> Calibration:
     # Loading an existing file also refuses one that is not a calibration, so that the labels
     # cannot be overwritten by mistake.
     return load_calibration(plan.out) if plan.out.exists() else Calibration()
-
-
-def _read(raw: bytes) -> LabelledAnswer:
-    example = '{"answer": "…", "reference": "…", "equivalent": true}'
-    return read_model(LabelledAnswer, raw, example=example)
 
 
 def _distinct(lines: Lines, path: Path) -> tuple[Lines, int]:

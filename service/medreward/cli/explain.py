@@ -11,7 +11,7 @@ from rich.text import Text
 
 from medreward.cli.client import Target, connected
 from medreward.cli.environment import read_settings
-from medreward.cli.jsonl import Line, name_of, read_samples
+from medreward.cli.jsonl import Line, name_of, read_lines, read_sample_line
 from medreward.cli.recipes import readable_recipe, unknown_modality
 from medreward.cli.rule_trace import steps
 from medreward.cli.tables import facts_grid, plain_table, print_disclaimer, short
@@ -79,7 +79,7 @@ def _choose(choice: Choice) -> Line[Sample]:
         return Line(0, _from_options(choice))
     if choice.response is not None or choice.reference:
         raise Misuse("give a file, or --response and --reference, but not both")
-    lines = read_samples(choice.file)
+    lines = read_lines(choice.file, read_sample_line)
     if choice.sample_id is None and choice.line is None:
         if len(lines) == 1:
             return lines[0]

@@ -43,15 +43,6 @@ class BadLine:
     reason: str
 
 
-def read_samples(path: Path, limit: int | None = None) -> list[Line[Sample]]:
-    """Read a file of samples.
-
-    Raises:
-        Misuse: the file cannot be read, is empty, or has bad lines.
-    """
-    return read_lines(path, read_sample_line, limit)
-
-
 def read_lines(path: Path, read: Callable[[bytes], T], limit: int | None = None) -> list[Line[T]]:
     """Parse each line with *read*, which raises `InvalidRequest` for a bad line.
 

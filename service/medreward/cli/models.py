@@ -81,10 +81,14 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
     chosen = [CATALOGUE[name] for name in names if name in CATALOGUE]
     wanted = chosen if names else list(CATALOGUE.values())
     for model in wanted:
-        if isinstance(model, InstalledModel):
-            _print_installed(model, models_dir, is_named=bool(names))
-        elif is_fetched(model, models_dir) and not again:
-            console.print(shown(f"{model.name} is there: {models_dir / model.name}", "green"))
+        is_installed = isinstance(model, InstalledModel)
+        if is_fetched(model, models_dir) and (is_installed or not again):
+            where = folder_of(model, models_dir)
+            console.print(shown(f"{model.name} is there: {where}", "green"))
+        elif isinstance(model, InstalledModel):
+            if names:
+                raise SetupError(how_to_have(model, models_dir))
+            console.print(shown(how_to_have(model, models_dir), "red"))
         else:
             folder = _fetch(model, models_dir)
             console.print(shown(f"{model.name} fetched: {folder}", "green"))
@@ -119,21 +123,6 @@ def _check(hub_ids: Sequence[str], revision: str | None) -> None:
             )
     if revision is not None and not hub_ids:
         raise Misuse("--revision: only Hugging Face models have one; name such a model")
-
-
-def _print_installed(model: InstalledModel, models_dir: Path, *, is_named: bool) -> None:
-    """Print the folder of a model, or how to install the model.
-
-    Raises:
-        SetupError: the model was named, but is not installed.
-    """
-    if is_fetched(model, models_dir):
-        where = shown(f"{model.name} is there: {folder_of(model, models_dir)}", "green")
-        output().print(where)
-    elif is_named:
-        raise SetupError(how_to_have(model, models_dir))
-    else:
-        output().print(shown(how_to_have(model, models_dir), "red"))
 
 
 def _state(model: Model, models_dir: Path) -> Text:

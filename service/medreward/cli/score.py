@@ -13,7 +13,14 @@ from rich.console import Console
 from rich.text import Text
 
 from medreward.cli.client import Connection, Target, batches, connected
-from medreward.cli.jsonl import Line, ResultWriter, labels, raise_bad_lines, read_samples
+from medreward.cli.jsonl import (
+    Line,
+    ResultWriter,
+    labels,
+    raise_bad_lines,
+    read_lines,
+    read_sample_line,
+)
 from medreward.cli.recipes import find_recipe, rebuild_recipe, unknown_modality
 from medreward.cli.tables import (
     RewardRun,
@@ -57,7 +64,7 @@ def score_file(plan: Plan) -> None:
     Raises:
         CommandError: the service fails, or more is unscored than the plan allows.
     """
-    lines = read_samples(plan.file, plan.limit)
+    lines = read_lines(plan.file, read_sample_line, plan.limit)
     with ResultWriter(plan.out, source=plan.file) as writer:
         runs, engines = asyncio.run(_score(plan, lines, writer))
     console = output()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medreward.cli.jsonl import labels, read_samples
+from medreward.cli.jsonl import labels, read_lines, read_sample_line
 from tests.service.cli.conftest import PATIENT_TEXT, Outcome, Run
 
 GOOD = {"response": PATIENT_TEXT, "reference": "left lower lobe"}
@@ -81,7 +81,7 @@ def test_empty_lines_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
     line = b'{"response": "r", "reference": "x"}'
     path.write_bytes(b"\xef\xbb\xbf" + line + b"\r\n\r\n" + line)
 
-    assert [line.number for line in read_samples(path)] == [1, 3]
+    assert [line.number for line in read_lines(path, read_sample_line)] == [1, 3]
 
 
 def test_other_line_ends_stay_inside_their_line(tmp_path: Path) -> None:
@@ -89,24 +89,25 @@ def test_other_line_ends_stay_inside_their_line(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"response": "one\u2028two", "reference": "x"}\n', "utf-8")
 
-    assert [line.value.response for line in read_samples(path)] == ["one\u2028two"]
+    assert [line.value.response for line in read_lines(path, read_sample_line)] == ["one\u2028two"]
 
 
 def test_a_lone_surrogate_is_read_as_the_service_reads_it(jsonl: Write) -> None:
     """A degenerate rollout is still a rollout."""
-    (line,) = read_samples(jsonl(r'{"response": "\ud800", "reference": "x"}'))
+    (line,) = read_lines(jsonl(r'{"response": "\ud800", "reference": "x"}'), read_sample_line)
 
     assert line.value.response == "\ufffd"
 
 
 def test_a_limit_reads_no_further(jsonl: Write) -> None:
     """What stands behind it may be anything."""
-    assert len(read_samples(jsonl(GOOD, GOOD, "nonsense"), limit=2)) == 2
+    assert len(read_lines(jsonl(GOOD, GOOD, "nonsense"), read_sample_line, limit=2)) == 2
 
 
 def test_a_line_without_an_id_is_called_by_its_number(jsonl: Write) -> None:
     """So is one whose id another has too."""
-    lines = read_samples(jsonl(GOOD, GOOD | {"id": "a"}, GOOD | {"id": "b"}, GOOD | {"id": "a"}))
+    file = jsonl(GOOD, GOOD | {"id": "a"}, GOOD | {"id": "b"}, GOOD | {"id": "a"})
+    lines = read_lines(file, read_sample_line)
 
     assert labels(lines, lambda sample: sample.id) == ["line 1", "a (line 2)", "b", "a (line 4)"]
 
