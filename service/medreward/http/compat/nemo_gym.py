@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean, median, stdev
 from typing import Any
 
-from medreward.errors import Problem, ProblemKind
+from medreward.errors import ProblemKind
 from medreward.http.compat.schemas import AggregateReply
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.reward import Reward, Unscored
@@ -37,12 +37,14 @@ def verified(
     names = recipe.weights
     if isinstance(result, Unscored):
         # Gym requires a number even here; the flags keep it out of the scores and the loss.
-        nothing = dict.fromkeys(names, 0.0)
+        nothing, problem = dict.fromkeys(names, 0.0), result.problem
+        reason = f"{problem.kind}: {problem.message}"
+        kind = FAILURE_KINDS.get(problem.kind, "judge_failed")
         return {
             **kept,
             "reward": 0.0,
             "reward_components": nothing,
-            **_failure(result.problem),
+            **dict(zip(FAILURE, ("judge_failed", reason, kind, reason), strict=True)),
             **_masked(row, is_masked=True),
         }
     parts = result.components
@@ -60,12 +62,6 @@ def verified(
         **signals,
         f"{OURS}fingerprint": fingerprint,
     }
-
-
-def _failure(problem: Problem) -> dict[str, str]:
-    reason = f"{problem.kind}: {problem.message}"
-    kind = FAILURE_KINDS.get(problem.kind, "judge_failed")
-    return dict(zip(FAILURE, ("judge_failed", reason, kind, reason), strict=True))
 
 
 def _masked(row: Mapping[str, Any], *, is_masked: bool) -> dict[str, Any]:

@@ -89,10 +89,6 @@ async def slime(request: Request) -> Response:
         )
 
 
-class Row(RootModel[dict[str, Any]]):
-    """A row of NeMo Gym with all its fields, including those that no schema here names."""
-
-
 @router.post(
     "/verify",
     response_model=VerifyReply,
@@ -103,7 +99,8 @@ async def verify(request: Request) -> Response:
     """Score one rollout for NeMo Gym: returns its row with the reward, or flagged as failed."""
     options, service = validated(UrlOptions, dict(request.query_params)), service_of(request)
     with service.admission.permit() as permit:
-        row = await receive(request, Row, permit)
+        # The row with all its fields, including those that no schema names.
+        row = await receive(request, RootModel[dict[str, Any]], permit)
         body = await service.offload.run(lambda: validated(VerifyRequest, row.root), 1)
         said, label = without_end(body.response.text), body.model_dump(exclude={"response"})
         samples = [Sample(response=said, **label)]
