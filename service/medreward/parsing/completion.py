@@ -101,7 +101,8 @@ def _read_unmarked(text: str, tags: Tags) -> Completion:
     r"""Parse a response whose answer follows the thinking or is the last `\boxed{…}`."""
     first_tag = f"<{tags.thinking}>" if tags.thinking else None
     start = text.find(first_tag) if first_tag else 0
-    answer = _unmarked_answer(text, tags)
+    tail = _after_thinking(text, tags.thinking)
+    answer = tail if tags.answer is None else _last_box(text if tail is None else tail)
     return Completion(
         answer=_bare(text if answer is None else answer),
         heading=text[:start].strip() if first_tag and start >= 0 else "",
@@ -110,11 +111,6 @@ def _read_unmarked(text: str, tags: Tags) -> Completion:
         has_one_answer=answer is not None,
         is_single=answer is not None,
     )
-
-
-def _unmarked_answer(text: str, tags: Tags) -> str | None:
-    tail = _after_thinking(text, tags.thinking)
-    return tail if tags.answer is None else _last_box(text if tail is None else tail)
 
 
 def _is_unmarked_well_formed(body: str, tags: Tags) -> bool:

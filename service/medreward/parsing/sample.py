@@ -7,7 +7,6 @@ from typing import NamedTuple
 import structlog
 
 from medreward.errors import Problem, ProblemKind
-from medreward.guards.chain import Decision
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.parsing.completion import Completion, read_completion
@@ -142,13 +141,12 @@ def _guarded(
     if any(finding is not None and finding.says_yes for finding in findings):
         return _Guarded(tuple(references), accuracy=RIGHT)
     left = tuple(text for text, found in zip(references, findings, strict=True) if found is None)
-    return _Guarded(left) if left else _Guarded(tuple(references), accuracy=_vetoed(findings))
-
-
-def _vetoed(findings: Sequence[Decision | None]) -> Signal:
-    """Return a signal of 0 with the veto of the first reference that has a finding."""
+    if left:
+        return _Guarded(left)
+    # Its veto is that of the first reference with a finding.
     veto = next((finding.veto for finding in findings if finding is not None), None)
-    return Signal(0.0, "rule" if veto is None else "veto", veto=veto)
+    wrong = Signal(0.0, "rule" if veto is None else "veto", veto=veto)
+    return _Guarded(tuple(references), accuracy=wrong)
 
 
 def _modality_signal(completion: Completion, modality: str | None) -> Signal | None:
