@@ -54,7 +54,7 @@ def print_models(*, verifies: bool) -> None:
                 changed.append(model)
                 state = Text("changed: ", "red").append_text(shown(", ".join(found)))
         console.print(shown(model.name, "bold"))
-        facts = {
+        facts: dict[str, Text | str] = {
             "  role": model.role,
             "  licence": model.licence,
             "  state": state,
