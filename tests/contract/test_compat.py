@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from medreward.engines.judge import Inquiry
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import BackendDown, NonsenseReply
 from tests.conftest import Serve
@@ -79,23 +78,16 @@ async def test_openrlhf_gets_lists_for_lists(serve: Serve) -> None:
     assert rewards == [1.0, pytest.approx(0.145)]
 
 
-async def test_openrlhf_gets_numbers_for_one_of_each(serve: Serve) -> None:
-    """Scalars in, scalars out."""
+async def test_openrlhf_gets_back_what_it_sends(serve: Serve) -> None:
+    """Scalars for scalars; empty lists for those that older versions send to each URL but the first."""
     body = {name: values[0] for name, values in openrlhf(WRONG).items()}
     async with serve() as client:
-        reply = (await client.post("/compat/openrlhf", json=body)).json()
+        one = (await client.post("/compat/openrlhf", json=body)).json()
+        none = (await client.post("/compat/openrlhf", json=openrlhf())).json()
 
-    assert reply["rewards"] == reply["scores"] == pytest.approx(0.145)
-    assert reply["extra_logs"]["scored"] == 1.0
-
-
-async def test_openrlhf_gets_empty_lists_for_empty_lists(serve: Serve) -> None:
-    """Older versions send them to each URL but the first."""
-    async with serve() as client:
-        reply = await client.post("/compat/openrlhf", json=openrlhf())
-
-    assert reply.status_code == 200
-    assert (reply.json()["rewards"], reply.json()["extra_logs"]["scored"]) == ([], [])
+    assert one["rewards"] == one["scores"] == pytest.approx(0.145)
+    assert one["extra_logs"]["scored"] == 1.0
+    assert (none["rewards"], none["extra_logs"]["scored"]) == ([], [])
 
 
 async def test_what_is_logged_has_the_same_names_for_every_sample(serve: Serve) -> None:
@@ -108,21 +100,14 @@ async def test_what_is_logged_has_the_same_names_for_every_sample(serve: Serve) 
     assert list(known["extra_logs"]) == list(unknown["extra_logs"])
 
 
-async def test_slime_gets_the_bare_number(serve: Serve) -> None:
-    """The body is the reward, which slime takes as it is."""
+async def test_slime_gets_the_bare_number_or_an_object(serve: Serve) -> None:
+    """`--reward-key` picks the reward in the object; beside it stands what it is made of."""
     async with serve() as client:
-        reply = await client.post("/compat/slime", json=slime(WRONG))
-
-    assert reply.headers["content-type"] == "application/json"
-    assert reply.json() == pytest.approx(0.145)
-
-
-async def test_slime_gets_an_object_where_it_names_a_key(serve: Serve) -> None:
-    """`--reward-key` picks the reward; beside it stands what it is made of."""
-    async with serve() as client:
+        bare = await client.post("/compat/slime", json=slime(WRONG))
         reply = (await client.post("/compat/slime?key=score", json=slime(WRONG))).json()
 
-    assert reply["score"] == pytest.approx(0.145)
+    assert bare.headers["content-type"] == "application/json"
+    assert bare.json() == reply["score"] == pytest.approx(0.145)
     assert (reply["scored"], reply["accuracy_llm"], reply["format"]) == (1.0, 0.0, 1.0)
 
 
@@ -229,24 +214,19 @@ async def test_a_text_that_only_looks_like_an_object_is_the_reference(
     assert reply.json() == plain.json()["results"][0]["reward"]
 
 
-class Listening(ScriptedJudge):
-    """A judge that keeps what it was asked after its warm-up."""
-
-    @property
-    def heard(self) -> list[Inquiry]:
-        """What it was asked."""
-        return [inquiry for batch in list(self.batches)[1:] for inquiry in batch]
-
-
 async def test_the_question_is_the_labels_and_never_the_prompt(serve: Serve) -> None:
     """A prompt holds instructions and a chat's marks; a judge is not shown them unasked."""
-    judge = Listening()
+    judge = ScriptedJudge()
     async with serve(judge=judge) as client:
         url = "/compat/openrlhf"
         await client.post(url, json=openrlhf(WRONG))
         await client.post(url, json=openrlhf(WRONG, label=LABEL | {"question": "Which lobe?"}))
 
-    assert all("im_start" not in (inquiry.question or "") for inquiry in judge.heard)
+    heard = [
+        inquiry for batch in judge.batches for inquiry in batch if inquiry.answer == "Right lung"
+    ]
+    assert heard
+    assert all("im_start" not in (inquiry.question or "") for inquiry in heard)
 
 
 # No reward.
