@@ -15,7 +15,6 @@ from medreward.errors import BackendDown
 from medreward.http.admin import admin_app
 from medreward.http.routes.probes import READY_ALIASES, STALLED_S
 from medreward.settings import Settings
-from tests.conftest import Serve
 from tests.support.engines import Held, TroubledJudge, raising
 from tests.support.service import loaded
 from tests.support.wait import until
@@ -68,12 +67,6 @@ async def test_metrics_move_to_the_admin_port() -> None:
     assert here.status_code == 200
     assert "medreward_build_info" in here.text
     assert there.status_code == 404
-
-
-async def test_without_an_admin_port_metrics_are_public(serve: Serve) -> None:
-    """One port is enough for one machine."""
-    async with serve() as client:
-        assert (await client.get("/metrics")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/livez", "/startupz", *READY_ALIASES])

@@ -157,7 +157,6 @@ async def test_a_yes_has_to_hold_with_the_question_and_without(serve: Serve) -> 
         ("Yes, it is.", "yes", "Is there a fracture?", 1.0),
         ("No", "yes", "Is there a fracture?", 0.0),
         ("B", "Pneumonia", "Which?\nA. Asthma\nB. Pneumonia", 1.0),
-        ("A", "Pneumonia", "Which?\nA. Asthma\nB. Pneumonia", 0.0),
     ],
 )
 async def test_what_is_plain_is_settled_without_a_model(

@@ -201,7 +201,6 @@ async def test_the_embedder_is_loaded_before_the_judge() -> None:
             {"judge": "oracle"},
             "MEDREWARD_JUDGE='oracle'; choose from causal_lm, cross_encoder, vllm, openai, role, scripted",
         ),
-        ({"embedder": "glove"}, "MEDREWARD_EMBEDDER='glove'; choose from sentence_transformer"),
         ({"recipe": "medix"}, "MEDREWARD_RECIPE='medix'; choose from medix-r1"),
     ],
 )

@@ -43,17 +43,6 @@ def test_the_replicas_suffice_and_one_less_would_not(
     assert replicas == 1 or (replicas - 1) * each < work
 
 
-@given(WORK, WORK, RATES, TIMES, SHARES)
-def test_more_work_never_needs_fewer(
-    one: float, other: float, rate: float, seconds: float, utilisation: float
-) -> None:
-    """More time never needs more replicas either."""
-    less, more = (replicas_for(w, rate, seconds, utilisation) for w in sorted((one, other)))
-
-    assert less <= more
-    assert replicas_for(max(one, other), rate, 2 * seconds, utilisation) <= more
-
-
 @given(STEPS, st.fixed_dictionaries({"judge": RATES, "embed": RATES, "api": RATES}))
 def test_a_step_is_scored_in_its_time(step: Step, rates: dict[str, float]) -> None:
     """The replicas score the step within the seconds that were asked for."""

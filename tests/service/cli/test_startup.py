@@ -9,21 +9,9 @@ import medreward
 from tests.service.cli.conftest import Run
 
 COMMANDS = [
-    ("serve",),
-    ("score",),
-    ("judge",),
-    ("calibrate",),
-    ("explain",),
-    ("recipes",),
-    ("models", "list"),
-    ("models", "fetch"),
-    ("verifier", "train"),
-    ("verifier", "measure"),
-    ("audit",),
-    ("check",),
-    ("size",),
-    ("cache", "stats"),
-    ("cache", "clear"),
+    *("serve", "score", "judge", "calibrate", "explain", "recipes", "audit", "check", "size"),
+    *("models list", "models fetch", "verifier train", "verifier measure"),
+    *("cache stats", "cache clear"),
 ]
 
 
@@ -45,20 +33,20 @@ def test_the_version_is_told(run: Run) -> None:
     assert run("--version").stdout == f"medreward {medreward.__version__}\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_shows_an_example(run: Run, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_an_example(run: Run, command: str) -> None:
     """--help ends with a line to copy."""
-    told = run(*command, "--help")
+    told = run(*command.split(), "--help")
 
     assert told.code == 0
-    assert f"medreward {' '.join(command)}" in told.stdout.split("Examples:")[1]
+    assert f"medreward {command}" in told.stdout.split("Examples:")[1]
 
 
 def test_help_names_every_command(run: Run) -> None:
     """The top page lists what there is."""
     told = run("--help").stdout
 
-    assert all(name in told for name, *_ in COMMANDS)
+    assert all(command.split()[0] in told for command in COMMANDS)
 
 
 def test_a_wrong_option_is_a_wrong_use(run: Run) -> None:

@@ -71,7 +71,6 @@ def test_what_does_not_begin_with_the_prompt_has_no_response(query: str, prompt:
         ("a </s>\n", "a"),
         ("<|im_end|>", ""),
         ("a<|im_end|>b", "a<|im_end|>b"),
-        ("a</answer>", "a</answer>"),
         ("a<X_RAY>", "a<X_RAY>"),
         ("a<| im_end |>", "a<| im_end |>"),
     ],
@@ -86,9 +85,7 @@ def test_only_special_tokens_at_the_end_are_taken_away(text: str, expected: str)
     [
         ("<" * 200_000, "<|" * 100_000 + "x"),
         ("<s>" * 80_000 + "x", "x" * 200_000),
-        (" " * 250_000, "a"),
         ("a" * 250_000, "a" * 249_000 + "b"),
-        ("<|" + "a" * 250_000, "b"),
         ("ab" * 100_000, "ab" * 90_000 + "c"),
     ],
 )

@@ -32,12 +32,9 @@ def read(
         ("A", "A", Signal(0.0, "rule")),
         ("EMG: neuropathic", "EMG: neuropathic", Signal(0.0, "rule")),
         ("effusion?", "effusion", Signal(0.0, "rule")),
-        ("____", "effusion", Signal(0.0, "rule")),
         ("effusion", "effusion", Signal(1.0, "exact")),
         (" effusion. ", "effusion.", Signal(1.0, "exact")),
-        ("no", "no", Signal(1.0, "exact")),
         ("Effusion", "effusion", None),
-        ("120 / 80", "120 / 80", None),
         ("120 / 80", "120/80", Signal(1.0, "exact")),
     ],
 )
@@ -53,7 +50,6 @@ def test_rejected_answers_come_before_equal_ones(
     [
         ("<X_RAY>left lower lobe.", None, ("left lower lobe",), True),
         ("<x_ray> left lower lobe", None, ("left lower lobe",), True),
-        ("<X_RAY>left lower lobe", "X_RAY", ("left lower lobe",), True),
         ("left lower lobe", "X_RAY", ("left lower lobe",), True),
         ("p > 0.05", None, ("p > 0.05",), False),
         ("<SONAR>left lower lobe", None, ("<SONAR>left lower lobe",), False),
@@ -101,11 +97,9 @@ def test_a_tag_is_taken_off_whatever_the_recipe_says_of_modalities() -> None:
     [
         ("<X_RAY>", "X_RAY", 1.0),
         ("<x_ray>", "<X_RAY>", 1.0),
-        ("<X_RAY>", "x_ray", 1.0),
         ("X_RAY", "X_RAY", 0.0),
         ("<CT_SCAN>", "X_RAY", 0.0),
         ("Sure! <X_RAY>", "X_RAY", 0.0),
-        ("", "X_RAY", 0.0),
     ],
 )
 def test_the_modality_is_what_stands_before_the_thinking(
@@ -129,7 +123,6 @@ def test_an_empty_reference_is_the_data_sets_fault(reference: str | tuple[str, .
 @pytest.mark.parametrize(
     ("response", "reference", "field"),
     [
-        ("x" * 1001, "effusion", "response"),
         ("é" * 501, "effusion", "response"),
         ("<answer>" + "x" * 101 + "</answer>", "effusion", "answer"),
         ("<answer>ab</answer>", "x" * 101, "reference"),
