@@ -81,7 +81,9 @@ def validated(model: type[M], content: object) -> M:
 def _forgiving_json(body: bytes) -> object:
     """Parse JSON with lone surrogates, which Python writes for broken rollouts, as U+FFFD."""
     try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_clean_object)
+        # Written and read once more, so that surrogates are replaced in keys and values alike.
+        text = json.dumps(json.loads(body.decode("utf-8")), ensure_ascii=False)
+        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     except RecursionError:
         raise MalformedBody("the body is nested too deeply") from None
     except json.JSONDecodeError as exc:
@@ -91,22 +93,6 @@ def _forgiving_json(body: bytes) -> object:
         raise MalformedBody(
             "the body is not UTF-8, or has a number of thousands of digits"
         ) from None
-
-
-def _clean_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    return {_clean(key): _clean_value(value) for key, value in pairs}
-
-
-def _clean_value(value: object) -> object:
-    if isinstance(value, str):
-        return _clean(value)
-    # The decoder calls the hook for inner objects first, so they are clean already. It has no
-    # hook for lists, so their strings are still raw.
-    return [_clean_value(part) for part in value] if isinstance(value, list) else value
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _explain(error: ValidationError) -> str:
