@@ -106,14 +106,13 @@ async def verify(request: Request) -> Response:
         samples = [Sample(response=said, **label)]
         names = Names("response", lambda _: "modality")
         recipe, (result,) = await _rewarded(request, samples, options, permit, names)
-        reply = verified(row.root, result, recipe, service.fingerprint(recipe))
-    try:
-        return plain_json(reply)
-    except orjson.JSONEncodeError:
-        # orjson reads deeper nesting and larger integers than it writes.
-        raise InvalidRequest(
-            "the row cannot go back: it is nested too deeply, or holds an integer over 64 bits"
-        ) from None
+        try:
+            return plain_json(verified(row.root, result, recipe, service.fingerprint(recipe)))
+        except orjson.JSONEncodeError:
+            # orjson reads deeper nesting and larger integers than it writes.
+            raise InvalidRequest(
+                "the row cannot go back: it is nested too deeply, or holds an integer over 64 bits"
+            ) from None
 
 
 @router.post(
