@@ -100,6 +100,12 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
             problem = GUARD_FAILED
     accuracy = accuracy or guarded.accuracy
     well_formed = is_well_formed(completion, recipe)
+    flags = {
+        "no_answer_tag": recipe.tags.answer is not None and not completion.has_answer_tag,
+        "malformed": recipe.signals.format is not None and not well_formed,
+        "no_modality": recipe.signals.modality is not None and references.modality is None,
+        "rejected_answer": is_rejected,
+    }
     return ParsedSample(
         references=guarded.references,
         question=sample.question,
@@ -107,13 +113,7 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
         modality=_modality_signal(completion, references.modality),
         accuracy=accuracy,
         problem=problem,
-        flags=_flags(
-            completion,
-            references.modality,
-            recipe,
-            is_rejected=is_rejected,
-            well_formed=well_formed,
-        ),
+        flags=tuple([flag for flag, is_so in flags.items() if is_so]),
         answer=completion.answer,
         well_formed=well_formed,
         needs_models=problem is None and accuracy is None,
@@ -153,26 +153,6 @@ def _modality_signal(completion: Completion, modality: str | None) -> Signal | N
     if modality is None:
         return None
     return RIGHT if completion.heading.upper() == f"<{modality}>" else WRONG
-
-
-def _flags(
-    completion: Completion,
-    modality: str | None,
-    recipe: Recipe,
-    *,
-    is_rejected: bool,
-    well_formed: bool,
-) -> tuple[str, ...]:
-    flags = []
-    if recipe.tags.answer is not None and not completion.has_answer_tag:
-        flags.append("no_answer_tag")
-    if recipe.signals.format is not None and not well_formed:
-        flags.append("malformed")
-    if recipe.signals.modality is not None and modality is None:
-        flags.append("no_modality")
-    if is_rejected:
-        flags.append("rejected_answer")
-    return tuple(flags)
 
 
 def is_well_formed(completion: Completion, recipe: Recipe) -> bool:
