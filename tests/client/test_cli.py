@@ -35,7 +35,8 @@ from medreward_client._cli.doctor import CHECKS
 from medreward_client._cli.service_checks import check_clock
 from medreward_client._cli.target import Caution, Target
 from tests.client.stand_in import PATIENT_TEXT
-from tests.service.cli.conftest import Outcome, Run, StuckJudge, outage, settings
+from tests.service.cli.conftest import Outcome, Run, outage, settings
+from tests.support.engines import TroubledJudge, hang
 from tests.support.service import served
 from tests.support.wait import wait_until
 
@@ -606,7 +607,7 @@ def test_an_interrupted_command_says_how_to_go_on(
     """Ctrl-C ends the command at once, with all results so far in the file."""
     out = tmp_path / "out.jsonl"
     # Its second batch, after that of the warm-up, is answered, and the third is not.
-    judge = StuckJudge(1)
+    judge = TroubledJudge(hang, after=2)
     rows = [OTHER | {"id": f"p{n}", "response": f"{PATIENT_TEXT} {n}"} for n in range(3)]
     with ready(create_app(settings(), judge=judge)) as url:
         arguments = ["score", jsonl(*rows), "--out", out, "--url", url]
