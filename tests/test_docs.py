@@ -1,15 +1,22 @@
 """What the documentation says is what the code does."""
 
+import ast
+import json
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from medreward.recipes.recipe import load_recipes, read_recipe
 
 ROOT = Path(__file__).parents[1]
+CLIENTS = ROOT / "clients"
+PARSED = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
 def test_the_settings_page_lists_the_settings() -> None:
@@ -52,6 +59,35 @@ def test_links_lead_somewhere() -> None:
     ]
 
     assert broken == []
+
+
+def test_examples_are_whole() -> None:
+    """What a reader copies can be parsed."""
+    parse: dict[str, Callable[[str], object]] = {
+        "python": lambda text: compile(text, "page", "exec", PARSED),
+        "json": json.loads,
+        "toml": tomllib.loads,
+        "yaml": yaml.safe_load,
+    }
+    broken = []
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *CLIENTS.rglob("README.md")]:
+        for block in re.finditer(
+            r"^```(\w+)\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
+        ):
+            try:
+                parse.get(block[1], str)(block[2])
+            except (SyntaxError, ValueError, yaml.YAMLError) as exc:
+                broken.append(f"{page.relative_to(ROOT)}: {block[1]}: {exc}")
+
+    assert broken == []
+
+
+def test_the_copies_of_a_module_are_equal() -> None:
+    """Client and service import nothing of each other, and both cut decoded responses alike."""
+    served = ROOT / "service" / "medreward" / "http" / "compat" / "texts.py"
+    copied = CLIENTS / "python" / "medreward_client" / "trainers" / "_texts.py"
+
+    assert served.read_text("utf-8") == copied.read_text("utf-8")
 
 
 def test_every_shipped_recipe_is_documented() -> None:

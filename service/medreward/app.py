@@ -33,7 +33,7 @@ def create_app(
     embedder: Embedder | None = None,
     probe: Probe = measure_platform,
 ) -> FastAPI:
-    """Build the app; the only place that reads the environment.
+    """Build the app; settings are read from the environment if none are given.
 
     Engines given here are used in place of those that the settings name; *probe* measures the
     machine for the profile `gpu`.

@@ -54,7 +54,7 @@ class Listener(Protocol[A_contra]):
 
     @property
     def on_outcome(self) -> Callable[[Problem | None], None]:
-        """Called with the problem of a batch without any answer, or with None if it had one."""
+        """Called once a batch: with its first problem, or with None if any question got an answer."""
         ...
 
 

@@ -46,7 +46,7 @@ class Resolver(Generic[Q, A]):
         self._shared = shared
         self._offload = offload or Offloader()
         self.on_outcome = on_outcome
-        """Called with the problem of a batch without any answer, or with None if it had one."""
+        """Called once a batch: with its first problem, or with None if any question got an answer."""
         self._batcher: Batcher[Q, A] = Batcher(binding, self, metrics, self._offload)
 
     def lookup(self, questions: Iterable[Q], caller: Caller) -> Answers[Q, A]:

@@ -1,4 +1,8 @@
-"""The ends of the prompt and of the response in a text that was decoded with special tokens."""
+"""The ends of the prompt and of the response in a text that was decoded with special tokens.
+
+The client and the service import nothing of each other, so this module stands in both; a test
+compares the copies.
+"""
 
 import re
 import unicodedata
