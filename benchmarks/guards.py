@@ -22,7 +22,7 @@ from medreward.audit.vocabulary import read_hpo
 from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.guards.chain import GUARDS
-from medreward.guards.normal import normal
+from medreward.guards.normal import clear_cache, normal
 from medreward.guards.pair import Pair
 from medreward.guards.support import has_witness
 from medreward.guards.symbolic import settle
@@ -78,7 +78,7 @@ async def compare(rounds: int, answers: int) -> dict[str, list[float]]:
             batch = samples(rows)
             # Once to fill the caches of judge and embedder, which are not what is measured.
             await score(batch, service.recipe(name), service.context, caller=caller, trace=Trace())
-            normal.cache_clear()
+            clear_cache()
             started = time.process_time()
             await score(batch, service.recipe(name), service.context, caller=caller, trace=Trace())
             spent[name].append(1e6 * (time.process_time() - started) / len(batch))
@@ -93,7 +93,7 @@ def by_guard(rows: Sequence[tuple[str, str, str]]) -> dict[str, float]:
     steps |= dict[str, Callable[[Pair], object]](GUARDS.items())
     spent = {}
     for name, step in steps.items():
-        normal.cache_clear()
+        clear_cache()
         pairs = [Pair(normal(a), normal(r), normal(q)) for q, r, a in rows]
         for pair in pairs:
             _ = pair.answer.words, pair.reference.words

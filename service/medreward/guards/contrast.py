@@ -8,18 +8,14 @@ of which each text states a member that the other does not: `left` against `righ
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
 from medreward.guards.negation import Denial, denial
-from medreward.guards.normal import Normal, Word, normal
+from medreward.guards.normal import Normal, Word
 from medreward.guards.numbered import names_digit, numbered, numeral
 from medreward.guards.pair import Pair, Span, Veto
 from medreward.guards.polarity import Key, Shape, lexicon, shape
-
-MAX_CACHED = 2048
-"""Characters of a text whose statements are cached, at most."""
 
 SHORT = 14
 """Words of a text about one thing, at most; in longer ones, members must belong to one noun."""
@@ -76,13 +72,8 @@ def contrast(pair: Pair) -> Veto | None:
 
 
 def said(text: Normal) -> Said:
-    """Return the statements of a text; those of short texts are cached."""
-    return _remembered(text.text) if len(text.text) <= MAX_CACHED else _read(text)
-
-
-@lru_cache(maxsize=8192)
-def _remembered(text: str) -> Said:
-    return _read(normal(text))
+    """Return the statements of a text."""
+    return text.derived(_read)
 
 
 def _read(text: Normal) -> Said:

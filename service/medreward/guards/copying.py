@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from medreward.guards.lexicon import words_of
-from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, normal, stem
+from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, stem
 from medreward.guards.pair import Pair, Span, Veto
 
 MIN_SHARE = 0.6
@@ -60,7 +60,7 @@ class Options(NamedTuple):
 
     texts: dict[str, frozenset[str]]
     """Content words of each option; never empty."""
-    stem: str
+    stem: Normal
     """Text of the question before the first option."""
 
 
@@ -79,13 +79,12 @@ def _lists_options(pair: Pair) -> bool:
     """Return whether the answer is a list of options while the short reference is not."""
     if not _OPTION.search(pair.answer.folded) or len(pair.reference.tokens) > SHORT_REFERENCE:
         return False
-    return _read_options(pair.answer) is not None and read_options(pair.reference) is None
+    return read_options(pair.answer) is not None and read_options(pair.reference) is None
 
 
-@lru_cache(maxsize=4096)
 def read_options(question: Normal) -> Options | None:
     """Read the options of a question; None if it has none."""
-    return _read_options(question)
+    return question.derived(_read_options)
 
 
 def _read_options(question: Normal) -> Options | None:
@@ -96,12 +95,12 @@ def _read_options(question: Normal) -> Options | None:
         return None
     ends = [*(m.start() for m in run[1:]), len(question.folded)]
     texts = {
-        m[1]: normal(question.folded[m.end() : end]).content
+        m[1]: Normal(question.folded[m.end() : end]).content
         for m, end in zip(run, ends, strict=True)
     }
     if not all(texts.values()):
         return None
-    return Options(texts, question.folded[: run[0].start()])
+    return Options(texts, Normal(question.folded[: run[0].start()]))
 
 
 def _options_rule(pair: Pair, options: Options | None) -> str | None:
@@ -134,18 +133,18 @@ def _named(text: Normal, options: Options) -> frozenset[str]:
 
 
 def _question_rule(pair: Pair, options: Options | None) -> str | None:
-    question = pair.question if options is None else normal(options.stem)
+    question = pair.question if options is None else options.stem
     if question is None or not question.tokens:
         return None
     if _is_repeated_with_options(pair, question):
         return "copying.options"
-    is_made_of_it = pair.answer.content - _skipped() <= _told(question)
+    is_made_of_it = pair.answer.content - _skipped() <= question.derived(_told)
     return "copying.question" if is_made_of_it and _is_copy(pair, question) else None
 
 
 def _is_copy(pair: Pair, question: Normal) -> bool:
     """Return whether an answer of only the question's words repeats it rather than answers it."""
-    said, asked = _told(pair.answer), _told(question)
+    said, asked = pair.answer.derived(_told), question.derived(_told)
     if not said or len(said) < MIN_SHARE * len(asked):
         return False
     # A statement may answer a yes-or-no question in the question's own words.
@@ -162,7 +161,6 @@ def _is_repeated_with_options(pair: Pair, question: Normal) -> bool:
     return read_options(pair.answer) is not None and read_options(pair.reference) is None
 
 
-@lru_cache(maxsize=4096)
 def _told(text: Normal) -> frozenset[str]:
     return text.content - _skipped()
 

@@ -8,9 +8,13 @@ invisible characters. Each word keeps its place in the original text.
 # ruff: noqa: RUF001, RUF003 this module handles characters that look like others
 
 import re
+import threading
 import unicodedata
+from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
+
+from cachetools import LRUCache
 
 from medreward.guards.lexicon import words_of
 
@@ -93,6 +97,17 @@ _STEM_LETTERS = 4
 
 _ROOT_LETTERS = 5
 
+CACHE_BYTES = 32 * 2**20
+"""Memory of the texts that are kept, at most."""
+
+BYTES_A_TEXT, BYTES_A_CHARACTER = 6_000, 220
+"""Memory of a text with all that the guards find in it, about; a test measures it."""
+
+MAX_CACHED = 40
+"""Characters of a word whose stem is cached, at most; longer runs of letters hold no meaning."""
+
+T = TypeVar("T")
+
 
 class Word(NamedTuple):
     """A folded run of letters and digits, with its place in the original text."""
@@ -120,6 +135,18 @@ class Normal:
         """The original text."""
         self._folding = None if text.isascii() else _fold(text)
         self.folded = text.lower() if self._folding is None else self._folding.folded
+        self._derived: dict[Callable[[Normal], Any], Any] = {}
+
+    def derived(self, derive: Callable[["Normal"], T]) -> T:
+        """Return what *derive*, a function of this module's users, finds in the text.
+
+        It is computed once, and kept as long as the text is: each text has one cache.
+        """
+        try:
+            return cast("T", self._derived[derive])
+        except KeyError:
+            found = self._derived[derive] = derive(self)
+            return found
 
     @property
     def hidden(self) -> tuple[tuple[int, int], ...]:
@@ -189,15 +216,48 @@ class Normal:
         return len(self.tokens) + packed // 2
 
 
-@lru_cache(maxsize=16_384)
 def normal(text: str) -> Normal:
     """Fold a text and cache the result: samples of a group share their reference and question."""
-    return Normal(text)
+    with _lock:
+        found = _cache.get(text)
+    if found is None:
+        found = Normal(text)
+        # A text that would displace a large share of the others is not worth it.
+        if counted_bytes(found) <= CACHE_BYTES // 16:
+            with _lock:
+                _cache[text] = found
+    return found
+
+
+def cache_bytes() -> int:
+    """Return the memory of the cached texts, by estimate."""
+    return int(_cache.currsize)
+
+
+def clear_cache() -> None:
+    """Forget all texts, as a benchmark does before each round."""
+    with _lock:
+        _cache.clear()
+
+
+def counted_bytes(text: Normal) -> int:
+    """Return the memory that a cached text takes with all its findings, by a high estimate."""
+    # Folding makes some characters several: a ligature may become eighteen.
+    return BYTES_A_TEXT + BYTES_A_CHARACTER * max(len(text.text), len(text.folded))
+
+
+# Guards run in several threads. The lock is held for a look-up or an insertion only.
+_lock = threading.Lock()
+_cache: LRUCache[str, Normal] = LRUCache(CACHE_BYTES, counted_bytes)
+
+
+def stem(word: str) -> str:
+    """Remove the ending of an English plural, adjective or participle."""
+    return _stem(word) if len(word) <= MAX_CACHED else _stem.__wrapped__(word)
 
 
 @lru_cache(maxsize=65_536)
-def stem(word: str) -> str:
-    """Remove the ending of an English plural, adjective or participle."""
+def _stem(word: str) -> str:
     if word.endswith("ies") and len(word) > _STEM_LETTERS + 1:
         return f"{word[:-3]}y"
     for ending in _ENDINGS:
@@ -230,7 +290,8 @@ def _fold(text: str) -> Folding:
         if _UNSEEN.match(cluster) and not _is_shaping(cluster, folded):
             hidden.append((start, start + 1))
             cluster = cluster[1:]
-        piece = _folded_cluster(cluster)
+        fold = _folded_cluster if len(cluster) <= MAX_CACHED else _folded_cluster.__wrapped__
+        piece = fold(cluster)
         if cluster in _SUPERSCRIPTS and not (start and seen[start - 1] in _SUPERSCRIPTS):
             piece = f"^{piece}"
         elif cluster in _FRACTIONS and folded and folded[-1].isdigit():

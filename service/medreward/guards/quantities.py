@@ -1,13 +1,10 @@
 """Quantities that have another value or unit in the reference."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from medreward.guards.measures import Quantity, measured
+from medreward.guards.normal import Normal
 from medreward.guards.pair import Pair, Span, Veto
-
-MAX_CACHED = 2048
-"""Characters of a text whose quantities are cached, at most."""
 
 MAX_QUANTITIES = 64
 """Quantities of one text that are compared, at most; the judge decides longer lists."""
@@ -15,7 +12,7 @@ MAX_QUANTITIES = 64
 
 def quantities(pair: Pair) -> Veto | None:
     """Veto an answer with a quantity that the reference contradicts."""
-    answer, reference = _of(pair.answer.folded), _of(pair.reference.folded)
+    answer, reference = pair.answer.derived(_read), pair.reference.derived(_read)
     if not answer or not reference or max(len(answer), len(reference)) > MAX_QUANTITIES:
         return None
     for dimension in dict.fromkeys(quantity.dimension for quantity in answer):
@@ -29,13 +26,8 @@ def quantities(pair: Pair) -> Veto | None:
     return None
 
 
-def _of(folded: str) -> tuple[Quantity, ...]:
-    return _remembered(folded) if len(folded) <= MAX_CACHED else measured(folded)
-
-
-@lru_cache(maxsize=8192)
-def _remembered(folded: str) -> tuple[Quantity, ...]:
-    return measured(folded)
+def _read(text: Normal) -> tuple[Quantity, ...]:
+    return measured(text.folded)
 
 
 def _without(some: Sequence[Quantity], others: Sequence[Quantity]) -> list[Quantity]:

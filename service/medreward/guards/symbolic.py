@@ -5,7 +5,6 @@ Only plain cases are settled; the judge decides the rest.
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 from medreward.guards.measures import Quantity, alone
@@ -73,22 +72,12 @@ Decision = tuple[bool, str] | None
 
 
 def _equal(answer: Normal, reference: Normal) -> Decision:
-    said = plain(answer.folded)
-    return (True, "equal") if said and said == plain(reference.folded) else None
+    said = answer.derived(_plain)
+    return (True, "equal") if said and said == reference.derived(_plain) else None
 
 
-@lru_cache(maxsize=1024)
-def _remembered(folded: str) -> str:
-    text = " ".join(folded.split()).strip(_EDGES)
-    if "-" in text:
-        text = _HYPHEN.sub(" ", text)
-    if "'s " in text:
-        # Barrett's esophagus is Barrett esophagus.
-        text = text.replace("'s ", " ")
-    return respelled(_ARTICLE.sub("", text))
-
-
-MAX_CACHED = 2048
+def _plain(text: Normal) -> str:
+    return plain(text.folded)
 
 
 def plain(folded: str) -> str:
@@ -96,9 +85,13 @@ def plain(folded: str) -> str:
 
     Everything else stays: `< 5` is not `5`.
     """
-    if len(folded) > MAX_CACHED:
-        return _remembered.__wrapped__(folded)
-    return _remembered(folded)
+    text = " ".join(folded.split()).strip(_EDGES)
+    if "-" in text:
+        text = _HYPHEN.sub(" ", text)
+    if "'s " in text:
+        # Barrett's esophagus is Barrett esophagus.
+        text = text.replace("'s ", " ")
+    return respelled(_ARTICLE.sub("", text))
 
 
 def _yes_no(answer: Normal, reference: Normal) -> Decision:
@@ -136,7 +129,7 @@ def _verdict(text: Normal) -> _Verdict | None:
 
 
 def _option(pair: Pair) -> Decision:
-    options = _options(pair.question) if pair.question is not None else {}
+    options = pair.question.derived(_options) if pair.question is not None else {}
     meant = _choice(pair.reference, options)
     if meant is None:
         return None
@@ -146,17 +139,7 @@ def _option(pair: Pair) -> Decision:
 
 def _options(question: Normal) -> Mapping[str, str]:
     """Read the options of a question: `A. text`, `(A) text`, `A) text`, in order."""
-    if len(question.folded) <= MAX_CACHED:
-        return _remembered_options(question.folded)
-    return _read_options(question.folded)
-
-
-@lru_cache(maxsize=4096)
-def _remembered_options(folded: str) -> Mapping[str, str]:
-    return _read_options(folded)
-
-
-def _read_options(folded: str) -> Mapping[str, str]:
+    folded = question.folded
     marks: list[re.Match[str]] = []
     for mark in _OPTION.finditer(folded):
         if ord(mark[1]) - ord("a") == len(marks):
@@ -181,7 +164,7 @@ def _choice(text: Normal, options: Mapping[str, str]) -> str | None:
         return None
     found = _CHOICE.fullmatch(text.folded.strip())
     if found is None:
-        return _named(plain(text.folded), options)
+        return _named(text.derived(_plain), options)
     letter, rest = found[1], plain(found[2] or found[3] or "")
     if not rest:
         return letter
@@ -209,5 +192,5 @@ def _quantity(answer: Normal, reference: Normal) -> Decision:
 
 
 def _number(text: Normal) -> Quantity | None:
-    said = CARDINALS.get(plain(text.folded), text.folded)
+    said = CARDINALS.get(text.derived(_plain), text.folded)
     return alone(said) if _DIGIT.search(said) else None

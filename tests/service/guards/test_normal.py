@@ -1,5 +1,6 @@
 """A text folded for detection, and where its words stand in the text as it came."""
 
+import sys
 import unicodedata
 from itertools import pairwise
 
@@ -7,7 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward.guards.normal import Normal, is_same, normal, stem
+from medreward.guards.chain import GUARDS
+from medreward.guards.normal import (
+    CACHE_BYTES,
+    Normal,
+    cache_bytes,
+    clear_cache,
+    counted_bytes,
+    is_same,
+    normal,
+    stem,
+)
+from medreward.guards.pair import Pair
+from medreward.guards.support import has_witness
+from medreward.guards.symbolic import settle
 
 ODD = st.text(st.sampled_from("aеο éβ\u0301\u200b\u200d⁹½／＜क्ি左\u3164\n.5İß")) | st.text()
 
@@ -106,3 +120,54 @@ def test_plain_text_has_no_accents() -> None:
 def test_scripts_without_spaces_have_a_size_too(text: str, size: int) -> None:
     """Two signs of Chinese count as a word."""
     assert Normal(text).size == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "left lower lobe pneumonia",
+        "5 mg of morphine every 4 hours; L4-L5 disc, stage IIB, hypoechoic lesion, no fever. " * 12,
+        "肺炎と左の胸水。" * 30,
+        "α-fetoprotein 3–5 µg/L " * 20,
+        "ﷺ" * 50,
+    ],
+)
+def test_a_text_takes_no_more_memory_than_is_counted(text: str) -> None:
+    """The cache of texts is bounded by this estimate, after all guards have read the text."""
+    found = Normal(text)
+    for pair in (Pair(found, Normal("right lung, 3 mg"), Normal("Which?")), Pair(found, found)):
+        for guard in GUARDS.values():
+            guard(pair)
+        settle(pair)
+        has_witness(pair)
+
+    assert memory_of(found, set()) <= counted_bytes(found)
+
+
+def test_the_cache_of_texts_is_bounded() -> None:
+    """The text that was used least recently goes first, and a very long one is not kept."""
+    clear_cache()
+    first = normal("left lung")
+    for number in range(4_000):
+        normal(f"{number} " + "effusion " * 20)
+    assert CACHE_BYTES // 2 < cache_bytes() <= CACHE_BYTES
+    assert normal("left lung") is not first
+
+    before = cache_bytes()
+    normal("lung " * 10_000)
+    assert cache_bytes() == before
+
+
+def memory_of(found: object, seen: set[int]) -> int:
+    """Bytes of an object and of everything that it alone refers to."""
+    if id(found) in seen or isinstance(found, type) or callable(found):
+        return 0
+    seen.add(id(found))
+    parts: list[object] = []
+    if isinstance(found, dict):
+        parts = [*found.keys(), *found.values()]
+    elif isinstance(found, tuple | list | frozenset | set):
+        parts = list(found)
+    if hasattr(found, "__dict__"):
+        parts.append(vars(found))
+    return sys.getsizeof(found) + sum(memory_of(part, seen) for part in parts)
