@@ -1,10 +1,14 @@
 """The benchmarks run: what they say is looked at by people."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.answers import load
 
 ROOT = Path(__file__).parent.parent
 MORE = ["client_cpu.py", "cold.py", "grading.py", "judge_calls.py", "single_calls.py"]
@@ -29,3 +33,19 @@ def test_a_benchmark_runs(script: str) -> None:
     )
 
     assert ran.returncode == 0, ran.stderr
+
+
+def test_labelled_answers_are_measured() -> None:
+    """The development set is judged by the rules alone, and its testing half is not shown."""
+    ran = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, ROOT / "benchmarks" / "answers.py", "--by", "split", "--show"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+
+    shown = re.findall("^(?:right|wrong) as .*", ran.stdout, re.MULTILINE)
+    tuning = {json.dumps(row.answer, ensure_ascii=False) for row in load("tuning")}
+    assert "testing" in ran.stdout
+    assert [line for line in shown if not any(map(line.endswith, tuning))] == []
