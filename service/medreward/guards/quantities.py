@@ -1,9 +1,11 @@
-"""Quantities that have another value or unit in the reference."""
+"""Quantities that have another value or unit in the reference, and those that are the same."""
 
+import re
 from collections.abc import Sequence
 
-from medreward.guards.measures import Quantity, measured
+from medreward.guards.measures import Quantity, alone, measured
 from medreward.guards.normal import Normal
+from medreward.guards.numbered import CARDINALS
 from medreward.guards.pair import Pair, Span, Veto
 
 MAX_QUANTITIES = 64
@@ -46,3 +48,26 @@ def _difference(said: list[Quantity], meant: list[Quantity]) -> Found:
             if one.digits and one.digits == other.digits and one.unit != other.unit:
                 return "quantity.unit", one, other
     return "quantity.value", said[0], meant[0]
+
+
+_DIGIT = re.compile(r"\d")
+
+
+def same_quantity(pair: Pair) -> tuple[bool, str] | None:
+    """Settle an answer and a reference that are one quantity each, with the rule's name."""
+    meant = pair.reference.derived(_number)
+    if meant is None:
+        return None
+    said = pair.answer.derived(_number)
+    if said is None or said.dimension != meant.dimension:
+        return None
+    if said.is_same(meant):
+        return True, "quantity" if said.dimension else "number"
+    is_plain = not said.dimension and said.is_point and meant.is_point
+    return (False, "number") if is_plain else None
+
+
+def _number(text: Normal) -> Quantity | None:
+    bare = text.folded.strip(" \t\n\"'`*.!")
+    said = CARDINALS.get(bare, text.folded)
+    return alone(said) if _DIGIT.search(said) else None

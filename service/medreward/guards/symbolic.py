@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from medreward.guards.measures import Quantity, alone
 from medreward.guards.normal import Normal
-from medreward.guards.numbered import CARDINALS
 from medreward.guards.pair import Pair, Span
 from medreward.guards.polarity import respelled
+from medreward.guards.quantities import same_quantity
 
 MAX_WORDS = 24
 """Words of an answer that begins with yes or no, at most; the judge decides longer ones."""
@@ -36,7 +35,6 @@ _CHOICE = re.compile(
     r"(?:option\s*)?)?\(?([a-j])(?:\)?[.):]?|\)?[.):]\s+(\S.*)|\)\s*(\S.*))",
     re.DOTALL,
 )
-_DIGIT = re.compile(r"\d")
 
 MIN_OPTIONS = 2
 
@@ -59,7 +57,7 @@ def settle(pair: Pair) -> Settled | None:
     """Settle a plain case; None if a model has to decide."""
     answer, reference = pair.answer, pair.reference
     decided = _equal(answer, reference) or _option(pair) or _yes_no(answer, reference)
-    decided = decided or _quantity(answer, reference)
+    decided = decided or same_quantity(pair)
     if decided is None:
         return None
     says_yes, rule = decided
@@ -176,21 +174,3 @@ def _choice(text: Normal, options: Mapping[str, str]) -> str | None:
 
 def _named(said: str, options: Mapping[str, str]) -> str | None:
     return next((letter for letter, text in options.items() if text == said), None)
-
-
-def _quantity(answer: Normal, reference: Normal) -> Decision:
-    meant = _number(reference)
-    if meant is None:
-        return None
-    said = _number(answer)
-    if said is None or said.dimension != meant.dimension:
-        return None
-    if said.is_same(meant):
-        return True, "quantity" if said.dimension else "number"
-    is_plain = not said.dimension and said.is_point and meant.is_point
-    return (False, "number") if is_plain else None
-
-
-def _number(text: Normal) -> Quantity | None:
-    said = CARDINALS.get(text.derived(_plain), text.folded)
-    return alone(said) if _DIGIT.search(said) else None
