@@ -5,65 +5,20 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from medreward.guards.measures import is_unit
+from medreward.guards.measures import MONTHS, is_unit
 from medreward.guards.normal import Word
+from medreward.guards.numerals import CARDINALS, ORDINALS, ROMAN
 from medreward.guards.polarity import MAX_CHARACTERS, Key, lexicon, stemmed
 
 _NAME = re.compile(r"([a-z]{1,6})(\d{1,3})([a-z]?)")
+_FORMULA = re.compile(r"(?:[a-z]{1,3}\d{1,2}){2,4}")
+_LETTERS = re.compile("[a-z]+")
 _ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
 _NUMERAL = re.compile(r"(\d{1,4}|[ivx]{1,5})([a-d]?)")
 _SPINE = re.compile(r"c[1-8]|t(?:[1-9]|1[0-2])|l[1-5]|s[1-5]")
 _JOINT = re.compile(r"\s*[-–—/,&]\s*|\s+")  # noqa: RUF001 - dashes as they are written
 _LINK = frozenset({"and", "or", "to", "through"})
 
-_ONES = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix")
-ROMAN = {
-    ten + one: str(10 * tens + ones)
-    for tens, ten in enumerate(("", "x"))
-    for ones, one in enumerate(("", *_ONES))
-    if ten + one
-} | {"xx": "20"}
-"""Roman numerals from 1 to 20."""
-
-CARDINALS = {
-    word: str(number)
-    for number, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-        ]
-    )
-}
-ORDINALS = {
-    word: str(number + 1)
-    for number, word in enumerate(
-        [
-            "first",
-            "second",
-            "third",
-            "fourth",
-            "fifth",
-            "sixth",
-            "seventh",
-            "eighth",
-            "ninth",
-            "tenth",
-            "eleventh",
-            "twelfth",
-        ]
-    )
-}
 _SMALL = frozenset({"of", "in", "and", "or", "to", "with", "by", "at", "the", "a", "is", "was"})
 
 MAX_LIST = 6
@@ -85,7 +40,10 @@ def numbered(words: Sequence[Word], text: str) -> Iterator[Numbered]:
         folded = word.text
         if len(folded) > MAX_CHARACTERS or not _may_count(folded):
             continue
-        if folded in known.digits:
+        if folded in known.digits and not any(
+            one.text == "from" for one in words[max(0, i - 2) : i]
+        ):
+            # Nobody says the thumb who counts from it.
             yield Numbered(("digit", ""), known.digits[folded], word)
         elif names_digit(words, i):
             yield Numbered(("digit", ""), known.which[folded], word)
@@ -124,14 +82,14 @@ def _behind(words: Sequence[Word], text: str, place: int, key: Key) -> Iterator[
     for i in range(place + 1, min(place + 1 + MAX_LIST, len(words))):
         if not _JOINT.fullmatch(text[words[i - 1].end : words[i].start]):
             break
-        value = _value(words[i].text)
+        value = value_of(words[i].text)
         if value is not None and not is_measured(words, text, i):
             yield Numbered(key, value, words[i])
         elif words[i].text not in _LINK:
             break
 
 
-def _value(word: str) -> str | None:
+def value_of(word: str) -> str | None:
     """Parse a numeral in any notation of grades; None if the word is not one."""
     if word in CARDINALS:
         return CARDINALS[word]
@@ -146,9 +104,12 @@ def numeral(word: str) -> str | None:
         return ORDINALS[word]
     if found := _ORDINAL.fullmatch(word):
         return found[1]
+    if _SPINE.fullmatch(word):
+        # L4-L5 is L4-5.
+        return word[1:]
     if _NAME.fullmatch(word):
         return word
-    return _value(word) if word[:1].isdigit() or len(word) > 1 else None
+    return value_of(word) if word[:1].isdigit() or len(word) > 1 else None
 
 
 def _number(digits: str) -> str:
@@ -169,6 +130,10 @@ def _named(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]:
             yield Numbered(("level", "vertebra"), word.text[0] + following.text, following)
     elif found := _NAME.fullmatch(word.text):
         yield Numbered(("number", found[1]), found[2] + found[3], word)
+    elif _FORMULA.fullmatch(word.text):
+        # G2P1 or T3N1M0: the letters name it, the numbers are its value.
+        letters = "".join(filter(str.isalpha, word.text))
+        yield Numbered(("number", letters), _LETTERS.sub(".", word.text), word)
 
 
 def _ordinal(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]:
@@ -176,6 +141,8 @@ def _ordinal(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]
     word = words[place]
     found = _ORDINAL.fullmatch(word.text)
     value = ORDINALS.get(word.text) or (found[1] if found else None)
+    if _is_of_date(words, place):
+        return
     if value is not None and (key := _noun(words, text, place)):
         yield Numbered(key, value, word)
 
@@ -237,6 +204,11 @@ def _reach(words: Sequence[Word], text: str, place: int) -> Iterator[str]:
             yield from map(str, range(first + 1, last))
 
 
+def _is_of_date(words: Sequence[Word], place: int) -> bool:
+    """Return whether a number stands beside a month: 5 March is no numbered term."""
+    return any(word.text in MONTHS for word in words[max(0, place - 1) : place + 3])
+
+
 def is_measured(words: Sequence[Word], text: str, place: int) -> bool:
     """Return whether a number has a unit or is part of a longer one: the guard `quantities` reads it."""
     word = words[place]
@@ -245,6 +217,6 @@ def is_measured(words: Sequence[Word], text: str, place: int) -> bool:
     before, behind = text[max(0, word.start - 1) : word.start], text[word.end : word.end + 2]
     if before in {".", "^", "<", ">", "/", "%"} or behind[:1] in {"%", "°", "^", "/"}:
         return True
-    if behind[:1] in {".", ","} and behind[1:].isdigit():
+    if (behind[:1] in {".", ","} and behind[1:].isdigit()) or _is_of_date(words, place):
         return True
     return place + 1 < len(words) and is_unit(words[place + 1].text)

@@ -1,35 +1,60 @@
 """Quantities that have another value or unit in the reference, and those that are the same."""
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import repeat
+from typing import NamedTuple
 
-from medreward.guards.measures import Quantity, alone, measured
-from medreward.guards.normal import Normal
-from medreward.guards.numbered import CARDINALS
+from medreward.guards.lexicon import lexicon
+from medreward.guards.measures import BODY, DOSING_WORDS, MONTHS, WEEK, Quantity, measured, units
+from medreward.guards.normal import STOPWORDS, Normal, stem
+from medreward.guards.numbered import value_of
+from medreward.guards.numerals import NUMBER_WORDS, ORDINALS, ROMAN, written
 from medreward.guards.pair import Pair, Span, Veto
+from medreward.guards.polarity import lexicon as contrasts
+from medreward.guards.polarity import respelled, stemmed
 
 MAX_QUANTITIES = 64
 """Quantities of one text that are compared, at most; the judge decides longer lists."""
 
+MAX_WORDS = 32
+"""Words of a text whose quantity is settled, at most."""
+
 
 def quantities(pair: Pair) -> Veto | None:
     """Veto an answer with a quantity that the reference contradicts."""
-    answer, reference = pair.answer.derived(_read), pair.reference.derived(_read)
-    if not answer or not reference or max(len(answer), len(reference)) > MAX_QUANTITIES:
+    reference = pair.reference.derived(_with_unit)
+    if not reference:
         return None
-    for dimension in dict.fromkeys(quantity.dimension for quantity in answer):
-        said = [quantity for quantity in answer if quantity.dimension == dimension]
-        meant = [quantity for quantity in reference if quantity.dimension == dimension]
+    answer = pair.answer.derived(_with_unit)
+    if not answer or max(len(answer), len(reference)) > MAX_QUANTITIES:
+        return None
+    for kind in dict.fromkeys(quantity.kind for quantity in answer):
+        said = [quantity for quantity in answer if quantity.kind == kind]
+        meant = [quantity for quantity in reference if quantity.kind == kind]
         found = _difference(_without(said, meant), _without(meant, said))
         if found is not None:
             rule, one, other = found
-            span = Span(*pair.answer.place(*one.span))
-            return Veto(rule, span, Span(*pair.reference.place(*other.span)))
+            return Veto(rule, _place(pair.answer, one.span), _place(pair.reference, other.span))
     return None
 
 
-def _read(text: Normal) -> tuple[Quantity, ...]:
-    return measured(text.folded)
+def _with_unit(text: Normal) -> tuple[Quantity, ...]:
+    found = text.derived(measured)
+    if any(one.form == "pair" for one in found) and _BLOOD_PRESSURE & text.vocabulary:
+        found = tuple(
+            one._replace(dimension="pressure") if one.kind == ("", "pair") else one for one in found
+        )
+    return tuple(one for one in found if one.dimension and one.dimension != "plus")
+
+
+_BLOOD_PRESSURE = frozenset({"bp", "pressure"})
+
+
+def _place(text: Normal, span: Span) -> Span:
+    return Span(*text.place(*text.derived(written).place(*span)))
 
 
 def _without(some: Sequence[Quantity], others: Sequence[Quantity]) -> list[Quantity]:
@@ -45,29 +70,535 @@ def _difference(said: list[Quantity], meant: list[Quantity]) -> Found:
         return None
     for one in said:
         for other in meant:
-            if one.digits and one.digits == other.digits and one.unit != other.unit:
+            if one.digits and one.digits == other.digits and one.size != other.size:
                 return "quantity.unit", one, other
     return "quantity.value", said[0], meant[0]
 
 
+class Stated(NamedTuple):
+    """Quantities and words of a short text, in order."""
+
+    items: tuple[Quantity | str, ...]
+    quantities: tuple[Quantity, ...]
+    words: tuple[str, ...]
+    """Stems of the words that say something."""
+    leads: frozenset[str]
+    """Prepositions before the quantities that change their meaning."""
+
+
+_TRIGGERS = (NUMBER_WORDS | DOSING_WORDS | MONTHS | frozenset(ORDINALS)) | {
+    roman + letter for roman in ROMAN for letter in ("", "a", "b", "c", "d")
+}
+"""Words of which a text without digits must have one to state a quantity."""
+
+_TOKEN = re.compile(
+    r"(?<!\w)(?P<from>[ctls]\d{1,2})\s?[-/]\s?(?P<to>[ctls]?\d{1,2})(?!\w)"
+    r"|(?P<per>\b(?:an?|each|every)\s(?=(?:second|minute|hour|day|week|month|year)\b)|/)"
+    r"|[^\W_]+|[^\w\s.,;:!()\[\]{}\"'`*_$=\\-]"
+)
+_NUMERAL = re.compile(r"(?:\d{1,2}|[ivx]{1,5})[a-d]?")
+_ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
+_COUNTED = re.compile(r"[ -](?P<of>of\s(?:the\s|all\s|these\s)?)?(?P<noun>[^\W\d_]+)")
 _DIGIT = re.compile(r"\d")
 
 
 def same_quantity(pair: Pair) -> tuple[bool, str] | None:
-    """Settle an answer and a reference that are one quantity each, with the rule's name."""
-    meant = pair.reference.derived(_number)
+    """Settle quantities beside the same words; the rule is `quantity`, or `number` without a unit."""
+    meant = pair.reference.derived(_stated)
     if meant is None:
         return None
-    said = pair.answer.derived(_number)
-    if said is None or said.dimension != meant.dimension:
+    said = pair.answer.derived(_stated)
+    if said is None or len(said.quantities) != len(meant.quantities):
         return None
-    if said.is_same(meant):
-        return True, "quantity" if said.dimension else "number"
-    is_plain = not said.dimension and said.is_point and meant.is_point
-    return (False, "number") if is_plain else None
+    is_beside_same = _have_same_words(said, meant, pair.question)
+    if is_beside_same and _have_same_leads(said, meant, pair.question):
+        verdict = _compared(said, meant, pair)
+    else:
+        verdict = False if _is_missed(said, meant, pair) else None
+    has_unit = any(quantity.dimension not in {"", "numeral"} for quantity in meant.quantities)
+    return None if verdict is None else (verdict, "quantity" if has_unit else "number")
 
 
-def _number(text: Normal) -> Quantity | None:
-    bare = text.folded.strip(" \t\n\"'`*.!")
-    said = CARDINALS.get(bare, text.folded)
-    return alone(said) if _DIGIT.search(said) else None
+def _is_missed(said: Stated, meant: Stated, pair: Pair) -> bool:
+    """Return whether a reference is a share or stage alone, and the answer's only one is another."""
+    if len(meant.items) > 1:
+        return False
+    one, other = said.quantities[0], meant.quantities[0]
+    if other.dimension == "share":
+        is_one_kind = one.dimension == "share" or one.form in _SHARES
+    else:
+        asked = pair.question.derived(_asked) if pair.question is not None else frozenset()
+        is_one_kind = one.dimension == other.dimension == "numeral" and one.noun in asked
+    return is_one_kind and _same(one, other, pair) is False
+
+
+def _stated(text: Normal) -> Stated | None:
+    if not _DIGIT.search(text.folded) and _TRIGGERS.isdisjoint(text.vocabulary):
+        return None
+    if len(text.tokens) > MAX_WORDS or "?" in text.folded:
+        return None
+    items = tuple(_items(text))
+    found = tuple(item for item in items if isinstance(item, Quantity))
+    words = tuple(item for item in items if isinstance(item, str))
+    plain = text.derived(written).text
+    leads = [_lead(quantity, plain) for quantity in text.derived(measured)]
+    return Stated(items, found, words, frozenset(filter(None, leads))) if found else None
+
+
+_LEAD = re.compile(r"\b(to|by|from|in|after|for)\s{1,2}$")
+
+
+def _lead(quantity: Quantity, plain: str) -> str:
+    """Return the preposition that a quantity depends on: by 20 % is not to 20 %."""
+    start = quantity.span.start
+    found = _LEAD.search(plain, max(0, start - len("after  ") - 1), start)
+    if found is None or (quantity.dimension != "time" and found[1] not in _STEPS):
+        return ""
+    return "after" if found[1] == "in" else found[1]
+
+
+_STEPS = frozenset({"to", "by", "from"})
+
+
+def _have_same_leads(said: Stated, meant: Stated, question: Normal | None) -> bool:
+    if not said.leads or said.leads == meant.leads:
+        return True
+    asked = question.derived(_asked) if question is not None else frozenset()
+    if meant.leads or ("after" in said.leads and "when" not in asked):
+        return False
+    return not asked & (_STEPS - said.leads) or bool(asked & said.leads)
+
+
+def _items(text: Normal) -> Iterator[Quantity | str]:
+    """Yield quantities, numerals and stems of content words, in order."""
+    plain = text.derived(written).text
+    found = [_counting(quantity, plain) for quantity in text.derived(measured)]
+    is_dose = any(quantity.dimension.startswith(("mass", "volume")) for quantity in found)
+    ahead, before = 0, ""
+    for match in _TOKEN.finditer(plain):
+        while ahead < len(found) and found[ahead].span.start <= match.start():
+            yield (
+                _numeral(found[ahead].digits, stemmed(before))
+                if _is_counted(found[ahead], before)
+                else found[ahead]
+            )
+            ahead, before = ahead + 1, ""
+        if ahead and match.start() < found[ahead - 1].span.end:
+            continue
+        word = match[0]
+        if word == "after" and ahead < len(found) and found[ahead].dimension == "time":
+            # In six months is after six months.
+            continue
+        item = _item(match, before, is_dose=is_dose)
+        is_noun = ahead and item == found[ahead - 1].noun
+        if item and (is_noun or item not in _carriers()):
+            # A word that says nothing elsewhere says what is counted: two doses.
+            yield item
+        before = word
+    yield from found[ahead:]
+
+
+def _counting(quantity: Quantity, plain: str) -> Quantity:
+    """Name what a bare number counts: `36 patients`, `36 of the patients`."""
+    found = None if quantity.dimension else _COUNTED.match(plain, quantity.span.end)
+    # Half of the patients is a share of them; half a dose is a dose.
+    is_share = found is not None and (quantity.form == "of" or (quantity.form and found["of"]))
+    if found is None or is_share or found["noun"] in STOPWORDS:
+        return quantity
+    return quantity._replace(noun=stem(found["noun"]))
+
+
+def _is_counted(quantity: Quantity, before: str) -> bool:
+    """Return whether a number follows a word such as `stage`, so that it names rather than counts."""
+    is_bare = not quantity.dimension and not quantity.form and quantity.is_point
+    return is_bare and quantity.digits.isdigit() and stemmed(before) in contrasts().numbered
+
+
+def _item(match: re.Match[str], before: str, *, is_dose: bool) -> Quantity | str | None:
+    word = match[0]
+    if match["per"]:
+        return "per"
+    if match["from"]:
+        level = match["from"]
+        to = match["to"] if match["to"][0].isalpha() else level[0] + match["to"]
+        return _numeral(f"{level}-{to}")
+    if word in STOPWORDS:
+        return None
+    if is_dose and word in _routes():
+        return _routes()[word]
+    value = _value(word, before)
+    if value is None:
+        return stem(respelled(word))
+    noun = stemmed(before)
+    return _numeral(value, noun if noun in contrasts().numbered else "")
+
+
+def _value(word: str, before: str) -> str | None:
+    """Parse a word that numbers rather than counts: `fourth`, `4th`, and after `stage` `IIa`."""
+    if word in ORDINALS:
+        return ORDINALS[word]
+    if found := _ORDINAL.fullmatch(word):
+        return found[1]
+    is_named = stemmed(before) in contrasts().numbered
+    if is_named and len(word) == 1:
+        return value_of(word)
+    is_numeral = _NUMERAL.fullmatch(word) and word != "via" and (is_named or len(word) > 1)
+    return value_of(word) if is_numeral else None
+
+
+def _numeral(value: str, noun: str = "") -> Quantity:
+    digits = value.lstrip("0") or "0"
+    return Quantity(
+        *("numeral", 0.0, 0.0, digits, 1.0, False, Span(0, 0)), form="numeral", noun=noun
+    )
+
+
+@lru_cache(maxsize=1)
+def _routes() -> Mapping[str, str]:
+    names = ("intravenous", "intramuscular", "subcutaneous", "oral")
+    return {word: name for name in names for word in words_of_quantities(name)}
+
+
+@lru_cache(maxsize=16)
+def words_of_quantities(name: str) -> frozenset[str]:
+    """Return a list of words from the lexicon of units."""
+    return frozenset(lexicon("units")["words"][name])
+
+
+@lru_cache(maxsize=1)
+def _carriers() -> frozenset[str]:
+    return frozenset(map(stem, words_of_quantities("carriers")))
+
+
+def _have_same_words(said: Stated, meant: Stated, question: Normal | None) -> bool:
+    """Return whether two texts say the same beside their quantities.
+
+    Words of the question may be said or left out.
+    """
+    extra = [word for word in said.words if word not in meant.words]
+    missing = [word for word in meant.words if word not in said.words]
+    if any(quantity.form == "pair" for quantity in meant.quantities):
+        extra = [word for word in extra if word not in words_of_quantities("pressure")]
+        missing = [word for word in missing if word not in words_of_quantities("pressure")]
+    if not extra and not missing:
+        return True
+    free = question.derived(_free) if question is not None else {}
+    places = [free.get(word, -1) for word in dict.fromkeys(extra)]
+    # What is above what depends on the order.
+    return free.keys() >= {*extra, *missing} and places == sorted(places)
+
+
+def _are_in_order(said: Stated, meant: Stated) -> bool:
+    """Return whether the words that two texts have in common follow in one order."""
+    ours = [word for word in dict.fromkeys(said.words) if word in meant.words]
+    return ours == [word for word in dict.fromkeys(meant.words) if word in said.words]
+
+
+_SENTENCE_END = re.compile(r"[?\n]|\.\s")
+_MOST_CHARACTERS = 400
+"""Characters before the question mark that are read, at most."""
+
+
+def _asking(question: Normal) -> tuple[str, ...]:
+    """Return the words of the sentence that asks."""
+    folded = question.folded.strip()
+    end = folded.rfind("?")
+    if end < 0 and "\n" in folded:
+        return ()
+    last = folded[:end] if end >= 0 else folded
+    last = _SENTENCE_END.split(last[-_MOST_CHARACTERS:])[-1]
+    return tuple(re.findall(r"[^\W_]+|%", last))
+
+
+def _asked(question: Normal) -> frozenset[str]:
+    return frozenset(question.derived(_asking))
+
+
+def _free(question: Normal) -> Mapping[str, int]:
+    """Return the stems of the question that may stand beside a number, with their places.
+
+    Those around `and`, `or`, `than` and `not` tell two things apart.
+    """
+    words = [word for word in question.derived(_asking) if word not in STOPWORDS or word == "and"]
+    parted: set[str] = set()
+    for i, word in enumerate(words):
+        if word in words_of_quantities("parting"):
+            parted.update(words[max(0, i - 1) : i + 1 + _PARTED])
+    free: dict[str, int] = {}
+    for i, word in enumerate(words):
+        if word not in parted:
+            free.setdefault(stem(respelled(word)), i)
+    return free
+
+
+_PARTED = 3
+"""Words behind a word that parts two things, which belong to the second."""
+
+
+def _compared(said: Stated, meant: Stated, pair: Pair) -> bool | None:
+    kinds = [quantity.kind for quantity in meant.quantities]
+    if len(set(kinds)) < len(kinds):
+        return _compared_in_turn(said, meant, pair)
+    mine = {quantity.kind: quantity for quantity in said.quantities}
+    if len(kinds) == 1:
+        mine = {kinds[0]: said.quantities[0]}
+    if mine.keys() != set(kinds) or not _are_in_order(said, meant):
+        return None
+    return _all(_same(mine[other.kind], other, pair) for other in meant.quantities)
+
+
+def _compared_in_turn(said: Stated, meant: Stated, pair: Pair) -> bool | None:
+    """Compare several quantities of a kind, which belong each to its words.
+
+    Sensitivity 90 %, specificity 75 % is 75 % specificity, 90 % sensitivity.
+    """
+    mine, its = _labelled(said), _labelled(meant)
+    if its and mine.keys() == its.keys():
+        return _all(_same(mine[label], its[label], pair) for label in its)
+    ours, theirs = ([isinstance(item, str) for item in text.items] for text in (said, meant))
+    if ours != theirs or said.words != meant.words:
+        return None
+    if _all(map(_same, said.quantities, meant.quantities, repeat(pair))):
+        return True
+    differs = [{_same(one, other, pair) for other in meant.quantities} for one in said.quantities]
+    return False if {False} in differs else None
+
+
+def _all(verdicts: Iterable[bool | None]) -> bool | None:
+    found = {*verdicts}
+    return False if False in found else None if None in found else True
+
+
+def _labelled(text: Stated) -> dict[tuple[str, ...], Quantity]:
+    """Return each quantity by the words before it, or by those after it; nothing if that is open."""
+    items = text.items if isinstance(text.items[0], str) else text.items[::-1]
+    found: dict[tuple[str, ...], Quantity] = {}
+    label: list[str] = []
+    for item in items:
+        if isinstance(item, str):
+            label.append(item)
+        else:
+            found[tuple(sorted(label))] = item
+            label = []
+    is_clear = not label and () not in found and len(found) == len(text.quantities)
+    return found if is_clear else {}
+
+
+def _same(said: Quantity, meant: Quantity, pair: Pair) -> bool | None:
+    """Return whether two quantities are the same or differ; None if that is open."""
+    rules = (_numerals, _shares, _ratios, _gestations, _without_unit, _converted, _divided)
+    is_one_kind = said.kind == meant.kind
+    for compare in (_percentages,) if is_one_kind else (_percentages, *rules):
+        for one, other in ((said, meant), (meant, said)):
+            verdict = compare(one, other, pair)
+            if verdict is not None:
+                return verdict
+    return _same_kind(said, meant, pair) if is_one_kind else None
+
+
+def _same_kind(said: Quantity, meant: Quantity, pair: Pair) -> bool | None:
+    if said.dimension == "numeral":
+        return _same_numeral(said.digits, meant.digits)
+    if said.is_same(meant) or (said.is_about != meant.is_about and _is_about_same(said, meant)):
+        return True
+    is_estimate = said.dimension == "share" and said.is_point and meant.low < said.low < meant.high
+    if is_estimate and not meant.bound and not _asks(pair, "ranges"):
+        # A range of per cent is an estimate, and holds what is strictly in it.
+        return True
+    return None if said.agrees(meant) and not _is_beyond(said, meant) else False
+
+
+def _is_beyond(said: Quantity, meant: Quantity) -> bool:
+    """Return whether a bound excludes another one of its way, or the very number that it names."""
+    if said.bound and said.bound[0] == meant.bound[:1]:
+        return said.is_about == meant.is_about and said.bound == meant.bound
+    strict, point = (said, meant) if said.bound else (meant, said)
+    limits = {strict.low, strict.high}
+    return (
+        _is_whole(point) and strict.bound in {"<", ">"} and point.is_point and point.low in limits
+    )
+
+
+def _is_about_same(said: Quantity, meant: Quantity) -> bool:
+    is_fair = meant.is_about or said.dimension == "share"
+    return is_fair and said._replace(is_about=meant.is_about).is_same(meant)
+
+
+def _same_numeral(said: str, meant: str) -> bool | None:
+    if said == meant:
+        return True
+    short, long = sorted((said, meant), key=len)
+    # Stage III may be stage IIIA.
+    return None if long.startswith(short) and long[len(short) :].isalpha() else False
+
+
+def _asks(pair: Pair, name: str) -> bool:
+    """Return whether the question has a word of a list."""
+    asked = pair.question.derived(_asked) if pair.question is not None else frozenset()
+    return not words_of_quantities(name).isdisjoint(asked)
+
+
+def _is_whole(quantity: Quantity) -> bool:
+    return not quantity.dimension and not quantity.form and quantity.digits.isdigit()
+
+
+def _numerals(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
+    """Compare a numeral with a bare number: `grade III` and `3`."""
+    if one.dimension != "numeral" or not (_is_whole(other) and other.is_point):
+        return None
+    if not _asks_numeral(pair):
+        return None
+    return _same_numeral(one.digits, other.digits.lstrip("0") or "0")
+
+
+def _asks_numeral(pair: Pair) -> bool:
+    """Return whether the question asks for a stage, grade or type."""
+    asked = pair.question.derived(_asked) if pair.question is not None else frozenset()
+    return any(stemmed(word) in contrasts().numbered for word in asked)
+
+
+def _shares(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
+    """Compare a percentage with a bare number, a fraction or so many of a number."""
+    if one.dimension != "share" or other.dimension or not (one.is_point and other.is_point):
+        return None
+    if other.form not in _SHARES and (other.form or other.noun):
+        return None
+    is_figure = not other.form and math.isclose(100 * one.low, other.low, rel_tol=_TINY)
+    if is_figure and (_asks(pair, "percent") or _names(pair, "percentages")):
+        return True
+    difference = abs(one.low - other.low)
+    if difference <= one.grain * (1 + _TINY) + _TINY and 0 < other.low < 1:
+        # A third is 33 %.
+        return True if difference <= _TINY or other.form else None
+    return None if is_figure or difference < 2 * one.grain else False
+
+
+_SHARES = frozenset({"fraction", "of"})
+"""Forms of a share without the sign of per cent."""
+_TINY = 1e-9
+
+
+def _percentages(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
+    """Compare so many of a number with the bare figure of a percentage that is asked for."""
+    is_bare = one.kind == ("", "") and not one.form and not one.noun and one.is_point
+    if other.form not in _SHARES or other.dimension or not is_bare or not _asks(pair, "percent"):
+        return None
+    percent = one._replace(dimension="share", low=one.low / 100, high=one.high / 100)
+    return _shares(percent._replace(grain=one.grain / 100), other, pair)
+
+
+def _ratios(one: Quantity, other: Quantity, _: Pair) -> bool | None:
+    """Compare `8 out of 10` with 8/10, `7 and 9` with 7/9, 1:1000 with `1 in 1000`."""
+    if one.dimension or other.dimension:
+        return None
+    forms, is_one = (one.form, other.form), one.parts == other.parts
+    if forms in {("of", "pair"), ("of", "fraction"), ("pair", "fraction")}:
+        quotients = [parts[0] / (parts[1] or 1.0) for parts in (one.parts, other.parts)]
+        return True if is_one else None if quotients[0] == quotients[1] else False
+    if forms == ("list", "pair"):
+        is_swapped = one.parts == other.parts[::-1]
+        return True if is_one else None if is_swapped else False
+    if forms == ("ratio", "of"):
+        return True if is_one and one.parts[1] >= _MANY else None
+    is_range = not other.form and not other.is_point and not other.bound
+    if one.form == "ratio" and is_range:
+        return True if one.parts == (other.low, other.high) else None
+    return None
+
+
+_MANY = 100
+"""Ratios from one to so many on are read as one in so many."""
+
+
+def _gestations(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
+    """Compare weeks and days of a pregnancy with their short form, `32+4`."""
+    if one.dimension != "time" or other.form != "plus" or not one.is_point:
+        return None
+    weeks, days = other.parts
+    return one.low == weeks * WEEK + days if _names(pair, "pregnancy") else None
+
+
+def _without_unit(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
+    """Compare a quantity with a number whose unit is plain from the question or the subject."""
+    if other.dimension or other.noun or other.size != 1.0 or one.form != other.form:
+        return None
+    size = _meant_size(one, other, pair) if one.dimension else None
+    if size is None:
+        return None
+    written_so = other._replace(
+        dimension=one.dimension,
+        low=other.low * size,
+        high=other.high * size,
+        size=size,
+        parts=tuple(part * size for part in other.parts),
+    )
+    return _same_kind(written_so, one, pair)
+
+
+def _meant_size(one: Quantity, other: Quantity, pair: Pair) -> float | None:
+    """Return the size of the unit that is meant with a number that has none; None if that is open."""
+    if one.dimension == "pressure" and one.form == "pair":
+        is_over = any(" over " in text.folded for text in (pair.answer, pair.reference))
+        is_plain = is_over or one.parts == other.parts or _names(pair, "pressure")
+        return one.size if is_plain else None
+    if one.dimension == "mass/area" and _names(pair, "body_mass"):
+        return one.size
+    low, high = BODY["c"]
+    is_body = low <= other.low <= high and low <= one.low <= high and one.size == 1.0
+    if one.dimension == "temperature" and is_body and _names(pair, "temperature"):
+        return one.size
+    asked = pair.question.derived(_asked) if pair.question is not None else frozenset()
+    named = {units().get(word, ("", 0.0)) for word in asked if len(word) > 1}
+    sizes = {size for dimension, size in named if dimension == one.dimension}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _names(pair: Pair, name: str) -> bool:
+    """Return whether answer, reference or question has a word of a list."""
+    words = words_of_quantities(name)
+    return any(not words.isdisjoint(text.vocabulary) for text in _texts(pair))
+
+
+def _texts(pair: Pair) -> list[Normal]:
+    return [text for text in (pair.answer, pair.reference, pair.question) if text is not None]
+
+
+_PER_VOLUME = "/volume"
+
+
+def _converted(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
+    """Compare grams or equivalents with moles of what the texts name."""
+    if other.dimension != "amount" + _PER_VOLUME or not (one.is_point and other.is_point):
+        return None
+    factor = 0.0
+    if one.dimension == "equivalents" + _PER_VOLUME:
+        factor = float(_names(pair, "monovalent") and not _names(pair, "polyvalent"))
+    elif one.dimension == "mass" + _PER_VOLUME:
+        factor = _moles_in_a_gram(pair)
+    if not factor:
+        return None
+    difference, close = abs(one.low * factor - other.low), _CONVERTED * other.low
+    rounding = max(one.grain * factor, other.grain, close / 4) * (1 + _TINY)
+    if difference <= rounding:
+        return True if difference <= close else None
+    return None if difference <= 2 * close else False
+
+
+_CONVERTED = 0.02
+"""Relative difference that the rounding of a converted value may make."""
+
+
+def _moles_in_a_gram(pair: Pair) -> float:
+    weights = {
+        float(weight)
+        for weight, names in lexicon("units")["molar"].items()
+        if any(not text.vocabulary.isdisjoint(names) for text in _texts(pair))
+    }
+    return 1.0 / weights.pop() if len(weights) == 1 else 0.0
+
+
+def _divided(one: Quantity, other: Quantity, _: Pair) -> bool | None:
+    """Refuse the same number of another thing: 2 mg/kg is not 2 mg/m²."""
+    ours, theirs = one.dimension.split("/"), other.dimension.split("/")
+    is_other = len(ours) == len(theirs) > 1 and ours[0] == theirs[0] and one.form == other.form
+    return False if is_other and one.digits == other.digits else None
