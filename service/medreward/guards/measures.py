@@ -101,7 +101,7 @@ DOSING_WORDS = frozenset(
 ) | {*("weekly", "monthly", "qod", "qid", "tid", "bid", "qds", "tds", "bd", "qd", "qhs")}
 
 ROUNDING = {"same": 1e-9, "other": 0.02, "calendar": 0.1, "about": 0.1}
-"""Relative tolerance of two values: in one unit, in two, in weeks and months, and if one says `about`."""
+"""Relative tolerance of two values: in one unit, in two, of the calendar, and if one says `about`."""
 
 FRACTIONS = frozenset({2, 3, 4, 8})
 """Denominators of what is taken in parts, as half a tablet; other strokes part two numbers."""
@@ -120,6 +120,8 @@ MAX_NUMBERS = 128
 """Numbers of a text that is read, at most; the judge decides longer ones."""
 
 _MOST_PARTS, _MOST_DIVISORS, _MOST_MONTHS = 4, 3, 6
+_QUARTER = 3
+"""Months that are counted in fours of weeks, at most: twelve weeks are three months."""
 
 
 class Quantity(NamedTuple):
@@ -175,7 +177,7 @@ class Quantity(NamedTuple):
             # 28.3 % may be said as 28 %.
             least = max(self.grain, other.grain) / (_size(self) or 1.0)
             return min(least, ROUNDING["other"]) if self.grain != other.grain else ROUNDING["same"]
-        is_calendar = self.dimension == "time" and MONTH in {self.size, other.size}
+        is_calendar = self.dimension == "time" and max(self.size, other.size) >= WEEK
         return ROUNDING["calendar" if is_calendar else "other"]
 
     def _fits(self, other: "Quantity", slack: float) -> bool:
@@ -226,7 +228,9 @@ class Quantity(NamedTuple):
         count, days = months.low / MONTH, rest.low
         is_whole = count.is_integer() and 1 <= count <= _MOST_MONTHS
         if rest.size == WEEK:
-            return is_whole and days / WEEK in {4 * count, round(MONTH / WEEK * count)}
+            weeks = days / WEEK
+            is_in_fours = count <= _QUARTER and weeks == 4 * count
+            return is_whole and (is_in_fours or weeks == round(MONTH / WEEK * count))
         return is_whole and rest.size == 1 and days == 30 * count
 
     def _slack(self, other: "Quantity") -> float:

@@ -127,6 +127,9 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         ("What was the pain score?", "8 out of 10", "It was 8/100.", W),
         (None, "7 and 9", "7/9", R),
         (None, "7 and 9", "9 and 7", OPEN),
+        ("What was the pressure?", "135/85 mmHg", "Systolic 135, diastolic 85 mmHg.", R),
+        ("What was the pressure?", "135/85 mmHg", "Systolic 85, diastolic 135 mmHg.", W),
+        ("What was the pressure?", "135/85 mmHg", "A systolic pressure of 135.", OPEN),
     ],
     "ratios": [
         (None, "2:1", "two to one", R),
@@ -173,6 +176,10 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         ("Report the LVEF.", "LVEF 35%", "0.53", W),
         ("By how much did it fall?", "20%", "It fell to 20%.", OPEN),
         (None, "20% lower", "20% higher", OPEN),
+        ("What percentage recurs?", "25", "one in four", R),
+        ("What percentage recurs?", "25", "one in three", W),
+        ("What share relapses?", "25%", "One in three patients relapses early.", W),
+        ("What share relapses?", "25%", "A little over a quarter of them.", OPEN),
     ],
     "ranges and bounds": [
         (None, "30-40%", "35%", R),
@@ -235,6 +242,9 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "32 weeks and 4 days", "32 4/7 weeks", R),
         (None, "32 weeks and 4 days", "32+4 weeks", R),
         ("What is the gestational age?", "32 weeks and 4 days", "32+5", W),
+        (None, "10 days", "1.5 weeks", OPEN),
+        (None, "6 months", "26 weeks", R),
+        (None, "6 months", "20 weeks", W),
     ],
     "dimensions": [
         (None, "3 x 4 cm", "30 × 40 mm", R),
@@ -266,6 +276,8 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "4th and 5th ribs", "4th and 6th ribs", W),
         (None, "L4-L5", "L4/5", R),
         (None, "L4-L5", "L5-S1", W),
+        ("Which stage is it?", "IIIA", "By size it falls into stage IIIC.", W),
+        ("Which stage is it?", "IIIA", "By size it falls into the third stage.", OPEN),
     ],
     "doses": [
         (None, "twice daily", "BID", R),
