@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from medreward.guards.lexicon import lexicon
 from medreward.guards.normal import Normal
-from medreward.guards.numerals import written
+from medreward.guards.numerals import NUMBER_WORDS, written
 from medreward.guards.pair import Span
 
 _NUMBER = re.compile(
@@ -31,6 +31,24 @@ _BEFORE = re.compile(
     re.VERBOSE,
 )
 _BEFORE_LENGTH = 40
+_LEADING = frozenset(
+    {"about", "around", "approximately", "approx", "approx.", "roughly", "nearly", "almost", "ca."}
+    | {
+        "circa",
+        "than",
+        "to",
+        "least",
+        "most",
+        "within",
+        "under",
+        "over",
+        "below",
+        "above",
+        "between",
+    }
+)
+_SIGNS = frozenset("<>≤≥=~≈-+")
+"""Last words and signs of what `_BEFORE` matches: most numbers have none before them."""
 _BEHIND = re.compile(
     r"\s(?:or|and)\s(?P<way>more|greater|higher|above|over|less|fewer|lower|below)\b"
 )
@@ -299,13 +317,25 @@ class _Atom(NamedTuple):
         return bool(self.dimension) or self.size != 1.0
 
 
+def has_number(text: Normal) -> bool:
+    """Return whether a text may hold a number: a cheap test that most texts fail."""
+    folded = text.folded
+    is_plain = _DIGIT.search(folded) is None and _ABBREVIATED not in folded
+    return not is_plain or not NUMBER_WORDS.isdisjoint(text.vocabulary)
+
+
+_ABBREVIATED = ".d"
+"""Last letters of `b.i.d.`, whose letters stand alone."""
+
+
 def measured(text: Normal) -> tuple[Quantity, ...]:
     """Find the quantities and bare numbers of a text, in order; none if they are too many."""
+    if not has_number(text) and DOSING_WORDS.isdisjoint(text.vocabulary):
+        return ()
     folded = text.derived(written).text
     has_digits = _DIGIT.search(folded) is not None
-    if not has_digits and DOSING_WORDS.isdisjoint(text.vocabulary):
-        return ()
-    found = [*_doses(folded)]
+    may_dose = "q" in folded or _ABBREVIATED in folded or not _DOSED.isdisjoint(text.vocabulary)
+    found = [*_doses(folded)] if may_dose else []
     if has_digits:
         if not MONTHS.isdisjoint(text.vocabulary) or _MAYBE_DATE.search(folded):
             found += _dates(folded)
@@ -371,6 +401,8 @@ def _is_in_name(text: str, start: int, end: int) -> bool:
 
 
 _DIGIT = re.compile(r"\d")
+_DOSED = DOSING_WORDS | {"day", "week", "month"}
+"""Words of which a text has one that says how often, if it has no `q` and no `b.i.d.`."""
 _LETTER_DIGIT = re.compile(r"[^\W\d_]\d{1,3}$")
 
 
@@ -388,7 +420,7 @@ def _atom(match: re.Match[str], text: str, last: int) -> _Atom | None:
     if unit is None:
         return None
     dimension, size, noun, end = unit
-    before = _BEFORE.search(text, max(last, start - _BEFORE_LENGTH), start)
+    before = _before(text, max(last, start - _BEFORE_LENGTH), start)
     prefix = before[0].lstrip() if before else ""
     bound = _bound(before["bound"] or "") if before else ""
     if not bound and (behind := _BEHIND.match(text, end)):
@@ -404,6 +436,14 @@ def _atom(match: re.Match[str], text: str, last: int) -> _Atom | None:
         bound,
         noun,
     )
+
+
+def _before(text: str, first: int, start: int) -> re.Match[str] | None:
+    """Match the sign, bound or `about` in front of a number."""
+    words = text[first:start].split()
+    if not words or (words[-1] not in _LEADING and words[-1][-1] not in _SIGNS):
+        return None
+    return _BEFORE.search(text, first, start)
 
 
 def _bound(said: str) -> str:

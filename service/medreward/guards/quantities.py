@@ -8,10 +8,19 @@ from itertools import repeat
 from typing import NamedTuple
 
 from medreward.guards.lexicon import lexicon
-from medreward.guards.measures import BODY, DOSING_WORDS, MONTHS, WEEK, Quantity, measured, units
+from medreward.guards.measures import (
+    BODY,
+    DOSING_WORDS,
+    MONTHS,
+    WEEK,
+    Quantity,
+    has_number,
+    measured,
+    units,
+)
 from medreward.guards.normal import STOPWORDS, Normal, stem
 from medreward.guards.numbered import value_of
-from medreward.guards.numerals import NUMBER_WORDS, ORDINALS, ROMAN, written
+from medreward.guards.numerals import ORDINALS, ROMAN, written
 from medreward.guards.pair import Pair, Span, Veto
 from medreward.guards.polarity import lexicon as contrasts
 from medreward.guards.polarity import respelled, stemmed
@@ -45,12 +54,19 @@ def _with_unit(text: Normal) -> tuple[Quantity, ...]:
     found = text.derived(measured)
     if any(one.form == "pair" for one in found) and _BLOOD_PRESSURE & text.vocabulary:
         found = tuple(
-            one._replace(dimension="pressure") if one.kind == ("", "pair") else one for one in found
+            one._replace(dimension="pressure") if _is_blood_pressure(one) else one for one in found
         )
     return tuple(one for one in found if one.dimension and one.dimension != "plus")
 
 
 _BLOOD_PRESSURE = frozenset({"bp", "pressure"})
+_LEAST_DIASTOLIC = 20
+
+
+def _is_blood_pressure(quantity: Quantity) -> bool:
+    """Return whether a pair without a unit can be one where a text speaks of pressure."""
+    parts = quantity.parts
+    return quantity.kind == ("", "pair") and parts[0] > parts[1] >= _LEAST_DIASTOLIC
 
 
 def _place(text: Normal, span: Span) -> Span:
@@ -86,7 +102,7 @@ class Stated(NamedTuple):
     """Prepositions before the quantities that change their meaning."""
 
 
-_TRIGGERS = (NUMBER_WORDS | DOSING_WORDS | MONTHS | frozenset(ORDINALS)) | {
+_TRIGGERS = frozenset({*DOSING_WORDS, *MONTHS, *ORDINALS}) | {
     roman + letter for roman in ROMAN for letter in ("", "a", "b", "c", "d")
 }
 """Words of which a text without digits must have one to state a quantity."""
@@ -99,7 +115,6 @@ _TOKEN = re.compile(
 _NUMERAL = re.compile(r"(?:\d{1,2}|[ivx]{1,5})[a-d]?")
 _ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
 _COUNTED = re.compile(r"[ -](?P<of>of\s(?:the\s|all\s|these\s)?)?(?P<noun>[^\W\d_]+)")
-_DIGIT = re.compile(r"\d")
 
 
 def same_quantity(pair: Pair) -> tuple[bool, str] | None:
@@ -133,7 +148,7 @@ def _is_missed(said: Stated, meant: Stated, pair: Pair) -> bool:
 
 
 def _stated(text: Normal) -> Stated | None:
-    if not _DIGIT.search(text.folded) and _TRIGGERS.isdisjoint(text.vocabulary):
+    if not has_number(text) and _TRIGGERS.isdisjoint(text.vocabulary):
         return None
     if len(text.tokens) > MAX_WORDS or "?" in text.folded:
         return None
@@ -166,7 +181,8 @@ def _have_same_leads(said: Stated, meant: Stated, question: Normal | None) -> bo
     asked = question.derived(_asked) if question is not None else frozenset()
     if meant.leads or ("after" in said.leads and "when" not in asked):
         return False
-    return not asked & (_STEPS - said.leads) or bool(asked & said.leads)
+    steps = said.leads & _STEPS
+    return not steps or bool(asked & steps) or not asked & _STEPS
 
 
 def _items(text: Normal) -> Iterator[Quantity | str]:
@@ -256,18 +272,18 @@ def _numeral(value: str, noun: str = "") -> Quantity:
 @lru_cache(maxsize=1)
 def _routes() -> Mapping[str, str]:
     names = ("intravenous", "intramuscular", "subcutaneous", "oral")
-    return {word: name for name in names for word in words_of_quantities(name)}
+    return {word: name for name in names for word in _listed(name)}
 
 
 @lru_cache(maxsize=16)
-def words_of_quantities(name: str) -> frozenset[str]:
+def _listed(name: str) -> frozenset[str]:
     """Return a list of words from the lexicon of units."""
     return frozenset(lexicon("units")["words"][name])
 
 
 @lru_cache(maxsize=1)
 def _carriers() -> frozenset[str]:
-    return frozenset(map(stem, words_of_quantities("carriers")))
+    return frozenset(map(stem, _listed("carriers")))
 
 
 def _have_same_words(said: Stated, meant: Stated, question: Normal | None) -> bool:
@@ -278,8 +294,8 @@ def _have_same_words(said: Stated, meant: Stated, question: Normal | None) -> bo
     extra = [word for word in said.words if word not in meant.words]
     missing = [word for word in meant.words if word not in said.words]
     if any(quantity.form == "pair" for quantity in meant.quantities):
-        extra = [word for word in extra if word not in words_of_quantities("pressure")]
-        missing = [word for word in missing if word not in words_of_quantities("pressure")]
+        extra = [word for word in extra if word not in _listed("pressure")]
+        missing = [word for word in missing if word not in _listed("pressure")]
     if not extra and not missing:
         return True
     free = question.derived(_free) if question is not None else {}
@@ -322,7 +338,7 @@ def _free(question: Normal) -> Mapping[str, int]:
     words = [word for word in question.derived(_asking) if word not in STOPWORDS or word == "and"]
     parted: set[str] = set()
     for i, word in enumerate(words):
-        if word in words_of_quantities("parting"):
+        if word in _listed("parting"):
             parted.update(words[max(0, i - 1) : i + 1 + _PARTED])
     free: dict[str, int] = {}
     for i, word in enumerate(words):
@@ -435,7 +451,7 @@ def _same_numeral(said: str, meant: str) -> bool | None:
 def _asks(pair: Pair, name: str) -> bool:
     """Return whether the question has a word of a list."""
     asked = pair.question.derived(_asked) if pair.question is not None else frozenset()
-    return not words_of_quantities(name).isdisjoint(asked)
+    return not _listed(name).isdisjoint(asked)
 
 
 def _is_whole(quantity: Quantity) -> bool:
@@ -470,7 +486,8 @@ def _shares(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
     if difference <= one.grain * (1 + _TINY) + _TINY and 0 < other.low < 1:
         # A third is 33 %.
         return True if difference <= _TINY or other.form else None
-    return None if is_figure or difference < 2 * one.grain else False
+    is_count = not other.form and other.low >= 1 and not _asks(pair, "percent")
+    return None if is_figure or is_count or difference < 2 * one.grain else False
 
 
 _SHARES = frozenset({"fraction", "of"})
@@ -555,7 +572,7 @@ def _meant_size(one: Quantity, other: Quantity, pair: Pair) -> float | None:
 
 def _names(pair: Pair, name: str) -> bool:
     """Return whether answer, reference or question has a word of a list."""
-    words = words_of_quantities(name)
+    words = _listed(name)
     return any(not words.isdisjoint(text.vocabulary) for text in _texts(pair))
 
 
