@@ -14,7 +14,7 @@ from medreward.guards.pair import Span
 
 _NUMBER = re.compile(
     r"""(?<![\w^])(?<!\d[.,+])
-    (?P<digits>\d{1,15}(?:[.,]\d{1,15}){0,5})(?!\d)
+    (?P<digits>\d{1,15}(?:[.,]\d{1,15}){0,5}|(?<!\.)\.\d{1,15})(?!\d)
     (?:[ ](?P<over>[1-9]\d?)/(?P<under>[1-9]\d?)(?![\d/]))?
     (?:\s{0,2}[x×*·]\s{0,2}10\s?\^\s?(?P<power>[-+]?\d{1,2})|[e^](?P<exponent>[-+]?\d{1,2}))?
     """,  # noqa: RUF001 - signs as they are written
@@ -94,7 +94,9 @@ _DATE = re.compile(
 )
 _MAYBE_DATE = re.compile(r"\d{4}[-/.]\d|\d[-/.]\d{4}")
 
-_PLUS = re.compile(r"(?<![\w.,+])(\d{1,2})\+(\d)(?![\w,+]|\.\d)(?P<weeks>\s?(?:weeks?|wks?)\b)?")
+_PLUS = re.compile(
+    r"(?<![\w.,+])(\d{1,2})\s?\+\s?(\d)(?![\w,+]|\.\d)(?P<weeks>\s?(?:weeks?|wks?)\b)?"
+)
 """Weeks and days of a pregnancy, 32+4, or the two grades of Gleason's score."""
 
 _SYSTOLIC = re.compile(

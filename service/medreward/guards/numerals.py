@@ -51,6 +51,7 @@ _LOW = rf"(?:(?:{'|'.join(_TENS)})(?:[ -](?:{'|'.join(_BELOW_TWENTY[1:10])})\b)?
 _SPELLED = re.compile(
     rf"""
     ^(?P<single>an?)(?=\ (?:hour|day|week|month|year)\b\W*$)
+    |\b(?P<whole>an?|{_SMALL})\ (?P<span>{"|".join(_SPANS)})s?\ and\ (?:a|one)\ half\b
     |(?:\b(?:a|an|one)[ -])?\b(?P<half>half)\b(?!-|\ (?:a\ )?dozen)(?:\ of\ an?\b|\ an?\b)?
     |\b(?P<over>a|[1-9]|{_SMALL})[ -](?P<under>(?:third|quarter|fourth|fifth|eighth|tenth)s
       |(?:third|quarter|fourth|fifth|eighth|tenth)(?=\ of\b|[.,;]?\s*$)|quarter)\b(?:\ of\ an?\b)?
@@ -103,6 +104,8 @@ def written(text: Normal) -> Written:
 def _digits(match: re.Match[str]) -> str:
     if match["single"]:
         return "1"
+    if whole := match["whole"]:
+        return f"{CARDINALS.get(whole, '1')}.5 {match['span']}"
     if match["half"]:
         return "1/2"
     if over := match["over"]:

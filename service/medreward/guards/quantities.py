@@ -475,8 +475,13 @@ def _asks_numeral(pair: Pair) -> bool:
 
 def _shares(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
     """Compare a percentage with a bare number, a fraction or so many of a number."""
-    if one.dimension != "share" or other.dimension or not (one.is_point and other.is_point):
+    if one.dimension != "share" or other.dimension or one.is_about or other.is_about:
         return None
+    if one.bound != other.bound or not (one.bound or (one.is_point and other.is_point)):
+        return None
+    if one.bound:
+        # More than half is more than 50 %.
+        one, other = _limit(one), _limit(other)
     if other.form not in _SHARES and (other.form or other.noun):
         return None
     is_figure = not other.form and math.isclose(100 * one.low, other.low, rel_tol=_TINY)
@@ -488,6 +493,11 @@ def _shares(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
         return True if difference <= _TINY or other.form else None
     is_count = not other.form and other.low >= 1 and not _asks(pair, "percent")
     return None if is_figure or is_count or difference < 2 * one.grain else False
+
+
+def _limit(quantity: Quantity) -> Quantity:
+    value = quantity.low if math.isfinite(quantity.low) else quantity.high
+    return quantity._replace(low=value, high=value, bound="")
 
 
 _SHARES = frozenset({"fraction", "of"})
