@@ -6,25 +6,31 @@ of which each text states a member that the other does not: `left` against `righ
 `no fracture`.
 """
 
-from bisect import bisect_left
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
-from medreward.guards.negation import Denial, denial
-from medreward.guards.normal import Normal, Word
+from medreward.guards.lexicon import words_of
+from medreward.guards.negation import Asides, Denial, asides, denial
+from medreward.guards.normal import AUXILIARIES, STOPWORDS, WORD, Normal, Word
 from medreward.guards.numbered import names_digit, numbered, numeral
 from medreward.guards.pair import Pair, Span, Veto
-from medreward.guards.polarity import Key, Shape, lexicon, shape
+from medreward.guards.polarity import Key, Shape, lexicon, shape, stemmed
 
 SHORT = 14
 """Words of a text about one thing, at most; in longer ones, members must belong to one noun."""
 
 REACH = 3
-"""Words after a member among which its noun is searched."""
+"""Words of meaning beside a member among which its noun is searched."""
 
 _SIDES = frozenset({"l", "r"})
 _HYPHENS = frozenset({"-", "‐", "‑", "–"})  # noqa: RUF001 - as they are written
+_STOP = re.compile(r"[,;:.!?()\[\]\n]")
+"""Punctuation that ends a clause."""
+_CHINESE_NO = re.compile("[不非无無未没沒][\u3400-\u9fff]{0,2}$")
 
 MAX_MEMBERS = 8
 """Members of one group in one text that are compared, at most; a list of numbers has more."""
@@ -43,9 +49,14 @@ class Token(NamedTuple):
 class Said(NamedTuple):
     """Statements of a text that can contradict those of another."""
 
+    text: str
     tokens: tuple[Token, ...]
+    stems: frozenset[str]
     members: Mapping[Key, Members]
+    denied: Mapping[Key, Members]
+    """Members that a negation governs; the text states none of them."""
     denial: Denial
+    asides: Asides
     asserted: frozenset[str]
     """Stems of the words outside every negation's scope."""
     denies: Mapping[str, Word]
@@ -63,12 +74,59 @@ class Said(NamedTuple):
 def contrast(pair: Pair) -> Veto | None:
     """Veto an answer that contradicts the reference."""
     answer, reference = said(pair.answer), said(pair.reference)
+    if pair.question is not None and pair.question.derived(_asks_absence):
+        # Who is asked what is missing may say that there is none of it.
+        return _exclusive(_turned(answer), _turned(reference)) or _present(answer, reference)
     return (
         _exclusive(answer, reference)
         or _negated(answer, reference)
         or _swapped(answer, reference)
         or _twin(answer, reference)
+        or _relabelled(pair)
+        or _partial(pair)
     )
+
+
+_ASKED = re.compile(r"[^.?!\n]*\?")
+
+
+def _asks_absence(question: Normal) -> bool:
+    """Return whether a question asks for what is absent, deficient or to be avoided."""
+    words = lexicon().negation["asks_absence"]
+    if words.isdisjoint(question.vocabulary):
+        return False
+    sentences = _ASKED.findall(question.folded)
+    asked = WORD.findall(sentences[-1] if sentences else question.folded)
+    return asked[:1] != [] and asked[0] not in AUXILIARIES and not words.isdisjoint(asked)
+
+
+def _turned(text: Said) -> Said:
+    """Return a text in which members of denied things are stated: it tells what is missing."""
+    opposites = lexicon().opposites
+    extra = {
+        key: members
+        for key, members in text.denied.items()
+        if key not in text.members and not any((key, member) in opposites for member in members)
+    }
+    return text._replace(members={**text.members, **extra}) if extra else text
+
+
+def _present(answer: Said, reference: Said) -> Veto | None:
+    """Veto an answer by which the thing that is missing is there: `the gallbladder is in place`."""
+    uses = lexicon().negation
+    if not reference.tokens or not reference.denial.denied.keys() <= answer.denial.denied.keys():
+        return None
+    against = reference.tokens[-1]
+    for i, token in enumerate(answer.tokens[:-1]):
+        if token.stem != against.stem or i in answer.denial.doubtful:
+            continue
+        following = [other.word.text for other in answer.tokens[i + 1 : i + 4]]
+        is_there = following[0] in {"is", "are", "was", "were"} and (
+            following[-1] == "place" or not (uses["seen"] | uses["spared"]).isdisjoint(following)
+        )
+        if is_there and "not" not in following and not uses["lack"] & set(following):
+            return _veto("negation", token.word, against.word)
+    return None
 
 
 def said(text: Normal) -> Said:
@@ -85,15 +143,26 @@ def _read(text: Normal) -> Said:
     # `non-displaced` has the stem of `nondisplaced`.
     for i, known in joined:
         stems[i + 1] = known.stem
-    found, bare = denial(words, text.text), [word.text for word in words]
+    found, vocabulary = denial(words, text.text), text.vocabulary
+    beside = asides(words, text.text, vocabulary)
+    members, denied = _members(text, shapes, joined, found, beside)
+    known, doubtful = frozenset(stems), found.doubtful
+    # In most texts nothing is open, and one set serves as both.
+    asserted = known
+    if doubtful:
+        asserted = frozenset([stem for i, stem in enumerate(stems) if i not in doubtful])
     return Said(
+        text=text.text,
         tokens=tuple(map(Token, words, stems)),
-        members=_members(words, text.text, shapes, joined),
+        stems=known,
+        members=members,
+        denied=denied,
         denial=found,
-        asserted=frozenset([stem for i, stem in enumerate(stems) if i not in found.doubtful]),
+        asides=beside,
+        asserted=asserted,
         denies={rest: words[i] for i, known in shapes + joined for rest in known.denies},
-        absences=uses["absences"].intersection(bare),
-        weak=uses["weak"].intersection(bare),
+        absences=uses["absences"] & vocabulary,
+        weak=uses["weak"] & vocabulary,
     )
 
 
@@ -102,24 +171,50 @@ Shapes = Sequence[tuple[int, Shape]]
 
 
 def _members(
-    words: Sequence[Word], text: str, shapes: Shapes, joined: Shapes
-) -> Mapping[Key, Members]:
+    text: Normal, shapes: Shapes, joined: Shapes, found: Denial, beside: Asides
+) -> tuple[Mapping[Key, Members], Mapping[Key, Members]]:
     # Single words come first, then numbers and abbreviations, then joined words:
     # of several contrasts, the first in this order is the one that a veto names.
+    words, known = text.words, lexicon()
     stated: list[tuple[int, Key, str]] = []
-    for i, known in shapes:
-        if known.says and not (i and (words[i - 1].text, words[i].text) in lexicon().silent):
-            stated += [(i, *said) for said in _amount_or_name(words, i) or known.says]
+    for i, meaning in shapes:
+        if meaning.says and not (i and (words[i - 1].text, words[i].text) in known.silent):
+            stated += [(i, *said) for said in _amount_or_name(words, i) or meaning.says]
+        second = known.phrases.get(words[i].text)
+        if second and i + 1 < len(words) and (says := second.get(words[i + 1].text)):
+            stated += [(i, *said) for said in says]
     starts = [word.start for word in words]
-    stated += [(bisect_left(starts, word.start), *said) for word, said in _found(words, text)]
-    stated += [(i, *said) for i, known in joined for said in known.says]
+    stated += [(bisect_left(starts, word.start), *said) for word, said in _found(words, text.text)]
+    stated += [(i, *said) for i, meaning in joined for said in meaning.says]
+    if not text.folded.isascii():
+        stated += _signs(text, starts)
     members: dict[Key, Members] = {}
+    denied: dict[Key, Members] = {}
     for place, key, member in stated:
+        if place in beside.others:
+            continue
+        if place in found.scope:
+            opposite = known.opposites.get((key, member)) if found.scope[place] else None
+            if opposite is None:
+                denied.setdefault(key, {}).setdefault(member, []).append(place)
+                continue
+            member = opposite  # noqa: PLW2901 - `not benign` is malignant
         members.setdefault(key, {}).setdefault(member, []).append(place)
-    for key, (whole, parts) in lexicon().together.items():
+    for key, (whole, parts) in known.together.items():
         if key in members and parts <= members[key].keys():
             members[key].setdefault(whole, members[key][min(parts)])
-    return members
+    return members, denied
+
+
+def _signs(text: Normal, starts: Sequence[int]) -> Iterator[tuple[int, Key, str]]:
+    """Yield what the Chinese signs of a text state; one behind a `not` states the other member."""
+    pattern, said = lexicon().signs
+    for sign in pattern.finditer(text.text):
+        key, member = said[sign[0]]
+        if _CHINESE_NO.search(text.text, max(0, sign.start() - 3), sign.start()):
+            member = lexicon().opposites.get((key, member), "")
+        if member and (place := bisect_right(starts, sign.start()) - 1) >= 0:
+            yield place, key, member
 
 
 def _amount_or_name(words: Sequence[Word], place: int) -> tuple[tuple[Key, str], ...]:
@@ -138,9 +233,28 @@ def _found(words: Sequence[Word], text: str) -> Iterator[tuple[Word, tuple[Key, 
     for key, value, word in numbered(words, text):
         yield word, (key, value)
     abbreviations = lexicon().abbreviations
-    for word in words:
+    for i, word in enumerate(words):
         if word.text in abbreviations and _is_side(word, text):
             yield from ((word, said) for said in abbreviations[word.text])
+        elif i and len(word.text) == 1 and _is_class(words[i - 1], word, text):
+            yield word, (("letter", words[i - 1].text), word.text)
+
+
+_UNNAMED = frozenset({"option", "answer", "choice", "letter", "correct", "answers", "options"})
+
+
+def _is_class(name: Word, word: Word, text: str) -> bool:
+    """Return whether a capital letter behind a name is a class: `Child-Pugh A`."""
+    return (
+        "a" <= word.text <= "h"
+        and text[word.start : word.end].isupper()
+        and len(name.text) >= REACH
+        and name.text.isalpha()
+        and name.text not in STOPWORDS
+        and name.text not in _UNNAMED
+        and text[name.end : word.start] in {" ", "-"}
+        and not text.isupper()
+    )
 
 
 def _is_side(word: Word, text: str) -> bool:
@@ -204,19 +318,67 @@ def _rule(one: str, other: str) -> str | None:
 def _exclusive(answer: Said, reference: Said) -> Veto | None:
     """Veto a group of which each text states a member that the other does not."""
     is_short = max(len(answer.tokens), len(reference.tokens)) <= SHORT
-    for key in filter(reference.members.__contains__, answer.members):
-        ours, theirs = answer.members[key], reference.members[key]
+    told, meant = _told(answer, reference), _told(reference, answer)
+    for key in filter(meant.__contains__, told):
+        ours, theirs = told[key], meant[key]
         if ours.keys() == theirs.keys() or max(len(ours), len(theirs)) > MAX_MEMBERS:
             continue
+        is_sole = len(ours) == len(theirs) == 1
         for mine, other in product(ours, theirs):
             if mine not in theirs and other not in ours and not _may_agree(key, mine, other):
                 place, against = ours[mine][0], theirs[other][0]
-                nouns = _nouns(answer, key, place), _nouns(reference, key, against)
-                # At the end of a clause no noun follows a member, so none has
-                # to agree: `the lesion is benign`.
-                if is_short or not all(nouns) or nouns[0] & nouns[1]:
+                one = answer, place, told[key]
+                another = reference, against, meant[key]
+                if _is_one_thing(key, one, another, is_short=is_short, is_sole=is_sole):
                     return _veto(key[0], answer.tokens[place].word, reference.tokens[against].word)
     return None
+
+
+def _told(text: Said, other: Said) -> Mapping[Key, Members]:
+    """Return the members that a text states; what it calls spared counts if the other does so too."""
+    spared = text.asides.spared
+    if not spared or other.asides.spared:
+        return text.members
+    words = lexicon().negation["spared"]
+    told: dict[Key, Members] = {}
+    for key, members in text.members.items():
+        for member, places in members.items():
+            left = [
+                place
+                for place in places
+                if place not in spared or text.tokens[place].word.text in words
+            ]
+            if left:
+                told.setdefault(key, {})[member] = left
+    return told
+
+
+Stated = tuple[Said, int, Members]
+"""A text with the place of a member in it, and the members of its group."""
+
+
+def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_sole: bool) -> bool:
+    """Return whether two members are said of the same thing."""
+    ours, theirs = _nouns(*one), _nouns(*other)
+    if key in lexicon().bound:
+        # A number behind `below` makes a bound, and `than` turns things round.
+        if key[0] == "comparison" and any("than" in text.stems for text, *_ in (one, other)):
+            return False
+        ours, theirs = ours or _nouns(*one, step=-1), theirs or _nouns(*other, step=-1)
+        return not ours.isdisjoint(theirs)
+    if key[0] == "laterality" and (is_short or is_sole):
+        return True
+    if not is_short:
+        ours |= _nouns(*one, step=-1)
+        theirs |= _nouns(*other, step=-1)
+        return not ours.isdisjoint(theirs)
+    if key not in lexicon().groups or not ours or not theirs or not ours.isdisjoint(theirs):
+        return True
+    # Something else is large, late or increased: what the other text speaks of
+    # stands here beside another word.
+    return (
+        key[0] != "amount" and theirs.isdisjoint(one[0].stems) and ours.isdisjoint(other[0].stems)
+    )
 
 
 def _may_agree(key: Key, mine: str, other: str) -> bool:
@@ -227,20 +389,25 @@ def _may_agree(key: Key, mine: str, other: str) -> bool:
     return short[-1:].isdigit() and long.startswith(short) and long[len(short) :].isalpha()
 
 
-def _nouns(text: Said, key: Key, place: int) -> frozenset[str]:
-    """Return the stems after a member, up to the next member of its group."""
-    others = [
-        other
-        for places in text.members[key].values()
-        for other in places
-        if place < other <= place + REACH
-    ]
-    end = min((place + 1 + REACH, *others))
-    return frozenset([token.stem for token in text.tokens[place + 1 : end]])
+_HOLLOW = STOPWORDS | {"or", "side", "sided", "hand", "aspect", "part", "portion", "region", "area"}
+"""Words that name no thing beside a member."""
 
 
-_JOINING = frozenset({"and", "or"})
-"""Words between two members with the same noun: `left and right lung`."""
+def _nouns(text: Said, place: int, members: Members, step: int = 1) -> frozenset[str]:
+    """Return the stems after a member, or before it, up to the clause's end or the next member."""
+    tokens, found = text.tokens, list[str]()
+    others = {other for places in members.values() for other in places}
+    i = place
+    while len(found) < REACH and abs(i - place) < 2 * REACH:
+        i += step
+        if not 0 <= i < len(tokens) or i in others:
+            break
+        left, right = min(i, i - step), max(i, i - step)
+        if _STOP.search(text.text[tokens[left].word.end : tokens[right].word.start]):
+            break
+        if tokens[i].word.text not in _HOLLOW and not tokens[i].stem[0].isdigit():
+            found.append(tokens[i].stem)
+    return frozenset(found)
 
 
 def _swapped(answer: Said, reference: Said) -> Veto | None:
@@ -249,8 +416,8 @@ def _swapped(answer: Said, reference: Said) -> Veto | None:
         ours, theirs = answer.members[key], reference.members[key]
         if not 1 < len(ours) <= MAX_MEMBERS or ours.keys() != theirs.keys():
             continue
-        mine = {m: _nouns(answer, key, places[0]) - _JOINING for m, places in ours.items()}
-        other = {m: _nouns(reference, key, places[0]) - _JOINING for m, places in theirs.items()}
+        mine = {m: _nouns(answer, places[0], ours) for m, places in ours.items()}
+        other = {m: _nouns(reference, places[0], theirs) for m, places in theirs.items()}
         for member, opposite in product(ours, theirs):
             one, another = mine[member], mine[opposite]
             is_exchanged = one == other[opposite] and another == other[member]
@@ -275,6 +442,7 @@ def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
     for stem, word in text.denial.denied.items():
         is_open = stem in text.asserted or stem in other.denial.denied
         is_open = is_open or (stem in text.denial.is_lack and bool(other.weak))
+        is_open = is_open or bool(text.denial.qualified.get(stem, frozenset()) - other.stems)
         if stem in other.asserted and not is_open and (against := other.first(stem)):
             return word, against
     if other.weak:
@@ -284,6 +452,108 @@ def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
         if is_closed and text.first(rest) is None and (against := other.first(rest)):
             return word, against
     return None
+
+
+_LABEL = re.compile(
+    r"(?<![^\W_])\(?([a-h1-9])(?:[)*]{0,3}\s?[:=]|\)|\s+(?:is|marks|shows|labels)\b)[*\s]{0,3}"
+)
+_LABEL_END = re.compile(r"[;,.\n]|\band\b")
+
+
+def _labels(text: Normal) -> Mapping[str, frozenset[str]]:
+    """Read what letters stand for in a text: `A: aorta; B is the pulmonary trunk`."""
+    marks = list(_LABEL.finditer(text.folded))
+    if len(marks) < 2:  # noqa: PLR2004 - one label cannot be exchanged
+        return {}
+    found: dict[str, frozenset[str]] = {}
+    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+        behind = text.folded[mark.end() : following.start() if following else mark.end() + 80]
+        named = WORD.findall(_LABEL_END.split(behind, maxsplit=1)[0])
+        found[mark[1]] = frozenset(map(stemmed, named)) - STOPWORDS
+    return found
+
+
+def _relabelled(pair: Pair) -> Veto | None:
+    """Veto an answer that exchanges what two labels stand for."""
+    theirs = pair.reference.derived(_labels)
+    ours = pair.answer.derived(_labels) if theirs else {}
+    for one, other in product(theirs, theirs):
+        is_exchanged = (
+            one < other and theirs[one] and theirs[other] and theirs[one] != theirs[other]
+        )
+        if is_exchanged and (ours.get(one), ours.get(other)) == (theirs[other], theirs[one]):
+            return Veto("contrast.label", Span(0, len(pair.answer.text)))
+    return None
+
+
+_COMMA = re.compile(r"\s*[,;\n]\s*")
+_LISTED = re.compile(r"\s*(?:[,;\n&]|\band\b)[\s,]*(?:and\s+)?")
+_UNLISTED = frozenset(
+    {
+        "or",
+        "with",
+        "without",
+        "no",
+        "not",
+        "is",
+        "are",
+        "due",
+        "by",
+        "to",
+        "from",
+        "than",
+        "but",
+        "if",
+    }
+)
+_PLURAL = frozenset(
+    {"are", "two", "three", "both", "all", "list", "findings", "abnormalities", "were"}
+)
+MAX_LISTED = 4
+"""Words of a member of a plain list, at most."""
+
+
+def _listed(text: Normal) -> tuple[frozenset[str], ...]:
+    """Read a plain list, each member as its words; empty if the text is anything else."""
+    folded = text.folded.strip(" .!*\n")
+    if "(" in folded or _UNLISTED & text.vocabulary or len(text.tokens) > 2 * SHORT:
+        return ()
+    members = [
+        frozenset(WORD.findall(part)) - STOPWORDS - _carried() for part in _LISTED.split(folded)
+    ]
+    named = tuple(frozenset(map(stemmed, member)) for member in members if member)
+    return named if all(len(member) <= MAX_LISTED for member in named) else ()
+
+
+def _partial(pair: Pair) -> Veto | None:
+    """Veto an answer that names some members of a listed reference, and nothing else."""
+    if "and" not in pair.reference.vocabulary and not _COMMA.search(
+        pair.reference.folded.strip(" .,;")
+    ):
+        return None
+    meant = pair.reference.derived(_listed)
+    if len(set(meant)) < 2:  # noqa: PLR2004 - one member is no list
+        return None
+    told = pair.answer.derived(_listed)
+    if not told or not set(told) < set(meant):
+        return None
+    asked = frozenset[str]() if pair.question is None else pair.question.vocabulary
+    if "one" in asked or "example" in asked or "any" in asked:
+        return None
+    # With commas only, the members may be one finding or its names.
+    is_list = "and" in pair.reference.vocabulary or ";" in pair.reference.folded
+    is_list = is_list or len(set(told)) > 1 or not _PLURAL.isdisjoint(asked)
+    is_list = is_list or all(len(word) == 1 for member in meant for word in member)
+    return Veto("contrast.part", Span(0, len(pair.answer.text))) if is_list else None
+
+
+@lru_cache(maxsize=1)
+def _carried() -> frozenset[str]:
+    return (
+        words_of("openers", "english")
+        | words_of("generic", "wide")
+        | {"show", "shows", "picture", "are"}
+    )
 
 
 def _veto(rule: str, word: Word, against: Word) -> Veto:

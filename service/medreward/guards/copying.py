@@ -49,6 +49,8 @@ _LISTING = frozenset(
         "or",
     )
 )
+_JOINT = frozenset(("all", "both", "none", "neither"))
+"""Words of an option that speaks of the others: `all of the above`."""
 _ASIDES = frozenset(("you", "asked", "asks", "ask", "stated", "said"))
 _AGAINST = frozenset(
     ("not", "no", "rather", "unlike", "without", "than", "excluding", "except", "neither", "nor")
@@ -107,7 +109,12 @@ def _options_rule(pair: Pair, options: Options | None) -> str | None:
     if options is None:
         return None
     named = _named(pair.answer, options)
-    if len(named) < 2 or named <= _named(pair.reference, options):  # noqa: PLR2004 one is a choice
+    meant = _named(pair.reference, options)
+    if len(named) < 2 or named <= meant:  # noqa: PLR2004 one is a choice
+        return None
+    # Who says why all are right names them all.
+    told = pair.reference.content.union(*(options.texts[letter] for letter in meant))
+    if not told.isdisjoint(_JOINT):
         return None
     # `B, not C` names two options but chooses one. A negation that is part of
     # an option's own text does not count as such a choice.

@@ -10,8 +10,13 @@ from medreward.guards.polarity import lexicon, shape
 _STOP = re.compile(r"[,;:.!?()\[\]\n]")
 """Punctuation between two words that ends the scope of a negation."""
 
+_LABEL = re.compile(r"\s*[:=]\s*")
+"""What stands between a finding and its verdict: `perforation: no`."""
+
 MAX_SCOPE = 6
 """Words in the scope of one negation, at most."""
+
+_COPULAS = frozenset({"is", "are", "was", "were", "has", "have", "had", "shows", "show"})
 
 
 class Denial(NamedTuple):
@@ -22,8 +27,22 @@ class Denial(NamedTuple):
     """Places of the words in a scope: neither asserted nor denied, except for the nouns."""
     is_lack: frozenset[str] = frozenset()
     """Stems denied by a word such as `absent`, which has many synonyms."""
+    scope: Mapping[int, bool] = {}
+    """Places that a negation governs, each with whether nothing of meaning stands between."""
+    qualified: Mapping[str, frozenset[str]] = {}
+    """Stems denied with a qualifier only: `no suspicious lesion` leaves room for a lesion."""
 
 
+class Asides(NamedTuple):
+    """Words of clauses that do not say what the answer is."""
+
+    spared: frozenset[int]
+    """Places in clauses that speak of what is normal: `the posterior one is spared`."""
+    others: frozenset[int]
+    """Places behind `rather than`, `unlike` and the like."""
+
+
+NO_ASIDES = Asides(frozenset(), frozenset())
 NOTHING = Denial({}, frozenset())
 
 
@@ -36,7 +55,41 @@ def denial(words: Sequence[Word], text: str) -> Denial:
     reader = _Reader(words, text)
     for place in triggers:
         reader.read(place)
-    return Denial(reader.denied, frozenset(reader.doubtful), frozenset(reader.lacks))
+    return Denial(
+        reader.denied,
+        frozenset(reader.doubtful),
+        frozenset(reader.lacks),
+        reader.scope,
+        reader.qualified,
+    )
+
+
+def asides(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Asides:
+    """Find the clauses that speak of something beside the answer."""
+    uses = lexicon().negation
+    if uses["spared"].isdisjoint(vocabulary) and uses["instead"].isdisjoint(vocabulary):
+        return NO_ASIDES
+    spared: set[int] = set()
+    others: set[int] = set()
+    start, is_spared, is_other = 0, False, False
+    for i, word in enumerate(words):
+        if i and (
+            _STOP.search(text[words[i - 1].end : word.start]) or word.text in uses["clauses"]
+        ):
+            start, is_spared, is_other = i, False, False
+        following = words[i + 1] if i + 1 < len(words) else None
+        is_last = following is None or (
+            following.text in uses["ends"] or _STOP.search(text[word.end : following.start])
+        )
+        if is_spared:
+            spared.add(i)
+        elif word.text in uses["spared"] and is_last and i > start:
+            is_spared = True
+            spared.update(range(start, i + 1))
+        is_other = is_other or word.text in uses["instead"]
+        if is_other:
+            others.add(i)
+    return Asides(frozenset(spared), frozenset(others))
 
 
 class _Reader:
@@ -49,12 +102,16 @@ class _Reader:
         self.denied: dict[str, Word] = {}
         self.doubtful: set[int] = set()
         self.lacks: set[str] = set()
+        self.scope: dict[int, bool] = {}
+        self.qualified: dict[str, frozenset[str]] = {}
 
     def read(self, place: int) -> None:
         """Find the noun of the negation at *place*: it follows or precedes it."""
         word, uses = self._words[place].text, self._uses
         following = self._word(place + 1) if not self._stops(place) else ""
-        if word in {"not", "cannot"}:
+        if _LABEL.fullmatch(self._gap(place - 1)) and not following:
+            self._back(place)
+        elif word in {"not", "cannot", "nicht"}:
             self._read_not(place, following)
         elif (word == "negative" and following == "for") or (word == "free" and following == "of"):
             self._forward(place + 1)
@@ -62,10 +119,14 @@ class _Reader:
             word in uses["behind"] and (not following or following in uses["ends"])
         ):
             self._back(place)
-        elif word in uses["lack"] and following and following not in uses["idioms"]:
+        elif not following or following in uses["idioms"]:
+            return
+        elif word in uses["lack"]:
             self._forward(place, lacks=True)
-        elif word in uses["before"] and not following.isdigit() and following not in uses["idioms"]:
+        elif word in uses["before"] and not following.isdigit():
             self._forward(place)
+        elif word in uses["first"] or (word == "pas" and following in {"de", "d"}):
+            self._forward(place, is_first=True)
 
     def _read_not(self, place: int, following: str) -> None:
         if following in {"be", "been", "being"}:
@@ -76,24 +137,38 @@ class _Reader:
             # `cannot be excluded` neither denies nor asserts, so the words on
             # both sides of it are left open.
             self.doubtful.update(range(max(0, place - MAX_SCOPE), place + 3))
-        elif following not in self._uses["idioms"]:
+        elif following and following not in self._uses["idioms"]:
             self._forward(place)
 
-    def _forward(self, place: int, *, lacks: bool = False) -> None:
-        """Deny the last word of the noun phrase after *place*."""
+    def _forward(self, place: int, *, lacks: bool = False, is_first: bool = False) -> None:
+        """Deny the last word of the noun phrase after *place*, or the first in Romance languages."""
+        uses = self._uses
         noun: Word | None = None
+        is_direct, qualifiers = True, set[str]()
+        is_first = is_first or self._word(place + 1) in uses["romance"]
         for i in range(place + 1, min(place + 1 + MAX_SCOPE, len(self._words))):
             word = self._words[i]
-            if word.text in self._uses["ends"] or (word.text == "of" and noun is not None):
+            if word.text in uses["ends"] or (word.text == "of" and noun is not None):
+                # `Neither lung is consolidated` denies the predicate, not the lung.
+                if word.text in _COPULAS and uses["seen"].isdisjoint(
+                    (self._word(i + 1), self._word(i + 2))
+                ):
+                    noun = None
                 break
             self.doubtful.add(i)
-            if word.text in self._uses["seen"] and noun is not None:
+            if word.text in uses["seen"] and noun is not None:
                 break
-            if word.text not in self._uses["empty"]:
-                noun = word
+            self.scope[i] = is_direct
+            if word.text in uses["besides"]:
+                qualifiers.add("")
+            elif word.text in uses["qualifiers"]:
+                qualifiers.add(shape(word.text).stem)
+            if word.text not in uses["empty"]:
+                is_direct = is_direct and word.text in uses["between"]
+                noun = noun if is_first and noun is not None else word
             if self._stops(i):
                 break
-        self._deny(noun, lacks=lacks)
+        self._deny(noun, lacks=lacks, qualifiers=frozenset(qualifiers))
         self._doubt_list(place)
 
     def _doubt_list(self, place: int) -> None:
@@ -108,10 +183,11 @@ class _Reader:
         """Deny the last word of the noun phrase before *place*."""
         noun: Word | None = None
         for i in range(place - 1, max(-1, place - 1 - MAX_SCOPE), -1):
-            if self._stops(i) and not (i == place - 1 and self._gap(i).strip() == ","):
+            if self._stops(i) and not (i == place - 1 and self._gap(i).strip() in {",", ":"}):
                 break
             word = self._words[i]
             self.doubtful.add(i)
+            self.scope.setdefault(i, False)
             is_empty = word.text in self._uses["empty"] or word.text in self._uses["ends"]
             if noun is None and not is_empty and word.text not in {"been", "be", "can"}:
                 noun = word
@@ -119,10 +195,14 @@ class _Reader:
                 break
         self._deny(noun, lacks=False)
 
-    def _deny(self, noun: Word | None, *, lacks: bool) -> None:
+    def _deny(
+        self, noun: Word | None, *, lacks: bool, qualifiers: frozenset[str] = frozenset()
+    ) -> None:
         if noun is None:
             return
         stem = shape(noun.text).stem
+        if qualifiers:
+            self.qualified[stem] = qualifiers - {stem}
         self.denied.setdefault(stem, noun)
         if lacks:
             self.lacks.add(stem)

@@ -100,7 +100,7 @@ _ROOT_LETTERS = 5
 CACHE_BYTES = 32 * 2**20
 """Memory of the texts that are kept, at most."""
 
-BYTES_A_TEXT, BYTES_A_CHARACTER = 6_000, 220
+BYTES_A_TEXT, BYTES_A_CHARACTER = 7_500, 220
 """Memory of a text with all that the guards find in it, about; a test measures it."""
 
 MAX_CACHED = 40

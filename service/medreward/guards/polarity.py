@@ -1,5 +1,6 @@
 """Single words whose meanings exclude each other: left and right, hypo- and hyper-, benign."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -18,6 +19,13 @@ MIN_REST = 3
 
 REST = 5
 """Characters of the rest that are compared: `hypotension` contradicts `hypertensive`."""
+
+
+_DIGRAPH = re.compile(
+    r"\b(hypo|iso|micro|macro|electro|gastro|neuro|cardio|broncho|retro|auto|pneumo)(?=o?e)"
+    "|[ao]e"
+)
+"""Matches a prefix before a vowel that is not part of a digraph: `hypoechoic`, `hypo-oestrogenism`."""
 
 
 class Shape(NamedTuple):
@@ -39,7 +47,55 @@ class Lexicon:
     @cached_property
     def words(self) -> Mapping[str, tuple[tuple[Key, str], ...]]:
         """Members that each word states."""
-        return _inverted(self.table["words"])
+        return _inverted([*self.table["words"], *_lookalikes()])
+
+    @cached_property
+    def groups(self) -> frozenset[Key]:
+        """Keys of groups of words: what they speak of is another word, as with `left`."""
+        return frozenset(key for key, _ in _keyed(self.table["words"]))
+
+    @cached_property
+    def bound(self) -> frozenset[Key]:
+        """Keys whose members exclude each other beside the same noun only, as with `above`."""
+        return frozenset(key for key, group in _keyed(self.table["words"]) if group.get("bound"))
+
+    @cached_property
+    def opposites(self) -> Mapping[tuple[Key, str], str]:
+        """The other member of each member whose denial states it: `malignant` for `benign`."""
+        found: dict[tuple[Key, str], str] = {}
+        for key, group in _keyed(self.table["words"]):
+            if group.get("exhaustive"):
+                one, other = group["members"]
+                found |= {(key, one): other, (key, other): one}
+        return found
+
+    @cached_property
+    def phrases(self) -> Mapping[str, Mapping[str, tuple[tuple[Key, str], ...]]]:
+        """Members that two words in a row state, by the first and the second word."""
+        found: dict[str, dict[str, tuple[tuple[Key, str], ...]]] = {}
+        for phrase, said in self.words.items():
+            first, _, second = phrase.partition(" ")
+            if second:
+                found.setdefault(first, {})[second] = said
+        return found
+
+    @cached_property
+    def signs(self) -> tuple[re.Pattern[str], Mapping[str, tuple[Key, str]]]:
+        """Pattern of the Chinese signs that state a member, and what each states."""
+        groups = [(key, group["members"].keys()) for key, group in _keyed(self.table["words"])]
+        said: dict[str, tuple[Key, str]] = {}
+        for number, group in enumerate(self.table["signs"]):
+            own = (group["name"], f"signs{number}")
+            alike = (
+                key
+                for key, members in groups
+                if key[0] == own[0] and group["members"].keys() <= members
+            )
+            key = next(alike, own)
+            said |= {
+                sign: (key, member) for member, signs in group["members"].items() for sign in signs
+            }
+        return re.compile("|".join(sorted(said, key=len, reverse=True))), said
 
     @cached_property
     def prefixes(self) -> Mapping[str, tuple[tuple[Key, str], ...]]:
@@ -119,8 +175,18 @@ class Lexicon:
     def negation(self) -> Mapping[str, frozenset[str]]:
         """Words of negation by their use."""
         uses = {use: frozenset(words) for use, words in self.table["negation"].items()}
-        single = frozenset({"not", "cannot", "negative", "free", "ruled"})
-        return uses | {"triggers": uses["before"] | uses["lack"] | uses["behind"] | single}
+        single = frozenset({"not", "cannot", "negative", "free", "ruled", "none", "nicht", "pas"})
+        triggers = uses["before"] | uses["lack"] | uses["behind"] | uses["first"] | single
+        return uses | {"triggers": triggers}
+
+
+def _lookalikes() -> list[dict[str, Any]]:
+    """Return the groups of terms that look or sound alike."""
+    lines = read_lexicon("lookalikes")["terms"]
+    return [
+        {"name": "lookalike", "members": {term: term.split(",") for term in line.split()}}
+        for line in lines
+    ]
 
 
 def _keyed(groups: list[dict[str, Any]]) -> Iterator[tuple[Key, dict[str, Any]]]:
@@ -153,7 +219,9 @@ def _shape(word: str) -> Shape:
     stem = stemmed(word)
     known = lexicon()
     said = known.words.get(word) or known.words.get(stem) or known.words.get(respelled(word), ())
-    return Shape(stem, (*said, *_affixes(stem, known)), tuple(_denied(stem, known)))
+    # A contrast of meaning names a veto better than one of spelling.
+    says = sorted((*said, *_affixes(stem, known)), key=lambda one: one[0][0] == "lookalike")
+    return Shape(stem, tuple(says), tuple(_denied(stem, known)))
 
 
 def _affixes(stem: str, known: Lexicon) -> Iterator[tuple[Key, str]]:
@@ -173,11 +241,11 @@ def _denied(stem: str, known: Lexicon) -> Iterator[str]:
             yield stem[len(prefix) :]
 
 
-def respelled(word: str) -> str:
-    """Convert the British spelling of a word to the American one."""
-    if len(word) > len("toes") and ("ae" in word or "oe" in word):
-        word = word.replace("ae", "e").replace("oe", "e")
-    return word.replace("our", "or") if len(word) > len("colour") - 1 and "our" in word else word
+def respelled(text: str) -> str:
+    """Convert the British spelling of words to the American one."""
+    if len(text) > len("toes") and ("ae" in text or "oe" in text):
+        text = _DIGRAPH.sub(lambda found: found[1] or "e", text)
+    return text.replace("our", "or") if len(text) > len("colour") - 1 and "our" in text else text
 
 
 def stemmed(word: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 
+from medreward.guards.copying import read_options
 from medreward.guards.injection import names_all
 from medreward.guards.lexicon import pattern_of, words_of
 from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, stem
@@ -15,6 +16,15 @@ SMALL = 12
 
 MIN_COVER = 0.5
 """Share of the reference's words above which talk about reasoning counts as an answer."""
+
+_SHORTENED_TO = {
+    "left": frozenset("lr"),
+    "right": frozenset("lr"),
+    "yes": frozenset("yn"),
+    "no": frozenset("yn"),
+}
+_SHORTENED = _SHORTENED_TO.keys()
+"""Words of a reference that one letter may stand for, or contradict."""
 
 _ALWAYS_WHOLE = re.compile(r"\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 """Matches a digit or an East Asian character: each carries as much as two letters."""
@@ -52,7 +62,18 @@ def _is_too_short(pair: Pair) -> bool:
     if not pair.answer.content.isdisjoint(pair.reference.content):
         return False
     is_short = sum(map(len, pair.reference.tokens)) < MIN_LETTERS
-    return not (left and is_short)
+    # `a` opens a phrase, but is an option where the question has that one.
+    letters = frozenset(word for word in pair.answer.vocabulary if len(word) == 1)
+    return not ((left and is_short) or (letters and letters & _answering(pair)))
+
+
+def _answering(pair: Pair) -> frozenset[str]:
+    """Return the single letters that are an answer: of the options, a side, yes or no."""
+    options = read_options(pair.question) if pair.question is not None else None
+    letters = frozenset(options.texts) if options is not None else frozenset[str]()
+    for word in pair.reference.vocabulary & _SHORTENED:
+        letters |= _SHORTENED_TO[word]
+    return letters
 
 
 def _is_verdict_alone(pair: Pair) -> bool:
@@ -93,7 +114,7 @@ def _is_too_wide(pair: Pair) -> bool:
     if not left <= regions:
         return False
     told = pair.reference.vocabulary - STOPWORDS
-    if not told.isdisjoint(words_of("generic", "wide_references")):
+    if not told.isdisjoint(words_of("generic", "wide_references")) or "maybe" in said & told:
         return False
     named = told - wide - regions
     if not left:
@@ -119,9 +140,15 @@ def _is_refusal(pair: Pair) -> bool:
 def _is_reasoning_alone(pair: Pair) -> bool:
     if not _may_match(pair.answer, "reasoning"):
         return False
-    if not pattern_of("reasoning", "patterns").search(pair.answer.folded):
+    patterns = pattern_of("reasoning", "patterns")
+    if not patterns.search(pair.answer.folded):
         return False
-    told = pair.reference.content
+    opening = pattern_of("reasoning", "openings").match(pair.answer.folded)
+    if opening is not None and not patterns.search(pair.answer.folded, opening.end()):
+        return False
+    # Words of the question are in every answer to it, a dodging one too.
+    asked = frozenset[str]() if pair.question is None else pair.question.content
+    told = pair.reference.content - asked or pair.reference.content
     named = len(told & pair.answer.content)
     return named <= MIN_COVER * len(told)
 
