@@ -50,6 +50,7 @@ class Said(NamedTuple):
     """Statements of a text that can contradict those of another."""
 
     text: str
+    size: int
     tokens: tuple[Token, ...]
     stems: frozenset[str]
     members: Mapping[Key, Members]
@@ -74,12 +75,13 @@ class Said(NamedTuple):
 def contrast(pair: Pair) -> Veto | None:
     """Veto an answer that contradicts the reference."""
     answer, reference = said(pair.answer), said(pair.reference)
-    if pair.question is not None and pair.question.derived(_asks_absence):
+    if pair.question is not None and pair.question.derived(asks_absence):
         # Who is asked what is missing may say that there is none of it.
-        return _exclusive(_turned(answer), _turned(reference)) or _present(answer, reference)
+        found = _exclusive(_turned(answer), _turned(reference)) or _present(answer, reference)
+    else:
+        found = _exclusive(answer, reference) or _negated(answer, reference)
     return (
-        _exclusive(answer, reference)
-        or _negated(answer, reference)
+        found
         or _swapped(answer, reference)
         or _twin(answer, reference)
         or _relabelled(pair)
@@ -87,16 +89,19 @@ def contrast(pair: Pair) -> Veto | None:
     )
 
 
+_SEIZURES = frozenset({"seizure", "seizures", "epilepsy", "status"})
 _ASKED = re.compile(r"[^.?!\n]*\?")
 
 
-def _asks_absence(question: Normal) -> bool:
+def asks_absence(question: Normal) -> bool:
     """Return whether a question asks for what is absent, deficient or to be avoided."""
     words = lexicon().negation["asks_absence"]
     if words.isdisjoint(question.vocabulary):
         return False
     sentences = _ASKED.findall(question.folded)
     asked = WORD.findall(sentences[-1] if sentences else question.folded)
+    if "absence" in asked and not _SEIZURES.isdisjoint(asked):
+        return False
     return asked[:1] != [] and asked[0] not in AUXILIARIES and not words.isdisjoint(asked)
 
 
@@ -153,6 +158,7 @@ def _read(text: Normal) -> Said:
         asserted = frozenset([stem for i, stem in enumerate(stems) if i not in doubtful])
     return Said(
         text=text.text,
+        size=text.size,
         tokens=tuple(map(Token, words, stems)),
         stems=known,
         members=members,
@@ -160,7 +166,12 @@ def _read(text: Normal) -> Said:
         denial=found,
         asides=beside,
         asserted=asserted,
-        denies={rest: words[i] for i, known in shapes + joined for rest in known.denies},
+        denies={
+            rest: words[i]
+            for i, known in shapes + joined
+            if known.denies and i not in found.scope
+            for rest in known.denies
+        },
         absences=uses["absences"] & vocabulary,
         weak=uses["weak"] & vocabulary,
     )
@@ -243,6 +254,10 @@ def _found(words: Sequence[Word], text: str) -> Iterator[tuple[Word, tuple[Key, 
 _UNNAMED = frozenset({"option", "answer", "choice", "letter", "correct", "answers", "options"})
 
 
+MAX_NAME = 16
+"""Characters of a text all in capitals in which a capital letter is still a class, at most."""
+
+
 def _is_class(name: Word, word: Word, text: str) -> bool:
     """Return whether a capital letter behind a name is a class: `Child-Pugh A`."""
     return (
@@ -253,7 +268,7 @@ def _is_class(name: Word, word: Word, text: str) -> bool:
         and name.text not in STOPWORDS
         and name.text not in _UNNAMED
         and text[name.end : word.start] in {" ", "-"}
-        and not text.isupper()
+        and not (text.isupper() and len(text) > MAX_NAME)
     )
 
 
@@ -262,6 +277,8 @@ def _is_side(word: Word, text: str) -> bool:
     if not text[word.start : word.end].isupper():
         return False
     if word.text not in _SIDES:
+        return True
+    if text.strip(" .()*") == text[word.start : word.end]:
         return True
     before, behind = text[max(0, word.start - 2) : word.start], text[word.end : word.end + 2]
     before = before.rstrip()[-1:]
@@ -317,7 +334,7 @@ def _rule(one: str, other: str) -> str | None:
 
 def _exclusive(answer: Said, reference: Said) -> Veto | None:
     """Veto a group of which each text states a member that the other does not."""
-    is_short = max(len(answer.tokens), len(reference.tokens)) <= SHORT
+    is_short = max(answer.size, reference.size) <= SHORT
     told, meant = _told(answer, reference), _told(reference, answer)
     for key in filter(meant.__contains__, told):
         ours, theirs = told[key], meant[key]
@@ -372,6 +389,8 @@ def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_so
         ours |= _nouns(*one, step=-1)
         theirs |= _nouns(*other, step=-1)
         return not ours.isdisjoint(theirs)
+    if key[0] == "amount":
+        ours, theirs = ours or _nouns(*one, step=-1), theirs or _nouns(*other, step=-1)
     if key not in lexicon().groups or not ours or not theirs or not ours.isdisjoint(theirs):
         return True
     # Something else is large, late or increased: what the other text speaks of
@@ -543,6 +562,9 @@ def _partial(pair: Pair) -> Veto | None:
     # With commas only, the members may be one finding or its names.
     is_list = "and" in pair.reference.vocabulary or ";" in pair.reference.folded
     is_list = is_list or len(set(told)) > 1 or not _PLURAL.isdisjoint(asked)
+    # `Pneumonia, right lower lobe` is one finding and its place.
+    places = [not member.isdisjoint(words_of("generic", "regions")) for member in meant]
+    is_list = is_list and (len(set(told)) > 1 or len(set(places)) == 1)
     is_list = is_list or all(len(word) == 1 for member in meant for word in member)
     return Veto("contrast.part", Span(0, len(pair.answer.text))) if is_list else None
 

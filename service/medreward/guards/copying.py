@@ -110,7 +110,11 @@ def _options_rule(pair: Pair, options: Options | None) -> str | None:
         return None
     named = _named(pair.answer, options)
     meant = _named(pair.reference, options)
+    if named and named < meant and pair.answer.vocabulary - _LISTING <= named:
+        return "contrast.part"
     if len(named) < 2 or named <= meant:  # noqa: PLR2004 one is a choice
+        return None
+    if len(named) < len(options.texts) and _chooses_one(pair.answer, options):
         return None
     # Who says why all are right names them all.
     told = pair.reference.content.union(*(options.texts[letter] for letter in meant))
@@ -124,9 +128,33 @@ def _options_rule(pair: Pair, options: Options | None) -> str | None:
     return "copying.options" if len(named) == len(options.texts) else "hedge.options"
 
 
+_CHOSEN = re.compile(
+    r"(?:\b(?:answer|option|choice|correct)\b(?: is)?(?: therefore| thus)?:?"
+    r"|\b(?:so|therefore|thus|hence),?(?: it is)?|\\boxed)"
+    r"\s{0,3}[*({\\]{0,3}(?:text\{|option )?\(?([a-j])\b(?!,? (?:and|or|&) )"
+    r"|(?<![^\W_])([a-j])\)?\*{0,2} is (?:the )?(?:right|correct|true|best|answer)\b"
+    r"|\*\*\(?([a-j])\b"
+)
+_LEADING = re.compile(r"\W{0,6}([a-j])(?:[.):]|\*\*)\s")
+
+
+def _chooses_one(answer: Normal, options: Options) -> bool:
+    """Return whether an answer that speaks of several options says which one it chooses."""
+    chosen = {found[found.lastindex or 1] for found in _CHOSEN.finditer(answer.folded)}
+    if not chosen and (found := _LEADING.match(answer.folded)):
+        chosen = {found[1]}
+    return len(chosen & options.texts.keys()) == 1
+
+
 def _named(text: Normal, options: Options) -> frozenset[str]:
     """Return the letters of the options that a text names, by content or only by letter."""
     listed = text.vocabulary - _LISTING
+    if (
+        len(text.tokens) == 1
+        and len(text.folded) > 1
+        and set(text.tokens[0]) <= options.texts.keys()
+    ):
+        return frozenset(text.tokens[0])
     if listed <= options.texts.keys():
         letters = [word for word in text.tokens if word in options.texts]
         return frozenset(letters)

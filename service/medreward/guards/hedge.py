@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from medreward.guards.contrast import asks_absence
 from medreward.guards.lexicon import lexicon, pattern_of, words_of
 from medreward.guards.normal import Normal, stem
 from medreward.guards.pair import Pair, Span, Veto
@@ -20,6 +21,23 @@ MIN_LISTED = 6
 MAX_WORDS = 6
 """Words of a phrase in such a list, at most."""
 
+MAX_TERM = 3
+"""Words of a reference that is one diagnosis, at most."""
+
+MAX_NAMED = 4
+"""Places of the reference in an answer that are looked at, at most."""
+
+CUE_LETTERS = 6
+"""Letters by which a cue is found again in the question: `prevent` and `prevention`."""
+
+REACH = 60
+"""Characters before and behind the reference that are read."""
+
+_EDGES = " \t\n\"'`*.!"
+_ARTICLE = re.compile(r"\b(?:an?|the|any)$")
+_CLAUSE = re.compile(r"[.;:!?\n]")
+_LATER = re.compile(r"\b(?:but|now|currently|today|later)\b")
+
 _CUE = re.compile(
     r"\b(?:or|vs|versus|either|alternatively|otherwise|differential|perhaps|maybe|possibly|be|if|"
     r"excluded|ruled|distinguished|one of|any of|possibilit\w+|both)\b|[/,;|\n]|\d\)"
@@ -32,22 +50,75 @@ _NEGATIONS = frozenset(
 
 
 def hedge(pair: Pair) -> Veto | None:
-    """Veto an answer that offers the reference as one of several alternatives."""
+    """Veto an answer that offers the reference as one of several alternatives, or takes it back."""
     answer, reference = pair.answer, pair.reference
-    if not answer.content > reference.content or not _CUE.search(answer.folded):
+    if not reference.content or not answer.content > reference.content:
         return None
-    if not reference.content or _offers_a_choice(reference):
-        return None
+    whole = Span(0, len(answer.text))
+    if _CUE.search(answer.folded) and not _offers_a_choice(reference) and _is_hedged(pair):
+        return Veto("hedge.alternatives", whole)
+    return Veto("hedge.retracted", whole) if _is_taken_back(pair) else None
+
+
+def _is_hedged(pair: Pair) -> bool:
+    answer, reference = pair.answer, pair.reference
     around = frozenset(map(stem, words_of("hedges", "around")))
     told = reference.content
     parts = _parts(answer.folded, around - told)
-    is_hedged = (
+    return (
         _is_between(answer.folded, told, around - told)
-        or (pattern_of("hedges", "several").search(answer.folded) and _stands_beside(parts, told))
+        or bool(
+            pattern_of("hedges", "several").search(answer.folded) and _stands_beside(parts, told)
+        )
         or _is_list(answer.folded, told, around - told)
         or _is_stroke(answer.folded, told)
     )
-    return Veto("hedge.alternatives", Span(0, len(answer.text))) if is_hedged else None
+
+
+def _is_taken_back(pair: Pair) -> bool:
+    """Return whether the reference is named only to be denied or put off: `risk of pneumonia`.
+
+    A diagnosis with another one added to it counts too, if one was asked for.
+    """
+    answer, folded = pair.answer, pair.answer.folded
+    asked = frozenset[str]() if pair.question is None else pair.question.vocabulary
+    cues = words_of("hedges", "taking_back") & answer.vocabulary
+    is_single = "diagnosis" in asked and len(pair.reference.tokens) <= MAX_TERM
+    if not cues and not (is_single and len(answer.tokens) <= 2 * MAX_WORDS):
+        return False
+    term = pair.reference.folded.strip(_EDGES)
+    places = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(term)}(?!\w)", folded)]
+    if not places or len(places) > MAX_NAMED:
+        return False
+    if pair.question is not None and pair.question.derived(asks_absence):
+        return False
+    shared = {word[:CUE_LETTERS] for word in asked | pair.reference.vocabulary}
+    if cues and shared.isdisjoint([cue[:CUE_LETTERS] for cue in cues]):
+        is_to_do = not asked.isdisjoint(words_of("hedges", "to_do"))
+        if all(_is_put_off(folded, place, len(term), is_to_do=is_to_do) for place in places):
+            return True
+    rest = folded[places[-1] + len(term) :]
+    return is_single and pattern_of("hedges", "added").match(rest) is not None
+
+
+def _is_put_off(folded: str, place: int, size: int, *, is_to_do: bool) -> bool:
+    """Return whether the words right before or behind the reference take it back."""
+    behind = folded[place + size : place + size + REACH]
+    before = _CLAUSE.split(folded[max(0, place - REACH) : place])[-1].rstrip()
+    before = _ARTICLE.sub("", before).rstrip()
+    if _ends_with("taken_back_before", before):
+        return True
+    if _ends_with("once", before) and _LATER.search(behind):
+        return True
+    following = _CLAUSE.split(behind)[0]
+    if following[:1] not in {" ", "-"}:
+        return False
+    keys = ("taken_back_behind", "withheld") if is_to_do else ("taken_back_behind",)
+    return pattern_of("hedges", *keys).match(following, 1) is not None
+
+
+def _ends_with(key: str, words: str) -> bool:
+    return any(found.end() == len(words) for found in pattern_of("hedges", key).finditer(words))
 
 
 def _offers_a_choice(reference: Normal) -> bool:

@@ -67,7 +67,7 @@ def denial(words: Sequence[Word], text: str) -> Denial:
 def asides(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Asides:
     """Find the clauses that speak of something beside the answer."""
     uses = lexicon().negation
-    if uses["spared"].isdisjoint(vocabulary) and uses["instead"].isdisjoint(vocabulary):
+    if uses["aside"].isdisjoint(vocabulary):
         return NO_ASIDES
     spared: set[int] = set()
     others: set[int] = set()
@@ -87,6 +87,10 @@ def asides(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Asid
             is_spared = True
             spared.update(range(start, i + 1))
         is_other = is_other or word.text in uses["instead"]
+        if word.text == "but" and not uses["whole"].isdisjoint(vocabulary):
+            # `All of the lung but its lower lobe`: no verb follows.
+            behind = {other.text for other in words[i + 1 : i + 1 + MAX_SCOPE]}
+            is_other = _COPULAS.isdisjoint(behind)
         if is_other:
             others.add(i)
     return Asides(frozenset(spared), frozenset(others))

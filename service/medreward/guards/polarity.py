@@ -177,7 +177,8 @@ class Lexicon:
         uses = {use: frozenset(words) for use, words in self.table["negation"].items()}
         single = frozenset({"not", "cannot", "negative", "free", "ruled", "none", "nicht", "pas"})
         triggers = uses["before"] | uses["lack"] | uses["behind"] | uses["first"] | single
-        return uses | {"triggers": triggers}
+        aside = uses["spared"] | uses["instead"] | uses["whole"]
+        return uses | {"triggers": triggers, "aside": aside}
 
 
 def _lookalikes() -> list[dict[str, Any]]:

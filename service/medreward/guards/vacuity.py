@@ -5,7 +5,8 @@ import re
 from medreward.guards.copying import read_options
 from medreward.guards.injection import names_all
 from medreward.guards.lexicon import pattern_of, words_of
-from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, stem
+from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, Word, stem
+from medreward.guards.numbered import CARDINALS
 from medreward.guards.pair import Pair, Span, Veto
 
 MIN_LETTERS = 2
@@ -20,11 +21,33 @@ MIN_COVER = 0.5
 _SHORTENED_TO = {
     "left": frozenset("lr"),
     "right": frozenset("lr"),
+    "bilateral": frozenset("lrb"),
+    "both": frozenset("lrb"),
+    "male": frozenset("mf"),
+    "female": frozenset("mf"),
     "yes": frozenset("yn"),
     "no": frozenset("yn"),
 }
 _SHORTENED = _SHORTENED_TO.keys()
 """Words of a reference that one letter may stand for, or contradict."""
+
+_RESULTS = frozenset({"positive", "negative"})
+"""Words of a verdict that are results of tests too."""
+
+MAX_CAPITALS = 4
+"""Letters of an abbreviation, at most."""
+
+MIN_RESULT = 4
+"""Words of meaning of a statement about evidence that is a result, more than."""
+
+MIN_SAID = 2
+"""Words of meaning of a sentence that says something, at least."""
+
+MAX_SENTENCES = 16
+"""Sentences that are looked at one by one, at most."""
+
+_DIGIT = re.compile(r"\d")
+_SENTENCE = re.compile(r"[.!?;:\n]\s")
 
 _ALWAYS_WHOLE = re.compile(r"\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 """Matches a digit or an East Asian character: each carries as much as two letters."""
@@ -63,8 +86,19 @@ def _is_too_short(pair: Pair) -> bool:
         return False
     is_short = sum(map(len, pair.reference.tokens)) < MIN_LETTERS
     # `a` opens a phrase, but is an option where the question has that one.
+    if any(_is_abbreviation(word, pair) for word in pair.answer.words):
+        return False
     letters = frozenset(word for word in pair.answer.vocabulary if len(word) == 1)
     return not ((left and is_short) or (letters and letters & _answering(pair)))
+
+
+def _is_abbreviation(word: Word, pair: Pair) -> bool:
+    """Return whether a word in capitals may stand for the reference: `LA` for `left atrium`."""
+    size, initials = len(word.text), [said[0] for said in pair.reference.tokens]
+    is_short = MIN_LETTERS <= size <= MAX_CAPITALS
+    return (
+        is_short and pair.answer.text[word.start : word.end].isupper() and word.text[0] in initials
+    )
 
 
 def _answering(pair: Pair) -> frozenset[str]:
@@ -80,6 +114,8 @@ def _is_verdict_alone(pair: Pair) -> bool:
     """Return whether the answer is only a verdict, and not the one that the reference gives."""
     said = _spelled(pair.answer)
     if not said <= words_of("verdicts") or said.isdisjoint(words_of("verdicts", "yes", "no")):
+        return False
+    if not _RESULTS.isdisjoint(said) and not _RESULTS.isdisjoint(pair.reference.vocabulary):
         return False
     if "not" in said:
         return True
@@ -134,6 +170,10 @@ def _is_refusal(pair: Pair) -> bool:
     if not pattern_of("refusals", "patterns").search(pair.answer.folded):
         return False
     is_excused = pattern_of("refusals", "excused_by").search(pair.reference.folded)
+    # Of a study, `there is not enough evidence` is a result.
+    is_result = "evidence" in pair.answer.vocabulary and _asks_yes_or_no(pair.question)
+    if is_result and len(pair.answer.content) > MIN_RESULT:
+        return False
     return not is_excused and not names_all(pair.answer, pair.reference)
 
 
@@ -141,16 +181,41 @@ def _is_reasoning_alone(pair: Pair) -> bool:
     if not _may_match(pair.answer, "reasoning"):
         return False
     patterns = pattern_of("reasoning", "patterns")
-    if not patterns.search(pair.answer.folded):
-        return False
-    opening = pattern_of("reasoning", "openings").match(pair.answer.folded)
-    if opening is not None and not patterns.search(pair.answer.folded, opening.end()):
+    if not patterns.search(pair.answer.folded) or _concludes(pair):
         return False
     # Words of the question are in every answer to it, a dodging one too.
     asked = frozenset[str]() if pair.question is None else pair.question.content
     told = pair.reference.content - asked or pair.reference.content
-    named = len(told & pair.answer.content)
-    return named <= MIN_COVER * len(told)
+    return len(told & pair.answer.content) <= MIN_COVER * len(told)
+
+
+def _concludes(pair: Pair) -> bool:
+    """Return whether something is said beside the reasoning: a value, an option, another sentence."""
+    answer, patterns = pair.answer, pattern_of("reasoning", "patterns")
+    if _has_number(answer) and _has_number(pair.reference):
+        return True
+    options = read_options(pair.question) if pair.question is not None else None
+    if options is not None and any(
+        answer.text[word.start : word.end].isupper() and word.text in options.texts
+        for word in answer.words
+        if len(word.text) == 1
+    ):
+        return True
+    opening = pattern_of("reasoning", "openings").match(answer.folded)
+    if opening is not None and not patterns.search(answer.folded, opening.end()):
+        return True
+    asked = frozenset[str]() if pair.question is None else pair.question.content
+    hollow = asked | frozenset(
+        map(stem, words_of("generic", "wide") | words_of("openers", "english"))
+    )
+    return any(
+        not patterns.search(sentence) and len(Normal(sentence).content - hollow) >= MIN_SAID
+        for sentence in _SENTENCE.split(answer.folded, maxsplit=MAX_SENTENCES)
+    )
+
+
+def _has_number(text: Normal) -> bool:
+    return _DIGIT.search(text.folded) is not None or not text.vocabulary.isdisjoint(CARDINALS)
 
 
 def _may_match(answer: Normal, name: str) -> bool:
