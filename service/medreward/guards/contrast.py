@@ -30,6 +30,7 @@ _SIDES = frozenset({"l", "r"})
 _HYPHENS = frozenset({"-", "‐", "‑", "–"})  # noqa: RUF001 - as they are written
 _STOP = re.compile(r"[,;:.!?()\[\]\n]")
 """Punctuation that ends a clause."""
+_SENTENCE = re.compile(r"[.?!\n]")
 _CHINESE_NO = re.compile("[不非无無未没沒][\u3400-\u9fff]{0,2}$")
 
 MAX_MEMBERS = 8
@@ -39,20 +40,15 @@ Members = dict[str, list[int]]
 """Members of one group that a text states, each with the places of the words that state it."""
 
 
-class Token(NamedTuple):
-    """A word with the stem that is compared, which includes a prefix joined by a hyphen."""
-
-    word: Word
-    stem: str
-
-
 class Said(NamedTuple):
     """Statements of a text that can contradict those of another."""
 
     text: str
     size: int
-    tokens: tuple[Token, ...]
-    stems: frozenset[str]
+    words: tuple[Word, ...]
+    stems: tuple[str, ...]
+    """Of each word the stem that is compared, which includes a prefix joined by a hyphen."""
+    known: frozenset[str]
     members: Mapping[Key, Members]
     denied: Mapping[Key, Members]
     """Members that a negation governs; the text states none of them."""
@@ -69,7 +65,7 @@ class Said(NamedTuple):
 
     def first(self, stem: str) -> Word | None:
         """Return the first word with that *stem*, if there is one."""
-        return next((token.word for token in self.tokens if token.stem == stem), None)
+        return self.words[self.stems.index(stem)] if stem in self.known else None
 
 
 def contrast(pair: Pair) -> Veto | None:
@@ -90,7 +86,6 @@ def contrast(pair: Pair) -> Veto | None:
 
 
 _SEIZURES = frozenset({"seizure", "seizures", "epilepsy", "status"})
-_ASKED = re.compile(r"[^.?!\n]*\?")
 
 
 def asks_absence(question: Normal) -> bool:
@@ -98,11 +93,13 @@ def asks_absence(question: Normal) -> bool:
     words = lexicon().negation["asks_absence"]
     if words.isdisjoint(question.vocabulary):
         return False
-    sentences = _ASKED.findall(question.folded)
-    asked = WORD.findall(sentences[-1] if sentences else question.folded)
-    if "absence" in asked and not _SEIZURES.isdisjoint(asked):
+    # Options may follow the question, and a story come before it.
+    told = question.folded[: question.folded.rfind("?") + 1] or question.folded
+    asked = WORD.findall(_SENTENCE.split(told.rstrip("?. \n"))[-1])
+    if not asked or asked[0] in AUXILIARIES:
         return False
-    return asked[:1] != [] and asked[0] not in AUXILIARIES and not words.isdisjoint(asked)
+    is_seizure = "absence" in asked and not _SEIZURES.isdisjoint(asked)
+    return not is_seizure and not words.isdisjoint(asked)
 
 
 def _turned(text: Said) -> Said:
@@ -119,18 +116,17 @@ def _turned(text: Said) -> Said:
 def _present(answer: Said, reference: Said) -> Veto | None:
     """Veto an answer by which the thing that is missing is there: `the gallbladder is in place`."""
     uses = lexicon().negation
-    if not reference.tokens or not reference.denial.denied.keys() <= answer.denial.denied.keys():
+    if not reference.words or not reference.denial.denied.keys() <= answer.denial.denied.keys():
         return None
-    against = reference.tokens[-1]
-    for i, token in enumerate(answer.tokens[:-1]):
-        if token.stem != against.stem or i in answer.denial.doubtful:
+    for i, stem in enumerate(answer.stems[:-1]):
+        if stem != reference.stems[-1] or i in answer.denial.doubtful:
             continue
-        following = [other.word.text for other in answer.tokens[i + 1 : i + 4]]
+        following = [word.text for word in answer.words[i + 1 : i + 4]]
         is_there = following[0] in {"is", "are", "was", "were"} and (
             following[-1] == "place" or not (uses["seen"] | uses["spared"]).isdisjoint(following)
         )
-        if is_there and "not" not in following and not uses["lack"] & set(following):
-            return _veto("negation", token.word, against.word)
+        if is_there and "not" not in following and uses["lack"].isdisjoint(following):
+            return _veto("negation", answer.words[i], reference.words[-1])
     return None
 
 
@@ -140,27 +136,29 @@ def said(text: Normal) -> Said:
 
 
 def _read(text: Normal) -> Said:
-    words, uses = text.words, lexicon().negation
-    shapes = [*enumerate(shape(word.text) for word in words)]
-    joined = [(i, shape(both)) for i, both in _joined(words, text.text)]
-    stems = [known.stem for _, known in shapes]
+    words, vocabulary, uses = text.words, text.vocabulary, lexicon().negation
+    shapes = [shape(word.text) for word in words]
+    stems = [known.stem for known in shapes]
+    telling = [(i, known) for i, known in enumerate(shapes) if known.tells]
+    joined = [(i, shape(both)) for i, both in _joined(words, text)]
     # The word after a hyphen is compared with its prefix: `displaced` in
     # `non-displaced` has the stem of `nondisplaced`.
-    for i, known in joined:
-        stems[i + 1] = known.stem
-    found, vocabulary = denial(words, text.text), text.vocabulary
+    for i, meaning in joined:
+        stems[i + 1] = meaning.stem
+    found = denial(words, text.text, vocabulary)
     beside = asides(words, text.text, vocabulary)
-    members, denied = _members(text, shapes, joined, found, beside)
-    known, doubtful = frozenset(stems), found.doubtful
+    stated = [one for one in _stated(text, telling, joined) if one[0] not in beside.others]
+    members, denied = _members(stated, found)
+    known = asserted = frozenset(stems)
     # In most texts nothing is open, and one set serves as both.
-    asserted = known
-    if doubtful:
-        asserted = frozenset([stem for i, stem in enumerate(stems) if i not in doubtful])
+    if found.doubtful:
+        asserted = frozenset([stem for i, stem in enumerate(stems) if i not in found.doubtful])
     return Said(
         text=text.text,
         size=text.size,
-        tokens=tuple(map(Token, words, stems)),
-        stems=known,
+        words=words,
+        stems=tuple(stems),
+        known=known,
         members=members,
         denied=denied,
         denial=found,
@@ -168,9 +166,9 @@ def _read(text: Normal) -> Said:
         asserted=asserted,
         denies={
             rest: words[i]
-            for i, known in shapes + joined
-            if known.denies and i not in found.scope
-            for rest in known.denies
+            for i, meaning in telling + joined
+            if meaning.denies and i not in found.scope
+            for rest in meaning.denies
         },
         absences=uses["absences"] & vocabulary,
         weak=uses["weak"] & vocabulary,
@@ -180,37 +178,51 @@ def _read(text: Normal) -> Said:
 Shapes = Sequence[tuple[int, Shape]]
 """Meanings of words, each with the place of its word."""
 
+Statement = tuple[int, Key, str]
+"""Place of a word, and the member that it states."""
 
-def _members(
-    text: Normal, shapes: Shapes, joined: Shapes, found: Denial, beside: Asides
-) -> tuple[Mapping[Key, Members], Mapping[Key, Members]]:
+
+def _stated(text: Normal, telling: Shapes, joined: Shapes) -> Sequence[Statement]:
     # Single words come first, then numbers and abbreviations, then joined words:
     # of several contrasts, the first in this order is the one that a veto names.
     words, known = text.words, lexicon()
-    stated: list[tuple[int, Key, str]] = []
-    for i, meaning in shapes:
-        if meaning.says and not (i and (words[i - 1].text, words[i].text) in known.silent):
+    stated: list[Statement] = []
+    marks: list[Statement] = []
+    for i, meaning in telling:
+        word = words[i].text
+        if meaning.says and not (i and (words[i - 1].text, word) in known.silent):
             stated += [(i, *said) for said in _amount_or_name(words, i) or meaning.says]
-        second = known.phrases.get(words[i].text)
-        if second and i + 1 < len(words) and (says := second.get(words[i + 1].text)):
-            stated += [(i, *said) for said in says]
-    starts = [word.start for word in words]
-    stated += [(bisect_left(starts, word.start), *said) for word, said in _found(words, text.text)]
+        if word in known.phrases and i + 1 < len(words):
+            stated += [(i, *said) for said in known.phrases[word].get(words[i + 1].text, ())]
+        if word in known.abbreviations and _is_side(words[i], text.text):
+            marks += [(i, *said) for said in known.abbreviations[word]]
+        elif i and len(word) == 1 and _is_class(words[i - 1], words[i], text.text):
+            marks.append((i, ("letter", words[i - 1].text), word))
+    numbers = [*numbered(words, text.text)]
+    starts = [word.start for word in words] if numbers or not text.folded.isascii() else []
+    stated += [(bisect_left(starts, word.start), key, value) for key, value, word in numbers]
+    stated += marks
     stated += [(i, *said) for i, meaning in joined for said in meaning.says]
     if not text.folded.isascii():
         stated += _signs(text, starts)
+    return stated
+
+
+def _members(
+    stated: Sequence[Statement], found: Denial
+) -> tuple[Mapping[Key, Members], Mapping[Key, Members]]:
+    """Return the members that a text states, and those that it denies."""
+    known = lexicon()
     members: dict[Key, Members] = {}
     denied: dict[Key, Members] = {}
     for place, key, member in stated:
-        if place in beside.others:
-            continue
-        if place in found.scope:
-            opposite = known.opposites.get((key, member)) if found.scope[place] else None
-            if opposite is None:
-                denied.setdefault(key, {}).setdefault(member, []).append(place)
-                continue
-            member = opposite  # noqa: PLW2901 - `not benign` is malignant
-        members.setdefault(key, {}).setdefault(member, []).append(place)
+        if place not in found.scope:
+            members.setdefault(key, {}).setdefault(member, []).append(place)
+        elif found.scope[place] and (key, member) in known.opposites:
+            opposite = known.opposites[key, member]
+            members.setdefault(key, {}).setdefault(opposite, []).append(place)
+        else:
+            denied.setdefault(key, {}).setdefault(member, []).append(place)
     for key, (whole, parts) in known.together.items():
         if key in members and parts <= members[key].keys():
             members[key].setdefault(whole, members[key][min(parts)])
@@ -239,23 +251,11 @@ def _amount_or_name(words: Sequence[Word], place: int) -> tuple[tuple[Key, str],
     return ((("amount", words[place + 1].text), word),)
 
 
-def _found(words: Sequence[Word], text: str) -> Iterator[tuple[Word, tuple[Key, str]]]:
-    """Yield numbers and abbreviations, whose meaning depends on the words around them."""
-    for key, value, word in numbered(words, text):
-        yield word, (key, value)
-    abbreviations = lexicon().abbreviations
-    for i, word in enumerate(words):
-        if word.text in abbreviations and _is_side(word, text):
-            yield from ((word, said) for said in abbreviations[word.text])
-        elif i and len(word.text) == 1 and _is_class(words[i - 1], word, text):
-            yield word, (("letter", words[i - 1].text), word.text)
-
-
 _UNNAMED = frozenset({"option", "answer", "choice", "letter", "correct", "answers", "options"})
 
 
 MAX_NAME = 16
-"""Characters of a text all in capitals in which a capital letter is still a class, at most."""
+"""Characters of a text that is no more than a name with its class, at most."""
 
 
 def _is_class(name: Word, word: Word, text: str) -> bool:
@@ -268,7 +268,7 @@ def _is_class(name: Word, word: Word, text: str) -> bool:
         and name.text not in STOPWORDS
         and name.text not in _UNNAMED
         and text[name.end : word.start] in {" ", "-"}
-        and not (text.isupper() and len(text) > MAX_NAME)
+        and (len(text) <= MAX_NAME or not text[name.start : name.end].isupper())
     )
 
 
@@ -278,7 +278,7 @@ def _is_side(word: Word, text: str) -> bool:
         return False
     if word.text not in _SIDES:
         return True
-    if text.strip(" .()*") == text[word.start : word.end]:
+    if len(text) <= MAX_NAME and text.strip(" .()*") == text[word.start : word.end]:
         return True
     before, behind = text[max(0, word.start - 2) : word.start], text[word.end : word.end + 2]
     before = before.rstrip()[-1:]
@@ -286,9 +286,11 @@ def _is_side(word: Word, text: str) -> bool:
     return not is_unit and (behind[:1] == ")" or (behind[:1] == " " and behind[1:].islower()))
 
 
-def _joined(words: Sequence[Word], text: str) -> Iterator[tuple[int, str]]:
+def _joined(words: Sequence[Word], normal: Normal) -> Iterator[tuple[int, str]]:
     """Join prefixes to their words across a hyphen: `non-displaced`, `hyper-intense`."""
-    known = lexicon()
+    if "-" not in normal.folded and "non" not in normal.vocabulary:
+        return
+    known, text = lexicon(), normal.text
     for i in range(len(words) - 1):
         word, following = words[i], words[i + 1]
         if word.text in known.prefixes or word.text in known.negating:
@@ -302,13 +304,13 @@ def _twin(answer: Said, reference: Said) -> Veto | None:
 
     This also finds contrasts whose members both occur elsewhere in both texts.
     """
-    if len(answer.tokens) != len(reference.tokens):
+    if len(answer.stems) != len(reference.stems):
         return None
-    pairs = zip(answer.tokens, reference.tokens, strict=True)
-    different = [(one.word, other.word) for one, other in pairs if one.stem != other.stem]
+    pairs = enumerate(zip(answer.stems, reference.stems, strict=True))
+    different = [i for i, (one, other) in pairs if one != other]
     if len(different) != 1:
         return None
-    word, against = different[0]
+    word, against = answer.words[different[0]], reference.words[different[0]]
     rule = _rule(word.text, against.text)
     return _veto(rule, word, against) if rule else None
 
@@ -347,7 +349,7 @@ def _exclusive(answer: Said, reference: Said) -> Veto | None:
                 one = answer, place, told[key]
                 another = reference, against, meant[key]
                 if _is_one_thing(key, one, another, is_short=is_short, is_sole=is_sole):
-                    return _veto(key[0], answer.tokens[place].word, reference.tokens[against].word)
+                    return _veto(key[0], answer.words[place], reference.words[against])
     return None
 
 
@@ -361,9 +363,7 @@ def _told(text: Said, other: Said) -> Mapping[Key, Members]:
     for key, members in text.members.items():
         for member, places in members.items():
             left = [
-                place
-                for place in places
-                if place not in spared or text.tokens[place].word.text in words
+                place for place in places if place not in spared or text.words[place].text in words
             ]
             if left:
                 told.setdefault(key, {})[member] = left
@@ -379,7 +379,7 @@ def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_so
     ours, theirs = _nouns(*one), _nouns(*other)
     if key in lexicon().bound:
         # A number behind `below` makes a bound, and `than` turns things round.
-        if key[0] == "comparison" and any("than" in text.stems for text, *_ in (one, other)):
+        if key[0] == "comparison" and any("than" in text.known for text, *_ in (one, other)):
             return False
         ours, theirs = ours or _nouns(*one, step=-1), theirs or _nouns(*other, step=-1)
         return not ours.isdisjoint(theirs)
@@ -396,7 +396,7 @@ def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_so
     # Something else is large, late or increased: what the other text speaks of
     # stands here beside another word.
     return (
-        key[0] != "amount" and theirs.isdisjoint(one[0].stems) and ours.isdisjoint(other[0].stems)
+        key[0] != "amount" and theirs.isdisjoint(one[0].known) and ours.isdisjoint(other[0].known)
     )
 
 
@@ -414,18 +414,18 @@ _HOLLOW = STOPWORDS | {"or", "side", "sided", "hand", "aspect", "part", "portion
 
 def _nouns(text: Said, place: int, members: Members, step: int = 1) -> frozenset[str]:
     """Return the stems after a member, or before it, up to the clause's end or the next member."""
-    tokens, found = text.tokens, list[str]()
+    words, found = text.words, list[str]()
     others = {other for places in members.values() for other in places}
     i = place
     while len(found) < REACH and abs(i - place) < 2 * REACH:
         i += step
-        if not 0 <= i < len(tokens) or i in others:
+        if not 0 <= i < len(words) or i in others:
             break
         left, right = min(i, i - step), max(i, i - step)
-        if _STOP.search(text.text[tokens[left].word.end : tokens[right].word.start]):
+        if _STOP.search(text.text[words[left].end : words[right].start]):
             break
-        if tokens[i].word.text not in _HOLLOW and not tokens[i].stem[0].isdigit():
-            found.append(tokens[i].stem)
+        if words[i].text not in _HOLLOW and not words[i].text[0].isdigit():
+            found.append(text.stems[i])
     return frozenset(found)
 
 
@@ -441,8 +441,8 @@ def _swapped(answer: Said, reference: Said) -> Veto | None:
             one, another = mine[member], mine[opposite]
             is_exchanged = one == other[opposite] and another == other[member]
             if is_exchanged and one and another and one != another:
-                word = answer.tokens[ours[member][0]].word
-                return _veto(key[0], word, reference.tokens[theirs[opposite][0]].word)
+                word = answer.words[ours[member][0]]
+                return _veto(key[0], word, reference.words[theirs[opposite][0]])
     return None
 
 
@@ -461,7 +461,7 @@ def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
     for stem, word in text.denial.denied.items():
         is_open = stem in text.asserted or stem in other.denial.denied
         is_open = is_open or (stem in text.denial.is_lack and bool(other.weak))
-        is_open = is_open or bool(text.denial.qualified.get(stem, frozenset()) - other.stems)
+        is_open = is_open or bool(text.denial.qualified.get(stem, frozenset()) - other.known)
         if stem in other.asserted and not is_open and (against := other.first(stem)):
             return word, against
     if other.weak:
@@ -505,8 +505,8 @@ def _relabelled(pair: Pair) -> Veto | None:
     return None
 
 
-_COMMA = re.compile(r"\s*[,;\n]\s*")
-_LISTED = re.compile(r"\s*(?:[,;\n&]|\band\b)[\s,]*(?:and\s+)?")
+_COMMA = re.compile(r"[,;\n]")
+_LISTED = re.compile(r"[,;\n&]|\band\b")
 _UNLISTED = frozenset(
     {
         "or",

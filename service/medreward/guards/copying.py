@@ -108,24 +108,20 @@ def _read_options(question: Normal) -> Options | None:
 def _options_rule(pair: Pair, options: Options | None) -> str | None:
     if options is None:
         return None
-    named = _named(pair.answer, options)
-    meant = _named(pair.reference, options)
+    named, meant = _named(pair.answer, options), _named(pair.reference, options)
     if named and named < meant and pair.answer.vocabulary - _LISTING <= named:
         return "contrast.part"
     if len(named) < 2 or named <= meant:  # noqa: PLR2004 one is a choice
         return None
-    if len(named) < len(options.texts) and _chooses_one(pair.answer, options):
-        return None
     # Who says why all are right names them all.
     told = pair.reference.content.union(*(options.texts[letter] for letter in meant))
-    if not told.isdisjoint(_JOINT):
-        return None
+    if len(named) == len(options.texts) or not told.isdisjoint(_JOINT):
+        return "copying.options" if told.isdisjoint(_JOINT) else None
     # `B, not C` names two options but chooses one. A negation that is part of
     # an option's own text does not count as such a choice.
     against = _AGAINST - frozenset[str]().union(*options.texts.values())
-    if len(named) < len(options.texts) and not against.isdisjoint(pair.answer.vocabulary):
-        return None
-    return "copying.options" if len(named) == len(options.texts) else "hedge.options"
+    is_choice = not against.isdisjoint(pair.answer.vocabulary)
+    return None if is_choice or _chooses_one(pair.answer, options) else "hedge.options"
 
 
 _CHOSEN = re.compile(

@@ -24,6 +24,9 @@ MAX_WORDS = 6
 MAX_TERM = 3
 """Words of a reference that is one diagnosis, at most."""
 
+MAX_CHARACTERS = 120
+"""Characters of a reference that is looked for word for word, at most."""
+
 MAX_NAMED = 4
 """Places of the reference in an answer that are looked at, at most."""
 
@@ -87,6 +90,8 @@ def _is_taken_back(pair: Pair) -> bool:
     if not cues and not (is_single and len(answer.tokens) <= 2 * MAX_WORDS):
         return False
     term = pair.reference.folded.strip(_EDGES)
+    if len(term) > MAX_CHARACTERS:
+        return False
     places = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(term)}(?!\w)", folded)]
     if not places or len(places) > MAX_NAMED:
         return False

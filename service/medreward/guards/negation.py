@@ -46,12 +46,12 @@ NO_ASIDES = Asides(frozenset(), frozenset())
 NOTHING = Denial({}, frozenset())
 
 
-def denial(words: Sequence[Word], text: str) -> Denial:
+def denial(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Denial:
     """Find the nouns that a text denies."""
     uses = lexicon().negation
-    triggers = [i for i, word in enumerate(words) if word.text in uses["triggers"]]
-    if not triggers:
+    if uses["triggers"].isdisjoint(vocabulary):
         return NOTHING
+    triggers = [i for i, word in enumerate(words) if word.text in uses["triggers"]]
     reader = _Reader(words, text)
     for place in triggers:
         reader.read(place)

@@ -36,6 +36,8 @@ class Shape(NamedTuple):
     """Keys, each with the member that the word states."""
     denies: tuple[str, ...] = ()
     """Words that its prefix may negate: `displaced` for `nondisplaced`."""
+    tells: bool = False
+    """False if the word states nothing, whatever stands beside it."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,9 @@ def _shape(word: str) -> Shape:
     said = known.words.get(word) or known.words.get(stem) or known.words.get(respelled(word), ())
     # A contrast of meaning names a veto better than one of spelling.
     says = sorted((*said, *_affixes(stem, known)), key=lambda one: one[0][0] == "lookalike")
-    return Shape(stem, tuple(says), tuple(_denied(stem, known)))
+    denies = tuple(_denied(stem, known))
+    is_mark = len(word) == 1 or word in known.abbreviations or word in known.phrases
+    return Shape(stem, tuple(says), denies, tells=bool(says or denies or is_mark))
 
 
 def _affixes(stem: str, known: Lexicon) -> Iterator[tuple[Key, str]]:

@@ -8,6 +8,7 @@ from medreward.guards.lexicon import pattern_of, words_of
 from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, Word, stem
 from medreward.guards.numbered import CARDINALS
 from medreward.guards.pair import Pair, Span, Veto
+from medreward.guards.polarity import shape
 
 MIN_LETTERS = 2
 """Letters or digits of an answer, at least, unless the reference is as short."""
@@ -18,21 +19,18 @@ SMALL = 12
 MIN_COVER = 0.5
 """Share of the reference's words above which talk about reasoning counts as an answer."""
 
-_SHORTENED_TO = {
-    "left": frozenset("lr"),
-    "right": frozenset("lr"),
-    "bilateral": frozenset("lrb"),
-    "both": frozenset("lrb"),
-    "male": frozenset("mf"),
-    "female": frozenset("mf"),
-    "yes": frozenset("yn"),
-    "no": frozenset("yn"),
+_SHORTENED = {
+    "male": "mf",
+    "female": "mf",
+    "yes": "yn",
+    "no": "yn",
+    "anterior": "ap",
+    "posterior": "ap",
 }
-_SHORTENED = _SHORTENED_TO.keys()
-"""Words of a reference that one letter may stand for, or contradict."""
+"""Letters that may stand for a word of the reference, or for its opposite."""
 
-_RESULTS = frozenset({"positive", "negative"})
-"""Words of a verdict that are results of tests too."""
+_SIDES = "lrbgdi"
+"""Letters that stand for a side in English, French, German or Spanish, or for both sides."""
 
 MAX_CAPITALS = 4
 """Letters of an abbreviation, at most."""
@@ -45,6 +43,9 @@ MIN_SAID = 2
 
 MAX_SENTENCES = 16
 """Sentences that are looked at one by one, at most."""
+
+_RESULTS = frozenset({"positive", "negative"})
+"""Words of a verdict that are results of tests too."""
 
 _DIGIT = re.compile(r"\d")
 _SENTENCE = re.compile(r"[.!?;:\n]\s")
@@ -105,8 +106,9 @@ def _answering(pair: Pair) -> frozenset[str]:
     """Return the single letters that are an answer: of the options, a side, yes or no."""
     options = read_options(pair.question) if pair.question is not None else None
     letters = frozenset(options.texts) if options is not None else frozenset[str]()
-    for word in pair.reference.vocabulary & _SHORTENED:
-        letters |= _SHORTENED_TO[word]
+    for word in pair.reference.vocabulary:
+        is_side = any(rule == "laterality" for (rule, _), _ in shape(word).says)
+        letters |= frozenset(_SIDES if is_side else _SHORTENED.get(word, ""))
     return letters
 
 
