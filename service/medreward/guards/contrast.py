@@ -23,6 +23,9 @@ from medreward.guards.polarity import Key, Shape, lexicon, shape, stemmed
 SHORT = 14
 """Words of a text about one thing, at most; in longer ones, members must belong to one noun."""
 
+MAX_BARE = 8
+"""Words of a text in which a look-alike is the answer, at most; in longer ones it may explain it."""
+
 REACH = 3
 """Words of meaning beside a member among which its noun is searched."""
 
@@ -385,7 +388,8 @@ def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_so
         return not ours.isdisjoint(theirs)
     if key[0] == "laterality" and (is_short or is_sole):
         return True
-    if not is_short:
+    is_explained = key[0] == "lookalike" and max(one[0].size, other[0].size) > MAX_BARE
+    if not is_short or is_explained:
         ours |= _nouns(*one, step=-1)
         theirs |= _nouns(*other, step=-1)
         return not ours.isdisjoint(theirs)

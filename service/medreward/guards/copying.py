@@ -115,8 +115,10 @@ def _options_rule(pair: Pair, options: Options | None) -> str | None:
         return None
     # Who says why all are right names them all.
     told = pair.reference.content.union(*(options.texts[letter] for letter in meant))
-    if len(named) == len(options.texts) or not told.isdisjoint(_JOINT):
-        return "copying.options" if told.isdisjoint(_JOINT) else None
+    if not told.isdisjoint(_JOINT):
+        return None
+    if len(named) == len(options.texts):
+        return "copying.options"
     # `B, not C` names two options but chooses one. A negation that is part of
     # an option's own text does not count as such a choice.
     against = _AGAINST - frozenset[str]().union(*options.texts.values())
@@ -134,10 +136,14 @@ _CHOSEN = re.compile(
 _LEADING = re.compile(r"\W{0,6}([a-j])(?:[.):]|\*\*)\s")
 
 
+def _marks_two(answer: Normal) -> bool:
+    return len(_OPTION.findall(answer.folded)) > 1
+
+
 def _chooses_one(answer: Normal, options: Options) -> bool:
     """Return whether an answer that speaks of several options says which one it chooses."""
     chosen = {found[found.lastindex or 1] for found in _CHOSEN.finditer(answer.folded)}
-    if not chosen and (found := _LEADING.match(answer.folded)):
+    if not chosen and (found := _LEADING.match(answer.folded)) and not _marks_two(answer):
         chosen = {found[1]}
     return len(chosen & options.texts.keys()) == 1
 

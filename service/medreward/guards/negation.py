@@ -86,6 +86,9 @@ def asides(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Asid
         elif word.text in uses["spared"] and is_last and i > start:
             is_spared = True
             spared.update(range(start, i + 1))
+        elif word.text == "not" and i > start and words[i - 1].text in _COPULAS:
+            # What is not torn, needed or affected is not what was asked for.
+            spared.update(range(max(start, i - 2 * MAX_SCOPE), i - 1))
         is_other = is_other or word.text in uses["instead"]
         if word.text == "but" and not uses["whole"].isdisjoint(vocabulary):
             # `All of the lung but its lower lobe`: no verb follows.

@@ -1,10 +1,13 @@
 """What excludes what: sides, levels, stages, negations; and what only looks as if it did."""
 
+from itertools import combinations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward.guards.contrast import contrast
+from medreward.guards.lexicon import lexicon as read_lexicon
 from medreward.guards.polarity import lexicon
 from tests.service.guards.pairs import pair, rule
 
@@ -92,14 +95,177 @@ def test_what_excludes_the_reference_is_vetoed(answer: str, reference: str, expe
         ("low HDL", "decreased high-density lipoprotein"),
         ("acute on chronic subdural haematoma", "acute-on-chronic subdural hematoma"),
         ("glucose 5 mmol/L", "glucose of 5 mmol/L"),
-        ("hypoglycemia", "hyponatremia"),
         ("", "left"),
-        ("左下葉肺炎", "右下葉肺炎"),
     ],
 )
 def test_omission_and_other_words_for_the_same_are_not_vetoed(answer: str, reference: str) -> None:
     """What says less, more, or the same otherwise is left to the judge."""
     assert rule(contrast, answer, reference) is None
+
+
+OPPOSITES = {
+    "place": [
+        ("Where is the tip?", "2 cm above the carina", "It lies 2 cm below the carina."),
+        (None, "behind the uterus", "in front of the uterus"),
+        (None, "within the joint capsule", "outside the joint capsule"),
+        (None, "toward the affected side", "away from the affected side"),
+        (None, "head of the pancreas", "tail of the pancreas"),
+    ],
+    "order": [
+        ("When is it taken?", "30 minutes before breakfast", "30 minutes after breakfast"),
+        (None, "upstream of the stenosis", "downstream of the stenosis"),
+    ],
+    "comparison": [
+        (None, "more common in men", "less common in men"),
+        (None, "higher mortality", "lower mortality"),
+    ],
+    "action": [
+        (None, "discontinue warfarin", "continue warfarin"),
+        (None, "start insulin", "stop insulin"),
+        (None, "rule in sepsis", "rule out sepsis"),
+    ],
+    "amount": [
+        (None, "The nodule is unchanged", "The nodule has resolved"),
+        (None, "isodense", "hyperdense"),
+        (None, "hypo-oestrogenism", "hyperestrogenism"),
+        (None, "hypoaesthesia", "hyperesthesia"),
+        ("What do the labs show?", "TSH is decreased", "TSH is increased"),
+    ],
+    "echo": [(None, "hypoechoic nodule", "The nodule is hyperechoic.")],
+    "view": [(None, "PA view", "AP view")],
+    "letter": [(None, "Child-Pugh B", "Child-Pugh C"), (None, "Mallampati A", "Mallampati C")],
+    "label": [
+        (None, "1: liver; 2: spleen", "1 is the spleen and 2 is the liver"),
+        (None, "A = ureter; B = bladder", "A is the bladder; B is the ureter."),
+    ],
+    "lookalike": [
+        (None, "nephritic syndrome", "nephrotic syndrome"),
+        (None, "ilium", "It is the ileum."),
+        (None, "hydralazine", "Give hydroxyzine."),
+        (None, "hyponatremia", "hypoglycemia"),
+    ],
+    "part": [
+        ("Which organs?", "liver, kidney, spleen", "liver and kidney"),
+        ("What is seen?", "cardiomegaly and pleural effusion", "cardiomegaly"),
+    ],
+    "laterality": [
+        ("Which side?", "left side", "R"),
+        ("Welche Niere?", "linke Niere", "Die rechte Niere"),
+        ("Quel côté ?", "poumon gauche", "Le poumon droit"),
+        ("¿Qué pulmón?", "pulmón izquierdo", "El pulmón derecho"),
+        (None, "左肺", "右侧肺"),
+        (None, "الرئة اليسرى", "الرئة اليمنى"),
+        (
+            "Findings?",
+            "Displaced fracture of the left third rib with a small hemothorax, no other injury.",
+            "There is a displaced fracture of the third rib on the right, with a small hemothorax.",
+        ),
+        (
+            "Which kidney is absent?",
+            "right kidney",
+            "There is no left kidney.",
+        ),
+        ("Which knee?", "left knee", "The right knee rather than the left one."),
+    ],
+    "malignancy": [
+        (None, "benign", "It is not benign"),
+        (None, "malignant", "no malignant cells"),
+        (None, "良性肿瘤", "恶性肿瘤"),
+    ],
+    "result": [(None, "normal", "The spleen is not normal")],
+    "direction": [
+        (
+            "Which ligament is torn?",
+            "anterior cruciate ligament",
+            "The posterior cruciate ligament; the anterior one is intact.",
+        ),
+    ],
+    "negation": [
+        ("What is missing?", "gallbladder", "The gallbladder is in place."),
+        (None, "riñón sin hidronefrosis", "riñón con hidronefrosis"),
+        (None, "sans épanchement", "avec épanchement"),
+        (None, "ohne Erguss", "mit Erguss"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "question", "reference", "answer"),
+    [(kind, *one) for kind, cases in OPPOSITES.items() for one in cases],
+)
+def test_opposites_are_vetoed_by_kind(
+    kind: str, question: str | None, reference: str, answer: str
+) -> None:
+    """Whatever the sentence around it, the other member is another answer."""
+    assert rule(contrast, answer, reference, question) == f"contrast.{kind}"
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "answer"),
+    [
+        # Who denies a member does not state it, and of two that exhaust it states the other.
+        (None, "benign", "No, this is not malignant"),
+        (None, "abnormal", "The spleen is not normal"),
+        (None, "normal", "Nothing abnormal was found"),
+        (None, "systolic murmur", "Holosystolic murmur, no diastolic component"),
+        (None, "normal leukocyte count", "White cells are not elevated"),
+        (None, "stable angina", "angina, not unstable"),
+        # What is asked for is what is not there.
+        ("Which enzyme is deficient?", "alpha-galactosidase", "Lack of alpha-galactosidase"),
+        ("Which kidney is missing?", "left kidney", "There is no left kidney"),
+        ("Which reflex is lost?", "ankle reflex", "The ankle reflex is absent"),
+        ("What should be avoided?", "NSAIDs", "Do not give NSAIDs"),
+        # A clause may speak of something else.
+        ("What do the labs show?", "decreased TSH", "Undetectable TSH with an elevated free T4"),
+        ("Which meniscus is torn?", "medial meniscus", "The inner one; the lateral is intact."),
+        ("Which nerve?", "radial nerve", "The radial nerve, unlike the ulnar one"),
+        ("Where?", "right upper and middle lobes", "All of the right lung but its lower lobe"),
+        (None, "start insulin", "Stop metformin and start insulin"),
+        (None, "above the diaphragm", "superior to the diaphragm, below the heart"),
+        # Negations on both sides.
+        (None, "appendicitis (no perforation)", "Appendicitis; perforation: no"),
+        (None, "No suspicious lesion.", "The lesion is a cyst; there is no other one."),
+        (None, "Clear lungs", "Neither lung is consolidated."),
+        (None, "sin derrame", "No hay derrame"),
+        (None, "kein Erguss", "Ein Erguss ist nicht nachweisbar"),
+        # Words with more than one meaning.
+        (None, "late-stage disease", "advanced disease"),
+        (None, "1 tablet at night", "One tablet a day, at bedtime"),
+        (None, "The effusion has improved", "The effusion has partially resolved"),
+        (None, "Gallbladder perforation", "Gall bladder perforation"),
+        (None, "hypoestrogenism", "hypo-oestrogenism"),
+        (None, "gastroesophageal reflux", "gastro-oesophageal reflux"),
+        # Lists that are none, or of which one member is enough.
+        ("Name one symptom.", "cough, fever", "fever"),
+        (None, "heart attack, myocardial infarction", "heart attack"),
+        ("What are the findings?", "Pneumonia, right lower lobe", "Pneumonia"),
+        (None, "A: aorta; B: bladder", "B is the bladder and A is the aorta"),
+        ("Which side?", "left side", "L"),
+    ],
+)
+def test_what_only_looks_like_an_opposite_is_let_through(
+    question: str | None, reference: str, answer: str
+) -> None:
+    """A word of the other member states it only where the sentence does."""
+    assert rule(contrast, answer, reference, question) is None
+
+
+LOOKALIKES = [line.split() for line in read_lexicon("lookalikes")["terms"]]
+
+
+def test_there_are_many_lookalikes() -> None:
+    """At least 150 pairs, none of a term with itself."""
+    pairs = [pair for terms in LOOKALIKES for pair in combinations(terms, 2)]
+    assert len(pairs) >= 150
+    assert all(one != other for one, other in pairs)
+
+
+@given(st.sampled_from(LOOKALIKES).flatmap(st.permutations))
+def test_lookalikes_exclude_each_other(terms: list[str]) -> None:
+    """Each term of a group against each other one, and none that is only denied."""
+    one, other = (term.split(",")[0] for term in terms[:2])
+    assert rule(contrast, one, other) is not None
+    assert rule(contrast, f"{one}, not {other}", one) is None
 
 
 def test_the_spans_show_both_words() -> None:
@@ -138,7 +304,22 @@ def test_a_contrast_is_one_both_ways(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["no ", "not excluded ", "left right ", "stage II ", "3-", "L", "un", ", ", "absent "]
+    "piece",
+    [
+        *(
+            "no ",
+            "not excluded ",
+            "left right ",
+            "stage II ",
+            "3-",
+            "L",
+            "L ",
+            "un",
+            ", ",
+            "absent ",
+        ),
+        *("A: x; ", "and, ", "all but ", "is not ", "左", "   ", "above x ", "no: ", "than "),
+    ],
 )
 def test_long_texts_are_read(piece: str) -> None:
     """A text at the limit of 16 KiB is read like any other."""

@@ -10,6 +10,8 @@ from tests.service.guards.pairs import rule
 
 OPTIONS = "Which one is it? A. gout B. pseudogout C. sepsis D. trauma"
 
+ALL = "Which cause it? A. gout B. sepsis C. trauma D. All of them"
+
 
 @pytest.mark.parametrize(
     ("question", "texts"),
@@ -40,6 +42,19 @@ def test_options_are_read_in_each_usual_form(
         ("pseudogout, not gout", "pseudogout", OPTIONS, None),
         ("B. pseudogout", "pseudogout", OPTIONS, None),
         ("A and C", "A, C", OPTIONS, None),
+        ("A, C", "AC", OPTIONS, None),
+        ("A", "A, C", OPTIONS, "contrast.part"),
+        ("A and B", "A, C", OPTIONS, "hedge.options"),
+        (
+            "A. gout, B. pseudogout",
+            "gout",
+            "Which? A. gout B. pseudogout C. tophus",
+            "copying.options",
+        ),
+        ("The answer is C, since gout and trauma cause no fever.", "C", OPTIONS, None),
+        ("**C**: gout and trauma cause no fever.", "C", OPTIONS, None),
+        ("gout, sepsis and trauma, so D.", "All of them", ALL, None),
+        ("gout, sepsis and trauma", "gout", ALL, "hedge.options"),
         ("There is an effusion", "yes", "Is there an effusion?", None),
         ("The lesion is malignant", "malignant", "Is the lesion malignant or benign?", None),
         ("the left one", "left", "Which lung is affected, the left or the right?", None),

@@ -52,3 +52,41 @@ def test_the_reference_beside_another_answer_is_vetoed(answer: str) -> None:
 def test_an_or_may_belong_to_the_answer(answer: str, reference: str) -> None:
     """Where both sides belong to the same finding, or to the reference, nothing is hedged."""
     assert rule(hedge, answer, reference) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        ("Diagnosis?", "The opposite of asthma", "hedge.retracted"),
+        ("Diagnosis?", "at risk for asthma", "hedge.retracted"),
+        ("Diagnosis?", "anything but asthma", "hedge.retracted"),
+        ("Diagnosis?", "asthma mimic", "hedge.retracted"),
+        ("Diagnosis?", "Asthma is unlikely; this is COPD", "hedge.retracted"),
+        ("Diagnosis?", "Initially asthma was suspected, but it is COPD", "hedge.retracted"),
+        ("Diagnosis?", "A history of asthma; now COPD", "hedge.retracted"),
+        ("What is the diagnosis?", "Asthma together with a pneumothorax", "hedge.retracted"),
+        ("Diagnosis?", "Initially COPD was suspected, but it is asthma", None),
+        ("Diagnosis?", "none other than asthma", None),
+        ("Diagnosis?", "Asthma rather than COPD", None),
+        ("Diagnosis?", "Asthma, less likely COPD", None),
+        ("Diagnosis?", "Asthma, with a history of smoking", None),
+        ("What is she at risk for?", "She has a high risk of asthma", None),
+        ("What was ruled out?", "Asthma was ruled out", None),
+        ("What does the vaccine prevent?", "It is a vaccine against asthma", None),
+        ("What does the film show?", "Asthma together with a pneumothorax", None),
+    ],
+)
+def test_a_reference_that_is_taken_back_is_vetoed(
+    question: str, answer: str, expected: str | None
+) -> None:
+    """Whoever names the reference only to deny it, or adds a second diagnosis, gives another answer."""
+    assert rule(hedge, answer, "asthma", question) == expected
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [("What is the first-line drug?", "hedge.retracted"), ("Which drug caused this?", None)],
+)
+def test_what_should_be_stopped_is_no_treatment(question: str, expected: str | None) -> None:
+    """A drug that is withheld answers no question for a treatment, but other questions."""
+    assert rule(hedge, "Warfarin should be discontinued", "warfarin", question) == expected

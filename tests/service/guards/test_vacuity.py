@@ -24,6 +24,10 @@ REFERENCE = "left lower lobe pneumonia"
         ("an abnormal finding", "vacuity.generic"),
         ("cannot be determined", "vacuity.refusal"),
         ("无法确定", "vacuity.refusal"),
+        ("See above.", "vacuity.refusal"),
+        ("Same as the reference.", "vacuity.refusal"),
+        ("It is as described in the thinking section.", "vacuity.refusal"),
+        ("The image shows an abnormality.", "vacuity.generic"),
         ("To answer this we first consider the anatomy.", "vacuity.reasoning"),
     ],
 )
@@ -48,6 +52,16 @@ def test_an_answer_without_content_is_vetoed(answer: str, expected: str) -> None
         ("abnormality of the heart", "abnormal heart morphology"),
         ("cannot be determined", "it cannot be determined"),
         ("not sure, but left lower lobe pneumonia", REFERENCE),
+        ("L", "left lung"),
+        ("Y", "yes"),
+        ("M", "male"),
+        ("LA", "left atrium"),
+        ("The answer is maybe.", "Maybe; the trial was too small."),
+        ("It remains unclear.", "maybe"),
+        ("not negative", "positive"),
+        ("Let's convert this: 5000 mcg", "5 mg"),
+        ("Looking at the film, the opacity is in the left lower zone.", "basal pneumonia"),
+        ("Let's look at it. The left lower zone is opaque.", "basal pneumonia"),
         ("We see pneumonia in the left lower lobe", REFERENCE),
         ("Let's see: pneumonia of the left lower lung", REFERENCE),
     ],
@@ -64,10 +78,19 @@ def test_a_short_answer_may_say_enough(answer: str, reference: str) -> None:
         ("yes", "there is an effusion", "Is there an effusion?", None),
         ("yes", "effusion", "What is there?", "vacuity.verdict"),
         ("yes no", "yes", "Is there an effusion?", "vacuity.verdict"),
+        ("The answer is **B**.", "gout", "Which?\nA. sepsis\nB. gout", None),
+        ("The answer is **X**.", "gout", "Which?\nA. sepsis\nB. gout", "vacuity.opener"),
+        ("Let's think: it is B.", "B. gout", "Which?\nA. sepsis\nB. gout", None),
+        (
+            "There was not enough evidence that aspirin lowers mortality.",
+            "no",
+            "Does aspirin lower mortality?",
+            None,
+        ),
     ],
 )
-def test_a_verdict_answers_what_asks_for_one(
+def test_it_depends_on_the_question(
     answer: str, reference: str, question: str | None, expected: str | None
 ) -> None:
-    """A bare yes is an answer to a question of that kind, unless the reference says no."""
+    """A bare yes, a letter or a lack of evidence is an answer where the question asks for it."""
     assert rule(vacuity, answer, reference, question) == expected
