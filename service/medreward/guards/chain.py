@@ -41,7 +41,7 @@ GUARDS: Mapping[GuardName, Guard] = {
 BEFORE_SETTLING: frozenset[GuardName] = frozenset({"structure", "injection"})
 """Guards against text meant for the judge: they run before any answer can be settled as right."""
 
-GUARDS_VERSION = 1
+GUARDS_VERSION = 2
 """Increased when a guard's decisions change with the same lexicons."""
 
 

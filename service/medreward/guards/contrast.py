@@ -193,7 +193,9 @@ def _stated(text: Normal, telling: Shapes, joined: Shapes) -> Sequence[Statement
     marks: list[Statement] = []
     for i, meaning in telling:
         word = words[i].text
-        if meaning.says and not (i and (words[i - 1].text, word) in known.silent):
+        before = words[i - 1].text if i else ""
+        is_silent = (before, word) in known.silent or before in known.negation["weakening"]
+        if meaning.says and not is_silent:
             stated += [(i, *said) for said in _amount_or_name(words, i) or meaning.says]
         if word in known.phrases and i + 1 < len(words):
             stated += [(i, *said) for said in known.phrases[word].get(words[i + 1].text, ())]
@@ -464,7 +466,8 @@ def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
         return None
     for stem, word in text.denial.denied.items():
         is_open = stem in text.asserted or stem in other.denial.denied
-        is_open = is_open or (stem in text.denial.is_lack and bool(other.weak))
+        is_lack = stem in text.denial.is_lack
+        is_open = is_open or (is_lack and bool(other.weak or other.absences))
         is_open = is_open or bool(text.denial.qualified.get(stem, frozenset()) - other.known)
         if stem in other.asserted and not is_open and (against := other.first(stem)):
             return word, against

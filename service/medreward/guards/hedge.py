@@ -39,6 +39,11 @@ REACH = 60
 _EDGES = " \t\n\"'`*.!"
 _ARTICLE = re.compile(r"\b(?:an?|the|any)$")
 _CLAUSE = re.compile(r"[.;:!?\n]")
+_APPOSITION = re.compile(
+    r",? \(?or [^,()\n]{1,60}[,)] (?=(?:is|are|refers|means|denotes|describes)\b)"
+    r"|\bone or (?:both|more|all|several)\b"
+)
+"""Matches another name of the same thing: `epistaxis, or nosebleed, is a bleeding of the nose`."""
 _LATER = re.compile(r"\b(?:but|now|currently|today|later)\b")
 
 _CUE = re.compile(
@@ -67,14 +72,13 @@ def _is_hedged(pair: Pair) -> bool:
     answer, reference = pair.answer, pair.reference
     around = frozenset(map(stem, words_of("hedges", "around")))
     told = reference.content
-    parts = _parts(answer.folded, around - told)
+    folded = _APPOSITION.sub(" ", answer.folded)
+    parts = _parts(folded, around - told)
     return (
-        _is_between(answer.folded, told, around - told)
-        or bool(
-            pattern_of("hedges", "several").search(answer.folded) and _stands_beside(parts, told)
-        )
-        or _is_list(answer.folded, told, around - told)
-        or _is_stroke(answer.folded, told)
+        _is_between(folded, told, around - told)
+        or bool(pattern_of("hedges", "several").search(folded) and _stands_beside(parts, told))
+        or _is_list(folded, told, around - told)
+        or _is_stroke(folded, told)
     )
 
 

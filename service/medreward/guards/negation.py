@@ -89,7 +89,7 @@ def asides(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Asid
         elif word.text == "not" and i > start and words[i - 1].text in _COPULAS:
             # What is not torn, needed or affected is not what was asked for.
             spared.update(range(max(start, i - 2 * MAX_SCOPE), i - 1))
-        is_other = is_other or word.text in uses["instead"]
+        is_other = is_other or word.text in uses["instead"] or _turns_away(words, i, uses)
         if word.text == "but" and not uses["whole"].isdisjoint(vocabulary):
             # `All of the lung but its lower lobe`: no verb follows.
             behind = {other.text for other in words[i + 1 : i + 1 + MAX_SCOPE]}
@@ -97,6 +97,15 @@ def asides(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Asid
         if is_other:
             others.add(i)
     return Asides(frozenset(spared), frozenset(others))
+
+
+def _turns_away(words: Sequence[Word], place: int, uses: Mapping[str, frozenset[str]]) -> bool:
+    """Return whether a word begins what is not the case: `in contrast to`, `failure to`."""
+    word = words[place].text
+    if word == "contrast":
+        return place > 0 and words[place - 1].text == "in"
+    following = words[place + 1].text if place + 1 < len(words) else ""
+    return word in uses["failing"] and following == "to"
 
 
 class _Reader:

@@ -179,7 +179,9 @@ class Lexicon:
         uses = {use: frozenset(words) for use, words in self.table["negation"].items()}
         single = frozenset({"not", "cannot", "negative", "free", "ruled", "none", "nicht", "pas"})
         triggers = uses["before"] | uses["lack"] | uses["behind"] | uses["first"] | single
-        aside = uses["spared"] | uses["instead"] | uses["whole"] | {"not"}
+        aside = (
+            uses["spared"] | uses["instead"] | uses["whole"] | uses["failing"] | {"not", "contrast"}
+        )
         return uses | {"triggers": triggers, "aside": aside}
 
 

@@ -38,6 +38,11 @@ MAX_CAPITALS = 4
 MIN_RESULT = 4
 """Words of meaning of a statement about evidence that is a result, more than."""
 
+MAX_REFUSAL = 12
+"""Words of meaning of a refusal in which nobody says `I`, at most."""
+
+_SPEAKERS = frozenset({"i", "we", "my", "me", "our", "im", "ai"})
+
 MIN_SAID = 2
 """Words of meaning of a sentence that says something, at least."""
 
@@ -169,7 +174,14 @@ def _says_alike(said: frozenset[str], named: frozenset[str]) -> bool:
 def _is_refusal(pair: Pair) -> bool:
     if not _may_match(pair.answer, "refusals"):
         return False
-    if not pattern_of("refusals", "patterns").search(pair.answer.folded):
+    found = pattern_of("refusals", "patterns").search(pair.answer.folded)
+    if found is None:
+        return False
+    # `People who cannot identify tastes` is a description: no one speaks.
+    is_told = len(pair.answer.content) > MAX_REFUSAL and _SPEAKERS.isdisjoint(
+        pair.answer.vocabulary
+    )
+    if is_told and found.start() > 0:
         return False
     is_excused = pattern_of("refusals", "excused_by").search(pair.reference.folded)
     # Of a study, `there is not enough evidence` is a result.
