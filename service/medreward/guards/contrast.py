@@ -467,7 +467,8 @@ def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
     for stem, word in text.denial.denied.items():
         is_open = stem in text.asserted or stem in other.denial.denied
         is_lack = stem in text.denial.is_lack
-        is_open = is_open or (is_lack and bool(other.weak or other.absences))
+        is_vague = other.weak or other.absences or other.denial.doubtful or text.weak
+        is_open = is_open or (is_lack and bool(is_vague))
         is_open = is_open or bool(text.denial.qualified.get(stem, frozenset()) - other.known)
         if stem in other.asserted and not is_open and (against := other.first(stem)):
             return word, against

@@ -214,9 +214,11 @@ class _Reader:
     def _deny(
         self, noun: Word | None, *, lacks: bool, qualifiers: frozenset[str] = frozenset()
     ) -> None:
-        if noun is None:
+        known = None if noun is None else shape(noun.text)
+        # `Bilateral absence of the thumb` denies no side.
+        if noun is None or known is None or any(key[0] == "laterality" for key, _ in known.says):
             return
-        stem = shape(noun.text).stem
+        stem = known.stem
         if qualifiers:
             self.qualified[stem] = qualifiers - {stem}
         self.denied.setdefault(stem, noun)

@@ -103,7 +103,7 @@ def test_omission_and_other_words_for_the_same_are_not_vetoed(answer: str, refer
     assert rule(contrast, answer, reference) is None
 
 
-OPPOSITES = {
+OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
     "place": [
         ("Where is the tip?", "2 cm above the carina", "It lies 2 cm below the carina."),
         (None, "behind the uterus", "in front of the uterus"),
@@ -228,6 +228,12 @@ def test_opposites_are_vetoed_by_kind(
         (None, "Clear lungs", "Neither lung is consolidated."),
         (None, "sin derrame", "No hay derrame"),
         (None, "kein Erguss", "Ein Erguss ist nicht nachweisbar"),
+        (None, "absent pulse", "The pulse is not palpable and cannot be detected."),
+        (None, "Partial absence of the septum", "Only part of the septum is present"),
+        # The normal is what something is measured against.
+        (None, "elevated ferritin", "An above normal level of ferritin"),
+        (None, "abnormal calcium", "Any deviation from the normal concentration of calcium"),
+        (None, "delayed ossification", "Ossification is less advanced than expected"),
         # Words with more than one meaning.
         (None, "late-stage disease", "advanced disease"),
         (None, "1 tablet at night", "One tablet a day, at bedtime"),
