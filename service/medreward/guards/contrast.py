@@ -88,9 +88,6 @@ def contrast(pair: Pair) -> Veto | None:
     )
 
 
-_SEIZURES = frozenset({"seizure", "seizures", "epilepsy", "status"})
-
-
 def asks_absence(question: Normal) -> bool:
     """Return whether a question asks for what is absent, deficient or to be avoided."""
     words = lexicon().negation["asks_absence"]
@@ -101,7 +98,7 @@ def asks_absence(question: Normal) -> bool:
     asked = WORD.findall(_SENTENCE.split(told.rstrip("?. \n"))[-1])
     if not asked or asked[0] in AUXILIARIES:
         return False
-    is_seizure = "absence" in asked and not _SEIZURES.isdisjoint(asked)
+    is_seizure = "absence" in asked and not lexicon().uses["seizure"].isdisjoint(asked)
     return not is_seizure and not words.isdisjoint(asked)
 
 
@@ -256,9 +253,6 @@ def _amount_or_name(words: Sequence[Word], place: int) -> tuple[tuple[Key, str],
     return ((("amount", words[place + 1].text), word),)
 
 
-_UNNAMED = frozenset({"option", "answer", "choice", "letter", "correct", "answers", "options"})
-
-
 MAX_NAME = 16
 """Characters of a text that is no more than a name with its class, at most."""
 
@@ -271,7 +265,7 @@ def _is_class(name: Word, word: Word, text: str) -> bool:
         and len(name.text) >= REACH
         and name.text.isalpha()
         and name.text not in STOPWORDS
-        and name.text not in _UNNAMED
+        and name.text not in lexicon().uses["unnamed"]
         and text[name.end : word.start] in {" ", "-"}
         and (len(text) <= MAX_NAME or not text[name.start : name.end].isupper())
     )
@@ -414,13 +408,9 @@ def _may_agree(key: Key, mine: str, other: str) -> bool:
     return short[-1:].isdigit() and long.startswith(short) and long[len(short) :].isalpha()
 
 
-_HOLLOW = STOPWORDS | {"or", "side", "sided", "hand", "aspect", "part", "portion", "region", "area"}
-"""Words that name no thing beside a member."""
-
-
 def _nouns(text: Said, place: int, members: Members, step: int = 1) -> frozenset[str]:
     """Return the stems after a member, or before it, up to the clause's end or the next member."""
-    words, found = text.words, list[str]()
+    words, found, hollow = text.words, list[str](), lexicon().uses["hollow"]
     others = {other for places in members.values() for other in places}
     i = place
     while len(found) < REACH and abs(i - place) < 2 * REACH:
@@ -430,7 +420,8 @@ def _nouns(text: Said, place: int, members: Members, step: int = 1) -> frozenset
         left, right = min(i, i - step), max(i, i - step)
         if _STOP.search(text.text[words[left].end : words[right].start]):
             break
-        if words[i].text not in _HOLLOW and not words[i].text[0].isdigit():
+        word = words[i].text
+        if word not in STOPWORDS and word not in hollow and not word[0].isdigit():
             found.append(text.stems[i])
     return frozenset(found)
 
@@ -515,27 +506,6 @@ def _relabelled(pair: Pair) -> Veto | None:
 
 _COMMA = re.compile(r"[,;\n]")
 _LISTED = re.compile(r"[,;\n&]|\band\b")
-_UNLISTED = frozenset(
-    {
-        "or",
-        "with",
-        "without",
-        "no",
-        "not",
-        "is",
-        "are",
-        "due",
-        "by",
-        "to",
-        "from",
-        "than",
-        "but",
-        "if",
-    }
-)
-_PLURAL = frozenset(
-    {"are", "two", "three", "both", "all", "list", "findings", "abnormalities", "were"}
-)
 MAX_LISTED = 4
 """Words of a member of a plain list, at most."""
 
@@ -543,7 +513,11 @@ MAX_LISTED = 4
 def _listed(text: Normal) -> tuple[frozenset[str], ...]:
     """Read a plain list, each member as its words; empty if the text is anything else."""
     folded = text.folded.strip(" .!*\n")
-    if "(" in folded or _UNLISTED & text.vocabulary or len(text.tokens) > 2 * SHORT:
+    if (
+        "(" in folded
+        or not lexicon().uses["unlisted"].isdisjoint(text.vocabulary)
+        or len(text.tokens) > 2 * SHORT
+    ):
         return ()
     members = [
         frozenset(WORD.findall(part)) - STOPWORDS - _carried() for part in _LISTED.split(folded)
@@ -565,11 +539,12 @@ def _partial(pair: Pair) -> Veto | None:
     if not told or not set(told) < set(meant):
         return None
     asked = frozenset[str]() if pair.question is None else pair.question.vocabulary
-    if "one" in asked or "example" in asked or "any" in asked:
+    uses = lexicon().uses
+    if not uses["single"].isdisjoint(asked):
         return None
     # With commas only, the members may be one finding or its names.
     is_list = "and" in pair.reference.vocabulary or ";" in pair.reference.folded
-    is_list = is_list or len(set(told)) > 1 or not _PLURAL.isdisjoint(asked)
+    is_list = is_list or len(set(told)) > 1 or not uses["plural"].isdisjoint(asked)
     # `Pneumonia, right lower lobe` is one finding and its place.
     places = [not member.isdisjoint(words_of("generic", "regions")) for member in meant]
     is_list = is_list and (len(set(told)) > 1 or len(set(places)) == 1)

@@ -174,6 +174,11 @@ class Lexicon:
         return dict(self.table["digits"]["before"])
 
     @cached_property
+    def uses(self) -> Mapping[str, frozenset[str]]:
+        """Words that tell lists, names and empty nouns."""
+        return {use: frozenset(words) for use, words in self.table["uses"].items()}
+
+    @cached_property
     def negation(self) -> Mapping[str, frozenset[str]]:
         """Words of negation by their use."""
         uses = {use: frozenset(words) for use, words in self.table["negation"].items()}
