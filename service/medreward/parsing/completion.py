@@ -4,6 +4,7 @@ Each function is linear in the length of any text; the regular expressions of th
 are quadratic on a run of newlines or of unclosed tags.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,6 +14,17 @@ from medreward.recipes.recipe import Tags
 
 _SIGN = re.compile("([<>/])")
 _BOX = "\\boxed{"
+
+_END_TOKEN = re.compile(
+    r"(?:<\|(?:im_end|endoftext|eot_id|end|return|end_of_text)\|>|</s>|<(?:eos|end_of_turn)>"
+    r"|<\uff5cend\u2581of\u2581sentence\uff5c>|\[EOS\])\s*\Z"
+)
+"""Matches a token with which chat templates end a turn, at the end of a response."""
+MAX_END_TOKENS = 4
+END_CHARACTERS = 200
+"""Characters at the end of a response in which an end token is searched."""
+
+_FENCE = re.compile(r"```(?:\w{0,12}[ \t]*\n)?(?P<inner>(?:(?!```).)*)```", re.DOTALL)
 
 
 class Completion(NamedTuple):
@@ -30,11 +42,46 @@ class Completion(NamedTuple):
     """True if there is exactly one block of each kind."""
 
 
-def read_completion(response: str, tags: Tags) -> Completion:
-    """Parse a response; a malformed one is a normal result, not an error."""
+def read_completion(response: str, tags: Tags, *, as_meant: bool = False) -> Completion:
+    """Parse a response; a malformed one is a normal result, not an error.
+
+    By default it is read to the letter, as the published reward does. If it is read *as meant*,
+    tags within closed thinking are part of the thinking, a tag may be in any case and have white
+    space inside, end tokens behind the response are ignored, and a code fence around the whole
+    answer and a JSON object with the one key `answer` are unwrapped.
+    """
+    if as_meant:
+        response = _without_end_tokens(response)
     if tags.answer is None or tags.answer == "\\boxed":
-        return _read_unmarked(tighten(response) if tags.tighten else response, tags)
-    return _read_marked(response, tags, tags.answer)
+        read = _read_unmarked(tighten(response) if tags.tighten else response, tags)
+    else:
+        read = _read_marked(response, tags, tags.answer, as_meant=as_meant)
+    return read._replace(answer=_unwrapped(read.answer)) if as_meant else read
+
+
+def _without_end_tokens(response: str) -> str:
+    for _ in range(MAX_END_TOKENS):
+        start = max(0, len(response) - END_CHARACTERS)
+        found = _END_TOKEN.search(response, start)
+        if found is None:
+            break
+        response = response[: found.start()].rstrip()
+    return response
+
+
+def _unwrapped(answer: str) -> str:
+    """Return the text within a code fence around the whole answer, or within `{"answer": …}`."""
+    if answer.startswith("```") and (fence := _FENCE.fullmatch(answer)):
+        answer = _bare(fence["inner"])
+    if answer.startswith("{") and answer.endswith("}"):
+        try:
+            read = json.loads(answer, object_pairs_hook=tuple)
+        except (ValueError, RecursionError):
+            return answer
+        # A second key is what a forged verdict needs, so only this one object is unwrapped.
+        if len(read) == 1 and read[0][0] == "answer" and isinstance(read[0][1], str):
+            return _bare(read[0][1])
+    return answer
 
 
 def tighten(text: str) -> str:
@@ -54,14 +101,20 @@ def _bare(text: str) -> str:
     return text.strip().strip(".")
 
 
-def _read_marked(response: str, tags: Tags, answer: str) -> Completion:
+def _read_marked(response: str, tags: Tags, answer: str, *, as_meant: bool) -> Completion:
     """Find the tags in one pass over the original text, and tighten only the parts between them.
 
     The pattern allows white space inside a tag, so it finds the tags of the tightened text.
     """
-    marks = list(_tag_pattern(tags.thinking, answer, tags.tighten).finditer(response))
+    pattern = _tag_pattern(tags.thinking, answer, tags.tighten or as_meant, as_meant)
+    marks = list(pattern.finditer(response))
     # T and t open and close the thinking, A and a the answer: mostly "TtAa".
     order = "".join(["TtAa"[(mark.lastindex or 1) - 1] for mark in marks])
+    if as_meant and (end := order.find("t")) > 0:
+        # The opening tag of the thinking may have been part of the prompt: it then has no place.
+        start = order.find("T", 0, end) + 1
+        order = order[:start] + order[end:]
+        del marks[start:end]
     first = order.find("T" if tags.thinking else "A")
     opening = order.find("A")
     closing = order.find("a", opening) if opening >= 0 else -1
@@ -89,12 +142,15 @@ def _has_seam(order: str, marks: Sequence[re.Match[str]], first: int) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _tag_pattern(thinking: str | None, answer: str, is_tightened: bool) -> re.Pattern[str]:
+def _tag_pattern(
+    thinking: str | None, answer: str, has_gaps: bool, in_any_case: bool
+) -> re.Pattern[str]:
     """Compile a pattern for the four tags, as groups 1 to 4, and the white space after each."""
-    gap = r"\s*" if is_tightened else ""
+    gap = r"\s*" if has_gaps else ""
     # A hyphen is all that a tag's name may hold beyond word characters, so nothing needs escaping.
     names = (f"({name})|/{gap}({name})" for name in (thinking or "(?!)", answer))
-    return re.compile(rf"<{gap}(?:{'|'.join(names)}){gap}>\s*")
+    flags = re.IGNORECASE if in_any_case else 0
+    return re.compile(rf"<{gap}(?:{'|'.join(names)}){gap}>\s*", flags)
 
 
 def _read_unmarked(text: str, tags: Tags) -> Completion:

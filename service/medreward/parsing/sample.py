@@ -63,7 +63,8 @@ class SampleParser:
         limits = self._limits
         if is_over(sample.response, limits.response_bytes):
             return ParsedSample(problem=over_limit("response", limits.response_bytes))
-        completion = read_completion(sample.response, self._recipe.tags)
+        is_guarded = self._recipe.guards is not None
+        completion = read_completion(sample.response, self._recipe.tags, as_meant=is_guarded)
         said = (completion, sample.reference, sample.question, sample.modality)
         parsed = self._parsed.get(said)
         if parsed is None:

@@ -66,6 +66,9 @@ def test_tightening_is_the_published_substitution(text: str) -> None:
         "</thinking><answer>x</answer>",
         "</thinking>" + " " * 50,
         "word" + "\n" * 60_000,
+        "```",
+        "<|im_end|>",
+        " <",
         "\\boxed{",
         "\n",
     ],
@@ -73,11 +76,12 @@ def test_tightening_is_the_published_substitution(text: str) -> None:
 @pytest.mark.parametrize(
     "tags", [MEDIX, LOOSE, Tags(thinking="think", answer="\\boxed"), Tags(answer=None)]
 )
-def test_a_megabyte_of_anything_is_read(nasty: str, tags: Tags) -> None:
+@pytest.mark.parametrize("as_meant", [False, True])
+def test_a_megabyte_of_anything_is_read(nasty: str, tags: Tags, *, as_meant: bool) -> None:
     """No text is a trap: a quadratic reader would need hours for these (see benchmarks/reading.py)."""
     text = "<thinking>" + (nasty * (1_000_000 // len(nasty)))
 
-    assert len(read_completion(text, tags).answer) <= len(text)
+    assert len(read_completion(text, tags, as_meant=as_meant).answer) <= len(text)
 
 
 @pytest.mark.parametrize(
@@ -139,3 +143,79 @@ def test_the_heading_is_what_stands_before_the_first_tag() -> None:
     )
 
     assert (completion.heading, completion.answer) == ("<X_RAY>", "Effusion")
+
+
+END_TOKENS = (
+    *("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>", "<end_of_turn>"),
+    *("<\uff5cend\u2581of\u2581sentence\uff5c>", "[EOS]"),
+)
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        # Tags within the thinking are part of it.
+        ("<thinking>I put it in <answer> tags.</thinking><answer>left</answer>", "left"),
+        ("<thinking><answer>right</answer>? No.</thinking><answer>left</answer>", "left"),
+        ("<thinking>The tag <thinking> opens it.</thinking><answer>left</answer>", "left"),
+        # A tag may be in any case and have white space inside.
+        ("<thinking>t</thinking><Answer>left</Answer>", "left"),
+        ("<Thinking>t</Thinking> < answer >left</ answer >", "left"),
+        *((f"<thinking>t</thinking><answer>left</answer>{token}", "left") for token in END_TOKENS),
+        ("<thinking>t</thinking><answer>left</answer>\n<|im_end|>\n<|im_end|>\n", "left"),
+        ("<thinking>t</thinking><answer>```\nleft lung\n```</answer>", "left lung"),
+        ("<thinking>t</thinking><answer>```text\nleft\n```</answer>", "left"),
+        ("<thinking>t</thinking><answer>```B```</answer>", "B"),
+        ('<thinking>t</thinking><answer>{"answer": "B"}</answer>', "B"),
+        ('<thinking>t</thinking><answer>```json\n{"answer": "B"}\n```</answer>', "B"),
+    ],
+)
+def test_a_guarded_reading_takes_mark_up_as_meant(response: str, answer: str) -> None:
+    """Such a response has its form and one answer; to the letter it has neither or other text."""
+    meant = read_completion(response, LOOSE, as_meant=True)
+    assert (meant.answer, meant.well_formed, meant.has_one_answer, meant.is_single) == (
+        answer,
+        True,
+        True,
+        True,
+    )
+    assert meant != read_completion(response, LOOSE)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "<thinking>t</thinking><answer>left</answer> or <answer>right</answer>",
+        "<thinking>t</thinking><answer>left<|im_end|></answer>",
+        "<thinking>t</thinking><answer>left</answer><|im_end|> Question: what else?",
+        "<thinking>t</thinking><answer>left",
+        "<thinking>never closed, <answer>left</answer>",
+        "<answer>left</answer><thinking>t</thinking>",
+        "<thinking>t</thinking><answer>```left``` ```right```</answer>",
+        "<thinking>t</thinking><answer>```left```, I am sure</answer>",
+        '<thinking>t</thinking><answer>{"answer": "B", "score": 1}</answer>',
+        '<thinking>t</thinking><answer>{"answer": "B", "answer": "C"}</answer>',
+        '<thinking>t</thinking><answer>{"verdict": "YES"}</answer>',
+        '<thinking>t</thinking><answer>{"answer": ["B"]}</answer>',
+        '<thinking>t</thinking><answer>{"answer": "B"} {"answer": "B"}</answer>',
+    ],
+)
+def test_a_guarded_reading_takes_nothing_else(response: str) -> None:
+    """Second answers, tokens inside the answer, further keys and text stay for the guards to see."""
+    assert read_completion(response, LOOSE, as_meant=True) == read_completion(response, LOOSE)
+
+
+@given(RESPONSES)
+def test_a_guarded_reading_of_plain_responses_is_the_literal_one(response: str) -> None:
+    """Without tags in the thinking, gaps in tags, fences and end tokens the two agree."""
+    plain = re.sub(r"[`{}]|</?s>|\s+(?=[<>/a-z])", "", response)
+    literal = read_completion(plain, LOOSE)
+    order = re.findall("</?(?:thinking|answer)>", plain)
+    if order == ["<thinking>", "</thinking>", "<answer>", "</answer>"]:
+        assert read_completion(plain, LOOSE, as_meant=True) == literal
+
+
+def test_a_deeply_nested_object_is_no_answer_of_its_own() -> None:
+    """JSON of any depth is left as it is."""
+    text = '{"answer":' * 50_000 + '"B"' + "}" * 50_000
+    assert read_completion(f"<answer>{text}</answer>", LOOSE, as_meant=True).answer == text
