@@ -72,9 +72,8 @@ def _guards(parsed: ParsedSample, recipe: Recipe) -> Text:
         return shown(
             "plainly right" if says_yes else "plainly wrong", "green" if says_yes else "red"
         )
-    told = shown(f"veto by {veto.rule}: ", "red").append_text(
-        quoted(parsed.answer[slice(*veto.span)])
-    )
+    answer = parsed.answer if parsed.completion is None else parsed.completion.answer
+    told = shown(f"veto by {veto.rule}: ", "red").append_text(quoted(answer[slice(*veto.span)]))
     if veto.reference_span is not None:
         reference = parsed.references[0][slice(*veto.reference_span)]
         told.append_text(shown(" against ")).append_text(quoted(reference))

@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple
 
 from medreward.guards.contrast import contrast
 from medreward.guards.copying import copying
+from medreward.guards.decoration import core, undecorated
 from medreward.guards.hedge import hedge
 from medreward.guards.injection import injection
 from medreward.guards.length import length
-from medreward.guards.pair import Guard, Pair, Veto
+from medreward.guards.pair import Guard, Pair, Span, Veto
 from medreward.guards.quantities import quantities
 from medreward.guards.structure import structure
 from medreward.guards.symbolic import settle
@@ -64,20 +65,26 @@ class GuardChain:
     def decide(self, pair: Pair) -> Decision | None:
         """Decide a pair without a model; None leaves it to the models.
 
-        An answer that is plainly the reference is right whatever its form, so such pairs are
-        settled before the other guards run.
+        The guards against text meant for the judge read the whole answer; the rest read it without
+        its decoration. An answer that is plainly the reference is right whatever its form, so such
+        pairs are settled before the other guards run.
         """
         if veto := _first_veto(self._first, pair):
             return Decision(says_yes=False, veto=veto)
-        settled = settle(pair) if self._settles else None
-        if settled is None:
-            veto = _first_veto(self._then, pair)
-            return None if veto is None else Decision(says_yes=False, veto=veto)
-        if settled.says_yes:
+        bare = pair._replace(answer=undecorated(pair.answer))
+        # An entity may stand for a sign that these guards look for.
+        if bare.answer is not pair.answer and "&" in pair.answer.text:
+            veto = _first_veto(self._first, bare)
+        settled = settle(pair) if self._settles and veto is None else None
+        if settled is not None and settled.says_yes:
             return Decision(says_yes=True)
-        return Decision(
-            says_yes=False, veto=Veto(settled.rule, settled.span, settled.reference_span)
-        )
+        if settled is not None:
+            whole = Span(0, len(pair.answer.text))
+            return Decision(False, Veto(settled.rule, whole, settled.reference_span))
+        veto = veto or _first_veto(self._then, bare)
+        if veto is None:
+            return None
+        return Decision(False, veto._replace(span=core(pair.answer).span(veto.span)))
 
 
 def _first_veto(guards: Sequence[Guard], pair: Pair) -> Veto | None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from medreward.guards.decoration import undecorated
 from medreward.guards.normal import Normal
 from medreward.guards.pair import Pair, Span
 from medreward.guards.polarity import respelled
@@ -54,14 +55,18 @@ class Settled(NamedTuple):
 
 
 def settle(pair: Pair) -> Settled | None:
-    """Settle a plain case; None if a model has to decide."""
-    answer, reference = pair.answer, pair.reference
-    decided = _equal(answer, reference) or _option(pair) or _yes_no(answer, reference)
-    decided = decided or same_quantity(pair)
+    """Settle a plain case; None if a model has to decide.
+
+    Answer and reference are compared without their decoration.
+    """
+    bare = pair._replace(answer=undecorated(pair.answer), reference=undecorated(pair.reference))
+    answer, reference = bare.answer, bare.reference
+    decided = _equal(answer, reference) or _option(bare) or _yes_no(answer, reference)
+    decided = decided or same_quantity(bare)
     if decided is None:
         return None
     says_yes, rule = decided
-    whole, against = Span(0, len(answer.text)), Span(0, len(reference.text))
+    whole, against = Span(0, len(pair.answer.text)), Span(0, len(pair.reference.text))
     return Settled(says_yes, rule, whole, against)
 
 

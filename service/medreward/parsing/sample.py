@@ -7,6 +7,7 @@ from typing import NamedTuple
 import structlog
 
 from medreward.errors import Problem, ProblemKind
+from medreward.guards.decoration import undecorated
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.parsing.completion import Completion, read_completion
@@ -43,7 +44,7 @@ class ParsedSample:
     """Reason why the sample cannot be scored, regardless of the models."""
     flags: tuple[str, ...] = ()
     answer: str = ""
-    """Answer that a model is asked about."""
+    """Answer that a model is asked about; under guards, without its decoration."""
     well_formed: bool = False
     """True if the response has the form that the recipe's format signal rewards."""
     needs_models: bool = False
@@ -90,7 +91,7 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
     if problem is None and accuracy is None:
         problem = too_long("answer", completion.answer, limits)
         problem = problem or too_long("question", sample.question or "", limits)
-    guarded = _Guarded(references.texts)
+    guarded = _Guarded(references.texts, completion.answer)
     if recipe.guards is not None and problem is None and accuracy is None:
         try:
             guarded = _guarded(completion.answer, references.texts, sample.question, recipe)
@@ -115,16 +116,17 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
         accuracy=accuracy,
         problem=problem,
         flags=tuple([flag for flag, is_so in flags.items() if is_so]),
-        answer=completion.answer,
+        answer=guarded.answer,
         well_formed=well_formed,
         needs_models=problem is None and accuracy is None,
     )
 
 
 class _Guarded(NamedTuple):
-    """References that the guards leave to the models, or the guards' decision."""
+    """References and answer that the guards leave to the models, or the guards' decision."""
 
     references: tuple[str, ...]
+    answer: str
     accuracy: Signal | None = None
 
 
@@ -136,18 +138,19 @@ def _guarded(
     An answer that is right by one reference is right. A reference that the answer contradicts is
     not sent to a model, and an answer that contradicts all references is wrong.
     """
-    asked = None if question is None else normal(question)
-    pairs = [Pair(normal(answer), normal(text), asked) for text in references]
+    asked, said = None if question is None else normal(question), normal(answer)
+    pairs = [Pair(said, normal(text), asked) for text in references]
     findings = [recipe.guard_chain.decide(pair) for pair in pairs]
+    bare = undecorated(said).text
     if any(finding is not None and finding.says_yes for finding in findings):
-        return _Guarded(tuple(references), accuracy=RIGHT)
+        return _Guarded(tuple(references), bare, accuracy=RIGHT)
     left = tuple(text for text, found in zip(references, findings, strict=True) if found is None)
     if left:
-        return _Guarded(left)
+        return _Guarded(left, bare)
     # Its veto is that of the first reference with a finding.
     veto = next((finding.veto for finding in findings if finding is not None), None)
     wrong = Signal(0.0, "rule" if veto is None else "veto", veto=veto)
-    return _Guarded(tuple(references), accuracy=wrong)
+    return _Guarded(tuple(references), bare, accuracy=wrong)
 
 
 def _modality_signal(completion: Completion, modality: str | None) -> Signal | None:
