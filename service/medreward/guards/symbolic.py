@@ -8,23 +8,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from medreward.guards.decoration import undecorated
+from medreward.guards.measures import Quantity, alone
 from medreward.guards.normal import Normal
+from medreward.guards.numbered import CARDINALS
 from medreward.guards.pair import Pair, Span
 from medreward.guards.polarity import respelled
-from medreward.guards.quantities import same_quantity
-
-MAX_WORDS = 24
-"""Words of an answer that begins with yes or no, at most; the judge decides longer ones."""
-
-YES = frozenset(
-    {"yes", "true", "yeah", "sí", "oui", "ja", "sim", "да", "是", "是的", "对", "はい", "نعم"}
-    | {"हाँ", "हां", "হ্যাঁ", "evet", "tak", "예", "네", "có"}
-)
-NO = frozenset(
-    {"no", "false", "non", "nein", "não", "nee", "nej", "нет", "否", "不", "不是", "いいえ", "لا"}
-    | {"नहीं", "না", "hayır", "nie", "아니요", "아니오", "không"}  # noqa: RUF001 - Turkish
-)
-_AFTER_VERDICT = re.compile(r"\s*(?:$|[.,;:!?\n—–-]|。|、|،|،|।)")  # noqa: RUF001 - as written
+from medreward.guards.yes_no import yes_no
 
 _ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
@@ -36,6 +25,7 @@ _CHOICE = re.compile(
     r"(?:option\s*)?)?\(?([a-j])(?:\)?[.):]?|\)?[.):]\s+(\S.*)|\)\s*(\S.*))",
     re.DOTALL,
 )
+_DIGIT = re.compile(r"\d")
 
 MIN_OPTIONS = 2
 
@@ -61,8 +51,8 @@ def settle(pair: Pair) -> Settled | None:
     """
     bare = pair._replace(answer=undecorated(pair.answer), reference=undecorated(pair.reference))
     answer, reference = bare.answer, bare.reference
-    decided = _equal(answer, reference) or _option(bare) or _yes_no(answer, reference)
-    decided = decided or same_quantity(bare)
+    decided = _equal(answer, reference) or _option(bare) or _yes_no(bare)
+    decided = decided or _quantity(answer, reference)
     if decided is None:
         return None
     says_yes, rule = decided
@@ -97,38 +87,9 @@ def plain(folded: str) -> str:
     return respelled(_ARTICLE.sub("", text))
 
 
-def _yes_no(answer: Normal, reference: Normal) -> Decision:
-    meant = _verdict(reference)
-    if meant is None:
-        return None
-    said = _verdict(answer)
-    if said is None or len(answer.words) > MAX_WORDS:
-        return None
-    if said.is_yes is not meant.is_yes:
-        return False, "yes_no"
-    return (True, "yes_no") if said.is_bare or meant.is_bare else None
-
-
-class _Verdict(NamedTuple):
-    is_yes: bool
-    is_bare: bool
-    """True if the text contains nothing but the verdict."""
-
-
-def _verdict(text: Normal) -> _Verdict | None:
-    """Read the yes or no at the start of a text; None if the text also says the opposite."""
-    words = text.words
-    if not words or (words[0].text not in YES and words[0].text not in NO):
-        return None
-    is_yes = words[0].text in YES
-    same, opposite = (YES, NO) if is_yes else (NO, YES)
-    rest = text.text[words[0].end :]
-    if all(word.text in same for word in words):
-        return _Verdict(is_yes, is_bare=True)
-    is_taken_back = any(word.text in opposite for word in words)
-    if is_taken_back or not _AFTER_VERDICT.match(rest):
-        return None
-    return _Verdict(is_yes, is_bare=False)
+def _yes_no(pair: Pair) -> Decision:
+    agree = yes_no(pair.answer, pair.reference, pair.question)
+    return None if agree is None else (agree, "yes_no")
 
 
 def _option(pair: Pair) -> Decision:
@@ -179,3 +140,21 @@ def _choice(text: Normal, options: Mapping[str, str]) -> str | None:
 
 def _named(said: str, options: Mapping[str, str]) -> str | None:
     return next((letter for letter, text in options.items() if text == said), None)
+
+
+def _quantity(answer: Normal, reference: Normal) -> Decision:
+    meant = _number(reference)
+    if meant is None:
+        return None
+    said = _number(answer)
+    if said is None or said.dimension != meant.dimension:
+        return None
+    if said.is_same(meant):
+        return True, "quantity" if said.dimension else "number"
+    is_plain = not said.dimension and said.is_point and meant.is_point
+    return (False, "number") if is_plain else None
+
+
+def _number(text: Normal) -> Quantity | None:
+    said = CARDINALS.get(text.derived(_plain), text.folded)
+    return alone(said) if _DIGIT.search(said) else None

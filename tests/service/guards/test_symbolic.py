@@ -35,22 +35,6 @@ def decided(answer: str, reference: str, question: str | None = None) -> bool | 
         (".", ".", None),
         # A disease is called by their discoverer with and without an s.
         ("Barrett's oesophagus", "Barrett esophagus", True),
-        # The yes or no that an answer begins with settles it, unless the answer takes it back.
-        ("Yes", "yes", True),
-        ("yes.", "No", False),
-        ("YES YES YES", "no", False),
-        ("No, there is no fracture.", "no", True),
-        ("no", "No, there is no fracture", True),
-        ("Yes, it is broken", "No, there is no fracture", False),
-        ("No, it is dislocated", "No, there is no fracture", None),
-        ("No fracture", "no", None),
-        ("Yes or no", "yes", None),
-        ("Yes. No.", "yes", None),
-        ("yes", "pneumonia", None),
-        ("oui", "yes", True),
-        ("Nein.", "no", True),
-        ("はい", "yes", True),
-        ("No doubt", "no", None),
         # Without options, too, letters and numbers alone decide.
         ("(B)", "B", True),
         ("C.", "B", False),
@@ -70,6 +54,124 @@ def test_what_is_plain_is_settled_without_a_model(
 ) -> None:
     """Spelling, case, space and final stop change nothing; yes, no, letters and numbers decide."""
     assert decided(answer, reference) is expected
+
+
+EFFUSION = "Is there evidence of a pleural effusion?"
+MIDLINE = "Is the trachea midline?"
+MASS = "Are there any masses in the liver?"
+MUSIC = "Does music before surgery reduce anxiety?"
+TUMOUR = "图中有肿瘤吗？"
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "answer", "expected"),
+    [
+        # The verdict that a text begins or ends with counts, however it is explained.
+        (None, "yes", "Yes", True),
+        (None, "No", "yes.", False),
+        (None, "no", "YES YES YES", False),
+        (None, "no", "No, there is no fracture.", True),
+        (None, "No, there is no fracture", "no", True),
+        (None, "No, there is no fracture", "Yes, it is broken", False),
+        (None, "No, there is no fracture", "No, it is dislocated", None),
+        (None, "yes", "oui", True),
+        (None, "no", "Nein.", True),
+        (None, "yes", "はい", True),
+        (EFFUSION, "yes", "The answer is yes.", True),
+        (EFFUSION, "yes", "The answer is no.", False),
+        (EFFUSION, "yes", "**Yes**, there is a meniscus at the right base.", True),
+        (EFFUSION, "no", "No, " + "and the costophrenic angles are sharp on both sides " * 9, True),
+        (EFFUSION, "no", "The costophrenic angles are sharp, so no.", True),
+        (EFFUSION, "no", "La respuesta es no.", True),
+        # It may be taken back, or explained by its opposite.
+        (None, "yes", "Yes or no", None),
+        (None, "yes", "Yes. No.", None),
+        (None, "yes", "pneumonia", None),
+        (None, "no", "No doubt", None),
+        (EFFUSION, "yes", "Yes, but it is not pleural", None),
+        (EFFUSION, "yes", "Yes, possibly", None),
+        (EFFUSION, "no", "No, there is a pleural effusion", None),
+        (MUSIC, "yes", "Yes, scores fell by a third.", True),
+        (MUSIC, "yes", "Yes, scores changed: they were higher.", None),
+        # Maybe is a verdict of its own.
+        (MUSIC, "maybe", "Maybe.", True),
+        (MUSIC, "maybe", "The evidence is uncertain, so the answer is maybe.", True),
+        (MUSIC, "Maybe; the trial was small.", "The answer is maybe.", True),
+        (MUSIC, "maybe", "yes", False),
+        (MUSIC, "no", "Maybe", False),
+        # The question's own words say yes or no too.
+        (EFFUSION, "no", "There is no evidence of a pleural effusion.", True),
+        (EFFUSION, "yes", "There is no evidence of a pleural effusion.", False),
+        (EFFUSION, "no", "No pleural effusion is seen", True),
+        (EFFUSION, "no", "Pleural effusion is absent.", True),
+        (EFFUSION, "No pleural effusion", "No", True),
+        (EFFUSION, "No pleural effusion", "Yes", False),
+        (EFFUSION, "yes", "There is a moderate pleural effusion on the right.", True),
+        (EFFUSION, "no", "There is a moderate pleural effusion on the right.", False),
+        (EFFUSION, "yes", "A pleural effusion is present.", True),
+        (MASS, "no", "No masses are identified.", True),
+        (MASS, "no", "There are no masses in the liver.", True),
+        (MIDLINE, "yes", "The trachea is midline", True),
+        (MIDLINE, "yes", "The trachea is not midline", False),
+        ("Is the lung healthy?", "No", "The lung is not healthy.", True),
+        ("Is the lung healthy?", "No", "The lung is healthy.", False),
+        ("In this image, is there a fracture?", "yes", "A fracture is visible", True),
+        # Another topic, a narrower one, a doubt or another place claims nothing of the kind.
+        (EFFUSION, "no", "No left pleural effusion", None),
+        (EFFUSION, "no", "No pneumothorax", None),
+        (EFFUSION, "yes", "Resolved pleural effusion", None),
+        (EFFUSION, "yes", "A history of pleural effusion", None),
+        (EFFUSION, "yes", "Drainage of a pleural effusion", None),
+        (EFFUSION, "yes", "A pleural effusion drain", None),
+        (EFFUSION, "yes", "Possible pleural effusion", None),
+        (EFFUSION, "no", "Pleural effusion cannot be excluded", None),
+        (MASS, "yes", "There is a mass next to the liver", None),
+        (MIDLINE, "no", "The trachea is deviated to the left", None),
+        ("Is aspirin better than heparin?", "no", "Heparin is not better than aspirin", None),
+        ("Is there no effusion?", "yes", "No effusion", None),
+        ("Is there an effusion or a mass?", "yes", "There is an effusion", None),
+        ("What is seen?", "no", "No effusion", None),
+        ("Which vitamin?", "Vitamin C", "no", None),
+        # Short statements.
+        (EFFUSION, "no", "None seen", True),
+        (EFFUSION, "No, there is no effusion", "Absent", True),
+        (EFFUSION, "no", "One is visible.", False),
+        (EFFUSION, "yes", "Y", True),
+        (MUSIC, "Yes, it lowers anxiety", "It does not", False),
+        (MUSIC, "Yes, it lowers anxiety", "It does", True),
+        ("Is the left kidney absent?", "no", "Absent", None),
+        # Other languages.
+        (TUMOUR, "有", "是的，有肿瘤。", True),
+        (TUMOUR, "有", "没有", False),
+        (TUMOUR, "没有", "有", False),
+        (TUMOUR, "没有", "未见肿瘤。", True),
+        ("¿Hay derrame?", "no", "No hay derrame.", True),
+        ("¿Hay derrame?", "no", "Hay derrame.", False),
+        ("Y a-t-il un infarctus ?", "non", "Pas d'infarctus", True),
+        ("Gibt es einen Erguss?", "nein", "Kein Erguss", True),
+        ("هل يوجد انصباب؟", "نعم", "لا يوجد انصباب", False),
+    ],
+)
+def test_a_verdict_is_yes_no_or_maybe(
+    question: str | None, reference: str, answer: str, *, expected: bool | None
+) -> None:
+    """Stated or claimed in the question's words, it decides unless it may be taken back."""
+    assert decided(answer, reference, question) is expected
+
+
+@given(
+    st.sampled_from(["yes", "no", "maybe"]),
+    st.lists(
+        st.sampled_from(
+            ["yes", "no", "maybe", "but", "not", "pleural", "effusion", "there", "is", ",", "or"]
+        ),
+        max_size=8,
+    ),
+)
+def test_a_text_with_two_verdicts_is_never_right(meant: str, pieces: list[str]) -> None:
+    """Whoever says yes and maybe has answered neither."""
+    if len({"yes", "maybe"} & set(pieces)) > 1:
+        assert decided(" ".join(pieces), meant, EFFUSION) is not True
 
 
 @pytest.mark.parametrize("question", [OPTIONS, INLINE, BRACKETS])

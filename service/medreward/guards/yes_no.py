@@ -1,0 +1,307 @@
+"""Answers that come down to yes, no or maybe, with the question that they answer.
+
+A verdict is stated (`Yes, …`, `…, so no`) or claimed in the question's own words: `There is no
+effusion` to `Is there an effusion?`. Where the question is no yes-or-no question, or anything in
+the text may take the verdict back, none is read.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from medreward.guards.contrast import contrast, said
+from medreward.guards.lexicon import lexicon, words_of
+from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, normal
+from medreward.guards.pair import Pair
+from medreward.guards.polarity import shape
+
+Says = Literal["yes", "no", "maybe"]
+
+MAX_MODIFIERS = 4
+"""Words of a claim that the question does not have, at most: `a moderate effusion on the right`."""
+
+MAX_ASIDE = 6
+"""Words before the auxiliary of a question, at most: `In this image, is there …`."""
+
+_AFTER_VERDICT = re.compile(r"\s*(?:$|[.,;:!?\n—–-]|[。、，；：！،।])")  # noqa: RUF001 - as written
+_CLAUSE = re.compile(r"[.;\n。；]")  # noqa: RUF001 - as written
+_ASKED = re.compile(r"[^.!?;\n。？؟¿:]+(?=[?？؟][^?？؟]*\Z)")  # noqa: RUF001 - as written
+_QUESTION_MARK = re.compile(r"[?？؟吗嗎]|か")  # noqa: RUF001 - as written
+_ASKING = frozenset(
+    [
+        "what",
+        "which",
+        "who",
+        "whom",
+        "whose",
+        "where",
+        "when",
+        "why",
+        "how",
+        "name",
+        "describe",
+        "or",
+    ]
+)
+_LINKS = frozenset(
+    ["of", "for", "from", "to", "with", "without", "than", "like", "by", "versus", "against"]
+)
+_PLACING = frozenset(
+    [
+        "in",
+        "on",
+        "at",
+        "of",
+        "within",
+        "under",
+        "above",
+        "below",
+        "near",
+        "between",
+        "around",
+        "over",
+        "behind",
+    ]
+)
+
+
+class Verdict(NamedTuple):
+    """What a text says to a yes-or-no question."""
+
+    says: Says
+    explanation: str = ""
+    """What the text says besides."""
+
+    @property
+    def is_bare(self) -> bool:
+        """True if the text says nothing else."""
+        return not self.explanation
+
+
+class Asked(NamedTuple):
+    """A yes-or-no question."""
+
+    topic: tuple[str, ...]
+    """Stems of the words that a claim has to repeat, in order."""
+    head: tuple[str, ...]
+    """The first of them, up to a preposition: `mass` of `a mass in the liver`."""
+    is_existence: bool
+    """True if it asks whether something is there."""
+
+
+def yes_no(answer: Normal, reference: Normal, question: Normal | None) -> bool | None:
+    """Compare the verdicts of two texts; None if either has none, or both say more than that."""
+    meant = _verdict(reference, question)
+    if meant is None:
+        return None
+    given = _verdict(answer, question)
+    if given is None:
+        return None
+    if given.says != meant.says:
+        return False
+    return True if given.is_bare or meant.is_bare else None
+
+
+def _verdict(text: Normal, question: Normal | None) -> Verdict | None:
+    stated = text.derived(_stated)
+    if stated is not None:
+        is_doubtful = (
+            question is not None and not stated.is_bare and _strays(text, stated, question)
+        )
+        return None if is_doubtful else stated
+    return None if question is None or not text.words else _claimed(text, question)
+
+
+def _stated(text: Normal) -> Verdict | None:
+    """Read the verdict at the start or the end of a text; None if the text may take it back."""
+    tokens = text.tokens
+    if not tokens:
+        return None
+    says = _verdicts().get(tokens[0])
+    if says is not None and all(_verdicts().get(token) == says for token in tokens):
+        return Verdict(says)
+    words, rest = text.words, tokens[1:]
+    if says is None or not _AFTER_VERDICT.match(text.text, words[0].end):
+        says = _verdicts().get(tokens[-1])
+        rest = tokens[:-1]
+        if says is None or len(tokens) < 2 or tokens[-2] not in words_of("yes_no", "final"):  # noqa: PLR2004 - the last two words
+            return None
+        return None if _others(rest, says) else Verdict(says, text.text[: words[-2].start])
+    is_back = not words_of("yes_no", "back").isdisjoint(rest)
+    is_denied = says == "yes" and not words_of("yes_no", "denials").isdisjoint(rest)
+    is_denied = is_denied or (says == "yes" and re.search("[没不无未無沒]", text.text) is not None)
+    if is_back or is_denied or _others(rest, says):
+        return None
+    return Verdict(says, text.text[words[0].end :])
+
+
+@lru_cache(maxsize=1)
+def _verdicts() -> dict[str, Says]:
+    kinds: tuple[Says, ...] = ("yes", "no", "maybe")
+    return {word: says for says in kinds for word in words_of("yes_no", says)}
+
+
+def _others(tokens: Sequence[str], says: Says) -> bool:
+    """Return whether words give another verdict; a plain `no` after `maybe` may be a determiner."""
+    return any(_verdicts().get(token, says) != says for token in tokens)
+
+
+def _strays(text: Normal, stated: Verdict, question: Normal) -> bool:
+    """Return whether the explanation of a verdict goes another way than the verdict."""
+    if stated.says == "no":
+        found = _claimed(normal(stated.explanation.strip(" ,.;:\n")), question)
+        return found is not None and found.says == "yes"
+    if stated.says == "maybe":
+        return False
+    for way, other in (("up", "down"), ("down", "up")):
+        asked_way, told_way = words_of("yes_no", way), words_of("yes_no", other)
+        if (
+            not asked_way.isdisjoint(question.vocabulary)
+            and asked_way.isdisjoint(text.vocabulary)
+            and not told_way.isdisjoint(text.vocabulary)
+        ):
+            return True
+    return contrast(Pair(text, question)) is not None
+
+
+def _claimed(text: Normal, question: Normal) -> Verdict | None:
+    """Read a claim about what the question asks; the question has to be a yes-or-no question."""
+    if _QUESTION_MARK.search(question.folded) and (foreign := _foreign_claim(text, question)):
+        return foreign
+    asked = question.derived(_asked)
+    if asked is None:
+        return None
+    clauses = [clause for clause in _CLAUSE.split(text.folded) if clause.strip()]
+    first = text if len(clauses) == 1 else normal(clauses[0].strip())
+    found = _short(first, asked) or _repeated(first, text, asked, question)
+    if found is None or len(clauses) == 1:
+        return found
+    # What follows may say anything but something about the topic again.
+    rest = {shape(word).stem for clause in clauses[1:] for word in normal(clause).tokens}
+    return (
+        None
+        if rest.intersection(asked.topic[-1:])
+        else found._replace(explanation=" ".join(clauses[1:]))
+    )
+
+
+def _asked(question: Normal) -> Asked | None:
+    found = _ASKED.search(question.folded)
+    if found is None:
+        return None
+    sentence = normal(found[0].strip())
+    tokens = sentence.tokens
+    start = next((i for i, word in enumerate(tokens[:MAX_ASIDE]) if word in AUXILIARIES), None)
+    if start is None or not _ASKING.isdisjoint(tokens) or _is_denied(sentence):
+        return None
+    words, idle = tokens[start + 1 :], words_of("yes_no", "idle") | STOPWORDS
+    told = [i for i, word in enumerate(words) if word not in idle]
+    if not told:
+        return None
+    topic = tuple(shape(words[i]).stem for i in told)
+    end = next((i for i in range(told[0], len(words)) if words[i] in _PLACING), len(words))
+    is_existence = words[0] == "there" or not words_of("yes_no", "exists").isdisjoint(words)
+    return Asked(topic, topic[: sum(i < end for i in told)], is_existence)
+
+
+def _is_denied(text: Normal) -> bool:
+    return not words_of("yes_no", "denials").isdisjoint(text.vocabulary)
+
+
+def _short(text: Normal, asked: Asked) -> Verdict | None:
+    """Read a statement without a topic: `none seen`, `present`, `it does not`."""
+    words = text.vocabulary
+    if len(text.folded) == 1 and text.folded in "yn":
+        return Verdict("yes" if text.folded == "y" else "no")
+    if len(text.tokens) > 1 and words - {"not"} <= words_of("yes_no", "verbs"):
+        return Verdict("no" if "not" in words else "yes")
+    there, gone = words & words_of("yes_no", "there"), words & words_of("yes_no", "gone")
+    if not asked.is_existence or words - there - gone - words_of("yes_no", "beside_there"):
+        return None
+    if len(gone) > 1 or not there | (gone - {"not"}):
+        return None
+    return Verdict("no" if gone else "yes")
+
+
+def _repeated(clause: Normal, text: Normal, asked: Asked, question: Normal) -> Verdict | None:
+    """Read a claim in the question's words: `There is no effusion`, `The trachea is midline`."""
+    if not words_of("yes_no", "doubts").isdisjoint(text.vocabulary):
+        return None
+    tokens, denials = said(clause).tokens, words_of("yes_no", "denials")
+    words, stems = [token.word.text for token in tokens], [token.stem for token in tokens]
+    denied = [word for word in words if word in denials]
+    found = _place(stems, asked.head if denied and asked.is_existence else asked.topic)
+    if found is None or len(denied) > 1:
+        return None
+    idle = words_of("yes_no", "idle") | STOPWORDS | words_of("carriers", "empty")
+    others = [
+        i
+        for i, word in enumerate(words)
+        if word not in idle and word not in denials and stems[i] not in asked.topic
+    ]
+    if denied:
+        return None if others else Verdict("no")
+    if others and not (asked.is_existence and _modifies(words, others, found)):
+        return None
+    return None if contrast(Pair(clause, question)) else Verdict("yes", text.text if others else "")
+
+
+def _modifies(words: Sequence[str], others: Sequence[int], place: tuple[int, int]) -> bool:
+    """Return whether other words only describe the topic: `a moderate effusion on the right`.
+
+    A noun before an `of`, or directly behind the topic, would make another topic of it.
+    """
+    start, end = place
+    idle = words_of("yes_no", "idle") | STOPWORDS
+    is_linked = any(
+        words[i] in _LINKS and (i == 0 or words[i - 1] not in idle) for i in range(start)
+    )
+    is_compound = end < len(words) and words[end] not in idle
+    is_split = any(start <= i < end for i in others)
+    return len(others) <= MAX_MODIFIERS and not (is_linked or is_compound or is_split)
+
+
+def _place(stems: Sequence[str], topic: Sequence[str]) -> tuple[int, int] | None:
+    """Return the places of the first and behind the last word of a topic; None if not in order."""
+    places, at = [], 0
+    for stem in topic:
+        try:
+            at = stems.index(stem, at) + 1
+        except ValueError:
+            return None
+        places.append(at)
+    return places[0] - 1, places[-1]
+
+
+def _foreign_claim(text: Normal, question: Normal) -> Verdict | None:
+    """Read a claim in another language: `no hay derrame`, `没有肿瘤`."""
+    folded = text.folded.strip(" .。!")
+    if not folded.startswith(_foreign_phrases()):
+        return None
+    for says, phrase in _foreign():
+        if not folded.startswith(phrase):
+            continue
+        rest = folded[len(phrase) :]
+        if rest[:1].isspace() or phrase.endswith("'"):
+            told = frozenset(normal(rest).tokens) - words_of("yes_no", "articles")
+            is_asked = bool(told) and told <= question.vocabulary
+        else:
+            is_asked = bool(rest) and not phrase.isascii() and rest in question.folded
+        if is_asked:
+            return Verdict(says)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _foreign() -> tuple[tuple[Says, str], ...]:
+    """List the phrases of other languages, the longest first."""
+    claims = lexicon("yes_no")["claims"]
+    kinds: tuple[Says, ...] = ("no", "yes")
+    found = [(says, phrase) for says in kinds for phrase in claims[says]]
+    return tuple(sorted(found, key=lambda one: -len(one[1])))
+
+
+@lru_cache(maxsize=1)
+def _foreign_phrases() -> tuple[str, ...]:
+    return tuple(phrase for _, phrase in _foreign())
