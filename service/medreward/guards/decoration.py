@@ -16,6 +16,7 @@ from typing import NamedTuple
 from medreward.guards.lexicon import lexicon, words_of
 from medreward.guards.normal import WORD, Normal, normal
 from medreward.guards.pair import Span
+from medreward.guards.polarity import respelled
 
 MAX_LAYERS = 8
 """Layers of decoration that are taken off, at most."""
@@ -56,6 +57,10 @@ _BACK = " \t\r\n.,;:!…。，；：、！"
 _FIRST_WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 _GAP = r"\s{1,4}"
 _PART = re.compile(r"<(\w+)>(\??)|([^\s<>?]+)(\??)")
+
+_ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)")
+_HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+_PLAIN_EDGES = " \t\n\"'`*.!"
 
 
 class Core(NamedTuple):
@@ -284,3 +289,22 @@ class _Phrase:
 
 def _spaced(words: str) -> str:
     return _GAP.join(map(re.escape, words.split()))
+
+
+def plain_of(text: Normal) -> str:
+    """Return the plain form of a text."""
+    return plain(text.folded)
+
+
+def plain(folded: str) -> str:
+    """Remove what does not change the meaning of a folded text: article, hyphens, final stop.
+
+    Everything else stays: `< 5` is not `5`.
+    """
+    text = " ".join(folded.split()).strip(_PLAIN_EDGES)
+    if "-" in text:
+        text = _HYPHEN.sub(" ", text)
+    if "'s " in text:
+        # Barrett's esophagus is Barrett esophagus.
+        text = text.replace("'s ", " ")
+    return respelled(_ARTICLE.sub("", text))

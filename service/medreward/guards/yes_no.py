@@ -90,12 +90,12 @@ class Asked(NamedTuple):
     """True if it asks whether something is there."""
 
 
-def yes_no(answer: Normal, reference: Normal, question: Normal | None) -> bool | None:
+def yes_no(pair: Pair) -> bool | None:
     """Compare the verdicts of two texts; None if either has none, or both say more than that."""
-    meant = _verdict(reference, question)
+    meant = _verdict(pair.reference, pair.question)
     if meant is None:
         return None
-    given = _verdict(answer, question)
+    given = _verdict(pair.answer, pair.question)
     if given is None:
         return None
     if given.says != meant.says:

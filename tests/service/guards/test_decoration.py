@@ -167,7 +167,9 @@ def carrier_words() -> frozenset[str]:
         values = value.values() if isinstance(value, dict) else value
         return [text for one in values for text in texts(one)] if not isinstance(value, int) else []
 
-    return frozenset(word for text in texts(lexicon("carriers")) for word in normal(text).tokens)
+    table = lexicon("carriers")
+    said = [table[key] for key in ("parts", "phrases", "others", "touching")]
+    return frozenset(word for text in texts(said) for word in normal(text).tokens)
 
 
 def phrases() -> list[str]:
@@ -194,7 +196,9 @@ def test_no_word_is_lost_that_says_anything(pieces: list[str]) -> None:
     left = undecorated(text)
     lost = text.vocabulary - left.vocabulary
     assert lost <= carrier_words() | {"1", "text", "nbsp"}
-    assert lost.isdisjoint(word for doubt in DOUBTS for word in doubt.split() if word != "and")
+    assert lost.isdisjoint(
+        word for doubt in DOUBTS for word in doubt.split() if word not in {"and", "be"}
+    )
     assert left.vocabulary or not text.vocabulary
 
 

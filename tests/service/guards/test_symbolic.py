@@ -192,13 +192,117 @@ def test_a_text_with_two_verdicts_is_never_right(meant: str, pieces: list[str]) 
         ("B. Asthma", "B", False),
         ("B. Something else", "B", None),
         ("collapse of a lobe", "B", None),
-        ("pneumonia and asthma", "B", None),
+        ("pneumonia and asthma", "B", False),
+        ("pneumonia or asthma", "B", False),
+        ("B or C", "B", False),
     ],
 )
 def test_a_letter_and_its_text_are_one(
     question: str, answer: str, reference: str, expected: bool | None
 ) -> None:
     """With the options in the question, letter and text stand for each other."""
+    assert decided(answer, reference, question) is expected
+
+
+ARTERY = (
+    "Which artery is most likely occluded?\nA. Left anterior descending artery\n"
+    "B. Right coronary artery\nC. Left circumflex artery\nD. Posterior descending artery"
+)
+MARKERS = "Which are tumour markers of HCC?\nA. AFP\nB. CEA\nC. PIVKA\nD. PSA"
+GLOSSARY = "Which is a feature? Options: {'A': 'Ataxia', 'B': 'Chorea', 'C': 'Dystonia'}"
+NOT_ASKED = "Which is NOT a feature?\nA. Ataxia\nB. Chorea\nC. Dystonia"
+CLUBBING = (
+    "Causes of clubbing:\nA. Lung cancer\nB. Cirrhosis\nC. Bronchiectasis\nD. All of the above"
+)
+VIRUS = "乙型肝炎病毒属于哪一类病毒？\nA. DNA病毒\nB. RNA病毒\nC. 朊病毒"
+DOSES = "Which dose?\nA. 5 mg\nB. 50 mg"
+STATUS = "What is the status?\nA. HER2+\nB. HER2-"
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "answer", "expected"),
+    [
+        # A sentence that names a letter as the answer.
+        (ARTERY, "B", "Option B is correct.", True),
+        (ARTERY, "B", "Therefore, the correct option is (B) Right coronary artery.", True),
+        (ARTERY, "Right coronary artery", "**Answer:** B", True),
+        (ARTERY, "B", "The answer is B. Note that A is a common distractor.", True),
+        (ARTERY, "A", "The answer is B. Note that A is a common distractor.", False),
+        (ARTERY, "B", "The right choice is B, since the inferior wall is affected.", True),
+        (ARTERY, "B", "The right choice is A, not B.", False),
+        (ARTERY, "C", "A, B and D supply other walls, so C.", True),
+        (ARTERY, "A", "B, C and D are the others, which leaves A.", True),
+        (ARTERY, "C", "Neither A, B nor D. The answer is C.", True),
+        (
+            ARTERY,
+            "D",
+            "D. Posterior descending artery\n\nIt is not the right coronary artery.",
+            True,
+        ),
+        (ARTERY, "B", r"The vessel is on the right, so the answer is \boxed{B}.", True),
+        (CLUBBING, "All of the above", "Lung cancer and cirrhosis both do, so D.", True),
+        # Nothing is chosen by what is denied, taken back, or only mentioned.
+        (ARTERY, "B", "The answer is not B.", None),
+        (ARTERY, "B", "The answer is B. Actually, it is C.", None),
+        (ARTERY, "B", "The answer is B for some, and the answer is C for others.", None),
+        (ARTERY, "B", "A is a distractor.", None),
+        (ARTERY, "A", "The answer is a matter of debate.", None),
+        (NOT_ASKED, "B", "A is correct.", None),
+        (NOT_ASKED, "B", "The answer is B.", True),
+        # One option's text in a sentence of the question's own words.
+        (ARTERY, "B", "The right coronary artery is occluded.", True),
+        (ARTERY, "B", "The left circumflex artery is occluded.", False),
+        (ARTERY, "B", "It is the right coronary artery, option B.", True),
+        (ARTERY, "B", "The right coronary artery (C)", None),
+        (ARTERY, "B", "The right coronary artery is spared.", None),
+        (ARTERY, "B", "Not the right coronary artery", None),
+        (ARTERY, "B", "A branch of the right coronary artery", None),
+        (ARTERY, "B", "The posterior right coronary artery", None),
+        (NOT_ASKED, "B", "Chorea is a feature", None),
+        (VIRUS, "A", "乙型肝炎病毒属于DNA病毒。", True),
+        (VIRUS, "A", "乙型肝炎病毒属于RNA病毒。", False),
+        (DOSES, "A", "0.5 mg", None),
+        (STATUS, "A", "It is HER2-", False),
+        # Letter and text have to be one.
+        (ARTERY, "B", "B. Left circumflex artery", False),
+        (ARTERY, "B. Right coronary artery", "C. Right coronary artery", False),
+        # Several options: all of them, and alternatives are none.
+        (MARKERS, "A, C", "A and C", True),
+        (MARKERS, "A, C", "C & A", True),
+        (MARKERS, "AC", "A, C", True),
+        (MARKERS, "A, C", "A and C are correct.", True),
+        (MARKERS, "A, C", "AFP and PIVKA", True),
+        (MARKERS, "A, C", "A", False),
+        (MARKERS, "A, C", "A, B and C", False),
+        (MARKERS, "A, C", "AFP alone", False),
+        (MARKERS, "A, C", "A or C", False),
+        (ARTERY, "B", "The answer is B or C.", False),
+        # Other shapes and languages.
+        (GLOSSARY, "B", "Chorea", True),
+        (GLOSSARY, "Chorea", "B", True),
+        (GLOSSARY, "B", "Ataxia", False),
+        (ARTERY, "B", "La respuesta es B.", True),
+        (ARTERY, "C", "정답은 D 입니다.", False),
+        (VIRUS, "A", "正确答案是A。", True),
+        (VIRUS, "A", "故选B。", False),
+        ("Pick one: (A)Ataxia (B)Chorea", "B", "chorea", True),
+        # A question that offers two things.
+        ("Is this image taken with CT or MRI?", "MRI", "CT", False),
+        ("Is this image taken with CT or MRI?", "MRI", "This is an MRI.", True),
+        ("Is this a PA or an AP film?", "PA", "AP", False),
+        ("Is this a PA or an AP film?", "PA", "lateral", None),
+        (
+            "Which lack causes it, of ascorbic acid or vitamin C?",
+            "vitamin C",
+            "ascorbic acid",
+            None,
+        ),
+    ],
+)
+def test_options_are_chosen_in_any_plain_way(
+    question: str, reference: str, answer: str, *, expected: bool | None
+) -> None:
+    """By letter or text, in a sentence or alone; who names two has chosen none of them."""
     assert decided(answer, reference, question) is expected
 
 

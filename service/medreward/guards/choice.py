@@ -1,0 +1,276 @@
+"""Answers that choose among the options of a question, by letter or by text."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from medreward.guards.decoration import plain, plain_of, undecorated
+from medreward.guards.lexicon import words_of
+from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, normal
+from medreward.guards.pair import Pair
+
+MIN_OPTIONS = 2
+
+MAX_LETTERS = 60
+"""Characters of a text that only names letters, at most: `options A and C are both correct`."""
+
+_OPTION = re.compile(
+    r"(?<![^\W_])\(?([a-j])[.):、](?=\s)\s*|\(([a-j])\)\s*|(?:^|\n)\s{0,8}([a-j])[.):、](?=\S)"
+)
+_ENTRY = re.compile(r"""['"]([a-j])['"]\s{0,3}:\s{0,3}(['"])(.{0,400}?)\2(?=\s{0,3}[,}])""")
+
+_LETTER = r"\(?[a-j]\)?[.)]?"
+_SEPARATOR = r"\s{0,2}(?:[,;&+、]\s?(?:and |or )?|\s(?:and|or|und|y|et|e|و)\s|和|与|及|或)\s{0,2}"
+_LETTERS = re.compile(
+    rf"(?:both |either )?(?:the )?(?:correct |best |right |final )?"
+    rf"(?:(?:options?|choices?|letters?|answers?)(?: is| are)?:?\s)?"
+    rf"(?:options?\s)?({_LETTER}(?:{_SEPARATOR}(?:option )?{_LETTER}){{0,9}})"
+    rf"(?P<praise>,? (?:is|are) (?:both |all )?(?:correct|right|true|the (?:correct |right )?answers?))?"
+    rf"(?: only| alone)?[.:]?"
+)
+_ONE = re.compile(r"(?<![a-z])[a-j](?![a-z])")
+_RUN = re.compile(r"[A-J]{2,8}")
+_LABELLED = re.compile(
+    r"(?:option |choice |answer )?(?:\(([a-j])\)[.:,]?|([a-j])(?:[).:、]| -|,(?= [a-z]{2})))\s*(\S.*)",
+    re.DOTALL,
+)
+
+_NUMBER = re.compile(r"(?<!\w)\d")
+_ENDS = frozenset(".;,:(")
+
+_NAME = (
+    r"(?:option |choice |answer |letter )?(?:\\(?:boxed|text)\{|[(*$\"']){0,4}"
+    r"((?-i:[A-J]))(?![\w'’-])[)*}$\"']{0,4}"  # noqa: RUF001 - as written
+)
+_CLAIMS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        # `The answer is B`.
+        (
+            r"\b(?:answer|choice|option|letter)s?(?: choice| option| letter)?(?: here)?"
+            r"(?: is| are| would be| should be| must be|:| =)\s{1,3}(?:therefore |thus |clearly )?"
+            rf"{_NAME}"
+        ),
+        # `…, so B.`, `…, which leaves B.`, `…, option B.`.
+        (
+            r"(?:\b(?:so|therefore|thus|hence|leaves|leaving|leaves only|choose|chose|select|pick"
+            r"|go with)[,:]?\s{1,3}(?:it is |it's |it must be |the )?|[,;:]\s(?=option ))"
+            rf"{_NAME}(?=\s{{0,2}}(?:$|[.,;!\n]))"
+        ),
+        # `B, since …`.
+        r"\A\(?((?-i:[A-J]))\)?(?:,? (?:since|because)|, (?:as|not|due|rather))\b",
+    )
+)
+_PRAISED = re.compile(
+    rf"(?<![\w(]){_NAME}(?:\s?\([^().]{{1,80}}\))?(?:,? (?:is|are)) (?:both )?(?:the )?(?:single )?"
+    r"(?:correct|right|best|true|most appropriate|answer)\b",
+    re.IGNORECASE,
+)
+_MORE = re.compile(r"\s{0,2}(?:,? (and|or) |([,&/]) ?)(?:option )?\(?((?-i:[A-J]))(?![\w'’-])\)?")  # noqa: RUF001
+_SENTENCE = re.compile(r"[.!?\n]\s")
+_DENIED = re.compile(
+    r"\b(?:not|n't|t|if|unless|why|whether|never|no|neither|wrong|incorrect|false)\b"
+)
+_TAKEN_BACK = re.compile(
+    r"\b(?:actually|wait|correction|instead|reconsider\w*|second thought|on reflection)\b"
+)
+_ASKS_AGAINST = re.compile(
+    r"\b(?:not|except|false|incorrect|least|wrong|untrue|never|contraindicated|avoid(?:ed)?|rule out)\b|错误|不正确|不是|不属于"
+)
+
+Choice = frozenset[str]
+"""Letters that a text chooses, or one of the two below."""
+
+CONTRADICTION: Choice = frozenset({"contradiction"})
+"""Choice of a text that combines one option's letter with another option's text."""
+
+ALTERNATIVES: Choice = frozenset({"alternatives"})
+"""Choice of a text that leaves it open: `B or C`."""
+
+
+def option(pair: Pair) -> bool | None:
+    """Compare the choices of answer and reference; None if either makes none."""
+    options = pair.question.derived(read_options) if pair.question is not None else None
+    options = options or NO_OPTIONS
+    meant = _choice(pair.reference, options, pair.question)
+    if meant is None:
+        return _closed(pair)
+    said = _choice(pair.answer, options, pair.question)
+    if said is None or meant in (CONTRADICTION, ALTERNATIVES):
+        return None
+    return said == meant
+
+
+class Options(NamedTuple):
+    """Options of a question."""
+
+    texts: Mapping[str, str]
+    """Plain text of each option by its letter."""
+    words: frozenset[str]
+    """Words of the question before its first option."""
+
+
+NO_OPTIONS = Options({}, frozenset())
+
+
+def read_options(question: Normal) -> Options:
+    """Read the options of a question: `A. text`, `(A) text`, `{'A': 'text'}`, in order."""
+    folded = question.folded
+    entries = list(_ENTRY.finditer(folded))
+    if len({entry[1] for entry in entries}) >= MIN_OPTIONS:
+        texts = {entry[1]: plain(entry[3]) for entry in entries}
+        return Options(texts, normal(folded[: entries[0].start()]).vocabulary)
+    marks: list[re.Match[str]] = []
+    for mark in _OPTION.finditer(folded):
+        if ord(mark[mark.lastindex or 1]) - ord("a") == len(marks):
+            marks.append(mark)
+    if len(marks) < MIN_OPTIONS:
+        return NO_OPTIONS
+    ends = [mark.start() for mark in marks[1:]] + [len(folded)]
+    told = [folded[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
+    told[-1] = told[-1].split("\n")[0]
+    texts = {
+        mark[mark.lastindex or 1]: plain(text.strip().rstrip(",;"))
+        for mark, text in zip(marks, told, strict=True)
+    }
+    return Options(texts, normal(folded[: marks[0].start()]).vocabulary)
+
+
+def _choice(text: Normal, known: Options, question: Normal | None) -> Choice | None:
+    """Return what a text chooses; None if it is no choice."""
+    bare, options = undecorated(text), known.texts
+    said = bare.derived(plain_of)
+    if said and said in options.values():
+        return frozenset(letter for letter, told in options.items() if told == said)
+    against = question is not None and _ASKS_AGAINST.search(question.folded) is not None
+    letters = _letters(bare, options, against=against)
+    if letters is not None or not options or question is None:
+        return letters
+    return (
+        _labelled(bare, text, options)
+        or _claimed(text, options, against=against)
+        or _named(bare, known, question, against=against)
+    )
+
+
+def _letters(text: Normal, options: Mapping[str, str], *, against: bool) -> Choice | None:
+    """Read a text of letters alone: `B`, `options A and C`, `AC`."""
+    if len(text.folded) > MAX_LETTERS:
+        return None
+    found = _LETTERS.fullmatch(text.folded.strip())
+    if found is not None and not (against and found["praise"]):
+        letters = frozenset(_ONE.findall(found[1]))
+        is_open = re.search(r"\bor\b|或", found[1]) is not None
+        return ALTERNATIVES if is_open and len(letters) > 1 else letters
+    run = text.text.strip(" .")
+    letters = frozenset(run.lower())
+    is_run = (
+        _RUN.fullmatch(run) and letters <= options.keys() and sorted(letters) == list(run.lower())
+    )
+    return letters if is_run else None
+
+
+def _labelled(text: Normal, whole: Normal, options: Mapping[str, str]) -> Choice | None:
+    """Read a letter with a text behind it: `B. Right coronary artery`, perhaps explained."""
+    found = _LABELLED.fullmatch(text.folded.strip())
+    letter = "" if found is None else (found[1] or found[2])
+    if found is None or letter not in options:
+        return None
+    said, line = plain(found[3]), plain(found[3].split("\n", 1)[0])
+    for told, other in sorted(options.items(), key=lambda one: one[0] != letter):
+        is_explained = said.startswith(other) and (line == other or said[len(other) :][:1] in _ENDS)
+        if other and (said == other or is_explained):
+            if said != other and _claimed(whole, options, against=False) not in (None, {letter}):
+                return None
+            return frozenset({letter}) if told == letter else CONTRADICTION
+    return None
+
+
+def _claimed(text: Normal, options: Mapping[str, str], *, against: bool) -> Choice | None:
+    """Read a letter that a sentence names as the answer: `The answer is B`, `…, so C`."""
+    if not any(letter.upper() in text.text for letter in options) or _TAKEN_BACK.search(
+        text.folded
+    ):
+        return None
+    claims: set[Choice] = set()
+    # Where a question asks for what is wrong, an option that is called right is none.
+    for pattern in _CLAIMS if against else (*_CLAIMS, _PRAISED):
+        for found in pattern.finditer(text.text):
+            claim = _with_more(text.text, found, options, is_praise=pattern is _PRAISED)
+            if claim is None:
+                return None
+            claims.add(claim)
+    return claims.pop() if len(claims) == 1 else None
+
+
+def _with_more(
+    text: str, found: re.Match[str], options: Mapping[str, str], *, is_praise: bool
+) -> Choice | None:
+    """Return the letters of one claim, with those joined to it; None if it is denied or unclear."""
+    sentence = _SENTENCE.split(text[: found.start(1)])[-1].lower()
+    letters, is_open = {found[1].lower()}, False
+    if is_praise:
+        before = re.search(r"(?:\(?[A-J]\)?,? (?:and |or |, ?)){1,8}\Z", text[: found.start()])
+        letters.update(_ONE.findall(before[0].lower()) if before else ())
+        is_open = before is not None and " or " in before[0]
+        sentence = "" if before else sentence
+    else:
+        end = found.end()
+        while (more := _MORE.match(text, end)) is not None:
+            is_open = is_open or more[1] == "or" or more[2] == "/"
+            letters.add(more[3].lower())
+            end = more.end()
+        if len(letters) > 1 and re.match(r"\s(?:is|was|are|has|would|can)\b", text[end:]):
+            return None
+    if _DENIED.search(sentence) or not letters <= options.keys():
+        return None
+    return ALTERNATIVES if is_open else frozenset(letters)
+
+
+def _named(text: Normal, known: Options, question: Normal, *, against: bool) -> Choice | None:
+    """Read the options whose texts a sentence names, if it says nothing else of its own."""
+    is_spaced = text.folded.isascii() or " " in text.folded.strip()
+    left = f" {' '.join(text.tokens)} " if is_spaced else text.folded
+    named: set[str] = set()
+    told = {letter: " ".join(normal(other).tokens) for letter, other in known.texts.items()}
+    # Without their signs `HER2+` is `HER2-`, and `0.5` holds a `5`.
+    if len(set(told.values())) < len(told) or _NUMBER.search(text.folded):
+        return None
+    for letter, other in sorted(told.items(), key=lambda one: -len(one[1])):
+        piece = f" {other} " if is_spaced else other
+        if other and piece in left:
+            named.add(letter)
+            left = left.replace(piece, "  ")
+    if not named:
+        return None
+    if not is_spaced:
+        return frozenset(named) if left.strip(" 。.、，和") in question.folded else None  # noqa: RUF001
+    rest = [word for word in left.split() if word not in named or word.upper() not in text.text]
+    if not _is_said_by(rest, known.words) or (against and not STOPWORDS.issuperset(rest)):
+        return None
+    if "or" in rest:
+        return ALTERNATIVES if len(named) > 1 else None
+    # A letter beside a text may be another choice.
+    is_lettered = any(len(word) == 1 and word.upper() in text.text.split() for word in rest)
+    return None if is_lettered else frozenset(named)
+
+
+def _is_said_by(words: Sequence[str], asked: frozenset[str]) -> bool:
+    """Return whether words are the question's or say nothing."""
+    against = words_of("yes_no", "denials", "back") | words_of("carriers", "comparing")
+    empty = STOPWORDS | words_of("carriers", "empty", "choosing") | {"or"}
+    return against.isdisjoint(words) and all(word in empty or word in asked for word in words)
+
+
+def _closed(pair: Pair) -> bool | None:
+    """Return False if a question offers two alternatives, and the answer is the other one."""
+    question = pair.question
+    if question is None or "or" not in question.vocabulary:
+        return None
+    if question.tokens[0] not in AUXILIARIES:
+        return None
+    told = f" {' '.join(word for word in question.tokens if word not in {'a', 'an', 'the'})} "
+    one, other = (undecorated(text).derived(plain_of) for text in (pair.answer, pair.reference))
+    is_other = bool(one and other) and one != other
+    is_offered = f" {one} or {other} " in told or f" {other} or {one} " in told
+    return False if is_other and is_offered else None
