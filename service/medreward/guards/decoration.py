@@ -235,11 +235,11 @@ def _phrases() -> _Phrases:
         (others["before"], rf"{gap}{_articles(others)}(?=\S)"),
         (others["labels"], colon),
     ):
-        phrases = [_Phrase(line, {**parts, **others}) for line in lines]
+        phrases = [Phrase(line, {**parts, **others}) for line in lines]
         first |= {word for phrase in phrases for word in phrase.ends(1)}
         pattern = "|".join([phrase.pattern for phrase in phrases])
         front.append(re.compile(f"(?:{pattern}){follows}", re.IGNORECASE))
-    behind = [_Phrase(line, parts) for line in said["behind"]]
+    behind = [Phrase(line, parts) for line in said["behind"]]
     touching = table["touching"]
     return _Phrases(
         front=tuple(front),
@@ -258,7 +258,7 @@ def _articles(table: Mapping[str, Sequence[str]]) -> str:
     return rf"(?:(?-i:{'|'.join(table['articles'])}){_GAP})?"
 
 
-class _Phrase:
+class Phrase:
     """A line of the lexicon: words and names of parts, some of which may be left out."""
 
     def __init__(self, line: str, parts: Mapping[str, Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Answers that need no model: the same words, yes or no, an option, a quantity.
+"""Answers that need no model: the same words, yes or no, an option, a denial, a quantity.
 
 Only plain cases are settled; the judge decides the rest.
 """
@@ -6,6 +6,7 @@ Only plain cases are settled; the judge decides the rest.
 import re
 from typing import NamedTuple
 
+from medreward.guards.absence import denied_alike, normal_alike
 from medreward.guards.choice import option
 from medreward.guards.decoration import plain_of, undecorated
 from medreward.guards.measures import Quantity, alone
@@ -22,7 +23,7 @@ class Settled(NamedTuple):
 
     says_yes: bool
     rule: str
-    """One of `equal`, `yes_no`, `option`, `quantity`, `number`."""
+    """One of `equal`, `option`, `yes_no`, `denied`, `normal`, `quantity`, `number`."""
     span: Span
     """Range in the answer."""
     reference_span: Span | None = None
@@ -36,7 +37,8 @@ def settle(pair: Pair) -> Settled | None:
     bare = pair._replace(answer=undecorated(pair.answer), reference=undecorated(pair.reference))
     answer, reference = bare.answer, bare.reference
     decided = _equal(answer, reference) or _ruled(option(pair), "option")
-    decided = decided or _ruled(yes_no(bare), "yes_no") or _quantity(answer, reference)
+    decided = decided or _ruled(yes_no(bare), "yes_no") or _ruled(denied_alike(bare), "denied")
+    decided = decided or _ruled(normal_alike(bare), "normal") or _quantity(answer, reference)
     if decided is None:
         return None
     says_yes, rule = decided

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from medreward.guards.contrast import contrast, said
+from medreward.guards.contrast import contrast
 from medreward.guards.lexicon import lexicon, words_of
 from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, normal
 from medreward.guards.pair import Pair
@@ -228,8 +228,8 @@ def _repeated(clause: Normal, text: Normal, asked: Asked, question: Normal) -> V
     """Read a claim in the question's words: `There is no effusion`, `The trachea is midline`."""
     if not words_of("yes_no", "doubts").isdisjoint(text.vocabulary):
         return None
-    tokens, denials = said(clause).tokens, words_of("yes_no", "denials")
-    words, stems = [token.word.text for token in tokens], [token.stem for token in tokens]
+    words, denials = clause.tokens, words_of("yes_no", "denials")
+    stems = [shape(word).stem for word in words]
     denied = [word for word in words if word in denials]
     found = _place(stems, asked.head if denied and asked.is_existence else asked.topic)
     if found is None or len(denied) > 1:

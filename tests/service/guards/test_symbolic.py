@@ -204,6 +204,84 @@ def test_a_letter_and_its_text_are_one(
     assert decided(answer, reference, question) is expected
 
 
+SEEN = "What abnormality is seen?"
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "answer", "expected"),
+    [
+        # The same denial in other words.
+        (None, "No pneumothorax", "Pneumothorax is absent", True),
+        (None, "no fracture", "fracture is not seen", True),
+        (None, "No evidence of metastasis", "negative for metastasis", True),
+        (None, "no metastasis", "No metastases are identified.", True),
+        (None, "no effusion", "There is no effusion", True),
+        (None, "without effusion", "free of effusion", True),
+        (None, "no free air", "Free air is absent.", True),
+        (None, "no pleural effusion or pneumothorax", "No pneumothorax or pleural effusion", True),
+        # Another denial, or more than one.
+        (None, "no effusion", "no large effusion", None),
+        (None, "no fracture", "no acute fracture", None),
+        (None, "no effusion or pneumothorax", "no effusion", None),
+        (None, "no effusion or pneumothorax", "no effusion, pneumothorax", None),
+        (None, "no effusion", "no effusion but consolidation", None),
+        (None, "no pneumonia", "pneumonia is not excluded", None),
+        (None, "no effusion", "no further effusion", None),
+        (None, "benign tumour is absent", "the tumour is not benign", None),
+        (None, "no pneumothorax", "small pneumothorax", None),
+        # Normal findings.
+        (None, "normal", "Unremarkable", True),
+        (None, "normal", "No abnormality detected", True),
+        (None, "normal", "No abnormal findings.", True),
+        (None, "normal", "The chest X-ray is normal.", True),
+        (None, "within normal limits", "WNL", True),
+        (None, "No acute findings", "Normal study", True),
+        (None, "No acute findings", "No acute abnormality", True),
+        (
+            None,
+            "No acute cardiopulmonary process",
+            "Normal chest radiograph without acute disease.",
+            True,
+        ),
+        (None, "No acute cardiopulmonary process", "No acute cardiopulmonary abnormality.", True),
+        (None, "negative", "not detected", True),
+        (None, "negative", "The test was not positive", True),
+        (SEEN, "none", "There is no abnormality.", True),
+        # What is less than normal, or says something else too.
+        (None, "normal", "No acute findings", None),
+        (None, "No acute cardiopulmonary process", "No acute intracranial process", None),
+        (None, "normal", "Normal heart, enlarged liver", None),
+        (None, "normal", "No abnormality except a cyst", None),
+        (None, "normal", "Not normal", None),
+        (None, "normal", "Abnormal", None),
+        (None, "normal", "almost normal", None),
+        (None, "normal", "negative", None),
+        ("Which drug?", "none", "no abnormality", None),
+    ],
+)
+def test_nothing_is_nothing_in_other_words(
+    question: str | None, reference: str, answer: str, *, expected: bool | None
+) -> None:
+    """A denial or a normal finding equals another only if neither says more."""
+    assert decided(answer, reference, question) is expected
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["no", "normal", "without", "is", "absent", "or", "evidence of", "acute", "and", "but"]
+        ),
+        max_size=6,
+    ),
+    st.lists(st.sampled_from(["no", "is", "absent", "seen", "not"]), max_size=3),
+)
+def test_a_finding_is_never_settled_as_normal(before: list[str], behind: list[str]) -> None:
+    """Whatever stands around it, a named finding is no plain normal."""
+    answer = " ".join([*before, "cardiomegaly", *behind])
+    assert decided(answer, "normal") is not True
+    assert decided(answer, "no acute findings") is not True
+
+
 ARTERY = (
     "Which artery is most likely occluded?\nA. Left anterior descending artery\n"
     "B. Right coronary artery\nC. Left circumflex artery\nD. Posterior descending artery"
