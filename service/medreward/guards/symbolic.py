@@ -3,19 +3,15 @@
 Only plain cases are settled; the judge decides the rest.
 """
 
-import re
 from typing import NamedTuple
 
 from medreward.guards.absence import denied_alike, normal_alike
 from medreward.guards.choice import option
 from medreward.guards.decoration import plain_of, undecorated
-from medreward.guards.measures import Quantity, alone
 from medreward.guards.normal import Normal
-from medreward.guards.numbered import CARDINALS
 from medreward.guards.pair import Pair, Span
+from medreward.guards.quantities import same_quantity
 from medreward.guards.yes_no import yes_no
-
-_DIGIT = re.compile(r"\d")
 
 
 class Settled(NamedTuple):
@@ -38,7 +34,7 @@ def settle(pair: Pair) -> Settled | None:
     answer, reference = bare.answer, bare.reference
     decided = _equal(answer, reference) or _ruled(option(pair), "option")
     decided = decided or _ruled(yes_no(bare), "yes_no") or _ruled(denied_alike(bare), "denied")
-    decided = decided or _ruled(normal_alike(bare), "normal") or _quantity(answer, reference)
+    decided = decided or _ruled(normal_alike(bare), "normal") or same_quantity(bare)
     if decided is None:
         return None
     says_yes, rule = decided
@@ -57,21 +53,3 @@ def _equal(answer: Normal, reference: Normal) -> Decision:
 
 def _ruled(agree: bool | None, rule: str) -> Decision:
     return None if agree is None else (agree, rule)
-
-
-def _quantity(answer: Normal, reference: Normal) -> Decision:
-    meant = _number(reference)
-    if meant is None:
-        return None
-    said = _number(answer)
-    if said is None or said.dimension != meant.dimension:
-        return None
-    if said.is_same(meant):
-        return True, "quantity" if said.dimension else "number"
-    is_plain = not said.dimension and said.is_point and meant.is_point
-    return (False, "number") if is_plain else None
-
-
-def _number(text: Normal) -> Quantity | None:
-    said = CARDINALS.get(text.derived(plain_of), text.folded)
-    return alone(said) if _DIGIT.search(said) else None

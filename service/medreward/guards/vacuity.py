@@ -6,7 +6,7 @@ from medreward.guards.copying import read_options
 from medreward.guards.injection import names_all
 from medreward.guards.lexicon import pattern_of, words_of
 from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, Word, stem
-from medreward.guards.numbered import CARDINALS
+from medreward.guards.numerals import CARDINALS
 from medreward.guards.pair import Pair, Span, Veto
 from medreward.guards.polarity import shape
 
