@@ -130,8 +130,8 @@ ABSOLUTE_ZERO_F, F_PER_C = 32.0, 1.8
 BODY = {"c": (25.0, 45.0), "f": (80.0, 113.0)}
 """Numbers before a bare C or F that are temperatures of a body."""
 
-MONTH, WEEK = 30.436875, 7.0
-"""Days of a month and of a week, as in the lexicon."""
+YEAR, MONTH, WEEK = 365.2425, 30.436875, 7.0
+"""Days of a year, a month and a week, as in the lexicon."""
 
 _ACUITY = frozenset({6.0, 20.0})
 """Metres and feet from which a chart is read."""

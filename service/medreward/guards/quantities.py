@@ -13,6 +13,7 @@ from medreward.guards.measures import (
     DOSING_WORDS,
     MONTHS,
     WEEK,
+    YEAR,
     Quantity,
     has_number,
     measured,
@@ -123,7 +124,11 @@ def same_quantity(pair: Pair) -> tuple[bool, str] | None:
     if meant is None:
         return None
     said = pair.answer.derived(_stated)
-    if said is None or len(said.quantities) != len(meant.quantities):
+    if said is None:
+        return None
+    if len(said.quantities) != len(meant.quantities):
+        said, meant = _a_day(said), _a_day(meant)
+    if len(said.quantities) != len(meant.quantities):
         return None
     is_beside_same = _have_same_words(said, meant, pair.question)
     if is_beside_same and _have_same_leads(said, meant, pair.question):
@@ -132,6 +137,21 @@ def same_quantity(pair: Pair) -> tuple[bool, str] | None:
         verdict = False if _is_missed(said, meant, pair) else None
     has_unit = any(quantity.dimension not in {"", "numeral"} for quantity in meant.quantities)
     return None if verdict is None else (verdict, "quantity" if has_unit else "number")
+
+
+def _a_day(text: Stated) -> Stated:
+    """Return `2 g daily` as 2 g/day; another text as it is."""
+    last = text.quantities[-1]
+    if (
+        len(text.quantities) != len(("2 g", "daily"))
+        or last[:3] != ("dosing", 1.0, 1.0)
+        or last.noun
+    ):
+        return text
+    dose = text.quantities[0]
+    a_day = dose._replace(dimension=f"{dose.dimension}/time")
+    items = tuple(a_day if item is dose else item for item in text.items if item is not last)
+    return text._replace(items=items, quantities=(a_day,))
 
 
 def _is_missed(said: Stated, meant: Stated, pair: Pair) -> bool:
@@ -569,6 +589,8 @@ def _meant_size(one: Quantity, other: Quantity, pair: Pair) -> float | None:
         is_plain = is_over or one.parts == other.parts or _names(pair, "pressure")
         return one.size if is_plain else None
     if one.dimension == "mass/area" and _names(pair, "body_mass"):
+        return one.size
+    if one.dimension == "time" and one.size == YEAR and _names(pair, "ages"):
         return one.size
     low, high = BODY["c"]
     is_body = low <= other.low <= high and low <= one.low <= high and one.size == 1.0

@@ -201,6 +201,8 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "p < 0.05", "p = 0.03", OPEN),
         (None, "about 5 mg", "5 mg", R),
         (None, "5 mg", "about 5 mg", OPEN),
+        (None, "> 50%", "more than half", R),
+        (None, "p < 0.05", "p<.05", R),
     ],
     "temperatures": [
         (None, "38.5 °C", "38.5 degrees Celsius", R),
@@ -245,6 +247,8 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "10 days", "1.5 weeks", OPEN),
         (None, "6 months", "26 weeks", R),
         (None, "6 months", "20 weeks", W),
+        ("How old is he?", "45-year-old man", "a man aged 45", R),
+        (None, "90 minutes", "an hour and a half", R),
     ],
     "dimensions": [
         (None, "3 x 4 cm", "30 × 40 mm", R),
@@ -293,6 +297,9 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "1 g ceftriaxone", "1 g cefazolin", OPEN),
         (None, "0.5 mg/kg IV", "500 mcg/kg intravenously", R),
         (None, "1 g IV", "1 g orally", OPEN),
+        (None, "2 g/day", "2 g daily", R),
+        (None, "2 g/day", "1 g BID", OPEN),
+        (None, "2 g/day", "3 g daily", W),
     ],
     "several": [
         (None, "Sensitivity 90%, specificity 75%", "75% specificity, 90% sensitivity", R),
