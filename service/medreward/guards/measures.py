@@ -139,6 +139,8 @@ _ACUITY = frozenset({6.0, 20.0})
 MAX_NUMBERS = 128
 """Numbers of a text that is read, at most; the judge decides longer ones."""
 
+_TENTH_OF_A_DEGREE = 0.11
+"""Degrees that a thermometer's other scale may round away."""
 _MOST_PARTS, _MOST_DIVISORS, _MOST_MONTHS = 4, 3, 6
 _QUARTER = 3
 """Months that are counted in fours of weeks, at most: twelve weeks are three months."""
@@ -256,8 +258,13 @@ class Quantity(NamedTuple):
     def _slack(self, other: "Quantity") -> float:
         """Return by how much a value may differ after a conversion that rounds."""
         tens = math.log10(self.size / other.size)
-        if math.isclose(tens, round(tens), abs_tol=1e-9):
+        is_long = [size in {MONTH, YEAR} for size in (self.size, other.size)]
+        if math.isclose(tens, round(tens), abs_tol=1e-9) or (
+            self.dimension == "time" and is_long[0] is is_long[1]
+        ):
             return 0.0
+        if self.dimension == "temperature":
+            return _TENTH_OF_A_DEGREE
         return min(max(self.grain, other.grain), ROUNDING["other"] * _size(self))
 
     @property
@@ -267,7 +274,7 @@ class Quantity(NamedTuple):
 
 
 def _size(quantity: Quantity) -> float:
-    ends = quantity.parts or (quantity.low, quantity.high)
+    ends = quantity.parts if quantity.kind[1] else (quantity.low, quantity.high)
     return max([abs(end) for end in ends if math.isfinite(end)], default=0.0)
 
 
@@ -478,6 +485,7 @@ def _unit(text: str, end: int, value: float) -> tuple[str, float, str, int] | No
     elif end < len(text) and (text[end].isalpha() or text[end] == "_"):
         return None
     noun = name.removesuffix("s") if dimension == "count" and size == 1.0 else ""
+    noun = {"bpm": "beat", "rpm": "breath"}.get(name, noun)
     dimension = dimension.removeprefix("count")
     for _ in range(_MOST_DIVISORS):
         divisor = _DIVISOR.match(text, end)
@@ -565,6 +573,7 @@ def _grouped(group: Sequence[_Atom], form: str) -> Iterator[Quantity]:
         parts = [(part - ABSOLUTE_ZERO_F) / F_PER_C for part in parts]
     low, high = min(parts), max(parts)
     form = _form(group, form, parts)
+    grain = 0.0 if form == "fraction" else grain
     if form == "sum":
         low = high = sum(parts)
     elif form in {"fraction", "of"}:

@@ -211,6 +211,7 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "38.2 °C", "38.2 C", R),
         ("What is the temperature?", "38.2 °C", "38.2", R),
         (None, "98.6 °F", "98.6 degrees", OPEN),
+        (None, "38 °C", "101.3 °F", OPEN),
     ],
     "units": [
         (None, "1 g", "1000 mg", R),
@@ -232,6 +233,7 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         ("How many weeks?", "6 weeks", "6", R),
         ("How many weeks?", "6 weeks", "7", W),
         ("How long?", "6 weeks", "6", OPEN),
+        (None, "72 bpm", "72 breaths per minute", OPEN),
     ],
     "times": [
         (None, "2 weeks", "14 days", R),
@@ -249,6 +251,8 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "6 months", "20 weeks", W),
         ("How old is he?", "45-year-old man", "a man aged 45", R),
         (None, "90 minutes", "an hour and a half", R),
+        (None, "24 weeks", "23 weeks and 4 days", OPEN),
+        (None, "10-12 weeks", "a quarter of a year", OPEN),
     ],
     "dimensions": [
         (None, "3 x 4 cm", "30 × 40 mm", R),
