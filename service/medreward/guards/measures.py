@@ -603,11 +603,12 @@ def _form(group: Sequence[_Atom], form: str, parts: Sequence[float]) -> str:
         return "ratio"
     if form == "of" and not parts[1]:
         return "ratio"
-    if form != "pair" or len(group) > len(("over", "under")):
+    if form != "pair":
         return form
-    over, under = (atom.value for atom in group)
+    over, under, *more = (atom.value for atom in group)
     is_fraction = (
-        under in FRACTIONS
+        not more
+        and under in FRACTIONS
         and 0 < over < under
         and over.is_integer()
         and math.gcd(int(over), int(under)) == 1

@@ -1,23 +1,18 @@
 """Quantities that have another value or unit in the reference, and those that are the same."""
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
 from typing import NamedTuple
 
-from medreward.guards.lexicon import lexicon
+from medreward.guards.comparison import SHARES, asked, asking, listed, same
 from medreward.guards.measures import (
-    BODY,
     DOSING_WORDS,
     MONTHS,
-    WEEK,
-    YEAR,
     Quantity,
     has_number,
     measured,
-    units,
 )
 from medreward.guards.normal import STOPWORDS, Normal, stem
 from medreward.guards.numbered import value_of
@@ -131,7 +126,7 @@ def same_quantity(pair: Pair) -> tuple[bool, str] | None:
     if len(said.quantities) != len(meant.quantities):
         return None
     is_beside_same = _have_same_words(said, meant, pair.question)
-    if is_beside_same and _have_same_leads(said, meant, pair.question):
+    if is_beside_same and _have_same_leads(said, meant, pair):
         verdict = _compared(said, meant, pair)
     else:
         verdict = False if _is_missed(said, meant, pair) else None
@@ -141,16 +136,11 @@ def same_quantity(pair: Pair) -> tuple[bool, str] | None:
 
 def _a_day(text: Stated) -> Stated:
     """Return `2 g daily` as 2 g/day; another text as it is."""
-    last = text.quantities[-1]
-    if (
-        len(text.quantities) != len(("2 g", "daily"))
-        or last[:3] != ("dosing", 1.0, 1.0)
-        or last.noun
-    ):
+    dose, *rest = text.quantities
+    if [(one.kind, one.low, one.noun) for one in rest] != [(("dosing", ""), 1.0, "")]:
         return text
-    dose = text.quantities[0]
     a_day = dose._replace(dimension=f"{dose.dimension}/time")
-    items = tuple(a_day if item is dose else item for item in text.items if item is not last)
+    items = tuple(a_day if item is dose else item for item in text.items if item is not rest[0])
     return text._replace(items=items, quantities=(a_day,))
 
 
@@ -160,11 +150,10 @@ def _is_missed(said: Stated, meant: Stated, pair: Pair) -> bool:
         return False
     one, other = said.quantities[0], meant.quantities[0]
     if other.dimension == "share":
-        is_one_kind = one.dimension == "share" or one.form in _SHARES
+        is_one_kind = one.dimension == "share" or one.form in SHARES
     else:
-        asked = pair.question.derived(_asked) if pair.question is not None else frozenset()
-        is_one_kind = one.dimension == other.dimension == "numeral" and one.noun in asked
-    return is_one_kind and _same(one, other, pair) is False
+        is_one_kind = one.dimension == other.dimension == "numeral" and one.noun in asked(pair)
+    return is_one_kind and same(one, other, pair) is False
 
 
 def _stated(text: Normal) -> Stated | None:
@@ -195,14 +184,14 @@ def _lead(quantity: Quantity, plain: str) -> str:
 _STEPS = frozenset({"to", "by", "from"})
 
 
-def _have_same_leads(said: Stated, meant: Stated, question: Normal | None) -> bool:
+def _have_same_leads(said: Stated, meant: Stated, pair: Pair) -> bool:
     if not said.leads or said.leads == meant.leads:
         return True
-    asked = question.derived(_asked) if question is not None else frozenset()
-    if meant.leads or ("after" in said.leads and "when" not in asked):
+    question = asked(pair)
+    if meant.leads or ("after" in said.leads and "when" not in question):
         return False
     steps = said.leads & _STEPS
-    return not steps or bool(asked & steps) or not asked & _STEPS
+    return not steps or bool(question & steps) or not question & _STEPS
 
 
 def _items(text: Normal) -> Iterator[Quantity | str]:
@@ -292,18 +281,12 @@ def _numeral(value: str, noun: str = "") -> Quantity:
 @lru_cache(maxsize=1)
 def _routes() -> Mapping[str, str]:
     names = ("intravenous", "intramuscular", "subcutaneous", "oral")
-    return {word: name for name in names for word in _listed(name)}
-
-
-@lru_cache(maxsize=16)
-def _listed(name: str) -> frozenset[str]:
-    """Return a list of words from the lexicon of units."""
-    return frozenset(lexicon("units")["words"][name])
+    return {word: name for name in names for word in listed(name)}
 
 
 @lru_cache(maxsize=1)
 def _carriers() -> frozenset[str]:
-    return frozenset(map(stem, _listed("carriers")))
+    return frozenset(map(stem, listed("carriers")))
 
 
 def _have_same_words(said: Stated, meant: Stated, question: Normal | None) -> bool:
@@ -314,8 +297,8 @@ def _have_same_words(said: Stated, meant: Stated, question: Normal | None) -> bo
     extra = [word for word in said.words if word not in meant.words]
     missing = [word for word in meant.words if word not in said.words]
     if any(quantity.form == "pair" for quantity in meant.quantities):
-        extra = [word for word in extra if word not in _listed("pressure")]
-        missing = [word for word in missing if word not in _listed("pressure")]
+        extra = [word for word in extra if word not in listed("pressure")]
+        missing = [word for word in missing if word not in listed("pressure")]
     if not extra and not missing:
         return True
     free = question.derived(_free) if question is not None else {}
@@ -330,35 +313,15 @@ def _are_in_order(said: Stated, meant: Stated) -> bool:
     return ours == [word for word in dict.fromkeys(meant.words) if word in said.words]
 
 
-_SENTENCE_END = re.compile(r"[?\n]|\.\s")
-_MOST_CHARACTERS = 400
-"""Characters before the question mark that are read, at most."""
-
-
-def _asking(question: Normal) -> tuple[str, ...]:
-    """Return the words of the sentence that asks."""
-    folded = question.folded.strip()
-    end = folded.rfind("?")
-    if end < 0 and "\n" in folded:
-        return ()
-    last = folded[:end] if end >= 0 else folded
-    last = _SENTENCE_END.split(last[-_MOST_CHARACTERS:])[-1]
-    return tuple(re.findall(r"[^\W_]+|%", last))
-
-
-def _asked(question: Normal) -> frozenset[str]:
-    return frozenset(question.derived(_asking))
-
-
 def _free(question: Normal) -> Mapping[str, int]:
     """Return the stems of the question that may stand beside a number, with their places.
 
     Those around `and`, `or`, `than` and `not` tell two things apart.
     """
-    words = [word for word in question.derived(_asking) if word not in STOPWORDS or word == "and"]
+    words = [word for word in question.derived(asking) if word not in STOPWORDS or word == "and"]
     parted: set[str] = set()
     for i, word in enumerate(words):
-        if word in _listed("parting"):
+        if word in listed("parting"):
             parted.update(words[max(0, i - 1) : i + 1 + _PARTED])
     free: dict[str, int] = {}
     for i, word in enumerate(words):
@@ -380,7 +343,7 @@ def _compared(said: Stated, meant: Stated, pair: Pair) -> bool | None:
         mine = {kinds[0]: said.quantities[0]}
     if mine.keys() != set(kinds) or not _are_in_order(said, meant):
         return None
-    return _all(_same(mine[other.kind], other, pair) for other in meant.quantities)
+    return _all(same(mine[other.kind], other, pair) for other in meant.quantities)
 
 
 def _compared_in_turn(said: Stated, meant: Stated, pair: Pair) -> bool | None:
@@ -390,13 +353,13 @@ def _compared_in_turn(said: Stated, meant: Stated, pair: Pair) -> bool | None:
     """
     mine, its = _labelled(said), _labelled(meant)
     if its and mine.keys() == its.keys():
-        return _all(_same(mine[label], its[label], pair) for label in its)
+        return _all(same(mine[label], its[label], pair) for label in its)
     ours, theirs = ([isinstance(item, str) for item in text.items] for text in (said, meant))
     if ours != theirs or said.words != meant.words:
         return None
-    if _all(map(_same, said.quantities, meant.quantities, repeat(pair))):
+    if _all(map(same, said.quantities, meant.quantities, repeat(pair))):
         return True
-    differs = [{_same(one, other, pair) for other in meant.quantities} for one in said.quantities]
+    differs = [{same(one, other, pair) for other in meant.quantities} for one in said.quantities]
     return False if {False} in differs else None
 
 
@@ -418,236 +381,3 @@ def _labelled(text: Stated) -> dict[tuple[str, ...], Quantity]:
             label = []
     is_clear = not label and () not in found and len(found) == len(text.quantities)
     return found if is_clear else {}
-
-
-def _same(said: Quantity, meant: Quantity, pair: Pair) -> bool | None:
-    """Return whether two quantities are the same or differ; None if that is open."""
-    rules = (_numerals, _shares, _ratios, _gestations, _without_unit, _converted, _divided)
-    is_one_kind = said.kind == meant.kind
-    for compare in (_percentages,) if is_one_kind else (_percentages, *rules):
-        for one, other in ((said, meant), (meant, said)):
-            verdict = compare(one, other, pair)
-            if verdict is not None:
-                return verdict
-    return _same_kind(said, meant, pair) if is_one_kind else None
-
-
-def _same_kind(said: Quantity, meant: Quantity, pair: Pair) -> bool | None:
-    if said.dimension == "numeral":
-        return _same_numeral(said.digits, meant.digits)
-    if said.is_same(meant) or (said.is_about != meant.is_about and _is_about_same(said, meant)):
-        return True
-    is_estimate = said.dimension == "share" and said.is_point and meant.low < said.low < meant.high
-    if is_estimate and not meant.bound and not _asks(pair, "ranges"):
-        # A range of per cent is an estimate, and holds what is strictly in it.
-        return True
-    return None if said.agrees(meant) and not _is_beyond(said, meant) else False
-
-
-def _is_beyond(said: Quantity, meant: Quantity) -> bool:
-    """Return whether a bound excludes another one of its way, or the very number that it names."""
-    if said.bound and said.bound[0] == meant.bound[:1]:
-        return said.is_about == meant.is_about and said.bound == meant.bound
-    strict, point = (said, meant) if said.bound else (meant, said)
-    limits = {strict.low, strict.high}
-    return (
-        _is_whole(point) and strict.bound in {"<", ">"} and point.is_point and point.low in limits
-    )
-
-
-def _is_about_same(said: Quantity, meant: Quantity) -> bool:
-    is_fair = meant.is_about or said.dimension == "share"
-    return is_fair and said._replace(is_about=meant.is_about).is_same(meant)
-
-
-def _same_numeral(said: str, meant: str) -> bool | None:
-    if said == meant:
-        return True
-    short, long = sorted((said, meant), key=len)
-    # Stage III may be stage IIIA.
-    return None if long.startswith(short) and long[len(short) :].isalpha() else False
-
-
-def _asks(pair: Pair, name: str) -> bool:
-    """Return whether the question has a word of a list."""
-    asked = pair.question.derived(_asked) if pair.question is not None else frozenset()
-    return not _listed(name).isdisjoint(asked)
-
-
-def _is_whole(quantity: Quantity) -> bool:
-    return not quantity.dimension and not quantity.form and quantity.digits.isdigit()
-
-
-def _numerals(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
-    """Compare a numeral with a bare number: `grade III` and `3`."""
-    if one.dimension != "numeral" or not (_is_whole(other) and other.is_point):
-        return None
-    if not _asks_numeral(pair):
-        return None
-    return _same_numeral(one.digits, other.digits.lstrip("0") or "0")
-
-
-def _asks_numeral(pair: Pair) -> bool:
-    """Return whether the question asks for a stage, grade or type."""
-    asked = pair.question.derived(_asked) if pair.question is not None else frozenset()
-    return any(stemmed(word) in contrasts().numbered for word in asked)
-
-
-def _shares(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
-    """Compare a percentage with a bare number, a fraction or so many of a number."""
-    if one.dimension != "share" or other.dimension or one.is_about or other.is_about:
-        return None
-    if one.bound != other.bound or not (one.bound or (one.is_point and other.is_point)):
-        return None
-    if one.bound:
-        # More than half is more than 50 %.
-        one, other = _limit(one), _limit(other)
-    if other.form not in _SHARES and (other.form or other.noun):
-        return None
-    is_figure = not other.form and math.isclose(100 * one.low, other.low, rel_tol=_TINY)
-    if is_figure and (_asks(pair, "percent") or _names(pair, "percentages")):
-        return True
-    difference = abs(one.low - other.low)
-    if difference <= one.grain * (1 + _TINY) + _TINY and 0 < other.low < 1:
-        # A third is 33 %.
-        return True if difference <= _TINY or other.form else None
-    is_count = not other.form and other.low >= 1 and not _asks(pair, "percent")
-    return None if is_figure or is_count or difference < 2 * one.grain else False
-
-
-def _limit(quantity: Quantity) -> Quantity:
-    value = quantity.low if math.isfinite(quantity.low) else quantity.high
-    return quantity._replace(low=value, high=value, bound="")
-
-
-_SHARES = frozenset({"fraction", "of"})
-"""Forms of a share without the sign of per cent."""
-_TINY = 1e-9
-
-
-def _percentages(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
-    """Compare so many of a number with the bare figure of a percentage that is asked for."""
-    is_bare = one.kind == ("", "") and not one.form and not one.noun and one.is_point
-    if other.form not in _SHARES or other.dimension or not is_bare or not _asks(pair, "percent"):
-        return None
-    percent = one._replace(dimension="share", low=one.low / 100, high=one.high / 100)
-    return _shares(percent._replace(grain=one.grain / 100), other, pair)
-
-
-def _ratios(one: Quantity, other: Quantity, _: Pair) -> bool | None:
-    """Compare `8 out of 10` with 8/10, `7 and 9` with 7/9, 1:1000 with `1 in 1000`."""
-    if one.dimension or other.dimension:
-        return None
-    forms, is_one = (one.form, other.form), one.parts == other.parts
-    if forms in {("of", "pair"), ("of", "fraction"), ("pair", "fraction")}:
-        quotients = [parts[0] / (parts[1] or 1.0) for parts in (one.parts, other.parts)]
-        return True if is_one else None if quotients[0] == quotients[1] else False
-    if forms == ("list", "pair"):
-        is_swapped = one.parts == other.parts[::-1]
-        return True if is_one else None if is_swapped else False
-    if forms == ("ratio", "of"):
-        return True if is_one and one.parts[1] >= _MANY else None
-    is_range = not other.form and not other.is_point and not other.bound
-    if one.form == "ratio" and is_range:
-        return True if one.parts == (other.low, other.high) else None
-    return None
-
-
-_MANY = 100
-"""Ratios from one to so many on are read as one in so many."""
-
-
-def _gestations(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
-    """Compare weeks and days of a pregnancy with their short form, `32+4`."""
-    if one.dimension != "time" or other.form != "plus" or not one.is_point:
-        return None
-    weeks, days = other.parts
-    return one.low == weeks * WEEK + days if _names(pair, "pregnancy") else None
-
-
-def _without_unit(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
-    """Compare a quantity with a number whose unit is plain from the question or the subject."""
-    if other.dimension or other.noun or other.size != 1.0 or one.form != other.form:
-        return None
-    size = _meant_size(one, other, pair) if one.dimension else None
-    if size is None:
-        return None
-    written_so = other._replace(
-        dimension=one.dimension,
-        low=other.low * size,
-        high=other.high * size,
-        size=size,
-        parts=tuple(part * size for part in other.parts),
-    )
-    return _same_kind(written_so, one, pair)
-
-
-def _meant_size(one: Quantity, other: Quantity, pair: Pair) -> float | None:
-    """Return the size of the unit that is meant with a number that has none; None if that is open."""
-    if one.dimension == "pressure" and one.form == "pair":
-        is_over = any(" over " in text.folded for text in (pair.answer, pair.reference))
-        is_plain = is_over or one.parts == other.parts or _names(pair, "pressure")
-        return one.size if is_plain else None
-    if one.dimension == "mass/area" and _names(pair, "body_mass"):
-        return one.size
-    if one.dimension == "time" and one.size == YEAR and _names(pair, "ages"):
-        return one.size
-    low, high = BODY["c"]
-    is_body = low <= other.low <= high and low <= one.low <= high and one.size == 1.0
-    if one.dimension == "temperature" and is_body and _names(pair, "temperature"):
-        return one.size
-    asked = pair.question.derived(_asked) if pair.question is not None else frozenset()
-    named = {units().get(word, ("", 0.0)) for word in asked if len(word) > 1}
-    sizes = {size for dimension, size in named if dimension == one.dimension}
-    return sizes.pop() if len(sizes) == 1 else None
-
-
-def _names(pair: Pair, name: str) -> bool:
-    """Return whether answer, reference or question has a word of a list."""
-    words = _listed(name)
-    return any(not words.isdisjoint(text.vocabulary) for text in _texts(pair))
-
-
-def _texts(pair: Pair) -> list[Normal]:
-    return [text for text in (pair.answer, pair.reference, pair.question) if text is not None]
-
-
-_PER_VOLUME = "/volume"
-
-
-def _converted(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
-    """Compare grams or equivalents with moles of what the texts name."""
-    if other.dimension != "amount" + _PER_VOLUME or not (one.is_point and other.is_point):
-        return None
-    factor = 0.0
-    if one.dimension == "equivalents" + _PER_VOLUME:
-        factor = float(_names(pair, "monovalent") and not _names(pair, "polyvalent"))
-    elif one.dimension == "mass" + _PER_VOLUME:
-        factor = _moles_in_a_gram(pair)
-    if not factor:
-        return None
-    difference, close = abs(one.low * factor - other.low), _CONVERTED * other.low
-    rounding = max(one.grain * factor, other.grain, close / 4) * (1 + _TINY)
-    if difference <= rounding:
-        return True if difference <= close else None
-    return None if difference <= 2 * close else False
-
-
-_CONVERTED = 0.02
-"""Relative difference that the rounding of a converted value may make."""
-
-
-def _moles_in_a_gram(pair: Pair) -> float:
-    weights = {
-        float(weight)
-        for weight, names in lexicon("units")["molar"].items()
-        if any(not text.vocabulary.isdisjoint(names) for text in _texts(pair))
-    }
-    return 1.0 / weights.pop() if len(weights) == 1 else 0.0
-
-
-def _divided(one: Quantity, other: Quantity, _: Pair) -> bool | None:
-    """Refuse the same number of another thing: 2 mg/kg is not 2 mg/m²."""
-    ours, theirs = one.dimension.split("/"), other.dimension.split("/")
-    is_other = len(ours) == len(theirs) > 1 and ours[0] == theirs[0] and one.form == other.form
-    return False if is_other and one.digits == other.digits else None
