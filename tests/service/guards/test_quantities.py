@@ -77,6 +77,35 @@ def test_the_spans_are_of_the_texts_as_they_came() -> None:
     assert reference[slice(*veto.reference_span)] == "5 × 10⁹/L"
 
 
+def test_the_spans_of_spelled_numbers_are_of_the_texts_as_they_came() -> None:
+    """A number in words keeps its place, and so does what follows it."""
+    answer, reference = "Take a half, for twenty-one days.", "Take one, for two and a half weeks."
+    veto = quantities(pair(answer, reference))
+    assert veto is not None
+    assert answer[slice(*veto.span)] == "twenty-one days"
+    assert veto.reference_span is not None
+    assert reference[slice(*veto.reference_span)] == "two and a half weeks"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("On arrival the BP was 220/140 and falling", "quantity.value"),
+        ("On arrival the BP was 110/70 and falling", None),
+        ("The murmur was 3/6, the pressure normal", None),
+    ],
+)
+def test_blood_pressures_need_no_unit(answer: str, expected: str | None) -> None:
+    """Two numbers with a stroke are a blood pressure where a text speaks of one."""
+    assert rule(quantities, answer, "BP was 110/70 mmHg.") == expected
+
+
+def test_long_lists_of_numbers_are_left_to_the_judge() -> None:
+    """More numbers than a guard reads are none."""
+    listed = ", ".join(f"{number} mg" for number in range(1, 200))
+    assert measured(normal(listed)) == ()
+
+
 @pytest.mark.parametrize(
     ("digits", "value"),
     [
@@ -138,6 +167,7 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "1:4", "1 in 4", OPEN),
         (None, "1:1000", "1 in 1000", R),
         (None, "1:1000", "1:10,000", W),
+        (None, "1:4", "1 to 4", R),
     ],
     "numbers in words": [
         (None, "5", "five", R),
@@ -180,6 +210,9 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         ("What percentage recurs?", "25", "one in three", W),
         ("What share relapses?", "25%", "One in three patients relapses early.", W),
         ("What share relapses?", "25%", "A little over a quarter of them.", OPEN),
+        ("By how much did it fall?", "20%", "by 20%", R),
+        (None, "50%", "one in three", W),
+        (None, "more than half", "< 50%", OPEN),
     ],
     "ranges and bounds": [
         (None, "30-40%", "35%", R),
@@ -203,6 +236,9 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "5 mg", "about 5 mg", OPEN),
         (None, "> 50%", "more than half", R),
         (None, "p < 0.05", "p<.05", R),
+        (None, "10 mm or less", "no more than 10 mm", R),
+        (None, "5 mg, 10 mg", "10 mg, 20 mg", W),
+        (None, "5 mg, 10 mg", "10 mg, 5 mg", OPEN),
     ],
     "temperatures": [
         (None, "38.5 °C", "38.5 degrees Celsius", R),
@@ -260,6 +296,8 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "3 x 4 cm", "3 x 6 cm", W),
         (None, "3 x 4 x 5 cm", "3 x 4 cm", OPEN),
         (None, "2 x 5 cm", "2 in x 5 in", W),
+        (None, "5 mg over 10 minutes", "10 mg over 5 minutes", W),
+        (None, "2 x 5 mg", "2 x 5 mg", R),
     ],
     "dates": [
         (None, "March 5, 2021", "5 March 2021", R),
@@ -286,6 +324,8 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "L4-L5", "L5-S1", W),
         ("Which stage is it?", "IIIA", "By size it falls into stage IIIC.", W),
         ("Which stage is it?", "IIIA", "By size it falls into the third stage.", OPEN),
+        ("What grade?", "IV", "5", W),
+        ("How many?", "grade IV", "4", OPEN),
     ],
     "doses": [
         (None, "twice daily", "BID", R),
@@ -304,6 +344,9 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "2 g/day", "2 g daily", R),
         (None, "2 g/day", "1 g BID", OPEN),
         (None, "2 g/day", "3 g daily", W),
+        (None, "every other day", "every 2 days", R),
+        (None, "BID", "12 hourly", R),
+        (None, "5 mg BID", "5 mg for 3 days", OPEN),
     ],
     "several": [
         (None, "Sensitivity 90%, specificity 75%", "75% specificity, 90% sensitivity", R),
@@ -317,6 +360,7 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "4 cm above the carina", "4 cm", OPEN),
         ("How far is the tip above the carina?", "2 cm", "The tip is 2 cm above the carina.", R),
         ("How far is the tip above the carina?", "2 cm", "The carina is 2 cm above the tip.", OPEN),
+        ("Give the dose.\nBe brief.", "2 cm", "The tip is at 2 cm.", OPEN),
     ],
 }
 """By kind: question, reference, answer, and whether the answer is right, wrong or left to a model."""
