@@ -198,8 +198,8 @@ def _stated(text: Normal, telling: Shapes, joined: Shapes) -> Sequence[Statement
             stated += [(i, *said) for said in known.phrases[word].get(words[i + 1].text, ())]
         if word in known.abbreviations and _is_side(words[i], text.text):
             marks += [(i, *said) for said in known.abbreviations[word]]
-        elif i and len(word) == 1 and _is_class(words[i - 1], words[i], text.text):
-            marks.append((i, ("letter", words[i - 1].text), word))
+        elif len(word) == 1 and (name := _class_name(words, i, text.text)):
+            marks.append((i, ("letter", name), word))
     numbers = [*numbered(words, text.text)]
     starts = [word.start for word in words] if numbers or not text.folded.isascii() else []
     stated += [(bisect_left(starts, word.start), key, value) for key, value, word in numbers]
@@ -257,18 +257,23 @@ MAX_NAME = 16
 """Characters of a text that is no more than a name with its class, at most."""
 
 
-def _is_class(name: Word, word: Word, text: str) -> bool:
-    """Return whether a capital letter behind a name is a class: `Child-Pugh A`."""
-    return (
-        "a" <= word.text <= "h"
-        and text[word.start : word.end].isupper()
-        and len(name.text) >= REACH
+def _class_name(words: Sequence[Word], place: int, text: str) -> str:
+    """Return the name of which a capital letter is a class: `Child-Pugh A`, `T cell`; empty if none."""
+    word, uses = words[place], lexicon().uses
+    if not text[word.start : word.end].isupper() or word.text == "i" or not word.text.isascii():
+        return ""
+    if place + 1 < len(words) and words[place + 1].text in uses["lettered"]:
+        return stemmed(words[place + 1].text)
+    name = words[place - 1] if place else word
+    is_name = (
+        len(name.text) >= REACH
         and name.text.isalpha()
         and name.text not in STOPWORDS
-        and name.text not in lexicon().uses["unnamed"]
+        and name.text not in uses["unnamed"]
         and text[name.end : word.start] in {" ", "-"}
         and (len(text) <= MAX_NAME or not text[name.start : name.end].isupper())
     )
+    return name.text if is_name else ""
 
 
 def _is_side(word: Word, text: str) -> bool:
@@ -307,11 +312,23 @@ def _twin(answer: Said, reference: Said) -> Veto | None:
         return None
     pairs = enumerate(zip(answer.stems, reference.stems, strict=True))
     different = [i for i, (one, other) in pairs if one != other]
+    if len(different) == 2:  # noqa: PLR2004 - two words exchanged
+        return _exchanged(answer, reference, *different)
     if len(different) != 1:
         return None
     word, against = answer.words[different[0]], reference.words[different[0]]
     rule = _rule(word.text, against.text)
     return _veto(rule, word, against) if rule else None
+
+
+def _exchanged(answer: Said, reference: Said, one: int, other: int) -> Veto | None:
+    """Veto two words exchanged around one that directs: `left-to-right shunt` and the reverse."""
+    ours, theirs = answer.stems, reference.stems
+    between = {word.text for word in answer.words[one + 1 : other]}
+    is_exchange = (ours[one], ours[other]) == (theirs[other], theirs[one])
+    if not is_exchange or lexicon().uses["directing"].isdisjoint(between):
+        return None
+    return _veto("order", answer.words[one], reference.words[one])
 
 
 def _rule(one: str, other: str) -> str | None:

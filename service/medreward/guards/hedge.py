@@ -96,7 +96,7 @@ def _is_taken_back(pair: Pair) -> bool:
     term = pair.reference.folded.strip(_EDGES)
     if len(term) > MAX_CHARACTERS:
         return False
-    places = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(term)}(?!\w)", folded)]
+    places = _places(folded, term)
     if not places or len(places) > MAX_NAMED:
         return False
     if pair.question is not None and pair.question.derived(asks_absence):
@@ -108,6 +108,21 @@ def _is_taken_back(pair: Pair) -> bool:
             return True
     rest = folded[places[-1] + len(term) :]
     return is_single and pattern_of("hedges", "added").match(rest) is not None
+
+
+def _places(folded: str, term: str) -> list[int]:
+    """Return where a term stands as words of its own; one place too many ends the search."""
+    places: list[int] = []
+    place = folded.find(term)
+    while place >= 0 and len(places) <= MAX_NAMED:
+        before, behind = (
+            folded[place - 1 : place],
+            folded[place + len(term) : place + len(term) + 1],
+        )
+        if not before.isalnum() and not behind.isalnum():
+            places.append(place)
+        place = folded.find(term, place + len(term))
+    return places
 
 
 def _is_put_off(folded: str, place: int, size: int, *, is_to_do: bool) -> bool:

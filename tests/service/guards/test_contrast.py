@@ -113,6 +113,8 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
     ],
     "order": [
         ("When is it taken?", "30 minutes before breakfast", "30 minutes after breakfast"),
+        (None, "left-to-right shunt", "right-to-left shunt"),
+        (None, "Bleeding follows the fever", "Fever follows the bleeding"),
         (None, "upstream of the stenosis", "downstream of the stenosis"),
     ],
     "comparison": [
@@ -133,7 +135,12 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
     ],
     "echo": [(None, "hypoechoic nodule", "The nodule is hyperechoic.")],
     "view": [(None, "PA view", "AP view")],
-    "letter": [(None, "Child-Pugh B", "Child-Pugh C"), (None, "Mallampati A", "Mallampati C")],
+    "letter": [
+        (None, "Child-Pugh B", "Child-Pugh C"),
+        (None, "Mallampati A", "Mallampati C"),
+        (None, "T-cell lymphoma", "A B-cell lymphoma"),
+        (None, "protein C deficiency", "Deficiency of protein S"),
+    ],
     "label": [
         (None, "1: liver; 2: spleen", "1 is the spleen and 2 is the liver"),
         (None, "A = ureter; B = bladder", "A is the bladder; B is the ureter."),
@@ -245,6 +252,7 @@ def test_opposites_are_vetoed_by_kind(
         ("Name one symptom.", "cough, fever", "fever"),
         (None, "heart attack, myocardial infarction", "heart attack"),
         ("What are the findings?", "Pneumonia, right lower lobe", "Pneumonia"),
+        (None, "nausea and vomiting", "vomiting and nausea"),
         (None, "A: aorta; B: bladder", "B is the bladder and A is the aorta"),
         ("Which side?", "left side", "L"),
     ],
