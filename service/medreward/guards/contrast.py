@@ -103,14 +103,32 @@ def asks_absence(question: Normal) -> bool:
 
 
 def _turned(text: Said) -> Said:
-    """Return a text in which members of denied things are stated: it tells what is missing."""
+    """Return a text in which members of denied things are stated: it tells what is missing.
+
+    What it says to be present does not count.
+    """
     opposites = lexicon().opposites
-    extra = {
-        key: members
-        for key, members in text.denied.items()
-        if key not in text.members and not any((key, member) in opposites for member in members)
-    }
-    return text._replace(members={**text.members, **extra}) if extra else text
+    there: set[int] = set()
+    for i in (i for i, stem in enumerate(text.stems) if stem == "present"):
+        start = i
+        while start > max(0, i - 2 * REACH) and not _stops(text, start - 1):
+            start -= 1
+        there.update(range(start, i))
+    members: dict[Key, Members] = {}
+    for key, stated in text.members.items():
+        for member, places in stated.items():
+            if left := [place for place in places if place not in there]:
+                members.setdefault(key, {})[member] = left
+    for key, denied in text.denied.items():
+        if not any((key, member) in opposites for member in denied):
+            members.setdefault(key, denied)
+    return text._replace(members=members)
+
+
+def _stops(text: Said, place: int) -> bool:
+    """Return whether a clause ends behind the word at *place*."""
+    gap = text.text[text.words[place].end : text.words[place + 1].start]
+    return _STOP.search(gap) is not None
 
 
 def _present(answer: Said, reference: Said) -> Veto | None:
@@ -118,8 +136,10 @@ def _present(answer: Said, reference: Said) -> Veto | None:
     uses = lexicon().negation
     if not reference.words or not reference.denial.denied.keys() <= answer.denial.denied.keys():
         return None
+    named = reference.known - STOPWORDS
     for i, stem in enumerate(answer.stems[:-1]):
-        if stem != reference.stems[-1] or i in answer.denial.doubtful:
+        phrase = answer.stems[max(0, i - REACH) : i + 1]
+        if stem != reference.stems[-1] or i in answer.denial.doubtful or not named <= {*phrase}:
             continue
         following = [word.text for word in answer.words[i + 1 : i + 4]]
         is_there = following[0] in {"is", "are", "was", "were"} and (
@@ -263,7 +283,8 @@ def _class_name(words: Sequence[Word], place: int, text: str) -> str:
     if not text[word.start : word.end].isupper() or word.text == "i" or not word.text.isascii():
         return ""
     if place + 1 < len(words) and words[place + 1].text in uses["lettered"]:
-        return stemmed(words[place + 1].text)
+        # A T lymphocyte is a T cell.
+        return stemmed(words[place + 1].text).replace("lymphocyte", "cell")
     name = words[place - 1] if place else word
     is_name = (
         len(name.text) >= REACH
@@ -434,8 +455,7 @@ def _nouns(text: Said, place: int, members: Members, step: int = 1) -> frozenset
         i += step
         if not 0 <= i < len(words) or i in others:
             break
-        left, right = min(i, i - step), max(i, i - step)
-        if _STOP.search(text.text[words[left].end : words[right].start]):
+        if _stops(text, min(i, i - step)):
             break
         word = words[i].text
         if word not in STOPWORDS and word not in hollow and not word[0].isdigit():

@@ -170,6 +170,8 @@ class _Reader:
                     (self._word(i + 1), self._word(i + 2))
                 ):
                     noun = None
+                if i == place + 1:
+                    self.scope[i] = False
                 break
             self.doubtful.add(i)
             if word.text in uses["seen"] and noun is not None:

@@ -106,6 +106,7 @@ def test_omission_and_other_words_for_the_same_are_not_vetoed(answer: str, refer
 OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
     "place": [
         ("Where is the tip?", "2 cm above the carina", "It lies 2 cm below the carina."),
+        (None, "superior to the bladder", "below the bladder"),
         (None, "behind the uterus", "in front of the uterus"),
         (None, "within the joint capsule", "outside the joint capsule"),
         (None, "toward the affected side", "away from the affected side"),
@@ -220,6 +221,7 @@ def test_opposites_are_vetoed_by_kind(
         # What is asked for is what is not there.
         ("Which enzyme is deficient?", "alpha-galactosidase", "Lack of alpha-galactosidase"),
         ("Which kidney is missing?", "left kidney", "There is no left kidney"),
+        ("Which side is missing?", "left breast", "The left one; the right breast is present."),
         ("Which reflex is lost?", "ankle reflex", "The ankle reflex is absent"),
         ("What should be avoided?", "NSAIDs", "Do not give NSAIDs"),
         # A clause may speak of something else.
@@ -228,6 +230,8 @@ def test_opposites_are_vetoed_by_kind(
         ("Which nerve?", "radial nerve", "The radial nerve, unlike the ulnar one"),
         ("Where?", "right upper and middle lobes", "All of the right lung but its lower lobe"),
         (None, "start insulin", "Stop metformin and start insulin"),
+        (None, "before birth", "prenatally, not after birth"),
+        (None, "T cells", "T lymphocytes; B cells are few"),
         (None, "above the diaphragm", "superior to the diaphragm, below the heart"),
         # Negations on both sides.
         (None, "appendicitis (no perforation)", "Appendicitis; perforation: no"),
