@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from medreward.guards.decoration import plain, plain_of, undecorated
+from medreward.guards.decoration import plain, plain_of
 from medreward.guards.lexicon import words_of
 from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, normal
 from medreward.guards.pair import Pair
@@ -88,14 +88,17 @@ ALTERNATIVES: Choice = frozenset({"alternatives"})
 """Choice of a text that leaves it open: `B or C`."""
 
 
-def option(pair: Pair) -> bool | None:
-    """Compare the choices of answer and reference; None if either makes none."""
+def option(pair: Pair, bare: Pair) -> bool | None:
+    """Compare the choices of answer and reference; None if either makes none.
+
+    *bare* is the pair without its decoration, which holds carriers such as `The answer is`.
+    """
     options = pair.question.derived(read_options) if pair.question is not None else None
     options = options or NO_OPTIONS
-    meant = _choice(pair.reference, options, pair.question)
+    meant = _choice(pair.reference, bare.reference, options, pair.question)
     if meant is None:
-        return _closed(pair)
-    said = _choice(pair.answer, options, pair.question)
+        return _closed(bare)
+    said = _choice(pair.answer, bare.answer, options, pair.question)
     if said is None or meant in (CONTRADICTION, ALTERNATIVES):
         return None
     return said == meant
@@ -136,10 +139,9 @@ def read_options(question: Normal) -> Options:
     return Options(texts, normal(folded[: marks[0].start()]).vocabulary)
 
 
-def _choice(text: Normal, known: Options, question: Normal | None) -> Choice | None:
+def _choice(text: Normal, bare: Normal, known: Options, question: Normal | None) -> Choice | None:
     """Return what a text chooses; None if it is no choice."""
-    bare, options = undecorated(text), known.texts
-    said = bare.derived(plain_of)
+    options, said = known.texts, bare.derived(plain_of)
     if said and said in options.values():
         return frozenset(letter for letter, told in options.items() if told == said)
     against = question is not None and _ASKS_AGAINST.search(question.folded) is not None
@@ -153,21 +155,33 @@ def _choice(text: Normal, known: Options, question: Normal | None) -> Choice | N
     )
 
 
+class _Letters(NamedTuple):
+    choice: Choice
+    is_praise: bool
+    """True if the text calls them correct."""
+
+
 def _letters(text: Normal, options: Mapping[str, str], *, against: bool) -> Choice | None:
     """Read a text of letters alone: `B`, `options A and C`, `AC`."""
+    found = text.derived(_letters_of)
+    if found is not None and not (against and found.is_praise):
+        return found.choice
+    run = text.text.strip(" .")
+    if not _RUN.fullmatch(run) or sorted(run) != list(run):
+        return None
+    letters = frozenset(run.lower())
+    return letters if letters <= options.keys() else None
+
+
+def _letters_of(text: Normal) -> _Letters | None:
     if len(text.folded) > MAX_LETTERS:
         return None
     found = _LETTERS.fullmatch(text.folded.strip())
-    if found is not None and not (against and found["praise"]):
-        letters = frozenset(_ONE.findall(found[1]))
-        is_open = re.search(r"\bor\b|或", found[1]) is not None
-        return ALTERNATIVES if is_open and len(letters) > 1 else letters
-    run = text.text.strip(" .")
-    letters = frozenset(run.lower())
-    is_run = (
-        _RUN.fullmatch(run) and letters <= options.keys() and sorted(letters) == list(run.lower())
-    )
-    return letters if is_run else None
+    if found is None:
+        return None
+    letters = frozenset(_ONE.findall(found[1]))
+    is_open = len(letters) > 1 and re.search(r"\bor\b|或", found[1]) is not None
+    return _Letters(ALTERNATIVES if is_open else letters, found["praise"] is not None)
 
 
 def _labelled(text: Normal, whole: Normal, options: Mapping[str, str]) -> Choice | None:
@@ -270,7 +284,7 @@ def _closed(pair: Pair) -> bool | None:
     if question.tokens[0] not in AUXILIARIES:
         return None
     told = f" {' '.join(word for word in question.tokens if word not in {'a', 'an', 'the'})} "
-    one, other = (undecorated(text).derived(plain_of) for text in (pair.answer, pair.reference))
+    one, other = pair.answer.derived(plain_of), pair.reference.derived(plain_of)
     is_other = bool(one and other) and one != other
     is_offered = f" {one} or {other} " in told or f" {other} or {one} " in told
     return False if is_other and is_offered else None

@@ -9,8 +9,10 @@ second answer. A text of which nothing would be left stays as it is.
 
 import html
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 from medreward.guards.lexicon import lexicon, words_of
@@ -24,7 +26,7 @@ MAX_LAYERS = 8
 MAX_TAIL = 120
 """Characters of a phrase behind the term, at most."""
 
-_MARKED = re.compile(r"[*_`<&\\$]")
+_MARKED = re.compile(r"[*_`<&\\$\n]")
 _MARKS = re.compile(
     r"""\*\*|(?<!_)__(?!_)|`
     |(?P<tag></?(?:b|i|u|em|strong|span|small|h[1-4])\s?/?>)
@@ -93,6 +95,8 @@ def undecorated(text: Normal) -> Normal:
 
 def _core(text: Normal) -> Core:
     bare, places = text.text, None
+    if _is_plain(bare):
+        return Core(bare, 0, None)
     if _MARKED.search(bare):
         bare, places = _without_marks(bare)
     start, said = 0, bare
@@ -103,6 +107,20 @@ def _core(text: Normal) -> Core:
             break
         start, said = start + found[0], said[found[0] : found[1]]
     return Core(said, start, places) if start or said != text.text else Core(text.text, 0, None)
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text is plainly without decoration, as most are."""
+    word, known = _FIRST_WORD.match(text), _phrases()
+    return (
+        word is not None
+        and text.isascii()
+        and text[-1].isalnum()
+        and text[0] != "1"
+        and not _MARKED.search(text)
+        and word[0].lower() not in known.first
+        and text[text.rfind(" ") + 1 :].lower() not in known.last
+    )
 
 
 def _without_marks(text: str) -> tuple[str, tuple[int, ...] | None]:
@@ -157,7 +175,7 @@ def _says(text: str) -> bool:
     empty = words_of("carriers", "empty")
     return any(
         word.lower() not in empty or (len(word) == 1 and word.isupper())
-        for word in WORD.findall(text)
+        for word in map(itemgetter(0), WORD.finditer(text))
     )
 
 
@@ -179,11 +197,13 @@ def _candidates(text: str, *, is_denied: bool) -> Iterator[tuple[int, int]]:
 
 def _starts(text: str) -> Iterator[int]:
     """Yield the places behind phrases with which a text begins."""
-    known = _phrases()
-    word = _FIRST_WORD.match(text)
-    is_known = word is not None and word[0].lower() in known.first
-    patterns = (known.front if is_known else ()) + (() if text.isascii() else known.touching)
-    yield from (found.end() for pattern in patterns if (found := pattern.match(text)))
+    known, word = _phrases(), _FIRST_WORD.match(text)
+    if word is not None and word[0].lower() in known.first:
+        found = _before(word[0].lower()).match(text)
+        if found is not None:
+            yield found.end()
+    if not text.isascii():
+        yield from (found.end() for pattern in known.touching if (found := pattern.match(text)))
 
 
 def _ends(text: str, *, is_denied: bool) -> Iterator[int]:
@@ -191,8 +211,8 @@ def _ends(text: str, *, is_denied: bool) -> Iterator[int]:
     known, tail = _phrases(), max(0, len(text) - MAX_TAIL)
     if not text.isascii() and (found := known.touched.search(text, tail)):
         yield found.start()
-    is_known = not is_denied and text[text.rfind(" ") + 1 :].lower() in known.last
-    if is_known and (found := known.behind.search(text, tail)):
+    word = text[text.rfind(" ") + 1 :].lower()
+    if not is_denied and word in known.last and (found := _behind(word).search(text, tail)):
         yield found.start()
 
 
@@ -208,12 +228,12 @@ def _once(text: str) -> tuple[int, int]:
 
 
 class _Phrases(NamedTuple):
-    """Patterns of the lexicon, and the words with which a text has to begin or end for them."""
+    """Phrases of the lexicon, by the words with which a text has to begin or end for them."""
 
-    front: tuple[re.Pattern[str], ...]
-    first: frozenset[str]
-    behind: re.Pattern[str]
-    last: frozenset[str]
+    first: Mapping[str, Sequence[str]]
+    """Patterns of the phrases before a term, by their first word."""
+    last: Mapping[str, Sequence[str]]
+    """Patterns of the phrases behind a term, by their last word."""
     touching: tuple[re.Pattern[str], ...]
     touched: re.Pattern[str]
     signs: str
@@ -226,8 +246,7 @@ def _phrases() -> _Phrases:
     colon = r"(?:\s{0,2}[:：]\s{0,4}|\s{1,3}[-–—=]{1,2}>?\s{1,3})(?=\S)"
     gap = rf"(?:\s{{0,2}}[:,]\s{{0,4}}|{_GAP})"
     then = r"(?=(?:the|it|this|that|these|there|they|my|we|i|a|an|he|she)\b)"
-    front = []
-    first = set()
+    first, last = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     for lines, follows in (
         (said["openings"], rf"(?:\s{{0,2}},\s{{0,4}}|{_GAP}{then})(?=\S)"),
         (said["before"], rf"{gap}{_articles(said)}(?=\S)"),
@@ -235,23 +254,31 @@ def _phrases() -> _Phrases:
         (others["before"], rf"{gap}{_articles(others)}(?=\S)"),
         (others["labels"], colon),
     ):
-        phrases = [Phrase(line, {**parts, **others}) for line in lines]
-        first |= {word for phrase in phrases for word in phrase.ends(1)}
-        pattern = "|".join([phrase.pattern for phrase in phrases])
-        front.append(re.compile(f"(?:{pattern}){follows}", re.IGNORECASE))
-    behind = [Phrase(line, parts) for line in said["behind"]]
+        for phrase in (Phrase(line, {**parts, **others}) for line in lines):
+            for word in set(phrase.ends(1)):
+                first[word].append(phrase.pattern + follows)
+    for phrase in (Phrase(line, parts) for line in said["behind"]):
+        for word in set(phrase.ends(-1)):
+            last[word].append(rf"{_GAP}{phrase.pattern}\Z")
     touching = table["touching"]
     return _Phrases(
-        front=tuple(front),
-        first=frozenset(first),
-        behind=re.compile(
-            rf"{_GAP}(?:{'|'.join([phrase.pattern for phrase in behind])})\Z", re.IGNORECASE
-        ),
-        last=frozenset([word for phrase in behind for word in phrase.ends(-1)]),
+        first=first,
+        last=last,
         touching=tuple(re.compile(line) for line in touching["before"]),
         touched=re.compile(rf"(?:{'|'.join(touching['behind'])})\Z"),
         signs="".join({sign for line in table["signs"]["ends"] for sign in line if sign != " "}),
     )
+
+
+# One pattern for each word of the lexicon, compiled when a text first begins or ends with it.
+@lru_cache(maxsize=2048)
+def _before(word: str) -> re.Pattern[str]:
+    return re.compile("|".join(_phrases().first[word]), re.IGNORECASE)
+
+
+@lru_cache(maxsize=2048)
+def _behind(word: str) -> re.Pattern[str]:
+    return re.compile("|".join(_phrases().last[word]), re.IGNORECASE)
 
 
 def _articles(table: Mapping[str, Sequence[str]]) -> str:

@@ -32,7 +32,7 @@ def settle(pair: Pair) -> Settled | None:
     """
     bare = pair._replace(answer=undecorated(pair.answer), reference=undecorated(pair.reference))
     answer, reference = bare.answer, bare.reference
-    decided = _equal(answer, reference) or _ruled(option(pair), "option")
+    decided = _equal(answer, reference) or _ruled(option(pair, bare), "option")
     decided = decided or _ruled(yes_no(bare), "yes_no") or _ruled(denied_alike(bare), "denied")
     decided = decided or _ruled(normal_alike(bare), "normal") or same_quantity(bare)
     if decided is None:

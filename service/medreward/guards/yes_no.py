@@ -167,8 +167,10 @@ def _strays(text: Normal, stated: Verdict, question: Normal) -> bool:
 
 def _claimed(text: Normal, question: Normal) -> Verdict | None:
     """Read a claim about what the question asks; the question has to be a yes-or-no question."""
-    if _QUESTION_MARK.search(question.folded) and (foreign := _foreign_claim(text, question)):
-        return foreign
+    if text.folded.startswith(_foreign_phrases()) and _QUESTION_MARK.search(question.folded):
+        foreign = _foreign_claim(text, question)
+        if foreign is not None:
+            return foreign
     asked = question.derived(_asked)
     if asked is None:
         return None
@@ -277,8 +279,6 @@ def _place(stems: Sequence[str], topic: Sequence[str]) -> tuple[int, int] | None
 def _foreign_claim(text: Normal, question: Normal) -> Verdict | None:
     """Read a claim in another language: `no hay derrame`, `没有肿瘤`."""
     folded = text.folded.strip(" .。!")
-    if not folded.startswith(_foreign_phrases()):
-        return None
     for says, phrase in _foreign():
         if not folded.startswith(phrase):
             continue

@@ -50,7 +50,7 @@ def read_completion(response: str, tags: Tags, *, as_meant: bool = False) -> Com
     space inside, end tokens behind the response are ignored, and a code fence around the whole
     answer and a JSON object with the one key `answer` are unwrapped.
     """
-    if as_meant:
+    if as_meant and not response.endswith(f"</{tags.answer}>"):
         response = _without_end_tokens(response)
     if tags.answer is None or tags.answer == "\\boxed":
         read = _read_unmarked(tighten(response) if tags.tighten else response, tags)
