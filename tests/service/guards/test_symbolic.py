@@ -282,6 +282,72 @@ def test_a_finding_is_never_settled_as_normal(before: list[str], behind: list[st
     assert decided(answer, "no acute findings") is not True
 
 
+@pytest.mark.parametrize(
+    ("question", "reference", "answer", "expected"),
+    [
+        (
+            "Which vessel is occluded in this photograph?",
+            "Central vein",
+            "The central vein is occluded.",
+            True,
+        ),
+        (
+            "Which lobe is affected?",
+            "left lower lobe",
+            "The affected lobe is the left lower lobe.",
+            True,
+        ),
+        ("In which organ is the cyst located?", "liver", "The cyst is located in the liver.", True),
+        (
+            "What is the cause of the fever and cough?",
+            "flu",
+            "The cause of the fever and cough is flu",
+            True,
+        ),
+        ("Which side shows the effusion?", "Left", "It is on the left.", True),
+        ("How does the lesion appear?", "Hypoechoic", "The lesion is hypoechoic.", True),
+        ("What lies behind the heart?", "aorta", "The aorta lies behind the heart", True),
+        # The other order, another word, or a denial.
+        ("What lies behind the heart?", "aorta", "The heart lies behind the aorta", None),
+        (
+            "What is located behind the heart?",
+            "aorta",
+            "The heart is located behind the aorta",
+            None,
+        ),
+        (
+            "Which lobe is affected?",
+            "left lower lobe",
+            "The affected lobe is the right lower lobe.",
+            None,
+        ),
+        (
+            "Which lung is affected?",
+            "left lung",
+            "The left lung and the right lung are affected",
+            None,
+        ),
+        (
+            "Which lung is affected?",
+            "left lung",
+            "The upper lobe of the left lung is affected",
+            None,
+        ),
+        ("Which lung is affected?", "left lung", "The left lung is not affected", None),
+        ("Which lung is not affected?", "left lung", "The left lung is affected", None),
+        ("Which is the least likely diagnosis?", "asthma", "asthma is likely", None),
+        ("Is it in the liver or the spleen?", "liver", "The liver is in the spleen", None),
+        ("Which non-small thing?", "small cell carcinoma", "Non-small cell carcinoma", None),
+        ("Which status?", "HER2", "HER2+ is status", None),
+    ],
+)
+def test_an_answer_may_restate_its_question(
+    question: str, reference: str, answer: str, *, expected: bool | None
+) -> None:
+    """The reference among the question's words, in their order, is the reference."""
+    assert decided(answer, reference, question) is expected
+
+
 ARTERY = (
     "Which artery is most likely occluded?\nA. Left anterior descending artery\n"
     "B. Right coronary artery\nC. Left circumflex artery\nD. Posterior descending artery"
