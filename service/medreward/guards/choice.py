@@ -35,6 +35,12 @@ _LABELLED = re.compile(
     re.DOTALL,
 )
 
+_JOINING = frozenset(["and", "or", "both", "the", "a", "an", "are", "is", "all"])
+"""Words between the texts of several options."""
+
+_COLLECTIVE = re.compile(r"\b(?:above|both|neither|none|all|these)\b|^[a-j](?:,| and| or) ")
+"""Matches an option that stands for several others."""
+
 _NUMBER = re.compile(r"(?<!\w)\d")
 _ENDS = frozenset(".;,:(")
 
@@ -49,7 +55,7 @@ _CLAIMS = tuple(
         (
             r"\b(?:answer|choice|option|letter)s?(?: choice| option| letter)?(?: here)?"
             r"(?: is| are| would be| should be| must be|:| =)\s{1,3}(?:therefore |thus |clearly )?"
-            rf"{_NAME}"
+            rf"{_NAME}(?=\s{{0,2}}(?:$|[.,;:!?()&/\n—–-]|(?:and|or|since|because|as|which|with|not|for)\b))"  # noqa: RUF001
         ),
         # `…, so B.`, `…, which leaves B.`, `…, option B.`.
         (
@@ -58,12 +64,13 @@ _CLAIMS = tuple(
             rf"{_NAME}(?=\s{{0,2}}(?:$|[.,;!\n]))"
         ),
         # `B, since …`.
-        r"\A\(?((?-i:[A-J]))\)?(?:,? (?:since|because)|, (?:as|not|due|rather))\b",
+        r"\A\(?((?-i:[A-J]))\)?(?:,? (?:since|because)|, (?:as|due)|, not(?= \(?[A-J]\b))\b",
     )
 )
 _PRAISED = re.compile(
     rf"(?<![\w(]){_NAME}(?:\s?\([^().]{{1,80}}\))?(?:,? (?:is|are)) (?:both )?(?:the )?(?:single )?"
-    r"(?:correct|right|best|true|most appropriate|answer)\b",
+    r"(?:correct|right|best|true|most appropriate|answer)\b"
+    r"(?! (?:only|if|unless|when|except|provided))",
     re.IGNORECASE,
 )
 _MORE = re.compile(r"\s{0,2}(?:,? (and|or) |([,&/]) ?)(?:option )?\(?((?-i:[A-J]))(?![\w'’-])\)?")  # noqa: RUF001
@@ -100,6 +107,9 @@ def option(pair: Pair, bare: Pair) -> bool | None:
         return _closed(bare)
     said = _choice(pair.answer, bare.answer, options, pair.question)
     if said is None or meant in (CONTRADICTION, ALTERNATIVES):
+        return None
+    is_several = len(said) != len(meant) and CONTRADICTION not in (said, meant)
+    if is_several and any(map(_COLLECTIVE.search, options.texts.values())):
         return None
     return said == meant
 
@@ -260,10 +270,12 @@ def _named(text: Normal, known: Options, question: Normal, *, against: bool) -> 
     if not is_spaced:
         return frozenset(named) if left.strip(" 。.、，和") in question.folded else None  # noqa: RUF001
     rest = [word for word in left.split() if word not in named or word.upper() not in text.text]
-    if not _is_said_by(rest, known.words) or (against and not STOPWORDS.issuperset(rest)):
+    is_list = len(named) > 1 and _JOINING.issuperset(rest)
+    is_asked = _is_said_by(rest, known.words) and not (against and not STOPWORDS.issuperset(rest))
+    if not is_asked or (len(named) > 1 and not is_list):
         return None
     if "or" in rest:
-        return ALTERNATIVES if len(named) > 1 else None
+        return ALTERNATIVES if is_list else None
     # A letter beside a text may be another choice.
     is_lettered = any(len(word) == 1 and word.upper() in text.text.split() for word in rest)
     return None if is_lettered else frozenset(named)

@@ -21,7 +21,7 @@ MAX_WORDS = 24
 
 _INSIDE = re.compile(r"[,;:.!?()\[\]\n/<>=+]")
 _GAPS = frozenset({"", " "})
-_COPULA = re.compile(r"\b(?:is|are|was|were)(?: the| an?)? $")
+_COPULA = re.compile(r"\b(?:is|are|was|were)(?: the| an?)? {1,2}$")
 _EMPTY = frozenset(["a", "an", "the", "is", "are", "was", "were", "in", "on", "at", "of", "within"])
 """Words around the reference that need not stand in the question."""
 
@@ -87,7 +87,9 @@ def _restated(pair: Pair) -> bool | None:
         return None
     asked = question.derived(_asked)
     around = [[word for word in side.split() if word not in _EMPTY] for side in (before, behind)]
-    if asked is None or all(around) or "non" in around[0]:
+    # `Is the left lobe affected` is a question.
+    is_question = bool(around[1]) and _COPULA.search(f"{before} ") is not None
+    if asked is None or all(around) or is_question or "non" in around[0]:
         return None
     words = around[0] or around[1]
     if _is_in_order(words, asked):

@@ -24,7 +24,7 @@ MAX_MODIFIERS = 4
 MAX_ASIDE = 6
 """Words before the auxiliary of a question, at most: `In this image, is there …`."""
 
-_AFTER_VERDICT = re.compile(r"\s*(?:$|[.,;:!?\n—–-]|[。、，；：！،।])")  # noqa: RUF001 - as written
+_AFTER_VERDICT = re.compile(r"\s*(?:$|[.,;:!?\n—–。、，；：！،।])|\s+-")  # noqa: RUF001 - as written
 _CLAUSE = re.compile(r"[.;\n。；]")  # noqa: RUF001 - as written
 _ASKED = re.compile(r"[^.!?;\n。？؟¿:]+(?=[?？؟][^?？؟]*\Z)")  # noqa: RUF001 - as written
 _QUESTION_MARK = re.compile(r"[?？؟吗嗎]|か")  # noqa: RUF001 - as written
@@ -88,6 +88,7 @@ class Asked(NamedTuple):
     """The first of them, up to a preposition: `mass` of `a mass in the liver`."""
     is_existence: bool
     """True if it asks whether something is there."""
+    words: frozenset[str]
 
 
 def yes_no(pair: Pair) -> bool | None:
@@ -99,7 +100,12 @@ def yes_no(pair: Pair) -> bool | None:
     if given is None:
         return None
     if given.says != meant.says:
-        return False
+        # `Possibly` hedges a yes as often as it says maybe.
+        is_hedged = any(
+            not words_of("yes_no", "hedges").isdisjoint(text.vocabulary)
+            for text in (pair.answer, pair.reference)
+        )
+        return None if is_hedged else False
     return True if given.is_bare or meant.is_bare else None
 
 
@@ -149,11 +155,18 @@ def _others(tokens: Sequence[str], says: Says) -> bool:
 
 def _strays(text: Normal, stated: Verdict, question: Normal) -> bool:
     """Return whether the explanation of a verdict goes another way than the verdict."""
-    if stated.says == "no":
-        found = _claimed(normal(stated.explanation.strip(" ,.;:\n")), question)
-        return found is not None and found.says == "yes"
     if stated.says == "maybe":
         return False
+    explanation = normal(stated.explanation.strip(" ,.;:\n"))
+    healthy = words_of("yes_no", "healthy")
+    is_asked, is_told = (not healthy.isdisjoint(t.vocabulary) for t in (question, explanation))
+    if stated.says == "no":
+        if is_asked and is_told and not _is_denied(explanation):
+            return True
+        found = _claimed(explanation, question)
+        return found is not None and found.says == "yes"
+    if is_asked is not is_told:
+        return True
     for way, other in (("up", "down"), ("down", "up")):
         asked_way, told_way = words_of("yes_no", way), words_of("yes_no", other)
         if (
@@ -204,7 +217,8 @@ def _asked(question: Normal) -> Asked | None:
     topic = tuple(shape(words[i]).stem for i in told)
     end = next((i for i in range(told[0], len(words)) if words[i] in _PLACING), len(words))
     is_existence = words[0] == "there" or not words_of("yes_no", "exists").isdisjoint(words)
-    return Asked(topic, topic[: sum(i < end for i in told)], is_existence)
+    head = topic[: sum(i < end for i in told)]
+    return Asked(topic, head, is_existence, sentence.vocabulary)
 
 
 def _is_denied(text: Normal) -> bool:
@@ -216,7 +230,8 @@ def _short(text: Normal, asked: Asked) -> Verdict | None:
     words = text.vocabulary
     if len(text.folded) == 1 and text.folded in "yn":
         return Verdict("yes" if text.folded == "y" else "no")
-    if len(text.tokens) > 1 and words - {"not"} <= words_of("yes_no", "verbs"):
+    is_past = not (words & words_of("yes_no", "past")) <= asked.words
+    if len(text.tokens) > 1 and not is_past and words - {"not"} <= words_of("yes_no", "verbs"):
         return Verdict("no" if "not" in words else "yes")
     there, gone = words & words_of("yes_no", "there"), words & words_of("yes_no", "gone")
     if not asked.is_existence or words - there - gone - words_of("yes_no", "beside_there"):
