@@ -14,6 +14,9 @@ MIN_OPTIONS = 2
 MAX_LETTERS = 60
 """Characters of a text that only names letters, at most: `options A and C are both correct`."""
 
+MAX_BEFORE = 160
+"""Characters before a named letter in which a denial or further letters are looked for."""
+
 _OPTION = re.compile(
     r"(?<![^\W_])\(?([a-j])[.):、](?=\s)\s*|\(([a-j])\)\s*|(?:^|\n)\s{0,8}([a-j])[.):、](?=\S)"
 )
@@ -231,10 +234,12 @@ def _with_more(
     text: str, found: re.Match[str], options: Mapping[str, str], *, is_praise: bool
 ) -> Choice | None:
     """Return the letters of one claim, with those joined to it; None if it is denied or unclear."""
-    sentence = _SENTENCE.split(text[: found.start(1)])[-1].lower()
+    near = text[max(0, found.start(1) - MAX_BEFORE) : found.start(1)]
+    sentence = _SENTENCE.split(near)[-1].lower()
     letters, is_open = {found[1].lower()}, False
     if is_praise:
-        before = re.search(r"(?:\(?[A-J]\)?,? (?:and |or |, ?)){1,8}\Z", text[: found.start()])
+        near = text[max(0, found.start() - MAX_BEFORE) : found.start()]
+        before = re.search(r"(?:\(?[A-J]\)?,? (?:and |or |, ?)){1,8}\Z", near)
         letters.update(_ONE.findall(before[0].lower()) if before else ())
         is_open = before is not None and " or " in before[0]
         sentence = "" if before else sentence

@@ -255,11 +255,13 @@ def _phrases() -> _Phrases:
         (others["labels"], colon),
     ):
         for phrase in (Phrase(line, {**parts, **others}) for line in lines):
+            pattern = phrase.pattern + follows
             for word in set(phrase.ends(1)):
-                first[word].append(phrase.pattern + follows)
+                first[word].append(pattern)
     for phrase in (Phrase(line, parts) for line in said["behind"]):
+        pattern = rf"{_GAP}{phrase.pattern}\Z"
         for word in set(phrase.ends(-1)):
-            last[word].append(rf"{_GAP}{phrase.pattern}\Z")
+            last[word].append(pattern)
     touching = table["touching"]
     return _Phrases(
         first=first,

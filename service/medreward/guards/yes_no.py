@@ -26,7 +26,7 @@ MAX_ASIDE = 6
 
 _AFTER_VERDICT = re.compile(r"\s*(?:$|[.,;:!?\n—–。、，；：！،।])|\s+-")  # noqa: RUF001 - as written
 _CLAUSE = re.compile(r"[.;\n。；]")  # noqa: RUF001 - as written
-_ASKED = re.compile(r"[^.!?;\n。？؟¿:]+(?=[?？؟][^?？؟]*\Z)")  # noqa: RUF001 - as written
+_MARKS, _BREAKS = "?？؟", ".!?;:\n。？؟¿"  # noqa: RUF001 - as written
 _QUESTION_MARK = re.compile(r"[?？؟吗嗎]|か")  # noqa: RUF001 - as written
 _ASKING = frozenset(
     [
@@ -202,10 +202,12 @@ def _claimed(text: Normal, question: Normal) -> Verdict | None:
 
 
 def _asked(question: Normal) -> Asked | None:
-    found = _ASKED.search(question.folded)
-    if found is None:
+    folded = question.folded
+    end = max(folded.rfind(mark) for mark in _MARKS)
+    if end < 0:
         return None
-    sentence = normal(found[0].strip())
+    begin = max(folded.rfind(sign, 0, end) for sign in _BREAKS) + 1
+    sentence = normal(folded[begin:end].strip())
     tokens = sentence.tokens
     start = next((i for i, word in enumerate(tokens[:MAX_ASIDE]) if word in AUXILIARIES), None)
     if start is None or not _ASKING.isdisjoint(tokens) or _is_denied(sentence):

@@ -474,9 +474,16 @@ def test_what_is_settled_is_settled_both_ways(one: str, other: str, question: st
 
 
 @pytest.mark.parametrize(
-    "piece", ["a. ", "(a) ", "yes ", "no, ", "- ", "a-", "the answer is ", "1 "]
+    "piece",
+    [
+        *("a. ", "(a) ", "yes ", "no, ", "- ", "a-", "the answer is ", "1 ", "'a': '", "is there "),
+        *("The answer is A. ", "A is correct. ", "A and ", "B, ", "so A", "no effusion or ", "有"),
+        *("not seen ", "normal ", "left ", "the left is affected ", "? ", "没有肿瘤"),
+    ],
 )
-def test_long_texts_are_read(piece: str) -> None:
+@pytest.mark.parametrize("question", [None, ARTERY, EFFUSION, TUMOUR])
+def test_long_texts_are_read(piece: str, question: str | None) -> None:
     """A text at the limit of 16 KiB is read like any other."""
     text = (piece * 16_384)[:16_384]
-    assert decided(text, "pneumonia", text) is None
+    assert decided(text, "pneumonia", question or text) is not True
+    assert decided("B", text, question or text) is not True
