@@ -4,13 +4,14 @@ Only plain cases are settled; the judge decides the rest.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from medreward.guards.absence import denied_alike, normal_alike
 from medreward.guards.choice import NO_OPTIONS, option, read_options
-from medreward.guards.decoration import plain_of, undecorated
-from medreward.guards.lexicon import words_of
+from medreward.guards.decoration import plain, plain_of, undecorated
+from medreward.guards.lexicon import lexicon, words_of
 from medreward.guards.normal import Normal
 from medreward.guards.pair import Pair, Span
 from medreward.guards.quantities import same_quantity
@@ -24,6 +25,17 @@ _GAPS = frozenset({"", " "})
 _COPULA = re.compile(r"\b(?:is|are|was|were)(?: the| an?)? {1,2}$")
 _EMPTY = frozenset(["a", "an", "the", "is", "are", "was", "were", "in", "on", "at", "of", "within"])
 """Words around the reference that need not stand in the question."""
+
+_IN_BRACKETS = re.compile(r"(\w[^()]{2,80}?) ?\(([A-Z]{2,8})\)")
+_LISTED = re.compile(r"\s?[,;]\s(?:and )?|\s(?:and|&)\s")
+_UNLISTED = re.compile(
+    r"\d|[:()/.]|\b(?:or|no|not|without|with|than|then|from|to|of|but|neither|nor|both|respectively|followed)\b"
+)
+"""Matches what a list of equal items does not hold."""
+_ORDERED = frozenset(
+    ["order", "sequence", "respectively", "first", "then", "before", "after", "label", "labels"]
+)
+"""Words of a question that asks for an order."""
 
 
 
@@ -45,7 +57,7 @@ def settle(pair: Pair) -> Settled | None:
     """
     bare = pair._replace(answer=undecorated(pair.answer), reference=undecorated(pair.reference))
     answer, reference = bare.answer, bare.reference
-    decided = _equal(answer, reference) or _ruled(option(pair, bare), "option")
+    decided = _equal(bare) or _ruled(option(pair, bare), "option")
     decided = decided or _ruled(yes_no(bare), "yes_no") or _ruled(denied_alike(bare), "denied")
     decided = decided or _ruled(normal_alike(bare), "normal")
     decided = decided or _ruled(_restated(bare), "restated") or same_quantity(bare)
@@ -60,9 +72,47 @@ Decision = tuple[bool, str] | None
 """True for yes and False for no, with the rule; None if undecided."""
 
 
-def _equal(answer: Normal, reference: Normal) -> Decision:
-    said = answer.derived(plain_of)
-    return (True, "equal") if said and said == reference.derived(plain_of) else None
+def _equal(pair: Pair) -> Decision:
+    answer, reference = pair.answer, pair.reference
+    said, meant = answer.derived(plain_of), reference.derived(plain_of)
+    if said and said == meant:
+        return True, "equal"
+    if said and answer.derived(_spelled_out) == reference.derived(_spelled_out):
+        return True, "equal"
+    items = reference.derived(_items)
+    is_ordered = pair.question is not None and not _ORDERED.isdisjoint(pair.question.vocabulary)
+    return (True, "equal") if items and not is_ordered and items == answer.derived(_items) else None
+
+
+def _spelled_out(text: Normal) -> str:
+    """Return the plain form of a text with its short forms of sides and places in full."""
+    words, same = _short_forms()
+    said = text.derived(plain_of)
+    # `Left lower lobe (LLL)` says the same twice.
+    if text.text.endswith(")") and (twice := _IN_BRACKETS.fullmatch(text.text)):
+        term = plain(twice[1].lower())
+        initials = "".join([word[0] for word in term.split()])
+        said = term if initials == twice[2].lower() else said
+    if not words.keys().isdisjoint(text.text.replace(",", " ").split()):
+        said = " ".join(words.get(word, word.lower()) for word in text.text.split())
+        said = plain(said)
+    return same.get(said, said)
+
+
+@lru_cache(maxsize=1)
+def _short_forms() -> tuple[Mapping[str, str], Mapping[str, str]]:
+    table = lexicon("short_forms")
+    return table["words"], {text: side for side, same in table["texts"].items() for text in same}
+
+
+def _items(text: Normal) -> frozenset[str]:
+    """Return the items of a list whose order says nothing; empty if the text is no such list."""
+    said = text.derived(plain_of)
+    is_listed = " and " in said or "," in said or ";" in said or "&" in said
+    if not is_listed or not _LISTED.search(said) or _UNLISTED.search(said):
+        return frozenset()
+    items = [plain(item) for item in _LISTED.split(said)]
+    return frozenset(items) if all(items) and len(set(items)) == len(items) else frozenset()
 
 
 def _ruled(agree: bool | None, rule: str) -> Decision:

@@ -358,6 +358,41 @@ def test_an_answer_may_restate_its_question(
     assert decided(answer, reference, question) is expected
 
 
+@pytest.mark.parametrize(
+    ("question", "reference", "answer", "expected"),
+    [
+        # Short forms of sides and places.
+        (None, "left lower lobe", "LLL", True),
+        (None, "left lower lobe", "Left lower lobe (LLL)", True),
+        (None, "right lung", "R lung", True),
+        (None, "left", "L", True),
+        (None, "Left side", "left-sided", True),
+        (None, "bilateral", "both sides", True),
+        (None, "right upper quadrant", "RUQ", True),
+        (None, "right lower lobe", "LLL", None),
+        (None, "right", "L", None),
+        (None, "right eye", "od", None),
+        (None, "left lower lobe", "Left lower lobe (RLL)", None),
+        # Lists in another order.
+        (None, "Lymphocytes and plasma cells", "Plasma cells and lymphocytes", True),
+        (None, "fever; cough; rash", "cough, rash and fever", True),
+        (None, "fever and cough", "fever", None),
+        (None, "fever and cough", "fever, cough and rash", None),
+        (None, "fever and cough", "cough and no fever", None),
+        (None, "right upper and middle lobe", "middle and right upper lobe", None),
+        (None, "A: aorta, B: vein", "B: aorta, A: vein", None),
+        (None, "7 and 9", "9 and 7", None),
+        (None, "left kidney and right ureter", "left ureter and right kidney", None),
+        ("In which order do they appear?", "fever and rash", "rash and fever", None),
+    ],
+)
+def test_short_forms_and_lists_are_equal_in_full(
+    question: str | None, reference: str, answer: str, *, expected: bool | None
+) -> None:
+    """LLL is the left lower lobe, and a list is the same in any order unless order is asked."""
+    assert decided(answer, reference, question) is expected
+
+
 ARTERY = (
     "Which artery is most likely occluded?\nA. Left anterior descending artery\n"
     "B. Right coronary artery\nC. Left circumflex artery\nD. Posterior descending artery"
