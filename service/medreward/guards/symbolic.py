@@ -38,7 +38,6 @@ _ORDERED = frozenset(
 """Words of a question that asks for an order."""
 
 
-
 class Settled(NamedTuple):
     """A verdict that needs no model."""
 
@@ -56,7 +55,6 @@ def settle(pair: Pair) -> Settled | None:
     Answer and reference are compared without their decoration.
     """
     bare = pair._replace(answer=undecorated(pair.answer), reference=undecorated(pair.reference))
-    answer, reference = bare.answer, bare.reference
     decided = _equal(bare) or _ruled(option(pair, bare), "option")
     decided = decided or _ruled(yes_no(bare), "yes_no") or _ruled(denied_alike(bare), "denied")
     decided = decided or _ruled(normal_alike(bare), "normal")
