@@ -15,6 +15,7 @@ from medreward.admission import Caller
 from medreward.engines.embedder import Vector
 from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.templates import Template
+from medreward.guards.chain import GuardChain
 from medreward.inference.answers import Answers, Timings
 from medreward.inference.resolver import Resolver
 from medreward.offload import Offloader
@@ -120,13 +121,14 @@ async def grade(
     items: Sequence[Item],
     template: Template,
     votes: int,
+    rules: GuardChain | None,
     context: ScoringContext,
     *,
     caller: Caller,
     trace: Trace,
 ) -> list[Grade | Ungraded]:
     """Turn items into grades, in order: plan the inquiries, resolve them, grade."""
-    plan = partial(_plan, items, template, votes, context, caller)
+    plan = partial(_plan, items, template, votes, rules, context, caller=caller)
     plans, judgements = await context.offload.run(plan, len(items))
     await _resolve(context, judgements, None, caller)
     trace.judge = judgements.timings
@@ -136,10 +138,16 @@ async def grade(
 
 
 def _plan(
-    items: Sequence[Item], template: Template, votes: int, context: ScoringContext, caller: Caller
+    items: Sequence[Item],
+    template: Template,
+    votes: int,
+    rules: GuardChain | None,
+    context: ScoringContext,
+    *,
+    caller: Caller,
 ) -> tuple[list[GradingPlan], Answers[Inquiry, Judgement]]:
     """Plan the grading of items, and look up the answers in this process's memory."""
-    plans = [plan_item(item, template, votes, context.limits) for item in items]
+    plans = [plan_item(item, template, votes, context.limits, rules) for item in items]
     inquiries = [inquiry for plan in plans for inquiry in plan.inquiries]
     return plans, context.judge.lookup(inquiries, caller)
 

@@ -301,6 +301,19 @@ def test_grades_of_other_votes_are_mixed_only_when_asked_for(
     assert "made in 2 ways (votes)" in scored.stdout
 
 
+def test_grades_without_rules_do_not_go_on_in_a_file_with_them(
+    service: Service, tmp_path: Path
+) -> None:
+    """--no-rules is another way of grading, and the header tells it."""
+    path = written(tmp_path / "p.jsonl", "q1")
+    first = invoked("grade", path, "--url", service.url)
+    written(path, "q1", "q2")
+    refused = invoked("grade", path, "--url", service.url, "--no-rules")
+
+    assert (first.exit_code, refused.exit_code) == (0, 1)
+    assert "rules {'equivalence':" in refused.stderr
+
+
 def test_generating_otherwise_is_mixed_only_when_asked_for(tmp_path: Path) -> None:
     """A file holds responses of one way to generate them."""
     tasks = write_tasks(tmp_path)

@@ -119,11 +119,12 @@ def test_another_question_under_the_same_id_is_told(change: dict[str, Any], tmp_
     [
         ({"judges": OTHER_JUDGE}, "judges .*Qwen.*, now .*another.*"),
         ({"votes": 1}, "votes 2, now 1"),
+        ({"rules": {"equivalence": None}}, "rules .*, now .*None.*"),
         ({"templates": {"equivalence": "sha256:other"}}, "templates .*, now .*sha256:other.*"),
         ({"service": "0.2.0"}, r"service '0\.1\.0', now '0\.2\.0'"),
         ({"version": 2}, "version 1, now 2"),
     ],
-    ids=["judges", "votes", "templates", "service", "version"],
+    ids=["judges", "votes", "rules", "templates", "service", "version"],
 )
 def test_grades_made_otherwise_do_not_compare(
     change: dict[str, Any], difference: str, tmp_path: Path

@@ -112,11 +112,12 @@ async def test_what_is_remembered_counts_as_judged() -> None:
             judged(items[1], "YES", source="coalesced"),
             judged(items[2], "YES", source="exact", votes=[]),
             judged(items[3], "NO", source="rule", votes=[]),
+            judged(items[4], "NO", source="veto", votes=[]),
         ],
-        *(prediction(f"q{n}", f"answer {n}") for n in range(4)),
+        *(prediction(f"q{n}", f"answer {n}") for n in range(5)),
     )
 
-    assert [one.settled_by for one in told] == ["judge", "judge", "exact", "rule"]
+    assert [one.settled_by for one in told] == ["judge", "judge", "exact", "rule", "rule"]
 
 
 async def test_what_was_not_judged_has_a_reason_and_no_score() -> None:
@@ -214,6 +215,7 @@ async def test_what_a_service_is_can_be_asked_without_a_model() -> None:
         "service": "1.0",
         "judges": {"equivalence": "judge", "report": "judge"},
         "templates": {"equivalence": "sha256:e", "report": "sha256:r"},
+        "rules": {"equivalence": "rules", "report": None},
         "votes": 3,
     }
 

@@ -11,7 +11,7 @@ from medreward_eval.grading.grader import GraderIdentity
 from medreward_eval.records import Prediction
 
 IDENTITY = GraderIdentity(
-    "1.0", {"equivalence": "judge", "report": "judge"}, {"equivalence": "sha256:e", "report": "sha256:r"}
+    "1.0", {"equivalence": "judge", "report": "judge"}, {"equivalence": "sha256:e", "report": "sha256:r"}, {"equivalence": "rules", "report": None}
 )  # fmt: skip
 
 Item = dict[str, Any]
@@ -62,6 +62,7 @@ def service(say: Say, *, judge: str = "judge") -> httpx.MockTransport:
             "fingerprint": f"sha256:{template[0]}",
             "judge": judge,
             "service": "1.0",
+            "rules": "rules" if template == "equivalence" and body.get("rules", True) else None,
         }
         told = {
             "results": say(body["items"], template),

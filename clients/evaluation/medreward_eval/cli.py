@@ -261,6 +261,13 @@ def grade(
     votes: Annotated[
         int, typer.Option(min=1, max=3, help="Views of the judge; the majority decides.")
     ] = VOTES,
+    no_rules: Annotated[
+        bool,
+        typer.Option(
+            "--no-rules",
+            help="Ask the judge about plain cases, too: no rule settles, no guard vetoes.",
+        ),
+    ] = False,
     task_file: TaskFile = None,
     mix: Annotated[
         bool,
@@ -295,7 +302,7 @@ def grade(
     run = grade_file(
         predictions, reading, stock,
         url=url, api_key=api_key, model=model or stock.model or predictions.stem, out=out,
-        votes=votes, mix=mix, at_once=at_once, deadline_s=deadline_s,
+        votes=votes, rules=not no_rules, mix=mix, at_once=at_once, deadline_s=deadline_s,
     )  # fmt: skip
     counts = asyncio.run(run)
     _print_counts(counts, f"of {stock.total:,} judged", "unjudged", out)

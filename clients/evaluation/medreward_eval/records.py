@@ -12,7 +12,8 @@ BEST: Final[Mapping[Template, float]] = {"equivalence": 1.0, "report": 5.0}
 """The best score of each template."""
 
 SettledBy = Literal["option", "exact", "rule", "judge"]
-"""Source of a score: a plainly named option, the exact reference, an empty answer, or the judge."""
+"""Source of a score: a plainly named option, the exact reference, the service's rules and guards, or
+the judge."""
 
 OWN_TASK: Final = "answers"
 """The task of predictions without one."""

@@ -120,14 +120,17 @@ class AsyncRewardClient:
         *,
         template: str = "equivalence",
         votes: int = 1,
+        rules: bool = True,
         deadline_s: float | None = None,
     ) -> JudgeReply:
         """Judge answers and return one result each, in their order.
 
         `template` is equivalence, report or rubric, and `votes` the number of views that decide
-        by majority. Items that were not judged by `deadline_s`, in seconds, return as Unjudged.
+        by majority. Without `rules` the judge decides all items, plain ones too, and no guard vetoes.
+        Items that were not judged by `deadline_s`, in seconds, return as Unjudged.
         """
-        return await self._ask(judge_call(items, template, votes), self._seconds(deadline_s))
+        call = judge_call(items, template, votes, rules=rules)
+        return await self._ask(call, self._seconds(deadline_s))
 
     async def health(self) -> Health:
         """Return the readiness of the service and of each engine."""
@@ -152,9 +155,13 @@ def _in(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-def judge_call(items: Sequence[Item], template: str, votes: int) -> Call[JudgeReply]:
+def judge_call(
+    items: Sequence[Item], template: str, votes: int, *, rules: bool = True
+) -> Call[JudgeReply]:
     """Build a call of /judge."""
-    body = {"template": template, "votes": votes, "items": items}
+    # An older service refuses the field, and has no rules to turn off.
+    without_rules = {} if rules else {"rules": False}
+    body = {"template": template, "votes": votes, **without_rules, "items": items}
     return Call("/judge", partial(_read_judgements, items), body)
 
 
@@ -225,10 +232,13 @@ class RewardClient:
         *,
         template: str = "equivalence",
         votes: int = 1,
+        rules: bool = True,
         deadline_s: float | None = None,
     ) -> JudgeReply:
         """Judge answers, as AsyncRewardClient.judge does."""
-        call = self._client.judge(items, template=template, votes=votes, deadline_s=deadline_s)
+        call = self._client.judge(
+            items, template=template, votes=votes, rules=rules, deadline_s=deadline_s
+        )
         return run_in_background(call)
 
     def health(self) -> Health:

@@ -99,7 +99,10 @@ class Veto:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """The value of one signal for a sample, with its weight and its source."""
+    """The value of one signal for a sample, with its weight and its source.
+
+    `rule` names the rule that gave the value; None if a model did.
+    """
 
     value: float
     weight: float
@@ -108,6 +111,7 @@ class Component:
     cosine: float | None = None
     coverage: float | None = None
     veto: Veto | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +167,8 @@ class JudgedCriterion:
 class Judged:
     """An item with its score: 0 or 1 for equivalence, 0 to 5 for report, 0 to 1 for rubric.
 
-    `expected` (0 to 5) is set for report alone, `criteria` for rubric alone.
+    `expected` (0 to 5) is set for report alone, `criteria` for rubric alone. `rule` names the
+    rule that settled the item, which has a `veto` if a guard did; None if the judge was asked.
     """
 
     status: ClassVar[str] = "judged"
@@ -176,6 +181,8 @@ class Judged:
     votes: tuple[Vote, ...]
     criteria: tuple[JudgedCriterion, ...] | None
     source: str | None
+    rule: str | None = None
+    veto: Veto | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +231,16 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class JudgeProvenance:
-    """The origin of scores: they are comparable if fingerprint and judge are equal."""
+    """The origin of scores: they are comparable if fingerprint, judge and rules are equal.
+
+    `rules` names the rules and guards in front of the judge; None if there are none.
+    """
 
     template: str
     fingerprint: str
     judge: str
     service: str
+    rules: str | None = None
 
 
 @dataclass(frozen=True)

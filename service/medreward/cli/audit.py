@@ -86,7 +86,7 @@ async def _audit(
 
         def items(batch: Lines) -> JudgeRequest:
             asked = tuple(item_of(line.value) for line in batch)
-            return JudgeRequest(items=asked, deadline_ms=deadline_ms)
+            return JudgeRequest(items=asked, rules=False, deadline_ms=deadline_ms)
 
         def samples(batch: Lines) -> RewardRequest:
             asked = tuple(sample_of(line.value, recipe.tags) for line in batch)

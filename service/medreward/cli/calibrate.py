@@ -153,7 +153,12 @@ async def _ask(plan: Plan, lines: Lines) -> JudgedLines:
     def request(batch: Lines) -> JudgeRequest:
         fields = {"id", "question", "reference", "answer"}
         items = [line.value.model_dump(include=fields, exclude_none=True) for line in batch]
-        head = {"template": plan.template, "deadline_ms": plan.target.deadline_ms}
+        # The judge alone: rules would settle the plain cases, which have no P(YES).
+        head = {
+            "template": plan.template,
+            "rules": False,
+            "deadline_ms": plan.target.deadline_ms,
+        }
         return JudgeRequest.model_validate({**head, "items": items})
 
     async with connected(plan.target) as service:

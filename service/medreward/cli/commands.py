@@ -159,6 +159,13 @@ def judge(
         str, option("equivalence|report|rubric", "Template of the lines that name none.")
     ] = "equivalence",
     votes: Annotated[int, option("N", "How many views of each item are asked about.", least=1)] = 1,
+    no_rules: Annotated[
+        bool,
+        typer.Option(
+            "--no-rules",
+            help="Ask the judge about plain cases, too: no rule settles, no guard vetoes.",
+        ),
+    ] = False,
     url: options.Url = None,
     api_key_env: options.ApiKeyEnv = options.KEY_VARIABLE,
     out: options.Out = None,
@@ -178,7 +185,20 @@ def judge(
     from medreward.cli.judge import Plan, judge_file
 
     target = Target(url, api_key_env, deadline_s)
-    judge_file(Plan(file, target, template, votes, out, batch, limit, max_unjudged, shows_all))
+    judge_file(
+        Plan(
+            file=file,
+            target=target,
+            template=template,
+            votes=votes,
+            rules=not no_rules,
+            out=out,
+            batch=batch,
+            limit=limit,
+            max_unjudged=max_unjudged,
+            shows_all=shows_all,
+        )
+    )
 
 
 @_command(

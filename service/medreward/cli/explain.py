@@ -14,7 +14,7 @@ from medreward.cli.environment import read_settings
 from medreward.cli.jsonl import Line, name_of, read_lines, read_sample_line
 from medreward.cli.recipes import readable_recipe, unknown_modality
 from medreward.cli.rule_trace import steps
-from medreward.cli.tables import facts_grid, plain_table, print_disclaimer, short
+from medreward.cli.tables import NAMED_BY_COLUMN, facts_grid, plain_table, print_disclaimer, short
 from medreward.cli.terminal import CommandError, Misuse, output, shown
 from medreward.engines.status import EngineState
 from medreward.errors import ProblemKind
@@ -199,8 +199,8 @@ def _why(component: Component, recipe: Recipe) -> str:
         told.append(f"cosine {component.cosine:.4f} {sign} {embed.threshold:g}")
         if embed.gated:
             told.append("times the judge's say")
-    if component.veto is not None:
-        told.append(component.veto.rule)
+    if component.source in {"rule", "veto"} and component.rule not in {None, *NAMED_BY_COLUMN}:
+        told.append(component.rule or "")
     return ", ".join(told)
 
 

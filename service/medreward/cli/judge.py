@@ -32,6 +32,7 @@ class Plan:
     template: str
     """The template of lines that name none."""
     votes: int
+    rules: bool
     out: Path | None
     batch: int | None
     limit: int | None
@@ -72,6 +73,7 @@ def judge_file(plan: Plan) -> None:
         "time": f"{seconds:.1f} s, {len(lines) / seconds:.1f} items/s",
         **{r.provenance.template: tables.short(r.provenance.fingerprint) for r in replies},
         "judge": replies[0].provenance.judge,
+        "rules": replies[0].provenance.rules or "none",
     }
     console.print(tables.facts_grid({name: shown(fact) for name, fact in facts.items()}))
     tables.print_disclaimer(console, engines)
@@ -100,6 +102,7 @@ async def _judge(
         return JudgeRequest(
             template=batch[0].value.template,
             votes=plan.votes,
+            rules=plan.rules,
             deadline_ms=plan.target.deadline_ms,
             items=tuple(line.value.items[0] for line in batch),
         )
@@ -131,7 +134,7 @@ def _print_items(console: Console, lines: Lines, results: Results, *, most: int)
     names = labels(lines, lambda request: request.items[0].id)
     for name, line in list(zip(names, lines, strict=True))[:most]:
         result = results[line.number]
-        behind = Text(_behind(result), "dim"), Text(result.source or NOTHING, "dim")
+        behind = Text(_behind(result), "dim"), Text(tables.origin(result), "dim")
         votes = [vote.verdict or "none" for vote in result.votes]
         remarks = shown(f"votes {' '.join(votes)}" if len(set(votes)) > 1 else "", "yellow")
         if result.error is not None:

@@ -17,6 +17,7 @@ from medreward.engines.models import CATALOGUE
 from medreward.engines.status import EngineState
 from medreward.http.schemas import (
     Component,
+    ItemResult,
     JudgeReply,
     RewardProvenance,
     RewardReply,
@@ -30,6 +31,8 @@ BINS = 10
 BAR_WIDTH = 30
 NOTHING = "-"
 """Printed for a missing number; a 0 would be a number."""
+NAMED_BY_COLUMN = {"format", "modality"}
+"""Rules whose column has their name already."""
 TITLES = {"accuracy_llm": "judge", "accuracy_embed": "embed"}
 """Short titles for columns of signals with long names."""
 
@@ -150,9 +153,14 @@ def component_cell(component: Component | None) -> Text:
     behind = component.p_yes if component.cosine is None else component.cosine
     if behind is not None:
         text.append(f" {behind:.3f}", "dim")
-    elif component.source != "rule":
-        text.append(f" {component.source}", "dim")
+    elif component.rule not in NAMED_BY_COLUMN:
+        text.append(f" {origin(component)}", "dim")
     return text
+
+
+def origin(result: Component | ItemResult) -> str:
+    """Name the source of a value, or the rule that settled it."""
+    return result.rule or result.source or NOTHING
 
 
 def remarks(result: SampleResult) -> Text:

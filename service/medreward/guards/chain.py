@@ -45,17 +45,33 @@ BEFORE_SETTLING: frozenset[GuardName] = frozenset({"structure", "injection"})
 GUARDS_VERSION = 2
 """Increased when a guard's decisions change with the same lexicons."""
 
+GRADING_CHECKS: tuple[GuardName, ...] = (
+    "injection",
+    "vacuity",
+    "hedge",
+    "contrast",
+    "quantities",
+)
+"""Guards of `/judge`, which grades whole responses of models that were not trained against it.
+
+Left out: `structure`, since tags and code fences are no fault of what is said, and the judge's prompt
+fences them off; `length`, since an evaluation grades long answers too; `copying`, since an answer may
+discuss every option before it chooses one.
+"""
+
 
 class Decision(NamedTuple):
     """A decision about an answer and one reference, made without a model."""
 
     says_yes: bool
+    rule: str
+    """Name of the rule that settled it, or of the veto's finding."""
     veto: Veto | None = None
     """Finding behind a NO."""
 
 
 class GuardChain:
-    """The guards of one recipe."""
+    """The guards of one recipe, or of `/judge`."""
 
     def __init__(self, checks: Sequence[GuardName], *, settles: bool) -> None:
         self._first = tuple(GUARDS[name] for name in checks if name in BEFORE_SETTLING)
@@ -70,21 +86,29 @@ class GuardChain:
         pairs are settled before the other guards run.
         """
         if veto := _first_veto(self._first, pair):
-            return Decision(says_yes=False, veto=veto)
+            return _vetoed(veto)
         bare = pair._replace(answer=undecorated(pair.answer))
         # An entity may stand for a sign that these guards look for.
         if bare.answer is not pair.answer and "&" in pair.answer.text:
             veto = _first_veto(self._first, bare)
         settled = settle(pair) if self._settles and veto is None else None
         if settled is not None and settled.says_yes:
-            return Decision(says_yes=True)
+            return Decision(says_yes=True, rule=settled.rule)
         if settled is not None:
             whole = Span(0, len(pair.answer.text))
-            return Decision(False, Veto(settled.rule, whole, settled.reference_span))
+            return _vetoed(Veto(settled.rule, whole, settled.reference_span))
         veto = veto or _first_veto(self._then, bare)
         if veto is None:
             return None
-        return Decision(False, veto._replace(span=core(pair.answer).span(veto.span)))
+        return _vetoed(veto._replace(span=core(pair.answer).span(veto.span)))
+
+
+GRADING = GuardChain(GRADING_CHECKS, settles=True)
+"""Rules and guards in front of the judge of `/judge`."""
+
+
+def _vetoed(veto: Veto) -> Decision:
+    return Decision(says_yes=False, rule=veto.rule, veto=veto)
 
 
 def _first_veto(guards: Sequence[Guard], pair: Pair) -> Veto | None:
@@ -103,3 +127,10 @@ def guards_identity() -> str:
         if entry.name.endswith(".toml"):
             digest.update(entry.name.encode() + entry.read_bytes())
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def grading_identity() -> str:
+    """Return name and digest of the rules and guards of `/judge`, for the provenance of grades."""
+    told = " ".join((guards_identity(), *GRADING_CHECKS))
+    return f"grading:sha256:{hashlib.sha256(told.encode()).hexdigest()}"

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from medreward.admission import Caller, Load, Permit
 from medreward.engines.templates import Template
 from medreward.errors import Abandoned, InvalidRequest, TemplateUnavailable, TooLarge
+from medreward.guards.chain import GRADING, GuardChain
 from medreward.http.bodies import parse, read_body
 from medreward.http.schemas import JudgeRequest, RewardRequest
 from medreward.parsing.references import check_modalities
@@ -69,6 +70,8 @@ class JudgeJob:
     items: Sequence[Item]
     template: Template
     votes: int
+    rules: GuardChain | None
+    """Rules and guards in front of the judge."""
     context: ScoringContext
     caller: Caller
     trace: Trace = field(default_factory=Trace)
@@ -139,7 +142,8 @@ def plan_grades(request: Request, body: JudgeRequest, permit: Permit) -> JudgeJo
     _take_questions(service, permit, "items", counts)
     _check_template(context, template.name)
     caller = _caller(request, body.deadline_ms)
-    return JudgeJob(service, body.items, template, body.votes, context, caller)
+    rules = GRADING if body.rules and template.name == "equivalence" else None
+    return JudgeJob(service, body.items, template, body.votes, rules, context, caller)
 
 
 def _take_questions(service: Service, permit: Permit, field: str, counts: Sequence[int]) -> None:

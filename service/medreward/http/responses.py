@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 import medreward
 from medreward import errors
+from medreward.guards.chain import grading_identity
 from medreward.guards.pair import Veto
 from medreward.http import schemas
 from medreward.http.intake import JudgeJob, RewardJob
@@ -84,6 +85,7 @@ def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:
             template=job.template.name,
             fingerprint=f"sha256:{job.template.sha}",
             judge=job.context.judges[job.template.name],
+            rules=None if job.rules is None else grading_identity(),
             service=medreward.__version__,
         ),
         timings_ms=schemas.Timings(**_timings(job.trace)),
@@ -138,7 +140,7 @@ def _shown(result: Reward | Unscored) -> dict[str, Any]:
 
 def _component(component: Component) -> dict[str, Any]:
     """Return a `schemas.Component`."""
-    (value, source, p_yes, coverage, cosine, veto), weight = component
+    (value, source, p_yes, coverage, cosine, veto, rule), weight = component
     return {
         "value": value,
         "weight": weight,
@@ -147,6 +149,7 @@ def _component(component: Component) -> dict[str, Any]:
         "coverage": coverage,
         "cosine": cosine,
         "veto": None if veto is None else _veto(veto),
+        "rule": rule,
     }
 
 
@@ -176,6 +179,8 @@ def _item_result(item: Item, result: Grade | Ungraded) -> schemas.ItemResult:
         votes=votes,
         criteria=None if result.criteria is None else list(map(_criterion, result.criteria)),
         source=result.source,
+        rule=result.rule,
+        veto=None if result.veto is None else schemas.Veto.model_validate(_veto(result.veto)),
     )
 
 

@@ -40,6 +40,8 @@ class JudgeRequest(Closed):
     items: tuple[Item, ...]
     template: Literal["equivalence", "report", "rubric"] = "equivalence"
     votes: Annotated[int, Field(ge=1)] = 1
+    rules: bool = True
+    """Settle plain cases and veto contradictions before the judge is asked; `equivalence` only."""
     deadline_ms: DeadlineMs | None = None
 
     @model_validator(mode="after")
@@ -87,6 +89,8 @@ class Component(BaseModel):
     coverage: float | None = None
     cosine: float | None = None
     veto: Veto | None = None
+    rule: str | None = None
+    """The rule that gave the value, such as `yes_no` or that of the veto; null if a model did."""
 
 
 class SampleResult(BaseModel):
@@ -172,6 +176,9 @@ class ItemResult(BaseModel):
     votes: list[Vote]
     criteria: list[JudgedCriterion] | None = None
     source: Source | None = None
+    rule: str | None = None
+    """The rule that settled the item, such as `yes_no` or that of the veto; null if a model did."""
+    veto: Veto | None = None
     error: Problem | None = None
 
 
@@ -191,6 +198,8 @@ class JudgeProvenance(BaseModel):
     template: str
     fingerprint: str
     judge: str
+    rules: str | None = None
+    """Name and digest of the rules and guards in front of the judge; null if there are none."""
     service: str
 
 

@@ -1,12 +1,13 @@
 """A sample, parsed: its completion and references, and what rules and guards decide without a model."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import structlog
 
 from medreward.errors import Problem, ProblemKind
+from medreward.guards.chain import GuardChain
 from medreward.guards.decoration import undecorated
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
@@ -24,7 +25,11 @@ GUARD_FAILED = Problem(
     ProblemKind.JUDGE_ABSTAINED, "answer: a guard failed on it; the log tells where"
 )
 
-RIGHT, WRONG, EXACT = Signal(1.0, "rule"), Signal(0.0, "rule"), Signal(1.0, "exact")
+EXACT, REJECTED = Signal(1.0, "exact", rule="equal"), Signal(0.0, "rule", rule="rejected")
+FORMAT = {is_right: Signal(float(is_right), "rule", rule="format") for is_right in (False, True)}
+MODALITY = {
+    is_right: Signal(float(is_right), "rule", rule="modality") for is_right in (False, True)
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,20 +92,14 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
         # A rejected answer is wrong even if it equals the reference: this order
         # is that of the published reward.
         is_equal = completion.answer in references.texts
-        accuracy = WRONG if is_rejected else EXACT if is_equal else None
+        accuracy = REJECTED if is_rejected else EXACT if is_equal else None
     if problem is None and accuracy is None:
         problem = too_long("answer", completion.answer, limits)
         problem = problem or too_long("question", sample.question or "", limits)
-    guarded = _Guarded(references.texts, completion.answer)
+    guarded = Guarded(references.texts, completion.answer)
     if recipe.guards is not None and problem is None and accuracy is None:
-        try:
-            guarded = _guarded(completion.answer, references.texts, sample.question, recipe)
-        except Exception as exc:  # noqa: BLE001 - a guard that falls over costs its sample alone
-            # The error's message might quote the sample, so only its type and
-            # place are logged.
-            log.error("guard_raised", error=type(exc).__name__, where=place_of(exc))  # noqa: TRY400
-            problem = GUARD_FAILED
-    accuracy = accuracy or guarded.accuracy
+        guarded = decide(completion.answer, references.texts, sample.question, recipe.guard_chain)
+    accuracy, problem = accuracy or guarded.accuracy, problem or guarded.problem
     well_formed = is_well_formed(completion, recipe)
     flags = {
         "no_answer_tag": recipe.tags.answer is not None and not completion.has_answer_tag,
@@ -122,17 +121,30 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
     )
 
 
-class _Guarded(NamedTuple):
-    """References and answer that the guards leave to the models, or the guards' decision."""
+class Guarded(NamedTuple):
+    """References and answer that the guards leave to the models, or the decision without them."""
 
     references: tuple[str, ...]
     answer: str
     accuracy: Signal | None = None
+    problem: Problem | None = None
 
 
-def _guarded(
-    answer: str, references: Sequence[str], question: str | None, recipe: Recipe
-) -> _Guarded:
+def decide(
+    answer: str, references: tuple[str, ...], question: str | None, chain: GuardChain
+) -> Guarded:
+    """Decide an answer by rules and guards, as far as they can, against each reference."""
+    try:
+        return _decided(answer, references, question, chain)
+    except Exception as exc:  # noqa: BLE001 - a guard that falls over costs its sample alone
+        # The error's message might quote the sample, so only its type and place are logged.
+        log.error("guard_raised", error=type(exc).__name__, where=place_of(exc))  # noqa: TRY400
+        return Guarded(references, answer, problem=GUARD_FAILED)
+
+
+def _decided(
+    answer: str, references: tuple[str, ...], question: str | None, chain: GuardChain
+) -> Guarded:
     """Run the guards on an answer and each reference.
 
     An answer that is right by one reference is right. A reference that the answer contradicts is
@@ -140,23 +152,23 @@ def _guarded(
     """
     asked, said = None if question is None else normal(question), normal(answer)
     pairs = [Pair(said, normal(text), asked) for text in references]
-    findings = [recipe.guard_chain.decide(pair) for pair in pairs]
+    findings = [chain.decide(pair) for pair in pairs]
     bare = undecorated(said).text
-    if any(finding is not None and finding.says_yes for finding in findings):
-        return _Guarded(tuple(references), bare, accuracy=RIGHT)
+    for finding in findings:
+        if finding is not None and finding.says_yes:
+            return Guarded(references, bare, Signal(1.0, "rule", rule=finding.rule))
     left = tuple(text for text, found in zip(references, findings, strict=True) if found is None)
     if left:
-        return _Guarded(left, bare)
-    # Its veto is that of the first reference with a finding.
-    veto = next((finding.veto for finding in findings if finding is not None), None)
-    wrong = Signal(0.0, "rule" if veto is None else "veto", veto=veto)
-    return _Guarded(tuple(references), bare, accuracy=wrong)
+        return Guarded(left, bare)
+    # The veto is that of the first reference; there is at least one.
+    first = next(finding for finding in findings if finding is not None)
+    return Guarded(references, bare, Signal(0.0, "veto", veto=first.veto, rule=first.rule))
 
 
 def _modality_signal(completion: Completion, modality: str | None) -> Signal | None:
     if modality is None:
         return None
-    return RIGHT if completion.heading.upper() == f"<{modality}>" else WRONG
+    return MODALITY[completion.heading.upper() == f"<{modality}>"]
 
 
 def is_well_formed(completion: Completion, recipe: Recipe) -> bool:

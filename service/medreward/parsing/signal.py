@@ -15,3 +15,5 @@ class Signal(NamedTuple):
     coverage: float | None = None
     cosine: float | None = None
     veto: Veto | None = None
+    rule: str | None = None
+    """Name of the rule that gave the value; None if a model did."""

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from medreward.engines.judge import Inquiry, Judgement, Verdict, View
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind
+from medreward.guards.chain import GuardChain
+from medreward.guards.pair import Veto
 from medreward.inference.answers import Answered, Answers
+from medreward.parsing.sample import decide
 from medreward.samples import Criterion, Item, Limits, Source, too_long
 
 VIEWS = (View.AS_WRITTEN, View.SWAPPED, View.WITHOUT_QUESTION, View.OTHER_ENGINE)
@@ -59,6 +62,9 @@ class Grade:
     expected: float | None = None
     votes: tuple[Vote, ...] = ()
     criteria: tuple[CriterionVerdict, ...] | None = None
+    rule: str | None = None
+    """Name of the rule that settled the item; None if the judge was asked."""
+    veto: Veto | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +91,21 @@ class GradingPlan:
         return [inquiry for _, inquiries in self.groups for inquiry in inquiries]
 
 
-def plan_item(item: Item, template: Template, votes: int, limits: Limits) -> GradingPlan:
+def plan_item(
+    item: Item,
+    template: Template,
+    votes: int,
+    limits: Limits,
+    rules: GuardChain | None = None,
+) -> GradingPlan:
     """Settle an item that needs no judge; otherwise list its inquiries."""
     problem = _item_problem(item, limits)
     if problem is not None:
         return GradingPlan(template, outcome=Ungraded(problem))
     is_rubric = template.name == "rubric"
-    settled = None if is_rubric else _settled_grade(item, template)
+    settled: Grade | Ungraded | None = None if is_rubric else _settled_grade(item, template)
+    if settled is None and rules is not None:
+        settled, item = _ruled(item, rules)
     if settled is not None:
         return GradingPlan(template, outcome=settled)
     views = _views(item, template, votes)
@@ -148,10 +162,26 @@ def _settled_grade(item: Item, template: Template) -> Grade | None:
     if item.reference is None or answer not in {"", item.reference.strip()}:
         return None
     source: Source = "exact" if answer else "rule"
+    rule = "equal" if answer else "empty"
     if template.kind == "grade":
         score = float(template.labels[-1]) if answer else 0.0
-        return Grade(score, source, expected=score)
-    return Grade(float(bool(answer)), source, verdict="YES" if answer else "NO")
+        return Grade(score, source, expected=score, rule=rule)
+    return Grade(float(bool(answer)), source, verdict="YES" if answer else "NO", rule=rule)
+
+
+def _ruled(item: Item, rules: GuardChain) -> tuple[Grade | Ungraded | None, Item]:
+    """Grade by rules and guards; None leaves the item to the judge, without its decoration."""
+    found = decide(item.answer.strip(), (item.reference or "",), item.question, rules)
+    if found.problem is not None:
+        return Ungraded(found.problem), item
+    signal = found.accuracy
+    if signal is None:
+        return None, item.model_copy(update={"answer": found.answer})
+    verdict: Verdict = "YES" if signal.value else "NO"
+    return (
+        Grade(signal.value, signal.source, verdict=verdict, rule=signal.rule, veto=signal.veto),
+        item,
+    )
 
 
 def _shown_question(item: Item, template: Template) -> str | None:

@@ -12,7 +12,7 @@ from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.guards.support import has_witness
 from medreward.inference.answers import Answered, Answers
-from medreward.parsing.sample import RIGHT, WRONG, ParsedSample
+from medreward.parsing.sample import FORMAT, ParsedSample
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, SignalName
 from medreward.samples import Source
@@ -225,7 +225,7 @@ def signals_of_rules(parsed: ParsedSample, recipe: Recipe) -> dict[SignalName, S
     """Return the signals of a sample that need no model."""
     signals: dict[SignalName, Signal | Problem] = {}
     if parsed.completion is not None:
-        signals["format"] = RIGHT if parsed.well_formed else WRONG
+        signals["format"] = FORMAT[parsed.well_formed]
     if parsed.modality is not None:
         signals["modality"] = parsed.modality
     settled = parsed.problem or parsed.accuracy

@@ -25,8 +25,8 @@ def test_every_item_gets_a_row(run: Run, url: str, jsonl: Write) -> None:
     told = run("judge", jsonl(SAME, OTHER), "--url", url)
 
     assert told.code == 0
-    assert _row(told.stdout, "same") == ["same", "equivalence", "YES", "p", "1.000", "judge"]
-    assert _row(told.stdout, "other")[:3] == ["other", "equivalence", "NO"]
+    assert _row(told.stdout, "same") == ["same", "equivalence", "YES", "-", "equal"]
+    assert _row(told.stdout, "other") == ["other", "equivalence", "NO", "p", "0.000", "judge"]
 
 
 def test_lines_are_grouped_by_their_template(run: Run, url: str) -> None:
@@ -35,7 +35,7 @@ def test_lines_are_grouped_by_their_template(run: Run, url: str) -> None:
     summary = told.stdout.split("mean expected")[1]
 
     assert told.code == 0
-    assert _row(summary, "equivalence")[1:4] == ["16", "16", "1"]
+    assert _row(summary, "equivalence")[1:4] == ["16", "16", "2"]
     assert _row(summary, "report")[1:4] == ["11", "11", "-"]
     assert _row(summary, "rubric")[1:4] == ["10", "10", "-"]
 
@@ -72,9 +72,17 @@ def test_the_template_of_the_others_is_an_option(run: Run, url: str, jsonl: Writ
 def test_votes_are_passed_on(run: Run, url: str, jsonl: Write, tmp_path: Path) -> None:
     """Each is another view, and the kept result has them all."""
     out = tmp_path / "out.jsonl"
-    run("judge", jsonl(SAME), "--url", url, "--votes", "2", "--out", out)
+    run("judge", jsonl(OTHER), "--url", url, "--votes", "2", "--out", out)
 
     assert [vote["view"] for vote in rows_of(out)[0]["votes"]] == ["as_written", "swapped"]
+
+
+def test_without_rules_the_judge_decides(run: Run, url: str, jsonl: Write) -> None:
+    """--no-rules asks it about what differs in its capital alone, and says so."""
+    told = run("judge", jsonl(SAME), "--url", url, "--no-rules").stdout
+
+    assert _row(told, "same") == ["same", "equivalence", "YES", "p", "1.000", "judge"]
+    assert _row(told, "rules") == ["rules", "none"]
 
 
 def test_results_are_kept_with_their_lines(run: Run, url: str, tmp_path: Path) -> None:
@@ -113,12 +121,12 @@ def test_an_item_without_a_grade_is_no_zero(run: Run, jsonl: Write) -> None:
     """It has no number, and fails the command unless that is allowed."""
     with served(outage()) as url:
         told = run("judge", jsonl(SAME, OTHER), "--url", url)
-        allowed = run("judge", jsonl(SAME, OTHER), "--url", url, "--max-unjudged", "1")
+        allowed = run("judge", jsonl(OTHER), "--url", url, "--max-unjudged", "1")
 
     assert told.code == 1
     assert _row(told.stdout, "other")[2] == "none"
-    assert "2 without a grade: judge_unreachable 2" in told.stdout
-    assert "2 of 2 items have no grade, more than --max-unjudged 0 allows" in told.stderr
+    assert "1 without a grade: judge_unreachable 1" in told.stdout
+    assert "1 of 2 items have no grade, more than --max-unjudged 0 allows" in told.stderr
     assert allowed.code == 0
 
 

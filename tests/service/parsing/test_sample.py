@@ -8,7 +8,7 @@ from medreward.errors import InvalidRequest, ProblemKind
 from medreward.guards.chain import Decision, GuardChain
 from medreward.guards.pair import Pair
 from medreward.parsing.references import MEDIX_MODALITIES, check_modalities
-from medreward.parsing.sample import GUARD_FAILED, ParsedSample, parse_sample
+from medreward.parsing.sample import EXACT, GUARD_FAILED, REJECTED, ParsedSample, parse_sample
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, Tags, load_recipes
 from medreward.samples import Limits, Sample
@@ -28,14 +28,14 @@ def read(
 @pytest.mark.parametrize(
     ("answer", "reference", "accuracy"),
     [
-        ("", "effusion", Signal(0.0, "rule")),
-        ("A", "A", Signal(0.0, "rule")),
-        ("EMG: neuropathic", "EMG: neuropathic", Signal(0.0, "rule")),
-        ("effusion?", "effusion", Signal(0.0, "rule")),
-        ("effusion", "effusion", Signal(1.0, "exact")),
-        (" effusion. ", "effusion.", Signal(1.0, "exact")),
+        ("", "effusion", REJECTED),
+        ("A", "A", REJECTED),
+        ("EMG: neuropathic", "EMG: neuropathic", REJECTED),
+        ("effusion?", "effusion", REJECTED),
+        ("effusion", "effusion", EXACT),
+        (" effusion. ", "effusion.", EXACT),
         ("Effusion", "effusion", None),
-        ("120 / 80", "120/80", Signal(1.0, "exact")),
+        ("120 / 80", "120/80", EXACT),
     ],
 )
 def test_rejected_answers_come_before_equal_ones(
@@ -89,7 +89,7 @@ def test_a_tag_is_taken_off_whatever_the_recipe_says_of_modalities() -> None:
     plain = MEDIX.model_copy(update={"tags": Tags()})
     sample = Sample(response="<answer>left</answer>", reference="<X_RAY>left")
 
-    assert parse_sample(sample, plain, LIMITS).accuracy == Signal(1.0, "exact")
+    assert parse_sample(sample, plain, LIMITS).accuracy == EXACT
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_modality_is_what_stands_before_the_thinking(
     """The heading equals the tag in any case, with nothing beside it."""
     parsed = read(f"{heading}<thinking>t</thinking><answer>ab</answer>", "cd", modality)
 
-    assert parsed.modality == Signal(value, "rule")
+    assert parsed.modality == Signal(value, "rule", rule="modality")
 
 
 @pytest.mark.parametrize("reference", ["", "  ", "...", "<X_RAY>", ("effusion", " ")])

@@ -1,7 +1,7 @@
 """Grades for predictions: plainly named options by rule, other answers by the service's judge."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from medreward_client import (
@@ -43,13 +43,13 @@ MOST_CHARACTERS: Final = 1_000_000
 DIGITS: Final = 4
 """Digits of a probability: the service promises no more to be reproducible."""
 
-SOURCES: Final[Mapping[str, SettledBy]] = {"exact": "exact", "rule": "rule"}
+SOURCES: Final[Mapping[str, SettledBy]] = {"exact": "exact", "rule": "rule", "veto": "rule"}
 """Sources of a result that are not the judge's; a cached verdict counts as the judge's."""
 
 
 @dataclass(frozen=True, slots=True)
 class GraderIdentity:
-    """The service, judges and templates of grades: two files compare only if these are equal."""
+    """The service, judges, templates and rules of grades: two files compare only if these are equal."""
 
     service: str
     """The version of the service."""
@@ -57,6 +57,8 @@ class GraderIdentity:
     """The judge of each template: reports may have another judge than verdicts."""
     templates: Mapping[Template, str]
     """The fingerprint of each template."""
+    rules: Mapping[Template, str | None] = field(default_factory=dict)
+    """The rules and guards in front of each template's judge; None if there are none."""
 
     def header(self) -> dict[str, Any]:
         """Return the keys of a file's header."""
@@ -64,12 +66,18 @@ class GraderIdentity:
             "service": self.service,
             "judges": dict(sorted(self.judges.items())),
             "templates": dict(sorted(self.templates.items())),
+            "rules": dict(sorted(self.rules.items())),
         }
 
     def fits(self, told: JudgeProvenance, template: Template) -> bool:
-        """Return True if a reply is of the same service, judge and template."""
-        own = self.service, self.judges[template], self.templates[template]
-        return own == (told.service, told.judge, told.fingerprint)
+        """Return True if a reply is of the same service, judge, template and rules."""
+        own = (
+            self.service,
+            self.judges[template],
+            self.templates[template],
+            self.rules.get(template),
+        )
+        return own == (told.service, told.judge, told.fingerprint, told.rules)
 
 
 class Grader:
@@ -81,11 +89,13 @@ class Grader:
         grader_identity: GraderIdentity,
         *,
         votes: int = VOTES,
+        rules: bool = True,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self._client = client
         self._identity = grader_identity
         self._votes = votes
+        self._rules = rules
         self._deadline_s = deadline_s
 
     async def grade(self, predictions: Sequence[Prediction]) -> list[Graded]:
@@ -117,7 +127,11 @@ class Grader:
         """Send items to the judge; bisect a refused batch, so that one bad item fails alone."""
         try:
             reply = await self._client.judge(
-                items, template=template, votes=self._votes, deadline_s=self._deadline_s
+                items,
+                template=template,
+                votes=self._votes,
+                rules=self._rules,
+                deadline_s=self._deadline_s,
             )
         except RequestRefused as refused:
             if refused.status not in OF_ONE_ITEM:
@@ -151,6 +165,7 @@ async def find_identity(
     templates: Iterable[Template],
     *,
     votes: int = VOTES,
+    rules: bool = True,
     deadline_s: float = DEADLINE_S,
 ) -> GraderIdentity:
     """Request the service's judges and templates, with an item that needs no model.
@@ -164,7 +179,11 @@ async def find_identity(
     for template in sorted(templates):
         try:
             reply = await client.judge(
-                [Item("same", "same")], template=template, votes=votes, deadline_s=deadline_s
+                [Item("same", "same")],
+                template=template,
+                votes=votes,
+                rules=rules,
+                deadline_s=deadline_s,
             )
         except MedrewardError as exc:
             raise Failed(
@@ -176,6 +195,7 @@ async def find_identity(
         service=next((one.service for one in told.values()), ""),
         judges={template: one.judge for template, one in told.items()},
         templates={template: one.fingerprint for template, one in told.items()},
+        rules={template: one.rules for template, one in told.items()},
     )
 
 

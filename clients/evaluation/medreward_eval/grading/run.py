@@ -38,6 +38,7 @@ async def grade_file(
     model: str,
     out: Path,
     votes: int,
+    rules: bool,
     mix: bool,
     at_once: int,
     deadline_s: float,
@@ -50,9 +51,11 @@ async def grade_file(
         Failed: the service is gone, or its judge answers nothing; finished lines are kept.
     """
     async with AsyncRewardClient(url, api_key=api_key, deadline_s=deadline_s) as client:
-        identity = await find_identity(client, stock.templates, votes=votes, deadline_s=deadline_s)
+        identity = await find_identity(
+            client, stock.templates, votes=votes, rules=rules, deadline_s=deadline_s
+        )
         header = grades_header(model, identity, stock.headers, votes=votes, total=stock.total)
-        grader = Grader(client, identity, votes=votes, deadline_s=deadline_s)
+        grader = Grader(client, identity, votes=votes, rules=rules, deadline_s=deadline_s)
         with (
             Journal(out, header, mix=mix) as journal,
             progress(stock.total, done="judged", trouble="unjudged") as show,

@@ -38,7 +38,7 @@ GRID: Final = 1_000
 """Differences are grouped by thousandths, each group at its mean: there are at most 2,001."""
 NUMBERS_AT_ONCE: Final = 1_000_000
 """Draws in memory at once: 8 MB."""
-BASIS: Final = ("version", "service", "judges", "templates", "votes")
+BASIS: Final = ("version", "service", "judges", "templates", "rules", "votes")
 """Keys of the header that two files must share; questions are compared one by one."""
 
 

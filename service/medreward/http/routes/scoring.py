@@ -66,7 +66,13 @@ async def judge(request: Request) -> Response:
         body = await receive(request, schemas.JudgeRequest, permit)
         job = plan_grades(request, body, permit)
         results = await grade(
-            job.items, job.template, job.votes, job.context, caller=job.caller, trace=job.trace
+            job.items,
+            job.template,
+            job.votes,
+            job.rules,
+            job.context,
+            caller=job.caller,
+            trace=job.trace,
         )
         record_grades(job, results)
         return await service.offload.run(partial(judge_reply, job, results), len(results))
