@@ -366,8 +366,11 @@ ROWS = (
             ),
             Panel(
                 "Memory",
-                "Resident.",
-                {"{{service}} {{instance}}": f"process_resident_memory_bytes{{{SELECTOR}}}"},
+                "Resident; the texts that rules and guards have analysed are a part of it.",
+                {
+                    "{{service}} {{instance}}": f"process_resident_memory_bytes{{{SELECTOR}}}",
+                    "{{service}} {{instance}}: texts": f"medreward_text_cache_bytes{{{SELECTOR}}}",
+                },
                 unit="bytes",
                 width=12,
             ),

@@ -191,6 +191,7 @@ class ProblemKind(StrEnum):
     INVALID_REFERENCE = "invalid_reference"
     DEADLINE = "deadline"
     TOO_LONG = "too_long"
+    UNREADABLE = "unreadable"
 
 
 RETRYABLE = frozenset(

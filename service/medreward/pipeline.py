@@ -5,7 +5,7 @@ The routes are in `http/routes/scoring.py`, permits and deadlines in `admission.
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
@@ -35,6 +35,8 @@ class ScoringContext:
     templates: Mapping[str, Template]
     limits: Limits
     offload: Offloader
+    readers: Mapping[str, Callable[[str], bool]]
+    """Tells whether the engine that answers a template can read a text, by template."""
     has_other_engine: bool
     """True if the judge can ask an engine of another family for its opinion."""
     answerable: frozenset[str]
@@ -107,7 +109,10 @@ def _open(
     samples: Sequence[Sample], recipe: Recipe, context: ScoringContext, caller: Caller
 ) -> _Opened:
     """Parse samples, and look up their answers in this process's memory."""
-    parser, template = SampleParser(recipe, context.limits), context.templates[recipe.template]
+    template = context.templates[recipe.template]
+    is_judged = recipe.signals.accuracy_llm is not None
+    reader = context.readers[template.name] if is_judged else None
+    parser = SampleParser(recipe, context.limits, reader)
     parsed_samples = [parser.parse(sample) for sample in samples]
     # Samples with equal texts share a parsed sample, and with it everything that follows.
     distinct = dict.fromkeys(parsed_samples)
@@ -147,7 +152,10 @@ def _plan(
     caller: Caller,
 ) -> tuple[list[GradingPlan], Answers[Inquiry, Judgement]]:
     """Plan the grading of items, and look up the answers in this process's memory."""
-    plans = [plan_item(item, template, votes, context.limits, rules) for item in items]
+    reader = context.readers[template.name]
+    plans = [
+        plan_item(item, template, votes, context.limits, rules, reading=reader) for item in items
+    ]
     inquiries = [inquiry for plan in plans for inquiry in plan.inquiries]
     return plans, context.judge.lookup(inquiries, caller)
 

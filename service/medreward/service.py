@@ -10,11 +10,12 @@ from medreward.cache.redis import build_redis_tier
 from medreward.engines.accelerator import Probe, measure_platform
 from medreward.engines.embedder import Embedder, Vector
 from medreward.engines.judge import Inquiry, Judge, Judgement
-from medreward.engines.judges.cascade import has_other_engine, identity_for
+from medreward.engines.judges.cascade import has_other_engine, identity_for, reader_for
 from medreward.engines.status import Readiness, Startup
 from medreward.engines.supervisor import EngineSupervisor
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import InvalidRequest, SetupError
+from medreward.guards.normal import cache_bytes
 from medreward.inference.bindings import Binding, EmbedderBinding, JudgeBinding
 from medreward.inference.resolver import Resolver
 from medreward.lifecycle import EventLoopWatchdog, Lifecycle
@@ -68,6 +69,7 @@ class Service:
             longest_s=settings.longest_drain_s,
             in_flight=lambda: self.admission.in_flight.requests,
         )
+        metrics.text_cache_bytes.set_function(cache_bytes)
         metrics.ready.set_function(lambda: self.readiness.status == "ready")
         metrics.draining.set_function(lambda: self.lifecycle.has_begun)
         self.watchdog = EventLoopWatchdog()
@@ -179,6 +181,7 @@ class Service:
             templates=self.templates,
             limits=self.settings.limits,
             offload=self.offload,
+            readers={t.name: reader_for(judge, t) for t in templates},
             has_other_engine=has_other_engine(judge),
             answerable=frozenset(t.name for t in templates if judge.can_answer(t)),
             judges={t.name: identity_for(judge, t) for t in templates},

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.prompts.tokenization import can_read
 from medreward.guards.chain import grading_identity
 from tests.conftest import Serve
 
@@ -140,3 +141,102 @@ async def test_components_name_their_rule(
         reply = await client.post("/reward", json=body)
 
     assert reply.json()["results"][0]["components"][signal]["rule"] == rule
+
+
+class LatinJudge(ScriptedJudge):
+    """A judge whose tokenizer knows nothing beyond ASCII."""
+
+    characters: frozenset[str] | None = frozenset()
+
+    def can_read(self, text: str) -> bool:
+        """Return False if most of a text is beyond ASCII."""
+        return can_read(text, self.characters)
+
+
+PNEUMONIA, CANCER, WHERE = "肺炎", "肺癌", "病变在哪里?"
+UNREADABLE = [
+    # the question, the references, the answer, and what becomes of it
+    (None, PNEUMONIA, CANCER, "reference"),
+    (None, PNEUMONIA, "pneumonia", "reference"),
+    (WHERE, "pneumonia", "lung infection", "question"),
+    (None, "pneumonia", CANCER, 0.0),
+    (None, PNEUMONIA, PNEUMONIA, 1.0),
+    (None, "pneumonia", f"pneumonia {PNEUMONIA}", "judge"),
+    (None, "μg", "µg", 1.0),
+    ("¿Dónde?", "pneumonia", "lung infection", "judge"),
+]
+"""Unscored for a name, a value by rule, or asked of the judge."""
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+@pytest.mark.parametrize("route", ["/reward", "/judge"])
+async def test_what_the_judge_cannot_read_is_not_judged(
+    serve: Serve, route: str, case: tuple[str | None, str, str, object]
+) -> None:
+    """Equal texts aside: a reference or question has no score, an answer is wrong by rule."""
+    question, reference, answer, outcome = case
+    judge = LatinJudge(default="YES")
+    async with serve(judge=judge) as client:
+        judge.batches.clear()
+        if route == "/judge":
+            result = (await judged(client, answer, reference, question))["results"][0]
+            settled = result
+        else:
+            result = await rewarded(client, answer, reference, question)
+            settled = result["components"].get("accuracy_llm", {})
+
+    assert bool(judge.batches) == (outcome == "judge")
+    if isinstance(outcome, float):
+        assert settled.get("score", settled.get("value")) == outcome
+        assert settled["rule"] == ("equal" if outcome else "unreadable")
+    elif outcome != "judge":
+        assert (result["error"]["kind"], result["error"]["retryable"]) == ("unreadable", False)
+        assert result["error"]["message"].startswith(f"{outcome}: ")
+
+
+async def rewarded(
+    client: httpx.AsyncClient,
+    answer: str,
+    reference: str | tuple[str, ...],
+    question: str | None = None,
+    recipe: str = "medix-r1-guarded",
+) -> dict[str, Any]:
+    """The result of one sample."""
+    response = f"<X_RAY><thinking>t</thinking><answer>{answer}</answer>"
+    sample = {"response": response, "reference": reference, "question": question}
+    reply = await client.post("/reward", json={"recipe": recipe, "samples": [sample]})
+    assert reply.status_code == 200, reply.text
+    result: dict[str, Any] = reply.json()["results"][0]
+    return result
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"), [("infection of the lung", 1.0), ("肺部感染", None)]
+)
+async def test_a_readable_reference_beside_an_unreadable_one_is_judged(
+    serve: Serve, answer: str, verdict: float | None
+) -> None:
+    """But an answer that only the other one might match is not called wrong."""
+    async with serve(judge=LatinJudge(default="YES")) as client:
+        result = await rewarded(client, answer, ("lung infection", PNEUMONIA))
+
+    assert (result["status"] == "unscored") == (verdict is None)
+    assert verdict is None or result["components"]["accuracy_llm"]["value"] == verdict
+
+
+async def test_without_rules_or_guards_everything_is_judged(serve: Serve) -> None:
+    """`medix-r1`, `"rules": false` and the other templates ask as before."""
+    async with serve(judge=LatinJudge(default="YES")) as client:
+        plain = await rewarded(client, CANCER, PNEUMONIA, recipe="medix-r1")
+        alone = await judged(client, CANCER, PNEUMONIA, rules=False)
+
+    assert plain["components"]["accuracy_llm"]["value"] == 1.0
+    assert alone["results"][0]["verdict"] == "YES"
+
+
+async def test_a_judge_that_tells_nothing_reads_everything(serve: Serve) -> None:
+    """As remote servers and byte-level tokenizers do."""
+    async with serve(judge=ScriptedJudge(default="YES")) as client:
+        told = await judged(client, CANCER, PNEUMONIA)
+
+    assert told["results"][0]["verdict"] == "YES"

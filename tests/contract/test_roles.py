@@ -21,6 +21,7 @@ from medreward.errors import BackendDown, NonsenseReply, Problem, ProblemKind, S
 from medreward.http.middleware import REPLIES_TO_MOVE_ON
 from medreward.settings import Settings
 from tests.conftest import RealEngines
+from tests.contract.test_judge import LatinJudge
 from tests.service.engines.judge_servers import SHORT_PAUSES
 from tests.support.engines import TroubledEmbedder, raising
 from tests.support.service import over_asgi
@@ -111,6 +112,18 @@ def numbers(reply: dict[str, Any]) -> list[tuple[Any, ...]]:
         )
         for result in reply["results"]
     ]
+
+
+async def test_what_a_judge_can_read_is_known_in_other_processes() -> None:
+    """Its process tells the characters of its tokenizer with its identity."""
+    unread = [sample("肺癌", "left lower lobe"), sample("left lung", "肺癌")]
+    body = {"samples": unread, "recipe": "medix-r1-guarded"}
+    async with processes(LatinJudge(default="YES")) as split:
+        reply = (await split.api.post("/reward", json=body)).json()
+
+    wrong, unscored = reply["results"]
+    assert wrong["components"]["accuracy_llm"]["rule"] == "unreadable"
+    assert unscored["error"]["kind"] == "unreadable"
 
 
 @pytest.mark.models

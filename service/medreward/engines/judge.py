@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from medreward.engines.capacity import Capacity
 from medreward.engines.templates import Template
@@ -109,6 +109,18 @@ class Judge(Protocol):
 
     async def aclose(self) -> None:
         """Release the engine's memory, connections and processes."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A judge whose tokenizer may not know the characters of a text; any other one reads all texts."""
+
+    characters: frozenset[str] | None
+    """Characters beyond ASCII that the tokenizer knows; None if it reads any text."""
+
+    def can_read(self, text: str) -> bool:
+        """Return False if most of a text would be unknown tokens."""
         ...
 
 

@@ -1,6 +1,6 @@
 """A sample, parsed: its completion and references, and what rules and guards decide without a model."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,8 +24,12 @@ log = structlog.get_logger(__name__)
 GUARD_FAILED = Problem(
     ProblemKind.JUDGE_ABSTAINED, "answer: a guard failed on it; the log tells where"
 )
+CanRead = Callable[[str], bool]
+Reading = CanRead | None
+"""Tells whether the judge that would be asked can read a text; None if any text is judged."""
 
 EXACT, REJECTED = Signal(1.0, "exact", rule="equal"), Signal(0.0, "rule", rule="rejected")
+UNREADABLE = Signal(0.0, "rule", rule="unreadable")
 FORMAT = {is_right: Signal(float(is_right), "rule", rule="format") for is_right in (False, True)}
 MODALITY = {
     is_right: Signal(float(is_right), "rule", rule="modality") for is_right in (False, True)
@@ -59,7 +63,9 @@ class ParsedSample:
 class SampleParser:
     """Parses the samples of one request; samples with equal texts share one parsed sample."""
 
-    def __init__(self, recipe: Recipe, limits: Limits) -> None:
+    def __init__(self, recipe: Recipe, limits: Limits, reading: Reading = None) -> None:
+        needs_readable = recipe.guards is not None and recipe.guards.needs_readable
+        self._reading = reading if needs_readable else None
         self._recipe = recipe
         self._limits = limits
         self._parsed: dict[Hashable, ParsedSample] = {}
@@ -74,7 +80,9 @@ class SampleParser:
         said = (completion, sample.reference, sample.question, sample.modality)
         parsed = self._parsed.get(said)
         if parsed is None:
-            parsed = self._parsed[said] = _parsed(completion, sample, self._recipe, limits)
+            parsed = self._parsed[said] = _parsed(
+                completion, sample, self._recipe, limits, self._reading
+            )
         return parsed
 
 
@@ -83,7 +91,9 @@ def parse_sample(sample: Sample, recipe: Recipe, limits: Limits) -> ParsedSample
     return SampleParser(recipe, limits).parse(sample)
 
 
-def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limits) -> ParsedSample:
+def _parsed(
+    completion: Completion, sample: Sample, recipe: Recipe, limits: Limits, reading: Reading
+) -> ParsedSample:
     references = take_references_apart(sample, recipe)
     is_rejected = _is_rejected(completion, recipe)
     accuracy: Signal | None = None
@@ -98,7 +108,9 @@ def _parsed(completion: Completion, sample: Sample, recipe: Recipe, limits: Limi
         problem = problem or too_long("question", sample.question or "", limits)
     guarded = Guarded(references.texts, completion.answer)
     if recipe.guards is not None and problem is None and accuracy is None:
-        guarded = decide(completion.answer, references.texts, sample.question, recipe.guard_chain)
+        guarded = decide(
+            completion.answer, references.texts, sample.question, recipe.guard_chain, reading
+        )
     accuracy, problem = accuracy or guarded.accuracy, problem or guarded.problem
     well_formed = is_well_formed(completion, recipe)
     flags = {
@@ -131,11 +143,21 @@ class Guarded(NamedTuple):
 
 
 def decide(
-    answer: str, references: tuple[str, ...], question: str | None, chain: GuardChain
+    answer: str,
+    references: tuple[str, ...],
+    question: str | None,
+    chain: GuardChain,
+    reading: Reading = None,
 ) -> Guarded:
-    """Decide an answer by rules and guards, as far as they can, against each reference."""
+    """Decide an answer by rules and guards, as far as they can, against each reference.
+
+    With *reading*, what is left is read by the judge, or is not judged.
+    """
     try:
-        return _decided(answer, references, question, chain)
+        found = _decided(answer, references, question, chain)
+        if reading is None or found.accuracy is not None:
+            return found
+        return _read(found, question, reading)
     except Exception as exc:  # noqa: BLE001 - a guard that falls over costs its sample alone
         # The error's message might quote the sample, so only its type and place are logged.
         log.error("guard_raised", error=type(exc).__name__, where=place_of(exc))  # noqa: TRY400
@@ -163,6 +185,32 @@ def _decided(
     # The veto is that of the first reference; there is at least one.
     first = next(finding for finding in findings if finding is not None)
     return Guarded(references, bare, Signal(0.0, "veto", veto=first.veto, rule=first.rule))
+
+
+def _read(found: Guarded, question: str | None, reading: CanRead) -> Guarded:
+    """Leave to the judge what it can read.
+
+    An answer beyond it is wrong: else a policy would be paid, or excused, for what nobody reads. But
+    it may be right by a reference that is beyond it, too.
+    """
+    references = found.references
+    read = tuple(text for text in references if reading(text))
+    if not read:
+        return found._replace(problem=_unreadable("reference"))
+    if question is not None and not reading(question):
+        return found._replace(problem=_unreadable("question"))
+    if reading(found.answer):
+        return found._replace(references=read)
+    if len(read) < len(references):
+        return found._replace(problem=_unreadable("answer and a reference"))
+    return found._replace(accuracy=UNREADABLE)
+
+
+def _unreadable(name: str) -> Problem:
+    return Problem(
+        ProblemKind.UNREADABLE,
+        f"{name}: the judge's tokenizer does not know most of it; use a judge for its language",
+    )
 
 
 def _modality_signal(completion: Completion, modality: str | None) -> Signal | None:

@@ -92,6 +92,10 @@ class Guards(_Table):
     """A YES needs a second witness: a common word, a cosine of at least this, or another engine's
     YES. If None, the judge's YES is enough."""
 
+    needs_readable: Annotated[bool, Field(exclude_if=_is_unset)] = False
+    """Do not judge what the judge's tokenizer cannot read: such an answer is wrong, and a sample with
+    such a reference or question is unscored."""
+
     @property
     def identity(self) -> str:
         """Digest of the guards' version and lexicons, for fingerprints."""

@@ -11,7 +11,7 @@ from medreward.errors import Problem, ProblemKind
 from medreward.guards.chain import GuardChain
 from medreward.guards.pair import Veto
 from medreward.inference.answers import Answered, Answers
-from medreward.parsing.sample import decide
+from medreward.parsing.sample import Reading, decide
 from medreward.samples import Criterion, Item, Limits, Source, too_long
 
 VIEWS = (View.AS_WRITTEN, View.SWAPPED, View.WITHOUT_QUESTION, View.OTHER_ENGINE)
@@ -97,6 +97,8 @@ def plan_item(
     votes: int,
     limits: Limits,
     rules: GuardChain | None = None,
+    *,
+    reading: Reading = None,
 ) -> GradingPlan:
     """Settle an item that needs no judge; otherwise list its inquiries."""
     problem = _item_problem(item, limits)
@@ -105,7 +107,7 @@ def plan_item(
     is_rubric = template.name == "rubric"
     settled: Grade | Ungraded | None = None if is_rubric else _settled_grade(item, template)
     if settled is None and rules is not None:
-        settled, item = _ruled(item, rules)
+        settled, item = _ruled(item, rules, reading)
     if settled is not None:
         return GradingPlan(template, outcome=settled)
     views = _views(item, template, votes)
@@ -169,9 +171,9 @@ def _settled_grade(item: Item, template: Template) -> Grade | None:
     return Grade(float(bool(answer)), source, verdict="YES" if answer else "NO", rule=rule)
 
 
-def _ruled(item: Item, rules: GuardChain) -> tuple[Grade | Ungraded | None, Item]:
+def _ruled(item: Item, rules: GuardChain, reading: Reading) -> tuple[Grade | Ungraded | None, Item]:
     """Grade by rules and guards; None leaves the item to the judge, without its decoration."""
-    found = decide(item.answer.strip(), (item.reference or "",), item.question, rules)
+    found = decide(item.answer.strip(), (item.reference or "",), item.question, rules, reading)
     if found.problem is not None:
         return Ungraded(found.problem), item
     signal = found.accuracy

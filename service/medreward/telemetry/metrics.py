@@ -131,6 +131,10 @@ class Metrics:
     cache: Labelled[Counter] = counter(
         "medreward_cache_requests", "Look-ups in the score cache.", "role", "tier", "result"
     )
+    text_cache_bytes: Gauge = gauge(
+        "medreward_text_cache_bytes",
+        "Memory of the texts that rules and guards have analysed, by estimate.",
+    )
     engine_ready: Labelled[Gauge] = gauge(
         "medreward_backend_ready",
         "1 while an engine answers; 0 while it loads, or has gone.",

@@ -292,7 +292,7 @@ async def test_rewards_and_grades_come_through_the_service(
 ) -> None:
     """Coverage is null, the verdict is read at one half, and a scale is refused by name."""
     sample = {"response": "<answer>Right lobe</answer>", "reference": "left lobe"}
-    item = {"answer": "right", "reference": "left", "question": "Where?"}
+    item = {"answer": "upper", "reference": "basal", "question": "Where?"}
     async with serve(judge=judge) as client:
         reward = (await client.post("/reward", json={"samples": [sample]})).json()
         grade = (await client.post("/judge", json={"items": [item], "votes": 3})).json()

@@ -1,12 +1,12 @@
 """Two engines as one judge: the second answers what the first cannot, or abstains from."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
 from medreward.engines.capacity import Capacity
-from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
+from medreward.engines.judge import Inquiry, Judge, Judgement, Reader, View, is_sound
 from medreward.engines.judges.calibrated import CalibratedJudge
 from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.judges.time_budget import Answer, BatchBudget, has_abstained, problems
@@ -210,3 +210,15 @@ def identity_for(judge: Judge, template: Template) -> str:
     if isinstance(judge, RoleJudge):
         return judge.identity_for(template)
     return (judge if has_other_engine(judge) else engine_for(judge, template)).identity
+
+
+def reader_for(judge: Judge, template: Template) -> Callable[[str], bool]:
+    """Return the function that tells whether what answers *template* can read a text."""
+    if isinstance(judge, RoleJudge):
+        return judge.reader_for(template)
+    engine = next(engines_of(engine_for(judge, template)))
+    return engine.can_read if isinstance(engine, Reader) else _reads_all
+
+
+def _reads_all(_: str) -> bool:
+    return True

@@ -18,6 +18,7 @@ from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.local.bucketing import by_length
 from medreward.engines.local.loading import loading
 from medreward.engines.local.worker import ForwardPass, ModelThread
+from medreward.engines.prompts.tokenization import can_read, known_characters
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind, SetupError
 
@@ -51,6 +52,7 @@ class CrossEncoderJudge(Resident):
         self._model = model
         self._tokenizer = tokenizer
         self._model_thread = ModelThread(worker, timeout_s=timeout_s)
+        self.characters = known_characters(tokenizer)
         self._positive = _positive_index(model.config, positive_label)
         self._max_tokens = min(_window_tokens(model), tokenizer.model_max_length, max_tokens)
         self.identity = f"cross_encoder:{name}:{model.dtype}:{self._positive}:{PAIR_VERSION}"
@@ -107,6 +109,10 @@ class CrossEncoderJudge(Resident):
     def can_answer(self, template: Template) -> bool:
         """Return True for templates that compare two texts, without a criterion or a scale."""
         return template.name in TEMPLATES
+
+    def can_read(self, text: str) -> bool:
+        """Return False if the tokenizer would make unknown tokens of most of a text."""
+        return can_read(text, self.characters)
 
     async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
         """Judge each inquiry off the event loop; a pair over the window is a problem, never truncated."""

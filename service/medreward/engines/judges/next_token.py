@@ -6,7 +6,13 @@ from typing import Any
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.prompts.fence import Fence
 from medreward.engines.prompts.labels import judgement_from_masses
-from medreward.engines.prompts.tokenization import chat_frame, label_ids, special_tokens
+from medreward.engines.prompts.tokenization import (
+    can_read,
+    chat_frame,
+    known_characters,
+    label_ids,
+    special_tokens,
+)
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind, SetupError
 
@@ -27,6 +33,7 @@ class NextTokenJudge:
         max_prompt_tokens: int,
     ) -> None:
         self._tokenizer = tokenizer
+        self.characters = known_characters(tokenizer)
         self._fence = Fence(secret=secret, special_tokens=special_tokens(tokenizer))
         # Rendered once: a template with today's date would change verdicts and prefixes at midnight.
         self._frame = chat_frame(tokenizer)
@@ -41,6 +48,10 @@ class NextTokenJudge:
             return bool(self.ids_of(template))
         except SetupError:
             return False
+
+    def can_read(self, text: str) -> bool:
+        """Return False if the tokenizer would make unknown tokens of most of a text."""
+        return can_read(text, self.characters)
 
     def prompt_ids(self, inquiry: Inquiry) -> list[int]:
         """Tokenise the prompt up to the verdict position."""

@@ -1,9 +1,11 @@
 """A judge in other processes of the same service, with the role `judge`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.prompts.tokenization import can_read
 from medreward.engines.remote.peer import Peer
 from medreward.engines.remote.peer_schemas import JUDGE, Judged
 from medreward.engines.templates import Template, load_templates
@@ -25,6 +27,11 @@ class RoleJudge(Peer[Inquiry, Judgement]):
     def identity_for(self, template: Template) -> str:
         """Return the identity of the engine that answers *template* in that process."""
         return self.facts.identities.get(template.name, self.identity)
+
+    def reader_for(self, template: Template) -> Callable[[str], bool]:
+        """Return the function that tells whether the engine for *template* can read a text."""
+        known = self.facts.characters.get(template.name)
+        return partial(can_read, characters=None if known is None else frozenset(known))
 
     def can_answer(self, template: Template) -> bool:
         """Return True if the engine in that process answers *template*, in the same version."""

@@ -1,8 +1,10 @@
-"""A tokenizer's chat template, special tokens and label tokens.
+"""A tokenizer's chat template, special tokens, label tokens and known characters.
 
 The tokenizer is any of transformers'; torch is not needed.
 """
 
+import re
+import unicodedata
 from typing import Any
 
 from medreward.engines.prompts.frame import PromptFrame
@@ -12,6 +14,15 @@ from medreward.errors import SetupError
 
 SAYING = "Is there a fracture: yes or no."
 """A message to be found in the text that a chat template makes of it."""
+
+UNHEARD_OF = "\U00012000"
+"""A cuneiform sign: a tokenizer that does not take it for unknown reads bytes, and so any text."""
+
+MOST_LETTERS = 100
+"""WordPiece takes a longer word for unknown."""
+
+_PIECE = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3400-\u9fff\uf900-\ufaff]+|[^\s\w]|_")
+"""Matches a word, or one sign; Chinese characters are words of their own."""
 
 
 def chat_frame(tokenizer: Any) -> PromptFrame:
@@ -69,3 +80,35 @@ def _first_ids(tokenizer: Any, opening: str, label: str) -> set[int]:
         if ids[: len(before)] == before and len(ids) > len(before):
             firsts.add(ids[len(before)])
     return firsts
+
+
+def known_characters(tokenizer: Any) -> frozenset[str] | None:
+    """Collect the characters beyond ASCII in the vocabulary; None if the tokenizer reads any text."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown not in tokenizer.encode(UNHEARD_OF, add_special_tokens=False):
+        return None
+    return frozenset(
+        sign for token in tokenizer.get_vocab() for sign in token if not sign.isascii()
+    )
+
+
+def can_read(text: str, characters: frozenset[str] | None) -> bool:
+    """Return whether a tokenizer that knows *characters* makes words of at least half of a text."""
+    if characters is None or (text.isascii() and len(text) <= MOST_LETTERS):
+        return True
+    length = unread = 0
+    for piece in _PIECE.findall(text):
+        length += len(piece)
+        if len(piece) > MOST_LETTERS or not _is_known(piece, characters):
+            unread += len(piece)
+    return 2 * unread <= length
+
+
+def _is_known(piece: str, characters: frozenset[str]) -> bool:
+    """Return whether each character is known, or without its accent and in lower case."""
+    if piece.isascii() or characters.issuperset(sign for sign in piece if not sign.isascii()):
+        return True
+    folded = unicodedata.normalize("NFKD", piece.casefold())
+    return all(
+        sign.isascii() or sign in characters or unicodedata.combining(sign) for sign in folded
+    )

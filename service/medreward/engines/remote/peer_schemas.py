@@ -97,6 +97,8 @@ class EngineFacts(BaseModel):
     """SHA-256 of each template that the judge answers, by name."""
     identities: Mapping[str, str] = Field(default_factory=dict)
     """Identity of the engine that answers each of these templates, by name."""
+    characters: Mapping[str, str] = Field(default_factory=dict)
+    """Characters beyond ASCII that the engine for a template knows, by name; others read all texts."""
     has_other_engine: bool = False
     batch: Annotated[int, Field(ge=1)]
     concurrency: Annotated[int, Field(ge=1)]

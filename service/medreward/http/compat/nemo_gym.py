@@ -20,6 +20,7 @@ FAILURE_KINDS = {
     ProblemKind.JUDGE_UNPARSEABLE: "judge_unparseable",
     ProblemKind.INVALID_REFERENCE: "verifier_error",
     ProblemKind.TOO_LONG: "verifier_error",
+    ProblemKind.UNREADABLE: "verifier_error",
 }
 """Gym's kinds of failure; any other problem is `judge_failed`."""
 

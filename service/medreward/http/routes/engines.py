@@ -17,8 +17,13 @@ from starlette.routing import Route
 import medreward
 from medreward.admission import Caller, Deadline, Load, Permit
 from medreward.engines.embedder import Embedder, Vector, pack_vector
-from medreward.engines.judge import Inquiry, Judge, Judgement
-from medreward.engines.judges.cascade import has_other_engine, identity_for
+from medreward.engines.judge import Inquiry, Judge, Judgement, Reader
+from medreward.engines.judges.cascade import (
+    engine_for,
+    engines_of,
+    has_other_engine,
+    identity_for,
+)
 from medreward.engines.remote.peer_schemas import (
     EMBED,
     ENGINE,
@@ -27,6 +32,7 @@ from medreward.engines.remote.peer_schemas import (
     Questions,
     Texts,
 )
+from medreward.engines.templates import Template
 from medreward.errors import InvalidRequest, OtherModel, Problem
 from medreward.http.intake import receive, service_of, while_connected
 from medreward.http.responses import json_response, plain_json
@@ -50,8 +56,18 @@ async def judge_facts(request: Request) -> Response:
         engine,
         templates={t.name: t.sha for t in templates},
         identities={t.name: identity_for(engine, t) for t in templates},
+        characters=_characters(engine, templates),
         has_other_engine=has_other_engine(engine),
     )
+
+
+def _characters(judge: Judge, templates: Sequence[Template]) -> dict[str, str]:
+    engines = {t.name: next(engines_of(engine_for(judge, t))) for t in templates}
+    return {
+        name: "".join(sorted(engine.characters))
+        for name, engine in engines.items()
+        if isinstance(engine, Reader) and engine.characters is not None
+    }
 
 
 async def embedder_facts(request: Request) -> Response:
