@@ -192,6 +192,7 @@ class ProblemKind(StrEnum):
     DEADLINE = "deadline"
     TOO_LONG = "too_long"
     UNREADABLE = "unreadable"
+    INVALID_REQUEST = "invalid_request"
 
 
 RETRYABLE = frozenset(

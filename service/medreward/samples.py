@@ -21,12 +21,12 @@ class Closed(BaseModel):
 class Criterion(Closed):
     """One line of a rubric."""
 
-    text: Annotated[str, Field(min_length=1)]
+    text: str
     points: Annotated[float, Field(allow_inf_nan=False, ge=-1000, le=1000)]
     """Points earned if the answer meets the criterion; negative for an unwanted property."""
 
 
-Criteria = Annotated[tuple[Criterion, ...], Field(min_length=1, max_length=64)]
+Criteria = Annotated[tuple[Criterion, ...], Field(max_length=64)]
 
 References = Annotated[tuple[str, ...], Field(min_length=1, max_length=32)]
 

@@ -14,7 +14,6 @@ from tests.conftest import Serve
 GOOD: dict[str, Any] = {"response": "<answer>Basal left</answer>", "reference": "left lower lobe"}
 ITEM: dict[str, Any] = {"answer": "Basal left", "reference": "left lower lobe"}
 
-RUBRIC = {"items": [ITEM | {"criteria": [{"text": "t", "points": -1}]}], "template": "rubric"}
 NO_POINTS = b'{"items": [{"answer": "a", "criteria": [{"text": "t", "points": NaN}]}]}'
 
 pytestmark = pytest.mark.anyio
@@ -49,7 +48,6 @@ pytestmark = pytest.mark.anyio
         ("/judge", {"items": [ITEM], "votes": 4}, 422, "votes: 4 asked for; "),
         ("/judge", {"items": [ITEM, {"answer": "x"}]}, 422, "items[1].reference: equivalence"),
         ("/judge", {"items": [ITEM], "template": "rubric"}, 422, "items[0].criteria: "),
-        ("/judge", RUBRIC, 422, "items[0].criteria: at least one criterion needs positive points"),
         ("/judge", NO_POINTS, 422, "items[0].criteria[0].points: "),
     ],
 )
@@ -58,6 +56,62 @@ async def test_a_wrong_request_is_told_what_is_wrong_and_where(
 ) -> None:
     """Status, sample and field; the sample's text is not repeated."""
     await check_refusal(serve, path, body, status, told, untold="basal left")
+
+
+GOT = [
+    ("/reward", {"samples": [GOOD | {"reference": 5}]}, "samples[0].reference: a text or a list of texts; got a number"),
+    ("/reward", {"samples": [GOOD | {"reference": None}]}, "samples[0].reference: a text or a list of texts; got null"),
+    ("/reward", {"samples": [GOOD | {"reference": True}]}, "samples[0].reference: a text or a list of texts; got true"),
+    ("/reward", {"samples": [GOOD | {"reference": []}]}, "samples[0].reference: a text or a list of texts; got an empty list"),
+    ("/reward", {"samples": [GOOD | {"reference": {}}]}, "samples[0].reference: a text or a list of texts; got an object"),
+    ("/reward", {"samples": [GOOD | {"reference": ["a", 3]}]}, "samples[0].reference[1]: a text; got a number"),
+    ("/reward", {"samples": [GOOD | {"response": ["x"]}]}, "samples[0].response: a text; got a list"),
+    ("/reward", {"samples": [GOOD | {"extra": "x"}]}, "samples[0].extra: an object; got a text"),
+    ("/reward", {"samples": GOOD}, "samples: a list; got an object"),
+    ("/reward", ["x"], "the body: an object; got a list"),
+    ("/reward", {"samples": ["x"]}, "samples[0]: an object; got a text"),
+    ("/reward", {"samples": [GOOD], "deadline_ms": "soon"}, "deadline_ms: a whole number; got a text"),
+    ("/judge", {"items": [ITEM], "rules": "maybe"}, "rules: true or false; got a text"),
+    ("/judge", {"items": [ITEM | {"criteria": [{"text": "t"}]}], "template": "rubric"}, "items[0].criteria[0].points: required, but missing"),
+    ("/judge", {"items": [ITEM | {"criteria": [{"text": "t", "points": "x"}]}]}, "items[0].criteria[0].points: a number; got a text"),
+    ("/verify", {"reference": 5, "response": {"output": []}}, "reference: a text or a list of texts; got a number"),
+    ("/compat/slime", {"response": "x", "label": [1]}, "label.reference[0]: a text; got a number"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body", "message"), GOT)
+async def test_a_wrong_type_is_told_once_with_what_was_wanted(
+    serve: Serve, path: str, body: object, message: str
+) -> None:
+    """The whole message: a field that may be of two types has one line, and one with a wrong part none."""
+    async with serve() as client:
+        reply = await client.post(path, json=body)
+
+    assert (reply.status_code, reply.json()["error"]["message"]) == (422, message)
+
+
+@pytest.mark.parametrize(
+    ("criteria", "message"),
+    [
+        ([{"text": "advises rest", "points": 1}, {"text": " ", "points": 1}], "criteria[1].text: blank"),
+        ([{"text": "", "points": 1}], "criteria[0].text: blank"),
+        ([{"text": "advises rest", "points": -1}], "criteria: at least one criterion needs positive"),
+        ([], "criteria: empty"),
+    ],
+)  # fmt: skip
+async def test_bad_criteria_cost_their_item_alone(
+    serve: Serve, criteria: list[dict[str, Any]], message: str
+) -> None:
+    """The item has a problem that names the criterion; its neighbour is judged."""
+    good = {"answer": "rest", "criteria": [{"text": "advises rest", "points": 1}]}
+    body = {"template": "rubric", "items": [good | {"criteria": criteria}, good]}
+    async with serve() as client:
+        reply = await client.post("/judge", json=body)
+
+    bad, neighbour = reply.json()["results"]
+    assert (bad["status"], bad["error"]["kind"]) == ("unjudged", "invalid_request")
+    assert bad["error"]["message"].startswith(message)
+    assert neighbour["status"] == "judged"
 
 
 async def check_refusal(

@@ -13,12 +13,13 @@ from medreward.cli.client import Target, connected
 from medreward.cli.environment import read_settings
 from medreward.cli.jsonl import Line, name_of, read_lines, read_sample_line
 from medreward.cli.recipes import readable_recipe, unknown_modality
-from medreward.cli.rule_trace import steps
+from medreward.cli.rule_trace import steps, vetoed_words
 from medreward.cli.tables import NAMED_BY_COLUMN, facts_grid, plain_table, print_disclaimer, short
 from medreward.cli.terminal import CommandError, Misuse, output, shown
 from medreward.engines.status import EngineState
 from medreward.errors import ProblemKind
-from medreward.http.schemas import Component, RewardReply, RewardRequest, SampleResult
+from medreward.http.schemas import Component, Problem, RewardReply, RewardRequest, SampleResult
+from medreward.parsing.sample import GUARD_FAILED, ParsedSample, parse_sample
 from medreward.recipes.recipe import Recipe
 from medreward.samples import Limits, Sample, Source
 
@@ -66,12 +67,12 @@ def explain_sample(choice: Choice, recipe_name: str | None, target: Target) -> N
     # The limits of a service elsewhere are unknown, so these are the defaults.
     limits = Limits() if target.url is not None else read_settings().limits
     _print_steps(console, explanation, limits)
-    _print_signals(console, explanation)
+    _print_signals(console, explanation, limits)
     _print_outcome(console, explanation)
     print_disclaimer(console, engines)
     error = explanation.result.error
     if error is not None:
-        raise CommandError(f"{error.kind}: {error.message}; {WHAT_TO_DO[error.kind]}")
+        raise CommandError(f"{error.kind}: {error.message}; {_advice(error)}")
 
 
 def _choose(choice: Choice) -> Line[Sample]:
@@ -146,11 +147,23 @@ def _print_texts(console: Console, line: Line[Sample], explanation: Explanation)
 
 def _print_steps(console: Console, explanation: Explanation, limits: Limits) -> None:
     console.print(Text("\nWhat the rules did, in order", "bold underline"))
-    told = steps(explanation.sample, explanation.recipe, limits)
+    told = steps(
+        explanation.sample,
+        explanation.recipe,
+        limits,
+        is_unreadable=_is_unreadable(explanation.result),
+    )
     console.print(facts_grid({f"{n}. {step.rule}": step.outcome for n, step in enumerate(told, 1)}))
 
 
-def _print_signals(console: Console, explanation: Explanation) -> None:
+def _is_unreadable(result: SampleResult) -> bool:
+    if result.error is not None:
+        return result.error.kind is ProblemKind.UNREADABLE
+    return any(part.rule == ProblemKind.UNREADABLE for part in result.components.values())
+
+
+def _print_signals(console: Console, explanation: Explanation, limits: Limits) -> None:
+    parsed = parse_sample(explanation.sample, explanation.recipe, limits)
     console.print(Text("\nWhat the signals add up to", "bold underline"))
     table = plain_table("signal", "value", "weight", "adds", "why")
     for column in table.columns[1:4]:
@@ -161,7 +174,7 @@ def _print_signals(console: Console, explanation: Explanation) -> None:
             f"{component.value:.3g}",
             f"{component.weight:.4f}",
             f"{component.value * component.weight:.4f}",
-            _why(component, explanation.recipe),
+            _why(component, explanation.recipe, parsed),
         )
     table.add_section()
     reward = explanation.result.reward
@@ -186,7 +199,7 @@ def _print_outcome(console: Console, explanation: Explanation) -> None:
     console.print(facts_grid(facts))
 
 
-def _why(component: Component, recipe: Recipe) -> str:
+def _why(component: Component, recipe: Recipe, parsed: ParsedSample) -> Text:
     """Describe the source of a signal, and the numbers behind it."""
     told = [SOURCES[component.source]]
     if component.p_yes is not None:
@@ -201,7 +214,16 @@ def _why(component: Component, recipe: Recipe) -> str:
             told.append("times the judge's say")
     if component.source in {"rule", "veto"} and component.rule not in {None, *NAMED_BY_COLUMN}:
         told.append(component.rule or "")
-    return ", ".join(told)
+    why, veto = Text(", ".join(told)), component.veto
+    if veto is None:
+        return why
+    return why.append(": ").append_text(vetoed_words(veto.span, veto.reference_span, parsed))
+
+
+def _advice(error: Problem) -> str:
+    if error.message == GUARD_FAILED.message:
+        return "that is a defect of ours: report it with the place in the log, not with the sample"
+    return WHAT_TO_DO[error.kind]
 
 
 SOURCES: Mapping[Source, str] = {
@@ -224,13 +246,15 @@ WHAT_TO_DO: Mapping[ProblemKind, str] = {
     "use a better one (MEDREWARD_JUDGE_MODEL)",
     ProblemKind.JUDGE_REFUSED: "the judge declines to answer: look at the texts, or use another "
     "judge (MEDREWARD_JUDGE_MODEL)",
-    ProblemKind.JUDGE_ABSTAINED: "the votes are divided: ask for an odd number of --votes",
+    ProblemKind.JUDGE_ABSTAINED: "it is neither paid nor punished; a second engine would be "
+    "asked about it (MEDREWARD_CASCADE)",
     ProblemKind.EMBEDDER_UNREACHABLE: "see that the embedder's server runs "
     "(MEDREWARD_EMBEDDER_URL), then score again",
     ProblemKind.EMBEDDER_TIMEOUT: "score again with a smaller --batch, or give the embedder longer "
     "(MEDREWARD_EMBEDDER_TIMEOUT_S)",
     ProblemKind.INVALID_REFERENCE: "mend the sample's reference: scoring again will not help",
     ProblemKind.DEADLINE: "score again with a longer --deadline or a smaller --batch",
+    ProblemKind.INVALID_REQUEST: "mend the item: judging again will not help",
     ProblemKind.UNREADABLE: "use a judge that reads its language (MEDREWARD_JUDGE_MODEL)",
     ProblemKind.TOO_LONG: "shorten the text, or raise the service's limit "
     "(MEDREWARD_MAX_RESPONSE_BYTES, MEDREWARD_MAX_TEXT_BYTES)",

@@ -22,8 +22,10 @@ class Step(NamedTuple):
     outcome: Text
 
 
-def steps(sample: Sample, recipe: Recipe, limits: Limits) -> Iterator[Step]:
-    """Yield each rule that applies to the sample."""
+def steps(
+    sample: Sample, recipe: Recipe, limits: Limits, *, is_unreadable: bool = False
+) -> Iterator[Step]:
+    """Yield each rule that applies to the sample, *is_unreadable* if the service's judge says so."""
     parsed = parse_sample(sample, recipe, limits)
     completion = parsed.completion
     if completion is None:
@@ -37,10 +39,12 @@ def steps(sample: Sample, recipe: Recipe, limits: Limits) -> Iterator[Step]:
         yield Step("modality", _modality(completion, parsed))
     if recipe.signals.format is not None:
         yield Step("form", _form(completion, recipe))
-    yield from _settling(completion, parsed, recipe)
+    yield from _settling(completion, parsed, recipe, is_unreadable=is_unreadable)
 
 
-def _settling(completion: Completion, parsed: ParsedSample, recipe: Recipe) -> Iterator[Step]:
+def _settling(
+    completion: Completion, parsed: ParsedSample, recipe: Recipe, *, is_unreadable: bool
+) -> Iterator[Step]:
     """Yield the rules that decide the accuracy: rejected, equal, or asked."""
     if parsed.problem is not None:
         yield Step("accuracy", _problem(parsed))
@@ -58,6 +62,11 @@ def _settling(completion: Completion, parsed: ParsedSample, recipe: Recipe) -> I
         yield Step("guards", _guards(parsed, recipe))
     if parsed.accuracy is not None:
         return
+    if is_unreadable:
+        yield Step(
+            "readable?", shown("no, not to this judge's tokenizer: no model is asked", "red")
+        )
+        return
     yield Step("asked", shown(_asked(parsed, recipe)))
 
 
@@ -68,14 +77,20 @@ def _guards(parsed: ParsedSample, recipe: Recipe) -> Text:
         return shown(f"nothing speaks against it{witness}")
     veto = parsed.accuracy.veto
     if veto is None:
-        says_yes = parsed.accuracy.value > 0
-        return shown(
-            "plainly right" if says_yes else "plainly wrong", "green" if says_yes else "red"
-        )
+        return shown(f"plainly right, by the rule {parsed.accuracy.rule}", "green")
+    told = shown(f"veto by {veto.rule}: ", "red")
+    return told.append_text(vetoed_words(veto.span, veto.reference_span, parsed))
+
+
+def vetoed_words(
+    span: tuple[int, int], reference_span: tuple[int, int] | None, parsed: ParsedSample
+) -> Text:
+    """Quote the words of an answer that a guard objects to, and those that they contradict."""
     answer = parsed.answer if parsed.completion is None else parsed.completion.answer
-    told = shown(f"veto by {veto.rule}: ", "red").append_text(quoted(answer[slice(*veto.span)]))
-    if veto.reference_span is not None:
-        reference = parsed.references[0][slice(*veto.reference_span)]
+    told = quoted(answer[slice(*span)])
+    if reference_span is not None:
+        # A veto is that of the first reference.
+        reference = parsed.references[0][slice(*reference_span)]
         told.append_text(shown(" against ")).append_text(quoted(reference))
     return told
 

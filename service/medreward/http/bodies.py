@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import starmap
 from typing import TypeVar
 
 import orjson
@@ -17,6 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 
 MOST_ERRORS = 5
 MOST_NAME_CHARACTERS = 64
+_PART = re.compile(r"[.\[]")
 
 
 async def read_body(request: Request, permit: Permit, *, max_bytes: int, timeout_s: float) -> bytes:
@@ -97,21 +100,66 @@ def _forgiving_json(body: bytes) -> object:
 
 def _explain(error: ValidationError) -> str:
     """Return a message that names each wrong field and its correction, but quotes no value."""
-    details = error.errors(include_url=False, include_input=False, include_context=False)
-    errors = list(dict.fromkeys(_explain_one(detail) for detail in details))
+    by_path: dict[str, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False, include_context=False):
+        by_path.setdefault(_path(detail["loc"]), []).append(detail)
+    # pydantic also tells why a list with a wrong part is no text, and that too few parts are left.
+    wholes = {path[: end.start()] for path in by_path for end in _PART.finditer(path)}
+    wrong = {path: details for path, details in by_path.items() if path not in wholes}
+    errors = list(dict.fromkeys(starmap(_explain_one, wrong.items())))
     more = [f"and {len(errors) - MOST_ERRORS} more"] if len(errors) > MOST_ERRORS else []
     return "; ".join([*errors[:MOST_ERRORS], *more])
 
 
-def _explain_one(detail: ErrorDetails) -> str:
-    where = _path(detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown field; leave it out"
-    if detail["type"] == "missing":
-        return f"{where}: required, but missing"
-    if detail["type"] == "value_error":
-        return detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {detail['msg']}"
+def _explain_one(path: str, details: Sequence[ErrorDetails]) -> str:
+    """Explain what is wrong with one field; there are several details if it may be of several types."""
+    first, *others = details
+    if first["type"] == "extra_forbidden":
+        return f"{path}: unknown field; leave it out"
+    if first["type"] == "missing":
+        return f"{path}: required, but missing"
+    if first["type"] == "value_error":
+        return first["msg"].removeprefix("Value error, ")
+    wanted = WANTED.get(first["type"])
+    if wanted is None:
+        return f"{path}: {first['msg']}"
+    if others:
+        wanted += " or a list of texts"
+    return f"{path}: {wanted}; got {_kind(first['input'])}"
+
+
+WANTED: Mapping[str, str] = {
+    "string_type": "a text",
+    "tuple_type": "a list",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+}
+"""What a field has to be, by pydantic's type of error."""
+
+
+def _kind(value: object) -> str:
+    """Name the JSON type of a value, but not the value."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case dict():
+            return "an object"
+        case _:
+            return "a list" if value else "an empty list"
 
 
 def _path(loc: Iterable[int | str]) -> str:

@@ -101,10 +101,10 @@ def plan_item(
     reading: Reading = None,
 ) -> GradingPlan:
     """Settle an item that needs no judge; otherwise list its inquiries."""
-    problem = _item_problem(item, limits)
+    is_rubric = template.name == "rubric"
+    problem = _item_problem(item, limits) or (_rubric_problem(item) if is_rubric else None)
     if problem is not None:
         return GradingPlan(template, outcome=Ungraded(problem))
-    is_rubric = template.name == "rubric"
     settled: Grade | Ungraded | None = None if is_rubric else _settled_grade(item, template)
     if settled is None and rules is not None:
         settled, item = _ruled(item, rules, reading)
@@ -156,6 +156,21 @@ def _item_problem(item: Item, limits: Limits) -> Problem | None:
         (found for name, text in texts.items() if (found := too_long(name, text or "", limits))),
         None,
     )
+
+
+def _rubric_problem(item: Item) -> Problem | None:
+    """Return the problem of a rubric by which no answer can earn points, or of a blank line in it."""
+    criteria = item.criteria or ()
+    blank = next((i for i, criterion in enumerate(criteria) if not criterion.text.strip()), None)
+    if blank is not None:
+        told = f"criteria[{blank}].text: blank; say what the answer has to meet"
+    elif not criteria:
+        told = "criteria: empty; give at least one"
+    elif all(criterion.points <= 0 for criterion in criteria):
+        told = "criteria: at least one criterion needs positive points"
+    else:
+        return None
+    return Problem(ProblemKind.INVALID_REQUEST, told)
 
 
 def _settled_grade(item: Item, template: Template) -> Grade | None:

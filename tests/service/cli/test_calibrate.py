@@ -205,7 +205,7 @@ def test_a_judge_that_is_not_one_engine_as_it_comes_is_refused(
     [
         ("[]", 'not a JSON object, such as {"answer": "…", "reference": "…", "equivalent": true}'),
         ({"answer": PATIENT_TEXT, "equivalent": True}, "reference: required, but missing"),
-        (SAME | {"equivalent": "yes"}, "equivalent: Input should be a valid boolean"),
+        (SAME | {"equivalent": "yes"}, "equivalent: true or false; got a text"),
         (SAME | {"label": 1}, "label: unknown field; leave it out"),
         (SAME | {"family": "long"}, "family: Input should be 'quantity', 'short' or 'passage'"),
         (SAME | {"equivalent": False}, "equivalent: the same texts have the other label on line 1"),

@@ -8,6 +8,7 @@ import pytest
 from medreward.app import create_app
 from medreward.cli.explain import WHAT_TO_DO
 from medreward.errors import ProblemKind
+from tests.contract.test_judge import LatinJudge
 from tests.service.cli.conftest import ROLLOUTS, STRICT_RECIPE, Outcome, Run, outage, settings
 from tests.support.service import served
 
@@ -214,6 +215,48 @@ def test_every_way_to_mark_an_answer_is_told(
 
     assert told.code == 0
     assert said in " ".join(told.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("right lower lobe", "vetoed, contrast.laterality: “right” against “left”"),
+        ("Left lower lobe", "plainly right, by the rule equal"),
+        ("Left lower lobe", "by rule, equal"),
+        ("Thought process:", "vetoed, vacuity.opener: “Thought process:”"),
+    ],
+)
+def test_a_guarded_recipe_tells_rule_and_words(
+    explained: Callable[..., str], answer: str, told: str
+) -> None:
+    """Both words of a contrast stand beside its rule."""
+    assert told in explained(answer, "--recipe", "medix-r1-guarded")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "kind", "step"),
+    [
+        ("lobe", "spleen", "judge_abstained", "asked"),
+        ("spleen", "肺炎", "unreadable", "no, not to this judge's tokenizer: no model is asked"),
+        ("肺炎", "spleen", None, "no, not to this judge's tokenizer: no model is asked"),
+    ],
+)
+def test_advice_fits_the_reason(
+    run: Run, answer: str, reference: str, kind: str | None, step: str
+) -> None:
+    """A reward has no votes; what the judge cannot read has a step of its own."""
+    app = create_app(settings(recipe="medix-r1-guarded"), judge=LatinJudge(default="YES"))
+    with served(app) as url:
+        told = run(
+            "explain",
+            *("--response", RESPONSE.format(answer)),
+            *("--reference", reference),
+            *("--url", url),
+        )
+
+    assert step in " ".join(told.stdout.split())
+    assert (f"{kind}: " in told.stderr) if kind else told.code == 0
+    assert "--votes" not in told.stderr
 
 
 def test_every_kind_of_problem_has_advice() -> None:

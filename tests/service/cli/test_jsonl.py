@@ -23,7 +23,7 @@ Write = Callable[..., Path]
         ([PATIENT_TEXT], 'not a JSON object, such as {"response": "…", "reference": "…"}'),
         ({"response": PATIENT_TEXT}, "reference: required, but missing"),
         (GOOD | {"anwser": PATIENT_TEXT}, "anwser: unknown field; leave it out"),
-        (GOOD | {"response": 7}, "response: Input should be a valid string"),
+        (GOOD | {"response": 7}, "response: a text; got a number"),
         (GOOD | {"id": "x" * 257}, "id: String should have at most 256 characters"),
         ("[" * 100_000, "nested too deeply"),
         (b'{"response": "\xff"}', "not UTF-8 at byte 15; save the file as UTF-8"),
