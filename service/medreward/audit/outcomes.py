@@ -18,9 +18,9 @@ class Outcome(NamedTuple):
 
     case: Case
     verdict: Verdict | None = None
-    """None if the judge gave no verdict."""
+    """Verdict of the judge alone; None if it gave none."""
     p_yes: float | None = None
-    """0 or 1 if a rule decided; None without a verdict."""
+    """0 or 1 for an empty answer or an equal one; None without a verdict."""
     unjudged: str | None = None
     """The kind of problem that prevented the verdict."""
     is_paid: bool = False
@@ -32,6 +32,8 @@ class Outcome(NamedTuple):
     """The kind of problem that prevented the reward."""
     is_lost: bool = False
     """True if the reward is missing because of an outage, not because of the case."""
+    graded: Verdict | None = None
+    """Verdict of `/judge` with its rules and guards; None without one."""
 
     @property
     def is_misjudged(self) -> bool:
@@ -70,8 +72,8 @@ def response(answer: str, tags: Tags) -> str:
     return f"{heading}{thinking}<{tags.answer}>{answer}</{tags.answer}>"
 
 
-def outcome_of(case: Case, judged: ItemResult, scored: SampleResult) -> Outcome:
-    """Combine the results of `/judge` and `/reward` for a case."""
+def outcome_of(case: Case, judged: ItemResult, graded: ItemResult, scored: SampleResult) -> Outcome:
+    """Combine the results of `/judge`, without its rules and with them, and of `/reward`."""
     accuracy = scored.components.get("accuracy_llm") or scored.components.get("accuracy_embed")
     is_scored = scored.status == "scored"
     return Outcome(
@@ -84,6 +86,7 @@ def outcome_of(case: Case, judged: ItemResult, scored: SampleResult) -> Outcome:
         refused_by=_refused_by(scored),
         unscored=scored.error.kind if scored.error else None,
         is_lost=scored.error is not None and scored.error.retryable,
+        graded=graded.verdict,
     )
 
 
@@ -97,5 +100,5 @@ def _refused_by(scored: SampleResult) -> str | None:
     for name in ("accuracy_llm", "accuracy_embed"):
         part = scored.components.get(name)
         if part is not None and part.value == 0 and part.source in {"veto", "rule"}:
-            return part.source if part.veto is None else part.veto.rule
+            return part.rule or part.source
     return None

@@ -85,6 +85,7 @@ def _head(card: Card) -> Markup:
         "embedder": audited.embedder,
         "recipe": f"{audited.recipe}, {audited.recipe_fingerprint}",
         "template": f"equivalence, {audited.template_fingerprint}",
+        "rules": audited.rules or NOTHING,
         "service": f"medreward {audited.service}",
         "date": audited.date,
         "cases": audited.cases,
@@ -120,7 +121,7 @@ def _card(bar: Bar) -> Markup:
 
 def _suite(card: Card, suite: Suite) -> Markup:
     is_attack = suite == "attack"
-    titles = ["class" if is_attack else "stratum", "cases", "judged YES", "paid"]
+    titles = ["class" if is_attack else "stratum", "cases", "judged YES", "with rules", "paid"]
     titles += ["known", "held out"] if is_attack else []
     titles += ["refused", "no verdict", "no reward", "mean reward"]
     strata = card.of_suite(suite)
@@ -134,6 +135,7 @@ def _row(stratum: Stratum, *, is_attack: bool) -> list[Inside]:
         _name(stratum),
         f"{stratum.cases:,}",
         _drawn(stratum.yes),
+        _brief(stratum.graded),
         _share(stratum.paid),
         *split,
         _brief(stratum.refused),

@@ -39,6 +39,8 @@ class Audited:
     service: str
     cases: str
     """Description of the chosen cases."""
+    rules: str | None = None
+    """The rules and guards in front of the judge of `/judge`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,9 @@ class Stratum:
     """The name, followed by the side if the stratum has cases of both."""
     is_equivalent: bool
     yes: Rate
-    """Verdicts YES among all verdicts."""
+    """Verdicts YES of the judge alone, among all its verdicts."""
+    graded: Rate
+    """Verdicts YES with the rules of `/judge` in front of the judge."""
     paid: Rate
     """Answers that the recipe treated as right, among all cases that were not lost."""
     paid_known: Rate
@@ -156,6 +160,7 @@ def _stratum(title: str, members: Sequence[Outcome]) -> Stratum:
         title=title,
         is_equivalent=case.equivalent,
         yes=rate(o.verdict == "YES" for o in members if o.verdict is not None),
+        graded=rate(o.graded == "YES" for o in members if o.graded is not None),
         paid=rate(o.is_paid for o in reached),
         paid_known=rate(o.is_paid for o in reached if not o.case.held_out),
         paid_held_out=rate(o.is_paid for o in reached if o.case.held_out),

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import starmap
 from pathlib import Path
 
@@ -84,21 +85,27 @@ async def _audit(
         lines = list(starmap(Line, enumerate(cases, start=1)))
         deadline_ms = plan.target.deadline_ms
 
-        def items(batch: Lines) -> JudgeRequest:
+        def items(batch: Lines, *, rules: bool) -> JudgeRequest:
             asked = tuple(item_of(line.value) for line in batch)
-            return JudgeRequest(items=asked, rules=False, deadline_ms=deadline_ms)
+            return JudgeRequest(items=asked, rules=rules, deadline_ms=deadline_ms)
 
         def samples(batch: Lines) -> RewardRequest:
             asked = tuple(sample_of(line.value, recipe.tags) for line in batch)
             return RewardRequest(samples=asked, recipe=recipe.name, deadline_ms=deadline_ms)
 
         title = f"scoring under {recipe.name}"
-        judged = await _send(service, plan, lines, items, JudgeReply, title="judging")
+        alone, ruled = partial(items, rules=False), partial(items, rules=True)
+        judged = await _send(service, plan, lines, alone, JudgeReply, title="judging")
+        # The judge's answers are known by now, so the second time costs little.
+        graded = await _send(service, plan, lines, ruled, JudgeReply, title="grading by rules, too")
         scored = await _send(service, plan, lines, samples, RewardReply, title=title)
-        grades = [result for reply in judged for result in reply.results]
+        verdicts, grades = (
+            [result for reply in replies for result in reply.results]
+            for replies in (judged, graded)
+        )
         rewards = [result for reply in scored for result in reply.results]
-        outcomes = list(map(outcome_of, cases, grades, rewards))
-        audited = _audited(plan, _chosen(plan, suites, cases), judged, scored)
+        outcomes = list(map(outcome_of, cases, verdicts, grades, rewards))
+        audited = _audited(plan, _chosen(plan, suites, cases), graded, scored)
         return make_card(outcomes, audited, examples=plan.examples), service.engines
 
 
@@ -131,6 +138,7 @@ def _audited(
         template_fingerprint=grades.fingerprint,
         service=rewards.service,
         cases=cases,
+        rules=grades.rules,
     )
 
 
@@ -167,7 +175,8 @@ def print_card(console: Console, card: Card) -> None:
 
 def _print_strata(console: Console, card: Card) -> None:
     table = plain_table(
-        "suite", "stratum", "cases", "judged YES", "paid", "refused", "unscored", "mean reward"
+        *("suite", "stratum", "cases", "judged YES", "with rules", "paid", "refused", "unscored"),
+        "mean reward",
     )
     for stratum in card.strata:
         kinds = ", ".join(f"{kind} {count}" for kind, count in stratum.unscored.items())
@@ -175,7 +184,10 @@ def _print_strata(console: Console, card: Card) -> None:
             stratum.suite,
             shown(stratum.title),
             f"{stratum.cases:,}",
-            *(percent(s.share) for s in (stratum.yes, stratum.paid, stratum.refused)),
+            *(
+                percent(s.share)
+                for s in (stratum.yes, stratum.graded, stratum.paid, stratum.refused)
+            ),
             shown(kinds or NOTHING),
             number(stratum.mean_reward),
         )

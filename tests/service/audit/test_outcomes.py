@@ -63,7 +63,7 @@ def test_what_is_paid_and_what_is_refused(
     """The accuracy decides; a rule that set it to 0 without a model refused the answer."""
     parts = {component: Component(value=value, weight=1.0, source=source)}
     scored = SampleResult(id=None, status="scored", reward=value, components=parts, flags=[])
-    found = outcome_of(CASE, _judged("NO", 0.1), scored)
+    found = outcome_of(CASE, _judged("NO", 0.1), _judged("NO", None), scored)
 
     assert (found.is_paid, found.refused_by) == (is_paid, refused_by)
 
@@ -75,7 +75,7 @@ def test_what_a_rule_settled_is_certain(verdict: str, p_yes: float | None, found
     """A verdict without a probability counts as 0 or 1."""
     scored = SampleResult(id=None, status="scored", reward=0.0, components={}, flags=[])
 
-    assert outcome_of(CASE, _judged(verdict, p_yes), scored).p_yes == found
+    assert outcome_of(CASE, _judged(verdict, p_yes), _judged("NO", None), scored).p_yes == found
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_an_outage_loses_a_case_and_an_abstention_does_not(
     error = Problem(kind=kind, message="m", retryable=is_lost)
     judged = ItemResult(id=None, status="unjudged", votes=[], error=error)
     scored = SampleResult(id=None, status="unscored", components={}, flags=[], error=error)
-    found = outcome_of(CASE, judged, scored)
+    found = outcome_of(CASE, judged, judged, scored)
 
     assert found == Outcome(CASE, unjudged=kind, unscored=kind, is_lost=is_lost)
     assert (found.verdict, found.is_misjudged, found.is_mispaid) == (None, False, False)

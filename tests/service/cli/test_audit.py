@@ -55,6 +55,9 @@ def test_the_judge_and_the_recipe_are_measured_apart(
 
     assert by_class["A03"]["yes"]["share"] == share
     assert by_class["A04"]["yes"]["share"] == share
+    # The rules of /judge stop what praises itself or orders the grader about.
+    assert by_class["A05"]["graded"]["hits"] <= by_class["A05"]["yes"]["hits"] * 0.1
+    assert found["audited"]["rules"].startswith("grading:sha256:")
     # The published recipe refuses what holds a colon, whatever the judge says.
     assert by_class["A04"]["paid"]["hits"] <= by_class["A04"]["yes"]["hits"]
 
