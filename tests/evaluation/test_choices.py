@@ -1,12 +1,17 @@
 """Multiple choice without a judge."""
 
 import string
+from itertools import product
+from string import ascii_uppercase
 from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medreward.guards.chain import GRADING
+from medreward.guards.normal import normal
+from medreward.guards.pair import Pair
 from medreward_eval.grading.choices import lettered, right_option, settle_choice
 
 ORGANS = ("Liver", "Pancreas", "Spleen", "The left kidney")
@@ -159,3 +164,49 @@ def test_long_answers_are_read_at_once(piece: str) -> None:
 
     # Of this process alone, however busy the machine is; going back and forth takes hours.
     assert process_time() - began_s < 5
+
+
+SHAPES = (
+    *(
+        "{letter}",
+        "({letter})",
+        "{letter}.",
+        "**{letter}**",
+        "{letter}) {text}",
+        "{letter}. {text}",
+    ),
+    *("{text}", "{text}.", "The answer is {letter}.", "The answer is {text}.", "Option {letter}"),
+    *(
+        "The best answer is ({letter}) {text}",
+        "$\\boxed{{{letter}}}$",
+        "I think so.\nAnswer: {letter}",
+    ),
+)
+OF_OPTIONS = (
+    ("Aspirin", "Heparin", "Warfarin"),
+    ("yes", "no", "maybe"),
+    ("A", "B", "AB", "0"),
+    ("5 mg", "50 mg", "0.5 g"),
+    ("left lower lobe", "right lower lobe"),
+    ("All of the above", "None of the above", "pneumonia"),
+)
+
+
+@pytest.mark.parametrize("options", OF_OPTIONS, ids="/".join)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_service_does_not_contradict_what_is_settled_here(
+    shape: str, options: tuple[str, ...]
+) -> None:
+    """Its rules and guards agree with a plain choice, or leave it to the judge."""
+    choices = "\n".join(f"{ascii_uppercase[n]}. {text}" for n, text in enumerate(options))
+    question = normal(f"Which?\n\nChoices:\n{choices}")
+    contradicted = []
+    for right, said in product(range(len(options)), repeat=2):
+        answer = shape.format(letter=ascii_uppercase[said], text=options[said])
+        reference = lettered(ascii_uppercase[right], options)
+        is_right = settle_choice(answer, ascii_uppercase[right], options)
+        found = GRADING.decide(Pair(normal(answer), normal(reference), question))
+        if is_right is not None and found is not None and found.says_yes is not is_right:
+            contradicted.append((answer, reference, found.rule))
+
+    assert contradicted == []
