@@ -1,6 +1,7 @@
 """What is taken off around an answer, and what never is."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -161,7 +162,7 @@ SIGNS = (".", ",", ";", "**", "$", "1. ", "- ", "\n", "&nbsp;", r"\text{", "}", 
 def carrier_words() -> frozenset[str]:
     """List every word of the lexicon."""
 
-    def texts(value: object) -> list[str]:
+    def texts(value: Any) -> list[str]:
         if isinstance(value, str):
             return [value]
         values = value.values() if isinstance(value, dict) else value
