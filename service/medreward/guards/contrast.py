@@ -94,7 +94,7 @@ def asks_absence(question: Normal) -> bool:
     if words.isdisjoint(question.vocabulary):
         return False
     # Options may follow the question, and a story come before it.
-    told = question.folded[: question.folded.rfind("?") + 1] or question.folded
+    told = question.folded[: question.folded.rfind("?") + 1] or question.folded.split("\n")[0]
     asked = WORD.findall(_SENTENCE.split(told.rstrip("?. \n"))[-1])
     if not asked or asked[0] in AUXILIARIES:
         return False
@@ -134,19 +134,22 @@ def _stops(text: Said, place: int) -> bool:
 def _present(answer: Said, reference: Said) -> Veto | None:
     """Veto an answer by which the thing that is missing is there: `the gallbladder is in place`."""
     uses = lexicon().negation
-    if not reference.words or not reference.denial.denied.keys() <= answer.denial.denied.keys():
+    if not reference.words:
         return None
-    named = reference.known - STOPWORDS
+    # The reference names the thing, or denies it: `gallbladder`, `There is no gallbladder`.
+    denied = reference.denial.denied
+    things = denied.keys() or {reference.stems[-1]}
+    named = frozenset[str]() if denied else reference.known - STOPWORDS
     for i, stem in enumerate(answer.stems[:-1]):
         phrase = answer.stems[max(0, i - REACH) : i + 1]
-        if stem != reference.stems[-1] or i in answer.denial.doubtful or not named <= {*phrase}:
+        if stem not in things or i in answer.denial.doubtful or not named <= {*phrase}:
             continue
         following = [word.text for word in answer.words[i + 1 : i + 4]]
         is_there = following[0] in {"is", "are", "was", "were"} and (
             following[-1] == "place" or not (uses["seen"] | uses["spared"]).isdisjoint(following)
         )
         if is_there and "not" not in following and uses["lack"].isdisjoint(following):
-            return _veto("negation", answer.words[i], reference.words[-1])
+            return _veto("negation", answer.words[i], denied.get(stem, reference.words[-1]))
     return None
 
 

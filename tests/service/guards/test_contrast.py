@@ -190,6 +190,7 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
     ],
     "negation": [
         ("What is missing?", "gallbladder", "The gallbladder is in place."),
+        ("Name the missing organ.", "There is no spleen.", "The spleen is present."),
         (None, "riñón sin hidronefrosis", "riñón con hidronefrosis"),
         (None, "sans épanchement", "avec épanchement"),
         (None, "ohne Erguss", "mit Erguss"),
