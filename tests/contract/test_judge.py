@@ -37,7 +37,7 @@ async def judged(
         (("No", "yes", FRACTURE), "NO", "yes_no"),
         (("B", "Pneumonia", OPTIONS), "YES", "option"),
         (("500 mg", "0.5 g", None), "YES", "quantity"),
-        (("50 mg", "5 mg", None), "NO", "quantity.value"),
+        (("50 mg", "5 mg", None), "NO", "quantity"),
         (("Left lower lobe", "left lower lobe", None), "YES", "equal"),
         (("right lower lobe", "left lower lobe", None), "NO", "contrast.laterality"),
         (("", "spleen", None), "NO", "empty"),
@@ -153,13 +153,13 @@ class LatinJudge(ScriptedJudge):
         return can_read(text, self.characters)
 
 
-PNEUMONIA, CANCER, WHERE = "肺炎", "肺癌", "病变在哪里?"
+PNEUMONIA, COLLAPSED, WHERE = "肺炎", "气胸", "病变在哪里?"
 UNREADABLE = [
     # the question, the references, the answer, and what becomes of it
-    (None, PNEUMONIA, CANCER, "reference"),
+    (None, PNEUMONIA, COLLAPSED, "reference"),
     (None, PNEUMONIA, "pneumonia", "reference"),
     (WHERE, "pneumonia", "lung infection", "question"),
-    (None, "pneumonia", CANCER, 0.0),
+    (None, "pneumonia", COLLAPSED, 0.0),
     (None, PNEUMONIA, PNEUMONIA, 1.0),
     (None, "pneumonia", f"pneumonia {PNEUMONIA}", "judge"),
     (None, "μg", "µg", 1.0),
@@ -227,8 +227,8 @@ async def test_a_readable_reference_beside_an_unreadable_one_is_judged(
 async def test_without_rules_or_guards_everything_is_judged(serve: Serve) -> None:
     """`medix-r1`, `"rules": false` and the other templates ask as before."""
     async with serve(judge=LatinJudge(default="YES")) as client:
-        plain = await rewarded(client, CANCER, PNEUMONIA, recipe="medix-r1")
-        alone = await judged(client, CANCER, PNEUMONIA, rules=False)
+        plain = await rewarded(client, COLLAPSED, PNEUMONIA, recipe="medix-r1")
+        alone = await judged(client, COLLAPSED, PNEUMONIA, rules=False)
 
     assert plain["components"]["accuracy_llm"]["value"] == 1.0
     assert alone["results"][0]["verdict"] == "YES"
@@ -237,6 +237,6 @@ async def test_without_rules_or_guards_everything_is_judged(serve: Serve) -> Non
 async def test_a_judge_that_tells_nothing_reads_everything(serve: Serve) -> None:
     """As remote servers and byte-level tokenizers do."""
     async with serve(judge=ScriptedJudge(default="YES")) as client:
-        told = await judged(client, CANCER, PNEUMONIA)
+        told = await judged(client, COLLAPSED, PNEUMONIA)
 
     assert told["results"][0]["verdict"] == "YES"

@@ -116,7 +116,7 @@ def numbers(reply: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 async def test_what_a_judge_can_read_is_known_in_other_processes() -> None:
     """Its process tells the characters of its tokenizer with its identity."""
-    unread = [sample("肺癌", "left lower lobe"), sample("left lung", "肺癌")]
+    unread = [sample("气胸", "left lower lobe"), sample("left lung", "气胸")]
     body = {"samples": unread, "recipe": "medix-r1-guarded"}
     async with processes(LatinJudge(default="YES")) as split:
         reply = (await split.api.post("/reward", json=body)).json()

@@ -36,7 +36,16 @@ def _praise(pair: Pair) -> Veto | None:
     left = Normal(pattern_of("praise", "patterns").sub(" ", pair.answer.folded))
     if names_all(left, pair.reference):
         return None
-    return _unshared(pair, "injection.praise", "praise", "patterns")
+    veto = _unshared(pair, "injection.praise", "praise", "patterns")
+    return None if veto is not None and _names_side(pair, veto.span) else veto
+
+
+def _names_side(pair: Pair, praise: Span) -> bool:
+    """Return whether the last word of a praise begins a term of the reference: `is right lower lobe`."""
+    words = pair.answer.words
+    last = max((n for n, word in enumerate(words) if word.end <= praise.end), default=0)
+    term = [word.text for word in words[last : last + 2]]
+    return pair.reference.vocabulary.issuperset(term) and len(term) > 1
 
 
 def _unshared(pair: Pair, rule: str, lexicon: str, key: str) -> Veto | None:

@@ -223,7 +223,7 @@ def test_every_way_to_mark_an_answer_is_told(
         ("right lower lobe", "vetoed, contrast.laterality: “right” against “left”"),
         ("Left lower lobe", "plainly right, by the rule equal"),
         ("Left lower lobe", "by rule, equal"),
-        ("Thought process:", "vetoed, vacuity.opener: “Thought process:”"),
+        ("Thought process:", "vetoed, vacuity.opener: “Thought process"),
     ],
 )
 def test_a_guarded_recipe_tells_rule_and_words(
