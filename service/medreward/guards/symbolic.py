@@ -21,7 +21,6 @@ MAX_WORDS = 24
 """Words of an answer that restates the question, at most."""
 
 _INSIDE = re.compile(r"[,;:.!?()\[\]\n/<>=+]")
-_GAPS = frozenset({"", " "})
 _COPULA = re.compile(r"\b(?:is|are|was|were)(?: the| an?)? {1,2}$")
 _EMPTY = frozenset(["a", "an", "the", "is", "are", "was", "were", "in", "on", "at", "of", "within"])
 """Words around the reference that need not stand in the question."""
@@ -127,11 +126,12 @@ def _restated(pair: Pair) -> bool | None:
     if question is None or len(pair.answer.tokens) > MAX_WORDS or not pair.reference.tokens:
         return None
     said, meant = pair.answer.derived(plain_of), pair.reference.derived(plain_of)
-    start = said.find(meant)
+    # An `a` before the end is an article.
+    start = f" {said} ".find(f" {meant} ", len(said) - 1 if len(meant) == 1 else 0)
     if start < 0 or said == meant or any(sign.isdigit() for sign in meant):
         return None
     before, behind = said[:start], said[start + len(meant) :]
-    if _INSIDE.search(before + behind) or before[-1:] not in _GAPS or behind[:1] not in _GAPS:
+    if _INSIDE.search(before + behind):
         return None
     asked = question.derived(_asked)
     around = [[word for word in side.split() if word not in _EMPTY] for side in (before, behind)]

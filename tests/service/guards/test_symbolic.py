@@ -316,6 +316,8 @@ def test_a_finding_is_never_settled_as_normal(before: list[str], behind: list[st
         ("Which side shows the effusion?", "Left", "It is on the left.", True),
         ("How does the lesion appear?", "Hypoechoic", "The lesion is hypoechoic.", True),
         ("What lies behind the heart?", "aorta", "The aorta lies behind the heart", True),
+        ("Which vitamin is needed?", "A", "Vitamin A", True),
+        ("Which tumor is a sign?", "A", "a tumor", None),
         # The other order, another word, or a denial.
         ("What lies behind the heart?", "aorta", "The heart lies behind the aorta", None),
         (
