@@ -95,8 +95,9 @@ def undecorated(text: Normal) -> Normal:
 
 def _core(text: Normal) -> Core:
     bare, places = text.text, None
-    if _is_plain(bare):
-        return Core(bare, 0, None)
+    end = len(bare.rstrip(_BACK))
+    if end and _is_plain(bare[:end]):
+        return Core(bare[:end], 0, None)
     if _MARKED.search(bare):
         bare, places = _without_marks(bare)
     start, said = 0, bare
@@ -110,7 +111,7 @@ def _core(text: Normal) -> Core:
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether a text is plainly without decoration, as most are."""
+    """Return whether a text without its final stop has plainly no decoration, as most have none."""
     word, known = _FIRST_WORD.match(text), _phrases()
     return (
         word is not None
