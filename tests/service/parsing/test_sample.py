@@ -177,6 +177,30 @@ def test_medix_r1s_tags_are_the_sixteen() -> None:
     assert MEDIX.tags.modalities == MEDIX_MODALITIES
 
 
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [
+        ("The image shows consolidation.", "consolidation"),
+        ("**Final answer:** consolidation ✅", "consolidation"),
+        ("```\nconsolidation\n```", "consolidation"),
+        ('{"answer": "It is consolidation"}', "consolidation"),
+        ("I think it is consolidation", "I think it is consolidation"),
+    ],
+)
+def test_models_are_asked_about_a_guarded_answer_without_its_decoration(
+    answer: str, asked: str
+) -> None:
+    """A recipe without guards asks about the bytes between the tags."""
+    response = f"<thinking>t</thinking><answer>{answer}</answer>"
+    sample = Sample(response=response, reference="infiltrate", question="What is seen?")
+
+    guarded = parse_sample(sample, load_recipes()["medix-r1-guarded"], Limits())
+    published = parse_sample(sample, MEDIX, Limits())
+
+    assert (guarded.needs_models, guarded.answer) == (True, asked)
+    assert published.answer == answer.strip(".")
+
+
 class FallingExaminer(GuardChain):
     """Guards of which one has a bug."""
 
