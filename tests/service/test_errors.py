@@ -44,5 +44,7 @@ def test_problems_of_the_moment_are_retryable_and_those_of_the_sample_are_not() 
         ProblemKind.JUDGE_REFUSED,
         ProblemKind.JUDGE_ABSTAINED,
         ProblemKind.INVALID_REFERENCE,
+        ProblemKind.INVALID_REQUEST,
         ProblemKind.TOO_LONG,
+        ProblemKind.UNREADABLE,
     }
