@@ -44,6 +44,8 @@ _ASKING = frozenset(
         "or",
     ]
 )
+_PREDICATES = frozenset(["negative", "free"])
+"""Denials that need a word behind them: `free of effusion`."""
 _LINKS = frozenset(
     ["of", "for", "from", "to", "with", "without", "than", "like", "by", "versus", "against"]
 )
@@ -135,7 +137,7 @@ def _stated(text: Normal) -> Verdict | None:
             return None
         return None if _others(rest, says) else Verdict(says, text.text[: words[-2].start])
     is_back = not words_of("yes_no", "back").isdisjoint(rest)
-    is_denied = says == "yes" and not words_of("yes_no", "denials").isdisjoint(rest)
+    is_denied = says == "yes" and bool(_denials(rest))
     is_denied = is_denied or (says == "yes" and re.search("[没不无未無沒]", text.text) is not None)
     if is_back or is_denied or _others(rest, says):
         return None
@@ -161,10 +163,11 @@ def _strays(text: Normal, stated: Verdict, question: Normal) -> bool:
     healthy = words_of("yes_no", "healthy")
     is_asked, is_told = (not healthy.isdisjoint(t.vocabulary) for t in (question, explanation))
     if stated.says == "no":
-        if is_asked and is_told and not _is_denied(explanation):
-            return True
-        found = _claimed(explanation, question)
-        return found is not None and found.says == "yes"
+        if _is_denied(explanation):
+            return False
+        asked = question.derived(_asked)
+        stems = [shape(word).stem for word in explanation.tokens]
+        return (is_asked and is_told) or (asked is not None and set(asked.topic) <= set(stems))
     if is_asked is not is_told:
         return True
     for way, other in (("up", "down"), ("down", "up")):
@@ -224,7 +227,17 @@ def _asked(question: Normal) -> Asked | None:
 
 
 def _is_denied(text: Normal) -> bool:
-    return not words_of("yes_no", "denials").isdisjoint(text.vocabulary)
+    return bool(_denials(text.tokens))
+
+
+def _denials(words: Sequence[str]) -> list[int]:
+    """Return the places of words that deny; `free` and `negative` do before a preposition only."""
+    denials, after = words_of("yes_no", "denials"), (*words[1:], "")
+    return [
+        i
+        for i, word in enumerate(words)
+        if word in denials and (word not in _PREDICATES or after[i] in {"for", "of", "from"})
+    ]
 
 
 def _short(text: Normal, asked: Asked) -> Verdict | None:
@@ -245,11 +258,11 @@ def _short(text: Normal, asked: Asked) -> Verdict | None:
 
 def _repeated(clause: Normal, text: Normal, asked: Asked, question: Normal) -> Verdict | None:
     """Read a claim in the question's words: `There is no effusion`, `The trachea is midline`."""
-    if not words_of("yes_no", "doubts").isdisjoint(text.vocabulary):
+    if "?" in text.folded or not words_of("yes_no", "doubts").isdisjoint(text.vocabulary):
         return None
-    words, denials = clause.tokens, words_of("yes_no", "denials")
+    words = clause.tokens
     stems = [shape(word).stem for word in words]
-    denied = [word for word in words if word in denials]
+    denied = [i for i in _denials(words) if stems[i] not in asked.topic]
     found = _place(stems, asked.head if denied and asked.is_existence else asked.topic)
     if found is None or len(denied) > 1:
         return None
@@ -257,7 +270,7 @@ def _repeated(clause: Normal, text: Normal, asked: Asked, question: Normal) -> V
     others = [
         i
         for i, word in enumerate(words)
-        if word not in idle and word not in denials and stems[i] not in asked.topic
+        if word not in idle and i not in denied and stems[i] not in asked.topic
     ]
     if denied:
         return None if others else Verdict("no")
@@ -278,7 +291,9 @@ def _modifies(words: Sequence[str], others: Sequence[int], place: tuple[int, int
     )
     is_compound = end < len(words) and words[end] not in idle
     is_split = any(start <= i < end for i in others)
-    return len(others) <= MAX_MODIFIERS and not (is_linked or is_compound or is_split)
+    known = words_of("yes_no", "modifiers") | words_of("generic", "regions")
+    is_known = len(others) <= MAX_MODIFIERS and all(words[i] in known for i in others)
+    return is_known and not (is_linked or is_compound or is_split)
 
 
 def _place(stems: Sequence[str], topic: Sequence[str]) -> tuple[int, int] | None:
