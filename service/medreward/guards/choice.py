@@ -44,6 +44,7 @@ _JOINING = frozenset(["and", "or", "both", "the", "a", "an", "are", "is", "all"]
 _COLLECTIVE = re.compile(r"\b(?:above|both|neither|none|all|these)\b|^[a-j](?:,| and| or) ")
 """Matches an option that stands for several others."""
 
+_CAPITAL = re.compile(r"(?<![\w'-])[A-J](?![\w'-])")
 _NUMBER = re.compile(r"(?<!\w)\d")
 _ENDS = frozenset(".;,:(")
 
@@ -58,7 +59,7 @@ _CLAIMS = tuple(
         (
             r"\b(?:answer|choice|option|letter)s?(?: choice| option| letter)?(?: here)?"
             r"(?: is| are| would be| should be| must be|:| =)\s{1,3}(?:therefore |thus |clearly )?"
-            rf"{_NAME}(?=\s{{0,2}}(?:$|[.,;:!?()&/\n—–-]|(?:and|or|since|because|as|which|with|not|for)\b))"  # noqa: RUF001
+            rf"{_NAME}(?=\s{{0,2}}(?:$|[.,;:!()&/\n—–-]|(?:and|or|since|because|as|which|with|not|for)\b))"  # noqa: RUF001
         ),
         # `…, so B.`, `…, which leaves B.`, `…, option B.`.
         (
@@ -79,7 +80,9 @@ _PRAISED = re.compile(
 _MORE = re.compile(r"\s{0,2}(?:,? (and|or) |([,&/]) ?)(?:option )?\(?((?-i:[A-J]))(?![\w'’-])\)?")  # noqa: RUF001
 _SENTENCE = re.compile(r"[.!?\n]\s")
 _DENIED = re.compile(
-    r"\b(?:not|n't|t|if|unless|why|whether|never|no|neither|wrong|incorrect|false)\b"
+    r"\b(?:not|n't|t|if|unless|why|whether|never|no|neither|wrong|incorrect|false|least|second|worst"
+    r"|some|many|people|students?|says?|said|might|may|could|(?<!i )would|tempt\w*|mistak\w*|thought"
+    r"|initially)\b"
 )
 _TAKEN_BACK = re.compile(
     r"\b(?:actually|wait|correction|instead|reconsider\w*|second thought|on reflection)\b"
@@ -263,7 +266,8 @@ def _named(text: Normal, known: Options, question: Normal, *, against: bool) -> 
     named: set[str] = set()
     told = {letter: " ".join(normal(other).tokens) for letter, other in known.texts.items()}
     # Without their signs `HER2+` is `HER2-`, and `0.5` holds a `5`.
-    if len(set(told.values())) < len(told) or _NUMBER.search(text.folded):
+    is_unclear = "?" in text.folded or _NUMBER.search(text.folded) is not None
+    if len(set(told.values())) < len(told) or is_unclear:
         return None
     for letter, other in sorted(told.items(), key=lambda one: -len(one[1])):
         piece = f" {other} " if is_spaced else other
@@ -281,9 +285,9 @@ def _named(text: Normal, known: Options, question: Normal, *, against: bool) -> 
         return None
     if "or" in rest:
         return ALTERNATIVES if is_list else None
-    # A letter beside a text may be another choice.
-    is_lettered = any(len(word) == 1 and word.upper() in text.text.split() for word in rest)
-    return None if is_lettered else frozenset(named)
+    # A letter beside a text may be another choice; at the start, `A` is an article.
+    letters = {letter.lower() for letter in _CAPITAL.findall(text.text, len("A "))}
+    return frozenset(named) if letters <= named else None
 
 
 def _is_said_by(words: Sequence[str], asked: frozenset[str]) -> bool:
