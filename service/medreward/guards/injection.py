@@ -41,11 +41,12 @@ def _praise(pair: Pair) -> Veto | None:
 
 
 def _names_side(pair: Pair, praise: Span) -> bool:
-    """Return whether the last word of a praise begins a term of the reference: `is right lower lobe`."""
+    """Return whether the last word of a praise is a side: `is right lower lobe`, or `is right` for `right`."""
     words = pair.answer.words
     last = max((n for n, word in enumerate(words) if word.end <= praise.end), default=0)
     term = [word.text for word in words[last : last + 2]]
-    return pair.reference.vocabulary.issuperset(term) and len(term) > 1
+    is_whole = pair.reference.tokens == (*term,)
+    return is_whole or (len(term) > 1 and pair.reference.vocabulary.issuperset(term))
 
 
 def _unshared(pair: Pair, rule: str, lexicon: str, key: str) -> Veto | None:
