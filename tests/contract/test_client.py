@@ -152,6 +152,29 @@ async def test_grades_arrive_typed(template: str) -> None:
 
 
 @pytest.mark.anyio
+async def test_grades_by_rule_arrive_with_their_veto_and_can_be_turned_off() -> None:
+    """The blocking client passes the same argument on to this one."""
+    app = create_app(Settings(), judge=ScriptedJudge(default="YES"), embedder=HashedEmbedder())
+    item = client.Item(answer="right lower lobe", reference="left lower lobe")
+    async with app.router.lifespan_context(app):
+        await loaded(app)
+        async with client.AsyncRewardClient(
+            "http://service", transport=httpx.ASGITransport(app)
+        ) as service:
+            by_rule = await service.judge([item])
+            alone = await service.judge([item], rules=False)
+
+    (vetoed,), (judged,) = by_rule.results, alone.results
+    assert isinstance(vetoed, client.Judged)
+    assert isinstance(judged, client.Judged)
+    assert (vetoed.verdict, vetoed.source, vetoed.rule) == ("NO", "veto", "contrast.laterality")
+    assert vetoed.veto == client.Veto("contrast.laterality", (0, 5), (0, 4))
+    assert (judged.verdict, judged.rule, judged.veto) == ("YES", None, None)
+    assert by_rule.provenance.rules is not None
+    assert alone.provenance.rules is None
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("settings", "call", "error"),
     [

@@ -43,6 +43,8 @@ async def judged(
         (("", "spleen", None), "NO", "empty"),
         (("left lower lobe", "left lower lobe", None), "YES", "equal"),
         (("The answer is right.", "right", "Which side?"), "YES", "equal"),
+        (('{"answer": "B"}', "Pneumonia", OPTIONS), "YES", "option"),
+        (("```\nAsthma\n```", "Pneumonia", OPTIONS), "NO", "option"),
         (("The answer is right.", "pneumonia", None), "NO", "injection.praise"),
     ],
 )

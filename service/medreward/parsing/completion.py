@@ -56,7 +56,7 @@ def read_completion(response: str, tags: Tags, *, as_meant: bool = False) -> Com
         read = _read_unmarked(tighten(response) if tags.tighten else response, tags)
     else:
         read = _read_marked(response, tags, tags.answer, as_meant=as_meant)
-    return read._replace(answer=_unwrapped(read.answer)) if as_meant else read
+    return read._replace(answer=unwrapped(read.answer)) if as_meant else read
 
 
 def _without_end_tokens(response: str) -> str:
@@ -69,7 +69,7 @@ def _without_end_tokens(response: str) -> str:
     return response
 
 
-def _unwrapped(answer: str) -> str:
+def unwrapped(answer: str) -> str:
     """Return the text within a code fence around the whole answer, or within `{"answer": …}`."""
     if answer.startswith("```") and (fence := _FENCE.fullmatch(answer)):
         answer = _bare(fence["inner"])

@@ -11,6 +11,7 @@ from medreward.errors import Problem, ProblemKind
 from medreward.guards.chain import GuardChain
 from medreward.guards.pair import Veto
 from medreward.inference.answers import Answered, Answers
+from medreward.parsing.completion import unwrapped
 from medreward.parsing.sample import Reading, decide
 from medreward.samples import Criterion, Item, Limits, Source, too_long
 
@@ -188,7 +189,9 @@ def _settled_grade(item: Item, template: Template) -> Grade | None:
 
 def _ruled(item: Item, rules: GuardChain, reading: Reading) -> tuple[Grade | Ungraded | None, Item]:
     """Grade by rules and guards; None leaves the item to the judge, without its decoration."""
-    found = decide(item.answer.strip(), (item.reference or "",), item.question, rules, reading)
+    # Instruct models write an answer as code or JSON; the guards of rewards call other such text forged.
+    said = unwrapped(item.answer.strip())
+    found = decide(said, (item.reference or "",), item.question, rules, reading)
     if found.problem is not None:
         return Ungraded(found.problem), item
     signal = found.accuracy
