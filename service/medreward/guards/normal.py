@@ -12,7 +12,7 @@ import threading
 import unicodedata
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
@@ -142,11 +142,13 @@ class Normal:
 
         It is computed once, and kept as long as the text is: each text has one cache.
         """
+        found: T
         try:
-            return cast("T", self._derived[derive])
+            # Not `cast`, which would be a call for each of some twenty look-ups a sample.
+            found = self._derived[derive]
         except KeyError:
             found = self._derived[derive] = derive(self)
-            return found
+        return found
 
     @property
     def hidden(self) -> tuple[tuple[int, int], ...]:
