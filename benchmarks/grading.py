@@ -56,10 +56,11 @@ def write_new(path: Path, number: int, nonce: str) -> None:
 async def ours(url: str, predictions: Path, out: Path) -> dict[str, float]:
     """Grade by our run; give each id's score."""
     async with AsyncRewardClient(url) as client:
-        grader_identity = await find_identity(client, ["equivalence"])
+        # Theirs has no rules in front of the judge.
+        grader_identity = await find_identity(client, ["equivalence"], rules=False)
         total = inspect_predictions(predictions, Reading({})).total
         with Journal(out, grades_header("m", grader_identity, [], votes=3, total=total)) as journal:
-            grader = Grader(client, grader_identity)
+            grader = Grader(client, grader_identity, rules=False)
             await grade(predictions, Reading({}), journal, grader, show=lambda **_: None)
     return {row["id"]: row["grade"]["score"] for row in latest_rows(out)}
 
