@@ -60,10 +60,10 @@ class Replica(Program):
         return status_of(f"{self.admin_url}/readyz") == 200
 
     def metric(self, name: str) -> float:
-        """The sum of a metric's series."""
+        """The sum of a metric's series; 0 if it has none yet."""
         lines = looking().get(f"{self.admin_url}/metrics").text.splitlines()
+        assert any(line.startswith(f"# TYPE {name} ") for line in lines), f"{name} is no metric"
         found = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
-        assert found, f"{name} is not among the metrics"
         return sum(float(line.rpartition(" ")[2]) for line in found)
 
     def drain(self, method: str, query: str = "") -> int:

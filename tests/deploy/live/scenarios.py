@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.deploy.live.fleet import Fleet, Roles
 from tests.deploy.live.load import ConstantLoad, Load, constant_load
@@ -29,9 +30,17 @@ class Outcome:
 
 
 async def rolling_restart(
-    fleet: Fleet, url: str | None = None, loading: Callable[[str], ConstantLoad] = constant_load
+    fleet: Fleet,
+    url: str | None = None,
+    loading: Callable[[str], ConstantLoad] = constant_load,
+    *,
+    until_used: bool = False,
 ) -> Outcome:
-    """Each replica in turn is ended by SIGTERM, and started anew at its address."""
+    """Each replica in turn is ended by SIGTERM, and started anew at its address.
+
+    With *until_used* the next one has to wait until this one has scored something, which takes a
+    while behind a balancer that checks no readiness.
+    """
     async with loading(url or fleet.balancer.url) as load:
         await asyncio.sleep(BEFORE_S)
         outcome = Outcome(load, time.monotonic())
@@ -41,6 +50,8 @@ async def rolling_restart(
             started_s = time.monotonic()
             await asyncio.to_thread(wait_until_ready, [one])
             await _until(fleet.balancer.has_all)
+            if until_used:
+                await _until(partial(_has_scored, one))
             back_s = time.monotonic() - started_s
             outcome.times_s[f"{one.name}: start until used again"] = back_s
         await asyncio.sleep(AFTER_S)
@@ -207,6 +218,10 @@ async def _note_asked_again(roles: Roles, judge: Replica, outcome: Outcome) -> N
         asked = judge.metric("medreward_judge_calls_total")
         took_s = await _until(lambda: judge.metric("medreward_judge_calls_total") > asked)
         outcome.times_s[f"{judge.name}: ready until asked again"] = took_s
+
+
+def _has_scored(one: Replica) -> bool:
+    return one.metric("medreward_samples_total") > 0
 
 
 async def _until(is_so: Callable[[], bool]) -> float:
