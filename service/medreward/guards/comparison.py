@@ -32,11 +32,13 @@ def _same_kind(said: Quantity, meant: Quantity, pair: Pair) -> bool | None:
         return _same_numeral(said.digits, meant.digits)
     if said.is_same(meant) or (said.is_about != meant.is_about and _is_about_same(said, meant)):
         return True
-    is_estimate = said.dimension == "share" and said.is_point and meant.low < said.low < meant.high
-    if is_estimate and not meant.bound and not _asks(pair, "ranges"):
-        # A range of per cent is an estimate, and holds what is strictly in it.
-        return True
-    return None if said.agrees(meant) and not _is_beyond(said, meant) else False
+    is_open = said.agrees(meant) and not _is_beyond(said, meant)
+    return None if is_open or is_fall(said, meant, pair) else False
+
+
+def is_fall(one: Quantity, other: Quantity, pair: Pair) -> bool:
+    """Return whether two numbers may differ by their sign only: a fall of 20 % is -20 %."""
+    return one.low == -other.low != 0 and _names(pair, "changes")
 
 
 def _is_beyond(said: Quantity, meant: Quantity) -> bool:
@@ -95,16 +97,20 @@ def _shares(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
     if one.bound:
         # More than half is more than 50 %.
         one, other = _limit(one), _limit(other)
-    if other.form not in SHARES and (other.form or other.noun):
+    asks_percent = _asks(pair, "percent")
+    # Nobody can tell whether 0.2 is a share or a figure in per cent.
+    is_doubtful = not other.form and 0 < other.low < 1 and asks_percent
+    if is_doubtful or (other.form not in SHARES and (other.form or other.noun)):
         return None
-    is_figure = not other.form and math.isclose(100 * one.low, other.low, rel_tol=_TINY)
-    if is_figure and (_asks(pair, "percent") or _names(pair, "percentages")):
+    is_bare = not other.form and other.low >= 1
+    is_figure = is_bare and math.isclose(100 * one.low, other.low, rel_tol=_TINY)
+    if is_figure and (asks_percent or _names(pair, "percentages")):
         return True
     difference = abs(one.low - other.low)
     if difference <= one.grain * (1 + _TINY) + _TINY and 0 < other.low < 1:
         # A third is 33 %.
         return True if difference <= _TINY or other.form else None
-    is_count = not other.form and other.low >= 1 and not _asks(pair, "percent")
+    is_count = is_bare and not asks_percent
     return None if is_figure or is_count or difference < 2 * one.grain else False
 
 
@@ -127,7 +133,7 @@ def _percentages(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
     return _shares(percent._replace(grain=one.grain / 100), other, pair)
 
 
-def _ratios(one: Quantity, other: Quantity, _: Pair) -> bool | None:
+def _ratios(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
     """Compare `8 out of 10` with 8/10, `7 and 9` with 7/9, 1:1000 with `1 in 1000`."""
     if one.dimension or other.dimension:
         return None
@@ -139,13 +145,17 @@ def _ratios(one: Quantity, other: Quantity, _: Pair) -> bool | None:
         is_swapped = one.parts == other.parts[::-1]
         return True if is_one else None if is_swapped else False
     if forms == ("ratio", "of"):
-        return True if is_one and one.parts[1] >= _MANY else None
+        # Odds of 1:1000 are one in 1001.
+        is_rate = one.parts[1] >= _MANY and _ODDS.isdisjoint(asked(pair))
+        return True if is_one and is_rate else None
     is_range = not other.form and not other.is_point and not other.bound
     if one.form == "ratio" and is_range:
         return True if one.parts == (other.low, other.high) else None
     return None
 
 
+_ODDS = frozenset({"odds", "ratio", "dilution"})
+"""Words of a question that asks for one part to so many others."""
 _MANY = 100
 """Ratios from one to so many on are read as one in so many."""
 
@@ -189,9 +199,17 @@ def _meant_size(one: Quantity, other: Quantity, pair: Pair) -> float | None:
     is_body = low <= other.low <= high and low <= one.low <= high and one.size == 1.0
     if one.dimension == "temperature" and is_body and _names(pair, "temperature"):
         return one.size
+    is_date = one.dimension == "time" and _DURATIONS.isdisjoint(asked(pair))
+    if is_date or one.dimension == "share":
+        # Day 3 is not 3 days.
+        return None
     named = {units().get(word, ("", 0.0)) for word in asked(pair) if len(word) > 1}
     sizes = {size for dimension, size in named if dimension == one.dimension}
     return sizes.pop() if len(sizes) == 1 else None
+
+
+_DURATIONS = frozenset({"many", "long"})
+"""Words of a question of which one asks for a duration."""
 
 
 def _names(pair: Pair, name: str) -> bool:

@@ -356,7 +356,32 @@ def measured(text: Normal) -> tuple[Quantity, ...]:
         found += islice(_joined(_atoms(folded, taken), folded), MAX_NUMBERS + 1)
     if len(found) > MAX_NUMBERS:
         return ()
+    if not text.text.islower():
+        found = [_cased(quantity, text) for quantity in found]
     return tuple(sorted(found, key=lambda quantity: quantity.span))
+
+
+_CASED = re.compile(r"(?:(?<=\d)|(?<=[\s-]))(?:(?:[GMDSTHY]|[fpnuμµm]M|M[VU])(?![^\W_])|K$)")
+"""Matches a unit in capitals whose lower case is another one: mM and mm, G and g."""
+
+
+def _cased(quantity: Quantity, text: Normal) -> Quantity:
+    """Give a quantity its own dimension where only its case tells its unit: 5 mM is not 5 mm."""
+    if not quantity.dimension and quantity.size == 1.0:
+        return quantity
+    start, end = text.place(*text.derived(written).place(*quantity.span))
+    found = _CASED.search(text.text[start:end])
+    if found is None or quantity.form == "date":
+        return quantity
+    size = quantity.size
+    return quantity._replace(
+        dimension=found[0],
+        low=quantity.low / size,
+        high=quantity.high / size,
+        size=1.0,
+        grain=quantity.grain / size,
+        parts=tuple(part / size for part in quantity.parts),
+    )
 
 
 def number(digits: str) -> float:
@@ -497,7 +522,7 @@ def _unit(text: str, end: int, value: float) -> tuple[str, float, str, int] | No
         if not parts or (divisor[1] and dimension in {"", below}):
             break
         dimension, size, end = f"{dimension}/{below}", size / (amount * parts), divisor.end()
-    return dimension, size, noun.removesuffix("time"), end
+    return dimension, size, noun, end
 
 
 def _unit_name(match: re.Match[str], value: float) -> str:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import repeat
 from typing import NamedTuple
 
-from medreward.guards.comparison import SHARES, asked, asking, listed, same
+from medreward.guards.comparison import SHARES, asked, asking, is_fall, listed, same
 from medreward.guards.measures import (
     DOSING_WORDS,
     MONTHS,
@@ -40,7 +40,7 @@ def quantities(pair: Pair) -> Veto | None:
         said = [quantity for quantity in answer if quantity.kind == kind]
         meant = [quantity for quantity in reference if quantity.kind == kind]
         found = _difference(_without(said, meant), _without(meant, said))
-        if found is not None:
+        if found is not None and not is_fall(*found[1:], pair):
             rule, one, other = found
             return Veto(rule, _place(pair.answer, one.span), _place(pair.reference, other.span))
     return None
@@ -96,6 +96,12 @@ class Stated(NamedTuple):
     """Stems of the words that say something."""
     leads: frozenset[str]
     """Prepositions before the quantities that change their meaning."""
+    joints: tuple[str, ...]
+    """Prepositions beside the quantities, in order."""
+    measures: frozenset[str]
+    """Words such as `dose`, which say nothing unless the question asks for a change."""
+    signs: tuple[str, ...]
+    """Signs that turn a number and are no part of it: -(5), != 5."""
 
 
 _TRIGGERS = frozenset({*DOSING_WORDS, *MONTHS, *ORDINALS}) | {
@@ -128,6 +134,8 @@ def same_quantity(pair: Pair) -> tuple[bool, str] | None:
     is_beside_same = _have_same_words(said, meant, pair.question)
     if is_beside_same and _have_same_leads(said, meant, pair):
         verdict = _compared(said, meant, pair)
+        if verdict and not _is_certain(said, meant, pair):
+            return None
     else:
         verdict = False if _is_missed(said, meant, pair) else None
     has_unit = any(quantity.dimension not in {"", "numeral"} for quantity in meant.quantities)
@@ -166,7 +174,35 @@ def _stated(text: Normal) -> Stated | None:
     words = tuple(item for item in items if isinstance(item, str))
     plain = text.derived(written).text
     leads = [_lead(quantity, plain) for quantity in text.derived(measured)]
-    return Stated(items, found, words, frozenset(filter(None, leads))) if found else None
+    if not found:
+        return None
+    joints = tuple(_joints(plain, text.derived(measured)))
+    signs = tuple(_SIGN.findall(text.folded))
+    measures = listed("measures") & text.vocabulary
+    return Stated(items, found, words, frozenset(filter(None, leads)), joints, measures, signs)
+
+
+_SIGN = re.compile(
+    r"-\s?[(\[{|]|(?<![\d%\s])\s{0,2}-\s{1,2}(?=[\d.])|!\s?=|=\s?!|[≠±¬]|(?<=\d)['\"](?!$)"
+)
+_JOINT = re.compile(
+    r"\b(?:to|by|from|in|into|on|at|for|after|before|within|until|since|every|up)\b"
+)
+_NO_JOINT_ALONE = frozenset({"on", "at", "for", "in"})
+"""Prepositions that say nothing new where the other text has none."""
+
+
+def _joints(plain: str, found: Sequence[Quantity]) -> Iterator[str]:
+    """Yield the prepositions outside quantities; in six months is after six months."""
+    ahead = 0
+    for match in _JOINT.finditer(plain):
+        while ahead < len(found) and found[ahead].span.end <= match.start():
+            ahead += 1
+        following = found[ahead] if ahead < len(found) else None
+        if following is None or match.start() < following.span.start:
+            is_time = following is not None and following.dimension == "time"
+            is_next = following is not None and following.span.start - match.end() <= len("  ")
+            yield "after" if match[0] == "in" and is_time and is_next else match[0]
 
 
 _LEAD = re.compile(r"\b(to|by|from|in|after|for)\s{1,2}$")
@@ -305,6 +341,148 @@ def _have_same_words(said: Stated, meant: Stated, question: Normal | None) -> bo
     places = [free.get(word, -1) for word in dict.fromkeys(extra)]
     # What is above what depends on the order.
     return free.keys() >= {*extra, *missing} and places == sorted(places)
+
+
+def _is_certain(said: Stated, meant: Stated, pair: Pair) -> bool:
+    """Return whether nothing but notation tells equal quantities apart."""
+    asks = pair.question.derived(_asking_words) if pair.question is not None else _NOTHING_ASKED
+    if said.signs != meant.signs or (
+        asks.is_odd
+        and any(
+            "mass" in one.dimension or one.dimension == "temperature" for one in meant.quantities
+        )
+    ):
+        return False
+    nouns = (
+        {one.noun for one in text.quantities if one.dimension != "numeral"}
+        for text in (said, meant)
+    )
+    per_volume = all(one.dimension.endswith("/volume") for one in meant.quantities)
+    known = asks.stems | {"", "cell"} if per_volume else asks.stems | {""}
+    if not set.symmetric_difference(*nouns) <= known:
+        return False
+    is_named = {one.dimension == "numeral" for one in (*said.quantities, *meant.quantities)}
+    if (asks.is_count and len(is_named) > 1) or (
+        asks.is_change and said.measures != meant.measures
+    ):
+        # Stage IV is no count of stages, and the dose is not what it was lowered by.
+        return False
+    return (
+        _are_beside_same(said, meant, asks)
+        and _have_same_joints(said, meant, asks)
+        and _are_as_assigned(said, meant)
+    )
+
+
+class Asks(NamedTuple):
+    """What a question asks for."""
+
+    stems: frozenset[str]
+    content: tuple[str, ...]
+    """Stems that an answer in a full sentence repeats."""
+    counted: tuple[str, ...]
+    """Stems of what is counted: those after `how many`."""
+    head: tuple[str, ...]
+    """Stems that name what is measured: `distance` in `What is the distance of …?`."""
+    named: frozenset[str]
+    """Words such as `stage`, of which numerals are the names."""
+    joints: tuple[str, ...]
+    first: str
+    is_count: bool
+    is_change: bool
+    is_odd: bool
+    """True if it asks for what has units of its own in the letters of others: 18 g of a needle."""
+
+
+_NOTHING_ASKED = Asks(
+    *(frozenset(), (), (), (), frozenset(), (), ""), is_count=False, is_change=False, is_odd=False
+)
+_HEAD = re.compile(
+    r"(?:\b(?P<many>many)|^what (?:is|are|was|were) the|\bdos(?:e|age) of) (?P<words>(?:\S+ ?){1,4}?)"
+    r"(?=(?<= )(?:of|in|at|for|is|are|was|were|should|do|did|has|have|had)\b|$)"
+)
+
+
+def _asking_words(question: Normal) -> Asks:
+    words = question.derived(asking)
+    stems = [stem(respelled(word)) for word in words]
+    found = _HEAD.search(" ".join(words))
+    head = [stem(respelled(word)) for word in found["words"].split()] if found else []
+    is_counted = found is not None and found["many"] is not None
+    return Asks(
+        frozenset(stems),
+        _content([one for one, word in zip(stems, words, strict=True) if word not in STOPWORDS]),
+        tuple(head) if is_counted else (),
+        () if is_counted else _content(head),
+        frozenset(stem(word) for word in words if stemmed(word) in contrasts().numbered),
+        tuple(word for word in words if _JOINT.fullmatch(word)),
+        words[0] if words else "",
+        is_count="many" in words or "number" in words,
+        is_change=not listed("changes").isdisjoint(words),
+        is_odd=not listed("odd_units").isdisjoint(words),
+    )
+
+
+def _content(stems: Iterable[str]) -> tuple[str, ...]:
+    return tuple(one for one in stems if one not in _carriers() and one not in _asking_stems())
+
+
+@lru_cache(maxsize=1)
+def _asking_stems() -> frozenset[str]:
+    return frozenset(map(stem, listed("asking") | listed("percent")))
+
+
+def _are_beside_same(said: Stated, meant: Stated, asks: Asks) -> bool:
+    """Return whether two texts have the same words, or one has all that the question has besides."""
+    for one, other in ((said, meant), (meant, said)):
+        extra = [word for word in one.words if word not in other.words]
+        if any(quantity.form == "pair" for quantity in meant.quantities):
+            extra = [word for word in extra if word not in listed("pressure")]
+        is_name = one.quantities[0].dimension == "numeral" and len(asks.named) == 1
+        if is_name and len(extra) == 1 and extra[0] in asks.named:
+            continue
+        said_so = {(), asks.content, asks.head}
+        if _content(extra) not in said_so and tuple(extra) != asks.counted:
+            return False
+    return True
+
+
+def _have_same_joints(said: Stated, meant: Stated, asks: Asks) -> bool:
+    ours, theirs = said.joints, meant.joints
+    if ours == theirs:
+        return True
+    longer, shorter = (ours, theirs) if len(ours) > len(theirs) else (theirs, ours)
+    # `By how much?` is answered by `by 20 %`.
+    if shorter:
+        return False
+    is_restated = asks.content and asks.content in (_content(said.words), _content(meant.words))
+    return (is_restated and longer == asks.joints) or all(
+        one in _NO_JOINT_ALONE or one == asks.first for one in longer
+    )
+
+
+def _are_as_assigned(said: Stated, meant: Stated) -> bool:
+    """Return whether several quantities stand with the same words each."""
+    ours = [word for word in said.words if word in meant.words]
+    is_in_order = ours == [word for word in meant.words if word in said.words]
+    if len(meant.quantities) == 1:
+        return is_in_order
+    if said.words and (its := _labelled(said)) and its.keys() == _labelled(meant).keys():
+        theirs = _labelled(meant)
+        return all(its[label].kind == theirs[label].kind for label in its)
+    kinds = [[one.kind for one in text.quantities] for text in (said, meant)]
+    if kinds[0] != kinds[1] or not is_in_order:
+        return False
+    shapes = [[isinstance(item, str) for item in text.items] for text in (said, meant)]
+    return shapes[0] == shapes[1] or all(_is_one_run(shape) for shape in shapes)
+
+
+def _is_one_run(shape: Sequence[bool]) -> bool:
+    """Return whether all words stand together, so that every quantity belongs to them."""
+    starts = [
+        is_word and not before for before, is_word in zip((False, *shape), shape, strict=False)
+    ]
+    return sum(starts) <= 1
 
 
 def _are_in_order(said: Stated, meant: Stated) -> bool:

@@ -39,6 +39,9 @@ from tests.service.guards.pairs import pair, rule
         ("IL-2", "IL-6"),
         ("CD25", "CD20"),
         ("12 %", "12 percent"),
+        ("a 20 % decrease", "-20%"),
+        ("14G", "12 g"),
+        ("5 mM", "6 mm"),
     ],
 )
 def test_what_may_be_the_same_is_not_vetoed(answer: str, reference: str) -> None:
@@ -215,7 +218,7 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "more than half", "< 50%", OPEN),
     ],
     "ranges and bounds": [
-        (None, "30-40%", "35%", R),
+        (None, "30-40%", "35%", OPEN),
         (None, "30-40%", "40%", OPEN),
         (None, "30-40%", "45%", W),
         ("What is the confidence interval?", "30-40%", "35%", OPEN),
@@ -257,7 +260,8 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "5 × 10⁹/L", "5,000/µL", R),
         (None, "10^5 CFU/mL", "10^3 CFU/mL", W),
         (None, "2 mg/kg", "2 mg/m²", W),
-        (None, "100/min", "100 beats per minute", R),
+        (None, "100/min", "100 beats per minute", OPEN),
+        (None, "100 bpm", "100 beats per minute", R),
         (None, "20 breaths per minute", "20 beats per minute", OPEN),
         (None, "20 pack-years", "20 packs a year", OPEN),
         (None, "BMI 32", "BMI of 32 kg/m2", R),
@@ -351,6 +355,87 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
     "several": [
         (None, "Sensitivity 90%, specificity 75%", "75% specificity, 90% sensitivity", R),
         (None, "Sensitivity 90%, specificity 75%", "specificity 90%, sensitivity 75%", W),
+        (None, "aspirin 100 mg, saline 5 ml", "aspirin 0.1 g, saline 5 mL", R),
+        (None, "aspirin 100 mg, saline 5 ml", "aspirin 5 ml, saline 100 mg", OPEN),
+        (None, "fever 3 days, weight loss 5 kg", "fever 5 kg, weight loss 3 days", OPEN),
+        (None, "amoxicillin 500 mg for 7 days", "Amoxicillin 0.5 g for 1 week", R),
+        (None, "amoxicillin 500 mg for 7 days", "amoxicillin 7 days for 500 mg", OPEN),
+        (None, "HR 80, SpO2 95%", "HR 95%, SpO2 80", OPEN),
+    ],
+    "words of the question": [
+        ("By how much did the weight fall?", "5 kg", "by 5 kg", R),
+        ("By how much did the weight fall?", "5 kg", "the weight is 5 kg", OPEN),
+        ("By how much was the dose reduced?", "5 mg", "the dose is 5 mg", OPEN),
+        ("How far is the tumor from the anal verge?", "3 cm", "The tumor is 3 cm", OPEN),
+        ("How far is the tumor from the verge?", "3 cm", "The tumor is 3 cm from the verge.", R),
+        ("What is the distance of the tumor to the verge?", "3 cm", "The tumor is 3 cm", OPEN),
+        ("What is the distance of the tumor to the verge?", "3 cm", "The distance is 3 cm", R),
+        ("How many patients had a false positive result?", "5", "5 positive", OPEN),
+        ("How many patients had a false positive result?", "5", "5 patients", R),
+        ("How many operated patients had pain?", "5", "5 operated", OPEN),
+        ("What percentage of smokers get cancer?", "30%", "30% of cancer", OPEN),
+        ("What percentage of smokers get cancer?", "30%", "30% of smokers get cancer", R),
+        ("What is the sensitivity if the specificity is 90%?", "80%", "specificity 80%", OPEN),
+        ("What was the survival in the placebo arm?", "20%", "placebo 20%", OPEN),
+        ("By how many percent was mortality reduced?", "30%", "mortality is 30%", OPEN),
+        ("What is the lower limit?", "5 mg", "limit 5 mg", OPEN),
+        ("What is the initial dose?", "5 mg", "repeat dose 5 mg", OPEN),
+    ],
+    "counts and names": [
+        ("How many stages are there?", "4", "four stages", R),
+        ("How many stages are there?", "4", "stage IV", OPEN),
+        ("How many nerves are affected?", "3", "third", OPEN),
+        ("How many nerves are affected?", "3", "nerve III", OPEN),
+        ("On which day did it occur?", "day 3", "3 days", OPEN),
+        ("How many days?", "3 days", "3", R),
+        ("How many fractures?", "3", "3 breaths", OPEN),
+        ("How many fractures?", "3", "3 times", OPEN),
+        ("How many fractures?", "3", "3 fractures", R),
+        ("What is the heart rate?", "70", "70 breaths", OPEN),
+        ("What is the respiratory rate?", "20/min", "20 bpm", OPEN),
+    ],
+    "prepositions": [
+        ("What happened to the EF?", "decreased to 20%", "decreased to 20 percent", R),
+        ("What happened to the EF?", "decreased to 20%", "decreased 20%", OPEN),
+        ("What happened to the EF?", "fell by 20%", "fell 20%", OPEN),
+        ("When?", "after 5 days", "5 days", OPEN),
+        ("When?", "after 5 days", "in 5 days", R),
+        ("When?", "for 5 days", "at 5 days", OPEN),
+        ("How long?", "5 days", "for 5 days", R),
+        ("How long?", "5 days", "every 5 days", OPEN),
+        ("How long?", "5 days", "within 5 days", OPEN),
+        ("What is the dose?", "5 mg", "up to 5 mg", OPEN),
+    ],
+    "case of units": [
+        (None, "5 mM", "5mM", R),
+        (None, "5 mM", "5 mm", OPEN),
+        (None, "5 mM", "5 millimeters", OPEN),
+        (None, "5 nM", "5 nm", OPEN),
+        (None, "5 MV", "5 mV", OPEN),
+        (None, "5 MU/L", "5 mU/L", OPEN),
+        (None, "18G", "18 g", OPEN),
+        ("What is the needle size?", "18 g", "18 grams", OPEN),
+        (None, "2 D", "2 days", OPEN),
+        (None, "60 S", "1 minute", OPEN),
+        (None, "5 MG", "5 mg", R),
+        (None, "1 L", "1000 ML", R),
+    ],
+    "signs": [
+        ("What is the T-score?", "-2.5", "T-score of -2.5", R),
+        ("What is the T-score?", "-2.5", "2.5", W),
+        ("What is the T-score?", "2.5", "-(2.5)", OPEN),
+        ("What is the T-score?", "2.5", "- [2.5]", OPEN),
+        ("What is the T-score?", "2.5", "T-score - 2.5", OPEN),
+        ("How many?", "5", "!= 5", OPEN),
+        ("What was the change?", "-20%", "a 20 % decrease", OPEN),
+        ("By how much did it fall?", "20%", "-20%", OPEN),
+    ],
+    "shares in per cent": [
+        ("What percentage is it?", "0.2", "0.2%", OPEN),
+        ("What percentage is it?", "0.2", "20%", OPEN),
+        ("What percentage is it?", "0.2%", "0.2", OPEN),
+        ("What is the minimum saturation?", "90-95%", "91%", OPEN),
+        ("What are the odds?", "1:1000", "1 in 1000", OPEN),
     ],
     "words around": [
         (None, "5 mg", "The dose is 5 mg.", R),
@@ -388,6 +473,18 @@ def test_only_the_same_number_is_right(said: int, meant: int, unit: str) -> None
     settled = same_quantity(pair(f"It is {said} {unit}.", f"{meant} {unit}"))
     assert settled is not None
     assert settled[0] is (said == meant)
+
+
+@given(st.permutations(["5 mg", "3 days", "20%", "7 ml"]))
+def test_quantities_of_several_kinds_keep_their_words(order: list[str]) -> None:
+    """Words that change their quantities are not settled as right."""
+    names, meant = ("aspirin", "fever", "growth", "saline"), ("5 mg", "3 days", "20%", "7 ml")
+    reference, answer = (
+        ", ".join(f"{name} {one}" for name, one in zip(names, some, strict=True))
+        for some in (meant, order)
+    )
+    settled = same_quantity(pair(answer, reference))
+    assert (settled is not None and settled[0]) is (tuple(order) == meant)
 
 
 @given(
