@@ -78,7 +78,8 @@ def _numerals(one: Quantity, other: Quantity, pair: Pair) -> bool | None:
     """Compare a numeral with a bare number: `grade III` and `3`."""
     if one.dimension != "numeral" or not (_is_whole(other) and other.is_point):
         return None
-    if not _asks_numeral(pair):
+    if other.noun or not _asks_numeral(pair):
+        # Two stages are not stage 2.
         return None
     return _same_numeral(one.digits, other.digits.lstrip("0") or "0")
 

@@ -384,6 +384,7 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
     "counts and names": [
         ("How many stages are there?", "4", "four stages", R),
         ("How many stages are there?", "4", "stage IV", OPEN),
+        ("What is the stage?", "stage 2", "2 stages", OPEN),
         ("How many nerves are affected?", "3", "third", OPEN),
         ("How many nerves are affected?", "3", "nerve III", OPEN),
         ("On which day did it occur?", "day 3", "3 days", OPEN),
