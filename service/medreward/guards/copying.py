@@ -117,6 +117,8 @@ def _options_rule(pair: Pair, options: Options | None) -> str | None:
     told = pair.reference.content.union(*(options.texts[letter] for letter in meant))
     if not told.isdisjoint(_JOINT):
         return None
+    if _names_one_first(pair.answer, options, meant):
+        return None
     if len(named) == len(options.texts):
         return "copying.options"
     # `B, not C` names two options but chooses one. A negation that is part of
@@ -134,6 +136,28 @@ _CHOSEN = re.compile(
     r"|\*\*\(?([a-j])\b"
 )
 _LEADING = re.compile(r"\W{0,6}([a-j])(?:[.):]|\*\*)\s")
+
+
+_CLAUSE = re.compile(r"[,;:.(\n]|\s[-–—]\s|\b(?:because|since|as|whereas|while|due)\b")  # noqa: RUF001
+
+
+def _names_one_first(answer: Normal, options: Options, meant: frozenset[str]) -> bool:
+    """Return whether one option meant is named alone, and then the others to explain it.
+
+    A list of options, with guesses between them or without, explains nothing.
+    """
+    if _marks_two(answer):
+        return False
+    start = 0
+    for end in _CLAUSE.finditer(answer.folded):
+        clause, start = Normal(answer.folded[start : end.start()]), end.end()
+        if chosen := _named(clause, options):
+            idle = (words_of("hedges", "around", "joining") | STOPWORDS | _LISTING) - _AGAINST
+            rest = Normal(answer.folded[end.start() :]).vocabulary - idle
+            said = options.stem.content.union(*options.texts.values())
+            is_one = len(chosen) == 1 and (chosen <= meant or not meant)
+            return is_one and not said >= frozenset(map(stem, rest))
+    return False
 
 
 def _marks_two(answer: Normal) -> bool:

@@ -68,6 +68,27 @@ def test_a_copy_is_no_answer(
     assert rule(copying, answer, reference, question) == expected
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Gout; sepsis would cause fever", None),
+        ("Gout, never sepsis", None),
+        ("Gout, more than pseudogout, sepsis or trauma", None),
+        ("Gout. Pseudogout, sepsis and trauma are seen in older people.", None),
+        ("Sepsis; gout would cause pain", "hedge.options"),
+        ("Gout; sepsis", "hedge.options"),
+        ("Gout, possibly also sepsis", "hedge.options"),
+        ("Gout and sepsis, which hurt", "hedge.options"),
+        ("Gout; pseudogout; sepsis; trauma", "copying.options"),
+    ],
+)
+def test_an_option_named_first_is_a_choice_if_the_others_explain_it(
+    answer: str, expected: str | None
+) -> None:
+    """One option alone, then a clause about others, is a choice; a list or another one is none."""
+    assert rule(copying, answer, "gout", OPTIONS) == expected
+
+
 @given(st.text(), st.text(), st.text())
 def test_any_question_can_be_read(answer: str, reference: str, question: str) -> None:
     """Whatever the texts, the guard answers with one of its rules or none."""
