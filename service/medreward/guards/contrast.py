@@ -39,6 +39,9 @@ _CHINESE_NO = re.compile("[不非无無未没沒][\u3400-\u9fff]{0,2}$")
 MAX_MEMBERS = 8
 """Members of one group in one text that are compared, at most; a list of numbers has more."""
 
+MIN_INITIALS = 3
+"""Letters of an abbreviation that names the reference, at least: `RCA`."""
+
 Members = dict[str, list[int]]
 """Members of one group that a text states, each with the places of the words that state it."""
 
@@ -78,7 +81,8 @@ def contrast(pair: Pair) -> Veto | None:
         # Who is asked what is missing may say that there is none of it.
         found = _exclusive(_turned(answer), _turned(reference)) or _present(answer, reference)
     else:
-        found = _exclusive(answer, reference) or _negated(answer, reference)
+        asked = frozenset[str]() if pair.question is None else pair.question.vocabulary
+        found = _exclusive(answer, reference, asked) or _negated(answer, reference)
     return (
         found
         or _swapped(answer, reference)
@@ -374,7 +378,7 @@ def _rule(one: str, other: str) -> str | None:
     return "number" if mine.rstrip("0") != its.rstrip("0") else None
 
 
-def _exclusive(answer: Said, reference: Said) -> Veto | None:
+def _exclusive(answer: Said, reference: Said, asked: frozenset[str] = frozenset()) -> Veto | None:
     """Veto a group of which each text states a member that the other does not."""
     is_short = max(answer.size, reference.size) <= SHORT
     told, meant = _told(answer, reference), _told(reference, answer)
@@ -388,7 +392,9 @@ def _exclusive(answer: Said, reference: Said) -> Veto | None:
                 place, against = ours[mine][0], theirs[other][0]
                 one = answer, place, told[key]
                 another = reference, against, meant[key]
-                if _is_one_thing(key, one, another, is_short=is_short, is_sole=is_sole):
+                if _is_one_thing(
+                    key, one, another, is_short=is_short, is_sole=is_sole
+                ) and not _explains(key, one, reference, asked):
                     return _veto(key[0], answer.words[place], reference.words[against])
     return None
 
@@ -439,6 +445,33 @@ def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_so
     return (
         key[0] != "amount" and theirs.isdisjoint(one[0].known) and ours.isdisjoint(other[0].known)
     )
+
+
+_ASIDE = re.compile(r"[;:.(\n]|\b(?:because|since|as|whereas|while)\b")
+_JOINING = re.compile(_ASIDE.pattern + r"|,|\b(?:in|on|with|and|superimposed)\b")
+
+
+def _explains(key: Key, one: Stated, reference: Said, asked: frozenset[str]) -> bool:
+    """Return whether a member is told beside another name of the reference: `low calcium; …`."""
+    text, _, members = one
+    first = min(place for places in members.values() for place in places)
+    before, words = text.text[: text.words[first].start], text.words[:first]
+    initials = "".join(word.text[0] for word in reference.words if word.text not in STOPWORDS)
+    if any(
+        MIN_INITIALS <= len(word.text)
+        and word.text in initials
+        and text.text[word.start : word.end].isupper()
+        for word in words
+    ):
+        return _JOINING.search(before) is not None
+    cut = (_JOINING if key[0] in {"amount", "time"} else _ASIDE).search(before)
+    idle = STOPWORDS | asked | words_of("openers", "english")
+    named = {
+        text.stems[i]
+        for i, word in enumerate(words)
+        if cut is not None and word.end <= cut.start() and word.text not in idle
+    }
+    return bool(named) and named.isdisjoint(reference.known)
 
 
 def _may_agree(key: Key, mine: str, other: str) -> bool:

@@ -269,6 +269,34 @@ def test_what_only_looks_like_an_opposite_is_let_through(
     assert rule(contrast, answer, reference, question) is None
 
 
+ANOTHER_NAME = {
+    "abbreviation": [
+        ("Right coronary artery", "RCA in 90%, left circumflex in 10%", None),
+        ("Acute kidney injury", "AKI on chronic kidney disease", None),
+        ("Acute kidney injury", "chronic AKI", "contrast.time"),
+        ("Left renal vein", "LRV; the right one drains into the cava", None),
+        ("Left renal vein", "Right RV", "contrast.laterality"),
+    ],
+    "synonym": [
+        ("Hypocalcemia", "Low calcium; hypercalcemia shortens the QT", None),
+        ("Hypocalcemia", "The labs show hypercalcemia", "contrast.amount"),
+        ("Vasodilation", "Widening of the vessels; vasoconstriction raises pressure", None),
+        ("Right lung pneumonia", "Pneumonia: left lung", "contrast.laterality"),
+        ("Right kidney", "Final answer: the left kidney", "contrast.laterality"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "expected"), [one for cases in ANOTHER_NAME.values() for one in cases]
+)
+def test_the_other_member_may_explain_another_name(
+    reference: str, answer: str, expected: str | None
+) -> None:
+    """What follows a synonym or an abbreviation of the reference may speak of its opposite."""
+    assert rule(contrast, answer, reference) == expected
+
+
 LOOKALIKES = [line.split() for line in read_lexicon("lookalikes")["terms"]]
 
 
