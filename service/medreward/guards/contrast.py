@@ -124,8 +124,10 @@ def _turned(text: Said) -> Said:
             if left := [place for place in places if place not in there]:
                 members.setdefault(key, {})[member] = left
     for key, denied in text.denied.items():
-        if not any((key, member) in opposites for member in denied):
-            members.setdefault(key, denied)
+        places = [place for stated in members.get(key, {}).values() for place in stated]
+        is_first = min(min(stated) for stated in denied.values()) < min(places, default=text.size)
+        if is_first and not any((key, member) in opposites for member in denied):
+            members[key] = denied
     return text._replace(members=members)
 
 
@@ -422,11 +424,10 @@ Stated = tuple[Said, int, Members]
 
 def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_sole: bool) -> bool:
     """Return whether two members are said of the same thing."""
+    if key[0] in {"comparison", "laterality", "size"} and _turns(key, one[0], other[0]):
+        return False
     ours, theirs = _nouns(*one), _nouns(*other)
     if key in lexicon().bound:
-        # A number behind `below` makes a bound, and `than` turns things round.
-        if key[0] == "comparison" and any("than" in text.known for text, *_ in (one, other)):
-            return False
         ours, theirs = ours or _nouns(*one, step=-1), theirs or _nouns(*other, step=-1)
         return not ours.isdisjoint(theirs)
     if key[0] == "laterality" and (is_short or is_sole):
@@ -447,6 +448,14 @@ def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_so
     )
 
 
+def _turns(key: Key, one: Said, other: Said) -> bool:
+    """Return whether a side or size may be told from the other end: `smaller than the right`."""
+    turning = lexicon().negation["turning"] & (one.known | other.known)
+    if key[0] != "comparison" and "than" not in one.known & other.known:
+        turning -= {"than"}
+    return bool(turning)
+
+
 _ASIDE = re.compile(r"[;:.(\n]|\b(?:because|since|as|whereas|while)\b")
 _JOINING = re.compile(_ASIDE.pattern + r"|,|\b(?:in|on|with|and|superimposed)\b")
 
@@ -458,7 +467,7 @@ def _explains(key: Key, one: Stated, reference: Said, asked: frozenset[str]) -> 
     before, words = text.text[: text.words[first].start], text.words[:first]
     initials = "".join(word.text[0] for word in reference.words if word.text not in STOPWORDS)
     if any(
-        MIN_INITIALS <= len(word.text)
+        len(word.text) >= MIN_INITIALS
         and word.text in initials
         and text.text[word.start : word.end].isupper()
         for word in words
@@ -534,6 +543,10 @@ def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
         is_vague = other.weak or other.absences or other.denial.doubtful or text.weak
         is_open = is_open or (is_lack and bool(is_vague))
         is_open = is_open or bool(text.denial.qualified.get(stem, frozenset()) - other.known)
+        # `Blood around the heart, no pleural effusion` has its own name for the other one.
+        if modifiers := text.denial.modified.get(stem, frozenset()) - other.known:
+            own = text.asserted - STOPWORDS - lexicon().negation["triggers"] - modifiers
+            is_open = is_open or bool(own)
         if stem in other.asserted and not is_open and (against := other.first(stem)):
             return word, against
     if other.weak:

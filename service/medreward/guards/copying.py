@@ -115,9 +115,7 @@ def _options_rule(pair: Pair, options: Options | None) -> str | None:
         return None
     # Who says why all are right names them all.
     told = pair.reference.content.union(*(options.texts[letter] for letter in meant))
-    if not told.isdisjoint(_JOINT):
-        return None
-    if _names_one_first(pair.answer, options, meant):
+    if not told.isdisjoint(_JOINT) or _names_one_first(pair.answer, options, meant):
         return None
     if len(named) == len(options.texts):
         return "copying.options"

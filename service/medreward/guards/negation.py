@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from medreward.guards.normal import Word
+from medreward.guards.normal import STOPWORDS, Word
 from medreward.guards.polarity import lexicon, shape
 
 _STOP = re.compile(r"[,;:.!?()\[\]\n]")
@@ -31,6 +31,8 @@ class Denial(NamedTuple):
     """Places that a negation governs, each with whether nothing of meaning stands between."""
     qualified: Mapping[str, frozenset[str]] = {}
     """Stems denied with a qualifier only: `no suspicious lesion` leaves room for a lesion."""
+    modified: Mapping[str, frozenset[str]] = {}
+    """Stems denied with any other word before them: `no pleural effusion`."""
 
 
 class Asides(NamedTuple):
@@ -61,6 +63,7 @@ def denial(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Deni
         frozenset(reader.lacks),
         reader.scope,
         reader.qualified,
+        reader.modified,
     )
 
 
@@ -120,6 +123,7 @@ class _Reader:
         self.lacks: set[str] = set()
         self.scope: dict[int, bool] = {}
         self.qualified: dict[str, frozenset[str]] = {}
+        self.modified: dict[str, frozenset[str]] = {}
 
     def read(self, place: int) -> None:
         """Find the noun of the negation at *place*: it follows or precedes it."""
@@ -160,7 +164,7 @@ class _Reader:
         """Deny the last word of the noun phrase after *place*, or the first in Romance languages."""
         uses = self._uses
         noun: Word | None = None
-        is_direct, qualifiers = True, set[str]()
+        is_direct, qualifiers, modifiers = True, set[str](), set[str]()
         is_first = is_first or self._word(place + 1) in uses["romance"]
         for i in range(place + 1, min(place + 1 + MAX_SCOPE, len(self._words))):
             word = self._words[i]
@@ -183,10 +187,14 @@ class _Reader:
                 qualifiers.add(shape(word.text).stem)
             if word.text not in uses["empty"]:
                 is_direct = is_direct and word.text in uses["between"]
+                if noun is not None:
+                    modifiers.add(shape(noun.text).stem)
                 noun = noun if is_first and noun is not None else word
             if self._stops(i):
                 break
         self._deny(noun, lacks=lacks, qualifiers=frozenset(qualifiers))
+        if noun is not None and modifiers and not noun.text[0].isdigit():
+            self.modified[shape(noun.text).stem] = frozenset(modifiers) - STOPWORDS
         self._doubt_list(place)
 
     def _doubt_list(self, place: int) -> None:

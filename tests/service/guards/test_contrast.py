@@ -168,6 +168,7 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
             "Displaced fracture of the left third rib with a small hemothorax, no other injury.",
             "There is a displaced fracture of the third rib on the right, with a small hemothorax.",
         ),
+        ("What is absent?", "left kidney", "No right kidney; the left kidney is large"),
         (
             "Which kidney is absent?",
             "right kidney",
@@ -222,6 +223,9 @@ def test_opposites_are_vetoed_by_kind(
         # What is asked for is what is not there.
         ("Which enzyme is deficient?", "alpha-galactosidase", "Lack of alpha-galactosidase"),
         ("Which kidney is missing?", "left kidney", "There is no left kidney"),
+        ("What is absent?", "left kidney", "No left kidney; the right kidney is large"),
+        ("Which protein is missing?", "IgA", "IgA is absent; IgG is normal"),
+        ("Which protein is missing?", "IgA", "IgA, not IgG"),
         ("Which side is missing?", "left breast", "The left one; the right breast is present."),
         ("Which reflex is lost?", "ankle reflex", "The ankle reflex is absent"),
         ("What should be avoided?", "NSAIDs", "Do not give NSAIDs"),
@@ -283,6 +287,29 @@ ANOTHER_NAME = {
         ("Vasodilation", "Widening of the vessels; vasoconstriction raises pressure", None),
         ("Right lung pneumonia", "Pneumonia: left lung", "contrast.laterality"),
         ("Right kidney", "Final answer: the left kidney", "contrast.laterality"),
+    ],
+    "direction": [
+        ("It decreases", "Preload falls, heart rate increases", None),
+        ("It increases", "Goes up; elastic recoil is reduced", None),
+        ("Preload decreases", "Preload rises", "contrast.amount"),
+        ("Preload decreases", "Preload goes up", "contrast.amount"),
+    ],
+    "told from the other side": [
+        (
+            "The right atrium is larger than the left",
+            "The left is smaller than the right one",
+            None,
+        ),
+        ("Right hemianopia", "Contralateral hemianopia (left tract)", None),
+        ("Right hemianopia", "Left hemianopia", "contrast.laterality"),
+        ("Left knee", "The right knee rather than the left", "contrast.laterality"),
+    ],
+    "denied kind": [
+        ("Pericardial effusion", "Hemopericardium; no pleural effusion", None),
+        ("Ischemic stroke", "Cerebral infarction, not a hemorrhagic stroke", None),
+        ("Pericardial effusion", "No pleural effusion", "contrast.negation"),
+        ("Pericardial effusion", "Clear lungs, no pericardial effusion", "contrast.negation"),
+        ("p < 0.01", "It was not below 0.01", "contrast.negation"),
     ],
 }
 
