@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
+from medreward.guards.copying import read_options
 from medreward.guards.lexicon import words_of
 from medreward.guards.negation import Asides, Denial, asides, denial
 from medreward.guards.normal import AUXILIARIES, STOPWORDS, WORD, Normal, Word
@@ -40,7 +41,7 @@ MAX_MEMBERS = 8
 """Members of one group in one text that are compared, at most; a list of numbers has more."""
 
 MIN_INITIALS = 3
-"""Letters of an abbreviation that names the reference, at least: `RCA`."""
+"""Letters of an abbreviation that names a part of the reference, at least: `RCA`."""
 
 Members = dict[str, list[int]]
 """Members of one group that a text states, each with the places of the words that state it."""
@@ -97,9 +98,11 @@ def asks_absence(question: Normal) -> bool:
     words = lexicon().negation["asks_absence"]
     if words.isdisjoint(question.vocabulary):
         return False
+    if (options := read_options(question)) is not None:
+        question = options.stem
     # Options may follow the question, and a story come before it.
     told = question.folded[: question.folded.rfind("?") + 1] or question.folded.split("\n")[0]
-    asked = WORD.findall(_SENTENCE.split(told.rstrip("?. \n"))[-1])
+    asked = WORD.findall(_SENTENCE.split(told.rstrip("?.: \n"))[-1])
     if not asked or asked[0] in AUXILIARIES:
         return False
     is_seizure = "absence" in asked and not lexicon().uses["seizure"].isdisjoint(asked)

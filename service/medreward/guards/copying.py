@@ -152,7 +152,9 @@ def _names_one_first(answer: Normal, options: Options, meant: frozenset[str]) ->
         if chosen := _named(clause, options):
             idle = (words_of("hedges", "around", "joining") | STOPWORDS | _LISTING) - _AGAINST
             rest = Normal(answer.folded[end.start() :]).vocabulary - idle
-            said = options.stem.content.union(*options.texts.values())
+            # Behind a comma, `are the causes` may end the list.
+            said = options.stem.content if end[0] == "," else frozenset[str]()
+            said = said.union(*options.texts.values())
             is_one = len(chosen) == 1 and (chosen <= meant or not meant)
             return is_one and not said >= frozenset(map(stem, rest))
     return False

@@ -44,6 +44,11 @@ _APPOSITION = re.compile(
     r"|\bone or (?:both|more|all|several)\b"
 )
 """Matches another name of the same thing: `epistaxis, or nosebleed, is a bleeding of the nose`."""
+_REJECTED = re.compile(
+    r"\b(?:not(?! (?:sure|certain|clear|only|excluded|ruled))|unlike|rather than|instead of|"
+    r"as opposed to) [^,.;:\n]{1,60} or [^,.;:\n]{1,60}"
+)
+"""Matches two other answers that are turned down together: `unlike early or late ones`."""
 _LATER = re.compile(r"\b(?:but|now|currently|today|later)\b")
 
 _CUE = re.compile(
@@ -73,6 +78,9 @@ def _is_hedged(pair: Pair) -> bool:
     around = frozenset(map(stem, words_of("hedges", "around")))
     told = reference.content
     folded = _APPOSITION.sub(" ", answer.folded)
+    left = _REJECTED.sub(" ", folded)
+    if left != folded and told <= Normal(left).content:
+        folded = left
     parts = _parts(folded, around - told)
     return (
         _is_between(folded, told, around - told)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from medreward.guards.normal import STOPWORDS, Word
@@ -164,7 +165,7 @@ class _Reader:
         """Deny the last word of the noun phrase after *place*, or the first in Romance languages."""
         uses = self._uses
         noun: Word | None = None
-        is_direct, qualifiers, modifiers = True, set[str](), set[str]()
+        is_direct, qualifiers = True, set[str]()
         is_first = is_first or self._word(place + 1) in uses["romance"]
         for i in range(place + 1, min(place + 1 + MAX_SCOPE, len(self._words))):
             word = self._words[i]
@@ -187,15 +188,21 @@ class _Reader:
                 qualifiers.add(shape(word.text).stem)
             if word.text not in uses["empty"]:
                 is_direct = is_direct and word.text in uses["between"]
-                if noun is not None:
-                    modifiers.add(shape(noun.text).stem)
                 noun = noun if is_first and noun is not None else word
             if self._stops(i):
                 break
-        self._deny(noun, lacks=lacks, qualifiers=frozenset(qualifiers))
-        if noun is not None and modifiers and not noun.text[0].isdigit():
-            self.modified[shape(noun.text).stem] = frozenset(modifiers) - STOPWORDS
+        self._deny(noun, lacks=lacks, qualifiers=frozenset(qualifiers), behind=place)
         self._doubt_list(place)
+
+    def _modifiers(self, place: int, noun: Word) -> frozenset[str]:
+        """Return the stems of the words of meaning from *place* to the noun."""
+        before = takewhile(noun.__ne__, self._words[place + 1 : place + MAX_SCOPE])
+        empty = self._uses["empty"]
+        return frozenset(
+            shape(word.text).stem
+            for word in before
+            if word.text not in empty and word.text not in STOPWORDS
+        )
 
     def _doubt_list(self, place: int) -> None:
         """Leave open the words of a list that a negation may govern: `no fever, cough or chills`."""
@@ -222,7 +229,12 @@ class _Reader:
         self._deny(noun, lacks=False)
 
     def _deny(
-        self, noun: Word | None, *, lacks: bool, qualifiers: frozenset[str] = frozenset()
+        self,
+        noun: Word | None,
+        *,
+        lacks: bool,
+        qualifiers: frozenset[str] = frozenset(),
+        behind: int | None = None,
     ) -> None:
         known = None if noun is None else shape(noun.text)
         # `Bilateral absence of the thumb` denies no side.
@@ -234,6 +246,8 @@ class _Reader:
         self.denied.setdefault(stem, noun)
         if lacks:
             self.lacks.add(stem)
+        if behind is not None and not noun.text[0].isdigit():
+            self.modified[stem] = self._modifiers(behind, noun)
 
     def _word(self, place: int) -> str:
         return self._words[place].text if place < len(self._words) else ""

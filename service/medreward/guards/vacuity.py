@@ -52,6 +52,8 @@ MAX_SENTENCES = 16
 _RESULTS = frozenset({"positive", "negative"})
 """Words of a verdict that are results of tests too."""
 
+_SIGN = re.compile(r"[↑↓⬆⬇↗↘▲▼]{1,4}|\+{1,4}")
+_ION = re.compile(r"[A-Z][⁺⁻+-]")
 _DIGIT = re.compile(r"\d")
 _SENTENCE = re.compile(r"[.!?;:\n]\s")
 
@@ -68,7 +70,7 @@ def vacuity(pair: Pair) -> Veto | None:
 def _rule(pair: Pair) -> str | None:
     answer = pair.answer.vocabulary
     if not answer:
-        return "blank" if pair.reference.vocabulary else None
+        return "blank" if pair.reference.vocabulary and not _is_sign(pair) else None
     if len(answer) <= SMALL and not answer <= pair.reference.vocabulary:
         if _is_too_short(pair):
             return "opener"
@@ -94,8 +96,30 @@ def _is_too_short(pair: Pair) -> bool:
     # `a` opens a phrase, but is an option where the question has that one.
     if any(_is_abbreviation(word, pair) for word in pair.answer.words):
         return False
+    if _is_initials(pair):
+        return False
     letters = frozenset(word for word in pair.answer.vocabulary if len(word) == 1)
     return not ((left and is_short) or (letters and letters & _answering(pair)))
+
+
+def _is_sign(pair: Pair) -> bool:
+    """Return whether an answer of arrows or plus signs may stand for an amount: `↑`."""
+    return _SIGN.fullmatch(pair.answer.text.strip()) is not None and any(
+        rule in {"amount", "size", "result"}
+        for word in pair.reference.vocabulary
+        for (rule, _), _ in shape(word).says
+    )
+
+
+def _is_initials(pair: Pair) -> bool:
+    """Return whether the answer's letters may stand for the reference: `H&E`, `P-A`, `I`, `K+`."""
+    if pair.question is not None and read_options(pair.question) is not None:
+        return False
+    letters = "".join(pair.answer.tokens)
+    told = [word for word in pair.reference.tokens if word not in STOPWORDS]
+    is_ion = _ION.fullmatch(pair.answer.text.strip()) is not None
+    is_short = pair.answer.text.strip().isupper() and len(letters) == len(pair.answer.tokens)
+    return is_ion or (is_short and letters in {"".join(word[0] for word in told), "".join(told)})
 
 
 def _is_abbreviation(word: Word, pair: Pair) -> bool:
@@ -184,11 +208,28 @@ def _is_refusal(pair: Pair) -> bool:
     if is_told and found.start() > 0:
         return False
     is_excused = pattern_of("refusals", "excused_by").search(pair.reference.folded)
-    # Of a study, `there is not enough evidence` is a result.
-    is_result = "evidence" in pair.answer.vocabulary and _asks_yes_or_no(pair.question)
-    if is_result and len(pair.answer.content) > MIN_RESULT:
+    if _is_result(pair, found.end()):
         return False
     return not is_excused and not names_all(pair.answer, pair.reference)
+
+
+def _is_result(pair: Pair, place: int) -> bool:
+    """Return whether what looks like a refusal up to *place* answers a question for yes or no.
+
+    `There is not enough evidence` says no, and so does `The appendix could not be identified`.
+    """
+    question = pair.question
+    if question is None or not _asks_yes_or_no(question):
+        return False
+    is_no = pair.reference.tokens[:1] == ("no",)
+    if "evidence" in pair.answer.vocabulary:
+        return is_no or len(pair.answer.content) > MIN_RESULT
+    before = Normal(pair.answer.folded[:place]).content
+    return (
+        is_no
+        and _SPEAKERS.isdisjoint(pair.answer.vocabulary)
+        and not before.isdisjoint(question.content)
+    )
 
 
 def _is_reasoning_alone(pair: Pair) -> bool:

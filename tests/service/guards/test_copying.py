@@ -73,6 +73,7 @@ def test_a_copy_is_no_answer(
     [
         ("Gout; sepsis would cause fever", None),
         ("Gout, never sepsis", None),
+        ("Gout, pseudogout, sepsis and trauma are it", "copying.options"),
         ("Gout, more than pseudogout, sepsis or trauma", None),
         ("Gout. Pseudogout, sepsis and trauma are seen in older people.", None),
         ("Sepsis; gout would cause pain", "hedge.options"),

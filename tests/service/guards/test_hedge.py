@@ -16,6 +16,8 @@ REFERENCE = "left lower lobe pneumonia"
         "either atelectasis or left lower lobe pneumonia",
         "left lower lobe pneumonia vs. atelectasis",
         "atelectasis / left lower lobe pneumonia",
+        "left lower lobe pneumonia, not sure, or atelectasis",
+        "not atelectasis, left lower lobe pneumonia or edema",
         "left/right lower lobe pneumonia",
         "Differential: left lower lobe pneumonia, atelectasis",
         "left lower lobe pneumonia, atelectasis, edema, embolism, abscess, fibrosis",
@@ -46,6 +48,8 @@ def test_the_reference_beside_another_answer_is_vetoed(answer: str) -> None:
         ("Essential (primary) hypertension, stage 1", "hypertension"),
         ("Abscess: 3 cm, left lobe; note the wall", "abscess"),
         ("pneumonia, left lower lobe, viral, mild", "pneumonia"),
+        ("Variable, unlike early or late ones", "variable"),
+        ("Autosomal dominant; not X-linked or recessive", "autosomal dominant"),
         ("6.8 mmol/L of potassium", "6.8 mmol/L"),
     ],
 )
