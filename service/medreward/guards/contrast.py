@@ -467,11 +467,13 @@ def _explains(key: Key, one: Stated, reference: Said, asked: frozenset[str]) -> 
     """Return whether a member is told beside another name of the reference: `low calcium; …`."""
     text, _, members = one
     first = min(place for places in members.values() for place in places)
+    if not 0 < first <= 2 * SHORT:
+        return False
     before, words = text.text[: text.words[first].start], text.words[:first]
     initials = "".join(word.text[0] for word in reference.words if word.text not in STOPWORDS)
     if any(
-        len(word.text) >= MIN_INITIALS
-        and word.text in initials
+        len(word.text) > 1
+        and (word.text == initials or (word.text in initials and len(word.text) >= MIN_INITIALS))
         and text.text[word.start : word.end].isupper()
         for word in words
     ):
@@ -555,7 +557,7 @@ def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
     if other.weak:
         return None
     for rest, word in text.denies.items():
-        is_closed = rest in other.asserted and rest not in other.denies
+        is_closed = rest in other.asserted and rest not in {*other.denies, *other.denial.denied}
         if is_closed and text.first(rest) is None and (against := other.first(rest)):
             return word, against
     return None

@@ -279,6 +279,9 @@ ANOTHER_NAME = {
         ("Acute kidney injury", "AKI on chronic kidney disease", None),
         ("Acute kidney injury", "chronic AKI", "contrast.time"),
         ("Left renal vein", "LRV; the right one drains into the cava", None),
+        ("Left atrium", "LA enlargement, displacing the right heart border", None),
+        ("Intramuscular epinephrine", "IM epinephrine, not intravenous", None),
+        ("Intramuscular epinephrine", "Intravenous epinephrine", "contrast.route"),
         ("Left renal vein", "Right RV", "contrast.laterality"),
     ],
     "synonym": [
@@ -309,6 +312,8 @@ ANOTHER_NAME = {
         ("Ischemic stroke", "Cerebral infarction, not a hemorrhagic stroke", None),
         ("Pericardial effusion", "No pleural effusion", "contrast.negation"),
         ("Pericardial effusion", "Clear lungs, no pericardial effusion", "contrast.negation"),
+        ("Non-contrast CT", "CT (no contrast); contrast-enhanced CT hides stones", None),
+        ("Non-contrast CT", "Contrast CT", "contrast.negation"),
         ("p < 0.01", "It was not below 0.01", "contrast.negation"),
     ],
 }
