@@ -6,13 +6,16 @@ from typing import NamedTuple
 
 from medreward.guards.decoration import plain, plain_of
 from medreward.guards.lexicon import words_of
-from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, normal
+from medreward.guards.normal import AUXILIARIES, STOPWORDS, WORD, Normal, normal
 from medreward.guards.pair import Pair
 
 MIN_OPTIONS = 2
 
 MAX_LETTERS = 60
 """Characters of a text that only names letters, at most: `options A and C are both correct`."""
+
+MAX_WORDS = 40
+"""Words of a text that is settled as the right option, at most."""
 
 MAX_BEFORE = 160
 """Characters before a named letter in which a denial or further letters are looked for."""
@@ -45,6 +48,13 @@ _COLLECTIVE = re.compile(r"\b(?:above|both|neither|none|all|these)\b|^[a-j](?:,|
 """Matches an option that stands for several others."""
 
 _CAPITAL = re.compile(r"(?<![\w'-])[A-J](?![\w'-])")
+_CHOOSABLE = re.compile(
+    r"(?<![\w'-])(?:(?<!\A)[A-J](?![\w'-])|\A[A-J](?=[.):,])|(?<=\()[a-j](?=\)))"
+)
+_ASIDE = re.compile(
+    r"(?<=[.\n]) ?(?:Note that )?(?:Option )?[A-J] is (?:an? )?(?:common |incorrect|wrong)?(?:distractor)?\.?\s*\Z"
+)
+"""Matches a last sentence that calls another letter a distractor."""
 _NUMBER = re.compile(r"(?<!\w)\d")
 _ENDS = frozenset(".;,:(")
 
@@ -63,8 +73,9 @@ _CLAIMS = tuple(
         ),
         # `…, so B.`, `…, which leaves B.`, `…, option B.`.
         (
-            r"(?:\b(?:so|therefore|thus|hence|leaves|leaving|leaves only|choose|chose|select|pick"
-            r"|go with)[,:]?\s{1,3}(?:it is |it's |it must be |the )?|[,;:]\s(?=option ))"
+            r"(?:\b(?:so|therefore|thus|hence|leaves|leaving|leaves only)"
+            r"|(?:\A|\b(?:I|we) (?:would )?)(?:choose|chose|select|pick|go with))"
+            r"[,:]?\s{1,3}(?:it is |it's |it must be |the )?"
             rf"{_NAME}(?=\s{{0,2}}(?:$|[.,;!\n]))"
         ),
         # `B, since …`.
@@ -88,8 +99,15 @@ _TAKEN_BACK = re.compile(
     r"\b(?:actually|wait|correction|instead|reconsider\w*|second thought|on reflection)\b"
 )
 _ASKS_AGAINST = re.compile(
-    r"\b(?:not|except|false|incorrect|least|wrong|untrue|never|contraindicated|avoid(?:ed)?|rule out)\b|错误|不正确|不是|不属于"
+    r"\b(?:not|except|false|incorrect|least|wrong|untrue|never|contraindicated|avoid(?:ed)?|rule out"
+    r"|with(?:hold|held|draw|drawn)|stop(?:ped)?|discontinued?|omit(?:ted)?|unsafe|harmful|dangerous|useless"
+    r"|ineffective|unlikely|worsens?|inappropriate|unsuitable)\b|错误|不正确|不是|不属于"
 )
+
+_SUBORDINATE = frozenset(
+    ["that", "who", "whose", "whom", "when", "where", "with", "after", "before"]
+)
+_DENYING = frozenset("无無不没沒未非否")
 
 Choice = frozenset[str]
 """Letters that a text chooses, or one of the two below."""
@@ -117,7 +135,16 @@ def option(pair: Pair, bare: Pair) -> bool | None:
     is_several = len(said) != len(meant) and CONTRADICTION not in (said, meant)
     if is_several and any(map(_COLLECTIVE.search, options.texts.values())):
         return None
-    return said == meant
+    if said != meant:
+        return False
+    sides = (pair.answer, bare.answer), (pair.reference, bare.reference)
+    return True if all(_is_plain(text, core, said, options) for text, core in sides) else None
+
+
+def is_ambiguous(question: Normal) -> bool:
+    """Return whether a letter is an option's text too, as a blood group is."""
+    texts = question.derived(read_options).texts.values()
+    return any(len(told) == 1 and told.isalpha() for told in texts)
 
 
 class Options(NamedTuple):
@@ -125,11 +152,11 @@ class Options(NamedTuple):
 
     texts: Mapping[str, str]
     """Plain text of each option by its letter."""
-    words: frozenset[str]
-    """Words of the question before its first option."""
+    asked: tuple[str, ...]
+    """Words of the last sentence before the first option."""
 
 
-NO_OPTIONS = Options({}, frozenset())
+NO_OPTIONS = Options({}, ())
 
 
 def read_options(question: Normal) -> Options:
@@ -138,7 +165,7 @@ def read_options(question: Normal) -> Options:
     entries = list(_ENTRY.finditer(folded))
     if len({entry[1] for entry in entries}) >= MIN_OPTIONS:
         texts = {entry[1]: plain(entry[3]) for entry in entries}
-        return Options(texts, normal(folded[: entries[0].start()]).vocabulary)
+        return Options(texts, _asked(folded[: entries[0].start()]))
     marks: list[re.Match[str]] = []
     for mark in _OPTION.finditer(folded):
         if ord(mark[mark.lastindex or 1]) - ord("a") == len(marks):
@@ -152,7 +179,13 @@ def read_options(question: Normal) -> Options:
         mark[mark.lastindex or 1]: plain(text.strip().rstrip(",;"))
         for mark, text in zip(marks, told, strict=True)
     }
-    return Options(texts, normal(folded[: marks[0].start()]).vocabulary)
+    return Options(texts, _asked(folded[: marks[0].start()]))
+
+
+def _asked(before: str) -> tuple[str, ...]:
+    """Return the words of the last sentence; what is told before it may be about other things."""
+    sentences = [part for part in _SENTENCE.split(before) if WORD.search(part)]
+    return normal(sentences[-1]).tokens if sentences else ()
 
 
 def _choice(text: Normal, bare: Normal, known: Options, question: Normal | None) -> Choice | None:
@@ -277,10 +310,13 @@ def _named(text: Normal, known: Options, question: Normal, *, against: bool) -> 
     if not named:
         return None
     if not is_spaced:
-        return frozenset(named) if left.strip(" 。.、，和") in question.folded else None  # noqa: RUF001
+        is_asked = left.strip(" 。.、，和") in question.folded  # noqa: RUF001
+        return frozenset(named) if is_asked and _DENYING.isdisjoint(left) else None
     rest = [word for word in left.split() if word not in named or word.upper() not in text.text]
     is_list = len(named) > 1 and _JOINING.issuperset(rest)
-    is_asked = _is_said_by(rest, known.words) and not (against and not STOPWORDS.issuperset(rest))
+    is_asked = _is_said_by(rest, frozenset(known.asked)) and not (
+        against and not STOPWORDS.issuperset(rest)
+    )
     if not is_asked or (len(named) > 1 and not is_list):
         return None
     if "or" in rest:
@@ -295,6 +331,51 @@ def _is_said_by(words: Sequence[str], asked: frozenset[str]) -> bool:
     against = words_of("yes_no", "denials", "back") | words_of("carriers", "comparing")
     empty = STOPWORDS | words_of("carriers", "empty", "choosing") | {"or"}
     return against.isdisjoint(words) and all(word in empty or word in asked for word in words)
+
+
+def _is_plain(text: Normal, bare: Normal, choice: Choice, known: Options) -> bool:
+    """Return whether a text chooses for certain: no doubt, condition or second option in it."""
+    options = known.texts
+    if bare.derived(plain_of) in options.values() or _letters(bare, options, against=False):
+        return True
+    said = _ASIDE.sub("", text.text)
+    if text.size > MAX_WORDS or "?" in text.folded:
+        return False
+    letters = {letter.lower() for letter in _CHOOSABLE.findall(said)}
+    if not letters & options.keys() <= choice:
+        return False
+    is_spaced = text.folded.isascii()
+    left = f" {' '.join(WORD.findall(said.lower()))} " if is_spaced else text.folded
+    for letter, told in sorted(options.items(), key=lambda one: one[0] not in choice):
+        piece = " ".join(normal(told).tokens)
+        piece = f" {piece} " if is_spaced else piece
+        if piece.strip() and piece in left:
+            if letter not in choice:
+                return False
+            left = left.replace(piece, "  ")
+    if not words_of("carriers", "doubting").isdisjoint(left.split()):
+        return False
+    return bool(letters & choice) or not is_spaced or _is_answered(left, known)
+
+
+def _is_answered(left: str, known: Options) -> bool:
+    """Return whether beside an option's text there is nothing, or what the question ends with.
+
+    `The coronary artery is occluded` answers `Which artery is occluded?`; the same word before the
+    text, or out of a subordinate clause, may say something else.
+    """
+    empty = STOPWORDS | words_of("carriers", "empty", "choosing")
+    words = left.split()
+    if empty.issuperset(words):
+        return True
+    before, _, behind = left.partition("  ")
+    verb, *rest = behind.split() or [""]
+    return (
+        verb in AUXILIARIES
+        and STOPWORDS.issuperset(before.split())
+        and tuple(rest) == known.asked[len(known.asked) - len(rest) :]
+        and _SUBORDINATE.isdisjoint(known.asked)
+    )
 
 
 def _closed(pair: Pair) -> bool | None:

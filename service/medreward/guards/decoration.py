@@ -52,7 +52,7 @@ _PAIRS = {
 }
 """Signs that may stand around a whole answer, by their first character."""
 _LISTS = frozenset("-*•‣–—#(1")
-_LISTED = re.compile(r"(?:[-*•‣–—]|#{2,6})\s{1,4}(?=[^\s\d])|\(?1[.)]\s{1,4}(?=[^\s\d])")
+_LISTED = re.compile(r"(?:[-*•‣–—]|#{2,6})\s{1,4}(?=[^\s\d(\[])|\(?1[.)]\s{1,4}(?=[^\s\d])")
 _SECOND = re.compile(r"(?:^|\s)\(?2[.)]\s", re.MULTILINE)
 _FRONT = " \t\r\n,;:，；：、"
 _BACK = " \t\r\n.,;:!…。，；：、！"
@@ -60,9 +60,12 @@ _FIRST_WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 _GAP = r"\s{1,4}"
 _PART = re.compile(r"<(\w+)>(\??)|([^\s<>?]+)(\??)")
 
-_ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)")
+_ARTICLE = re.compile(
+    r"(?:the|an?(?!\s+(?:few|little|half|third|quarter|fourth|fifth|sixth|tenth)\b))\s+(?=\S)"
+)
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 _PLAIN_EDGES = " \t\n\"'`*.!"
+_QUOTES = frozenset("\"'`*")
 
 
 class Core(NamedTuple):
@@ -322,8 +325,9 @@ def _spaced(words: str) -> str:
 
 
 def plain_of(text: Normal) -> str:
-    """Return the plain form of a text."""
-    return plain(text.folded)
+    """Return the plain form of a text; a capital `A` may be a blood group, so it stays."""
+    is_letter = text.text.strip(_PLAIN_EDGES).startswith("A ")
+    return f"a {plain(text.folded)}" if is_letter else plain(text.folded)
 
 
 def plain(folded: str) -> str:
@@ -331,10 +335,15 @@ def plain(folded: str) -> str:
 
     Everything else stays: `< 5` is not `5`.
     """
-    text = " ".join(folded.split()).strip(_PLAIN_EDGES)
+    text = " ".join(folded.split()).rstrip(" .!")
+    # A lone sign at the end has a meaning: `5'`, `HLA-B*`.
+    text = text.strip(_PLAIN_EDGES) if text[:1] in _QUOTES else text.lstrip(" .")
+    # Before the hyphens go: the letter of `A-delta` is no article.
+    if found := _ARTICLE.match(text):
+        text = text[found.end() :]
     if "-" in text:
         text = _HYPHEN.sub(" ", text)
     if "'s " in text:
         # Barrett's esophagus is Barrett esophagus.
         text = text.replace("'s ", " ")
-    return respelled(_ARTICLE.sub("", text))
+    return respelled(text)

@@ -4,15 +4,16 @@ Only plain cases are settled; the judge decides the rest.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 from medreward.guards.absence import denied_alike, normal_alike
-from medreward.guards.choice import NO_OPTIONS, option, read_options
+from medreward.guards.choice import is_ambiguous, option
 from medreward.guards.decoration import plain, plain_of, undecorated
+from medreward.guards.length import MIN_CAP
 from medreward.guards.lexicon import lexicon, words_of
-from medreward.guards.normal import Normal
+from medreward.guards.normal import STOPWORDS, Normal
 from medreward.guards.pair import Pair, Span
 from medreward.guards.quantities import same_quantity
 from medreward.guards.yes_no import yes_no
@@ -20,21 +21,23 @@ from medreward.guards.yes_no import yes_no
 MAX_WORDS = 24
 """Words of an answer that restates the question, at most."""
 
-_INSIDE = re.compile(r"[,;:.!?()\[\]\n/<>=+]")
-_COPULA = re.compile(r"\b(?:is|are|was|were)(?: the| an?)? {1,2}$")
-_EMPTY = frozenset(["a", "an", "the", "is", "are", "was", "were", "in", "on", "at", "of", "within"])
-"""Words around the reference that need not stand in the question."""
+MAX_SYMBOL = 3
+"""Letters of a symbol of which case matters, at most."""
+
+_ASKED = re.compile(
+    r"(?:what|which)(?: ([^\W\d_]+(?: [^\W\d_]+){0,2}))? (is|are|was|were) ([^?.,:;()\n]{3,120})\s?\?"
+)
+_HOW = re.compile(r"how (is|are|does|do) ([^?.,:;()\n]{3,120}?)(?: appear| look)?\s?\?")
+_HOW_VERBS = {"does": "is", "do": "are"}
+_IN_IMAGE = re.compile(
+    r" (?:in|on) (?:this|the) (?:\w{1,12} )?(?:image|picture|photograph|photo|film|scan)$"
+)
+_ARTICLES = ("", "the ", "a ", "an ")
+_VERDICTS = frozenset(["yes", "no", "maybe", "none", "normal", "nothing", "negative", "positive"])
+"""References that words of the question may turn into another statement: `no fracture`."""
 
 _IN_BRACKETS = re.compile(r"(\w[^()]{2,80}?) ?\(([A-Z]{2,8})\)")
-_LISTED = re.compile(r"\s?[,;]\s(?:and )?|\s(?:and|&)\s")
-_UNLISTED = re.compile(
-    r"\d|[:()/.]|\b(?:or|no|not|without|with|than|then|from|to|of|but|neither|nor|both|respectively|followed)\b"
-)
-"""Matches what a list of equal items does not hold."""
-_ORDERED = frozenset(
-    ["order", "sequence", "respectively", "first", "then", "before", "after", "label", "labels"]
-)
-"""Words of a question that asks for an order."""
+_UNIT = re.compile(r"\d\s?([^\W\d_]+)")
 
 
 class Settled(NamedTuple):
@@ -53,6 +56,8 @@ def settle(pair: Pair) -> Settled | None:
 
     Answer and reference are compared without their decoration.
     """
+    if pair.question is not None and pair.question.derived(is_ambiguous):
+        return None
     bare = pair._replace(answer=undecorated(pair.answer), reference=undecorated(pair.reference))
     decided = _equal(bare) or _ruled(option(pair, bare), "option")
     decided = decided or _ruled(yes_no(bare), "yes_no") or _ruled(denied_alike(bare), "denied")
@@ -61,6 +66,8 @@ def settle(pair: Pair) -> Settled | None:
     if decided is None:
         return None
     says_yes, rule = decided
+    if says_yes and pair.answer.size > max(MIN_CAP, pair.reference.size):
+        return None
     whole, against = Span(0, len(pair.answer.text)), Span(0, len(pair.reference.text))
     return Settled(says_yes, rule, whole, against)
 
@@ -72,13 +79,24 @@ Decision = tuple[bool, str] | None
 def _equal(pair: Pair) -> Decision:
     answer, reference = pair.answer, pair.reference
     said, meant = answer.derived(plain_of), reference.derived(plain_of)
-    if said and said == meant:
-        return True, "equal"
-    if said and answer.derived(_spelled_out) == reference.derived(_spelled_out):
-        return True, "equal"
-    items = reference.derived(_items)
-    is_ordered = pair.question is not None and not _ORDERED.isdisjoint(pair.question.vocabulary)
-    return (True, "equal") if items and not is_ordered and items == answer.derived(_items) else None
+    if not said or answer.derived(_units) != reference.derived(_units):
+        return None
+    symbols = {answer.derived(_symbol), reference.derived(_symbol)} - {""}
+    if len(symbols) > 1:
+        return None
+    is_same = said == meant or answer.derived(_spelled_out) == reference.derived(_spelled_out)
+    return (True, "equal") if is_same else None
+
+
+def _units(text: Normal) -> tuple[str, ...]:
+    """Return the words behind numbers as written: `5 Mg` is not `5 mg`."""
+    return tuple(_UNIT.findall(text.text))
+
+
+def _symbol(text: Normal) -> str:
+    """Return a short text with capitals as written, if it is one: `Co` is not `CO`."""
+    word = text.text.strip(" .")
+    return word if len(word) <= MAX_SYMBOL and not word.islower() else ""
 
 
 def _spelled_out(text: Normal) -> str:
@@ -90,9 +108,18 @@ def _spelled_out(text: Normal) -> str:
         term = plain(twice[1].lower())
         initials = "".join([word[0] for word in term.split()])
         said = term if initials == twice[2].lower() else said
-    if not words.keys().isdisjoint(text.text.replace(",", " ").split()):
-        said = " ".join(words.get(word, word.lower()) for word in text.text.split())
-        said = plain(said)
+    told = text.text.strip(" .").split()
+    if not words.keys().isdisjoint(told):
+        places = words_of("short_forms", "places")
+        said = plain(
+            " ".join(
+                # A letter may also be a nucleus, an isomer or a lead.
+                word.lower()
+                if len(word) == 1 and len(told) > 1 and follower.lower() not in places
+                else words.get(word, word.lower())
+                for word, follower in zip(told, [*told[1:], ""], strict=True)
+            )
+        )
     return same.get(said, said)
 
 
@@ -102,58 +129,46 @@ def _short_forms() -> tuple[Mapping[str, str], Mapping[str, str]]:
     return table["words"], {text: side for side, same in table["texts"].items() for text in same}
 
 
-def _items(text: Normal) -> frozenset[str]:
-    """Return the items of a list whose order says nothing; empty if the text is no such list."""
-    said = text.derived(plain_of)
-    is_listed = " and " in said or "," in said or ";" in said or "&" in said
-    if not is_listed or not _LISTED.search(said) or _UNLISTED.search(said):
-        return frozenset()
-    items = [plain(item) for item in _LISTED.split(said)]
-    return frozenset(items) if all(items) and len(set(items)) == len(items) else frozenset()
-
-
 def _ruled(agree: bool | None, rule: str) -> Decision:
     return None if agree is None else (agree, rule)
 
 
 def _restated(pair: Pair) -> bool | None:
-    """Return True if an answer is the reference with words of the question around it.
+    """Return True if an answer is the reference in a sentence made of the whole question.
 
-    Either side may have such words, in the question's order: `The central vein is occluded` to
-    `Which vessel is occluded?`. The other order may say the reverse.
+    `The central vein is occluded` to `Which vessel is occluded?`; a part of the question's words
+    may say something else.
     """
-    question = pair.question
-    if question is None or len(pair.answer.tokens) > MAX_WORDS or not pair.reference.tokens:
+    question, answer = pair.question, pair.answer
+    if question is None or not pair.reference.tokens or len(answer.tokens) > MAX_WORDS:
         return None
-    said, meant = pair.answer.derived(plain_of), pair.reference.derived(plain_of)
-    # An `a` before the end is an article.
-    start = f" {said} ".find(f" {meant} ", len(said) - 1 if len(meant) == 1 else 0)
-    if start < 0 or said == meant or any(sign.isdigit() for sign in meant):
+    meant = pair.reference.derived(plain_of)
+    frames = question.derived(_frames)
+    if meant in _VERDICTS or not frames:
         return None
-    before, behind = said[:start], said[start + len(meant) :]
-    if _INSIDE.search(before + behind):
-        return None
-    asked = question.derived(_asked)
-    around = [[word for word in side.split() if word not in _EMPTY] for side in (before, behind)]
-    # `Is the left lobe affected` is a question.
-    is_question = bool(around[1]) and _COPULA.search(f"{before} ") is not None
-    if asked is None or all(around) or is_question or "non" in around[0]:
-        return None
-    words = around[0] or around[1]
-    if _is_in_order(words, asked):
-        return True
-    # `The affected lobe is …` says the same as `Which lobe is affected?`.
-    is_turned = bool(around[0]) and _COPULA.search(before) is not None and len(words) == len("ab")
-    return True if is_turned and set(words) <= set(asked) else None
+    said = answer.derived(plain_of)
+    is_restated = any(
+        said == plain(f"{before}{article}{meant}{behind}")
+        for before, behind in frames
+        for article in _ARTICLES
+    )
+    return True if is_restated else None
 
 
-def _asked(question: Normal) -> tuple[str, ...] | None:
-    """Return the words of a question in order; None if it asks for what is not, or offers several."""
-    against = words_of("yes_no", "denials", "doubts", "back") | words_of("carriers", "comparing")
-    is_usable = against.isdisjoint(question.vocabulary) and read_options(question) is NO_OPTIONS
-    return tuple(plain_of(question).replace("?", " ").split()) if is_usable else None
-
-
-def _is_in_order(words: Sequence[str], asked: Sequence[str]) -> bool:
-    left = iter(asked)
-    return all(word in left for word in words)
+def _frames(question: Normal) -> tuple[tuple[str, str], ...]:
+    """Return what may stand before and behind the term that a question asks for."""
+    asked = " ".join(question.folded.split())
+    if (how := _HOW.fullmatch(asked)) is not None:
+        return ((f"{how[2]} {_HOW_VERBS.get(how[1], how[1])} ", ""),)
+    found = _ASKED.fullmatch(asked)
+    noun = found[1] if found is not None else None
+    if found is None or (noun and not STOPWORDS.isdisjoint(noun.split())):
+        return ()
+    verb, rest = found[2], _IN_IMAGE.sub("", found[3].rstrip())
+    frames = [("", f" {verb} {rest}")]
+    if noun is None:
+        frames.append((f"{rest} {verb} ", ""))
+    elif " " not in rest:
+        # `The affected lobe is …`.
+        frames.append((f"{rest} {noun} {verb} ", ""))
+    return tuple(frames)

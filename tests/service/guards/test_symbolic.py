@@ -80,7 +80,9 @@ TUMOUR = "图中有肿瘤吗？"
         (EFFUSION, "yes", "The answer is yes.", True),
         (EFFUSION, "yes", "The answer is no.", False),
         (EFFUSION, "yes", "**Yes**, there is a meniscus at the right base.", True),
-        (EFFUSION, "no", "No, " + "and the costophrenic angles are sharp on both sides " * 9, True),
+        (EFFUSION, "no", "No, " + "and the costophrenic angles are sharp on both sides " * 6, True),
+        # A flood is left to guard and judge.
+        (EFFUSION, "no", "No, " + "and the costophrenic angles are sharp on both sides " * 9, None),
         (EFFUSION, "no", "The costophrenic angles are sharp, so no.", True),
         (EFFUSION, "no", "La respuesta es no.", True),
         # It may be taken back, or explained by its opposite.
@@ -318,7 +320,19 @@ def test_a_finding_is_never_settled_as_normal(before: list[str], behind: list[st
             "The affected lobe is the left lower lobe.",
             True,
         ),
-        ("In which organ is the cyst located?", "liver", "The cyst is located in the liver.", True),
+        ("In which organ is the cyst located?", "liver", "The cyst is located in the liver.", None),
+        ("Which nodule in the liver is seen?", "cyst", "The cyst in the liver", None),
+        ("How does the nodule in the liver appear?", "Bright", "The liver is bright", None),
+        ("What nerve controls the muscle that is weak?", "facial", "facial is weak", None),
+        ("Is the fracture displaced?", "no", "no fracture", None),
+        ("Is the spleen missing?", "no", "No spleen", None),
+        ("Which finding is seen?", "none", "none is finding", None),
+        ("Which drug is an antagonist of naloxone?", "naloxone", "antagonist of naloxone", None),
+        ("Where is the mass?", "lung", "above the lung", None),
+        ("What treats gout?", "colchicine", "treats colchicine", None),
+        ("Which joint needs replacement?", "hip", "hip replacement", None),
+        ("Which receptor binds it?", "dopamine", "dopamine receptor", None),
+        ("What is the drug's effect?", "sedation", "The drug is sedation", None),
         (
             "What is the cause of the fever and cough?",
             "flu",
@@ -327,10 +341,11 @@ def test_a_finding_is_never_settled_as_normal(before: list[str], behind: list[st
         ),
         ("Which side shows the effusion?", "Left", "It is on the left.", True),
         ("How does the lesion appear?", "Hypoechoic", "The lesion is hypoechoic.", True),
-        ("What lies behind the heart?", "aorta", "The aorta lies behind the heart", True),
-        ("Which vitamin is needed?", "A", "Vitamin A", True),
+        ("What lies behind the heart?", "aorta", "The aorta lies behind the heart", None),
+        ("Which vitamin is needed?", "A", "Vitamin A", None),
         ("Which tumor is a sign?", "A", "a tumor", None),
         # The other order, another word, or a denial.
+        ("What is behind the heart?", "aorta", "The aorta is behind the heart", True),
         ("What lies behind the heart?", "aorta", "The heart lies behind the aorta", None),
         (
             "What is located behind the heart?",
@@ -368,7 +383,7 @@ def test_a_finding_is_never_settled_as_normal(before: list[str], behind: list[st
 def test_an_answer_may_restate_its_question(
     question: str, reference: str, answer: str, *, expected: bool | None
 ) -> None:
-    """The reference among the question's words, in their order, is the reference."""
+    """The reference in a sentence of the whole question is right; any other form is open."""
     assert decided(answer, reference, question) is expected
 
 
@@ -387,23 +402,40 @@ def test_an_answer_may_restate_its_question(
         (None, "right", "L", None),
         (None, "right eye", "od", None),
         (None, "left lower lobe", "Left lower lobe (RLL)", None),
-        # Lists in another order.
-        (None, "Lymphocytes and plasma cells", "Plasma cells and lymphocytes", True),
-        (None, "fever; cough; rash", "cough, rash and fever", True),
-        (None, "fever and cough", "fever", None),
-        (None, "fever and cough", "fever, cough and rash", None),
+        # A letter may be something else than a side, and two sides something else than both.
+        (None, "L lactate", "left lactate", None),
+        (None, "tall R wave", "tall right wave", None),
+        (None, "right eye", "OD", None),
+        ("Arteries or veins?", "both", "left and right", None),
+        # A capital A and a share are no articles; case and signs have a meaning.
+        (None, "positive", "A positive", None),
+        (None, "delta fibers", "A-delta fibers", None),
+        (None, "third", "a third", None),
+        (None, "fracture", "a fracture", True),
+        (None, "CO", "Co", None),
+        (None, "MRI", "mri", True),
+        (None, "HLA-B", "HLA-B*", None),
+        (None, "pneumonia", "!pneumonia", None),
+        (None, "pneumonia", "□ pneumonia", None),
+        # The order of a list, and what a word beside it belongs to, may matter.
+        (None, "low, high", "high, low", None),
+        (None, "right and left", "left and right", None),
+        (None, "left lung and kidney", "kidney and left lung", None),
+        (None, "Lymphocytes and plasma cells", "Plasma cells and lymphocytes", None),
         (None, "fever and cough", "cough and no fever", None),
-        (None, "right upper and middle lobe", "middle and right upper lobe", None),
-        (None, "A: aorta, B: vein", "B: aorta, A: vein", None),
         (None, "7 and 9", "9 and 7", None),
-        (None, "left kidney and right ureter", "left ureter and right kidney", None),
-        ("In which order do they appear?", "fever and rash", "rash and fever", None),
+        # Another person, role or source is another statement.
+        ("What does the mother have?", "asthma", "The child has asthma", None),
+        ("What does the mother have?", "asthma", "asthma in her child", None),
+        ("What is the cause?", "heparin", "The treatment is heparin", None),
+        ("What does the film show?", "pneumonia", "History shows pneumonia", None),
+        ("What does the patient have?", "asthma", "The patient has asthma", True),
     ],
 )
-def test_short_forms_and_lists_are_equal_in_full(
+def test_only_the_same_statement_is_equal(
     question: str | None, reference: str, answer: str, *, expected: bool | None
 ) -> None:
-    """LLL is the left lower lobe, and a list is the same in any order unless order is asked."""
+    """LLL is the left lower lobe; what may be another thing, order or person is left to the judge."""
     assert decided(answer, reference, question) is expected
 
 
@@ -433,17 +465,17 @@ STATUS = "What is the status?\nA. HER2+\nB. HER2-"
         (ARTERY, "A", "The answer is B. Note that A is a common distractor.", False),
         (ARTERY, "B", "The right choice is B, since the inferior wall is affected.", True),
         (ARTERY, "B", "The right choice is A, not B.", False),
-        (ARTERY, "C", "A, B and D supply other walls, so C.", True),
-        (ARTERY, "A", "B, C and D are the others, which leaves A.", True),
-        (ARTERY, "C", "Neither A, B nor D. The answer is C.", True),
+        (ARTERY, "C", "A, B and D supply other walls, so C.", None),
+        (ARTERY, "A", "B, C and D are the others, which leaves A.", None),
+        (ARTERY, "C", "Neither A, B nor D. The answer is C.", None),
         (
             ARTERY,
             "D",
             "D. Posterior descending artery\n\nIt is not the right coronary artery.",
-            True,
+            None,
         ),
         (ARTERY, "B", r"The vessel is on the right, so the answer is \boxed{B}.", True),
-        (CLUBBING, "All of the above", "Lung cancer and cirrhosis both do, so D.", True),
+        (CLUBBING, "All of the above", "Lung cancer and cirrhosis both do, so D.", None),
         # Nothing is chosen by what is denied, taken back, or only mentioned.
         (ARTERY, "B", "The answer is not B.", None),
         (ARTERY, "B", "The answer is B. Actually, it is C.", None),
@@ -519,6 +551,42 @@ def test_options_are_chosen_in_any_plain_way(
 ) -> None:
     """By letter or text, in a sentence or alone; who names two has chosen none of them."""
     assert decided(answer, reference, question) is expected
+
+
+DRUGS = "Which drug? A. aspirin B. heparin C. warfarin"
+STOPPED = "Which drug should be stopped? A. aspirin B. heparin"
+ALLERGY = "She is allergic to a drug. Which is given next? A. aspirin B. heparin"
+GROUPS = "Which blood group? A. O B. A C. B D. AB"
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "answer"),
+    [
+        (DRUGS, "B", "The answer is B (warfarin)"),
+        (DRUGS, "B", "B. heparin; but the right one is C"),
+        (DRUGS, "B", "B. heparin: incorrect. C. warfarin: correct"),
+        (DRUGS, "B", "I doubt that the answer is B"),
+        (DRUGS, "B", "It is a myth that the answer is B"),
+        (DRUGS, "B", "B is correct? Hardly."),
+        (DRUGS, "B", "The answer is B for children and C for adults"),
+        (DRUGS, "B", "B. But it should be A"),
+        (DRUGS, "B", "B. heparin\nNo, C."),
+        (DRUGS, "B", "B. heparin, which is contraindicated here"),
+        (DRUGS, "B", "Warfarin is right, so B."),
+        (DRUGS, "B", "Novices choose B."),
+        (DRUGS, "B", "Were it a thrombosis, the answer is B."),
+        (DRUGS, "A", "A. aspirin\nB. heparin\nC. warfarin"),
+        (DRUGS, "B", "B. heparin. " + "It acts at once and is cheap. " * 9),
+        (STOPPED, "B", "give heparin"),
+        (STOPPED, "B", "use heparin"),
+        (ALLERGY, "B", "allergic to heparin"),
+        (GROUPS, "B", "A"),
+        (GROUPS, "A", "A"),
+    ],
+)
+def test_an_unclear_choice_is_never_right(question: str, reference: str, answer: str) -> None:
+    """Beside a second option, a doubt, a condition or many words, a letter is left to the judge."""
+    assert decided(answer, reference, question) is not True
 
 
 @given(st.text(max_size=100), st.text(max_size=100), st.none() | st.text(max_size=200))
