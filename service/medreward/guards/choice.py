@@ -52,9 +52,31 @@ _CHOOSABLE = re.compile(
     r"(?<![\w'-])(?:(?<!\A)[A-J](?![\w'-])|\A[A-J](?=[.):,])|(?<=\()[a-j](?=\)))"
 )
 _ASIDE = re.compile(
-    r"(?<=[.\n]) ?(?:Note that )?(?:Option )?[A-J] is (?:an? )?(?:common |incorrect|wrong)?(?:distractor)?\.?\s*\Z"
+    r"(?<=[.\n])\s?(?:Note that )?(?:Option )?([A-J]) is (?:a (?:common )?distractor|incorrect|wrong)\.?\s?\Z"
 )
-"""Matches a last sentence that calls another letter a distractor."""
+"""Matches a last sentence that calls another letter wrong."""
+_RIGHT = re.compile(
+    r"\bright (?=answer|choice|option)|\b(?:is|are) (?:right|true)\b", re.IGNORECASE
+)
+_CLAIMING = frozenset(
+    [
+        "so",
+        "therefore",
+        "thus",
+        "hence",
+        "best",
+        "final",
+        "choice",
+        "letter",
+        "i",
+        "we",
+        "would",
+        "must",
+        "be",
+        "leaves",
+    ]
+)
+"""Words beside the letter of an option that say nothing."""
 _NUMBER = re.compile(r"(?<!\w)\d")
 _ENDS = frozenset(".;,:(")
 
@@ -101,7 +123,7 @@ _TAKEN_BACK = re.compile(
 _ASKS_AGAINST = re.compile(
     r"\b(?:not|except|false|incorrect|least|wrong|untrue|never|contraindicated|avoid(?:ed)?|rule out"
     r"|with(?:hold|held|draw|drawn)|stop(?:ped)?|discontinued?|omit(?:ted)?|unsafe|harmful|dangerous|useless"
-    r"|ineffective|unlikely|worsens?|inappropriate|unsuitable)\b|错误|不正确|不是|不属于"
+    r"|ineffective|unlikely|lacks?|lacking|absent|missing|excluded?|spared|worsens?|inappropriate|unsuitable)\b|错误|不正确|不是|不属于"
 )
 
 _SUBORDINATE = frozenset(
@@ -137,8 +159,13 @@ def option(pair: Pair, bare: Pair) -> bool | None:
         return None
     if said != meant:
         return False
-    sides = (pair.answer, bare.answer), (pair.reference, bare.reference)
-    return True if all(_is_plain(text, core, said, options) for text, core in sides) else None
+    is_plain = _is_plain(bare.answer, said, options) and _is_plain(bare.reference, said, options)
+    return True if is_plain else None
+
+
+def asks_against(question: Normal) -> bool:
+    """Return whether a question asks for what is not, lacking or to be avoided."""
+    return _ASKS_AGAINST.search(question.folded) is not None
 
 
 def is_ambiguous(question: Normal) -> bool:
@@ -193,7 +220,7 @@ def _choice(text: Normal, bare: Normal, known: Options, question: Normal | None)
     options, said = known.texts, bare.derived(plain_of)
     if said and said in options.values():
         return frozenset(letter for letter, told in options.items() if told == said)
-    against = question is not None and _ASKS_AGAINST.search(question.folded) is not None
+    against = question is not None and question.derived(asks_against)
     letters = _letters(bare, options, against=against)
     if letters is not None or not options or question is None:
         return letters
@@ -333,48 +360,42 @@ def _is_said_by(words: Sequence[str], asked: frozenset[str]) -> bool:
     return against.isdisjoint(words) and all(word in empty or word in asked for word in words)
 
 
-def _is_plain(text: Normal, bare: Normal, choice: Choice, known: Options) -> bool:
-    """Return whether a text chooses for certain: no doubt, condition or second option in it."""
+def _is_plain(bare: Normal, choice: Choice, known: Options) -> bool:
+    """Return whether a text chooses for certain: nothing stands beside its letter and option text.
+
+    Except for words that say nothing, a last sentence that calls another letter wrong, and behind an
+    option's text what the question ends with: `The coronary artery is occluded` answers `Which artery
+    is occluded?`. The same word elsewhere, or out of a subordinate clause, may say something else.
+    """
     options = known.texts
     if bare.derived(plain_of) in options.values() or _letters(bare, options, against=False):
         return True
-    said = _ASIDE.sub("", text.text)
-    if text.size > MAX_WORDS or "?" in text.folded:
+    if bare.size > MAX_WORDS or "?" in bare.folded:
         return False
-    letters = {letter.lower() for letter in _CHOOSABLE.findall(said)}
-    if not letters & options.keys() <= choice:
-        return False
-    is_spaced = text.folded.isascii()
-    left = f" {' '.join(WORD.findall(said.lower()))} " if is_spaced else text.folded
-    for letter, told in sorted(options.items(), key=lambda one: one[0] not in choice):
-        piece = " ".join(normal(told).tokens)
-        piece = f" {piece} " if is_spaced else piece
-        if piece.strip() and piece in left:
-            if letter not in choice:
-                return False
-            left = left.replace(piece, "  ")
-    if not words_of("carriers", "doubting").isdisjoint(left.split()):
-        return False
-    return bool(letters & choice) or not is_spaced or _is_answered(left, known)
-
-
-def _is_answered(left: str, known: Options) -> bool:
-    """Return whether beside an option's text there is nothing, or what the question ends with.
-
-    `The coronary artery is occluded` answers `Which artery is occluded?`; the same word before the
-    text, or out of a subordinate clause, may say something else.
-    """
+    aside = _ASIDE.search(bare.text)
+    said = bare.text[: aside.start()] if aside and aside[1].lower() not in choice else bare.text
+    letters = {letter.lower() for letter in _CHOOSABLE.findall(said)} & options.keys()
+    if not bare.folded.isascii() and " " not in bare.folded.strip():
+        return not letters
+    left = f" {' '.join(normal(_RIGHT.sub(' ', said)).tokens)} "
+    for piece in [
+        " ".join(normal(options[letter]).tokens) for letter in choice if letter in options
+    ]:
+        left = left.replace(f" {piece} ", "  ") if piece else left
+    for letter in letters & choice:
+        left = left.replace(f" {letter} ", "  ")
     empty = STOPWORDS | words_of("carriers", "empty", "choosing")
-    words = left.split()
-    if empty.issuperset(words):
-        return True
+    empty = empty - words_of("carriers", "against") | (_CLAIMING if letters else frozenset())
     before, _, behind = left.partition("  ")
     verb, *rest = behind.split() or [""]
-    return (
-        verb in AUXILIARIES
-        and STOPWORDS.issuperset(before.split())
-        and tuple(rest) == known.asked[len(known.asked) - len(rest) :]
-        and _SUBORDINATE.isdisjoint(known.asked)
+    is_tail = verb in AUXILIARIES and tuple(rest) == known.asked[len(known.asked) - len(rest) :]
+    return letters <= choice and (
+        empty.issuperset(left.split())
+        or (
+            is_tail
+            and STOPWORDS.issuperset(before.split())
+            and _SUBORDINATE.isdisjoint(known.asked)
+        )
     )
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from medreward.guards.absence import denied_alike, normal_alike
-from medreward.guards.choice import is_ambiguous, option
+from medreward.guards.choice import asks_against, is_ambiguous, option
 from medreward.guards.decoration import plain, plain_of, undecorated
 from medreward.guards.length import MIN_CAP
 from medreward.guards.lexicon import lexicon, words_of
@@ -59,7 +59,11 @@ def settle(pair: Pair) -> Settled | None:
     if pair.question is not None and pair.question.derived(is_ambiguous):
         return None
     bare = pair._replace(answer=undecorated(pair.answer), reference=undecorated(pair.reference))
-    decided = _equal(bare) or _ruled(option(pair, bare), "option")
+    # `Asthma is seen` is no answer to `What is excluded?`.
+    is_framed = pair.answer.tokens != bare.answer.tokens
+    is_turned = is_framed and pair.question is not None and pair.question.derived(asks_against)
+    decided = None if is_turned else _equal(bare)
+    decided = decided or _ruled(option(pair, bare), "option")
     decided = decided or _ruled(yes_no(bare), "yes_no") or _ruled(denied_alike(bare), "denied")
     decided = decided or _ruled(normal_alike(bare), "normal")
     decided = decided or _ruled(_restated(bare), "restated") or same_quantity(bare)

@@ -62,7 +62,7 @@ CHAIN = load_recipes()["medix-r1-guarded"].guard_chain
             "Findings are consistent with pleural effusion.",
             "Findings consistent with pleural effusion",
         ),
-        *("The most likely diagnosis is pleural effusion.", "The patient has a pleural effusion"),
+        "The most likely diagnosis is pleural effusion.",
         *("pleural effusion is seen", "pleural effusion is present in this image."),
         *("pleural effusion is the most likely diagnosis.", "Therefore, it is pleural effusion."),
         *(
@@ -93,6 +93,11 @@ def test_what_says_nothing_is_taken_off(answer: str) -> None:
         ("There is no fracture.", "no fracture"),
         ("A fracture is not seen", "A fracture is not seen"),
         ("The fracture is no longer seen.", "The fracture is no longer seen"),
+        # A person, a role or a source is content.
+        ("The child has asthma", "The child has asthma"),
+        ("asthma in her child", "asthma in her child"),
+        ("The treatment is heparin", "The treatment is heparin"),
+        ("History shows pneumonia", "History shows pneumonia"),
         ("I think it is asthma.", "I think it is asthma"),
         ("It is possibly asthma", "possibly asthma"),
         ("asthma?", "asthma?"),

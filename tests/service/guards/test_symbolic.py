@@ -429,7 +429,9 @@ def test_an_answer_may_restate_its_question(
         ("What does the mother have?", "asthma", "asthma in her child", None),
         ("What is the cause?", "heparin", "The treatment is heparin", None),
         ("What does the film show?", "pneumonia", "History shows pneumonia", None),
-        ("What does the patient have?", "asthma", "The patient has asthma", True),
+        ("What does the wife have?", "asthma", "He has asthma", None),
+        ("What is excluded?", "asthma", "Asthma is seen", None),
+        ("What is seen?", "asthma", "Asthma is seen", True),
     ],
 )
 def test_only_the_same_statement_is_equal(
@@ -463,7 +465,7 @@ STATUS = "What is the status?\nA. HER2+\nB. HER2-"
         (ARTERY, "Right coronary artery", "**Answer:** B", True),
         (ARTERY, "B", "The answer is B. Note that A is a common distractor.", True),
         (ARTERY, "A", "The answer is B. Note that A is a common distractor.", False),
-        (ARTERY, "B", "The right choice is B, since the inferior wall is affected.", True),
+        (ARTERY, "B", "The right choice is B, since the inferior wall is affected.", None),
         (ARTERY, "B", "The right choice is A, not B.", False),
         (ARTERY, "C", "A, B and D supply other walls, so C.", None),
         (ARTERY, "A", "B, C and D are the others, which leaves A.", None),
@@ -474,7 +476,7 @@ STATUS = "What is the status?\nA. HER2+\nB. HER2-"
             "D. Posterior descending artery\n\nIt is not the right coronary artery.",
             None,
         ),
-        (ARTERY, "B", r"The vessel is on the right, so the answer is \boxed{B}.", True),
+        (ARTERY, "B", r"The vessel is on the right, so the answer is \boxed{B}.", None),
         (CLUBBING, "All of the above", "Lung cancer and cirrhosis both do, so D.", None),
         # Nothing is chosen by what is denied, taken back, or only mentioned.
         (ARTERY, "B", "The answer is not B.", None),
@@ -574,6 +576,10 @@ GROUPS = "Which blood group? A. O B. A C. B D. AB"
         (DRUGS, "B", "B. heparin, which is contraindicated here"),
         (DRUGS, "B", "Warfarin is right, so B."),
         (DRUGS, "B", "Novices choose B."),
+        (DRUGS, "B", "The answer is B. I retract that."),
+        (DRUGS, "B", "The answer is B. Note that B is a distractor."),
+        (DRUGS, "B", "My colleague's answer is B."),
+        (DRUGS, "B", "B. heparin (rejected)"),
         (DRUGS, "B", "Were it a thrombosis, the answer is B."),
         (DRUGS, "A", "A. aspirin\nB. heparin\nC. warfarin"),
         (DRUGS, "B", "B. heparin. " + "It acts at once and is cheap. " * 9),
@@ -585,7 +591,7 @@ GROUPS = "Which blood group? A. O B. A C. B D. AB"
     ],
 )
 def test_an_unclear_choice_is_never_right(question: str, reference: str, answer: str) -> None:
-    """Beside a second option, a doubt, a condition or many words, a letter is left to the judge."""
+    """Whatever else stands beside letter and text leaves the choice to the judge."""
     assert decided(answer, reference, question) is not True
 
 
