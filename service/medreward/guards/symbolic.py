@@ -60,8 +60,8 @@ def settle(pair: Pair) -> Settled | None:
         return None
     bare = pair._replace(answer=undecorated(pair.answer), reference=undecorated(pair.reference))
     # `Asthma is seen` is no answer to `What is excluded?`.
-    is_framed = pair.answer.tokens != bare.answer.tokens
-    is_turned = is_framed and pair.question is not None and pair.question.derived(asks_against)
+    is_denying = pair.question is not None and pair.question.derived(asks_against)
+    is_turned = is_denying and pair.answer.tokens != bare.answer.tokens
     decided = None if is_turned else _equal(bare)
     decided = decided or _ruled(option(pair, bare), "option")
     decided = decided or _ruled(yes_no(bare), "yes_no") or _ruled(denied_alike(bare), "denied")
@@ -83,13 +83,11 @@ Decision = tuple[bool, str] | None
 def _equal(pair: Pair) -> Decision:
     answer, reference = pair.answer, pair.reference
     said, meant = answer.derived(plain_of), reference.derived(plain_of)
-    if not said or answer.derived(_units) != reference.derived(_units):
+    is_same = said == meant or answer.derived(_spelled_out) == reference.derived(_spelled_out)
+    if not said or not is_same or answer.derived(_units) != reference.derived(_units):
         return None
     symbols = {answer.derived(_symbol), reference.derived(_symbol)} - {""}
-    if len(symbols) > 1:
-        return None
-    is_same = said == meant or answer.derived(_spelled_out) == reference.derived(_spelled_out)
-    return (True, "equal") if is_same else None
+    return (True, "equal") if len(symbols) < len("ab") else None
 
 
 def _units(text: Normal) -> tuple[str, ...]:
@@ -151,6 +149,8 @@ def _restated(pair: Pair) -> bool | None:
     if meant in _VERDICTS or not frames:
         return None
     said = answer.derived(plain_of)
+    if meant not in said:
+        return None
     is_restated = any(
         said == plain(f"{before}{article}{meant}{behind}")
         for before, behind in frames
