@@ -8,7 +8,6 @@ from medreward.guards.decoration import Phrase, plain_of
 from medreward.guards.lexicon import lexicon, words_of
 from medreward.guards.normal import STOPWORDS, Normal
 from medreward.guards.pair import Pair
-from medreward.guards.polarity import shape
 
 MAX_WORDS = 16
 """Words of a text that is read, at most; a longer one says more."""
@@ -16,8 +15,12 @@ MAX_WORDS = 16
 _INSIDE = re.compile(r"[,;:.!?()\[\]\n/]")
 """Punctuation that a text of one denial does not have."""
 
-_PLURAL = re.compile(r"(?<=[aoy])ses\Z")
-"""Ending of `metastases` and `stenoses`, whose stem is that of the singular."""
+_PLURAL = re.compile(r"(?<=[aoy])s(?P<sis>es)\Z|(?<=ss)es\Z|(?<=[^aius]s)es\Z|(?<=[^aius])s\Z")
+"""Ending of a plural: `metastases`, `masses`, `fractures`."""
+
+_ARTICLES = frozenset(["a", "an", "the", "any"])
+_COPULAS = frozenset(["is", "are", "was", "were"])
+_HERE = _COPULAS | {"there", "it", "has", "have"}
 
 Kind = Literal["normal", "acute", "organ_acute", "negative", "none"]
 
@@ -26,8 +29,8 @@ class Statement(NamedTuple):
     """A way to say that all is normal."""
 
     kind: Kind
-    organ: str = ""
-    """Organ in which nothing acute is found; otherwise empty."""
+    names: frozenset[str]
+    """Studies, organs and processes that it names."""
 
 
 def denied_alike(pair: Pair) -> bool | None:
@@ -37,31 +40,51 @@ def denied_alike(pair: Pair) -> bool | None:
 
 
 def _denied(text: Normal) -> frozenset[tuple[str, ...]]:
-    """Return the stems of what a text denies, by items of its list; empty if it says more."""
-    words = text.tokens
+    """Return the words of what a text denies, by items of its list; empty if it says more.
+
+    What is denied is one phrase, with its prepositions: `no spread from the liver` and `no spread
+    to the liver` are two denials.
+    """
     denials = words_of("normal", "denials")
-    if len(words) > MAX_WORDS or denials.isdisjoint(text.vocabulary):
+    if len(text.tokens) > MAX_WORDS or denials.isdisjoint(text.vocabulary):
         return frozenset()
-    if _INSIDE.search(text.folded) or not words_of("normal", "beyond").isdisjoint(words):
+    if _INSIDE.search(text.folded) or not words_of("normal", "beyond").isdisjoint(text.vocabulary):
         return frozenset()
-    found = [
-        i
-        for i, word in enumerate(words)
-        if word in denials
-        and (
-            word not in {"negative", "free"}
-            or words[i + 1 : i + 2] in {("for",), ("of",), ("from",)}
-        )
-    ]
-    if len(found) != 1:
+    words = [word for word in text.tokens if word not in _ARTICLES]
+    followers = {"negative": "for", "free": "of", "absence": "of"}
+    # `Free air` denies nothing.
+    at = next(
+        (
+            i
+            for i, (word, follower) in enumerate(zip(words, [*words[1:], ""], strict=True))
+            if word in denials and followers.get(word, follower) == follower
+        ),
+        None,
+    )
+    if at is None:
         return frozenset()
-    idle = words_of("normal", "idle", "denials") | STOPWORDS
+    denial, before, behind = words[at], words[:at], words[at + 1 :]
+    seen = words_of("normal", "seen")
+    if denial in {"absent", "not"}:
+        is_whole = not behind if denial == "absent" else bool(behind) and seen.issuperset(behind)
+        is_whole = is_whole and bool(before) and before[-1] in _COPULAS
+        words = before[:-1]
+    else:
+        is_whole = _HERE.issuperset(before)
+        words = behind[1:] if denial in followers else behind
+        words = words[2:] if words[:2] == ["evidence", "of"] else words
+        while words and words[-1] in seen:
+            words.pop()
+        if words and words[-1] in _COPULAS:
+            words.pop()
+    if not is_whole or not denials.isdisjoint(set(words) - {"free", "negative"}):
+        return frozenset()
     items: list[list[str]] = [[]]
     for word in words:
         if word in {"or", "nor"}:
             items.append([])
-        elif word not in idle:
-            items[-1].append(shape(_PLURAL.sub("sis", word)).stem)
+        else:
+            items[-1].append(_PLURAL.sub(lambda found: "sis" if found["sis"] else "", word))
     return frozenset(map(tuple, items)) if all(items) else frozenset()
 
 
@@ -76,15 +99,19 @@ def normal_alike(pair: Pair) -> bool | None:
 
 def _implies(said: Statement, meant: Statement, question: Normal | None) -> bool:
     kinds = {said.kind, meant.kind}
+    asked = frozenset[str]() if question is None else question.vocabulary
     if kinds == {"none", "normal"}:
         asks = words_of("normal", "asks")
-        return question is not None and not asks.isdisjoint(question.vocabulary)
+        is_asked = bool(asks & asked) and asked <= asks | _idle()
+        return is_asked and (said.names ^ meant.names) <= asked
+    # What one alone names may be something else: an ECG and a mammogram are two studies.
+    if not (said.names ^ meant.names) <= asked:
+        return False
     # Where all is normal, nothing is acute; where nothing is acute, no organ has anything acute.
     weaker = ("normal", "acute", "organ_acute")
     if kinds <= set(weaker):
-        is_enough = weaker.index(said.kind) <= weaker.index(meant.kind)
-        return is_enough and said.organ in {"", meant.organ}
-    return said == meant
+        return weaker.index(said.kind) <= weaker.index(meant.kind)
+    return said.kind == meant.kind
 
 
 def _statement(text: Normal) -> Statement | None:
@@ -93,9 +120,14 @@ def _statement(text: Normal) -> Statement | None:
         return None
     for kind, pattern in _patterns().items():
         if pattern.fullmatch(said):
-            organ = next((name for name in lexicon("normal")["parts"]["organ"] if name in said), "")
-            return Statement(kind, organ if kind == "organ_acute" else "")
+            return Statement(kind, text.vocabulary & words_of("normal", "names"))
     return None
+
+
+@lru_cache(maxsize=1)
+def _idle() -> frozenset[str]:
+    """Return the words of a question that asks what is abnormal, and nothing else."""
+    return STOPWORDS | words_of("normal", "names", "seen", "asking")
 
 
 @lru_cache(maxsize=1)

@@ -1,8 +1,8 @@
 """Answers that come down to yes, no or maybe, with the question that they answer.
 
-A verdict is stated (`Yes, …`, `…, so no`) or claimed in the question's own words: `There is no
-effusion` to `Is there an effusion?`. Where the question is no yes-or-no question, or anything in
-the text may take the verdict back, none is read.
+A verdict is stated (`Yes, …`) or claimed in the question's own words: `There is no effusion` to
+`Is there an effusion?`. Where the question is no yes-or-no question, or anything in the text may
+take the verdict back, none is read. An explanation is trusted only if it claims the same verdict.
 """
 
 import re
@@ -24,9 +24,22 @@ MAX_MODIFIERS = 4
 MAX_ASIDE = 6
 """Words before the auxiliary of a question, at most: `In this image, is there …`."""
 
+MAX_WORDS = 24
+"""Words of an explained verdict that agrees, at most."""
+
+MAX_ECHO = 5
+"""Words of an answer by the question's verb, at most: `of course it does not`."""
+
 _AFTER_VERDICT = re.compile(r"\s*(?:$|[.,;:!?\n—–。、，；：！،।])|\s+-")  # noqa: RUF001 - as written
-_CLAUSE = re.compile(r"[.;\n。；]")  # noqa: RUF001 - as written
+_CLAUSE = re.compile(r"(?:[^\W\d_]|[\u0300-\u036f]|,? |(?<=\w)[-'](?=\w)|[，،])+")  # noqa: RUF001 - as written
+"""Matches a text of one clause."""
+_AROUND = " \n\t,.;:!*—–-。、，；：！،।"  # noqa: RUF001 - as written
+_ENDS = " \n\t.!*。"
+_ONE_OF_MANY = re.compile("还是|還是|或|[和与與及]")
+_DENIED_SIGN = re.compile("[没沒不无無未有]")
+_IS_THERE = ("有", "可见", "可見", "存在", "未见", "未見")
 _MARKS, _BREAKS = "?？؟", ".!?;:\n。？؟¿"  # noqa: RUF001 - as written
+_QUESTION = re.compile("[?？؟]")  # noqa: RUF001 - as written
 _QUESTION_MARK = re.compile(r"[?？؟吗嗎]|か")  # noqa: RUF001 - as written
 _ASKING = frozenset(
     [
@@ -47,8 +60,26 @@ _ASKING = frozenset(
 _PREDICATES = frozenset(["negative", "free"])
 """Denials that need a word behind them: `free of effusion`."""
 _LINKS = frozenset(
-    ["of", "for", "from", "to", "with", "without", "than", "like", "by", "versus", "against"]
+    [
+        "of",
+        "for",
+        "from",
+        "to",
+        "into",
+        "with",
+        "without",
+        "than",
+        "before",
+        "after",
+        "like",
+        "by",
+        "versus",
+        "against",
+        "as",
+    ]
 )
+_FURTHER = (_ASKING - {"or", "when", "who", "whom", "whose"}) | {"if", "specify", "explain"}
+"""Words with which a question asks for more than a verdict."""
 _PLACING = frozenset(
     [
         "in",
@@ -74,6 +105,8 @@ class Verdict(NamedTuple):
     says: Says
     explanation: str = ""
     """What the text says besides."""
+    is_sure: bool = True
+    """True if the explanation claims the same, or there is none."""
 
     @property
     def is_bare(self) -> bool:
@@ -108,40 +141,57 @@ def yes_no(pair: Pair) -> bool | None:
             for text in (pair.answer, pair.reference)
         )
         return None if is_hedged else False
-    return True if given.is_bare or meant.is_bare else None
+    question = pair.question
+    if question is not None and question.derived(_has_parts):
+        return None
+    if meant.is_bare:
+        return True if given.is_sure else None
+    # A reference may explain itself, if nothing but a verdict was asked for.
+    is_asked = question is not None and question.derived(_asked) is not None
+    return True if given.is_bare and is_asked else None
+
+
+def _has_parts(question: Normal) -> bool:
+    """Return whether a question asks for more than a verdict: `Is there a mass? If so, where?`."""
+    folded = question.folded
+    marks = [match.start() for match in _QUESTION.finditer(folded)]
+    begin = max(folded.rfind(sign, 0, marks[0] if marks else len(folded)) for sign in ".!;:\n。¿")
+    asked = normal(folded[begin + 1 :])
+    return len(marks) > 1 or not _FURTHER.isdisjoint(asked.vocabulary)
 
 
 def _verdict(text: Normal, question: Normal | None) -> Verdict | None:
     stated = text.derived(_stated)
-    if stated is not None:
-        is_doubtful = (
-            question is not None and not stated.is_bare and _strays(text, stated, question)
-        )
-        return None if is_doubtful else stated
-    return None if question is None or not text.words else _claimed(text, question)
+    if stated is None:
+        return None if question is None or not text.words else _claimed(text, question)
+    if stated.is_bare:
+        return stated
+    told = normal(stated.explanation)
+    claim = _echo(told, question) or (None if question is None else _claimed(told, question))
+    if claim is not None:
+        is_short = len(text.tokens) <= MAX_WORDS
+        return claim._replace(is_sure=is_short) if claim.says == stated.says else None
+    is_doubtful = question is not None and _strays(text, stated, question)
+    return None if is_doubtful else stated
 
 
 def _stated(text: Normal) -> Verdict | None:
-    """Read the verdict at the start or the end of a text; None if the text may take it back."""
+    """Read the verdict at the start of a text; None if the text may take it back."""
     tokens = text.tokens
-    if not tokens:
+    says = _verdicts().get(tokens[0]) if tokens else None
+    if says is None or _QUESTION.search(text.folded):
         return None
-    says = _verdicts().get(tokens[0])
-    if says is not None and all(_verdicts().get(token) == says for token in tokens):
+    if all(_verdicts().get(token) == says for token in tokens):
         return Verdict(says)
     words, rest = text.words, tokens[1:]
-    if says is None or not _AFTER_VERDICT.match(text.text, words[0].end):
-        says = _verdicts().get(tokens[-1])
-        rest = tokens[:-1]
-        if says is None or len(tokens) < 2 or tokens[-2] not in words_of("yes_no", "final"):  # noqa: PLR2004 - the last two words
-            return None
-        return None if _others(rest, says) else Verdict(says, text.text[: words[-2].start])
+    if not _AFTER_VERDICT.match(text.text, words[0].end):
+        return None
     is_back = not words_of("yes_no", "back").isdisjoint(rest)
     is_denied = says == "yes" and bool(_denials(rest))
     is_denied = is_denied or (says == "yes" and re.search("[没不无未無沒]", text.text) is not None)
     if is_back or is_denied or _others(rest, says):
         return None
-    return Verdict(says, text.text[words[0].end :])
+    return Verdict(says, text.text[words[0].end :].lstrip(_AROUND), is_sure=False)
 
 
 @lru_cache(maxsize=1)
@@ -159,7 +209,7 @@ def _strays(text: Normal, stated: Verdict, question: Normal) -> bool:
     """Return whether the explanation of a verdict goes another way than the verdict."""
     if stated.says == "maybe":
         return False
-    explanation = normal(stated.explanation.strip(" ,.;:\n"))
+    explanation = normal(stated.explanation)
     healthy = words_of("yes_no", "healthy")
     is_asked, is_told = (not healthy.isdisjoint(t.vocabulary) for t in (question, explanation))
     if stated.says == "no":
@@ -182,26 +232,30 @@ def _strays(text: Normal, stated: Verdict, question: Normal) -> bool:
 
 
 def _claimed(text: Normal, question: Normal) -> Verdict | None:
-    """Read a claim about what the question asks; the question has to be a yes-or-no question."""
-    if text.folded.startswith(_foreign_phrases()) and _QUESTION_MARK.search(question.folded):
-        foreign = _foreign_claim(text, question)
-        if foreign is not None:
-            return foreign
-    asked = question.derived(_asked)
-    if asked is None:
+    """Read a claim of one clause; the question has to be a yes-or-no question."""
+    if len(text.tokens) > MAX_WORDS or not _CLAUSE.fullmatch(text.folded.strip(_ENDS)):
         return None
-    clauses = [clause for clause in _CLAUSE.split(text.folded) if clause.strip()]
-    first = text if len(clauses) == 1 else normal(clauses[0].strip())
-    found = _short(first, asked) or _repeated(first, text, asked, question)
-    if found is None or len(clauses) == 1:
-        return found
-    # What follows may say anything but something about the topic again.
-    rest = {shape(word).stem for clause in clauses[1:] for word in normal(clause).tokens}
-    return (
-        None
-        if rest.intersection(asked.topic[-1:])
-        else found._replace(explanation=" ".join(clauses[1:]))
-    )
+    if text.folded.startswith(_foreign_phrases()) and _QUESTION_MARK.search(question.folded):
+        return _foreign_claim(text, question)
+    asked = question.derived(_asked)
+    if asked is None or text.tokens[0] in AUXILIARIES:
+        return None
+    return _echo(text, question) or _short(text, asked) or _repeated(text, asked, question)
+
+
+def _echo(text: Normal, question: Normal | None) -> Verdict | None:
+    """Read an answer by the question's verb: `it does not`, `of course`."""
+    words, known = text.tokens, words_of("yes_no", "verbs")
+    if not 0 < len(words) <= MAX_ECHO or not text.vocabulary <= known | {"not"}:
+        return None
+    past = text.vocabulary & words_of("yes_no", "past")
+    if words[0] in AUXILIARIES | {"not"} or (
+        past and (not question or not past <= question.vocabulary)
+    ):
+        return None
+    if "not" in words[:-1] or not _CLAUSE.fullmatch(text.folded.strip(_ENDS)):
+        return None
+    return Verdict("no" if words[-1] == "not" else "yes")
 
 
 def _asked(question: Normal) -> Asked | None:
@@ -216,7 +270,7 @@ def _asked(question: Normal) -> Asked | None:
     if start is None or not _ASKING.isdisjoint(tokens) or _is_denied(sentence):
         return None
     words, idle = tokens[start + 1 :], words_of("yes_no", "idle") | STOPWORDS
-    told = [i for i, word in enumerate(words) if word not in idle]
+    told = _told(words, idle)
     if not told:
         return None
     topic = tuple(shape(words[i]).stem for i in told)
@@ -224,6 +278,24 @@ def _asked(question: Normal) -> Asked | None:
     is_existence = words[0] == "there" or not words_of("yes_no", "exists").isdisjoint(words)
     head = topic[: sum(i < end for i in told)]
     return Asked(topic, head, is_existence, sentence.vocabulary)
+
+
+def _told(words: Sequence[str], idle: frozenset[str]) -> list[int]:
+    """Return the places of words that say something, and of prepositions between two of them.
+
+    `With an effusion` says something by its first word too.
+    """
+    told: list[int] = []
+    held: list[int] = []
+    for i, word in enumerate(words):
+        if word in STOPWORDS and (word in _LINKS or word in _PLACING):
+            held.append(i)
+        elif word and word not in idle:
+            told += [*(held if told or 0 in held else ()), i]
+            held = []
+        elif word not in STOPWORDS:
+            held = []
+    return told
 
 
 def _is_denied(text: Normal) -> bool:
@@ -245,9 +317,6 @@ def _short(text: Normal, asked: Asked) -> Verdict | None:
     words = text.vocabulary
     if len(text.folded) == 1 and text.folded in "yn":
         return Verdict("yes" if text.folded == "y" else "no")
-    is_past = not (words & words_of("yes_no", "past")) <= asked.words
-    if len(text.tokens) > 1 and not is_past and words - {"not"} <= words_of("yes_no", "verbs"):
-        return Verdict("no" if "not" in words else "yes")
     there, gone = words & words_of("yes_no", "there"), words & words_of("yes_no", "gone")
     if not asked.is_existence or words - there - gone - words_of("yes_no", "beside_there"):
         return None
@@ -256,9 +325,9 @@ def _short(text: Normal, asked: Asked) -> Verdict | None:
     return Verdict("no" if gone else "yes")
 
 
-def _repeated(clause: Normal, text: Normal, asked: Asked, question: Normal) -> Verdict | None:
+def _repeated(clause: Normal, asked: Asked, question: Normal) -> Verdict | None:
     """Read a claim in the question's words: `There is no effusion`, `The trachea is midline`."""
-    if "?" in text.folded or not words_of("yes_no", "doubts").isdisjoint(text.vocabulary):
+    if not words_of("yes_no", "doubts").isdisjoint(clause.vocabulary):
         return None
     words = clause.tokens
     stems = [shape(word).stem for word in words]
@@ -267,16 +336,16 @@ def _repeated(clause: Normal, text: Normal, asked: Asked, question: Normal) -> V
     if found is None or len(denied) > 1:
         return None
     idle = words_of("yes_no", "idle") | STOPWORDS | words_of("carriers", "empty")
-    others = [
-        i
-        for i, word in enumerate(words)
-        if word not in idle and i not in denied and stems[i] not in asked.topic
-    ]
+    said = ["" if i in denied else word for i, word in enumerate(words)]
+    others = [i for i in _told(said, idle) if stems[i] not in asked.topic]
+    # A denial takes its own preposition with it: `free of effusion`.
+    others = [i for i in others if not (i - 1 in denied and words[i] in _LINKS)]
     if denied:
         return None if others else Verdict("no")
     if others and not (asked.is_existence and _modifies(words, others, found)):
         return None
-    return None if contrast(Pair(clause, question)) else Verdict("yes", text.text if others else "")
+    is_other = contrast(Pair(clause, question)) is not None
+    return None if is_other else Verdict("yes", clause.text if others else "")
 
 
 def _modifies(words: Sequence[str], others: Sequence[int], place: tuple[int, int]) -> bool:
@@ -292,7 +361,9 @@ def _modifies(words: Sequence[str], others: Sequence[int], place: tuple[int, int
     is_compound = end < len(words) and words[end] not in idle
     is_split = any(start <= i < end for i in others)
     known = words_of("yes_no", "modifiers") | words_of("generic", "regions")
-    is_known = len(others) <= MAX_MODIFIERS and all(words[i] in known for i in others)
+    is_known = len(others) <= MAX_MODIFIERS and all(
+        words[i] in known or (words[i] in {"in", "on", "at"} and i >= end) for i in others
+    )
     return is_known and not (is_linked or is_compound or is_split)
 
 
@@ -309,20 +380,34 @@ def _place(stems: Sequence[str], topic: Sequence[str]) -> tuple[int, int] | None
 
 
 def _foreign_claim(text: Normal, question: Normal) -> Verdict | None:
-    """Read a claim in another language: `no hay derrame`, `没有肿瘤`."""
-    folded = text.folded.strip(" .。!")
+    """Read a claim that ends as the question does: `no hay derrame`, `没有肿瘤`."""
+    folded = text.folded.strip(_ENDS)
+    asked = question.folded.strip("?？؟¿吗嗎か" + _AROUND)  # noqa: RUF001 - as written
     for says, phrase in _foreign():
-        if not folded.startswith(phrase):
-            continue
         rest = folded[len(phrase) :]
+        if not folded.startswith(phrase) or not rest:
+            continue
         if rest[:1].isspace() or phrase.endswith("'"):
-            told = frozenset(normal(rest).tokens) - words_of("yes_no", "articles")
-            is_asked = bool(told) and told <= question.vocabulary
+            idle = words_of("yes_no", "articles")
+            told, words = (
+                [word for word in normal(said).tokens if word not in idle] for said in (rest, asked)
+            )
+            before = words[: len(words) - len(told)]
+            is_asked = bool(told) and words == before + told and _openers() >= {*before}
         else:
-            is_asked = bool(rest) and not phrase.isascii() and rest in question.folded
+            before_it = asked.removesuffix(rest)
+            is_asked = before_it != asked and before_it.endswith(_IS_THERE) and not phrase.isascii()
+            is_asked = is_asked and not (_DENIED_SIGN.search(rest) or _ONE_OF_MANY.search(asked))
         if is_asked:
             return Verdict(says)
     return None
+
+
+@lru_cache(maxsize=1)
+def _openers() -> frozenset[str]:
+    """Return the words with which a question in another language asks whether something is there."""
+    words = " ".join(lexicon("yes_no")["claims"]["yes"]).replace("'", " ").split()
+    return words_of("yes_no", "openers").union(words)
 
 
 @lru_cache(maxsize=1)

@@ -60,18 +60,23 @@ EFFUSION = "Is there evidence of a pleural effusion?"
 MIDLINE = "Is the trachea midline?"
 MASS = "Are there any masses in the liver?"
 MUSIC = "Does music before surgery reduce anxiety?"
+SPREAD = "Did the tumor spread from the lung to the liver?"
 TUMOUR = "图中有肿瘤吗？"
 
 
 @pytest.mark.parametrize(
     ("question", "reference", "answer", "expected"),
     [
-        # The verdict that a text begins or ends with counts, however it is explained.
+        # A verdict alone, or with the same claim behind it.
         (None, "yes", "Yes", True),
         (None, "No", "yes.", False),
         (None, "no", "YES YES YES", False),
-        (None, "no", "No, there is no fracture.", True),
-        (None, "No, there is no fracture", "no", True),
+        ("Is there a fracture?", "no", "No, there is no fracture.", True),
+        ("Is there a fracture?", "No, there is no fracture", "no", True),
+        (None, "no", "No, there is no fracture.", None),
+        (None, "yes", "Yes, it is.", True),
+        (None, "no", "No, of course not.", True),
+        (EFFUSION, "yes", "Yes. There is a moderate pleural effusion on the right.", True),
         (None, "No, there is no fracture", "Yes, it is broken", False),
         (None, "No, there is no fracture", "No, it is dislocated", None),
         (None, "yes", "oui", True),
@@ -79,12 +84,34 @@ TUMOUR = "图中有肿瘤吗？"
         (None, "yes", "はい", True),
         (EFFUSION, "yes", "The answer is yes.", True),
         (EFFUSION, "yes", "The answer is no.", False),
-        (EFFUSION, "yes", "**Yes**, there is a meniscus at the right base.", True),
-        (EFFUSION, "no", "No, " + "and the costophrenic angles are sharp on both sides " * 6, True),
-        # A flood is left to guard and judge.
-        (EFFUSION, "no", "No, " + "and the costophrenic angles are sharp on both sides " * 9, None),
-        (EFFUSION, "no", "The costophrenic angles are sharp, so no.", True),
+        (EFFUSION, "no", "**Yes**, there is a meniscus at the right base.", False),
         (EFFUSION, "no", "La respuesta es no.", True),
+        # Whatever else is said goes to the judge: it may say anything.
+        (EFFUSION, "yes", "Yes, there is a meniscus at the right base.", None),
+        (EFFUSION, "no", "No, fluid is seen in the pleural space", None),
+        (EFFUSION, "yes", "Yes, wrong", None),
+        (EFFUSION, "yes", "Yes, with a probability of 2%", None),
+        (EFFUSION, "yes", "Yes, in another patient", None),
+        (EFFUSION, "no", "No, it is", None),
+        (EFFUSION, "no", "No. One is seen.", None),
+        (EFFUSION, "yes", "yes?", None),
+        (EFFUSION, "yes", "Yes. " + "The image was read with care. " * 250, None),
+        ("Is this the liver?", "yes", "Yes, this is the spleen", None),
+        ("Is the mass malignant?", "no", "No, it is cancer", None),
+        ("Is the patient male?", "yes", "Yes, she is", None),
+        ("Is pneumonia absent?", "no", "No, there is none", None),
+        (MUSIC, "maybe", "Maybe: certainly not", None),
+        # So does a verdict at the end.
+        (EFFUSION, "yes", "The wrong answer is yes", None),
+        (EFFUSION, "yes", "I would not answer yes", None),
+        (EFFUSION, "yes", "If blunted, the final answer is yes", None),
+        (EFFUSION, "no", "The costophrenic angles are sharp, so no.", None),
+        # Where more is asked for, a verdict is a part of the answer.
+        ("Is there a mass? If so, where?", "Yes, in the right lung", "yes", None),
+        ("Is there a mass? If so, where?", "yes", "yes, there is a mass", None),
+        ("Is there an effusion and on which side?", "Yes, left", "Yes", None),
+        ("Is the mass malignant or benign?", "Yes, malignant", "yes", None),
+        ("Which lobe is affected, and is there an effusion?", "no, the left", "no", None),
         # It may be taken back, or explained by its opposite.
         (None, "yes", "Yes or no", None),
         (None, "yes", "Yes. No.", None),
@@ -99,15 +126,15 @@ TUMOUR = "图中有肿瘤吗？"
             "No. An effusion of the left pleural space, a pleural effusion, is seen.",
             None,
         ),
-        (MUSIC, "yes", "Yes, scores fell by a third.", True),
+        (MUSIC, "yes", "Yes, scores fell by a third.", None),
         (MUSIC, "yes", "Yes, scores changed: they were higher.", None),
         ("Is there a fracture?", "yes", "Yes, the bone is intact.", None),
         ("Are the lungs clear?", "yes", "Yes, there are opacities.", None),
         ("Are the lungs clear?", "no", "No, clear lungs.", None),
-        ("Are the lungs clear?", "no", "No, there are opacities.", True),
+        ("Are the lungs clear?", "no", "No, there are opacities.", None),
         # Maybe is a verdict of its own.
         (MUSIC, "maybe", "Maybe.", True),
-        (MUSIC, "maybe", "The evidence is uncertain, so the answer is maybe.", True),
+        (MUSIC, "maybe", "The answer is maybe.", True),
         (MUSIC, "Maybe; the trial was small.", "The answer is maybe.", True),
         (MUSIC, "maybe", "yes", False),
         (MUSIC, "no", "Maybe", False),
@@ -155,6 +182,24 @@ TUMOUR = "图中有肿瘤吗？"
         ("Is there an effusion or a mass?", "yes", "There is an effusion", None),
         ("What is seen?", "no", "No effusion", None),
         ("Which vitamin?", "Vitamin C", "no", None),
+        # A claim is one clause; what follows may take it back.
+        (EFFUSION, "yes", "There is a pleural effusion. Actually no.", None),
+        (EFFUSION, "no", "There is no pleural effusion; the pleura is full of fluid.", None),
+        (EFFUSION, "yes", "Present. No.", None),
+        (EFFUSION, "no", "None. Well, one.", None),
+        (EFFUSION, "yes", "Pleural effusion (-)", None),
+        (EFFUSION, "yes", "Pleural effusion -", None),
+        (EFFUSION, "yes", "Is there a pleural effusion", None),
+        (EFFUSION, "no", "Pleural effusion is rarely seen", None),
+        # Prepositions belong to the topic.
+        (SPREAD, "yes", "The tumor spread from the lung to the liver", True),
+        (SPREAD, "no", "The tumor spread from the lung to the liver", False),
+        (SPREAD, "yes", "The tumor spread to the lung from the liver", None),
+        ("Is the mother infected by the child?", "yes", "The mother infected the child", None),
+        ("Is the trachea pushed to the left?", "yes", "The trachea is pushed from the left", None),
+        ("Is the tube in the trachea?", "yes", "The tube is at the trachea", None),
+        ("Is the tube in the trachea?", "no", "The tube is not in the trachea", True),
+        (MASS, "yes", "mass liver", None),
         # Short statements.
         (EFFUSION, "no", "None seen", True),
         (EFFUSION, "No, there is no effusion", "Absent", True),
@@ -168,6 +213,14 @@ TUMOUR = "图中有肿瘤吗？"
         (TUMOUR, "有", "没有", False),
         (TUMOUR, "没有", "有", False),
         (TUMOUR, "没有", "未见肿瘤。", True),
+        ("肺里有肿瘤吗？", "有", "有肿瘤", True),
+        # Any other word of the question is no topic.
+        ("肺里有肿瘤吗？", "有", "有肺", None),
+        ("图中有没有肿瘤？", "有", "有没有肿瘤", None),
+        ("¿Hay derrame en el pulmón derecho?", "no", "sin pulmón", None),
+        ("¿Hay derrame en el pulmón derecho?", "no", "No hay derrame en el pulmón derecho", True),
+        ("Y a-t-il une fracture du fémur ?", "non", "pas de fémur", None),
+        ("Gibt es einen Tumor in der Lunge?", "nein", "keine Lunge", None),
         ("¿Hay derrame?", "no", "No hay derrame.", True),
         ("¿Hay derrame?", "no", "Hay derrame.", False),
         ("Y a-t-il un infarctus ?", "non", "Pas d'infarctus", True),
@@ -228,6 +281,7 @@ def test_a_letter_and_its_text_are_one(
 
 
 SEEN = "What abnormality is seen?"
+CHEST = "What does the chest X-ray show?"
 
 
 @pytest.mark.parametrize(
@@ -242,7 +296,16 @@ SEEN = "What abnormality is seen?"
         (None, "without effusion", "free of effusion", True),
         (None, "no free air", "Free air is absent.", True),
         (None, "no pleural effusion or pneumothorax", "No pneumothorax or pleural effusion", True),
-        # Another denial, or more than one.
+        # Another denial, or more than one; the place of the denial counts, and each preposition.
+        (None, "fracture without displacement", "no fracture displacement", None),
+        (None, "no metastasis to lung", "no metastasis from lung", None),
+        (None, "no free air", "no air", None),
+        (None, "no negative T waves", "no T waves", None),
+        (None, "no signs of life", "no life", None),
+        (None, "no Murphy sign", "no Murphy", None),
+        (None, "no visible mass", "no mass", None),
+        (None, "fever in absence of infection", "no fever in infection", None),
+        (None, "hepatitis negative for antibodies", "no hepatitis antibodies", None),
         (None, "no effusion", "no large effusion", None),
         (None, "no fracture", "no acute fracture", None),
         (None, "no effusion or pneumothorax", "no effusion", None),
@@ -256,16 +319,11 @@ SEEN = "What abnormality is seen?"
         (None, "normal", "Unremarkable", True),
         (None, "normal", "No abnormality detected", True),
         (None, "normal", "No abnormal findings.", True),
-        (None, "normal", "The chest X-ray is normal.", True),
+        (CHEST, "normal", "The chest X-ray is normal.", True),
+        (CHEST, "normal", "Unremarkable chest X-ray", True),
         (None, "within normal limits", "WNL", True),
         (None, "No acute findings", "Normal study", True),
         (None, "No acute findings", "No acute abnormality", True),
-        (
-            None,
-            "No acute cardiopulmonary process",
-            "Normal chest radiograph without acute disease.",
-            True,
-        ),
         (None, "No acute cardiopulmonary process", "No acute cardiopulmonary abnormality.", True),
         (None, "negative", "not detected", True),
         (None, "negative", "The test was not positive", True),
@@ -280,6 +338,15 @@ SEEN = "What abnormality is seen?"
         (None, "normal", "almost normal", None),
         (None, "normal", "negative", None),
         ("Which drug?", "none", "no abnormality", None),
+        # A study, organ or process that one of the texts does not name.
+        (None, "normal ECG", "normal mammogram", None),
+        (None, "normal", "Unremarkable chest X-ray", None),
+        (None, "no acute cardiopulmonary process", "normal head CT", None),
+        (None, "no acute cardiopulmonary process", "normal", None),
+        (None, "negative CT", "nonreactive", None),
+        # These questions ask for a change, not for what is abnormal.
+        ("Which abnormalities have resolved?", "none", "normal", None),
+        ("Which pathology is new?", "none", "normal scan", None),
     ],
 )
 def test_nothing_is_nothing_in_other_words(
@@ -597,8 +664,8 @@ def test_an_unclear_choice_is_never_right(question: str, reference: str, answer:
 
 @given(st.text(max_size=100), st.text(max_size=100), st.none() | st.text(max_size=200))
 def test_what_is_settled_is_settled_both_ways(one: str, other: str, question: str | None) -> None:
-    """Answer and reference may change places."""
-    assert decided(one, other, question) is decided(other, one, question)
+    """Answer and reference may change places, though only a reference may explain its verdict."""
+    assert {decided(one, other, question), decided(other, one, question)} != {True, False}
 
 
 @pytest.mark.parametrize(
