@@ -35,7 +35,7 @@ _CLAUSE = re.compile(r"(?:[^\W\d_]|[\u0300-\u036f]|,? |(?<=\w)[-'](?=\w)|[，،]
 """Matches a text of one clause."""
 _AROUND = " \n\t,.;:!*—–-。、，；：！،।"  # noqa: RUF001 - as written
 _ENDS = " \n\t.!*。"
-_ONE_OF_MANY = re.compile("还是|還是|或|[和与與及]")
+_ONE_OF_MANY = re.compile("还是|還是|或|[和与與及,、]")
 _DENIED_SIGN = re.compile("[没沒不无無未有]")
 _IS_THERE = ("有", "可见", "可見", "存在", "未见", "未見")
 _MARKS, _BREAKS = "?？؟", ".!?;:\n。？؟¿"  # noqa: RUF001 - as written
@@ -78,7 +78,7 @@ _LINKS = frozenset(
         "as",
     ]
 )
-_FURTHER = (_ASKING - {"or", "when", "who", "whom", "whose"}) | {"if", "specify", "explain"}
+_FURTHER = (_ASKING - {"or", "when", "who", "whom", "whose"}) | {"if", "and"}
 """Words with which a question asks for more than a verdict."""
 _PLACING = frozenset(
     [
@@ -155,9 +155,12 @@ def _has_parts(question: Normal) -> bool:
     """Return whether a question asks for more than a verdict: `Is there a mass? If so, where?`."""
     folded = question.folded
     marks = [match.start() for match in _QUESTION.finditer(folded)]
-    begin = max(folded.rfind(sign, 0, marks[0] if marks else len(folded)) for sign in ".!;:\n。¿")
-    asked = normal(folded[begin + 1 :])
-    return len(marks) > 1 or not _FURTHER.isdisjoint(asked.vocabulary)
+    if len(marks) != 1:
+        return len(marks) > 1
+    begin = max(folded.rfind(sign, 0, marks[0]) for sign in ".!;:\n。¿") + 1
+    asked, behind = normal(folded[begin : marks[0]]), normal(folded[marks[0] + 1 :])
+    is_order = behind.vocabulary <= words_of("yes_no", "ordering", "yes", "no", "maybe")
+    return not (is_order and _FURTHER.isdisjoint(asked.vocabulary))
 
 
 def _verdict(text: Normal, question: Normal | None) -> Verdict | None:
@@ -320,14 +323,15 @@ def _short(text: Normal, asked: Asked) -> Verdict | None:
     there, gone = words & words_of("yes_no", "there"), words & words_of("yes_no", "gone")
     if not asked.is_existence or words - there - gone - words_of("yes_no", "beside_there"):
         return None
-    if len(gone) > 1 or not there | (gone - {"not"}):
+    if len(gone) > 1 or (gone and "one" in there) or not there | (gone - {"not"}):
         return None
     return Verdict("no" if gone else "yes")
 
 
 def _repeated(clause: Normal, asked: Asked, question: Normal) -> Verdict | None:
     """Read a claim in the question's words: `There is no effusion`, `The trachea is midline`."""
-    if not words_of("yes_no", "doubts").isdisjoint(clause.vocabulary):
+    is_past = not (clause.vocabulary & words_of("yes_no", "past")) <= asked.words
+    if is_past or not words_of("yes_no", "doubts").isdisjoint(clause.vocabulary):
         return None
     words = clause.tokens
     stems = [shape(word).stem for word in words]
@@ -341,7 +345,8 @@ def _repeated(clause: Normal, asked: Asked, question: Normal) -> Verdict | None:
     # A denial takes its own preposition with it: `free of effusion`.
     others = [i for i in others if not (i - 1 in denied and words[i] in _LINKS)]
     if denied:
-        return None if others else Verdict("no")
+        # Behind a comma the topic may be no longer denied: `nothing, an effusion`.
+        return None if others or "," in clause.folded else Verdict("no")
     if others and not (asked.is_existence and _modifies(words, others, found)):
         return None
     is_other = contrast(Pair(clause, question)) is not None

@@ -111,6 +111,8 @@ TUMOUR = "图中有肿瘤吗？"
         ("Is there a mass? If so, where?", "yes", "yes, there is a mass", None),
         ("Is there an effusion and on which side?", "Yes, left", "Yes", None),
         ("Is the mass malignant or benign?", "Yes, malignant", "yes", None),
+        ("Is there a mass? State its side.", "Yes, left", "yes", None),
+        ("Is there a mass? Answer yes or no.", "Yes, left", "yes", True),
         ("Which lobe is affected, and is there an effusion?", "no, the left", "no", None),
         # It may be taken back, or explained by its opposite.
         (None, "yes", "Yes or no", None),
@@ -186,6 +188,8 @@ TUMOUR = "图中有肿瘤吗？"
         (EFFUSION, "yes", "There is a pleural effusion. Actually no.", None),
         (EFFUSION, "no", "There is no pleural effusion; the pleura is full of fluid.", None),
         (EFFUSION, "yes", "Present. No.", None),
+        (EFFUSION, "no", "Nothing, a pleural effusion", None),
+        (EFFUSION, "no", "None, there is one", None),
         (EFFUSION, "no", "None. Well, one.", None),
         (EFFUSION, "yes", "Pleural effusion (-)", None),
         (EFFUSION, "yes", "Pleural effusion -", None),
@@ -217,6 +221,7 @@ TUMOUR = "图中有肿瘤吗？"
         # Any other word of the question is no topic.
         ("肺里有肿瘤吗？", "有", "有肺", None),
         ("图中有没有肿瘤？", "有", "有没有肿瘤", None),
+        ("左肺有积液，右肺有肿瘤吗？", "有", "有肿瘤", None),
         ("¿Hay derrame en el pulmón derecho?", "no", "sin pulmón", None),
         ("¿Hay derrame en el pulmón derecho?", "no", "No hay derrame en el pulmón derecho", True),
         ("Y a-t-il une fracture du fémur ?", "non", "pas de fémur", None),
