@@ -15,7 +15,7 @@ MAX_WORDS = 16
 _INSIDE = re.compile(r"[,;:.!?()\[\]\n/]")
 """Punctuation that a text of one denial does not have."""
 
-_PLURAL = re.compile(r"(?<=[aoy])s(?P<sis>es)\Z|(?<=ss)es\Z|(?<=[^aius]s)es\Z|(?<=[^aius])s\Z")
+_PLURAL = re.compile(r"(?<=[aoy])s(?P<sis>es)\Z|(?<=ss)es\Z|(?<=[^aius]s)es\Z|(?<=\w{3}[^aius])s\Z")
 """Ending of a plural: `metastases`, `masses`, `fractures`."""
 
 _ARTICLES = frozenset(["a", "an", "the", "any"])

@@ -57,6 +57,7 @@ _ASKING = frozenset(
         "or",
     ]
 )
+_TRUTHS = frozenset(["true", "false"])
 _PREDICATES = frozenset(["negative", "free"])
 """Denials that need a word behind them: `free of effusion`."""
 _LINKS = frozenset(
@@ -165,6 +166,10 @@ def _has_parts(question: Normal) -> bool:
 
 def _verdict(text: Normal, question: Normal | None) -> Verdict | None:
     stated = text.derived(_stated)
+    # `False` to `Is it false that …?` is a yes.
+    is_truth = stated is not None and text.tokens[0] in _TRUTHS
+    if is_truth and question is not None and len(_TRUTHS & question.vocabulary) == 1:
+        return None
     if stated is None:
         return None if question is None or not text.words else _claimed(text, question)
     if stated.is_bare:
@@ -320,8 +325,14 @@ def _short(text: Normal, asked: Asked) -> Verdict | None:
     words = text.vocabulary
     if len(text.folded) == 1 and text.folded in "yn":
         return Verdict("yes" if text.folded == "y" else "no")
+    # `None` is less than `not two`.
+    is_counted = not words_of("yes_no", "counts").isdisjoint(asked.words)
     there, gone = words & words_of("yes_no", "there"), words & words_of("yes_no", "gone")
-    if not asked.is_existence or words - there - gone - words_of("yes_no", "beside_there"):
+    if (
+        not asked.is_existence
+        or is_counted
+        or words - there - gone - words_of("yes_no", "beside_there")
+    ):
         return None
     if len(gone) > 1 or (gone and "one" in there) or not there | (gone - {"not"}):
         return None
@@ -344,6 +355,8 @@ def _repeated(clause: Normal, asked: Asked, question: Normal) -> Verdict | None:
     others = [i for i in _told(said, idle) if stems[i] not in asked.topic]
     # A denial takes its own preposition with it: `free of effusion`.
     others = [i for i in others if not (i - 1 in denied and words[i] in _LINKS)]
+    if denied and not asked.is_existence and not _is_negated(words, denied[0]):
+        return None
     if denied:
         # Behind a comma the topic may be no longer denied: `nothing, an effusion`.
         return None if others or "," in clause.folded else Verdict("no")
@@ -351,6 +364,14 @@ def _repeated(clause: Normal, asked: Asked, question: Normal) -> Verdict | None:
         return None
     is_other = contrast(Pair(clause, question)) is not None
     return None if is_other else Verdict("yes", clause.text if others else "")
+
+
+def _is_negated(words: Sequence[str], place: int) -> bool:
+    """Return whether a denial denies the verb: `surgery is not safe`, unlike `no surgery is safe`."""
+    before = words[place - 1] if place else ""
+    return (words[place] == "not" and before in AUXILIARIES) or (
+        words[place] == "t" and before.removesuffix("n") in AUXILIARIES
+    )
 
 
 def _modifies(words: Sequence[str], others: Sequence[int], place: tuple[int, int]) -> bool:

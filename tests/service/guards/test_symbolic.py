@@ -204,6 +204,14 @@ TUMOUR = "图中有肿瘤吗？"
         ("Is the tube in the trachea?", "yes", "The tube is at the trachea", None),
         ("Is the tube in the trachea?", "no", "The tube is not in the trachea", True),
         (MASS, "yes", "mass liver", None),
+        # A denial of the verb, not of what is spoken of.
+        ("Is surgery safe?", "no", "Surgery is not safe", True),
+        ("Is surgery safe?", "no", "No surgery is safe", None),
+        ("Does smoking cause cancer?", "no", "Not smoking does cause cancer", None),
+        ("Is there loss of height?", "no", "no height", None),
+        # `None` is less than the denial of a number; `false` may agree.
+        ("Are there two nodules?", "no", "none", None),
+        ("Is it false that there is a mass?", "yes", "false", None),
         # Short statements.
         (EFFUSION, "no", "None seen", True),
         (EFFUSION, "No, there is no effusion", "Absent", True),
