@@ -57,6 +57,7 @@ _ASKING = frozenset(
         "or",
     ]
 )
+_RELATIVES = frozenset(["that", "which", "who", "whom", "whose", "what", "where", "when"])
 _TRUTHS = frozenset(["true", "false"])
 _PREDICATES = frozenset(["negative", "free"])
 """Denials that need a word behind them: `free of effusion`."""
@@ -256,10 +257,10 @@ def _echo(text: Normal, question: Normal | None) -> Verdict | None:
     words, known = text.tokens, words_of("yes_no", "verbs")
     if not 0 < len(words) <= MAX_ECHO or not text.vocabulary <= known | {"not"}:
         return None
-    past = text.vocabulary & words_of("yes_no", "past")
-    if words[0] in AUXILIARIES | {"not"} or (
-        past and (not question or not past <= question.vocabulary)
-    ):
+    verbs = text.vocabulary & AUXILIARIES
+    is_past = question is None and not verbs.isdisjoint(words_of("yes_no", "past"))
+    is_other = question is not None and not verbs <= question.vocabulary
+    if is_past or is_other or words[0] in AUXILIARIES | {"not"}:
         return None
     if "not" in words[:-1] or not _CLAUSE.fullmatch(text.folded.strip(_ENDS)):
         return None
@@ -345,6 +346,8 @@ def _repeated(clause: Normal, asked: Asked, question: Normal) -> Verdict | None:
     if is_past or not words_of("yes_no", "doubts").isdisjoint(clause.vocabulary):
         return None
     words = clause.tokens
+    if not _RELATIVES.isdisjoint(words[1:]):
+        return None
     stems = [shape(word).stem for word in words]
     denied = [i for i in _denials(words) if stems[i] not in asked.topic]
     found = _place(stems, asked.head if denied and asked.is_existence else asked.topic)
@@ -355,22 +358,35 @@ def _repeated(clause: Normal, asked: Asked, question: Normal) -> Verdict | None:
     others = [i for i in _told(said, idle) if stems[i] not in asked.topic]
     # A denial takes its own preposition with it: `free of effusion`.
     others = [i for i in others if not (i - 1 in denied and words[i] in _LINKS)]
-    if denied and not asked.is_existence and not _is_negated(words, denied[0]):
-        return None
     if denied:
+        is_asked = _is_negated(words, denied[0], found, is_existence=asked.is_existence)
         # Behind a comma the topic may be no longer denied: `nothing, an effusion`.
-        return None if others or "," in clause.folded else Verdict("no")
+        return None if others or "," in clause.folded or not is_asked else Verdict("no")
     if others and not (asked.is_existence and _modifies(words, others, found)):
         return None
     is_other = contrast(Pair(clause, question)) is not None
     return None if is_other else Verdict("yes", clause.text if others else "")
 
 
-def _is_negated(words: Sequence[str], place: int) -> bool:
-    """Return whether a denial denies the verb: `surgery is not safe`, unlike `no surgery is safe`."""
-    before = words[place - 1] if place else ""
-    return (words[place] == "not" and before in AUXILIARIES) or (
-        words[place] == "t" and before.removesuffix("n") in AUXILIARIES
+def _is_negated(
+    words: Sequence[str], denial: int, place: tuple[int, int], *, is_existence: bool
+) -> bool:
+    """Return whether a denial denies what is asked, and not another part of the clause.
+
+    `Surgery is not safe` denies it, `no surgery is safe` and `no patient has a mass` do not.
+    """
+    word, before = words[denial], words[denial - 1] if denial else ""
+    start, end = place
+    if is_existence and denial < start:
+        between = {*words[denial + 1 : start]}
+        return between <= words_of("yes_no", "between")
+    is_verb = (word == "not" and before in AUXILIARIES) or (
+        word == "t" and before.removesuffix("n") in AUXILIARIES
+    )
+    if not is_existence:
+        return is_verb
+    return (is_verb or word == "absent") and AUXILIARIES.issuperset(
+        each.removesuffix("n") for each in words[end:denial]
     )
 
 

@@ -209,6 +209,12 @@ TUMOUR = "图中有肿瘤吗？"
         ("Is surgery safe?", "no", "No surgery is safe", None),
         ("Does smoking cause cancer?", "no", "Not smoking does cause cancer", None),
         ("Is there loss of height?", "no", "no height", None),
+        (MASS, "no", "The mass is not in the liver", True),
+        (MASS, "no", "mass in no liver", None),
+        (MASS, "no", "No patient has a mass", None),
+        (MASS, "no", "a mass in the liver and nothing", None),
+        ("Is the liver normal?", "no", "The liver that is not is normal", None),
+        ("Do they differ?", "yes", "that is", None),
         # `None` is less than the denial of a number; `false` may agree.
         ("Are there two nodules?", "no", "none", None),
         ("Is it false that there is a mass?", "yes", "false", None),
