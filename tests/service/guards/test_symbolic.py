@@ -209,7 +209,7 @@ TUMOUR = "图中有肿瘤吗？"
         ("Is surgery safe?", "no", "No surgery is safe", None),
         ("Does smoking cause cancer?", "no", "Not smoking does cause cancer", None),
         ("Is there loss of height?", "no", "no height", None),
-        (MASS, "no", "The mass is not in the liver", True),
+        (MASS, "no", "The masses are not in the liver", True),
         (MASS, "no", "mass in no liver", None),
         (MASS, "no", "No patient has a mass", None),
         (MASS, "no", "a mass in the liver and nothing", None),
