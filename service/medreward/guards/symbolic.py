@@ -144,12 +144,9 @@ def _restated(pair: Pair) -> bool | None:
     question, answer = pair.question, pair.answer
     if question is None or not pair.reference.tokens or len(answer.tokens) > MAX_WORDS:
         return None
-    said, meant = pair.answer.derived(plain_of), pair.reference.derived(plain_of)
-    # An `a` before the end is an article.
-    start = f" {said} ".find(f" {meant} ", len(said) - 1 if len(meant) == 1 else 0)
-    # `No height` is no `no` to `Is there loss of height?`.
-    is_verdict = meant in words_of("yes_no", "yes", "no", "maybe", "gone")
-    if start < 0 or said == meant or is_verdict or any(sign.isdigit() for sign in meant):
+    meant = pair.reference.derived(plain_of)
+    frames = question.derived(_frames)
+    if meant in _VERDICTS or not frames:
         return None
     said = answer.derived(plain_of)
     if meant not in said:
