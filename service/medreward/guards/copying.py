@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from medreward.guards.lexicon import words_of
-from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, stem
+from medreward.guards.normal import ASKING, AUXILIARIES, STOPWORDS, Normal, stem
 from medreward.guards.pair import Pair, Span, Veto
 
 MIN_SHARE = 0.6
@@ -15,22 +15,6 @@ SHORT_REFERENCE = 12
 """Words of a short reference; with a longer one, letters may number the answer's findings."""
 
 _OPTION = re.compile(r"(?:^|(?<=[\s;,?:.]))\(?([a-j])[.):]\s{1,8}", re.MULTILINE)
-_ASKING = frozenset(
-    (
-        "what",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "where",
-        "when",
-        "why",
-        "how",
-        "name",
-        "describe",
-        "identify",
-    )
-)
 _LISTING = frozenset(
     (
         "a",
@@ -228,7 +212,9 @@ def _told(text: Normal) -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _skipped() -> frozenset[str]:
-    words = STOPWORDS | _ASKING | AUXILIARIES | _ASIDES | words_of("openers", "english")
+    words = (
+        STOPWORDS | ASKING | {"identify"} | AUXILIARIES | _ASIDES | words_of("openers", "english")
+    )
     return frozenset(map(stem, words))
 
 

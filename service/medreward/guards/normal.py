@@ -80,6 +80,23 @@ AUXILIARIES = frozenset(
 )
 """First words of questions that are answered by yes or no."""
 
+ASKING = frozenset(
+    [
+        "what",
+        "which",
+        "who",
+        "whom",
+        "whose",
+        "where",
+        "when",
+        "why",
+        "how",
+        "name",
+        "describe",
+    ]
+)
+"""Words of questions that are answered by a term."""
+
 STOPWORDS = frozenset(
     (
         *("a", "an", "the", "of", "in", "on", "at", "to", "by", "for", "from", "with", "as"),

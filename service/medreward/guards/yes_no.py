@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from medreward.guards.contrast import contrast
 from medreward.guards.lexicon import lexicon, words_of
-from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, normal
+from medreward.guards.normal import ASKING, AUXILIARIES, STOPWORDS, Normal, normal
 from medreward.guards.pair import Pair
 from medreward.guards.polarity import shape
 
@@ -41,22 +41,8 @@ _IS_THERE = ("有", "可见", "可見", "存在", "未见", "未見")
 _MARKS, _BREAKS = "?？؟", ".!?;:\n。？؟¿"  # noqa: RUF001 - as written
 _QUESTION = re.compile("[?？؟]")  # noqa: RUF001 - as written
 _QUESTION_MARK = re.compile(r"[?？؟吗嗎]|か")  # noqa: RUF001 - as written
-_ASKING = frozenset(
-    [
-        "what",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "where",
-        "when",
-        "why",
-        "how",
-        "name",
-        "describe",
-        "or",
-    ]
-)
+_OPEN = ASKING | {"or"}
+"""Words of a question that is not answered by yes or no alone."""
 _RELATIVES = frozenset(["that", "which", "who", "whom", "whose", "what", "where", "when"])
 _TRUTHS = frozenset(["true", "false"])
 _PREDICATES = frozenset(["negative", "free"])
@@ -80,7 +66,7 @@ _LINKS = frozenset(
         "as",
     ]
 )
-_FURTHER = (_ASKING - {"or", "when", "who", "whom", "whose"}) | {"if", "and"}
+_FURTHER = (ASKING - {"when", "who", "whom", "whose"}) | {"if", "and"}
 """Words with which a question asks for more than a verdict."""
 _PLACING = frozenset(
     [
@@ -276,7 +262,7 @@ def _asked(question: Normal) -> Asked | None:
     sentence = normal(folded[begin:end].strip())
     tokens = sentence.tokens
     start = next((i for i, word in enumerate(tokens[:MAX_ASIDE]) if word in AUXILIARIES), None)
-    if start is None or not _ASKING.isdisjoint(tokens) or _is_denied(sentence):
+    if start is None or not _OPEN.isdisjoint(tokens) or _is_denied(sentence):
         return None
     words, idle = tokens[start + 1 :], words_of("yes_no", "idle") | STOPWORDS
     told = _told(words, idle)
