@@ -12,7 +12,7 @@ from medreward.guards.decoration import core, undecorated
 from medreward.guards.hedge import hedge
 from medreward.guards.injection import injection
 from medreward.guards.length import length
-from medreward.guards.pair import Guard, Pair, Span, Veto
+from medreward.guards.pair import Guard, Pair, Veto
 from medreward.guards.quantities import quantities
 from medreward.guards.structure import structure
 from medreward.guards.symbolic import settle
@@ -95,8 +95,7 @@ class GuardChain:
         if settled is not None and settled.says_yes:
             return Decision(says_yes=True, rule=settled.rule)
         if settled is not None:
-            whole = Span(0, len(pair.answer.text))
-            return _vetoed(Veto(settled.rule, whole, settled.reference_span))
+            return _vetoed(Veto(settled.rule, settled.span, settled.reference_span))
         veto = veto or _first_veto(self._then, bare)
         if veto is None:
             return None
