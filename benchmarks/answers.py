@@ -20,11 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from figures import WIDTH
+from medreward.audit.answers import FILE
 from medreward.parsing.sample import ParsedSample, parse_sample
 from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.samples import Limits, Sample
-
-DEVELOPMENT_SET = Path(__file__).parents[1] / "tests" / "answers" / "development.jsonl"
 
 OUTCOMES = ("right", "wrong", "open")
 """Settled as right, vetoed or settled as wrong, and left to the models."""
@@ -96,7 +95,7 @@ def _cells(judged: Sequence[Judged]) -> list[str]:
 def main() -> None:
     """Judge and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", nargs="?", type=Path, default=DEVELOPMENT_SET)
+    parser.add_argument("file", nargs="?", type=Path, default=FILE)
     parser.add_argument("--recipe", default="medix-r1-guarded")
     parser.add_argument("--by", nargs="*", metavar="FIELD", help="default: split style")
     parser.add_argument("--show", action="store_true", help="list the misjudged answers")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.answers import load
+from medreward.audit.answers import labelled_answers
 
 ROOT = Path(__file__).parent.parent
 MORE = ["client_cpu.py", "cold.py", "grading.py", "judge_calls.py", "single_calls.py"]
@@ -46,6 +46,6 @@ def test_labelled_answers_are_measured() -> None:
     )
 
     shown = re.findall("^(?:right|wrong) as .*", ran.stdout, re.MULTILINE)
-    tuning = {json.dumps(row.answer, ensure_ascii=False) for row in load("tuning")}
+    tuning = {json.dumps(row.answer, ensure_ascii=False) for row in labelled_answers("tuning")}
     assert "testing" in ran.stdout
     assert [line for line in shown if not any(map(line.endswith, tuning))] == []

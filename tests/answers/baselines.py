@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
 
-from tests.answers import LabelledAnswer
+from medreward.audit.answers import LabelledAnswer
 
 NEGATIONS = frozenset(
     [

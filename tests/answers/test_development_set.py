@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.answers import LabelledAnswer, load
+from medreward.audit.answers import LabelledAnswer, labelled_answers
 from tests.answers.baselines import BASELINES, auc
 
-ROWS = load()
+ROWS = labelled_answers()
 STYLES = sorted({row.style for row in ROWS})
 PAGE = Path(__file__).parents[2] / "docs" / "development_set.md"
 
