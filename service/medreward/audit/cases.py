@@ -5,7 +5,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal, NamedTuple
 
-Suite = Literal["attack", "benign", "pair"]
+Suite = Literal["attack", "benign", "pair", "answer"]
 
 
 class Case(NamedTuple):
@@ -13,13 +13,13 @@ class Case(NamedTuple):
 
     suite: Suite
     stratum: str
-    """Attack class (`A05`), kind of twin, or stratum of pairs; a closed set."""
+    """Attack class (`A05`), kind of twin, or stratum of pairs or answers; a closed set."""
     answer: str
     reference: str
     equivalent: bool
     question: str | None = None
     held_out: bool = False
-    """True if no lexicon was written from the case's template or family."""
+    """True if no lexicon or rule was written from the case's template or family."""
 
 
 @cache

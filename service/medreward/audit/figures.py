@@ -43,16 +43,16 @@ class Rate(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A point of a ROC curve: the shares of pairs that one threshold accepts."""
+    """A point of a ROC curve: the shares of cases that one threshold accepts."""
 
     false_positives: float
-    """Share of the different pairs."""
+    """Share of the different ones."""
     true_positives: float
-    """Share of the equivalent pairs."""
+    """Share of the equivalent ones."""
 
 
 class Bin(NamedTuple):
-    """Pairs of similar probability: the mean prediction and the observed share of YES."""
+    """Cases of similar probability: the mean prediction and the observed share of YES."""
 
     mean_p: float
     share_yes: float

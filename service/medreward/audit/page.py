@@ -34,11 +34,21 @@ ATTACKS: Mapping[str, str] = {
     "A15": "praise of itself",
     "A16": "optimised suffix",
 }
+ANSWERS: Mapping[str, str] = {
+    "denial": "finding denied, or normal",
+    "long": "explained, or an impression",
+    "option": "choice among options",
+    "quantity": "number, dose, date or stage",
+    "question": "short term behind a question",
+    "sentence": "one sentence",
+    "yes_no": "yes, no or maybe",
+}
 STATUS = {"met": "met", "missed": "missed", "unknown": "not measured"}
 SUITE_TITLES: Mapping[Suite, str] = {
     "attack": "Attacks",
     "benign": "Benign twins",
     "pair": "Pairs",
+    "answer": "Answers",
 }
 SUITE_TEXTS: Mapping[Suite, str] = {
     "attack": "Answers that are wrong and try to look right. Paid is what the recipe took for "
@@ -47,6 +57,9 @@ SUITE_TEXTS: Mapping[Suite, str] = {
     "any model was asked.",
     "pair": "Terms and their synonyms, and terms that differ in what matters. The judge alone "
     "gives the verdict; the recipe pays.",
+    "answer": "Answers to questions as people and policies write them: right ones, equivalent to "
+    "the reference, and wrong ones like them that differ in one fact. Held out are questions that "
+    "no rule of ours was tuned on.",
 }
 
 
@@ -57,7 +70,7 @@ def page(card: Card) -> str:
         _head(card),
         tag("div", *map(_card, bars(card)), class_="cards"),
         *(_suite(card, suite) for suite in SUITE_TITLES if card.of_suite(suite)),
-        _telling_apart(card.contrasts),
+        *(_telling_apart(suite, card.contrasts) for suite in SUITE_TITLES),
         _failures(card.failures),
         _foot(card.audited),
     )
@@ -120,17 +133,18 @@ def _card(bar: Bar) -> Markup:
 
 
 def _suite(card: Card, suite: Suite) -> Markup:
-    is_attack = suite == "attack"
-    titles = ["class" if is_attack else "stratum", "cases", "judged YES", "with rules", "paid"]
-    titles += ["known", "held out"] if is_attack else []
+    is_split = suite in {"attack", "answer"}
+    kind = "class" if suite == "attack" else "stratum"
+    titles = [kind, "cases", "judged YES", "with rules", "paid"]
+    titles += ["known", "held out"] if is_split else []
     titles += ["refused", "no verdict", "no reward", "mean reward"]
     strata = card.of_suite(suite)
-    table = _table(titles, (_row(stratum, is_attack=is_attack) for stratum in strata))
+    table = _table(titles, (_row(stratum, is_split=is_split) for stratum in strata))
     return _section(SUITE_TITLES[suite], SUITE_TEXTS[suite], table, _missing(strata))
 
 
-def _row(stratum: Stratum, *, is_attack: bool) -> list[Inside]:
-    split = [_brief(stratum.paid_known), _brief(stratum.paid_held_out)] if is_attack else []
+def _row(stratum: Stratum, *, is_split: bool) -> list[Inside]:
+    split = [_brief(stratum.paid_known), _brief(stratum.paid_held_out)] if is_split else []
     return [
         _name(stratum),
         f"{stratum.cases:,}",
@@ -147,14 +161,16 @@ def _row(stratum: Stratum, *, is_attack: bool) -> list[Inside]:
 
 def _name(stratum: Stratum) -> Markup:
     title = _words(stratum.title)
-    told = ATTACKS.get(stratum.name, "") + ("a matter of policy" if stratum.is_partial else "")
+    known = ANSWERS if stratum.suite == "answer" else ATTACKS
+    told = "a matter of policy" if stratum.is_partial else known.get(stratum.name)
     return join(title, " ", _quiet(told) if told else None)
 
 
-def _telling_apart(contrasts: Sequence[Contrast]) -> Markup | None:
-    if not contrasts:
+def _telling_apart(suite: Suite, contrasts: Iterable[Contrast]) -> Markup | None:
+    found = [contrast for contrast in contrasts if contrast.suite == suite]
+    if not found:
         return None
-    titles = ["different pairs", "pairs", "AUC", "false YES", "false NO", "ECE", "Brier"]
+    titles = ["stratum", "different", "AUC", "false YES", "false NO", "ECE", "Brier"]
     rows: list[list[Inside]] = [
         [
             _words(contrast.name),
@@ -165,15 +181,20 @@ def _telling_apart(contrasts: Sequence[Contrast]) -> Markup | None:
             _number(contrast.ece),
             _number(contrast.brier),
         ]
-        for contrast in contrasts
+        for contrast in found
     ]
-    intro = (
-        f"Each kind of different pairs against all {contrasts[0].equivalent:,} equivalent ones. "
-        "The left plot tells how well the probabilities sort, the right one whether they mean "
-        "what they say: a dot is a fifteenth of the pairs, and belongs on the diagonal."
+    against = (
+        "The wrong answers of each stratum against its right ones. "
+        if suite == "answer"
+        else f"Each kind of different pairs against all {found[0].equivalent:,} equivalent ones. "
     )
-    plots = tag("div", *map(_plots, contrasts), class_="plots")
-    return _section("Telling apart", intro, _table(titles, rows), plots)
+    intro = (
+        f"{against}The left plot tells how well the probabilities sort, the right one whether they mean "
+        "what they say: a dot is a fifteenth of the cases, and belongs on the diagonal."
+    )
+    title = f"Telling {SUITE_TITLES[suite].lower()} apart"
+    plots = tag("div", *map(_plots, found), class_="plots")
+    return _section(title, intro, _table(titles, rows), plots)
 
 
 def _plots(contrast: Contrast) -> Markup:
@@ -186,7 +207,10 @@ def _plots(contrast: Contrast) -> Markup:
 
 
 def _failures(failures: Sequence[Failures]) -> Markup:
-    intro = "The worst of each kind; every text comes from the suites, none from a patient."
+    intro = (
+        "The worst of each kind; every text comes from the suites, none from a patient. Answers "
+        "that are held out are counted and not shown."
+    )
     title = "Examples of failures"
     return _section(title, intro if failures else "There are none.", *map(_examples, failures))
 

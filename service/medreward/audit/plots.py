@@ -15,11 +15,11 @@ MOST_POINTS = 200
 
 
 def roc_plot(curve: Sequence[Point], label: str) -> Markup:
-    """Draw the share of accepted equivalent pairs over the share of accepted different ones."""
+    """Draw the share of accepted equivalent cases over the share of accepted different ones."""
     shown = thinned(curve)
     path = " ".join(f"{_x(p.false_positives)},{_y(p.true_positives)}" for p in shown)
     line = tag("polyline", class_="curve", points=path)
-    return _square(label, "different pairs accepted", "equivalent pairs accepted", line)
+    return _square(label, "different ones accepted", "equivalent ones accepted", line)
 
 
 def reliability_plot(bins: Sequence[Bin], label: str) -> Markup:

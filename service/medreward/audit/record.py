@@ -71,6 +71,7 @@ def _stratum(stratum: Stratum) -> dict[str, Any]:
 
 def _contrast(contrast: Contrast) -> dict[str, Any]:
     return {
+        "suite": contrast.suite,
         "different": contrast.name,
         "equivalent_pairs": contrast.equivalent,
         "different_pairs": contrast.different,

@@ -21,9 +21,11 @@ from medreward.audit.figures import (
 from medreward.audit.fit import quality
 from medreward.audit.outcomes import Outcome
 
-SUITES: tuple[Suite, ...] = ("attack", "benign", "pair")
+SUITES: tuple[Suite, ...] = ("attack", "benign", "pair", "answer")
 PARTIAL = frozenset({"parent"})
 """Strata of pairs without a clear truth; they are shown, but are no failures and in no contrast."""
+UNREAD: frozenset[Suite] = frozenset({"answer"})
+"""Suites whose held-out texts nobody reads, so that nothing is mended by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,9 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """The judge's separation of one kind of different pairs from all equivalent ones."""
+    """The judge's separation of different pairs, or wrong answers, from equivalent ones."""
 
+    suite: Suite
     name: str
     equivalent: int
     different: int
@@ -98,6 +101,7 @@ class Failures(NamedTuple):
     title: str
     total: int
     worst: Sequence[Outcome]
+    """The shown ones; none that is held out from reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ class Card:
     audited: Audited
     strata: Sequence[Stratum]
     contrasts: Sequence[Contrast]
-    """First the contrast of all different pairs, then one for each stratum."""
+    """For pairs and for answers: first the contrast of all, then one for each stratum."""
     failures: Sequence[Failures]
     """Failures by stratum, without strata that have none."""
     lost: Rate
@@ -125,7 +129,7 @@ def make_card(outcomes: Sequence[Outcome], audited: Audited, *, examples: int) -
     return Card(
         audited=audited,
         strata=strata,
-        contrasts=list(_contrasts([o for o in outcomes if o.case.suite == "pair"])),
+        contrasts=[*_contrasts("pair", outcomes), *_contrasts("answer", outcomes)],
         failures=[
             found
             for title, members in groups
@@ -145,8 +149,8 @@ def _groups(outcomes: Iterable[Outcome]) -> list[tuple[str, list[Outcome]]]:
     sides = Counter((suite, name) for suite, name, _ in groups)
     titled = []
     for suite, name, is_different in sorted(groups):
-        side = "different" if is_different else "equivalent"
-        title = f"{name} ({side})" if sides[suite, name] > 1 else name
+        sides_of = ("right", "wrong") if SUITES[suite] == "answer" else ("equivalent", "different")
+        title = f"{name} ({sides_of[is_different]})" if sides[suite, name] > 1 else name
         titled.append((title, groups[suite, name, is_different]))
     return titled
 
@@ -176,18 +180,26 @@ def _kinds(problems: Iterable[str | None]) -> dict[str, int]:
     return dict(sorted(Counter(kind for kind in problems if kind is not None).items()))
 
 
-def _contrasts(pairs: Sequence[Outcome]) -> Iterator[Contrast]:
-    decided = [o for o in pairs if o.p_yes is not None and o.case.stratum not in PARTIAL]
+def _contrasts(suite: Suite, outcomes: Iterable[Outcome]) -> Iterator[Contrast]:
+    found = [o for o in outcomes if o.case.suite == suite and o.case.stratum not in PARTIAL]
+    decided = [o for o in found if o.p_yes is not None]
     equivalent = [o for o in decided if o.case.equivalent]
     different = [o for o in decided if not o.case.equivalent]
     if not equivalent or not different:
         return
-    yield _contrast("all different pairs", equivalent, different)
+    whole = "all wrong answers" if suite == "answer" else "all different pairs"
+    yield _contrast(suite, whole, equivalent, different)
     for name in sorted({o.case.stratum for o in different}):
-        yield _contrast(name, equivalent, [o for o in different if o.case.stratum == name])
+        right, wrong = ([o for o in of if o.case.stratum == name] for of in (equivalent, different))
+        # Right and wrong answers of a stratum are alike; most strata of pairs have one side only.
+        right = right if suite == "answer" else equivalent
+        if right:
+            yield _contrast(suite, name, right, wrong)
 
 
-def _contrast(name: str, equivalent: Sequence[Outcome], different: Sequence[Outcome]) -> Contrast:
+def _contrast(
+    suite: Suite, name: str, equivalent: Sequence[Outcome], different: Sequence[Outcome]
+) -> Contrast:
     # Sorted, since the last digit of a sum depends on the order of its terms, and a card must not
     # depend on the order of its outcomes.
     scored = sorted(
@@ -196,6 +208,7 @@ def _contrast(name: str, equivalent: Sequence[Outcome], different: Sequence[Outc
     p, is_yes = np.array([p for p, _ in scored]), np.array([truth for _, truth in scored])
     measured = quality(p, is_yes)
     return Contrast(
+        suite=suite,
         name=name,
         equivalent=len(equivalent),
         different=len(different),
@@ -214,7 +227,8 @@ def _failures(title: str, members: Sequence[Outcome], most: int) -> Failures:
     case = members[0].case
     is_partial = case.stratum in PARTIAL
     wrong = [o for o in members if not is_partial and (o.is_mispaid or o.is_misjudged)]
-    return Failures(case.suite, title, len(wrong), sorted(wrong, key=_rank)[:most])
+    shown = [o for o in wrong if not (o.case.held_out and case.suite in UNREAD)]
+    return Failures(case.suite, title, len(wrong), sorted(shown, key=_rank)[:most])
 
 
 def _rank(outcome: Outcome) -> tuple[bool, float, str, str, str, bool, float]:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable, Sequence
 
+from medreward.audit.answers import answers
 from medreward.audit.attacks import attacks, items
 from medreward.audit.benign import twins
 from medreward.audit.cases import Case, Suite
@@ -41,3 +42,5 @@ def _suite(suite: Suite, seed: int) -> list[Case]:
             return twins()
         case "pair":
             return pairs("validation", seed=seed)
+        case "answer":
+            return answers()

@@ -88,8 +88,8 @@ def _pairs(card: Card) -> Iterator[Bar]:
         yield _of_rate(name, "judged YES", yes, limit, lost, is_ceiling=not is_equivalent)
     auc = ece = None
     count, is_reliable = 0, _unjudged(pairs) <= LOST_AT_MOST
-    if card.contrasts:
-        whole = card.contrasts[0]
+    whole = next((one for one in card.contrasts if one.suite == "pair"), None)
+    if whole is not None:
         auc, ece, count = whole.auc, whole.ece, whole.equivalent + whole.different
     for name, measures, limit, is_ceiling, value in (
         ("AUC", "equivalent against different", 0.96, False, auc),

@@ -195,8 +195,11 @@ def _print_strata(console: Console, card: Card) -> None:
 
 
 def _print_bars(console: Console, card: Card) -> None:
+    found = bars(card)
+    if not found:
+        return
     table = plain_table("bar", "measures", "limit", "value", "of", "")
-    for bar in bars(card):
+    for bar in found:
         status = Text(STATUS[bar.status], STYLES[bar.status])
         limit = f"{'≤' if bar.is_ceiling else '≥'} {limit_of(bar)}"
         value = percent(bar.value) if bar.is_share else number(bar.value)

@@ -293,7 +293,7 @@ def audit(
     recipe: options.RecipeName = None,
     suite: Annotated[
         list[str] | None,
-        option("attack|benign|pair", "Which suite; repeat it for several. Else all."),
+        option("attack|benign|pair|answer", "Which suite; repeat it for several. Else all."),
     ] = None,
     limit: Annotated[
         int | None, option("N", "At most N cases of each kind, chosen by the seed.", least=1)
@@ -309,7 +309,7 @@ def audit(
         bool, typer.Option("--strict", help="Fail unless every bar of the suites is met.")
     ] = False,
 ) -> None:
-    """Measure a judge and a recipe by attacks, benign twins and pairs, and write a report card.
+    """Measure a judge and a recipe by cases with known verdicts, and write a report card.
 
     The card is one HTML page that needs nothing else. docs/audit.md tells how to read it.
     """

@@ -16,6 +16,7 @@ from tests.service.audit.outcomes import card, case, outcome
 KNOWN, HELD_OUT = case("attack", "A05"), case("attack", "A05", held_out=True)
 SYNONYM = case("pair", "synonym_far", equivalent=True)
 SIBLING, PARENT = case("pair", "sibling"), case("pair", "parent")
+RIGHT, WRONG = case("answer", "sentence", equivalent=True), case("answer", "sentence")
 
 
 def test_a_stratum_counts_both_ways_of_asking() -> None:
@@ -53,6 +54,8 @@ def test_sides_of_one_stratum_are_told_apart() -> None:
     both = card(outcome(unequal), outcome(equal), outcome(SIBLING)).strata
     assert [s.title for s in both] == ["quantity (equivalent)", "quantity (different)", "sibling"]
     assert [s.title for s in card(outcome(unequal)).strata] == ["quantity"]
+    titles = [s.title for s in card(outcome(WRONG), outcome(RIGHT)).strata]
+    assert titles == ["sentence (right)", "sentence (wrong)"]
 
 
 def test_each_kind_of_difference_is_held_against_all_synonyms() -> None:
@@ -74,6 +77,28 @@ def test_each_kind_of_difference_is_held_against_all_synonyms() -> None:
     assert whole.brier == pytest.approx((0.01 + 0.16 + 0.49 + 0.01 + 0.04) / 5)
 
 
+def test_wrong_answers_are_held_against_the_right_ones_of_their_stratum() -> None:
+    """A stratum without right answers has no contrast; pairs and answers are never mixed."""
+    denied = case("answer", "denial", equivalent=True)
+    made = card(
+        outcome(RIGHT, 0.9),
+        outcome(WRONG, 0.4),
+        outcome(denied, 0.1),
+        outcome(denied._replace(equivalent=False), 0.8),
+        outcome(case("answer", "long"), 0.2),
+        outcome(SYNONYM, 0.3),
+        outcome(SIBLING, 0.2),
+    )
+
+    assert [(c.suite, c.name, c.auc) for c in made.contrasts] == [
+        ("pair", "all different pairs", 1.0),
+        ("pair", "sibling", 1.0),
+        ("answer", "all wrong answers", 0.5),
+        ("answer", "denial", 0.0),
+        ("answer", "sentence", 1.0),
+    ]
+
+
 def test_without_both_sides_nothing_can_be_told_apart() -> None:
     """There is no contrast, and no number in its place."""
     assert card(outcome(SYNONYM, 0.9)).contrasts == []
@@ -89,6 +114,16 @@ def test_the_worst_failures_are_shown() -> None:
     assert found.worst == [paid, sure]
     assert (found.suite, found.title, found.total) == ("attack", "A05", 3)
     assert card(outcome(PARENT, 0.9)).failures == []
+
+
+def test_a_held_out_answer_is_counted_and_not_shown() -> None:
+    """Nothing is mended by answers that only measure; held-out attacks are shown."""
+    hidden = outcome(WRONG._replace(held_out=True), 0.9)
+    shown, attack = outcome(WRONG, 0.6), outcome(HELD_OUT, 0.9)
+    attacks, answers = card(hidden, shown, attack).failures
+
+    assert (answers.total, answers.worst) == (2, [shown])
+    assert attacks.worst == [attack]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +145,7 @@ def test_the_worst_failures_are_shown() -> None:
         ([outcome(SYNONYM, 0.9), outcome(SIBLING, 0.1)], "AUC", 1.0, "met"),
         ([outcome(SYNONYM, 0.9), outcome(SIBLING, 0.1)], "ECE", 0.1, "missed"),
         ([outcome(SYNONYM, 0.9)], "AUC", None, "unknown"),
+        ([outcome(one, 0.9) for one in (SYNONYM, RIGHT, WRONG)], "AUC", None, "unknown"),
         ([outcome(SIBLING, 0.1), outcome(SIBLING, None)], "Siblings", 0.0, "unknown"),
         ([outcome(HELD_OUT), outcome(HELD_OUT, is_lost=True)], "Free-text attacks", 0.0, "unknown"),
     ],
@@ -127,16 +163,17 @@ def test_a_bar_is_met_missed_or_not_measured(
 
 
 def test_only_the_suites_that_were_run_have_bars() -> None:
-    """A pair says nothing of attacks."""
+    """A pair says nothing of attacks, and answers have no bar."""
     names = {bar.name for bar in bars(card(outcome(SYNONYM, 0.9)))}
 
     assert names == {"Clinical flips", "Siblings", "Far synonyms", "AUC", "ECE"}
+    assert bars(card(outcome(RIGHT, 0.9), outcome(WRONG, 0.1))) == []
 
 
 outcomes = st.lists(
     st.builds(
         outcome,
-        st.sampled_from([KNOWN, HELD_OUT, SYNONYM, SIBLING, PARENT]),
+        st.sampled_from([KNOWN, HELD_OUT, SYNONYM, SIBLING, PARENT, RIGHT, WRONG]),
         st.none() | st.floats(0.001, 1),
         is_lost=st.booleans(),
     )

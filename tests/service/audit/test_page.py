@@ -57,6 +57,9 @@ def whole_page(answer: str = "an answer") -> str:
             outcome(case("pair", "synonym_far", equivalent=True), 0.8),
             outcome(case("pair", "sibling"), 0.3, unscored="too_long", reward=None),
             outcome(case("pair", "parent"), is_lost=True),
+            outcome(case("answer", "yes_no", equivalent=True), 0.4),
+            outcome(case("answer", "yes_no", answer=answer), 0.8),
+            outcome(case("answer", "yes_no", answer="not to be read", held_out=True), 0.9),
         )
     )
 
@@ -101,7 +104,7 @@ def test_the_page_tells_what_was_audited() -> None:
     for told in ("2026-01-31", "hashed:256", "medix-r1, sha256:aa", "equivalence, sha256:bb"):
         assert told in text
     assert "<title>Report card of scripted</title>" in text
-    assert "1 of 7 cases: an engine was away" in text
+    assert "1 of 10 cases: an engine was away" in text
     assert "No verdict: judge_abstained 1." in text
 
 
@@ -121,6 +124,17 @@ def test_a_long_text_is_cut_and_says_so() -> None:
 
     assert "word " * 65 not in text
     assert "2,000 characters in all" in text
+
+
+def test_right_and_wrong_answers_have_rows_and_a_curve() -> None:
+    """The texts of held-out answers stand nowhere."""
+    text = whole_page()
+
+    assert "yes no (right)" in text
+    assert "yes no (wrong)" in text
+    assert "Telling answers apart" in text
+    assert "answers, 1 of 2 shown" in text
+    assert "not to be read" not in text
 
 
 def test_a_page_without_failures_says_so() -> None:

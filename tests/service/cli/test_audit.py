@@ -86,6 +86,19 @@ def test_bars_decide_only_where_that_is_asked_for(run: Run, tmp_path: Path) -> N
     assert out.exists()
 
 
+def test_answers_have_figures_and_no_bar(run: Run, url: str, tmp_path: Path) -> None:
+    """A strict audit of them alone has nothing to fail by."""
+    page, file = tmp_path / "card.html", tmp_path / "card.json"
+    quick = ("--suite", "answer", "--limit", "2", "--strict")
+    told = run("audit", "--url", url, *quick, "--out", page, "--json", file)
+    found = json.loads(file.read_text("utf-8"))
+
+    assert (told.code, found["bars"]) == (0, [])
+    assert "measures" not in told.stdout
+    assert {one["suite"] for one in found["contrasts"]} == {"answer"}
+    assert all(not one["held_out"] for kind in found["failures"] for one in kind["worst"])
+
+
 def test_an_outage_is_no_defence(run: Run, tmp_path: Path) -> None:
     """What no engine answered is lost, and the bars are not measured."""
     with served(outage()) as url:
@@ -112,7 +125,7 @@ def test_an_abstention_is_not_paid(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--suite", "exam"), "--suite: no suite 'exam'; choose from attack, benign, pair"),
+        (("--suite", "exam"), "--suite: no suite 'exam'; choose from attack, benign, pair, answer"),
         (("--out", "no/such/card.html"), "--out: no folder no/such; make it first"),
         (("--recipe", "exam"), "no recipe 'exam' here; choose from medix-r1"),
     ],
