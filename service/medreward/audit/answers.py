@@ -8,7 +8,7 @@ from typing import Literal
 from medreward.audit.cases import Case
 
 FILE = resources.files("medreward.audit") / "answers.jsonl"
-NORMAL = frozenset({"denial", "negation", "normal"})
+DENIALS = frozenset({"denial", "negation", "normal"})
 """Kinds of answers that deny a finding, take back a denial, or call something normal."""
 SHORT = frozenset({"bare", "boxed", "final", "markdown", "stop"})
 """Forms of a term without a sentence around it."""
@@ -42,7 +42,7 @@ class LabelledAnswer:
             return "option"
         if self.style == "number":
             return "quantity"
-        if self.kind in NORMAL:
+        if self.kind in DENIALS:
             return "denial"
         if self.style == "impression" or self.form == "explained":
             return "long"
