@@ -30,8 +30,8 @@ from medreward.samples import Item, Limits, Sample
 class ScoringContext:
     """The engines behind their caches, and the fixed facts about them; built by `Service`."""
 
-    judge: Resolver[Inquiry, Judgement]
-    embedder: Resolver[str, Vector]
+    judge_resolver: Resolver[Inquiry, Judgement]
+    embedder_resolver: Resolver[str, Vector]
     templates: Mapping[str, Template]
     limits: Limits
     offload: Offloader
@@ -41,7 +41,7 @@ class ScoringContext:
     """True if the judge can ask an engine of another family for its opinion."""
     answerable: frozenset[str]
     """The templates that the judge can answer."""
-    judges: Mapping[str, str]
+    judge_identities: Mapping[str, str]
     """The identity of the engine that answers each template."""
     embedder_identity: str
     fingerprints: Mapping[str, str]
@@ -89,7 +89,7 @@ async def score(
 
     composer = RewardComposer(recipe, asked, judgements, vectors)
     if recipe.wants_witness and context.has_other_engine:
-        composer.opinions = context.judge.lookup(composer.second_opinions(), caller)
+        composer.opinions = context.judge_resolver.lookup(composer.second_opinions(), caller)
         await _resolve(context, composer.opinions, None, caller)
         trace.judge += composer.opinions.timings
     return await context.offload.run(partial(composer.rewards, parsed_samples), len(samples))
@@ -117,8 +117,8 @@ def _open(
     # Samples with equal texts share a parsed sample, and with it everything that follows.
     distinct = dict.fromkeys(parsed_samples)
     asked = {parsed: _inquiries(parsed, recipe, template) for parsed in distinct}
-    judgements = context.judge.lookup(chain(*chain(*asked.values())), caller)
-    vectors = context.embedder.lookup(_texts(distinct, recipe), caller)
+    judgements = context.judge_resolver.lookup(chain(*chain(*asked.values())), caller)
+    vectors = context.embedder_resolver.lookup(_texts(distinct, recipe), caller)
     return _Opened(parsed_samples, asked, judgements, vectors)
 
 
@@ -157,7 +157,7 @@ def _plan(
         plan_item(item, template, votes, context.limits, rules, reading=reader) for item in items
     ]
     inquiries = [inquiry for plan in plans for inquiry in plan.inquiries]
-    return plans, context.judge.lookup(inquiries, caller)
+    return plans, context.judge_resolver.lookup(inquiries, caller)
 
 
 async def _resolve(
@@ -169,9 +169,9 @@ async def _resolve(
     """Resolve the missing answers of both engines at once, while the caller is connected."""
     work = []
     if judgements.missing:
-        work.append(context.judge.resolve(judgements, caller))
+        work.append(context.judge_resolver.resolve(judgements, caller))
     if vectors is not None and vectors.missing:
-        work.append(context.embedder.resolve(vectors, caller))
+        work.append(context.embedder_resolver.resolve(vectors, caller))
     if work:
         # The answers are filled in place.
         await caller.while_connected(asyncio.gather(*work))

@@ -176,15 +176,15 @@ class Service:
     def _context(self) -> ScoringContext:
         judge, templates = self.engines.judge, self.templates.values()
         return ScoringContext(
-            judge=self.judge_resolver,
-            embedder=self.embedder_resolver,
+            judge_resolver=self.judge_resolver,
+            embedder_resolver=self.embedder_resolver,
             templates=self.templates,
             limits=self.settings.limits,
             offload=self.offload,
             readers={t.name: reader_for(judge, t) for t in templates},
             has_other_engine=has_other_engine(judge),
             answerable=frozenset(t.name for t in templates if judge.can_answer(t)),
-            judges={t.name: identity_for(judge, t) for t in templates},
+            judge_identities={t.name: identity_for(judge, t) for t in templates},
             embedder_identity=self.engines.embedder.identity,
             fingerprints=self._fingerprints,
         )

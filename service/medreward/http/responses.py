@@ -58,7 +58,7 @@ def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Respon
         "provenance": {
             "recipe": job.recipe.name,
             "fingerprint": job.context.fingerprints[job.recipe.name],
-            "judge": job.context.judges[job.recipe.template],
+            "judge": job.context.judge_identities[job.recipe.template],
             "embedder": job.context.embedder_identity,
             "service": medreward.__version__,
         },
@@ -84,7 +84,7 @@ def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:
         provenance=schemas.JudgeProvenance(
             template=job.template.name,
             fingerprint=f"sha256:{job.template.sha}",
-            judge=job.context.judges[job.template.name],
+            judge=job.context.judge_identities[job.template.name],
             rules=None if job.rules is None else grading_identity(),
             service=medreward.__version__,
         ),
