@@ -81,13 +81,13 @@ async def score(
     trace: Trace,
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
-    parsed_samples, asked, judgements, vectors = await context.offload.run(
-        partial(_open, samples, recipe, context, caller), len(samples)
+    parsed_samples, inquiries, judgements, vectors = await context.offload.run(
+        partial(_parse_and_look_up, samples, recipe, context, caller), len(samples)
     )
     await _resolve(context, judgements, vectors, caller)
     trace.judge, trace.embed = judgements.timings, vectors.timings
 
-    composer = RewardComposer(recipe, asked, judgements, vectors)
+    composer = RewardComposer(recipe, inquiries, judgements, vectors)
     if recipe.wants_witness and context.has_other_engine:
         composer.opinions = context.judge_resolver.lookup(composer.second_opinions(), caller)
         await _resolve(context, composer.opinions, None, caller)
@@ -95,19 +95,19 @@ async def score(
     return await context.offload.run(partial(composer.rewards, parsed_samples), len(samples))
 
 
-class _Opened(NamedTuple):
+class _ParsedRequest(NamedTuple):
     """Parsed samples, their inquiries, and the answers that this process's memory holds."""
 
     samples: list[ParsedSample]
-    asked: dict[ParsedSample, list[Views]]
-    """The inquiries about each distinct sample."""
+    inquiries: dict[ParsedSample, list[Views]]
+    """By distinct sample."""
     judgements: Answers[Inquiry, Judgement]
     vectors: Answers[str, Vector]
 
 
-def _open(
+def _parse_and_look_up(
     samples: Sequence[Sample], recipe: Recipe, context: ScoringContext, caller: Caller
-) -> _Opened:
+) -> _ParsedRequest:
     """Parse samples, and look up their answers in this process's memory."""
     template = context.templates[recipe.template]
     is_judged = recipe.signals.accuracy_llm is not None
@@ -116,10 +116,10 @@ def _open(
     parsed_samples = [parser.parse(sample) for sample in samples]
     # Samples with equal texts share a parsed sample, and with it everything that follows.
     distinct = dict.fromkeys(parsed_samples)
-    asked = {parsed: _inquiries(parsed, recipe, template) for parsed in distinct}
-    judgements = context.judge_resolver.lookup(chain(*chain(*asked.values())), caller)
+    inquiries = {parsed: _inquiries(parsed, recipe, template) for parsed in distinct}
+    judgements = context.judge_resolver.lookup(chain(*chain(*inquiries.values())), caller)
     vectors = context.embedder_resolver.lookup(_texts(distinct, recipe), caller)
-    return _Opened(parsed_samples, asked, judgements, vectors)
+    return _ParsedRequest(parsed_samples, inquiries, judgements, vectors)
 
 
 async def grade(

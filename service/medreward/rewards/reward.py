@@ -103,13 +103,13 @@ class RewardComposer:
     def __init__(
         self,
         recipe: Recipe,
-        asked: Mapping[ParsedSample, Sequence[Views]],
+        inquiries: Mapping[ParsedSample, Sequence[Views]],
         judgements: Answers[Inquiry, Judgement],
         vectors: Answers[str, Vector],
     ) -> None:
         self._recipe = recipe
-        self._asked = asked
-        """The inquiries about each distinct sample."""
+        self._inquiries = inquiries
+        """By distinct sample."""
         self._judgements = judgements
         self._vectors = vectors
         self._settled: dict[ParsedSample, Reward | Unscored] = {}
@@ -121,7 +121,7 @@ class RewardComposer:
         """Return the inquiries for another engine, one about each YES without a witness."""
         return [
             second_opinion(views[number])
-            for parsed, views in self._asked.items()
+            for parsed, views in self._inquiries.items()
             for number in self._unwitnessed_of(parsed)
         ]
 
@@ -132,7 +132,7 @@ class RewardComposer:
         if parsed not in self._unwitnessed:
             self._unwitnessed[parsed] = [
                 number
-                for number, views in enumerate(self._asked[parsed])
+                for number, views in enumerate(self._inquiries[parsed])
                 if all(_says_yes(self._judgements.look(inquiry)) for inquiry in views)
                 and not self._is_near(parsed, number)
                 and not has_witness(Pair(normal(parsed.answer), normal(parsed.references[number])))
@@ -158,7 +158,7 @@ class RewardComposer:
         signals = signals_of_rules(parsed, self._recipe)
         if not parsed.needs_models:
             return signals
-        if self._asked[parsed]:
+        if self._inquiries[parsed]:
             signals["accuracy_llm"] = self._judge_signal(parsed)
         embed = self._recipe.signals.accuracy_embed
         if embed is not None:
@@ -167,10 +167,12 @@ class RewardComposer:
         return signals
 
     def _judge_signal(self, parsed: ParsedSample) -> Signal | Problem:
-        asked = self._asked[parsed]
-        answers = [agreed([self._judgements.take(inquiry) for inquiry in views]) for views in asked]
+        inquiries = self._inquiries[parsed]
+        answers = [
+            agreed([self._judgements.take(inquiry) for inquiry in views]) for views in inquiries
+        ]
         for number in self._unwitnessed_of(parsed):
-            if not self._is_confirmed(asked[number]):
+            if not self._is_confirmed(inquiries[number]):
                 answers[number] = Answered(UNWITNESSED, answers[number].source)
         judge = self._recipe.signals.accuracy_llm
         return judge_signal(answers, soft=judge is not None and judge.soft)
