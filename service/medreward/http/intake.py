@@ -3,7 +3,7 @@
 1. The route takes a permit, and holds it from before the body is read until the response is made.
 2. `receive` reads the body raw, against the limits, before anything is parsed
    (docs/decisions/0005); so the routes do not take their body from FastAPI.
-3. `plan_rewards` and `plan_grades` make every check that can refuse the request, and count its
+3. `reward_job` and `judge_job` make every check that can refuse the request, and count its
    questions against the permit. No engine has been asked until then.
 4. The job's caller has the deadline, and a wait that ends early if the client hangs up.
 """
@@ -100,7 +100,7 @@ async def receive(request: Request, model: type[M], permit: Permit) -> M:
     return await service.offload.run(partial(parse, model, body), len(body) // BYTES_PER_SAMPLE)
 
 
-def plan_rewards(
+def reward_job(
     request: Request, body: RewardRequest, permit: Permit, names: Names = IN_SAMPLES
 ) -> RewardJob:
     """Check a request for rewards; nothing is scored if anything in it is refused.
@@ -126,7 +126,7 @@ def plan_rewards(
     )
 
 
-def plan_grades(request: Request, body: JudgeRequest, permit: Permit) -> JudgeJob:
+def judge_job(request: Request, body: JudgeRequest, permit: Permit) -> JudgeJob:
     """Check a request for grades; nothing is graded if anything in it is refused.
 
     Raises:

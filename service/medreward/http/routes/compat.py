@@ -27,7 +27,7 @@ from medreward.http.compat.schemas import (
     VerifyRequest,
 )
 from medreward.http.compat.texts import response_in, without_end
-from medreward.http.intake import Names, plan_rewards, receive, service_of
+from medreward.http.intake import Names, receive, reward_job, service_of
 from medreward.http.openapi import body_schema, query_schema, refusals
 from medreward.http.record import record_rewards
 from medreward.http.responses import json_response, plain_json
@@ -163,7 +163,7 @@ async def _rewarded(
         run=None if options.run is None else schemas.Run(id=options.run),
         deadline_ms=options.deadline_ms,
     )
-    job = plan_rewards(request, body, permit, names)
+    job = reward_job(request, body, permit, names)
     results = await score(job.samples, job.recipe, job.context, caller=job.caller, trace=job.trace)
     await record_rewards(job, results)
     return job.recipe, results

@@ -9,7 +9,7 @@ import medreward
 from medreward.engines.status import Readiness, Startup
 from medreward.errors import NotFound
 from medreward.http import schemas
-from medreward.http.intake import plan_grades, plan_rewards, receive, service_of
+from medreward.http.intake import judge_job, receive, reward_job, service_of
 from medreward.http.openapi import body_schema, refusals
 from medreward.http.record import record_grades, record_rewards
 from medreward.http.responses import (
@@ -44,7 +44,7 @@ async def reward(request: Request) -> Response:
     # The permit is held until the response is built, since until then the request holds memory.
     with service.admission.permit() as permit:
         body = await receive(request, schemas.RewardRequest, permit)
-        job = plan_rewards(request, body, permit)
+        job = reward_job(request, body, permit)
         results = await score(
             job.samples, job.recipe, job.context, caller=job.caller, trace=job.trace
         )
@@ -64,7 +64,7 @@ async def judge(request: Request) -> Response:
     service = service_of(request)
     with service.admission.permit() as permit:
         body = await receive(request, schemas.JudgeRequest, permit)
-        job = plan_grades(request, body, permit)
+        job = judge_job(request, body, permit)
         results = await grade(
             job.items,
             job.template,
