@@ -73,14 +73,16 @@ def create_app(
         },
     )
     app.state.service = service
-    plain = [
-        *probes.PLAIN,
-        *engines.PLAIN.get(service.settings.role, [*scoring.PLAIN, *compat.PLAIN]),
+    role = service.settings.role
+    scoring_routes = [*scoring.STARLETTE_ROUTES, *compat.STARLETTE_ROUTES]
+    starlette_routes = [
+        *probes.STARLETTE_ROUTES,
+        *engines.ROUTES_BY_ROLE.get(role, scoring_routes),
     ]
     # First, since the first match answers: FastAPI's routes for the same paths stay behind them, for
     # the OpenAPI document.
-    app.router.routes[:0] = plain
-    if service.settings.role not in engines.PLAIN:
+    app.router.routes[:0] = starlette_routes
+    if role not in engines.ROUTES_BY_ROLE:
         app.include_router(scoring.router)
         app.include_router(compat.router)
     app.include_router(scoring.operations)
@@ -95,7 +97,7 @@ def create_app(
     # Added last, so it is outermost: refused keys have a request id and a log line too.
     app.add_middleware(
         RequestLog,
-        plain_paths=frozenset(route.path for route in plain),
+        starlette_paths=frozenset(route.path for route in starlette_routes),
         metrics=service.metrics,
         lifecycle=service.lifecycle,
     )

@@ -23,7 +23,7 @@ from medreward.errors import InvalidRequest, RequestError, Unauthorized
 from medreward.http import schemas
 from medreward.http.intake import service_of
 from medreward.http.responses import error_response, json_response
-from medreward.http.routes.probes import PLAIN, metrics
+from medreward.http.routes.probes import STARLETTE_ROUTES, metrics
 from medreward.http.server import server_config
 from medreward.service import Service
 
@@ -35,7 +35,7 @@ def admin_app(service: Service) -> Starlette:
     """Make the app of the admin port."""
     app = Starlette(
         routes=[
-            *PLAIN,
+            *STARLETTE_ROUTES,
             Route("/metrics", metrics),
             Route("/drain", drain, methods=["POST"]),
             Route("/drain", take_back, methods=["DELETE"]),

@@ -40,14 +40,19 @@ log = structlog.get_logger(__name__)
 class RequestLog:
     """Gives each request an id, and writes its log line, its metrics and its span.
 
-    *plain_paths* are those that FastAPI does not serve, so the scope does not name their route.
+    *starlette_paths* are those that FastAPI does not serve, so the scope does not name their route.
     """
 
     def __init__(
-        self, app: ASGIApp, *, plain_paths: frozenset[str], metrics: Metrics, lifecycle: Lifecycle
+        self,
+        app: ASGIApp,
+        *,
+        starlette_paths: frozenset[str],
+        metrics: Metrics,
+        lifecycle: Lifecycle,
     ) -> None:
         self._app = app
-        self._plain_paths = plain_paths
+        self._starlette_paths = starlette_paths
         self._metrics = metrics
         self._lifecycle = lifecycle
         self._replies = 0
@@ -104,7 +109,7 @@ class RequestLog:
 
     def _route(self, scope: Scope) -> str:
         """Return the route's path with its placeholders: a label with few values."""
-        if scope["path"] in self._plain_paths:
+        if scope["path"] in self._starlette_paths:
             return str(scope["path"])
         return str(getattr(scope.get("route"), "path", "unmatched"))
 

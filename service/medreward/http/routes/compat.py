@@ -143,12 +143,13 @@ async def reverify_mode() -> Response:
     return plain_json("stateless")
 
 
-PLAIN = [
+STARLETTE_ROUTES = [
     Route("/compat/openrlhf", openrlhf, methods=["POST"]),
     Route("/compat/slime", slime, methods=["POST"]),
     Route("/verify", verify, methods=["POST"]),
 ]
-"""Routes with a request for each rollout, served without FastAPI, which costs more than the work."""
+"""Routes with a request for each rollout. They answer in place of FastAPI's, which cost more than the
+work; the decorators of these three only put them into the OpenAPI document."""
 
 
 async def _rewarded(

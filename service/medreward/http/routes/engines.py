@@ -178,7 +178,7 @@ def _row(answer: Vector | Problem) -> dict[str, Any]:
     return {"vector": base64.b64encode(pack_vector(answer)).decode("ascii")}
 
 
-PLAIN: Mapping[str, Sequence[Route]] = {
+ROUTES_BY_ROLE: Mapping[str, Sequence[Route]] = {
     "judge": [Route(ENGINE, judge_facts), Route(JUDGE, judge, methods=["POST"])],
     "embed": [Route(ENGINE, embedder_facts), Route(EMBED, embed, methods=["POST"])],
 }

@@ -45,7 +45,7 @@ async def metrics(request: Request) -> Response:
     return Response(exposition, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-PLAIN = [
+STARLETTE_ROUTES = [
     Route("/livez", livez),
     Route("/startupz", startupz),
     *(Route(path, readyz) for path in ("/readyz", *READY_ALIASES)),
