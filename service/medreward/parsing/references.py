@@ -50,7 +50,7 @@ class ParsedReferences(NamedTuple):
     """True if the references and the sample name different modalities."""
 
 
-def take_references_apart(sample: Sample, recipe: Recipe) -> ParsedReferences:
+def parse_references(sample: Sample, recipe: Recipe) -> ParsedReferences:
     """Split references into text and modality tag, such as "<X_RAY>left lower lobe".
 
     A tag counts at the start of a reference, if it is one of the recipe's or of MediX-R1's

@@ -12,7 +12,7 @@ from medreward.guards.decoration import undecorated
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
 from medreward.parsing.completion import Completion, read_completion
-from medreward.parsing.references import reference_problem, take_references_apart
+from medreward.parsing.references import parse_references, reference_problem
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe
 from medreward.samples import Limits, Sample, is_over, over_limit, too_long
@@ -94,7 +94,7 @@ def parse_sample(sample: Sample, recipe: Recipe, limits: Limits) -> ParsedSample
 def _parsed(
     completion: Completion, sample: Sample, recipe: Recipe, limits: Limits, reading: Reading
 ) -> ParsedSample:
-    references = take_references_apart(sample, recipe)
+    references = parse_references(sample, recipe)
     is_rejected = _is_rejected(completion, recipe)
     accuracy: Signal | None = None
     problem = reference_problem(references, limits)
