@@ -35,7 +35,7 @@ class Resolver(Generic[Q, A]):
         binding: Binding[Q, A],
         memory: MemoryTier,
         metrics: Metrics,
-        shared: RedisTier | None = None,
+        redis: RedisTier | None = None,
         offload: Offloader | None = None,
         *,
         on_outcome: Callable[[Problem | None], None] = lambda _: None,
@@ -43,7 +43,7 @@ class Resolver(Generic[Q, A]):
         self._binding = binding
         self._memory = memory
         self._metrics = metrics
-        self._shared = shared
+        self._redis = redis
         self._offload = offload or Offloader()
         self.on_outcome = on_outcome
         """Called once a batch: with its first problem, or with None if any question got an answer."""
@@ -75,19 +75,19 @@ class Resolver(Generic[Q, A]):
 
     async def resolve(self, answers: Answers[Q, A], caller: Caller) -> None:
         """Fill the missing answers: from Redis, from other replicas, or by asking the engine."""
-        if self._shared is not None and answers.missing:
+        if self._redis is not None and answers.missing:
             started_s = time.perf_counter()
             keys, source = list(answers.missing), self._binding.source
-            found = await self._shared.get_many(keys, caller.namespace, role=source)
+            found = await self._redis.get_many(keys, caller.namespace, role=source)
             await self._accept(found, answers)
             answers.timings.cache_s += time.perf_counter() - started_s
         if not answers.missing:
             return
         started_s = time.perf_counter()
-        if self._shared is None:
+        if self._redis is None:
             await self._ask_engine(dict(answers.missing), answers, caller)
         else:
-            await self._ask_shared(self._shared, answers, caller)
+            await self._ask_or_wait(self._redis, answers, caller)
         answers.timings.engine_s += time.perf_counter() - started_s
 
     async def aclose(self) -> None:
@@ -105,14 +105,14 @@ class Resolver(Generic[Q, A]):
             if not isinstance(answer, Problem)
         }
         self._memory.put_many(packed)
-        if self._shared is not None:
-            self._shared.put_soon(packed, namespace, role=self._binding.source)
+        if self._redis is not None:
+            self._redis.put_soon(packed, namespace, role=self._binding.source)
             self.on_abandoned(namespace, answers.keys() - packed.keys())
 
     def on_abandoned(self, namespace: str, keys: Collection[bytes]) -> None:
         """Release the leases of questions without an answer, so that other replicas can ask now."""
-        if self._shared is not None:
-            self._shared.release(keys, namespace, role=self._binding.source)
+        if self._redis is not None:
+            self._redis.release(keys, namespace, role=self._binding.source)
 
     async def _accept(self, found: Mapping[bytes, bytes], answers: Answers[Q, A]) -> None:
         """Validate and take the answers of other replicas; invalid ones leave a question missing."""
@@ -133,15 +133,13 @@ class Resolver(Generic[Q, A]):
                 valid[key] = answer
         return valid
 
-    async def _ask_shared(self, shared: RedisTier, answers: Answers[Q, A], caller: Caller) -> None:
+    async def _ask_or_wait(self, redis: RedisTier, answers: Answers[Q, A], caller: Caller) -> None:
         """Ask the questions leased here; wait for those leased elsewhere, or take them over."""
         every = keys = list(answers.missing)
         namespace, role = caller.namespace, self._binding.source
         try:
             async with asyncio.TaskGroup() as tasks:
-                claimed = await shared.claim(
-                    keys, namespace, role=role, hold_s=self._hold_s(caller)
-                )
+                claimed = await redis.claim(keys, namespace, role=role, hold_s=self._hold_s(caller))
                 while True:
                     await self._accept(claimed.answered, answers)
                     # An entry that is neither a lease nor a valid answer was written by an error;
@@ -156,7 +154,7 @@ class Resolver(Generic[Q, A]):
                     keys = list(claimed.in_flight)
                     if not keys or not caller.deadline.left_s:
                         break
-                    claimed = await shared.wait_for_others(
+                    claimed = await redis.wait_for_others(
                         keys,
                         caller.deadline.at_s,
                         namespace,
@@ -169,7 +167,7 @@ class Resolver(Generic[Q, A]):
             # Also after a cancellation: a lease of a question that this process is not asking
             # would make other replicas wait until it ends.
             unasked = [key for key in every if not self._batcher.is_asking(key)]
-            shared.release(unasked, namespace, role=role)
+            redis.release(unasked, namespace, role=role)
 
     def _hold_s(self, caller: Caller) -> float:
         """Return the seconds for which a lease is renewed: to the deadline, plus one batch."""

@@ -45,10 +45,10 @@ class Tens(Lengths):
 
 
 def resolver(
-    engine: Lengths, memory: MemoryTier | None = None, shared: RedisTier | None = None
+    engine: Lengths, memory: MemoryTier | None = None, redis: RedisTier | None = None
 ) -> Resolver[str, int]:
     """Put a memory before an engine."""
-    return Resolver(engine, MemoryTier(10_000) if memory is None else memory, Metrics(), shared)
+    return Resolver(engine, MemoryTier(10_000) if memory is None else memory, Metrics(), redis)
 
 
 async def ask(
@@ -160,7 +160,7 @@ async def test_what_was_answered_while_redis_was_asked_is_not_asked_again(
         tier_on(f"redis://127.0.0.1:{way.port}/0", redis_timeout_s=5) as tier,
         tier_on(redis_server.url) as replica,
     ):
-        asked = resolver(engine, shared=tier)
+        asked = resolver(engine, redis=tier)
         first = asyncio.create_task(ask(asked, TEN))
         await until(lambda: bool(engine.asked))
         way.delay_s = 0.3
@@ -201,7 +201,7 @@ async def test_a_caller_who_leaves_holds_up_no_other_replica(redis_server: Redis
         tier_on(redis_server.url, lease_s=60) as replica,
     ):
         await replica.claim(list(keys.values()), role="judge")
-        engine.caller = asyncio.create_task(ask(resolver(engine, shared=tier), *texts))
+        engine.caller = asyncio.create_task(ask(resolver(engine, redis=tier), *texts))
         await asyncio.sleep(0.1)
         replica.put_soon({keys[text]: b"\x01" for text in answered}, role="judge")
         replica.release([keys[lost]], role="judge")
