@@ -196,7 +196,7 @@ class Service:
             self.metrics,
             self.redis,
             self.offload,
-            on_outcome=partial(self.engines.note, binding.source),
+            on_outcome=partial(self.engines.note, binding.role),
         )
         self._resolvers.append(resolver)
         return resolver

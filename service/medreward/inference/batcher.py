@@ -106,7 +106,7 @@ class Batcher(Generic[Q, A]):
         """The tickets of questions that wait or are in a batch, by key."""
         self._batches: dict[asyncio.Task[None], Batch[Q]] = {}
         self._closed = False
-        metrics.queue_depth[binding.source].set_function(lambda: self.depth)
+        metrics.queue_depth[binding.role].set_function(lambda: self.depth)
 
     @property
     def depth(self) -> int:
@@ -224,17 +224,17 @@ class Batcher(Generic[Q, A]):
 
     async def _call(self, questions: Sequence[Q]) -> Sequence[A | Problem]:
         binding, number = self._binding, len(questions)
-        self._metrics.batch_size[binding.source].observe(number)
-        if binding.source == "judge":
+        self._metrics.batch_size[binding.role].observe(number)
+        if binding.role == "judge":
             self._metrics.judge_calls.inc(number)
         started_s = time.perf_counter()
         try:
-            with batch_span(binding.source, binding.identity, number):
+            with batch_span(binding.role, binding.identity, number):
                 return await binding.ask(questions)
         finally:
             # Failed batches are timed too: a timeout is the slowest batch of all.
             seconds = time.perf_counter() - started_s
-            self._metrics.engine_seconds[binding.source].observe(seconds)
+            self._metrics.engine_seconds[binding.role].observe(seconds)
 
     async def _bisect(self, questions: list[Q], error: str) -> Sequence[A | Problem]:
         # Halving isolates the one question that breaks the engine; the others get their answers.

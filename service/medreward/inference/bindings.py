@@ -29,7 +29,7 @@ class Binding(ABC, Generic[Q, A]):
     Identity and capacity are read once: they are fixed when the engine has started.
     """
 
-    source: ClassVar[Role]
+    role: ClassVar[Role]
     failures: ClassVar[Failures]
     """The problems that the engine's errors become."""
 
@@ -97,7 +97,7 @@ class Binding(ABC, Generic[Q, A]):
 class JudgeBinding(Binding[Inquiry, Judgement]):
     """The binding of a judge: inquiries in, judgements out."""
 
-    source = "judge"
+    role = "judge"
     failures = JUDGE_FAILURES
 
     def __init__(self, judge: Judge, timeout_s: float) -> None:
@@ -151,7 +151,7 @@ class JudgeBinding(Binding[Inquiry, Judgement]):
 class EmbedderBinding(Binding[str, Vector]):
     """The binding of an embedder: texts in, vectors out."""
 
-    source = "embedder"
+    role = "embedder"
     failures = EMBEDDER_FAILURES
 
     def __init__(self, embedder: Embedder, timeout_s: float) -> None:

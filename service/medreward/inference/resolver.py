@@ -69,7 +69,7 @@ class Resolver(Generic[Q, A]):
         answers.cached = len(keys) - len(answers.missing)
         for result, count in (("hit", answers.cached), ("miss", len(answers.missing))):
             if count:
-                self._metrics.cache[binding.source, "memory", result].inc(count)
+                self._metrics.cache[binding.role, "memory", result].inc(count)
         answers.timings.cache_s = time.perf_counter() - started_s
         return answers
 
@@ -77,8 +77,8 @@ class Resolver(Generic[Q, A]):
         """Fill the missing answers: from Redis, from other replicas, or by asking the engine."""
         if self._redis is not None and answers.missing:
             started_s = time.perf_counter()
-            keys, source = list(answers.missing), self._binding.source
-            found = await self._redis.get_many(keys, caller.namespace, role=source)
+            keys, role = list(answers.missing), self._binding.role
+            found = await self._redis.get_many(keys, caller.namespace, role=role)
             await self._accept(found, answers)
             answers.timings.cache_s += time.perf_counter() - started_s
         if not answers.missing:
@@ -106,13 +106,13 @@ class Resolver(Generic[Q, A]):
         }
         self._memory.put_many(packed)
         if self._redis is not None:
-            self._redis.put_soon(packed, namespace, role=self._binding.source)
+            self._redis.put_soon(packed, namespace, role=self._binding.role)
             self.on_abandoned(namespace, answers.keys() - packed.keys())
 
     def on_abandoned(self, namespace: str, keys: Collection[bytes]) -> None:
         """Release the leases of questions without an answer, so that other replicas can ask now."""
         if self._redis is not None:
-            self._redis.release(keys, namespace, role=self._binding.source)
+            self._redis.release(keys, namespace, role=self._binding.role)
 
     async def _accept(self, found: Mapping[bytes, bytes], answers: Answers[Q, A]) -> None:
         """Validate and take the answers of other replicas; invalid ones leave a question missing."""
@@ -136,7 +136,7 @@ class Resolver(Generic[Q, A]):
     async def _ask_or_wait(self, redis: RedisTier, answers: Answers[Q, A], caller: Caller) -> None:
         """Ask the questions leased here; wait for those leased elsewhere, or take them over."""
         every = keys = list(answers.missing)
-        namespace, role = caller.namespace, self._binding.source
+        namespace, role = caller.namespace, self._binding.role
         try:
             async with asyncio.TaskGroup() as tasks:
                 claimed = await redis.claim(keys, namespace, role=role, hold_s=self._hold_s(caller))
@@ -186,9 +186,9 @@ class Resolver(Generic[Q, A]):
         if not left:
             return
         replies = await self._batcher.ask(left, caller)
-        source, timings = self._binding.source, answers.timings
-        self._metrics.queue_wait[source].observe(replies.waited_s)
+        role, timings = self._binding.role, answers.timings
+        self._metrics.queue_wait[role].observe(replies.waited_s)
         timings.queue_s = max(timings.queue_s, replies.waited_s)
         timings.asked += replies.asked
         for key, value in replies.answers.items():
-            answers.fill(key, value, "coalesced" if key in replies.shared else source)
+            answers.fill(key, value, "coalesced" if key in replies.shared else role)

@@ -18,7 +18,7 @@ async def lengths(texts: Sequence[str]) -> Sequence[Any]:
 class Lengths(Binding[str, int]):
     """An engine that keeps its batches, and can be held. A text's group is its first letter."""
 
-    source = "judge"
+    role = "judge"
     failures = JUDGE_FAILURES
 
     def __init__(
