@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 
 Role = Literal["judge", "embedder"]
 
-KEY_BYTES = 16
 BUCKETS = 32
 """Tags, and thereby slots, of all entries: a batch takes at most so many commands in a cluster, and
 the entries still spread over its nodes."""
@@ -47,7 +46,8 @@ def entry_names(keys: Sequence[bytes], role: Role, namespace: str) -> list[bytes
 
 def key_of(name: bytes) -> bytes:
     """Return the key at the end of an entry's name."""
-    return name[-KEY_BYTES:]
+    # Five colons stand before it, and a key may contain more of them.
+    return name.split(b":", 5)[-1]
 
 
 def entry_pattern(namespace: str | None) -> bytes:
