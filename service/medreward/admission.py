@@ -47,8 +47,6 @@ class Caller:
 
     deadline: Deadline
     namespace: str = ""
-    run: str | None = None
-    """Id of the training job that sent the request."""
     while_connected: Callable[[Awaitable[Any]], Awaitable[None]] = _to_the_end
     """Awaits some work while the caller is connected; raises `Abandoned` if it hangs up."""
 

@@ -120,7 +120,7 @@ def reward_job(
         samples=body.samples,
         recipe=recipe,
         context=context,
-        caller=_caller(request, body.deadline_ms, None if run is None else run.id),
+        caller=_caller(request, body.deadline_ms),
         run=None if run is None else RunKey(namespace, run.id),
         step=None if run is None else run.step,
     )
@@ -170,11 +170,10 @@ def _check_template(context: ScoringContext, template: str) -> None:
         )
 
 
-def _caller(request: Request, deadline_ms: int | None, run: str | None = None) -> Caller:
+def _caller(request: Request, deadline_ms: int | None) -> Caller:
     return Caller(
         deadline=service_of(request).deadline(deadline_ms),
         namespace=request.state.namespace,
-        run=run,
         while_connected=partial(while_connected, request),
     )
 
