@@ -181,8 +181,7 @@ def _inquiries(parsed: ParsedSample, recipe: Recipe, template: Template) -> list
     """Return the inquiries about one sample: one for each reference, or two with both views."""
     if recipe.signals.accuracy_llm is None or not parsed.needs_models:
         return []
-    # A question that the prompt does not show would only split the cache entries of equal prompts.
-    question = parsed.question if template.shows_question else None
+    question = template.shown(parsed.question)
     in_both = question is not None and recipe.guards is not None and recipe.guards.both_views
     views = (View.AS_WRITTEN, View.WITHOUT_QUESTION) if in_both else (View.AS_WRITTEN,)
     return [

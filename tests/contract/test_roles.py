@@ -423,6 +423,27 @@ async def test_a_process_of_another_version_is_waited_for() -> None:
     await check_refusal(RoleJudge("http://judge", transport=older), told, BackendDown)
 
 
+async def test_questions_that_the_prompt_does_not_show_make_no_difference() -> None:
+    """Inquiries that differ in such a question alone are asked once, and each has the answer."""
+    judge = ScriptedJudge(default="YES")
+    asked: dict[str, Any] = {
+        "template": "match",
+        "answer": "effusion",
+        "reference": "pleural effusion",
+    }
+    body = {
+        "identity": judge.identity,
+        "deadline_ms": 9000,
+        "questions": [asked | {"question": question} for question in ("What?", "Where?", None)],
+    }
+    async with app_client(settings_of("judge"), judge) as (client, _):
+        judge.batches.clear()
+        reply = await client.post("/engine/judge", json=body)
+
+    assert [answer["probabilities"] for answer in reply.json()["answers"]] == [[1.0, 0.0]] * 3
+    assert [len(batch) for batch in judge.batches] == [1]
+
+
 async def test_now_and_then_a_caller_is_asked_to_connect_anew() -> None:
     """Behind one address for several processes, one that was restarted would else stay unasked."""
     async with processes() as three:

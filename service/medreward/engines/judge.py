@@ -25,7 +25,10 @@ class View(StrEnum):
 
 
 class Inquiry(NamedTuple):
-    """One request to a judge. Equal inquiries get equal judgements, so each is sent once."""
+    """One request to a judge. Equal inquiries get equal judgements, so each is sent once.
+
+    Its question is what `Template.shown` returned, so unequal inquiries have different cache keys.
+    """
 
     template: Template
     answer: str
@@ -33,6 +36,12 @@ class Inquiry(NamedTuple):
     question: str | None = None
     criterion: str | None = None
     view: View = View.AS_WRITTEN
+
+    @property
+    def shown_question(self) -> str | None:
+        """The question in the prompt; None if the template or the view shows none."""
+        is_hidden = self.view is View.WITHOUT_QUESTION
+        return None if is_hidden else self.template.shown(self.question)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ def inquiry_key(identity: str, inquiry: Inquiry, namespace: str = "") -> bytes:
         inquiry.template.sha,
         inquiry.view,
         # A question that the prompt does not show cannot change the answer.
-        inquiry.question if inquiry.template.shows_question else None,
+        inquiry.template.shown(inquiry.question),
         inquiry.criterion,
         inquiry.reference,
         inquiry.answer,

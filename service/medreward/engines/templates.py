@@ -28,6 +28,10 @@ class Template:
         digest = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()
         object.__setattr__(self, "sha", digest)
 
+    def shown(self, question: str | None) -> str | None:
+        """Return a question as far as the prompt shows it: None if the template shows none."""
+        return question if self.shows_question else None
+
 
 _CONTENT = ("name", "version", "kind", "shows_question", "instruction", "opening")
 

@@ -141,7 +141,7 @@ def _views(item: Item, template: Template, votes: int) -> tuple[View, ...]:
         view
         for view in VIEWS[:votes]
         if not (view is View.SWAPPED and item.reference is None)
-        and not (view is View.WITHOUT_QUESTION and not _shown_question(item, template))
+        and not (view is View.WITHOUT_QUESTION and not template.shown(item.question))
     )
 
 
@@ -204,10 +204,6 @@ def _ruled(item: Item, rules: GuardChain, reading: Reading) -> tuple[Grade | Ung
     )
 
 
-def _shown_question(item: Item, template: Template) -> str | None:
-    return item.question if template.shows_question else None
-
-
 def _inquiry(
     item: Item, template: Template, view: View, criterion: Criterion | None = None
 ) -> Inquiry:
@@ -215,7 +211,7 @@ def _inquiry(
         template=template,
         answer=item.answer.strip(),
         reference=item.reference.strip() if item.reference is not None else None,
-        question=_shown_question(item, template),
+        question=template.shown(item.question),
         criterion=criterion.text if criterion else None,
         view=view,
     )

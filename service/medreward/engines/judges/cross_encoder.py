@@ -160,9 +160,7 @@ class CrossEncoderJudge(Resident):
 
 def text_pair(inquiry: Inquiry) -> tuple[str, str]:
     """Build the pair of an inquiry: the reference, after the question if shown, and the answer."""
-    blind = inquiry.view is View.WITHOUT_QUESTION or not inquiry.template.shows_question
-    question = None if blind else inquiry.question
-    reference = "\n".join(text for text in (question, inquiry.reference) if text)
+    reference = "\n".join(text for text in (inquiry.shown_question, inquiry.reference) if text)
     pair = (reference, inquiry.answer)
     return (pair[1], pair[0]) if inquiry.view is View.SWAPPED else pair
 

@@ -118,10 +118,8 @@ def _escape(character: str) -> str:
 
 def _fields(inquiry: Inquiry) -> list[tuple[str, str]]:
     """List the named texts in the order of the inquiry's view."""
-    blind = inquiry.view is View.WITHOUT_QUESTION or not inquiry.template.shows_question
-    question = None if blind else inquiry.question
     fields = [
-        ("question", question),
+        ("question", inquiry.shown_question),
         ("criterion", inquiry.criterion),
         ("reference", inquiry.reference),
         ("candidate", inquiry.answer),

@@ -29,6 +29,7 @@ from medreward.engines.remote.peer_schemas import (
     ENGINE,
     JUDGE,
     EngineFacts,
+    Question,
     Questions,
     Texts,
 )
@@ -154,10 +155,12 @@ def _inquiries(body: Questions, service: Service) -> list[Inquiry]:
     unknown = {q.template for q in body.questions} - named.keys()
     if unknown:
         raise InvalidRequest(f"questions: this judge answers the templates {', '.join(named)} only")
-    return [
-        Inquiry(named[q.template], q.answer, q.reference, q.question, q.criterion, q.view)
-        for q in body.questions
-    ]
+    return [_inquiry(question, named[question.template]) for question in body.questions]
+
+
+def _inquiry(sent: Question, template: Template) -> Inquiry:
+    question = template.shown(sent.question)
+    return Inquiry(template, sent.answer, sent.reference, question, sent.criterion, sent.view)
 
 
 def _said(answer: Judgement | Problem) -> dict[str, Any]:
