@@ -89,7 +89,9 @@ async def score(
 
     composer = RewardComposer(recipe, inquiries, judgements, vectors)
     if recipe.wants_witness and context.has_other_engine:
-        composer.opinions = context.judge_resolver.lookup(composer.second_opinions(), caller)
+        composer.opinions = await context.offload.run(
+            lambda: context.judge_resolver.lookup(composer.second_opinions(), caller), len(samples)
+        )
         await _resolve(context, composer.opinions, None, caller)
         trace.judge += composer.opinions.timings
     return await context.offload.run(partial(composer.rewards, parsed_samples), len(samples))

@@ -107,8 +107,10 @@ async def judge(request: Request) -> Response:
         answers = await _answers(
             request, permit, service.judge_resolver, inquiries, deadline_ms=body.deadline_ms
         )
-        rows = [_said(answers.look(inquiry)) for inquiry in inquiries]
-        return plain_json({"answers": rows})
+        return await service.offload.run(
+            lambda: plain_json({"answers": [_said(answers.look(one)) for one in inquiries]}),
+            len(inquiries),
+        )
 
 
 async def embed(request: Request) -> Response:

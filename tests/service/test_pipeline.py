@@ -1,0 +1,70 @@
+"""The pipeline of rewards: which of its work leaves the event loop free."""
+
+import threading
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+
+import pytest
+
+from medreward.admission import Caller, Deadline
+from medreward.cache.memory import MemoryTier
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.cascade import Cascade
+from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.inference.answers import Answers
+from medreward.inference.bindings import JudgeBinding
+from medreward.inference.resolver import Resolver
+from medreward.offload import SMALL
+from medreward.pipeline import Trace, score
+from medreward.rewards.reward import Reward
+from medreward.samples import Sample
+from medreward.service import Service
+from medreward.settings import Settings
+from medreward.telemetry.metrics import Metrics
+
+pytestmark = pytest.mark.anyio
+
+JUDGE = Cascade(ScriptedJudge(default="YES"), ScriptedJudge(default="YES"), escalates=True)
+
+
+class WatchedResolver(Resolver[Inquiry, Judgement]):
+    """A judge's resolver that keeps the thread of each look-up."""
+
+    def __init__(self) -> None:
+        super().__init__(JudgeBinding(JUDGE, timeout_s=60), MemoryTier(10**6), Metrics())
+        self.threads: list[threading.Thread] = []
+
+    def lookup(self, questions: Iterable[Inquiry], caller: Caller) -> Answers[Inquiry, Judgement]:
+        """Note the thread, then look up."""
+        self.threads.append(threading.current_thread())
+        return super().lookup(questions, caller)
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    """A service with two judges that say YES."""
+    service = Service(Settings(), judge=JUDGE, embedder=HashedEmbedder())
+    await service.load()
+    yield service
+    await service.aclose()
+
+
+@pytest.mark.parametrize(("number", "is_beside"), [(SMALL, False), (SMALL + 1, True)])
+async def test_look_ups_of_a_large_request_leave_the_event_loop_free(
+    service: Service, number: int, is_beside: bool
+) -> None:
+    """That of the second opinions too; those of a small one are made at once."""
+    sample = {"reference": "left lower lobe pneumonia", "modality": "X_RAY"}
+    said = "<X_RAY><thinking>Dense.</thinking><answer>Basal shadow {}</answer>"
+    samples = [Sample(response=said.format(n), **sample) for n in range(number)]
+    resolver = WatchedResolver()
+    context = replace(service.context, judge_resolver=resolver)
+    caller, recipe = Caller(Deadline.after(60)), service.recipe("medix-r1-guarded")
+
+    results = await score(samples, recipe, context, caller=caller, trace=Trace())
+    await resolver.aclose()
+
+    here = threading.current_thread()
+    assert [thread is not here for thread in resolver.threads] == [is_beside] * 2
+    assert all(isinstance(result, Reward) for result in results)
