@@ -26,7 +26,7 @@ GUARD_FAILED = Problem(
 )
 CanRead = Callable[[str], bool]
 Reading = CanRead | None
-"""Tells whether the judge that would be asked can read a text; None if any text is judged."""
+"""Tells whether the judge can read a text; None if texts that it cannot read are judged, too."""
 
 EXACT, REJECTED = Signal(1.0, "exact", rule="equal"), Signal(0.0, "rule", rule="rejected")
 UNREADABLE = Signal(0.0, "rule", rule="unreadable")
@@ -38,26 +38,26 @@ MODALITY = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParsedSample:
-    """A sample's state before any model call; compared by identity."""
+    """What is known of a sample before any model is asked. Compared by identity."""
 
     references: tuple[str, ...] = ()
-    """References for the models, if they are asked."""
+    """References that a model is asked about."""
     question: str | None = None
     completion: Completion | None = None
     """None if the response is over its limit and was not parsed."""
     modality: Signal | None = None
     """None if the modality is unknown."""
     accuracy: Signal | None = None
-    """Signal of both judge and embedder if a rule settles them; None if the models are asked."""
+    """The signal of both judge and embedder if a rule or guard decides without them; else None."""
     problem: Problem | None = None
-    """Reason why the sample cannot be scored, regardless of the models."""
+    """Reason why the sample cannot be scored, whatever a model would say; else None."""
     flags: tuple[str, ...] = ()
     answer: str = ""
     """Answer that a model is asked about; under guards, without its decoration."""
     well_formed: bool = False
     """True if the response has the form that the recipe's format signal rewards."""
     needs_models: bool = False
-    """True if neither a rule nor a problem settles the sample."""
+    """True if it has neither an `accuracy` nor a `problem`: models decide."""
 
 
 class SampleParser:

@@ -89,8 +89,8 @@ class Guards(_Table):
     both_views: bool = False
     """A YES has to hold with the question shown and without it."""
     witness_cosine: Annotated[float | None, Field(ge=-1, le=1)] = None
-    """A YES needs a second witness: a common word, a cosine of at least this, or another engine's
-    YES. If None, the judge's YES is enough."""
+    """A YES needs a witness besides the judge: a word in common, a cosine of at least this, or the YES
+    of another engine. If None, it needs none."""
 
     needs_readable: Annotated[bool, Field(exclude_if=_is_unset)] = False
     """Do not judge what the judge's tokenizer cannot read: such an answer is wrong, and a sample with
@@ -206,7 +206,7 @@ class Recipe(_Table):
 
     @cached_property
     def wants_witness(self) -> bool:
-        """True if a YES needs a second witness."""
+        """True if a YES needs a witness besides the judge."""
         return self.guards is not None and self.guards.witness_cosine is not None
 
     @cached_property

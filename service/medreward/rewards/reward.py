@@ -115,7 +115,7 @@ class RewardComposer:
         self._settled: dict[ParsedSample, Reward | Unscored] = {}
         self._unwitnessed: dict[ParsedSample, list[int]] = {}
         self.opinions: Answers[Inquiry, Judgement] | None = None
-        """Another engine's judgements, as witnesses."""
+        """Judgements of another engine on each YES without a witness; None if it was not asked."""
 
     def second_opinions(self) -> list[Inquiry]:
         """Return the inquiries for another engine, one about each YES without a witness."""
@@ -126,7 +126,7 @@ class RewardComposer:
         ]
 
     def _unwitnessed_of(self, parsed: ParsedSample) -> Sequence[int]:
-        """Return the numbers of the references with a YES that has no second witness."""
+        """Return the numbers of the references with a YES that neither words nor embedder support."""
         if not self._recipe.wants_witness or not parsed.needs_models:
             return ()
         if parsed not in self._unwitnessed:
@@ -178,7 +178,7 @@ class RewardComposer:
         return judge_signal(answers, soft=judge is not None and judge.soft)
 
     def _is_near(self, parsed: ParsedSample, number: int) -> bool:
-        """Return whether the embedder confirms a YES: the cosine reaches the recipe's threshold."""
+        """Return whether the embedder bears witness: the cosine reaches the recipe's threshold."""
         floor = self._recipe.guards.witness_cosine if self._recipe.guards else None
         if floor is None:
             return True
@@ -189,7 +189,7 @@ class RewardComposer:
         return answer.shape == reference.shape and cosine(answer, reference) >= floor
 
     def _is_confirmed(self, inquiries: Views) -> bool:
-        """Return whether another engine says YES too."""
+        """Return whether another engine bears witness: it says YES too."""
         other = second_opinion(inquiries)
         return self.opinions is not None and _says_yes(self.opinions.look(other))
 
