@@ -76,11 +76,11 @@ def settle(pair: Pair) -> Settled | None:
     return Settled(says_yes, rule, whole, against)
 
 
-Decision = tuple[bool, str] | None
-"""True for yes and False for no, with the rule; None if undecided."""
+Ruling = tuple[bool, str]
+"""True for yes and False for no, with the rule."""
 
 
-def _equal(pair: Pair) -> Decision:
+def _equal(pair: Pair) -> Ruling | None:
     answer, reference = pair.answer, pair.reference
     said, meant = answer.derived(plain_of), reference.derived(plain_of)
     is_same = said == meant or answer.derived(_spelled_out) == reference.derived(_spelled_out)
@@ -131,7 +131,7 @@ def _short_forms() -> tuple[Mapping[str, str], Mapping[str, str]]:
     return table["words"], {text: side for side, same in table["texts"].items() for text in same}
 
 
-def _ruled(agree: bool | None, rule: str) -> Decision:
+def _ruled(agree: bool | None, rule: str) -> Ruling | None:
     return None if agree is None else (agree, rule)
 
 
