@@ -24,8 +24,8 @@ from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.guards.chain import GUARDS
 from medreward.guards.normal import clear_cache, normal
 from medreward.guards.pair import Pair
-from medreward.guards.support import has_witness
 from medreward.guards.symbolic import settle
+from medreward.guards.witness import has_witness
 from medreward.pipeline import Trace, score
 from medreward.samples import Sample
 from medreward.service import Service

@@ -8,7 +8,7 @@ from rich.text import Text
 from medreward.cli.terminal import shown
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
-from medreward.guards.support import has_witness
+from medreward.guards.witness import has_witness
 from medreward.parsing.completion import Completion, tighten
 from medreward.parsing.sample import ParsedSample, is_well_formed, parse_sample
 from medreward.recipes.recipe import Recipe, Tags

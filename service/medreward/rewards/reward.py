@@ -10,7 +10,7 @@ from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.errors import EMBEDDER_FAILURES, JUDGE_FAILURES, NonsenseReply, Problem, ProblemKind
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
-from medreward.guards.support import has_witness
+from medreward.guards.witness import has_witness
 from medreward.inference.answers import Answered, Answers
 from medreward.parsing.sample import FORMAT, ParsedSample
 from medreward.parsing.signal import Signal

@@ -7,7 +7,7 @@ import pytest
 
 from medreward.audit.attacks import STRUCTURAL, attacks, items
 from medreward.guards.pair import Pair
-from medreward.guards.support import has_witness
+from medreward.guards.witness import has_witness
 from medreward.recipes.recipe import load_recipes
 from tests.service.guards.pairs import pair
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward.guards.support import has_witness
+from medreward.guards.witness import has_witness
 from tests.service.guards.pairs import pair
 
 
