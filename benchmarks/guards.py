@@ -24,7 +24,7 @@ from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.guards.chain import GUARDS
 from medreward.guards.normal import clear_cache, normal
 from medreward.guards.pair import Pair
-from medreward.guards.symbolic import settle
+from medreward.guards.settling import settle
 from medreward.guards.witness import has_witness
 from medreward.pipeline import Trace, score
 from medreward.samples import Sample

@@ -14,8 +14,8 @@ from medreward.guards.injection import injection
 from medreward.guards.length import length
 from medreward.guards.pair import Guard, Pair, Veto
 from medreward.guards.quantities import quantities
+from medreward.guards.settling import settle
 from medreward.guards.structure import structure
-from medreward.guards.symbolic import settle
 from medreward.guards.vacuity import vacuity
 
 GuardName = Literal[

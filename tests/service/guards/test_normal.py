@@ -20,7 +20,7 @@ from medreward.guards.normal import (
     stem,
 )
 from medreward.guards.pair import Pair
-from medreward.guards.symbolic import settle
+from medreward.guards.settling import settle
 from medreward.guards.witness import has_witness
 
 ODD = st.text(st.sampled_from("aеο éβ\u0301\u200b\u200d⁹½／＜क्ি左\u3164\n.5İß")) | st.text()

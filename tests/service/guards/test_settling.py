@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
-from medreward.guards.symbolic import settle
+from medreward.guards.settling import settle
 
 OPTIONS = "Which is it?\nA. Pneumonia\nB. Left lower lobe collapse\nC. Asthma"
 INLINE = "Which is it? (A) Pneumonia (B) Left lower lobe collapse (C) Asthma"
