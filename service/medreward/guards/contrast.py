@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
+from operator import ne
 from typing import NamedTuple
 
 from medreward.guards.copying import read_options
@@ -19,7 +20,7 @@ from medreward.guards.negation import Asides, Denial, asides, denial
 from medreward.guards.normal import AUXILIARIES, STOPWORDS, WORD, Normal, Word
 from medreward.guards.numbered import names_digit, numbered, numeral
 from medreward.guards.pair import Pair, Span, Veto
-from medreward.guards.polarity import Key, Shape, lexicon, shape, stemmed
+from medreward.guards.polarity import Key, Shape, lexicon, shape, shapes, stemmed
 
 SHORT = 14
 """Words of a text about one thing, at most; in longer ones, members must belong to one noun."""
@@ -50,9 +51,7 @@ Members = dict[str, list[int]]
 class Said(NamedTuple):
     """Statements of a text that can contradict those of another."""
 
-    text: str
-    size: int
-    words: tuple[Word, ...]
+    normal: Normal
     stems: tuple[str, ...]
     """Of each word the stem that is compared, which includes a prefix joined by a hyphen."""
     known: frozenset[str]
@@ -63,12 +62,13 @@ class Said(NamedTuple):
     asides: Asides
     asserted: frozenset[str]
     """Stems of the words outside every negation's scope."""
-    denies: Mapping[str, Word]
-    """Stems that a prefix may negate, each with its word: `displaced` for `nondisplaced`."""
-    absences: frozenset[str]
-    """Words that may state an absence."""
-    weak: frozenset[str]
-    """Words that may state a near absence."""
+    denies: Mapping[str, int]
+    """Stems that a prefix may negate, each with the place of its word: `displaced` for `nondisplaced`."""
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """Words with their places in the text, which most texts are never asked for."""
+        return self.normal.words
 
     def first(self, stem: str) -> Word | None:
         """Return the first word with that *stem*, if there is one."""
@@ -128,7 +128,9 @@ def _turned(text: Said) -> Said:
                 members.setdefault(key, {})[member] = left
     for key, denied in text.denied.items():
         places = [place for stated in members.get(key, {}).values() for place in stated]
-        is_first = min(min(stated) for stated in denied.values()) < min(places, default=text.size)
+        is_first = min(min(stated) for stated in denied.values()) < min(
+            places, default=text.normal.size
+        )
         if is_first and not any((key, member) in opposites for member in denied):
             members[key] = denied
     return text._replace(members=members)
@@ -136,14 +138,14 @@ def _turned(text: Said) -> Said:
 
 def _stops(text: Said, place: int) -> bool:
     """Return whether a clause ends behind the word at *place*."""
-    gap = text.text[text.words[place].end : text.words[place + 1].start]
-    return _STOP.search(gap) is not None
+    gap = text.normal.text[text.words[place].end : text.words[place + 1].start]
+    return gap != " " and _STOP.search(gap) is not None
 
 
 def _present(answer: Said, reference: Said) -> Veto | None:
     """Veto an answer by which the thing that is missing is there: `the gallbladder is in place`."""
     uses = lexicon().negation
-    if not reference.words:
+    if not reference.stems:
         return None
     # The reference names the thing, or denies it: `gallbladder`, `There is no gallbladder`.
     denied = reference.denial.denied
@@ -168,42 +170,32 @@ def said(text: Normal) -> Said:
 
 
 def _read(text: Normal) -> Said:
-    words, vocabulary, uses = text.words, text.vocabulary, lexicon().negation
-    shapes = [shape(word.text) for word in words]
-    stems = [known.stem for known in shapes]
-    telling = [(i, known) for i, known in enumerate(shapes) if known.tells]
-    joined = [(i, shape(both)) for i, both in _joined(words, text)]
+    meanings = [shapes[word] for word in text.tokens]
+    stems = [meaning.stem for meaning in meanings]
+    telling = [(i, meaning) for i, meaning in enumerate(meanings) if meaning.tells]
+    joined = [(i, shapes[both]) for i, both in _joined(text)]
     # The word after a hyphen is compared with its prefix: `displaced` in
     # `non-displaced` has the stem of `nondisplaced`.
     for i, meaning in joined:
         stems[i + 1] = meaning.stem
-    found = denial(words, text.text, vocabulary)
-    beside = asides(words, text.text, vocabulary)
-    stated = [one for one in _stated(text, telling, joined) if one[0] not in beside.others]
+    found, beside = denial(text), asides(text)
+    counting = [i for i, meaning in enumerate(meanings) if meaning.counts]
+    stated = _stated(text, telling, joined, counting)
+    if beside.others:
+        stated = [one for one in stated if one[0] not in beside.others]
     members, denied = _members(stated, found)
     known = asserted = frozenset(stems)
     # In most texts nothing is open, and one set serves as both.
     if found.doubtful:
         asserted = frozenset([stem for i, stem in enumerate(stems) if i not in found.doubtful])
+    denies = {
+        rest: i
+        for i, meaning in telling + joined
+        if meaning.denies and i not in found.scope
+        for rest in meaning.denies
+    }
     return Said(
-        text=text.text,
-        size=text.size,
-        words=words,
-        stems=tuple(stems),
-        known=known,
-        members=members,
-        denied=denied,
-        denial=found,
-        asides=beside,
-        asserted=asserted,
-        denies={
-            rest: words[i]
-            for i, meaning in telling + joined
-            if meaning.denies and i not in found.scope
-            for rest in meaning.denies
-        },
-        absences=uses["absences"] & vocabulary,
-        weak=uses["weak"] & vocabulary,
+        text, tuple(stems), known, members, denied, found, beside, asserted=asserted, denies=denies
     )
 
 
@@ -214,27 +206,28 @@ Statement = tuple[int, Key, str]
 """Place of a word, and the member that it states."""
 
 
-def _stated(text: Normal, telling: Shapes, joined: Shapes) -> Sequence[Statement]:
+def _stated(
+    text: Normal, telling: Shapes, joined: Shapes, counting: Sequence[int]
+) -> list[Statement]:
     # Single words come first, then numbers and abbreviations, then joined words:
     # of several contrasts, the first in this order is the one that a veto names.
-    words, known = text.words, lexicon()
+    tokens, known = text.tokens, lexicon()
     stated: list[Statement] = []
     marks: list[Statement] = []
     for i, meaning in telling:
-        word = words[i].text
-        before = words[i - 1].text if i else ""
-        is_silent = (before, word) in known.silent or before in known.negation["weakening"]
-        if meaning.says and not is_silent:
-            stated += [(i, *said) for said in _amount_or_name(words, i) or meaning.says]
-        if word in known.phrases and i + 1 < len(words):
-            stated += [(i, *said) for said in known.phrases[word].get(words[i + 1].text, ())]
-        if word in known.abbreviations and _is_side(words[i], text.text):
+        word = tokens[i]
+        if meaning.says and not _is_silent(tokens, i):
+            stated += [(i, *said) for said in _amount_or_name(tokens, i) or meaning.says]
+        if word in known.phrases and i + 1 < len(tokens):
+            stated += [(i, *said) for said in known.phrases[word].get(tokens[i + 1], ())]
+        if word in known.abbreviations and _is_side(text.words[i], text.text):
             marks += [(i, *said) for said in known.abbreviations[word]]
-        elif len(word) == 1 and (name := _class_name(words, i, text.text)):
+        elif len(word) == 1 and (name := _class_name(text.words, i, text.text)):
             marks.append((i, ("letter", name), word))
-    numbers = [*numbered(words, text.text)]
-    starts = [word.start for word in words] if numbers or not text.folded.isascii() else []
-    stated += [(bisect_left(starts, word.start), key, value) for key, value, word in numbers]
+    if counting or not text.folded.isascii():
+        starts = [word.start for word in text.words]
+        numbers = numbered(text, counting)
+        stated += [(bisect_left(starts, word.start), key, value) for key, value, word in numbers]
     stated += marks
     stated += [(i, *said) for i, meaning in joined for said in meaning.says]
     if not text.folded.isascii():
@@ -242,17 +235,23 @@ def _stated(text: Normal, telling: Shapes, joined: Shapes) -> Sequence[Statement
     return stated
 
 
+def _is_silent(tokens: Sequence[str], place: int) -> bool:
+    """Return whether the word before takes a word its meaning: `gall bladder`, `all right`."""
+    known, before = lexicon(), tokens[place - 1] if place else ""
+    return before in known.negation["weakening"] or (before, tokens[place]) in known.silent
+
+
 def _members(
     stated: Sequence[Statement], found: Denial
 ) -> tuple[Mapping[Key, Members], Mapping[Key, Members]]:
     """Return the members that a text states, and those that it denies."""
-    known = lexicon()
+    known, scope = lexicon(), found.scope
     members: dict[Key, Members] = {}
     denied: dict[Key, Members] = {}
     for place, key, member in stated:
-        if place not in found.scope:
+        if place not in scope:
             members.setdefault(key, {}).setdefault(member, []).append(place)
-        elif found.scope[place] and (key, member) in known.opposites:
+        elif scope[place] and (key, member) in known.opposites:
             opposite = known.opposites[key, member]
             members.setdefault(key, {}).setdefault(opposite, []).append(place)
         else:
@@ -274,15 +273,14 @@ def _signs(text: Normal, starts: Sequence[int]) -> Iterator[tuple[int, Key, str]
             yield place, key, member
 
 
-def _amount_or_name(words: Sequence[Word], place: int) -> tuple[tuple[Key, str], ...]:
+def _amount_or_name(tokens: Sequence[str], place: int) -> tuple[tuple[Key, str], ...]:
     """Return the key of a word that is part of a name: `decreased high-density lipoprotein` is low."""
-    after, nouns = lexicon().compounds
-    word = words[place].text
-    if names_digit(words, place):
+    (after, nouns), word = lexicon().compounds, tokens[place]
+    if names_digit(tokens, place):
         return ((("digit", word), word),)
-    if word not in after or place + 1 >= len(words) or words[place + 1].text not in nouns:
+    if word not in after or place + 1 >= len(tokens) or tokens[place + 1] not in nouns:
         return ()
-    return ((("amount", words[place + 1].text), word),)
+    return ((("amount", tokens[place + 1]), word),)
 
 
 MAX_NAME = 16
@@ -323,11 +321,11 @@ def _is_side(word: Word, text: str) -> bool:
     return not is_unit and (behind[:1] == ")" or (behind[:1] == " " and behind[1:].islower()))
 
 
-def _joined(words: Sequence[Word], normal: Normal) -> Iterator[tuple[int, str]]:
+def _joined(normal: Normal) -> Iterator[tuple[int, str]]:
     """Join prefixes to their words across a hyphen: `non-displaced`, `hyper-intense`."""
     if "-" not in normal.folded and "non" not in normal.vocabulary:
         return
-    known, text = lexicon(), normal.text
+    known, text, words = lexicon(), normal.text, normal.words
     for i in range(len(words) - 1):
         word, following = words[i], words[i + 1]
         if word.text in known.prefixes or word.text in known.negating:
@@ -343,11 +341,13 @@ def _twin(answer: Said, reference: Said) -> Veto | None:
     """
     if len(answer.stems) != len(reference.stems):
         return None
-    pairs = enumerate(zip(answer.stems, reference.stems, strict=True))
-    different = [i for i, (one, other) in pairs if one != other]
-    if len(different) == 2:  # noqa: PLR2004 - two words exchanged
+    ours, theirs = answer.stems, reference.stems
+    if sum(map(ne, ours, theirs)) > 2:  # noqa: PLR2004 - two words may be exchanged
+        return None
+    different = [i for i, stem in enumerate(ours) if stem != theirs[i]]
+    if len(different) == 2:  # noqa: PLR2004 - see above
         return _exchanged(answer, reference, *different)
-    if len(different) != 1:
+    if not different:
         return None
     word, against = answer.words[different[0]], reference.words[different[0]]
     rule = _rule(word.text, against.text)
@@ -385,7 +385,9 @@ def _rule(one: str, other: str) -> str | None:
 
 def _exclusive(answer: Said, reference: Said, asked: frozenset[str] = frozenset()) -> Veto | None:
     """Veto a group of which each text states a member that the other does not."""
-    is_short = max(answer.size, reference.size) <= SHORT
+    if not answer.members or not reference.members:
+        return None
+    is_short = max(answer.normal.size, reference.normal.size) <= SHORT
     told, meant = _told(answer, reference), _told(reference, answer)
     for key in filter(meant.__contains__, told):
         ours, theirs = told[key], meant[key]
@@ -414,7 +416,9 @@ def _told(text: Said, other: Said) -> Mapping[Key, Members]:
     for key, members in text.members.items():
         for member, places in members.items():
             left = [
-                place for place in places if place not in spared or text.words[place].text in words
+                place
+                for place in places
+                if place not in spared or text.normal.tokens[place] in words
             ]
             if left:
                 told.setdefault(key, {})[member] = left
@@ -435,7 +439,9 @@ def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_so
         return not ours.isdisjoint(theirs)
     if key[0] == "laterality" and (is_short or is_sole):
         return True
-    is_explained = key[0] == "lookalike" and max(one[0].size, other[0].size) > MAX_BARE
+    is_explained = (
+        key[0] == "lookalike" and max(one[0].normal.size, other[0].normal.size) > MAX_BARE
+    )
     if not is_short or is_explained:
         ours |= _nouns(*one, step=-1)
         theirs |= _nouns(*other, step=-1)
@@ -466,15 +472,16 @@ _JOINING = re.compile(_ASIDE.pattern + r"|,|\b(?:in|on|with|and|superimposed)\b"
 def _explains(key: Key, one: Stated, reference: Said, asked: frozenset[str]) -> bool:
     """Return whether a member is told beside another name of the reference: `low calcium; …`."""
     text, _, members = one
+    written = text.normal.text
     first = min(place for places in members.values() for place in places)
     if not 0 < first <= 2 * SHORT:
         return False
-    before, words = text.text[: text.words[first].start], text.words[:first]
+    before, words = written[: text.words[first].start], text.words[:first]
     initials = "".join(word.text[0] for word in reference.words if word.text not in STOPWORDS)
     if any(
         len(word.text) > 1
         and (word.text == initials or (word.text in initials and len(word.text) >= MIN_INITIALS))
-        and text.text[word.start : word.end].isupper()
+        and written[word.start : word.end].isupper()
         for word in words
     ):
         return _JOINING.search(before) is not None
@@ -498,16 +505,16 @@ def _may_agree(key: Key, mine: str, other: str) -> bool:
 
 def _nouns(text: Said, place: int, members: Members, step: int = 1) -> frozenset[str]:
     """Return the stems after a member, or before it, up to the clause's end or the next member."""
-    words, found, hollow = text.words, list[str](), lexicon().uses["hollow"]
+    tokens, found, hollow = text.normal.tokens, list[str](), lexicon().uses["hollow"]
     others = {other for places in members.values() for other in places}
     i = place
     while len(found) < REACH and abs(i - place) < 2 * REACH:
         i += step
-        if not 0 <= i < len(words) or i in others:
+        if not 0 <= i < len(tokens) or i in others:
             break
         if _stops(text, min(i, i - step)):
             break
-        word = words[i].text
+        word = tokens[i]
         if word not in STOPWORDS and word not in hollow and not word[0].isdigit():
             found.append(text.stems[i])
     return frozenset(found)
@@ -540,26 +547,34 @@ def _negated(answer: Said, reference: Said) -> Veto | None:
 
 
 def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
-    if other.absences - text.absences:
+    denied = text.denial.denied
+    if not denied and not text.denies:
         return None
-    for stem, word in text.denial.denied.items():
+    uses, own, its = lexicon().negation, text.normal.vocabulary, other.normal.vocabulary
+    absences = uses["absences"] & its
+    if absences - own:
+        return None
+    is_weak = not uses["weak"].isdisjoint(its)
+    for stem, word in denied.items():
         is_open = stem in text.asserted or stem in other.denial.denied
         is_lack = stem in text.denial.is_lack
-        is_vague = other.weak or other.absences or other.denial.doubtful or text.weak
+        is_vague = is_weak or absences or other.denial.doubtful or not uses["weak"].isdisjoint(own)
         is_open = is_open or (is_lack and bool(is_vague))
         is_open = is_open or bool(text.denial.qualified.get(stem, frozenset()) - other.known)
         # `Blood around the heart, no pleural effusion` has its own name for the other one.
         if modifiers := text.denial.modified.get(stem, frozenset()) - other.known:
-            own = text.asserted - STOPWORDS - lexicon().negation["triggers"] - modifiers
-            is_open = is_open or bool(own)
+            named = text.asserted - STOPWORDS - uses["triggers"] - modifiers
+            is_open = is_open or bool(named)
         if stem in other.asserted and not is_open and (against := other.first(stem)):
             return word, against
-    if other.weak:
+    if is_weak:
         return None
-    for rest, word in text.denies.items():
-        is_closed = rest in other.asserted and rest not in {*other.denies, *other.denial.denied}
+    for rest, place in text.denies.items():
+        is_closed = (
+            rest in other.asserted and rest not in other.denies and rest not in other.denial.denied
+        )
         if is_closed and text.first(rest) is None and (against := other.first(rest)):
-            return word, against
+            return text.words[place], against
     return None
 
 
@@ -585,7 +600,9 @@ def _labels(text: Normal) -> Mapping[str, frozenset[str]]:
 def _relabelled(pair: Pair) -> Veto | None:
     """Veto an answer that exchanges what two labels stand for."""
     theirs = pair.reference.derived(_labels)
-    ours = pair.answer.derived(_labels) if theirs else {}
+    if not theirs:
+        return None
+    ours = pair.answer.derived(_labels)
     for one, other in product(theirs, theirs):
         is_exchanged = (
             one < other and theirs[one] and theirs[other] and theirs[one] != theirs[other]
@@ -617,14 +634,18 @@ def _listed(text: Normal) -> tuple[frozenset[str], ...]:
     return named if all(len(member) <= MAX_LISTED for member in named) else ()
 
 
+def _several(text: Normal) -> tuple[frozenset[str], ...]:
+    """Read a list of two members or more; empty if the text is anything else."""
+    if "and" not in text.vocabulary and not _COMMA.search(text.folded.strip(" .,;")):
+        return ()
+    members = text.derived(_listed)
+    return members if len(set(members)) > 1 else ()
+
+
 def _partial(pair: Pair) -> Veto | None:
     """Veto an answer that names some members of a listed reference, and nothing else."""
-    if "and" not in pair.reference.vocabulary and not _COMMA.search(
-        pair.reference.folded.strip(" .,;")
-    ):
-        return None
-    meant = pair.reference.derived(_listed)
-    if len(set(meant)) < 2:  # noqa: PLR2004 - one member is no list
+    meant = pair.reference.derived(_several)
+    if not meant:
         return None
     told = pair.answer.derived(_listed)
     if not told or not set(told) < set(meant):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
-from medreward.guards.normal import STOPWORDS, Word
+from medreward.guards.normal import STOPWORDS, Normal, Word
 from medreward.guards.polarity import lexicon, shape
 
 _STOP = re.compile(r"[,;:.!?()\[\]\n]")
@@ -49,15 +49,15 @@ NO_ASIDES = Asides(frozenset(), frozenset())
 NOTHING = Denial({}, frozenset())
 
 
-def denial(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Denial:
+def denial(told: Normal) -> Denial:
     """Find the nouns that a text denies."""
-    uses = lexicon().negation
-    if uses["triggers"].isdisjoint(vocabulary):
+    triggers = lexicon().negation["triggers"]
+    if triggers.isdisjoint(told.vocabulary):
         return NOTHING
-    triggers = [i for i, word in enumerate(words) if word.text in uses["triggers"]]
-    reader = _Reader(words, text)
-    for place in triggers:
-        reader.read(place)
+    reader = _Reader(told.words, told.text)
+    for place, word in enumerate(told.tokens):
+        if word in triggers:
+            reader.read(place)
     return Denial(
         reader.denied,
         frozenset(reader.doubtful),
@@ -68,11 +68,12 @@ def denial(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Deni
     )
 
 
-def asides(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Asides:
+def asides(told: Normal) -> Asides:
     """Find the clauses that speak of something beside the answer."""
     uses = lexicon().negation
-    if uses["aside"].isdisjoint(vocabulary):
+    if uses["aside"].isdisjoint(told.vocabulary):
         return NO_ASIDES
+    words, text = told.words, told.text
     spared: set[int] = set()
     others: set[int] = set()
     start, is_spared, is_other = 0, False, False
@@ -94,7 +95,7 @@ def asides(words: Sequence[Word], text: str, vocabulary: frozenset[str]) -> Asid
             # What is not torn, needed or affected is not what was asked for.
             spared.update(range(max(start, i - 2 * MAX_SCOPE), i - 1))
         is_other = is_other or word.text in uses["instead"] or _turns_away(words, i, uses)
-        if word.text == "but" and not uses["whole"].isdisjoint(vocabulary):
+        if word.text == "but" and not uses["whole"].isdisjoint(told.vocabulary):
             # `All of the lung but its lower lobe`: no verb follows.
             behind = {other.text for other in words[i + 1 : i + 1 + MAX_SCOPE]}
             is_other = _COPULAS.isdisjoint(behind)

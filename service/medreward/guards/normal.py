@@ -10,11 +10,10 @@ invisible characters. Each word keeps its place in the original text.
 import re
 import threading
 import unicodedata
+from collections import OrderedDict
 from collections.abc import Callable
-from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, TypeVar
-
-from cachetools import LRUCache
+from functools import lru_cache
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from medreward.guards.lexicon import words_of
 
@@ -121,9 +120,39 @@ BYTES_A_TEXT, BYTES_A_CHARACTER = 7_500, 220
 """Memory of a text with all that the guards find in it, about; a test measures it."""
 
 MAX_CACHED = 40
-"""Characters of a word whose stem is cached, at most; longer runs of letters hold no meaning."""
+"""Characters of a word that is remembered, at most; longer runs of letters hold no meaning."""
+
+MAX_REMEMBERED = 65_536
+"""Words of which a memory keeps what was found, at most."""
 
 T = TypeVar("T")
+
+
+class WordMemory(dict[str, T]):
+    """What a function finds for each word: a look-up that costs no call once the word is known."""
+
+    def __init__(self, find: Callable[[str], T]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, word: str) -> T:
+        found = self._find(word)
+        if len(word) <= MAX_CACHED:
+            if len(self) >= MAX_REMEMBERED:
+                self.clear()
+            self[word] = found
+        return found
+
+
+class _Once(Generic[T]):
+    """A property that is computed once: `cached_property` without its lock, which costs as much again."""
+
+    def __init__(self, find: Callable[[Any], T]) -> None:
+        self._find, self._name, self.__doc__ = find, find.__name__, find.__doc__
+
+    def __get__(self, text: Any, owner: type) -> T:
+        found = text.__dict__[self._name] = self._find(text)
+        return found
 
 
 class Word(NamedTuple):
@@ -151,7 +180,15 @@ class Normal:
         self.text = text
         """The original text."""
         self._folding = None if text.isascii() else _fold(text)
-        self.folded = text.lower() if self._folding is None else self._folding.folded
+        if self._folding is None:
+            self.folded = text.lower()
+            self.tokens: tuple[str, ...] = tuple(WORD.findall(self.folded))
+            """Words without their places."""
+        else:
+            self.folded = self._folding.folded
+            self.tokens = tuple(_MARKED_WORD.findall(self.folded))
+        self.vocabulary = frozenset(self.tokens)
+        """Distinct words."""
         self._derived: dict[Callable[[Normal], Any], Any] = {}
 
     def derived(self, derive: Callable[["Normal"], T]) -> T:
@@ -159,11 +196,9 @@ class Normal:
 
         It is computed once, and kept as long as the text is: each text has one cache.
         """
-        found: T
-        try:
-            # Not `cast`, which would be a call for each of some twenty look-ups a sample.
-            found = self._derived[derive]
-        except KeyError:
+        # Not `cast`, which would be a call for each of some twenty look-ups a sample.
+        found: T = self._derived.get(derive, _NOT_YET)
+        if found is _NOT_YET:
             found = self._derived[derive] = derive(self)
         return found
 
@@ -183,7 +218,7 @@ class Normal:
             return start, end
         return self._folding.places[start][0], self._folding.places[end - 1][1]
 
-    @cached_property
+    @_Once
     def words(self) -> tuple[Word, ...]:
         """Words of the folded text, in order."""
         if self._folding is None:
@@ -191,30 +226,18 @@ class Normal:
         found = _MARKED_WORD.finditer(self.folded)
         return tuple(Word(m[0], *self.place(m.start(), m.end())) for m in found)
 
-    @cached_property
-    def tokens(self) -> tuple[str, ...]:
-        """Words without their places."""
-        if self._folding is None:
-            return tuple(WORD.findall(self.folded))
-        return tuple(_MARKED_WORD.findall(self.folded))
-
-    @cached_property
-    def vocabulary(self) -> frozenset[str]:
-        """Distinct words."""
-        return frozenset(self.tokens)
-
-    @cached_property
+    @_Once
     def content(self) -> frozenset[str]:
         """Stems of all words except stop words."""
-        return frozenset(map(stem, self.vocabulary - STOPWORDS))
+        return frozenset([_stems[word] for word in self.vocabulary - STOPWORDS])
 
-    @cached_property
+    @_Once
     def roots(self) -> frozenset[str]:
         """First letters of the stems that are not generic; of all stems if all are generic."""
         told = self.content - _wide() or self.content
         return frozenset([said[:_ROOT_LETTERS] for said in told])
 
-    @cached_property
+    @_Once
     def plain(self) -> str:
         """The folded text without accents."""
         if self._folding is None:
@@ -222,13 +245,14 @@ class Normal:
         parts = unicodedata.normalize("NFD", self.folded)
         return re.sub("[\u0300-\u036f]", "", parts)
 
-    @cached_property
+    @_Once
     def trigrams(self) -> frozenset[str]:
         """Every three characters in a row of the words, which are padded with single spaces."""
-        spaced = f" {' '.join(WORD.findall(self.plain))} "
-        return frozenset([spaced[i : i + 3] for i in range(len(spaced) - 2)])
+        words = self.tokens if self._folding is None else WORD.findall(self.plain)
+        spaced = f" {' '.join(words)} "
+        return frozenset(map("".join, zip(spaced, spaced[1:], spaced[2:], strict=False)))
 
-    @cached_property
+    @_Once
     def size(self) -> int:
         """Number of words; two characters of a script without spaces count as one."""
         packed = len(_CJK.findall(self.folded)) if self._folding else 0
@@ -237,26 +261,17 @@ class Normal:
 
 def normal(text: str) -> Normal:
     """Fold a text and cache the result: samples of a group share their reference and question."""
-    with _lock:
-        found = _cache.get(text)
-    if found is None:
-        found = Normal(text)
-        # A text that would displace a large share of the others is not worth it.
-        if counted_bytes(found) <= CACHE_BYTES // 16:
-            with _lock:
-                _cache[text] = found
-    return found
+    return _texts.get(text) or _texts.put(Normal(text))
 
 
 def cache_bytes() -> int:
     """Return the memory of the cached texts, by estimate."""
-    return int(_cache.currsize)
+    return _texts.bytes
 
 
 def clear_cache() -> None:
     """Forget all texts, as a benchmark does before each round."""
-    with _lock:
-        _cache.clear()
+    _texts.clear()
 
 
 def counted_bytes(text: Normal) -> int:
@@ -265,17 +280,50 @@ def counted_bytes(text: Normal) -> int:
     return BYTES_A_TEXT + BYTES_A_CHARACTER * max(len(text.text), len(text.folded))
 
 
-# Guards run in several threads. The lock is held for a look-up or an insertion only.
-_lock = threading.Lock()
-_cache: LRUCache[str, Normal] = LRUCache(CACHE_BYTES, counted_bytes)
+class _Texts:
+    """The texts that were used last, up to `CACHE_BYTES`."""
+
+    def __init__(self) -> None:
+        # Guards run in several threads. The lock is held for a look-up or an insertion only.
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Normal] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, text: str) -> Normal | None:
+        with self._lock:
+            found = self._kept.get(text)
+            if found is not None:
+                self._kept.move_to_end(text)
+        return found
+
+    def put(self, text: Normal) -> Normal:
+        size = counted_bytes(text)
+        # A text that would displace a large share of the others is not worth it.
+        if size <= CACHE_BYTES // 16:
+            with self._lock:
+                # Another thread may have put the same text.
+                if text.text not in self._kept:
+                    self._kept[text.text] = text
+                    self.bytes += size
+                while self.bytes > CACHE_BYTES:
+                    self.bytes -= counted_bytes(self._kept.popitem(last=False)[1])
+        return text
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self.bytes = 0
+
+
+_texts = _Texts()
+_NOT_YET: Any = object()
 
 
 def stem(word: str) -> str:
     """Remove the ending of an English plural, adjective or participle."""
-    return _stem(word) if len(word) <= MAX_CACHED else _stem.__wrapped__(word)
+    return _stems[word]
 
 
-@lru_cache(maxsize=65_536)
 def _stem(word: str) -> str:
     if word.endswith("ies") and len(word) > _STEM_LETTERS + 1:
         return f"{word[:-3]}y"
@@ -287,6 +335,9 @@ def _stem(word: str) -> str:
 
 def _without_e(word: str) -> str:
     return word.removesuffix("e") if len(word) > _STEM_LETTERS else word
+
+
+_stems = WordMemory(_stem)
 
 
 @lru_cache(maxsize=1)

@@ -1,14 +1,13 @@
 """Numbered terms: stage II, type 1, L4, CD25, the fifth finger."""
 
 import re
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from medreward.guards.measures import MONTHS, is_unit
-from medreward.guards.normal import Word
+from medreward.guards.normal import Normal, Word
 from medreward.guards.numerals import CARDINALS, ORDINALS, ROMAN
-from medreward.guards.polarity import MAX_CHARACTERS, Key, lexicon, stemmed
+from medreward.guards.polarity import Key, lexicon, stemmed
 
 _NAME = re.compile(r"([a-z]{1,6})(\d{1,3})([a-z]?)")
 _FORMULA = re.compile(r"(?:[a-z]{1,3}\d{1,2}){2,4}")
@@ -33,19 +32,18 @@ class Numbered(NamedTuple):
     word: Word
 
 
-def numbered(words: Sequence[Word], text: str) -> Iterator[Numbered]:
-    """Yield the numbered terms of a text."""
-    known = lexicon()
-    for i, word in enumerate(words):
+def numbered(told: Normal, places: Iterable[int]) -> Iterator[Numbered]:
+    """Yield the numbered terms of a text; *places* are those of the words that may belong to one."""
+    known, words, text = lexicon(), told.words, told.text
+    for i in places:
+        word = words[i]
         folded = word.text
-        if len(folded) > MAX_CHARACTERS or not _may_count(folded):
-            continue
         if folded in known.digits and not any(
             one.text == "from" for one in words[max(0, i - 2) : i]
         ):
             # Nobody says the thumb who counts from it.
             yield Numbered(("digit", ""), known.digits[folded], word)
-        elif names_digit(words, i):
+        elif names_digit(told.tokens, i):
             yield Numbered(("digit", ""), known.which[folded], word)
         elif (key := known.numbered.get(stemmed(folded))) is not None:
             yield from _behind(words, text, i, key)
@@ -59,22 +57,11 @@ def numbered(words: Sequence[Word], text: str) -> Iterator[Numbered]:
             yield from _plain(words, text, i)
 
 
-@lru_cache(maxsize=16_384)
-def _may_count(word: str) -> bool:
-    """Return whether a word can belong to a numbered term: a cached test that most words fail."""
-    known = lexicon()
-    return (
-        any(map(str.isdigit, word))
-        or any(word in table for table in (known.digits, known.which, ORDINALS, ROMAN))
-        or stemmed(word) in known.numbered
-    )
-
-
-def names_digit(words: Sequence[Word], place: int) -> bool:
+def names_digit(tokens: Sequence[str], place: int) -> bool:
     """Return whether a word identifies the finger or toe that follows it: `middle finger`."""
-    if words[place].text not in lexicon().which or place + 1 >= len(words):
+    if tokens[place] not in lexicon().which or place + 1 >= len(tokens):
         return False
-    return stemmed(words[place + 1].text) in {"finger", "toe"}
+    return stemmed(tokens[place + 1]) in {"finger", "toe"}
 
 
 def _behind(words: Sequence[Word], text: str, place: int, key: Key) -> Iterator[Numbered]:

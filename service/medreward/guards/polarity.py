@@ -7,6 +7,8 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from medreward.guards.lexicon import lexicon as read_lexicon
+from medreward.guards.normal import WordMemory
+from medreward.guards.numerals import ORDINALS, ROMAN
 
 Key = tuple[str, str]
 """Name of a rule and of one group under it; members of one key exclude each other."""
@@ -38,6 +40,8 @@ class Shape(NamedTuple):
     """Words that its prefix may negate: `displaced` for `nondisplaced`."""
     tells: bool = False
     """False if the word states nothing, whatever stands beside it."""
+    counts: bool = False
+    """True if the word may belong to a numbered term."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,11 @@ class Lexicon:
         return _inverted(self.table["suffixes"])
 
     @cached_property
+    def endings(self) -> tuple[str, ...]:
+        """All suffixes, for a test that most words fail."""
+        return tuple(self.suffixes)
+
+    @cached_property
     def compatible(self) -> frozenset[tuple[Key, str, str]]:
         """Pairs of members that may describe the same thing, in both orders."""
         return frozenset(
@@ -174,6 +183,11 @@ class Lexicon:
         return dict(self.table["digits"]["before"])
 
     @cached_property
+    def counting(self) -> frozenset[str]:
+        """Words that may be the number of a term or identify a finger or toe."""
+        return frozenset({*self.digits, *self.which, *ORDINALS, *ROMAN})
+
+    @cached_property
     def uses(self) -> Mapping[str, frozenset[str]]:
         """Words that tell lists, names and empty nouns."""
         return {use: frozenset(words) for use, words in self.table["uses"].items()}
@@ -221,28 +235,38 @@ def lexicon() -> Lexicon:
 
 def shape(word: str) -> Shape:
     """Look up the meaning of a folded word."""
-    return _shape(word) if len(word) <= MAX_CHARACTERS else Shape(word)
+    return shapes[word]
 
 
-@lru_cache(maxsize=65_536)
 def _shape(word: str) -> Shape:
+    if len(word) > MAX_CHARACTERS:
+        return Shape(word)
     stem = stemmed(word)
     known = lexicon()
     said = known.words.get(word) or known.words.get(stem) or known.words.get(respelled(word), ())
-    # A contrast of meaning names a veto better than one of spelling.
-    says = sorted((*said, *_affixes(stem, known)), key=lambda one: one[0][0] == "lookalike")
+    says = (*said, *_affixes(stem, known))
+    if len(says) > 1:
+        # A contrast of meaning names a veto better than one of spelling.
+        says = tuple(sorted(says, key=lambda one: one[0][0] == "lookalike"))
     denies = tuple(_denied(stem, known))
     is_mark = len(word) == 1 or word in known.abbreviations or word in known.phrases
-    return Shape(stem, tuple(says), denies, tells=bool(says or denies or is_mark))
+    has_digit = not word.isalpha() and any(map(str.isdigit, word))
+    counts = has_digit or word in known.counting or stem in known.numbered
+    return Shape(stem, says, denies, tells=bool(says or denies or is_mark), counts=counts)
+
+
+shapes = WordMemory(_shape)
+"""Meanings of words."""
 
 
 def _affixes(stem: str, known: Lexicon) -> Iterator[tuple[Key, str]]:
+    prefixes, has_suffix = known.prefixes, stem.endswith(known.endings)
     for cut in range(1, len(stem) - MIN_REST + 1):
-        for (rule, group), member in known.prefixes.get(stem[:cut], ()):
+        for (rule, group), member in prefixes.get(stem[:cut], ()):
             # `a|cute` has no prefix: one letter counts only before a long rest.
             if cut > 1 or len(stem) - cut >= REST:
                 yield (rule, f"{group}-{stem[cut:][:REST]}"), member
-        for (rule, group), member in known.suffixes.get(stem[cut:], ()):
+        for (rule, group), member in known.suffixes.get(stem[cut:], ()) if has_suffix else ():
             if cut >= MIN_REST:
                 yield (rule, f"{stem[:cut]}-{group}"), member
 

@@ -1,6 +1,5 @@
 """Lexical evidence that an answer and its reference are related, independent of the judge."""
 
-from itertools import chain
 from math import sqrt
 
 from medreward.guards.normal import STOPWORDS, Normal
@@ -32,19 +31,23 @@ def has_witness(pair: Pair) -> bool:
 
 
 def _cosine(one: Normal, other: Normal) -> float:
-    if not one.trigrams or not other.trigrams:
-        return 0.0
-    return len(one.trigrams & other.trigrams) / sqrt(len(one.trigrams) * len(other.trigrams))
+    ours, theirs = one.trigrams, other.trigrams
+    return len(ours & theirs) / sqrt(len(ours) * len(theirs)) if ours and theirs else 0.0
 
 
 def _abbreviates(long: Normal, short: Normal) -> bool:
     """Return whether a word of *short* consists of first letters of consecutive words of *long*."""
-    letters = "".join([word[0] for word in long.tokens])
-    told = "".join([word[0] for word in long.tokens if word not in STOPWORDS])
-    return any(
-        word in line
-        for word, line in chain(
-            ((w, letters) for w in short.tokens), ((w, told) for w in short.tokens)
-        )
-        if len(word) in ACRONYM
+    letters, told = long.derived(_initials)
+    if len(letters) < ACRONYM.start:
+        return False
+    short_forms = [word for word in short.tokens if len(word) in ACRONYM]
+    return bool([word for word in short_forms if word in letters or word in told])
+
+
+def _initials(text: Normal) -> tuple[str, str]:
+    """Return the first letters of all words, and of those that are no stop words."""
+    words = text.tokens
+    return (
+        "".join([word[0] for word in words]),
+        "".join([word[0] for word in words if word not in STOPWORDS]),
     )
