@@ -268,7 +268,11 @@ def _labelled(text: Normal, whole: Normal, options: Mapping[str, str]) -> Choice
         return None
     said, line = plain(found[3]), plain(found[3].split("\n", 1)[0])
     for told, other in sorted(options.items(), key=lambda one: one[0] != letter):
-        is_explained = said.startswith(other) and (line == other or said[len(other) :][:1] in _ENDS)
+        ends = said[len(other) :][:1]
+        # `B. Amlodipine, captopril and the others are safe` explains B.
+        is_explained = said.startswith(other) and (
+            line == other or (ends in _ENDS and (told == letter or ends != ","))
+        )
         if other and (said == other or is_explained):
             if said != other and _claimed(whole, options, against=False) not in (None, {letter}):
                 return None

@@ -83,7 +83,10 @@ def contrast(pair: Pair) -> Veto | None:
         found = _exclusive(_turned(answer), _turned(reference)) or _present(answer, reference)
     else:
         asked = frozenset[str]() if pair.question is None else pair.question.vocabulary
-        found = _exclusive(answer, reference, asked) or _negated(answer, reference)
+        # `The right one is smaller than the left` says that the left one is larger.
+        is_turned = _compares_from_the_other_end(pair, answer, reference)
+        found = None if is_turned else _exclusive(answer, reference, asked)
+        found = found or _negated(answer, reference)
     return (
         found
         or _swapped(answer, reference)
@@ -454,6 +457,20 @@ def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_so
     # stands here beside another word.
     return (
         key[0] != "amount" and theirs.isdisjoint(one[0].known) and ours.isdisjoint(other[0].known)
+    )
+
+
+def _compares_from_the_other_end(pair: Pair, answer: Said, reference: Said) -> bool:
+    """Return whether an answer says `less than` where the question or the reference says `more`."""
+    if "than" not in answer.known:
+        return False
+    others = (reference,) if pair.question is None else (reference, said(pair.question))
+    return any(
+        key[0] == "comparison"
+        and key in other.members
+        and other.members[key].keys() != stated.keys()
+        for key, stated in answer.members.items()
+        for other in others
     )
 
 

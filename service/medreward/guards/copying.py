@@ -37,7 +37,19 @@ _JOINT = frozenset(("all", "both", "none", "neither"))
 """Words of an option that speaks of the others: `all of the above`."""
 _ASIDES = frozenset(("you", "asked", "asks", "ask", "stated", "said"))
 _AGAINST = frozenset(
-    ("not", "no", "rather", "unlike", "without", "than", "excluding", "except", "neither", "nor")
+    (
+        "not",
+        "no",
+        "t",
+        "rather",
+        "unlike",
+        "without",
+        "than",
+        "excluding",
+        "except",
+        "neither",
+        "nor",
+    )
 )
 
 
@@ -107,6 +119,7 @@ def _options_rule(pair: Pair, options: Options | None) -> str | None:
     # an option's own text does not count as such a choice.
     against = _AGAINST - frozenset[str]().union(*options.texts.values())
     is_choice = not against.isdisjoint(pair.answer.vocabulary)
+    is_choice = is_choice or _concludes(pair.answer, options)
     return None if is_choice or _chooses_one(pair.answer, options) else "hedge.options"
 
 
@@ -142,6 +155,17 @@ def _names_one_first(answer: Normal, options: Options, meant: frozenset[str]) ->
             is_one = len(chosen) == 1 and (chosen <= meant or not meant)
             return is_one and not said >= frozenset(map(stem, rest))
     return False
+
+
+_CONCLUSION = re.compile(
+    r"\b(?:so|therefore|thus|hence|which makes|this makes|making)\b([^.;:\n]{1,200})"
+)
+
+
+def _concludes(answer: Normal, options: Options) -> bool:
+    """Return whether an answer ends by naming one option: `A would be pale, so this is a B`."""
+    found = list(_CONCLUSION.finditer(answer.folded))
+    return bool(found) and len(_named(Normal(found[-1][1]), options)) == 1
 
 
 def _marks_two(answer: Normal) -> bool:

@@ -41,14 +41,18 @@ _ARTICLE = re.compile(r"\b(?:an?|the|any)$")
 _CLAUSE = re.compile(r"[.;:!?\n]")
 _APPOSITION = re.compile(
     r",? \(?or [^,()\n]{1,60}[,)] (?=(?:is|are|refers|means|denotes|describes)\b)"
+    r"|, or [^\W\d_]{1,40}, (?=[^\W\d_]+)(?!(?:or|and|but|if|in|on|at|of|with|which|so|then|as|because|since"
+    r"|could|can|may|might|both|neither|not|less|more|most)\b)"
     r"|\bone or (?:both|more|all|several)\b"
 )
-"""Matches another name of the same thing: `epistaxis, or nosebleed, is a bleeding of the nose`."""
+"""Matches another name of the same thing: `epistaxis, or nosebleed, is …`, `an axial, or transverse, plane`."""
 _REJECTED = re.compile(
     r"\b(?:not(?! (?:sure|certain|clear|only|excluded|ruled))|unlike|rather than|instead of|"
-    r"as opposed to) [^,.;:\n]{1,60} or [^,.;:\n]{1,60}"
+    r"as opposed to|without|with few|with no) [^,.;:\n]{1,60} or [^,.;:\n]{1,60}"
 )
-"""Matches two other answers that are turned down together: `unlike early or late ones`."""
+"""Matches two other things that are turned down together: `unlike early or late ones`."""
+_OTHER = re.compile(r"\bor (?:an?|any|some|the)?\s?other\b")
+"""Matches what adds a class to one of its members: `lorazepam or another benzodiazepine`."""
 _LATER = re.compile(r"\b(?:but|now|currently|today|later)\b")
 
 _CUE = re.compile(
@@ -81,13 +85,24 @@ def _is_hedged(pair: Pair) -> bool:
     left = _REJECTED.sub(" ", folded)
     if left != folded and told <= Normal(left).content:
         folded = left
+    if (other := _OTHER.search(folded)) and _begins_with(folded[other.end() :], told):
+        folded = folded[other.end() :]
     parts = _parts(folded, around - told)
+    # What is listed behind a yes or no explains it, unless the other verdict is listed too.
+    verdicts = words_of("verdicts", "yes", "no")
+    is_verdict = pair.reference.vocabulary <= verdicts and not any(
+        part <= verdicts and not part <= told for part in parts
+    )
     return (
         _is_between(folded, told, around - told)
         or bool(pattern_of("hedges", "several").search(folded) and _stands_beside(parts, told))
-        or _is_list(folded, told, around - told)
+        or (not is_verdict and _is_list(folded, told, around - told))
         or _is_stroke(folded, told)
     )
+
+
+def _begins_with(text: str, told: frozenset[str]) -> bool:
+    return told <= Normal(_CLAUSE.split(text)[0]).content
 
 
 def _is_taken_back(pair: Pair) -> bool:

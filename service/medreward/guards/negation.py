@@ -56,7 +56,7 @@ def denial(told: Normal) -> Denial:
         return NOTHING
     reader = _Reader(told.words, told.text)
     for place, word in enumerate(told.tokens):
-        if word in triggers:
+        if word in triggers and (word != "t" or _is_contraction(told, place)):
             reader.read(place)
     return Denial(
         reader.denied,
@@ -66,6 +66,12 @@ def denial(told: Normal) -> Denial:
         reader.qualified,
         reader.modified,
     )
+
+
+def _is_contraction(told: Normal, place: int) -> bool:
+    """Return whether a `t` is the end of `isn't`."""
+    start = told.words[place].start
+    return told.text[max(0, start - 2) : start].lower() in {"n'", "n’"}  # noqa: RUF001
 
 
 def asides(told: Normal) -> Asides:
@@ -133,8 +139,11 @@ class _Reader:
         following = self._word(place + 1) if not self._stops(place) else ""
         if _LABEL.fullmatch(self._gap(place - 1)) and not following:
             self._back(place)
-        elif word in {"not", "cannot", "nicht"}:
+        elif word in {"not", "t", "cannot", "nicht"}:
             self._read_not(place, following)
+        elif word == "free" and self._gap(place - 1) == "-":
+            # A gluten-free diet does not say that gluten is there.
+            self.doubtful.add(place - 1)
         elif (word == "negative" and following == "for") or (word == "free" and following == "of"):
             self._forward(place + 1)
         elif (word == "ruled" and following == "out") or (

@@ -17,6 +17,7 @@ _NUMERAL = re.compile(r"(\d{1,4}|[ivx]{1,5})([a-d]?)")
 _SPINE = re.compile(r"c[1-8]|t(?:[1-9]|1[0-2])|l[1-5]|s[1-5]")
 _JOINT = re.compile(r"\s*[-–—/,&]\s*|\s+")  # noqa: RUF001 - dashes as they are written
 _LINK = frozenset({"and", "or", "to", "through"})
+_RANGES = frozenset({"-", "–", "—", "to"})  # noqa: RUF001 - dashes as they are written
 
 _SMALL = frozenset({"of", "in", "and", "or", "to", "with", "by", "at", "the", "a", "is", "was"})
 
@@ -145,7 +146,8 @@ def _noun(words: Sequence[Word], text: str, place: int) -> Key | None:
         stem = stemmed(folded)
         if stem in known.numbered:
             return known.numbered[stem]
-        if not nearest and folded.isalpha() and folded not in _LINK and folded not in ORDINALS:
+        is_noun = folded.isalpha() and folded not in _SMALL and folded not in _LINK
+        if not nearest and is_noun and folded not in ORDINALS:
             nearest = stem
     return ("number", f"{nearest}-") if nearest else None
 
@@ -166,11 +168,23 @@ def _plain(words: Sequence[Word], text: str, place: int) -> Iterator[Numbered]:
     key = _noun(words, text, place)
     if key == ("digit", ""):
         yield from (Numbered(key, one, word) for one in _reach(words, text, place))
+    elif _opens_range(words, text, place):
+        # What stands before `80-90 mg` is not its name.
+        if key is not None:
+            yield Numbered(key, value, word)
     elif before := _before(words, place):
         if before not in lexicon().numbered:
             yield Numbered(("number", before), value, word)
     elif key is not None and not place:
         yield Numbered(key, value, word)
+
+
+def _opens_range(words: Sequence[Word], text: str, place: int) -> bool:
+    """Return whether a number is the first of a range with a unit."""
+    if place + 2 >= len(words) or not words[place + 1].text.isdigit():
+        return False
+    gap = text[words[place].end : words[place + 1].start].strip()
+    return gap in _RANGES and is_measured(words, text, place + 1)
 
 
 def _before(words: Sequence[Word], place: int) -> str:
@@ -187,7 +201,7 @@ def _reach(words: Sequence[Word], text: str, place: int) -> Iterator[str]:
     if place + 1 < len(words) and words[place + 1].text.isdigit():
         gap = text[words[place].end : words[place + 1].start].strip()
         last = int(words[place + 1].text[:2])
-        if gap in {"-", "–", "to"} and last - first <= MAX_LIST:  # noqa: RUF001
+        if gap in _RANGES and last - first <= MAX_LIST:
             yield from map(str, range(first + 1, last))
 
 

@@ -196,7 +196,9 @@ class Lexicon:
     def negation(self) -> Mapping[str, frozenset[str]]:
         """Words of negation by their use."""
         uses = {use: frozenset(words) for use, words in self.table["negation"].items()}
-        single = frozenset({"not", "cannot", "negative", "free", "ruled", "none", "nicht", "pas"})
+        single = frozenset(
+            {"not", "t", "cannot", "negative", "free", "ruled", "none", "nicht", "pas"}
+        )
         triggers = uses["before"] | uses["lack"] | uses["behind"] | uses["first"] | single
         aside = (
             uses["spared"] | uses["instead"] | uses["whole"] | uses["failing"] | {"not", "contrast"}

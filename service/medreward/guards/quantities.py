@@ -39,11 +39,21 @@ def quantities(pair: Pair) -> Veto | None:
     for kind in dict.fromkeys(quantity.kind for quantity in answer):
         said = [quantity for quantity in answer if quantity.kind == kind]
         meant = [quantity for quantity in reference if quantity.kind == kind]
-        found = _difference(_without(said, meant), _without(meant, said))
+        # `0.4 mg daily` is met by 400 µg/day.
+        found = _difference(
+            _without(said, [*meant, *_each_day(reference, kind[0])]),
+            _without(meant, [*said, *_each_day(answer, kind[0])]),
+        )
         if found is not None and not is_fall(*found[1:], pair):
             rule, one, other = found
             return Veto(rule, _place(pair.answer, one.span), _place(pair.reference, other.span))
     return None
+
+
+def _each_day(found: Sequence[Quantity], dimension: str) -> list[Quantity]:
+    """Return the amounts of a dimension that are told for a day."""
+    of_a_day = (one for one in found if one.dimension == f"{dimension}/time")
+    return [one._replace(dimension=dimension) for one in of_a_day]
 
 
 def _with_unit(text: Normal) -> tuple[Quantity, ...]:
@@ -398,7 +408,7 @@ _NOTHING_ASKED = Asks(
     *(frozenset(), (), (), (), frozenset(), (), ""), is_count=False, is_change=False, is_odd=False
 )
 _HEAD = re.compile(
-    r"(?:\b(?P<many>many)|^what (?:is|are|was|were) the|\bdos(?:e|age) of) (?P<words>(?:\S+ ?){1,4}?)"
+    r"(?:\b(?P<many>many)|^what (?:is|are|was|were) the|\bdos(?:e|age) of|^how(?: much)?(?! (?:much|many|often))) (?P<words>(?:\S+ ?){1,4}?)"
     r"(?=(?<= )(?:of|in|at|for|is|are|was|were|should|do|did|has|have|had)\b|$)"
 )
 

@@ -104,6 +104,7 @@ def _symbol(text: Normal) -> str:
 def _spelled_out(text: Normal) -> str:
     """Return the plain form of a text with its short forms of sides and places in full."""
     words, same = _short_forms()
+    drugs, drug = _drugs()
     said = text.derived(plain_of)
     # `Left lower lobe (LLL)` says the same twice.
     if text.text.endswith(")") and (twice := _IN_BRACKETS.fullmatch(text.text)):
@@ -122,6 +123,8 @@ def _spelled_out(text: Normal) -> str:
                 for word, follower in zip(told, [*told[1:], ""], strict=True)
             )
         )
+    if not drugs.isdisjoint(text.vocabulary):
+        said = drug.sub(lambda found: lexicon("short_forms")["names"][found[0]], said)
     return same.get(said, said)
 
 
@@ -129,6 +132,13 @@ def _spelled_out(text: Normal) -> str:
 def _short_forms() -> tuple[Mapping[str, str], Mapping[str, str]]:
     table = lexicon("short_forms")
     return table["words"], {text: side for side, same in table["texts"].items() for text in same}
+
+
+@lru_cache(maxsize=1)
+def _drugs() -> tuple[frozenset[str], re.Pattern[str]]:
+    """Return the first words of the names of drugs that have another one, and their pattern."""
+    names = lexicon("short_forms")["names"]
+    return frozenset(name.split()[0] for name in names), re.compile(rf"\b(?:{'|'.join(names)})\b")
 
 
 def _ruled(agree: bool | None, rule: str) -> Ruling | None:

@@ -235,8 +235,8 @@ def _is_result(pair: Pair, place: int) -> bool:
 def _is_reasoning_alone(pair: Pair) -> bool:
     if not _may_match(pair.answer, "reasoning"):
         return False
-    patterns = pattern_of("reasoning", "patterns")
-    if not patterns.search(pair.answer.folded) or _concludes(pair):
+    patterns = pattern_of("reasoning", "patterns", "interjections")
+    if not patterns.search(pair.answer.folded) or _concludes(pair) or _refuses_alike(pair):
         return False
     # Words of the question are in every answer to it, a dodging one too.
     asked = frozenset[str]() if pair.question is None else pair.question.content
@@ -244,9 +244,15 @@ def _is_reasoning_alone(pair: Pair) -> bool:
     return len(told & pair.answer.content) <= MIN_COVER * len(told)
 
 
+def _refuses_alike(pair: Pair) -> bool:
+    """Return whether both say that something cannot be told: `unable to determine`."""
+    refusals = pattern_of("refusals", "patterns")
+    return all(refusals.search(text.folded) for text in (pair.reference, pair.answer))
+
+
 def _concludes(pair: Pair) -> bool:
     """Return whether something is said beside the reasoning: a value, an option, another sentence."""
-    answer, patterns = pair.answer, pattern_of("reasoning", "patterns")
+    answer, patterns = pair.answer, pattern_of("reasoning", "patterns", "interjections")
     if _has_number(answer) and _has_number(pair.reference):
         return True
     options = read_options(pair.question) if pair.question is not None else None
@@ -263,9 +269,13 @@ def _concludes(pair: Pair) -> bool:
     hollow = asked | frozenset(
         map(stem, words_of("generic", "wide") | words_of("openers", "english"))
     )
+    told = answer.folded
+    # `Sure, the ratio is above 0.5` says yes.
+    if _asks_yes_or_no(pair.question):
+        told = pattern_of("reasoning", "interjections").sub("", told)
     return any(
         not patterns.search(sentence) and len(Normal(sentence).content - hollow) >= MIN_SAID
-        for sentence in _SENTENCE.split(answer.folded, maxsplit=MAX_SENTENCES)
+        for sentence in _SENTENCE.split(told, maxsplit=MAX_SENTENCES)
     )
 
 

@@ -215,6 +215,22 @@ def test_opposites_are_vetoed_by_kind(
     [
         # Who denies a member does not state it, and of two that exhaust it states the other.
         (None, "benign", "No, this is not malignant"),
+        (None, "cannot be determined", "That can't be determined here"),
+        (None, "a gluten-free diet", "a diet without gluten"),
+        (None, "a gluten-free diet", "avoidance of gluten"),
+        ("What does the patient deny?", "chest pain", "He has no chest pain."),
+        # A comparison may be told from its other end.
+        ("Which kidney is larger?", "left", "The right kidney is smaller than the left."),
+        (
+            "Which is more common?",
+            "ischemic",
+            "Hemorrhagic ones are less common than ischemic ones.",
+        ),
+        (None, "Lower in preterm than in term infants", "Higher in term than in preterm infants"),
+        ("Which is first?", "atrial contraction", "The ventricles contract after the atria."),
+        # Doses of a day and at a time are ranges of one unit.
+        (None, "80–90 mg/kg/day in two doses", "40–45 mg/kg twice, i.e. 80–90 mg/kg per day"),
+        (None, "24–28 weeks", "Between the 24th and the 28th week"),
         (None, "abnormal", "The spleen is not normal"),
         (None, "normal", "Nothing abnormal was found"),
         (None, "systolic murmur", "Holosystolic murmur, no diastolic component"),

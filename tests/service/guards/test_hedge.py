@@ -51,6 +51,13 @@ def test_the_reference_beside_another_answer_is_vetoed(answer: str) -> None:
         ("Variable, unlike early or late ones", "variable"),
         ("Autosomal dominant; not X-linked or recessive", "autosomal dominant"),
         ("6.8 mmol/L of potassium", "6.8 mmol/L"),
+        ("Yes, central, without shift to the right or left", "yes"),
+        ("Yes. Nothing in either lung", "yes"),
+        ("Neutrophils, with few lymphocytes or macrophages", "neutrophils"),
+        ("An axial, or transverse, plane", "axial"),
+        ("lorazepam or another benzodiazepine", "a benzodiazepine"),
+        ("90 / (90 + 10) = 90%; more cannot be computed", "90%"),
+        ("Surgery had fewer (4% vs 7%), so medical treatment", "medical (7%)"),
     ],
 )
 def test_an_or_may_belong_to_the_answer(answer: str, reference: str) -> None:
@@ -71,6 +78,7 @@ def test_an_or_may_belong_to_the_answer(answer: str, reference: str) -> None:
         ("What is the diagnosis?", "Asthma together with a pneumothorax", "hedge.retracted"),
         ("Diagnosis?", "Initially COPD was suspected, but it is asthma", None),
         ("Diagnosis?", "none other than asthma", None),
+        ("Diagnosis?", "It is not anything other than asthma", None),
         ("Diagnosis?", "Asthma rather than COPD", None),
         ("Diagnosis?", "Asthma, less likely COPD", None),
         ("Diagnosis?", "Asthma, with a history of smoking", None),

@@ -42,6 +42,7 @@ from tests.service.guards.pairs import pair, rule
         ("a 20 % decrease", "-20%"),
         ("14G", "12 g"),
         ("5 mM", "6 mm"),
+        ("400 micrograms per day (4 mg if at risk)", "0.4 mg daily"),
     ],
 )
 def test_what_may_be_the_same_is_not_vetoed(answer: str, reference: str) -> None:
@@ -290,6 +291,9 @@ SETTLED: dict[str, list[tuple[str | None, str, str, bool | None]]] = {
         (None, "6 months", "26 weeks", R),
         (None, "6 months", "20 weeks", W),
         ("How old is he?", "45-year-old man", "a man aged 45", R),
+        ("How deep is the ulcer?", "8 mm", "It is eight millimetres deep.", R),
+        ("How deep is the ulcer?", "8 mm", "The margin is 8 mm wide.", OPEN),
+        ("How much blood was lost?", "1.2 L", "1,200 ml of blood", R),
         (None, "90 minutes", "an hour and a half", R),
         (None, "24 weeks", "23 weeks and 4 days", OPEN),
         (None, "10-12 weeks", "a quarter of a year", OPEN),

@@ -484,6 +484,15 @@ def test_an_answer_may_restate_its_question(
         (None, "Left side", "left-sided", True),
         (None, "bilateral", "both sides", True),
         (None, "right upper quadrant", "RUQ", True),
+        (None, "right eye", "OD", True),
+        (None, "left ear", "AS", True),
+        (None, "aortic stenosis", "AS", None),
+        # Drugs and vitamins with two names.
+        (None, "aciclovir", "Acyclovir.", True),
+        (None, "trimethoprim-sulfamethoxazole", "co-trimoxazole", True),
+        (None, "vitamin B1", "thiamine", True),
+        (None, "vitamin B12", "thiamine", None),
+        (None, "noradrenaline 1 mg", "norepinephrine 1 mg", True),
         (None, "right lower lobe", "LLL", None),
         (None, "right", "L", None),
         (None, "right eye", "od", None),
@@ -491,7 +500,6 @@ def test_an_answer_may_restate_its_question(
         # A letter may be something else than a side, and two sides something else than both.
         (None, "L lactate", "left lactate", None),
         (None, "tall R wave", "tall right wave", None),
-        (None, "right eye", "OD", None),
         ("Arteries or veins?", "both", "left and right", None),
         # A capital A and a share are no articles; case and signs have a meaning.
         (None, "positive", "A positive", None),
@@ -630,7 +638,7 @@ STATUS = "What is the status?\nA. HER2+\nB. HER2-"
             "Which lack causes it, of ascorbic acid or vitamin C?",
             "vitamin C",
             "ascorbic acid",
-            None,
+            True,
         ),
     ],
 )

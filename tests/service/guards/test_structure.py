@@ -47,6 +47,8 @@ def test_what_no_answer_holds_is_vetoed(answer: str, expected: str) -> None:
         ("p < 0.05 and q > 3", "significant"),
         ("kg/m<sup>2</sup>", "kg/m2"),
         ("use <|im_end|>", "the token <|im_end|>"),
+        ("**Start heparin, stop aspirin**", "heparin"),
+        ("__Begin with oxygen__", "oxygen"),
         ("le\u200bft", "left"),
         ("Correct answer: left lobe", "Left lobe"),
         ("\ufeffleft lung", "left lobe"),
