@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 from medreward.guards.decoration import plain, plain_of
 from medreward.guards.lexicon import words_of
-from medreward.guards.normal import AUXILIARIES, STOPWORDS, WORD, Normal, normal
+from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, normal
+from medreward.guards.options import Options, read_options
 from medreward.guards.pair import Pair
-
-MIN_OPTIONS = 2
 
 MAX_LETTERS = 60
 """Characters of a text that only names letters, at most: `options A and C are both correct`."""
@@ -20,10 +19,6 @@ MAX_WORDS = 40
 MAX_BEFORE = 160
 """Characters before a named letter in which a denial or further letters are looked for."""
 
-_OPTION = re.compile(
-    r"(?<![^\W_])\(?([a-j])[.):、](?=\s)\s*|\(([a-j])\)\s*|(?:^|\n)\s{0,8}([a-j])[.):、](?=\S)"
-)
-_ENTRY = re.compile(r"""['"]([a-j])['"]\s{0,3}:\s{0,3}(['"])(.{0,400}?)\2(?=\s{0,3}[,}])""")
 
 _LETTER = r"\(?[a-j]\)?[.)]?"
 _SEPARATOR = r"\s{0,2}(?:[,;&+、]\s?(?:and |or )?|\s(?:and|or|und|y|et|e|و)\s|和|与|及|或)\s{0,2}"
@@ -146,8 +141,7 @@ def option(pair: Pair, bare: Pair) -> bool | None:
 
     *bare* is the pair without its decoration, which holds carriers such as `The answer is`.
     """
-    options = pair.question.derived(read_options) if pair.question is not None else None
-    options = options or NO_OPTIONS
+    options = read_options(pair.question)
     meant = _choice(pair.reference, bare.reference, options, pair.question)
     if meant is None:
         return _closed(bare)
@@ -170,49 +164,8 @@ def asks_against(question: Normal) -> bool:
 
 def is_ambiguous(question: Normal) -> bool:
     """Return whether a letter is an option's text too, as a blood group is."""
-    texts = question.derived(read_options).texts.values()
+    texts = read_options(question).texts.values()
     return any(len(told) == 1 and told.isalpha() for told in texts)
-
-
-class Options(NamedTuple):
-    """Options of a question."""
-
-    texts: Mapping[str, str]
-    """Plain text of each option by its letter."""
-    asked: tuple[str, ...]
-    """Words of the last sentence before the first option."""
-
-
-NO_OPTIONS = Options({}, ())
-
-
-def read_options(question: Normal) -> Options:
-    """Read the options of a question: `A. text`, `(A) text`, `{'A': 'text'}`, in order."""
-    folded = question.folded
-    entries = list(_ENTRY.finditer(folded))
-    if len({entry[1] for entry in entries}) >= MIN_OPTIONS:
-        texts = {entry[1]: plain(entry[3]) for entry in entries}
-        return Options(texts, _asked(folded[: entries[0].start()]))
-    marks: list[re.Match[str]] = []
-    for mark in _OPTION.finditer(folded):
-        if ord(mark[mark.lastindex or 1]) - ord("a") == len(marks):
-            marks.append(mark)
-    if len(marks) < MIN_OPTIONS:
-        return NO_OPTIONS
-    ends = [mark.start() for mark in marks[1:]] + [len(folded)]
-    told = [folded[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
-    told[-1] = told[-1].split("\n")[0]
-    texts = {
-        mark[mark.lastindex or 1]: plain(text.strip().rstrip(",;"))
-        for mark, text in zip(marks, told, strict=True)
-    }
-    return Options(texts, _asked(folded[: marks[0].start()]))
-
-
-def _asked(before: str) -> tuple[str, ...]:
-    """Return the words of the last sentence; what is told before it may be about other things."""
-    sentences = [part for part in _SENTENCE.split(before) if WORD.search(part)]
-    return normal(sentences[-1]).tokens if sentences else ()
 
 
 def _choice(text: Normal, bare: Normal, known: Options, question: Normal | None) -> Choice | None:

@@ -14,11 +14,11 @@ from itertools import product
 from operator import ne
 from typing import NamedTuple
 
-from medreward.guards.copying import read_options
 from medreward.guards.lexicon import words_of
 from medreward.guards.negation import Asides, Denial, asides, denial
 from medreward.guards.normal import AUXILIARIES, STOPWORDS, WORD, Normal, Word
 from medreward.guards.numbered import names_digit, numbered, numeral
+from medreward.guards.options import read_options
 from medreward.guards.pair import Pair, Span, Veto
 from medreward.guards.polarity import Key, Shape, lexicon, shape, shapes, stemmed
 
@@ -101,7 +101,7 @@ def asks_absence(question: Normal) -> bool:
     words = lexicon().negation["asks_absence"]
     if words.isdisjoint(question.vocabulary):
         return False
-    if (options := read_options(question)) is not None:
+    if (options := read_options(question)).texts:
         question = options.stem
     # Options may follow the question, and a story come before it.
     told = question.folded[: question.folded.rfind("?") + 1] or question.folded.split("\n")[0]

@@ -2,10 +2,10 @@
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
 
 from medreward.guards.lexicon import words_of
 from medreward.guards.normal import ASKING, AUXILIARIES, STOPWORDS, Normal, stem
+from medreward.guards.options import Options, read_options
 from medreward.guards.pair import Pair, Span, Veto
 
 MIN_SHARE = 0.6
@@ -53,23 +53,13 @@ _AGAINST = frozenset(
 )
 
 
-class Options(NamedTuple):
-    """Options of a question by their letter."""
-
-    texts: dict[str, frozenset[str]]
-    """Content words of each option; never empty."""
-    stem: Normal
-    """Text of the question before the first option."""
-
-
 def copying(pair: Pair) -> Veto | None:
     """Veto an answer that is the question, or that names two or more of its options."""
     if _lists_options(pair):
         return Veto("copying.options", Span(0, len(pair.answer.text)))
     if pair.question is None or not pair.question.text:
         return None
-    options = read_options(pair.question)
-    rule = _options_rule(pair, options) or _question_rule(pair, options)
+    rule = _options_rule(pair) or _question_rule(pair)
     return None if rule is None else Veto(rule, Span(0, len(pair.answer.text)))
 
 
@@ -77,32 +67,15 @@ def _lists_options(pair: Pair) -> bool:
     """Return whether the answer is a list of options while the short reference is not."""
     if not _OPTION.search(pair.answer.folded) or len(pair.reference.tokens) > SHORT_REFERENCE:
         return False
-    return read_options(pair.answer) is not None and read_options(pair.reference) is None
+    listed = read_options(pair.answer)
+    # An option before the list is the choice, and the list explains it.
+    is_list = bool(listed.texts) and not _OPTION.search(listed.stem.folded)
+    return is_list and not read_options(pair.reference).texts
 
 
-def read_options(question: Normal) -> Options | None:
-    """Read the options of a question; None if it has none."""
-    return question.derived(_read_options)
-
-
-def _read_options(question: Normal) -> Options | None:
-    """Read `A. … B. …`, `A) …` or `(A) …`, on one line or several; None if there are none."""
-    marks = list(_OPTION.finditer(question.folded))
-    run = [m for i, m in enumerate(marks) if i < 10 and m[1] == "abcdefghij"[i]]  # noqa: PLR2004 letters
-    if len(run) < 2 or len(run) != len(marks):  # noqa: PLR2004 one option is no choice
-        return None
-    ends = [*(m.start() for m in run[1:]), len(question.folded)]
-    texts = {
-        m[1]: Normal(question.folded[m.end() : end]).content
-        for m, end in zip(run, ends, strict=True)
-    }
-    if not all(texts.values()):
-        return None
-    return Options(texts, Normal(question.folded[: run[0].start()]))
-
-
-def _options_rule(pair: Pair, options: Options | None) -> str | None:
-    if options is None:
+def _options_rule(pair: Pair) -> str | None:
+    options = read_options(pair.question)
+    if not options.texts:
         return None
     named, meant = _named(pair.answer, options), _named(pair.reference, options)
     if named and named < meant and pair.answer.vocabulary - _LISTING <= named:
@@ -110,14 +83,14 @@ def _options_rule(pair: Pair, options: Options | None) -> str | None:
     if len(named) < 2 or named <= meant:  # noqa: PLR2004 one is a choice
         return None
     # Who says why all are right names them all.
-    told = pair.reference.content.union(*(options.texts[letter] for letter in meant))
+    told = pair.reference.content.union(*(options.content.get(letter, ()) for letter in meant))
     if not told.isdisjoint(_JOINT) or _names_one_first(pair.answer, options, meant):
         return None
     if len(named) == len(options.texts):
         return "copying.options"
     # `B, not C` names two options but chooses one. A negation that is part of
     # an option's own text does not count as such a choice.
-    against = _AGAINST - frozenset[str]().union(*options.texts.values())
+    against = _AGAINST - frozenset[str]().union(*options.content.values())
     is_choice = not against.isdisjoint(pair.answer.vocabulary)
     is_choice = is_choice or _concludes(pair.answer, options)
     return None if is_choice or _chooses_one(pair.answer, options) else "hedge.options"
@@ -151,7 +124,7 @@ def _names_one_first(answer: Normal, options: Options, meant: frozenset[str]) ->
             rest = Normal(answer.folded[end.start() :]).vocabulary - idle
             # Behind a comma, `are the causes` may end the list.
             said = options.stem.content if end[0] == "," else frozenset[str]()
-            said = said.union(*options.texts.values())
+            said = said.union(*options.content.values())
             is_one = len(chosen) == 1 and (chosen <= meant or not meant)
             return is_one and not said >= frozenset(map(stem, rest))
     return False
@@ -192,7 +165,7 @@ def _named(text: Normal, options: Options) -> frozenset[str]:
     if listed <= options.texts.keys():
         letters = [word for word in text.tokens if word in options.texts]
         return frozenset(letters)
-    found = {letter: said for letter, said in options.texts.items() if said <= text.content}
+    found = {letter: said for letter, said in options.content.items() if said <= text.content}
     # If one option contains another, only the longer one is named.
     return frozenset(
         letter
@@ -201,8 +174,9 @@ def _named(text: Normal, options: Options) -> frozenset[str]:
     )
 
 
-def _question_rule(pair: Pair, options: Options | None) -> str | None:
-    question = pair.question if options is None else options.stem
+def _question_rule(pair: Pair) -> str | None:
+    options = read_options(pair.question)
+    question = options.stem if options.texts else pair.question
     if question is None or not question.tokens:
         return None
     if _is_repeated_with_options(pair, question):
@@ -227,7 +201,7 @@ def _is_repeated_with_options(pair: Pair, question: Normal) -> bool:
     size = len(question.tokens)
     if pair.answer.tokens[:size] != question.tokens or len(pair.answer.tokens) == size:
         return False
-    return read_options(pair.answer) is not None and read_options(pair.reference) is None
+    return bool(read_options(pair.answer).texts) and not read_options(pair.reference).texts
 
 
 def _told(text: Normal) -> frozenset[str]:

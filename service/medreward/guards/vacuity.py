@@ -2,11 +2,11 @@
 
 import re
 
-from medreward.guards.copying import read_options
 from medreward.guards.injection import names_all
 from medreward.guards.lexicon import pattern_of, words_of
 from medreward.guards.normal import AUXILIARIES, STOPWORDS, Normal, Word, stem
 from medreward.guards.numerals import CARDINALS
+from medreward.guards.options import read_options
 from medreward.guards.pair import Pair, Span, Veto
 from medreward.guards.polarity import shape
 
@@ -113,7 +113,7 @@ def _is_sign(pair: Pair) -> bool:
 
 def _is_initials(pair: Pair) -> bool:
     """Return whether the answer's letters may stand for the reference: `H&E`, `P-A`, `I`, `K+`."""
-    if pair.question is not None and read_options(pair.question) is not None:
+    if read_options(pair.question).texts:
         return False
     letters = "".join(pair.answer.tokens)
     told = [word for word in pair.reference.tokens if word not in STOPWORDS]
@@ -133,8 +133,7 @@ def _is_abbreviation(word: Word, pair: Pair) -> bool:
 
 def _answering(pair: Pair) -> frozenset[str]:
     """Return the single letters that are an answer: of the options, a side, yes or no."""
-    options = read_options(pair.question) if pair.question is not None else None
-    letters = frozenset(options.texts) if options is not None else frozenset[str]()
+    letters = frozenset(read_options(pair.question).texts)
     for word in pair.reference.vocabulary:
         is_side = any(rule == "laterality" for (rule, _), _ in shape(word).says)
         letters |= frozenset(_SIDES if is_side else _SHORTENED.get(word, ""))
@@ -255,9 +254,9 @@ def _concludes(pair: Pair) -> bool:
     answer, patterns = pair.answer, pattern_of("reasoning", "patterns", "interjections")
     if _has_number(answer) and _has_number(pair.reference):
         return True
-    options = read_options(pair.question) if pair.question is not None else None
-    if options is not None and any(
-        answer.text[word.start : word.end].isupper() and word.text in options.texts
+    options = read_options(pair.question).texts
+    if any(
+        answer.text[word.start : word.end].isupper() and word.text in options
         for word in answer.words
         if len(word.text) == 1
     ):

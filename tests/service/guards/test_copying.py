@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medreward.guards.copying import copying, read_options
+from medreward.guards.copying import copying
 from medreward.guards.normal import normal
+from medreward.guards.options import read_options
 from tests.service.guards.pairs import rule
 
 OPTIONS = "Which one is it? A. gout B. pseudogout C. sepsis D. trauma"
@@ -19,16 +20,14 @@ ALL = "Which cause it? A. gout B. sepsis C. trauma D. All of them"
         (OPTIONS, {"a": {"gout"}, "b": {"pseudogout"}, "c": {"sepsi"}, "d": {"trauma"}}),
         ("Which?\nA) gout\nB) sepsis", {"a": {"gout"}, "b": {"sepsi"}}),
         ("Which? (A) gout (B) sepsis", {"a": {"gout"}, "b": {"sepsi"}}),
-        ("What is hepatitis A. or B?", None),
-        ("What is it?", None),
+        ("Which? {'A': 'gout', 'B': 'sepsis'}", {"a": {"gout"}, "b": {"sepsi"}}),
+        ("What is hepatitis A. or B?", {}),
+        ("What is it?", {}),
     ],
 )
-def test_options_are_read_in_each_usual_form(
-    question: str, texts: dict[str, set[str]] | None
-) -> None:
+def test_options_are_read_in_each_usual_form(question: str, texts: dict[str, set[str]]) -> None:
     """Letters in their order, with a stop or in brackets, on one line or several."""
-    options = read_options(normal(question))
-    assert (None if options is None else options.texts) == texts
+    assert read_options(normal(question)).content == texts
 
 
 @pytest.mark.parametrize(
@@ -58,6 +57,7 @@ def test_options_are_read_in_each_usual_form(
         ("Do not think of gout or trauma; sepsis it is.", "sepsis", OPTIONS, None),
         ("Gout has crystals and trauma a cause, so this is sepsis.", "sepsis", OPTIONS, None),
         ("Gout has crystals and trauma a cause, so gout or sepsis.", "C", OPTIONS, "hedge.options"),
+        ("C) sepsis\n\nA) no B) no C) yes D) no", "C", OPTIONS, None),
         ("There is an effusion", "yes", "Is there an effusion?", None),
         ("The lesion is malignant", "malignant", "Is the lesion malignant or benign?", None),
         ("the left one", "left", "Which lung is affected, the left or the right?", None),
