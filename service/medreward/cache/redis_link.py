@@ -3,8 +3,8 @@
 1. After a failure the circuit opens: commands fail at once, and a background task probes Redis over
    a new connection until it answers.
 2. If Redis refuses writes but answers reads, as when it is full, only writes pause.
-3. A timeout while this process's own event loop stalled is not a failure of Redis, unless the next
-   command times out too.
+3. A timeout while this process's own event loop stalled is not a failure of Redis, unless a command
+   that began after it times out too.
 """
 
 import asyncio
@@ -22,10 +22,11 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import TimeoutError as ConnectTimeout
 
 from medreward.breaker import Breaker
 from medreward.cache.entries import probe_names
-from medreward.cache.redis_client import MAX_CONNECTIONS, Store
+from medreward.cache.redis_client import CONNECT_TIMEOUT_S, MAX_CONNECTIONS, Store
 from medreward.errors import MedrewardError, SetupError
 from medreward.telemetry.metrics import Metrics
 
@@ -87,7 +88,8 @@ class RedisLink:
         self._places = asyncio.Semaphore(MAX_CONNECTIONS)
         self._lost_s = time.monotonic()
         self._renewed_s = 0.0
-        self._has_stalled = False
+        self._stalled_s = math.inf
+        """When the first command since the last reply timed out in a stall; infinite if none did."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -195,17 +197,22 @@ class RedisLink:
         except Exception as exc:
             if operation in ("put", "claim", "renew") and _is_refusal(exc):
                 raise Refused(_reason(exc)) from exc
+            now_s = time.monotonic()
             # Two failures do not count against Redis: one of a store that was replaced meanwhile,
             # and a timeout of a command that waited most of its time for a connection.
-            had_time = time.monotonic() - asked_s > timeout_s / 2
+            had_time = now_s - asked_s > timeout_s / 2
             is_evidence = had_time or not isinstance(exc, TimeoutError)
             if is_evidence and store is self._store:
-                is_stalled = time.monotonic() > started_s + timeout_s + STALL_S
-                if self._has_stalled or not is_stalled:
+                # A new connection has a timeout of its own, which may be the shorter one.
+                is_connecting = isinstance(exc, ConnectTimeout)
+                due_s = asked_s + CONNECT_TIMEOUT_S if is_connecting else started_s + timeout_s
+                # All commands of one stall time out together, so they count as one.
+                if now_s <= due_s + STALL_S or asked_s > self._stalled_s:
                     self._note_lost(_reason(exc))
-                self._has_stalled = is_stalled
+                else:
+                    self._stalled_s = min(self._stalled_s, now_s)
             raise Unavailable(_reason(exc)) from exc
-        self._has_stalled = False
+        self._stalled_s = math.inf
         return replies
 
     async def _over(
