@@ -182,6 +182,8 @@ def _is_too_wide(pair: Pair) -> bool:
     told = pair.reference.vocabulary - STOPWORDS
     if not told.isdisjoint(words_of("generic", "wide_references")) or "maybe" in said & told:
         return False
+    if said == {"maybe"} and _asks_yes_or_no(pair.question):
+        return False
     named = told - wide - regions
     if not left:
         return bool(told - wide)

@@ -81,6 +81,7 @@ def test_a_short_answer_may_say_enough(answer: str, reference: str) -> None:
         ("The answer is **B**.", "gout", "Which?\nA. sepsis\nB. gout", None),
         ("The answer is **X**.", "gout", "Which?\nA. sepsis\nB. gout", "vacuity.opener"),
         ("Let's think: it is B.", "B. gout", "Which?\nA. sepsis\nB. gout", None),
+        ("Maybe", "the evidence is too thin to tell", "Does aspirin lower mortality?", None),
         ("No evidence.", "no", "Does aspirin lower mortality?", None),
         ("Not enough evidence", "no", "Does aspirin lower mortality?", None),
         ("Not enough evidence", "yes", "Does aspirin lower mortality?", "vacuity.refusal"),
