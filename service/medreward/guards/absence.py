@@ -33,6 +33,11 @@ class Statement(NamedTuple):
     """Studies, organs and processes that it names."""
 
 
+def denies(text: Normal) -> bool:
+    """Return whether a text only denies something."""
+    return bool(text.derived(_denied))
+
+
 def denied_alike(pair: Pair) -> bool | None:
     """Return True if both texts deny the same and say nothing else; otherwise None."""
     meant = pair.reference.derived(_denied)
@@ -88,6 +93,11 @@ def _denied(text: Normal) -> frozenset[tuple[str, ...]]:
     return frozenset(map(tuple, items)) if all(items) else frozenset()
 
 
+def is_normal(text: Normal) -> bool:
+    """Return whether a text only says that all is normal."""
+    return text.derived(_statement) is not None
+
+
 def normal_alike(pair: Pair) -> bool | None:
     """Return True if both texts say that all is normal; otherwise None."""
     meant = pair.reference.derived(_statement)
@@ -115,9 +125,9 @@ def _implies(said: Statement, meant: Statement, question: Normal | None) -> bool
 
 
 def _statement(text: Normal) -> Statement | None:
-    said = text.derived(plain_of)
     if len(text.tokens) > MAX_WORDS or text.vocabulary.isdisjoint(words_of("normal", "cues")):
         return None
+    said = text.derived(plain_of)
     for kind, pattern in _patterns().items():
         if pattern.fullmatch(said):
             return Statement(kind, text.vocabulary & words_of("normal", "names"))

@@ -87,7 +87,7 @@ class GuardChain:
         """
         if veto := _first_veto(self._first, pair):
             return _vetoed(veto)
-        bare = pair._replace(answer=undecorated(pair.answer))
+        bare = Pair(undecorated(pair.answer), pair.reference, pair.question)
         # An entity may stand for a sign that these guards look for.
         if bare.answer is not pair.answer and "&" in pair.answer.text:
             veto = _first_veto(self._first, bare)

@@ -136,6 +136,17 @@ ALTERNATIVES: Choice = frozenset({"alternatives"})
 """Choice of a text that leaves it open: `B or C`."""
 
 
+def offers_choice(reference: Normal, bare: Normal, question: Normal | None) -> bool:
+    """Return whether a reference may choose an option, or its question offers two alternatives."""
+    options = read_options(question)
+    if question is not None and "or" in question.vocabulary:
+        return True
+    if not options.texts:
+        # What has no options to name can only be letters.
+        return bare.derived(_letters_of) is not None
+    return _choice(reference, bare, options, question) is not None
+
+
 def option(pair: Pair, bare: Pair) -> bool | None:
     """Compare the choices of answer and reference; None if either makes none.
 

@@ -8,14 +8,14 @@ of which each text states a member that the other does not: `left` against `righ
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from operator import ne
 from typing import NamedTuple
 
 from medreward.guards.lexicon import words_of
-from medreward.guards.negation import Asides, Denial, asides, denial
+from medreward.guards.negation import Asides, Denial, denials
 from medreward.guards.normal import AUXILIARIES, STOPWORDS, WORD, Normal, Word
 from medreward.guards.numbered import names_digit, numbered, numeral
 from medreward.guards.options import read_options
@@ -77,23 +77,27 @@ class Said(NamedTuple):
 
 def contrast(pair: Pair) -> Veto | None:
     """Veto an answer that contradicts the reference."""
-    answer, reference = said(pair.answer), said(pair.reference)
+    # Answers share their reference, and only what it states or denies can be contradicted. What an
+    # answer states is not kept: it would be most of the memory that a text takes.
+    reference = pair.reference.derived(_read)
+    groups = {*reference.members, *reference.denied} if reference.denied else reference.members
+    comparisons = _comparisons(pair, reference)
+    answer = _read(pair.answer, {*groups, *dict(comparisons)} if comparisons else groups)
+    is_one_group = not answer.members.keys().isdisjoint(reference.members)
     if pair.question is not None and pair.question.derived(asks_absence):
         # Who is asked what is missing may say that there is none of it.
         found = _exclusive(_turned(answer), _turned(reference)) or _present(answer, reference)
     else:
         asked = frozenset[str]() if pair.question is None else pair.question.vocabulary
         # `The right one is smaller than the left` says that the left one is larger.
-        is_turned = _compares_from_the_other_end(pair, answer, reference)
-        found = None if is_turned else _exclusive(answer, reference, asked)
+        is_turned = any(
+            key in answer.members and answer.members[key].keys() != members.keys()
+            for key, members in comparisons
+        )
+        found = _exclusive(answer, reference, asked) if is_one_group and not is_turned else None
         found = found or _negated(answer, reference)
-    return (
-        found
-        or _swapped(answer, reference)
-        or _twin(answer, reference)
-        or _relabelled(pair)
-        or _partial(pair)
-    )
+    found = found or (_swapped(answer, reference) if is_one_group else None)
+    return found or _twin(answer, reference) or _relabelled(pair) or _partial(pair)
 
 
 def asks_absence(question: Normal) -> bool:
@@ -167,33 +171,36 @@ def _present(answer: Said, reference: Said) -> Veto | None:
     return None
 
 
-def said(text: Normal) -> Said:
-    """Return the statements of a text."""
-    return text.derived(_read)
-
-
-def _read(text: Normal) -> Said:
-    meanings = [shapes[word] for word in text.tokens]
-    stems = [meaning.stem for meaning in meanings]
-    telling = [(i, meaning) for i, meaning in enumerate(meanings) if meaning.tells]
-    joined = [(i, shapes[both]) for i, both in _joined(text)]
+def _read(text: Normal, groups: Collection[Key] | None = None) -> Said:
+    """Read the statements of a text; of an answer, those about the reference's groups only."""
+    stems: list[str] = []
+    telling: list[tuple[int, Shape]] = []
+    for i, word in enumerate(text.tokens):
+        meaning = shapes[word]
+        stems.append(meaning.stem)
+        if meaning.tells:
+            telling.append((i, meaning))
+    joined: list[tuple[int, Shape]] = []
+    if "-" in text.folded or "non" in text.vocabulary:
+        joined = [(i, shapes[both]) for i, both in _joined(text)]
     # The word after a hyphen is compared with its prefix: `displaced` in
     # `non-displaced` has the stem of `nondisplaced`.
     for i, meaning in joined:
         stems[i + 1] = meaning.stem
-    found, beside = denial(text), asides(text)
-    counting = [i for i, meaning in enumerate(meanings) if meaning.counts]
-    stated = _stated(text, telling, joined, counting)
+    found, beside = denials(text)
+    stated = _stated(text, telling, joined) if groups is None or groups else []
+    if groups is not None:
+        stated = [one for one in stated if one[1] in groups]
     if beside.others:
         stated = [one for one in stated if one[0] not in beside.others]
-    members, denied = _members(stated, found)
+    members, denied = _members(stated, found) if stated else ({}, {})
     known = asserted = frozenset(stems)
     # In most texts nothing is open, and one set serves as both.
     if found.doubtful:
         asserted = frozenset([stem for i, stem in enumerate(stems) if i not in found.doubtful])
     denies = {
         rest: i
-        for i, meaning in telling + joined
+        for i, meaning in (*telling, *joined)
         if meaning.denies and i not in found.scope
         for rest in meaning.denies
     }
@@ -209,16 +216,18 @@ Statement = tuple[int, Key, str]
 """Place of a word, and the member that it states."""
 
 
-def _stated(
-    text: Normal, telling: Shapes, joined: Shapes, counting: Sequence[int]
-) -> list[Statement]:
+def _stated(text: Normal, telling: Shapes, joined: Shapes) -> list[Statement]:
     # Single words come first, then numbers and abbreviations, then joined words:
     # of several contrasts, the first in this order is the one that a veto names.
     tokens, known = text.tokens, lexicon()
     stated: list[Statement] = []
     marks: list[Statement] = []
+    is_weakened = not known.negation["weakening"].isdisjoint(text.vocabulary)
     for i, meaning in telling:
         word = tokens[i]
+        if not meaning.is_open and not is_weakened:
+            stated += [(i, *said) for said in meaning.says]
+            continue
         if meaning.says and not _is_silent(tokens, i):
             stated += [(i, *said) for said in _amount_or_name(tokens, i) or meaning.says]
         if word in known.phrases and i + 1 < len(tokens):
@@ -227,6 +236,7 @@ def _stated(
             marks += [(i, *said) for said in known.abbreviations[word]]
         elif len(word) == 1 and (name := _class_name(text.words, i, text.text)):
             marks.append((i, ("letter", name), word))
+    counting = [i for i, meaning in telling if meaning.counts]
     if counting or not text.folded.isascii():
         starts = [word.start for word in text.words]
         numbers = numbered(text, counting)
@@ -326,8 +336,6 @@ def _is_side(word: Word, text: str) -> bool:
 
 def _joined(normal: Normal) -> Iterator[tuple[int, str]]:
     """Join prefixes to their words across a hyphen: `non-displaced`, `hyper-intense`."""
-    if "-" not in normal.folded and "non" not in normal.vocabulary:
-        return
     known, text, words = lexicon(), normal.text, normal.words
     for i in range(len(words) - 1):
         word, following = words[i], words[i + 1]
@@ -388,8 +396,6 @@ def _rule(one: str, other: str) -> str | None:
 
 def _exclusive(answer: Said, reference: Said, asked: frozenset[str] = frozenset()) -> Veto | None:
     """Veto a group of which each text states a member that the other does not."""
-    if not answer.members or not reference.members:
-        return None
     is_short = max(answer.normal.size, reference.normal.size) <= SHORT
     told, meant = _told(answer, reference), _told(reference, answer)
     for key in filter(meant.__contains__, told):
@@ -460,18 +466,14 @@ def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_so
     )
 
 
-def _compares_from_the_other_end(pair: Pair, answer: Said, reference: Said) -> bool:
-    """Return whether an answer says `less than` where the question or the reference says `more`."""
-    if "than" not in answer.known:
-        return False
-    others = (reference,) if pair.question is None else (reference, said(pair.question))
-    return any(
-        key[0] == "comparison"
-        and key in other.members
-        and other.members[key].keys() != stated.keys()
-        for key, stated in answer.members.items()
-        for other in others
-    )
+def _comparisons(pair: Pair, reference: Said) -> list[tuple[Key, Members]]:
+    """Return what question and reference compare by, if the answer compares two things."""
+    if "than" not in pair.answer.vocabulary:
+        return []
+    stated = [*reference.members.items()]
+    if pair.question is not None:
+        stated += pair.question.derived(_read).members.items()
+    return [(key, members) for key, members in stated if key[0] == "comparison"]
 
 
 def _turns(key: Key, one: Said, other: Said) -> bool:
@@ -564,8 +566,8 @@ def _negated(answer: Said, reference: Said) -> Veto | None:
 
 
 def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
-    denied = text.denial.denied
-    if not denied and not text.denies:
+    denied, asserted = text.denial.denied, other.asserted
+    if denied.keys().isdisjoint(asserted) and text.denies.keys().isdisjoint(asserted):
         return None
     uses, own, its = lexicon().negation, text.normal.vocabulary, other.normal.vocabulary
     absences = uses["absences"] & its
@@ -582,13 +584,13 @@ def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
         if modifiers := text.denial.modified.get(stem, frozenset()) - other.known:
             named = text.asserted - STOPWORDS - uses["triggers"] - modifiers
             is_open = is_open or bool(named)
-        if stem in other.asserted and not is_open and (against := other.first(stem)):
+        if stem in asserted and not is_open and (against := other.first(stem)):
             return word, against
     if is_weak:
         return None
     for rest, place in text.denies.items():
         is_closed = (
-            rest in other.asserted and rest not in other.denies and rest not in other.denial.denied
+            rest in asserted and rest not in other.denies and rest not in other.denial.denied
         )
         if is_closed and text.first(rest) is None and (against := other.first(rest)):
             return text.words[place], against
@@ -598,11 +600,14 @@ def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
 _LABEL = re.compile(
     r"(?<![^\W_])\(?([a-h1-9])(?:[)*]{0,3}\s?[:=]|\)|\s+(?:is|marks|shows|labels)\b)[*\s]{0,3}"
 )
+_LABELS = frozenset("abcdefgh123456789")
 _LABEL_END = re.compile(r"[;,.\n]|\band\b")
 
 
 def _labels(text: Normal) -> Mapping[str, frozenset[str]]:
     """Read what letters stand for in a text: `A: aorta; B is the pulmonary trunk`."""
+    if text.folded.isascii() and _LABELS.isdisjoint(text.vocabulary):
+        return {}
     marks = list(_LABEL.finditer(text.folded))
     if len(marks) < 2:  # noqa: PLR2004 - one label cannot be exchanged
         return {}

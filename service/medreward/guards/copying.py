@@ -15,6 +15,7 @@ SHORT_REFERENCE = 12
 """Words of a short reference; with a longer one, letters may number the answer's findings."""
 
 _OPTION = re.compile(r"(?:^|(?<=[\s;,?:.]))\(?([a-j])[.):]\s{1,8}", re.MULTILINE)
+_LETTERS = frozenset("abcdefghij")
 _LISTING = frozenset(
     (
         "a",
@@ -65,6 +66,9 @@ def copying(pair: Pair) -> Veto | None:
 
 def _lists_options(pair: Pair) -> bool:
     """Return whether the answer is a list of options while the short reference is not."""
+    # Most answers have no letter that stands alone.
+    if _LETTERS.isdisjoint(pair.answer.vocabulary):
+        return False
     if not _OPTION.search(pair.answer.folded) or len(pair.reference.tokens) > SHORT_REFERENCE:
         return False
     listed = read_options(pair.answer)

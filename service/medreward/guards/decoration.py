@@ -92,7 +92,7 @@ def core(text: Normal) -> Core:
 
 def undecorated(text: Normal) -> Normal:
     """Return the text without its decoration."""
-    said = core(text).text
+    said = text.derived(_core).text
     return text if said == text.text else normal(said)
 
 

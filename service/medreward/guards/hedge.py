@@ -1,7 +1,7 @@
 """Hedges: several alternative answers of which only one can be right."""
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from medreward.guards.contrast import asks_absence
@@ -79,30 +79,29 @@ def hedge(pair: Pair) -> Veto | None:
 
 def _is_hedged(pair: Pair) -> bool:
     answer, reference = pair.answer, pair.reference
-    around = frozenset(map(stem, words_of("hedges", "around")))
-    told = reference.content
+    around, told = _around(), reference.content
     folded = _APPOSITION.sub(" ", answer.folded)
     left = _REJECTED.sub(" ", folded)
     if left != folded and told <= Normal(left).content:
         folded = left
     if (other := _OTHER.search(folded)) and _begins_with(folded[other.end() :], told):
         folded = folded[other.end() :]
-    parts = _parts(folded, around - told)
-    # What is listed behind a yes or no explains it, unless the other verdict is listed too.
-    verdicts = words_of("verdicts", "yes", "no")
-    is_verdict = pair.reference.vocabulary <= verdicts and not any(
-        part <= verdicts and not part <= told for part in parts
-    )
+    skipped = around - told
     return (
-        _is_between(folded, told, around - told)
-        or bool(pattern_of("hedges", "several").search(folded) and _stands_beside(parts, told))
-        or (not is_verdict and _is_list(folded, told, around - told))
+        _is_between(folded, told, skipped)
+        or _stands_beside(folded, told, skipped)
+        or _is_list(folded, told, skipped)
         or _is_stroke(folded, told)
     )
 
 
 def _begins_with(text: str, told: frozenset[str]) -> bool:
     return told <= Normal(_CLAUSE.split(text)[0]).content
+
+
+@lru_cache(maxsize=1)
+def _around() -> frozenset[str]:
+    return frozenset(map(stem, words_of("hedges", "around")))
 
 
 def _is_taken_back(pair: Pair) -> bool:
@@ -184,6 +183,8 @@ def _parts(text: str, skipped: frozenset[str], cuts: str = "cuts") -> list[froze
 def _is_between(text: str, told: frozenset[str], skipped: frozenset[str]) -> bool:
     """Return whether one side of an `or` agrees with the reference and the other does not."""
     pieces = pattern_of("hedges", "between").split(text)
+    if len(pieces) == 1:
+        return False
     sides = [_parts(piece, skipped) for piece in pieces]
     return any(
         before and after and _differ(before[-1], after[0], told)
@@ -195,7 +196,11 @@ def _differ(one: frozenset[str], other: frozenset[str], told: frozenset[str]) ->
     return (one <= told) != (other <= told)
 
 
-def _stands_beside(parts: Sequence[frozenset[str]], told: frozenset[str]) -> bool:
+def _stands_beside(text: str, told: frozenset[str], skipped: frozenset[str]) -> bool:
+    """Return whether the reference is one phrase of a text that speaks of several answers."""
+    if not pattern_of("hedges", "several").search(text):
+        return False
+    parts = _parts(text, skipped)
     # `If it is not …` names an alternative, so its `not` is ignored.
     parts = [part - {"not"} for part in parts] if "not" not in told else parts
     return told in parts and any(not part <= told for part in parts)
@@ -205,6 +210,10 @@ def _is_list(text: str, told: frozenset[str], skipped: frozenset[str]) -> bool:
     """Return whether the reference is one of several phrases that could each be the answer."""
     parts = _parts(text, skipped, "list_cuts")
     if told not in parts or any(len(part) > MAX_WORDS for part in parts):
+        return False
+    # What is listed behind a yes or no explains it, unless the other verdict is listed too.
+    verdicts = words_of("verdicts", "yes", "no")
+    if told <= verdicts and all(part <= told or not part <= verdicts for part in parts):
         return False
     is_choice = pattern_of("hedges", "between").search(text) is not None
     # `No effusion` is another finding of the same report and not counted; a
@@ -227,15 +236,15 @@ def _is_stroke(text: str, told: frozenset[str]) -> bool:
     """Return whether a slash joins the reference to another answer, or joins opposites."""
     if "/" not in text:
         return False
-    pairs = [frozenset(line.split()) for line in _exclusive()]
     for match in _STROKE.finditer(text):
         both = frozenset({match[1], match[2]})
-        if both in pairs and not frozenset(map(stem, both)) <= told:
+        if both in _exclusive() and not frozenset(map(stem, both)) <= told:
             return True
         if told in ({stem(match[1])}, {stem(match[2])}) and len(_parts(text, frozenset())) == 1:
             return True
     return False
 
 
-def _exclusive() -> tuple[str, ...]:
-    return tuple(lexicon("hedges")["exclusive"])
+@lru_cache(maxsize=1)
+def _exclusive() -> frozenset[frozenset[str]]:
+    return frozenset(frozenset(line.split()) for line in lexicon("hedges")["exclusive"])

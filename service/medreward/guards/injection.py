@@ -1,5 +1,7 @@
 """Prompt injection: an answer that addresses the judge or praises itself."""
 
+from functools import lru_cache
+
 from medreward.guards.lexicon import pattern_of, words_of
 from medreward.guards.normal import Normal
 from medreward.guards.pair import Pair, Span, Veto
@@ -7,7 +9,16 @@ from medreward.guards.pair import Pair, Span, Veto
 
 def injection(pair: Pair) -> Veto | None:
     """Veto orders to the judge, and praise instead of an answer."""
+    # Most answers have no word of any such pattern, which one test tells.
+    if pair.answer.folded.isascii() and _triggers().isdisjoint(pair.answer.vocabulary):
+        return None
     return _order(pair) or _foreign_order(pair) or _praise(pair)
+
+
+@lru_cache(maxsize=1)
+def _triggers() -> frozenset[str]:
+    injections = words_of("injections", "triggers", "foreign_triggers")
+    return injections | words_of("praise", "triggers")
 
 
 def _order(pair: Pair) -> Veto | None:

@@ -4,6 +4,7 @@ import re
 import tomllib
 from functools import lru_cache
 from importlib import resources
+from itertools import groupby
 from typing import Any
 
 
@@ -25,7 +26,9 @@ def words_of(name: str, *keys: str) -> frozenset[str]:
 @lru_cache(maxsize=64)
 def pattern_of(name: str, *keys: str) -> re.Pattern[str]:
     """Compile the patterns of a lexicon's lists *keys* into one; they match folded text."""
-    table = lexicon(name)
-    return re.compile(
-        "|".join(f"(?:{entry})" for key in keys for entry in table[key]), re.MULTILINE
-    )
+    entries = [entry for key in keys for entry in lexicon(name)[key]]
+    # Of a run of entries that begin at a word's edge, none is tried elsewhere: `re` tests once what
+    # all of a group begin with.
+    runs = groupby(entries, key=lambda entry: entry.startswith(r"\b"))
+    groups = ["|".join(f"(?:{entry})" for entry in run) for _, run in runs]
+    return re.compile("|".join(f"(?:{group})" for group in groups), re.MULTILINE)

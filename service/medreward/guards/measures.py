@@ -339,7 +339,7 @@ _ABBREVIATED = ".d"
 
 def measured(text: Normal) -> tuple[Quantity, ...]:
     """Find the quantities and bare numbers of a text, in order; none if they are too many."""
-    if not has_number(text) and DOSING_WORDS.isdisjoint(text.vocabulary):
+    if not text.derived(has_number) and DOSING_WORDS.isdisjoint(text.vocabulary):
         return ()
     folded = text.derived(written).text
     has_digits = _DIGIT.search(folded) is not None

@@ -49,7 +49,14 @@ NO_ASIDES = Asides(frozenset(), frozenset())
 NOTHING = Denial({}, frozenset())
 
 
-def denial(told: Normal) -> Denial:
+def denials(told: Normal) -> tuple[Denial, Asides]:
+    """Find the nouns that a text denies, and the clauses beside its answer."""
+    if lexicon().negation["cues"].isdisjoint(told.vocabulary):
+        return NOTHING, NO_ASIDES
+    return _denial(told), _asides(told)
+
+
+def _denial(told: Normal) -> Denial:
     """Find the nouns that a text denies."""
     triggers = lexicon().negation["triggers"]
     if triggers.isdisjoint(told.vocabulary):
@@ -74,7 +81,7 @@ def _is_contraction(told: Normal, place: int) -> bool:
     return told.text[max(0, start - 2) : start].lower() in {"n'", "n’"}  # noqa: RUF001
 
 
-def asides(told: Normal) -> Asides:
+def _asides(told: Normal) -> Asides:
     """Find the clauses that speak of something beside the answer."""
     uses = lexicon().negation
     if uses["aside"].isdisjoint(told.vocabulary):

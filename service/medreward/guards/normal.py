@@ -14,8 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
-
-from medreward.guards.lexicon import words_of
+from weakref import ref
 
 WORD = re.compile(r"[^\W_]+")
 
@@ -111,8 +110,6 @@ _ENDINGS = ("es", "s", "al", "ic", "ed", "ing", "ity")
 _STEM_LETTERS = 4
 """Letters that a stem keeps, at least; otherwise the ending stays."""
 
-_ROOT_LETTERS = 5
-
 CACHE_BYTES = 32 * 2**20
 """Memory of the texts that are kept, at most."""
 
@@ -151,7 +148,9 @@ class _Once(Generic[T]):
         self._find, self._name, self.__doc__ = find, find.__name__, find.__doc__
 
     def __get__(self, text: Any, owner: type) -> T:
-        found = text.__dict__[self._name] = self._find(text)
+        found = self._find(text)
+        # From now on the attribute hides this one, and no call is made.
+        setattr(text, self._name, found)
         return found
 
 
@@ -189,7 +188,7 @@ class Normal:
             self.tokens = tuple(_MARKED_WORD.findall(self.folded))
         self.vocabulary = frozenset(self.tokens)
         """Distinct words."""
-        self._derived: dict[Callable[[Normal], Any], Any] = {}
+        self._derived: dict[Callable[..., Any], Any] = {}
 
     def derived(self, derive: Callable[["Normal"], T]) -> T:
         """Return what *derive*, a function of this module's users, finds in the text.
@@ -200,6 +199,17 @@ class Normal:
         found: T = self._derived.get(derive, _NOT_YET)
         if found is _NOT_YET:
             found = self._derived[derive] = derive(self)
+        return found
+
+    def beside(self, other: "Normal", derive: Callable[["Normal", "Normal"], T]) -> T:
+        """Return what *derive* finds in the text beside another, as a reference beside its question.
+
+        It is kept for one other text, which it does not keep alive: the cache counts each text alone.
+        """
+        kept = self._derived.get(derive)
+        if kept is None or kept[0]() is not other:
+            kept = self._derived[derive] = (ref(other), derive(self, other))
+        found: T = kept[1]
         return found
 
     @property
@@ -232,25 +242,12 @@ class Normal:
         return frozenset([_stems[word] for word in self.vocabulary - STOPWORDS])
 
     @_Once
-    def roots(self) -> frozenset[str]:
-        """First letters of the stems that are not generic; of all stems if all are generic."""
-        told = self.content - _wide() or self.content
-        return frozenset([said[:_ROOT_LETTERS] for said in told])
-
-    @_Once
     def plain(self) -> str:
         """The folded text without accents."""
         if self._folding is None:
             return self.folded
         parts = unicodedata.normalize("NFD", self.folded)
         return re.sub("[\u0300-\u036f]", "", parts)
-
-    @_Once
-    def trigrams(self) -> frozenset[str]:
-        """Every three characters in a row of the words, which are padded with single spaces."""
-        words = self.tokens if self._folding is None else WORD.findall(self.plain)
-        spaced = f" {' '.join(words)} "
-        return frozenset(map("".join, zip(spaced, spaced[1:], spaced[2:], strict=False)))
 
     @_Once
     def size(self) -> int:
@@ -261,17 +258,40 @@ class Normal:
 
 def normal(text: str) -> Normal:
     """Fold a text and cache the result: samples of a group share their reference and question."""
-    return _texts.get(text) or _texts.put(Normal(text))
+    with _lock:
+        found = _texts.get(text)
+        if found is not None:
+            _texts.move_to_end(text)
+            return found
+    return _kept(Normal(text))
+
+
+def _kept(text: Normal) -> Normal:
+    """Put a text into the cache, and drop those that were used least recently."""
+    size = counted_bytes(text)
+    # A text that would displace a large share of the others is not worth it.
+    if size > CACHE_BYTES // 16:
+        return text
+    with _lock:
+        # Another thread may have put the same text.
+        if text.text not in _texts:
+            _texts[text.text] = text
+            _texts.counted_bytes += size
+        while _texts.counted_bytes > CACHE_BYTES:
+            _texts.counted_bytes -= counted_bytes(_texts.popitem(last=False)[1])
+    return text
 
 
 def cache_bytes() -> int:
     """Return the memory of the cached texts, by estimate."""
-    return _texts.bytes
+    return _texts.counted_bytes
 
 
 def clear_cache() -> None:
     """Forget all texts, as a benchmark does before each round."""
-    _texts.clear()
+    with _lock:
+        _texts.clear()
+        _texts.counted_bytes = 0
 
 
 def counted_bytes(text: Normal) -> int:
@@ -280,41 +300,14 @@ def counted_bytes(text: Normal) -> int:
     return BYTES_A_TEXT + BYTES_A_CHARACTER * max(len(text.text), len(text.folded))
 
 
-class _Texts:
-    """The texts that were used last, up to `CACHE_BYTES`."""
+class _Texts(OrderedDict[str, Normal]):
+    """Texts in the order of their last use."""
 
-    def __init__(self) -> None:
-        # Guards run in several threads. The lock is held for a look-up or an insertion only.
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Normal] = OrderedDict()
-        self.bytes = 0
-
-    def get(self, text: str) -> Normal | None:
-        with self._lock:
-            found = self._kept.get(text)
-            if found is not None:
-                self._kept.move_to_end(text)
-        return found
-
-    def put(self, text: Normal) -> Normal:
-        size = counted_bytes(text)
-        # A text that would displace a large share of the others is not worth it.
-        if size <= CACHE_BYTES // 16:
-            with self._lock:
-                # Another thread may have put the same text.
-                if text.text not in self._kept:
-                    self._kept[text.text] = text
-                    self.bytes += size
-                while self.bytes > CACHE_BYTES:
-                    self.bytes -= counted_bytes(self._kept.popitem(last=False)[1])
-        return text
-
-    def clear(self) -> None:
-        with self._lock:
-            self._kept.clear()
-            self.bytes = 0
+    counted_bytes = 0
 
 
+# Guards run in several threads. The lock is held for a look-up or an insertion only.
+_lock = threading.Lock()
 _texts = _Texts()
 _NOT_YET: Any = object()
 
@@ -338,11 +331,6 @@ def _without_e(word: str) -> str:
 
 
 _stems = WordMemory(_stem)
-
-
-@lru_cache(maxsize=1)
-def _wide() -> frozenset[str]:
-    return frozenset(map(stem, words_of("generic", "wide")))
 
 
 def is_same(one: Normal, other: Normal) -> bool:

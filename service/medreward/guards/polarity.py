@@ -40,6 +40,8 @@ class Shape(NamedTuple):
     """Words that its prefix may negate: `displaced` for `nondisplaced`."""
     tells: bool = False
     """False if the word states nothing, whatever stands beside it."""
+    is_open: bool = False
+    """True if the words beside it may change what it states."""
     counts: bool = False
     """True if the word may belong to a numbered term."""
 
@@ -165,6 +167,11 @@ class Lexicon:
         )
 
     @cached_property
+    def changing(self) -> frozenset[str]:
+        """Words that a certain word beside them silences, or makes part of a name."""
+        return frozenset({*self.which, *self.compounds[0]} | {word for _, word in self.silent})
+
+    @cached_property
     def numbered(self) -> Mapping[str, Key]:
         """Words that carry a number, each with its key."""
         found = {
@@ -203,7 +210,7 @@ class Lexicon:
         aside = (
             uses["spared"] | uses["instead"] | uses["whole"] | uses["failing"] | {"not", "contrast"}
         )
-        return uses | {"triggers": triggers, "aside": aside}
+        return uses | {"triggers": triggers, "aside": aside, "cues": triggers | aside}
 
 
 def _lookalikes() -> list[dict[str, Any]]:
@@ -252,9 +259,11 @@ def _shape(word: str) -> Shape:
         says = tuple(sorted(says, key=lambda one: one[0][0] == "lookalike"))
     denies = tuple(_denied(stem, known))
     is_mark = len(word) == 1 or word in known.abbreviations or word in known.phrases
+    is_open = is_mark or word in known.changing
     has_digit = not word.isalpha() and any(map(str.isdigit, word))
     counts = has_digit or word in known.counting or stem in known.numbered
-    return Shape(stem, says, denies, tells=bool(says or denies or is_mark), counts=counts)
+    tells = bool(says or denies or is_mark or counts)
+    return Shape(stem, says, denies, tells, is_open, counts)
 
 
 shapes = WordMemory(_shape)

@@ -129,6 +129,11 @@ _ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
 _COUNTED = re.compile(r"[ -](?P<of>of\s(?:the\s|all\s|these\s)?)?(?P<noun>[^\W\d_]+)")
 
 
+def states_quantity(text: Normal) -> bool:
+    """Return whether a text states a quantity that may be settled."""
+    return text.derived(_stated) is not None
+
+
 def same_quantity(pair: Pair) -> tuple[bool, str] | None:
     """Settle quantities beside the same words; the rule is `quantity`, or `number` without a unit."""
     meant = pair.reference.derived(_stated)
@@ -175,7 +180,7 @@ def _is_missed(said: Stated, meant: Stated, pair: Pair) -> bool:
 
 
 def _stated(text: Normal) -> Stated | None:
-    if not has_number(text) and _TRIGGERS.isdisjoint(text.vocabulary):
+    if not text.derived(has_number) and _TRIGGERS.isdisjoint(text.vocabulary):
         return None
     if len(text.tokens) > MAX_WORDS or "?" in text.folded:
         return None

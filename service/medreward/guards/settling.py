@@ -4,19 +4,19 @@ Only plain cases are settled; the judge decides the rest.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from medreward.guards.absence import denied_alike, normal_alike
-from medreward.guards.choice import asks_against, is_ambiguous, option
+from medreward.guards.absence import denied_alike, denies, is_normal, normal_alike
+from medreward.guards.choice import asks_against, is_ambiguous, offers_choice, option
 from medreward.guards.decoration import plain, plain_of, undecorated
 from medreward.guards.length import MIN_CAP
 from medreward.guards.lexicon import lexicon, words_of
 from medreward.guards.normal import STOPWORDS, Normal
 from medreward.guards.pair import Pair, Span
-from medreward.guards.quantities import same_quantity
-from medreward.guards.yes_no import yes_no
+from medreward.guards.quantities import same_quantity, states_quantity
+from medreward.guards.yes_no import has_verdict, yes_no
 
 MAX_WORDS = 24
 """Words of an answer that restates the question, at most."""
@@ -28,6 +28,7 @@ _ASKED = re.compile(
     r"(?:what|which)(?: ([^\W\d_]+(?: [^\W\d_]+){0,2}))? (is|are|was|were) ([^?.,:;()\n]{3,120})\s?\?"
 )
 _HOW = re.compile(r"how (is|are|does|do) ([^?.,:;()\n]{3,120}?)(?: appear| look)?\s?\?")
+_VERBS = frozenset(["is", "are", "was", "were"])
 _HOW_VERBS = {"does": "is", "do": "are"}
 _IN_IMAGE = re.compile(
     r" (?:in|on) (?:this|the) (?:\w{1,12} )?(?:image|picture|photograph|photo|film|scan)$"
@@ -56,34 +57,88 @@ def settle(pair: Pair) -> Settled | None:
 
     Answer and reference are compared without their decoration.
     """
-    if pair.question is not None and pair.question.derived(is_ambiguous):
-        return None
-    bare = pair._replace(answer=undecorated(pair.answer), reference=undecorated(pair.reference))
-    # `Asthma is seen` is no answer to `What is excluded?`.
-    is_denying = pair.question is not None and pair.question.derived(asks_against)
-    is_turned = is_denying and pair.answer.tokens != bare.answer.tokens
-    decided = None if is_turned else _equal(bare)
-    decided = decided or _ruled(option(pair, bare), "option")
-    decided = decided or _ruled(yes_no(bare), "yes_no") or _ruled(denied_alike(bare), "denied")
-    decided = decided or _ruled(normal_alike(bare), "normal")
-    decided = decided or _ruled(_restated(bare), "restated") or same_quantity(bare)
+    question, reference = pair.question, pair.reference
+    if question is None:
+        rules = reference.derived(_rules_unasked)
+    else:
+        rules = reference.beside(question, _rules)
+    bare = Pair(undecorated(pair.answer), undecorated(reference), question)
+    decided: Ruling | None = None
+    for rule in rules:
+        decided = rule(pair, bare)
+        if decided is not None:
+            break
     if decided is None:
         return None
-    says_yes, rule = decided
-    if says_yes and pair.answer.size > max(MIN_CAP, pair.reference.size):
+    says_yes, name = decided
+    if says_yes and pair.answer.size > max(MIN_CAP, reference.size):
         return None
-    whole, against = Span(0, len(pair.answer.text)), Span(0, len(pair.reference.text))
-    return Settled(says_yes, rule, whole, against)
+    whole, against = Span(0, len(pair.answer.text)), Span(0, len(reference.text))
+    return Settled(says_yes, name, whole, against)
 
 
 Ruling = tuple[bool, str]
 """True for yes and False for no, with the rule."""
 
+Rule = Callable[[Pair, Pair], Ruling | None]
+"""Decides a pair, of which the second argument has no decoration."""
 
-def _equal(pair: Pair) -> Ruling | None:
-    answer, reference = pair.answer, pair.reference
-    said, meant = answer.derived(plain_of), reference.derived(plain_of)
-    is_same = said == meant or answer.derived(_spelled_out) == reference.derived(_spelled_out)
+
+def _rules_unasked(reference: Normal) -> tuple[Rule, ...]:
+    return _rules(reference, None)
+
+
+def _rules(reference: Normal, question: Normal | None) -> tuple[Rule, ...]:
+    """Return the rules that may settle an answer to a question against a reference.
+
+    Most references are a term, which admits two of them; all answers of a group share the result.
+    """
+    if question is not None and question.derived(is_ambiguous):
+        return ()
+    bare = undecorated(reference)
+    is_denying = question is not None and question.derived(asks_against)
+    is_named = question is not None and bool(bare.tokens) and bool(question.derived(_frames))
+    rules: tuple[tuple[Rule, bool], ...] = (
+        (_equal_as_meant if is_denying else _equal, True),
+        (_option, offers_choice(reference, bare, question)),
+        (_yes_no, has_verdict(bare, question)),
+        (_denied_alike, denies(bare)),
+        (_normal_alike, is_normal(bare)),
+        (_restated, is_named),
+        (_same_quantity, states_quantity(bare)),
+    )
+    return tuple([rule for rule, is_admitted in rules if is_admitted])
+
+
+def _equal_as_meant(pair: Pair, bare: Pair) -> Ruling | None:
+    # `Asthma is seen` is no answer to `What is excluded?`.
+    return _equal(pair, bare) if pair.answer.tokens == bare.answer.tokens else None
+
+
+def _option(pair: Pair, bare: Pair) -> Ruling | None:
+    return _ruled(option(pair, bare), "option")
+
+
+def _yes_no(_: Pair, bare: Pair) -> Ruling | None:
+    return _ruled(yes_no(bare), "yes_no")
+
+
+def _denied_alike(_: Pair, bare: Pair) -> Ruling | None:
+    return _ruled(denied_alike(bare), "denied")
+
+
+def _normal_alike(_: Pair, bare: Pair) -> Ruling | None:
+    return _ruled(normal_alike(bare), "normal")
+
+
+def _same_quantity(_: Pair, bare: Pair) -> Ruling | None:
+    return same_quantity(bare)
+
+
+def _equal(_: Pair, bare: Pair) -> Ruling | None:
+    answer, reference = bare.answer, bare.reference
+    (said, in_full), (meant, meant_in_full) = answer.derived(_spelled), reference.derived(_spelled)
+    is_same = said == meant or in_full == meant_in_full
     if not said or not is_same or answer.derived(_units) != reference.derived(_units):
         return None
     symbols = {answer.derived(_symbol), reference.derived(_symbol)} - {""}
@@ -101,17 +156,17 @@ def _symbol(text: Normal) -> str:
     return word if len(word) <= MAX_SYMBOL and not word.islower() else ""
 
 
-def _spelled_out(text: Normal) -> str:
-    """Return the plain form of a text with its short forms of sides and places in full."""
-    words, same = _short_forms()
+def _spelled(text: Normal) -> tuple[str, str]:
+    """Return the plain form of a text, and that with its short forms of sides and places in full."""
+    words, same, lowered = _short_forms()
     drugs, drug = _drugs()
-    said = text.derived(plain_of)
+    written = said = text.derived(plain_of)
     # `Left lower lobe (LLL)` says the same twice.
     if text.text.endswith(")") and (twice := _IN_BRACKETS.fullmatch(text.text)):
         term = plain(twice[1].lower())
         initials = "".join([word[0] for word in term.split()])
         said = term if initials == twice[2].lower() else said
-    told = text.text.strip(" .").split()
+    told = [] if lowered.isdisjoint(text.vocabulary) else text.text.strip(" .").split()
     if not words.keys().isdisjoint(told):
         places = words_of("short_forms", "places")
         said = plain(
@@ -125,13 +180,15 @@ def _spelled_out(text: Normal) -> str:
         )
     if not drugs.isdisjoint(text.vocabulary):
         said = drug.sub(lambda found: lexicon("short_forms")["names"][found[0]], said)
-    return same.get(said, said)
+    return written, same.get(said, said)
 
 
 @lru_cache(maxsize=1)
-def _short_forms() -> tuple[Mapping[str, str], Mapping[str, str]]:
+def _short_forms() -> tuple[Mapping[str, str], Mapping[str, str], frozenset[str]]:
+    """Return the short words, the short texts, and the words in lower case for a quick test."""
     table = lexicon("short_forms")
-    return table["words"], {text: side for side, same in table["texts"].items() for text in same}
+    texts = {text: side for side, same in table["texts"].items() for text in same}
+    return table["words"], texts, frozenset(map(str.lower, table["words"]))
 
 
 @lru_cache(maxsize=1)
@@ -145,28 +202,25 @@ def _ruled(agree: bool | None, rule: str) -> Ruling | None:
     return None if agree is None else (agree, rule)
 
 
-def _restated(pair: Pair) -> bool | None:
-    """Return True if an answer is the reference in a sentence made of the whole question.
+def _restated(_: Pair, bare: Pair) -> Ruling | None:
+    """Settle an answer that is the reference in a sentence made of the whole question.
 
     `The central vein is occluded` to `Which vessel is occluded?`; a part of the question's words
     may say something else.
     """
-    question, answer = pair.question, pair.answer
-    if question is None or not pair.reference.tokens or len(answer.tokens) > MAX_WORDS:
+    question, answer = bare.question, bare.answer
+    meant, said = bare.reference.derived(plain_of), answer.derived(plain_of)
+    if question is None or meant not in said or meant in _VERDICTS:
         return None
-    meant = pair.reference.derived(plain_of)
-    frames = question.derived(_frames)
-    if meant in _VERDICTS or not frames:
+    # Every such sentence has a verb, and few answers have one.
+    if _VERBS.isdisjoint(answer.vocabulary):
         return None
-    said = answer.derived(plain_of)
-    if meant not in said:
-        return None
-    is_restated = any(
+    is_restated = len(answer.tokens) <= MAX_WORDS and any(
         said == plain(f"{before}{article}{meant}{behind}")
-        for before, behind in frames
+        for before, behind in question.derived(_frames)
         for article in _ARTICLES
     )
-    return True if is_restated else None
+    return (True, "restated") if is_restated else None
 
 
 def _frames(question: Normal) -> tuple[tuple[str, str], ...]:

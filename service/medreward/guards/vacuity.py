@@ -1,6 +1,7 @@
 """Empty answers: blank, an opening, a bare verdict, a refusal, or generic words."""
 
 import re
+from functools import lru_cache
 
 from medreward.guards.injection import names_all
 from medreward.guards.lexicon import pattern_of, words_of
@@ -63,24 +64,48 @@ _ALWAYS_WHOLE = re.compile(r"\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 def vacuity(pair: Pair) -> Veto | None:
     """Veto an answer without content."""
-    rule = _rule(pair)
+    rule = _rule(pair) if pair.answer.vocabulary else _blank_rule(pair)
     return None if rule is None else Veto(f"vacuity.{rule}", Span(0, len(pair.answer.text)))
 
 
+def _blank_rule(pair: Pair) -> str | None:
+    return "blank" if pair.reference.vocabulary and not _is_sign(pair) else None
+
+
 def _rule(pair: Pair) -> str | None:
-    answer = pair.answer.vocabulary
-    if not answer:
-        return "blank" if pair.reference.vocabulary and not _is_sign(pair) else None
-    if len(answer) <= SMALL and not answer <= pair.reference.vocabulary:
-        if _is_too_short(pair):
-            return "opener"
-        if _is_verdict_alone(pair):
-            return "verdict"
+    # Most answers have a word that no opening or verdict has, and none of the other rules' words.
+    left = pair.answer.vocabulary - _hollow()
+    is_hollow = max(map(len, left), default=0) < MIN_LETTERS
+    if is_hollow and (rule := _hollow_rule(pair)):
+        return rule
+    if pair.answer.folded.isascii() and _cues().isdisjoint(pair.answer.vocabulary):
+        return None
     if _is_too_wide(pair):
         return "generic"
     if _is_refusal(pair):
         return "refusal"
     return "reasoning" if _is_reasoning_alone(pair) else None
+
+
+def _hollow_rule(pair: Pair) -> str | None:
+    """Return the rule of an answer of a few empty words, unless the reference has them all."""
+    answer = pair.answer.vocabulary
+    if len(answer) > SMALL or answer <= pair.reference.vocabulary:
+        return None
+    if _is_too_short(pair):
+        return "opener"
+    return "verdict" if _is_verdict_alone(pair) else None
+
+
+@lru_cache(maxsize=1)
+def _hollow() -> frozenset[str]:
+    return words_of("openers") | words_of("verdicts")
+
+
+@lru_cache(maxsize=1)
+def _cues() -> frozenset[str]:
+    triggers = words_of("refusals", "triggers") | words_of("reasoning", "triggers")
+    return triggers | words_of("generic", "wide")
 
 
 def _is_too_short(pair: Pair) -> bool:
@@ -160,7 +185,7 @@ def _is_verdict_alone(pair: Pair) -> bool:
 
 def _spelled(answer: Normal) -> frozenset[str]:
     """Return the words, or the one word that is spelled letter by letter."""
-    if len(answer.tokens) > 1 and all(len(word) == 1 for word in answer.tokens):
+    if sum(map(len, answer.tokens)) == len(answer.tokens) > 1:
         return frozenset({"".join(answer.tokens)})
     return answer.vocabulary
 

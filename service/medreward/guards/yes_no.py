@@ -114,6 +114,16 @@ class Asked(NamedTuple):
     words: frozenset[str]
 
 
+def has_verdict(text: Normal, question: Normal | None) -> bool:
+    """Return whether a text answers a question by yes, no or maybe."""
+    # Most questions ask for something else, and most texts begin with no verdict.
+    may_claim = question is not None and question.derived(_asked) is not None
+    may_claim = may_claim or text.folded.startswith(_foreign_phrases())
+    if not may_claim and text.derived(_stated) is None:
+        return False
+    return _verdict(text, question) is not None
+
+
 def yes_no(pair: Pair) -> bool | None:
     """Compare the verdicts of two texts; None if either has none, or both say more than that."""
     meant = _verdict(pair.reference, pair.question)

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from medreward.guards.chain import GUARDS
 from medreward.guards.normal import (
     CACHE_BYTES,
+    MAX_CACHED,
+    MAX_REMEMBERED,
     Normal,
+    WordMemory,
     cache_bytes,
     clear_cache,
     counted_bytes,
@@ -156,6 +159,40 @@ def test_the_cache_of_texts_is_bounded() -> None:
     before = cache_bytes()
     normal("lung " * 10_000)
     assert cache_bytes() == before
+
+
+def test_the_memory_of_words_is_bounded() -> None:
+    """A word is looked up once; a long run of letters is never kept, and a full memory starts anew."""
+    asked: list[str] = []
+
+    def size(word: str) -> int:
+        asked.append(word)
+        return len(word)
+
+    sizes = WordMemory(size)
+    long = "a" * (MAX_CACHED + 1)
+
+    assert [sizes[word] for word in ("lung", "lung", long, long)] == [4, 4, 41, 41]
+    assert asked == ["lung", long, long]
+
+    for number in range(MAX_REMEMBERED):
+        assert sizes[str(number)]
+    assert len(sizes) < MAX_REMEMBERED
+
+
+def test_what_is_found_beside_a_text_is_kept_for_that_text() -> None:
+    """A reference is read again beside another question, and beside the same one only once."""
+    reference, one, other = Normal("left"), Normal("Which side?"), Normal("Where?")
+    asked: list[str] = []
+
+    def words(text: Normal, question: Normal) -> tuple[str, ...]:
+        asked.append(question.text)
+        return text.tokens + question.tokens
+
+    found = [reference.beside(question, words) for question in (one, one, other)]
+
+    assert found == [("left", "which", "side"), ("left", "which", "side"), ("left", "where")]
+    assert asked == ["Which side?", "Where?"]
 
 
 def memory_of(found: object, seen: set[int]) -> int:
