@@ -13,10 +13,13 @@ def dequantise(source: str, gguf: str, target: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: PLC0415
 
     weights = AutoModelForCausalLM.from_pretrained(
-        source, gguf_file=gguf, quantization_config=GgufConfig(dequantize=True)
+        source,
+        gguf_file=gguf,
+        # Precise enough for four-bit weights, at half of the memory and disk of float32.
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
     )
-    # bfloat16 is precise enough for four-bit weights, and takes half the disk of float32.
-    weights.to(torch.bfloat16).save_pretrained(target)
+    weights.save_pretrained(target)
     AutoTokenizer.from_pretrained(source, gguf_file=gguf).save_pretrained(target)
 
 
