@@ -225,6 +225,9 @@ def _workbench(model: FetchedModel, models_dir: Path) -> Iterator[Path]:
         raise SetupError(f"cannot write to {models_dir} ({exc}); set MEDREWARD_MODELS_DIR") from exc
     try:
         yield bench
+    except OSError as exc:
+        # The disk filled up on the way, or is gone.
+        raise SetupError(f"cannot write to {models_dir} ({exc}); set MEDREWARD_MODELS_DIR") from exc
     finally:
         shutil.rmtree(bench, ignore_errors=True)
 

