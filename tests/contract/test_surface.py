@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 SURFACE: dict[str, Any] = json.loads((Path(__file__).parent / "surface.json").read_text("utf-8"))
 
 REMOVED_SETTINGS = {"judge_max_cost_per_run"}
+ADDED_SETTINGS = {"causal_lm_dtype": "None"}
 OTHER_DEFAULTS = {"vllm_gpu_memory_utilization": "None"}
 """Settings with another default than in that state: None is computed from the free memory."""
 
@@ -39,7 +40,7 @@ def test_the_settings_are_the_same() -> None:
     found = {name: str(field.default) for name, field in Settings.model_fields.items()}
     before = {n: v for n, v in SURFACE["settings"].items() if n not in REMOVED_SETTINGS}
 
-    assert found == before | OTHER_DEFAULTS
+    assert found == before | OTHER_DEFAULTS | ADDED_SETTINGS
 
 
 def test_the_metrics_are_the_same() -> None:

@@ -102,6 +102,7 @@ def _causal_lm(context: BuildContext) -> Judge:
         name=context.identified,
         revision=context.hub_revision,
         device=settings.torch_device,
+        dtype=settings.causal_lm_dtype,
         secret=settings.secret.get_secret_value(),
         coverage_floor=settings.judge_coverage_floor,
         max_prompt_tokens=settings.judge_max_prompt_tokens,

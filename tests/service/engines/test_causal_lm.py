@@ -9,8 +9,10 @@ import pytest
 
 from medreward.engines.judge import Inquiry, Judgement, View, is_sound
 from medreward.engines.prompts.tokenization import chat_frame, label_ids
+from medreward.engines.registry import BuildContext, build_judge
 from medreward.engines.templates import load_templates
 from medreward.errors import ProblemKind, SetupError
+from medreward.settings import Settings
 from tests.conftest import RealEngines
 from tests.service.engines.small_models import llama
 from tests.support.problems import judgement, problem
@@ -123,6 +125,17 @@ async def test_judgements_are_sound_and_well_over_the_floor(
 
     assert all(is_sound(j, i) for j, i in zip(judgements, inquiries, strict=True))
     assert min(j.coverage or 0.0 for j in judgements) > 0.2
+
+
+def test_the_precision_is_a_setting_and_part_of_the_identity(
+    judge: "CausalLmJudge", language_model: RealEngines
+) -> None:
+    """Judgements of one precision are not reused for another."""
+    settings = Settings(judge="causal_lm", causal_lm_dtype="bfloat16")
+    small = build_judge(BuildContext(settings, language_model.worker))
+
+    assert "torch.float32" in judge.identity
+    assert small.identity == judge.identity.replace("torch.float32", "torch.bfloat16")
 
 
 @pytest.mark.anyio

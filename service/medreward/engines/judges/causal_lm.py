@@ -62,6 +62,7 @@ class CausalLmJudge(Resident, NextTokenJudge):
         name: str,
         revision: str | None = None,
         device: str = "cpu",
+        dtype: str | None = None,
         secret: str = "",
         coverage_floor: float = 0.2,
         max_prompt_tokens: int = 2048,
@@ -69,14 +70,14 @@ class CausalLmJudge(Resident, NextTokenJudge):
         worker: Executor,
     ) -> "CausalLmJudge":
         """Load model and tokenizer; blocks for as long as that takes."""
-        # bfloat16 halves a GPU's memory; on processors without AMX it is slower than float32.
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        # bfloat16 halves the memory; on processors without AMX or AVX512-BF16 it is slower.
+        dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
         with loading("judge", name):
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
             model = AutoModelForCausalLM.from_pretrained(
                 source,
                 revision=revision,
-                dtype=dtype,
+                dtype=getattr(torch, dtype),
                 use_safetensors=True,  # weights in pickles could run code
             )
         model = model.to(device).eval()
