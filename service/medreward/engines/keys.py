@@ -15,8 +15,9 @@ def inquiry_key(identity: str, inquiry: Inquiry, namespace: str = "") -> bytes:
         identity,
         inquiry.template.sha,
         inquiry.view,
-        # A question that the prompt does not show cannot change the answer.
-        inquiry.template.shown(inquiry.question),
+        # A question that the prompt does not show cannot change the answer. Not `Template.shown`,
+        # since this is done for each sample.
+        inquiry.question if inquiry.template.shows_question else None,
         inquiry.criterion,
         inquiry.reference,
         inquiry.answer,
