@@ -71,7 +71,7 @@ _CLAIMING = frozenset(
         "leaves",
     ]
 )
-"""Words beside the letter of an option that say nothing."""
+"""Words next to the letter of an option that say nothing."""
 _NUMBER = re.compile(r"(?<!\w)\d")
 _ENDS = frozenset(".;,:(")
 

@@ -29,7 +29,7 @@ MAX_BARE = 8
 """Words of a text in which a look-alike is the answer, at most; in longer ones it may explain it."""
 
 REACH = 3
-"""Words of meaning beside a member among which its noun is searched."""
+"""Words of meaning next to a member among which its noun is searched."""
 
 _SIDES = frozenset({"l", "r"})
 _HYPHENS = frozenset({"-", "‐", "‑", "–"})  # noqa: RUF001 - as they are written
@@ -460,7 +460,7 @@ def _is_one_thing(key: Key, one: Stated, other: Stated, *, is_short: bool, is_so
     if key not in lexicon().groups or not ours or not theirs or not ours.isdisjoint(theirs):
         return True
     # Something else is large, late or increased: what the other text speaks of
-    # stands here beside another word.
+    # has another word next to it here.
     return (
         key[0] != "amount" and theirs.isdisjoint(one[0].known) and ours.isdisjoint(other[0].known)
     )
@@ -489,7 +489,7 @@ _JOINING = re.compile(_ASIDE.pattern + r"|,|\b(?:in|on|with|and|superimposed)\b"
 
 
 def _explains(key: Key, one: Stated, reference: Said, asked: frozenset[str]) -> bool:
-    """Return whether a member is told beside another name of the reference: `low calcium; …`."""
+    """Return whether a member is told with another name of the reference: `low calcium; …`."""
     text, _, members = one
     written = text.normal.text
     first = min(place for places in members.values() for place in places)

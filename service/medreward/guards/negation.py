@@ -50,7 +50,7 @@ NOTHING = Denial({}, frozenset())
 
 
 def denials(told: Normal) -> tuple[Denial, Asides]:
-    """Find the nouns that a text denies, and the clauses beside its answer."""
+    """Find the nouns that a text denies, and the clauses about other things."""
     if lexicon().negation["cues"].isdisjoint(told.vocabulary):
         return NOTHING, NO_ASIDES
     return _denial(told), _asides(told)
@@ -82,7 +82,7 @@ def _is_contraction(told: Normal, place: int) -> bool:
 
 
 def _asides(told: Normal) -> Asides:
-    """Find the clauses that speak of something beside the answer."""
+    """Find the clauses that speak of other things than the answer."""
     uses = lexicon().negation
     if uses["aside"].isdisjoint(told.vocabulary):
         return NO_ASIDES

@@ -202,7 +202,7 @@ class Normal:
         return found
 
     def beside(self, other: "Normal", derive: Callable[["Normal", "Normal"], T]) -> T:
-        """Return what *derive* finds in the text beside another, as a reference beside its question.
+        """Return what *derive* finds in the text together with another, as a reference with its question.
 
         It is kept for one other text, which it does not keep alive: the cache counts each text alone.
         """

@@ -206,7 +206,7 @@ def _reach(words: Sequence[Word], text: str, place: int) -> Iterator[str]:
 
 
 def _is_of_date(words: Sequence[Word], place: int) -> bool:
-    """Return whether a number stands beside a month: 5 March is no numbered term."""
+    """Return whether a number belongs to a month: 5 March is no numbered term."""
     return any(word.text in MONTHS for word in words[max(0, place - 1) : place + 3])
 
 

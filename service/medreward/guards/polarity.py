@@ -39,9 +39,9 @@ class Shape(NamedTuple):
     denies: tuple[str, ...] = ()
     """Words that its prefix may negate: `displaced` for `nondisplaced`."""
     tells: bool = False
-    """False if the word states nothing, whatever stands beside it."""
+    """False if the word states nothing in any context."""
     is_open: bool = False
-    """True if the words beside it may change what it states."""
+    """True if its neighbours may change its meaning."""
     counts: bool = False
     """True if the word may belong to a numbered term."""
 
@@ -64,7 +64,7 @@ class Lexicon:
 
     @cached_property
     def bound(self) -> frozenset[Key]:
-        """Keys whose members exclude each other beside the same noun only, as with `above`."""
+        """Keys whose members exclude each other with the same noun only, as with `above`."""
         return frozenset(key for key, group in _keyed(self.table["words"]) if group.get("bound"))
 
     @cached_property
@@ -168,7 +168,7 @@ class Lexicon:
 
     @cached_property
     def changing(self) -> frozenset[str]:
-        """Words that a certain word beside them silences, or makes part of a name."""
+        """Words that a certain neighbour silences, or makes part of a name."""
         return frozenset({*self.which, *self.compounds[0]} | {word for _, word in self.silent})
 
     @cached_property

@@ -107,7 +107,7 @@ class Stated(NamedTuple):
     leads: frozenset[str]
     """Prepositions before the quantities that change their meaning."""
     joints: tuple[str, ...]
-    """Prepositions beside the quantities, in order."""
+    """Prepositions next to the quantities, in order."""
     measures: frozenset[str]
     """Words such as `dose`, which say nothing unless the question asks for a change."""
     signs: tuple[str, ...]
@@ -135,7 +135,7 @@ def states_quantity(text: Normal) -> bool:
 
 
 def same_quantity(pair: Pair) -> tuple[bool, str] | None:
-    """Settle quantities beside the same words; the rule is `quantity`, or `number` without a unit."""
+    """Settle quantities with the same words; the rule is `quantity`, or `number` without a unit."""
     meant = pair.reference.derived(_stated)
     if meant is None:
         return None
@@ -341,7 +341,7 @@ def _carriers() -> frozenset[str]:
 
 
 def _have_same_words(said: Stated, meant: Stated, question: Normal | None) -> bool:
-    """Return whether two texts say the same beside their quantities.
+    """Return whether two texts say the same apart from their quantities.
 
     Words of the question may be said or left out.
     """
@@ -507,7 +507,7 @@ def _are_in_order(said: Stated, meant: Stated) -> bool:
 
 
 def _free(question: Normal) -> Mapping[str, int]:
-    """Return the stems of the question that may stand beside a number, with their places.
+    """Return the stems of the question that may stand next to a number, with their places.
 
     Those around `and`, `or`, `than` and `not` tell two things apart.
     """

@@ -277,7 +277,7 @@ def _refuses_alike(pair: Pair) -> bool:
 
 
 def _concludes(pair: Pair) -> bool:
-    """Return whether something is said beside the reasoning: a value, an option, another sentence."""
+    """Return whether something is said besides the reasoning: a value, an option, another sentence."""
     answer, patterns = pair.answer, pattern_of("reasoning", "patterns", "interjections")
     if _has_number(answer) and _has_number(pair.reference):
         return True
