@@ -9,8 +9,11 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
+from medreward.admission import Caller, Deadline
+from medreward.audit.exam import TEMPLATE, ExamResult, take_exam
 from medreward.cli.client import LOADING, LoadingLimit, loading_text, log_quietly
 from medreward.cli.environment import misspelt_variables, read_settings, without_password
+from medreward.cli.exam import print_exam
 from medreward.cli.jsonl import BadLine, name_of, read_sample_line, sort_lines
 from medreward.cli.models import changed_files, remedy_for
 from medreward.cli.recipes import find_local_recipe, unknown_modality
@@ -54,13 +57,17 @@ def run_checks(
     recipe: str | None,
     profile: str | None,
     loads: bool,
+    is_exam: bool = False,
     probe: Probe = measure_platform,
 ) -> None:
     """Check everything that a service would need, and a file of samples if one is given.
 
     Raises:
+        Misuse: an exam is wanted of a judge that is not loaded.
         CommandError: a check failed.
     """
+    if is_exam and not loads:
+        raise Misuse("--exam asks the judge, so it cannot be combined with --no-load")
     console = output()
     try:
         settings = read_settings(profile=profile)
@@ -69,11 +76,17 @@ def run_checks(
         raise CommandError("the settings are wrong, so nothing else was looked at") from None
     log_quietly(settings)
     silence_other_bars()
+    if is_exam and settings.role == "embed":
+        raise Misuse("--exam asks the judge, and a process with the role embed has none")
     _print_settings(console, settings)
     checks = [*_look(settings, probe)]
+    result = None
     if loads and all(check.is_fine for check in checks):
-        checks += asyncio.run(_load(settings, probe))
+        told, result = asyncio.run(_load(settings, probe, is_exam=is_exam))
+        checks += told
     _print_checks(console, checks)
+    if result is not None:
+        print_exam(console, result)
     failed = [check.name for check in checks if not check.is_fine]
     if file is not None:
         console.print()
@@ -149,10 +162,13 @@ def _model(name: str, choice: Choice, models_dir: Path) -> Check:
     return Check(name, True, f"{choice.model}, every file as it was fetched")
 
 
-async def _load(settings: Settings, probe: Probe) -> list[Check]:
-    """Load the engines as a service does, and measure the coverage of the judge's labels."""
+async def _load(
+    settings: Settings, probe: Probe, *, is_exam: bool
+) -> tuple[list[Check], ExamResult | None]:
+    """Load the engines as a service does, and measure the judge: its coverage, and by an exam."""
     service = Service(settings, probe=probe)
     loading, limit = asyncio.create_task(service.load()), LoadingLimit()
+    result = None
     try:
         with waiting("loading the engines") as say:
             while service.engines.status == "loading":
@@ -161,15 +177,19 @@ async def _load(settings: Settings, probe: Probe) -> list[Check]:
                 # `asyncio.wait` neither cancels the task after the timeout nor raises its error;
                 # the status tells when it has ended.
                 await asyncio.wait({loading}, timeout=0.1)
-        is_ready = service.engines.status == "ready"
-        told = _engine_checks(service.engines.readiness)
-        return [*told, *_formats(service), await _coverage(service)] if is_ready else told
+        checks = _engine_checks(service.engines.readiness)
+        if service.engines.status == "ready":
+            checks += [*_formats(service), await _coverage(service)]
+            if is_exam:
+                check, result = await _exam(service)
+                checks.append(check)
     except CommandError as exc:
-        return [Check("loading", is_fine=False, found=str(exc))]
+        checks = [Check("loading", is_fine=False, found=str(exc))]
     finally:
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
         await service.aclose()
+    return checks, result
 
 
 def _engine_checks(readiness: Readiness) -> list[Check]:
@@ -209,6 +229,18 @@ async def _coverage(service: Service) -> Check:
         f"the floor is {floor:g}",
         "use another judge: this one hardly answers with its labels",
     )
+
+
+async def _exam(service: Service) -> tuple[Check, ExamResult | None]:
+    """Examine the judge with its calibration and cascade, as its verdicts are used."""
+    if TEMPLATE not in service.context.answerable:
+        return Check("exam", False, f"the judge cannot answer the template {TEMPLATE!r}"), None
+    with waiting("the judge takes its exam"):
+        caller = Caller(Deadline.after(service.settings.max_deadline_s))
+        result = await take_exam(service.context, caller)
+    balanced = result.balanced_accuracy
+    found = "no result" if balanced is None else f"balanced accuracy {balanced:.3f}"
+    return Check("exam", result.is_passed, found, "see the exam below"), result
 
 
 def _print_settings(console: Console, settings: Settings) -> None:

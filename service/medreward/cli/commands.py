@@ -380,6 +380,7 @@ def fetch(
     app,
     "medreward check",
     "medreward check --profile gpu",
+    "medreward check --exam",
     "medreward check rollouts.jsonl --no-load",
 )
 def check(
@@ -390,6 +391,14 @@ def check(
     load: Annotated[
         bool, typer.Option("--load/--no-load", help="Load the models and ask each once.")
     ] = True,
+    exam: Annotated[
+        bool,
+        typer.Option(
+            "--exam",
+            help="Put 60 plain pairs to the judge, and fail if it is not fit to train on. "
+            "It costs 60 judgements, of a judge behind a server too.",
+        ),
+    ] = False,
     profile: Annotated[
         str | None, option("embedded|gpu|remote", "Which engines and models to check.")
     ] = None,
@@ -400,7 +409,7 @@ def check(
     """Check what this deployment would load and whether it can, without listening."""
     from medreward.cli.check import run_checks
 
-    run_checks(file, recipe=recipe, profile=profile, loads=load)
+    run_checks(file, recipe=recipe, profile=profile, loads=load, is_exam=exam)
 
 
 @_command(
