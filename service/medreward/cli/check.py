@@ -178,7 +178,8 @@ async def _load(
                 # the status tells when it has ended.
                 await asyncio.wait({loading}, timeout=0.1)
         checks = _engine_checks(service.engines.readiness)
-        if service.engines.status == "ready":
+        # A process of the role `embed` has no judge.
+        if service.engines.status == "ready" and service.settings.role != "embed":
             checks += [*_formats(service), await _coverage(service)]
             if is_exam:
                 check, result = await _exam(service)

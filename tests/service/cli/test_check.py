@@ -30,6 +30,21 @@ def test_a_sound_deployment_passes(run_apart: Run) -> None:
 
 
 @pytest.mark.usefixtures("no_models")
+def test_a_process_that_only_embeds_is_checked_without_a_judge(
+    run_apart: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its embedder is loaded, and no judge is asked."""
+    monkeypatch.setenv("MEDREWARD_ROLE", "embed")
+    monkeypatch.setenv("MEDREWARD_EMBEDDER", "hashed")
+    monkeypatch.delenv("MEDREWARD_JUDGE", raising=False)
+    told = run_apart("check")
+
+    assert told.code == 0
+    assert "✓   load embedder" in told.stdout
+    assert "coverage" not in told.stdout
+
+
+@pytest.mark.usefixtures("no_models")
 def test_loading_can_be_left_out(run: Run) -> None:
     """--no-load looks and touches nothing."""
     told = run("check", "--no-load")
