@@ -28,6 +28,10 @@ MAX_WORDS = 32
 """Words of a text whose quantity is settled, at most."""
 
 
+Found = tuple[str, Quantity, Quantity] | None
+"""Rule, quantity of the answer, and quantity of the reference that contradicts it."""
+
+
 def quantities(pair: Pair) -> Veto | None:
     """Veto an answer with a quantity that the reference contradicts."""
     reference = pair.reference.derived(_with_unit)
@@ -45,9 +49,38 @@ def quantities(pair: Pair) -> Veto | None:
             _without(meant, [*said, *_each_day(answer, kind[0])]),
         )
         if found is not None and not is_fall(*found[1:], pair):
-            rule, one, other = found
-            return Veto(rule, _place(pair.answer, one.span), _place(pair.reference, other.span))
-    return None
+            return _veto(pair, *found)
+    found = _of_another_dimension(answer, reference)
+    return None if found is None else _veto(pair, *found)
+
+
+def _veto(pair: Pair, rule: str, one: Quantity, other: Quantity) -> Veto:
+    return Veto(rule, _place(pair.answer, one.span), _place(pair.reference, other.span))
+
+
+_DIMENSIONS = frozenset({"mass", "amount", "volume", "length", "area", "share", "time"})
+_BESIDE_DOSES = frozenset({"dosing", "time"})
+
+
+def _of_another_dimension(answer: Sequence[Quantity], reference: Sequence[Quantity]) -> Found:
+    """Return the only quantities of both, if the same digits have units that cannot be converted.
+
+    15 mg for 15 mg/kg, 7 mg/dL for 7 mmol/L. A dose may leave out that it is for a day.
+    """
+    said, meant = (
+        [one for one in found if one.dimension not in _BESIDE_DOSES]
+        for found in (answer, reference)
+    )
+    if len(said) != 1 or len(meant) != 1:
+        return None
+    one, other = said[0], meant[0]
+    dimensions = {text.dimension.removesuffix("/time") for text in (one, other)}
+    if not one.digits or one.digits != other.digits or len(dimensions) < len("ab"):
+        return None
+    is_known = all(_DIMENSIONS.issuperset(dimension.split("/")) for dimension in dimensions)
+    # 1 g/dL is 1 %, and 5 mL of a solution may hold 5 mg.
+    is_solution = dimensions in ({"mass", "volume"}, {"share", "mass/volume"})
+    return ("quantity.unit", one, other) if is_known and not is_solution else None
 
 
 def _each_day(found: Sequence[Quantity], dimension: str) -> list[Quantity]:
@@ -81,10 +114,6 @@ def _place(text: Normal, span: Span) -> Span:
 
 def _without(some: Sequence[Quantity], others: Sequence[Quantity]) -> list[Quantity]:
     return [one for one in some if not any(one.agrees(other) for other in others)]
-
-
-Found = tuple[str, Quantity, Quantity] | None
-"""Rule, quantity of the answer, and quantity of the reference that contradicts it."""
 
 
 def _difference(said: list[Quantity], meant: list[Quantity]) -> Found:

@@ -121,6 +121,7 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
     "comparison": [
         (None, "more common in men", "less common in men"),
         (None, "higher mortality", "lower mortality"),
+        (None, "It shortens the stay", "It lengthens the stay"),
     ],
     "action": [
         (None, "discontinue warfarin", "continue warfarin"),
@@ -129,11 +130,18 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
     ],
     "amount": [
         (None, "The nodule is unchanged", "The nodule has resolved"),
+        (None, "unchanged nodule", "enlarged nodule"),
+        (None, "高密度灶", "低密度灶"),
+        (None, "hipoglucemia", "hiperglucemia"),
         (None, "isodense", "hyperdense"),
         (None, "hypo-oestrogenism", "hyperestrogenism"),
         (None, "hypoaesthesia", "hyperesthesia"),
         ("What do the labs show?", "TSH is decreased", "TSH is increased"),
     ],
+    "grade": [(None, "well differentiated tumor", "The tumor is poorly differentiated.")],
+    "function": [(None, "CYP3A4 inducer", "an inhibitor of CYP3A4")],
+    "vessel": [(None, "insuffisance mitrale", "rétrécissement mitral")],
+    "level": [(None, "Infiltrat im Oberlappen", "Infiltrat im Unterlappen")],
     "echo": [(None, "hypoechoic nodule", "The nodule is hyperechoic.")],
     "view": [(None, "PA view", "AP view")],
     "letter": [
@@ -149,6 +157,8 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
     "lookalike": [
         (None, "nephritic syndrome", "nephrotic syndrome"),
         (None, "ilium", "It is the ileum."),
+        (None, "preeclampsia", "Eclampsia"),
+        (None, "influenza", "parainfluenza"),
         (None, "hydralazine", "Give hydroxyzine."),
         (None, "hyponatremia", "hypoglycemia"),
     ],
@@ -181,8 +191,13 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
         (None, "malignant", "no malignant cells"),
         (None, "良性肿瘤", "恶性肿瘤"),
     ],
-    "result": [(None, "normal", "The spleen is not normal")],
+    "result": [
+        (None, "normal", "The spleen is not normal"),
+        (None, "positively correlated", "negatively correlated"),
+    ],
     "direction": [
+        (None, "dorsiflexion of the foot", "plantar flexion of the foot"),
+        ("Welche Ebene?", "axial", "koronar"),
         (
             "Which ligament is torn?",
             "anterior cruciate ligament",
@@ -219,6 +234,7 @@ def test_opposites_are_vetoed_by_kind(
         (None, "a gluten-free diet", "a diet without gluten"),
         (None, "a gluten-free diet", "avoidance of gluten"),
         ("What does the patient deny?", "chest pain", "He has no chest pain."),
+        ("What was given?", "ACE inhibitor", "an inhibitor of ACE induced it"),
         # A comparison may be told from its other end.
         ("Which kidney is larger?", "left", "The right kidney is smaller than the left."),
         (

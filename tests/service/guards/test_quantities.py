@@ -42,6 +42,11 @@ from tests.service.guards.pairs import pair, rule
         ("a 20 % decrease", "-20%"),
         ("14G", "12 g"),
         ("5 mM", "6 mm"),
+        ("4 g", "4 g per day"),
+        ("1 g/dL", "1 %"),
+        ("4.1 mEq/L", "4.1 mmol/L"),
+        ("37°", "37 °C"),
+        ("5 mg and 5 mL", "5 mg"),
         ("400 micrograms per day (4 mg if at risk)", "0.4 mg daily"),
     ],
 )
@@ -63,6 +68,10 @@ def test_what_may_be_the_same_is_not_vetoed(answer: str, reference: str) -> None
         ("5 mg qid", "5 mg bid", "quantity.value"),
         ("5 mg once daily", "5 mg twice daily", "quantity.value"),
         ("15 %", "1.5 %", "quantity.value"),
+        ("15 mg every 6 hours", "15 mg/kg every 6 hours", "quantity.unit"),
+        ("7.0 mg/dL", "7.0 mmol/L", "quantity.unit"),
+        ("6.5 mmol/mol", "6.5 %", "quantity.unit"),
+        ("5.6 cm²", "5.6 cm", "quantity.unit"),
         ("a 54-year-old man", "a 45-year-old man", "quantity.value"),
     ],
 )
