@@ -74,3 +74,4 @@ def test_many_answers_need_no_model(fields: dict[str, Any], right: int, wrong: i
 def test_most_wrong_answers_near_the_reference_are_vetoed() -> None:
     """Those differ from the reference by one fact that a rule can name."""
     assert outcomes("wrong", set="wrong")["wrong"] >= 70
+    assert outcomes("wrong", set="opposite")["wrong"] >= 88

@@ -94,6 +94,7 @@ def contrast(pair: Pair) -> Veto | None:
             key in answer.members and answer.members[key].keys() != members.keys()
             for key, members in comparisons
         )
+        is_turned = is_turned and not ("than" in reference.known and _same_end(answer, reference))
         found = _exclusive(answer, reference, asked) if is_one_group and not is_turned else None
         found = found or _negated(answer, reference)
     found = found or (_swapped(answer, reference) if is_one_group else None)
@@ -479,9 +480,20 @@ def _comparisons(pair: Pair, reference: Said) -> list[tuple[Key, Members]]:
 def _turns(key: Key, one: Said, other: Said) -> bool:
     """Return whether a side or size may be told from the other end: `smaller than the right`."""
     turning = lexicon().negation["turning"] & (one.known | other.known)
-    if key[0] != "comparison" and "than" not in one.known & other.known:
+    is_shared = "than" in one.known & other.known
+    if (key[0] != "comparison" and not is_shared) or (is_shared and _same_end(one, other)):
         turning -= {"than"}
     return bool(turning)
+
+
+def _same_end(one: Said, other: Said) -> bool:
+    """Return whether both compare with the same thing: `lower than plasma`, `higher than in plasma`."""
+    ends = []
+    for text in (one, other):
+        place = text.stems.index("than")
+        behind = text.stems[place + 1 : place + 1 + 2 * REACH]
+        ends.append({stem for stem in behind if stem not in STOPWORDS})
+    return bool(ends[0]) and ends[0] == ends[1]
 
 
 _ASIDE = re.compile(r"[;:.(\n]|\b(?:because|since|as|whereas|while)\b")
@@ -598,9 +610,9 @@ def _denied(text: Said, other: Said) -> tuple[Word, Word] | None:
 
 
 _LABEL = re.compile(
-    r"(?<![^\W_])\(?([a-h1-9])(?:[)*]{0,3}\s?[:=]|\)|\s+(?:is|marks|shows|labels)\b)[*\s]{0,3}"
+    r"(?<![^\W_])\(?([a-z1-9])(?:[)*]{0,3}\s?[:=]|\)|\s+(?:is|marks|shows|labels)\b)[*\s]{0,3}"
 )
-_LABELS = frozenset("abcdefgh123456789")
+_LABELS = frozenset("abcdefghijklmnopqrstuvwxyz123456789")
 _LABEL_END = re.compile(r"[;,.\n]|\band\b")
 
 
@@ -635,8 +647,8 @@ def _relabelled(pair: Pair) -> Veto | None:
 
 
 _COMMA = re.compile(r"[,;\n]")
-_LISTED = re.compile(r"[,;\n&]|\band\b")
-MAX_LISTED = 4
+_LISTED = re.compile(r"[,;\n&]|\b(?:and|plus)\b")
+MAX_LISTED = 6
 """Words of a member of a plain list, at most."""
 
 
@@ -658,7 +670,7 @@ def _listed(text: Normal) -> tuple[frozenset[str], ...]:
 
 def _several(text: Normal) -> tuple[frozenset[str], ...]:
     """Read a list of two members or more; empty if the text is anything else."""
-    if "and" not in text.vocabulary and not _COMMA.search(text.folded.strip(" .,;")):
+    if {"and", "plus"}.isdisjoint(text.vocabulary) and not _COMMA.search(text.folded.strip(" .,;")):
         return ()
     members = text.derived(_listed)
     return members if len(set(members)) > 1 else ()
@@ -669,15 +681,21 @@ def _partial(pair: Pair) -> Veto | None:
     meant = pair.reference.derived(_several)
     if not meant:
         return None
+    asked = frozenset[str]() if pair.question is None else pair.question.vocabulary
     told = pair.answer.derived(_listed)
+    if len(told) == 1 and told[0] not in meant:
+        # `The splenic artery is occluded` repeats the question.
+        idle = frozenset(map(stemmed, asked))
+        told = tuple(member for member in meant if member - idle == told[0] - idle)
     if not told or not set(told) < set(meant):
         return None
-    asked = frozenset[str]() if pair.question is None else pair.question.vocabulary
     uses = lexicon().uses
     if not uses["single"].isdisjoint(asked):
         return None
     # With commas only, the members may be one finding or its names.
-    is_list = "and" in pair.reference.vocabulary or ";" in pair.reference.folded
+    is_list = (
+        not {"and", "plus"}.isdisjoint(pair.reference.vocabulary) or ";" in pair.reference.folded
+    )
     is_list = is_list or len(set(told)) > 1 or not uses["plural"].isdisjoint(asked)
     # `Pneumonia, right lower lobe` is one finding and its place.
     places = [not member.isdisjoint(words_of("generic", "regions")) for member in meant]

@@ -53,7 +53,7 @@ _REJECTED = re.compile(
 """Matches two other things that are turned down together: `unlike early or late ones`."""
 _OTHER = re.compile(r"\bor (?:an?|any|some|the)?\s?other\b")
 """Matches what adds a class to one of its members: `lorazepam or another benzodiazepine`."""
-_LATER = re.compile(r"\b(?:but|now|currently|today|later)\b")
+_LATER = re.compile(r"\b(?:but|now|currently|today|later|closer|actually|yet|correct)\b")
 
 _CUE = re.compile(
     r"\b(?:or|vs|versus|either|alternatively|otherwise|differential|perhaps|maybe|possibly|be|if|"

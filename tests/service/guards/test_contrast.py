@@ -122,11 +122,16 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
         (None, "more common in men", "less common in men"),
         (None, "higher mortality", "lower mortality"),
         (None, "It shortens the stay", "It lengthens the stay"),
+        (None, "higher than plasma", "The content is lower than that of plasma."),
     ],
     "action": [
         (None, "discontinue warfarin", "continue warfarin"),
         (None, "start insulin", "stop insulin"),
         (None, "rule in sepsis", "rule out sepsis"),
+        (None, "withhold warfarin", "give warfarin"),
+        (None, "Begin prednisolone", "Prednisolone should be ceased."),
+        (None, "argues against sepsis", "It argues for sepsis."),
+        (None, "remove the drain", "insert the drain"),
     ],
     "amount": [
         (None, "The nodule is unchanged", "The nodule has resolved"),
@@ -141,7 +146,11 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
     "grade": [(None, "well differentiated tumor", "The tumor is poorly differentiated.")],
     "function": [(None, "CYP3A4 inducer", "an inhibitor of CYP3A4")],
     "vessel": [(None, "insuffisance mitrale", "rétrécissement mitral")],
-    "level": [(None, "Infiltrat im Oberlappen", "Infiltrat im Unterlappen")],
+    "time": [(None, "new infarct", "an old infarct")],
+    "level": [
+        (None, "UMN lesion", "LMN lesion"),
+        (None, "Infiltrat im Oberlappen", "Infiltrat im Unterlappen"),
+    ],
     "echo": [(None, "hypoechoic nodule", "The nodule is hyperechoic.")],
     "view": [(None, "PA view", "AP view")],
     "letter": [
@@ -151,6 +160,7 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
         (None, "protein C deficiency", "Deficiency of protein S"),
     ],
     "label": [
+        (None, "P = aorta, Q = bladder", "P = bladder, Q = aorta"),
         (None, "1: liver; 2: spleen", "1 is the spleen and 2 is the liver"),
         (None, "A = ureter; B = bladder", "A is the bladder; B is the ureter."),
     ],
@@ -165,6 +175,7 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
     "part": [
         ("Which organs?", "liver, kidney, spleen", "liver and kidney"),
         ("What is seen?", "cardiomegaly and pleural effusion", "cardiomegaly"),
+        ("Which two are torn?", "supraspinatus and infraspinatus", "The supraspinatus is torn."),
     ],
     "laterality": [
         ("Which side?", "left side", "R"),
@@ -189,6 +200,7 @@ OPPOSITES: dict[str, list[tuple[str | None, str, str]]] = {
     "malignancy": [
         (None, "benign", "It is not benign"),
         (None, "malignant", "no malignant cells"),
+        (None, "follicular adenoma", "follicular carcinoma"),
         (None, "良性肿瘤", "恶性肿瘤"),
     ],
     "result": [
@@ -295,6 +307,7 @@ def test_opposites_are_vetoed_by_kind(
         ("What are the findings?", "Pneumonia, right lower lobe", "Pneumonia"),
         (None, "nausea and vomiting", "vomiting and nausea"),
         (None, "A: aorta; B: bladder", "B is the bladder and A is the aorta"),
+        (None, "P: aorta; Q: bladder", "Q is the bladder and P is the aorta"),
         ("Which side?", "left side", "L"),
     ],
 )
