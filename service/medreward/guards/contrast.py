@@ -89,13 +89,10 @@ def contrast(pair: Pair) -> Veto | None:
         found = _exclusive(_turned(answer), _turned(reference)) or _present(answer, reference)
     else:
         asked = frozenset[str]() if pair.question is None else pair.question.vocabulary
-        # `The right one is smaller than the left` says that the left one is larger.
-        is_turned = any(
-            key in answer.members and answer.members[key].keys() != members.keys()
-            for key, members in comparisons
-        )
-        is_turned = is_turned and not ("than" in reference.known and _same_end(answer, reference))
-        found = _exclusive(answer, reference, asked) if is_one_group and not is_turned else None
+        if is_one_group and not _compares_in_reverse(answer, reference, comparisons):
+            found = _exclusive(answer, reference, asked)
+        else:
+            found = None
         found = found or _negated(answer, reference)
     found = found or (_swapped(answer, reference) if is_one_group else None)
     return found or _twin(answer, reference) or _relabelled(pair) or _partial(pair)
@@ -475,6 +472,17 @@ def _comparisons(pair: Pair, reference: Said) -> list[tuple[Key, Members]]:
     if pair.question is not None:
         stated += pair.question.derived(_read).members.items()
     return [(key, members) for key, members in stated if key[0] == "comparison"]
+
+
+def _compares_in_reverse(
+    answer: Said, reference: Said, comparisons: Sequence[tuple[Key, Members]]
+) -> bool:
+    """Return whether `the right one is smaller than the left` says that the left one is larger."""
+    differs = any(
+        key in answer.members and answer.members[key].keys() != members.keys()
+        for key, members in comparisons
+    )
+    return differs and not ("than" in reference.known and _same_end(answer, reference))
 
 
 def _turns(key: Key, one: Said, other: Said) -> bool:

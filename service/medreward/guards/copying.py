@@ -71,10 +71,13 @@ def _lists_options(pair: Pair) -> bool:
         return False
     if not _OPTION.search(pair.answer.folded) or len(pair.reference.tokens) > SHORT_REFERENCE:
         return False
-    listed = read_options(pair.answer)
     # An option before the list is the choice, and the list explains it.
-    is_list = bool(listed.texts) and not _OPTION.search(listed.stem.folded)
-    return is_list and not read_options(pair.reference).texts
+    return _adds_options(pair) and not _OPTION.search(read_options(pair.answer).stem.folded)
+
+
+def _adds_options(pair: Pair) -> bool:
+    """Return whether the answer has options, and the reference has none."""
+    return bool(read_options(pair.answer).texts) and not read_options(pair.reference).texts
 
 
 def _options_rule(pair: Pair) -> str | None:
@@ -205,7 +208,7 @@ def _is_repeated_with_options(pair: Pair, question: Normal) -> bool:
     size = len(question.tokens)
     if pair.answer.tokens[:size] != question.tokens or len(pair.answer.tokens) == size:
         return False
-    return bool(read_options(pair.answer).texts) and not read_options(pair.reference).texts
+    return _adds_options(pair)
 
 
 def _told(text: Normal) -> frozenset[str]:
