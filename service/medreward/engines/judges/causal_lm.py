@@ -17,6 +17,7 @@ from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.next_token import NextTokenJudge
 from medreward.engines.local.forward import passes_for
 from medreward.engines.local.loading import loading
+from medreward.engines.local.storage import HALF, arithmetic_dtype, quickest_dtype, widen
 from medreward.engines.local.token_tree import common_length
 from medreward.engines.local.worker import ForwardPass, ModelThread
 from medreward.engines.templates import Template
@@ -41,7 +42,7 @@ class CausalLmJudge(Resident, NextTokenJudge):
         window_tokens = int(getattr(model.config, "max_position_embeddings", max_prompt_tokens))
         super().__init__(
             tokenizer,
-            name=f"causal_lm:{name}:{model.dtype}",
+            name=f"causal_lm:{name}:{arithmetic_dtype(model)}",
             secret=secret,
             coverage_floor=coverage_floor,
             max_prompt_tokens=min(window_tokens, max_prompt_tokens),
@@ -70,17 +71,20 @@ class CausalLmJudge(Resident, NextTokenJudge):
         worker: Executor,
     ) -> "CausalLmJudge":
         """Load model and tokenizer; blocks for as long as that takes."""
-        # bfloat16 halves the memory; on processors without AMX or AVX512-BF16 it is slower.
-        dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
+        dtype = dtype or quickest_dtype(device)
+        # Weights that are stored in half precision stay so on a CPU, whatever the arithmetic.
+        loaded_as = "auto" if (device, dtype) == ("cpu", "float32") else dtype
         with loading("judge", name):
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
             model = AutoModelForCausalLM.from_pretrained(
                 source,
                 revision=revision,
-                dtype=getattr(torch, dtype),
+                dtype=loaded_as,
                 use_safetensors=True,  # weights in pickles could run code
             )
         model = model.to(device).eval()
+        if loaded_as == "auto" and model.dtype in HALF:
+            widen(model)
         return cls(
             model,
             tokenizer,

@@ -16,6 +16,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from medreward.engines.local.bucketing import by_length
+from medreward.engines.local.storage import arithmetic_dtype
 from medreward.engines.local.token_tree import TokenTree, plan_trees
 from medreward.engines.local.worker import ForwardPass
 
@@ -47,6 +48,7 @@ class TreePasses:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self._dtype = arithmetic_dtype(model)
         self._max_tokens = TREE_TOKENS.get(model.device.type, GPU_TREE_TOKENS)
         self._padded = PaddedPasses(model)
         # transformers renamed the argument in 5.24, and warns about the old name.
@@ -71,7 +73,7 @@ class TreePasses:
     @torch.inference_mode()
     def _run(self, tree: TokenTree) -> torch.Tensor:
         device = self._model.device
-        mask_TK, positions_T = _layout(tree, self._model.dtype)
+        mask_TK, positions_T = _layout(tree, self._dtype)
         ends_P = torch.tensor([path[-1] for path in tree.paths.values()])
         logits_1PV: torch.Tensor = self._model(
             input_ids=torch.tensor([tree.tokens]).to(device),
@@ -188,7 +190,7 @@ def _agree(tree: TreePasses, padded: PaddedPasses, model: Any) -> bool:
     except Exception:  # noqa: BLE001 - a model may refuse our masks with anything; then it gets none
         return False
     distance = float((rows[0] - rows[1]).abs().mean())
-    return distance < PROBE_TOLERANCE.get(model.dtype, HALF_PROBE_TOLERANCE)
+    return distance < PROBE_TOLERANCE.get(arithmetic_dtype(model), HALF_PROBE_TOLERANCE)
 
 
 def _log_probabilities(
