@@ -10,6 +10,8 @@ from medreward.errors import Problem, ProblemKind
 Identifier = Annotated[str, Field(max_length=256)]
 
 Source = Literal["judge", "embedder", "cache", "coalesced", "exact", "rule", "veto"]
+AnsweredBy = Literal["first", "second"]
+"""The engines of a judge that has two, such as a verifier and a language model, by their order."""
 
 
 class Closed(BaseModel):

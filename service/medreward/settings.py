@@ -154,8 +154,8 @@ class Settings(BaseSettings):
     judge_max_prompt_tokens: Annotated[int, Field(ge=256)] = 2048
     """Tokens of a prompt that a judge in this process accepts; a longer one is `too_long`."""
     causal_lm_dtype: Literal["bfloat16", "float32"] | None = None
-    """Precision of the causal_lm engine; by default float32 on a CPU, bfloat16 on a GPU. bfloat16
-    takes half the memory, and is quick on processors with AMX or AVX512-BF16."""
+    """Precision of the causal_lm engine's arithmetic; by default bfloat16 on a GPU and on processors
+    that compute with it (AMX, AVX512-BF16, ARM's BF16), else float32."""
     judge_positive_label: str | None = None
     """Label of a cross_encoder that means YES, if its labels do not show it."""
     judge_timeout_s: Annotated[float, Field(gt=0)] = 120.0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from medreward.engines.capacity import Capacity
+from medreward.engines.judge import View
 from medreward.engines.judges.cascade import Cascade
 from medreward.engines.judges.scripted import ScriptedJudge
 from tests.conftest import Serve
@@ -183,6 +184,19 @@ async def test_another_engines_yes_bears_witness(serve: Serve) -> None:
 
     assert agreed["components"]["accuracy_llm"]["value"] == 1.0
     assert alone["error"]["kind"] == "judge_abstained"
+
+
+async def test_the_second_engines_own_yes_needs_no_witness(serve: Serve) -> None:
+    """It is what a YES of the first would be shown to, so it is not asked again."""
+    first, second = ScriptedJudge(default="NO"), ScriptedJudge(default="YES")
+    judge = Cascade(first, second, escalates=True, suits=lambda _: False)
+    async with serve(judge=judge) as client:
+        second.batches.clear()
+        (result,) = await scored(client, sample("Basal consolidation"))
+
+    assert result["components"]["accuracy_llm"]["value"] == 1.0
+    assert result["components"]["accuracy_llm"]["answered_by"] == "second"
+    assert all(i.view is not View.OTHER_ENGINE for batch in second.batches for i in batch)
 
 
 async def test_a_second_engine_is_a_fourth_vote(serve: Serve) -> None:

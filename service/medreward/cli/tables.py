@@ -240,12 +240,25 @@ def _facts(run: RewardRun) -> dict[str, Text | str]:
         for name in signal_names(run.scored)
     ]
     facts["means"] = ", ".join(means)
+    if decided := _decided(run.scored):
+        facts["decided"] = decided
     facts["work"] = work(run.replies)
     facts["time"] = f"{run.seconds:.1f} s, {total / run.seconds:.1f} samples/s"
     facts["recipe"] = shown(f"{origin.recipe} {short(origin.fingerprint)}")
     facts["judge"] = shown(origin.judge)
     facts["embedder"] = shown(origin.embedder)
     return facts
+
+
+def _decided(scored: Sequence[Scored]) -> str:
+    """Count what decided the judge's signal, if the judge has two engines."""
+    parts = [s.result.components.get("accuracy_llm") for s in scored]
+    engines = Counter(part.answered_by for part in parts if part is not None)
+    rules = engines.pop(None, 0)
+    if not engines:
+        return ""
+    told = [f"{engines[name]} by the judge's {name} engine" for name in sorted(engines)]
+    return ", ".join([f"{rules} by rules", *told])
 
 
 def short(fingerprint: str) -> str:

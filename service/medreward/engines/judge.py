@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from medreward.engines.capacity import Capacity
 from medreward.engines.templates import Template
 from medreward.errors import Problem
+from medreward.samples import AnsweredBy
 
 Verdict = Literal["YES", "NO"]
 
@@ -55,6 +56,8 @@ class Judgement:
     """Sum of the labels' probabilities in the whole vocabulary; None if the engine sees only labels."""
     threshold: float = 0.5
     """P(YES) above which the verdict is YES."""
+    answered_by: AnsweredBy | None = field(default=None, compare=False)
+    """Which of two engines gave it; None if there is one engine."""
 
     @property
     def likeliest(self) -> str:

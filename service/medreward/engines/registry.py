@@ -23,6 +23,7 @@ from medreward.engines.judges.cascade import Cascade
 from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.judges.terms import is_about_terms
 from medreward.engines.models import CATALOGUE, identify, locate, own_calibration
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.budget import CostTracker
@@ -37,6 +38,7 @@ from medreward.telemetry.metrics import Metrics
 T = TypeVar("T")
 
 NOTHING = Choice("", "")
+VERIFIER = "medreward-verifier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +294,8 @@ def build_judge(context: BuildContext) -> Judge:
         first,
         second,
         escalates=settings.cascade,
+        # The verifier of this project compares terms; what another classifier reads is not known.
+        suits=is_about_terms if settings.judge_choice.model == VERIFIER else None,
         shadow=settings.cascade_shadow,
         timeout_s=settings.judge_timeout_s,
         metrics=context.metrics,

@@ -59,6 +59,8 @@ fences them off; `length`, since an evaluation grades long answers too; `copying
 discuss every option before it chooses one.
 """
 
+REPORT_CHECKS: tuple[GuardName, ...] = ("injection",)
+
 
 class Decision(NamedTuple):
     """A decision about an answer and one reference, made without a model."""
@@ -102,8 +104,13 @@ class GuardChain:
         return _vetoed(veto._replace(span=core(pair.answer).span(veto.span)))
 
 
-GRADING = GuardChain(GRADING_CHECKS, settles=True)
-"""Rules and guards in front of the judge of `/judge`."""
+GRADING = {
+    "equivalence": GuardChain(GRADING_CHECKS, settles=True),
+    # A report has no rule by which it is right, and what contradicts the reference only lowers its
+    # grade. An order to the judge is no part of any report.
+    "report": GuardChain(REPORT_CHECKS, settles=False),
+}
+"""Rules and guards in front of the judge of `/judge`, by template."""
 
 
 def _vetoed(veto: Veto) -> Decision:
@@ -131,5 +138,5 @@ def guards_identity() -> str:
 @lru_cache(maxsize=1)
 def grading_identity() -> str:
     """Return name and digest of the rules and guards of `/judge`, for the provenance of grades."""
-    told = " ".join((guards_identity(), *GRADING_CHECKS))
+    told = " ".join((guards_identity(), *GRADING_CHECKS, *REPORT_CHECKS))
     return f"grading:sha256:{hashlib.sha256(told.encode()).hexdigest()}"

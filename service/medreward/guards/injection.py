@@ -6,19 +6,25 @@ from medreward.guards.lexicon import pattern_of, words_of
 from medreward.guards.normal import Normal
 from medreward.guards.pair import Pair, Span, Veto
 
+MOST_LETTERS_OF_GRADE = 12
+"""Characters of a grade without such a word, as `5 out of 5`, at most."""
+
+MOST_WORDS_OF_GRADE = 8
+"""Words of a reference that may itself be a score, such as `Apgar score 5 after one minute`, at most."""
+
 
 def injection(pair: Pair) -> Veto | None:
     """Veto orders to the judge, and praise instead of an answer."""
     # Most answers have no word of any such pattern, which one test tells.
     if pair.answer.folded.isascii() and _triggers().isdisjoint(pair.answer.vocabulary):
-        return None
-    return _order(pair) or _foreign_order(pair) or _praise(pair)
+        return _own_grade(pair)
+    return _order(pair) or _foreign_order(pair) or _praise(pair) or _own_grade(pair)
 
 
 @lru_cache(maxsize=1)
 def _triggers() -> frozenset[str]:
     injections = words_of("injections", "triggers", "foreign_triggers")
-    return injections | words_of("praise", "triggers")
+    return injections | words_of("injections", "grades") | words_of("praise", "triggers")
 
 
 def _order(pair: Pair) -> Veto | None:
@@ -37,6 +43,15 @@ def _foreign_order(pair: Pair) -> Veto | None:
     if found and pattern_of("injections", "left_out").search(folded):
         return Veto("injection.order", Span(*pair.answer.place(*found.span())))
     return None
+
+
+def _own_grade(pair: Pair) -> Veto | None:
+    """Veto a line that is a grade, such as `Score: 5/5`, unless the reference may be such a line."""
+    has_word = not words_of("injections", "grades").isdisjoint(pair.answer.vocabulary)
+    is_number = len(pair.answer.folded) <= MOST_LETTERS_OF_GRADE
+    if (not has_word and not is_number) or len(pair.reference.words) <= MOST_WORDS_OF_GRADE:
+        return None
+    return _unshared(pair, "injection.grade", "injections", "own_grade")
 
 
 def _praise(pair: Pair) -> Veto | None:

@@ -142,7 +142,7 @@ def judge_job(request: Request, body: JudgeRequest, permit: Permit) -> JudgeJob:
     _take_questions(service, permit, "items", counts)
     _check_template(context, template.name)
     caller = _caller(request, body.deadline_ms)
-    rules = GRADING if body.rules and template.name == "equivalence" else None
+    rules = GRADING.get(template.name) if body.rules else None
     return JudgeJob(service, body.items, template, body.votes, rules, context, caller)
 
 

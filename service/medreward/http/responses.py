@@ -140,7 +140,7 @@ def _shown(result: Reward | Unscored) -> dict[str, Any]:
 
 def _component(component: Component) -> dict[str, Any]:
     """Return a `schemas.Component`."""
-    (value, source, p_yes, coverage, cosine, veto, rule), weight = component
+    (value, source, p_yes, coverage, cosine, veto, rule, answered_by), weight = component
     return {
         "value": value,
         "weight": weight,
@@ -150,6 +150,7 @@ def _component(component: Component) -> dict[str, Any]:
         "cosine": cosine,
         "veto": None if veto is None else _veto(veto),
         "rule": rule,
+        "answered_by": answered_by,
     }
 
 
@@ -192,6 +193,7 @@ def _vote(vote: Vote) -> schemas.Vote:
         verdict=vote.verdict,
         p_yes=vote.p_yes,
         source=None if problem else vote.answered.source,
+        answered_by=None if isinstance(value, errors.Problem) else value.answered_by,
         error=None if problem is None else _problem(problem),
     )
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from medreward.engines.judge import Verdict, View
 from medreward.errors import ProblemKind
-from medreward.samples import Closed, Identifier, Item, Sample, Source
+from medreward.samples import AnsweredBy, Closed, Identifier, Item, Sample, Source
 
 DeadlineMs = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
 Status = Literal["scored", "unscored"]
@@ -41,7 +41,8 @@ class JudgeRequest(Closed):
     template: Literal["equivalence", "report", "rubric"] = "equivalence"
     votes: Annotated[int, Field(ge=1)] = 1
     rules: bool = True
-    """Settle plain cases and veto contradictions before the judge is asked; `equivalence` only."""
+    """Settle plain cases and veto contradictions before the judge is asked (`equivalence`), and veto
+    orders to the judge (`equivalence`, `report`)."""
     deadline_ms: DeadlineMs | None = None
 
     @model_validator(mode="after")
@@ -90,6 +91,8 @@ class Component(BaseModel):
     veto: Veto | None = None
     rule: str | None = None
     """The rule that gave the value, such as `yes_no` or that of the veto; null if a model did."""
+    answered_by: AnsweredBy | None = None
+    """Which engine of a cascade judged it; null without a cascade, and if no judge was asked."""
 
 
 class SampleResult(BaseModel):
@@ -149,6 +152,8 @@ class Vote(BaseModel):
     verdict: Verdict | None = None
     p_yes: float | None = None
     source: Source | None = None
+    answered_by: AnsweredBy | None = None
+    """Which engine of a cascade judged it; null without a cascade."""
     error: Problem | None = None
 
 

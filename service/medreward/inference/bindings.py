@@ -14,11 +14,14 @@ from medreward.engines.embedder import Embedder, Vector
 from medreward.engines.judge import Inquiry, Judge, Judgement
 from medreward.engines.keys import inquiry_key, text_key
 from medreward.errors import EMBEDDER_FAILURES, JUDGE_FAILURES, Failures, NonsenseReply, Problem
+from medreward.samples import AnsweredBy
 
 Q = TypeVar("Q", bound=Hashable)
 A = TypeVar("A")
 
 FLOAT32_BYTES = 4
+ANSWERED_BY: tuple[AnsweredBy | None, ...] = (None, "first", "second")
+"""In the order of their numbers in the cache."""
 FRAME_TOKENS = 32
 """Tokens of a prompt beside its texts: chat template, fence and field names."""
 
@@ -117,22 +120,24 @@ class JudgeBinding(Binding[Inquiry, Judgement]):
         return judgements.is_sound(answer, question)
 
     def pack(self, answer: Judgement) -> bytes:
-        """Encode as float32: the probabilities, then the coverage, NaN if there is none, and the threshold."""
+        """Encode as float32: the probabilities, the coverage, NaN if there is none, the threshold, the engine."""
         coverage = math.nan if answer.coverage is None else answer.coverage
-        numbers = (*answer.probabilities, coverage, answer.threshold)
+        engine = ANSWERED_BY.index(answer.answered_by)
+        numbers = (*answer.probabilities, coverage, answer.threshold, engine)
         return struct.pack(f"<{len(numbers)}f", *numbers)
 
     def unpack(self, packed: bytes, question: Inquiry) -> Judgement | None:
         """Decode a judgement on the template's labels."""
         labels = question.template.labels
-        numbers = len(labels) + 2
+        numbers = len(labels) + 3
         if len(packed) != FLOAT32_BYTES * numbers:
             return None
-        *probabilities, coverage, threshold = struct.unpack(f"<{numbers}f", packed)
-        if math.isnan(threshold):
+        *probabilities, coverage, threshold, engine = struct.unpack(f"<{numbers}f", packed)
+        if math.isnan(threshold) or engine not in range(len(ANSWERED_BY)):
             return None
         known = None if math.isnan(coverage) else coverage
-        return Judgement(labels, tuple(probabilities), known, threshold)
+        answered_by = ANSWERED_BY[int(engine)]
+        return Judgement(labels, tuple(probabilities), known, threshold, answered_by)
 
     def group(self, question: Inquiry) -> Hashable:
         """Return the parts of the prompt before the answer, which a prefix cache can share."""

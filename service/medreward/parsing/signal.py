@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from medreward.guards.pair import Veto
-from medreward.samples import Source
+from medreward.samples import AnsweredBy, Source
 
 
 class Signal(NamedTuple):
@@ -17,3 +17,5 @@ class Signal(NamedTuple):
     veto: Veto | None = None
     rule: str | None = None
     """Name of the rule that gave the value; None if a model did."""
+    answered_by: AnsweredBy | None = None
+    """Which of two engines of the judge gave it; None without a second one."""

@@ -108,7 +108,7 @@ def plan_item(
         return GradingPlan(template, outcome=Ungraded(problem))
     settled: Grade | Ungraded | None = None if is_rubric else _settled_grade(item, template)
     if settled is None and rules is not None:
-        settled, item = _ruled(item, rules, reading)
+        settled, item = _ruled(item, template, rules, reading)
     if settled is not None:
         return GradingPlan(template, outcome=settled)
     views = _views(item, template, votes)
@@ -187,7 +187,9 @@ def _settled_grade(item: Item, template: Template) -> Grade | None:
     return Grade(float(bool(answer)), source, verdict="YES" if answer else "NO", rule=rule)
 
 
-def _ruled(item: Item, rules: GuardChain, reading: Reading) -> tuple[Grade | Ungraded | None, Item]:
+def _ruled(
+    item: Item, template: Template, rules: GuardChain, reading: Reading
+) -> tuple[Grade | Ungraded | None, Item]:
     """Grade by rules and guards; None leaves the item to the judge, without its decoration."""
     # Instruct models write an answer as code or JSON; the guards of rewards call other such text forged.
     said = unwrapped(item.answer.strip())
@@ -195,6 +197,10 @@ def _ruled(item: Item, rules: GuardChain, reading: Reading) -> tuple[Grade | Ung
     if found.problem is not None:
         return Ungraded(found.problem), item
     signal = found.accuracy
+    if template.kind == "grade":
+        # Only a veto decides a report, and the judge reads it as it was written.
+        veto = None if signal is None else signal.veto
+        return (None if veto is None else _lowest(veto), item)
     if signal is None:
         return None, item.model_copy(update={"answer": found.answer})
     verdict: Verdict = "YES" if signal.value else "NO"
@@ -202,6 +208,10 @@ def _ruled(item: Item, rules: GuardChain, reading: Reading) -> tuple[Grade | Ung
         Grade(signal.value, signal.source, verdict=verdict, rule=signal.rule, veto=signal.veto),
         item,
     )
+
+
+def _lowest(veto: Veto) -> Grade:
+    return Grade(0.0, "veto", expected=0.0, rule=veto.rule, veto=veto)
 
 
 def _inquiry(

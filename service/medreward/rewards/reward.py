@@ -133,11 +133,19 @@ class RewardComposer:
             self._unwitnessed[parsed] = [
                 number
                 for number, views in enumerate(self._inquiries[parsed])
-                if all(_says_yes(self._judgements.look(inquiry)) for inquiry in views)
+                if self._is_unsupported([self._judgements.look(inquiry) for inquiry in views])
                 and not self._is_near(parsed, number)
                 and not has_witness(Pair(normal(parsed.answer), normal(parsed.references[number])))
             ]
         return self._unwitnessed[parsed]
+
+    @staticmethod
+    def _is_unsupported(views: Sequence[Judgement | Problem]) -> bool:
+        """Return whether all views are a YES, and none is that of the second engine.
+
+        The second engine is the witness itself: asked once more, it would say the same.
+        """
+        return all(_says_yes(view) and not _is_of_second(view) for view in views)
 
     def rewards(self, parsed_samples: Sequence[ParsedSample]) -> list[Reward | Unscored]:
         """Return the samples' rewards, in order; equal samples share one result."""
@@ -203,6 +211,10 @@ def _says_yes(answer: Judgement | Problem) -> bool:
     return not isinstance(answer, Problem) and answer.verdict == "YES"
 
 
+def _is_of_second(answer: Judgement | Problem) -> bool:
+    return not isinstance(answer, Problem) and answer.answered_by == "second"
+
+
 def agreed(views: Sequence[Answered[Judgement]]) -> Answered[Judgement]:
     """Return the view that is furthest from YES, since all views have to say YES.
 
@@ -257,7 +269,13 @@ def judge_signal(answers: Sequence[Answered[Judgement]], *, soft: bool = False) 
         return problem or JUDGE_FAILURES.problem(NonsenseReply("it was asked nothing"))
     judgement, source = best
     worth = judgement.p_yes if soft else float(judgement.verdict == "YES")
-    return Signal(worth, source, judgement.p_yes, judgement.coverage)
+    return Signal(
+        worth,
+        source,
+        judgement.p_yes,
+        judgement.coverage,
+        answered_by=judgement.answered_by,
+    )
 
 
 def embed_signal(

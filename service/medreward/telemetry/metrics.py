@@ -209,6 +209,11 @@ class Metrics:
         "Inquiries answered where there are two engines, by which of them did.",
         "answered_by",
     )
+    cascade_seconds: Labelled[Counter] = counter(
+        "medreward_cascade_seconds",
+        "Seconds that each of two engines took for its share of the batches.",
+        "answered_by",
+    )
     cascade_agreement: Labelled[Counter] = counter(
         "medreward_cascade_agreement",
         "Sure answers of the first engine that were put to the second, by its verdict.",

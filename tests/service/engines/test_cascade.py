@@ -14,8 +14,9 @@ from medreward.engines.capacity import Capacity
 from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.judge import Inquiry, Judge, Judgement, View
 from medreward.engines.judges.calibrated import CalibratedJudge
-from medreward.engines.judges.cascade import Cascade, engine_for, engines_of
+from medreward.engines.judges.cascade import Cascade, engine_for, engines_of, reader_for
 from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.judges.terms import is_about_terms
 from medreward.engines.registry import BuildContext, build_judge, check_choices
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, SetupError
@@ -72,6 +73,16 @@ class Engine(ScriptedJudge):
         self.life.append("closed")
 
 
+class ReadsAscii(Engine):
+    """An engine whose tokenizer knows ASCII alone."""
+
+    characters = frozenset[str]()
+
+    def can_read(self, text: str) -> bool:
+        """Return whether a text is ASCII."""
+        return text.isascii()
+
+
 def pair(first: Any = None, second: Any = None) -> tuple[Engine, Engine]:
     """A verifier and a language model that say always the same."""
     return (
@@ -112,6 +123,50 @@ async def test_the_view_of_the_other_engine_is_the_seconds() -> None:
     assert list(second.batches) == [[other]]
     assert kept == p(0.9)
     problem(refused, ProblemKind.JUDGE_REFUSED)
+
+
+def by(told: Sequence[Judgement | Problem]) -> list[str | None]:
+    """Return the engine of each judgement."""
+    return [answer.answered_by for answer in told if isinstance(answer, Judgement)]
+
+
+@pytest.mark.parametrize(
+    ("escalates", "expected"), [(True, ["first", "second"]), (False, ["first"] * 2)]
+)
+async def test_what_does_not_suit_the_first_goes_to_the_second(
+    escalates: bool, expected: list[str]
+) -> None:
+    """In a cascade the second engine judges sentences, and each judgement names its engine."""
+    first, second = pair(p(0.9), p(0.1))
+    judge = Cascade(first, second, escalates=escalates, suits=is_about_terms)
+
+    told = await judge.decide([ASKED, ASKED._replace(answer="It is the left lobe.")])
+
+    assert by(told) == expected
+
+
+async def test_what_the_first_cannot_read_goes_to_the_second() -> None:
+    """A verifier knows fewer characters than a language model, and the cascade reads what either does."""
+    _, second = pair(p(0.9), p(0.1))
+    reader = ReadsAscii("verifier", default=p(0.9))
+    judge = Cascade(reader, second, escalates=True)
+    beside = Cascade(reader, second)
+    unreadable = ASKED._replace(answer="\u80ba\u764c")
+
+    assert by(await judge.decide([ASKED, unreadable])) == ["first", "second"]
+    assert reader_for(judge, MATCH)(unreadable.answer)
+    assert not reader_for(beside, MATCH)(unreadable.answer)
+
+
+async def test_the_time_of_each_engine_is_counted() -> None:
+    """An engine that was asked nothing took no time."""
+    first, second = pair(p(0.9), p(0.1))
+    metrics = Metrics()
+
+    await Cascade(first, second, escalates=True, metrics=metrics).decide([ASKED])
+
+    assert count(metrics, "medreward_cascade_seconds_total", answered_by="first") > 0
+    assert count(metrics, "medreward_cascade_seconds_total", answered_by="second") == 0
 
 
 @pytest.mark.parametrize(

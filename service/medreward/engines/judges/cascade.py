@@ -1,18 +1,28 @@
 """Two engines as one judge: the second answers what the first cannot, or abstains from."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 
 import structlog
 
 from medreward.engines.capacity import Capacity
-from medreward.engines.judge import Inquiry, Judge, Judgement, Reader, View, is_sound
+from medreward.engines.judge import (
+    Inquiry,
+    Judge,
+    Judgement,
+    Reader,
+    View,
+    is_sound,
+)
 from medreward.engines.judges.calibrated import CalibratedJudge
 from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.judges.time_budget import Answer, BatchBudget, has_abstained, problems
 from medreward.engines.keys import inquiry_key
 from medreward.engines.templates import Template
 from medreward.errors import EngineError, Problem, ProblemKind
+from medreward.samples import AnsweredBy
 from medreward.telemetry.metrics import Metrics
 
 HASHES = 2**64
@@ -27,8 +37,8 @@ log = structlog.get_logger(__name__)
 class Cascade:
     """Sends each inquiry to the first engine that can answer its template.
 
-    With *escalates*, the second also answers the inquiries from which the first abstains. In the
-    background it judges a share of the others, chosen by a hash of the inquiry, to measure how often
+    With *escalates*, the second also answers the inquiries that do not suit the first, by *suits*,
+    and those from which the first abstains. In the background it judges a share of the others, chosen by a hash of the inquiry, to measure how often
     both agree. `View.OTHER_ENGINE` goes to the second in any case.
     """
 
@@ -38,6 +48,7 @@ class Cascade:
         second: Judge,
         *,
         escalates: bool = False,
+        suits: Callable[[Inquiry], bool] | None = None,
         shadow: float = 0.0,
         timeout_s: float = 120.0,
         metrics: Metrics | None = None,
@@ -45,6 +56,7 @@ class Cascade:
         self.first = first
         self.second = second
         self._escalates = escalates
+        self._suits = suits
         self._shadow = shadow
         self._timeout_s = timeout_s
         self._metrics = metrics or Metrics()
@@ -62,6 +74,7 @@ class Cascade:
     def identity(self) -> str:
         """The identities of both engines, and their division of inquiries."""
         how = "cascade" if self._escalates else "beside"
+        how += "/terms" if self._suits is not None and self._escalates else ""
         return f"{how}[{self.first.identity}][{self.second.identity}]"
 
     @property
@@ -95,11 +108,12 @@ class Cascade:
         to_second = {n: i for n, i in enumerate(inquiries) if n not in to_first}
         first, second = await self._ask_both(budget, to_first, to_second)
         unsure = {n: i for n, i in to_first.items() if self._may_escalate(i, first[n])}
-        looked = await budget.ask_if_possible(self.second, list(unsure.values()))
+        asking = budget.ask_if_possible(self.second, list(unsure.values()))
+        looked = await self._timed("second", asking, len(unsure))
         second |= zip(unsure, looked, strict=True)
         self._count(first, second)
         self._measure({n: i for n, i in to_first.items() if n not in unsure}, first)
-        answers = first | second
+        answers = _signed(first, "first") | _signed(second, "second")
         return [answers[n] for n in range(len(inquiries))]
 
     async def aclose(self) -> None:
@@ -113,8 +127,13 @@ class Cascade:
             await self.second.aclose()
 
     def _is_for_first(self, inquiry: Inquiry) -> bool:
-        is_for_other = inquiry.view is View.OTHER_ENGINE
-        return not is_for_other and self.first.can_answer(inquiry.template)
+        if inquiry.view is View.OTHER_ENGINE or not self.first.can_answer(inquiry.template):
+            return False
+        if not self._escalates or not self.second.can_answer(inquiry.template):
+            return True
+        is_suited = self._suits is None or self._suits(inquiry)
+        texts = (inquiry.shown_question, inquiry.reference, inquiry.answer)
+        return is_suited and all(_reads(self.first, text) for text in texts if text is not None)
 
     def _may_escalate(self, inquiry: Inquiry, answer: Answer) -> bool:
         return (
@@ -127,8 +146,8 @@ class Cascade:
         """Ask both engines concurrently; raise if neither answers, as a single engine does."""
         can = {n: i for n, i in to_second.items() if self.second.can_answer(i.template)}
         told = await asyncio.gather(
-            budget.ask(self.first, list(to_first.values())),
-            budget.ask(self.second, list(can.values())),
+            self._timed("first", budget.ask(self.first, list(to_first.values())), len(to_first)),
+            self._timed("second", budget.ask(self.second, list(can.values())), len(can)),
             return_exceptions=True,
         )
         is_answered = any(answers for answers in told if not isinstance(answers, BaseException))
@@ -142,6 +161,17 @@ class Cascade:
                 raise answers
         first, second = parts
         return first, dict.fromkeys(to_second, UNANSWERABLE) | second
+
+    async def _timed(
+        self, engine: AnsweredBy, asking: Awaitable[Sequence[Answer]], asked: int
+    ) -> Sequence[Answer]:
+        """Await the answers of one engine, and count the seconds that they took."""
+        began_s = time.perf_counter()
+        try:
+            return await asking
+        finally:
+            if asked:
+                self._metrics.cascade_seconds[engine].inc(time.perf_counter() - began_s)
 
     def _count(self, first: dict[int, Answer], second: dict[int, Answer]) -> None:
         by_second = sum(isinstance(answer, Judgement) for answer in second.values())
@@ -182,6 +212,14 @@ class Cascade:
                 self._metrics.cascade_agreement[agrees].inc()
 
 
+def _signed(answers: dict[int, Answer], engine: AnsweredBy) -> dict[int, Answer]:
+    """Name the engine in its judgements."""
+    return {
+        number: replace(answer, answered_by=engine) if isinstance(answer, Judgement) else answer
+        for number, answer in answers.items()
+    }
+
+
 def engines_of(judge: Judge) -> Iterator[Judge]:
     """Yield the engines of a judge without their calibrations, the first one first."""
     if isinstance(judge, Cascade):
@@ -216,9 +254,17 @@ def reader_for(judge: Judge, template: Template) -> Callable[[str], bool]:
     """Return the function that tells whether what answers *template* can read a text."""
     if isinstance(judge, RoleJudge):
         return judge.reader_for(template)
-    engine = next(engines_of(engine_for(judge, template)))
-    return engine.can_read if isinstance(engine, Reader) else _reads_all
+    engines = readers_of(judge, template)
+    return lambda text: any(_reads(engine, text) for engine in engines)
 
 
-def _reads_all(_: str) -> bool:
-    return True
+def readers_of(judge: Judge, template: Template) -> list[Judge]:
+    """Return the engines that answer *template*: one, or both of a cascade that escalates."""
+    if not has_other_engine(judge):
+        return list(engines_of(engine_for(judge, template)))
+    return [engine for engine in engines_of(judge) if engine.can_answer(template)]
+
+
+def _reads(judge: Judge, text: str) -> bool:
+    engine = judge.engine if isinstance(judge, CalibratedJudge) else judge
+    return not isinstance(engine, Reader) or engine.can_read(text)

@@ -65,6 +65,12 @@ class RoleJudge(Peer[Inquiry, Judgement]):
         return [
             one.error.problem
             if one.error is not None
-            else Judgement(inquiry.template.labels, one.probabilities, one.coverage, one.threshold)
+            else Judgement(
+                inquiry.template.labels,
+                one.probabilities,
+                one.coverage,
+                one.threshold,
+                one.answered_by,
+            )
             for inquiry, one in zip(questions, said, strict=True)
         ]

@@ -23,7 +23,9 @@ class _WidenedLinear(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Apply the layer in float32."""
-        outputs = [functional.linear(inputs, rows.float()) for rows in torch.split(self.weight, ROWS)]
+        outputs = [
+            functional.linear(inputs, rows.float()) for rows in torch.split(self.weight, ROWS)
+        ]
         whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         return whole if self.bias is None else whole + self.bias
 

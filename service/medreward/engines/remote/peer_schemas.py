@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medreward.engines.judge import View
 from medreward.errors import Problem, ProblemKind
+from medreward.samples import AnsweredBy
 
 ENGINE, JUDGE, EMBED = "/engine", "/engine/judge", "/engine/embed"
 ENGINE_ROUTES = (ENGINE, JUDGE, EMBED)
@@ -63,6 +64,7 @@ class Said(BaseModel):
     probabilities: tuple[float, ...] = ()
     coverage: float | None = None
     threshold: float = 0.5
+    answered_by: AnsweredBy | None = None
     error: Unanswered | None = None
 
 

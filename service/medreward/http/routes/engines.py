@@ -19,10 +19,9 @@ from medreward.admission import Caller, Deadline, Load, Permit
 from medreward.engines.embedder import Embedder, Vector, pack_vector
 from medreward.engines.judge import Inquiry, Judge, Judgement, Reader
 from medreward.engines.judges.cascade import (
-    engine_for,
-    engines_of,
     has_other_engine,
     identity_for,
+    readers_of,
 )
 from medreward.engines.remote.peer_schemas import (
     EMBED,
@@ -63,11 +62,15 @@ async def judge_facts(request: Request) -> Response:
 
 
 def _characters(judge: Judge, templates: Sequence[Template]) -> dict[str, str]:
-    engines = {t.name: next(engines_of(engine_for(judge, t))) for t in templates}
+    known = {
+        t.name: [e.characters if isinstance(e, Reader) else None for e in readers_of(judge, t)]
+        for t in templates
+    }
     return {
-        name: "".join(sorted(engine.characters))
-        for name, engine in engines.items()
-        if isinstance(engine, Reader) and engine.characters is not None
+        name: "".join(sorted(frozenset().union(*filter(None, each))))
+        for name, each in known.items()
+        # An engine without such a list reads all texts.
+        if None not in each
     }
 
 
@@ -173,6 +176,7 @@ def _said(answer: Judgement | Problem) -> dict[str, Any]:
         "probabilities": answer.probabilities,
         "coverage": answer.coverage,
         "threshold": answer.threshold,
+        "answered_by": answer.answered_by,
     }
 
 

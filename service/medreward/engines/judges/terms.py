@@ -1,0 +1,121 @@
+"""Which pairs of texts are terms, which a verifier compares; all others are for a language model."""
+
+import re
+
+from medreward.engines.judge import Inquiry
+
+MOST_WORDS = 8
+"""Words of a term; nearly all names of findings in HPO have at most as many."""
+
+VERBS = frozenset(
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "being",
+        "am",
+        "has",
+        "have",
+        "had",
+        "having",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "may",
+        "might",
+        "must",
+        "shall",
+        "should",
+        "will",
+        "would",
+        "cannot",
+        "isn't",
+        "aren't",
+        "wasn't",
+        "weren't",
+        "hasn't",
+        "haven't",
+        "doesn't",
+        "don't",
+        "didn't",
+        "can't",
+        "show",
+        "shows",
+        "showed",
+        "shown",
+        "see",
+        "sees",
+        "saw",
+        "seen",
+        "look",
+        "looks",
+        "looked",
+        "appear",
+        "appears",
+        "appeared",
+        "seem",
+        "seems",
+        "indicate",
+        "indicates",
+        "indicated",
+        "suggest",
+        "suggests",
+        "suggested",
+        "reveal",
+        "reveals",
+        "revealed",
+        "demonstrate",
+        "demonstrates",
+        "demonstrated",
+        "represent",
+        "represents",
+        "depict",
+        "depicts",
+        "contain",
+        "contains",
+        "contained",
+        "cause",
+        "causes",
+        "caused",
+        "lead",
+        "leads",
+        "led",
+        "found",
+        "think",
+        "believe",
+        "means",
+        "reflects",
+        "remains",
+        "lies",
+        "lie",
+        "it's",
+        "that's",
+        "there's",
+        "i'm",
+        "i'd",
+        "i",
+    ]
+)
+"""Words that make a sentence of a text, whether or not it is a correct one."""
+
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")  # noqa: RUF001 - a typographic apostrophe
+_OF_SENTENCES = re.compile(r"[\d:;?!=<>\[\]{}|\n]|\.(?=\s)|,.*,")
+"""Digits, the marks of sentences and labels, and lists of three."""
+
+
+def is_about_terms(inquiry: Inquiry) -> bool:
+    """Return True if answer and reference are terms: few words, no verb, no digit, no sentence."""
+    return is_term(inquiry.answer) and is_term(inquiry.reference or "")
+
+
+def is_term(text: str) -> bool:
+    """Return True if a text is a term."""
+    if _OF_SENTENCES.search(text):
+        return False
+    words = _WORD.findall(text.lower().replace("’", "'"))  # noqa: RUF001 - the same
+    return 0 < len(words) <= MOST_WORDS and VERBS.isdisjoint(words)
