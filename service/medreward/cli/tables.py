@@ -253,12 +253,13 @@ def _facts(run: RewardRun) -> dict[str, Text | str]:
 def _decided(scored: Sequence[Scored]) -> str:
     """Count what decided the judge's signal, if the judge has two engines."""
     parts = [s.result.components.get("accuracy_llm") for s in scored]
-    engines = Counter(part.answered_by for part in parts if part is not None)
-    rules = engines.pop(None, 0)
-    if not engines:
+    engines = Counter(part.answered_by or "rules" for part in parts if part is not None)
+    if not engines.keys() - {"rules"}:
         return ""
-    told = [f"{engines[name]} by the judge's {name} engine" for name in sorted(engines)]
-    return ", ".join([f"{rules} by rules", *told])
+    return (
+        f"{engines['rules']} by rules, {engines['first']} by the judge's first engine, "
+        f"{engines['second']} by its second"
+    )
 
 
 def short(fingerprint: str) -> str:
