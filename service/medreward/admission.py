@@ -47,6 +47,8 @@ class Caller:
 
     deadline: Deadline
     namespace: str = ""
+    can_split: bool = False
+    """True if the caller can send a request that is refused for its deadline in parts."""
     while_connected: Callable[[Awaitable[Any]], Awaitable[None]] = _to_the_end
     """Awaits some work while the caller is connected; raises `Abandoned` if it hangs up."""
 

@@ -20,7 +20,7 @@ MedrewardError
 │   ├── TemplateUnavailable  422  this deployment's judge cannot answer the template
 │   ├── NoReward             422  a sample is unscored, and the trainer's format has only numbers
 │   └── TryAgain
-│       ├── Overloaded           429  a limit in flight is reached; has retry_after_s
+│       ├── Overloaded           429  too much is in flight, or for its deadline; has retry_after_s
 │       ├── NotReady             503  loading or draining
 │       ├── NoRewardYet          503  as NoReward, but a retry may succeed
 │       └── Abandoned            499  the caller hung up; the response is never read
@@ -48,6 +48,8 @@ class RequestError(MedrewardError):
 
     kind = "invalid_request"
     retryable = False
+    fits: int | None = None
+    """The number of samples, from the first on, that would be accepted at once; None if unknown."""
 
     def __init__(self, message: str, *, kind: str | None = None) -> None:
         super().__init__(message)
@@ -95,6 +97,10 @@ class TooLarge(RequestError):
 
     kind = "too_large"
 
+    def __init__(self, message: str, *, fits: int | None = None) -> None:
+        super().__init__(message)
+        self.fits = fits
+
 
 class InvalidRequest(RequestError):
     """The body is JSON, but does not fit the route's schema."""
@@ -117,13 +123,21 @@ class TryAgain(RequestError):
 
 
 class Overloaded(TryAgain):
-    """A limit on what is in flight is reached."""
+    """A limit on what is in flight is reached, or the judge has no time for all of a request."""
 
     kind = "overloaded"
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str | None = None,
+        retry_after_s: float = 1.0,
+        fits: int | None = None,
+    ) -> None:
+        super().__init__(message, kind=kind)
         self.retry_after_s = retry_after_s
+        self.fits = fits
 
 
 class NotReady(TryAgain):

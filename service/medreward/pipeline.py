@@ -6,15 +6,17 @@ The routes are in `http/routes/scoring.py`, permits and deadlines in `admission.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
 from typing import NamedTuple
 
-from medreward.admission import Caller
+from medreward.admission import LONGEST_RETRY_S, SHORTEST_RETRY_S, Caller
 from medreward.engines.embedder import Vector
 from medreward.engines.judge import Inquiry, Judgement, View
 from medreward.engines.templates import Template
+from medreward.errors import Overloaded
 from medreward.guards.chain import GuardChain
 from medreward.inference.answers import Answers, Timings
 from medreward.inference.resolver import Resolver
@@ -84,6 +86,8 @@ async def score(
     parsed_samples, inquiries, judgements, vectors = await context.offload.run(
         partial(_parse_and_look_up, samples, recipe, context, caller), len(samples)
     )
+    asked = (chain(*inquiries[parsed]) for parsed in parsed_samples)
+    await _check_time(context, judgements, asked, caller)
     await _resolve(context, judgements, vectors, caller)
     trace.judge, trace.embed = judgements.timings, vectors.timings
 
@@ -137,6 +141,7 @@ async def grade(
     """Turn items into grades, in order: plan the inquiries, resolve them, grade."""
     plan = partial(_plan, items, template, votes, rules, context, caller=caller)
     plans, judgements = await context.offload.run(plan, len(items))
+    await _check_time(context, judgements, (plan.inquiries for plan in plans), caller)
     await _resolve(context, judgements, None, caller)
     trace.judge = judgements.timings
     return await context.offload.run(
@@ -177,6 +182,51 @@ async def _resolve(
     if work:
         # The answers are filled in place.
         await caller.while_connected(asyncio.gather(*work))
+
+
+async def _check_time(
+    context: ScoringContext,
+    judgements: Answers[Inquiry, Judgement],
+    asked: Iterable[Iterable[Inquiry]],
+    caller: Caller,
+) -> None:
+    """Check that the judge has time for the inquiries of each sample, before any is asked.
+
+    Raises:
+        Overloaded: with the number of samples that the judge has time for.
+    """
+    resolver = context.judge_resolver
+    room = resolver.room(caller)
+    if not caller.can_split or room is None or len(judgements.missing) <= room.questions:
+        return
+    await resolver.recall(judgements, caller)
+    counting = partial(_fitting, asked, resolver.unasked(judgements), room.questions)
+    fits, number = await context.offload.run(counting, len(judgements.missing))
+    if fits < number:
+        raise Overloaded(
+            f"the judge answers {room.per_s:.2g} questions a second, and those of {fits} of the "
+            f"{number} samples by the deadline in {caller.deadline.left_s:.0f} s; send at most "
+            f"{fits} at once, or set a later deadline_ms",
+            kind="deadline_too_short",
+            fits=fits,
+            retry_after_s=min(max(room.wait_s, SHORTEST_RETRY_S), LONGEST_RETRY_S),
+        )
+
+
+def _fitting(
+    asked: Iterable[Iterable[Inquiry]], unasked: AbstractSet[Inquiry], most: int
+) -> tuple[int, int]:
+    """Count the samples, from the first on, that ask at most *most* questions; and all samples.
+
+    One sample cannot be divided, so it fits in any case.
+    """
+    seen: set[Inquiry] = set()
+    fits = number = 0
+    for number, inquiries in enumerate(asked, start=1):
+        seen.update(inquiry for inquiry in inquiries if inquiry in unasked)
+        if number == 1 or len(seen) <= most:
+            fits = number
+    return fits, number
 
 
 def _inquiries(parsed: ParsedSample, recipe: Recipe, template: Template) -> list[Views]:

@@ -150,14 +150,15 @@ def _take_questions(service: Service, permit: Permit, field: str, counts: Sequen
     """Check the number of samples, then count their questions against the permit."""
     limit = service.settings.max_samples
     if len(counts) > limit:
-        raise TooLarge(f"{field}: {len(counts)} of them; send at most {limit} at once")
+        raise TooLarge(f"{field}: {len(counts)} of them; send at most {limit} at once", fits=limit)
     # The permit would refuse this too, but could not name a number of samples that fits.
     total, most = sum(counts), service.settings.max_questions_in_flight
     if total > most:
         fitting = sum(so_far <= most for so_far in accumulate(counts))
         raise TooLarge(
             f"{field}: {len(counts)} of them ask {total} questions, and {most} fit at all; "
-            f"send at most {fitting} at once"
+            f"send at most {fitting} at once",
+            fits=fitting,
         )
     permit.take(Load(questions=total))
 
@@ -174,6 +175,7 @@ def _caller(request: Request, deadline_ms: int | None) -> Caller:
     return Caller(
         deadline=service_of(request).deadline(deadline_ms),
         namespace=request.state.namespace,
+        can_split=True,
         while_connected=partial(while_connected, request),
     )
 

@@ -104,7 +104,9 @@ def recipe_reply(service: Service, recipe: Recipe) -> schemas.RecipeReply:
 
 def error_response(error: errors.RequestError, request_id: str) -> Response:
     """Build the response to a refused request."""
-    body = _error_reply(error.kind, str(error), request_id, retryable=error.retryable)
+    body = _error_reply(
+        error.kind, str(error), request_id, retryable=error.retryable, fits=error.fits
+    )
     response = json_response(body, errors.STATUS_OF[type(error)])
     if isinstance(error, errors.Overloaded | errors.NotReady):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
@@ -120,9 +122,9 @@ def bug_response(request_id: str) -> Response:
 
 
 def _error_reply(
-    kind: str, message: str, request_id: str, *, retryable: bool
+    kind: str, message: str, request_id: str, *, retryable: bool, fits: int | None = None
 ) -> schemas.ErrorReply:
-    body = schemas.ErrorBody(kind=kind, message=message, retryable=retryable)
+    body = schemas.ErrorBody(kind=kind, message=message, retryable=retryable, fits=fits)
     return schemas.ErrorReply(error=body, request_id=request_id)
 
 

@@ -222,6 +222,8 @@ class ErrorBody(BaseModel):
     kind: str
     message: str
     retryable: bool
+    fits: int | None = None
+    """The number of samples, from the first on, that would be accepted at once; null if unknown."""
 
 
 class ErrorReply(BaseModel):

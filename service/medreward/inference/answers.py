@@ -50,6 +50,8 @@ class Answers(Generic[Q, A]):
     """Questions without an answer yet, by key."""
     cached: int = 0
     """Questions that were answered from this process's memory."""
+    is_recalled: bool = False
+    """True if the cache that replicas share was read for the missing questions."""
     timings: Timings = field(default_factory=Timings)
     _answers: dict[Q, Answered[A]] = field(default_factory=dict)
     _taken: set[Q] = field(default_factory=set)

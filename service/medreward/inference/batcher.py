@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
-from medreward.admission import Caller
+from medreward.admission import Caller, Deadline
 from medreward.errors import (
     BackendDown,
     DeadlinePassed,
@@ -24,6 +24,7 @@ from medreward.errors import (
 )
 from medreward.inference.bindings import Binding
 from medreward.inference.fair_queue import Batch, FairQueue
+from medreward.inference.throughput import Throughput
 from medreward.offload import Offloader
 from medreward.telemetry.metrics import Metrics
 from medreward.telemetry.tracing import batch_span
@@ -33,6 +34,9 @@ A = TypeVar("A")
 A_contra = TypeVar("A_contra", contravariant=True)
 
 log = structlog.get_logger(__name__)
+
+USABLE_SHARE = 0.8
+"""The share of the time until a deadline that is promised: no two batches take equally long."""
 
 STOPPED = BackendDown("the service stopped")
 LOST = BackendDown("the batch was lost")
@@ -86,6 +90,17 @@ class Replies(Generic[A]):
     """The longest that one of them waited for its batch."""
 
 
+class Room(NamedTuple):
+    """The questions of one request that an engine has time for."""
+
+    questions: int
+    """As many as it answers by the deadline after those ahead, and never less than a batch."""
+    per_s: float
+    """Questions that it answers in a second."""
+    wait_s: float
+    """Seconds until it has answered those ahead."""
+
+
 class Batcher(Generic[Q, A]):
     """Runs the batches of a queue on one engine, on behalf of all requests.
 
@@ -102,6 +117,7 @@ class Batcher(Generic[Q, A]):
         self._queue: FairQueue[Q] = FairQueue(
             binding.capacity, group=binding.group, tokens=binding.tokens
         )
+        self._throughput = Throughput(binding.capacity.concurrency)
         self._tickets: dict[bytes, _Ticket[A]] = {}
         """The tickets of questions that wait or are in a batch, by key."""
         self._batches: dict[asyncio.Task[None], Batch[Q]] = {}
@@ -116,6 +132,17 @@ class Batcher(Generic[Q, A]):
     def is_asking(self, key: bytes) -> bool:
         """Return whether a question waits for its batch, or is in one."""
         return key in self._tickets
+
+    def room(self, deadline: Deadline) -> Room | None:
+        """Return the questions that the engine has time for; None before its speed is measured."""
+        per_s = self._throughput.per_s
+        if per_s is None:
+            return None
+        ahead = len(self._tickets)
+        in_time = int(USABLE_SHARE * per_s * deadline.left_s) - ahead
+        # A batch is never refused. The queue is fair, so it waits for no other caller's thousands;
+        # and an engine that was slow once is measured again.
+        return Room(max(in_time, self._binding.capacity.batch), per_s, ahead / per_s)
 
     async def ask(self, questions: Mapping[bytes, Q], caller: Caller) -> Replies[A]:
         """Return an answer to each question; those still open at the deadline get a problem."""
@@ -174,11 +201,11 @@ class Batcher(Generic[Q, A]):
             task = asyncio.create_task(self._run(batch))
             self._batches[task] = batch
             task.add_done_callback(self._finish)
+        self._throughput.note_backlog(is_waiting=bool(self._queue.entries))
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._queue.finish(self._batches.pop(task))
-        if self._queue.entries and not self._closed:
-            self._start(self._queue.startable())
+        self._start(() if self._closed else self._queue.startable())
 
     async def _run(self, batch: Batch[Q]) -> None:
         answers: Sequence[A | Problem] = ()
@@ -189,6 +216,7 @@ class Batcher(Generic[Q, A]):
             # until its deadline, and a retry makes a new ticket.
             answers = answers or [self._problem(LOST)] * len(batch.questions)
             self._resolve(dict(zip(batch.questions, answers, strict=True)))
+        self._throughput.note_answers(sum(not isinstance(a, Problem) for a in answers))
         self._listener.on_outcome(_common_problem(answers))
 
     def _resolve(self, answers: Mapping[bytes, A | Problem]) -> None:

@@ -1,11 +1,12 @@
 """Resolution of questions to one engine: memory, then Redis, then another replica, then the engine.
 
 1. `Resolver.lookup` reads this process's memory. Questions without an entry are `Answers.missing`.
-2. `Resolver.resolve` reads Redis, if it is configured, then claims a lease on each missing question.
-3. Questions with a lease of this process go to the batcher. For the others it waits until the
+2. `Resolver.recall` reads Redis, if it is configured.
+3. `Resolver.resolve` recalls, then claims a lease on each missing question.
+4. Questions with a lease of this process go to the batcher. For the others it waits until the
    replica that holds the lease stores the answer, or until this process takes the lease over.
-4. Each answer of the engine is validated, then stored in memory, then in Redis. Problems are not.
-5. The leases of questions without an answer are released, so that other replicas can ask them.
+5. Each answer of the engine is validated, then stored in memory, then in Redis. Problems are not.
+6. The leases of questions without an answer are released, so that other replicas can ask them.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from medreward.cache.memory import MemoryTier
 from medreward.cache.redis import RedisTier
 from medreward.errors import Problem
 from medreward.inference.answers import Answers
-from medreward.inference.batcher import PAST_DEADLINE, Batcher
+from medreward.inference.batcher import PAST_DEADLINE, Batcher, Room
 from medreward.inference.bindings import Binding
 from medreward.offload import Offloader
 from medreward.telemetry.metrics import Metrics
@@ -73,14 +74,29 @@ class Resolver(Generic[Q, A]):
         answers.timings.cache_s = time.perf_counter() - started_s
         return answers
 
+    async def recall(self, answers: Answers[Q, A], caller: Caller) -> None:
+        """Fill missing answers from Redis; it is read once for each request."""
+        if self._redis is None or answers.is_recalled or not answers.missing:
+            return
+        started_s = time.perf_counter()
+        keys, role = list(answers.missing), self._binding.role
+        found = await self._redis.get_many(keys, caller.namespace, role=role)
+        await self._accept(found, answers)
+        answers.is_recalled = True
+        answers.timings.cache_s += time.perf_counter() - started_s
+
+    def room(self, caller: Caller) -> Room | None:
+        """Return the questions that the engine has time for; None before its speed is measured."""
+        return self._batcher.room(caller.deadline)
+
+    def unasked(self, answers: Answers[Q, A]) -> set[Q]:
+        """Return the missing questions that no other request has asked already."""
+        is_asking = self._batcher.is_asking
+        return {question for key, question in answers.missing.items() if not is_asking(key)}
+
     async def resolve(self, answers: Answers[Q, A], caller: Caller) -> None:
         """Fill the missing answers: from Redis, from other replicas, or by asking the engine."""
-        if self._redis is not None and answers.missing:
-            started_s = time.perf_counter()
-            keys, role = list(answers.missing), self._binding.role
-            found = await self._redis.get_many(keys, caller.namespace, role=role)
-            await self._accept(found, answers)
-            answers.timings.cache_s += time.perf_counter() - started_s
+        await self.recall(answers, caller)
         if not answers.missing:
             return
         started_s = time.perf_counter()

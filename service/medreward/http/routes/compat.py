@@ -1,6 +1,7 @@
 """Routes in the formats of trainers: each parses its trainer's request, and scores it as `/reward`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -165,7 +166,10 @@ async def _rewarded(
         deadline_ms=options.deadline_ms,
     )
     job = reward_job(request, body, permit, names)
-    results = await score(job.samples, job.recipe, job.context, caller=job.caller, trace=job.trace)
+    # A trainer repeats a refused request as it is. What is judged by the deadline is cached, so a
+    # request that is too long for one deadline is finished by its repetitions.
+    caller = replace(job.caller, can_split=False)
+    results = await score(job.samples, job.recipe, job.context, caller=caller, trace=job.trace)
     await record_rewards(job, results)
     return job.recipe, results
 
