@@ -23,8 +23,8 @@ from medreward_client import (
     TimedOut,
     Unavailable,
 )
-from medreward_client._batching import reward_call
-from medreward_client._client import health_call, judge_call
+from medreward_client._batching import RewardRoute
+from medreward_client._client import JudgeRoute, health_call
 from medreward_client._http import Call, Reply
 from medreward_client._types import Terms
 from tests.client.stand_in import (
@@ -42,10 +42,10 @@ from tests.client.stand_in import (
 
 CALLS: dict[str, tuple[Call[Any], dict[str, Any]]] = {
     "reward": (
-        reward_call([SAMPLE, SAMPLE], Terms()),
+        RewardRoute(Terms()).call([SAMPLE, SAMPLE]),
         reward_body(SCORED, UNSCORED),
     ),
-    "judge": (judge_call([ITEM, ITEM], "rubric", 1), judge_body(JUDGED, UNJUDGED)),
+    "judge": (JudgeRoute("rubric", 1).call([ITEM, ITEM]), judge_body(JUDGED, UNJUDGED)),
     "health": (health_call(), READINESS),
 }
 REWARD, _ = CALLS["reward"]
@@ -84,7 +84,7 @@ def reply(body: object, status: int = 200, **headers: str) -> Reply:
 
 def sent(*samples: Sample) -> list[dict[str, Any]]:
     """Read the samples from the body of a request."""
-    content = reward_call(samples, Terms()).content(60.0)
+    content = RewardRoute(Terms()).call(samples).content(60.0)
     assert content is not None
     received: list[dict[str, Any]] = orjson.loads(content)["samples"]
     return received
@@ -119,7 +119,7 @@ def test_what_is_not_set_is_null_and_what_is_empty_is_empty() -> None:
 
 def test_half_a_character_reaches_the_service() -> None:
     """A degenerate rollout may hold a lone surrogate, which costs its neighbours nothing."""
-    content = reward_call([Sample("left \ud83d", ("a", "b")), SAMPLE], Terms()).content(60.0)
+    content = RewardRoute(Terms()).call([Sample("left \ud83d", ("a", "b")), SAMPLE]).content(60.0)
 
     assert content is not None
     assert json.loads(content)["samples"][0]["response"] == "left \ud83d"
@@ -145,7 +145,7 @@ def test_any_sequence_and_any_mapping_will_do() -> None:
 def test_what_json_cannot_hold_is_a_type_error(value: object) -> None:
     """It is raised before anything is sent, and does not show the sample."""
     with pytest.raises(TypeError) as caught:
-        reward_call([Sample(PATIENT_TEXT, "left", extra={"x": value})], Terms()).content(60.0)
+        RewardRoute(Terms()).call([Sample(PATIENT_TEXT, "left", extra={"x": value})]).content(60.0)
 
     assert PATIENT_TEXT not in str(caught.value)
 
@@ -162,7 +162,7 @@ def test_a_run_travels_with_what_is_known_of_it(
     run_id: str | None, step: int | None, run: dict[str, object] | None
 ) -> None:
     """Step 0 is a step; a step without its run says nothing, and stays at home."""
-    content = reward_call([SAMPLE], Terms(None, run_id, step)).content(60.0)
+    content = RewardRoute(Terms(None, run_id, step)).call([SAMPLE]).content(60.0)
 
     assert content is not None
     assert orjson.loads(content).get("run") == run
@@ -301,7 +301,7 @@ def test_a_result_must_carry_the_id_of_its_sample() -> None:
 
 def test_a_sample_without_an_id_takes_the_result_in_its_place() -> None:
     """The service may name what we did not."""
-    call = reward_call([Sample("left", "left")], Terms())
+    call = RewardRoute(Terms()).call([Sample("left", "left")])
 
     assert call.read(reply(reward_body(SCORED))).rewards == (1.0,)
 

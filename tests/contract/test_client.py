@@ -180,14 +180,15 @@ async def test_grades_by_rule_arrive_with_their_veto_and_can_be_turned_off() -> 
     [
         ({"api_keys": "other"}, {}, client.RequestRefused),
         ({}, {"recipe": "none"}, client.RequestRefused),
-        ({"max_samples": 1}, {}, client.RequestRefused),
+        ({"max_samples": 1}, {}, None),
+        ({"max_questions_in_flight": 1}, {}, None),
         ({"max_requests_in_flight": 1}, {}, None),
     ],
 )
 async def test_refusals_arrive_as_errors(
     settings: dict[str, Any], call: dict[str, Any], error: type[Exception] | None
 ) -> None:
-    """A request that the service refuses raises what the caller can act on."""
+    """A refusal raises what the caller can act on; a request that is too large is sent in parts."""
     app = create_app(
         Settings.model_validate(settings), judge=ScriptedJudge(), embedder=HashedEmbedder()
     )

@@ -1,7 +1,7 @@
 """Engines that are well until their warm-up is over, and then do what a test wants."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from medreward.engines.embedders.hashed import HashedEmbedder
@@ -41,6 +41,28 @@ class TroubledEmbedder(HashedEmbedder):
             return await self._trouble(texts)
         self._left -= 1
         return await super().embed(texts)
+
+
+class PacedJudge(ScriptedJudge):
+    """A judge that answers so many questions a second, after the batch of its warm-up."""
+
+    def __init__(
+        self, per_s: float, script: Mapping[tuple[str, str | None], str] | None = None
+    ) -> None:
+        super().__init__(script, batch=16)
+        self._per_s = per_s
+
+    @property
+    def asked(self) -> int:
+        """The number of questions it was asked after its warm-up."""
+        return sum(map(len, self.batches)) - len(self.batches[0])
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Answer at its pace."""
+        answers = await super().decide(inquiries)
+        if len(self.batches) > 1:
+            await asyncio.sleep(len(inquiries) / self._per_s)
+        return answers
 
 
 class Held:

@@ -8,17 +8,19 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from medreward_client._errors import BadReply, RequestRefused
 from medreward_client._http import Call, Connections, Reply, document_in
+from medreward_client._parts import Part, Patience, Wait, ask_in_parts, latest, total_ms
 from medreward_client._reading import read_as
 from medreward_client._types import (
     Counts,
     Item,
+    Problem,
     Provenance,
     RewardReply,
     Sample,
@@ -33,8 +35,8 @@ BATCH_CHARACTERS = 4_000_000
 """At most six times as many bytes, which is far below a service's limit."""
 
 Result = Scored | Unscored | Exception
-BatchKey = tuple[Terms, float]
-"""The terms and the timeout in seconds that the calls of a batch share."""
+BatchKey = tuple[Terms, Patience]
+"""The terms and the patience that the calls of a batch share."""
 
 log = logging.getLogger("medreward_client")
 
@@ -67,28 +69,26 @@ class Batcher:
         self._open: dict[BatchKey, Batch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def reward_all(
-        self, samples: Sequence[Sample], terms: Terms, ends_at: float
-    ) -> RewardReply:
+    async def reward_all(self, samples: Sequence[Sample], terms: Terms, wait: Wait) -> RewardReply:
         """Score samples, in as many requests as they need."""
-        ask = self.connections.ask
-        calls = [reward_call(batch, terms) for batch in batches_of(samples)]
-        if len(calls) == 1:
-            return await ask(calls[0], ends_at)
+        ask = partial(ask_in_parts, self.connections, RewardRoute(terms))
+        batches = list(batches_of(samples))
+        if len(batches) == 1:
+            return await ask(samples, wait)
         try:
             async with asyncio.TaskGroup() as group:
-                parts = [group.create_task(ask(call, ends_at)) for call in calls]
+                parts = [group.create_task(ask(batch, wait)) for batch in batches]
         except ExceptionGroup as failed:
             # One error is enough, and callers catch it by its class.
             raise failed.exceptions[0] from None
         return _merged([part.result() for part in parts])
 
-    async def reward(self, sample: Sample, terms: Terms, deadline_s: float) -> Scored | Unscored:
+    async def reward(self, sample: Sample, terms: Terms, patience: Patience) -> Scored | Unscored:
         """Score a sample together with those that come in the next few milliseconds."""
         # Before it joins a batch: a sample of a wrong type fails its own call alone.
         characters = _characters_of(sample)
         # A batch has one deadline; with a shorter one, some calls would fail early.
-        key = (terms, deadline_s)
+        key = (terms, patience)
         batch = self._open.get(key)
         if batch is None:
             batch = self._open[key] = Batch()
@@ -107,15 +107,15 @@ class Batcher:
         return await future
 
     async def _run(self, batch: Batch, key: BatchKey) -> None:
-        terms, deadline_s = key
-        ends_at = asyncio.get_running_loop().time() + deadline_s
+        terms, patience = key
+        wait = patience.from_now()
         with suppress(TimeoutError):
             async with asyncio.timeout(COLLECTION_S):
                 await batch.full.wait()
         # Closed before the samples are read: a call that joined later would get no result.
         self._close(batch, key)
         try:
-            results = await self._results(batch.samples, terms, ends_at)
+            results = await self._results(batch.samples, terms, wait)
         except Exception as error:  # noqa: BLE001 - raised by each waiting call
             results = [error] * len(batch.samples)
         for future, result in zip(batch.futures, results, strict=True):
@@ -127,11 +127,11 @@ class Batcher:
                 future.set_result(result)
 
     async def _results(
-        self, samples: Sequence[Sample], terms: Terms, ends_at: float
+        self, samples: Sequence[Sample], terms: Terms, wait: Wait
     ) -> Sequence[Result]:
         """Score samples; if one makes the request fail, bisect, so that only its call fails."""
         try:
-            return (await self.reward_all(samples, terms, ends_at)).results
+            return (await self.reward_all(samples, terms, wait)).results
         except (RequestRefused, TypeError) as refused:
             if not is_about_a_sample(refused):
                 raise
@@ -139,8 +139,8 @@ class Batcher:
                 return [refused]
         half = len(samples) // 2
         return [
-            *await self._results(samples[:half], terms, ends_at),
-            *await self._results(samples[half:], terms, ends_at),
+            *await self._results(samples[:half], terms, wait),
+            *await self._results(samples[half:], terms, wait),
         ]
 
     def _close(self, batch: Batch, key: BatchKey) -> None:
@@ -181,11 +181,57 @@ def _characters_of(sample: Sample) -> int:
     return len(sample.response) + len(sample.question or "")
 
 
-def reward_call(samples: Sequence[Sample], terms: Terms) -> Call[RewardReply]:
-    """Build a call of /reward; a step without its run is left out."""
-    run = None if terms.run_id is None else {"id": terms.run_id, "step": terms.step}
-    body = {"recipe": terms.recipe, "run": run, "samples": samples}
-    return Call("/reward", partial(_read_rewards, samples), body)
+@dataclass(frozen=True, slots=True)
+class RewardRoute:
+    """The route /reward."""
+
+    terms: Terms
+
+    def call(self, samples: Sequence[Sample]) -> Call[RewardReply]:
+        """Build the call of one request; a step without its run is left out."""
+        terms = self.terms
+        run = None if terms.run_id is None else {"id": terms.run_id, "step": terms.step}
+        body = {"recipe": terms.recipe, "run": run, "samples": samples}
+        return Call("/reward", partial(_read_rewards, samples), body)
+
+    def kinds(self, reply: RewardReply) -> list[str | None]:
+        """Return the kind of each sample's problem."""
+        if None not in reply.rewards:
+            return [None] * len(reply.rewards)
+        return [one.error.kind if isinstance(one, Unscored) else None for one in reply.results]
+
+    def joined(
+        self, samples: Sequence[Sample], parts: Sequence[Part[RewardReply]], missing: Problem
+    ) -> RewardReply:
+        """Join parts into one reply."""
+        rewards = latest(samples, parts, lambda reply: reply.rewards)
+        rows = latest(samples, parts, lambda reply: reply.rows)
+        replies = [part.reply for part in parts]
+        unscored = rewards.count(None)
+        counts = replace(
+            _total([reply.counts for reply in replies]),
+            scored=len(rewards) - unscored,
+            unscored=unscored,
+        )
+        return RewardReply(
+            tuple(rewards),
+            counts,
+            _provenance_of(replies),
+            total_ms([reply.timings_ms for reply in replies]),
+            [_row_of(s, missing) if r is None else r for s, r in zip(samples, rows, strict=True)],
+        )
+
+
+def _row_of(sample: Sample, problem: Problem) -> object:
+    """Write the result of a sample that is in no reply, as parsed JSON."""
+    return {
+        "id": sample.id,
+        "status": "unscored",
+        "reward": None,
+        "components": {},
+        "flags": [],
+        "error": asdict(problem),
+    }
 
 
 def _read_rewards(samples: Sequence[Sample], reply: Reply) -> RewardReply:
@@ -223,16 +269,24 @@ def check_ids(sent: Sequence[Sample | Item], ids: Sequence[str | None]) -> None:
             raise BadReply(f"reply.results[{index}].id is not the id that was sent")
 
 
-def _merged(replies: Sequence[RewardReply]) -> RewardReply:
-    """Merge the replies to the parts of a call, in their order."""
-    first = replies[0]
+def _total(counts: Sequence[Counts]) -> Counts:
+    return Counts(*map(sum, zip(*map(astuple, counts), strict=True)))
+
+
+def _provenance_of(replies: Sequence[RewardReply]) -> Provenance:
+    """Return the provenance of the first reply; log if another one differs."""
     if len({reply.provenance.fingerprint for reply in replies}) > 1:
         log.warning("the service changed during a call: not all of its rewards are comparable")
-    counts = (astuple(reply.counts) for reply in replies)
+    return replies[0].provenance
+
+
+def _merged(replies: Sequence[RewardReply]) -> RewardReply:
+    """Merge the replies to requests of the same time, in their order."""
+    first = replies[0]
     return RewardReply(
         tuple(reward for reply in replies for reward in reply.rewards),
-        Counts(*map(sum, zip(*counts, strict=True))),
-        first.provenance,
+        _total([reply.counts for reply in replies]),
+        _provenance_of(replies),
         {stage: max(r.timings_ms.get(stage, 0.0) for r in replies) for stage in first.timings_ms},
         [row for reply in replies for row in reply.rows],
     )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Self, Unpack, overload
@@ -14,7 +15,6 @@ from medreward_client._http import (
     Call,
     Connections,
     Reply,
-    T,
     Transport,
     check_address,
     check_deadline,
@@ -22,22 +22,25 @@ from medreward_client._http import (
     error_of,
 )
 from medreward_client._loops import PerLoop, run_in_background
+from medreward_client._parts import Part, Patience, ask_in_parts, latest, total_ms
 from medreward_client._reading import load, read_as
 from medreward_client._types import (
     Asking,
     Health,
     Item,
+    JudgeCounts,
+    Judged,
     JudgeReply,
+    Problem,
     RewardReply,
     Sample,
     Scored,
     Terms,
+    Unjudged,
     Unscored,
 )
 from medreward_client.pauses import Pauses
 
-DEADLINE_S = 300.0
-"""Default deadline of a call, long enough for a service to restart."""
 HEALTH_DEADLINE_S = 10.0
 
 
@@ -45,8 +48,9 @@ class AsyncRewardClient:
     """Async client of a medreward service.
 
     `base_url` is the service's address, such as `http://rewards:8080`. `deadline_s` is the
-    default deadline of a call, in seconds. `transport` and `pauses`, the bounds of the pauses
-    between attempts, are for tests.
+    default deadline of a call, in seconds; without one, a call may take an hour, but no ten
+    minutes without a result. `transport` and `pauses`, the bounds of the pauses between
+    attempts, are for tests.
     ValueError if the address or the key can never work.
 
     A client serves any number of event loops, and any process that it is pickled or forked
@@ -61,12 +65,12 @@ class AsyncRewardClient:
         base_url: str,
         *,
         api_key: str | None = None,
-        deadline_s: float = DEADLINE_S,
+        deadline_s: float | None = None,
         transport: Transport | None = None,
         pauses: Pauses = PAUSES,
     ) -> None:
         check_address(base_url, api_key)
-        self._deadline_s = check_deadline(deadline_s)
+        self._patience = _patience(deadline_s)
         self._made_like = partial(
             type(self),
             base_url,
@@ -106,13 +110,15 @@ class AsyncRewardClient:
         """Score samples and return one result each, in their order; or score one sample.
 
         Calls with one sample that come within a few milliseconds share a request, and a call
-        with thousands is split. TypeError if JSON cannot hold the `extra` of a sample.
+        is split if it has thousands of samples or the service has no time for all at once.
+        Samples that were not scored by `deadline_s`, in seconds, return as Unscored. TypeError
+        if JSON cannot hold the `extra` of a sample.
         """
         batcher = await self._batchers.get()
-        terms, seconds = Terms(recipe, run_id, step), self._seconds(deadline_s)
+        terms, patience = Terms(recipe, run_id, step), self._patience_for(deadline_s)
         if isinstance(samples, Sample):
-            return await batcher.reward(samples, terms, seconds)
-        return await batcher.reward_all(samples, terms, _in(seconds))
+            return await batcher.reward(samples, terms, patience)
+        return await batcher.reward_all(samples, terms, patience.from_now())
 
     async def judge(
         self,
@@ -129,19 +135,22 @@ class AsyncRewardClient:
         by majority. Without `rules` the judge decides all items, plain ones too, and no guard vetoes.
         Items that were not judged by `deadline_s`, in seconds, return as Unjudged.
         """
-        call = judge_call(items, template, votes, rules=rules)
-        return await self._ask(call, self._seconds(deadline_s))
+        batcher, route = await self._batchers.get(), JudgeRoute(template, votes, rules)
+        wait = self._patience_for(deadline_s).from_now()
+        return await ask_in_parts(batcher.connections, route, items, wait)
 
     async def health(self) -> Health:
         """Return the readiness of the service and of each engine."""
-        return await self._ask(health_call(), HEALTH_DEADLINE_S)
-
-    async def _ask(self, call: Call[T], seconds: float) -> T:
         batcher = await self._batchers.get()
-        return await batcher.connections.ask(call, _in(seconds))
+        ends_at = asyncio.get_running_loop().time() + HEALTH_DEADLINE_S
+        return await batcher.connections.ask(health_call(), ends_at)
 
-    def _seconds(self, deadline_s: float | None) -> float:
-        return self._deadline_s if deadline_s is None else check_deadline(deadline_s)
+    def _patience_for(self, deadline_s: float | None) -> Patience:
+        return self._patience if deadline_s is None else _patience(deadline_s)
+
+
+def _patience(deadline_s: float | None) -> Patience:
+    return Patience() if deadline_s is None else Patience(check_deadline(deadline_s), deadline_s)
 
 
 async def _connected(
@@ -151,18 +160,44 @@ async def _connected(
         yield Batcher(connections)
 
 
-def _in(seconds: float) -> float:
-    return asyncio.get_running_loop().time() + seconds
+@dataclass(frozen=True, slots=True)
+class JudgeRoute:
+    """The route /judge."""
 
+    template: str
+    votes: int
+    rules: bool = True
 
-def judge_call(
-    items: Sequence[Item], template: str, votes: int, *, rules: bool = True
-) -> Call[JudgeReply]:
-    """Build a call of /judge."""
-    # An older service refuses the field, and has no rules to turn off.
-    without_rules = {} if rules else {"rules": False}
-    body = {"template": template, "votes": votes, **without_rules, "items": items}
-    return Call("/judge", partial(_read_judgements, items), body)
+    def call(self, samples: Sequence[Item]) -> Call[JudgeReply]:
+        """Build the call of one request."""
+        # An older service refuses the field, and has no rules to turn off.
+        without_rules = {} if self.rules else {"rules": False}
+        asked = {"template": self.template, "votes": self.votes, **without_rules}
+        return Call("/judge", partial(_read_judgements, samples), {**asked, "items": samples})
+
+    def kinds(self, reply: JudgeReply) -> list[str | None]:
+        """Return the kind of each item's problem."""
+        return [one.error.kind if isinstance(one, Unjudged) else None for one in reply.results]
+
+    def joined(
+        self, samples: Sequence[Item], parts: Sequence[Part[JudgeReply]], missing: Problem
+    ) -> JudgeReply:
+        """Join parts into one reply."""
+        results = tuple(
+            Unjudged(item.id, missing, ()) if result is None else result
+            for item, result in zip(
+                samples, latest(samples, parts, lambda reply: reply.results), strict=True
+            )
+        )
+        replies = [part.reply for part in parts]
+        judged = sum(isinstance(result, Judged) for result in results)
+        counts = map(sum, zip(*(astuple(reply.counts) for reply in replies), strict=True))
+        return JudgeReply(
+            results,
+            replace(JudgeCounts(*counts), judged=judged, unjudged=len(results) - judged),
+            replies[0].provenance,
+            total_ms([reply.timings_ms for reply in replies]),
+        )
 
 
 def _read_judgements(items: Sequence[Item], reply: Reply) -> JudgeReply:
@@ -197,7 +232,7 @@ class RewardClient:
         base_url: str,
         *,
         api_key: str | None = None,
-        deadline_s: float = DEADLINE_S,
+        deadline_s: float | None = None,
         transport: Transport | None = None,
         pauses: Pauses = PAUSES,
     ) -> None:

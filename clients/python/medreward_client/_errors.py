@@ -23,8 +23,9 @@ class MedrewardError(Exception):
 class RequestRefused(MedrewardError):
     """The service refuses the request; nothing was scored.
 
-    `status` is the HTTP status, `kind` the service's name for the error, and `request_id` the id
-    under which it logged the request; each is None if unknown.
+    `status` is the HTTP status, `kind` the service's name for the error, `request_id` the id
+    under which it logged the request, and `fits` the number of samples, from the first on, that
+    it would take at once; each is None if unknown.
     """
 
     def __init__(
@@ -34,22 +35,28 @@ class RequestRefused(MedrewardError):
         kind: str | None = None,
         status: int | None = None,
         request_id: str | None = None,
+        fits: int | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.status = status
         self.request_id = request_id
+        self.fits = fits
 
 
 class TryAgain(MedrewardError):
     """The request is valid, but the service could not serve it now.
 
-    `retry_after_s` is the pause in seconds that the service asks for; 0 if it names none.
+    `retry_after_s` is the pause in seconds that the service asks for; 0 if it names none. `fits`
+    is the number of samples, from the first on, that it would take at once; None if unknown.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float = 0.0, fits: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.fits = fits
 
 
 class Overloaded(TryAgain):

@@ -32,7 +32,6 @@ from medreward_client._errors import (
     Unavailable,
 )
 from medreward_client._reading import load, read_as
-from medreward_client._types import Problem
 from medreward_client.pauses import Pauses, retry_after_s
 
 T = TypeVar("T")
@@ -42,6 +41,9 @@ IN_FLIGHT = 8
 """Concurrent requests: more would only queue at the service, and slow the library's pool down."""
 MARGIN_S, MARGIN_SHARE = 0.5, 0.05
 """Time allowed beyond the deadline that the service keeps, since large bodies take time in transit."""
+REQUEST_S = 120.0
+"""Longest deadline of one request, the service's own default: a replica that drains waits as long,
+and what was judged by then is cached for the next request."""
 PAUSES = Pauses(first_s=0.5, longest_s=30.0)
 PASSING = frozenset({408, 429, 502, 503, 504})
 """Statuses worth a retry; any other is about the request, or a bug, and would come again."""
@@ -88,14 +90,24 @@ class Call(Generic[T]):
         """Encode the body with the time that is left; TypeError if JSON cannot hold it."""
         if self.body is None:
             return None
-        return _json_of({"deadline_ms": max(1, round(1000 * left_s)), **self.body})
+        deadline_ms = max(1, round(1000 * min(left_s, REQUEST_S)))
+        return _json_of({"deadline_ms": deadline_ms, **self.body})
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """The error in the body of an HTTP error."""
+
+    kind: str
+    message: str
+    fits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """The body of an HTTP error."""
 
-    error: Problem
+    error: Reason
     request_id: str | None = None
 
 
@@ -125,7 +137,7 @@ class Connections:
             transport=transport,
             verify=certificates,
         )
-        self._pauses = pauses
+        self.pauses = pauses
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._timeouts: set[asyncio.Timeout] = set()
         self._is_closed = False
@@ -170,8 +182,9 @@ class Connections:
                 if reply.status in call.passing:
                     raise error_of(reply)
             except TryAgain as failure:
-                pause_s = pause_after(attempt, failure, self._pauses)
-                if time() + pause_s >= ends_at:
+                pause_s = pause_after(attempt, failure, self.pauses)
+                # What does not fit would not fit later either.
+                if failure.fits is not None or time() + pause_s >= ends_at:
                     raise
                 log.warning("%s; attempt %d in %.1f s", failure, attempt + 1, pause_s)
             else:
@@ -270,13 +283,20 @@ def error_of(reply: Reply) -> MedrewardError:
     kind = refusal.error.kind
     message = f"status {status}, {kind}: {refusal.error.message}"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Overloaded(message, retry_after_s=retry_after_s(reply.headers, otherwise=1.0))
+        pause_s = retry_after_s(reply.headers, otherwise=1.0)
+        return Overloaded(message, retry_after_s=pause_s, fits=refusal.error.fits)
     if status == HTTPStatus.REQUEST_TIMEOUT:
         return TimedOut(message)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable(message, retry_after_s=retry_after_s(reply.headers, otherwise=0.0))
     if status >= HTTPStatus.BAD_REQUEST:
-        return RequestRefused(message, kind=kind, status=status, request_id=refusal.request_id)
+        return RequestRefused(
+            message,
+            kind=kind,
+            status=status,
+            request_id=refusal.request_id,
+            fits=refusal.error.fits,
+        )
     return BadReply(message)
 
 
@@ -285,5 +305,5 @@ def _refusal_in(reply: Reply) -> Refusal:
         return read_as(Refusal, load(reply.content))
     except BadReply:
         # The body is another server's and may quote the request, so only the status is reported.
-        unexplained = Problem(f"http_{reply.status}", "no reason given", retryable=False)
+        unexplained = Reason(f"http_{reply.status}", "no reason given")
         return Refusal(unexplained, reply.headers.get("x-request-id"))

@@ -9,17 +9,15 @@ from typing import Literal, TypedDict, Unpack, get_args
 
 from medreward_client._batching import is_about_a_sample
 from medreward_client._client import AsyncRewardClient
-from medreward_client._errors import NoReward, Overloaded, RequestRefused, TimedOut, TryAgain
+from medreward_client._errors import NoReward, RequestRefused, TryAgain
 from medreward_client._loops import run_in_background
+from medreward_client._parts import problem_of
 from medreward_client._types import Problem, Sample, Scored, Unscored
 from medreward_client._unscored import UnscoredGuard, impute, refuse
 
 OnUnscored = Literal["native", "raise", "impute", "zero"]
 
-DEADLINE_S = 600.0
-"""A step that waits for the service to restart is better than one without rewards."""
 MAX_UNSCORED_SHARE = 0.25
-KINDS = {Overloaded: "service_overloaded", TimedOut: "service_timeout"}
 
 
 class Options(TypedDict, total=False):
@@ -27,7 +25,8 @@ class Options(TypedDict, total=False):
 
     `base_url` and `api_key` default to MEDREWARD_URL and MEDREWARD_API_KEY, so that a trainer's
     configuration holds no key. `recipe` None is the service's default.
-    `run_id` names the training job. `deadline_s` bounds a call, retries included, in seconds.
+    `run_id` names the training job. `deadline_s` bounds a call, retries included, in seconds; by
+    default it may take an hour, but no ten minutes without a result.
     `on_unscored`: native (the trainer's own channel; raise if it has none), raise, impute (the
     mean of the group's scored samples, or of the known components, scaled up), zero.
     A step may lack the rewards of `max_unscored_share` of its samples; more raises.
@@ -83,7 +82,7 @@ class Scorer:
         api_key: str | None = None,
         recipe: str | None = None,
         run_id: str | None = None,
-        deadline_s: float = DEADLINE_S,
+        deadline_s: float | None = None,
         on_unscored: OnUnscored = "native",
         max_unscored_share: float = MAX_UNSCORED_SHARE,
     ) -> None:
@@ -139,14 +138,13 @@ class Scorer:
                 sample, recipe=self._recipe, run_id=self._run_id, step=step
             )
         except TryAgain as failure:
-            kind, is_retryable = KINDS.get(type(failure), "service_unavailable"), True
-            message = str(failure)
+            return Unscored(sample.id, problem_of(failure), {}, ())
         except RequestRefused as refused:
             # An error of the whole request, such as an unknown recipe, is for the user to fix.
             if not is_about_a_sample(refused):
                 raise
-            kind, message, is_retryable = "sample_refused", str(refused), False
-        return Unscored(sample.id, Problem(kind, message, is_retryable), {}, ())
+            problem = Problem("sample_refused", str(refused), retryable=False)
+            return Unscored(sample.id, problem, {}, ())
 
     def _rewards(
         self, samples: Sequence[Sample], results: Sequence[Scored | Unscored], *, says_none: bool
