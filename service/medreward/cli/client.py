@@ -28,7 +28,7 @@ from medreward.cli.terminal import CommandError, Misuse, counting, silence_other
 from medreward.engines.remote.http_client import AsyncClient, Response, reaching, retry_after_s
 from medreward.engines.status import EngineState, Readiness
 from medreward.errors import BackendDown, DeadlinePassed
-from medreward.http.schemas import ErrorReply, JudgeReply, RecipesReply, RewardReply
+from medreward.http.schemas import ErrorBody, ErrorReply, JudgeReply, RecipesReply, RewardReply
 from medreward.http.server import server_config
 from medreward.settings import Settings
 from medreward.telemetry import logs
@@ -76,6 +76,14 @@ class Target:
         return max(1, round(self.deadline_s * 1000))
 
 
+class TooMany(CommandError):
+    """More lines than the service can take at once; the first *fits* of them are few enough."""
+
+    def __init__(self, message: str, *, fits: int) -> None:
+        super().__init__(message)
+        self.fits = fits
+
+
 @dataclass(slots=True)
 class Connection:
     """An HTTP client of one service."""
@@ -97,14 +105,18 @@ class Connection:
     ) -> list[Reply]:
         """Send every piece, `IN_FLIGHT` at once, and return the replies in the order of the pieces.
 
-        *on_reply* is called with each piece and its reply, in the same order.
+        A piece that the service has no time for at once is sent in parts that fit. *on_reply* is called with each piece and its reply, in the same order.
 
         Raises:
             CommandError: a request was refused, or its reply does not fit.
         """
 
         async def send(piece: Sequence[Line[T]]) -> Reply:
-            return await self.exchange(request_of(piece), piece, model, noun=noun)
+            try:
+                return await self.exchange(request_of(piece), piece, model, noun=noun)
+            except TooMany as refused:
+                parts = (piece[: refused.fits], piece[refused.fits :])
+            return _joined([await send(part) for part in parts])
 
         replies: list[Reply] = []
         with counting(title, sum(map(len, pieces))) as add:
@@ -126,10 +138,14 @@ class Connection:
         """Send one batch and return the reply, which has one result for each of its lines.
 
         Raises:
+            TooMany: so many lines do not fit at once, but fewer do.
             CommandError: the request was refused, or the reply does not fit; names the lines.
         """
         response = await self.post(PATHS[model], request.model_dump_json(exclude_unset=True))
         where = f"{noun} {batch[0].number} to {batch[-1].number}"
+        fits = error_in(response).fits if response.is_error else None
+        if fits is not None and 0 < fits < len(batch):
+            raise TooMany(f"{self.url} refuses {where}: {refusal(response)}", fits=fits)
         reply = self._read(response, model, f" {where}")
         if len(reply.results) != len(batch):
             raise CommandError(
@@ -160,7 +176,7 @@ class Connection:
                     f"{self.url}: {exc}; send fewer at once (--batch) or wait longer (--deadline)"
                 ) from exc
             else:
-                if response.status_code not in BUSY:
+                if response.status_code not in BUSY or error_in(response).fits is not None:
                     return response
                 reason = refusal(response)
                 wait_s = max(pause_s, retry_after_s(response.headers) or 0.0)
@@ -386,11 +402,22 @@ async def in_order(
 def refusal(response: Response) -> str:
     """Return the message of an error response, or its status if the body has no message."""
     hint = "; set MEDREWARD_KEY to one, or name the variable that has it with --api-key-env"
-    try:
-        message = ErrorReply.model_validate_json(response.content).error.message
-    except ValidationError:
-        message = f"HTTP {response.status_code}"
+    message = error_in(response).message
     return message + (hint if response.status_code == 401 else "")  # noqa: PLR2004 - HTTP's number
+
+
+def error_in(response: Response) -> ErrorBody:
+    """Return the error of a refusal; one of another server has its status alone."""
+    try:
+        return ErrorReply.model_validate_json(response.content).error
+    except ValidationError:
+        return ErrorBody(kind="", message=f"HTTP {response.status_code}", retryable=False)
+
+
+def _joined(replies: Sequence[Reply]) -> Reply:
+    """Join the replies to the parts of a piece; the counts of the first stay, which nobody reads."""
+    results = [result for reply in replies for result in reply.results]
+    return replies[0].model_copy(update={"results": results})
 
 
 def _checked(url: str) -> str:

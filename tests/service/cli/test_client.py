@@ -1,5 +1,6 @@
 """Talking to a service that is busy, closed, somewhere else, or no medreward at all."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,12 +107,27 @@ def test_another_server_is_recognised(run: Run, jsonl: Write) -> None:
 
 def test_a_refusal_is_told_in_the_services_words(run: Run, jsonl: Write) -> None:
     """With the lines it is about, and without retrying what will not change."""
-    app = create_app(settings(max_samples=1))
-    with served(app) as url:
-        told = run("score", jsonl(SAMPLE, SAMPLE), "--url", url)
+    samples = [SAMPLE | {"reference": ["left", "right"]}] * 2
+    with served(create_app(settings(max_questions_in_flight=1))) as url:
+        told = run("score", jsonl(*samples), "--url", url)
 
     assert told.code == 1
-    assert "refuses lines 1 to 2: samples: 2 of them; send at most 1 at once" in told.stderr
+    assert "refuses lines 1 to 2: samples: 2 of them ask 4 questions" in told.stderr
+
+
+def test_lines_that_do_not_fit_at_once_are_sent_in_parts(
+    run: Run, jsonl: Write, tmp_path: Path
+) -> None:
+    """Whatever the limit is, a file is scored in its order."""
+    fits = {"kind": "deadline_too_short", "message": "no time", "retryable": True, "fits": 2}
+    samples = [SAMPLE | {"id": str(number)} for number in range(8)]
+    slow = JSONResponse({"error": fits, "request_id": "r1"}, 429)
+    with served(Turnstile(create_app(settings(max_samples=3)), slow)) as url:
+        told = run("score", jsonl(*samples), "--url", url, "--out", tmp_path / "out.jsonl")
+
+    written = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
+    assert told.code == 0
+    assert [json.loads(line)["id"] for line in written] == [one["id"] for one in samples]
 
 
 def test_a_refusal_of_something_in_between_is_told_by_its_status(run: Run, jsonl: Write) -> None:
