@@ -27,7 +27,8 @@ REASONS = {
     408: "The body did not arrive in time",
     413: "More than this deployment takes at once",
     422: "JSON, but not what the route takes; names sample and field. Nothing was scored",
-    429: "Every permit is taken; `Retry-After` says when to come back",
+    429: "Every permit is taken (`Retry-After` says when to come back), or the judge is too slow for "
+    "the deadline (`fits` says how many samples it has time for)",
     503: "Loading or draining; on a trainer's route also: a sample has no reward for now",
 }
 

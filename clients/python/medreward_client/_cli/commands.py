@@ -140,7 +140,7 @@ def score(
             "--deadline",
             metavar="SECONDS",
             min=0.001,
-            help="Deadline of a request, retries included; five minutes by default.",
+            help="Deadline of a request, retries included; an hour by default.",
         ),
     ] = None,
 ) -> None:
