@@ -196,8 +196,8 @@ async def _check_time(
         Overloaded: with the number of samples that the judge has time for.
     """
     resolver = context.judge_resolver
-    room = resolver.room(caller)
-    if not caller.can_split or room is None or len(judgements.missing) <= room.questions:
+    room = resolver.room(judgements, caller) if caller.can_split else None
+    if room is None:
         return
     await resolver.recall(judgements, caller)
     counting = partial(_fitting, asked, resolver.unasked(judgements), room.questions)

@@ -21,7 +21,7 @@ from medreward_client.terminal import (
 from medreward_eval.errors import BadData, BadTask
 from medreward_eval.generation.run import AT_ONCE as QUESTIONS_AT_ONCE
 from medreward_eval.generation.run import Sampling, generate_file
-from medreward_eval.grading.grader import DEADLINE_S, VOTES
+from medreward_eval.grading.grader import VOTES
 from medreward_eval.grading.predictions import Reading, inspect_predictions
 from medreward_eval.grading.run import AT_ONCE, grade_file
 from medreward_eval.records import Template
@@ -277,11 +277,14 @@ def grade(
         int, typer.Option(min=1, metavar="N", help="Requests on their way.")
     ] = AT_ONCE,
     deadline_s: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--deadline", min=1, metavar="SECONDS", help="How long a service is waited for."
+            "--deadline",
+            min=1,
+            metavar="SECONDS",
+            help="Deadline of a request; by default an hour, or ten minutes without a grade.",
         ),
-    ] = DEADLINE_S,
+    ] = None,
 ) -> None:
     """Grade predictions; run it again to go on, and to ask again about what was not judged.
 

@@ -94,7 +94,7 @@ class Room(NamedTuple):
     """The questions of one request that an engine has time for."""
 
     questions: int
-    """As many as it answers by the deadline after those ahead, and never less than a batch."""
+    """As many as it answers by the deadline after those ahead, or a batch if that is more."""
     per_s: float
     """Questions that it answers in a second."""
     wait_s: float
@@ -133,16 +133,19 @@ class Batcher(Generic[Q, A]):
         """Return whether a question waits for its batch, or is in one."""
         return key in self._tickets
 
-    def room(self, deadline: Deadline) -> Room | None:
-        """Return the questions that the engine has time for; None before its speed is measured."""
-        per_s = self._throughput.per_s
+    def room(self, questions: int, deadline: Deadline) -> Room | None:
+        """Return the questions that the engine has time for; None if it has for so many.
+
+        It has before its speed is measured, and for a batch in any case: the queue is fair, so a
+        batch waits for no other caller's thousands; and an engine that stalled is measured again.
+        """
+        batch = self._binding.capacity.batch
+        per_s = self._throughput.per_s if questions > batch else None
         if per_s is None:
             return None
         ahead = len(self._tickets)
         in_time = int(USABLE_SHARE * per_s * deadline.left_s) - ahead
-        # A batch is never refused. The queue is fair, so it waits for no other caller's thousands;
-        # and an engine that was slow once is measured again.
-        return Room(max(in_time, self._binding.capacity.batch), per_s, ahead / per_s)
+        return Room(max(in_time, batch), per_s, ahead / per_s) if questions > in_time else None
 
     async def ask(self, questions: Mapping[bytes, Q], caller: Caller) -> Replies[A]:
         """Return an answer to each question; those still open at the deadline get a problem."""

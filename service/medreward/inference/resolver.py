@@ -85,9 +85,9 @@ class Resolver(Generic[Q, A]):
         answers.is_recalled = True
         answers.timings.cache_s += time.perf_counter() - started_s
 
-    def room(self, caller: Caller) -> Room | None:
-        """Return the questions that the engine has time for; None before its speed is measured."""
-        return self._batcher.room(caller.deadline)
+    def room(self, answers: Answers[Q, A], caller: Caller) -> Room | None:
+        """Return the questions that the engine has time for; None if it has for all missing ones."""
+        return self._batcher.room(len(answers.missing), caller.deadline)
 
     def unasked(self, answers: Answers[Q, A]) -> set[Q]:
         """Return the missing questions that no other request has asked already."""

@@ -32,7 +32,6 @@ VERSION: Final = 1
 """Version of the grading done here: answer extraction, and the rules for options."""
 VOTES: Final = 3
 """Views of the judge: as written, swapped, without the question."""
-DEADLINE_S: Final = 300.0
 BATCH_ITEMS: Final = 32
 """Items of one request: a killed run loses this many per request in flight. The service batches
 across requests, so larger ones gain nothing."""
@@ -90,7 +89,7 @@ class Grader:
         *,
         votes: int = VOTES,
         rules: bool = True,
-        deadline_s: float = DEADLINE_S,
+        deadline_s: float | None = None,
     ) -> None:
         self._client = client
         self._identity = grader_identity
@@ -166,7 +165,7 @@ async def find_identity(
     *,
     votes: int = VOTES,
     rules: bool = True,
-    deadline_s: float = DEADLINE_S,
+    deadline_s: float | None = None,
 ) -> GraderIdentity:
     """Request the service's judges and templates, with an item that needs no model.
 

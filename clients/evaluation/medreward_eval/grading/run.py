@@ -41,7 +41,7 @@ async def grade_file(
     rules: bool,
     mix: bool,
     at_once: int,
-    deadline_s: float,
+    deadline_s: float | None,
 ) -> Counts:
     """Grade a file of predictions, whose inventory is *stock*, into another, with a progress bar.
 

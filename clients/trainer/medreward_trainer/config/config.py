@@ -366,8 +366,8 @@ class Reward(Section):
     """Address of the service, with http:// or https://."""
     recipe: str | None = None
     """Recipe of the service; the service's own default if null."""
-    deadline_s: PositiveFloat = 120.0
-    """Timeout of one request, including retries."""
+    deadline_s: PositiveFloat = 600.0
+    """Timeout of one call, including retries and, with a slow judge, all its requests."""
     patience_s: PositiveFloat = 1800.0
     """Longest wait of a step for its rewards, after which the run stops with a checkpoint."""
     max_unscored_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
