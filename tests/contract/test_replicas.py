@@ -14,6 +14,7 @@ from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.errors import Problem
 from tests.conftest import Serve
 from tests.redis_servers import RedisServer
+from tests.support.engines import PacedJudge
 from tests.support.wait import LIMIT_S, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("redis")]
@@ -111,6 +112,27 @@ async def test_what_one_replica_had_judged_another_remembers(
         ]
 
     assert numbers(fresh) == numbers(remembered)
+
+
+async def test_a_slow_replica_refuses_nothing_that_another_has_judged(
+    serve: Serve, redis_server: RedisServer
+) -> None:
+    """The shared cache is read before a request is refused for its deadline."""
+    shared = {"redis_url": redis_server.url, "redis_timeout_s": PATIENT_S}
+    new = {"samples": [sample(number) for number in range(200, 400)], "deadline_ms": 500}
+    async with (
+        serve(judge=CountingJudge(Counter()), **shared) as one,
+        serve(judge=PacedJudge(100.0), **shared) as slow,
+    ):
+        remembered = [sample(number) for number in range(100)]
+        await one.post("/reward", json={"samples": remembered})
+        known = [sample(number) for number in range(100, 148)]
+        await slow.post("/reward", json={"samples": known})
+        refused = await slow.post("/reward", json=new)
+        served = await slow.post("/reward", json={"samples": remembered, "deadline_ms": 500})
+
+    assert refused.status_code == 429
+    assert served.json()["counts"]["judge_calls"] == 0
 
 
 @pytest.mark.parametrize(("shares", "times"), [(False, 2), (True, 1)])

@@ -19,8 +19,9 @@ from tests.support.service import over_asgi
 
 pytestmark = pytest.mark.anyio
 
-BATCH = 16
-KNOWN = 4 * BATCH
+LEAST = 32
+"""Questions that are never refused: two batches."""
+KNOWN = 2 * LEAST
 """Questions after which the speed of a judge is known."""
 FASTER = 400.0
 """How much faster the service's time goes in the tests of a whole step."""
@@ -65,7 +66,7 @@ async def test_a_request_is_refused_at_once_with_what_fits(serve: Serve) -> None
     assert refused.headers["Retry-After"] == "1"
     assert f"send at most {error['fits']} at once" in error["message"]
     assert asked == KNOWN
-    assert BATCH <= error["fits"] < 200
+    assert LEAST <= error["fits"] < 200
     assert part.status_code == 200
 
 
@@ -84,19 +85,19 @@ async def test_only_what_the_judge_must_be_asked_counts(serve: Serve) -> None:
     async with serve(judge=PacedJudge(400.0)) as client:
         await reward(client, *samples(0, KNOWN))
         reply = await reward(
-            client, *samples(0, KNOWN), *settled, *samples(500, BATCH) * 9, deadline_ms=1000
+            client, *samples(0, KNOWN), *settled, *samples(500, LEAST) * 9, deadline_ms=1000
         )
 
-    assert reply.json()["counts"]["scored"] == KNOWN + 200 + 9 * BATCH
+    assert reply.json()["counts"]["scored"] == KNOWN + 200 + 9 * LEAST
 
 
 @pytest.mark.parametrize(
-    ("number", "references", "fits"), [(BATCH, 1, None), (BATCH + 1, 1, BATCH), (BATCH, 2, 8)]
+    ("number", "references", "fits"), [(LEAST, 1, None), (LEAST + 1, 1, LEAST), (LEAST, 2, 16)]
 )
-async def test_a_batch_is_never_refused(
+async def test_two_batches_are_never_refused(
     serve: Serve, number: int, references: int, fits: int | None
 ) -> None:
-    """However slow the judge was, a batch passes, so that its speed is measured again."""
+    """However slow the judge was, they pass, so that its speed is measured again."""
     names = [f"{word(n)}itis" for n in range(references)]
     async with serve(judge=PacedJudge(400.0)) as client:
         await reward(client, *samples(0, KNOWN))
@@ -107,8 +108,8 @@ async def test_a_batch_is_never_refused(
 
 
 async def test_one_item_is_never_refused(serve: Serve) -> None:
-    """It cannot be divided, so it is asked even if it has more questions than a batch."""
-    criteria = [{"text": word(n), "points": 1.0} for n in range(2 * BATCH)]
+    """It cannot be divided, so it is asked even if it has more questions."""
+    criteria = [{"text": word(n), "points": 1.0} for n in range(2 * LEAST)]
     body = {"template": "rubric", "items": [{"answer": "left", "criteria": criteria}]}
     async with serve(judge=PacedJudge(400.0)) as client:
         await reward(client, *samples(0, KNOWN))
@@ -137,7 +138,7 @@ async def test_answers_to_judge_are_refused_likewise(serve: Serve) -> None:
         await reward(client, *samples(0, KNOWN))
         reply = await client.post("/judge", json={"items": items, "deadline_ms": 5})
 
-    assert (reply.status_code, reply.json()["error"]["fits"]) == (429, BATCH)
+    assert (reply.status_code, reply.json()["error"]["fits"]) == (429, LEAST)
 
 
 async def test_a_trainer_that_cannot_split_is_not_refused(serve: Serve) -> None:

@@ -94,7 +94,7 @@ class Room(NamedTuple):
     """The questions of one request that an engine has time for."""
 
     questions: int
-    """As many as it answers by the deadline after those ahead, or a batch if that is more."""
+    """As many as it answers by the deadline after those ahead, but at least a few batches."""
     per_s: float
     """Questions that it answers in a second."""
     wait_s: float
@@ -136,16 +136,18 @@ class Batcher(Generic[Q, A]):
     def room(self, questions: int, deadline: Deadline) -> Room | None:
         """Return the questions that the engine has time for; None if it has for so many.
 
-        It has before its speed is measured, and for a batch in any case: the queue is fair, so a
-        batch waits for no other caller's thousands; and an engine that stalled is measured again.
+        It has before its speed is measured, and for a few batches in any case: the queue is fair,
+        so they wait for no other caller's thousands; and an engine that stalled is measured again.
         """
-        batch = self._binding.capacity.batch
-        per_s = self._throughput.per_s if questions > batch else None
+        capacity = self._binding.capacity
+        # Twice what it works on at once, so that some wait, since the speed is measured only then.
+        least = 2 * capacity.batch * capacity.concurrency
+        per_s = self._throughput.per_s if questions > least else None
         if per_s is None:
             return None
         ahead = len(self._tickets)
-        in_time = int(USABLE_SHARE * per_s * deadline.left_s) - ahead
-        return Room(max(in_time, batch), per_s, ahead / per_s) if questions > in_time else None
+        most = max(least, int(USABLE_SHARE * per_s * deadline.left_s) - ahead)
+        return Room(most, per_s, ahead / per_s) if questions > most else None
 
     async def ask(self, questions: Mapping[bytes, Q], caller: Caller) -> Replies[A]:
         """Return an answer to each question; those still open at the deadline get a problem."""

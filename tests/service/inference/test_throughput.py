@@ -83,7 +83,7 @@ def test_a_slow_batch_is_forgotten_after_some_batches(clock: Clock) -> None:
 
 
 def test_an_idle_engine_is_forgotten_in_time(clock: Clock) -> None:
-    """Where no batch follows, nothing is known after ten minutes, so nothing is refused."""
+    """Where no batch follows, nothing is known after an hour, so nothing is refused."""
     throughput = Throughput(1, clock=clock)
     run(throughput, clock, (300.0, 16))
     clock.now_s += MEMORY_S + 1.0
