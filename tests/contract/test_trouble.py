@@ -205,5 +205,6 @@ async def test_a_full_service_says_when_to_come_back(serve: Serve) -> None:
         "kind": "overloaded",
         "message": "",
         "retryable": True,
+        "fits": None,
     }
     assert held.status_code == 200
