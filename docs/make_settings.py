@@ -13,7 +13,8 @@ def page() -> str:
     """The whole page."""
     rows = [_row(name, field) for name, field in Settings.model_fields.items()]
     profiles = [
-        f"| `{name}` | {_choice(p.judge)} | {_choice(p.llm)} | {_choice(p.embedder)} | {p.device} |"
+        f"| `{name}` | {_choice(p.judge)} | {_choice(p.llm)} | {'yes' if p.cascade else 'no'} "
+        f"| {_choice(p.embedder)} | {p.device} |"
         for name, p in PROFILES.items()
     ]
     return "\n".join(
@@ -30,10 +31,11 @@ def page() -> str:
             "## Profiles",
             "",
             "A profile gives the defaults of engines, models and device.",
-            "It is chosen by name, never by whether a network or a GPU answers.",
+            "It is chosen by name, never by free memory, or by whether a network or a GPU answers.",
+            "In a cascade, the language model is also asked if the judge is not sure.",
             "",
-            "| profile | judge | second language model | embedder | device |",
-            "|---|---|---|---|---|",
+            "| profile | judge | second language model | in a cascade | embedder | device |",
+            "|---|---|---|---|---|---|",
             *profiles,
             "",
         ]

@@ -58,9 +58,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _settings_alone() -> None:
-    """Hide the variable of the tests from the services that they start, which refuse unknown ones."""
+def _settings_of_tests() -> None:
+    """Choose the small profile, and hide the variable of the tests, which services refuse.
+
+    A test of the language model of `embedded` says so, and is marked `slow`: it takes gigabytes.
+    """
     os.environ.pop("MEDREWARD_ALL_TOOLS", None)
+    os.environ["MEDREWARD_PROFILE"] = "embedded-small"
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +100,7 @@ def serve() -> Serve:
 
 @dataclass(frozen=True)
 class RealEngines:
-    """The engines of the embedded profile, with their models."""
+    """The engines of a profile, with their models."""
 
     judge: Judge
     embedder: Embedder
@@ -105,7 +109,7 @@ class RealEngines:
 
 @pytest.fixture(scope="session")
 def real_engines() -> Iterator[RealEngines]:
-    """The embedded profile, loaded once; `medreward models fetch` has to have been run."""
+    """The profile `embedded-small`, loaded once; `make models` has to have been run."""
     with ThreadPoolExecutor(max_workers=1) as worker:
         context = BuildContext(Settings(), worker)
         yield RealEngines(build_judge(context), build_embedder(context), worker)
@@ -113,14 +117,15 @@ def real_engines() -> Iterator[RealEngines]:
 
 @pytest.fixture(scope="session")
 def language_model() -> Iterator[RealEngines]:
-    """The language model of the embedded profile as the judge of everything."""
+    """A tiny language model as the judge of everything: its verdicts are worth nothing."""
     with ThreadPoolExecutor(max_workers=1) as worker:
-        context = BuildContext(Settings(judge="causal_lm"), worker)
+        settings = Settings(judge="causal_lm", judge_model="smollm2-135m-instruct")
+        context = BuildContext(settings, worker)
         yield RealEngines(build_judge(context), build_embedder(context), worker)
 
 
 @pytest.fixture(scope="session")
 def embedded_service() -> Iterator[Service]:
-    """The embedded profile with its default recipe, as a process; tests share its cache."""
+    """The profile `embedded-small` with its default recipe, as a process; tests share its cache."""
     with serving(None, recipe="medix-r1-guarded") as service:
         yield service

@@ -48,14 +48,25 @@ class Profile(NamedTuple):
     """A second engine, with a language model, if the judge follows no instructions."""
     other_judge: Choice | None = None
     """The judge's model in another engine, used if `judge` names that engine."""
+    cascade: bool = False
+    """Whether `llm` is also asked if the judge is not sure."""
 
 
-PROFILES = {
-    # A laptop: small models that come in ordinary packages. The judge is a verifier of medical
-    # answers. The language model only demonstrates a second engine; it is too weak for training.
+ProfileName = Literal["embedded", "embedded-small", "gpu", "remote"]
+
+PROFILES: dict[ProfileName, Profile] = {
+    # A CPU, models that come in ordinary packages: a verifier that knows medical terms, and a
+    # language model that reads answers, reports and rubrics.
     "embedded": Profile(
         judge=Choice("cross_encoder", "medreward-verifier"),
-        llm=Choice("causal_lm", "smollm2-135m-instruct"),
+        llm=Choice("causal_lm", "qwen2.5-coder-1.5b-instruct"),
+        cascade=True,
+        embedder=Choice("sentence_transformer", "all-minilm-l6-v2"),
+        device="cpu",
+    ),
+    # The same without the language model, for a small machine: it judges sentences like terms.
+    "embedded-small": Profile(
+        judge=Choice("cross_encoder", "medreward-verifier"),
         embedder=Choice("sentence_transformer", "all-minilm-l6-v2"),
         device="cpu",
     ),
@@ -109,8 +120,9 @@ class Settings(BaseSettings):
     role: Role = "all"
     """Role of this process: `all` does everything; `api` answers requests and loads no model; `judge`
     and `embed` load one model each, and serve any number of `api` processes."""
-    profile: Literal["embedded", "gpu", "remote"] = "embedded"
-    """Set of defaults for the engines, models and device below."""
+    profile: ProfileName = "embedded"
+    """Set of defaults for the engines, models and device below. Which one is in force never follows
+    from the machine: `embedded` needs more memory than `embedded-small`, and is refused without."""
 
     judge: str | None = None
     """Engine of the judge: causal_lm, cross_encoder, vllm, openai, role (another medreward process,
@@ -126,8 +138,9 @@ class Settings(BaseSettings):
     """Model of the second engine, in the form of `judge_model`."""
     llm_revision: str | None = None
     """Revision of the second engine's model, in the form of `judge_revision`."""
-    cascade: bool = False
-    """Ask the second engine if the judge is not sure."""
+    cascade: bool | None = None
+    """Ask the second engine if the judge is not sure; by default the profile's choice, and not if
+    `judge` is set."""
     cascade_shadow: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of the judge's sure answers that the second engine is asked too, to measure how often
     they agree."""
@@ -136,7 +149,7 @@ class Settings(BaseSettings):
     that comes with the model, if it has one; `off` uses none."""
     abstain: bool | None = None
     """Let the judge leave a sample without a verdict if it is not sure; by default only if
-    `calibration` names a file, or with `cascade`."""
+    `calibration` names a file, or in a cascade."""
     judge_url: HttpUrls = ()
     """Base URL of the openai engine, ending in /v1, or of the role engine, such as
     http://judge:8080. Several servers of one model, separated by commas, share the work. This and
@@ -405,11 +418,32 @@ class Settings(BaseSettings):
     @property
     def llm_choice(self) -> Choice | None:
         """The second engine and its model; None without a second engine."""
-        has_own = self.judge is None and self.role in {"all", "judge"}
-        default = PROFILES[self.profile].llm if has_own else None
+        default = PROFILES[self.profile].llm if self._has_profile_judge else None
         if default is not None:
             return _choose(default, self.llm, self.llm_model)
         return None if self.llm is None else Choice(self.llm, self.llm_model or "")
+
+    @property
+    def escalates(self) -> bool:
+        """True if the second engine is also asked what the judge is not sure of."""
+        if self.cascade is not None:
+            return self.cascade
+        return self._has_profile_judge and PROFILES[self.profile].cascade
+
+    @property
+    def _has_profile_judge(self) -> bool:
+        return self.judge is None and self.role in {"all", "judge"}
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """The engines of a process of this role: `judge`, `llm` and `embedder`, as far as it has them."""
+        choices = {
+            "judge": self.judge_choice,
+            "llm": self.llm_choice,
+            "embedder": self.embedder_choice,
+        }
+        left_out = {"judge": {"embedder"}, "embed": {"judge", "llm"}}.get(self.role, set())
+        return {name: c for name, c in choices.items() if c is not None and name not in left_out}
 
     @property
     def calibration_file(self) -> Path | None:
@@ -419,7 +453,7 @@ class Settings(BaseSettings):
     @property
     def abstains(self) -> bool:
         """True if the judge may leave a sample without a verdict."""
-        is_wanted = self.cascade or self.calibration_file is not None
+        is_wanted = self.escalates or self.calibration_file is not None
         return is_wanted if self.abstain is None else self.abstain
 
     @property

@@ -20,8 +20,9 @@ SURFACE: dict[str, Any] = json.loads((Path(__file__).parent / "surface.json").re
 
 REMOVED_SETTINGS = {"judge_max_cost_per_run"}
 ADDED_SETTINGS = {"causal_lm_dtype": "None"}
-OTHER_DEFAULTS = {"vllm_gpu_memory_utilization": "None"}
-"""Settings with another default than in that state: None is computed from the free memory."""
+OTHER_DEFAULTS = {"vllm_gpu_memory_utilization": "None", "cascade": "None"}
+"""Settings with another default than in that state: None is computed from the free memory, and for
+`cascade` is the profile's choice."""
 
 
 def without_descriptions(node: object) -> object:

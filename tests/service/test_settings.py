@@ -2,12 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from medreward.settings import Settings, default_models_dir
+from medreward.settings import ProfileName, Settings, default_models_dir
 
 SECRETS = {
     "MEDREWARD_JUDGE_API_KEY": "sk-judge",
@@ -35,7 +35,14 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (
             "embedded",
             ("cross_encoder", "medreward-verifier"),
-            ("causal_lm", "smollm2-135m-instruct"),
+            ("causal_lm", "qwen2.5-coder-1.5b-instruct"),
+            ("sentence_transformer", "all-minilm-l6-v2"),
+            "cpu",
+        ),
+        (
+            "embedded-small",
+            ("cross_encoder", "medreward-verifier"),
+            None,
             ("sentence_transformer", "all-minilm-l6-v2"),
             "cpu",
         ),
@@ -56,7 +63,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
 )
 def test_a_profile_names_engines_models_and_device(
-    profile: Literal["embedded", "gpu", "remote"],
+    profile: ProfileName,
     judge: tuple[str, str],
     llm: tuple[str, str] | None,
     embedder: tuple[str, str],
@@ -73,7 +80,8 @@ def test_a_profile_names_engines_models_and_device(
 @pytest.mark.parametrize(
     ("given", "judge"),
     [
-        ({"judge": "causal_lm"}, ("causal_lm", "smollm2-135m-instruct")),
+        ({"judge": "causal_lm"}, ("causal_lm", "qwen2.5-coder-1.5b-instruct")),
+        ({"profile": "embedded-small", "judge": "causal_lm"}, ("causal_lm", "")),
         ({"judge_model": "other"}, ("cross_encoder", "other")),
         ({"judge": "causal_lm", "judge_model": "other"}, ("causal_lm", "other")),
         ({"judge": "openai"}, ("openai", "")),  # another engine's model would be the wrong one
@@ -92,13 +100,16 @@ def test_an_engine_or_model_of_ones_own_goes_before_the_profiles(
 @pytest.mark.parametrize(
     ("given", "llm"),
     [
-        ({"judge_model": "other"}, ("causal_lm", "smollm2-135m-instruct")),
+        ({"judge_model": "other"}, ("causal_lm", "qwen2.5-coder-1.5b-instruct")),
         ({"judge": "cross_encoder"}, None),
         ({"llm_model": "other"}, ("causal_lm", "other")),
         ({"llm": "openai", "llm_model": "other"}, ("openai", "other")),
         ({"llm": "openai"}, ("openai", "")),
         ({"judge": "cross_encoder", "llm": "vllm", "llm_model": "other"}, ("vllm", "other")),
         ({"profile": "remote", "llm": "openai", "llm_model": "other"}, ("openai", "other")),
+        ({"profile": "embedded-small", "llm": "causal_lm"}, ("causal_lm", "")),
+        ({"role": "judge"}, ("causal_lm", "qwen2.5-coder-1.5b-instruct")),
+        ({"role": "embed"}, None),
     ],
 )
 def test_a_language_model_stands_beside_the_judge(
@@ -109,9 +120,48 @@ def test_a_language_model_stands_beside_the_judge(
 
 
 @pytest.mark.parametrize(
+    ("given", "escalates"),
+    [
+        ({}, True),
+        ({"llm_model": "other"}, True),
+        ({"cascade": False}, False),
+        ({"judge": "cross_encoder"}, False),
+        ({"judge": "cross_encoder", "llm": "openai"}, False),
+        ({"judge": "cross_encoder", "llm": "openai", "cascade": True}, True),
+        ({"profile": "embedded-small"}, False),
+        ({"profile": "embedded-small", "llm": "openai"}, False),
+        ({"profile": "gpu"}, False),
+        ({"role": "api"}, False),
+        ({"role": "embed"}, False),
+    ],
+)
+def test_the_profile_decides_whether_the_language_model_helps_an_unsure_judge(
+    given: dict[str, Any], escalates: bool
+) -> None:
+    """It does so for its own judge only, and a setting of one's own goes before it."""
+    assert Settings(**given).escalates is escalates
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({}, ["judge", "llm", "embedder"]),
+        ({"profile": "embedded-small"}, ["judge", "embedder"]),
+        ({"role": "judge"}, ["judge", "llm"]),
+        ({"role": "embed"}, ["embedder"]),
+        ({"role": "api"}, ["judge", "embedder"]),
+    ],
+)
+def test_a_process_has_the_engines_of_its_role(given: dict[str, Any], names: list[str]) -> None:
+    """By name, in one order."""
+    assert list(Settings(**given).choices) == names
+
+
+@pytest.mark.parametrize(
     ("given", "name"),
     [
         ({"profile": "remote", "cascade": True}, "MEDREWARD_CASCADE"),
+        ({"profile": "embedded-small", "cascade": True}, "MEDREWARD_CASCADE"),
         ({"judge": "scripted", "llm_model": "other"}, "MEDREWARD_LLM_MODEL"),
     ],
 )
@@ -126,9 +176,11 @@ def test_what_needs_a_second_engine_is_refused_without_one(
 @pytest.mark.parametrize(
     ("given", "abstains"),
     [
-        ({}, False),
-        ({"calibration": "off"}, False),
-        ({"calibration": "file.json"}, True),
+        ({}, True),
+        ({"cascade": False}, False),
+        ({"profile": "embedded-small"}, False),
+        ({"profile": "embedded-small", "calibration": "off"}, False),
+        ({"profile": "embedded-small", "calibration": "file.json"}, True),
         ({"cascade": True}, True),
         ({"cascade": True, "abstain": False}, False),
         ({"abstain": True}, True),

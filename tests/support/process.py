@@ -128,12 +128,14 @@ class _Output:
 class Service(Program):
     """`medreward serve`; it can be killed, and comes back at the same address.
 
-    *settings* are those of docs/settings.md, in lower case and without MEDREWARD.
+    *settings* are those of docs/settings.md, in lower case and without MEDREWARD; the profile is the
+    small one unless they name another.
     """
 
     def __init__(self, *options: str, **settings: object) -> None:
         # The published recipe asks the engines whatever an answer says.
-        chosen = {"port": 0, "log_level": "warning", "recipe": "medix-r1", **settings}
+        usual = {"log_level": "warning", "recipe": "medix-r1", "profile": "embedded-small"}
+        chosen = {"port": 0, **usual, **settings}
         named = {f"MEDREWARD_{name.upper()}": str(value) for name, value in chosen.items()}
         super().__init__([medreward_command(), "serve", *options], bare_environment() | named)
         self.url = ""

@@ -106,21 +106,10 @@ def _look(settings: Settings, probe: Probe) -> Iterator[Check]:
     except SetupError as exc:
         yield Check("engines", False, str(exc))
         return
-    chosen = _chosen(settings)
+    chosen = settings.choices
     yield Check("engines", True, ", ".join(choice.engine for choice in chosen.values()))
     for name, choice in chosen.items():
         yield _model(f"{name} model", choice, settings.models_dir)
-
-
-def _chosen(settings: Settings) -> dict[str, Choice]:
-    """Return the engines that a process of this role uses, by name."""
-    choices = {
-        "judge": settings.judge_choice,
-        "llm": settings.llm_choice,
-        "embedder": settings.embedder_choice,
-    }
-    left_out = {"judge": {"embedder"}, "embed": {"judge", "llm"}}.get(settings.role, set())
-    return {n: choice for n, choice in choices.items() if choice is not None and n not in left_out}
 
 
 def _variables() -> list[Check]:
@@ -264,7 +253,7 @@ def _print_settings(console: Console, settings: Settings) -> None:
             {
                 "role": settings.role,
                 "profile": settings.profile,
-                **{name: _choice(_chosen(settings).get(name)) for name in _ENGINES},
+                **{name: _choice(settings.choices.get(name)) for name in _ENGINES},
                 "device": shown(settings.torch_device),
                 "recipe": shown(settings.recipe),
                 "address": shown(f"{settings.host} port {settings.port}, keys {keys}"),

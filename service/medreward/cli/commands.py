@@ -86,7 +86,8 @@ def serve(
     ] = None,
     recipe: Annotated[str | None, option("NAME", "Recipe of requests that name none.")] = None,
     profile: Annotated[
-        str | None, option("embedded|gpu|remote", "Which engines and models to run.")
+        str | None,
+        option("embedded|embedded-small|gpu|remote", "Which engines and models to run."),
     ] = None,
     role: Annotated[
         str | None,
@@ -350,7 +351,7 @@ def list_models(
         bool, typer.Option("--verify", help="Compare every fetched file with its SHA-256.")
     ] = False,
 ) -> None:
-    """List the small models: whether they are fetched, where, and what they are worth."""
+    """List the models that need no hub: whether they are fetched, where, and what they are worth."""
     from medreward.cli.models import print_models
 
     print_models(verifies=verify)
@@ -370,7 +371,7 @@ def fetch(
     revision: Annotated[str | None, option("REV", "Revision of the Hugging Face models.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Fetch also what is there.")] = False,
 ) -> None:
-    """Fetch models; without a name, the two small ones of the profile `embedded`."""
+    """Fetch models; without a name, those of the configured profile (MEDREWARD_PROFILE)."""
     from medreward.cli.models import fetch_models
 
     fetch_models(names or [], revision=revision, again=again)
@@ -400,7 +401,8 @@ def check(
         ),
     ] = False,
     profile: Annotated[
-        str | None, option("embedded|gpu|remote", "Which engines and models to check.")
+        str | None,
+        option("embedded|embedded-small|gpu|remote", "Which engines and models to check."),
     ] = None,
     recipe: Annotated[
         str | None, option("NAME", "Recipe that the file is read with; else the default.")

@@ -90,8 +90,8 @@ def fetch_file(
         return downloaded
     raise SetupError(
         f"cannot fetch {model.name!r}: {'; '.join(reasons)}; or put a copy of the file into "
-        f"MEDREWARD_MODELS_DIR, as {copy}; or set MEDREWARD_JUDGE=cross_encoder and "
-        "MEDREWARD_JUDGE_MODEL=medreward-verifier for another judge"
+        f"MEDREWARD_MODELS_DIR, as {copy}; or set MEDREWARD_PROFILE=embedded-small, which judges "
+        "without a language model"
     )
 
 

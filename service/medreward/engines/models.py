@@ -30,8 +30,6 @@ class _Model:
     licence: str
     fitness: str
     """Strengths and limits of the model, with measured figures."""
-    of_default_profile: bool = True
-    """Whether `medreward models fetch` brings it without being given its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +169,6 @@ CATALOGUE: dict[str, Model] = {
                 "reads answers, although it was made for code: of 228 answers it said YES to 50 % "
                 "of the right and 4 % of the wrong ones (AUC 0.83)"
             ),
-            of_default_profile=False,
         ),
         InstalledModel(
             name="medreward-verifier",
@@ -303,16 +300,19 @@ def how_to_have(model: Model, models_dir: Path) -> str:
             f"the model {model.name!r} is not installed: `pip install ./{model.source}` in a "
             "checkout of medreward, or set MEDREWARD_JUDGE and MEDREWARD_JUDGE_MODEL to another"
         )
-    return (
-        f"the model {model.name!r} is not in {models_dir}: run `{fetch_command(model)}`, "
-        "or set MEDREWARD_MODELS_DIR to where it was fetched"
-    )
+    ways = [
+        f"run `{fetch_command(model)}`",
+        "set MEDREWARD_MODELS_DIR to where it was fetched",
+    ]
+    if isinstance(model, SplitModel):
+        ways[0] += f" ({model.size / 1e9:.1f} GB)"
+        ways.append("judge without a language model by MEDREWARD_PROFILE=embedded-small")
+    return f"the model {model.name!r} is not in {models_dir}: {', or '.join(ways)}"
 
 
 def fetch_command(model: FetchedModel) -> str:
     """Return the command that fetches a model."""
-    command = "medreward models fetch"
-    return command if model.of_default_profile else f"{command} {model.name}"
+    return f"medreward models fetch {model.name}"
 
 
 def sha256_of(file: Path) -> str:

@@ -293,7 +293,7 @@ def build_judge(context: BuildContext) -> Judge:
     return Cascade(
         first,
         second,
-        escalates=settings.cascade,
+        escalates=settings.escalates,
         # The verifier of this project compares terms; what another classifier reads is not known.
         suits=is_about_terms if settings.judge_choice.model == VERIFIER else None,
         shadow=settings.cascade_shadow,
@@ -347,8 +347,8 @@ def _check_platform(settings: Settings, probe: Probe) -> None:
         )
     if missing:
         raise SetupError(
-            f"MEDREWARD_PROFILE=gpu needs {' and '.join(missing)}. Other profiles: embedded (small "
-            "models on a CPU) and remote (servers of yours)"
+            f"MEDREWARD_PROFILE=gpu needs {' and '.join(missing)}. Other profiles: embedded and "
+            "embedded-small (models on a CPU) and remote (servers of yours)"
         )
 
 
@@ -375,7 +375,7 @@ def _check_left_to_judge(settings: Settings) -> None:
     """Refuse settings that belong to the process that holds the judge, and have no effect here."""
     misplaced = {
         "LLM": settings.llm is not None,
-        "CASCADE": settings.cascade,
+        "CASCADE": settings.cascade is not None,
         "CALIBRATION": settings.calibration is not None,
         "ABSTAIN": settings.abstain is not None,
     }

@@ -77,9 +77,10 @@ def outage() -> FastAPI:
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep this machine's settings out, but for where the models are."""
+    """Keep this machine's settings out, but for where the models are, and the tests' profile."""
+    kept = {"MEDREWARD_MODELS_DIR", "MEDREWARD_PROFILE"}
     for name in list(os.environ):
-        if name.startswith("MEDREWARD_") and name != "MEDREWARD_MODELS_DIR":
+        if name.startswith("MEDREWARD_") and name not in kept:
             monkeypatch.delenv(name)
     monkeypatch.delenv("COLUMNS", raising=False)
 

@@ -72,13 +72,16 @@ def test_missing_models_are_told_with_what_mends_them(
 ) -> None:
     """Both at once, and nothing is loaded; the verifier is installed with the package."""
     monkeypatch.setenv("MEDREWARD_MODELS_DIR", str(tmp_path))
+    monkeypatch.setenv("MEDREWARD_LLM", "causal_lm")
+    monkeypatch.setenv("MEDREWARD_LLM_MODEL", "qwen2.5-coder-1.5b-instruct")
     told = run("check")
 
     assert told.code == 1
     assert "✓   judge model" in told.stdout
     assert "✗   llm model" in told.stdout
     assert "✗   embedder model" in told.stdout
-    assert "run `medreward models fetch`" in _unwrapped(told.stdout)
+    for model in ("qwen2.5-coder-1.5b-instruct", "all-minilm-l6-v2"):
+        assert f"run `medreward models fetch {model}`" in _unwrapped(told.stdout)
     assert told.stderr == "medreward: not as it should be: llm model, embedder model\n"
 
 
@@ -160,12 +163,12 @@ def test_the_users_limits_are_the_ones_that_count(
 
 
 @pytest.mark.models
-def test_the_embedded_profile_is_sound(run_apart: Run) -> None:
-    """The three real models are what they were, and load."""
+def test_the_profile_embedded_small_is_sound(run_apart: Run) -> None:
+    """The two real models are what they were, and load."""
     told = run_apart("check")
 
     assert told.code == 0
-    assert _unwrapped(told.stdout).count("every file as it was fetched") == 3
+    assert _unwrapped(told.stdout).count("every file as it was fetched") == 2
     assert "this engine sees only the labels" in told.stdout
 
 
@@ -175,6 +178,7 @@ def test_a_language_model_is_told_how_well_it_covers_the_labels(
 ) -> None:
     """The share of the probability that falls on YES and NO, beside the floor."""
     monkeypatch.setenv("MEDREWARD_JUDGE", "causal_lm")
+    monkeypatch.setenv("MEDREWARD_JUDGE_MODEL", "smollm2-135m-instruct")
     monkeypatch.setenv("MEDREWARD_EMBEDDER", "hashed")
     told = run_apart("check")
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -45,7 +46,6 @@ def test_a_missing_model_is_listed_with_the_command_that_fetches_it(
         assert f"role {model.role} licence {model.licence} state {state}" in words
         assert str(folder_of(model, models_dir)) in told.stdout.replace("\n", "")
         assert model.fitness in words
-    assert "run `medreward models fetch`" in words
     assert "run `medreward models fetch qwen2.5-coder-1.5b-instruct`" in words
 
 
@@ -71,19 +71,55 @@ def test_a_changed_model_fails_the_comparison(
 
     assert told.code == 1
     assert f"changed: {file}" in told.stdout
-    assert "all-minilm-l6-v2 changed on disk: run `medreward models fetch --again`" in told.stderr
+    assert (
+        "all-minilm-l6-v2 changed on disk: run `medreward models fetch all-minilm-l6-v2 --again`"
+        in (told.stderr)
+    )
 
 
-def test_nothing_is_fetched_that_is_there(run: Run, fetched: Path) -> None:
-    """Fetching twice costs nothing; a model outside the default profile has to be named."""
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, ["medreward-verifier", "qwen2.5-coder-1.5b-instruct", "all-minilm-l6-v2"]),
+        ({"PROFILE": "embedded-small"}, ["medreward-verifier", "all-minilm-l6-v2"]),
+        ({"ROLE": "embed"}, ["all-minilm-l6-v2"]),
+        (
+            {"LLM_MODEL": "smollm2-135m-instruct", "EMBEDDER": "hashed"},
+            ["medreward-verifier", "smollm2-135m-instruct"],
+        ),
+    ],
+)
+def test_the_models_of_the_configured_profile_are_fetched_unless_they_are_there(
+    run: Run,
+    fetched: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    names: list[str],
+) -> None:
+    """Others have to be named; fetching twice costs nothing."""
+    monkeypatch.delenv("MEDREWARD_PROFILE", raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(f"MEDREWARD_{name}", value)
     told = run("models", "fetch")
 
     assert told.code == 0
-    assert told.stdout.replace("\n", "").count("is there: ") == 3
-    assert str(fetched) in told.stdout
-    assert "qwen2.5-coder-1.5b-instruct" not in told.stdout
-    named = run("models", "fetch", "qwen2.5-coder-1.5b-instruct").stdout
-    assert named.startswith("qwen2.5-coder-1.5b-instruct is there: ")
+    assert re.findall(r"(\S+) is there: ", told.stdout) == names
+    assert str(fetched) in told.stdout.replace("\n", "")
+    named = run("models", "fetch", "smollm2-135m-instruct").stdout
+    assert named.startswith("smollm2-135m-instruct is there: ")
+
+
+def test_a_profile_without_models_of_the_list_asks_for_a_name(
+    run: Run, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The models of a hub are fetched by their ids, or when the service starts."""
+    monkeypatch.setenv("MEDREWARD_PROFILE", "gpu")
+    told = run("models", "fetch")
+
+    assert told.code == 2
+    assert "MEDREWARD_PROFILE=gpu" in told.stderr
+    assert "name the model to fetch" in " ".join(told.stderr.split())
+    assert not any(models_dir.iterdir())
 
 
 @pytest.mark.parametrize("name", ["smollm", "a/b/c", "/a/b", "./a"])

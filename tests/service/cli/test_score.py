@@ -247,12 +247,13 @@ def test_models_that_are_not_there_are_asked_for(
 ) -> None:
     """A newcomer is told the command that fetches them, in one line."""
     monkeypatch.setenv("MEDREWARD_JUDGE", "causal_lm")
+    monkeypatch.setenv("MEDREWARD_JUDGE_MODEL", "qwen2.5-coder-1.5b-instruct")
     monkeypatch.setenv("MEDREWARD_EMBEDDER", "hashed")
     monkeypatch.setenv("MEDREWARD_MODELS_DIR", str(tmp_path))
     told = run_apart("score", jsonl(RIGHT))
 
     assert told.code == 1
-    assert "run `medreward models fetch`" in told.stderr
+    assert "run `medreward models fetch qwen2.5-coder-1.5b-instruct`" in told.stderr
     assert "Traceback" not in told.stderr
     assert "loading_failed" not in told.stderr
 

@@ -137,7 +137,7 @@ def test_a_taken_port_is_named(run: Run) -> None:
     ("options", "said"),
     [
         (["--host", "::"], "set MEDREWARD_API_KEYS"),
-        (["--profile", "cloud"], "MEDREWARD_PROFILE: Input should be 'embedded', 'gpu'"),
+        (["--profile", "cloud"], "MEDREWARD_PROFILE: Input should be 'embedded', 'embedded-small'"),
         (["--recipe", "medix"], "MEDREWARD_RECIPE='medix'; choose from medix-r1"),
     ],
 )
@@ -168,12 +168,14 @@ def test_models_that_cannot_be_loaded_end_it(
 ) -> None:
     """With the reason, instead of a service that is never ready."""
     monkeypatch.setenv("MEDREWARD_JUDGE", "causal_lm")
+    monkeypatch.setenv("MEDREWARD_JUDGE_MODEL", "qwen2.5-coder-1.5b-instruct")
     monkeypatch.setenv("MEDREWARD_EMBEDDER", "hashed")
     monkeypatch.setenv("MEDREWARD_MODELS_DIR", str(tmp_path))
     told = run_apart("serve", "--port", "0")
 
     assert told.code == 1
-    assert "run `medreward models fetch`" in told.stderr.splitlines()[-1]
+    last = told.stderr.splitlines()[-1]
+    assert "run `medreward models fetch qwen2.5-coder-1.5b-instruct`" in last
     assert "Traceback" not in told.stderr
 
 

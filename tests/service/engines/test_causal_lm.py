@@ -131,7 +131,8 @@ def test_the_precision_is_a_setting_and_part_of_the_identity(
     judge: "CausalLmJudge", language_model: RealEngines
 ) -> None:
     """Judgements of one precision are not reused for another."""
-    settings = Settings(judge="causal_lm", causal_lm_dtype="bfloat16")
+    model = "smollm2-135m-instruct"
+    settings = Settings(judge="causal_lm", judge_model=model, causal_lm_dtype="bfloat16")
     small = build_judge(BuildContext(settings, language_model.worker))
 
     assert "torch.float32" in judge.identity

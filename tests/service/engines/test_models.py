@@ -53,13 +53,14 @@ def test_a_catalogue_model_that_is_not_fetched_is_told_how_to_be(
     assert locate(name, tmp_path) == str(tmp_path / name)
 
 
-def test_only_a_model_that_no_default_needs_is_fetched_by_its_name() -> None:
-    """A gigabyte is never a surprise."""
-    assert {name: fetch_command(model) for name, model in FETCHED.items()} == {
-        "smollm2-135m-instruct": "medreward models fetch",
-        "all-minilm-l6-v2": "medreward models fetch",
-        "qwen2.5-coder-1.5b-instruct": "medreward models fetch qwen2.5-coder-1.5b-instruct",
-    }
+def test_a_missing_language_model_is_told_with_its_size_and_the_small_profile(
+    tmp_path: Path,
+) -> None:
+    """Who cannot download a gigabyte has a judge all the same, by name."""
+    told = how_to_have(CATALOGUE["qwen2.5-coder-1.5b-instruct"], tmp_path)
+
+    assert "`medreward models fetch qwen2.5-coder-1.5b-instruct` (1.1 GB)" in told
+    assert "MEDREWARD_PROFILE=embedded-small" in told
 
 
 def test_a_folder_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
