@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
-from medreward.engines.accelerator import Probe, measure_platform, vllm_share
+from medreward.engines.accelerator import GIB, Probe, measure_platform, vllm_share
 from medreward.engines.calibration import Calibration, load_calibration
 from medreward.engines.embedder import Embedder
 from medreward.engines.embedders.hashed import HashedEmbedder
@@ -24,7 +24,7 @@ from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.judges.terms import is_about_terms
-from medreward.engines.models import CATALOGUE, identify, locate, own_calibration
+from medreward.engines.models import CATALOGUE, SplitModel, identify, locate, own_calibration
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.budget import CostTracker
 from medreward.engines.remote.pool import ServerOptions
@@ -32,7 +32,7 @@ from medreward.engines.remote.rate_limits import RateLimits
 from medreward.engines.templates import load_templates
 from medreward.errors import SetupError
 from medreward.offload import Offloader
-from medreward.settings import Choice, Settings
+from medreward.settings import PROFILES, Choice, Settings
 from medreward.telemetry.metrics import Metrics
 
 T = TypeVar("T")
@@ -325,6 +325,28 @@ def check_choices(settings: Settings, probe: Probe = measure_platform) -> None:
         _check_choice(settings, EMBEDDERS, settings.embedder_choice.engine, "MEDREWARD_EMBEDDER")
     if settings.profile == "gpu":
         _check_platform(settings, probe)
+    _check_memory(settings, probe)
+
+
+def _check_memory(settings: Settings, probe: Probe) -> None:
+    """Refuse the profile's language model on a machine or in a container too small for it.
+
+    A language model, judge or device that the user chose is not refused here.
+    """
+    is_profiles = settings.llm is settings.llm_model is settings.device is None
+    if not is_profiles or settings.llm_choice != PROFILES[settings.profile].llm:
+        return
+    model = CATALOGUE.get(settings.llm_choice.model) if settings.llm_choice else None
+    if not isinstance(model, SplitModel):
+        return
+    found = probe(None).process_memory
+    if found is not None and found < model.process_size:
+        raise SetupError(
+            f"MEDREWARD_PROFILE={settings.profile} needs {model.process_size / GIB:.1f} GiB of "
+            f"memory for {model.name}, and this process may take {found / GIB:.1f} GiB: give the "
+            "machine or the container more, or set MEDREWARD_PROFILE=embedded-small, which judges "
+            "without a language model"
+        )
 
 
 def _check_platform(settings: Settings, probe: Probe) -> None:

@@ -233,6 +233,22 @@ def test_a_judge_that_does_not_answer_in_labels_fails_the_check(
 
 
 @pytest.mark.usefixtures("logs_restored")
+def test_too_little_memory_for_the_profile_is_told_with_the_one_that_fits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Both numbers and the profile's name, before anything is loaded."""
+    platform = Platform(process_memory=3 * 2**30)
+    with pytest.raises(CommandError, match=r"^not as it should be: engines$"):
+        run_checks(None, recipe=None, profile="embedded", loads=True, probe=lambda _: platform)
+
+    told = _unwrapped(capsys.readouterr().out)
+    assert "✗ engines" in told
+    assert "needs 4.5 GiB" in told
+    assert "may take 3.0 GiB" in told
+    assert "MEDREWARD_PROFILE=embedded-small" in told
+
+
+@pytest.mark.usefixtures("logs_restored")
 @pytest.mark.parametrize(
     ("platform", "said"),
     [

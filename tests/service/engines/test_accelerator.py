@@ -1,11 +1,20 @@
-"""The profile `gpu`: refused on a machine that lacks something, and vLLM's share of a GPU."""
+"""What a profile needs of a machine: refused where it lacks, and vLLM's share of a GPU."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medreward.app import create_app
-from medreward.engines.accelerator import GIB, GpuMemory, Platform, measure_platform, vllm_share
+from medreward.engines.accelerator import (
+    GIB,
+    GpuMemory,
+    Platform,
+    measure_platform,
+    memory_limit,
+    vllm_share,
+)
+from medreward.engines.models import CATALOGUE, SplitModel
 from medreward.engines.registry import check_choices
 from medreward.errors import SetupError
 from medreward.settings import Settings
@@ -68,20 +77,129 @@ def test_what_the_user_chose_is_not_refused(platform: Platform, given: dict[str,
     check(platform, **given)
 
 
-@pytest.mark.parametrize("profile", ["embedded", "remote"])
+@pytest.mark.parametrize("profile", ["embedded-small", "remote"])
 def test_other_profiles_do_not_look_at_the_machine(profile: Any) -> None:
     """They start as fast as before, and without torch."""
 
-    def probe(_: int) -> Platform:
+    def probe(_: int | None) -> Platform:
         raise AssertionError
 
     check_choices(Settings(profile=profile), probe)
 
 
-def test_a_service_is_refused_before_it_listens() -> None:
+@pytest.mark.parametrize(
+    ("profile", "platform", "told"),
+    [
+        ("gpu", WITHOUT_CUDA, "MEDREWARD_PROFILE=gpu needs a CUDA device"),
+        ("embedded", Platform(process_memory=GIB), "MEDREWARD_PROFILE=embedded needs 4.5 GiB"),
+    ],
+)
+def test_a_service_is_refused_before_it_listens(
+    profile: Any, platform: Platform, told: str
+) -> None:
     """The refusal comes while the app is built, not by a readiness that never turns."""
-    with pytest.raises(SetupError, match="MEDREWARD_PROFILE=gpu needs a CUDA device"):
-        create_app(Settings(profile="gpu"), probe=lambda _: WITHOUT_CUDA)
+    with pytest.raises(SetupError, match=told):
+        create_app(Settings(profile=profile), probe=lambda _: platform)
+
+
+# Memory of a process with a language model.
+
+READER = CATALOGUE["qwen2.5-coder-1.5b-instruct"]
+assert isinstance(READER, SplitModel)
+TOO_LITTLE, ENOUGH = READER.process_size - 1, READER.process_size
+UNKNOWN = None
+
+
+def check_memory(memory: int | None, **given: Any) -> None:
+    """Check the choices of a service, with the profile embedded unless *given* another."""
+
+    def probe(gpus: int | None) -> Platform:
+        assert gpus is None, "importing torch takes seconds"
+        return Platform(process_memory=memory)
+
+    check_choices(Settings(**{"profile": "embedded", **given}), probe)
+
+
+@pytest.mark.parametrize("role", ["all", "judge"])
+def test_embedded_is_refused_with_too_little_memory_for_its_language_model(role: str) -> None:
+    """The message has both numbers, and the profile that fits; the judge is never another silently."""
+    with pytest.raises(SetupError) as refused:
+        check_memory(2 * GIB, role=role)
+
+    message = str(refused.value)
+    assert message.startswith("MEDREWARD_PROFILE=embedded needs 4.5 GiB of memory")
+    assert "this process may take 2.0 GiB" in message
+    assert "set MEDREWARD_PROFILE=embedded-small" in message
+    with pytest.raises(SetupError, match="embedded-small"):
+        check_memory(TOO_LITTLE)
+
+
+@pytest.mark.parametrize(
+    ("memory", "given"),
+    [
+        (ENOUGH, {}),
+        (UNKNOWN, {}),
+        (TOO_LITTLE, {"profile": "embedded-small"}),
+        (TOO_LITTLE, {"role": "embed"}),
+        (TOO_LITTLE, {"role": "api"}),
+        (TOO_LITTLE, {"judge": "cross_encoder"}),
+        (TOO_LITTLE, {"llm": "causal_lm", "llm_model": READER.name}),
+        (TOO_LITTLE, {"llm_model": "other"}),
+        (TOO_LITTLE, {"device": "cuda"}),
+    ],
+)
+def test_what_fits_or_was_chosen_is_not_refused(memory: int | None, given: dict[str, Any]) -> None:
+    """Nor is anything where the system does not tell its memory."""
+    check_memory(memory, **given)
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    """A system's files under *root*, on a machine of 8 GiB."""
+    for name, content in {"proc/meminfo": "MemTotal: 8388608 kB\nMemFree: 9 kB\n", **files}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content, "utf-8")
+    return root
+
+
+V1 = "9:cpu,cpuacct:/a\n4:memory:/a/b\n0::/\n"
+NONE_V1 = "9223372036854771712"
+
+
+@pytest.mark.parametrize(
+    ("files", "gib"),
+    [
+        ({}, 8),
+        ({"proc/self/cgroup": "0::/\n"}, 8),
+        # Version 2: the least of nested limits.
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": f"{3 * GIB}\n"}, 3),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/memory.max": f"{2 * GIB}\n",
+          "sys/fs/cgroup/a/b/memory.max": "max\n"}, 2),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/memory.max": f"{5 * GIB}\n",
+          "sys/fs/cgroup/a/b/memory.max": f"{3 * GIB}\n"}, 3),
+        # In a container with a namespace of its own, and in one with the path of the host.
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": f"{4 * GIB}\n"}, 4),
+        ({"proc/self/cgroup": "0::/../host\n", "sys/fs/cgroup/memory.max": f"{4 * GIB}\n"}, 4),
+        # More than the machine has.
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": f"{64 * GIB}\n"}, 8),
+        # Version 1, where no limit is a large number.
+        ({"proc/self/cgroup": V1, "sys/fs/cgroup/memory/memory.limit_in_bytes": NONE_V1}, 8),
+        ({"proc/self/cgroup": V1,
+          "sys/fs/cgroup/memory/memory.limit_in_bytes": NONE_V1,
+          "sys/fs/cgroup/memory/a/memory.limit_in_bytes": f"{2 * GIB}",
+          "sys/fs/cgroup/memory/a/b/memory.limit_in_bytes": f"{3 * GIB}"}, 2),
+        ({"proc/self/cgroup": V1, "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{1 * GIB}"}, 1),
+    ],
+)  # fmt: skip
+def test_a_process_may_take_the_least_of_its_limits(
+    tmp_path: Path, files: dict[str, str], gib: int
+) -> None:
+    """Of the machine's whole memory and of each cgroup around the process, of both versions."""
+    assert memory_limit(tree(tmp_path, files)) == gib * GIB
+
+
+def test_a_system_without_these_files_does_not_tell(tmp_path: Path) -> None:
+    """Nothing is refused there."""
+    assert memory_limit(tmp_path) is None
 
 
 def gpu(free_gib: float, total_gib: float) -> GpuMemory:
