@@ -45,6 +45,8 @@ class ScoringContext:
     """The templates that the judge can answer."""
     judge_identities: Mapping[str, str]
     """The identity of the engine that answers each template."""
+    judge_limits: str | None
+    """What the judge cannot read; None for one with a language model."""
     embedder_identity: str
     fingerprints: Mapping[str, str]
     """The fingerprint of each recipe, by name."""

@@ -185,6 +185,7 @@ class Service:
             has_other_engine=has_other_engine(judge),
             answerable=frozenset(t.name for t in templates if judge.can_answer(t)),
             judge_identities={t.name: identity_for(judge, t) for t in templates},
+            judge_limits=self.engines.judge_limits,
             embedder_identity=self.engines.embedder.identity,
             fingerprints=self._fingerprints,
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import httpx
 import pytest
+import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 import medreward
@@ -14,6 +15,7 @@ from medreward.app import create_app
 from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.scripted import ScriptedJudge
+from medreward.engines.supervisor import LIMITS_WITHOUT_LLM
 from medreward.engines.templates import Template
 from medreward.errors import BackendDown, Problem, SetupError
 from medreward.settings import Settings
@@ -364,3 +366,23 @@ async def test_a_template_that_the_judge_cannot_answer_is_unavailable(serve: Ser
 
     assert [reply.status_code for reply in replies] == [200, 422, 422]
     assert {reply.json()["error"]["kind"] for reply in replies[1:]} == {"template_unavailable"}
+    for reply in replies[1:]:
+        assert "use MEDREWARD_PROFILE=embedded, or set" in reply.json()["error"]["message"]
+
+
+async def test_a_judge_without_a_language_model_says_what_it_cannot_read(serve: Serve) -> None:
+    """In one line of the log when it is ready, and in the provenance of each reply."""
+    item = {"answer": "a b", "reference": "a c"}
+    with structlog.testing.capture_logs() as logged:
+        async with serve(judge=FewTemplates("match", "equivalence")) as client:
+            limited = [
+                (await client.post("/judge", json={"items": [item]})).json(),
+                (await client.post("/reward", json=BODY)).json(),
+            ]
+    async with serve() as client:
+        reading = (await client.post("/reward", json=BODY)).json()
+
+    told = {reply["provenance"]["judge_limits"] for reply in limited}
+    assert told == {LIMITS_WITHOUT_LLM}
+    assert [e["limits"] for e in logged if e["event"] == "judge_limited"] == [LIMITS_WITHOUT_LLM]
+    assert reading["provenance"]["judge_limits"] is None

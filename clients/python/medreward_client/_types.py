@@ -227,13 +227,16 @@ class Provenance:
     judge: str
     embedder: str
     service: str
+    judge_limits: str | None = None
+    """What the judge cannot read; None for one with a language model."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeProvenance:
     """The origin of scores: they are comparable if fingerprint, judge and rules are equal.
 
-    `rules` names the rules and guards in front of the judge; None if there are none.
+    `rules` names the rules and guards in front of the judge; None if there are none. `judge_limits`
+    says what the judge cannot read; None for one with a language model.
     """
 
     template: str
@@ -241,6 +244,7 @@ class JudgeProvenance:
     judge: str
     service: str
     rules: str | None = None
+    judge_limits: str | None = None
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ async def _load(
         checks = _engine_checks(service.engines.readiness)
         # A process of the role `embed` has no judge.
         if service.engines.status == "ready" and service.settings.role != "embed":
-            checks += [*_formats(service), await _coverage(service)]
+            checks += [*_formats(service), *_limits(service), await _coverage(service)]
             if is_exam:
                 check, result = await _exam(service)
                 checks.append(check)
@@ -197,6 +197,13 @@ def _formats(service: Service) -> Iterator[Check]:
         if isinstance(judge, OpenAiJudge):
             reasons = (f"; not by {name}: {why}" for name, why in judge.why_not_cheaper.items())
             yield Check("judge's way", is_fine=True, found="".join((f"by {judge.way}", *reasons)))
+
+
+def _limits(service: Service) -> Iterator[Check]:
+    """Report what the judge cannot read; a judge for terms alone is as it should be."""
+    limits = service.engines.judge_limits
+    if limits is not None:
+        yield Check("judge's limits", is_fine=True, found=limits)
 
 
 async def _coverage(service: Service) -> Check:

@@ -183,6 +183,7 @@ def _print_welcome(
     console.print(Text(f"medreward {medreward.__version__} is ready at {url}", "bold green"))
     facts: dict[str, str | Text] = {
         **{f"  {role}": shown(_described(service, role)) for role in engines},
+        **_limits(service),
         "  loaded": f"in {seconds:.1f} s",
         **_part(service),
         "  listens": shown(f"on {settings.host} port {port}; {url}/docs tells the routes"),
@@ -195,6 +196,12 @@ def _print_welcome(
         console.print(Text("\nTry it from another terminal:\n", "bold"))
         console.print(shown(_curl(url, has_keys=bool(settings.api_keys))), soft_wrap=True)
     print_disclaimer(console, engines)
+
+
+def _limits(service: Service) -> dict[str, Text | str]:
+    """Return what the judge of this process cannot read, if it has one without a language model."""
+    limits = None if service.settings.role == "embed" else service.engines.judge_limits
+    return {} if limits is None else {"  limits": shown(limits, "yellow")}
 
 
 def _is_part(settings: Settings) -> bool:

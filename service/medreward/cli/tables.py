@@ -246,6 +246,8 @@ def _facts(run: RewardRun) -> dict[str, Text | str]:
     facts["time"] = f"{run.seconds:.1f} s, {total / run.seconds:.1f} samples/s"
     facts["recipe"] = shown(f"{origin.recipe} {short(origin.fingerprint)}")
     facts["judge"] = shown(origin.judge)
+    if origin.judge_limits is not None:
+        facts["limits"] = shown(origin.judge_limits, "yellow")
     facts["embedder"] = shown(origin.embedder)
     return facts
 

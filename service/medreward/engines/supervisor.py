@@ -48,6 +48,10 @@ WARM_UP_TIMEOUT_S = 120.0
 WARM_UP_TEXT = "left lower lobe"
 LLM_TEMPLATE = "report"
 """A template that only a language model can answer."""
+LIMITS_WITHOUT_LLM = (
+    "no language model: sentences and whole answers are judged like terms; "
+    "reports and rubrics are refused"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -243,6 +247,12 @@ class EngineSupervisor:
         return self._built(self._judge)
 
     @property
+    def judge_limits(self) -> str | None:
+        """What the judge cannot read, once it has started; None for one with a language model."""
+        can_read_all = self.judge.can_answer(load_templates()[LLM_TEMPLATE])
+        return None if can_read_all else LIMITS_WITHOUT_LLM
+
+    @property
     def embedder(self) -> Embedder:
         """The embedder, once it is built."""
         return self._built(self._embedder)
@@ -300,6 +310,8 @@ class EngineSupervisor:
             self._context.metrics.model_info["llm", llm.engine, named(llm), revision].set(1)
         self.status, self._ready_after_s = "ready", self.elapsed_s
         log.info("ready", **{s.role: s.engine.identity for s in self._held if s.engine is not None})
+        if self._judge in self._held and (limits := self.judge_limits) is not None:
+            log.warning("judge_limited", limits=limits)
 
     def note(self, role: Role, problem: Problem | None) -> None:
         """Record the outcome of one batch of an engine."""

@@ -166,8 +166,8 @@ def _take_questions(service: Service, permit: Permit, field: str, counts: Sequen
 def _check_template(context: ScoringContext, template: str) -> None:
     if template not in context.answerable:
         raise TemplateUnavailable(
-            f"template: this deployment's judge cannot answer {template!r}; "
-            "it needs a language model (MEDREWARD_JUDGE)"
+            f"template: this deployment's judge cannot answer {template!r}, which needs a language "
+            "model: use MEDREWARD_PROFILE=embedded, or set MEDREWARD_LLM or MEDREWARD_JUDGE"
         )
 
 

@@ -122,6 +122,8 @@ class RewardProvenance(BaseModel):
     recipe: str
     fingerprint: str
     judge: str
+    judge_limits: str | None = None
+    """What the judge cannot read; null for one with a language model."""
     embedder: str
     service: str
 
@@ -202,6 +204,8 @@ class JudgeProvenance(BaseModel):
     template: str
     fingerprint: str
     judge: str
+    judge_limits: str | None = None
+    """What the judge cannot read; null for one with a language model."""
     rules: str | None = None
     """Name and digest of the rules and guards in front of the judge; null if there are none."""
     service: str
