@@ -2,7 +2,7 @@
 
 usage: python benchmarks/embedding.py [--rounds 5] [--quick] [--threads 2]
 
-Needs the embedded profile's embedder (`medreward models fetch`). 64 prompts of eight rollouts with
+Needs the embedded profile's embedder (`medreward models fetch all-minilm-l6-v2`). 64 prompts of eight rollouts with
 three distinct answers each. Prints samples a second (median of the rounds) and the ratio to the
 published way (median of the per-round ratios); stops where a cosine is 1e-3 or more apart.
 """

@@ -2,7 +2,7 @@
 
 usage: python benchmarks/local_judge.py [--rounds 5] [--quick] [--threads 2]
 
-Needs the embedded profile's judge (`medreward models fetch`). Prints samples a second (median of
+Needs `medreward models fetch smollm2-135m-instruct`. Prints samples a second (median of
 the rounds) and the ratio to plain transformers (median of the per-round ratios), for prompts that
 all differ and for groups of eight rollouts with three distinct answers, where plain transformers
 is asked once a sample.
@@ -140,9 +140,12 @@ def main() -> None:
     rounds, size = (3, 2) if options.quick else (options.rounds, 4)
     console = Console()
     with ThreadPoolExecutor(max_workers=1) as worker:
-        context = BuildContext(Settings(judge="causal_lm", torch_threads=options.threads), worker)
+        settings = Settings(
+            judge="causal_lm", judge_model="smollm2-135m-instruct", torch_threads=options.threads
+        )
+        context = BuildContext(settings, worker)
         sharing, padded = (build_judge(context) for _ in range(2))
-        assert isinstance(sharing, CausalLmJudge)  # noqa: S101 - the embedded profile's
+        assert isinstance(sharing, CausalLmJudge)  # noqa: S101 - what the engine builds
         assert isinstance(padded, CausalLmJudge)  # noqa: S101
         padded._passes = PaddedPasses(padded._model)  # noqa: SLF001 - the way before prefixes were shared
         ways = {

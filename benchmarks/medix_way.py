@@ -7,7 +7,7 @@ trainer; ours is `RewardClient.reward`, to a service that holds the same embedde
 number of torch's threads) and asks the same stand-in for the judge. New samples in each round, in
 turn; the rewards have to agree. The last two rows have no embedder on either side.
 Aims: 8 times as fast with answers that all differ, 20 times with three in a group of eight, and 60
-times without the embedder. Needs MiniLM: `medreward models fetch`.
+times without the embedder. Needs MiniLM: `medreward models fetch all-minilm-l6-v2`.
 """
 
 import argparse

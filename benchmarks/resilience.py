@@ -3,7 +3,7 @@
 usage: python benchmarks/resilience.py [--real] [--quick]
 
 The deployments and the troubles are those of tests/deploy/live; probes and drain are as shipped in
-deploy/haproxy/haproxy.cfg. With --real, instead, three replicas with the embedded profile's models
+deploy/haproxy/haproxy.cfg. With --real, instead, three replicas with embedded-small's models
 are restarted in turn, and each reward is compared with that of a fresh process.
 """
 
@@ -80,16 +80,15 @@ def of_judges(folder: Path) -> Outcomes:
 
 
 def of_real_models(folder: Path) -> Outcomes:
-    """Replicas with the embedded profile's models are restarted in turn."""
+    """Replicas with the models of the profile `embedded-small` are restarted in turn."""
+    real: dict[str, object] = {"profile": "embedded-small", "torch_threads": 1}
     light_load = partial(constant_load, requests_a_second=2, callers=1, is_known=False)
     with (
         one_redis(folder) as redis,
-        fleets.fleet_of(
-            folder, count=3, quick=False, redis_url=redis.url, torch_threads=1
-        ) as fleet,
+        fleets.fleet_of(folder, count=3, quick=False, redis_url=redis.url, **real) as fleet,
     ):
         outcome = asyncio.run(scenarios.rolling_restart(fleet, loading=light_load))
-    fresh = Replica("fresh", torch_threads=1)
+    fresh = Replica("fresh", **real)
     with running(fresh):
         wait_until_ready([fresh])
         asyncio.run(compare_with(fresh.url, outcome.load))

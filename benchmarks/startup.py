@@ -1,9 +1,9 @@
 """How fast and how large: `medreward serve` from its start to readyz, and its resident memory.
 
-usage: python benchmarks/startup.py [remote|embedded] [--rounds 5] [--rollouts examples/rollouts.jsonl]
+usage: python benchmarks/startup.py [remote|embedded|embedded-small] [--rounds 5] [--rollouts examples/rollouts.jsonl]
 
-`remote` talks to a stand-in server that this script runs on loopback; `embedded` loads the two
-small models. With --rollouts, rewards a second for that file on a cold and on a warm cache.
+`remote` talks to a stand-in server that this script runs on loopback; the others load
+their models. With --rollouts, rewards a second for that file on a cold and on a warm cache.
 """
 
 import argparse
@@ -96,7 +96,9 @@ def score(url: str, samples: list[Any]) -> float:
 def main() -> None:
     """Run the rounds and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("profile", choices=["remote", "embedded"], nargs="?", default="remote")
+    parser.add_argument(
+        "profile", choices=["remote", "embedded", "embedded-small"], nargs="?", default="remote"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rollouts", type=Path)
     arguments = parser.parse_args()

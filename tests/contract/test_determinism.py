@@ -1,6 +1,6 @@
 """Same request, same versions: the same rewards, however samples are ordered, batched or crowded.
 
-Under the default recipe, with the real models of the embedded profile.
+Under the default recipe, with the real models of the profile `embedded-small`.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
-"""Two real models' answers, graded by the embedded profile's real judges."""
+"""Two real models' answers, graded by real judges: a verifier, and a tiny language model beside it."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from medreward_eval.journal import line_of
 from medreward_eval.records import prediction_row
 from medreward_eval.statistics.scoring import read_graded
 from tests.evaluation.conftest import EXAMPLES, Run
-from tests.support.process import Service
+from tests.support.process import Service, serving
 
 pytestmark = pytest.mark.models
 
@@ -30,14 +31,22 @@ def shortened(model: str, folder: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """A service that can grade reports, however badly."""
+    llm = {"llm": "causal_lm", "llm_model": "smollm2-135m-instruct"}
+    with serving(None, recipe="medix-r1-guarded", **llm) as running:
+        yield running
+
+
 def test_two_models_are_graded_shown_and_compared(
-    embedded_service: Service, tmp_path: Path, run: Run
+    service: Service, tmp_path: Path, run: Run
 ) -> None:
     """Text, options and reports, from predictions to a conclusion, by commands alone."""
     grades = []
     for model in MODELS:
         path = shortened(model, tmp_path)
-        assert run("grade", path, "--url", embedded_service.url).returncode == 0
+        assert run("grade", path, "--url", service.url).returncode == 0
         grades.append(path.with_name(f"{model}_eval.jsonl"))
     told = run("compare", *grades)
     page = run("report", grades[0])

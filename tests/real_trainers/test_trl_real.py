@@ -222,7 +222,7 @@ def test_trl_can_be_kept_from_logging_samples(
 
 @pytest.mark.models
 def test_real_models_reward_a_run(tmp_path: Path) -> None:
-    """The two small models of the embedded profile score every response, and a right one best."""
+    """The two models of the profile `embedded-small` score every response, and a right one best."""
     with serving(None) as service:
         funcs = funcs_of(service)
         trainer = trained(funcs, tmp_path)

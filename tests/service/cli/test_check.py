@@ -9,6 +9,7 @@ import pytest
 from medreward.cli.check import run_checks
 from medreward.cli.terminal import CommandError
 from medreward.engines.accelerator import Platform
+from medreward.engines.supervisor import LIMITS_WITHOUT_LLM
 from tests.service.cli.conftest import PATIENT_TEXT, ROLLOUTS, Outcome, Run
 from tests.service.engines.judge_servers import MODEL, FakeServer, Model
 from tests.support.service import served
@@ -164,12 +165,24 @@ def test_the_users_limits_are_the_ones_that_count(
 
 @pytest.mark.models
 def test_the_profile_embedded_small_is_sound(run_apart: Run) -> None:
-    """The two real models are what they were, and load."""
+    """The two real models are what they were, and load; what the judge cannot read is told."""
     told = run_apart("check")
 
     assert told.code == 0
     assert _unwrapped(told.stdout).count("every file as it was fetched") == 2
     assert "this engine sees only the labels" in told.stdout
+    assert f"✓ judge's limits {LIMITS_WITHOUT_LLM}" in _unwrapped(told.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_the_profile_embedded_is_sound(run_apart: Run) -> None:
+    """Its three models are what they were, load, and answer terms and a report."""
+    told = run_apart("check", "--profile", "embedded")
+
+    assert told.code == 0
+    assert _unwrapped(told.stdout).count("every file as it was fetched") == 3
+    assert "judge's limits" not in told.stdout
 
 
 @pytest.mark.models

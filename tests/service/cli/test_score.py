@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medreward.app import create_app
+from medreward.engines.supervisor import LIMITS_WITHOUT_LLM
 from tests.service.cli.conftest import (
     PATIENT_TEXT,
     PROGRAM,
@@ -322,9 +323,9 @@ def test_real_models_score_the_example(run: Run, embedded_service: Service, tmp_
     assert told.code == 0
     assert rewards["q01-right"] == 1.0
     assert rewards["q01-wrong_side"] == rewards["q01-injected"] == pytest.approx(0.15)
-    assert "smollm2-135m-instruct shows the machinery and is not fit to train on" in " ".join(
-        told.stdout.split()
-    )
+    words = " ".join(told.stdout.split())
+    assert "medreward-verifier tells whether a short medical answer means" in words
+    assert f"limits {LIMITS_WITHOUT_LLM}" in words
     assert "not for clinical use" in told.stdout
 
 

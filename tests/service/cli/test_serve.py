@@ -13,6 +13,7 @@ import pytest
 
 from medreward import NOTICE
 from medreward.cli.environment import misspelt_variables
+from medreward.engines.supervisor import LIMITS_WITHOUT_LLM
 from tests.service.cli.conftest import Run
 from tests.support.process import Service, serving
 from tests.support.wait import wait_until
@@ -181,8 +182,9 @@ def test_models_that_cannot_be_loaded_end_it(
 
 @pytest.mark.models
 def test_the_small_models_say_what_they_are_worth(embedded_service: Service) -> None:
-    """Nobody should train on them unawares."""
+    """Nobody should train on them unawares, or grade reports."""
     words = embedded_service.welcome
 
-    assert "smollm2-135m-instruct shows the machinery and is not fit to train on" in words
+    assert "medreward-verifier tells whether a short medical answer means" in words
+    assert f"limits {LIMITS_WITHOUT_LLM}" in words
     assert "all-minilm-l6-v2 is a general model, not a medical one" in words

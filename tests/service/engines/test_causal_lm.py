@@ -1,4 +1,4 @@
-"""The embedded judge on its real model: verdicts read off the next token's probabilities."""
+"""The judge `causal_lm` on a tiny real model: verdicts read off the next token's probabilities."""
 
 import copy
 from concurrent.futures import Executor
@@ -45,7 +45,7 @@ INQUIRIES = [
 
 @pytest.fixture(scope="module")
 def judge(language_model: RealEngines) -> "CausalLmJudge":
-    """The judge of the embedded profile."""
+    """The tiny language model as a judge."""
     from medreward.engines.judges.causal_lm import CausalLmJudge
 
     assert isinstance(language_model.judge, CausalLmJudge)
