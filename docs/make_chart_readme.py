@@ -17,7 +17,8 @@ An api, a judge and an embedder as deployments of their own, or all of it in one
 
 ```sh
 helm install rewards ./helm/medreward                                      # GPU nodes: api, judge (vLLM), embedder
-helm install rewards ./helm/medreward -f helm/medreward/ci/minimal.yaml    # no GPU: the small models, to try it
+helm install rewards ./helm/medreward -f helm/medreward/ci/minimal.yaml    # no GPU: a language model on CPUs
+helm install rewards ./helm/medreward -f helm/medreward/ci/small.yaml      # small nodes: no language model
 helm test rewards
 ```
 

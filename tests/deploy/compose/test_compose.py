@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from medreward.engines.accelerator import GIB
+from medreward.engines.models import CATALOGUE, SplitModel
 from medreward.settings import Settings
 from tests.programs import path_of
 
@@ -130,6 +132,18 @@ def test_the_profile_gpu_is_that_of_one_process() -> None:
     assert embed.embedder_choice == alone.embedder_choice
     assert judge.torch_device == embed.torch_device == alone.torch_device
     assert judge.model_dump(include=engines - named) == alone.model_dump(include=engines - named)
+
+
+def test_the_profile_cpu_has_the_memory_that_its_language_model_needs() -> None:
+    """With nothing set in .env it is `embedded`; image and container agree on the profile."""
+    service, llm = SERVICES["cpu"], settings_of("cpu").llm_choice
+    model = CATALOGUE[llm.model if llm else ""]
+    limit = service["deploy"]["resources"]["limits"]["memory"]
+
+    assert settings_of("cpu").profile == "embedded"
+    assert isinstance(model, SplitModel)
+    assert int(limit.removesuffix("g")) * GIB > model.process_size
+    assert service["build"]["args"]["PROFILE"] == service["environment"]["MEDREWARD_PROFILE"]
 
 
 def test_the_embedder_is_loaded_before_the_judge_measures_the_gpu() -> None:

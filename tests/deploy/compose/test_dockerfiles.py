@@ -59,8 +59,15 @@ def test_it_says_what_it_is_and_what_it_is_made_of(dockerfile: Path) -> None:
 
 def test_its_variables_are_settings(dockerfile: Path) -> None:
     """And it listens beyond itself, with probes on their port."""
-    variables = dict(re.findall(r"(MEDREWARD_[A-Z_]+)=(\S+)", dockerfile.read_text("utf-8")))
-    values = {k.removeprefix("MEDREWARD_").lower(): v for k, v in variables.items()}
+    text = dockerfile.read_text("utf-8")
+    arguments = dict(re.findall(r"^ARG ([A-Z_]+)=(\S+)", text, re.MULTILINE))
+    variables = dict(re.findall(r"(MEDREWARD_[A-Z_]+)=(\S+)", text))
+    values = {
+        name.removeprefix("MEDREWARD_").lower(): re.sub(
+            r'"?\$\{(\w+)\}"?', lambda found: arguments[found[1]], value
+        )
+        for name, value in variables.items()
+    }
     # Ones in its header's examples are settings too.
     settings = Settings(**values, api_keys="k")
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from medreward.cli.environment import NO_SETTINGS
+from medreward.engines.models import CATALOGUE, SplitModel
 from medreward.http.routes.probes import PROBES
 from medreward.settings import Settings
 from tests.deploy.helm.conftest import (
@@ -248,6 +249,28 @@ def test_pods_have_the_time_to_drain(documents: list[Document]) -> None:
         assert delay_s >= 5
 
 
+def given_settings(container: Document) -> dict[str, Any]:
+    """The settings in a container's environment."""
+    return {
+        name.removeprefix("MEDREWARD_").lower(): value
+        for name, value in variables(container).items()
+        if name.startswith("MEDREWARD_")
+    }
+
+
+def test_a_pod_has_the_memory_that_its_profiles_language_model_needs(
+    documents: list[Document],
+) -> None:
+    """A request of as much too, or the node could run out of it."""
+    for _, _, container in services(documents):
+        values = given_settings(container) | {"secrets_dir": None, "api_keys": "k"}
+        llm = Settings(**{"profile": "embedded", **values}).llm_choice
+        model = CATALOGUE.get(llm.model) if llm else None
+        if isinstance(model, SplitModel):
+            for told in ("requests", "limits"):
+                assert amount(container["resources"][told]["memory"]) > model.process_size
+
+
 def test_the_service_takes_the_settings_that_it_is_given(
     documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,11 +282,7 @@ def test_the_service_takes_the_settings_that_it_is_given(
         for source in secrets["projected"]["sources"]:
             for item in source["secret"]["items"]:
                 (folder / item["path"]).write_text("x" * 40)
-        values: dict[str, Any] = {
-            name.removeprefix("MEDREWARD_").lower(): value
-            for name, value in variables(container).items()
-            if name.startswith("MEDREWARD_")
-        }
+        values = given_settings(container)
         monkeypatch.setenv("MEDREWARD_SECRETS_DIR", str(folder))
         settings = Settings(**values | {"secrets_dir": str(folder)})
         assert settings.admin_port == 9464

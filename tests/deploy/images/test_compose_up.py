@@ -1,4 +1,7 @@
-"""`docker compose --profile cpu up`, by podman: the embedded models answer, with and without Redis."""
+"""`docker compose --profile cpu up`, by podman: real models answer, with and without Redis.
+
+They are those of `embedded-small`: the language model is a gigabyte to download at each build.
+"""
 
 import re
 import sys
@@ -25,6 +28,7 @@ pytestmark = MARKS
 
 IMAGE = f"medreward-embedded:{medreward.__version__}"
 PORT = "28081"
+PROFILE = "embedded-small"
 PODMAN_COMPOSE = str(Path(sys.executable).with_name("podman-compose"))
 SAID = "<X_RAY><thinking>hm</thinking><answer>{}</answer>"
 CACHE_STAND_IN = f"""\
@@ -45,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "deploy/embedded.Dockerfile",
         IMAGE,
         # From wherever this machine's pip has it.
-        *("--build-arg", "TORCH_INDEX="),
+        *("--build-arg", "TORCH_INDEX=", "--build-arg", f"PROFILE={PROFILE}"),
     )
     folder = tmp_path_factory.mktemp("compose")
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
@@ -65,7 +69,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def compose(folder: Path, *command: str) -> str:
     """Run podman-compose there."""
     file = str(folder / "docker-compose.yml")
-    return run(PODMAN_COMPOSE, "-f", file, *command, MEDREWARD_HTTP_PORT=PORT, timeout_s=300)
+    variables = {"MEDREWARD_HTTP_PORT": PORT, "CPU_PROFILE": PROFILE}
+    return run(PODMAN_COMPOSE, "-f", file, *command, **variables, timeout_s=300)
 
 
 @pytest.fixture(scope="module")
