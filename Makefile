@@ -21,16 +21,21 @@ $(BIN)/medreward: pyproject.toml clients/python/pyproject.toml clients/trainer/p
 .PHONY: install
 install: $(BIN)/medreward ## Make .venv with everything in it
 
+# Those of the profile embedded-small, and a tiny language model.
 .PHONY: models
-models: install ## Fetch the two small models of the embedded profile
+models: install ## Fetch the models of the tests: 176 MB
+	$(BIN)/medreward models fetch all-minilm-l6-v2 smollm2-135m-instruct
+
+.PHONY: profile-models
+profile-models: install ## Fetch the models of MEDREWARD_PROFILE: 1.1 GB for embedded, the default
 	$(BIN)/medreward models fetch
 
 .PHONY: demo
-demo: models ## Score the example rollouts with two real models over HTTP
+demo: profile-models ## Score the example rollouts with real models over HTTP
 	$(BIN)/medreward score examples/rollouts.jsonl
 
 .PHONY: serve
-serve: models ## Run the service on http://127.0.0.1:8080
+serve: profile-models ## Run the service on http://127.0.0.1:8080
 	$(BIN)/medreward serve
 
 .PHONY: check
@@ -55,12 +60,16 @@ quick: install ## Run the tests that need no model and no program of the system
 test: check models ## Run the checks and all tests but the slow ones, in 8 minutes on two cores
 	$(PYTEST) -m 'not live and not slow and not images'
 
+.PHONY: language-model
+language-model: models
+	$(BIN)/medreward models fetch qwen2.5-coder-1.5b-instruct
+
 .PHONY: slow
-slow: models ## Run the slow tests, with more examples of each property
+slow: language-model ## Run the slow tests, with more examples of each property
 	$(PYTEST) -m 'slow and not live and not images' --hypothesis-profile thorough
 
 .PHONY: test-all
-test-all: check models ## Run all tests of this environment, with branch coverage
+test-all: check language-model ## Run all tests of this environment, with branch coverage
 	$(PYTEST) -m 'not images and not live' --cov --cov-report=
 	$(BIN)/pytest --quiet -m live tests/deploy/live --cov --cov-append --cov-report=term
 
@@ -97,7 +106,7 @@ WAYS := $(wildcard tests/service/engines/test_dialects_live.py)
 
 .PHONY: vllm
 vllm: vllm-env ## Run the tests that need vLLM, on the CPU
-	$(VLLM_BIN)/medreward models fetch
+	$(VLLM_BIN)/medreward models fetch all-minilm-l6-v2 smollm2-135m-instruct
 	$(VLLM_BIN)/pytest tests/vllm
 	$(if $(WAYS),$(VLLM_BIN)/python tests/vllm/with_server.py $(VLLM_BIN)/pytest $(WAYS))
 
