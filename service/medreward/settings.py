@@ -132,8 +132,9 @@ class Settings(BaseSettings):
     judge_revision: str | None = None
     """Revision of a Hugging Face model, best a commit."""
     llm: str | None = None
-    """Second engine, with a language model for templates that the judge cannot answer: causal_lm,
-    vllm or openai. By default the profile's; if `judge` is set, none by default."""
+    """Second engine, with a language model for templates that the judge cannot answer, and in a
+    cascade for what it is not sure of: causal_lm, vllm or openai. By default the profile's; if
+    `judge` is set, none by default."""
     llm_model: str | None = None
     """Model of the second engine, in the form of `judge_model`."""
     llm_revision: str | None = None

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @pytest.mark.anyio
 async def test_the_profiles_judge_starts_with_what_is_left_of_the_gpu() -> None:
     """Nobody names an engine; the share is that of a GPU of which half is taken."""
-    measured: list[int] = []
+    measured: list[int | None] = []
 
-    def probe(gpus: int) -> Platform:
+    def probe(gpus: int | None) -> Platform:
         measured.append(gpus)
         memory = (GpuMemory(free=40 * GIB, total=80 * GIB),)
         return Platform(has_vllm=True, cuda_devices=1, memory=memory[:gpus])

@@ -66,14 +66,16 @@ def judge_file(plan: Plan) -> None:
     _print_templates(console, groups, results)
     unjudged = [result for result in found if result.status == "unjudged"]
     kinds = counted(result.error.kind for result in unjudged if result.error is not None)
+    origin = replies[0].provenance
     facts = {
         "items": f"{len(lines)}, "
         + (f"{len(unjudged)} without a grade: {kinds}" if unjudged else "all judged"),
         "work": tables.work(replies),
         "time": f"{seconds:.1f} s, {len(lines) / seconds:.1f} items/s",
         **{r.provenance.template: tables.short(r.provenance.fingerprint) for r in replies},
-        "judge": replies[0].provenance.judge,
-        "rules": replies[0].provenance.rules or "none",
+        "judge": origin.judge,
+        "limits": origin.judge_limits or "none",
+        "rules": origin.rules or "none",
     }
     console.print(tables.facts_grid({name: shown(fact) for name, fact in facts.items()}))
     tables.print_disclaimer(console, engines)

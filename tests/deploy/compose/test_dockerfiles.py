@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -62,7 +63,7 @@ def test_its_variables_are_settings(dockerfile: Path) -> None:
     text = dockerfile.read_text("utf-8")
     arguments = dict(re.findall(r"^ARG ([A-Z_]+)=(\S+)", text, re.MULTILINE))
     variables = dict(re.findall(r"(MEDREWARD_[A-Z_]+)=(\S+)", text))
-    values = {
+    values: dict[str, Any] = {
         name.removeprefix("MEDREWARD_").lower(): re.sub(
             r'"?\$\{(\w+)\}"?', lambda found: arguments[found[1]], value
         )
