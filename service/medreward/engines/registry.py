@@ -32,7 +32,7 @@ from medreward.engines.remote.rate_limits import RateLimits
 from medreward.engines.templates import load_templates
 from medreward.errors import SetupError
 from medreward.offload import Offloader
-from medreward.settings import PROFILES, Choice, Settings
+from medreward.settings import Choice, Settings
 from medreward.telemetry.metrics import Metrics
 
 T = TypeVar("T")
@@ -333,11 +333,9 @@ def _check_memory(settings: Settings, probe: Probe) -> None:
 
     A language model, judge or device that the user chose is not refused here.
     """
-    is_profiles = settings.llm is settings.llm_model is settings.device is None
-    if not is_profiles or settings.llm_choice != PROFILES[settings.profile].llm:
-        return
+    is_chosen = any((settings.llm, settings.llm_model, settings.device))
     model = CATALOGUE.get(settings.llm_choice.model) if settings.llm_choice else None
-    if not isinstance(model, SplitModel):
+    if is_chosen or not isinstance(model, SplitModel):
         return
     found = probe(None).process_memory
     if found is not None and found < model.process_size:
