@@ -304,6 +304,9 @@ def _dequantise(source: Path, model: FetchedModel, target: Path, report: Report)
         raise SetupError(
             f"cannot convert {model.name!r}: {reason}; `pip install 'medreward[embedded]'`"
         )
+    for weights in target.glob("*.safetensors"):
+        # They are written for their owner alone, and a service often runs as another user.
+        weights.chmod(0o644)
     return target
 
 

@@ -665,7 +665,7 @@ def test_a_hub_with_another_file_is_refused(split: SplitModel, hub: Hub, tmp_pat
 def test_a_split_model_is_converted_and_its_parts_are_removed(
     split: SplitModel, tmp_path: Path
 ) -> None:
-    """The manifest names the file and its digest; the weights load without the file."""
+    """The manifest names the file and its digest; the weights load without it, for any user."""
     written = tmp_path / "written.gguf"
     write_tiny_gguf(written)
     models_dir = tmp_path / "models"
@@ -680,6 +680,7 @@ def test_a_split_model_is_converted_and_its_parts_are_removed(
     assert manifest["gguf_sha256"] == model.sha256
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= set(manifest["files"])
     assert verify(model, models_dir) == []
+    assert (folder / "model.safetensors").stat().st_mode & 0o777 == 0o644
     assert [entry.name for entry in models_dir.iterdir()] == ["tiny"]
 
 
