@@ -9,6 +9,7 @@ import pytest
 import yaml
 from docs.make_chart_readme import readme
 
+from medreward.settings import PROFILES
 from tests.deploy.helm.conftest import CHART, with_values
 
 pytestmark = pytest.mark.xdist_group("helm")
@@ -46,6 +47,7 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"roles.api.image.digest": "sha256:12"}, "digest"),
     ({"roles.judge.settings": {"api_keys": "hunter2"}}, "api_keys"),
     ({"api.settings": {"port": 9000}}, "port"),
+    ({"roles.single.settings": {"profile": "small"}}, "profile"),
     ({"roles.api.extraEnv": [{"name": "MEDREWARD_API_KEYS", "value": "x"}]}, "name"),
     ({"roles.judge.resources": {"limits": {"cpu": "1", "memory": None}}}, "memory"),
     ({"networkPolicy.clients": []}, "clients"),
@@ -101,6 +103,13 @@ def test_what_cannot_work_is_refused_by_name(
     assert named in refused.stderr
 
 
+def test_the_schema_knows_the_profiles_of_the_service() -> None:
+    """All of them, and no other."""
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+
+    assert schema["definitions"]["settings"]["properties"]["profile"]["enum"] == list(PROFILES)
+
+
 def leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:
     """The paths of all values."""
     for key, value in values.items():
@@ -150,8 +159,8 @@ def objects(schema: object, path: str = "") -> Iterator[tuple[str, dict[str, Any
 def test_the_schema_takes_no_unknown_key() -> None:
     """A misspelt value would be a silent default."""
     schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
-    # What goes to Kubernetes as it is, Kubernetes checks.
-    passed_on = {"/definitions/role/properties/extraEnv/items"}
+    # What goes to Kubernetes as it is, Kubernetes checks, and settings the service.
+    passed_on = {"/definitions/role/properties/extraEnv/items", "/definitions/settings"}
 
     for path, described_object in objects(schema):
         if path not in passed_on:
