@@ -1,7 +1,7 @@
 """`medreward models`: the list of small models, and their download."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.padding import Padding
@@ -34,7 +34,6 @@ from medreward.engines.models import (
     verify,
 )
 from medreward.errors import SetupError
-from medreward.settings import Settings
 
 MIB = 1024**2
 
@@ -74,15 +73,19 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
     """Fetch models; without names, the missing ones of the engines that the settings choose.
 
     Raises:
-        Misuse: a name is neither in the catalogue nor a Hugging Face id; or none is given, and the
-            settings choose no model of the catalogue.
+        Misuse: a name is neither in the catalogue nor a Hugging Face id.
         SetupError: a model cannot be fetched.
     """
     settings, console = read_settings(), output()
     models_dir = settings.models_dir
     hub_ids = [name for name in names if name not in CATALOGUE]
     _check(hub_ids, revision)
-    for model in _catalogued(names) if names else _chosen_by(settings):
+    chosen = names or [choice.model for choice in settings.choices.values()]
+    wanted = [CATALOGUE[name] for name in chosen if name in CATALOGUE]
+    if not wanted and not names:
+        nothing = "loads no model of `medreward models list`: name what else is to be fetched"
+        console.print(shown(f"the profile {settings.profile}, as it is set here, {nothing}"))
+    for model in wanted:
         is_installed = isinstance(model, InstalledModel)
         if is_fetched(model, models_dir) and (is_installed or not again):
             where = folder_of(model, models_dir)
@@ -99,21 +102,6 @@ def fetch_models(names: Sequence[str], *, revision: str | None, again: bool) -> 
     for repo_id in hub_ids:
         folder = fetch_from_hub(repo_id, revision)
         console.print(shown(f"{repo_id} fetched: {folder}", "green"), soft_wrap=True)
-
-
-def _catalogued(names: Iterable[str]) -> list[Model]:
-    return [CATALOGUE[name] for name in names if name in CATALOGUE]
-
-
-def _chosen_by(settings: Settings) -> list[Model]:
-    """Return the models of the catalogue that a process with these settings loads."""
-    models = _catalogued(choice.model for choice in settings.choices.values())
-    if not models:
-        raise Misuse(
-            f"MEDREWARD_PROFILE={settings.profile}, as it is set here, loads no model of "
-            "`medreward models list`; name the model to fetch"
-        )
-    return models
 
 
 def remedy_for(model: Model) -> str:
