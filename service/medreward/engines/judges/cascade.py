@@ -79,11 +79,15 @@ class Cascade:
 
     @property
     def capacity(self) -> Capacity:
-        """The larger batches of both: a batch is divided between them, and they run concurrently."""
+        """The larger batches of both: a batch is divided between them, and they run concurrently.
+
+        If the second engine may get all of a batch, it has the size that suits the second.
+        """
         first, second = self.first.capacity, self.second.capacity
         tokens = [c.tokens for c in (first, second) if c.tokens is not None]
         return Capacity(
-            batch=max(first.batch, second.batch),
+            # A batch of the first's size would take a language model on a CPU half a minute.
+            batch=second.batch if self._escalates else max(first.batch, second.batch),
             concurrency=max(first.concurrency, second.concurrency),
             tokens=min(tokens, default=None),
         )
