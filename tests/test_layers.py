@@ -22,7 +22,7 @@ LAYERS = [
     # Neither imports the other: the cache handles bytes by key.
     ["cache", "engines"],
     ["inference"],
-    ["rewards"],
+    ["rewards", "exam"],
     ["pipeline", "runs"],
     ["service"],
     ["http"],

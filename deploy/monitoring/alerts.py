@@ -129,6 +129,14 @@ ALERTS = (
         "The embedder does not answer, or sends what is no vector.",
     ),
     Alert(
+        "MedrewardJudgeExamFailed",
+        "warning",
+        "1m",
+        f'min by (scope) (medreward_judge_exam{{{SELECTOR},status="failed"}}) >= 0',
+        "The judge has failed its exam with a balanced accuracy of {{ $value | humanizePercentage }}",
+        "It errs on plain pairs; a policy learns what it rewards by mistake.",
+    ),
+    Alert(
         "MedrewardJudgeUnparseableHigh",
         "warning",
         "10m",

@@ -266,6 +266,14 @@ ROWS = (
                 unit="ops",
             ),
             Panel(
+                "Exam of the judge",
+                "Balanced accuracy in its exam, by what it was examined in and the outcome.",
+                {
+                    "{{scope}} {{status}}": f"min by (scope, status) (medreward_judge_exam{{{SELECTOR}}})"
+                },
+                unit="percentunit",
+            ),
+            Panel(
                 "Two engines",
                 "Inquiries answered by the first and by the second, where there are two.",
                 {"{{answered_by}}": _rate("medreward_cascade_inquiries_total", "answered_by")},

@@ -47,7 +47,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # Not awaited: the server accepts connections only after `yield`, and /livez and /readyz
         # have to answer while the models load.
-        tasks = [asyncio.create_task(service.load()), asyncio.create_task(service.watchdog.run())]
+        tasks = [asyncio.create_task(_start(service)), asyncio.create_task(service.watchdog.run())]
         try:
             yield
         finally:
@@ -104,6 +104,12 @@ def create_app(
     # FastAPI documents this assignment as the way to extend the document.
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
+
+
+async def _start(service: Service) -> None:
+    """Load the engines, then examine the judge while requests are served."""
+    await service.load()
+    await service.examine()
 
 
 async def _refuse(request: Request, error: RequestError) -> Response:

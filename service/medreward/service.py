@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from medreward.admission import Admission, Deadline, Load
 from medreward.cache.memory import MemoryTier
@@ -11,10 +11,12 @@ from medreward.engines.accelerator import Probe, measure_platform
 from medreward.engines.embedder import Embedder, Vector
 from medreward.engines.judge import Inquiry, Judge, Judgement
 from medreward.engines.judges.cascade import has_other_engine, identity_for, reader_for
-from medreward.engines.status import Readiness, Startup
+from medreward.engines.judges.peer import RoleJudge
+from medreward.engines.status import ExamScope, Readiness, Startup
 from medreward.engines.supervisor import EngineSupervisor
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import InvalidRequest, SetupError
+from medreward.exam.examiner import TEMPLATE, Examinee, Examiner
 from medreward.guards.normal import cache_bytes
 from medreward.inference.bindings import Binding, EmbedderBinding, JudgeBinding
 from medreward.inference.resolver import Resolver
@@ -29,6 +31,9 @@ from medreward.telemetry.metrics import Metrics
 Q = TypeVar("Q", bound=Hashable)
 A = TypeVar("A")
 
+EXAMINED = frozenset({"causal_lm", "cross_encoder", "vllm"})
+"""Engines of judges in this process, whose exam costs only time."""
+
 
 class Service:
     """Settings, recipes and engines of one process."""
@@ -42,6 +47,7 @@ class Service:
         probe: Probe = measure_platform,
     ) -> None:
         self.settings = settings
+        self._is_judge_given = judge is not None
         self.metrics = Metrics(settings.role)
         self.templates = load_templates()
         self.recipes = load_recipes(settings.recipes)
@@ -64,6 +70,12 @@ class Service:
         metrics = self.metrics
         metrics.in_flight.set_function(lambda: self.admission.in_flight.requests)
         metrics.in_flight_questions.set_function(lambda: self.admission.in_flight.questions)
+        self.examiner = Examiner(
+            self.metrics,
+            is_required=settings.exam == "require" and settings.role != "embed",
+            is_busy=lambda: self.admission.in_flight.requests > 0,
+            deadline_s=settings.deadline_s,
+        )
         self.lifecycle = Lifecycle(
             delay_s=settings.drain_delay_s,
             longest_s=settings.longest_drain_s,
@@ -104,16 +116,33 @@ class Service:
         """Check that this process accepts requests.
 
         Raises:
-            NotReady: the engines cannot answer yet, or the process is draining.
+            NotReady: the engines cannot answer yet, a required exam is not passed, or the process
+                is draining.
         """
         self.lifecycle.check_admits()
         self.engines.check_ready()
+        self.examiner.check_passed()
 
     async def load(self) -> None:
         """Connect to Redis and load the engines; `readiness` reports the outcome."""
         if self.redis is not None:
             await self.redis.start()
         await self.engines.load(self.templates[self.recipe(None).template])
+
+    async def examine(self) -> None:
+        """Let the judge take its exam, if the engines are loaded and the settings want one."""
+        if self.engines.status != "ready" or not self._is_examined:
+            return
+        judge = self.engines.judge
+        if isinstance(judge, RoleJudge):
+            await self.examiner.follow(judge)
+        elif not judge.can_answer(self.templates[TEMPLATE]):
+            self.examiner.refusal = (
+                "the judge cannot be examined (MEDREWARD_EXAM=require): it does not answer the "
+                f"template {TEMPLATE!r}"
+            )
+        else:
+            await self.examiner.examine(self.examinee)
 
     async def aclose(self) -> None:
         """Close the resolvers, Redis and the engines, in that order."""
@@ -130,10 +159,31 @@ class Service:
     def readiness(self) -> Readiness:
         """The reply of `/readyz`. It reports Redis, but readiness does not depend on it."""
         cache = "memory" if self.redis is None else f"memory and Redis: {self.redis.state()}"
-        reply = self.engines.readiness.model_copy(update={"cache": cache})
-        return (
-            reply.model_copy(update={"status": "draining"}) if self.lifecycle.has_begun else reply
-        )
+        reply = self.engines.readiness
+        # An engine that was lost is reported as such, whatever the exam.
+        status = self.status if reply.status == "ready" else reply.status
+        if self.lifecycle.has_begun:
+            status = "draining"
+        update = {"status": status, "cache": cache, "judge_exam": self.examiner.exam}
+        return reply.model_copy(update=update)
+
+    @property
+    def status(self) -> Literal["ready", "loading", "failed", "draining"]:
+        """The progress of the start: of the engines, then of the exam if it is required."""
+        status = self.engines.status
+        return self.examiner.status if status == "ready" else status
+
+    @property
+    def examinee(self) -> Examinee:
+        """The judge for its exam; a verifier that no language model helps is examined in terms."""
+        judge = self.engines.judge
+        if isinstance(judge, RoleJudge):
+            exam = judge.facts.judge_exam
+            is_verifier = exam is not None and exam.scope == "terms"
+        else:
+            is_verifier = self.settings.judge_choice.engine == "cross_encoder"
+        scope: ExamScope = "terms" if is_verifier and not has_other_engine(judge) else "answers"
+        return Examinee(scope, self.templates[TEMPLATE], self.judge_resolver)
 
     @property
     def startup(self) -> Startup:
@@ -171,6 +221,18 @@ class Service:
             longest_ms = round(self.settings.max_deadline_s * 1000)
             raise InvalidRequest(f"deadline_ms: at most {longest_ms} here")
         return Deadline.after(seconds)
+
+    @property
+    def _is_examined(self) -> bool:
+        settings = self.settings
+        if settings.exam == "off" or settings.role == "embed":
+            return False
+        if settings.exam != "auto" or isinstance(self.engines.judge, RoleJudge):
+            return True
+        # A judge that was given in place of the settings' is a stand-in.
+        choices = (settings.judge_choice, settings.llm_choice)
+        engines = {choice.engine for choice in choices if choice is not None}
+        return not self._is_judge_given and engines <= EXAMINED
 
     @cached_property
     def _context(self) -> ScoringContext:

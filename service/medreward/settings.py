@@ -29,6 +29,7 @@ Headers = dict[str, SecretStr]
 Money = Annotated[float, Field(ge=0)]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 Role = Literal["all", "api", "judge", "embed"]
+ExamSetting = Literal["auto", "off", "on", "require"]
 
 
 class Choice(NamedTuple):
@@ -172,6 +173,11 @@ class Settings(BaseSettings):
     that compute with it (AMX, AVX512-BF16, ARM's BF16), else float32."""
     judge_positive_label: str | None = None
     """Label of a cross_encoder that means YES, if its labels do not show it."""
+    exam: ExamSetting = "auto"
+    """Exam of the judge at the start, in the background: auto examines models in this process, on also
+    a judge behind a server, which costs some 60 judgements. Both only warn of a judge that fails.
+    With require the service is not ready until the exam is passed, and ends if it is not. off takes
+    none."""
     judge_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     """Seconds that one batch of judgements may take."""
     judge_try_timeout_s: Annotated[float, Field(gt=0)] | None = None

@@ -135,6 +135,8 @@ class Service(Program):
     def __init__(self, *options: str, **settings: object) -> None:
         # The published recipe asks the engines whatever an answer says.
         usual = {"log_level": "warning", "recipe": "medix-r1", "profile": "embedded-small"}
+        # An exam would put questions of its own to the judge that a test counts or measures.
+        usual["exam"] = "off"
         chosen = {"port": 0, **usual, **settings}
         named = {f"MEDREWARD_{name.upper()}": str(value) for name, value in chosen.items()}
         super().__init__([medreward_command(), "serve", *options], bare_environment() | named)

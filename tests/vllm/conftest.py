@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def vllm_settings(**given: Any) -> Settings:
     """A service with a small engine, and no embedding model."""
     chosen: dict[str, Any] = {"judge": "vllm", "judge_model": MODEL, "embedder": "hashed"}
-    return Settings(**{**chosen, "vllm_kv_cache_gib": 1.0, **given})
+    return Settings(**{**chosen, "vllm_kv_cache_gib": 1.0, "exam": "off", **given})
 
 
 @pytest.fixture(scope="module")

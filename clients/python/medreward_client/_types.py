@@ -219,8 +219,23 @@ class JudgeCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeExam:
+    """The exam of a judge by plain pairs: passed, failed, or no_result if it gave too few verdicts.
+
+    `scope` is what it was examined in, `answers` or `terms`.
+    """
+
+    status: str
+    scope: str
+    balanced_accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
-    """The origin of rewards: they are comparable if fingerprint, judge and embedder are equal."""
+    """The origin of rewards: they are comparable if fingerprint, judge and embedder are equal.
+
+    `judge_exam` is None until the judge's exam has ended, and if it takes none.
+    """
 
     recipe: str
     fingerprint: str
@@ -229,6 +244,7 @@ class Provenance:
     service: str
     judge_limits: str | None = None
     """What the judge cannot read; None for one with a language model."""
+    judge_exam: JudgeExam | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +261,7 @@ class JudgeProvenance:
     service: str
     rules: str | None = None
     judge_limits: str | None = None
+    judge_exam: JudgeExam | None = None
 
 
 @dataclass(frozen=True)
@@ -294,6 +311,8 @@ class Health:
     engines: dict[str, EngineState]
     cache: str = ""
     """The kind of cache, and the state of Redis."""
+    judge_exam: JudgeExam | None = None
+    """The exam of the judge, with the status `running` until it has ended; None if it takes none."""
 
     @property
     def ready(self) -> bool:

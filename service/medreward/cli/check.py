@@ -9,8 +9,6 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from medreward.admission import Caller, Deadline
-from medreward.audit.exam import TEMPLATE, ExamResult, take_exam
 from medreward.cli.client import LOADING, LoadingLimit, loading_text, log_quietly
 from medreward.cli.environment import misspelt_variables, read_settings, without_password
 from medreward.cli.exam import print_exam
@@ -29,6 +27,8 @@ from medreward.engines.status import Readiness
 from medreward.engines.supervisor import WARM_UP_TEXT
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, SetupError
+from medreward.exam.examiner import TEMPLATE, take_exam
+from medreward.exam.result import ExamResult
 from medreward.parsing.sample import parse_sample
 from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.samples import Limits
@@ -233,11 +233,10 @@ async def _exam(service: Service) -> tuple[Check, ExamResult | None]:
     if TEMPLATE not in service.context.answerable:
         return Check("exam", False, f"the judge cannot answer the template {TEMPLATE!r}"), None
     with waiting("the judge takes its exam"):
-        caller = Caller(Deadline.after(service.settings.max_deadline_s))
-        result = await take_exam(service.context, caller)
+        result = await take_exam(service.examinee, service.settings.max_deadline_s)
     balanced = result.balanced_accuracy
     found = "no result" if balanced is None else f"balanced accuracy {balanced:.3f}"
-    return Check("exam", result.is_passed, found, "see the exam below"), result
+    return Check("exam", result.status == "passed", found, "see the exam below"), result
 
 
 def _print_settings(console: Console, settings: Settings) -> None:

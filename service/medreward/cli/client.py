@@ -283,7 +283,8 @@ def local_service() -> Iterator[tuple[str, str]]:
     # The key is random, since other users of this machine may find the port and would otherwise
     # be able to use the service.
     key = secrets.token_urlsafe()
-    settings = read_settings(host=LOOPBACK, api_keys=(SecretStr(key),))
+    # The service lives for one command, which would be over before an exam is.
+    settings = read_settings(host=LOOPBACK, api_keys=(SecretStr(key),), exam="off")
     if settings.role in {"judge", "embed"}:
         raise Misuse(
             f"MEDREWARD_ROLE={settings.role} is a part of a service and scores nothing: unset it, "
@@ -358,7 +359,7 @@ def loading_text(readiness: Readiness) -> str:
             return f"loading the {role} {state.model}".rstrip()
         if not state.ready:
             return f"waiting for the {role}: {state.message}"
-    return LOADING
+    return LOADING if readiness.judge_exam is None else "the judge takes its exam"
 
 
 def reasons(readiness: Readiness) -> str:

@@ -57,7 +57,7 @@ def serve(**options: Any) -> None:
     Raises:
         Misuse: a setting is wrong, or the address cannot be listened on.
         SetupError: a setting names something that does not exist.
-        CommandError: the engines cannot be loaded.
+        CommandError: the engines cannot be loaded, or the judge does not pass a required exam.
     """
     settings = read_settings(**options)
     misspelt = [f"{name} is no setting; {mend}" for name, mend in misspelt_variables().items()]
@@ -107,7 +107,7 @@ class LeavingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first SIGTERM; end immediately at a second one, and at Ctrl-C."""
         drain = self._service.lifecycle
-        is_serving = self._service.engines.status == "ready"
+        is_serving = self._service.status == "ready"
         if sig != signal.SIGTERM or not is_serving or self._is_leaving or self.should_exit:
             super().handle_exit(sig, frame)
             return
@@ -158,18 +158,18 @@ def _listen(host: str, port: int, which: str = "") -> socket.socket:
 def _announce(
     service: Service, server: uvicorn.Server, port: int, admin: socket.socket | None
 ) -> None:
-    """Show the engine that is loading, then print the loaded engines and an example request."""
-    started, engines = time.perf_counter(), service.engines
-    with waiting(loading_text(engines.readiness)) as say:
-        while engines.status == "loading" and not server.should_exit:
-            say(loading_text(engines.readiness))
+    """Show what is loaded or examined, then print the loaded engines and an example request."""
+    started = time.perf_counter()
+    with waiting(loading_text(service.readiness)) as say:
+        while service.status == "loading" and not server.should_exit:
+            say(loading_text(service.readiness))
             time.sleep(POLL_S)
-    if engines.status == "failed":
+    if service.status == "failed":
         # This runs in a thread: the flag ends `server.run` in the main thread, which then raises
         # this error from `announcing.result`.
         server.should_exit = True
-        raise CommandError(reasons(engines.readiness))
-    if engines.status == "ready":
+        raise CommandError(service.examiner.refusal or reasons(service.readiness))
+    if service.status == "ready":
         collect_garbage_seldom()
         admin_port = None if admin is None else admin.getsockname()[1]
         _print_welcome(output(), service, port, admin_port, time.perf_counter() - started)

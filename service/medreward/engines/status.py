@@ -4,6 +4,20 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+ExamScope = Literal["answers", "terms"]
+ExamStatus = Literal["running", "passed", "failed", "no_result"]
+
+
+class JudgeExam(BaseModel):
+    """The exam of the judge by plain pairs (docs/engines.md)."""
+
+    status: ExamStatus
+    """`no_result` if too few pairs have a verdict, which is not a failure."""
+    scope: ExamScope
+    """What the judge is examined in; a verifier without a language model reads terms alone."""
+    balanced_accuracy: float | None = None
+    """Mean of the shares of right answers with YES and of wrong ones with NO."""
+
 
 class EngineState(BaseModel):
     """The readiness of one engine: it is loaded, warm and answering, or a message says why not."""
@@ -20,6 +34,8 @@ class Readiness(BaseModel):
     engines: dict[str, EngineState]
     cache: str = "memory"
     """The cache's tiers. Redis is reported, but readiness does not depend on it."""
+    judge_exam: JudgeExam | None = None
+    """The exam of the judge; null if none is taken. Readiness depends on it only if it is required."""
 
 
 class Startup(BaseModel):

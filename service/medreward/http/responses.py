@@ -46,6 +46,7 @@ def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Respon
     rows = [{"id": s.id, **shown[id(r)]} for s, r in zip(job.samples, results, strict=True)]
     sources = [part["source"] for row in rows for part in row["components"].values()]
     scored = [row["status"] for row in rows].count("scored")
+    exam = job.service.examiner.known
     body = {
         "results": rows,
         "counts": {
@@ -62,6 +63,7 @@ def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Respon
             "judge_limits": job.context.judge_limits,
             "embedder": job.context.embedder_identity,
             "service": medreward.__version__,
+            "judge_exam": None if exam is None else exam.model_dump(),
         },
         "timings_ms": _timings(job.trace),
     }
@@ -89,6 +91,7 @@ def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:
             judge_limits=job.context.judge_limits,
             rules=None if job.rules is None else grading_identity(),
             service=medreward.__version__,
+            judge_exam=job.service.examiner.known,
         ),
         timings_ms=schemas.Timings(**_timings(job.trace)),
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from medreward.engines.judge import Verdict, View
+from medreward.engines.status import JudgeExam
 from medreward.errors import ProblemKind
 from medreward.samples import AnsweredBy, Closed, Identifier, Item, Sample, Source
 
@@ -126,6 +127,8 @@ class RewardProvenance(BaseModel):
     """What the judge cannot read; null for one with a language model."""
     embedder: str
     service: str
+    judge_exam: JudgeExam | None = None
+    """The exam of the judge, once it has ended; null if none was taken."""
 
 
 class Timings(BaseModel):
@@ -209,6 +212,8 @@ class JudgeProvenance(BaseModel):
     rules: str | None = None
     """Name and digest of the rules and guards in front of the judge; null if there are none."""
     service: str
+    judge_exam: JudgeExam | None = None
+    """The exam of the judge, once it has ended; null if none was taken."""
 
 
 class JudgeReply(BaseModel):

@@ -151,6 +151,11 @@ class Metrics:
     build_info: Labelled[Gauge] = gauge(
         "medreward_build_info", "1, for this version in this role.", "version", "role"
     )
+    judge_exam: Labelled[Gauge] = gauge(
+        "medreward_judge_exam",
+        "Balanced accuracy of the judge in its exam, by what it was examined in and the outcome.",
+        *("scope", "status"),
+    )
     samples: Labelled[Counter] = counter(
         "medreward_samples", "Samples and items answered, by what became of them.", "status"
     )

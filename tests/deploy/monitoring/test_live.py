@@ -27,6 +27,8 @@ NEED_MORE = {
     "Tokens of a judge behind a server",
     "Cost",
     "Two engines",
+    # Of a judge that takes an exam.
+    "Exam of the judge",
     "Prompt tokens of vLLM in this process",
     # Of trouble that a sound service does not have.
     "Turned away",

@@ -115,6 +115,10 @@ CASES = {
         {metric("redis_writes_dropped_total", 'reason="full"'): "0+1x120"},
         {metric("redis_writes_dropped_total", 'reason="full"'): "5x120"},
     ),
+    "MedrewardJudgeExamFailed": Case(
+        {metric("judge_exam", 'scope="answers",status="failed"'): "0.52x120"},
+        {metric("judge_exam", 'scope="answers",status="passed"'): "0.83x120"},
+    ),
     "MedrewardRunAlert": Case(
         {metric("run_alerts_total", 'kind="length"'): "0x118 1x2"},
         {metric("run_alerts_total", 'kind="length"'): "1x120"},

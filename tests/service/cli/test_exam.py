@@ -1,29 +1,37 @@
 """`medreward check --exam`: the score of the configured judge, its faults, and the exit code."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import pytest
 
 from medreward.app import create_app
-from medreward.audit.exam import exam_pairs
 from medreward.engines.judges.scripted import Line, ScriptedJudge
 from medreward.errors import Problem, ProblemKind
+from medreward.exam.result import exam_pairs
 from tests.service.cli.conftest import WARM_UP, Outcome, Run, settings
 from tests.support.service import served
 
 Script = Mapping[tuple[str, str | None], Line]
-Examine = Callable[[ScriptedJudge], Outcome]
 
-KEY: Script = {(pair.answer, pair.reference): pair.due for pair in exam_pairs()}
-"""The verdicts of a judge that gets every pair of the exam."""
+KEY: Script = {(pair.answer, pair.reference): pair.due for pair in exam_pairs("terms")}
+"""The verdicts of a judge that gets every pair, of terms too."""
+
+
+class Examine(Protocol):
+    """Examines a judge that another process holds, with more settings of that process."""
+
+    def __call__(self, judge: ScriptedJudge, /, **of_judge: str) -> Outcome:
+        """Wait for the command to end."""
+        ...
 
 
 @pytest.fixture
 def examine(run: Run, monkeypatch: pytest.MonkeyPatch) -> Examine:
-    """Examine a judge that another process holds."""
+    """`medreward check --exam` of a process that asks another one."""
 
-    def examine(judge: ScriptedJudge) -> Outcome:
-        with served(create_app(settings(role="judge"), judge=judge)) as url:
+    def examine(judge: ScriptedJudge, /, **of_judge: str) -> Outcome:
+        with served(create_app(settings(role="judge", **of_judge), judge=judge)) as url:
             given = {"ROLE": "api", "JUDGE_URL": url, "EMBEDDER": "hashed"}
             for name, value in given.items():
                 monkeypatch.setenv(f"MEDREWARD_{name}", value)
@@ -49,8 +57,18 @@ def test_a_judge_that_gets_every_pair_passes_its_exam(examine: Examine) -> None:
 @pytest.mark.parametrize(
     ("verdict", "failed", "kept", "said"),
     [
-        ("YES", "The picture shows a cat.", "Heart attack", "says YES to an unrelated sentence, "),
-        ("NO", "Heart attack", "The picture shows a cat.", "says NO to the same term in a sente"),
+        (
+            "YES",
+            "The picture shows a cat.",
+            "Heart attack",
+            "says YES to 30 of 30 wrong answers, such as an unrelated sentence, ",
+        ),
+        (
+            "NO",
+            "Heart attack",
+            "The picture shows a cat.",
+            "says NO to 30 of 30 right answers, such as the same term in a sent",
+        ),
     ],
 )
 def test_a_judge_below_the_floor_fails_the_check(
@@ -67,21 +85,21 @@ def test_a_judge_below_the_floor_fails_the_check(
     assert "Choose another, such as a larger language model (docs/engines.md)." in told.stdout
 
 
-def test_a_judge_that_errs_here_and_there_is_told_so(examine: Examine) -> None:
+def test_a_judge_that_errs_here_and_there_is_told_how_often(examine: Examine) -> None:
     """One wrong answer of each kind is over the limit, and no kind is wrong for the most part."""
-    firsts = {pair.kind: pair for pair in reversed(exam_pairs()) if not pair.is_right}
+    firsts = {pair.kind: pair for pair in reversed(exam_pairs("answers")) if pair.due == "NO"}
     errors: Script = {(pair.answer, pair.reference): "YES" for pair in firsts.values()}
     told = examine(ScriptedJudge({WARM_UP: "YES", **KEY, **errors}))
 
     assert told.code == 1
     assert "NO to 20 of 30 wrong ones: balanced accuracy 0.833" in told.stdout
-    assert "This judge errs in many places. Choose another" in told.stdout
+    assert "This judge says YES to 10 of 30 wrong answers. Choose another" in told.stdout
 
 
 def test_pairs_without_a_verdict_are_counted_apart(examine: Examine) -> None:
     """They are in no share; the check fails only if too few are left."""
     refusal = Problem(ProblemKind.JUDGE_REFUSED, "judge: no")
-    some = dict.fromkeys(list(KEY)[:5], refusal)
+    some: Script = {(p.answer, p.reference): refusal for p in exam_pairs("answers")[:5]}
     told = examine(ScriptedJudge({WARM_UP: "YES", **KEY, **some}))
 
     assert told.code == 0
@@ -119,3 +137,19 @@ def test_an_exam_without_a_judge_is_a_wrong_use(
 def test_no_exam_is_taken_unless_it_is_asked_for(run: Run) -> None:
     """It costs judgements."""
     assert "exam" not in run("check").stdout.casefold()
+
+
+def test_a_judge_of_terms_is_held_to_terms(examine: Examine) -> None:
+    """The whole answers are shown, and what it cannot read of them is told."""
+    pairs = [pair for pair in exam_pairs("terms") if pair.scope == "terms"]
+    terms: Script = {(pair.answer, pair.reference): pair.due for pair in pairs}
+    verifier = ScriptedJudge({WARM_UP: "YES", **terms}, default="YES")
+    told = examine(verifier, judge="cross_encoder", exam="on")
+
+    assert told.code == 0
+    assert "YES to 15 of 15 right answers, NO to 15 of 15 wrong ones: balanced acc" in told.stdout
+    assert "The picture shows a cat." not in told.stdout
+    assert (
+        "It is a judge of terms. Of whole answers, which do not count, it says YES to 30 of 30 wrong "
+        "answers, such as an unrelated sentence, another diagnosis in a sentence, "
+    ) in told.stdout

@@ -180,6 +180,22 @@ def test_models_that_cannot_be_loaded_end_it(
     assert "Traceback" not in told.stderr
 
 
+@pytest.mark.usefixtures("no_models")
+def test_a_judge_that_does_not_pass_a_required_exam_ends_it(
+    run_apart: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it gets wrong in one line, and no welcome."""
+    monkeypatch.setenv("MEDREWARD_EXAM", "require")
+    told = run_apart("serve", "--port", "0")
+
+    assert told.code == 1
+    line = told.stderr.splitlines()[-1]
+    assert line.startswith("medreward: the judge's exam was failed with 0.5")
+    assert "This judge says NO to 30 of 30 right answers, such as the same term in a " in line
+    assert "Traceback" not in told.stderr
+    assert "is ready" not in told.stdout
+
+
 @pytest.mark.models
 def test_the_small_models_say_what_they_are_worth(embedded_service: Service) -> None:
     """Nobody should train on them unawares, or grade reports."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModel
 
-from medreward_client import Provenance
+from medreward_client import JudgeExam, Provenance
 from medreward_client.locks import locked
 from medreward_trainer.config.config import Model
 from medreward_trainer.data.prompt_order import Place
@@ -134,7 +134,10 @@ def read(checkpoint: Path) -> Saved:
     progress = dict(plain["progress"])
     progress["place"] = Place(**progress["place"])
     if progress["provenance"] is not None:
-        progress["provenance"] = Provenance(**progress["provenance"])
+        origin = dict(progress["provenance"])
+        if origin.get("judge_exam") is not None:
+            origin["judge_exam"] = JudgeExam(**origin["judge_exam"])
+        progress["provenance"] = Provenance(**origin)
     return Saved(**{**plain, "progress": Progress(**progress)})
 
 

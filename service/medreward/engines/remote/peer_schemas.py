@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from medreward.engines.judge import View
+from medreward.engines.status import JudgeExam
 from medreward.errors import Problem, ProblemKind
 from medreward.samples import AnsweredBy
 
@@ -102,6 +103,8 @@ class EngineFacts(BaseModel):
     characters: Mapping[str, str] = Field(default_factory=dict)
     """Characters beyond ASCII that the engine for a template knows, by name; others read all texts."""
     has_other_engine: bool = False
+    judge_exam: JudgeExam | None = None
+    """The exam of the judge in this process; None if none is taken."""
     batch: Annotated[int, Field(ge=1)]
     concurrency: Annotated[int, Field(ge=1)]
     tokens: int | None = None

@@ -58,6 +58,7 @@ async def judge_facts(request: Request) -> Response:
         identities={t.name: identity_for(engine, t) for t in templates},
         characters=_characters(engine, templates),
         has_other_engine=has_other_engine(engine),
+        judge_exam=service.examiner.exam,
     )
 
 
