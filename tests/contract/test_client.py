@@ -21,6 +21,7 @@ from medreward.http import schemas
 from medreward.samples import Criterion, Item, Sample
 from medreward.settings import Settings
 from tests.support.service import loaded
+from tests.support.wait import until
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "service" / "openapi.json").read_text("utf-8"))
 YES = Judgement(("YES", "NO"), (0.75, 0.25), coverage=0.5)
@@ -119,6 +120,31 @@ async def test_rewards_arrive_typed() -> None:
     assert set(reply.timings_ms) == {"queue", "cache", "judge", "embed", "total"}
     assert readiness.ready
     assert set(readiness.engines) == {"judge", "embedder"}
+
+
+@pytest.mark.anyio
+async def test_the_exam_of_the_judge_arrives_typed() -> None:
+    """In readiness while it runs, and in provenance once it has ended."""
+    settings = Settings(judge="scripted", embedder="hashed", exam="on")
+    app = create_app(settings, judge=ScriptedJudge(default="YES"))
+    async with (
+        app.router.lifespan_context(app),
+        client.AsyncRewardClient("http://service", transport=httpx.ASGITransport(app)) as service,
+    ):
+
+        async def exam() -> client.JudgeExam | None:
+            return (await service.health()).judge_exam
+
+        async def is_over() -> bool:
+            now = await exam()
+            return now is not None and now.status != "running"
+
+        await until(is_over)
+        found = await exam()
+        reply = await service.judge([client.Item("left", "left lower lobe")])
+
+    assert found == client.JudgeExam("failed", "answers", 0.5)
+    assert reply.provenance.judge_exam == found
 
 
 @pytest.mark.anyio

@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from medreward_client import Provenance
+from medreward_client import JudgeExam, Provenance
 from medreward_trainer.config.config import Config, Model
 from medreward_trainer.config.files import load_config
 from medreward_trainer.data.prompt_order import Place
@@ -26,7 +26,8 @@ from medreward_trainer.run.checkpoints import (
 from medreward_trainer.tiny_models import load_model
 from medreward_trainer.update.policy import Policy
 
-PROVENANCE = Provenance("medix-r1", "sha256:1f", "Qwen3-4B", "MedEmbed", "0.1.0")
+EXAM = JudgeExam("passed", "answers", 0.9)
+PROVENANCE = Provenance("medix-r1", "sha256:1f", "Qwen3-4B", "MedEmbed", "0.1.0", EXAM)
 
 
 @pytest.fixture
