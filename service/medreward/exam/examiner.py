@@ -46,6 +46,9 @@ class Pauses(NamedTuple):
     longest_retry_s: float = 600.0
 
 
+PAUSES: Final = Pauses()
+
+
 class Examiner:
     """Examines the judge of one service, and keeps the outcome.
 
@@ -60,7 +63,7 @@ class Examiner:
         is_required: bool,
         is_busy: Callable[[], bool],
         deadline_s: float,
-        pauses: Pauses = Pauses(),  # noqa: B008 - immutable
+        pauses: Pauses = PAUSES,
     ) -> None:
         self._metrics = metrics
         self._is_required = is_required

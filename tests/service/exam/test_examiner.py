@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ from medreward.service import Service
 from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
 from tests.redis_servers import RedisServer
+from tests.service.engines.test_cross_encoder import save
 from tests.support.engines import Held, TroubledJudge
 from tests.support.service import over_asgi
 from tests.support.wait import until
@@ -248,6 +250,17 @@ async def test_a_stand_in_is_examined_only_if_asked_for(
     assert (exam is not None) is is_examined
 
 
+@pytest.mark.xdist_group("models")
+async def test_a_model_in_this_process_is_examined_unasked(tmp_path: Path) -> None:
+    """By the default of the setting; a classifier without a language model is examined in terms."""
+    model = str(save(tmp_path))
+    chosen = Settings(judge="cross_encoder", judge_model=model, embedder="hashed")
+    async with over_asgi(create_app(chosen)) as client:
+        exam = await ended(client)
+
+    assert (exam["status"], exam["scope"]) == ("failed", "terms")
+
+
 class AwayAtFirst(ScriptedJudge):
     """A judge that gets every pair, once it has failed some batches of the exam."""
 
@@ -324,6 +337,7 @@ async def test_a_judge_that_fails_a_required_exam_scores_nothing() -> None:
     )
 
 
+@pytest.mark.xdist_group("redis")
 async def test_judgements_in_redis_are_not_asked_again(redis_server: RedisServer) -> None:
     """A second start of the same judge finds its exam answered."""
     first, second = sound(), sound()
