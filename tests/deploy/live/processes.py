@@ -34,6 +34,8 @@ class Replica(Program):
             "drain_token": DRAIN_TOKEN,
             "log_level": "info",
             "recipe": "medix-r1",
+            # These tests count what the judge is asked.
+            "exam": "off",
             **settings,
         }
         named = {f"MEDREWARD_{name.upper()}": str(value) for name, value in chosen.items()}
