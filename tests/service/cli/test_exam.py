@@ -9,7 +9,7 @@ from medreward.app import create_app
 from medreward.engines.judges.scripted import Line, ScriptedJudge
 from medreward.errors import Problem, ProblemKind
 from medreward.exam.result import exam_pairs
-from tests.service.cli.conftest import WARM_UP, Outcome, Run, settings
+from tests.service.cli.conftest import ANSWERS, WARM_UP, Outcome, Run, settings
 from tests.support.service import served
 
 Script = Mapping[tuple[str, str | None], Line]
@@ -137,6 +137,18 @@ def test_an_exam_without_a_judge_is_a_wrong_use(
 def test_no_exam_is_taken_unless_it_is_asked_for(run: Run) -> None:
     """It costs judgements."""
     assert "exam" not in run("check").stdout.casefold()
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_command_with_a_service_of_its_own_takes_no_exam(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the setting: a judge that would fail scores a file."""
+    monkeypatch.setenv("MEDREWARD_EXAM", "require")
+    told = run("judge", ANSWERS)
+
+    assert told.code == 0
+    assert "exam" not in told.stderr
 
 
 def test_a_judge_of_terms_is_held_to_terms(examine: Examine) -> None:
