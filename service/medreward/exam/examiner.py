@@ -148,12 +148,14 @@ class Examiner:
         facts = result.report.model_dump(exclude={"status"})
         if limits := faults(result.uncounted):
             facts["of_whole_answers_it"] = limits
+        if result.unanswered:
+            facts["unanswered"] = dict(result.unanswered)
         if result.status == "passed":
             log.info("judge_exam_passed", **facts)
         elif result.status == "failed":
             log.warning("judge_exam_failed", **facts, advice=result.advice)
         else:
-            log.warning("judge_exam_without_result", unanswered=dict(result.unanswered))
+            log.warning("judge_exam_without_result", **facts)
 
     def _set(self, exam: JudgeExam) -> None:
         self.exam = exam
