@@ -27,7 +27,7 @@ from medreward_trainer.tiny_models import load_model
 from medreward_trainer.update.policy import Policy
 
 EXAM = JudgeExam("passed", "answers", 0.9)
-PROVENANCE = Provenance("medix-r1", "sha256:1f", "Qwen3-4B", "MedEmbed", "0.1.0", EXAM)
+PROVENANCE = Provenance("medix-r1", "sha256:1f", "Qwen3-4B", "MedEmbed", "0.1.0", judge_exam=EXAM)
 
 
 @pytest.fixture

@@ -101,7 +101,8 @@ class Veto:
 class Component:
     """The value of one signal for a sample, with its weight and its source.
 
-    `rule` names the rule that gave the value; None if a model did.
+    `rule` names the rule that gave the value; None if a model did. `answered_by` is the engine of a
+    judge that has two, `first` or `second`.
     """
 
     value: float
@@ -112,6 +113,7 @@ class Component:
     coverage: float | None = None
     veto: Veto | None = None
     rule: str | None = None
+    answered_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +145,17 @@ class Unscored:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The verdict on one view of an item: as_written, swapped or without_question."""
+    """The verdict on one view of an item: as_written, swapped, without_question or other_engine.
+
+    `answered_by` is the engine of a judge that has two, `first` or `second`.
+    """
 
     view: str
     verdict: Verdict | None
     p_yes: float | None
     source: str | None
     error: Problem | None
+    answered_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
