@@ -70,7 +70,7 @@ class SplitModel(_Model):
     weights_size: int
     """Bytes of the files that it is converted into."""
     process_size: int
-    """Bytes of memory of a whole process with the model in bfloat16, at its peak."""
+    """Bytes of memory of a whole process of the profile with the model, at its peak."""
     hub_id: str
     """The model of a hub that has the file in one piece."""
 
@@ -165,7 +165,8 @@ CATALOGUE: dict[str, Model] = {
             size=1_117_320_768,
             wheels_size=1_092_845_809,
             weights_size=3_565_700_000,
-            # The weights, 0.5 GB of torch and the small models, and a batch of long prompts.
+            # 3.9 GiB at the peak of `make demo`, in float32; 0.6 for full caches, large
+            # requests and longer prompts.
             process_size=4_832_000_000,
             hub_id="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
             licence="Apache-2.0",
