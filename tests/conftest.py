@@ -119,7 +119,12 @@ def real_engines() -> Iterator[RealEngines]:
 def language_model() -> Iterator[RealEngines]:
     """A tiny language model as the judge of everything: its verdicts are worth nothing."""
     with ThreadPoolExecutor(max_workers=1) as worker:
-        settings = Settings(judge="causal_lm", judge_model="smollm2-135m-instruct")
+        settings = Settings(
+            judge="causal_lm",
+            judge_model="smollm2-135m-instruct",
+            # Some processors compute in bfloat16 by default, where batches change the last digits.
+            causal_lm_dtype="float32",
+        )
         context = BuildContext(settings, worker)
         yield RealEngines(build_judge(context), build_embedder(context), worker)
 
