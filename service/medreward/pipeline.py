@@ -15,6 +15,7 @@ from typing import NamedTuple
 from medreward.admission import LONGEST_RETRY_S, SHORTEST_RETRY_S, Caller
 from medreward.engines.embedder import Vector
 from medreward.engines.judge import Inquiry, Judgement, View
+from medreward.engines.judges.terms import is_about_terms
 from medreward.engines.templates import Template
 from medreward.errors import Overloaded
 from medreward.guards.chain import GuardChain
@@ -41,6 +42,8 @@ class ScoringContext:
     """Tells whether the engine that answers a template can read a text, by template."""
     has_other_engine: bool
     """True if the judge can ask an engine of another family for its opinion."""
+    is_for_terms: bool
+    """True if the judge has an engine for terms, and a language model for everything else."""
     answerable: frozenset[str]
     """The templates that the judge can answer."""
     judge_identities: Mapping[str, str]
@@ -124,7 +127,9 @@ def _parse_and_look_up(
     parsed_samples = [parser.parse(sample) for sample in samples]
     # Samples with equal texts share a parsed sample, and with it everything that follows.
     distinct = dict.fromkeys(parsed_samples)
-    inquiries = {parsed: _inquiries(parsed, recipe, template) for parsed in distinct}
+    inquiries = {
+        parsed: _inquiries(parsed, recipe, template, context.is_for_terms) for parsed in distinct
+    }
     judgements = context.judge_resolver.lookup(chain(*chain(*inquiries.values())), caller)
     vectors = context.embedder_resolver.lookup(_texts(distinct, recipe), caller)
     return _ParsedRequest(parsed_samples, inquiries, judgements, vectors)
@@ -231,16 +236,23 @@ def _fitting(
     return fits, number
 
 
-def _inquiries(parsed: ParsedSample, recipe: Recipe, template: Template) -> list[Views]:
-    """Return the inquiries about one sample: one for each reference, or two with both views."""
+def _inquiries(
+    parsed: ParsedSample, recipe: Recipe, template: Template, is_for_terms: bool
+) -> list[Views]:
+    """Return the inquiries about one sample: one for each reference, or two with both views.
+
+    With a language model for all but terms, only terms are asked about in both views.
+    """
     if recipe.signals.accuracy_llm is None or not parsed.needs_models:
         return []
     question = template.shown(parsed.question)
     in_both = question is not None and recipe.guards is not None and recipe.guards.both_views
-    views = (View.AS_WRITTEN, View.WITHOUT_QUESTION) if in_both else (View.AS_WRITTEN,)
+    inquiries = [Inquiry(template, parsed.answer, text, question) for text in parsed.references]
     return [
-        tuple(Inquiry(template, parsed.answer, text, question, view=view) for view in views)
-        for text in parsed.references
+        (inquiry, inquiry._replace(view=View.WITHOUT_QUESTION))
+        if in_both and (not is_for_terms or is_about_terms(inquiry))
+        else (inquiry,)
+        for inquiry in inquiries
     ]
 
 

@@ -10,7 +10,12 @@ from medreward.cache.redis import build_redis_tier
 from medreward.engines.accelerator import Probe, measure_platform
 from medreward.engines.embedder import Embedder, Vector
 from medreward.engines.judge import Inquiry, Judge, Judgement
-from medreward.engines.judges.cascade import has_other_engine, identity_for, reader_for
+from medreward.engines.judges.cascade import (
+    has_other_engine,
+    identity_for,
+    is_for_terms,
+    reader_for,
+)
 from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.status import ExamScope, Readiness, Startup
 from medreward.engines.supervisor import EngineSupervisor
@@ -245,6 +250,7 @@ class Service:
             offload=self.offload,
             readers={t.name: reader_for(judge, t) for t in templates},
             has_other_engine=has_other_engine(judge),
+            is_for_terms=is_for_terms(judge),
             answerable=frozenset(t.name for t in templates if judge.can_answer(t)),
             judge_identities={t.name: identity_for(judge, t) for t in templates},
             judge_limits=self.engines.judge_limits,

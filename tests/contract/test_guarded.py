@@ -189,14 +189,28 @@ async def test_another_engines_yes_bears_witness(serve: Serve) -> None:
 async def test_the_second_engines_own_yes_needs_no_witness(serve: Serve) -> None:
     """It is what a YES of the first would be shown to, so it is not asked again."""
     first, second = ScriptedJudge(default="NO"), ScriptedJudge(default="YES")
-    judge = Cascade(first, second, escalates=True, suits=lambda _: False)
+    judge = Cascade(first, second, escalates=True, only_terms=True)
     async with serve(judge=judge) as client:
         second.batches.clear()
-        (result,) = await scored(client, sample("Basal consolidation"))
+        (result,) = await scored(client, sample("Something white has filled the base"))
 
     assert result["components"]["accuracy_llm"]["value"] == 1.0
     assert result["components"]["accuracy_llm"]["answered_by"] == "second"
-    assert all(i.view is not View.OTHER_ENGINE for batch in second.batches for i in batch)
+    assert [i.view for batch in second.batches for i in batch] == [View.AS_WRITTEN]
+
+
+async def test_only_terms_are_asked_about_in_both_views(serve: Serve) -> None:
+    """A language model for everything else decides by the pair as written."""
+    first, second = ScriptedJudge(default="YES"), ScriptedJudge(default="YES")
+    judge = Cascade(first, second, escalates=True, only_terms=True)
+    async with serve(judge=judge) as client:
+        first.batches.clear()
+        second.batches.clear()
+        answers = ("Pneumonia", "Something white has filled the base")
+        await scored(client, *(sample(answer, question=QUESTION) for answer in answers))
+
+    views = [{i.view for batch in engine.batches for i in batch} for engine in (first, second)]
+    assert views == [{View.AS_WRITTEN, View.WITHOUT_QUESTION}, {View.AS_WRITTEN}]
 
 
 async def test_a_second_engine_is_a_fourth_vote(serve: Serve) -> None:

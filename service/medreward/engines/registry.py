@@ -23,7 +23,6 @@ from medreward.engines.judges.cascade import Cascade
 from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.judges.scripted import ScriptedJudge
-from medreward.engines.judges.terms import is_about_terms
 from medreward.engines.models import CATALOGUE, SplitModel, identify, locate, own_calibration
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.budget import CostTracker
@@ -295,7 +294,7 @@ def build_judge(context: BuildContext) -> Judge:
         second,
         escalates=settings.escalates,
         # The verifier of this project compares terms; what another classifier reads is not known.
-        suits=is_about_terms if settings.judge_choice.model == VERIFIER else None,
+        only_terms=settings.judge_choice.model == VERIFIER,
         shadow=settings.cascade_shadow,
         timeout_s=settings.judge_timeout_s,
         metrics=context.metrics,

@@ -218,9 +218,11 @@ def _is_of_second(answer: Judgement | Problem) -> bool:
 def agreed(views: Sequence[Answered[Judgement]]) -> Answered[Judgement]:
     """Return the view that is furthest from YES, since all views have to say YES.
 
-    One NO decides even if other views failed; without a NO, a failed view is returned.
+    One NO decides even if other views failed; without a NO, a failed view is returned. A language
+    model behind another engine decides by the pair as written, the first view: without the question
+    it says NO to half of the right answers.
     """
-    if len(views) == 1:
+    if len(views) == 1 or _is_of_second(views[0].value):
         return views[0]
     judged = [view for view in views if not isinstance(view.value, Problem)]
     if judged:

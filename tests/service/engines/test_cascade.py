@@ -16,7 +16,6 @@ from medreward.engines.judge import Inquiry, Judge, Judgement, View
 from medreward.engines.judges.calibrated import CalibratedJudge
 from medreward.engines.judges.cascade import Cascade, engine_for, engines_of, reader_for
 from medreward.engines.judges.scripted import ScriptedJudge
-from medreward.engines.judges.terms import is_about_terms
 from medreward.engines.registry import BuildContext, build_judge, check_choices
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import BackendDown, EngineError, Problem, ProblemKind, SetupError
@@ -138,7 +137,7 @@ async def test_what_does_not_suit_the_first_goes_to_the_second(
 ) -> None:
     """In a cascade the second engine judges sentences, and each judgement names its engine."""
     first, second = pair(p(0.9), p(0.1))
-    judge = Cascade(first, second, escalates=escalates, suits=is_about_terms)
+    judge = Cascade(first, second, escalates=escalates, only_terms=True)
 
     told = await judge.decide([ASKED, ASKED._replace(answer="It is the left lobe.")])
 

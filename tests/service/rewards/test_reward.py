@@ -15,7 +15,7 @@ from medreward.inference.answers import Answered
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import SIGNALS, Recipe, SignalName, load_recipes
 from medreward.rewards.reward import Reward, Unscored, agreed, compose, embed_signal, judge_signal
-from medreward.samples import Source
+from medreward.samples import AnsweredBy, Source
 
 MEDIX: Recipe = load_recipes()["medix-r1"]
 GUARDED: Recipe = load_recipes()["medix-r1-guarded"]
@@ -97,9 +97,12 @@ def test_a_reward_lies_between_0_and_1(values: tuple[float, ...]) -> None:
     assert -1e-12 <= reward.total <= 1 + 1e-12
 
 
-def judged(p_yes: float, threshold: float = 0.5) -> Answered[Judgement]:
+def judged(
+    p_yes: float, threshold: float = 0.5, answered_by: AnsweredBy | None = None
+) -> Answered[Judgement]:
     """A judge's answer."""
-    return Answered(Judgement(("YES", "NO"), (p_yes, 1 - p_yes), 0.9, threshold), "judge")
+    told = Judgement(("YES", "NO"), (p_yes, 1 - p_yes), 0.9, threshold, answered_by)
+    return Answered(told, "judge")
 
 
 FAILED: Answered[Judgement] = Answered(UNREACHABLE, "judge")
@@ -240,6 +243,9 @@ def test_an_embedder_that_failed_is_not_missed_where_the_judge_says_no() -> None
         ([judged(0.3), FAILED], 0),  # a NO is a NO whatever the other view had said
         ([judged(0.9), FAILED], 1),
         ([FAILED, judged(0.9)], 0),
+        # The language model of a cascade decides by the pair as written.
+        ([judged(0.9, answered_by="second"), judged(0.1)], 0),
+        ([judged(0.9, answered_by="first"), judged(0.1, answered_by="second")], 1),
     ],
 )
 def test_a_yes_has_to_hold_in_every_view(views: list[Answered[Judgement]], decides: int) -> None:

@@ -18,6 +18,7 @@ from medreward.engines.judge import (
 )
 from medreward.engines.judges.calibrated import CalibratedJudge
 from medreward.engines.judges.peer import RoleJudge
+from medreward.engines.judges.terms import is_about_terms
 from medreward.engines.judges.time_budget import Answer, BatchBudget, has_abstained, problems
 from medreward.engines.keys import inquiry_key
 from medreward.engines.templates import Template
@@ -37,8 +38,8 @@ log = structlog.get_logger(__name__)
 class Cascade:
     """Sends each inquiry to the first engine that can answer its template.
 
-    With *escalates*, the second also answers the inquiries that do not suit the first, by *suits*,
-    and those from which the first abstains. In the background it judges a share of the others, chosen by a hash of the inquiry, to measure how often
+    With *escalates*, the second also answers the inquiries from which the first abstains, and with
+    *only_terms* all that are not about terms. In the background it judges a share of the others, chosen by a hash of the inquiry, to measure how often
     both agree. `View.OTHER_ENGINE` goes to the second in any case.
     """
 
@@ -48,7 +49,7 @@ class Cascade:
         second: Judge,
         *,
         escalates: bool = False,
-        suits: Callable[[Inquiry], bool] | None = None,
+        only_terms: bool = False,
         shadow: float = 0.0,
         timeout_s: float = 120.0,
         metrics: Metrics | None = None,
@@ -56,7 +57,8 @@ class Cascade:
         self.first = first
         self.second = second
         self._escalates = escalates
-        self._suits = suits
+        self.is_for_terms = escalates and only_terms
+        """True if the first engine is asked about terms alone, by `is_about_terms`."""
         self._shadow = shadow
         self._timeout_s = timeout_s
         self._metrics = metrics or Metrics()
@@ -74,7 +76,7 @@ class Cascade:
     def identity(self) -> str:
         """The identities of both engines, and their division of inquiries."""
         how = "cascade" if self._escalates else "beside"
-        how += "/terms" if self._suits is not None and self._escalates else ""
+        how += "/terms" if self.is_for_terms else ""
         return f"{how}[{self.first.identity}][{self.second.identity}]"
 
     @property
@@ -135,7 +137,7 @@ class Cascade:
             return False
         if not self._escalates or not self.second.can_answer(inquiry.template):
             return True
-        is_suited = self._suits is None or self._suits(inquiry)
+        is_suited = not self.is_for_terms or is_about_terms(inquiry)
         texts = (inquiry.shown_question, inquiry.reference, inquiry.answer)
         return is_suited and all(_reads(self.first, text) for text in texts if text is not None)
 
@@ -245,6 +247,13 @@ def engine_for(judge: Judge, template: Template) -> Judge:
 def has_other_engine(judge: Judge) -> bool:
     """Return True if a second engine gives verdicts, here or in the process that holds the judge."""
     return isinstance(judge, Cascade | RoleJudge) and judge.has_other_engine
+
+
+def is_for_terms(judge: Judge) -> bool:
+    """Return True if the judge has a first engine that is asked about terms alone."""
+    if isinstance(judge, RoleJudge):
+        return judge.is_for_terms
+    return isinstance(judge, Cascade) and judge.is_for_terms
 
 
 def identity_for(judge: Judge, template: Template) -> str:

@@ -24,6 +24,11 @@ class RoleJudge(Peer[Inquiry, Judgement]):
         """True if a second engine in that process is trusted with second opinions."""
         return self.facts.has_other_engine
 
+    @property
+    def is_for_terms(self) -> bool:
+        """True if a first engine in that process is asked about terms alone."""
+        return self.facts.is_for_terms
+
     def identity_for(self, template: Template) -> str:
         """Return the identity of the engine that answers *template* in that process."""
         return self.facts.identities.get(template.name, self.identity)

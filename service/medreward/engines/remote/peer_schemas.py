@@ -103,6 +103,7 @@ class EngineFacts(BaseModel):
     characters: Mapping[str, str] = Field(default_factory=dict)
     """Characters beyond ASCII that the engine for a template knows, by name; others read all texts."""
     has_other_engine: bool = False
+    is_for_terms: bool = False
     judge_exam: JudgeExam | None = None
     """The exam of the judge in this process; None if none is taken."""
     batch: Annotated[int, Field(ge=1)]

@@ -21,6 +21,7 @@ from medreward.engines.judge import Inquiry, Judge, Judgement, Reader
 from medreward.engines.judges.cascade import (
     has_other_engine,
     identity_for,
+    is_for_terms,
     readers_of,
 )
 from medreward.engines.remote.peer_schemas import (
@@ -58,6 +59,7 @@ async def judge_facts(request: Request) -> Response:
         identities={t.name: identity_for(engine, t) for t in templates},
         characters=_characters(engine, templates),
         has_other_engine=has_other_engine(engine),
+        is_for_terms=is_for_terms(engine),
         judge_exam=service.examiner.exam,
     )
 
