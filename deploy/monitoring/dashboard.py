@@ -280,6 +280,12 @@ ROWS = (
                 unit="ops",
             ),
             Panel(
+                "Time of two engines",
+                "Seconds a second that each of two engines is at work.",
+                {"{{answered_by}}": _rate("medreward_cascade_seconds_total", "answered_by")},
+                unit="none",
+            ),
+            Panel(
                 "Tokens of a judge behind a server",
                 "As it counts them, by direction.",
                 {"{{direction}}": _rate("medreward_judge_tokens_total", "direction")},

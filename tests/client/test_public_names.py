@@ -24,6 +24,7 @@ PUBLIC_NAMES = [
     "Health",
     "Item",
     "JudgeCounts",
+    "JudgeExam",
     "JudgeProvenance",
     "JudgeReply",
     "Judged",
