@@ -26,6 +26,7 @@ NEED_MORE = {
     # Of a judge behind a server, of two engines, and of vLLM in this process.
     "Tokens of a judge behind a server",
     "Cost",
+    "Time of two engines",
     "Two engines",
     # Of a judge that takes an exam.
     "Exam of the judge",
