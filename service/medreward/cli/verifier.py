@@ -14,21 +14,47 @@ from medreward.verifier.examples import held_out
 from medreward.verifier.package import REPORTING, SIZE, load_scorer, pack, shipped_threshold
 from medreward.verifier.train import Plan, Step, train
 
-BASE = "all-minilm-l6-v2"
-AIMS = {"auc": "≥ 0.96", "far": "≥ 65 %", "sibling": "≤ 8 %", "swap": "≤ 1 %"}
+BASE, ENCODER = "medreward-verifier", "all-minilm-l6-v2"
+AIMS = {
+    "auc": "≥ 0.96",
+    "far": "≥ 65 %",
+    "sibling": "≤ 8 %",
+    "swap": "≤ 1 %",
+    "carried_auc": "≥ 0.94",
+    "carried_right": "≥ 75 %",
+    "carried_wrong": "≤ 8 %",
+    "denied_right": "≥ 75 %",
+    "denied_wrong": "≤ 8 %",
+    "defined_auc": "≥ 0.94",
+    "defined_far": "≥ 65 %",
+    "defined_sibling": "≤ 8 %",
+    "defined_swap": "≤ 1 %",
+}
 MEANINGS = {
-    "auc": "area under the ROC curve, right against wrong",
     "threshold": "P(YES) above which the verdict is YES, before calibration",
+    "auc": "area under the ROC curve of bare terms, right against wrong",
     "far": "synonyms that share under a quarter of their words: YES",
     "near": "other synonyms: YES",
     "sibling": "terms of the same parent: YES",
     "swap": "left/right, hypo/hyper, increased/decreased and the like: YES",
     "unrelated": "any two terms: YES",
+    "carried_auc": "the same area for terms in carriers and for denials",
+    "carried_right": "synonyms in a carrier: YES",
+    "carried_wrong": "siblings, swaps and others in a carrier: YES",
+    "denied_right": "the same finding denied on both sides: YES",
+    "denied_wrong": "denied on one side, or another finding: YES",
+    "defined_auc": "the same area behind a question with the definition",
+    "defined_far": "far synonyms behind it: YES",
+    "defined_sibling": "siblings behind it: YES",
+    "defined_swap": "swaps behind it: YES",
+    "defined_unrelated": "any two terms behind it: YES",
 }
 
 
-def train_verifier(out: Path, plan: Plan, *, version: str, threads: int | None) -> None:
-    """Train, choose thresholds, and write a model folder.
+def train_verifier(
+    out: Path, plan: Plan, *, base: Path | None, version: str, threads: int | None
+) -> None:
+    """Train from *base*, or from the installed verifier, choose thresholds, and write a folder.
 
     Raises:
         SetupError: the base model, or a package with terms, is missing.
@@ -36,7 +62,9 @@ def train_verifier(out: Path, plan: Plan, *, version: str, threads: int | None) 
     silence_other_bars()
     if threads is not None:
         torch.set_num_threads(threads)
-    base = Path(locate(BASE, read_settings().models_dir))
+    models_dir = read_settings().models_dir
+    base = base or folder_of(CATALOGUE[BASE], models_dir)
+    encoder = Path(locate(ENCODER, models_dir))
     with counting("training", 1000) as advance:
         told = 0
 
@@ -48,31 +76,38 @@ def train_verifier(out: Path, plan: Plan, *, version: str, threads: int | None) 
             if step.scores is not None:
                 messages().print(_line(step, step.scores))
 
-        train(base, out, plan, watch)
-    scores = pack(out, version, load_scorer(out))
+        train(base, encoder, out, plan, watch)
+    pack_verifier(out, version=version)
+
+
+def pack_verifier(folder: Path, *, version: str) -> None:
+    """Choose thresholds for trained weights, and write calibration and manifest beside them."""
+    silence_other_bars()
+    scores = pack(folder, version, load_scorer(folder))
     output().print(_table(scores))
-    output().print(shown(f"written to {out}"), soft_wrap=True)
+    output().print(shown(f"written to {folder}"), soft_wrap=True)
 
 
 def measure_verifier(folder: Path | None) -> None:
     """Measure a model folder, or the installed verifier, on terms that decided no threshold."""
     silence_other_bars()
-    model = CATALOGUE["medreward-verifier"]
-    folder = folder or folder_of(model, read_settings().models_dir)
+    folder = folder or folder_of(CATALOGUE[BASE], read_settings().models_dir)
     pairs, threshold = held_out(size=SIZE, digits=REPORTING), shipped_threshold(folder)
     output().print(_table(measure(pairs, load_scorer(folder), threshold)))
 
 
 def _line(step: Step, scores: Scores) -> str:
     return (
-        f"step {step.done} of {step.total}: loss {step.loss:.3f}, AUC {scores.auc:.3f}, "
-        f"far {scores.far:.0%}, sibling {scores.sibling:.1%}, swap {scores.swap:.1%}"
+        f"step {step.done} of {step.total}: loss {step.loss:.3f}, AUC {scores.auc:.3f} bare, "
+        f"{scores.carried_auc:.3f} in phrases, {scores.defined_auc:.3f} behind definitions, "
+        f"far {scores.far:.0%}"
     )
 
 
 def _table(scores: Scores) -> Table:
     table = plain_table("measure", "value", "aim", "of what")
     for name, value in scores._asdict().items():
-        written = f"{value:.4f}" if name in {"auc", "threshold"} else f"{value:.1%}"
+        is_share = name != "threshold" and not name.endswith("auc")
+        written = f"{value:.1%}" if is_share else f"{value:.4f}"
         table.add_row(name, written, AIMS.get(name, ""), MEANINGS[name])
     return table

@@ -1,6 +1,7 @@
 """Measurements of a verifier on labelled pairs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -8,20 +9,51 @@ import numpy as np
 from medreward.audit.figures import area_under_curve
 from medreward.verifier.examples import Example
 
-MOST_SWAPS, MOST_SIBLINGS = 0.01, 0.08
-"""Highest shares of wrong pairs that may get YES at the threshold."""
+MOST: Mapping[str, float] = MappingProxyType(
+    {
+        "swap": 0.01,
+        "sibling": 0.08,
+        "carried_wrong": 0.08,
+        "denied_wrong": 0.08,
+        "defined_swap": 0.01,
+        "defined_sibling": 0.08,
+    }
+)
+"""Highest shares of wrong pairs, by kind, that may get YES at the threshold."""
 
 
 class Scores(NamedTuple):
-    """The area under the ROC curve, and the share of each kind that gets YES at one threshold."""
+    """Areas under ROC curves, and the share of each kind that gets YES at one threshold."""
 
-    auc: float
     threshold: float
+    auc: float
     far: float
     near: float
     sibling: float
     swap: float
     unrelated: float
+    carried_auc: float
+    """Of terms in carriers, and of denials."""
+    carried_right: float
+    carried_wrong: float
+    denied_right: float
+    denied_wrong: float
+    defined_auc: float
+    """Of terms behind a question with the definition."""
+    defined_far: float
+    defined_sibling: float
+    defined_swap: float
+    defined_unrelated: float
+
+
+GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "auc": ("far", "near", "sibling", "swap", "unrelated"),
+        "carried_auc": ("carried_right", "carried_wrong", "denied_right", "denied_wrong"),
+        "defined_auc": ("defined_far", "defined_sibling", "defined_swap", "defined_unrelated"),
+    }
+)
+"""The kinds of pairs that each area is of."""
 
 
 def measure(
@@ -34,11 +66,14 @@ def measure(
     truth = np.array([e.equivalent for e in examples])
     kinds = np.array([e.kind for e in examples])
     at = lowest_threshold(p_yes, kinds) if threshold is None else threshold
-    share = {kind: float((p_yes[kinds == kind] > at).mean()) for kind in Scores._fields[2:]}
-    return Scores(area_under_curve(p_yes[truth], p_yes[~truth]), at, **share)
+    figures = {"threshold": at}
+    for area, members in GROUPS.items():
+        belongs = np.isin(kinds, members)
+        figures[area] = area_under_curve(p_yes[belongs & truth], p_yes[belongs & ~truth])
+        figures |= {kind: float((p_yes[kinds == kind] > at).mean()) for kind in members}
+    return Scores(**figures)
 
 
 def lowest_threshold(p_yes: np.ndarray, kinds: np.ndarray) -> float:
-    """Return the lowest threshold at which few enough siblings and swaps get YES."""
-    quantiles = ((kinds == "sibling", MOST_SIBLINGS), (kinds == "swap", MOST_SWAPS))
-    return max(float(np.quantile(p_yes[chosen], 1 - most)) for chosen, most in quantiles)
+    """Return the lowest threshold at which few enough wrong pairs of each kind get YES."""
+    return max(float(np.quantile(p_yes[kinds == kind], 1 - most)) for kind, most in MOST.items())

@@ -17,7 +17,7 @@ from medreward.engines.templates import load_templates
 from medreward.errors import SetupError
 from medreward.verifier.evaluate import Scores, lowest_threshold, measure
 from medreward.verifier.examples import Example, held_out
-from medreward.verifier.train import Scorer, scorer
+from medreward.verifier.train import CHECKPOINT, Scorer, scorer
 
 NAME, LICENCE = "medreward-verifier", "Apache-2.0"
 TEMPLATES = ("equivalence", "match")
@@ -46,7 +46,7 @@ def pack(folder: Path, version: str, score: Scorer) -> Scores:
     files = {
         file.name: sha256_of(file)
         for file in sorted(folder.iterdir())
-        if file.name not in {CALIBRATION, MANIFEST, "README.md"}
+        if file.name not in {CALIBRATION, MANIFEST, CHECKPOINT, "README.md"}
     }
     listed = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
     chosen = held_out(size=SIZE, digits=CHOOSING)

@@ -13,7 +13,7 @@ from medreward.verifier.examples import Example, Mixture
 
 pytestmark = pytest.mark.models
 
-SMALL = Mixture(**dict.fromkeys(Mixture.__slots__, 40))
+SMALL = Mixture(**dict.fromkeys(Mixture.__slots__, 10))
 PAIRS = [("left lung", "right lung"), ("a", "a long text about nothing at all"), ("x", "y")]
 
 
@@ -51,26 +51,76 @@ def untrained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_run_tells_of_each_step_and_leaves_an_ordinary_classifier(
-    tiny: Path, tmp_path: Path
+    tiny: Path, untrained: Path, tmp_path: Path
 ) -> None:
     """A file keeps the looks at validation pairs; the weights are in bfloat16, with YES and NO."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from medreward.verifier.train import Plan, Step, train
+    from medreward.verifier.train import CHECKPOINT, Plan, Step, train
 
     steps: list[Step] = []
-    train(tiny, tmp_path, Plan(epochs=2, mixture=SMALL, looks=2), steps.append)
-    total = steps[-1].total
-    plan, *looks = map(json.loads, (tmp_path / "training.jsonl").read_text("utf-8").splitlines())
+    train(untrained, tiny, tmp_path, Plan(epochs=2, mixture=SMALL, looks=2), steps.append)
+    origin, *looks = map(json.loads, (tmp_path / "training.jsonl").read_text("utf-8").splitlines())
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    told = [step.done for step in steps if step.scores is None]
 
-    assert [step.done for step in steps if step.scores is None] == list(range(1, total + 1))
-    assert plan["plan"]["epochs"] == 2
-    assert looks[-1]["step"] == total
+    assert told == list(range(1, len(told) + 1))
+    assert len(told) <= steps[-1].total
+    assert origin["plan"]["epochs"] == 2
+    assert len(origin["base_sha256"]) == 64
+    assert looks[-1]["step"] == len(told)
     assert 0.0 <= looks[-1]["auc"] <= 1.0
     assert model.config.id2label == {0: "NO", 1: "YES"}
     assert model.config.dtype == torch.bfloat16
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+class Interrupted(Exception):
+    """The end of a run before its time."""
+
+
+@pytest.mark.slow
+def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(
+    tiny: Path, untrained: Path, tmp_path: Path
+) -> None:
+    """It continues from its checkpoint, in the middle of an epoch, to the same bytes."""
+    from medreward.engines.models import sha256_of
+    from medreward.verifier.train import CHECKPOINT, Plan, Step, train
+
+    plan = Plan(epochs=2, mixture=SMALL, limit=64, batch=16, looks=1, saved_every=3)
+
+    def interrupt(step: Step) -> None:
+        if step.done == 7 and step.scores is None:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(untrained, tiny, tmp_path / "twice", plan, interrupt)
+    was_saved = (tmp_path / "twice" / CHECKPOINT).is_file()
+    told: list[Step] = []
+    train(untrained, tiny, tmp_path / "twice", plan, told.append)
+    train(untrained, tiny, tmp_path / "once", plan, lambda _: None)
+    twice, once = (
+        sha256_of(tmp_path / folder / "model.safetensors") for folder in ("twice", "once")
+    )
+
+    assert was_saved
+    assert told[0].done == 7
+    assert twice == once
+
+
+def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path) -> None:
+    """The message says what to do; the file is left as it is."""
+    import torch
+
+    from medreward.verifier.train import _Checkpoint
+
+    file = tmp_path / "checkpoint.pt"
+    torch.save({"origin": {"plan": {"seed": 1}}, "state": {}}, file)
+
+    with pytest.raises(SetupError, match="of another run: choose another folder with --out"):
+        _Checkpoint(file, {"plan": {"seed": 0}}).load_into(None)  # type: ignore[arg-type]
+    assert file.is_file()
 
 
 def test_each_pair_that_is_not_too_long_is_in_one_batch(tiny: Path) -> None:

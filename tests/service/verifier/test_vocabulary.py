@@ -5,11 +5,14 @@ import pytest
 from medreward.audit import vocabulary
 from medreward.audit.vocabulary import (
     RESERVED,
+    TextSearch,
     folded,
     read_abbreviations,
+    read_drugs,
     read_hpo,
     read_icd,
     withheld,
+    withheld_definitions,
 )
 
 
@@ -38,6 +41,7 @@ def test_a_term_has_its_exact_synonyms_and_parents() -> None:
     assert term.name == "Multicystic kidney dysplasia"
     assert "Multicystic renal dysplasia" in term.names
     assert term.parents == (107,)
+    assert term.definition.startswith("Multicystic dysplasia of the kidney is characterized by")
     assert term.split == "train"
 
 
@@ -56,3 +60,40 @@ def test_folding_leaves_what_makes_a_difference(a: str, b: str) -> None:
     """Case, hyphens, spaces and a final stop make no other text."""
     assert folded(a) == folded(b)
     assert vocabulary.folded("left lung") != vocabulary.folded("right lung")
+
+
+def test_definitions_of_reserved_terms_are_known_only_to_leave_them_out() -> None:
+    """None of them defines a term that is read."""
+    assert len(withheld_definitions()) > 4_000
+    shared = withheld_definitions() & {term.definition for term in read_hpo().values()}
+    assert len(shared) < 30  # definitions that HPO itself gives to several terms
+
+
+def test_names_of_a_drug_are_those_of_one_substance() -> None:
+    """Generic and brand names stand together, systematic names and codes are left out."""
+    by_name = {name.casefold(): names for names in read_drugs() for name in names}
+
+    assert {"acetaminophen", "paracetamol", "Tylenol"} <= set(by_name["acetaminophen"])
+    assert {"furosemide", "frusemide", "Lasix"} <= set(by_name["furosemide"])
+    assert by_name["prednisone"] != by_name["prednisolone"]
+    assert sum(len(names) for names in read_drugs()) > 20_000
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("Renal cyst", True),
+        ("The image shows a renal cyst.", True),
+        ("RENAL-CYST", True),
+        ("Renal cysts", False),
+        ("cyst, renal", False),
+        ("Edema.", True),
+        ("pulmonary edema", False),  # a word of another term
+        ("A cyst of the kidney that is lined by a thin wall and holds fluid", True),
+    ],
+)
+def test_a_text_is_found_inside_others_by_its_words(text: str, is_found: bool) -> None:
+    """Of a long text its first eight words are; of a single word only the whole text counts."""
+    sought = ("renal cyst", "edema", "A cyst of the kidney that is lined by a thick wall.")
+
+    assert TextSearch(sought).occur_in(text) is is_found
