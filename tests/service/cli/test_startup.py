@@ -10,7 +10,7 @@ from tests.service.cli.conftest import Run
 
 COMMANDS = [
     *("serve", "score", "judge", "calibrate", "explain", "recipes", "audit", "check", "size"),
-    *("models list", "models fetch", "verifier train", "verifier measure"),
+    *("models list", "models fetch", "verifier train", "verifier measure", "verifier pack"),
     *("cache stats", "cache clear"),
 ]
 
