@@ -150,6 +150,6 @@ def test_the_threshold_keeps_siblings_and_swaps_out() -> None:
     """The lowest that few enough wrong pairs pass is taken, whatever that costs the right ones."""
     rng = np.random.default_rng(0)
 
-    found = measure(held_out(size=200), lambda pairs: rng.random(len(pairs)))._asdict()
+    found = measure(held_out(size=400), lambda pairs: rng.random(len(pairs)))._asdict()
 
     assert {kind: found[kind] for kind in MOST if found[kind] > MOST[kind]} == {}
