@@ -171,8 +171,8 @@ CATALOGUE: dict[str, Model] = {
             hub_id="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
             licence="Apache-2.0",
             fitness=(
-                "reads answers, although it was made for code: of 228 answers it said YES to 50 % "
-                "of the right and 4 % of the wrong ones (AUC 0.83)"
+                "reads answers, although it was made for code: under the rules of /judge it said YES "
+                "to 72 % of the right and 8 % of the wrong ones of 800 (AUC 0.94)"
             ),
         ),
         InstalledModel(

@@ -11,17 +11,17 @@ from medreward.verifier.examples import Example
 
 MOST: Mapping[str, float] = MappingProxyType(
     {
-        "swap": 0.0125,
+        "swap": 0.01,
         "sibling": 0.08,
         "carried_wrong": 0.08,
         "denied_wrong": 0.08,
-        "defined_swap": 0.03,
+        "defined_sibling": 0.08,
     }
 )
 """Highest shares of wrong pairs, by kind, that may get YES at the threshold.
 
-Swaps behind a definition decide it. A limit of 1 % there would refuse two in three far synonyms,
-and guards veto most swaps before the verifier is asked.
+Swaps of bare terms and siblings behind a definition decide it. Swaps behind a definition have no
+limit: 1 % would refuse half of the far synonyms, and guards veto most swaps before.
 """
 
 
