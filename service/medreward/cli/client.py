@@ -105,7 +105,8 @@ class Connection:
     ) -> list[Reply]:
         """Send every piece, `IN_FLIGHT` at once, and return the replies in the order of the pieces.
 
-        A piece that the service has no time for at once is sent in parts that fit. *on_reply* is called with each piece and its reply, in the same order.
+        A piece that the service has no time for at once is sent in parts that fit. *on_reply* is
+        called with each piece and its reply, in the same order.
 
         Raises:
             CommandError: a request was refused, or its reply does not fit.

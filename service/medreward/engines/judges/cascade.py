@@ -139,7 +139,8 @@ class Cascade:
             return True
         is_suited = not self.is_for_terms or is_about_terms(inquiry)
         texts = (inquiry.shown_question, inquiry.reference, inquiry.answer)
-        return is_suited and all(_reads(self.first, text) for text in texts if text is not None)
+        (engine,) = engines_of(self.first)
+        return is_suited and all(_reads(engine, text) for text in texts if text is not None)
 
     def _may_escalate(self, inquiry: Inquiry, answer: Answer) -> bool:
         return (
@@ -278,6 +279,5 @@ def readers_of(judge: Judge, template: Template) -> list[Judge]:
     return [engine for engine in engines_of(judge) if engine.can_answer(template)]
 
 
-def _reads(judge: Judge, text: str) -> bool:
-    engine = judge.engine if isinstance(judge, CalibratedJudge) else judge
+def _reads(engine: Judge, text: str) -> bool:
     return not isinstance(engine, Reader) or engine.can_read(text)
