@@ -158,10 +158,17 @@ async def primaries(settings: Settings, *, timeout_s: float) -> AsyncIterator[Se
         yield nodes
 
 
+def connect_timeout_s(timeout_s: float) -> float:
+    """Return the seconds that a new connection may take, if a command may take *timeout_s*."""
+    # A user who lets commands take longer has a slow network or a busy machine: a connection that
+    # had to be quicker than a command would make Redis look lost.
+    return max(CONNECT_TIMEOUT_S, timeout_s)
+
+
 def _with_timeout(settings: Settings, timeout_s: float | None) -> dict[str, Any]:
     return connection_kwargs(settings) | {
         "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s or CONNECT_TIMEOUT_S,
+        "socket_connect_timeout": timeout_s or connect_timeout_s(settings.redis_timeout_s),
     }
 
 

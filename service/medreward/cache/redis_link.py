@@ -26,7 +26,7 @@ from redis.exceptions import TimeoutError as ConnectTimeout
 
 from medreward.breaker import Breaker
 from medreward.cache.entries import probe_names
-from medreward.cache.redis_client import CONNECT_TIMEOUT_S, MAX_CONNECTIONS, Store
+from medreward.cache.redis_client import MAX_CONNECTIONS, Store, connect_timeout_s
 from medreward.errors import MedrewardError, SetupError
 from medreward.telemetry.metrics import Metrics
 
@@ -203,9 +203,10 @@ class RedisLink:
             had_time = now_s - asked_s > timeout_s / 2
             is_evidence = had_time or not isinstance(exc, TimeoutError)
             if is_evidence and store is self._store:
-                # A new connection has a timeout of its own, which may be the shorter one.
-                is_connecting = isinstance(exc, ConnectTimeout)
-                due_s = asked_s + CONNECT_TIMEOUT_S if is_connecting else started_s + timeout_s
+                due_s = started_s + timeout_s
+                if isinstance(exc, ConnectTimeout):
+                    # A new connection has a timeout of its own, which began with it.
+                    due_s = asked_s + connect_timeout_s(self._timeout_s)
                 # All commands of one stall time out together, so they count as one.
                 if now_s <= due_s + STALL_S or asked_s > self._stalled_s:
                     self._note_lost(_reason(exc))
