@@ -125,7 +125,7 @@ def grade_item(plan: GradingPlan, judgements: Answers[Inquiry, Judgement]) -> Gr
     if plan.outcome is not None:
         return plan.outcome
     cast = [
-        (criterion, tuple(Vote(inquiry.view, judgements.take(inquiry)) for inquiry in inquiries))
+        (criterion, _distinct([Vote(i.view, judgements.take(i)) for i in inquiries]))
         for criterion, inquiries in plan.groups
     ]
     rubric = [(criterion, votes) for criterion, votes in cast if criterion is not None]
@@ -133,6 +133,14 @@ def grade_item(plan: GradingPlan, judgements: Answers[Inquiry, Judgement]) -> Gr
         return _grade_rubric(rubric)
     ((_, votes),) = cast
     return _grade_report(votes) if plan.template.kind == "grade" else _grade_verdict(votes)
+
+
+def _distinct(votes: Sequence[Vote]) -> tuple[Vote, ...]:
+    """Leave out the vote of the other engine if that engine answered the pair as written as well."""
+    # Which engine of a cascade answers is known only afterwards: the first may have abstained.
+    first = votes[0].answered.value
+    repeats = isinstance(first, Judgement) and first.answered_by == "second"
+    return tuple(v for v in votes if not (repeats and v.view is View.OTHER_ENGINE))
 
 
 def _views(item: Item, template: Template, votes: int) -> tuple[View, ...]:

@@ -1,5 +1,7 @@
 """Grades: views that differ, majorities that hold, rubrics that add up."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ from medreward.rewards.grade import (
     plan_item,
     rubric_score,
 )
-from medreward.samples import Criterion, Item, Limits
+from medreward.samples import AnsweredBy, Criterion, Item, Limits
 
 TEMPLATES = load_templates()
 EQUIVALENCE, REPORT, RUBRIC = (TEMPLATES[name] for name in ("equivalence", "report", "rubric"))
@@ -95,6 +97,19 @@ def test_a_vote_is_a_view_and_never_a_repeat() -> None:
 
     assert [inquiry.view for inquiry in with_question] == list(OWN_VIEWS)
     assert [inquiry.view for inquiry in without] == [View.AS_WRITTEN, View.SWAPPED]
+
+
+@pytest.mark.parametrize(("engine", "views"), [("first", VIEWS), ("second", OWN_VIEWS)])
+def test_the_other_engine_has_one_vote(engine: AnsweredBy, views: tuple[View, ...]) -> None:
+    """Its vote on the pair as written is not counted twice, if it was asked in the first place."""
+    plan = plan_item(ITEM, EQUIVALENCE, len(VIEWS), LIMITS)
+    judgements: Answers[Inquiry, Judgement] = Answers()
+    for inquiry in plan.inquiries:
+        judgements.add(inquiry, replace(says(0.9), answered_by=engine), "judge")
+    graded = grade_item(plan, judgements)
+
+    assert isinstance(graded, Grade)
+    assert tuple(vote.view for vote in graded.votes) == views
 
 
 @pytest.mark.parametrize("template", [EQUIVALENCE, REPORT])
