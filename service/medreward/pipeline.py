@@ -15,7 +15,6 @@ from typing import NamedTuple
 from medreward.admission import LONGEST_RETRY_S, SHORTEST_RETRY_S, Caller
 from medreward.engines.embedder import Vector
 from medreward.engines.judge import Inquiry, Judgement, View
-from medreward.engines.judges.terms import is_about_terms
 from medreward.engines.templates import Template
 from medreward.errors import Overloaded
 from medreward.guards.chain import GuardChain
@@ -43,7 +42,7 @@ class ScoringContext:
     has_other_engine: bool
     """True if the judge can ask an engine of another family for its opinion."""
     is_for_terms: bool
-    """True if the judge has an engine for terms, and a language model for everything else."""
+    """True if the judge has an engine for terms without a question, and a language model for the rest."""
     answerable: frozenset[str]
     """The templates that the judge can answer."""
     judge_identities: Mapping[str, str]
@@ -241,7 +240,7 @@ def _inquiries(
 ) -> list[Views]:
     """Return the inquiries about one sample: one for each reference, or two with both views.
 
-    With a language model for all but terms, only terms are asked about in both views.
+    A language model that answers all questions decides by the pair as written.
     """
     if recipe.signals.accuracy_llm is None or not parsed.needs_models:
         return []
@@ -250,7 +249,7 @@ def _inquiries(
     inquiries = [Inquiry(template, parsed.answer, text, question) for text in parsed.references]
     return [
         (inquiry, inquiry._replace(view=View.WITHOUT_QUESTION))
-        if in_both and (not is_for_terms or is_about_terms(inquiry))
+        if in_both and not is_for_terms
         else (inquiry,)
         for inquiry in inquiries
     ]

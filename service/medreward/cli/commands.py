@@ -566,3 +566,34 @@ def verifier_measure(
         from medreward.cli.verifier import measure_verifier
 
     measure_verifier(folder)
+
+
+@_command(
+    verifier_app,
+    "medreward verifier readout labels.jsonl --model ./my-model --out ./my-model/readouts.safetensors",
+    name="readout",
+)
+def verifier_readout(
+    labels: Annotated[
+        list[Path],
+        argument("LABELS", "JSONL: `question`, `reference`, `answer`, `label` (right or wrong)."),
+    ],
+    *,
+    model: Annotated[str, option("MODEL", "A language model.")] = "qwen2.5-coder-1.5b-instruct",
+    out: Annotated[Path, option("FILE", "Where the readout is written.")],
+    layers: Annotated[int, option("N", "Layers of the model that are run.", least=1)] = 18,
+    terms: Annotated[
+        int, option("N", "Pairs of medical terms to draw in addition.", least=0)
+    ] = 600,
+    seed: Annotated[int, option("N", "What random choices begin with.")] = 0,
+) -> None:
+    """Fit a readout: verdicts of a language model from the state of a layer, learnt from labels.
+
+    Answers that rules decide are left out. Lines with the `split` testing are for measuring alone.
+    A service finds the file `readouts.safetensors` in the folder of a model. With
+    qwen2.5-coder-1.5b-instruct two cores take a second for each pair, or somewhat longer.
+    """
+    with _needing_extras():
+        from medreward.cli.readout import fit_readout
+
+    fit_readout(labels, model, out, layers=layers, terms=terms, seed=seed)

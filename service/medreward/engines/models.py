@@ -18,6 +18,8 @@ from medreward.errors import SetupError
 MANIFEST = "medreward.json"
 CALIBRATION = "calibration.json"
 """The calibration that some models come with."""
+READOUTS = "readouts.safetensors"
+"""The readouts that a language model may come with."""
 HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
 
@@ -276,6 +278,16 @@ def own_calibration(name: str, models_dir: Path) -> Path | None:
     if model is None:
         return None
     file = folder_of(model, models_dir) / CALIBRATION
+    return file if file.is_file() else None
+
+
+def own_readouts(name: str, models_dir: Path) -> Path | None:
+    """Return the file of readouts that is shipped for a model, or lies in its folder, or None."""
+    if name in CATALOGUE:
+        folder = Path(str(resources.files("medreward.engines"))) / "readouts"
+        file = folder / f"{name}.safetensors"
+    else:
+        file = Path(locate(name, models_dir)).expanduser() / READOUTS
     return file if file.is_file() else None
 
 

@@ -23,7 +23,14 @@ from medreward.engines.judges.cascade import Cascade
 from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.judges.peer import RoleJudge
 from medreward.engines.judges.scripted import ScriptedJudge
-from medreward.engines.models import CATALOGUE, SplitModel, identify, locate, own_calibration
+from medreward.engines.models import (
+    CATALOGUE,
+    SplitModel,
+    identify,
+    locate,
+    own_calibration,
+    own_readouts,
+)
 from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.budget import CostTracker
 from medreward.engines.remote.pool import ServerOptions
@@ -96,8 +103,12 @@ class BuildContext:
 def _causal_lm(context: BuildContext) -> Judge:
     _use_threads(context.settings)
     from medreward.engines.judges.causal_lm import CausalLmJudge  # noqa: PLC0415 - imports torch
+    from medreward.engines.local.readout import load_readouts  # noqa: PLC0415 - the same
 
     settings = context.settings
+    # A readout is fitted on labels, as a calibration is, and goes with it.
+    is_raw = settings.calibration == "off"
+    readouts = None if is_raw else own_readouts(context.model, settings.models_dir)
     return CausalLmJudge.load(
         context.source,
         name=context.identified,
@@ -108,6 +119,7 @@ def _causal_lm(context: BuildContext) -> Judge:
         coverage_floor=settings.judge_coverage_floor,
         max_prompt_tokens=settings.judge_max_prompt_tokens,
         timeout_s=settings.judge_timeout_s,
+        readouts=[] if readouts is None else load_readouts(readouts),
         worker=context.worker,
     )
 

@@ -3,22 +3,25 @@
 import copy
 from concurrent.futures import Executor
 from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from medreward.engines.judge import Inquiry, Judgement, View, is_sound
+from medreward.engines.models import own_readouts
 from medreward.engines.prompts.tokenization import chat_frame, label_ids
 from medreward.engines.registry import BuildContext, build_judge
-from medreward.engines.templates import load_templates
+from medreward.engines.templates import Template, load_templates
 from medreward.errors import ProblemKind, SetupError
-from medreward.settings import Settings
+from medreward.settings import Settings, default_models_dir
 from tests.conftest import RealEngines
 from tests.service.engines.small_models import llama
 from tests.support.problems import judgement, problem
 
 if TYPE_CHECKING:
     from medreward.engines.judges.causal_lm import CausalLmJudge
+    from medreward.engines.local.readout import Readout
 
 TEMPLATES = load_templates()
 MATCH = TEMPLATES["match"]
@@ -155,6 +158,97 @@ async def test_the_last_position_gives_what_the_whole_pass_gives(judge: "CausalL
 
     assert judgement.coverage == pytest.approx(yes + no, abs=1e-5)
     assert judgement.p_yes == pytest.approx(yes / (yes + no), abs=1e-5)
+
+
+def readout(template: Template, words: int = 32) -> "Readout":
+    """A readout of the first layer of the model of two layers, with weights of no meaning."""
+    import torch
+
+    from medreward.engines.local.readout import Readout
+
+    torch.manual_seed(3)
+    yes_D = torch.randn(words)  # noqa: N806 - D dimensions
+    weights_KD = torch.stack([yes_D, -yes_D])  # noqa: N806 - K labels
+    return Readout(
+        template.name, template.sha, 1, weights_KD, torch.tensor([0.1, 0.0]), threshold=0.6
+    )
+
+
+@pytest.mark.anyio
+async def test_a_readout_reads_the_output_of_its_layer(
+    small: "CausalLmJudge", language_model: RealEngines
+) -> None:
+    """P(YES) is the logistic function of a sum over the state, and other templates keep their words."""
+    import torch
+
+    fitted = readout(MATCH)
+    reading = remade(
+        small,
+        language_model.worker,
+        model=small._model,  # noqa: SLF001
+        coverage_floor=0.0,
+        readouts=[fitted],
+    )
+    inquiry = Inquiry(MATCH, "pneumothorax", "collapsed lung")
+    ids = torch.tensor([small.prompt_ids(inquiry)])
+    with torch.inference_mode():
+        output = small._model(input_ids=ids, output_hidden_states=True)  # noqa: SLF001
+    logits = fitted.logits(output.hidden_states[1][0, -1:])[0]
+
+    (read,) = await decide(reading, [inquiry])
+
+    assert read.p_yes == pytest.approx(float(logits.softmax(-1)[0]), abs=1e-5)
+    assert read.threshold == 0.6
+    others = [i for i in INQUIRIES if i.template is not MATCH]
+    assert_alike(await decide(reading, others), await decide(small, others))
+    assert reading.identity != small.identity
+
+
+@pytest.mark.anyio
+async def test_the_batch_does_not_change_what_a_readout_says(
+    small: "CausalLmJudge", language_model: RealEngines
+) -> None:
+    """Alone or among others, as with the model's own words."""
+    reading = remade(
+        small,
+        language_model.worker,
+        model=small._model,  # noqa: SLF001
+        coverage_floor=0.0,
+        readouts=[readout(MATCH)],
+    )
+
+    await assert_that_the_batch_changes_nothing(reading, INQUIRIES)
+
+
+def test_readouts_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """The identity covers all of their numbers; a file of something else is refused."""
+    from medreward.engines.local.readout import load_readouts, save_readouts
+
+    file = tmp_path / "readouts.safetensors"
+    save_readouts(file, [readout(MATCH), readout(TEMPLATES["equivalence"])])
+
+    read = load_readouts(file)
+
+    assert [one.template for one in read] == ["match", "equivalence"]
+    assert [one.identity for one in read] == [
+        readout(MATCH).identity,
+        readout(TEMPLATES["equivalence"]).identity,
+    ]
+    file.write_bytes(b"something else")
+    with pytest.raises(SetupError, match="holds no readouts"):
+        load_readouts(file)
+
+
+def test_the_shipped_readouts_are_for_today_s_templates() -> None:
+    """A template of another wording would silently lose its readout."""
+    from medreward.engines.local.readout import load_readouts
+
+    file = own_readouts("qwen2.5-coder-1.5b-instruct", default_models_dir())
+    assert file is not None
+
+    for one in load_readouts(file):
+        assert one.template_sha == TEMPLATES[one.template].sha
+        assert one.weights_KD.shape == (len(TEMPLATES[one.template].labels), 1536)
 
 
 def test_a_template_with_the_time_in_it_is_written_once(

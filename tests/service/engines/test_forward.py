@@ -24,13 +24,13 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 
 def run(passes: "Passes", prompts: list[list[int]], prefix: list[int]) -> "torch.Tensor":
-    """The probabilities of each prompt, in order."""
+    """The probabilities after each prompt, in order."""
     import torch
 
     rows: dict[int, torch.Tensor] = {}
     for one in passes.plan(dict(enumerate(prompts)), prefix):
         rows |= zip(one.members, one.run(), strict=True)
-    return torch.stack([rows[i] for i in range(len(prompts))])
+    return torch.stack([rows[i] for i in range(len(prompts))]).softmax(-1)
 
 
 def plainly(model: Any, prompt: list[int]) -> "torch.Tensor":

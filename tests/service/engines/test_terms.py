@@ -2,11 +2,12 @@
 
 import pytest
 
-from medreward.engines.judge import Inquiry
+from medreward.engines.judge import Inquiry, View
 from medreward.engines.judges.terms import is_about_terms, is_term
 from medreward.engines.templates import load_templates
 
-MATCH = load_templates()["match"]
+TEMPLATES = load_templates()
+MATCH, EQUIVALENCE = TEMPLATES["match"], TEMPLATES["equivalence"]
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,12 @@ def test_both_texts_have_to_be_terms() -> None:
     assert not is_about_terms(Inquiry(MATCH, sentence, term))
     assert not is_about_terms(Inquiry(MATCH, term, sentence))
     assert not is_about_terms(Inquiry(MATCH, term))
+
+
+def test_terms_behind_a_question_are_for_the_language_model() -> None:
+    """Unless the template or the view hides the question."""
+    asked = Inquiry(EQUIVALENCE, "lupus", "lupus", "Which disease?")
+
+    assert not is_about_terms(asked)
+    assert is_about_terms(asked._replace(view=View.WITHOUT_QUESTION))
+    assert is_about_terms(asked._replace(template=MATCH))

@@ -1,7 +1,7 @@
 """A judge in this process: any causal language model that transformers can load.
 
 The verdict comes from the probabilities of the next token and not from generated text, so each
-inquiry takes one forward pass.
+inquiry takes one forward pass; with a readout it comes from a hidden state, by a part of a pass.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from medreward.engines.capacity import Capacity, Resident
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.next_token import NextTokenJudge
-from medreward.engines.local.forward import passes_for
+from medreward.engines.local.forward import Passes, passes_for
 from medreward.engines.local.loading import loading
+from medreward.engines.local.readout import LowerLayers, Readout
 from medreward.engines.local.storage import HALF, arithmetic_dtype, quickest_dtype, widen
 from medreward.engines.local.token_tree import common_length
 from medreward.engines.local.worker import ForwardPass, ModelThread
@@ -37,12 +38,14 @@ class CausalLmJudge(Resident, NextTokenJudge):
         coverage_floor: float,
         max_prompt_tokens: int = 2048,
         timeout_s: float = 120.0,
+        readouts: Sequence[Readout] = (),
         worker: Executor,
     ) -> None:
         window_tokens = int(getattr(model.config, "max_position_embeddings", max_prompt_tokens))
+        parts = ["causal_lm", name, str(arithmetic_dtype(model)), *(r.identity for r in readouts)]
         super().__init__(
             tokenizer,
-            name=f"causal_lm:{name}:{arithmetic_dtype(model)}",
+            name=":".join(parts),
             secret=secret,
             coverage_floor=coverage_floor,
             max_prompt_tokens=min(window_tokens, max_prompt_tokens),
@@ -50,6 +53,13 @@ class CausalLmJudge(Resident, NextTokenJudge):
         self._model = model
         self._model_thread = ModelThread(worker, timeout_s=timeout_s)
         self._passes = passes_for(model)
+        # By the template's wording: of another one, the model's own words are read.
+        self._readouts = {readout.template_sha: readout for readout in readouts}
+        self._readout_passes = {
+            sha: passes_for(LowerLayers(model, readout.layers, readout.logits))
+            for sha, readout in self._readouts.items()
+        }
+        self._states_passes: dict[int, Passes] = {}
         self._prefixes: dict[Template, list[int]] = {}
         # Sixteen take a CPU one second, or a few seconds for long prompts. So an inquiry that just
         # missed a batch is soon in the next one.
@@ -68,6 +78,7 @@ class CausalLmJudge(Resident, NextTokenJudge):
         coverage_floor: float = 0.2,
         max_prompt_tokens: int = 2048,
         timeout_s: float = 120.0,
+        readouts: Sequence[Readout] = (),
         worker: Executor,
     ) -> "CausalLmJudge":
         """Load model and tokenizer; blocks for as long as that takes."""
@@ -93,6 +104,7 @@ class CausalLmJudge(Resident, NextTokenJudge):
             coverage_floor=coverage_floor,
             max_prompt_tokens=max_prompt_tokens,
             timeout_s=timeout_s,
+            readouts=readouts,
             worker=worker,
         )
 
@@ -110,6 +122,21 @@ class CausalLmJudge(Resident, NextTokenJudge):
         )
         return [judged.get(i) or self._too_long(prompt) for i, prompt in enumerate(prompts)]
 
+    def states(self, inquiries: Sequence[Inquiry], layers: int) -> list[torch.Tensor]:
+        """Return the output of a layer at the verdict position of each inquiry, of shape (D,).
+
+        Blocks. The inquiries have one template, and prompts that fit.
+        """
+        if layers not in self._states_passes:
+            self._states_passes[layers] = passes_for(LowerLayers(self._model, layers, _as_it_is))
+        prompts = dict(enumerate(map(self.prompt_ids, inquiries)))
+        rows: dict[int, torch.Tensor] = {}
+        for one in self._states_passes[layers].plan(
+            prompts, self._prefix_of(inquiries[0].template)
+        ):
+            rows |= zip(one.members, one.run(), strict=True)
+        return [rows[number] for number in prompts]
+
     def _plan(
         self, inquiries: Sequence[Inquiry], prompts: Sequence[list[int]]
     ) -> list[ForwardPass]:
@@ -121,8 +148,11 @@ class CausalLmJudge(Resident, NextTokenJudge):
         return [
             one
             for template, fitting in by_template.items()
-            for one in self._passes.plan(fitting, self._prefix_of(template))
+            for one in self._passes_of(template).plan(fitting, self._prefix_of(template))
         ]
+
+    def _passes_of(self, template: Template) -> Passes:
+        return self._readout_passes.get(template.sha, self._passes)
 
     def _prefix_of(self, template: Template) -> list[int]:
         """Return the common beginning of all prompts of *template*, whichever field comes first."""
@@ -138,6 +168,15 @@ class CausalLmJudge(Resident, NextTokenJudge):
             self._prefixes[template] = first[: common_length(first, last)]
         return self._prefixes[template]
 
-    def _read(self, probabilities: torch.Tensor, template: Template) -> Judgement | Problem:
-        masses = torch.stack([probabilities[ids].sum() for ids in self.ids_of(template)])
+    def _read(self, logits_V: torch.Tensor, template: Template) -> Judgement | Problem:
+        shares_V = logits_V.softmax(dim=-1)
+        readout = self._readouts.get(template.sha)
+        if readout is not None:
+            shares = tuple(shares_V.tolist())
+            return Judgement(template.labels, shares, threshold=readout.threshold)
+        masses = torch.stack([shares_V[ids].sum() for ids in self.ids_of(template)])
         return self._judgement(masses.tolist(), template)
+
+
+def _as_it_is(states_PD: torch.Tensor) -> torch.Tensor:
+    return states_PD

@@ -1,4 +1,8 @@
-"""Which pairs of texts are terms, which a verifier compares; all others are for a language model."""
+"""Which pairs of texts are terms, which a verifier compares; all others are for a language model.
+
+Terms behind a question are not: on answers to questions a language model tells right from wrong
+better (docs/local_engines.md), since what a term has to say depends on what was asked.
+"""
 
 import re
 
@@ -109,7 +113,12 @@ _OF_SENTENCES = re.compile(r"[\d:;?!=<>\[\]{}|\n]|\.(?=\s)|,.*,")
 
 
 def is_about_terms(inquiry: Inquiry) -> bool:
-    """Return True if answer and reference are terms: few words, no verb, no digit, no sentence."""
+    """Return True if answer and reference are terms, without a question.
+
+    A term has few words, no verb and no digit, and is no sentence.
+    """
+    if inquiry.shown_question is not None:
+        return False
     return is_term(inquiry.answer) and is_term(inquiry.reference or "")
 
 

@@ -1,4 +1,4 @@
-"""Forward passes of a causal language model: prompts in, next-token probabilities out.
+"""Forward passes of a causal language model: prompts in, next-token logits out.
 
 If the model supports it, prompts are a tree and shared beginnings are computed once; otherwise each
 prompt is a padded row of its own.
@@ -52,7 +52,7 @@ class TreePasses:
         self._max_tokens = TREE_TOKENS.get(model.device.type, GPU_TREE_TOKENS)
         self._padded = PaddedPasses(model)
         # transformers renamed the argument in 5.24, and warns about the old name.
-        names = signature(model.forward).parameters
+        names = signature(model.base_model.forward).parameters
         self._cache_name = "cache" if "cache" in names else "past_key_values"
         self._prefixes: LRUCache[tuple[int, ...], States] = LRUCache(PREFIXES_KEPT)
 
@@ -62,7 +62,7 @@ class TreePasses:
         """Plan one pass for each tree; prompts longer than a tree gain little, and are padded rows.
 
         The prompts are numbered, and probably all begin with *prefix*. A pass returns one row for
-        each member: float32 probabilities over the vocabulary.
+        each member: float32 logits over the vocabulary.
         """
         short = {n: p for n, p in prompts.items() if len(p) <= self._max_tokens}
         trees = plan_trees(short, prefix, max_tokens=self._max_tokens)
@@ -84,7 +84,7 @@ class TreePasses:
             # A new cache for each pass: the pass appends to it, and must not change the prefix.
             **{self._cache_name: DynamicCache(self._states(tree.prefix))},
         ).logits
-        return logits_1PV[0].float().softmax(dim=-1)
+        return logits_1PV[0].float()
 
     def _states(self, prefix: tuple[int, ...]) -> States:
         """Return a prefix's keys and values, computed from the prefix alone, so that batches do not matter."""
@@ -134,7 +134,7 @@ class PaddedPasses:
             logits_to_keep=1,
             use_cache=False,
         ).logits
-        return logits_P1V[:, -1].float().softmax(dim=-1)
+        return logits_P1V[:, -1].float()
 
 
 Passes = TreePasses | PaddedPasses
@@ -202,4 +202,4 @@ def _log_probabilities(
         some = {n: p for n, p in prompts.items() if (p[: len(prefix)] == prefix) is begins}
         for one in way.plan(some, prefix):
             rows |= zip(one.members, one.run(), strict=True)
-    return torch.stack([rows[number] for number in prompts]).clamp(min=1e-30).log()
+    return torch.stack([rows[number] for number in prompts]).log_softmax(dim=-1)
