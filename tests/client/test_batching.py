@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import httpx
 import orjson
@@ -12,15 +13,18 @@ from hypothesis import strategies as st
 from medreward_client import (
     AsyncRewardClient,
     Counts,
+    Item,
     RequestRefused,
     RewardClient,
     Sample,
     Scored,
     TimedOut,
     Unavailable,
+    Unjudged,
+    Unscored,
 )
 from medreward_client._batching import BATCH_CHARACTERS, BATCH_SAMPLES, batches_of
-from tests.client.stand_in import SCORED, URL, reward_body
+from tests.client.stand_in import JUDGED, SCORED, URL, judge_body, reward_body
 
 pytestmark = pytest.mark.anyio
 
@@ -148,6 +152,72 @@ async def test_a_sample_that_is_refused_costs_its_neighbours_nothing(
 
     assert [n for n, one in enumerate(results) if isinstance(one, RequestRefused)] == [5]
     assert sum(isinstance(one, Scored) for one in results) == 99
+
+
+def modalities(request: httpx.Request) -> httpx.Response:
+    """Refuse a request for its first sample of an unknown modality, as the service does."""
+    asked = orjson.loads(request.content)["samples"]
+    for place, one in enumerate(asked):
+        if one["modality"] == "XRAY":
+            told = {"kind": "invalid_request", "message": f"samples[{place}].modality: no tag"}
+            error = told | {"retryable": False}
+            return httpx.Response(422, json={"error": error, "request_id": "r-1"})
+    return Echo()(request)
+
+
+def some_odd(number: int, *odd: int) -> list[Sample]:
+    """Make samples of which some have an unknown modality."""
+    return [replace(sample(n), modality="XRAY" if n in odd else None) for n in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("number", "odd"),
+    [(100, (5,)), (100, (0, 50, 99)), (BATCH_SAMPLES + 1, (BATCH_SAMPLES,)), (4, (0, 1, 2))],
+)
+async def test_a_sample_of_a_list_that_is_refused_costs_its_neighbours_nothing(
+    number: int, odd: tuple[int, ...]
+) -> None:
+    """It is unscored, with a message that names it; the others have their rewards."""
+    async with AsyncRewardClient(URL, transport=httpx.MockTransport(modalities)) as client:
+        reply = await client.reward(some_odd(number, *odd))
+
+    refused = {n: one for n, one in enumerate(reply.results) if isinstance(one, Unscored)}
+    assert tuple(refused) == odd
+    assert all(
+        (one.id, one.error.kind, one.error.retryable) == (str(n), "sample_refused", False)
+        and f"the sample '{n}', modality: no tag" in one.error.message
+        for n, one in refused.items()
+    )
+    assert [n for n, one in enumerate(reply.rewards) if one is None] == list(odd)
+    if number <= BATCH_SAMPLES:
+        assert (reply.counts.scored, reply.counts.unscored) == (number - len(odd), len(odd))
+
+
+async def test_a_list_whose_samples_are_all_refused_is_refused() -> None:
+    """There is no provenance for a reply; the error names the first."""
+    async with AsyncRewardClient(URL, transport=httpx.MockTransport(modalities)) as client:
+        with pytest.raises(RequestRefused, match="the sample '0', modality") as caught:
+            await client.reward(some_odd(3, 0, 1, 2))
+
+    assert (caught.value.status, caught.value.request_id) == (422, "r-1")
+
+
+async def test_an_item_that_is_refused_costs_its_neighbours_nothing() -> None:
+    """It is unjudged."""
+
+    def judge(request: httpx.Request) -> httpx.Response:
+        asked = [one["id"] for one in orjson.loads(request.content)["items"]]
+        if "5" in asked:
+            place = asked.index("5")
+            told = {"kind": "invalid_request", "message": f"items[{place}].reference: empty"}
+            return httpx.Response(422, json={"error": told | {"retryable": False}})
+        return httpx.Response(200, json=judge_body(*(JUDGED | {"id": one} for one in asked)))
+
+    async with AsyncRewardClient(URL, transport=httpx.MockTransport(judge)) as client:
+        reply = await client.judge([Item("a", "b", str(n)) for n in range(10)])
+
+    assert [one.id for one in reply.results if isinstance(one, Unjudged)] == ["5"]
+    assert (reply.counts.judged, reply.counts.unjudged) == (9, 1)
 
 
 async def test_a_large_call_travels_in_parts() -> None:

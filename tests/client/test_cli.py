@@ -584,8 +584,9 @@ def test_a_refusal_is_told_in_the_services_words_with_the_samples(
         told = run("score", jsonl(SAMPLE, strange), "--out", tmp_path / "out", "--url", url)
 
     assert told.code == 1
-    assert "samples[1].modality" in told.stderr
-    assert "Samples asked about: 'p1' to 'p2'." in told.stderr
+    assert "line 2 (p2): " in told.stderr
+    assert "the sample 'p2', modality: " in told.stderr
+    assert "1 scored, 1 unscored" in told.stdout
     assert PATIENT_TEXT not in told.stderr
 
 

@@ -4,10 +4,13 @@ import asyncio
 import gc
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from medreward_client import AsyncRewardClient, MedrewardError, RewardClient, RewardReply, Sample
+from medreward_client import (
+    AsyncRewardClient,
+    MedrewardError,
+    RewardClient,
+    RewardReply,
+    Sample,
+    TimedOut,
+)
+from medreward_client._batching import RewardRoute
+from medreward_client._http import Reply
+from medreward_client._loops import run_in_background
+from medreward_client._types import Terms
 from tests.client.stand_in import SCORED, URL, reward_body
 from tests.support.service import Listener, listening
 from tests.support.wait import wait_until
@@ -238,3 +252,91 @@ def test_closing_ends_the_calls_that_wait(
         client.close()
         with pytest.raises(MedrewardError, match="the client was closed"):
             waiting.result(timeout=60)
+
+
+def test_a_call_that_does_not_end_is_given_up() -> None:
+    """The work is over its time by more than the grace."""
+    long_ago_s = -1000.0
+
+    with pytest.raises(TimedOut, match="event loop stands still"):
+        run_in_background(asyncio.Event().wait(), long_ago_s)
+
+
+@pytest.mark.slow
+def test_a_blocking_call_ends_though_its_loop_stands_still() -> None:
+    """No timeout of the loop ends it then, so the call has an end of its own."""
+    program = f"""
+import threading, httpx
+from medreward_client import RewardClient, Sample, TimedOut
+transport = httpx.MockTransport(lambda _: threading.Event().wait())
+try:
+    RewardClient({URL!r}, transport=transport).reward([Sample("a", "b")], deadline_s=0.1)
+except TimedOut as error:
+    print(error)
+"""
+    found = subprocess.run(  # noqa: S603 - this interpreter
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert "event loop stands still" in found.stdout
+
+
+def reply_of(rows: list[Any]) -> RewardReply:
+    """Make a reply whose results are not yet read."""
+    read = RewardRoute(Terms()).call([SAMPLE]).read
+    whole = read(Reply(200, {}, orjson.dumps(reward_body(SCORED))))
+    return replace(whole, rows=rows)
+
+
+def test_a_fork_while_results_are_read_leaves_no_lock_behind() -> None:
+    """Whatever a thread of the parent holds, the child has nobody to release it."""
+    is_reading, go_on = threading.Event(), threading.Event()
+
+    class Held(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            is_reading.set()
+            go_on.wait(60)
+            return super().__iter__()
+
+    held, free = reply_of(Held([SCORED])), reply_of([SCORED])
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(lambda: held.results)
+        is_reading.wait()
+        child = multiprocessing.get_context("fork").Process(target=lambda: free.results)
+        child.start()
+        child.join(20)
+        child.kill()
+        go_on.set()
+
+    assert child.exitcode == 0
+    assert reading.result() == free.results
+
+
+@pytest.mark.slow
+def test_forks_under_traffic_all_return(service: Listener) -> None:
+    """Each child scores, though threads of its parent were in the middle of it."""
+    client, is_over = RewardClient(service.url), threading.Event()
+    context = multiprocessing.get_context("fork")
+
+    def work() -> None:
+        assert rewards_of(client) == (1.0,)
+        assert gc.isenabled()
+
+    def traffic() -> None:
+        while not is_over.is_set():
+            assert client.reward([SAMPLE] * 8).results
+
+    with ThreadPoolExecutor(4) as threads:
+        busy = [threads.submit(traffic) for _ in range(4)]
+        codes = []
+        for _ in range(100):
+            child = context.Process(target=work)
+            child.start()
+            child.join(20)
+            child.kill()
+            codes.append(child.exitcode)
+        is_over.set()
+
+    assert codes == [0] * 100
+    assert all(one.exception() is None for one in busy)
+    client.close()

@@ -360,7 +360,7 @@ def test_a_request_that_fails_ends_the_run_and_says_where(
     service: StandIn, client: RewardClient, path: Path
 ) -> None:
     """The error has the service's message and the ids of the samples."""
-    told = {"error": {"kind": "invalid_request", "message": "samples[1].modality", "retryable": 0}}
+    told = {"error": {"kind": "invalid_request", "message": "recipe: unknown", "retryable": False}}
     score_many(client, samples_of(2), path)
     service.refusal = httpx.Response(422, json=told | {"request_id": "r1"})
 
@@ -369,6 +369,31 @@ def test_a_request_that_fails_ends_the_run_and_says_where(
     assert caught.value.__notes__ == ["Samples asked about: 's2' to 's3'."]
     assert list(read_results(path)) == ["s0", "s1"]
     assert len(service.asked) == 2
+
+
+@pytest.mark.parametrize("batch", [2, 6])
+def test_a_sample_that_is_refused_ends_nothing(
+    service: StandIn, client: RewardClient, path: Path, batch: int
+) -> None:
+    """It is unscored, also if it is alone in its request; the tally has its id and the reason."""
+
+    async def refuse(request: httpx.Request) -> httpx.Response:
+        asked = json.loads(request.content)["samples"]
+        for place, one in enumerate(asked):
+            if one["modality"] == "XRAY":
+                told = {"kind": "invalid_request", "message": f"samples[{place}].modality: no tag"}
+                return httpx.Response(422, json={"error": told | {"retryable": False}})
+        return await service(request)
+
+    samples = [replace(one, modality="XRAY" if one.id == "s4" else None) for one in samples_of(5)]
+    with RewardClient(URL, transport=httpx.MockTransport(refuse)) as refusing:
+        tally = score_many(refusing, samples, path, batch=batch)
+
+    assert tally == tally_of(scored=4, found=0, sample_refused=1)
+    assert [name for name, one in read_results(path).items() if isinstance(one, Unscored)] == ["s4"]
+    assert tally.refused == {"s4": "status 422, invalid_request: the sample 's4', modality: no tag"}
+    # Mended, it is scored by the next run.
+    assert score_many(client, samples_of(4), path) == tally_of(scored=4, found=4)
 
 
 def test_a_failure_keeps_what_others_are_answered_meanwhile(

@@ -86,6 +86,8 @@ async def test_what_may_pass_is_asked_again(ask: Ask, fail: Handler) -> None:
     [
         (saying(422), RequestRefused),
         (saying(500), Unavailable),
+        # The request itself is malformed, and would be so again.
+        (failing(httpx.LocalProtocolError), RequestRefused),
         (saying(302), BadReply),
         (lambda _: httpx.Response(200, content=b"<html>"), BadReply),
     ],
@@ -169,7 +171,7 @@ async def test_a_client_pauses_between_tries_as_it_was_made_to(
 
     assert reply.rewards == (1.0,)
     assert [record.message for record in caplog.records] == [
-        f"status 503, http_503: no reason given; attempt {attempt} in 0.0 s"
+        f"status 503, http_503: no reason given by rewards:8080; attempt {attempt} in 0.0 s"
         for attempt in (2, 3, 4)
     ]
 

@@ -155,6 +155,31 @@ def test_without_a_step_the_last_thousand_count() -> None:
     breaker.note([unscored()] * 8 + [SCORED] * 24, None)
 
 
+def test_an_error_tells_one_of_the_reasons() -> None:
+    """The counts alone tell nobody where to look."""
+    with pytest.raises(NoReward, match=r"judge_timeout 40.*the last: no answer in time"):
+        noted([unscored()] * 40)
+
+
+def test_what_was_raised_about_is_no_longer_counted() -> None:
+    """Or each later batch with a single failure would be stopped by the failures before it."""
+    breaker = UnscoredGuard(0.25)
+    for _ in range(2):
+        with pytest.raises(NoReward, match="40 of 40"):
+            breaker.note([unscored()] * 40, None)
+
+    breaker.note([SCORED] * 39 + [unscored()], None)
+
+
+def test_what_others_raised_about_is_taken_back() -> None:
+    """Small batches that a trainer sends again and again do not add up."""
+    breaker = UnscoredGuard(0.25)
+    for _ in range(50):
+        batch = [unscored()] * 4
+        breaker.note(batch, None)
+        breaker.forget(batch)
+
+
 def test_an_outage_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """Hundreds of single failures log a few lines, the first at once."""
     caplog.set_level(logging.WARNING, "medreward_client")

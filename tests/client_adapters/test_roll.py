@@ -28,17 +28,20 @@ class RollBatch:
 
 
 class Decoder:
-    """A tokenizer whose first token names the response."""
+    """A tokenizer whose first token names the response, and to which each of its tags is special."""
 
-    def batch_decode(self, sequences: torch.Tensor, *, skip_special_tokens: bool) -> list[str]:
-        """Leave out special tokens, as the recipe's format wants it."""
-        assert skip_special_tokens
-        return [RESPONSES[int(row[0])] for row in sequences]
+    eos_token_id, pad_token_id = 7, 8
+
+    def decode(self, tokens: list[int], *, skip_special_tokens: bool) -> str:
+        """Keep the tags, which a decoding without special tokens would leave out."""
+        assert not skip_special_tokens
+        (token,) = tokens
+        return RESPONSES[token] + "<|im_end|>\n"
 
 
 def batch(*responses: str, **columns: list[Any]) -> RollBatch:
     """Make a batch of responses, as ROLL hands it to a reward worker."""
-    numbers = torch.tensor([[RESPONSES.index(one), 7, 7] for one in responses])
+    numbers = torch.tensor([[RESPONSES.index(one), 7, 8] for one in responses])
     named = {"ground_truth": ["left lower lobe"] * len(responses)} | columns
     arrays = {name: np.array(column, dtype=object) for name, column in named.items()}
     return RollBatch({"responses": numbers}, arrays, {"global_step": 3})

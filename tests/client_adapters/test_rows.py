@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medreward_client.trainers._batches import Binding, samples_of
-from medreward_client.trainers._rows import read_sample
+from medreward_client.trainers._rows import read_labelled, read_sample
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,63 @@ def test_a_reference_is_text_and_what_is_missing_is_none(cell: object, reference
     assert read_sample("", cell).reference == reference
     (sample,) = samples_of(BOUND, ["Which?"], ["left"], {"reference": [cell]})
     assert sample.reference == reference
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ('["myocardial infarction", "heart attack"]', ["myocardial infarction", "heart attack"]),
+        ("['myocardial infarction', 'heart attack']", ["myocardial infarction", "heart attack"]),
+        ("['heart attack' 'infarct']", ["heart attack", "infarct"]),
+        ("['heart attack'\n 'infarct']", ["heart attack", "infarct"]),
+        (' ["heart attack", null] ', ["heart attack"]),
+        ("['heart attack', None]", ["heart attack"]),
+        ("[\"Crohn's\", 'heart attack']", ["Crohn's", "heart attack"]),
+        ('["caf\\u00e9"]', ["café"]),
+        ('["5", 5]', ["5", "5"]),
+        ("[]", ""),
+        # What only looks like one stays a text.
+        ("[2, 5]", "[2, 5]"),
+        ("[left lung]", "[left lung]"),
+        ("[sic] left lung", "[sic] left lung"),
+        ("['\\d']", "['\\d']"),
+        ("{left}", "{left}"),
+        ("<X_RAY>left lung", "<X_RAY>left lung"),
+        ("[" * 5000 + "]", "[" * 5000 + "]"),
+    ],
+)
+def test_a_list_that_was_written_into_a_text_is_read(text: str, reference: object) -> None:
+    """As one long reference, the right answer would be wrong; columns often hold only texts."""
+    assert read_sample("", text).reference == reference
+    assert read_labelled("", text).reference == reference
+    assert read_labelled("", {"reference": text}).reference == reference
+
+
+@pytest.mark.parametrize(
+    "text", ['{"ground_truth": "Mrs Roe"}', "{'answer': 'Mrs Roe'}", '{"reference": {"a": "Roe"}}']
+)
+def test_an_object_that_was_written_into_a_text_is_refused_as_the_object_is(text: str) -> None:
+    """It is no reference of anybody's; the error does not quote it."""
+    with pytest.raises(TypeError) as plain:
+        read_sample("", text)
+    with pytest.raises(TypeError) as labelled:
+        read_labelled("", text)
+
+    assert "Roe" not in f"{plain.value} {labelled.value}"
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        '{"reference": ["a", "b"], "modality": "X_RAY"}',
+        "{'reference': ['a', 'b'], 'modality': 'X_RAY'}",
+    ],
+)
+def test_a_label_may_be_an_object_in_a_text(label: str) -> None:
+    """By JSON, or by Python."""
+    sample = read_labelled("", label)
+
+    assert (sample.reference, sample.modality) == (["a", "b"], "X_RAY")
 
 
 @pytest.mark.parametrize("cell", [{"text": "Mrs Roe"}, [["Mrs Roe"]], [{"text": "Mrs Roe"}]])

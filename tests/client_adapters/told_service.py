@@ -25,6 +25,8 @@ class ToldService:
     url: str
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    origin: dict[str, str] = field(default_factory=dict)
+    """What differs in the provenance."""
 
     @property
     def samples(self) -> list[dict[str, Any]]:
@@ -48,7 +50,9 @@ def told_service() -> Iterator[ToldService]:
             asked = json.loads(self.rfile.read(length))
             service.bodies.append(asked)
             service.headers.append(dict(self.headers))
-            body = json.dumps(reward_body(*map(_result, asked["samples"]))).encode()
+            reply = reward_body(*map(_result, asked["samples"]))
+            reply["provenance"] |= service.origin
+            body = json.dumps(reply).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

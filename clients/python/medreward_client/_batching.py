@@ -6,16 +6,25 @@ each would cost it, and the service, many times the work of a few large requests
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
-from medreward_client._errors import BadReply, RequestRefused
+from medreward_client._errors import BadReply
 from medreward_client._http import Call, Connections, Reply, document_in
-from medreward_client._parts import Part, Patience, Wait, ask_in_parts, latest, total_ms
+from medreward_client._parts import (
+    Answers,
+    Part,
+    Patience,
+    Wait,
+    answers_of,
+    joined,
+    latest,
+    raise_refusals,
+    total_ms,
+)
 from medreward_client._reading import read_as
 from medreward_client._types import (
     Counts,
@@ -27,6 +36,7 @@ from medreward_client._types import (
     Scored,
     Terms,
     Unscored,
+    changes,
 )
 
 COLLECTION_S = 0.005
@@ -34,7 +44,8 @@ BATCH_SAMPLES = 512
 BATCH_CHARACTERS = 4_000_000
 """At most six times as many bytes, which is far below a service's limit."""
 
-Result = Scored | Unscored | Exception
+Rewarded = tuple[Scored | Unscored, Provenance]
+Result = Rewarded | Exception
 BatchKey = tuple[Terms, Patience]
 """The terms and the patience that the calls of a batch share."""
 
@@ -46,7 +57,7 @@ class Batch:
     """Samples of one request, and the future of each."""
 
     samples: list[Sample] = field(default_factory=list)
-    futures: list[asyncio.Future[Scored | Unscored]] = field(default_factory=list)
+    futures: list[asyncio.Future[Rewarded]] = field(default_factory=list)
     characters: int = 0
     full: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -71,19 +82,40 @@ class Batcher:
 
     async def reward_all(self, samples: Sequence[Sample], terms: Terms, wait: Wait) -> RewardReply:
         """Score samples, in as many requests as they need."""
-        ask = partial(ask_in_parts, self.connections, RewardRoute(terms))
+        route = RewardRoute(terms)
+        found = await self._answers(samples, terms, wait)
+        parts = [part for _, answers in found for part in answers.parts]
+        for _, answers in found:
+            # A batch without a result costs the others nothing.
+            raise_refusals(replace(answers, parts=parts))
+        replies = [
+            joined(route, batch, answers)
+            if answers.parts
+            else _without_result(batch, answers.problems, parts[0].reply)
+            for batch, answers in found
+        ]
+        return replies[0] if len(replies) == 1 else _merged(replies)
+
+    async def _answers(
+        self, samples: Sequence[Sample], terms: Terms, wait: Wait
+    ) -> list[tuple[Sequence[Sample], Answers[RewardReply]]]:
+        """Ask for batches of samples at the same time."""
+        route = RewardRoute(terms)
         batches = list(batches_of(samples))
         if len(batches) == 1:
-            return await ask(samples, wait)
+            return [(samples, await answers_of(self.connections, route, samples, wait))]
         try:
             async with asyncio.TaskGroup() as group:
-                parts = [group.create_task(ask(batch, wait)) for batch in batches]
+                asked = [
+                    group.create_task(answers_of(self.connections, route, batch, wait))
+                    for batch in batches
+                ]
         except ExceptionGroup as failed:
             # One error is enough, and callers catch it by its class.
             raise failed.exceptions[0] from None
-        return _merged([part.result() for part in parts])
+        return [(batch, one.result()) for batch, one in zip(batches, asked, strict=True)]
 
-    async def reward(self, sample: Sample, terms: Terms, patience: Patience) -> Scored | Unscored:
+    async def reward(self, sample: Sample, terms: Terms, patience: Patience) -> Rewarded:
         """Score a sample together with those that come in the next few milliseconds."""
         # Before it joins a batch: a sample of a wrong type fails its own call alone.
         characters = _characters_of(sample)
@@ -96,7 +128,7 @@ class Batcher:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         # Each call has a future of its own, so cancelling one cancels no other.
-        future: asyncio.Future[Scored | Unscored] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Rewarded] = asyncio.get_running_loop().create_future()
         batch.samples.append(sample)
         batch.futures.append(future)
         batch.characters += characters
@@ -129,31 +161,23 @@ class Batcher:
     async def _results(
         self, samples: Sequence[Sample], terms: Terms, wait: Wait
     ) -> Sequence[Result]:
-        """Score samples; if one makes the request fail, bisect, so that only its call fails."""
-        try:
-            return (await self.reward_all(samples, terms, wait)).results
-        except (RequestRefused, TypeError) as refused:
-            if not is_about_a_sample(refused):
-                raise
-            if len(samples) == 1:
-                return [refused]
-        half = len(samples) // 2
-        return [
-            *await self._results(samples[:half], terms, wait),
-            *await self._results(samples[half:], terms, wait),
-        ]
+        """Score samples; a sample that is refused has the error of its call."""
+        found: list[Result] = []
+        for batch, answers in await self._answers(samples, terms, wait):
+            if not answers.parts:
+                found += [answers.refused[place] for place in range(len(batch))]
+                continue
+            reply = joined(RewardRoute(terms), batch, answers)
+            found += [
+                answers.refused.get(place) or (result, reply.provenance)
+                for place, result in enumerate(reply.results)
+            ]
+        return found
 
     def _close(self, batch: Batch, key: BatchKey) -> None:
         if self._open.get(key) is batch:
             del self._open[key]
             batch.full.set()
-
-
-def is_about_a_sample(refused: RequestRefused | TypeError) -> bool:
-    """Return True if a single sample may be the cause, not the request as a whole."""
-    if isinstance(refused, TypeError):
-        return True  # JSON cannot hold the `extra` of one
-    return refused.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or "samples[" in str(refused)
 
 
 def batches_of(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
@@ -176,7 +200,8 @@ def _characters_of(sample: Sample) -> int:
     """Count the characters; TypeError, which names the field, if one is not a str."""
     for name, text in (("response", sample.response), ("question", sample.question or "")):
         if not isinstance(text, str):
-            raise TypeError(f"the {name} of a sample is {type(text).__name__}, not str")
+            which = "a sample" if sample.id is None else f"the sample {sample.id!r}"
+            raise TypeError(f"the {name} of {which} is {type(text).__name__}, not str")
     # References are short compared to these, and the service limits them.
     return len(sample.response) + len(sample.question or "")
 
@@ -201,7 +226,10 @@ class RewardRoute:
         return [one.error.kind if isinstance(one, Unscored) else None for one in reply.results]
 
     def joined(
-        self, samples: Sequence[Sample], parts: Sequence[Part[RewardReply]], missing: Problem
+        self,
+        samples: Sequence[Sample],
+        parts: Sequence[Part[RewardReply]],
+        problems: Mapping[int, Problem],
     ) -> RewardReply:
         """Join parts into one reply."""
         rewards = latest(samples, parts, lambda reply: reply.rewards)
@@ -218,8 +246,21 @@ class RewardRoute:
             counts,
             _provenance_of(replies),
             total_ms([reply.timings_ms for reply in replies]),
-            [_row_of(s, missing) if r is None else r for s, r in zip(samples, rows, strict=True)],
+            [
+                _row_of(sample, problems[place]) if row is None else row
+                for place, (sample, row) in enumerate(zip(samples, rows, strict=True))
+            ],
         )
+
+
+def _without_result(
+    samples: Sequence[Sample], problems: Mapping[int, Problem], origin: RewardReply
+) -> RewardReply:
+    """Make the reply of a batch that has no result, with the provenance of another."""
+    rows = [_row_of(sample, problems[place]) for place, sample in enumerate(samples)]
+    return RewardReply(
+        (None,) * len(samples), Counts(0, len(samples), 0, 0, 0), origin.provenance, {}, rows
+    )
 
 
 def _row_of(sample: Sample, problem: Problem) -> object:
@@ -275,9 +316,15 @@ def _total(counts: Sequence[Counts]) -> Counts:
 
 def _provenance_of(replies: Sequence[RewardReply]) -> Provenance:
     """Return the provenance of the first reply; log if another one differs."""
-    if len({reply.provenance.fingerprint for reply in replies}) > 1:
-        log.warning("the service changed during a call: not all of its rewards are comparable")
-    return replies[0].provenance
+    first = replies[0].provenance
+    for reply in replies:
+        if changed := changes(first, reply.provenance):
+            log.warning(
+                "the service changed during a call: not all of its rewards are comparable (%s)",
+                changed,
+            )
+            break
+    return first
 
 
 def _merged(replies: Sequence[RewardReply]) -> RewardReply:

@@ -1,14 +1,14 @@
 """The async client, and a blocking client that runs it on a thread of its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Self, Unpack, overload
 
-from medreward_client._batching import Batcher, check_ids
+from medreward_client._batching import Batcher, Rewarded, check_ids
 from medreward_client._errors import BadReply
 from medreward_client._http import (
     PAUSES,
@@ -20,6 +20,7 @@ from medreward_client._http import (
     check_deadline,
     document_in,
     error_of,
+    given_text,
 )
 from medreward_client._loops import PerLoop, run_in_background
 from medreward_client._parts import Part, Patience, ask_in_parts, latest, total_ms
@@ -42,6 +43,7 @@ from medreward_client._types import (
 from medreward_client.pauses import Pauses
 
 HEALTH_DEADLINE_S = 10.0
+CLOSING_S = 10.0
 
 
 class AsyncRewardClient:
@@ -51,7 +53,7 @@ class AsyncRewardClient:
     default deadline of a call, in seconds; without one, a call may take an hour, but no ten
     minutes without a result. `transport` and `pauses`, the bounds of the pauses between
     attempts, are for tests.
-    ValueError if the address or the key can never work.
+    A blank key is none. ValueError if the address or the key can never work.
 
     A client serves any number of event loops, and any process that it is pickled or forked
     into; each loop has connections of its own, which are closed before `asyncio.run` ends.
@@ -69,6 +71,7 @@ class AsyncRewardClient:
         transport: Transport | None = None,
         pauses: Pauses = PAUSES,
     ) -> None:
+        api_key = given_text(api_key)
         check_address(base_url, api_key)
         self._patience = _patience(deadline_s)
         self._made_like = partial(
@@ -111,14 +114,23 @@ class AsyncRewardClient:
 
         Calls with one sample that come within a few milliseconds share a request, and a call
         is split if it has thousands of samples or the service has no time for all at once.
-        Samples that were not scored by `deadline_s`, in seconds, return as Unscored. TypeError
+        Samples that were not scored by `deadline_s`, in seconds, return as Unscored, and so do those
+        of several that the service refuses; if it refuses all, RequestRefused is raised. TypeError
         if JSON cannot hold the `extra` of a sample.
         """
-        batcher = await self._batchers.get()
         terms, patience = Terms(recipe, run_id, step), self._patience_for(deadline_s)
         if isinstance(samples, Sample):
-            return await batcher.reward(samples, terms, patience)
+            result, _ = await self._reward_one(samples, terms, patience)
+            return result
+        batcher = await self._batchers.get()
         return await batcher.reward_all(samples, terms, patience.from_now())
+
+    async def _reward_one(
+        self, sample: Sample, terms: Terms, patience: Patience | None = None
+    ) -> Rewarded:
+        """Score one sample; also return the provenance of its result."""
+        batcher = await self._batchers.get()
+        return await batcher.reward(sample, terms, patience or self._patience)
 
     async def judge(
         self,
@@ -133,7 +145,8 @@ class AsyncRewardClient:
 
         `template` is equivalence, report or rubric, and `votes` the number of views that decide
         by majority. Without `rules` the judge decides all items, plain ones too, and no guard vetoes.
-        Items that were not judged by `deadline_s`, in seconds, return as Unjudged.
+        Items that were not judged by `deadline_s`, in seconds, return as Unjudged, and so do those
+        of several that the service refuses.
         """
         batcher, route = await self._batchers.get(), JudgeRoute(template, votes, rules)
         wait = self._patience_for(deadline_s).from_now()
@@ -180,13 +193,16 @@ class JudgeRoute:
         return [one.error.kind if isinstance(one, Unjudged) else None for one in reply.results]
 
     def joined(
-        self, samples: Sequence[Item], parts: Sequence[Part[JudgeReply]], missing: Problem
+        self,
+        samples: Sequence[Item],
+        parts: Sequence[Part[JudgeReply]],
+        problems: Mapping[int, Problem],
     ) -> JudgeReply:
         """Join parts into one reply."""
         results = tuple(
-            Unjudged(item.id, missing, ()) if result is None else result
-            for item, result in zip(
-                samples, latest(samples, parts, lambda reply: reply.results), strict=True
+            Unjudged(item.id, problems[place], ()) if result is None else result
+            for place, (item, result) in enumerate(
+                zip(samples, latest(samples, parts, lambda reply: reply.results), strict=True)
             )
         )
         replies = [part.reply for part in parts]
@@ -248,7 +264,7 @@ class RewardClient:
 
     def close(self) -> None:
         """Close the connections; calls that still wait end with a MedrewardError."""
-        run_in_background(self._client.aclose())
+        run_in_background(self._client.aclose(), CLOSING_S)
 
     @overload
     def reward(self, samples: Sample, **asking: Unpack[Asking]) -> Scored | Unscored: ...
@@ -256,8 +272,9 @@ class RewardClient:
     def reward(self, samples: Sequence[Sample], **asking: Unpack[Asking]) -> RewardReply: ...
     def reward(self, samples: Any, **asking: Unpack[Asking]) -> Scored | Unscored | RewardReply:
         """Score samples, as AsyncRewardClient.reward does."""
+        longest_s = self._longest_s(asking.get("deadline_s"))
         answer: Scored | Unscored | RewardReply = run_in_background(
-            self._client.reward(samples, **asking)
+            self._client.reward(samples, **asking), longest_s
         )
         return answer
 
@@ -271,11 +288,15 @@ class RewardClient:
         deadline_s: float | None = None,
     ) -> JudgeReply:
         """Judge answers, as AsyncRewardClient.judge does."""
+        longest_s = self._longest_s(deadline_s)
         call = self._client.judge(
             items, template=template, votes=votes, rules=rules, deadline_s=deadline_s
         )
-        return run_in_background(call)
+        return run_in_background(call, longest_s)
 
     def health(self) -> Health:
         """Return the readiness of the service, as AsyncRewardClient.health does."""
-        return run_in_background(self._client.health())
+        return run_in_background(self._client.health(), HEALTH_DEADLINE_S)
+
+    def _longest_s(self, deadline_s: float | None) -> float:
+        return self._client._patience_for(deadline_s).longest_s  # noqa: SLF001 - the same module

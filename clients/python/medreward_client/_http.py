@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import math
+import os
 import random
 import socket
 import ssl
@@ -17,7 +18,6 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from http import HTTPStatus
 from typing import Generic, TypeVar
-from urllib.request import getproxies
 
 import httpx
 import orjson
@@ -33,6 +33,7 @@ from medreward_client._errors import (
 )
 from medreward_client._reading import load, read_as
 from medreward_client.pauses import Pauses, retry_after_s
+from medreward_client.proxies import proxy_for, shown
 
 T = TypeVar("T")
 Transport = httpx.AsyncBaseTransport
@@ -67,11 +68,15 @@ log = logging.getLogger("medreward_client")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP response; header names ignore case."""
+    """An HTTP response; header names ignore case.
+
+    `sender` is host and port of the service, with the proxy on the way.
+    """
 
     status: int
     headers: Mapping[str, str]
     content: bytes
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +128,10 @@ class Connections:
         url = httpx.URL(base_url)
         # Host and port alone: a URL may hold a password.
         self._service = url.netloc.decode()
-        certificates = _certificates()
-        # The library heeds proxies of the environment only if it makes the transport itself.
-        if transport is None and not getproxies():
-            transport = httpx.AsyncHTTPTransport(verify=certificates, socket_options=KEEPALIVE)
+        proxy = proxy_for(base_url) if transport is None else None
+        transport = transport or _transport(proxy)
+        if proxy is not None:
+            self._service += f" through the proxy {shown(proxy)} of the environment"
         self._http = httpx.AsyncClient(
             # The library logs the address of each request.
             base_url=url.copy_with(userinfo=b""),
@@ -135,7 +140,8 @@ class Connections:
             # `ask` bounds each call as a whole.
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
             transport=transport,
-            verify=certificates,
+            # The library would read NO_PROXY itself, and fail at networks of IPv6.
+            trust_env=False,
         )
         self.pauses = pauses
         self._slots = asyncio.Semaphore(IN_FLIGHT)
@@ -168,7 +174,7 @@ class Connections:
         except TimeoutError as exc:
             if self._is_closed:
                 raise MedrewardError("the client was closed before there was an answer") from exc
-            raise TimedOut("no answer by the deadline") from exc
+            raise TimedOut(f"no answer from {self._service} by the deadline") from exc
         finally:
             self._timeouts.discard(timeout)
 
@@ -196,12 +202,39 @@ class Connections:
         with _translated(self._service):
             method = "GET" if content is None else "POST"
             response = await self._http.request(method, path, content=content)
-        return Reply(response.status_code, response.headers, response.content)
+        return Reply(response.status_code, response.headers, response.content, self._service)
+
+
+def _transport(proxy: str | None) -> httpx.AsyncHTTPTransport:
+    """Make the connections; MedrewardError if the environment names something that cannot be used."""
+    try:
+        return httpx.AsyncHTTPTransport(
+            # A fork may copy the locks of its parent's context while a handshake holds them.
+            verify=_certificates(os.getpid()),
+            proxy=proxy,
+            socket_options=KEEPALIVE,
+        )
+    except OSError as exc:
+        raise MedrewardError(
+            "the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: "
+            f"{exc.strerror or type(exc).__name__}"
+        ) from exc
+    except (ValueError, httpx.InvalidURL) as exc:
+        raise _bad_proxy("has no address that can be read") from exc
+    except ImportError as exc:
+        raise _bad_proxy("is one of SOCKS, which needs `pip install 'httpx[socks]'`") from exc
+
+
+def _bad_proxy(why: str) -> MedrewardError:
+    return MedrewardError(
+        f"the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names {why}; mend it, or name the "
+        "service in NO_PROXY"
+    )
 
 
 @cache
-def _certificates() -> ssl.SSLContext:
-    """Load the certificates once: it takes 40 ms, and each event loop needs them."""
+def _certificates(_pid: int) -> ssl.SSLContext:
+    """Load the certificates once in a process: it takes 40 ms, and each event loop needs them."""
     return httpx.create_ssl_context()
 
 
@@ -216,15 +249,29 @@ def _translated(service: str) -> Iterator[None]:
         raise TimedOut(f"{service} did not reply in time") from exc
     except httpx.DecodingError as exc:
         raise BadReply(f"{service} sent a body that does not unpack") from exc
+    except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as exc:
+        # The request itself is against the protocol, and would be so at each attempt.
+        kind = type(exc).__name__
+        raise RequestRefused(f"the request to {service} cannot be sent: {kind}") from exc
     except httpx.HTTPError as exc:
         raise Unavailable(f"the connection to {service} failed: {type(exc).__name__}") from exc
+
+
+def given_text(value: str | None) -> str | None:
+    """Return a setting's text; None if it is blank, as a variable without a value is."""
+    return value if value and not value.isspace() else None
 
 
 def check_address(base_url: str, api_key: str | None) -> None:
     """Raise ValueError for a URL or a key that could never work, before it looks like an outage."""
     # A key from a file ends in a line break; the library's own error would show the key.
-    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
-        raise ValueError("api_key must be one line of ASCII")
+    if api_key is not None and not (
+        api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()
+    ):
+        raise ValueError(
+            "api_key (MEDREWARD_API_KEY) must be one line of ASCII, without blanks or line breaks "
+            "at its ends"
+        )
     with suppress(httpx.InvalidURL):
         url = httpx.URL(base_url)
         if url.scheme in ("http", "https") and url.host:
@@ -274,7 +321,10 @@ def document_in(reply: Reply) -> object:
     """Return the JSON of a 200; raise the error of any other status."""
     if reply.status != HTTPStatus.OK:
         raise error_of(reply)
-    return load(reply.content)
+    try:
+        return load(reply.content)
+    except BadReply as misread:
+        raise BadReply(f"{misread}{_by(reply)}") from None
 
 
 def error_of(reply: Reply) -> MedrewardError:
@@ -305,5 +355,9 @@ def _refusal_in(reply: Reply) -> Refusal:
         return read_as(Refusal, load(reply.content))
     except BadReply:
         # The body is another server's and may quote the request, so only the status is reported.
-        unexplained = Reason(f"http_{reply.status}", "no reason given")
+        unexplained = Reason(f"http_{reply.status}", f"no reason given{_by(reply)}")
         return Refusal(unexplained, reply.headers.get("x-request-id"))
+
+
+def _by(reply: Reply) -> str:
+    return f" by {reply.sender}" if reply.sender else ""

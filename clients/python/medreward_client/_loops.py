@@ -4,11 +4,18 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from medreward_client._errors import TimedOut
+
 T = TypeVar("T")
+
+GRACE_S, GRACE_SHARE = 5.0, 0.1
+"""Time for work to end after its time is over, before its loop is taken to stand still: twice the
+margin of a request, and some for a busy machine."""
+STANDS_STILL = "no answer by the deadline: the client's event loop stands still"
 
 
 class PerLoop(Generic[T]):
@@ -52,16 +59,28 @@ def start_in_background(work: Coroutine[Any, Any, T]) -> Future[T]:
     return asyncio.run_coroutine_threadsafe(work, _background_loop())
 
 
-def run_in_background(work: Coroutine[Any, Any, T]) -> T:
-    """Run *work* on the process's background loop, and wait for its result."""
+def run_in_background(work: Coroutine[Any, Any, T], longest_s: float) -> T:
+    """Run *work* on the process's background loop, and wait for its result.
+
+    *work* has to end by itself within *longest_s*. If it does not, the loop stands still (a fork may
+    have copied a lock of some library while it was held), and its timeouts with it: then this
+    raises TimedOut a little later.
+    """
     future = start_in_background(work)
     try:
+        if wait([future], timeout=end_s(longest_s)).not_done:
+            raise TimedOut(STANDS_STILL)
         return future.result()
     finally:
         # If Ctrl-C ended the wait, the work would otherwise go on; after a result this does nothing.
         future.cancel()
         # An error's traceback holds this frame, which must not hold the error.
         del future
+
+
+def end_s(longest_s: float) -> float:
+    """Return the seconds after which a loop stands still if its work should end within *longest_s*."""
+    return longest_s + GRACE_S + GRACE_SHARE * longest_s
 
 
 def _background_loop() -> asyncio.AbstractEventLoop:

@@ -5,22 +5,25 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from os import PathLike
 from typing import Unpack
 
 from medreward_client._client import AsyncRewardClient, RewardClient
-from medreward_client._loops import start_in_background
+from medreward_client._errors import RequestRefused, TimedOut
+from medreward_client._loops import STANDS_STILL, end_s, start_in_background
+from medreward_client._parts import REFUSED, is_about_a_sample, refusal_of
 from medreward_client._results import Named, ResultsFile, name
-from medreward_client._types import Asking, Sample, Unscored
+from medreward_client._types import Asking, Provenance, Sample, Scored, Unscored
 
 BATCH = 256
 IN_FLIGHT = 4
 FOUND_SHOWN = 1000
 """Samples found in the file pass faster than the bar can be drawn."""
+REFUSALS_KEPT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +31,15 @@ class Tally:
     """The number of samples with a reward, and of those without one.
 
     `found` of the `scored` were in the file already and were not sent. `reasons` counts the
-    unscored by the kind of their error.
+    unscored by the kind of their error, and `refused` holds the first ids that the service refuses,
+    with the reason.
     """
 
     scored: int
     unscored: int
     found: int
     reasons: dict[str, int]
+    refused: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 Show = Callable[[Tally], None]
@@ -77,8 +82,9 @@ def score_many(
     ):
         # Requests run in the background, so that this thread is free to read samples.
         run = _Run(client._client, file, show, asking)  # noqa: SLF001 - the same package
+        longest_s = client._longest_s(asking.get("deadline_s"))  # noqa: SLF001 - the same package
         left = run.without_reward(samples)
-        _each(run.score, iter(lambda: tuple(islice(left, batch)), ()), in_flight)
+        _each(run.score, iter(lambda: tuple(islice(left, batch)), ()), in_flight, longest_s)
         show(run.tally)
     return run.tally
 
@@ -144,12 +150,14 @@ class _Run:
         self._asking = asking
         self._scored = self._found = 0
         self._reasons: Counter[str] = Counter()
+        self._refused: dict[str, str] = {}
 
     @property
     def tally(self) -> Tally:
         """The counts so far."""
         unscored = self._reasons.total()
-        return Tally(self._scored + self._found, unscored, self._found, dict(self._reasons))
+        scored = self._scored + self._found
+        return Tally(scored, unscored, self._found, dict(self._reasons), dict(self._refused))
 
     def without_reward(self, samples: Iterable[Sample]) -> Iterator[Named]:
         """Yield the samples that have no reward in the file."""
@@ -165,35 +173,63 @@ class _Run:
     async def score(self, batch: Sequence[Named]) -> None:
         """Score a batch and write its results; an error is raised with the ids of the batch."""
         try:
-            reply = await self._client.reward([one.sample for one in batch], **self._asking)
-            if not self._file.add(batch, reply):
+            results, provenance = await self._results(batch)
+            if not self._file.add(batch, results, provenance):
                 return
         except Exception as exc:
             exc.add_note(f"Samples asked about: {batch[0].id!r} to {batch[-1].id!r}.")
             raise
-        reasons = [r.error.kind for r in reply.results if isinstance(r, Unscored)]
-        self._scored += len(batch) - len(reasons)
-        self._reasons.update(reasons)
+        for named, result in zip(batch, results, strict=True):
+            if isinstance(result, Scored):
+                self._scored += 1
+                continue
+            self._reasons[result.error.kind] += 1
+            if result.error.kind == REFUSED and len(self._refused) < REFUSALS_KEPT:
+                self._refused[named.id] = result.error.message
         self._show(self.tally)
+
+    async def _results(
+        self, batch: Sequence[Named]
+    ) -> tuple[Sequence[Scored | Unscored], Provenance | None]:
+        """Score a batch; the provenance is None if the service refuses each of its samples."""
+        try:
+            reply = await self._client.reward([one.sample for one in batch], **self._asking)
+        except RequestRefused as refused:
+            if not is_about_a_sample(refused):
+                raise
+            # Not the end of the run: the samples of other batches are not to blame.
+            return [await self._refusal(one, refused) for one in batch], None
+        return reply.results, reply.provenance
+
+    async def _refusal(self, named: Named, refused: RequestRefused) -> Unscored:
+        """Return the result of a sample that is refused; raise *refused* if it is scored after all."""
+        try:
+            await self._client.reward(named.sample, **self._asking)
+        except RequestRefused as own:
+            return Unscored(named.sample.id, refusal_of(own), {}, ())
+        raise refused
 
 
 def _each(
     score: Callable[[Sequence[Named]], Coroutine[None, None, None]],
     batches: Iterator[Sequence[Named]],
     in_flight: int,
+    longest_s: float,
 ) -> None:
-    """Score each batch, *in_flight* at a time; raise the first failure when all have returned."""
+    """Score each batch, *in_flight* at a time; raise the first failure when all have returned.
+
+    A batch has to be scored within *longest_s*; raises TimedOut if the loop stands still.
+    """
     pending: set[Future[None]] = set()
     try:
         for batch in batches:
             pending.add(start_in_background(score(batch)))
             if len(pending) == in_flight:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                _raise_failure(done)
-        _raise_failure(wait(pending).done)
+                pending = _left_of(pending, longest_s, FIRST_COMPLETED)
+        pending = _left_of(pending, longest_s, ALL_COMPLETED)
     except Exception:
         # What the others are answered is written before the file is closed.
-        wait(pending)
+        wait(pending, end_s(longest_s))
         raise
     finally:
         # After an interruption nobody waits for them.
@@ -201,6 +237,11 @@ def _each(
             one.cancel()
 
 
-def _raise_failure(done: Iterable[Future[None]]) -> None:
+def _left_of(pending: set[Future[None]], longest_s: float, until: str) -> set[Future[None]]:
+    """Wait for the first of the futures, or for all; raise the failure of one that has returned."""
+    done, left = wait(pending, end_s(longest_s), until)
     for one in done:
         one.result()
+    if left and (until == ALL_COMPLETED or not done):
+        raise TimedOut(STANDS_STILL)
+    return left

@@ -6,9 +6,11 @@ requests here. What was judged is cached there, so asking again costs little.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from http import HTTPStatus
+from typing import Generic, NamedTuple, Protocol, TypeGuard, TypeVar
 
 from medreward_client._errors import Overloaded, RequestRefused, TimedOut, TryAgain
 from medreward_client._http import Call, Connections
@@ -24,6 +26,10 @@ IDLE_S = 600.0
 """Longest time of a call without a result by default, enough for a service to restart."""
 LATE = "deadline"
 """The kind of a sample that was not reached by the deadline of its request."""
+REFUSED = "sample_refused"
+"""The kind of a sample that the service refuses, whatever the others of its request are."""
+_PLACE = re.compile(r"\b(?:samples|items)\[\d+\](\.?)")
+_NAMED = re.compile(r"\bthe sample\b")
 KINDS = {Overloaded: "service_overloaded", TimedOut: "service_timeout"}
 
 
@@ -69,9 +75,27 @@ class Route(Protocol[S_contra, R]):
         """Return the kind of each result's problem; None for a result without one."""
         ...
 
-    def joined(self, samples: Sequence[S_contra], parts: Sequence[Part[R]], missing: Problem) -> R:
-        """Join parts; later results replace earlier ones, and samples in no part get *missing*."""
+    def joined(
+        self,
+        samples: Sequence[S_contra],
+        parts: Sequence[Part[R]],
+        problems: Mapping[int, Problem],
+    ) -> R:
+        """Join parts; later results replace earlier ones, and a sample in no part has a problem."""
         ...
+
+
+Refused = RequestRefused | TypeError
+"""The error of a single sample: the service refuses it, or JSON cannot hold it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers(Generic[R]):
+    """The replies to a call's requests, and the problems and refusals of samples by their places."""
+
+    parts: Sequence[Part[R]]
+    problems: Mapping[int, Problem]
+    refused: Mapping[int, Refused]
 
 
 async def ask_in_parts(
@@ -82,32 +106,66 @@ async def ask_in_parts(
     Raises:
         MedrewardError: the service refuses the request, or gave no result at all. A failure after
             the first result becomes the problem of the samples that have none.
+        TypeError: JSON cannot hold a sample.
+    """
+    answers = await answers_of(connections, route, samples, wait)
+    raise_refusals(answers)
+    return joined(route, samples, answers)
+
+
+def raise_refusals(answers: Answers[R]) -> None:
+    """Raise the first refusal if no sample has a result, or if a sample is a mistake of the caller's."""
+    for failure in answers.refused.values():
+        if isinstance(failure, TypeError) or not answers.parts:
+            raise failure
+
+
+def joined(route: Route[S, R], samples: Sequence[S], answers: Answers[R]) -> R:
+    """Return one reply for all samples; there has to be a part."""
+    if len(answers.parts) == 1 and len(answers.parts[0].places) == len(samples):
+        return answers.parts[0].reply
+    return route.joined(samples, answers.parts, answers.problems)
+
+
+async def answers_of(
+    connections: Connections, route: Route[S, R], samples: Sequence[S], wait: Wait
+) -> Answers[R]:
+    """Ask for the results of samples; a sample that makes its request fail costs the others nothing.
+
+    Raises:
+        MedrewardError: the service refuses the request as a whole, or was not to be had before any
+            sample had a result.
     """
     time = asyncio.get_running_loop().time
-    left, fits = list(range(len(samples))), len(samples)
+    todo = [list(range(len(samples)))]  # the next ones last
     parts: list[Part[R]] = []
+    refused: dict[int, Refused] = {}
     gives_up_at, missing = wait.gives_up_at, problem_of(TimedOut("no answer by the deadline"))
-    while left or not parts:
-        places = left[:fits]
+    while todo:
+        places = todo.pop()
         try:
             reply = await connections.ask(
                 route.call([samples[place] for place in places]), gives_up_at
             )
-        except (RequestRefused, TryAgain) as failure:
-            if failure.fits is not None and 0 < failure.fits < len(places):
-                fits = failure.fits
-                continue
-            if not parts or isinstance(failure, RequestRefused):
+        except (RequestRefused, TryAgain, TypeError) as failure:
+            first = _fitting(failure, len(places))
+            if first:
+                todo += [places[first:], places[:first]]
+            elif places and is_about_a_sample(failure):
+                refused.update({place: _named(failure, samples[place]) for place in places})
+            elif parts and isinstance(failure, TryAgain):
+                missing = problem_of(failure)
+                todo.append(places)
+                break
+            else:
                 raise
-            missing = problem_of(failure)
-            break
+            continue
         late = [p for p, kind in zip(places, route.kinds(reply), strict=True) if kind == LATE]
-        if not late and len(places) == len(samples):
-            return reply
         parts.append(Part(places, reply))
-        left = late + left[len(places) :]
-        # The service is asked what fits each time: what is cached takes no time of its judge.
-        fits = len(left)
+        if late:
+            # Together with the next ones: the service says what fits, and what is cached takes no
+            # time of its judge.
+            todo.append(late + (todo.pop() if todo else []))
         has_results = len(late) < len(places)
         if has_results:
             gives_up_at = wait.gives_up_at
@@ -115,7 +173,40 @@ async def ask_in_parts(
             break
         if not has_results:
             await asyncio.sleep(connections.pauses.doubled(1))
-    return route.joined(samples, parts, missing)
+    problems = dict.fromkeys((place for places in todo for place in places), missing)
+    return Answers(parts, problems | {p: refusal_of(one) for p, one in refused.items()}, refused)
+
+
+def _fitting(failure: Exception, number: int) -> int:
+    """Return how many of the samples to send first; 0 if dividing them is of no use."""
+    fits = failure.fits if isinstance(failure, RequestRefused | TryAgain) else None
+    if fits is not None and 0 < fits < number:
+        return fits
+    return number // 2 if is_about_a_sample(failure) else 0
+
+
+def is_about_a_sample(failure: Exception) -> TypeGuard[Refused]:
+    """Return True if a single sample may be the cause, not the request as a whole."""
+    if isinstance(failure, RequestRefused):
+        return failure.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or bool(
+            _PLACE.search(str(failure)) or _NAMED.search(str(failure))
+        )
+    return isinstance(failure, TypeError)  # JSON cannot hold the `extra` of one
+
+
+def _named(failure: Refused, sample: object) -> Refused:
+    """Name a sample by its id in place of its place in the request."""
+    if isinstance(failure, TypeError):
+        return failure
+    name = getattr(sample, "id", None)
+    named = "the sample" if name is None else f"the sample {name!r}"
+    return RequestRefused(
+        _PLACE.sub(lambda place: named + (", " if place[1] else ""), str(failure)),
+        kind=failure.kind,
+        status=failure.status,
+        request_id=failure.request_id,
+        fits=failure.fits,
+    )
 
 
 def latest(
@@ -132,6 +223,11 @@ def latest(
 def total_ms(timings: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Add up the milliseconds of each stage, of requests one after the other."""
     return {stage: sum(one.get(stage, 0.0) for one in timings) for stage in timings[0]}
+
+
+def refusal_of(refused: Refused) -> Problem:
+    """Return the problem of a sample that is refused."""
+    return Problem(REFUSED, str(refused), retryable=False)
 
 
 def problem_of(failure: TryAgain) -> Problem:

@@ -5,7 +5,9 @@ without a default must be present, with the type that it is annotated with.
 """
 
 import gc
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -28,21 +30,37 @@ from medreward_client._errors import BadReply
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
 
+_paused_in: list[int] = []
+"""The ids of the processes whose garbage collection is paused: of this one, or of the one that it
+was forked from."""
+
 
 def load(content: bytes) -> object:
     """Parse JSON; BadReply if it is malformed."""
     # Parsing makes no garbage, and collections among thousands of new objects take as long as the
     # parsing itself.
-    was_collecting = gc.isenabled()
+    with _without_collections():
+        try:
+            return cast("object", orjson.loads(content))
+        except orjson.JSONDecodeError:
+            # The decoder's error would bring the whole document along, in `doc`.
+            raise BadReply("the reply is not JSON") from None
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    # If a fork came within the block of another thread, the child has no thread to end that block.
+    is_ours = gc.isenabled() or any(pid != os.getpid() for pid in _paused_in)
+    if not is_ours:
+        yield
+        return
+    _paused_in[:] = [os.getpid()]
     gc.disable()
     try:
-        return cast("object", orjson.loads(content))
-    except orjson.JSONDecodeError:
-        # The decoder's error would bring the whole document along, in `doc`.
-        raise BadReply("the reply is not JSON") from None
+        yield
     finally:
-        if was_collecting:
-            gc.enable()
+        gc.enable()
+        _paused_in.clear()
 
 
 def read_as(kind: type[T], document: object, place: str = "reply") -> T:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 import orjson
 
 from medreward_client._reading import read_as
-from medreward_client._types import RewardReply, Sample, Scored, Unscored
+from medreward_client._types import Provenance, Sample, Scored, Unscored
 from medreward_client.jsonl import object_in
 from medreward_client.locks import lock
 
@@ -135,24 +135,30 @@ class ResultsFile:
             )
         return digest is not None and named.id not in self._unscored
 
-    def add(self, asked: Sequence[Named], reply: RewardReply) -> bool:
-        """Write and flush a reply; False if the file was closed meanwhile.
+    def add(
+        self,
+        asked: Sequence[Named],
+        results: Sequence[Scored | Unscored],
+        provenance: Provenance | None,
+    ) -> bool:
+        """Write and flush results; False if the file was closed meanwhile.
 
-        Raises OtherResults, and writes nothing, if the rewards in the file have another origin.
+        `provenance` is None if none has a reward. Raises OtherResults, and writes nothing, if the
+        rewards in the file have another origin.
         """
-        origin = Origin(*(getattr(reply.provenance, field) for field in Origin._fields))
+        origin = Origin(*(getattr(provenance, field, "") for field in Origin._fields))
         suffix = origin._asdict()
         lines = [
             orjson.dumps(
                 {**_fields(one.id, result), **suffix, "digest": one.digest},
                 option=orjson.OPT_APPEND_NEWLINE,
             )
-            for one, result in zip(asked, reply.results, strict=True)
+            for one, result in zip(asked, results, strict=True)
         ]
         with self._lock:
             if self._file.closed:
                 return False
-            if any(isinstance(result, Scored) for result in reply.results):
+            if any(isinstance(result, Scored) for result in results):
                 self._check_origin(origin)
             self._file.write(b"".join(lines))
             self._file.flush()

@@ -5,8 +5,7 @@ A field with a default is optional, in a request as in a response.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import ClassVar, Literal, NamedTuple, TypedDict
+from typing import ClassVar, Literal, NamedTuple, TypedDict, cast
 
 from medreward_client._reading import read_as
 
@@ -253,6 +252,19 @@ class Provenance:
     judge_exam: JudgeExam | None = None
 
 
+COMPARED = ("recipe", "fingerprint", "judge", "embedder")
+"""The fields of a provenance that two comparable rewards share."""
+
+
+def changes(before: Provenance, now: Provenance) -> str:
+    """Return the fields by which rewards of two origins cannot be compared; empty if they can."""
+    return "; ".join(
+        f"{name} {getattr(before, name)!r}, now {getattr(now, name)!r}"
+        for name in COMPARED
+        if getattr(before, name) != getattr(now, name)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class JudgeProvenance:
     """The origin of scores: they are comparable if fingerprint, judge and rules are equal.
@@ -284,10 +296,15 @@ class RewardReply:
     rows: list[object] = field(repr=False, compare=False)
     """The results as parsed JSON."""
 
-    @cached_property
+    @property
     def results(self) -> tuple[Scored | Unscored, ...]:
         """Each sample's result, with its components; read on first access."""
-        return read_as(tuple[Scored | Unscored, ...], self.rows, "reply.results")
+        # No cached_property: up to Python 3.11 it has a lock, which a fork may copy while a thread
+        # of the parent holds it; the child would wait for it forever.
+        if "_results" not in vars(self):
+            found = read_as(tuple[Scored | Unscored, ...], self.rows, "reply.results")
+            vars(self)["_results"] = found
+        return cast("tuple[Scored | Unscored, ...]", vars(self)["_results"])
 
 
 @dataclass(frozen=True, slots=True)

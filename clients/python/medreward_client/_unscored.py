@@ -24,33 +24,44 @@ class UnscoredGuard:
         self._step: int | None = None
         self._seen = 0
         self._kinds: Counter[str] = Counter()
+        self._told = 0
+        """Samples without a reward, those that an error was raised about too."""
 
     def note(self, results: Sequence[Scored | Unscored], step: int | None) -> None:
         """Count the results; a step of fewer than 32 samples is counted with the next.
 
         Raises:
-            NoReward: more than the allowed share of this step has no reward; with counts by kind.
+            NoReward: more than the allowed share of this step has no reward; with counts by kind,
+                and one of the reasons. The count begins anew.
         """
         is_over = step != self._step or (step is None and self._seen >= WINDOW)
         if is_over and self._seen >= FEWEST:
-            self._seen, self._kinds = 0, Counter()
+            self._seen, self._told, self._kinds = 0, 0, Counter()
         self._step = step
         self._seen += len(results)
-        unscored = [result.error.kind for result in results if isinstance(result, Unscored)]
+        unscored = [result.error for result in results if isinstance(result, Unscored)]
         if not unscored:
             return
-        before = self._kinds.total()
-        self._kinds.update(unscored)
+        self._kinds.update(error.kind for error in unscored)
         missing = self._kinds.total()
         summary = _summary(self._kinds, self._seen)
         if self._seen >= FEWEST and missing > self._max_share * self._seen:
+            counts, self._seen, self._kinds = self._kinds, 0, Counter()
             raise NoReward(
-                f"{summary}: more than max_unscored_share={self._max_share:g} allows",
-                counts=self._kinds,
+                f"{summary}: more than max_unscored_share={self._max_share:g} allows; "
+                f"the last: {unscored[-1].message}",
+                counts=counts,
             )
         # At 1, 2, 4, 8 and so on, so that an outage does not flood the log.
-        if before.bit_length() != missing.bit_length():
-            log.warning("%s", summary if step is None else f"{summary}, at step {step}")
+        told, self._told = self._told, self._told + len(unscored)
+        if told.bit_length() != self._told.bit_length():
+            at = "" if step is None else f", at step {step}"
+            log.warning("%s%s; the last: %s", summary, at, unscored[-1].message)
+
+    def forget(self, results: Sequence[Scored | Unscored]) -> None:
+        """Take back the last results: an error is raised about them already."""
+        self._seen = max(0, self._seen - len(results))
+        self._kinds -= Counter(one.error.kind for one in results if isinstance(one, Unscored))
 
 
 def refuse(results: Sequence[Scored | Unscored]) -> None:

@@ -1,23 +1,35 @@
 """The core of every trainer's adapter: samples in, one Outcome each, a failure never a zero."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, TypedDict, Unpack, get_args
 
-from medreward_client._batching import is_about_a_sample
 from medreward_client._client import AsyncRewardClient
 from medreward_client._errors import NoReward, RequestRefused, TryAgain
+from medreward_client._http import given_text
 from medreward_client._loops import run_in_background
-from medreward_client._parts import problem_of
-from medreward_client._types import Problem, Sample, Scored, Unscored
+from medreward_client._parts import LONGEST_S, is_about_a_sample, problem_of, refusal_of
+from medreward_client._types import (
+    Problem,
+    Provenance,
+    Sample,
+    Scored,
+    Terms,
+    Unscored,
+    changes,
+)
 from medreward_client._unscored import UnscoredGuard, impute, refuse
 
 OnUnscored = Literal["native", "raise", "impute", "zero"]
 
 MAX_UNSCORED_SHARE = 0.25
+TRUE, FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
+
+log = logging.getLogger("medreward_client")
 
 
 class Options(TypedDict, total=False):
@@ -27,6 +39,8 @@ class Options(TypedDict, total=False):
     configuration holds no key. `recipe` None is the service's default.
     `run_id` names the training job. `deadline_s` bounds a call, retries included, in seconds; by
     default it may take an hour, but no ten minutes without a result.
+    `pinned`: raise NoReward if the service's recipe, judge or embedder is not that of the run's
+    first rewards, which is a warning otherwise; MEDREWARD_PINNED=true does the same.
     `on_unscored`: native (the trainer's own channel; raise if it has none), raise, impute (the
     mean of the group's scored samples, or of the known components, scaled up), zero.
     A step may lack the rewards of `max_unscored_share` of its samples; more raises.
@@ -39,6 +53,7 @@ class Options(TypedDict, total=False):
     deadline_s: float
     on_unscored: OnUnscored
     max_unscored_share: float
+    pinned: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +84,46 @@ class Outcome:
         return self.reward
 
 
+class Origin:
+    """The recipe, judge and embedder of a run's first rewards, to which later ones are compared."""
+
+    def __init__(self, *, pinned: bool) -> None:
+        self._pinned = pinned
+        self._first: Provenance | None = None
+        self._told: set[str] = set()
+
+    def check(self, found: Sequence[Provenance]) -> None:
+        """Log each change of the service once.
+
+        Raises:
+            NoReward: there is one, and the run is pinned.
+        """
+        for provenance in found:
+            self._first = self._first or provenance
+            changed = changes(self._first, provenance)
+            if not changed:
+                continue
+            told = f"the service scores by something else than this run began with ({changed})"
+            if self._pinned:
+                raise NoReward(
+                    f"{told}: bring the former back, or take MEDREWARD_PINNED and `pinned` away",
+                    counts={"service_changed": len(found)},
+                )
+            if changed not in self._told:
+                self._told.add(changed)
+                log.warning("%s: rewards of before and after cannot be compared", told)
+
+
+def is_pinned() -> bool:
+    """Return True if MEDREWARD_PINNED is set; ValueError if it is neither true nor false."""
+    text = os.environ.get("MEDREWARD_PINNED", "").strip().lower()
+    if text in TRUE:
+        return True
+    if text in FALSE:
+        return False
+    raise ValueError(f"MEDREWARD_PINNED={text}: true or false")
+
+
 class Scorer:
     """Scores for one trainer; threads, event loops and forked processes may share it.
 
@@ -85,8 +140,9 @@ class Scorer:
         deadline_s: float | None = None,
         on_unscored: OnUnscored = "native",
         max_unscored_share: float = MAX_UNSCORED_SHARE,
+        pinned: bool | None = None,
     ) -> None:
-        base_url = base_url or os.environ.get("MEDREWARD_URL")
+        base_url = given_text(base_url) or given_text(os.environ.get("MEDREWARD_URL"))
         if base_url is None:
             raise ValueError("no address: give base_url, or set MEDREWARD_URL")
         if on_unscored not in get_args(OnUnscored):
@@ -94,10 +150,12 @@ class Scorer:
             raise ValueError(f"on_unscored={on_unscored!r}: choose from {choices}")
         if not 0.0 <= max_unscored_share <= 1.0:
             raise ValueError(f"max_unscored_share={max_unscored_share:g}: between 0 and 1")
-        api_key = api_key or os.environ.get("MEDREWARD_API_KEY")
+        api_key = given_text(api_key) or os.environ.get("MEDREWARD_API_KEY")
         self._client = AsyncRewardClient(base_url, api_key=api_key, deadline_s=deadline_s)
-        self._recipe, self._run_id = recipe, run_id
+        self._longest_s = LONGEST_S if deadline_s is None else deadline_s
+        self._recipe, self._run_id = given_text(recipe), given_text(run_id)
         self._on_unscored = on_unscored
+        self._origin = Origin(pinned=is_pinned() if pinned is None else pinned)
         self._guard = UnscoredGuard(max_unscored_share)
 
     async def score(
@@ -113,9 +171,15 @@ class Scorer:
             NoReward: a sample has none and the trainer no channel for it, or too many have none.
             MedrewardError: the service refuses the request itself.
         """
-        results = await asyncio.gather(*(self._result(sample, step) for sample in samples))
+        found = await asyncio.gather(*(self._result(sample, step) for sample in samples))
+        self._origin.check([provenance for _, provenance in found if provenance is not None])
+        results = [result for result, _ in found]
         self._guard.note(results, step)
-        rewards = self._rewards(samples, results, says_none=says_none)
+        try:
+            rewards = self._rewards(samples, results, says_none=says_none)
+        except NoReward:
+            self._guard.forget(results)
+            raise
         return [
             Outcome(
                 reward,
@@ -129,22 +193,24 @@ class Scorer:
         self, samples: Sequence[Sample], *, step: int | None = None, says_none: bool = False
     ) -> list[Outcome]:
         """Score samples as `score` does, from any thread, with or without a running loop."""
-        return run_in_background(self.score(samples, step=step, says_none=says_none))
+        work = self.score(samples, step=step, says_none=says_none)
+        return run_in_background(work, self._longest_s)
 
-    async def _result(self, sample: Sample, step: int | None) -> Scored | Unscored:
+    async def _result(
+        self, sample: Sample, step: int | None
+    ) -> tuple[Scored | Unscored, Provenance | None]:
         """Score one sample, in a request with others; only errors of the whole request are raised."""
+        terms = Terms(self._recipe, self._run_id, step)
         try:
-            return await self._client.reward(
-                sample, recipe=self._recipe, run_id=self._run_id, step=step
-            )
+            return await self._client._reward_one(sample, terms)  # noqa: SLF001 - the same package
         except TryAgain as failure:
-            return Unscored(sample.id, problem_of(failure), {}, ())
+            problem = problem_of(failure)
         except RequestRefused as refused:
             # An error of the whole request, such as an unknown recipe, is for the user to fix.
             if not is_about_a_sample(refused):
                 raise
-            problem = Problem("sample_refused", str(refused), retryable=False)
-            return Unscored(sample.id, problem, {}, ())
+            problem = refusal_of(refused)
+        return Unscored(sample.id, problem, {}, ()), None
 
     def _rewards(
         self, samples: Sequence[Sample], results: Sequence[Scored | Unscored], *, says_none: bool

@@ -166,6 +166,8 @@ def score(
         except KeyboardInterrupt:
             tell(f"interrupted; {out} keeps what was answered: run the same command again to go on")
             raise typer.Exit(INTERRUPTED) from None
+    for name, reason in tally.refused.items():
+        tell(f"line {samples.line_of(name)} ({name}): {reason}", "yellow")
     _print_tally(tally, out)
     raise typer.Exit(FAILED if tally.unscored else 0)
 

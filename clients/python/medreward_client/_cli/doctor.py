@@ -43,6 +43,12 @@ def diagnose(target: Target) -> bool:
     return has_passed
 
 
+def first_failure(target: Target) -> Failure | None:
+    """Run the checks, and return the first failure."""
+    results = (_result(check, target) for check in CHECKS.values())
+    return next((result for result in results if isinstance(result, Failure)), None)
+
+
 def _result(check: Check, target: Target) -> str | Caution | Failure:
     try:
         return check(target)

@@ -9,13 +9,13 @@ from contextlib import suppress
 from http import HTTPStatus
 
 from medreward_client._cli.target import (
-    DEFAULT_PORTS,
     USUAL_PORT,
     Caution,
     Failure,
     Target,
     ask,
 )
+from medreward_client.proxies import DEFAULT_PORTS
 
 ROUTES = ("/reward", "/judge", "/livez", "/readyz", "/version", "/recipes", "/metrics", "/docs")
 GATEWAY_TROUBLE = (
@@ -70,9 +70,16 @@ def _path_of(target: Target) -> str | Caution:
 
 def check_proxy(target: Target) -> str | Caution:
     """Check for a proxy in the environment."""
+    try:
+        host, port = target.next_hop
+    except ValueError:
+        raise Failure(
+            "the environment names a proxy whose address cannot be read",
+            "mend HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; or, if the service is in your own network: "
+            f"export NO_PROXY={target.host}",
+        ) from None
     if target.proxy is None:
         return "none; requests go straight to the service"
-    host, port = target.next_hop
     return Caution(
         f"the environment sends requests through {host}:{port}",
         f"if the service is in your own network: export NO_PROXY={target.host}",

@@ -37,6 +37,14 @@ class SampleFile:
             for _, line in numbered_lines(file):
                 yield _sample(line)
 
+    def line_of(self, name: str) -> int:
+        """Return the line of a sample, by its id or its position as `#0`."""
+        with self._open() as file:
+            lines = enumerate(numbered_lines(file))
+            return next(
+                at for place, (at, line) in lines if name in (_sample(line).id, f"#{place}")
+            )
+
     def _open(self) -> BinaryIO:
         try:
             return self._path.open("rb") if self._content is None else io.BytesIO(self._content)

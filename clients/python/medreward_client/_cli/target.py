@@ -1,7 +1,6 @@
 """The connection under diagnosis: an address, a key, and the responses received so far.
 
-The standard library's HTTP takes proxies from the environment, as the client's does, and reports
-more about failures below HTTP than an everyday client should.
+The standard library's HTTP reports more about failures below HTTP than an everyday client should.
 """
 
 import time
@@ -15,10 +14,11 @@ from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from medreward_client._http import given_text
 from medreward_client.jsonl import object_in
+from medreward_client.proxies import DEFAULT_PORTS, proxy_for
 
 USUAL_PORT = 8080
-DEFAULT_PORTS = {"http": 80, "https": 443}
 MOST_BYTES = 65_536
 
 
@@ -88,7 +88,9 @@ def ask(url: str, *, api_key: str | None = None, timeout_s: float) -> Answer:
     """Send a GET; OSError or HTTPException if it fails below HTTP."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https: checked
-    opener = urllib.request.build_opener(_AnyStatus)
+    proxy = proxy_for(url)
+    proxies = {} if proxy is None else {request.type: proxy}
+    opener = urllib.request.build_opener(_AnyStatus, urllib.request.ProxyHandler(proxies))
     began_s = time.perf_counter()
     try:
         with opener.open(request, timeout=timeout_s) as reply:
@@ -107,6 +109,9 @@ class Target:
     api_key: str | None
     recipe: str | None
     timeout_s: float
+
+    def __post_init__(self) -> None:
+        self.api_key = given_text(self.api_key)
 
     @cached_property
     def parts(self) -> SplitResult:
@@ -136,11 +141,8 @@ class Target:
     @cached_property
     def proxy(self) -> SplitResult | None:
         """The proxy that the environment names; None if requests go directly."""
-        proxies = urllib.request.getproxies()
-        proxy = proxies.get(self.parts.scheme) or proxies.get("all")
-        if not proxy or urllib.request.proxy_bypass(self.parts.netloc):
-            return None
-        return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        proxy = proxy_for(self.url)
+        return None if proxy is None else urlsplit(proxy)
 
     @property
     def next_hop(self) -> tuple[str, int]:

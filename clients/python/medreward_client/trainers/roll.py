@@ -9,6 +9,7 @@ from typing import Any, Unpack
 from medreward_client.scoring import Options, scorer
 from medreward_client.trainers._rows import read_sample
 from medreward_client.trainers._signals import figures_of
+from medreward_client.trainers._texts import without_end
 
 
 def compute_rewards(
@@ -31,7 +32,7 @@ def compute_rewards(
         read_sample(text, truth, {name: column[row] for name, column in named.items()})
         for row, (text, truth) in enumerate(
             zip(
-                tokenizer.batch_decode(responses, skip_special_tokens=True),
+                [_text(tokens, tokenizer) for tokens in responses.tolist()],
                 columns["ground_truth"],
                 strict=True,
             )
@@ -51,3 +52,12 @@ def compute_rewards(
         for name in sorted({name for one in figures for name in one})
     }
     return tensors, means
+
+
+def _text(tokens: list[int], tokenizer: Any) -> str:
+    """Decode a response without its end and padding; tags may be special tokens, and stay."""
+    around = {tokenizer.pad_token_id, tokenizer.eos_token_id}
+    text = tokenizer.decode(
+        [token for token in tokens if token not in around], skip_special_tokens=False
+    )
+    return without_end(text)

@@ -7,8 +7,8 @@ reward stays None, and prime-rl leaves the trace out.
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from medreward_client import Sample
 from medreward_client.scoring import Options, scorer
+from medreward_client.trainers._rows import read_sample
 
 
 async def medreward(task: Any, trace: Any) -> float:
@@ -42,13 +42,8 @@ async def reward_of(
         NoReward: the trace is unscored.
         MedrewardError: the service refuses the request itself.
     """
-    sample = Sample(
-        response=trace.last_reply,
-        reference=reference,
-        group=trace.task.key,
-        question=question or trace.task.data.prompt_text,
-        modality=modality,
-    )
+    about = {"question": question or trace.task.data.prompt_text, "modality": modality}
+    sample = read_sample(trace.last_reply, reference, about, group=trace.task.key)
     (outcome,) = await scorer(**options).score([sample])
     trace.record_metrics({f"medreward/{name}": v for name, v in outcome.components.items()})
     return outcome.number
