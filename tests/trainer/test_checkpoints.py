@@ -140,6 +140,33 @@ def test_an_exported_model_says_what_the_policy_says(tmp_path: Path, rank: int) 
     assert not (tmp_path / "out" / "adapter_config.json").exists()
 
 
+# peft asks transformers for an attribute under its former name.
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+def test_an_adapter_of_a_tiny_model_is_exported(tmp_path: Path) -> None:
+    """The library knows no path of such a base, and the run's configuration does."""
+    config = load_config("smoke", ["actor_rollout_ref.model.lora_rank=4", "trainer.seed=7"])
+    policy = Policy.load(config, Accelerator(cpu=True), saved=None)
+    checkpoint = save(tmp_path, policy, saved_at(1, policy, config), keep=1)
+
+    export(checkpoint, tmp_path / "out", "float32")
+
+    exported, _ = load_model(Model(path=str(tmp_path / "out"), dtype="float32"), seed=0)
+    tokens = torch.tensor([[5, 6, 7]])
+    assert torch.allclose(exported(tokens).logits, policy.bare_model(tokens).logits, atol=1e-5)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    policy: Policy, config: Config, tmp_path: Path
+) -> None:
+    """The message says where, and what to do."""
+    save(tmp_path, policy, saved_at(1, policy, config), keep=1)
+    (tmp_path / ".unfinished-global_step_2").touch()
+
+    with pytest.raises(BadCheckpoint, match=r"global_step_2 cannot be written.*make room"):
+        save(tmp_path, policy, saved_at(2, policy, config), keep=1)
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [1]
+
+
 def test_an_export_does_not_write_into_what_is_there(tmp_path: Path) -> None:
     """A folder with content is refused."""
     (tmp_path / "global_step_1" / "model").mkdir(parents=True)

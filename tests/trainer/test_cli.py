@@ -156,6 +156,19 @@ def test_a_run_that_trouble_stops_ends_with_1(
     assert f"saved in {config.run_dir}" in outcome.stderr.replace("\n", " ")
 
 
+def test_a_filter_that_keeps_nothing_says_so_while_it_draws(
+    toy: Configure, service: StandIn, tmp_path: Path
+) -> None:
+    """A log that is no terminal shows no bar, and a step without a bound would draw for ever."""
+    config = toy(service.url, "algorithm.filter_groups.enable=true", "trainer.logger=[console]",
+                 "algorithm.filter_groups.max_num_gen_batches=5")  # fmt: skip
+
+    outcome = medreward_train("run", written(config, tmp_path))
+
+    told = "80 groups drawn in 5 batches, 0 of 16 kept by accuracy_llm"
+    assert told in " ".join(outcome.stderr.split())
+
+
 def test_plot_says_what_it_wrote(tmp_path: Path) -> None:
     """The folder of the picture is created if necessary."""
     with RunLog(tmp_path / "run", ["file"], total_steps=1) as log:
@@ -167,6 +180,16 @@ def test_plot_says_what_it_wrote(tmp_path: Path) -> None:
     assert outcome.exit_code == 0
     assert outcome.stdout == f"wrote {picture}\n"
     assert picture.is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_named(toy: Configure, tmp_path: Path) -> None:
+    """A file stands in its place; there is no traceback."""
+    (tmp_path / "run").touch()
+
+    outcome = medreward_train("run", written(toy("http://127.0.0.1:9"), tmp_path))
+
+    assert outcome.exit_code == 1
+    assert f"{tmp_path / 'run'}" in outcome.stderr
 
 
 @pytest.mark.parametrize("words", [["plot"], ["export", "model"]], ids=lambda words: words[0])

@@ -3,6 +3,7 @@
 import base64
 import importlib.util
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medreward_trainer.config.config import Data
-from medreward_trainer.data.examples import MODALITIES, labels_of, read_examples, split_solution
+from medreward_trainer.data.examples import (
+    MODALITIES,
+    Example,
+    digest_of,
+    has_unknown_tag,
+    labels_of,
+    read_examples,
+    split_solution,
+)
 from medreward_trainer.errors import BadData
 
 GOOD = {"problem": "Which lung?", "solution": "<X_RAY>left lung"}
@@ -254,3 +263,54 @@ def test_a_saved_data_set_is_read_by_folder_and_split(tmp_path: Path) -> None:
 
     assert (example.uid, example.images) == ("set@test:1", (b"one",))
     assert "has no split val; it has train, test" in complaint(Data(), f"{tmp_path}/set@val")
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_a_file_without_rows_is_named(tmp_path: Path, content: str) -> None:
+    """It is not the batch size that is wrong."""
+    path = tmp_path / "train.jsonl"
+    path.write_text(content, encoding="utf-8")
+
+    with pytest.raises(BadData, match=r"train\.jsonl holds no rows"):
+        read_examples(Data(), [str(path)])
+
+
+def test_the_digest_of_examples_is_that_of_their_content(tmp_path: Path) -> None:
+    """Another file name changes nothing; another question, reference, tag or image does."""
+    (tmp_path / "a.png").write_bytes(b"image")
+    first = Example("a:1", "Which?", "left", "X_RAY", (tmp_path / "a.png",))
+    others = [
+        replace(first, problem="Where?"),
+        replace(first, reference="right"),
+        replace(first, modality=None),
+        replace(first, images=(b"image",)),
+        replace(first, images=()),
+    ]
+
+    assert digest_of([first]) == digest_of([replace(first, uid="b:7")])
+    assert len({digest_of([one]) for one in (first, *others)}) == 1 + len(others)
+    assert digest_of([first, others[0]]) != digest_of([others[0], first])
+
+
+def test_a_file_of_another_format_is_no_data_set_of_the_hub(tmp_path: Path) -> None:
+    """It is there, so nothing has to be installed for it."""
+    for suffix in (".csv", ".json"):
+        path = tmp_path / f"train{suffix}"
+        path.write_text("problem,solution\n", encoding="utf-8")
+
+        assert "neither .jsonl nor .parquet" in complaint(Data(), str(path))
+
+
+@pytest.mark.parametrize(
+    ("solution", "is_unknown"),
+    [("<XRAY>left", True), ("<X_RAY>left", False), ("left", False), ("< 5 mm", False)],
+)
+def test_a_tag_that_is_none_of_the_sixteen_is_noticed(
+    tmp_path: Path, solution: str, *, is_unknown: bool
+) -> None:
+    """It becomes a part of the reference, which no answer equals."""
+    (example,) = read_examples(
+        Data(), [jsonl(tmp_path / "a.jsonl", [GOOD | {"solution": solution}])]
+    )
+
+    assert has_unknown_tag(example) is is_unknown

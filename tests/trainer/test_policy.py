@@ -13,6 +13,7 @@ from medreward_trainer.config.files import load_config
 from medreward_trainer.data.examples import Example
 from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.rollouts.generate import GeneratingSampler
+from medreward_trainer.rollouts.rollout import read_rollout
 from medreward_trainer.update.batches import sequence_batch
 from medreward_trainer.update.policy import Policy, chosen_of, entropy_of, make_schedule
 from medreward_trainer.update.updater import log_probs_of_rows
@@ -33,6 +34,21 @@ def made(*overrides: str) -> tuple[Policy, Config]:
 def prompts_of(policy: Policy, *texts: str) -> list[Prompt]:
     """Make a prompt of each text."""
     return [policy.prompter.prompt(Example("a:1", text, "b", None)) for text in texts]
+
+
+def test_tags_that_are_special_tokens_reach_the_reward() -> None:
+    """Only the end, the beginning and padding are left out of a response's text."""
+    policy, _ = made()
+    tokenizer = policy.tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<answer>", "</answer>"]})
+    tokens = tokenizer("<answer>ab</answer>", add_special_tokens=False)["input_ids"]
+
+    ended = read_rollout([*tokens, tokenizer.eos_token_id, tokenizer.pad_token_id], policy)
+    cut = read_rollout(tokens, policy)
+
+    assert ended.text.replace(" ", "") == cut.text.replace(" ", "") == "<answer>ab</answer>"
+    assert ended.tokens == (*tokens, tokenizer.eos_token_id)
+    assert (ended.is_cut, cut.is_cut) == (False, True)
 
 
 def test_the_log_probability_is_that_of_the_softmax() -> None:

@@ -246,3 +246,15 @@ def test_what_is_no_image_is_named_by_its_example(content: bytes) -> None:
     """A truncated image is also refused."""
     with pytest.raises(BadData, match="an image of a:1 cannot be read"):
         open_image(content, "a:1", low=None, high=None)
+
+
+def test_a_chat_template_that_refuses_a_prompt_is_told() -> None:
+    """The error names the row; the template's own message may quote it."""
+    _, tokenizer = load_model(Model(path="tiny-random"), seed=0)
+    tokenizer.chat_template = "{{ raise_exception('no ' + messages[0].content) }}"
+
+    with pytest.raises(BadConfig, match=r"chat template refuses a:1") as caught:
+        Prompter(tokenizer, Data(format_prompt="plain")).prompt(
+            Example("a:1", "Mrs Roe", "left", None)
+        )
+    assert "Roe" not in str(caught.value)

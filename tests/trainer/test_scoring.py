@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
 from medreward_trainer.rollouts.rollout import Group, Rollout
 from medreward_trainer.scoring import RewardSource, answer_of
+from tests.client.listening import listening
 from tests.trainer.standing_in import StandIn, scored, unscored
 
 SHORT = Pauses(first_s=0.001, longest_s=0.01)
@@ -170,6 +172,52 @@ def test_a_refusal_at_the_start_names_what_to_set(source: Source, service: Stand
 
     with pytest.raises(NoRewards, match=r"reward\.recipe, and MEDREWARD_API_KEY"):
         source.rewards.wait_until_ready()
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/reward", r"the URL ends in /reward.*give http://127\.0\.0\.1:\d+\."),
+        ("/nowhere", r"something else answers, HTTP 404"),
+    ],
+)
+def test_an_address_of_something_else_is_told_as_the_doctor_tells_it(path: str, found: str) -> None:
+    """At once, with the key of the configuration."""
+    with listening(Elsewhere) as url:
+        rewards = RewardSource(Reward(base_url=url + path), run_id="toy", say=print)
+        with rewards, pytest.raises(NoRewards, match=rf"reward\.base_url=.*{found}.*doctor"):
+            rewards.wait_until_ready()
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """A server that is none of ours."""
+
+    def do_GET(self) -> None:
+        """Know no path."""
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+def test_a_key_that_no_header_can_hold_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of variables from Windows ends its lines in two characters; the key is not shown."""
+    monkeypatch.setenv("MEDREWARD_API_KEY", "s3cret\r")
+
+    with pytest.raises(NoRewards, match=r"reward\.base_url.*MEDREWARD_API_KEY") as caught:
+        RewardSource(Reward(), run_id="toy", say=print)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_blank_key_is_none(service: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that was left without a value stops no run."""
+    monkeypatch.setenv("MEDREWARD_API_KEY", "")
+    made = Source(service)
+
+    with made.rewards:
+        assert made.scores("a") == [1.0]
 
 
 @pytest.mark.parametrize("is_pinned", [True, False])

@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
 from medreward_trainer.config.config import Config
-from medreward_trainer.config.files import dump_config
-from medreward_trainer.errors import BadConfig, BadData, NoRewards, OutOfMemory
+from medreward_trainer.config.files import dump_config, load_config
+from medreward_trainer.errors import BadCheckpoint, BadConfig, BadData, NoRewards, OutOfMemory
 from medreward_trainer.run.checkpoints import checkpoints, read
 from medreward_trainer.run.reports import read_lines
+from medreward_trainer.run.run import resumed_config
 from medreward_trainer.run.timing import StageTimes
 from medreward_trainer.tiny_models import load_model
 from medreward_trainer.training import train
@@ -453,3 +455,75 @@ def test_the_settings_of_the_environment_stay_out_of_a_run(
 
     written = [path.read_bytes() for path in config.run_dir.rglob("*") if path.is_file()]
     assert not any(b"not-to-be-written" in content for content in written)
+
+
+def test_what_is_changed_at_a_resume_holds_from_then_on(toy: Configure, service: StandIn) -> None:
+    """The optimiser's values are in its state, and would otherwise go on as they were."""
+    optim = "actor_rollout_ref.actor.optim"
+    train(toy(service.url, "trainer.total_training_steps=1"))
+    changed = (f"{optim}.lr=1e-5", f"{optim}.betas=[0.5,0.6]", f"{optim}.weight_decay=0.2")
+    config = toy(service.url, "trainer.total_training_steps=2", *changed)
+
+    train(config)
+
+    before, now = (line["actor/lr"] for line in metrics(config))
+    assert (before, now) == (3e-3, 1e-5)
+    (group,) = read(config.run_dir / "global_step_2").optimizer["param_groups"]
+    assert (tuple(group["betas"]), group["weight_decay"]) == ((0.5, 0.6), 0.2)
+
+
+def test_what_only_the_beginning_reads_goes_on_and_is_written_down(
+    toy: Configure, service: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The weights are the checkpoint's, whatever model is named now."""
+    train(toy(service.url, "trainer.total_training_steps=1"))
+    config = toy(service.url, "trainer.total_training_steps=2", "trainer.logger=[console]",
+                 "actor_rollout_ref.model.path=tiny-random", "trainer.seed=9")  # fmt: skip
+
+    train(config)
+
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the checkpoint's go on: actor_rollout_ref.model.path=tiny-random:abcd" in told
+    held = yaml.safe_load((config.run_dir / "config.yaml").read_text(encoding="utf-8"))
+    assert held["actor_rollout_ref"]["model"]["path"] == "tiny-random:abcd"
+    assert held["trainer"]["seed"] != 9
+
+
+def rewritten(config: Config, *letters: str) -> None:
+    """Put other rows into the file of a run's data."""
+    rows = [{"problem": one, "solution": 2 * one.upper()} for one in letters] * 4
+    write_rows(Path(config.data.train_files[0]), *rows)
+
+
+def test_other_prompts_in_the_file_of_the_first_are_refused(
+    toy: Configure, service: StandIn
+) -> None:
+    """The same number of rows under the same name."""
+    config = toy(service.url, "trainer.total_training_steps=1")
+    train(config)
+    rewritten(config, "b", "c", "d", "d")
+
+    with pytest.raises(BadCheckpoint, match=r"toy\.jsonl has changed since"):
+        train(toy(service.url, "trainer.total_training_steps=2"))
+
+
+@pytest.mark.parametrize(("before", "now"), [(0, 4), (4, 0), (4, 8)])
+def test_another_adapter_is_refused_at_a_resume(before: int, now: int) -> None:
+    """The checkpoint's weights do not fit it; the message names the key and both values."""
+    was, wanted = (
+        load_config("smoke", [f"actor_rollout_ref.model.lora_rank={rank}"])
+        for rank in (before, now)
+    )
+
+    with pytest.raises(BadCheckpoint, match=rf"lora_rank={before}, and it is {now} now"):
+        resumed_config(wanted, was)
+
+
+def test_no_prompt_that_fits_is_told_as_such(toy: Configure, service: StandIn) -> None:
+    """The batch size is not to blame."""
+    config = toy(service.url, "data.max_prompt_length=1")
+    rewritten(config, "ab", "bc", "cd", "abc")
+
+    told = r"all 16 prompts are over 1 tokens \(data.max_prompt_length\); the shortest has 2"
+    with pytest.raises(BadData, match=told):
+        train(config)

@@ -202,6 +202,11 @@ def failing_in_words() -> Iterator[None]:
     except TrainerError as exc:
         words = "\n".join([str(exc), *getattr(exc, "__notes__", ())])
         raise ended("medreward-train", words, EXIT_CODES.get(type(exc), FAILED)) from exc
+    except OSError as exc:
+        # A folder that cannot be made, say, or a disk that is full.
+        where = "" if exc.filename is None else f"{exc.filename}: "
+        words = f"{where}{exc.strerror or type(exc).__name__}"
+        raise ended("medreward-train", words, FAILED) from exc
     except KeyboardInterrupt as exc:
         tell("medreward-train: interrupted")
         raise typer.Exit(INTERRUPTED) from exc

@@ -27,6 +27,8 @@ from medreward_client import (
     Unjudged,
     Unscored,
 )
+from medreward_client._cli.doctor import first_failure
+from medreward_client._cli.target import Target
 from medreward_client.pauses import Pauses
 from medreward_trainer.config.config import Reward
 from medreward_trainer.errors import NoRewards, RewardsChanged, Stopped
@@ -44,6 +46,8 @@ PROBE = Sample(
     "<OTHER><thinking>a probe</thinking><answer>probe</answer>", "probe", modality="OTHER"
 )
 """A sample equal to its reference, which the service scores without a model."""
+LOOK_S = 5.0
+"""Timeout of one look at a service that does not answer as one."""
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 
@@ -74,15 +78,17 @@ class RewardSource:
         pauses: Pauses = PAUSES,
     ) -> None:
         self._config, self._run_id = config, run_id
+        self._api_key = os.environ.get("MEDREWARD_API_KEY")
         self._say, self._is_stopping = say, is_stopping
         self._backoff = partial(
             Backoff, config.patience_s, say=say, is_stopping=is_stopping, pauses=pauses
         )
-        self._client = RewardClient(
-            config.base_url,
-            api_key=os.environ.get("MEDREWARD_API_KEY"),
-            deadline_s=config.deadline_s,
-        )
+        try:
+            self._client = RewardClient(
+                config.base_url, api_key=self._api_key, deadline_s=config.deadline_s
+            )
+        except ValueError as exc:
+            raise NoRewards(f"reward.base_url={config.base_url}: {exc}") from exc
         self._threads = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="rewards")
         self.provenance = began_with
         self.weights = MappingProxyType[str, float]({})
@@ -115,6 +121,9 @@ class RewardSource:
                 trouble = f"it is {health.status}"
             except TryAgain as exc:
                 trouble = str(exc)
+            except MedrewardError as exc:
+                # Another server answers there, or none can be asked: waiting does not help.
+                raise NoRewards(self._diagnosed(exc)) from exc
         raise NoRewards(
             f"the service at {self._config.base_url} did not get ready in "
             f"{self._config.patience_s:g} s: {trouble}. Start it with `medreward serve`, or name "
@@ -161,6 +170,13 @@ class RewardSource:
                     return results
                 trouble = f"{passing} of {len(results)} answers are unjudged"
         raise NoRewards(f"no judgements in {self._config.patience_s:g} s: {trouble}")
+
+    def _diagnosed(self, trouble: MedrewardError) -> str:
+        """Return what is wrong with reward.base_url, as `medreward-client doctor` finds it."""
+        url = self._config.base_url
+        found = first_failure(Target(url, self._api_key, self._config.recipe, LOOK_S))
+        why = str(trouble) if found is None else f"{found.found}; {found.advice}"
+        return f"reward.base_url={url}: {why}. `medreward-client doctor {url}` tells more"
 
     def _probe(self) -> None:
         try:

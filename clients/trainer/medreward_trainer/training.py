@@ -29,6 +29,9 @@ from medreward_trainer.update.scored_groups import (
 )
 from medreward_trainer.update.updater import log_probs_of_rows
 
+REMINDER_BATCHES = 5
+"""Batches of a step after which a log that is no terminal has a line on its filter."""
+
 
 def train(config: Config) -> None:
     """Train a policy from the last checkpoint of its folder, or from its beginning.
@@ -93,6 +96,11 @@ def collect_groups(run: Run, times: StageTimes) -> tuple[list[Group], int]:
         drawn, batches = drawn + len(groups), batches + 1
         kept += [group for group in groups if is_kept(group, filters)]
         run.log.stage("groups kept", min(len(kept), wanted), wanted)
+        if batches % REMINDER_BATCHES == 0 and len(kept) < wanted:
+            run.log.say(
+                f"{drawn} groups drawn in {batches} batches, {len(kept)} of {wanted} kept by "
+                f"{filters.metric} (algorithm.filter_groups)"
+            )
     why = f"is neither all right nor all wrong by {filters.metric} (algorithm.filter_groups)"
     kept = kept[:wanted]
     check_teaching(kept, why, drawn=drawn)

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ MODALITIES = (
     "FLUOROSCOPY", "OTHER", "SPECT",
 )  # fmt: skip
 """MediX-R1's sixteen tags."""
+UNKNOWN_TAG = re.compile(r"<[A-Za-z_]+>")
 IMAGE_MARK = "<image>"
 """Place of an image in a problem or a template, as in EasyR1."""
 MISTAKES_SHOWN = 5
@@ -67,7 +70,9 @@ def read_examples(
         columns["response"] = "of warm_up.files"
     found: list[Example] = []
     for name, label in zip(files, labels_of(files), strict=True):
-        mistakes = []
+        mistakes, number = [], 0
+        if len(found) == limit:
+            break
         rows = islice(_rows(name, columns), None if limit is None else limit - len(found))
         for number, row in rows:
             try:
@@ -82,7 +87,27 @@ def read_examples(
                 f"{name}: {'; '.join(mistakes[:MISTAKES_SHOWN])}"
                 + (f"; and {more} more" * (more > 0))
             )
+        if not number:
+            raise BadData(f"{name} holds no rows")
     return found
+
+
+def digest_of(examples: Iterable[Example]) -> str:
+    """Return a digest of what examples ask, whatever their files are called.
+
+    An image in a file counts by its name and size, since reading thousands takes minutes.
+    """
+    digest = sha256()
+    for one in examples:
+        images = [
+            sha256(image).hexdigest()
+            if isinstance(image, bytes)
+            else f"{image.name} {image.stat().st_size}"
+            for image in one.images
+        ]
+        asked = [one.problem, one.content, one.reference, one.modality, images]
+        digest.update(json.dumps(asked).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def labels_of(files: Sequence[str]) -> list[str]:
@@ -100,6 +125,11 @@ def split_solution(solution: str) -> tuple[str | None, str]:
     if closed and solution.lstrip().startswith("<") and tag.upper() in MODALITIES:
         return tag.upper(), rest.strip()
     return None, solution.strip()
+
+
+def has_unknown_tag(example: Example) -> bool:
+    """Return True if a reference begins with what looks like a tag, and is none of the sixteen."""
+    return example.modality is None and bool(UNKNOWN_TAG.match(example.reference))
 
 
 def _example(row: Row, data: Data, uid: str, folder: Path, *, needs_response: bool) -> Example:
@@ -177,6 +207,8 @@ def _existing(path: Path, folder: Path) -> Path:
 def _rows(name: str, columns: Columns) -> Iterable[tuple[int, Row | bytes]]:
     path = Path(name)
     if path.suffix not in {".jsonl", ".parquet"}:
+        if path.is_file():
+            raise BadData(f"{name} is neither .jsonl nor .parquet; write it as one of the two")
         return _hub_rows(name, columns)
     if not path.is_file():
         raise BadData(f"no file at {name}; see data.train_files and data.val_files")

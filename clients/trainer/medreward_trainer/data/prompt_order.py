@@ -18,15 +18,20 @@ class Place:
 class PromptOrder:
     """Draws batches of the numbers below *size*; the rest of an epoch is left out.
 
+    `left_out` is the number of prompts that were too long.
+
     Raises:
         BadData: a batch is larger than the data.
     """
 
-    def __init__(self, size: int, *, batch: int, shuffle: bool, seed: int) -> None:
+    def __init__(
+        self, size: int, *, batch: int, shuffle: bool, seed: int, left_out: int = 0
+    ) -> None:
         if size < batch:
+            of_all = f" ({left_out} more are over data.max_prompt_length)" if left_out else ""
             raise BadData(
-                f"{size} prompts are fewer than a batch of {batch}; lower data.train_batch_size "
-                "(or data.gen_batch_size), or give more data"
+                f"{size} prompts{of_all} are fewer than a batch of {batch}; lower "
+                "data.train_batch_size (or data.gen_batch_size), or give more data"
             )
         self._size, self._batch = size, batch
         self._shuffle, self._seed = shuffle, seed

@@ -62,7 +62,8 @@ class Prompter:
         """Make a prompt of each example; return them, and the number left out as too long.
 
         Raises:
-            BadData: one is too long and may not be left out, or an image cannot be read.
+            BadData: one is too long and may not be left out, or all are; or an image cannot be
+                read.
         """
         longest = self._data.max_prompt_length
         prompts = [self.prompt(example) for example in examples]
@@ -72,6 +73,12 @@ class Prompter:
             raise BadData(
                 f"{over.example.uid} has {over.length} tokens; raise data.max_prompt_length "
                 f"({longest}), or leave such prompts out with data.filter_overlong_prompts"
+            )
+        if prompts and not fitting:
+            shortest = min(prompt.length for prompt in prompts)
+            raise BadData(
+                f"all {len(prompts)} prompts are over {longest} tokens (data.max_prompt_length); the "
+                f"shortest has {shortest}"
             )
         return fitting, len(prompts) - len(fitting)
 
@@ -133,12 +140,18 @@ class Prompter:
             if example.images:
                 raise BadConfig("the model has no chat template, which says where images stand")
             return words
-        text: str = self._chat_format.apply_chat_template(
-            # Tokenizers accept only texts as content, and some processors only lists of parts.
-            [{"role": "user", "content": parts if self._sees else words}],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
+        try:
+            text: str = self._chat_format.apply_chat_template(
+                # Tokenizers accept only texts as content, and some processors only lists of parts.
+                [{"role": "user", "content": parts if self._sees else words}],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        except TemplateError as exc:
+            # Without its message, which may quote the prompt.
+            raise BadConfig(
+                f"the model's chat template refuses {example.uid}: {type(exc).__name__}"
+            ) from exc
         return text
 
 

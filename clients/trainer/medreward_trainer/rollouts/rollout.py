@@ -69,5 +69,9 @@ def read_rollout(tokens: Sequence[int], policy: Policy) -> Rollout:
     """Make a rollout of the tokens up to their first end; without an end it is cut."""
     end = next((at for at, token in enumerate(tokens) if token in policy.end_ids), None)
     whole = tuple(tokens if end is None else tokens[: end + 1])
-    text = policy.tokenizer.decode(whole, skip_special_tokens=True)
+    # The tokenizer's other special tokens may be the tags that the reward is about.
+    frame = policy.end_ids | {policy.tokenizer.pad_token_id, policy.tokenizer.bos_token_id}
+    text = policy.tokenizer.decode(
+        [token for token in whole if token not in frame], skip_special_tokens=False
+    )
     return Rollout(whole, text, is_cut=end is None)

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
 
 from medreward_client import JudgeExam, Provenance
 from medreward_client.locks import locked
-from medreward_trainer.config.config import Model
+from medreward_trainer.config.config import Config, Model
 from medreward_trainer.data.prompt_order import Place
 from medreward_trainer.errors import BadCheckpoint, RunIsTaken
 from medreward_trainer.tiny_models import load_model
@@ -37,6 +38,8 @@ class Progress:
     kl_coef: float = 0.0
     prompts: int = 0
     """Number of training prompts, by which changed data is noticed."""
+    digest: str = ""
+    """Digest of these prompts; empty in checkpoints of before."""
     provenance: Provenance | None = None
     """Recipe, judge and embedder of the rewards so far."""
     partial_update: str = ""
@@ -77,17 +80,28 @@ def taken(run_dir: Path) -> Iterator[None]:
 
 
 def save(run_dir: Path, policy: Policy, saved: Saved, *, keep: int) -> Path:
-    """Write a checkpoint, and remove the oldest beyond *keep*."""
+    """Write a checkpoint, and remove the oldest beyond *keep*.
+
+    Raises:
+        BadCheckpoint: it cannot be written; the one before is left as it is.
+    """
     name = f"{PREFIX}{saved.progress.step}"
     unfinished, final = run_dir / f"{UNFINISHED}{name}", run_dir / name
-    unfinished.mkdir()
-    policy.save(unfinished / "model")
-    # Types that torch reads back without running code.
-    plain = {name: getattr(saved, name) for name in Saved.__dataclass_fields__}
-    plain |= {"progress": asdict(saved.progress), "random": list(saved.random)}
-    torch.save(plain, unfinished / "state.pt")
-    for path in (*unfinished.rglob("*"), unfinished):
-        _sync(path)
+    try:
+        unfinished.mkdir()
+        policy.save(unfinished / "model")
+        # Types that torch reads back without running code.
+        plain = {name: getattr(saved, name) for name in Saved.__dataclass_fields__}
+        plain |= {"progress": asdict(saved.progress), "random": list(saved.random)}
+        torch.save(plain, unfinished / "state.pt")
+        for path in (*unfinished.rglob("*"), unfinished):
+            _sync(path)
+    except (OSError, RuntimeError, SafetensorError) as exc:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise BadCheckpoint(
+            f"{final} cannot be written: {exc}; make room, and run the same command again: it goes "
+            "on from the checkpoint before"
+        ) from exc
     if final.exists():
         replaced = run_dir / f"{UNFINISHED}replaced-{name}"
         final.rename(replaced)
@@ -153,9 +167,15 @@ def export(checkpoint: Path, folder: Path, dtype: str = "bfloat16") -> None:
     if folder.exists() and any(folder.iterdir()):
         raise BadCheckpoint(f"{folder} is there already, and not empty")
     is_adapter = (source / "adapter_config.json").is_file()
-    path = PeftConfig.from_pretrained(source).base_model_name_or_path if is_adapter else source
+    path, seed = source, 0
+    if is_adapter:
+        # The tiny models, which peft knows no path of, are drawn from the run's seed.
+        trained = Config.model_validate(read(checkpoint).config)
+        base = PeftConfig.from_pretrained(source).base_model_name_or_path
+        path = Path(base or trained.actor_rollout_ref.model.path)
+        seed = trained.trainer.seed
     wanted = Model.model_validate({"path": str(path), "dtype": dtype})
-    model, processor = load_model(wanted, seed=0)
+    model, processor = load_model(wanted, seed=seed)
     if is_adapter:
         model = PeftModel.from_pretrained(model, source).merge_and_unload()
     model.save_pretrained(folder)

@@ -12,9 +12,9 @@ import transformers
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from medreward_trainer.config.config import Config
+from medreward_trainer.config.config import Config, Optim
 from medreward_trainer.config.files import changed_values, dump_config
-from medreward_trainer.data.examples import read_examples
+from medreward_trainer.data.examples import digest_of, has_unknown_tag, read_examples
 from medreward_trainer.data.prompt_order import PromptOrder
 from medreward_trainer.data.prompts import Prompt
 from medreward_trainer.errors import BadCheckpoint, BadConfig, Stopped, TrainerError
@@ -213,6 +213,9 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
     transformers.utils.logging.disable_progress_bar()
     checkpoint = checkpoint_of(config)
     saved = checkpoints.read(checkpoint) if checkpoint else None
+    asked = config
+    if saved:
+        config = resumed_config(config, Config.model_validate(saved.config))
     policy = Policy.load(config, accelerator, saved=checkpoint and checkpoint / "model")
     sampler = make_sampler(policy, config)
     # Rollouts differ between processes, but not between runs. Loading models and engines draws
@@ -224,12 +227,8 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
     held_out, _ = policy.prompter.prompts_of(
         read_examples(config.data, config.data.val_files, limit=config.data.val_max_samples)
     )
-    progress = (
-        saved.progress
-        if saved
-        else Progress(kl_coef=config.algorithm.kl_ctrl.kl_coef, prompts=len(prompts))
-    )
-    order, total_steps = order_of(config, prompts, progress)
+    progress = progress_of(config, prompts, saved)
+    order, total_steps = order_of(config, prompts, progress, left_out=left_out)
     actor, optim = config.actor_rollout_ref.actor, config.actor_rollout_ref.actor.optim
     optimizer = torch.optim.AdamW(
         policy.trained, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay
@@ -238,6 +237,7 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
     if saved:
         optimizer.load_state_dict(dict(saved.optimizer))
         schedule.load_state_dict(dict(saved.schedule))
+        put_in(optim, optimizer, schedule)
         if accelerator.process_index >= len(saved.random):
             raise BadCheckpoint(
                 f"the run began with {len(saved.random)} processes; go on with as many"
@@ -260,7 +260,13 @@ def assembled(config: Config, accelerator: Accelerator, is_stopping: IsStopping)
         ) as rewards,
     ):
         if accelerator.is_main_process:
-            log_start(config, log, saved, prompts=len(prompts), left_out=left_out)
+            log_start(config, log, saved, asked, prompts=len(prompts), left_out=left_out)
+            tagged = sum(has_unknown_tag(prompt.example) for prompt in prompts)
+            if tagged:
+                log.caution(
+                    f"{tagged} references begin with a tag that is none of the sixteen; it is a part "
+                    "of the reference"
+                )
         rewards.wait_until_ready()
         check_components(config, rewards)
         yield Run(
@@ -320,25 +326,104 @@ def checkpoint_of(config: Config) -> Path | None:
     return found[-1] if found else None
 
 
-def order_of(
-    config: Config, prompts: Sequence[Prompt], progress: Progress
-) -> tuple[PromptOrder, int]:
-    """Return the order of the prompts from the saved position, and the run's number of steps.
+ADAPTER = ("lora_rank", "lora_alpha", "target_modules")
+
+
+def resumed_config(config: Config, before: Config) -> Config:
+    """Return the configuration that a resumed run has: the new values.
+
+    Model, seed and warm-up are those of *before*: only the beginning of a run reads them.
+
+    Raises:
+        BadCheckpoint: the adapter differs, which the checkpoint's weights do not fit.
+    """
+    model, was = config.actor_rollout_ref.model, before.actor_rollout_ref.model
+    if model.lora_rank or was.lora_rank:
+        for name in ADAPTER:
+            if getattr(model, name) != getattr(was, name):
+                key = f"actor_rollout_ref.model.{name}"
+                raise BadCheckpoint(
+                    f"the run began with {key}={getattr(was, name)}, and it is "
+                    f"{getattr(model, name)} now; give it as it was, or begin another run with "
+                    "trainer.experiment_name"
+                )
+    # An adapter is saved without its base, which may have moved: that is read from the new path.
+    path = model.path if model.lora_rank else was.path
+    return config.model_copy(
+        update={
+            "actor_rollout_ref": config.actor_rollout_ref.model_copy(
+                update={"model": model.model_copy(update={"path": path})}
+            ),
+            "trainer": config.trainer.model_copy(update={"seed": before.trainer.seed}),
+            "warm_up": before.warm_up,
+        }
+    )
+
+
+def progress_of(config: Config, prompts: Sequence[Prompt], saved: Saved | None) -> Progress:
+    """Return where a run is: at its beginning, or at a checkpoint.
 
     Raises:
         BadCheckpoint: the data differs from that of the run's beginning.
     """
+    control = config.algorithm.kl_ctrl
+    digest = digest_of(prompt.example for prompt in prompts)
+    if saved is None:
+        return Progress(kl_coef=control.kl_coef, prompts=len(prompts), digest=digest)
+    progress = replace(saved.progress, digest=saved.progress.digest or digest)
     if progress.prompts != len(prompts):
         raise BadCheckpoint(
             f"the run began with {progress.prompts} prompts, and there are {len(prompts)} now; "
             "give data.train_files as they were, or begin another run"
         )
+    if progress.digest != digest:
+        raise BadCheckpoint(
+            f"the run began with other prompts: {', '.join(config.data.train_files)} has changed "
+            "since; give data.train_files as they were, or begin another run with "
+            "trainer.experiment_name"
+        )
+    # What an adaptive coefficient has become goes on, unless another first value is asked for.
+    before = Config.model_validate(saved.config).algorithm.kl_ctrl
+    is_new = control.type == "fixed" or control.kl_coef != before.kl_coef
+    return replace(progress, kl_coef=control.kl_coef) if is_new else progress
+
+
+def put_in(
+    optim: Optim,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+) -> None:
+    """Put the configuration's values in the place of those that a checkpoint has restored."""
+    schedule.base_lrs = [optim.lr for _ in schedule.base_lrs]
+    rates = [
+        rate * share(schedule.last_epoch)
+        for rate, share in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+    ]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group |= {
+            "lr": rate,
+            "initial_lr": optim.lr,
+            "betas": optim.betas,
+            "weight_decay": optim.weight_decay,
+        }
+    schedule._last_lr = rates  # noqa: SLF001 - what get_last_lr reports until the next step
+
+
+def order_of(
+    config: Config, prompts: Sequence[Prompt], progress: Progress, *, left_out: int
+) -> tuple[PromptOrder, int]:
+    """Return the order of the prompts from the saved position, and the run's number of steps.
+
+    Raises:
+        BadData: there is less than a batch of them.
+    """
     data, trainer = config.data, config.trainer
     order = PromptOrder(
         len(prompts),
         batch=data.gen_batch_size or data.train_batch_size,
         shuffle=data.shuffle,
         seed=data.seed,
+        left_out=left_out,
     )
     order.place = progress.place
     steps = max(1, len(prompts) // data.train_batch_size) * trainer.total_epochs
@@ -363,9 +448,18 @@ def frozen(policy: Policy) -> Any:
 
 
 def log_start(
-    config: Config, log: RunLog, saved: Saved | None, *, prompts: int, left_out: int
+    config: Config,
+    log: RunLog,
+    saved: Saved | None,
+    asked: Config,
+    *,
+    prompts: int,
+    left_out: int,
 ) -> None:
-    """Log the state that the run begins with, and write its configuration to its folder."""
+    """Log the state that the run begins with, and write its configuration to its folder.
+
+    `asked` is the configuration before a checkpoint's values replaced some.
+    """
     if left_out:
         longest = config.data.max_prompt_length
         log.caution(f"left out {left_out} of {left_out + prompts} prompts: over {longest} tokens")
@@ -375,7 +469,16 @@ def log_start(
         log.say(f"going on after step {saved.progress.step} of {config.run_dir}")
         changed = changed_values(Config.model_validate(saved.config), config)
         if changed:
-            log.caution(f"the configuration differs from the checkpoint's in {', '.join(changed)}")
+            log.caution(
+                "the configuration differs from the checkpoint's, and holds from now on, in "
+                f"{', '.join(changed)}"
+            )
+        kept = changed_values(asked, config)
+        if kept:
+            log.caution(
+                "only the beginning of a run reads these keys, so the checkpoint's go on: "
+                f"{', '.join(f'{key}={value}' for key, value in kept.items())}"
+            )
         if saved.progress.partial_update:
             log.caution(f"the weights hold {saved.progress.partial_update} already")
     (config.run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
