@@ -35,6 +35,11 @@ def refused(status: int, message: str = "", **headers: str) -> Reply:
     return Reply({"error": error}, status, headers)
 
 
+def failing(status: int, **error: object) -> Reply:
+    """An error with these keys, and a message that must not be shown."""
+    return Reply({"error": {"message": "patient John Doe", **error}}, status)
+
+
 def asked(body: Body) -> str:
     """The text of a request."""
     content = body["messages"][-1]["content"]

@@ -1,5 +1,6 @@
 """The command line: from questions to a page, its error messages, and interruptions."""
 
+import gzip
 import json
 import re
 import shlex
@@ -252,6 +253,68 @@ def test_what_has_no_response_is_unjudged_and_the_exit_code_1(
     assert "1 of 6 are in no accuracy: no_response 1" in " ".join(scored.stdout.split())
 
 
+def test_a_generation_that_was_broken_off_does_not_pass_for_the_whole(
+    service: Service, tmp_path: Path
+) -> None:
+    """Each later command says how many questions are missing, until all are asked and graded."""
+    tasks, out, grades = write_tasks(tmp_path), tmp_path / "out.jsonl", tmp_path / "out_eval.jsonl"
+    later = [("score", grades), ("report", grades), ("compare", grades, grades)]
+    told = "2 of 6 questions"
+
+    def commanded() -> tuple[Result, list[Result], Result]:
+        graded = invoked("grade", out, "--url", service.url)
+        return graded, [invoked(*command) for command in later], invoked("submission", grades)
+
+    with model_server() as server:
+        server.say = knows(6)
+        generating(server, tasks, "organs", "--out", out)
+        whole = out.read_bytes()
+        # What a kill leaves: the header, two lines and a half.
+        lines = whole.splitlines(keepends=True)
+        out.write_bytes(b"".join(lines[:3]) + lines[3][:20])
+        graded, shown, packed = commanded()
+        generating(server, tasks, "organs", "--out", out)
+
+    assert f"Warning: {told} have a prediction so far" in graded.stderr
+    assert [one.exit_code for one in (graded, *shown, packed)] == [0, 0, 0, 0, 2]
+    assert told in shown[0].stdout
+    assert told in (tmp_path / "out_eval.html").read_text()
+    assert "2 of 6 questions of tiny (B)" in " ".join(shown[2].stdout.split())
+    assert f"{told} have a prediction so far; run `medreward-eval generate`" in packed.stderr
+    assert out.read_bytes() == whole
+
+    graded, shown, packed = commanded()
+    assert graded.stdout.startswith("6 of 6 judged (2 of them before)")
+    assert [one.exit_code for one in (graded, *shown, packed)] == [0] * 5
+    assert not any("so far" in one.output for one in (graded, *shown, packed))
+
+
+def test_empty_and_cut_responses_are_counted_at_the_end(tmp_path: Path) -> None:
+    """The counts are of the whole file, and what the server lost is no response."""
+    tasks, out = write_tasks(tmp_path), tmp_path / "out.jsonl"
+    says = [
+        said(""),
+        said("spleen and", "length"),
+        said(None, "length", reasoning="Hm"),
+        said("spleen"),
+        said("", reasoning_content="The answer is B."),
+        said("The", "content_filter"),
+    ]
+    with model_server() as server:
+        server.say = lambda body: says[int(asked(body).removeprefix("Organ ").strip("?"))]
+        first = generating(server, tasks, "organs", "--out", out)
+        again = generating(server, tasks, "organs", "--out", out)
+
+    assert [one.exit_code for one in (first, again)] == [1, 1]
+    for one in (first, again):
+        assert one.stdout.splitlines()[1:] == [
+            "  1 content_filter",
+            "  1 no_response",
+            "  2 empty",
+            "  2 cut off at max_tokens",
+        ]
+
+
 def test_rows_that_cannot_be_asked_make_the_exit_code_1(tmp_path: Path) -> None:
     """They are named by file and line; the others are asked."""
     tasks = write_tasks(tmp_path)
@@ -404,13 +467,25 @@ MISUSES: dict[str, tuple[Sequence[str], str]] = {
     "bad line": (["grade", "bad.jsonl"], "bad.jsonl: line 2 must have the ground truth as text"),
     "no lines": (["grade", "notes.txt"], "notes.txt: line 1 is not a JSON object"),
     "no file": (["grade", "away.jsonl"], "away.jsonl cannot be read: No such file"),
+    "an array": (["grade", "array.json"], "it seems to be one JSON array: write its objects one"),
+    "no predictions": (["grade", "empty.jsonl"], "empty.jsonl is empty; it takes one JSON object"),
+    "a device": (["grade", "/dev/null"], "/dev/null is a pipe or a device, and is read more than"),
+    "scores of a device": (["score", "/dev/null"], "/dev/null is a pipe or a device"),
+    "scores of an archive": (["score", "g.jsonl.gz"], "it seems to be compressed by gzip"),
+    "grades to a device": (["grade", "p.jsonl", "--out", "/dev/null"], "/dev/null is a pipe or"),
+    "grades to a folder": (["grade", "p.jsonl", "--out", "."], ". is a folder; name a file"),
+    "grades in a file": (
+        ["grade", "p.jsonl", "--out", "g.jsonl/x"],
+        "g.jsonl is a file, not a fol",
+    ),
+    "responses to a device": (["generate", "medqa", *NOWHERE, "--out", "/dev/null"], "or a device"),
     "scores of predictions": (["score", "p.jsonl"], "p.jsonl is no file of grades; make one with"),
     "report of predictions": (["report", "p.jsonl"], "p.jsonl is no file of grades"),
     "zip of predictions": (["submission", "p.jsonl"], "p.jsonl is no file of grades"),
     "comparing predictions": (["compare", "p.jsonl", "p.jsonl"], "p.jsonl is no file of grades"),
     "no task file": (
         ["tasks", "--task-file", "away.yaml"],
-        "away.yaml cannot be read: FileNotFoundError",
+        "away.yaml cannot be read: No such file",
     ),
     "no calibration": (
         ["score", "g.jsonl", "--calibration", "p.jsonl"],
@@ -429,7 +504,10 @@ def test_a_misuse_is_told_in_words_with_exit_code_2(
     bad = {"id": "q2", "question": "Patient John Doe?", "response": "x"}
     Path("bad.jsonl").write_bytes(Path("p.jsonl").read_bytes() + orjson.dumps(bad) + b"\n")
     Path("notes.txt").write_text("Patient John Doe\n")
+    Path("array.json").write_text(json.dumps([bad]))
+    Path("empty.jsonl").touch()
     grades_file(Path("g.jsonl"), [item("medqa", 0, RIGHT)])
+    Path("g.jsonl.gz").write_bytes(gzip.compress(Path("g.jsonl").read_bytes()))
     before = {path: path.read_bytes() for path in Path().iterdir()}
     arguments, message = MISUSES[misuse]
     done = invoked(*arguments)

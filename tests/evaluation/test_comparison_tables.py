@@ -163,6 +163,14 @@ def test_nothing_in_common_is_a_table_all_the_same() -> None:
     assert conclusions(both.comparison, both.first, both.second) == []
 
 
+def test_a_model_that_was_not_asked_all_is_told_by_its_name() -> None:
+    """The pairs are then of the first questions alone."""
+    part = Provenance(graded=4, unasked=6)
+    told = list(comparison_notes(compared(provenance=(Provenance(graded=10), part))))
+
+    assert told[0].startswith("Warning: 4 of 10 questions of tuned have a prediction so far")
+
+
 def test_a_model_that_is_not_all_graded_is_told_by_its_name() -> None:
     """Also where its predictions are of several ways; of a whole file there is nothing to tell."""
     mixed = Provenance([{"model": "one"}, {"model": "two"}], graded=4, ungraded=6)

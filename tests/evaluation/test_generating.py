@@ -36,6 +36,7 @@ from tests.evaluation.model_server import (
     Reply,
     asked,
     echo,
+    failing,
     model_server,
     refused,
     said,
@@ -343,6 +344,10 @@ async def test_other_sampling_is_another_run(server: ModelServer, path: Path) ->
         (refused(400, "image_url"), "refused"),
         (refused(413), "refused"),
         (refused(422), "refused"),
+        (failing(400, code="content_filter"), "content_filter"),
+        (failing(400, type="content_policy_violation"), "content_filter"),
+        (failing(403, code="moderation_blocked"), "content_filter"),
+        (said("", "content_filter"), "content_filter"),
         (Reply(b"<html>patient John Doe", 400), "refused"),
         (Reply({"choices": []}), "no_response"),
         (said(None), "no_response"),
@@ -531,6 +536,46 @@ async def test_what_is_wrong_with_all_questions_ends_the_run(
     assert "John Doe" not in str(failed.value)
 
 
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (
+            failing(400, param="max_tokens", code="unsupported_parameter"),
+            """(unsupported_parameter, param max_tokens); if the model does not take it, give \
+--extra '{"max_tokens": null, "max_completion_tokens": 2048}'""",
+        ),
+        (failing(400, param="temperature"), """give --extra '{"temperature": null}'"""),
+        (failing(422, param="top_p"), """give --extra '{"top_p": null}'"""),
+        (failing(400, param="top_k"), "(param top_k)"),
+        (
+            Reply({"detail": [{"loc": ["body", "max_tokens"], "msg": "John Doe"}]}, 422),
+            "(param max_tokens); if",
+        ),
+    ],
+)
+async def test_a_parameter_that_a_server_does_not_take_is_named(
+    server: ModelServer, path: Path, reply: Reply, told: str
+) -> None:
+    """With the option that leaves it out, if it is one that every request has."""
+    server.say = lambda _: reply
+
+    await run(server, path, questions(1))
+
+    assert told in lines(path)[0]["error"]["message"]
+
+
+@pytest.mark.parametrize("param", ["Mr Doe", "messages[0]", {"name": "Doe"}, ["Doe"], None])
+async def test_a_parameter_that_is_no_plain_name_is_not_shown(
+    server: ModelServer, path: Path, param: object
+) -> None:
+    """It may quote the question."""
+    server.say = lambda _: failing(400, param=param)
+
+    await run(server, path, questions(1))
+
+    assert lines(path)[0]["error"]["message"].endswith(" said 400")
+
+
 async def test_a_server_that_answers_nothing_ends_the_run(server: ModelServer, path: Path) -> None:
     """Long before it has failed at all of a data set."""
     server.say = lambda _: refused(400)
@@ -542,13 +587,19 @@ async def test_a_server_that_answers_nothing_ends_the_run(server: ModelServer, p
 
 
 @pytest.mark.parametrize(
-    ("image", "kind"), [(None, "context_length"), (b"BM, a bitmap", "bad_image")]
+    ("reply", "image", "kind"),
+    [
+        (refused(400, TOO_LONG), None, "context_length"),
+        (refused(400, TOO_LONG), b"BM, a bitmap", "bad_image"),
+        (failing(400, code="content_filter"), None, "content_filter"),
+        (said("The", "content_filter"), None, "content_filter"),
+    ],
 )
 async def test_many_questions_may_be_unfit(
-    server: ModelServer, path: Path, image: bytes | None, kind: str
+    server: ModelServer, path: Path, reply: Reply, image: bytes | None, kind: str
 ) -> None:
     """That is the questions' matter, and no reason to end the run."""
-    server.say = lambda _: refused(400, TOO_LONG)
+    server.say = lambda _: reply
 
     counts = await run(server, path, questions(2 * BARREN_ROWS, image=image))
 
@@ -625,7 +676,15 @@ async def test_a_server_that_is_not_there_is_told_at_once(server: ModelServer) -
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8000", "ftp://host/v1", "http://", "http://host/v1?key=secret", "\n"]
+    "url",
+    [
+        "localhost:8000",
+        "ftp://host/v1",
+        "http://",
+        "http://host/v1?key=secret",
+        "\n",
+        "http://host:65536",
+    ],
 )
 def test_an_address_that_cannot_be_is_refused(url: str) -> None:
     """And not repeated: it may hold a password."""
@@ -662,7 +721,11 @@ THOUGHT = "It may be the spleen"
         ({"content": "spleen", "reasoning_content": THOUGHT}, "stop", "spleen", THOUGHT),
         ({"content": "spleen", "reasoning": THOUGHT}, "stop", "spleen", THOUGHT),
         ({"content": None, "reasoning": THOUGHT}, "length", "", THOUGHT),
+        ({"content": "", "reasoning": THOUGHT}, "length", "", THOUGHT),
+        ({"content": None, "thinking": THOUGHT}, "max_tokens", "", THOUGHT),
         ({"content": None, "reasoning": THOUGHT}, "stop", None, THOUGHT),
+        ({"content": "spleen", "tool_calls": []}, "STOP", "spleen", None),
+        ({"content": "spleen", "reasoning": ""}, "length", "spleen", None),
         ({"content": None}, "length", None, None),
         ({"content": ["spleen"]}, "stop", None, None),
     ],
@@ -704,7 +767,48 @@ def test_every_reply_is_a_response_or_an_error(reply: dict[str, Any]) -> None:
     assert " " not in (told.finish_reason or "")
 
 
-@pytest.mark.parametrize("reason", ["abort", "error"])
+@pytest.mark.parametrize("content", ["", "\n\n", None])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("reasoning_content", "The answer is B."),
+        ("reasoning", "The answer is B."),
+        ("thinking", "The answer is B."),
+        ("reasoning_details", [{"text": "The answer is B."}]),
+        ("tool_calls", [{"function": {"name": "answer", "arguments": "B"}}]),
+        ("refusal", "I cannot help."),
+    ],
+)
+@pytest.mark.parametrize("reason", ["stop", "eos_token", None])
+def test_an_answer_that_the_server_put_elsewhere_is_not_an_empty_one(
+    content: str | None, key: str, value: object, reason: str | None
+) -> None:
+    """It would be graded as wrong; the error names the key, and what to see to."""
+    (question,) = questions(1)
+    choice = {"finish_reason": reason, "message": {"content": content, key: value}}
+    told = read_reply(question, {"choices": [choice]})
+
+    assert told.response is None
+    assert told.error is not None
+    assert told.error.kind == "no_response"
+    assert f"has `{key}` and no text in `content`" in told.error.message
+    assert "--reasoning-parser" in told.error.message
+
+
+@pytest.mark.parametrize("content", ["", "The answ", None])
+@pytest.mark.parametrize("reason", ["content_filter", "SAFETY", "guardrail_intervened", "refusal"])
+def test_what_a_content_filter_ended_is_no_answer(content: str | None, reason: str) -> None:
+    """It is counted by itself, and asking again would end alike."""
+    (question,) = questions(1)
+    choice = {"finish_reason": reason, "message": {"content": content}}
+    told = read_reply(question, {"choices": [choice]})
+
+    assert told.response is None
+    assert told.error is not None
+    assert (told.error.kind, told.error.retryable) == ("content_filter", False)
+
+
+@pytest.mark.parametrize("reason", ["abort", "error", "insufficient_system_resource", "unheard_of"])
 def test_what_the_server_broke_off_is_no_answer(reason: str) -> None:
     """Half of an answer, or none of it, would be graded as the model's."""
     (question,) = questions(1)

@@ -125,6 +125,15 @@ def test_the_page_counts_what_is_not_graded_yet() -> None:
     assert "21,101 of 21,109 predictions are graded so far" in text
 
 
+def test_the_page_counts_what_is_not_generated_yet() -> None:
+    """Questions without a prediction are of the benchmark, too."""
+    counts = {"predictions": 21_101, "questions": 21_200}
+    text = text_of(scores=replace(sample_scores(), headers=[{**HEADER, **counts}]))
+
+    assert "99 more not generated yet" in text
+    assert "21,101 of 21,200 questions have a prediction so far" in text
+
+
 def test_mixed_headers_are_told_side_by_side_under_a_warning() -> None:
     """A reader sees which of the two judges it was: both."""
     mixed = replace(

@@ -1,5 +1,8 @@
 """Anyone's predictions."""
 
+import gzip
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -122,12 +125,61 @@ def test_stock_tells_what_there_is(tmp_path: Path) -> None:
     assert [one.id for one in read_predictions(path, READING)] == ["medqa_0", "q1"]
 
 
-def test_a_last_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
-    """A generation that was killed can be graded as far as it came."""
-    path = rows_file(tmp_path / "p.jsonl", [ROW])
+def test_a_last_line_that_was_cut_off_is_left_out_of_a_run_of_ours(tmp_path: Path) -> None:
+    """A generation that was killed can be graded as far as it came, and its header tells how far."""
+    header = {"medreward_eval": "predictions", "questions": 3}
+    path = rows_file(tmp_path / "p.jsonl", [header, ROW])
     path.write_text(path.read_text() + '{"id": "q2", "que')
+    stock = inspect_predictions(path, READING)
 
-    assert inspect_predictions(path, READING).total == 1
+    assert (stock.total, stock.questions) == (1, 3)
+
+
+def test_a_last_line_that_was_cut_off_is_told_of_anyone_elses_file(tmp_path: Path) -> None:
+    """A copy that was interrupted would pass for the whole."""
+    path = rows_file(tmp_path / "p.jsonl", [ROW, {**ROW, "id": "q2"}])
+    path.write_bytes(path.read_bytes()[:-9])
+
+    with pytest.raises(BadData, match="line 2 is not a JSON object; it may be cut off"):
+        inspect_predictions(path, READING)
+
+
+LINE = json.dumps(ROW)
+OTHERS = {
+    "empty": (b"", "is empty; it takes one JSON object a line"),
+    "blank": (b"\n \n", "is empty"),
+    "header": (b'{"medreward_eval": "predictions"}\n', "no predictions yet; run `medreward-eval gen"),
+    "array": (f"[{LINE}]".encode(), "line 1 is not a JSON object.* one JSON array: .*jq"),
+    "array over lines": (f"[\n{LINE}\n]\n".encode(), "one JSON array"),
+    "array behind a mark": (f"\ufeff\n[{LINE}]".encode(), "one JSON array"),
+    "indented": (json.dumps(ROW, indent=2).encode(), "JSON over several lines"),
+    "gzip": (gzip.compress(LINE.encode()), "compressed by gzip: unpack it first"),
+    "zip": (b"PK\x03\x04 and so on", "a zip file"),
+    "Parquet": (b"PAR1 and so on", "Parquet"),
+    "UTF-16": (LINE.encode("utf-16"), "UTF-16: save it as UTF-8"),
+    "Latin-1": ('{"id": "Ménière"}\n'.encode("latin-1"), "line 1 .* it is not UTF-8 at byte 10"),
+    "one word": (b'"spleen"', "line 1 is not a JSON object"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_file_of_no_predictions_is_told_by_what_it_seems_to_be(kind: str, tmp_path: Path) -> None:
+    """Of none of them 0 of 0 predictions are right."""
+    content, told = OTHERS[kind]
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(content)
+
+    with pytest.raises(BadData, match=told):
+        inspect_predictions(path, READING)
+
+
+def test_a_pipe_is_told_to_be_one(tmp_path: Path) -> None:
+    """What was read from it once cannot be read again; nothing waits for its other end."""
+    path = tmp_path / "p.jsonl"
+    os.mkfifo(path)
+
+    with pytest.raises(BadData, match=r"is a pipe or a device, .* name a file instead"):
+        inspect_predictions(path, READING)
 
 
 @given(st.dictionaries(st.sampled_from([*ROW, "task", "options", "template", "error", "answer"]),

@@ -47,30 +47,39 @@ def test_a_limit_is_each_tasks_own(tmp_path: Path) -> None:
     assert ids(source) == ["a_0", "a_1", "b_0"]
 
 
-def test_questions_are_counted_where_files_tell(tmp_path: Path) -> None:
-    """A Parquet file knows its rows; of each task no more than the limit are asked."""
-    tasks = [
-        task(tmp_path, "a", [GOOD] * 5, path="a.parquet"),
-        task(tmp_path, "b", [GOOD], path="b.parquet"),
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_questions_are_counted_before_they_are_asked(tmp_path: Path, ending: str) -> None:
+    """The count is of what can be asked: no more than the limit, and neither bad nor other rows."""
+    rows = [
+        {**GOOD, "kind": "rare"},
+        {"q": "", "a": "A", "kind": "rare"},
+        {**GOOD, "kind": "common"},
     ]
+    tasks = [
+        task(tmp_path, "a", rows, path=f"a.{ending}"),
+        task(tmp_path, "b", rows, path=f"b.{ending}", only={"kind": "rare"}),
+    ]
+    source = QuestionSource(tasks)
 
-    assert QuestionSource(tasks).count() == 6
-    assert QuestionSource(tasks, limit=2).count() == 3
+    assert (source.count(), source.mistakes) == (3, {})
+    assert len(ids(source)) == 3
+    assert QuestionSource(tasks, limit=1).count() == 2
 
 
-@pytest.mark.parametrize(
-    "unknown",
-    [{"path": "b.jsonl"}, {"path": "b.parquet", "only": {"kind": "rare"}}],
-    ids=["lines", "only"],
-)
-def test_the_count_is_unknown_where_it_takes_reading(
-    unknown: dict[str, Any], tmp_path: Path
-) -> None:
-    """The number of lines, and of rows that `only` selects, is unknown until they are read."""
-    rows = [{**GOOD, "kind": "rare"}, {**GOOD, "kind": "common"}]
-    known = task(tmp_path, "a", rows, path="a.parquet")
+def test_to_count_no_image_is_read(tmp_path: Path) -> None:
+    """A question whose image cannot be read counts, since its line says so."""
+    rows = [{**GOOD, "image": b"no image"}]
+    scans = task(tmp_path, "scans", rows, path="scans.parquet").model_copy(update={"group": "vlm"})
+    source = QuestionSource([scans])
 
-    assert QuestionSource([known, task(tmp_path, "b", rows, **unknown)]).count() is None
+    assert source.count() == len(ids(source)) == 1
+
+
+def test_rows_that_none_is_left_of_are_no_data_set(tmp_path: Path) -> None:
+    """A value of `only` that no row has would ask nothing, and pass."""
+    rows = [{**GOOD, "kind": "rare"}]
+    with pytest.raises(BadData, match=r"a: no row has what `only` asks for: \{'kind': 'rara'\}"):
+        QuestionSource([task(tmp_path, "a", rows, only={"kind": "rara"})]).count()
 
 
 def test_a_missing_data_set_is_told_before_anything_is_asked(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from scipy import stats
 from medreward_eval.errors import BadData
 from medreward_eval.journal import Journal, line_of
 from medreward_eval.records import Failure, Grade, Graded, Vote, graded_row, prediction_row
-from medreward_eval.report.tables import notes, warnings
+from medreward_eval.report.tables import csv_text, notes, warnings
 from medreward_eval.statistics.scores import Group, Scores, TaskScore
 from medreward_eval.statistics.scoring import Sums, score_file
 from tests.evaluation.conftest import grades_file, rows_file
@@ -343,6 +343,31 @@ def test_it_is_told_how_far_the_judge_can_be_trusted(tmp_path: Path) -> None:
     assert judging.cohen_kappa == pytest.approx((0.85 - 0.5) / 0.5)
     assert judging.gwet_ac1 is not None
     assert math.isclose(judging.gwet_ac1, (0.85 - 0.49875) / (1 - 0.49875))
+
+
+def test_predictions_whose_run_was_broken_off_are_told(tmp_path: Path) -> None:
+    """Graded or not, the questions without a prediction are missing from every accuracy."""
+    graded = items("medqa", RIGHT, RIGHT)
+    counts = {"predictions": 2, "questions": 5}
+    part = scored(tmp_path, graded, headers=({**HEADER, **counts},))
+    fewer = scored(tmp_path, graded, headers=({**HEADER, **counts, "predictions": 4},))
+    later = ({**HEADER, **counts}, {**HEADER, "predictions": 2, "questions": 2})
+    whole = scored(tmp_path, graded, headers=later)
+
+    assert "Warning: 2 of 5 questions have a prediction so far" in "".join(warnings(part))
+    assert "Warning: 4 of 5 questions have a prediction so far" in "".join(warnings(fewer))
+    assert "Warning: 2 of 4 predictions are graded so far" in "".join(warnings(fewer))
+    assert not any("so far" in text for text in warnings(whole))
+    assert "not generated yet,,,3,0" in csv_text(part)
+    assert "not generated yet" not in csv_text(whole)
+
+
+def test_responses_that_were_cut_off_are_counted(tmp_path: Path) -> None:
+    """With an answer or without: half a response may be graded as wrong."""
+    cut = replace(item("medqa", 0, WRONG).prediction, finish_reason="length")
+    scores = scored(tmp_path, [Graded(cut, WRONG), item("medqa", 1, RIGHT)])
+
+    assert "1 of the judged responses were cut off at max_tokens" in "".join(notes(scores))
 
 
 def test_grades_whose_run_was_broken_off_are_told(tmp_path: Path) -> None:

@@ -177,9 +177,13 @@ def test_nothing_judged_is_nothing_to_hand_in(tmp_path: Path) -> None:
     ("told", "words"),
     [
         ({"predictions": 20}, "12 of 20 predictions are graded so far; run `medreward-eval grade`"),
+        (
+            {"predictions": 12, "questions": 20},
+            "12 of 20 questions have a prediction so far; run `medreward-eval generate`",
+        ),
         ({"generated": [{"model": "a"}, {"model": "b"}]}, r"of several models \(a, b\)"),
     ],
-    ids=["broken off", "two models"],
+    ids=["grading broken off", "generation broken off", "two models"],
 )
 def test_only_one_models_whole_answers_are_handed_in(
     told: dict[str, Any], words: str, tmp_path: Path

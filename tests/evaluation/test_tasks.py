@@ -121,7 +121,7 @@ def test_a_name_stands_once(tmp_path: Path) -> None:
 
 def test_a_task_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A missing file and invalid YAML give different errors."""
-    with pytest.raises(BadTask, match=r"gone\.yaml cannot be read: FileNotFoundError"):
+    with pytest.raises(BadTask, match=r"gone\.yaml cannot be read: No such file"):
         load_tasks(tmp_path / "gone.yaml")
     assert complaint(tmp_path, "llm: [").startswith("my.yaml is not YAML: ")
 

@@ -20,10 +20,11 @@ from medreward_client.terminal import (
 )
 from medreward_eval.errors import BadData, BadTask
 from medreward_eval.generation.run import AT_ONCE as QUESTIONS_AT_ONCE
-from medreward_eval.generation.run import Sampling, generate_file
+from medreward_eval.generation.run import Sampling, generate_file, shortfalls
 from medreward_eval.grading.grader import VOTES
 from medreward_eval.grading.predictions import Reading, inspect_predictions
 from medreward_eval.grading.run import AT_ONCE, grade_file
+from medreward_eval.journal import check_place, writing
 from medreward_eval.records import Template
 from medreward_eval.report.comparison_tables import (
     comparison_csv,
@@ -50,7 +51,7 @@ from medreward_eval.statistics.scores import Group, Provenance, ways_of
 from medreward_eval.statistics.scoring import read_graded, score_file
 from medreward_eval.tasks.question_source import QuestionSource
 from medreward_eval.tasks.tasks import load_tasks, select, task_file_hash
-from medreward_eval.terminal import PLAIN_WIDTH, failing_in_words
+from medreward_eval.terminal import PLAIN_WIDTH, failing_in_words, open_streams, release_streams
 
 MOST_SHOWN = 300
 GREEDY = Sampling()
@@ -92,7 +93,11 @@ CsvFile = Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write it
 
 def main() -> None:
     """Run the command that the command line names."""
-    app(prog_name="medreward-eval")
+    open_streams()
+    try:
+        app(prog_name="medreward-eval")
+    finally:
+        release_streams()
 
 
 @app.callback()
@@ -198,6 +203,8 @@ def generate(
     A question without a response is no wrong answer: it is asked again by the next run, and makes
     the exit code 1.
     """
+    if out is not None:
+        check_place(out)
     chosen = select(load_tasks(task_file), tasks)
     sampling = Sampling(
         max_tokens=max_tokens,
@@ -212,7 +219,7 @@ def generate(
         server=server, server_key=server_key, model=model, out=out, mix=mix, at_once=at_once,
     )  # fmt: skip
     counts, path = asyncio.run(run)
-    _print_counts(counts, "responses", "questions without one", path)
+    _print_counts(counts, "responses", "questions without one", path, shortfalls(path))
     for task, mistakes in source.mistakes.items():
         tell(f"{task}: rows that cannot be asked: {mistakes}", "yellow")
     if counts.failed:
@@ -296,12 +303,14 @@ def grade(
         {name: one.template for name, one in tasks.items()}, task, _template(template)
     )
     stock = inspect_predictions(predictions, reading)
-    for line in provenance_warnings(Provenance(ways_of(stock.headers))):
+    unasked = max(0, (stock.questions or 0) - stock.total)
+    for line in provenance_warnings(Provenance(ways_of(stock.headers), stock.total, 0, unasked)):
         tell(line, "yellow")
     if stock.unnamed:
         tell(f"Warning: {unnamed_words(stock.unnamed)}", "yellow")
     out = out or predictions.with_name(f"{predictions.stem}_eval.jsonl")
     _check_output("--out", out, predictions)
+    check_place(out)
     run = grade_file(
         predictions, reading, stock,
         url=url, api_key=api_key, model=model or stock.model or predictions.stem, out=out,
@@ -356,7 +365,8 @@ def score(
     _print_notes(console, notes(scores))
     for path, text in ((csv, csv_text), (markdown_file, markdown)):
         if path is not None:
-            path.write_text(text(scores), encoding="utf-8")
+            with writing(path):
+                path.write_text(text(scores), encoding="utf-8")
             tell(f"wrote {path}")
 
 
@@ -420,7 +430,8 @@ def compare(
     for line in conclusions(both.comparison, both.first, both.second):
         console.print(shown(line), soft_wrap=True)
     if csv is not None:
-        csv.write_text(comparison_csv(both), encoding="utf-8")
+        with writing(csv):
+            csv.write_text(comparison_csv(both), encoding="utf-8")
         tell(f"wrote {csv}")
 
 
@@ -482,13 +493,15 @@ def _object(text: str | None) -> Mapping[str, Any]:
     return value
 
 
-def _print_counts(counts: Counts, done: str, failed: str, out: Path) -> None:
-    """Print the summary of a run, and the number of each kind of error."""
+def _print_counts(
+    counts: Counts, done: str, failed: str, out: Path, shortfalls: Mapping[str, int] | None = None
+) -> None:
+    """Print the summary of a run, and the numbers of each kind of error and shortfall."""
     console = output(plain_width=PLAIN_WIDTH)
     before = f" ({counts.found:,} of them before)" if counts.found else ""
     line = (
         f"{counts.done + counts.found:,} {done}{before}, {counts.failed.total():,} {failed}: {out}"
     )
     console.print(shown(line), soft_wrap=True)
-    for kind, number in sorted(counts.failed.items()):
+    for kind, number in [*sorted(counts.failed.items()), *(shortfalls or {}).items()]:
         console.print(shown(f"  {number:,} {kind}", "yellow"))

@@ -6,15 +6,17 @@ a later retry stand at the end, begin with `{"again":true`, and replace earlier 
 """
 
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
 import orjson
 
-from medreward_client.jsonl import numbered_lines, object_in
+from medreward_client.jsonl import BYTE_ORDER_MARK, numbered_lines, object_in
 from medreward_client.locks import lock
-from medreward_eval.errors import BadData, OtherRun
+from medreward_eval.errors import BadData, Failed, OtherRun
 
 HEADER_KEY: Final = "medreward_eval"
 """The first key of a header; its value is the kind of lines, such as `predictions` or `grades`."""
@@ -28,8 +30,26 @@ LOOKED_AT_BYTES: Final = 64
 GENERATED_KEY: Final = "generated"
 """Key of a header of grades: the models and sampling that generated the predictions."""
 COUNT_KEY: Final = "predictions"
-"""Key of a header: the number of lines expected, the only key that may differ when a run resumes."""
+"""Key of a header of grades: the number of lines expected."""
+QUESTIONS_KEY: Final = "questions"
+"""Key of a header: the number of questions that are asked, and so of the predictions expected."""
+COUNT_KEYS: Final = frozenset({COUNT_KEY, QUESTIONS_KEY})
+"""The keys that may differ when a run resumes."""
 BLOCK_BYTES: Final = 1 << 16
+FORMATS: Final = (
+    (b"\x1f\x8b", "compressed by gzip: unpack it first (`gunzip`)"),
+    (b"BZh", "compressed by bzip2: unpack it first"),
+    (b"\xfd7zXZ", "compressed by xz: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd: unpack it first"),
+    (b"PK\x03\x04", "a zip file: unpack it first"),
+    (b"PAR1", "Parquet: write its rows as JSON, one a line"),
+    (b"\xff\xfe", "UTF-16: save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16: save it as UTF-8"),
+    (b"[", "one JSON array: write its objects one a line (`jq -c '.[]'`)"),
+    (b"{\n", "JSON over several lines: write each object on one (`jq -c .`)"),
+    (b"{\r\n", "JSON over several lines: write each object on one (`jq -c .`)"),
+)
+"""First bytes of files that hold no object a line, with what they are and the remedy."""
 
 Row = dict[str, Any]
 
@@ -39,18 +59,22 @@ class Journal:
 
     Raises:
         OtherRun: another run has the lock, or the file's header differs and *mix* is off.
-        BadData: the file holds something else.
+        BadData: the file holds something else, or is a pipe or a device.
+        Failed: the file cannot be written; its finished lines are kept.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, mix: bool = False) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
+        check_place(path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab")
         try:
-            lock(self._file)
-            self._check_start()
-            truncate_partial_line(path)
-            self._begin(dict(header), mix=mix)
+            with writing(path):
+                lock(self._file)
+                self._check_start()
+                truncate_partial_line(path)
+                self._begin(dict(header), mix=mix)
         except BlockingIOError:
             self.close()
             raise OtherRun(f"{path}: another run is writing there; wait for it") from None
@@ -66,12 +90,14 @@ class Journal:
 
     def close(self) -> None:
         """Close the file, which releases its lock."""
-        self._file.close()
+        with writing(self.path):
+            self._file.close()
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append lines, and flush them to the operating system."""
-        self._file.write(b"".join(map(line_of, rows)))
-        self._file.flush()
+        with writing(self.path):
+            self._file.write(b"".join(map(line_of, rows)))
+            self._file.flush()
 
     def append_again(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append lines that replace earlier ones with the same ids."""
@@ -100,6 +126,24 @@ class Journal:
         self.append([header])
 
 
+def check_place(path: Path) -> None:
+    """Check that a journal can be at *path*, before anything is spent on its lines.
+
+    Raises:
+        BadData: there is a folder, a pipe or a device, or a folder cannot be there.
+    """
+    try:
+        if path.is_dir():
+            raise BadData(f"{path} is a folder; name a file")
+        if path.exists():
+            # Of a pipe or a device a run could not read what earlier runs wrote.
+            _check_kind(path)
+        if (blocked := next((one for one in path.parents if one.exists()), path.parent)).is_file():
+            raise BadData(f"{path} cannot be written: {blocked} is a file, not a folder")
+    except OSError as exc:
+        raise BadData(f"{path} cannot be written: {exc.strerror}") from exc
+
+
 def line_of(row: Mapping[str, Any]) -> bytes:
     """Serialize an object as one line."""
     return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
@@ -108,21 +152,39 @@ def line_of(row: Mapping[str, Any]) -> bytes:
 def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
     """Yield the objects of a file, headers too, with their line numbers.
 
-    A last line that was cut off is skipped.
+    A last line that was cut off is skipped in a journal, whose next run replaces it. In any other
+    file it is an error: its item would be missing from every count.
 
     Raises:
-        BadData: the file cannot be read, or another line is not an object.
+        BadData: the file cannot be read, or a line is not an object.
     """
+    is_first = True
+    with reading(path) as lines:
+        for number, line in numbered_lines(lines):
+            row = object_in(line)
+            if row is not None:
+                yield number, row
+            elif line.endswith(b"\n") or not has_header(path):
+                seems = seeming(path) if is_first else ""
+                raise BadData(f"{path}: line {number} {_fault_of(line)}{seems}")
+            is_first = False
+
+
+def _fault_of(line: bytes) -> str:
     try:
-        with path.open("rb") as lines:
-            for number, line in numbered_lines(lines):
-                row = object_in(line)
-                if row is not None:
-                    yield number, row
-                elif line.endswith(b"\n"):
-                    raise BadData(f"{path}: line {number} is not a JSON object")
-    except OSError as exc:
-        raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
+        line.decode()
+    except UnicodeDecodeError as exc:
+        return f"is not a JSON object: it is not UTF-8 at byte {exc.start + 1}"
+    return "is not a JSON object" + ("" if line.endswith(b"\n") else "; it may be cut off")
+
+
+def seeming(path: Path) -> str:
+    """Return the end of a message that names the format of a file, if it is a known other one."""
+    with reading(path) as file:
+        start = file.read(LOOKED_AT_BYTES).removeprefix(BYTE_ORDER_MARK).lstrip()
+    return next(
+        (f"; it seems to be {what}" for mark, what in FORMATS if start.startswith(mark)), ""
+    )
 
 
 def headers_of(path: Path) -> list[Row]:
@@ -167,11 +229,8 @@ def first_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 def has_header(path: Path) -> bool:
     """Return True if a file is a journal, that is, begins with a header."""
-    try:
-        with path.open("rb") as file:
-            return _HEADER_LINE.match(file.read(LOOKED_AT_BYTES)) is not None
-    except OSError as exc:
-        raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
+    with reading(path) as file:
+        return _HEADER_LINE.match(file.read(LOOKED_AT_BYTES)) is not None
 
 
 def _is_header_or_retry(row: Row) -> bool:
@@ -182,13 +241,50 @@ def _is_header_or_retry(row: Row) -> bool:
 
 def _beginning(path: Path, mark: re.Pattern[bytes]) -> Iterator[tuple[int, Row]]:
     """Yield objects of lines that match *mark*, with line numbers; other lines are not parsed."""
+    with reading(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if mark.match(line) and (row := object_in(line)) is not None:
+                yield number, row
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is read more than once.
+
+    Raises:
+        BadData: it cannot be read, or only once.
+    """
     try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if mark.match(line) and (row := object_in(line)) is not None:
-                    yield number, row
+        _check_kind(path)
+        with path.open("rb") as file:
+            yield file
     except OSError as exc:
         raise BadData(f"{path} cannot be read: {exc.strerror}") from exc
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file in the system's errors of writing to it; a lock that another has passes.
+
+    Raises:
+        Failed: the file cannot be written.
+    """
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as exc:
+        raise Failed(
+            f"{path} cannot be written: {exc.strerror}; mend that, then run this again"
+        ) from exc
+
+
+def _check_kind(path: Path) -> None:
+    """Raise BadData for a pipe or a device."""
+    if not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode)):
+        raise BadData(
+            f"{path} is a pipe or a device, and is read more than once: name a file instead"
+        )
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -198,7 +294,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def _without_count(header: Mapping[str, Any]) -> Row:
-    return {key: value for key, value in header.items() if key != COUNT_KEY}
+    return {key: value for key, value in header.items() if key not in COUNT_KEYS}
 
 
 def truncate_partial_line(path: Path) -> None:

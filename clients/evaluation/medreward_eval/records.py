@@ -15,6 +15,9 @@ SettledBy = Literal["option", "exact", "rule", "judge"]
 """Source of a score: a plainly named option, the exact reference, the service's rules and guards, or
 the judge."""
 
+CUT: Final = frozenset({"length", "max_tokens", "max_length", "max_output_tokens", "model_length"})
+"""Values of `finish_reason` for a response that was cut off at `max_tokens` or the context's end."""
+
 OWN_TASK: Final = "answers"
 """The task of predictions without one."""
 
@@ -104,6 +107,11 @@ class Graded:
         if self.grade.score is None:
             return None
         return self.grade.score / BEST[self.prediction.template]
+
+
+def is_cut_off(finish_reason: object) -> bool:
+    """Return True if a server ended a response at a limit of its length."""
+    return isinstance(finish_reason, str) and finish_reason.lower() in CUT
 
 
 def underscored(model: str) -> str:

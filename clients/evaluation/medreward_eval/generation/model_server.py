@@ -5,6 +5,7 @@ or type.
 """
 
 import asyncio
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,11 @@ from medreward_eval.records import Failure
 CONNECT_TIMEOUT_S: Final = 10.0
 MODELS_TIMEOUT_S: Final = 30.0
 MODELS_SHOWN: Final = 20
+LAST_PORT: Final = 65_535
+VARIABLES: Final = frozenset(
+    {"ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_DIR", "SSL_CERT_FILE"}
+)
+"""Variables of the environment, in any case, that the library reads."""
 MOST_REPLY_BYTES: Final = 64 << 20
 """Bytes of one reply: a response has some kilobytes, and thinking some hundred."""
 
@@ -48,6 +54,17 @@ TOO_LONG: Final = re.compile(
     re.IGNORECASE,
 )
 """Phrases of vLLM, SGLang, llama.cpp, OpenAI and TGI for a question that exceeds the context."""
+FILTERED: Final = re.compile(
+    r"content_?filter|content_?policy|responsible_?ai|data_?inspection|moderation|guardrail|safety",
+    re.IGNORECASE,
+)
+"""Parts of types and codes of a filter that refuses a question."""
+NOT_TAKEN: Final[Mapping[str, str]] = {
+    "max_tokens": '{"max_tokens": null, "max_completion_tokens": 2048}',
+    "temperature": '{"temperature": null}',
+    "top_p": '{"top_p": null}',
+}
+"""The value of `--extra` that leaves out a parameter which not every model takes."""
 
 _NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
@@ -86,7 +103,7 @@ class ChatServer:
     only one served is taken.
 
     Raises:
-        ValueError: *base_url* or *api_key* is invalid.
+        ValueError: *base_url*, *api_key*, or a proxy of the environment is invalid.
         Failed: on opening, the server cannot be reached, refuses the key, or serves several models
             while none is named.
     """
@@ -98,16 +115,18 @@ class ChatServer:
         self.model = model or ""
         # Host and port only: a URL may contain a password.
         self._server = url.netloc.decode()
-        self._http = httpx.AsyncClient(
-            # httpx logs the URL of each request, so a password must not be part of it.
-            base_url=url.copy_with(userinfo=b""),
-            auth=(url.username, url.password) if url.userinfo else None,
-            headers={"Content-Type": "application/json"} | _authorization(api_key),
-            # `_send` has one timeout for the whole request, and the caller bounds concurrency:
-            # the library's own limits are off.
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-        )
+        headers = {"Content-Type": "application/json"} | _authorization(api_key)
+        with _checked_environment():
+            self._http = httpx.AsyncClient(
+                # httpx logs the URL of each request, so a password must not be part of it.
+                base_url=url.copy_with(userinfo=b""),
+                auth=(url.username, url.password) if url.userinfo else None,
+                headers=headers,
+                # `_send` has one timeout for the whole request, and the caller bounds concurrency:
+                # the library's own limits are off.
+                timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            )
 
     async def __aenter__(self) -> Self:
         try:
@@ -173,11 +192,12 @@ class ChatServer:
 
     def _not_answered(self, status: int, headers: httpx.Headers, told: bytes) -> Exception:
         """Return the exception for a status other than 200: refused, broken, away or failed."""
-        said = f"{self._server} said {_described(status, told)}"
-        if status in OF_ONE_ITEM:
-            if TOO_LONG.search(told):
-                return Refused("context_length", f"too long for the model: {said}")
-            return Refused("refused", said)
+        error = _error_in(told)
+        said = f"{self._server} said {_described(status, error)}"
+        # Some filters answer 403, which would else end the run.
+        is_filtered = any(FILTERED.search(name) for name in _codes(error))
+        if status in OF_ONE_ITEM or (is_filtered and status == HTTPStatus.FORBIDDEN):
+            return _refused(said, told, error, is_filtered=is_filtered)
         if status in BUSY:
             return Away("unavailable", said, retry_after_s=retry_after_s(headers, otherwise=0.0))
         if status in TOOK_TOO_LONG:
@@ -201,12 +221,28 @@ def _translated_errors(server: str, timeout_s: float) -> Iterator[None]:
         raise Broke("connection_lost", told) from exc
 
 
+@contextmanager
+def _checked_environment() -> Iterator[None]:
+    """Name the variables that the library reads as a client is made, if it cannot use them."""
+    try:
+        yield
+    except (httpx.InvalidURL, ValueError, ImportError, OSError) as exc:
+        named = ", ".join(name for name in sorted(os.environ) if name.upper() in VARIABLES)
+        raise ValueError(
+            f"a proxy or certificate of the environment cannot be used: see to {named} "
+            f"({type(exc).__name__}: {getattr(exc, 'strerror', None) or exc})"
+        ) from exc
+
+
 def _checked(base_url: str) -> httpx.URL:
     with suppress(httpx.InvalidURL):
         url = httpx.URL(base_url)
-        if url.scheme in ("http", "https") and url.host and not (url.query or url.fragment):
+        is_address = url.scheme in ("http", "https") and url.host and (url.port or 0) <= LAST_PORT
+        if is_address and not (url.query or url.fragment):
             return url
-    raise ValueError("the model's server must be like http://localhost:8000/v1")
+    raise ValueError(
+        "--server (OPENAI_BASE_URL): the model's server must be like http://localhost:8000/v1"
+    )
 
 
 def _authorization(api_key: str | None) -> dict[str, str]:
@@ -214,7 +250,9 @@ def _authorization(api_key: str | None) -> dict[str, str]:
         return {}
     # A key read from a file often ends in a line break. The library's error would show the key.
     if not (api_key.isascii() and api_key.isprintable() and api_key):
-        raise ValueError("the API key of the model's server must be one line of ASCII")
+        raise ValueError(
+            "--server-key (OPENAI_API_KEY): the API key of the model's server must be one line of ASCII"
+        )
     return {"Authorization": f"Bearer {api_key}"}
 
 
@@ -226,13 +264,41 @@ def _models_in(told: bytes) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def _described(status: int, told: bytes) -> str:
-    """Format a status and the server's code of the error; free text is left out."""
+def _refused(said: str, told: bytes, error: Mapping[str, Any], *, is_filtered: bool) -> Refused:
+    if is_filtered:
+        return Refused("content_filter", f"a content filter refuses the question: {said}")
+    if TOO_LONG.search(told):
+        return Refused("context_length", f"too long for the model: {said}")
+    extra = NOT_TAKEN.get(_parameter(error) or "")
+    advice = f"; if the model does not take it, give --extra '{extra}'" if extra else ""
+    return Refused("refused", said + advice)
+
+
+def _error_in(told: bytes) -> Mapping[str, Any]:
     body = object_in(told) or {}
     nested = body.get("error")
-    error = nested if isinstance(nested, dict) else body
-    names = {name_of(error.get(key)) for key in ("type", "code")} - {None, str(status)}
-    return f"{status} ({', '.join(sorted(map(str, names)))})" if names else str(status)
+    return nested if isinstance(nested, dict) else body
+
+
+def _described(status: int, error: Mapping[str, Any]) -> str:
+    """Format a status with the names in the server's error; free text is left out."""
+    names = sorted(_codes(error) - {str(status)})
+    if (parameter := _parameter(error)) is not None:
+        names.append(f"param {parameter}")
+    return f"{status} ({', '.join(names)})" if names else str(status)
+
+
+def _codes(error: Mapping[str, Any]) -> set[str]:
+    return {name for key in ("type", "code") if (name := name_of(error.get(key))) is not None}
+
+
+def _parameter(error: Mapping[str, Any]) -> str | None:
+    """Return the parameter that an error is about: OpenAI's `param`, or the last part of `loc`."""
+    detail = error.get("detail")
+    first = detail[0] if isinstance(detail, list) and detail else None
+    location = first.get("loc") if isinstance(first, dict) else None
+    told = error.get("param") or (location[-1] if isinstance(location, list) and location else None)
+    return name_of(told)
 
 
 def name_of(told: object) -> str | None:

@@ -6,6 +6,7 @@
 import asyncio
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,9 +26,17 @@ from medreward_eval.generation.model_server import (
     Refused,
     name_of,
 )
-from medreward_eval.journal import HEADER_KEY, Journal, Row
+from medreward_eval.journal import HEADER_KEY, QUESTIONS_KEY, Journal, Row, latest_rows
 from medreward_eval.ordered_map import ordered_map
-from medreward_eval.records import Failure, Prediction, Question, prediction_row, underscored
+from medreward_eval.records import (
+    CUT,
+    Failure,
+    Prediction,
+    Question,
+    is_cut_off,
+    prediction_row,
+    underscored,
+)
 from medreward_eval.resume import Counts, Outcome, Show, resume, see_that_same
 from medreward_eval.tasks.images import data_url
 from medreward_eval.tasks.question_source import QuestionSource
@@ -46,10 +55,27 @@ STOPPED: Final = (
     f"no response to {BARREN_ROWS} questions in a row; the last: {{error.message}}. See to the "
     "server, then run this again: what there is is in the file"
 )
-OF_ONE_QUESTION: Final = frozenset({"context_length", "bad_image"})
+OF_ONE_QUESTION: Final = frozenset({"context_length", "bad_image", "content_filter"})
 """Kinds of error of a single question; however many there are, the server may be well."""
-BROKEN_OFF: Final = frozenset({"abort", "error"})
-"""Values of `finish_reason` for a response that the server aborted; its text is not an answer."""
+ENDED: Final = frozenset(
+    {
+        *("stop", "stop_sequence", "stop_token", "stop_word", "end_turn", "eos", "eos_token"),
+        *("complete", "completed", "done", "tool_calls", "tool_use", "function_call"),
+    }
+)
+"""Values of `finish_reason` for a response that the model ended. After any but these and `CUT` its
+text is not the model's answer: the server aborted it."""
+FILTERED: Final = frozenset(
+    {
+        *("content_filter", "content_filtered", "guardrail_intervened", "prohibited_content"),
+        *("refusal", "safety", "image_safety", "sensitive", "recitation", "blocklist", "spii"),
+    }
+)
+"""Values of `finish_reason` for a response that a filter of the server, not the model, ended."""
+THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking")
+"""Keys of a message for thinking that a server returns apart from the response."""
+ELSEWHERE: Final = (*THOUGHTS, "reasoning_details", "thinking_blocks", "tool_calls", "refusal")
+"""Keys of a message for what the model said, if `content` does not have it."""
 OURS: Final = frozenset({"messages", "model", "n", "stream"})
 """Keys that `extra` must not set: the reply would be unreadable, or of another question."""
 ASKED: Final = ("id", "task", "question", "reference", "template")
@@ -114,16 +140,17 @@ async def generate_file(
     async with ChatServer(server, api_key=server_key, model=model) as chat:
         name = underscored(chat.model)
         path = out or Path("results", name, f"{name}.jsonl")
+        # Data sets are read before the file is opened, so that a missing one leaves no file behind.
+        total = source.count()
         header = {
             HEADER_KEY: "predictions",
             "version": VERSION,
             "model": chat.model,
             "server_model": chat.model,
+            QUESTIONS_KEY: total,
             "tasks": tasks_hash,
             "sampling": sampling.header(),
         }
-        # Data sets are opened before the file, so that a missing one leaves no file behind.
-        total = source.count()
         with (
             Journal(path, header, mix=mix) as journal,
             progress(total, done="generated", trouble="without a response") as show,
@@ -298,27 +325,58 @@ def read_reply(question: Question, reply: Mapping[str, Any]) -> Prediction:
     """Parse a server's reply; the response and its thinking are kept unchanged.
 
     A model that was cut off while thinking, returned apart, has an empty response. Any other reply
-    without a text is an error.
+    without a text is an error, and so is an empty text beside which the model said something: the
+    server may have put the answer there.
     """
     choices = reply.get("choices")
     choice = _object(choices[0] if isinstance(choices, list) and choices else None)
     message = _object(choice.get("message"))
     response = message.get("content")
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    thoughts = (message.get(key) for key in THOUGHTS)
     told = replace(
         _without_response(question),
         finish_reason=name_of(choice.get("finish_reason")),
-        reasoning=reasoning if isinstance(reasoning, str) else None,
+        reasoning=next((text for text in thoughts if isinstance(text, str) and text), None),
     )
-    if told.finish_reason in BROKEN_OFF:
-        why = f"the server broke off (finish_reason {told.finish_reason})"
-        return replace(told, error=Failure("broken_off", why, retryable=True))
-    if isinstance(response, str):
-        return replace(told, response=response)
-    if told.reasoning and told.finish_reason == "length":
-        return replace(told, response="")
+    error = _error_in(message, told)
+    if error is not None:
+        return replace(told, error=error)
+    return replace(told, response=response if isinstance(response, str) else "")
+
+
+def _error_in(message: Mapping[str, Any], told: Prediction) -> Failure | None:
+    """Return the reason why a reply's message is no response; *told* is the rest of the reply."""
+    reason = (told.finish_reason or "stop").lower()
     ended = f" (finish_reason {told.finish_reason})" if told.finish_reason else ""
-    return replace(told, error=Failure("no_response", f"the server's reply has no text{ended}"))
+    if reason in FILTERED:
+        return Failure("content_filter", f"the server's content filter ended the response{ended}")
+    if reason not in ENDED | CUT:
+        return Failure("broken_off", f"the server broke off{ended}", retryable=True)
+    content = message.get("content")
+    text = content.strip() if isinstance(content, str) else None
+    if text or (told.reasoning and reason in CUT):
+        return None
+    elsewhere = next((key for key in ELSEWHERE if message.get(key)), None)
+    if elsewhere is not None:
+        return Failure(
+            "no_response",
+            f"the server's reply has `{elsewhere}` and no text in `content`{ended}: see to its "
+            "parsers (vLLM's --reasoning-parser, --tool-call-parser), or turn thinking off",
+        )
+    if text is not None:
+        return None
+    return Failure("no_response", f"the server's reply has no text{ended}")
+
+
+def shortfalls(path: Path) -> dict[str, int]:
+    """Count the responses of a file that are empty, and those that were cut off."""
+    told = Counter[str]()
+    for row in latest_rows(path):
+        response = row.get("response")
+        if isinstance(response, str):
+            told["empty"] += not response.strip()
+            told["cut off at max_tokens"] += is_cut_off(row.get("finish_reason"))
+    return {name: count for name, count in told.items() if count}
 
 
 def _without_response(question: Question, error: Failure | None = None) -> Prediction:

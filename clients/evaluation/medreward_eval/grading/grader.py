@@ -16,7 +16,7 @@ from medreward_client import (
 from medreward_eval.errors import OF_ONE_ITEM, Failed, OtherRun
 from medreward_eval.grading.answers import read_answer
 from medreward_eval.grading.choices import lettered, settle_choice
-from medreward_eval.journal import COUNT_KEY, GENERATED_KEY, HEADER_KEY
+from medreward_eval.journal import COUNT_KEY, GENERATED_KEY, HEADER_KEY, QUESTIONS_KEY
 from medreward_eval.records import (
     Failure,
     Grade,
@@ -235,8 +235,12 @@ def grades_header(
     *,
     votes: int,
     total: int,
+    questions: int | None = None,
 ) -> dict[str, Any]:
-    """Build the header of a file of grades; *predictions* are the headers of their file."""
+    """Build the header of a file of grades of *total* predictions of *questions* questions.
+
+    *predictions* are the headers of their file.
+    """
     of_tasks = [one["tasks"] for one in predictions if "tasks" in one]
     tasks = {"tasks": of_tasks[-1]} if of_tasks else {}
     generated = ways_of(predictions)
@@ -245,6 +249,7 @@ def grades_header(
         "version": VERSION,
         "model": model,
         COUNT_KEY: total,
+        **({} if questions is None else {QUESTIONS_KEY: questions}),
         **({GENERATED_KEY: generated} if generated else {}),
         **tasks,
         **grader_identity.header(),

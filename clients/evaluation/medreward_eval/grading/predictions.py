@@ -19,7 +19,7 @@ import numpy as np
 
 from medreward_eval.errors import MISTAKES_SHOWN, BadData, Mistakes
 from medreward_eval.grading.choices import right_option
-from medreward_eval.journal import Row, first_rows, headers_of, latest_rows
+from medreward_eval.journal import QUESTIONS_KEY, Row, first_rows, headers_of, latest_rows
 from medreward_eval.records import OWN_TASK, TEMPLATES, Failure, Prediction, Template
 
 DIGEST_BYTES = 8
@@ -50,6 +50,12 @@ class Inventory:
     """The number of references that name none of their options plainly: no rule settles these."""
 
     @property
+    def questions(self) -> int | None:
+        """The number of questions that were to be asked; None if the file does not tell."""
+        asked = self.headers[-1].get(QUESTIONS_KEY) if self.headers else None
+        return asked if isinstance(asked, int) else None
+
+    @property
     def model(self) -> str | None:
         """The model that the headers name; of several, all names joined."""
         models = dict.fromkeys(str(one["model"]) for one in self.headers if one.get("model"))
@@ -60,8 +66,8 @@ def inspect_predictions(path: Path, reading: Reading) -> Inventory:
     """Check every line of a file, and that ids are unique, before the judge is asked anything.
 
     Raises:
-        BadData: the file cannot be read, or lines are invalid. All are counted, and the first are
-            named by number; their content is not shown.
+        BadData: the file cannot be read, has no predictions, or lines are invalid. All of these are
+            counted, and the first are named by number; their content is not shown.
     """
     templates: set[Template] = set()
     mistakes = Mistakes()
@@ -79,9 +85,13 @@ def inspect_predictions(path: Path, reading: Reading) -> Inventory:
         ids.append(int.from_bytes(digest))
     if mistakes.count:
         raise BadData(f"{path}: {mistakes}")
+    headers = headers_of(path)
+    if not ids:
+        none = "has no predictions yet; run `medreward-eval generate` again, which goes on"
+        raise BadData(f"{path} {none if headers else 'is empty; it takes one JSON object a line'}")
     if len(np.unique(np.frombuffer(ids, np.uint64))) < len(ids):
         raise BadData(f"{path}: lines share ids ({_repeated(path)}); ids must be unique")
-    return Inventory(len(ids), templates, headers_of(path), unnamed)
+    return Inventory(len(ids), templates, headers, unnamed)
 
 
 def read_predictions(path: Path, reading: Reading) -> Iterator[Prediction]:

@@ -54,7 +54,14 @@ async def grade_file(
         identity = await find_identity(
             client, stock.templates, votes=votes, rules=rules, deadline_s=deadline_s
         )
-        header = grades_header(model, identity, stock.headers, votes=votes, total=stock.total)
+        header = grades_header(
+            model,
+            identity,
+            stock.headers,
+            votes=votes,
+            total=stock.total,
+            questions=stock.questions,
+        )
         grader = Grader(client, identity, votes=votes, rules=rules, deadline_s=deadline_s)
         with (
             Journal(out, header, mix=mix) as journal,

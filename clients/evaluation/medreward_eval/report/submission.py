@@ -15,7 +15,7 @@ from typing import Any, Final
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from medreward_eval.errors import BadData
-from medreward_eval.journal import line_of
+from medreward_eval.journal import line_of, writing
 from medreward_eval.records import Graded, underscored
 from medreward_eval.statistics.scores import Provenance, Scores
 from medreward_eval.statistics.scoring import read_graded
@@ -27,25 +27,30 @@ def write_submission(grades: Path, scores: Scores, folder: Path) -> Path:
     """Write the zip into *folder*, named as by their script, and return its path.
 
     Raises:
-        BadData: nothing was judged, not all is graded, or the predictions are of several models.
+        BadData: nothing was judged, not all is generated and graded, or the predictions are of
+            several models.
+        Failed: the zip cannot be written; an earlier one is left unchanged.
     """
     _check_complete(grades, scores.provenance)
     if not any(task.judged for task in scores.tasks):
         raise BadData(f"{grades}: nothing is judged, so there is nothing to hand in")
     model = underscored(scores.model)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / zip_name(model)
-    with ZipFile(path, "w", ZIP_DEFLATED) as file:
-        answered = map(_answered, read_graded(grades))
-        for ending, rows in (("", answered), ("_eval", _evaluated(grades))):
-            with file.open(f"{model}/{model}{ending}.jsonl", "w") as out:
-                out.writelines(map(line_of, rows))
-        file.writestr(f"{model}/{model}_score.txt", score_text(scores))
+    unfinished = path.with_name(f"{path.name}.part")
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        with ZipFile(unfinished, "w", ZIP_DEFLATED) as file:
+            answered = map(_answered, read_graded(grades))
+            for ending, rows in (("", answered), ("_eval", _evaluated(grades))):
+                with file.open(f"{model}/{model}{ending}.jsonl", "w") as out:
+                    out.writelines(map(line_of, rows))
+            file.writestr(f"{model}/{model}_score.txt", score_text(scores))
+        unfinished.replace(path)
     return path
 
 
 def _check_complete(grades: Path, told: Provenance) -> None:
-    """Raise BadData if the predictions are of several models or some are not graded yet."""
+    """Raise BadData if the predictions are of several models, or some or their grades are missing."""
     models = dict.fromkeys(str(way.get("model")) for way in told.generated)
     if len(models) > 1:
         raise BadData(
@@ -56,6 +61,11 @@ def _check_complete(grades: Path, told: Provenance) -> None:
         raise BadData(
             f"{grades}: {told.graded:,} of {told.of:,} predictions are graded so far; run "
             "`medreward-eval grade` again, which goes on, and then this"
+        )
+    if told.unasked:
+        raise BadData(
+            f"{grades}: {told.of:,} of {told.of + told.unasked:,} questions have a prediction so "
+            "far; run `medreward-eval generate` again, then `grade`, which go on, and then this"
         )
 
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from medreward_eval.journal import COUNT_KEY, GENERATED_KEY, HEADER_KEY
+from medreward_eval.journal import COUNT_KEYS, GENERATED_KEY, HEADER_KEY
 from medreward_eval.records import Template
 from medreward_eval.report.markup import visible
 from medreward_eval.statistics.scores import (
@@ -47,7 +47,8 @@ CSV_COLUMNS: Final = (
     "of_tasks",
 )  # fmt: skip
 UNGRADED_ROW: Final = "not graded yet"
-"""Name of the CSV row that counts ungraded predictions, so that no program misses them."""
+UNASKED_ROW: Final = "not generated yet"
+"""Names of the CSV rows that count what is missing, so that no program overlooks it."""
 LONGEST_FACT: Final = 60
 """Characters of a value, such as a system prompt, that a note shows."""
 FEW_UNWITNESSED: Final = 3
@@ -112,16 +113,18 @@ def markdown(scores: Scores) -> str:
 def csv_text(scores: Scores) -> str:
     """Format the scores as CSV: a row for each task, then one for each average.
 
-    If predictions are not graded yet, a last row counts them. Accuracies and their bounds are from
-    0 to 1; missing values are empty.
+    Last rows count what is missing: predictions without a grade, questions without a prediction.
+    Accuracies and their bounds are from 0 to 1; missing values are empty.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(map(_task_record, scores.tasks))
     writer.writerows(map(_average_record, scores.averages))
-    if scores.provenance.ungraded:
-        writer.writerow({"task": UNGRADED_ROW, "n": scores.provenance.ungraded, "judged": 0})
+    told = scores.provenance
+    for name, missing in ((UNGRADED_ROW, told.ungraded), (UNASKED_ROW, told.unasked)):
+        if missing:
+            writer.writerow({"task": name, "n": missing, "judged": 0})
     return out.getvalue()
 
 
@@ -211,6 +214,8 @@ def _readings(scores: Scores) -> Iterator[str]:
         yield "Without a calibration, accuracies include the judge's own errors."
     if unanswered := sum(score.unanswered for score in scores.tasks):
         yield f"{unanswered:,} of the judged responses had no answer in them: cut off, or empty."
+    if cut_off := sum(score.cut_off for score in scores.tasks):
+        yield f"{cut_off:,} of the judged responses were cut off at max_tokens or the context's end."
 
 
 def _unwitnessed(tasks: Iterable[TaskScore]) -> Iterator[str]:
@@ -261,6 +266,12 @@ def provenance_warnings(told: Provenance, *, whose: str = "") -> Iterator[str]:
         yield (
             f"Warning: {told.graded:,} of {told.of:,} predictions{whose} are graded so far, and "
             "the numbers are of those alone. Run `medreward-eval grade` again: it goes on."
+        )
+    if told.unasked:
+        yield (
+            f"Warning: {told.of:,} of {told.of + told.unasked:,} questions{whose} have a prediction "
+            "so far, and the numbers are of those alone. Run `medreward-eval generate` again, then "
+            "`grade`: both go on."
         )
 
 
@@ -374,7 +385,7 @@ def facts(header: Mapping[str, Any], *, whole: bool = False) -> dict[str, str]:
             _fact(value, whole=whole)
         )
         for path, value in _leaves(header, ())
-        if path[0] not in {HEADER_KEY, "version", COUNT_KEY, GENERATED_KEY}
+        if path[0] not in {HEADER_KEY, "version", GENERATED_KEY, *COUNT_KEYS}
         and value not in (None, "", [])
     }
 

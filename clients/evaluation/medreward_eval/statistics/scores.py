@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from medreward_eval.journal import COUNT_KEY, GENERATED_KEY
+from medreward_eval.journal import COUNT_KEY, GENERATED_KEY, QUESTIONS_KEY
 from medreward_eval.records import SettledBy, Template
 
 Group = Literal["llm", "vlm", "own"]
@@ -58,6 +58,8 @@ class TaskScore:
     unanswered: int
     """Judged items without an answer in their response: cut off, or empty."""
     mean_answer_characters: float
+    cut_off: int = 0
+    """Judged items whose response was cut off at a limit of its length, with an answer or without."""
     judged_right: int = 0
     """Items that the judge, not a rule, called right."""
     unwitnessed: int = 0
@@ -115,6 +117,8 @@ class Provenance:
     """Predictions with a line of grades, judged or unjudged."""
     ungraded: int = 0
     """Predictions without a line of grades yet, because the run was interrupted."""
+    unasked: int = 0
+    """Questions without a line of predictions yet, because `generate` was interrupted."""
 
     @property
     def of(self) -> int:
@@ -131,9 +135,11 @@ def ways_of(headers: Iterable[Mapping[str, Any]]) -> list[Way]:
 def provenance_of(headers: Sequence[Mapping[str, Any]], graded: int) -> Provenance:
     """Return the provenance in headers of grades; old headers have none."""
     ways = each_once(way for header in headers for way in header.get(GENERATED_KEY, ()))
-    total = headers[-1].get(COUNT_KEY) if headers else None
+    last = headers[-1] if headers else {}
+    total, questions = last.get(COUNT_KEY), last.get(QUESTIONS_KEY)
     ungraded = max(0, total - graded) if isinstance(total, int) else 0
-    return Provenance(ways, graded, ungraded)
+    unasked = max(0, questions - graded - ungraded) if isinstance(questions, int) else 0
+    return Provenance(ways, graded, ungraded, unasked)
 
 
 def each_once(ways: Iterable[Way]) -> list[Way]:

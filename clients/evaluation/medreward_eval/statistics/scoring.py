@@ -10,8 +10,8 @@ from medreward_eval.grading.answers import read_answer
 from medreward_eval.grading.choices import lettered
 from medreward_eval.grading.predictions import Reading, is_unnamed, prediction_of
 from medreward_eval.grading.witness import is_unwitnessed
-from medreward_eval.journal import HEADER_KEY, Row, headers_of, standing_lines
-from medreward_eval.records import Failure, Grade, Graded, SettledBy, Template, Vote
+from medreward_eval.journal import HEADER_KEY, Row, headers_of, seeming, standing_lines
+from medreward_eval.records import Failure, Grade, Graded, SettledBy, Template, Vote, is_cut_off
 from medreward_eval.statistics.intervals import (
     JudgedTask,
     Stratum,
@@ -59,6 +59,7 @@ class Sums:
     settled_right: int = 0
     split: int = 0
     unanswered: int = 0
+    cut_off: int = 0
     judged_right: int = 0
     unwitnessed: int = 0
     unnamed: int = 0
@@ -82,6 +83,7 @@ class Sums:
         self.squares += credit * credit
         self.characters += len(answer)
         self.unanswered += not answer
+        self.cut_off += is_cut_off(graded.prediction.finish_reason)
         self.split += grade.is_split
         self.judged_right += grade.settled_by == "judge" and credit == 1
         self.unwitnessed += is_unwitnessed(graded, answer)
@@ -165,7 +167,9 @@ def grades_headers(path: Path) -> list[Row]:
     """
     headers = headers_of(path)
     if not headers or any(header[HEADER_KEY] != "grades" for header in headers):
-        raise BadData(f"{path} is no file of grades; make one with `medreward-eval grade`")
+        raise BadData(
+            f"{path} is no file of grades; make one with `medreward-eval grade`{seeming(path)}"
+        )
     return headers
 
 
@@ -205,6 +209,7 @@ def _task_score(
         settled_by=dict(task.settled_by),
         split=task.split,
         unanswered=task.unanswered,
+        cut_off=task.cut_off,
         mean_answer_characters=task.characters / max(1, task.judged),
         judged_right=0 if task.template == "report" else task.judged_right,
         unwitnessed=task.unwitnessed,

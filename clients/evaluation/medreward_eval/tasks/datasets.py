@@ -56,12 +56,6 @@ class Rows:
     """Returns the local path of a file or folder of the data set."""
     wanted: Sequence[str]
 
-    @property
-    def count(self) -> int | None:
-        """The number of rows; None if it is unknown until they are read."""
-        counts = [file.count for file in self.files if file.count is not None]
-        return sum(counts) if len(counts) == len(self.files) else None
-
     def __iter__(self) -> Iterator[tuple[str, Row]]:
         """Yield each row with its place for messages: the file's name and the row's number."""
         for file in self.files:

@@ -39,12 +39,10 @@ class QuestionSource:
             if opened.mistakes.count:
                 self.mistakes[task.name] = opened.mistakes
 
-    def count(self) -> int | None:
-        """Open each data set and return the number of questions; None if only reading would tell.
+    def count(self) -> int:
+        """Return the number of questions; it takes a pass over the texts of each data set.
 
         Raises:
-            BadData: a data set cannot be opened; callers learn it before the first question is sent.
+            BadData: a data set cannot be read; callers learn it before the first question is sent.
         """
-        counts = [self._open(task).count for task in self._tasks]
-        known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
+        return sum(self._open(task).count() for task in self._tasks)

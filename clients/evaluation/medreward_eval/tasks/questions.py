@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from string import ascii_uppercase
@@ -36,41 +38,62 @@ class Questions:
         images_dir: Path | None = None,
         limit: int | None = None,
     ) -> None:
-        rows = open_rows(task, data_dir=data_dir)
         self.task = task
+        self._limit = limit
+        self._rows = rows = open_rows(task, data_dir=data_dir)
         self.mistakes = Mistakes()
-        self.count = _count_of(task, rows, limit)
-        """The number of rows to be asked; None if it is unknown until they are read."""
         self._files = ImageFiles(rows.beside, task.image_zip, task.image_folder, images_dir)
-        self._read = self._questions(rows, limit)
+        self._read = self._questions()
 
     def __iter__(self) -> Iterator[Question]:
         return self._read
 
-    def _questions(self, rows: Rows, limit: int | None) -> Iterator[Question]:
+    def count(self) -> int:
+        """Return the number of rows that can be asked, from a pass over their texts.
+
+        Raises:
+            BadData: a row cannot be read, or `only` leaves none.
+        """
+        # Whether a row can be asked depends on its texts alone, and images take long to read.
+        texts = self.task.model_copy(update={"group": "llm"})
+        rows = replace(self._rows, wanted=texts.required_columns)
+        kept = count = 0
+        with _named(self.task):
+            for _, row in self._kept(rows):
+                kept += 1
+                with suppress(ValueError):
+                    question_of(texts, 0, row, self._files)
+                    count += 1
+            if not kept:
+                raise BadData(f"no row has what `only` asks for: {dict(self.task.only)}")
+        return count
+
+    def _questions(self) -> Iterator[Question]:
         try:
-            for number, (place, row) in enumerate(islice(self._kept(rows), limit)):
-                try:
-                    question = question_of(self.task, number, row, self._files)
-                except ValueError as exc:
-                    self.mistakes.add(f"{place} {exc}")
-                else:
-                    yield question
-        except BadData as exc:
-            raise BadData(f"{self.task.name}: {exc}{needs_of(self.task)}") from exc
+            with _named(self.task):
+                for number, (place, row) in enumerate(self._kept(self._rows)):
+                    try:
+                        question = question_of(self.task, number, row, self._files)
+                    except ValueError as exc:
+                        self.mistakes.add(f"{place} {exc}")
+                    else:
+                        yield question
         finally:
             self._files.close()
 
     def _kept(self, rows: Rows) -> Iterator[tuple[str, Row]]:
         only = self.task.only.items()
-        return (one for one in rows if all(one[1].get(key) == value for key, value in only))
+        kept = (one for one in rows if all(one[1].get(key) == value for key, value in only))
+        return islice(kept, self._limit)
 
 
-def _count_of(task: Task, rows: Rows, limit: int | None) -> int | None:
-    # The rows that `only` selects are known after reading.
-    if task.only or rows.count is None:
-        return None
-    return rows.count if limit is None else min(rows.count, limit)
+@contextmanager
+def _named(task: Task) -> Iterator[None]:
+    """Add the task and its requirements to errors of its data set."""
+    try:
+        yield
+    except BadData as exc:
+        raise BadData(f"{task.name}: {exc}{needs_of(task)}") from exc
 
 
 def question_of(task: Task, number: int, row: Row, files: ImageFiles) -> Question:

@@ -144,9 +144,13 @@ def load_tasks(extra: Path | None = None) -> dict[str, Task]:
         return tasks
     try:
         text = extra.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise BadTask(f"{extra} cannot be read: {type(exc).__name__}") from exc
+    except OSError as exc:
+        raise BadTask(f"{extra} cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise BadTask(f"{extra} is not UTF-8 at byte {exc.start + 1}; save it as UTF-8") from None
     own = _tasks_in(text, str(extra), folder=extra.parent)
+    if not own:
+        raise BadTask(f"{extra} has no tasks; docs/evaluation shows one")
     if shadowed := [name for name in own if name in tasks]:
         raise BadTask(f"{extra}: {shadowed[0]} is a task that comes along; take another name")
     return tasks | own
@@ -239,8 +243,14 @@ def _check_name(name: object, tasks: Mapping[str, Task]) -> None:
 def _read_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as exc:
+        # Its text quotes the file, which may be another than was meant.
+        line = "" if exc.problem_mark is None else f" in line {exc.problem_mark.line + 1}"
+        raise BadTask(f"{where} is not YAML: {exc.problem}{line}") from None
     except (yaml.YAMLError, ValueError) as exc:
-        raise BadTask(f"{where} is not YAML: {exc}") from None
+        raise BadTask(f"{where} is not YAML: {type(exc).__name__}") from None
+    except RecursionError:
+        raise BadTask(f"{where} is nested too deeply") from None
 
 
 def _mapping(value: object, where: str) -> Mapping[Any, Any]:
