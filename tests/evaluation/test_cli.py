@@ -24,7 +24,15 @@ from medreward_eval.cli import app
 from medreward_eval.journal import latest_rows
 from medreward_eval.records import prediction_row
 from tests.evaluation.conftest import EXAMPLES, Run, grades_file, rows_file
-from tests.evaluation.model_server import Body, ModelServer, Reply, asked, model_server, said
+from tests.evaluation.model_server import (
+    Body,
+    ModelServer,
+    Reply,
+    asked,
+    failing,
+    model_server,
+    said,
+)
 from tests.evaluation.sample_scores import RIGHT, item
 from tests.evaluation.test_judge_calibration import calibration_file, entry
 from tests.evaluation.wire import prediction
@@ -307,12 +315,25 @@ def test_empty_and_cut_responses_are_counted_at_the_end(tmp_path: Path) -> None:
 
     assert [one.exit_code for one in (first, again)] == [1, 1]
     for one in (first, again):
-        assert one.stdout.splitlines()[1:] == [
-            "  1 content_filter",
-            "  1 no_response",
-            "  2 empty",
-            "  2 cut off at max_tokens",
-        ]
+        filtered, lost, *shortfalls = one.stdout.splitlines()[1:]
+        assert filtered.startswith("  1 content_filter: the server's content filter ended")
+        assert lost.startswith("  1 no_response: the server's reply has `reasoning_content` and no")
+        assert shortfalls == ["  2 empty", "  2 cut off at max_tokens"]
+
+
+def test_a_parameter_that_is_refused_is_told_with_the_option_that_leaves_it_out(
+    tmp_path: Path,
+) -> None:
+    """However few the questions are."""
+    tasks = write_tasks(tmp_path)
+    with model_server() as server:
+        server.say = lambda _: failing(400, param="max_tokens", code="unsupported_parameter")
+        done = generating(server, tasks, "organs", "--out", tmp_path / "out.jsonl")
+
+    assert done.exit_code == 1
+    assert "6 refused: " in done.stdout
+    assert "(unsupported_parameter, param max_tokens)" in done.stdout
+    assert """--extra '{"max_tokens": null, "max_completion_tokens": 2048}'""" in done.stdout
 
 
 def test_rows_that_cannot_be_asked_make_the_exit_code_1(tmp_path: Path) -> None:

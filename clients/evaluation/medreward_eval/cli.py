@@ -219,7 +219,8 @@ def generate(
         server=server, server_key=server_key, model=model, out=out, mix=mix, at_once=at_once,
     )  # fmt: skip
     counts, path = asyncio.run(run)
-    _print_counts(counts, "responses", "questions without one", path, shortfalls(path))
+    _print_counts(counts, "responses", "questions without one", path, has_reasons=True)
+    _print_shortfalls(path)
     for task, mistakes in source.mistakes.items():
         tell(f"{task}: rows that cannot be asked: {mistakes}", "yellow")
     if counts.failed:
@@ -494,14 +495,22 @@ def _object(text: str | None) -> Mapping[str, Any]:
 
 
 def _print_counts(
-    counts: Counts, done: str, failed: str, out: Path, shortfalls: Mapping[str, int] | None = None
+    counts: Counts, done: str, failed: str, out: Path, *, has_reasons: bool = False
 ) -> None:
-    """Print the summary of a run, and the numbers of each kind of error and shortfall."""
+    """Print the summary of a run, and the number of each kind of error, perhaps with a message."""
     console = output(plain_width=PLAIN_WIDTH)
     before = f" ({counts.found:,} of them before)" if counts.found else ""
     line = (
         f"{counts.done + counts.found:,} {done}{before}, {counts.failed.total():,} {failed}: {out}"
     )
     console.print(shown(line), soft_wrap=True)
-    for kind, number in [*sorted(counts.failed.items()), *(shortfalls or {}).items()]:
-        console.print(shown(f"  {number:,} {kind}", "yellow"))
+    for kind, number in sorted(counts.failed.items()):
+        why = f": {counts.reasons[kind]}" if has_reasons and kind in counts.reasons else ""
+        console.print(shown(f"  {number:,} {kind}{why}", "yellow"), soft_wrap=True)
+
+
+def _print_shortfalls(path: Path) -> None:
+    """Print how many responses of a file are empty or were cut off."""
+    console = output(plain_width=PLAIN_WIDTH)
+    for what, number in shortfalls(path).items():
+        console.print(shown(f"  {number:,} {what}", "yellow"))

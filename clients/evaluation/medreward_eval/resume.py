@@ -53,6 +53,8 @@ class Counts:
     found: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     """Things without a result, by the kind of their error."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """The first message of each kind."""
 
 
 async def resume(
@@ -134,7 +136,10 @@ class _Run:
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Append lines of new things, and retried lines of failed ones if their outcome changed."""
         before = self.failed_before
-        kinds = {one.id: one.error.kind for one in outcomes if one.error is not None}
+        errors = {one.id: one.error for one in outcomes if one.error is not None}
+        kinds = {id_: error.kind for id_, error in errors.items()}
+        for error in errors.values():
+            self.counts.reasons.setdefault(error.kind, error.message)
         self._journal.append([one.row for one in outcomes if one.id not in before])
         # The same error again would add a line without information.
         self._journal.append_again(
