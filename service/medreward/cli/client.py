@@ -6,6 +6,7 @@ since the server's distribution does not depend on it.
 
 import asyncio
 import logging
+import os
 import secrets
 import socket
 import threading
@@ -57,6 +58,10 @@ IN_FLIGHT = 4
 """Concurrent requests, so that the service is busy while responses are in transit."""
 
 LOADING = "loading"
+VARIABLES: Final = frozenset(
+    {"ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_DIR", "SSL_CERT_FILE"}
+)
+"""Variables of the environment, in any case, that the HTTP library reads."""
 LOOPBACK = "127.0.0.1"
 STOPS_WITHIN_S = 10.0
 
@@ -261,16 +266,37 @@ async def connected(target: Target) -> AsyncIterator[Connection]:
         else:
             url, key = stack.enter_context(local_service())
         reply_s = target.deadline_s + GRACE_S
-        async with AsyncClient(
-            base_url=url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=(CONNECT_S, reply_s, reply_s, reply_s),
-            # The proxies of the environment do not apply to the local service.
-            trust_env=target.url is not None,
-        ) as client:
+        with _checked_environment():
+            http = AsyncClient(
+                base_url=url,
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                timeout=(CONNECT_S, reply_s, reply_s, reply_s),
+                # The proxies of the environment do not apply to the local service.
+                trust_env=target.url is not None,
+            )
+        async with http as client:
             connection = Connection(client, url)
             await connection.wait_until_ready()
             yield connection
+
+
+@contextmanager
+def _checked_environment() -> Iterator[None]:
+    """Name the variables that the HTTP library reads as a client is made, if it cannot use them.
+
+    Raises:
+        Misuse: a proxy, an exception from it, or a certificate is wrong.
+    """
+    try:
+        with reaching():
+            yield
+    except (BackendDown, ValueError, ImportError, OSError) as exc:
+        cause = exc.__cause__ if isinstance(exc, BackendDown) else exc
+        named = ", ".join(name for name in sorted(os.environ) if name.upper() in VARIABLES)
+        raise Misuse(
+            f"a proxy or certificate of the environment cannot be used: see to {named} "
+            f"({type(cause).__name__}: {getattr(cause, 'strerror', None) or cause})"
+        ) from exc
 
 
 @contextmanager
@@ -425,6 +451,8 @@ def _joined(replies: Sequence[Reply]) -> Reply:
 def _checked(url: str) -> str:
     with suppress(ValueError):
         parts = urlsplit(url)
-        if parts.scheme in {"http", "https"} and parts.hostname:
+        is_host = bool(parts.hostname) and url.isprintable() and " " not in url
+        # A port that is none raises ValueError when it is read.
+        if parts.scheme in {"http", "https"} and is_host and parts.port != 0:
             return url.rstrip("/")
     raise Misuse(f"--url: {url!r} is no URL; give one such as http://127.0.0.1:8080")

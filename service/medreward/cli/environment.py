@@ -31,6 +31,9 @@ def read_settings(**options: Any) -> Settings:
         raise Misuse("; ".join(found)) from None
     except SettingsError as exc:
         raise Misuse(str(exc)) from None
+    except RuntimeError:
+        # The default of MEDREWARD_MODELS_DIR lies in the home folder.
+        raise Misuse("no home folder is known: set HOME, or MEDREWARD_MODELS_DIR") from None
 
 
 def misspelt_variables() -> dict[str, str]:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -178,10 +178,10 @@ class ResultWriter(AbstractContextManager["ResultWriter"]):
             # The file is opened at the first batch, since a run that fails earlier must not
             # truncate the results of an older run.
             self._file = self._file or self._path.open("w", encoding="utf-8")
-            for row in rows:
-                self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                self._written += 1
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+            self._file.writelines(lines)
             self._file.flush()
+            self._written += len(lines)
         except OSError as exc:
             raise CommandError(f"{self._path}: cannot be written ({exc.strerror})") from exc
 
@@ -194,7 +194,9 @@ class ResultWriter(AbstractContextManager["ResultWriter"]):
         """Close the file, and after a failure report the number of results in it."""
         if self._file is None:
             return
-        self._file.close()
+        # What a full disk refused is refused again, and was told the first time.
+        with suppress(OSError):
+            self._file.close()
         if error is not None:
             text = f"{self._path} keeps the {self._written} results there were"
             messages().print(shown(text), soft_wrap=True)
@@ -215,11 +217,17 @@ def check_output(option: str, path: Path) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Replace a file atomically: a reader sees the old text or the new one, never a part.
 
+    What is no file, such as `/dev/stdout`, is written to.
+
     Raises:
         CommandError: the file cannot be written.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        if path.exists() and not path.is_file():
+            # A device or a pipe is written to: to replace it would take it away from the system.
+            path.write_text(text, "utf-8")
+            return
         try:
             draft.write_text(text, "utf-8")
             draft.replace(path)

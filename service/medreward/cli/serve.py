@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -172,7 +173,9 @@ def _announce(
     if service.status == "ready":
         collect_garbage_seldom()
         admin_port = None if admin is None else admin.getsockname()[1]
-        _print_welcome(output(), service, port, admin_port, time.perf_counter() - started)
+        # Where standard output is closed or full, the welcome is lost; the service runs.
+        with suppress(OSError):
+            _print_welcome(output(), service, port, admin_port, time.perf_counter() - started)
 
 
 def _print_welcome(

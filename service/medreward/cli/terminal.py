@@ -6,8 +6,10 @@ or the environment is wrong; 130 interrupted.
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 import typer
@@ -29,6 +31,8 @@ from medreward.errors import MedrewardError, SetupError
 
 PLAIN_WIDTH = 120
 """Width in columns if the output is not a terminal."""
+PRINTERS = {"rich", "typer", "click", "_click"}
+"""Packages that write to the standard streams."""
 LINES_PER_RUN = 4
 """Lines of progress in a log, for one run."""
 
@@ -81,15 +85,48 @@ def exiting_on_failure() -> Iterator[None]:
     """Turn an exception into one line on standard error, and an exit code."""
     try:
         yield
+    except (typer.Exit, typer.Abort):
+        raise
     except CommandError as exc:
         _print_failure(str(exc), exc.details)
         raise typer.Exit(exc.exit_code) from exc
     except SetupError as exc:
         _print_failure(str(exc))
         raise typer.Exit(Misuse.exit_code) from exc
+    except BrokenPipeError:
+        # Whoever read the result has had enough; typer ends the command without a word.
+        raise
+    except OSError as exc:
+        _print_failure(_told_by_system(exc))
+        raise typer.Exit(CommandError.exit_code) from exc
     except KeyboardInterrupt as exc:
         _print_failure("interrupted")
         raise typer.Exit(130) from exc
+    except Exception as exc:
+        if sys.flags.dev_mode:
+            raise
+        _print_failure(_fault(exc))
+        raise typer.Exit(CommandError.exit_code) from exc
+
+
+def _told_by_system(error: OSError) -> str:
+    what = error.strerror or type(error).__name__
+    if error.filename is not None:
+        return f"{error.filename}: {what}"
+    # Our own writes to files are named; without a name it is what rich or typer print.
+    frames = traceback.extract_tb(error.__traceback__)
+    is_printing = any(Path(frame.filename).parent.name in PRINTERS for frame in frames)
+    return f"standard output cannot be written: {what}" if is_printing else what
+
+
+def _fault(error: Exception) -> str:
+    """Describe an unexpected exception by its place: its text may quote a sample."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+    return (
+        f"a fault of this program: {type(error).__name__} at {places}; please report it. "
+        "`python -X dev -m medreward ...` shows all of it"
+    )
 
 
 def _print_failure(message: str, details: Sequence[str] = ()) -> None:

@@ -1,5 +1,7 @@
 """`medreward verifier`: training and measurement of the embedded verifier."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -7,12 +9,12 @@ from rich.table import Table
 
 from medreward.cli.environment import read_settings
 from medreward.cli.tables import plain_table
-from medreward.cli.terminal import counting, messages, output, shown, silence_other_bars
+from medreward.cli.terminal import Misuse, counting, messages, output, shown, silence_other_bars
 from medreward.engines.models import CATALOGUE, folder_of, locate
 from medreward.verifier.evaluate import Scores, measure
 from medreward.verifier.examples import held_out
 from medreward.verifier.package import REPORTING, SIZE, load_scorer, pack, shipped_threshold
-from medreward.verifier.train import Plan, Step, train
+from medreward.verifier.train import Plan, Scorer, Step, train
 
 BASE, ENCODER = "medreward-verifier", "all-minilm-l6-v2"
 AIMS = {
@@ -57,6 +59,7 @@ def train_verifier(
     """Train from *base*, or from the installed verifier, choose thresholds, and write a folder.
 
     Raises:
+        Misuse: the base is no classifier, or the folder cannot be made.
         SetupError: the base model, or a package with terms, is missing.
     """
     silence_other_bars()
@@ -64,6 +67,10 @@ def train_verifier(
         torch.set_num_threads(threads)
     models_dir = read_settings().models_dir
     base = base or folder_of(CATALOGUE[BASE], models_dir)
+    _check_classifier(base)
+    places = (out.absolute(), *out.absolute().parents)
+    if (blocked := next(one for one in places if one.exists())).is_file():
+        raise Misuse(f"--out: {blocked} is a file; name a folder")
     encoder = Path(locate(ENCODER, models_dir))
     with counting("training", 1000) as advance:
         told = 0
@@ -81,19 +88,53 @@ def train_verifier(
 
 
 def pack_verifier(folder: Path, *, version: str) -> None:
-    """Choose thresholds for trained weights, and write calibration and manifest beside them."""
+    """Choose thresholds for trained weights, and write calibration and manifest beside them.
+
+    Raises:
+        Misuse: the folder holds no classifier.
+    """
     silence_other_bars()
-    scores = pack(folder, version, load_scorer(folder))
+    scores = pack(folder, version, _scorer(folder))
     output().print(_table(scores))
     output().print(shown(f"written to {folder}"), soft_wrap=True)
 
 
 def measure_verifier(folder: Path | None) -> None:
-    """Measure a model folder, or the installed verifier, on terms that decided no threshold."""
+    """Measure a model folder, or the installed verifier, on terms that decided no threshold.
+
+    Raises:
+        Misuse: the folder holds no classifier with its threshold.
+    """
     silence_other_bars()
     folder = folder or folder_of(CATALOGUE[BASE], read_settings().models_dir)
-    pairs, threshold = held_out(size=SIZE, digits=REPORTING), shipped_threshold(folder)
-    output().print(_table(measure(pairs, load_scorer(folder), threshold)))
+    # The model comes first: to read the terms takes longer than to find that it cannot be loaded.
+    scorer = _scorer(folder)
+    with _loading(folder):
+        threshold = shipped_threshold(folder)
+    pairs = held_out(size=SIZE, digits=REPORTING)
+    output().print(_table(measure(pairs, scorer, threshold)))
+
+
+def _scorer(folder: Path) -> Scorer:
+    _check_classifier(folder)
+    with _loading(folder):
+        return load_scorer(folder)
+
+
+def _check_classifier(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise Misuse(f"{folder} holds no model: there is no config.json in it")
+
+
+@contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """Name the folder in whatever the libraries make of a damaged one."""
+    try:
+        yield
+    except Exception as exc:
+        raise Misuse(
+            f"{folder} cannot be loaded as a classifier ({type(exc).__name__}); train or fetch it anew"
+        ) from exc
 
 
 def _line(step: Step, scores: Scores) -> str:
