@@ -1,11 +1,12 @@
 """Reading files: every line is looked at before the first is sent."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from medreward.cli.jsonl import labels, read_lines, read_sample_line
+from medreward.cli.jsonl import labels, read_lines, read_sample_line, write_whole
 from tests.service.cli.conftest import PATIENT_TEXT, Outcome, Run
 
 GOOD = {"response": PATIENT_TEXT, "reference": "left lower lobe"}
@@ -116,3 +117,17 @@ def _one_line(told: Outcome) -> str:
     assert told.code == 2
     assert told.stderr.count("\n") == 1
     return told.stderr.strip()
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """A pipe, `/dev/stdout` or another device stays what it is."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_whole(pipe, "a card")
+        assert os.read(reader, 100) == b"a card"
+    finally:
+        os.close(reader)
+
+    assert pipe.is_fifo()
