@@ -2,11 +2,12 @@
 #
 #   docker build -f deploy/embed.Dockerfile -t medreward-embed .
 #
-# torch brings the CUDA libraries that it needs; the machine needs the driver and NVIDIA's container toolkit.
+# torch brings the libraries of CUDA 13; the machine needs driver 580 or later, a GPU of Turing or later,
+# and NVIDIA's container toolkit. For older GPUs: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu126.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cu128
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cu130
 ARG TORCH=2.13.0
 WORKDIR /src
 RUN python3 -m venv /opt/medreward \

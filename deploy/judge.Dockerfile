@@ -2,7 +2,8 @@
 #
 #   docker build -f deploy/judge.Dockerfile -t medreward-judge .
 #
-# vLLM, torch and CUDA are those of the base; nothing of them is installed anew.
+# vLLM, torch and CUDA 13 are those of the base; nothing of them is installed anew. The machine needs
+# driver 580 or later, and a GPU of Turing or later.
 ARG BASE=vllm/vllm-openai:v0.32.0
 
 FROM ${BASE}
