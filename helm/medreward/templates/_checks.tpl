@@ -43,6 +43,22 @@
 {{- if and .Values.api.allowUnauthenticated .Values.gateway.enabled -}}
 {{- fail "api.allowUnauthenticated: not together with gateway.enabled: anyone could score" -}}
 {{- end -}}
+{{- if and (not .Values.inner.existingSecret) (or (ne .Values.inner.sentKey "inner-key") (ne .Values.inner.acceptedKey "inner-key")) -}}
+{{- fail "inner.existingSecret: the secret that is made has one key, inner-key; bring your own to name others" -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.controllerPeers) -}}
+{{- $outside := list -}}
+{{- range .Values.networkPolicy.clients -}}
+{{- if or (hasKey . "namespaceSelector") (hasKey . "ipBlock") -}}{{- $outside = append $outside . -}}{{- end -}}
+{{- end -}}
+{{- $way := "" -}}
+{{- if ne .Values.service.type "ClusterIP" -}}{{- $way = printf "service.type=%s" .Values.service.type -}}{{- end -}}
+{{- if .Values.gateway.enabled -}}{{- $way = "gateway.enabled" -}}{{- end -}}
+{{- if .Values.ingress.enabled -}}{{- $way = "ingress.enabled" -}}{{- end -}}
+{{- if and $way (not $outside) -}}
+{{- fail (printf "networkPolicy.controllerPeers: with %s requests come from outside the namespace, and the policies let in none; name the controller's namespace, or the addresses of clients" $way) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.api.recipes .Values.api.recipesConfigMap -}}
 {{- fail "api.recipes: either these or api.recipesConfigMap" -}}
 {{- end -}}
@@ -59,8 +75,8 @@
 {{- if and $scales (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
 {{- fail (printf "%s.autoscaling.minReplicas: more than maxReplicas" $at) -}}
 {{- end -}}
-{{- if and (eq $scaling.type "keda") (not $scaling.prometheusAddress) -}}
-{{- fail (printf "%s.autoscaling.prometheusAddress: KEDA asks Prometheus; tell it where" $at) -}}
+{{- if and (eq $scaling.type "keda") (not $scaling.prometheusAddress) (not $scaling.triggers) -}}
+{{- fail (printf "%s.autoscaling.prometheusAddress: KEDA asks Prometheus; tell it where, or give triggers of your own" $at) -}}
 {{- end -}}
 {{- if and (eq $scaling.type "keda") (lt (int $scaling.cooldownSeconds) (int $role.startup.timeoutSeconds)) -}}
 {{- fail (printf "%s.autoscaling.cooldownSeconds: at least startup.timeoutSeconds, or pods go before they were of use" $at) -}}
@@ -74,8 +90,13 @@
 {{- if and (eq $role.strategy.type "RollingUpdate") (eq (int $role.strategy.maxSurge) 0) (eq (int $role.strategy.maxUnavailable) 0) -}}
 {{- fail (printf "%s.strategy: maxSurge and maxUnavailable cannot both be 0" $at) -}}
 {{- end -}}
-{{- if and (gt (int $role.progressDeadlineSeconds) 0) (le (int $role.progressDeadlineSeconds) (add (int $role.startup.timeoutSeconds) 60)) -}}
-{{- fail (printf "%s.progressDeadlineSeconds: more than startup.timeoutSeconds and a minute, or every rollout fails" $at) -}}
+{{- $start := include "medreward.longestStart" (list $root $name $role) -}}
+{{- if and (gt (int $role.progressDeadlineSeconds) 0) (le (int $role.progressDeadlineSeconds) (add $start 60)) -}}
+{{- fail (printf "%s.progressDeadlineSeconds: more than the %s seconds of the longest start (startup.timeoutSeconds, of every role for the one that clients reach, and as long again for a download) and a minute, or every rollout fails" $at $start) -}}
+{{- end -}}
+{{- $probes := $role.probes -}}
+{{- if le (mul $probes.liveness.periodSeconds $probes.liveness.failureThreshold) (mul $probes.readiness.periodSeconds $probes.readiness.failureThreshold) -}}
+{{- fail (printf "%s.probes.liveness: more patient than readiness, or a pod is ended that should only have had no requests" $at) -}}
 {{- end -}}
 {{- if and (eq $name "single") (gt $most 1) (not $root.Values.redis.enabled) -}}
 {{- fail (printf "%s.replicas: several pods without redis.enabled each ask what the others have asked" $at) -}}
@@ -100,8 +121,8 @@
 {{- if and (eq $model.cache.type "pvc") (gt $most 1) (not (has "ReadWriteMany" $model.cache.accessModes)) -}}
 {{- fail (printf "%s.model.cache.accessModes: several pods share the claim only as ReadWriteMany" $at) -}}
 {{- end -}}
-{{- if and $model.predownload (or (ne $model.source "hub") (eq $model.cache.type "emptyDir")) -}}
-{{- fail (printf "%s.model.predownload: needs source=hub and a cache that is a claim" $at) -}}
+{{- if and $model.predownload (not (include "medreward.usesHub" $role)) -}}
+{{- fail (printf "%s.model.predownload: needs model.id and source=hub" $at) -}}
 {{- end -}}
 {{- if and (gt (int $role.gpu.count) 1) (not $role.shmSize) -}}
 {{- fail (printf "%s.shmSize: several GPUs together need memory behind /dev/shm, such as 8Gi" $at) -}}

@@ -109,24 +109,20 @@ embed: {{ .Values.roles.embed | toYaml | nindent 2 }}
 {{- end -}}
 {{- end -}}
 
-{{/* What every container of ours is allowed: nothing. */}}
-{{- define "medreward.containerSecurity" -}}
-allowPrivilegeEscalation: false
-capabilities: {drop: [ALL]}
-privileged: false
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-seccompProfile: {type: RuntimeDefault}
+{{/* The address to listen on: IPv6's takes IPv4 as well, but is missing on nodes without IPv6. */}}
+{{- define "medreward.host" -}}
+{{- $isDual := has .Values.service.ipFamilyPolicy (list "PreferDualStack" "RequireDualStack") -}}
+{{- ternary "::" "0.0.0.0" (or $isDual (has "IPv6" .Values.service.ipFamilies)) -}}
 {{- end -}}
 
-{{- define "medreward.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile: {type: RuntimeDefault}
+{{/* The IP families of a service. */}}
+{{- define "medreward.ipFamilies" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* Which series are this release's, for alerts. */}}

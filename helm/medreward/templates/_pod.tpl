@@ -3,6 +3,16 @@
 {{- if and (ne .model.source "image") (or .model.id .model.path) -}}yes{{- end -}}
 {{- end -}}
 
+{{/* Whether a role's model is downloaded: only then it may need the hub's token. */}}
+{{- define "medreward.usesHub" -}}
+{{- if and .model.id (eq .model.source "hub") -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Where a role keeps what it compiles: beside its downloads, unless nothing can be written there. */}}
+{{- define "medreward.caches" -}}
+{{- if and (include "medreward.keepsModels" .) (ne .model.source "pvc") -}}/cache{{- else -}}/home/medreward{{- end -}}
+{{- end -}}
+
 {{/* The model as a role's settings name it. */}}
 {{- define "medreward.modelName" -}}
 {{- if eq .model.source "pvc" -}}
@@ -21,7 +31,7 @@
 {{- $isFront := eq $name (include "medreward.front" $root) -}}
 {{- $settings := dict
   "role" (ternary "all" $name (eq $name "single"))
-  "host" "0.0.0.0"
+  "host" (include "medreward.host" $root)
   "port" "8080"
   "admin_port" "9464"
   "drain_delay_s" (toString $root.Values.drain.delaySeconds)
@@ -61,22 +71,19 @@
 {{- end }}
 - {name: HOME, value: /home/medreward}
 - {name: USER, value: medreward}
-- {name: XDG_CACHE_HOME, value: /home/medreward/.cache}
-{{- if include "medreward.keepsModels" $role }}
-- {name: HF_HOME, value: /cache/huggingface}
-{{- else }}
-- {name: HF_HOME, value: /home/medreward/huggingface}
-{{- end }}
-- {name: VLLM_CACHE_ROOT, value: /home/medreward/vllm}
-- {name: TORCHINDUCTOR_CACHE_DIR, value: /home/medreward/inductor}
-- {name: TRITON_CACHE_DIR, value: /home/medreward/triton}
+{{- $caches := include "medreward.caches" $role }}
+- {name: XDG_CACHE_HOME, value: {{ $caches }}/.cache}
+- {name: HF_HOME, value: {{ ternary "/cache" "/home/medreward" (ne (include "medreward.keepsModels" $role) "") }}/huggingface}
+- {name: VLLM_CACHE_ROOT, value: {{ $caches }}/vllm}
+- {name: TORCHINDUCTOR_CACHE_DIR, value: {{ $caches }}/inductor}
+- {name: TRITON_CACHE_DIR, value: {{ $caches }}/triton}
 - {name: VLLM_NO_USAGE_STATS, value: "1"}
 - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
-{{- if or $root.Values.hub.offline (not (and $role.model.id (eq $role.model.source "hub"))) }}
+{{- if or $root.Values.hub.offline (not (include "medreward.usesHub" $role)) }}
 - {name: HF_HUB_OFFLINE, value: "1"}
 - {name: TRANSFORMERS_OFFLINE, value: "1"}
 {{- end }}
-{{- if and $root.Values.hub.existingSecret (eq $role.model.source "hub") $role.model.id }}
+{{- if and $root.Values.hub.existingSecret (include "medreward.usesHub" $role) }}
 - {name: HF_TOKEN_PATH, value: /run/secrets/medreward/hub-token}
 {{- end }}
 {{- with $role.extraEnv }}
@@ -113,9 +120,77 @@ redis_tls_check: {{ $redis.tls.check }}
 {{- end }}
 {{- end -}}
 
-{{/* The secrets of a role, as files named like settings: list of the root and the role's name. */}}
+{{/* Seconds until a role's pods are ready: for the role that clients reach, until all of them are, since it is
+ready when its engines are. A download takes as long again. List of the root, the role's name and values. */}}
+{{- define "medreward.longestStart" -}}
+{{- $longest := 0 -}}
+{{- $isFront := eq (index . 1) (include "medreward.front" (index . 0)) -}}
+{{- range ternary (values (fromYaml (include "medreward.roles" (index . 0)))) (list (index . 2)) $isFront -}}
+{{- $longest = max $longest (mul .startup.timeoutSeconds (ternary 2 1 .model.predownload)) -}}
+{{- end -}}
+{{- $longest -}}
+{{- end -}}
+
+{{/* The container that downloads a role's model before the others start, in the same pod: on its node, with
+its claim and its environment. List of the root, the role's name and values. */}}
+{{- define "medreward.download" -}}
+{{- $root := index . 0 -}}{{- $name := index . 1 -}}{{- $role := index . 2 -}}
+- name: download
+  image: {{ include "medreward.image" (list $root $role.image) }}
+  imagePullPolicy: {{ $role.image.pullPolicy }}
+  command: [hf, download, {{ $role.model.id | quote }}{{ with $role.model.revision }}, --revision, {{ . | quote }}{{ end }}]
+  securityContext:
+    {{- toYaml $root.Values.containerSecurityContext | nindent 4 }}
+    readOnlyRootFilesystem: true
+  env:
+    - {name: HOME, value: /home/medreward}
+    - {name: HF_HOME, value: /cache/huggingface}
+    - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
+    {{- if $root.Values.hub.existingSecret }}
+    - {name: HF_TOKEN_PATH, value: /run/secrets/hub-token}
+    {{- end }}
+    {{- with $role.extraEnv }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  resources:
+    requests: {cpu: 500m, memory: 1Gi, ephemeral-storage: 256Mi}
+    limits: {cpu: "2", memory: 4Gi, ephemeral-storage: {{ $role.resources.limits | dig "ephemeral-storage" "1Gi" }}}
+  volumeMounts:
+    - {name: home, mountPath: /home/medreward}
+    - {name: tmp, mountPath: /tmp}
+    - {name: cache, mountPath: /cache}
+    {{- if $root.Values.hub.existingSecret }}
+    - {name: secrets, mountPath: /run/secrets/hub-token, subPath: hub-token, readOnly: true}
+    {{- end }}
+    {{- with $role.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+
+{{/* Of a role's secrets that the chart did not make: as a cluster has them now, so that a change rolls the
+pods. Without a cluster to look into it stays the same. List of the root, the role's name and values. */}}
+{{- define "medreward.secretsChecksum" -}}
+{{- $root := index . 0 -}}
+{{- $fullname := include "medreward.fullname" $root -}}
+{{- $made := list (printf "%s-inner" $fullname) (printf "%s-api" $fullname) (printf "%s-valkey" $fullname) -}}
+{{- $found := list -}}
+{{- range fromYamlArray (include "medreward.secretSources" .) -}}
+{{- if not (has .secret.name $made) -}}
+{{- $data := (lookup "v1" "Secret" $root.Release.Namespace .secret.name).data | default dict -}}
+{{- range .secret.items -}}
+{{- $found = append $found (list .path (index $data .key)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq (index . 1) (include "medreward.front" $root)) $root.Values.redis.tls.existingSecret -}}
+{{- $found = append $found (lookup "v1" "Secret" $root.Release.Namespace $root.Values.redis.tls.existingSecret).data -}}
+{{- end -}}
+{{- $found | toJson | sha256sum -}}
+{{- end -}}
+
+{{/* The secrets of a role, as files named like settings: list of the root, the role's name and values. */}}
 {{- define "medreward.secretSources" -}}
-{{- $root := index . 0 -}}{{- $name := index . 1 -}}
+{{- $root := index . 0 -}}{{- $name := index . 1 -}}{{- $role := index . 2 -}}
 {{- $isFront := eq $name (include "medreward.front" $root) -}}
 {{- $external := $root.Values.external }}
 - secret:
@@ -124,13 +199,13 @@ redis_tls_check: {{ $redis.tls.check }}
       - {key: drain-token, path: medreward_drain_token}
       - {key: fence-secret, path: medreward_secret}
       {{- if not $isFront }}
-      - {key: inner-key, path: medreward_api_keys}
+      - {key: {{ $root.Values.inner.acceptedKey }}, path: medreward_api_keys}
       {{- else if eq $name "api" }}
       {{- if not $external.judge.url }}
-      - {key: inner-key, path: medreward_judge_api_key}
+      - {key: {{ $root.Values.inner.sentKey }}, path: medreward_judge_api_key}
       {{- end }}
       {{- if not $external.embedder.url }}
-      - {key: inner-key, path: medreward_embedder_api_key}
+      - {key: {{ $root.Values.inner.sentKey }}, path: medreward_embedder_api_key}
       {{- end }}
       {{- end }}
 {{- if and $isFront (not $root.Values.api.allowUnauthenticated) }}
@@ -159,7 +234,7 @@ redis_tls_check: {{ $redis.tls.check }}
       - {key: {{ . }}, path: medreward_redis_sentinel_password}
       {{- end }}
 {{- end }}
-{{- if and $root.Values.hub.existingSecret (not $isFront) }}
+{{- if and $root.Values.hub.existingSecret (include "medreward.usesHub" $role) }}
 - secret:
     name: {{ $root.Values.hub.existingSecret }}
     items:

@@ -1,11 +1,13 @@
 """What a cluster refuses, or takes and then fails at, and no schema finds."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from medreward.cli.environment import NO_SETTINGS
 from medreward.engines.models import CATALOGUE, SplitModel
@@ -13,12 +15,14 @@ from medreward.http.routes.probes import PROBES
 from medreward.settings import Settings
 from tests.deploy.helm.conftest import (
     CHART,
+    EVERY_VALUES,
     NEWEST,
     NEWEST_KUBERNETES,
     Document,
     of_kind,
     pod_specs,
     rendered,
+    run_helm,
 )
 
 pytestmark = pytest.mark.xdist_group("helm")
@@ -60,9 +64,9 @@ def services(documents: list[Document]) -> Iterator[tuple[Document, Document, Do
     """The deployments of the service itself: each with its pod's specification and container."""
     for document in of_kind(documents, "Deployment"):
         spec = document["spec"]["template"]["spec"]
-        (container,) = spec["containers"]
-        if container["name"] == "medreward":
-            yield document, spec, container
+        for container in spec["containers"]:
+            if container["name"] == "medreward":
+                yield document, spec, container
 
 
 def sources(spec: Document) -> list[Document]:
@@ -126,8 +130,9 @@ def test_mounts_have_volumes_and_volumes_are_mounted(documents: list[Document]) 
         volumes = {volume["name"] for volume in spec.get("volumes", [])}
         mounted = [m for c in containers(spec) for m in c.get("volumeMounts", [])]
         assert {mount["name"] for mount in mounted} == volumes, name
-        paths = [mount["mountPath"] for mount in mounted]
-        assert len(paths) == len(set(paths)), name
+        for container in containers(spec):
+            paths = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+            assert len(paths) == len(set(paths)), name
 
 
 def references(spec: Document) -> Iterator[tuple[str, str]]:
@@ -194,7 +199,8 @@ def test_pods_are_restricted(documents: list[Document]) -> None:
     """As the Pod Security Standard of that name asks, hooks too."""
     for name, _, spec in pod_specs(documents):
         assert spec["securityContext"]["runAsNonRoot"] is True, name
-        assert spec["securityContext"]["runAsUser"] == UID
+        # OpenShift chooses it, where the values leave it out.
+        assert spec["securityContext"].get("runAsUser", UID) == UID
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert spec["automountServiceAccountToken"] is False
         assert spec["enableServiceLinks"] is False
@@ -346,6 +352,7 @@ def test_a_gpu_is_never_asked_for_twice_in_a_rollout(documents: list[Document]) 
     """The old pod goes before the new one comes, or there would be no GPU for it."""
     for document in of_kind(documents, "Deployment"):
         container = document["spec"]["template"]["spec"]["containers"][0]
+        assert container["name"] in {"medreward", "valkey"}
         strategy = document["spec"]["strategy"]
         if has_gpu(container) and strategy["type"] == "RollingUpdate":
             assert strategy["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
@@ -387,3 +394,240 @@ def test_the_versions_agree() -> None:
 
     chart = (CHART / "Chart.yaml").read_text("utf-8")
     assert f"appVersion: {medreward.__version__}" in chart
+
+
+def role_of(document: Document) -> str:
+    """The role that a deployment is of."""
+    return str(document["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+def test_a_rollout_may_take_as_long_as_the_slowest_pod_that_it_waits_for(
+    documents: list[Document],
+) -> None:
+    """A download included; the role that clients reach is ready when its engines are."""
+    longest = {}
+    for document, spec, container in services(documents):
+        probe = container["startupProbe"]
+        start_s = probe["periodSeconds"] * probe["failureThreshold"]
+        downloads = any(c["name"] == "download" for c in spec.get("initContainers", []))
+        longest[role_of(document)] = start_s * (2 if downloads else 1)
+    for document, _, _ in services(documents):
+        waits_for = longest if role_of(document) == "api" else {role_of(document): 0}
+        needed_s = max(longest[role] for role in waits_for)
+        assert document["spec"]["progressDeadlineSeconds"] > needed_s + 60
+
+
+def test_the_hubs_token_is_where_it_is_looked_for(documents: list[Document]) -> None:
+    """In every pod whose model comes from the hub, and in no other."""
+    for document, spec, container in services(documents):
+        (volume,) = [v for v in spec["volumes"] if v["name"] == "secrets"]
+        held = {
+            item["path"]
+            for source in volume["projected"]["sources"]
+            for item in source["secret"]["items"]
+        }
+        told = variables(container).get("HF_TOKEN_PATH")
+        assert (told is not None) == ("hub-token" in held), document["metadata"]["name"]
+        assert told in {None, "/run/secrets/medreward/hub-token"}
+
+
+def test_a_gated_model_gets_its_token_in_one_pod_too() -> None:
+    """The service and the download before it."""
+    ((_, spec, container),) = services(rendered("gated-single.yaml"))
+    (download,) = spec["initContainers"]
+
+    assert variables(container)["HF_TOKEN_PATH"] == "/run/secrets/medreward/hub-token"
+    (mount,) = [m for m in download["volumeMounts"] if m["name"] == "secrets"]
+    assert mount["mountPath"] == variables(download)["HF_TOKEN_PATH"]
+    assert mount["subPath"] == "hub-token"
+
+
+def test_a_model_is_downloaded_before_the_service_by_its_own_pod() -> None:
+    """On the same node and claim, through the same proxy, with the same restrictions; there are no jobs."""
+    documents = rendered("gated-single.yaml")
+    ((_, spec, container),) = services(documents)
+    (download,) = spec["initContainers"]
+    hub = {m["mountPath"]: m["name"] for m in download["volumeMounts"]}
+
+    assert of_kind(documents, "Job") == []
+    assert download["image"] == container["image"]
+    assert download["command"][:3] == ["hf", "download", "google/medgemma-27b-text-it"]
+    assert hub["/cache"] == "cache"
+    assert variables(download)["HF_HOME"] == variables(container)["HF_HOME"]
+    assert variables(download)["HTTPS_PROXY"] == variables(container)["HTTPS_PROXY"]
+    assert spec["nodeSelector"] == {"accelerator": "h100"}
+
+
+IMMUTABLE = {
+    "Deployment": ("selector",),
+    "Job": ("template", "selector"),
+    "PersistentVolumeClaim": ("accessModes", "storageClassName", "resources"),
+    "Service": ("clusterIP",),
+}
+"""Fields of a specification that a cluster refuses to change."""
+
+
+@pytest.mark.parametrize("values", EVERY_VALUES)
+def test_the_next_version_of_the_chart_changes_nothing_that_cannot_be_changed(
+    values: str, tmp_path: Path
+) -> None:
+    """Else an upgrade fails with `field is immutable`."""
+    newer = tmp_path / "medreward"
+    shutil.copytree(CHART, newer)
+    text = (newer / "Chart.yaml").read_text("utf-8")
+    (newer / "Chart.yaml").write_text(text.replace("ersion: 0.1.0", "ersion: 9.9.9"), "utf-8")
+    files = ["--values", str(CHART / "ci" / values)] if values else []
+    made = run_helm(NEWEST, "template", "t", str(newer), "--namespace", "ns", *files)
+    after = {
+        (d["kind"], d["metadata"]["name"]): d
+        for d in yaml.load_all(made.stdout, yaml.CSafeLoader)
+        if d
+    }
+
+    assert "9.9.9" in made.stdout
+    for document in rendered(values):
+        key = (document["kind"], document["metadata"]["name"])
+        for field in IMMUTABLE.get(document["kind"], ()):
+            assert after[key]["spec"].get(field) == document["spec"].get(field), key
+
+
+@pytest.mark.parametrize("values", ["ingress.yaml", "gateway.yaml", "openshift.yaml"])
+def test_requests_from_outside_pass_the_policies(values: str) -> None:
+    """The controller's namespace or the clients' addresses are let in; pods of other namespaces are not."""
+    (policy,) = [
+        d
+        for d in of_kind(rendered(values), "NetworkPolicy")
+        if d["metadata"]["name"].endswith("-api")
+    ]
+    peers = policy["spec"]["ingress"][0]["from"]
+
+    assert any(peer.get("namespaceSelector") or "ipBlock" in peer for peer in peers)
+    assert all(peer.get("namespaceSelector") != {} for peer in peers)
+
+
+def test_names_are_resolved_wherever_dns_runs(documents: list[Document]) -> None:
+    """In pods (on OpenShift at 5353), and on the node's own address."""
+    for policy in of_kind(documents, "NetworkPolicy"):
+        rules = policy["spec"].get("egress", [])
+        dns = [rule for rule in rules if {"port": 53, "protocol": "UDP"} in rule["ports"]]
+        if rules:
+            (rule,) = dns
+            assert {"port": 5353, "protocol": "UDP"} in rule["ports"]
+            assert {"namespaceSelector": {}} in rule["to"]
+            assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in rule["to"]
+
+
+def test_no_id_is_asked_for_where_the_platform_chooses_it() -> None:
+    """As OpenShift's restricted-v2 wants it, and still not as root."""
+    for name, _, spec in pod_specs(rendered("openshift.yaml")):
+        for context in [spec["securityContext"], *(c["securityContext"] for c in containers(spec))]:
+            assert not {"runAsUser", "runAsGroup", "fsGroup"} & context.keys(), name
+            assert context["runAsNonRoot"] is True
+
+
+def test_a_cluster_without_ipv4_is_served() -> None:
+    """Every service asks for IPv6, and every pod listens on it; else on IPv4 alone."""
+    documents = rendered("ipv6.yaml")
+
+    for service in of_kind(documents, "Service"):
+        assert service["spec"]["ipFamilies"] == ["IPv6"]
+        assert service["spec"]["ipFamilyPolicy"] == "SingleStack"
+    assert {variables(c)["MEDREWARD_HOST"] for _, _, c in services(documents)} == {"::"}
+    assert {variables(c)["MEDREWARD_HOST"] for _, _, c in services(rendered(""))} == {"0.0.0.0"}  # noqa: S104 - inside a pod
+
+
+@pytest.mark.parametrize("policy", ["PreferDualStack", "RequireDualStack"])
+def test_with_both_families_a_pod_listens_on_both(policy: str) -> None:
+    """The address of IPv6 takes both."""
+    documents = rendered("", NEWEST, NEWEST_KUBERNETES, "--set", f"service.ipFamilyPolicy={policy}")
+
+    assert {variables(c)["MEDREWARD_HOST"] for _, _, c in services(documents)} == {"::"}
+
+
+def test_what_is_compiled_is_kept_beside_the_model(documents: list[Document]) -> None:
+    """In a volume as large as the model's; in the home only if that one is missing or read-only."""
+    for _, spec, container in services(documents):
+        told = variables(container)
+        mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        writable = "/cache" in mounts and not (
+            volumes["cache"].get("persistentVolumeClaim", {}).get("readOnly", False)
+        )
+        for name in (
+            *("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"),
+            "XDG_CACHE_HOME",
+        ):
+            assert told[name].startswith("/cache/" if writable else "/home/medreward/"), name
+
+
+def scaled(documents: list[Document], role: str) -> Document:
+    """What KEDA is told of a role."""
+    (scaling,) = [
+        d for d in of_kind(documents, "ScaledObject") if d["metadata"]["name"].endswith(f"-{role}")
+    ]
+    return scaling
+
+
+def test_keda_asks_a_prometheus_that_wants_to_know_who_asks() -> None:
+    """By a TriggerAuthentication and further metadata, in both triggers."""
+    triggers = scaled(rendered("openshift.yaml"), "judge")["spec"]["triggers"]
+
+    assert len(triggers) == 2
+    for trigger in triggers:
+        assert trigger["authenticationRef"] == {"name": "thanos"}
+        assert trigger["metadata"]["authModes"] == "bearer"
+        assert trigger["metadata"]["serverAddress"].startswith("https://")
+
+
+def test_keda_has_the_triggers_that_it_is_given() -> None:
+    """Instead of ours; a fallback only if one of them could use it."""
+    given = "roles.judge.autoscaling"
+    spec = scaled(rendered("extras.yaml"), "embed")["spec"]
+    by_cpu = scaled(
+        rendered(
+            "",
+            NEWEST,
+            NEWEST_KUBERNETES,
+            *("--set", f"{given}.type=keda,{given}.triggers[0].type=cpu"),
+            *("--set", f"{given}.triggers[0].metadata.value=60"),
+        ),
+        "judge",
+    )["spec"]
+
+    assert [trigger["type"] for trigger in spec["triggers"]] == ["cron"]
+    assert "fallback" in spec
+    assert [trigger["type"] for trigger in by_cpu["triggers"]] == ["cpu"]
+    assert "fallback" not in by_cpu
+
+
+def test_containers_hooks_and_objects_of_ones_own_are_added() -> None:
+    """Before and beside the service, in its lifecycle, and beside the chart's objects."""
+    documents = rendered("extras.yaml")
+    (api,) = [d for d, _, _ in services(documents) if role_of(d) == "api"]
+    spec = api["spec"]["template"]["spec"]
+    (extra,) = [d for d in of_kind(documents, "ConfigMap") if d["metadata"]["name"] == "t-extra"]
+
+    assert [c["name"] for c in spec["initContainers"]] == ["wait"]
+    assert [c["name"] for c in spec["containers"]] == ["medreward", "mesh"]
+    assert spec["containers"][0]["lifecycle"]["preStop"]["exec"]
+    assert spec["containers"][0]["readinessProbe"]["periodSeconds"] == 2
+    assert spec["schedulerName"] == "volcano"
+    assert api["metadata"]["annotations"] == {"reloader.stakater.com/auto": "true"}
+    assert extra["data"] == {"namespace": "ns"}
+
+
+def test_the_inner_key_is_sent_and_accepted_by_names_of_their_own() -> None:
+    """So that a new key can be accepted before it is sent."""
+    items = {}
+    for document, spec, _ in services(rendered("extras.yaml")):
+        (volume,) = [v for v in spec["volumes"] if v["name"] == "secrets"]
+        items[role_of(document)] = {
+            item["path"]: item["key"]
+            for source in volume["projected"]["sources"]
+            for item in source["secret"]["items"]
+        }
+
+    assert items["api"]["medreward_judge_api_key"] == "inner-key"
+    assert items["api"]["medreward_embedder_api_key"] == "inner-key"
+    assert items["judge"]["medreward_api_keys"] == "inner-keys"
+    assert items["embed"]["medreward_api_keys"] == "inner-keys"

@@ -64,7 +64,9 @@ def test_every_document_is_what_kubernetes_says(values: str, kubernetes: str) ->
     assert errors == []
 
 
-@pytest.mark.parametrize("values", ["production.yaml", "keda.yaml", "gateway.yaml"])
+@pytest.mark.parametrize(
+    "values", ["production.yaml", "keda.yaml", "gateway.yaml", "openshift.yaml", "extras.yaml"]
+)
 def test_custom_resources_are_what_their_operators_say(values: str) -> None:
     """Prometheus' operator, KEDA and the Gateway API."""
     custom = [document for document in rendered(values) if is_custom(document)]

@@ -34,6 +34,8 @@ STOPPED = {"type": "RollingUpdate", "maxSurge": 0, "maxUnavailable": 0}
 OPEN = {"api.allowUnauthenticated": True}
 HASTY = {"type": "keda", "prometheusAddress": "http://p", "cooldownSeconds": 60}
 REDIS = {"enabled": True, "host": "r"}
+INGRESS = {"enabled": True, "hosts": [{"host": "h"}]}
+GATEWAY = {"enabled": True, "parentRefs": [{"name": "g"}]}
 CACHE = "roles.judge.model.cache"
 
 REFUSED: list[tuple[dict[str, object], str]] = [
@@ -53,6 +55,12 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"networkPolicy.clients": []}, "clients"),
     ({"service.type": "ExternalName"}, "type"),
     ({"gateway.requestTimeout": "long"}, "requestTimeout"),
+    ({"podSecurityContext": {"runAsUsr": 1}}, "runAsUsr"),
+    ({"service.ipFamilies": ["IPv5"]}, "ipFamilies"),
+    ({f"{AUTOSCALING}.prometheusMetadata": {"query": "up"}}, "query"),
+    ({f"{AUTOSCALING}.triggers": [{"type": "cron"}]}, "metadata"),
+    ({"roles.api.extraContainers": [{"image": "i:1"}]}, "name"),
+    ({"extraObjects": [{"kind": "Secret"}]}, "apiVersion"),
     ({"api.recipes": {"strict.yaml": ""}}, "strict.yaml"),
     # Only the values together tell what is wrong with these.
     ({"mode": "single", "external.judge.url": "http://j/v1"}, "external:"),
@@ -65,11 +73,8 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"redis": REDIS | {"sentinelPasswordKey": "p"}}, "redis.existingSecret"),
     ({"ingress.enabled": True}, "ingress.hosts"),
     ({"gateway.enabled": True}, "gateway.parentRefs"),
-    (OPEN | {"ingress": {"enabled": True, "hosts": [{"host": "h"}]}}, "api.allowUnauthenticated"),
-    (
-        OPEN | {"gateway": {"enabled": True, "parentRefs": [{"name": "g"}]}},
-        "api.allowUnauthenticated",
-    ),
+    (OPEN | {"ingress": INGRESS}, "api.allowUnauthenticated"),
+    (OPEN | {"gateway": GATEWAY}, "api.allowUnauthenticated"),
     ({"api": {"recipes": {"a.toml": ""}, "recipesConfigMap": "r"}}, "api.recipes"),
     ({AUTOSCALING: {"type": "keda"}}, "autoscaling.prometheusAddress"),
     ({AUTOSCALING: HASTY}, "autoscaling.cooldownSeconds"),
@@ -86,7 +91,24 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"roles.judge.model": {"source": "pvc", "path": "m"}}, f"{CACHE}.type"),
     ({f"{CACHE}.type": "existingClaim"}, f"{CACHE}.existingClaim"),
     ({"roles.judge": {"replicas": 2, "model": {"cache": CLAIM}}}, f"{CACHE}.accessModes"),
-    ({"roles.judge.model.predownload": True}, "roles.judge.model.predownload"),
+    (
+        {"roles.judge.model": {"predownload": True, "source": "image"}},
+        "roles.judge.model.predownload",
+    ),
+    ({"roles.api.progressDeadlineSeconds": 600}, "roles.api.progressDeadlineSeconds"),
+    ({"roles.api.probes.liveness": {"periodSeconds": 1}}, "roles.api.probes.liveness"),
+    ({"inner.acceptedKey": "inner-keys"}, "inner.existingSecret"),
+    ({"ingress": INGRESS}, "networkPolicy.controllerPeers"),
+    ({"gateway": GATEWAY}, "networkPolicy.controllerPeers"),
+    ({"service.type": "LoadBalancer"}, "networkPolicy.controllerPeers"),
+    ({"service.type": "NodePort"}, "networkPolicy.controllerPeers"),
+    (
+        {
+            "ingress": INGRESS,
+            "networkPolicy.clients": [{"podSelector": {"matchLabels": {"a": "b"}}}],
+        },
+        "networkPolicy.controllerPeers",
+    ),
     ({"roles.judge": {"gpu": {"count": 2}, "shmSize": ""}}, "roles.judge.shmSize"),
     ({"roles.api.gpu.count": 1}, "roles.api.gpu.count"),
 ]
@@ -132,7 +154,7 @@ def described(schema: dict[str, Any], path: str) -> dict[str, Any] | None:
             here = here["properties"][key]
         elif isinstance(here.get("additionalProperties"), dict):
             here = here["additionalProperties"]
-        elif here.get("type") == "object" and "properties" not in here:
+        elif "object" in here.get("type", "") and "properties" not in here:
             return here
         else:
             return None

@@ -4,6 +4,9 @@ import os
 import urllib.error
 import urllib.request
 
+# Directly, whatever proxy the cluster gives its pods.
+urllib.request.install_opener(urllib.request.build_opener(urllib.request.ProxyHandler({})))
+
 url = "http://" + os.environ["METRICS_HOST"] + ":9464/metrics"
 with urllib.request.urlopen(url, timeout=30) as reply:
     text = reply.read().decode()

@@ -5,6 +5,9 @@ import os
 import pathlib
 import urllib.request
 
+# Directly, whatever proxy the cluster gives its pods.
+urllib.request.install_opener(urllib.request.build_opener(urllib.request.ProxyHandler({})))
+
 KEYS = pathlib.Path("/run/secrets/medreward/medreward_api_keys")
 HEADERS = {"Content-Type": "application/json"}
 if KEYS.exists():
