@@ -17,4 +17,8 @@ if [ ! -e secrets/hf_token ] || [ -n "${HF_TOKEN:-}" ]; then
   printf '%s' "${HF_TOKEN:-}" > secrets/hf_token
 fi
 chmod 644 secrets/*
+# With SELinux, containers read only what is labelled for them.
+if command -v selinuxenabled > /dev/null && selinuxenabled; then
+  chcon -R -t container_file_t secrets
+fi
 echo "secrets/ is there. Your key: export MEDREWARD_KEY=\$(cat secrets/medreward_api_keys)"

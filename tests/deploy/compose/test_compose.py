@@ -14,6 +14,7 @@ import yaml
 
 from medreward.engines.accelerator import GIB
 from medreward.engines.models import CATALOGUE, SplitModel
+from medreward.http.routes.probes import PROBES
 from medreward.settings import Settings
 from tests.programs import path_of
 
@@ -85,7 +86,8 @@ def test_every_container_is_hardened(name: str) -> None:
     assert not any("docker.sock" in str(volume) for volume in service.get("volumes", []))
     # Ports are of this machine alone, unless somebody says otherwise in one place.
     ports = service.get("ports", [])
-    assert all(port.startswith("${MEDREWARD_BIND:-127.0.0.1}:") for port in ports)
+    bind = "MONITORING_BIND" if name in {"prometheus", "grafana"} else "MEDREWARD_BIND"
+    assert all(port.startswith(f"${{{bind}:-127.0.0.1}}:") for port in ports)
     assert not ports or name not in {"judge", "embed", "redis"}
     # A tag that is not the latest; .env may give a digest.
     image = re.fullmatch(r"\$\{[A-Z]+_IMAGE:-(.+):([^:]+)\}", service["image"])
@@ -159,7 +161,9 @@ def test_a_container_has_the_time_to_drain(name: str) -> None:
     needed = float(told["MEDREWARD_DRAIN_S"]) + float(told["MEDREWARD_DRAIN_DELAY_S"])
 
     assert int(service["stop_grace_period"].removesuffix("s")) >= needed + 10
-    assert f":{told['MEDREWARD_ADMIN_PORT']}/readyz" in service["healthcheck"]["test"][-1]
+    asked = service["healthcheck"]["test"][-1]
+    assert told["MEDREWARD_ADMIN_PORT"] in asked
+    assert "/readyz" in asked
 
 
 def test_the_example_environment_lists_every_variable_with_its_default() -> None:
@@ -174,6 +178,31 @@ def test_the_example_environment_lists_every_variable_with_its_default() -> None
 
     assert example == used
     assert "${" not in re.sub(r"\$\{[A-Z0-9_]+:-[^}]*\}", "", text)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_containers_reach_each_other_and_themselves_without_a_proxy(name: str) -> None:
+    """Docker's client may have one injected; requests to neighbours, and health checks, would go there."""
+    service = SERVICES[name]
+    direct = service["environment"]["NO_PROXY"]
+
+    assert {"localhost", "127.0.0.1", "judge", "embed", "redis"} <= set(direct.split(","))
+    assert direct.endswith("${NO_PROXY:-}")
+    assert service["environment"]["no_proxy"] == direct
+    assert "http.client" in service["healthcheck"]["test"][-1]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_container_may_open_as_many_files_as_it_has_clients(name: str) -> None:
+    """A connection is one, and the service takes 4,096 requests at a time."""
+    assert SERVICES[name]["ulimits"]["nofile"] >= 2 * Settings().max_requests_in_flight
+
+
+def test_folders_of_the_repository_are_labelled_for_containers() -> None:
+    """Or a host with SELinux refuses them; `z`, since several containers read them."""
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", []):
+            assert not volume.startswith("./") or volume.endswith(":ro,z"), name
 
 
 def test_secrets_are_made_once_and_kept(tmp_path: Path) -> None:
@@ -202,6 +231,25 @@ def test_secrets_stay_out_of_git_and_of_images() -> None:
     assert (ROOT / ".dockerignore").read_text("utf-8").splitlines()[0] == "*"
 
 
+def test_haproxy_asks_whether_a_replica_is_ready_and_alive() -> None:
+    """One that is stuck may still call itself ready."""
+    config = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text("utf-8")
+    asked = re.findall(
+        r"http-check send meth GET uri (\S+)\n\s+http-check expect status 200", config
+    )
+
+    assert asked == ["/readyz", "/livez"]
+    assert set(asked) <= set(PROBES)
+
+
+@pytest.mark.needs("haproxy")
+def test_haproxy_takes_its_configuration() -> None:
+    """By its own check."""
+    checked = run(path_of("haproxy"), "-c", "-f", "deploy/haproxy/haproxy.cfg")
+
+    assert checked.returncode == 0, checked.stderr
+
+
 @pytest.mark.needs("promtool")
 def test_prometheus_takes_its_configuration() -> None:
     """With the rules that it names, and the ports that the services have."""
@@ -216,5 +264,5 @@ def test_prometheus_takes_its_configuration() -> None:
     assert set(job["dns_sd_configs"][0]["names"]) == set(OURS)
     assert job["dns_sd_configs"][0]["port"] == 9464
     mounted = SERVICES["prometheus"]["volumes"][0]
-    assert mounted == "./deploy/prometheus:/etc/prometheus:ro"
+    assert mounted == "./deploy/prometheus:/etc/prometheus:ro,z"
     assert (ROOT / "deploy" / "prometheus" / "alerts.yml").exists()
