@@ -30,6 +30,21 @@ Money = Annotated[float, Field(ge=0)]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 Role = Literal["all", "api", "judge", "embed"]
 ExamSetting = Literal["auto", "off", "on", "require"]
+VllmArgument = Literal[
+    "async_scheduling",
+    "attention_backend",
+    "cpu_offload_gb",
+    "disable_cascade_attn",
+    "disable_custom_all_reduce",
+    "enable_chunked_prefill",
+    "enable_expert_parallel",
+    "kv_cache_dtype",
+    "max_num_batched_tokens",
+    "max_num_seqs",
+    "quantization",
+    "safetensors_load_strategy",
+]
+"""Arguments of vLLM's engine that can be set: none that runs code of a model or writes prompts to a log."""
 
 
 class Choice(NamedTuple):
@@ -207,6 +222,9 @@ class Settings(BaseSettings):
     """Precision of the vllm engine; by default the model's own (auto), and float32 on a CPU."""
     vllm_enforce_eager: bool | None = None
     """Run the vllm engine's model uncompiled, which starts sooner; by default only on a CPU."""
+    vllm_arguments: dict[VllmArgument, str | int | float | bool] = Field(default_factory=dict)
+    """Further arguments of vLLM's engine, as a JSON object such as `{"quantization": "fp8"}`; which
+    ones can be set is in docs/vllm.md. They are part of the judge's identity."""
 
     embedder: str | None = None
     """Engine of the embedder: sentence_transformer, openai, role (another medreward process, with

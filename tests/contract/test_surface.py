@@ -19,7 +19,11 @@ ROOT = Path(__file__).parents[2]
 SURFACE: dict[str, Any] = json.loads((Path(__file__).parent / "surface.json").read_text("utf-8"))
 
 REMOVED_SETTINGS = {"judge_max_cost_per_run"}
-ADDED_SETTINGS = {"causal_lm_dtype": "None", "exam": "auto"}
+ADDED_SETTINGS = {
+    "causal_lm_dtype": "None",
+    "exam": "auto",
+    "vllm_arguments": "PydanticUndefined",
+}
 OTHER_DEFAULTS = {"vllm_gpu_memory_utilization": "None", "cascade": "None"}
 """Settings with another default than in that state: None is computed from the free memory, and for
 `cascade` is the profile's choice."""

@@ -317,6 +317,18 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_field(
     assert field in str(caught.value)
 
 
+def test_vllm_takes_the_arguments_of_its_engine_that_are_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a JSON object; one that would run a model's own code is none of them."""
+    monkeypatch.setenv("MEDREWARD_VLLM_ARGUMENTS", '{"quantization": "fp8", "max_num_seqs": 128}')
+    assert Settings().vllm_arguments == {"quantization": "fp8", "max_num_seqs": 128}
+
+    monkeypatch.setenv("MEDREWARD_VLLM_ARGUMENTS", '{"trust_remote_code": true}')
+    with pytest.raises(ValidationError, match="vllm_arguments"):
+        Settings()
+
+
 def test_an_argument_that_is_no_setting_is_refused() -> None:
     """A misspelt name would be a silent default."""
     with pytest.raises(ValidationError, match="judge_modle"):

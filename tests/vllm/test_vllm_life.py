@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from medreward.engines.judges.vllm_engine import EngineOptions
 from medreward.settings import default_models_dir
 from tests.vllm.conftest import MODEL, ServeVllm, own_processes
 
@@ -144,3 +145,13 @@ async def test_a_model_that_is_none_is_said_by_readyz(
 
         assert status == 503
         assert "MEDREWARD_JUDGE_MODEL" in state["message"]
+
+
+def test_further_arguments_reach_the_engine_and_the_judges_identity() -> None:
+    """In one order, whichever they were given in; without any, the identity is the precision alone."""
+    options = EngineOptions(dtype="bfloat16", more={"quantization": "fp8", "max_num_seqs": 8})
+
+    assert options.arguments()["max_num_seqs"] == 8
+    assert options.arguments()["quantization"] == "fp8"
+    assert options.identity == "bfloat16:max_num_seqs=8:quantization=fp8"
+    assert EngineOptions(dtype="bfloat16").identity == "bfloat16"

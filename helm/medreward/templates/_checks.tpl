@@ -59,6 +59,9 @@
 {{- fail (printf "networkPolicy.controllerPeers: with %s requests come from outside the namespace, and the policies let in none; name the controller's namespace, or the addresses of clients" $way) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.api.readyWhenDegraded (eq .Values.mode "single") -}}
+{{- fail "api.readyWhenDegraded: with mode=single the engines are in the same pod, which is not ready without them" -}}
+{{- end -}}
 {{- if and .Values.api.recipes .Values.api.recipesConfigMap -}}
 {{- fail "api.recipes: either these or api.recipesConfigMap" -}}
 {{- end -}}
@@ -126,6 +129,9 @@
 {{- end -}}
 {{- if and (gt (int $role.gpu.count) 1) (not $role.shmSize) -}}
 {{- fail (printf "%s.shmSize: several GPUs together need memory behind /dev/shm, such as 8Gi" $at) -}}
+{{- end -}}
+{{- if and $role.vllmArguments (ne $role.engine "vllm") -}}
+{{- fail (printf "%s.vllmArguments: only with engine=vllm" $at) -}}
 {{- end -}}
 {{- if and (eq $name "api") (gt (int $role.gpu.count) 0) -}}
 {{- fail "roles.api.gpu.count: an api holds no model" -}}

@@ -44,7 +44,9 @@
 {{- with $model -}}{{- $_ := set $settings (printf "%s_model" $noun) . -}}{{- end -}}
 {{- with $role.model.revision -}}{{- $_ := set $settings (printf "%s_revision" $noun) . -}}{{- end -}}
 {{- if and (eq $name "judge") (gt (int $role.gpu.count) 1) -}}{{- $_ := set $settings "vllm_tensor_parallel" (toString $role.gpu.count) -}}{{- end -}}
+{{- with $role.vllmArguments -}}{{- $_ := set $settings "vllm_arguments" (toJson .) -}}{{- end -}}
 {{- if eq $name "api" -}}
+{{- if $root.Values.api.readyWhenDegraded -}}{{- $_ := set $settings "ready_when_degraded" "true" -}}{{- end -}}
 {{- if $root.Values.external.judge.url -}}
 {{- $_ := set $settings "judge" "openai" -}}
 {{- $_ := set $settings "judge_url" $root.Values.external.judge.url -}}
@@ -167,8 +169,9 @@ its claim and its environment. List of the root, the role's name and values. */}
     {{- end }}
 {{- end -}}
 
-{{/* Of a role's secrets that the chart did not make: as a cluster has them now, so that a change rolls the
-pods. Without a cluster to look into it stays the same. List of the root, the role's name and values. */}}
+{{/* Of a role's secrets that the chart did not make, those that are read at the start alone: as a cluster has
+them now, so that a change rolls the pods. Without a cluster to look into it stays the same. List of the root,
+the role's name and values. */}}
 {{- define "medreward.secretsChecksum" -}}
 {{- $root := index . 0 -}}
 {{- $fullname := include "medreward.fullname" $root -}}
@@ -178,7 +181,9 @@ pods. Without a cluster to look into it stays the same. List of the root, the ro
 {{- if not (has .secret.name $made) -}}
 {{- $data := (lookup "v1" "Secret" $root.Release.Namespace .secret.name).data | default dict -}}
 {{- range .secret.items -}}
+{{- if not (has .path (list "medreward_api_keys" "redis-password" "hub-token")) -}}
 {{- $found = append $found (list .path (index $data .key)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

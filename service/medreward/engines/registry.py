@@ -157,6 +157,7 @@ def _vllm(context: BuildContext) -> Judge:
             kv_cache_gib=settings.vllm_kv_cache_gib,
             dtype=settings.vllm_dtype,
             enforce_eager=settings.vllm_enforce_eager,
+            more={str(name): value for name, value in settings.vllm_arguments.items()},
             log_style=settings.log_format,
         ),
         secret=settings.secret.get_secret_value(),

@@ -1,5 +1,6 @@
 """What a cluster refuses, or takes and then fails at, and no schema finds."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -256,9 +257,9 @@ def test_pods_have_the_time_to_drain(documents: list[Document]) -> None:
 
 
 def given_settings(container: Document) -> dict[str, Any]:
-    """The settings in a container's environment."""
+    """The settings in a container's environment, where objects are JSON."""
     return {
-        name.removeprefix("MEDREWARD_").lower(): value
+        name.removeprefix("MEDREWARD_").lower(): json.loads(value) if value[:1] == "{" else value
         for name, value in variables(container).items()
         if name.startswith("MEDREWARD_")
     }
@@ -631,3 +632,23 @@ def test_the_inner_key_is_sent_and_accepted_by_names_of_their_own() -> None:
     assert items["api"]["medreward_embedder_api_key"] == "inner-key"
     assert items["judge"]["medreward_api_keys"] == "inner-keys"
     assert items["embed"]["medreward_api_keys"] == "inner-keys"
+
+
+def test_an_api_may_stay_ready_without_its_engines() -> None:
+    """Only if that is asked for, and only the api."""
+    asked = "api.readyWhenDegraded=true"
+    by_role = {
+        role_of(d): variables(c).get("MEDREWARD_READY_WHEN_DEGRADED")
+        for d, _, c in services(rendered("", NEWEST, NEWEST_KUBERNETES, "--set", asked))
+    }
+
+    assert by_role == {"api": "true", "judge": None, "embed": None}
+
+
+def test_arguments_of_vllm_reach_its_settings() -> None:
+    """As the service reads them."""
+    (judge,) = [c for d, _, c in services(rendered("production.yaml")) if role_of(d) == "judge"]
+    arguments = json.loads(variables(judge)["MEDREWARD_VLLM_ARGUMENTS"])
+
+    assert arguments == {"quantization": "fp8", "max_num_seqs": 256}
+    assert Settings(vllm_arguments=arguments).vllm_arguments == arguments

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from docs.make_chart_readme import readme
 
-from medreward.settings import PROFILES
+from medreward.settings import PROFILES, VllmArgument
 from tests.deploy.helm.conftest import CHART, with_values
 
 pytestmark = pytest.mark.xdist_group("helm")
@@ -111,6 +111,9 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ),
     ({"roles.judge": {"gpu": {"count": 2}, "shmSize": ""}}, "roles.judge.shmSize"),
     ({"roles.api.gpu.count": 1}, "roles.api.gpu.count"),
+    ({"roles.embed.vllmArguments": {"max_num_seqs": 1}}, "roles.embed.vllmArguments"),
+    ({"roles.judge.vllmArguments": {"trust_remote_code": True}}, "trust_remote_code"),
+    ({"mode": "single", "api.readyWhenDegraded": True}, "api.readyWhenDegraded"),
 ]
 
 
@@ -130,6 +133,14 @@ def test_the_schema_knows_the_profiles_of_the_service() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 
     assert schema["definitions"]["settings"]["properties"]["profile"]["enum"] == list(PROFILES)
+
+
+def test_the_schema_knows_the_arguments_of_vllm_that_the_service_takes() -> None:
+    """All of them, and no other."""
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    arguments = schema["definitions"]["role"]["properties"]["vllmArguments"]["properties"]
+
+    assert sorted(arguments) == sorted(get_args(VllmArgument))
 
 
 def leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:

@@ -99,7 +99,7 @@ class VllmJudge(NextTokenJudge):
         return cls(
             engine,
             tokenizer,
-            name=f"vllm:{name}:{options.resolved_dtype}",
+            name=f"vllm:{name}:{options.identity}",
             secret=secret,
             coverage_floor=coverage_floor,
             max_prompt_tokens=max_prompt_tokens,

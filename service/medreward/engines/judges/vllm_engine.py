@@ -11,10 +11,10 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,19 @@ class EngineOptions:
     kv_cache_gib: float | None = None
     dtype: str | None = None
     enforce_eager: bool | None = None
+    more: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """Further arguments of `AsyncEngineArgs`, by name."""
     log_style: Style = "json"
 
     @property
     def resolved_dtype(self) -> str:
         """The precision: float32 on a CPU, since bfloat16 shifts probabilities by some hundredths."""
         return self.dtype or ("float32" if is_on_cpu() else "auto")
+
+    @property
+    def identity(self) -> str:
+        """What of these options a probability may depend on."""
+        return ":".join([self.resolved_dtype, *(f"{k}={self.more[k]}" for k in sorted(self.more))])
 
     def arguments(self) -> dict[str, Any]:
         """Build the arguments of `AsyncEngineArgs`."""
@@ -79,6 +86,7 @@ class EngineOptions:
             "kv_cache_memory_bytes": round(cache_gib * GIB) if cache_gib else None,
             "enforce_eager": on_cpu if self.enforce_eager is None else self.enforce_eager,
             "block_size": CPU_BLOCK_TOKENS if on_cpu else None,
+            **self.more,
         }
 
 
