@@ -79,6 +79,8 @@
 - {name: VLLM_CACHE_ROOT, value: {{ $caches }}/vllm}
 - {name: TORCHINDUCTOR_CACHE_DIR, value: {{ $caches }}/inductor}
 - {name: TRITON_CACHE_DIR, value: {{ $caches }}/triton}
+- {name: FLASHINFER_WORKSPACE_BASE, value: {{ $caches }}/flashinfer}
+- {name: CUDA_CACHE_PATH, value: {{ $caches }}/nv}
 - {name: VLLM_NO_USAGE_STATS, value: "1"}
 - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
 {{- if or $root.Values.hub.offline (not (include "medreward.usesHub" $role)) }}

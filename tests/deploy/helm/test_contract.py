@@ -545,6 +545,24 @@ def test_with_both_families_a_pod_listens_on_both(policy: str) -> None:
     assert {variables(c)["MEDREWARD_HOST"] for _, _, c in services(documents)} == {"::"}
 
 
+def test_a_redis_may_have_an_address_of_ipv6() -> None:
+    """In brackets, as in a URL; the policy opens its port."""
+    given = (
+        *("--set", "redis.enabled=true,redis.mode=sentinel,redis.port=26379"),
+        *("--set", "redis.host=[fd00::1],redis.hosts={[fd00::2]:26380}"),
+    )
+    documents = rendered("", NEWEST, NEWEST_KUBERNETES, *given)
+    (api,) = [c for d, _, c in services(documents) if role_of(d) == "api"]
+    (policy,) = [
+        d for d in of_kind(documents, "NetworkPolicy") if d["metadata"]["name"].endswith("-api")
+    ]
+    opened = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+
+    assert variables(api)["MEDREWARD_REDIS_URL"] == "redis://[fd00::1]:26379/0"
+    assert variables(api)["MEDREWARD_REDIS_HOSTS"] == "[fd00::2]:26380"
+    assert {26379, 26380} <= opened
+
+
 def test_what_is_compiled_is_kept_beside_the_model(documents: list[Document]) -> None:
     """In a volume as large as the model's; in the home only if that one is missing or read-only."""
     for _, spec, container in services(documents):
@@ -556,7 +574,7 @@ def test_what_is_compiled_is_kept_beside_the_model(documents: list[Document]) ->
         )
         for name in (
             *("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"),
-            "XDG_CACHE_HOME",
+            *("XDG_CACHE_HOME", "FLASHINFER_WORKSPACE_BASE", "CUDA_CACHE_PATH"),
         ):
             assert told[name].startswith("/cache/" if writable else "/home/medreward/"), name
 

@@ -56,6 +56,7 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"service.type": "ExternalName"}, "type"),
     ({"gateway.requestTimeout": "long"}, "requestTimeout"),
     ({"podSecurityContext": {"runAsUsr": 1}}, "runAsUsr"),
+    ({"redis": {"enabled": True, "host": "fd00::1"}}, "host"),
     ({"service.ipFamilies": ["IPv5"]}, "ipFamilies"),
     ({f"{AUTOSCALING}.prometheusMetadata": {"query": "up"}}, "query"),
     ({f"{AUTOSCALING}.triggers": [{"type": "cron"}]}, "metadata"),
