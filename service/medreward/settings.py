@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     they agree."""
     calibration: Annotated[Literal["off"] | Path | None, Field(union_mode="left_to_right")] = None
     """Calibration of the judge's probabilities, written by `medreward calibrate`. By default the one
-    that comes with the model, if it has one; `off` uses none."""
+    that comes with the model, if it has one; `off` uses none, and no readout of the model either."""
     abstain: bool | None = None
     """Let the judge leave a sample without a verdict if it is not sure; by default only if
     `calibration` names a file, or in a cascade."""
