@@ -110,17 +110,24 @@ _ENDINGS = ("es", "s", "al", "ic", "ed", "ing", "ity")
 _STEM_LETTERS = 4
 """Letters that a stem keeps, at least; otherwise the ending stays."""
 
-CACHE_BYTES = 32 * 2**20
-"""Memory of the texts that are kept, at most."""
+CACHE_BYTES = 64 * 2**20
+"""Memory of the texts and words that are kept, at most, if a setting says nothing else."""
 
 BYTES_A_TEXT, BYTES_A_CHARACTER = 7_500, 220
 """Memory of a text with all that the guards find in it, about; a test measures it."""
 
+BYTES_A_WORD, BYTES_A_LETTER = 360, 12
+"""Memory of a word with what is found for it, about; a test measures it."""
+
+TEXTS_SHARE, WORDS_SHARE = 2, 8
+"""Texts take one part in two of the memory, and each memory of words one in eight."""
+
 MAX_CACHED = 40
 """Characters of a word that is remembered, at most; longer runs of letters hold no meaning."""
 
-MAX_REMEMBERED = 65_536
-"""Words of which a memory keeps what was found, at most."""
+MAX_MARKS = 30
+"""Marks on one character that are read, at most. No script writes as many, and normalising a run of
+them takes time that grows with the square of its length."""
 
 T = TypeVar("T")
 
@@ -131,13 +138,19 @@ class WordMemory(dict[str, T]):
     def __init__(self, find: Callable[[str], T]) -> None:
         super().__init__()
         self._find = find
+        self.counted_bytes = 0
+        _memories.append(self)
 
     def __missing__(self, word: str) -> T:
         found = self._find(word)
         if len(word) <= MAX_CACHED:
-            if len(self) >= MAX_REMEMBERED:
-                self.clear()
-            self[word] = found
+            size = BYTES_A_WORD + BYTES_A_LETTER * len(word)
+            with _lock:
+                if self.counted_bytes + size > _limit.bytes // WORDS_SHARE:
+                    self.clear()
+                    self.counted_bytes = 0
+                self.counted_bytes += size
+                self[word] = found
         return found
 
 
@@ -246,8 +259,7 @@ class Normal:
         """The folded text without accents."""
         if self._folding is None:
             return self.folded
-        parts = unicodedata.normalize("NFD", self.folded)
-        return re.sub("[\u0300-\u036f]", "", parts)
+        return "".join(map(_without_accents, self.folded))
 
     @_Once
     def size(self) -> int:
@@ -269,22 +281,28 @@ def normal(text: str) -> Normal:
 def _kept(text: Normal) -> Normal:
     """Put a text into the cache, and drop those that were used least recently."""
     size = counted_bytes(text)
+    most = _limit.bytes // TEXTS_SHARE
     # A text that would displace a large share of the others is not worth it.
-    if size > CACHE_BYTES // 16:
+    if size > most // 8:
         return text
     with _lock:
         # Another thread may have put the same text.
         if text.text not in _texts:
             _texts[text.text] = text
             _texts.counted_bytes += size
-        while _texts.counted_bytes > CACHE_BYTES:
+        while _texts.counted_bytes > most:
             _texts.counted_bytes -= counted_bytes(_texts.popitem(last=False)[1])
     return text
 
 
+def limit_cache(most_bytes: int) -> None:
+    """Set the memory that texts and words of this process may take together, by estimate."""
+    _limit.bytes = most_bytes
+
+
 def cache_bytes() -> int:
-    """Return the memory of the cached texts, by estimate."""
-    return _texts.counted_bytes
+    """Return the memory of the remembered texts and words, by estimate."""
+    return _texts.counted_bytes + sum(memory.counted_bytes for memory in _memories)
 
 
 def clear_cache() -> None:
@@ -306,8 +324,16 @@ class _Texts(OrderedDict[str, Normal]):
     counted_bytes = 0
 
 
+class _Limit:
+    """Memory of the texts and words that are kept, at most."""
+
+    bytes = CACHE_BYTES
+
+
 # Guards run in several threads. The lock is held for a look-up or an insertion only.
 _lock = threading.Lock()
+_limit = _Limit()
+_memories: list[WordMemory[Any]] = []
 _texts = _Texts()
 _NOT_YET: Any = object()
 
@@ -348,8 +374,7 @@ def _fold(text: str) -> Folding:
         if _UNSEEN.match(cluster) and not _is_shaping(cluster, folded):
             hidden.append((start, start + 1))
             cluster = cluster[1:]
-        fold = _folded_cluster if len(cluster) <= MAX_CACHED else _folded_cluster.__wrapped__
-        piece = fold(cluster)
+        piece = _folded[cluster[: MAX_MARKS + 1]]
         if cluster in _SUPERSCRIPTS and not (start and seen[start - 1] in _SUPERSCRIPTS):
             piece = f"^{piece}"
         elif cluster in _FRACTIONS and folded and folded[-1].isdigit():
@@ -381,11 +406,21 @@ def _is_shaping(cluster: str, folded: list[str]) -> bool:
     )
 
 
-@lru_cache(maxsize=16_384)
 def _folded_cluster(cluster: str) -> str:
     lowered = unicodedata.normalize("NFKC", cluster.translate(_ALIKE)).casefold()
     folded = unicodedata.normalize("NFKC", lowered).translate(_ALIKE)
     return " " if folded.isspace() and folded not in {"\n", "\t"} else folded
+
+
+_folded = WordMemory(_folded_cluster)
+
+
+# One character at a time: a run of marks is not put into order, which would take the square of its
+# length. Single characters are so few that their number is a bound in bytes.
+@lru_cache(maxsize=4096)
+def _without_accents(character: str) -> str:
+    parts = unicodedata.normalize("NFD", character)
+    return "".join(part for part in parts if not "\u0300" <= part <= "\u036f")
 
 
 def _without_lookalikes(text: str) -> tuple[str, list[tuple[int, int]]]:

@@ -3,6 +3,7 @@
 import sys
 import unicodedata
 from itertools import pairwise
+from string import ascii_lowercase
 
 import pytest
 from hypothesis import given
@@ -10,19 +11,25 @@ from hypothesis import strategies as st
 
 from medreward.guards.chain import GUARDS
 from medreward.guards.normal import (
+    BYTES_A_LETTER,
+    BYTES_A_WORD,
     CACHE_BYTES,
     MAX_CACHED,
-    MAX_REMEMBERED,
+    MAX_MARKS,
+    TEXTS_SHARE,
+    WORDS_SHARE,
     Normal,
     WordMemory,
     cache_bytes,
     clear_cache,
     counted_bytes,
     is_same,
+    limit_cache,
     normal,
     stem,
 )
 from medreward.guards.pair import Pair
+from medreward.guards.polarity import shapes
 from medreward.guards.settling import settle
 from medreward.guards.witness import has_witness
 
@@ -114,6 +121,13 @@ def test_endings_make_no_difference(one: str, other: str) -> None:
     assert stem(one).startswith(stem(other).removesuffix("y"))
 
 
+def test_marks_beyond_those_of_any_script_are_not_read() -> None:
+    """A character keeps thirty marks; its place in the text is that of all its marks."""
+    text = Normal("left e" + "\u0301" * 80 + "d")
+    assert text.folded == Normal("left e" + "\u0301" * MAX_MARKS + "d").folded
+    assert text.words[-1][1:] == (5, 87)
+
+
 def test_plain_text_has_no_accents() -> None:
     """An accent that a typist left out is found all the same."""
     assert Normal("Ménière").plain == "meniere"
@@ -151,9 +165,9 @@ def test_the_cache_of_texts_is_bounded() -> None:
     """The text that was used least recently goes first, and a very long one is not kept."""
     clear_cache()
     first = normal("left lung")
-    for number in range(4_000):
+    for number in range(6_000):
         normal(f"{number} " + "effusion " * 20)
-    assert CACHE_BYTES // 2 < cache_bytes() <= CACHE_BYTES
+    assert CACHE_BYTES // TEXTS_SHARE // 2 < cache_bytes() <= CACHE_BYTES
     assert normal("left lung") is not first
 
     before = cache_bytes()
@@ -175,9 +189,34 @@ def test_the_memory_of_words_is_bounded() -> None:
     assert [sizes[word] for word in ("lung", "lung", long, long)] == [4, 4, 41, 41]
     assert asked == ["lung", long, long]
 
-    for number in range(MAX_REMEMBERED):
-        assert sizes[str(number)]
-    assert len(sizes) < MAX_REMEMBERED
+    most = CACHE_BYTES // WORDS_SHARE
+    for number in range(most // BYTES_A_WORD):
+        assert sizes[f"{number}"]
+        assert sizes.counted_bytes <= most
+    assert sizes.counted_bytes < most // 2
+
+
+def test_a_word_takes_no_more_memory_than_is_counted() -> None:
+    """Words with many meanings, and characters that become several, are counted high enough."""
+    words = [f"hypo{one}{two}aemia" for one in "aeiou" for two in ascii_lowercase]
+    folded = WordMemory(lambda word: Normal(word).folded)
+    for word in words:
+        assert shapes[word]
+        assert folded[f"{word}\ufdfa"]
+
+    for memory in (shapes, folded):
+        kept = {word: dict.get(memory, word) for word in memory if word.startswith("hypo")}
+        counted = sum(BYTES_A_WORD + BYTES_A_LETTER * len(word) for word in kept)
+        assert memory_of(kept, set()) <= counted
+
+
+def test_a_smaller_memory_forgets_sooner() -> None:
+    """The setting bounds texts and words together; with none, nothing is remembered."""
+    try:
+        limit_cache(0)
+        assert normal("left upper lobe") is not normal("left upper lobe")
+    finally:
+        limit_cache(CACHE_BYTES)
 
 
 def test_what_is_found_beside_a_text_is_kept_for_that_text() -> None:

@@ -44,6 +44,12 @@ def test_the_response_is_what_follows_the_prompt(name: str) -> None:
     assert response_in(*ALIGNED[name]) == SAID
 
 
+def test_a_long_line_is_no_pile_of_marks() -> None:
+    """Signs that are drawn beside each other do not keep the prompt from being normalised."""
+    prompt = "\u2500" * 80 + DECOMPOSED
+    assert response_in(unicodedata.normalize("NFC", prompt) + SAID, prompt) == SAID
+
+
 def test_a_response_that_repeats_the_prompt_is_kept_whole() -> None:
     """Only the first prompt is the prompt."""
     assert response_in(QWEN + QWEN + SAID, QWEN) == QWEN + SAID
@@ -87,6 +93,9 @@ def test_only_special_tokens_at_the_end_are_taken_away(text: str, expected: str)
         ("<s>" * 80_000 + "x", "x" * 200_000),
         ("a" * 250_000, "a" * 249_000 + "b"),
         ("ab" * 100_000, "ab" * 90_000 + "c"),
+        ("x", "a" + "\u0345\u0301" * 100_000),
+        ("x", "\uff9e\u0301" * 100_000),
+        ("x", "a" + "\u0f73\u0301" * 100_000),
     ],
 )
 def test_no_text_takes_long(query: str, prompt: str) -> None:

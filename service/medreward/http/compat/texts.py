@@ -6,6 +6,8 @@ compares the copies.
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from io import StringIO
 
 MARK = (
     r"<\|[^<>|\s]{1,64}\|>|<\uff5c[^<>\uff5c\s]{1,64}\uff5c>"
@@ -15,6 +17,11 @@ MARK = (
 """Special tokens of the tokenizers in use; a recipe's own tags never match."""
 _SPECIAL = re.compile(MARK)
 _GAP = re.compile(rf"(?:{MARK}|\s)+")
+
+_MARKS = re.compile(r"(?:[^\w\s\x00-\u02ff]|[\uff9e\uff9f])+")
+"""Runs of characters among which the combining marks are."""
+MOST_MARKS = 30
+"""Marks of one character, at most; no script writes as many."""
 
 CUT_PROMPT_CHARACTERS = 32
 """Characters needed to recognise a prompt that the trainer cut at its start."""
@@ -32,13 +39,34 @@ def response_in(query: str, prompt: str) -> str | None:
     """
     if query.startswith(prompt):
         return without_end(query[len(prompt) :])
-    words = _words(query)
-    text = "".join(query[start:end] for start, end in words)
-    for form in (prompt, *(unicodedata.normalize(name, prompt) for name in ("NFC", "NFKC"))):
-        length = _shared(text, "".join(form[start:end] for start, end in _words(form)))
+    for form in _forms(prompt):
+        words = _words(form)
+        length = _shared(_words(query, len(words)), words)
         if length is not None:
-            return without_end(query[_place(words, length) :])
+            return without_end(query[_place(query, length) :])
     return None
+
+
+def _forms(prompt: str) -> Iterator[str]:
+    """Yield the prompt as it is, then normalised as tokenizers do."""
+    yield prompt
+    # Normalising takes the square of a run of marks in time, and no prompt has a long one.
+    if not any(_is_pile(run[0]) for run in _MARKS.finditer(prompt)):
+        yield unicodedata.normalize("NFC", prompt)
+        yield unicodedata.normalize("NFKC", prompt)
+
+
+def _is_pile(run: str) -> bool:
+    """Return whether more marks than any script writes follow each other."""
+    if len(run) <= MOST_MARKS:
+        return False
+    length = 0
+    for sign in run:
+        is_mark = all(map(unicodedata.combining, unicodedata.normalize("NFKD", sign)))
+        length = length + 1 if is_mark else 0
+        if length > MOST_MARKS:
+            return True
+    return False
 
 
 def without_end(response: str) -> str:
@@ -51,13 +79,17 @@ def without_end(response: str) -> str:
     return response if end == len(response) else response[:end].rstrip()
 
 
-def _words(text: str) -> list[tuple[int, int]]:
-    """Return the spans between special tokens and white space, as start and end."""
-    words, at = [], 0
+def _words(text: str, least: int | None = None) -> str:
+    """Return a text without special tokens and white space, or *least* characters of it or more."""
+    # Not a list of the words, which would take many times the memory of the text.
+    words, at, length = StringIO(), 0, 0
     for gap in _GAP.finditer(text):
-        words.append((at, gap.start()))
+        length += words.write(text[at : gap.start()])
         at = gap.end()
-    return [*words, (at, len(text))]
+        if least is not None and length >= least:
+            return words.getvalue()
+    words.write(text[at:])
+    return words.getvalue()
 
 
 def _shared(query: str, prompt: str) -> int | None:
@@ -77,12 +109,15 @@ def _shared(query: str, prompt: str) -> int | None:
     return None
 
 
-def _place(words: list[tuple[int, int]], length: int) -> int:
-    """Return the place in the text after the first *length* characters of its words."""
-    for number, (start, end) in enumerate(words):
-        if length < end - start:
-            return start + length
-        length -= end - start
-        if not length and number + 1 < len(words):
-            return words[number + 1][0]
-    return words[-1][1]
+def _place(text: str, length: int) -> int:
+    """Return the place in a text after the first *length* characters of its words.
+
+    Behind the end of a word, it is that of the next word.
+    """
+    at = 0
+    for gap in _GAP.finditer(text):
+        if length < gap.start() - at:
+            break
+        length -= gap.start() - at
+        at = gap.end()
+    return at + length
