@@ -380,10 +380,12 @@ ROWS = (
             ),
             Panel(
                 "Memory",
-                "Resident; the texts that rules and guards have analysed are a part of it.",
+                "Resident; cached answers and texts, and what requests hold, are a part of it.",
                 {
                     "{{service}} {{instance}}": f"process_resident_memory_bytes{{{SELECTOR}}}",
+                    "{{service}} {{instance}}: {{role}}": f"medreward_answer_cache_bytes{{{SELECTOR}}}",
                     "{{service}} {{instance}}: texts": f"medreward_text_cache_bytes{{{SELECTOR}}}",
+                    "{{service}} {{instance}}: requests": f"medreward_inflight_bytes{{{SELECTOR}}}",
                 },
                 unit="bytes",
                 width=12,

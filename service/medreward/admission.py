@@ -37,8 +37,8 @@ class Deadline:
         return max(0.0, self.at_s - time.monotonic())
 
 
-async def _to_the_end(work: Awaitable[Any]) -> None:
-    await work
+async def _to_the_end(work: Awaitable[Any]) -> Any:
+    return await work
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class Caller:
     namespace: str = ""
     can_split: bool = False
     """True if the caller can send a request that is refused for its deadline in parts."""
-    while_connected: Callable[[Awaitable[Any]], Awaitable[None]] = _to_the_end
-    """Awaits some work while the caller is connected; raises `Abandoned` if it hangs up."""
+    while_connected: Callable[[Awaitable[Any]], Awaitable[Any]] = _to_the_end
+    """Returns what some work gives while the caller is connected; raises `Abandoned` if it hangs up."""
 
 
 class Load(NamedTuple):
@@ -61,7 +61,7 @@ class Load(NamedTuple):
     questions: int = 0
 
 
-UNITS = ("requests", "bytes of bodies", "questions")
+UNITS = ("requests", "bytes of decoded bodies", "questions")
 """Names of a `Load`'s units in messages."""
 
 
@@ -111,6 +111,16 @@ class Admission:
             raise
         finally:
             permit.release(is_served=is_served)
+
+    @contextmanager
+    def reply(self, size_bytes: int) -> Iterator[None]:
+        """Count a reply until it is sent. It is built already, so it is not refused."""
+        held = Load(body_bytes=size_bytes)
+        self.in_flight = Load(*map(add, self.in_flight, held))
+        try:
+            yield
+        finally:
+            self.give_back(held)
 
     def reserve(self, *, wanted: Load, more: Load) -> None:
         """Count *more* as in flight, for a request that then holds *wanted* in total.

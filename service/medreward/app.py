@@ -99,6 +99,7 @@ def create_app(
         RequestLog,
         starlette_paths=frozenset(route.path for route in starlette_routes),
         metrics=service.metrics,
+        admission=service.admission,
         lifecycle=service.lifecycle,
     )
     # FastAPI documents this assignment as the way to extend the document.

@@ -35,6 +35,8 @@ class Lifecycle:
         self._in_flight = in_flight
         self._clock = clock
         self._refuses_from_s = math.inf
+        self.unanswered = 0
+        """Requests whose reply the caller has not read to its end."""
         self.has_begun = False
         """True from the start of a drain: readiness fails, and responses close their connections."""
 
@@ -48,7 +50,7 @@ class Lifecycle:
     @property
     def in_flight(self) -> int:
         """Requests that are not answered yet."""
-        return self._in_flight()
+        return max(self._in_flight(), self.unanswered)
 
     @property
     def is_done(self) -> bool:

@@ -15,6 +15,8 @@ R = TypeVar("R")
 
 SMALL = 48
 """Samples up to which the work takes less time than the way to the thread and back."""
+BYTES_PER_SAMPLE = 1024
+"""Typical size of a sample: a few long ones are as much work as many."""
 SWITCH_S = 0.0005
 
 

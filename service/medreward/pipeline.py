@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from medreward.admission import LONGEST_RETRY_S, SHORTEST_RETRY_S, Caller
 from medreward.engines.embedder import Vector
@@ -20,12 +20,14 @@ from medreward.errors import Overloaded
 from medreward.guards.chain import GuardChain
 from medreward.inference.answers import Answers, Timings
 from medreward.inference.resolver import Resolver
-from medreward.offload import Offloader
+from medreward.offload import BYTES_PER_SAMPLE, SMALL, Offloader
 from medreward.parsing.sample import ParsedSample, SampleParser
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import Grade, GradingPlan, Ungraded, grade_item, plan_item
 from medreward.rewards.reward import Reward, RewardComposer, Unscored, Views
 from medreward.samples import Item, Limits, Sample
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,10 @@ async def score(
     trace: Trace,
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
-    parsed_samples, inquiries, judgements, vectors = await context.offload.run(
-        partial(_parse_and_look_up, samples, recipe, context, caller), len(samples)
+    parsing = partial(_parse_and_look_up, samples, recipe, context, caller)
+    characters = (len(s.response) + sum(map(len, s.references)) for s in samples)
+    parsed_samples, inquiries, judgements, vectors = await _begun_while_connected(
+        context, caller, parsing, _size(samples, characters)
     )
     asked = (chain(*inquiries[parsed]) for parsed in parsed_samples)
     await _check_time(context, judgements, asked, caller)
@@ -103,6 +107,22 @@ async def score(
         await _resolve(context, composer.opinions, None, caller)
         trace.judge += composer.opinions.timings
     return await context.offload.run(partial(composer.rewards, parsed_samples), len(samples))
+
+
+async def _begun_while_connected(
+    context: ScoringContext, caller: Caller, work: Callable[[], T], size: int
+) -> T:
+    """Run work; if it waits for the thread, it is not begun for a caller that has gone."""
+    running = context.offload.run(work, size)
+    found: T = await (caller.while_connected(running) if size > SMALL else running)
+    return found
+
+
+def _size(things: Sequence[object], characters: Iterable[int]) -> int:
+    """Return how many typical samples are as much work."""
+    number = len(things)
+    # More are long work in any case, and their characters need not be counted.
+    return number if number > SMALL else max(number, sum(characters) // BYTES_PER_SAMPLE)
 
 
 class _ParsedRequest(NamedTuple):
@@ -146,7 +166,9 @@ async def grade(
 ) -> list[Grade | Ungraded]:
     """Turn items into grades, in order: plan the inquiries, resolve them, grade."""
     plan = partial(_plan, items, template, votes, rules, context, caller=caller)
-    plans, judgements = await context.offload.run(plan, len(items))
+    characters = (len(item.answer) + len(item.reference or "") for item in items)
+    size = _size(items, characters)
+    plans, judgements = await _begun_while_connected(context, caller, plan, size)
     await _check_time(context, judgements, (plan.inquiries for plan in plans), caller)
     await _resolve(context, judgements, None, caller)
     trace.judge = judgements.timings

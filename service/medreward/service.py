@@ -22,7 +22,7 @@ from medreward.engines.supervisor import EngineSupervisor
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import InvalidRequest, SetupError
 from medreward.exam.examiner import TEMPLATE, Examinee, Examiner
-from medreward.guards.normal import cache_bytes
+from medreward.guards.normal import cache_bytes, limit_cache
 from medreward.inference.bindings import Binding, EmbedderBinding, JudgeBinding
 from medreward.inference.resolver import Resolver
 from medreward.lifecycle import EventLoopWatchdog, Lifecycle
@@ -74,6 +74,7 @@ class Service:
         )
         metrics = self.metrics
         metrics.in_flight.set_function(lambda: self.admission.in_flight.requests)
+        metrics.in_flight_bytes.set_function(lambda: self.admission.in_flight.body_bytes)
         metrics.in_flight_questions.set_function(lambda: self.admission.in_flight.questions)
         self.examiner = Examiner(
             self.metrics,
@@ -86,6 +87,7 @@ class Service:
             longest_s=settings.longest_drain_s,
             in_flight=lambda: self.admission.in_flight.requests,
         )
+        limit_cache(settings.text_cache_bytes)
         metrics.text_cache_bytes.set_function(cache_bytes)
         metrics.ready.set_function(lambda: self.readiness.status == "ready")
         metrics.draining.set_function(lambda: self.lifecycle.has_begun)
@@ -259,9 +261,11 @@ class Service:
         )
 
     def _resolver(self, binding: Binding[Q, A], cache_bytes: int) -> Resolver[Q, A]:
+        memory = MemoryTier(cache_bytes)
+        self.metrics.answer_cache_bytes[binding.role].set_function(lambda: memory.size_bytes)
         resolver = Resolver(
             binding,
-            MemoryTier(cache_bytes),
+            memory,
             self.metrics,
             self.redis,
             self.offload,

@@ -289,6 +289,15 @@ class Settings(BaseSettings):
     """Most bytes of one request's body."""
     body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds in which a request's body has to arrive."""
+    head_timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    """Seconds in which the head of a request has to arrive; a later one gets 408."""
+    reply_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds in which a caller has to read a reply."""
+    idle_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds for which an idle connection is kept; longer than load balancers keep theirs, which
+    could otherwise send a request into a connection that closes."""
+    max_connections: Annotated[int, Field(ge=1)] = 8192
+    """Most open connections; more get 503. They are fewer if the process may have few files open."""
     max_response_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
     """Most bytes of one sample's response; a longer one is `too_long`."""
     max_text_bytes: Annotated[int, Field(ge=1)] = 16 * 1024
@@ -301,7 +310,9 @@ class Settings(BaseSettings):
     """Most questions of all requests in flight; more get 429. A sample counts one for each of its
     references, an item one for each vote and criterion."""
     max_bytes_in_flight: Annotated[int, Field(ge=1024)] = 256 * 1024**2
-    """Most body bytes of all requests in flight; more get 429."""
+    """Most memory for the bodies and replies of all requests in flight, in bytes, estimated from a
+    body's bytes; more get 429, and a body that alone takes more gets 413. Text takes three times its
+    length, up to nine times with unusual characters, and a sample a kilobyte more."""
     deadline_s: Annotated[float, Field(gt=0)] = 120.0
     """Seconds until the deadline of a request that sets none."""
     max_deadline_s: Annotated[float, Field(gt=0)] = 3600.0
@@ -310,6 +321,8 @@ class Settings(BaseSettings):
     """Bytes of judgements cached in memory; one takes about 200."""
     embedding_cache_bytes: Annotated[int, Field(ge=0)] = 256 * 1024**2
     """Bytes of embeddings cached in memory; one of 1,024 numbers takes about 2,300."""
+    text_cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024**2
+    """Bytes of the texts and words that rules and guards have analysed and remember, by estimate."""
     share_cache_between_keys: bool = False
     """Share cached answers between callers with different keys; by default each key has its own."""
 

@@ -133,7 +133,7 @@ async def check_refusal(
     [
         ({"max_samples": 2}, 3, "samples: 3 of them; send at most 2 at once"),
         ({"max_body_bytes": 1024}, 40, "over 1024 bytes"),
-        ({"max_bytes_in_flight": 1024}, 40, "bytes of bodies"),
+        ({"max_bytes_in_flight": 1024}, 40, "bytes of decoded bodies"),
         (
             {"max_questions_in_flight": 2},
             3,
@@ -150,6 +150,30 @@ async def test_more_than_fits_is_413(
 
     assert reply.status_code == 413
     assert told in reply.json()["error"]["message"]
+
+
+HEAVY = {
+    "small samples": ('{"samples": [%s]}', '{"response": "a", "reference": "b"}'),
+    "lists": ('{"samples": [{"response": "a", "reference": "b", "extra": {"a": [%s]}}]}', "[]"),
+    "objects": ('{"samples": [{"response": "a", "reference": "b", "extra": {"a": [%s]}}]}', "{}"),
+    "brackets": ("[%s]", "[]"),
+    "a lone surrogate": ('{"samples": [{"response": "\\ud83d", "extra": [%s]}]}', "[]"),
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+async def test_a_body_that_would_become_large_is_refused_as_it_arrives(
+    serve: Serve, name: str
+) -> None:
+    """Three bytes may become hundreds: what counts is the memory, and nothing is built of it."""
+    whole, part = HEAVY[name]
+    content = whole % ",".join([part] * 20_000)
+    async with serve(max_bytes_in_flight=2**20) as client:
+        reply = await client.post("/reward", content=content)
+
+    assert len(content) < 2**20
+    assert reply.status_code == 413
+    assert "bytes of decoded bodies" in reply.json()["error"]["message"]
 
 
 async def test_votes_and_criteria_count_as_questions(serve: Serve) -> None:

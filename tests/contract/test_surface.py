@@ -23,6 +23,11 @@ ADDED_SETTINGS = {
     "causal_lm_dtype": "None",
     "exam": "auto",
     "vllm_arguments": "PydanticUndefined",
+    "head_timeout_s": "20.0",
+    "reply_timeout_s": "60.0",
+    "idle_timeout_s": "120.0",
+    "max_connections": "8192",
+    "text_cache_bytes": "67108864",
 }
 OTHER_DEFAULTS = {"vllm_gpu_memory_utilization": "None", "cascade": "None"}
 """Settings with another default than in that state: None is computed from the free memory, and for

@@ -34,7 +34,13 @@ from medreward.cli.terminal import (
     waiting,
 )
 from medreward.http.admin import administering
-from medreward.http.server import collect_garbage_seldom, server_config
+from medreward.http.server import (
+    Bounds,
+    collect_garbage_seldom,
+    connections_within,
+    raise_file_limit,
+    server_config,
+)
 from medreward.offload import switch_often
 from medreward.service import Service
 from medreward.settings import Choice, Settings
@@ -75,8 +81,16 @@ def serve(**options: Any) -> None:
         admin_host = settings.admin_host or settings.host
         admin_listener = _listen(admin_host, settings.admin_port, "admin-")
     service: Service = app.state.service
+    files = raise_file_limit()
+    bounds = Bounds(
+        head_s=settings.head_timeout_s,
+        body_s=settings.body_timeout_s,
+        reply_s=settings.reply_timeout_s,
+        idle_s=settings.idle_timeout_s,
+        connections=connections_within(files, settings.max_connections),
+    )
     config = server_config(
-        app, backlog=BACKLOG, timeout_graceful_shutdown=math.ceil(settings.longest_drain_s)
+        app, bounds, backlog=BACKLOG, timeout_graceful_shutdown=math.ceil(settings.longest_drain_s)
     )
     server = LeavingServer(config, service)
     # uvicorn handles these signals while it serves, and raises them again after its shutdown. The
@@ -90,7 +104,7 @@ def serve(**options: Any) -> None:
         ThreadPoolExecutor(1, "announcing") as pool,
     ):
         announcing = pool.submit(
-            _announce, service, server, listener.getsockname()[1], admin_listener
+            _announce, service, server, listener.getsockname()[1], admin_listener, bounds
         )
         server.run(sockets=[listener])
         announcing.result()
@@ -144,8 +158,12 @@ def _configure_logs(settings: Settings) -> None:
 
 def _listen(host: str, port: int, which: str = "") -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # `::` is every address of this machine, those of IPv4 too if the system can.
+    has_both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=has_both
+        )
     except OSError as exc:
         # Python appends the address to some of these messages, which the text below has already.
         reason = (exc.strerror or "unknown").partition(" (while")[0]
@@ -157,7 +175,11 @@ def _listen(host: str, port: int, which: str = "") -> socket.socket:
 
 
 def _announce(
-    service: Service, server: uvicorn.Server, port: int, admin: socket.socket | None
+    service: Service,
+    server: uvicorn.Server,
+    port: int,
+    admin: socket.socket | None,
+    bounds: Bounds,
 ) -> None:
     """Show what is loaded or examined, then print the loaded engines and an example request."""
     started = time.perf_counter()
@@ -173,13 +195,20 @@ def _announce(
     if service.status == "ready":
         collect_garbage_seldom()
         admin_port = None if admin is None else admin.getsockname()[1]
+        seconds = time.perf_counter() - started
         # Where standard output is closed or full, the welcome is lost; the service runs.
         with suppress(OSError):
-            _print_welcome(output(), service, port, admin_port, time.perf_counter() - started)
+            _print_welcome(output(), service, port, admin_port, seconds=seconds, bounds=bounds)
 
 
 def _print_welcome(
-    console: Console, service: Service, port: int, admin_port: int | None, seconds: float
+    console: Console,
+    service: Service,
+    port: int,
+    admin_port: int | None,
+    *,
+    seconds: float,
+    bounds: Bounds,
 ) -> None:
     settings, engines = service.settings, service.engines.readiness.engines
     url = _url(settings.host, port)
@@ -190,6 +219,7 @@ def _print_welcome(
         "  loaded": f"in {seconds:.1f} s",
         **_part(service),
         "  listens": shown(f"on {settings.host} port {port}; {url}/docs tells the routes"),
+        "  accepts": f"{bounds.connections} connections",
     }
     if admin_port is not None:
         admin_url = _url(settings.admin_host or settings.host, admin_port)

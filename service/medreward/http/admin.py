@@ -24,11 +24,14 @@ from medreward.http import schemas
 from medreward.http.intake import service_of
 from medreward.http.responses import error_response, json_response
 from medreward.http.routes.probes import STARLETTE_ROUTES, metrics
-from medreward.http.server import server_config
+from medreward.http.server import Bounds, server_config
 from medreward.service import Service
 
 LONGEST_WAIT_S = 3600.0
 STOP_TIMEOUT_S = 5.0
+MOST_CONNECTIONS = 64
+BACKLOG = 16
+"""Length of the accept queue. If files run out, asyncio logs an error for each place in it."""
 
 
 def admin_app(service: Service) -> Starlette:
@@ -81,7 +84,12 @@ def administering(service: Service, listener: socket.socket | None) -> Iterator[
         return
     # No lifespan: the public app loads and closes the service, and this app only reads it.
     config = server_config(
-        admin_app(service), lifespan="off", timeout_graceful_shutdown=1, loop="asyncio"
+        admin_app(service),
+        Bounds(connections=MOST_CONNECTIONS),
+        backlog=BACKLOG,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        loop="asyncio",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(

@@ -17,12 +17,89 @@ from medreward.errors import Abandoned, BodyTooSlow, InvalidRequest, MalformedBo
 
 M = TypeVar("M", bound=BaseModel)
 
+TEXT_COPIES = 2
+"""Copies of a body's texts: the texts, and the parts that are read from them."""
+PART_BYTES = {b'"': 32, b",": 40, b":": 64, b"[": 64, b"{": 512}
+"""Memory of a quote, of a value in a list, of a key, of a list and of an object, at most: a sample's
+or a label's model takes as much as the object. The peaks are measured by benchmarks/memory.py."""
+_SIGNS = tuple(sign for sign in PART_BYTES if sign != b'"')
+_PLAIN = bytes(set(range(256)) - {sign[0] for sign in PART_BYTES})
+"""All other bytes."""
+_CONTINUING = bytes(range(0x80, 0xC0))
+"""Bytes of UTF-8 that begin no character."""
+_WIDE = {2: re.compile(rb"[\xc4-\xef]"), 4: re.compile(rb"[\xf0-\xf4]")}
+"""First bytes of characters that take two or four bytes in memory."""
+WIDEST = 4
+_SURROGATES = tuple(rb"\u%b%b" % (d, n) for d in (b"d", b"D") for n in map(bytes, zip(b"89abAB")))
+"""Beginnings of escapes for half a character of four bytes."""
+COUNTED = ("samples", "items", "query", "prompts", "labels", "verify_responses")
+"""Fields of bodies that are lists of samples."""
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""An escape of JSON; two that make one character are one."""
+
+MOST_DIGITS = 20
 MOST_ERRORS = 5
+MOST_EXPLAINED = 100_000
+"""Mistakes of which each is looked at."""
 MOST_NAME_CHARACTERS = 64
 _PART = re.compile(r"[.\[]")
 
 
-async def read_body(request: Request, permit: Permit, *, max_bytes: int, timeout_s: float) -> bytes:
+class Weight:
+    """The memory that a JSON body will take once it is decoded, by a high estimate, from its bytes.
+
+    Estimated while the body arrives, so that nothing is built of a body that takes too much.
+    """
+
+    def __init__(self) -> None:
+        self._size = self._characters = self._parts_bytes = 0
+        self._width = 1
+        self._is_in_text = False
+        self._rest = b""
+
+    @property
+    def total_bytes(self) -> int:
+        """Memory of the body with all that is made of it."""
+        # One wide character widens all of its text, so it is counted for all of the body.
+        return self._size + TEXT_COPIES * self._width * self._characters + self._parts_bytes
+
+    def add(self, chunk: bytes) -> None:
+        """Add the next bytes of the body."""
+        self._size += len(chunk)
+        self._count_characters(chunk)
+        if self._rest or b"\\" in chunk:
+            # Without escapes, an even number of quotes stands before what is in no text.
+            chunk = (self._rest + chunk).replace(rb"\\", b"")
+            self._rest = chunk[-1:] if chunk.endswith(b"\\") else b""
+            chunk = chunk.replace(rb"\"", b"")
+        signs = chunk.translate(None, _PLAIN)
+        self._parts_bytes += PART_BYTES[b'"'] * signs.count(b'"')
+        parts = signs.replace(b'""', b"").split(b'"')
+        outside = b"".join(parts[self._is_in_text :: 2])
+        self._parts_bytes += sum(PART_BYTES[sign] * outside.count(sign) for sign in _SIGNS)
+        self._is_in_text ^= len(parts) % 2 == 0
+
+    def _count_characters(self, chunk: bytes) -> None:
+        self._characters += len(chunk)
+        if not chunk.isascii():
+            self._characters -= len(chunk) - len(chunk.translate(None, _CONTINUING))
+            widths = (width for width, sign in _WIDE.items() if sign.search(chunk))
+            self._width = max(self._width, *widths, 1)
+        if escapes := chunk.count(rb"\u"):
+            self._characters -= 5 * escapes
+            if rb"\ud" in chunk.lower() and any(sign in chunk for sign in _SURROGATES):
+                self._width = WIDEST
+            elif escapes > chunk.count(rb"\u00"):
+                self._width = max(self._width, 2)
+
+
+async def read_body(
+    request: Request, permit: Permit, *, max_bytes: int, timeout_s: float
+) -> bytearray:
     """Read a body within the limit of one request and the free part of the service's limits.
 
     Raises:
@@ -31,8 +108,12 @@ async def read_body(request: Request, permit: Permit, *, max_bytes: int, timeout
         Overloaded: the service holds too many bytes at the moment.
         Abandoned: the caller hung up halfway.
     """
-    chunks: list[bytes] = []
-    size_bytes = 0
+    # One buffer that grows: a list of chunks would be joined, which takes the memory twice.
+    body, weight, taken = bytearray(), Weight(), 0
+    too_large = TooLarge(f"the body is over {max_bytes} bytes; send fewer samples at once")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:MOST_DIGITS]) > max_bytes:
+        raise too_large
     try:
         async with asyncio.timeout(timeout_s):
             has_more = True
@@ -41,31 +122,38 @@ async def read_body(request: Request, permit: Permit, *, max_bytes: int, timeout
                 if message["type"] == "http.disconnect":
                     raise Abandoned("the caller hung up while sending")
                 chunk, has_more = message.get("body", b""), message.get("more_body", False)
-                size_bytes += len(chunk)
-                if size_bytes > max_bytes:
-                    raise TooLarge(
-                        f"the body is over {max_bytes} bytes; send fewer samples at once"
-                    )
+                if len(body) + len(chunk) > max_bytes:
+                    raise too_large
                 # Chunk by chunk, since a declared length may be missing or wrong, and many slow
                 # bodies at once must not add up to more than the service's limit.
-                permit.take(Load(body_bytes=len(chunk)))
-                chunks.append(chunk)
+                weight.add(chunk)
+                permit.take(Load(body_bytes=weight.total_bytes - taken))
+                taken = weight.total_bytes
+                body += chunk
     except TimeoutError as exc:
         raise BodyTooSlow(f"the body did not arrive within {timeout_s:g} s") from exc
-    return b"".join(chunks)
+    return body
 
 
-def parse(model: type[M], body: bytes) -> M:
+def parse(model: type[M], body: bytes | bytearray, *, max_samples: int | None = None) -> M:
     """Parse a JSON body as *model*.
 
     Raises:
         MalformedBody: it is not JSON.
+        TooLarge: it has more than *max_samples* samples.
         InvalidRequest: it does not fit the model; the message names sample and field.
     """
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
         content = _forgiving_json(body)
+    # Before models are made of them, which take ten times the memory.
+    for field in COUNTED if isinstance(content, dict) else ():
+        number = len(content[field]) if isinstance(content.get(field), list) else 0
+        if max_samples is not None and number > max_samples:
+            raise TooLarge(
+                f"{field}: {number} of them; send at most {max_samples} at once", fits=max_samples
+            )
     return validated(model, content)
 
 
@@ -81,12 +169,11 @@ def validated(model: type[M], content: object) -> M:
         raise InvalidRequest(_explain(exc)) from None
 
 
-def _forgiving_json(body: bytes) -> object:
+def _forgiving_json(body: bytes | bytearray) -> object:
     """Parse JSON with lone surrogates, which Python writes for broken rollouts, as U+FFFD."""
     try:
-        # Written and read once more, so that surrogates are replaced in keys and values alike.
-        text = json.dumps(json.loads(body.decode("utf-8")), ensure_ascii=False)
-        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        # Replaced in the bytes, so that nothing is built twice. The length stays, for the message.
+        return json.loads(_ESCAPE.sub(_whole_escape, body).decode("utf-8"))
     except RecursionError:
         raise MalformedBody("the body is nested too deeply") from None
     except json.JSONDecodeError as exc:
@@ -98,8 +185,15 @@ def _forgiving_json(body: bytes) -> object:
         ) from None
 
 
+def _whole_escape(escape: re.Match[bytes]) -> bytes:
+    """Return an escape of JSON as it is, or that of U+FFFD in place of a lone surrogate."""
+    return rb"\ufffd" if escape["lone"] else escape[0]
+
+
 def _explain(error: ValidationError) -> str:
     """Return a message that names each wrong field and its correction, but quotes no value."""
+    if error.error_count() > MOST_EXPLAINED:
+        return f"the body: {error.error_count()} mistakes, such as unknown fields"
     by_path: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False, include_context=False):
         by_path.setdefault(_path(detail["loc"]), []).append(detail)

@@ -24,6 +24,7 @@ from medreward.errors import Abandoned, InvalidRequest, TemplateUnavailable, Too
 from medreward.guards.chain import GRADING, GuardChain
 from medreward.http.bodies import parse, read_body
 from medreward.http.schemas import JudgeRequest, RewardRequest
+from medreward.offload import BYTES_PER_SAMPLE, SMALL
 from medreward.parsing.references import check_modalities
 from medreward.pipeline import ScoringContext, Trace
 from medreward.recipes.recipe import Recipe
@@ -31,9 +32,6 @@ from medreward.rewards.grade import VIEWS
 from medreward.runs.watch import RunKey
 from medreward.samples import Item, Sample
 from medreward.service import Service
-
-BYTES_PER_SAMPLE = 1024
-"""Typical size of a sample in a body: large bodies are parsed in the worker thread."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -97,7 +95,13 @@ async def receive(request: Request, model: type[M], permit: Permit) -> M:
     body = await read_body(
         request, permit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
     )
-    return await service.offload.run(partial(parse, model, body), len(body) // BYTES_PER_SAMPLE)
+    size = len(body) // BYTES_PER_SAMPLE
+    parsing = service.offload.run(
+        partial(parse, model, body, max_samples=settings.max_samples), size
+    )
+    # Callers that have gone must not keep the thread from those who wait.
+    parsed: M = await (while_connected(request, parsing) if size > SMALL else parsing)
+    return parsed
 
 
 def reward_job(
@@ -180,8 +184,8 @@ def _caller(request: Request, deadline_ms: int | None) -> Caller:
     )
 
 
-async def while_connected(request: Request, work: Awaitable[Any]) -> None:
-    """Await *work* while the client is connected; cancel it if the client hangs up.
+async def while_connected(request: Request, work: Awaitable[Any]) -> Any:
+    """Return what *work* gives while the client is connected; cancel it if the client hangs up.
 
     Raises:
         Abandoned: the client hung up.
@@ -192,7 +196,7 @@ async def while_connected(request: Request, work: Awaitable[Any]) -> None:
         await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise Abandoned("the caller hung up before the reply")
-        task.result()
+        return task.result()
     finally:
         # `disconnect` holds nothing, so its end is not awaited. That of `task` is: its `finally`
         # blocks discard queued questions and release leases before the permit is released.

@@ -14,6 +14,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from medreward.admission import Admission
 from medreward.engines.remote.peer_schemas import ENGINE_ROUTES
 from medreward.errors import RequestError, Unauthorized
 from medreward.http.responses import bug_response, error_response
@@ -30,6 +31,8 @@ QUIET_ROUTES = frozenset({*PROBES, "/metrics"})
 """Routes that are requested every few seconds; successes are logged at debug level only."""
 REPLIES_TO_MOVE_ON = 50
 """Engine replies of this process of which the last closes its connection."""
+LONG_REPLY_BYTES = 64 * 1024
+"""Longer replies are not sent at once: what asyncio buffers before it waits for the caller."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -49,9 +52,11 @@ class RequestLog:
         *,
         starlette_paths: frozenset[str],
         metrics: Metrics,
+        admission: Admission,
         lifecycle: Lifecycle,
     ) -> None:
         self._app = app
+        self._admission = admission
         self._starlette_paths = starlette_paths
         self._metrics = metrics
         self._lifecycle = lifecycle
@@ -79,10 +84,18 @@ class RequestLog:
                     # A client that kept the connection would send its next request to a process
                     # that has ended, or always to the same one of several.
                     headers["Connection"] = "close"
+            elif len(message.get("body", b"")) > LONG_REPLY_BYTES and not message.get("more_body"):
+                # uvicorn waits for the caller to read the last message only if another follows.
+                with self._admission.reply(len(message["body"])):
+                    await send({**message, "more_body": True})
+                    await send({"type": "http.response.body"})
+                return
             await send(message)
 
         started = time.perf_counter()
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
+        counts = scope["path"] not in QUIET_ROUTES
+        self._lifecycle.unanswered += counts
         with request_span(method, Headers(scope=scope)) as span:
             try:
                 await self._app(scope, receive, send_with_id)
@@ -93,6 +106,7 @@ class RequestLog:
                 if code == 0:
                     await bug_response(request_id)(scope, receive, send_with_id)
             finally:
+                self._lifecycle.unanswered -= counts
                 self._record(scope, method, request_id, code, time.perf_counter() - started)
                 end_request(span, method=method, route=self._route(scope), code=code)
 

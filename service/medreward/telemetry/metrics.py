@@ -94,6 +94,10 @@ class Metrics:
     in_flight_questions: Gauge = gauge(
         "medreward_inflight_questions", "Questions of all requests that hold a permit."
     )
+    in_flight_bytes: Gauge = gauge(
+        "medreward_inflight_bytes",
+        "Memory of the bodies of those requests, and of unread replies, by estimate.",
+    )
     ready: Gauge = gauge("medreward_ready", "1 while readiness says yes.")
     draining: Gauge = gauge("medreward_draining", "1 since this process was told to end.")
     rejected: Labelled[Counter] = counter(
@@ -130,6 +134,9 @@ class Metrics:
     )
     cache: Labelled[Counter] = counter(
         "medreward_cache_requests", "Look-ups in the score cache.", "role", "tier", "result"
+    )
+    answer_cache_bytes: Labelled[Gauge] = gauge(
+        "medreward_answer_cache_bytes", "Memory of the cached answers, by estimate.", "role"
     )
     text_cache_bytes: Gauge = gauge(
         "medreward_text_cache_bytes",

@@ -32,6 +32,7 @@ from medreward.http.intake import Names, receive, reward_job, service_of
 from medreward.http.openapi import body_schema, query_schema, refusals
 from medreward.http.record import record_rewards
 from medreward.http.responses import json_response, plain_json
+from medreward.offload import BYTES_PER_SAMPLE
 from medreward.pipeline import score
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.reward import Reward, Unscored
@@ -59,7 +60,10 @@ async def openrlhf(request: Request) -> Response:
     with service.admission.permit() as permit:
         body = await receive(request, OpenRlhfRequest, permit)
         size = len(body.queries)
-        samples = await service.offload.run(lambda: _openrlhf_samples(body), size)
+        characters = sum(map(len, body.queries)) + sum(map(len, body.prompts))
+        samples = await service.offload.run(
+            lambda: _openrlhf_samples(body), max(size, characters // BYTES_PER_SAMPLE)
+        )
         names = Names("query", "labels[{}].modality".format)
         recipe, results = await _rewarded(request, samples, options, permit, names)
         return await service.offload.run(
