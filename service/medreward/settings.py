@@ -262,7 +262,7 @@ class Settings(BaseSettings):
     """Secret that makes the prompt fence's nonce hard to guess; the same on all replicas."""
 
     host: str = "127.0.0.1"
-    """Address to listen on."""
+    """Address to listen on; `::` is every address of the machine, of IPv4 too."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port to listen on; 0 takes a free one."""
     admin_port: Annotated[int | None, Field(ge=0, le=65535)] = None
