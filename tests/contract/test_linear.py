@@ -4,6 +4,7 @@ CPU time of this process alone, the least of several rounds, so that a busy mach
 """
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import Callable, Coroutine
@@ -35,7 +36,7 @@ UNITS = {
     "marks that are letters": "\uff9e\u0301",
     "numbers": "12.5 ",
     "powers": "10\u2079/L ",
-    "nested arrays": "[[1],",
+    "nested arrays": "[[1]],",
     "repeated units": "5 mg/kg ",
     "lexicon words": "no left mass or effusion, possibly ",
     "tags": "<thinking></thinking><answer>",
@@ -126,9 +127,13 @@ def test_twice_the_bytes_take_twice_the_time(
         for _ in range(ROUNDS):
             for factor, before in least.items():
                 clear_cache()
+                # A collection scans all that other tests have left; the server collects by the clock.
+                gc.collect()
+                gc.disable()
                 started = time.process_time()
                 await route(service, UNITS[name], factor)
                 least[factor] = min(before, time.process_time() - started)
+                gc.enable()
             if least[2] <= MOST * least[1]:
                 break
         await service.aclose()
