@@ -62,7 +62,7 @@ async def record() -> Recorder:
     app = create_app(Settings(judge="scripted", embedder="hashed", recipe="medix-r1"))
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             # Readiness is polled from outside, as a balancer does.
             while (await client.get("/readyz")).status_code != httpx.codes.OK:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

@@ -76,7 +76,7 @@ async def measure(rounds: int) -> dict[int, dict[bool, list[float]]]:
         while app.state.service.engines.status == "loading":  # noqa: ASYNC110 - asked from outside
             await asyncio.sleep(0.01)
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for number in range(rounds + 1):
                 for size, requests in REQUESTS.items():
                     for is_on in (True, False) if number % 2 else (False, True):

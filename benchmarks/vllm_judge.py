@@ -131,7 +131,7 @@ class Bench:
         # Its engine is not the service's to start and end.
         await app.state.service.load()
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://s") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             reply = await client.post("/reward", json={"samples": samples}, timeout=TIME_S)
         if reply.json()["counts"]["unscored"]:
             raise SystemExit("not all samples were scored")

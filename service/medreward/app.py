@@ -14,7 +14,7 @@ from medreward.engines.embedder import Embedder
 from medreward.engines.judge import Judge
 from medreward.errors import MethodNotAllowed, NotFound, Overloaded, RequestError, TooLarge
 from medreward.http.intake import service_of
-from medreward.http.middleware import BearerAuth, RequestLog
+from medreward.http.middleware import BearerAuth, OwnPages, RequestLog
 from medreward.http.openapi import document
 from medreward.http.responses import error_response
 from medreward.http.routes import compat, engines, probes, scoring
@@ -47,7 +47,8 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # Not awaited: the server accepts connections only after `yield`, and /livez and /readyz
         # have to answer while the models load.
-        tasks = [asyncio.create_task(_start(service)), asyncio.create_task(service.watchdog.run())]
+        running = (_start(service), service.watchdog.run(), service.keys.follow())
+        tasks = [asyncio.create_task(one) for one in running]
         try:
             yield
         finally:
@@ -90,10 +91,8 @@ def create_app(
         app.include_router(scoring.counting)
     app.exception_handler(RequestError)(_refuse)
     app.exception_handler(HTTPException)(_refuse_route)
-    keys = [key.get_secret_value() for key in service.settings.api_keys]
-    app.add_middleware(
-        BearerAuth, api_keys=keys, shares_cache=service.settings.share_cache_between_keys
-    )
+    app.add_middleware(BearerAuth, keys=service.keys)
+    app.add_middleware(OwnPages, settings=service.settings)
     # Added last, so it is outermost: refused keys have a request id and a log line too.
     app.add_middleware(
         RequestLog,

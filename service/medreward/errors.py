@@ -11,11 +11,13 @@ MedrewardError
 ├── RequestError
 │   ├── MalformedBody        400  not JSON
 │   ├── Unauthorized         401  no key, or a wrong one
+│   ├── Forbidden            403  a web page of another host sent it
 │   ├── NotFound             404  no such path, recipe or run
 │   ├── MethodNotAllowed     405  the path exists, but not for this method
 │   ├── BodyTooSlow          408  the body did not arrive in time
 │   ├── OtherModel           409  the caller expects another engine than this process holds
 │   ├── TooLarge             413  send less at once
+│   ├── EncodedBody          415  the body is compressed
 │   ├── InvalidRequest       422  JSON, but not of the route's schema
 │   ├── TemplateUnavailable  422  this deployment's judge cannot answer the template
 │   ├── NoReward             422  a sample is unscored, and the trainer's format has only numbers
@@ -68,6 +70,12 @@ class Unauthorized(RequestError):
     kind = "unauthorized"
 
 
+class Forbidden(RequestError):
+    """A web page of another host sent the request to a service without keys."""
+
+    kind = "forbidden"
+
+
 class NotFound(RequestError):
     """The path or the name does not exist."""
 
@@ -100,6 +108,12 @@ class TooLarge(RequestError):
     def __init__(self, message: str, *, fits: int | None = None) -> None:
         super().__init__(message)
         self.fits = fits
+
+
+class EncodedBody(RequestError):
+    """The body has a `Content-Encoding`."""
+
+    kind = "encoded_body"
 
 
 class InvalidRequest(RequestError):
@@ -176,11 +190,13 @@ class NonsenseReply(EngineError):
 STATUS_OF: Mapping[type[RequestError], int] = {
     MalformedBody: 400,
     Unauthorized: 401,
+    Forbidden: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
     BodyTooSlow: 408,
     OtherModel: 409,
     TooLarge: 413,
+    EncodedBody: 415,
     InvalidRequest: 422,
     TemplateUnavailable: 422,
     NoReward: 422,

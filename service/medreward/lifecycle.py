@@ -14,6 +14,8 @@ from medreward.errors import NotReady
 
 POLL_S = 0.05
 BEAT_S = 1.0
+LATE_S = 5.0
+"""If the event loop makes no turn for so long, readiness fails until it does."""
 
 
 class Lifecycle:
@@ -99,6 +101,11 @@ class EventLoopWatchdog:
     def silent_s(self) -> float:
         """Seconds since the last turn."""
         return time.monotonic() - self.last_s
+
+    @property
+    def is_late(self) -> bool:
+        """True if requests would wait for seconds."""
+        return self.silent_s > LATE_S
 
     async def run(self) -> None:
         """Record a turn each second, until cancelled."""

@@ -89,9 +89,10 @@ class Service:
         )
         limit_cache(settings.text_cache_bytes)
         metrics.text_cache_bytes.set_function(cache_bytes)
-        metrics.ready.set_function(lambda: self.readiness.status == "ready")
+        metrics.ready.set_function(lambda: self.readiness.is_ready)
         metrics.draining.set_function(lambda: self.lifecycle.has_begun)
         self.watchdog = EventLoopWatchdog()
+        self.keys = settings.key_ring
         self.redis = build_redis_tier(settings, self.metrics)
         self.runs = RunWatch(self.metrics)
         self._resolvers: list[Resolver[Any, Any]] = []
@@ -167,8 +168,12 @@ class Service:
         """The reply of `/readyz`. It reports Redis, but readiness does not depend on it."""
         cache = "memory" if self.redis is None else f"memory and Redis: {self.redis.state()}"
         reply = self.engines.readiness
+        status = reply.status
         # An engine that was lost is reported as such, whatever the exam.
-        status = self.status if reply.status == "ready" else reply.status
+        if reply.is_ready and self.status != "ready":
+            status = self.status
+        elif reply.is_ready and self.watchdog.is_late:
+            status = "stalled"
         if self.lifecycle.has_begun:
             status = "draining"
         update = {"status": status, "cache": cache, "judge_exam": self.examiner.exam}

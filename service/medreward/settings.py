@@ -4,9 +4,17 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -15,6 +23,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from medreward.api_keys import KeyRing, read_key_file, read_keys, split_keys
 from medreward.samples import Limits
 
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
@@ -117,6 +126,20 @@ def _items(value: object) -> object:
     if isinstance(value, str):
         return tuple(item.strip() for item in value.split(",") if item.strip())
     return value
+
+
+class SecretFiles(SecretsSettingsSource):
+    """Settings as files of one folder; for the API keys it gives their file, which is read again."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the value of a setting, its name, and whether it still has to be decoded."""
+        if field_name == "api_keys":
+            (folder,) = self.secrets_paths
+            # Also a folder or a broken link of that name: it must not stand for "no keys".
+            file = self.find_case_path(folder, f"medreward_{field_name}", case_sensitive=False)
+            return file, field_name, False
+        value, name, is_complex = super().get_field_value(field, field_name)
+        return value.removeprefix("\ufeff") if value else value, name, is_complex
 
 
 class Settings(BaseSettings):
@@ -247,6 +270,14 @@ class Settings(BaseSettings):
     """Seconds that one request to one server may take before it is retried elsewhere; by default all
     of `embedder_timeout_s`, or a third of it with several servers."""
 
+    ready_when_degraded: bool = False
+    """Stay ready if an engine behind a server is lost: `/readyz` answers 200 with `degraded`, caches and
+    rules give rewards, and other samples are unscored. By default such a service is not ready."""
+    lost_engine_s: Annotated[float, Field(ge=0)] = 1800.0
+    """Seconds after which the process ends with exit code 1 if an engine that it holds itself is lost
+    and does not come back, so that it is started again; longer than the engine takes to start. 0 never
+    ends it, and engines behind servers never do."""
+
     device: str | None = None
     """Device of models in this process: cpu, cuda, cuda:1, mps."""
     torch_threads: Annotated[int, Field(ge=1)] | None = None
@@ -279,9 +310,14 @@ class Settings(BaseSettings):
     drain_s: Annotated[float | None, Field(gt=0)] = None
     """Seconds for which it then waits for the requests in flight; by default `deadline_s`."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Keys accepted as `Authorization: Bearer …`, separated by commas; without any, auth is off."""
+    """Keys accepted as `Authorization: Bearer …`, separated by commas; without any, auth is off. A key
+    written as `name:=key` keeps cache and runs when it is replaced by another of that name. As a file
+    in `secrets_dir` they are read again when the file changes."""
     allow_unauthenticated: bool = False
     """Allow listening beyond loopback without keys."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Further host names of this service, separated by commas. Without keys, requests of web pages of
+    other hosts are refused, and on loopback also those to names but `localhost` and addresses."""
 
     max_samples: Annotated[int, Field(ge=1)] = 16_384
     """Most samples or items in one request."""
@@ -367,6 +403,9 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     """Format of the log: one JSON object a line, or text for people."""
 
+    _api_keys_file: Path | None = PrivateAttr(default=None)
+    """The file from which `api_keys` came."""
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -380,12 +419,41 @@ class Settings(BaseSettings):
         folder = os.environ.get("MEDREWARD_SECRETS_DIR", "")
         # A missing folder is skipped here, since the validator of `secrets_dir` has the better message.
         is_there = folder and Path(folder).is_dir()
-        files = [SecretsSettingsSource(settings_cls, folder)] if is_there else []
+        files = [SecretFiles(settings_cls, folder)] if is_there else []
         return init_settings, env_settings, *files
 
     _split_lists = field_validator(
-        "recipes", "api_keys", "judge_url", "embedder_url", "redis_hosts", mode="before"
+        "recipes", "allowed_hosts", "judge_url", "embedder_url", "redis_hosts", mode="before"
     )(_items)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _note_keys_file(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        settings = handler(values)
+        given = values.get("api_keys") if isinstance(values, dict) else None
+        # A validator of the class stands outside of the object that it makes.
+        settings._api_keys_file = given if isinstance(given, Path) else None  # noqa: SLF001
+        return settings
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _read_api_keys(cls, given: object) -> object:
+        if isinstance(given, Path):
+            return [key.written for key in read_key_file(given)]
+        if not isinstance(given, str):
+            return given
+        if given and not split_keys(given):
+            raise ValueError(
+                "MEDREWARD_API_KEYS holds no key: leave it out to let anyone score, which beyond "
+                "loopback needs MEDREWARD_ALLOW_UNAUTHENTICATED=true"
+            )
+        return split_keys(given)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _api_keys_are_some(cls, given: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        read_keys([key.get_secret_value() for key in given])
+        return given
 
     @field_validator("secrets_dir")
     @classmethod
@@ -441,6 +509,12 @@ class Settings(BaseSettings):
             )
         if self.deadline_s > self.max_deadline_s:
             yield "MEDREWARD_DEADLINE_S is over MEDREWARD_MAX_DEADLINE_S; raise that too"
+
+    @property
+    def key_ring(self) -> KeyRing:
+        """The API keys, with the file that may replace them."""
+        keys = read_keys([key.get_secret_value() for key in self.api_keys])
+        return KeyRing(keys, self._api_keys_file, shares_cache=self.share_cache_between_keys)
 
     @property
     def judge_choice(self) -> Choice:

@@ -52,7 +52,9 @@ async def both_ports(
         if waits:
             await loaded(app)
         async with (
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://s") as public,
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://localhost"
+            ) as public,
             httpx.AsyncClient(transport=httpx.ASGITransport(admin), base_url="http://a") as private,
         ):
             yield Ports(public, private)
@@ -100,6 +102,18 @@ async def test_startup_tells_how_far_it_is() -> None:
     assert early.json()["engines"]["judge"]["ready"] is False
     assert (late.status_code, late.json()["stage"]) == (200, "ready")
     assert is_ready.status_code == 503
+
+
+async def test_an_api_has_started_while_its_judge_is_away() -> None:
+    """Whoever restarts what does not start would restart it until the judge is there."""
+    judge = TroubledJudge(raising(BackendDown("refused")), after=0)
+    async with both_ports(judge, waits=False, role="api") as ports:
+        started = [await port.get("/startupz") for port in ports]
+        ready = await ports.admin.get("/readyz")
+
+    assert [(r.status_code, r.json()["stage"]) for r in started] == [(200, "ready")] * 2
+    assert started[0].json()["engines"]["judge"]["ready"] is False
+    assert (ready.status_code, ready.json()["status"]) == (503, "loading")
 
 
 async def test_a_stalled_event_loop_is_not_alive() -> None:

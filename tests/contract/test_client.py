@@ -98,7 +98,7 @@ async def test_rewards_arrive_typed() -> None:
     async with app.router.lifespan_context(app):
         await loaded(app)
         async with client.AsyncRewardClient(
-            "http://service", api_key="k", transport=httpx.ASGITransport(app)
+            "http://localhost", api_key="k", transport=httpx.ASGITransport(app)
         ) as service:
             reply = await service.reward(
                 samples, recipe="medix-r1", run_id="run", step=3, deadline_s=20
@@ -129,7 +129,7 @@ async def test_the_exam_of_the_judge_arrives_typed() -> None:
     app = create_app(settings, judge=ScriptedJudge(default="YES"))
     async with (
         app.router.lifespan_context(app),
-        client.AsyncRewardClient("http://service", transport=httpx.ASGITransport(app)) as service,
+        client.AsyncRewardClient("http://localhost", transport=httpx.ASGITransport(app)) as service,
     ):
 
         async def exam() -> client.JudgeExam | None:
@@ -163,7 +163,7 @@ async def test_grades_arrive_typed(template: str) -> None:
     async with app.router.lifespan_context(app):
         await loaded(app)
         async with client.AsyncRewardClient(
-            "http://service", transport=httpx.ASGITransport(app)
+            "http://localhost", transport=httpx.ASGITransport(app)
         ) as service:
             reply = await service.judge([item], template=template, votes=3)
 
@@ -185,7 +185,7 @@ async def test_grades_by_rule_arrive_with_their_veto_and_can_be_turned_off() -> 
     async with app.router.lifespan_context(app):
         await loaded(app)
         async with client.AsyncRewardClient(
-            "http://service", transport=httpx.ASGITransport(app)
+            "http://localhost", transport=httpx.ASGITransport(app)
         ) as service:
             by_rule = await service.judge([item])
             alone = await service.judge([item], rules=False)
@@ -222,7 +222,7 @@ async def test_refusals_arrive_as_errors(
     async with app.router.lifespan_context(app):
         await loaded(app)
         async with client.AsyncRewardClient(
-            "http://service", transport=httpx.ASGITransport(app)
+            "http://localhost", transport=httpx.ASGITransport(app)
         ) as service:
             if error is None:
                 assert len((await service.reward(samples, **call)).results) == 2

@@ -3,7 +3,9 @@
 import asyncio
 import re
 import subprocess
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import httpx
 import pytest
@@ -18,10 +20,11 @@ from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.engines.supervisor import LIMITS_WITHOUT_LLM
 from medreward.engines.templates import Template
 from medreward.errors import BackendDown, Problem, SetupError
+from medreward.lifecycle import LATE_S
 from medreward.settings import Settings
 from tests.conftest import Serve
 from tests.support.engines import TroubledJudge, raising
-from tests.support.service import loaded
+from tests.support.service import loaded, over_asgi
 from tests.support.wait import until
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +71,9 @@ async def test_while_loading_the_service_lives_but_does_not_score() -> None:
     app = create_app(Settings(), judge=judge, embedder=HashedEmbedder())
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://localhost"
+        ) as client,
     ):
         await until(lambda: judge_says("refused", client))
         alive, ready = await client.get("/livez"), await client.get("/readyz")
@@ -100,6 +105,91 @@ async def test_an_engine_that_goes_is_missed_and_its_return_noticed(serve: Serve
     assert while_down.json()["engines"]["embedder"]["ready"]
     assert still.status_code == 200
     assert found["status"] == "scored"
+
+
+REMOTE: dict[str, Any] = {"role": "api"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "code"),
+    [
+        (REMOTE, "failed", 503),
+        (REMOTE | {"ready_when_degraded": True}, "degraded", 200),
+        # What is lost is its own here, so it is useless.
+        ({"judge": "scripted", "ready_when_degraded": True}, "failed", 503),
+    ],
+)
+async def test_a_service_may_stay_ready_without_an_engine_behind_a_server(
+    settings: dict[str, Any], status: str, code: int
+) -> None:
+    """What is cached or settled by rules has a reward, and the rest is unscored with its reason."""
+    judge = MortalJudge()
+    rows = ("known", "new", "left lower lobe")
+    known, new, equal = (
+        {"response": f"<answer>{row}</answer>", "reference": "left lower lobe"} for row in rows
+    )
+    app = create_app(Settings(**settings), judge=judge, embedder=HashedEmbedder())
+    async with over_asgi(app) as client:
+        await client.post("/reward", json={"samples": [known]})
+        judge.is_down = True
+        for _ in range(3):
+            reply = await client.post("/reward", json={"samples": [known, new, equal]})
+        ready = await client.get("/readyz")
+        exposed = (await client.get("/metrics")).text
+
+    assert [r["status"] for r in reply.json()["results"]] == ["scored", "unscored", "scored"]
+    assert reply.json()["results"][1]["error"]["kind"] == "judge_unreachable"
+    assert (ready.status_code, ready.json()["status"]) == (code, status)
+    assert ready.json()["engines"]["judge"]["ready"] is False
+    assert f"medreward_ready {float(code == 200)}" in exposed
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_given_up"),
+    [
+        ({"judge": "scripted", "lost_engine_s": 1e-9}, True),
+        ({"judge": "scripted", "lost_engine_s": 3600}, False),
+        ({"judge": "scripted", "lost_engine_s": 0}, False),
+        (REMOTE | {"lost_engine_s": 1e-9}, False),
+        ({"llm": "openai", "llm_model": "m", "lost_engine_s": 1e-9}, False),
+    ],
+)
+async def test_an_engine_of_its_own_that_is_lost_for_good_ends_the_process(
+    settings: dict[str, Any], *, is_given_up: bool
+) -> None:
+    """Somebody then starts it again; what a restart does not mend is waited for."""
+    judge = MortalJudge()
+    app = create_app(Settings(**settings), judge=judge, embedder=HashedEmbedder())
+    async with over_asgi(app) as client:
+        early = app.state.service.engines.given_up
+        judge.is_down = True
+        for _ in range(3):
+            await client.post("/reward", json=BODY | {"recipe": "medix-r1"})
+        reason = app.state.service.engines.given_up
+        judge.is_down = False
+        await until(lambda: is_ready(client))
+        late = app.state.service.engines.given_up
+
+    assert (early, late) == (None, None)
+    assert (reason is not None) is is_given_up
+    if is_given_up:
+        assert reason.startswith("the judge was lost and has not come back for 1e-09 s")
+        assert "MEDREWARD_LOST_ENGINE_S" in reason
+
+
+async def test_a_stalled_event_loop_is_not_ready() -> None:
+    """Readiness notices within seconds, so that load balancers choose another replica."""
+    app = create_app(Settings(), judge=ScriptedJudge(), embedder=HashedEmbedder())
+    async with over_asgi(app):
+        service = app.state.service
+        # Nothing is awaited in between, so the loop makes no turn.
+        service.watchdog.last_s = time.monotonic() - LATE_S + 1
+        busy = service.readiness
+        service.watchdog.last_s = time.monotonic() - LATE_S - 1
+        stalled = service.readiness
+
+    assert (busy.status, busy.is_ready) == ("ready", True)
+    assert (stalled.status, stalled.is_ready) == ("stalled", False)
 
 
 class ShakenJudge(MortalJudge):

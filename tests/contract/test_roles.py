@@ -95,8 +95,8 @@ async def processes(
             to_embed,
         ),
         api_of(
-            RoleJudge("http://judge", transport=to_judge, timeout_s=120),
-            RoleEmbedder("http://embed", transport=to_embed, timeout_s=120),
+            RoleJudge("http://judge.localhost", transport=to_judge, timeout_s=120),
+            RoleEmbedder("http://embed.localhost", transport=to_embed, timeout_s=120),
         ) as api,
     ):
         yield Processes(api, one, other)
@@ -187,9 +187,9 @@ async def test_what_several_processes_ask_at_once_is_asked_once() -> None:
     judge = CountingJudge()
     async with (
         app_client(settings_of("judge"), judge) as (_, to_judge),
-        api_of(RoleJudge("http://judge", transport=to_judge)) as one,
-        api_of(RoleJudge("http://judge", transport=to_judge)) as two,
-        api_of(RoleJudge("http://judge", transport=to_judge)) as three,
+        api_of(RoleJudge("http://judge.localhost", transport=to_judge)) as one,
+        api_of(RoleJudge("http://judge.localhost", transport=to_judge)) as two,
+        api_of(RoleJudge("http://judge.localhost", transport=to_judge)) as three,
     ):
         judge.asked.clear()
         replies = await asyncio.gather(
@@ -223,7 +223,7 @@ async def test_an_engine_that_dies_in_its_process_is_a_reason_and_no_zero() -> N
     # It is warmed up by its own process, and by the api.
     embedder = TroubledEmbedder(raising(BackendDown("out of memory")), after=2)
     async with app_client(settings_of("embed"), None, embedder) as (_, to_embed):
-        peer = RoleEmbedder("http://embed", transport=to_embed, timeout_s=120)
+        peer = RoleEmbedder("http://embed.localhost", transport=to_embed, timeout_s=120)
         async with api_of(embedder=peer) as api:
             result = (await api.post("/reward", json=BODY)).json()["results"][0]
 
@@ -252,7 +252,9 @@ async def test_another_engine_in_its_place_gives_no_number() -> None:
         app_client(settings_of("judge"), other) as (_, to_other),
     ):
         address = Replaceable(to_first)
-        peer = RoleJudge("http://judge", transport=address, timeout_s=120, pauses=SHORT_PAUSES)
+        peer = RoleJudge(
+            "http://judge.localhost", transport=address, timeout_s=120, pauses=SHORT_PAUSES
+        )
         async with api_of(peer) as api:
             address.to = to_other
             replies = [
@@ -278,11 +280,14 @@ async def test_processes_with_different_engines_are_refused_at_the_start() -> No
 
         class ByHost(httpx.AsyncBaseTransport):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-                chosen = {"first": to_first, "other": to_other}[request.url.host]
+                chosen = {"first.localhost": to_first, "other.localhost": to_other}[
+                    request.url.host
+                ]
                 return await chosen.handle_async_request(request)
 
         await check_refusal(
-            RoleJudge("http://first", "http://other", transport=ByHost()), "hold different engines"
+            RoleJudge("http://first.localhost", "http://other.localhost", transport=ByHost()),
+            "hold different engines",
         )
 
 
@@ -296,7 +301,7 @@ async def check_refusal(judge: RoleJudge, told: str, error: type[Exception] = Se
 async def test_a_wrong_role_at_an_address_is_named() -> None:
     """An embedder is no judge."""
     async with app_client(settings_of("embed"), None, HashedEmbedder()) as (_, to_embed):
-        judge = RoleJudge("http://embed", transport=to_embed)
+        judge = RoleJudge("http://embed.localhost", transport=to_embed)
         await check_refusal(judge, "MEDREWARD_JUDGE_URL.*role embed, not judge")
 
 
@@ -304,7 +309,7 @@ async def test_a_key_that_is_refused_is_named() -> None:
     """The message says which setting holds it."""
     settings = settings_of("judge", api_keys="inner")
     async with app_client(settings, ScriptedJudge()) as (_, to_judge):
-        judge = RoleJudge("http://judge", transport=to_judge)
+        judge = RoleJudge("http://judge.localhost", transport=to_judge)
         await check_refusal(judge, "MEDREWARD_JUDGE_API_KEY")
 
 
@@ -405,7 +410,9 @@ def inquiry() -> Inquiry:
 )
 async def test_nonsense_from_the_other_process_is_no_verdict(answer: object) -> None:
     """It is believed as little as any engine."""
-    async with aclosing(RoleJudge("http://judge", transport=OtherAnswers(answer))) as judge:
+    async with aclosing(
+        RoleJudge("http://judge.localhost", transport=OtherAnswers(answer))
+    ) as judge:
         await judge.start()
         try:
             answers = await judge.decide([inquiry()])
@@ -420,7 +427,7 @@ async def test_a_process_of_another_version_is_waited_for() -> None:
     older = OtherAnswers([], service="0", templates={"match": "another"})
     told = "another version of the template 'match': upgrade both"
 
-    await check_refusal(RoleJudge("http://judge", transport=older), told, BackendDown)
+    await check_refusal(RoleJudge("http://judge.localhost", transport=older), told, BackendDown)
 
 
 async def test_questions_that_the_prompt_does_not_show_make_no_difference() -> None:

@@ -188,7 +188,9 @@ async def test_a_step_passes_by_default_at_two_judgements_a_second(*, is_one_cal
     app = create_app(settings, judge=judge, embedder=HashedEmbedder())
     async with over_asgi(app):
         hurried = Hurried(app)
-        async with AsyncRewardClient("http://service", transport=hurried, pauses=PAUSES) as client:
+        async with AsyncRewardClient(
+            "http://localhost", transport=hurried, pauses=PAUSES
+        ) as client:
             if is_one_call:
                 results = list((await client.reward(step)).results)
             else:

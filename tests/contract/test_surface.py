@@ -28,6 +28,9 @@ ADDED_SETTINGS = {
     "idle_timeout_s": "120.0",
     "max_connections": "8192",
     "text_cache_bytes": "67108864",
+    "allowed_hosts": "()",
+    "ready_when_degraded": "False",
+    "lost_engine_s": "1800.0",
 }
 OTHER_DEFAULTS = {"vllm_gpu_memory_utilization": "None", "cascade": "None"}
 """Settings with another default than in that state: None is computed from the free memory, and for

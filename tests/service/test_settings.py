@@ -445,6 +445,48 @@ def test_a_setting_can_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert settings.recipe == "medix-r1-guarded"
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b" ,\r\n", b"\xef\xbb\xbf", b"\xff\xfek\x00", b":=", None]
+)
+def test_a_key_file_without_keys_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    """Also on loopback, and if Docker made a folder of it, since its source was missing."""
+    file = tmp_path / "medreward_api_keys"
+    file.mkdir() if content is None else file.write_bytes(content)
+    monkeypatch.setenv("MEDREWARD_SECRETS_DIR", str(tmp_path))
+
+    with pytest.raises(ValidationError, match="medreward_api_keys"):
+        Settings(allow_unauthenticated=True)
+    # What overrides the file makes it idle.
+    assert Settings(api_keys="one").api_keys == (SecretStr("one"),)
+
+
+@pytest.mark.parametrize("given", [" , ", "\ufeff", "ward:=", "ward:=x,x"])
+def test_a_variable_without_proper_keys_is_refused(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """A list that holds nothing would open the door, and a key read otherwise would close it."""
+    monkeypatch.setenv("MEDREWARD_API_KEYS", given)
+
+    with pytest.raises(ValidationError, match="api_keys"):
+        Settings()
+
+
+def test_no_secret_begins_with_a_byte_order_mark(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Editors of Windows write one in front of a file's text."""
+    for name, text in (("api_keys", "one\r\n"), ("drain_token", "let-go\r\n")):
+        (tmp_path / f"medreward_{name}").write_text(text, "utf-8-sig")
+    monkeypatch.setenv("MEDREWARD_SECRETS_DIR", str(tmp_path))
+
+    settings = Settings()
+
+    assert settings.api_keys == (SecretStr("one"),)
+    assert settings.drain_token == SecretStr("let-go")
+
+
 def test_a_folder_of_secrets_that_is_not_there_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

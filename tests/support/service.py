@@ -36,7 +36,7 @@ async def over_asgi(app: FastAPI, **options: Any) -> AsyncIterator[httpx.AsyncCl
         await loaded(app)
         # Starlette raises an error again after its reply; the reply is what tests look at.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        client = httpx.AsyncClient(transport=transport, base_url="http://service", **options)
+        client = httpx.AsyncClient(transport=transport, base_url="http://localhost", **options)
         async with client:
             yield client
 

@@ -328,7 +328,11 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The readiness of the service; `status` is ready, loading, failed or draining."""
+    """The readiness of the service: ready, degraded, loading, failed, stalled or draining.
+
+    A degraded service accepts requests without one of its engines: what neither its cache nor its
+    rules decide is unscored.
+    """
 
     status: str
     engines: dict[str, EngineState]
@@ -340,4 +344,4 @@ class Health:
     @property
     def ready(self) -> bool:
         """True if the service accepts requests."""
-        return self.status == "ready"
+        return self.status in {"ready", "degraded"}

@@ -183,7 +183,7 @@ def connection_kwargs(settings: Settings) -> dict[str, Any]:
     kwargs: dict[str, Any] = dict(parse_url(settings.redis_url.get_secret_value()))
     if settings.redis_password_file is not None:
         try:
-            kwargs["password"] = settings.redis_password_file.read_text("utf-8").strip()
+            kwargs["password"] = settings.redis_password_file.read_text("utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as exc:
             raise SetupError(
                 f"MEDREWARD_REDIS_PASSWORD_FILE cannot be read ({type(exc).__name__})"

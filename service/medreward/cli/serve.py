@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import signal
 import socket
 import sys
@@ -50,6 +51,8 @@ from medreward.telemetry.tracing import exporting
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.1
+CLOSE_S = 30.0
+"""Seconds for closing engines and connections after the last request."""
 BACKLOG = 2048
 """Length of the accept queue; a trainer opens hundreds of connections at once."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not chosen
@@ -106,7 +109,10 @@ def serve(**options: Any) -> None:
         announcing = pool.submit(
             _announce, service, server, listener.getsockname()[1], admin_listener, bounds
         )
-        server.run(sockets=[listener])
+        try:
+            server.run(sockets=[listener])
+        finally:
+            server.should_exit = True
         announcing.result()
     messages().print(shown("stopped"))
 
@@ -199,6 +205,32 @@ def _announce(
         # Where standard output is closed or full, the welcome is lost; the service runs.
         with suppress(OSError):
             _print_welcome(output(), service, port, admin_port, seconds=seconds, bounds=bounds)
+    try:
+        wait_for_end(service, server)
+    except CommandError:
+        # A thread that hangs in an engine would keep the process after its last request.
+        last_resort = threading.Timer(
+            service.settings.longest_drain_s + CLOSE_S,
+            os._exit,
+            args=(1,),
+        )
+        last_resort.daemon = True
+        last_resort.start()
+        raise
+
+
+def wait_for_end(service: Service, server: uvicorn.Server) -> None:
+    """Wait until the server ends, and end it if an engine of this process is lost for good.
+
+    Raises:
+        CommandError: an engine is; whatever runs this process should start it again.
+    """
+    while not server.should_exit:
+        if (reason := service.engines.given_up) is not None:
+            log.error("engine_given_up", reason=reason)
+            server.should_exit = True
+            raise CommandError(reason)
+        time.sleep(POLL_S)
 
 
 def _print_welcome(

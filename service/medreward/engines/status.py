@@ -30,19 +30,27 @@ class EngineState(BaseModel):
 class Readiness(BaseModel):
     """Reply of `GET /readyz`."""
 
-    status: Literal["ready", "loading", "failed", "draining"]
+    status: Literal["ready", "degraded", "loading", "failed", "stalled", "draining"]
+    """`degraded` if a service that may stay ready lacks an engine behind a server; `stalled` if its
+    event loop stands still."""
     engines: dict[str, EngineState]
     cache: str = "memory"
     """The cache's tiers. Redis is reported, but readiness does not depend on it."""
     judge_exam: JudgeExam | None = None
     """The exam of the judge; null if none is taken. Readiness depends on it only if it is required."""
 
+    @property
+    def is_ready(self) -> bool:
+        """True if load balancers should send requests here."""
+        return self.status in {"ready", "degraded"}
+
 
 class Startup(BaseModel):
     """Reply of `GET /startupz`."""
 
     stage: Literal["load", "warm_up", "ready", "failed"]
-    """Progress of the engines: loading, answering their first inquiry, or ready for good."""
+    """Progress of the engines that this process holds itself: loading, answering their first inquiry,
+    or ready for good."""
     engines: dict[str, EngineState]
     elapsed_s: float
     """Seconds since loading began, or that it took."""

@@ -45,6 +45,8 @@ SILENCES_TO_LOSE = 3
 START_TIMEOUT_S = 1800.0
 """Half an hour: a large model takes minutes to be read from disk and compiled."""
 WARM_UP_TIMEOUT_S = 120.0
+BEHIND_SERVERS = frozenset({"openai", "role"})
+"""Engines that other processes hold."""
 WARM_UP_TEXT = "left lower lobe"
 LLM_TEMPLATE = "report"
 """A template that only a language model can answer."""
@@ -69,6 +71,11 @@ class Slot(Generic[E]):
     state: EngineState
     _ask: Callable[[E], Awaitable[Sequence[object]]] | None = None
     """Sends the warm-up request; None until the engine is built."""
+    is_remote: bool = False
+    """True if a server answers for it, or for a part of it: a restart of this process mends nothing."""
+    has_started: bool = False
+    lost_s: float | None = None
+    """When it was lost, on the monotonic clock; None while it is not."""
     _silences: int = 0
     _probe: asyncio.Task[None] | None = None
     _is_closed: bool = False
@@ -103,6 +110,7 @@ class Slot(Generic[E]):
         choice, revision = self.choice, self.revision or ""
         self.metrics.model_info[self.role, choice.engine, named(choice), revision].set(1)
         self.metrics.load_seconds[self.role].set(time.perf_counter() - started)
+        self.has_started = True
         return True
 
     def note(self, problem: Problem | None) -> None:
@@ -191,6 +199,8 @@ class Slot(Generic[E]):
 
     def _set(self, *, ready: bool, message: str) -> None:
         self.state = self.state.model_copy(update={"ready": ready, "message": message})
+        if ready:
+            self.lost_s = None
         self.metrics.engine_ready[self.role].set(ready)
 
     def _fail(self, reason: str) -> bool:
@@ -201,6 +211,8 @@ class Slot(Generic[E]):
 
     def _mark_lost(self, reason: str) -> None:
         self._set(ready=False, message=reason)
+        if self.lost_s is None:
+            self.lost_s = time.monotonic()
         log.error("engine_lost", role=self.role, reason=reason)
 
 
@@ -228,11 +240,23 @@ class EngineSupervisor:
         self.status: Literal["ready", "loading", "failed", "draining"] = "loading"
         choice, llm = settings.judge_choice, settings.llm_choice
         self._judge = Slot(
-            "judge", judge, choice, settings.judge_revision, metrics, _loading(choice, llm)
+            "judge",
+            judge,
+            choice,
+            settings.judge_revision,
+            metrics,
+            _loading(choice, llm),
+            is_remote=_is_remote(choice, llm),
         )
         choice = settings.embedder_choice
         self._embedder = Slot(
-            "embedder", embedder, choice, settings.embedder_revision, metrics, _loading(choice)
+            "embedder",
+            embedder,
+            choice,
+            settings.embedder_revision,
+            metrics,
+            _loading(choice),
+            is_remote=_is_remote(choice),
         )
         without = ((self._judge, "embed"), (self._embedder, "judge"))
         self._held = [slot for slot, role in without if role != settings.role]
@@ -259,21 +283,40 @@ class EngineSupervisor:
 
     @property
     def readiness(self) -> Readiness:
-        """Reply of `/readyz`: an engine that was lost makes the service not ready."""
-        has_lost_one = self.status == "ready" and not all(s.state.ready for s in self._held)
+        """Reply of `/readyz`: an engine that was lost makes the service not ready, or degraded."""
+        lost = [slot for slot in self._held if not slot.state.ready]
+        may_lack = self._context.settings.ready_when_degraded and all(s.is_remote for s in lost)
+        has_lost_one = self.status == "ready" and bool(lost)
         return Readiness(
-            status="failed" if has_lost_one else self.status,
+            status=self.status if not has_lost_one else "degraded" if may_lack else "failed",
             engines={slot.role: slot.state for slot in self._held},
         )
 
     @property
     def stage(self) -> Literal["load", "warm_up", "ready", "failed"]:
-        """Progress of the start; an engine that is lost later does not undo it."""
-        if self._ready_after_s is not None:
-            return "ready"
+        """Progress of the start; an engine that is lost later does not undo it.
+
+        Engines behind servers are not waited for: whoever restarts a process that does not start
+        would restart it as long as its judge is away.
+        """
         if self.status == "failed":
             return "failed"
+        if all(slot.has_started or slot.is_remote for slot in self._held):
+            return "ready"
         return "warm_up" if any(slot.is_warming_up for slot in self._held) else "load"
+
+    @property
+    def given_up(self) -> str | None:
+        """Why this process should end: an engine of its own is lost, and does not come back."""
+        longest_s = self._context.settings.lost_engine_s
+        for slot in self._held:
+            is_for_good = slot.lost_s is not None and time.monotonic() - slot.lost_s >= longest_s
+            if longest_s and is_for_good and not slot.is_remote:
+                return (
+                    f"the {slot.role} was lost and has not come back for {longest_s:g} s "
+                    f"(MEDREWARD_LOST_ENGINE_S): {slot.state.message}"
+                )
+        return None
 
     @property
     def elapsed_s(self) -> float:
@@ -346,6 +389,10 @@ class EngineSupervisor:
 def named(choice: Choice) -> str:
     """Return the model of a choice, or its engine if that needs no model."""
     return choice.model or choice.engine
+
+
+def _is_remote(*choices: Choice | None) -> bool:
+    return any(choice.engine in BEHIND_SERVERS for choice in choices if choice is not None)
 
 
 def _loading(*choices: Choice | None) -> EngineState:

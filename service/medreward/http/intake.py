@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from medreward.admission import Caller, Load, Permit
 from medreward.engines.templates import Template
-from medreward.errors import Abandoned, InvalidRequest, TemplateUnavailable, TooLarge
+from medreward.errors import Abandoned, EncodedBody, InvalidRequest, TemplateUnavailable, TooLarge
 from medreward.guards.chain import GRADING, GuardChain
 from medreward.http.bodies import parse, read_body
 from medreward.http.schemas import JudgeRequest, RewardRequest
@@ -85,12 +85,16 @@ async def receive(request: Request, model: type[M], permit: Permit) -> M:
     """Read the request's body, and parse it as *model*.
 
     Raises:
-        RequestError: the service is not ready, or the body is too large, too slow or invalid.
+        RequestError: the service is not ready, or the body is compressed, too large, too slow or
+            invalid.
     """
     service = service_of(request)
     # First, so that a draining or loading process refuses at once. A body takes time and permit
     # bytes to read, and could not be scored anyway.
     service.check_open()
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise EncodedBody("Content-Encoding: send the body as it is, without this header")
     settings = service.settings
     body = await read_body(
         request, permit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s

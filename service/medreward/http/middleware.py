@@ -1,25 +1,26 @@
-"""Middleware of every request: its id, its key, its log line and its metrics.
+"""Middleware of every request: its id, its origin, its key, its log line and its metrics.
 
 It is plain ASGI, since Starlette's own base class hides from a route that its caller hung up.
 """
 
-import hashlib
 import hmac
+import ipaddress
 import re
 import time
 import uuid
-from collections.abc import Sequence
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medreward.admission import Admission
+from medreward.api_keys import KeyRing
 from medreward.engines.remote.peer_schemas import ENGINE_ROUTES
-from medreward.errors import RequestError, Unauthorized
+from medreward.errors import Forbidden, RequestError, Unauthorized
 from medreward.http.responses import bug_response, error_response
 from medreward.http.routes.probes import PROBES
 from medreward.lifecycle import Lifecycle
+from medreward.settings import LOOPBACK, Settings
 from medreward.telemetry.logs import place_of
 from medreward.telemetry.metrics import Metrics
 from medreward.telemetry.tracing import end_request, request_span
@@ -152,18 +153,75 @@ def _take_key_from_path(scope: Scope) -> None:
             scope["path"], scope["raw_path"] = route, route.encode()
 
 
+class OwnPages:
+    """Refuses what web pages of others send to a service without keys, which trusts its network.
+
+    A browser sends along what any page asks for, also to this machine or to an inner network. It
+    names the page's host in `Origin`, or tells by `Sec-Fetch-Site` that it is another. A page whose
+    own name was made to lead here has that name in `Host`. Other callers send neither header.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        self._app = app
+        self._has_keys = bool(settings.api_keys)
+        self._is_local = settings.host in LOOPBACK
+        self._names = frozenset(map(str.lower, settings.allowed_hosts))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it with status 403."""
+        # No page of others knows a key. Probes do nothing, and are asked for under any name.
+        if scope["type"] == "http" and not self._has_keys and scope["path"] not in OPEN_PATHS:
+            refusal = self._refusal(Headers(scope=scope))
+            if refusal is not None:
+                error = Forbidden(
+                    f"{refusal}: if that host is your own, add it to MEDREWARD_ALLOWED_HOSTS, or "
+                    "set MEDREWARD_API_KEYS"
+                )
+                await error_response(error, scope["state"]["request_id"])(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> str | None:
+        """Return why a request may come from a page of others; None if it does not."""
+        host, origin = headers.get("host", "").lower(), headers.get("origin")
+        if self._is_local and not self._is_own_name(host):
+            return "`Host` is no name of this service, which listens on loopback"
+        if origin is not None:
+            page = origin.lower().partition("://")[2]
+            is_own = page != "" and (page == host or _name_of(page) in self._names)
+            return None if is_own else "`Origin` is a web page of another host"
+        if headers.get("sec-fetch-site") == "cross-site":
+            return "`Sec-Fetch-Site` tells that a web page of another host sent this"
+        return None
+
+    def _is_own_name(self, host: str) -> bool:
+        name = _name_of(host)
+        is_loopback = name in {"", "localhost"} or name.endswith(".localhost")
+        return is_loopback or name in self._names or _is_address(name)
+
+
+def _name_of(host: str) -> str:
+    """Return a host without its port and final dot."""
+    return re.sub(r":\d*$", "", host).removesuffix(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
 class BearerAuth:
     """Accepts only requests with one of the keys; without any configured key, accepts all.
 
-    Each key has its own namespace in the cache, so callers with different keys share no entries. A
-    namespace is a digest, so it does not reveal the key.
+    Each caller has a namespace in the cache, so callers with different keys share no entries.
     """
 
-    def __init__(self, app: ASGIApp, *, api_keys: Sequence[str], shares_cache: bool) -> None:
+    def __init__(self, app: ASGIApp, *, keys: KeyRing) -> None:
         self._app = app
-        self._namespaces = {
-            key.encode(): "" if shares_cache else namespace_of(key) for key in api_keys
-        }
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with status 401."""
@@ -181,14 +239,13 @@ class BearerAuth:
 
     def _namespace(self, scope: Scope) -> str | None:
         """Return the namespace of the request's key; None if the key is unknown."""
-        if not self._namespaces or scope["path"] in OPEN_PATHS:
+        namespaces = self._keys.namespaces
+        if not namespaces or scope["path"] in OPEN_PATHS:
             return ""
         key = _sent_key(scope)
         # Every key is compared in full, so that the time taken reveals nothing about the keys.
         found = [
-            namespace
-            for known, namespace in self._namespaces.items()
-            if hmac.compare_digest(key, known)
+            namespace for known, namespace in namespaces.items() if hmac.compare_digest(key, known)
         ]
         return found[0] if found else None
 
@@ -203,8 +260,3 @@ def _sent_key(scope: Scope) -> bytes:
         return b""
     # Starlette decodes header bytes as Latin-1, so this restores them as they were sent.
     return sent.strip(" \t").encode("latin-1")
-
-
-def namespace_of(api_key: str) -> str:
-    """Return the cache namespace of a key: 16 hexadecimal digits of a hash."""
-    return hashlib.sha256(b"namespace:" + api_key.encode()).hexdigest()[:16]

@@ -23,9 +23,11 @@ REF = "#/components/schemas/{model}"
 REASONS = {
     400: "Not JSON",
     401: "No key, or a wrong one",
+    403: "A web page of another host sent it to a service without keys",
     404: "Nothing under this name",
     408: "The body did not arrive in time",
     413: "More than this deployment takes at once",
+    415: "The body has a `Content-Encoding`",
     422: "JSON, but not what the route takes; names sample and field. Nothing was scored",
     429: "Every permit is taken (`Retry-After` says when to come back), or the judge is too slow for "
     "the deadline (`fits` says how many samples it has time for)",

@@ -1,5 +1,6 @@
 """`medreward serve`: the service as a user runs it, from a real process."""
 
+import asyncio
 import json
 import re
 import shlex
@@ -10,12 +11,22 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 
 from medreward import NOTICE
+from medreward.app import create_app
 from medreward.cli.environment import misspelt_variables
+from medreward.cli.serve import wait_for_end
+from medreward.cli.terminal import CommandError
+from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.supervisor import LIMITS_WITHOUT_LLM
+from medreward.errors import BackendDown
+from medreward.http.server import server_config
+from medreward.settings import Settings
 from tests.service.cli.conftest import Run
+from tests.support.engines import TroubledJudge, raising
 from tests.support.process import Service, serving
+from tests.support.service import over_asgi
 from tests.support.wait import wait_until
 
 SCRIPTED = {"judge": "scripted", "embedder": "hashed", "log_level": "info"}
@@ -102,6 +113,25 @@ def test_the_delay_ends_by_itself() -> None:
     # The request is logged behind its reply, so the signal may come between the two.
     assert sorted(events[1:3]) == ["draining", "request"]
     assert [events[0], *events[3:]] == ["ready", "drained"]
+
+
+@pytest.mark.anyio
+async def test_it_ends_if_an_engine_is_lost_for_good() -> None:
+    """With the reason, and the exit code by which whatever runs it starts it again."""
+    judge = TroubledJudge(raising(BackendDown("its process died")))
+    app = create_app(
+        Settings(recipe="medix-r1", lost_engine_s=1e-9), judge=judge, embedder=HashedEmbedder()
+    )
+    sample = {"response": "<answer>basal left</answer>", "reference": "left lower lobe"}
+    server = uvicorn.Server(server_config(app))
+    async with over_asgi(app) as client:
+        waiting = asyncio.create_task(asyncio.to_thread(wait_for_end, app.state.service, server))
+        for _ in range(3):
+            await client.post("/reward", json={"samples": [sample]})
+        with pytest.raises(CommandError, match=r"the judge was lost .*its process died"):
+            await waiting
+
+    assert server.should_exit
 
 
 @pytest.mark.parametrize("is_file", [False, True])

@@ -358,7 +358,7 @@ async def two_processes(of_judge: str, of_api: str) -> AsyncIterator[httpx.Async
         if of_judge == "on":
             await ended(client)
         transport = httpx.ASGITransport(holder, raise_app_exceptions=False)
-        judge = RoleJudge("http://judge", transport=transport, timeout_s=60)
+        judge = RoleJudge("http://judge.localhost", transport=transport, timeout_s=60)
         api = create_app(
             Settings(role="api", recipe="medix-r1", exam=of_api),
             judge=judge,
@@ -396,7 +396,7 @@ async def test_an_api_asks_again_until_the_exam_has_ended() -> None:
     async with over_asgi(holder):
         await held.is_asked.wait()
         transport = httpx.ASGITransport(holder, raise_app_exceptions=False)
-        judge = RoleJudge("http://judge", transport=transport, timeout_s=60)
+        judge = RoleJudge("http://judge.localhost", transport=transport, timeout_s=60)
         await judge.start()
         follower = examiner(is_required=True)
         following = asyncio.create_task(follower.follow(judge))

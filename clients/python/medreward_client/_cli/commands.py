@@ -180,7 +180,8 @@ def health_(url: UrlArgument, *, api_key: ApiKey = None) -> None:
     with _client(url, api_key) as client:
         health = client.health()
     console = output()
-    console.print(shown(health.status, "green" if health.ready else "red"))
+    style = {"ready": "green", "degraded": "yellow"}.get(health.status, "red")
+    console.print(shown(health.status, style))
     for role, engine in health.engines.items():
         state = "ready" if engine.ready else engine.message
         console.print(shown(f"{role:8} {engine.model}: {state}"), soft_wrap=True)

@@ -66,7 +66,7 @@ def check_versions(target: Target) -> str | Caution:
     return found
 
 
-def check_engines(target: Target) -> str:
+def check_engines(target: Target) -> str | Caution:
     """Check that the judge and the embedder are ready."""
     with _client(target) as client:
         health = client.health()
@@ -75,12 +75,18 @@ def check_engines(target: Target) -> str:
         for role, engine in health.engines.items()
         if not engine.ready
     )
+    if health.status == "degraded":
+        return Caution(
+            f"degraded: {missing}",
+            "caches and rules give rewards; other samples are unscored until it is back",
+        )
     if health.ready:
         engines = health.engines.items()
         return ", ".join(f"{role} {engine.model}" for role, engine in engines) + " are ready"
     advice = {
         "loading": "wait: large models take minutes to load, and longer to be fetched at first",
         "failed": "mend its settings, or start what it needs, and start the service again",
+        "stalled": "its event loop stands still: look at the load of its machine",
         "draining": "it is being stopped: wait for the one that takes its place",
     }
     raise Failure(

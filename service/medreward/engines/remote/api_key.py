@@ -41,7 +41,7 @@ class ApiKey:
     @staticmethod
     def _read(file: Path) -> str:
         try:
-            key = file.read_text("utf-8").strip()
+            key = file.read_text("utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as exc:
             raise SetupError(f"cannot read a key from {file} ({type(exc).__name__})") from exc
         _check(key, f"the key in {file}")

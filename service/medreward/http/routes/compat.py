@@ -41,7 +41,7 @@ from medreward.samples import Sample
 SLIME_WAITS_MS = 120_000
 MARGIN_MS = 10_000
 """The default deadline of slime's route is this much shorter than slime's own timeout."""
-REFUSALS = refusals(400, 401, 408, 413, 422, 429, 503)
+REFUSALS = refusals(400, 401, 403, 408, 413, 415, 422, 429, 503)
 KEY = "A trainer that sends no header has its key at the end of the path: `{path}/<key>`."
 
 router = APIRouter(tags=["trainers"])
@@ -136,13 +136,13 @@ async def aggregate_metrics(request: Request) -> Response:
         )
 
 
-@router.post("/seed_session", response_model=dict[str, str], responses=refusals(401))
+@router.post("/seed_session", response_model=dict[str, str], responses=refusals(401, 403))
 async def seed_session() -> Response:
     """Accept a session of NeMo Gym; the service keeps no state of it."""
     return plain_json({})
 
 
-@router.get("/reverify_mode", response_model=str, responses=refusals(401))
+@router.get("/reverify_mode", response_model=str, responses=refusals(401, 403))
 async def reverify_mode() -> Response:
     """Report to NeMo Gym that a row can be verified again at any time."""
     return plain_json("stateless")

@@ -28,13 +28,13 @@ async def livez(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Report whether the models are loaded, warm and answering; 503 if not, and while draining."""
+    """Report whether the models are loaded, warm and answering; 503 if not, while draining, and in a stall."""
     readiness = service_of(request).readiness
-    return json_response(readiness, 200 if readiness.status == "ready" else 503)
+    return json_response(readiness, 200 if readiness.is_ready else 503)
 
 
 async def startupz(request: Request) -> Response:
-    """Report the stage of the start; 503 until everything was ready for the first time."""
+    """Report the stage of the start; 503 until all engines of this process were ready once."""
     startup = service_of(request).startup
     return json_response(startup, 200 if startup.stage == "ready" else 503)
 

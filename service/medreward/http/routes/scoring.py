@@ -35,7 +35,7 @@ counting = APIRouter()
     "/reward",
     tags=["scoring"],
     response_model=schemas.RewardReply,
-    responses=refusals(400, 401, 408, 413, 422, 429, 503),
+    responses=refusals(400, 401, 403, 408, 413, 415, 422, 429, 503),
     openapi_extra=body_schema(schemas.RewardRequest),
 )
 async def reward(request: Request) -> Response:
@@ -56,7 +56,7 @@ async def reward(request: Request) -> Response:
     "/judge",
     tags=["scoring"],
     response_model=schemas.JudgeReply,
-    responses=refusals(400, 401, 408, 413, 422, 429, 503),
+    responses=refusals(400, 401, 403, 408, 413, 415, 422, 429, 503),
     openapi_extra=body_schema(schemas.JudgeRequest),
 )
 async def judge(request: Request) -> Response:
@@ -87,7 +87,7 @@ above only put the two into the OpenAPI document."""
 
 
 @router.get(
-    "/recipes", tags=["recipes"], response_model=schemas.RecipesReply, responses=refusals(401)
+    "/recipes", tags=["recipes"], response_model=schemas.RecipesReply, responses=refusals(401, 403)
 )
 async def recipes(request: Request) -> Response:
     """List the recipes as they were resolved, with their fingerprints."""
@@ -104,7 +104,7 @@ async def recipes(request: Request) -> Response:
     "/recipes/{name}",
     tags=["recipes"],
     response_model=schemas.RecipeReply,
-    responses=refusals(401, 404),
+    responses=refusals(401, 403, 404),
 )
 async def recipe(request: Request, name: str) -> Response:
     """Show one recipe as it was resolved, with its fingerprint."""
@@ -115,7 +115,10 @@ async def recipe(request: Request, name: str) -> Response:
 
 
 @router.get(
-    "/runs/{run_id:path}", tags=["runs"], response_model=RunReport, responses=refusals(401, 404)
+    "/runs/{run_id:path}",
+    tags=["runs"],
+    response_model=RunReport,
+    responses=refusals(401, 403, 404),
 )
 async def run(request: Request, run_id: str) -> Response:
     """Report the statistics of a training run, with alerts about suspicious changes."""
@@ -149,12 +152,12 @@ counting.get(
     "/metrics",
     tags=["operations"],
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}}, **refusals(401)},
+    responses={200: {"content": {"text/plain": {}}}, **refusals(401, 403)},
 )(metrics)
 
 
 @operations.get(
-    "/version", tags=["operations"], response_model=schemas.Version, responses=refusals(401)
+    "/version", tags=["operations"], response_model=schemas.Version, responses=refusals(401, 403)
 )
 async def version() -> Response:
     """Report the version of the service, and the notice on the use of its rewards."""
