@@ -230,6 +230,13 @@ class Certified:
         """Where it is, by the name that its certificate has."""
         return f"rediss://localhost:{self.server.port}/0"
 
+    def renew(self) -> None:
+        """Restart it with certificates of another authority, in the same files."""
+        self.server.kill()
+        _certify(self.ca_file, self.cert_file, self.key_file)
+        self.server.start(waits=False)
+        wait_until(self.server.listens)
+
     def restart_as_cluster(self) -> None:
         """Let it be a cluster of one."""
         self.server.kill()
@@ -246,15 +253,20 @@ class Certified:
         wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
 
 
+def _certify(ca: Path, cert: Path, key: Path) -> None:
+    """Write the certificate of a new authority, and one by it."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(ca))
+    certificate = authority.issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(str(cert))
+    certificate.private_key_pem.write_to_path(str(key))
+
+
 @pytest.fixture
 def redis_tls(tmp_path: Path) -> Iterator[Certified]:
     """A server with a certificate of its own authority, which asks clients for theirs."""
-    authority = trustme.CA()
     files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
-    authority.cert_pem.write_to_path(str(files["ca"]))
-    certificate = authority.issue_cert("localhost")
-    certificate.cert_chain_pems[0].write_to_path(str(files["cert"]))
-    certificate.private_key_pem.write_to_path(str(files["key"]))
+    _certify(**files)
     port = free_port()
     server = RedisServer(path_of("redis-server"), tmp_path, port=port)
     server.options = (

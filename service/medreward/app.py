@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
 import medreward
@@ -14,8 +15,8 @@ from medreward.engines.embedder import Embedder
 from medreward.engines.judge import Judge
 from medreward.errors import MethodNotAllowed, NotFound, Overloaded, RequestError, TooLarge
 from medreward.http.intake import service_of
-from medreward.http.middleware import BearerAuth, OwnPages, RequestLog
-from medreward.http.openapi import document
+from medreward.http.middleware import DOCS, BearerAuth, OwnPages, RequestLog
+from medreward.http.openapi import document, routes_page
 from medreward.http.responses import error_response
 from medreward.http.routes import compat, engines, probes, scoring
 from medreward.service import Service
@@ -63,6 +64,9 @@ def create_app(
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        # FastAPI's pages load scripts from another host, and cannot send a key.
+        docs_url=None,
+        redoc_url=None,
         # FastAPI's own spans contain paths, which may hold keys, and its logs contain invalid input.
         # This service's spans are in telemetry/tracing.py. Releases without telemetry ignore this.
         telemetry={
@@ -101,6 +105,11 @@ def create_app(
         admission=service.admission,
         lifecycle=service.lifecycle,
     )
+
+    @app.get(DOCS, include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(routes_page(app))
+
     # FastAPI documents this assignment as the way to extend the document.
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app

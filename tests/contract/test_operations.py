@@ -380,7 +380,7 @@ async def test_with_keys_set_only_they_open_the_door(
     async with serve(api_keys="key-one, key-two") as client:
         replies = [
             await client.get(path, headers=headers)
-            for path in ("/recipes", "/metrics", "/version", "/openapi.json", "/docs")
+            for path in ("/recipes", "/metrics", "/version", "/openapi.json")
         ]
         replies.append(await client.post("/reward", json=BODY, headers=headers))
         probes = [await client.get("/livez"), await client.get("/readyz")]
@@ -390,6 +390,17 @@ async def test_with_keys_set_only_they_open_the_door(
     if status == 401:
         assert replies[0].headers["www-authenticate"] == "Bearer"
         assert "key-one" not in "".join(reply.text for reply in replies)
+
+
+async def test_a_browser_can_read_the_routes(serve: Serve) -> None:
+    """It sends no key, and need not have a network: the page loads nothing from elsewhere."""
+    async with serve(api_keys="k") as client:
+        page = await client.get("/docs")
+        document = (await client.get("/openapi.json", headers={"Authorization": "Bearer k"})).json()
+
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert [path for path in document["paths"] if f"<code>{path}</code>" not in page.text] == []
+    assert not re.search(r"<script|<link|src=|https?:", page.text)
 
 
 @pytest.mark.parametrize("key", ["schlüssel", "clé à", "密钥"])

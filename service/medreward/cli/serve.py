@@ -92,6 +92,7 @@ def serve(**options: Any) -> None:
         idle_s=settings.idle_timeout_s,
         connections=connections_within(files, settings.max_connections),
     )
+    handler = logs.write_from_thread(service.metrics.log_lines_dropped.inc)
     config = server_config(
         app, bounds, backlog=BACKLOG, timeout_graceful_shutdown=math.ceil(settings.longest_drain_s)
     )
@@ -114,7 +115,9 @@ def serve(**options: Any) -> None:
         finally:
             server.should_exit = True
         announcing.result()
-    messages().print(shown("stopped"))
+    if handler.is_written():
+        # A message to a full pipe that nobody reads would keep the process for ever.
+        messages().print(shown("stopped"))
 
 
 class LeavingServer(uvicorn.Server):

@@ -25,7 +25,9 @@ from medreward.telemetry.logs import place_of
 from medreward.telemetry.metrics import Metrics
 from medreward.telemetry.tracing import end_request, request_span
 
-OPEN_PATHS = frozenset(PROBES)
+DOCS = "/docs"
+OPEN_PATHS = frozenset({*PROBES, DOCS})
+"""Routes that ask for no key, which a browser does not send; they tell nothing of samples."""
 KEYED_ROUTES = ("/compat/openrlhf", "/compat/slime")
 """Routes of trainers that cannot send a header: the path may end with the key."""
 QUIET_ROUTES = frozenset({*PROBES, "/metrics"})
@@ -169,7 +171,7 @@ class OwnPages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with status 403."""
-        # No page of others knows a key. Probes do nothing, and are asked for under any name.
+        # No page of others knows a key. Open paths do nothing, and are asked for under any name.
         if scope["type"] == "http" and not self._has_keys and scope["path"] not in OPEN_PATHS:
             refusal = self._refusal(Headers(scope=scope))
             if refusal is not None:

@@ -1,5 +1,6 @@
 """The OpenAPI document: routes read their bodies themselves, so their schemas are added here."""
 
+from html import escape
 from typing import Any
 
 from fastapi import FastAPI
@@ -71,3 +72,23 @@ def document(app: FastAPI) -> dict[str, Any]:
     # Auth is off without configured keys, so a key is optional; `{}` means a request without one.
     schema["security"] = [{}, {"key": []}]
     return schema
+
+
+def routes_page(app: FastAPI) -> str:
+    """Return a page for people with the routes of *app*; it needs no script, key or network."""
+    rows = [
+        f"<tr><td>{method.upper()}<td><code>{escape(path)}</code><td>{escape(_first_line(told))}"
+        for path, methods in app.openapi()["paths"].items()
+        for method, told in methods.items()
+    ]
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(app.title)}</title>"
+        "<style>body{font-family:sans-serif;margin:2em}td{padding:.2em 1em .2em 0}</style>"
+        f"<h1>{escape(app.title)} {escape(app.version)}</h1><p>{escape(app.description)}"
+        f"<table>{''.join(rows)}</table><p>Bodies and replies are in <code>/openapi.json</code>, "
+        "which needs a key if this service has any, and in docs/api.md."
+    )
+
+
+def _first_line(operation: dict[str, Any]) -> str:
+    return str(operation.get("description") or operation.get("summary") or "").partition("\n")[0]

@@ -1,7 +1,11 @@
 """Logging: one JSON object a line, or text for people; never a sample's text."""
 
 import logging
+import os
+import queue
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any, Literal
 
 import structlog
@@ -14,6 +18,10 @@ CHATTY = (
     "uvicorn.access",
 )
 
+MOST_LINES = 10_000
+"""Lines that wait to be written: some megabytes."""
+FLUSH_S = 1.0
+"""Longest wait for the lines that are left when the process ends."""
 
 Style = Literal["json", "console"]
 
@@ -52,6 +60,81 @@ def formatter(style: Style) -> logging.Formatter:
         foreign_pre_chain=_shared(),
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
     )
+
+
+class QueuedHandler(logging.Handler):
+    """Writes lines from a thread of its own, so that a log that nobody reads stops nothing else.
+
+    Lines that find the queue full, or cannot be written, are dropped, and *count* is called for each.
+    """
+
+    def __init__(self, file: int, count: Callable[[], object]) -> None:
+        super().__init__()
+        self._file = file
+        self._count = count
+        self._dropped = 0
+        self._lock = threading.Lock()
+        self._lines: queue.Queue[str] = queue.Queue(MOST_LINES)
+        threading.Thread(target=self._write_lines, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a line, or drop it."""
+        try:
+            # Formatted here, since the current span belongs to this thread.
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self._drop()
+
+    def flush(self) -> None:
+        """Wait until all lines are written, or for a second."""
+        self.is_written()
+
+    def is_written(self) -> bool:
+        """Return whether all lines are written, after a second at most."""
+        done = self._lines.all_tasks_done
+        with done:
+            return done.wait_for(lambda: not self._lines.unfinished_tasks, FLUSH_S)
+
+    def _drop(self) -> None:
+        with self._lock:
+            self._dropped += 1
+        self._count()
+
+    def _forget_dropped(self) -> int:
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def _write_lines(self) -> None:
+        while True:
+            line = self._lines.get()
+            try:
+                self._write(line)
+                if dropped := self._forget_dropped():
+                    message = f"{dropped} log lines were dropped, since nobody read them"
+                    told = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
+                    self._write(self.format(logging.makeLogRecord(told | {"msg": message})))
+            except OSError:
+                # The reader has gone, or the disk is full.
+                self._drop()
+            finally:
+                self._lines.task_done()
+
+    def _write(self, line: str) -> None:
+        # To the file itself: a thread that waits within `sys.stderr` holds its lock, which Python
+        # needs to end the process.
+        left = f"{line}\n".encode(errors="backslashreplace")
+        while left:
+            left = left[os.write(self._file, left) :]
+
+
+def write_from_thread(count: Callable[[], object]) -> QueuedHandler:
+    """Let a thread write what `configure` sends to standard error; *count* counts dropped lines."""
+    root = logging.getLogger()
+    handler = QueuedHandler(sys.stderr.fileno(), count)
+    handler.setFormatter(root.handlers[0].formatter)
+    root.handlers = [handler]
+    return handler
 
 
 class ReasonFormatter(logging.Formatter):

@@ -99,6 +99,9 @@ class Metrics:
         "Memory of the bodies of those requests, and of unread replies, by estimate.",
     )
     ready: Gauge = gauge("medreward_ready", "1 while readiness says yes.")
+    log_lines_dropped: Counter = counter(
+        "medreward_log_lines_dropped", "Log lines dropped, since nobody read the log."
+    )
     draining: Gauge = gauge("medreward_draining", "1 since this process was told to end.")
     rejected: Labelled[Counter] = counter(
         "medreward_admission_rejected", "Requests turned away at ingress.", "reason"

@@ -108,6 +108,24 @@ async def test_tls_checks_what_it_is_told_to(
 
 
 @pytest.mark.needs("redis-server")
+async def test_certificates_are_read_again_when_it_reconnects(redis_tls: Certified) -> None:
+    """Those of services live for days: both sides get others, and nobody restarts the service."""
+    files = tls_files(redis_tls)
+    async with tier_on(redis_tls.url, **files) as one, tier_on(redis_tls.url, **files) as other:
+        values = dict.fromkeys(some_keys(10), b"x")
+        await written(one, values)
+        redis_tls.renew()
+
+        async def is_back() -> bool:
+            # The first command finds that the connection is gone.
+            await other.get_many(list(values), role="judge")
+            one.put_soon(values, role="judge")
+            return await other.get_many(list(values), role="judge") == values
+
+        await until(is_back)
+
+
+@pytest.mark.needs("redis-server")
 async def test_a_cluster_may_speak_tls(redis_tls: Certified) -> None:
     """Its nodes are reached by the same certificates."""
     redis_tls.restart_as_cluster()

@@ -27,6 +27,7 @@ from medreward.engines.templates import Template, load_templates
 from medreward.errors import (
     BackendDown,
     DeadlinePassed,
+    EngineError,
     NonsenseReply,
     Problem,
     ProblemKind,
@@ -158,13 +159,20 @@ async def test_below_the_floor_nothing_was_said(floor: float, share: float, is_r
 
 
 DEEP = b'{"choices":' + b"[" * 200_000
-UNREADABLE: dict[str, object] = {
+NO_ANSWERS: dict[str, object] = {
     "html": f"<html>{PATIENT_TEXT}</html>".encode(),
+    "null": None,
+    "error of text": {"error": PATIENT_TEXT},
+    "error with a status": {"error": {"code": 429, "message": PATIENT_TEXT}},
+    "error with a status as text": {"error": {"code": "503", "message": PATIENT_TEXT}},
+    "error with a code": {"error": {"code": "server_error", "message": PATIENT_TEXT}},
+}
+UNREADABLE: dict[str, object] = {
     "truncated": b'{"choices": [{"logprobs": {"content": [{"to',
     "not utf-8": b'{"choices": "\xff\xfe\xfa"}',
     "too deep": DEEP,
-    "null": None,
-    "no choices": {"error": PATIENT_TEXT},
+    "no choices": {"text": PATIENT_TEXT},
+    "null for an error": {"error": None, "choices": []},
     "empty choices": {"choices": []},
     "a choice of text": {"choices": [PATIENT_TEXT]},
     "no logprobs": {"choices": [{"message": {"content": "YES"}}]},
@@ -186,12 +194,39 @@ UNREADABLE: dict[str, object] = {
 
 def unreadable(name: str) -> Server:
     """A server that answers with one of these bodies, or with the status that has none."""
-    body = UNREADABLE.get(name, b"")
+    body = (UNREADABLE | NO_ANSWERS).get(name, b"")
     content = body if isinstance(body, bytes) else json.dumps(body)
     return replies(httpx.Response(204 if name == "no content" else 200, content=content))
 
 
-@pytest.mark.parametrize("name", [*UNREADABLE, "no content"])
+@pytest.mark.parametrize("name", [*NO_ANSWERS, "no content"])
+async def test_a_success_that_is_none_is_a_server_that_cannot(name: str) -> None:
+    """A page of something between, or an error wrapped in a 200: the sample may be sent again."""
+    answer = await only(judge(unreadable(name), coverage_floor=0.0))
+
+    found = problem(answer, ProblemKind.JUDGE_UNREACHABLE)
+    assert found.retryable
+    _tells_nothing(found.message)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": 400, "message": "no"}, ProblemKind.JUDGE_REFUSED),
+        ({"code": 400, "message": "maximum context length"}, ProblemKind.TOO_LONG),
+        ({"code": "413"}, ProblemKind.TOO_LONG),
+    ],
+)
+async def test_an_error_in_a_success_is_read_by_its_code(
+    error: dict[str, object], kind: ProblemKind
+) -> None:
+    """As if it were the status: a refusal stays one."""
+    told = httpx.Response(200, json={"error": error})
+
+    problem(await only(judge(replies(told), coverage_floor=0.0)), kind)
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
 async def test_what_cannot_be_read_is_no_verdict(name: str) -> None:
     """Whatever a server says: a judgement, or the reason there is none; never an exception, or a NO."""
     answer = await only(judge(unreadable(name), coverage_floor=0.0))
@@ -444,11 +479,22 @@ async def test_a_reply_that_is_not_one_vector_a_text_is_nonsense(rows: object) -
     _tells_nothing(str(caught.value))
 
 
-@pytest.mark.parametrize("name", ["html", "truncated", "too deep", "null"])
-async def test_a_reply_that_is_no_json_object_of_rows_is_nonsense(name: str) -> None:
-    """A proxy's page or half a reply is not taken for vectors."""
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("html", BackendDown),
+        ("null", BackendDown),
+        ("error of text", BackendDown),
+        ("truncated", NonsenseReply),
+        ("too deep", NonsenseReply),
+    ],
+)
+async def test_a_reply_that_is_no_json_object_of_rows_is_no_vector(
+    name: str, error: type[EngineError]
+) -> None:
+    """A proxy's page, an error or half a reply is not taken for vectors."""
     async with embedder(unreadable(name)) as engine:
-        with pytest.raises(NonsenseReply) as caught:
+        with pytest.raises(error) as caught:
             await engine.embed([PATIENT_TEXT])
 
     _tells_nothing(str(caught.value))

@@ -233,6 +233,22 @@ async def test_a_page_in_the_place_of_an_answer_is_a_failure() -> None:
         assert servers.all[0].breaker.is_open
 
 
+async def test_a_page_or_a_wrapped_error_is_tried_again() -> None:
+    """Maintenance that takes a moment costs no answer, also with one server."""
+    page = httpx.Response(200, html="<html>back soon</html>")
+    busy = httpx.Response(200, json={"error": {"code": 429, "message": "busy"}})
+    left = [page, busy]
+
+    async def behave(_request: httpx.Request) -> httpx.Response:
+        return left.pop(0) if left else httpx.Response(200, json={})
+
+    network = Network(a=behave)
+    async with reaching(network) as servers:
+        (reply,) = await post(servers)
+
+    assert (reply.status, reply.content, network.asked) == (200, b"{}", ["a", "a", "a"])
+
+
 async def test_one_request_that_a_server_stumbles_over_does_not_eject_it() -> None:
     """Its four tries are one failure; a server is ejected for what several requests met with."""
     network = Network(a=answers(500))

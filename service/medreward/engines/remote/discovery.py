@@ -122,7 +122,8 @@ class Probe:
             SetupError: it is a server of one model, and serves another.
         """
         reply = await self._send("GET", "models", None)
-        if reply.status in WAIT_STATUS or reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        is_page = reply.is_success and not reply.is_json
+        if reply.status in {*WAIT_STATUS, HTTPStatus.INTERNAL_SERVER_ERROR} or is_page:
             json_of(reply)
         rows = _rows(reply)
         for row in rows:
@@ -337,15 +338,19 @@ class Probe:
             BackendDown: the server is not up.
         """
         reply = await self._send(method, path, body)
-        # Every such server supports chat: one that fails there is not up yet.
-        is_up = path != "chat/completions" or reply.is_success or reply.status in REFUSAL_STATUS
-        if reply.status in WAIT_STATUS or not is_up:
+        # Every such server supports chat: one that fails there, or sends a page, is not up yet.
+        is_chat = path == "chat/completions"
+        if not is_chat and reply.is_wrapped and reply.status == HTTPStatus.BAD_GATEWAY:
+            # Some answer by such a success at every route that they do not have.
+            return Unsupported(f"{path.lstrip('/')} is answered by an error")
+        is_answer = (reply.is_success and reply.is_json) or reply.status in REFUSAL_STATUS
+        if reply.status in WAIT_STATUS or (is_chat and not is_answer):
             json_of(reply)
         if not reply.is_success:
             return Unsupported(f"{path.lstrip('/')} is answered by {reply.status}")
         try:
             return json_of(reply)
-        except NonsenseReply:
+        except (BackendDown, NonsenseReply):
             return Unsupported(f"{path.lstrip('/')} is not answered in JSON")
 
     def _probes(self) -> list[Inquiry]:

@@ -36,7 +36,10 @@ class Peer(ABC, Generic[Q, A]):
         self, *urls: str, offload: Offloader | None = None, **options: Unpack[ServerOptions]
     ) -> None:
         self._offload = offload or Offloader()
-        self._servers = ServerPool(urls, in_flight_each=REQUESTS_IN_FLIGHT, **options)
+        # These processes are parts of one service: a proxy is for what lies outside.
+        self._servers = ServerPool(
+            urls, in_flight_each=REQUESTS_IN_FLIGHT, uses_proxy=False, **options
+        )
         self._servers.examine = self._examine
         self._facts: EngineFacts | None = None
 

@@ -21,8 +21,10 @@ from medreward.engines.remote.http_client import (
     AsyncClient,
     Reply,
     encoded,
+    proxy_for,
     send,
     server,
+    via,
 )
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.errors import BackendDown, DeadlinePassed, EngineError, SetupError
@@ -71,8 +73,9 @@ class ServerOptions(TypedDict, total=False):
 class Server:
     """One server: its address, its requests in flight, and how it has answered."""
 
-    def __init__(self, client: AsyncClient, pauses: Pauses) -> None:
+    def __init__(self, client: AsyncClient, pauses: Pauses, via: str = "") -> None:
         self._http = client
+        self._via = via
         self.outstanding = 0
         self.last_turn = 0
         """The number of its latest request; of equally busy servers, the one with the lowest is chosen."""
@@ -101,7 +104,12 @@ class Server:
         above = str(self._http.base_url).rstrip("/").removesuffix("/v1")
         url = f"{above}{path}" if path.startswith("/") else path
         return await send(
-            self._http, method, url, content=content, headers={**headers, **carried()}
+            self._http,
+            method,
+            url,
+            content=content,
+            headers={**headers, **carried()},
+            via=self._via,
         )
 
     async def aclose(self) -> None:
@@ -127,6 +135,7 @@ class ServerPool:
         limits: RateLimits | None = None,
         pauses: Pauses | None = None,
         transport: AsyncBaseTransport | None = None,
+        uses_proxy: bool = True,
     ) -> None:
         self._key = api_key or ApiKey()
         self._timeout_s = timeout_s
@@ -138,17 +147,18 @@ class ServerPool:
         self._chance = random.SystemRandom()
         self._numbers = itertools.count(1)
         self._places = asyncio.Semaphore(in_flight_each * len(urls))
-        clients = [
-            server(
+        self.all: list[Server] = []
+        for url in urls:
+            proxy = proxy_for(url) if uses_proxy and transport is None else None
+            client = server(
                 url,
                 headers=headers or {},
                 timeout_s=self._try_timeout_s,
                 connections=2 * in_flight_each,
+                proxy=proxy,
                 transport=transport,
             )
-            for url in urls
-        ]
-        self.all = [Server(client, self._pauses) for client in clients]
+            self.all.append(Server(client, self._pauses, via(proxy)))
         self.examine: Callable[[Server], Awaitable[None]] = self._greet
         """Probes an ejected server; raises if it has to stay ejected."""
 
@@ -280,7 +290,7 @@ class ServerPool:
                 server.breaker.succeeded()
         # A second failure with the same request counts for nothing: the request may be the cause.
         elif server not in tried:
-            self._note_failure(server, f"it answers {reply.status}")
+            self._note_failure(server, f"it answers {reply.described}")
         return reply
 
     async def _try(
@@ -315,7 +325,9 @@ class ServerPool:
         jitter_s = self._chance.uniform(0.0, longest_s)
         if isinstance(outcome, EngineError):
             return jitter_s
-        if outcome.status not in BUSY and outcome.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        # A success here is a page in the place of an answer, such as one of a proxy.
+        is_for_now = outcome.is_success or outcome.status in BUSY
+        if not is_for_now and outcome.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return math.inf
         asked_s = outcome.retry_after_s
         return jitter_s if asked_s is None else asked_s + jitter_s / 10
@@ -342,10 +354,9 @@ class ServerPool:
         """Request the list of models, which every such server has."""
         reply = await self.ask(server, "GET", "models")
         if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise BackendDown(f"the server answers {reply.status}")
+            raise BackendDown(f"the server answers {reply.described}")
 
 
 def _is_answer(reply: Reply) -> bool:
     """Return True if a reply concerns the request: a refusal of it, or JSON and not a proxy's page."""
-    begins = reply.content.lstrip()[:1]
-    return reply.status in REFUSAL_STATUS or (reply.is_success and begins in {b"{", b"["})
+    return reply.status in REFUSAL_STATUS or (reply.is_success and reply.is_json)
