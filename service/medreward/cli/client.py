@@ -26,7 +26,15 @@ from medreward.app import create_app
 from medreward.cli.environment import read_settings, service_key
 from medreward.cli.jsonl import Line
 from medreward.cli.terminal import CommandError, Misuse, counting, silence_other_bars, waiting
-from medreward.engines.remote.http_client import AsyncClient, Response, reaching, retry_after_s
+from medreward.engines.remote.http_client import (
+    AsyncClient,
+    Response,
+    proxy_for,
+    reaching,
+    retry_after_s,
+    transport_through,
+    via,
+)
 from medreward.engines.status import EngineState, Readiness
 from medreward.errors import BackendDown, DeadlinePassed
 from medreward.http.schemas import ErrorBody, ErrorReply, JudgeReply, RecipesReply, RewardReply
@@ -96,6 +104,8 @@ class Connection:
     client: AsyncClient
     url: str
     retry_for_s: float = 120.0
+    via: str = ""
+    """The proxy between, for messages; empty without one."""
     engines: Mapping[str, EngineState] = field(default_factory=dict)
 
     async def send_all(
@@ -171,7 +181,7 @@ class Connection:
         while True:
             wait_s = pause_s
             try:
-                with reaching():
+                with reaching(self.via):
                     response = await self.client.post(path, content=body, headers=HEADERS)
             except BackendDown as exc:
                 reason = str(exc)
@@ -200,7 +210,7 @@ class Connection:
             CommandError: the service cannot be reached, or refuses.
         """
         try:
-            with reaching():
+            with reaching(self.via):
                 response = await self.client.get("recipes")
         except (BackendDown, DeadlinePassed) as exc:
             raise CommandError(f"{self.url}: {exc}") from exc
@@ -225,9 +235,9 @@ class Connection:
             CommandError: the engines cannot be loaded, or take too long.
         """
         readiness, limit = await self._readiness(), LoadingLimit()
-        if readiness.status != "ready":
+        if not readiness.is_ready:
             with waiting(loading_text(readiness)) as show:
-                while (readiness := await self._readiness()).status != "ready":
+                while not (readiness := await self._readiness()).is_ready:
                     limit.check(readiness)
                     show(loading_text(readiness))
                     await asyncio.sleep(POLL_S)
@@ -235,7 +245,7 @@ class Connection:
 
     async def _readiness(self) -> Readiness:
         try:
-            with reaching():
+            with reaching(self.via):
                 response = await self.client.get(
                     "readyz", timeout=(CONNECT_S, PROBE_S, PROBE_S, PROBE_S)
                 )
@@ -267,15 +277,16 @@ async def connected(target: Target) -> AsyncIterator[Connection]:
             url, key = stack.enter_context(local_service())
         reply_s = target.deadline_s + GRACE_S
         with _checked_environment():
+            # The proxies of the environment do not apply to the local service.
+            proxy = proxy_for(url) if target.url is not None else None
             http = AsyncClient(
                 base_url=url,
                 headers={"Authorization": f"Bearer {key}"} if key else {},
                 timeout=(CONNECT_S, reply_s, reply_s, reply_s),
-                # The proxies of the environment do not apply to the local service.
-                trust_env=target.url is not None,
+                transport=transport_through(proxy),
             )
         async with http as client:
-            connection = Connection(client, url)
+            connection = Connection(client, url, via=via(proxy))
             await connection.wait_until_ready()
             yield connection
 

@@ -14,6 +14,7 @@ from medreward.app import create_app
 from medreward.cli.client import Connection
 from medreward.cli.terminal import CommandError
 from medreward.engines.remote.http_client import AsyncClient
+from medreward.engines.status import Readiness
 from tests.service.cli.conftest import PATIENT_TEXT, Run, settings
 from tests.support.service import served
 
@@ -85,6 +86,49 @@ def test_nobody_there_is_told_at_once(run: Run, jsonl: Write) -> None:
     assert told.stderr.count("\n") == 1
     assert "http://127.0.0.1:9: the server cannot be reached" in told.stderr
     assert "check --url" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told_of"),
+    [
+        ("NO_PROXY", "localhost,fd00::/8", ""),
+        (
+            "HTTP_PROXY",
+            "http://ward:hunter2@127.0.0.1:9",
+            "through the environment's proxy 127.0.0.1:9",
+        ),
+    ],
+)
+def test_the_environments_proxy_is_named(
+    run: Run, jsonl: Write, monkeypatch: pytest.MonkeyPatch, *, name: str, value: str, told_of: str
+) -> None:
+    """If there is one; and a network among the exceptions does no harm."""
+    for known in ("HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(known, raising=False)
+        monkeypatch.delenv(known.lower(), raising=False)
+    monkeypatch.setenv(name, value)
+
+    told = run("score", jsonl(SAMPLE), "--url", "http://127.0.0.1:9")
+
+    assert told.code == 2
+    assert told.stderr.count("\n") == 1
+    assert "cannot be reached" in told.stderr
+    assert told_of in told.stderr
+    assert "hunter2" not in told.stderr
+
+
+def test_a_degraded_service_is_used(run: Run, jsonl: Write) -> None:
+    """It accepts requests, so nobody waits for its engine."""
+    app = create_app(settings())
+    degraded = JSONResponse(Readiness(status="degraded", engines={}).model_dump())
+
+    async def without_judge(scope: Scope, receive: Receive, send: Send) -> None:
+        await (degraded if scope.get("path") == "/readyz" else app)(scope, receive, send)
+
+    with served(without_judge) as url:
+        told = run("score", jsonl(SAMPLE), "--url", url)
+
+    assert told.code == 0
 
 
 @pytest.mark.parametrize("url", ["localhost:8080", "http://", "http://[::1"])

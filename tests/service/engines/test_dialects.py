@@ -5,6 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from itertools import groupby
 from typing import Any
 
+import httpx
 import pytest
 from dirty_equals import IsApprox
 from pydantic import ValidationError
@@ -317,6 +318,46 @@ async def test_a_server_that_cannot_chat_yet_is_waited_for(status: int) -> None:
         with pytest.raises(BackendDown, match=str(status)):
             await judge.start()
         server.fails_with = None
+        await judge.start()
+        assert judge.way == "chat"
+
+
+class Gateway(Hosts):
+    """Something before a server, which answers in its place if it has an answer for the path."""
+
+    def __init__(self, server: FakeServer, answer: Callable[[str], httpx.Response | None]) -> None:
+        super().__init__(judge=server)
+        self.answer = answer
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer, or pass the request on."""
+        return self.answer(request.url.path) or await super().handle_async_request(request)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        httpx.Response(200, html="<html>back soon</html>"),
+        httpx.Response(200, json={"error": {"code": 503, "message": "back soon"}}),
+    ],
+)
+async def test_maintenance_at_the_start_is_waited_for(page: httpx.Response) -> None:
+    """A page, or an error in a 200, is no reason to choose another way or to give up."""
+    gateway = Gateway(FakeServer("openai"), lambda _path: page)
+    async with judge_of(gateway) as judge:
+        with pytest.raises(BackendDown, match=r"200|503"):
+            await judge.start()
+        gateway.answer = lambda _path: None
+        await judge.start()
+        assert judge.way == "chat"
+
+
+async def test_an_error_in_a_200_at_a_route_of_few_servers_is_no_outage() -> None:
+    """Some servers answer so at each route that they do not have."""
+    unknown = httpx.Response(200, json={"error": "Unexpected endpoint. Returning 200 anyway"})
+    known = ("models", "chat/completions")
+    gateway = Gateway(FakeServer("openai"), lambda path: None if path.endswith(known) else unknown)
+    async with judge_of(gateway) as judge:
         await judge.start()
         assert judge.way == "chat"
 

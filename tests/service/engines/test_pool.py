@@ -142,6 +142,25 @@ async def test_a_server_that_is_well_again_is_asked_again() -> None:
     assert network.asked.count("b") == 2
 
 
+async def test_a_server_behind_a_page_is_not_well_again() -> None:
+    """Its probe, too, needs an answer and not the page of something between."""
+    pages = 0
+
+    async def page(_request: httpx.Request) -> httpx.Response:
+        nonlocal pages
+        pages += 1
+        return httpx.Response(200, html="<html>back soon</html>")
+
+    network = Network(a=answers(), b=page)
+    async with reaching(network, pauses=SHORT_PAUSES) as servers:
+        await post(servers, 12)
+        seen = pages
+        await until(lambda: pages > seen + 1)
+        still_open = servers.all[1].breaker.is_open
+
+    assert still_open
+
+
 async def test_while_all_rest_no_request_is_sent() -> None:
     """After a few failures, the next request is told why, and when the next try is."""
     network = Network(a=refuse)

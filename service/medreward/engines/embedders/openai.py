@@ -131,7 +131,7 @@ class OpenAiEmbedder:
         while batch > 1:
             body = self._body([PROBES[0]] * batch, "float")
             reply = await self._servers.ask(server, "POST", "embeddings", body)
-            if reply.is_success:
+            if reply.is_success and reply.is_json:
                 break
             batch //= 2
         return batch

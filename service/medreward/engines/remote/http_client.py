@@ -82,23 +82,31 @@ def server(
     Raises:
         SetupError: the proxy is no address, or of a kind that needs another package.
     """
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    if transport is None:
-        try:
-            # A transport of its own heeds the certificates that the environment names, but none of
-            # its proxies: the library fails at a network of IPv6 in NO_PROXY.
-            transport = httpx.AsyncHTTPTransport(limits=limits, proxy=proxy)
-        except (ValueError, ImportError, httpx.InvalidURL) as exc:
-            raise SetupError(
-                "the proxy of the environment cannot be used: mend HTTP_PROXY, HTTPS_PROXY or "
-                f"ALL_PROXY, or add the server to NO_PROXY ({type(exc).__name__})"
-            ) from exc
     return AsyncClient(
         base_url=url.rstrip("/") + "/",
         headers={**headers, "Content-Type": "application/json"},
         timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-        transport=transport,
+        transport=transport or transport_through(proxy, connections),
     )
+
+
+def transport_through(proxy: str | None, connections: int = 100) -> AsyncBaseTransport:
+    """Build a transport that uses no proxy but the given one.
+
+    It heeds the certificates that the environment names. The library's own choice of a proxy fails
+    at a network of IPv6 in NO_PROXY.
+
+    Raises:
+        SetupError: the proxy is no address, or of a kind that needs another package.
+    """
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    try:
+        return httpx.AsyncHTTPTransport(limits=limits, proxy=proxy)
+    except (ValueError, ImportError, httpx.InvalidURL) as exc:
+        raise SetupError(
+            "the proxy of the environment cannot be used: mend HTTP_PROXY, HTTPS_PROXY or "
+            f"ALL_PROXY, or add the server to NO_PROXY ({type(exc).__name__})"
+        ) from exc
 
 
 def proxy_for(url: str) -> str | None:

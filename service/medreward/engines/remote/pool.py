@@ -353,7 +353,8 @@ class ServerPool:
     async def _greet(self, server: Server) -> None:
         """Request the list of models, which every such server has."""
         reply = await self.ask(server, "GET", "models")
-        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        is_page = reply.is_success and not reply.is_json
+        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or is_page:
             raise BackendDown(f"the server answers {reply.described}")
 
 
