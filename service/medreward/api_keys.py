@@ -128,9 +128,10 @@ class KeyRing:
 
     def _is_cut_off(self, found: Sequence[ApiKey]) -> bool:
         """Return True if the last key is the beginning of one in force that the file lost."""
-        last = found[-1].key
-        lost = {key for key, _ in self._keys} - {key for key, _ in found}
-        return any(key.startswith(last) and key != last for key in lost)
+        # As written: of a key with a name, its name alone may be left, which must not become a key.
+        last = found[-1].written
+        lost = {key.written for key in self._keys} - {key.written for key in found}
+        return any(written.startswith(last) for written in lost)
 
     def _namespaces(self) -> dict[bytes, str]:
         # With its name too, as it stands in the file: who copies the whole entry is let in.

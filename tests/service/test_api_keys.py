@@ -152,6 +152,20 @@ def test_keys_stay_in_force_if_the_file_is_spoilt(
     assert callers(ring) == {"key-four"}
 
 
+@pytest.mark.parametrize("content", ["ward:=one,l", "ward:=one,lab", "ward:=one,lab:=tw", "war"])
+def test_what_is_left_of_a_named_key_opens_nothing(tmp_path: Path, content: str) -> None:
+    """A file that was cut off holds the key of nobody, least of all a name as a key."""
+    file = tmp_path / "medreward_api_keys"
+    file.write_text("ward:=one,lab:=two")
+    ring = KeyRing(read_key_file(file), file)
+    before = callers(ring)
+    file.write_text(content)
+    for _ in range(3):
+        ring.reread()
+
+    assert callers(ring) == before
+
+
 def test_a_key_may_be_taken_away(file: Path, ring: KeyRing) -> None:
     """A key in force that is no longer in the file opens nothing."""
     file.write_text("key-two")
