@@ -150,7 +150,7 @@ class Client:
     async def _half_a_body(self) -> None:
         host = urlsplit(self._url)
         _, writer = await asyncio.open_connection(host.hostname, host.port)
-        head = b"POST /reward HTTP/1.1\r\nHost: soak\r\nContent-Length: 1000\r\n\r\n"
+        head = b"POST /reward HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
         writer.write(head + b'{"samples": [')
         await writer.drain()
         writer.close()

@@ -74,7 +74,7 @@ async def test_a_caller_that_hangs_up_frees_its_place_and_its_question() -> None
         for answer in ("the first", "the second"):
             _, writer = await asyncio.open_connection("127.0.0.1", server.port)
             head = (
-                f"POST /reward HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body(answer))}\r\n\r\n"
+                f"POST /reward HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body(answer))}\r\n\r\n"
             )
             writer.write(head.encode() + body(answer))
             await writer.drain()
@@ -119,11 +119,11 @@ FAR_TOO_MANY_BYTES = 4096 * MOST_HEAD_BYTES
 """Far more than the sockets' buffers take before a caller hears that it was cut off."""
 
 ENDLESS = {
-    "one header": b"POST /reward HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 4096,
-    "headers": b"POST /reward HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 512,
+    "one header": b"POST /reward HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 4096,
+    "headers": b"POST /reward HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: b\r\n" * 512,
     "a target": b"GET /" + b"a" * 4096,
     "trailers": (
-        b"POST /reward HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /reward HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"1\r\n{\r\n0\r\n" + b"X-A: b\r\n" * 512
     ),
 }
