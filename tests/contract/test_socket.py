@@ -73,9 +73,7 @@ async def test_a_caller_that_hangs_up_frees_its_place_and_its_question() -> None
         await asyncio.to_thread(wait_until, lambda: service.engines.status == "ready")
         for answer in ("the first", "the second"):
             _, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            head = (
-                f"POST /reward HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body(answer))}\r\n\r\n"
-            )
+            head = f"POST /reward HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body(answer))}\r\n\r\n"
             writer.write(head.encode() + body(answer))
             await writer.drain()
             await asyncio.to_thread(wait_until, lambda: service.admission.in_flight.questions == 1)

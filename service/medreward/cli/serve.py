@@ -137,13 +137,13 @@ class LeavingServer(uvicorn.Server):
             return
         self._is_leaving = True
         drain.begin()
-        log.info(
-            "draining", in_flight=drain.in_flight, delay_s=self._service.settings.drain_delay_s
-        )
         threading.Thread(target=self._leave, args=(sig, frame), name="leaving", daemon=True).start()
 
     def _leave(self, sig: int, frame: FrameType | None) -> None:
-        is_done = self._service.lifecycle.wait()
+        drain, delay_s = self._service.lifecycle, self._service.settings.drain_delay_s
+        # Here and not in the handler of the signal, which may interrupt a call that logs or counts.
+        log.info("draining", in_flight=drain.in_flight, delay_s=delay_s)
+        is_done = drain.wait()
         log.info("drained", is_done=is_done, in_flight=self._service.lifecycle.in_flight)
         if not is_done:
             # The drain has used up its time, so the remaining requests get one second instead of

@@ -73,17 +73,18 @@ class QueuedHandler(logging.Handler):
         self._file = file
         self._count = count
         self._dropped = 0
-        self._lock = threading.Lock()
-        self._lines: queue.Queue[str] = queue.Queue(MOST_LINES)
+        # A signal or the garbage collector may log in the middle of a call that logs: unlike `Queue`,
+        # this one has no lock at which such a call would wait for itself.
+        self._lines: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
         threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a line, or drop it."""
-        try:
-            # Formatted here, since the current span belongs to this thread.
-            self._lines.put_nowait(self.format(record))
-        except queue.Full:
+        if self._lines.qsize() >= MOST_LINES:
             self._drop()
+            return
+        # Formatted here, since the current span belongs to this thread.
+        self._lines.put(self.format(record))
 
     def flush(self) -> None:
         """Wait until all lines are written, or for a second."""
@@ -91,34 +92,31 @@ class QueuedHandler(logging.Handler):
 
     def is_written(self) -> bool:
         """Return whether all lines are written, after a second at most."""
-        done = self._lines.all_tasks_done
-        with done:
-            return done.wait_for(lambda: not self._lines.unfinished_tasks, FLUSH_S)
+        is_reached = threading.Event()
+        self._lines.put(is_reached)
+        return is_reached.wait(FLUSH_S)
 
     def _drop(self) -> None:
-        with self._lock:
-            self._dropped += 1
+        self._dropped += 1
         self._count()
 
-    def _forget_dropped(self) -> int:
-        with self._lock:
-            dropped, self._dropped = self._dropped, 0
-        return dropped
-
     def _write_lines(self) -> None:
+        told = 0
         while True:
             line = self._lines.get()
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
             try:
                 self._write(line)
-                if dropped := self._forget_dropped():
+                if (dropped := self._dropped - told) > 0:
+                    told += dropped
                     message = f"{dropped} log lines were dropped, since nobody read them"
-                    told = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
-                    self._write(self.format(logging.makeLogRecord(told | {"msg": message})))
+                    facts = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
+                    self._write(self.format(logging.makeLogRecord(facts | {"msg": message})))
             except OSError:
                 # The reader has gone, or the disk is full.
                 self._drop()
-            finally:
-                self._lines.task_done()
 
     def _write(self, line: str) -> None:
         # To the file itself: a thread that waits within `sys.stderr` holds its lock, which Python
