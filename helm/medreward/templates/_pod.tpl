@@ -45,6 +45,8 @@
 {{- with $role.model.revision -}}{{- $_ := set $settings (printf "%s_revision" $noun) . -}}{{- end -}}
 {{- if and (eq $name "judge") (gt (int $role.gpu.count) 1) -}}{{- $_ := set $settings "vllm_tensor_parallel" (toString $role.gpu.count) -}}{{- end -}}
 {{- with $role.vllmArguments -}}{{- $_ := set $settings "vllm_arguments" (toJson .) -}}{{- end -}}
+{{- /* An engine that may take longer to start than the service's default is not lost meanwhile. */ -}}
+{{- if and (ne $name "api") (gt (int $role.startup.timeoutSeconds) 1800) -}}{{- $_ := set $settings "lost_engine_s" (toString $role.startup.timeoutSeconds) -}}{{- end -}}
 {{- if eq $name "api" -}}
 {{- if $root.Values.api.readyWhenDegraded -}}{{- $_ := set $settings "ready_when_degraded" "true" -}}{{- end -}}
 {{- if $root.Values.external.judge.url -}}

@@ -28,6 +28,8 @@ from tests.deploy.helm.conftest import (
 
 pytestmark = pytest.mark.xdist_group("helm")
 
+LOST_ENGINE_S = Settings.model_fields["lost_engine_s"].default
+
 UID = 10001
 DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?")
@@ -416,6 +418,16 @@ def test_a_rollout_may_take_as_long_as_the_slowest_pod_that_it_waits_for(
         waits_for = longest if role_of(document) == "api" else {role_of(document): 0}
         needed_s = max(longest[role] for role in waits_for)
         assert document["spec"]["progressDeadlineSeconds"] > needed_s + 60
+
+
+def test_an_engine_that_is_still_starting_is_not_lost(documents: list[Document]) -> None:
+    """A pod may take its time to start before the service takes its engine for lost."""
+    for document, _, container in services(documents):
+        lost_s = float(variables(container).get("MEDREWARD_LOST_ENGINE_S", LOST_ENGINE_S))
+        probe = container["startupProbe"]
+        is_api = document["metadata"]["labels"]["app.kubernetes.io/component"] == "api"
+
+        assert is_api or probe["periodSeconds"] * probe["failureThreshold"] <= lost_s
 
 
 def test_the_hubs_token_is_where_it_is_looked_for(documents: list[Document]) -> None:

@@ -1,6 +1,7 @@
 """Fitting a readout: pairs that rules leave open, a classifier that is measured on other groups."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ EQUIVALENCE = load_templates()["equivalence"]
 RULES = load_recipes()["medix-r1-guarded"]
 
 
-def write(file: Path, *rows: dict[str, object]) -> Path:
+def write(file: Path, *rows: Mapping[str, object]) -> Path:
     """Write rows as JSONL."""
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return file
