@@ -371,6 +371,12 @@ ROWS = (
         "Processes",
         (
             Panel(
+                "Log lines dropped",
+                "Lines that nobody read, a second.",
+                {"{{service}}": _rate("medreward_log_lines_dropped_total", "service")},
+                unit="ops",
+            ),
+            Panel(
                 "CPU",
                 "Cores in use.",
                 {

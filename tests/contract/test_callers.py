@@ -35,13 +35,13 @@ async def test_a_name_keeps_its_cache_when_its_key_changes(
 ) -> None:
     """Judgements and runs belong to the name; another name, and a key without one, share nothing."""
     file = tmp_path / "medreward_api_keys"
-    file.write_text("ward:=old,lab:=other,ward")
+    file.write_text("ward:=old,ward,lab:=other")
     monkeypatch.setenv("MEDREWARD_SECRETS_DIR", str(tmp_path))
     run = {"run": {"id": "grpo", "step": 0}}
     async with serve() as client:
         first = await judge_calls(client, "old")
         await client.post("/reward", json=BODY | run, headers=sending("old"))
-        file.write_text("ward:=new,lab:=other,ward")
+        file.write_text("ward:=new,ward,lab:=other")
 
         async def is_in_force() -> bool:
             return (await client.get("/version", headers=sending("new"))).status_code == 200

@@ -170,7 +170,9 @@ def to_the_end(caller: socket.socket) -> bytes:
 def request(content: bytes, *headers: bytes, length: int | None = None) -> bytes:
     """A request for rewards."""
     size = b"Content-Length: %d" % (len(content) if length is None else length)
-    return b"\r\n".join([b"POST /reward HTTP/1.1", b"Host: x", size, *headers, b"", content])
+    return b"\r\n".join(
+        [b"POST /reward HTTP/1.1", b"Host: localhost", size, *headers, b"", content]
+    )
 
 
 LATE = {
@@ -210,7 +212,7 @@ def test_an_idle_connection_ends() -> None:
     """It is closed without a word, so that no request meets one that is not its own."""
     bounds = Bounds(idle_s=SHORT)
     with listening(create_app(HASHED), bounds=bounds) as server, calling(server) as caller:
-        caller.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        caller.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         said = to_the_end(caller)
 
     assert said.count(b"HTTP/1.1") == 1
@@ -244,7 +246,7 @@ def test_an_offer_of_another_protocol_is_ignored(name: str, cuts: list[int]) -> 
 def test_a_proxy_is_not_what_this_is() -> None:
     """CONNECT offers no other protocol; it is refused."""
     with listening(create_app(HASHED)) as server, calling(server) as caller:
-        caller.sendall(b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        caller.sendall(b"CONNECT x:1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert to_the_end(caller).startswith(b"HTTP/1.1 400 ")
 
 
@@ -271,7 +273,7 @@ def test_connections_are_counted() -> None:
         wait_until(lambda: server.connections == 2)
         with calling(server) as third:
             refused = to_the_end(third)
-        first.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        first.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         served = to_the_end(first)
 
     assert refused.startswith(b"HTTP/1.1 503 ")

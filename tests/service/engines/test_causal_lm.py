@@ -225,15 +225,13 @@ def test_readouts_are_read_as_they_were_written(tmp_path: Path) -> None:
     from medreward.engines.local.readout import load_readouts, save_readouts
 
     file = tmp_path / "readouts.safetensors"
-    save_readouts(file, [readout(MATCH), readout(TEMPLATES["equivalence"])])
+    written = [readout(TEMPLATES["equivalence"]), readout(MATCH)]
+    save_readouts(file, written)
 
     read = load_readouts(file)
 
-    assert [one.template for one in read] == ["match", "equivalence"]
-    assert [one.identity for one in read] == [
-        readout(MATCH).identity,
-        readout(TEMPLATES["equivalence"]).identity,
-    ]
+    assert [one.template for one in read] == ["equivalence", "match"]
+    assert [one.identity for one in read] == [one.identity for one in written]
     file.write_bytes(b"something else")
     with pytest.raises(SetupError, match="holds no readouts"):
         load_readouts(file)

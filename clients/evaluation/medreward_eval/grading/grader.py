@@ -123,7 +123,7 @@ class Grader:
         return [Graded(one, grades[place]) for place, one in enumerate(predictions)]
 
     async def _judge(self, template: Template, items: Sequence[Item]) -> list[Grade]:
-        """Send items to the judge; bisect a refused batch, so that one bad item fails alone."""
+        """Send items to the judge; the client leaves one that the service refuses without a grade."""
         try:
             reply = await self._client.judge(
                 items,
@@ -135,28 +135,22 @@ class Grader:
         except RequestRefused as refused:
             if refused.status not in OF_ONE_ITEM:
                 raise Failed(f"the service refuses to grade: {refused}") from refused
-            if len(items) == 1:
-                trouble = Failure(refused.kind or "refused", "the service refuses this item")
-                return [Grade(None, error=trouble)]
+            # The client raises only if every item of the call is refused by itself.
+            trouble = Failure(refused.kind or "refused", "the service refuses this item")
+            return [Grade(None, error=trouble)] * len(items)
         except MedrewardError as exc:
             raise Failed(
                 f"the service could not be asked: {exc}; what was graded is in the file, "
                 "so run this again"
             ) from exc
-        else:
-            told = reply.provenance
-            if not self._identity.fits(told, template):
-                raise OtherRun(
-                    "the service has changed since the run began, so its grades would not compare: "
-                    f"now {told.judge}, {told.fingerprint}, medreward {told.service}; "
-                    "write to a new file, or put the old service back"
-                )
-            return [grade_of(template, result) for result in reply.results]
-        half = len(items) // 2
-        return [
-            *await self._judge(template, items[:half]),
-            *await self._judge(template, items[half:]),
-        ]
+        told = reply.provenance
+        if not self._identity.fits(told, template):
+            raise OtherRun(
+                "the service has changed since the run began, so its grades would not compare: "
+                f"now {told.judge}, {told.fingerprint}, medreward {told.service}; "
+                "write to a new file, or put the old service back"
+            )
+        return [grade_of(template, result) for result in reply.results]
 
 
 async def find_identity(

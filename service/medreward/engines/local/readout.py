@@ -106,7 +106,9 @@ def load_readouts(file: Path) -> list[Readout]:
     """
     try:
         with safe_open(file, framework="pt") as content:
-            facts = {name: json.loads(text) for name, text in content.metadata().items()}
+            # The file has them in any order; the judge's identity has them in one.
+            metadata = sorted(content.metadata().items())
+            facts = {name: json.loads(text) for name, text in metadata}
             return [
                 Readout(
                     template,
