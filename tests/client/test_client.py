@@ -237,7 +237,20 @@ async def test_an_error_does_not_show_the_password_of_a_url(ask: Ask) -> None:
 
 @pytest.mark.parametrize("client", [RewardClient, AsyncRewardClient])
 @pytest.mark.parametrize(
-    "base_url", ["localhost:8080", "", "http://", "ftp://rewards", "http://rewards:port"]
+    "base_url",
+    [
+        "localhost:8080",
+        "",
+        "http://",
+        "ftp://rewards",
+        "http://rewards:port",
+        "http://rewards:65536",
+        "http://rewards:0",
+        "http://rewards :8080",
+        "http://rewards:8080 ",
+        "http://rewards..example.org",
+        f"http://{64 * 'r'}.example.org",
+    ],
 )
 def test_a_mistyped_address_is_not_an_outage(
     client: type[RewardClient | AsyncRewardClient], base_url: str

@@ -162,7 +162,10 @@ def test_an_answer_that_is_not_the_service_s_names_the_proxy(
             client.reward([SAMPLE], deadline_s=60)
 
 
-@pytest.mark.parametrize("proxy", ["http://[::1", "gopher://gate:70", "http://gate:port"])
+@pytest.mark.parametrize(
+    "proxy",
+    ["http://[::1", "gopher://gate:70", "http://gate:port", "http://gate:65536", "http://gate:0"],
+)
 def test_a_proxy_that_cannot_be_read_ends_in_words(
     monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:

@@ -13,7 +13,9 @@ from medreward_client.terminal import (
     FAILED,
     command,
     examples,
+    open_streams,
     output,
+    release_streams,
     shown,
     tell,
     version_printer,
@@ -51,12 +53,12 @@ from medreward_eval.statistics.scores import Group, Provenance, ways_of
 from medreward_eval.statistics.scoring import read_graded, score_file
 from medreward_eval.tasks.question_source import QuestionSource
 from medreward_eval.tasks.tasks import load_tasks, select, task_file_hash
-from medreward_eval.terminal import PLAIN_WIDTH, failing_in_words, open_streams, release_streams
+from medreward_eval.terminal import PLAIN_WIDTH, PROGRAM, failing_in_words
 
 MOST_SHOWN = 300
 GREEDY = Sampling()
 
-app = command("medreward-eval")
+app = command(PROGRAM)
 
 Url = Annotated[
     str,
@@ -95,7 +97,7 @@ def main() -> None:
     """Run the command that the command line names."""
     open_streams()
     try:
-        app(prog_name="medreward-eval")
+        app(prog_name=PROGRAM)
     finally:
         release_streams()
 
@@ -108,7 +110,7 @@ def medreward_eval_(
         typer.Option(
             "--version",
             is_eager=True,
-            callback=version_printer("medreward-eval"),
+            callback=version_printer(PROGRAM),
             help="Show the version and exit.",
         ),
     ] = False,

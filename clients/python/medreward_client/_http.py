@@ -38,6 +38,7 @@ from medreward_client.proxies import proxy_for, shown
 T = TypeVar("T")
 Transport = httpx.AsyncBaseTransport
 
+LAST_PORT = 65_535
 IN_FLIGHT = 8
 """Concurrent requests: more would only queue at the service, and slow the library's pool down."""
 MARGIN_S, MARGIN_SHARE = 0.5, 0.05
@@ -128,10 +129,11 @@ class Connections:
         url = httpx.URL(base_url)
         # Host and port alone: a URL may hold a password.
         self._service = url.netloc.decode()
-        proxy = proxy_for(base_url) if transport is None else None
-        transport = transport or _transport(proxy)
-        if proxy is not None:
-            self._service += f" through the proxy {shown(proxy)} of the environment"
+        if transport is None:
+            with _environment_read():
+                proxy = proxy_for(base_url)
+                transport = _transport(proxy)
+            self._service += shown(proxy)
         self._http = httpx.AsyncClient(
             # The library logs the address of each request.
             base_url=url.copy_with(userinfo=b""),
@@ -205,15 +207,20 @@ class Connections:
         return Reply(response.status_code, response.headers, response.content, self._service)
 
 
-def _transport(proxy: str | None) -> httpx.AsyncHTTPTransport:
-    """Make the connections; MedrewardError if the environment names something that cannot be used."""
+def _transport(proxy: str | None) -> Transport:
+    return httpx.AsyncHTTPTransport(
+        # A fork may copy the locks of its parent's context while a handshake holds them.
+        verify=_certificates(os.getpid()),
+        proxy=proxy,
+        socket_options=KEEPALIVE,
+    )
+
+
+@contextmanager
+def _environment_read() -> Iterator[None]:
+    """Raise MedrewardError if the environment names something that cannot be used."""
     try:
-        return httpx.AsyncHTTPTransport(
-            # A fork may copy the locks of its parent's context while a handshake holds them.
-            verify=_certificates(os.getpid()),
-            proxy=proxy,
-            socket_options=KEEPALIVE,
-        )
+        yield
     except OSError as exc:
         raise MedrewardError(
             "the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: "
@@ -269,14 +276,18 @@ def check_address(base_url: str, api_key: str | None) -> None:
         api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()
     ):
         raise ValueError(
-            "api_key (MEDREWARD_API_KEY) must be one line of ASCII, without blanks or line breaks "
-            "at its ends"
+            "--api-key, MEDREWARD_API_KEY or api_key must be one line of ASCII, without blanks or "
+            "line breaks at its ends"
         )
-    with suppress(httpx.InvalidURL):
+    with suppress(httpx.InvalidURL, UnicodeError):
         url = httpx.URL(base_url)
-        if url.scheme in ("http", "https") and url.host:
+        # The system refuses other ports and names, and the library lets its exceptions through.
+        url.raw_host.decode().encode("idna")
+        is_port = url.port is None or 0 < url.port <= LAST_PORT
+        has_blanks = any(map(str.isspace, base_url))
+        if url.scheme in ("http", "https") and url.host and is_port and not has_blanks:
             return
-    raise ValueError("base_url must look like http://host:8080")
+    raise ValueError("--url, MEDREWARD_URL or base_url must look like http://host:8080")
 
 
 def check_deadline(deadline_s: float) -> float:

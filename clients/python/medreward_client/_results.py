@@ -12,6 +12,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -114,7 +115,7 @@ class ResultsFile:
 
     def __exit__(self, *exc: object) -> None:
         # A reply that is being written in the background is finished; later ones are not written.
-        with self._lock:
+        with self._lock, self._named():
             self._file.close()
 
     def has_reward_of(self, named: Named) -> bool:
@@ -160,9 +161,18 @@ class ResultsFile:
                 return False
             if any(isinstance(result, Scored) for result in results):
                 self._check_origin(origin)
-            self._file.write(b"".join(lines))
-            self._file.flush()
+            with self._named():
+                self._file.write(b"".join(lines))
+                self._file.flush()
         return True
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Add the file's name to an OSError: that of a full disk has none."""
+        try:
+            yield
+        except OSError as exc:
+            raise OSError(exc.errno, exc.strerror, str(self._path)) from exc
 
     def _read(self) -> None:
         self._file.seek(0)

@@ -16,12 +16,18 @@ _ENTRY = re.compile(r"(?:[a-z]+://)?(\[[^]]*\]|[^:]*|.*:.*:.*?)(?::(\d+))?")
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the address of the proxy that the environment names for *url*; None for a direct way."""
+    """Return the address of the proxy that the environment names for *url*; None for a direct way.
+
+    Raises ValueError if it names one whose address, or port, cannot be.
+    """
     parts, proxies = urlsplit(url), getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or not parts.hostname or is_excepted(parts, proxies.get("no", "")):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    address = proxy if "://" in proxy else f"http://{proxy}"
+    if urlsplit(address).port == 0:
+        raise ValueError("a proxy's port is 1 to 65535")
+    return address
 
 
 def is_excepted(url: SplitResult, no_proxy: str) -> bool:
@@ -50,6 +56,11 @@ def _names(entry: str, host: str, port: int | None) -> bool:
         )
 
 
-def shown(proxy: str) -> str:
-    """Return host and port of a proxy's address, which may hold a password."""
-    return urlsplit(proxy).netloc.rpartition("@")[2]
+def shown(proxy: str | None) -> str:
+    """Return what a message says of the proxy behind a server's name; nothing if there is none.
+
+    Only host and port: the address may hold a password.
+    """
+    if proxy is None:
+        return ""
+    return f" through the proxy {urlsplit(proxy).netloc.rpartition('@')[2]} of the environment"

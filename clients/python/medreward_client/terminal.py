@@ -3,15 +3,23 @@
 It needs typer and rich, which the extra `cli` brings.
 """
 
+import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as version_of
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TextIO, cast
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+PRINTERS = {"rich", "typer", "click", "_click"}
+"""Packages that write to the standard streams."""
 
 
 def command(name: str, help_: str | None = None) -> typer.Typer:
@@ -78,3 +86,71 @@ def ended(program: str, why: object, code: int) -> typer.Exit:
     """Print the reason why a command ends, and return the exception with its exit code."""
     tell(f"{program}: {why}", "red")
     return typer.Exit(code)
+
+
+def open_streams() -> None:
+    """Make the standard streams usable, whatever a command is started with."""
+    # For a closed stream Python has None. One that refuses to be written to takes the place of
+    # standard output, so that a lost result is an error like that of a full disk.
+    if sys.stdin is None:
+        sys.stdin = _nothing("r", os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = _nothing("w", os.O_RDONLY)
+    if sys.stderr is None:
+        sys.stderr = _nothing("w", os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A character that the terminal cannot show becomes a question mark, not an error.
+            stream.reconfigure(errors="replace")
+
+
+def release_streams() -> None:
+    """Flush the standard streams; Python would print a traceback if it could not when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _nothing(mode: str, flags: int) -> TextIO:
+    return cast("TextIO", os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))
+
+
+@contextmanager
+def unforeseen_told(program: str) -> Iterator[None]:
+    """End a command by a message if the system refuses something, or the program has a fault."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except BrokenPipeError:
+        # Whoever read the result has had enough; typer ends the command without a word.
+        raise
+    except OSError as exc:
+        raise ended(program, told_by_system(exc), FAILED) from exc
+    except Exception as exc:
+        if sys.flags.dev_mode:
+            raise
+        raise ended(program, _told_as_fault(program, exc), FAILED) from exc
+
+
+def told_by_system(error: OSError) -> str:
+    """Describe what the system refuses, with the file's name if there is one."""
+    what = error.strerror or type(error).__name__
+    if error.filename is not None:
+        return f"{error.filename}: {what}"
+    # Our own writes to files are named; without a name it is what rich or typer print.
+    frames = traceback.extract_tb(error.__traceback__)
+    is_printing = any(Path(frame.filename).parent.name in PRINTERS for frame in frames)
+    return f"standard output cannot be written: {what}" if is_printing else what
+
+
+def _told_as_fault(program: str, error: Exception) -> str:
+    """Describe an unexpected exception by its place: its text may quote a sample."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+    return (
+        f"a fault of this program: {type(error).__name__} at {places}; please report it. "
+        f"`python -X dev -m {program.replace('-', '_')} ...` shows all of it"
+    )

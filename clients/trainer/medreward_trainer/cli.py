@@ -14,9 +14,12 @@ from medreward_client.terminal import (
     MISUSED,
     command,
     ended,
+    open_streams,
     output,
+    release_streams,
     shown,
     tell,
+    told_by_system,
 )
 from medreward_trainer.config.config import Config
 from medreward_trainer.config.files import (
@@ -50,7 +53,11 @@ Overrides = Annotated[
 
 def main() -> None:
     """Run the subcommand of the command line."""
-    app(prog_name="medreward-train")
+    open_streams()
+    try:
+        app(prog_name="medreward-train")
+    finally:
+        release_streams()
 
 
 @app.command()
@@ -202,11 +209,12 @@ def failing_in_words() -> Iterator[None]:
     except TrainerError as exc:
         words = "\n".join([str(exc), *getattr(exc, "__notes__", ())])
         raise ended("medreward-train", words, EXIT_CODES.get(type(exc), FAILED)) from exc
+    except BrokenPipeError:
+        # Whoever read the result has had enough; typer ends the command without a word.
+        raise
     except OSError as exc:
         # A folder that cannot be made, say, or a disk that is full.
-        where = "" if exc.filename is None else f"{exc.filename}: "
-        words = f"{where}{exc.strerror or type(exc).__name__}"
-        raise ended("medreward-train", words, FAILED) from exc
+        raise ended("medreward-train", told_by_system(exc), FAILED) from exc
     except KeyboardInterrupt as exc:
         tell("medreward-train: interrupted")
         raise typer.Exit(INTERRUPTED) from exc

@@ -216,12 +216,19 @@ def _client(url: str, api_key: str | None) -> RewardClient:
 
 
 def _check_out(out: Path, file: Path) -> None:
-    if out.is_dir():
-        raise Misuse(f"--out: {out} is a folder; name a file")
-    if not out.parent.is_dir():
-        raise Misuse(f"--out: no folder {out.parent}; make it first")
-    if out.exists() and file.exists() and out.samefile(file):
-        raise Misuse(f"--out: {out} is the file that is read; name another")
+    try:
+        if out.is_dir():
+            raise Misuse(f"--out: {out} is a folder; name a file")
+        if not out.parent.is_dir():
+            raise Misuse(f"--out: no folder {out.parent}; make it first")
+        if out.exists() and not out.is_file():
+            raise Misuse(
+                f"--out: {out} is a pipe or a device, which the next run cannot read; name a file"
+            )
+        if out.exists() and file.exists() and out.samefile(file):
+            raise Misuse(f"--out: {out} is the file that is read; name another")
+    except OSError as exc:
+        raise Misuse(f"--out: {out} cannot be a file ({exc.strerror}); name another") from exc
 
 
 def _print_tally(tally: Tally, out: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +27,7 @@ class SampleFile:
     def __init__(self, path: Path) -> None:
         self._name = "standard input" if path == STANDARD_INPUT else str(path)
         self._path = path
-        self._content = sys.stdin.buffer.read() if path == STANDARD_INPUT else None
+        self._content = self._read_once()
         self._number = self._check()
 
     def __len__(self) -> int:
@@ -45,9 +46,21 @@ class SampleFile:
                 at for place, (at, line) in lines if name in (_sample(line).id, f"#{place}")
             )
 
+    def _read_once(self) -> bytes | None:
+        """Return the content of what can be read only once, such as a pipe; None of a file."""
+        if self._path == STANDARD_INPUT:
+            return sys.stdin.buffer.read()
+        with self._readable():
+            return self._path.read_bytes() if self._path.is_fifo() else None
+
     def _open(self) -> BinaryIO:
-        try:
+        with self._readable():
             return self._path.open("rb") if self._content is None else io.BytesIO(self._content)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as exc:
             raise Misuse(f"{self._path}: cannot be read ({exc.strerror}); check the path") from exc
 
