@@ -61,8 +61,9 @@ ADDRESS = {"grade": "--url", "generate": "--server"}
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a right file of each kind, in which commands run, and a bare environment."""
-    for name in [name for name in os.environ if name.startswith(("MEDREWARD_", "OPENAI_"))]:
-        monkeypatch.delenv(name)
+    for name in list(os.environ):
+        if name.startswith(("MEDREWARD_", "OPENAI_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     rows_file(Path("p.jsonl"), [prediction_row(prediction("q1"))])
     rows_file(Path("own.jsonl"), [{"question": "Which organ?", "answer": "spleen"}])
@@ -194,13 +195,33 @@ def test_a_variable_that_is_wrong_is_told(command: str, variable: str, value: st
     assert "schlüssel" not in done.output
 
 
-@pytest.mark.parametrize("wrong", PROXIES)
+@pytest.mark.parametrize("wrong", [name for name in PROXIES if "NO_PROXY" not in PROXIES[name]])
 def test_a_proxy_that_cannot_be_used_is_told(wrong: str) -> None:
     """By the variable that names it."""
-    done = invoked(*ASKING["generate"], "--server", SERVER, environment=PROXIES[wrong])
-
     (variable,) = PROXIES[wrong]
+    server = SERVER.replace("http", "https") if variable == "HTTPS_PROXY" else SERVER
+    done = invoked(*ASKING["generate"], "--server", server, environment=PROXIES[wrong])
+
     assert_told(PROGRAM, done.exit_code, done.stderr, names=variable)
+
+
+@pytest.mark.parametrize("proxy", ["", "http://ward:hunter2@127.0.0.1:9"])
+def test_networks_of_ipv6_in_no_proxy_stop_nothing(proxy: str, model: str) -> None:
+    """Dual-stack clusters set them; the model is reached without the proxy."""
+    environment = {"NO_PROXY": "127.0.0.0/8,localhost,fd00::/8", "HTTP_PROXY": proxy}
+    done = invoked(*ASKING["generate"], "--server", model, environment=environment)
+
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_proxy_that_is_not_there_is_told(model: str) -> None:
+    """It is to blame, not the model's server; its password is not shown."""
+    environment = {"HTTP_PROXY": "http://ward:hunter2@127.0.0.1:9"}
+    done = invoked(*ASKING["generate"], "--server", model, environment=environment)
+
+    way = "through the proxy 127.0.0.1:9 of the environment cannot be reached"
+    assert_told(PROGRAM, done.exit_code, done.stderr, names=way)
+    assert "hunter2" not in done.output
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import orjson
 
 from medreward_client.jsonl import object_in
 from medreward_client.pauses import retry_after_s
+from medreward_client.proxies import proxy_for, shown
 from medreward_eval.errors import OF_ONE_ITEM, Failed
 from medreward_eval.records import Failure
 
@@ -25,9 +26,9 @@ MODELS_TIMEOUT_S: Final = 30.0
 MODELS_SHOWN: Final = 20
 LAST_PORT: Final = 65_535
 VARIABLES: Final = frozenset(
-    {"ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_DIR", "SSL_CERT_FILE"}
+    {"ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "SSL_CERT_DIR", "SSL_CERT_FILE"}
 )
-"""Variables of the environment, in any case, that the library reads."""
+"""Variables of the environment, in any case, that a client is made by."""
 MOST_REPLY_BYTES: Final = 64 << 20
 """Bytes of one reply: a response has some kilobytes, and thinking some hundred."""
 
@@ -117,11 +118,18 @@ class ChatServer:
         self._server = url.netloc.decode()
         headers = {"Content-Type": "application/json"} | _authorization(api_key)
         with _checked_environment():
+            proxy = proxy_for(base_url)
+            self._server += shown(proxy)
             self._http = httpx.AsyncClient(
                 # httpx logs the URL of each request, so a password must not be part of it.
                 base_url=url.copy_with(userinfo=b""),
                 auth=(url.username, url.password) if url.userinfo else None,
                 headers=headers,
+                # The library would read NO_PROXY itself, and fail at networks of IPv6. Without the
+                # environment it reads no certificates of it either, unless they are made here.
+                trust_env=False,
+                proxy=proxy,
+                verify=httpx.create_ssl_context(),
                 # `_send` has one timeout for the whole request, and the caller bounds concurrency:
                 # the library's own limits are off.
                 timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
@@ -223,7 +231,7 @@ def _translated_errors(server: str, timeout_s: float) -> Iterator[None]:
 
 @contextmanager
 def _checked_environment() -> Iterator[None]:
-    """Name the variables that the library reads as a client is made, if it cannot use them."""
+    """Name the variables that a client is made by, if they cannot be used."""
     try:
         yield
     except (httpx.InvalidURL, ValueError, ImportError, OSError) as exc:
