@@ -71,6 +71,7 @@ def test_questions_and_references_are_short(name: str) -> None:
     for row in rows(name):
         assert len(row.problem.split()) <= 15
         assert row.problem.endswith("?")
+        assert isinstance(row.reference, str)
         assert 1 <= len(row.reference.split()) <= 4
         assert len(row.reference) > 1
         assert not re.search("__|[:?]", row.reference)

@@ -70,6 +70,50 @@ def test_a_solution_is_taken_apart_only_at_one_of_the_tags(
     assert split_solution(solution) == (modality, reference)
 
 
+@pytest.mark.parametrize(
+    ("solution", "modality", "reference"),
+    [
+        (["left lung", "lung"], None, ("left lung", "lung")),
+        (["<X_RAY>left lung", "lung"], "X_RAY", ("left lung", "lung")),
+        (["left lung"], None, "left lung"),
+        (["left lung", None], None, "left lung"),
+        ('["left lung", "lung"]', None, ("left lung", "lung")),
+        ("['left lung', 'lung']", None, ("left lung", "lung")),
+        ("['left lung' 'lung']", None, ("left lung", "lung")),
+        ("[1.5, 2.5]", None, "[1.5, 2.5]"),
+    ],
+)
+def test_a_list_of_references_is_kept(
+    tmp_path: Path, solution: object, modality: str | None, reference: object
+) -> None:
+    """Also one that JSON, Python or numpy wrote into a text; numbers in brackets are an interval."""
+    file = jsonl(tmp_path / "a.jsonl", [{**GOOD, "solution": solution}])
+    (example,) = read_examples(Data(), [file])
+
+    assert (example.modality, example.reference) == (modality, reference)
+
+
+@pytest.mark.parametrize(
+    ("solution", "words"),
+    [
+        ([], "has an empty list in `solution`"),
+        ("[]", "has an empty list in `solution`"),
+        ([None], "has an empty list in `solution`"),
+        (["left lung", ""], "no reference behind it"),
+        (["<X_RAY>left", "<MRI_SCAN>left"], "several tags in `solution`"),
+        ([{"a": SECRET}], "must have a text or a list of texts in `solution`"),
+        (f'{{"a": "{SECRET}"}}', "must have a text or a list of texts in `solution`"),
+        ({"a": SECRET}, "must have a text in `solution` (data.answer_key) and has dict"),
+    ],
+)
+def test_references_that_cannot_be_are_told(tmp_path: Path, solution: object, words: str) -> None:
+    """Before the run begins, by their line, and unseen."""
+    said = complaint(Data(), jsonl(tmp_path / "a.jsonl", [{**GOOD, "solution": solution}]))
+
+    assert words in said
+    assert SECRET not in said
+
+
 @given(tag=st.sampled_from(MODALITIES), problem=TEXTS, reference=TEXTS)
 def test_texts_of_a_line_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, tag: str, problem: str, reference: str

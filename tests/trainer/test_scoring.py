@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -67,6 +68,16 @@ def test_a_sample_carries_all_that_the_service_can_use(source: Source, service: 
     assert (sample["reference"], sample["modality"]) == ("left lower lobe", "X_RAY")
     assert sample["group"] == "toy.jsonl:1"
     assert service.asked[-1]["run"] == {"id": "toy", "step": 3}
+
+
+def test_all_accepted_references_are_sent(source: Source, service: StandIn) -> None:
+    """The service scores by the one that fits best."""
+    example = replace(EXAMPLE, reference=("left lower lobe", "LLL"))
+    prompt = Prompt(example, "Which lobe?", (1, 2))
+    group = Group(prompt, (Rollout((1,), "<answer>LLL</answer>", is_cut=False),))
+    source.rewards.collect([source.rewards.submit(group, step=3)])
+
+    assert service.samples[0]["reference"] == ["left lower lobe", "LLL"]
 
 
 def test_rewards_come_in_the_order_of_the_samples(source: Source, service: StandIn) -> None:

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from medreward_client.trainers._rows import read_sample
 from medreward_trainer.config.config import Data
 from medreward_trainer.config.files import load_config
 from medreward_trainer.data.examples import ROWS_AT_A_TIME, Example
@@ -68,6 +69,16 @@ def test_both_parts_of_a_data_set_are_written(tmp_path: Path) -> None:
         ("train.parquet", 3),
         ("test.parquet", 2),
     ]
+
+
+def test_several_references_are_a_list_that_the_adapter_reads(tmp_path: Path) -> None:
+    """The column holds texts."""
+    example = Example("a.jsonl:1", "p", ("left lung", "lung, übrig"), None)
+    write_verl_rows([example], tmp_path / "rows.parquet", Data())
+
+    (row,) = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    sample = read_sample("lung", row["reward_model"]["ground_truth"])
+    assert sample.reference == ["left lung", "lung, übrig"]
 
 
 def test_a_picture_that_is_gone_is_named_and_leaves_no_file(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def read_sample(
     """
     return Sample(
         response=response,
-        reference=_read_reference(ground_truth),
+        reference=read_reference(ground_truth),
         group=None if group is None else group[-LONGEST_GROUP:],
         question=_first("question", rows),
         modality=_first("modality", rows),
@@ -107,7 +107,11 @@ def _first(name: str, rows: Iterable[Mapping[str, object]]) -> str | None:
     return next(filter(None, (read_text(row.get(name)) for row in rows)), None)
 
 
-def _read_reference(ground_truth: object) -> str | Sequence[str]:
+def read_reference(ground_truth: object) -> str | Sequence[str]:
+    """Return a ground truth as a text, or as several; empty if it is missing.
+
+    Raises TypeError, as `read_sample`.
+    """
     # Parquet returns a numpy array for a list; `tolist` converts it without importing numpy.
     plain = getattr(ground_truth, "tolist", lambda: ground_truth)()
     if isinstance(plain, str):

@@ -76,7 +76,7 @@ class Data(Section):
     prompt_key: str = "problem"
     """The column of the question."""
     answer_key: str = "solution"
-    """The column of the reference, with or without its `<TAG>`; EasyR1's key."""
+    """The column of the reference, or of a list of accepted ones, with or without a `<TAG>`; EasyR1's key."""
     image_key: str = "image"
     """The column of one image or several; rows without images are allowed."""
     image_dir: Path | None = None

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medreward_client.jsonl import numbered_lines
+from medreward_client.trainers._rows import read_reference
 from medreward_trainer.config.config import Data
 from medreward_trainer.errors import BadData
 
@@ -43,7 +44,8 @@ class Example:
     uid: str
     """The file's name and the row's number, unique among the examples read together."""
     problem: str
-    reference: str
+    reference: str | tuple[str, ...]
+    """Of several, any is accepted."""
     modality: str | None
     images: tuple[ImageSource, ...] = ()
     response: str | None = None
@@ -129,14 +131,18 @@ def split_solution(solution: str) -> tuple[str | None, str]:
 
 def has_unknown_tag(example: Example) -> bool:
     """Return True if a reference begins with what looks like a tag, and is none of the sixteen."""
-    return example.modality is None and bool(UNKNOWN_TAG.match(example.reference))
+    return example.modality is None and any(map(UNKNOWN_TAG.match, references_of(example)))
+
+
+def references_of(example: Example) -> tuple[str, ...]:
+    """Return the accepted references, one or several."""
+    reference = example.reference
+    return (reference,) if isinstance(reference, str) else reference
 
 
 def _example(row: Row, data: Data, uid: str, folder: Path, *, needs_response: bool) -> Example:
     content = _text(row, data.prompt_key, "data.prompt_key").strip()
-    modality, reference = split_solution(_text(row, data.answer_key, "data.answer_key"))
-    if not reference:
-        raise ValueError(f"has a tag in `{data.answer_key}` and no reference behind it")
+    modality, reference = _solution(row, data.answer_key)
     cell = row.get(data.image_key)
     if cell is None or cell == "":
         cell = []
@@ -162,6 +168,27 @@ def _example(row: Row, data: Data, uid: str, folder: Path, *, needs_response: bo
         response=_text(row, "response", "of warm_up.files") if needs_response else None,
         content=content if marks else "",
     )
+
+
+def _solution(row: Row, key: str) -> tuple[str | None, str | tuple[str, ...]]:
+    """Read a reference, or a list of accepted ones, with the tag that they have."""
+    cell = row.get(key)
+    if not isinstance(cell, list | tuple):
+        cell = _text(row, key, "data.answer_key")
+    try:
+        written = read_reference(cell)
+    except TypeError as exc:
+        raise ValueError(f"must have a text or a list of texts in `{key}`: {exc}") from None
+    if not written:
+        raise ValueError(f"has an empty list in `{key}` (data.answer_key)")
+    parts = [split_solution(one) for one in ([written] if isinstance(written, str) else written)]
+    tags = {tag for tag, _ in parts if tag is not None}
+    if len(tags) > 1:
+        raise ValueError(f"has references with several tags in `{key}`; an image has one modality")
+    references = tuple(reference for _, reference in parts)
+    if not all(references):
+        raise ValueError(f"has a tag in `{key}` and no reference behind it")
+    return next(iter(tags), None), references[0] if len(references) == 1 else references
 
 
 def _text(row: Row, key: str, named_by: str) -> str:

@@ -1,5 +1,6 @@
 """Export of a data set for verl: Parquet, with each prompt as a chat."""
 
+import json
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -87,9 +88,16 @@ def _row(example: Example, index: int, text: str, data: Data) -> dict[str, Any]:
             {"role": "user", "content": "".join(part.get("text", IMAGE_MARK) for part in parts)}
         ],
         "images": [{"bytes": _bytes_of(one, example.uid), **bounds} for one in example.images],
-        "reward_model": {"style": "model", "ground_truth": example.reference},
+        "reward_model": {"style": "model", "ground_truth": _ground_truth(example)},
         "extra_info": {"index": index, "question": example.problem, "modality": example.modality},
     }
+
+
+def _ground_truth(example: Example) -> str:
+    """Return the reference; several as a list in JSON, which medreward's adapter for verl reads."""
+    if isinstance(example.reference, str):
+        return example.reference
+    return json.dumps(example.reference, ensure_ascii=False)
 
 
 def _bytes_of(image: ImageSource, uid: str) -> bytes:

@@ -42,7 +42,7 @@ class RolloutRecord:
     uid: str
     question: str
     response: str
-    reference: str
+    reference: str | tuple[str, ...]
     modality: str | None
     reward: float | None
     components: dict[str, float]

@@ -8,6 +8,7 @@ from statistics import fmean
 import torch
 
 from medreward_client import Item, Judged, Unjudged
+from medreward_trainer.data.examples import references_of
 from medreward_trainer.rollouts.rollout import Group
 from medreward_trainer.run.figures import length_figures, score_figures
 from medreward_trainer.run.run import Run, records_of
@@ -63,7 +64,8 @@ def judge(run: Run, groups: Sequence[Group]) -> list[Judgement]:
     found = [answer_of(one.rollouts[0].text) for one in groups]
     examples = [one.prompt.example for one in groups]
     asked = [
-        Item(answer, example.reference, question=example.problem)
+        # /judge takes one reference; the first of several stands for them.
+        Item(answer, references_of(example)[0], question=example.problem)
         for example, answer in zip(examples, found, strict=True)
         if answer is not None
     ]
