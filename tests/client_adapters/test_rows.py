@@ -48,6 +48,7 @@ def test_a_reference_is_text_and_what_is_missing_is_none(cell: object, reference
         ("[sic] left lung", "[sic] left lung"),
         ("['\\d']", "['\\d']"),
         ("{left}", "{left}"),
+        ("{['left']: 1}", "{['left']: 1}"),
         ("<X_RAY>left lung", "<X_RAY>left lung"),
         ("[" * 5000 + "]", "[" * 5000 + "]"),
     ],

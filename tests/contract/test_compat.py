@@ -1,5 +1,6 @@
 """Trainers' own protocols: the reward of `/reward`, in the words of each; a failure is never a 0."""
 
+import ast
 import asyncio
 import json
 from typing import Any
@@ -189,10 +190,16 @@ async def test_an_evaluation_is_described_without_what_has_no_reward(serve: Serv
         LABEL,
         LABEL | {"reference": ["left lower lobe"]},
         json.dumps(LABEL),
+        str(LABEL),
+        str(LABEL | {"question": None}),
+        json.dumps(["<X_RAY>basal left", "<X_RAY>left lower lobe"]),
+        str(["<X_RAY>basal left's", "<X_RAY>left lower lobe"]),
+        LABEL | {"reference": json.dumps(["basal left", "left lower lobe"])},
+        str(LABEL | {"reference": ["basal \t left", "left lower lobe"]}),
     ],
 )
 async def test_a_label_is_a_text_or_several_or_an_object(serve: Serve, label: Any) -> None:
-    """An object may also come as JSON in a text, since many data sets have a column of texts."""
+    """Written into a text by JSON or Python, too, since many data sets have a column of texts."""
     async with serve() as client:
         many = (await client.post("/compat/openrlhf", json=openrlhf(RIGHT, label=label))).json()
         one = (await client.post("/compat/slime", json=slime(label=label))).json()
@@ -201,17 +208,44 @@ async def test_a_label_is_a_text_or_several_or_an_object(serve: Serve, label: An
     assert many["extra_logs"]["modality"] == [1.0]
 
 
-@pytest.mark.parametrize("label", ["{left} lobe", '{"left": 1}', "{left", '["left"]'])
-async def test_a_text_that_only_looks_like_an_object_is_the_reference(
+@pytest.mark.parametrize(
+    "label",
+    [
+        "{left} lobe",
+        '{"left": 1}',
+        "{left",
+        "[left]",
+        "[1.5, 2.5]",
+        "['left' 'right']",
+        "['\\d']",
+        "{['left']: 1}",
+        f"[0x{'f' * 9999}, 'left']",
+        "[" * 5000 + "]" * 5000,
+        f"[{'-' * 9999}1]",
+    ],
+)
+@pytest.mark.filterwarnings("error")
+async def test_a_text_that_only_looks_like_a_label_is_the_reference(
     serve: Serve, label: str
 ) -> None:
-    """It is an object only if it says what the reference is."""
+    """An object says what the reference is, a list is not one of numbers, and both are whole."""
     async with serve() as client:
         reply = await client.post("/compat/slime", json=slime(f"<answer>{label}</answer>", label))
         expected = {"response": f"<answer>{label}</answer>", "reference": label}
         plain = await client.post("/reward", json={"samples": [expected]})
 
     assert reply.json() == plain.json()["results"][0]["reward"]
+
+
+@pytest.mark.parametrize("label", ["[]", '["left", 1]', "['left', None]", '[["left"]]'])
+async def test_a_list_in_a_text_is_refused_as_a_list_is(serve: Serve, label: str) -> None:
+    """Not scored by a text that nobody could answer."""
+    async with serve() as client:
+        written = await client.post("/compat/slime", json=slime(label=label))
+        as_list = await client.post("/compat/slime", json=slime(label=ast.literal_eval(label)))
+
+    assert written.status_code == as_list.status_code == 422
+    assert written.json()["error"] == as_list.json()["error"]
 
 
 async def test_the_question_is_the_labels_and_never_the_prompt(serve: Serve) -> None:

@@ -94,7 +94,7 @@ def _parsed(text: str) -> object:
     separated = _GAP.sub(lambda found: found[1] + ("" if found[2] is None else ", "), text)
     try:
         return cast("object", ast.literal_eval(separated))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError):
         return None
 
 

@@ -1,5 +1,7 @@
 """Schemas of trainers' requests and replies; unknown fields are ignored, since trainers add some."""
 
+import ast
+import re
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -8,6 +10,12 @@ from pydantic_core import PydanticCustomError
 
 from medreward.http.schemas import DeadlineMs
 from medreward.samples import Identifier, References
+
+LONGEST_BY_PYTHON = 65_536
+"""Characters of a label that is parsed as Python."""
+ESCAPED_BY_PYTHON = re.compile(
+    r"""(?:[^\\]|\\(?:[\\'"ntr]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}))*""", re.DOTALL
+)
 
 OnUnscored = Literal["raise", "impute", "zero"]
 
@@ -31,27 +39,54 @@ class Label(BaseModel):
     @classmethod
     def _of_any_kind(cls, label: object) -> object:
         if isinstance(label, str):
-            return _object_in(label) or {"reference": label}
-        if isinstance(label, list | tuple):
-            return {"reference": label}
+            found = _written_in(label)
+            is_label = isinstance(found, dict) and "reference" in found
+            label = found if is_label else {"reference": label}
+        elif isinstance(label, list | tuple):
+            label = {"reference": label}
         if not isinstance(label, dict):
             raise PydanticCustomError(
                 "label",
                 "the ground truth has to be a text, a list of accepted texts, or an object with "
                 "`reference` and, if you like, `question` and `modality`",
             )
-        return label
+        reference = label.get("reference")
+        several = _written_in(reference) if isinstance(reference, str) else None
+        return {**label, "reference": several} if isinstance(several, list) else label
 
 
-def _object_in(text: str) -> dict[str, Any] | None:
-    """Parse a label that was written as JSON, since many data sets can hold only texts."""
-    if not text.lstrip().startswith("{"):
+def _written_in(text: str) -> object:
+    """Return the object or the list that JSON or Python wrote into a text; None without one.
+
+    Many data sets can hold only texts. Numbers in brackets may be an interval, so a list of numbers
+    alone is none.
+    """
+    written = text.strip()
+    if written[:1] + written[-1:] not in {"{}", "[]"}:
         return None
     try:
-        found = orjson.loads(text)
+        found = orjson.loads(written)
     except orjson.JSONDecodeError:
+        found = _written_by_python(written)
+    is_interval = isinstance(found, list) and found and all(map(_is_number, found))
+    return None if is_interval else found
+
+
+def _written_by_python(text: str) -> object:
+    """Return the list or dict whose `repr` a text is; None for any other text."""
+    # Parsing takes a thousand times the text's memory, and warns of a backslash not of Python's.
+    if len(text) > LONGEST_BY_PYTHON or not ESCAPED_BY_PYTHON.fullmatch(text):
         return None
-    return found if isinstance(found, dict) and "reference" in found else None
+    try:
+        found = ast.literal_eval(text)
+        # Python would join texts without a comma between them, as numpy writes a list.
+        return found if repr(found) == text else None
+    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def _several(value: object) -> object:
