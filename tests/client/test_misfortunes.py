@@ -71,8 +71,9 @@ def test_a_file_that_cannot_be_read_is_told(kind: str, folder: Path) -> None:
     assert "left lo" not in done.output
 
 
+# An empty file, or one with the beginning of a result, is what an interrupted run leaves behind.
 @pytest.mark.parametrize(
-    "kind", ["folder", "in a file", "name too long", "not UTF-8", "gzip", "array"]
+    "kind", [kind for kind in FILES if kind not in {"missing", "empty", "cut off"}]
 )
 def test_a_file_that_cannot_hold_results_is_told(kind: str, folder: Path) -> None:
     """Before anything is sent; what it holds is left alone."""
@@ -152,6 +153,7 @@ def test_a_proxy_that_cannot_be_used_is_told(wrong: str) -> None:
     assert_told("medreward-client", done.exit_code, done.stderr, names=names)
 
 
+@pytest.mark.parametrize("asked", [["path", "easyr1"], ["--help"]])
 @pytest.mark.parametrize(
     ("stdout", "words"),
     [
@@ -160,9 +162,11 @@ def test_a_proxy_that_cannot_be_used_is_told(wrong: str) -> None:
         ("unread", []),
     ],
 )
-def test_a_result_that_nobody_can_have_is_told(stdout: str, words: list[str]) -> None:
+def test_a_result_that_nobody_can_have_is_told(
+    asked: list[str], stdout: str, words: list[str]
+) -> None:
     """And makes the command fail; a reader that has had enough needs no words."""
-    command = [sys.executable, "-m", "medreward_client", "path", "easyr1"]
+    command = [sys.executable, "-m", "medreward_client", *asked]
     done = with_streams(command, stdout=stdout)
 
     assert done.returncode == 1

@@ -224,6 +224,7 @@ def test_a_proxy_that_is_not_there_is_told(model: str) -> None:
     assert "hunter2" not in done.output
 
 
+@pytest.mark.parametrize("asked", [["tasks"], ["--help"]])
 @pytest.mark.parametrize(
     ("stdout", "words"),
     [
@@ -232,9 +233,11 @@ def test_a_proxy_that_is_not_there_is_told(model: str) -> None:
         ("unread", []),
     ],
 )
-def test_a_result_that_nobody_can_have_is_told(stdout: str, words: list[str]) -> None:
+def test_a_result_that_nobody_can_have_is_told(
+    asked: list[str], stdout: str, words: list[str]
+) -> None:
     """And makes the command fail; a reader that has had enough needs no words."""
-    done = with_streams([sys.executable, "-m", "medreward_eval", "tasks"], stdout=stdout)
+    done = with_streams([sys.executable, "-m", "medreward_eval", *asked], stdout=stdout)
 
     assert done.returncode == 1
     assert done.stderr.splitlines() == words

@@ -15,6 +15,7 @@ from medreward_trainer.config.config import Config
 from medreward_trainer.config.files import dump_config, load_config, recipe_names
 from medreward_trainer.run.checkpoints import checkpoints
 from medreward_trainer.run.reports import RunLog
+from tests.support.misfortunes import with_streams
 from tests.trainer.conftest import Configure
 from tests.trainer.standing_in import StandIn, scored
 
@@ -201,3 +202,20 @@ def test_a_folder_that_is_of_no_run_is_said(words: list[str], tmp_path: Path) ->
 
     assert outcome.exit_code == 1
     assert "nowhere holds no" in outcome.stderr
+
+
+@pytest.mark.parametrize("asked", ["recipes", "--help"])
+@pytest.mark.parametrize(
+    ("stdout", "words"),
+    [
+        ("closed", ["medreward-train: standard output cannot be written: Bad file descriptor"]),
+        ("full", ["medreward-train: standard output cannot be written: No space left on device"]),
+        ("unread", []),
+    ],
+)
+def test_a_result_that_nobody_can_have_is_told(asked: str, stdout: str, words: list[str]) -> None:
+    """And makes the command fail; a reader that has had enough needs no words."""
+    done = with_streams([sys.executable, "-m", "medreward_trainer", asked], stdout=stdout)
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == words

@@ -13,9 +13,8 @@ from medreward_client.terminal import (
     FAILED,
     command,
     examples,
-    open_streams,
     output,
-    release_streams,
+    run_app,
     shown,
     tell,
     version_printer,
@@ -95,11 +94,7 @@ CsvFile = Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write it
 
 def main() -> None:
     """Run the command that the command line names."""
-    open_streams()
-    try:
-        app(prog_name=PROGRAM)
-    finally:
-        release_streams()
+    run_app(app, PROGRAM)
 
 
 @app.callback()

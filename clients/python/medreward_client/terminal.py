@@ -88,7 +88,19 @@ def ended(program: str, why: object, code: int) -> typer.Exit:
     return typer.Exit(code)
 
 
-def open_streams() -> None:
+def run_app(app: typer.Typer, program: str) -> None:
+    """Run the command that the command line names."""
+    _open_streams()
+    try:
+        app(prog_name=program)
+    except OSError as exc:
+        # What typer itself prints, such as a help text.
+        sys.exit(ended(program, told_by_system(exc), FAILED).exit_code)
+    finally:
+        _release_streams()
+
+
+def _open_streams() -> None:
     """Make the standard streams usable, whatever a command is started with."""
     # For a closed stream Python has None. One that refuses to be written to takes the place of
     # standard output, so that a lost result is an error like that of a full disk.
@@ -104,7 +116,7 @@ def open_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def release_streams() -> None:
+def _release_streams() -> None:
     """Flush the standard streams; Python would print a traceback if it could not when it ends."""
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -14,9 +14,8 @@ from medreward_client.terminal import (
     MISUSED,
     command,
     ended,
-    open_streams,
     output,
-    release_streams,
+    run_app,
     shown,
     tell,
     told_by_system,
@@ -53,11 +52,7 @@ Overrides = Annotated[
 
 def main() -> None:
     """Run the subcommand of the command line."""
-    open_streams()
-    try:
-        app(prog_name="medreward-train")
-    finally:
-        release_streams()
+    run_app(app, "medreward-train")
 
 
 @app.command()

@@ -10,7 +10,7 @@ def main() -> None:
     try:
         # What they need is not installed without the extra.
         from medreward_client._cli.commands import app  # noqa: PLC0415
-        from medreward_client.terminal import open_streams, release_streams  # noqa: PLC0415
+        from medreward_client.terminal import run_app  # noqa: PLC0415
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] not in CLI_PACKAGES:
             raise
@@ -18,8 +18,4 @@ def main() -> None:
             f"medreward-client: {exc.name} is not installed; "
             "pip install 'medreward-client[cli]' brings it"
         )
-    open_streams()
-    try:
-        app(prog_name="medreward-client")
-    finally:
-        release_streams()
+    run_app(app, "medreward-client")
