@@ -5,7 +5,10 @@ import sys
 from io import TextIOWrapper
 from typing import TextIO, cast
 
+import typer
+
 from medreward.cli.commands import app
+from medreward.cli.terminal import exiting_on_failure
 
 
 def main() -> None:
@@ -17,9 +20,13 @@ def main() -> None:
             # a traceback.
             stream.reconfigure(errors="replace")
     try:
-        app()
+        # Typer itself prints, too: a help text may find a full disk.
+        with exiting_on_failure():
+            app()
     except SystemExit as end:
         _leave_at_once(end.code)
+    except typer.Exit as end:
+        _leave_at_once(end.exit_code)
 
 
 def _leave_at_once(code: str | int | None) -> None:

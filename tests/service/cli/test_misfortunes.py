@@ -206,6 +206,7 @@ def test_a_folder_with_a_damaged_model_is_told(run: Run, folder: Path) -> None:
     assert_told("medreward", told.code, told.stderr, names=damaged)
 
 
+@pytest.mark.parametrize("asked", ["recipes", "--help"])
 @pytest.mark.parametrize(
     ("stdout", "words"),
     [
@@ -214,9 +215,9 @@ def test_a_folder_with_a_damaged_model_is_told(run: Run, folder: Path) -> None:
         ("unread", []),
     ],
 )
-def test_a_result_that_nobody_can_have_is_told(stdout: str, words: list[str]) -> None:
+def test_a_result_that_nobody_can_have_is_told(asked: str, stdout: str, words: list[str]) -> None:
     """And makes the command fail; a reader that has had enough needs no words."""
-    done = with_streams([*PROGRAM, "recipes"], stdout=stdout, environment=dict(os.environ))
+    done = with_streams([*PROGRAM, asked], stdout=stdout, environment=dict(os.environ))
 
     assert done.returncode == 1
     assert done.stderr.splitlines() == words
