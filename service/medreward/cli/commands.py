@@ -589,7 +589,7 @@ def verifier_readout(
 ) -> None:
     """Fit a readout: verdicts of a language model from the state of a layer, learnt from labels.
 
-    Answers that rules decide are left out. Lines with the `split` testing are for measuring alone.
+    Lines with the `split` testing are for measuring alone.
     A service finds the file `readouts.safetensors` in the folder of a model. With
     qwen2.5-coder-1.5b-instruct two cores take a second for each pair, or somewhat longer.
     """

@@ -16,7 +16,6 @@ from medreward.engines.judge import Inquiry
 from medreward.engines.local.readout import Readout, save_readouts
 from medreward.engines.models import locate
 from medreward.engines.templates import load_templates
-from medreward.recipes.recipe import load_recipes
 from medreward.verifier.readout import (
     Pair,
     fit,
@@ -28,7 +27,6 @@ from medreward.verifier.readout import (
 )
 
 TEMPLATE = "equivalence"
-RULES = "medix-r1-guarded"
 
 
 def fit_readout(
@@ -40,10 +38,10 @@ def fit_readout(
         SetupError: a file or the model cannot be read, or there are too few labels.
     """
     silence_other_bars()
-    template, recipe = load_templates()[TEMPLATE], load_recipes()[RULES]
-    answers = [pair for file in files for pair in read_pairs(file, {"tuning"}, recipe)]
+    template = load_templates()[TEMPLATE]
+    answers = [pair for file in files for pair in read_pairs(file, "tuning")]
     pairs = [*answers, *term_pairs(terms, seed)]
-    held_out = [pair for file in files for pair in read_pairs(file, {"testing"}, recipe)]
+    held_out = [pair for file in files for pair in read_pairs(file, "testing")]
     # Any secret serves: it moves a state by far less than another wording does.
     judge = load_judge(Path(locate(model, read_settings().models_dir)), model, f"readout {seed}")
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret

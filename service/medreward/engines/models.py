@@ -174,7 +174,7 @@ CATALOGUE: dict[str, Model] = {
             licence="Apache-2.0",
             fitness=(
                 "reads answers, although it was made for code: under the rules of /judge it said YES "
-                "to 76 % of the right and 7 % of the wrong ones of 800 (AUC 0.95)"
+                "to 78 % of the right and 7 % of the wrong ones of 800 (AUC 0.95)"
             ),
         ),
         InstalledModel(

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +19,6 @@ from medreward.engines.judges.causal_lm import CausalLmJudge
 from medreward.engines.local.readout import Readout
 from medreward.engines.templates import Template
 from medreward.errors import SetupError
-from medreward.parsing.sample import parse_sample
-from medreward.recipes.recipe import Recipe
-from medreward.samples import Limits, Sample
 from medreward.verifier.examples import Mixture, epoch
 
 FOLDS = 5
@@ -54,14 +51,14 @@ class Fitted(NamedTuple):
     strength: float
 
 
-def read_pairs(file: Path, splits: Collection[str], recipe: Recipe) -> list[Pair]:
-    """Read labelled answers of some splits, without those that rules and guards decide.
+def read_pairs(file: Path, split: str) -> list[Pair]:
+    """Read the labelled answers of a split.
 
     A line has `reference`, `answer`, and `label` (right or wrong); it may have `question`, `split`
     and `family`. A line without a split belongs to `tuning`.
 
     Raises:
-        SetupError: a line is not such an object.
+        SetupError: the file cannot be read, or a line is not such an object.
     """
     try:
         lines = file.read_text("utf-8").splitlines()
@@ -71,8 +68,8 @@ def read_pairs(file: Path, splits: Collection[str], recipe: Recipe) -> list[Pair
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            if row.get("split", "tuning") in splits and row.get("answer") is not None:
-                pairs += _open_pairs(row, recipe)
+            if row.get("split", "tuning") == split and row.get("answer") is not None:
+                pairs.append(_pair(row))
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise SetupError(
                 f"{file}, line {number}: not an object with `reference`, `answer` and `label` "
@@ -81,15 +78,11 @@ def read_pairs(file: Path, splits: Collection[str], recipe: Recipe) -> list[Pair
     return pairs
 
 
-def _open_pairs(row: dict[str, Any], recipe: Recipe) -> Iterator[Pair]:
-    """Yield the pair of a line, if rules and guards leave it to the judge."""
+def _pair(row: dict[str, Any]) -> Pair:
     is_right = {"right": True, "wrong": False}[row["label"]]
     reference, question = row["reference"], row.get("question")
-    first = reference if isinstance(reference, str) else reference[0]
-    response = f"<thinking>.</thinking><answer>{row['answer']}</answer>"
-    sample = Sample(response=response, reference=reference, question=question)
-    if parse_sample(sample, recipe, Limits()).accuracy is None:
-        yield Pair(question, first, row["answer"], is_right, row.get("family") or question or first)
+    first: str = reference if isinstance(reference, str) else reference[0]
+    return Pair(question, first, row["answer"], is_right, row.get("family") or question or first)
 
 
 def term_pairs(count: int, seed: int) -> list[Pair]:
@@ -146,8 +139,8 @@ def fit(states_ND: Floats, pairs: Sequence[Pair], template: Template, layers: in
     is_right = np.array([pair.is_right for pair in pairs], dtype=np.bool_)
     if min(is_right.sum(), (~is_right).sum()) < LEAST_LABELS // 2:
         raise SetupError(
-            f"a readout needs {LEAST_LABELS // 2} right and as many wrong answers that rules leave "
-            f"open; there are {is_right.sum()} and {(~is_right).sum()}"
+            f"a readout needs {LEAST_LABELS // 2} right and as many wrong answers; there are "
+            f"{is_right.sum()} and {(~is_right).sum()}"
         )
     groups = np.unique([pair.group for pair in pairs], return_inverse=True)[1]
     crossed = {c: _cross_fitted(states_ND, is_right, groups, c) for c in STRENGTHS}

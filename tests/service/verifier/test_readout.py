@@ -1,4 +1,4 @@
-"""Fitting a readout: pairs that rules leave open, a classifier that is measured on other groups."""
+"""Fitting a readout: labelled pairs, a classifier that is measured on other groups."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,6 @@ import pytest
 
 from medreward.engines.templates import load_templates
 from medreward.errors import SetupError
-from medreward.recipes.recipe import load_recipes
 
 if TYPE_CHECKING:
     from medreward.verifier.readout import Pair
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("models")
 
 EQUIVALENCE = load_templates()["equivalence"]
-RULES = load_recipes()["medix-r1-guarded"]
 
 
 def write(file: Path, *rows: Mapping[str, object]) -> Path:
@@ -34,20 +32,19 @@ def pairs_of(count: int) -> "list[Pair]":
     return [Pair(None, "a", "b", n % 2 == 0, f"group {n // 4}") for n in range(count)]
 
 
-def test_pairs_are_those_that_rules_leave_open(tmp_path: Path) -> None:
-    """What a rule decides, or belongs to another split, teaches a readout nothing."""
+def test_pairs_are_those_of_a_split(tmp_path: Path) -> None:
+    """A line that names no split is for fitting."""
     from medreward.verifier.readout import read_pairs
 
     row = {"question": "What is seen?", "reference": "collapsed lung", "label": "right"}
     file = write(
         tmp_path / "labels.jsonl",
         row | {"answer": "pneumothorax"},
-        row | {"answer": "collapsed lung"},
         row | {"answer": "air in the pleural space", "split": "testing", "label": "wrong"},
     )
 
-    (tuning,) = read_pairs(file, {"tuning"}, RULES)
-    (testing,) = read_pairs(file, {"testing"}, RULES)
+    (tuning,) = read_pairs(file, "tuning")
+    (testing,) = read_pairs(file, "testing")
 
     assert (tuning.answer, tuning.is_right) == ("pneumothorax", True)
     assert (testing.answer, testing.is_right) == ("air in the pleural space", False)
@@ -64,7 +61,7 @@ def test_a_line_without_a_label_is_named(tmp_path: Path, broken: object) -> None
     file.write_text(json.dumps(broken), "utf-8")
 
     with pytest.raises(SetupError, match=r"labels.jsonl, line 1"):
-        read_pairs(file, {"tuning"}, RULES)
+        read_pairs(file, "tuning")
 
 
 def test_a_readout_finds_the_direction_that_separates_right_from_wrong() -> None:
