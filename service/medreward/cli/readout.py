@@ -10,12 +10,14 @@ from rich.table import Table
 
 from medreward.audit.figures import Floats, area_under_curve
 from medreward.cli.environment import read_settings
+from medreward.cli.jsonl import check_output
 from medreward.cli.tables import plain_table
 from medreward.cli.terminal import counting, output, shown, silence_other_bars
 from medreward.engines.judge import Inquiry
 from medreward.engines.local.readout import Readout, save_readouts
 from medreward.engines.models import locate
 from medreward.engines.templates import load_templates
+from medreward.errors import SetupError
 from medreward.verifier.readout import (
     Pair,
     fit,
@@ -35,15 +37,19 @@ def fit_readout(
     """Fit a readout on the tuning lines of *files* and on terms, measure it, and write it.
 
     Raises:
-        SetupError: a file or the model cannot be read, or there are too few labels.
+        SetupError: a file or the model cannot be read, the model has fewer layers, or there are too
+            few labels.
     """
     silence_other_bars()
+    check_output("--out", out)
     template = load_templates()[TEMPLATE]
     answers = [pair for file in files for pair in read_pairs(file, "tuning")]
     pairs = [*answers, *term_pairs(terms, seed)]
     held_out = [pair for file in files for pair in read_pairs(file, "testing")]
     # Any secret serves: it moves a state by far less than another wording does.
     judge = load_judge(Path(locate(model, read_settings().models_dir)), model, f"readout {seed}")
+    if layers > judge.layers:
+        raise SetupError(f"--layers: {model} has {judge.layers} layers; give at most as many")
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     inquiries = [
         *inquiries_of(pairs, template, rng),

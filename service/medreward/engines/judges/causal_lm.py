@@ -122,6 +122,11 @@ class CausalLmJudge(Resident, NextTokenJudge):
         )
         return [judged.get(i) or self._too_long(prompt) for i, prompt in enumerate(prompts)]
 
+    @property
+    def layers(self) -> int:
+        """Number of layers of the model."""
+        return len(self._model.base_model.layers)
+
     def states(self, inquiries: Sequence[Inquiry], layers: int) -> list[torch.Tensor]:
         """Return the output of a layer at the verdict position of each inquiry, of shape (D,).
 
