@@ -36,6 +36,8 @@ CUE_LETTERS = 6
 REACH = 60
 """Characters before and behind the reference that are read."""
 
+QUESTION_MARKS = ("?", "？")  # noqa: RUF001 - that of Chinese and Japanese
+
 _EDGES = " \t\n\"'`*.!"
 _ARTICLE = re.compile(r"\b(?:an?|the|any)$")
 _CLAUSE = re.compile(r"[.;:!?\n]")
@@ -67,14 +69,22 @@ _NEGATIONS = frozenset(
 
 
 def hedge(pair: Pair) -> Veto | None:
-    """Veto an answer that offers the reference as one of several alternatives, or takes it back."""
+    """Veto an answer that asks, offers the reference as one of several alternatives, or takes it back."""
     answer, reference = pair.answer, pair.reference
-    if not reference.content or not answer.content > reference.content:
+    if not reference.content or not answer.content >= reference.content:
         return None
     whole = Span(0, len(answer.text))
+    if _asks(answer.text) and not _asks(reference.text):
+        return Veto("hedge.question", whole)
+    if answer.content == reference.content:
+        return None
     if _CUE.search(answer.folded) and not _offers_a_choice(reference) and _is_hedged(pair):
         return Veto("hedge.alternatives", whole)
     return Veto("hedge.retracted", whole) if _is_taken_back(pair) else None
+
+
+def _asks(text: str) -> bool:
+    return text.rstrip(_EDGES).endswith(QUESTION_MARKS)
 
 
 def _is_hedged(pair: Pair) -> bool:

@@ -102,3 +102,24 @@ def test_a_reference_that_is_taken_back_is_vetoed(
 def test_what_should_be_stopped_is_no_treatment(question: str, expected: str | None) -> None:
     """A drug that is withheld answers no question for a treatment, but other questions."""
     assert rule(hedge, "Warfarin should be discontinued", "warfarin", question) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (f"{REFERENCE}?", "hedge.question"),
+        (f"Is it a {REFERENCE} ?", "hedge.question"),
+        (f'"{REFERENCE}?"', "hedge.question"),
+        ("Atelectasis?", None),
+        (f"Is it atelectasis? No, {REFERENCE}.", None),
+        (REFERENCE, None),
+    ],
+)
+def test_who_asks_does_not_answer(answer: str, expected: str | None) -> None:
+    """The reference as a question is a guess; a question that is answered is not."""
+    assert rule(hedge, answer, REFERENCE) == expected
+
+
+def test_a_reference_may_be_a_question() -> None:
+    """Then the answer may be one too."""
+    assert rule(hedge, "Does it hurt?", "does it hurt?") is None
