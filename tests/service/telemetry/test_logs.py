@@ -11,6 +11,8 @@ import pytest
 from medreward.telemetry.logs import MOST_LINES, QueuedHandler
 from tests.support.wait import wait_until
 
+TOLD = "log lines were dropped, since nobody read them"
+
 
 def record(text: str) -> logging.LogRecord:
     """A line to log."""
@@ -43,8 +45,10 @@ def test_a_log_that_nobody_reads_stops_nothing() -> None:
     assert lost > 0
     assert not is_written
     assert lines[0].startswith("0 ")
-    assert f"{lost} log lines were dropped, since nobody read them" in lines
-    assert len(lines) == 2 * MOST_LINES - lost + 1
+    # The thread may have told of some of them before the pipe was full.
+    told = [int(line.split()[0]) for line in lines if line.endswith(TOLD)]
+    assert sum(told) == lost
+    assert len(lines) == 2 * MOST_LINES - lost + len(told)
 
 
 def test_lines_are_written_in_order(tmp_path: Path) -> None:
