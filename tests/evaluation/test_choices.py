@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from medreward.guards.chain import GRADING
 from medreward.guards.normal import normal
 from medreward.guards.pair import Pair
-from medreward_eval.grading.choices import lettered, right_option, settle_choice
+from medreward_eval.grading.choices import lettered, normalised, right_option, settle_choice
 
 ORGANS = ("Liver", "Pancreas", "Spleen", "The left kidney")
 BLOOD = ("B", "A", "AB", "O")
@@ -210,3 +210,12 @@ def test_the_service_does_not_contradict_what_is_settled_here(
             contradicted.append((answer, reference, found.rule))
 
     assert contradicted == []
+
+
+def test_a_pile_of_marks_is_cut_before_it_is_normalised() -> None:
+    """Putting marks into order takes the square of their number; text with accents stays the same."""
+    pile = "a" + "\u0345\u0301" * 1000
+
+    assert len(normalised("NFC", pile)) <= 31
+    assert normalised("NFC", "Me\u0301nie\u0300re") == "M\u00e9ni\u00e8re"
+    assert normalised("NFKC", "\uff12 \u339d") == "2 cm"

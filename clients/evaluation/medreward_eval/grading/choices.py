@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from string import ascii_uppercase
+from typing import Literal
 
 _EDGES = " \t\r\n\"'`*_"
 _ENDS = _EDGES + ".!,;:。"
@@ -25,6 +26,8 @@ _QUALIFIED = re.compile(
     r"(?:the\s+|my\s+)?(?:(?:most\s+likely|single|correct|best|right|final)\s+)*$",
     re.IGNORECASE,
 )
+_PILE = re.compile(r"([^\w\s\x00-\u02ff]{30})[^\w\s\x00-\u02ff]+")
+"""Matches long runs of characters among which the combining marks are."""
 _FENCES = re.compile(r"[*_`]{1,3}|\$")
 
 MAX_CHARACTERS = 20_000
@@ -68,7 +71,13 @@ def plain(text: str) -> str:
 
 def _folded(text: str) -> str:
     # NFKC would turn 10⁹ into 109.
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    return " ".join(normalised("NFC", text).casefold().split())
+
+
+def normalised(form: Literal["NFC", "NFKC"], text: str) -> str:
+    """Normalise a text; of more than thirty marks on a character, which no script writes, thirty are read."""
+    # Putting a run of marks into order takes the square of its length.
+    return unicodedata.normalize(form, _PILE.sub(r"\1", text))
 
 
 def _chosen(answer: str, named: Sequence[str]) -> int | None:

@@ -5,12 +5,11 @@ and the share of such answers shows this without labels.
 """
 
 import re
-import unicodedata
 from string import ascii_uppercase
 from typing import Final
 
 from medreward_eval.grading.answers import read_answer
-from medreward_eval.grading.choices import right_option
+from medreward_eval.grading.choices import normalised, right_option
 from medreward_eval.records import Graded
 
 STEM: Final = 5
@@ -40,4 +39,4 @@ def is_unwitnessed(graded: Graded, answer: str | None = None) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    return set(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+    return set(_WORD.findall(normalised("NFKC", text).casefold()))
