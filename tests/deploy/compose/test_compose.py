@@ -192,10 +192,9 @@ def test_containers_reach_each_other_and_themselves_without_a_proxy(name: str) -
     assert "http.client" in service["healthcheck"]["test"][-1]
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_a_container_may_open_as_many_files_as_it_has_clients(name: str) -> None:
-    """A connection is one, and the service takes 4,096 requests at a time."""
-    assert SERVICES[name]["ulimits"]["nofile"] >= 2 * Settings().max_requests_in_flight
+def test_no_container_asks_for_more_files_than_its_host_gives() -> None:
+    """It would not start under a rootless engine; the service raises its own limit as far as it may."""
+    assert not any("ulimits" in service for service in SERVICES.values())
 
 
 def test_folders_of_the_repository_are_labelled_for_containers() -> None:
