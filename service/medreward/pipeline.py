@@ -267,12 +267,11 @@ def _inquiries(
     if recipe.signals.accuracy_llm is None or not parsed.needs_models:
         return []
     question = template.shown(parsed.question)
-    in_both = question is not None and recipe.guards is not None and recipe.guards.both_views
+    wants_both = recipe.guards is not None and recipe.guards.both_views and not is_for_terms
+    in_both = wants_both and question is not None
     inquiries = [Inquiry(template, parsed.answer, text, question) for text in parsed.references]
     return [
-        (inquiry, inquiry._replace(view=View.WITHOUT_QUESTION))
-        if in_both and not is_for_terms
-        else (inquiry,)
+        (inquiry, inquiry._replace(view=View.WITHOUT_QUESTION)) if in_both else (inquiry,)
         for inquiry in inquiries
     ]
 

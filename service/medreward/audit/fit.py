@@ -187,7 +187,7 @@ def _regress(design: Floats, is_right: Truths, *, offset: Floats) -> Floats:
     weights = np.zeros(design.shape[1])
     loss = _loss(weights, design, is_right, offset)
     for _ in range(NEWTON_STEPS):
-        p = _sigmoid(offset + design @ weights)
+        p = sigmoid(offset + design @ weights)
         gradient = design.T @ (p - is_right) + RIDGE * weights
         curvature = (design.T * (p * (1 - p))) @ design + RIDGE * np.eye(len(weights))
         step = np.linalg.solve(curvature, gradient)
@@ -317,7 +317,8 @@ def _logits(p: Floats) -> Floats:
     return np.log(p / (1 - p))
 
 
-def _sigmoid(z: Floats) -> Floats:
+def sigmoid(z: Floats) -> Floats:
+    """Compute the logistic function, without overflow."""
     return np.exp(-np.logaddexp(0, -z))
 
 

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from medreward.audit.figures import Floats, Truths
-from medreward.audit.fit import fit_scale
+from medreward.audit.fit import fit_scale, sigmoid
 from medreward.engines.judge import Inquiry, View
 from medreward.engines.judges.causal_lm import CausalLmJudge
 from medreward.engines.local.readout import Readout
@@ -28,7 +28,6 @@ MOST_WRONG = 0.08
 """Share of the wrong answers above the threshold."""
 OTHER_VIEWS = {View.WITHOUT_QUESTION: 0.15, View.SWAPPED: 0.1}
 """Shares of the pairs that are shown in another view, since a judge is asked in all of them."""
-BATCH = 16
 LEAST_LABELS = 200
 
 
@@ -123,11 +122,11 @@ def states_of(
     judge: CausalLmJudge, inquiries: Sequence[Inquiry], layers: int, advance: Callable[[int], None]
 ) -> Floats:
     """Return the state of each inquiry at the verdict position, of shape (N, D)."""
-    rows: list[torch.Tensor] = []
-    for start in range(0, len(inquiries), BATCH):
-        rows += judge.states(inquiries[start : start + BATCH], layers)
-        advance(min(BATCH, len(inquiries) - start))
-    return np.stack([row.numpy() for row in rows]).astype(np.float64)
+    states: dict[int, np.ndarray] = {}
+    for place, state_D in judge.states(inquiries, layers):
+        states[place] = state_D.numpy()
+        advance(1)
+    return np.stack([states[place] for place in range(len(inquiries))]).astype(np.float64)
 
 
 def fit(states_ND: Floats, pairs: Sequence[Pair], template: Template, layers: int) -> Fitted:
@@ -146,11 +145,11 @@ def fit(states_ND: Floats, pairs: Sequence[Pair], template: Template, layers: in
     crossed = {c: _cross_fitted(states_ND, is_right, groups, c) for c in STRENGTHS}
     strength = min(crossed, key=lambda c: _loss(crossed[c], is_right))
     scores_N = crossed[strength]
-    scale = fit_scale(_sigmoid(scores_N), is_right)
+    scale = fit_scale(sigmoid(scores_N), is_right)
     weights_D, bias = _regress(states_ND, is_right, strength)
     # The scale makes a probability of the score: it becomes part of the readout's own numbers.
     yes_D = torch.from_numpy(weights_D / scale.temperature).float()
-    p_N = scale.of(_sigmoid(scores_N))
+    p_N = scale.of(sigmoid(scores_N))
     readout = Readout(
         template.name,
         template.sha,
@@ -181,7 +180,3 @@ def _regress(states_ND: Floats, is_right: Truths, strength: float) -> tuple[Floa
 
 def _loss(scores_N: Floats, is_right: Truths) -> float:
     return float(np.logaddexp(0, np.where(is_right, -scores_N, scores_N)).mean())
-
-
-def _sigmoid(scores_N: Floats) -> Floats:
-    return 1 / (1 + np.exp(-scores_N))

@@ -4,7 +4,7 @@ The verdict comes from the probabilities of the next token and not from generate
 inquiry takes one forward pass; with a readout it comes from a hidden state, by a part of a pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,6 @@ class CausalLmJudge(Resident, NextTokenJudge):
             sha: passes_for(LowerLayers(model, readout.layers, readout.logits))
             for sha, readout in self._readouts.items()
         }
-        self._states_passes: dict[int, Passes] = {}
         self._prefixes: dict[Template, list[int]] = {}
         # Sixteen take a CPU one second, or a few seconds for long prompts. So an inquiry that just
         # missed a batch is soon in the next one.
@@ -127,20 +126,17 @@ class CausalLmJudge(Resident, NextTokenJudge):
         """Number of layers of the model."""
         return len(self._model.base_model.layers)
 
-    def states(self, inquiries: Sequence[Inquiry], layers: int) -> list[torch.Tensor]:
-        """Return the output of a layer at the verdict position of each inquiry, of shape (D,).
+    def states(
+        self, inquiries: Sequence[Inquiry], layers: int
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield the place of each inquiry, and the output of a layer at its verdict position, of shape (D,).
 
-        Blocks. The inquiries have one template, and prompts that fit.
+        Blocks. The inquiries have one template, and prompts that fit; they come in another order.
         """
-        if layers not in self._states_passes:
-            self._states_passes[layers] = passes_for(LowerLayers(self._model, layers, _as_it_is))
+        passes = passes_for(LowerLayers(self._model, layers, _as_it_is))
         prompts = dict(enumerate(map(self.prompt_ids, inquiries)))
-        rows: dict[int, torch.Tensor] = {}
-        for one in self._states_passes[layers].plan(
-            prompts, self._prefix_of(inquiries[0].template)
-        ):
-            rows |= zip(one.members, one.run(), strict=True)
-        return [rows[number] for number in prompts]
+        for one in passes.plan(prompts, self._prefix_of(inquiries[0].template)):
+            yield from zip(one.members, one.run(), strict=True)
 
     def _plan(
         self, inquiries: Sequence[Inquiry], prompts: Sequence[list[int]]
