@@ -33,6 +33,7 @@ def loads(*, is_quick: bool) -> dict[str, tuple[int, Load]]:
     """Each load with its number of samples."""
     size, nonce = (8 if is_quick else 1), nonces()
     whole = Burst(make_rollouts(512 // size), recipe="medix-r1")
+    guarded = Burst(make_rollouts(512 // size), recipe="medix-r1-guarded")
     half = Burst(make_rollouts(256 // size), recipe="medix-r1")
     one = Burst(make_rollouts(1), recipe="medix-r1")
     remembered = next(nonce)
@@ -54,6 +55,7 @@ def loads(*, is_quick: bool) -> dict[str, tuple[int, Load]]:
 
     return {
         "warm: 512 remembered samples a request": (16 * 512 // size, known(whole, 16)),
+        "warm, guarded: the same by the default recipe": (16 * 512 // size, known(guarded, 16)),
         "cold: 256 new samples a request": (8 * 256 // size, new(half, 8)),
         "single: one remembered sample a request": (1600 // size, known(one, 1600 // size)),
         "single: one new sample a request": (800 // size, new(one, 800 // size)),
