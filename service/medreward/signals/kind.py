@@ -1,0 +1,36 @@
+"""The type of a signal: what it is told, what it may return, and the function that computes it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+
+class Rollout(NamedTuple):
+    """What a signal may read of a sample."""
+
+    response: str
+    """The policy's whole response."""
+    thinking: str
+    """What stands inside the thinking tags; empty without them."""
+    answer: str
+    """What stands inside the answer tags; the whole response without them."""
+    references: tuple[str, ...]
+    question: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignalKind:
+    """A kind of signal, built in or a user's own."""
+
+    options: type[BaseModel]
+    """The keys of its table in a recipe, besides `weight`."""
+    inputs: type[BaseModel]
+    """The keys that it reads from a sample's `extra`; other keys are ignored."""
+    value: Callable[[Rollout, Any, Any], float]
+    """Compute the value from the rollout, its inputs and its options. It is pure, and linear in time."""
+    range: Callable[[Any], tuple[float, float]] = lambda _: (0.0, 1.0)
+    """The least and the greatest value under given options."""
+    version: int = 1
+    """To be raised if the same inputs would give another value; part of a recipe's fingerprint."""
