@@ -21,7 +21,7 @@ from medreward.guards.chain import GuardChain
 from medreward.inference.answers import Answers, Timings
 from medreward.inference.resolver import Resolver
 from medreward.offload import BYTES_PER_SAMPLE, SMALL, Offloader
-from medreward.parsing.sample import ParsedSample, SampleParser
+from medreward.parsing.sample import ParsedMemory, ParsedSample, SampleParser
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import Grade, GradingPlan, Ungraded, grade_item, plan_item
 from medreward.rewards.reward import Reward, RewardComposer, Unscored, Views
@@ -39,6 +39,7 @@ class ScoringContext:
     templates: Mapping[str, Template]
     limits: Limits
     offload: Offloader
+    parsed: ParsedMemory
     readers: Mapping[str, Callable[[str], bool]]
     """Tells whether the engine that answers a template can read a text, by template."""
     has_other_engine: bool
@@ -142,7 +143,7 @@ def _parse_and_look_up(
     template = context.templates[recipe.template]
     is_judged = recipe.signals.accuracy_llm is not None
     reader = context.readers[template.name] if is_judged else None
-    parser = SampleParser(recipe, context.limits, reader)
+    parser = SampleParser(recipe, context.limits, reader, context.parsed)
     parsed_samples = [parser.parse(sample) for sample in samples]
     # Samples with equal texts share a parsed sample, and with it everything that follows.
     distinct = dict.fromkeys(parsed_samples)

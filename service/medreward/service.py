@@ -22,11 +22,12 @@ from medreward.engines.supervisor import EngineSupervisor
 from medreward.engines.templates import Template, load_templates
 from medreward.errors import InvalidRequest, SetupError
 from medreward.exam.examiner import TEMPLATE, Examinee, Examiner
-from medreward.guards.normal import cache_bytes, limit_cache
+from medreward.guards.normal import SAMPLES_SHARE, cache_bytes, limit_cache
 from medreward.inference.bindings import Binding, EmbedderBinding, JudgeBinding
 from medreward.inference.resolver import Resolver
 from medreward.lifecycle import EventLoopWatchdog, Lifecycle
 from medreward.offload import Offloader
+from medreward.parsing.sample import ParsedMemory
 from medreward.pipeline import ScoringContext
 from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.runs.watch import RunWatch
@@ -88,7 +89,8 @@ class Service:
             in_flight=lambda: self.admission.in_flight.requests,
         )
         limit_cache(settings.text_cache_bytes)
-        metrics.text_cache_bytes.set_function(cache_bytes)
+        self.parsed = ParsedMemory(settings.text_cache_bytes // SAMPLES_SHARE)
+        metrics.text_cache_bytes.set_function(lambda: cache_bytes() + self.parsed.size_bytes)
         metrics.ready.set_function(lambda: self.readiness.is_ready)
         metrics.draining.set_function(lambda: self.lifecycle.has_begun)
         self.watchdog = EventLoopWatchdog()
@@ -255,6 +257,7 @@ class Service:
             templates=self.templates,
             limits=self.settings.limits,
             offload=self.offload,
+            parsed=self.parsed,
             readers={t.name: reader_for(judge, t) for t in templates},
             has_other_engine=has_other_engine(judge),
             is_for_terms=is_for_terms(judge),

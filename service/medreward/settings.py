@@ -358,7 +358,7 @@ class Settings(BaseSettings):
     embedding_cache_bytes: Annotated[int, Field(ge=0)] = 256 * 1024**2
     """Bytes of embeddings cached in memory; one of 1,024 numbers takes about 2,300."""
     text_cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024**2
-    """Bytes of the texts and words that rules and guards have analysed and remember, by estimate."""
+    """Bytes of the samples, texts and words that rules and guards have analysed and remember, by estimate."""
     share_cache_between_keys: bool = False
     """Share cached answers between callers with different keys; by default each key has its own."""
 

@@ -119,8 +119,9 @@ BYTES_A_TEXT, BYTES_A_CHARACTER = 7_500, 220
 BYTES_A_WORD, BYTES_A_LETTER = 360, 12
 """Memory of a word with what is found for it, about; a test measures it."""
 
-TEXTS_SHARE, WORDS_SHARE = 2, 8
-"""Texts take one part in two of the memory, and each memory of words one in eight."""
+TEXTS_SHARE, WORDS_SHARE, SAMPLES_SHARE = 2, 8, 8
+"""Texts take one part in two of the memory, each of three memories of words one in eight, and the
+parsed samples of the service one in eight."""
 
 MAX_CACHED = 40
 """Characters of a word that is remembered, at most; longer runs of letters hold no meaning."""

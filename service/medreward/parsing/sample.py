@@ -1,7 +1,10 @@
 """A sample, parsed: its completion and references, and what rules and guards decide without a model."""
 
-from collections.abc import Callable, Hashable
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import NamedTuple
 
 import structlog
@@ -60,29 +63,102 @@ class ParsedSample:
     """True if it has neither an `accuracy` nor a `problem`: models decide."""
 
 
+class Said(NamedTuple):
+    """Everything of a sample that its parsed sample depends on, under one recipe."""
+
+    recipe: str
+    completion: Completion
+    reference: str | tuple[str, ...]
+    question: str | None
+    modality: str | None
+
+
+class ParsedMemory:
+    """Parsed samples of this process by what was said, bounded in bytes. Thread-safe.
+
+    The least recently used ones go first. A policy repeats its answers from step to step, and
+    rules and guards take longer than all else that is done for a sample in the cache.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._parsed: OrderedDict[Said, tuple[ParsedSample, int]] = OrderedDict()
+        # The event loop parses small requests, and a thread the large ones.
+        self._lock = Lock()
+        self.size_bytes = 0
+
+    def get(self, said: Said) -> ParsedSample | None:
+        """Return a parsed sample, and mark it as used; None if it is not known."""
+        with self._lock:
+            found = self._parsed.get(said)
+            if found is None:
+                return None
+            self._parsed.move_to_end(said)
+            return found[0]
+
+    def put(self, said: Said, parsed: ParsedSample) -> None:
+        """Keep a parsed sample, unless it would displace a large share of the others."""
+        size = counted_bytes(said, parsed)
+        if size > self._max_bytes // 16 or parsed.problem is GUARD_FAILED:
+            return
+        with self._lock:
+            # Another thread may have put an equal one.
+            if said not in self._parsed:
+                self._parsed[said] = parsed, size
+                self.size_bytes += size
+            while self.size_bytes > self._max_bytes:
+                self.size_bytes -= self._parsed.popitem(last=False)[1][1]
+
+
+BYTES_A_SAMPLE = 2_000
+"""Memory of a parsed sample without its texts, at most; a test measures it."""
+
+
+def counted_bytes(said: Said, parsed: ParsedSample) -> int:
+    """Return the memory of a remembered sample, by a high estimate."""
+    references = (said.reference,) if isinstance(said.reference, str) else said.reference
+    texts = (said.completion.answer, said.completion.heading, said.question or "")
+    more = (parsed.answer, *references, *parsed.references)
+    return BYTES_A_SAMPLE + sum(map(sys.getsizeof, (*texts, *more)))
+
+
 class SampleParser:
     """Parses the samples of one request; samples with equal texts share one parsed sample."""
 
-    def __init__(self, recipe: Recipe, limits: Limits, reading: Reading = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        limits: Limits,
+        reading: Reading = None,
+        memory: ParsedMemory | None = None,
+    ) -> None:
         needs_readable = recipe.guards is not None and recipe.guards.needs_readable
         self._reading = reading if needs_readable else None
         self._recipe = recipe
         self._limits = limits
-        self._parsed: dict[Hashable, ParsedSample] = {}
+        self._memory = memory
+        self._parsed: dict[Said, ParsedSample] = {}
 
     def parse(self, sample: Sample) -> ParsedSample:
         """Parse a sample and apply the recipe's rules and guards."""
-        limits = self._limits
+        recipe, limits = self._recipe, self._limits
         if is_over(sample.response, limits.response_bytes):
             return ParsedSample(problem=over_limit("response", limits.response_bytes))
-        is_guarded = self._recipe.guards is not None
-        completion = read_completion(sample.response, self._recipe.tags, as_meant=is_guarded)
-        said = (completion, sample.reference, sample.question, sample.modality)
+        is_guarded = recipe.guards is not None
+        completion = read_completion(sample.response, recipe.tags, as_meant=is_guarded)
+        said = Said(recipe.name, completion, sample.reference, sample.question, sample.modality)
         parsed = self._parsed.get(said)
         if parsed is None:
-            parsed = self._parsed[said] = _parsed(
-                completion, sample, self._recipe, limits, self._reading
-            )
+            parsed = self._parsed[said] = self._remembered(said, sample)
+        return parsed
+
+    def _remembered(self, said: Said, sample: Sample) -> ParsedSample:
+        memory = self._memory
+        parsed = None if memory is None else memory.get(said)
+        if parsed is None:
+            parsed = _parsed(said.completion, sample, self._recipe, self._limits, self._reading)
+            if memory is not None:
+                memory.put(said, parsed)
         return parsed
 
 

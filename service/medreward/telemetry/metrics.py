@@ -143,7 +143,7 @@ class Metrics:
     )
     text_cache_bytes: Gauge = gauge(
         "medreward_text_cache_bytes",
-        "Memory of the texts that rules and guards have analysed, by estimate.",
+        "Memory of the samples and texts that rules and guards have analysed, by estimate.",
     )
     engine_ready: Labelled[Gauge] = gauge(
         "medreward_backend_ready",

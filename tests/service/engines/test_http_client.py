@@ -1,16 +1,32 @@
 """The wire itself: what is sent, and how a reply is read."""
 
+import asyncio
+import base64
+import gzip
 import json
+import re
 import socket
-from contextlib import aclosing
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
 
 import pytest
+import trustme
 
 from medreward.engines.judges.openai import OpenAiJudge
 from medreward.engines.judges.peer import RoleJudge
-from medreward.engines.remote.http_client import Reply, encoded, json_of, proxy_for, retry_after_s
+from medreward.engines.remote.http_client import (
+    AiohttpTransport,
+    Endpoint,
+    Reply,
+    encoded,
+    json_of,
+    proxy_for,
+    retry_after_s,
+)
 from medreward.engines.remote.pool import Pauses
-from medreward.errors import BackendDown, EngineError, NonsenseReply, SetupError
+from medreward.errors import BackendDown, DeadlinePassed, EngineError, NonsenseReply, SetupError
 
 
 @pytest.mark.parametrize(
@@ -119,7 +135,7 @@ async def test_a_proxy_is_named_and_is_not_for_our_own_processes(
     own = await _refusal_of(RoleJudge(url, pauses=Pauses(0.01, 0.01)))
     foreign = await _refusal_of(OpenAiJudge(f"{url}/v1", model="m", pauses=Pauses(0.01, 0.01)))
 
-    assert own == "the server cannot be reached (ConnectError)"
+    assert own == "the server cannot be reached (ClientConnectorError)"
     assert "through the environment's proxy 127.0.0.1:9" in foreign
     assert "hunter2" not in foreign
 
@@ -140,3 +156,190 @@ def _forget_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+Wire = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def reached(wire: Wire, **options: Any) -> AsyncIterator[Endpoint]:
+    """Yield the endpoint of a server whose bytes are those of *wire*, over a real connection."""
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await wire(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(once, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    given: dict[str, Any] = {
+        "headers": {},
+        "timeout_s": 10.0,
+        "connections": 2,
+        "proxy": None,
+        "transport": None,
+    }
+    if "proxy" in options:
+        options["proxy"] = options["proxy"].format(port=port)
+    endpoint = Endpoint(options.pop("url", f"http://127.0.0.1:{port}/v1"), **given | options)
+    try:
+        yield endpoint
+    finally:
+        await endpoint.aclose()
+        server.close()
+        await server.wait_closed()
+
+
+def saying(reply: bytes, seen: list[bytes] | None = None) -> Wire:
+    """Answer each request with the same bytes, and note its head."""
+
+    async def wire(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            if seen is not None:
+                seen.append(head)
+            found = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+            await reader.readexactly(int(found[1]) if found else 0)
+            writer.write(reply)
+            await writer.drain()
+            if b"Connection: close" in reply:
+                return
+
+    async def until_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            await wire(reader, writer)
+
+    return until_the_end
+
+
+def success(content: bytes, *headers: str) -> bytes:
+    """Write a reply with status 200."""
+    lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(content)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + content
+
+
+@pytest.mark.anyio
+async def test_a_connection_is_used_again() -> None:
+    """A request carries the headers of the pool and of the call, and asks for no compression."""
+    seen: list[bytes] = []
+    headers = {"X-Pool": "p"}
+    async with reached(saying(success(b"{}"), seen), headers=headers, connections=1) as endpoint:
+        replies = [
+            await endpoint.send("POST", path, b'{"a":1}', {"X-Call": "c"})
+            for path in ("completions", "/tokenize")
+        ]
+
+    assert [reply.content for reply in replies] == [b"{}", b"{}"]
+    assert [head.split(b" ")[1] for head in seen] == [b"/v1/completions", b"/tokenize"]
+    for line in (
+        b"X-Pool: p",
+        b"X-Call: c",
+        b"Content-Type: application/json",
+        b"User-Agent: medre",
+    ):
+        assert all(line.lower() in head.lower() for head in seen)
+    assert not any(b"accept-encoding" in head.lower() for head in seen)
+
+
+@pytest.mark.anyio
+async def test_a_compressed_reply_is_read_all_the_same() -> None:
+    """A gateway may compress without being asked."""
+    reply = success(gzip.compress(b'{"a": 1}'), "Content-Encoding: gzip")
+    async with reached(saying(reply)) as endpoint:
+        assert (await endpoint.send("GET", "models", None, {})).content == b'{"a": 1}'
+
+
+async def _hang_up(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "wire",
+    [
+        _hang_up,
+        saying(success(b"{}")[:-1] + b"", []),
+        saying(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+        saying(success(b"no gzip", "Content-Encoding: gzip")),
+        saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        saying(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"),
+    ],
+    ids=["hangs up", "stops halfway", "is no HTTP", "lies", "wrong chunk", "a head of 100 kB"],
+)
+async def test_a_broken_connection_is_a_server_that_cannot_be_reached(wire: Wire) -> None:
+    """It is worth another try, and no other error gets through."""
+    if wire is not _hang_up:
+        inner = wire
+
+        async def wire(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # The other half of the connection ends behind the reply.
+            reading = asyncio.StreamReader()
+            reading.feed_data(await reader.readuntil(b"\r\n\r\n"))
+            reading.feed_eof()
+            await inner(reading, writer)
+
+    async with reached(wire) as endpoint:
+        with pytest.raises(BackendDown, match="cannot be reached"):
+            await endpoint.send("GET", "models", None, {})
+
+
+async def _never(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+@pytest.mark.anyio
+async def test_a_server_that_says_nothing_is_late() -> None:
+    """The time of a try ends it, and the connection is closed."""
+    async with reached(_never, timeout_s=0.05) as endpoint:
+        with pytest.raises(DeadlinePassed):
+            await endpoint.send("GET", "models", None, {})
+
+
+@pytest.mark.anyio
+async def test_a_redirect_is_not_followed() -> None:
+    """A POST would lose its body."""
+    moved = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+    seen: list[bytes] = []
+    async with reached(saying(moved, seen)) as endpoint:
+        assert (await endpoint.send("POST", "completions", b"{}", {})).status == 302
+    assert len(seen) == 1
+
+
+@pytest.mark.anyio
+async def test_a_proxy_gets_its_name_and_password() -> None:
+    """Those that the environment's address holds, and the whole address of the server."""
+    seen: list[bytes] = []
+    options = {"url": "http://judge.invalid/v1", "proxy": "http://me:pass%20word@127.0.0.1:{port}"}
+    async with reached(saying(success(b"{}"), seen), **options) as endpoint:
+        await endpoint.send("GET", "models", None, {})
+
+    assert seen[0].startswith(b"GET http://judge.invalid/v1/models HTTP/1.1")
+    credentials = base64.b64encode(b"me:pass word")
+    assert b"Proxy-Authorization: Basic " + credentials in seen[0]
+
+
+@pytest.mark.parametrize("proxy", ["socks5://p:1080", "ftp://p", "http://["])
+def test_a_proxy_of_another_kind_is_refused_at_the_start(proxy: str) -> None:
+    """The line names the variables, and not the proxy's password."""
+    with pytest.raises(SetupError, match="mend HTTP_PROXY"):
+        AiohttpTransport(connections=1, proxy=proxy)
+
+
+@pytest.mark.anyio
+async def test_an_unknown_certificate_is_named() -> None:
+    """The error tells a certificate from a server that is away."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server = await asyncio.start_server(_never, "127.0.0.1", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        options: dict[str, Any] = {
+            "timeout_s": 10.0,
+            "connections": 1,
+            "proxy": None,
+            "transport": None,
+        }
+        endpoint = Endpoint(f"https://127.0.0.1:{port}", headers={}, **options)
+        with pytest.raises(BackendDown, match="ClientConnectorCertificateError"):
+            await endpoint.send("GET", "models", None, {})
+        await endpoint.aclose()

@@ -1,6 +1,5 @@
 """A text folded for detection, and where its words stand in the text as it came."""
 
-import sys
 import unicodedata
 from itertools import pairwise
 from string import ascii_lowercase
@@ -32,6 +31,7 @@ from medreward.guards.pair import Pair
 from medreward.guards.polarity import shapes
 from medreward.guards.settling import settle
 from medreward.guards.witness import has_witness
+from tests.support.sizes import memory_of
 
 ODD = st.text(st.sampled_from("aеο éβ\u0301\u200b\u200d⁹½／＜क्ি左\u3164\n.5İß")) | st.text()
 
@@ -232,18 +232,3 @@ def test_what_is_found_beside_a_text_is_kept_for_that_text() -> None:
 
     assert found == [("left", "which", "side"), ("left", "which", "side"), ("left", "where")]
     assert asked == ["Which side?", "Where?"]
-
-
-def memory_of(found: object, seen: set[int]) -> int:
-    """Bytes of an object and of everything that it alone refers to."""
-    if id(found) in seen or isinstance(found, type) or callable(found):
-        return 0
-    seen.add(id(found))
-    parts: list[object] = []
-    if isinstance(found, dict):
-        parts = [*found.keys(), *found.values()]
-    elif isinstance(found, tuple | list | frozenset | set):
-        parts = list(found)
-    if hasattr(found, "__dict__"):
-        parts.append(vars(found))
-    return sys.getsizeof(found) + sum(memory_of(part, seen) for part in parts)

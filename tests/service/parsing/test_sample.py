@@ -7,11 +7,23 @@ import pytest
 from medreward.errors import InvalidRequest, ProblemKind
 from medreward.guards.chain import Decision, GuardChain
 from medreward.guards.pair import Pair
+from medreward.parsing.completion import Completion
 from medreward.parsing.references import MEDIX_MODALITIES, check_modalities
-from medreward.parsing.sample import EXACT, GUARD_FAILED, REJECTED, ParsedSample, parse_sample
+from medreward.parsing.sample import (
+    EXACT,
+    GUARD_FAILED,
+    REJECTED,
+    ParsedMemory,
+    ParsedSample,
+    Said,
+    SampleParser,
+    counted_bytes,
+    parse_sample,
+)
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, Tags, load_recipes
 from medreward.samples import Limits, Sample
+from tests.support.sizes import memory_of
 
 MEDIX: Recipe = load_recipes()["medix-r1"]
 LIMITS = Limits(response_bytes=1000, text_bytes=100)
@@ -228,3 +240,99 @@ def test_a_guard_that_falls_over_costs_its_sample_and_no_reward_is_made_up() -> 
     assert parsed.problem is GUARD_FAILED
     assert parsed.accuracy is None
     assert "PATIENT" not in parsed.problem.message
+
+
+GUARDED: Recipe = load_recipes()["medix-r1-guarded"]
+
+
+def remembering(memory: ParsedMemory, sample: Sample, recipe: Recipe = GUARDED) -> ParsedSample:
+    """Parse one sample as a request of its own."""
+    return SampleParser(recipe, Limits(), memory=memory).parse(sample)
+
+
+def test_what_was_parsed_is_not_parsed_again() -> None:
+    """An equal sample of a later request is the same one, whatever stands in its thinking."""
+    memory = ParsedMemory(1_000_000)
+    one, other = (
+        Sample(
+            response=f"<thinking>{thought}</thinking><answer>right lung</answer>",
+            reference="left lung",
+        )
+        for thought in ("It is left.", "It is right.")
+    )
+
+    assert remembering(memory, one) is remembering(memory, other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"response": "<answer>right lungs</answer>"},
+        {"response": "<answer>right lung</answer> and more"},
+        {"reference": "right lung"},
+        {"reference": ("left lung", "right lung")},
+        {"question": "Which lung?"},
+        {"modality": "X_RAY"},
+    ],
+)
+def test_another_sample_is_parsed_by_itself(change: dict[str, object]) -> None:
+    """Everything that the outcome depends on is part of what is looked up, the recipe included."""
+    memory = ParsedMemory(1_000_000)
+    sample = Sample(response="<answer>right lung</answer>", reference="left lung")
+    changed = sample.model_copy(update=change)
+
+    remembering(memory, sample)
+    for recipe in (GUARDED, MEDIX):
+        found = remembering(memory, changed, recipe)
+        assert memory_free(found) == memory_free(SampleParser(recipe, Limits()).parse(changed))
+
+
+def memory_free(parsed: ParsedSample) -> dict[str, object]:
+    """Return the parts of a parsed sample, which itself is compared by identity."""
+    return {name: getattr(parsed, name) for name in parsed.__slots__}
+
+
+def test_the_memory_of_samples_is_bounded() -> None:
+    """The least recently used one goes first, and a very long one is not kept."""
+    most = 100_000
+    memory = ParsedMemory(most)
+    samples = [
+        Sample(response=f"<answer>lung {number}</answer>", reference="left lung")
+        for number in range(most // 1_000)
+    ]
+    first, second = (remembering(memory, sample) for sample in samples[:2])
+    for sample in samples[2:]:
+        remembering(memory, sample)
+        assert remembering(memory, samples[0]) is first
+        assert 0 < memory.size_bytes <= most
+    assert remembering(memory, samples[1]) is not second
+
+    before = memory.size_bytes
+    remembering(memory, Sample(response=f"<answer>{'lung ' * 2_000}</answer>", reference="lung"))
+    assert memory.size_bytes == before
+
+
+@pytest.mark.parametrize("recipe", [MEDIX, GUARDED])
+@pytest.mark.parametrize("answer", ["", "right lung", "3 mg \U0001f600 " * 50, "not " * 100])
+def test_a_sample_takes_no_more_memory_than_is_counted(recipe: Recipe, answer: str) -> None:
+    """The memory is bounded by this estimate, with all that a veto points at."""
+    references = tuple(f"left lung {number}" for number in range(32))
+    sample = Sample(
+        response=f"<X_RAY><thinking>?</thinking><answer>{answer}</answer>",
+        reference=references,
+        question="Which lung?",
+    )
+    parsed = SampleParser(recipe, Limits()).parse(sample)
+    assert parsed.completion is not None
+    said = Said(recipe.name, parsed.completion, sample.reference, sample.question, sample.modality)
+
+    assert memory_of((said, parsed), set()) <= counted_bytes(said, parsed)
+
+
+def test_a_failed_guard_is_not_remembered() -> None:
+    """It may have failed for want of memory, and the next request is to find out."""
+    memory = ParsedMemory(1_000_000)
+    said = Said("medix-r1", Completion("lung"), "lung", None, None)
+    memory.put(said, ParsedSample(problem=GUARD_FAILED))
+
+    assert memory.get(said) is None

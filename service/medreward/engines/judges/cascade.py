@@ -140,7 +140,8 @@ class Cascade:
         is_suited = not self.is_for_terms or is_about_terms(inquiry)
         texts = (inquiry.shown_question, inquiry.reference, inquiry.answer)
         (engine,) = engines_of(self.first)
-        return is_suited and all(_reads(engine, text) for text in texts if text is not None)
+        can_read = _reading(engine)
+        return is_suited and all(can_read(text) for text in texts if text is not None)
 
     def _may_escalate(self, inquiry: Inquiry, answer: Answer) -> bool:
         return (
@@ -268,8 +269,9 @@ def reader_for(judge: Judge, template: Template) -> Callable[[str], bool]:
     """Return the function that tells whether what answers *template* can read a text."""
     if isinstance(judge, RoleJudge):
         return judge.reader_for(template)
-    engines = readers_of(judge, template)
-    return lambda text: any(_reads(engine, text) for engine in engines)
+    # Once, not for each text: `isinstance` of a protocol takes longer than reading most texts.
+    readings = [_reading(engine) for engine in readers_of(judge, template)]
+    return lambda text: any(can_read(text) for can_read in readings)
 
 
 def readers_of(judge: Judge, template: Template) -> list[Judge]:
@@ -279,5 +281,6 @@ def readers_of(judge: Judge, template: Template) -> list[Judge]:
     return [engine for engine in engines_of(judge) if engine.can_answer(template)]
 
 
-def _reads(engine: Judge, text: str) -> bool:
-    return not isinstance(engine, Reader) or engine.can_read(text)
+def _reading(engine: Judge) -> Callable[[str], bool]:
+    """Return the function that tells whether an engine can read a text."""
+    return engine.can_read if isinstance(engine, Reader) else lambda _: True

@@ -1,20 +1,27 @@
-"""HTTP requests to other services: the only module that imports the HTTP library."""
+"""HTTP requests to other services: the only module that imports the HTTP libraries.
+
+httpx has the types of requests and responses. The requests to engines are sent by aiohttp, which
+takes a quarter of the CPU time of httpx's own transport.
+"""
 
 import ipaddress
 import json
 import math
 import re
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+import aiohttp
 import httpx
 from httpx import AsyncBaseTransport, AsyncClient, Response
 from pydantic_core import PydanticSerializationError, from_json, to_json
+from yarl import URL
 
+import medreward
 from medreward.errors import BackendDown, DeadlinePassed, NonsenseReply, SetupError
 
 # The library's own names that other modules import from here.
@@ -29,7 +36,13 @@ MAX_REPLY_BYTES = 64 * 1024**2
 MAX_ERROR_BYTES = 64 * 1024
 """A longer reply is not searched for an error at its top."""
 
+USER_AGENT = f"medreward/{medreward.__version__}"
+
 CONNECT_TIMEOUT_S = 10.0
+
+IDLE_TIMEOUT_S = 4.0
+"""Time after which an idle connection is closed: less than the five seconds after which uvicorn, and
+with it vLLM, closes one, since a request that meets the closing would count as a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +81,149 @@ class Reply:
         return self.content.decode("utf-8", "replace")
 
 
-def server(
-    url: str,
-    *,
-    headers: Mapping[str, str],
-    timeout_s: float,
-    connections: int,
-    proxy: str | None,
-    transport: AsyncBaseTransport | None,
-) -> AsyncClient:
-    """Build the client of one server, with its timeouts and limited connections.
+class AiohttpTransport(AsyncBaseTransport):
+    """Sends requests by aiohttp. Its errors are aiohttp's, which `reaching` translates."""
 
-    Raises:
-        SetupError: the proxy is no address, or of a kind that needs another package.
-    """
-    return AsyncClient(
-        base_url=url.rstrip("/") + "/",
-        headers={**headers, "Content-Type": "application/json"},
-        timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-        transport=transport or transport_through(proxy, connections),
-    )
+    def __init__(self, *, connections: int, proxy: str | None = None) -> None:
+        """Check the proxy.
+
+        Raises:
+            SetupError: the proxy is no address, or of a kind that needs another package.
+        """
+        with _usable_proxy():
+            self._proxy = None if proxy is None else URL(proxy)
+            if self._proxy is not None and self._proxy.scheme not in {"http", "https"}:
+                raise ValueError("aiohttp has no SOCKS")
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        # At the first request, since a session belongs to the event loop that it is made in.
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections,
+                    keepalive_timeout=IDLE_TIMEOUT_S,
+                    # The certificates that the environment names, as for all of httpx.
+                    ssl=httpx.create_ssl_context(),
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # A compressed reply saves nothing in a cluster, and its length tells nothing.
+                skip_auto_headers=("Accept-Encoding",),
+                auto_decompress=False,
+            )
+        return self._session
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and return the response with its body unread."""
+        timeout_s = request.extensions["timeout"]
+        response = await self._opened().request(
+            request.method,
+            str(request.url),
+            data=request.content or None,
+            headers=request.headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(
+                sock_connect=timeout_s["connect"], sock_read=timeout_s["read"]
+            ),
+            # With the name and password that it may hold.
+            proxy=self._proxy,
+        )
+        return Response(response.status, headers=response.raw_headers, stream=_Body(response))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
 
 
-def transport_through(proxy: str | None, connections: int = 100) -> AsyncBaseTransport:
+class _Body(httpx.AsyncByteStream):
+    """The body of a response, part by part."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._response.content.iter_any():
+            yield part
+
+    async def aclose(self) -> None:
+        # The connection is used again if the body was read to its end, and closed if not.
+        self._response.release()
+
+
+class Endpoint:
+    """The address of one server, with its headers, timeouts and connections."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        connections: int,
+        proxy: str | None,
+        transport: AsyncBaseTransport | None,
+    ) -> None:
+        """Check the address and the proxy.
+
+        Raises:
+            SetupError: the proxy is no address, or of a kind that needs another package.
+        """
+        self.url = httpx.URL(url.rstrip("/"))
+        self._via = via(proxy)
+        self._headers = {**headers, "Content-Type": "application/json", "User-Agent": USER_AGENT}
+        connect_s = min(timeout_s, CONNECT_TIMEOUT_S)
+        self._options = {"timeout": httpx.Timeout(timeout_s, connect=connect_s).as_dict()}
+        self._transport = transport or AiohttpTransport(connections=connections, proxy=proxy)
+
+    async def send(
+        self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> Reply:
+        """Send one request and read its reply to the end.
+
+        A path with a leading slash starts above the address's /v1.
+
+        Raises:
+            EngineError: there is no reply, or it is too long.
+        """
+        above = str(self.url).removesuffix("/v1")
+        with reaching(self._via):
+            request = httpx.Request(
+                method,
+                f"{above}{path}" if path.startswith("/") else f"{self.url}/{path}",
+                headers={**self._headers, **headers},
+                content=content,
+                extensions=self._options,
+            )
+            # Straight to the transport: httpx's client adds redirects, cookies and authentication,
+            # none of which engines use, and as much CPU time as sending takes.
+            response = await self._transport.handle_async_request(request)
+            try:
+                body = await _read(response)
+            finally:
+                await response.aclose()
+        status = response.status_code
+        wrapped = _wrapped_status(body) if response.is_success else None
+        retry_s = retry_after_s(response.headers)
+        return Reply(wrapped or status, body, retry_s, wrapped is not None, self._via)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+
+async def _read(response: Response) -> bytes:
+    parts, size_bytes = [], 0
+    async for part in response.aiter_bytes():
+        size_bytes += len(part)
+        if size_bytes > MAX_REPLY_BYTES:
+            raise NonsenseReply(f"the server's reply is over {MAX_REPLY_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def transport_through(proxy: str | None) -> AsyncBaseTransport:
     """Build a transport that uses no proxy but the given one.
 
     It heeds the certificates that the environment names. The library's own choice of a proxy fails
@@ -99,9 +232,14 @@ def transport_through(proxy: str | None, connections: int = 100) -> AsyncBaseTra
     Raises:
         SetupError: the proxy is no address, or of a kind that needs another package.
     """
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    with _usable_proxy():
+        return httpx.AsyncHTTPTransport(proxy=proxy)
+
+
+@contextmanager
+def _usable_proxy() -> Iterator[None]:
     try:
-        return httpx.AsyncHTTPTransport(limits=limits, proxy=proxy)
+        yield
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
         raise SetupError(
             "the proxy of the environment cannot be used: mend HTTP_PROXY, HTTPS_PROXY or "
@@ -147,35 +285,6 @@ def via(proxy: str | None) -> str:
         return ", through the environment's proxy"
 
 
-async def send(
-    client: AsyncClient,
-    method: str,
-    url: str,
-    *,
-    content: bytes | None = None,
-    headers: Mapping[str, str] | None = None,
-    via: str = "",
-) -> Reply:
-    """Send one request and read its reply to the end; *via* tells of a proxy between.
-
-    Raises:
-        EngineError: there is no reply, or it is too long.
-    """
-    with reaching(via):
-        async with client.stream(method, url, content=content, headers=headers) as response:
-            parts, size_bytes = [], 0
-            async for part in response.aiter_bytes():
-                size_bytes += len(part)
-                if size_bytes > MAX_REPLY_BYTES:
-                    raise NonsenseReply(f"the server's reply is over {MAX_REPLY_BYTES} bytes")
-                parts.append(part)
-            body, status = b"".join(parts), response.status_code
-            wrapped = _wrapped_status(body) if response.is_success else None
-            return Reply(
-                wrapped or status, body, retry_after_s(response.headers), wrapped is not None, via
-            )
-
-
 def _wrapped_status(content: bytes) -> int | None:
     """Return the status of an error at the top of a success; None if there is none."""
     if len(content) > MAX_ERROR_BYTES or b'"error"' not in content:
@@ -197,11 +306,11 @@ def reaching(via: str = "") -> Iterator[None]:
     """Translate the library's errors into ours; none of them quotes a body."""
     try:
         yield
-    except httpx.TimeoutException as exc:
+    except (httpx.TimeoutException, aiohttp.ServerTimeoutError) as exc:
         raise DeadlinePassed(
             f"the server did not answer in time ({type(exc).__name__}){via}"
         ) from exc
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as exc:
         raise BackendDown(f"the server cannot be reached ({type(exc).__name__}){via}") from exc
 
 

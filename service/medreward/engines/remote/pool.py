@@ -18,13 +18,10 @@ from medreward.engines.remote.api_key import ApiKey
 from medreward.engines.remote.http_client import (
     REFUSAL_STATUS,
     AsyncBaseTransport,
-    AsyncClient,
+    Endpoint,
     Reply,
     encoded,
     proxy_for,
-    send,
-    server,
-    via,
 )
 from medreward.engines.remote.rate_limits import RateLimits
 from medreward.errors import BackendDown, DeadlinePassed, EngineError, SetupError
@@ -73,9 +70,8 @@ class ServerOptions(TypedDict, total=False):
 class Server:
     """One server: its address, its requests in flight, and how it has answered."""
 
-    def __init__(self, client: AsyncClient, pauses: Pauses, via: str = "") -> None:
-        self._http = client
-        self._via = via
+    def __init__(self, endpoint: Endpoint, pauses: Pauses) -> None:
+        self._endpoint = endpoint
         self.outstanding = 0
         self.last_turn = 0
         """The number of its latest request; of equally busy servers, the one with the lowest is chosen."""
@@ -91,7 +87,7 @@ class Server:
     @property
     def name(self) -> str:
         """Host and port, as logs and messages may show them."""
-        return str(self._http.base_url.netloc, "ascii", "replace")
+        return str(self._endpoint.url.netloc, "ascii", "replace")
 
     async def send(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
@@ -101,23 +97,14 @@ class Server:
         Raises:
             EngineError: there is no reply.
         """
-        above = str(self._http.base_url).rstrip("/").removesuffix("/v1")
-        url = f"{above}{path}" if path.startswith("/") else path
-        return await send(
-            self._http,
-            method,
-            url,
-            content=content,
-            headers={**headers, **carried()},
-            via=self._via,
-        )
+        return await self._endpoint.send(method, path, content, {**headers, **carried()})
 
     async def aclose(self) -> None:
         """Stop watching, and close the connections."""
         if self.watch is not None:
             self.watch.cancel()
             await asyncio.gather(self.watch, return_exceptions=True)
-        await self._http.aclose()
+        await self._endpoint.aclose()
 
 
 class ServerPool:
@@ -150,7 +137,7 @@ class ServerPool:
         self.all: list[Server] = []
         for url in urls:
             proxy = proxy_for(url) if uses_proxy and transport is None else None
-            client = server(
+            endpoint = Endpoint(
                 url,
                 headers=headers or {},
                 timeout_s=self._try_timeout_s,
@@ -158,7 +145,7 @@ class ServerPool:
                 proxy=proxy,
                 transport=transport,
             )
-            self.all.append(Server(client, self._pauses, via(proxy)))
+            self.all.append(Server(endpoint, self._pauses))
         self.examine: Callable[[Server], Awaitable[None]] = self._greet
         """Probes an ejected server; raises if it has to stay ejected."""
 
