@@ -4,13 +4,15 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from medreward.engines.remote import http_client
+from medreward.errors import SetupError
 from medreward_client import MedrewardError, RewardClient, Sample, Unavailable
 from medreward_client.pauses import Pauses
 from medreward_client.proxies import is_excepted, proxy_for
@@ -95,6 +97,52 @@ def test_the_proxy_is_that_of_the_scheme(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert proxy_for("http://rewards:8080") == "http://gate:3128"
     assert proxy_for("https://rewards:8080") == "http://other:3128"
+
+
+# Neither may import the other, so each has code of its own.
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"HTTP_PROXY": "http://gate:3128", "HTTPS_PROXY": "http://gate:3129"},
+        {"HTTP_PROXY": "gate:3128", "ALL_PROXY": "socks5://other:1080"},
+        {"http_proxy": "http://ward:hunter2@[::1]:3128"},
+        {"HTTP_PROXY": ""},
+        {"HTTP_PROXY": "http://gate:0"},
+        {"HTTP_PROXY": "http://gate:port"},
+        *(
+            {"ALL_PROXY": "http://gate", "NO_PROXY": entries}
+            for entries in (
+                *("*", "REWARDS", "rewards:8080", "rewards:80", "http://rewards", "ards"),
+                *("localhost rewards", ", ,:8080,[::1,10.0.0.0/99,http://", "rewards.", "."),
+                *("example.org", ".example.org", "*.example.org", "*example.org", "*.org:80"),
+                *("10.0.0.0/8", "10.1.2.3/8", "10.1.2.3:8080", "10.*", "10.1.2.", "fd00::/8"),
+                *("::1", "[::1]", "[::1]:8080", "[::1]:81", "0:0:0:0:0:0:0:1", "bücher"),
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_service_and_client_read_the_environment_alike(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    """The proxy, what needs none, and what cannot be a proxy, for hosts of every kind."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    def found(read: Callable[[str], str | None], url: str) -> str | None:
+        try:
+            return read(url)
+        except (ValueError, SetupError):
+            return "refused"
+
+    for url in (
+        *("http://rewards:8080", "https://rewards", "http://REWARDS.", "http://rewards:80/v1"),
+        *("http://a.example.org", "https://example.org", "http://myexample.org", "http://bücher"),
+        *("http://10.1.2.3:8080", "http://11.1.2.3", "http://[::1]:8080", "https://[fd00::17]"),
+        *("http://", "ftp://rewards"),
+    ):
+        assert found(http_client.proxy_for, url) == found(proxy_for, url), url
 
 
 @pytest.mark.parametrize("entries", ["localhost,fd00::/8", "[::1],fe80::/10", "fd00::/999"])

@@ -12,8 +12,10 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 import httpx
@@ -43,6 +45,10 @@ CONNECT_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 4.0
 """Time after which an idle connection is closed: less than the five seconds after which uvicorn, and
 with it vLLM, closes one, since a request that meets the closing would count as a failure."""
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_NO_PROXY_ENTRY = re.compile(r"(?:[a-z]+://)?(\[[^]]*\]|[^:]*|.*:.*:.*?)(?::(\d+))?")
+"""A name, an address, `[an address]` or a network, and perhaps a port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,38 +247,57 @@ def _usable_proxy() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
-        raise SetupError(
-            "the proxy of the environment cannot be used: mend HTTP_PROXY, HTTPS_PROXY or "
-            f"ALL_PROXY, or add the server to NO_PROXY ({type(exc).__name__})"
-        ) from exc
+        raise _unusable_proxy(type(exc).__name__) from exc
 
 
 def proxy_for(url: str) -> str | None:
     """Return the proxy that the environment names for *url*, or None.
 
-    NO_PROXY is read as other programs do: names with their subdomains, addresses, networks.
+    It is read as `medreward_client.proxies` reads it; a test compares the two.
+
+    Raises:
+        SetupError: the proxy's port cannot be.
     """
-    address = httpx.URL(url)
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(address.scheme) or proxies.get("all")
-    exempt = proxies.get("no", "").lower().split(",")
-    if not proxy or any(_is_exempt(address, entry.strip()) for entry in exempt):
+    parts, proxies = urlsplit(url), urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or not parts.hostname or _is_excepted(parts, proxies.get("no", "")):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _is_exempt(address: httpx.URL, entry: str) -> bool:
-    """Return whether an entry of NO_PROXY exempts an address."""
+    address = proxy if "://" in proxy else f"http://{proxy}"
     try:
-        return ipaddress.ip_address(address.host) in ipaddress.ip_network(entry, strict=False)
+        has_port = urlsplit(address).port != 0
     except ValueError:
-        pass
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    name = entry.removeprefix("*").removeprefix(".")
-    return entry == "*" or (
-        name != ""
-        and any(f".{form}".endswith(f".{name}") for form in (host, f"{host}:{address.port}"))
+        has_port = False
+    if not has_port:
+        raise _unusable_proxy("a port is 1 to 65535")
+    return address
+
+
+def _unusable_proxy(reason: str) -> SetupError:
+    return SetupError(
+        "the proxy of the environment cannot be used: mend HTTP_PROXY, HTTPS_PROXY or "
+        f"ALL_PROXY, or add the server to NO_PROXY ({reason})"
     )
+
+
+def _is_excepted(url: SplitResult, no_proxy: str) -> bool:
+    """Return whether NO_PROXY names the host of *url*: by its name, domain, address or network."""
+    host, port = (url.hostname or "").rstrip("."), url.port or DEFAULT_PORTS.get(url.scheme)
+    return any(_names(entry, host, port) for entry in re.split(r"[,\s]+", no_proxy.lower()))
+
+
+def _names(entry: str, host: str, port: int | None) -> bool:
+    found = _NO_PROXY_ENTRY.fullmatch(entry)
+    if not entry or found is None or (found[2] is not None and int(found[2]) != port):
+        return False
+    name = found[1].strip("[]")
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        # One of the two is no address.
+        name = name.lstrip(".")
+        return bool(name) and (
+            host == name or host.endswith(f".{name}") or ("*" in name and fnmatchcase(host, name))
+        )
 
 
 def via(proxy: str | None) -> str:
