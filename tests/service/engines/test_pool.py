@@ -178,12 +178,26 @@ async def test_while_all_rest_no_request_is_sent() -> None:
 async def test_a_queue_is_not_used_up_while_a_server_rests() -> None:
     """A server that fails for a moment costs the requests that come then some time, not their answers."""
     network = Network(a=refuse)
-    async with reaching(network, pauses=SHORT_PAUSES) as servers:
-        await post(servers, FAILURES_TO_EJECT)
+    async with reaching(network, pauses=replace(SHORT_PAUSES, longest_s=60.0)) as servers:
+        await post(servers, FAILURES_TO_EJECT, timeout_s=0.05)
         network.hosts["a"] = answers()
         replies = await post(servers, 50)
 
     assert {reply.status for reply in replies} == {200}
+
+
+async def test_a_server_that_stays_away_is_not_waited_for() -> None:
+    """Each request would hold its place for the wait, and those behind it would wait for minutes."""
+    network = Network(a=refuse)
+    async with reaching(network, pauses=SHORT_PAUSES) as servers:
+        await post(servers, FAILURES_TO_EJECT)
+        servers.all[0].ejected_s -= SHORT_PAUSES.longest_s
+        asking = asyncio.create_task(post(servers))
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+        assert asking.done()
+        assert isinstance(asking.result()[0], BackendDown)
 
 
 async def test_a_server_that_is_ejected_comes_back_by_examination_alone() -> None:

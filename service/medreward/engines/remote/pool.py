@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -49,7 +50,7 @@ class Pauses:
     first_s: float = 0.1
     """Upper bound of the random pause before a request's second try, doubled with each try."""
     longest_s: float = 5.0
-    """Upper bound of any such pause, and of the time that a request waits for an ejected server."""
+    """Upper bound of any such pause, and the time for which an ejected server is waited for."""
     first_rest_s: float = 0.5
     """Pause before the first probe of an ejected server."""
     longest_rest_s: float = 15.0
@@ -83,6 +84,8 @@ class Server:
         self.watch: asyncio.Task[None] | None = None
         self.trouble = ""
         """The reason for which it was ejected last."""
+        self.ejected_s = 0.0
+        """The time of that, by `time.monotonic`."""
 
     @property
     def name(self) -> str:
@@ -211,6 +214,7 @@ class ServerPool:
             server.breaker.failed()
         server.trouble = reason
         if server.watch is None or server.watch.done():
+            server.ejected_s = time.monotonic()
             log.warning("server_ejected", server=server.name, reason=reason)
             server.watch = asyncio.create_task(self._watch(server))
 
@@ -255,11 +259,15 @@ class ServerPool:
         )
 
     async def _wait_for_a_server(self, deadline: Deadline) -> None:
-        """Wait for the first probe if all servers are ejected: otherwise all requests fail at once."""
+        """Wait for the first server to come back if all are ejected, and one of them only just.
+
+        Otherwise all requests of a restart would fail at once. In a long outage none waits: each
+        would hold its place for all of the wait, and those behind it would wait for minutes.
+        """
         watches = [server.watch for server in self.all if server.watch and server.breaker.is_open]
-        next_s = min(server.breaker.left_s for server in self.all)
-        if len(watches) == len(self.all) and next_s < self._pauses.longest_s:
-            wait_s = min(deadline.left_s, self._pauses.longest_s)
+        waited_for_s = max(server.ejected_s for server in self.all) + self._pauses.longest_s
+        wait_s = min(deadline.left_s, waited_for_s - time.monotonic())
+        if len(watches) == len(self.all) and wait_s > 0:
             await asyncio.wait(watches, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _outcome(
