@@ -23,6 +23,7 @@ from medreward.engines.supervisor import LIMITS_WITHOUT_LLM
 from medreward.errors import BackendDown
 from medreward.http.server import server_config
 from medreward.settings import Settings
+from tests.redis_servers import free_port
 from tests.service.cli.conftest import Run
 from tests.support.engines import TroubledJudge, raising
 from tests.support.process import Service, serving
@@ -58,6 +59,30 @@ def test_the_welcomes_command_can_be_pasted(ready: Service) -> None:
 
     assert all(len(line) <= 80 for line in command.splitlines())
     assert reply.json()["results"][0]["status"] == "scored"
+
+
+def has_both_families() -> bool:
+    """Whether this machine has IPv6, and sockets that take both families."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return socket.has_dualstack_ipv6()
+
+
+@pytest.mark.skipif(not has_both_families(), reason="this machine has no IPv6")
+def test_every_address_is_that_of_both_families() -> None:
+    """`::` listens on IPv4 too, at the port for callers and at that for operators."""
+    admin_port = free_port()
+    with serving(None, **SCRIPTED, host="::", admin_port=admin_port, api_keys="k") as service:
+        port = httpx.URL(service.url).port
+        found = [
+            httpx.get(f"http://{host}:{at}/livez", trust_env=False).status_code
+            for host in ("127.0.0.1", "[::1]")
+            for at in (port, admin_port)
+        ]
+
+    assert found == [200] * 4
 
 
 def test_the_welcome_names_no_key() -> None:
