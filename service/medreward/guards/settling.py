@@ -38,6 +38,9 @@ _VERDICTS = frozenset(["yes", "no", "maybe", "none", "normal", "nothing", "negat
 """References that words of the question may turn into another statement: `no fracture`."""
 
 _IN_BRACKETS = re.compile(r"(\w[^()]{2,80}?) ?\(([A-Z]{2,8})\)")
+_JOINING = frozenset(["of", "in", "on", "the"])
+"""Words between the parts of a place."""
+
 _UNIT = re.compile(r"\d\s?([^\W\d_]+)")
 
 
@@ -180,7 +183,34 @@ def _spelled(text: Normal) -> tuple[str, str]:
         )
     if not drugs.isdisjoint(text.vocabulary):
         said = drug.sub(lambda found: lexicon("short_forms")["names"][found[0]], said)
+    if not _positions()["part"].keys().isdisjoint(said.split()):
+        said = _in_order(said)
     return written, same.get(said, said)
+
+
+def _in_order(said: str) -> str:
+    """Return a place in one order of words, as `left lower lobe`; any other text as it is."""
+    found: dict[str, str] = {}
+    for word in said.split():
+        if word in _JOINING:
+            continue
+        slot = next((slot for slot, words in _positions().items() if word in words), None)
+        # Every word has to be known, and of each kind there is one: two levels are two places.
+        if slot is None or slot in found:
+            return said
+        found[slot] = _positions()[slot][word]
+    if not {"level", "part"} <= found.keys():
+        return said
+    # Lobes that are called upper or lower are those of the lungs.
+    if found["part"] in {"lobe", "lobes"}:
+        found.setdefault("organ", "lung")
+    return " ".join([found[slot] for slot in _positions() if slot in found])
+
+
+def _positions() -> Mapping[str, Mapping[str, str]]:
+    """Return the words of places, each with the one it stands for, by kind in the order of a place."""
+    table: Mapping[str, Mapping[str, str]] = lexicon("short_forms")["positions"]
+    return table
 
 
 @lru_cache(maxsize=1)

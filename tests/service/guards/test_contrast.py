@@ -21,6 +21,8 @@ from tests.service.guards.pairs import pair, rule
         ("RLL pneumonia", "pneumonia of the left lower lobe", "contrast.laterality"),
         ("R knee effusion", "left knee effusion", "contrast.laterality"),
         ("upper lobe", "lower lobe", "contrast.level"),
+        ("superior lobe of the left lung", "left lower lobe", "contrast.level"),
+        ("inferior lobe of the right lung", "left lower lobe", "contrast.laterality"),
         ("proximal femur", "distal femur", "contrast.level"),
         ("L5/S1 disc herniation", "L4/L5 disc herniation", "contrast.level"),
         ("posterior wall", "anterior wall", "contrast.direction"),

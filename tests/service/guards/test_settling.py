@@ -551,6 +551,34 @@ STATUS = "What is the status?\nA. HER2+\nB. HER2-"
 
 
 @pytest.mark.parametrize(
+    ("answer", "reference", "expected"),
+    [
+        ("The inferior lobe of the left lung", "left lower lobe", True),
+        ("inferior lobe of the left lung", "LLL", True),
+        ("It is in the superior lobe of the right lung.", "Right upper lobe", True),
+        ("lower lobes of both lungs", "bilateral lower lobes", True),
+        ("left upper renal pole", "superior pole of the left kidney", True),
+        ("left inferior extremity", "left lower limb", True),
+        # Another place, or perhaps one.
+        ("inferior lobe of the left lung", "left upper lobe", None),
+        ("inferior lobe of the right lung", "left lower lobe", None),
+        ("left upper pole", "superior pole of the left kidney", None),
+        ("left lower lobe", "lower lobe", None),
+        ("superior segment of the left lower lobe", "left lower lobe", None),
+        ("inferior vena cava", "lower vena cava", None),
+        ("upper mesenteric artery", "superior mesenteric artery", None),
+        ("upper and lower lobe of the left lung", "left lower lobe", None),
+        ("no inferior lobe of the left lung", "left lower lobe", None),
+    ],
+)
+def test_a_place_may_be_named_in_another_order(
+    answer: str, reference: str, expected: bool | None
+) -> None:
+    """Superior is upper beside a lobe, limb, pole, lip, lid or quadrant, and nowhere else."""
+    assert decided(answer, reference) is expected
+
+
+@pytest.mark.parametrize(
     ("question", "reference", "answer", "expected"),
     [
         # A sentence that names a letter as the answer.
