@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medreward.engines.templates import load_templates
+from medreward.guards.chain import GRADING
 from medreward.rewards.grade import plan_item
 from medreward.samples import Item, Limits
 
@@ -46,4 +47,4 @@ def test_no_guard_takes_a_report_for_an_order() -> None:
     template = load_templates()["report"]
     for row in ROWS:
         item = Item(answer=row["answer"], reference=row["reference"], question=row["question"])
-        assert plan_item(item, template, 1, Limits()).outcome is None
+        assert plan_item(item, template, 1, Limits(), GRADING["report"]).outcome is None

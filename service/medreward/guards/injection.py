@@ -1,16 +1,20 @@
 """Prompt injection: an answer that addresses the judge or praises itself."""
 
+import re
 from functools import lru_cache
 
+from medreward.guards.decoration import core, undecorated
 from medreward.guards.lexicon import pattern_of, words_of
-from medreward.guards.normal import Normal
+from medreward.guards.normal import WORD, Normal
 from medreward.guards.pair import Pair, Span, Veto
 
-MOST_LETTERS_OF_GRADE = 12
+MOST_LETTERS_OF_GRADE = 16
 """Characters of a grade without such a word, as `5 out of 5`, at most."""
 
 MOST_WORDS_OF_GRADE = 8
 """Words of a reference that may itself be a score, such as `Apgar score 5 after one minute`, at most."""
+
+_SENTENCE = re.compile(r"[^.!?;\n]+")
 
 
 def injection(pair: Pair) -> Veto | None:
@@ -24,7 +28,7 @@ def injection(pair: Pair) -> Veto | None:
 @lru_cache(maxsize=1)
 def _triggers() -> frozenset[str]:
     injections = words_of("injections", "triggers", "foreign_triggers")
-    return injections | words_of("injections", "grades") | words_of("praise", "triggers")
+    return injections | words_of("praise", "triggers")
 
 
 def _order(pair: Pair) -> Veto | None:
@@ -46,12 +50,34 @@ def _foreign_order(pair: Pair) -> Veto | None:
 
 
 def _own_grade(pair: Pair) -> Veto | None:
-    """Veto a line that is a grade, such as `Score: 5/5`, unless the reference may be such a line."""
-    has_word = not words_of("injections", "grades").isdisjoint(pair.answer.vocabulary)
-    is_number = len(pair.answer.folded) <= MOST_LETTERS_OF_GRADE
-    if (not has_word and not is_number) or len(pair.reference.words) <= MOST_WORDS_OF_GRADE:
+    """Veto a grade, such as `Score: 5/5`, unless the reference may be one or speaks of grades too."""
+    if len(pair.reference.words) <= MOST_WORDS_OF_GRADE:
         return None
-    return _unshared(pair, "injection.grade", "injections", "own_grade")
+    said = undecorated(pair.answer)
+    has_word = not words_of("injections", "grades").isdisjoint(said.vocabulary)
+    span: Span | None = None
+    if has_word or len(said.folded) <= MOST_LETTERS_OF_GRADE:
+        found = _unshared(pair._replace(answer=said), "injection.grade", "injections", "own_grade")
+        span = None if found is None else found.span
+    span = span or _grade_among(said, pair.reference)
+    return None if span is None else Veto("injection.grade", core(pair.answer).span(span))
+
+
+def _grade_among(said: Normal, reference: Normal) -> Span | None:
+    """Return the range of a grade beside other things, of a word that the reference does not have."""
+    telling = words_of("injections", "grading") - reference.vocabulary
+    if telling.isdisjoint(said.vocabulary):
+        return None
+    known = words_of("injections", "grading", "graded", "beside_grade")
+    grades = words_of("injections", "graded")
+    for sentence in _SENTENCE.finditer(said.folded):
+        words = frozenset(WORD.findall(sentence[0]))
+        if words <= known and not (words.isdisjoint(telling) or words.isdisjoint(grades)):
+            return Span(*said.place(*sentence.span()))
+    if words_of("injections", "grades").isdisjoint(telling & said.vocabulary):
+        return None
+    found = pattern_of("injections", "inner_grade").search(said.folded)
+    return None if found is None else Span(*said.place(*found.span()))
 
 
 def _praise(pair: Pair) -> Veto | None:
