@@ -576,14 +576,22 @@ def verifier_measure(
 def verifier_readout(
     labels: Annotated[
         list[Path],
-        argument("LABELS", "JSONL: `question`, `reference`, `answer`, `label` (right or wrong)."),
+        argument(
+            "LABELS",
+            "JSONL: `question`, `reference`, `answer`, `label` (right or wrong), or `grade` for report.",
+        ),
     ],
     *,
     model: Annotated[str, option("MODEL", "A language model.")] = "qwen2.5-coder-1.5b-instruct",
-    out: Annotated[Path, option("FILE", "Where the readout is written.")],
+    out: Annotated[
+        Path, option("FILE", "Where the readout is written; those of other templates stay.")
+    ],
+    template: Annotated[
+        str, option("NAME", "What it answers: equivalence, match or report.")
+    ] = "equivalence",
     layers: Annotated[int, option("N", "Layers of the model that are run.", least=1)] = 18,
     terms: Annotated[
-        int, option("N", "Pairs of medical terms to draw in addition.", least=0)
+        int, option("N", "Pairs of medical terms to draw in addition, if not for report.", least=0)
     ] = 600,
     seed: Annotated[int, option("N", "What random choices begin with.")] = 0,
 ) -> None:
@@ -596,4 +604,4 @@ def verifier_readout(
     with _needing_extras():
         from medreward.cli.readout import fit_readout
 
-    fit_readout(labels, model, out, layers=layers, terms=terms, seed=seed)
+    fit_readout(labels, model, out, template=template, layers=layers, terms=terms, seed=seed)

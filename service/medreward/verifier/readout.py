@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold
 
 from medreward.audit.figures import Floats, Truths
@@ -28,7 +30,10 @@ MOST_WRONG = 0.08
 """Share of the wrong answers above the threshold."""
 OTHER_VIEWS = {View.WITHOUT_QUESTION: 0.15, View.SWAPPED: 0.1}
 """Shares of the pairs that are shown in another view, since a judge is asked in all of them."""
-LEAST_LABELS = 200
+LEAST_OF_EACH = {"verdict": 100, "grade": 20}
+"""Right and wrong answers, or reports of each grade, at least."""
+GRADE_STRENGTHS = (1e3, 3e3, 1e4, 3e4)
+"""Strengths of the ridge of grades, of which there are fewer."""
 
 
 class Pair(NamedTuple):
@@ -37,7 +42,8 @@ class Pair(NamedTuple):
     question: str | None
     reference: str
     answer: str
-    is_right: bool
+    value: int
+    """1 of a right and 0 of a wrong answer, or the grade of a report."""
     group: str
     """Pairs of one group are fitted and measured together, so none is known from its neighbour."""
 
@@ -47,14 +53,15 @@ class Fitted(NamedTuple):
 
     readout: Readout
     scores_N: Floats
+    """P(YES), or the expected grade."""
     strength: float
 
 
-def read_pairs(file: Path, split: str) -> list[Pair]:
+def read_pairs(file: Path, split: str, template: Template) -> list[Pair]:
     """Read the labelled answers of a split.
 
-    A line has `reference`, `answer`, and `label` (right or wrong); it may have `question`, `split`
-    and `family`. A line without a split belongs to `tuning`.
+    A line has `reference`, `answer`, and `label` (right or wrong), or `grade` for a template of
+    grades; it may have `question`, `split` and `family`. A line without a split belongs to `tuning`.
 
     Raises:
         SetupError: the file cannot be read, or a line is not such an object.
@@ -63,25 +70,34 @@ def read_pairs(file: Path, split: str) -> list[Pair]:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
         raise SetupError(f"{file}: cannot be read ({type(exc).__name__})") from exc
+    is_graded = template.kind == "grade"
+    values = (
+        {int(label): int(label) for label in template.labels}
+        if is_graded
+        else {"right": 1, "wrong": 0}
+    )
+    field = "grade" if is_graded else "label"
     pairs: list[Pair] = []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             if row.get("split", "tuning") == split and row.get("answer") is not None:
-                pairs.append(_pair(row))
+                pairs.append(_pair(row, values[row[field]], is_graded=is_graded))
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            said = " or ".join(map(str, values))
             raise SetupError(
-                f"{file}, line {number}: not an object with `reference`, `answer` and `label` "
-                "(right or wrong)"
+                f"{file}, line {number}: not an object with `reference`, `answer` and `{field}` "
+                f"({said})"
             ) from exc
     return pairs
 
 
-def _pair(row: dict[str, Any]) -> Pair:
-    is_right = {"right": True, "wrong": False}[row["label"]]
+def _pair(row: dict[str, Any], value: int, *, is_graded: bool) -> Pair:
     reference, question = row["reference"], row.get("question")
     first: str = reference if isinstance(reference, str) else reference[0]
-    return Pair(question, first, row["answer"], is_right, row.get("family") or question or first)
+    # Many reports answer one question, such as for the impression of a radiograph.
+    asked = first if is_graded else question
+    return Pair(question, first, row["answer"], value, row.get("family") or asked or first)
 
 
 def term_pairs(count: int, seed: int) -> list[Pair]:
@@ -93,7 +109,7 @@ def term_pairs(count: int, seed: int) -> list[Pair]:
     for example in drawn[:count]:
         question, _, reference = example.reference.rpartition("\n")
         pairs.append(
-            Pair(question or None, reference, example.answer, example.equivalent, reference)
+            Pair(question or None, reference, example.answer, int(example.equivalent), reference)
         )
     return pairs
 
@@ -129,19 +145,34 @@ def states_of(
     return np.stack([states[place] for place in range(len(inquiries))]).astype(np.float64)
 
 
-def fit(states_ND: Floats, pairs: Sequence[Pair], template: Template, layers: int) -> Fitted:
-    """Fit a readout, with the ridge and the threshold that cross-fitted scores choose.
+def check_labels(pairs: Sequence[Pair], template: Template) -> None:
+    """Refuse too few labels, before an hour is spent on them.
 
     Raises:
-        SetupError: there are too few labels, or of one kind alone.
+        SetupError: there are too few, or too few of one kind.
     """
-    is_right = np.array([pair.is_right for pair in pairs], dtype=np.bool_)
-    if min(is_right.sum(), (~is_right).sum()) < LEAST_LABELS // 2:
-        raise SetupError(
-            f"a readout needs {LEAST_LABELS // 2} right and as many wrong answers; there are "
-            f"{is_right.sum()} and {(~is_right).sum()}"
-        )
-    groups = np.unique([pair.group for pair in pairs], return_inverse=True)[1]
+    is_graded = template.kind == "grade"
+    values = (
+        {int(label): label for label in template.labels} if is_graded else {1: "right", 0: "wrong"}
+    )
+    counts = Counter(pair.value for pair in pairs)
+    least = LEAST_OF_EACH[template.kind]
+    if any(counts[value] < least for value in values):
+        told = ", ".join(f"{counts[value]} of {name}" for value, name in values.items())
+        raise SetupError(f"a readout needs {least} labels of each kind; there are {told}")
+
+
+def fit(states_ND: Floats, pairs: Sequence[Pair], template: Template, layers: int) -> Fitted:
+    """Fit a readout, with the ridge and the threshold that cross-fitted scores choose."""
+    fit_labels = _fit_grades if template.kind == "grade" else _fit_verdicts
+    return fit_labels(states_ND, pairs, template, layers)
+
+
+def _fit_verdicts(
+    states_ND: Floats, pairs: Sequence[Pair], template: Template, layers: int
+) -> Fitted:
+    is_right = np.array([pair.value == 1 for pair in pairs], dtype=np.bool_)
+    groups = _groups(pairs)
     crossed = {c: _cross_fitted(states_ND, is_right, groups, c) for c in STRENGTHS}
     strength = min(crossed, key=lambda c: _loss(crossed[c], is_right))
     scores_N = crossed[strength]
@@ -159,6 +190,57 @@ def fit(states_ND: Floats, pairs: Sequence[Pair], template: Template, layers: in
         threshold=float(np.quantile(p_N[~is_right], 1 - MOST_WRONG)),
     )
     return Fitted(readout, p_N, strength)
+
+
+def _fit_grades(
+    states_ND: Floats, pairs: Sequence[Pair], template: Template, layers: int
+) -> Fitted:
+    """Fit a line through the grades; the probability of a grade is that of its distance from it.
+
+    With normal errors of variance v, log p of grade k is k y/v - k²/2v and a constant, which is
+    linear in the state as y is.
+    """
+    grades_K = np.array([int(label) for label in template.labels], dtype=np.float64)
+    values_N = np.array([pair.value for pair in pairs], dtype=np.float64)
+    groups = _groups(pairs)
+    crossed = {c: _cross_fitted_line(states_ND, values_N, groups, c) for c in GRADE_STRENGTHS}
+    strength = min(crossed, key=lambda c: float(np.square(crossed[c] - values_N).mean()))
+    # A ridge pulls towards the mean; the cross-fitted values tell by how much.
+    slope, shift = np.polyfit(crossed[strength], values_N, 1)
+    line_N = slope * crossed[strength] + shift
+    variance = float(np.square(line_N - values_N).mean())
+    weights_D, bias = _line(states_ND, values_N, strength)
+    readout = Readout(
+        template.name,
+        template.sha,
+        layers,
+        weights_KD=torch.from_numpy(np.outer(grades_K, slope * weights_D) / variance).float(),
+        biases_K=torch.from_numpy(
+            (grades_K * (slope * bias + shift) - grades_K**2 / 2) / variance
+        ).float(),
+    )
+    logits_NK = (np.outer(line_N, grades_K) - grades_K**2 / 2) / variance
+    return Fitted(readout, softmax(logits_NK, axis=1) @ grades_K, strength)
+
+
+def _cross_fitted_line(states_ND: Floats, values_N: Floats, groups: Any, strength: float) -> Floats:
+    line_N = np.zeros(len(values_N))
+    for others, own in GroupKFold(FOLDS).split(states_ND, values_N, groups):
+        weights_D, bias = _line(states_ND[others], values_N[others], strength)
+        line_N[own] = states_ND[own] @ weights_D + bias
+    return line_N
+
+
+def _line(states_ND: Floats, values_N: Floats, strength: float) -> tuple[Floats, float]:
+    """Fit a ridge regression on standardised states; returns its weights on the states as they are."""
+    mean_D, spread_D = states_ND.mean(axis=0), states_ND.std(axis=0) + 1e-6
+    model = Ridge(alpha=strength).fit((states_ND - mean_D) / spread_D, values_N)
+    weights_D = model.coef_ / spread_D
+    return weights_D, float(model.intercept_ - weights_D @ mean_D)
+
+
+def _groups(pairs: Sequence[Pair]) -> Any:
+    return np.unique([pair.group for pair in pairs], return_inverse=True)[1]
 
 
 def _cross_fitted(states_ND: Floats, is_right: Truths, groups: Any, strength: float) -> Floats:
@@ -180,3 +262,14 @@ def _regress(states_ND: Floats, is_right: Truths, strength: float) -> tuple[Floa
 
 def _loss(scores_N: Floats, is_right: Truths) -> float:
     return float(np.logaddexp(0, np.where(is_right, -scores_N, scores_N)).mean())
+
+
+def rightly_ordered(pairs: Sequence[Pair], scores_N: Floats) -> float:
+    """Return the share of answers of one group and unequal grades that are in order; a tie is half one.
+
+    It is not a number if there are no such answers.
+    """
+    values_N, groups = np.array([pair.value for pair in pairs]), _groups(pairs)
+    is_compared = (groups[:, None] == groups) & (values_N[:, None] > values_N)
+    ahead = np.sign(scores_N[:, None] - scores_N)[is_compared]
+    return float((ahead.mean() + 1) / 2)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("models")
 
-EQUIVALENCE = load_templates()["equivalence"]
+EQUIVALENCE, REPORT = (load_templates()[name] for name in ("equivalence", "report"))
 
 
 def write(file: Path, *rows: Mapping[str, object]) -> Path:
@@ -29,7 +29,7 @@ def pairs_of(count: int) -> "list[Pair]":
     """Pairs in groups of four, half of them right."""
     from medreward.verifier.readout import Pair
 
-    return [Pair(None, "a", "b", n % 2 == 0, f"group {n // 4}") for n in range(count)]
+    return [Pair(None, "a", "b", n % 2, f"group {n // 4}") for n in range(count)]
 
 
 def test_pairs_are_those_of_a_split(tmp_path: Path) -> None:
@@ -43,11 +43,11 @@ def test_pairs_are_those_of_a_split(tmp_path: Path) -> None:
         row | {"answer": "air in the pleural space", "split": "testing", "label": "wrong"},
     )
 
-    (tuning,) = read_pairs(file, "tuning")
-    (testing,) = read_pairs(file, "testing")
+    (tuning,) = read_pairs(file, "tuning", EQUIVALENCE)
+    (testing,) = read_pairs(file, "testing", EQUIVALENCE)
 
-    assert (tuning.answer, tuning.is_right) == ("pneumothorax", True)
-    assert (testing.answer, testing.is_right) == ("air in the pleural space", False)
+    assert (tuning.answer, tuning.value) == ("pneumothorax", 1)
+    assert (testing.answer, testing.value) == ("air in the pleural space", 0)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_line_without_a_label_is_named(tmp_path: Path, broken: object) -> None
     file.write_text(json.dumps(broken), "utf-8")
 
     with pytest.raises(SetupError, match=r"labels.jsonl, line 1"):
-        read_pairs(file, "tuning")
+        read_pairs(file, "tuning", EQUIVALENCE)
 
 
 def test_a_readout_finds_the_direction_that_separates_right_from_wrong() -> None:
@@ -70,7 +70,7 @@ def test_a_readout_finds_the_direction_that_separates_right_from_wrong() -> None
 
     rng = np.random.default_rng(0)
     pairs = pairs_of(800)
-    is_right = np.array([pair.is_right for pair in pairs])
+    is_right = np.array([pair.value == 1 for pair in pairs])
     states = rng.normal(size=(800, 24)) * np.linspace(0.5, 20, 24)
     states[:, 3] += 4 * np.where(is_right, 1.0, -1.0)
 
@@ -84,12 +84,68 @@ def test_a_readout_finds_the_direction_that_separates_right_from_wrong() -> None
     assert fitted.readout.template_sha == EQUIVALENCE.sha
 
 
+def test_reports_carry_a_grade(tmp_path: Path) -> None:
+    """A grade beyond those of the template, or a verdict, is refused."""
+    from medreward.verifier.readout import read_pairs
+
+    row = {"question": "Impression?", "reference": "collapsed lung", "answer": "pneumothorax"}
+    file = write(tmp_path / "reports.jsonl", row | {"grade": 4})
+    (report,) = read_pairs(file, "tuning", REPORT)
+    assert (report.value, report.group) == (4, "collapsed lung")
+
+    for wrong in ({"grade": 6}, {"label": "right"}, {"grade": "all"}):
+        write(file, row | wrong)
+        with pytest.raises(SetupError, match=r"line 1: .* `grade` \(0 or 1 or .* 5\)"):
+            read_pairs(file, "tuning", REPORT)
+
+
+def test_a_readout_of_grades_expects_more_for_better_reports() -> None:
+    """Its labels' probabilities add up to 1, and their mean is near the grade."""
+    import torch
+
+    from medreward.verifier.readout import Pair, fit, rightly_ordered
+
+    rng = np.random.default_rng(0)
+    pairs = [Pair(None, "a", "b", n % 6, f"group {n // 6}") for n in range(600)]
+    grades = np.array([pair.value for pair in pairs])
+    states = rng.normal(size=(600, 24)) * np.linspace(0.5, 20, 24)
+    states[:, 3] += 6 * grades
+
+    fitted = fit(states, pairs, REPORT, layers=2)
+
+    shares = fitted.readout.logits(torch.from_numpy(states)).softmax(-1).double().numpy()
+    expected = shares @ np.arange(6)
+    assert shares.shape == (600, 6)
+    assert np.abs(expected - fitted.scores_N).mean() < 0.2
+    assert np.abs(fitted.scores_N - grades).mean() < 0.6
+    assert rightly_ordered(pairs, fitted.scores_N) > 0.9
+    means = [expected[grades == grade].mean() for grade in range(6)]
+    assert means == sorted(means)
+
+
+def test_order_is_that_within_a_group() -> None:
+    """Equal grades are not compared, and a tie counts as half."""
+    from medreward.verifier.readout import Pair, rightly_ordered
+
+    grades = [("a", 0), ("a", 2), ("a", 2), ("b", 5), ("b", 4)]
+    pairs = [Pair(None, "a", "b", grade, group) for group, grade in grades]
+
+    assert rightly_ordered(pairs, np.array([0.0, 1.0, 0.0, 0.2, 0.3])) == pytest.approx(1.5 / 3)
+
+
 def test_too_few_labels_are_refused() -> None:
     """With how many there are of each kind."""
-    from medreward.verifier.readout import fit
+    from medreward.verifier.readout import check_labels
 
-    with pytest.raises(SetupError, match="there are 20 and 20"):
-        fit(np.zeros((40, 4)), pairs_of(40), EQUIVALENCE, layers=2)
+    check_labels(pairs_of(200), EQUIVALENCE)
+    with pytest.raises(
+        SetupError, match="100 labels of each kind; there are 20 of right, 20 of wr"
+    ):
+        check_labels(pairs_of(40), EQUIVALENCE)
+    with pytest.raises(
+        SetupError, match="20 labels of each kind; there are 60 of 0, 60 of 1, 0 of"
+    ):
+        check_labels(pairs_of(120), REPORT)
 
 
 def test_terms_are_drawn_by_the_seed() -> None:
@@ -100,4 +156,4 @@ def test_terms_are_drawn_by_the_seed() -> None:
 
     assert drawn == term_pairs(40, seed=1)
     assert 30 < len(drawn) <= 40  # some kinds have fewer pairs than their share
-    assert {pair.is_right for pair in drawn} == {True, False}
+    assert {pair.value for pair in drawn} == {0, 1}
