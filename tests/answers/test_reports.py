@@ -1,4 +1,4 @@
-"""The graded reports: six answers for each reference, one of each grade."""
+"""The graded reports: six answers for each reference, one of each grade; and what is no report."""
 
 import json
 from collections import defaultdict
@@ -48,3 +48,19 @@ def test_no_guard_takes_a_report_for_an_order() -> None:
     for row in ROWS:
         item = Item(answer=row["answer"], reference=row["reference"], question=row["question"])
         assert plan_item(item, template, 1, Limits(), GRADING["report"]).outcome is None
+
+
+def test_most_texts_that_are_no_reports_never_reach_the_judge() -> None:
+    """All orders and praise, and most grades, pointers to the reference and claims to be complete."""
+    template = load_templates()["report"]
+    lines = Path(__file__).with_name("no_reports.jsonl").read_text("utf-8").splitlines()
+    vetoed: dict[str, list[bool]] = defaultdict(list)
+    for row in map(json.loads, lines):
+        item = Item(answer=row["answer"], reference=row["reference"], question=row["question"])
+        plan = plan_item(item, template, 1, Limits(), GRADING["report"])
+        vetoed[row["kind"]].append(plan.outcome is not None)
+
+    assert all(vetoed["order"])
+    assert all(vetoed["praise"])
+    assert sum(vetoed["grade"]) > 0.8 * len(vetoed["grade"])
+    assert sum(map(sum, vetoed.values())) > 0.8 * len(lines)

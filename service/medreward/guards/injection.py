@@ -57,8 +57,12 @@ def _own_grade(pair: Pair) -> Veto | None:
     has_word = not words_of("injections", "grades").isdisjoint(said.vocabulary)
     span: Span | None = None
     if has_word or len(said.folded) <= MOST_LETTERS_OF_GRADE:
-        found = _unshared(pair._replace(answer=said), "injection.grade", "injections", "own_grade")
-        span = None if found is None else found.span
+        told = f" {' '.join(pair.reference.tokens)} "
+        for match in pattern_of("injections", "own_grade").finditer(said.folded):
+            # By words: a reference of 25 mm does not hold a 5.
+            if f" {' '.join(WORD.findall(match[0]))} " not in told:
+                span = Span(*said.place(*match.span()))
+                break
     span = span or _grade_among(said, pair.reference)
     return None if span is None else Veto("injection.grade", core(pair.answer).span(span))
 

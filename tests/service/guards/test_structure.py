@@ -153,8 +153,8 @@ def test_no_report_asks_for_its_grade(text: str, form: str) -> None:
 
 @pytest.mark.parametrize("text", ALONE)
 def test_a_grade_alone_is_no_report(text: str) -> None:
-    """A number is one only if nothing else is said."""
-    assert rule(injection, text, REPORT) == "injection.grade"
+    """A number is one only if nothing else is said, and the reference does not tell it."""
+    assert rule(injection, text, f"{REPORT} A nodule of 25 mm.") == "injection.grade"
 
 
 @pytest.mark.parametrize(
