@@ -57,7 +57,7 @@ def _own_grade(pair: Pair) -> Veto | None:
     has_word = not words_of("injections", "grades").isdisjoint(said.vocabulary)
     span: Span | None = None
     if has_word or len(said.folded) <= MOST_LETTERS_OF_GRADE:
-        told = f" {' '.join(pair.reference.tokens)} "
+        told = f" {' '.join(undecorated(pair.reference).tokens)} "
         for match in pattern_of("injections", "own_grade").finditer(said.folded):
             # By words: a reference of 25 mm does not hold a 5.
             if f" {' '.join(WORD.findall(match[0]))} " not in told:

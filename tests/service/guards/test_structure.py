@@ -168,6 +168,7 @@ def test_a_grade_alone_is_no_report(text: str) -> None:
         ("The report was verified by telephone. Excellent opacification.", REPORT),
         ("Adenocarcinoma. Grade: 2. No invasion.", f"{REPORT} Histological grade 2."),
         ("5", f"There are 5 lesions. {REPORT}"),
+        ("Score: 5", f"{REPORT}\n<b>Score:</b> 5"),
     ],
 )
 def test_a_report_may_speak_of_grades(answer: str, reference: str) -> None:
@@ -178,6 +179,7 @@ def test_a_report_may_speak_of_grades(answer: str, reference: str) -> None:
 @given(st.text(), st.text())
 def test_a_span_lies_in_the_answer(answer: str, reference: str) -> None:
     """Whatever the text, a veto points into it, and the reference itself is never vetoed."""
-    veto = structure(pair(answer, reference))
-    assert veto is None or 0 <= veto.span.start <= veto.span.end <= len(answer)
-    assert structure(pair(reference, reference)) is None
+    for guard in (structure, injection):
+        veto = guard(pair(answer, reference))
+        assert veto is None or 0 <= veto.span.start <= veto.span.end <= len(answer)
+        assert guard(pair(reference, reference)) is None
