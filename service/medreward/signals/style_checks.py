@@ -22,6 +22,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from medreward.signals.kind import Rollout, SignalKind
 
+MAX_INSTRUCTIONS = 2000
+"""Instructions of the compiled patterns of a sample or recipe, together: RE2 may run each of them for
+each byte of the answer, so that `a[ab]{1000}c` takes 2 s for 256 KiB."""
 PATTERN_BYTES = 2**20
 """Memory of one compiled pattern, at most; re2 keeps 128."""
 _RE2 = re2.Options()
@@ -111,7 +114,9 @@ def _compiles(pattern: str) -> str:
     try:
         re2.compile(pattern.encode(), _RE2)
     except (re2.error, UnicodeEncodeError) as exc:
-        raise ValueError("not a pattern of RE2, which has no look-around and no \\1") from exc
+        raise ValueError(
+            "no pattern of RE2, which has no look-around and no \\1, or too large a one"
+        ) from exc
     return pattern
 
 
@@ -125,12 +130,27 @@ class Pattern(_Check):
     def passes(self, answer: str) -> bool:
         """Return whether an answer passes."""
         # Bytes, since for text re2 computes the place of each match in characters.
-        text = answer.encode("utf-8", "replace")
-        return (re2.search(self.pattern.encode(), text, _RE2) is not None) == self.found
+        found = re2.search(self.pattern.encode(), answer.encode("utf-8", "replace"), _RE2)
+        return (found is not None) == self.found
+
+    @property
+    def instructions(self) -> int:
+        """Size of the compiled pattern."""
+        size: int = re2.compile(self.pattern.encode(), _RE2).programsize
+        return size
 
 
 Check = Annotated[Length | Markdown | Json | Pattern, Field(discriminator="kind")]
-Checks = Annotated[tuple[Check, ...], Field(max_length=32)]
+
+
+def _are_small(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    size = sum(check.instructions for check in checks if isinstance(check, Pattern))
+    if size > MAX_INSTRUCTIONS:
+        raise ValueError("the patterns are too large together; repeat less, or use fewer")
+    return checks
+
+
+Checks = Annotated[tuple[Check, ...], Field(max_length=32), AfterValidator(_are_small)]
 
 
 class Options(BaseModel):

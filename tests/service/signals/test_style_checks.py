@@ -98,6 +98,17 @@ def test_what_is_no_check_is_refused(check: dict[str, Any]) -> None:
         Inputs.model_validate({"checks": [check]})
 
 
+@pytest.mark.parametrize("patterns", [[".{300}"], ["a[ab]{900}c"] * 3])
+def test_patterns_are_small_together(patterns: list[str]) -> None:
+    """Each instruction of a pattern may run for each byte of an answer."""
+    checks = [{"kind": "pattern", "pattern": pattern} for pattern in patterns]
+
+    with pytest.raises(ValidationError, match="too large together"):
+        Inputs.model_validate({"checks": checks})
+    with pytest.raises(ValidationError, match="too large together"):
+        Options.model_validate({"checks": checks})
+
+
 def test_a_pattern_that_makes_others_backtrack_ends() -> None:
     """Python's `re` would take 2 to the power of the answer's length."""
     assert value_of("a" * 100_000, {"kind": "pattern", "pattern": "^(a|a)*b$"}) == 0.0
