@@ -20,19 +20,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from medreward.signals.kind import Rollout, SignalKind
 
-MAX_KEYWORDS = 256
-"""Keywords of a sample, all lists together."""
+MAX_LISTS, MAX_KEYWORDS, MAX_TOKENS = 64, 256, 32
+"""Lists and keywords of a sample, and words and signs of a keyword: more cost time at each word."""
 MAX_COMPARED = 1000
 """Keywords of a chain that are compared."""
 
 _TOKEN = re.compile(r"\w+|\W")
 """A keyword ends at the edges of such tokens, or the word borders around it would not hold."""
 
-Keyword = Annotated[str, Field(min_length=1, max_length=128)]
+
+def _is_short(keyword: str) -> str:
+    if len(_TOKEN.findall(keyword)) > MAX_TOKENS:
+        raise ValueError(f"over {MAX_TOKENS} words and signs; give a shorter keyword")
+    return keyword
+
+
+Keyword = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_is_short)]
 Keywords = Annotated[tuple[Keyword, ...], Field(min_length=1, max_length=64)]
 KeyPoint = Annotated[tuple[Keywords, ...], Field(min_length=1, max_length=16)]
 
@@ -52,9 +59,11 @@ class Inputs(BaseModel):
     """By key point: lists of keywords, as RLVRR's data have them."""
 
     @model_validator(mode="after")
-    def _few_keywords(self) -> Self:
-        if sum(map(len, self.lists)) > MAX_KEYWORDS:
-            raise ValueError(f"`key_points`: over {MAX_KEYWORDS} keywords; give fewer")
+    def _are_few(self) -> Self:
+        if len(self.lists) > MAX_LISTS or sum(map(len, self.lists)) > MAX_KEYWORDS:
+            raise ValueError(
+                f"`key_points`: over {MAX_LISTS} lists or {MAX_KEYWORDS} keywords; give fewer"
+            )
         return self
 
     @property
