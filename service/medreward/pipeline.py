@@ -22,10 +22,12 @@ from medreward.inference.answers import Answers, Timings
 from medreward.inference.resolver import Resolver
 from medreward.offload import BYTES_PER_SAMPLE, SMALL, Offloader
 from medreward.parsing.sample import ParsedMemory, ParsedSample, SampleParser
-from medreward.recipes.recipe import Recipe
+from medreward.recipes.recipe import RUBRIC, Recipe
+from medreward.rewards.further import FurtherSignals, plan_further
 from medreward.rewards.grade import Grade, GradingPlan, Ungraded, grade_item, plan_item
 from medreward.rewards.reward import Reward, RewardComposer, Unscored, Views
 from medreward.samples import Item, Limits, Sample
+from medreward.signals.own import OwnSignals
 
 T = TypeVar("T")
 
@@ -55,6 +57,8 @@ class ScoringContext:
     embedder_identity: str
     fingerprints: Mapping[str, str]
     """The fingerprint of each recipe, by name."""
+    own_signals: OwnSignals
+    """The process that computes the operator's own signals."""
 
 
 @dataclass
@@ -92,12 +96,16 @@ async def score(
     """Turn samples into rewards, in order."""
     parsing = partial(_parse_and_look_up, samples, recipe, context, caller)
     characters = (len(s.response) + sum(map(len, s.references)) for s in samples)
-    parsed_samples, inquiries, judgements, vectors = await _begun_while_connected(
+    parsed_samples, inquiries, judgements, vectors, further = await _begun_while_connected(
         context, caller, parsing, _size(samples, characters)
     )
-    asked = (chain(*inquiries[parsed]) for parsed in parsed_samples)
+    asked: Iterable[Iterable[Inquiry]] = (chain(*inquiries[parsed]) for parsed in parsed_samples)
+    if further is not None and further.rubrics:
+        asked = map(chain, asked, further.inquiries)
     await _check_time(context, judgements, asked, caller)
     await _resolve(context, judgements, vectors, caller)
+    if further is not None:
+        await _compute_own(further, context, caller)
     trace.judge, trace.embed = judgements.timings, vectors.timings
 
     composer = RewardComposer(recipe, inquiries, judgements, vectors)
@@ -107,7 +115,17 @@ async def score(
         )
         await _resolve(context, composer.opinions, None, caller)
         trace.judge += composer.opinions.timings
-    return await context.offload.run(partial(composer.rewards, parsed_samples), len(samples))
+    composing = partial(composer.rewards, parsed_samples, further)
+    return await context.offload.run(composing, len(samples))
+
+
+async def _compute_own(further: FurtherSignals, context: ScoringContext, caller: Caller) -> None:
+    """Let the operator's own signals be computed, while the caller is connected."""
+    for name, (known, options) in further.recipe.kind_signals.items():
+        if known.path is not None:
+            told = [(t.rollout, t.extra) for t in further.told]
+            values = context.own_signals.values(name, options, told, caller.deadline)
+            further.own[name] = await caller.while_connected(values)
 
 
 async def _begun_while_connected(
@@ -134,6 +152,8 @@ class _ParsedRequest(NamedTuple):
     """By distinct sample."""
     judgements: Answers[Inquiry, Judgement]
     vectors: Answers[str, Vector]
+    further: FurtherSignals | None
+    """None if the recipe has only MediX-R1's signals."""
 
 
 def _parse_and_look_up(
@@ -150,9 +170,26 @@ def _parse_and_look_up(
     inquiries = {
         parsed: _inquiries(parsed, recipe, template, context.is_for_terms) for parsed in distinct
     }
-    judgements = context.judge_resolver.lookup(chain(*chain(*inquiries.values())), caller)
+    further = _further(samples, parsed_samples, recipe, context)
+    asked = chain(*chain(*inquiries.values()))
+    if further is not None:
+        asked = chain(asked, chain.from_iterable(further.inquiries))
+    judgements = context.judge_resolver.lookup(asked, caller)
     vectors = context.embedder_resolver.lookup(_texts(distinct, recipe), caller)
-    return _ParsedRequest(parsed_samples, inquiries, judgements, vectors)
+    return _ParsedRequest(parsed_samples, inquiries, judgements, vectors, further)
+
+
+def _further(
+    samples: Sequence[Sample],
+    parsed: Sequence[ParsedSample],
+    recipe: Recipe,
+    context: ScoringContext,
+) -> FurtherSignals | None:
+    needs_readable = recipe.guards is not None and recipe.guards.needs_readable
+    reading = context.readers[RUBRIC] if needs_readable else None
+    return plan_further(
+        samples, parsed, recipe, context.templates[RUBRIC], limits=context.limits, reading=reading
+    )
 
 
 async def grade(

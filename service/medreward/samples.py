@@ -20,15 +20,41 @@ class Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Points = Annotated[float, Field(allow_inf_nan=False, ge=-1000, le=1000)]
+
+
 class Criterion(Closed):
     """One line of a rubric."""
 
     text: str
-    points: Annotated[float, Field(allow_inf_nan=False, ge=-1000, le=1000)]
+    points: Points
     """Points earned if the answer meets the criterion; negative for an unwanted property."""
 
 
 Criteria = Annotated[tuple[Criterion, ...], Field(max_length=64)]
+
+
+class Choice(Closed):
+    """One of several descriptions of an answer, of which a better one follows a worse one."""
+
+    text: str
+    points: Points
+
+
+class SampleCriterion(Closed):
+    """One line of a sample's rubric: yes or no, with `points`, or one of several `choices`."""
+
+    text: str
+    points: Points | None = None
+    """Points earned if the answer meets the criterion; negative for an unwanted property."""
+    choices: Annotated[tuple[Choice, ...], Field(min_length=2, max_length=10)] | None = None
+    """From the worst to the best."""
+
+    @property
+    def questions(self) -> int:
+        """Number of questions that the judge is asked: with choices, one for each but the worst."""
+        return 1 if self.choices is None else len(self.choices) - 1
+
 
 References = Annotated[tuple[str, ...], Field(min_length=1, max_length=32)]
 
@@ -45,7 +71,8 @@ class Sample(Closed):
     question: str | None = None
     modality: str | None = None
     """One of the recipe's modality tags, with or without its angle brackets."""
-    criteria: Criteria | None = None
+    criteria: tuple[SampleCriterion, ...] | None = None
+    """The rubric of the signal `rubric`; a sample with one that is too long is refused by itself."""
     extra: dict[str, Any] = Field(default_factory=dict)
 
     @property

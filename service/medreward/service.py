@@ -32,6 +32,8 @@ from medreward.pipeline import ScoringContext
 from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.runs.watch import RunWatch
 from medreward.settings import Settings
+from medreward.signals.own import Bounds, OwnSignals
+from medreward.signals.registry import load_kinds
 from medreward.telemetry.metrics import Metrics
 
 Q = TypeVar("Q", bound=Hashable)
@@ -56,12 +58,19 @@ class Service:
         self._is_judge_given = judge is not None
         self.metrics = Metrics(settings.role)
         self.templates = load_templates()
-        self.recipes = load_recipes(settings.recipes)
+        kinds = load_kinds(settings.signals)
+        self.recipes = load_recipes(settings.recipes, kinds)
         check_recipes(self.recipes, self.templates, default=settings.recipe)
         self._fingerprints = {
-            name: recipe.fingerprint(self.templates[recipe.template].sha)
+            name: recipe.fingerprint(*(self.templates[t].sha for t in recipe.templates))
             for name, recipe in self.recipes.items()
         }
+        for name, recipe in self.recipes.items():
+            for end, bound in zip(("least", "greatest"), recipe.bounds, strict=True):
+                self.metrics.reward_range[name, end].set(bound)
+        self.own_signals = OwnSignals(
+            kinds, Bounds(settings.signals_timeout_s, settings.signals_memory_bytes)
+        )
         self.offload = Offloader()
         self.engines = EngineSupervisor(
             settings, self.metrics, self.offload, judge, embedder, probe=probe
@@ -137,7 +146,7 @@ class Service:
         """Connect to Redis and load the engines; `readiness` reports the outcome."""
         if self.redis is not None:
             await self.redis.start()
-        await self.engines.load(self.templates[self.recipe(None).template])
+        await self.engines.load(*(self.templates[t] for t in self.recipe(None).templates))
 
     async def examine(self) -> None:
         """Let the judge take its exam, if the engines are loaded and the settings want one."""
@@ -163,6 +172,7 @@ class Service:
         if self.redis is not None:
             await self.redis.aclose()
         await self.engines.aclose()
+        await self.own_signals.aclose()
         self.offload.close()
 
     @property
@@ -266,6 +276,7 @@ class Service:
             judge_limits=self.engines.judge_limits,
             embedder_identity=self.engines.embedder.identity,
             fingerprints=self._fingerprints,
+            own_signals=self.own_signals,
         )
 
     def _resolver(self, binding: Binding[Q, A], cache_bytes: int) -> Resolver[Q, A]:
@@ -294,8 +305,9 @@ def check_recipes(
     if default not in recipes:
         raise SetupError(f"MEDREWARD_RECIPE={default!r}; choose from {', '.join(recipes)}")
     for recipe in recipes.values():
-        if recipe.template not in templates:
+        missing = [name for name in recipe.templates if name not in templates]
+        if missing:
             raise SetupError(
-                f"recipe {recipe.name!r}: no template {recipe.template!r}; "
+                f"recipe {recipe.name!r}: no template {missing[0]!r}; "
                 f"choose from {', '.join(templates)}"
             )

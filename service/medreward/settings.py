@@ -289,6 +289,13 @@ class Settings(BaseSettings):
     """Recipe of requests without one."""
     recipes: Annotated[tuple[Path, ...], NoDecode] = ()
     """Files and folders with recipes of your own, separated by commas."""
+    signals: Annotated[tuple[str, ...], NoDecode] = ()
+    """Signals of your own for recipes, such as `brevity=my_signals:BREVITY`, separated by commas: a
+    name, and the import path of a `SignalKind`. Their values are computed in a process of their own."""
+    signals_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds that a signal of your own may take for up to 32 samples."""
+    signals_memory_bytes: Annotated[int, Field(ge=1_048_576)] = 1024 * 1024 * 1024
+    """Memory that the process of your own signals may take beside that of their modules."""
     secret: SecretStr = SecretStr("")
     """Secret that makes the prompt fence's nonce hard to guess; the same on all replicas."""
 
@@ -423,7 +430,13 @@ class Settings(BaseSettings):
         return init_settings, env_settings, *files
 
     _split_lists = field_validator(
-        "recipes", "allowed_hosts", "judge_url", "embedder_url", "redis_hosts", mode="before"
+        "recipes",
+        "signals",
+        "allowed_hosts",
+        "judge_url",
+        "embedder_url",
+        "redis_hosts",
+        mode="before",
     )(_items)
 
     @model_validator(mode="wrap")

@@ -31,6 +31,9 @@ ADDED_SETTINGS = {
     "allowed_hosts": "()",
     "ready_when_degraded": "False",
     "lost_engine_s": "1800.0",
+    "signals": "()",
+    "signals_timeout_s": "10.0",
+    "signals_memory_bytes": "1073741824",
 }
 OTHER_DEFAULTS = {"vllm_gpu_memory_utilization": "None", "cascade": "None"}
 """Settings with another default than in that state: None is computed from the free memory, and for

@@ -34,6 +34,7 @@ from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.samples import Limits
 from medreward.service import Service, check_recipes
 from medreward.settings import Choice, Settings
+from medreward.signals.registry import load_kinds
 
 LOCAL_ENGINES = frozenset({"causal_lm", "cross_encoder", "vllm", "sentence_transformer"})
 _ENGINES = ("judge", "llm", "embedder")
@@ -123,7 +124,7 @@ def _variables() -> list[Check]:
 
 def _recipes(settings: Settings) -> Check:
     try:
-        recipes = load_recipes(settings.recipes)
+        recipes = load_recipes(settings.recipes, load_kinds(settings.signals))
         check_recipes(recipes, load_templates(), default=settings.recipe)
     except SetupError as exc:
         return Check("recipes", False, str(exc))

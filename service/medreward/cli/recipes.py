@@ -1,5 +1,7 @@
 """`medreward recipes`: the available recipes, without loading a model."""
 
+from collections.abc import Mapping
+
 from pydantic import ValidationError
 from rich.text import Text
 
@@ -11,9 +13,10 @@ from medreward.engines.templates import Template, load_templates
 from medreward.errors import InvalidRequest
 from medreward.http.schemas import RecipeReply, RecipesReply
 from medreward.parsing.references import check_modalities
-from medreward.recipes.recipe import Recipe, Tags, Thresholded, load_recipes
+from medreward.recipes.recipe import UNIT, Recipe, Tags, Thresholded, load_recipes, recipe_with
 from medreward.samples import Sample
 from medreward.settings import Settings
+from medreward.signals.registry import SHIPPED, load_kinds
 
 
 def print_recipes() -> None:
@@ -25,14 +28,14 @@ def print_recipes() -> None:
     settings = read_settings()
     console, templates = output(), load_templates()
     table = plain_table("recipe", "weights", "tags", "template", "fingerprint")
-    for recipe in load_recipes(settings.recipes).values():
+    for recipe in load_recipes(settings.recipes, load_kinds(settings.signals)).values():
         is_default = recipe.name == settings.recipe
         table.add_row(
             shown(recipe.name, "bold" if is_default else "").append(" *" if is_default else ""),
             shown(_weights(recipe)),
             shown(_tags(recipe.tags)),
             shown(recipe.template),
-            _fingerprint(recipe, templates.get(recipe.template), whole=False),
+            _fingerprint(recipe, templates, whole=False),
         )
     console.print(table)
     console.print(Text("* scores requests that name none (MEDREWARD_RECIPE)", "dim"))
@@ -46,10 +49,10 @@ def print_recipe(name: str) -> None:
         SetupError: a recipe file is wrong.
     """
     recipe, console = find_local_recipe(read_settings(), name), output()
-    template = load_templates().get(recipe.template)
+    templates = load_templates()
     console.print(shown(f"{recipe.name}, version {recipe.version}", "bold"))
     console.print(shown(f"{recipe.description}\n"))
-    console.print(facts_grid(_facts(recipe, template)))
+    console.print(facts_grid(_facts(recipe, templates)))
     table = plain_table("signal", "weight", "threshold")
     for title, signal in recipe.signals:
         threshold = f"{signal.threshold:g}" if isinstance(signal, Thresholded) else NOTHING
@@ -57,17 +60,19 @@ def print_recipe(name: str) -> None:
     console.print(table)
 
 
-def _facts(recipe: Recipe, template: Template | None) -> dict[str, Text | str]:
+def _facts(recipe: Recipe, templates: Mapping[str, Template]) -> dict[str, Text | str]:
+    template = templates.get(recipe.template)
     shows = template is not None and template.shows_question
     question = "shows the question" if shows else "shows no question"
     return {
-        "fingerprint": _fingerprint(recipe, template, whole=True),
+        "fingerprint": _fingerprint(recipe, templates, whole=True),
         "template": shown(f"{recipe.template}, {question}"),
         "tags": shown(_tags(recipe.tags)),
         "modalities": shown(", ".join(recipe.tags.modalities) or "none"),
         "white space": "removed around < > /" if recipe.tags.tighten else "left as it is",
         "rejected": shown(_rejected(recipe)),
         **_guards(recipe),
+        **({} if recipe.bounds == UNIT else {"range": "{:g} to {:g}".format(*recipe.bounds)}),
     }
 
 
@@ -111,10 +116,10 @@ def _rejected(recipe: Recipe) -> str:
     return ", or ".join(told)
 
 
-def _fingerprint(recipe: Recipe, template: Template | None, *, whole: bool) -> Text:
-    if template is None:
+def _fingerprint(recipe: Recipe, templates: Mapping[str, Template], *, whole: bool) -> Text:
+    if not templates.keys() >= set(recipe.templates):
         return Text("none: there is no such template", "red")
-    fingerprint = recipe.fingerprint(template.sha)
+    fingerprint = recipe.fingerprint(*(templates[name].sha for name in recipe.templates))
     return shown(fingerprint if whole else short(fingerprint), "dim")
 
 
@@ -125,7 +130,8 @@ def find_local_recipe(settings: Settings, name: str | None) -> Recipe:
         Misuse: no recipe has that name.
         SetupError: a recipe file is wrong.
     """
-    recipes, wanted = load_recipes(settings.recipes), name or settings.recipe
+    recipes = load_recipes(settings.recipes, load_kinds(settings.signals))
+    wanted = name or settings.recipe
     if wanted not in recipes:
         raise Misuse(f"no recipe {wanted!r}; choose from {', '.join(recipes)}")
     return recipes[wanted]
@@ -147,7 +153,7 @@ def find_recipe(known: RecipesReply, name: str | None) -> RecipeReply:
 def rebuild_recipe(reply: RecipeReply) -> Recipe | None:
     """Build a recipe from its description; None if another version's description does not fit."""
     try:
-        return Recipe.model_validate(reply.model_dump(exclude={"fingerprint"}))
+        return recipe_with(SHIPPED).model_validate(reply.model_dump(exclude={"fingerprint"}))
     except ValidationError:
         return None
 

@@ -177,7 +177,9 @@ def _asked(parsed: ParsedSample, recipe: Recipe) -> str:
     if recipe.signals.accuracy_embed is not None:
         asked.append("the embedder")
     several = len(parsed.references) > 1
-    return " and ".join(asked) + (", for each reference" if several else "")
+    told = " and ".join(asked) + (", for each reference" if several else "")
+    criteria = [] if recipe.signals.rubric is None else ["the judge about each criterion"]
+    return "; ".join([told, *criteria] if told else criteria)
 
 
 def _problem(parsed: ParsedSample) -> Text:

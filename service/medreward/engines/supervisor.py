@@ -336,14 +336,17 @@ class EngineSupervisor:
             waiting = [f"{role}: {state.message}" for role, state in states if not state.ready]
             raise NotReady("; ".join([f"the service is {self.status}", *waiting]))
 
-    async def load(self, template: Template) -> None:
-        """Load the engines of this process and warm them up; `readiness` has the outcome."""
+    async def load(self, *templates: Template) -> None:
+        """Load the engines of this process and warm them up; `readiness` has the outcome.
+
+        The judge has to answer *templates*.
+        """
         # The embedder is loaded first: a judge in vLLM takes its share of the GPU memory that is
         # free after that.
         is_loaded = await self._load(
             self._embedder, build_embedder, lambda embedder: embedder.embed([WARM_UP_TEXT])
         )
-        ask_judge = partial(_ask_judge, template=template)
+        ask_judge = partial(_ask_judge, templates=templates)
         if not is_loaded or not await self._load(self._judge, build_judge, ask_judge):
             self.status = "failed"
             return
@@ -400,17 +403,16 @@ def _loading(*choices: Choice | None) -> EngineState:
     return EngineState(ready=False, model=models, message="loading")
 
 
-async def _ask_judge(judge: Judge, template: Template) -> Sequence[object]:
+async def _ask_judge(judge: Judge, templates: Sequence[Template]) -> Sequence[object]:
     """Send a warm-up request to a judge that has started, and so can check templates.
 
     Raises:
-        SetupError: the judge cannot answer the recipe's template.
+        SetupError: the judge cannot answer one of the recipe's templates.
     """
     # The second engine is asked too, so that a broken language model is found at the start and
     # not by the first request that needs it.
     more = [load_templates()[LLM_TEMPLATE]] if isinstance(judge, Cascade) else []
-    templates = [template, *more]
-    for wanted in templates:
+    for wanted in (templates := [*templates, *more]):
         if not judge.can_answer(wanted):
             raise SetupError(
                 f"the judge cannot answer the template {wanted.name!r}: it is no language model, "

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
+from operator import add
 from typing import Any, NamedTuple, TypeVar
 
 from fastapi import Request
@@ -29,6 +30,7 @@ from medreward.parsing.references import check_modalities
 from medreward.pipeline import ScoringContext, Trace
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import VIEWS
+from medreward.rewards.rubric import questions_of
 from medreward.runs.watch import RunKey
 from medreward.samples import Item, Sample
 from medreward.service import Service
@@ -119,9 +121,12 @@ def reward_job(
     service = service_of(request)
     context, recipe = service.context, service.recipe(body.recipe)
     counts = [1 if isinstance(s.reference, str) else len(s.reference) for s in body.samples]
+    if recipe.signals.rubric is not None:
+        counts = list(map(add, counts, map(questions_of, body.samples)))
     _take_questions(service, permit, names.samples, counts)
     check_modalities(body.samples, recipe, names.modality)
-    _check_template(context, recipe.template)
+    for template in recipe.templates:
+        _check_template(context, template)
     namespace, run = request.state.namespace, body.run
     return RewardJob(
         service=service,

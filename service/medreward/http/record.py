@@ -43,7 +43,7 @@ async def record_rewards(job: RewardJob, results: Sequence[Reward | Unscored]) -
     observe_all([*observations, *_stages(metrics, spent)])
     record_evaluations(recipe.name, len(results), map(_evaluation_of, results), spent)
     if job.run is not None:
-        seen = observed(job.samples, results)
+        seen = observed(job.samples, results, recipe.to_unit)
         observe = partial(service.runs.observe, job.run, job.step, seen)
         await service.offload.run(observe, len(results))
 

@@ -15,14 +15,16 @@ from medreward.guards.pair import Veto
 from medreward.http import schemas
 from medreward.http.intake import JudgeJob, RewardJob
 from medreward.pipeline import Trace
-from medreward.recipes.recipe import Recipe
+from medreward.recipes.recipe import UNIT, Recipe
 from medreward.rewards.grade import CriterionVerdict, Grade, Ungraded, Vote
 from medreward.rewards.reward import Component, Reward, Unscored
+from medreward.rewards.rubric import CriterionResult
 from medreward.runs.watch import RunKey
 from medreward.samples import Item
 from medreward.service import Service
 
 JSON: Final = "application/json"
+CRITERION_FIELDS: Final = ("verdict", "choice", "points", "p_yes", "source")
 
 
 def json_response(body: BaseModel, status: int = 200) -> Response:
@@ -47,7 +49,7 @@ def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Respon
     sources = [part["source"] for row in rows for part in row["components"].values()]
     scored = [row["status"] for row in rows].count("scored")
     exam = job.service.examiner.known
-    body = {
+    body: dict[str, Any] = {
         "results": rows,
         "counts": {
             "scored": scored,
@@ -67,6 +69,8 @@ def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Respon
         },
         "timings_ms": _timings(job.trace),
     }
+    if job.recipe.bounds != UNIT:
+        body["range"] = job.recipe.bounds
     return plain_json(body)
 
 
@@ -101,7 +105,8 @@ def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:
 def recipe_reply(service: Service, recipe: Recipe) -> schemas.RecipeReply:
     """Return a recipe as it was resolved, with its fingerprint."""
     return schemas.RecipeReply(
-        **recipe.model_dump(mode="json", exclude={"signals"}),
+        **recipe.model_dump(mode="json", exclude={"signals", "range"}),
+        range=recipe.bounds,
         signals={name: signal.model_dump(mode="json") for name, signal in recipe.signals},
         fingerprint=service.fingerprint(recipe),
     )
@@ -136,13 +141,24 @@ def _error_reply(
 def _shown(result: Reward | Unscored) -> dict[str, Any]:
     """Return a `schemas.SampleResult` without its id."""
     reward, error = (result.total, None) if isinstance(result, Reward) else (None, result.problem)
-    return {
+    shown: dict[str, Any] = {
         "status": "scored" if error is None else "unscored",
         "reward": reward,
         "components": {name: _component(part) for name, part in result.components.items()},
         "flags": result.flags,
         "error": None if error is None else _problem(error).model_dump(),
     }
+    if result.criteria is not None:
+        shown["criteria"] = list(map(_criterion_result, result.criteria))
+        shown["unanswered"] = sum(c.problem is not None for c in result.criteria)
+    return shown
+
+
+def _criterion_result(result: CriterionResult) -> dict[str, Any]:
+    """Return a `schemas.CriterionResult`."""
+    problem = result.problem
+    error = None if problem is None else _problem(problem).model_dump()
+    return {name: getattr(result, name) for name in CRITERION_FIELDS} | {"error": error}
 
 
 def _component(component: Component) -> dict[str, Any]:

@@ -7,10 +7,16 @@ from pydantic import BaseModel, Field, model_validator
 from medreward.engines.judge import Verdict, View
 from medreward.engines.status import JudgeExam
 from medreward.errors import ProblemKind
+from medreward.rewards.rubric import Met
 from medreward.samples import AnsweredBy, Closed, Identifier, Item, Sample, Source
 
 DeadlineMs = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
 Status = Literal["scored", "unscored"]
+
+
+def _is_none(value: object) -> bool:
+    """Return whether a field is absent: replies of before it was there stay what they were."""
+    return value is None
 
 
 class Run(Closed):
@@ -81,7 +87,7 @@ class Veto(BaseModel):
 
 
 class Component(BaseModel):
-    """One signal of a reward: its value between 0 and 1, and its weight."""
+    """One signal of a reward: its value, between 0 and 1 unless its kind says otherwise, and its weight."""
 
     value: float
     weight: float
@@ -96,6 +102,21 @@ class Component(BaseModel):
     """Which engine of a cascade judged it; null without a cascade, and if no judge was asked."""
 
 
+class CriterionResult(BaseModel):
+    """What became of one criterion of a sample."""
+
+    verdict: Met | None = None
+    """Null for choices, and without a verdict."""
+    choice: int | None = None
+    """Number of the choice that the answer reaches, from 0 for the worst."""
+    points: float | None = None
+    """Points earned; null without a verdict."""
+    p_yes: float | None = None
+    source: Source | None = None
+    error: Problem | None = None
+    """Reason why there is no verdict."""
+
+
 class SampleResult(BaseModel):
     """The result of one sample: a reward, or the problem in its place."""
 
@@ -105,6 +126,10 @@ class SampleResult(BaseModel):
     components: dict[str, Component]
     flags: list[str]
     error: Problem | None = None
+    criteria: Annotated[list[CriterionResult] | None, Field(exclude_if=_is_none)] = None
+    """In the order of the sample's criteria; absent if the recipe has no rubric."""
+    unanswered: Annotated[int | None, Field(exclude_if=_is_none)] = None
+    """Number of criteria without a verdict, which are left out; absent if the recipe has no rubric."""
 
 
 class RewardCounts(BaseModel):
@@ -148,6 +173,8 @@ class RewardReply(BaseModel):
     counts: RewardCounts
     provenance: RewardProvenance
     timings_ms: Timings
+    range: Annotated[tuple[float, float] | None, Field(exclude_if=_is_none)] = None
+    """The recipe's least and greatest reward; absent if they are 0 and 1."""
 
 
 class Vote(BaseModel):
@@ -274,6 +301,8 @@ class RecipeReply(BaseModel):
     tags: dict[str, Any]
     rules: dict[str, Any]
     guards: dict[str, Any] | None = None
+    range: tuple[float, float] = (0.0, 1.0)
+    """The least and the greatest reward."""
     signals: dict[str, Any]
 
 

@@ -27,6 +27,10 @@ END_CHARACTERS = 200
 _FENCE = re.compile(r"```(?:\w{0,12}[ \t]*\n)?(?P<inner>(?:(?!```).)*)```", re.DOTALL)
 
 
+CLOSING = 2
+"""Group of the closing tag of the thinking, in `_tag_pattern`."""
+
+
 class Completion(NamedTuple):
     """The parts of a policy's response."""
 
@@ -57,6 +61,22 @@ def read_completion(response: str, tags: Tags, *, as_meant: bool = False) -> Com
     else:
         read = _read_marked(response, tags, tags.answer, as_meant=as_meant)
     return read._replace(answer=unwrapped(read.answer)) if as_meant else read
+
+
+def read_thinking(response: str, tags: Tags, *, as_meant: bool = False) -> str:
+    """Return the text of the first closed thinking, stripped; empty if there is none.
+
+    Its opening tag may have been part of the prompt.
+    """
+    if tags.thinking is None:
+        return ""
+    pattern = _tag_pattern(tags.thinking, tags.thinking, tags.tighten or as_meant, as_meant)
+    start = 0
+    for mark in pattern.finditer(response):
+        if mark.lastindex == CLOSING:
+            return response[start : mark.start()].strip()
+        start = start or mark.end()
+    return ""
 
 
 def _without_end_tokens(response: str) -> str:

@@ -8,12 +8,12 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -21,19 +21,27 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
+    create_model,
     field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
 
 from medreward.errors import SetupError
-from medreward.guards.chain import GuardChain, GuardName, guards_identity
+from medreward.guards.chain import BEFORE_SETTLING, GuardChain, GuardName, guards_identity
+from medreward.signals.registry import SHIPPED, Kinds, KnownKind, range_of
 
-SignalName = Literal["accuracy_llm", "accuracy_embed", "modality", "format"]
-SIGNALS: tuple[SignalName, ...] = get_args(SignalName)
+SignalName = str
+SIGNALS: tuple[SignalName, ...] = ("accuracy_llm", "accuracy_embed", "modality", "format")
+"""The signals of MediX-R1; a recipe may have others beside them, or in their place."""
 
 TagName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Range = tuple[float, float]
+UNIT: Final[Range] = (0.0, 1.0)
+RUBRIC: Final = "rubric"
+"""The signal of a sample's criteria, and the judge's template about one of them."""
 
 
 class _Table(BaseModel):
@@ -105,7 +113,8 @@ class Guards(_Table):
 class Weighted(_Table):
     """A signal that is 0 or 1."""
 
-    weight: Weight
+    weight: Finite
+    """Between 0 and 1, unless the recipe declares its range."""
 
 
 class Judged(Weighted):
@@ -130,24 +139,49 @@ class Formatted(Weighted):
     """There has to be one block of each kind, and something in the answer."""
 
 
+class Rubric(Weighted):
+    """The points that the answer earns by the sample's criteria, over the positive points."""
+
+    lowest: Annotated[float, Field(ge=-100, le=0, allow_inf_nan=False)] = -2.0
+    """A rubric under which an answer could earn less is refused, whatever the answer."""
+    least_answered: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of the points that have to be answered, in absolute numbers; with less, the sample is
+    unscored."""
+
+
 class Signals(_Table):
-    """Signals that a recipe adds up; an absent one is neither computed nor reported."""
+    """Signals that a recipe adds up; an absent one is neither computed nor reported.
+
+    `signals_with` adds a field for each known kind.
+    """
 
     accuracy_llm: Judged | None = None
     accuracy_embed: Thresholded | None = None
     modality: Weighted | None = None
     format: Formatted | None = None
+    rubric: Annotated[Rubric | None, Field(exclude_if=_is_unset)] = None
 
     def __iter__(self) -> Iterator[tuple[SignalName, Weighted]]:  # type: ignore[override]
-        """Yield name and signal of those that are present, in the order of `SIGNALS`."""
-        for name in SIGNALS:
+        """Yield name and signal of those that are present, in the order of the fields."""
+        for name in type(self).model_fields:
             signal = getattr(self, name)
             if signal is not None:
                 yield name, signal
 
 
+class KindSignal(NamedTuple):
+    """A signal of one of the kinds, as a recipe has it."""
+
+    known: KnownKind
+    options: BaseModel
+    """Its table in the recipe, which has the kind's options."""
+
+
 class Recipe(_Table):
-    """A named way to turn signals into one reward between 0 and 1."""
+    """A named way to turn signals into one reward."""
+
+    kinds: ClassVar[Kinds] = MappingProxyType({})
+    """The kinds that `signals` may name beside its own fields."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     version: Annotated[int, Field(ge=1)]
@@ -158,6 +192,8 @@ class Recipe(_Table):
     """A table, or "none" if the policy uses no tags."""
     rules: Rules = Rules()
     guards: Annotated[Guards | None, Field(exclude_if=_is_unset)] = None
+    range: Annotated[tuple[Finite, Finite] | None, Field(exclude_if=_is_unset)] = None
+    """The least and the greatest reward; None for one between 0 and 1, whose weights add up to 1."""
     signals: Signals
 
     @field_validator("tags", mode="before")
@@ -167,8 +203,17 @@ class Recipe(_Table):
 
     @field_validator("signals")
     @classmethod
-    def _weights_add_up(cls, signals: Signals) -> Signals:
-        total = math.fsum(signal.weight for _, signal in signals)
+    def _weights_add_up(cls, signals: Signals, info: ValidationInfo) -> Signals:
+        weights = {name: signal.weight for name, signal in signals}
+        if info.data.get("range") is not None:
+            return signals
+        for name, weight in weights.items():
+            if not 0 <= weight <= 1:
+                raise ValueError(
+                    f"the weight of {name} is not between 0 and 1; other weights need `range`, the "
+                    "least and the greatest reward"
+                )
+        total = math.fsum(weights.values())
         if not math.isclose(total, 1.0, abs_tol=1e-9):
             raise ValueError(f"the weights must add up to 1; these add up to {total:.12g}")
         return signals
@@ -181,12 +226,13 @@ class Recipe(_Table):
 
     def _contradictions(self) -> Iterator[str]:
         """Yield what is wrong with several parts together."""
+        yield from self._contradictions_of_weights()
         has_tags = self.tags.thinking or self.tags.answer
         if self.signals.modality and not self.tags.modalities:
             yield "the modality signal needs `tags.modalities`"
         if self.signals.modality and not has_tags:
             yield "the modality signal needs a thinking or answer tag to stand before"
-        if self.signals.modality and math.isclose(self.signals.modality.weight, 1.0):
+        if self.signals.modality and not any(self.weights_without_modality.values()):
             yield "modality cannot be the only weight: it is dropped where unknown"
         if self.signals.format and not has_tags:
             yield "the format signal needs a thinking or answer tag to look for"
@@ -197,6 +243,69 @@ class Recipe(_Table):
             yield "`rules.needs_answer_tag` needs `tags.answer`"
         if self.wants_witness and (embed is None or self.signals.accuracy_llm is None):
             yield "`guards.witness_cosine` needs accuracy_llm and accuracy_embed"
+
+    def _contradictions_of_weights(self) -> Iterator[str]:
+        if not self.weights:
+            yield "`signals`: empty; a recipe needs at least one"
+        low, high = self.computed_range
+        least, most = self.bounds
+        if not least < most:
+            yield "`range`: the least reward has to be below the greatest"
+        if low < least - 1e-9 or high > most + 1e-9:
+            yield (
+                f"the signals give rewards from {low:.12g} to {high:.12g}, which is not within "
+                f"{least:g} to {most:g}; write `range = [{low:.12g}, {high:.12g}]`"
+            )
+
+    @property
+    def bounds(self) -> Range:
+        """The least and the greatest reward."""
+        return self.range or UNIT
+
+    @cached_property
+    def computed_range(self) -> Range:
+        """The least and the greatest reward that weights and ranges of the signals allow."""
+        ranges = dict.fromkeys(self.weights, UNIT)
+        if self.signals.rubric is not None:
+            ranges[RUBRIC] = (self.signals.rubric.lowest, 1.0)
+        for name, (known, options) in self.kind_signals.items():
+            ranges[name] = range_of(name, known.kind, options)
+        lows, highs = [], []
+        for weights in (self.weights, self.weights_without_modality):
+            ends = [sorted(w * end for end in ranges[name]) for name, w in weights.items()]
+            lows.append(math.fsum(low for low, _ in ends))
+            highs.append(math.fsum(high for _, high in ends))
+        return min(lows), max(highs)
+
+    def to_unit(self, reward: float) -> float:
+        """Map a reward from the recipe's range to 0..1, as alerts and trainers' scores want it."""
+        if self.range is None or self.range == UNIT:
+            return reward
+        low, high = self.range
+        return (reward - low) / (high - low)
+
+    @cached_property
+    def kind_signals(self) -> Mapping[SignalName, KindSignal]:
+        """The signals that are of one of the kinds."""
+        return MappingProxyType(
+            {
+                name: KindSignal(self.kinds[name], signal)
+                for name, signal in self.signals
+                if name in self.kinds
+            }
+        )
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Names of the templates that the judge has to answer, each once."""
+        named = (self.template, *([RUBRIC] if self.signals.rubric else []))
+        return tuple(dict.fromkeys(named))
+
+    @cached_property
+    def rubric_guards(self) -> GuardChain:
+        """Guards against text meant for the judge, which stand in front of criteria, too."""
+        checks = self.guards.checks if self.guards else ()
+        return GuardChain([name for name in checks if name in BEFORE_SETTLING], settles=False)
 
     @cached_property
     def guard_chain(self) -> GuardChain:
@@ -216,74 +325,96 @@ class Recipe(_Table):
 
     @cached_property
     def weights_without_modality(self) -> Mapping[SignalName, float]:
-        """Weights of samples without a known modality: the others, scaled up to the same sum."""
+        """Weights of samples without a known modality: the others, scaled up to the same sum.
+
+        If a weight is negative, the others stay what they are: their sum may be nothing.
+        """
         if "modality" not in self.weights:
             return self.weights
         total = math.fsum(self.weights.values())
-        scale = total / (total - self.weights["modality"])
+        left = total - self.weights["modality"]
+        scale = total / left if left > 0 and min(self.weights.values()) >= 0 else 1.0
         others: dict[SignalName, float] = {
             name: weight * scale for name, weight in self.weights.items() if name != "modality"
         }
         return MappingProxyType(others)
 
-    def fingerprint(self, template_sha: str) -> str:
-        """Return a digest of everything in the recipe and its template that can change a reward."""
+    def fingerprint(self, template_sha: str, *others: str) -> str:
+        """Return a digest of everything in the recipe and its templates that can change a reward.
+
+        *others* are the hashes of its templates but the first.
+        """
         content = self.model_dump(mode="json", exclude={"description"})
-        parts = [content, template_sha]
+        parts: list[Any] = [content, template_sha]
         if self.guards is not None:
             parts.append(self.guards.identity)
+        parts += others
+        parts += [[name, *known.identity] for name, (known, _) in self.kind_signals.items()]
         canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def read_recipe(text: str, *, source: str) -> Recipe:
-    """Parse one recipe file; error messages name it by *source*."""
+def recipe_with(kinds: Kinds) -> type[Recipe]:
+    """Make the class of recipes that may name *kinds*: a table in `signals` for each."""
+    tables: dict[str, Any] = {
+        name: (
+            create_model(f"Signal_{name}", __base__=(known.kind.options, Weighted)) | None,
+            Field(default=None, exclude_if=_is_unset),
+        )
+        for name, known in kinds.items()
+    }
+    signals = create_model("Signals", __base__=Signals, **tables)
+    made: type[Recipe] = create_model("Recipe", __base__=Recipe, signals=(signals, ...))
+    made.kinds = MappingProxyType(dict(kinds))
+    return made
+
+
+def read_recipe(text: str, *, source: str, model: type[Recipe] = Recipe) -> Recipe:
+    """Parse one recipe file; error messages name it by *source*, and *model* says what it may hold."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise SetupError(f"recipe {source}: not TOML: {exc}") from exc
     try:
-        return Recipe.model_validate(table)
+        return model.model_validate(table)
     except ValidationError as exc:
-        details = "; ".join(_explain(error) for error in exc.errors())
+        details = "; ".join(_explain(error, model) for error in exc.errors())
         raise SetupError(f"recipe {source}: {details}") from exc
 
 
-def _explain(error: ErrorDetails) -> str:
+def _explain(error: ErrorDetails, model: type[Recipe]) -> str:
     """Describe an error with its key; for an unknown key, suggest the nearest known one."""
     where = ".".join(str(part) for part in error["loc"]) or "the file"
     if error["type"] != "extra_forbidden":
         return f"`{where}`: {error['msg']}"
     *parents, unknown = (str(part) for part in error["loc"])
-    known = _keys_of(parents)
+    known = _keys_of(parents, model)
     meant = difflib.get_close_matches(unknown, known, n=1)
     hint = f"did you mean `{meant[0]}`?" if meant else f"choose from {', '.join(known)}"
     return f"`{where}`: unknown key; {hint}"
 
 
-def _keys_of(parents: list[str]) -> list[str]:
-    tables: Mapping[str, type[BaseModel]] = {
-        "tags": Tags,
-        "rules": Rules,
-        "guards": Guards,
-        "signals": Signals,
-        "signals.accuracy_llm": Judged,
-        "signals.accuracy_embed": Thresholded,
-        "signals.modality": Weighted,
-        "signals.format": Formatted,
-    }
-    return list(tables.get(".".join(parents), Recipe).model_fields)
+def _keys_of(parents: Sequence[str], table: type[BaseModel]) -> list[str]:
+    """Return the keys of the table at a path of keys."""
+    for parent in parents:
+        annotation = table.model_fields[parent].annotation
+        choices = (annotation, *get_args(annotation))
+        table = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(table.model_fields)
 
 
-def load_recipes(paths: Iterable[Path] = ()) -> dict[str, Recipe]:
+def load_recipes(paths: Iterable[Path] = (), kinds: Kinds = SHIPPED) -> dict[str, Recipe]:
     """Load the built-in recipes and those in the user's files and folders, by name.
+
+    They may name *kinds* of signals.
 
     Raises:
         SetupError: a file cannot be read, is not a valid recipe, or repeats a name.
     """
     recipes: dict[str, Recipe] = {}
+    model = recipe_with(kinds)
     for source, text in (*_built_in(), *_from_paths(paths)):
-        recipe = read_recipe(text, source=source)
+        recipe = read_recipe(text, source=source, model=model)
         if recipe.name in recipes:
             raise SetupError(f"recipe {source}: the name {recipe.name!r} is taken; choose another")
         recipes[recipe.name] = recipe

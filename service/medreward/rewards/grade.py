@@ -13,6 +13,7 @@ from medreward.guards.pair import Veto
 from medreward.inference.answers import Answered, Answers
 from medreward.parsing.completion import unwrapped
 from medreward.parsing.sample import Reading, decide
+from medreward.rewards.rubric import best_of, criteria_problem, points_share
 from medreward.samples import Criterion, Item, Limits, Source, too_long
 
 VIEWS = (View.AS_WRITTEN, View.SWAPPED, View.WITHOUT_QUESTION, View.OTHER_ENGINE)
@@ -103,7 +104,9 @@ def plan_item(
 ) -> GradingPlan:
     """Settle an item that needs no judge; otherwise list its inquiries."""
     is_rubric = template.name == "rubric"
-    problem = _item_problem(item, limits) or (_rubric_problem(item) if is_rubric else None)
+    problem = _item_problem(item, limits) or (
+        criteria_problem(item.criteria or ()) if is_rubric else None
+    )
     if problem is not None:
         return GradingPlan(template, outcome=Ungraded(problem))
     settled: Grade | Ungraded | None = None if is_rubric else _settled_grade(item, template)
@@ -165,21 +168,6 @@ def _item_problem(item: Item, limits: Limits) -> Problem | None:
         (found for name, text in texts.items() if (found := too_long(name, text or "", limits))),
         None,
     )
-
-
-def _rubric_problem(item: Item) -> Problem | None:
-    """Return the problem of a rubric by which no answer can earn points, or of a blank line in it."""
-    criteria = item.criteria or ()
-    blank = next((i for i, criterion in enumerate(criteria) if not criterion.text.strip()), None)
-    if blank is not None:
-        told = f"criteria[{blank}].text: blank; say what the answer has to meet"
-    elif not criteria:
-        told = "criteria: empty; give at least one"
-    elif all(criterion.points <= 0 for criterion in criteria):
-        told = "criteria: at least one criterion needs positive points"
-    else:
-        return None
-    return Problem(ProblemKind.INVALID_REQUEST, told)
 
 
 def _settled_grade(item: Item, template: Template) -> Grade | None:
@@ -279,9 +267,8 @@ def _grade_rubric(cast: Sequence[tuple[Criterion, tuple[Vote, ...]]]) -> Grade |
 
 def rubric_score(verdicts: Sequence[CriterionVerdict]) -> float:
     """Divide the points of the criteria met by the positive points, clipped to 0..1."""
-    earned = math.fsum(v.criterion.points for v in verdicts if v.verdict == "YES")
-    possible = math.fsum(v.criterion.points for v in verdicts if v.criterion.points > 0)
-    return min(1.0, max(0.0, earned / possible))
+    earned = (v.criterion.points for v in verdicts if v.verdict == "YES")
+    return min(1.0, max(0.0, points_share(earned, (best_of(v.criterion) for v in verdicts))))
 
 
 def _majority(votes: tuple[Vote, ...]) -> Verdict | Problem:

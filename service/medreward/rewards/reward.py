@@ -15,6 +15,8 @@ from medreward.inference.answers import Answered, Answers
 from medreward.parsing.sample import FORMAT, ParsedSample
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, SignalName
+from medreward.rewards.further import FurtherSignals
+from medreward.rewards.rubric import CriterionResult
 from medreward.samples import Source
 
 Signals = Mapping[SignalName, Signal | Problem]
@@ -40,13 +42,15 @@ Components = Mapping[SignalName, Component]
 
 
 class Reward(NamedTuple):
-    """A reward between 0 and 1, with the components that add up to it."""
+    """A reward within the recipe's range, with the components that add up to it."""
 
     total: float
     components: Components
     flags: tuple[str, ...] = ()
     answer: str = ""
     """Answer inside the response."""
+    criteria: tuple[CriterionResult, ...] | None = None
+    """Results of the sample's criteria; None if the recipe has no rubric."""
 
 
 class Unscored(NamedTuple):
@@ -57,6 +61,8 @@ class Unscored(NamedTuple):
     flags: tuple[str, ...] = ()
     answer: str = ""
     """Empty if the response is over its limit and was not parsed."""
+    criteria: tuple[CriterionResult, ...] | None = None
+    """Results of the sample's criteria; None if the recipe has no rubric."""
 
 
 def compose(
@@ -84,7 +90,8 @@ def compose(
         return Unscored(problem, components, flags, answer)
     total = math.fsum([part.weight * part.signal.value for part in components.values()])
     # Scaled weights may add up to slightly more than 1 by rounding.
-    return Reward(min(1.0, total), components, flags, answer)
+    least, most = recipe.bounds
+    return Reward(max(least, min(most, total)), components, flags, answer)
 
 
 def _gated(signals: Signals) -> Signal | Problem:
@@ -147,9 +154,20 @@ class RewardComposer:
         """
         return all(_says_yes(view) and not _is_of_second(view) for view in views)
 
-    def rewards(self, parsed_samples: Sequence[ParsedSample]) -> list[Reward | Unscored]:
-        """Return the samples' rewards, in order; equal samples share one result."""
-        return list(map(self._reward, parsed_samples))
+    def rewards(
+        self, parsed_samples: Sequence[ParsedSample], further: FurtherSignals | None = None
+    ) -> list[Reward | Unscored]:
+        """Return the samples' rewards, in order; equal samples without *further* signals share one."""
+        if further is None:
+            return list(map(self._reward, parsed_samples))
+        return [
+            compose(
+                {**self._signals(parsed), **more.signals}, self._recipe, parsed.flags, parsed.answer
+            )._replace(criteria=more.criteria)
+            for parsed, more in zip(
+                parsed_samples, further.of_samples(self._judgements), strict=True
+            )
+        ]
 
     def _reward(self, parsed: ParsedSample) -> Reward | Unscored:
         if parsed in self._settled:

@@ -23,15 +23,22 @@ class Observed(NamedTuple):
     answer_characters: int
     """0 if the response was not parsed."""
     reward: float | None
-    """None if the sample is unscored."""
+    """From 0 to 1, in the recipe's range; None if the sample is unscored."""
     components: Mapping[str, float]
     flags: tuple[str, ...]
     reference: int | None = None
     """Hash of the reference that equals the answer, otherwise of the first; computed as `answer`."""
 
 
-def observed(samples: Sequence[Sample], results: Sequence[Reward | Unscored]) -> Iterator[Observed]:
-    """Yield the observations of one request's samples and their results."""
+def observed(
+    samples: Sequence[Sample],
+    results: Sequence[Reward | Unscored],
+    to_unit: Callable[[float], float] = float,
+) -> Iterator[Observed]:
+    """Yield the observations of one request's samples and their results.
+
+    *to_unit* maps a reward from its recipe's range to 0..1.
+    """
     said, groups = _Hashes[str](_plain), _Hashes[str](_of_group)
     prompts = _Hashes[tuple[str, ...]](_joined)
     # Equal samples share one result.
@@ -45,7 +52,7 @@ def observed(samples: Sequence[Sample], results: Sequence[Reward | Unscored]) ->
             prompts[sample.question or "", *sample.references] if group is None else groups[group],
             given,
             len(result.answer),
-            result.total if isinstance(result, Reward) else None,
+            to_unit(result.total) if isinstance(result, Reward) else None,
             values[id(result)],
             result.flags,
             _reference(sample, given, said),

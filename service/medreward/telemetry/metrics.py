@@ -184,6 +184,11 @@ class Metrics:
     verdicts: Labelled[Counter] = counter(
         "medreward_verdicts", "What the judge or a rule said, by sample.", "verdict"
     )
+    reward_range: Labelled[Gauge] = gauge(
+        "medreward_reward_range",
+        "The least and the greatest reward of each recipe.",
+        *("recipe", "end"),
+    )
     rewards: Distribution = distribution(
         "medreward_reward", "Rewards given.", SHARE_BUCKETS, "recipe"
     )

@@ -1,13 +1,17 @@
 """Recipes: data that is refused at start where it is wrong."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from medreward.engines.templates import load_templates
 from medreward.errors import SetupError
-from medreward.recipes.recipe import Recipe, Tags, load_recipes, read_recipe
+from medreward.recipes.recipe import Recipe, Tags, load_recipes, read_recipe, recipe_with
+from medreward.signals.kind import SignalKind
+from medreward.signals.registry import KnownKind
 
 MINIMAL = """
 name = "mine"
@@ -82,6 +86,12 @@ def test_what_guards_know_is_part_of_a_recipes_fingerprint() -> None:
         (("[signals.accuracy_llm]", "[signals.bleu]"), "choose from accuracy_llm, accuracy_embed"),
         (("weight = 0.9", "weight = 0.8"), "add up to 1; these add up to 0.9"),
         (("weight = 0.9", "weight = nan"), "signals.accuracy_llm.weight"),
+        (("weight = 0.9", "weight = 1.9"), "accuracy_llm is not between 0 and 1"),
+        (("weight = 0.9", "weight = -0.9"), "other weights need `range`"),
+        (("version = 1", "version = 1\nrange = [0, 0.9]"), "write `range = [0, 1]`"),
+        (("version = 1", "version = 1\nrange = [1, 1]"), "has to be below the greatest"),
+        (("version = 1", "version = 1\nrange = [0, inf]"), "range.1"),
+        (("[signals.accuracy_llm]", "[signals.rubric]\nlowst = -1"), "did you mean `lowest`?"),
         (("weight = 0.9", "wieght = 0.9"), "did you mean `weight`?"),
         (("[tags]", '[guards]\nchecks = ["hegde"]\n[tags]'), "guards.checks"),
         (("[tags]", "[guards]\nwitness_cosine = 0.7\n[tags]"), "needs accuracy_llm and"),
@@ -114,7 +124,7 @@ def test_recipes_come_from_the_users_files_and_folders_too(tmp_path: Path) -> No
 
     found = set(load_recipes([folder, tmp_path / "other.toml"]))
 
-    assert found == {"medix-r1", "medix-r1-guarded", "mine", "other"}
+    assert found == {*load_recipes(), "mine", "other"}
 
 
 @pytest.mark.parametrize(
@@ -194,3 +204,103 @@ signals.accuracy_llm.weight = 1.0
 """
 
     assert read_recipe(text, source="plain.toml").tags == Tags(thinking=None, answer=None)
+
+
+SIGNED = MINIMAL.replace("version = 1", "version = 1\nrange = [-2.0, 3.0]")
+
+
+@pytest.mark.parametrize(
+    ("weights", "computed"),
+    [((3.0, -2.0), (-2.0, 3.0)), ((1.0, -1.0), (-1.0, 1.0)), ((0.0, 0.5), (0.0, 0.5))],
+)
+def test_a_recipe_that_declares_its_range_may_have_any_weights(
+    weights: tuple[float, float], computed: tuple[float, float]
+) -> None:
+    """Negative ones too, and such as add up to 0, as long as the rewards stay in the range."""
+    judge, form = weights
+    text = SIGNED.replace("weight = 0.9", f"weight = {judge}").replace(
+        "weight = 0.1", f"weight = {form}"
+    )
+
+    recipe = read_recipe(text, source="test")
+
+    assert recipe.computed_range == computed
+    assert recipe.bounds == (-2.0, 3.0)
+    assert [recipe.to_unit(reward) for reward in (-2.0, 0.5, 3.0)] == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "modality", "left"),
+    [
+        ((0.6, 0.1), 0.3, {"accuracy_llm": 0.6 / 0.7, "format": 0.1 / 0.7}),
+        ((0.5, -0.5), 0.3, {"accuracy_llm": 0.5, "format": -0.5}),
+        ((0.5, 0.2), -0.7, {"accuracy_llm": 0.5, "format": 0.2}),
+    ],
+)
+def test_without_a_modality_sums_that_cannot_be_scaled_stay(
+    weights: tuple[float, float], modality: float, left: dict[str, float]
+) -> None:
+    """Weights that add up to nothing, or less, are not divided by their sum."""
+    text = SIGNED.replace("weight = 0.9", f"weight = {weights[0]}").replace(
+        "weight = 0.1", f"weight = {weights[1]}\n[signals.modality]\nweight = {modality}"
+    )
+    text = text.replace("[tags]", '[tags]\nmodalities = ["X_RAY"]')
+
+    assert read_recipe(text, source="test").weights_without_modality == pytest.approx(left)
+
+
+class Words(BaseModel):
+    """The most words of an answer."""
+
+    most_words: int = 9
+
+
+KIND = SignalKind(Words, BaseModel, lambda *_: 0.5, range=lambda o: (-o.most_words, 1.0))
+MODEL = recipe_with({"brevity": KnownKind(KIND)})
+BREVITY = SIGNED.replace("-2.0", "-9.0") + "\n[signals.brevity]\nweight = 1\nmost_words = 8\n"
+
+
+def test_a_kind_of_signal_is_a_table_of_a_recipe() -> None:
+    """It has a weight, the kind's options, and the kind's range under them."""
+    recipe = read_recipe(BREVITY, source="test", model=MODEL)
+
+    assert recipe.weights["brevity"] == 1.0
+    assert recipe.computed_range == (-8.0, 2.0)
+    assert recipe.kind_signals["brevity"].options.model_dump() == {"weight": 1, "most_words": 8}
+    assert MODEL.model_validate(recipe.model_dump()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("most_words", "most_wrods"), "did you mean `most_words`?"),
+        (("most_words = 8", 'most_words = "few"'), "`signals.brevity.most_words`"),
+        (("[signals.brevity]", "[signals.brevty]"), "did you mean `brevity`?"),
+        (("weight = 1\n", ""), "`signals.brevity.weight`: Field required"),
+        (("most_words = 8", "most_words = 80"), "not within -9 to 3"),
+    ],
+)
+def test_a_wrong_table_of_a_kind_is_refused_with_the_key(
+    change: tuple[str, str], told: str
+) -> None:
+    """As for the other signals."""
+    with pytest.raises(SetupError) as refusal:
+        read_recipe(BREVITY.replace(*change), source="mine.toml", model=MODEL)
+
+    assert told in str(refusal.value)
+
+
+def test_the_version_of_a_kind_is_in_the_fingerprint() -> None:
+    """A kind that gives another value for the same inputs is another version, so another recipe."""
+    newer = recipe_with({"brevity": KnownKind(replace(KIND, version=2))})
+    recipes = [read_recipe(BREVITY, source="test", model=model) for model in (MODEL, newer)]
+
+    assert len({recipe.fingerprint("") for recipe in recipes}) == 2
+
+
+def test_the_template_of_criteria_is_in_the_fingerprint() -> None:
+    """A recipe with a rubric beside the reference has two templates, each in its fingerprint."""
+    recipe = load_recipes()["medix-r1-guarded-rubric"]
+
+    assert recipe.templates == ("equivalence", "rubric")
+    assert recipe.fingerprint("sha", "one") != recipe.fingerprint("sha", "other")

@@ -21,6 +21,8 @@ FAILURE_KINDS = {
     ProblemKind.INVALID_REFERENCE: "verifier_error",
     ProblemKind.TOO_LONG: "verifier_error",
     ProblemKind.UNREADABLE: "verifier_error",
+    ProblemKind.INVALID_REQUEST: "verifier_error",
+    ProblemKind.SIGNAL_FAILED: "verifier_error",
 }
 """Gym's kinds of failure; any other problem is `judge_failed`."""
 

@@ -8,7 +8,9 @@ from medreward.recipes.recipe import Recipe
 from medreward.rewards.reward import Components, Reward, Unscored
 
 
-def number_for(result: Reward | Unscored, on_unscored: OnUnscored, *, name: str) -> float:
+def number_for(
+    result: Reward | Unscored, recipe: Recipe, on_unscored: OnUnscored, *, name: str
+) -> float:
     """Return the reward of a sample, or the substitute that *on_unscored* names.
 
     Raises:
@@ -19,7 +21,7 @@ def number_for(result: Reward | Unscored, on_unscored: OnUnscored, *, name: str)
         return result.total
     if on_unscored == "zero":
         return 0.0
-    imputed = _mean_of(result.components) if on_unscored == "impute" else None
+    imputed = _imputed(result.components, recipe) if on_unscored == "impute" else None
     if imputed is not None:
         return imputed
     problem = result.problem
@@ -40,10 +42,18 @@ def logs_of(result: Reward | Unscored, recipe: Recipe) -> dict[str, float]:
     return logs
 
 
-def _mean_of(components: Components) -> float | None:
-    """Return the weighted mean; None if only rules gave values, since they reward the format."""
+def _imputed(components: Components, recipe: Recipe) -> float | None:
+    """Return the sum of the components, scaled up to all weights.
+
+    It is None if only rules gave values, since they reward the format, and if the weights of the
+    components cannot be scaled, since their sum is not positive.
+    """
     parts = components.values()
     weight = math.fsum(part.weight for part in parts)
-    if not weight or all(part.signal.source == "rule" for part in parts):
+    if weight <= 0 or all(part.signal.source == "rule" for part in parts):
         return None
-    return math.fsum(part.weight * part.signal.value for part in parts) / weight
+    mean = math.fsum(part.weight * part.signal.value for part in parts) / weight
+    if recipe.range is None:
+        return mean
+    least, most = recipe.range
+    return max(least, min(most, mean * math.fsum(recipe.weights.values())))

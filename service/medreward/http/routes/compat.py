@@ -88,7 +88,7 @@ async def slime(request: Request) -> Response:
         samples = [Sample(response=without_end(body.response), **dict(body.label))]
         names = Names("response", lambda _: "label.modality")
         recipe, (result,) = await _rewarded(request, samples, options, permit, names)
-        reward = number_for(result, options.on_unscored, name="the sample")
+        reward = number_for(result, recipe, options.on_unscored, name="the sample")
         return plain_json(
             reward if options.key is None else logs_of(result, recipe) | {options.key: reward}
         )
@@ -198,11 +198,12 @@ def _openrlhf_reply(
     options: RewardUrlOptions,
 ) -> Response:
     rewards = [
-        number_for(result, options.on_unscored, name=f"query[{number}]")
+        number_for(result, recipe, options.on_unscored, name=f"query[{number}]")
         for number, result in enumerate(results)
     ]
+    scores = list(map(recipe.to_unit, rewards))
     logs = [logs_of(result, recipe) for result in results]
     if isinstance(body.query, str):
-        return plain_json({"rewards": rewards[0], "scores": rewards[0], "extra_logs": logs[0]})
+        return plain_json({"rewards": rewards[0], "scores": scores[0], "extra_logs": logs[0]})
     columns = {name: [log[name] for log in logs] for name in ("scored", *recipe.weights)}
-    return plain_json({"rewards": rewards, "scores": rewards, "extra_logs": columns})
+    return plain_json({"rewards": rewards, "scores": scores, "extra_logs": columns})

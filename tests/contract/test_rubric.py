@@ -1,0 +1,226 @@
+"""Rewards by rubrics over HTTP: the reply, its range, and what the judge is asked."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medreward.app import create_app
+from medreward.engines.embedders.hashed import HashedEmbedder
+from medreward.engines.judge import Inquiry, Judgement
+from medreward.engines.judges.scripted import ScriptedJudge, certain
+from medreward.engines.templates import Template
+from medreward.errors import Problem, ProblemKind
+from medreward.http import schemas
+from medreward.settings import Settings
+from tests.conftest import Serve
+from tests.support.service import over_asgi
+
+LOST = Problem(ProblemKind.JUDGE_UNREACHABLE, "judge: nobody home")
+CRITERIA: list[dict[str, Any]] = [
+    {"text": "Advises to call an ambulance.", "points": 6},
+    {"text": "Names a dose of aspirin.", "points": 4},
+    {"text": "Tells to wait until morning.", "points": -8},
+]
+
+
+class CriteriaJudge(ScriptedJudge):
+    """A judge whose verdict depends on the criterion alone; the default is NO."""
+
+    def __init__(self, said: Mapping[str, str | Problem], *, batch: int = 64) -> None:
+        super().__init__(batch=batch)
+        self._said = said
+
+    async def decide(self, inquiries: Sequence[Inquiry]) -> Sequence[Judgement | Problem]:
+        """Look the criterion up."""
+        self.batches.append(list(inquiries))
+        return [self._verdict(inquiry) for inquiry in inquiries]
+
+    def _verdict(self, inquiry: Inquiry) -> Judgement | Problem:
+        said = self._said.get(inquiry.criterion or "", "NO")
+        return said if isinstance(said, Problem) else certain(inquiry.template, said)
+
+
+def sample(response: str = "Call an ambulance.", **fields: Any) -> dict[str, Any]:
+    """A sample with a rubric and no reference."""
+    return {"response": response, "reference": "", "criteria": CRITERIA, **fields}
+
+
+async def replied(serve: Serve, judge: CriteriaJudge, *samples: dict[str, Any]) -> dict[str, Any]:
+    """Score samples by the recipe `rubric`."""
+    async with serve(judge=judge, recipe="rubric") as client:
+        reply = await client.post("/reward", json={"samples": samples})
+        body: dict[str, Any] = reply.json()
+    assert schemas.RewardReply.model_validate(body).model_dump(mode="json") == body
+    return body
+
+
+@pytest.mark.anyio
+async def test_a_rubric_is_told_criterion_by_criterion(serve: Serve) -> None:
+    """Reward, range, and of each criterion verdict, points and P(YES), or its error."""
+    judge = CriteriaJudge({CRITERIA[0]["text"]: "YES", CRITERIA[2]["text"]: "YES"})
+
+    body = await replied(serve, judge, sample())
+
+    (result,) = body["results"]
+    met = {"verdict": "YES", "choice": None, "p_yes": 1.0, "source": "judge", "error": None}
+    assert result["status"] == "scored"
+    assert result["reward"] == pytest.approx(-0.2)
+    assert body["range"] == [-2.0, 1.0]
+    assert result["components"]["rubric"]["value"] == result["reward"]
+    assert result["unanswered"] == 0
+    assert result["criteria"] == [
+        met | {"points": 6.0},
+        met | {"points": 0.0, "verdict": "NO", "p_yes": 0.0},
+        met | {"points": -8.0},
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_failed_criterion_is_left_out_and_told(serve: Serve) -> None:
+    """With four fifths of the points answered there is a reward; with fewer, the failure."""
+    few = [*CRITERIA[:2], {"text": "Is polite.", "points": 2}]
+    judge = CriteriaJudge({"Is polite.": LOST, CRITERIA[0]["text"]: "YES"})
+
+    body = await replied(serve, judge, sample(criteria=few), sample(criteria=few[::2][::-1]))
+
+    scored, unscored = body["results"]
+    assert scored["reward"] == 0.6
+    assert scored["unanswered"] == unscored["unanswered"] == 1
+    assert scored["criteria"][2]["error"]["kind"] == "judge_unreachable"
+    assert (unscored["reward"], unscored["error"]["kind"]) == (None, "judge_unreachable")
+
+
+@pytest.mark.anyio
+async def test_a_sample_with_an_unusable_rubric_is_refused_by_itself(serve: Serve) -> None:
+    """Its neighbours are scored, and no question is asked about it."""
+    judge = CriteriaJudge({})
+    many = [{"text": f"Criterion {number}.", "points": 1} for number in range(201)]
+
+    body = await replied(serve, judge, sample(criteria=many), sample(criteria=None), sample())
+
+    kinds = [result["error"] and result["error"]["kind"] for result in body["results"]]
+    assert kinds == ["invalid_request", "invalid_request", None]
+    assert body["counts"]["judge_calls"] == 3
+
+
+@pytest.mark.anyio
+async def test_equal_criteria_are_asked_once_and_in_batches(serve: Serve) -> None:
+    """64 samples by 12 criteria: 768 verdicts, a question for each distinct pair, full batches."""
+    criteria = [{"text": f"Criterion {number}.", "points": 1} for number in range(12)]
+    judge = CriteriaJudge({}, batch=32)
+    samples = [sample(f"Answer {number // 2}.", criteria=criteria) for number in range(64)]
+
+    body = await replied(serve, judge, *samples)
+
+    _, *batches = judge.batches  # the first is the warm-up
+    assert body["counts"]["scored"] == 64
+    assert body["counts"]["judge_calls"] == sum(map(len, batches)) == 32 * 12
+    assert len(batches) == 12  # a 64th of one request a verdict
+
+
+@pytest.mark.anyio
+async def test_criteria_are_counted_as_questions(serve: Serve) -> None:
+    """A request with more questions than fit is refused, and told how many samples do."""
+    samples = [sample(), sample(), sample()]
+    async with serve(judge=CriteriaJudge({}), recipe="rubric", max_questions_in_flight=9) as client:
+        reply = await client.post("/reward", json={"samples": samples})
+
+    assert reply.status_code == 413
+    assert reply.json()["error"]["fits"] == 2
+
+
+@pytest.mark.anyio
+async def test_recipes_tell_their_range(serve: Serve) -> None:
+    """`GET /recipes` has the range of each, and so has a metric."""
+    async with serve() as client:
+        recipes = (await client.get("/recipes")).json()["recipes"]
+        metrics = (await client.get("/metrics")).text
+
+    ranges = {recipe["name"]: recipe["range"] for recipe in recipes}
+    assert ranges == {
+        "medix-r1": [0.0, 1.0],
+        "medix-r1-guarded": [0.0, 1.0],
+        "medix-r1-guarded-rubric": [-0.85, 1.0],
+        "rubric": [-2.0, 1.0],
+    }
+    assert 'medreward_reward_range{end="least",recipe="rubric"} -2.0' in metrics
+
+
+@pytest.mark.anyio
+async def test_a_run_is_watched_by_rewards_from_0_to_1(serve: Serve) -> None:
+    """Reports and alerts have the reward mapped from its recipe's range."""
+    judge = CriteriaJudge({CRITERIA[2]["text"]: "YES"})
+    async with serve(judge=judge, recipe="rubric") as client:
+        body = {"samples": [sample()], "run": {"id": "r", "step": 1}}
+        reply = await client.post("/reward", json=body)
+        report = (await client.get("/runs/r")).json()
+
+    assert reply.json()["results"][0]["reward"] == -0.8
+    assert report["total"]["reward"]["mean"] == pytest.approx(0.4)
+    assert report["total"]["components"]["rubric"]["mean"] == -0.8
+
+
+@pytest.mark.anyio
+async def test_a_rubric_stands_beside_the_guarded_signals(serve: Serve) -> None:
+    """J x (0.40 + 0.05 x E) + 0.40 x R + 0.05 x M + 0.10 x F, with R below zero too."""
+    response = "<X_RAY><thinking>t</thinking><answer>left lower lobe</answer>"
+    right = sample(response, reference="<X_RAY>left lower lobe")
+    judge = CriteriaJudge({CRITERIA[0]["text"]: "YES", CRITERIA[2]["text"]: "YES"})
+    async with serve(judge=judge, recipe="medix-r1-guarded-rubric") as client:
+        reply = await client.post(
+            "/reward", json={"samples": [right, {**right, "criteria": CRITERIA[:1]}]}
+        )
+
+    rewards = [result["reward"] for result in reply.json()["results"]]
+    assert rewards == pytest.approx([0.6 - 0.4 * 0.2, 1.0])
+    assert reply.json()["range"] == [-0.85, 1.0]
+
+
+@pytest.mark.anyio
+async def test_openrlhf_gets_scores_from_0_to_1(serve: Serve, tmp_path: Path) -> None:
+    """`rewards` are the recipe's own, `scores` are mapped from its range."""
+    path = tmp_path / "signed.toml"
+    path.write_text(
+        'name = "signed"\nversion = 1\ndescription = "Judge less a bad form."\n'
+        'template = "match"\nrange = [-1.0, 1.0]\n[tags]\n'
+        "[signals.accuracy_llm]\nweight = 1.0\n[signals.format]\nweight = -1.0\n"
+    )
+    said = "<thinking>t</thinking><answer>{}</answer>"
+    query = [said.format("spleen"), said.format("liver"), "spleen"]
+    body = {"query": query, "prompts": [""] * 3, "labels": ["spleen"] * 3}
+    async with serve(recipes=str(path), recipe="signed") as client:
+        reply = (await client.post("/compat/openrlhf", json=body)).json()
+
+    assert reply["rewards"] == [0.0, -1.0, 1.0]
+    assert reply["scores"] == [0.5, 0.0, 1.0]
+
+
+@pytest.mark.anyio
+async def test_a_judge_that_cannot_judge_criteria_refuses_the_recipe_by_name(
+    serve: Serve,
+) -> None:
+    """Every template that the default recipe needs is checked at the start."""
+    app = create_app(
+        Settings(judge="scripted", embedder="hashed", recipe="medix-r1-guarded-rubric"),
+        judge=TermsJudge(),
+        embedder=HashedEmbedder(),
+    )
+    async with over_asgi(app) as client:
+        state = (await client.get("/readyz")).json()
+    async with serve(judge=TermsJudge()) as client:
+        refusal = await client.post("/reward", json={"samples": [sample()], "recipe": "rubric"})
+
+    assert state["status"] == "failed"
+    assert "cannot answer the template 'rubric'" in str(state["engines"])
+    assert refusal.status_code == 422
+    assert "cannot answer 'rubric'" in refusal.json()["error"]["message"]
+
+
+class TermsJudge(ScriptedJudge):
+    """A judge that answers no rubric."""
+
+    def can_answer(self, template: Template) -> bool:
+        """Return True for the others."""
+        return template.name != "rubric"
