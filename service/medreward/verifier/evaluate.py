@@ -47,6 +47,16 @@ class Scores(NamedTuple):
     defined_sibling: float
     defined_swap: float
     defined_unrelated: float
+    abbreviation_auc: float
+    abbreviation_right: float
+    abbreviation_wrong: float
+    code_auc: float
+    """Of texts of ICD-10-CM."""
+    code_right: float
+    code_wrong: float
+    quantity_auc: float
+    quantity_right: float
+    quantity_wrong: float
 
 
 GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
@@ -54,6 +64,10 @@ GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
         "auc": ("far", "near", "sibling", "swap", "unrelated"),
         "carried_auc": ("carried_right", "carried_wrong", "denied_right", "denied_wrong"),
         "defined_auc": ("defined_far", "defined_sibling", "defined_swap", "defined_unrelated"),
+        **{
+            f"{kind}_auc": (f"{kind}_right", f"{kind}_wrong")
+            for kind in ("abbreviation", "code", "quantity")
+        },
     }
 )
 """The kinds of pairs that each area is of."""

@@ -13,14 +13,18 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, NamedTuple
 
+from medreward.audit.pairs import DRUGS as AUDITED_DRUGS
+from medreward.audit.pairs import twins
 from medreward.audit.vocabulary import (
     FAR,
     TRAIN,
     VALIDATION,
+    Code,
     Term,
     TextSearch,
     folded,
     read_abbreviations,
+    read_ambiguous,
     read_drugs,
     read_hpo,
     read_icd,
@@ -28,7 +32,7 @@ from medreward.audit.vocabulary import (
     withheld,
     withheld_definitions,
 )
-from medreward.verifier import edits
+from medreward.verifier import edits, quantities
 from medreward.verifier.phrases import Phrases, choose, load_phrases
 
 MOST_NAMES = 6
@@ -541,8 +545,9 @@ def held_out(seed: int = 0, size: int = 400, digits: Collection[int] = VALIDATIO
     """Draw the pairs to measure on, from the terms of the given digits.
 
     They are bare terms (*size* of each kind, half as many unrelated ones), terms in carriers and
-    denials, and terms behind a question with the definition (each kind half as many). Carriers,
-    denials and questions are those held out. Far synonyms share under a quarter of their words.
+    denials, terms behind a question with the definition, abbreviations, codes and quantities (each
+    kind half as many). Carriers, denials, questions and what stands around a quantity are those
+    held out. Far synonyms share under a quarter of their words.
     """
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     source = _Source(digits, rng)
@@ -580,7 +585,127 @@ def held_out(seed: int = 0, size: int = 400, digits: Collection[int] = VALIDATIO
             Example(_behind(p.question, p.reference), p.answer, p.equivalent, f"defined_{p.kind}")
             for p in told
         ),
+        *_special(source, size // 2, digits),
     ]
+
+
+def _special(source: _Source, size: int, digits: Collection[int]) -> Iterator[Example]:
+    """Yield abbreviations, codes and quantities, *size* right and *size* wrong ones of each.
+
+    Training may have drawn one of these codes, among the thousand that a run sees.
+    """
+    source.phrases = load_phrases("held_out")
+    drugs = _drugs_of(digits)
+    kinds = {
+        "abbreviation": _held_out_abbreviations(source, digits),
+        "code": _held_out_codes(source, digits),
+        "quantity": itertools.chain.from_iterable(
+            _quantified(source, digits, drugs) for _ in itertools.count()
+        ),
+    }
+    for kind, pairs in kinds.items():
+        shown = (pair for pair in pairs if source.may_show(pair.reference, pair.answer))
+        for pair in _balanced(shown, size):
+            name = f"{kind}_{'right' if pair.equivalent else 'wrong'}"
+            yield Example(pair.reference, pair.answer, pair.equivalent, name)
+
+
+def _balanced(pairs: Iterable[Pair], size: int) -> Iterator[Pair]:
+    """Yield the first *size* right and *size* wrong pairs, each once."""
+    left = {True: size, False: size}
+    seen: set[Pair] = set()
+    for pair in pairs:
+        if left[pair.equivalent] and pair not in seen:
+            seen.add(pair)
+            left[pair.equivalent] -= 1
+            yield pair
+        elif not any(left.values()):
+            return
+
+
+def _held_out_abbreviations(source: _Source, digits: Collection[int]) -> Iterator[Pair]:
+    """Yield what no version was trained on: several meanings, and names of the digits' terms."""
+    table = [(short, long) for short, long in read_ambiguous() if _half(short) in digits]
+    table += [
+        (synonym.text, (term.name,))
+        for term in source.terms
+        for synonym in term.synonyms
+        if synonym.kind == "abbreviation"
+    ]
+    table.sort()
+    # An abbreviation of several meanings comes several times.
+    return itertools.chain.from_iterable(_abbreviated(table, source.rng) for _ in range(4))
+
+
+def _held_out_codes(source: _Source, digits: Collection[int]) -> Iterator[Pair]:
+    codes = [code for code in read_icd() if quantities.lot(code.code) in digits]
+    opposed = [
+        (twin.first, twin.second)
+        for twin in twins("validation")
+        if twin.source == "icd" and _half(twin.first) in digits
+    ]
+    return _coded(codes, opposed, source.rng)
+
+
+def _abbreviated(
+    table: Sequence[tuple[str, tuple[str, ...]]], rng: random.Random
+) -> Iterator[Pair]:
+    """Yield each abbreviation of a sorted table with a meaning, and with one of another.
+
+    Of the others every second stands near it in the table, so that letters are shared.
+    """
+    for at in rng.sample(range(len(table)), len(table)):
+        short, meanings = table[at]
+        near = rng.choice(table[max(0, at - 3) : at + 4])
+        other = rng.choice((near, rng.choice(table)))[1]
+        for long, equivalent in ((rng.choice(meanings), True), (rng.choice(other), False)):
+            if equivalent or all(shared_words(long, meaning) < FAR for meaning in meanings):
+                a, b = rng.sample((short, long), 2)
+                yield Pair(a, b, equivalent, "abbreviation")
+
+
+def _coded(
+    codes: Sequence[Code], opposed: Sequence[tuple[str, str]], rng: random.Random
+) -> Iterator[Pair]:
+    """Yield wrong pairs of two codes, and as many right ones of a code and an edit of it."""
+    families: Mapping[str, list[str]] = defaultdict(list)
+    for code in codes:
+        families[code.parent].append(code.text)
+    large = [family for family in families.values() if len(family) > 1]
+    for family, twin in zip(
+        rng.choices(large, k=len(codes)), rng.choices(opposed, k=len(codes)), strict=True
+    ):
+        a, b = rng.sample(rng.choice((rng.sample(family, 2), twin)), 2)
+        yield Pair(a, b, equivalent=False, kind="code")
+        same = rng.choice(edits.FAITHFUL)(a, rng) or a
+        a, b = rng.sample((a, same), 2)
+        yield Pair(a, b, equivalent=True, kind="code")
+
+
+def _quantified(source: _Source, digits: Collection[int], drugs: Sequence[str]) -> Iterator[Pair]:
+    """Yield a quantity in two of its writings, and one that differs in one part."""
+    rng, phrases = source.rng, source.phrases
+    quantity = quantities.draw(rng, digits, drugs)
+    other = quantities.another(quantity, rng, drugs)
+    for answer, equivalent in ((quantity, True), (other, False)):
+        both = [quantities.write(one, phrases, rng) for one in (quantity, answer)]
+        a, b = rng.sample(both, 2)
+        yield Pair(a, b, equivalent, "number", topic="quantity")
+
+
+def _drugs_of(digits: Collection[int]) -> list[str]:
+    """Return names of drugs by the hash of the first; none is in the report card's quantities."""
+    return [
+        name
+        for names in read_drugs()
+        if quantities.lot(names[0]) in digits and not {*map(str.lower, names)} & {*AUDITED_DRUGS}
+        for name in names
+    ]
+
+
+def _half(text: str) -> int:
+    """Draw one of the validation digits for a text."""
+    return VALIDATION[quantities.lot(text) % len(VALIDATION)]
 
 
 def _first(kinds: Iterable[tuple[Iterable[Pair], int]]) -> list[Pair]:

@@ -21,6 +21,11 @@ class Phrases:
     """Those that say that a finding is there."""
     drug_carriers: Sequence[str]
     quantity_carriers: Sequence[str]
+    doses: Sequence[str]
+    """A drug and a quantity of it."""
+    durations: Sequence[str]
+    levels: Sequence[str]
+    """What is measured and its value."""
     denials: Sequence[str]
     questions: Sequence[str]
     """Questions that any finding answers."""

@@ -125,6 +125,8 @@ def test_held_out_pairs_are_of_the_digits_asked_for() -> None:
         **dict.fromkeys(("far", "near", "sibling", "swap"), 40),
         **dict.fromkeys(("carried_right", "carried_wrong", "denied_right", "denied_wrong"), 20),
         **dict.fromkeys(("defined_far", "defined_sibling", "defined_swap", "unrelated"), 20),
+        **dict.fromkeys(("abbreviation_right", "abbreviation_wrong", "code_right"), 20),
+        **dict.fromkeys(("code_wrong", "quantity_right", "quantity_wrong"), 20),
         "defined_unrelated": 10,
     }
 
