@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 import medreward
@@ -65,6 +66,7 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,
         # FastAPI's pages load scripts from another host, and cannot send a key.
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         # FastAPI's own spans contain paths, which may hold keys, and its logs contain invalid input.
@@ -106,12 +108,19 @@ def create_app(
         lifecycle=service.lifecycle,
     )
 
+    # Made once, since it takes half a second of CPU, and `/docs` asks for no key. FastAPI documents
+    # this assignment as the way to extend the document.
+    app.openapi = cache(lambda: document(app))  # type: ignore[method-assign]
+
+    # FastAPI runs what is no coroutine in a thread, so the first of them holds up no request.
     @app.get(DOCS, include_in_schema=False)
-    async def docs() -> HTMLResponse:
+    def docs() -> HTMLResponse:
         return HTMLResponse(routes_page(app))
 
-    # FastAPI documents this assignment as the way to extend the document.
-    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    @app.get("/openapi.json", include_in_schema=False)
+    def openapi() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
     return app
 
 

@@ -1,12 +1,16 @@
 """The OpenAPI document is committed, valid, and what the app serves."""
 
 import json
+from inspect import iscoroutinefunction
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
 from openapi_spec_validator import validate
 
+from medreward.app import create_app
 from medreward.http import schemas
+from medreward.settings import Settings
 from tests.conftest import Serve
 
 PINNED = Path(__file__).parents[2] / "service" / "openapi.json"
@@ -19,6 +23,20 @@ async def test_the_served_document_is_the_committed_one(serve: Serve) -> None:
         served = (await client.get("/openapi.json")).json()
 
     assert served == json.loads(PINNED.read_text("utf-8"))
+
+
+def test_the_document_is_made_once_and_holds_up_no_request() -> None:
+    """It takes half a second of CPU, and `/docs` asks for no key: it is made in a thread."""
+    app = create_app(Settings(judge="scripted", embedder="hashed"))
+    (page, served) = [
+        route.endpoint
+        for route in app.routes
+        if isinstance(route, APIRoute) and route.path in {"/docs", "/openapi.json"}
+    ]
+
+    assert app.openapi() is app.openapi()
+    assert not iscoroutinefunction(page)
+    assert not iscoroutinefunction(served)
 
 
 def test_the_document_is_valid_openapi() -> None:
