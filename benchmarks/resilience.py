@@ -34,6 +34,9 @@ from tests.redis_servers import RedisServer, any_program, watched
 LASTS_S = 10.0
 """For how long Redis is in trouble."""
 
+AWAY_S, LONG_AWAY_S = 60.0, 300.0
+"""For how long the judge is away, if replicas do not stay ready, and if they do."""
+
 Outcomes = dict[str, Outcome]
 
 
@@ -77,6 +80,17 @@ def of_judges(folder: Path) -> Outcomes:
             "one of two judges killed": asyncio.run(scenarios.kill_judges(roles, 1)),
             "both judges killed": asyncio.run(scenarios.kill_judges(roles, 2)),
         }
+
+
+def of_judge_away(folder: Path) -> Outcomes:
+    """The judge's server is away, and keys are rotated; replicas stay ready, or do not."""
+    outcomes = {}
+    for away_s, stays in ((LONG_AWAY_S, True), (AWAY_S, False)):
+        with fleets.fleet_and_judge(folder, quick=False, ready_when_degraded=stays) as made:
+            happens = scenarios.judge_away(*made, lasts_s=away_s, deadline_s=2 * away_s)
+            ready = "ready" if stays else "not ready"
+            outcomes[f"judge away, replicas {ready}"] = asyncio.run(happens)
+    return outcomes
 
 
 def of_real_models(folder: Path) -> Outcomes:
@@ -160,7 +174,8 @@ def main() -> None:
         elif arguments.quick:
             outcomes = of_replicas(folder, quick=True)
         else:
-            outcomes = of_replicas(folder, quick=False) | of_failover(folder) | of_judges(folder)
+            outcomes = of_replicas(folder, quick=False) | of_failover(folder)
+            outcomes |= of_judges(folder) | of_judge_away(folder)
     show(seen_by_callers(outcomes), how_long(outcomes))
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 HERE = Path(__file__).parent
 POLL_S = 0.02
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 10.0
 IDLE_S = 2.0
 """After this long a server may be about to close a connection, so a new one is opened."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.deploy.live.balancers import Balancer, by_connections, haproxy
+from tests.deploy.live.load import SentKey
 from tests.deploy.live.processes import (
     Replica,
+    StandIn,
     looking,
     running,
     stand_in,
@@ -30,9 +32,26 @@ class Fleet:
         """One of them."""
         return next(one for one in self.replicas if one.name == name)
 
+    def states(self) -> set[str]:
+        """What the replicas say of themselves, such as ready or degraded."""
+        return {one.state() for one in self.replicas}
+
     def redis_state(self) -> set[str]:
         """What the replicas say of Redis, without for how long."""
         return {redis_state(one) for one in self.replicas}
+
+
+@dataclass
+class Keys:
+    """The keys of a fleet, in a folder of secrets as its replicas read it."""
+
+    folder: Path
+    sent: SentKey = field(default_factory=SentKey)
+
+    def accept(self, *keys: str) -> None:
+        """Write the file as `printf` in a shell does; all keys have one name."""
+        named = ",".join(f"train:={key}" for key in keys)
+        (self.folder / "medreward_api_keys").write_text(named, "utf-8")
 
 
 @dataclass(frozen=True)
@@ -61,6 +80,25 @@ def fleet(
         remote = {"profile": "remote", "judge_url": models, "embedder_url": models}
         with fleet_of(folder, count=count, quick=quick, **remote, **settings) as made:
             yield made
+
+
+@contextmanager
+def fleet_and_judge(
+    folder: Path, *, quick: bool = True, **settings: object
+) -> Iterator[tuple[Fleet, StandIn, Keys]]:
+    """The same with keys, and with the judge's server as a process of its own that can be away."""
+    judge, keys = StandIn(delay_ms=MODELS_DELAY_MS), Keys(folder)
+    keys.accept(keys.sent.key)
+    with stand_in(delay_ms=MODELS_DELAY_MS) as embedder, running(judge):
+        judge.wait_until_ready()
+        remote: dict[str, object] = {
+            "profile": "remote",
+            "judge_url": judge.url,
+            "embedder_url": embedder,
+            "secrets_dir": keys.folder,
+        }
+        with fleet_of(folder, count=3, quick=quick, **remote, **settings) as made:
+            yield made, judge, keys
 
 
 @contextmanager

@@ -61,6 +61,14 @@ class Replica(Program):
         """Whether it says so."""
         return status_of(f"{self.admin_url}/readyz") == 200
 
+    def state(self) -> str:
+        """The word for its state, such as ready or degraded."""
+        return str(looking().get(f"{self.admin_url}/readyz").json()["status"])
+
+    def accepts(self, key: str) -> bool:
+        """Whether it lets a key in."""
+        return status_of(f"{self.url}/recipes", headers={"Authorization": f"Bearer {key}"}) == 200
+
     def metric(self, name: str) -> float:
         """The sum of a metric's series; 0 if it has none yet."""
         lines = looking().get(f"{self.admin_url}/metrics").text.splitlines()
@@ -96,16 +104,29 @@ def running(*programs: Program) -> Iterator[None]:
         yield
 
 
+class StandIn(Program):
+    """A server in place of the models, which takes a moment for each batch."""
+
+    def __init__(self, *, delay_ms: int) -> None:
+        port = free_port()
+        self._health = f"http://127.0.0.1:{port}/health"
+        self.url = f"http://127.0.0.1:{port}/v1"
+        script = str(ROOT / "benchmarks" / "stand_ins.py")
+        options = ("--port", str(port), "--delay-ms", str(delay_ms))
+        super().__init__([sys.executable, script, *options], bare_environment())
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers."""
+        eventually(lambda: status_of(self._health) == 200)
+
+
 @contextmanager
 def stand_in(*, delay_ms: int) -> Iterator[str]:
-    """A server in place of the models, which takes a moment for each batch; gives its address."""
-    port = free_port()
-    script = str(ROOT / "benchmarks" / "stand_ins.py")
-    options = ("--port", str(port), "--delay-ms", str(delay_ms))
-    with running(Program([sys.executable, script, *options], bare_environment())):
-        url = f"http://127.0.0.1:{port}"
-        eventually(lambda: status_of(f"{url}/health") == 200)
-        yield f"{url}/v1"
+    """Run one; gives its address."""
+    one = StandIn(delay_ms=delay_ms)
+    with running(one):
+        one.wait_until_ready()
+        yield one.url
 
 
 @cache

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from tests.deploy.live.fleet import Fleet, Roles
-from tests.deploy.live.load import ConstantLoad, Load, constant_load
-from tests.deploy.live.processes import Replica, eventually, wait_until_ready
+from tests.deploy.live.fleet import Fleet, Keys, Roles
+from tests.deploy.live.load import ConstantLoad, Load, constant_load, remember
+from tests.deploy.live.processes import Replica, StandIn, eventually, wait_until_ready
 from tests.redis_servers import RedisServer, Watched, free_port
 
 BEFORE_S = 1.0
@@ -98,6 +98,52 @@ async def kill_one(fleet: Fleet, url: str | None = None) -> Outcome:
         outcome.times_s["start until used again"] = back_s
         await asyncio.sleep(AFTER_S)
     return outcome
+
+
+async def judge_away(
+    fleet: Fleet, judge: StandIn, keys: Keys, *, lasts_s: float = 2.0, deadline_s: float = 60.0
+) -> Outcome:
+    """The judge's server dies and comes back; meanwhile the keys are rotated."""
+    for one in fleet.replicas:
+        await remember(one.url, keys.sent.key)
+    async with constant_load(fleet.balancer.url, sent_key=keys.sent, deadline_s=deadline_s) as load:
+        await asyncio.sleep(BEFORE_S)
+        outcome = Outcome(load, time.monotonic())
+        await asyncio.to_thread(judge.kill)
+        outcome.times_s["killed until all replicas say so"] = await _until(
+            lambda: "ready" not in fleet.states()
+        )
+        if not any(one.is_ready() for one in fleet.replicas):
+            out_s = await _until(lambda: fleet.balancer.has_all("DOWN"))
+            outcome.times_s["said until out of the balancer"] = out_s
+        outcome.notes["states"] = " ".join(sorted(fleet.states()))
+        await _rotate(fleet, keys, outcome)
+        await asyncio.sleep(outcome.trouble_at_s + lasts_s - time.monotonic())
+        judge.spawn()
+        await asyncio.to_thread(judge.wait_until_ready)
+        back_s = await _until(lambda: fleet.states() == {"ready"})
+        outcome.times_s["back until all replicas use it"] = back_s
+        await _until(fleet.balancer.has_all)
+        await asyncio.sleep(AFTER_S)
+        outcome.notes["replicas never restarted"] = str(
+            sum(one.is_running for one in fleet.replicas)
+        )
+    return outcome
+
+
+async def _rotate(fleet: Fleet, keys: Keys, outcome: Outcome) -> None:
+    """Accept a new key beside the old one, send the new one, and then accept that alone."""
+    old, new = keys.sent.key, f"{keys.sent.key}-next"
+    keys.accept(old, new)
+    outcome.times_s["new key written until accepted"] = await _until(
+        lambda: all(one.accepts(new) for one in fleet.replicas)
+    )
+    keys.sent.key = new
+    await _until(lambda: not keys.sent.unanswered[old])
+    keys.accept(new)
+    outcome.times_s["old key removed until refused"] = await _until(
+        lambda: not any(one.accepts(old) for one in fleet.replicas)
+    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from medreward_client import AsyncRewardClient, Sample, TryAgain
+from tests.deploy.live import fleet as fleets
 from tests.deploy.live import scenarios
 from tests.deploy.live.balancers import by_connections, haproxy, nginx
 from tests.deploy.live.fleet import Fleet
@@ -62,6 +63,35 @@ async def test_a_killed_replica_takes_along_what_it_worked_on_alone(fleet: Fleet
     assert len(plain.failed) < len(in_flight)
     assert not plain.unscored
     assert not plain.wrong
+
+
+@pytest.mark.live
+async def test_a_degraded_fleet_goes_on_without_its_judge(tmp_path: Path) -> None:
+    """No request fails, nor gets a 401 while keys are rotated; what needs no judge is scored."""
+    with fleets.fleet_and_judge(tmp_path, ready_when_degraded=True) as (fleet, judge, keys):
+        outcome = await scenarios.judge_away(fleet, judge, keys)
+
+    for tally in (outcome.load.plain, outcome.load.client):
+        assert tally.failed == []
+        assert not tally.wrong
+        assert set(tally.unscored) <= {("judge_unreachable", True), ("judge_timeout", True)}
+        assert tally.unscored_needlessly == 0
+    assert outcome.notes == {"states": "degraded", "replicas never restarted": "3"}
+
+
+@pytest.mark.live
+async def test_a_fleet_without_its_judge_is_away_and_comes_back(tmp_path: Path) -> None:
+    """Plain callers get 503 from the balancer, never a 401; the client waits, and gets all."""
+    with fleets.fleet_and_judge(tmp_path) as (fleet, judge, keys):
+        outcome = await scenarios.judge_away(fleet, judge, keys)
+
+    assert {request.failure for request in outcome.load.plain.failed} == {"503"}
+    assert outcome.load.client.failed == []
+    for tally in (outcome.load.plain, outcome.load.client):
+        assert not tally.wrong
+        assert set(tally.unscored) <= {("judge_unreachable", True), ("judge_timeout", True)}
+        assert tally.unscored_needlessly == 0
+    assert outcome.notes["replicas never restarted"] == "3"
 
 
 async def test_without_a_ready_replica_the_balancer_says_when_to_come_back(tmp_path: Path) -> None:
