@@ -160,6 +160,10 @@ def check_labels(pairs: Sequence[Pair], template: Template) -> None:
     if any(counts[value] < least for value in values):
         told = ", ".join(f"{counts[value]} of {name}" for value, name in values.items())
         raise SetupError(f"a readout needs {least} labels of each kind; there are {told}")
+    if (groups := len({pair.group for pair in pairs})) < FOLDS:
+        raise SetupError(
+            f"a readout needs answers to {FOLDS} questions, or references; there are {groups}"
+        )
 
 
 def fit(states_ND: Floats, pairs: Sequence[Pair], template: Template, layers: int) -> Fitted:

@@ -14,8 +14,12 @@ LABEL = {"question": "Where?", "reference": "left lung", "answer": "the left one
 
 @pytest.fixture
 def labels(tmp_path: Path) -> Path:
-    """A file of enough labels, all alike but for their kind."""
-    rows = [LABEL | {"label": label} for label in ("right", "wrong") for _ in range(100)]
+    """A file of enough labels."""
+    rows = [
+        LABEL | {"label": label, "question": f"Where is finding {n}?"}
+        for label in ("right", "wrong")
+        for n in range(100)
+    ]
     file = tmp_path / "labels.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
     return file
@@ -58,3 +62,29 @@ def test_a_template_without_a_reference_is_refused(run: Run, labels: Path, tmp_p
 
     assert told.code == 2
     assert "equivalence, match, report" in told.stderr
+
+
+@pytest.mark.slow
+def test_readouts_of_two_templates_share_a_file(run: Run, labels: Path, tmp_path: Path) -> None:
+    """Fitting one leaves the other as it is, to the bit."""
+    from medreward.engines.local.readout import load_readouts  # noqa: PLC0415 - loads torch
+
+    graded = [
+        {"reference": f"{n} nodules in the lung", "answer": f"{n + grade} nodules", "grade": grade}
+        for n in range(20)
+        for grade in range(6)
+    ]
+    reports, out = tmp_path / "reports.jsonl", tmp_path / "readouts.safetensors"
+    reports.write_text("\n".join(map(json.dumps, graded)), "utf-8")
+    tail = ("--model", "smollm2-135m-instruct", "--layers", "1", "--terms", "0", "--out", str(out))
+
+    first = run("verifier", "readout", str(reports), "--template", "report", *tail)
+    (alone,) = load_readouts(out)
+    second = run("verifier", "readout", str(labels), *tail)
+    both = load_readouts(out)
+
+    assert (first.code, second.code) == (0, 0)
+    assert "rightly ordered" in first.stdout
+    assert [one.template for one in both] == ["equivalence", "report"]
+    assert both[1].identity == alone.identity
+    assert alone.weights_KD.shape == (6, 576)

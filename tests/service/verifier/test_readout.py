@@ -88,12 +88,17 @@ def test_reports_carry_a_grade(tmp_path: Path) -> None:
     """A grade beyond those of the template, or a verdict, is refused."""
     from medreward.verifier.readout import read_pairs
 
-    row = {"question": "Impression?", "reference": "collapsed lung", "answer": "pneumothorax"}
+    row: dict[str, object] = {
+        "question": "Impression?",
+        "reference": "collapsed lung",
+        "answer": "pneumothorax",
+    }
     file = write(tmp_path / "reports.jsonl", row | {"grade": 4})
     (report,) = read_pairs(file, "tuning", REPORT)
     assert (report.value, report.group) == (4, "collapsed lung")
 
-    for wrong in ({"grade": 6}, {"label": "right"}, {"grade": "all"}):
+    wrongs: list[dict[str, object]] = [{"grade": 6}, {"label": "right"}, {"grade": "all"}]
+    for wrong in wrongs:
         write(file, row | wrong)
         with pytest.raises(SetupError, match=r"line 1: .* `grade` \(0 or 1 or .* 5\)"):
             read_pairs(file, "tuning", REPORT)
@@ -146,6 +151,8 @@ def test_too_few_labels_are_refused() -> None:
         SetupError, match="20 labels of each kind; there are 60 of 0, 60 of 1, 0 of"
     ):
         check_labels(pairs_of(120), REPORT)
+    with pytest.raises(SetupError, match="answers to 5 questions, or references; there are 1"):
+        check_labels([pair._replace(group="one") for pair in pairs_of(200)], EQUIVALENCE)
 
 
 def test_terms_are_drawn_by_the_seed() -> None:
