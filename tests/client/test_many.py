@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from medreward_client import (
+    Choice,
+    ChoiceCriterion,
     Criterion,
     RequestRefused,
     RewardClient,
@@ -252,6 +254,7 @@ def test_a_failure_under_another_recipe_stands_in_nobodys_way(
         {"question": "Which lobe?"},
         {"modality": "X_RAY"},
         {"criteria": [Criterion("names the side", 1.0)]},
+        {"criteria": [ChoiceCriterion("names the side", [Choice("no", 0), Choice("yes", 1)])]},
     ],
 )
 def test_an_id_stands_for_one_content(

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from medreward.engines.status import EngineState, Readiness
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
 from medreward.http import schemas
-from medreward.samples import Criterion, Item, Sample
+from medreward.samples import Choice, Criterion, Item, Sample
 from medreward.settings import Settings
 from tests.support.service import loaded
 from tests.support.wait import until
@@ -38,6 +41,8 @@ JUDGE = ScriptedJudge(
     [
         (Sample, client.Sample),
         (Criterion, client.Criterion),
+        (Choice, client.Choice),
+        (schemas.CriterionResult, client.CriterionResult),
         (Item, client.Item),
         (schemas.Component, client.Component),
         (schemas.Veto, client.Veto),
@@ -120,6 +125,90 @@ async def test_rewards_arrive_typed() -> None:
     assert set(reply.timings_ms) == {"queue", "cache", "judge", "embed", "total"}
     assert readiness.ready
     assert set(readiness.engines) == {"judge", "embedder"}
+
+
+CRITERIA: list[client.Criterion | client.ChoiceCriterion] = [
+    client.Criterion("Names the lobe.", 3.0),
+    client.ChoiceCriterion("Says how sure.", [client.Choice("no", 0), client.Choice("yes", 1)]),
+]
+
+
+@pytest.mark.anyio
+async def test_a_rubric_arrives_typed() -> None:
+    """Criteria with points and with choices go out; range and results of the criteria come back."""
+    settings = Settings(judge="scripted", embedder="hashed")
+    app = create_app(settings, judge=ScriptedJudge(default=YES))
+    samples = [
+        client.Sample("Left lower lobe", "", id="judged", criteria=CRITERIA),
+        client.Sample("Left lower lobe", "", id="refused"),
+    ]
+    async with app.router.lifespan_context(app):
+        await loaded(app)
+        async with client.AsyncRewardClient(
+            "http://localhost", transport=httpx.ASGITransport(app)
+        ) as service:
+            reply = await service.reward(samples, recipe="rubric")
+            plain = await service.reward(samples, recipe="medix-r1")
+
+    judged, refused = reply.results
+    assert isinstance(judged, client.Scored)
+    assert (judged.reward, judged.unanswered) == (1.0, 0)
+    assert judged.criteria == (
+        client.CriterionResult("YES", None, 3.0, 0.75, "judge", None),
+        client.CriterionResult(None, 1, 1.0, None, "judge", None),
+    )
+    assert isinstance(refused, client.Unscored)
+    assert (refused.error.kind, refused.criteria) == ("invalid_request", ())
+    assert (reply.range, plain.range) == ((-2.0, 1.0), (0.0, 1.0))
+    assert plain.results[0].criteria is None
+
+
+OLD_CLIENT = Path(__file__).with_name("recorded") / "client_before_ranges.zip"
+READ_BY_OLD_CLIENT = """
+import sys
+from medreward_client import _batching, _types
+from medreward_client._http import Reply
+assert ".zip" in _batching.__file__
+samples = [_types.Sample("", "", id=name) for name in ("judged", "refused")]
+reply = _batching._read_rewards(samples, Reply(200, {}, sys.stdin.buffer.read()))
+print([(result.status, reward) for result, reward in zip(reply.results, reply.rewards)])
+"""
+
+
+def read_by_old_client(content: bytes) -> str:
+    """Read a reply with the code in the archive; gives status and reward of each result."""
+    read = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", READ_BY_OLD_CLIENT],
+        input=content,
+        env={**os.environ, "PYTHONPATH": str(OLD_CLIENT)},
+        capture_output=True,
+        check=True,
+    )
+    return read.stdout.decode().strip()
+
+
+@pytest.mark.anyio
+async def test_a_client_of_before_reads_the_replies_of_now() -> None:
+    """The code of the client as it was before ranges and rubrics reads a reply that has both."""
+    app = create_app(Settings(judge="scripted", embedder="hashed"), judge=ScriptedJudge())
+    rubric = [{"text": "Names the lobe.", "points": 3}, {"text": "Is rude.", "points": -3}]
+    samples = [
+        {
+            "id": "judged",
+            "response": "It is the left lower lobe.",
+            "reference": "",
+            "criteria": rubric,
+        },
+        {"id": "refused", "response": "It is the left lower lobe.", "reference": ""},
+    ]
+    async with app.router.lifespan_context(app):
+        await loaded(app)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            reply = await http.post("/reward", json={"recipe": "rubric", "samples": samples})
+
+    assert b'"range":[-2.0,1.0]' in reply.content
+    assert read_by_old_client(reply.content) == "[('scored', 0.0), ('unscored', None)]"
 
 
 @pytest.mark.anyio

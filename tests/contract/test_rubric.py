@@ -1,5 +1,6 @@
 """Rewards by rubrics over HTTP: the reply, its range, and what the judge is asked."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,20 @@ async def test_openrlhf_gets_scores_from_0_to_1(serve: Serve, tmp_path: Path) ->
 
     assert reply["rewards"] == [0.0, -1.0, 1.0]
     assert reply["scores"] == [0.5, 0.0, 1.0]
+
+
+@pytest.mark.anyio
+async def test_a_label_may_have_criteria(serve: Serve) -> None:
+    """The trainers' routes take them in the label, written into a text too."""
+    judge = CriteriaJudge({CRITERIA[1]["text"]: "YES"})
+    label = {"reference": "", "criteria": CRITERIA}
+    async with serve(judge=judge, recipe="rubric") as client:
+        rewards = [
+            (await client.post("/compat/slime", json={"response": "Aspirin.", "label": one})).json()
+            for one in (label, json.dumps(label))
+        ]
+
+    assert rewards == [0.4, 0.4]
 
 
 @pytest.mark.anyio

@@ -27,6 +27,7 @@ from medreward_client._parts import (
 )
 from medreward_client._reading import read_as
 from medreward_client._types import (
+    UNIT,
     Counts,
     Item,
     Problem,
@@ -70,6 +71,8 @@ class _Body:
     counts: Counts
     provenance: Provenance
     timings_ms: dict[str, float]
+    range: tuple[float, ...] | None = None
+    """None stands for 0 to 1."""
 
 
 class Batcher:
@@ -250,6 +253,7 @@ class RewardRoute:
                 _row_of(sample, problems[place]) if row is None else row
                 for place, (sample, row) in enumerate(zip(samples, rows, strict=True))
             ],
+            replies[0].range,
         )
 
 
@@ -258,9 +262,9 @@ def _without_result(
 ) -> RewardReply:
     """Make the reply of a batch that has no result, with the provenance of another."""
     rows = [_row_of(sample, problems[place]) for place, sample in enumerate(samples)]
-    return RewardReply(
-        (None,) * len(samples), Counts(0, len(samples), 0, 0, 0), origin.provenance, {}, rows
-    )
+    counts = Counts(0, len(samples), 0, 0, 0)
+    none = (None,) * len(samples)
+    return RewardReply(none, counts, origin.provenance, {}, rows, origin.range)
 
 
 def _row_of(sample: Sample, problem: Problem) -> object:
@@ -286,7 +290,13 @@ def _read_rewards(samples: Sequence[Sample], reply: Reply) -> RewardReply:
         read_as(tuple[Scored | Unscored, ...], body.results, "reply.results")
         raise BadReply("reply.results cannot be read") from None
     check_ids(samples, ids)
-    return RewardReply(rewards, body.counts, body.provenance, body.timings_ms, body.results)
+    try:
+        least, most = body.range or UNIT
+    except ValueError:
+        raise BadReply("reply.range is not two numbers") from None
+    return RewardReply(
+        rewards, body.counts, body.provenance, body.timings_ms, body.results, (least, most)
+    )
 
 
 def _reward_of(row: dict[str, Any]) -> float | None:
@@ -336,4 +346,5 @@ def _merged(replies: Sequence[RewardReply]) -> RewardReply:
         _provenance_of(replies),
         {stage: max(r.timings_ms.get(stage, 0.0) for r in replies) for stage in first.timings_ms},
         [row for reply in replies for row in reply.rows],
+        first.range,
     )

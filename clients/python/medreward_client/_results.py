@@ -21,7 +21,14 @@ from typing import Any, BinaryIO, NamedTuple, Self
 import orjson
 
 from medreward_client._reading import read_as
-from medreward_client._types import Provenance, Sample, Scored, Unscored
+from medreward_client._types import (
+    ChoiceCriterion,
+    Criterion,
+    Provenance,
+    Sample,
+    Scored,
+    Unscored,
+)
 from medreward_client.jsonl import object_in
 from medreward_client.locks import lock
 
@@ -79,10 +86,16 @@ def name(sample: Sample, position: int) -> Named:
         [references] if isinstance(references, str) else list(references),
         sample.question,
         sample.modality,
-        [[line.text, float(line.points)] for line in sample.criteria or ()],
+        [_plain(line) for line in sample.criteria or ()],
     ]
     digest = hashlib.blake2b(json.dumps(content).encode(), digest_size=DIGEST_BYTES).hexdigest()
     return Named(f"#{position}" if sample.id is None else sample.id, digest, sample)
+
+
+def _plain(line: Criterion | ChoiceCriterion) -> list[object]:
+    if isinstance(line, ChoiceCriterion):
+        return [line.text, [[choice.text, float(choice.points)] for choice in line.choices]]
+    return [line.text, float(line.points)]
 
 
 class ResultsFile:

@@ -20,6 +20,22 @@ class Criterion:
     points: float
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several descriptions of an answer, and the points that it is worth."""
+
+    text: str
+    points: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceCriterion:
+    """One line of a sample's rubric that has choices, from the worst to the best."""
+
+    text: str
+    choices: Sequence[Choice]
+
+
 class Terms(NamedTuple):
     """The recipe and the training job of a request; None leaves the choice to the service."""
 
@@ -47,7 +63,8 @@ class Sample:
     """One response to score.
 
     `response` is the whole output of the policy; `reference` is the ground truth, or several
-    accepted ones. `group` names the prompt of the sample.
+    accepted ones. `group` names the prompt of the sample. `criteria` is its rubric, and `extra` what
+    further signals read, as far as the recipe has any.
     """
 
     response: str
@@ -56,7 +73,7 @@ class Sample:
     group: str | None = None
     question: str | None = None
     modality: str | None = None
-    criteria: Sequence[Criterion] | None = None
+    criteria: Sequence[Criterion | ChoiceCriterion] | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -116,8 +133,27 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
+class CriterionResult:
+    """What became of one criterion of a sample: a verdict, the number of a choice, or an error.
+
+    `verdict` is YES, NO or CANNOT_ASSESS. `points` are those earned; None without a verdict.
+    """
+
+    verdict: str | None = None
+    choice: int | None = None
+    points: float | None = None
+    p_yes: float | None = None
+    source: str | None = None
+    error: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
-    """A sample with its reward."""
+    """A sample with its reward.
+
+    `criteria` has a result for each criterion, and `unanswered` the number of those without a
+    verdict; both are None if the recipe has no rubric.
+    """
 
     status: ClassVar[str] = "scored"
 
@@ -125,13 +161,15 @@ class Scored:
     reward: float
     components: dict[str, Component]
     flags: tuple[str, ...]
+    criteria: tuple[CriterionResult, ...] | None = None
+    unanswered: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
     """A sample without a reward, and the reason; a failure is not a zero, so it has no number.
 
-    `components` holds the signals that are known.
+    `components` holds the signals that are known, `criteria` the criteria.
     """
 
     status: ClassVar[str] = "unscored"
@@ -140,6 +178,8 @@ class Unscored:
     error: Problem
     components: dict[str, Component]
     flags: tuple[str, ...]
+    criteria: tuple[CriterionResult, ...] | None = None
+    unanswered: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +322,10 @@ class JudgeProvenance:
     judge_exam: JudgeExam | None = None
 
 
+UNIT = (0.0, 1.0)
+"""The range of a recipe that declares none."""
+
+
 @dataclass(frozen=True)
 class RewardReply:
     """One result a sample, in the order of the samples; `timings_ms` in milliseconds a stage.
@@ -295,6 +339,8 @@ class RewardReply:
     timings_ms: dict[str, float]
     rows: list[object] = field(repr=False, compare=False)
     """The results as parsed JSON."""
+    range: tuple[float, float] = UNIT
+    """The least and the greatest reward of the recipe."""
 
     @property
     def results(self) -> tuple[Scored | Unscored, ...]:

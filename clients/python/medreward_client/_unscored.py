@@ -103,7 +103,8 @@ def impute(samples: Sequence[Sample], results: Sequence[Scored | Unscored]) -> l
 
 def _mean_of(components: Mapping[str, Component]) -> float | None:
     weight = sum(part.weight for part in components.values())
-    if not weight or all(part.source == "rule" for part in components.values()):
+    # Of weights that add up to nothing, or less, nothing can be scaled up.
+    if weight <= 0 or all(part.source == "rule" for part in components.values()):
         return None
     return sum(part.weight * part.value for part in components.values()) / weight
 

@@ -13,7 +13,7 @@ from medreward.engines.judges.scripted import certain
 from medreward.engines.templates import load_templates
 from medreward.errors import Problem, ProblemKind
 from medreward.inference.answers import Answers
-from medreward.parsing.sample import parse_sample
+from medreward.parsing.sample import Reading, parse_sample
 from medreward.parsing.signal import Signal
 from medreward.recipes.recipe import Recipe, load_recipes
 from medreward.rewards.rubric import RubricPlan, Scored, plan_rubric, score_rubric
@@ -50,7 +50,11 @@ def lines(*points: float) -> list[dict[str, Any]]:
 
 
 def planned(
-    criteria: Sequence[dict[str, Any]] | None, response: str = "Go to hospital now.", **texts: Any
+    criteria: Sequence[dict[str, Any]] | None,
+    response: str = "Go to hospital now.",
+    *,
+    reading: Reading = None,
+    **texts: Any,
 ) -> RubricPlan:
     """Plan the rubric of one sample under the recipe `rubric`."""
     sample = Sample.model_validate(
@@ -59,7 +63,7 @@ def planned(
     rubric = RECIPE.signals.rubric
     assert rubric is not None
     parsed = parse_sample(sample, RECIPE, LIMITS)
-    return plan_rubric(sample, parsed, RECIPE, rubric, TEMPLATE, limits=LIMITS)
+    return plan_rubric(sample, parsed, RECIPE, rubric, TEMPLATE, limits=LIMITS, reading=reading)
 
 
 def scored(criteria: Sequence[dict[str, Any]], said: Sequence[Said], **texts: Any) -> Scored:
@@ -183,6 +187,18 @@ def test_a_rubric_that_cannot_be_used_is_refused_by_itself(
     assert isinstance(settled.signal, Problem)
     assert settled.signal.kind is ProblemKind.INVALID_REQUEST
     assert settled.signal.message.startswith(told)
+
+
+def test_a_criterion_that_the_judge_cannot_read_is_named() -> None:
+    """In a script that its tokenizer does not know; the sample is unscored, whatever the answer."""
+    criteria = [line(1), {"text": "建议去医院。", "points": 1}]
+
+    settled = planned(criteria, reading=str.isascii).settled
+
+    assert settled is not None
+    assert isinstance(settled.signal, Problem)
+    assert settled.signal.kind is ProblemKind.UNREADABLE
+    assert settled.signal.message.startswith("criteria[1].text: ")
 
 
 RUBBISH = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from medreward_client._cli.terminal import Misuse
-from medreward_client._types import Criterion, Sample
+from medreward_client._types import Choice, ChoiceCriterion, Criterion, Sample
 from medreward_client.jsonl import numbered_lines
 
 STANDARD_INPUT = Path("-")
@@ -141,10 +141,17 @@ def _references(value: object) -> str | list[str]:
     raise ValueError("reference: must be a text, or a list of accepted texts")
 
 
-def _criteria(value: object) -> list[Criterion] | None:
+def _criteria(value: object) -> list[Criterion | ChoiceCriterion] | None:
     if value is None:
         return None
     try:
-        return [Criterion(**one) for one in value]  # type: ignore[attr-defined]
-    except TypeError:
+        return [_criterion(one) for one in value]  # type: ignore[attr-defined]
+    except (TypeError, KeyError):
         raise ValueError('criteria: must be a list of {"text": "...", "points": 1}') from None
+
+
+def _criterion(value: dict[str, Any]) -> Criterion | ChoiceCriterion:
+    if "choices" not in value:
+        return Criterion(**value)
+    choices = [Choice(**one) for one in value["choices"]]
+    return ChoiceCriterion(**{**value, "choices": choices})

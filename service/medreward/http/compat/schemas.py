@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from medreward.http.schemas import DeadlineMs
-from medreward.samples import Identifier, References
+from medreward.samples import Identifier, References, SampleCriterion
 
 LONGEST_BY_PYTHON = 65_536
 """Characters of a label that is parsed as Python."""
@@ -34,6 +34,8 @@ class Label(BaseModel):
     reference: str | References
     question: str | None = None
     modality: str | None = None
+    criteria: tuple[SampleCriterion, ...] | None = None
+    extra: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -48,7 +50,7 @@ class Label(BaseModel):
             raise PydanticCustomError(
                 "label",
                 "the ground truth has to be a text, a list of accepted texts, or an object with "
-                "`reference` and, if you like, `question` and `modality`",
+                "`reference` and, if you like, `question`, `modality`, `criteria` and `extra`",
             )
         reference = label.get("reference")
         several = _written_in(reference) if isinstance(reference, str) else None
