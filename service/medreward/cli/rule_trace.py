@@ -39,6 +39,11 @@ def steps(
         yield Step("modality", _modality(completion, parsed))
     if recipe.signals.format is not None:
         yield Step("form", _form(completion, recipe))
+    if recipe.signals.accuracy_llm is None and recipe.signals.accuracy_embed is None:
+        # Nothing is compared with the reference.
+        if asked := _asked(parsed, recipe):
+            yield Step("asked", shown(asked))
+        return
     yield from _settling(completion, parsed, recipe, is_unreadable=is_unreadable)
 
 

@@ -23,7 +23,7 @@ from medreward.http.schemas import (
     RewardReply,
     SampleResult,
 )
-from medreward.recipes.recipe import SIGNALS
+from medreward.recipes.recipe import SIGNALS, UNIT, Range
 from medreward.samples import Sample
 
 ROWS_SHOWN = 40
@@ -93,7 +93,7 @@ def print_summary(console: Console, run: RewardRun) -> None:
     """Print the means of each kind, a histogram, and the versions that the rewards depend on."""
     _print_kinds(console, run.scored)
     if run.rewards:
-        _print_histogram(console, run.rewards)
+        _print_histogram(console, run.rewards, run.replies[0].range or UNIT)
     console.print(facts_grid(_facts(run)))
     if any(reply.provenance != run.provenance for reply in run.replies):
         console.print(
@@ -206,14 +206,20 @@ def _print_kinds(console: Console, scored: Sequence[Scored]) -> None:
     console.print(table)
 
 
-def _print_histogram(console: Console, rewards: Sequence[float]) -> None:
+def _print_histogram(console: Console, rewards: Sequence[float], bounds: Range) -> None:
+    low, high = bounds
+    width = (high - low) / BINS
+    edges = [f"{low + edge * width:.{1 if bounds == UNIT else 2}f}" for edge in range(BINS + 1)]
+    longest, dash = max(map(len, edges)), "-" if bounds == UNIT else " to "
     # A reward on a bin's edge belongs to the bin above it. The 1e-9 keeps it there if the sum of
     # its weights was rounded down.
-    bins = Counter(min(BINS - 1, int(reward * BINS + 1e-9)) for reward in rewards)
+    bins = Counter(
+        min(BINS - 1, int((reward - low) / (high - low) * BINS + 1e-9)) for reward in rewards
+    )
     widest = max(bins.values())
     for edge in range(BINS):
         bar = _bar(bins[edge] / widest, ascii_only=console.options.ascii_only)
-        line = Text(f"{edge / BINS:.1f}-{(edge + 1) / BINS:.1f}  ", "dim")
+        line = Text(f"{edges[edge]:>{longest}}{dash}{edges[edge + 1]:<{longest}}  ", "dim")
         line.append(bar.ljust(BAR_WIDTH), "cyan").append(f"  {bins[edge] or ''}")
         console.print(line)
     console.print()

@@ -201,7 +201,10 @@ def _settled(
     found = decide(completion.answer, (known,), sample.question, recipe.rubric_guards)
     if found.problem is not None or found.accuracy is None:
         return found.problem
-    return found.accuracy._replace(value=lowest)
+    veto = found.accuracy.veto
+    # A place among the criteria would be taken for one in the reference.
+    bare = None if veto is None else veto._replace(reference_span=None)
+    return found.accuracy._replace(value=lowest, veto=bare)
 
 
 def _texts(criterion: SampleCriterion) -> tuple[str, ...]:

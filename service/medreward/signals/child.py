@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,8 +31,11 @@ def main() -> None:
     _limit_memory(job["memory_bytes"])
     _say(answers, {"ready": True})
     for line in sys.stdin:
+        # The service ends this process sooner, unless it was killed itself: then nobody else would.
+        signal.alarm(job["alarm_s"])
         for said in _answers(json.loads(line), kinds):
             _say(answers, said)
+        signal.alarm(0)
 
 
 def _answers(batch: Mapping[str, Any], kinds: Mapping[str, SignalKind]) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ problem; the process is started anew, and the samples behind it are computed all
 
 import asyncio
 import json
+import math
 import os
 import signal
 import sys
@@ -130,7 +131,12 @@ class OwnSignals:
             env=environment,
             start_new_session=True,
         )
-        job = {"path": sys.path, "kinds": self._paths, "memory_bytes": self._bounds.memory_bytes}
+        job = {
+            "path": sys.path,
+            "kinds": self._paths,
+            "memory_bytes": self._bounds.memory_bytes,
+            "alarm_s": math.ceil(2 * self._bounds.batch_s),
+        }
         is_ready = False
         try:
             async with asyncio.timeout(START_S):

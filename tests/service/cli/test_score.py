@@ -72,6 +72,18 @@ def test_the_histogram_puts_a_reward_into_its_tenth(run: Run, url: str, jsonl: W
     assert bars["0.0-0.1"] == []
 
 
+def test_the_histogram_covers_the_range_of_the_recipe(run: Run, url: str, jsonl: Write) -> None:
+    """A reward below zero has its bin, from the least that the recipe declares."""
+    criteria = [{"text": "Names a lobe.", "points": 2}, {"text": "Is rude.", "points": -1}]
+    silent = {"response": "", "reference": "", "criteria": criteria}
+
+    told = run("score", jsonl(silent), "--url", url, "--recipe", "rubric").stdout
+    bars = {line[:14]: line[14:].split() for line in told.splitlines() if line[6:8] == "to"}
+
+    assert len(bars) == 10
+    assert bars["-0.80 to -0.50"][1:] == ["1"]
+
+
 def test_forty_rows_are_enough_for_a_look(run: Run, url: str) -> None:
     """The rest is counted, and --all shows it."""
     few = run("score", ROLLOUTS, "--url", url).stdout
@@ -160,9 +172,9 @@ def test_a_recipe_that_is_not_there_is_refused(run: Run, url: str, jsonl: Write)
     told = run("score", jsonl(RIGHT), "--url", url, "--compare", "medix")
 
     assert told.code == 2
-    assert (
-        told.stderr
-        == "medreward: no recipe 'medix' here; choose from medix-r1-guarded, medix-r1, strict\n"
+    assert told.stderr == (
+        "medreward: no recipe 'medix' here; choose from medix-r1-guarded-rubric, medix-r1-guarded, "
+        "medix-r1, rubric, strict\n"
     )
 
 
