@@ -4,7 +4,7 @@ import time
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from medreward.signals.kind import Rollout, SignalKind
+from medreward.signals.kind import Rollout, SignalKind, UnusableError
 
 
 class Options(BaseModel):
@@ -51,6 +51,8 @@ def _trouble(rollout: Rollout, _: Nothing, __: Options) -> float:
         case "print":
             print(rollout.response)  # noqa: T201 - it must not stand between the answers
             return 0.5
+        case "unusable":
+            raise UnusableError(f"words: {rollout.response} is what the patient said")
         case "text":
             return "0.5"  # type: ignore[return-value]
     return float(rollout.answer)

@@ -7,6 +7,13 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 
+class UnusableError(ValueError):
+    """Inputs that cannot be used under a recipe's options.
+
+    The text begins with the key of `extra`, says what to mend, and quotes nothing of the sample.
+    """
+
+
 class Rollout(NamedTuple):
     """What a signal may read of a sample."""
 

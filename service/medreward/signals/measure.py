@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from medreward.errors import Problem, ProblemKind
-from medreward.signals.kind import Rollout, SignalKind
+from medreward.signals.kind import Rollout, SignalKind, UnusableError
 from medreward.telemetry.logs import place_of
 
 MOST_NAME_CHARACTERS = 64
@@ -36,6 +36,10 @@ def measure(
     except ValidationError as exc:
         error = exc.errors(include_url=False, include_context=False, include_input=False)[0]
         return Problem(ProblemKind.INVALID_REQUEST, _explain(name, error, is_own=is_own))
+    except UnusableError as exc:
+        # The text of an operator's own kind might quote the sample.
+        told = ": its inputs are not accepted" if is_own else f".{exc}"
+        return Problem(ProblemKind.INVALID_REQUEST, f"extra{told}; the signal {name} reads it")
     except Exception as exc:  # noqa: BLE001 - it costs its sample alone
         return failed(name, f"it raised {type(exc).__name__} at {place_of(exc)}")
     return _checked(name, value, kind.range(options))

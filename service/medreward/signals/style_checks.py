@@ -20,7 +20,7 @@ from typing import Annotated, Literal, Self
 import re2
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from medreward.signals.kind import Rollout, SignalKind
+from medreward.signals.kind import Rollout, SignalKind, UnusableError
 
 MAX_INSTRUCTIONS = 2000
 """Instructions of the compiled patterns of a sample or recipe, together: RE2 may run each of them for
@@ -173,11 +173,11 @@ def value(rollout: Rollout, inputs: Inputs, options: Options) -> float:
     """Return the value, from 0 to 1.
 
     Raises:
-        ValueError: neither the recipe nor the sample has a check.
+        UnusableError: neither the recipe nor the sample has a check.
     """
     checks = (*options.checks, *inputs.checks)
     if not checks:
-        raise ValueError("neither the recipe nor `extra` has `checks`")
+        raise UnusableError("checks: none, and the recipe has none either; give at least one")
     passed = sum(check.weight for check in checks if check.passes(rollout.answer))
     # Sums in another order may differ in the last digit.
     return min(1.0, passed / sum(check.weight for check in checks))

@@ -81,7 +81,7 @@ def test_the_histogram_covers_the_range_of_the_recipe(run: Run, url: str, jsonl:
     bars = {line[:14]: line[14:].split() for line in told.splitlines() if line[6:8] == "to"}
 
     assert len(bars) == 10
-    assert bars["-0.80 to -0.50"][1:] == ["1"]
+    assert bars["-0.50 to -0.20"][1:] == ["1"]
 
 
 def test_forty_rows_are_enough_for_a_look(run: Run, url: str) -> None:

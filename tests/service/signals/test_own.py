@@ -137,6 +137,21 @@ async def test_a_signal_that_fails_costs_its_sample_alone(
 
 
 @pytest.mark.anyio
+async def test_inputs_that_a_signal_cannot_use_are_the_samples_fault(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """They are told apart from a failure of the signal, and nothing of the sample is quoted."""
+    (result,) = await results(
+        serve, recipe(tmp_path, "trouble"), TROUBLE, [{"response": "unusable"}]
+    )
+
+    assert result["error"]["kind"] == "invalid_request"
+    assert result["error"]["message"] == (
+        "extra: its inputs are not accepted; the signal trouble reads it"
+    )
+
+
+@pytest.mark.anyio
 async def test_a_signal_that_hangs_costs_its_sample_alone(serve: Serve, tmp_path: Path) -> None:
     """The process is ended at its deadline, and a new one computes the rest."""
     samples = [{"response": one} for one in ("0.25", "hang", "0.75")]

@@ -72,7 +72,7 @@ def test_the_value_is_the_share_of_the_passed_weights(
 
 def test_a_sample_without_checks_has_no_value() -> None:
     """Nothing was checked, which is neither right nor wrong."""
-    with pytest.raises(ValueError, match="`checks`"):
+    with pytest.raises(ValueError, match="checks: none"):
         value_of("x")
 
 
