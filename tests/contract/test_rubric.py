@@ -12,10 +12,11 @@ from medreward.engines.embedders.hashed import HashedEmbedder
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.judges.scripted import ScriptedJudge, certain
 from medreward.engines.templates import Template
-from medreward.errors import Problem, ProblemKind
+from medreward.errors import BackendDown, Problem, ProblemKind
 from medreward.http import schemas
 from medreward.settings import Settings
 from tests.conftest import Serve
+from tests.support.engines import TroubledJudge, raising
 from tests.support.service import over_asgi
 
 LOST = Problem(ProblemKind.JUDGE_UNREACHABLE, "judge: nobody home")
@@ -196,6 +197,35 @@ async def test_openrlhf_gets_scores_from_0_to_1(serve: Serve, tmp_path: Path) ->
 
     assert reply["rewards"] == [0.0, -1.0, 1.0]
     assert reply["scores"] == [0.5, 0.0, 1.0]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("weights", "imputed"),
+    # Only the embedder's 1 and the form's 1 are known; the judge failed.
+    [((1.0, 0.5, 0.5), 2.0), ((-1.0, 0.5, 0.5), 0.0), ((1.0, 1.0, -1.0), None)],
+)
+async def test_what_is_imputed_is_scaled_to_all_weights_of_a_range(
+    serve: Serve, tmp_path: Path, weights: tuple[float, ...], imputed: float | None
+) -> None:
+    """The known components, scaled up; of weights that add up to nothing there is an error."""
+    judge, embed, form = weights
+    path = tmp_path / "signed.toml"
+    path.write_text(
+        'name = "signed"\nversion = 1\ndescription = "Signed."\ntemplate = "match"\n'
+        f"range = [-3.0, 3.0]\n[tags]\n[signals.accuracy_llm]\nweight = {judge}\n"
+        f"[signals.accuracy_embed]\nweight = {embed}\nthreshold = -1.0\n"
+        f"[signals.format]\nweight = {form}\n"
+    )
+    said = "<thinking>t</thinking><answer>the spleen</answer>"
+    async with serve(
+        judge=TroubledJudge(raising(BackendDown("refused"))), recipes=str(path), recipe="signed"
+    ) as client:
+        reply = await client.post(
+            "/compat/slime?on_unscored=impute", json={"response": said, "label": "spleen"}
+        )
+
+    assert (reply.json() if reply.status_code == 200 else None) == imputed
 
 
 @pytest.mark.anyio

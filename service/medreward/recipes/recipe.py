@@ -390,16 +390,20 @@ def _explain(error: ErrorDetails, model: type[Recipe]) -> str:
     *parents, unknown = (str(part) for part in error["loc"])
     known = _keys_of(parents, model)
     meant = difflib.get_close_matches(unknown, known, n=1)
-    hint = f"did you mean `{meant[0]}`?" if meant else f"choose from {', '.join(known)}"
+    choices = f"choose from {', '.join(known)}" if known else "leave it out"
+    hint = f"did you mean `{meant[0]}`?" if meant else choices
     return f"`{where}`: unknown key; {hint}"
 
 
 def _keys_of(parents: Sequence[str], table: type[BaseModel]) -> list[str]:
-    """Return the keys of the table at a path of keys."""
+    """Return the keys of the table at a path of keys; none inside of a list."""
     for parent in parents:
-        annotation = table.model_fields[parent].annotation
-        choices = (annotation, *get_args(annotation))
-        table = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+        field = table.model_fields.get(parent)
+        choices = () if field is None else (field.annotation, *get_args(field.annotation))
+        tables = [c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not tables:
+            return []
+        table = tables[0]
     return list(table.model_fields)
 
 

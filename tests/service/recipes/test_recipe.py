@@ -11,7 +11,7 @@ from medreward.engines.templates import load_templates
 from medreward.errors import SetupError
 from medreward.recipes.recipe import Recipe, Tags, load_recipes, read_recipe, recipe_with
 from medreward.signals.kind import SignalKind
-from medreward.signals.registry import KnownKind
+from medreward.signals.registry import SHIPPED, KnownKind
 
 MINIMAL = """
 name = "mine"
@@ -288,6 +288,16 @@ def test_a_wrong_table_of_a_kind_is_refused_with_the_key(
         read_recipe(BREVITY.replace(*change), source="mine.toml", model=MODEL)
 
     assert told in str(refusal.value)
+
+
+def test_an_unknown_key_inside_of_a_list_is_refused_in_words() -> None:
+    """Such as one of a check, of which the path has a number."""
+    model = recipe_with(SHIPPED)
+    checks = '[[signals.style_checks.checks]]\nkind = "json"\nkyes = ["a"]\n'
+    text = f"{SIGNED}\n[signals.style_checks]\nweight = 1\n{checks}"
+
+    with pytest.raises(SetupError, match=r"kyes`: unknown key; leave it out"):
+        read_recipe(text, source="mine.toml", model=model)
 
 
 def test_the_version_of_a_kind_is_in_the_fingerprint() -> None:
