@@ -100,6 +100,9 @@ class OwnSignals:
     ) -> None:
         """Add the values of some samples, up to the first on which the process hangs or dies."""
         name, is_whole = batch["signal"], False
+        if self._process is not None and self._process.returncode is not None:
+            # It died while nothing was asked, so no sample is to blame.
+            await self._end()
         process = self._process or await self._start()
         try:
             async with asyncio.timeout(self._bounds.batch_s):
