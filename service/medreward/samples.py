@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from medreward.errors import Problem, ProblemKind
 
@@ -56,6 +57,7 @@ class SampleCriterion(Closed):
         return 1 if self.choices is None else len(self.choices) - 1
 
 
+GroupSize = Annotated[int, Field(ge=1, le=4096)]
 References = Annotated[tuple[str, ...], Field(min_length=1, max_length=32)]
 
 
@@ -68,12 +70,21 @@ class Sample(Closed):
     """The ground truth, or several accepted ones."""
     id: Identifier | None = None
     group: Identifier | None = None
+    group_size: GroupSize | None = None
+    """Number of the group's samples, all of which are in the same request."""
     question: str | None = None
     modality: str | None = None
     """One of the recipe's modality tags, with or without its angle brackets."""
     criteria: tuple[SampleCriterion, ...] | None = None
     """The rubric of the signal `rubric`; a sample with one that is too long is refused by itself."""
     extra: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("group_size")
+    @classmethod
+    def _has_group(cls, size: int | None, info: ValidationInfo) -> int | None:
+        if size is not None and info.data.get("group") is None:
+            raise PydanticCustomError("no_group", "needs `group`, the name of the group")
+        return size
 
     @property
     def references(self) -> References:

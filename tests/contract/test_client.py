@@ -43,6 +43,7 @@ JUDGE = ScriptedJudge(
         (Criterion, client.Criterion),
         (Choice, client.Choice),
         (schemas.CriterionResult, client.CriterionResult),
+        (schemas.GroupResult, client.GroupResult),
         (Item, client.Item),
         (schemas.Component, client.Component),
         (schemas.Veto, client.Veto),
@@ -161,6 +162,35 @@ async def test_a_rubric_arrives_typed() -> None:
     assert (refused.error.kind, refused.criteria) == ("invalid_request", ())
     assert (reply.range, plain.range) == ((-2.0, 1.0), (0.0, 1.0))
     assert plain.results[0].criteria is None
+
+
+@pytest.mark.anyio
+async def test_groups_arrive_typed() -> None:
+    """A declared size goes out; groups and relative rewards come back, and None without a size."""
+    settings = Settings(judge="scripted", embedder="hashed", recipe="medix-r1")
+    app = create_app(settings, judge=ScriptedJudge(default="YES"))
+    right = client.Sample("<answer>basal left</answer>", "left lower lobe", group="p")
+    wrong = client.Sample("<answer></answer>", "left lower lobe", group="p")
+    plain = [right, wrong]
+    sized = [dataclasses.replace(sample, group_size=2) for sample in plain]
+    async with app.router.lifespan_context(app):
+        await loaded(app)
+        async with client.AsyncRewardClient(
+            "http://localhost", transport=httpx.ASGITransport(app)
+        ) as service:
+            compared = await service.reward(sized)
+            alone = await service.reward(plain)
+
+    assert compared.groups is not None
+    (group,) = compared.groups
+    assert group == client.GroupResult("p", 2, 2, 2, True, None, False, group.mean, group.sd)
+    first, second = compared.results
+    assert isinstance(first, client.Scored)
+    assert isinstance(second, client.Scored)
+    assert (group.mean or 0.0) == pytest.approx((first.reward + second.reward) / 2)
+    assert (first.relative, second.relative) == pytest.approx((0.5**0.5, -(0.5**0.5)))
+    assert alone.groups is None
+    assert compared.rewards == alone.rewards
 
 
 OLD_CLIENT = Path(__file__).with_name("recorded") / "client_before_ranges.zip"

@@ -29,6 +29,7 @@ from medreward_client._reading import read_as
 from medreward_client._types import (
     UNIT,
     Counts,
+    GroupResult,
     Item,
     Problem,
     Provenance,
@@ -73,6 +74,7 @@ class _Body:
     timings_ms: dict[str, float]
     range: tuple[float, ...] | None = None
     """None stands for 0 to 1."""
+    groups: tuple[GroupResult, ...] | None = None
 
 
 class Batcher:
@@ -97,7 +99,7 @@ class Batcher:
             else _without_result(batch, answers.problems, parts[0].reply)
             for batch, answers in found
         ]
-        return replies[0] if len(replies) == 1 else _merged(replies)
+        return replies[0] if len(replies) == 1 else _merged(samples, replies)
 
     async def _answers(
         self, samples: Sequence[Sample], terms: Terms, wait: Wait
@@ -185,18 +187,34 @@ class Batcher:
 
 def batches_of(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
     """Split samples into those of one request each; no samples are one empty request."""
-    for start in range(0, len(samples) or 1, BATCH_SAMPLES):
-        yield from _halved(samples[start : start + BATCH_SAMPLES])
+    start = 0
+    while start == 0 or start < len(samples):
+        end = _between_groups(samples, start, start + BATCH_SAMPLES)
+        yield from _halved(samples[start:end])
+        start = end
 
 
 def _halved(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
     """Halve samples until each part is short enough."""
     half, characters = len(samples) // 2, sum(map(_characters_of, samples))
+    half = _between_groups(samples, 0, half)
     if half == 0 or characters <= BATCH_CHARACTERS:
         yield samples
     else:
         yield from _halved(samples[:half])
         yield from _halved(samples[half:])
+
+
+def _between_groups(samples: Sequence[Sample], start: int, cut: int) -> int:
+    """Return the last place up to *cut* that divides no group of a declared size; else *cut*."""
+    place = cut
+    while start < place < len(samples) and _are_compared(samples[place - 1], samples[place]):
+        place -= 1
+    return place if place > start else cut
+
+
+def _are_compared(one: Sample, other: Sample) -> bool:
+    return other.group_size is not None and one.group == other.group
 
 
 def _characters_of(sample: Sample) -> int:
@@ -244,17 +262,53 @@ class RewardRoute:
             scored=len(rewards) - unscored,
             unscored=unscored,
         )
+        told = [
+            _row_of(sample, problems[place]) if row is None else row
+            for place, (sample, row) in enumerate(zip(samples, rows, strict=True))
+        ]
         return RewardReply(
             tuple(rewards),
             counts,
             _provenance_of(replies),
             total_ms([reply.timings_ms for reply in replies]),
-            [
-                _row_of(sample, problems[place]) if row is None else row
-                for place, (sample, row) in enumerate(zip(samples, rows, strict=True))
-            ],
+            told,
             replies[0].range,
+            _joined_groups(samples, replies, told),
         )
+
+
+def _joined_groups(
+    samples: Sequence[Sample], replies: Sequence[RewardReply], rows: list[Any]
+) -> tuple[GroupResult, ...] | None:
+    """Join the groups of replies; one that took several of them is not whole, nor are its *rows* compared."""
+    told: dict[str, list[GroupResult]] = {}
+    for reply in replies:
+        for group in reply.groups or ():
+            told.setdefault(group.id, []).append(group)
+    places: dict[str, list[int]] = {name: [] for name in told}
+    for place, sample in enumerate(samples):
+        if sample.group in places:
+            places[sample.group].append(place)
+    groups = []
+    for name, (first, *others) in told.items():
+        is_split = bool(others) or first.seen != len(places[name])
+        groups.append(_split(samples, places[name], rows) if is_split else first)
+    return tuple(groups) or None
+
+
+def _split(samples: Sequence[Sample], places: Sequence[int], rows: list[Any]) -> GroupResult:
+    """Return the group of the samples at these places as one that is not whole."""
+    for place in places:
+        rows[place] = {**rows[place], "relative": None}
+    sizes = {samples[place].group_size for place in places}
+    return GroupResult(
+        samples[places[0]].group or "",
+        sizes.pop() if len(sizes) == 1 else None,
+        len(places),
+        sum(rows[place]["status"] == Scored.status for place in places),
+        whole=False,
+        reason="split",
+    )
 
 
 def _without_result(
@@ -295,7 +349,13 @@ def _read_rewards(samples: Sequence[Sample], reply: Reply) -> RewardReply:
     except ValueError:
         raise BadReply("reply.range is not two numbers") from None
     return RewardReply(
-        rewards, body.counts, body.provenance, body.timings_ms, body.results, (least, most)
+        rewards,
+        body.counts,
+        body.provenance,
+        body.timings_ms,
+        body.results,
+        (least, most),
+        body.groups,
     )
 
 
@@ -337,14 +397,16 @@ def _provenance_of(replies: Sequence[RewardReply]) -> Provenance:
     return first
 
 
-def _merged(replies: Sequence[RewardReply]) -> RewardReply:
+def _merged(samples: Sequence[Sample], replies: Sequence[RewardReply]) -> RewardReply:
     """Merge the replies to requests of the same time, in their order."""
     first = replies[0]
+    rows = [row for reply in replies for row in reply.rows]
     return RewardReply(
         tuple(reward for reply in replies for reward in reply.rewards),
         _total([reply.counts for reply in replies]),
         _provenance_of(replies),
         {stage: max(r.timings_ms.get(stage, 0.0) for r in replies) for stage in first.timings_ms},
-        [row for reply in replies for row in reply.rows],
+        rows,
         first.range,
+        _joined_groups(samples, replies, rows),
     )

@@ -319,7 +319,9 @@ def _json_of(body: Mapping[str, object]) -> bytes:
 def _as_builtin(value: object) -> object:
     """Convert dataclasses, mappings and sequences other than dict, list and tuple for JSON."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        # As orjson does: what is not in an instance's dict is not sent.
+        names = getattr(value, "__dict__", None) or [field.name for field in fields(value)]
+        return {name: getattr(value, name) for name in names}
     match value:
         case Mapping():
             return dict(value)

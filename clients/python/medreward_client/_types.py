@@ -64,7 +64,8 @@ class Sample:
 
     `response` is the whole output of the policy; `reference` is the ground truth, or several
     accepted ones. `group` names the prompt of the sample. `criteria` is its rubric, and `extra` what
-    further signals read, as far as the recipe has any.
+    further signals read, as far as the recipe has any. `group_size` declares how many samples the
+    group has, which are then compared if one request holds them all.
     """
 
     response: str
@@ -75,6 +76,12 @@ class Sample:
     modality: str | None = None
     criteria: Sequence[Criterion | ChoiceCriterion] | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
+    group_size: int | None = None
+
+    def __post_init__(self) -> None:
+        # Only what is in the dict is sent, and services of before refuse fields that they do not know.
+        if self.group_size is None:
+            del self.__dict__["group_size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +159,8 @@ class Scored:
     """A sample with its reward.
 
     `criteria` has a result for each criterion, and `unanswered` the number of those without a
-    verdict; both are None if the recipe has no rubric.
+    verdict; both are None if the recipe has no rubric. `relative` is the distance from the mean of
+    the group in standard deviations; None if the group is not whole.
     """
 
     status: ClassVar[str] = "scored"
@@ -163,6 +171,7 @@ class Scored:
     flags: tuple[str, ...]
     criteria: tuple[CriterionResult, ...] | None = None
     unanswered: int | None = None
+    relative: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +189,26 @@ class Unscored:
     flags: tuple[str, ...]
     criteria: tuple[CriterionResult, ...] | None = None
     unanswered: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """A group of which samples declare a size; its statistics are those of the scored samples.
+
+    It is `whole` if one request held as many samples as all of them declare. Otherwise `reason` is
+    sizes_differ, too_few, too_many, or split if its samples took several requests, and there is
+    neither `all_right` nor `mean` nor `sd`.
+    """
+
+    id: str
+    size: int | None
+    seen: int
+    scored: int
+    whole: bool
+    reason: str | None = None
+    all_right: bool | None = None
+    mean: float | None = None
+    sd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +370,8 @@ class RewardReply:
     """The results as parsed JSON."""
     range: tuple[float, float] = UNIT
     """The least and the greatest reward of the recipe."""
+    groups: tuple[GroupResult, ...] | None = None
+    """The groups of which samples declare a size; None if there are none."""
 
     @property
     def results(self) -> tuple[Scored | Unscored, ...]:

@@ -17,10 +17,11 @@ from medreward.http.intake import JudgeJob, RewardJob
 from medreward.pipeline import Trace
 from medreward.recipes.recipe import UNIT, Recipe
 from medreward.rewards.grade import CriterionVerdict, Grade, Ungraded, Vote
+from medreward.rewards.groups import Group, Member, groups_of, is_right
 from medreward.rewards.reward import Component, Reward, Unscored
 from medreward.rewards.rubric import CriterionResult
 from medreward.runs.watch import RunKey
-from medreward.samples import Item
+from medreward.samples import Item, Sample
 from medreward.service import Service
 
 JSON: Final = "application/json"
@@ -71,7 +72,49 @@ def reward_reply(job: RewardJob, results: Sequence[Reward | Unscored]) -> Respon
     }
     if job.recipe.bounds != UNIT:
         body["range"] = job.recipe.bounds
+    if any(sample.group_size is not None for sample in job.samples):
+        body["groups"] = _compare_in_groups(job, results, rows)
     return plain_json(body)
+
+
+def _compare_in_groups(
+    job: RewardJob, results: Sequence[Reward | Unscored], rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Add `relative` to each row, and return the groups as `schemas.GroupResult`."""
+    most = job.recipe.bounds[1]
+    members = [_member(s, r, most) for s, r in zip(job.samples, results, strict=True)]
+    groups = groups_of(members)
+    spreads = {group.id: group.spread for group in groups}
+    for row, member in zip(rows, members, strict=True):
+        spread = None if member.group is None else spreads.get(member.group)
+        row["relative"] = (
+            None if spread is None or member.reward is None else spread.relative(member.reward)
+        )
+    return list(map(_group, groups))
+
+
+def _member(sample: Sample, result: Reward | Unscored, most: float) -> Member:
+    if isinstance(result, Unscored):
+        return Member(sample.group, sample.group_size, None)
+    values = {name: part.signal.value for name, part in result.components.items()}
+    right = is_right(result.total, values, most)
+    return Member(sample.group, sample.group_size, result.total, right)
+
+
+def _group(group: Group) -> dict[str, Any]:
+    """Return a `schemas.GroupResult`."""
+    mean, sd = group.spread or (None, None)
+    return {
+        "id": group.id,
+        "size": group.size,
+        "seen": group.seen,
+        "scored": group.scored,
+        "whole": group.reason is None,
+        "reason": group.reason,
+        "all_right": group.all_right,
+        "mean": mean,
+        "sd": sd,
+    }
 
 
 def judge_reply(job: JudgeJob, results: Sequence[Grade | Ungraded]) -> Response:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 from medreward.engines.judge import Verdict, View
 from medreward.engines.status import JudgeExam
 from medreward.errors import ProblemKind
+from medreward.rewards.groups import Reason
 from medreward.rewards.rubric import Met
 from medreward.samples import AnsweredBy, Closed, Identifier, Item, Sample, Source
 
@@ -130,6 +131,30 @@ class SampleResult(BaseModel):
     """In the order of the sample's criteria; absent if the recipe has no rubric."""
     unanswered: Annotated[int | None, Field(exclude_if=_is_none)] = None
     """Number of criteria without a verdict, which are left out; absent if the recipe has no rubric."""
+    relative: Annotated[float | None, Field(exclude_if=_is_none)] = None
+    """Distance of the reward from its group's mean, in standard deviations; null if the sample is
+    unscored or its group is not whole, absent if no sample of the request declares a `group_size`."""
+
+
+class GroupResult(BaseModel):
+    """A group of which samples declare a size; with statistics if it is whole."""
+
+    id: str
+    size: int | None
+    """The declared size; null if the samples do not all declare the same one."""
+    seen: int
+    """Number of its samples in the request."""
+    scored: int
+    whole: bool
+    """True if its samples are as many as all of them declare."""
+    reason: Reason | None = None
+    """Why it is not whole."""
+    all_right: bool | None = None
+    """True if all scored samples are right; null if none is scored, and if it is not whole."""
+    mean: float | None = None
+    """Mean reward of the scored samples."""
+    sd: float | None = None
+    """Standard deviation of the scored samples' rewards, of a sample: divided by n - 1."""
 
 
 class RewardCounts(BaseModel):
@@ -175,6 +200,9 @@ class RewardReply(BaseModel):
     timings_ms: Timings
     range: Annotated[tuple[float, float] | None, Field(exclude_if=_is_none)] = None
     """The recipe's least and greatest reward; absent if they are 0 and 1."""
+    groups: Annotated[list[GroupResult] | None, Field(exclude_if=_is_none)] = None
+    """The groups of which a sample declares a size, in order of their first sample; absent if there
+    are none."""
 
 
 class Vote(BaseModel):

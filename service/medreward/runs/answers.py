@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from medreward.rewards.groups import RIGHT
 from medreward.runs.observe import Observed
-from medreward.runs.steps import RIGHT
 
 KEPT = 128
 """Answers kept when the rarest are dropped, which happens at twice as many."""

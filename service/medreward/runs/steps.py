@@ -7,18 +7,15 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
+from medreward.rewards.groups import LEVEL, RIGHT
 from medreward.runs.moments import Correlation, Moments
 from medreward.runs.observe import Observed
 
-RIGHT = 0.5
-"""Threshold of a high reward, and of a signal that says yes."""
 JUDGE, EMBEDDER = "accuracy_llm", "accuracy_embed"
 MOST_ANSWERS = 2048
 """Distinct answers of one step that are counted, at most."""
 MOST_NAMES = 32
 """Components, and flags, of one run that are counted by name, at most."""
-LEVEL = 1e-9
-"""Difference up to which two rewards of a group are equal."""
 
 Count = Literal[
     "samples",

@@ -15,7 +15,7 @@ from medreward_client.jsonl import numbered_lines
 STANDARD_INPUT = Path("-")
 BAD_LINES_TOLD = 5
 TEXTS = ("id", "group", "question", "modality")
-FIELDS = {"response", "reference", *TEXTS, "criteria", "extra"}
+FIELDS = {"response", "reference", *TEXTS, "group_size", "criteria", "extra"}
 
 
 class SampleFile:
@@ -102,6 +102,9 @@ def _sample(line: bytes) -> Sample:
     extra = found.get("extra") or {}
     if not isinstance(extra, dict):
         raise ValueError("extra: must be an object")  # noqa: TRY004 - of the file, not of our caller
+    size = found.get("group_size")
+    if size is not None and type(size) is not int:
+        raise ValueError("group_size: must be a whole number")
     texts = {name: _text(name, found[name]) for name in TEXTS if found.get(name) is not None}
     return Sample(
         _text("response", found["response"]),
@@ -109,6 +112,7 @@ def _sample(line: bytes) -> Sample:
         **texts,
         criteria=_criteria(found.get("criteria")),
         extra=extra,
+        group_size=size,
     )
 
 
