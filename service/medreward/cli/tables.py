@@ -4,6 +4,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from rich import box
@@ -24,6 +25,7 @@ from medreward.http.schemas import (
     SampleResult,
 )
 from medreward.recipes.recipe import SIGNALS, UNIT, Range
+from medreward.rewards.groups import is_right, pass_at, spread_of
 from medreward.samples import Sample
 
 ROWS_SHOWN = 40
@@ -90,8 +92,9 @@ def print_hidden(console: Console, hidden: int) -> None:
 
 
 def print_summary(console: Console, run: RewardRun) -> None:
-    """Print the means of each kind, a histogram, and the versions that the rewards depend on."""
+    """Print kinds, groups, a histogram, and the versions that the rewards depend on."""
     _print_kinds(console, run.scored)
+    print_groups(console, run)
     if run.rewards:
         _print_histogram(console, run.rewards, run.replies[0].range or UNIT)
     console.print(facts_grid(_facts(run)))
@@ -204,6 +207,69 @@ def _print_kinds(console: Console, scored: Sequence[Scored]) -> None:
         reward = mean(s.result.reward for s in members)
         table.add_row(shown(kind), str(len(members)), reward, *means)
     console.print(table)
+
+
+def print_groups(console: Console, run: RewardRun) -> None:
+    """Print spread and pass@k of the groups, if one of them has two members."""
+    groups: dict[str, list[Scored]] = {}
+    for one in run.scored:
+        if one.sample.group is not None:
+            groups.setdefault(one.sample.group, []).append(one)
+    if all(len(members) <= 1 for members in groups.values()):
+        return
+    # An unscored member is left out: its reward is unknown.
+    scored = [[s for s in members if s.result.reward is not None] for members in groups.values()]
+    kept = [members for members in scored if members]
+    names = signal_names([one for members in kept for one in members])
+    console.print(Text("Within groups", "bold underline"))
+    table = plain_table("value", "groups", "mean sd", "no gradient")
+    table.add_row(*_spread_cells("reward", [[s.result.reward for s in group] for group in kept]))
+    for name in names:
+        values = [[_value(s.result, name) for s in group] for group in kept]
+        table.add_row(*_spread_cells(TITLES.get(name, name), values))
+    console.print(table)
+    console.print(facts_grid(_group_facts(groups.values(), kept, _greatest(run))))
+    console.print()
+
+
+def _spread_cells(title: str, groups: Iterable[Iterable[float | None]]) -> tuple[str, ...]:
+    """Format the mean deviation within groups of two values or more, and the share without any."""
+    known = [[value for value in group if value is not None] for group in groups]
+    spreads = [spread_of(values).sd for values in known if len(values) > 1]
+    share = f"{spreads.count(0.0) / len(spreads):.1%}" if spreads else NOTHING
+    return title, str(len(spreads)), mean(spreads), share
+
+
+def _group_facts(
+    groups: Iterable[Sequence[Scored]], kept: Sequence[Sequence[Scored]], greatest: float
+) -> dict[str, Text | str]:
+    """Count groups and what is left out of them; *kept* has the scored members of those with any."""
+    counts = [len(members) for members in kept]
+    left_out = sum(map(len, groups)) - sum(counts)
+    told = f"{len(counts)} of {min(counts)} to {max(counts)} scored samples" if counts else "none"
+    facts: dict[str, Text | str] = {"groups": f"{told}; left out, without a reward: {left_out}"}
+    right = [sum(_is_right(one.result, greatest) for one in members) for members in kept]
+    powers = [2**n for n in range(min(counts, default=0).bit_length())]
+    if powers:
+        facts["pass@k"] = ", ".join(
+            f"pass@{k} {mean(map(partial(pass_at, k), right, counts))}" for k in powers
+        )
+    return facts
+
+
+def _value(result: SampleResult, signal: str) -> float | None:
+    part = result.components.get(signal)
+    return None if part is None else part.value
+
+
+def _is_right(result: SampleResult, greatest: float) -> bool:
+    values = {name: part.value for name, part in result.components.items()}
+    return result.reward is not None and is_right(result.reward, values, greatest)
+
+
+def _greatest(run: RewardRun) -> float:
+    """Return the greatest reward of the recipe."""
+    return (run.replies[0].range or UNIT)[1]
 
 
 def _print_histogram(console: Console, rewards: Sequence[float], bounds: Range) -> None:

@@ -1,15 +1,31 @@
 """`medreward score`: rewards over HTTP, shown and kept."""
 
+import io
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
 
 from medreward.app import create_app
+from medreward.cli.tables import RewardRun, Scored, print_groups
 from medreward.engines.supervisor import LIMITS_WITHOUT_LLM
+from medreward.http.schemas import (
+    RewardCounts,
+    RewardProvenance,
+    RewardReply,
+    SampleResult,
+    Timings,
+)
+from medreward.samples import Sample
 from tests.service.cli.conftest import (
     PATIENT_TEXT,
     PROGRAM,
@@ -100,6 +116,107 @@ def test_kinds_are_compared_where_the_samples_name_them(run: Run, url: str) -> N
 
     assert _row(told, "empty")[1] == "6"
     assert _row(told, "right")[1] == "22"
+
+
+def test_groups_are_compared_where_one_has_two_members(run: Run, url: str, jsonl: Write) -> None:
+    """Spread and groups without gradient, by value, and pass@k; the unscored are left out."""
+    rows = [
+        *({**row, "group": "p1"} for row in (RIGHT, RIGHT, WRONG, WRONG)),
+        *({**row, "group": "p2"} for row in (RIGHT, UNSCORABLE, RIGHT)),
+        {**UNSCORABLE, "group": "p3"},
+        WRONG,
+    ]
+    told = run("score", jsonl(*rows), "--url", url).stdout
+    alone = run("score", jsonl({**RIGHT, "group": "p1"}, {**WRONG, "group": "p2"}), "--url", url)
+
+    section = told.split("Within groups")[1].split("0.0-0.1")[0]
+    assert [line.rstrip() for line in section.splitlines() if line.strip()] == [
+        " value      groups   mean sd   no gradient",
+        " ─────────────────────────────────────────",
+        " reward     2        0.2598    50.0%",
+        " judge      2        0.2887    50.0%",
+        " embed      2        0.2887    50.0%",
+        " modality   2        0.2887    50.0%",
+        " format     2        0.0000    100.0%",
+        "groups  2 of 2 to 4 scored samples; left out, without a reward: 2",
+        "pass@k  pass@1 0.7500, pass@2 0.9167",
+    ]
+    assert "Within groups" not in alone.stdout
+
+
+def test_groups_without_any_reward_are_told(run: Run, jsonl: Write) -> None:
+    """There is nothing to compare, and no number stands for it."""
+    with served(outage()) as url:
+        rows = [{**RIGHT, "group": "p1", "response": f"lobe {n}"} for n in range(2)]
+        told = run("score", jsonl(*rows), "--url", url, "--max-unscored", "1").stdout
+
+    assert "groups  none; left out, without a reward: 2" in told
+    assert _row(told, "reward") == ["reward", "0", "-", "-"]
+    assert "pass@" not in told.split("Within groups")[1]
+
+
+GROUPS = st.lists(
+    st.lists(st.none() | st.sampled_from([0.0, 0.1, 0.1 + 0.2, 0.3, 1.0]), min_size=1, max_size=6),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(GROUPS)
+def test_figures_of_groups_are_those_of_brute_force(groups: list[list[float | None]]) -> None:
+    """Of all draws of k, of all pairs, and of the scored members alone; 1 is right."""
+    console = Console(file=io.StringIO(), width=120)
+    print_groups(console, run_of(groups))
+    told = console.file.getvalue()  # type: ignore[attr-defined]
+
+    kept = [[r for r in group if r is not None] for group in groups]
+    kept = [rewards for rewards in kept if rewards]
+    spread = [rewards for rewards in kept if len(rewards) > 1]
+    if max(map(len, groups)) == 1:
+        assert told == ""
+        return
+    level = sum(all(abs(a - b) < 1e-6 for a in rewards for b in rewards) for rewards in spread)
+    row = _row(told, "reward")
+    assert row[1] == str(len(spread))
+    if spread:
+        assert float(row[2]) == pytest.approx(fmean(map(stdev, spread)), abs=1e-4)
+        assert row[3] == f"{level / len(spread):.1%}"
+    for k in range(1, 8):
+        is_told = bool(kept) and k in (1, 2, 4) and k <= min(map(len, kept))
+        found = re.search(rf"pass@{k} ([0-9.]+)", told)
+        assert (found is not None) == is_told
+        if found:
+            chances = [fmean(1.0 in draw for draw in combinations(group, k)) for group in kept]
+            assert float(found[1]) == pytest.approx(fmean(chances), abs=1e-4)
+
+
+def run_of(groups: list[list[float | None]]) -> RewardRun:
+    """The results of a recipe without a judge, of groups by their rewards."""
+    scored = [
+        Scored(
+            "label",
+            Sample(response="", reference="r", group=str(number)),
+            SampleResult(
+                id=None,
+                status="unscored" if reward is None else "scored",
+                reward=reward,
+                components={},
+                flags=[],
+            ),
+        )
+        for number, rewards in enumerate(groups)
+        for reward in rewards
+    ]
+    counts = RewardCounts(scored=0, unscored=0, cache_hits=0, coalesced=0, judge_calls=0)
+    reply = RewardReply(
+        results=[one.result for one in scored],
+        counts=counts,
+        provenance=RewardProvenance(
+            recipe="own", fingerprint="sha256:", judge="", embedder="", service=""
+        ),
+        timings_ms=Timings(queue=0, cache=0, judge=0, embed=0, total=0),
+    )
+    return RewardRun(scored, [reply], 1.0)
 
 
 def test_results_are_kept_in_order(run: Run, url: str, tmp_path: Path) -> None:
