@@ -48,7 +48,13 @@ SAMPLE = {
 }
 NOWHERE = "http://127.0.0.1:9"
 """An address where nobody listens."""
-OTHER = {"id": "p2", "response": PATIENT_TEXT, "reference": ["left lower lobe", "LLL"]}
+OTHER = {
+    "id": "p2",
+    "response": PATIENT_TEXT,
+    "reference": ["left lower lobe", "LLL"],
+    "group": "p2",
+    "group_size": 1,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -544,6 +550,7 @@ def test_what_is_unscored_is_told_by_its_reason(
         ('{"respones": "x", "reference": "y"}', "line 2: respones: no field of a sample"),
         (json.dumps(SAMPLE), "line 2: id: that of line 1 as well"),
         ('{"response": "x", "reference": "y", "criteria": [1]}', "line 2: criteria: must be"),
+        ('{"response": "x", "reference": "y", "group_size": true}', "line 2: group_size: must be"),
         ('{"response": "x", "reference": "y", "extra": 1}', "line 2: extra: must be an object"),
     ],
 )
