@@ -50,6 +50,10 @@ _ESCAPE = re.compile(
 )
 """An escape of JSON; two that make one character are one."""
 
+WEIGHED_BYTES = 256 * 1024
+"""Bytes that are weighed at once: in smaller pieces, the threads of large requests would pass the
+interpreter's lock to and fro for each chunk of the network."""
+
 MOST_DIGITS = 20
 MOST_ERRORS = 5
 MOST_EXPLAINED = 100_000
@@ -134,7 +138,7 @@ async def read_body(
         Abandoned: the caller hung up halfway.
     """
     # One buffer that grows: a list of chunks would be joined, which takes the memory twice.
-    body, weight, taken = bytearray(), Weight(), 0
+    body, weight, weighed, taken = bytearray(), Weight(), 0, 0
     too_large = TooLarge(f"the body is over {max_bytes} bytes; send fewer samples at once")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:MOST_DIGITS]) > max_bytes:
@@ -151,10 +155,13 @@ async def read_body(
                     raise too_large
                 # Chunk by chunk, since a declared length may be missing or wrong, and many slow
                 # bodies at once must not add up to more than the service's limit.
-                weight.add(chunk)
-                permit.take(Load(body_bytes=weight.total_bytes - taken))
-                taken = weight.total_bytes
                 body += chunk
+                if not has_more or len(body) - weighed >= WEIGHED_BYTES:
+                    weight.add(bytes(memoryview(body)[weighed:]))
+                    weighed = len(body)
+                held = weight.total_bytes + len(body) - weighed
+                permit.take(Load(body_bytes=held - taken))
+                taken = held
     except TimeoutError as exc:
         raise BodyTooSlow(f"the body did not arrive within {timeout_s:g} s") from exc
     return body
