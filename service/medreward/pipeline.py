@@ -95,9 +95,9 @@ async def score(
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
     parsing = partial(_parse_and_look_up, samples, recipe, context, caller)
-    characters = (len(s.response) + sum(map(len, s.references)) for s in samples)
+    size = _size(samples, (len(s.response) + sum(map(len, s.references)) for s in samples))
     parsed_samples, inquiries, judgements, vectors, further = await _begun_while_connected(
-        context, caller, parsing, _size(samples, characters)
+        context, caller, parsing, size
     )
     asked: Iterable[Iterable[Inquiry]] = (chain(*inquiries[parsed]) for parsed in parsed_samples)
     if further is not None and further.rubrics:
@@ -116,7 +116,8 @@ async def score(
         await _resolve(context, composer.opinions, None, caller)
         trace.judge += composer.opinions.timings
     composing = partial(composer.rewards, parsed_samples, further)
-    return await context.offload.run(composing, len(samples))
+    # Signals of kinds read whole responses, so a few long ones are long work here, too.
+    return await context.offload.run(composing, len(samples) if further is None else size)
 
 
 async def _compute_own(further: FurtherSignals, context: ScoringContext, caller: Caller) -> None:

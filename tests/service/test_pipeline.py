@@ -1,8 +1,10 @@
 """The pipeline of rewards: which of its work leaves the event loop free."""
 
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -15,8 +17,9 @@ from medreward.engines.judges.scripted import ScriptedJudge
 from medreward.inference.answers import Answers
 from medreward.inference.bindings import JudgeBinding
 from medreward.inference.resolver import Resolver
-from medreward.offload import SMALL
+from medreward.offload import SMALL, Offloader
 from medreward.pipeline import Trace, score
+from medreward.recipes.recipe import load_recipes
 from medreward.rewards.reward import Reward
 from medreward.samples import Sample
 from medreward.service import Service
@@ -24,6 +27,8 @@ from medreward.settings import Settings
 from medreward.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
 
 JUDGE = Cascade(ScriptedJudge(default="YES"), ScriptedJudge(default="YES"), escalates=True)
 
@@ -68,3 +73,48 @@ async def test_look_ups_of_a_large_request_leave_the_event_loop_free(
     here = threading.current_thread()
     assert [thread is not here for thread in resolver.threads] == [is_beside] * 2
     assert all(isinstance(result, Reward) for result in results)
+
+
+class WatchedOffloader(Offloader):
+    """An offloader that keeps how large each work was said to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    async def run(self, work: Callable[[], T], size: int) -> T:
+        """Note the size, then run the work."""
+        self.sizes.append(size)
+        return await super().run(work, size)
+
+
+BY_RULE = """
+name = "accepted"
+version = 1
+description = "A signal that reads the whole response."
+template = "equivalence"
+
+[tags]
+
+[signals.accept]
+weight = 1.0
+"""
+
+
+@pytest.mark.parametrize("is_of_kind", [True, False])
+async def test_signals_that_read_a_long_response_leave_the_event_loop_free(
+    service: Service, tmp_path: Path, *, is_of_kind: bool
+) -> None:
+    """One long response is as much work as many samples; other signals have read theirs before."""
+    file = tmp_path / "accepted.toml"
+    file.write_text(BY_RULE)
+    recipe = load_recipes([file])["accepted" if is_of_kind else "medix-r1"]
+    sample = Sample(response="<answer>x</answer>" * 10_000, reference="left lower lobe")
+    offload = WatchedOffloader()
+    context = replace(service.context, offload=offload)
+
+    await score([sample], recipe, context, caller=Caller(Deadline.after(60)), trace=Trace())
+    offload.close()
+
+    *_, composing = offload.sizes
+    assert (composing > SMALL) is is_of_kind
