@@ -3,6 +3,7 @@
 import time
 
 from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic_core import PydanticCustomError
 
 from medreward.signals.kind import Rollout, SignalKind, UnusableError
 
@@ -21,6 +22,8 @@ class Words(BaseModel):
     @field_validator("words")
     @classmethod
     def _positive(cls, words: int) -> int:
+        if words < -9:
+            raise PydanticCustomError("words", "{words} is what the patient said", {"words": words})
         if words < 1:
             raise ValueError(f"{words} is what the patient said")
         return words
@@ -53,6 +56,8 @@ def _trouble(rollout: Rollout, _: Nothing, __: Options) -> float:
             return 0.5
         case "unusable":
             raise UnusableError(f"words: {rollout.response} is what the patient said")
+        case "huge":
+            return 10**400
         case "text":
             return "0.5"  # type: ignore[return-value]
     return float(rollout.answer)

@@ -1,7 +1,7 @@
 """The process that computes the values of the operator's own signals: `own.py` starts it.
 
-It reads a line of JSON with its kinds, says that it is ready, and then reads a line for each batch;
-it answers with a line for each sample, as soon as its value is known.
+It reads a line of JSON with its kinds, says that it is ready, and then answers each line, a sample,
+with one.
 """
 
 import contextlib
@@ -10,9 +10,12 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
+
+from pydantic import BaseModel
 
 from medreward.errors import Problem
 from medreward.signals.kind import Rollout, SignalKind
@@ -33,22 +36,26 @@ def main() -> None:
     for line in sys.stdin:
         # The service ends this process sooner, unless it was killed itself: then nobody else would.
         signal.alarm(job["alarm_s"])
-        for said in _answers(json.loads(line), kinds):
-            _say(answers, said)
+        _say(answers, _answer(json.loads(line), kinds))
         signal.alarm(0)
 
 
-def _answers(batch: Mapping[str, Any], kinds: Mapping[str, SignalKind]) -> Iterator[dict[str, Any]]:
-    name = batch["signal"]
+def _answer(job: Mapping[str, Any], kinds: Mapping[str, SignalKind]) -> dict[str, Any]:
+    name = job["signal"]
     kind = kinds[name]
-    options = kind.options.model_validate(batch["options"])
-    for response, thinking, answer, references, question, extra in batch["samples"]:
-        rollout = Rollout(response, thinking, answer, tuple(references), question)
-        value = measure(name, kind, rollout, extra, options, is_own=True)
-        if isinstance(value, Problem):
-            yield {"kind": value.kind, "message": value.message}
-        else:
-            yield {"value": value}
+    response, thinking, answer, references, question, extra = job["sample"]
+    rollout = Rollout(response, thinking, answer, tuple(references), question)
+    options = _options(kind.options, job["options"])
+    value = measure(name, kind, rollout, extra, options, is_own=True)
+    if isinstance(value, Problem):
+        return {"kind": value.kind, "message": value.message}
+    return {"value": value}
+
+
+@cache
+def _options(model: type[BaseModel], told: str) -> BaseModel:
+    """Read the options of a recipe, of which there are few."""
+    return model.model_validate_json(told)
 
 
 def _say(answers: TextIO, said: Mapping[str, Any]) -> None:

@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import ErrorType
 
 from medreward.errors import Problem, ProblemKind
 from medreward.signals.kind import Rollout, SignalKind, UnusableError
 from medreward.telemetry.logs import place_of
 
 MOST_NAME_CHARACTERS = 64
-OWN_WORDS = frozenset({"value_error", "assertion_error"})
-"""Errors whose text a validator wrote; that of an operator's own kind might quote the sample."""
+PYDANTIC_WORDS = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
+"""Errors whose text no validator wrote; that of an operator's own kind might quote the sample."""
 
 
 def measure(
@@ -53,7 +54,7 @@ def failed(name: str, told: str) -> Problem:
 def _checked(name: str, value: object, bounds: tuple[float, float]) -> float | Problem:
     if not isinstance(value, int | float):
         return failed(name, f"it gave a {type(value).__name__}, not a number")
-    if not math.isfinite(value):
+    if not -math.inf < value < math.inf:
         return failed(name, "it gave NaN or an infinite number")
     low, high = bounds
     if not low <= value <= high:
@@ -65,11 +66,12 @@ def _explain(name: str, error: ErrorDetails, *, is_own: bool) -> str:
     """Name the wrong key of `extra` and its correction."""
     place = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part[:MOST_NAME_CHARACTERS]}"
-        for part in error["loc"]
+        # Below its field, a key of a sample's own mapping might be anything.
+        for part in (error["loc"][:1] if is_own else error["loc"])
     )
     if error["type"] == "missing":
         told = "required, but missing"
-    elif is_own and error["type"] in OWN_WORDS:
+    elif is_own and error["type"] not in PYDANTIC_WORDS:
         told = "not accepted"
     else:
         told = error["msg"].removeprefix("Value error, ")

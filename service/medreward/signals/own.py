@@ -36,6 +36,8 @@ PAST_DEADLINE = Problem(
     ProblemKind.DEADLINE, "signals: the deadline passed before its value was computed"
 )
 
+TOO_DEEP = Problem(ProblemKind.INVALID_REQUEST, "extra: nested too deeply")
+
 
 class NotStartedError(Exception):
     """The process of the signals ended, or hung, before it was ready."""
@@ -76,14 +78,15 @@ class OwnSignals:
     async def _computed(
         self, name: str, options: BaseModel, samples: Sequence[Known], deadline: Deadline
     ) -> list[float | Problem]:
-        batch = {"signal": name, "options": options.model_dump(mode="json", exclude={"weight"})}
+        told = json.dumps(options.model_dump(mode="json", exclude={"weight"}))
         found: list[float | Problem] = []
         missing = PAST_DEADLINE
         try:
             async with asyncio.timeout(deadline.left_s):
                 while len(found) < len(samples):
                     async with self._turn:
-                        await self._add(found, batch, samples[len(found) : len(found) + BATCH])
+                        batch = samples[len(found) : len(found) + BATCH]
+                        await self._add(found, name, told, batch)
         except TimeoutError:
             pass
         except NotStartedError as exc:
@@ -96,20 +99,25 @@ class OwnSignals:
             await self._end()
 
     async def _add(
-        self, found: list[float | Problem], batch: Mapping[str, Any], samples: Sequence[Known]
+        self, found: list[float | Problem], name: str, options: str, samples: Sequence[Known]
     ) -> None:
         """Add the values of some samples, up to the first on which the process hangs or dies."""
-        name, is_whole = batch["signal"], False
+        is_whole = False
         if self._process is not None and self._process.returncode is not None:
             # It died while nothing was asked, so no sample is to blame.
             await self._end()
         process = self._process or await self._start()
         try:
             async with asyncio.timeout(self._bounds.batch_s):
-                rows = [[*rollout, extra] for rollout, extra in samples]
-                await _write(process, {**batch, "samples": rows})
-                for _ in samples:  # one by one, since those before a hang stay
-                    found.append(_read(await _line(process)))  # noqa: PERF401 - see above
+                # One by one: those before a hang stay, and each is read on its own account.
+                for rollout, extra in samples:
+                    try:
+                        job = {"signal": name, "options": options, "sample": [*rollout, extra]}
+                        await _write(process, job)
+                    except RecursionError:
+                        found.append(TOO_DEEP)
+                        continue
+                    found.append(_read(await _line(process)))
             is_whole = True
         except TimeoutError:
             found.append(failed(name, f"no value within {self._bounds.batch_s:g} s"))

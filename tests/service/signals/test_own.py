@@ -88,6 +88,7 @@ async def test_the_signal_of_the_documentation_is_one(
         ({}, "extra.words: required, but missing; the signal balance reads it"),
         ({"words": "many"}, "extra.words: Input should be a valid integer"),
         ({"words": -7}, "extra.words: not accepted; the signal balance reads it"),
+        ({"words": -17}, "extra.words: not accepted; the signal balance reads it"),
     ],
 )
 async def test_a_wrong_input_costs_its_sample_alone(
@@ -108,6 +109,23 @@ async def test_a_wrong_input_costs_its_sample_alone(
 
 
 @pytest.mark.anyio
+async def test_deeper_nesting_than_can_be_written_costs_its_sample_alone(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """A body may be nested more deeply than the JSON for the process of the signals."""
+    nested = "[" * 1015 + "]" * 1015
+    sample = '{"response": "the spleen", "reference": "spleen", "extra": {"words": 2, "note": %s}}'
+    body = f'{{"samples": [{sample % nested}, {sample % "[]"}]}}'
+    path = recipe(tmp_path, "balance", "range = [-1.0, 1.0]")
+    async with serve(recipes=path, recipe="mine", signals=BALANCE) as client:
+        reply = await client.post("/reward", content=body)
+
+    deep, right = reply.json()["results"]
+    assert deep["error"]["message"] == "extra: nested too deeply"
+    assert right["reward"] == 1.0
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("response", "told"),
     [
@@ -115,6 +133,7 @@ async def test_a_wrong_input_costs_its_sample_alone(
         ("allocate", "it raised MemoryError at _trouble:"),
         ("exit", "its process died on the sample"),
         ("text", "it gave a str, not a number"),
+        ("huge", "it gave a value outside its range of 0 to 1"),
         ("nan", "it gave NaN or an infinite number"),
         ("-inf", "it gave NaN or an infinite number"),
         ("1.5", "it gave a value outside its range of 0 to 1"),
