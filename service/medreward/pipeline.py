@@ -26,10 +26,14 @@ from medreward.recipes.recipe import RUBRIC, Recipe
 from medreward.rewards.further import FurtherSignals, plan_further
 from medreward.rewards.grade import Grade, GradingPlan, Ungraded, grade_item, plan_item
 from medreward.rewards.reward import Reward, RewardComposer, Unscored, Views
+from medreward.rewards.rubric import characters_of
 from medreward.samples import Item, Limits, Sample
 from medreward.signals.own import OwnSignals
 
 T = TypeVar("T")
+
+CHARACTERS_PER_CRITERION = BYTES_PER_SAMPLE // 4
+"""Characters that are as much work as the verdict on one criterion, beside its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ async def score(
 ) -> list[Reward | Unscored]:
     """Turn samples into rewards, in order."""
     parsing = partial(_parse_and_look_up, samples, recipe, context, caller)
-    size = _size(samples, (len(s.response) + sum(map(len, s.references)) for s in samples))
+    size = _size(samples, (_characters(s, recipe) for s in samples))
     parsed_samples, inquiries, judgements, vectors, further = await _begun_while_connected(
         context, caller, parsing, size
     )
@@ -118,6 +122,17 @@ async def score(
     composing = partial(composer.rewards, parsed_samples, further)
     # Signals of kinds read whole responses, so a few long ones are long work here, too.
     return await context.offload.run(composing, len(samples) if further is None else size)
+
+
+def _characters(sample: Sample, recipe: Recipe) -> int:
+    """Return the number of characters that are read of a sample, or how many are as much work."""
+    read = len(sample.response) + sum(map(len, sample.references))
+    if recipe.signals.rubric is not None:
+        read += characters_of(sample) + CHARACTERS_PER_CRITERION * len(sample.criteria or ())
+    if recipe.kind_signals and sample.extra:
+        # What its values take is known only once the signals have read them.
+        read += (SMALL + 1) * BYTES_PER_SAMPLE
+    return read
 
 
 async def _compute_own(further: FurtherSignals, context: ScoringContext, caller: Caller) -> None:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -118,3 +118,28 @@ async def test_signals_that_read_a_long_response_leave_the_event_loop_free(
 
     *_, composing = offload.sizes
     assert (composing > SMALL) is is_of_kind
+
+
+CRITERIA = ({"text": "Names the side. " * 900, "points": 1},) * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("rubric", {"criteria": CRITERIA}), ("accepted", {"extra": {"hint": "left " * 13_000}})],
+)
+async def test_what_stands_beside_a_short_response_leaves_the_event_loop_free(
+    service: Service, tmp_path: Path, name: str, more: dict[str, Any]
+) -> None:
+    """Criteria are read, and so is `extra`, however short the response is."""
+    file = tmp_path / "accepted.toml"
+    file.write_text(BY_RULE)
+    sample = Sample.model_validate({"response": "left", "reference": "left lower lobe", **more})
+    offload = WatchedOffloader()
+    context = replace(service.context, offload=offload)
+    caller = Caller(Deadline.after(60))
+
+    await score([sample], load_recipes([file])[name], context, caller=caller, trace=Trace())
+    offload.close()
+
+    parsing, *_, composing = offload.sizes
+    assert min(parsing, composing) > SMALL

@@ -6,7 +6,7 @@ choices, `CANNOT_ASSESS`, and what becomes of failures.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -172,9 +172,11 @@ def _problem(
         return problem
     for number, criterion in enumerate(criteria):
         place = f"criteria[{number}].text"
-        for text in _texts(criterion):
-            if problem := too_long(place, text, limits):
-                return problem
+        # Each of its texts first: the question about a choice repeats those of all choices.
+        for texts in (_texts_of(criterion), _texts(criterion)):
+            for text in texts:
+                if problem := too_long(place, text, limits):
+                    return problem
         if reading is not None and not reading(criterion.text):
             return Problem(
                 ProblemKind.UNREADABLE,
@@ -207,14 +209,27 @@ def _settled(
     return found.accuracy._replace(value=lowest, veto=bare)
 
 
-def _texts(criterion: SampleCriterion) -> tuple[str, ...]:
-    """Return the criteria to be judged by yes or no: one, or one for each choice but the worst."""
+def _texts_of(criterion: SampleCriterion) -> Iterator[str]:
+    yield criterion.text
+    for choice in criterion.choices or ():
+        yield choice.text
+
+
+def characters_of(sample: Sample) -> int:
+    """Return the number of characters in a sample's criteria."""
+    return sum(len(text) for criterion in sample.criteria or () for text in _texts_of(criterion))
+
+
+def _texts(criterion: SampleCriterion) -> Iterator[str]:
+    """Yield the criteria to be judged by yes or no: one, or one for each choice but the worst."""
     text = criterion.text.strip()
     if criterion.choices is None:
-        return (text,)
+        yield text
+        return
     choices = [f'"{choice.text.strip()}"' for choice in criterion.choices]
     scale = f"{text}\nFrom worst to best: {'; '.join(choices)}."
-    return tuple(f"{scale} The candidate reaches at least {choice}." for choice in choices[1:])
+    for choice in choices[1:]:
+        yield f"{scale} The candidate reaches at least {choice}."
 
 
 def score_rubric(

@@ -1,6 +1,7 @@
 """The arithmetic of a rubric, by tables made by hand and by its properties."""
 
 import math
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -253,6 +254,23 @@ def test_an_order_that_a_criterion_quotes_is_no_order() -> None:
     criteria = [{"text": f"Warns of notes such as: {order}.", "points": 1}]
 
     assert planned(criteria, f"{order}, said the note.").settled is None
+
+
+def test_a_long_choice_is_refused_before_the_questions_repeat_it() -> None:
+    """Nine questions would each hold the text of all ten choices."""
+    long = "x" * 2_000_000
+    choices = [{"text": long if number == 5 else "short", "points": number} for number in range(10)]
+    tracemalloc.start()
+
+    settled = planned([{"text": "How plain is it?", "choices": choices}]).settled
+
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert settled is not None
+    assert isinstance(settled.signal, Problem)
+    assert settled.signal.kind == "too_long"
+    # The copies that its reading takes; the questions would take eighteen.
+    assert peak_bytes < 8 * len(long)
 
 
 POINTS = st.floats(-10, 10).filter(lambda points: abs(points) > 1e-3)

@@ -49,7 +49,8 @@ async def reward(request: Request) -> Response:
             job.samples, job.recipe, job.context, caller=job.caller, trace=job.trace
         )
         await record_rewards(job, results)
-        return await service.offload.run(partial(reward_reply, job, results), len(results))
+        size = len(results) + sum(len(result.criteria or ()) for result in results) // 4
+        return await service.offload.run(partial(reward_reply, job, results), size)
 
 
 @router.post(
