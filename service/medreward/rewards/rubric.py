@@ -280,7 +280,10 @@ def _result(
     for value, _ in answers:
         if isinstance(value, Problem):
             if value.kind in ABOUT_THE_TEXTS:
-                return CriterionResult("CANNOT_ASSESS", points=0.0, source=source)
+                # Else a policy would write past the judge's context what costs it points.
+                is_long = value.kind is ProblemKind.TOO_LONG
+                points = min(_outcomes(criterion)) if is_long else 0.0
+                return CriterionResult("CANNOT_ASSESS", points=points, source=source)
             return CriterionResult(problem=value)
         if criterion.choices is None:
             points = criterion.points or 0.0 if value.verdict == "YES" else 0.0

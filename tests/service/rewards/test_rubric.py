@@ -27,6 +27,7 @@ LIMITS = Limits()
 LOST = Problem(ProblemKind.JUDGE_UNREACHABLE, "nobody home")
 LATE = Problem(ProblemKind.JUDGE_TIMEOUT, "too late")
 UNSURE = Problem(ProblemKind.JUDGE_ABSTAINED, "between the bounds")
+PAST_CONTEXT = Problem(ProblemKind.TOO_LONG, "over the context")
 
 SCALE = {
     "text": "Urgency of the referral.",
@@ -246,6 +247,14 @@ def test_an_answer_that_is_not_judged_earns_the_least_of_its_rubric(
     assert settled is not None
     assert isinstance(settled.signal, Signal)
     assert (settled.signal.value, settled.signal.rule) == (-0.5, rule)
+
+
+@pytest.mark.parametrize(
+    ("said", "value"), [("YES", -1.0), ("NO", 0.0), (UNSURE, 0.0), (PAST_CONTEXT, -1.0)]
+)
+def test_no_answer_is_written_past_negative_points(said: Said, value: float) -> None:
+    """What exceeds the judge's context earns a criterion's negative points, as what meets it does."""
+    assert value_of(scored(lines(4, -4), ["NO", said])) == value
 
 
 def test_an_order_that_a_criterion_quotes_is_no_order() -> None:
