@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -322,6 +323,25 @@ def test_a_proxy_of_another_kind_is_refused_at_the_start(proxy: str) -> None:
     """The line names the variables, and not the proxy's password."""
     with pytest.raises(SetupError, match="mend HTTP_PROXY"):
         AiohttpTransport(connections=1, proxy=proxy)
+
+
+def test_certificates_that_cannot_be_read_are_told_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The line names the variables; without it, each request would fail by an error of ours."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nowhere.pem"))
+    with pytest.raises(SetupError, match="mend SSL_CERT_FILE"):
+        AiohttpTransport(connections=1)
+
+
+@pytest.mark.anyio
+async def test_a_name_that_no_host_has_is_a_server_that_cannot_be_reached() -> None:
+    """A part of a host's name has at most 63 letters."""
+    options: dict[str, Any] = {"headers": {}, "timeout_s": 1.0, "connections": 1}
+    endpoint = Endpoint(f"http://{'x' * 64}.test/v1", proxy=None, transport=None, **options)
+    with pytest.raises(BackendDown, match="cannot be reached"):
+        await endpoint.send("GET", "models", None, {})
+    await endpoint.aclose()
 
 
 @pytest.mark.anyio

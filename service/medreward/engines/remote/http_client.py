@@ -91,11 +91,20 @@ class AiohttpTransport(AsyncBaseTransport):
     """Sends requests by aiohttp. Its errors are aiohttp's, which `reaching` translates."""
 
     def __init__(self, *, connections: int, proxy: str | None = None) -> None:
-        """Check the proxy.
+        """Check the proxy and the certificates.
 
         Raises:
-            SetupError: the proxy is no address, or of a kind that needs another package.
+            SetupError: the proxy is no address, or of a kind that needs another package; or the
+                certificates that the environment names cannot be read.
         """
+        try:
+            # The certificates that the environment names, as for all of httpx.
+            self._certificates = httpx.create_ssl_context()
+        except OSError as exc:
+            raise SetupError(
+                "the certificates of the environment cannot be read: mend SSL_CERT_FILE or "
+                f"SSL_CERT_DIR ({type(exc).__name__})"
+            ) from exc
         with _usable_proxy():
             self._proxy = None if proxy is None else URL(proxy)
             if self._proxy is not None and self._proxy.scheme not in {"http", "https"}:
@@ -110,8 +119,7 @@ class AiohttpTransport(AsyncBaseTransport):
                 connector=aiohttp.TCPConnector(
                     limit=self._connections,
                     keepalive_timeout=IDLE_TIMEOUT_S,
-                    # The certificates that the environment names, as for all of httpx.
-                    ssl=httpx.create_ssl_context(),
+                    ssl=self._certificates,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 # A compressed reply saves nothing in a cluster, and its length tells nothing.
@@ -335,7 +343,8 @@ def reaching(via: str = "") -> Iterator[None]:
         raise DeadlinePassed(
             f"the server did not answer in time ({type(exc).__name__}){via}"
         ) from exc
-    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as exc:
+    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, UnicodeError) as exc:
+        # A part of a host's name that is too long is a UnicodeError.
         raise BackendDown(f"the server cannot be reached ({type(exc).__name__}){via}") from exc
 
 
