@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -52,11 +53,15 @@ def test_without_a_group_it_is_what_the_other_components_say() -> None:
 
 @pytest.mark.parametrize(
     "result",
-    [unscored(), unscored(format=FORMAT, modality=MODALITY)],
-    ids=["nothing", "rules alone"],
+    [
+        unscored(),
+        unscored(format=FORMAT, modality=MODALITY),
+        unscored(accuracy_embed=EMBED, format=replace(FORMAT, weight=-0.33)),
+    ],
+    ids=["nothing", "rules alone", "weights of either sign"],
 )
 def test_a_form_well_filled_in_is_no_answer(result: Unscored) -> None:
-    """Rules alone impute nothing, since they would give full reward."""
+    """Rules alone impute nothing, nor do weights of either sign: they would give more than it can earn."""
     with pytest.raises(NoReward, match="judge_timeout 1"):
         impute([sample()], [result])
 

@@ -103,8 +103,9 @@ def impute(samples: Sequence[Sample], results: Sequence[Scored | Unscored]) -> l
 
 def _mean_of(components: Mapping[str, Component]) -> float | None:
     weight = sum(part.weight for part in components.values())
-    # Of weights that add up to nothing, or less, nothing can be scaled up.
-    if weight <= 0 or all(part.source == "rule" for part in components.values()):
+    # Weights of either sign cannot be scaled: the less they add up to, the more they would grow.
+    is_mixed = any(part.weight < 0 for part in components.values())
+    if weight <= 0 or is_mixed or all(part.source == "rule" for part in components.values()):
         return None
     return sum(part.weight * part.value for part in components.values()) / weight
 

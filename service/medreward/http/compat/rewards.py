@@ -46,11 +46,15 @@ def _imputed(components: Components, recipe: Recipe) -> float | None:
     """Return the sum of the components, scaled up to all weights.
 
     It is None if only rules gave values, since they reward the format, and if the weights of the
-    components cannot be scaled, since their sum is not positive.
+    components cannot be scaled: one is negative, or none is positive.
     """
     parts = components.values()
     weight = math.fsum(part.weight for part in parts)
-    if weight <= 0 or all(part.signal.source == "rule" for part in parts):
+    if (
+        weight <= 0
+        or min(part.weight for part in parts) < 0
+        or all(part.signal.source == "rule" for part in parts)
+    ):
         return None
     mean = math.fsum(part.weight * part.signal.value for part in parts) / weight
     if recipe.range is None:
