@@ -1,6 +1,7 @@
 """Rewards by rubrics over HTTP: the reply, its range, and what the judge is asked."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,13 +153,19 @@ async def test_recipes_tell_their_range(serve: Serve) -> None:
 
 @pytest.mark.anyio
 async def test_a_run_is_watched_by_rewards_from_0_to_1(serve: Serve) -> None:
-    """Reports and alerts have the reward mapped from its recipe's range."""
+    """Reports, alerts and metrics have the reward mapped from its recipe's range."""
     judge = CriteriaJudge({CRITERIA[2]["text"]: "YES"})
     async with serve(judge=judge, recipe="rubric") as client:
         body = {"samples": [sample()], "run": {"id": "r", "step": 1}}
         reply = await client.post("/reward", json=body)
         report = (await client.get("/runs/r")).json()
+        metrics = (await client.get("/metrics")).text
 
+    # Prometheus takes a sum that falls for that of a process started anew.
+    for name in ("reward", "component"):
+        found = re.search(rf'medreward_{name}_sum{{.*recipe="rubric"}} (\S+)', metrics)
+        assert found is not None
+        assert float(found[1]) == pytest.approx(0.4)
     assert reply.json()["results"][0]["reward"] == -0.8
     assert report["total"]["reward"]["mean"] == pytest.approx(0.4)
     assert report["total"]["components"]["rubric"]["mean"] == -0.8
@@ -203,12 +210,17 @@ async def test_openrlhf_gets_scores_from_0_to_1(serve: Serve, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("weights", "imputed"),
     # Only the embedder's 1 and the form's 1 are known; the judge failed.
-    [((1.0, 0.5, 0.5), 2.0), ((-1.0, 0.5, 0.5), 0.0), ((1.0, 1.0, -1.0), None)],
+    [
+        ((1.0, 0.5, 0.5), 2.0),
+        ((-1.0, 0.5, 0.5), 0.0),
+        ((1.0, 1.0, -1.0), None),
+        ((1.0, 1.0, -0.95), None),
+    ],
 )
 async def test_what_is_imputed_is_scaled_to_all_weights_of_a_range(
     serve: Serve, tmp_path: Path, weights: tuple[float, ...], imputed: float | None
 ) -> None:
-    """The known components, scaled up; of weights that add up to nothing there is an error."""
+    """The known components, scaled up; of weights of either sign there is an error."""
     judge, embed, form = weights
     path = tmp_path / "signed.toml"
     path.write_text(

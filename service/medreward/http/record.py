@@ -8,6 +8,7 @@ from functools import partial
 from medreward.errors import Problem, ProblemKind
 from medreward.http.intake import JudgeJob, RewardJob
 from medreward.pipeline import Trace
+from medreward.recipes.recipe import to_unit
 from medreward.rewards.grade import Grade, Ungraded
 from medreward.rewards.reward import Reward, Unscored
 from medreward.runs.observe import observed
@@ -26,14 +27,16 @@ async def record_rewards(job: RewardJob, results: Sequence[Reward | Unscored]) -
     observations: list[Observation] = []
     for name in recipe.weights:
         values = [r.components[name].signal.value for r in results if name in r.components]
-        observations.append((metrics.components, (recipe.name, name), values))
+        # A sum that falls would be taken for that of a process started anew.
+        mapped = [to_unit(value, recipe.signal_ranges[name]) for value in values]
+        observations.append((metrics.components, (recipe.name, name), mapped))
         if name == "accuracy_llm":
             says_no = values.count(0.0)
             metrics.verdicts["yes"].inc(len(values) - says_no)
             metrics.verdicts["no"].inc(says_no)
             margins = [_log_odds(p_yes) for p_yes in _judge_probabilities(results)]
             observations.append((metrics.margins, (recipe.name,), margins))
-    rewards = [result.total for result in results if isinstance(result, Reward)]
+    rewards = [recipe.to_unit(result.total) for result in results if isinstance(result, Reward)]
     observations.append((metrics.rewards, (recipe.name,), rewards))
     metrics.samples["scored"].inc(len(rewards))
     if len(rewards) < len(results):

@@ -37,7 +37,7 @@ SIGNALS: tuple[SignalName, ...] = ("accuracy_llm", "accuracy_embed", "modality",
 """The signals of MediX-R1; a recipe may have others beside them, or in their place."""
 
 TagName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
 Range = tuple[float, float]
 UNIT: Final[Range] = (0.0, 1.0)
 RUBRIC: Final = "rubric"
@@ -169,6 +169,14 @@ class Signals(_Table):
                 yield name, signal
 
 
+def to_unit(value: float, bounds: Range) -> float:
+    """Map a value from its range to 0..1; the only value of a range without width is 0."""
+    if bounds == UNIT:
+        return value
+    low, high = bounds
+    return (value - low) / (high - low) if high > low else 0.0
+
+
 class KindSignal(NamedTuple):
     """A signal of one of the kinds, as a recipe has it."""
 
@@ -263,13 +271,19 @@ class Recipe(_Table):
         return self.range or UNIT
 
     @cached_property
-    def computed_range(self) -> Range:
-        """The least and the greatest reward that weights and ranges of the signals allow."""
+    def signal_ranges(self) -> Mapping[SignalName, Range]:
+        """The least and the greatest value of each signal."""
         ranges = dict.fromkeys(self.weights, UNIT)
         if self.signals.rubric is not None:
             ranges[RUBRIC] = (self.signals.rubric.lowest, 1.0)
         for name, (known, options) in self.kind_signals.items():
             ranges[name] = range_of(name, known.kind, options)
+        return MappingProxyType(ranges)
+
+    @cached_property
+    def computed_range(self) -> Range:
+        """The least and the greatest reward that weights and ranges of the signals allow."""
+        ranges = self.signal_ranges
         lows, highs = [], []
         for weights in (self.weights, self.weights_without_modality):
             ends = [sorted(w * end for end in ranges[name]) for name, w in weights.items()]
@@ -279,10 +293,7 @@ class Recipe(_Table):
 
     def to_unit(self, reward: float) -> float:
         """Map a reward from the recipe's range to 0..1, as alerts and trainers' scores want it."""
-        if self.range is None or self.range == UNIT:
-            return reward
-        low, high = self.range
-        return (reward - low) / (high - low)
+        return to_unit(reward, self.bounds)
 
     @cached_property
     def kind_signals(self) -> Mapping[SignalName, KindSignal]:

@@ -190,11 +190,14 @@ class Metrics:
         *("recipe", "end"),
     )
     rewards: Distribution = distribution(
-        "medreward_reward", "Rewards given.", SHARE_BUCKETS, "recipe"
+        "medreward_reward",
+        "Rewards given, mapped from the recipe's range to 0..1.",
+        SHARE_BUCKETS,
+        "recipe",
     )
     components: Distribution = distribution(
         "medreward_component",
-        "Values of the signals, before their weights.",
+        "Values of the signals before their weights, mapped from their ranges to 0..1.",
         SHARE_BUCKETS,
         *("recipe", "component"),
     )

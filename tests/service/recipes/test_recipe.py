@@ -230,6 +230,17 @@ def test_a_recipe_that_declares_its_range_may_have_any_weights(
 
 
 @pytest.mark.parametrize(
+    ("judge", "form"), [("1e308", "1e308"), ("1e308", "-1e308"), ("inf", "0.0")]
+)
+def test_weights_that_no_reward_can_hold_are_refused(judge: str, form: str) -> None:
+    """Their sum, or the width of the range, would be infinite."""
+    text = SIGNED.replace("weight = 0.9", f"weight = {judge}")
+
+    with pytest.raises(SetupError, match=r"accuracy_llm\.weight"):
+        read_recipe(text.replace("weight = 0.1", f"weight = {form}"), source="test")
+
+
+@pytest.mark.parametrize(
     ("weights", "modality", "left"),
     [
         ((0.6, 0.1), 0.3, {"accuracy_llm": 0.6 / 0.7, "format": 0.1 / 0.7}),
