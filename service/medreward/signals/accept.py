@@ -10,7 +10,7 @@ Corleno/KEPO. The trainer keeps a batch of hinted samples only if this is 1 for 
 (`_rejective_sampling_with_hint`); with `needs_format` it also has the format that the paper rewards
 beside it, all of `<think>.*?</think>\s*<answer>.*?</answer>`.
 
-Ours: no symbolic comparison of mathematics. The format is read in linear time.
+Ours: no symbolic comparison of mathematics. An empty answer is not accepted, whatever the reference. The format is read in linear time.
 """
 
 from pydantic import BaseModel, ConfigDict
@@ -41,7 +41,7 @@ def value(rollout: Rollout, _inputs: Inputs, options: Options) -> float:
     if options.needs_format and not is_formatted(rollout.response):
         return 0.0
     said = answer_in(rollout.response)
-    return float(any(said == answer_in(reference) for reference in rollout.references))
+    return float(any(said == answer_in(reference) != "" for reference in rollout.references))
 
 
 def answer_in(text: str) -> str:

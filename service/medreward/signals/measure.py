@@ -71,6 +71,9 @@ def _explain(name: str, error: ErrorDetails, *, is_own: bool) -> str:
     )
     if error["type"] == "missing":
         told = "required, but missing"
+    elif error["type"] == "union_tag_invalid":
+        # pydantic's text quotes the value.
+        told = "of no known kind"
     elif is_own and error["type"] not in PYDANTIC_WORDS:
         told = "not accepted"
     else:

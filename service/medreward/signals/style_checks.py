@@ -9,7 +9,7 @@ passed checks.
 
 Ours: there a check is Python from the data set, which is executed; here it is data. The sum is divided
 by all weights, so that a sample with more checks is not worth more. Checks of the recipe come in
-addition to those of the sample. Patterns are RE2's, which takes time linear in the text.
+addition to those of the sample. A blank answer has 0: it would pass each check that forbids. Patterns are RE2's, which takes time linear in the text.
 """
 
 import json
@@ -178,6 +178,8 @@ def value(rollout: Rollout, inputs: Inputs, options: Options) -> float:
     checks = (*options.checks, *inputs.checks)
     if not checks:
         raise UnusableError("checks: none, and the recipe has none either; give at least one")
+    if not rollout.answer.strip():
+        return 0.0
     passed = sum(check.weight for check in checks if check.passes(rollout.answer))
     # Sums in another order may differ in the last digit.
     return min(1.0, passed / sum(check.weight for check in checks))

@@ -12,7 +12,9 @@ punctuation, the articles a, an, the, and surplus white space.
 Source: Med-TIV, arXiv 2601.20221, `compute_score` in `search_r1_qa_em.py` of PittNAIL/med-tiv.
 
 Ours: only the response is read, while there the prompt is part of the trace, whose own example tags
-count. The floor holds for a trace with an answer as well, since a range has to be declared.
+count. The floor holds for a trace with an answer as well, since a range has to be declared. An answer
+of articles or punctuation alone, such as the option `A` or `+`, is compared with them; there every such
+answer equals every other, and an empty one. An empty answer is wrong.
 """
 
 import re
@@ -56,16 +58,19 @@ def value(rollout: Rollout, _inputs: Inputs, _options: Options) -> float:
     if answer is None:
         return max(NO_ANSWER - 0.1 * (loops // 5), LEAST)
     base = WRONG
-    if normalised(answer) in {normalised(reference) for reference in rollout.references}:
+    said = normalised(answer)
+    if said and said in {normalised(reference) for reference in rollout.references}:
         most = max(trace.count("<answer>"), trace.count("</answer>"))
         base = RIGHT_WITH_MANY_TAGS if most > MAX_TAGS else RIGHT
     return max(base - 0.05 * (loops // 10), LEAST)
 
 
 def normalised(answer: str) -> str:
-    """Return a text without case, punctuation, articles and surplus white space."""
-    bare = answer.lower().translate(_NO_PUNCTUATION)
-    return " ".join(_ARTICLE.sub(" ", bare).split())
+    """Return a text without case, punctuation, articles and surplus white space, if anything is left."""
+    lower = answer.lower()
+    bare = lower.translate(_NO_PUNCTUATION)
+    kept = (" ".join(text.split()) for text in (_ARTICLE.sub(" ", bare), bare, lower))
+    return next(filter(None, kept), "")
 
 
 KIND = SignalKind(options=Options, inputs=Inputs, value=value, range=lambda _: (LEAST, RIGHT))

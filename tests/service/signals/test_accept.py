@@ -46,6 +46,7 @@ def test_the_format_is_what_the_expression_matches(text: str) -> None:
         ("<answer>B</answer>", ("B",), {"needs_format": True}, 0),
         ("<think>x</think><answer>B</answer>.", ("B",), {"needs_format": True}, 0),
         ("", (), {}, 0),
+        ("<answer> </answer>", ("",), {}, 0),
     ],
 )
 def test_hand_table(

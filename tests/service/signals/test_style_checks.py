@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from medreward.errors import Problem
+from medreward.signals.measure import measure
 from medreward.signals.style_checks import KIND, Inputs, Options
-from tests.service.signals.rollouts import answered
+from tests.service.signals.rollouts import answered, responded
 
 REPORT = "# Findings\n\n- **Effusion**, left\n- no fracture\n\n1. Drain it\n| a | b |\n```\nx\n```"
 
@@ -60,12 +62,12 @@ def test_the_value_is_the_share_of_the_passed_weights(
 ) -> None:
     """A check counts alike if it is the recipe's or the sample's."""
     checks = [
-        {"kind": "length", "at_least": int(not passes), "weight": weight}
+        {"kind": "length", "at_least": 2 * (not passes), "weight": weight}
         for passes, weight in weights
     ]
     passed = sum(weight for passes, weight in weights if passes)
 
-    value = value_of("", *checks[:split], recipe=tuple(checks[split:]))
+    value = value_of("word", *checks[:split], recipe=tuple(checks[split:]))
 
     assert value == pytest.approx(passed / sum(weight for _, weight in weights))
 
@@ -112,3 +114,19 @@ def test_patterns_are_small_together(patterns: list[str]) -> None:
 def test_a_pattern_that_makes_others_backtrack_ends() -> None:
     """Python's `re` would take 2 to the power of the answer's length."""
     assert value_of("a" * 100_000, {"kind": "pattern", "pattern": "^(a|a)*b$"}) == 0.0
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_blank_answer_has_no_style(blank: str) -> None:
+    """It passes each check that forbids something, and would be paid for silence."""
+    assert value_of(blank, {"kind": "length", "at_most": 5}) == 0.0
+
+
+def test_an_unknown_kind_is_told_without_its_text() -> None:
+    """The text may be of a patient."""
+    extra = {"checks": [{"kind": "Jane Doe"}]}
+
+    told = measure("style_checks", KIND, responded("x"), extra, KIND.options())
+
+    assert isinstance(told, Problem)
+    assert told.message == "extra.checks[0]: of no known kind; the signal style_checks reads it"

@@ -20,9 +20,10 @@ PIECES = st.sampled_from(
 
 
 def bare(text: str) -> str:
-    """A text as the paper compares it."""
+    """A text as the paper compares it, or with its articles and signs if it has nothing else."""
     kept = "".join(sign for sign in text.lower() if sign not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", kept).split())
+    words = re.sub(r"\b(a|an|the)\b", " ", kept).split()
+    return " ".join(words or kept.split() or text.lower().split())
 
 
 def expected(response: str, *references: str) -> float:
@@ -35,7 +36,8 @@ def expected(response: str, *references: str) -> float:
     answers = re.findall("<answer>(.*?)</answer>", response, re.DOTALL)
     if not answers:
         return max(-1.5, -0.5 - 0.1 * (len(loops) // 5))
-    is_right = bare(answers[-1].strip()) in map(bare, references)
+    said = bare(answers[-1].strip())
+    is_right = said != "" and said in map(bare, references)
     tags = [response.count("<answer>"), response.count("</answer>")]
     base = 0.1 if not is_right else 0.25 if max(tags) > 10 else 1.0
     return max(-1.5, base - 0.05 * (len(loops) // 10))
@@ -47,6 +49,28 @@ def test_the_value_is_that_of_the_rules(response: str, reference: str) -> None:
     value = KIND.value(responded(response, reference), Inputs(), Options())
 
     assert value == expected(response, reference)
+
+
+@pytest.mark.parametrize(
+    ("said", "reference", "is_right"),
+    [
+        ("A", "A", True),
+        ("(a).", "A", True),
+        ("+", "+", True),
+        ("", "A", False),
+        ("the", "A", False),
+        ("!", "A", False),
+        ("-", "+", False),
+        (" ", " ", False),
+    ],
+)
+def test_an_option_that_is_an_article_is_compared_by_it(
+    said: str, reference: str, *, is_right: bool
+) -> None:
+    """Else silence would be the right answer to each question whose option is `A`."""
+    value = KIND.value(responded(f"<answer>{said}</answer>", reference), Inputs(), Options())
+
+    assert value == (1.0 if is_right else 0.1)
 
 
 @pytest.mark.parametrize(
