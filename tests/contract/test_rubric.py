@@ -135,6 +135,24 @@ async def test_criteria_are_counted_as_questions(serve: Serve) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("characters", "of_choices", "status"), [(1000, 10, 413), (20_000, 1, 200), (1, 10, 200)]
+)
+async def test_the_questions_about_choices_count_as_memory(
+    serve: Serve, characters: int, of_choices: int, status: int
+) -> None:
+    """Each repeats all choices, so a body that fits may not; one over the limit is not written."""
+    texts = ["x" * (characters if number < of_choices else 1) for number in range(10)]
+    choices = [{"text": text, "points": number} for number, text in enumerate(texts)]
+    limits = {"max_bytes_in_flight": 300_000}
+    rows = [sample(criteria=[{"text": "How plain?", "choices": choices}] * 3)]
+    async with serve(judge=CriteriaJudge({}), recipe="rubric", **limits) as client:
+        reply = await client.post("/reward", json={"samples": rows})
+
+    assert reply.status_code == status
+
+
+@pytest.mark.anyio
 async def test_recipes_tell_their_range(serve: Serve) -> None:
     """`GET /recipes` has the range of each, and so has a metric."""
     async with serve() as client:

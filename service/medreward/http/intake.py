@@ -30,7 +30,7 @@ from medreward.parsing.references import check_modalities
 from medreward.pipeline import ScoringContext, Trace
 from medreward.recipes.recipe import Recipe
 from medreward.rewards.grade import VIEWS
-from medreward.rewards.rubric import questions_of
+from medreward.rewards.rubric import questions_bytes, questions_of
 from medreward.runs.watch import RunKey
 from medreward.samples import Item, Sample
 from medreward.service import Service
@@ -123,6 +123,8 @@ def reward_job(
     counts = [1 if isinstance(s.reference, str) else len(s.reference) for s in body.samples]
     if recipe.signals.rubric is not None:
         counts = list(map(add, counts, map(questions_of, body.samples)))
+        written = sum(questions_bytes(sample, context.limits) for sample in body.samples)
+        permit.take(Load(body_bytes=written))
     _take_questions(service, permit, names.samples, counts)
     check_modalities(body.samples, recipe, names.modality)
     for template in recipe.templates:

@@ -6,6 +6,7 @@ choices, `CANNOT_ASSESS`, and what becomes of failures.
 """
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -218,6 +219,19 @@ def _texts_of(criterion: SampleCriterion) -> Iterator[str]:
 def characters_of(sample: Sample) -> int:
     """Return the number of characters in a sample's criteria."""
     return sum(len(text) for criterion in sample.criteria or () for text in _texts_of(criterion))
+
+
+def questions_bytes(sample: Sample, limits: Limits) -> int:
+    """Return the memory of the questions about a sample's choices, each of which repeats all of them."""
+    if not questions_of(sample):
+        return 0
+    return sum(
+        criterion.questions * sum(map(sys.getsizeof, _texts_of(criterion)))
+        for criterion in sample.criteria or ()
+        # One with longer texts is refused before they are written.
+        if criterion.choices is not None
+        and sum(map(len, _texts_of(criterion))) <= limits.text_bytes
+    )
 
 
 def _texts(criterion: SampleCriterion) -> Iterator[str]:
