@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from medreward.engines.judge import Inquiry, Judgement
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind
+from medreward.guards.normal import normal
 from medreward.inference.answers import Answers
 from medreward.parsing.sample import ParsedSample, Reading, decide
 from medreward.parsing.signal import Signal
@@ -197,7 +198,8 @@ def _settled(
     completion = parsed.completion
     if completion is None or too_long("answer", completion.answer, limits) is not None:
         return Signal(lowest, "rule", rule="too_long")
-    if "rejected_answer" in parsed.flags:
+    # Characters that nobody sees, or signs alone, are as silent as nothing.
+    if "rejected_answer" in parsed.flags or not normal(completion.answer).tokens:
         return Signal(lowest, "rule", rule="rejected")
     # What stands in the criteria or in a reference may stand in the answer.
     known = " ".join([*sample.references, *(c.text for c in sample.criteria or ())])

@@ -233,6 +233,9 @@ def test_rubbish_is_never_unscored_and_earns_nothing(response: str, said: Said) 
     ("response", "rule"),
     [
         (RUBBISH["nothing"], "rejected"),
+        (RUBBISH["control characters"], "rejected"),
+        ("\u200b", "rejected"),
+        ("- \u2800", "rejected"),
         (RUBBISH["over the limit of an answer"], "too_long"),
         (RUBBISH["over the limit of a response"], "too_long"),
         (RUBBISH["an order"], "injection.order"),
