@@ -126,7 +126,7 @@ def plan_rubric(
 ) -> RubricPlan:
     """Settle a rubric that needs no judge; otherwise list its inquiries."""
     criteria = sample.criteria or ()
-    problem = _problem(sample, criteria, limits, reading)
+    problem = _problem(sample, criteria, limits) or _unreadable(sample, reading)
     if problem is not None:
         return RubricPlan(Scored(problem))
     lowest = points_share((min(_outcomes(c)) for c in criteria), map(best_of, criteria))
@@ -136,7 +136,8 @@ def plan_rubric(
             f"rubric goes down to {rubric.lowest:g}; see to `signals.rubric.lowest`"
         )
         return RubricPlan(Scored(_invalid(told)))
-    settled = _settled(sample, parsed, recipe, limits, lowest)
+    rule = _wordless(parsed, limits, reading)
+    settled = _settled(sample, parsed, recipe, lowest, rule)
     if settled is not None:
         return RubricPlan(Scored(settled))
     answer = parsed.completion.answer.strip() if parsed.completion else ""
@@ -161,7 +162,6 @@ def _problem(
     sample: Sample,
     criteria: Sequence[SampleCriterion],
     limits: Limits,
-    reading: Reading,
 ) -> Problem | None:
     """Return the problem of a rubric that cannot be judged, whatever the answer."""
     if not criteria:
@@ -179,7 +179,14 @@ def _problem(
             for text in texts:
                 if problem := too_long(place, text, limits):
                     return problem
-        if reading is not None and not reading(criterion.text):
+    return None
+
+
+def _unreadable(sample: Sample, reading: Reading) -> Problem | None:
+    """Return the problem of a question or criterion that the judge's tokenizer does not know."""
+    texts = {f"criteria[{i}].text": c.text for i, c in enumerate(sample.criteria or ())}
+    for place, text in {"question": sample.question or "", **texts}.items():
+        if reading is not None and not reading(text):
             return Problem(
                 ProblemKind.UNREADABLE,
                 f"{place}: the judge's tokenizer does not know most of it; use a judge for its "
@@ -188,19 +195,29 @@ def _problem(
     return None
 
 
+def _wordless(parsed: ParsedSample, limits: Limits, reading: Reading) -> str | None:
+    """Return the rule by which an answer says nothing to the judge; None if it may."""
+    completion = parsed.completion
+    if completion is None or too_long("answer", completion.answer, limits) is not None:
+        return "too_long"
+    # Characters that nobody sees, or signs alone, are as silent as nothing.
+    if "rejected_answer" in parsed.flags or not normal(completion.answer).tokens:
+        return "rejected"
+    if reading is not None and not reading(completion.answer):
+        return "unreadable"
+    return None
+
+
 def _settled(
-    sample: Sample, parsed: ParsedSample, recipe: Recipe, limits: Limits, lowest: float
+    sample: Sample, parsed: ParsedSample, recipe: Recipe, lowest: float, rule: str | None
 ) -> Signal | Problem | None:
     """Return the signal of an answer that is not judged: the lowest that the rubric knows.
 
     An answer is never left unscored for what the policy wrote; or a policy would write that.
     """
     completion = parsed.completion
-    if completion is None or too_long("answer", completion.answer, limits) is not None:
-        return Signal(lowest, "rule", rule="too_long")
-    # Characters that nobody sees, or signs alone, are as silent as nothing.
-    if "rejected_answer" in parsed.flags or not normal(completion.answer).tokens:
-        return Signal(lowest, "rule", rule="rejected")
+    if completion is None or rule is not None:
+        return Signal(lowest, "rule", rule=rule)
     # What stands in the criteria or in a reference may stand in the answer.
     known = " ".join([*sample.references, *(c.text for c in sample.criteria or ())])
     found = decide(completion.answer, (known,), sample.question, recipe.rubric_guards)

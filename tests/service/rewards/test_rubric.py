@@ -203,6 +203,18 @@ def test_a_criterion_that_the_judge_cannot_read_is_named() -> None:
     assert settled.signal.message.startswith("criteria[1].text: ")
 
 
+def test_an_answer_that_the_judge_cannot_read_earns_the_least() -> None:
+    """Else its verdicts would be about nothing; a question beyond it leaves the sample unscored."""
+    answer = planned(lines(5, -4), "建议去医院。", reading=str.isascii).settled
+    question = planned(lines(5, -4), question="建议?", reading=str.isascii).settled
+
+    assert answer is not None
+    assert question is not None
+    assert answer.signal == Signal(-0.8, "rule", rule="unreadable")
+    assert isinstance(question.signal, Problem)
+    assert question.signal.message.startswith("question: ")
+
+
 RUBBISH = {
     "nothing": "",
     "space": " \n\t",
