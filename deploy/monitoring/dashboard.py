@@ -51,6 +51,11 @@ def _share(part: str, whole: str) -> str:
     return f"{part} / {whole}"
 
 
+def _end(end: str) -> str:
+    """Return the least or the greatest reward of each recipe."""
+    return f'max by (recipe) (medreward_reward_range{{{SELECTOR},end="{end}"}})'
+
+
 def _spread(metric: str) -> dict[str, str]:
     query = f"sum by (le) (increase({metric}_bucket{{{SELECTOR}}}[$__rate_interval]))"
     return {"{{le}}": query}
@@ -163,9 +168,18 @@ ROWS = (
         (
             Panel(
                 "Rewards",
-                "How many rewards fell into each tenth.",
+                "How many rewards fell into each tenth of the recipe's range.",
                 _spread("medreward_reward"),
                 kind="heatmap",
+            ),
+            Panel(
+                "Mean reward",
+                "By recipe, in the recipe's own range.",
+                {
+                    "{{recipe}}": f"{_rate('medreward_reward_sum', 'recipe')} / {_rate('medreward_reward_count', 'recipe')}"
+                    f" * on (recipe) ({_end('greatest')} - on (recipe) {_end('least')})"
+                    f" + on (recipe) {_end('least')}"
+                },
             ),
             Panel(
                 "Components",
