@@ -10,6 +10,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import combinations, permutations
 from typing import NamedTuple, TypeVar
 from zlib import crc32
@@ -135,7 +136,8 @@ def families() -> dict[str, bool]:
     }
 
 
-def twins(split: Split) -> list[Twin]:
+@cache
+def twins(split: Split) -> tuple[Twin, ...]:
     """Find the names that become another concept's name by one swap."""
     terms = {folded(term.name): (term.name, term.split) for term in read_hpo().values()}
     codes = {folded(code.text): (code.text, code_split(code.code)) for code in read_icd()}
@@ -148,7 +150,7 @@ def twins(split: Split) -> list[Twin]:
             if its == split:
                 texts = names[first][0], names[second][0]
                 found.append(Twin(family, source, *texts, split, held_out[family]))
-    return found
+    return tuple(found)
 
 
 _ORDER = ("train", "validation", None)
