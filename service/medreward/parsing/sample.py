@@ -272,17 +272,18 @@ def _read(found: Guarded, question: str | None, reading: CanRead) -> Guarded:
     references = found.references
     read = tuple(text for text in references if reading(text))
     if not read:
-        return found._replace(problem=_unreadable("reference"))
+        return found._replace(problem=unreadable("reference"))
     if question is not None and not reading(question):
-        return found._replace(problem=_unreadable("question"))
+        return found._replace(problem=unreadable("question"))
     if reading(found.answer):
         return found._replace(references=read)
     if len(read) < len(references):
-        return found._replace(problem=_unreadable("answer and a reference"))
+        return found._replace(problem=unreadable("answer and a reference"))
     return found._replace(accuracy=UNREADABLE)
 
 
-def _unreadable(name: str) -> Problem:
+def unreadable(name: str) -> Problem:
+    """Return the problem of a text that the judge's tokenizer does not know."""
     return Problem(
         ProblemKind.UNREADABLE,
         f"{name}: the judge's tokenizer does not know most of it; use a judge for its language",

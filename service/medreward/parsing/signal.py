@@ -1,9 +1,13 @@
 """Signals: the value that one scorer gives one sample."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from medreward.guards.pair import Veto
 from medreward.samples import AnsweredBy, Source
+
+COST: Mapping[Source, int] = {"cache": 0, "coalesced": 1, "judge": 2, "embedder": 2}
+"""Order of the sources of answers: what several answers made has the costliest of their sources."""
 
 
 class Signal(NamedTuple):

@@ -13,7 +13,7 @@ from medreward.guards.pair import Pair
 from medreward.guards.witness import has_witness
 from medreward.inference.answers import Answered, Answers
 from medreward.parsing.sample import FORMAT, ParsedSample
-from medreward.parsing.signal import Signal
+from medreward.parsing.signal import COST, Signal
 from medreward.recipes.recipe import Recipe, SignalName
 from medreward.rewards.further import FurtherSignals
 from medreward.rewards.rubric import CriterionResult
@@ -319,9 +319,8 @@ def embed_signal(
         return problem
     # The source is the costlier of the two texts' sources: a pair comes from
     # the cache only if both vectors did.
-    source = max(answer.source, best_source, key=_COST.__getitem__)
+    source = max(answer.source, best_source, key=COST.__getitem__)
     return Signal(1.0 if best >= threshold else 0.0, source, cosine=best)
 
 
 _FRESH: frozenset[Source] = frozenset({"judge", "embedder"})
-_COST: Mapping[Source, int] = {"cache": 0, "coalesced": 1, "embedder": 2}

@@ -7,7 +7,7 @@ choices, `CANNOT_ASSESS`, and what becomes of failures.
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -16,8 +16,8 @@ from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind
 from medreward.guards.normal import normal
 from medreward.inference.answers import Answers
-from medreward.parsing.sample import ParsedSample, Reading, decide
-from medreward.parsing.signal import Signal
+from medreward.parsing.sample import ParsedSample, Reading, decide, unreadable
+from medreward.parsing.signal import COST, Signal
 from medreward.recipes.recipe import Recipe, Rubric
 from medreward.samples import Criterion, Limits, Sample, SampleCriterion, Source, too_long
 
@@ -28,8 +28,6 @@ Met = Literal["YES", "NO", "CANNOT_ASSESS"]
 
 ABOUT_THE_TEXTS = frozenset({ProblemKind.JUDGE_ABSTAINED, ProblemKind.TOO_LONG})
 """Problems by which the judge says that it cannot assess an answer; others are failures of an engine."""
-
-_COST: Mapping[Source, int] = {"cache": 0, "coalesced": 1, "judge": 2}
 
 
 class CriterionResult(NamedTuple):
@@ -187,11 +185,7 @@ def _unreadable(sample: Sample, reading: Reading) -> Problem | None:
     texts = {f"criteria[{i}].text": c.text for i, c in enumerate(sample.criteria or ())}
     for place, text in {"question": sample.question or "", **texts}.items():
         if reading is not None and not reading(text):
-            return Problem(
-                ProblemKind.UNREADABLE,
-                f"{place}: the judge's tokenizer does not know most of it; use a judge for its "
-                "language",
-            )
+            return unreadable(place)
     return None
 
 
@@ -291,7 +285,7 @@ def score_rubric(
         # Without the criteria that failed, the others may weigh more than the recipe's range allows.
         return Scored(failed, results)
     sources = [r.source for r in results if r.source is not None]
-    return Scored(Signal(value, max(sources, key=_COST.__getitem__)), results)
+    return Scored(Signal(value, max(sources, key=COST.__getitem__)), results)
 
 
 def _size(criterion: SampleCriterion) -> float:
@@ -308,7 +302,7 @@ def _result(
     A choice is reached if the worse ones are.
     """
     answers = [judgements.take(inquiry) for inquiry in inquiries]
-    source = max((answer.source for answer in answers), key=_COST.__getitem__)
+    source = max((answer.source for answer in answers), key=COST.__getitem__)
     reached = 0
     for value, _ in answers:
         if isinstance(value, Problem):

@@ -48,6 +48,10 @@ class Pair(NamedTuple):
     """Pairs of one group are fitted and measured together, so none is known from its neighbour."""
 
 
+Regress = Callable[[Floats, Any, float], tuple[Floats, float]]
+"""Fits a linear model of a strength; returns its weights and its bias."""
+
+
 class Fitted(NamedTuple):
     """A readout, and the scores of pairs by readouts that were fitted without their group."""
 
@@ -177,11 +181,11 @@ def _fit_verdicts(
 ) -> Fitted:
     is_right = np.array([pair.value == 1 for pair in pairs], dtype=np.bool_)
     groups = _groups(pairs)
-    crossed = {c: _cross_fitted(states_ND, is_right, groups, c) for c in STRENGTHS}
+    crossed = {c: _cross_fitted(_logistic, states_ND, is_right, groups, c) for c in STRENGTHS}
     strength = min(crossed, key=lambda c: _loss(crossed[c], is_right))
     scores_N = crossed[strength]
     scale = fit_scale(sigmoid(scores_N), is_right)
-    weights_D, bias = _regress(states_ND, is_right, strength)
+    weights_D, bias = _logistic(states_ND, is_right, strength)
     # The scale makes a probability of the score: it becomes part of the readout's own numbers.
     yes_D = torch.from_numpy(weights_D / scale.temperature).float()
     p_N = scale.of(sigmoid(scores_N))
@@ -207,13 +211,13 @@ def _fit_grades(
     grades_K = np.array([int(label) for label in template.labels], dtype=np.float64)
     values_N = np.array([pair.value for pair in pairs], dtype=np.float64)
     groups = _groups(pairs)
-    crossed = {c: _cross_fitted_line(states_ND, values_N, groups, c) for c in GRADE_STRENGTHS}
+    crossed = {c: _cross_fitted(_ridge, states_ND, values_N, groups, c) for c in GRADE_STRENGTHS}
     strength = min(crossed, key=lambda c: float(np.square(crossed[c] - values_N).mean()))
     # A ridge pulls towards the mean; the cross-fitted values tell by how much.
     slope, shift = np.polyfit(crossed[strength], values_N, 1)
     line_N = slope * crossed[strength] + shift
     variance = float(np.square(line_N - values_N).mean())
-    weights_D, bias = _line(states_ND, values_N, strength)
+    weights_D, bias = _ridge(states_ND, values_N, strength)
     readout = Readout(
         template.name,
         template.sha,
@@ -227,41 +231,35 @@ def _fit_grades(
     return Fitted(readout, softmax(logits_NK, axis=1) @ grades_K, strength)
 
 
-def _cross_fitted_line(states_ND: Floats, values_N: Floats, groups: Any, strength: float) -> Floats:
-    line_N = np.zeros(len(values_N))
-    for others, own in GroupKFold(FOLDS).split(states_ND, values_N, groups):
-        weights_D, bias = _line(states_ND[others], values_N[others], strength)
-        line_N[own] = states_ND[own] @ weights_D + bias
-    return line_N
-
-
-def _line(states_ND: Floats, values_N: Floats, strength: float) -> tuple[Floats, float]:
-    """Fit a ridge regression on standardised states; returns its weights on the states as they are."""
-    mean_D, spread_D = states_ND.mean(axis=0), states_ND.std(axis=0) + 1e-6
-    model = Ridge(alpha=strength).fit((states_ND - mean_D) / spread_D, values_N)
-    weights_D = model.coef_ / spread_D
-    return weights_D, float(model.intercept_ - weights_D @ mean_D)
-
-
 def _groups(pairs: Sequence[Pair]) -> Any:
     return np.unique([pair.group for pair in pairs], return_inverse=True)[1]
 
 
-def _cross_fitted(states_ND: Floats, is_right: Truths, groups: Any, strength: float) -> Floats:
-    scores_N = np.zeros(len(is_right))
-    for others, own in GroupKFold(FOLDS).split(states_ND, is_right, groups):
-        weights_D, bias = _regress(states_ND[others], is_right[others], strength)
+def _cross_fitted(
+    regress: Regress, states_ND: Floats, values_N: Any, groups: Any, strength: float
+) -> Floats:
+    scores_N = np.zeros(len(values_N))
+    for others, own in GroupKFold(FOLDS).split(states_ND, values_N, groups):
+        weights_D, bias = regress(states_ND[others], values_N[others], strength)
         scores_N[own] = states_ND[own] @ weights_D + bias
     return scores_N
 
 
-def _regress(states_ND: Floats, is_right: Truths, strength: float) -> tuple[Floats, float]:
-    """Fit a logistic regression on standardised states; returns its weights on the states as they are."""
+def _logistic(states_ND: Floats, is_right: Truths, strength: float) -> tuple[Floats, float]:
+    return _standardised(LogisticRegression(C=strength, max_iter=500), states_ND, is_right)
+
+
+def _ridge(states_ND: Floats, values_N: Floats, strength: float) -> tuple[Floats, float]:
+    return _standardised(Ridge(alpha=strength), states_ND, values_N)
+
+
+def _standardised(model: Any, states_ND: Floats, values_N: Any) -> tuple[Floats, float]:
+    """Fit a linear model on standardised states; returns its weights on the states as they are."""
     mean_D, spread_D = states_ND.mean(axis=0), states_ND.std(axis=0) + 1e-6
-    model = LogisticRegression(C=strength, max_iter=500)
-    model.fit((states_ND - mean_D) / spread_D, is_right)
-    weights_D = model.coef_[0] / spread_D
-    return weights_D, float(model.intercept_[0] - weights_D @ mean_D)
+    model.fit((states_ND - mean_D) / spread_D, values_N)
+    # A classifier has one row of weights, a regression no rows.
+    weights_D: Floats = np.ravel(model.coef_) / spread_D
+    return weights_D, float(np.ravel(model.intercept_)[0] - weights_D @ mean_D)
 
 
 def _loss(scores_N: Floats, is_right: Truths) -> float:
