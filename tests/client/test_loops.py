@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from medreward_client import (
 )
 from medreward_client._batching import RewardRoute
 from medreward_client._http import Reply
-from medreward_client._loops import run_in_background
+from medreward_client._loops import run_in_background, start_in_background
 from medreward_client._types import Terms
 from tests.client.stand_in import SCORED, URL, reward_body
 from tests.support.service import Listener, listening
@@ -259,7 +260,47 @@ def test_a_call_that_does_not_end_is_given_up() -> None:
     long_ago_s = -1000.0
 
     with pytest.raises(TimedOut, match="event loop stands still"):
-        run_in_background(asyncio.Event().wait(), long_ago_s)
+        run_in_background(asyncio.Event().wait, long_ago_s)
+
+
+def test_work_that_is_cancelled_before_its_loop_reaches_it_has_no_coroutine() -> None:
+    """One that exists and is never awaited would warn, as after Ctrl-C."""
+    made: list[str] = []
+    is_free = threading.Event()
+
+    async def occupy_the_loop() -> None:
+        is_free.wait()
+
+    def work(name: str) -> Coroutine[Any, Any, None]:
+        made.append(name)
+        return asyncio.sleep(0)
+
+    occupied = start_in_background(occupy_the_loop)
+    cancelled = start_in_background(partial(work, "cancelled"))
+    assert cancelled.cancel()
+    is_free.set()
+    occupied.result(timeout=60)
+    run_in_background(partial(work, "later"), 60)
+
+    assert made == ["later"]
+
+
+def test_cancelled_work_ends_where_it_waits() -> None:
+    """Its coroutine is told, and the loop goes on."""
+    is_waiting, is_told = threading.Event(), threading.Event()
+
+    async def wait_for_ever() -> None:
+        is_waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            is_told.set()
+
+    future = start_in_background(wait_for_ever)
+    is_waiting.wait()
+    assert future.cancel()
+
+    assert is_told.wait(timeout=60)
 
 
 @pytest.mark.slow

@@ -264,7 +264,7 @@ class RewardClient:
 
     def close(self) -> None:
         """Close the connections; calls that still wait end with a MedrewardError."""
-        run_in_background(self._client.aclose(), CLOSING_S)
+        run_in_background(self._client.aclose, CLOSING_S)
 
     @overload
     def reward(self, samples: Sample, **asking: Unpack[Asking]) -> Scored | Unscored: ...
@@ -274,7 +274,7 @@ class RewardClient:
         """Score samples, as AsyncRewardClient.reward does."""
         longest_s = self._longest_s(asking.get("deadline_s"))
         answer: Scored | Unscored | RewardReply = run_in_background(
-            self._client.reward(samples, **asking), longest_s
+            lambda: self._client.reward(samples, **asking), longest_s
         )
         return answer
 
@@ -289,14 +289,16 @@ class RewardClient:
     ) -> JudgeReply:
         """Judge answers, as AsyncRewardClient.judge does."""
         longest_s = self._longest_s(deadline_s)
-        call = self._client.judge(
-            items, template=template, votes=votes, rules=rules, deadline_s=deadline_s
+        return run_in_background(
+            lambda: self._client.judge(
+                items, template=template, votes=votes, rules=rules, deadline_s=deadline_s
+            ),
+            longest_s,
         )
-        return run_in_background(call, longest_s)
 
     def health(self) -> Health:
         """Return the readiness of the service, as AsyncRewardClient.health does."""
-        return run_in_background(self._client.health(), HEALTH_DEADLINE_S)
+        return run_in_background(self._client.health, HEALTH_DEADLINE_S)
 
     def _longest_s(self, deadline_s: float | None) -> float:
         return self._client._patience_for(deadline_s).longest_s  # noqa: SLF001 - the same module

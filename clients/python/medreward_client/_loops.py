@@ -54,12 +54,54 @@ _loops: dict[int, asyncio.AbstractEventLoop] = {}
 """Background loops by process id: a fork inherits the loop, but not its thread."""
 
 
-def start_in_background(work: Coroutine[Any, Any, T]) -> Future[T]:
-    """Start *work* on the process's background loop."""
-    return asyncio.run_coroutine_threadsafe(work, _background_loop())
+def start_in_background(work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+    """Start *work* on the process's background loop.
+
+    It is a function, called on the loop: a coroutine made here would be lost, with a warning, if
+    Ctrl-C came before the loop has it. `asyncio.run_coroutine_threadsafe` takes a coroutine.
+    """
+    loop = _background_loop()
+    future: Future[T] = Future()
+
+    async def run() -> T:
+        # In a coroutine of its own, so that an error of the call is an outcome like any other.
+        return await work()
+
+    def start() -> None:
+        # Before its task exists nobody else could cancel it.
+        if future.cancelled():
+            return
+        task = loop.create_task(run())
+        task.add_done_callback(lambda _: _give(task, future))
+        # Its own argument, since a future keeps its callbacks: a cycle would keep the error, and
+        # with it each frame that it went through.
+        future.add_done_callback(lambda ended: _cancel(task, ended, loop))
+
+    loop.call_soon_threadsafe(start)
+    return future
 
 
-def run_in_background(work: Coroutine[Any, Any, T], longest_s: float) -> T:
+def _give(task: asyncio.Task[T], future: Future[T]) -> None:
+    """Set the outcome of *task* on *future*, unless somebody cancelled it."""
+    # Read in any case: an error that nobody reads is logged by asyncio.
+    failure = None if task.cancelled() else task.exception()
+    if task.cancelled():
+        future.cancel()
+    # From here on the future can no longer be cancelled, so that its result can be set.
+    if not future.set_running_or_notify_cancel():
+        return
+    if failure is None:
+        future.set_result(task.result())
+    else:
+        future.set_exception(failure)
+
+
+def _cancel(task: asyncio.Task[T], future: Future[T], loop: asyncio.AbstractEventLoop) -> None:
+    if future.cancelled() and not task.done():
+        loop.call_soon_threadsafe(task.cancel)
+
+
+def run_in_background(work: Callable[[], Coroutine[Any, Any, T]], longest_s: float) -> T:
     """Run *work* on the process's background loop, and wait for its result.
 
     *work* has to end by itself within *longest_s*. If it does not, the loop stands still (a fork may

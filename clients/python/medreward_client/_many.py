@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence, S
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from os import PathLike
 from typing import Unpack
@@ -223,7 +224,7 @@ def _each(
     pending: set[Future[None]] = set()
     try:
         for batch in batches:
-            pending.add(start_in_background(score(batch)))
+            pending.add(start_in_background(partial(score, batch)))
             if len(pending) == in_flight:
                 pending = _left_of(pending, longest_s, FIRST_COMPLETED)
         pending = _left_of(pending, longest_s, ALL_COMPLETED)

@@ -193,8 +193,9 @@ class Scorer:
         self, samples: Sequence[Sample], *, step: int | None = None, says_none: bool = False
     ) -> list[Outcome]:
         """Score samples as `score` does, from any thread, with or without a running loop."""
-        work = self.score(samples, step=step, says_none=says_none)
-        return run_in_background(work, self._longest_s)
+        return run_in_background(
+            lambda: self.score(samples, step=step, says_none=says_none), self._longest_s
+        )
 
     async def _result(
         self, sample: Sample, step: int | None
