@@ -296,6 +296,29 @@ async def test_a_server_that_says_nothing_is_late() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_request_without_a_free_connection_is_late() -> None:
+    """The time of a try ends the wait too, as if the server had said nothing."""
+    arrived = asyncio.Event()
+
+    async def wire(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+
+    shared = AiohttpTransport(connections=1)
+    async with (
+        reached(wire, transport=shared) as patient,
+        reached(wire, transport=shared, timeout_s=0.05, url=str(patient.url)) as hasty,
+        asyncio.timeout(10.0),
+    ):
+        holding = asyncio.create_task(patient.send("GET", "models", None, {}))
+        await arrived.wait()
+        with pytest.raises(DeadlinePassed, match="ConnectionTimeoutError"):
+            await hasty.send("GET", "models", None, {})
+        assert not holding.done()
+        holding.cancel()
+
+
+@pytest.mark.anyio
 async def test_a_redirect_is_not_followed() -> None:
     """A POST would lose its body."""
     moved = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"

@@ -138,7 +138,10 @@ class AiohttpTransport(AsyncBaseTransport):
             headers=request.headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
-                sock_connect=timeout_s["connect"], sock_read=timeout_s["read"]
+                # Of the wait for a free connection, and of making one.
+                connect=timeout_s["pool"],
+                sock_connect=timeout_s["connect"],
+                sock_read=timeout_s["read"],
             ),
             # With the name and password that it may hold.
             proxy=self._proxy,
