@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -26,6 +27,7 @@ from medreward.settings import Settings
 from tests.redis_servers import free_port
 from tests.service.cli.conftest import Run
 from tests.support.engines import TroubledJudge, raising
+from tests.support.hang import cpu_ns, hanging_to_the_end
 from tests.support.process import Service, serving
 from tests.support.service import over_asgi
 from tests.support.wait import wait_until
@@ -157,6 +159,35 @@ async def test_it_ends_if_an_engine_is_lost_for_good() -> None:
             await waiting
 
     assert server.should_exit
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_it_ends_though_the_thread_of_its_model_hangs() -> None:
+    """With exit code 1 and the reason in one line; what was asked meanwhile is unscored."""
+    late = {"judge_timeout_s": 2.0, "deadline_s": 30.0, "lost_engine_s": 1.0}
+    with serving(None, embedder="hashed", **late) as service:
+
+        def ask(mark: str) -> dict[str, Any]:
+            answer = f"<answer>{mark} " + "of the left lung " * 20 + "</answer>"
+            sample = {"response": answer, "reference": "left lower lobe"}
+            reply = httpx.post(f"{service.url}/reward", json={"samples": [sample]}, timeout=60.0)
+            result: dict[str, Any] = reply.json()["results"][0]
+            return result
+
+        before = cpu_ns(service.pid)
+        wait_until(lambda: ask("base")["status"] == "scored")
+        used = {thread: ns - before.get(thread, 0) for thread, ns in cpu_ns(service.pid).items()}
+        with hanging_to_the_end(max(used, key=used.__getitem__)):
+            unscored = [ask(mark) for mark in ("apex", "hilum", "lingula")]
+        code = service.wait()
+
+    reason = "the judge was lost and has not come back for 1 s (MEDREWARD_LOST_ENGINE_S): "
+    assert [result["error"]["kind"] for result in unscored] == ["judge_timeout"] * 3
+    assert code == 1
+    assert service.stderr.splitlines()[-1].startswith(f"medreward: {reason}")
+    assert service.stderr.count("medreward: ") == 1
+    assert "Traceback" not in service.stderr
 
 
 @pytest.mark.parametrize("is_file", [False, True])
