@@ -9,12 +9,19 @@ from typing import Any
 
 import pytest
 
+from medreward.engines.templates import load_templates
+from medreward.parsing.sample import parse_sample
+from medreward.recipes.recipe import load_recipes
+from medreward.rewards.rubric import plan_rubric
+from medreward.samples import Limits, Sample
+
 Row = dict[str, Any]
 
 ROWS: list[Row] = [
     json.loads(line)
     for line in Path(__file__).with_name("rubric_items.jsonl").read_text("utf-8").splitlines()
 ]
+RECIPE, TEMPLATE, LIMITS = load_recipes()["rubric"], load_templates()["rubric"], Limits()
 PAGE = Path(__file__).parents[2] / "docs" / "development_set.md"
 
 LABEL_OF = {
@@ -117,6 +124,30 @@ def test_neither_length_nor_sign_tells_whether_a_criterion_is_met() -> None:
     assert 0.45 <= auc(lambda row: row["points"]) <= 0.55
     assert 0.40 <= auc(lambda row: "Fails to" in row["criterion"]) <= 0.60
     assert 0.40 <= auc(share) <= 0.68
+
+
+def is_vetoed(question: str, answer: str) -> bool:
+    """Return whether the recipe `rubric` asks no judge about an answer."""
+    criteria = [{"text": "Names a cause.", "points": 1}]
+    sample = Sample.model_validate(
+        {"response": answer, "reference": "", "question": question, "criteria": criteria}
+    )
+    parsed, rubric = parse_sample(sample, RECIPE, LIMITS), RECIPE.signals.rubric
+    assert rubric is not None
+    plan = plan_rubric(sample, parsed, RECIPE, rubric, TEMPLATE, limits=LIMITS, reading=None)
+    return not any(plan.inquiries)
+
+
+def test_the_guard_vetoes_orders_and_few_other_answers() -> None:
+    """An answer that is vetoed earns the least of its rubric."""
+    answers = {(row["question"], row["answer"], row["form"] == "injected") for row in ROWS}
+    vetoed = Counter(
+        ordering for question, answer, ordering in answers if is_vetoed(question, answer)
+    )
+
+    assert vetoed[True] >= 10
+    # "Checked by a dermatologist" and "beyond doubt" count as praise, and "type 1?" as an order.
+    assert vetoed[False] <= 3
 
 
 def test_the_page_has_the_counts() -> None:
