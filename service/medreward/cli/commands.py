@@ -578,7 +578,8 @@ def verifier_readout(
         list[Path],
         argument(
             "LABELS",
-            "JSONL: `question`, `reference`, `answer`, `label` (right or wrong), or `grade` for report.",
+            "JSONL: `question`, `reference`, `answer`, `label` (right or wrong); `grade` for report; "
+            "for rubric `criterion` and `label` (YES, NO or CANNOT_ASSESS).",
         ),
     ],
     *,
@@ -587,11 +588,14 @@ def verifier_readout(
         Path, option("FILE", "Where the readout is written; those of other templates stay.")
     ],
     template: Annotated[
-        str, option("NAME", "What it answers: equivalence, match or report.")
+        str, option("NAME", "What it answers: equivalence, match, report or rubric.")
     ] = "equivalence",
     layers: Annotated[int, option("N", "Layers of the model that are run.", least=1)] = 18,
     terms: Annotated[
-        int, option("N", "Pairs of medical terms to draw in addition, if not for report.", least=0)
+        int,
+        option(
+            "N", "Pairs of medical terms to draw in addition, for equivalence or match.", least=0
+        ),
     ] = 600,
     seed: Annotated[int, option("N", "What random choices begin with.")] = 0,
 ) -> None:

@@ -7,22 +7,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.table import Table
+from sklearn.metrics import f1_score
 
 from medreward.audit.figures import Floats, area_under_curve
 from medreward.cli.environment import read_settings
 from medreward.cli.jsonl import check_output
 from medreward.cli.tables import plain_table
 from medreward.cli.terminal import Misuse, counting, output, shown, silence_other_bars
-from medreward.engines.judge import Inquiry
+from medreward.engines.judge import CANNOT_ASSESS, Judgement
 from medreward.engines.local.readout import load_readouts, save_readouts
 from medreward.engines.models import locate
-from medreward.engines.templates import load_templates
+from medreward.engines.templates import Template, load_templates
 from medreward.errors import SetupError
 from medreward.verifier.readout import (
     Pair,
     check_labels,
     fit,
     inquiries_of,
+    inquiry_of,
+    labels_of,
     load_judge,
     read_pairs,
     rightly_ordered,
@@ -30,8 +33,8 @@ from medreward.verifier.readout import (
     term_pairs,
 )
 
-READABLE = ("equivalence", "match", "report")
-"""Templates that have a reference, for which labels tell what is right."""
+READABLE = ("equivalence", "match", "report", "rubric")
+"""Templates that a readout can be fitted for."""
 
 
 def fit_readout(
@@ -56,11 +59,11 @@ def fit_readout(
     if template not in READABLE:
         raise Misuse(f"--template: {template} is none of {', '.join(READABLE)}")
     asked = load_templates()[template]
-    is_graded = asked.kind == "grade"
+    kind = labels_of(asked).kind
     # What the file has for other templates stays.
     kept = [r for r in (load_readouts(out) if out.is_file() else []) if r.template != template]
     answers = [pair for file in files for pair in read_pairs(file, "tuning", asked)]
-    pairs = [*answers, *([] if is_graded else term_pairs(terms, seed))]
+    pairs = [*answers, *(term_pairs(terms, seed) if kind == "verdict" else [])]
     check_labels(pairs, asked)
     held_out = [pair for file in files for pair in read_pairs(file, "testing", asked)]
     # Any secret serves: it moves a state by far less than another wording does.
@@ -70,7 +73,7 @@ def fit_readout(
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     inquiries = [
         *inquiries_of(pairs, asked, rng),
-        *(Inquiry(asked, p.answer, p.reference, p.question) for p in held_out),
+        *(inquiry_of(pair, asked) for pair in held_out),
     ]
     with counting("reading", len(inquiries)) as advance:
         states_ND = states_of(judge, inquiries, layers, advance)
@@ -79,7 +82,14 @@ def fit_readout(
 
     logits_NK = fitted.readout.logits(torch.from_numpy(states_ND[len(pairs) :]))
     shares_NK = logits_NK.softmax(dim=-1).double().numpy()
-    if is_graded:
+    if kind == "criterion":
+        table = _of_criteria(
+            asked,
+            fitted.readout.threshold,
+            ("criteria, cross-fitted", pairs, fitted.scores_N),
+            ("criteria held out", held_out, shares_NK),
+        )
+    elif kind == "grade":
         grades_K = np.array([float(label) for label in asked.labels])
         table = _of_grades(
             ("reports, cross-fitted", pairs, fitted.scores_N),
@@ -128,4 +138,27 @@ def _of_grades(*sets: Scored) -> Table:
             values = np.array([pair.value for pair in pairs], dtype=np.float64)
             error = f"{np.abs(expected - values).mean():.2f}"
             table.add_row(name, str(len(pairs)), error, f"{rightly_ordered(pairs, expected):.1%}")
+    return table
+
+
+def _of_criteria(template: Template, threshold: float, *sets: Scored) -> Table:
+    """Tabulate the sets that are not empty: the share of each label that is told, and macro F1."""
+    shares = [f"{label} told" for label in template.labels]
+    table = plain_table("criteria", "number", *shares, "NO told YES", "macro F1")
+    for name, pairs, shares_NK in sets:
+        if not pairs:
+            continue
+        due = np.array([template.labels[pair.value] for pair in pairs])
+        judgements = [
+            Judgement(template.labels, tuple(row), threshold=threshold)
+            for row in shares_NK.tolist()
+        ]
+        said = np.array([CANNOT_ASSESS if j.cannot_assess else j.verdict for j in judgements])
+        table.add_row(
+            name,
+            str(len(pairs)),
+            *(f"{(said == due)[due == label].mean():.1%}" for label in template.labels),
+            f"{(said == 'YES')[due == 'NO'].mean():.1%}",
+            f"{f1_score(due, said, average='macro'):.3f}",
+        )
     return table

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from medreward.engines.capacity import Capacity
 from medreward.engines.templates import Template
@@ -12,6 +12,9 @@ from medreward.errors import Problem
 from medreward.samples import AnsweredBy
 
 Verdict = Literal["YES", "NO"]
+CANNOT_ASSESS: Final = "CANNOT_ASSESS"
+"""The label of a criterion that the texts do not tell about; only some templates have it."""
+MORE_LIKELY_THAN_NOT: Final = 0.5
 
 
 class View(StrEnum):
@@ -66,13 +69,27 @@ class Judgement:
 
     @property
     def verdict(self) -> Verdict:
-        """YES if P(YES) is above the threshold; a P(YES) equal to it is a NO."""
-        return "YES" if self.p_yes > self.threshold else "NO"
+        """YES if P(YES) is above the threshold; a P(YES) equal to it is a NO.
+
+        What cannot be assessed is not met: a NO.
+        """
+        return "YES" if self.p_yes > self.threshold and not self.cannot_assess else "NO"
 
     @property
     def p_yes(self) -> float:
-        """P(YES) among YES and NO."""
-        return self.probabilities[self.labels.index("YES")]
+        """P(YES) among YES and NO; one half if both are 0."""
+        yes = self.probabilities[self.labels.index("YES")]
+        if CANNOT_ASSESS not in self.labels:
+            return yes
+        either = yes + self.probabilities[self.labels.index("NO")]
+        return yes / either if either else MORE_LIKELY_THAN_NOT
+
+    @property
+    def cannot_assess(self) -> bool:
+        """True if P(CANNOT_ASSESS) is above one half, however YES and NO share the rest."""
+        if CANNOT_ASSESS not in self.labels:
+            return False
+        return self.probabilities[self.labels.index(CANNOT_ASSESS)] > MORE_LIKELY_THAN_NOT
 
     @property
     def expected(self) -> float:

@@ -312,6 +312,8 @@ def _result(
                 points = min(_outcomes(criterion)) if is_long else 0.0
                 return CriterionResult("CANNOT_ASSESS", points=points, source=source)
             return CriterionResult(problem=value)
+        if value.cannot_assess:
+            return CriterionResult("CANNOT_ASSESS", points=0.0, source=source)
         if criterion.choices is None:
             points = criterion.points or 0.0 if value.verdict == "YES" else 0.0
             return CriterionResult(value.verdict, None, points, value.p_yes, source)

@@ -1,22 +1,24 @@
-"""Fitting a readout: labelled pairs, the states of a language model, a linear classifier."""
+"""Fitting a readout: labelled answers, the states of a language model, a linear classifier."""
 
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import softmax
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import f1_score
 from sklearn.model_selection import GroupKFold
 
 from medreward.audit.figures import Floats, Truths
 from medreward.audit.fit import fit_scale, sigmoid
-from medreward.engines.judge import Inquiry, View
+from medreward.engines.judge import CANNOT_ASSESS, Inquiry, View
 from medreward.engines.judges.causal_lm import CausalLmJudge
 from medreward.engines.local.readout import Readout
 from medreward.engines.templates import Template
@@ -30,8 +32,10 @@ MOST_WRONG = 0.08
 """Share of the wrong answers above the threshold."""
 OTHER_VIEWS = {View.WITHOUT_QUESTION: 0.15, View.SWAPPED: 0.1}
 """Shares of the pairs that are shown in another view, since a judge is asked in all of them."""
-LEAST_OF_EACH = {"verdict": 100, "grade": 20}
-"""Right and wrong answers, or reports of each grade, at least."""
+LEAST_OF_EACH = {"verdict": 100, "grade": 20, "criterion": 50}
+"""Right and wrong answers, reports of each grade, or criteria of each label, at least."""
+TEMPERATURES = (0.2, 5.0)
+"""Bounds of the temperature that a fit of criteria may find."""
 GRADE_STRENGTHS = (1e3, 3e3, 1e4, 3e4)
 """Strengths of the ridge of grades, of which there are fewer."""
 
@@ -40,16 +44,27 @@ class Pair(NamedTuple):
     """A labelled answer."""
 
     question: str | None
-    reference: str
+    reference: str | None
     answer: str
     value: int
-    """1 of a right and 0 of a wrong answer, or the grade of a report."""
+    """1 of a right and 0 of a wrong answer, the grade of a report, or the place of a criterion's label
+    among those of the template."""
     group: str
     """Pairs of one group are fitted and measured together, so none is known from its neighbour."""
+    criterion: str | None = None
 
 
-Regress = Callable[[Floats, Any, float], tuple[Floats, float]]
-"""Fits a linear model of a strength; returns its weights and its bias."""
+class Labels(NamedTuple):
+    """How the lines of a file are labelled for a template."""
+
+    kind: Literal["verdict", "grade", "criterion"]
+    field: str
+    values: Mapping[Any, int]
+    """What a line may say, and the value of the pair."""
+
+
+Regress = Callable[[Floats, Any, float], tuple[Floats, Any]]
+"""Fits a linear model of a strength; returns its weights and its bias, or a row of them a label."""
 
 
 class Fitted(NamedTuple):
@@ -57,15 +72,16 @@ class Fitted(NamedTuple):
 
     readout: Readout
     scores_N: Floats
-    """P(YES), or the expected grade."""
+    """P(YES), the expected grade, or for criteria the probability of each label, of shape (N, K)."""
     strength: float
 
 
 def read_pairs(file: Path, split: str, template: Template) -> list[Pair]:
     """Read the labelled answers of a split.
 
-    A line has `reference`, `answer`, and `label` (right or wrong), or `grade` for a template of
-    grades; it may have `question`, `split` and `family`. A line without a split belongs to `tuning`.
+    A line has `reference`, `answer`, and `label` (right or wrong); for a template of grades `grade`;
+    for one about criteria `criterion` instead of the reference, and as `label` one of the template's.
+    It may have `question`, `split` and `family`. A line without a split belongs to `tuning`.
 
     Raises:
         SetupError: the file cannot be read, or a line is not such an object.
@@ -74,33 +90,43 @@ def read_pairs(file: Path, split: str, template: Template) -> list[Pair]:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
         raise SetupError(f"{file}: cannot be read ({type(exc).__name__})") from exc
-    is_graded = template.kind == "grade"
-    values = (
-        {int(label): int(label) for label in template.labels}
-        if is_graded
-        else {"right": 1, "wrong": 0}
-    )
-    field = "grade" if is_graded else "label"
+    labels = labels_of(template)
     pairs: list[Pair] = []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             if row.get("split", "tuning") == split and row.get("answer") is not None:
-                pairs.append(_pair(row, values[row[field]], is_graded=is_graded))
+                pairs.append(_pair(row, labels))
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
-            said = " or ".join(map(str, values))
+            said = " or ".join(map(str, labels.values))
+            about = "criterion" if labels.kind == "criterion" else "reference"
             raise SetupError(
-                f"{file}, line {number}: not an object with `reference`, `answer` and `{field}` "
-                f"({said})"
+                f"{file}, line {number}: not an object with `{about}`, `answer` and "
+                f"`{labels.field}` ({said})"
             ) from exc
     return pairs
 
 
-def _pair(row: dict[str, Any], value: int, *, is_graded: bool) -> Pair:
-    reference, question = row["reference"], row.get("question")
+def labels_of(template: Template) -> Labels:
+    """Return how lines are labelled for a template."""
+    if template.kind == "grade":
+        return Labels("grade", "grade", {int(label): int(label) for label in template.labels})
+    if CANNOT_ASSESS in template.labels:
+        return Labels("criterion", "label", {label: n for n, label in enumerate(template.labels)})
+    return Labels("verdict", "label", {"right": 1, "wrong": 0})
+
+
+def _pair(row: dict[str, Any], labels: Labels) -> Pair:
+    value, question = labels.values[row[labels.field]], row.get("question")
+    if labels.kind == "criterion":
+        criterion, answer = row["criterion"], row["answer"]
+        return Pair(
+            question, None, answer, value, row.get("family") or question or answer, criterion
+        )
+    reference = row["reference"]
     first: str = reference if isinstance(reference, str) else reference[0]
     # Many reports answer one question, such as for the impression of a radiograph.
-    asked = first if is_graded else question
+    asked = first if labels.kind == "grade" else question
     return Pair(question, first, row["answer"], value, row.get("family") or asked or first)
 
 
@@ -119,16 +145,23 @@ def term_pairs(count: int, seed: int) -> list[Pair]:
 
 
 def inquiries_of(pairs: Sequence[Pair], template: Template, rng: random.Random) -> list[Inquiry]:
-    """Put each pair as an inquiry, some in the other views."""
+    """Put each pair as an inquiry, some in the other views; criteria are asked about in one view."""
+    if CANNOT_ASSESS in template.labels:
+        return [inquiry_of(pair, template) for pair in pairs]
     views = rng.choices(
         [View.AS_WRITTEN, *OTHER_VIEWS],
         weights=[1 - sum(OTHER_VIEWS.values()), *OTHER_VIEWS.values()],
         k=len(pairs),
     )
     return [
-        Inquiry(template, pair.answer, pair.reference, pair.question, view=view)
+        inquiry_of(pair, template)._replace(view=view)
         for pair, view in zip(pairs, views, strict=True)
     ]
+
+
+def inquiry_of(pair: Pair, template: Template) -> Inquiry:
+    """Put a pair as an inquiry, as written."""
+    return Inquiry(template, pair.answer, pair.reference, pair.question, pair.criterion)
 
 
 def load_judge(source: Path, name: str, secret: str) -> CausalLmJudge:
@@ -155,14 +188,11 @@ def check_labels(pairs: Sequence[Pair], template: Template) -> None:
     Raises:
         SetupError: there are too few, or too few of one kind.
     """
-    is_graded = template.kind == "grade"
-    values = (
-        {int(label): label for label in template.labels} if is_graded else {1: "right", 0: "wrong"}
-    )
+    labels = labels_of(template)
     counts = Counter(pair.value for pair in pairs)
-    least = LEAST_OF_EACH[template.kind]
-    if any(counts[value] < least for value in values):
-        told = ", ".join(f"{counts[value]} of {name}" for value, name in values.items())
+    least = LEAST_OF_EACH[labels.kind]
+    if any(counts[value] < least for value in labels.values.values()):
+        told = ", ".join(f"{counts[value]} of {name}" for name, value in labels.values.items())
         raise SetupError(f"a readout needs {least} labels of each kind; there are {told}")
     if (groups := len({pair.group for pair in pairs})) < FOLDS:
         raise SetupError(
@@ -172,8 +202,8 @@ def check_labels(pairs: Sequence[Pair], template: Template) -> None:
 
 def fit(states_ND: Floats, pairs: Sequence[Pair], template: Template, layers: int) -> Fitted:
     """Fit a readout, with the ridge and the threshold that cross-fitted scores choose."""
-    fit_labels = _fit_grades if template.kind == "grade" else _fit_verdicts
-    return fit_labels(states_ND, pairs, template, layers)
+    fits = {"verdict": _fit_verdicts, "grade": _fit_grades, "criterion": _fit_criteria}
+    return fits[labels_of(template).kind](states_ND, pairs, template, layers)
 
 
 def _fit_verdicts(
@@ -231,6 +261,51 @@ def _fit_grades(
     return Fitted(readout, softmax(logits_NK, axis=1) @ grades_K, strength)
 
 
+def _fit_criteria(
+    states_ND: Floats, pairs: Sequence[Pair], template: Template, layers: int
+) -> Fitted:
+    """Fit one row a label, and the threshold of the best macro F1 between YES and NO.
+
+    That is the measure by which HealthBench compares graders with physicians (Arora et al.,
+    arXiv 2505.08775, section 8).
+    """
+    places_N = np.array([pair.value for pair in pairs])
+    groups = _groups(pairs)
+    crossed = {c: _cross_fitted(_logistic, states_ND, places_N, groups, c) for c in STRENGTHS}
+    strength = min(crossed, key=lambda c: _surprise(crossed[c], places_N))
+    scores_NK = crossed[strength]
+    # Scores on unseen questions are less certain than a model is of what it was fitted on.
+    found = minimize_scalar(
+        lambda t: _surprise(scores_NK / t, places_N), bounds=TEMPERATURES, method="bounded"
+    )
+    temperature = float(found.x)
+    weights_KD, biases_K = _logistic(states_ND, places_N, strength)
+    shares_NK = softmax(scores_NK / temperature, axis=1)
+    yes, no = (template.labels.index(label) for label in ("YES", "NO"))
+    is_told = np.isin(places_N, [yes, no])
+    p_yes_N = (shares_NK[:, yes] / (shares_NK[:, yes] + shares_NK[:, no]))[is_told]
+    readout = Readout(
+        template.name,
+        template.sha,
+        layers,
+        weights_KD=torch.from_numpy(weights_KD / temperature).float(),
+        biases_K=torch.from_numpy(biases_K / temperature).float(),
+        threshold=_best_threshold(p_yes_N, places_N[is_told] == yes),
+    )
+    return Fitted(readout, shares_NK, strength)
+
+
+def _surprise(scores_NK: Floats, places_N: Any) -> float:
+    return float(-log_softmax(scores_NK, axis=1)[np.arange(len(places_N)), places_N].mean())
+
+
+def _best_threshold(p_N: Floats, is_yes: Truths) -> float:
+    """Return the threshold of the best macro F1; the middle one of equals."""
+    candidates = np.linspace(0.05, 0.95, 91)
+    scores = np.array([f1_score(is_yes, p_N > t, average="macro") for t in candidates])
+    return float(np.median(candidates[scores == scores.max()]))
+
+
 def _groups(pairs: Sequence[Pair]) -> Any:
     return np.unique([pair.group for pair in pairs], return_inverse=True)[1]
 
@@ -238,28 +313,29 @@ def _groups(pairs: Sequence[Pair]) -> Any:
 def _cross_fitted(
     regress: Regress, states_ND: Floats, values_N: Any, groups: Any, strength: float
 ) -> Floats:
-    scores_N = np.zeros(len(values_N))
+    scores: list[Any] = [0.0] * len(values_N)
     for others, own in GroupKFold(FOLDS).split(states_ND, values_N, groups):
-        weights_D, bias = regress(states_ND[others], values_N[others], strength)
-        scores_N[own] = states_ND[own] @ weights_D + bias
-    return scores_N
+        weights, bias = regress(states_ND[others], values_N[others], strength)
+        for place, score in zip(own, states_ND[own] @ weights.T + bias, strict=True):
+            scores[place] = score
+    return np.array(scores)
 
 
-def _logistic(states_ND: Floats, is_right: Truths, strength: float) -> tuple[Floats, float]:
-    return _standardised(LogisticRegression(C=strength, max_iter=500), states_ND, is_right)
+def _logistic(states_ND: Floats, labels_N: Any, strength: float) -> tuple[Floats, Any]:
+    return _standardised(LogisticRegression(C=strength, max_iter=500), states_ND, labels_N)
 
 
-def _ridge(states_ND: Floats, values_N: Floats, strength: float) -> tuple[Floats, float]:
+def _ridge(states_ND: Floats, values_N: Floats, strength: float) -> tuple[Floats, Any]:
     return _standardised(Ridge(alpha=strength), states_ND, values_N)
 
 
-def _standardised(model: Any, states_ND: Floats, values_N: Any) -> tuple[Floats, float]:
+def _standardised(model: Any, states_ND: Floats, values_N: Any) -> tuple[Floats, Any]:
     """Fit a linear model on standardised states; returns its weights on the states as they are."""
     mean_D, spread_D = states_ND.mean(axis=0), states_ND.std(axis=0) + 1e-6
     model.fit((states_ND - mean_D) / spread_D, values_N)
-    # A classifier has one row of weights, a regression no rows.
-    weights_D: Floats = np.ravel(model.coef_) / spread_D
-    return weights_D, float(np.ravel(model.intercept_)[0] - weights_D @ mean_D)
+    # A regression has no rows of weights, a classifier of two labels one, and of more one a label.
+    weights: Floats = np.squeeze(model.coef_) / spread_D
+    return weights, np.squeeze(model.intercept_) - weights @ mean_D
 
 
 def _loss(scores_N: Floats, is_right: Truths) -> float:

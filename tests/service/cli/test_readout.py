@@ -55,18 +55,18 @@ def test_too_few_labels_are_refused_at_once(run: Run, tmp_path: Path) -> None:
     assert "0 of 4, 1 of 5" in told.stderr
 
 
-def test_a_template_without_a_reference_is_refused(run: Run, labels: Path, tmp_path: Path) -> None:
+def test_an_unknown_template_is_refused(run: Run, labels: Path, tmp_path: Path) -> None:
     """With those that may be named."""
     out = str(tmp_path / "readouts.safetensors")
-    told = run("verifier", "readout", str(labels), "--template", "rubric", "--out", out)
+    told = run("verifier", "readout", str(labels), "--template", "nothing", "--out", out)
 
     assert told.code == 2
-    assert "equivalence, match, report" in told.stderr
+    assert "equivalence, match, report, rubric" in told.stderr
 
 
 @pytest.mark.slow
-def test_readouts_of_two_templates_share_a_file(run: Run, labels: Path, tmp_path: Path) -> None:
-    """Fitting one leaves the other as it is, to the bit."""
+def test_readouts_of_several_templates_share_a_file(run: Run, labels: Path, tmp_path: Path) -> None:
+    """Fitting one leaves the others as they are, to the bit."""
     from medreward.engines.local.readout import load_readouts  # noqa: PLC0415 - loads torch
 
     graded = [
@@ -78,13 +78,24 @@ def test_readouts_of_two_templates_share_a_file(run: Run, labels: Path, tmp_path
     reports.write_text("\n".join(map(json.dumps, graded)), "utf-8")
     tail = ("--model", "smollm2-135m-instruct", "--layers", "1", "--terms", "0", "--out", str(out))
 
+    criteria = tmp_path / "criteria.jsonl"
+    items = [
+        {"question": f"Finding {n}?", "answer": f"{n} mm", "criterion": f"{n} mm", "label": label}
+        for n in range(50)
+        for label in ("YES", "NO", "CANNOT_ASSESS")
+    ]
+    criteria.write_text("\n".join(map(json.dumps, items)), "utf-8")
+
     first = run("verifier", "readout", str(reports), "--template", "report", *tail)
     (alone,) = load_readouts(out)
     second = run("verifier", "readout", str(labels), *tail)
-    both = load_readouts(out)
+    third = run("verifier", "readout", str(criteria), "--template", "rubric", *tail)
+    kept = load_readouts(out)
 
-    assert (first.code, second.code) == (0, 0)
+    assert (first.code, second.code, third.code) == (0, 0, 0)
     assert "rightly ordered" in first.stdout
-    assert [one.template for one in both] == ["equivalence", "report"]
-    assert both[1].identity == alone.identity
+    assert "macro F1" in third.stdout
+    assert [one.template for one in kept] == ["equivalence", "report", "rubric"]
+    assert kept[1].identity == alone.identity
     assert alone.weights_KD.shape == (6, 576)
+    assert kept[2].weights_KD.shape == (3, 576)

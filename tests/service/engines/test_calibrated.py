@@ -75,6 +75,22 @@ async def test_p_yes_is_mapped_and_the_threshold_set() -> None:
     assert (mapped.threshold, mapped.coverage, mapped.verdict) == (0.6, 0.7, "YES")
 
 
+async def test_what_cannot_be_assessed_keeps_its_share() -> None:
+    """The map is of YES against NO, which share the rest anew."""
+    rubric = TEMPLATES["rubric"]
+    said = Judgement(rubric.labels, (0.45, 0.05, 0.5))
+    judge = calibrated(
+        ScriptedJudge(default=said), entry(template="rubric", template_sha=rubric.sha)
+    )
+
+    (told,) = await judge.decide([ASKED._replace(template=rubric)])
+
+    mapped = judgement(told)
+    assert mapped.probabilities[2] == 0.5
+    assert mapped.p_yes == pytest.approx(halved(0.9))
+    assert math.fsum(mapped.probabilities) == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("inquiry", "said"),
     [

@@ -338,16 +338,16 @@ def test_a_view_decides_what_is_shown_and_what_comes_last(
     assert list(fields_of(prompt, fence().nonce(inquiry.template))) == names
 
 
-def test_a_rubric_shows_its_criterion_before_the_candidate() -> None:
-    """A rubric asks about one criterion, and about a reference only where there is one."""
+def test_a_rubric_shows_its_criterion_last() -> None:
+    """The criteria of an answer share all before it; a reference is shown only if there is one."""
     inquiry = Inquiry(TEMPLATES["rubric"], "cand", question="why", criterion="names the side")
 
     prompt = fence().render(inquiry)
 
     assert list(fields_of(prompt, fence().nonce(inquiry.template))) == [
         "question",
-        "criterion",
         "candidate",
+        "criterion",
     ]
 
 

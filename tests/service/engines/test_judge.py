@@ -25,6 +25,25 @@ def test_yes_has_to_be_over_the_threshold(p_yes: float, threshold: float, verdic
     assert Judgement(YES_NO, (0.5, 0.5)).threshold == 0.5
 
 
+@pytest.mark.parametrize(
+    ("probabilities", "p_yes", "verdict", "cannot_assess"),
+    [
+        ((0.6, 0.2, 0.2), 0.75, "YES", False),
+        ((0.1, 0.4, 0.5), 0.2, "NO", False),
+        ((0.3, 0.1, 0.6), 0.75, "NO", True),
+        ((0.0, 0.0, 1.0), 0.5, "NO", True),
+    ],
+)
+def test_what_cannot_be_assessed_is_more_likely_so_than_not(
+    probabilities: tuple[float, ...], p_yes: float, verdict: str, cannot_assess: bool
+) -> None:
+    """P(YES) is about YES and NO alone, which share the rest; without an assessment it is a NO."""
+    judgement = Judgement((*YES_NO, "CANNOT_ASSESS"), probabilities)
+
+    assert judgement.p_yes == pytest.approx(p_yes)
+    assert (judgement.verdict, judgement.cannot_assess) == (verdict, cannot_assess)
+
+
 def test_a_grade_is_the_likeliest_digit_with_the_mean_beside_it() -> None:
     """Score and expectation are different things."""
     judgement = Judgement(DIGITS, (0.0, 0.0, 0.3, 0.0, 0.3, 0.4))

@@ -26,11 +26,15 @@ def test_every_file_is_a_template() -> None:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_says_its_labels(name: str) -> None:
-    """A judge that is not told the words cannot be expected to answer in them: YES, NO, or a digit."""
+    """A judge that is not told the words cannot be expected to answer in them.
+
+    They are YES and NO, a digit, or for a criterion also CANNOT_ASSESS.
+    """
     template = TEMPLATES[name]
     words = re.findall(r"\w+", f"{template.instruction} {template.opening}")
 
-    assert template.labels == (("YES", "NO") if template.kind == "verdict" else tuple("012345"))
+    verdicts = ("YES", "NO", "CANNOT_ASSESS") if name == "rubric" else ("YES", "NO")
+    assert template.labels == (verdicts if template.kind == "verdict" else tuple("012345"))
     assert set(template.labels) <= set(words)
 
 

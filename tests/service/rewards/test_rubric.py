@@ -104,6 +104,8 @@ def value_of(result: Scored) -> float:
         (lines(7, 3, -4), [UNSURE, "YES", "YES"], -0.1),
         (lines(7, 3, -4), ["YES", "YES", UNSURE], 1.0),
         (lines(7, 3), [UNSURE, UNSURE], 0.0),
+        (lines(7, 3, -4), ["CANNOT_ASSESS", "YES", "YES"], -0.1),
+        (lines(7, 3, -4), ["YES", "YES", "CANNOT_ASSESS"], 1.0),
         # A criterion of no points changes nothing.
         (lines(4, 0), ["YES", "YES"], 1.0),
         # A criterion that an engine failed on is left out with its points.
@@ -116,6 +118,7 @@ def value_of(result: Scored) -> float:
         # One that is reached without a worse one is not.
         ([line(5), SCALE], ["YES", "NO", "YES"], 1 / 10),
         ([line(5), SCALE], ["YES", "YES", UNSURE], 5 / 10),
+        ([line(5), SCALE], ["YES", "YES", "CANNOT_ASSESS"], 5 / 10),
     ],
 )
 def test_the_points_add_up_as_by_hand(

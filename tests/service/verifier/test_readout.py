@@ -1,6 +1,7 @@
 """Fitting a readout: labelled pairs, a classifier that is measured on other groups."""
 
 import json
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("models")
 
-EQUIVALENCE, REPORT = (load_templates()[name] for name in ("equivalence", "report"))
+EQUIVALENCE, REPORT, RUBRIC = (
+    load_templates()[name] for name in ("equivalence", "report", "rubric")
+)
 
 
 def write(file: Path, *rows: Mapping[str, object]) -> Path:
@@ -126,6 +129,48 @@ def test_a_readout_of_grades_expects_more_for_better_reports() -> None:
     assert rightly_ordered(pairs, fitted.scores_N) > 0.9
     means = [expected[grades == grade].mean() for grade in range(6)]
     assert means == sorted(means)
+
+
+def test_criteria_carry_a_label_of_the_template(tmp_path: Path) -> None:
+    """A line has a criterion in the place of a reference; answers to one question are one group."""
+    from medreward.verifier.readout import inquiries_of, read_pairs
+
+    row: dict[str, object] = {"question": "Fever?", "answer": "Yes.", "criterion": "Says yes."}
+    file = write(tmp_path / "items.jsonl", row | {"label": "YES"}, row | {"label": "CANNOT_ASSESS"})
+
+    pairs = read_pairs(file, "tuning", RUBRIC)
+
+    assert [(pair.value, pair.group) for pair in pairs] == [(0, "Fever?"), (2, "Fever?")]
+    asked, _ = inquiries_of(pairs, RUBRIC, random.Random(0))  # noqa: S311 - reproducible
+    assert (asked.criterion, asked.reference) == ("Says yes.", None)
+
+    for wrong in ({"label": "right"}, {"label": "NO", "criterion": None}):
+        write(file, {key: value for key, value in (row | wrong).items() if value is not None})
+        with pytest.raises(SetupError, match=r"`criterion`, `answer` and `label` \(YES or NO or "):
+            read_pairs(file, "tuning", RUBRIC)
+
+
+def test_a_readout_of_criteria_tells_three_labels() -> None:
+    """Its probabilities add up to 1, and each label is the likeliest of most of its own."""
+    import torch
+
+    from medreward.verifier.readout import Pair, fit
+
+    rng = np.random.default_rng(0)
+    pairs = [Pair(None, None, "b", n % 3, f"group {n // 6}", "Says b.") for n in range(600)]
+    places = np.array([pair.value for pair in pairs])
+    states = rng.normal(size=(600, 24)) * np.linspace(0.5, 20, 24)
+    states[:, 3] += 10 * (places == 0)
+    states[:, 5] += 20 * (places == 2)
+
+    fitted = fit(states, pairs, RUBRIC, layers=2)
+
+    shares = fitted.readout.logits(torch.from_numpy(states)).softmax(-1).double().numpy()
+    assert fitted.scores_N.shape == shares.shape == (600, 3)
+    assert np.allclose(fitted.scores_N.sum(axis=1), 1)
+    assert (fitted.scores_N.argmax(axis=1) == places).mean() > 0.7
+    assert (shares.argmax(axis=1) == places).mean() > 0.7
+    assert 0.2 < fitted.readout.threshold < 0.8
 
 
 def test_order_is_that_within_a_group() -> None:

@@ -12,7 +12,14 @@ import structlog
 
 from medreward.engines.calibration import Calibration, Entry, family_of, logit
 from medreward.engines.capacity import Capacity
-from medreward.engines.judge import Inquiry, Judge, Judgement, View, is_sound
+from medreward.engines.judge import (
+    CANNOT_ASSESS,
+    Inquiry,
+    Judge,
+    Judgement,
+    View,
+    is_sound,
+)
 from medreward.engines.judges.time_budget import Answer, BatchBudget
 from medreward.engines.templates import Template
 from medreward.errors import Problem, ProblemKind, SetupError
@@ -163,6 +170,8 @@ def _mean(first: Judgement, second: Judgement) -> Judgement:
 
 
 def _with_p_yes(judgement: Judgement, p_yes: float) -> Judgement:
-    by_label = {"YES": p_yes, "NO": 1.0 - p_yes}
-    shares = tuple(by_label[label] for label in judgement.labels)
-    return replace(judgement, probabilities=shares)
+    p = dict(zip(judgement.labels, judgement.probabilities, strict=True))
+    # What cannot be assessed is not calibrated: it keeps its share.
+    either = 1.0 - p.get(CANNOT_ASSESS, 0.0)
+    p |= {"YES": p_yes * either, "NO": (1.0 - p_yes) * either}
+    return replace(judgement, probabilities=tuple(p.values()))

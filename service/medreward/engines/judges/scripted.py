@@ -55,6 +55,7 @@ def certain(template: Template, label: str) -> Judgement:
 def _plain_opinion(inquiry: Inquiry) -> str:
     """Return the best label if the words are the same in any case, otherwise the worst."""
     same = inquiry.answer.casefold().split() == (inquiry.reference or "").casefold().split()
-    labels = inquiry.template.labels
-    best, worst = (labels[0], labels[-1]) if labels[0] == "YES" else (labels[-1], labels[0])
+    template = inquiry.template
+    graded = template.labels[-1], template.labels[0]
+    best, worst = ("YES", "NO") if template.kind == "verdict" else graded
     return best if same else worst

@@ -1,4 +1,4 @@
-"""The text of a prompt: the fixed instruction first, the candidate last, the data fenced.
+"""The text of a prompt: the fixed instruction first, then the data, fenced.
 
 Candidate, reference and question are JSON strings between two lines that hold a nonce. JSON keeps
 each on one line, so none can forge a field or the closing fence. Strings that the judge's tokenizer,
@@ -117,13 +117,16 @@ def _escape(character: str) -> str:
 
 
 def _fields(inquiry: Inquiry) -> list[tuple[str, str]]:
-    """List the named texts in the order of the inquiry's view."""
+    """List the named texts in the order of the inquiry's view.
+
+    A criterion comes last, so that all criteria of an answer share what the engine reads before it.
+    """
+    pair = [("reference", inquiry.reference), ("candidate", inquiry.answer)]
+    if inquiry.view is View.SWAPPED:
+        pair.reverse()
     fields = [
         ("question", inquiry.shown_question),
+        *pair,
         ("criterion", inquiry.criterion),
-        ("reference", inquiry.reference),
-        ("candidate", inquiry.answer),
     ]
-    if inquiry.view is View.SWAPPED:
-        fields[-2:] = reversed(fields[-2:])
     return [(name, text) for name, text in fields if text is not None]
