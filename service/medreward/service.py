@@ -61,6 +61,8 @@ class Service:
         kinds = load_kinds(settings.signals)
         self.recipes = load_recipes(settings.recipes, kinds)
         check_recipes(self.recipes, self.templates, default=settings.recipe)
+        # A shipped recipe that nobody chose may need more than the judge can.
+        self._wanted = {settings.recipe, *(self.recipes.keys() - load_recipes().keys())}
         self._fingerprints = {
             name: recipe.fingerprint(*(self.templates[t].sha for t in recipe.templates))
             for name, recipe in self.recipes.items()
@@ -146,7 +148,22 @@ class Service:
         """Connect to Redis and load the engines; `readiness` reports the outcome."""
         if self.redis is not None:
             await self.redis.start()
-        await self.engines.load(*(self.templates[t] for t in self.recipe(None).templates))
+        await self.engines.load(
+            {
+                f"the signal {signal} of the recipe {name!r}": self.templates[template]
+                for name in self._wanted
+                for signal, template in self.recipes[name].judged.items()
+            }
+        )
+
+    def unanswerable(self, recipe: Recipe) -> Mapping[str, str]:
+        """Return the signals of a recipe that the judge cannot answer, with their templates.
+
+        Raises:
+            NotReady: the engines are loading, could not be loaded, or are being closed.
+        """
+        answerable = self.context.answerable
+        return {name: t for name, t in recipe.judged.items() if t not in answerable}
 
     async def examine(self) -> None:
         """Let the judge take its exam, if the engines are loaded and the settings want one."""

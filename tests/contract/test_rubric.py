@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -288,9 +289,62 @@ async def test_a_judge_that_cannot_judge_criteria_refuses_the_recipe_by_name(
         refusal = await client.post("/reward", json={"samples": [sample()], "recipe": "rubric"})
 
     assert state["status"] == "failed"
-    assert "cannot answer the template 'rubric'" in str(state["engines"])
+    told = state["engines"]["judge"]["message"]
+    assert "the template 'rubric', which the signal rubric of the recipe" in told
+    assert "'medix-r1-guarded-rubric' needs" in told
     assert refusal.status_code == 422
-    assert "cannot answer 'rubric'" in refusal.json()["error"]["message"]
+    message = refusal.json()["error"]["message"]
+    assert message.startswith("recipe: 'rubric' has the signal rubric, and ")
+    assert "cannot answer 'rubric'" in message
+
+
+@pytest.mark.anyio
+async def test_a_recipe_of_the_operators_that_the_judge_cannot_answer_is_refused_at_the_start(
+    tmp_path: Path,
+) -> None:
+    """By name, though it is not the default; a shipped one that nobody chose refuses no start."""
+    shipped = resources.files("medreward") / "recipes" / "rubric.toml"
+    mine = shipped.read_text("utf-8").replace('name = "rubric"', 'name = "mine"')
+    (tmp_path / "mine.toml").write_text(mine)
+    states = []
+    for recipes in ((), (tmp_path,)):
+        settings = Settings(judge="scripted", embedder="hashed", recipes=recipes)
+        app = create_app(settings, judge=TermsJudge(), embedder=HashedEmbedder())
+        async with over_asgi(app) as client:
+            states.append((await client.get("/readyz")).json())
+
+    assert [state["status"] for state in states] == ["ready", "failed"]
+    assert "the signal rubric of the recipe 'mine' needs" in str(states[1]["engines"])
+
+
+@pytest.mark.anyio
+async def test_a_recipe_without_the_judges_signals_needs_no_template(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """Its own is named and never asked, so a judge that cannot answer it scores all the same."""
+    (tmp_path / "mine.toml").write_text(
+        'name = "mine"\nversion = 1\ndescription = "The form."\ntemplate = "rubric"\n'
+        "[tags]\n[signals.format]\nweight = 1.0\n"
+    )
+    async with serve(judge=TermsJudge(), recipes=str(tmp_path), recipe="mine") as client:
+        reply = await client.post("/reward", json={"samples": [sample()]})
+
+    assert [result["reward"] for result in reply.json()["results"]] == [0.0]
+
+
+@pytest.mark.anyio
+async def test_recipes_tell_what_their_signals_need(serve: Serve) -> None:
+    """`GET /recipes` has the needs of each signal: engines, tags, and fields of the samples."""
+    async with serve() as client:
+        recipe = (await client.get("/recipes/medix-r1-guarded-rubric")).json()
+
+    assert recipe["needs"] == {
+        "accuracy_llm": ["judge", "reference"],
+        "accuracy_embed": ["embedder", "reference"],
+        "modality": ["tags"],
+        "format": ["tags"],
+        "rubric": ["judge", "criteria"],
+    }
 
 
 class TermsJudge(ScriptedJudge):

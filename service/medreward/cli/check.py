@@ -213,7 +213,10 @@ async def _coverage(service: Service) -> Check:
     inquiry = Inquiry(template, answer=WARM_UP_TEXT, reference=WARM_UP_TEXT)
     # The engine is called directly, since a calibration or a cascade around it would hide its own
     # probabilities.
-    engine = next(e for e in engines_of(service.engines.judge) if e.can_answer(template))
+    able = (e for e in engines_of(service.engines.judge) if e.can_answer(template))
+    engine = next(able, None)
+    if engine is None:
+        return Check("coverage", is_fine=True, found="the default recipe asks the judge nothing")
     (answer,) = await engine.decide([inquiry])
     if isinstance(answer, Problem):
         return Check("coverage", is_fine=False, found=answer.message)

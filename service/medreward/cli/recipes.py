@@ -53,10 +53,11 @@ def print_recipe(name: str) -> None:
     console.print(shown(f"{recipe.name}, version {recipe.version}", "bold"))
     console.print(shown(f"{recipe.description}\n"))
     console.print(facts_grid(_facts(recipe, templates)))
-    table = plain_table("signal", "weight", "threshold")
+    table = plain_table("signal", "weight", "threshold", "needs")
     for title, signal in recipe.signals:
         threshold = f"{signal.threshold:g}" if isinstance(signal, Thresholded) else NOTHING
-        table.add_row(title, f"{signal.weight:.6g}", threshold)
+        needs = shown(", ".join(recipe.needs[title]) or NOTHING)
+        table.add_row(title, f"{signal.weight:.6g}", threshold, needs)
     console.print(table)
 
 
@@ -153,7 +154,9 @@ def find_recipe(known: RecipesReply, name: str | None) -> RecipeReply:
 def rebuild_recipe(reply: RecipeReply) -> Recipe | None:
     """Build a recipe from its description; None if another version's description does not fit."""
     try:
-        return recipe_with(SHIPPED).model_validate(reply.model_dump(exclude={"fingerprint"}))
+        return recipe_with(SHIPPED).model_validate(
+            reply.model_dump(exclude={"fingerprint", "needs"})
+        )
     except ValidationError:
         return None
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Generic, Literal, TypeVar
 
 import structlog
@@ -336,17 +337,17 @@ class EngineSupervisor:
             waiting = [f"{role}: {state.message}" for role, state in states if not state.ready]
             raise NotReady("; ".join([f"the service is {self.status}", *waiting]))
 
-    async def load(self, *templates: Template) -> None:
+    async def load(self, wanted: Mapping[str, Template]) -> None:
         """Load the engines of this process and warm them up; `readiness` has the outcome.
 
-        The judge has to answer *templates*.
+        *wanted* are the templates that the judge has to answer, by what needs them.
         """
         # The embedder is loaded first: a judge in vLLM takes its share of the GPU memory that is
         # free after that.
         is_loaded = await self._load(
             self._embedder, build_embedder, lambda embedder: embedder.embed([WARM_UP_TEXT])
         )
-        ask_judge = partial(_ask_judge, templates=templates)
+        ask_judge = partial(_ask_judge, wanted=wanted)
         if not is_loaded or not await self._load(self._judge, build_judge, ask_judge):
             self.status = "failed"
             return
@@ -403,20 +404,24 @@ def _loading(*choices: Choice | None) -> EngineState:
     return EngineState(ready=False, model=models, message="loading")
 
 
-async def _ask_judge(judge: Judge, templates: Sequence[Template]) -> Sequence[object]:
+async def _ask_judge(judge: Judge, wanted: Mapping[str, Template]) -> Sequence[object]:
     """Send a warm-up request to a judge that has started, and so can check templates.
 
     Raises:
-        SetupError: the judge cannot answer one of the recipe's templates.
+        SetupError: the judge cannot answer one of the templates; the message names what needs it.
     """
+    known = load_templates()
     # The second engine is asked too, so that a broken language model is found at the start and
     # not by the first request that needs it.
-    more = [load_templates()[LLM_TEMPLATE]] if isinstance(judge, Cascade) else []
-    for wanted in (templates := [*templates, *more]):
-        if not judge.can_answer(wanted):
+    more = {"the second engine": known[LLM_TEMPLATE]} if isinstance(judge, Cascade) else {}
+    for what, template in (asked := {**wanted, **more}).items():
+        if not judge.can_answer(template):
             raise SetupError(
-                f"the judge cannot answer the template {wanted.name!r}: it is no language model, "
-                "or its tokenizer cannot tell the labels apart by their first token; "
-                "choose another MEDREWARD_JUDGE or MEDREWARD_JUDGE_MODEL"
+                f"the judge cannot answer the template {template.name!r}, which {what} needs: it is "
+                "no language model, or its tokenizer cannot tell the labels apart by their first "
+                "token; choose another MEDREWARD_JUDGE or MEDREWARD_JUDGE_MODEL"
             )
+    answerable = (template for template in known.values() if judge.can_answer(template))
+    # A recipe without the judge's signals needs no template, but the judge is there to be asked.
+    templates = list(dict.fromkeys(asked.values())) or list(islice(answerable, 1))
     return await judge.decide([Inquiry(t, WARM_UP_TEXT, WARM_UP_TEXT) for t in templates])

@@ -127,8 +127,10 @@ def reward_job(
         permit.take(Load(body_bytes=written))
     _take_questions(service, permit, names.samples, counts)
     check_modalities(body.samples, recipe, names.modality)
-    for template in recipe.templates:
-        _check_template(context, template)
+    for signal, template in service.unanswerable(recipe).items():
+        raise TemplateUnavailable(
+            f"recipe: {recipe.name!r} has the signal {signal}, and {_cannot_answer(template)}"
+        )
     namespace, run = request.state.namespace, body.run
     return RewardJob(
         service=service,
@@ -155,7 +157,8 @@ def judge_job(request: Request, body: JudgeRequest, permit: Permit) -> JudgeJob:
         raise InvalidRequest(f"votes: {body.votes} asked for; at most {most} differ here")
     counts = [body.votes * max(1, len(item.criteria or ())) for item in body.items]
     _take_questions(service, permit, "items", counts)
-    _check_template(context, template.name)
+    if template.name not in context.answerable:
+        raise TemplateUnavailable(f"template: {_cannot_answer(template.name)}")
     caller = _caller(request, body.deadline_ms)
     rules = GRADING.get(template.name) if body.rules else None
     return JudgeJob(service, body.items, template, body.votes, rules, context, caller)
@@ -178,12 +181,11 @@ def _take_questions(service: Service, permit: Permit, field: str, counts: Sequen
     permit.take(Load(questions=total))
 
 
-def _check_template(context: ScoringContext, template: str) -> None:
-    if template not in context.answerable:
-        raise TemplateUnavailable(
-            f"template: this deployment's judge cannot answer {template!r}, which needs a language "
-            "model: use MEDREWARD_PROFILE=embedded, or set MEDREWARD_LLM or MEDREWARD_JUDGE"
-        )
+def _cannot_answer(template: str) -> str:
+    return (
+        f"this deployment's judge cannot answer {template!r}, which needs a language model: use "
+        "MEDREWARD_PROFILE=embedded, or set MEDREWARD_LLM or MEDREWARD_JUDGE"
+    )
 
 
 def _caller(request: Request, deadline_ms: int | None) -> Caller:

@@ -151,6 +151,7 @@ def recipe_reply(service: Service, recipe: Recipe) -> schemas.RecipeReply:
         **recipe.model_dump(mode="json", exclude={"signals", "range"}),
         range=recipe.bounds,
         signals={name: signal.model_dump(mode="json") for name, signal in recipe.signals},
+        needs={name: list(needs) for name, needs in recipe.needs.items()},
         fingerprint=service.fingerprint(recipe),
     )
 

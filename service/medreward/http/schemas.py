@@ -332,6 +332,8 @@ class RecipeReply(BaseModel):
     range: tuple[float, float] = (0.0, 1.0)
     """The least and the greatest reward."""
     signals: dict[str, Any]
+    needs: dict[str, list[str]] = {}
+    """What each signal needs: an engine, the recipe's tags, or a field of each sample."""
 
 
 class RecipesReply(BaseModel):

@@ -30,7 +30,7 @@ from pydantic_core import ErrorDetails
 
 from medreward.errors import SetupError
 from medreward.guards.chain import BEFORE_SETTLING, GuardChain, GuardName, guards_identity
-from medreward.signals.registry import SHIPPED, Kinds, KnownKind, range_of
+from medreward.signals.registry import NEEDS, SHIPPED, Kinds, KnownKind, range_of
 
 SignalName = str
 SIGNALS: tuple[SignalName, ...] = ("accuracy_llm", "accuracy_embed", "modality", "format")
@@ -42,6 +42,8 @@ Range = tuple[float, float]
 UNIT: Final[Range] = (0.0, 1.0)
 RUBRIC: Final = "rubric"
 """The signal of a sample's criteria, and the judge's template about one of them."""
+TEMPLATES: Final[Mapping[SignalName, str]] = MappingProxyType({RUBRIC: RUBRIC})
+"""The templates of signals that have one of their own; the others' is the recipe's `template`."""
 
 
 class _Table(BaseModel):
@@ -306,11 +308,32 @@ class Recipe(_Table):
             }
         )
 
+    @cached_property
+    def needs(self) -> Mapping[SignalName, tuple[str, ...]]:
+        """What each signal needs of the engines, the recipe and the samples."""
+        kinds = self.kind_signals
+        return MappingProxyType(
+            {
+                name: kinds[name].known.needs if name in kinds else NEEDS[name]
+                for name in self.weights
+            }
+        )
+
+    @cached_property
+    def judged(self) -> Mapping[SignalName, str]:
+        """The signals that need the judge, each with the template that the judge has to answer."""
+        return MappingProxyType(
+            {
+                name: TEMPLATES.get(name, self.template)
+                for name, needs in self.needs.items()
+                if "judge" in needs
+            }
+        )
+
     @property
     def templates(self) -> tuple[str, ...]:
-        """Names of the templates that the judge has to answer, each once."""
-        named = (self.template, *([RUBRIC] if self.signals.rubric else []))
-        return tuple(dict.fromkeys(named))
+        """Names of the templates that are part of the fingerprint, each once."""
+        return tuple(dict.fromkeys((self.template, *self.judged.values())))
 
     @cached_property
     def rubric_guards(self) -> GuardChain:

@@ -69,4 +69,4 @@ def is_formatted(response: str) -> bool:
     return False
 
 
-KIND = SignalKind(options=Options, inputs=Inputs, value=value)
+KIND = SignalKind(options=Options, inputs=Inputs, value=value, needs=("reference",))

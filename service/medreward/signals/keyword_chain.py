@@ -183,4 +183,4 @@ def _first(
     return found
 
 
-KIND = SignalKind(options=Options, inputs=Inputs, value=value)
+KIND = SignalKind(options=Options, inputs=Inputs, value=value, needs=("reference",))

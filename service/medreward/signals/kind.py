@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel
+
+Need = Literal["judge", "embedder", "tags", "reference", "criteria"]
+"""What a signal needs: an engine of the service, the recipe's tags, or a field of each sample."""
 
 
 class UnusableError(ValueError):
@@ -41,3 +44,5 @@ class SignalKind:
     """The least and the greatest value under given options."""
     version: int = 1
     """To be raised if the same inputs would give another value; part of a recipe's fingerprint."""
+    needs: tuple[Need, ...] = ()
+    """What it needs beside the keys of `extra`; no engine, since it is told texts alone."""

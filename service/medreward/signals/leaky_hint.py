@@ -66,4 +66,4 @@ def _contains(hint: Normal, reference: Normal) -> bool:
     return any(found[found.lastgroup or 0] == first for found in named)
 
 
-KIND = SignalKind(options=Options, inputs=Inputs, value=value)
+KIND = SignalKind(options=Options, inputs=Inputs, value=value, needs=("reference",))

@@ -21,7 +21,7 @@ from medreward.signals import (
     style_checks,
     tool_trace,
 )
-from medreward.signals.kind import SignalKind
+from medreward.signals.kind import Need, SignalKind
 
 SIGNAL_KINDS: Mapping[str, SignalKind] = MappingProxyType(
     {
@@ -37,8 +37,16 @@ SIGNAL_KINDS: Mapping[str, SignalKind] = MappingProxyType(
 """Each is a module of this folder, and a line here."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-TAKEN = frozenset({"accuracy_llm", "accuracy_embed", "modality", "format", "rubric"})
-"""Names of the signals that are no kind, since they need an engine or the response's markup."""
+NEEDS: Mapping[str, tuple[Need, ...]] = MappingProxyType(
+    {
+        "accuracy_llm": ("judge", "reference"),
+        "accuracy_embed": ("embedder", "reference"),
+        "modality": ("tags",),
+        "format": ("tags",),
+        "rubric": ("judge", "criteria"),
+    }
+)
+"""What the signals need that are no kind, since they need an engine or the response's markup."""
 
 
 class KnownKind(NamedTuple):
@@ -54,6 +62,13 @@ class KnownKind(NamedTuple):
     def identity(self) -> list[str | int]:
         """Everything in the kind that can change a value, for fingerprints."""
         return [self.kind.version, self.digest]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What the kind needs, with the keys of `extra` that have no default."""
+        fields = self.kind.inputs.model_fields.items()
+        keys = [field.alias or name for name, field in fields if field.is_required()]
+        return (*self.kind.needs, *(f"extra.{key}" for key in keys))
 
 
 Kinds = Mapping[str, KnownKind]
@@ -75,7 +90,7 @@ def load_kinds(entries: Iterable[str] = ()) -> Kinds:
         where = f"MEDREWARD_SIGNALS: {entry}"
         if not NAME.fullmatch(name) or path.count(":") != 1:
             raise SetupError(f"{where}: write name=package.module:KIND, the name in small letters")
-        if name in TAKEN or name in kinds:
+        if name in NEEDS or name in kinds:
             raise SetupError(f"{where}: the name {name!r} is taken; choose another")
         try:
             kinds[name] = KnownKind(import_kind(path), path, _digest(path))

@@ -73,4 +73,10 @@ def normalised(answer: str) -> str:
     return next(filter(None, kept), "")
 
 
-KIND = SignalKind(options=Options, inputs=Inputs, value=value, range=lambda _: (LEAST, RIGHT))
+KIND = SignalKind(
+    options=Options,
+    inputs=Inputs,
+    value=value,
+    range=lambda _: (LEAST, RIGHT),
+    needs=("reference",),
+)

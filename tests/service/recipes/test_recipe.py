@@ -301,6 +301,24 @@ def test_a_wrong_table_of_a_kind_is_refused_with_the_key(
     assert told in str(refusal.value)
 
 
+class Limits(BaseModel):
+    """Inputs of which one has a default."""
+
+    most: int
+    least: int = 0
+
+
+def test_a_signal_says_what_it_needs() -> None:
+    """A kind needs what it declares, and the keys of `extra` without a default."""
+    kind = SignalKind(Words, Limits, lambda *_: 0.5, needs=("reference",))
+    text = SIGNED + "\n[signals.limits]\nweight = 0\nmost_words = 1\n"
+    recipe = read_recipe(text, source="test", model=recipe_with({"limits": KnownKind(kind)}))
+
+    assert recipe.needs["limits"] == ("reference", "extra.most")
+    assert recipe.needs["accuracy_llm"] == ("judge", "reference")
+    assert recipe.judged == {"accuracy_llm": "equivalence"}
+
+
 def test_an_unknown_key_inside_of_a_list_is_refused_in_words() -> None:
     """Such as one of a check, of which the path has a number."""
     model = recipe_with(SHIPPED)
